@@ -1,0 +1,51 @@
+# "make run" and "make test" do everything on a machine with Python 3.11 and make.
+PYTHON ?= python3
+BIN = .venv/bin
+
+help:  ## list the targets
+	@grep -E '^[a-z-]+:.*##' Makefile | sed 's/:.*## /\t/' | expand -t 16
+
+run: .venv/run  ## install, migrate, load the demo, serve on http://127.0.0.1:8000
+	DEBUG=true $(BIN)/python manage.py migrate --verbosity 0
+	DEBUG=true $(BIN)/python manage.py demo
+	DEBUG=true $(BIN)/python manage.py runserver --noreload 127.0.0.1:8000
+
+test: .venv/dev  ## everything that needs no browser, on SQLite and on PostgreSQL
+	$(BIN)/python -m tests
+
+test-browser: .venv/dev  ## the jobs that people do, in a real Chromium
+	$(BIN)/python -m tests --browser
+
+check: .venv/dev  ## lint, and models without a migration
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	DEBUG=true $(BIN)/python manage.py makemigrations --check --dry-run
+
+pictures: .venv/dev  ## make the pictures in docs/pictures anew, in a real Chromium
+	$(BIN)/python -m tests --pictures
+
+requirements:  ## compile the pinned requirements from the *.in files (needs pip-tools)
+	for name in requirements requirements-dev; do pip-compile --quiet --generate-hashes --allow-unsafe --strip-extras \
+	  --no-header --no-emit-index-url --no-emit-find-links --no-emit-trusted-host --no-emit-options \
+	  --annotation-style=line --upgrade $$name.in --output-file $$name.txt; done
+
+lines:  ## lines of Python in the app, migrations left out
+	@find orgadmin config -name '*.py' -not -path '*/migrations/*' | xargs cat | wc -l
+
+.venv/bin/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	  { echo 'Python 3.11 or newer is needed: apt-get install python3'; exit 1; }
+	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || \
+	  { echo 'The venv module is missing: apt-get install python3-venv'; exit 1; }
+	$(PYTHON) -m venv .venv
+
+.venv/run: .venv/bin/python requirements.txt
+	$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r requirements.txt
+	@touch $@
+
+.venv/dev: .venv/run requirements-dev.txt
+	$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r requirements-dev.txt
+	@touch $@
+
+.PHONY: help run test test-browser check pictures requirements lines
+.DELETE_ON_ERROR:

@@ -1,0 +1,182 @@
+"""The pages of the admin site."""
+
+from django.contrib import admin, messages
+from django.contrib.admin.utils import unquote
+from django.contrib.auth.admin import GroupAdmin as DjangoGroupAdmin
+from django.contrib.auth.admin import UserAdmin as DjangoUserAdmin
+from django.contrib.auth.models import Group
+from django.core.paginator import Paginator
+from django.http import HttpResponseRedirect
+from django.shortcuts import render
+from django.urls import path, reverse
+from django.utils.html import format_html
+from django.utils.translation import gettext_lazy as _
+from django.utils.translation import ngettext
+
+from .access import gate_of
+from .forms import AddMembersForm, OrganizationForm, UserForm
+from .gate import GatedModelAdmin, SuperuserOnlyAdmin
+from .history import redact
+from .membership import list_members, set_role
+from .models import Organization, User
+from .roles import CONFIDENTIAL_FIELDS, ROLES
+
+MEMBERS_PER_PAGE = 100
+
+
+@admin.register(Organization)
+class OrganizationAdmin(GatedModelAdmin):
+    form = OrganizationForm
+    list_display = ["name", "reference", "website", "email", "phone"]
+    search_fields = ["name", "reference", "address"]
+    search_help_text = _("Search by name, reference or address.")
+    ordering = ["name", "pk"]
+
+    def get_fieldsets(self, request, obj=None):
+        gate = gate_of(request)
+        fieldsets = [
+            (None, {"fields": ["name", "reference"] if obj else ["name", "reference", "namesake"]}),
+            (_("Contact"), {"fields": ["website", "email", "phone", "address"]}),
+        ]
+        if gate.permits("view_confidential", obj) if obj else gate.permits_everywhere("view_confidential"):
+            fieldsets.append((_("Confidential"), {"fields": CONFIDENTIAL_FIELDS}))
+        if obj and request.user.is_superuser:
+            fieldsets.append((_("Groups"), {"fields": [role.key for role in ROLES]}))
+        return fieldsets
+
+    def get_readonly_fields(self, request, obj=None):
+        groups = [role.key for role in ROLES]
+        return groups if request.user.is_superuser else [*groups, "reference"]
+
+    def get_form(self, request, obj=None, **kwargs):
+        form = super().get_form(request, obj, **kwargs)
+        form.user = request.user
+        return form
+
+    def get_urls(self):
+        people = path(
+            "<path:object_id>/people/",
+            self.admin_site.admin_view(self.people_view),
+            name="orgadmin_organization_people",
+        )
+        return [people, *super().get_urls()]
+
+    def response_add(self, request, obj, post_url_continue=None):
+        if request.user.is_superuser:
+            link = reverse("admin:orgadmin_organization_people", args=[obj.pk])
+            text = format_html(_('Nobody looks after it yet. <a href="{}">Add its people</a>.'), link)
+            self.message_user(request, text, messages.INFO)
+        return super().response_add(request, obj, post_url_continue)
+
+    def history_view(self, request, object_id, extra_context=None):
+        response = super().history_view(request, object_id, extra_context)
+        context = getattr(response, "context_data", None)
+        if context and not gate_of(request).permits("view_confidential", context["object"]):
+            entries = redact(context["action_list"].paginator.object_list)
+            page = self.get_paginator(request, entries, 100).get_page(request.GET.get("p", 1))
+            context |= {
+                "action_list": page,
+                "page_range": page.paginator.get_elided_page_range(page.number),
+                "pagination_required": page.paginator.num_pages > 1,
+            }
+        return response
+
+    def get_deleted_objects(self, objs, request):
+        """Say what goes with the organizations: their groups, and how many people lose access."""
+        deleted = []
+        for organization in objs:
+            lines = []
+            for role in ROLES:
+                group = getattr(organization, role.key)
+                people = group.user_set.count()
+                text = ngettext("%(count)d person loses access", "%(count)d people lose access", people)
+                lines.append(f"{self.opts.get_field(role.key).verbose_name}: {group}: {text % {'count': people}}")
+            deleted += [str(organization), lines]
+        count = len(deleted) // 2
+        model_count = {self.opts.verbose_name_plural: count, Group._meta.verbose_name_plural: count * len(ROLES)}
+        return deleted, model_count, set(), []
+
+    def people_view(self, request, object_id):
+        """Who is admin and who is reviewer; add, change and remove them. For superusers."""
+        organization = self.get_object(request, unquote(object_id))
+        if organization is None or not request.user.is_superuser:
+            return self._get_obj_does_not_exist_redirect(request, self.opts, object_id)
+        form = AddMembersForm(admin_site=self.admin_site)
+        if "add" in request.POST:
+            form = AddMembersForm(request.POST, admin_site=self.admin_site)
+            if form.is_valid():
+                return self._set_role(request, organization, form.cleaned_data["users"], form.cleaned_data["role"])
+        elif request.method == "POST":
+            users = User.objects.filter(pk__in=[pk for pk in request.POST.getlist("user") if pk.isdecimal()])
+            role = next((role for role in ROLES if role.key == request.POST.get("role")), None)
+            if role or "remove" in request.POST:
+                return self._set_role(request, organization, users, role)
+        page = Paginator(list_members(organization), MEMBERS_PER_PAGE).get_page(request.GET.get("p"))
+        for member in page:
+            member.role = next(role for role in ROLES if getattr(organization, role.attname) == member.group_id)
+            member.other_roles = [role for role in ROLES if role is not member.role]
+        context = {
+            **self.admin_site.each_context(request),
+            "title": _("People: %s") % organization,
+            "opts": self.opts,
+            "original": organization,
+            "form": form,
+            "media": self.media + form.media,
+            "page": page,
+        }
+        request.current_app = self.admin_site.name
+        return render(request, "admin/orgadmin/organization/people.html", context)
+
+    def _set_role(self, request, organization, users, role):
+        changed = set_role(organization, users, role)
+        for user in users if changed else ():
+            part = {"name": str(self.opts.verbose_name), "object": str(organization)}
+            part |= {"fields": [role.key]} if role else {}
+            self.log_change(request, user, [{"changed" if role else "deleted": part}])
+        names = ", ".join(str(user) for user in users)
+        if not changed:
+            text = _("Nothing was changed: %(names)s had this role already, or has none.")
+        elif role:
+            text = _("%(names)s: now %(role)s of this organization.")
+        else:
+            text = _("%(names)s: no longer has access to this organization.")
+        label = role.label.lower() if role else ""
+        self.message_user(
+            request, text % {"names": names, "role": label}, messages.SUCCESS if changed else messages.WARNING
+        )
+        return HttpResponseRedirect(request.path)
+
+
+@admin.register(User)
+class UserAdmin(SuperuserOnlyAdmin, DjangoUserAdmin):
+    form = UserForm
+    list_filter = ["is_staff", "is_superuser", "is_active"]
+    autocomplete_fields = ["groups"]
+    filter_horizontal = ["user_permissions"]
+
+
+admin.site.unregister(Group)
+
+
+@admin.register(Group)
+class GroupAdmin(SuperuserOnlyAdmin, DjangoGroupAdmin):
+    """Groups; those that an organization owns are shown here and changed there."""
+
+    list_display = ["name", "organization"]
+    list_select_related = ["administrators_of", "reviewers_of"]
+    readonly_fields = ["organization"]
+
+    @admin.display(description=_("organization"))
+    def organization(self, group):
+        owner = _find_owner(group)
+        if owner is None:
+            return "-"
+        link = reverse("admin:orgadmin_organization_change", args=[owner.pk])
+        return format_html('<a href="{}">{}</a>', link, owner)
+
+    def has_change_permission(self, request, obj=None):
+        return super().has_change_permission(request, obj) and (obj is None or _find_owner(obj) is None)
+
+
+def _find_owner(group):
+    return getattr(group, "administrators_of", None) or getattr(group, "reviewers_of", None)

@@ -1,0 +1,125 @@
+"""The groups that organizations own: finding their names, creating, renaming and deleting them."""
+
+import random
+from collections import Counter
+
+from django.contrib.auth.models import Group
+from django.db import IntegrityError, connections, transaction
+
+from .roles import FIRST_FREE, ROLES, group_base, group_name, is_generated
+
+CHUNK = 10_000  # names in one query, below SQLite's limit of 32,766 parameters
+SCALES = range(3, 10)  # digits of the numbers that are tried beyond FIRST_FREE
+ATTEMPTS = 100  # lost races for a name before a rename gives up
+
+
+def find_free_names(wanted, *, using):
+    """Return a free group name for each (organization's name, role) in `wanted`, in that order, all distinct.
+
+    The number in a name is the first free one below FIRST_FREE and any free one beyond. At most three queries (per
+    CHUNK names), however many names are taken, unless all numbers tried at random are. Another transaction may take
+    a name before it is used: the writer finds out, and asks again.
+    """
+    wanted = [(group_base(name), role) for name, role in wanted]
+    counts = Counter(wanted)
+    numbers = {key: range(min(2 * count, FIRST_FREE)) for key, count in counts.items()}
+    candidates = {key: [] for key in counts}
+    known, taken, growing = set(), set(), list(counts)
+    while growing:
+        for key in growing:
+            candidates[key] += [group_name(*key, number) for number in numbers[key]]
+        unknown = {name for key in growing for name in candidates[key]} - known
+        known |= unknown
+        taken |= _find_taken(list(unknown), using)
+        names, growing = _choose(wanted, candidates, taken)
+        for key in growing:
+            tried = len(candidates[key])
+            numbers[key] = range(tried, FIRST_FREE) if tried < FIRST_FREE else list(_random_numbers(counts[key]))
+    return names
+
+
+def _find_taken(names, using):
+    groups = Group.objects.using(using)
+    chunks = [names[start : start + CHUNK] for start in range(0, len(names), CHUNK)]
+    return {name for chunk in chunks for name in groups.filter(name__in=chunk).values_list("name", flat=True)}
+
+
+def _choose(wanted, candidates, taken):
+    """Go through `wanted` in order; return the names chosen, and the keys whose candidates did not suffice."""
+    used, names, short = set(taken), [], {}
+    pools = {key: iter(names) for key, names in candidates.items()}
+    for key in wanted:
+        name = next((name for name in pools[key] if name not in used), None)
+        used.add(name)
+        names.append(name)
+        if name is None:
+            short[key] = None
+    return names, list(short)
+
+
+def _random_numbers(count):
+    """Return numbers of each scale, ascending. Random, so that many writers of one name do not meet."""
+    for digits in SCALES:
+        scale = range(10 ** (digits - 1), 10**digits)
+        yield from sorted(random.sample(scale, min(len(scale), 8 + 2 * count)))
+
+
+def create_groups(organizations, *, using):
+    """Create both groups of each new organization and set them on it; the caller saves it in the same transaction.
+
+    A name that another transaction takes at the same time is left to it, and the next one is tried: nothing is
+    raised, and no existing group is adopted.
+    """
+    missing = [(organization, role) for organization in organizations for role in ROLES]
+    while missing:
+        names = find_free_names([(organization.name, role) for organization, role in missing], using=using)
+        created = _insert(names, using)
+        for (organization, role), name in zip(missing, names):
+            if name in created:
+                setattr(organization, role.key, created[name])
+        missing = [pair for pair, name in zip(missing, names) if name not in created]
+
+
+def _insert(names, using):
+    """Insert groups; return {name: Group} of those whose name was still free.
+
+    The ORM has no insert that skips conflicts and returns the keys; both databases do, in the same words.
+    """
+    connection = connections[using]
+    table, key, column = map(connection.ops.quote_name, (Group._meta.db_table, "id", "name"))
+    created = {}
+    with connection.cursor() as cursor:
+        for start in range(0, len(names), CHUNK):
+            chunk = names[start : start + CHUNK]
+            cursor.execute(
+                f"INSERT INTO {table} ({column}) VALUES {', '.join(['(%s)'] * len(chunk))}"
+                f" ON CONFLICT DO NOTHING RETURNING {key}, {column}",
+                chunk,
+            )
+            created |= {name: Group.from_db(using, ["id", "name"], [pk, name]) for pk, name in cursor.fetchall()}
+    return created
+
+
+def rename_groups(organization, groups, old_name, *, using):
+    """Give the groups that still carry a name generated from `old_name` one from the organization's new name.
+
+    `groups` are {role: (group id, group name)} as stored. At most six queries.
+    """
+    follow = [role for role in ROLES if is_generated(groups[role][1], old_name, role, organization.pk)]
+    for attempt in range(ATTEMPTS if follow else 0):
+        names = find_free_names([(organization.name, role) for role in follow], using=using)
+        renamed = [Group(pk=groups[role][0], name=name) for role, name in zip(follow, names)]
+        try:
+            with transaction.atomic(using=using):
+                Group.objects.using(using).bulk_update(renamed, ["name"])
+            break
+        except IntegrityError:  # somebody took one of the names meanwhile
+            if attempt == ATTEMPTS - 1:
+                raise
+    for role in follow:
+        organization._state.fields_cache.pop(role.key, None)  # the old name
+
+
+def delete_groups(ids, *, using):
+    """Delete groups with their memberships and grants; return what QuerySet.delete() returns."""
+    return Group.objects.using(using).filter(pk__in=ids).delete()

@@ -1,0 +1,13 @@
+"""The admin group, step 2 of 3: data, and nothing else."""
+
+from django.db import migrations
+
+from orgadmin.operations import PopulateGroups
+
+
+class Migration(migrations.Migration):
+    atomic = False  # commits batch by batch; interrupted, it is run again
+
+    dependencies = [("orgadmin", "0002_organization_admin"), ("guardian", "0001_initial")]
+
+    operations = [PopulateGroups("orgadmin.Organization", "admin", "Admin")]

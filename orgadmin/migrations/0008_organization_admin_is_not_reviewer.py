@@ -1,0 +1,17 @@
+"""No group is both the admin and the reviewer group of an organization."""
+
+from django.db import migrations, models
+
+
+class Migration(migrations.Migration):
+    dependencies = [("orgadmin", "0007_require_organization_reviewer")]
+
+    operations = [
+        migrations.AddConstraint(
+            "organization",
+            models.CheckConstraint(
+                condition=models.Q(("admin", models.F("reviewer")), _negated=True),
+                name="organization_admin_is_not_reviewer",
+            ),
+        ),
+    ]

@@ -1,0 +1,49 @@
+"""The admin site: who may sign in and what the site says of itself."""
+
+from django.apps import apps
+from django.contrib import admin
+from django.contrib.admin.forms import AdminAuthenticationForm
+from django.core.exceptions import FieldDoesNotExist, PermissionDenied
+from django.utils.translation import gettext_lazy as _
+
+from .access import Gate, gate_of
+from .history import list_recent
+
+
+class SignInForm(AdminAuthenticationForm):
+    """Lets in whoever may enter, staff or not. The refusal reads like that of a wrong password."""
+
+    def confirm_login_allowed(self, user):
+        if not Gate(user).may_enter:
+            raise self.get_invalid_login_error()
+
+
+class OrganizationAdminSite(admin.AdminSite):
+    site_header = _("Organizations")
+    site_title = _("Organizations")
+    index_title = _("Your organizations")
+    login_form = SignInForm
+
+    def has_permission(self, request):
+        return gate_of(request).may_enter
+
+    def get_log_entries(self, request):
+        return list_recent(request.user)
+
+    def get_urls(self):
+        # "View on site" redirects to any object of any model that has an address of its own, asking nobody.
+        return [url for url in super().get_urls() if getattr(url, "name", "") != "view_on_site"]
+
+    def autocomplete_view(self, request):
+        """Choose from the rows of a concrete field's model only: a reverse relation would end in an error page."""
+        try:
+            model = apps.get_model(request.GET["app_label"], request.GET["model_name"])
+            concrete = model._meta.get_field(request.GET["field_name"]) in (
+                *model._meta.concrete_fields,
+                *model._meta.many_to_many,
+            )
+        except (KeyError, LookupError, FieldDoesNotExist) as error:
+            raise PermissionDenied from error
+        if not concrete:
+            raise PermissionDenied
+        return super().autocomplete_view(request)

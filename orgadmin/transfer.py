@@ -1,0 +1,312 @@
+"""Organizations from a CSV file."""
+
+import csv
+import io
+import re
+from dataclasses import dataclass, field
+
+from django.contrib.admin.models import ADDITION, CHANGE, LogEntry
+from django.core.exceptions import ValidationError
+from django.db import IntegrityError, transaction
+from django.utils.translation import gettext as _
+
+from .models import Organization
+from .roles import CONFIDENTIAL_FIELDS
+
+FIELDS = ("name", "reference", "website", "email", "phone", "address", "tax_id", "notes")
+ALIASES = {
+    "company": "name",
+    "organization": "name",
+    "company name": "name",
+    "ref": "reference",
+    "web": "website",
+    "web site": "website",
+    "url": "website",
+    "homepage": "website",
+    "e mail": "email",
+    "mail": "email",
+    "email address": "email",
+    "e mail address": "email",
+    "tel": "phone",
+    "telephone": "phone",
+    "phone number": "phone",
+    "postal address": "address",
+    "tax id": "tax_id",
+    "tax number": "tax_id",
+    "vat id": "tax_id",
+    "vat number": "tax_id",
+}
+BATCH = 1_000  # rows
+SHOWN = 60  # characters of a refused value
+
+
+@dataclass
+class Problem:
+    """Why a line was refused. `line` counts from 1, the header's; None where the whole file is meant."""
+
+    line: int | None
+    column: str
+    value: str
+    message: str
+
+    def __str__(self):
+        parts = [_("line %d") % self.line] if self.line else []
+        parts += [_("column “%s”") % self.column] if self.column else []
+        if self.value:
+            shown = self.value if len(self.value) <= SHOWN else f"{self.value[:SHOWN]}…"
+            # What cannot be printed is shown as its escape.
+            parts.append("“" + "".join(c if c.isprintable() else repr(c)[1:-1] for c in shown) + "”")
+        return ": ".join([", ".join(parts), self.message] if parts else [self.message])
+
+
+class ImportRefused(Exception):
+    """The file was refused and nothing was changed; `problems` are all that were found."""
+
+    def __init__(self, problems):
+        super().__init__(f"{len(problems)} problems")
+        self.problems = problems
+
+
+@dataclass
+class Report:
+    """What an import did. Counts are organizations."""
+
+    created: int = 0
+    changed: int = 0
+    unchanged: int = 0
+    ignored: list[str] = field(default_factory=list)  # columns
+    has_key: bool = False  # a column "id" or "reference" tells which rows exist
+
+
+class _DryRun(Exception):
+    pass
+
+
+def import_organizations(file, *, actor=None, dry_run=False, progress=lambda lines: None):
+    """Create and change organizations as the CSV `file` (binary, UTF-8) says; return a Report.
+
+    A row matches an organization by `id`, then by `reference`; any other row creates one. A cell that is empty
+    empties the field; a column that is not there leaves it. One transaction. As `actor`, a User, what the rule does
+    not permit does not exist; None may everything. `progress` is called with the number of lines read.
+
+    Raises ImportRefused, with all problems, where a line is bad. Some fifteen queries for 1,000 new rows, five for
+    each that changes an organization; memory for one batch and the keys.
+    """
+    importer = _Importer(file, actor, progress)
+    try:
+        with transaction.atomic():
+            report = importer.run()
+            if dry_run:
+                raise _DryRun
+    except _DryRun:
+        return report
+    except IntegrityError as error:
+        text = _("Somebody else saved organizations of this file meanwhile. Import it again.")
+        raise ImportRefused([Problem(None, "", "", text)]) from error
+    return report
+
+
+class _Importer:
+    def __init__(self, file, actor, progress):
+        self.file, self.actor, self.progress = file, actor, progress
+        self.problems, self.report = [], Report()
+        self.seen = {"id": {}, "reference": {}}  # key -> line
+        everything = Organization.objects.all()
+        self.changeable = everything if actor is None else everything.permitted(actor, "change")
+        self.may_all = actor is None or actor.is_active and actor.is_superuser
+
+    def run(self):
+        records = self._read_records()
+        self._read_header(next(records, (1, []))[1])
+        batch = []
+        for line, cells in records:
+            batch.append((line, cells))
+            if len(batch) == BATCH:
+                self._take(batch)
+                self.progress(line)
+                batch = []
+        self._take(batch)
+        if self.problems:
+            raise ImportRefused(sorted(self.problems, key=lambda problem: problem.line or 0))
+        return self.report
+
+    def _refuse(self, line, column, value, message):
+        self.problems.append(Problem(line, column, value, message))
+
+    def _refuse_file(self, message, line=None, column="", value=""):
+        self._refuse(line, column, value, message)
+        raise ImportRefused(self.problems)
+
+    # Reading
+
+    def _read_lines(self):
+        """Yield the decoded lines of the file."""
+        for number, line in enumerate(self.file, 1):
+            if number == 1 and line.startswith((b"\xff\xfe", b"\xfe\xff")):
+                self._refuse_file(_("The file is UTF-16. Save it as “CSV UTF-8” and import that."))
+            try:
+                yield line.decode("utf-8-sig" if number == 1 else "utf-8")
+            except UnicodeDecodeError as error:
+                text = _("This is not UTF-8. Save the file as “CSV UTF-8” and import that.")
+                before = line[max(error.start - 20, 0) : error.start].decode("utf-8", "replace")
+                self._refuse_file(text, number, value=before.strip() + "\ufffd")
+
+    def _read_records(self):
+        """Yield (number of its first line, cells) of each record that is not empty."""
+        lines = self._read_lines()
+        first = next(lines, "")
+        if not first.strip():
+            self._refuse_file(_("The file has no header line. Its first line must name the columns."))
+
+        def all_lines():
+            yield first
+            yield from lines
+
+        reader = csv.reader(all_lines(), delimiter=_find_delimiter(first), strict=True)
+        while True:
+            line = reader.line_num + 1
+            try:
+                cells = next(reader)
+            except StopIteration:
+                return
+            except csv.Error as error:
+                text = _("This line is not well-formed CSV (%s). Look for a quotation mark without its partner.")
+                self._refuse_file(text % error, line)
+            if any(cell.strip() for cell in cells):
+                yield line, [cell.strip() for cell in cells]
+
+    def _read_header(self, cells):
+        self.header, self.columns = cells, {}
+        for position, cell in enumerate(cells):
+            name = _find_field(cell)
+            if name is None:
+                self.report.ignored.append(cell or _("(column %d, without a name)") % (position + 1))
+            elif name in self.columns:
+                text = _("This column means “%(field)s”, as column “%(other)s” does. Remove one of them.")
+                values = {"field": name, "other": cells[self.columns[name]]}
+                self._refuse_file(text % values, 1, cell)
+            else:
+                self.columns[name] = position
+        if "name" not in self.columns:
+            text = _("There is no column “name”; the columns are: %s. Name the column that holds the names “name”.")
+            self._refuse_file(text % ", ".join(cell or "-" for cell in cells), 1)
+        self.report.has_key = bool({"id", "reference"} & set(self.columns))
+
+    # Checking and writing
+
+    def _take(self, batch):
+        rows = [row for line, cells in batch if (row := self._read_row(line, cells))]
+        keys = {key: [values[key] for _, values in rows if values.get(key)] for key in self.seen}
+        by_id = {row.pk: row for row in self.changeable.filter(pk__in=keys["id"])}
+        by_reference = {row.reference: row for row in self.changeable.filter(reference__in=keys["reference"])}
+        taken = dict(Organization.objects.filter(reference__in=keys["reference"]).values_list("reference", "pk"))
+        confidential = set()
+        if not self.may_all:
+            found = {row.pk for row in (*by_id.values(), *by_reference.values())}
+            permitted = Organization.objects.permitted(self.actor, "view_confidential")
+            confidential = set(permitted.filter(pk__in=found).values_list("pk", flat=True))
+        new, changed = [], []
+        for line, values in rows:
+            pk, reference = values.pop("id", None), values.get("reference")
+            if pk and pk not in by_id:
+                text = _("There is no such organization, or you may not change it. Leave the id empty to create one.")
+                self._refuse(line, self._title("id"), str(pk), text)
+                continue
+            organization = by_id.get(pk) or by_reference.get(reference)
+            if reference in taken and (organization is None or taken[reference] != organization.pk):
+                self._refuse(line, self._title("reference"), reference, _("Another organization has this reference."))
+            elif organization is None:
+                if self.may_all:
+                    new.append(Organization(**values))
+                else:
+                    self._refuse(line, "", "", _("You may not create organizations. Ask platform staff to do it."))
+            else:
+                different = [name for name, value in values.items() if getattr(organization, name) != value]
+                if self._may_write(line, organization, different, confidential):
+                    changed += [(organization, different)] if different else []
+                    self.report.unchanged += not different
+                for name in different:
+                    setattr(organization, name, values[name])
+        if not self.problems:
+            self._write(new, changed)
+
+    def _read_row(self, line, cells):
+        """Return (line, {field: value}) of a row whose cells are all right, else None."""
+        if len(cells) != len(self.header):
+            text = _("This line has %(cells)d cells, the header has %(columns)d.")
+            self._refuse(line, "", "", text % {"cells": len(cells), "columns": len(self.header)})
+            return None
+        before, values = len(self.problems), {}
+        for name, position in self.columns.items():
+            values[name] = self._clean(line, name, cells[position])
+        for key in ("id", "reference"):
+            value = values.get(key)
+            if value and (other := self.seen[key].setdefault(value, line)) != line:
+                text = _("Line %d has this %s already. Keep one of them.") % (other, key)
+                self._refuse(line, self._title(key), str(value), text)
+        return (line, values) if len(self.problems) == before else None
+
+    def _clean(self, line, name, cell):
+        message = None
+        if name == "id":
+            if cell and not re.fullmatch("[1-9][0-9]{0,17}", cell):
+                message = _("An id is a whole number. Leave it empty to create an organization.")
+            elif cell:
+                return int(cell)
+            return message and self._refuse(line, self._title(name), cell, message)
+        if name == "name" and not cell:
+            return self._refuse(line, self._title(name), "", _("The name is missing. Every organization needs one."))
+        try:
+            value = Organization._meta.get_field(name).clean(cell, None)
+        except ValidationError as error:
+            return self._refuse(line, self._title(name), cell, " ".join(error.messages))
+        return value or None if name == "reference" else value
+
+    def _may_write(self, line, organization, different, confidential):
+        if self.may_all:
+            return True
+        closed = {"reference"} | (set() if organization.pk in confidential else set(CONFIDENTIAL_FIELDS))
+        refused = [name for name in different if name in closed]
+        for name in refused:
+            self._refuse(line, self._title(name), "", _("You may not change this field. Remove the column."))
+        return not refused
+
+    def _title(self, name):
+        return self.header[self.columns[name]]
+
+    def _write(self, new, changed):
+        Organization.objects.bulk_create(new)
+        for organization, fields in changed:
+            organization.save(update_fields=fields)
+        if self.actor:
+            labels = {tuple(fields) for _, fields in changed}
+            self._log(new, ADDITION, [{"added": {}}])
+            for fields in labels:
+                names = [str(Organization._meta.get_field(name).verbose_name).capitalize() for name in fields]
+                self._log(
+                    [row for row, own in changed if tuple(own) == fields], CHANGE, [{"changed": {"fields": names}}]
+                )
+        self.report.created += len(new)
+        self.report.changed += len(changed)
+
+    def _log(self, organizations, flag, message):
+        LogEntry.objects.log_actions(self.actor.pk, organizations, flag, message)
+
+
+def _find_delimiter(line):
+    """Return the delimiter under which the header line has most columns that are known."""
+
+    def count_known(delimiter):
+        cells = next(csv.reader(io.StringIO(line), delimiter=delimiter), [])
+        return sum(_find_field(cell) is not None for cell in cells)
+
+    return max(",;\t", key=count_known)
+
+
+def _find_field(title):
+    """Return the field that a column title such as "Organization Name" or "E-mail" means, or None."""
+    words = " ".join(re.findall(r"[^\W_]+", title)).lower()
+    if words not in ALIASES:
+        words = re.sub("^organi[sz]ation ", "", words)
+    name = ALIASES.get(words, words.replace(" ", "_"))
+    return name if name in (*FIELDS, "id") else None
