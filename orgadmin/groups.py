@@ -103,8 +103,10 @@ def _insert(names, using):
 def rename_groups(organization, groups, old_name, *, using):
     """Give the groups that still carry a name generated from `old_name` one from the organization's new name.
 
-    `groups` are {role: (group id, group name)} as stored. At most six queries.
+    `groups` are {role: (group id, group name)} as stored. At most six queries, none where the base is the same.
     """
+    if group_base(old_name) == group_base(organization.name):
+        return
     follow = [role for role in ROLES if is_generated(groups[role][1], old_name, role, organization.pk)]
     for attempt in range(ATTEMPTS if follow else 0):
         names = find_free_names([(organization.name, role) for role in follow], using=using)

@@ -56,7 +56,11 @@ def _redact_message(message, public):
     return kept if kept or not parts else None
 
 
+def log_label(field):
+    """Return the label of a model field as Django's log stores it."""
+    with translation.override(None):
+        return str(capfirst(field.verbose_name))
+
+
 def _public_labels():
-    with translation.override(None):  # as Django writes them
-        fields = [field for field in Organization._meta.fields if field.name not in CONFIDENTIAL_FIELDS]
-        return {str(capfirst(field.verbose_name)) for field in fields}
+    return {log_label(field) for field in Organization._meta.fields if field.name not in CONFIDENTIAL_FIELDS}

@@ -14,7 +14,7 @@ from .roles import ROLES
 
 # What no database, file or screen takes well: control characters, lone surrogates, and marks that turn the writing
 # direction of what follows, so that one name looks like another.
-UNPRINTABLE = r"\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ud800-\udfff\u202a-\u202e\u2066-\u2069"
+UNPRINTABLE = r"\x00-\x08\x0b\x0c\x0e-\x1f\x7f\ud800-\udfff\u202a-\u202e\u2066-\u2069"
 TEXT = RegexValidator(
     f"[{UNPRINTABLE}]", _("This has a character that cannot be shown. Type it anew."), "unprintable", inverse_match=True
 )

@@ -10,6 +10,7 @@ from django.core.exceptions import ValidationError
 from django.db import IntegrityError, transaction
 from django.utils.translation import gettext as _
 
+from .history import log_label
 from .models import Organization
 from .roles import CONFIDENTIAL_FIELDS
 
@@ -213,20 +214,23 @@ class _Importer:
                 self._refuse(line, self._title("id"), str(pk), text)
                 continue
             organization = by_id.get(pk) or by_reference.get(reference)
+            if organization is None and not self.may_all:
+                self._refuse(line, "", "", _("You may not create organizations. Ask platform staff to do it."))
+                continue
+            before = [getattr(organization, name, None) for name in values]
+            different = [name for name, old in zip(values, before) if old != values[name]]
+            if not self._may_write(line, organization, different, confidential):
+                continue
             if reference in taken and (organization is None or taken[reference] != organization.pk):
                 self._refuse(line, self._title("reference"), reference, _("Another organization has this reference."))
             elif organization is None:
-                if self.may_all:
-                    new.append(Organization(**values))
-                else:
-                    self._refuse(line, "", "", _("You may not create organizations. Ask platform staff to do it."))
-            else:
-                different = [name for name, value in values.items() if getattr(organization, name) != value]
-                if self._may_write(line, organization, different, confidential):
-                    changed += [(organization, different)] if different else []
-                    self.report.unchanged += not different
+                new.append(Organization(**values))
+            elif different:
                 for name in different:
                     setattr(organization, name, values[name])
+                changed.append((organization, different))
+            else:
+                self.report.unchanged += 1
         if not self.problems:
             self._write(new, changed)
 
@@ -279,18 +283,16 @@ class _Importer:
         for organization, fields in changed:
             organization.save(update_fields=fields)
         if self.actor:
-            labels = {tuple(fields) for _, fields in changed}
-            self._log(new, ADDITION, [{"added": {}}])
-            for fields in labels:
-                names = [str(Organization._meta.get_field(name).verbose_name).capitalize() for name in fields]
-                self._log(
-                    [row for row, own in changed if tuple(own) == fields], CHANGE, [{"changed": {"fields": names}}]
-                )
+            self._log(new, ADDITION, {"added": {}})
+            for fields in {tuple(fields) for _, fields in changed}:
+                labels = [log_label(Organization._meta.get_field(name)) for name in fields]
+                rows = [row for row, own in changed if tuple(own) == fields]
+                self._log(rows, CHANGE, {"changed": {"fields": labels}})
         self.report.created += len(new)
         self.report.changed += len(changed)
 
     def _log(self, organizations, flag, message):
-        LogEntry.objects.log_actions(self.actor.pk, organizations, flag, message)
+        LogEntry.objects.log_actions(self.actor.pk, organizations, flag, [message])
 
 
 def _find_delimiter(line):

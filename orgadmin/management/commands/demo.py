@@ -1,0 +1,53 @@
+"""Fill an empty database with organizations to try things on, and print who can sign in."""
+
+import secrets
+from pathlib import Path
+
+from django.conf import settings
+from django.core.management.base import BaseCommand, CommandError
+from django.db import transaction
+
+from orgadmin import roles
+from orgadmin.membership import set_role
+from orgadmin.models import Organization, User
+from orgadmin.transfer import import_organizations
+
+FILE = Path(__file__).parents[2] / "data" / "demo.csv"
+ADMIN, REVIEWER = roles.ROLES
+PEOPLE = {  # user name -> first name, {role: how many organizations}
+    "demo-staff": ("Sam", {}),
+    "demo-admin": ("Ada", {ADMIN: 3, REVIEWER: 1}),
+    "demo-reviewer": ("Remi", {REVIEWER: 2}),
+}
+
+
+class Command(BaseCommand):
+    help = "Load a demo: real names of organizations, and three people with new passwords. Only where DEBUG is true."
+
+    def handle(self, **options):
+        if not settings.DEBUG:
+            raise CommandError("The demo gives out passwords, so it wants DEBUG=true. Nothing was changed.")
+        with transaction.atomic():
+            if not Organization.objects.exists():
+                with FILE.open("rb") as stream:
+                    import_organizations(stream)
+            organizations = iter(Organization.objects.order_by("pk"))
+            lines = [self._prepare(name, *person, organizations) for name, person in PEOPLE.items()]
+        self.stdout.write(f"\nSign in at {settings.BASE_URL}/admin/ as")
+        self.stdout.write("\n".join(lines))
+
+    def _prepare(self, username, first_name, wanted, organizations):
+        """Create the person where they are not there yet, give them a new password, and describe them."""
+        password = secrets.token_urlsafe(9)
+        staff = not wanted
+        user, created = User.objects.get_or_create(
+            username=username, defaults={"first_name": first_name, "is_staff": staff, "is_superuser": staff}
+        )
+        user.set_password(password)
+        user.save()
+        for role, count in wanted.items() if created else ():
+            for organization, _ in zip(organizations, range(count)):
+                set_role(organization, [user], role)
+        roles_text = ", ".join(f"{role.label.lower()} of {count}" for role, count in wanted.items())
+        what = "platform staff: everything" if staff else f"{roles_text} organizations"
+        return f"  {username:<14} password {password}   {what}"

@@ -1,0 +1,34 @@
+"""Organizations and people for tests."""
+
+from django.contrib.auth.models import Permission
+
+from orgadmin.membership import set_role
+from orgadmin.models import Organization, User
+from orgadmin.roles import ROLES
+
+ADMIN, REVIEWER = ROLES
+
+
+def create_organization(name="Acme", **values):
+    return Organization.objects.create(name=name, **values)
+
+
+def create_user(username="anna", *, admin_of=(), reviewer_of=(), permissions=(), **values):
+    """Create a user with roles in organizations, and model-level permissions named by codename."""
+    user = User.objects.create_user(username, password="secret", **values)
+    for organization in admin_of:
+        set_role(organization, [user], ADMIN)
+    for organization in reviewer_of:
+        set_role(organization, [user], REVIEWER)
+    user.user_permissions.set(Permission.objects.filter(codename__in=permissions))
+    return user
+
+
+def create_superuser(username="root", **values):
+    return User.objects.create_superuser(username, password="secret", **values)
+
+
+def grant(user, codename, organization):
+    """Give a direct object permission, as somebody might by hand."""
+    permission = Permission.objects.get(codename=codename)
+    organization.user_grants.create(user=user, permission=permission)

@@ -1,0 +1,6 @@
+"""Settings of the tests: those of the project, with a password hash that costs nothing."""
+
+from config.settings import *  # noqa: F403
+
+PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
+EMAIL_BACKEND = "django.core.mail.backends.locmem.EmailBackend"

@@ -1,0 +1,111 @@
+from unittest import mock
+
+from django.contrib.auth.models import Group
+from django.db import IntegrityError
+from django.test import TestCase
+
+from orgadmin import groups
+from orgadmin.groups import find_free_names
+from orgadmin.models import Organization
+from orgadmin.roles import FIRST_FREE, ROLES
+
+from .factories import create_organization
+
+ADMIN, REVIEWER = ROLES
+
+
+def find(*names):
+    return find_free_names([(name, ADMIN) for name in names], using="default")
+
+
+def take(*names):
+    Group.objects.bulk_create(Group(name=name) for name in names)
+
+
+class FindFreeNamesTests(TestCase):
+    def test_takes_the_name_without_a_number_first(self):
+        self.assertEqual(find("Acme"), ["Acme Admin"])
+
+    def test_takes_the_first_free_number_also_in_a_gap(self):
+        take("Acme Admin", "Acme 1 Admin", "Acme 3 Admin")
+        self.assertEqual(find("Acme", "Acme", "Acme"), ["Acme 2 Admin", "Acme 4 Admin", "Acme 5 Admin"])
+
+    def test_goes_through_the_names_one_after_the_other(self):
+        self.assertEqual(find("X", "X", "X 1", "X"), ["X Admin", "X 1 Admin", "X 1 1 Admin", "X 2 Admin"])
+        self.assertEqual(find("X", "X 1", "X"), ["X Admin", "X 1 Admin", "X 2 Admin"])
+
+    def test_numbers_each_role_on_its_own(self):
+        take("Acme Admin")
+        names = find_free_names([("Acme", ADMIN), ("Acme", REVIEWER)], using="default")
+        self.assertEqual(names, ["Acme 1 Admin", "Acme Reviewer"])
+
+    def test_takes_any_free_number_beyond_the_first_hundred(self):
+        take("Acme Admin", *(f"Acme {number} Admin" for number in range(1, FIRST_FREE)))
+        names = find(*["Acme"] * 20)
+        numbers = [int(name.split()[1]) for name in names]
+        self.assertEqual(len(set(numbers)), 20)
+        self.assertTrue(all(number >= FIRST_FREE for number in numbers))
+
+    def test_costs_at_most_three_queries_however_many_names_are_taken(self):
+        with self.assertNumQueries(1):
+            find("Acme")
+        take("Acme Admin", "Acme 1 Admin")
+        with self.assertNumQueries(2):
+            find("Acme")
+        take(*(f"Acme {number} Admin" for number in range(2, 5_000)))
+        with self.assertNumQueries(3):
+            find("Acme")
+
+    def test_costs_queries_by_the_batch_and_not_by_the_row(self):
+        with self.assertNumQueries(2):
+            find(*["Acme"] * 150, *(f"Name {number}" for number in range(50)))
+
+    def test_distinguishes_names_as_the_database_does(self):
+        take("ACME Admin", "Acme  Admin", "Acmé Admin")
+        self.assertEqual(find("Acme"), ["Acme Admin"])
+
+
+class LostRaceTests(TestCase):
+    """Another writer takes a name between the look and the write."""
+
+    def steal_once(self, *stolen):
+        thieves = list(stolen)
+
+        def find_and_lose(wanted, *, using):
+            names = find_free_names(wanted, using=using)
+            if thieves:
+                take(*thieves)
+                thieves.clear()
+            return names
+
+        return mock.patch.object(groups, "find_free_names", find_and_lose)
+
+    def test_a_new_organization_takes_the_next_name(self):
+        with self.steal_once("Acme Admin"):
+            organization = create_organization("Acme")
+        self.assertEqual((organization.admin.name, organization.reviewer.name), ("Acme 1 Admin", "Acme Reviewer"))
+        self.assertNotEqual(organization.admin, Group.objects.get(name="Acme Admin"))
+
+    def test_bulk_creation_takes_the_next_name(self):
+        with self.steal_once("A Admin", "B Reviewer"):
+            first, second = Organization.objects.bulk_create([Organization(name="A"), Organization(name="B")])
+        names = [first.admin.name, first.reviewer.name, second.admin.name, second.reviewer.name]
+        self.assertEqual(names, ["A 1 Admin", "A Reviewer", "B Admin", "B 1 Reviewer"])
+
+    def test_a_renamed_organization_takes_the_next_name(self):
+        organization = create_organization("Old")
+        organization.name = "New"
+        with self.steal_once("New Reviewer"):
+            organization.save()
+        organization.refresh_from_db()
+        self.assertEqual((organization.admin.name, organization.reviewer.name), ("New Admin", "New 1 Reviewer"))
+
+    def test_a_rename_that_never_wins_says_so_and_changes_nothing(self):
+        organization = create_organization("Old")
+        take("New Admin")
+        with mock.patch.object(groups, "find_free_names", return_value=["New Admin", "New Reviewer"]):
+            organization.name = "New"
+            with self.assertRaises(IntegrityError):
+                organization.save()
+        organization.refresh_from_db()
+        self.assertEqual((organization.name, organization.admin.name), ("Old", "Old Admin"))
