@@ -26,31 +26,29 @@ def boolean(name, default):
 
 
 def database():
-    sqlite = {"ENGINE": "django.db.backends.sqlite3", "NAME": BASE_DIR / "db.sqlite3"}
-    try:
-        settings = env.db_url("DATABASE_URL") if env.str("DATABASE_URL", default="") else sqlite
-    except Exception:  # the library raises whatever its parsing meets
-        settings = {}
-    match settings.get("ENGINE", "").rpartition(".")[2]:
-        case "sqlite3":
+    url = env.str("DATABASE_URL", default="") or f"sqlite:///{BASE_DIR / 'db.sqlite3'}"
+    settings = {}
+    match url.partition(":")[0]:
+        case "sqlite":
+            settings = env.db_url_config(url)
             # One writer at a time: take the write lock at BEGIN, and wait for it, instead of failing half-way.
             settings["OPTIONS"] = {
                 "transaction_mode": "IMMEDIATE",
                 "timeout": 30,
                 "init_command": "PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL;",
             }
-        case "postgresql":
-            settings |= {"CONN_MAX_AGE": 60, "CONN_HEALTH_CHECKS": True}
+        case "postgres" | "postgresql":
+            settings = env.db_url_config(url) | {"CONN_MAX_AGE": 60, "CONN_HEALTH_CHECKS": True}
         case _:
             refuse("DATABASE_URL", "sqlite:///PATH or postgres://USER:PASSWORD@HOST:PORT/NAME")
     return settings
 
 
 def email():
-    try:
-        return env.email_url("EMAIL_URL", default="consolemail://" if DEBUG else "smtp://localhost:25")
-    except Exception:
-        return refuse("EMAIL_URL", "smtp+tls://USER:PASSWORD@HOST:PORT, or consolemail:// to print mail")
+    url = env.str("EMAIL_URL", default="") or ("consolemail://" if DEBUG else "smtp://localhost:25")
+    if url.partition(":")[0] not in env.EMAIL_SCHEMES:
+        refuse("EMAIL_URL", "smtp+tls://USER:PASSWORD@HOST:PORT, or consolemail:// to print mail")
+    return env.email_url_config(url)
 
 
 def base_url():
@@ -69,8 +67,7 @@ ALLOWED_HOSTS = env.list("ALLOWED_HOSTS", default=["localhost", "127.0.0.1", "[:
 BASE_URL = base_url()
 CSRF_TRUSTED_ORIGINS = ["{0.scheme}://{0.netloc}".format(urlsplit(BASE_URL))]
 DATABASES = {"default": database()}
-EMAIL_CONFIG = email()
-vars().update(EMAIL_CONFIG)
+vars().update(email())
 DEFAULT_FROM_EMAIL = env.str("DEFAULT_FROM_EMAIL", default="orgadmin@localhost")
 TIME_ZONE = env.str("TIME_ZONE", default="UTC")
 if TIME_ZONE not in available_timezones():
@@ -131,6 +128,7 @@ AUTH_PASSWORD_VALIDATORS = [
     )
 ]
 LOGIN_URL = "admin:login"
+LOGIN_REDIRECT_URL = "admin:index"
 ANONYMOUS_USER_NAME = None  # guardian: no user row stands for visitors
 GUARDIAN_MONKEY_PATCH_USER = False
 GUARDIAN_MONKEY_PATCH_GROUP = False

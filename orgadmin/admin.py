@@ -17,11 +17,12 @@ from .access import gate_of
 from .forms import AddMembersForm, OrganizationForm, UserForm
 from .gate import GatedModelAdmin, SuperuserOnlyAdmin
 from .history import redact
-from .membership import list_members, set_role
+from .membership import count_members, list_members, set_role
 from .models import Organization, User
 from .roles import CONFIDENTIAL_FIELDS, ROLES
 
 MEMBERS_PER_PAGE = 100
+DELETIONS_SHOWN = 100
 
 
 @admin.register(Organization)
@@ -83,18 +84,18 @@ class OrganizationAdmin(GatedModelAdmin):
 
     def get_deleted_objects(self, objs, request):
         """Say what goes with the organizations: their groups, and how many people lose access."""
-        deleted = []
-        for organization in objs:
+        pks, deleted = [organization.pk for organization in objs], []
+        total = {self.opts.verbose_name_plural: len(pks), Group._meta.verbose_name_plural: len(ROLES) * len(pks)}
+        for organization in count_members(self.model.objects.filter(pk__in=pks[:DELETIONS_SHOWN])):
             lines = []
             for role in ROLES:
-                group = getattr(organization, role.key)
-                people = group.user_set.count()
+                people = getattr(organization, f"{role.key}_count")
                 text = ngettext("%(count)d person loses access", "%(count)d people lose access", people)
-                lines.append(f"{self.opts.get_field(role.key).verbose_name}: {group}: {text % {'count': people}}")
+                lines.append(f"{getattr(organization, role.key)}: {text % {'count': people}}")
             deleted += [str(organization), lines]
-        count = len(deleted) // 2
-        model_count = {self.opts.verbose_name_plural: count, Group._meta.verbose_name_plural: count * len(ROLES)}
-        return deleted, model_count, set(), []
+        if len(pks) > DELETIONS_SHOWN:
+            deleted.append(_("… and %d more") % (len(pks) - DELETIONS_SHOWN))
+        return deleted, total, set(), []
 
     def people_view(self, request, object_id):
         """Who is admin and who is reviewer; add, change and remove them. For superusers."""
@@ -128,6 +129,7 @@ class OrganizationAdmin(GatedModelAdmin):
         return render(request, "admin/orgadmin/organization/people.html", context)
 
     def _set_role(self, request, organization, users, role):
+        users = sorted(users, key=str)
         changed = set_role(organization, users, role)
         for user in users if changed else ():
             part = {"name": str(self.opts.verbose_name), "object": str(organization)}
@@ -135,11 +137,11 @@ class OrganizationAdmin(GatedModelAdmin):
             self.log_change(request, user, [{"changed" if role else "deleted": part}])
         names = ", ".join(str(user) for user in users)
         if not changed:
-            text = _("Nothing was changed: %(names)s had this role already, or has none.")
+            text = _("Nothing was changed: that is their role already. (%(names)s)")
         elif role:
-            text = _("%(names)s: now %(role)s of this organization.")
+            text = _("Now %(role)s of this organization: %(names)s.")
         else:
-            text = _("%(names)s: no longer has access to this organization.")
+            text = _("No longer with access to this organization: %(names)s.")
         label = role.label.lower() if role else ""
         self.message_user(
             request, text % {"names": names, "role": label}, messages.SUCCESS if changed else messages.WARNING

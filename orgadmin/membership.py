@@ -2,6 +2,8 @@
 
 from django.contrib.auth.models import Group
 from django.db import transaction
+from django.db.models import Count, OuterRef, Subquery
+from django.db.models.functions import Coalesce
 
 from .models import Organization, User
 from .roles import ROLES
@@ -30,6 +32,18 @@ def list_members(organization):
     """Return the memberships of the organization's groups, by user name, with `user` at hand."""
     groups = [getattr(organization, role.attname) for role in ROLES]
     return User.groups.through.objects.filter(group__in=groups).select_related("user").order_by("user__username", "pk")
+
+
+def count_members(organizations):
+    """Return the organizations with their groups, and how many people are in each as `admin_count` and so on."""
+    memberships = User.groups.through.objects.order_by().values("group")
+    counts = {
+        f"{role.key}_count": Coalesce(
+            Subquery(memberships.filter(group=OuterRef(role.attname)).values(count=Count("pk"))), 0
+        )
+        for role in ROLES
+    }
+    return organizations.select_related(*(role.key for role in ROLES)).annotate(**counts)
 
 
 def find_double_roles(groups):

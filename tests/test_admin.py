@@ -1,0 +1,246 @@
+from django.contrib.admin.models import LogEntry
+from django.contrib.auth.models import Group
+from django.test import TestCase
+
+from orgadmin.models import Organization, User
+
+from .factories import create_organization, create_superuser, create_user
+
+LIST = "/admin/orgadmin/organization/"
+USERS = "/admin/orgadmin/user/"
+GROUPS = "/admin/auth/group/"
+
+
+class SuperuserMixin:
+    @classmethod
+    def setUpTestData(cls):
+        cls.staff = create_superuser()
+        cls.acme = create_organization("Acme")
+        cls.user = create_user("anna", first_name="Anna", last_name="Ångström")
+
+    def setUp(self):
+        self.client.force_login(self.staff)
+
+
+class OrganizationAdminTests(SuperuserMixin, TestCase):
+    def test_creates_an_organization_and_offers_to_add_its_people(self):
+        response = self.client.post(f"{LIST}add/", {"name": "New", "reference": "R1", "tax_id": "7"}, follow=True)
+        organization = Organization.objects.get(name="New")
+        self.assertEqual((organization.reference, organization.tax_id), ("R1", "7"))
+        self.assertContains(response, f"{LIST}{organization.pk}/people/")
+
+    def test_a_namesake_is_pointed_out_and_created_when_saved_again(self):
+        data = {"name": "Acme", "phone": "1"}
+        response = self.client.post(f"{LIST}add/", data)
+        self.assertContains(response, "There is an organization with this name")
+        self.assertContains(response, f'<a href="{LIST}{self.acme.pk}/change/">Acme</a>')
+        self.assertEqual(response.context["adminform"].form["namesake"].value(), "Acme")
+        self.assertContains(response, 'name="namesake" value="Acme"')
+        other = self.client.post(f"{LIST}add/", {**data, "namesake": "Other"})
+        self.assertContains(other, "There is an organization with this name")
+        self.assertRedirects(self.client.post(f"{LIST}add/", {**data, "namesake": "Acme"}), LIST)
+        self.assertEqual(Organization.objects.filter(name="Acme").count(), 2)
+
+    def test_the_name_in_the_question_is_escaped(self):
+        create_organization("<b>Bold</b>")
+        response = self.client.post(f"{LIST}add/", {"name": "<b>Bold</b>"})
+        self.assertNotContains(response, "<b>Bold</b>")
+
+    def test_bad_input_is_named_next_to_the_field_and_changes_nothing(self):
+        url = f"{LIST}{self.acme.pk}/change/"
+        create_organization("Other", reference="R1")
+        for field, value in {
+            "name": " ",
+            "name ": "a\x00b",
+            "email": "nobody",
+            "website": "javascript:alert(1)",
+            "reference": "R1",
+            "phone": "1" * 51,
+        }.items():
+            with self.subTest(field=field):
+                response = self.client.post(url, {"name": "New", field.strip(): value})
+                self.assertEqual(list(response.context["adminform"].form.errors), [field.strip()])
+        self.acme.refresh_from_db()
+        self.assertEqual(self.acme.name, "Acme")
+
+    def test_an_empty_reference_is_none(self):
+        for name in ("A", "B"):
+            self.client.post(f"{LIST}add/", {"name": name, "reference": ""})
+        self.assertEqual(Organization.objects.filter(reference=None).count(), 3)
+
+    def test_shows_groups_as_text_and_takes_none(self):
+        response = self.client.get(f"{LIST}{self.acme.pk}/change/")
+        self.assertContains(response, "Acme Admin")
+        self.assertNotContains(response, "<select")
+        other = Group.objects.create(name="Other")
+        self.client.post(f"{LIST}{self.acme.pk}/change/", {"name": "Acme", "admin": other.pk})
+        self.acme.refresh_from_db()
+        self.assertEqual(self.acme.admin.name, "Acme Admin")
+
+    def test_the_delete_page_says_what_goes(self):
+        create_user("bert", admin_of=[self.acme])
+        create_user("carl", admin_of=[self.acme])
+        create_user("dora", reviewer_of=[self.acme])
+        url = f"{LIST}{self.acme.pk}/delete/"
+        response = self.client.get(url)
+        self.assertContains(response, "Acme Admin: 2 people lose access")
+        self.assertContains(response, "Acme Reviewer: 1 person loses access")
+        self.assertRedirects(self.client.post(url, {"post": "yes"}), LIST)
+        self.assertFalse(Group.objects.filter(name__startswith="Acme").exists())
+
+    def test_deleting_selected_organizations_says_what_goes_and_takes_groups_along(self):
+        organizations = Organization.objects.bulk_create(Organization(name=f"Gone {number}") for number in range(30))
+        data = {"action": "delete_selected", "_selected_action": [organization.pk for organization in organizations]}
+        with self.assertNumQueries(5):  # session, user, count of the list, rows, their people
+            response = self.client.post(LIST, data)
+        self.assertContains(response, "Gone 7 Reviewer: 0 people lose access")
+        self.client.post(LIST, {**data, "post": "yes"})
+        self.assertEqual(list(Organization.objects.all()), [self.acme])
+        self.assertEqual(Group.objects.count(), 2)
+
+
+class PeoplePageTests(SuperuserMixin, TestCase):
+    def setUp(self):
+        super().setUp()
+        self.url = f"{LIST}{self.acme.pk}/people/"
+
+    def test_adds_changes_and_removes_people(self):
+        self.assertContains(self.client.get(self.url), "Nobody has access yet")
+        other = create_user("bert")
+        response = self.client.post(
+            self.url, {"add": "1", "users": [self.user.pk, other.pk], "role": "admin"}, follow=True
+        )
+        self.assertContains(response, "Now admin of this organization: anna, bert.")
+        self.assertEqual(set(self.acme.admin.user_set.all()), {self.user, other})
+        response = self.client.post(self.url, {"user": self.user.pk, "role": "reviewer"}, follow=True)
+        self.assertContains(response, "Now reviewer of this organization: anna.")
+        self.assertEqual(list(self.acme.reviewer.user_set.all()), [self.user])
+        self.assertEqual(list(self.acme.admin.user_set.all()), [other])
+        response = self.client.post(self.url, {"user": self.user.pk, "remove": ""}, follow=True)
+        self.assertContains(response, "No longer with access to this organization: anna.")
+        self.assertFalse(self.user.groups.exists())
+
+    def test_the_person_sees_the_organization_at_the_next_click_without_a_further_flag(self):
+        self.client.post(self.url, {"add": "1", "users": [self.user.pk], "role": "admin"})
+        self.client.logout()
+        self.client.post("/admin/login/", {"username": "anna", "password": "secret"})
+        self.assertContains(self.client.get(LIST), "Acme")
+
+    def test_says_what_is_missing(self):
+        response = self.client.post(self.url, {"add": "1", "role": "admin"})
+        self.assertContains(response, "Choose at least one person.")
+        response = self.client.post(self.url, {"add": "1", "users": [self.user.pk], "role": "owner"})
+        self.assertContains(response, "Select a valid choice")
+        for data in (
+            {"user": "x", "remove": ""},
+            {"user": 999_999, "role": "admin"},
+            {"user": self.user.pk, "remove": ""},
+        ):
+            response = self.client.post(self.url, data, follow=True)
+            self.assertContains(response, "Nothing was changed")
+        self.assertFalse(User.groups.through.objects.exists())
+
+    def test_is_written_to_the_history_of_the_person(self):
+        self.client.post(self.url, {"add": "1", "users": [self.user.pk], "role": "admin"})
+        self.client.post(self.url, {"user": self.user.pk, "remove": ""})
+        messages = [entry.get_change_message() for entry in LogEntry.objects.filter(object_id=self.user.pk)]
+        self.assertEqual(len(messages), 2)
+        self.assertIn("Acme", messages[0])
+
+    def test_people_are_found_by_search_and_never_listed(self):
+        User.objects.bulk_create(User(username=f"user{number}") for number in range(50))
+        self.assertNotContains(self.client.get(self.url), "user33")
+        query = {"app_label": "orgadmin", "model_name": "organizationuserobjectpermission", "field_name": "user"}
+        response = self.client.get("/admin/autocomplete/", {**query, "term": "ngström"})
+        self.assertEqual([result["text"] for result in response.json()["results"]], ["anna"])
+
+    def test_costs_the_same_for_many_members_and_pages_them(self):
+        self.client.get(self.url)
+        with self.assertNumQueries(4):  # session, user, organization, members counted
+            self.client.get(self.url)
+        users = User.objects.bulk_create(User(username=f"user{number}") for number in range(250))
+        self.acme.admin.user_set.add(*users)
+        with self.assertNumQueries(5):
+            response = self.client.get(f"{self.url}?p=3")
+        self.assertEqual(len(response.context["page"]), 50)
+
+    def test_is_closed_to_everybody_but_superusers(self):
+        for user in (create_user("bert", admin_of=[self.acme]), create_user("v", is_staff=True)):
+            self.client.force_login(user)
+            for method in (self.client.get, self.client.post):
+                self.assertRedirects(method(self.url, {"user": user.pk, "role": "admin"}), "/admin/")
+        self.assertEqual(self.acme.admin.user_set.count(), 1)
+
+
+class UserAdminTests(SuperuserMixin, TestCase):
+    def post(self, user, groups, **values):
+        data = {
+            "username": user.username,
+            "date_joined_0": "2026-01-01",
+            "date_joined_1": "00:00:00",
+            "is_active": "on",
+            "groups": [group.pk for group in groups],
+        }
+        return self.client.post(f"{USERS}{user.pk}/change/", data | values)
+
+    def test_lists_neither_all_groups_nor_all_users(self):
+        for number in range(30):
+            create_organization(f"Hidden {number}")
+        for url in (USERS, f"{USERS}{self.user.pk}/change/", f"{USERS}add/", f"{USERS}?is_staff__exact=1"):
+            with self.subTest(url=url):
+                self.assertNotContains(self.client.get(url), "Hidden")
+
+    def test_gives_roles_by_groups(self):
+        self.assertRedirects(self.post(self.user, [self.acme.admin]), USERS)
+        self.assertEqual(list(self.user.groups.all()), [self.acme.admin])
+
+    def test_a_new_role_replaces_the_old(self):
+        self.post(self.user, [self.acme.reviewer])
+        self.post(self.user, [self.acme.reviewer, self.acme.admin])
+        self.assertEqual(list(self.user.groups.all()), [self.acme.admin])
+
+    def test_two_new_roles_at_once_are_refused_next_to_the_field(self):
+        response = self.post(self.user, [self.acme.reviewer, self.acme.admin])
+        self.assertContains(response, "admin and reviewer cannot be combined in Acme.")
+        self.assertFalse(self.user.groups.exists())
+
+    def test_an_email_that_somebody_else_has_is_refused_next_to_the_field(self):
+        create_user("bert", email="bert@example.com")
+        response = self.post(self.user, [], email="BERT@example.com")
+        self.assertContains(response, "Somebody else has this e-mail address.")
+
+    def test_adds_a_person(self):
+        password = "correct horse battery"
+        data = {"username": "new", "usable_password": "true", "password1": password, "password2": password}
+        self.assertEqual(self.client.post(f"{USERS}add/", data).status_code, 302)
+        self.assertTrue(User.objects.get(username="new").check_password(password))
+
+
+class GroupAdminTests(SuperuserMixin, TestCase):
+    def test_links_the_organization(self):
+        link = f'<a href="{LIST}{self.acme.pk}/change/">Acme</a>'
+        self.assertContains(self.client.get(GROUPS), link, count=2)
+        self.assertContains(self.client.get(f"{GROUPS}{self.acme.admin_id}/change/"), link)
+
+    def test_costs_the_same_for_many_groups(self):
+        self.client.get(GROUPS)
+        with self.assertNumQueries(4):
+            self.client.get(GROUPS)
+        Organization.objects.bulk_create(Organization(name=f"Many {number}") for number in range(40))
+        with self.assertNumQueries(4):
+            self.client.get(GROUPS)
+
+    def test_a_group_of_an_organization_is_not_changed_here(self):
+        url = f"{GROUPS}{self.acme.reviewer_id}/change/"
+        self.assertEqual(self.client.post(url, {"name": "Mine"}).status_code, 403)
+        other = Group.objects.create(name="Other")
+        self.assertEqual(self.client.post(f"{GROUPS}{other.pk}/change/", {"name": "Mine"}).status_code, 302)
+
+    def test_a_group_of_an_organization_is_not_deleted_and_the_page_names_the_organization(self):
+        url = f"{GROUPS}{self.acme.admin_id}/delete/"
+        for response in (self.client.get(url), self.client.post(url, {"post": "yes"})):
+            self.assertContains(response, "Organization: ")
+            self.assertContains(response, ">Acme</a>")
+        data = {"action": "delete_selected", "_selected_action": [self.acme.admin_id], "post": "yes"}
+        self.assertContains(self.client.post(GROUPS, data), ">Acme</a>")
+        self.assertTrue(Group.objects.filter(pk=self.acme.admin_id).exists())

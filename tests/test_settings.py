@@ -1,0 +1,43 @@
+import os
+import subprocess
+import sys
+
+from django.conf import settings
+from django.test import SimpleTestCase
+
+GOOD = {"SECRET_KEY": "x"}
+
+
+class SettingsTests(SimpleTestCase):
+    def start(self, **environment):
+        environment |= {name: os.environ[name] for name in ("PATH", "LANG", "HOME") if name in os.environ}
+        return subprocess.run(
+            [sys.executable, "manage.py", "check"],
+            env=environment,
+            capture_output=True,
+            text=True,
+            cwd=settings.BASE_DIR,
+        )
+
+    def test_a_missing_or_wrong_variable_ends_the_start_with_one_line_that_names_it(self):
+        cases = [
+            ("SECRET_KEY", {}),
+            ("SECRET_KEY", {"SECRET_KEY": "", "DEBUG": "false"}),
+            ("DEBUG", GOOD | {"DEBUG": "maybe"}),
+            ("DATABASE_URL", GOOD | {"DATABASE_URL": "mysql://localhost/x"}),
+            ("DATABASE_URL", GOOD | {"DATABASE_URL": "nonsense"}),
+            ("BASE_URL", GOOD | {"BASE_URL": "orgs.example.com"}),
+            ("EMAIL_URL", GOOD | {"EMAIL_URL": "pigeon://coop"}),
+            ("TIME_ZONE", GOOD | {"TIME_ZONE": "Mars/Olympus"}),
+            ("TRUST_PROXY", GOOD | {"TRUST_PROXY": "1"}),
+        ]
+        for name, environment in cases:
+            with self.subTest(name=name, environment=environment):
+                result = self.start(**environment)
+                self.assertEqual(result.returncode, 1)
+                self.assertRegex(result.stderr, rf"\A{name} is missing or wrong: expected .*\.\n\Z")
+
+    def test_starts_with_a_secret_key_or_in_debug(self):
+        for environment in (GOOD, {"DEBUG": "true"}, GOOD | {"DATABASE_URL": "", "BASE_URL": "https://o.example.com"}):
+            with self.subTest(environment=environment):
+                self.assertEqual(self.start(**environment).returncode, 0)

@@ -1,0 +1,68 @@
+from django.test import TestCase
+
+from orgadmin.models import User
+
+from .factories import create_organization, create_superuser, create_user
+
+LOGIN = "/admin/login/"
+
+
+class SignInTests(TestCase):
+    def sign_in(self, username, password="secret"):
+        return self.client.post(LOGIN, {"username": username, "password": password, "next": "/admin/"})
+
+    def test_lets_in_whoever_holds_a_right_or_is_platform_staff(self):
+        acme = create_organization()
+        create_superuser("root")
+        create_user("staff", is_staff=True)
+        create_user("admin", admin_of=[acme])
+        create_user("reviewer", reviewer_of=[acme])
+        for username in ("root", "staff", "admin", "reviewer"):
+            with self.subTest(username=username):
+                self.assertRedirects(self.sign_in(username), "/admin/")
+                self.client.logout()
+
+    def test_refuses_everybody_else_in_the_words_of_a_wrong_password(self):
+        acme = create_organization()
+        create_user("outsider")
+        create_user("inactive", admin_of=[acme], is_active=False)
+        create_user("admin", admin_of=[acme])
+        attempts = [("outsider", "secret"), ("inactive", "secret"), ("admin", "wrong"), ("nobody", "secret")]
+        bodies = set()
+        for username, password in attempts:
+            response = self.sign_in(username, password)
+            self.assertEqual(response.status_code, 200)
+            self.assertNotIn("_auth_user_id", self.client.session)
+            bodies.add(str(response.context["form"].errors).replace(username, ""))
+        self.assertEqual(len(bodies), 1)
+
+    def test_the_page_is_there_for_everybody(self):
+        for user in (None, create_user("outsider"), create_user("inactive", is_active=False)):
+            if user:
+                self.client.force_login(user)
+            response = self.client.get(LOGIN)
+            self.assertContains(response, 'name="username"')
+            self.assertContains(response, 'name="password"')
+
+    def test_leads_on_only_within_the_site(self):
+        create_superuser("root")
+        for target in ("https://evil.example", "//evil.example", "/\\evil.example", "javascript:alert(1)"):
+            response = self.client.post(LOGIN, {"username": "root", "password": "secret", "next": target})
+            self.assertEqual(response["Location"], "/admin/")
+
+    def test_the_root_leads_to_the_admin(self):
+        self.assertRedirects(self.client.get("/"), "/admin/", fetch_redirect_response=False)
+
+
+class EntryTests(TestCase):
+    def test_a_signed_in_person_without_rights_is_asked_to_sign_in(self):
+        self.client.force_login(create_user("outsider"))
+        for url in ("/admin/", "/admin/orgadmin/organization/", "/admin/password_change/", "/admin/jsi18n/"):
+            self.assertRedirects(self.client.get(url), f"{LOGIN}?next={url}")
+
+    def test_members_change_their_password(self):
+        self.client.force_login(create_user(admin_of=[create_organization()]))
+        new = "correct horse battery"
+        data = {"old_password": "secret", "new_password1": new, "new_password2": new}
+        self.assertEqual(self.client.post("/admin/password_change/", data).status_code, 302)
+        self.assertTrue(User.objects.get().check_password(new))
