@@ -7,7 +7,7 @@ from django.utils.translation import gettext_lazy as _
 
 class OrgadminConfig(AppConfig):
     name = "orgadmin"
-    verbose_name = _("Organizations")
+    verbose_name = _("Records")
 
 
 class AdminConfig(DjangoAdminConfig):

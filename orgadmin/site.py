@@ -22,6 +22,7 @@ class OrganizationAdminSite(admin.AdminSite):
     site_header = _("Organizations")
     site_title = _("Organizations")
     index_title = _("Your organizations")
+    site_url = None  # there is no other site to view
     login_form = SignInForm
 
     def has_permission(self, request):

@@ -51,7 +51,8 @@ def main(arguments):
     if browser:
         if CHROMIUM is None:
             sys.exit("Chromium is missing: apt-get install chromium")
-        return run("Chromium, SQLite", "sqlite://:memory:", ["--tag", browser, *arguments[1:]])
+        exclude = [] if browser == "pictures" else ["--exclude-tag", "pictures"]
+        return run("Chromium, SQLite", "sqlite://:memory:", ["--tag", browser, *exclude, *arguments[1:]])
     arguments = ["--exclude-tag", "browser", "--exclude-tag", "pictures", *arguments]
     failed = run("SQLite", "sqlite://:memory:", arguments)
     with postgres() as url:

@@ -1,0 +1,57 @@
+"""Tests in a real Chromium against a real server."""
+
+import os
+
+from django.contrib.staticfiles.testing import StaticLiveServerTestCase
+from django.test import tag
+from playwright.sync_api import expect, sync_playwright
+
+from ..__main__ import CHROMIUM
+
+FLAGS = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
+PHONE, DESKTOP = {"width": 390, "height": 844}, {"width": 1280, "height": 800}
+
+
+@tag("browser")
+class BrowserTestCase(StaticLiveServerTestCase):
+    """A page of its own for each test; a script error or a request to another host fails it."""
+
+    viewport = DESKTOP
+
+    @classmethod
+    def setUpClass(cls):
+        # Playwright's own loop runs in this thread; the tests use the database between its calls, never within.
+        os.environ["DJANGO_ALLOW_ASYNC_UNSAFE"] = "true"
+        super().setUpClass()
+        playwright = sync_playwright().start()
+        cls.addClassCleanup(playwright.stop)
+        cls.chromium = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
+        cls.addClassCleanup(cls.chromium.close)
+        expect.set_options(timeout=10_000)
+
+    def setUp(self):
+        super().setUp()
+        self.page = self.open_page()
+
+    def open_page(self, **options):
+        """Open a page with cookies of its own, as another person's browser."""
+        context = self.chromium.new_context(viewport=self.viewport, base_url=self.live_server_url, **options)
+        self.addCleanup(context.close)
+        page = context.new_page()
+        page.on("pageerror", lambda error: self.fail(f"script error: {error}"))
+        page.on("request", lambda request: self.assertIn(self.live_server_url, request.url))
+        return page
+
+    def sign_in(self, username, password="secret", page=None):
+        page = page or self.page
+        page.goto("/admin/")
+        page.get_by_label("Username").fill(username)
+        page.get_by_label("Password").fill(password)
+        page.get_by_role("button", name="Log in").click()
+        expect(page.get_by_text("Log out")).to_be_visible()

@@ -1,0 +1,93 @@
+from playwright.sync_api import expect
+
+from orgadmin.models import Organization
+
+from ..factories import create_organization, create_superuser, create_user
+from . import PHONE, BrowserTestCase
+
+
+class JobTests(BrowserTestCase):
+    """What people do, as they do it."""
+
+    def setUp(self):
+        super().setUp()
+        self.acme = create_organization("Acme", phone="1", tax_id="T-1")
+        self.beta = create_organization("Beta", tax_id="T-2")
+        create_organization("Foreign")
+        self.anna = create_user("anna", first_name="Anna", admin_of=[self.acme], reviewer_of=[self.beta])
+        create_superuser("root")
+
+    def test_an_org_admin_finds_edits_and_reads_the_history(self):
+        page = self.page
+        self.sign_in("anna")
+        page.get_by_role("link", name="Organizations", exact=True).last.click()
+        expect(page.locator("#result_list tbody tr")).to_have_count(2)
+        expect(page.get_by_text("Foreign")).to_have_count(0)
+        page.get_by_role("link", name="Acme").click()
+        page.get_by_label("Phone:").fill("+49 30 1234")
+        page.get_by_role("button", name="Save", exact=True).click()
+        expect(page.get_by_text("was changed successfully")).to_be_visible()
+        page.get_by_role("link", name="Acme").last.click()
+        page.get_by_role("link", name="History").click()
+        expect(page.get_by_text("Changed Phone.")).to_be_visible()
+        self.acme.refresh_from_db()
+        self.assertEqual(self.acme.phone, "+49 30 1234")
+
+    def test_a_reviewer_reads_and_finds_no_way_to_change(self):
+        page = self.page
+        self.sign_in("anna")
+        page.goto(f"/admin/orgadmin/organization/{self.beta.pk}/change/")
+        expect(page.get_by_role("heading", name="View organization")).to_be_visible()
+        expect(page.get_by_role("button", name="Save")).to_have_count(0)
+        expect(page.get_by_text("T-2")).to_have_count(0)
+
+    def test_platform_staff_creates_an_organization_and_assigns_a_person_who_sees_it_at_the_next_click(self):
+        person = self.open_page()
+        self.sign_in("anna", page=person)
+        page = self.page
+        self.sign_in("root")
+        page.goto("/admin/orgadmin/organization/add/")
+        page.get_by_label("Name:").fill("Brand New")
+        page.get_by_role("button", name="Save", exact=True).click()
+        page.get_by_role("link", name="Add its people").click()
+        page.locator(".select2-selection").click()
+        page.keyboard.type("ann")
+        page.get_by_role("option", name="anna").click()
+        page.get_by_role("button", name="Add", exact=True).click()
+        expect(page.get_by_text("Now admin of this organization: anna.")).to_be_visible()
+        person.goto("/admin/orgadmin/organization/")
+        person.get_by_role("link", name="Brand New").click()
+        expect(person.get_by_label("Name:")).to_have_value("Brand New")
+
+        page.get_by_role("button", name="Make anna Reviewer").click()
+        expect(page.get_by_text("Now reviewer of this organization: anna.")).to_be_visible()
+        page.get_by_role("button", name="Remove anna").click()
+        expect(page.get_by_text("No longer with access to this organization: anna.")).to_be_visible()
+        person.reload()
+        expect(person.get_by_text("or you may no longer see it")).to_be_visible()
+
+    def test_a_namesake_is_confirmed_by_saving_again(self):
+        page = self.page
+        self.sign_in("root")
+        page.goto("/admin/orgadmin/organization/add/")
+        page.get_by_label("Name:").fill("Acme")
+        page.get_by_role("button", name="Save", exact=True).click()
+        expect(page.get_by_text("There is an organization with this name")).to_be_visible()
+        page.get_by_role("button", name="Save", exact=True).click()
+        expect(page.get_by_text("was added successfully")).to_be_visible()
+        self.assertEqual(Organization.objects.filter(name="Acme").count(), 2)
+
+    def test_the_user_page_chooses_groups_by_search(self):
+        page = self.page
+        self.sign_in("root")
+        page.goto(f"/admin/orgadmin/user/{self.anna.pk}/change/")
+        page.locator(".field-groups .select2-selection").click()
+        page.keyboard.type("Foreign Rev")
+        page.get_by_role("option", name="Foreign Reviewer").click()
+        page.get_by_role("button", name="Save", exact=True).click()
+        expect(page.get_by_text("was changed successfully")).to_be_visible()
+        self.assertTrue(self.anna.groups.filter(name="Foreign Reviewer").exists())
+
+
+class PhoneJobTests(JobTests):
+    viewport = PHONE

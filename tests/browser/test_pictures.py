@@ -1,0 +1,70 @@
+"""The pictures of the docs, made from the demo by `make pictures`."""
+
+import io
+from pathlib import Path
+
+from django.conf import settings
+from django.core.management import call_command
+from django.test import override_settings, tag
+from playwright.sync_api import expect
+
+from orgadmin.models import Organization, User
+
+from . import DESKTOP, BrowserTestCase
+
+FOLDER = Path(settings.BASE_DIR, "docs/pictures")
+
+
+@tag("pictures")
+@override_settings(DEBUG=True)
+class PictureTests(BrowserTestCase):
+    viewport = {**DESKTOP, "height": 720}
+    tags = {"pictures"}  # not part of the browser tests
+
+    def setUp(self):
+        super().setUp()
+        call_command("demo", verbosity=0, stdout=io.StringIO())
+        for user in User.objects.all():
+            user.set_password("secret")
+            user.save()
+        self.admin = User.objects.get(username="demo-admin")
+        self.own = Organization.objects.permitted(self.admin, "change").first()
+
+    def take(self, name, page=None):
+        (page or self.page).screenshot(path=FOLDER / f"{name}.png")
+
+    def test_take_pictures(self):
+        page, person = self.page, self.open_page()
+        page.goto("/admin/")
+        self.take("sign-in")
+        self.sign_in("demo-admin", page=person)
+        self.take("org-admin-front", person)
+        person.goto("/admin/orgadmin/organization/")
+        self.take("org-admin-list", person)
+        person.get_by_role("link", name=self.own.name).first.click()
+        person.get_by_label("Phone:").fill("+1 555 0100")
+        self.take("org-admin-edit", person)
+        person.get_by_role("button", name="Save", exact=True).click()
+        person.goto(f"/admin/orgadmin/organization/{self.own.pk}/history/")
+        self.take("org-admin-history", person)
+
+        self.sign_in("demo-staff")
+        self.take("staff-front")
+        page.goto("/admin/orgadmin/organization/add/")
+        page.get_by_label("Name:").fill("Widget Company")
+        self.take("staff-create")
+        page.get_by_role("button", name="Save", exact=True).click()
+        page.get_by_role("link", name="Add its people").click()
+        page.locator(".select2-selection").click()
+        page.keyboard.type("demo-ad")
+        expect(page.get_by_role("option", name="demo-admin")).to_be_visible()
+        self.take("staff-assign")
+        page.get_by_role("option", name="demo-admin").click()
+        page.get_by_role("button", name="Add", exact=True).click()
+        self.take("staff-people")
+        person.goto("/admin/orgadmin/organization/")
+        self.take("org-admin-sees-it", person)
+        page.goto(f"/admin/orgadmin/organization/{self.own.pk}/delete/")
+        self.take("staff-delete")
+        page.goto("/admin/orgadmin/organization/")
+        self.take("staff-list")
