@@ -9,7 +9,7 @@ from django.db import IntegrityError, connections, transaction
 from .roles import FIRST_FREE, ROLES, group_base, group_name, is_generated
 
 CHUNK = 10_000  # names in one query, below SQLite's limit of 32,766 parameters
-SCALES = range(3, 10)  # digits of the numbers that are tried beyond FIRST_FREE
+BEYOND = (range(10**5, 10**6), range(10**9, 10**10))  # numbers that are tried beyond FIRST_FREE
 ATTEMPTS = 100  # lost races for a name before a rename gives up
 
 
@@ -34,7 +34,7 @@ def find_free_names(wanted, *, using):
         names, growing = _choose(wanted, candidates, taken)
         for key in growing:
             tried = len(candidates[key])
-            numbers[key] = range(tried, FIRST_FREE) if tried < FIRST_FREE else list(_random_numbers(counts[key]))
+            numbers[key] = range(tried, FIRST_FREE) if tried < FIRST_FREE else _choose_numbers(counts[key])
     return names
 
 
@@ -57,11 +57,13 @@ def _choose(wanted, candidates, taken):
     return names, list(short)
 
 
-def _random_numbers(count):
-    """Return numbers of each scale, ascending. Random, so that many writers of one name do not meet."""
-    for digits in SCALES:
-        scale = range(10 ** (digits - 1), 10**digits)
-        yield from sorted(random.sample(scale, min(len(scale), 8 + 2 * count)))
+def _choose_numbers(count):
+    """Return numbers beyond FIRST_FREE, more than `count`, at random from so many that writers do not meet.
+
+    Were they to meet, one would wait for the other's transaction; and two that save several organizations each could
+    wait for one another.
+    """
+    return [number for numbers in BEYOND for number in random.sample(numbers, 8 + 2 * count)]
 
 
 def create_groups(organizations, *, using):
