@@ -343,8 +343,12 @@ class QueryCountTests(GateMixin, TestCase):
         with self.assertNumQueries(5):
             self.assertContains(self.client.get(LIST), "100 organizations")
 
-    def test_change_page(self):
+    def test_change_page_for_an_admin_of_one_and_of_a_hundred(self):
         with self.assertNumQueries(5):  # session, user, any organization, row, rights on it
+            self.client.get(change(self.own))
+        many = Organization.objects.bulk_create(Organization(name=f"Many {number}") for number in range(99))
+        self.user.groups.add(*(organization.admin for organization in many))
+        with self.assertNumQueries(5):
             self.client.get(change(self.own))
 
     def test_saving_the_change_page(self):

@@ -34,9 +34,8 @@ class Command(BaseCommand):
             also = f" (and {more} more problems)" if more > 0 else ""
             self._refuse(f"Nothing was imported: mend the {len(error.problems)} problems above{also}, and try again.")
         except DatabaseError as error:
-            self._refuse(
-                f"Nothing was imported: the database refused ({str(error).strip()}). Try again when it is back."
-            )
+            reason = " ".join(str(error).split())
+            self._refuse(f"Nothing was imported: the database refused ({reason}). Try again when it is back.")
         self._report(report, dry_run)
 
     def _refuse(self, text):
