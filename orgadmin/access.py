@@ -1,8 +1,14 @@
-"""Who may enter, and the rule's answers remembered for the time of one request."""
+"""Who may enter, the rule's answers remembered for one request, and why somebody may or may not."""
 
+from copy import copy
+from dataclasses import dataclass
+
+from django.contrib.auth.models import Group
 from django.utils.functional import cached_property
+from django.utils.translation import gettext as _
 
 from .models import Organization
+from .roles import ACTIONS, ROLES
 
 
 class Gate:
@@ -10,24 +16,35 @@ class Gate:
 
     def __init__(self, user):
         self.user = user
-        self._actions = {}
-
-    @cached_property
-    def sees_any(self):
-        """Whether there is an organization to see: at most one query."""
-        return self.permits_everywhere("view") or Organization.objects.permitted(self.user).exists()
+        self._any, self._actions = {}, {}
 
     @property
     def may_enter(self):
         """Whether the person may enter the admin: active, and platform staff or holding a right on an organization."""
         user = self.user
-        return user.is_authenticated and user.is_active and (user.is_superuser or user.is_staff or self.sees_any)
+        if not (user.is_authenticated and user.is_active):
+            return False
+        return user.is_superuser or user.is_staff or self.holds_any("view")
 
-    def permits(self, action, organization):
-        """Whether the person holds the right `action` on `organization`: one query for all its rights."""
-        if organization.pk not in self._actions:
-            self._actions[organization.pk] = Organization.objects.permitted_actions(self.user, organization.pk)
-        return action in self._actions[organization.pk]
+    def holds_any(self, action):
+        """Whether there is an organization on which the person holds the right.
+
+        Most pages ask for "view" and for "change". Whoever may change one may view it, so for org admins it is one
+        query, for reviewers two.
+        """
+        if action not in self._any:
+            self._any[action] = (
+                self.permits_everywhere(action)
+                or (action == "view" and self.holds_any("change"))
+                or Organization.objects.permitted(self.user, action).exists()
+            )
+        return self._any[action]
+
+    def permits(self, action, pk):
+        """Whether the person holds the right `action` on the organization `pk`: one query for all its rights."""
+        if pk not in self._actions:
+            self._actions[pk] = Organization.objects.permitted_actions(self.user, pk)
+        return action in self._actions[pk]
 
     def permits_everywhere(self, action):
         return action in self._everywhere
@@ -43,3 +60,60 @@ def gate_of(request):
     if gate is None or gate.user is not request.user:
         gate = request._gate = Gate(request.user)
     return gate
+
+
+def holds_more(user, than):
+    """Tell whether `user`, were they active, may do anything that `than` may not: on the site or on an organization.
+
+    Whoever sets somebody's password can act as that person, so nobody may edit a person who holds more.
+    """
+    if than.is_superuser:
+        return False
+    user = copy(user)  # with no permissions remembered, and active: a deactivated account can be activated
+    user.__dict__ = {name: value for name, value in user.__dict__.items() if not name.endswith("_perm_cache")}
+    user.is_active = True
+    if user.is_superuser or user.get_all_permissions() - than.get_all_permissions():
+        return True
+    organizations = Organization.objects.order_by()
+    return any(
+        organizations.permitted(user, action)
+        .exclude(pk__in=organizations.permitted(than, action).values("pk"))
+        .exists()
+        for action in ACTIONS
+    )
+
+
+@dataclass
+class Explanation:
+    """Whether a person may do something with an organization, and by which path; `lines` say it in sentences."""
+
+    may: bool
+    lines: list[str]
+
+
+def explain(user, organization, action="view"):
+    """Explain why `user` may, or may not, do `action` with `organization`. Computed by the rule that enforces."""
+    may = action in Organization.objects.permitted_actions(user, organization.pk)
+    sources = Organization.objects.find_sources(user, organization.pk)
+    groups = Group.objects.in_bulk({source.group for found in sources.values() for source in found if source.group})
+    lines = []
+    for right in dict.fromkeys(["view", action]):
+        paths = [_describe(source, organization, groups) for source in sources.get(right, ())]
+        lines.append(f"{right}: {'; '.join(paths) or _('no path')}")
+    if not user.is_active:
+        lines.append(_("But the account is inactive, so nothing counts."))
+    elif action in sources and "view" not in sources:
+        lines.append(_("But no right counts without the right to view."))
+    return Explanation(may, lines)
+
+
+def _describe(source, organization, groups):
+    owned = {getattr(organization, role.attname): role for role in ROLES}
+    if source.kind == "group" and source.group in owned:
+        return _("is in its %(role)s group") % {"role": owned[source.group].label.lower()}
+    return {
+        "superuser": _("is a superuser"),
+        "model": _("is staff and holds the permission for all organizations"),
+        "group": _("is in the group “%s”, which was granted it") % groups.get(source.group),
+        "person": _("was granted it in person"),
+    }[source.kind]

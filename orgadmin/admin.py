@@ -13,21 +13,36 @@ from django.utils.html import format_html
 from django.utils.translation import gettext_lazy as _
 from django.utils.translation import ngettext
 
-from .access import gate_of
+from .access import gate_of, holds_more
 from .forms import AddMembersForm, OrganizationForm, UserForm
-from .gate import GatedModelAdmin, SuperuserOnlyAdmin
+from .gate import GatedModelAdmin, GatedTabularInline, SuperuserOnlyAdmin
 from .history import redact
 from .membership import count_members, list_members, set_role
-from .models import Organization, User
+from .models import Contact, Organization, User
 from .roles import CONFIDENTIAL_FIELDS, ROLES
 
 MEMBERS_PER_PAGE = 100
 DELETIONS_SHOWN = 100
 
 
+class ContactInline(GatedTabularInline):
+    model = Contact
+    organization_path = "organization"
+
+
+@admin.register(Contact)
+class ContactAdmin(GatedModelAdmin):
+    organization_path = "organization"
+    list_display = ["name", "role", "organization", "email", "phone"]
+    search_fields = ["name", "role", "email", "organization__name"]
+    search_help_text = _("Search by name, role, e-mail or organization.")
+
+
 @admin.register(Organization)
 class OrganizationAdmin(GatedModelAdmin):
+    organization_path = ""
     form = OrganizationForm
+    inlines = [ContactInline]
     list_display = ["name", "reference", "website", "email", "phone"]
     search_fields = ["name", "reference", "address"]
     search_help_text = _("Search by name, reference or address.")
@@ -39,7 +54,7 @@ class OrganizationAdmin(GatedModelAdmin):
             (None, {"fields": ["name", "reference"] if obj else ["name", "reference", "namesake"]}),
             (_("Contact"), {"fields": ["website", "email", "phone", "address"]}),
         ]
-        if gate.permits("view_confidential", obj) if obj else gate.permits_everywhere("view_confidential"):
+        if gate.permits("view_confidential", obj.pk) if obj else gate.permits_everywhere("view_confidential"):
             fieldsets.append((_("Confidential"), {"fields": CONFIDENTIAL_FIELDS}))
         if obj and request.user.is_superuser:
             fieldsets.append((_("Groups"), {"fields": [role.key for role in ROLES]}))
@@ -72,7 +87,7 @@ class OrganizationAdmin(GatedModelAdmin):
     def history_view(self, request, object_id, extra_context=None):
         response = super().history_view(request, object_id, extra_context)
         context = getattr(response, "context_data", None)
-        if context and not gate_of(request).permits("view_confidential", context["object"]):
+        if context and not gate_of(request).permits("view_confidential", context["object"].pk):
             entries = redact(context["action_list"].paginator.object_list)
             page = self.get_paginator(request, entries, 100).get_page(request.GET.get("p", 1))
             context |= {
@@ -85,7 +100,11 @@ class OrganizationAdmin(GatedModelAdmin):
     def get_deleted_objects(self, objs, request):
         """Say what goes with the organizations: their groups, and how many people lose access."""
         pks, deleted = [organization.pk for organization in objs], []
-        total = {self.opts.verbose_name_plural: len(pks), Group._meta.verbose_name_plural: len(ROLES) * len(pks)}
+        total = {
+            self.opts.verbose_name_plural: len(pks),
+            Group._meta.verbose_name_plural: len(ROLES) * len(pks),
+            Contact._meta.verbose_name_plural: Contact.objects.filter(organization__in=pks).count(),
+        }
         for organization in count_members(self.model.objects.filter(pk__in=pks[:DELETIONS_SHOWN])):
             lines = []
             for role in ROLES:
@@ -151,10 +170,46 @@ class OrganizationAdmin(GatedModelAdmin):
 
 @admin.register(User)
 class UserAdmin(SuperuserOnlyAdmin, DjangoUserAdmin):
+    """People. Staff with the model-level permissions for users manage those who hold no more than they do.
+
+    Roles and rights are given by superusers only; others see neither these nor the names of groups.
+    """
+
     form = UserForm
     list_filter = ["is_staff", "is_superuser", "is_active"]
     autocomplete_fields = ["groups"]
     filter_horizontal = ["user_permissions"]
+
+    def may(self, request, action):
+        user = request.user
+        permissions = [f"orgadmin.view_{self.opts.model_name}", f"orgadmin.{action}_{self.opts.model_name}"]
+        return super().may(request, action) or user.is_staff and user.is_active and user.has_perms(permissions)
+
+    def has_change_permission(self, request, obj=None):
+        return super().has_change_permission(request, obj) and (obj is None or not holds_more(obj, request.user))
+
+    def has_delete_permission(self, request, obj=None):
+        return super().has_delete_permission(request, obj) and (obj is None or not holds_more(obj, request.user))
+
+    def get_fieldsets(self, request, obj=None):
+        if request.user.is_superuser or not obj:
+            return super().get_fieldsets(request, obj)
+        return [
+            (None, {"fields": ["username", "password"]}),
+            (_("Person"), {"fields": ["first_name", "last_name", "email", "is_active"]}),
+        ]
+
+    def history_view(self, request, object_id, extra_context=None):
+        if not request.user.is_superuser:  # it names organizations
+            return self._get_obj_does_not_exist_redirect(request, self.opts, object_id)
+        return super().history_view(request, object_id, extra_context)
+
+    def get_deleted_objects(self, objs, request):
+        """Name the people, and for superusers what goes with them: that may be rights on organizations."""
+        deleted, count, needed, protected = super().get_deleted_objects(objs, request)
+        if not request.user.is_superuser:
+            deleted, count = [str(user) for user in objs], {}
+        return deleted, count, needed, protected
 
 
 admin.site.unregister(Group)

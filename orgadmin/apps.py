@@ -9,6 +9,9 @@ class OrgadminConfig(AppConfig):
     name = "orgadmin"
     verbose_name = _("Records")
 
+    def ready(self):
+        from . import checks  # noqa: F401 (registers the checks)
+
 
 class AdminConfig(DjangoAdminConfig):
     default_site = "orgadmin.site.OrganizationAdminSite"

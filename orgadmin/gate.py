@@ -1,4 +1,8 @@
-"""Admin classes that ask the rule for everything they show."""
+"""Admin classes that ask the rule for everything they show. `checks` refuses any other in our admin site.
+
+GatedModelAdmin is for Organization and for models that lead to it, GatedTabularInline for those in its page,
+SuperuserOnlyAdmin for all the rest.
+"""
 
 from django.contrib import admin, messages
 from django.contrib.admin.utils import unquote
@@ -7,6 +11,7 @@ from django.urls import reverse
 from django.utils.translation import gettext_lazy as _
 
 from .access import gate_of
+from .models import Organization
 
 
 class ClosedModelAdmin(admin.ModelAdmin):
@@ -18,7 +23,7 @@ class ClosedModelAdmin(admin.ModelAdmin):
     def lookup_allowed(self, lookup, value, request=None):
         """Allow the lookups of the declared filters and no others: each field is a question, and regex a weapon."""
         filters = [item if isinstance(item, str) else item[0] for item in self.get_list_filter(request)]
-        return lookup.removesuffix("__exact").removesuffix("__isnull") in filters
+        return lookup.removesuffix("__exact").removesuffix("__isnull").removesuffix("__id") in filters
 
     def _get_obj_does_not_exist_redirect(self, request, opts, object_id):
         text = _("There is no %(name)s “%(key)s”, or you may no longer see it. Here is what you may see.")
@@ -26,54 +31,150 @@ class ClosedModelAdmin(admin.ModelAdmin):
         return HttpResponseRedirect(reverse("admin:index", current_app=self.admin_site.name))
 
 
-class GatedModelAdmin(ClosedModelAdmin):
-    """The admin of Organization: rows, pages and changes as far as the rule permits."""
+class SuperuserOnlyAdmin(ClosedModelAdmin):
+    """The admin of what only superusers may know: for everybody else it has no rows, no pages and no name."""
+
+    def may(self, request, action):
+        return request.user.is_active and request.user.is_superuser
 
     def get_queryset(self, request):
-        return super().get_queryset(request).permitted(request.user)
+        queryset = super().get_queryset(request)
+        return queryset if self.may(request, "view") else queryset.none()
+
+    def has_module_permission(self, request):
+        return self.may(request, "view")
+
+    def has_view_permission(self, request, obj=None):
+        return self.may(request, "view")
+
+    def has_add_permission(self, request):
+        return self.may(request, "add")
+
+    def has_change_permission(self, request, obj=None):
+        return self.may(request, "change")
+
+    def has_delete_permission(self, request, obj=None):
+        return self.may(request, "delete")
+
+
+class Gated:
+    """What admins and inlines of organizations, and of what belongs to them, have in common.
+
+    `organization_path` leads from the model to its organization, such as "organization"; "" is Organization itself.
+    Whoever may change an organization may add, change and delete what belongs to it; whoever may see it sees that.
+    """
+
+    organization_path = None
+
+    def right_for(self, action):
+        """Return the right on the organization that `action` on this model takes."""
+        return action if self.organization_path == "" or action == "view" else "change"
+
+    def get_organization_id(self, obj):
+        *path, last = self.organization_path.split("__")
+        for name in path:
+            obj = getattr(obj, name)
+        return getattr(obj, f"{last}_id") if last else obj.pk
+
+    def narrow(self, queryset, user, action="view"):
+        """Return the rows of `queryset` on which `user` may do `action`."""
+        if self.organization_path == "":
+            return queryset.permitted(user, action)
+        organizations = Organization.objects.permitted(user, self.right_for(action))
+        return queryset.filter(**{f"{self.organization_path}__in": organizations.order_by().values("pk")})
+
+    def formfield_for_foreignkey(self, db_field, request, **kwargs):
+        kwargs["queryset"] = self._get_choices(db_field.remote_field.model, request)
+        return super().formfield_for_foreignkey(db_field, request, **kwargs)
+
+    def formfield_for_manytomany(self, db_field, request, **kwargs):
+        kwargs["queryset"] = self._get_choices(db_field.remote_field.model, request)
+        return super().formfield_for_manytomany(db_field, request, **kwargs)
+
+    def get_autocomplete_fields(self, request):
+        """Search where the choices are organizations, or what belongs to them: there may be a million."""
+        related = {field.name: field.remote_field.model for field in self.opts.fields if field.remote_field}
+        return [name for name, model in related.items() if isinstance(self._find_admin(model), Gated)]
+
+    def _get_choices(self, model, request):
+        """Return what a person may choose: what they may change; a superuser anything."""
+        choices = model._default_manager.all()
+        if isinstance(found := self._find_admin(model), Gated):
+            return found.narrow(choices, request.user, "change")
+        return choices if request.user.is_active and request.user.is_superuser else choices.none()
+
+    def _find_admin(self, model):
+        return self.admin_site._registry.get(model)
+
+
+class GatedModelAdmin(Gated, ClosedModelAdmin):
+    """The admin of organizations and of what belongs to them: rows, pages and changes as far as the rule permits."""
+
+    def get_queryset(self, request):
+        return self.narrow(super().get_queryset(request), request.user)
 
     # Without an object the question is whether the list may be opened, and whether an id that does not exist, or that
     # is foreign, is answered with "there is none" (302) or with "not here" (403). Alike for both, so True as soon as
     # there is a list; what may be changed is asked again for each object.
 
     def has_module_permission(self, request):
-        return gate_of(request).sees_any
+        return gate_of(request).holds_any("view")
 
     def has_view_permission(self, request, obj=None):
-        return gate_of(request).sees_any if obj is None else gate_of(request).permits("view", obj)
+        return self._permits(request, "view", obj, gate_of(request).holds_any)
 
     def has_change_permission(self, request, obj=None):
-        return gate_of(request).sees_any if obj is None else gate_of(request).permits("change", obj)
-
-    def has_add_permission(self, request):
-        return gate_of(request).permits_everywhere("add")
+        return self._permits(request, "change", obj, lambda right: gate_of(request).holds_any("view"))
 
     def has_delete_permission(self, request, obj=None):
         gate = gate_of(request)
-        return gate.permits_everywhere("delete") if obj is None else gate.permits("delete", obj)
-
-
-class SuperuserOnlyAdmin(ClosedModelAdmin):
-    """The admin of what only superusers may know: for everybody else it has no rows, no pages and no name."""
-
-    def get_queryset(self, request):
-        queryset = super().get_queryset(request)
-        return queryset if self._is_superuser(request) else queryset.none()
-
-    def _is_superuser(self, request):
-        return request.user.is_active and request.user.is_superuser
-
-    def has_module_permission(self, request):
-        return self._is_superuser(request)
-
-    def has_view_permission(self, request, obj=None):
-        return self._is_superuser(request)
+        return self._permits(
+            request, "delete", obj, gate.holds_any if self.organization_path else gate.permits_everywhere
+        )
 
     def has_add_permission(self, request):
-        return self._is_superuser(request)
+        gate = gate_of(request)
+        return gate.holds_any("change") if self.organization_path else gate.permits_everywhere("add")
+
+    def _permits(self, request, action, obj, without_object):
+        right = self.right_for(action)
+        return without_object(right) if obj is None else gate_of(request).permits(right, self.get_organization_id(obj))
+
+    def get_actions(self, request):
+        """Narrow what an action gets to the rows on which the person may do what it declares.
+
+        Django asks for the permissions of an action without an object, and what may be seen may not all be changed.
+        """
+
+        def narrow(function):
+            def narrowed(modeladmin, request, queryset):
+                for action in function.allowed_permissions:
+                    queryset = self.narrow(queryset, request.user, action)
+                return function(modeladmin, request, queryset)
+
+            return narrowed
+
+        actions = super().get_actions(request)
+        return {name: (narrow(function), *rest) for name, (function, *rest) in actions.items()}
+
+
+class GatedTabularInline(Gated, admin.TabularInline):
+    """Rows that belong to an organization, in its page: whoever may change it adds, changes and deletes them."""
+
+    extra = 0
+
+    def has_view_permission(self, request, obj=None):
+        return self._permits(request, "view", obj)
+
+    def has_add_permission(self, request, obj=None):
+        return self._permits(request, "add", obj)
 
     def has_change_permission(self, request, obj=None):
-        return self._is_superuser(request)
+        return self._permits(request, "change", obj)
 
     def has_delete_permission(self, request, obj=None):
-        return self._is_superuser(request)
+        return self._permits(request, "delete", obj)
+
+    def _permits(self, request, action, obj):
+        gate, right = gate_of(request), self.right_for(action)
+        return gate.holds_any(right) if obj is None else gate.permits(right, obj.pk)

@@ -9,7 +9,7 @@ from django.db.models.functions import Cast
 from django.utils import translation
 from django.utils.text import capfirst
 
-from .models import Organization
+from .models import Contact, Organization
 from .roles import CONFIDENTIAL_FIELDS
 
 
@@ -24,12 +24,13 @@ def list_recent(user):
 
 
 def redact(entries):
-    """Return the entries, oldest first as given, as somebody may read them who may not see confidential fields.
+    """Return the entries, in their order, as somebody may read them who may not see confidential fields.
 
     The log stores labels, not names. Only those of public fields are kept, so that the label that a confidential
     field once had is not told either; an entry of which nothing is left is dropped.
     """
-    public = _public_labels()
+    public = {"": _public_labels(Organization)}  # "": the organization's own fields; else what a part is about
+    public |= {_untranslated(model._meta.verbose_name): _public_labels(model) for model in (Contact,)}
     kept = []
     for entry in entries:
         parts = _redact_message(entry.change_message, public)
@@ -40,27 +41,38 @@ def redact(entries):
 
 
 def _redact_message(message, public):
+    """Return the parts of a message that are public, or None where nothing is left of it."""
     try:
         parts = json.loads(message or "[]")
     except ValueError:
+        parts = None
+    if not isinstance(parts, list):
         return None  # text of unknown origin
-    kept = []
-    for part in parts if isinstance(parts, list) else []:
-        fields = part.get("changed", {}).get("fields")
-        if fields is not None:
-            fields = [label for label in fields if label in public]
-            if not fields:
-                continue
-            part = {"changed": {**part["changed"], "fields": fields}}
-        kept.append(part)
+    kept = [part for part in parts if _redact_part(part, public)]
     return kept if kept or not parts else None
+
+
+def _redact_part(part, public):
+    """Leave only public labels in a part, such as {"changed": {"fields": [...]}}; tell whether something is left."""
+    [(action, what)] = part.items()
+    labels = public.get(what.get("name", ""))
+    if labels is None:
+        return False
+    if action != "changed":
+        return True
+    what["fields"] = [label for label in what["fields"] if label in labels]
+    return bool(what["fields"])
 
 
 def log_label(field):
     """Return the label of a model field as Django's log stores it."""
+    return capfirst(_untranslated(field.verbose_name))
+
+
+def _untranslated(text):
     with translation.override(None):
-        return str(capfirst(field.verbose_name))
+        return str(text)
 
 
-def _public_labels():
-    return {log_label(field) for field in Organization._meta.fields if field.name not in CONFIDENTIAL_FIELDS}
+def _public_labels(model):
+    return {log_label(field) for field in model._meta.fields if field.name not in CONFIDENTIAL_FIELDS}

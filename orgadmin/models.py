@@ -187,6 +187,26 @@ class Organization(models.Model):
             rename_groups(self, groups, stored["name"], using=using)
 
 
+class Contact(models.Model):
+    """A person whom an organization names. Who may see or change the organization may see or change its contacts."""
+
+    organization = models.ForeignKey(
+        Organization, on_delete=models.CASCADE, related_name="contacts", verbose_name=_("organization")
+    )
+    name = models.CharField(_("name"), max_length=255, validators=[LINE])
+    role = models.CharField(_("role"), max_length=100, blank=True, validators=[LINE])
+    email = models.EmailField(_("e-mail"), blank=True)
+    phone = models.CharField(_("phone"), max_length=50, blank=True, validators=[LINE])
+
+    class Meta:
+        verbose_name = _("contact")
+        verbose_name_plural = _("contacts")
+        ordering = ["name", "pk"]
+
+    def __str__(self):
+        return self.name
+
+
 class OrganizationUserObjectPermission(UserObjectPermissionBase):
     """An object permission of one person. No role uses it; whoever grants one by hand finds it obeyed."""
 

@@ -1,5 +1,7 @@
 """OrganizationQuerySet: the rule who may do what with which organization, and set-based creation and deletion."""
 
+from dataclasses import dataclass
+
 from django.contrib.auth import get_permission_codename, get_user_model
 from django.contrib.auth.models import Permission
 from django.db import NotSupportedError, models, transaction
@@ -9,6 +11,14 @@ from .permissions import grant_permissions
 from .roles import ACTIONS, ROLES
 
 BATCH = 1_000  # rows
+
+
+@dataclass(frozen=True)
+class Source:
+    """Where a right comes from: "superuser", "model" (a model-level permission), "group" or "person" (a grant)."""
+
+    kind: str
+    group: int | None = None  # the id of the group that holds the grant
 
 
 def _is_active(user):
@@ -28,7 +38,7 @@ class OrganizationQuerySet(models.QuerySet):
             return self.none()
         organizations = self
         for right in dict.fromkeys(["view", action]):
-            if not self._holds_everywhere(user, right):
+            if not self._find_source_everywhere(user, right):
                 permission = self._permissions().filter(codename=self._codename(right)).values("pk")[:1]
                 groups, persons = (
                     grants.filter(permission=permission).values("content_object_id") for grants in self._grants(user)
@@ -42,17 +52,25 @@ class OrganizationQuerySet(models.QuerySet):
 
         One query for an organization, besides those for the permissions of staff.
         """
-        if not _is_active(user):
-            return frozenset()
-        rights = {action for action in ACTIONS if self._holds_everywhere(user, action)}
-        if pk is not None and len(rights) < len(ACTIONS):
-            groups, persons = (
-                grants.filter(content_object=pk, permission__in=self._permissions()).values_list("permission__codename")
-                for grants in self._grants(user)
-            )
-            held = {codename for (codename,) in groups.union(persons, all=True)}
-            rights |= {action for action in ACTIONS if self._codename(action) in held}
+        rights = self.find_sources(user, pk) if _is_active(user) else {}
         return frozenset(rights if "view" in rights else ())
+
+    def find_sources(self, user, pk=None):
+        """Return {right: [Source]} of all that would give `user` rights on the organization `pk`, were they active.
+
+        A right without "view" beside it is none.
+        """
+        sources = {action: [source] for action in ACTIONS if (source := self._find_source_everywhere(user, action))}
+        if pk is not None and not user.is_superuser:
+            actions = {self._codename(action): action for action in ACTIONS}
+            groups, persons = (grants.filter(content_object=pk) for grants in self._grants(user))
+            groups = groups.filter(permission__in=self._permissions()).values_list("permission__codename", "group")
+            nobody = models.Value(None, models.IntegerField())
+            persons = persons.filter(permission__in=self._permissions()).values_list("permission__codename", nobody)
+            for codename, group in groups.union(persons, all=True):
+                if action := actions.get(codename):
+                    sources.setdefault(action, []).append(Source("group" if group else "person", group))
+        return sources
 
     def _codename(self, action):
         return get_permission_codename(action, self.model._meta)
@@ -61,9 +79,11 @@ class OrganizationQuerySet(models.QuerySet):
         opts = self.model._meta
         return Permission.objects.filter(content_type__app_label=opts.app_label, content_type__model=opts.model_name)
 
-    def _holds_everywhere(self, user, action):
+    def _find_source_everywhere(self, user, action):
+        if user.is_superuser:
+            return Source("superuser")
         permission = f"{self.model._meta.app_label}.{self._codename(action)}"
-        return user.is_superuser or (user.is_staff and user.has_perm(permission))
+        return Source("model") if user.is_staff and user.has_perm(permission) else None
 
     def _grants(self, user):
         """Return the object permissions that the user's groups hold, and those that the user holds."""

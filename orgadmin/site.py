@@ -3,6 +3,7 @@
 from django.apps import apps
 from django.contrib import admin
 from django.contrib.admin.forms import AdminAuthenticationForm
+from django.contrib.admin.views.autocomplete import AutocompleteJsonView
 from django.core.exceptions import FieldDoesNotExist, PermissionDenied
 from django.utils.translation import gettext_lazy as _
 
@@ -16,6 +17,15 @@ class SignInForm(AdminAuthenticationForm):
     def confirm_login_allowed(self, user):
         if not Gate(user).may_enter:
             raise self.get_invalid_login_error()
+
+
+class ChoicesView(AutocompleteJsonView):
+    """What may be chosen: of rows that one may only see, none."""
+
+    def get_queryset(self):
+        queryset = super().get_queryset()
+        narrow = getattr(self.model_admin, "narrow", None)
+        return narrow(queryset, self.request.user, "change") if narrow else queryset
 
 
 class OrganizationAdminSite(admin.AdminSite):
@@ -47,4 +57,4 @@ class OrganizationAdminSite(admin.AdminSite):
             raise PermissionDenied from error
         if not concrete:
             raise PermissionDenied
-        return super().autocomplete_view(request)
+        return ChoicesView.as_view(admin_site=self)(request)

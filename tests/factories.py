@@ -7,6 +7,7 @@ from orgadmin.models import Organization, User
 from orgadmin.roles import ROLES
 
 ADMIN, REVIEWER = ROLES
+NO_CONTACTS = {"contacts-TOTAL_FORMS": "0", "contacts-INITIAL_FORMS": "0"}  # of the page of an organization
 
 
 def create_organization(name="Acme", **values):

@@ -4,7 +4,7 @@ from django.test import TestCase
 
 from orgadmin.models import Organization, User
 
-from .factories import create_organization, create_superuser, create_user
+from .factories import NO_CONTACTS, create_organization, create_superuser, create_user
 
 LIST = "/admin/orgadmin/organization/"
 USERS = "/admin/orgadmin/user/"
@@ -24,13 +24,15 @@ class SuperuserMixin:
 
 class OrganizationAdminTests(SuperuserMixin, TestCase):
     def test_creates_an_organization_and_offers_to_add_its_people(self):
-        response = self.client.post(f"{LIST}add/", {"name": "New", "reference": "R1", "tax_id": "7"}, follow=True)
+        response = self.client.post(
+            f"{LIST}add/", NO_CONTACTS | {"name": "New", "reference": "R1", "tax_id": "7"}, follow=True
+        )
         organization = Organization.objects.get(name="New")
         self.assertEqual((organization.reference, organization.tax_id), ("R1", "7"))
         self.assertContains(response, f"{LIST}{organization.pk}/people/")
 
     def test_a_namesake_is_pointed_out_and_created_when_saved_again(self):
-        data = {"name": "Acme", "phone": "1"}
+        data = NO_CONTACTS | {"name": "Acme", "phone": "1"}
         response = self.client.post(f"{LIST}add/", data)
         self.assertContains(response, "There is an organization with this name")
         self.assertContains(response, f'<a href="{LIST}{self.acme.pk}/change/">Acme</a>')
@@ -58,14 +60,14 @@ class OrganizationAdminTests(SuperuserMixin, TestCase):
             "phone": "1" * 51,
         }.items():
             with self.subTest(field=field):
-                response = self.client.post(url, {"name": "New", field.strip(): value})
+                response = self.client.post(url, NO_CONTACTS | {"name": "New", field.strip(): value})
                 self.assertEqual(list(response.context["adminform"].form.errors), [field.strip()])
         self.acme.refresh_from_db()
         self.assertEqual(self.acme.name, "Acme")
 
     def test_an_empty_reference_is_none(self):
         for name in ("A", "B"):
-            self.client.post(f"{LIST}add/", {"name": name, "reference": ""})
+            self.client.post(f"{LIST}add/", NO_CONTACTS | {"name": name, "reference": ""})
         self.assertEqual(Organization.objects.filter(reference=None).count(), 3)
 
     def test_shows_groups_as_text_and_takes_none(self):
@@ -73,7 +75,7 @@ class OrganizationAdminTests(SuperuserMixin, TestCase):
         self.assertContains(response, "Acme Admin")
         self.assertNotContains(response, "<select")
         other = Group.objects.create(name="Other")
-        self.client.post(f"{LIST}{self.acme.pk}/change/", {"name": "Acme", "admin": other.pk})
+        self.client.post(f"{LIST}{self.acme.pk}/change/", NO_CONTACTS | {"name": "Acme", "admin": other.pk})
         self.acme.refresh_from_db()
         self.assertEqual(self.acme.admin.name, "Acme Admin")
 
@@ -91,7 +93,7 @@ class OrganizationAdminTests(SuperuserMixin, TestCase):
     def test_deleting_selected_organizations_says_what_goes_and_takes_groups_along(self):
         organizations = Organization.objects.bulk_create(Organization(name=f"Gone {number}") for number in range(30))
         data = {"action": "delete_selected", "_selected_action": [organization.pk for organization in organizations]}
-        with self.assertNumQueries(5):  # session, user, count of the list, rows, their people
+        with self.assertNumQueries(6):  # session, user, count of the list, rows, their people, contacts
             response = self.client.post(LIST, data)
         self.assertContains(response, "Gone 7 Reviewer: 0 people lose access")
         self.client.post(LIST, {**data, "post": "yes"})

@@ -301,7 +301,7 @@ class QueryCountTests(TestCase):
 
     def test_deleting_one(self):
         organization = create_organization()
-        with self.assertNumQueries(13):
+        with self.assertNumQueries(14):
             organization.delete()
 
     def test_deleting_a_thousand(self):

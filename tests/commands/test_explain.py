@@ -1,0 +1,47 @@
+import io
+
+from django.core.management import CommandError, call_command
+from django.test import TestCase
+
+from ..factories import create_organization, create_user
+
+
+class ExplainTests(TestCase):
+    @classmethod
+    def setUpTestData(cls):
+        cls.acme = create_organization("Acme", address="Here")
+        create_user("anna", admin_of=[cls.acme])
+
+    def run_command(self, *arguments):
+        """Return the exit status and what was printed."""
+        out = io.StringIO()
+        try:
+            call_command("explain", *map(str, arguments), stdout=out)
+        except CommandError as error:
+            return error.returncode, str(error)
+        except SystemExit as error:
+            return error.code, out.getvalue()
+        return 0, out.getvalue()
+
+    def test_tells_by_id_and_by_name_and_sets_the_exit_status(self):
+        may = f"anna may view Acme (id {self.acme.pk}).\n  view: is in its admin group\n"
+        for organization in (self.acme.pk, "Acme"):
+            self.assertEqual(self.run_command("anna", organization), (0, may))
+        status, text = self.run_command("anna", "Acme", "delete")
+        self.assertEqual(status, 1)
+        self.assertTrue(text.startswith(f"anna may not delete Acme (id {self.acme.pk}).\n"))
+
+    def test_an_unclear_question_is_neither_yes_nor_no(self):
+        other = create_organization("Acme", address="There")
+        status, text = self.run_command("anna", "Acme")
+        self.assertEqual(status, 2)
+        for organization in (self.acme, other):
+            self.assertIn(f"{organization.pk}  Acme  {organization.address}", text)
+        self.assertEqual(self.run_command("nobody", self.acme.pk), (2, "There is no user “nobody”."))
+        self.assertEqual(self.run_command("anna", "Nowhere")[0], 2)
+        self.assertEqual(self.run_command("anna", "9" * 30)[0], 2)
+        self.assertEqual(self.run_command("anna", self.acme.pk, "eat")[0], 2)
+
+    def test_a_name_of_digits_is_found_where_no_id_is(self):
+        create_organization("4711")
+        self.assertEqual(self.run_command("anna", "4711")[0], 1)

@@ -1,0 +1,112 @@
+from unittest import mock
+
+from django.contrib import admin
+from django.contrib.admin.models import LogEntry
+from django.db import models
+from django.test import SimpleTestCase
+from django.test.utils import isolate_apps
+
+from orgadmin import checks, roles
+from orgadmin.checks import check_admin_site, check_roles
+from orgadmin.gate import GatedModelAdmin, GatedTabularInline, SuperuserOnlyAdmin
+from orgadmin.models import Contact, Organization, User
+
+
+class CheckTests(SimpleTestCase):
+    def check(self, *registered, models=()):
+        """Return the ids that the checks give for a site with (model, admin class) pairs."""
+        site = admin.AdminSite()
+        for model, admin_class in registered:
+            site.register(model, admin_class)
+        errors = list(check_admin_site(None, site=site, models=models or [User]))
+        for error in errors:
+            self.assertTrue(error.msg and error.hint)
+        return [error.id.removeprefix("orgadmin.") for error in errors]
+
+    def make(self, base=GatedModelAdmin, **attributes):
+        return type("Made", (base,), {"organization_path": "", **attributes})
+
+    def test_the_project_is_in_order(self):
+        self.assertEqual([*check_admin_site(None), *check_roles(None)], [])
+
+    def test_a_role_must_view(self):
+        role = roles.Role("editor", "Editor", "Editor", "Editors", ("change",))
+        with self.swap(checks, "ROLES", (role,)):
+            [error] = check_roles(None)
+        self.assertEqual(error.msg, "Role 'editor' holds rights on organizations that it may not view.")
+
+    def swap(self, module, name, value):
+        return mock.patch.object(module, name, value)
+
+    def test_every_registered_admin_asks_the_rule_or_is_for_superusers(self):
+        for admin_class in (admin.ModelAdmin, None):
+            self.assertEqual(self.check((LogEntry, admin_class)), ["E002"])
+            self.assertEqual(self.check((Organization, admin_class)), ["E002"])
+        self.assertEqual(self.check((LogEntry, SuperuserOnlyAdmin), (Organization, self.make())), [])
+
+    def test_every_inline_asks_the_rule(self):
+        plain = type("Inline", (admin.TabularInline,), {"model": Contact})
+        gated = type("Inline", (GatedTabularInline,), {"model": Contact, "organization_path": "organization"})
+        lost = type("Inline", (GatedTabularInline,), {"model": Contact, "organization_path": "name"})
+        self.assertEqual(self.check((Organization, self.make(inlines=[plain]))), ["E003"])
+        self.assertEqual(self.check((Organization, self.make(inlines=[lost]))), ["E004"])
+        self.assertEqual(self.check((Organization, self.make(inlines=[gated]))), [])
+
+    def test_the_path_leads_to_an_organization(self):
+        for path in ("", "name", "nothing", None, "organization__admin", "organization__admin__nothing"):
+            with self.subTest(path=path):
+                self.assertEqual(self.check((Contact, self.make(organization_path=path))), ["E004"])
+        self.assertEqual(self.check((Contact, self.make(organization_path="organization"))), [])
+
+    @isolate_apps("orgadmin.apps.OrgadminConfig")
+    def test_a_model_that_leads_to_organizations_is_gated_or_named(self):
+        class Visit(models.Model):  # noqa: DJ008
+            contact = models.ForeignKey(Contact, models.CASCADE)
+
+            class Meta:
+                app_label = "orgadmin"
+
+        self.assertEqual(self.check(models=[Visit]), ["E005"])
+        self.assertEqual(self.check((Visit, SuperuserOnlyAdmin), models=[Visit]), ["E005"])
+        gated = self.make(organization_path="contact__organization")
+        self.assertEqual(self.check((Visit, gated), models=[Visit]), [])
+        with self.swap(checks, "UNGATED", {"orgadmin.Visit": "because"}):
+            self.assertEqual(self.check(models=[Visit]), [])
+
+    def test_options_that_show_or_change_more_are_refused(self):
+        def undeclared(modeladmin, request, queryset):
+            pass
+
+        class AllValues(admin.AllValuesFieldListFilter):
+            pass
+
+        bad = [
+            {"search_fields": ["name", "notes"]},
+            {"search_fields": ["=tax_id"]},
+            {"list_display": ["name", "tax_id"]},
+            {"ordering": ["-notes"]},
+            {"list_filter": ["admin"]},
+            {"list_filter": ["tax_id"]},
+            {"list_filter": ["admin__name"]},
+            {"list_filter": [("admin__name", AllValues)]},
+            {"list_filter": [("tax_id", AllValues)]},
+            {"date_hierarchy": "created"},
+            {"list_display": ["name", "phone"], "list_editable": ["phone"]},
+            {"actions": [undeclared]},
+        ]
+        for options in bad:
+            with self.subTest(options):
+                self.assertEqual(self.check((Organization, self.make(**options))), ["E006"])
+
+        @admin.action(permissions=["change"])
+        def declared(modeladmin, request, queryset):
+            pass
+
+        good = [
+            {"list_filter": ["phone"]},
+            {"list_filter": [("contacts", admin.RelatedOnlyFieldListFilter)]},
+            {"actions": [declared]},
+        ]
+        for options in good:
+            with self.subTest(options):
+                self.assertEqual(self.check((Organization, self.make(**options))), [])
