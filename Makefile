@@ -21,6 +21,9 @@ check: .venv/dev  ## lint, and models without a migration
 	$(BIN)/ruff format --check
 	DEBUG=true $(BIN)/python manage.py makemigrations --check --dry-run
 
+access: .venv/dev  ## write docs/access.md, who gets what, from the addresses of the site
+	WRITE_DOCUMENTS=1 $(BIN)/python -m tests tests.test_matrix.MatrixTests.test_the_table_of_access_is_as_documented
+
 pictures: .venv/dev  ## make the pictures in docs/pictures anew, in a real Chromium
 	$(BIN)/python -m tests --pictures
 

@@ -16,7 +16,7 @@ class Gate:
 
     def __init__(self, user):
         self.user = user
-        self._any, self._actions = {}, {}
+        self._any, self._rights = {}, {}
 
     @property
     def may_enter(self):
@@ -41,10 +41,14 @@ class Gate:
         return self._any[action]
 
     def permits(self, action, pk):
-        """Whether the person holds the right `action` on the organization `pk`: one query for all its rights."""
-        if pk not in self._actions:
-            self._actions[pk] = Organization.objects.permitted_actions(self.user, pk)
-        return action in self._actions[pk]
+        """Whether the person holds the right `action` on the organization `pk`."""
+        return action in self.find_rights(pk)
+
+    def find_rights(self, pk):
+        """Return the rights that the person holds on the organization `pk`: at most one query."""
+        if pk not in self._rights:
+            self._rights[pk] = Organization.objects.permitted_actions(self.user, pk)
+        return self._rights[pk]
 
     def permits_everywhere(self, action):
         return action in self._everywhere

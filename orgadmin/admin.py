@@ -16,7 +16,6 @@ from django.utils.translation import ngettext
 from .access import gate_of, holds_more
 from .forms import AddMembersForm, OrganizationForm, UserForm
 from .gate import GatedModelAdmin, GatedTabularInline, SuperuserOnlyAdmin
-from .history import redact
 from .membership import count_members, list_members, set_role
 from .models import Contact, Organization, User
 from .roles import CONFIDENTIAL_FIELDS, ROLES
@@ -83,19 +82,6 @@ class OrganizationAdmin(GatedModelAdmin):
             text = format_html(_('Nobody looks after it yet. <a href="{}">Add its people</a>.'), link)
             self.message_user(request, text, messages.INFO)
         return super().response_add(request, obj, post_url_continue)
-
-    def history_view(self, request, object_id, extra_context=None):
-        response = super().history_view(request, object_id, extra_context)
-        context = getattr(response, "context_data", None)
-        if context and not gate_of(request).permits("view_confidential", context["object"].pk):
-            entries = redact(context["action_list"].paginator.object_list)
-            page = self.get_paginator(request, entries, 100).get_page(request.GET.get("p", 1))
-            context |= {
-                "action_list": page,
-                "page_range": page.paginator.get_elided_page_range(page.number),
-                "pagination_required": page.paginator.num_pages > 1,
-            }
-        return response
 
     def get_deleted_objects(self, objs, request):
         """Say what goes with the organizations: their groups, and how many people lose access."""

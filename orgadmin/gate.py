@@ -11,7 +11,10 @@ from django.urls import reverse
 from django.utils.translation import gettext_lazy as _
 
 from .access import gate_of
+from .history import redact
 from .models import Organization
+
+HISTORY_PER_PAGE = 100
 
 
 class ClosedModelAdmin(admin.ModelAdmin):
@@ -139,6 +142,20 @@ class GatedModelAdmin(Gated, ClosedModelAdmin):
     def _permits(self, request, action, obj, without_object):
         right = self.right_for(action)
         return without_object(right) if obj is None else gate_of(request).permits(right, self.get_organization_id(obj))
+
+    def history_view(self, request, object_id, extra_context=None):
+        response = super().history_view(request, object_id, extra_context)
+        context = getattr(response, "context_data", None)
+        if context and not request.user.is_superuser:
+            rights = gate_of(request).find_rights(self.get_organization_id(context["object"]))
+            entries = redact(context["action_list"].paginator.object_list, self.model, rights)
+            page = self.get_paginator(request, entries, HISTORY_PER_PAGE).get_page(request.GET.get("p", 1))
+            context |= {
+                "action_list": page,
+                "page_range": page.paginator.get_elided_page_range(page.number),
+                "pagination_required": page.paginator.num_pages > 1,
+            }
+        return response
 
     def get_actions(self, request):
         """Narrow what an action gets to the rows on which the person may do what it declares.

@@ -8,8 +8,9 @@ from django.db.models import TextField
 from django.db.models.functions import Cast
 from django.utils import translation
 from django.utils.text import capfirst
+from django.utils.translation import gettext as _
 
-from .models import Contact, Organization
+from .models import Contact, Organization, User
 from .roles import CONFIDENTIAL_FIELDS
 
 
@@ -23,20 +24,27 @@ def list_recent(user):
     return entries.filter(user=user.pk, content_type=organizations, object_id__in=visible)
 
 
-def redact(entries):
-    """Return the entries, in their order, as somebody may read them who may not see confidential fields.
+def redact(entries, model, rights):
+    """Return the log entries about a `model`, in their order, as somebody with `rights` may read them.
 
-    The log stores labels, not names. Only those of public fields are kept, so that the label that a confidential
-    field once had is not told either; an entry of which nothing is left is dropped.
+    Without "view_confidential" they name no confidential fields: the log stores labels, and only those of public fields
+    are kept, so that the label that a field once had is not told either; an entry of which nothing is left is dropped.
+    Platform staff have no names, and without "manage_members" nobody has.
     """
-    public = {"": _public_labels(Organization)}  # "": the organization's own fields; else what a part is about
-    public |= {_untranslated(model._meta.verbose_name): _public_labels(model) for model in (Contact,)}
+    public = {"": _public_labels(model)}  # "": the model's own fields; else what a part of the message is about
+    public |= {_untranslated(related._meta.verbose_name): _public_labels(related) for related in (Contact,)}
     kept = []
     for entry in entries:
-        parts = _redact_message(entry.change_message, public)
-        if parts is not None:
+        if entry.user.is_staff or entry.user.is_superuser:
+            entry.user = User(username=_("platform staff"))
+        elif "manage_members" not in rights:
+            entry.user = User(username=_("one of its admins"))
+        if "view_confidential" not in rights:
+            parts = _redact_message(entry.change_message, public)
+            if parts is None:
+                continue
             entry.change_message = json.dumps(parts)
-            kept.append(entry)
+        kept.append(entry)
     return kept
 
 
@@ -54,13 +62,15 @@ def _redact_message(message, public):
 
 def _redact_part(part, public):
     """Leave only public labels in a part, such as {"changed": {"fields": [...]}}; tell whether something is left."""
+    if not isinstance(part, dict) or len(part) != 1:
+        return False
     [(action, what)] = part.items()
     labels = public.get(what.get("name", ""))
     if labels is None:
         return False
     if action != "changed":
         return True
-    what["fields"] = [label for label in what["fields"] if label in labels]
+    what["fields"] = [label for label in what.get("fields", ()) if label in labels]
     return bool(what["fields"])
 
 

@@ -198,6 +198,8 @@ class ReviewerTests(GateMixin, TestCase):
         for text in ("Tax ID", "Notes", "notes", "VAT number"):
             self.assertNotContains(response, text)
         self.assertEqual(len(response.context["action_list"]), 1)
+        self.assertContains(response, "platform staff")
+        self.assertNotContains(response, "root")
         self.client.force_login(self.staff)
         self.assertEqual(len(self.client.get(f"{LIST}{self.reviewed.pk}/history/").context["action_list"]), 4)
 
