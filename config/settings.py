@@ -1,4 +1,4 @@
-"""Settings. Deployments differ by environment variables only; the README lists them.
+"""Settings. Deployments differ by environment variables only; docs/operations.md lists them.
 
 A missing or wrong variable ends the start with one line that names it and says what is expected.
 """
@@ -8,6 +8,8 @@ from pathlib import Path
 from urllib.parse import urlsplit
 from zoneinfo import available_timezones
 
+from django.core.exceptions import ImproperlyConfigured, ValidationError
+from django.core.validators import URLValidator
 from django.utils.translation import gettext_lazy as _
 from environ import Env
 
@@ -25,36 +27,43 @@ def boolean(name, default):
     return value == "true" if value in ("true", "false") else refuse(name, "true or false")
 
 
+DATABASES_KNOWN = ("sqlite", "postgres", "postgresql")
+
+
+def parse(read, url):
+    """Return the settings in a URL, or {} where there are none."""
+    try:
+        return read(url)
+    except (ImproperlyConfigured, ValueError):
+        return {}
+
+
 def database():
     url = env.str("DATABASE_URL", default="") or f"sqlite:///{BASE_DIR / 'db.sqlite3'}"
-    settings = {}
-    match url.partition(":")[0]:
-        case "sqlite":
-            settings = env.db_url_config(url)
-            # One writer at a time: take the write lock at BEGIN, and wait for it, instead of failing half-way.
-            settings["OPTIONS"] = {
-                "transaction_mode": "IMMEDIATE",
-                "timeout": 30,
-                "init_command": "PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL;",
-            }
-        case "postgres" | "postgresql":
-            settings = env.db_url_config(url) | {"CONN_MAX_AGE": 60, "CONN_HEALTH_CHECKS": True}
-        case _:
-            refuse("DATABASE_URL", "sqlite:///PATH or postgres://USER:PASSWORD@HOST:PORT/NAME")
-    return settings
+    scheme, _separator, rest = url.partition("://")
+    settings = parse(env.db_url_config, url) if rest and scheme in DATABASES_KNOWN else {}
+    if not settings.get("NAME"):
+        refuse("DATABASE_URL", "sqlite:///PATH or postgres://USER:PASSWORD@HOST:PORT/NAME")
+    if scheme != "sqlite":
+        return settings | {"CONN_MAX_AGE": 60, "CONN_HEALTH_CHECKS": True}
+    # One writer at a time: take the write lock at BEGIN, and wait for it, instead of failing half-way.
+    options = {"transaction_mode": "IMMEDIATE", "timeout": 30}
+    options["init_command"] = "PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL;"
+    return settings | {"OPTIONS": options}
 
 
 def email():
     url = env.str("EMAIL_URL", default="") or ("consolemail://" if DEBUG else "smtp://localhost:25")
-    if url.partition(":")[0] not in env.EMAIL_SCHEMES:
-        refuse("EMAIL_URL", "smtp+tls://USER:PASSWORD@HOST:PORT, or consolemail:// to print mail")
-    return env.email_url_config(url)
+    known = "://" in url and url.partition("://")[0] in env.EMAIL_SCHEMES
+    settings = parse(env.email_url_config, url) if known else {}
+    return settings or refuse("EMAIL_URL", "smtp+tls://USER:PASSWORD@HOST:PORT, or consolemail:// to print mail")
 
 
 def base_url():
     value = env.str("BASE_URL", default="http://127.0.0.1:8000").rstrip("/")
-    parts = urlsplit(value)
-    if parts.scheme not in ("http", "https") or not parts.netloc:
+    try:
+        URLValidator(schemes=["http", "https"])(value)
+    except ValidationError:
         refuse("BASE_URL", "the address of the site, such as https://orgs.example.com")
     return value
 

@@ -14,7 +14,7 @@ from django.utils.translation import gettext_lazy as _
 from django.utils.translation import ngettext
 
 from .access import gate_of, holds_more
-from .forms import AddMembersForm, OrganizationForm, UserForm
+from .forms import AddMembersForm, OrganizationForm, UserForm, is_key
 from .gate import GatedModelAdmin, GatedTabularInline, SuperuserOnlyAdmin
 from .membership import count_members, list_members, set_role
 from .models import Contact, Organization, User
@@ -77,11 +77,12 @@ class OrganizationAdmin(GatedModelAdmin):
         return [people, *super().get_urls()]
 
     def response_add(self, request, obj, post_url_continue=None):
+        response = super().response_add(request, obj, post_url_continue)
         if request.user.is_superuser:
             link = reverse("admin:orgadmin_organization_people", args=[obj.pk])
             text = format_html(_('Nobody looks after it yet. <a href="{}">Add its people</a>.'), link)
-            self.message_user(request, text, messages.INFO)
-        return super().response_add(request, obj, post_url_continue)
+            self.message_user(request, text, messages.WARNING)
+        return response
 
     def get_deleted_objects(self, objs, request):
         """Say what goes with the organizations: their groups, and how many people lose access."""
@@ -96,8 +97,10 @@ class OrganizationAdmin(GatedModelAdmin):
             for role in ROLES:
                 people = getattr(organization, f"{role.key}_count")
                 text = ngettext("%(count)d person loses access", "%(count)d people lose access", people)
-                lines.append(f"{getattr(organization, role.key)}: {text % {'count': people}}")
-            deleted += [str(organization), lines]
+                # The number in a group's name tells of namesakes: for superusers only.
+                group = getattr(organization, role.key) if request.user.is_superuser else role.plural
+                lines.append(f"{group}: {text % {'count': people}}")
+            deleted += [f"{organization} ({organization.reference or organization.pk})", lines]
         if len(pks) > DELETIONS_SHOWN:
             deleted.append(_("… and %d more") % (len(pks) - DELETIONS_SHOWN))
         return deleted, total, set(), []
@@ -107,16 +110,17 @@ class OrganizationAdmin(GatedModelAdmin):
         organization = self.get_object(request, unquote(object_id))
         if organization is None or not request.user.is_superuser:
             return self._get_obj_does_not_exist_redirect(request, self.opts, object_id)
-        form = AddMembersForm(admin_site=self.admin_site)
-        if "add" in request.POST:
-            form = AddMembersForm(request.POST, admin_site=self.admin_site)
-            if form.is_valid():
-                return self._set_role(request, organization, form.cleaned_data["users"], form.cleaned_data["role"])
-        elif request.method == "POST":
-            users = User.objects.filter(pk__in=[pk for pk in request.POST.getlist("user") if pk.isdecimal()])
-            role = next((role for role in ROLES if role.key == request.POST.get("role")), None)
-            if role or "remove" in request.POST:
+        form = AddMembersForm(request.POST if "add" in request.POST else None, admin_site=self.admin_site)
+        role, users = next((role for role in ROLES if role.key == request.POST.get("role")), None), None
+        if form.is_valid():
+            users = form.cleaned_data["users"]
+        elif request.method == "POST" and not form.is_bound and (role or "remove" in request.POST):
+            users = User.objects.filter(pk__in=filter(is_key, request.POST.getlist("user")))
+        if users is not None:
+            try:
                 return self._set_role(request, organization, users, role)
+            except Organization.DoesNotExist:
+                return self._get_obj_does_not_exist_redirect(request, self.opts, object_id)
         page = Paginator(list_members(organization), MEMBERS_PER_PAGE).get_page(request.GET.get("p"))
         for member in page:
             member.role = next(role for role in ROLES if getattr(organization, role.attname) == member.group_id)
@@ -134,23 +138,23 @@ class OrganizationAdmin(GatedModelAdmin):
         return render(request, "admin/orgadmin/organization/people.html", context)
 
     def _set_role(self, request, organization, users, role):
-        users = sorted(users, key=str)
         changed = set_role(organization, users, role)
-        for user in users if changed else ():
-            part = {"name": str(self.opts.verbose_name), "object": str(organization)}
-            part |= {"fields": [role.key]} if role else {}
-            self.log_change(request, user, [{"changed" if role else "deleted": part}])
-        names = ", ".join(str(user) for user in users)
-        if not changed:
-            text = _("Nothing was changed: that is their role already. (%(names)s)")
-        elif role:
-            text = _("Now %(role)s of this organization: %(names)s.")
-        else:
-            text = _("No longer with access to this organization: %(names)s.")
         label = role.label.lower() if role else ""
-        self.message_user(
-            request, text % {"names": names, "role": label}, messages.SUCCESS if changed else messages.WARNING
-        )
+        for user in changed:
+            what = (
+                _("Became %(role)s of %(organization)s (%(key)s).") if role else _("Left %(organization)s (%(key)s).")
+            )
+            key = organization.reference or organization.pk
+            self.log_change(request, user, what % {"role": label, "organization": organization, "key": key})
+        if not changed:
+            text = _("Nothing was changed: nobody chosen has another role here.")
+        elif role:
+            text = _("“%(names)s” is now %(role)s of %(organization)s.")
+        else:
+            text = _("“%(names)s” was taken out of %(organization)s.")
+        names = "”, “".join(str(user) for user in changed)
+        text %= {"names": names, "role": label, "organization": organization}
+        self.message_user(request, text, messages.SUCCESS if changed else messages.WARNING)
         return HttpResponseRedirect(request.path)
 
 
@@ -184,6 +188,10 @@ class UserAdmin(SuperuserOnlyAdmin, DjangoUserAdmin):
             (None, {"fields": ["username", "password"]}),
             (_("Person"), {"fields": ["first_name", "last_name", "email", "is_active"]}),
         ]
+
+    def describe_choice(self, user):
+        """Say enough of a person to choose the right one."""
+        return " · ".join(filter(None, [user.username, user.get_full_name(), user.email]))
 
     def history_view(self, request, object_id, extra_context=None):
         if not request.user.is_superuser:  # it names organizations

@@ -1,15 +1,42 @@
 """The forms of the admin pages."""
 
 from django import forms
-from django.contrib.admin.widgets import AutocompleteSelectMultiple
+from django.contrib.admin.widgets import AutocompleteSelect, AutocompleteSelectMultiple
 from django.contrib.auth.forms import UserChangeForm
 from django.urls import reverse
-from django.utils.html import format_html
+from django.utils.html import format_html, format_html_join
 from django.utils.translation import gettext_lazy as _
+from django.utils.translation import ngettext
 
-from .membership import replace_roles
+from .membership import replace_roles, set_groups
 from .models import Organization, OrganizationUserObjectPermission, User
 from .roles import ROLES
+
+NAMESAKES_SHOWN = 5
+
+
+def is_key(text):
+    """Tell whether text from outside can be a primary key at all: anything else breaks a query, not a rule."""
+    return text.isascii() and text.isdigit() and len(text) < 19
+
+
+class KeysOnly:
+    """A widget that shows the objects chosen. Django's asks the database for whatever was sent."""
+
+    def optgroups(self, name, value, attrs=None):
+        return super().optgroups(name, [key for key in value if is_key(str(key))], attrs)
+
+    def value_from_datadict(self, data, files, name):
+        value = super().value_from_datadict(data, files, name)
+        return [key for key in value if is_key(key)] if isinstance(value, list) else value
+
+
+class ChooseOne(KeysOnly, AutocompleteSelect):
+    pass
+
+
+class ChooseMany(KeysOnly, AutocompleteSelectMultiple):
+    pass
 
 
 class OrganizationForm(forms.ModelForm):
@@ -33,46 +60,73 @@ class OrganizationForm(forms.ModelForm):
         cleaned = super().clean()
         name = cleaned.get("name")
         if self.instance.pk is None and name and cleaned.get("namesake") != name:
-            namesakes = Organization.objects.permitted(self.user).filter(name=name)[:1]
-            for organization in namesakes:
-                self._ask_about(organization)
+            namesakes = Organization.objects.permitted(self.user).filter(name__iexact=name)
+            if count := namesakes.count():
+                self._ask_about(name, namesakes[:NAMESAKES_SHOWN], count)
         return cleaned
 
     def clean_reference(self):
         return self.cleaned_data["reference"] or None  # empty is not a key that another could have too
 
-    def _ask_about(self, organization):
-        self.data = {**self.data.dict(), self.add_prefix("namesake"): organization.name}
-        link = reverse("admin:orgadmin_organization_change", args=[organization.pk])
-        text = _("There is an organization with this name: {}. If this is another one, save again to confirm.")
-        self.add_error("name", format_html(text, format_html('<a href="{}">{}</a>', link, organization.name)))
+    def _ask_about(self, name, namesakes, count):
+        self.data = {**self.data.dict(), self.add_prefix("namesake"): name}
+        links = format_html_join(
+            ", ",
+            '<a href="{}" target="_blank">{}</a>',
+            (
+                (reverse("admin:orgadmin_organization_change", args=[row.pk]), f"{row} ({row.reference or row.pk})")
+                for row in namesakes
+            ),
+        )
+        text = ngettext(
+            "There is an organization with this name: {}. If yours is another one, save again.",
+            "There are {count} organizations with this name: {}. If yours is another one, save again.",
+            count,
+        )
+        self.add_error("name", format_html(text, links, count=count))
 
 
-class UserForm(UserChangeForm):
-    """Edit a person. Somebody who becomes admin of an organization is no longer its reviewer, and the other way."""
+class GroupsMixin:
+    """Save groups through `membership`, which knows that a new role replaces the old one."""
 
     def clean_groups(self):
         groups = self.cleaned_data["groups"]
         before = set(self.instance.groups.all()) if self.instance.pk else set()
         try:
-            return replace_roles(before, set(groups))
+            replace_roles(before, set(groups))
         except ValueError as error:
             names = ", ".join(str(organization) for organization in error.args[0])
             text = _("Choose one role in each organization: admin and reviewer cannot be combined in %(names)s.")
             raise forms.ValidationError(text, params={"names": names}) from error
+        return groups
+
+    def _save_m2m(self):
+        groups = self.cleaned_data.pop("groups", None)
+        super()._save_m2m()
+        if groups is not None:
+            set_groups(self.instance, groups)
+
+
+class UserForm(GroupsMixin, UserChangeForm):
+    """Edit a person."""
+
+    def __init__(self, *args, **kwargs):
+        super().__init__(*args, **kwargs)
+        if field := self.fields.get("is_staff"):
+            field.help_text = _("For platform staff only. Members of an organization's groups sign in without it.")
 
 
 class AddMembersForm(forms.Form):
     """Choose people and the role that they get."""
 
-    def __init__(self, *args, admin_site, **kwargs):
-        super().__init__(*args, **kwargs)
+    def __init__(self, data=None, *, admin_site):
+        super().__init__(data)
         # The widget wants a field that points at people, to look up which admin page searches them.
         field = OrganizationUserObjectPermission._meta.get_field("user")
         self.fields["users"] = forms.ModelMultipleChoiceField(
-            User.objects.all(),
+            User.objects.order_by("username"),
             label=_("People"),
-            widget=AutocompleteSelectMultiple(field, admin_site),
+            widget=ChooseMany(field, admin_site),
             error_messages={"required": _("Choose at least one person.")},
         )
         self.fields["role"] = forms.TypedChoiceField(
@@ -80,5 +134,5 @@ class AddMembersForm(forms.Form):
             choices=[(role.key, role.label) for role in ROLES],
             coerce=lambda key: next(role for role in ROLES if role.key == key),
             widget=forms.RadioSelect,
-            initial=ROLES[0].key,
+            error_messages={"required": _("Choose a role.")},
         )

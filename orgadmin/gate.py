@@ -5,23 +5,56 @@ SuperuserOnlyAdmin for all the rest.
 """
 
 from django.contrib import admin, messages
+from django.contrib.admin.helpers import ACTION_CHECKBOX_NAME
 from django.contrib.admin.utils import unquote
+from django.core.exceptions import SuspiciousOperation
 from django.http import HttpResponseRedirect
 from django.urls import reverse
 from django.utils.translation import gettext_lazy as _
 
 from .access import gate_of
+from .forms import ChooseMany, ChooseOne, is_key
 from .history import redact
 from .models import Organization
 
 HISTORY_PER_PAGE = 100
+SEARCH_LENGTH = 200  # characters
 
 
-class ClosedModelAdmin(admin.ModelAdmin):
+class Choosing:
+    """Choose by search, with widgets that stand what is sent to them."""
+
+    def formfield_for_foreignkey(self, db_field, request, **kwargs):
+        if db_field.name in self.get_autocomplete_fields(request):
+            kwargs["widget"] = ChooseOne(db_field, self.admin_site)
+        return super().formfield_for_foreignkey(db_field, request, **kwargs)
+
+    def formfield_for_manytomany(self, db_field, request, **kwargs):
+        if db_field.name in self.get_autocomplete_fields(request):
+            kwargs["widget"] = ChooseMany(db_field, self.admin_site)
+        return super().formfield_for_manytomany(db_field, request, **kwargs)
+
+
+class ClosedModelAdmin(Choosing, admin.ModelAdmin):
     """What every page of the site has in common: what one may not see is answered like what does not exist."""
 
     show_full_result_count = False
     view_on_site = False
+
+    def changelist_view(self, request, extra_context=None):
+        if not all(map(is_key, request.POST.getlist(ACTION_CHECKBOX_NAME))):
+            raise SuspiciousOperation("A selected row has no key that could be one.")
+        return super().changelist_view(request, extra_context)
+
+    def changeform_view(self, request, object_id=None, form_url="", extra_context=None):
+        try:
+            return super().changeform_view(request, object_id, form_url, extra_context)
+        except self.model.DoesNotExist:  # deleted while it was being saved
+            return self._get_obj_does_not_exist_redirect(request, self.opts, object_id)
+
+    def get_search_results(self, request, queryset, search_term):
+        """Search for what a person types: each word is a condition, and no database takes a thousand, or a NUL."""
+        return super().get_search_results(request, queryset, search_term.replace("\0", " ")[:SEARCH_LENGTH])
 
     def lookup_allowed(self, lookup, value, request=None):
         """Allow the lookups of the declared filters and no others: each field is a question, and regex a weapon."""
@@ -29,7 +62,7 @@ class ClosedModelAdmin(admin.ModelAdmin):
         return lookup.removesuffix("__exact").removesuffix("__isnull").removesuffix("__id") in filters
 
     def _get_obj_does_not_exist_redirect(self, request, opts, object_id):
-        text = _("There is no %(name)s “%(key)s”, or you may no longer see it. Here is what you may see.")
+        text = _("There is no %(name)s “%(key)s”, or you may no longer see it.")
         self.message_user(request, text % {"name": opts.verbose_name, "key": unquote(object_id)}, messages.WARNING)
         return HttpResponseRedirect(reverse("admin:index", current_app=self.admin_site.name))
 
@@ -175,7 +208,7 @@ class GatedModelAdmin(Gated, ClosedModelAdmin):
         return {name: (narrow(function), *rest) for name, (function, *rest) in actions.items()}
 
 
-class GatedTabularInline(Gated, admin.TabularInline):
+class GatedTabularInline(Gated, Choosing, admin.TabularInline):
     """Rows that belong to an organization, in its page: whoever may change it adds, changes and deletes them."""
 
     extra = 0

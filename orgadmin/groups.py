@@ -69,8 +69,9 @@ def _choose_numbers(count):
 def create_groups(organizations, *, using):
     """Create both groups of each new organization and set them on it; the caller saves it in the same transaction.
 
-    A name that another transaction takes at the same time is left to it, and the next one is tried: nothing is
-    raised, and no existing group is adopted.
+    A name that another transaction takes at the same time is left to it, and the next one is tried; no existing group
+    is adopted. Two transactions that each save several organizations, of the same names in another order, can wait for
+    one another: PostgreSQL then ends one of them (OperationalError), as with any two that write the same rows.
     """
     missing = [(organization, role) for organization in organizations for role in ROLES]
     while missing:
@@ -80,6 +81,8 @@ def create_groups(organizations, *, using):
             if name in created:
                 setattr(organization, role.key, created[name])
         missing = [pair for pair, name in zip(missing, names) if name not in created]
+    for organization in organizations:
+        organization.created_groups = organization.group_ids
 
 
 def _insert(names, using):

@@ -2,7 +2,7 @@
 
 from django.contrib.auth.models import Group
 from django.db import transaction
-from django.db.models import Count, OuterRef, Subquery
+from django.db.models import Count, OuterRef, Q, Subquery
 from django.db.models.functions import Coalesce
 
 from .models import Organization, User
@@ -11,21 +11,38 @@ from .roles import ROLES
 
 @transaction.atomic
 def set_role(organization, users, role):
-    """Make `role` the one role of `users` in the organization; None takes them out. Return how many changed."""
-    through = User.groups.through.objects
-    ids = [user.pk for user in users]
-    changed = 0
-    for other in ROLES:
-        members = through.filter(group=getattr(organization, other.attname), user__in=ids)
-        if other is role:
-            missing = set(ids).difference(members.values_list("user", flat=True))
-            group = getattr(organization, role.key)
-            group.user_set.add(*missing)
-            changed += len(missing)
-        else:
-            removed, _ = members.delete()
-            changed += 0 if role else removed
+    """Make `role` the one role of `users` in the organization; None takes them out. Return the users that it changed.
+
+    Raises Organization.DoesNotExist where it was deleted meanwhile.
+    """
+    organization = _lock([organization.pk]).get()
+    through = User.groups.through.objects.filter(group__in=organization.group_ids)
+    group = getattr(organization, role.attname) if role else None
+    before = {}
+    for user, held in through.filter(user__in=[user.pk for user in users]).values_list("user", "group"):
+        before.setdefault(user, set()).add(held)
+    after = {group} if role else set()
+    changed = [user for user in users if before.get(user.pk, set()) != after]
+    through.filter(user__in=[user.pk for user in changed]).exclude(group=group).delete()
+    if role:
+        getattr(organization, role.key).user_set.add(*changed)
     return changed
+
+
+@transaction.atomic
+def set_groups(user, chosen):
+    """Make `chosen` the groups of `user`. A new role in an organization replaces the one that was there.
+
+    Raises ValueError, with the organizations, where both roles in an organization are new.
+    """
+    ids = {group.pk for group in (*chosen, *user.groups.all())}
+    list(_lock(Organization.objects.filter(Q(admin__in=ids) | Q(reviewer__in=ids)).values("pk")))
+    user.groups.set(replace_roles(set(user.groups.all()), set(chosen)))
+
+
+def _lock(pks):
+    """Return organizations, locked: their memberships change one after the other, so that nobody gets both roles."""
+    return Organization.objects.filter(pk__in=pks).order_by("pk").select_for_update(no_key=True)
 
 
 def list_members(organization):

@@ -58,8 +58,8 @@ class Organization(models.Model):
         help_text=_("The key that this record has elsewhere, such as a customer number. Set by platform staff."),
         error_messages={"unique": _("Another organization has this reference. Each can be used once.")},
     )
-    website = models.URLField(_("website"), max_length=500, blank=True)
-    email = models.EmailField(_("e-mail"), blank=True)
+    website = models.URLField(_("website"), max_length=500, blank=True, validators=[LINE])
+    email = models.EmailField(_("e-mail"), blank=True, validators=[LINE])
     phone = models.CharField(_("phone"), max_length=50, blank=True, validators=[LINE])
     address = models.TextField(_("address"), blank=True, validators=[TEXT])
     tax_id = models.CharField(_("tax ID"), max_length=50, blank=True, validators=[LINE])
@@ -105,8 +105,10 @@ class Organization(models.Model):
     def save(self, *, force_insert=False, force_update=False, using=None, update_fields=None):
         """Save; a new organization gets its groups and permissions, those of a renamed one follow.
 
-        One transaction. A new organization takes at most 8 queries, an existing one 4, a rename 6 more. Raises
-        ValueError where a group was set by hand: each organization gets its own, and keeps them.
+        One transaction. A new organization takes at most 10 queries, an existing one 4, a rename 6 more.
+
+        Raises ValueError where a group was set by hand: each organization gets its own, and keeps them. Raises
+        DoesNotExist where somebody deleted the organization since it was loaded.
         """
         using = using or router.db_for_write(type(self), instance=self)
         arguments = {
@@ -126,13 +128,13 @@ class Organization(models.Model):
             if force_update or update_fields is not None:
                 return super().save(**arguments)  # raises: there is no row
             self.refuse_foreign_groups()
+            before = self.group_ids
             try:
                 create_groups([self], using=using)
-                self._own_groups = self._group_ids()
                 super().save(**arguments)
                 grant_permissions(type(self), [self.pk], using=using)
             except BaseException:
-                self.forget_groups()
+                self.group_ids = before
                 raise
 
     save.alters_data = True
@@ -140,29 +142,33 @@ class Organization(models.Model):
     def delete(self, using=None, keep_parents=False):
         """Delete the organization with both groups, all memberships of these, and all permissions."""
         using = using or router.db_for_write(type(self), instance=self)
-        groups = self._group_ids()
         with transaction.atomic(using=using):
+            stored = self._read_stored(using) if self.pk is not None else None
             _, own = super().delete(using=using, keep_parents=keep_parents)
-            _, rest = delete_groups(groups, using=using)
+            _, rest = delete_groups([stored[role.attname] for role in ROLES] if stored else [], using=using)
         counts = {label: own.get(label, 0) + rest.get(label, 0) for label in own | rest}
         return sum(counts.values()), counts
 
     delete.alters_data = True
 
+    @property
+    def group_ids(self):
+        return tuple(getattr(self, role.attname) for role in ROLES)
+
+    @group_ids.setter
+    def group_ids(self, ids):
+        for role, pk in zip(ROLES, ids):
+            setattr(self, role.attname, pk)
+
     def refuse_foreign_groups(self):
         """Raise ValueError where a new organization carries a group that it did not create."""
-        if getattr(self, "_own_groups", None) == self._group_ids():
-            self.forget_groups()  # created in a transaction that was rolled back
-        if any(self._group_ids()):
+        copied = self.pk is None and not self._state.adding
+        if copied or getattr(self, "created_groups", None) == self.group_ids:
+            self.group_ids = [None] * len(ROLES)  # a copy, or created in a transaction that was rolled back
+        elif not self._state.adding:
+            raise self.DoesNotExist(f"Organization {self.pk} was deleted meanwhile, with its groups. Create a new one.")
+        if any(self.group_ids):
             raise ValueError("A new organization gets groups of its own: leave 'admin' and 'reviewer' empty.")
-
-    def forget_groups(self):
-        """Make this instance one without groups again, as after a failed save."""
-        for role in ROLES:
-            setattr(self, role.key, None)
-
-    def _group_ids(self):
-        return tuple(getattr(self, role.attname) for role in ROLES)
 
     def _loaded_fields(self):
         return {field.name for field in self._meta.concrete_fields if field.attname in self.__dict__}
@@ -195,7 +201,7 @@ class Contact(models.Model):
     )
     name = models.CharField(_("name"), max_length=255, validators=[LINE])
     role = models.CharField(_("role"), max_length=100, blank=True, validators=[LINE])
-    email = models.EmailField(_("e-mail"), blank=True)
+    email = models.EmailField(_("e-mail"), blank=True, validators=[LINE])
     phone = models.CharField(_("phone"), max_length=50, blank=True, validators=[LINE])
 
     class Meta:

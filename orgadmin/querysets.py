@@ -108,7 +108,10 @@ class OrganizationQuerySet(models.QuerySet):
                 "Organizations own groups, so that a skipped or updated row would leave groups behind."
                 " Look up the existing rows first, and create only the new ones."
             )
+        if batch_size is not None and batch_size <= 0:
+            raise ValueError("Batch size must be a positive integer.")
         objs, size = list(objs), batch_size or BATCH
+        before = [organization.group_ids for organization in objs]
         for organization in objs:
             organization.refuse_foreign_groups()
         self._for_write = True
@@ -120,12 +123,20 @@ class OrganizationQuerySet(models.QuerySet):
                     super().bulk_create(batch, batch_size=size)
                     grant_permissions(self.model, [organization.pk for organization in batch], using=self.db)
         except BaseException:
-            for organization in objs:
-                organization.forget_groups()
+            for organization, ids in zip(objs, before):
+                organization.group_ids = ids
             raise
         return objs
 
     bulk_create.alters_data = True
+
+    def update(self, **kwargs):
+        """Update columns, but for the groups: an organization keeps those that it got."""
+        if groups := {name for role in ROLES for name in (role.key, role.attname)} & set(kwargs):
+            raise ValueError(f"The groups of organizations cannot be exchanged: {', '.join(sorted(groups))}.")
+        return super().update(**kwargs)
+
+    update.alters_data = True
 
     def delete(self):
         """Delete organizations with both groups, all memberships of these, and all permissions."""

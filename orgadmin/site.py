@@ -14,6 +14,11 @@ from .history import list_recent
 class SignInForm(AdminAuthenticationForm):
     """Lets in whoever may enter, staff or not. The refusal reads like that of a wrong password."""
 
+    error_messages = {
+        **AdminAuthenticationForm.error_messages,
+        "invalid_login": _("Please enter the correct username and password. Both may be case-sensitive."),
+    }
+
     def confirm_login_allowed(self, user):
         if not Gate(user).may_enter:
             raise self.get_invalid_login_error()
@@ -21,6 +26,10 @@ class SignInForm(AdminAuthenticationForm):
 
 class ChoicesView(AutocompleteJsonView):
     """What may be chosen: of rows that one may only see, none."""
+
+    def serialize_result(self, obj, to_field_name):
+        describe = getattr(self.model_admin, "describe_choice", str)
+        return super().serialize_result(obj, to_field_name) | {"text": describe(obj)}
 
     def get_queryset(self):
         queryset = super().get_queryset()
@@ -40,6 +49,9 @@ class OrganizationAdminSite(admin.AdminSite):
 
     def get_log_entries(self, request):
         return list_recent(request.user)
+
+    def admin_view(self, view, cacheable=False):
+        return super().admin_view(view)  # nothing behind the sign-in is for a cache
 
     def get_urls(self):
         # "View on site" redirects to any object of any model that has an address of its own, asking nobody.

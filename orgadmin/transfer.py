@@ -4,20 +4,22 @@ import csv
 import io
 import re
 from dataclasses import dataclass, field
+from itertools import chain
 
 from django.contrib.admin.models import ADDITION, CHANGE, LogEntry
 from django.core.exceptions import ValidationError
-from django.db import IntegrityError, transaction
+from django.db import DatabaseError, IntegrityError, transaction
 from django.utils.translation import gettext as _
 
 from .history import log_label
 from .models import Organization
-from .roles import CONFIDENTIAL_FIELDS
+from .roles import ACTIONS, CONFIDENTIAL_FIELDS
 
 FIELDS = ("name", "reference", "website", "email", "phone", "address", "tax_id", "notes")
 ALIASES = {
     "company": "name",
     "organization": "name",
+    "organisation": "name",
     "company name": "name",
     "ref": "reference",
     "web": "website",
@@ -41,6 +43,12 @@ BATCH = 1_000  # rows
 SHOWN = 60  # characters of a refused value
 
 
+def printable(text):
+    """Return text as a terminal may show it: cut, and with what cannot be printed as its escape."""
+    shown = text if len(text) <= SHOWN else f"{text[:SHOWN]}…"
+    return "".join(c if c.isprintable() else repr(c)[1:-1] for c in shown)
+
+
 @dataclass
 class Problem:
     """Why a line was refused. `line` counts from 1, the header's; None where the whole file is meant."""
@@ -52,11 +60,9 @@ class Problem:
 
     def __str__(self):
         parts = [_("line %d") % self.line] if self.line else []
-        parts += [_("column “%s”") % self.column] if self.column else []
+        parts += [_("column “%s”") % printable(self.column)] if self.column else []
         if self.value:
-            shown = self.value if len(self.value) <= SHOWN else f"{self.value[:SHOWN]}…"
-            # What cannot be printed is shown as its escape.
-            parts.append("“" + "".join(c if c.isprintable() else repr(c)[1:-1] for c in shown) + "”")
+            parts.append(f"“{printable(self.value)}”")
         return ": ".join([", ".join(parts), self.message] if parts else [self.message])
 
 
@@ -90,8 +96,9 @@ def import_organizations(file, *, actor=None, dry_run=False, progress=lambda lin
     empties the field; a column that is not there leaves it. One transaction. As `actor`, a User, what the rule does
     not permit does not exist; None may everything. `progress` is called with the number of lines read.
 
-    Raises ImportRefused, with all problems, where a line is bad. Some fifteen queries for 1,000 new rows, five for
-    each that changes an organization; memory for one batch and the keys.
+    Raises ImportRefused, with all problems, where a line is bad, and DatabaseError where the database is away. Some
+    fifteen queries for 1,000 new rows, one for each that changes an organization, eight where it changes the name;
+    memory for one batch and the keys.
     """
     importer = _Importer(file, actor, progress)
     try:
@@ -101,8 +108,10 @@ def import_organizations(file, *, actor=None, dry_run=False, progress=lambda lin
                 raise _DryRun
     except _DryRun:
         return report
-    except IntegrityError as error:
-        text = _("Somebody else saved organizations of this file meanwhile. Import it again.")
+    except DatabaseError as error:
+        if not isinstance(error, IntegrityError) and type(error) is not DatabaseError:
+            raise
+        text = _("Somebody else saved or deleted organizations of this file meanwhile. Import it again.")
         raise ImportRefused([Problem(None, "", "", text)]) from error
     return report
 
@@ -112,13 +121,15 @@ class _Importer:
         self.file, self.actor, self.progress = file, actor, progress
         self.problems, self.report = [], Report()
         self.seen = {"id": {}, "reference": {}}  # key -> line
+        self.matched, self.given_up = {}, set()  # id -> line; references that organizations of this file had before
         everything = Organization.objects.all()
         self.changeable = everything if actor is None else everything.permitted(actor, "change")
-        self.may_all = actor is None or actor.is_active and actor.is_superuser
+        self.rights = set(ACTIONS) if actor is None else everything.permitted_actions(actor)
+        self.may_all = actor is None or (actor.is_active and actor.is_superuser)
 
     def run(self):
         records = self._read_records()
-        self._read_header(next(records, (1, []))[1])
+        self._read_header(*next(records, (1, [])))
         batch = []
         for line, cells in records:
             batch.append((line, cells))
@@ -145,6 +156,8 @@ class _Importer:
         for number, line in enumerate(self.file, 1):
             if number == 1 and line.startswith((b"\xff\xfe", b"\xfe\xff")):
                 self._refuse_file(_("The file is UTF-16. Save it as “CSV UTF-8” and import that."))
+            if number == 1 and line.startswith(b"PK\x03\x04"):
+                self._refuse_file(_("This is a workbook, not a CSV file. Save it as “CSV UTF-8” and import that."))
             try:
                 yield line.decode("utf-8-sig" if number == 1 else "utf-8")
             except UnicodeDecodeError as error:
@@ -154,43 +167,46 @@ class _Importer:
 
     def _read_records(self):
         """Yield (number of its first line, cells) of each record that is not empty."""
-        lines = self._read_lines()
+        lines, skipped = self._read_lines(), 0
         first = next(lines, "")
+        if first.startswith("sep="):  # how a spreadsheet names its delimiter
+            first, skipped = next(lines, ""), 1
         if not first.strip():
             self._refuse_file(_("The file has no header line. Its first line must name the columns."))
-
-        def all_lines():
-            yield first
-            yield from lines
-
-        reader = csv.reader(all_lines(), delimiter=_find_delimiter(first), strict=True)
+        reader = csv.reader(chain([first], lines), delimiter=_find_delimiter(first), strict=True)
         while True:
-            line = reader.line_num + 1
+            line = reader.line_num + 1 + skipped
             try:
                 cells = next(reader)
             except StopIteration:
                 return
             except csv.Error as error:
-                text = _("This line is not well-formed CSV (%s). Look for a quotation mark without its partner.")
-                self._refuse_file(text % error, line)
+                text = (
+                    _("This line is not well-formed CSV (%s). Look for a quotation mark without its partner.") % error
+                )
+                if "new-line character" in str(error):
+                    text = _("The lines end as on old Macintoshes. Save the file as “CSV UTF-8” and import that.")
+                elif "field limit" in str(error):
+                    text = _("A cell is longer than any field. Look for a quotation mark without its partner.")
+                self._refuse_file(text, line)
             if any(cell.strip() for cell in cells):
                 yield line, [cell.strip() for cell in cells]
 
-    def _read_header(self, cells):
+    def _read_header(self, line, cells):
         self.header, self.columns = cells, {}
         for position, cell in enumerate(cells):
             name = _find_field(cell)
             if name is None:
-                self.report.ignored.append(cell or _("(column %d, without a name)") % (position + 1))
+                self.report.ignored.append(printable(cell) or _("(column %d, without a name)") % (position + 1))
             elif name in self.columns:
                 text = _("This column means “%(field)s”, as column “%(other)s” does. Remove one of them.")
                 values = {"field": name, "other": cells[self.columns[name]]}
-                self._refuse_file(text % values, 1, cell)
+                self._refuse_file(text % values, line, cell)
             else:
                 self.columns[name] = position
         if "name" not in self.columns:
             text = _("There is no column “name”; the columns are: %s. Name the column that holds the names “name”.")
-            self._refuse_file(text % ", ".join(cell or "-" for cell in cells), 1)
+            self._refuse_file(text % ", ".join(printable(cell) or "-" for cell in cells), line)
         self.report.has_key = bool({"id", "reference"} & set(self.columns))
 
     # Checking and writing
@@ -214,18 +230,24 @@ class _Importer:
                 self._refuse(line, self._title("id"), str(pk), text)
                 continue
             organization = by_id.get(pk) or by_reference.get(reference)
-            if organization is None and not self.may_all:
+            if organization and (other := self.matched.setdefault(organization.pk, line)) != line:
+                text = _("Line %d changes the same organization (id %d). Keep one of them.")
+                self._refuse(line, "", "", text % (other, organization.pk))
+                continue
+            if organization is None and "add" not in self.rights:
                 self._refuse(line, "", "", _("You may not create organizations. Ask platform staff to do it."))
                 continue
-            before = [getattr(organization, name, None) for name in values]
-            different = [name for name, old in zip(values, before) if old != values[name]]
+            before = organization or Organization()
+            different = [name for name, value in values.items() if getattr(before, name) != value]
             if not self._may_write(line, organization, different, confidential):
                 continue
-            if reference in taken and (organization is None or taken[reference] != organization.pk):
+            # As it was before the file, wherever a batch ends.
+            if reference and (reference in self.given_up or taken.get(reference, before.pk) != before.pk):
                 self._refuse(line, self._title("reference"), reference, _("Another organization has this reference."))
             elif organization is None:
                 new.append(Organization(**values))
             elif different:
+                self.given_up |= {organization.reference} if "reference" in different else set()
                 for name in different:
                     setattr(organization, name, values[name])
                 changed.append((organization, different))
@@ -251,17 +273,17 @@ class _Importer:
         return (line, values) if len(self.problems) == before else None
 
     def _clean(self, line, name, cell):
-        message = None
         if name == "id":
-            if cell and not re.fullmatch("[1-9][0-9]{0,17}", cell):
-                message = _("An id is a whole number. Leave it empty to create an organization.")
-            elif cell:
-                return int(cell)
-            return message and self._refuse(line, self._title(name), cell, message)
+            if not cell or re.fullmatch("[1-9][0-9]{0,17}", cell):
+                return int(cell) if cell else None
+            text = _("An id is a whole number. Leave it empty to create an organization.")
+            return self._refuse(line, self._title(name), cell, text)
         if name == "name" and not cell:
             return self._refuse(line, self._title(name), "", _("The name is missing. Every organization needs one."))
         try:
-            value = Organization._meta.get_field(name).clean(cell, None)
+            # A website without a scheme is completed, as the form does.
+            bare = name == "website" and cell and "://" not in cell
+            value = Organization._meta.get_field(name).clean(f"https://{cell}" if bare else cell, None)
         except ValidationError as error:
             return self._refuse(line, self._title(name), cell, " ".join(error.messages))
         return value or None if name == "reference" else value
@@ -269,8 +291,10 @@ class _Importer:
     def _may_write(self, line, organization, different, confidential):
         if self.may_all:
             return True
-        closed = {"reference"} | (set() if organization.pk in confidential else set(CONFIDENTIAL_FIELDS))
-        refused = [name for name in different if name in closed]
+        refused = ["reference"] if "reference" in different else []
+        if organization.pk not in confidential if organization else "view_confidential" not in self.rights:
+            # Whether or not the value differs: the answer must not tell.
+            refused += [name for name in CONFIDENTIAL_FIELDS if name in self.columns]
         for name in refused:
             self._refuse(line, self._title(name), "", _("You may not change this field. Remove the column."))
         return not refused
@@ -299,7 +323,10 @@ def _find_delimiter(line):
     """Return the delimiter under which the header line has most columns that are known."""
 
     def count_known(delimiter):
-        cells = next(csv.reader(io.StringIO(line), delimiter=delimiter), [])
+        try:
+            cells = next(csv.reader(io.StringIO(line), delimiter=delimiter), [])
+        except csv.Error:
+            return 0  # told when the file is read
         return sum(_find_field(cell) is not None for cell in cells)
 
     return max(",;\t", key=count_known)

@@ -1,4 +1,6 @@
 import re
+from unittest import mock
+from urllib.parse import quote
 
 from django.contrib.admin.models import LogEntry
 from django.contrib.auth.models import Group
@@ -6,6 +8,7 @@ from django.contrib.contenttypes.models import ContentType
 from django.test import TestCase
 from django.urls import reverse
 
+from orgadmin.forms import OrganizationForm
 from orgadmin.models import Organization, User
 
 from .factories import NO_CONTACTS, create_organization, create_superuser, create_user, grant
@@ -126,6 +129,16 @@ class OrgAdminTests(GateMixin, TestCase):
         self.own.refresh_from_db()
         self.assertEqual((self.own.reference, self.own.admin.name), ("OWN-1", "Own Admin"))
         self.assertContains(self.client.get(change(self.own)), "OWN-1")
+
+    def test_a_delete_page_names_no_groups(self):
+        create_organization("Namesake")
+        own = create_organization("Namesake")
+        user = create_user("deleter", admin_of=[own])
+        grant(user, "delete_organization", own)
+        self.client.force_login(user)
+        response = self.client.get(f"{LIST}{own.pk}/delete/")
+        self.assertContains(response, "Admins: 1 person loses access")
+        self.assertNotContains(response, "Namesake 1")
 
     def test_adds_and_deletes_nothing(self):
         before = set(Organization.objects.values_list("pk", flat=True))
@@ -268,6 +281,50 @@ class ClosedPagesTests(GateMixin, TestCase):
         for query in queries:
             with self.subTest(query):
                 self.assertEqual(self.client.get("/admin/autocomplete/", query).status_code, 403)
+
+    def test_wild_choices_and_selections_break_nothing(self):
+        for user in (self.user, self.staff):
+            self.client.force_login(user)
+            for key in ("x", "\0", "9" * 30, "9" * 5_000, "-1"):
+                with self.subTest(user=user, key=key[:40]):
+                    for page in ("contact/add/", f"contact/add/?organization={quote(key)}"):
+                        response = self.client.post(f"/admin/orgadmin/{page}", {"name": "x", "organization": key})
+                        self.assertEqual(response.status_code, 200)
+                        self.assertEqual(self.client.get(f"/admin/orgadmin/{page}").status_code, 200)
+                    data = {"action": "delete_selected", "_selected_action": key}
+                    self.assertEqual(self.client.post("/admin/orgadmin/contact/", data).status_code, 400)
+        for data in (
+            {"add": "1", "users": key, "role": "admin"},
+            {"user": key, "role": "admin"},
+            {"user": key, "remove": ""},
+        ):
+            self.assertLess(self.client.post(f"{LIST}{self.own.pk}/people/", data).status_code, 400)
+
+    def test_wild_searches_break_nothing(self):
+        query = {"app_label": "orgadmin", "model_name": "contact", "field_name": "organization"}
+        for text in ("\0", "a " * 1_000, "a" * 60_000, "'", '"', "%", "\\"):
+            with self.subTest(text=text[:20]):
+                self.assertEqual(self.client.get(LIST, {"q": text}).status_code, 200)
+                self.assertEqual(self.client.get("/admin/autocomplete/", {**query, "term": text}).status_code, 200)
+
+    def test_nothing_behind_the_sign_in_is_kept_by_a_cache(self):
+        for url in ("/admin/", LIST, change(self.own), "/admin/password_change/", "/admin/password_change/done/"):
+            self.assertIn("no-store", self.client.get(url)["Cache-Control"], url)
+
+    def test_an_invalid_form_sent_as_new_breaks_nothing(self):
+        self.client.force_login(self.staff)
+        for url in (f"{LIST}add/", change(self.own)):
+            self.assertEqual(self.client.post(url, NO_CONTACTS | {"name": "", "_saveasnew": "1"}).status_code, 200)
+
+    def test_an_organization_deleted_while_it_is_saved_is_answered_like_a_missing_one(self):
+        def delete_first(form, *args, real=OrganizationForm.save, **kwargs):
+            Organization.objects.filter(pk=self.own.pk).delete()
+            return real(form, *args, **kwargs)
+
+        self.client.force_login(self.staff)
+        with mock.patch.object(OrganizationForm, "save", delete_first):
+            response = self.client.post(change(self.own), NO_CONTACTS | {"name": "New"}, follow=True)
+        self.assertContains(response, "or you may no longer see it")
 
     def test_lookups_that_no_filter_declares_are_refused(self):
         queries = [

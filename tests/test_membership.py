@@ -1,6 +1,10 @@
-from django.test import TestCase
+from threading import Thread
 
-from orgadmin.membership import list_members, replace_roles, set_role
+from django.db import connection, transaction
+from django.test import TestCase, TransactionTestCase, skipUnlessDBFeature
+
+from orgadmin.membership import list_members, replace_roles, set_groups, set_role
+from orgadmin.models import Organization
 
 from .factories import ADMIN, REVIEWER, create_organization, create_user
 
@@ -15,22 +19,34 @@ class SetRoleTests(TestCase):
         self.assertEqual(set(self.user.groups.all()), {self.other.reviewer, *groups})
 
     def test_gives_a_role_and_takes_it(self):
-        self.assertEqual(set_role(self.organization, [self.user], ADMIN), 1)
+        self.assertEqual(set_role(self.organization, [self.user], ADMIN), [self.user])
         self.assert_groups(self.organization.admin)
-        self.assertEqual(set_role(self.organization, [self.user], ADMIN), 0)
-        self.assertEqual(set_role(self.organization, [self.user], None), 1)
+        self.assertEqual(set_role(self.organization, [self.user], ADMIN), [])
+        self.assertEqual(set_role(self.organization, [self.user], None), [self.user])
         self.assert_groups()
-        self.assertEqual(set_role(self.organization, [self.user], None), 0)
+        self.assertEqual(set_role(self.organization, [self.user], None), [])
 
     def test_a_new_role_replaces_the_old(self):
         set_role(self.organization, [self.user], ADMIN)
-        self.assertEqual(set_role(self.organization, [self.user], REVIEWER), 1)
+        self.assertEqual(set_role(self.organization, [self.user], REVIEWER), [self.user])
         self.assert_groups(self.organization.reviewer)
+
+    def test_somebody_in_both_groups_is_left_with_one_role(self):
+        self.user.groups.add(self.organization.admin, self.organization.reviewer)
+        self.assertEqual(set_role(self.organization, [self.user], ADMIN), [self.user])
+        self.assert_groups(self.organization.admin)
+
+    def test_an_organization_that_is_gone_is_told(self):
+        pk = self.organization.pk
+        self.organization.delete()
+        self.organization.pk = pk
+        with self.assertRaises(Organization.DoesNotExist):
+            set_role(self.organization, [self.user], ADMIN)
 
     def test_takes_many_people_with_the_same_queries(self):
         users = [create_user(f"u{number}") for number in range(30)]
-        with self.assertNumQueries(5):
-            self.assertEqual(set_role(self.organization, users, ADMIN), 30)
+        with self.assertNumQueries(7):
+            self.assertEqual(set_role(self.organization, users, ADMIN), users)
         self.assertEqual(list_members(self.organization).count(), 30)
 
 
@@ -47,3 +63,30 @@ class ReplaceRolesTests(TestCase):
         with self.assertRaises(ValueError) as caught:
             replace_roles(set(), {acme.reviewer, acme.admin})
         self.assertEqual(caught.exception.args[0], [acme])
+
+
+@skipUnlessDBFeature("has_select_for_update")
+class TwoAtOnceTests(TransactionTestCase):
+    """Two people give one person different roles at once: the later one counts, and nobody gets both."""
+
+    def give_at_once(self, second):
+        self.acme, self.user = create_organization(), create_user()
+
+        def run():
+            second(self)
+            connection.close()
+
+        thread = Thread(target=run)
+        with transaction.atomic():
+            set_role(self.acme, [self.user], ADMIN)
+            thread.start()
+            thread.join(0.3)
+            self.assertTrue(thread.is_alive(), "the second must wait for the first")
+        thread.join()
+        self.assertEqual(list(self.user.groups.all()), [self.acme.reviewer])
+
+    def test_through_the_organization(self):
+        self.give_at_once(lambda test: set_role(test.acme, [test.user], REVIEWER))
+
+    def test_through_the_person(self):
+        self.give_at_once(lambda test: set_groups(test.user, [test.acme.reviewer]))

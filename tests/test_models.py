@@ -8,7 +8,7 @@ from django.db import DatabaseError, IntegrityError, connection, transaction
 from django.test import TestCase, TransactionTestCase
 from django.test.utils import CaptureQueriesContext
 
-from orgadmin.models import Organization, OrganizationGroupObjectPermission, User
+from orgadmin.models import Organization, OrganizationGroupObjectPermission, OrganizationUserObjectPermission, User
 from orgadmin.roles import ROLES
 
 from .factories import create_organization, create_user, grant
@@ -100,6 +100,22 @@ class OrganizationSaveTests(InvariantMixin, TestCase):
         self.assertEqual(Organization.objects.get(pk=first.pk).admin.name, "First Admin")
         self.assert_invariant(2)
 
+    def test_no_update_exchanges_groups(self):
+        organization, group = create_organization(), Group.objects.create(name="Everybody")
+        for values in ({"admin": group}, {"admin_id": group.pk}, {"reviewer": group, "phone": "1"}):
+            with (
+                self.subTest(values),
+                self.assertRaisesMessage(ValueError, "cannot be exchanged"),
+                transaction.atomic(),
+            ):
+                Organization.objects.update(**values)
+        organization.admin = group
+        with self.assertRaisesMessage(ValueError, "cannot be exchanged"), transaction.atomic():
+            Organization.objects.bulk_update([organization], ["admin"])
+        self.assertEqual(Organization.objects.filter(name="Acme").update(phone="1"), 1)
+        group.delete()
+        self.assert_invariant(1)
+
     def test_overwriting_by_key_keeps_the_groups_that_are_there(self):
         groups = create_organization("Old", pk=5).admin_id
         Organization(pk=5, name="New").save()
@@ -113,6 +129,23 @@ class OrganizationSaveTests(InvariantMixin, TestCase):
         organization.save()
         self.assertEqual(organization.admin.name, "Acme 1 Admin")
         self.assert_invariant(2)
+
+    def test_a_copy_of_a_loaded_organization_gets_groups_of_its_own_too(self):
+        create_organization()
+        organization = Organization.objects.get()
+        organization.pk = None
+        organization.save()
+        organization.delete()
+        organization.save()
+        self.assert_invariant(2)
+
+    def test_saving_what_somebody_deleted_says_so_and_creates_nothing(self):
+        create_organization()
+        organization = Organization.objects.get()
+        Organization.objects.all().delete()
+        with self.assertRaisesMessage(Organization.DoesNotExist, "was deleted meanwhile"):
+            organization.save()
+        self.assert_invariant(0)
 
     def test_a_failed_save_leaves_no_group_and_can_be_tried_again(self):
         create_organization("First", reference="R1")
@@ -231,7 +264,7 @@ class OrganizationDeleteTests(InvariantMixin, TestCase):
     def assert_only_the_kept_is_left(self):
         self.assert_invariant(1)
         self.assertEqual(list(self.user.groups.all()), [self.kept.reviewer])
-        self.assertFalse(self.organizations[0].user_grants.model.objects.exists())
+        self.assertFalse(OrganizationUserObjectPermission.objects.exists())
 
     def test_instances_take_groups_and_permissions_along(self):
         for organization in self.organizations:
@@ -255,6 +288,17 @@ class OrganizationDeleteTests(InvariantMixin, TestCase):
         ]
         for queryset in querysets:
             self.assertEqual(queryset.delete()[1]["auth.Group"], 2)
+        self.assert_only_the_kept_is_left()
+
+    def test_deletes_the_groups_of_the_row_and_not_those_of_the_instance(self):
+        support = Group.objects.create(name="Support")
+        first, second, third = self.organizations
+        Organization(pk=first.pk).delete()
+        second.admin = support
+        second.delete()
+        self.assertTrue(Group.objects.filter(name="Support").exists())
+        support.delete()
+        third.delete()
         self.assert_only_the_kept_is_left()
 
     def test_a_slice_cannot_be_deleted(self):
@@ -301,7 +345,7 @@ class QueryCountTests(TestCase):
 
     def test_deleting_one(self):
         organization = create_organization()
-        with self.assertNumQueries(14):
+        with self.assertNumQueries(15):
             organization.delete()
 
     def test_deleting_a_thousand(self):

@@ -1,7 +1,7 @@
 from itertools import product
 
 from django.contrib.auth.models import AnonymousUser, Group, Permission
-from django.db import IntegrityError, NotSupportedError, connection
+from django.db import IntegrityError, NotSupportedError, connection, transaction
 from django.test import TestCase
 
 from orgadmin.models import Organization, OrganizationGroupObjectPermission
@@ -131,6 +131,21 @@ class BulkCreateTests(TestCase):
             Organization.objects.bulk_create([Organization(name=f"Name {n % 90}") for n in range(990)])
         with self.assertNumQueries(2 + 3 * 4):
             Organization.objects.bulk_create([Organization(name=f"Other {n}") for n in range(270)], batch_size=90)
+
+    def test_can_be_tried_again_after_a_rollback(self):
+        organizations = [Organization(name="Acme"), Organization(name="Acme")]
+        with self.assertRaises(ZeroDivisionError), transaction.atomic():
+            Organization.objects.bulk_create(organizations)
+            raise ZeroDivisionError
+        for organization in organizations:
+            organization.pk = None
+        Organization.objects.bulk_create(organizations)
+        self.assertEqual(Group.objects.count(), 4)
+
+    def test_refuses_a_batch_size_that_is_none(self):
+        for size in (0, -1):
+            with self.assertRaises(ValueError):
+                Organization.objects.bulk_create([Organization(name="Acme")], batch_size=size)
 
     def test_a_failure_leaves_nothing(self):
         create_organization(reference="R")

@@ -25,8 +25,16 @@ class SettingsTests(SimpleTestCase):
             ("SECRET_KEY", {"SECRET_KEY": "", "DEBUG": "false"}),
             ("DEBUG", GOOD | {"DEBUG": "maybe"}),
             ("DATABASE_URL", GOOD | {"DATABASE_URL": "mysql://localhost/x"}),
-            ("DATABASE_URL", GOOD | {"DATABASE_URL": "nonsense"}),
-            ("BASE_URL", GOOD | {"BASE_URL": "orgs.example.com"}),
+            *(
+                ("DATABASE_URL", GOOD | {"DATABASE_URL": url})
+                for url in ("nonsense", "postgres", "postgres:///", "postgres://h", "postgres://u:p@h:abc/n")
+            ),
+            *(
+                ("BASE_URL", GOOD | {"BASE_URL": url})
+                for url in ("orgs.example.com", "http://[::1", "http://a b", "https://a:99999999", "ftp://a.example")
+            ),
+            ("EMAIL_URL", GOOD | {"EMAIL_URL": "smtp://h:abc"}),
+            ("EMAIL_URL", GOOD | {"EMAIL_URL": "smtp"}),
             ("EMAIL_URL", GOOD | {"EMAIL_URL": "pigeon://coop"}),
             ("TIME_ZONE", GOOD | {"TIME_ZONE": "Mars/Olympus"}),
             ("TRUST_PROXY", GOOD | {"TRUST_PROXY": "1"}),

@@ -34,6 +34,7 @@ class ImportTests(TestCase):
             "\ufeffname,address\r\nAcme,Here\r\n",
             '\ufeff"name";"address"\r\n"Acme";"Here"\r\n\r\n;\r\n',
             "name\taddress\nAcme\tHere",
+            "sep=;\nOrganisation;address\nAcme;Here\n",
             ' name , address \n  Acme , "Here"\n'.replace(', "', ',"'),
         ]
         for text in texts:
@@ -59,6 +60,10 @@ class ImportTests(TestCase):
         run(text)
         report = run(text)
         self.assertEqual((report.created, report.changed, report.unchanged), (0, 0, 2))
+
+    def test_completes_a_website_as_the_form_does(self):
+        run("name,website\nAcme,acme.example.com\n")
+        self.assertEqual(Organization.objects.get().website, "https://acme.example.com")
 
     def test_an_empty_cell_empties_and_a_missing_column_leaves(self):
         create_organization("Acme", reference="R1", phone="1", notes="kept")
@@ -164,6 +169,24 @@ class RefusalTests(RefusalMixin, TestCase):
             f"line 23, column “tax id”, “{'9' * 51}”: Ensure this value has at most 50 characters (it has 51).",
         )
 
+    def test_one_line_for_one_organization_wherever_a_batch_ends(self):
+        acme = create_organization("Acme", reference="R1")
+        other = create_organization("Other", reference="R2")
+        filler = "".join(f",F{number},Filler,\n" for number in range(1_000))
+
+        def taken(line):
+            return f"line {line}, column “reference”, “R1”: Another organization has this reference."
+
+        for between in ("", filler):
+            line = 3 + between.count("\n")
+            header = "id,reference,name,phone\n"
+            twice = f"line {line}: Line 2 changes the same organization (id {acme.pk}). Keep one of them."
+            self.assert_refused(f"{header}{acme.pk},,Alpha,7\n{between},R1,Beta,8\n", taken(line) if between else twice)
+            self.assert_refused(f"{header},R1,Alpha,7\n{between}{acme.pk},,Beta,8\n", twice)
+            for again in (f"{other.pk},R1,Other,8", ",R1,New,8"):
+                message = twice if again.startswith(",") and not between else taken(line)
+                self.assert_refused(f"{header}{acme.pk},R8,Acme,1\n{between}{again}\n", message)
+
     def test_a_bad_line_behind_a_good_batch_undoes_it(self):
         lines = "\n".join(["Acme"] * 1_100 + ['""x'])
         self.assert_refused(
@@ -181,6 +204,13 @@ class RefusalTests(RefusalMixin, TestCase):
             " Name the column that holds the names “name”.",
             "name,Organization Name\na,b": "line 1, column “Organization Name”: This column means “name”,"
             " as column “name” does. Remove one of them.",
+            "name,phone\rAcme,1\r": "line 1: The lines end as on old Macintoshes."
+            " Save the file as “CSV UTF-8” and import that.",
+            "name" + "x" * 140_000: "line 1: A cell is longer than any field."
+            " Look for a quotation mark without its partner.",
+            "PK\x03\x04xlsx": "This is a workbook, not a CSV file. Save it as “CSV UTF-8” and import that.",
+            ",,\n\x1b[31mphone,fax\n": "line 2: There is no column “name”; the columns are: \\x1b[31mphone, fax."
+            " Name the column that holds the names “name”.",
             'name\nAcme\n"Open\nquote': "line 3: This line is not well-formed CSV (unexpected end of data)."
             " Look for a quotation mark without its partner.",
         }
@@ -231,6 +261,28 @@ class ImportAsOrgAdminTests(RefusalMixin, TestCase):
                     "line 2: You may not create organizations. Ask platform staff to do it.",
                     actor=self.user,
                 )
+
+    def test_the_answer_about_a_confidential_field_does_not_tell_its_value(self):
+        clerk = create_user("clerk", is_staff=True, permissions=["view_organization", "change_organization"])
+        Organization.objects.filter(pk=self.own.pk).update(tax_id="47")
+        for value in ("47", "48", ""):
+            self.assert_refused(
+                f"id,name,tax_id\n{self.own.pk},Own,{value}\n",
+                "line 2, column “tax_id”: You may not change this field. Remove the column.",
+                actor=clerk,
+                dry_run=True,
+            )
+
+    def test_staff_who_may_add_creates_as_in_the_form(self):
+        permissions = ["view_organization", "change_organization", "add_organization"]
+        clerk = create_user("clerk", is_staff=True, permissions=permissions)
+        self.assertEqual(run("name,phone\nNew,1\n", actor=clerk).created, 1)
+        for column in ("reference", "notes"):
+            self.assert_refused(
+                f"name,{column}\nNew,x\n",
+                f"line 2, column “{column}”: You may not change this field. Remove the column.",
+                actor=clerk,
+            )
 
     def test_may_not_set_a_reference(self):
         for reference in ("R2", "R9"):

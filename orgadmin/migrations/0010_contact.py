@@ -46,7 +46,22 @@ class Migration(migrations.Migration):
                         verbose_name="role",
                     ),
                 ),
-                ("email", models.EmailField(blank=True, max_length=254, verbose_name="e-mail")),
+                (
+                    "email",
+                    models.EmailField(
+                        blank=True,
+                        max_length=254,
+                        validators=[
+                            django.core.validators.RegexValidator(
+                                "[\\t\\n\\r\\x00-\\x08\\x0b\\x0c\\x0e-\\x1f\\x7f\\ud800-\\udfff\\u202a-\\u202e\\u2066-\\u2069]",
+                                "This has a line break or a character that cannot be shown. Type it anew, on one line.",
+                                "unprintable",
+                                inverse_match=True,
+                            )
+                        ],
+                        verbose_name="e-mail",
+                    ),
+                ),
                 (
                     "phone",
                     models.CharField(

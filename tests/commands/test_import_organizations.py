@@ -55,8 +55,11 @@ class ImportOrganizationsTests(TestCase):
 
     def test_says_which_file_or_user_is_not_there(self):
         self.assertEqual(self.run_command("name\nAcme\n", "--as", "nobody")[2], "There is no user “nobody”.")
-        with self.assertRaisesMessage(CommandError, "nowhere.csv cannot be read: No such file or directory."):
+        with self.assertRaisesMessage(CommandError, "'nowhere.csv' cannot be read: No such file or directory."):
             call_command("import_organizations", "nowhere.csv")
+        with self.assertRaisesMessage(CommandError, "cannot be read: embedded null byte."):
+            call_command("import_organizations", "a\0b")
+        self.assertIn("cannot be read", self.run_command("name\nAcme\n", "--as", "\udcff")[2] or "")
         with self.assertRaisesMessage(CommandError, "cannot be read: Is a directory."):
             call_command("import_organizations", str(self.file.parent))
 
@@ -67,4 +70,4 @@ class ImportOrganizationsTests(TestCase):
     def test_says_when_the_database_is_away(self):
         with mock.patch("orgadmin.transfer.Organization.objects.bulk_create", side_effect=OperationalError("gone")):
             error = self.run_command("name\nAcme\n")[2]
-        self.assertEqual(error, "Nothing was imported: the database refused (gone). Try again when it is back.")
+        self.assertEqual(error, "Nothing was imported: the database refused (gone). Try again.")

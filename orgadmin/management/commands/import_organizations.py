@@ -25,28 +25,34 @@ class Command(BaseCommand):
                 actor = User.objects.filter(username=actor).first() or self._refuse(f"There is no user “{actor}”.")
             with open(file, "rb") as stream:
                 report = import_organizations(stream, actor=actor, dry_run=dry_run, progress=self._show_progress)
-        except OSError as error:
-            self._refuse(f"{file} cannot be read: {error.strerror}.")
+        except (OSError, ValueError) as error:
+            self._refuse(f"{ascii(str(file))} cannot be read: {getattr(error, 'strerror', None) or error}.")
         except ImportRefused as error:
             for problem in error.problems[:SHOWN]:
                 self.stderr.write(str(problem))
             more = len(error.problems) - SHOWN
             also = f" (and {more} more problems)" if more > 0 else ""
-            self._refuse(f"Nothing was imported: mend the {len(error.problems)} problems above{also}, and try again.")
+            count = len(error.problems)
+            what = f"{count:,} problems" if count > 1 else "problem"
+            self._refuse(f"Nothing was imported: mend the {what} above{also}, and try again.")
         except DatabaseError as error:
             reason = " ".join(str(error).split())
-            self._refuse(f"Nothing was imported: the database refused ({reason}). Try again when it is back.")
+            self._refuse(f"Nothing was imported: the database refused ({reason}). Try again.")
         self._report(report, dry_run)
 
     def _refuse(self, text):
         raise CommandError(text)
 
     def _show_progress(self, lines):
-        self.stderr.write(f"\r{lines:,} lines read", ending="")
-        self.stderr.flush()
+        if self.stderr.isatty():
+            self.stderr.write(f"\r{lines:,} lines read", ending="")
+            self.stderr.flush()
+        elif lines % 100_000 < 1_000:
+            self.stderr.write(f"{lines:,} lines read")
 
     def _report(self, report, dry_run):
-        self.stderr.write("\r", ending="")
+        if self.stderr.isatty():
+            self.stderr.write("\r", ending="")
         if report.ignored:
             self.stdout.write("Columns not used: " + ", ".join(report.ignored) + ".")
         if not report.has_key:
