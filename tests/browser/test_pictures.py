@@ -60,6 +60,7 @@ class PictureTests(BrowserTestCase):
         expect(page.get_by_role("option", name="demo-admin")).to_be_visible()
         self.take("staff-assign")
         page.get_by_role("option", name="demo-admin").click()
+        page.get_by_label("Admin").check()
         page.get_by_role("button", name="Add", exact=True).click()
         self.take("staff-people")
         person.goto("/admin/orgadmin/organization/")
