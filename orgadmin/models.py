@@ -228,3 +228,14 @@ class OrganizationGroupObjectPermission(GroupObjectPermissionBase):
     group = models.ForeignKey("auth.Group", on_delete=models.CASCADE, db_index=False)
     permission = models.ForeignKey(Permission, on_delete=models.CASCADE, db_index=False)
     content_object = models.ForeignKey(Organization, on_delete=models.CASCADE, related_name="group_grants")
+
+
+class SignInFailure(models.Model):
+    """Failed attempts to sign in with one user name from one address; the key is a hash of both."""
+
+    key = models.CharField(max_length=64, unique=True)
+    count = models.PositiveIntegerField()
+    since = models.DateTimeField(auto_now_add=True, db_index=True)
+
+    def __str__(self):
+        return self.key

@@ -4,9 +4,10 @@ from django.apps import apps
 from django.contrib import admin
 from django.contrib.admin.forms import AdminAuthenticationForm
 from django.contrib.admin.views.autocomplete import AutocompleteJsonView
-from django.core.exceptions import FieldDoesNotExist, PermissionDenied
+from django.core.exceptions import FieldDoesNotExist, PermissionDenied, ValidationError
 from django.utils.translation import gettext_lazy as _
 
+from . import throttle
 from .access import Gate, gate_of
 from .history import list_recent
 
@@ -18,6 +19,18 @@ class SignInForm(AdminAuthenticationForm):
         **AdminAuthenticationForm.error_messages,
         "invalid_login": _("Please enter the correct username and password. Both may be case-sensitive."),
     }
+
+    def clean(self):
+        username, address = self.cleaned_data.get("username") or "", self.request.META.get("REMOTE_ADDR", "")
+        if throttle.is_blocked(username, address):
+            raise self.get_invalid_login_error()
+        try:
+            cleaned = super().clean()
+        except ValidationError:
+            throttle.note_failure(username, address)
+            raise
+        throttle.forget_failures(username, address)
+        return cleaned
 
     def confirm_login_allowed(self, user):
         if not Gate(user).may_enter:

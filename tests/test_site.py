@@ -1,6 +1,8 @@
 from django.test import TestCase
+from django.utils import timezone
 
-from orgadmin.models import User
+from orgadmin import throttle
+from orgadmin.models import SignInFailure, User
 
 from .factories import create_organization, create_superuser, create_user
 
@@ -52,6 +54,43 @@ class SignInTests(TestCase):
 
     def test_the_root_leads_to_the_admin(self):
         self.assertRedirects(self.client.get("/"), "/admin/", fetch_redirect_response=False)
+
+
+class GuessingTests(TestCase):
+    def sign_in(self, password, username="root", **extra):
+        self.client.post(LOGIN, {"username": username, "password": password}, **extra)
+        signed_in = "_auth_user_id" in self.client.session
+        self.client.logout()
+        return signed_in
+
+    def test_ends_after_some_failures_and_reads_like_a_wrong_password(self):
+        create_superuser("root")
+        first = self.client.post(LOGIN, {"username": "root", "password": "wrong"})
+        for number in range(throttle.LIMIT - 1):
+            self.assertFalse(self.sign_in(f"wrong {number}"))
+        self.assertFalse(self.sign_in("secret"))
+        last = self.client.post(LOGIN, {"username": "ROOT", "password": "secret"})
+        self.assertEqual(first.context["form"].errors, last.context["form"].errors)
+        self.assertTrue(self.sign_in("secret", REMOTE_ADDR="192.0.2.1"))
+
+    def test_begins_anew_after_a_while_and_after_a_success(self):
+        create_superuser("root")
+        for _ in range(3):
+            for number in range(throttle.LIMIT - 1):
+                self.sign_in(f"wrong {number}")
+            self.assertTrue(self.sign_in("secret"))
+        for number in range(throttle.LIMIT):
+            self.sign_in(f"wrong {number}")
+        self.assertFalse(self.sign_in("secret"))
+        SignInFailure.objects.update(since=timezone.now() - throttle.WINDOW)
+        self.assertTrue(self.sign_in("secret"))
+        self.assertFalse(self.sign_in("wrong", username="another"))
+        self.assertEqual(SignInFailure.objects.count(), 1)
+
+    def test_counts_names_that_nobody_has_alike(self):
+        for _ in range(throttle.LIMIT):
+            self.sign_in("wrong", username="nobody")
+        self.assertTrue(throttle.is_blocked("NOBODY", "127.0.0.1"))
 
 
 class EntryTests(TestCase):

@@ -45,6 +45,7 @@ class BrowserTestCase(StaticLiveServerTestCase):
         self.addCleanup(context.close)
         page = context.new_page()
         page.on("pageerror", lambda error: self.fail(f"script error: {error}"))
+        page.on("console", lambda message: self.assertNotIn("Content Security Policy", message.text))
         page.on("request", lambda request: self.assertIn(self.live_server_url, request.url))
         return page
 
