@@ -1,6 +1,6 @@
 from django.contrib.admin.models import LogEntry
 from django.contrib.auth.models import Group
-from django.test import TestCase
+from django.test import TestCase, tag
 
 from orgadmin.models import Organization, User
 
@@ -93,6 +93,7 @@ class OrganizationAdminTests(SuperuserMixin, TestCase):
         self.assertRedirects(self.client.post(url, {"post": "yes"}), LIST)
         self.assertFalse(Group.objects.filter(name__startswith="Acme").exists())
 
+    @tag("A18")
     def test_deleting_selected_organizations_says_what_goes_and_takes_groups_along(self):
         organizations = Organization.objects.bulk_create(Organization(name=f"Gone {number}") for number in range(30))
         data = {"action": "delete_selected", "_selected_action": [organization.pk for organization in organizations]}
@@ -171,6 +172,7 @@ class PeoplePageTests(SuperuserMixin, TestCase):
             response = self.client.get(f"{self.url}?p=3")
         self.assertEqual(len(response.context["page"]), 50)
 
+    @tag("C4", "C5")
     def test_is_closed_to_everybody_but_superusers(self):
         for user in (create_user("bert", admin_of=[self.acme]), create_user("v", is_staff=True)):
             self.client.force_login(user)

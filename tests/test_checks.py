@@ -3,7 +3,7 @@ from unittest import mock
 from django.contrib import admin
 from django.contrib.admin.models import LogEntry
 from django.db import models
-from django.test import SimpleTestCase
+from django.test import SimpleTestCase, tag
 from django.test.utils import isolate_apps
 
 from orgadmin import checks, roles
@@ -44,6 +44,7 @@ class CheckTests(SimpleTestCase):
             self.assertEqual(self.check((Organization, admin_class)), ["E002"])
         self.assertEqual(self.check((LogEntry, SuperuserOnlyAdmin), (Organization, self.make())), [])
 
+    @tag("A31")
     def test_every_inline_asks_the_rule(self):
         plain = type("Inline", (admin.TabularInline,), {"model": Contact})
         gated = type("Inline", (GatedTabularInline,), {"model": Contact, "organization_path": "organization"})
@@ -73,6 +74,7 @@ class CheckTests(SimpleTestCase):
         with self.swap(checks, "UNGATED", {"orgadmin.Visit": "because"}):
             self.assertEqual(self.check(models=[Visit]), [])
 
+    @tag("A5", "A6", "A8", "A16")
     def test_options_that_show_or_change_more_are_refused(self):
         def undeclared(modeladmin, request, queryset):
             pass

@@ -1,6 +1,6 @@
 """Contacts: the worked example of a model that belongs to an organization and has no rule of its own."""
 
-from django.test import TestCase
+from django.test import TestCase, tag
 
 from orgadmin.models import Contact
 
@@ -41,6 +41,7 @@ class ContactTests(TestCase):
         self.assertRedirects(self.change(self.hidden, phone="1"), "/admin/")
         self.assertEqual(list(Contact.objects.filter(phone="1")), [self.mine])
 
+    @tag("A21", "A22")
     def test_move_only_between_organizations_that_the_editor_may_change(self):
         self.assertRedirects(self.change(self.mine, organization=self.second.pk), LIST)
         for organization in (self.reviewed.pk, self.foreign.pk, 999_999):
@@ -51,12 +52,14 @@ class ContactTests(TestCase):
         self.mine.refresh_from_db()
         self.assertEqual(self.mine.organization, self.second)
 
+    @tag("A20")
     def test_are_added_to_organizations_that_the_editor_may_change(self):
         for organization, count in ((self.own, 1), (self.reviewed, 0), (self.foreign, 0)):
             self.client.post(f"{LIST}add/", {"name": "New", "organization": organization.pk})
             self.assertEqual(organization.contacts.filter(name="New").count(), count)
         self.assertNotContains(self.client.get(f"{LIST}add/?organization={self.foreign.pk}"), "Canary")
 
+    @tag("A17")
     def test_are_deleted_by_whoever_may_change_the_organization(self):
         data = {"action": "delete_selected", "_selected_action": [self.mine.pk, self.read.pk, self.hidden.pk]}
         self.assertNotContains(self.client.post(LIST, data), "Read")
@@ -66,11 +69,13 @@ class ContactTests(TestCase):
         self.assertEqual(self.client.post(f"{LIST}{self.read.pk}/delete/", {"post": "yes"}).status_code, 403)
         self.assertRedirects(self.client.post(f"{LIST}{self.hidden.pk}/delete/", {"post": "yes"}), "/admin/")
 
+    @tag("A24")
     def test_choices_are_searched_among_organizations_that_the_editor_may_change(self):
         query = {"app_label": "orgadmin", "model_name": "contact", "field_name": "organization", "term": ""}
         results = self.client.get("/admin/autocomplete/", query).json()["results"]
         self.assertEqual([result["text"] for result in results], ["Own", "Second"])
 
+    @tag("A22")
     def test_the_form_lists_no_organizations(self):
         self.assertNotContains(self.client.get(f"{LIST}{self.mine.pk}/change/"), "Second")
 
@@ -93,6 +98,7 @@ class ContactTests(TestCase):
         self.assertEqual(set(self.own.contacts.values_list("name", flat=True)), {"Renamed", "New"})
         self.assertFalse(self.foreign.contacts.filter(name="New").exists())
 
+    @tag("A31")
     def test_of_another_organization_are_not_reached_through_the_own_page(self):
         data = {
             "name": "Own",

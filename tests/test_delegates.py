@@ -1,7 +1,7 @@
 """Staff who manage people without being superusers cannot reach above themselves."""
 
 from django.contrib.admin.models import LogEntry
-from django.test import TestCase
+from django.test import TestCase, tag
 
 from orgadmin.models import Organization, User
 
@@ -40,6 +40,7 @@ class UserManagerTests(TestCase):
         self.assertTrue(User.objects.filter(username="added", is_staff=False).exists())
         self.assertEqual(self.client.post(f"{LIST}{self.plain.pk}/delete/", {"post": "yes"}).status_code, 302)
 
+    @tag("C1")
     def test_gives_no_rights(self):
         values = {
             "is_superuser": "on",
@@ -65,6 +66,7 @@ class UserManagerTests(TestCase):
         made = User.objects.get(username="made")
         self.assertFalse(made.is_superuser or made.is_staff or made.groups.exists())
 
+    @tag("C2")
     def test_changes_nobody_who_holds_more(self):
         new = "correct horse battery"
         data = {"usable_password": "true", "password1": new, "password2": new, "set-password": "1"}
@@ -104,6 +106,7 @@ class UserManagerTests(TestCase):
         self.client.force_login(create_user("nostaff", permissions=ALL, admin_of=[self.acme]))
         self.assertEqual(self.client.get(LIST).status_code, 403)
 
+    @tag("C3")
     def test_a_model_level_permission_for_groups_opens_nothing(self):
         user = create_user("groups", is_staff=True, permissions=["view_group", "change_group", "delete_group"])
         self.client.force_login(user)

@@ -5,7 +5,7 @@ from urllib.parse import quote
 from django.contrib.admin.models import LogEntry
 from django.contrib.auth.models import Group
 from django.contrib.contenttypes.models import ContentType
-from django.test import TestCase
+from django.test import TestCase, tag
 from django.urls import reverse
 
 from orgadmin.forms import OrganizationForm
@@ -57,6 +57,7 @@ class GateMixin:
 
 
 class ForeignIsMissingTests(GateMixin, TestCase):
+    @tag("A1", "A27", "A35")
     def test_every_page_and_method_answers_a_foreign_id_like_a_missing_one(self):
         for page in PAGES:
             for method in ("get", "post", "head", "options", "put", "delete", "patch"):
@@ -69,6 +70,7 @@ class ForeignIsMissingTests(GateMixin, TestCase):
         self.foreign.refresh_from_db()
         self.assertEqual(self.foreign.name, "Canary Ltd")
 
+    @tag("D4")
     def test_a_form_opened_before_the_right_was_lost_is_answered_like_a_missing_id(self):
         data = {"name": "Mine", "website": "", "email": "", "phone": "", "address": "", "tax_id": "", "notes": ""}
         self.assertEqual(self.client.get(change(self.own)).status_code, 200)
@@ -81,18 +83,21 @@ class ForeignIsMissingTests(GateMixin, TestCase):
         self.own.refresh_from_db()
         self.assertEqual(self.own.name, "Own")
 
+    @tag("A37")
     def test_the_refusal_does_not_repeat_markup(self):
         response = self.client.get(f"{LIST}<script>alert(1)</script>/change/", follow=True)
         self.assertNotContains(response, "<script>alert(1)")
 
 
 class OrgAdminTests(GateMixin, TestCase):
+    @tag("A3", "A38")
     def test_sees_own_and_reviewed_organizations_only(self):
         response = self.client.get(LIST)
         self.assertEqual(list(response.context["cl"].queryset), [self.own, self.reviewed])
         self.assertContains(response, "2 organizations")
         self.assertNotContains(response, CANARY)
 
+    @tag("A4")
     def test_search_finds_own_organizations_only(self):
         self.assertEqual(list(self.client.get(LIST, {"q": "own"}).context["cl"].queryset), [self.own])
         self.assertEqual(list(self.client.get(LIST, {"q": "canary"}).context["cl"].queryset), [])
@@ -114,10 +119,12 @@ class OrgAdminTests(GateMixin, TestCase):
         self.assertEqual((self.own.name, self.own.tax_id, self.own.admin.name), ("Own new", "7", "Own new Admin"))
         self.assertContains(self.client.get(f"{LIST}{self.own.pk}/history/"), "Tax ID")
 
+    @tag("A36")
     def test_sees_neither_groups_nor_their_names(self):
         self.assertNotContains(self.client.get(change(self.own)), "Own Admin")
         self.assertNotContains(self.client.get(change(self.own)), "/admin/auth/group/")
 
+    @tag("C6", "A21")
     def test_cannot_set_reference_or_groups(self):
         data = NO_CONTACTS | {
             "name": "Own",
@@ -130,6 +137,7 @@ class OrgAdminTests(GateMixin, TestCase):
         self.assertEqual((self.own.reference, self.own.admin.name), ("OWN-1", "Own Admin"))
         self.assertContains(self.client.get(change(self.own)), "OWN-1")
 
+    @tag("A30", "A36")
     def test_a_delete_page_names_no_groups(self):
         create_organization("Namesake")
         own = create_organization("Namesake")
@@ -140,6 +148,7 @@ class OrgAdminTests(GateMixin, TestCase):
         self.assertContains(response, "Admins: 1 person loses access")
         self.assertNotContains(response, "Namesake 1")
 
+    @tag("A17", "A19", "A30")
     def test_adds_and_deletes_nothing(self):
         before = set(Organization.objects.values_list("pk", flat=True))
         urls = [f"{LIST}add/", f"{LIST}{self.own.pk}/delete/", f"{LIST}{self.reviewed.pk}/delete/"]
@@ -159,16 +168,19 @@ class OrgAdminTests(GateMixin, TestCase):
         self.assertNotContains(self.client.get(change(self.own)), f"{LIST}{self.own.pk}/delete/")
         self.assertNotContains(self.client.get(change(self.own)), "/people/")
 
+    @tag("A36")
     def test_may_have_a_namesake_and_is_not_told(self):
         response = self.client.post(change(self.own), NO_CONTACTS | {"name": "Canary Ltd"}, follow=True)
         self.assertRedirects(response, LIST)
         self.assertEqual(Organization.objects.filter(name="Canary Ltd").count(), 2)
 
+    @tag("D4")
     def test_taking_the_person_out_ends_it_at_the_next_request(self):
         self.assertEqual(self.client.get(LIST).status_code, 200)
         self.user.groups.clear()
         self.assertRedirects(self.client.get(LIST), f"/admin/login/?next={LIST}")
 
+    @tag("D3")
     def test_deactivating_the_person_ends_it_at_the_next_request(self):
         User.objects.filter(pk=self.user.pk).update(is_active=False)
         self.assertRedirects(self.client.get(LIST), f"/admin/login/?next={LIST}")
@@ -187,11 +199,13 @@ class ReviewerTests(GateMixin, TestCase):
             with self.subTest(text=text):
                 self.assertNotContains(response, text)
 
+    @tag("A2")
     def test_changes_nothing(self):
         self.assertEqual(self.client.post(change(self.reviewed), {"name": "New"}).status_code, 403)
         self.reviewed.refresh_from_db()
         self.assertEqual(self.reviewed.name, "Reviewed")
 
+    @tag("A27")
     def test_reads_the_history_without_confidential_fields(self):
         def log(*messages):
             LogEntry.objects.log_actions(self.staff.pk, [self.reviewed], 2, list(messages))
@@ -235,6 +249,7 @@ class ClosedPagesTests(GateMixin, TestCase):
                 for pk in (obj.pk, 999_999):
                     yield reverse(f"admin:{model._meta.app_label}_{model._meta.model_name}_{page}", args=[pk]), None
 
+    @tag("A27")
     def test_people_and_groups_answer_alike_whether_they_exist_or_not(self):
         for user in (self.user, create_user("delegate", is_staff=True, permissions=["change_user", "view_group"])):
             self.client.force_login(user)
@@ -248,6 +263,7 @@ class ClosedPagesTests(GateMixin, TestCase):
                     answers.setdefault(key, set()).add((response.status_code, response.get("Location")))
             self.assertTrue(all(len(found) == 1 for found in answers.values()), answers)
 
+    @tag("A32", "A23")
     def test_index_shows_organizations_only(self):
         response = self.client.get("/admin/")
         self.assertContains(response, LIST)
@@ -256,6 +272,7 @@ class ClosedPagesTests(GateMixin, TestCase):
         self.assertEqual(self.client.get("/admin/auth/").status_code, 404)
         self.assertEqual(self.client.get("/admin/orgadmin/").status_code, 200)
 
+    @tag("A28")
     def test_recent_actions_forget_what_is_no_longer_visible(self):
         for organization in (self.own, self.foreign):
             LogEntry.objects.log_actions(self.user.pk, [organization], 2, [{"changed": {"fields": ["Name"]}}])
@@ -263,11 +280,13 @@ class ClosedPagesTests(GateMixin, TestCase):
         self.assertContains(response, change(self.own))
         self.assertNotContains(response, CANARY)
 
+    @tag("A26")
     def test_view_on_site_is_not_there(self):
         content_type = ContentType.objects.get_for_model(Organization)
         for pk in (self.own.pk, self.foreign.pk, self.missing):
             self.assertEqual(self.client.get(f"/admin/r/{content_type.pk}/{pk}/").status_code, 404)
 
+    @tag("A24", "A25", "F7")
     def test_autocomplete_gives_nothing_and_breaks_on_nothing(self):
         queries = [
             {"app_label": "auth", "model_name": "group", "field_name": "administrators_of", "term": ""},
@@ -300,6 +319,7 @@ class ClosedPagesTests(GateMixin, TestCase):
         ):
             self.assertLess(self.client.post(f"{LIST}{self.own.pk}/people/", data).status_code, 400)
 
+    @tag("E4", "F2")
     def test_wild_searches_break_nothing(self):
         query = {"app_label": "orgadmin", "model_name": "contact", "field_name": "organization"}
         for text in ("\0", "a " * 1_000, "a" * 60_000, "'", '"', "%", "\\"):
@@ -307,6 +327,7 @@ class ClosedPagesTests(GateMixin, TestCase):
                 self.assertEqual(self.client.get(LIST, {"q": text}).status_code, 200)
                 self.assertEqual(self.client.get("/admin/autocomplete/", {**query, "term": text}).status_code, 200)
 
+    @tag("D13")
     def test_nothing_behind_the_sign_in_is_kept_by_a_cache(self):
         for url in ("/admin/", LIST, change(self.own), "/admin/password_change/", "/admin/password_change/done/"):
             self.assertIn("no-store", self.client.get(url)["Cache-Control"], url)
@@ -326,6 +347,7 @@ class ClosedPagesTests(GateMixin, TestCase):
             response = self.client.post(change(self.own), NO_CONTACTS | {"name": "New"}, follow=True)
         self.assertContains(response, "or you may no longer see it")
 
+    @tag("A9", "A10", "A11", "A12", "F1", "F3", "F4", "F5", "F6")
     def test_lookups_that_no_filter_declares_are_refused(self):
         queries = [
             "name=Own",
@@ -344,6 +366,7 @@ class ClosedPagesTests(GateMixin, TestCase):
                 with self.subTest(user=user, query=query):
                     self.assertEqual(self.client.get(f"{LIST}?{query}").status_code, 400)
 
+    @tag("A7", "A13", "A14", "F2")
     def test_wild_parameters_break_nothing_and_show_nothing(self):
         for query in (
             "q=%00",
@@ -363,6 +386,7 @@ class ClosedPagesTests(GateMixin, TestCase):
                 self.assertNotContains(response, CANARY)
         self.assertEqual(self.client.get(f"{LIST}?_to_field=admin__name").status_code, 400)
 
+    @tag("A34")
     def test_wild_ids_break_nothing(self):
         for pk in ("0", "-1", "9" * 400, "abc", "1_5F1", "%00", "١", "1 ", "None"):
             with self.subTest(pk=pk):

@@ -11,7 +11,7 @@ from django.contrib import admin
 from django.contrib.admin.models import LogEntry
 from django.contrib.auth.models import Group
 from django.contrib.contenttypes.models import ContentType
-from django.test import Client, TestCase
+from django.test import Client, TestCase, tag
 from django.urls import URLPattern, get_resolver
 
 from orgadmin.models import Contact, Organization, User
@@ -166,6 +166,7 @@ class MatrixTests(TestCase):
         self.assertIn("orgadmin/organization/<object_id>/people/", labels)
         self.assertGreater(len(labels), 30)
 
+    @tag("A1", "A35")
     def test_a_foreign_object_is_answered_like_a_missing_one(self):
         pairs = {}
         for label, kind, address in self.addresses:
@@ -306,6 +307,7 @@ class CrawlTests(TestCase):
     def is_page_of_organization(address):
         return bool(re.fullmatch(r"/admin/orgadmin/\w+/(\d+/change|add)/", address))
 
+    @tag("A3", "A4", "A38")
     def test_no_role_meets_the_canary(self):
         for role, hidden in self.HIDDEN.items():
             count = 0
@@ -321,6 +323,7 @@ class CrawlTests(TestCase):
             self.assertTrue(any(text in page for page in pages), text)
         self.assertGreater(len(pages), 150)
 
+    @tag("A24")
     def test_choices_never_offer_it(self):
         fields = [
             (model._meta.app_label, model._meta.model_name, field.name)

@@ -5,7 +5,7 @@ from django.contrib.auth.models import Group
 from django.core import serializers
 from django.core.exceptions import ValidationError
 from django.db import DatabaseError, IntegrityError, connection, transaction
-from django.test import TestCase, TransactionTestCase
+from django.test import TestCase, TransactionTestCase, tag
 from django.test.utils import CaptureQueriesContext
 
 from orgadmin.models import Organization, OrganizationGroupObjectPermission, OrganizationUserObjectPermission, User
@@ -79,6 +79,7 @@ class OrganizationSaveTests(InvariantMixin, TestCase):
         Organization.objects.bulk_create([Organization(name="bulk_create"), Organization(name="bulk_create")])
         self.assert_invariant(9)
 
+    @tag("C7")
     def test_never_adopts_a_group_that_exists(self):
         group = Group.objects.create(name="Acme Admin")
         self.assertNotEqual(create_organization("Acme").admin, group)
@@ -100,6 +101,7 @@ class OrganizationSaveTests(InvariantMixin, TestCase):
         self.assertEqual(Organization.objects.get(pk=first.pk).admin.name, "First Admin")
         self.assert_invariant(2)
 
+    @tag("C6")
     def test_no_update_exchanges_groups(self):
         organization, group = create_organization(), Group.objects.create(name="Everybody")
         for values in ({"admin": group}, {"admin_id": group.pk}, {"reviewer": group, "phone": "1"}):
@@ -158,6 +160,7 @@ class OrganizationSaveTests(InvariantMixin, TestCase):
         organization.save()
         self.assert_invariant(2)
 
+    @tag("E5")
     def test_text_that_no_database_stores_leaves_no_group(self):
         for name in ("lone \ud800 surrogate",):
             with self.subTest(name=ascii(name)), self.assertRaises((UnicodeEncodeError, DatabaseError)):
@@ -274,6 +277,7 @@ class OrganizationDeleteTests(InvariantMixin, TestCase):
             self.assertIsNone(organization.pk)
         self.assert_only_the_kept_is_left()
 
+    @tag("A18", "B12")
     def test_querysets_take_groups_and_permissions_along(self):
         total, counts = Organization.objects.filter(name__startswith="Gone").delete()
         self.assertEqual((counts["orgadmin.Organization"], counts["auth.Group"]), (3, 6))
@@ -381,6 +385,7 @@ class OrganizationFieldTests(TestCase):
     def test_full_clean_of_a_new_organization_asks_for_no_groups(self):
         Organization(name="Acme").full_clean()
 
+    @tag("E4", "E7")
     def test_refuses_text_that_cannot_be_stored_or_shown(self):
         for name in ("", "  ", "x" * 256, "a\x00b", "a\nb", "a\u202eb", "a\ud800b"):
             with self.subTest(name=ascii(name)), self.assertRaises(ValidationError) as caught:
@@ -390,6 +395,7 @@ class OrganizationFieldTests(TestCase):
     def test_takes_line_breaks_in_addresses_and_names_in_any_script(self):
         Organization(name="שלום 株式会社 Ñandú", address="Street 1\n12345 Town\tEurope").full_clean()
 
+    @tag("A41")
     def test_fixtures_restore_what_was_there(self):
         create_organization()
         data = serializers.serialize("json", [*Group.objects.all(), *Organization.objects.all()])

@@ -2,7 +2,7 @@ from itertools import product
 
 from django.contrib.auth.models import AnonymousUser, Group, Permission
 from django.db import IntegrityError, NotSupportedError, connection, transaction
-from django.test import TestCase
+from django.test import TestCase, tag
 
 from orgadmin.models import Organization, OrganizationGroupObjectPermission
 from orgadmin.roles import ACTIONS
@@ -30,6 +30,7 @@ class RuleTests(TestCase):
                 self.assertEqual(set(Organization.objects.permitted(user, action)), rows)
                 self.assertEqual(Organization.objects.permitted(user, action).count(), len(rows))
 
+    @tag("B11")
     def test_anonymous_and_outsider_have_nothing(self):
         self.assert_rights(AnonymousUser())
         self.assert_rights(create_user())
@@ -89,6 +90,7 @@ class RuleTests(TestCase):
         user.groups.clear()
         self.assert_rights(user)
 
+    @tag("B12")
     def test_a_reused_id_inherits_nothing(self):
         user = create_user(admin_of=[self.a])
         grant(user, "view_organization", self.a)

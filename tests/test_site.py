@@ -1,4 +1,4 @@
-from django.test import TestCase
+from django.test import TestCase, tag
 from django.utils import timezone
 
 from orgadmin import throttle
@@ -13,6 +13,7 @@ class SignInTests(TestCase):
     def sign_in(self, username, password="secret"):
         return self.client.post(LOGIN, {"username": username, "password": password, "next": "/admin/"})
 
+    @tag("D1")
     def test_lets_in_whoever_holds_a_right_or_is_platform_staff(self):
         acme = create_organization()
         create_superuser("root")
@@ -24,6 +25,7 @@ class SignInTests(TestCase):
                 self.assertRedirects(self.sign_in(username), "/admin/")
                 self.client.logout()
 
+    @tag("D2")
     def test_refuses_everybody_else_in_the_words_of_a_wrong_password(self):
         acme = create_organization()
         create_user("outsider")
@@ -46,6 +48,7 @@ class SignInTests(TestCase):
             self.assertContains(response, 'name="username"')
             self.assertContains(response, 'name="password"')
 
+    @tag("D14")
     def test_leads_on_only_within_the_site(self):
         create_superuser("root")
         for target in ("https://evil.example", "//evil.example", "/\\evil.example", "javascript:alert(1)"):
@@ -63,6 +66,7 @@ class GuessingTests(TestCase):
         self.client.logout()
         return signed_in
 
+    @tag("D7")
     def test_ends_after_some_failures_and_reads_like_a_wrong_password(self):
         create_superuser("root")
         first = self.client.post(LOGIN, {"username": "root", "password": "wrong"})
@@ -99,6 +103,7 @@ class EntryTests(TestCase):
         for url in ("/admin/", "/admin/orgadmin/organization/", "/admin/password_change/", "/admin/jsi18n/"):
             self.assertRedirects(self.client.get(url), f"{LOGIN}?next={url}")
 
+    @tag("A33")
     def test_members_change_their_password(self):
         self.client.force_login(create_user(admin_of=[create_organization()]))
         new = "correct horse battery"

@@ -3,7 +3,7 @@ import io
 from django.contrib.admin.models import LogEntry
 from django.contrib.auth.models import Group
 from django.db import connection
-from django.test import TestCase
+from django.test import TestCase, tag
 
 from orgadmin.models import Organization
 from orgadmin.transfer import ImportRefused, import_organizations
@@ -247,6 +247,7 @@ class ImportAsOrgAdminTests(RefusalMixin, TestCase):
         report = run(f"id,name,notes\n{self.own.pk},New,n\n", actor=self.user)
         self.assertEqual(report.changed, 1)
 
+    @tag("A41")
     def test_foreign_reviewed_and_missing_ids_are_refused_alike(self):
         text = "There is no such organization, or you may not change it. Leave the id empty to create one."
         for pk in (self.foreign.pk, self.reviewed.pk, 999_999):
