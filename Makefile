@@ -24,6 +24,9 @@ check: .venv/dev  ## lint, and models without a migration
 access: .venv/dev  ## write docs/access.md, who gets what, from the addresses of the site
 	WRITE_DOCUMENTS=1 $(BIN)/python -m tests tests.test_matrix.MatrixTests.test_the_table_of_access_is_as_documented
 
+mutants: .venv/dev  ## break the code in small ways and see that a test notices; writes docs/mutants.md
+	$(BIN)/python -m tests.mutants
+
 pictures: .venv/dev  ## make the pictures in docs/pictures anew, in a real Chromium
 	$(BIN)/python -m tests --pictures
 
@@ -50,5 +53,5 @@ lines:  ## lines of Python in the app, migrations left out
 	$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r requirements-dev.txt
 	@touch $@
 
-.PHONY: help run test test-browser check pictures requirements lines
+.PHONY: help run test test-browser check access mutants pictures requirements lines
 .DELETE_ON_ERROR:

@@ -27,6 +27,7 @@ class UserManagerTests(TestCase):
 
     def post(self, user, **values):
         data = {"username": user.username, "is_active": "on", "first_name": "New", **values}
+        data |= {"date_joined_0": "2026-01-01", "date_joined_1": "00:00:00"}  # a complete form also for superusers
         return self.client.post(f"{LIST}{user.pk}/change/", data)
 
     def test_manages_those_who_hold_no_more(self):

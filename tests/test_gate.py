@@ -6,7 +6,7 @@ from django.contrib.admin.models import LogEntry
 from django.contrib.auth.models import Group
 from django.contrib.contenttypes.models import ContentType
 from django.test import TestCase, tag
-from django.urls import reverse
+from django.urls import NoReverseMatch, reverse
 
 from orgadmin.forms import OrganizationForm
 from orgadmin.models import Organization, User
@@ -285,6 +285,8 @@ class ClosedPagesTests(GateMixin, TestCase):
         content_type = ContentType.objects.get_for_model(Organization)
         for pk in (self.own.pk, self.foreign.pk, self.missing):
             self.assertEqual(self.client.get(f"/admin/r/{content_type.pk}/{pk}/").status_code, 404)
+        with self.assertRaises(NoReverseMatch):
+            reverse("admin:view_on_site", args=[content_type.pk, self.own.pk])
 
     @tag("A24", "A25", "F7")
     def test_autocomplete_gives_nothing_and_breaks_on_nothing(self):

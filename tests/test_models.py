@@ -269,6 +269,7 @@ class OrganizationDeleteTests(InvariantMixin, TestCase):
         self.assertEqual(list(self.user.groups.all()), [self.kept.reviewer])
         self.assertFalse(OrganizationUserObjectPermission.objects.exists())
 
+    @tag("A18", "B12")
     def test_instances_take_groups_and_permissions_along(self):
         for organization in self.organizations:
             total, counts = organization.delete()

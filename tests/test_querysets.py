@@ -41,12 +41,14 @@ class RuleTests(TestCase):
     def test_superuser_has_everything(self):
         self.assert_rights(create_superuser(), a=ACTIONS, b=ACTIONS, c=ACTIONS)
 
+    @tag("D3")
     def test_inactive_people_have_nothing(self):
         self.assert_rights(create_superuser(is_active=False))
         self.assert_rights(create_user("a", is_active=False, admin_of=[self.a]))
         permissions = ["view_organization", "change_organization"]
         self.assert_rights(create_user("b", is_active=False, is_staff=True, permissions=permissions))
 
+    @tag("B8")
     def test_model_level_permission_counts_for_staff_only(self):
         permissions = ["view_organization", "change_organization"]
         both = {"view", "change"}

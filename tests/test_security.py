@@ -2,6 +2,7 @@
 
 import ast
 import re
+import subprocess
 from pathlib import Path
 from unittest import mock
 
@@ -21,6 +22,7 @@ from orgadmin.access import Gate
 from orgadmin.models import Organization, User
 
 from .factories import NO_CONTACTS, create_organization, create_superuser, create_user
+from .mutants.__main__ import read
 from .test_matrix import walk
 
 LOGIN = "/admin/login/"
@@ -259,3 +261,20 @@ class InputTests(TestCase):
         self.assertTrue(any(User.groups.through._meta.db_table in query["sql"] for query in queries))
         Group.objects.filter(pk=acme.admin_id).update(name="Renamed")
         self.assertNotContains(self.client.get(LIST), "Renamed")
+
+
+class MutantTests(SimpleTestCase):
+    """`make mutants` breaks the code; here only that it still can."""
+
+    def test_every_patch_applies_and_names_rows_of_the_table(self):
+        patches = sorted(Path(settings.BASE_DIR, "tests/mutants").glob("*.patch"))
+        self.assertGreaterEqual(len(patches), 20)
+        text = Path(settings.BASE_DIR, "docs/security.md").read_text()
+        for patch in patches:
+            with self.subTest(patch=patch.name):
+                self.assertEqual(subprocess.call(["git", "apply", "--check", patch], cwd=settings.BASE_DIR), 0)
+                for row in read(patch)[0]:
+                    self.assertIn(f"| {row} |", text)
+        self.assertIn(
+            f"{len(patches)} patches, {len(patches)} caught.", Path(settings.BASE_DIR, "docs/mutants.md").read_text()
+        )
