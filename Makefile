@@ -6,6 +6,8 @@ help:  ## list the targets
 	@grep -E '^[a-z-]+:.*##' Makefile | sed 's/:.*## /\t/' | expand -t 16
 
 run: .venv/run  ## install, migrate, load the demo, serve on http://127.0.0.1:8000
+	@$(BIN)/python -c 'import socket; socket.create_server(("127.0.0.1", 8000))' 2>/dev/null || \
+	  { echo 'Port 8000 is in use: stop what listens there, such as another "make run"'; exit 1; }
 	DEBUG=true $(BIN)/python manage.py migrate --verbosity 0
 	DEBUG=true $(BIN)/python manage.py demo
 	DEBUG=true $(BIN)/python manage.py runserver --noreload 127.0.0.1:8000
