@@ -110,12 +110,16 @@ def rename_groups(organization, groups, old_name, *, using):
 
     `groups` are {role: (group id, group name)} as stored. At most six queries, none where the base is the same.
     """
-    if group_base(old_name) == group_base(organization.name):
-        return
-    follow = [role for role in ROLES if is_generated(groups[role][1], old_name, role, organization.pk)]
-    for attempt in range(ATTEMPTS if follow else 0):
-        names = find_free_names([(organization.name, role) for role in follow], using=using)
-        renamed = [Group(pk=groups[role][0], name=name) for role, name in zip(follow, names)]
+    if group_base(old_name) != group_base(organization.name):
+        follow = [role for role in ROLES if is_generated(groups[role][1], old_name, role, organization.pk)]
+        give_names(organization, {role: groups[role][0] for role in follow}, using=using)
+
+
+def give_names(organization, groups, *, using):
+    """Give `groups`, {role: group id}, names from the organization's name."""
+    for attempt in range(ATTEMPTS if groups else 0):
+        names = find_free_names([(organization.name, role) for role in groups], using=using)
+        renamed = [Group(pk=pk, name=name) for pk, name in zip(groups.values(), names)]
         try:
             with transaction.atomic(using=using):
                 Group.objects.using(using).bulk_update(renamed, ["name"])
@@ -123,7 +127,7 @@ def rename_groups(organization, groups, old_name, *, using):
         except IntegrityError:  # somebody took one of the names meanwhile
             if attempt == ATTEMPTS - 1:
                 raise
-    for role in follow:
+    for role in groups:
         organization._state.fields_cache.pop(role.key, None)  # the old name
 
 

@@ -8,7 +8,8 @@ APP = Path(settings.BASE_DIR, "orgadmin")
 
 # What a module may import of the app: the names to its left.
 LAYERS = (
-    "roles groups permissions querysets models access history membership transfer forms gate checks admin management"
+    "roles groups permissions querysets models access history membership transfer doctor forms gate checks admin"
+    " management"
 ).split()
 # Modules beside the line, with all that they import of the app.
 BESIDE = {

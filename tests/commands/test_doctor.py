@@ -1,0 +1,41 @@
+import io
+
+from django.core.management import call_command
+from django.test import TestCase
+
+from orgadmin.models import Organization
+
+from ..factories import create_organization
+
+
+class DoctorTests(TestCase):
+    def run_command(self, *arguments):
+        """Return the exit status and the lines printed."""
+        out = io.StringIO()
+        try:
+            call_command("doctor", *arguments, stdout=out)
+        except SystemExit as error:
+            return error.code, out.getvalue().splitlines()
+        return 0, out.getvalue().splitlines()
+
+    def test_errors_set_the_exit_status_until_they_are_mended(self):
+        acme = create_organization("Acme")
+        where = f"Acme (id {acme.pk})"
+        note = f"note: no active admin: {where}: nobody looks after it"
+        self.assertEqual(self.run_command(), (0, [note, "0 errors.", "1 notes: no active admin 1."]))
+        acme.group_grants.filter(permission__codename="change_organization").delete()
+        lacks = f"grants: {where}: its admin group lacks: change_organization ({acme.pk})"
+        status, lines = self.run_command()
+        self.assertEqual(status, 1)
+        self.assertIn(f"error: {lacks}", lines)
+        self.assertEqual(lines[-1], "Run “manage.py doctor --fix” to mend the errors.")
+        status, lines = self.run_command("--fix")
+        self.assertEqual(status, 0)
+        self.assertIn(f"mended: {lacks}", lines)
+        self.assertEqual(self.run_command()[0], 0)
+
+    def test_many_findings_of_a_kind_are_counted(self):
+        Organization.objects.bulk_create(Organization(name="Acme") for _ in range(50))
+        _, lines = self.run_command()
+        self.assertEqual(len(lines), 22)
+        self.assertEqual(lines[-1], "50 notes: no active admin 50.")

@@ -1,0 +1,92 @@
+from django.contrib.auth.models import Group, Permission
+from django.db import models
+from django.test import TestCase
+
+from orgadmin.doctor import examine
+from orgadmin.models import Organization, OrganizationGroupObjectPermission
+
+from .factories import create_organization, create_user, grant
+from .test_models import InvariantMixin, expected_grants, grants_of
+
+
+class DoctorTests(InvariantMixin, TestCase):
+    def setUp(self):
+        self.acme = create_organization("Acme")
+        self.user = create_user(admin_of=[self.acme])
+
+    def find(self, **options):
+        return [(f.kind, f.organization, f.error) for f in examine(**options) if f.kind != "no active admin"]
+
+    def assert_mended(self, kind, organization=None):
+        """The error is found, mended by a second look with `fix`, and gone in a third; nothing else is."""
+        organization = organization or self.acme
+        self.assertIn((kind, organization, True), self.find())
+        self.assertIn((kind, organization, True), self.find(fix=True))
+        self.assertEqual([finding for finding in self.find() if finding[2]], [])
+
+    def test_healthy_organizations_have_nothing(self):
+        self.assertEqual(list(examine()), [])
+
+    def test_missing_grants_are_given(self):
+        self.acme.group_grants.filter(permission__codename="change_organization").delete()
+        self.assert_mended("grants")
+        self.assert_invariant(1)
+
+    def test_extra_grants_are_taken(self):
+        other = create_organization("Other")
+        for organization, codename in ((self.acme, "delete_organization"), (other, "view_organization")):
+            permission = Permission.objects.get(codename=codename)
+            organization.group_grants.create(group=self.acme.admin, permission=permission)
+        self.assert_mended("grants")
+        self.assert_invariant(2)
+
+    def test_a_changed_role_table_reaches_the_groups(self):
+        OrganizationGroupObjectPermission.objects.filter(group=self.acme.reviewer).delete()
+        self.assert_mended("grants")
+        self.assertEqual(grants_of(self.acme), expected_grants(self.acme))
+
+    def test_a_model_level_permission_of_a_group_is_taken(self):
+        self.acme.reviewer.permissions.add(Permission.objects.get(codename="view_organization"))
+        self.assert_mended("model-level permission")
+        self.assertFalse(self.acme.reviewer.permissions.exists())
+
+    def test_a_name_that_no_longer_fits_is_mended(self):
+        Organization.objects.update(name="New")
+        self.assert_mended("name")
+        self.acme.refresh_from_db()
+        self.assertEqual((self.acme.admin.name, self.acme.reviewer.name), ("New Admin", "New Reviewer"))
+
+    def test_a_group_that_serves_two_organizations_is_replaced_where_it_is_the_reviewer(self):
+        other = create_organization("Other")
+        lost = other.reviewer
+        models.QuerySet.update(Organization.objects.filter(pk=other.pk), reviewer=self.acme.admin)
+        lost.delete()
+        self.assert_mended("shared group", other)
+        self.assert_invariant(2)
+        other.refresh_from_db()
+        self.assertEqual(other.reviewer.name, "Other Reviewer")
+        self.assertFalse(Organization.objects.filter(pk=other.pk).permitted(self.user).exists())
+        self.assertTrue(Organization.objects.filter(pk=self.acme.pk).permitted(self.user, "change").exists())
+
+    def test_notes_are_told_and_never_touched(self):
+        friends = Group.objects.create(name="Friends")
+        self.acme.group_grants.create(group=friends, permission=Permission.objects.get(codename="view_organization"))
+        grant(self.user, "view_organization", self.acme)
+        Group.objects.filter(pk=self.acme.reviewer_id).update(name="The boss's friends")
+        create_user("away", reviewer_of=[self.acme], is_active=False)
+        other = create_organization("Other")
+        expected = {
+            ("grant of another group", self.acme, False),
+            ("direct grant", self.acme, False),
+            ("name by hand", self.acme, False),
+            ("inactive member", self.acme, False),
+        }
+        for fix in (False, True, False):
+            self.assertEqual(set(self.find(fix=fix)), expected)
+        found = [(f.kind, f.organization) for f in examine() if f.kind == "no active admin"]
+        self.assertEqual(found, [("no active admin", other)])
+
+    def test_costs_queries_by_the_batch(self):
+        Organization.objects.bulk_create(Organization(name=f"Name {number}") for number in range(300))
+        with self.assertNumQueries(13):  # two savepoints with their release, twice rows, seven looks
+            list(examine())
