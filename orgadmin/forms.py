@@ -86,8 +86,13 @@ class OrganizationForm(forms.ModelForm):
         self.add_error("name", format_html(text, links, count=count))
 
 
-class GroupsMixin:
-    """Save groups through `membership`, which knows that a new role replaces the old one."""
+class UserForm(UserChangeForm):
+    """Edit a person. Groups are saved through `membership`, which knows that a new role replaces the old one."""
+
+    def __init__(self, *args, **kwargs):
+        super().__init__(*args, **kwargs)
+        if field := self.fields.get("is_staff"):
+            field.help_text = _("For platform staff only. Members of an organization's groups sign in without it.")
 
     def clean_groups(self):
         groups = self.cleaned_data["groups"]
@@ -105,15 +110,6 @@ class GroupsMixin:
         super()._save_m2m()
         if groups is not None:
             set_groups(self.instance, groups)
-
-
-class UserForm(GroupsMixin, UserChangeForm):
-    """Edit a person."""
-
-    def __init__(self, *args, **kwargs):
-        super().__init__(*args, **kwargs)
-        if field := self.fields.get("is_staff"):
-            field.help_text = _("For platform staff only. Members of an organization's groups sign in without it.")
 
 
 class AddMembersForm(forms.Form):
