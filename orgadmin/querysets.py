@@ -1,5 +1,6 @@
 """OrganizationQuerySet: the rule who may do what with which organization, and set-based creation and deletion."""
 
+from collections import Counter
 from dataclasses import dataclass
 
 from django.contrib.auth import get_permission_codename, get_user_model
@@ -144,19 +145,18 @@ class OrganizationQuerySet(models.QuerySet):
         if self.query.is_sliced:
             raise TypeError("Cannot use 'limit' or 'offset' with delete().")
         self._for_write = True
-        deleted = {}
+        deleted = Counter()
         with transaction.atomic(using=self.db):
             ids = list(self.order_by().values_list("pk", flat=True))
             for start in range(0, len(ids), BATCH):
                 batch = self.model._base_manager.using(self.db).filter(pk__in=ids[start : start + BATCH])
                 # Locked, so that what is read here is what is deleted below.
-                rows = batch.select_for_update().values_list(*[role.attname for role in ROLES])
-                groups = [group for row in rows for group in row]
-                for _, counts in (models.QuerySet.delete(batch), delete_groups(groups, using=self.db)):
-                    for label, count in counts.items():
-                        deleted[label] = deleted.get(label, 0) + count
+                rows = list(batch.select_for_update().values_list("pk", *[role.attname for role in ROLES]))
+                groups = [group for _, *groups in rows for group in groups]
+                deleted += Counter(models.QuerySet.delete(batch)[1])
+                deleted += Counter(delete_groups(groups, using=self.db))
         self._result_cache = None
-        return sum(deleted.values()), deleted
+        return deleted.total(), dict(deleted)
 
     delete.alters_data = True
     delete.queryset_only = True

@@ -350,7 +350,7 @@ class QueryCountTests(TestCase):
 
     def test_deleting_one(self):
         organization = create_organization()
-        with self.assertNumQueries(15):
+        with self.assertNumQueries(14):
             organization.delete()
 
     def test_deleting_a_thousand(self):
