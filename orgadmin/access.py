@@ -51,10 +51,10 @@ class Gate:
         return self._rights[pk]
 
     def permits_everywhere(self, action):
-        return action in self._everywhere
+        return action in self.rights_everywhere
 
     @cached_property
-    def _everywhere(self):
+    def rights_everywhere(self):
         return Organization.objects.permitted_actions(self.user)
 
 
@@ -73,9 +73,7 @@ def holds_more(user, than):
     """
     if than.is_superuser:
         return False
-    user = copy(user)  # with no permissions remembered, and active: a deactivated account can be activated
-    user.__dict__ = {name: value for name, value in user.__dict__.items() if not name.endswith("_perm_cache")}
-    user.is_active = True
+    user = _activate(user)  # a deactivated account can be activated
     if user.is_superuser or user.get_all_permissions() - than.get_all_permissions():
         return True
     organizations = Organization.objects.order_by()
@@ -85,6 +83,14 @@ def holds_more(user, than):
         .exists()
         for action in ACTIONS
     )
+
+
+def _activate(user):
+    """Return the user as if active, with no permissions remembered."""
+    user = copy(user)
+    user.__dict__ = {name: value for name, value in user.__dict__.items() if not name.endswith("_perm_cache")}
+    user.is_active = True
+    return user
 
 
 @dataclass
@@ -98,7 +104,7 @@ class Explanation:
 def explain(user, organization, action="view"):
     """Explain why `user` may, or may not, do `action` with `organization`. Computed by the rule that enforces."""
     may = action in Organization.objects.permitted_actions(user, organization.pk)
-    sources = Organization.objects.find_sources(user, organization.pk)
+    sources = Organization.objects.find_sources(_activate(user), organization.pk)
     groups = Group.objects.in_bulk({source.group for found in sources.values() for source in found if source.group})
     lines = []
     for right in dict.fromkeys(["view", action]):

@@ -6,6 +6,7 @@ from django.contrib.auth.admin import GroupAdmin as DjangoGroupAdmin
 from django.contrib.auth.admin import UserAdmin as DjangoUserAdmin
 from django.contrib.auth.models import Group
 from django.core.paginator import Paginator
+from django.db import connection
 from django.http import HttpResponseRedirect
 from django.shortcuts import render
 from django.urls import path, reverse
@@ -13,7 +14,7 @@ from django.utils.html import format_html
 from django.utils.translation import gettext_lazy as _
 from django.utils.translation import ngettext
 
-from .access import gate_of, holds_more
+from .access import holds_more
 from .forms import AddMembersForm, OrganizationForm, UserForm, is_key
 from .gate import GatedModelAdmin, GatedTabularInline, SuperuserOnlyAdmin
 from .membership import count_members, list_members, set_role
@@ -47,17 +48,16 @@ class OrganizationAdmin(GatedModelAdmin):
     search_help_text = _("Search by name, reference or address.")
     ordering = ["name", "pk"]
 
+    fieldsets = [
+        (None, {"fields": ["name", "reference"]}),
+        (_("Contact"), {"fields": ["website", "email", "phone", "address"]}),
+        (_("Confidential"), {"fields": CONFIDENTIAL_FIELDS}),
+        (_("Groups"), {"fields": [role.key for role in ROLES]}),
+    ]
+
     def get_fieldsets(self, request, obj=None):
-        gate = gate_of(request)
-        fieldsets = [
-            (None, {"fields": ["name", "reference"] if obj else ["name", "reference", "namesake"]}),
-            (_("Contact"), {"fields": ["website", "email", "phone", "address"]}),
-        ]
-        if gate.permits("view_confidential", obj.pk) if obj else gate.permits_everywhere("view_confidential"):
-            fieldsets.append((_("Confidential"), {"fields": CONFIDENTIAL_FIELDS}))
-        if obj and request.user.is_superuser:
-            fieldsets.append((_("Groups"), {"fields": [role.key for role in ROLES]}))
-        return fieldsets
+        fieldsets = super().get_fieldsets(request, obj)
+        return fieldsets if obj else [(None, {"fields": ["name", "reference", "namesake"]}), *fieldsets[1:]]
 
     def get_readonly_fields(self, request, obj=None):
         groups = [role.key for role in ROLES]
@@ -179,7 +179,22 @@ class UserAdmin(SuperuserOnlyAdmin, DjangoUserAdmin):
         return super().has_change_permission(request, obj) and (obj is None or not holds_more(obj, request.user))
 
     def has_delete_permission(self, request, obj=None):
-        return super().has_delete_permission(request, obj) and (obj is None or not holds_more(obj, request.user))
+        """Others than superusers delete nobody who has a role or did something: they deactivate them instead."""
+        if obj is None or request.user.is_superuser or not super().has_delete_permission(request, obj):
+            return super().has_delete_permission(request, obj)
+        return not (holds_more(obj, request.user) or obj.groups.exists() or obj.logentry_set.exists())
+
+    def get_object(self, request, object_id, from_field=None):
+        if request.method == "POST" and connection.in_atomic_block and is_key(object_id):
+            list(
+                self.model.objects.filter(pk=object_id).select_for_update(no_key=True)
+            )  # what is asked is what is saved
+        return super().get_object(request, object_id, from_field)
+
+    def save_model(self, request, obj, form, change):
+        """Save what was changed, so that nothing is undone that somebody else changed meanwhile."""
+        columns = {field.name for field in self.opts.concrete_fields}
+        obj.save(**({"update_fields": columns.intersection(form.changed_data)} if change else {}))
 
     def get_fieldsets(self, request, obj=None):
         if request.user.is_superuser or not obj:

@@ -1,6 +1,7 @@
 """System checks: what stands in our admin site asks the rule, or `manage.py check` says what to write.
 
-They cannot see generic relations, views of one's own and what a method shows: a test of the pages has to.
+They cannot see generic relations, views of one's own, what a method or a filter of one's own shows, and a second
+foreign key to an organization beside that of the path: a test of the pages has to.
 """
 
 from django.apps import apps
@@ -8,7 +9,7 @@ from django.contrib import admin
 from django.core import checks
 from django.core.exceptions import FieldDoesNotExist
 
-from .gate import Gated, GatedModelAdmin, SuperuserOnlyAdmin
+from .gate import GatedModelAdmin, GatedTabularInline, SuperuserOnlyAdmin
 from .models import Organization
 from .roles import CONFIDENTIAL_FIELDS, ROLES
 
@@ -51,7 +52,7 @@ def check_admin_site(app_configs, site=None, models=None, **kwargs):
 def _check_gated(model_admin):
     yield from _check_organization_path(model_admin)
     for inline in model_admin.inlines:
-        if not issubclass(inline, Gated) or model_admin.organization_path:
+        if not issubclass(inline, GatedTabularInline) or model_admin.organization_path:
             yield checks.Error(
                 f"{inline.__name__} shows rows without asking who may see them.",
                 hint="Derive it from GatedTabularInline, and use it in the page of Organization.",
@@ -64,14 +65,18 @@ def _check_gated(model_admin):
 
 
 def _check_organization_path(gated):
-    try:
-        model = gated.model
-        for name in filter(None, gated.organization_path.split("__")):
-            model = model._meta.get_field(name).remote_field.model
-        leads = model is Organization
-    except (AttributeError, FieldDoesNotExist):
-        leads = False
-    if not leads:
+    """The path goes along foreign keys to primary keys; an inline's is its one foreign key."""
+    model, path = gated.model, gated.organization_path
+    fields = []
+    for name in path.split("__") if path else ():
+        field = _find_field(model, name) if model else None
+        if field is None or not field.concrete or not (field.many_to_one or field.one_to_one):
+            model = None
+            break
+        fields.append(field)
+        model = field.remote_field.model
+    leads = path is not None and model is Organization and all(field.target_field.primary_key for field in fields)
+    if not leads or (isinstance(gated, GatedTabularInline) and (not path or gated.fk_name not in (None, path))):
         yield checks.Error(
             f"The organization_path of {type(gated).__name__} does not lead to an organization.",
             hint='Set it to the path of foreign keys, such as organization_path = "organization".',
@@ -101,19 +106,25 @@ def _leads_to_organization(field, seen=()):
 
 
 def _check_options(model_admin):
-    """Refuse options that show or change more than the rows that the rule permits."""
+    """Refuse options that show or change more than the rows and fields that the rule permits."""
 
     def error(what, hint):
         return checks.Error(what, hint=hint, obj=type(model_admin), id="orgadmin.E006")
 
-    shown = [*model_admin.list_display, *model_admin.search_fields, *(model_admin.ordering or ())]
-    for name in shown:
-        if isinstance(name, str) and name.lstrip("-^=@").split("__")[-1] in CONFIDENTIAL_FIELDS:
-            yield error(f"'{name}' is confidential, and the list is for whoever may view.", "Leave it to the page.")
+    for name in ("get_inlines", "get_list_display", "get_list_filter", "get_ordering", "get_search_fields"):
+        if getattr(type(model_admin), name) is not getattr(admin.ModelAdmin, name):
+            yield error(f"{name}() decides by itself what is shown.", "Declare it, so that it can be checked.")
+    for name in [*model_admin.list_display, *model_admin.search_fields, *(model_admin.ordering or ())]:
+        if not isinstance(name, str) and name in (model_admin.ordering or ()):
+            yield error("An expression orders the list.", "Order by the names of fields.")
+        elif isinstance(name, str) and _is_hidden(model_admin.model, name.lstrip("-^=@")):
+            yield error(f"'{name}' is not for all who may view, and the list is.", "Leave it to the page.")
     for item in model_admin.list_filter:
-        name, relation_only = (item, False) if isinstance(item, str) else (item[0], _is_narrow(item[1]))
+        if not isinstance(item, str | list | tuple):
+            continue  # a filter of one's own
+        name, is_narrow = (item, False) if isinstance(item, str) else (item[0], _is_narrow(item[1]))
         field = _find_field(model_admin.model, name)
-        if not relation_only and (field is None or field.remote_field or name in CONFIDENTIAL_FIELDS):
+        if _is_hidden(model_admin.model, name) or (not is_narrow and (field is None or field.remote_field)):
             yield error(
                 f"The filter '{name}' offers values from rows that the person may not see.",
                 "Filter by a public field of the model itself, or by a relation with RelatedOnlyFieldListFilter.",
@@ -128,6 +139,19 @@ def _check_options(model_admin):
                 f"The action '{name}' does not say which right it takes.",
                 'Decorate the function with @admin.action(permissions=["change"]).',
             )
+
+
+def _is_hidden(model, lookup):
+    """Tell whether a lookup such as "organization__notes__startswith" reads what not all may who may view."""
+    hidden = {*CONFIDENTIAL_FIELDS, *(name for role in ROLES for name in (role.key, role.attname))}
+    for name in lookup.split("__"):
+        if model is Organization and name in hidden:
+            return True
+        field = _find_field(model, name)
+        model = field.remote_field.model if field and field.remote_field else getattr(field, "related_model", None)
+        if model is None:
+            return False
+    return False
 
 
 def _is_narrow(filter_class):

@@ -7,7 +7,8 @@ SuperuserOnlyAdmin for all the rest.
 from django.contrib import admin, messages
 from django.contrib.admin.helpers import ACTION_CHECKBOX_NAME
 from django.contrib.admin.utils import unquote
-from django.core.exceptions import SuspiciousOperation
+from django.core.exceptions import ObjectDoesNotExist, SuspiciousOperation
+from django.db import IntegrityError
 from django.http import HttpResponseRedirect
 from django.urls import reverse
 from django.utils.translation import gettext_lazy as _
@@ -16,6 +17,7 @@ from .access import gate_of
 from .forms import ChooseMany, ChooseOne, is_key
 from .history import redact
 from .models import Organization
+from .roles import CONFIDENTIAL_FIELDS, ROLES
 
 HISTORY_PER_PAGE = 100
 SEARCH_LENGTH = 200  # characters
@@ -46,11 +48,18 @@ class ClosedModelAdmin(Choosing, admin.ModelAdmin):
             raise SuspiciousOperation("A selected row has no key that could be one.")
         return super().changelist_view(request, extra_context)
 
+    def get_object(self, request, object_id, from_field=None):
+        return super().get_object(request, object_id, from_field or None)  # an empty one breaks Django's
+
     def changeform_view(self, request, object_id=None, form_url="", extra_context=None):
         try:
             return super().changeform_view(request, object_id, form_url, extra_context)
-        except self.model.DoesNotExist:  # deleted while it was being saved
-            return self._get_obj_does_not_exist_redirect(request, self.opts, object_id)
+        except (ObjectDoesNotExist, IntegrityError):  # changed or deleted while it was being saved
+            if object_id:
+                return self._get_obj_does_not_exist_redirect(request, self.opts, object_id)
+            text = _("Somebody changed or deleted what this belongs to meanwhile. Nothing was saved: try again.")
+            self.message_user(request, text, messages.WARNING)
+            return HttpResponseRedirect(request.get_full_path())
 
     def get_search_results(self, request, queryset, search_term):
         """Search for what a person types: each word is a condition, and no database takes a thousand, or a NUL."""
@@ -58,7 +67,8 @@ class ClosedModelAdmin(Choosing, admin.ModelAdmin):
 
     def lookup_allowed(self, lookup, value, request=None):
         """Allow the lookups of the declared filters and no others: each field is a question, and regex a weapon."""
-        filters = [item if isinstance(item, str) else item[0] for item in self.get_list_filter(request)]
+        filters = [getattr(item, "parameter_name", None) or item for item in self.get_list_filter(request)]
+        filters = [item if isinstance(item, str) else item[0] for item in filters]
         return lookup.removesuffix("__exact").removesuffix("__isnull").removesuffix("__id") in filters
 
     def _get_obj_does_not_exist_redirect(self, request, opts, object_id):
@@ -176,12 +186,26 @@ class GatedModelAdmin(Gated, ClosedModelAdmin):
         right = self.right_for(action)
         return without_object(right) if obj is None else gate_of(request).permits(right, self.get_organization_id(obj))
 
+    def get_fieldsets(self, request, obj=None):
+        """Leave out what the person may not see of an organization: confidential fields, and its groups."""
+        gate, hidden = gate_of(request), set()
+        if self.organization_path == "":
+            rights = gate.find_rights(obj.pk) if obj else gate.rights_everywhere
+            hidden |= set(CONFIDENTIAL_FIELDS) if "view_confidential" not in rights else set()
+            hidden |= {role.key for role in ROLES} if not (obj and request.user.is_superuser) else set()
+        fieldsets = [
+            (title, {**options, "fields": [name for name in options["fields"] if name not in hidden]})
+            for title, options in super().get_fieldsets(request, obj)
+        ]
+        return [(title, options) for title, options in fieldsets if options["fields"]]
+
     def history_view(self, request, object_id, extra_context=None):
         response = super().history_view(request, object_id, extra_context)
         context = getattr(response, "context_data", None)
         if context and not request.user.is_superuser:
-            rights = gate_of(request).find_rights(self.get_organization_id(context["object"]))
-            entries = redact(context["action_list"].paginator.object_list, self.model, rights)
+            organization = Organization.objects.get(pk=self.get_organization_id(context["object"]))
+            rights = gate_of(request).find_rights(organization.pk)
+            entries = redact(context["action_list"].paginator.object_list, self.model, organization, rights)
             page = self.get_paginator(request, entries, HISTORY_PER_PAGE).get_page(request.GET.get("p", 1))
             context |= {
                 "action_list": page,
@@ -227,4 +251,6 @@ class GatedTabularInline(Gated, Choosing, admin.TabularInline):
 
     def _permits(self, request, action, obj):
         gate, right = gate_of(request), self.right_for(action)
-        return gate.holds_any(right) if obj is None else gate.permits(right, obj.pk)
+        if obj is None:  # a page to add an organization, or Django asks whether there is something to show
+            return gate.holds_any(right) if action == "view" else gate.permits_everywhere(right)
+        return gate.permits(right, obj.pk)

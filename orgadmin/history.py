@@ -24,20 +24,22 @@ def list_recent(user):
     return entries.filter(user=user.pk, content_type=organizations, object_id__in=visible)
 
 
-def redact(entries, model, rights):
-    """Return the log entries about a `model`, in their order, as somebody with `rights` may read them.
+def redact(entries, model, organization, rights):
+    """Return log entries about a `model`, in their order, as somebody with `rights` on `organization` may read them.
 
     Without "view_confidential" they name no confidential fields: the log stores labels, and only those of public fields
     are kept, so that the label that a field once had is not told either; an entry of which nothing is left is dropped.
-    Platform staff have no names, and without "manage_members" nobody has.
+    With "manage_members" they name its members; platform staff, and whoever was here once, have no names.
     """
+    members = User.groups.through.objects.filter(group__in=organization.group_ids).values_list("user", flat=True)
+    named = set(members) if "manage_members" in rights else set()
     public = {"": _public_labels(model)}  # "": the model's own fields; else what a part of the message is about
     public |= {_untranslated(related._meta.verbose_name): _public_labels(related) for related in (Contact,)}
     kept = []
     for entry in entries:
         if entry.user.is_staff or entry.user.is_superuser:
             entry.user = User(username=_("platform staff"))
-        elif "manage_members" not in rights:
+        elif entry.user_id not in named:
             entry.user = User(username=_("one of its admins"))
         if "view_confidential" not in rights:
             parts = _redact_message(entry.change_message, public)
@@ -65,12 +67,15 @@ def _redact_part(part, public):
     if not isinstance(part, dict) or len(part) != 1:
         return False
     [(action, what)] = part.items()
-    labels = public.get(what.get("name", ""))
-    if labels is None:
+    if not isinstance(what, dict) or not isinstance(what.get("name", ""), str):
         return False
-    if action != "changed":
-        return True
-    what["fields"] = [label for label in what.get("fields", ()) if label in labels]
+    labels = public.get(what.get("name", ""))
+    if labels is None or action != "changed":
+        return labels is not None
+    fields = what.get("fields")
+    what["fields"] = (
+        [label for label in fields if isinstance(label, str) and label in labels] if isinstance(fields, list) else []
+    )
     return bool(what["fields"])
 
 

@@ -128,14 +128,15 @@ class Organization(models.Model):
             if force_update or update_fields is not None:
                 return super().save(**arguments)  # raises: there is no row
             self.refuse_foreign_groups()
-            before = self.group_ids
+            before = self.remember()
             try:
                 create_groups([self], using=using)
                 super().save(**arguments)
                 grant_permissions(type(self), [self.pk], using=using)
             except BaseException:
-                self.group_ids = before
+                self.recall(before)
                 raise
+            transaction.on_commit(lambda: setattr(self, "created_groups", None), using=using)
 
     save.alters_data = True
 
@@ -158,6 +159,13 @@ class Organization(models.Model):
     def group_ids(self, ids):
         for role, pk in zip(ROLES, ids):
             setattr(self, role.attname, pk)
+
+    def remember(self):
+        return self.pk, self._state.adding, self.group_ids
+
+    def recall(self, before):
+        """Make this instance what it was, after a failed save."""
+        self.pk, self._state.adding, self.group_ids = before
 
     def refuse_foreign_groups(self):
         """Raise ValueError where a new organization carries a group that it did not create."""
@@ -229,12 +237,12 @@ class OrganizationGroupObjectPermission(GroupObjectPermissionBase):
     content_object = models.ForeignKey(Organization, on_delete=models.CASCADE, related_name="group_grants")
 
 
-class SignInFailure(models.Model):
-    """Failed attempts to sign in with one user name from one address; the key is a hash of both."""
+class SignInAttempt(models.Model):
+    """Attempts to sign in with one user name from one address; the key is a hash of both."""
 
     key = models.CharField(max_length=64, unique=True)
     count = models.PositiveIntegerField()
-    since = models.DateTimeField(auto_now_add=True, db_index=True)
+    since = models.DateTimeField(db_index=True)
 
     def __str__(self):
         return self.key

@@ -112,7 +112,7 @@ class OrganizationQuerySet(models.QuerySet):
         if batch_size is not None and batch_size <= 0:
             raise ValueError("Batch size must be a positive integer.")
         objs, size = list(objs), batch_size or BATCH
-        before = [organization.group_ids for organization in objs]
+        before = [organization.remember() for organization in objs]
         for organization in objs:
             organization.refuse_foreign_groups()
         self._for_write = True
@@ -124,8 +124,8 @@ class OrganizationQuerySet(models.QuerySet):
                     super().bulk_create(batch, batch_size=size)
                     grant_permissions(self.model, [organization.pk for organization in batch], using=self.db)
         except BaseException:
-            for organization, ids in zip(objs, before):
-                organization.group_ids = ids
+            for organization, state in zip(objs, before):
+                organization.recall(state)
             raise
         return objs
 

@@ -4,7 +4,7 @@ from django.apps import apps
 from django.contrib import admin
 from django.contrib.admin.forms import AdminAuthenticationForm
 from django.contrib.admin.views.autocomplete import AutocompleteJsonView
-from django.core.exceptions import FieldDoesNotExist, PermissionDenied, ValidationError
+from django.core.exceptions import FieldDoesNotExist, PermissionDenied
 from django.utils.translation import gettext_lazy as _
 
 from . import throttle
@@ -22,14 +22,12 @@ class SignInForm(AdminAuthenticationForm):
 
     def clean(self):
         username, address = self.cleaned_data.get("username") or "", self.request.META.get("REMOTE_ADDR", "")
-        if throttle.is_blocked(username, address):
+        tries = username and self.cleaned_data.get("password")  # else nothing is asked
+        if tries and not throttle.is_allowed(username, address):
             raise self.get_invalid_login_error()
-        try:
-            cleaned = super().clean()
-        except ValidationError:
-            throttle.note_failure(username, address)
-            raise
-        throttle.forget_failures(username, address)
+        cleaned = super().clean()
+        if self.get_user():
+            throttle.forget_attempts(username, address)
         return cleaned
 
     def confirm_login_allowed(self, user):

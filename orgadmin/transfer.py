@@ -122,6 +122,7 @@ class _Importer:
         self.problems, self.report = [], Report()
         self.seen = {"id": {}, "reference": {}}  # key -> line
         self.matched, self.given_up = {}, set()  # id -> line; references that organizations of this file had before
+        self.created = set()  # ids that did not exist before the file
         everything = Organization.objects.all()
         self.changeable = everything if actor is None else everything.permitted(actor, "change")
         self.rights = set(ACTIONS) if actor is None else everything.permitted_actions(actor)
@@ -214,7 +215,7 @@ class _Importer:
     def _take(self, batch):
         rows = [row for line, cells in batch if (row := self._read_row(line, cells))]
         keys = {key: [values[key] for _, values in rows if values.get(key)] for key in self.seen}
-        by_id = {row.pk: row for row in self.changeable.filter(pk__in=keys["id"])}
+        by_id = {row.pk: row for row in self.changeable.filter(pk__in=set(keys["id"]) - self.created)}
         by_reference = {row.reference: row for row in self.changeable.filter(reference__in=keys["reference"])}
         taken = dict(Organization.objects.filter(reference__in=keys["reference"]).values_list("reference", "pk"))
         confidential = set()
@@ -303,7 +304,7 @@ class _Importer:
         return self.header[self.columns[name]]
 
     def _write(self, new, changed):
-        Organization.objects.bulk_create(new)
+        self.created |= {organization.pk for organization in Organization.objects.bulk_create(new)}
         for organization, fields in changed:
             organization.save(update_fields=fields)
         if self.actor:

@@ -42,6 +42,14 @@ class ExplainTests(TestCase):
     def test_says_why_a_right_does_not_count(self):
         user = create_user(is_active=False, admin_of=[self.acme])
         self.assertEqual(explain(user, self.acme).lines[-1], "But the account is inactive, so nothing counts.")
+        user = create_user("staff", is_active=False, is_staff=True, permissions=["view_organization"])
+        self.assertEqual(
+            explain(user, self.acme).lines,
+            [
+                "view: is staff and holds the permission for all organizations",
+                "But the account is inactive, so nothing counts.",
+            ],
+        )
         user = create_user("half")
         grant(user, "change_organization", self.acme)
         explanation = explain(user, self.acme, "change")

@@ -2,13 +2,14 @@ from unittest import mock
 
 from django.contrib import admin
 from django.contrib.admin.models import LogEntry
+from django.contrib.auth.models import Group
 from django.db import models
 from django.test import SimpleTestCase, tag
 from django.test.utils import isolate_apps
 
 from orgadmin import checks, roles
 from orgadmin.checks import check_admin_site, check_roles
-from orgadmin.gate import GatedModelAdmin, GatedTabularInline, SuperuserOnlyAdmin
+from orgadmin.gate import Gated, GatedModelAdmin, GatedTabularInline, SuperuserOnlyAdmin
 from orgadmin.models import Contact, Organization, User
 
 
@@ -48,16 +49,34 @@ class CheckTests(SimpleTestCase):
     def test_every_inline_asks_the_rule(self):
         plain = type("Inline", (admin.TabularInline,), {"model": Contact})
         gated = type("Inline", (GatedTabularInline,), {"model": Contact, "organization_path": "organization"})
+        stacked = type("Inline", (Gated, admin.StackedInline), {"model": Contact, "organization_path": "organization"})
+        self.assertEqual(self.check((Organization, self.make(inlines=[stacked]))), ["E003"])
         lost = type("Inline", (GatedTabularInline,), {"model": Contact, "organization_path": "name"})
         self.assertEqual(self.check((Organization, self.make(inlines=[plain]))), ["E003"])
         self.assertEqual(self.check((Organization, self.make(inlines=[lost]))), ["E004"])
         self.assertEqual(self.check((Organization, self.make(inlines=[gated]))), [])
 
     def test_the_path_leads_to_an_organization(self):
+        self.assertEqual(self.check((Group, self.make(organization_path="administrators_of"))), ["E004"])
         for path in ("", "name", "nothing", None, "organization__admin", "organization__admin__nothing"):
             with self.subTest(path=path):
                 self.assertEqual(self.check((Contact, self.make(organization_path=path))), ["E004"])
         self.assertEqual(self.check((Contact, self.make(organization_path="organization"))), [])
+
+    @isolate_apps("orgadmin.apps.OrgadminConfig")
+    def test_only_organizations_have_confidential_fields(self):
+        class Visit(models.Model):  # noqa: DJ008
+            organization = models.ForeignKey(Organization, models.CASCADE)
+            notes = models.TextField()
+
+            class Meta:
+                app_label = "orgadmin"
+
+        def check(**options):
+            return self.check((Visit, self.make(organization_path="organization", **options)), models=[Visit])
+
+        self.assertEqual(check(list_display=["notes"], search_fields=["notes"]), [])
+        self.assertEqual(check(search_fields=["organization__notes"]), ["E006"])
 
     @isolate_apps("orgadmin.apps.OrgadminConfig")
     def test_a_model_that_leads_to_organizations_is_gated_or_named(self):
@@ -88,6 +107,8 @@ class CheckTests(SimpleTestCase):
             {"list_display": ["name", "tax_id"]},
             {"ordering": ["-notes"]},
             {"list_filter": ["admin"]},
+            {"list_filter": ["contacts"]},
+            {"list_filter": [("contacts__name", AllValues)]},
             {"list_filter": ["tax_id"]},
             {"list_filter": ["admin__name"]},
             {"list_filter": [("admin__name", AllValues)]},
@@ -95,6 +116,13 @@ class CheckTests(SimpleTestCase):
             {"date_hierarchy": "created"},
             {"list_display": ["name", "phone"], "list_editable": ["phone"]},
             {"actions": [undeclared]},
+            {"search_fields": ["notes__startswith"]},
+            {"search_fields": ["admin__name"]},
+            {"ordering": [models.F("notes").desc()]},
+            {"list_display": ["name", "reviewer"]},
+            {"list_filter": [("admin", admin.RelatedOnlyFieldListFilter)]},
+            {"get_search_fields": lambda self, request: ["notes"]},
+            {"get_inlines": lambda self, request, obj: []},
         ]
         for options in bad:
             with self.subTest(options):
@@ -104,7 +132,11 @@ class CheckTests(SimpleTestCase):
         def declared(modeladmin, request, queryset):
             pass
 
+        class Own(admin.SimpleListFilter):
+            title = parameter_name = "own"
+
         good = [
+            {"list_filter": [Own]},
             {"list_filter": ["phone"]},
             {"list_filter": [("contacts", admin.RelatedOnlyFieldListFilter)]},
             {"actions": [declared]},

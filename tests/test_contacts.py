@@ -144,6 +144,23 @@ class ContactTests(TestCase):
         response = self.client.get(f"{ORGANIZATIONS}{self.reviewed.pk}/history/")
         self.assertContains(response, "Changed E-mail and Phone for contact “Read”.")
 
+    def test_a_history_names_members_only(self):
+        self.client.post(f"{LIST}{self.mine.pk}/change/", {"name": "Mine", "organization": self.second.pk})
+        other = create_user("other", admin_of=[self.second])
+        self.client.force_login(other)
+        self.assertContains(self.client.get(f"{LIST}{self.mine.pk}/history/"), "anna")
+        self.user.groups.clear()
+        response = self.client.get(f"{LIST}{self.mine.pk}/history/")
+        self.assertNotContains(response, "anna")
+        self.assertContains(response, "one of its admins")
+
+    def test_whoever_may_add_an_organization_and_not_change_it_adds_no_contacts(self):
+        permissions = ["view_organization", "add_organization"]
+        self.client.force_login(create_user("clerk", is_staff=True, permissions=permissions, admin_of=[self.own]))
+        data = NO_CONTACTS | {"name": "New", "contacts-TOTAL_FORMS": "1", "contacts-0-name": "Made"}
+        self.client.post(f"{ORGANIZATIONS}add/", data)
+        self.assertFalse(Contact.objects.filter(name="Made").exists())
+
     def test_go_with_the_organization(self):
         self.client.force_login(create_superuser())
         self.assertContains(self.client.get(f"{ORGANIZATIONS}{self.own.pk}/delete/"), "Contacts: 1")

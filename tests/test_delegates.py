@@ -1,8 +1,11 @@
 """Staff who manage people without being superusers cannot reach above themselves."""
 
+from unittest import mock
+
 from django.contrib.admin.models import LogEntry
 from django.test import TestCase, tag
 
+from orgadmin.admin import UserAdmin
 from orgadmin.models import Organization, User
 
 from .factories import create_organization, create_superuser, create_user, grant
@@ -81,6 +84,27 @@ class UserManagerTests(TestCase):
         self.assertEqual(self.client.post(LIST, selected).status_code, 403)
         self.assertEqual(User.objects.filter(first_name="").count(), User.objects.count())
         self.assertEqual(User.objects.filter(pk__in=[user.pk for user in self.above]).count(), 3)
+
+    @tag("C9")
+    def test_deletes_nobody_who_has_a_role_or_did_something(self):
+        LogEntry.objects.log_actions(self.plain.pk, [self.acme], 2, [{"added": {}}])
+        viewer = create_user("viewer", is_staff=True, permissions=[*ALL, "view_organization"])
+        reviewer = create_user("reviewer", reviewer_of=[self.acme])
+        self.client.force_login(viewer)
+        for user in (self.plain, reviewer):
+            self.assertEqual(self.client.post(f"{LIST}{user.pk}/delete/", {"post": "yes"}).status_code, 403)
+        self.assertEqual(LogEntry.objects.count(), 1)
+
+    def test_undoes_nothing_that_was_changed_meanwhile(self):
+        def revoke_first(model_admin, request, obj, form, change, real=UserAdmin.save_model):
+            User.objects.filter(pk=obj.pk).update(is_staff=False, last_name="Changed")
+            return real(model_admin, request, obj, form, change)
+
+        with mock.patch.object(UserAdmin, "save_model", revoke_first):
+            self.post(self.manager, email="manager@example.com")
+        self.manager.refresh_from_db()
+        self.assertEqual((self.manager.is_staff, self.manager.last_name), (False, "Changed"))
+        self.assertEqual((self.manager.first_name, self.manager.email), ("New", "manager@example.com"))
 
     def test_learns_no_names_of_organizations(self):
         LogEntry.objects.log_actions(

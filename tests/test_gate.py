@@ -2,13 +2,16 @@ import re
 from unittest import mock
 from urllib.parse import quote
 
+from django.contrib import admin
 from django.contrib.admin.models import LogEntry
+from django.contrib.admin.utils import flatten_fieldsets
 from django.contrib.auth.models import Group
 from django.contrib.contenttypes.models import ContentType
-from django.test import TestCase, tag
+from django.test import RequestFactory, TestCase, tag
 from django.urls import NoReverseMatch, reverse
 
 from orgadmin.forms import OrganizationForm
+from orgadmin.gate import GatedModelAdmin
 from orgadmin.models import Organization, User
 
 from .factories import NO_CONTACTS, create_organization, create_superuser, create_user, grant
@@ -220,7 +223,25 @@ class ReviewerTests(GateMixin, TestCase):
             action_flag=2,
             change_message="Changed notes by hand",
         )
+        odd = (
+            '[{"changed": "x"}]',
+            '[{"added": null}]',
+            '[{"changed": {"fields": 5}}]',
+            '[{"changed": {"name": [1]}}]',
+            '[{"changed": {"fields": [["a"]]}}]',
+            "[5]",
+            "{}",
+        )
+        for text in odd:
+            LogEntry.objects.create(
+                user=self.staff,
+                content_type=ContentType.objects.get_for_model(Organization),
+                object_id=self.reviewed.pk,
+                action_flag=2,
+                change_message=text,
+            )
         response = self.client.get(f"{LIST}{self.reviewed.pk}/history/")
+        LogEntry.objects.filter(change_message__in=odd).delete()
         self.assertContains(response, "Changed Phone.")
         for text in ("Tax ID", "Notes", "notes", "VAT number"):
             self.assertNotContains(response, text)
@@ -389,6 +410,25 @@ class ClosedPagesTests(GateMixin, TestCase):
         self.assertEqual(self.client.get(f"{LIST}?_to_field=admin__name").status_code, 400)
 
     @tag("A34")
+    @tag("A13")
+    def test_an_empty_field_to_refer_to_breaks_nothing(self):
+        for user in (self.user, self.staff):
+            self.client.force_login(user)
+            for pk in (self.own.pk, self.foreign.pk, self.missing):
+                for page in ("change", "delete"):
+                    url = f"{LIST}{pk}/{page}/"
+                    self.assertIn(self.client.get(f"{url}?_to_field=").status_code, (200, 302, 403))
+                    self.assertIn(self.client.post(url, NO_CONTACTS | {"_to_field": ""}).status_code, (200, 302, 403))
+
+    def test_the_bare_class_hides_confidential_fields_and_groups(self):
+        bare = type("Bare", (GatedModelAdmin,), {"organization_path": ""})(Organization, admin.site)
+        for user, hidden in ((self.user, True), (self.staff, False)):
+            request = RequestFactory().get("/")
+            request.user = user
+            fields = set(flatten_fieldsets(bare.get_fieldsets(request, self.reviewed)))
+            self.assertEqual(bool({"tax_id", "notes"} & fields), not hidden)
+            self.assertLessEqual({"name", "phone"}, fields)
+
     def test_wild_ids_break_nothing(self):
         for pk in ("0", "-1", "9" * 400, "abc", "1_5F1", "%00", "١", "1 ", "None"):
             with self.subTest(pk=pk):

@@ -171,6 +171,11 @@ class OrganizationSaveTests(InvariantMixin, TestCase):
         with mock.patch("orgadmin.models.grant_permissions", side_effect=RuntimeError), self.assertRaises(RuntimeError):
             create_organization()
         self.assert_invariant(0)
+        organization = Organization(name="Acme")
+        with mock.patch("orgadmin.models.grant_permissions", side_effect=RuntimeError), self.assertRaises(RuntimeError):
+            organization.save()
+        organization.save()
+        self.assert_invariant(1)
 
     def test_missing_permissions_are_an_error_and_not_an_organization_without_rights(self):
         from django.contrib.auth.models import Permission
@@ -367,6 +372,15 @@ class QueryCountTests(TestCase):
             table = statement.split('"')[1]
             self.assertLessEqual(deletes.count(statement), rows.get(table, 5_000) / 100, statement)
         self.assertLess(len(queries), 100)
+
+
+class CommittedTests(InvariantMixin, TransactionTestCase):
+    def test_what_was_created_here_and_deleted_by_somebody_is_not_created_anew(self):
+        organization = create_organization()
+        Organization.objects.all().delete()
+        with self.assertRaisesMessage(Organization.DoesNotExist, "was deleted meanwhile"):
+            organization.save()
+        self.assert_invariant(0)
 
 
 class AsyncTests(InvariantMixin, TransactionTestCase):

@@ -146,6 +146,15 @@ class BulkCreateTests(TestCase):
         Organization.objects.bulk_create(organizations)
         self.assertEqual(Group.objects.count(), 4)
 
+    def test_can_be_tried_again_after_a_failure(self):
+        create_organization(reference="R")
+        organizations = [Organization(name="Good"), Organization(name="Bad", reference="R")]
+        with self.assertRaises(IntegrityError):
+            Organization.objects.bulk_create(organizations, batch_size=1)
+        organizations[1].reference = None
+        Organization.objects.bulk_create(organizations, batch_size=1)
+        self.assertEqual(Group.objects.count(), 6)
+
     def test_refuses_a_batch_size_that_is_none(self):
         for size in (0, -1):
             with self.assertRaises(ValueError):

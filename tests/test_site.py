@@ -2,7 +2,7 @@ from django.test import TestCase, tag
 from django.utils import timezone
 
 from orgadmin import throttle
-from orgadmin.models import SignInFailure, User
+from orgadmin.models import SignInAttempt, User
 
 from .factories import create_organization, create_superuser, create_user
 
@@ -72,6 +72,8 @@ class GuessingTests(TestCase):
         first = self.client.post(LOGIN, {"username": "root", "password": "wrong"})
         for number in range(throttle.LIMIT - 1):
             self.assertFalse(self.sign_in(f"wrong {number}"))
+            for nothing in ("", "\0"):  # asks nothing, and so forgets nothing
+                self.sign_in(nothing)
         self.assertFalse(self.sign_in("secret"))
         last = self.client.post(LOGIN, {"username": "ROOT", "password": "secret"})
         self.assertEqual(first.context["form"].errors, last.context["form"].errors)
@@ -86,15 +88,16 @@ class GuessingTests(TestCase):
         for number in range(throttle.LIMIT):
             self.sign_in(f"wrong {number}")
         self.assertFalse(self.sign_in("secret"))
-        SignInFailure.objects.update(since=timezone.now() - throttle.WINDOW)
+        SignInAttempt.objects.update(since=timezone.now() - throttle.WINDOW)
         self.assertTrue(self.sign_in("secret"))
         self.assertFalse(self.sign_in("wrong", username="another"))
-        self.assertEqual(SignInFailure.objects.count(), 1)
+        self.assertEqual(SignInAttempt.objects.count(), 1)
 
     def test_counts_names_that_nobody_has_alike(self):
         for _ in range(throttle.LIMIT):
             self.sign_in("wrong", username="nobody")
-        self.assertTrue(throttle.is_blocked("NOBODY", "127.0.0.1"))
+        self.assertFalse(throttle.is_allowed("NOBODY", "127.0.0.1"))
+        self.assertTrue(throttle.is_allowed("NOBODY", "127.0.0.2"))
 
 
 class EntryTests(TestCase):

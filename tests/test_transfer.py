@@ -187,6 +187,16 @@ class RefusalTests(RefusalMixin, TestCase):
                 message = twice if again.startswith(",") and not between else taken(line)
                 self.assert_refused(f"{header}{acme.pk},R8,Acme,1\n{between}{again}\n", message)
 
+    def test_a_line_changes_nothing_that_the_file_created(self):
+        first = create_organization("First")
+        for count in (5, 1_000):
+            lines = ",New\n" * count + f"{first.pk + 1},Changed\n"
+            with self.assertRaises(ImportRefused) as caught:
+                run("id,name\n" + lines)
+            [problem] = caught.exception.problems
+            self.assertEqual(problem.line, count + 2)
+            self.assertEqual(Organization.objects.count(), 1)
+
     def test_a_bad_line_behind_a_good_batch_undoes_it(self):
         lines = "\n".join(["Acme"] * 1_100 + ['""x'])
         self.assert_refused(

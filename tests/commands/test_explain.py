@@ -1,7 +1,11 @@
 import io
+from unittest import mock
 
 from django.core.management import CommandError, call_command
+from django.db import OperationalError
 from django.test import TestCase
+
+from orgadmin.models import Organization
 
 from ..factories import create_organization, create_user
 
@@ -41,6 +45,15 @@ class ExplainTests(TestCase):
         self.assertEqual(self.run_command("anna", "Nowhere")[0], 2)
         self.assertEqual(self.run_command("anna", "9" * 30)[0], 2)
         self.assertEqual(self.run_command("anna", self.acme.pk, "eat")[0], 2)
+
+    def test_an_id_that_is_also_a_name_is_unclear(self):
+        create_organization(str(self.acme.pk))
+        self.assertEqual(self.run_command("anna", self.acme.pk)[0], 2)
+
+    def test_a_database_that_is_away_is_no_answer(self):
+        with mock.patch.object(Organization.objects, "filter", side_effect=OperationalError("gone")):
+            status, text = self.run_command("anna", "Acme")
+        self.assertEqual((status, text), (2, "The question could not be answered: gone"))
 
     def test_a_name_of_digits_is_found_where_no_id_is(self):
         create_organization("4711")

@@ -3,6 +3,8 @@
 import sys
 
 from django.core.management.base import BaseCommand, CommandError
+from django.db import DatabaseError
+from django.db.models import Q
 
 from orgadmin.access import explain
 from orgadmin.models import Organization, User
@@ -24,6 +26,13 @@ class Command(BaseCommand):
             raise CommandError(
                 f"There is no right “{action}”. Ask for one of: {', '.join(ACTIONS)}.", returncode=UNCLEAR
             )
+        try:
+            self._explain(user, organization, action)
+        except (DatabaseError, ValueError) as error:
+            reason = " ".join(str(error).split())
+            raise CommandError(f"The question could not be answered: {reason}", returncode=UNCLEAR) from error
+
+    def _explain(self, user, organization, action):
         found = User.objects.filter(username=user).first()
         if found is None:
             raise CommandError(f"There is no user “{user}”.", returncode=UNCLEAR)
@@ -38,12 +47,11 @@ class Command(BaseCommand):
 
     def _find_organization(self, text):
         is_id = text.isascii() and text.isdigit() and len(text) < 19
-        if is_id and (organization := Organization.objects.filter(pk=text).first()):
-            return organization
-        namesakes = list(Organization.objects.filter(name=text)[:100])
+        named = Q(name=text) | Q(pk=text) if is_id else Q(name=text)
+        namesakes = list(Organization.objects.filter(named)[:100])
         if len(namesakes) > 1:
             listed = "\n".join(f"  {row.pk}  {row.name}  {row.address}" for row in namesakes)
-            raise CommandError(f"Several organizations have this name. Ask by id:\n{listed}", returncode=UNCLEAR)
+            raise CommandError(f"Several organizations can be meant. Ask by id:\n{listed}", returncode=UNCLEAR)
         if not namesakes:
             raise CommandError(f"There is no organization with the id or name “{text}”.", returncode=UNCLEAR)
         return namesakes[0]

@@ -10,12 +10,12 @@ class Migration(migrations.Migration):
 
     operations = [
         migrations.CreateModel(
-            name="SignInFailure",
+            name="SignInAttempt",
             fields=[
                 ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
                 ("key", models.CharField(max_length=64, unique=True)),
                 ("count", models.PositiveIntegerField()),
-                ("since", models.DateTimeField(auto_now_add=True, db_index=True)),
+                ("since", models.DateTimeField(db_index=True)),
             ],
         ),
     ]
