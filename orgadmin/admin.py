@@ -149,9 +149,9 @@ class OrganizationAdmin(GatedModelAdmin):
         if not changed:
             text = _("Nothing was changed: nobody chosen has another role here.")
         elif role:
-            text = _("“%(names)s” is now %(role)s of %(organization)s.")
+            text = _("“%(names)s” is now %(role)s of “%(organization)s”.")
         else:
-            text = _("“%(names)s” was taken out of %(organization)s.")
+            text = _("“%(names)s” was taken out of “%(organization)s”.")
         names = "”, “".join(str(user) for user in changed)
         text %= {"names": names, "role": label, "organization": organization}
         self.message_user(request, text, messages.SUCCESS if changed else messages.WARNING)

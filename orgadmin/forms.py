@@ -39,6 +39,15 @@ class ChooseMany(KeysOnly, AutocompleteSelectMultiple):
     pass
 
 
+class RowsFormSet(forms.BaseInlineFormSet):
+    """Rows in a page. A post that says nothing about them, as a script may send, changes none."""
+
+    def __init__(self, data=None, *args, prefix=None, **kwargs):
+        if data is not None and f"{prefix}-TOTAL_FORMS" not in data:
+            data = {**data.dict(), f"{prefix}-TOTAL_FORMS": "0", f"{prefix}-INITIAL_FORMS": "0"}
+        super().__init__(data, *args, prefix=prefix, **kwargs)
+
+
 class OrganizationForm(forms.ModelForm):
     """Edit an organization. A class made for a request carries its `user`.
 

@@ -14,7 +14,7 @@ from django.urls import reverse
 from django.utils.translation import gettext_lazy as _
 
 from .access import gate_of
-from .forms import ChooseMany, ChooseOne, is_key
+from .forms import ChooseMany, ChooseOne, RowsFormSet, is_key
 from .history import redact
 from .models import Organization
 from .roles import CONFIDENTIAL_FIELDS, ROLES
@@ -235,6 +235,7 @@ class GatedModelAdmin(Gated, ClosedModelAdmin):
 class GatedTabularInline(Gated, Choosing, admin.TabularInline):
     """Rows that belong to an organization, in its page: whoever may change it adds, changes and deletes them."""
 
+    formset = RowsFormSet
     extra = 0
 
     def has_view_permission(self, request, obj=None):

@@ -116,14 +116,14 @@ class PeoplePageTests(SuperuserMixin, TestCase):
         response = self.client.post(
             self.url, {"add": "1", "users": [self.user.pk, other.pk], "role": "admin"}, follow=True
         )
-        self.assertContains(response, "“anna”, “bert” is now admin of Acme.")
+        self.assertContains(response, "“anna”, “bert” is now admin of “Acme”.")
         self.assertEqual(set(self.acme.admin.user_set.all()), {self.user, other})
         response = self.client.post(self.url, {"user": self.user.pk, "role": "reviewer"}, follow=True)
-        self.assertContains(response, "“anna” is now reviewer of Acme.")
+        self.assertContains(response, "“anna” is now reviewer of “Acme”.")
         self.assertEqual(list(self.acme.reviewer.user_set.all()), [self.user])
         self.assertEqual(list(self.acme.admin.user_set.all()), [other])
         response = self.client.post(self.url, {"user": self.user.pk, "remove": ""}, follow=True)
-        self.assertContains(response, "“anna” was taken out of Acme.")
+        self.assertContains(response, "“anna” was taken out of “Acme”.")
         self.assertFalse(self.user.groups.exists())
 
     def test_the_person_sees_the_organization_at_the_next_click_without_a_further_flag(self):

@@ -98,6 +98,11 @@ class ContactTests(TestCase):
         self.assertEqual(set(self.own.contacts.values_list("name", flat=True)), {"Renamed", "New"})
         self.assertFalse(self.foreign.contacts.filter(name="New").exists())
 
+    def test_are_left_alone_by_a_post_that_says_nothing_about_them(self):
+        response = self.client.post(f"{ORGANIZATIONS}{self.own.pk}/change/", {"name": "New"})
+        self.assertRedirects(response, ORGANIZATIONS)
+        self.assertEqual(list(self.own.contacts.all()), [self.mine])
+
     @tag("A31")
     def test_of_another_organization_are_not_reached_through_the_own_page(self):
         data = {

@@ -55,15 +55,15 @@ class JobTests(BrowserTestCase):
         page.get_by_role("option", name="anna").click()
         page.get_by_label("Admin").check()
         page.get_by_role("button", name="Add", exact=True).click()
-        expect(page.get_by_text("“anna” is now admin of Brand New.")).to_be_visible()
+        expect(page.get_by_text("“anna” is now admin of “Brand New”.")).to_be_visible()
         person.goto("/admin/orgadmin/organization/")
         person.get_by_role("link", name="Brand New").click()
         expect(person.get_by_label("Name:")).to_have_value("Brand New")
 
         page.get_by_role("button", name="Make anna Reviewer").click()
-        expect(page.get_by_text("“anna” is now reviewer of Brand New.")).to_be_visible()
+        expect(page.get_by_text("“anna” is now reviewer of “Brand New”.")).to_be_visible()
         page.get_by_role("button", name="Remove anna").click()
-        expect(page.get_by_text("“anna” was taken out of Brand New.")).to_be_visible()
+        expect(page.get_by_text("“anna” was taken out of “Brand New”.")).to_be_visible()
         person.reload()
         expect(person.get_by_text("or you may no longer see it")).to_be_visible()
 
