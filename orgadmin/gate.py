@@ -238,6 +238,10 @@ class GatedTabularInline(Gated, Choosing, admin.TabularInline):
     formset = RowsFormSet
     extra = 0
 
+    def _get_choices(self, model, request):
+        # The organization is that of the page.
+        return Organization.objects.none() if model is Organization else super()._get_choices(model, request)
+
     def has_view_permission(self, request, obj=None):
         return self._permits(request, "view", obj)
 

@@ -9,7 +9,7 @@ BASE_LENGTH = 50  # characters of the organization's name in the name of its gro
 FIRST_FREE = 100  # below it the first free number is taken, from it on any free one
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)  # hashed by identity: labels are translated each time they are hashed
 class Role:
     """What the members of one of an organization's groups may do with it."""
 
