@@ -3,6 +3,7 @@
 from django import forms
 from django.contrib.admin.widgets import AutocompleteSelect, AutocompleteSelectMultiple
 from django.contrib.auth.forms import UserChangeForm
+from django.db import IntegrityError
 from django.urls import reverse
 from django.utils.html import format_html, format_html_join
 from django.utils.translation import gettext_lazy as _
@@ -118,7 +119,10 @@ class UserForm(UserChangeForm):
         groups = self.cleaned_data.pop("groups", None)
         super()._save_m2m()
         if groups is not None:
-            set_groups(self.instance, groups)
+            try:
+                set_groups(self.instance, groups)
+            except ValueError as error:  # the role that one of them was to replace is gone since it was checked
+                raise IntegrityError("Both roles are new.") from error
 
 
 class AddMembersForm(forms.Form):

@@ -1,7 +1,10 @@
+from unittest import mock
+
 from django.contrib.admin.models import LogEntry
 from django.contrib.auth.models import Group
 from django.test import TestCase, tag
 
+from orgadmin.forms import UserForm
 from orgadmin.models import Organization, User
 
 from .factories import NO_CONTACTS, create_organization, create_superuser, create_user
@@ -212,6 +215,17 @@ class UserAdminTests(SuperuserMixin, TestCase):
         response = self.post(self.user, [self.acme.reviewer, self.acme.admin])
         self.assertContains(response, "admin and reviewer cannot be combined in Acme.")
         self.assertFalse(self.user.groups.exists())
+
+    def test_a_role_that_goes_while_the_other_is_chosen_breaks_nothing(self):
+        def leave_first(form, real=UserForm._save_m2m):
+            self.user.groups.clear()
+            return real(form)
+
+        self.user.groups.add(self.acme.admin)
+        with mock.patch.object(UserForm, "_save_m2m", leave_first):
+            response = self.post(self.user, [self.acme.reviewer, self.acme.admin])
+        self.assertRedirects(response, "/admin/")
+        self.assertEqual(list(self.user.groups.all()), [self.acme.admin])
 
     def test_an_email_that_somebody_else_has_is_refused_next_to_the_field(self):
         create_user("bert", email="bert@example.com")
