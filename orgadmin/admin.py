@@ -19,7 +19,7 @@ from .forms import AddMembersForm, OrganizationForm, UserForm, is_key
 from .gate import GatedModelAdmin, GatedTabularInline, SuperuserOnlyAdmin
 from .membership import count_members, list_members, set_role
 from .models import Contact, Organization, User
-from .roles import CONFIDENTIAL_FIELDS, ROLES
+from .roles import CONFIDENTIAL_FIELDS, ROLES, ROLES_BY_KEY
 
 MEMBERS_PER_PAGE = 100
 DELETIONS_SHOWN = 100
@@ -111,7 +111,7 @@ class OrganizationAdmin(GatedModelAdmin):
         if organization is None or not request.user.is_superuser:
             return self._get_obj_does_not_exist_redirect(request, self.opts, object_id)
         form = AddMembersForm(request.POST if "add" in request.POST else None, admin_site=self.admin_site)
-        role, users = next((role for role in ROLES if role.key == request.POST.get("role")), None), None
+        role, users = ROLES_BY_KEY.get(request.POST.get("role")), None
         if form.is_valid():
             users = form.cleaned_data["users"]
         elif request.method == "POST" and not form.is_bound and (role or "remove" in request.POST):

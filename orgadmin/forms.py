@@ -11,7 +11,8 @@ from django.utils.translation import ngettext
 
 from .membership import replace_roles, set_groups
 from .models import Organization, OrganizationUserObjectPermission, User
-from .roles import ROLES
+from .roles import ROLES, ROLES_BY_KEY
+from .transfer import FIELDS
 
 NAMESAKES_SHOWN = 5
 
@@ -64,7 +65,7 @@ class OrganizationForm(forms.ModelForm):
 
     class Meta:
         model = Organization
-        fields = ["name", "reference", "website", "email", "phone", "address", "tax_id", "notes"]
+        fields = FIELDS
 
     def clean(self):
         cleaned = super().clean()
@@ -141,7 +142,7 @@ class AddMembersForm(forms.Form):
         self.fields["role"] = forms.TypedChoiceField(
             label=_("Role"),
             choices=[(role.key, role.label) for role in ROLES],
-            coerce=lambda key: next(role for role in ROLES if role.key == key),
+            coerce=ROLES_BY_KEY.get,
             widget=forms.RadioSelect,
             error_messages={"required": _("Choose a role.")},
         )

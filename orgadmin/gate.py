@@ -203,7 +203,9 @@ class GatedModelAdmin(Gated, ClosedModelAdmin):
         response = super().history_view(request, object_id, extra_context)
         context = getattr(response, "context_data", None)
         if context and not request.user.is_superuser:
-            organization = Organization.objects.get(pk=self.get_organization_id(context["object"]))
+            organization = context["object"]
+            if self.organization_path:
+                organization = Organization.objects.get(pk=self.get_organization_id(organization))
             rights = gate_of(request).find_rights(organization.pk)
             entries = redact(context["action_list"].paginator.object_list, self.model, organization, rights)
             page = self.get_paginator(request, entries, HISTORY_PER_PAGE).get_page(request.GET.get("p", 1))

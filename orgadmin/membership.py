@@ -47,8 +47,8 @@ def _lock(pks):
 
 def list_members(organization):
     """Return the memberships of the organization's groups, by user name, with `user` at hand."""
-    groups = [getattr(organization, role.attname) for role in ROLES]
-    return User.groups.through.objects.filter(group__in=groups).select_related("user").order_by("user__username", "pk")
+    memberships = User.groups.through.objects.filter(group__in=organization.group_ids)
+    return memberships.select_related("user").order_by("user__username", "pk")
 
 
 def count_members(organizations):

@@ -29,6 +29,8 @@ ROLES = (
     Role("reviewer", "Reviewer", _("Reviewer"), _("Reviewers"), ("view",)),
 )
 
+ROLES_BY_KEY = {role.key: role for role in ROLES}
+
 # Every right there is; "delete" and "add" belong to platform staff alone.
 ACTIONS = (*dict.fromkeys(action for role in ROLES for action in role.actions), "add", "delete")
 
