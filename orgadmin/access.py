@@ -1,5 +1,6 @@
 """Who may enter, the rule's answers remembered for one request, and why somebody may or may not."""
 
+from collections import defaultdict
 from copy import copy
 from dataclasses import dataclass
 
@@ -104,17 +105,46 @@ class Explanation:
 def explain(user, organization, action="view"):
     """Explain why `user` may, or may not, do `action` with `organization`. Computed by the rule that enforces."""
     may = action in Organization.objects.permitted_actions(user, organization.pk)
-    sources = Organization.objects.find_sources(_activate(user), organization.pk)
-    groups = Group.objects.in_bulk({source.group for found in sources.values() for source in found if source.group})
-    lines = []
-    for right in dict.fromkeys(["view", action]):
-        paths = [_describe(source, organization, groups) for source in sources.get(right, ())]
-        lines.append(f"{right}: {'; '.join(paths) or _('no path')}")
+    paths = find_paths([user], [organization])[user.pk, organization.pk]
+    lines = [f"{right}: {'; '.join(paths.get(right) or [_('no path')])}" for right in dict.fromkeys(["view", action])]
     if not user.is_active:
         lines.append(_("But the account is inactive, so nothing counts."))
-    elif action in sources and "view" not in sources:
+    elif action in paths and "view" not in paths:
         lines.append(_("But no right counts without the right to view."))
     return Explanation(may, lines)
+
+
+def list_reachable(user):
+    """Return the organizations that a person may view, or might were they active."""
+    return Organization.objects.permitted(_activate(user))
+
+
+def find_paths(users, organizations, *, members_only=False):
+    """Return {(user id, organization id): {right: [sentence]}}: by which paths people have rights, active or not.
+
+    With `members_only`, no other paths than through the organization's own groups. Two queries, besides those for the
+    permissions of staff.
+    """
+    organizations = {organization.pk: organization for organization in organizations}
+    sources = Organization.objects.find_sources([_activate(user) for user in users], list(organizations))
+    found = {source.group for rights in sources.values() for held in rights.values() for source in held}
+    groups = Group.objects.in_bulk(found - {None})
+    paths = {}
+    for (user, pk), rights in sources.items():
+        for right, held in rights.items() if pk else ():
+            own = organizations[pk].group_ids
+            told = [source for source in held if not members_only or source.group in own]
+            paths.setdefault((user, pk), {})[right] = [_describe(source, organizations[pk], groups) for source in told]
+    return defaultdict(dict, paths)
+
+
+def describe_paths(paths):
+    """Return the sentences of {right: [sentence]}, each once, with what it lets people do: [(sentence, [text])]."""
+    rights = {}
+    for right, text in ACTIONS.items():
+        for sentence in paths.get(right, ()):
+            rights.setdefault(sentence, []).append(text)
+    return list(rights.items())
 
 
 def _describe(source, organization, groups):

@@ -1,27 +1,24 @@
 """The pages of the admin site."""
 
 from django.contrib import admin, messages
-from django.contrib.admin.utils import unquote
 from django.contrib.auth.admin import GroupAdmin as DjangoGroupAdmin
 from django.contrib.auth.admin import UserAdmin as DjangoUserAdmin
 from django.contrib.auth.models import Group
-from django.core.paginator import Paginator
 from django.db import connection
-from django.http import HttpResponseRedirect
-from django.shortcuts import render
-from django.urls import path, reverse
+from django.urls import reverse
 from django.utils.html import format_html
 from django.utils.translation import gettext_lazy as _
 from django.utils.translation import ngettext
 
 from .access import holds_more
-from .forms import AddMembersForm, OrganizationForm, UserForm, is_key
+from .exchange import ExchangePages
+from .forms import OrganizationForm, UserForm, is_key
 from .gate import GatedModelAdmin, GatedTabularInline, SuperuserOnlyAdmin
-from .membership import count_members, list_members, set_role
-from .models import Contact, Organization, User
-from .roles import CONFIDENTIAL_FIELDS, ROLES, ROLES_BY_KEY
+from .membership import count_members
+from .models import Contact, MembershipEvent, Organization, User
+from .people import PeoplePages, PersonPages
+from .roles import CONFIDENTIAL_FIELDS, ROLES
 
-MEMBERS_PER_PAGE = 100
 DELETIONS_SHOWN = 100
 
 
@@ -39,8 +36,9 @@ class ContactAdmin(GatedModelAdmin):
 
 
 @admin.register(Organization)
-class OrganizationAdmin(GatedModelAdmin):
+class OrganizationAdmin(ExchangePages, PeoplePages, GatedModelAdmin):
     organization_path = ""
+    pages = {"people": "manage_members", "ledger": "manage_members", "access": "manage_members", "restore": None}
     form = OrganizationForm
     inlines = [ContactInline]
     list_display = ["name", "reference", "website", "email", "phone"]
@@ -68,13 +66,9 @@ class OrganizationAdmin(GatedModelAdmin):
         form.user = request.user
         return form
 
-    def get_urls(self):
-        people = path(
-            "<path:object_id>/people/",
-            self.admin_site.admin_view(self.people_view),
-            name="orgadmin_organization_people",
-        )
-        return [people, *super().get_urls()]
+    def save_model(self, request, obj, form, change):
+        obj._history_user = request.user
+        super().save_model(request, obj, form, change)
 
     def response_add(self, request, obj, post_url_continue=None):
         response = super().response_add(request, obj, post_url_continue)
@@ -105,67 +99,16 @@ class OrganizationAdmin(GatedModelAdmin):
             deleted.append(_("… and %d more") % (len(pks) - DELETIONS_SHOWN))
         return deleted, total, set(), []
 
-    def people_view(self, request, object_id):
-        """Who is admin and who is reviewer; add, change and remove them. For superusers."""
-        organization = self.get_object(request, unquote(object_id))
-        if organization is None or not request.user.is_superuser:
-            return self._get_obj_does_not_exist_redirect(request, self.opts, object_id)
-        form = AddMembersForm(request.POST if "add" in request.POST else None, admin_site=self.admin_site)
-        role, users = ROLES_BY_KEY.get(request.POST.get("role")), None
-        if form.is_valid():
-            users = form.cleaned_data["users"]
-        elif request.method == "POST" and not form.is_bound and (role or "remove" in request.POST):
-            users = User.objects.filter(pk__in=filter(is_key, request.POST.getlist("user")))
-        if users is not None:
-            try:
-                return self._set_role(request, organization, users, role)
-            except Organization.DoesNotExist:
-                return self._get_obj_does_not_exist_redirect(request, self.opts, object_id)
-        page = Paginator(list_members(organization), MEMBERS_PER_PAGE).get_page(request.GET.get("p"))
-        for member in page:
-            member.role = next(role for role in ROLES if getattr(organization, role.attname) == member.group_id)
-            member.other_roles = [role for role in ROLES if role is not member.role]
-        context = {
-            **self.admin_site.each_context(request),
-            "title": _("People: %s") % organization,
-            "opts": self.opts,
-            "original": organization,
-            "form": form,
-            "media": self.media + form.media,
-            "page": page,
-        }
-        request.current_app = self.admin_site.name
-        return render(request, "admin/orgadmin/organization/people.html", context)
-
-    def _set_role(self, request, organization, users, role):
-        changed = set_role(organization, users, role)
-        label = role.label.lower() if role else ""
-        for user in changed:
-            what = (
-                _("Became %(role)s of %(organization)s (%(key)s).") if role else _("Left %(organization)s (%(key)s).")
-            )
-            key = organization.reference or organization.pk
-            self.log_change(request, user, what % {"role": label, "organization": organization, "key": key})
-        if not changed:
-            text = _("Nothing was changed: nobody chosen has another role here.")
-        elif role:
-            text = _("“%(names)s” is now %(role)s of “%(organization)s”.")
-        else:
-            text = _("“%(names)s” was taken out of “%(organization)s”.")
-        names = "”, “".join(str(user) for user in changed)
-        text %= {"names": names, "role": label, "organization": organization}
-        self.message_user(request, text, messages.SUCCESS if changed else messages.WARNING)
-        return HttpResponseRedirect(request.path)
-
 
 @admin.register(User)
-class UserAdmin(SuperuserOnlyAdmin, DjangoUserAdmin):
+class UserAdmin(PersonPages, SuperuserOnlyAdmin, DjangoUserAdmin):
     """People. Staff with the model-level permissions for users manage those who hold no more than they do.
 
     Roles and rights are given by superusers only; others see neither these nor the names of groups.
     """
 
     form = UserForm
+    pages = {"access": None, "leave": None}
     list_filter = ["is_staff", "is_superuser", "is_active"]
     autocomplete_fields = ["groups"]
     filter_horizontal = ["user_permissions"]
@@ -196,9 +139,15 @@ class UserAdmin(SuperuserOnlyAdmin, DjangoUserAdmin):
         columns = {field.name for field in self.opts.concrete_fields}
         obj.save(**({"update_fields": columns.intersection(form.changed_data)} if change else {}))
 
+    def get_form(self, request, obj=None, **kwargs):
+        form = super().get_form(request, obj, **kwargs)
+        form.user = request.user
+        return form
+
     def get_fieldsets(self, request, obj=None):
         if request.user.is_superuser or not obj:
-            return super().get_fieldsets(request, obj)
+            fieldsets = super().get_fieldsets(request, obj)
+            return [*fieldsets, (None, {"fields": ["taken"]})] if obj else fieldsets
         return [
             (None, {"fields": ["username", "password"]}),
             (_("Person"), {"fields": ["first_name", "last_name", "email", "is_active"]}),
@@ -219,6 +168,20 @@ class UserAdmin(SuperuserOnlyAdmin, DjangoUserAdmin):
         if not request.user.is_superuser:
             deleted, count = [str(user) for user in objs], {}
         return deleted, count, needed, protected
+
+
+@admin.register(MembershipEvent)
+class LedgerAdmin(SuperuserOnlyAdmin):
+    """The ledger of all organizations, to read."""
+
+    list_display = ["at", "user_name", "event", "role", "organization_name", "actor_name", "reason"]
+    list_display_links = None
+    list_filter = ["event", "role"]
+    search_fields = ["user_name", "organization_name", "actor_name"]
+    search_help_text = _("Search by person, organization, or who did it.")
+
+    def may(self, request, action):
+        return action == "view" and super().may(request, action)
 
 
 admin.site.unregister(Group)

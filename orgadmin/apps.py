@@ -10,7 +10,12 @@ class OrgadminConfig(AppConfig):
     verbose_name = _("Records")
 
     def ready(self):
-        from . import checks  # noqa: F401 (registers the checks)
+        from . import (
+            checks,  # noqa: F401 (registers the checks)
+            ledger,
+        )
+
+        ledger.listen()
 
 
 class AdminConfig(DjangoAdminConfig):

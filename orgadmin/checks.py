@@ -15,6 +15,7 @@ from .roles import CONFIDENTIAL_FIELDS, ROLES
 
 # Models that lead to an organization and have no gated page, and why none shows them.
 UNGATED = {
+    "orgadmin.Invitation": "shown on the page of an organization's people, which asks",
     "orgadmin.OrganizationUserObjectPermission": "a grant; the rule reads it, and no page shows it",
     "orgadmin.OrganizationGroupObjectPermission": "a grant; the rule reads it, and no page shows it",
 }

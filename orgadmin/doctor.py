@@ -9,12 +9,18 @@ from django.db import models, transaction
 from django.utils.translation import gettext as _
 
 from .groups import create_groups, give_names
-from .models import Organization, OrganizationGroupObjectPermission, OrganizationUserObjectPermission, User
+from .ledger import Event, append
+from .models import (
+    MembershipEvent,
+    Organization,
+    OrganizationGroupObjectPermission,
+    OrganizationUserObjectPermission,
+    User,
+)
 from .permissions import grant_permissions
-from .roles import ROLES, is_generated
+from .roles import ADMIN, ROLES, ROLES_BY_KEY, is_generated
 
 BATCH = 1_000  # organizations in one transaction
-ADMIN = ROLES[0]
 
 
 @dataclass(frozen=True)
@@ -59,6 +65,7 @@ class _Batch:
         self._find_names()
         self._find_grants()
         self._find_model_permissions()
+        self._compare_with_ledger()
         self._note_grants()
         self._note_members()
         return self.findings
@@ -131,6 +138,27 @@ class _Batch:
             self._error("model-level permission", text, organization)
         if self.fix:
             through.delete()
+
+    def _compare_with_ledger(self):
+        """What reached the table of memberships behind everybody's back."""
+        memberships = User.groups.through.objects.filter(group__in=self.owners)
+        there, told = {}, {}
+        for user, name, group in memberships.values_list("user", "user__username", "group"):
+            organization, role = self.owners[group]
+            there[user, organization.pk, role] = name
+        for event in MembershipEvent.objects.filter(organization_key__in=self.by_pk).members_on():
+            told[event.user_key, event.organization_key, ROLES_BY_KEY[event.role]] = event.user_name
+        for event, members, others, text in (
+            (Event.FOUND, there, told, _("the ledger does not know that %(user)s is in its %(role)s group")),
+            (Event.LEFT, told, there, _("the ledger does not know that %(user)s left its %(role)s group")),
+        ):
+            events = []
+            for user, pk, role in members.keys() - others.keys():
+                name, organization = members[user, pk, role], self.by_pk[pk]
+                self._error("ledger", text % {"user": name, "role": role.label.lower()}, organization)
+                events.append((event, (user, name), (pk, organization.name), role))
+            if self.fix:
+                append(events, reason=_("Found by the doctor."))
 
     def _note_grants(self):
         users = OrganizationUserObjectPermission.objects.filter(content_object__in=self.by_pk)

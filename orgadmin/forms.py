@@ -1,16 +1,21 @@
 """The forms of the admin pages."""
 
+from urllib.parse import urlsplit
+
 from django import forms
+from django.conf import settings
 from django.contrib.admin.widgets import AutocompleteSelect, AutocompleteSelectMultiple
-from django.contrib.auth.forms import UserChangeForm
+from django.contrib.auth.forms import PasswordResetForm, SetPasswordForm, UserChangeForm
 from django.db import IntegrityError
 from django.urls import reverse
 from django.utils.html import format_html, format_html_join
 from django.utils.translation import gettext_lazy as _
 from django.utils.translation import ngettext
 
-from .membership import replace_roles, set_groups
-from .models import Organization, OrganizationUserObjectPermission, User
+from . import throttle
+from .mail import send_invitation
+from .membership import find_invitations, find_orphans, find_owners, may_give, replace_roles, set_groups
+from .models import LINE, Organization, OrganizationUserObjectPermission, User
 from .roles import ROLES, ROLES_BY_KEY
 from .transfer import FIELDS
 
@@ -98,7 +103,14 @@ class OrganizationForm(forms.ModelForm):
 
 
 class UserForm(UserChangeForm):
-    """Edit a person. Groups are saved through `membership`, which knows that a new role replaces the old one."""
+    """Edit a person. Groups are saved through `membership`, which knows that a new role replaces the old one.
+
+    A class made for a request carries its `user`. Whoever takes roles away is told which, and saves again to confirm.
+    """
+
+    taken = forms.CharField(required=False, widget=forms.HiddenInput)  # what was asked about
+
+    user = None
 
     def __init__(self, *args, **kwargs):
         super().__init__(*args, **kwargs)
@@ -109,28 +121,58 @@ class UserForm(UserChangeForm):
         groups = self.cleaned_data["groups"]
         before = set(self.instance.groups.all()) if self.instance.pk else set()
         try:
-            replace_roles(before, set(groups))
+            after = set(replace_roles(before, set(groups)))
         except ValueError as error:
             names = ", ".join(str(organization) for organization in error.args[0])
             text = _("Choose one role in each organization: admin and reviewer cannot be combined in %(names)s.")
             raise forms.ValidationError(text, params={"names": names}) from error
+        kept = {organization.pk for organization in find_owners(after)}
+        if lost := [organization for organization in find_owners(before - after) if organization.pk not in kept]:
+            self._ask_about(lost)
         return groups
+
+    def _ask_about(self, organizations):
+        asked = " ".join(str(organization.pk) for organization in organizations)
+        if self.data.get(self.add_prefix("taken")) == asked:
+            return
+        self.data = self.data.copy()
+        self.data[self.add_prefix("taken")] = asked
+        names = ", ".join(f"“{organization}”" for organization in organizations)
+        text = _("This takes the person out of %s.") % names
+        if orphans := find_orphans([(self.instance, organization, None) for organization in organizations]):
+            names = ", ".join(f"“{organization}”" for organization in orphans)
+            text += " " + _("Nobody would be left to look after %s.") % names
+        raise forms.ValidationError([text, _("Save again to confirm.")])
 
     def _save_m2m(self):
         groups = self.cleaned_data.pop("groups", None)
         super()._save_m2m()
         if groups is not None:
             try:
-                set_groups(self.instance, groups)
+                set_groups(self.instance, groups, actor=self.user)
             except ValueError as error:  # the role that one of them was to replace is gone since it was checked
                 raise IntegrityError("Both roles are new.") from error
+
+
+def _choose_role(rights):
+    """Return a field for the roles that somebody with these rights may give."""
+    return forms.TypedChoiceField(
+        label=_("Role"),
+        choices=[(role.key, role.label) for role in ROLES if may_give(rights, role)],
+        coerce=ROLES_BY_KEY.get,
+        widget=forms.RadioSelect,
+        error_messages={
+            "required": _("Choose a role."),
+            "invalid_choice": _("You may not give this role. Choose another."),
+        },
+    )
 
 
 class AddMembersForm(forms.Form):
     """Choose people and the role that they get."""
 
-    def __init__(self, data=None, *, admin_site):
-        super().__init__(data)
+    def __init__(self, data=None, *, admin_site, rights):
+        super().__init__(data, prefix="add")
         # The widget wants a field that points at people, to look up which admin page searches them.
         field = OrganizationUserObjectPermission._meta.get_field("user")
         self.fields["users"] = forms.ModelMultipleChoiceField(
@@ -138,11 +180,51 @@ class AddMembersForm(forms.Form):
             label=_("People"),
             widget=ChooseMany(field, admin_site),
             error_messages={"required": _("Choose at least one person.")},
+            help_text=_("Search by user name, name or e-mail. Who has another role here gets this one instead."),
         )
-        self.fields["role"] = forms.TypedChoiceField(
-            label=_("Role"),
-            choices=[(role.key, role.label) for role in ROLES],
-            coerce=ROLES_BY_KEY.get,
-            widget=forms.RadioSelect,
-            error_messages={"required": _("Choose a role.")},
-        )
+        self.fields["role"] = _choose_role(rights)
+
+
+class InviteForm(forms.Form):
+    """Offer a role to whoever reads the mail at an address."""
+
+    email = forms.EmailField(
+        label=_("E-mail"),
+        max_length=254,
+        help_text=_("The person gets a mail with a link, and has access once they open it and accept."),
+    )
+
+    def __init__(self, data=None, *, rights):
+        super().__init__(data, prefix="invite")
+        self.fields["role"] = _choose_role(rights)
+
+
+class OnForm(forms.Form):
+    """Ask for a day."""
+
+    on = forms.DateField(label=_("Members on"), required=False, widget=forms.DateInput({"type": "date"}))
+
+
+class AcceptForm(SetPasswordForm):
+    """What somebody new says of themselves, and their password."""
+
+    first_name = forms.CharField(label=_("First name"), max_length=150, required=False, validators=[LINE])
+    last_name = forms.CharField(label=_("Last name"), max_length=150, required=False, validators=[LINE])
+    field_order = ["first_name", "last_name", "new_password1", "new_password2"]
+
+    def clean(self):
+        self.user.first_name = self.cleaned_data.get("first_name", "")
+        self.user.last_name = self.cleaned_data.get("last_name", "")
+        return super().clean()
+
+
+class ForgottenForm(PasswordResetForm):
+    """Send a link to choose a new password; somebody with a pending invitation gets that again instead."""
+
+    def save(self, **options):
+        email, site = self.cleaned_data["email"], urlsplit(settings.BASE_URL)
+        if throttle.is_allowed("mail", email.casefold()):
+            options |= {"domain_override": site.netloc, "use_https": site.scheme == "https"}
+            super().save(**options)
+            for invitation in find_invitations().filter(email__iexact=email):
+                send_invitation(invitation)

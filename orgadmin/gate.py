@@ -4,18 +4,21 @@ GatedModelAdmin is for Organization and for models that lead to it, GatedTabular
 SuperuserOnlyAdmin for all the rest.
 """
 
+from functools import partial
+
 from django.contrib import admin, messages
 from django.contrib.admin.helpers import ACTION_CHECKBOX_NAME
 from django.contrib.admin.utils import unquote
-from django.core.exceptions import ObjectDoesNotExist, SuspiciousOperation
+from django.core.exceptions import ObjectDoesNotExist, PermissionDenied, SuspiciousOperation
 from django.db import IntegrityError
 from django.http import HttpResponseRedirect
-from django.urls import reverse
+from django.shortcuts import render
+from django.urls import path, reverse
 from django.utils.translation import gettext_lazy as _
 
 from .access import gate_of
 from .forms import ChooseMany, ChooseOne, RowsFormSet, is_key
-from .history import redact
+from .history import list_history, redact
 from .models import Organization
 from .roles import CONFIDENTIAL_FIELDS, ROLES
 
@@ -42,6 +45,49 @@ class ClosedModelAdmin(Choosing, admin.ModelAdmin):
 
     show_full_result_count = False
     view_on_site = False
+    # Pages below an object: name -> the right on its organization that they take, None: superusers only. The page
+    # "people" is at <id>/people/ and made by people_view(request, object).
+    pages = {}
+
+    def get_urls(self):
+        return [
+            path(
+                f"<path:object_id>/{page}/",
+                self.admin_site.admin_view(partial(self.open_page, page=page)),
+                name=f"{self.opts.app_label}_{self.opts.model_name}_{page}",
+            )
+            for page in self.pages
+        ] + super().get_urls()
+
+    def open_page(self, request, object_id, page):
+        """Show a page below an object to whoever may see it; to others, there is no such object."""
+        obj = self.get_object(request, unquote(object_id))
+        if obj is not None and self.may_open(request, page, obj):
+            try:
+                return getattr(self, f"{page}_view")(request, obj)
+            except (ObjectDoesNotExist, PermissionDenied):  # since it was asked
+                pass
+        return self._get_obj_does_not_exist_redirect(request, self.opts, object_id)
+
+    def may_open(self, request, page, obj):
+        return request.user.is_active and request.user.is_superuser
+
+    def render_change_form(self, request, context, add=False, change=False, form_url="", obj=None):
+        context["pages"] = [page for page in self.pages if obj and self.may_open(request, page, obj)]
+        return super().render_change_form(request, context, add, change, form_url, obj)
+
+    def render_page(self, request, obj, template, title, **context):
+        """Render a template of templates/admin/orgadmin/<model>/."""
+        context = {
+            **self.admin_site.each_context(request),
+            "opts": self.opts,
+            "original": obj,
+            "title": title,
+            "media": self.media,
+            **context,
+        }
+        request.current_app = self.admin_site.name
+        return render(request, f"admin/orgadmin/{self.opts.model_name}/{template}.html", context)
 
     def changelist_view(self, request, extra_context=None):
         if not all(map(is_key, request.POST.getlist(ACTION_CHECKBOX_NAME))):
@@ -159,6 +205,12 @@ class GatedModelAdmin(Gated, ClosedModelAdmin):
     def get_queryset(self, request):
         return self.narrow(super().get_queryset(request), request.user)
 
+    def may_open(self, request, page, obj):
+        right = self.pages[page]
+        if right and gate_of(request).permits(right, self.get_organization_id(obj)):
+            return True
+        return super().may_open(request, page, obj)
+
     # Without an object the question is whether the list may be opened, and whether an id that does not exist, or that
     # is foreign, is answered with "there is none" (302) or with "not here" (403). Alike for both, so True as soon as
     # there is a list; what may be changed is asked again for each object.
@@ -201,13 +253,14 @@ class GatedModelAdmin(Gated, ClosedModelAdmin):
 
     def history_view(self, request, object_id, extra_context=None):
         response = super().history_view(request, object_id, extra_context)
-        context = getattr(response, "context_data", None)
-        if context and not request.user.is_superuser:
+        if context := getattr(response, "context_data", None):
             organization = context["object"]
             if self.organization_path:
                 organization = Organization.objects.get(pk=self.get_organization_id(organization))
-            rights = gate_of(request).find_rights(organization.pk)
-            entries = redact(context["action_list"].paginator.object_list, self.model, organization, rights)
+            entries = list(context["action_list"].paginator.object_list)
+            entries = list_history(entries, self.model, organization, gate_of(request).find_rights(organization.pk))
+            if not request.user.is_superuser:
+                entries = redact(entries, self.model, organization, gate_of(request).find_rights(organization.pk))
             page = self.get_paginator(request, entries, HISTORY_PER_PAGE).get_page(request.GET.get("p", 1))
             context |= {
                 "action_list": page,

@@ -1,9 +1,11 @@
 """What the admin's own log tells, and to whom."""
 
 import json
+from itertools import pairwise
 
 from django.contrib.admin.models import LogEntry
 from django.contrib.contenttypes.models import ContentType
+from django.db import transaction
 from django.db.models import TextField
 from django.db.models.functions import Cast
 from django.utils import translation
@@ -11,7 +13,9 @@ from django.utils.text import capfirst
 from django.utils.translation import gettext as _
 
 from .models import Contact, Organization, User
-from .roles import CONFIDENTIAL_FIELDS
+from .roles import CONFIDENTIAL_FIELDS, ROLES
+
+LATE = 5  # seconds after a change until the log tells of it
 
 
 def list_recent(user):
@@ -22,6 +26,70 @@ def list_recent(user):
     visible = Organization.objects.permitted(user).order_by().values(key=Cast("pk", TextField()))
     organizations = ContentType.objects.get_for_model(Organization)
     return entries.filter(user=user.pk, content_type=organizations, object_id__in=visible)
+
+
+def list_history(entries, model, organization, rights):
+    """Return log entries about a `model`, newest first, and among those of Organization the changes of its fields.
+
+    These come from the organization's history, as unsaved log entries that say what was, and what is since; they take
+    the place of what the log says of the same changes. Confidential fields are left to whoever holds the right.
+    """
+    if model is Organization:
+        records = list(organization.history.select_related("history_user").order_by("history_id"))
+        told = {(row.history_user_id, int(row.history_date.timestamp()) + n) for row in records for n in range(LATE)}
+        entries = [
+            entry
+            for entry in entries
+            if (entry.user_id, int(entry.action_time.timestamp())) not in told or _strip(entry)
+        ]
+        entries += _describe_changes(records, rights)
+    return sorted(entries, key=lambda entry: entry.action_time, reverse=True)
+
+
+def _describe_changes(records, rights):
+    for before, record in pairwise([None, *records]):
+        lines = [_("Added.")] if record.history_type == "+" else describe_difference(before, record, rights)
+        if lines:
+            user = record.history_user or User(username=_("not known"))
+            entry = LogEntry(action_time=record.history_date, user=user, change_message="\n".join(lines))
+            entry.record = record
+            yield entry
+
+
+def describe_difference(before, after, rights):
+    """Return a line for each field in which two states of an organization differ, as far as `rights` let one see it."""
+    lines = []
+    for field in Organization.history.model.tracked_fields if before else ():
+        old, new = (getattr(state, field.name) or "" for state in (before, after))
+        if old != new and ("view_confidential" in rights or field.name not in CONFIDENTIAL_FIELDS):
+            values = {"field": capfirst(field.verbose_name), "old": old, "new": new}
+            lines.append(_("%(field)s: “%(old)s” → “%(new)s”") % values)
+    return lines
+
+
+@transaction.atomic
+def put_back(organization, record, *, actor):
+    """Give an organization the values of an earlier record of its history; return it as it is now.
+
+    Raises ValidationError where they are no longer possible, such as a reference that another organization has now.
+    """
+    organization = Organization.objects.select_for_update(no_key=True).get(pk=organization.pk)
+    for field in record.tracked_fields:
+        setattr(organization, field.attname, getattr(record, field.attname))
+    organization.full_clean(exclude=[role.key for role in ROLES])
+    organization._history_user = actor
+    organization.save()
+    return organization
+
+
+def _strip(entry):
+    """Leave out of a log entry what it says of the object's own fields; tell whether something is left."""
+    if not entry.change_message.startswith("["):
+        return True
+    parts = _parse(entry.change_message)
+    kept = [part for part in parts if "deleted" in part or "name" in [*part.values()][0]]
+    entry.change_message = json.dumps(kept)
+    return bool(kept)
 
 
 def redact(entries, model, organization, rights):
@@ -39,9 +107,9 @@ def redact(entries, model, organization, rights):
     for entry in entries:
         if entry.user.is_staff or entry.user.is_superuser:
             entry.user = User(username=_("platform staff"))
-        elif entry.user_id not in named:
+        elif entry.user.pk and entry.user.pk not in named:
             entry.user = User(username=_("one of its admins"))
-        if "view_confidential" not in rights:
+        if "view_confidential" not in rights and not hasattr(entry, "record"):
             parts = _redact_message(entry.change_message, public)
             if parts is None:
                 continue
@@ -52,24 +120,29 @@ def redact(entries, model, organization, rights):
 
 def _redact_message(message, public):
     """Return the parts of a message that are public, or None where nothing is left of it."""
+    parts = _parse(message)
+    kept = [part for part in parts if _redact_part(part, public)]
+    return kept if kept or (message or "[]") == "[]" else None
+
+
+def _parse(message):
+    """Return the parts of a message, such as {"changed": {"name": …, "fields": […]}}; of other texts, none."""
     try:
         parts = json.loads(message or "[]")
     except ValueError:
-        parts = None
-    if not isinstance(parts, list):
-        return None  # text of unknown origin
-    kept = [part for part in parts if _redact_part(part, public)]
-    return kept if kept or not parts else None
+        return []
+    return [
+        part
+        for part in (parts if isinstance(parts, list) else ())
+        if isinstance(part, dict) and len(part) == 1 and isinstance([*part.values()][0], dict)
+    ]
 
 
 def _redact_part(part, public):
-    """Leave only public labels in a part, such as {"changed": {"fields": [...]}}; tell whether something is left."""
-    if not isinstance(part, dict) or len(part) != 1:
-        return False
+    """Leave only public labels in a part; tell whether something is left."""
     [(action, what)] = part.items()
-    if not isinstance(what, dict) or not isinstance(what.get("name", ""), str):
-        return False
-    labels = public.get(what.get("name", ""))
+    name = what.get("name", "")
+    labels = public.get(name) if isinstance(name, str) else None
     if labels is None or action != "changed":
         return labels is not None
     fields = what.get("fields")

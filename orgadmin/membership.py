@@ -1,72 +1,169 @@
-"""The only writer of memberships: who is admin or reviewer of which organization."""
+"""The only writer of memberships and of their record in the ledger: who is admin or reviewer of which organization."""
 
+from collections import defaultdict
+from datetime import timedelta
+
+from django.conf import settings
 from django.contrib.auth.models import Group
-from django.db import transaction
+from django.core import signing
+from django.core.exceptions import PermissionDenied
+from django.db import IntegrityError, transaction
 from django.db.models import Count, OuterRef, Q, Subquery
 from django.db.models.functions import Coalesce
+from django.utils import timezone
+from django.utils.translation import gettext as _
 
-from .models import Organization, User
-from .roles import ROLES
+from . import mail
+from .ledger import Event, append
+from .models import Invitation, MembershipEvent, Organization, OrganizationUserObjectPermission, User
+from .roles import ADMIN, ROLES, ROLES_BY_KEY
+
+BATCH = 5_000  # changes in one query, below SQLite's limit of 32,766 parameters
+Membership = User.groups.through
 
 
-@transaction.atomic
-def set_role(organization, users, role):
+class LastAdminError(Exception):
+    """The last active admin of `organizations` would go; only a superuser may leave them without."""
+
+    def __init__(self, organizations):
+        super().__init__(", ".join(map(str, organizations)))
+        self.organizations = organizations
+
+
+def set_role(organization, users, role, *, actor=None, reason=""):
     """Make `role` the one role of `users` in the organization; None takes them out. Return the users that it changed.
 
-    Raises Organization.DoesNotExist where it was deleted meanwhile.
+    Raises what change_roles() raises.
     """
-    organization = _lock([organization.pk]).get()
-    through = User.groups.through.objects.filter(group__in=organization.group_ids)
-    group = getattr(organization, role.attname) if role else None
-    before = {}
-    for user, held in through.filter(user__in=[user.pk for user in users]).values_list("user", "group"):
-        before.setdefault(user, set()).add(held)
-    after = {group} if role else set()
-    changed = [user for user in users if before.get(user.pk, set()) != after]
-    through.filter(user__in=[user.pk for user in changed]).exclude(group=group).delete()
-    if role:
-        getattr(organization, role.key).user_set.add(*changed)
-    return changed
+    wanted = [(user, organization, role) for user in users]
+    return [user for user, _organization, _role in change_roles(wanted, actor=actor, reason=reason)]
 
 
 @transaction.atomic
-def set_groups(user, chosen):
+def change_roles(wanted, *, actor=None, reason="", notify=True):
+    """Make each role in `wanted`, (user, organization, role), the person's one role there; None takes them out.
+
+    Return those that changed something, with what is stored as of now. The ledger gets a row for each. Whatever the
+    number, a dozen queries for BATCH of them. `actor` is the User who does it, None a command.
+
+    Raises Organization.DoesNotExist where one was deleted meanwhile, PermissionDenied where `actor` may not manage the
+    people there or does not hold what the role gives, and LastAdminError.
+    """
+    changes = []
+    for start in range(0, len(wanted), BATCH):
+        changes += _change(wanted[start : start + BATCH], actor, reason)
+    if notify:
+        mail.notify(changes, actor)
+    return changes
+
+
+def _change(wanted, actor, reason):
+    # Locked, people first: what is read here is what is changed, one change after the other.
+    users = _lock(User, {user.pk for user, _, _ in wanted})
+    organizations = _lock(Organization, {organization.pk for _, organization, _ in wanted})
+    if missing := {organization.pk for _, organization, _ in wanted} - organizations.keys():
+        raise Organization.DoesNotExist(f"There is no organization {missing}.")
+    held = defaultdict(dict)  # (user, organization) -> {role: key of the membership}
+    owners = {getattr(row, role.attname): (row.pk, role) for row in organizations.values() for role in ROLES}
+    memberships = Membership.objects.filter(user__in=users, group__in=owners)
+    for pk, user, group in memberships.values_list("pk", "user", "group"):
+        owner, role = owners[group]
+        held[user, owner][role] = pk
+    changes, stale, added, events = [], [], [], []
+    for user, organization, role in wanted:
+        before = held[user.pk, organization.pk]
+        if user.pk not in users or set(before) == ({role} if role else set()):
+            continue
+        user, organization = users[user.pk], organizations[organization.pk]
+        changes.append((user, organization, role))
+        line = ((user.pk, user.username), (organization.pk, organization.name))
+        gone = [other for other in before if other is not role]
+        stale += [before[other] for other in gone]
+        if role and role not in before:
+            added.append(Membership(user_id=user.pk, group_id=getattr(organization, role.attname)))
+            events.append((Event.JOINED, *line, role))
+        else:
+            events += [(Event.LEFT, *line, other) for other in gone]
+    _check(changes, actor)
+    Membership.objects.filter(pk__in=stale).delete()
+    Membership.objects.bulk_create(added, ignore_conflicts=True)  # Django's own managers take no lock
+    append(events, actor=actor, reason=reason)
+    return changes
+
+
+def _lock(model, pks):
+    return {row.pk: row for row in model.objects.filter(pk__in=pks).order_by("pk").select_for_update(no_key=True)}
+
+
+def _check(changes, actor):
+    """Raise where `actor` may not make these changes: asked of the rule, now that nobody else can change it."""
+    if actor is None or not changes:
+        return
+    actor = User.objects.filter(pk=actor.pk).first() or User(is_active=False)  # as is now, not as was remembered
+    if actor.is_active and actor.is_superuser:
+        return
+    rights = {row.pk: Organization.objects.permitted_actions(actor, row.pk) for _, row, _ in changes}
+    for _user, organization, role in changes:
+        if not may_give(rights[organization.pk], role):
+            raise PermissionDenied("Nobody gives a role with rights that they do not hold.")
+    if orphans := find_orphans(changes):
+        raise LastAdminError(orphans)
+
+
+def may_give(rights, role):
+    """Tell whether somebody with `rights` on an organization may give `role` there, or take one (None)."""
+    return "manage_members" in rights and set(role.actions if role else ()) <= rights
+
+
+def find_losing(organization, users, role):
+    """Return those of `users` who have a role with rights that `role`, or None, does not give."""
+    more = [other for other in ROLES if not set(other.actions) <= set(role.actions if role else ())]
+    groups = [getattr(organization, other.attname) for other in more]
+    return User.objects.filter(pk__in=[user.pk for user in users], groups__in=groups).distinct()
+
+
+def find_orphans(changes):
+    """Return the organizations that these changes, (user, organization, role), leave without an active admin."""
+    losing = defaultdict(set)  # organization -> users
+    for user, organization, role in changes:
+        if role is not ADMIN:
+            losing[organization].add(user.pk)
+    groups = {getattr(organization, ADMIN.attname): organization for organization in losing}
+    active = Membership.objects.filter(group__in=groups, user__is_active=True)
+    admins = defaultdict(set)
+    for group, user in active.values_list("group", "user"):
+        admins[groups[group]].add(user)
+    return [
+        organization for organization, users in losing.items() if admins[organization] and admins[organization] <= users
+    ]
+
+
+@transaction.atomic
+def set_groups(user, chosen, *, actor=None):
     """Make `chosen` the groups of `user`. A new role in an organization replaces the one that was there.
 
     Raises ValueError, with the organizations, where both roles in an organization are new.
     """
-    ids = {group.pk for group in (*chosen, *user.groups.all())}
-    list(_lock(Organization.objects.filter(Q(admin__in=ids) | Q(reviewer__in=ids)).values("pk")))
-    user.groups.set(replace_roles(set(user.groups.all()), set(chosen)))
+    list(_lock(User, [user.pk]))
+    before, after, roles = set(user.groups.all()), set(chosen), {}
+    after = set(replace_roles(before, after))
+    for organization in find_owners(before | after):
+        for role in ROLES:
+            group = getattr(organization, role.key)
+            if group in before | after:
+                roles.setdefault(organization, None)
+                roles[organization] = role if group in after else roles[organization]
+    change_roles([(user, organization, role) for organization, role in roles.items()], actor=actor)
+    owned = {pk for organization in roles for pk in organization.group_ids}
+    user.groups.remove(*(group for group in before - after if group.pk not in owned))
+    user.groups.add(*(group for group in after - before if group.pk not in owned))
 
 
-def _lock(pks):
-    """Return organizations, locked: their memberships change one after the other, so that nobody gets both roles."""
-    return Organization.objects.filter(pk__in=pks).order_by("pk").select_for_update(no_key=True)
-
-
-def list_members(organization):
-    """Return the memberships of the organization's groups, by user name, with `user` at hand."""
-    memberships = User.groups.through.objects.filter(group__in=organization.group_ids)
-    return memberships.select_related("user").order_by("user__username", "pk")
-
-
-def count_members(organizations):
-    """Return the organizations with their groups, and how many people are in each as `admin_count` and so on."""
-    memberships = User.groups.through.objects.order_by().values("group")
-    counts = {
-        f"{role.key}_count": Coalesce(
-            Subquery(memberships.filter(group=OuterRef(role.attname)).values(count=Count("pk"))), 0
-        )
-        for role in ROLES
-    }
-    return organizations.select_related(*(role.key for role in ROLES)).annotate(**counts)
-
-
-def find_double_roles(groups):
-    """Return the organizations of which `groups` hold both the admin and the reviewer group."""
-    groups = [group.pk for group in groups]
-    return Organization.objects.filter(admin__in=groups, reviewer__in=groups)
+def find_owners(groups):
+    """Return the organizations that own one of `groups`, with their groups."""
+    ids = [group.pk for group in groups]
+    owners = Organization.objects.filter(Q(admin__in=ids) | Q(reviewer__in=ids))
+    return owners.select_related(*(role.key for role in ROLES))
 
 
 def replace_roles(before, chosen):
@@ -75,12 +172,139 @@ def replace_roles(before, chosen):
     `before` and `chosen` are sets of groups. Raises ValueError, with the organizations, where both roles are new.
     """
     unclear, replaced = [], set()
-    for organization in find_double_roles(chosen):
-        old = {getattr(organization, role.attname) for role in ROLES} & {group.pk for group in before}
+    ids = [group.pk for group in chosen]
+    for organization in Organization.objects.filter(admin__in=ids, reviewer__in=ids):
+        old = set(organization.group_ids) & {group.pk for group in before}
         if len(old) == 1:
             replaced |= old
         else:
             unclear.append(organization)
     if unclear:
         raise ValueError(unclear)
-    return Group.objects.filter(pk__in=[group.pk for group in chosen if group.pk not in replaced])
+    return Group.objects.filter(pk__in=set(ids) - replaced)
+
+
+@transaction.atomic
+def invite(organization, email, role, *, actor, reason=""):
+    """Offer `role` to whoever reads the mail at `email`; return the Invitation, which is still to be sent.
+
+    What is there already, an account, a role or an invitation, makes no difference: nobody learns of it. Raises
+    PermissionDenied where `actor` may not give that role, Organization.DoesNotExist where it was deleted meanwhile.
+    """
+    organization = _lock(Organization, [organization.pk]).get(organization.pk)
+    if organization is None:
+        raise Organization.DoesNotExist
+    if not may_give(Organization.objects.permitted_actions(actor, organization.pk), role):
+        raise PermissionDenied("Nobody offers a role with rights that they do not hold.")
+    organization.invitations.filter(email__iexact=email).delete()
+    invitation = organization.invitations.create(email=email, role=role.key, invited_by=actor)
+    _record_invitation(Event.INVITED, invitation, actor, reason)
+    return invitation
+
+
+@transaction.atomic
+def withdraw(invitation, *, actor):
+    """Take an invitation back: its link is dead. Raises PermissionDenied where `actor` may not give that role."""
+    _lock(Organization, [invitation.organization_id])
+    rights = Organization.objects.permitted_actions(actor, invitation.organization_id)
+    if not may_give(rights, ROLES_BY_KEY[invitation.role]):
+        raise PermissionDenied("Nobody takes back what they could not offer.")
+    if Invitation.objects.filter(pk=invitation.pk).delete()[0]:
+        _record_invitation(Event.WITHDRAWN, invitation, actor)
+
+
+def _record_invitation(event, invitation, actor, reason=""):
+    organization = (invitation.organization_id, invitation.organization.name)
+    append([(event, (None, invitation.email), organization, ROLES_BY_KEY[invitation.role])], actor=actor, reason=reason)
+
+
+def find_invitations():
+    """Return the invitations that can still be accepted."""
+    since = timezone.now() - timedelta(days=settings.INVITATION_DAYS)
+    return Invitation.objects.filter(sent_at__gt=since).select_related("organization", "invited_by")
+
+
+def read_invitation(token):
+    """Return the invitation that the token of a link is for, or None where the link no longer works."""
+    try:
+        return find_invitations().filter(pk=mail.read_token(token)).first()
+    except signing.BadSignature:
+        return None
+
+
+@transaction.atomic
+def accept(invitation, user, *, save):
+    """Give `user`, who is saved first if `save`, the role that they were invited to; tell whether it was possible.
+
+    It is not where the invitation is gone, or where who sent it could not give the role any more.
+    """
+    try:
+        with transaction.atomic():
+            if user.pk and not _lock(User, [user.pk])[user.pk].is_active:
+                return False
+            if save:
+                user.save()
+            change_roles(
+                [(user, invitation.organization, ROLES_BY_KEY[invitation.role])],
+                actor=invitation.invited_by or User(),
+                reason=_("Accepted an invitation."),
+            )
+            if not Invitation.objects.filter(pk=invitation.pk).delete()[0]:
+                raise Invitation.DoesNotExist
+    except (PermissionDenied, LastAdminError, IntegrityError, Invitation.DoesNotExist, Organization.DoesNotExist):
+        return False
+    return True
+
+
+@transaction.atomic
+def dismiss(user, *, actor, reason=""):
+    """Take a person out of everything and deactivate them; their sessions and their password no longer work.
+
+    Raises LastAdminError where `actor` is no superuser and an organization would be left without an admin.
+    """
+    user = _lock(User, [user.pk])[user.pk]
+    change_roles([(user, organization, None) for organization, _role in list_roles(user)], actor=actor, reason=reason)
+    user.groups.clear()
+    user.user_permissions.clear()
+    OrganizationUserObjectPermission.objects.filter(user=user).delete()
+    user.is_active = user.is_staff = user.is_superuser = False
+    user.set_password(None)  # ends all sessions, also where the account is activated again
+    user.save(update_fields=["is_active", "is_staff", "is_superuser", "password"])
+
+
+def list_roles(user):
+    """Return [(organization, role)] of a person, by name."""
+    found = []
+    for role in ROLES:
+        owned = Organization.objects.filter(**{f"{role.key}__in": Membership.objects.filter(user=user).values("group")})
+        found += [(organization, role) for organization in owned]
+    return sorted(found, key=lambda pair: (pair[0].name, pair[0].pk))
+
+
+def list_members(organization):
+    """Return the memberships of the organization's groups, by user name, with `user` at hand."""
+    memberships = Membership.objects.filter(group__in=organization.group_ids)
+    return memberships.select_related("user").order_by("user__username", "pk")
+
+
+def describe_members(organization, memberships):
+    """Set on each membership its `role` and the `joined` event of the ledger. One query."""
+    events = MembershipEvent.objects.filter(
+        organization_key=organization.pk, user_key__in=[membership.user_id for membership in memberships]
+    )
+    joined = {(event.user_key, event.role): event for event in events.members_on()}
+    for membership in memberships:
+        membership.role = next(role for role in ROLES if getattr(organization, role.attname) == membership.group_id)
+        membership.joined = joined.get((membership.user_id, membership.role.key))
+
+
+def count_members(organizations):
+    """Return the organizations with their groups, and how many people are in each as `admin_count` and so on."""
+    memberships = Membership.objects.order_by().values("group")
+    counts = {
+        f"{role.key}_count": Coalesce(
+            Subquery(memberships.filter(group=OuterRef(role.attname)).values(count=Count("pk"))), 0
+        )
+        for role in ROLES
+    }
+    return organizations.select_related(*(role.key for role in ROLES)).annotate(**counts)

@@ -1,15 +1,18 @@
 """The models: people, organizations and who may do what with them."""
 
-from django.contrib.auth.models import AbstractUser, Permission
+from django.contrib.auth.models import AbstractUser, Permission, UserManager
 from django.core.validators import RegexValidator
-from django.db import models, router, transaction
+from django.db import NotSupportedError, models, router, transaction
 from django.db.models.functions import Lower
+from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 from guardian.models import GroupObjectPermissionBase, UserObjectPermissionBase
+from simple_history.models import HistoricalRecords
 
 from .groups import create_groups, rename_groups
+from .ledger import Event, MembershipEventQuerySet
 from .permissions import grant_permissions
-from .querysets import OrganizationQuerySet
+from .querysets import OrganizationQuerySet, UserQuerySet
 from .roles import ROLES
 
 # What no database, file or screen takes well: control characters, lone surrogates, and marks that turn the writing
@@ -26,10 +29,17 @@ LINE = RegexValidator(
 )
 
 
+class PeopleManager(UserManager.from_queryset(UserQuerySet)):
+    use_in_migrations = False
+
+
 class User(AbstractUser):
     """A person who signs in."""
 
+    objects = PeopleManager()
+
     class Meta(AbstractUser.Meta):
+        base_manager_name = "objects"  # no way round the queryset's delete()
         constraints = [
             models.UniqueConstraint(
                 Lower("email"),
@@ -38,6 +48,32 @@ class User(AbstractUser):
                 violation_error_message=_("Somebody else has this e-mail address. Use another one, or leave it empty."),
             )
         ]
+
+    def delete(self, using=None, keep_parents=False):
+        """Delete the person; the ledger says what they left."""
+        using = using or router.db_for_write(type(self), instance=self)
+        if self.pk is None:
+            return super().delete(using=using)  # raises
+        deleted = type(self)._base_manager.using(using).filter(pk=self.pk).delete()
+        self.pk = None  # as Django leaves what is deleted
+        return deleted
+
+    delete.alters_data = True
+
+
+class Records(HistoricalRecords):
+    """django-simple-history's records; OrganizationQuerySet.delete() writes those of deletions, all at once."""
+
+    def post_save(self, instance, created, update_fields=None, **kwargs):
+        if update_fields is None:
+            return super().post_save(instance, created, **kwargs)
+        # What was not written may differ on the instance, or not be there.
+        stored = type(instance)._base_manager.using(kwargs["using"]).get(pk=instance.pk)
+        stored._history_user = getattr(instance, "_history_user", None)
+        super().post_save(stored, created, **kwargs)
+
+    def post_delete(self, instance, using=None, **kwargs):
+        pass
 
 
 class Organization(models.Model):
@@ -82,6 +118,9 @@ class Organization(models.Model):
     )
 
     objects = OrganizationQuerySet.as_manager()
+    history = Records(
+        excluded_fields=[role.key for role in ROLES], no_db_index="reference", history_id_field=models.BigAutoField()
+    )
 
     class Meta:
         verbose_name = _("organization")
@@ -105,7 +144,7 @@ class Organization(models.Model):
     def save(self, *, force_insert=False, force_update=False, using=None, update_fields=None):
         """Save; a new organization gets its groups and permissions, those of a renamed one follow.
 
-        One transaction. A new organization takes at most 10 queries, an existing one 4, a rename 6 more.
+        One transaction. A new organization takes at most 11 queries, an existing one 5, a rename 6 more.
 
         Raises ValueError where a group was set by hand: each organization gets its own, and keeps them. Raises
         DoesNotExist where somebody deleted the organization since it was loaded.
@@ -118,15 +157,14 @@ class Organization(models.Model):
             "update_fields": update_fields,
         }
         written = set(update_fields) if update_fields is not None else self._loaded_fields()
-        if not written & {"name", *(name for role in ROLES for name in (role.key, role.attname))}:
-            return super().save(**arguments)
-        with transaction.atomic(using=using):
+        with transaction.atomic(using=using):  # with the history
+            if not written & {"name", *(name for role in ROLES for name in (role.key, role.attname))}:
+                return super().save(**arguments)
             stored = None if self.pk is None or force_insert else self._read_stored(using)
             if stored:
                 self._keep_groups(stored, written, using)
-                return super().save(**arguments)
-            if force_update or update_fields is not None:
-                return super().save(**arguments)  # raises: there is no row
+            if stored or force_update or update_fields is not None:
+                return super().save(**arguments)  # raises where there is no row
             self.refuse_foreign_groups()
             before = self.remember()
             try:
@@ -235,6 +273,61 @@ class OrganizationGroupObjectPermission(GroupObjectPermissionBase):
     group = models.ForeignKey("auth.Group", on_delete=models.CASCADE, db_index=False)
     permission = models.ForeignKey(Permission, on_delete=models.CASCADE, db_index=False)
     content_object = models.ForeignKey(Organization, on_delete=models.CASCADE, related_name="group_grants")
+
+
+class Invitation(models.Model):
+    """A role in an organization offered to whoever reads the mail at an address; gone when accepted or withdrawn."""
+
+    organization = models.ForeignKey(Organization, on_delete=models.CASCADE, related_name="invitations")
+    email = models.EmailField(_("e-mail"))
+    role = models.CharField(max_length=20, choices=[(role.key, role.label) for role in ROLES])
+    invited_by = models.ForeignKey(User, on_delete=models.SET_NULL, null=True, related_name="+")
+    sent_at = models.DateTimeField(default=timezone.now)
+
+    class Meta:
+        ordering = ["email"]
+        constraints = [models.UniqueConstraint("organization", Lower("email"), name="unique_invitation")]
+
+    def __str__(self):
+        return self.email
+
+
+class MembershipEvent(models.Model):
+    """A line of the ledger. Keys and names are plain values: nobody's deletion is blocked by it, or erases it."""
+
+    at = models.DateTimeField(_("when"), default=timezone.now)
+    event = models.CharField(_("event"), max_length=20, choices=Event.choices)
+    user_key = models.BigIntegerField(_("user ID"), null=True)  # None: invited, and perhaps not known yet
+    user_name = models.CharField(_("person"), max_length=254)  # the user name, or the e-mail of somebody invited
+    organization_key = models.BigIntegerField(_("organization ID"))
+    organization_name = models.CharField(_("organization"), max_length=255)
+    role = models.CharField(_("role"), max_length=20, choices=[(role.key, role.label) for role in ROLES])
+    actor_key = models.BigIntegerField(_("by user ID"), null=True)  # None: a command, or not known
+    actor_name = models.CharField(_("by"), max_length=150, blank=True)
+    reason = models.TextField(_("reason"), blank=True)
+
+    objects = MembershipEventQuerySet.as_manager()
+
+    class Meta:
+        verbose_name = _("membership event")
+        verbose_name_plural = _("membership ledger")
+        ordering = ["-pk"]
+        base_manager_name = "objects"
+        indexes = [
+            models.Index(fields=["organization_key", "user_key", "id"], name="event_organization"),
+            models.Index(fields=["user_key"], name="event_user"),
+        ]
+
+    def __str__(self):
+        return f"{self.user_name} {self.get_event_display()} {self.organization_name}"
+
+    def save(self, **kwargs):
+        if not self._state.adding:
+            raise NotSupportedError("The ledger is append-only: add an event that says what is so now.")
+        super().save(**kwargs)
+
+    def delete(self, **kwargs):
+        raise NotSupportedError("The ledger is append-only.")
 
 
 class SignInAttempt(models.Model):

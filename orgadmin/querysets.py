@@ -1,17 +1,22 @@
 """OrganizationQuerySet: the rule who may do what with which organization, and set-based creation and deletion."""
 
+import unicodedata
 from collections import Counter
 from dataclasses import dataclass
 
 from django.contrib.auth import get_permission_codename, get_user_model
 from django.contrib.auth.models import Permission
 from django.db import NotSupportedError, models, transaction
+from django.utils import timezone
+from django.utils.translation import gettext as _
 
 from .groups import create_groups, delete_groups
+from .ledger import Event, record
 from .permissions import grant_permissions
 from .roles import ACTIONS, ROLES
 
 BATCH = 1_000  # rows
+MODEL_BACKEND = "django.contrib.auth.backends.ModelBackend"
 
 
 @dataclass(frozen=True)
@@ -20,6 +25,36 @@ class Source:
 
     kind: str
     group: int | None = None  # the id of the group that holds the grant
+
+
+class UserQuerySet(models.QuerySet):
+    def delete(self, *, actor=None):
+        """Delete people; the ledger says that they left."""
+        self._for_write = True
+        with transaction.atomic(using=self.db):
+            # Locked, as `membership` locks whom it gives a role, so that nobody joins meanwhile.
+            pks = [user.pk for user in self.order_by("pk").select_for_update()]
+            for start in range(0, len(pks), BATCH):
+                memberships = self.model.groups.through.objects.using(self.db)
+                memberships = memberships.filter(user__in=pks[start : start + BATCH])
+                record(Event.LEFT, memberships, actor=actor, reason=_("The account was deleted."))
+            return super().delete()
+
+    delete.alters_data = True
+    delete.queryset_only = True
+
+    def with_email(self, email):
+        """Return the person who has this e-mail address, or None.
+
+        Compared again here: databases take some letters of other alphabets for one another, and what one owner of a
+        mailbox is sent is not for the owner of another.
+        """
+
+        def fold(text):
+            return unicodedata.normalize("NFKC", text).casefold()
+
+        found = self.filter(email__iexact=email).exclude(email="")
+        return next((user for user in found if fold(user.email) == fold(email)), None)
 
 
 def _is_active(user):
@@ -53,25 +88,63 @@ class OrganizationQuerySet(models.QuerySet):
 
         One query for an organization, besides those for the permissions of staff.
         """
-        rights = self.find_sources(user, pk) if _is_active(user) else {}
-        return frozenset(rights if "view" in rights else ())
+        if not _is_active(user):
+            return frozenset()
+        found = self.find_sources([user], [] if pk is None else [pk])[user.pk, pk]
+        return frozenset(found if "view" in found else ())
 
-    def find_sources(self, user, pk=None):
-        """Return {right: [Source]} of all that would give `user` rights on the organization `pk`, were they active.
+    def find_sources(self, users, pks):
+        """Return {(user id, pk): {right: [Source]}} of all that gives `users` rights on the organizations `pks`.
 
-        A right without "view" beside it is none.
+        Under (user id, None) stands what gives them rights on every one. A right without "view" beside it is none. One
+        query, besides those for the permissions of staff; the users must be active, or made so.
         """
-        sources = {action: [source] for action in ACTIONS if (source := self._find_source_everywhere(user, action))}
-        if pk is not None and not user.is_superuser:
-            actions = {self._codename(action): action for action in ACTIONS}
-            groups, persons = (grants.filter(content_object=pk) for grants in self._grants(user))
-            groups = groups.filter(permission__in=self._permissions()).values_list("permission__codename", "group")
+        sources = {}
+        for user in users:
+            everywhere = {act: source for act in ACTIONS if (source := self._find_source_everywhere(user, act))}
+            for pk in (None, *pks):
+                sources[user.pk, pk] = {action: [source] for action, source in everywhere.items()}
+        users = [user.pk for user in users if not user.is_superuser]
+        actions = {self._codename(action): action for action in ACTIONS}
+        if pks and users:
+            group_grants, user_grants = self._all_grants()
+            grant = f"group__{group_grants.model._meta.get_field('group').related_query_name()}"
+            memberships = get_user_model().groups.through.objects.filter(
+                **{
+                    "user__in": users,
+                    f"{grant}__content_object__in": pks,
+                    f"{grant}__permission__in": self._permissions(),
+                }
+            )
+            groups = memberships.values_list(
+                "user", f"{grant}__content_object", f"{grant}__permission__codename", "group"
+            )
             nobody = models.Value(None, models.IntegerField())
-            persons = persons.filter(permission__in=self._permissions()).values_list("permission__codename", nobody)
-            for codename, group in groups.union(persons, all=True):
+            persons = user_grants.filter(user__in=users, content_object__in=pks, permission__in=self._permissions())
+            persons = persons.values_list("user", "content_object", "permission__codename", nobody)
+            for user, pk, codename, group in groups.union(persons, all=True):
                 if action := actions.get(codename):
-                    sources.setdefault(action, []).append(Source("group" if group else "person", group))
+                    source = Source("group" if group else "person", group)
+                    sources[user, pk].setdefault(action, []).append(source)
         return sources
+
+    def find_holders(self, pk):
+        """Return the users who may view the organization `pk`, or might were they active: permitted() turned round."""
+        users, view = get_user_model().objects, f"{self.model._meta.app_label}.{self._codename('view')}"
+        everywhere = users.with_perm(view, is_active=None, include_superusers=False, backend=MODEL_BACKEND)
+        permission = self._permissions().filter(codename=self._codename("view")).values("pk")[:1]
+        group_grants, user_grants = (
+            grants.filter(permission=permission, content_object=pk) for grants in self._all_grants()
+        )
+        return users.filter(
+            pk__in=users.filter(is_superuser=True)
+            .values("pk")
+            .union(
+                everywhere.filter(is_staff=True).values("pk"),
+                get_user_model().groups.through.objects.filter(group__in=group_grants.values("group")).values("user"),
+                user_grants.values("user"),
+            )
+        )
 
     def _codename(self, action):
         return get_permission_codename(action, self.model._meta)
@@ -86,11 +159,12 @@ class OrganizationQuerySet(models.QuerySet):
         permission = f"{self.model._meta.app_label}.{self._codename(action)}"
         return Source("model") if user.is_staff and user.has_perm(permission) else None
 
+    def _all_grants(self):
+        return [self.model._meta.get_field(name).related_model.objects for name in ("group_grants", "user_grants")]
+
     def _grants(self, user):
         """Return the object permissions that the user's groups hold, and those that the user holds."""
-        group_grants, user_grants = (
-            self.model._meta.get_field(name).related_model.objects for name in ("group_grants", "user_grants")
-        )
+        group_grants, user_grants = self._all_grants()
         memberships = get_user_model().groups.through.objects.filter(user=user.pk)
         return group_grants.filter(group__in=memberships.values("group")), user_grants.filter(user=user.pk)
 
@@ -123,6 +197,7 @@ class OrganizationQuerySet(models.QuerySet):
                     create_groups(batch, using=self.db)
                     super().bulk_create(batch, batch_size=size)
                     grant_permissions(self.model, [organization.pk for organization in batch], using=self.db)
+                    self._keep_history(batch, "+")
         except BaseException:
             for organization, state in zip(objs, before):
                 organization.recall(state)
@@ -135,11 +210,18 @@ class OrganizationQuerySet(models.QuerySet):
         """Update columns, but for the groups: an organization keeps those that it got."""
         if groups := {name for role in ROLES for name in (role.key, role.attname)} & set(kwargs):
             raise ValueError(f"The groups of organizations cannot be exchanged: {', '.join(sorted(groups))}.")
-        return super().update(**kwargs)
+        with transaction.atomic(using=self.db):
+            pks = list(self.order_by().select_for_update(no_key=True).values_list("pk", flat=True))
+            updated = super().update(**kwargs)
+            for start in range(0, len(pks), BATCH):
+                self._keep_history(
+                    self.model._base_manager.using(self.db).filter(pk__in=pks[start : start + BATCH]), "~"
+                )
+        return updated
 
     update.alters_data = True
 
-    def delete(self):
+    def delete(self, *, actor=None):
         """Delete organizations with both groups, all memberships of these, and all permissions."""
         self._not_support_combined_queries("delete")
         if self.query.is_sliced:
@@ -151,8 +233,11 @@ class OrganizationQuerySet(models.QuerySet):
             for start in range(0, len(ids), BATCH):
                 batch = self.model._base_manager.using(self.db).filter(pk__in=ids[start : start + BATCH])
                 # Locked, so that what is read here is what is deleted below.
-                rows = list(batch.select_for_update().values_list("pk", *[role.attname for role in ROLES]))
-                groups = [group for _, *groups in rows for group in groups]
+                rows = list(batch.select_for_update())
+                groups = [group for organization in rows for group in organization.group_ids]
+                memberships = get_user_model().groups.through.objects.using(self.db).filter(group__in=groups)
+                record(Event.LEFT, memberships, actor=actor, reason=_("The organization was deleted."))
+                self._keep_history(rows, "-", actor)
                 deleted += Counter(models.QuerySet.delete(batch)[1])
                 deleted += Counter(delete_groups(groups, using=self.db))
         self._result_cache = None
@@ -160,3 +245,19 @@ class OrganizationQuerySet(models.QuerySet):
 
     delete.alters_data = True
     delete.queryset_only = True
+
+    def _keep_history(self, organizations, kind, actor=None):
+        """Add a record of how each is now to its history: "+" created, "~" changed, "-" deleted. One query."""
+        record = self.model.history.model
+        names, now = [field.attname for field in record.tracked_fields], timezone.now()
+        record.objects.using(self.db).bulk_create(
+            [
+                record(
+                    history_date=now,
+                    history_type=kind,
+                    history_user=getattr(organization, "_history_user", actor),
+                    **{name: getattr(organization, name) for name in names},
+                )
+                for organization in organizations
+            ]
+        )

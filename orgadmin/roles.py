@@ -29,10 +29,18 @@ ROLES = (
     Role("reviewer", "Reviewer", _("Reviewer"), _("Reviewers"), ("view",)),
 )
 
+ADMIN = ROLES[0]  # the role without which nobody looks after an organization
 ROLES_BY_KEY = {role.key: role for role in ROLES}
 
-# Every right there is; "delete" and "add" belong to platform staff alone.
-ACTIONS = (*dict.fromkeys(action for role in ROLES for action in role.actions), "add", "delete")
+# Every right there is, and what it lets people do; "delete" and "add" belong to platform staff alone.
+ACTIONS = {
+    "view": _("see it"),
+    "change": _("change it"),
+    "view_confidential": _("see and change confidential fields"),
+    "manage_members": _("manage its people"),
+    "add": _("create organizations"),
+    "delete": _("delete it"),
+}
 
 # Fields that need the right "view_confidential" on top of "view" (and "change" to be changed).
 CONFIDENTIAL_FIELDS = ("tax_id", "notes")

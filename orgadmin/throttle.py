@@ -1,4 +1,4 @@
-"""Limits on guessing passwords: kept in the database, so that they hold across processes, and told to nobody."""
+"""Limits on guessing passwords and on sending mail: kept in the database, so that they hold across processes."""
 
 from datetime import timedelta
 from hashlib import sha256
@@ -8,15 +8,15 @@ from django.utils import timezone
 
 from .models import SignInAttempt
 
-LIMIT = 10  # attempts with one user name from one address
+LIMIT = 10  # attempts with one user name from one address; mails to one address
 WINDOW = timedelta(minutes=15)
 
 
-def is_allowed(username, address):
+def is_allowed(what, address):
     """Count an attempt, and tell whether it may go on: the answer does not depend on whether there is such a user.
 
-    Counted before the password is looked at, in one statement, so that many at once do not slip through. The ORM has
-    no insert that counts up where there is a row.
+    `what` is a user name, or "mail" for mail that is sent to `address`. Counted before the password is looked at, in
+    one statement, so that many at once do not slip through. The ORM has no insert that counts up where there is a row.
     """
     now = timezone.now()
     SignInAttempt.objects.filter(since__lte=now - WINDOW).delete()
@@ -25,7 +25,7 @@ def is_allowed(username, address):
         cursor.execute(
             f"INSERT INTO {table} (key, count, since) VALUES (%s, 1, %s)"
             f" ON CONFLICT (key) DO UPDATE SET count = {table}.count + 1 RETURNING count",
-            [_make_key(username, address), connection.ops.adapt_datetimefield_value(now)],
+            [_make_key(what, address), connection.ops.adapt_datetimefield_value(now)],
         )
         return cursor.fetchone()[0] <= LIMIT
 

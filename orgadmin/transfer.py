@@ -3,44 +3,45 @@
 import csv
 import io
 import re
+from collections import Counter, defaultdict
 from dataclasses import dataclass, field
-from itertools import chain
+from functools import partial
+from itertools import chain, islice
 
 from django.contrib.admin.models import ADDITION, CHANGE, LogEntry
 from django.core.exceptions import ValidationError
 from django.db import DatabaseError, IntegrityError, transaction
+from django.db.models import EmailField
+from django.db.models.functions import Lower
+from django.http import StreamingHttpResponse
+from django.utils import timezone
 from django.utils.translation import gettext as _
 
 from .history import log_label
-from .models import Organization
-from .roles import ACTIONS, CONFIDENTIAL_FIELDS
+from .mail import send_invitation
+from .membership import change_roles, invite
+from .models import Organization, User
+from .roles import ACTIONS, CONFIDENTIAL_FIELDS, ROLES, Role
 
 FIELDS = ("name", "reference", "website", "email", "phone", "address", "tax_id", "notes")
+PEOPLE = {f"{role.key}s": role for role in ROLES}  # columns of e-mail addresses
 ALIASES = {
-    "company": "name",
-    "organization": "name",
-    "organisation": "name",
-    "company name": "name",
-    "ref": "reference",
-    "web": "website",
-    "web site": "website",
-    "url": "website",
-    "homepage": "website",
-    "e mail": "email",
-    "mail": "email",
-    "email address": "email",
-    "e mail address": "email",
-    "tel": "phone",
-    "telephone": "phone",
-    "phone number": "phone",
-    "postal address": "address",
-    "tax id": "tax_id",
-    "tax number": "tax_id",
-    "vat id": "tax_id",
-    "vat number": "tax_id",
+    title: name
+    for name, titles in {
+        "name": "company, organization, organisation, company name",
+        "reference": "ref",
+        "website": "web, web site, url, homepage",
+        "email": "e mail, mail, email address, e mail address",
+        "phone": "tel, telephone, phone number",
+        "address": "postal address",
+        "tax_id": "tax id, tax number, vat id, vat number",
+    }.items()
+    for title in titles.split(", ")
 }
 BATCH = 1_000  # rows
 SHOWN = 60  # characters of a refused value
+FORMULA = r"^('*[=+\-@\t\r])"  # what a spreadsheet takes for a formula, disarmed or not
+DISARMED = r"^'('*[=+\-@\t\r])"
 
 
 def printable(text):
@@ -81,6 +82,8 @@ class Report:
     created: int = 0
     changed: int = 0
     unchanged: int = 0
+    people: int = 0  # who got a role
+    invited: int = 0
     ignored: list[str] = field(default_factory=list)  # columns
     has_key: bool = False  # a column "id" or "reference" tells which rows exist
 
@@ -89,18 +92,33 @@ class _DryRun(Exception):
     pass
 
 
-def import_organizations(file, *, actor=None, dry_run=False, progress=lambda lines: None):
-    """Create and change organizations as the CSV `file` (binary, UTF-8) says; return a Report.
+@dataclass
+class _Row:
+    """What a line is to do."""
+
+    line: int
+    organization: Organization
+    old: dict  # what the fields that differ were
+    known: dict[Role, list[User]]  # who is to get a role
+    unknown: dict[Role, list[str]]  # addresses that nobody has
+    new: bool
+
+
+def import_organizations(file, *, actor=None, dry_run=False, send_mail=False, progress=lambda lines: None, tell=None):
+    """Create and change organizations, and give roles, as the CSV `file` (binary, UTF-8) says; return a Report.
 
     A row matches an organization by `id`, then by `reference`; any other row creates one. A cell that is empty
-    empties the field; a column that is not there leaves it. One transaction. As `actor`, a User, what the rule does
-    not permit does not exist; None may everything. `progress` is called with the number of lines read.
+    empties the field; a column that is not there leaves it. The columns "admins" and "reviewers" hold e-mail addresses
+    of people who get that role; nobody loses one but for another. With `send_mail` these are told, as the settings say,
+    and unknown addresses are invited; without, an unknown address is refused. One transaction. As `actor`, a User, what
+    the rule does not permit does not exist; None may everything. `progress` is called with the number of lines read,
+    `tell` with (line, organization, [text]) for each that does something.
 
     Raises ImportRefused, with all problems, where a line is bad, and DatabaseError where the database is away. Some
     fifteen queries for 1,000 new rows, one for each that changes an organization, eight where it changes the name;
     memory for one batch and the keys.
     """
-    importer = _Importer(file, actor, progress)
+    importer = _Importer(file, actor, progress, send_mail, tell)
     try:
         with transaction.atomic():
             report = importer.run()
@@ -117,8 +135,8 @@ def import_organizations(file, *, actor=None, dry_run=False, progress=lambda lin
 
 
 class _Importer:
-    def __init__(self, file, actor, progress):
-        self.file, self.actor, self.progress = file, actor, progress
+    def __init__(self, file, actor, progress, send_mail, tell):
+        self.file, self.actor, self.progress, self.send_mail, self.tell = file, actor, progress, send_mail, tell
         self.problems, self.report = [], Report()
         self.seen = {"id": {}, "reference": {}}  # key -> line
         self.matched, self.given_up = {}, set()  # id -> line; references that organizations of this file had before
@@ -191,7 +209,7 @@ class _Importer:
                     text = _("A cell is longer than any field. Look for a quotation mark without its partner.")
                 self._refuse_file(text, line)
             if any(cell.strip() for cell in cells):
-                yield line, [cell.strip() for cell in cells]
+                yield line, [re.sub(DISARMED, r"\1", cell.strip()) for cell in cells]
 
     def _read_header(self, line, cells):
         self.header, self.columns = cells, {}
@@ -223,8 +241,10 @@ class _Importer:
             found = {row.pk for row in (*by_id.values(), *by_reference.values())}
             permitted = Organization.objects.permitted(self.actor, "view_confidential")
             confidential = set(permitted.filter(pk__in=found).values_list("pk", flat=True))
-        new, changed = [], []
+        users = self._find_people(rows)
+        todo = []
         for line, values in rows:
+            people = {role: values.pop(column) for column, role in PEOPLE.items() if column in values}
             pk, reference = values.pop("id", None), values.get("reference")
             if pk and pk not in by_id:
                 text = _("There is no such organization, or you may not change it. Leave the id empty to create one.")
@@ -242,20 +262,22 @@ class _Importer:
             different = [name for name, value in values.items() if getattr(before, name) != value]
             if not self._may_write(line, organization, different, confidential):
                 continue
+            known = {role: [users[email] for email in emails if email in users] for role, emails in people.items()}
+            unknown = {role: [email for email in emails if email not in users] for role, emails in people.items()}
+            if not self._may_invite(line, unknown):
+                continue
             # As it was before the file, wherever a batch ends.
             if reference and (reference in self.given_up or taken.get(reference, before.pk) != before.pk):
                 self._refuse(line, self._title("reference"), reference, _("Another organization has this reference."))
-            elif organization is None:
-                new.append(Organization(**values))
-            elif different:
-                self.given_up |= {organization.reference} if "reference" in different else set()
-                for name in different:
-                    setattr(organization, name, values[name])
-                changed.append((organization, different))
-            else:
-                self.report.unchanged += 1
+                continue
+            if "reference" in different and organization:
+                self.given_up.add(organization.reference)
+            old = {name: getattr(before, name) for name in different}
+            for name in different:
+                setattr(before, name, values[name])
+            todo.append(_Row(line, before, old, known, unknown, organization is None))
         if not self.problems:
-            self._write(new, changed)
+            self._write(todo)
 
     def _read_row(self, line, cells):
         """Return (line, {field: value}) of a row whose cells are all right, else None."""
@@ -266,6 +288,9 @@ class _Importer:
         before, values = len(self.problems), {}
         for name, position in self.columns.items():
             values[name] = self._clean(line, name, cells[position])
+        roles = Counter(email for column in PEOPLE for email in values.get(column) or ())
+        for email in (email for email, count in roles.items() if count > 1):
+            self._refuse(line, "", email, _("This person is to get two roles here. Keep one of them."))
         for key in ("id", "reference"):
             value = values.get(key)
             if value and (other := self.seen[key].setdefault(value, line)) != line:
@@ -273,7 +298,23 @@ class _Importer:
                 self._refuse(line, self._title(key), str(value), text)
         return (line, values) if len(self.problems) == before else None
 
+    def _find_people(self, rows):
+        """Return {e-mail address in lower case: User}."""
+        emails = {email for _, values in rows for column in PEOPLE for email in values.get(column, ())}
+        users = User.objects.annotate(address=Lower("email")).filter(address__in=emails) if emails else ()
+        return {user.address: user for user in users}
+
+    def _may_invite(self, line, unknown):
+        for column, role in PEOPLE.items():
+            for email in unknown.get(role, ()) if not (self.send_mail and self.actor) else ():
+                text = _("Nobody has this e-mail address. Add the person first, or have the import send invitations.")
+                self._refuse(line, self._title(column), email, text)
+                return False
+        return True
+
     def _clean(self, line, name, cell):
+        if name in PEOPLE:
+            return self._clean_people(line, name, cell)
         if name == "id":
             if not cell or re.fullmatch("[1-9][0-9]{0,17}", cell):
                 return int(cell) if cell else None
@@ -289,6 +330,15 @@ class _Importer:
             return self._refuse(line, self._title(name), cell, " ".join(error.messages))
         return value or None if name == "reference" else value
 
+    def _clean_people(self, line, name, cell):
+        emails = list(dict.fromkeys(re.split(r"[\s;,]+", cell.lower().strip(" ;,")))) if cell else []
+        for email in emails:
+            try:
+                EmailField().clean(email, None)
+            except ValidationError as error:
+                self._refuse(line, self._title(name), email, " ".join(error.messages))
+        return emails
+
     def _may_write(self, line, organization, different, confidential):
         if self.may_all:
             return True
@@ -296,6 +346,7 @@ class _Importer:
         if organization.pk not in confidential if organization else "view_confidential" not in self.rights:
             # Whether or not the value differs: the answer must not tell.
             refused += [name for name in CONFIDENTIAL_FIELDS if name in self.columns]
+        refused += [column for column in PEOPLE if column in self.columns]  # it would tell who is known
         for name in refused:
             self._refuse(line, self._title(name), "", _("You may not change this field. Remove the column."))
         return not refused
@@ -303,21 +354,117 @@ class _Importer:
     def _title(self, name):
         return self.header[self.columns[name]]
 
-    def _write(self, new, changed):
+    def _write(self, todo):
+        new = [row.organization for row in todo if row.new]
+        changed = [row for row in todo if row.old and not row.new]
+        for row in todo:
+            row.organization._history_user = self.actor
         self.created |= {organization.pk for organization in Organization.objects.bulk_create(new)}
-        for organization, fields in changed:
-            organization.save(update_fields=fields)
+        for row in changed:
+            row.organization.save(update_fields=list(row.old))
         if self.actor:
             self._log(new, ADDITION, {"added": {}})
-            for fields in {tuple(fields) for _, fields in changed}:
+            for fields in {tuple(row.old) for row in changed}:
                 labels = [log_label(Organization._meta.get_field(name)) for name in fields]
-                rows = [row for row, own in changed if tuple(own) == fields]
-                self._log(rows, CHANGE, {"changed": {"fields": labels}})
+                same = [row.organization for row in changed if tuple(row.old) == fields]
+                self._log(same, CHANGE, {"changed": {"fields": labels}})
+        done = self._give_roles(todo)
         self.report.created += len(new)
         self.report.changed += len(changed)
+        for row in todo:
+            texts = [self._describe(row)] * (row.new or bool(row.old)) + done[row.organization.pk]
+            self.report.unchanged += not texts
+            if self.tell and texts:
+                self.tell(row.line, row.organization, texts)
+
+    def _describe(self, row):
+        if row.new:
+            names = [str(getattr(row.organization, role.key)) for role in ROLES]
+            return _("created, with the groups %s") % ", ".join(f"“{name}”" for name in names)
+        values = [(name, old or "", getattr(row.organization, name) or "") for name, old in row.old.items()]
+        return "; ".join(f"{name}: “{old}” → “{new}”" for name, old, new in values)
+
+    def _give_roles(self, todo):
+        """Give roles and invite; return {organization id: [what was done]}."""
+        done = defaultdict(list)
+        wanted = [(user, row.organization, role) for row in todo for role in row.known for user in row.known[role]]
+        if wanted:
+            for user, organization, role in change_roles(wanted, actor=self.actor, notify=self.send_mail):
+                done[organization.pk].append(_("%(user)s becomes %(role)s") % {"user": user, "role": role.label})
+                self.report.people += 1
+        offers = [
+            (row.organization, role, email) for row in todo for role in row.unknown for email in row.unknown[role]
+        ]
+        for organization, role, email in offers:
+            if not organization.invitations.filter(email__iexact=email, role=role.key).exists():
+                invitation = invite(organization, email, role, actor=self.actor)
+                transaction.on_commit(partial(send_invitation, invitation))
+                done[organization.pk].append(_("%(email)s is invited: %(role)s") % {"email": email, "role": role.label})
+                self.report.invited += 1
+        return done
 
     def _log(self, organizations, flag, message):
         LogEntry.objects.log_actions(self.actor.pk, organizations, flag, [message])
+
+
+def write_csv(rows):
+    """Yield the lines of a CSV file. A cell that a spreadsheet would run as a formula begins with an apostrophe."""
+    writer = csv.writer(_Echo())
+    for row in rows:
+        yield writer.writerow([re.sub(FORMULA, r"'\1", str("" if cell is None else cell)) for cell in row])
+
+
+class _Echo:
+    write = staticmethod(str)
+
+
+def respond_with_csv(name, rows):
+    """Return a response that streams rows as the file <name>-<date>.csv; it begins with a mark that says UTF-8."""
+    lines = chain(["\ufeff"], write_csv(rows))
+    filename = f"{name}-{timezone.localdate().isoformat()}.csv"
+    headers = {"Content-Disposition": f'attachment; filename="{filename}"'}
+    return StreamingHttpResponse(lines, content_type="text/csv; charset=utf-8", headers=headers)
+
+
+def list_organizations(organizations, user):
+    """Yield a header and a row for each of `organizations`, a queryset of what `user` may view: a file to import again.
+
+    Confidential cells are empty where the user may not see them; superusers get the people, too. Memory for one batch.
+    """
+    people = PEOPLE if user.is_superuser else {}
+    yield "id", *FIELDS, *people
+    for batch in batched(organizations.iterator(chunk_size=BATCH), BATCH):
+        confidential = Organization.objects.permitted(user, "view_confidential").order_by()
+        confidential = set(confidential.filter(pk__in=[row.pk for row in batch]).values_list("pk", flat=True))
+        addresses = defaultdict(list)
+        if people:
+            groups = [group for row in batch for group in row.group_ids]
+            members = User.groups.through.objects.filter(group__in=groups).exclude(user__email="")
+            for group, email in members.order_by("user__email").values_list("group", "user__email"):
+                addresses[group].append(email)
+        for row in batch:
+            hidden = () if row.pk in confidential else CONFIDENTIAL_FIELDS
+            yield (
+                row.pk,
+                *(None if name in hidden else getattr(row, name) for name in FIELDS),
+                *("; ".join(addresses[getattr(row, role.attname)]) for role in people.values()),
+            )
+
+
+def batched(rows, size):
+    """Yield lists of `size` rows."""
+    rows = iter(rows)
+    while batch := list(islice(rows, size)):
+        yield batch
+
+
+def list_events(events):
+    """Yield a header and a row for each event of the ledger."""
+    yield "at", "event", "person", "organization_id", "organization", "role", "by", "reason"
+    for event in events:
+        at = timezone.localtime(event.at).isoformat(timespec="seconds")
+        what = (event.event, event.user_name, event.organization_key, event.organization_name, event.role)
+        yield at, *what, event.actor_name, event.reason
 
 
 def _find_delimiter(line):
@@ -339,4 +486,4 @@ def _find_field(title):
     if words not in ALIASES:
         words = re.sub("^organi[sz]ation ", "", words)
     name = ALIASES.get(words, words.replace(" ", "_"))
-    return name if name in (*FIELDS, "id") else None
+    return name if name in (*FIELDS, *PEOPLE, "id") else None

@@ -1,5 +1,7 @@
 """Organizations and people for tests."""
 
+import io
+
 from django.contrib.auth.models import Permission
 
 from orgadmin.membership import set_role
@@ -33,3 +35,7 @@ def grant(user, codename, organization):
     """Give a direct object permission, as somebody might by hand."""
     permission = Permission.objects.get(codename=codename)
     organization.user_grants.create(user=user, permission=permission)
+
+
+def as_file(text):
+    return io.BytesIO(text.encode())

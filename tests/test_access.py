@@ -1,7 +1,12 @@
+import random
+
 from django.contrib.auth.models import Group, Permission
 from django.test import TestCase
 
-from orgadmin.access import explain, holds_more
+from orgadmin import membership
+from orgadmin.access import Gate, explain, find_paths, holds_more, list_reachable
+from orgadmin.models import Organization, User
+from orgadmin.roles import ACTIONS, ROLES
 
 from .factories import create_organization, create_superuser, create_user, grant
 
@@ -81,3 +86,67 @@ class HoldsMoreTests(TestCase):
         self.assertTrue(holds_more(viewer, manager))
         self.assertFalse(holds_more(above[-1], viewer))
         self.assertTrue(holds_more(above[2], viewer))
+
+
+class AgreementTests(TestCase):
+    """Of 50 people and 50 organizations with all sources of rights: list, gate, explanation and both pages agree."""
+
+    def setUp(self):
+        chance = random.Random(5050)
+        self.places = Organization.objects.bulk_create([Organization(name=f"Place {n}") for n in range(50)])
+        self.people = [
+            User(
+                username=f"user{n}",
+                is_active=chance.random() < 0.8,
+                is_superuser=chance.random() < 0.05,
+                is_staff=chance.random() < 0.3,
+            )
+            for n in range(50)
+        ]
+        User.objects.bulk_create(self.people)
+        permissions = list(Permission.objects.filter(codename__endswith="_organization"))
+        others = [Group.objects.create(name=f"Other {n}") for n in range(6)]
+        for group in others[3:]:
+            group.permissions.set(chance.sample(permissions, 2))
+        for user in self.people:
+            roles = [(user, place, chance.choice(ROLES)) for place in chance.sample(self.places, 3)]
+            membership.change_roles(roles)
+            user.groups.add(*chance.sample(others, chance.randrange(3)))
+            if chance.random() < 0.2:
+                user.user_permissions.set(chance.sample(permissions, 2))
+            for place in chance.sample(self.places, 2):
+                place.user_grants.create(user=user, permission=chance.choice(permissions))
+        for place in self.places:
+            for group in chance.sample(others[:3], chance.randrange(3)):
+                place.group_grants.create(group=group, permission=chance.choice(permissions))
+        others[0].delete()
+
+    def test_for_every_pair(self):
+        root = create_superuser()
+        self.client.force_login(root)
+        people = list(User.objects.exclude(pk=root.pk))
+        paths = find_paths(people, self.places)
+        reach = {user.pk: set(list_reachable(user).values_list("pk", flat=True)) for user in people}
+        listed = {
+            (user.pk, action): set(Organization.objects.permitted(user, action).values_list("pk", flat=True))
+            for user in people
+            for action in ACTIONS
+        }
+        seen, pairs = set(), 0
+        for place in self.places:
+            holders = set(Organization.objects.find_holders(place.pk))
+            page = self.client.get(f"/admin/orgadmin/organization/{place.pk}/access/").context["page"]
+            self.assertEqual(page.paginator.count, len(holders))
+            for user in people:
+                gate, held, pairs = Gate(user), paths[user.pk, place.pk], pairs + 1
+                self.assertEqual("view" in held, user in holders)
+                self.assertEqual("view" in held, place.pk in reach[user.pk])
+                for action in ACTIONS:
+                    may = user.is_active and "view" in held and action in held
+                    self.assertEqual(may, gate.permits(action, place.pk))
+                    self.assertEqual(may, place.pk in listed[user.pk, action])
+                seen |= {path.split(" “")[0] for sentences in held.values() for path in sentences}
+                explanation = explain(user, place, "change") if (user.pk + place.pk) % 25 == 0 else None
+                if explanation:
+                    self.assertEqual(explanation.may, gate.permits("change", place.pk))
+        self.assertEqual((len(seen), pairs), (6, 2_500), seen)

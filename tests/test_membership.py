@@ -1,9 +1,10 @@
-from threading import Thread
+from threading import Barrier, Thread
 
+from django.core.exceptions import PermissionDenied
 from django.db import connection, transaction
 from django.test import TestCase, TransactionTestCase, skipUnlessDBFeature
 
-from orgadmin.membership import list_members, replace_roles, set_groups, set_role
+from orgadmin.membership import LastAdminError, list_members, replace_roles, set_groups, set_role
 from orgadmin.models import Organization
 
 from .factories import ADMIN, REVIEWER, create_organization, create_user
@@ -84,6 +85,28 @@ class TwoAtOnceTests(TransactionTestCase):
             self.assertTrue(thread.is_alive(), "the second must wait for the first")
         thread.join()
         self.assertEqual(list(self.user.groups.all()), [self.acme.reviewer])
+
+    def test_two_admins_who_remove_each_other_or_leave_together_do_not_leave_it_alone(self):
+        for pairs in ([(0, 1), (1, 0)], [(0, 0), (1, 1)]):  # who removes whom
+            acme, results = create_organization(), []
+            people = [create_user(f"u{acme.pk}-{number}", admin_of=[acme]) for number in (0, 1)]
+            barrier = Barrier(2)
+
+            def remove(actor, user, acme=acme, results=results, barrier=barrier):
+                barrier.wait()
+                try:
+                    results.append(len(set_role(acme, [user], None, actor=actor)))
+                except (PermissionDenied, LastAdminError) as error:
+                    results.append(type(error).__name__)
+                connection.close()
+
+            threads = [Thread(target=remove, args=(people[actor], people[user])) for actor, user in pairs]
+            for thread in threads:
+                thread.start()
+            for thread in threads:
+                thread.join()
+            self.assertEqual(acme.admin.user_set.count(), 1, results)
+            self.assertEqual(len([result for result in results if result == 1]), 1, results)
 
     def test_through_the_organization(self):
         self.give_at_once(lambda test: set_role(test.acme, [test.user], REVIEWER))

@@ -11,8 +11,10 @@ from django.db.migrations.executor import MigrationExecutor
 from django.test import TransactionTestCase
 
 from orgadmin import operations
-from orgadmin.models import Organization, OrganizationGroupObjectPermission, User
+from orgadmin.doctor import examine
+from orgadmin.models import MembershipEvent, Organization, OrganizationGroupObjectPermission, User
 
+from .factories import create_organization, create_user
 from .scratch import scratch_database
 from .test_models import expected_grants, grants_of
 
@@ -52,6 +54,25 @@ def migrate(target=LATEST, **options):
 
 def models_at(target):
     return MigrationExecutor(connection).loader.project_state(("orgadmin", target)).apps.get_model
+
+
+class LedgerAndHistoryTests(TransactionTestCase):
+    """They begin with what there is, and the way back and forth again tells it once."""
+
+    def test_begin_with_a_row_for_each_membership_and_each_organization(self):
+        self.addCleanup(migrate)
+        acme, anna = create_organization("Acme"), create_user()
+        migrate("0011_sign_in_attempt")
+        anna.groups.through.objects.create(user=anna, group=acme.admin)  # models of now, tables of then
+        for _ in range(2):
+            migrate()
+            [event] = MembershipEvent.objects.members_on()
+            self.assertEqual((event.event, event.user_name, event.organization_name), ("found", "anna", "Acme"))
+            self.assertEqual(acme.history.get().name, "Acme")
+            self.assertFalse([finding for finding in examine() if finding.error])
+            migrate("0014_membership_event")
+            self.assertFalse(MembershipEvent.objects.exists())
+            migrate("0012_organization_history")
 
 
 class SeedPathTests(TransactionTestCase):

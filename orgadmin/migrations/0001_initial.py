@@ -13,9 +13,7 @@ from django.db import migrations, models
 class Migration(migrations.Migration):
     initial = True
 
-    dependencies = [
-        ("auth", "0012_alter_user_first_name_max_length"),
-    ]
+    dependencies = [("auth", "0012_alter_user_first_name_max_length")]
 
     operations = [
         migrations.CreateModel(
@@ -86,14 +84,8 @@ class Migration(migrations.Migration):
                     ),
                 ),
             ],
-            options={
-                "verbose_name": "user",
-                "verbose_name_plural": "users",
-                "abstract": False,
-            },
-            managers=[
-                ("objects", django.contrib.auth.models.UserManager()),
-            ],
+            options={"verbose_name": "user", "verbose_name_plural": "users", "abstract": False},
+            managers=[("objects", django.contrib.auth.models.UserManager())],
         ),
         migrations.CreateModel(
             name="Organization",
@@ -263,9 +255,7 @@ class Migration(migrations.Migration):
                     ),
                 ),
             ],
-            options={
-                "abstract": False,
-            },
+            options={"abstract": False},
         ),
         migrations.CreateModel(
             name="OrganizationUserObjectPermission",
@@ -292,9 +282,7 @@ class Migration(migrations.Migration):
                     ),
                 ),
             ],
-            options={
-                "abstract": False,
-            },
+            options={"abstract": False},
         ),
         migrations.AddConstraint(
             model_name="user",
@@ -306,15 +294,12 @@ class Migration(migrations.Migration):
             ),
         ),
         migrations.AddIndex(
-            model_name="organization",
-            index=models.Index(fields=["name", "id"], name="organization_name"),
+            model_name="organization", index=models.Index(fields=["name", "id"], name="organization_name")
         ),
         migrations.AlterUniqueTogether(
-            name="organizationgroupobjectpermission",
-            unique_together={("group", "permission", "content_object")},
+            name="organizationgroupobjectpermission", unique_together={("group", "permission", "content_object")}
         ),
         migrations.AlterUniqueTogether(
-            name="organizationuserobjectpermission",
-            unique_together={("user", "permission", "content_object")},
+            name="organizationuserobjectpermission", unique_together={("user", "permission", "content_object")}
         ),
     ]

@@ -20,5 +20,5 @@ class Migration(migrations.Migration):
                 to="auth.group",
                 verbose_name="reviewer group",
             ),
-        ),
+        )
     ]

@@ -13,5 +13,5 @@ class Migration(migrations.Migration):
                 condition=models.Q(("admin", models.F("reviewer")), _negated=True),
                 name="organization_admin_is_not_reviewer",
             ),
-        ),
+        )
     ]

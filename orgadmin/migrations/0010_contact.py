@@ -6,9 +6,7 @@ from django.db import migrations, models
 
 
 class Migration(migrations.Migration):
-    dependencies = [
-        ("orgadmin", "0009_grant_permissions"),
-    ]
+    dependencies = [("orgadmin", "0009_grant_permissions")]
 
     operations = [
         migrations.CreateModel(
@@ -88,10 +86,6 @@ class Migration(migrations.Migration):
                     ),
                 ),
             ],
-            options={
-                "verbose_name": "contact",
-                "verbose_name_plural": "contacts",
-                "ordering": ["name", "pk"],
-            },
-        ),
+            options={"verbose_name": "contact", "verbose_name_plural": "contacts", "ordering": ["name", "pk"]},
+        )
     ]

@@ -4,9 +4,7 @@ from django.db import migrations, models
 
 
 class Migration(migrations.Migration):
-    dependencies = [
-        ("orgadmin", "0010_contact"),
-    ]
+    dependencies = [("orgadmin", "0010_contact")]
 
     operations = [
         migrations.CreateModel(
@@ -17,5 +15,5 @@ class Migration(migrations.Migration):
                 ("count", models.PositiveIntegerField()),
                 ("since", models.DateTimeField(db_index=True)),
             ],
-        ),
+        )
     ]

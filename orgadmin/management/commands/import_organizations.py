@@ -17,14 +17,18 @@ class Command(BaseCommand):
             "file", metavar="FILE", help="CSV in UTF-8, with a header line; the column name is required"
         )
         parser.add_argument("--as", dest="actor", metavar="USER", help="the user name of the person who imports")
+        parser.add_argument("--send-mail", action="store_true", help="tell people, and invite unknown addresses")
         parser.add_argument("--dry-run", action="store_true", help="tell what would happen, and change nothing")
 
-    def handle(self, *, file, actor, dry_run, **options):
+    def handle(self, *, file, actor, dry_run, send_mail, **options):
         try:
             if actor is not None:
                 actor = User.objects.filter(username=actor).first() or self._refuse(f"There is no user “{actor}”.")
+            if send_mail and not actor:
+                self._refuse("Say with --as who invites.")
+            options = {"actor": actor, "dry_run": dry_run, "send_mail": send_mail, "progress": self._show_progress}
             with open(file, "rb") as stream:
-                report = import_organizations(stream, actor=actor, dry_run=dry_run, progress=self._show_progress)
+                report = import_organizations(stream, tell=self._tell if dry_run else None, **options)
         except (OSError, ValueError) as error:
             self._refuse(f"{ascii(str(file))} cannot be read: {getattr(error, 'strerror', None) or error}.")
         except ImportRefused as error:
@@ -50,6 +54,9 @@ class Command(BaseCommand):
         elif lines % 100_000 < 1_000:
             self.stderr.write(f"{lines:,} lines read")
 
+    def _tell(self, line, organization, texts):
+        self.stdout.write(f"line {line}: {organization} (id {organization.pk}): {'; '.join(texts)}")
+
     def _report(self, report, dry_run):
         if self.stderr.isatty():
             self.stderr.write("\r", ending="")
@@ -62,6 +69,7 @@ class Command(BaseCommand):
         verb = "would be " if dry_run else ""
         self.stdout.write(
             f"{report.created:,} organizations {verb}created, {report.changed:,} {verb}changed,"
-            f" {report.unchanged:,} left as they were."
+            f" {report.unchanged:,} left as they were;"
+            f" {report.people:,} people {verb}given a role, {report.invited:,} {verb}invited."
             + (" Nothing was changed: this was a dry run." if dry_run else "")
         )

@@ -1,0 +1,78 @@
+"""Pages for people who are not signed in: accepting an invitation, and a forgotten password."""
+
+import re
+
+from django.conf import settings
+from django.contrib import admin
+from django.contrib.auth import login, views
+from django.http import HttpResponseRedirect
+from django.shortcuts import render
+from django.urls import path, reverse
+from django.views.decorators.cache import never_cache
+
+from .forms import AcceptForm, ForgottenForm
+from .membership import accept, read_invitation
+from .models import User
+
+
+class SitePage:
+    """A page in the look of the admin site."""
+
+    def get_context_data(self, **kwargs):
+        return super().get_context_data(**kwargs) | admin.site.each_context(self.request)
+
+
+class ForgottenView(SitePage, views.PasswordResetView):
+    form_class = ForgottenForm
+
+
+class SentView(SitePage, views.PasswordResetDoneView):
+    pass
+
+
+class ChooseView(SitePage, views.PasswordResetConfirmView):
+    pass
+
+
+class ChosenView(SitePage, views.PasswordResetCompleteView):
+    pass
+
+
+@never_cache
+def invitation_view(request, token):
+    """Accept an invitation. Who has no password yet chooses one, and is signed in; others sign in as always."""
+    invitation = read_invitation(token)
+    user = invitation and (User.objects.with_email(invitation.email) or _make_user(invitation.email))
+    new = user and not user.has_usable_password()
+    names = {"first_name": user.first_name, "last_name": user.last_name} if new else {}
+    form = AcceptForm(user, request.POST or None, initial=names) if new else None
+    if invitation and user.is_active and request.method == "POST" and (form is None or form.is_valid()):
+        if form:
+            form.save(commit=False)
+        if accept(invitation, user, save=form is not None):
+            if form:
+                login(request, user, backend=settings.AUTHENTICATION_BACKENDS[0])
+            address = reverse("admin:orgadmin_organization_change", args=[invitation.organization_id])
+            return HttpResponseRedirect(address)
+        invitation = None
+    context = {**admin.site.each_context(request), "invitation": invitation, "person": user, "form": form}
+    if not (invitation and user.is_active):
+        context["invitation"] = None
+    return render(request, "registration/invitation.html", context)
+
+
+def _make_user(email):
+    """Return a new person, whose user name is the e-mail address as far as user names allow."""
+    name = re.sub(r"[^\w.@+-]", "-", email)[:140]
+    taken = set(User.objects.filter(username__startswith=name).values_list("username", flat=True))
+    username = next(name for name in (name, *(f"{name}-{number}" for number in range(2, 1_000))) if name not in taken)
+    return User(username=username, email=email, password="!")
+
+
+urlpatterns = [
+    path("invitation/<str:token>/", invitation_view, name="invitation"),
+    path("password_reset/", ForgottenView.as_view(), name="admin_password_reset"),
+    path("password_reset/done/", SentView.as_view(), name="password_reset_done"),
+    path("reset/<uidb64>/<token>/", ChooseView.as_view(), name="password_reset_confirm"),
+    path("reset/done/", ChosenView.as_view(), name="password_reset_complete"),
+]

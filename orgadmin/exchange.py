@@ -1,0 +1,90 @@
+"""Import and export of organizations as a file, in the browser."""
+
+import hashlib
+import io
+
+from django import forms
+from django.contrib import messages
+from django.core.exceptions import PermissionDenied
+from django.http import HttpResponseRedirect
+from django.urls import path, reverse
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy
+
+from .transfer import ImportRefused, import_organizations, list_organizations, respond_with_csv
+
+LINES = 2_000  # of a file in the browser
+
+
+class ImportForm(forms.Form):
+    """A file, or its text where it was looked at already."""
+
+    file = forms.FileField(label=gettext_lazy("CSV file"), required=False)
+    text = forms.CharField(required=False, widget=forms.HiddenInput, strip=False)
+    send_mail = forms.BooleanField(
+        label=gettext_lazy("Send mail"),
+        required=False,
+        help_text=gettext_lazy("Invite addresses that nobody has yet. Without, they are refused."),
+    )
+
+    def clean(self):
+        cleaned = super().clean()
+        file = cleaned.get("file")
+        content = file.read() if file else cleaned.get("text", "").encode()
+        if not content:
+            self.add_error("file", _("Choose a file."))
+        elif content.count(b"\n") > LINES + 1:
+            text = _("The file has more than %d lines. Import it with “manage.py import_organizations”, or in parts.")
+            self.add_error("file", text % LINES)
+        return cleaned | {"content": content}
+
+
+class ExchangePages:
+    """Beside the list of organizations: its export, for whoever sees it, and the import, for superusers."""
+
+    def get_urls(self):
+        return [
+            path("import/", self.admin_site.admin_view(self.import_view), name="orgadmin_organization_import"),
+            path("export/", self.admin_site.admin_view(self.export_view), name="orgadmin_organization_export"),
+            *super().get_urls(),
+        ]
+
+    def export_view(self, request):
+        """Download the list as it is searched and sorted: each row that the person sees, and of it what they see."""
+        if not self.has_view_permission(request):
+            raise PermissionDenied
+        organizations = self.get_changelist_instance(request).get_queryset(request)
+        return respond_with_csv("organizations", list_organizations(organizations, request.user))
+
+    def import_view(self, request):
+        """Show what a file would do; then do it, if it still would do the same."""
+        if not (request.user.is_active and request.user.is_superuser):
+            raise PermissionDenied
+        form = ImportForm(request.POST or None, request.FILES or None)
+        context = {"steps": [], "problems": []}
+        if form.is_valid():
+            context |= self._try(request, form.cleaned_data)
+            if not context["problems"] and request.POST.get("seen") == context["digest"]:
+                context |= self._try(request, form.cleaned_data, dry_run=False)
+                if not context["problems"]:
+                    report = context["report"]
+                    text = _("%(created)d organizations were created and %(changed)d changed, %(people)d people added.")
+                    self.message_user(request, text % vars(report), messages.SUCCESS)
+                    return HttpResponseRedirect(reverse("admin:orgadmin_organization_changelist"))
+            form.initial["text"] = form.cleaned_data["content"].decode("utf-8", "replace")
+        return self.render_page(request, None, "import", _("Import organizations"), form=form, **context)
+
+    def _try(self, request, data, dry_run=True):
+        """Return what the file does, and a digest that tells whether it is the same another time."""
+        steps = []
+
+        def tell(line, organization, texts):
+            steps.append((line, str(organization), texts))
+
+        options = {"actor": request.user, "send_mail": data["send_mail"], "dry_run": dry_run, "tell": tell}
+        try:
+            report = import_organizations(io.BytesIO(data["content"]), **options)
+        except ImportRefused as error:
+            return {"problems": error.problems}
+        digest = hashlib.sha256(repr((steps, data["content"], data["send_mail"])).encode("utf-8", "replace"))
+        return {"steps": steps, "report": report, "digest": digest.hexdigest()}

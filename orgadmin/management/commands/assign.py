@@ -1,0 +1,28 @@
+"""Give a person a role in an organization, or take them out."""
+
+from django.core.management.base import BaseCommand, CommandError
+
+from orgadmin.management.arguments import find_organization, find_user
+from orgadmin.membership import LastAdminError, PermissionDenied, set_role
+from orgadmin.roles import ROLES_BY_KEY
+
+
+class Command(BaseCommand):
+    help = "Give USER the ROLE in ORGANIZATION, instead of any other there; “none” takes them out."
+
+    def add_arguments(self, parser):
+        parser.add_argument("user", metavar="USER", help="a user name")
+        parser.add_argument("organization", metavar="ORGANIZATION", help="an id or an exact name")
+        parser.add_argument("role", metavar="ROLE", choices=[*ROLES_BY_KEY, "none"])
+        parser.add_argument("--as", dest="actor", metavar="USER", help="the user name of the person who does it")
+        parser.add_argument("--reason", default="", help="is kept in the ledger")
+
+    def handle(self, *, user, organization, role, actor, reason, **options):
+        actor = actor and find_user(actor)
+        user, organization = find_user(user), find_organization(organization)
+        try:
+            changed = set_role(organization, [user], ROLES_BY_KEY.get(role), actor=actor, reason=reason)
+        except (PermissionDenied, LastAdminError) as error:
+            raise CommandError(f"Nothing was changed: {actor} may not do that.") from error
+        what = "was taken out of" if role == "none" else f"is {role} of"
+        self.stdout.write(f"{user} {what} {organization}." if changed else "Nothing was changed: it was so already.")

@@ -1,0 +1,258 @@
+"""The pages about people: those of an organization, and what a person can reach."""
+
+from django.contrib import messages
+from django.core.exceptions import ValidationError
+from django.core.paginator import Paginator
+from django.http import HttpResponseRedirect
+from django.urls import reverse
+from django.utils import timezone
+from django.utils.formats import date_format
+from django.utils.translation import gettext as _
+
+from . import throttle
+from .access import describe_paths, find_paths, gate_of, list_reachable
+from .forms import AddMembersForm, InviteForm, OnForm, is_key
+from .history import describe_difference, put_back
+from .ledger import end_of_day
+from .mail import send_invitation
+from .membership import (
+    LastAdminError,
+    describe_members,
+    dismiss,
+    find_invitations,
+    find_losing,
+    find_orphans,
+    invite,
+    list_members,
+    list_roles,
+    may_give,
+    set_role,
+    withdraw,
+)
+from .models import MembershipEvent, Organization, User
+from .roles import ROLES, ROLES_BY_KEY
+from .transfer import list_events, respond_with_csv
+
+PER_PAGE = 50
+
+
+def get_page(request, rows):
+    page = Paginator(rows, PER_PAGE).get_page(request.GET.get("p"))
+    page.numbers = page.paginator.get_elided_page_range(page.number)
+    return page
+
+
+def join_names(users):
+    return ", ".join(f"“{user}”" for user in users)
+
+
+class ActingDelete:
+    """Delete in the name of who does it, for the ledger and the history."""
+
+    def delete_model(self, request, obj):
+        self.delete_queryset(request, self.model.objects.filter(pk=obj.pk))
+
+    def delete_queryset(self, request, queryset):
+        queryset.delete(actor=request.user)
+
+
+class PeoplePages(ActingDelete):
+    """Below an organization: its people, the ledger, and who can see it and why."""
+
+    # The people
+
+    def people_view(self, request, organization):
+        """Who is admin and who is reviewer; add, invite, change and remove them.
+
+        Superusers choose from all people; others invite by mail, and learn of nobody but the members.
+        """
+        rights, anybody = gate_of(request).find_rights(organization.pk), request.user.is_superuser
+        post = request.POST
+        adding = AddMembersForm(post if "add" in post and anybody else None, admin_site=self.admin_site, rights=rights)
+        inviting = InviteForm(post if "invite" in post else None, rights=rights)
+        if adding.is_valid():
+            users, role = adding.cleaned_data["users"], adding.cleaned_data["role"]
+            return self._change(request, organization, users, role)
+        if inviting.is_valid() and self._invite(request, organization, **inviting.cleaned_data):
+            return HttpResponseRedirect(request.path)
+        if is_key(post.get("invitation", "")):
+            return self._change_invitation(request, organization)
+        if is_key(post.get("user", "")) and (role := ROLES_BY_KEY.get(post.get("role"), "remove" in post)):
+            members = User.objects.filter(groups__in=organization.group_ids, pk=post["user"]).distinct()
+            return self._change(request, organization, members, None if role is True else role)
+        page = get_page(request, list_members(organization))
+        describe_members(organization, page)
+        for member in page:
+            member.other_roles = [role for role in ROLES if role is not member.role and may_give(rights, role)]
+        self._hide_staff(request, organization, [member.joined for member in page if member.joined])
+        invitations = list(organization.invitations.select_related("invited_by"))
+        can_accept = set(find_invitations().filter(organization=organization).values_list("pk", flat=True))
+        for invitation in invitations:
+            invitation.expired = invitation.pk not in can_accept
+        return self.render_page(
+            request,
+            organization,
+            "people",
+            _("People: %s") % organization,
+            adding=adding if anybody else None,
+            inviting=inviting,
+            page=page,
+            invitations=invitations,
+            media=self.media + adding.media,
+        )
+
+    def _change(self, request, organization, users, role):
+        """Give or take a role; what takes access away is shown first, and done when it is confirmed."""
+        users, reason = list(users), request.POST.get("reason", "")
+        losing = list(find_losing(organization, users, role))
+        if losing and "confirmed" not in request.POST:
+            fields = [(name, value) for name, values in request.POST.lists() for value in values]
+            return self.render_page(
+                request,
+                organization,
+                "confirm",
+                _("Are you sure?"),
+                users=losing,
+                role=role,
+                oneself=request.user in losing,
+                orphaned=find_orphans([(user, organization, role) for user in losing]),
+                fields=[field for field in fields if field[0] not in ("csrfmiddlewaretoken", "reason")],
+            )
+        try:
+            changed = set_role(organization, users, role, actor=request.user, reason=reason)
+        except LastAdminError:
+            text = _(
+                "Nothing was changed: nobody would be left to look after “%s”."
+                " Make somebody else admin first, or ask platform staff."
+            )
+            self.message_user(request, text % organization, messages.ERROR)
+            return HttpResponseRedirect(request.path)
+        values = {"names": join_names(changed), "role": role and role.label.lower(), "organization": organization}
+        if not changed:
+            text = _("Nothing was changed: nobody chosen has another role here.")
+        elif role:
+            text = _("%(names)s is now %(role)s of “%(organization)s”.") % values
+        else:
+            text = _("%(names)s was taken out of “%(organization)s”.") % values
+        self.message_user(request, text, messages.SUCCESS if changed else messages.WARNING)
+        return HttpResponseRedirect(request.path)
+
+    def _invite(self, request, organization, email, role):
+        """Invite, and send the mail; tell whether that was allowed. What is known of the address is not told."""
+        if not throttle.is_allowed("mail", email.casefold()):
+            text = _("Many mails went to “%s” within a short time. Wait a quarter of an hour, and try again.") % email
+            self.message_user(request, text, messages.ERROR)
+            return False
+        invitation = invite(organization, email, role, actor=request.user)
+        if send_invitation(invitation):
+            self.message_user(request, _("An invitation was sent to “%s”.") % email, messages.SUCCESS)
+        else:
+            text = _("“%s” is invited, but the mail could not be sent. Send it again later.") % email
+            self.message_user(request, text, messages.WARNING)
+        return True
+
+    def _change_invitation(self, request, organization):
+        invitation = organization.invitations.select_related("organization").get(pk=request.POST["invitation"])
+        if "withdraw" in request.POST:
+            withdraw(invitation, actor=request.user)
+            text = _("The invitation of “%s” was withdrawn: its link no longer works.") % invitation.email
+            self.message_user(request, text, messages.SUCCESS)
+        else:
+            self._invite(request, organization, invitation.email, ROLES_BY_KEY[invitation.role])
+        return HttpResponseRedirect(request.path)
+
+    @staticmethod
+    def _hide_staff(request, organization, events):
+        """Take from events the names of those whom the organization's admins do not know: who was never a member."""
+        if not request.user.is_superuser:
+            known = MembershipEvent.objects.filter(organization_key=organization.pk)
+            actors = {event.actor_key for event in events}
+            known = set(known.filter(user_key__in=actors).values_list("user_key", flat=True))
+            for event in events:
+                if event.actor_key and event.actor_key not in known:
+                    event.actor_name = _("platform staff")
+
+    # The ledger
+
+    def ledger_view(self, request, organization):
+        """Who joined and left, when, by whom; with `on`, who was a member at the end of that day. A page, or CSV."""
+        events, form = MembershipEvent.objects.filter(organization_key=organization.pk), OnForm(request.GET or None)
+        if on := form.is_valid() and form.cleaned_data["on"]:
+            events = events.members_on(end_of_day(on)).order_by("user_name", "pk")
+        if "csv" in request.GET:
+            events = list(events)
+            self._hide_staff(request, organization, events)
+            return respond_with_csv("ledger", list_events(events))
+        page = get_page(request, events)
+        self._hide_staff(request, organization, page)
+        title = _("Ledger: %s") % organization
+        return self.render_page(request, organization, "ledger", title, page=page, form=form, on=on)
+
+    # Who can see it, and why
+
+    def access_view(self, request, organization):
+        """Who can see the organization, and by which paths; for others than superusers the members only."""
+        everybody = request.user.is_superuser
+        if everybody:
+            users = Organization.objects.find_holders(organization.pk)
+        else:
+            users = User.objects.filter(groups__in=organization.group_ids).distinct()
+        page = get_page(request, users.order_by("username"))
+        paths = find_paths(page, [organization], members_only=not everybody)
+        for user in page:
+            user.paths = describe_paths(paths[user.pk, organization.pk])
+        title = _("Who can see “%s”?") % organization
+        return self.render_page(request, organization, "access", title, page=page, everybody=everybody)
+
+    # An earlier state
+
+    def restore_view(self, request, organization):
+        """Put the organization back to the state of one of the records of its history."""
+        record = organization.history.get(pk=request.GET.get("to", "") if is_key(request.GET.get("to", "")) else None)
+        if request.method == "POST":
+            return self._put_back(request, organization, record)
+        lines = describe_difference(organization, record, gate_of(request).find_rights(organization.pk))
+        title = _("Put “%s” back?") % organization
+        return self.render_page(request, organization, "restore", title, lines=lines, record=record)
+
+    def _put_back(self, request, organization, record):
+        try:
+            organization = put_back(organization, record, actor=request.user)
+        except ValidationError as error:
+            text = _("Nothing was put back: %s") % " ".join(error.messages)
+            self.message_user(request, text, messages.ERROR)
+        else:
+            when = date_format(timezone.localtime(record.history_date), "DATETIME_FORMAT")
+            self.log_change(request, organization, _("Put back to the state of %s.") % when)
+            text = _("“%(organization)s” is as it was on %(when)s.")
+            self.message_user(request, text % {"organization": organization, "when": when}, messages.SUCCESS)
+        return HttpResponseRedirect(reverse("admin:orgadmin_organization_history", args=[organization.pk]))
+
+
+class PersonPages(ActingDelete):
+    """Below a person, for superusers: what they can reach and why, and taking them out of everything."""
+
+    def access_view(self, request, user):
+        """What a person can see, and by which paths; as if active, where they are not."""
+        page = get_page(request, list_reachable(user))
+        paths = find_paths([user], page)
+        for organization in page:
+            organization.paths = describe_paths(paths[user.pk, organization.pk])
+        return self.render_page(request, user, "access", _("What can “%s” see?") % user, page=page)
+
+    def leave_view(self, request, user):
+        """Take a person out of everything, after a preview of what ends."""
+        if user == request.user:
+            text = _("You cannot take yourself out of everything. Ask another superuser.")
+            self.message_user(request, text, messages.ERROR)
+        elif "confirmed" in request.POST:
+            dismiss(user, actor=request.user, reason=request.POST.get("reason", ""))
+            self.log_change(request, user, _("Was taken out of everything, and deactivated."))
+            text = _("“%s” was taken out of everything, deactivated, and signed out everywhere.") % user
+            self.message_user(request, text, messages.SUCCESS)
+        else:
+            roles = list_roles(user)
+            orphaned = find_orphans([(user, organization, None) for organization, _role in roles])
+            title = _("Take “%s” out of everything?") % user
+            return self.render_page(request, user, "leave", title, roles=roles, orphaned=orphaned)
+        return HttpResponseRedirect(reverse("admin:orgadmin_user_change", args=[user.pk]))

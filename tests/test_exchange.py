@@ -1,0 +1,138 @@
+import io
+import re
+
+from django.test import TestCase, tag
+
+from orgadmin.exchange import LINES
+from orgadmin.models import Organization, User
+from orgadmin.transfer import import_organizations
+
+from .factories import ADMIN, create_organization, create_superuser, create_user
+
+LIST = "/admin/orgadmin/organization/"
+IMPORT = f"{LIST}import/"
+
+
+def file_of(text):
+    file = io.BytesIO(text.encode())
+    file.name = "organizations.csv"
+    return file
+
+
+class ImportPageTests(TestCase):
+    def setUp(self):
+        self.client.force_login(create_superuser())
+        self.acme = create_organization("Acme", reference="R1", phone="1")
+        self.anna = create_user("anna", email="anna@example.com")
+
+    def look(self, text, **data):
+        return self.client.post(IMPORT, data | {"file": file_of(text)})
+
+    def confirm(self, response, **data):
+        """Press the button of the page: send back what it carries."""
+        page = response.content.decode()
+        text = re.search(r'<textarea name="text" hidden>\n(.*?)</textarea>', page, re.DOTALL)[1]
+        seen = re.search(r'name="seen" value="(\w+)"', page)[1]
+        return self.client.post(IMPORT, data | {"text": text, "seen": seen}, follow=True)
+
+    def test_shows_what_it_would_do_and_then_does_it(self):
+        text = "reference,name,phone,admins\nR1,Acme,2,Anna@example.com\nR2,New,,\n"
+        response = self.look(text)
+        for shown in ("phone: “1” → “2”", "anna becomes Admin", "created, with the groups “New Admin”, “New Reviewer”"):
+            self.assertContains(response, shown)
+        self.assertFalse(Organization.objects.filter(name="New").exists() or self.anna.groups.exists())
+        response = self.confirm(response)
+        self.assertContains(response, "1 organizations were created and 1 changed, 1 people added.")
+        self.assertEqual(list(self.anna.groups.all()), [self.acme.admin])
+        self.assertContains(self.look(text), "leave 2 organizations as they are")
+
+    def test_asks_again_where_it_would_do_something_else_by_now(self):
+        response = self.look("reference,name,phone\nR1,Acme,2\n")
+        Organization.objects.update(phone="7")
+        response = self.confirm(response)
+        self.assertContains(response, "phone: “7” → “2”")
+        self.assertContains(response, "Nothing was imported yet.")
+        self.confirm(response)
+        self.assertEqual(Organization.objects.get().phone, "2")
+
+    def test_names_what_is_wrong_and_changes_nothing(self):
+        response = self.look("reference,name,admins\nR1,New,anna@example.com\nR2,Other,nobody@example.com; x\n")
+        self.assertContains(response, "Nothing would be imported.")
+        self.assertContains(response, "line 3, column “admins”, “x”: Enter a valid email address.")
+        response = self.look("reference,name,admins\nR1,New,nobody@example.com\n")
+        self.assertContains(response, "“nobody@example.com”: Nobody has this e-mail address.")
+        response = self.look("name,admins,reviewers\nNew,anna@example.com,anna@example.com\n")
+        self.assertContains(response, "This person is to get two roles here.")
+        self.assertEqual(Organization.objects.get().name, "Acme")
+
+    def test_wants_a_file_of_at_most_so_many_lines(self):
+        self.assertContains(self.client.post(IMPORT, {"text": ""}), "Choose a file.")
+        self.assertContains(self.look("name\n" + "x\n" * (LINES + 2)), f"more than {LINES} lines")
+        self.assertEqual(Organization.objects.count(), 1)
+
+    def test_invites_unknown_addresses_only_when_told_to(self):
+        text = "reference,name,reviewers\nR1,Acme,new@example.com\n"
+        response = self.look(text, send_mail="on")
+        self.assertContains(response, "new@example.com is invited: Reviewer")
+        self.assertFalse(self.acme.invitations.exists())
+        self.confirm(response, send_mail="on")
+        self.assertEqual(self.acme.invitations.get().email, "new@example.com")
+        self.assertContains(self.look(text, send_mail="on"), "leave 1 organizations as they are")
+
+    @tag("A41")
+    def test_is_for_superusers(self):
+        for user in (create_user("a", admin_of=[self.acme]), create_user("s", is_staff=True)):
+            self.client.force_login(user)
+            self.assertEqual(self.look("name\nNew\n").status_code, 403)
+            self.assertNotIn(IMPORT, self.client.get(LIST).content.decode())
+
+
+class ExportTests(TestCase):
+    def setUp(self):
+        self.own = create_organization("=Own", tax_id="T1", phone="+49 30", address="a\nb", reference="R1")
+        self.other = create_organization("'=Other", tax_id="T2", notes="secret")
+        create_organization("Hidden")
+        self.user = create_user("anna", email="anna@example.com", admin_of=[self.own], reviewer_of=[self.other])
+
+    def export(self, user, query=""):
+        self.client.force_login(user)
+        response = self.client.get(f"{LIST}export/{query}")
+        self.assertRegex(response["Content-Disposition"], r'attachment; filename="organizations-\d{4}-\d\d-\d\d.csv"')
+        return response.getvalue()
+
+    @tag("A41", "A3")
+    def test_holds_what_the_person_may_see(self):
+        text = self.export(self.user).decode()
+        self.assertIn("T1", text)
+        for hidden in ("Hidden", "T2", "secret", "anna@example.com", "Admin"):
+            self.assertNotIn(hidden, text)
+
+    @tag("E3")
+    def test_cells_that_a_spreadsheet_would_run_are_disarmed(self):
+        text = self.export(self.user).decode()
+        for cell in ("'=Own", "''=Other", "'+49 30"):
+            self.assertIn(f",{cell},", text)
+
+    def test_follows_the_search(self):
+        text = self.export(create_superuser(), "?q=Hid&o=1").decode()
+        self.assertEqual([line.split(",")[1] for line in text.splitlines()[1:]], ["Hidden"])
+
+    def test_gives_the_same_file_back(self):
+        file = self.export(create_superuser())
+        self.assertIn(b"anna@example.com", file)
+        report = import_organizations(io.BytesIO(file))
+        self.assertEqual((report.created, report.changed, report.unchanged, report.people), (0, 0, 3, 0))
+        User.objects.get(username="anna").groups.remove(self.own.admin)
+        report = import_organizations(io.BytesIO(file))
+        self.assertEqual((report.unchanged, report.people), (2, 1))
+        self.assertIn(self.own.admin, self.user.groups.all())
+        self.assertEqual(ADMIN.key, "admin")
+        self.assertEqual(self.export(create_superuser("root2")), file)
+
+    def test_costs_queries_by_the_batch(self):
+        root = create_superuser()
+        Organization.objects.bulk_create(Organization(name=f"N {n}") for n in range(500))
+        self.client.force_login(root)
+        self.client.get(f"{LIST}export/").getvalue()
+        with self.assertNumQueries(6):  # session, user, count of the list, its page, all rows, their people
+            self.client.get(f"{LIST}export/").getvalue()

@@ -1,0 +1,317 @@
+import io
+import random
+from datetime import timedelta
+from unittest import skipUnless
+
+from django.contrib.auth.models import Group
+from django.core.management import call_command
+from django.db import DatabaseError, NotSupportedError, connection, transaction
+from django.test import Client, TestCase, tag
+from django.utils import timezone
+
+from orgadmin import membership
+from orgadmin.doctor import examine
+from orgadmin.ledger import Event
+from orgadmin.models import MembershipEvent, Organization, User
+from orgadmin.transfer import import_organizations
+
+from .factories import ADMIN, REVIEWER, as_file, create_organization, create_superuser, create_user
+
+PEOPLE = "/admin/orgadmin/organization/{}/people/"
+
+
+def actual():
+    """Return {(user id, organization id, role)} as the tables say."""
+    through = User.groups.through.objects.all()
+    pairs = set(through.values_list("user", "group"))
+    return {
+        (user, organization.pk, role.key)
+        for organization in Organization.objects.all()
+        for role in (ADMIN, REVIEWER)
+        for user, group in pairs
+        if group == getattr(organization, role.attname)
+    }
+
+
+def told(moment=None):
+    """Return the same as the ledger says."""
+    rows = MembershipEvent.objects.members_on(moment).values_list("user_key", "organization_key", "role")
+    return set(rows)
+
+
+class EachWayTests(TestCase):
+    """Every way of changing a membership leaves exactly one row, which says who did it where that can be known."""
+
+    def setUp(self):
+        self.acme = create_organization()
+        self.user = create_user(email="anna@example.com")
+        self.root = create_superuser()
+        self.client.force_login(self.root)
+
+    def assert_row(self, event, role="admin", *, by="root", reason=None):
+        row = MembershipEvent.objects.get(pk__gt=self.last)  # the only one
+        self.assertEqual((row.event, row.role, row.actor_name), (event, role, by))
+        self.assertEqual((row.organization_key, row.organization_name), (self.pk, "Acme"))
+        if event not in (Event.INVITED, Event.WITHDRAWN):
+            self.assertEqual((row.user_key, row.user_name), (self.user_pk, "anna"))
+        if reason:
+            self.assertEqual(row.reason, reason)
+        self.assertEqual(told(), actual())
+
+    def watch(self, *groups):
+        self.user.groups.set(groups)
+        self.pk, self.user_pk = self.acme.pk, self.user.pk
+        row = MembershipEvent.objects.first()
+        self.last = row.pk if row else 0
+
+    def post(self, **data):
+        return self.client.post(PEOPLE.format(self.acme.pk), data)
+
+    def post_person(self, *groups, **data):
+        data |= {"username": "anna", "date_joined_0": "2026-01-01", "date_joined_1": "00:00:00", "is_active": "on"}
+        url = f"/admin/orgadmin/user/{self.user.pk}/change/"
+        return self.client.post(url, data | {"groups": [group.pk for group in groups]})
+
+    def test_added_on_the_page_of_people(self):
+        self.watch()
+        self.post(**{"add": "1", "add-users": [self.user.pk], "add-role": "admin"})
+        self.assert_row("joined")
+
+    def test_another_role_on_the_page_of_people(self):
+        self.watch(self.acme.reviewer)
+        self.post(user=self.user.pk, role="admin")
+        self.assert_row("joined")
+        self.watch(self.acme.admin)
+        self.post(user=self.user.pk, role="reviewer", confirmed="1", reason="Less work")
+        self.assert_row("joined", "reviewer", reason="Less work")
+
+    def test_removed_on_the_page_of_people(self):
+        self.watch(self.acme.admin)
+        self.post(user=self.user.pk, remove="", confirmed="1", reason="Moved on")
+        self.assert_row("left", reason="Moved on")
+
+    def test_invited_and_accepted(self):
+        self.watch()
+        self.post(**{"invite": "1", "invite-email": "anna@example.com", "invite-role": "reviewer"})
+        self.assert_row("invited", "reviewer")
+        self.watch()
+        invitation = membership.find_invitations().get()
+        self.assertTrue(membership.accept(invitation, self.user, save=False))
+        self.assert_row("joined", "reviewer", reason="Accepted an invitation.")
+
+    def test_invited_and_withdrawn(self):
+        invitation = membership.invite(self.acme, "new@example.com", ADMIN, actor=self.root)
+        self.watch()
+        self.post(invitation=invitation.pk, withdraw="")
+        self.assert_row("withdrawn")
+
+    def test_on_the_page_of_the_person(self):
+        self.watch()
+        self.post_person(self.acme.admin)
+        self.assert_row("joined")
+        self.watch(self.acme.admin)
+        self.post_person(self.acme.admin, self.acme.reviewer)
+        self.assert_row("joined", "reviewer")
+        self.watch(self.acme.admin)
+        self.post_person(taken=self.acme.pk)
+        self.assert_row("left")
+
+    def test_taken_out_of_everything(self):
+        self.watch(self.acme.admin)
+        self.client.post(f"/admin/orgadmin/user/{self.user.pk}/leave/", {"confirmed": "1", "reason": "Retired"})
+        self.assert_row("left", reason="Retired")
+
+    def test_on_the_command_line(self):
+        self.watch()
+        call_command("assign", "anna", str(self.acme.pk), "admin", actor="root", reason="New", stdout=io.StringIO())
+        self.assert_row("joined", reason="New")
+        self.watch(self.acme.admin)
+        call_command("assign", "anna", str(self.acme.pk), "none", stdout=io.StringIO())
+        self.assert_row("left", by="")
+
+    def test_from_a_file(self):
+        self.watch()
+        file = as_file(f"id,name,admins\n{self.acme.pk},Acme,anna@example.com\n")
+        import_organizations(file, actor=self.root)
+        self.assert_row("joined")
+
+    def test_the_person_is_deleted(self):
+        for way in (lambda: self.user.delete(), lambda: User.objects.filter(pk=self.user_pk).delete()):
+            self.watch(self.acme.admin)
+            way()
+            self.assert_row("left", by="", reason="The account was deleted.")
+            self.user = create_user(email="anna@example.com")
+
+    def test_the_person_is_deleted_in_the_admin(self):
+        self.watch(self.acme.admin)
+        self.client.post(f"/admin/orgadmin/user/{self.user.pk}/delete/", {"post": "yes"})
+        self.assert_row("left")
+        self.user = create_user()
+        self.watch(self.acme.admin)
+        data = {"action": "delete_selected", "_selected_action": [self.user.pk], "post": "yes"}
+        self.client.post("/admin/orgadmin/user/", data)
+        self.assert_row("left")
+
+    def test_the_organization_is_deleted(self):
+        for way in (lambda: self.acme.delete(), lambda: Organization.objects.all().delete()):
+            self.watch(self.acme.admin)
+            way()
+            self.assert_row("left", by="", reason="The organization was deleted.")
+            self.acme = create_organization()
+
+    def test_the_organization_is_deleted_in_the_admin(self):
+        self.watch(self.acme.admin)
+        self.client.post(f"/admin/orgadmin/organization/{self.acme.pk}/delete/", {"post": "yes"})
+        self.assert_row("left")
+
+    def test_django_s_own_managers(self):
+        admin, user = self.acme.admin, self.user
+        for way in (lambda: user.groups.add(admin), lambda: admin.user_set.add(user), lambda: user.groups.set([admin])):
+            self.watch()
+            way()
+            self.assert_row("found", by="")
+            user.groups.add(admin)  # is there already
+            self.assert_row("found", by="")
+        for way in (
+            lambda: user.groups.remove(admin),
+            lambda: user.groups.clear(),
+            lambda: user.groups.set([]),
+            lambda: admin.user_set.remove(user),
+            lambda: admin.user_set.clear(),
+            lambda: admin.user_set.set([]),
+        ):
+            self.watch(admin)
+            way()
+            self.assert_row("left", by="")
+            user.groups.remove(admin)  # is gone already
+            self.assert_row("left", by="")
+
+    def test_what_escapes_is_found_by_the_doctor(self):
+        through = User.groups.through.objects
+        self.watch()
+        through.create(user=self.user, group=self.acme.admin)
+        self.assertEqual([finding.kind for finding in examine() if finding.error], ["ledger"])
+        list(examine(fix=True))
+        self.assert_row("found", by="")
+        self.watch(self.acme.admin)
+        through.all().delete()
+        self.assertEqual([finding.kind for finding in examine(fix=True) if finding.error], ["ledger"])
+        self.assert_row("left", by="")
+        self.assertEqual([finding for finding in examine() if finding.error], [])
+
+    def test_a_change_that_changes_nothing_leaves_no_row(self):
+        self.watch(self.acme.admin)
+        self.post(user=self.user.pk, role="admin")
+        self.post_person(self.acme.admin)
+        self.assertFalse(MembershipEvent.objects.filter(pk__gt=self.last).exists())
+
+    def test_a_group_of_no_organization_is_not_its_business(self):
+        self.watch()
+        self.user.groups.add(Group.objects.create(name="Other"))
+        self.post_person(Group.objects.create(name="Another"))
+        self.assertFalse(MembershipEvent.objects.filter(pk__gt=self.last).exists())
+
+
+class AppendOnlyTests(TestCase):
+    def setUp(self):
+        self.user = create_user(admin_of=[create_organization()])
+        self.event = MembershipEvent.objects.get()
+
+    def test_the_model_refuses_to_change_and_to_remove(self):
+        for way in (
+            self.event.save,
+            self.event.delete,
+            MembershipEvent.objects.all().delete,
+            lambda: MembershipEvent.objects.update(reason="x"),
+            lambda: MembershipEvent._base_manager.update(reason="x"),
+        ):
+            with self.assertRaises(NotSupportedError):
+                way()
+
+    @skipUnless(connection.vendor == "postgresql", "a trigger of PostgreSQL")
+    def test_the_database_refuses(self):
+        for sql in ("UPDATE orgadmin_membershipevent SET reason = ''", "DELETE FROM orgadmin_membershipevent"):
+            with self.assertRaisesMessage(DatabaseError, "append-only"), transaction.atomic():
+                with connection.cursor() as cursor:
+                    cursor.execute(sql)
+        self.assertEqual(MembershipEvent.objects.get().pk, self.event.pk)
+
+    @tag("C8")
+    def test_the_admin_only_shows_it_and_to_superusers_only(self):
+        url = "/admin/orgadmin/membershipevent/"
+        self.client.force_login(create_superuser())
+        self.assertContains(self.client.get(url, {"q": "anna"}), "Acme")
+        for page in (f"{url}add/", f"{url}{self.event.pk}/delete/"):
+            self.assertEqual(self.client.post(page, {"post": "yes"}).status_code, 403)
+        self.assertEqual(self.client.post(f"{url}{self.event.pk}/change/", {"reason": "x"}).status_code, 403)
+        data = {"action": "delete_selected", "_selected_action": [self.event.pk], "post": "yes"}
+        self.client.post(url, data)
+        self.assertTrue(MembershipEvent.objects.filter(pk=self.event.pk, reason="").exists())
+        self.client.force_login(self.user)
+        self.assertEqual(self.client.get(url).status_code, 403)
+
+    def test_keys_and_names_outlive_who_they_are_of(self):
+        self.user.delete()
+        Organization.objects.all().delete()
+        row = MembershipEvent.objects.last()
+        self.assertEqual((row.user_name, row.organization_name), ("anna", "Acme"))
+
+
+class ReplayTests(TestCase):
+    """A random life by all ways: at any past moment the ledger tells who was a member."""
+
+    def setUp(self):
+        self.random = random.Random(20261124)
+        self.root = create_superuser()
+        self.users = [create_user(f"user{number}", email=f"u{number}@example.com") for number in range(5)]
+        self.places = [create_organization(f"Place {number}") for number in range(4)]
+        self.client = Client()
+        self.client.force_login(self.root)
+
+    def act(self):
+        user, place = self.random.choice(self.users), self.random.choice(self.places)
+        role = self.random.choice([ADMIN, REVIEWER])
+        group, other = getattr(place, role.key), self.random.choice(self.places).reviewer
+        people = PEOPLE.format(place.pk)
+        return self.random.choice([
+            lambda: membership.set_role(place, [user, self.random.choice(self.users)], role, actor=self.root),
+            lambda: membership.set_role(place, self.users, self.random.choice([role, None])),
+            lambda: membership.set_groups(user, [group]),
+            lambda: membership.accept(membership.invite(place, user.email, role, actor=self.root), user, save=False),
+            lambda: self.client.post(people, {"user": user.pk, "role": role.key, "confirmed": "1"}),
+            lambda: self.client.post(people, {"user": user.pk, "remove": "", "confirmed": "1"}),
+            lambda: import_organizations(as_file(f"id,name,{role.key}s\n{place.pk},Same,{user.email}\n")),
+            lambda: user.groups.add(group, other),
+            lambda: user.groups.remove(group),
+            lambda: user.groups.clear(),
+            lambda: user.groups.set([group, other]),
+            lambda: group.user_set.set(self.random.sample(self.users, 2)),
+            lambda: group.user_set.clear(),
+            lambda: self.replace_user(user),
+            lambda: self.replace_place(place),
+        ])  # fmt: skip
+
+    def replace_user(self, user):
+        values = {"username": user.username, "email": user.email}
+        self.users.remove(user)
+        user.delete()
+        self.users.append(User.objects.create_user(**values))
+
+    def replace_place(self, place):
+        self.places.remove(place)
+        place.delete()
+        self.places.append(create_organization("Place"))
+
+    def test_replays_to_the_membership_of_any_moment(self):
+        moments, seen = [], set()
+        for _ in range(250):
+            act = self.act()
+            seen.add(act.__code__.co_firstlineno)
+            act()
+            moments.append((timezone.now(), actual()))
+            self.assertEqual(told(), actual())
+        self.assertEqual(len(seen), 15)
+        for moment, members in moments:
+            self.assertEqual(told(moment), members)
+        self.assertEqual(told(moments[0][0] - timedelta(days=1)), set())
+        self.assertFalse([finding for finding in examine() if finding.error])
