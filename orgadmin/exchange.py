@@ -6,10 +6,9 @@ import io
 from django import forms
 from django.contrib import messages
 from django.core.exceptions import PermissionDenied
-from django.http import HttpResponseRedirect
-from django.urls import path, reverse
-from django.utils.translation import gettext as _
-from django.utils.translation import gettext_lazy
+from django.shortcuts import redirect
+from django.urls import path
+from django.utils.translation import gettext_lazy as _
 
 from .transfer import ImportRefused, import_organizations, list_organizations, respond_with_csv
 
@@ -19,18 +18,17 @@ LINES = 2_000  # of a file in the browser
 class ImportForm(forms.Form):
     """A file, or its text where it was looked at already."""
 
-    file = forms.FileField(label=gettext_lazy("CSV file"), required=False)
+    file = forms.FileField(label=_("CSV file"), required=False)
     text = forms.CharField(required=False, widget=forms.HiddenInput, strip=False)
     send_mail = forms.BooleanField(
-        label=gettext_lazy("Send mail"),
+        label=_("Send mail"),
         required=False,
-        help_text=gettext_lazy("Invite addresses that nobody has yet. Without, they are refused."),
+        help_text=_("Invite addresses that nobody has yet. Without, they are refused."),
     )
 
     def clean(self):
         cleaned = super().clean()
-        file = cleaned.get("file")
-        content = file.read() if file else cleaned.get("text", "").encode()
+        content = file.read() if (file := cleaned.get("file")) else cleaned.get("text", "").encode()
         if not content:
             self.add_error("file", _("Choose a file."))
         elif content.count(b"\n") > LINES + 1:
@@ -67,21 +65,16 @@ class ExchangePages:
             if not context["problems"] and request.POST.get("seen") == context["digest"]:
                 context |= self._try(request, form.cleaned_data, dry_run=False)
                 if not context["problems"]:
-                    report = context["report"]
                     text = _("%(created)d organizations were created and %(changed)d changed, %(people)d people added.")
-                    self.message_user(request, text % vars(report), messages.SUCCESS)
-                    return HttpResponseRedirect(reverse("admin:orgadmin_organization_changelist"))
+                    self.message_user(request, text % vars(context["report"]), messages.SUCCESS)
+                    return redirect("admin:orgadmin_organization_changelist")
             form.initial["text"] = form.cleaned_data["content"].decode("utf-8", "replace")
         return self.render_page(request, None, "import", _("Import organizations"), form=form, **context)
 
     def _try(self, request, data, dry_run=True):
         """Return what the file does, and a digest that tells whether it is the same another time."""
-        steps = []
-
-        def tell(line, organization, texts):
-            steps.append((line, str(organization), texts))
-
-        options = {"actor": request.user, "send_mail": data["send_mail"], "dry_run": dry_run, "tell": tell}
+        steps, options = [], {"actor": request.user, "send_mail": data["send_mail"], "dry_run": dry_run}
+        options["tell"] = lambda line, organization, texts: steps.append((line, str(organization), texts))
         try:
             report = import_organizations(io.BytesIO(data["content"]), **options)
         except ImportRefused as error:

@@ -14,7 +14,7 @@ from django.utils.translation import ngettext
 
 from . import throttle
 from .mail import send_invitation
-from .membership import find_invitations, find_orphans, find_owners, may_give, replace_roles, set_groups
+from .membership import choose_roles, find_invitations, find_orphans, may_give, set_groups
 from .models import LINE, Organization, OrganizationUserObjectPermission, User
 from .roles import ROLES, ROLES_BY_KEY
 from .transfer import FIELDS
@@ -121,13 +121,12 @@ class UserForm(UserChangeForm):
         groups = self.cleaned_data["groups"]
         before = set(self.instance.groups.all()) if self.instance.pk else set()
         try:
-            after = set(replace_roles(before, set(groups)))
+            roles = choose_roles(before, set(groups))
         except ValueError as error:
             names = ", ".join(str(organization) for organization in error.args[0])
             text = _("Choose one role in each organization: admin and reviewer cannot be combined in %(names)s.")
             raise forms.ValidationError(text, params={"names": names}) from error
-        kept = {organization.pk for organization in find_owners(after)}
-        if lost := [organization for organization in find_owners(before - after) if organization.pk not in kept]:
+        if lost := [organization for organization, role in roles if role is None]:
             self._ask_about(lost)
         return groups
 

@@ -4,7 +4,6 @@ from collections import defaultdict
 from datetime import timedelta
 
 from django.conf import settings
-from django.contrib.auth.models import Group
 from django.core import signing
 from django.core.exceptions import PermissionDenied
 from django.db import IntegrityError, transaction
@@ -144,44 +143,29 @@ def set_groups(user, chosen, *, actor=None):
 
     Raises ValueError, with the organizations, where both roles in an organization are new.
     """
-    list(_lock(User, [user.pk]))
-    before, after, roles = set(user.groups.all()), set(chosen), {}
-    after = set(replace_roles(before, after))
-    for organization in find_owners(before | after):
-        for role in ROLES:
-            group = getattr(organization, role.key)
-            if group in before | after:
-                roles.setdefault(organization, None)
-                roles[organization] = role if group in after else roles[organization]
-    change_roles([(user, organization, role) for organization, role in roles.items()], actor=actor)
-    owned = {pk for organization in roles for pk in organization.group_ids}
-    user.groups.remove(*(group for group in before - after if group.pk not in owned))
-    user.groups.add(*(group for group in after - before if group.pk not in owned))
+    _lock(User, [user.pk])
+    before, chosen = set(user.groups.all()), set(chosen)
+    roles = choose_roles(before, chosen)
+    change_roles([(user, organization, role) for organization, role in roles], actor=actor)
+    owned = {pk for organization, _role in roles for pk in organization.group_ids}
+    user.groups.remove(*(group for group in before - chosen if group.pk not in owned))
+    user.groups.add(*(group for group in chosen - before if group.pk not in owned))
 
 
-def find_owners(groups):
-    """Return the organizations that own one of `groups`, with their groups."""
-    ids = [group.pk for group in groups]
-    owners = Organization.objects.filter(Q(admin__in=ids) | Q(reviewer__in=ids))
-    return owners.select_related(*(role.key for role in ROLES))
+def choose_roles(before, chosen):
+    """Return [(organization, role or None)] that `chosen` groups mean for whoever had the groups `before`; two sets.
 
-
-def replace_roles(before, chosen):
-    """Return `chosen` groups without those of `before` that another role in the same organization replaces.
-
-    `before` and `chosen` are sets of groups. Raises ValueError, with the organizations, where both roles are new.
+    A new role counts more than one that was there. Raises ValueError, with the organizations, where it is unclear.
     """
-    unclear, replaced = [], set()
-    ids = [group.pk for group in chosen]
-    for organization in Organization.objects.filter(admin__in=ids, reviewer__in=ids):
-        old = set(organization.group_ids) & {group.pk for group in before}
-        if len(old) == 1:
-            replaced |= old
-        else:
-            unclear.append(organization)
+    before, chosen, roles, unclear = {group.pk for group in before}, {group.pk for group in chosen}, [], []
+    for organization in Organization.objects.filter(Q(admin__in=before | chosen) | Q(reviewer__in=before | chosen)):
+        groups = {getattr(organization, role.attname): role for role in ROLES}
+        wanted = groups.keys() & (chosen - before) or groups.keys() & chosen
+        roles.append((organization, groups[min(wanted)] if wanted else None))
+        unclear += [organization] * (len(wanted) > 1)
     if unclear:
         raise ValueError(unclear)
-    return Group.objects.filter(pk__in=set(ids) - replaced)
+    return roles
 
 
 @transaction.atomic

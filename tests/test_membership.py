@@ -4,7 +4,7 @@ from django.core.exceptions import PermissionDenied
 from django.db import connection, transaction
 from django.test import TestCase, TransactionTestCase, skipUnlessDBFeature
 
-from orgadmin.membership import LastAdminError, list_members, replace_roles, set_groups, set_role
+from orgadmin.membership import LastAdminError, choose_roles, list_members, set_groups, set_role
 from orgadmin.models import Organization
 
 from .factories import ADMIN, REVIEWER, create_organization, create_user
@@ -51,18 +51,18 @@ class SetRoleTests(TestCase):
         self.assertEqual(list_members(self.organization).count(), 30)
 
 
-class ReplaceRolesTests(TestCase):
+class ChooseRolesTests(TestCase):
     def test_the_new_role_wins_over_the_one_that_was_there(self):
         acme = create_organization()
-        groups = replace_roles({acme.reviewer}, {acme.reviewer, acme.admin})
-        self.assertEqual(list(groups), [acme.admin])
-        groups = replace_roles({acme.admin}, {acme.reviewer, acme.admin})
-        self.assertEqual(list(groups), [acme.reviewer])
+        self.assertEqual(choose_roles({acme.reviewer}, {acme.reviewer, acme.admin}), [(acme, ADMIN)])
+        self.assertEqual(choose_roles({acme.admin}, {acme.reviewer, acme.admin}), [(acme, REVIEWER)])
+        self.assertEqual(choose_roles({acme.admin}, {acme.admin}), [(acme, ADMIN)])
+        self.assertEqual(choose_roles({acme.admin, acme.reviewer}, set()), [(acme, None)])
 
     def test_two_new_roles_at_once_are_unclear(self):
         acme = create_organization()
         with self.assertRaises(ValueError) as caught:
-            replace_roles(set(), {acme.reviewer, acme.admin})
+            choose_roles(set(), {acme.reviewer, acme.admin})
         self.assertEqual(caught.exception.args[0], [acme])
 
 

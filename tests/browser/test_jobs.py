@@ -1,6 +1,10 @@
+import re
+from urllib.parse import urlsplit
+
+from django.core import mail
 from playwright.sync_api import expect
 
-from orgadmin.models import Organization
+from orgadmin.models import Organization, User
 
 from ..factories import create_organization, create_superuser, create_user
 from . import PHONE, BrowserTestCase
@@ -29,7 +33,7 @@ class JobTests(BrowserTestCase):
         expect(page.get_by_text("was changed successfully")).to_be_visible()
         page.get_by_role("link", name="Acme").last.click()
         page.get_by_role("link", name="History").click()
-        expect(page.get_by_text("Changed Phone.")).to_be_visible()
+        expect(page.get_by_text("Phone: “1” → “+49 30 1234”")).to_be_visible()
         self.acme.refresh_from_db()
         self.assertEqual(self.acme.phone, "+49 30 1234")
 
@@ -53,7 +57,7 @@ class JobTests(BrowserTestCase):
         page.locator(".select2-selection").click()
         page.keyboard.type("ann")
         page.get_by_role("option", name="anna").click()
-        page.get_by_label("Admin").check()
+        page.locator("#id_add-role").get_by_label("Admin").check()
         page.get_by_role("button", name="Add", exact=True).click()
         expect(page.get_by_text("“anna” is now admin of “Brand New”.")).to_be_visible()
         person.goto("/admin/orgadmin/organization/")
@@ -61,11 +65,88 @@ class JobTests(BrowserTestCase):
         expect(person.get_by_label("Name:")).to_have_value("Brand New")
 
         page.get_by_role("button", name="Make anna Reviewer").click()
+        page.get_by_role("button", name="Yes, I am sure").click()
         expect(page.get_by_text("“anna” is now reviewer of “Brand New”.")).to_be_visible()
         page.get_by_role("button", name="Remove anna").click()
+        page.get_by_label("Reason (optional):").fill("Moved on")
+        page.get_by_role("button", name="Yes, I am sure").click()
         expect(page.get_by_text("“anna” was taken out of “Brand New”.")).to_be_visible()
         person.reload()
         expect(person.get_by_text("or you may no longer see it")).to_be_visible()
+
+    def test_an_org_admin_invites_somebody_new_who_sets_a_password_and_sees_the_organization(self):
+        page = self.page
+        self.sign_in("anna")
+        page.goto(f"/admin/orgadmin/organization/{self.acme.pk}/change/")
+        page.get_by_role("link", name="People").click()
+        page.get_by_label("E-mail:").fill("nora@example.com")
+        page.locator("#id_invite-role").get_by_label("Admin").check()
+        page.get_by_role("button", name="Invite", exact=True).click()
+        expect(page.get_by_text("An invitation was sent to “nora@example.com”.")).to_be_visible()
+        expect(page.get_by_role("button", name="Withdraw the invitation of nora@example.com")).to_be_visible()
+
+        new = self.open_page()
+        new.goto(urlsplit(re.search(r"https?://\S+", mail.outbox[0].body)[0]).path)
+        new.get_by_label("First name:").fill("Nora")
+        new.get_by_label("New password:").fill("correct horse battery")
+        new.get_by_label("New password confirmation:").fill("correct horse battery")
+        new.get_by_role("button", name="Accept").click()
+        expect(new.get_by_label("Name:").first).to_have_value("Acme")
+        new.goto("/admin/orgadmin/organization/")
+        expect(new.locator("#result_list tbody tr")).to_have_count(1)
+
+        page.reload()
+        page.get_by_role("button", name="Make nora@example.com Reviewer").click()
+        page.get_by_role("button", name="Yes, I am sure").click()
+        expect(page.get_by_text("“nora@example.com” is now reviewer of “Acme”.")).to_be_visible()
+        page.get_by_role("link", name="Ledger").click()
+        expect(page.get_by_role("cell", name="Accepted an invitation.")).to_be_visible()
+        new.reload()
+        new.get_by_role("link", name="Acme").click()
+        expect(new.get_by_role("heading", name="View organization")).to_be_visible()
+
+    def test_somebody_forgot_the_password(self):
+        User.objects.filter(pk=self.anna.pk).update(email="anna@example.com")
+        page = self.page
+        page.goto("/admin/")
+        page.get_by_role("link", name="Forgotten").click()
+        page.get_by_label("Email address:").fill("anna@example.com")
+        page.get_by_role("button", name="Reset my password").click()
+        page.goto(urlsplit(re.search(r"https?://\S+", mail.outbox[0].body)[0]).path)
+        page.get_by_label("New password:").fill("correct horse battery")
+        page.get_by_label("Confirm password:").fill("correct horse battery")
+        page.get_by_role("button", name="Change my password").click()
+        self.sign_in("anna", "correct horse battery")
+
+    def test_platform_staff_imports_sees_why_and_puts_back(self):
+        page = self.page
+        self.sign_in("root")
+        page.goto("/admin/orgadmin/organization/")
+        page.get_by_role("link", name="Import").click()
+        text = f"id,name,phone\n{self.acme.pk},Acme,2\n,Imported,3\n"
+        file = {"name": "file.csv", "mimeType": "text/csv", "buffer": text.encode()}
+        page.get_by_label("CSV file:").set_input_files(file)
+        page.get_by_role("button", name="Show what it would do").click()
+        expect(page.get_by_text("phone: “1” → “2”")).to_be_visible()
+        page.get_by_role("button", name="Import", exact=True).click()
+        expect(page.get_by_text("1 organizations were created and 1 changed")).to_be_visible()
+        with page.expect_download() as download:
+            page.get_by_role("link", name="Export").click()
+        self.assertIn("Imported", download.value.path().read_text())
+
+        page.goto(f"/admin/orgadmin/organization/{self.acme.pk}/history/")
+        page.get_by_role("link", name="Put back to").last.click()
+        page.get_by_role("button", name="Put back").click()
+        self.acme.refresh_from_db()
+        self.assertEqual(self.acme.phone, "1")
+        page.goto(f"/admin/orgadmin/organization/{self.acme.pk}/access/")
+        page.get_by_role("link", name="anna").click()
+        expect(page.get_by_role("cell", name="is in its reviewer group: see it")).to_be_visible()
+        page.goto(f"/admin/orgadmin/user/{self.anna.pk}/change/")
+        page.get_by_role("link", name="Take out of everything").click()
+        expect(page.get_by_text("Nobody is left to look after:")).to_be_visible()
+        page.get_by_role("button", name="Yes, I am sure").click()
+        expect(page.get_by_text("was taken out of everything")).to_be_visible()
 
     def test_a_namesake_is_confirmed_by_saving_again(self):
         page = self.page

@@ -1,9 +1,12 @@
 """The pictures of the docs, made from the demo by `make pictures`."""
 
 import io
+import re
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from django.conf import settings
+from django.core import mail
 from django.core.management import call_command
 from django.test import override_settings, tag
 from playwright.sync_api import expect
@@ -47,6 +50,24 @@ class PictureTests(BrowserTestCase):
         person.get_by_role("button", name="Save", exact=True).click()
         person.goto(f"/admin/orgadmin/organization/{self.own.pk}/history/")
         self.take("org-admin-history", person)
+        person.goto(f"/admin/orgadmin/organization/{self.own.pk}/people/")
+        person.get_by_label("E-mail:").fill("nora@example.com")
+        person.locator("#id_invite-role").get_by_label("Admin").check()
+        person.get_by_role("button", name="Invite", exact=True).click()
+        self.take("org-admin-people", person)
+        new = self.open_page()
+        new.goto(urlsplit(re.search(r"https?://\S+", mail.outbox[0].body)[0]).path)
+        self.take("invitation", new)
+        new.get_by_label("First name:").fill("Nora")
+        new.get_by_label("New password:").fill("correct horse battery")
+        new.get_by_label("New password confirmation:").fill("correct horse battery")
+        new.get_by_role("button", name="Accept").click()
+        self.take("invited-sees-it", new)
+        person.goto(f"/admin/orgadmin/organization/{self.own.pk}/ledger/")
+        self.take("org-admin-ledger", person)
+        person.goto(f"/admin/orgadmin/organization/{self.own.pk}/people/")
+        person.get_by_role("button", name="Remove nora@example.com").click()
+        self.take("org-admin-remove", person)
 
         self.sign_in("demo-staff")
         self.take("staff-front")
@@ -60,11 +81,21 @@ class PictureTests(BrowserTestCase):
         expect(page.get_by_role("option", name="demo-admin")).to_be_visible()
         self.take("staff-assign")
         page.get_by_role("option", name="demo-admin").click()
-        page.get_by_label("Admin").check()
+        page.locator("#id_add-role").get_by_label("Admin").check()
         page.get_by_role("button", name="Add", exact=True).click()
         self.take("staff-people")
         person.goto("/admin/orgadmin/organization/")
         self.take("org-admin-sees-it", person)
+        page.goto(f"/admin/orgadmin/organization/{self.own.pk}/access/")
+        self.take("staff-access")
+        page.goto(f"/admin/orgadmin/user/{self.admin.pk}/leave/")
+        self.take("staff-leaver")
+        page.goto("/admin/orgadmin/organization/import/")
+        text = f"id,name,phone,admins\n{self.own.pk},{self.own.name},+1 555 0199,nora@example.com\n,Widget Works,,\n"
+        file = {"name": "file.csv", "mimeType": "text/csv", "buffer": text.encode()}
+        page.get_by_label("CSV file:").set_input_files(file)
+        page.get_by_role("button", name="Show what it would do").click()
+        self.take("staff-import")
         page.goto(f"/admin/orgadmin/organization/{self.own.pk}/delete/")
         self.take("staff-delete")
         page.goto("/admin/orgadmin/organization/")

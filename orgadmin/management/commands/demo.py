@@ -33,21 +33,17 @@ class Command(BaseCommand):
                     import_organizations(stream)
             organizations = iter(Organization.objects.order_by("pk"))
             lines = [self._prepare(name, *person, organizations) for name, person in PEOPLE.items()]
-        self.stdout.write(f"\nSign in at {settings.BASE_URL}/admin/ as")
-        self.stdout.write("\n".join(lines))
+        self.stdout.write("\n".join([f"\nSign in at {settings.BASE_URL}/admin/ as", *lines]))
 
     def _prepare(self, username, first_name, wanted, organizations):
         """Create the person where they are not there yet, give them a new password, and describe them."""
-        password = secrets.token_urlsafe(9)
-        staff = not wanted
-        user, created = User.objects.get_or_create(
-            username=username, defaults={"first_name": first_name, "is_staff": staff, "is_superuser": staff}
-        )
+        password, staff = secrets.token_urlsafe(9), not wanted
+        defaults = {"first_name": first_name, "is_staff": staff, "is_superuser": staff}
+        user, created = User.objects.get_or_create(username=username, defaults=defaults)
         user.set_password(password)
         user.save()
         for role, count in wanted.items() if created else ():
             for organization, _ in zip(organizations, range(count)):
                 set_role(organization, [user], role)
-        roles_text = ", ".join(f"{role.label.lower()} of {count}" for role, count in wanted.items())
-        what = "platform staff: everything" if staff else f"{roles_text} organizations"
-        return f"  {username:<14} password {password}   {what}"
+        what = ", ".join(f"{role.label.lower()} of {count}" for role, count in wanted.items()) + " organizations"
+        return f"  {username:<14} password {password}   {what if wanted else 'platform staff: everything'}"

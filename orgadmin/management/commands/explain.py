@@ -20,21 +20,17 @@ class Command(BaseCommand):
 
     def handle(self, *, user, organization, action, **options):
         if action not in ACTIONS:
-            raise CommandError(
-                f"There is no right “{action}”. Ask for one of: {', '.join(ACTIONS)}.", returncode=UNCLEAR
-            )
+            text = f"There is no right “{action}”. Ask for one of: {', '.join(ACTIONS)}."
+            raise CommandError(text, returncode=UNCLEAR)
         try:
-            self._explain(user, organization, action)
+            user, organization = find_user(user), find_organization(organization)
+            explanation = explain(user, organization, action)
+            verb = "may" if explanation.may else "may not"
+            self.stdout.write(f"{user} {verb} {action} {organization} (id {organization.pk}).")
+            for line in explanation.lines:
+                self.stdout.write(f"  {line}")
         except (DatabaseError, ValueError) as error:
             reason = " ".join(str(error).split())
             raise CommandError(f"The question could not be answered: {reason}", returncode=UNCLEAR) from error
-
-    def _explain(self, user, organization, action):
-        found, organization = find_user(user), find_organization(organization)
-        explanation = explain(found, organization, action)
-        verb = "may" if explanation.may else "may not"
-        self.stdout.write(f"{found} {verb} {action} {organization} (id {organization.pk}).")
-        for line in explanation.lines:
-            self.stdout.write(f"  {line}")
         if not explanation.may:
             sys.exit(1)
