@@ -15,29 +15,6 @@ from .membership import accept, read_invitation
 from .models import User
 
 
-class SitePage:
-    """A page in the look of the admin site."""
-
-    def get_context_data(self, **kwargs):
-        return super().get_context_data(**kwargs) | admin.site.each_context(self.request)
-
-
-class ForgottenView(SitePage, views.PasswordResetView):
-    form_class = ForgottenForm
-
-
-class SentView(SitePage, views.PasswordResetDoneView):
-    pass
-
-
-class ChooseView(SitePage, views.PasswordResetConfirmView):
-    pass
-
-
-class ChosenView(SitePage, views.PasswordResetCompleteView):
-    pass
-
-
 @never_cache
 def invitation_view(request, token):
     """Accept an invitation. Who has no password yet chooses one, and is signed in; others sign in as always."""
@@ -69,10 +46,12 @@ def _make_user(email):
     return User(username=username, email=email, password="!")
 
 
+START = "admin_password_reset"  # with this name, the sign-in page links it
+look = {"extra_context": {"site_header": admin.site.site_header, "site_title": admin.site.site_title}}
 urlpatterns = [
     path("invitation/<str:token>/", invitation_view, name="invitation"),
-    path("password_reset/", ForgottenView.as_view(), name="admin_password_reset"),
-    path("password_reset/done/", SentView.as_view(), name="password_reset_done"),
-    path("reset/<uidb64>/<token>/", ChooseView.as_view(), name="password_reset_confirm"),
-    path("reset/done/", ChosenView.as_view(), name="password_reset_complete"),
+    path("password_reset/", views.PasswordResetView.as_view(form_class=ForgottenForm, **look), name=START),
+    path("password_reset/done/", views.PasswordResetDoneView.as_view(**look), name="password_reset_done"),
+    path("reset/<uidb64>/<token>/", views.PasswordResetConfirmView.as_view(**look), name="password_reset_confirm"),
+    path("reset/done/", views.PasswordResetCompleteView.as_view(**look), name="password_reset_complete"),
 ]

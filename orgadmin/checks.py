@@ -19,127 +19,103 @@ UNGATED = {
     "orgadmin.OrganizationUserObjectPermission": "a grant; the rule reads it, and no page shows it",
     "orgadmin.OrganizationGroupObjectPermission": "a grant; the rule reads it, and no page shows it",
 }
+HINTS = {
+    "E001": "Add 'view' to its actions in orgadmin/roles.py.",
+    "E002": "Derive it from GatedModelAdmin (orgadmin/gate.py) where the model leads to an organization, else from"
+    " SuperuserOnlyAdmin; site.unregister() first what a library registers by itself.",
+    "E003": "Derive it from GatedTabularInline, and use it in the page of Organization.",
+    "E004": 'Set it to the path of foreign keys, such as organization_path = "organization".',
+    "E005": 'Register a GatedModelAdmin with organization_path = "…", or name it in UNGATED in orgadmin/checks.py with'
+    " the reason.",
+}
+
+
+def _error(number, text, obj=None, hint=None):
+    return checks.Error(text, hint=hint or HINTS[number], obj=obj, id=f"orgadmin.{number}")
 
 
 @checks.register()
 def check_roles(app_configs, **kwargs):
     for role in ROLES:
         if "view" not in role.actions:
-            yield checks.Error(
-                f"Role '{role.key}' holds rights on organizations that it may not view.",
-                hint="Add 'view' to its actions in orgadmin/roles.py.",
-                id="orgadmin.E001",
-            )
+            yield _error("E001", f"Role '{role.key}' holds rights on organizations that it may not view.")
 
 
 @checks.register()
 def check_admin_site(app_configs, site=None, models=None, **kwargs):
     site = site or admin.site
     for model, model_admin in site._registry.items():
-        if not isinstance(model_admin, GatedModelAdmin | SuperuserOnlyAdmin):
-            yield checks.Error(
-                f"{model._meta.label} is shown by an admin class that does not ask who may see it.",
-                hint="Derive it from GatedModelAdmin (orgadmin/gate.py) where the model leads to an organization, else"
-                " from SuperuserOnlyAdmin; site.unregister() first what a library registers by itself.",
-                obj=type(model_admin),
-                id="orgadmin.E002",
-            )
-        elif isinstance(model_admin, GatedModelAdmin):
+        if isinstance(model_admin, GatedModelAdmin):
             yield from _check_gated(model_admin)
+        elif not isinstance(model_admin, SuperuserOnlyAdmin):
+            text = f"{model._meta.label} is shown by an admin class that does not ask who may see it."
+            yield _error("E002", text, type(model_admin))
     for model in models or apps.get_models(include_auto_created=True):
-        yield from _check_path(model, site)
+        known = isinstance(site._registry.get(model), GatedModelAdmin) or model._meta.label in UNGATED
+        if not known and _leads_to_organization(model):
+            yield _error("E005", f"{model._meta.label} belongs to organizations, but nothing gates it.", model)
 
 
 def _check_gated(model_admin):
-    yield from _check_organization_path(model_admin)
+    gated = [model_admin]
     for inline in model_admin.inlines:
-        if not issubclass(inline, GatedTabularInline) or model_admin.organization_path:
-            yield checks.Error(
-                f"{inline.__name__} shows rows without asking who may see them.",
-                hint="Derive it from GatedTabularInline, and use it in the page of Organization.",
-                obj=type(model_admin),
-                id="orgadmin.E003",
-            )
+        if issubclass(inline, GatedTabularInline) and not model_admin.organization_path:
+            gated.append(inline(model_admin.model, model_admin.admin_site))
         else:
-            yield from _check_organization_path(inline(model_admin.model, model_admin.admin_site))
-    yield from _check_options(model_admin)
+            yield _error("E003", f"{inline.__name__} shows rows without asking who may see them.", type(model_admin))
+    for item in gated:
+        if not _has_path(item):
+            text = f"The organization_path of {type(item).__name__} does not lead to an organization."
+            yield _error("E004", text, type(item))
+    for text, hint in _find_wrong_options(model_admin):
+        yield _error("E006", text, type(model_admin), hint)
 
 
-def _check_organization_path(gated):
-    """The path goes along foreign keys to primary keys; an inline's is its one foreign key."""
+def _has_path(gated):
+    """Tell whether the path goes along foreign keys to primary keys; an inline's is its one foreign key."""
     model, path = gated.model, gated.organization_path
-    fields = []
     for name in path.split("__") if path else ():
-        field = _find_field(model, name) if model else None
-        if field is None or not field.concrete or not (field.many_to_one or field.one_to_one):
-            model = None
-            break
-        fields.append(field)
-        model = field.remote_field.model
-    leads = path is not None and model is Organization and all(field.target_field.primary_key for field in fields)
-    if not leads or (isinstance(gated, GatedTabularInline) and (not path or gated.fk_name not in (None, path))):
-        yield checks.Error(
-            f"The organization_path of {type(gated).__name__} does not lead to an organization.",
-            hint='Set it to the path of foreign keys, such as organization_path = "organization".',
-            obj=type(gated),
-            id="orgadmin.E004",
-        )
+        field = _find_field(model, name)
+        is_key = field and field.concrete and (field.many_to_one or field.one_to_one)
+        model = field.remote_field.model if is_key and field.target_field.primary_key else None
+    if isinstance(gated, GatedTabularInline) and (not path or gated.fk_name not in (None, path)):
+        return False
+    return path is not None and model is Organization
 
 
-def _check_path(model, site):
-    leads = any(field.remote_field and _leads_to_organization(field) for field in model._meta.concrete_fields)
-    gated = isinstance(site._registry.get(model), GatedModelAdmin)
-    if leads and not gated and model._meta.label not in UNGATED:
-        yield checks.Error(
-            f"{model._meta.label} belongs to organizations, but nothing gates it.",
-            hint='Register a GatedModelAdmin with organization_path = "…", or name it in UNGATED in'
-            " orgadmin/checks.py with the reason.",
-            obj=model,
-            id="orgadmin.E005",
-        )
+def _leads_to_organization(model, seen=frozenset()):
+    seen |= {model}
+    related = {field.remote_field.model for field in model._meta.concrete_fields if field.remote_field}
+    return Organization in related or any(_leads_to_organization(other, seen) for other in related - seen)
 
 
-def _leads_to_organization(field, seen=()):
-    model = field.remote_field.model
-    if model is Organization or model in seen:
-        return model is Organization
-    return any(f.remote_field and _leads_to_organization(f, (*seen, model)) for f in model._meta.concrete_fields)
-
-
-def _check_options(model_admin):
-    """Refuse options that show or change more than the rows and fields that the rule permits."""
-
-    def error(what, hint):
-        return checks.Error(what, hint=hint, obj=type(model_admin), id="orgadmin.E006")
-
+def _find_wrong_options(model_admin):
+    """Yield (what, hint) for options that show or change more than the rows and fields that the rule permits."""
+    model, ordering = model_admin.model, model_admin.ordering or ()
     for name in ("get_inlines", "get_list_display", "get_list_filter", "get_ordering", "get_search_fields"):
         if getattr(type(model_admin), name) is not getattr(admin.ModelAdmin, name):
-            yield error(f"{name}() decides by itself what is shown.", "Declare it, so that it can be checked.")
-    for name in [*model_admin.list_display, *model_admin.search_fields, *(model_admin.ordering or ())]:
-        if not isinstance(name, str) and name in (model_admin.ordering or ()):
-            yield error("An expression orders the list.", "Order by the names of fields.")
-        elif isinstance(name, str) and _is_hidden(model_admin.model, name.lstrip("-^=@")):
-            yield error(f"'{name}' is not for all who may view, and the list is.", "Leave it to the page.")
+            yield f"{name}() decides by itself what is shown.", "Declare it, so that it can be checked."
+    for name in [*model_admin.list_display, *model_admin.search_fields, *ordering]:
+        if not isinstance(name, str) and name in ordering:
+            yield "An expression orders the list.", "Order by the names of fields."
+        elif isinstance(name, str) and _is_hidden(model, name.lstrip("-^=@")):
+            yield f"'{name}' is not for all who may view, and the list is.", "Leave it to the page."
     for item in model_admin.list_filter:
-        if not isinstance(item, str | list | tuple):
-            continue  # a filter of one's own
-        name, is_narrow = (item, False) if isinstance(item, str) else (item[0], _is_narrow(item[1]))
-        field = _find_field(model_admin.model, name)
-        if _is_hidden(model_admin.model, name) or (not is_narrow and (field is None or field.remote_field)):
-            yield error(
-                f"The filter '{name}' offers values from rows that the person may not see.",
-                "Filter by a public field of the model itself, or by a relation with RelatedOnlyFieldListFilter.",
-            )
+        if isinstance(item, str | list | tuple):  # else a filter of one's own
+            name, kind = (item, None) if isinstance(item, str) else item
+            is_narrow = isinstance(kind, type) and issubclass(kind, admin.RelatedOnlyFieldListFilter)
+            field = _find_field(model, name)
+            if _is_hidden(model, name) or (not is_narrow and (field is None or field.remote_field)):
+                hint = "Filter by a public field of the model itself, or by a relation with RelatedOnlyFieldListFilter."
+                yield f"The filter '{name}' offers values from rows that the person may not see.", hint
     if model_admin.date_hierarchy:
-        yield error("date_hierarchy answers wild dates with an error page.", "Use a list filter.")
+        yield "date_hierarchy answers wild dates with an error page.", "Use a list filter."
     if model_admin.list_editable:
-        yield error("list_editable changes rows that may only be viewed.", "Edit on the page of the row.")
+        yield "list_editable changes rows that may only be viewed.", "Edit on the page of the row."
     for function, name, _ in model_admin._get_base_actions():
         if not getattr(function, "allowed_permissions", None):
-            yield error(
-                f"The action '{name}' does not say which right it takes.",
-                'Decorate the function with @admin.action(permissions=["change"]).',
-            )
+            hint = 'Decorate the function with @admin.action(permissions=["change"]).'
+            yield f"The action '{name}' does not say which right it takes.", hint
 
 
 def _is_hidden(model, lookup):
@@ -148,19 +124,12 @@ def _is_hidden(model, lookup):
     for name in lookup.split("__"):
         if model is Organization and name in hidden:
             return True
-        field = _find_field(model, name)
-        model = field.remote_field.model if field and field.remote_field else getattr(field, "related_model", None)
-        if model is None:
-            return False
+        model = getattr(_find_field(model, name), "related_model", None)
     return False
-
-
-def _is_narrow(filter_class):
-    return isinstance(filter_class, type) and issubclass(filter_class, admin.RelatedOnlyFieldListFilter)
 
 
 def _find_field(model, name):
     try:
-        return model._meta.get_field(name)
+        return model._meta.get_field(name) if model else None
     except FieldDoesNotExist:
         return None

@@ -33,6 +33,9 @@ class Finding:
     error: bool = True
 
 
+note = partial(Finding, error=False)
+
+
 def examine(*, fix=False):
     """Yield a Finding for all that is wrong or worth knowing; with `fix`, the errors are mended when they are yielded.
 
@@ -43,7 +46,7 @@ def examine(*, fix=False):
     while True:
         with transaction.atomic():
             batch = list(rows.filter(pk__gt=last)[:BATCH])
-            findings = _Batch(batch, fix).run() if batch else []
+            findings = list(_Batch(batch, fix).run()) if batch else []
         yield from findings
         if not batch:
             return
@@ -52,38 +55,23 @@ def examine(*, fix=False):
 
 class _Batch:
     def __init__(self, organizations, fix):
-        self.organizations, self.fix, self.findings = organizations, fix, []
+        self.organizations, self.fix = organizations, fix
         self.by_pk = {organization.pk: organization for organization in organizations}
 
     def run(self):
-        self._find_shared_groups()
-        self.owners = {
-            getattr(organization, role.attname): (organization, role)
-            for organization in self.organizations
-            for role in ROLES
-        }
-        self._find_names()
-        self._find_grants()
-        self._find_model_permissions()
-        self._compare_with_ledger()
-        self._note_grants()
-        self._note_members()
-        return self.findings
-
-    def _error(self, kind, text, organization):
-        self.findings.append(Finding(kind, text, organization))
-
-    def _note(self, kind, text, organization):
-        self.findings.append(Finding(kind, text, organization, error=False))
+        findings = list(self._find_shared_groups())
+        self.owners = {getattr(row, role.attname): (row, role) for row in self.organizations for role in ROLES}
+        for find in (self._find_names, self._find_grants, self._find_model_permissions, self._compare_with_ledger):
+            findings += find()
+        return [*findings, *self._note_grants(), *self._note_members()]
 
     def _find_shared_groups(self):
         """A group that is the admin group of one organization and the reviewer group of another."""
         reviewers = {organization.reviewer_id: organization for organization in self.organizations}
         for group in Group.objects.filter(administrators_of__isnull=False, pk__in=reviewers):
             organization = reviewers[group.pk]
-            self._error(
-                "shared group", _("its reviewer group is the admin group of another organization"), organization
-            )
+            text = _("its reviewer group is the admin group of another organization")
+            yield Finding("shared group", text, organization)
             if self.fix:  # a new group, without members: they were let into the other organization
                 fresh = Organization(name=organization.name)
                 create_groups([fresh], using="default")
@@ -93,49 +81,45 @@ class _Batch:
 
     def _find_names(self):
         for organization in self.organizations:
-            groups = {role: getattr(organization, role.key) for role in ROLES}
             wrong = {}
-            for role, group in groups.items():
+            for role in ROLES:
+                group = getattr(organization, role.key)
                 if is_generated(group.name, organization.name, role, organization.pk):
                     continue
                 if group.name.endswith(f" {role.suffix}"):
-                    self._error("name", _("its group “%s” does not carry its name") % group, organization)
+                    yield Finding("name", _("its group “%s” does not carry its name") % group, organization)
                     wrong[role] = group.pk
                 else:
-                    self._note("name by hand", _("its group “%s” was named by hand") % group, organization)
-            if wrong and self.fix:
+                    text = _("its group “%s” was named by hand") % group
+                    yield Finding("name by hand", text, organization, error=False)
+            if self.fix:
                 give_names(organization, wrong, using="default")
 
     def _find_grants(self):
-        held = defaultdict(set)
+        held, broken = defaultdict(set), set()
         grants = OrganizationGroupObjectPermission.objects.filter(group__in=self.owners)
         for group, pk, codename in grants.values_list("group", "content_object", "permission__codename"):
             held[group].add((pk, codename))
-        broken = {}
         for group, (organization, role) in self.owners.items():
             codenames = {get_permission_codename(action, Organization._meta) for action in role.actions}
             expected = {(organization.pk, codename) for codename in codenames}
-            for what, difference in (
-                (_("lacks"), expected - held[group]),
-                (_("holds too much"), held[group] - expected),
-            ):
+            different = {_("lacks"): expected - held[group], _("holds too much"): held[group] - expected}
+            for what, difference in different.items():
                 if difference:
                     names = ", ".join(f"{codename} ({pk})" for pk, codename in sorted(difference))
-                    text = _("its %(role)s group %(what)s: %(names)s")
                     values = {"role": role.label.lower(), "what": what, "names": names}
-                    self._error("grants", text % values, organization)
-                    broken[organization.pk] = organization
+                    yield Finding("grants", _("its %(role)s group %(what)s: %(names)s") % values, organization)
+                    broken.add(organization)
         if broken and self.fix:
-            own = [pk for organization in broken.values() for pk in organization.group_ids]
-            grants.filter(group__in=own).delete()
-            grant_permissions(Organization, list(broken), using="default")
+            grants.filter(group__in=[pk for organization in broken for pk in organization.group_ids]).delete()
+            grant_permissions(Organization, [organization.pk for organization in broken], using="default")
 
     def _find_model_permissions(self):
         through = Group.permissions.through.objects.filter(group__in=self.owners)
         for group, codename in through.values_list("group", "permission__codename"):
             organization, role = self.owners[group]
             text = _("its %(role)s group holds %(codename)s on everything") % {"role": role.label, "codename": codename}
-            self._error("model-level permission", text, organization)
+            yield Finding("model-level permission", text, organization)
         if self.fix:
             through.delete()
 
@@ -155,33 +139,33 @@ class _Batch:
             events = []
             for user, pk, role in members.keys() - others.keys():
                 name, organization = members[user, pk, role], self.by_pk[pk]
-                self._error("ledger", text % {"user": name, "role": role.label.lower()}, organization)
+                yield Finding("ledger", text % {"user": name, "role": role.label.lower()}, organization)
                 events.append((event, (user, name), (pk, organization.name), role))
             if self.fix:
                 append(events, reason=_("Found by the doctor."))
 
     def _note_grants(self):
         users = OrganizationUserObjectPermission.objects.filter(content_object__in=self.by_pk)
-        for pk, codename, user in users.values_list("content_object", "permission__codename", "user__username"):
-            self._note(
-                "direct grant", _("%(who)s was granted %(what)s") % {"who": user, "what": codename}, self.by_pk[pk]
-            )
         groups = OrganizationGroupObjectPermission.objects.filter(content_object__in=self.by_pk)
         groups = groups.exclude(group__in=self.owners)
-        for pk, codename, group in groups.values_list("content_object", "permission__codename", "group__name"):
-            self._note(
-                "grant of another group",
-                _("“%(who)s” was granted %(what)s") % {"who": group, "what": codename},
-                self.by_pk[pk],
-            )
+        for kind, grants, who in (
+            ("direct grant", users, "user__username"),
+            ("grant of another group", groups, "group__name"),
+        ):
+            for pk, codename, name in grants.values_list("content_object", "permission__codename", who):
+                text = _("“%(who)s” was granted %(what)s") % {"who": name, "what": codename}
+                yield Finding(kind, text, self.by_pk[pk], error=False)
 
     def _note_members(self):
         memberships = User.groups.through.objects.filter(group__in=self.owners)
         active = set(memberships.filter(user__is_active=True).values_list("group", flat=True))
         for organization in self.organizations:
             if getattr(organization, ADMIN.attname) not in active:
-                self._note("no active admin", _("nobody looks after it"), organization)
+                yield Finding("no active admin", _("nobody looks after it"), organization, error=False)
         for group, user in memberships.filter(user__is_active=False).values_list("group", "user__username"):
             organization, role = self.owners[group]
-            text = _("%(user)s is in its %(role)s group and cannot sign in")
-            self._note("inactive member", text % {"user": user, "role": role.label.lower()}, organization)
+            text = _("%(user)s is in its %(role)s group and cannot sign in") % {
+                "user": user,
+                "role": role.label.lower(),
+            }
+            yield Finding("inactive member", text, organization, error=False)

@@ -1,5 +1,7 @@
 """The models: people, organizations and who may do what with them."""
 
+from contextlib import contextmanager
+
 from django.contrib.auth.models import AbstractUser, Permission, UserManager
 from django.core.validators import RegexValidator
 from django.db import NotSupportedError, models, router, transaction
@@ -33,7 +35,21 @@ class PeopleManager(UserManager.from_queryset(UserQuerySet)):
     use_in_migrations = False
 
 
-class User(AbstractUser):
+class DeletedBySet:
+    """Deletes by the queryset, so that an instance leaves as little behind as a thousand rows do."""
+
+    def delete(self, using=None, keep_parents=False):
+        using = using or router.db_for_write(type(self), instance=self)
+        if self.pk is None:
+            return super().delete(using=using)  # raises
+        deleted = type(self)._base_manager.using(using).filter(pk=self.pk).delete()
+        self.pk = None  # as Django leaves what is deleted
+        return deleted
+
+    delete.alters_data = True
+
+
+class User(DeletedBySet, AbstractUser):
     """A person who signs in."""
 
     objects = PeopleManager()
@@ -48,17 +64,6 @@ class User(AbstractUser):
                 violation_error_message=_("Somebody else has this e-mail address. Use another one, or leave it empty."),
             )
         ]
-
-    def delete(self, using=None, keep_parents=False):
-        """Delete the person; the ledger says what they left."""
-        using = using or router.db_for_write(type(self), instance=self)
-        if self.pk is None:
-            return super().delete(using=using)  # raises
-        deleted = type(self)._base_manager.using(using).filter(pk=self.pk).delete()
-        self.pk = None  # as Django leaves what is deleted
-        return deleted
-
-    delete.alters_data = True
 
 
 class Records(HistoricalRecords):
@@ -76,7 +81,12 @@ class Records(HistoricalRecords):
         pass
 
 
-class Organization(models.Model):
+def _own_group(related_name, label):
+    options = {"related_name": related_name, "verbose_name": label, "blank": True, "editable": False}
+    return models.OneToOneField("auth.Group", on_delete=models.PROTECT, **options)
+
+
+class Organization(DeletedBySet, models.Model):
     """A company record, which owns the groups of those who may see and change it.
 
     save(), bulk_create() and delete() keep the invariant: an organization has both groups and all their permissions,
@@ -100,22 +110,8 @@ class Organization(models.Model):
     address = models.TextField(_("address"), blank=True, validators=[TEXT])
     tax_id = models.CharField(_("tax ID"), max_length=50, blank=True, validators=[LINE])
     notes = models.TextField(_("notes"), blank=True, validators=[TEXT])
-    admin = models.OneToOneField(
-        "auth.Group",
-        on_delete=models.PROTECT,
-        related_name="administrators_of",
-        verbose_name=_("admin group"),
-        blank=True,
-        editable=False,
-    )
-    reviewer = models.OneToOneField(
-        "auth.Group",
-        on_delete=models.PROTECT,
-        related_name="reviewers_of",
-        verbose_name=_("reviewer group"),
-        blank=True,
-        editable=False,
-    )
+    admin = _own_group("administrators_of", _("admin group"))
+    reviewer = _own_group("reviewers_of", _("reviewer group"))
 
     objects = OrganizationQuerySet.as_manager()
     history = Records(
@@ -134,7 +130,7 @@ class Organization(models.Model):
         indexes = [models.Index(fields=["name", "id"], name="organization_name")]
         constraints = [
             models.CheckConstraint(
-                condition=~models.Q(admin=models.F("reviewer")), name="organization_admin_is_not_reviewer"
+                name="organization_admin_is_not_reviewer", condition=~models.Q(admin=models.F("reviewer"))
             )
         ]
 
@@ -150,12 +146,8 @@ class Organization(models.Model):
         DoesNotExist where somebody deleted the organization since it was loaded.
         """
         using = using or router.db_for_write(type(self), instance=self)
-        arguments = {
-            "force_insert": force_insert,
-            "force_update": force_update,
-            "using": using,
-            "update_fields": update_fields,
-        }
+        arguments = {"force_insert": force_insert, "force_update": force_update, "update_fields": update_fields}
+        arguments["using"] = using
         written = set(update_fields) if update_fields is not None else self._loaded_fields()
         with transaction.atomic(using=using):  # with the history
             if not written & {"name", *(name for role in ROLES for name in (role.key, role.attname))}:
@@ -166,28 +158,13 @@ class Organization(models.Model):
             if stored or force_update or update_fields is not None:
                 return super().save(**arguments)  # raises where there is no row
             self.refuse_foreign_groups()
-            before = self.remember()
-            try:
+            with self.kept_as_is([self]):
                 create_groups([self], using=using)
                 super().save(**arguments)
                 grant_permissions(type(self), [self.pk], using=using)
-            except BaseException:
-                self.recall(before)
-                raise
             transaction.on_commit(lambda: setattr(self, "created_groups", None), using=using)
 
     save.alters_data = True
-
-    def delete(self, using=None, keep_parents=False):
-        """Delete the organization with both groups, all memberships of these, and all permissions."""
-        using = using or router.db_for_write(type(self), instance=self)
-        if self.pk is None:
-            return super().delete(using=using)  # raises
-        deleted = type(self)._base_manager.using(using).filter(pk=self.pk).delete()
-        self.pk = None  # as Django leaves what is deleted
-        return deleted
-
-    delete.alters_data = True
 
     @property
     def group_ids(self):
@@ -198,12 +175,17 @@ class Organization(models.Model):
         for role, pk in zip(ROLES, ids):
             setattr(self, role.attname, pk)
 
-    def remember(self):
-        return self.pk, self._state.adding, self.group_ids
-
-    def recall(self, before):
-        """Make this instance what it was, after a failed save."""
-        self.pk, self._state.adding, self.group_ids = before
+    @staticmethod
+    @contextmanager
+    def kept_as_is(organizations):
+        """Make instances what they were before, where saving them fails."""
+        before = [(row, row.pk, row._state.adding, row.group_ids) for row in organizations]
+        try:
+            yield
+        except BaseException:
+            for row, *state in before:
+                row.pk, row._state.adding, row.group_ids = state
+            raise
 
     def refuse_foreign_groups(self):
         """Raise ValueError where a new organization carries a group that it did not create."""

@@ -9,26 +9,12 @@ from django.utils import timezone
 from django.utils.formats import date_format
 from django.utils.translation import gettext as _
 
-from . import throttle
+from . import membership, throttle
 from .access import describe_paths, find_paths, gate_of, list_reachable
 from .forms import AddMembersForm, InviteForm, OnForm, is_key
 from .history import describe_difference, put_back
 from .ledger import end_of_day
 from .mail import send_invitation
-from .membership import (
-    LastAdminError,
-    describe_members,
-    dismiss,
-    find_invitations,
-    find_losing,
-    find_orphans,
-    invite,
-    list_members,
-    list_roles,
-    may_give,
-    set_role,
-    withdraw,
-)
 from .models import MembershipEvent, Organization, User
 from .roles import ROLES, ROLES_BY_KEY
 from .transfer import list_events, respond_with_csv
@@ -62,7 +48,7 @@ class PeoplePages(ActingDelete):
     # The people
 
     def people_view(self, request, organization):
-        """Who is admin and who is reviewer; add, invite, change and remove them.
+        """Who is admin and who is reviewer; add, membership.invite, change and remove them.
 
         Superusers choose from all people; others invite by mail, and learn of nobody but the members.
         """
@@ -80,47 +66,37 @@ class PeoplePages(ActingDelete):
         if is_key(post.get("user", "")) and (role := ROLES_BY_KEY.get(post.get("role"), "remove" in post)):
             members = User.objects.filter(groups__in=organization.group_ids, pk=post["user"]).distinct()
             return self._change(request, organization, members, None if role is True else role)
-        page = get_page(request, list_members(organization))
-        describe_members(organization, page)
+        page = get_page(request, membership.list_members(organization))
+        membership.describe_members(organization, page)
         for member in page:
-            member.other_roles = [role for role in ROLES if role is not member.role and may_give(rights, role)]
+            member.other_roles = [
+                role for role in ROLES if role is not member.role and membership.may_give(rights, role)
+            ]
         self._hide_staff(request, organization, [member.joined for member in page if member.joined])
         invitations = list(organization.invitations.select_related("invited_by"))
-        can_accept = set(find_invitations().filter(organization=organization).values_list("pk", flat=True))
+        can_accept = set(membership.find_invitations().filter(organization=organization).values_list("pk", flat=True))
         for invitation in invitations:
             invitation.expired = invitation.pk not in can_accept
-        return self.render_page(
-            request,
-            organization,
-            "people",
-            _("People: %s") % organization,
-            adding=adding if anybody else None,
-            inviting=inviting,
-            page=page,
-            invitations=invitations,
-            media=self.media + adding.media,
-        )
+        context = {"adding": adding if anybody else None, "inviting": inviting, "invitations": invitations}
+        context |= {"page": page, "media": self.media + adding.media}
+        return self.render_page(request, organization, "people", _("People: %s") % organization, **context)
 
     def _change(self, request, organization, users, role):
         """Give or take a role; what takes access away is shown first, and done when it is confirmed."""
         users, reason = list(users), request.POST.get("reason", "")
-        losing = list(find_losing(organization, users, role))
+        losing = list(membership.find_losing(organization, users, role))
         if losing and "confirmed" not in request.POST:
             fields = [(name, value) for name, values in request.POST.lists() for value in values]
-            return self.render_page(
-                request,
-                organization,
-                "confirm",
-                _("Are you sure?"),
-                users=losing,
-                role=role,
-                oneself=request.user in losing,
-                orphaned=find_orphans([(user, organization, role) for user in losing]),
-                fields=[field for field in fields if field[0] not in ("csrfmiddlewaretoken", "reason")],
-            )
+            context = {
+                "users": losing,
+                "role": role,
+                "orphaned": membership.find_orphans([(user, organization, role) for user in losing]),
+                "fields": [field for field in fields if field[0] not in ("csrfmiddlewaretoken", "reason")],
+            }
+            return self.render_page(request, organization, "confirm", _("Are you sure?"), **context)
         try:
-            changed = set_role(organization, users, role, actor=request.user, reason=reason)
-        except LastAdminError:
+            changed = membership.set_role(organization, users, role, actor=request.user, reason=reason)
+        except membership.LastAdminError:
             text = _(
                 "Nothing was changed: nobody would be left to look after “%s”."
                 " Make somebody else admin first, or ask platform staff."
@@ -143,7 +119,7 @@ class PeoplePages(ActingDelete):
             text = _("Many mails went to “%s” within a short time. Wait a quarter of an hour, and try again.") % email
             self.message_user(request, text, messages.ERROR)
             return False
-        invitation = invite(organization, email, role, actor=request.user)
+        invitation = membership.invite(organization, email, role, actor=request.user)
         if send_invitation(invitation):
             self.message_user(request, _("An invitation was sent to “%s”.") % email, messages.SUCCESS)
         else:
@@ -154,7 +130,7 @@ class PeoplePages(ActingDelete):
     def _change_invitation(self, request, organization):
         invitation = organization.invitations.select_related("organization").get(pk=request.POST["invitation"])
         if "withdraw" in request.POST:
-            withdraw(invitation, actor=request.user)
+            membership.withdraw(invitation, actor=request.user)
             text = _("The invitation of “%s” was withdrawn: its link no longer works.") % invitation.email
             self.message_user(request, text, messages.SUCCESS)
         else:
@@ -246,13 +222,13 @@ class PersonPages(ActingDelete):
             text = _("You cannot take yourself out of everything. Ask another superuser.")
             self.message_user(request, text, messages.ERROR)
         elif "confirmed" in request.POST:
-            dismiss(user, actor=request.user, reason=request.POST.get("reason", ""))
+            membership.dismiss(user, actor=request.user, reason=request.POST.get("reason", ""))
             self.log_change(request, user, _("Was taken out of everything, and deactivated."))
             text = _("“%s” was taken out of everything, deactivated, and signed out everywhere.") % user
             self.message_user(request, text, messages.SUCCESS)
         else:
-            roles = list_roles(user)
-            orphaned = find_orphans([(user, organization, None) for organization, _role in roles])
+            roles = membership.list_roles(user)
+            orphaned = membership.find_orphans([(user, organization, None) for organization, _role in roles])
             title = _("Take “%s” out of everything?") % user
             return self.render_page(request, user, "leave", title, roles=roles, orphaned=orphaned)
         return HttpResponseRedirect(reverse("admin:orgadmin_user_change", args=[user.pk]))

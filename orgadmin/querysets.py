@@ -168,15 +168,7 @@ class OrganizationQuerySet(models.QuerySet):
         memberships = get_user_model().groups.through.objects.filter(user=user.pk)
         return group_grants.filter(group__in=memberships.values("group")), user_grants.filter(user=user.pk)
 
-    def bulk_create(
-        self,
-        objs,
-        batch_size=None,
-        ignore_conflicts=False,
-        update_conflicts=False,
-        update_fields=None,
-        unique_fields=None,
-    ):
+    def bulk_create(self, objs, batch_size=None, ignore_conflicts=False, update_conflicts=False, *args, **kwargs):
         """Create organizations with their groups and permissions: some ten queries per batch of `batch_size` rows."""
         if ignore_conflicts or update_conflicts:
             raise NotSupportedError(
@@ -186,22 +178,16 @@ class OrganizationQuerySet(models.QuerySet):
         if batch_size is not None and batch_size <= 0:
             raise ValueError("Batch size must be a positive integer.")
         objs, size = list(objs), batch_size or BATCH
-        before = [organization.remember() for organization in objs]
         for organization in objs:
             organization.refuse_foreign_groups()
         self._for_write = True
-        try:
-            with transaction.atomic(using=self.db):
-                for start in range(0, len(objs), size):
-                    batch = objs[start : start + size]
-                    create_groups(batch, using=self.db)
-                    super().bulk_create(batch, batch_size=size)
-                    grant_permissions(self.model, [organization.pk for organization in batch], using=self.db)
-                    self._keep_history(batch, "+")
-        except BaseException:
-            for organization, state in zip(objs, before):
-                organization.recall(state)
-            raise
+        with self.model.kept_as_is(objs), transaction.atomic(using=self.db):
+            for start in range(0, len(objs), size):
+                batch = objs[start : start + size]
+                create_groups(batch, using=self.db)
+                super().bulk_create(batch, batch_size=size)
+                grant_permissions(self.model, [organization.pk for organization in batch], using=self.db)
+                self._keep_history(batch, "+")
         return objs
 
     bulk_create.alters_data = True
