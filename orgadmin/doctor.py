@@ -2,6 +2,7 @@
 
 from collections import defaultdict
 from dataclasses import dataclass
+from functools import partial
 
 from django.contrib.auth import get_permission_codename
 from django.contrib.auth.models import Group
@@ -91,7 +92,7 @@ class _Batch:
                     wrong[role] = group.pk
                 else:
                     text = _("its group “%s” was named by hand") % group
-                    yield Finding("name by hand", text, organization, error=False)
+                    yield note("name by hand", text, organization)
             if self.fix:
                 give_names(organization, wrong, using="default")
 
@@ -154,18 +155,18 @@ class _Batch:
         ):
             for pk, codename, name in grants.values_list("content_object", "permission__codename", who):
                 text = _("“%(who)s” was granted %(what)s") % {"who": name, "what": codename}
-                yield Finding(kind, text, self.by_pk[pk], error=False)
+                yield note(kind, text, self.by_pk[pk])
 
     def _note_members(self):
         memberships = User.groups.through.objects.filter(group__in=self.owners)
         active = set(memberships.filter(user__is_active=True).values_list("group", flat=True))
         for organization in self.organizations:
             if getattr(organization, ADMIN.attname) not in active:
-                yield Finding("no active admin", _("nobody looks after it"), organization, error=False)
+                yield note("no active admin", _("nobody looks after it"), organization)
         for group, user in memberships.filter(user__is_active=False).values_list("group", "user__username"):
             organization, role = self.owners[group]
             text = _("%(user)s is in its %(role)s group and cannot sign in") % {
                 "user": user,
                 "role": role.label.lower(),
             }
-            yield Finding("inactive member", text, organization, error=False)
+            yield note("inactive member", text, organization)

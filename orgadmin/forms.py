@@ -86,20 +86,12 @@ class OrganizationForm(forms.ModelForm):
 
     def _ask_about(self, name, namesakes, count):
         self.data = {**self.data.dict(), self.add_prefix("namesake"): name}
-        links = format_html_join(
-            ", ",
-            '<a href="{}" target="_blank">{}</a>',
-            (
-                (reverse("admin:orgadmin_organization_change", args=[row.pk]), f"{row} ({row.reference or row.pk})")
-                for row in namesakes
-            ),
-        )
-        text = ngettext(
-            "There is an organization with this name: {}. If yours is another one, save again.",
-            "There are {count} organizations with this name: {}. If yours is another one, save again.",
-            count,
-        )
-        self.add_error("name", format_html(text, links, count=count))
+        page = "admin:orgadmin_organization_change"
+        names = [(reverse(page, args=[row.pk]), f"{row} ({row.reference or row.pk})") for row in namesakes]
+        links = format_html_join(", ", '<a href="{}" target="_blank">{}</a>', names)
+        one = "There is an organization with this name: {}. If yours is another one, save again."
+        many = "There are {count} organizations with this name: {}. If yours is another one, save again."
+        self.add_error("name", format_html(ngettext(one, many, count), links, count=count))
 
 
 class UserForm(UserChangeForm):
@@ -155,16 +147,10 @@ class UserForm(UserChangeForm):
 
 def _choose_role(rights):
     """Return a field for the roles that somebody with these rights may give."""
-    return forms.TypedChoiceField(
-        label=_("Role"),
-        choices=[(role.key, role.label) for role in ROLES if may_give(rights, role)],
-        coerce=ROLES_BY_KEY.get,
-        widget=forms.RadioSelect,
-        error_messages={
-            "required": _("Choose a role."),
-            "invalid_choice": _("You may not give this role. Choose another."),
-        },
-    )
+    errors = {"required": _("Choose a role."), "invalid_choice": _("You may not give this role. Choose another.")}
+    choices = [(role.key, role.label) for role in ROLES if may_give(rights, role)]
+    options = {"choices": choices, "coerce": ROLES_BY_KEY.get, "widget": forms.RadioSelect, "error_messages": errors}
+    return forms.TypedChoiceField(label=_("Role"), **options)
 
 
 class AddMembersForm(forms.Form):

@@ -8,14 +8,12 @@ from django.contrib.contenttypes.models import ContentType
 from django.db import transaction
 from django.db.models import TextField
 from django.db.models.functions import Cast
-from django.utils import translation
+from django.utils import timezone, translation
 from django.utils.text import capfirst
 from django.utils.translation import gettext as _
 
 from .models import Contact, Organization, User
 from .roles import CONFIDENTIAL_FIELDS, ROLES
-
-LATE = 5  # seconds after a change until the log tells of it
 
 
 def list_recent(user):
@@ -36,12 +34,8 @@ def list_history(entries, model, organization, rights):
     """
     if model is Organization:
         records = list(organization.history.select_related("history_user").order_by("history_id"))
-        told = {(row.history_user_id, int(row.history_date.timestamp()) + n) for row in records for n in range(LATE)}
-        entries = [
-            entry
-            for entry in entries
-            if (entry.user_id, int(entry.action_time.timestamp())) not in told or _strip(entry)
-        ]
+        since = records[0].history_date if records else timezone.now()
+        entries = [entry for entry in entries if entry.action_time < since or _strip(entry)]
         entries += _describe_changes(records, rights)
     return sorted(entries, key=lambda entry: entry.action_time, reverse=True)
 

@@ -177,7 +177,7 @@ class OrganizationQuerySet(models.QuerySet):
             )
         if batch_size is not None and batch_size <= 0:
             raise ValueError("Batch size must be a positive integer.")
-        objs, size = list(objs), batch_size or BATCH
+        objs, size = list(objs), min(batch_size or BATCH, BATCH)
         for organization in objs:
             organization.refuse_foreign_groups()
         self._for_write = True

@@ -212,6 +212,7 @@ class ReviewerTests(GateMixin, TestCase):
         def log(*messages):
             LogEntry.objects.log_actions(self.staff.pk, [self.reviewed], 2, list(messages))
 
+        self.reviewed.history.all().delete()  # the log of a time before the history began
         log({"changed": {"fields": ["Phone", "Tax ID"]}})
         log({"changed": {"fields": ["Notes"]}})
         log({"changed": {"fields": ["VAT number"]}})  # what the field was called once
@@ -244,18 +245,19 @@ class ReviewerTests(GateMixin, TestCase):
         self.assertContains(response, "Changed Phone.")
         for text in ("Tax ID", "Notes", "notes", "VAT number"):
             self.assertNotContains(response, text)
-        self.assertEqual(len(response.context["action_list"]), 2)  # the other is its creation
+        self.assertEqual(len(response.context["action_list"]), 1)
         self.assertContains(response, "platform staff")
         self.assertNotContains(response, "root")
         self.client.force_login(self.staff)
-        self.assertEqual(len(self.client.get(f"{LIST}{self.reviewed.pk}/history/").context["action_list"]), 5)
+        self.assertEqual(len(self.client.get(f"{LIST}{self.reviewed.pk}/history/").context["action_list"]), 4)
 
     def test_history_of_many_entries_is_paged(self):
+        self.reviewed.history.all().delete()
         message = [{"changed": {"fields": ["Phone"]}}]
         for _ in range(120):
             LogEntry.objects.log_actions(self.staff.pk, [self.reviewed], 2, message)
         response = self.client.get(f"{LIST}{self.reviewed.pk}/history/?p=2")
-        self.assertEqual(len(response.context["action_list"]), 21)
+        self.assertEqual(len(response.context["action_list"]), 20)
 
 
 class ClosedPagesTests(GateMixin, TestCase):

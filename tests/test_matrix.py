@@ -109,6 +109,7 @@ class World:
                 LogEntry.objects.log_actions(
                     hidden.pk if organization in (self.foreign, other) else staff.pk, [organization], 2, message
                 )
+        self.reviewed.history.all().delete()  # so that its page shows the log
         # What the reviewer and the others are never to meet: their own log entries about what they no longer see.
         for user in filter(None, self.roles.values()):
             LogEntry.objects.log_actions(user.pk, [self.foreign], 2, [{"added": {}}])

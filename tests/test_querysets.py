@@ -133,8 +133,8 @@ class BulkCreateTests(TestCase):
         inserts = 10 + 14 if connection.vendor == "sqlite" else 2
         with self.assertNumQueries(5 + inserts):  # savepoint, names, groups, organizations, grants, release
             Organization.objects.bulk_create([Organization(name=f"Name {n % 90}") for n in range(990)])
-        with self.assertNumQueries(2 + 3 * 4):
-            Organization.objects.bulk_create([Organization(name=f"Other {n}") for n in range(270)], batch_size=90)
+        with self.assertNumQueries(2 + 3 * 5):
+            Organization.objects.bulk_create([Organization(name=f"Other {n}") for n in range(210)], batch_size=70)
 
     def test_can_be_tried_again_after_a_rollback(self):
         organizations = [Organization(name="Acme"), Organization(name="Acme")]
