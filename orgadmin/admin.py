@@ -61,11 +61,6 @@ class OrganizationAdmin(ExchangePages, PeoplePages, GatedModelAdmin):
         groups = [role.key for role in ROLES]
         return groups if request.user.is_superuser else [*groups, "reference"]
 
-    def get_form(self, request, obj=None, **kwargs):
-        form = super().get_form(request, obj, **kwargs)
-        form.user = request.user
-        return form
-
     def save_model(self, request, obj, form, change):
         obj._history_user = request.user
         super().save_model(request, obj, form, change)
@@ -129,9 +124,8 @@ class UserAdmin(PersonPages, SuperuserOnlyAdmin, DjangoUserAdmin):
 
     def get_object(self, request, object_id, from_field=None):
         if request.method == "POST" and connection.in_atomic_block and is_key(object_id):
-            list(
-                self.model.objects.filter(pk=object_id).select_for_update(no_key=True)
-            )  # what is asked is what is saved
+            # What is asked is what is saved.
+            list(self.model.objects.filter(pk=object_id).select_for_update(no_key=True))
         return super().get_object(request, object_id, from_field)
 
     def save_model(self, request, obj, form, change):
@@ -139,15 +133,9 @@ class UserAdmin(PersonPages, SuperuserOnlyAdmin, DjangoUserAdmin):
         columns = {field.name for field in self.opts.concrete_fields}
         obj.save(**({"update_fields": columns.intersection(form.changed_data)} if change else {}))
 
-    def get_form(self, request, obj=None, **kwargs):
-        form = super().get_form(request, obj, **kwargs)
-        form.user = request.user
-        return form
-
     def get_fieldsets(self, request, obj=None):
         if request.user.is_superuser or not obj:
-            fieldsets = super().get_fieldsets(request, obj)
-            return [*fieldsets, (None, {"fields": ["taken"]})] if obj else fieldsets
+            return super().get_fieldsets(request, obj)
         return [
             (None, {"fields": ["username", "password"]}),
             (_("Person"), {"fields": ["first_name", "last_name", "email", "is_active"]}),

@@ -94,6 +94,9 @@ class ClosedModelAdmin(Choosing, admin.ModelAdmin):
             raise SuspiciousOperation("A selected row has no key that could be one.")
         return super().changelist_view(request, extra_context)
 
+    def get_form(self, request, obj=None, **kwargs):
+        return type("Form", (super().get_form(request, obj, **kwargs),), {"user": request.user})
+
     def get_object(self, request, object_id, from_field=None):
         return super().get_object(request, object_id, from_field or None)  # an empty one breaks Django's
 
