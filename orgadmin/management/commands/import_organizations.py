@@ -29,9 +29,8 @@ class Command(BaseCommand):
             with open(file, "rb") as stream:
                 report = import_organizations(stream, tell=self._tell if dry_run else None, **options)
         except (OSError, ValueError) as error:
-            raise CommandError(
-                f"{ascii(str(file))} cannot be read: {getattr(error, 'strerror', 0) or error}."
-            ) from error
+            reason = getattr(error, "strerror", None) or error
+            raise CommandError(f"{ascii(str(file))} cannot be read: {reason}.") from error
         except ImportRefused as error:
             self.stderr.write("\n".join(map(str, error.problems[:SHOWN])))
             count = len(error.problems)
