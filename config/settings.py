@@ -1,7 +1,6 @@
 """Settings. Deployments differ by environment variables only; docs/operations.md lists them.
 
-A missing or wrong variable ends the start with one line that names it and says what is expected.
-"""
+A missing or wrong variable ends the start with one line that names it and says what is expected."""
 
 import sys
 from pathlib import Path
@@ -27,9 +26,6 @@ def boolean(name, default):
     return value == "true" if value in ("true", "false") else refuse(name, "true or false")
 
 
-DATABASES_KNOWN = ("sqlite", "postgres", "postgresql")
-
-
 def parse(read, url):
     """Return the settings in a URL, or {} where there are none."""
     try:
@@ -41,7 +37,7 @@ def parse(read, url):
 def database():
     url = env.str("DATABASE_URL", default="") or f"sqlite:///{BASE_DIR / 'db.sqlite3'}"
     scheme, _separator, rest = url.partition("://")
-    settings = parse(env.db_url_config, url) if rest and scheme in DATABASES_KNOWN else {}
+    settings = parse(env.db_url_config, url) if rest and scheme in ("sqlite", "postgres", "postgresql") else {}
     if not settings.get("NAME"):
         refuse("DATABASE_URL", "sqlite:///PATH or postgres://USER:PASSWORD@HOST:PORT/NAME")
     if scheme != "sqlite":
@@ -88,39 +84,20 @@ if TIME_ZONE not in available_timezones():
 if boolean("TRUST_PROXY", "false"):
     SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https")
 
-INSTALLED_APPS = [
-    "orgadmin.apps.OrgadminConfig",
-    "orgadmin.apps.AdminConfig",
-    "django.contrib.auth",
-    "django.contrib.contenttypes",
-    "django.contrib.sessions",
-    "django.contrib.messages",
-    "whitenoise.runserver_nostatic",
-    "django.contrib.staticfiles",
-    "guardian",
-    "simple_history",
-    "csp",
-]
-MIDDLEWARE = [
-    "django.middleware.security.SecurityMiddleware",
-    "whitenoise.middleware.WhiteNoiseMiddleware",
-    "django.contrib.sessions.middleware.SessionMiddleware",
-    "django.middleware.common.CommonMiddleware",
-    "django.middleware.csrf.CsrfViewMiddleware",
-    "django.contrib.auth.middleware.AuthenticationMiddleware",
-    "django.contrib.messages.middleware.MessageMiddleware",
-    "django.middleware.clickjacking.XFrameOptionsMiddleware",
-    "csp.middleware.CSPMiddleware",
-]
+INSTALLED_APPS = ["orgadmin.apps.OrgadminConfig", "orgadmin.apps.AdminConfig"]
+INSTALLED_APPS += [f"django.contrib.{name}" for name in ("auth", "contenttypes", "sessions", "messages")]
+INSTALLED_APPS += ["whitenoise.runserver_nostatic", "django.contrib.staticfiles", "guardian", "simple_history", "csp"]
+MIDDLEWARE = ["django.middleware.security.SecurityMiddleware", "whitenoise.middleware.WhiteNoiseMiddleware"]
+MIDDLEWARE += ["django.contrib.sessions.middleware.SessionMiddleware", "django.middleware.common.CommonMiddleware"]
+MIDDLEWARE += ["django.middleware.csrf.CsrfViewMiddleware", "django.contrib.auth.middleware.AuthenticationMiddleware"]
+MIDDLEWARE += ["django.contrib.messages.middleware.MessageMiddleware"]
+MIDDLEWARE += ["django.middleware.clickjacking.XFrameOptionsMiddleware", "csp.middleware.CSPMiddleware"]
 # Nothing from elsewhere, nothing inline, in nobody's frame.
 CONTENT_SECURITY_POLICY = {
     "DIRECTIVES": {
-        "default-src": ["'self'"],
+        **dict.fromkeys(("default-src", "form-action"), ["'self'"]),
+        **dict.fromkeys(("object-src", "base-uri", "frame-ancestors"), ["'none'"]),
         "img-src": ["'self'", "data:"],
-        "object-src": ["'none'"],
-        "base-uri": ["'none'"],
-        "form-action": ["'self'"],
-        "frame-ancestors": ["'none'"],
     }
 }
 CSRF_COOKIE_HTTPONLY = True  # forms carry the token; no script reads it
@@ -129,18 +106,14 @@ if BASE_URL.startswith("https://"):
     SESSION_COOKIE_NAME, CSRF_COOKIE_NAME = "__Host-sessionid", "__Host-csrftoken"
 ROOT_URLCONF = "config.urls"
 WSGI_APPLICATION = "config.wsgi.application"
+_processors = ["django.template.context_processors.request", "django.contrib.auth.context_processors.auth"]
+_processors += ["django.contrib.messages.context_processors.messages"]
 TEMPLATES = [
     {
         "BACKEND": "django.template.backends.django.DjangoTemplates",
         "DIRS": [BASE_DIR / "templates"],
         "APP_DIRS": True,
-        "OPTIONS": {
-            "context_processors": [
-                "django.template.context_processors.request",
-                "django.contrib.auth.context_processors.auth",
-                "django.contrib.messages.context_processors.messages",
-            ]
-        },
+        "OPTIONS": {"context_processors": _processors},
     }
 ]
 
@@ -153,14 +126,11 @@ AUTH_PASSWORD_VALIDATORS = [
 LOGIN_URL = "admin:login"
 LOGIN_REDIRECT_URL = "admin:index"
 ANONYMOUS_USER_NAME = None  # guardian: no user row stands for visitors
-GUARDIAN_MONKEY_PATCH_USER = False
-GUARDIAN_MONKEY_PATCH_GROUP = False
+GUARDIAN_MONKEY_PATCH_USER = GUARDIAN_MONKEY_PATCH_GROUP = False
 SIMPLE_HISTORY_DATE_INDEX = False  # looked up by organization
 
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
-LANGUAGE_CODE = "en-us"
 LANGUAGES = [("en", _("English"))]
-USE_TZ = True
 STATIC_URL = "static/"
 STATIC_ROOT = BASE_DIR / "staticfiles"
 STATICFILES_DIRS = [BASE_DIR / "static"]

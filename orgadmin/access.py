@@ -1,8 +1,7 @@
 """Who may enter, the rule's answers remembered for one request, and why somebody may or may not."""
 
-from collections import defaultdict
+from collections import defaultdict, namedtuple
 from copy import copy
-from dataclasses import dataclass
 
 from django.contrib.auth.models import Group
 from django.utils.functional import cached_property
@@ -16,23 +15,18 @@ class Gate:
     """The rule's answers about one person. Lives as long as a request: the next one asks anew."""
 
     def __init__(self, user):
-        self.user = user
-        self._any, self._rights = {}, {}
+        self.user, self._any, self._rights = user, {}, {}
 
     @property
     def may_enter(self):
         """Whether the person may enter the admin: active, and platform staff or holding a right on an organization."""
         user = self.user
-        if not (user.is_authenticated and user.is_active):
-            return False
-        return user.is_superuser or user.is_staff or self.holds_any("view")
+        known = user.is_authenticated and user.is_active
+        return known and (user.is_superuser or user.is_staff or self.holds_any("view"))
 
     def holds_any(self, action):
         """Whether there is an organization on which the person holds the right.
-
-        Most pages ask for "view" and for "change". Whoever may change one may view it, so for org admins it is one
-        query, for reviewers two.
-        """
+        Whoever may change one may view it: both questions are one query for org admins, two for reviewers."""
         if action not in self._any:
             self._any[action] = (
                 self.permits_everywhere(action)
@@ -69,19 +63,15 @@ def gate_of(request):
 
 def holds_more(user, than):
     """Tell whether `user`, were they active, may do anything that `than` may not: on the site or on an organization.
-
-    Whoever sets somebody's password can act as that person, so nobody may edit a person who holds more.
-    """
+    Whoever sets somebody's password can act as that person, so nobody may edit a person who holds more."""
     if than.is_superuser:
         return False
     user = _activate(user)  # a deactivated account can be activated
     if user.is_superuser or user.get_all_permissions() - than.get_all_permissions():
         return True
-    organizations = Organization.objects.order_by()
+    rows = Organization.objects.order_by()
     return any(
-        organizations.permitted(user, action)
-        .exclude(pk__in=organizations.permitted(than, action).values("pk"))
-        .exists()
+        rows.permitted(user, action).exclude(pk__in=rows.permitted(than, action).values("pk")).exists()
         for action in ACTIONS
     )
 
@@ -94,12 +84,8 @@ def _activate(user):
     return user
 
 
-@dataclass
-class Explanation:
-    """Whether a person may do something with an organization, and by which path; `lines` say it in sentences."""
-
-    may: bool
-    lines: list[str]
+# Whether a person may do something with an organization, and by which path; `lines` say it in sentences.
+Explanation = namedtuple("Explanation", "may lines")
 
 
 def explain(user, organization, action="view"):
@@ -121,36 +107,33 @@ def list_reachable(user):
 
 def find_paths(users, organizations, *, members_only=False):
     """Return {(user id, organization id): {right: [sentence]}}: by which paths people have rights, active or not.
-
-    With `members_only`, no other paths than through the organization's own groups. Two queries, besides those for the
-    permissions of staff.
-    """
+    With `members_only`, only through the organization's own groups. Two queries, and those for staff's permissions."""
     organizations = {organization.pk: organization for organization in organizations}
     sources = Organization.objects.find_sources([_activate(user) for user in users], list(organizations))
     found = {source.group for rights in sources.values() for held in rights.values() for source in held}
     groups = Group.objects.in_bulk(found - {None})
-    paths = {}
+    paths = defaultdict(dict)
     for (user, pk), rights in sources.items():
         for right, held in rights.items() if pk else ():
             own = organizations[pk].group_ids
             told = [source for source in held if not members_only or source.group in own]
-            paths.setdefault((user, pk), {})[right] = [_describe(source, organizations[pk], groups) for source in told]
-    return defaultdict(dict, paths)
+            paths[user, pk][right] = [_describe(source, organizations[pk], groups) for source in told]
+    return paths
 
 
 def describe_paths(paths):
     """Return the sentences of {right: [sentence]}, each once, with what it lets people do: [(sentence, [text])]."""
-    rights = {}
+    rights = defaultdict(list)
     for right, text in ACTIONS.items():
         for sentence in paths.get(right, ()):
-            rights.setdefault(sentence, []).append(text)
+            rights[sentence].append(text)
     return list(rights.items())
 
 
 def _describe(source, organization, groups):
     owned = {getattr(organization, role.attname): role for role in ROLES}
-    if source.kind == "group" and source.group in owned:
-        return _("is in its %(role)s group") % {"role": owned[source.group].label.lower()}
+    if role := owned.get(source.group):
+        return _("is in its %(role)s group") % {"role": role.label.lower()}
     return {
         "superuser": _("is a superuser"),
         "model": _("is staff and holds the permission for all organizations"),

@@ -98,9 +98,7 @@ class OrganizationAdmin(ExchangePages, PeoplePages, GatedModelAdmin):
 @admin.register(User)
 class UserAdmin(PersonPages, SuperuserOnlyAdmin, DjangoUserAdmin):
     """People. Staff with the model-level permissions for users manage those who hold no more than they do.
-
-    Roles and rights are given by superusers only; others see neither these nor the names of groups.
-    """
+    Roles and rights are given by superusers only; others see neither these nor the names of groups."""
 
     form = UserForm
     pages = {"access": None, "leave": None}

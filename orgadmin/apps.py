@@ -10,10 +10,7 @@ class OrgadminConfig(AppConfig):
     verbose_name = _("Records")
 
     def ready(self):
-        from . import (
-            checks,  # noqa: F401 (registers the checks)
-            ledger,
-        )
+        from . import checks, ledger  # noqa: F401 (the checks register themselves)
 
         ledger.listen()
 

@@ -1,8 +1,6 @@
 """System checks: what stands in our admin site asks the rule, or `manage.py check` says what to write.
 
-They cannot see generic relations, views of one's own, what a method or a filter of one's own shows, and a second
-foreign key to an organization beside that of the path: a test of the pages has to.
-"""
+They cannot see generic relations, one's own views and filters, what a method shows, and a second path: tests must."""
 
 from django.apps import apps
 from django.contrib import admin

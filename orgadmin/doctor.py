@@ -39,9 +39,7 @@ note = partial(Finding, error=False)
 
 def examine(*, fix=False):
     """Yield a Finding for all that is wrong or worth knowing; with `fix`, the errors are mended when they are yielded.
-
-    Some ten queries for 1,000 organizations; memory for one batch. A batch is mended in one transaction.
-    """
+    Some ten queries for 1,000 organizations; memory for one batch. A batch is mended in one transaction."""
     rows = Organization.objects.select_related(*(role.key for role in ROLES)).order_by("pk")
     last = 0
     while True:

@@ -1,11 +1,13 @@
 """Import and export of organizations as a file, in the browser."""
 
+import base64
 import hashlib
 import io
 
 from django import forms
 from django.contrib import messages
-from django.core.exceptions import PermissionDenied
+from django.contrib.admin.options import IncorrectLookupParameters
+from django.core.exceptions import PermissionDenied, SuspiciousOperation
 from django.shortcuts import redirect
 from django.urls import path
 from django.utils.translation import gettext_lazy as _
@@ -15,20 +17,25 @@ from .transfer import ImportRefused, import_organizations, list_organizations, r
 LINES = 2_000  # of a file in the browser
 
 
+def decode(text):
+    try:
+        return base64.b64decode(text, validate=True)
+    except ValueError:
+        return b""
+
+
 class ImportForm(forms.Form):
     """A file, or its text where it was looked at already."""
 
     file = forms.FileField(label=_("CSV file"), required=False)
     text = forms.CharField(required=False, widget=forms.HiddenInput, strip=False)
-    send_mail = forms.BooleanField(
-        label=_("Send mail"),
-        required=False,
-        help_text=_("Invite addresses that nobody has yet. Without, they are refused."),
-    )
+    hint = _("Invite addresses that nobody has yet. Without, they are refused.")
+    send_mail = forms.BooleanField(label=_("Send mail"), required=False, help_text=hint)
 
     def clean(self):
         cleaned = super().clean()
-        content = file.read() if (file := cleaned.get("file")) else cleaned.get("text", "").encode()
+        # The text goes through the page as base64, since browsers write all ends of lines in one way.
+        content = file.read() if (file := cleaned.get("file")) else decode(cleaned.get("text", ""))
         if not content:
             self.add_error("file", _("Choose a file."))
         elif content.count(b"\n") > LINES + 1:
@@ -41,17 +48,18 @@ class ExchangePages:
     """Beside the list of organizations: its export, for whoever sees it, and the import, for superusers."""
 
     def get_urls(self):
-        return [
-            path("import/", self.admin_site.admin_view(self.import_view), name="orgadmin_organization_import"),
-            path("export/", self.admin_site.admin_view(self.export_view), name="orgadmin_organization_export"),
-            *super().get_urls(),
-        ]
+        pages = {"import": self.import_view, "export": self.export_view}
+        wrap, name = self.admin_site.admin_view, "orgadmin_organization_{}".format
+        return [path(f"{page}/", wrap(view), name=name(page)) for page, view in pages.items()] + super().get_urls()
 
     def export_view(self, request):
         """Download the list as it is searched and sorted: each row that the person sees, and of it what they see."""
         if not self.has_view_permission(request):
             raise PermissionDenied
-        organizations = self.get_changelist_instance(request).get_queryset(request)
+        try:
+            organizations = self.get_changelist_instance(request).get_queryset(request)
+        except IncorrectLookupParameters as error:
+            raise SuspiciousOperation("The list has no such page or filter.") from error
         return respond_with_csv("organizations", list_organizations(organizations, request.user))
 
     def import_view(self, request):
@@ -68,7 +76,7 @@ class ExchangePages:
                     text = _("%(created)d organizations were created and %(changed)d changed, %(people)d people added.")
                     self.message_user(request, text % vars(context["report"]), messages.SUCCESS)
                     return redirect("admin:orgadmin_organization_changelist")
-            form.initial["text"] = form.cleaned_data["content"].decode("utf-8", "replace")
+            form.initial["text"] = base64.b64encode(form.cleaned_data["content"]).decode()
         return self.render_page(request, None, "import", _("Import organizations"), form=form, **context)
 
     def _try(self, request, data, dry_run=True):

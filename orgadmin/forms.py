@@ -57,9 +57,7 @@ class RowsFormSet(forms.BaseInlineFormSet):
 
 class OrganizationForm(forms.ModelForm):
     """Edit an organization. A class made for a request carries its `user`.
-
-    Whoever creates one under a name that exists is told so, and saves again to confirm: they may see all of them.
-    """
+    Whoever creates one under a name that exists is told so, and saves again to confirm: they may see all of them."""
 
     website = forms.URLField(
         label=_("Website"), max_length=500, required=False, assume_scheme="https", widget=forms.URLInput
@@ -96,9 +94,7 @@ class OrganizationForm(forms.ModelForm):
 
 class UserForm(UserChangeForm):
     """Edit a person. Groups are saved through `membership`, which knows that a new role replaces the old one.
-
-    A class made for a request carries its `user`.
-    """
+    A class made for a request carries its `user`."""
 
     user = None
 
@@ -194,5 +190,5 @@ class ForgottenForm(PasswordResetForm):
         if throttle.is_allowed("mail", email.casefold()):
             options |= {"domain_override": site.netloc, "use_https": site.scheme == "https"}
             super().save(**options)
-            for invitation in find_invitations().filter(email__iexact=email):
+            for invitation in find_invitations(email__iexact=email):
                 send_invitation(invitation)

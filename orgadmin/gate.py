@@ -1,8 +1,7 @@
 """Admin classes that ask the rule for everything they show. `checks` refuses any other in our admin site.
 
 GatedModelAdmin is for Organization and for models that lead to it, GatedTabularInline for those in its page,
-SuperuserOnlyAdmin for all the rest.
-"""
+SuperuserOnlyAdmin for all the rest."""
 
 from functools import partial
 
@@ -78,14 +77,8 @@ class ClosedModelAdmin(Choosing, admin.ModelAdmin):
 
     def render_page(self, request, obj, template, title, **context):
         """Render a template of templates/admin/orgadmin/<model>/."""
-        context = {
-            **self.admin_site.each_context(request),
-            "opts": self.opts,
-            "original": obj,
-            "title": title,
-            "media": self.media,
-            **context,
-        }
+        context = {"opts": self.opts, "original": obj, "title": title, "media": self.media, **context}
+        context = self.admin_site.each_context(request) | context
         request.current_app = self.admin_site.name
         return render(request, f"admin/orgadmin/{self.opts.model_name}/{template}.html", context)
 
@@ -154,10 +147,8 @@ class SuperuserOnlyAdmin(ClosedModelAdmin):
 
 class Gated:
     """What admins and inlines of organizations, and of what belongs to them, have in common.
-
     `organization_path` leads from the model to its organization, such as "organization"; "" is Organization itself.
-    Whoever may change an organization may add, change and delete what belongs to it; whoever may see it sees that.
-    """
+    Whoever may change an organization may add, change and delete what belongs to it; whoever may see it sees that."""
 
     organization_path = None
 
@@ -261,22 +252,18 @@ class GatedModelAdmin(Gated, ClosedModelAdmin):
             if self.organization_path:
                 organization = Organization.objects.get(pk=self.get_organization_id(organization))
             entries = list(context["action_list"].paginator.object_list)
-            entries = list_history(entries, self.model, organization, gate_of(request).find_rights(organization.pk))
+            rights = gate_of(request).find_rights(organization.pk)
+            entries = list_history(entries, self.model, organization, rights)
             if not request.user.is_superuser:
-                entries = redact(entries, self.model, organization, gate_of(request).find_rights(organization.pk))
+                entries = redact(entries, self.model, organization, rights)
             page = self.get_paginator(request, entries, HISTORY_PER_PAGE).get_page(request.GET.get("p", 1))
-            context |= {
-                "action_list": page,
-                "page_range": page.paginator.get_elided_page_range(page.number),
-                "pagination_required": page.paginator.num_pages > 1,
-            }
+            context |= {"action_list": page, "pagination_required": page.paginator.num_pages > 1}
+            context["page_range"] = page.paginator.get_elided_page_range(page.number)
         return response
 
     def get_actions(self, request):
         """Narrow what an action gets to the rows on which the person may do what it declares.
-
-        Django asks for the permissions of an action without an object, and what may be seen may not all be changed.
-        """
+        Django asks for the permissions of an action without an object, and what may be seen may not all be changed."""
 
         def narrow(function):
             def narrowed(modeladmin, request, queryset):

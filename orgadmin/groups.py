@@ -19,8 +19,7 @@ def find_free_names(wanted, *, using):
 
     The number in a name is the first free one below FIRST_FREE and any free one beyond. At most three queries, however
     many names are taken, unless all numbers tried at random are; for 1,000 organizations they have some 10,000
-    parameters. Another transaction may take a name before it is used: the writer finds out, and asks again.
-    """
+    parameters. Another transaction may take a name before it is used: the writer finds out, and asks again."""
     wanted = [(group_base(name), role) for name, role in wanted]
     counts = Counter(wanted)
     numbers = {key: range(min(2 * count, FIRST_FREE)) for key, count in counts.items()}
@@ -54,21 +53,14 @@ def _choose(wanted, candidates, taken):
 
 
 def _choose_numbers(count):
-    """Return numbers beyond FIRST_FREE, more than `count`, at random from so many that writers do not meet.
-
-    Were they to meet, one would wait for the other's transaction; and two that save several organizations each could
-    wait for one another.
-    """
+    """Return more than `count` numbers beyond FIRST_FREE, so random that writers do not meet, and wait for another."""
     return [number for numbers in BEYOND for number in random.sample(numbers, 8 + 2 * count)]
 
 
 def create_groups(organizations, *, using):
     """Create both groups of each new organization and set them on it; the caller saves it in the same transaction.
-
-    A name that another transaction takes at the same time is left to it, and the next one is tried; no existing group
-    is adopted. Two transactions that each save several organizations, of the same names in another order, can wait for
-    one another: PostgreSQL then ends one of them (OperationalError), as with any two that write the same rows.
-    """
+    A name that another transaction takes at the same time is left to it; no existing group is adopted. Two transactions
+    that save several organizations of the same names in another order can deadlock, as with any unique index."""
     missing = [(organization, role) for organization in organizations for role in ROLES]
     while missing:
         names = find_free_names([(organization.name, role) for organization, role in missing], using=using)
@@ -83,9 +75,7 @@ def create_groups(organizations, *, using):
 
 def _insert(names, using):
     """Insert groups; return {name: Group} of those whose name was still free.
-
-    The ORM has no insert that skips conflicts and returns the keys; both databases do, in the same words.
-    """
+    The ORM has no insert that skips conflicts and returns the keys; both databases do, in the same words."""
     connection = connections[using]
     table, key, column = map(connection.ops.quote_name, (Group._meta.db_table, "id", "name"))
     with connection.cursor() as cursor:
@@ -99,9 +89,7 @@ def _insert(names, using):
 
 def rename_groups(organization, groups, old_name, *, using):
     """Give the groups that still carry a name generated from `old_name` one from the organization's new name.
-
-    `groups` are {role: (group id, group name)} as stored. At most six queries, none where the base is the same.
-    """
+    `groups` are {role: (group id, group name)} as stored. At most six queries, none where the base is the same."""
     if group_base(old_name) != group_base(organization.name):
         follow = [role for role in ROLES if is_generated(groups[role][1], old_name, role, organization.pk)]
         give_names(organization, {role: groups[role][0] for role in follow}, using=using)
@@ -125,10 +113,7 @@ def give_names(organization, groups, *, using):
 
 def delete_groups(ids, *, using):
     """Delete groups with their memberships and permissions: one statement per table; return {label: rows}.
-
-    The ORM would read each group first, and delete them by the hundred. What still protects a group, an organization
-    that owns it, is refused by the database.
-    """
+    The ORM would read each group first. What an organization still owns is refused by the database."""
     deleted = {}
     for relation in get_candidate_relations_to_delete(Group._meta):
         if relation.on_delete is CASCADE:

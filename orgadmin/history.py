@@ -28,10 +28,8 @@ def list_recent(user):
 
 def list_history(entries, model, organization, rights):
     """Return log entries about a `model`, newest first, and among those of Organization the changes of its fields.
-
-    These come from the organization's history, as unsaved log entries that say what was, and what is since; they take
-    the place of what the log says of the same changes. Confidential fields are left to whoever holds the right.
-    """
+    These are unsaved log entries that say what was and what is since, in place of what the log says of the same. They
+    tell of confidential fields only with the right."""
     if model is Organization:
         records = list(organization.history.select_related("history_user").order_by("history_id"))
         since = records[0].history_date if records else timezone.now()
@@ -64,9 +62,7 @@ def describe_difference(before, after, rights):
 @transaction.atomic
 def put_back(organization, record, *, actor):
     """Give an organization the values of an earlier record of its history; return it as it is now.
-
-    Raises ValidationError where they are no longer possible, such as a reference that another organization has now.
-    """
+    Raises ValidationError where they are no longer possible, such as a reference that another organization has now."""
     organization = Organization.objects.select_for_update(no_key=True).get(pk=organization.pk)
     for field in record.tracked_fields:
         setattr(organization, field.attname, getattr(record, field.attname))
@@ -80,8 +76,7 @@ def _strip(entry):
     """Leave out of a log entry what it says of the object's own fields; tell whether something is left."""
     if not entry.change_message.startswith("["):
         return True
-    parts = _parse(entry.change_message)
-    kept = [part for part in parts if "deleted" in part or "name" in [*part.values()][0]]
+    kept = [part for part in _parse(entry.change_message) if "deleted" in part or "name" in [*part.values()][0]]
     entry.change_message = json.dumps(kept)
     return bool(kept)
 
@@ -91,12 +86,11 @@ def redact(entries, model, organization, rights):
 
     Without "view_confidential" they name no confidential fields: the log stores labels, and only those of public fields
     are kept, so that the label that a field once had is not told either; an entry of which nothing is left is dropped.
-    With "manage_members" they name its members; platform staff, and whoever was here once, have no names.
-    """
+    With "manage_members" they name its members; platform staff, and whoever was here once, have no names."""
     members = User.groups.through.objects.filter(group__in=organization.group_ids).values_list("user", flat=True)
     named = set(members) if "manage_members" in rights else set()
-    public = {"": _public_labels(model)}  # "": the model's own fields; else what a part of the message is about
-    public |= {_untranslated(related._meta.verbose_name): _public_labels(related) for related in (Contact,)}
+    # "": the model's own fields; else what a part of the message is about
+    public = {"": _public_labels(model), _untranslated(Contact._meta.verbose_name): _public_labels(Contact)}
     kept = []
     for entry in entries:
         if entry.user.is_staff or entry.user.is_superuser:
@@ -104,19 +98,12 @@ def redact(entries, model, organization, rights):
         elif entry.user.pk and entry.user.pk not in named:
             entry.user = User(username=_("one of its admins"))
         if "view_confidential" not in rights and not hasattr(entry, "record"):
-            parts = _redact_message(entry.change_message, public)
-            if parts is None:
+            parts = [part for part in _parse(entry.change_message) if _redact_part(part, public)]
+            if not parts and (entry.change_message or "[]") != "[]":
                 continue
             entry.change_message = json.dumps(parts)
         kept.append(entry)
     return kept
-
-
-def _redact_message(message, public):
-    """Return the parts of a message that are public, or None where nothing is left of it."""
-    parts = _parse(message)
-    kept = [part for part in parts if _redact_part(part, public)]
-    return kept if kept or (message or "[]") == "[]" else None
 
 
 def _parse(message):
@@ -125,11 +112,8 @@ def _parse(message):
         parts = json.loads(message or "[]")
     except ValueError:
         return []
-    return [
-        part
-        for part in (parts if isinstance(parts, list) else ())
-        if isinstance(part, dict) and len(part) == 1 and isinstance([*part.values()][0], dict)
-    ]
+    parts = parts if isinstance(parts, list) else []
+    return [part for part in parts if isinstance(part, dict) and [type(what) for what in part.values()] == [dict]]
 
 
 def _redact_part(part, public):
@@ -139,10 +123,8 @@ def _redact_part(part, public):
     labels = public.get(name) if isinstance(name, str) else None
     if labels is None or action != "changed":
         return labels is not None
-    fields = what.get("fields")
-    what["fields"] = (
-        [label for label in fields if isinstance(label, str) and label in labels] if isinstance(fields, list) else []
-    )
+    fields = what["fields"] if isinstance(what.get("fields"), list) else []
+    what["fields"] = [label for label in fields if isinstance(label, str) and label in labels]
     return bool(what["fields"])
 
 

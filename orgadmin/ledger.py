@@ -24,9 +24,7 @@ class Event(models.TextChoices):
 class MembershipEventQuerySet(models.QuerySet):
     def members_on(self, moment=None):
         """Return the events that made somebody a member who still was one at `moment`, an aware datetime, or is now.
-
-        A membership that is older than the ledger counts from the day on which the ledger began.
-        """
+        A membership that is older than the ledger counts from the day on which the ledger began."""
         until = Q(at__lte=moment) if moment else Q()
         later = self.model.objects.filter(
             until, organization_key=OuterRef("organization_key"), user_key=OuterRef("user_key"), pk__gt=OuterRef("pk")
@@ -81,10 +79,7 @@ def append(events, *, actor=None, reason=""):
 
 def record_other_ways(sender, instance, action, reverse, pk_set, using, **kwargs):
     """Record what reaches `user.groups` by another way than `membership`, which writes the table behind it.
-
-    Django's related managers write a many-to-many without asking a model: there is nothing but the signal to hear of
-    it. Who did it is not known.
-    """
+    Django's related managers ask no model: there is nothing but the signal to hear of it. Who did it is not known."""
     if action in ("post_add", "pre_remove", "pre_clear"):
         this, other = ("group", "user") if reverse else ("user", "group")
         memberships = sender.objects.using(using).filter(**{this: instance.pk})

@@ -1,6 +1,7 @@
 """What the site writes to people. Sent after the change is committed; a mail that fails changes nothing."""
 
 import logging
+from collections import defaultdict
 from functools import partial
 
 from django.conf import settings
@@ -19,14 +20,9 @@ SALT = "orgadmin.invitation"
 
 def send_invitation(invitation):
     """Send the link that accepts an invitation; tell whether the mail server took it."""
-    token = signing.dumps(invitation.pk, salt=SALT)
-    context = {
-        "organization": invitation.organization,
-        "role": ROLES_BY_KEY[invitation.role],
-        "link": settings.BASE_URL + reverse("invitation", args=[token]),
-        "days": settings.INVITATION_DAYS,
-    }
-    return _send([_write("invitation", invitation.email, context)])
+    link = settings.BASE_URL + reverse("invitation", args=[signing.dumps(invitation.pk, salt=SALT)])
+    context = {"organization": invitation.organization, "role": ROLES_BY_KEY[invitation.role], "link": link}
+    return _send([_write("invitation", invitation.email, context | {"days": settings.INVITATION_DAYS})])
 
 
 def read_token(token):
@@ -36,35 +32,32 @@ def read_token(token):
 
 def notify(changes, actor):
     """After the commit, tell those who were added or removed, and the admins, as far as the settings say.
-
-    `changes` are (user, organization, role or None), of one transaction.
-    """
+    `changes` are (user, organization, role or None), of one transaction."""
     messages = []
     if settings.NOTIFY_PEOPLE:
         messages += [
-            _write("membership", user.email, {"organization": organization, "role": role})
+            _write("membership", user.email, organization=organization, role=role)
             for user, organization, role in changes
             if user.email
         ]
     if settings.NOTIFY_ADMINS:
         groups = {getattr(organization, ADMIN.attname) for _user, organization, _role in changes}
         admins = User.groups.through.objects.filter(group__in=groups, user__is_active=True).exclude(user__email="")
-        if actor:
-            admins = admins.exclude(user=actor.pk)
-        addresses = {}
-        for group, address in admins.values_list("group", "user__email"):
-            addresses.setdefault(group, []).append(address)
+        addresses = defaultdict(list)
+        for group, user, address in admins.values_list("group", "user", "user__email"):
+            if not actor or user != actor.pk:
+                addresses[group].append(address)
         messages += [
-            _write("people", address, {"organization": organization, "role": role, "person": user})
+            _write("people", address, organization=organization, role=role, person=user)
             for user, organization, role in changes
-            for address in addresses.get(getattr(organization, ADMIN.attname), ())
+            for address in addresses[getattr(organization, ADMIN.attname)]
             if address != user.email
         ]
     if messages:
         transaction.on_commit(partial(_send, messages))
 
 
-def _write(template, address, context):
+def _write(template, address, **context):
     """Return the message that templates/mail/ has under this name; its first line is the subject."""
     subject, body = render_to_string(f"mail/{template}.txt", context | {"site": settings.BASE_URL}).split("\n", 1)
     return EmailMessage(" ".join(subject.split()), body.lstrip(), to=[address])

@@ -1,15 +1,12 @@
 """The only writer of memberships and of their record in the ledger: who is admin or reviewer of which organization."""
 
 from collections import defaultdict
-from datetime import timedelta
 
-from django.conf import settings
 from django.core import signing
 from django.core.exceptions import PermissionDenied
 from django.db import IntegrityError, transaction
 from django.db.models import Count, OuterRef, Q, Subquery
 from django.db.models.functions import Coalesce
-from django.utils import timezone
 from django.utils.translation import gettext as _
 
 from . import mail
@@ -31,11 +28,9 @@ class LastAdminError(Exception):
 
 def set_role(organization, users, role, *, actor=None, reason=""):
     """Make `role` the one role of `users` in the organization; None takes them out. Return the users that it changed.
-
-    Raises what change_roles() raises.
-    """
-    wanted = [(user, organization, role) for user in users]
-    return [user for user, _organization, _role in change_roles(wanted, actor=actor, reason=reason)]
+    Raises what change_roles() raises."""
+    changes = change_roles([(user, organization, role) for user in users], actor=actor, reason=reason)
+    return [user for user, _organization, _role in changes]
 
 
 @transaction.atomic
@@ -46,8 +41,7 @@ def change_roles(wanted, *, actor=None, reason="", notify=True):
     number, a dozen queries for BATCH of them. `actor` is the User who does it, None a command.
 
     Raises Organization.DoesNotExist where one was deleted meanwhile, PermissionDenied where `actor` may not manage the
-    people there or does not hold what the role gives, and LastAdminError.
-    """
+    people there or does not hold what the role gives, and LastAdminError."""
     changes = []
     for start in range(0, len(wanted), BATCH):
         changes += _change(wanted[start : start + BATCH], actor, reason)
@@ -102,9 +96,8 @@ def _check(changes, actor):
     if actor.is_active and actor.is_superuser:
         return
     rights = {row.pk: Organization.objects.permitted_actions(actor, row.pk) for _, row, _ in changes}
-    for _user, organization, role in changes:
-        if not may_give(rights[organization.pk], role):
-            raise PermissionDenied("Nobody gives a role with rights that they do not hold.")
+    if not all(may_give(rights[organization.pk], role) for _user, organization, role in changes):
+        raise PermissionDenied("Nobody gives a role with rights that they do not hold.")
     if orphans := find_orphans(changes):
         raise LastAdminError(orphans)
 
@@ -132,17 +125,13 @@ def find_orphans(changes):
     admins = defaultdict(set)
     for group, user in active.values_list("group", "user"):
         admins[groups[group]].add(user)
-    return [
-        organization for organization, users in losing.items() if admins[organization] and admins[organization] <= users
-    ]
+    return [organization for organization, users in losing.items() if set() < admins[organization] <= users]
 
 
 @transaction.atomic
 def set_groups(user, chosen, *, actor=None):
     """Make `chosen` the groups of `user`. A new role in an organization replaces the one that was there.
-
-    Raises ValueError, with the organizations, where both roles in an organization are new.
-    """
+    Raises ValueError, with the organizations, where both roles in an organization are new."""
     _lock(User, [user.pk])
     before, chosen = set(user.groups.all()), set(chosen)
     roles = choose_roles(before, chosen)
@@ -154,9 +143,7 @@ def set_groups(user, chosen, *, actor=None):
 
 def choose_roles(before, chosen):
     """Return [(organization, role or None)] that `chosen` groups mean for whoever had the groups `before`; two sets.
-
-    A new role counts more than one that was there. Raises ValueError, with the organizations, where it is unclear.
-    """
+    A new role counts more than one that was there. Raises ValueError, with the organizations, where it is unclear."""
     before, chosen, roles, unclear = {group.pk for group in before}, {group.pk for group in chosen}, [], []
     for organization in Organization.objects.filter(Q(admin__in=before | chosen) | Q(reviewer__in=before | chosen)):
         groups = {getattr(organization, role.attname): role for role in ROLES}
@@ -171,13 +158,9 @@ def choose_roles(before, chosen):
 @transaction.atomic
 def invite(organization, email, role, *, actor, reason=""):
     """Offer `role` to whoever reads the mail at `email`; return the Invitation, which is still to be sent.
-
     What is there already, an account, a role or an invitation, makes no difference: nobody learns of it. Raises
-    PermissionDenied where `actor` may not give that role, Organization.DoesNotExist where it was deleted meanwhile.
-    """
-    organization = _lock(Organization, [organization.pk]).get(organization.pk)
-    if organization is None:
-        raise Organization.DoesNotExist
+    PermissionDenied where `actor` may not give that role, Organization.DoesNotExist where it was deleted meanwhile."""
+    organization = Organization.objects.select_for_update(no_key=True).get(pk=organization.pk)
     if not may_give(Organization.objects.permitted_actions(actor, organization.pk), role):
         raise PermissionDenied("Nobody offers a role with rights that they do not hold.")
     organization.invitations.filter(email__iexact=email).delete()
@@ -202,16 +185,16 @@ def _record_invitation(event, invitation, actor, reason=""):
     append([(event, (None, invitation.email), organization, ROLES_BY_KEY[invitation.role])], actor=actor, reason=reason)
 
 
-def find_invitations():
+def find_invitations(**conditions):
     """Return the invitations that can still be accepted."""
-    since = timezone.now() - timedelta(days=settings.INVITATION_DAYS)
-    return Invitation.objects.filter(sent_at__gt=since).select_related("organization", "invited_by")
+    found = Invitation.objects.filter(**conditions).select_related("organization", "invited_by")
+    return [invitation for invitation in found if not invitation.expired]
 
 
 def read_invitation(token):
     """Return the invitation that the token of a link is for, or None where the link no longer works."""
     try:
-        return find_invitations().filter(pk=mail.read_token(token)).first()
+        return next(iter(find_invitations(pk=mail.read_token(token))), None)
     except signing.BadSignature:
         return None
 
@@ -219,9 +202,7 @@ def read_invitation(token):
 @transaction.atomic
 def accept(invitation, user, *, save):
     """Give `user`, who is saved first if `save`, the role that they were invited to; tell whether it was possible.
-
-    It is not where the invitation is gone, or where who sent it could not give the role any more.
-    """
+    It is not where the invitation is gone, or where who sent it could not give the role any more."""
     try:
         with transaction.atomic():
             if user.pk and not _lock(User, [user.pk])[user.pk].is_active:
@@ -243,9 +224,7 @@ def accept(invitation, user, *, save):
 @transaction.atomic
 def dismiss(user, *, actor, reason=""):
     """Take a person out of everything and deactivate them; their sessions and their password no longer work.
-
-    Raises LastAdminError where `actor` is no superuser and an organization would be left without an admin.
-    """
+    Raises LastAdminError where `actor` is no superuser and an organization would be left without an admin."""
     user = _lock(User, [user.pk])[user.pk]
     change_roles([(user, organization, None) for organization, _role in list_roles(user)], actor=actor, reason=reason)
     user.groups.clear()
@@ -273,9 +252,8 @@ def list_members(organization):
 
 def describe_members(organization, memberships):
     """Set on each membership its `role` and the `joined` event of the ledger. One query."""
-    events = MembershipEvent.objects.filter(
-        organization_key=organization.pk, user_key__in=[membership.user_id for membership in memberships]
-    )
+    users = [membership.user_id for membership in memberships]
+    events = MembershipEvent.objects.filter(organization_key=organization.pk, user_key__in=users)
     joined = {(event.user_key, event.role): event for event in events.members_on()}
     for membership in memberships:
         membership.role = next(role for role in ROLES if getattr(organization, role.attname) == membership.group_id)
@@ -284,11 +262,8 @@ def describe_members(organization, memberships):
 
 def count_members(organizations):
     """Return the organizations with their groups, and how many people are in each as `admin_count` and so on."""
-    memberships = Membership.objects.order_by().values("group")
-    counts = {
-        f"{role.key}_count": Coalesce(
-            Subquery(memberships.filter(group=OuterRef(role.attname)).values(count=Count("pk"))), 0
-        )
-        for role in ROLES
-    }
+    memberships, counts = Membership.objects.order_by().values("group"), {}
+    for role in ROLES:
+        count = memberships.filter(group=OuterRef(role.attname)).values(count=Count("pk"))
+        counts[f"{role.key}_count"] = Coalesce(Subquery(count), 0)
     return organizations.select_related(*(role.key for role in ROLES)).annotate(**counts)

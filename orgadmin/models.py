@@ -1,7 +1,9 @@
 """The models: people, organizations and who may do what with them."""
 
 from contextlib import contextmanager
+from datetime import timedelta
 
+from django.conf import settings
 from django.contrib.auth.models import AbstractUser, Permission, UserManager
 from django.core.validators import RegexValidator
 from django.db import NotSupportedError, models, router, transaction
@@ -20,14 +22,15 @@ from .roles import ROLES
 # What no database, file or screen takes well: control characters, lone surrogates, and marks that turn the writing
 # direction of what follows, so that one name looks like another.
 UNPRINTABLE = r"\x00-\x08\x0b\x0c\x0e-\x1f\x7f\ud800-\udfff\u202a-\u202e\u2066-\u2069"
-TEXT = RegexValidator(
-    f"[{UNPRINTABLE}]", _("This has a character that cannot be shown. Type it anew."), "unprintable", inverse_match=True
-)
-LINE = RegexValidator(
-    rf"[\t\n\r{UNPRINTABLE}]",
-    _("This has a line break or a character that cannot be shown. Type it anew, on one line."),
-    "unprintable",
-    inverse_match=True,
+
+
+def _without(characters, message):
+    return RegexValidator(f"[{characters}]", message, "unprintable", inverse_match=True)
+
+
+TEXT = _without(UNPRINTABLE, _("This has a character that cannot be shown. Type it anew."))
+LINE = _without(
+    rf"\t\n\r{UNPRINTABLE}", _("This has a line break or a character that cannot be shown. Type it anew, on one line.")
 )
 
 
@@ -88,10 +91,8 @@ def _own_group(related_name, label):
 
 class Organization(DeletedBySet, models.Model):
     """A company record, which owns the groups of those who may see and change it.
-
     save(), bulk_create() and delete() keep the invariant: an organization has both groups and all their permissions,
-    and takes them along when it goes.
-    """
+    and takes them along when it goes."""
 
     name = models.CharField(_("name"), max_length=255, validators=[LINE])
     reference = models.CharField(
@@ -143,8 +144,7 @@ class Organization(DeletedBySet, models.Model):
         One transaction. A new organization takes at most 11 queries, an existing one 5, a rename 6 more.
 
         Raises ValueError where a group was set by hand: each organization gets its own, and keeps them. Raises
-        DoesNotExist where somebody deleted the organization since it was loaded.
-        """
+        DoesNotExist where somebody deleted the organization since it was loaded."""
         using = using or router.db_for_write(type(self), instance=self)
         arguments = {"force_insert": force_insert, "force_update": force_update, "update_fields": update_fields}
         arguments["using"] = using
@@ -272,6 +272,10 @@ class Invitation(models.Model):
 
     def __str__(self):
         return self.email
+
+    @property
+    def expired(self):
+        return self.sent_at <= timezone.now() - timedelta(days=settings.INVITATION_DAYS)
 
 
 class MembershipEvent(models.Model):

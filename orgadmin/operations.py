@@ -15,8 +15,7 @@ class PopulateGroups(migrations.RunPython):
     together, an interrupted run is simply run again, and ends with the same names.
 
     Backwards it deletes exactly the groups that the field points at, whoever made them, after telling how many
-    memberships that ends. For a migration with `atomic = False`, which holds nothing else.
-    """
+    memberships that ends. For a migration with `atomic = False`, which holds nothing else."""
 
     def __init__(self, model, field, suffix):
         self.model, self.field, self.suffix = model, field, suffix

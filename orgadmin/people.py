@@ -28,10 +28,6 @@ def get_page(request, rows):
     return page
 
 
-def join_names(users):
-    return ", ".join(f"“{user}”" for user in users)
-
-
 class ActingDelete:
     """Delete in the name of who does it, for the ledger and the history."""
 
@@ -45,13 +41,9 @@ class ActingDelete:
 class PeoplePages(ActingDelete):
     """Below an organization: its people, the ledger, and who can see it and why."""
 
-    # The people
-
     def people_view(self, request, organization):
-        """Who is admin and who is reviewer; add, membership.invite, change and remove them.
-
-        Superusers choose from all people; others invite by mail, and learn of nobody but the members.
-        """
+        """Who is admin and who is reviewer; add, invite, change and remove them.
+        Superusers choose from all people; others invite by mail, and learn of nobody but the members."""
         rights, anybody = gate_of(request).find_rights(organization.pk), request.user.is_superuser
         post = request.POST
         adding = AddMembersForm(post if "add" in post and anybody else None, admin_site=self.admin_site, rights=rights)
@@ -69,14 +61,10 @@ class PeoplePages(ActingDelete):
         page = get_page(request, membership.list_members(organization))
         membership.describe_members(organization, page)
         for member in page:
-            member.other_roles = [
-                role for role in ROLES if role is not member.role and membership.may_give(rights, role)
-            ]
+            others = [role for role in ROLES if role is not member.role]
+            member.other_roles = [role for role in others if membership.may_give(rights, role)]
         self._hide_staff(request, organization, [member.joined for member in page if member.joined])
-        invitations = list(organization.invitations.select_related("invited_by"))
-        can_accept = set(membership.find_invitations().filter(organization=organization).values_list("pk", flat=True))
-        for invitation in invitations:
-            invitation.expired = invitation.pk not in can_accept
+        invitations = organization.invitations.all()
         context = {"adding": adding if anybody else None, "inviting": inviting, "invitations": invitations}
         context |= {"page": page, "media": self.media + adding.media}
         return self.render_page(request, organization, "people", _("People: %s") % organization, **context)
@@ -103,7 +91,8 @@ class PeoplePages(ActingDelete):
             )
             self.message_user(request, text % organization, messages.ERROR)
             return HttpResponseRedirect(request.path)
-        values = {"names": join_names(changed), "role": role and role.label.lower(), "organization": organization}
+        names = ", ".join(f"“{user}”" for user in changed)
+        values = {"names": names, "role": role and role.label.lower(), "organization": organization}
         if not changed:
             text = _("Nothing was changed: nobody chosen has another role here.")
         elif role:
@@ -148,8 +137,6 @@ class PeoplePages(ActingDelete):
                 if event.actor_key and event.actor_key not in known:
                     event.actor_name = _("platform staff")
 
-    # The ledger
-
     def ledger_view(self, request, organization):
         """Who joined and left, when, by whom; with `on`, who was a member at the end of that day. A page, or CSV."""
         events, form = MembershipEvent.objects.filter(organization_key=organization.pk), OnForm(request.GET or None)
@@ -164,8 +151,6 @@ class PeoplePages(ActingDelete):
         title = _("Ledger: %s") % organization
         return self.render_page(request, organization, "ledger", title, page=page, form=form, on=on)
 
-    # Who can see it, and why
-
     def access_view(self, request, organization):
         """Who can see the organization, and by which paths; for others than superusers the members only."""
         everybody = request.user.is_superuser
@@ -179,8 +164,6 @@ class PeoplePages(ActingDelete):
             user.paths = describe_paths(paths[user.pk, organization.pk])
         title = _("Who can see “%s”?") % organization
         return self.render_page(request, organization, "access", title, page=page, everybody=everybody)
-
-    # An earlier state
 
     def restore_view(self, request, organization):
         """Put the organization back to the state of one of the records of its history."""

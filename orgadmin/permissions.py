@@ -10,9 +10,7 @@ from .roles import ROLES
 
 def grant_permissions(model, ids, *, using):
     """Grant each role's permissions to the groups of the new organizations `ids`: one statement.
-
-    Raises RuntimeError where the permissions themselves do not exist, as in a database that was never migrated.
-    """
+    Raises RuntimeError where the permissions themselves do not exist, as in a database that was never migrated."""
     quote = connections[using].ops.quote_name
     tables = {
         "grant": model._meta.get_field("group_grants").related_model,

@@ -45,10 +45,7 @@ class UserQuerySet(models.QuerySet):
 
     def with_email(self, email):
         """Return the person who has this e-mail address, or None.
-
-        Compared again here: databases take some letters of other alphabets for one another, and what one owner of a
-        mailbox is sent is not for the owner of another.
-        """
+        Compared again here: databases take some letters for one another, and each is another owner's mailbox."""
 
         def fold(text):
             return unicodedata.normalize("NFKC", text).casefold()
@@ -85,9 +82,7 @@ class OrganizationQuerySet(models.QuerySet):
 
     def permitted_actions(self, user, pk=None):
         """Return the rights that `user` holds on the organization `pk`; without one, those held on every organization.
-
-        One query for an organization, besides those for the permissions of staff.
-        """
+        One query for an organization, besides those for the permissions of staff."""
         if not _is_active(user):
             return frozenset()
         found = self.find_sources([user], [] if pk is None else [pk])[user.pk, pk]
@@ -95,10 +90,8 @@ class OrganizationQuerySet(models.QuerySet):
 
     def find_sources(self, users, pks):
         """Return {(user id, pk): {right: [Source]}} of all that gives `users` rights on the organizations `pks`.
-
         Under (user id, None) stands what gives them rights on every one. A right without "view" beside it is none. One
-        query, besides those for the permissions of staff; the users must be active, or made so.
-        """
+        query, besides those for the permissions of staff; the users must be active, or made so."""
         sources = {}
         for user in users:
             everywhere = {act: source for act in ACTIONS if (source := self._find_source_everywhere(user, act))}

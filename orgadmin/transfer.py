@@ -91,14 +91,12 @@ def import_organizations(file, *, actor=None, dry_run=False, send_mail=False, pr
 
     A row matches an organization by `id`, then by `reference`; any other row creates one. A cell that is empty
     empties the field; a column that is not there leaves it. The columns "admins" and "reviewers" hold e-mail addresses
-    of people who get that role; nobody loses one but for another. With `send_mail` these are told, as the settings say,
-    and unknown addresses are invited; without, an unknown address is refused. One transaction. As `actor`, a User, what
-    the rule does not permit does not exist; None may everything. `progress` is called with the number of lines read,
-    `tell` with (line, organization, [text]) for each that does something.
+    of people who get that role; with `send_mail` they are told, and unknown addresses invited, else refused. One
+    transaction. As `actor`, a User, what the rule does not permit does not exist; None may everything. `progress` is
+    called with the number of lines read, `tell` with (line, organization, [text]) for each that does something.
 
     Raises ImportRefused, with all problems, and DatabaseError where the database is away. Some 15 queries for 1,000 new
-    rows, one for each changed organization, eight where its name changes; memory for one batch and the keys.
-    """
+    rows, one for each changed organization, eight where its name changes; memory for one batch and the keys."""
     try:
         with transaction.atomic():
             report = _Importer(file, actor, progress, send_mail, tell).run()
@@ -347,7 +345,6 @@ def respond_with_csv(name, rows):
 
 def list_organizations(organizations, user):
     """Yield a header and a row for each of `organizations`, a queryset of what `user` may view: a file to import again.
-
     Confidential cells are empty where the user may not see them; superusers get the people, too. Memory for one batch.
     """
     people = PEOPLE if user.is_superuser else {}

@@ -31,20 +31,26 @@ class ImportPageTests(TestCase):
     def confirm(self, response, **data):
         """Press the button of the page: send back what it carries."""
         page = response.content.decode()
-        text = re.search(r'<textarea name="text" hidden>\n(.*?)</textarea>', page, re.DOTALL)[1]
+        text = re.search(r'name="text" value="(.*?)"', page)[1]
         seen = re.search(r'name="seen" value="(\w+)"', page)[1]
         return self.client.post(IMPORT, data | {"text": text, "seen": seen}, follow=True)
 
     def test_shows_what_it_would_do_and_then_does_it(self):
-        text = "reference,name,phone,admins\nR1,Acme,2,Anna@example.com\nR2,New,,\n"
+        text = 'reference,name,phone,admins\r\nR1,Acme,2,Anna@example.com\nR2,New,,\nR3,"Two\nlines",,\n'
+        self.assertContains(self.look(text), "line break")
+        text = text.replace("R3", "").replace('"Two\nlines"', "Other")
         response = self.look(text)
         for shown in ("phone: “1” → “2”", "anna becomes Admin", "created, with the groups “New Admin”, “New Reviewer”"):
             self.assertContains(response, shown)
         self.assertFalse(Organization.objects.filter(name="New").exists() or self.anna.groups.exists())
         response = self.confirm(response)
-        self.assertContains(response, "1 organizations were created and 1 changed, 1 people added.")
+        self.assertContains(response, "2 organizations were created and 1 changed, 1 people added.")
         self.assertEqual(list(self.anna.groups.all()), [self.acme.admin])
-        self.assertContains(self.look(text), "leave 2 organizations as they are")
+        self.assertContains(self.look(text), "This file would create 1, change 0 and leave 2 organizations as they are")
+
+    def test_takes_line_ends_in_cells_as_they_are(self):
+        self.confirm(self.look('reference,name,address\nR1,Acme,"a\nb"\n'))
+        self.assertEqual(Organization.objects.get().address, "a\nb")
 
     def test_asks_again_where_it_would_do_something_else_by_now(self):
         response = self.look("reference,name,phone\nR1,Acme,2\n")
@@ -66,7 +72,8 @@ class ImportPageTests(TestCase):
         self.assertEqual(Organization.objects.get().name, "Acme")
 
     def test_wants_a_file_of_at_most_so_many_lines(self):
-        self.assertContains(self.client.post(IMPORT, {"text": ""}), "Choose a file.")
+        for text in ("", "ä", "no base64"):
+            self.assertContains(self.client.post(IMPORT, {"text": text}), "Choose a file.")
         self.assertContains(self.look("name\n" + "x\n" * (LINES + 2)), f"more than {LINES} lines")
         self.assertEqual(Organization.objects.count(), 1)
 
@@ -116,6 +123,11 @@ class ExportTests(TestCase):
     def test_follows_the_search(self):
         text = self.export(create_superuser(), "?q=Hid&o=1").decode()
         self.assertEqual([line.split(",")[1] for line in text.splitlines()[1:]], ["Hidden"])
+
+    def test_a_query_that_is_none_is_a_bad_request(self):
+        self.client.force_login(self.user)
+        for query in ("nonsense=1", "notes__regex=x"):
+            self.assertEqual(self.client.get(f"{LIST}export/?{query}").status_code, 400, query)
 
     def test_gives_the_same_file_back(self):
         file = self.export(create_superuser())

@@ -95,7 +95,7 @@ class EachWayTests(TestCase):
         self.post(**{"invite": "1", "invite-email": "anna@example.com", "invite-role": "reviewer"})
         self.assert_row("invited", "reviewer")
         self.watch()
-        invitation = membership.find_invitations().get()
+        invitation = membership.find_invitations()[0]
         self.assertTrue(membership.accept(invitation, self.user, save=False))
         self.assert_row("joined", "reviewer", reason="Accepted an invitation.")
 
