@@ -49,14 +49,10 @@ class ClosedModelAdmin(Choosing, admin.ModelAdmin):
     pages = {}
 
     def get_urls(self):
-        return [
-            path(
-                f"<path:object_id>/{page}/",
-                self.admin_site.admin_view(partial(self.open_page, page=page)),
-                name=f"{self.opts.app_label}_{self.opts.model_name}_{page}",
-            )
-            for page in self.pages
-        ] + super().get_urls()
+        name = f"{self.opts.app_label}_{self.opts.model_name}_{{}}".format
+        views = {page: self.admin_site.admin_view(partial(self.open_page, page=page)) for page in self.pages}
+        pages = [path(f"<path:object_id>/{page}/", view, name=name(page)) for page, view in views.items()]
+        return pages + super().get_urls()
 
     def open_page(self, request, object_id, page):
         """Show a page below an object to whoever may see it; to others, there is no such object."""

@@ -18,8 +18,7 @@ def find_free_names(wanted, *, using):
     """Return a free group name for each (organization's name, role) in `wanted`, in that order, all distinct.
 
     The number in a name is the first free one below FIRST_FREE and any free one beyond. At most three queries, however
-    many names are taken, unless all numbers tried at random are; for 1,000 organizations they have some 10,000
-    parameters. Another transaction may take a name before it is used: the writer finds out, and asks again."""
+    many names are taken, unless all tried at random are. Another transaction may take a name before it is used."""
     wanted = [(group_base(name), role) for name, role in wanted]
     counts = Counter(wanted)
     numbers = {key: range(min(2 * count, FIRST_FREE)) for key, count in counts.items()}

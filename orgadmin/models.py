@@ -141,10 +141,8 @@ class Organization(DeletedBySet, models.Model):
     def save(self, *, force_insert=False, force_update=False, using=None, update_fields=None):
         """Save; a new organization gets its groups and permissions, those of a renamed one follow.
 
-        One transaction. A new organization takes at most 11 queries, an existing one 5, a rename 6 more.
-
-        Raises ValueError where a group was set by hand: each organization gets its own, and keeps them. Raises
-        DoesNotExist where somebody deleted the organization since it was loaded."""
+        One transaction. A new organization takes at most 11 queries, an existing one 5, a rename 6 more. Raises
+        ValueError where a group was set by hand, DoesNotExist where somebody deleted what was loaded."""
         using = using or router.db_for_write(type(self), instance=self)
         arguments = {"force_insert": force_insert, "force_update": force_update, "update_fields": update_fields}
         arguments["using"] = using

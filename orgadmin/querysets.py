@@ -35,8 +35,8 @@ class UserQuerySet(models.QuerySet):
             # Locked, as `membership` locks whom it gives a role, so that nobody joins meanwhile.
             pks = [user.pk for user in self.order_by("pk").select_for_update()]
             for start in range(0, len(pks), BATCH):
-                memberships = self.model.groups.through.objects.using(self.db)
-                memberships = memberships.filter(user__in=pks[start : start + BATCH])
+                batch = pks[start : start + BATCH]
+                memberships = self.model.groups.through.objects.using(self.db).filter(user__in=batch)
                 record(Event.LEFT, memberships, actor=actor, reason=_("The account was deleted."))
             return super().delete()
 
@@ -47,11 +47,9 @@ class UserQuerySet(models.QuerySet):
         """Return the person who has this e-mail address, or None.
         Compared again here: databases take some letters for one another, and each is another owner's mailbox."""
 
-        def fold(text):
-            return unicodedata.normalize("NFKC", text).casefold()
-
+        same = unicodedata.normalize("NFKC", email).casefold()
         found = self.filter(email__iexact=email).exclude(email="")
-        return next((user for user in found if fold(user.email) == fold(email)), None)
+        return next((user for user in found if unicodedata.normalize("NFKC", user.email).casefold() == same), None)
 
 
 def _is_active(user):

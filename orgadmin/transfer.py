@@ -94,7 +94,6 @@ def import_organizations(file, *, actor=None, dry_run=False, send_mail=False, pr
     of people who get that role; with `send_mail` they are told, and unknown addresses invited, else refused. One
     transaction. As `actor`, a User, what the rule does not permit does not exist; None may everything. `progress` is
     called with the number of lines read, `tell` with (line, organization, [text]) for each that does something.
-
     Raises ImportRefused, with all problems, and DatabaseError where the database is away. Some 15 queries for 1,000 new
     rows, one for each changed organization, eight where its name changes; memory for one batch and the keys."""
     try:
