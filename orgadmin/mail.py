@@ -21,8 +21,8 @@ SALT = "orgadmin.invitation"
 def send_invitation(invitation):
     """Send the link that accepts an invitation; tell whether the mail server took it."""
     link = settings.BASE_URL + reverse("invitation", args=[signing.dumps(invitation.pk, salt=SALT)])
-    context = {"organization": invitation.organization, "role": ROLES_BY_KEY[invitation.role], "link": link}
-    return _send([_write("invitation", invitation.email, context | {"days": settings.INVITATION_DAYS})])
+    about = {"organization": invitation.organization, "role": ROLES_BY_KEY[invitation.role]}
+    return _send([_write("invitation", invitation.email, **about, link=link, days=settings.INVITATION_DAYS)])
 
 
 def read_token(token):
