@@ -164,6 +164,7 @@ class EachWayTests(TestCase):
         self.client.post(f"/admin/orgadmin/organization/{self.acme.pk}/delete/", {"post": "yes"})
         self.assert_row("left")
 
+    @tag("C8")
     def test_django_s_own_managers(self):
         admin, user = self.acme.admin, self.user
         for way in (lambda: user.groups.add(admin), lambda: admin.user_set.add(user), lambda: user.groups.set([admin])):

@@ -181,6 +181,16 @@ class OrgAdminTests(PeopleMixin, TestCase):
         self.post(user=self.admin.pk, remove="", confirmed="1")
         self.assertEqual(self.roles(), {"anna": "admin"})
 
+    @tag("C10")
+    def test_puts_nothing_back(self):
+        record = self.acme.history.get()
+        Organization.objects.update(phone="2")
+        for method in (self.client.get, self.client.post):
+            response = method(f"{LIST}{self.acme.pk}/restore/?to={record.pk}")
+            self.assertRedirects(response, "/admin/", fetch_redirect_response=False)
+        self.assertEqual(Organization.objects.get(pk=self.acme.pk).phone, "2")
+
+    @tag("C4")
     def test_pages_are_closed_to_reviewers_and_strangers(self):
         reviewer = create_user("remi", reviewer_of=[self.acme])
         viewer = create_user("vera", is_staff=True, permissions=["view_organization"])
@@ -193,6 +203,7 @@ class OrgAdminTests(PeopleMixin, TestCase):
             self.assertNotContains(self.client.get(f"{LIST}{self.acme.pk}/change/", follow=True), "/people/")
         self.assertEqual(self.roles(), {"ada": "admin", "remi": "reviewer"})
 
+    @tag("C4")
     def test_nobody_gives_more_than_they_hold(self):
         helper = create_user("helper")
         for codename in ("view_organization", "manage_members_organization"):
@@ -311,6 +322,7 @@ class LedgerPageTests(PeopleMixin, TestCase):
         membership.set_role(self.acme, [self.anna], REVIEWER, actor=self.staff, reason="=HELP()")
         membership.set_role(self.acme, [self.anna], None, actor=self.admin)
 
+    @tag("A27")
     def test_tells_org_admins_without_the_names_of_platform_staff(self):
         self.client.force_login(self.admin)
         response = self.client.get(self.url)
@@ -356,6 +368,7 @@ class AccessPageTests(PeopleMixin, TestCase):
         )
         self.assertContains(self.client.get(f"{LIST}{self.acme.pk}/access/"), "(inactive: nothing counts)")
 
+    @tag("A27")
     def test_org_admins_see_the_members_only(self):
         grant(self.anna, "view_organization", self.acme)
         grant(self.admin, "delete_organization", self.acme)

@@ -35,16 +35,18 @@ class ImportOrganizationsTests(TestCase):
             [
                 "Columns not used: Colour.",
                 "The file has neither a column id nor reference: each line creates an organization, again each time.",
-                "1 organizations created, 0 changed, 0 left as they were.",
+                "1 organizations created, 0 changed, 0 left as they were; 0 people given a role, 0 invited.",
             ],
         )
 
     def test_a_dry_run_says_what_would_happen(self):
         out, _, _ = self.run_command("name,reference\nAcme,R1\n", "--dry-run")
+        line, summary = out.splitlines()
+        self.assertRegex(line, r"^line 2: Acme \(id \d+\): created, with the groups “Acme Admin”, “Acme Reviewer”$")
         self.assertEqual(
-            out,
-            "1 organizations would be created, 0 would be changed, 0 left as they were."
-            " Nothing was changed: this was a dry run.\n",
+            summary,
+            "1 organizations would be created, 0 would be changed, 0 left as they were; 0 people would be given a role,"
+            " 0 would be invited. Nothing was changed: this was a dry run.",
         )
         self.assertFalse(Organization.objects.exists())
 
