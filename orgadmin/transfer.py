@@ -10,7 +10,7 @@ from itertools import chain, islice
 from types import SimpleNamespace
 
 from django.contrib.admin.models import ADDITION, CHANGE, LogEntry
-from django.core.exceptions import ValidationError
+from django.core.exceptions import PermissionDenied, ValidationError
 from django.db import DatabaseError, IntegrityError, models, transaction
 from django.http import StreamingHttpResponse
 from django.utils import timezone
@@ -102,8 +102,8 @@ def import_organizations(file, *, actor=None, dry_run=False, send_mail=False, pr
             if dry_run:
                 transaction.set_rollback(True)
             return report
-    except DatabaseError as error:
-        if not isinstance(error, IntegrityError) and type(error) is not DatabaseError:
+    except (DatabaseError, Organization.DoesNotExist, PermissionDenied) as error:
+        if isinstance(error, DatabaseError) and type(error) not in (DatabaseError, IntegrityError):
             raise
         text = _("Somebody else saved or deleted organizations of this file meanwhile. Import it again.")
         raise ImportRefused([Problem(None, "", "", text)]) from error

@@ -1,6 +1,9 @@
 import io
 import re
+from unittest import mock
 
+from django.core.exceptions import PermissionDenied
+from django.db import IntegrityError
 from django.test import TestCase, tag
 
 from orgadmin.exchange import LINES
@@ -69,6 +72,13 @@ class ImportPageTests(TestCase):
         self.assertContains(response, "“nobody@example.com”: Nobody has this e-mail address.")
         response = self.look("name,admins,reviewers\nNew,anna@example.com,anna@example.com\n")
         self.assertContains(response, "This person is to get two roles here.")
+        self.assertEqual(Organization.objects.get().name, "Acme")
+
+    def test_what_goes_meanwhile_is_told_and_changes_nothing(self):
+        for error in (Organization.DoesNotExist, PermissionDenied, IntegrityError):
+            with mock.patch("orgadmin.transfer.change_roles", side_effect=error):
+                response = self.look("reference,name,admins\nR1,New,anna@example.com\n")
+            self.assertContains(response, "Somebody else saved or deleted organizations of this file meanwhile.")
         self.assertEqual(Organization.objects.get().name, "Acme")
 
     def test_wants_a_file_of_at_most_so_many_lines(self):

@@ -83,6 +83,7 @@ class PictureTests(BrowserTestCase):
         page.get_by_role("option", name="demo-admin").click()
         page.locator("#id_add-role").get_by_label("Admin").check()
         page.get_by_role("button", name="Add", exact=True).click()
+        expect(page.locator(".select2-selection")).to_be_visible()
         self.take("staff-people")
         person.goto("/admin/orgadmin/organization/")
         self.take("org-admin-sees-it", person)
