@@ -133,7 +133,8 @@ class UserAdmin(PersonPages, SuperuserOnlyAdmin, DjangoUserAdmin):
 
     def get_fieldsets(self, request, obj=None):
         if request.user.is_superuser or not obj:
-            return super().get_fieldsets(request, obj)
+            fieldsets = super().get_fieldsets(request, obj)
+            return [*fieldsets, (None, {"fields": ["taken"]})] if obj else fieldsets
         return [
             (None, {"fields": ["username", "password"]}),
             (_("Person"), {"fields": ["first_name", "last_name", "email", "is_active"]}),

@@ -14,7 +14,7 @@ from django.utils.translation import ngettext
 
 from . import throttle
 from .mail import send_invitation
-from .membership import choose_roles, find_invitations, may_give, set_groups
+from .membership import choose_roles, find_invitations, find_orphans, may_give, set_groups
 from .models import LINE, Organization, OrganizationUserObjectPermission, User
 from .roles import ROLES, ROLES_BY_KEY
 from .transfer import FIELDS
@@ -96,6 +96,8 @@ class UserForm(UserChangeForm):
     """Edit a person. Groups are saved through `membership`, which knows that a new role replaces the old one.
     A class made for a request carries its `user`."""
 
+    taken = forms.CharField(required=False, widget=forms.HiddenInput)  # the organizations that were asked about
+
     user = None
 
     def __init__(self, *args, **kwargs):
@@ -107,12 +109,27 @@ class UserForm(UserChangeForm):
         groups = self.cleaned_data["groups"]
         before = set(self.instance.groups.all()) if self.instance.pk else set()
         try:
-            choose_roles(before, set(groups))
+            roles = choose_roles(before, set(groups))
         except ValueError as error:
             names = ", ".join(str(organization) for organization in error.args[0])
             text = _("Choose one role in each organization: admin and reviewer cannot be combined in %(names)s.")
             raise forms.ValidationError(text, params={"names": names}) from error
+        if lost := [organization for organization, role in roles if role is None]:
+            self._ask_about(lost)
         return groups
+
+    def _ask_about(self, organizations):
+        asked = " ".join(str(organization.pk) for organization in organizations)
+        if self.data.get(self.add_prefix("taken")) != asked:
+            self.data = self.data.copy()
+            self.data[self.add_prefix("taken")] = asked
+            text = _("This takes the person out of %s.") % ", ".join(
+                f"“{organization}”" for organization in organizations
+            )
+            if orphans := find_orphans([(self.instance, organization, None) for organization in organizations]):
+                names = ", ".join(f"“{organization}”" for organization in orphans)
+                text += " " + _("Nobody would be left to look after %s.") % names
+            raise forms.ValidationError([text, _("Save again to confirm.")])
 
     def _save_m2m(self):
         groups = self.cleaned_data.pop("groups", None)

@@ -139,6 +139,15 @@ class UserAdminTests(SuperuserMixin, TestCase):
         self.assertContains(response, "admin and reviewer cannot be combined in Acme.")
         self.assertFalse(self.user.groups.exists())
 
+    def test_taking_a_role_away_is_confirmed_by_saving_again(self):
+        self.user.groups.add(self.acme.admin)
+        response = self.post(self.user, [])
+        self.assertContains(response, "This takes the person out of “Acme”. Nobody would be left to look after “Acme”.")
+        self.assertTrue(self.user.groups.exists())
+        self.assertContains(response, f'name="taken" value="{self.acme.pk}"')
+        self.assertRedirects(self.post(self.user, [], taken=self.acme.pk), USERS)
+        self.assertFalse(self.user.groups.exists())
+
     def test_a_role_that_goes_while_the_other_is_chosen_breaks_nothing(self):
         def leave_first(form, real=UserForm._save_m2m):
             self.user.groups.clear()

@@ -113,7 +113,7 @@ class EachWayTests(TestCase):
         self.post_person(self.acme.admin, self.acme.reviewer)
         self.assert_row("joined", "reviewer")
         self.watch(self.acme.admin)
-        self.post_person()
+        self.post_person(taken=self.acme.pk)
         self.assert_row("left")
 
     def test_taken_out_of_everything(self):
