@@ -10,6 +10,7 @@ from django.db.models.deletion import get_candidate_relations_to_delete
 
 from .roles import FIRST_FREE, ROLES, group_base, group_name, is_generated
 
+CHUNK = 10_000  # names in one query, below SQLite's limit of 32,766 parameters
 BEYOND = (range(10**5, 10**6), range(10**9, 10**10))  # numbers that are tried beyond FIRST_FREE
 ATTEMPTS = 100  # lost races for a name before a rename gives up
 
@@ -17,8 +18,9 @@ ATTEMPTS = 100  # lost races for a name before a rename gives up
 def find_free_names(wanted, *, using):
     """Return a free group name for each (organization's name, role) in `wanted`, in that order, all distinct.
 
-    The number in a name is the first free one below FIRST_FREE and any free one beyond. At most three queries, however
-    many names are taken, unless all tried at random are. Another transaction may take a name before it is used."""
+    The number in a name is the first free one below FIRST_FREE and any free one beyond. At most three queries (per
+    CHUNK names), however many names are taken, unless all numbers tried at random are. Another transaction may take a
+    name before it is used: the writer finds out, and asks again."""
     wanted = [(group_base(name), role) for name, role in wanted]
     counts = Counter(wanted)
     numbers = {key: range(min(2 * count, FIRST_FREE)) for key, count in counts.items()}
@@ -27,10 +29,11 @@ def find_free_names(wanted, *, using):
     while growing:
         for key in growing:
             candidates[key] += [group_name(*key, number) for number in numbers[key]]
-        unknown = {name for key in growing for name in candidates[key]} - known
-        known |= unknown
-        groups = Group.objects.using(using).filter(name__in=unknown)
-        taken |= set(groups.values_list("name", flat=True))
+        unknown = list({name for key in growing for name in candidates[key]} - known)
+        known.update(unknown)
+        for start in range(0, len(unknown), CHUNK):
+            groups = Group.objects.using(using).filter(name__in=unknown[start : start + CHUNK])
+            taken.update(groups.values_list("name", flat=True))
         names, growing = _choose(wanted, candidates, taken)
         for key in growing:
             tried = len(candidates[key])

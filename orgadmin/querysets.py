@@ -27,13 +27,19 @@ class Source:
     group: int | None = None  # the id of the group that holds the grant
 
 
+def _lock_keys(queryset, **options):
+    """Return the keys of a queryset's rows, each once, locked: PostgreSQL locks no rows that are joined or distinct."""
+    rows = queryset.model._base_manager.using(queryset.db).filter(pk__in=queryset.order_by().values("pk"))
+    return list(rows.order_by("pk").select_for_update(**options).values_list("pk", flat=True))
+
+
 class UserQuerySet(models.QuerySet):
     def delete(self, *, actor=None):
         """Delete people; the ledger says that they left."""
         self._for_write = True
         with transaction.atomic(using=self.db):
             # Locked, as `membership` locks whom it gives a role, so that nobody joins meanwhile.
-            pks = [user.pk for user in self.order_by("pk").select_for_update()]
+            pks = _lock_keys(self)
             for start in range(0, len(pks), BATCH):
                 batch = pks[start : start + BATCH]
                 memberships = self.model.groups.through.objects.using(self.db).filter(user__in=batch)
@@ -46,7 +52,6 @@ class UserQuerySet(models.QuerySet):
     def with_email(self, email):
         """Return the person who has this e-mail address, or None.
         Compared again here: databases take some letters for one another, and each is another owner's mailbox."""
-
         same = unicodedata.normalize("NFKC", email).casefold()
         found = self.filter(email__iexact=email).exclude(email="")
         return next((user for user in found if unicodedata.normalize("NFKC", user.email).casefold() == same), None)
@@ -159,7 +164,15 @@ class OrganizationQuerySet(models.QuerySet):
         memberships = get_user_model().groups.through.objects.filter(user=user.pk)
         return group_grants.filter(group__in=memberships.values("group")), user_grants.filter(user=user.pk)
 
-    def bulk_create(self, objs, batch_size=None, ignore_conflicts=False, update_conflicts=False, *args, **kwargs):
+    def bulk_create(
+        self,
+        objs,
+        batch_size=None,
+        ignore_conflicts=False,
+        update_conflicts=False,
+        update_fields=None,
+        unique_fields=None,
+    ):
         """Create organizations with their groups and permissions: some ten queries per batch of `batch_size` rows."""
         if ignore_conflicts or update_conflicts:
             raise NotSupportedError(
@@ -187,13 +200,12 @@ class OrganizationQuerySet(models.QuerySet):
         """Update columns, but for the groups: an organization keeps those that it got."""
         if groups := {name for role in ROLES for name in (role.key, role.attname)} & set(kwargs):
             raise ValueError(f"The groups of organizations cannot be exchanged: {', '.join(sorted(groups))}.")
+        self._for_write = True
         with transaction.atomic(using=self.db):
-            pks = list(self.order_by().select_for_update(no_key=True).values_list("pk", flat=True))
-            updated = super().update(**kwargs)
+            pks, updated = _lock_keys(self, no_key=True), super().update(**kwargs)
             for start in range(0, len(pks), BATCH):
-                self._keep_history(
-                    self.model._base_manager.using(self.db).filter(pk__in=pks[start : start + BATCH]), "~"
-                )
+                batch = self.model._base_manager.using(self.db).filter(pk__in=pks[start : start + BATCH])
+                self._keep_history(batch, "~")
         return updated
 
     update.alters_data = True

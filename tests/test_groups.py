@@ -1,8 +1,9 @@
 from unittest import mock
 
 from django.contrib.auth.models import Group
-from django.db import IntegrityError
+from django.db import IntegrityError, connection
 from django.test import TestCase
+from django.test.utils import CaptureQueriesContext
 
 from orgadmin import groups
 from orgadmin.groups import find_free_names
@@ -33,6 +34,14 @@ class FindFreeNamesTests(TestCase):
     def test_goes_through_the_names_one_after_the_other(self):
         self.assertEqual(find("X", "X", "X 1", "X"), ["X Admin", "X 1 Admin", "X 1 1 Admin", "X 2 Admin"])
         self.assertEqual(find("X", "X 1", "X"), ["X Admin", "X 1 Admin", "X 2 Admin"])
+
+    def test_asks_for_no_more_names_at_once_than_a_database_takes(self):
+        names = [f"Name {number}" for number in range(30)]
+        take(*(f"{name}{number} Admin" for name in names for number in ("", " 1")))
+        with mock.patch.object(groups, "CHUNK", 500), CaptureQueriesContext(connection) as queries:
+            self.assertEqual(find(*names), [f"{name} 2 Admin" for name in names])
+        asked = [query["sql"].count(" Admin") for query in queries]
+        self.assertEqual((sum(asked), max(asked)), (30 * 100, 500))
 
     def test_numbers_each_role_on_its_own(self):
         take("Acme Admin")

@@ -1,10 +1,12 @@
 from itertools import product
+from unittest import mock
 
 from django.contrib.auth.models import AnonymousUser, Group, Permission
 from django.db import IntegrityError, NotSupportedError, connection, transaction
+from django.db.models import Q
 from django.test import TestCase, tag
 
-from orgadmin.models import Organization, OrganizationGroupObjectPermission
+from orgadmin.models import Organization, OrganizationGroupObjectPermission, User
 from orgadmin.roles import ACTIONS
 
 from .factories import create_organization, create_superuser, create_user, grant
@@ -128,6 +130,11 @@ class BulkCreateTests(TestCase):
                 Organization.objects.bulk_create([Organization(name="Acme")], **arguments)
         self.assertFalse(Group.objects.exists())
 
+    def test_an_option_that_is_none_is_refused(self):
+        for organizations in ([], [Organization(name="Acme")]):
+            with self.assertRaises(TypeError):
+                Organization.objects.bulk_create(organizations, ignore_conflict=True)
+
     def test_costs_queries_by_the_batch(self):
         # SQLite takes 999 parameters in an insert by the ORM, so ten for 990 rows, and fourteen for their history.
         inserts = 10 + 14 if connection.vendor == "sqlite" else 2
@@ -167,3 +174,29 @@ class BulkCreateTests(TestCase):
             Organization.objects.bulk_create(organizations, batch_size=1)
         self.assertEqual(Group.objects.count(), 2)
         self.assertIsNone(organizations[0].admin_id)
+
+
+class LockedWaysTests(TestCase):
+    """What locks rows first takes every queryset that Django's own does, on both databases."""
+
+    def test_updates_over_a_join_and_of_distinct_rows_once(self):
+        acme, beta = create_organization("Acme"), create_organization("Beta")
+        for number in range(2):
+            acme.contacts.create(name=f"Contact {number}")
+        for rows in (
+            Organization.objects.filter(contacts__name__startswith="Contact"),
+            Organization.objects.filter(Q(contacts__name="Contact 1") | Q(name="Acme")),
+            Organization.objects.filter(name="Acme").distinct(),
+        ):
+            before = acme.history.count()
+            with mock.patch("orgadmin.querysets.BATCH", 1):
+                rows.update(phone="1")
+            self.assertEqual((acme.history.count(), beta.history.count()), (before + 1, 1))
+
+    def test_deletes_people_by_an_outer_join(self):
+        kept = create_user(admin_of=[create_organization()])
+        create_user("gone")
+        self.assertEqual(User.objects.filter(groups=None).delete()[0], 1)
+        self.assertEqual(list(User.objects.all()), [kept])
+        with self.assertRaises(TypeError):
+            User.objects.values("pk").delete()
