@@ -60,6 +60,8 @@ class _Batch:
     def run(self):
         findings = list(self._find_shared_groups())
         self.owners = {getattr(row, role.attname): (row, role) for row in self.organizations for role in ROLES}
+        memberships = User.groups.through.objects.filter(group__in=self.owners)
+        self.members = list(memberships.values_list("user", "user__username", "user__is_active", "group"))
         for find in (self._find_names, self._find_grants, self._find_model_permissions, self._compare_with_ledger):
             findings += find()
         return [*findings, *self._note_grants(), *self._note_members()]
@@ -124,9 +126,8 @@ class _Batch:
 
     def _compare_with_ledger(self):
         """What reached the table of memberships behind everybody's back."""
-        memberships = User.groups.through.objects.filter(group__in=self.owners)
         there, told = {}, {}
-        for user, name, group in memberships.values_list("user", "user__username", "group"):
+        for user, name, _active, group in self.members:
             organization, role = self.owners[group]
             there[user, organization.pk, role] = name
         for event in MembershipEvent.objects.filter(organization_key__in=self.by_pk).members_on():
@@ -156,15 +157,12 @@ class _Batch:
                 yield note(kind, text, self.by_pk[pk])
 
     def _note_members(self):
-        memberships = User.groups.through.objects.filter(group__in=self.owners)
-        active = set(memberships.filter(user__is_active=True).values_list("group", flat=True))
+        active = {group for _user, _name, is_active, group in self.members if is_active}
         for organization in self.organizations:
             if getattr(organization, ADMIN.attname) not in active:
                 yield note("no active admin", _("nobody looks after it"), organization)
-        for group, user in memberships.filter(user__is_active=False).values_list("group", "user__username"):
-            organization, role = self.owners[group]
-            text = _("%(user)s is in its %(role)s group and cannot sign in") % {
-                "user": user,
-                "role": role.label.lower(),
-            }
-            yield note("inactive member", text, organization)
+        for _user, name, is_active, group in self.members:
+            if not is_active:
+                organization, role = self.owners[group]
+                text = _("%(user)s is in its %(role)s group and cannot sign in")
+                yield note("inactive member", text % {"user": name, "role": role.label.lower()}, organization)

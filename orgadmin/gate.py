@@ -84,7 +84,9 @@ class ClosedModelAdmin(Choosing, admin.ModelAdmin):
         return super().changelist_view(request, extra_context)
 
     def get_form(self, request, obj=None, **kwargs):
-        return type("Form", (super().get_form(request, obj, **kwargs),), {"user": request.user})
+        form = super().get_form(request, obj, **kwargs)  # a class of this request's own
+        form.user = request.user
+        return form
 
     def get_object(self, request, object_id, from_field=None):
         return super().get_object(request, object_id, from_field or None)  # an empty one breaks Django's

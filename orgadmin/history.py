@@ -1,4 +1,4 @@
-"""What the admin's own log tells, and to whom."""
+"""What the admin's own log and the history of fields tell, and to whom; and putting back what was."""
 
 import json
 from itertools import pairwise

@@ -199,7 +199,6 @@ def read_invitation(token):
         return None
 
 
-@transaction.atomic
 def accept(invitation, user, *, save):
     """Give `user`, who is saved first if `save`, the role that they were invited to; tell whether it was possible.
     It is not where the invitation is gone, or where who sent it could not give the role any more."""

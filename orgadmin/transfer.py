@@ -1,4 +1,4 @@
-"""Organizations from a CSV file."""
+"""Organizations and their people from CSV files, and into them."""
 
 import csv
 import re
@@ -71,7 +71,7 @@ class ImportRefused(Exception):
 
 @dataclass
 class Report:
-    """What an import did. Counts are organizations."""
+    """What an import did: counts of organizations, but for `people` and `invited`."""
 
     created: int = 0
     changed: int = 0
@@ -95,7 +95,7 @@ def import_organizations(file, *, actor=None, dry_run=False, send_mail=False, pr
     transaction. As `actor`, a User, what the rule does not permit does not exist; None may everything. `progress` is
     called with the number of lines read, `tell` with (line, organization, [text]) for each that does something.
     Raises ImportRefused, with all problems, and DatabaseError where the database is away. Some 15 queries for 1,000 new
-    rows, one for each changed organization, eight where its name changes; memory for one batch and the keys."""
+    rows, five for each changed organization, ten where its name changes; memory for one batch and the keys."""
     try:
         with transaction.atomic():
             report = _Importer(file, actor, progress, send_mail, tell).run()

@@ -88,5 +88,5 @@ class DoctorTests(InvariantMixin, TestCase):
 
     def test_costs_queries_by_the_batch(self):
         Organization.objects.bulk_create(Organization(name=f"Name {number}") for number in range(300))
-        with self.assertNumQueries(15):  # two savepoints with their release, twice rows, nine looks
+        with self.assertNumQueries(13):  # two savepoints with their release, twice rows, seven looks
             list(examine())
