@@ -57,6 +57,12 @@ class SuperuserTests(PeopleMixin, TestCase):
         self.assertContains(response, "“anna” was taken out of “Acme”.")
         self.assertEqual(MembershipEvent.objects.first().reason, "Moved")
 
+    def test_the_person_sees_the_organization_at_the_next_click_without_a_further_flag(self):
+        self.post(**{"add": "1", "add-users": [self.anna.pk], "add-role": "admin"})
+        self.client.logout()
+        self.client.post("/admin/login/", {"username": "anna", "password": "secret"})
+        self.assertContains(self.client.get(LIST), "Acme")
+
     def test_shows_since_when_by_whom_and_the_last_sign_in(self):
         self.post(**{"add": "1", "add-users": [self.anna.pk], "add-role": "reviewer"})
         self.anna.groups.through.objects.filter(user=self.admin).delete()

@@ -1,0 +1,38 @@
+import csv
+import io
+from datetime import timedelta
+
+from django.core.management import CommandError, call_command
+from django.test import TestCase
+from django.utils import timezone
+
+from orgadmin.membership import set_role
+
+from ..factories import create_organization, create_user
+
+
+class MembersTests(TestCase):
+    def setUp(self):
+        self.acme, beta = create_organization("Acme"), create_organization("Beta")
+        create_user("ada", admin_of=[self.acme])
+        gone = create_user("gone", reviewer_of=[self.acme, beta])
+        set_role(self.acme, [gone], None)
+
+    def list_members(self, *arguments):
+        out = io.StringIO()
+        call_command("members", *arguments, stdout=out)
+        return [
+            (row["person"], row["organization"], row["role"]) for row in csv.DictReader(io.StringIO(out.getvalue()))
+        ]
+
+    def test_tells_who_is_a_member(self):
+        self.assertEqual(self.list_members(), [("ada", "Acme", "admin"), ("gone", "Beta", "reviewer")])
+        self.assertEqual(self.list_members("Acme"), [("ada", "Acme", "admin")])
+
+    def test_tells_who_was_one_at_the_end_of_a_day(self):
+        today = timezone.localdate()
+        self.assertEqual(self.list_members("Acme", "--on", today.isoformat()), [("ada", "Acme", "admin")])
+        self.assertEqual(self.list_members("--on", (today - timedelta(days=1)).isoformat()), [])
+        for arguments in (("Nothing",), ("--on", "yesterday")):
+            with self.assertRaises(CommandError):
+                self.list_members(*arguments)
