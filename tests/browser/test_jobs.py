@@ -84,6 +84,7 @@ class JobTests(BrowserTestCase):
         page.get_by_role("button", name="Invite", exact=True).click()
         expect(page.get_by_text("An invitation was sent to “nora@example.com”.")).to_be_visible()
         expect(page.get_by_role("button", name="Withdraw the invitation of nora@example.com")).to_be_visible()
+        self.assertLessEqual(page.evaluate("document.documentElement.scrollWidth"), self.viewport["width"])
 
         new = self.open_page()
         new.goto(urlsplit(re.search(r"https?://\S+", mail.outbox[0].body)[0]).path)
