@@ -18,6 +18,7 @@ from .membership import count_members
 from .models import Contact, MembershipEvent, Organization, User
 from .people import PeoplePages, PersonPages
 from .roles import CONFIDENTIAL_FIELDS, ROLES
+from .search import normalize
 
 DELETIONS_SHOWN = 100
 
@@ -42,9 +43,9 @@ class OrganizationAdmin(ExchangePages, PeoplePages, GatedModelAdmin):
     form = OrganizationForm
     inlines = [ContactInline]
     list_display = ["name", "reference", "website", "email", "phone"]
-    search_fields = ["name", "reference", "address"]
+    search_fields = ["search_text__contains"]
     search_help_text = _("Search by name, reference or address.")
-    ordering = ["name", "pk"]
+    sortable_by = ["name", "reference"]  # what has an index
 
     fieldsets = [
         (None, {"fields": ["name", "reference"]}),
@@ -60,6 +61,9 @@ class OrganizationAdmin(ExchangePages, PeoplePages, GatedModelAdmin):
     def get_readonly_fields(self, request, obj=None):
         groups = [role.key for role in ROLES]
         return groups if request.user.is_superuser else [*groups, "reference"]
+
+    def get_search_results(self, request, queryset, search_term):
+        return super().get_search_results(request, queryset, normalize(search_term))
 
     def save_model(self, request, obj, form, change):
         obj._history_user = request.user

@@ -9,6 +9,7 @@ from django.contrib import admin, messages
 from django.contrib.admin.helpers import ACTION_CHECKBOX_NAME
 from django.contrib.admin.utils import unquote
 from django.core.exceptions import ObjectDoesNotExist, PermissionDenied, SuspiciousOperation
+from django.core.paginator import Paginator
 from django.db import IntegrityError
 from django.http import HttpResponseRedirect
 from django.shortcuts import render
@@ -18,6 +19,7 @@ from django.utils.translation import gettext_lazy as _
 from .access import gate_of
 from .forms import ChooseMany, ChooseOne, RowsFormSet, is_key
 from .history import list_history, redact
+from .lists import LIMIT, LimitedPaginator, LongList
 from .models import Organization
 from .roles import CONFIDENTIAL_FIELDS, ROLES
 
@@ -42,7 +44,7 @@ class Choosing:
 class ClosedModelAdmin(Choosing, admin.ModelAdmin):
     """What every page of the site has in common: what one may not see is answered like what does not exist."""
 
-    show_full_result_count = False
+    paginator = LimitedPaginator
     view_on_site = False
     # Pages below an object: name -> the right on its organization that they take, None: superusers only. The page
     # "people" is at <id>/people/ and made by people_view(request, object).
@@ -82,6 +84,15 @@ class ClosedModelAdmin(Choosing, admin.ModelAdmin):
         if not all(map(is_key, request.POST.getlist(ACTION_CHECKBOX_NAME))):
             raise SuspiciousOperation("A selected row has no key that could be one.")
         return super().changelist_view(request, extra_context)
+
+    def get_changelist(self, request, **kwargs):
+        return LongList
+
+    def response_action(self, request, queryset):
+        if request.POST.get("select_across") == "1" and queryset.order_by()[LIMIT:].exists():
+            text = _("These are more than %d rows, too many for one action. Search or filter the list first.")
+            return self.message_user(request, text % LIMIT, messages.WARNING)
+        return super().response_action(request, queryset)
 
     def get_form(self, request, obj=None, **kwargs):
         form = super().get_form(request, obj, **kwargs)  # a class of this request's own
@@ -254,7 +265,7 @@ class GatedModelAdmin(Gated, ClosedModelAdmin):
             entries = list_history(entries, self.model, organization, rights)
             if not request.user.is_superuser:
                 entries = redact(entries, self.model, organization, rights)
-            page = self.get_paginator(request, entries, HISTORY_PER_PAGE).get_page(request.GET.get("p", 1))
+            page = Paginator(entries, HISTORY_PER_PAGE).get_page(request.GET.get("p", 1))
             context |= {"action_list": page, "pagination_required": page.paginator.num_pages > 1}
             context["page_range"] = page.paginator.get_elided_page_range(page.number)
         return response

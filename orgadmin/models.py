@@ -18,6 +18,7 @@ from .ledger import Event, MembershipEventQuerySet
 from .permissions import grant_permissions
 from .querysets import OrganizationQuerySet, UserQuerySet
 from .roles import ROLES
+from .search import SearchTextField
 
 # What no database, file or screen takes well: control characters, lone surrogates, and marks that turn the writing
 # direction of what follows, so that one name looks like another.
@@ -111,12 +112,15 @@ class Organization(DeletedBySet, models.Model):
     address = models.TextField(_("address"), blank=True, validators=[TEXT])
     tax_id = models.CharField(_("tax ID"), max_length=50, blank=True, validators=[LINE])
     notes = models.TextField(_("notes"), blank=True, validators=[TEXT])
+    search_text = SearchTextField("name", "reference", "address")  # seen by all who see it: nothing confidential
     admin = _own_group("administrators_of", _("admin group"))
     reviewer = _own_group("reviewers_of", _("reviewer group"))
 
     objects = OrganizationQuerySet.as_manager()
     history = Records(
-        excluded_fields=[role.key for role in ROLES], no_db_index="reference", history_id_field=models.BigAutoField()
+        excluded_fields=["search_text", *(role.key for role in ROLES)],
+        no_db_index="reference",
+        history_id_field=models.BigAutoField(),
     )
 
     class Meta:
@@ -128,7 +132,10 @@ class Organization(DeletedBySet, models.Model):
             ("view_confidential_organization", "Can view confidential fields of organization"),
             ("manage_members_organization", "Can manage members of organization"),
         ]
-        indexes = [models.Index(fields=["name", "id"], name="organization_name")]
+        indexes = [
+            models.Index(fields=["name", "id"], name="organization_name"),
+            models.Index(fields=["reference", "id"], name="organization_reference"),
+        ]
         constraints = [
             models.CheckConstraint(
                 name="organization_admin_is_not_reviewer", condition=~models.Q(admin=models.F("reviewer"))
@@ -144,9 +151,12 @@ class Organization(DeletedBySet, models.Model):
         One transaction. A new organization takes at most 11 queries, an existing one 5, a rename 6 more. Raises
         ValueError where a group was set by hand, DoesNotExist where somebody deleted what was loaded."""
         using = using or router.db_for_write(type(self), instance=self)
+        written = set(update_fields) if update_fields is not None else self._loaded_fields()
+        if written.intersection(self._meta.get_field("search_text").sources):
+            self.search_text = ""  # written along, even where it was not loaded
+            update_fields = None if update_fields is None else written | {"search_text"}
         arguments = {"force_insert": force_insert, "force_update": force_update, "update_fields": update_fields}
         arguments["using"] = using
-        written = set(update_fields) if update_fields is not None else self._loaded_fields()
         with transaction.atomic(using=using):  # with the history
             if not written & {"name", *(name for role in ROLES for name in (role.key, role.attname))}:
                 return super().save(**arguments)

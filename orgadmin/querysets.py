@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from django.contrib.auth import get_permission_codename, get_user_model
 from django.contrib.auth.models import Permission
-from django.db import NotSupportedError, models, transaction
+from django.db import NotSupportedError, connections, models, transaction
 from django.utils import timezone
 from django.utils.translation import gettext as _
 
@@ -204,7 +204,8 @@ class OrganizationQuerySet(models.QuerySet):
         with transaction.atomic(using=self.db):
             pks, updated = _lock_keys(self, no_key=True), super().update(**kwargs)
             for start in range(0, len(pks), BATCH):
-                batch = self.model._base_manager.using(self.db).filter(pk__in=pks[start : start + BATCH])
+                batch = list(self.model._base_manager.using(self.db).filter(pk__in=pks[start : start + BATCH]))
+                self._write_search_text(batch, set(kwargs))
                 self._keep_history(batch, "~")
         return updated
 
@@ -234,6 +235,16 @@ class OrganizationQuerySet(models.QuerySet):
 
     delete.alters_data = True
     delete.queryset_only = True
+
+    def _write_search_text(self, organizations, written):
+        """Compute the search text anew of what was written past save(): one prepared statement, sent for all rows."""
+        field = self.model._meta.get_field("search_text")
+        if written.intersection(field.sources):
+            connection = connections[self.db]
+            table, column = map(connection.ops.quote_name, (self.model._meta.db_table, field.column))
+            texts = [(field.pre_save(organization, False), organization.pk) for organization in organizations]
+            with connection.cursor() as cursor:
+                cursor.executemany(f"UPDATE {table} SET {column} = %s WHERE id = %s", texts)
 
     def _keep_history(self, organizations, kind, actor=None):
         """Add a record of how each is now to its history: "+" created, "~" changed, "-" deleted. One query."""

@@ -8,8 +8,8 @@ APP = Path(settings.BASE_DIR, "orgadmin")
 
 # What a module may import of the app: the names to its left.
 LAYERS = (
-    "roles groups permissions ledger querysets models throttle access history mail membership transfer doctor forms"
-    " gate people exchange checks admin management"
+    "search roles groups permissions ledger querysets models throttle access history mail membership transfer doctor"
+    " forms lists gate people exchange checks admin management"
 ).split()
 # Modules beside the line, with all that they import of the app.
 BESIDE = {
@@ -18,7 +18,7 @@ BESIDE = {
     "operations": set(),
     "accounts": {"forms", "membership", "models"},
     "site": {"access", "history", "throttle"},
-    "migrations": {"operations"},
+    "migrations": {"operations", "search"},
     "__init__": set(),
 }
 

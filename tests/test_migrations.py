@@ -140,7 +140,7 @@ class SeedPathTests(TransactionTestCase):
         for target in ("0008", "0007", "0006", "0005", "0004", "0003", "0002", "0001"):
             migrate(target)
             self.assertEqual(self.read_rows(), self.rows)
-        for target in ("0002", "0003", "0004", "0005", "0006", "0007", "0008", "0009"):
+        for target in ("0002", "0003", "0004", "0005", "0006", "0007", "0008", None):
             migrate(target)
         self.assert_complete()
 

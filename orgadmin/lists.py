@@ -1,0 +1,83 @@
+"""Lists that may have a million rows: counted to a limit, and never walked through."""
+
+from django.contrib.admin.options import IncorrectLookupParameters
+from django.contrib.admin.views.main import PAGE_VAR, ChangeList
+from django.core.paginator import Paginator
+from django.db import models
+from django.utils.functional import cached_property
+
+LIMIT = 10_000  # rows that are counted, and reached by the number of a page
+AFTER = "after"
+
+
+class LimitedPaginator(Paginator):
+    """Pages of the first LIMIT rows of a queryset; `more` tells whether there are others."""
+
+    more = False
+
+    @cached_property
+    def count(self):
+        count = self.object_list.order_by()[: LIMIT + 1].count()
+        self.more = count > LIMIT
+        return min(count, LIMIT)
+
+
+class LongList(ChangeList):
+    """A list whose pages cost the same wherever they are. Beyond LIMIT rows it goes on after the last row shown
+    (?after=<key>), with pages of its own; an index on the first column of the ordering and the key finds the place."""
+
+    def __init__(self, request, *args, **options):
+        self.after = request.GET.get(AFTER, "")
+        super().__init__(request, *args, **options)
+        self.params.pop(AFTER, None)  # a search begins anew, too
+
+    def get_filters_params(self, params=None):
+        params = super().get_filters_params(params)
+        params.pop(AFTER, None)
+        return params
+
+    def get_query_string(self, new_params=None, remove=None):
+        """Keep the place only from page to page: what is sorted or filtered anew begins anew."""
+        keep = PAGE_VAR in (new_params or {}) or AFTER in (new_params or {})
+        return super().get_query_string(new_params, [*(remove or []), *([] if keep else [AFTER])])
+
+    def get_ordering(self, request, queryset):
+        """Let the key run in the direction of the first column, as the index does."""
+        first, *rest = super().get_ordering(request, queryset)
+        return [first, *("pk" if name == "-pk" and not first.startswith("-") else name for name in rest)]
+
+    def get_queryset(self, request, exclude_parameters=None):
+        queryset = super().get_queryset(request, exclude_parameters)
+        first, *rest = (name.removeprefix("-") for name in queryset.query.order_by)
+        # Where a column may be empty, what stands after a row differs from database to database.
+        columns = {"pk", *(field.name for field in self.lookup_opts.fields if not (field.null or field.remote_field))}
+        self.goes_on = first in columns and rest in ([], ["pk"])
+        if not self.after:
+            return queryset
+        row = queryset.filter(pk=self.after).first() if self.goes_on and self.after.isdecimal() else None
+        if row is None:
+            raise IncorrectLookupParameters(f"No row {self.after} to go on after.")
+        operator = "lt" if queryset.query.order_by[0].startswith("-") else "gt"
+        value = getattr(row, first)
+        return queryset.filter(**{f"{first}__{operator}e": value}).exclude(
+            models.Q(**{first: value}) & ~models.Q(**{f"pk__{operator}": row.pk})
+        )
+
+    def get_results(self, request):
+        """Read the page; count only where there is another one."""
+        size, start = self.list_per_page, (self.page_num - 1) * self.list_per_page
+        if not 0 <= start < LIMIT:
+            raise IncorrectLookupParameters(f"There is no page {self.page_num}.")
+        rows = list(self.queryset[start : start + size + 1])
+        self.paginator = self.model_admin.get_paginator(request, self.queryset, size)
+        if len(rows) <= size and (rows or start == 0):
+            self.paginator.count = start + len(rows)
+        elif not rows:
+            raise IncorrectLookupParameters(f"There is no page {self.page_num}.")
+        self.result_list, self.result_count = rows[:size], self.paginator.count
+        self.more, self.multi_page = self.paginator.more, self.result_count > size
+        self.show_full_result_count = self.can_show_all = False
+        self.show_admin_actions = self.result_count > 0
+        self.full_result_count = self.result_count if self.more else None  # equal: no number stands beside the search
+        if self.more and self.page_num == self.paginator.num_pages and self.goes_on:
+            self.last, self.next_string = rows[size - 1], self.get_query_string({AFTER: rows[size - 1].pk})
