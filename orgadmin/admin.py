@@ -4,7 +4,6 @@ from django.contrib import admin, messages
 from django.contrib.auth.admin import GroupAdmin as DjangoGroupAdmin
 from django.contrib.auth.admin import UserAdmin as DjangoUserAdmin
 from django.contrib.auth.models import Group
-from django.db import connection
 from django.urls import reverse
 from django.utils.html import format_html
 from django.utils.translation import gettext_lazy as _
@@ -12,7 +11,7 @@ from django.utils.translation import ngettext
 
 from .access import holds_more
 from .exchange import ExchangePages
-from .forms import OrganizationForm, UserForm, is_key
+from .forms import OrganizationForm, UserForm
 from .gate import GatedModelAdmin, GatedTabularInline, SuperuserOnlyAdmin
 from .membership import count_members
 from .models import Contact, MembershipEvent, Organization, User
@@ -32,6 +31,8 @@ class ContactInline(GatedTabularInline):
 class ContactAdmin(GatedModelAdmin):
     organization_path = "organization"
     list_display = ["name", "role", "organization", "email", "phone"]
+    list_select_related = ["organization"]
+    sortable_by = ["name"]
     search_fields = ["name", "role", "email", "organization__name"]
     search_help_text = _("Search by name, role, e-mail or organization.")
 
@@ -66,7 +67,7 @@ class OrganizationAdmin(ExchangePages, PeoplePages, GatedModelAdmin):
         return super().get_search_results(request, queryset, normalize(search_term))
 
     def save_model(self, request, obj, form, change):
-        obj._history_user = request.user
+        obj._history_user, obj.is_as_stored = request.user, change  # get_object() locked it
         super().save_model(request, obj, form, change)
 
     def response_add(self, request, obj, post_url_continue=None):
@@ -123,17 +124,6 @@ class UserAdmin(PersonPages, SuperuserOnlyAdmin, DjangoUserAdmin):
         if obj is None or request.user.is_superuser or not super().has_delete_permission(request, obj):
             return super().has_delete_permission(request, obj)
         return not (holds_more(obj, request.user) or obj.groups.exists() or obj.logentry_set.exists())
-
-    def get_object(self, request, object_id, from_field=None):
-        if request.method == "POST" and connection.in_atomic_block and is_key(object_id):
-            # What is asked is what is saved.
-            list(self.model.objects.filter(pk=object_id).select_for_update(no_key=True))
-        return super().get_object(request, object_id, from_field)
-
-    def save_model(self, request, obj, form, change):
-        """Save what was changed, so that nothing is undone that somebody else changed meanwhile."""
-        columns = {field.name for field in self.opts.concrete_fields}
-        obj.save(**({"update_fields": columns.intersection(form.changed_data)} if change else {}))
 
     def get_fieldsets(self, request, obj=None):
         if request.user.is_superuser or not obj:

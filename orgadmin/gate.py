@@ -10,7 +10,7 @@ from django.contrib.admin.helpers import ACTION_CHECKBOX_NAME
 from django.contrib.admin.utils import unquote
 from django.core.exceptions import ObjectDoesNotExist, PermissionDenied, SuspiciousOperation
 from django.core.paginator import Paginator
-from django.db import IntegrityError
+from django.db import DatabaseError, IntegrityError, connection
 from django.http import HttpResponseRedirect
 from django.shortcuts import render
 from django.urls import path, reverse
@@ -100,12 +100,23 @@ class ClosedModelAdmin(Choosing, admin.ModelAdmin):
         return form
 
     def get_object(self, request, object_id, from_field=None):
+        """Return the object, locked while it is saved: what is asked is what is saved."""
+        if request.method == "POST" and connection.in_atomic_block and is_key(object_id) and not from_field:
+            rows = self.get_queryset(request).select_for_update(no_key=True, of=["self"])
+            return next(iter(rows.filter(pk=object_id).order_by()), None)
         return super().get_object(request, object_id, from_field or None)  # an empty one breaks Django's
+
+    def save_model(self, request, obj, form, change):
+        """Save what was changed, and nothing else of what the page showed."""
+        columns = {field.name for field in self.opts.concrete_fields}
+        obj.save(**({"update_fields": columns.intersection(form.changed_data)} if change else {}))
 
     def changeform_view(self, request, object_id=None, form_url="", extra_context=None):
         try:
             return super().changeform_view(request, object_id, form_url, extra_context)
-        except (ObjectDoesNotExist, IntegrityError):  # changed or deleted while it was being saved
+        except (ObjectDoesNotExist, DatabaseError) as error:  # changed or deleted while it was being saved
+            if isinstance(error, DatabaseError) and type(error) not in (DatabaseError, IntegrityError):
+                raise
             if object_id:
                 return self._get_obj_does_not_exist_redirect(request, self.opts, object_id)
             text = _("Somebody changed or deleted what this belongs to meanwhile. Nothing was saved: try again.")
@@ -175,7 +186,10 @@ class Gated:
         """Return the rows of `queryset` on which `user` may do `action`."""
         if self.organization_path == "":
             return queryset.permitted(user, action)
-        organizations = Organization.objects.permitted(user, self.right_for(action))
+        right = self.right_for(action)
+        if right in Organization.objects.permitted_actions(user):  # on every organization
+            return queryset
+        organizations = Organization.objects.permitted(user, right)
         return queryset.filter(**{f"{self.organization_path}__in": organizations.order_by().values("pk")})
 
     def formfield_for_foreignkey(self, db_field, request, **kwargs):

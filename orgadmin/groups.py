@@ -23,7 +23,8 @@ def find_free_names(wanted, *, using):
     name before it is used: the writer finds out, and asks again."""
     wanted = [(group_base(name), role) for name, role in wanted]
     counts = Counter(wanted)
-    numbers = {key: range(min(2 * count, FIRST_FREE)) for key, count in counts.items()}
+    few = len(counts) <= len(ROLES)
+    numbers = {key: range(FIRST_FREE if few else min(2 * count, FIRST_FREE)) for key, count in counts.items()}
     candidates = {key: [] for key in counts}
     known, taken, growing = set(), set(), list(counts)
     while growing:
@@ -64,19 +65,20 @@ def create_groups(organizations, *, using):
     A name that another transaction takes at the same time is left to it; no existing group is adopted. Two transactions
     that save several organizations of the same names in another order can deadlock, as with any unique index."""
     missing = [(organization, role) for organization in organizations for role in ROLES]
+    names = [group_name(group_base(organization.name), role) for organization, role in missing]  # most are free
     while missing:
-        names = find_free_names([(organization.name, role) for organization, role in missing], using=using)
         created = _insert(names, using)
         for (organization, role), name in zip(missing, names):
-            if name in created:
-                setattr(organization, role.key, created[name])
-        missing = [pair for pair, name in zip(missing, names) if name not in created]
+            setattr(organization, role.attname, created.pop(name, None))
+        missing = [pair for pair in missing if getattr(pair[0], pair[1].attname) is None]
+        wanted = [(organization.name, role) for organization, role in missing]
+        names = find_free_names(wanted, using=using) if wanted else []
     for organization in organizations:
         organization.created_groups = organization.group_ids
 
 
 def _insert(names, using):
-    """Insert groups; return {name: Group} of those whose name was still free.
+    """Insert groups; return {name: id} of those whose name was still free.
     The ORM has no insert that skips conflicts and returns the keys; both databases do, in the same words."""
     connection = connections[using]
     table, key, column = map(connection.ops.quote_name, (Group._meta.db_table, "id", "name"))
@@ -86,7 +88,7 @@ def _insert(names, using):
             f" ON CONFLICT DO NOTHING RETURNING {key}, {column}",
             names,
         )
-        return {name: Group.from_db(using, ["id", "name"], [pk, name]) for pk, name in cursor.fetchall()}
+        return {name: pk for pk, name in cursor.fetchall()}
 
 
 def rename_groups(organization, groups, old_name, *, using):

@@ -44,7 +44,8 @@ class LongList(ChangeList):
     def get_ordering(self, request, queryset):
         """Let the key run in the direction of the first column, as the index does."""
         first, *rest = super().get_ordering(request, queryset)
-        return [first, *("pk" if name == "-pk" and not first.startswith("-") else name for name in rest)]
+        key = "-pk" if first.startswith("-") else "pk"
+        return list(dict.fromkeys([first, *(key if name in ("pk", "-pk") else name for name in rest)]))
 
     def get_queryset(self, request, exclude_parameters=None):
         queryset = super().get_queryset(request, exclude_parameters)

@@ -71,15 +71,14 @@ class User(DeletedBySet, AbstractUser):
 
 
 class Records(HistoricalRecords):
-    """django-simple-history's records; OrganizationQuerySet.delete() writes those of deletions, all at once."""
+    """django-simple-history's records, written by OrganizationQuerySet.keep_history()."""
 
-    def post_save(self, instance, created, update_fields=None, **kwargs):
-        if update_fields is None:
-            return super().post_save(instance, created, **kwargs)
-        # What was not written may differ on the instance, or not be there.
-        stored = type(instance)._base_manager.using(kwargs["using"]).get(pk=instance.pk)
-        stored._history_user = getattr(instance, "_history_user", None)
-        super().post_save(stored, created, **kwargs)
+    def post_save(self, instance, created, using, raw=False, update_fields=None, **kwargs):
+        rows, stored = type(instance)._base_manager.using(using), instance
+        if update_fields is not None and not getattr(instance, "is_as_stored", False):
+            stored = rows.get(pk=instance.pk)  # what was not written may differ on the instance, or not be there
+        if not raw:
+            rows.keep_history([stored], "+" if created else "~", getattr(instance, "_history_user", None))
 
     def post_delete(self, instance, using=None, **kwargs):
         pass
@@ -157,9 +156,10 @@ class Organization(DeletedBySet, models.Model):
             update_fields = None if update_fields is None else written | {"search_text"}
         arguments = {"force_insert": force_insert, "force_update": force_update, "update_fields": update_fields}
         arguments["using"] = using
-        with transaction.atomic(using=using):  # with the history
-            if not written & {"name", *(name for role in ROLES for name in (role.key, role.attname))}:
+        if not written & {"name", *(name for role in ROLES for name in (role.key, role.attname))}:
+            with transaction.atomic(using=using, savepoint=False):  # with the history; no savepoint, as Django's own
                 return super().save(**arguments)
+        with transaction.atomic(using=using):
             stored = None if self.pk is None or force_insert else self._read_stored(using)
             if stored:
                 self._keep_groups(stored, written, using)
@@ -243,6 +243,7 @@ class Contact(models.Model):
         verbose_name = _("contact")
         verbose_name_plural = _("contacts")
         ordering = ["name", "pk"]
+        indexes = [models.Index(fields=["name", "id"], name="contact_name")]
 
     def __str__(self):
         return self.name

@@ -25,7 +25,7 @@ def grant_permissions(model, ids, *, using):
         selects.append(
             f"SELECT p.id, o.{quote(role.attname)}, o.id"
             f" FROM {tables['organization']} o, {tables['permission']} p, {tables['type']} t"
-            f" WHERE o.id IN ({_places(ids)}) AND p.codename IN ({_places(codenames)})"
+            f" WHERE o.id IN ({places(ids)}) AND p.codename IN ({places(codenames)})"
             " AND p.content_type_id = t.id AND t.app_label = %s AND t.model = %s"
         )
         parameters += [*ids, *codenames, model._meta.app_label, model._meta.model_name]
@@ -42,5 +42,5 @@ def grant_permissions(model, ids, *, using):
             )
 
 
-def _places(values):
+def places(values):
     return ", ".join(["%s"] * len(values))

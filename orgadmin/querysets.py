@@ -7,16 +7,21 @@ from dataclasses import dataclass
 from django.contrib.auth import get_permission_codename, get_user_model
 from django.contrib.auth.models import Permission
 from django.db import NotSupportedError, connections, models, transaction
+from django.db.models.expressions import RawSQL
 from django.utils import timezone
 from django.utils.translation import gettext as _
 
 from .groups import create_groups, delete_groups
 from .ledger import Event, record
-from .permissions import grant_permissions
+from .permissions import grant_permissions, places
 from .roles import ACTIONS, ROLES
 
 BATCH = 1_000  # rows
 MODEL_BACKEND = "django.contrib.auth.backends.ModelBackend"
+PERMISSIONS = (  # those for a model
+    "SELECT p.id FROM auth_permission p JOIN django_content_type t ON t.id = content_type_id"
+    " WHERE app_label = %s AND model = %s"
+)
 
 
 @dataclass(frozen=True)
@@ -75,12 +80,10 @@ class OrganizationQuerySet(models.QuerySet):
         organizations = self
         for right in dict.fromkeys(["view", action]):
             if not self._find_source_everywhere(user, right):
-                permission = self._permissions().filter(codename=self._codename(right)).values("pk")[:1]
-                groups, persons = (
-                    grants.filter(permission=permission).values("content_object_id") for grants in self._grants(user)
-                )
-                # UNION ALL: PostgreSQL answers `pk IN (...) OR pk IN (...)` by reading the whole table.
-                organizations = organizations.filter(pk__in=groups.union(persons, all=True))
+                condition = f"user_id = %s AND permission_id = ({PERMISSIONS} AND codename = %s)"
+                of = (user.pk, self.model._meta.app_label, self.model._meta.model_name, self._codename(right))
+                granted = RawSQL(self._select_grants("content_object_id", condition), 2 * of)
+                organizations = organizations.filter(pk__in=granted)
         return organizations
 
     def permitted_actions(self, user, pk=None):
@@ -101,27 +104,20 @@ class OrganizationQuerySet(models.QuerySet):
             for pk in (None, *pks):
                 sources[user.pk, pk] = {action: [source] for action, source in everywhere.items()}
         users = [user.pk for user in users if not user.is_superuser]
-        actions = {self._codename(action): action for action in ACTIONS}
         if pks and users:
-            group_grants, user_grants = self._all_grants()
-            grant = f"group__{group_grants.model._meta.get_field('group').related_query_name()}"
-            memberships = get_user_model().groups.through.objects.filter(
-                **{
-                    "user__in": users,
-                    f"{grant}__content_object__in": pks,
-                    f"{grant}__permission__in": self._permissions(),
-                }
+            actions = {self._codename(action): action for action in ACTIONS}
+            codename = "(SELECT codename FROM auth_permission WHERE id = permission_id)"
+            sql = self._select_grants(
+                f"user_id, content_object_id, {codename}, {{group}}",
+                f"user_id IN ({places(users)}) AND content_object_id IN ({places(pks)})"
+                f" AND permission_id IN ({PERMISSIONS})",
             )
-            groups = memberships.values_list(
-                "user", f"{grant}__content_object", f"{grant}__permission__codename", "group"
-            )
-            nobody = models.Value(None, models.IntegerField())
-            persons = user_grants.filter(user__in=users, content_object__in=pks, permission__in=self._permissions())
-            persons = persons.values_list("user", "content_object", "permission__codename", nobody)
-            for user, pk, codename, group in groups.union(persons, all=True):
-                if action := actions.get(codename):
-                    source = Source("group" if group else "person", group)
-                    sources[user, pk].setdefault(action, []).append(source)
+            with connections[self.db].cursor() as cursor:
+                cursor.execute(sql, 2 * [*users, *pks, self.model._meta.app_label, self.model._meta.model_name])
+                for user, pk, codename, group in cursor.fetchall():
+                    if action := actions.get(codename):
+                        source = Source("group" if group else "person", group)
+                        sources[user, pk].setdefault(action, []).append(source)
         return sources
 
     def find_holders(self, pk):
@@ -158,11 +154,16 @@ class OrganizationQuerySet(models.QuerySet):
     def _all_grants(self):
         return [self.model._meta.get_field(name).related_model.objects for name in ("group_grants", "user_grants")]
 
-    def _grants(self, user):
-        """Return the object permissions that the user's groups hold, and those that the user holds."""
-        group_grants, user_grants = self._all_grants()
-        memberships = get_user_model().groups.through.objects.filter(user=user.pk)
-        return group_grants.filter(group__in=memberships.values("group")), user_grants.filter(user=user.pk)
+    def _select_grants(self, columns, condition):
+        """Return SQL for what was granted to people's groups, and to themselves; its parameters are needed twice.
+        As text, since the ORM would take longer to write it than the database to answer it. UNION ALL, since
+        PostgreSQL answers `pk IN (...) OR pk IN (...)` by reading the whole table."""
+        group_grants, user_grants = (grants.model._meta.db_table for grants in self._all_grants())
+        memberships = get_user_model().groups.through._meta.db_table
+        sources = {f"{memberships} JOIN {group_grants} USING (group_id)": "group_id", user_grants: "NULL"}
+        return " UNION ALL ".join(
+            f"SELECT {columns.format(group=group)} FROM {source} WHERE {condition}" for source, group in sources.items()
+        )
 
     def bulk_create(
         self,
@@ -191,7 +192,7 @@ class OrganizationQuerySet(models.QuerySet):
                 create_groups(batch, using=self.db)
                 super().bulk_create(batch, batch_size=size)
                 grant_permissions(self.model, [organization.pk for organization in batch], using=self.db)
-                self._keep_history(batch, "+")
+                self.keep_history(batch, "+")
         return objs
 
     bulk_create.alters_data = True
@@ -206,7 +207,7 @@ class OrganizationQuerySet(models.QuerySet):
             for start in range(0, len(pks), BATCH):
                 batch = list(self.model._base_manager.using(self.db).filter(pk__in=pks[start : start + BATCH]))
                 self._write_search_text(batch, set(kwargs))
-                self._keep_history(batch, "~")
+                self.keep_history(batch, "~")
         return updated
 
     update.alters_data = True
@@ -227,7 +228,7 @@ class OrganizationQuerySet(models.QuerySet):
                 groups = [group for organization in rows for group in organization.group_ids]
                 memberships = get_user_model().groups.through.objects.using(self.db).filter(group__in=groups)
                 record(Event.LEFT, memberships, actor=actor, reason=_("The organization was deleted."))
-                self._keep_history(rows, "-", actor)
+                self.keep_history(rows, "-", actor)
                 deleted += Counter(models.QuerySet.delete(batch)[1])
                 deleted += Counter(delete_groups(groups, using=self.db))
         self._result_cache = None
@@ -246,7 +247,7 @@ class OrganizationQuerySet(models.QuerySet):
             with connection.cursor() as cursor:
                 cursor.executemany(f"UPDATE {table} SET {column} = %s WHERE id = %s", texts)
 
-    def _keep_history(self, organizations, kind, actor=None):
+    def keep_history(self, organizations, kind, actor=None):
         """Add a record of how each is now to its history: "+" created, "~" changed, "-" deleted. One query."""
         record = self.model.history.model
         names, now = [field.attname for field in record.tracked_fields], timezone.now()

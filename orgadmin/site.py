@@ -5,10 +5,12 @@ from django.contrib import admin
 from django.contrib.admin.forms import AdminAuthenticationForm
 from django.contrib.admin.views.autocomplete import AutocompleteJsonView
 from django.core.exceptions import FieldDoesNotExist, PermissionDenied
+from django.utils.functional import SimpleLazyObject
 from django.utils.translation import gettext_lazy as _
 
 from . import throttle
 from .access import Gate, gate_of
+from .forms import is_key
 from .history import list_recent
 
 
@@ -56,10 +58,15 @@ class OrganizationAdminSite(admin.AdminSite):
     login_form = SignInForm
 
     def has_permission(self, request):
-        return gate_of(request).may_enter
+        gate, page = gate_of(request), request.resolver_match
+        is_ours = page and (page.url_name or "").startswith("orgadmin_organization_")
+        pk = page.kwargs.get("object_id", "") if is_ours else ""
+        if is_key(pk) and request.user.is_active:
+            gate.find_rights(int(pk))  # whoever may see this one may enter: asked once
+        return gate.may_enter
 
     def get_log_entries(self, request):
-        return list_recent(request.user)
+        return SimpleLazyObject(lambda: list_recent(request.user))  # each page asks, only the first shows them
 
     def admin_view(self, view, cacheable=False):
         return super().admin_view(view)  # nothing behind the sign-in is for a cache

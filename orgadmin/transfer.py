@@ -299,11 +299,13 @@ class _Importer:
         done = self._give_roles(todo, users)
         self.report.created += len(new)
         self.report.changed += sum(map(len, changed.values()))
+        if self.tell:
+            models.prefetch_related_objects(new, *(role.key for role in ROLES))
         for row in todo:
             values = [(name, old or "", getattr(row.organization, name) or "") for name, old in row.old.items()]
             text = "; ".join(f"{name}: “{old}” → “{new}”" for name, old, new in values)
             if row.new:
-                names = ", ".join(f"“{getattr(row.organization, role.key)}”" for role in ROLES)
+                names = ", ".join(f"“{getattr(row.organization, role.key)}”" for role in ROLES if self.tell)
                 text = _("created, with the groups %s") % names
             texts = [text] * bool(text) + done[row.organization.pk]
             self.report.unchanged += not texts
