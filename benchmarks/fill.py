@@ -38,7 +38,8 @@ def insert_usual(count):
         permission = Permission.objects.get(content_type=kind, codename=f"{action}_usualorganization")
         run(
             f"INSERT INTO {table} (permission_id, content_type_id, object_pk, group_id)"
-            f" SELECT {permission.pk}, {kind.pk}, {text}, o.admin_id FROM peers_usualorganization o WHERE o.id >= {first}"
+            f" SELECT {permission.pk}, {kind.pk}, {text}, o.admin_id FROM peers_usualorganization o"
+            f" WHERE o.id >= {first}"
         )
     set_sequences(Group, UsualOrganization)
 

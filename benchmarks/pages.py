@@ -115,7 +115,7 @@ def measure_staff():
     word = last.name.split()[0].lower()
     pages = {
         "first page": ("", ""),
-        "page 90": ("?p=90", "?p=90"),
+        "page 90": (f"?p={min(90, total // 100)}",) * 2,
         "sorted by reference": ("?o=2", "?o=2"),
         "search without hits": ("?q=zzqqxx", "?q=zzqqxx"),
         "search with many hits": (f"?q={word}", f"?q={word}"),

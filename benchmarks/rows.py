@@ -1,6 +1,7 @@
 """Many rows at once: a statement per table, the fastest way to write them."""
 
 import re
+from pathlib import Path
 
 from django.conf import settings
 from django.contrib.auth.models import Group
@@ -24,13 +25,14 @@ def series(first, count):
     last = first + count - 1
     series = f"generate_series({first}, {last}) AS s(i)"
     if connection.vendor == "sqlite":
-        series = f"(WITH RECURSIVE n(i) AS (SELECT {first} UNION ALL SELECT i + 1 FROM n WHERE i < {last}) SELECT i FROM n) s"
+        numbers = f"SELECT {first} UNION ALL SELECT i + 1 FROM n WHERE i < {last}"
+        series = f"(WITH RECURSIVE n(i) AS ({numbers}) SELECT i FROM n) s"
     return f"{series} JOIN words a ON a.id = s.i % 64 JOIN words b ON b.id = (s.i / 64) % 64"
 
 
 def make_words():
     """Make the table that names are made of: 64 words of the demo's organizations."""
-    text = open(f"{settings.BASE_DIR}/orgadmin/data/demo.csv", encoding="utf-8").read()
+    text = Path(settings.BASE_DIR, "orgadmin/data/demo.csv").read_text(encoding="utf-8")
     words = sorted(set(re.findall("[A-Z][a-z]{4,}", text)))[:64]
     run("CREATE TABLE IF NOT EXISTS words (id integer PRIMARY KEY, word text)")
     run("DELETE FROM words")

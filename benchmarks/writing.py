@@ -65,7 +65,7 @@ def measure_names():
     with undone():
         for name, taken in (("Few Twins", 100), ("Many Twins", 30_000)):
             names = [f"{name} Admin", *(f"{name} {number} Admin" for number in range(1, taken))]
-            Group.objects.bulk_create(map(lambda name: Group(name=name), names), batch_size=5_000)
+            Group.objects.bulk_create((Group(name=name) for name in names), batch_size=5_000)
         finds = {
             str(taken): lambda name=name: find_free_names([(name, ADMIN)], using="default") and None
             for name, taken in (("Few Twins", 100), ("Many Twins", 30_000))
@@ -83,8 +83,7 @@ def timed(function):
     start = time.perf_counter()
     with undone():
         function()
-        seconds = time.perf_counter() - start
-    return seconds
+        return time.perf_counter() - start
 
 
 def measure_bulk():
