@@ -1,13 +1,11 @@
 """The pages of the admin site."""
 
 from django.contrib import admin, messages
-from django.contrib.auth.admin import GroupAdmin as DjangoGroupAdmin
-from django.contrib.auth.admin import UserAdmin as DjangoUserAdmin
+from django.contrib.auth.admin import GroupAdmin as DjangoGroupAdmin, UserAdmin as DjangoUserAdmin
 from django.contrib.auth.models import Group
 from django.urls import reverse
 from django.utils.html import format_html
-from django.utils.translation import gettext_lazy as _
-from django.utils.translation import ngettext
+from django.utils.translation import gettext_lazy as _, ngettext
 
 from .access import holds_more
 from .exchange import ExchangePages
@@ -111,7 +109,7 @@ class UserAdmin(PersonPages, SuperuserOnlyAdmin, DjangoUserAdmin):
     autocomplete_fields = ["groups"]
     filter_horizontal = ["user_permissions"]
 
-    def may(self, request, action):
+    def may(self, request, action, obj=None):
         user = request.user
         permissions = [f"orgadmin.view_{self.opts.model_name}", f"orgadmin.{action}_{self.opts.model_name}"]
         return super().may(request, action) or user.is_staff and user.is_active and user.has_perms(permissions)
@@ -161,7 +159,7 @@ class LedgerAdmin(SuperuserOnlyAdmin):
     search_fields = ["user_name", "organization_name", "actor_name"]
     search_help_text = _("Search by person, organization, or who did it.")
 
-    def may(self, request, action):
+    def may(self, request, action, obj=None):
         return action == "view" and super().may(request, action)
 
 

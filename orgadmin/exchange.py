@@ -5,11 +5,9 @@ import hashlib
 import io
 
 from django import forms
-from django.contrib import messages
 from django.contrib.admin.options import IncorrectLookupParameters
 from django.core.exceptions import PermissionDenied, SuspiciousOperation
-from django.shortcuts import redirect
-from django.urls import path
+from django.urls import path, reverse
 from django.utils.translation import gettext_lazy as _
 
 from .transfer import ImportRefused, import_organizations, list_organizations, respond_with_csv
@@ -74,8 +72,8 @@ class ExchangePages:
                 context |= self._try(request, form.cleaned_data, dry_run=False)
                 if not context["problems"]:
                     text = _("%(created)d organizations were created and %(changed)d changed, %(people)d people added.")
-                    self.message_user(request, text % vars(context["report"]), messages.SUCCESS)
-                    return redirect("admin:orgadmin_organization_changelist")
+                    page = reverse("admin:orgadmin_organization_changelist")
+                    return self.answer(request, text % vars(context["report"]), to=page)
             form.initial["text"] = base64.b64encode(form.cleaned_data["content"]).decode()
         return self.render_page(request, None, "import", _("Import organizations"), form=form, **context)
 

@@ -9,8 +9,7 @@ from django.contrib.auth.forms import PasswordResetForm, SetPasswordForm, UserCh
 from django.db import IntegrityError
 from django.urls import reverse
 from django.utils.html import format_html, format_html_join
-from django.utils.translation import gettext_lazy as _
-from django.utils.translation import ngettext
+from django.utils.translation import gettext_lazy as _, ngettext
 
 from . import throttle
 from .mail import send_invitation

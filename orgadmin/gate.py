@@ -73,6 +73,11 @@ class ClosedModelAdmin(Choosing, admin.ModelAdmin):
         context["pages"] = [page for page in self.pages if obj and self.may_open(request, page, obj)]
         return super().render_change_form(request, context, add, change, form_url, obj)
 
+    def answer(self, request, text, level=messages.SUCCESS, to=None):
+        """Say something on the page that comes next."""
+        self.message_user(request, text, level)
+        return HttpResponseRedirect(to or request.get_full_path())
+
     def render_page(self, request, obj, template, title, **context):
         """Render a template of templates/admin/orgadmin/<model>/."""
         context = {"opts": self.opts, "original": obj, "title": title, "media": self.media, **context}
@@ -120,8 +125,7 @@ class ClosedModelAdmin(Choosing, admin.ModelAdmin):
             if object_id:
                 return self._get_obj_does_not_exist_redirect(request, self.opts, object_id)
             text = _("Somebody changed or deleted what this belongs to meanwhile. Nothing was saved: try again.")
-            self.message_user(request, text, messages.WARNING)
-            return HttpResponseRedirect(request.get_full_path())
+            return self.answer(request, text, messages.WARNING)
 
     def get_search_results(self, request, queryset, search_term):
         """Search for what a person types: each word is a condition, and no database takes a thousand, or a NUL."""
@@ -135,34 +139,27 @@ class ClosedModelAdmin(Choosing, admin.ModelAdmin):
 
     def _get_obj_does_not_exist_redirect(self, request, opts, object_id):
         text = _("There is no %(name)s “%(key)s”, or you may no longer see it.")
-        self.message_user(request, text % {"name": opts.verbose_name, "key": unquote(object_id)}, messages.WARNING)
-        return HttpResponseRedirect(reverse("admin:index", current_app=self.admin_site.name))
+        text, start = text % {"name": opts.verbose_name, "key": unquote(object_id)}, reverse("admin:index")
+        return self.answer(request, text, messages.WARNING, start)
+
+
+def _ask(action):
+    """Return the has_…_permission() of an action: it asks may()."""
+    return lambda self, request, obj=None: self.may(request, action, obj)
 
 
 class SuperuserOnlyAdmin(ClosedModelAdmin):
     """The admin of what only superusers may know: for everybody else it has no rows, no pages and no name."""
 
-    def may(self, request, action):
+    has_module_permission = has_view_permission = _ask("view")
+    has_add_permission, has_change_permission, has_delete_permission = map(_ask, ("add", "change", "delete"))
+
+    def may(self, request, action, obj=None):
         return request.user.is_active and request.user.is_superuser
 
     def get_queryset(self, request):
         queryset = super().get_queryset(request)
         return queryset if self.may(request, "view") else queryset.none()
-
-    def has_module_permission(self, request):
-        return self.may(request, "view")
-
-    def has_view_permission(self, request, obj=None):
-        return self.may(request, "view")
-
-    def has_add_permission(self, request):
-        return self.may(request, "add")
-
-    def has_change_permission(self, request, obj=None):
-        return self.may(request, "change")
-
-    def has_delete_permission(self, request, obj=None):
-        return self.may(request, "delete")
 
 
 class Gated:
@@ -310,19 +307,11 @@ class GatedTabularInline(Gated, Choosing, admin.TabularInline):
         # The organization is that of the page.
         return Organization.objects.none() if model is Organization else super()._get_choices(model, request)
 
-    def has_view_permission(self, request, obj=None):
-        return self._permits(request, "view", obj)
+    has_view_permission, has_add_permission, has_change_permission, has_delete_permission = map(
+        _ask, ("view", "add", "change", "delete")
+    )
 
-    def has_add_permission(self, request, obj=None):
-        return self._permits(request, "add", obj)
-
-    def has_change_permission(self, request, obj=None):
-        return self._permits(request, "change", obj)
-
-    def has_delete_permission(self, request, obj=None):
-        return self._permits(request, "delete", obj)
-
-    def _permits(self, request, action, obj):
+    def may(self, request, action, obj):
         gate, right = gate_of(request), self.right_for(action)
         if obj is None:  # a page to add an organization, or Django asks whether there is something to show
             return gate.holds_any(right) if action == "view" else gate.permits_everywhere(right)

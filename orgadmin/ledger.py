@@ -57,24 +57,11 @@ def record(event, memberships, *, actor=None, reason=""):
 
 def append(events, *, actor=None, reason=""):
     """Add [(event, (user's key, name), (organization's key, name), role)] to the ledger; `actor` is a User or None."""
+    names = ("event", "user_key", "user_name", "organization_key", "organization_name", "role")
+    same = {"actor_key": actor and actor.pk, "actor_name": str(actor or ""), "reason": reason}
+    rows = [(event, *user, *organization, role.key) for event, user, organization, role in events]
     model = apps.get_model("orgadmin", "MembershipEvent")
-    model.objects.bulk_create(
-        [
-            model(
-                event=event,
-                user_key=user[0],
-                user_name=user[1],
-                organization_key=organization[0],
-                organization_name=organization[1],
-                role=role.key,
-                actor_key=actor and actor.pk,
-                actor_name=str(actor or ""),
-                reason=reason,
-            )
-            for event, user, organization, role in events
-        ],
-        batch_size=1_000,
-    )
+    model.objects.bulk_create([model(**dict(zip(names, row)), **same) for row in rows], batch_size=1_000)
 
 
 def record_other_ways(sender, instance, action, reverse, pk_set, using, **kwargs):

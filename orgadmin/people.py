@@ -89,8 +89,7 @@ class PeoplePages(ActingDelete):
                 "Nothing was changed: nobody would be left to look after “%s”."
                 " Make somebody else admin first, or ask platform staff."
             )
-            self.message_user(request, text % organization, messages.ERROR)
-            return HttpResponseRedirect(request.path)
+            return self.answer(request, text % organization, messages.ERROR)
         names = ", ".join(f"“{user}”" for user in changed)
         values = {"names": names, "role": role and role.label.lower(), "organization": organization}
         if not changed:
@@ -99,8 +98,7 @@ class PeoplePages(ActingDelete):
             text = _("%(names)s is now %(role)s of “%(organization)s”.") % values
         else:
             text = _("%(names)s was taken out of “%(organization)s”.") % values
-        self.message_user(request, text, messages.SUCCESS if changed else messages.WARNING)
-        return HttpResponseRedirect(request.path)
+        return self.answer(request, text, messages.SUCCESS if changed else messages.WARNING)
 
     def _invite(self, request, organization, email, role):
         """Invite, and send the mail; tell whether that was allowed. What is known of the address is not told."""
@@ -121,9 +119,8 @@ class PeoplePages(ActingDelete):
         if "withdraw" in request.POST:
             membership.withdraw(invitation, actor=request.user)
             text = _("The invitation of “%s” was withdrawn: its link no longer works.") % invitation.email
-            self.message_user(request, text, messages.SUCCESS)
-        else:
-            self._invite(request, organization, invitation.email, ROLES_BY_KEY[invitation.role])
+            return self.answer(request, text)
+        self._invite(request, organization, invitation.email, ROLES_BY_KEY[invitation.role])
         return HttpResponseRedirect(request.path)
 
     @staticmethod
@@ -175,17 +172,16 @@ class PeoplePages(ActingDelete):
         return self.render_page(request, organization, "restore", title, lines=lines, record=record)
 
     def _put_back(self, request, organization, record):
+        page = reverse("admin:orgadmin_organization_history", args=[organization.pk])
         try:
             organization = put_back(organization, record, actor=request.user)
         except ValidationError as error:
             text = _("Nothing was put back: %s") % " ".join(error.messages)
-            self.message_user(request, text, messages.ERROR)
-        else:
-            when = date_format(timezone.localtime(record.history_date), "DATETIME_FORMAT")
-            self.log_change(request, organization, _("Put back to the state of %s.") % when)
-            text = _("“%(organization)s” is as it was on %(when)s.")
-            self.message_user(request, text % {"organization": organization, "when": when}, messages.SUCCESS)
-        return HttpResponseRedirect(reverse("admin:orgadmin_organization_history", args=[organization.pk]))
+            return self.answer(request, text, messages.ERROR, page)
+        when = date_format(timezone.localtime(record.history_date), "DATETIME_FORMAT")
+        self.log_change(request, organization, _("Put back to the state of %s.") % when)
+        text = _("“%(organization)s” is as it was on %(when)s.") % {"organization": organization, "when": when}
+        return self.answer(request, text, to=page)
 
 
 class PersonPages(ActingDelete):
@@ -201,17 +197,16 @@ class PersonPages(ActingDelete):
 
     def leave_view(self, request, user):
         """Take a person out of everything, after a preview of what ends."""
+        page = reverse("admin:orgadmin_user_change", args=[user.pk])
         if user == request.user:
             text = _("You cannot take yourself out of everything. Ask another superuser.")
-            self.message_user(request, text, messages.ERROR)
-        elif "confirmed" in request.POST:
+            return self.answer(request, text, messages.ERROR, page)
+        if "confirmed" in request.POST:
             membership.dismiss(user, actor=request.user, reason=request.POST.get("reason", ""))
             self.log_change(request, user, _("Was taken out of everything, and deactivated."))
             text = _("“%s” was taken out of everything, deactivated, and signed out everywhere.") % user
-            self.message_user(request, text, messages.SUCCESS)
-        else:
-            roles = membership.list_roles(user)
-            orphaned = membership.find_orphans([(user, organization, None) for organization, _role in roles])
-            title = _("Take “%s” out of everything?") % user
-            return self.render_page(request, user, "leave", title, roles=roles, orphaned=orphaned)
-        return HttpResponseRedirect(reverse("admin:orgadmin_user_change", args=[user.pk]))
+            return self.answer(request, text, to=page)
+        roles = membership.list_roles(user)
+        orphaned = membership.find_orphans([(user, organization, None) for organization, _role in roles])
+        title = _("Take “%s” out of everything?") % user
+        return self.render_page(request, user, "leave", title, roles=roles, orphaned=orphaned)

@@ -165,17 +165,9 @@ class OrganizationQuerySet(models.QuerySet):
             f"SELECT {columns.format(group=group)} FROM {source} WHERE {condition}" for source, group in sources.items()
         )
 
-    def bulk_create(
-        self,
-        objs,
-        batch_size=None,
-        ignore_conflicts=False,
-        update_conflicts=False,
-        update_fields=None,
-        unique_fields=None,
-    ):
+    def bulk_create(self, objs, batch_size=None, *args, **options):
         """Create organizations with their groups and permissions: some ten queries per batch of `batch_size` rows."""
-        if ignore_conflicts or update_conflicts:
+        if any((*args, *options.values())):
             raise NotSupportedError(
                 "Organizations own groups, so that a skipped or updated row would leave groups behind."
                 " Look up the existing rows first, and create only the new ones."

@@ -46,12 +46,7 @@ class UserManagerTests(TestCase):
 
     @tag("C1")
     def test_gives_no_rights(self):
-        values = {
-            "is_superuser": "on",
-            "is_staff": "on",
-            "groups": [self.acme.admin_id],
-            "user_permissions": [1, 2, 3],
-        }
+        values = {"is_superuser": "on", "is_staff": "on", "groups": [self.acme.admin_id], "user_permissions": [1, 2, 3]}
         for user in (self.plain, self.manager):
             self.post(user, **values)
         for user in (self.plain, User.objects.get(pk=self.manager.pk)):

@@ -5,8 +5,7 @@ import os
 from django.contrib.auth.models import Group, Permission
 from django.db import transaction
 from django.test import Client, TestCase
-from hypothesis import HealthCheck, settings
-from hypothesis import strategies as st
+from hypothesis import HealthCheck, settings, strategies as st
 from hypothesis.stateful import (
     RuleBasedStateMachine,
     initialize,
@@ -32,10 +31,7 @@ GRANTED = ("view", "change", "view_confidential")
 class Model:
     """The rule, said again: who may do what."""
 
-    RIGHTS = {
-        "admin": {"view", "change", "view_confidential", "manage_members"},
-        "reviewer": {"view"},
-    }
+    RIGHTS = {"admin": {"view", "change", "view_confidential", "manage_members"}, "reviewer": {"view"}}
 
     def __init__(self, people):
         self.people = {person: {"active": True, "super": False, "staff": False, "model": set()} for person in people}

@@ -201,14 +201,16 @@ print(len(Organization.objects.all()), Organization.group_grants.rel.related_mod
 
     def test_ends_with_the_names_of_an_undisturbed_run(self):
         results = []
-        for kill in (False, True):
+        for kill in (False, *[True] * 5):  # on a busy machine a kill may come too late
             with scratch_database() as scratch:
                 scratch.migrate("orgadmin", "0002")
                 scratch.run(self.FILL)
-                if kill:
-                    self.kill_in_the_middle(scratch)
+                if kill and not self.kill_in_the_middle(scratch):
+                    continue
                 scratch.migrate()
                 results.append(scratch.run(self.NAMES))
+            if kill:
+                break
         self.assertEqual(results[0], results[1])
         self.assertIn("20000 100000", results[0])
 
@@ -216,10 +218,11 @@ print(len(Organization.objects.all()), Organization.group_grants.rel.related_mod
         process = scratch.start("manage.py", "migrate", "orgadmin", "0003")
         time.sleep(0.2)
         while int(scratch.run(self.COUNT)) == 0:
-            self.assertIsNone(process.poll(), "it was over before it could be killed")
+            if process.poll() is not None:
+                return False
         process.send_signal(signal.SIGKILL)
         process.communicate()
-        self.assertLess(int(scratch.run(self.COUNT)), 20_000)
+        return int(scratch.run(self.COUNT)) < 20_000
 
 
 class FreshDatabaseTests(TransactionTestCase):

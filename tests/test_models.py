@@ -359,9 +359,7 @@ class QueryCountTests(TestCase):
 
     def test_deleting_a_thousand(self):
         Organization.objects.bulk_create(Organization(name=f"Gone {number}") for number in range(1_000))
-        with CaptureQueriesContext(
-            connection,
-        ) as queries:
+        with CaptureQueriesContext(connection) as queries:
             Organization.objects.all().delete()
         self.assertFalse(Group.objects.exists())
         self.assertFalse(OrganizationGroupObjectPermission.objects.exists())
