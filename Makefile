@@ -33,12 +33,18 @@ pictures: .venv/dev  ## make the pictures in docs/pictures anew, in a real Chrom
 	$(BIN)/python -m tests --pictures
 
 requirements:  ## compile the pinned requirements from the *.in files (needs pip-tools)
-	for name in requirements requirements-dev; do pip-compile --quiet --generate-hashes --allow-unsafe --strip-extras \
+	for name in requirements requirements-dev requirements-benchmarks; do pip-compile --quiet --generate-hashes --allow-unsafe --strip-extras \
 	  --no-header --no-emit-index-url --no-emit-find-links --no-emit-trusted-host --no-emit-options \
 	  --annotation-style=line --upgrade $$name.in --output-file $$name.txt; done
 
-lines:  ## lines of Python in the app, migrations left out
-	@find orgadmin config -name '*.py' -not -path '*/migrations/*' | xargs cat | wc -l
+benchmark: .venv/dev  ## measure all sizes on both databases, and draw docs/pictures/scale-*.svg (an hour, 10 GB)
+	$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r requirements-benchmarks.txt
+	$(BIN)/python -m benchmarks --output benchmarks.jsonl
+	$(BIN)/python -m benchmarks.pictures benchmarks.jsonl
+
+lines:  ## lines of Python in the app and in its settings, migrations left out
+	@for folder in orgadmin config; do \
+	  echo $$(find $$folder -name '*.py' -not -path '*/migrations/*' | xargs cat | wc -l) $$folder; done
 
 .venv/bin/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
@@ -55,5 +61,5 @@ lines:  ## lines of Python in the app, migrations left out
 	$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r requirements-dev.txt
 	@touch $@
 
-.PHONY: help run test test-browser check access mutants pictures requirements lines
+.PHONY: help run test test-browser check access mutants pictures benchmark requirements lines
 .DELETE_ON_ERROR:

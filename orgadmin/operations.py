@@ -7,26 +7,6 @@ BATCH = 2_000  # rows in one transaction
 CHUNK = 10_000  # parameters of one query, below SQLite's limit of 32,766
 
 
-class AddIndexOnline(migrations.AddIndex):
-    """Add an index; on PostgreSQL concurrently, so that nobody waits. For a migration with `atomic = False`: run again
-    after an interruption, it replaces the invalid index that PostgreSQL leaves."""
-
-    def database_forwards(self, app_label, schema_editor, from_state, to_state):
-        self._change("add_index", app_label, schema_editor, to_state)
-
-    def database_backwards(self, app_label, schema_editor, from_state, to_state):
-        self._change("remove_index", app_label, schema_editor, from_state)
-
-    def _change(self, change, app_label, schema_editor, state):
-        model = state.apps.get_model(app_label, self.model_name)
-        if self.allow_migrate_model(schema_editor.connection.alias, model):
-            options = {}
-            if schema_editor.connection.vendor == "postgresql":
-                options["concurrently"] = True
-                schema_editor.execute(f"DROP INDEX CONCURRENTLY IF EXISTS {schema_editor.quote_name(self.index.name)}")
-            getattr(schema_editor, change)(model, self.index, **options)
-
-
 class PopulateGroups(migrations.RunPython):
     """Give each row without one a group of its own, by ascending id, committed batch by batch.
 
