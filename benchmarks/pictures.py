@@ -1,6 +1,6 @@
-"""Draw the curves of docs/scale.md from the results of a run.
+"""Draw the curves of docs/scale.md from the results of a run, and write its tables, docs/scale-figures.md.
 
-python -m benchmarks.pictures benchmarks.jsonl    # needs requirements-benchmarks.txt; writes docs/pictures/scale-*.svg
+python -m benchmarks.pictures benchmarks.jsonl    # needs requirements-benchmarks.txt
 """
 
 import json
@@ -45,10 +45,45 @@ def draw(name, title, curves):
     pyplot.close(figure)
 
 
+def describe(line):
+    """Return what a table says of a measure."""
+    parts = []
+    for unit in ("ms", "s"):
+        values = line.get(unit, {})
+        values = values if isinstance(values, dict) else {"": values}
+        parts += [f"{who} {value:,} {unit}".strip() for who, value in values.items()]
+    if queries := line.get("queries"):
+        counts = queries.values() if isinstance(queries, dict) else [queries]
+        parts.append("queries " + ", ".join(str(count) for count in counts if count))
+    ratios = line.get("ratios", {"": line["ratio"]} if "ratio" in line else {})
+    parts += [f"**{f'{pair} {value}'.strip()}**" for pair, value in ratios.items()]
+    known = {"database", "size", "what", "pairs", "ms", "s", "queries", "ratios", "ratio"}
+    return "; ".join([*parts, *(f"{name} {value}" for name, value in line.items() if name not in known)])
+
+
+def write_tables(found):
+    """Write a table for each database: a row for each measure, a column for each size."""
+    texts = [
+        "# The figures behind the page on growth",
+        "Written by `make benchmark`; medians, ratios of pairs in one run.",
+    ]
+    for database in dict.fromkeys(database for database, _ in found):
+        measures = {what: lines for (kind, what), lines in found.items() if kind == database}
+        sizes = sorted({size for lines in measures.values() for size in lines})
+        rows = [f"| {database} | " + " | ".join(f"{size:,} organizations" for size in sizes) + " |"]
+        rows.append("| --- " * (len(sizes) + 1) + "|")
+        for what, lines in measures.items():
+            cells = (describe(lines[size]) if size in lines else "" for size in sizes)
+            rows.append(f"| {what} | " + " | ".join(cells) + " |")
+        texts.append("\n".join(rows))
+    (FOLDER.parent / "scale-figures.md").write_text("\n\n".join(texts) + "\n", encoding="utf-8")
+
+
 def main(path):
     found = read(path)
-    for name, (title, pages) in PAGES.items():
-        for database in ("postgresql", "sqlite"):
+    write_tables(found)
+    for database in dict.fromkeys(database for database, _ in found):
+        for name, (title, pages) in PAGES.items():
             curves = {}
             for page in pages:
                 lines = found.get((database, page), {})
@@ -57,7 +92,6 @@ def main(path):
                     if len(values) == len(lines) > 0:
                         curves[f"{page}, {who}"] = (list(lines), values, style)
             draw(f"{name}-{database}", f"{title} ({database})", curves)
-    for database in ("postgresql", "sqlite"):
         curves = {}
         for what in WORK:
             lines = found.get((database, what), {})

@@ -65,7 +65,7 @@ class OrganizationAdmin(ExchangePages, PeoplePages, GatedModelAdmin):
         return super().get_search_results(request, queryset, normalize(search_term))
 
     def save_model(self, request, obj, form, change):
-        obj._history_user, obj.is_as_stored = request.user, change  # get_object() locked it
+        obj._history_user = request.user
         super().save_model(request, obj, form, change)
 
     def response_add(self, request, obj, post_url_continue=None):

@@ -73,12 +73,10 @@ class User(DeletedBySet, AbstractUser):
 class Records(HistoricalRecords):
     """django-simple-history's records, written by OrganizationQuerySet.keep_history()."""
 
-    def post_save(self, instance, created, using, raw=False, update_fields=None, **kwargs):
-        rows, stored = type(instance)._base_manager.using(using), instance
-        if update_fields is not None and not getattr(instance, "is_as_stored", False):
-            stored = rows.get(pk=instance.pk)  # what was not written may differ on the instance, or not be there
+    def post_save(self, instance, created, using, raw=False, **kwargs):
         if not raw:
-            rows.keep_history([stored], "+" if created else "~", getattr(instance, "_history_user", None))
+            rows, user = type(instance)._base_manager.using(using), getattr(instance, "_history_user", None)
+            rows.keep_history([instance.pk], "+" if created else "~", user)
 
     def post_delete(self, instance, using=None, **kwargs):
         pass

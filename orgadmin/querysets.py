@@ -4,6 +4,7 @@ import unicodedata
 from collections import Counter
 from dataclasses import dataclass
 
+from django.apps import apps
 from django.contrib.auth import get_permission_codename, get_user_model
 from django.contrib.auth.models import Permission
 from django.db import NotSupportedError, connections, models, transaction
@@ -183,8 +184,9 @@ class OrganizationQuerySet(models.QuerySet):
                 batch = objs[start : start + size]
                 create_groups(batch, using=self.db)
                 super().bulk_create(batch, batch_size=size)
-                grant_permissions(self.model, [organization.pk for organization in batch], using=self.db)
-                self.keep_history(batch, "+")
+                pks = [organization.pk for organization in batch]
+                grant_permissions(self.model, pks, using=self.db)
+                self.keep_history(pks, "+", getattr(batch[0], "_history_user", None))
         return objs
 
     bulk_create.alters_data = True
@@ -197,7 +199,7 @@ class OrganizationQuerySet(models.QuerySet):
         with transaction.atomic(using=self.db):
             pks, updated = _lock_keys(self, no_key=True), super().update(**kwargs)
             for start in range(0, len(pks), BATCH):
-                batch = list(self.model._base_manager.using(self.db).filter(pk__in=pks[start : start + BATCH]))
+                batch = pks[start : start + BATCH]
                 self._write_search_text(batch, set(kwargs))
                 self.keep_history(batch, "~")
         return updated
@@ -220,7 +222,7 @@ class OrganizationQuerySet(models.QuerySet):
                 groups = [group for organization in rows for group in organization.group_ids]
                 memberships = get_user_model().groups.through.objects.using(self.db).filter(group__in=groups)
                 record(Event.LEFT, memberships, actor=actor, reason=_("The organization was deleted."))
-                self.keep_history(rows, "-", actor)
+                self.keep_history([row.pk for row in rows], "-", actor)
                 deleted += Counter(models.QuerySet.delete(batch)[1])
                 deleted += Counter(delete_groups(groups, using=self.db))
         self._result_cache = None
@@ -229,28 +231,26 @@ class OrganizationQuerySet(models.QuerySet):
     delete.alters_data = True
     delete.queryset_only = True
 
-    def _write_search_text(self, organizations, written):
+    def _write_search_text(self, pks, written):
         """Compute the search text anew of what was written past save(): one prepared statement, sent for all rows."""
         field = self.model._meta.get_field("search_text")
         if written.intersection(field.sources):
             connection = connections[self.db]
             table, column = map(connection.ops.quote_name, (self.model._meta.db_table, field.column))
-            texts = [(field.pre_save(organization, False), organization.pk) for organization in organizations]
+            rows = self.model._base_manager.using(self.db).filter(pk__in=pks)
+            texts = [(field.pre_save(organization, False), organization.pk) for organization in rows]
             with connection.cursor() as cursor:
                 cursor.executemany(f"UPDATE {table} SET {column} = %s WHERE id = %s", texts)
 
-    def keep_history(self, organizations, kind, actor=None):
-        """Add a record of how each is now to its history: "+" created, "~" changed, "-" deleted. One query."""
-        record = self.model.history.model
-        names, now = [field.attname for field in record.tracked_fields], timezone.now()
-        record.objects.using(self.db).bulk_create(
-            [
-                record(
-                    history_date=now,
-                    history_type=kind,
-                    history_user=getattr(organization, "_history_user", actor),
-                    **{name: getattr(organization, name) for name in names},
-                )
-                for organization in organizations
-            ]
-        )
+    def keep_history(self, pks, kind, user=None):
+        """Add a record of what is stored of each to its history: "+" created, "~" changed, "-" deleted."""
+        connection, record = connections[self.db], apps.get_model("orgadmin", "HistoricalOrganization")
+        columns = ", ".join(connection.ops.quote_name(field.column) for field in record.tracked_fields)
+        now = connection.ops.adapt_datetimefield_value(timezone.now())
+        with connection.cursor() as cursor:
+            cursor.execute(
+                f"INSERT INTO {record._meta.db_table} ({columns}, history_date, history_type, history_user_id)"
+                f" SELECT {columns}, %s, %s, %s FROM {self.model._meta.db_table}"
+                f" WHERE id IN ({places(pks)}) ORDER BY id",
+                [now, kind, user and user.pk, *pks],
+            )
