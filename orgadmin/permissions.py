@@ -1,8 +1,6 @@
 """The object permissions that an organization's own groups hold: exactly those of the role table."""
 
 from django.contrib.auth import get_permission_codename
-from django.contrib.auth.models import Permission
-from django.contrib.contenttypes.models import ContentType
 from django.db import connections
 
 from .roles import ROLES
@@ -11,30 +9,19 @@ from .roles import ROLES
 def grant_permissions(model, ids, *, using):
     """Grant each role's permissions to the groups of the new organizations `ids`: one statement.
     Raises RuntimeError where the permissions themselves do not exist, as in a database that was never migrated."""
-    quote = connections[using].ops.quote_name
-    tables = {
-        "grant": model._meta.get_field("group_grants").related_model,
-        "organization": model,
-        "permission": Permission,
-        "type": ContentType,
-    }
-    tables = {name: quote(table._meta.db_table) for name, table in tables.items()}
-    selects, parameters, expected = [], [], 0
-    for role in ROLES:
-        codenames = [get_permission_codename(action, model._meta) for action in role.actions]
-        selects.append(
-            f"SELECT p.id, o.{quote(role.attname)}, o.id"
-            f" FROM {tables['organization']} o, {tables['permission']} p, {tables['type']} t"
-            f" WHERE o.id IN ({places(ids)}) AND p.codename IN ({places(codenames)})"
-            " AND p.content_type_id = t.id AND t.app_label = %s AND t.model = %s"
-        )
-        parameters += [*ids, *codenames, model._meta.app_label, model._meta.model_name]
-        expected += len(ids) * len(codenames)
+    opts, grants = model._meta, model._meta.get_field("group_grants").related_model
+    granted = [(get_permission_codename(action, opts), role.key) for role in ROLES for action in role.actions]
+    group = " ".join(f"WHEN '{role.key}' THEN o.{role.attname}" for role in ROLES)
     with connections[using].cursor() as cursor:
         cursor.execute(
-            f"INSERT INTO {tables['grant']} (permission_id, group_id, content_object_id) {' UNION ALL '.join(selects)}",
-            parameters,
+            f"INSERT INTO {grants._meta.db_table} (permission_id, group_id, content_object_id)"
+            f" SELECT p.id, CASE v.column2 {group} END, o.id FROM {opts.db_table} o"
+            f" CROSS JOIN (VALUES {', '.join(['(%s, %s)'] * len(granted))}) v"
+            f" JOIN auth_permission p ON p.codename = v.column1 WHERE o.id IN ({places(ids)}) AND p.content_type_id ="
+            " (SELECT id FROM django_content_type WHERE app_label = %s AND model = %s)",
+            [*(value for pair in granted for value in pair), *ids, opts.app_label, opts.model_name],
         )
+        expected = len(ids) * len(granted)
         if cursor.rowcount != expected:
             raise RuntimeError(
                 f"{cursor.rowcount} of {expected} permissions could be granted, as the others do not exist."
