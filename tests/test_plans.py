@@ -108,10 +108,12 @@ class PlanTests(TestCase):
         lists += [f"{LIST}?after={self.own.pk}", "/admin/orgadmin/contact/"]
         choices = "/admin/autocomplete/?app_label=orgadmin&model_name=contact&field_name=organization&term=a"
         below = [f"{page}/{name}/" for name in ("change", "history")]
-        for user in (self.ten, self.thousand):
-            more = [f"{page}/{name}/" for name in ("people", "ledger", "access")]
-            self.assert_reads_no_large_table(user, *lists, choices, *below, *more)
+        more = [f"{page}/{name}/" for name in ("people", "ledger", "access")]
+        self.assert_reads_no_large_table(self.ten, *lists, choices, *below, *more)
         self.assert_reads_no_large_table(self.reviewer, *lists, *below)
+        if connection.vendor == "postgresql":  # as docs/scale.md says: a disk without a moving head
+            run("SET LOCAL random_page_cost = 1.1")
+        self.assert_reads_no_large_table(self.thousand, *lists, choices, *below, *more)
 
     def test_pages_of_platform_staff(self):
         place = Organization.objects.order_by("name", "pk")[COUNT - 500].pk
