@@ -42,9 +42,8 @@ benchmark: .venv/dev  ## measure all sizes on both databases, and draw docs/pict
 	$(BIN)/python -m benchmarks --output benchmarks.jsonl
 	$(BIN)/python -m benchmarks.pictures benchmarks.jsonl
 
-lines:  ## lines of Python in the app and in its settings, migrations left out
-	@for folder in orgadmin config; do \
-	  echo $$(find $$folder -name '*.py' -not -path '*/migrations/*' | xargs cat | wc -l) $$folder; done
+lines:  ## lines of Python in the app, migrations left out
+	@find orgadmin config -name '*.py' -not -path '*/migrations/*' | xargs cat | wc -l
 
 .venv/bin/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
