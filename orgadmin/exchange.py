@@ -55,7 +55,9 @@ class ExchangePages:
         if not self.has_view_permission(request):
             raise PermissionDenied
         try:
-            organizations = self.get_changelist_instance(request).get_queryset(request)
+            changelist = self.get_changelist_instance(request)
+            changelist.after = ""  # from the start
+            organizations = changelist.get_queryset(request)
         except IncorrectLookupParameters as error:
             raise SuspiciousOperation("The list has no such page or filter.") from error
         return respond_with_csv("organizations", list_organizations(organizations, request.user))

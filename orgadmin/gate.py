@@ -94,7 +94,7 @@ class ClosedModelAdmin(Choosing, admin.ModelAdmin):
         return LongList
 
     def response_action(self, request, queryset):
-        if request.POST.get("select_across") == "1" and queryset.order_by()[LIMIT:].exists():
+        if request.POST.get("select_across", "0") not in ("", "0") and queryset.order_by()[LIMIT:].exists():
             text = _("These are more than %d rows, too many for one action. Search or filter the list first.")
             return self.message_user(request, text % LIMIT, messages.WARNING)
         return super().response_action(request, queryset)
@@ -108,7 +108,9 @@ class ClosedModelAdmin(Choosing, admin.ModelAdmin):
         """Return the object, locked while it is saved: what is asked is what is saved."""
         if request.method == "POST" and connection.in_atomic_block and is_key(object_id) and not from_field:
             rows = self.get_queryset(request).select_for_update(no_key=True, of=["self"])
-            return next(iter(rows.filter(pk=object_id).order_by()), None)
+            obj = next(iter(rows.filter(pk=object_id).order_by()), None)
+            request._gate = None  # what was asked before the wait for the lock may be so no more
+            return obj if obj is not None and self.has_view_permission(request, obj) else None
         return super().get_object(request, object_id, from_field or None)  # an empty one breaks Django's
 
     def save_model(self, request, obj, form, change):

@@ -6,6 +6,8 @@ from django.core.paginator import Paginator
 from django.db import models
 from django.utils.functional import cached_property
 
+from .forms import is_key
+
 LIMIT = 10_000  # rows that are counted, and reached by the number of a page
 AFTER = "after"
 
@@ -43,7 +45,7 @@ class LongList(ChangeList):
 
     def get_ordering(self, request, queryset):
         """Let the key run in the direction of the first column, as the index does."""
-        first, *rest = super().get_ordering(request, queryset)
+        first, *rest = super().get_ordering(request, queryset.order_by())
         key = "-pk" if first.startswith("-") else "pk"
         return list(dict.fromkeys([first, *(key if name in ("pk", "-pk") else name for name in rest)]))
 
@@ -55,7 +57,7 @@ class LongList(ChangeList):
         self.goes_on = first in columns and rest in ([], ["pk"])
         if not self.after:
             return queryset
-        row = queryset.filter(pk=self.after).first() if self.goes_on and self.after.isdecimal() else None
+        row = queryset.filter(pk=self.after).first() if self.goes_on and is_key(self.after) else None
         if row is None:
             raise IncorrectLookupParameters(f"No row {self.after} to go on after.")
         operator = "lt" if queryset.query.order_by[0].startswith("-") else "gt"

@@ -73,9 +73,11 @@ class User(DeletedBySet, AbstractUser):
 class Records(HistoricalRecords):
     """django-simple-history's records, written by OrganizationQuerySet.keep_history()."""
 
-    def post_save(self, instance, created, using, raw=False, **kwargs):
+    def post_save(self, instance, created, using, raw=False, update_fields=None, **kwargs):
+        rows, user = type(instance)._base_manager.using(using), getattr(instance, "_history_user", None)
+        if raw or update_fields is not None:  # the instance may hold what is not stored, or no text at all
+            rows.write_search_text([instance.pk], {"name"} if raw else set(update_fields))
         if not raw:
-            rows, user = type(instance)._base_manager.using(using), getattr(instance, "_history_user", None)
             rows.keep_history([instance.pk], "+" if created else "~", user)
 
     def post_delete(self, instance, using=None, **kwargs):
@@ -151,7 +153,6 @@ class Organization(DeletedBySet, models.Model):
         written = set(update_fields) if update_fields is not None else self._loaded_fields()
         if written.intersection(self._meta.get_field("search_text").sources):
             self.search_text = ""  # written along, even where it was not loaded
-            update_fields = None if update_fields is None else written | {"search_text"}
         arguments = {"force_insert": force_insert, "force_update": force_update, "update_fields": update_fields}
         arguments["using"] = using
         if not written & {"name", *(name for role in ROLES for name in (role.key, role.attname))}:

@@ -200,7 +200,7 @@ class OrganizationQuerySet(models.QuerySet):
             pks, updated = _lock_keys(self, no_key=True), super().update(**kwargs)
             for start in range(0, len(pks), BATCH):
                 batch = pks[start : start + BATCH]
-                self._write_search_text(batch, set(kwargs))
+                self.write_search_text(batch, set(kwargs))
                 self.keep_history(batch, "~")
         return updated
 
@@ -231,7 +231,7 @@ class OrganizationQuerySet(models.QuerySet):
     delete.alters_data = True
     delete.queryset_only = True
 
-    def _write_search_text(self, pks, written):
+    def write_search_text(self, pks, written):
         """Compute the search text anew of what was written past save(): one prepared statement, sent for all rows."""
         field = self.model._meta.get_field("search_text")
         if written.intersection(field.sources):

@@ -27,6 +27,6 @@ class SearchTextField(models.TextField):
         return name, path, self.sources, options
 
     def pre_save(self, instance, add):
-        values = (getattr(instance, source) or "" for source in self.sources)
+        values = (str(getattr(instance, source) or "") for source in self.sources)
         setattr(instance, self.attname, text := normalize("\n".join(values)))
         return text

@@ -490,6 +490,6 @@ class QueryCountTests(GateMixin, TestCase):
             self.client.get(change(self.own))
 
     def test_saving_the_change_page(self):
-        # session, user, rights, savepoint, row (locked), update, history, log, release
-        with self.assertNumQueries(9):
+        # session, user, rights, savepoint, row (locked), rights again, update, history, log, release
+        with self.assertNumQueries(10):
             self.client.post(change(self.own), NO_CONTACTS | {"name": "Own", "phone": "2"})

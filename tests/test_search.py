@@ -90,6 +90,14 @@ class StoredTextTests(TestCase):
         Organization.objects.bulk_create([Organization(name="Å", search_text="ignored")])
         self.assertEqual(self.stored(), "a\n\n")
 
+    def test_tells_what_is_stored_and_not_what_a_stale_instance_holds(self):
+        stale, other = create_organization("Alpha", reference=4711), Organization.objects.get()
+        other.name = "Beta"
+        other.save()
+        stale.address = "Road 1"
+        stale.save(update_fields=["address"])
+        self.assertEqual(self.stored(), "beta\n4711\nroad 1")
+
     def test_an_update_of_other_columns_computes_nothing(self):
         create_organization("Ä")
         with self.assertNumQueries(5):  # savepoint, keys, update, history, release
