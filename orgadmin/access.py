@@ -54,10 +54,11 @@ class Gate:
         return Organization.objects.permitted_actions(self.user)
 
 
-def gate_of(request):
-    """Return the gate of the request's user. Kept on the request, not on the user, who may outlive it."""
+def gate_of(request, anew=False):
+    """Return the gate of the request's user, or with `anew` one that remembers no answer, such as after a wait.
+    Kept on the request, not on the user, who may outlive it."""
     gate = getattr(request, "_gate", None)
-    if gate is None or gate.user is not request.user:
+    if anew or gate is None or gate.user is not request.user:
         gate = request._gate = Gate(request.user)
     return gate
 

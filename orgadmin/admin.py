@@ -62,7 +62,10 @@ class OrganizationAdmin(ExchangePages, PeoplePages, GatedModelAdmin):
         return groups if request.user.is_superuser else [*groups, "reference"]
 
     def get_search_results(self, request, queryset, search_term):
-        return super().get_search_results(request, queryset, normalize(search_term))
+        text = normalize(search_term)
+        if search_term.strip() and not text.strip():  # nothing but marks
+            return queryset.none(), False
+        return super().get_search_results(request, queryset, text)
 
     def save_model(self, request, obj, form, change):
         obj._history_user = request.user

@@ -104,14 +104,21 @@ class ClosedModelAdmin(Choosing, admin.ModelAdmin):
         form.user = request.user
         return form
 
+    def get_queryset(self, request):
+        """Return the rows; those that are saved are locked, so that what is asked is what is saved."""
+        queryset, saving = super().get_queryset(request), self._is_saving(request)
+        return queryset.select_for_update(no_key=True, of=["self"]) if saving else queryset
+
     def get_object(self, request, object_id, from_field=None):
-        """Return the object, locked while it is saved: what is asked is what is saved."""
-        if request.method == "POST" and connection.in_atomic_block and is_key(object_id) and not from_field:
-            rows = self.get_queryset(request).select_for_update(no_key=True, of=["self"])
-            obj = next(iter(rows.filter(pk=object_id).order_by()), None)
-            request._gate = None  # what was asked before the wait for the lock may be so no more
-            return obj if obj is not None and self.has_view_permission(request, obj) else None
-        return super().get_object(request, object_id, from_field or None)  # an empty one breaks Django's
+        obj = super().get_object(request, object_id, from_field or None)  # an empty one breaks Django's
+        if obj is None or not self._is_saving(request):
+            return obj
+        gate_of(request, anew=True)  # what was asked before the wait for the lock may be so no more
+        return obj if self.has_view_permission(request, obj) else None
+
+    @staticmethod
+    def _is_saving(request):
+        return request.method == "POST" and connection.in_atomic_block
 
     def save_model(self, request, obj, form, change):
         """Save what was changed, and nothing else of what the page showed."""

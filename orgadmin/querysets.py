@@ -1,7 +1,7 @@
 """OrganizationQuerySet: the rule who may do what with which organization, and set-based creation and deletion."""
 
 import unicodedata
-from collections import Counter
+from collections import Counter, defaultdict
 from dataclasses import dataclass
 
 from django.apps import apps
@@ -166,9 +166,17 @@ class OrganizationQuerySet(models.QuerySet):
             f"SELECT {columns.format(group=group)} FROM {source} WHERE {condition}" for source, group in sources.items()
         )
 
-    def bulk_create(self, objs, batch_size=None, *args, **options):
+    def bulk_create(
+        self,
+        objs,
+        batch_size=None,
+        ignore_conflicts=False,
+        update_conflicts=False,
+        update_fields=None,
+        unique_fields=None,
+    ):
         """Create organizations with their groups and permissions: some ten queries per batch of `batch_size` rows."""
-        if any((*args, *options.values())):
+        if ignore_conflicts or update_conflicts:
             raise NotSupportedError(
                 "Organizations own groups, so that a skipped or updated row would leave groups behind."
                 " Look up the existing rows first, and create only the new ones."
@@ -184,9 +192,12 @@ class OrganizationQuerySet(models.QuerySet):
                 batch = objs[start : start + size]
                 create_groups(batch, using=self.db)
                 super().bulk_create(batch, batch_size=size)
-                pks = [organization.pk for organization in batch]
-                grant_permissions(self.model, pks, using=self.db)
-                self.keep_history(pks, "+", getattr(batch[0], "_history_user", None))
+                grant_permissions(self.model, [organization.pk for organization in batch], using=self.db)
+                pks = defaultdict(list)
+                for organization in batch:
+                    pks[getattr(organization, "_history_user", None)].append(organization.pk)
+                for user, keys in pks.items():
+                    self.keep_history(keys, "+", user)
         return objs
 
     bulk_create.alters_data = True

@@ -95,7 +95,7 @@ def import_organizations(file, *, actor=None, dry_run=False, send_mail=False, pr
     transaction. As `actor`, a User, what the rule does not permit does not exist; None may everything. `progress` is
     called with the number of lines read, `tell` with (line, organization, [text]) for each that does something.
     Raises ImportRefused, with all problems, and DatabaseError where the database is away. Some 15 queries for 1,000 new
-    rows, five for each changed organization, ten where its name changes; memory for one batch and the keys."""
+    rows, two for each changed organization, eleven where its name changes; memory for one batch and the keys."""
     try:
         with transaction.atomic():
             report = _Importer(file, actor, progress, send_mail, tell).run()

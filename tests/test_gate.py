@@ -7,14 +7,16 @@ from django.contrib.admin.models import LogEntry
 from django.contrib.admin.utils import flatten_fieldsets
 from django.contrib.auth.models import Group
 from django.contrib.contenttypes.models import ContentType
+from django.db.models import QuerySet
 from django.test import RequestFactory, TestCase, tag
 from django.urls import NoReverseMatch, reverse
 
 from orgadmin.forms import OrganizationForm
 from orgadmin.gate import GatedModelAdmin
+from orgadmin.membership import set_role
 from orgadmin.models import Organization, User
 
-from .factories import NO_CONTACTS, create_organization, create_superuser, create_user, grant
+from .factories import NO_CONTACTS, REVIEWER, create_organization, create_superuser, create_user, grant
 
 LIST = "/admin/orgadmin/organization/"
 PAGES = ("change/", "history/", "delete/", "people/", "")
@@ -370,6 +372,28 @@ class ClosedPagesTests(GateMixin, TestCase):
         with mock.patch.object(OrganizationForm, "save", delete_first):
             response = self.client.post(change(self.own), NO_CONTACTS | {"name": "New"}, follow=True)
         self.assertContains(response, "or you may no longer see it")
+
+    @tag("D4")
+    def test_a_right_that_is_lost_while_a_save_waits_saves_nothing(self):
+        def demote_first(admin, request, *args, real=GatedModelAdmin.changeform_view, **kwargs):
+            set_role(self.own, [self.anna], REVIEWER)
+            return real(admin, request, *args, **kwargs)
+
+        self.anna = create_user("waiting", admin_of=[self.own])
+        create_user("boss", admin_of=[self.own])
+        self.client.force_login(self.anna)
+        with mock.patch.object(GatedModelAdmin, "changeform_view", demote_first):
+            response = self.client.post(change(self.own), NO_CONTACTS | {"name": "New", "notes": "new"})
+        self.assertEqual(response.status_code, 403)
+        self.assertEqual(Organization.objects.get(pk=self.own.pk).name, "Own")
+
+    def test_what_is_saved_is_locked_however_the_address_spells_it(self):
+        self.client.force_login(self.staff)
+        for address in (change(self.own), f"{change(self.own)}?_to_field=id", f"{LIST}{self.own.pk:025}/change/"):
+            real = QuerySet.select_for_update
+            with mock.patch.object(QuerySet, "select_for_update", autospec=True, side_effect=real) as lock:
+                self.client.post(address, NO_CONTACTS | {"name": "Own", "phone": "1"})
+            self.assertIn(Organization, [call.args[0].model for call in lock.call_args_list], address)
 
     @tag("A9", "A10", "A11", "A12", "F1", "F3", "F4", "F5", "F6")
     def test_lookups_that_no_filter_declares_are_refused(self):

@@ -95,7 +95,12 @@ class LongListTests(TestCase):
             self.get()
 
     def test_an_action_on_more_rows_than_are_counted_is_refused(self):
-        data = {"action": "delete_selected", "select_across": "true", "_selected_action": self.rows[0].pk, "post": "yes"}
+        data = {
+            "action": "delete_selected",
+            "select_across": "true",
+            "_selected_action": self.rows[0].pk,
+            "post": "yes",
+        }
         response = self.client.post(LIST, data, follow=True)
         self.assertContains(response, "too many for one action. Search or filter the list first.")
         self.assertNotContains(response, "across all pages")

@@ -132,7 +132,7 @@ class BulkCreateTests(TestCase):
 
     def test_an_option_that_is_none_is_refused(self):
         for organizations in ([], [Organization(name="Acme")]):
-            with self.assertRaises(NotSupportedError):
+            with self.assertRaises(TypeError):
                 Organization.objects.bulk_create(organizations, ignore_conflict=True)
 
     def test_costs_queries_by_the_batch(self):
