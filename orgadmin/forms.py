@@ -53,6 +53,21 @@ class RowsFormSet(forms.BaseInlineFormSet):
             data = {**data.dict(), f"{prefix}-TOTAL_FORMS": "0", f"{prefix}-INITIAL_FORMS": "0"}
         super().__init__(data, *args, prefix=prefix, **kwargs)
 
+    def add_fields(self, form, index):
+        super().add_fields(form, index)
+        form.fields["id"].to_python = self._find  # Django's asks the database for each, whosever it is
+
+    def _find(self, key):
+        row = self._existing_object(int(key)) if is_key(key or "") else None
+        if key and row is None:
+            raise forms.ValidationError(_("There is no such row."))
+        return row
+
+    def clean(self):
+        super().clean()
+        if any("id" in errors for errors in self.errors):  # a hidden field: nobody would see what is wrong
+            raise forms.ValidationError(_("A row was deleted meanwhile. Load the page again."))
+
 
 class OrganizationForm(forms.ModelForm):
     """Edit an organization. A class made for a request carries its `user`.
@@ -99,10 +114,8 @@ class UserForm(UserChangeForm):
 
     user = None
 
-    def __init__(self, *args, **kwargs):
-        super().__init__(*args, **kwargs)
-        if field := self.fields.get("is_staff"):
-            field.help_text = _("For platform staff only. Members of an organization's groups sign in without it.")
+    class Meta(UserChangeForm.Meta):
+        help_texts = {"is_staff": _("For platform staff only. Members of an organization's groups sign in without it.")}
 
     def clean_groups(self):
         groups = self.cleaned_data["groups"]

@@ -172,6 +172,26 @@ class ContactTests(TestCase):
         self.own.delete()
         self.assertFalse(Contact.objects.filter(pk=self.mine.pk).exists())
 
+    def test_saving_the_page_of_the_organization_costs_the_same_for_many(self):
+        Contact.objects.bulk_create(Contact(organization=self.own, name=f"Many {number}") for number in range(20))
+        contacts = list(self.own.contacts.all())
+        data = {"name": "Own", "contacts-TOTAL_FORMS": len(contacts), "contacts-INITIAL_FORMS": len(contacts)}
+        for number, contact in enumerate(contacts):
+            fields = {"id": contact.pk, "organization": self.own.pk, "name": contact.name, "email": contact.email}
+            data |= {f"contacts-{number}-{name}": value for name, value in fields.items()}
+        with self.assertNumQueries(9):  # session, user, rights, savepoint, row, rights again, contacts, log, release
+            self.client.post(f"{ORGANIZATIONS}{self.own.pk}/change/", data)
+
+    @tag("A31")
+    def test_an_id_that_is_none_is_refused_like_that_of_a_foreign_one(self):
+        data = {"name": "Own", "contacts-TOTAL_FORMS": "1", "contacts-INITIAL_FORMS": "1", "contacts-0-name": "New"}
+        data["contacts-0-organization"] = self.own.pk
+        for key in (self.hidden.pk, 999_999, "x", "9" * 30, "\0"):
+            with self.subTest(key=key):
+                response = self.client.post(f"{ORGANIZATIONS}{self.own.pk}/change/", data | {"contacts-0-id": key})
+                self.assertContains(response, "A row was deleted meanwhile. Load the page again.")
+                self.assertNotContains(response, "Canary")
+
     def test_the_list_costs_the_same_for_many(self):
         self.client.get(LIST)
         with self.assertNumQueries(4):
