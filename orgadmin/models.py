@@ -6,7 +6,7 @@ from datetime import timedelta
 from django.conf import settings
 from django.contrib.auth.models import AbstractUser, Permission, UserManager
 from django.core.validators import RegexValidator
-from django.db import NotSupportedError, models, router, transaction
+from django.db import models, router, transaction
 from django.db.models.functions import Lower
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
@@ -14,8 +14,7 @@ from guardian.models import GroupObjectPermissionBase, UserObjectPermissionBase
 from simple_history.models import HistoricalRecords
 
 from .groups import create_groups, rename_groups
-from .ledger import Event, MembershipEventQuerySet
-from .permissions import grant_permissions
+from .ledger import Event, MembershipEventQuerySet, refuse
 from .querysets import OrganizationQuerySet, UserQuerySet
 from .roles import ROLES
 from .search import SearchTextField
@@ -77,8 +76,8 @@ class Records(HistoricalRecords):
         rows, user = type(instance)._base_manager.using(using), getattr(instance, "_history_user", None)
         if raw or update_fields is not None:  # the instance may hold what is not stored, or no text at all
             rows.write_search_text([instance.pk], {"name"} if raw else set(update_fields))
-        if not raw:
-            rows.keep_history([instance.pk], "+" if created else "~", user)
+        if not (raw or created):  # what is new is completed by save()
+            rows.keep_history([instance.pk], "~", user)
 
     def post_delete(self, instance, using=None, **kwargs):
         pass
@@ -146,7 +145,6 @@ class Organization(DeletedBySet, models.Model):
 
     def save(self, *, force_insert=False, force_update=False, using=None, update_fields=None):
         """Save; a new organization gets its groups and permissions, those of a renamed one follow.
-
         One transaction. A new organization takes at most 9 queries, an existing one 5, a rename 5 more. Raises
         ValueError where a group was set by hand, DoesNotExist where somebody deleted what was loaded."""
         using = using or router.db_for_write(type(self), instance=self)
@@ -166,7 +164,7 @@ class Organization(DeletedBySet, models.Model):
             with self.kept_as_is([self]):
                 create_groups([self], using=using)
                 super().save(**arguments)
-                grant_permissions(type(self), [self.pk], using=using)
+                type(self)._base_manager.using(using).complete([self])
             transaction.on_commit(lambda: setattr(self, "created_groups", None), using=using)
 
     save.alters_data = True
@@ -314,12 +312,9 @@ class MembershipEvent(models.Model):
         return f"{self.user_name} {self.get_event_display()} {self.organization_name}"
 
     def save(self, **kwargs):
-        if not self._state.adding:
-            raise NotSupportedError("The ledger is append-only: add an event that says what is so now.")
-        super().save(**kwargs)
+        return super().save(**kwargs) if self._state.adding else refuse()
 
-    def delete(self, **kwargs):
-        raise NotSupportedError("The ledger is append-only.")
+    delete = refuse
 
 
 class SignInAttempt(models.Model):

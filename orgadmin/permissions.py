@@ -1,32 +1,45 @@
 """The object permissions that an organization's own groups hold: exactly those of the role table."""
 
+from itertools import chain
+
 from django.contrib.auth import get_permission_codename
 from django.db import connections
 
 from .roles import ROLES
 
 
-def grant_permissions(model, ids, *, using):
-    """Grant each role's permissions to the groups of the new organizations `ids`: one statement.
+def grant_permissions(model, ids, *, using, also=()):
+    """Grant each role's permissions to the groups of the new organizations `ids`: one statement. `also` are further
+    ones, (SQL, parameters), that PostgreSQL takes in one go with it.
     Raises RuntimeError where the permissions themselves do not exist, as in a database that was never migrated."""
     opts, grants = model._meta, model._meta.get_field("group_grants").related_model
     granted = [(get_permission_codename(action, opts), role.key) for role in ROLES for action in role.actions]
     group = " ".join(f"WHEN '{role.key}' THEN o.{role.attname}" for role in ROLES)
-    with connections[using].cursor() as cursor:
-        cursor.execute(
-            f"INSERT INTO {grants._meta.db_table} (permission_id, group_id, content_object_id)"
-            f" SELECT p.id, CASE v.column2 {group} END, o.id FROM {opts.db_table} o"
-            f" CROSS JOIN (VALUES {', '.join(['(%s, %s)'] * len(granted))}) v"
-            f" JOIN auth_permission p ON p.codename = v.column1 WHERE o.id IN ({places(ids)}) AND p.content_type_id ="
-            " (SELECT id FROM django_content_type WHERE app_label = %s AND model = %s)",
-            [*(value for pair in granted for value in pair), *ids, opts.app_label, opts.model_name],
+    sql = (
+        f"INSERT INTO {grants._meta.db_table} (permission_id, group_id, content_object_id)"
+        f" SELECT p.id, CASE v.column2 {group} END, o.id FROM {opts.db_table} o"
+        f" CROSS JOIN (VALUES {', '.join(['(%s, %s)'] * len(granted))}) v"
+        f" JOIN auth_permission p ON p.codename = v.column1 WHERE o.id IN ({places(ids)}) AND p.content_type_id ="
+        " (SELECT id FROM django_content_type WHERE app_label = %s AND model = %s)"
+    )
+    parameters = [*(value for pair in granted for value in pair), *ids, opts.app_label, opts.model_name]
+    count, expected = execute([(sql, parameters), *also], using=using), len(ids) * len(granted)
+    if count != expected:
+        raise RuntimeError(
+            f"{count} of {expected} permissions could be granted, as the others do not exist."
+            " Run 'manage.py migrate' to create them."
         )
-        expected = len(ids) * len(granted)
-        if cursor.rowcount != expected:
-            raise RuntimeError(
-                f"{cursor.rowcount} of {expected} permissions could be granted, as the others do not exist."
-                " Run 'manage.py migrate' to create them."
-            )
+
+
+def execute(statements, *, using):
+    """Execute each (SQL, parameters), on PostgreSQL in one go; return the number of rows of the first."""
+    if connections[using].vendor == "postgresql":
+        sql, parameters = zip(*statements)
+        statements = [("; ".join(sql), list(chain.from_iterable(parameters)))]
+    with connections[using].cursor() as cursor:
+        for statement in reversed(statements):
+            cursor.execute(*statement)
+        return cursor.rowcount
 
 
 def places(values):

@@ -1,12 +1,10 @@
 """OrganizationQuerySet: the rule who may do what with which organization, and set-based creation and deletion."""
 
 import unicodedata
-from collections import Counter, defaultdict
-from dataclasses import dataclass
+from collections import Counter, defaultdict, namedtuple
 
 from django.apps import apps
 from django.contrib.auth import get_permission_codename, get_user_model
-from django.contrib.auth.models import Permission
 from django.db import NotSupportedError, connections, models, transaction
 from django.db.models.expressions import RawSQL
 from django.utils import timezone
@@ -14,7 +12,7 @@ from django.utils.translation import gettext as _
 
 from .groups import create_groups, delete_groups
 from .ledger import Event, record
-from .permissions import grant_permissions, places
+from .permissions import execute, grant_permissions, places
 from .roles import ACTIONS, ROLES
 
 BATCH = 1_000  # rows
@@ -25,12 +23,8 @@ PERMISSIONS = (  # those for a model
 )
 
 
-@dataclass(frozen=True)
-class Source:
-    """Where a right comes from: "superuser", "model" (a model-level permission), "group" or "person" (a grant)."""
-
-    kind: str
-    group: int | None = None  # the id of the group that holds the grant
+# Where a right comes from: "superuser", "model" (a model-level permission), "group" (its id as `group`) or "person".
+Source = namedtuple("Source", "kind group", defaults=[None])
 
 
 def _lock_keys(queryset, **options):
@@ -63,10 +57,6 @@ class UserQuerySet(models.QuerySet):
         return next((user for user in found if unicodedata.normalize("NFKC", user.email).casefold() == same), None)
 
 
-def _is_active(user):
-    return user.is_authenticated and user.is_active
-
-
 class OrganizationQuerySet(models.QuerySet):
     # THE RULE: who may do what with which organization. Every page, check and command asks the two methods here.
     #
@@ -76,21 +66,19 @@ class OrganizationQuerySet(models.QuerySet):
 
     def permitted(self, user, action="view"):
         """Return the organizations on which `user` holds the right `action`."""
-        if not _is_active(user):
+        if not user.is_active:  # nor is a visitor
             return self.none()
         organizations = self
         for right in dict.fromkeys(["view", action]):
             if not self._find_source_everywhere(user, right):
-                condition = f"user_id = %s AND permission_id = ({PERMISSIONS} AND codename = %s)"
-                of = (user.pk, self.model._meta.app_label, self.model._meta.model_name, self._codename(right))
-                granted = RawSQL(self._select_grants("content_object_id", condition), 2 * of)
-                organizations = organizations.filter(pk__in=granted)
+                granted = self._select_grants("content_object_id", "user_id = %s", [user.pk], right)
+                organizations = organizations.filter(pk__in=RawSQL(*granted))
         return organizations
 
     def permitted_actions(self, user, pk=None):
         """Return the rights that `user` holds on the organization `pk`; without one, those held on every organization.
         One query for an organization, besides those for the permissions of staff."""
-        if not _is_active(user):
+        if not user.is_active:  # nor is a visitor
             return frozenset()
         found = self.find_sources([user], [] if pk is None else [pk])[user.pk, pk]
         return frozenset(found if "view" in found else ())
@@ -108,13 +96,10 @@ class OrganizationQuerySet(models.QuerySet):
         if pks and users:
             actions = {self._codename(action): action for action in ACTIONS}
             codename = "(SELECT codename FROM auth_permission WHERE id = permission_id)"
-            sql = self._select_grants(
-                f"user_id, content_object_id, {codename}, {{group}}",
-                f"user_id IN ({places(users)}) AND content_object_id IN ({places(pks)})"
-                f" AND permission_id IN ({PERMISSIONS})",
-            )
+            columns = f"user_id, content_object_id, {codename}, {{group}}"
+            condition = f"user_id IN ({places(users)}) AND content_object_id IN ({places(pks)})"
             with connections[self.db].cursor() as cursor:
-                cursor.execute(sql, 2 * [*users, *pks, self.model._meta.app_label, self.model._meta.model_name])
+                cursor.execute(*self._select_grants(columns, condition, [*users, *pks]))
                 for user, pk, codename, group in cursor.fetchall():
                     if action := actions.get(codename):
                         source = Source("group" if group else "person", group)
@@ -124,27 +109,14 @@ class OrganizationQuerySet(models.QuerySet):
     def find_holders(self, pk):
         """Return the users who may view the organization `pk`, or might were they active: permitted() turned round."""
         users, view = get_user_model().objects, f"{self.model._meta.app_label}.{self._codename('view')}"
+        granted = self._select_grants("user_id", "content_object_id = %s", [pk], "view")
+        granted = users.filter(pk__in=RawSQL(*granted))
         everywhere = users.with_perm(view, is_active=None, include_superusers=False, backend=MODEL_BACKEND)
-        permission = self._permissions().filter(codename=self._codename("view")).values("pk")[:1]
-        group_grants, user_grants = (
-            grants.filter(permission=permission, content_object=pk) for grants in self._all_grants()
-        )
-        return users.filter(
-            pk__in=users.filter(is_superuser=True)
-            .values("pk")
-            .union(
-                everywhere.filter(is_staff=True).values("pk"),
-                get_user_model().groups.through.objects.filter(group__in=group_grants.values("group")).values("user"),
-                user_grants.values("user"),
-            )
-        )
+        sources = users.filter(is_superuser=True), everywhere.filter(is_staff=True), granted
+        return users.filter(pk__in=models.QuerySet.union(*(source.values("pk") for source in sources)))
 
     def _codename(self, action):
         return get_permission_codename(action, self.model._meta)
-
-    def _permissions(self):
-        opts = self.model._meta
-        return Permission.objects.filter(content_type__app_label=opts.app_label, content_type__model=opts.model_name)
 
     def _find_source_everywhere(self, user, action):
         if user.is_superuser:
@@ -152,28 +124,25 @@ class OrganizationQuerySet(models.QuerySet):
         permission = f"{self.model._meta.app_label}.{self._codename(action)}"
         return Source("model") if user.is_staff and user.has_perm(permission) else None
 
-    def _all_grants(self):
-        return [self.model._meta.get_field(name).related_model.objects for name in ("group_grants", "user_grants")]
-
-    def _select_grants(self, columns, condition):
-        """Return SQL for what was granted to people's groups, and to themselves; its parameters are needed twice.
+    def _select_grants(self, columns, condition, parameters, right=None):
+        """Return SQL for what was granted to people's groups and to themselves, and its parameters.
         As text, since the ORM would take longer to write it than the database to answer it. UNION ALL, since
         PostgreSQL answers `pk IN (...) OR pk IN (...)` by reading the whole table."""
-        group_grants, user_grants = (grants.model._meta.db_table for grants in self._all_grants())
+        permission = f"= ({PERMISSIONS} AND codename = %s)" if right else f"IN ({PERMISSIONS})"
+        parameters = [*parameters, self.model._meta.app_label, self.model._meta.model_name]
+        parameters += [self._codename(right)] if right else []
+        grants = map(self.model._meta.get_field, ("group_grants", "user_grants"))
+        group_grants, user_grants = (relation.related_model._meta.db_table for relation in grants)
         memberships = get_user_model().groups.through._meta.db_table
         sources = {f"{memberships} JOIN {group_grants} USING (group_id)": "group_id", user_grants: "NULL"}
-        return " UNION ALL ".join(
-            f"SELECT {columns.format(group=group)} FROM {source} WHERE {condition}" for source, group in sources.items()
-        )
+        selects = [
+            f"SELECT {columns.format(group=group)} FROM {source} WHERE {condition} AND permission_id {permission}"
+            for source, group in sources.items()
+        ]
+        return " UNION ALL ".join(selects), 2 * parameters
 
     def bulk_create(
-        self,
-        objs,
-        batch_size=None,
-        ignore_conflicts=False,
-        update_conflicts=False,
-        update_fields=None,
-        unique_fields=None,
+        self, objs, batch_size=None, ignore_conflicts=False, update_conflicts=False, update_fields=(), unique_fields=()
     ):
         """Create organizations with their groups and permissions: some ten queries per batch of `batch_size` rows."""
         if ignore_conflicts or update_conflicts:
@@ -192,12 +161,7 @@ class OrganizationQuerySet(models.QuerySet):
                 batch = objs[start : start + size]
                 create_groups(batch, using=self.db)
                 super().bulk_create(batch, batch_size=size)
-                grant_permissions(self.model, [organization.pk for organization in batch], using=self.db)
-                pks = defaultdict(list)
-                for organization in batch:
-                    pks[getattr(organization, "_history_user", None)].append(organization.pk)
-                for user, keys in pks.items():
-                    self.keep_history(keys, "+", user)
+                self.complete(batch)
         return objs
 
     bulk_create.alters_data = True
@@ -253,15 +217,23 @@ class OrganizationQuerySet(models.QuerySet):
             with connection.cursor() as cursor:
                 cursor.executemany(f"UPDATE {table} SET {column} = %s WHERE id = %s", texts)
 
+    def complete(self, organizations):
+        """Grant the permissions of organizations that were inserted just now, and begin their histories."""
+        authors = defaultdict(list)
+        for organization in organizations:
+            authors[getattr(organization, "_history_user", None)].append(organization.pk)
+        records = [self._record(pks, "+", user) for user, pks in authors.items()]
+        grant_permissions(self.model, [row.pk for row in organizations], using=self.db, also=records)
+
     def keep_history(self, pks, kind, user=None):
-        """Add a record of what is stored of each to its history: "+" created, "~" changed, "-" deleted."""
-        connection, record = connections[self.db], apps.get_model("orgadmin", "HistoricalOrganization")
-        columns = ", ".join(connection.ops.quote_name(field.column) for field in record.tracked_fields)
-        now = connection.ops.adapt_datetimefield_value(timezone.now())
-        with connection.cursor() as cursor:
-            cursor.execute(
-                f"INSERT INTO {record._meta.db_table} ({columns}, history_date, history_type, history_user_id)"
-                f" SELECT {columns}, %s, %s, %s FROM {self.model._meta.db_table}"
-                f" WHERE id IN ({places(pks)}) ORDER BY id",
-                [now, kind, user and user.pk, *pks],
-            )
+        """Add a record of what is stored of each to its history: "~" changed, "-" deleted."""
+        execute([self._record(pks, kind, user)], using=self.db)
+
+    def _record(self, pks, kind, user):
+        ops, record = connections[self.db].ops, apps.get_model("orgadmin", "HistoricalOrganization")
+        columns = ", ".join(ops.quote_name(field.column) for field in record.tracked_fields)
+        sql = (
+            f"INSERT INTO {record._meta.db_table} ({columns}, history_date, history_type, history_user_id)"
+            f" SELECT {columns}, %s, %s, %s FROM {self.model._meta.db_table} WHERE id IN ({places(pks)}) ORDER BY id"
+        )
+        return sql, [ops.adapt_datetimefield_value(timezone.now()), kind, user and user.pk, *pks]

@@ -168,11 +168,17 @@ class OrganizationSaveTests(InvariantMixin, TestCase):
         self.assert_invariant(0)
 
     def test_a_failed_grant_leaves_nothing(self):
-        with mock.patch("orgadmin.models.grant_permissions", side_effect=RuntimeError), self.assertRaises(RuntimeError):
+        with (
+            mock.patch("orgadmin.querysets.grant_permissions", side_effect=RuntimeError),
+            self.assertRaises(RuntimeError),
+        ):
             create_organization()
         self.assert_invariant(0)
         organization = Organization(name="Acme")
-        with mock.patch("orgadmin.models.grant_permissions", side_effect=RuntimeError), self.assertRaises(RuntimeError):
+        with (
+            mock.patch("orgadmin.querysets.grant_permissions", side_effect=RuntimeError),
+            self.assertRaises(RuntimeError),
+        ):
             organization.save()
         organization.save()
         self.assert_invariant(1)
@@ -325,13 +331,15 @@ class QueryCountTests(TestCase):
     """Pinned. Whoever changes a count says in the commit why."""
 
     def test_new_organization(self):
-        with self.assertNumQueries(6):  # savepoint, groups, organization, history, grants, release
+        # Savepoint, groups, organization, grants and history (on PostgreSQL in one), release.
+        number = 5 if connection.vendor == "postgresql" else 6
+        with self.assertNumQueries(number):
             create_organization()
         for _ in range(3):
-            with self.assertNumQueries(8):  # the names are looked up, and the groups inserted again
+            with self.assertNumQueries(number + 2):  # the names are looked up, and the groups inserted again
                 create_organization()
         Group.objects.bulk_create(Group(name=f"Acme {n} {r.suffix}") for n in range(4, 3_000) for r in ROLES)
-        with self.assertNumQueries(9):
+        with self.assertNumQueries(number + 3):
             create_organization()
 
     def test_unchanged_organization(self):
