@@ -1,5 +1,4 @@
 """Settings. Deployments differ by environment variables only; docs/operations.md lists them.
-
 A missing or wrong variable ends the start with one line that names it and says what is expected."""
 
 import sys

@@ -21,8 +21,7 @@ class Gate:
     def may_enter(self):
         """Whether the person may enter the admin: active, and platform staff or holding a right on an organization."""
         user = self.user
-        known = user.is_authenticated and user.is_active
-        return known and (user.is_superuser or user.is_staff or self.holds_any("view"))
+        return user.is_active and (user.is_superuser or user.is_staff or self.holds_any("view"))
 
     def holds_any(self, action):
         """Whether there is an organization on which the person holds the right.

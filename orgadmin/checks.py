@@ -1,5 +1,4 @@
 """System checks: what stands in our admin site asks the rule, or `manage.py check` says what to write.
-
 They cannot see generic relations, one's own views and filters, what a method shows, and a second path: tests must."""
 
 from django.apps import apps

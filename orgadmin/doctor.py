@@ -1,7 +1,6 @@
 """Finds what breaks the promises about organizations and their groups, and mends it."""
 
-from collections import defaultdict
-from dataclasses import dataclass
+from collections import defaultdict, namedtuple
 from functools import partial
 
 from django.contrib.auth import get_permission_codename
@@ -24,16 +23,8 @@ from .roles import ADMIN, ROLES, ROLES_BY_KEY, is_generated
 BATCH = 1_000  # organizations in one transaction
 
 
-@dataclass(frozen=True)
-class Finding:
-    """What is wrong (`error`), or worth knowing, about one organization."""
-
-    kind: str
-    text: str
-    organization: Organization
-    error: bool = True
-
-
+# What is wrong (`error`), or worth knowing, about one organization.
+Finding = namedtuple("Finding", "kind text organization error", defaults=[True])
 note = partial(Finding, error=False)
 
 

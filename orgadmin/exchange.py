@@ -3,6 +3,7 @@
 import base64
 import hashlib
 import io
+from contextlib import suppress
 
 from django import forms
 from django.contrib.admin.options import IncorrectLookupParameters
@@ -15,13 +16,6 @@ from .transfer import ImportRefused, import_organizations, list_organizations, r
 LINES = 2_000  # of a file in the browser
 
 
-def decode(text):
-    try:
-        return base64.b64decode(text, validate=True)
-    except ValueError:
-        return b""
-
-
 class ImportForm(forms.Form):
     """A file, or its text where it was looked at already."""
 
@@ -32,8 +26,9 @@ class ImportForm(forms.Form):
 
     def clean(self):
         cleaned = super().clean()
-        # The text goes through the page as base64, since browsers write all ends of lines in one way.
-        content = file.read() if (file := cleaned.get("file")) else decode(cleaned.get("text", ""))
+        content, file = b"", cleaned.get("file")
+        with suppress(ValueError):  # the text goes through the page as base64, as browsers change the ends of lines
+            content = file.read() if file else base64.b64decode(cleaned.get("text", ""), validate=True)
         if not content:
             self.add_error("file", _("Choose a file."))
         elif content.count(b"\n") > LINES + 1:

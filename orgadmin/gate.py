@@ -1,5 +1,4 @@
 """Admin classes that ask the rule for everything they show. `checks` refuses any other in our admin site.
-
 GatedModelAdmin is for Organization and for models that lead to it, GatedTabularInline for those in its page,
 SuperuserOnlyAdmin for all the rest."""
 
@@ -27,21 +26,24 @@ HISTORY_PER_PAGE = 100
 SEARCH_LENGTH = 200  # characters
 
 
-class Choosing:
-    """Choose by search, with widgets that stand what is sent to them."""
+def _ask(action):
+    """Return the has_…_permission() of an action: it asks may()."""
+    return lambda self, request, obj=None: self.may(request, action, obj)
 
-    def formfield_for_foreignkey(self, db_field, request, **kwargs):
+
+class Asking:
+    """One answer, may(), for whatever Django asks; choices by search, with widgets that stand what is sent to them."""
+
+    has_module_permission = has_view_permission = _ask("view")
+    has_add_permission, has_change_permission, has_delete_permission = map(_ask, ("add", "change", "delete"))
+
+    def formfield_for_dbfield(self, db_field, request, **kwargs):
         if db_field.name in self.get_autocomplete_fields(request):
-            kwargs["widget"] = ChooseOne(db_field, self.admin_site)
-        return super().formfield_for_foreignkey(db_field, request, **kwargs)
-
-    def formfield_for_manytomany(self, db_field, request, **kwargs):
-        if db_field.name in self.get_autocomplete_fields(request):
-            kwargs["widget"] = ChooseMany(db_field, self.admin_site)
-        return super().formfield_for_manytomany(db_field, request, **kwargs)
+            kwargs["widget"] = (ChooseMany if db_field.many_to_many else ChooseOne)(db_field, self.admin_site)
+        return super().formfield_for_dbfield(db_field, request, **kwargs)
 
 
-class ClosedModelAdmin(Choosing, admin.ModelAdmin):
+class ClosedModelAdmin(Asking, admin.ModelAdmin):
     """What every page of the site has in common: what one may not see is answered like what does not exist."""
 
     paginator = LimitedPaginator
@@ -152,16 +154,8 @@ class ClosedModelAdmin(Choosing, admin.ModelAdmin):
         return self.answer(request, text, messages.WARNING, start)
 
 
-def _ask(action):
-    """Return the has_…_permission() of an action: it asks may()."""
-    return lambda self, request, obj=None: self.may(request, action, obj)
-
-
 class SuperuserOnlyAdmin(ClosedModelAdmin):
     """The admin of what only superusers may know: for everybody else it has no rows, no pages and no name."""
-
-    has_module_permission = has_view_permission = _ask("view")
-    has_add_permission, has_change_permission, has_delete_permission = map(_ask, ("add", "change", "delete"))
 
     def may(self, request, action, obj=None):
         return request.user.is_active and request.user.is_superuser
@@ -198,13 +192,10 @@ class Gated:
         organizations = Organization.objects.permitted(user, right)
         return queryset.filter(**{f"{self.organization_path}__in": organizations.order_by().values("pk")})
 
-    def formfield_for_foreignkey(self, db_field, request, **kwargs):
-        kwargs["queryset"] = self._get_choices(db_field.remote_field.model, request)
-        return super().formfield_for_foreignkey(db_field, request, **kwargs)
-
-    def formfield_for_manytomany(self, db_field, request, **kwargs):
-        kwargs["queryset"] = self._get_choices(db_field.remote_field.model, request)
-        return super().formfield_for_manytomany(db_field, request, **kwargs)
+    def formfield_for_dbfield(self, db_field, request, **kwargs):
+        if db_field.remote_field:
+            kwargs["queryset"] = self._get_choices(db_field.remote_field.model, request)
+        return super().formfield_for_dbfield(db_field, request, **kwargs)
 
     def get_autocomplete_fields(self, request):
         """Search where the choices are organizations, or what belongs to them: there may be a million."""
@@ -234,32 +225,16 @@ class GatedModelAdmin(Gated, ClosedModelAdmin):
             return True
         return super().may_open(request, page, obj)
 
-    # Without an object the question is whether the list may be opened, and whether an id that does not exist, or that
-    # is foreign, is answered with "there is none" (302) or with "not here" (403). Alike for both, so True as soon as
-    # there is a list; what may be changed is asked again for each object.
-
-    def has_module_permission(self, request):
-        return gate_of(request).holds_any("view")
-
-    def has_view_permission(self, request, obj=None):
-        return self._permits(request, "view", obj, gate_of(request).holds_any)
-
-    def has_change_permission(self, request, obj=None):
-        return self._permits(request, "change", obj, lambda right: gate_of(request).holds_any("view"))
-
-    def has_delete_permission(self, request, obj=None):
-        gate = gate_of(request)
-        return self._permits(
-            request, "delete", obj, gate.holds_any if self.organization_path else gate.permits_everywhere
-        )
-
-    def has_add_permission(self, request):
-        gate = gate_of(request)
-        return gate.holds_any("change") if self.organization_path else gate.permits_everywhere("add")
-
-    def _permits(self, request, action, obj, without_object):
-        right = self.right_for(action)
-        return without_object(right) if obj is None else gate_of(request).permits(right, self.get_organization_id(obj))
+    def may(self, request, action, obj=None):
+        gate, right = gate_of(request), self.right_for(action)
+        if obj is not None:
+            return gate.permits(right, self.get_organization_id(obj))
+        # Without an object the question is whether the list may be opened, and whether an id that does not exist, or
+        # that is foreign, is answered with "there is none" (302) or with "not here" (403). Alike for both, so True as
+        # soon as there is a list; what may be changed is asked again for each object.
+        if action in ("view", "change"):
+            return gate.holds_any("view")
+        return gate.holds_any(right) if self.organization_path else gate.permits_everywhere(right)
 
     def get_fieldsets(self, request, obj=None):
         """Leave out what the person may not see of an organization: confidential fields, and its groups."""
@@ -306,7 +281,7 @@ class GatedModelAdmin(Gated, ClosedModelAdmin):
         return {name: (narrow(function), *rest) for name, (function, *rest) in actions.items()}
 
 
-class GatedTabularInline(Gated, Choosing, admin.TabularInline):
+class GatedTabularInline(Gated, Asking, admin.TabularInline):
     """Rows that belong to an organization, in its page: whoever may change it adds, changes and deletes them."""
 
     formset = RowsFormSet
@@ -315,10 +290,6 @@ class GatedTabularInline(Gated, Choosing, admin.TabularInline):
     def _get_choices(self, model, request):
         # The organization is that of the page.
         return Organization.objects.none() if model is Organization else super()._get_choices(model, request)
-
-    has_view_permission, has_add_permission, has_change_permission, has_delete_permission = map(
-        _ask, ("view", "add", "change", "delete")
-    )
 
     def may(self, request, action, obj):
         gate, right = gate_of(request), self.right_for(action)

@@ -17,42 +17,27 @@ ATTEMPTS = 100  # lost races for a name before a rename gives up
 
 def find_free_names(wanted, *, using):
     """Return a free group name for each (organization's name, role) in `wanted`, in that order, all distinct.
-
     The number in a name is the first free one below FIRST_FREE and any free one beyond. At most three queries (per
     CHUNK names), however many names are taken, unless all numbers tried at random are. Another transaction may take a
     name before it is used: the writer finds out, and asks again."""
-    wanted = [(group_base(name), role) for name, role in wanted]
-    counts = Counter(wanted)
-    few = len(counts) <= len(ROLES)
-    numbers = {key: range(FIRST_FREE if few else min(2 * count, FIRST_FREE)) for key, count in counts.items()}
-    candidates = {key: [] for key in counts}
-    known, taken, growing = set(), set(), list(counts)
-    while growing:
-        for key in growing:
-            candidates[key] += [group_name(*key, number) for number in numbers[key]]
-        unknown = list({name for key in growing for name in candidates[key]} - known)
-        known.update(unknown)
-        for start in range(0, len(unknown), CHUNK):
-            groups = Group.objects.using(using).filter(name__in=unknown[start : start + CHUNK])
+    keys = [(group_base(name), role) for name, role in wanted]
+    names, pools, taken, tried = [None] * len(keys), {}, set(), Counter()
+    few = len(set(keys)) <= len(ROLES)  # of many names few are taken
+    while None in names:
+        for key, count in Counter(key for key, name in zip(keys, names) if name is None).items():
+            end = FIRST_FREE if few or tried[key] else min(2 * count, FIRST_FREE)
+            numbers = range(tried[key], end) or _choose_numbers(count)
+            pools[key], tried[key] = [group_name(*key, number) for number in numbers], end
+        candidates = list({name for pool in pools.values() for name in pool} - taken)
+        for start in range(0, len(candidates), CHUNK):
+            groups = Group.objects.using(using).filter(name__in=candidates[start : start + CHUNK])
             taken.update(groups.values_list("name", flat=True))
-        names, growing = _choose(wanted, candidates, taken)
-        for key in growing:
-            tried = len(candidates[key])
-            numbers[key] = range(tried, FIRST_FREE) if tried < FIRST_FREE else _choose_numbers(counts[key])
+        free = {key: (name for name in pool if name not in taken) for key, pool in pools.items()}
+        for position, key in enumerate(keys):
+            if names[position] is None:
+                names[position] = next(free[key], None)
+                taken.add(names[position])
     return names
-
-
-def _choose(wanted, candidates, taken):
-    """Go through `wanted` in order; return the names chosen, and the keys whose candidates did not suffice."""
-    used, names, short = set(taken), [], {}
-    pools = {key: iter(names) for key, names in candidates.items()}
-    for key in wanted:
-        name = next((name for name in pools[key] if name not in used), None)
-        used.add(name)
-        names.append(name)
-        if name is None:
-            short[key] = None
-    return names, list(short)
 
 
 def _choose_numbers(count):

@@ -83,14 +83,16 @@ def _strip(entry):
 
 def redact(entries, model, organization, rights):
     """Return log entries about a `model`, in their order, as somebody with `rights` on `organization` may read them.
-
     Without "view_confidential" they name no confidential fields: the log stores labels, and only those of public fields
     are kept, so that the label that a field once had is not told either; an entry of which nothing is left is dropped.
     With "manage_members" they name its members; platform staff, and whoever was here once, have no names."""
     members = User.groups.through.objects.filter(group__in=organization.group_ids).values_list("user", flat=True)
     named = set(members) if "manage_members" in rights else set()
     # "": the model's own fields; else what a part of the message is about
-    public = {"": _public_labels(model), _untranslated(Contact._meta.verbose_name): _public_labels(Contact)}
+    public = {
+        name: [log_label(field) for field in model._meta.fields if field.name not in CONFIDENTIAL_FIELDS]
+        for name, model in (("", model), (Contact._meta.verbose_name_raw, Contact))
+    }
     kept = []
     for entry in entries:
         if entry.user.is_staff or entry.user.is_superuser:
@@ -119,24 +121,14 @@ def _parse(message):
 def _redact_part(part, public):
     """Leave only public labels in a part; tell whether something is left."""
     [(action, what)] = part.items()
-    name = what.get("name", "")
-    labels = public.get(name) if isinstance(name, str) else None
-    if labels is None or action != "changed":
-        return labels is not None
-    fields = what["fields"] if isinstance(what.get("fields"), list) else []
-    what["fields"] = [label for label in fields if isinstance(label, str) and label in labels]
-    return bool(what["fields"])
+    labels = public.get(str(what.get("name", "")), ())
+    if action == "changed":
+        fields = what["fields"] if isinstance(what.get("fields"), list) else []
+        labels = what["fields"] = [label for label in fields if label in labels]
+    return bool(labels)
 
 
 def log_label(field):
     """Return the label of a model field as Django's log stores it."""
-    return capfirst(_untranslated(field.verbose_name))
-
-
-def _untranslated(text):
     with translation.override(None):
-        return str(text)
-
-
-def _public_labels(model):
-    return {log_label(field) for field in model._meta.fields if field.name not in CONFIDENTIAL_FIELDS}
+        return capfirst(str(field.verbose_name))

@@ -21,6 +21,10 @@ class Event(models.TextChoices):
     WITHDRAWN = "withdrawn", _("invitation withdrawn")
 
 
+def refuse(*args, **kwargs):
+    raise NotSupportedError("The ledger is append-only: add an event that says what is so now.")
+
+
 class MembershipEventQuerySet(models.QuerySet):
     def members_on(self, moment=None):
         """Return the events that made somebody a member who still was one at `moment`, an aware datetime, or is now.
@@ -32,11 +36,7 @@ class MembershipEventQuerySet(models.QuerySet):
         ended = later.filter(Q(event=Event.JOINED) | Q(event__in=[Event.LEFT, Event.FOUND], role=OuterRef("role")))
         return self.filter(until, ~Exists(ended), event__in=[Event.JOINED, Event.FOUND])
 
-    def update(self, **kwargs):
-        raise NotSupportedError("The ledger is append-only: add an event that says what is so now.")
-
-    def delete(self):
-        raise NotSupportedError("The ledger is append-only.")
+    update = delete = refuse
 
 
 def end_of_day(date):

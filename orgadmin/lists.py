@@ -69,14 +69,12 @@ class LongList(ChangeList):
     def get_results(self, request):
         """Read the page; count only where there is another one."""
         size, start = self.list_per_page, (self.page_num - 1) * self.list_per_page
-        if not 0 <= start < LIMIT:
+        rows = list(self.queryset[start : start + size + 1]) if 0 <= start < LIMIT else []
+        if start and not rows:
             raise IncorrectLookupParameters(f"There is no page {self.page_num}.")
-        rows = list(self.queryset[start : start + size + 1])
         self.paginator = self.model_admin.get_paginator(request, self.queryset, size)
-        if len(rows) <= size and (rows or start == 0):
+        if len(rows) <= size:
             self.paginator.count = start + len(rows)
-        elif not rows:
-            raise IncorrectLookupParameters(f"There is no page {self.page_num}.")
         self.result_list, self.result_count = rows[:size], self.paginator.count
         self.more, self.multi_page = self.paginator.more, self.result_count > size
         self.show_full_result_count = self.can_show_all = False

@@ -25,11 +25,6 @@ def send_invitation(invitation):
     return _send([_write("invitation", invitation.email, **about, link=link, days=settings.INVITATION_DAYS)])
 
 
-def read_token(token):
-    """Return the key of the invitation that a link is for. Raises signing.BadSignature where it is forged."""
-    return signing.loads(token, salt=SALT)
-
-
 def notify(changes, actor):
     """After the commit, tell those who were added or removed, and the admins, as far as the settings say.
     `changes` are (user, organization, role or None), of one transaction."""

@@ -19,11 +19,7 @@ Membership = User.groups.through
 
 
 class LastAdminError(Exception):
-    """The last active admin of `organizations` would go; only a superuser may leave them without."""
-
-    def __init__(self, organizations):
-        super().__init__(", ".join(map(str, organizations)))
-        self.organizations = organizations
+    """The last active admin of the organizations would go; only a superuser may leave them without."""
 
 
 def set_role(organization, users, role, *, actor=None, reason=""):
@@ -36,10 +32,8 @@ def set_role(organization, users, role, *, actor=None, reason=""):
 @transaction.atomic
 def change_roles(wanted, *, actor=None, reason="", notify=True):
     """Make each role in `wanted`, (user, organization, role), the person's one role there; None takes them out.
-
     Return those that changed something, with what is stored as of now. The ledger gets a row for each. Whatever the
     number, a dozen queries for BATCH of them. `actor` is the User who does it, None a command.
-
     Raises Organization.DoesNotExist where one was deleted meanwhile, PermissionDenied where `actor` may not manage the
     people there or does not hold what the role gives, and LastAdminError."""
     changes = []
@@ -99,7 +93,7 @@ def _check(changes, actor):
     if not all(may_give(rights[organization.pk], role) for _user, organization, role in changes):
         raise PermissionDenied("Nobody gives a role with rights that they do not hold.")
     if orphans := find_orphans(changes):
-        raise LastAdminError(orphans)
+        raise LastAdminError(*orphans)
 
 
 def may_give(rights, role):
@@ -194,7 +188,7 @@ def find_invitations(**conditions):
 def read_invitation(token):
     """Return the invitation that the token of a link is for, or None where the link no longer works."""
     try:
-        return next(iter(find_invitations(pk=mail.read_token(token))), None)
+        return next(iter(find_invitations(pk=signing.loads(token, salt=mail.SALT))), None)
     except signing.BadSignature:
         return None
 

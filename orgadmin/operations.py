@@ -9,11 +9,9 @@ CHUNK = 10_000  # parameters of one query, below SQLite's limit of 32,766
 
 class PopulateGroups(migrations.RunPython):
     """Give each row without one a group of its own, by ascending id, committed batch by batch.
-
     Names: "<base> <suffix>", where that is taken "<base> <id> <suffix>", where even that is taken "<base> <id> 1
     <suffix>" and on, with base = name[:50].strip() or the model's name. As each batch commits groups and rows
     together, an interrupted run is simply run again, and ends with the same names.
-
     Backwards it deletes exactly the groups that the field points at, whoever made them, after telling how many
     memberships that ends. For a migration with `atomic = False`, which holds nothing else."""
 

@@ -76,15 +76,12 @@ class OrganizationAdminSite(admin.AdminSite):
         return [url for url in super().get_urls() if getattr(url, "name", "") != "view_on_site"]
 
     def autocomplete_view(self, request):
-        """Choose from the rows of a concrete field's model only: a reverse relation would end in an error page."""
+        """Choose from the rows of a field's model only: a reverse relation would end in an error page."""
         try:
             model = apps.get_model(request.GET["app_label"], request.GET["model_name"])
-            concrete = model._meta.get_field(request.GET["field_name"]) in (
-                *model._meta.concrete_fields,
-                *model._meta.many_to_many,
-            )
+            reverse = model._meta.get_field(request.GET["field_name"]).auto_created
         except (KeyError, LookupError, FieldDoesNotExist) as error:
             raise PermissionDenied from error
-        if not concrete:
+        if reverse:
             raise PermissionDenied
         return ChoicesView.as_view(admin_site=self)(request)

@@ -88,7 +88,6 @@ _Row = namedtuple("_Row", "line organization old people new")
 
 def import_organizations(file, *, actor=None, dry_run=False, send_mail=False, progress=lambda lines: None, tell=None):
     """Create and change organizations, and give roles, as the CSV `file` (binary, UTF-8) says; return a Report.
-
     A row matches an organization by `id`, then by `reference`; any other row creates one. A cell that is empty
     empties the field; a column that is not there leaves it. The columns "admins" and "reviewers" hold e-mail addresses
     of people who get that role; with `send_mail` they are told, and unknown addresses invited, else refused. One
