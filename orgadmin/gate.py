@@ -17,7 +17,7 @@ from django.utils.translation import gettext_lazy as _
 
 from .access import gate_of
 from .forms import ChooseMany, ChooseOne, RowsFormSet, is_key
-from .history import list_history, redact
+from .history import hide_people, list_history
 from .lists import LIMIT, LimitedPaginator, LongList
 from .models import Organization
 from .roles import CONFIDENTIAL_FIELDS, ROLES
@@ -259,7 +259,7 @@ class GatedModelAdmin(Gated, ClosedModelAdmin):
             rights = gate_of(request).find_rights(organization.pk)
             entries = list_history(entries, self.model, organization, rights)
             if not request.user.is_superuser:
-                entries = redact(entries, self.model, organization, rights)
+                hide_people(entries, organization, rights)
             page = Paginator(entries, HISTORY_PER_PAGE).get_page(request.GET.get("p", 1))
             context |= {"action_list": page, "pagination_required": page.paginator.num_pages > 1}
             context["page_range"] = page.paginator.get_elided_page_range(page.number)

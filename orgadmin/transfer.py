@@ -13,10 +13,10 @@ from django.contrib.admin.models import ADDITION, CHANGE, LogEntry
 from django.core.exceptions import PermissionDenied, ValidationError
 from django.db import DatabaseError, IntegrityError, models, transaction
 from django.http import StreamingHttpResponse
-from django.utils import timezone
+from django.utils import timezone, translation
+from django.utils.text import capfirst
 from django.utils.translation import gettext as _
 
-from .history import log_label
 from .mail import send_invitation
 from .membership import change_roles, invite
 from .models import Organization, User
@@ -293,7 +293,8 @@ class _Importer:
         if self.actor:
             LogEntry.objects.log_actions(self.actor.pk, new, ADDITION, [{"added": {}}])
             for fields, organizations in changed.items():
-                labels = [log_label(Organization._meta.get_field(name)) for name in fields]
+                with translation.override(None):  # as Django's log stores them
+                    labels = [capfirst(str(Organization._meta.get_field(name).verbose_name)) for name in fields]
                 LogEntry.objects.log_actions(self.actor.pk, organizations, CHANGE, [{"changed": {"fields": labels}}])
         done = self._give_roles(todo, users)
         self.report.created += len(new)

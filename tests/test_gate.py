@@ -215,7 +215,8 @@ class ReviewerTests(GateMixin, TestCase):
             LogEntry.objects.log_actions(self.staff.pk, [self.reviewed], 2, list(messages))
 
         self.reviewed.history.all().delete()  # the log of a time before the history began
-        log({"changed": {"fields": ["Phone", "Tax ID"]}})
+        contact = {"changed": {"name": "contact", "object": "Ada", "fields": ["Phone"]}}
+        log({"changed": {"fields": ["Phone", "Tax ID"]}}, contact)
         log({"changed": {"fields": ["Notes"]}})
         log({"changed": {"fields": ["VAT number"]}})  # what the field was called once
         LogEntry.objects.create(
@@ -244,7 +245,7 @@ class ReviewerTests(GateMixin, TestCase):
             )
         response = self.client.get(f"{LIST}{self.reviewed.pk}/history/")
         LogEntry.objects.filter(change_message__in=odd).delete()
-        self.assertContains(response, "Changed Phone.")
+        self.assertContains(response, "Changed Phone for contact “Ada”.")
         for text in ("Tax ID", "Notes", "notes", "VAT number"):
             self.assertNotContains(response, text)
         self.assertEqual(len(response.context["action_list"]), 1)
@@ -255,7 +256,7 @@ class ReviewerTests(GateMixin, TestCase):
 
     def test_history_of_many_entries_is_paged(self):
         self.reviewed.history.all().delete()
-        message = [{"changed": {"fields": ["Phone"]}}]
+        message = [{"changed": {"name": "contact", "object": "Ada", "fields": ["Phone"]}}]
         for _ in range(120):
             LogEntry.objects.log_actions(self.staff.pk, [self.reviewed], 2, message)
         response = self.client.get(f"{LIST}{self.reviewed.pk}/history/?p=2")
