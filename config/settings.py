@@ -40,6 +40,7 @@ def database():
     if not settings.get("NAME"):
         refuse("DATABASE_URL", "sqlite:///PATH or postgres://USER:PASSWORD@HOST:PORT/NAME")
     if scheme != "sqlite":
+        settings["ENGINE"] = "django_zero_downtime_migrations.backends.postgres"  # Django's, with online migrations
         return settings | {"CONN_MAX_AGE": 60, "CONN_HEALTH_CHECKS": True}
     # One writer at a time: take the write lock at BEGIN, and wait for it, instead of failing half-way.
     options = {"transaction_mode": "IMMEDIATE", "timeout": 30}
@@ -73,6 +74,12 @@ CSRF_TRUSTED_ORIGINS = ["{0.scheme}://{0.netloc}".format(urlsplit(BASE_URL))]
 DATABASES = {"default": database()}
 vars().update(email())
 EMAIL_TIMEOUT = 10  # seconds
+# Migrations on PostgreSQL: a statement that would hold everybody up waits no longer than this for its lock, one that is
+# never safe is refused, and what an interrupted migration did already is left out when it is run again.
+ZERO_DOWNTIME_MIGRATIONS_LOCK_TIMEOUT = "80ms"
+ZERO_DOWNTIME_MIGRATIONS_STATEMENT_TIMEOUT = "5s"  # longer than any of those takes
+ZERO_DOWNTIME_MIGRATIONS_FLEXIBLE_STATEMENT_TIMEOUT = True  # none for those that hold nobody up
+ZERO_DOWNTIME_MIGRATIONS_RAISE_FOR_UNSAFE = ZERO_DOWNTIME_MIGRATIONS_IDEMPOTENT_SQL = True
 NOTIFY_PEOPLE = boolean("NOTIFY_PEOPLE", "false")
 NOTIFY_ADMINS = boolean("NOTIFY_ADMINS", "false")
 INVITATION_DAYS = 7

@@ -1,10 +1,12 @@
-"""Migration operations for a required relation. Imports nothing of the app, so that migrations may import it."""
+"""Migration operations for a required relation: docs/required-relation.md is the recipe, with these as its steps.
+Imports nothing of the app, so that migrations may import it."""
 
 from django.conf import settings
-from django.db import connections, migrations, transaction
+from django.db import IntegrityError, connections, migrations, transaction
 
-BATCH = 2_000  # rows in one transaction
-CHUNK = 10_000  # parameters of one query, below SQLite's limit of 32,766
+BATCH = 500  # rows in one transaction, which locks them for some 30 ms
+SHOWN = 10  # ids in a message
+ATTEMPTS = 100  # lost races for the names of one batch
 
 
 class PopulateGroups(migrations.RunPython):
@@ -19,8 +21,7 @@ class PopulateGroups(migrations.RunPython):
         self.model, self.field, self.suffix = model, field, suffix
         super().__init__(self.populate, self.clear)
 
-    def deconstruct(self):
-        return type(self).__name__, [self.model, self.field, self.suffix], {}
+    deconstruct = migrations.operations.base.Operation.deconstruct
 
     def describe(self):
         return f"Give each {self.model} its {self.field} group"
@@ -28,17 +29,23 @@ class PopulateGroups(migrations.RunPython):
     def populate(self, apps, schema_editor):
         rows, groups = self._querysets(apps, schema_editor)
         rows = rows.filter(**{self.field: None})
-        total, done, todo = rows.count(), 0, rows
+        total, done, lost, todo = rows.count(), 0, 0, rows
         while True:
-            with transaction.atomic(using=rows.db):
-                batch = list(todo.select_for_update().values_list("pk", "name")[:BATCH])
-                names = self._choose_names(batch, groups)
-                created = groups.bulk_create([groups.model(name=name) for name in names])
-                self._point(rows, [(group.pk, pk) for group, (pk, _) in zip(created, batch)])
-            done += len(batch)
+            try:
+                with transaction.atomic(using=rows.db):
+                    batch = list(todo.select_for_update(no_key=True).values_list("pk", "name")[:BATCH])
+                    names = self._choose_names(batch, groups)
+                    created = groups.bulk_create([groups.model(name=name) for name in names])
+                    self._point(rows, [(group.pk, pk) for group, (pk, _) in zip(created, batch)])
+            except IntegrityError:  # somebody saved a group of such a name meanwhile
+                lost += 1
+                if lost > ATTEMPTS:
+                    raise
+                continue
+            done, lost = done + len(batch), 0
             if batch:
                 todo = rows.filter(pk__gt=batch[-1][0])
-                if done % (25 * BATCH) == 0:
+                if done % (100 * BATCH) == 0:
                     print(f" {done:,} of {total:,} ...", end="", flush=True)
             elif todo is rows:
                 return
@@ -48,15 +55,11 @@ class PopulateGroups(migrations.RunPython):
     def clear(self, apps, schema_editor):
         rows, groups = self._querysets(apps, schema_editor)
         rows = rows.exclude(**{self.field: None})
-        total = rows.count()
-        if total:
+        if total := rows.count():
             through = apps.get_model(settings.AUTH_USER_MODEL).groups.through.objects.using(rows.db)
             ended = through.filter(group__in=rows.order_by().values(self.field)).count()
-            print(
-                f"\n    Deleting the {self.field} groups of {total:,} rows of {self.model} ends {ended:,} memberships.",
-                end="",
-                flush=True,
-            )
+            text = f"Deleting the {self.field} groups of {total:,} rows of {self.model} ends {ended:,} memberships."
+            print(f"\n    {text}", end="", flush=True)
         while batch := list(rows.values_list("pk", self.field)[:BATCH]):
             with transaction.atomic(using=rows.db):
                 rows.filter(pk__in=[pk for pk, _ in batch]).update(**{self.field: None})
@@ -69,9 +72,13 @@ class PopulateGroups(migrations.RunPython):
 
     def _choose_names(self, batch, groups):
         """Return the names for [(id, name)] as if one organization were handled after the other."""
+
+        def find_taken(names):
+            return set(groups.filter(name__in=names).values_list("name", flat=True))
+
         bases = [(pk, name[:50].strip() or self.model.rpartition(".")[2]) for pk, name in batch]
         wanted = [name for pk, base in bases for name in (f"{base} {self.suffix}", f"{base} {pk} {self.suffix}")]
-        taken, names = self._find_taken(wanted, groups), []
+        taken, names = find_taken(wanted), []
         for pk, base in bases:
             name, number = f"{base} {self.suffix}", 0
             if name in taken:
@@ -79,22 +86,39 @@ class PopulateGroups(migrations.RunPython):
             while name in taken:
                 number += 1
                 name = f"{base} {pk} {number} {self.suffix}"
-                taken |= self._find_taken([name], groups)
+                taken |= find_taken([name])
             taken.add(name)
             names.append(name)
         return names
 
-    @staticmethod
-    def _find_taken(names, groups):
-        chunks = [names[start : start + CHUNK] for start in range(0, len(names), CHUNK)]
-        return {name for chunk in chunks for name in groups.filter(name__in=chunk).values_list("name", flat=True)}
-
     def _point(self, rows, pairs):
         """Set the field for [(group id, row id)]: one prepared statement, sent for all rows at once."""
-        connection = connections[rows.db]
-        opts = rows.model._meta
-        table, column, key = map(
-            connection.ops.quote_name, (opts.db_table, opts.get_field(self.field).column, opts.pk.column)
-        )
-        with connection.cursor() as cursor:
+        opts, quote = rows.model._meta, connections[rows.db].ops.quote_name
+        table, column, key = map(quote, (opts.db_table, opts.get_field(self.field).column, opts.pk.column))
+        with connections[rows.db].cursor() as cursor:
             cursor.executemany(f"UPDATE {table} SET {column} = %s WHERE {key} = %s", pairs)
+
+
+class RequireRelation(migrations.AlterField):
+    """Make a relation NOT NULL: refused, with their ids and the cure, while there are rows without.
+    `before` is the migration before the one that fills them. PostgreSQL looks at the rows before it takes the lock that
+    stops readers: it adds a check that is not valid yet, validates it, and then takes it for proof (see settings)."""
+
+    def __init__(self, model_name, name, field, *, before):
+        self.before = before
+        super().__init__(model_name, name, field)
+
+    def database_forwards(self, app_label, schema_editor, from_state, to_state):
+        model = from_state.apps.get_model(app_label, self.model_name)
+        missing = model._base_manager.using(schema_editor.connection.alias).filter(**{self.name: None}).order_by("pk")
+        try:
+            if not schema_editor.collect_sql and missing.exists():
+                raise IntegrityError
+            super().database_forwards(app_label, schema_editor, from_state, to_state)
+        except IntegrityError as error:  # or saved since it was asked
+            ids = ", ".join(map(str, missing.values_list("pk", flat=True)[:SHOWN]))
+            raise IntegrityError(
+                f"{missing.count():,} {self.model_name}s have no {self.name}, as the release before saved them: {ids} …"
+                f" Stop that release. Then fill them: manage.py migrate {app_label} {self.before} --fake, which only"
+                " marks the step that fills as not done, and manage.py migrate."
+            ) from error

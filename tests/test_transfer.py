@@ -82,7 +82,7 @@ class ImportTests(TestCase):
         self.assertEqual(Group.objects.count(), 2)
 
     def test_costs_queries_by_the_batch(self):
-        inserts = 12 + 6 + 2 if connection.vendor == "sqlite" else 4
+        inserts = 12 + 6 + 2 if connection.vendor == "sqlite" else 2
         text = "name\n" + "".join(f"Name {number}\n" for number in range(1_500))
         with self.assertNumQueries(2 + 2 * 4 + inserts):  # of bulk creation, and a savepoint
             run(text)

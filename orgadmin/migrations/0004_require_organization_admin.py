@@ -3,12 +3,14 @@
 import django.db.models.deletion
 from django.db import migrations, models
 
+from orgadmin.operations import RequireRelation
+
 
 class Migration(migrations.Migration):
     dependencies = [("orgadmin", "0003_create_admin_groups")]
 
     operations = [
-        migrations.AlterField(
+        RequireRelation(
             "organization",
             "admin",
             models.OneToOneField(
@@ -19,5 +21,6 @@ class Migration(migrations.Migration):
                 to="auth.group",
                 verbose_name="admin group",
             ),
+            before="0002_organization_admin",
         )
     ]

@@ -3,12 +3,14 @@
 import django.db.models.deletion
 from django.db import migrations, models
 
+from orgadmin.operations import RequireRelation
+
 
 class Migration(migrations.Migration):
     dependencies = [("orgadmin", "0006_create_reviewer_groups")]
 
     operations = [
-        migrations.AlterField(
+        RequireRelation(
             "organization",
             "reviewer",
             models.OneToOneField(
@@ -19,5 +21,6 @@ class Migration(migrations.Migration):
                 to="auth.group",
                 verbose_name="reviewer group",
             ),
+            before="0005_organization_reviewer",
         )
     ]

@@ -15,41 +15,56 @@ BATCH = 2_000  # organizations in one transaction
 
 
 def grant(apps, schema_editor):
-    alias = schema_editor.connection.alias
-    organizations = apps.get_model("orgadmin", "Organization").objects.using(alias).order_by("pk")
-    grants = apps.get_model("orgadmin", "OrganizationGroupObjectPermission").objects.using(alias)
-    if not organizations.exists():
+    table, grants, batches = _prepare(apps, schema_editor)
+    if not table:
         return
-    permissions = _get_permissions(apps, alias)
-    rows = organizations.values("pk", *ROLES)
-    while batch := list(rows[:BATCH]):
-        with transaction.atomic(using=alias):
-            grants.bulk_create(
-                [
-                    grants.model(permission_id=permissions[codename], group_id=row[role], content_object_id=row["pk"])
-                    for row in batch
-                    for role, held in ROLES.items()
-                    for codename, _ in held
-                ],
-                ignore_conflicts=True,  # run again after an interruption
-            )
-        rows = organizations.filter(pk__gt=batch[-1]["pk"]).values("pk", *ROLES)
+    permissions = _get_permissions(apps, schema_editor.connection.alias)
+    selects = " UNION ALL ".join(
+        f"SELECT {permissions[codename]}, {role}_id, id FROM {table} WHERE id BETWEEN %s AND %s"
+        for role, held in ROLES.items()
+        for codename, _ in held
+    )
+    for ids in batches:
+        # Run again after an interruption, it leaves what is there.
+        _execute(
+            schema_editor,
+            f"INSERT INTO {grants} (permission_id, group_id, content_object_id) {selects} ON CONFLICT DO NOTHING",
+            ids * sum(map(len, ROLES.values())),
+        )
 
 
 def revoke(apps, schema_editor):
-    alias = schema_editor.connection.alias
-    organizations = apps.get_model("orgadmin", "Organization").objects.using(alias).order_by("pk")
-    grants = apps.get_model("orgadmin", "OrganizationGroupObjectPermission").objects.using(alias)
-    rows = organizations.values_list("pk", *ROLES)
-    while batch := list(rows[:BATCH]):
-        with transaction.atomic(using=alias):
-            for number, held in enumerate(ROLES.values(), 1):
-                grants.filter(
-                    group__in=[row[number] for row in batch],
-                    content_object__in=[row[0] for row in batch],
-                    permission__codename__in=[codename for codename, _ in held],
-                ).delete()
-        rows = organizations.filter(pk__gt=batch[-1][0]).values_list("pk", *ROLES)
+    table, grants, batches = _prepare(apps, schema_editor)
+    codenames = {role: ", ".join(f"'{codename}'" for codename, _ in held) for role, held in ROLES.items()}
+    conditions = " OR ".join(
+        f"(group_id IN (SELECT {role}_id FROM {table} WHERE id = content_object_id) AND permission_id IN"
+        f" (SELECT id FROM auth_permission WHERE codename IN ({held})))"
+        for role, held in codenames.items()
+    )
+    for ids in batches:
+        sql = f"DELETE FROM {grants} WHERE content_object_id BETWEEN %s AND %s AND ({conditions})"
+        _execute(schema_editor, sql, ids)
+
+
+def _prepare(apps, schema_editor):
+    """Return the tables of organizations, None where there are none, and of grants, and (first id, last id) of each
+    batch."""
+    Organization, alias = apps.get_model("orgadmin", "Organization"), schema_editor.connection.alias
+    grants = apps.get_model("orgadmin", "OrganizationGroupObjectPermission")._meta.db_table
+    rows = Organization._base_manager.using(alias).order_by("pk")
+
+    def find_batches():
+        last = 0
+        while ids := list(rows.filter(pk__gt=last).values_list("pk", flat=True)[:BATCH]):
+            last = ids[-1]
+            yield ids[0], last
+
+    return rows.exists() and Organization._meta.db_table, grants, find_batches()
+
+
+def _execute(schema_editor, sql, parameters):
+    with transaction.atomic(using=schema_editor.connection.alias), schema_editor.connection.cursor() as cursor:
+        cursor.execute(sql, parameters)
 
 
 def _get_permissions(apps, alias):

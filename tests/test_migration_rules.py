@@ -1,0 +1,118 @@
+"""The rules for migrations: each can be undone, changes the schema or data, and holds nobody up."""
+
+from itertools import pairwise
+from unittest import skipUnless
+
+from django.db import connection, migrations, models
+from django.db.migrations.loader import MigrationLoader
+from django.db.migrations.operations.special import RunPython, RunSQL
+from django.test import TestCase, TransactionTestCase
+from django_migration_linter.sql_analyser import PostgresqlAnalyser, analyse_sql_statements
+from django_test_migrations.migrator import Migrator
+from django_zero_downtime_migrations.backends.postgres.schema import UnsafeOperationException
+
+RECIPE = "docs/required-relation.md shows how to split a migration."
+# What breaks a rule, and why it may.
+ALLOWED = {
+    ("0002_organization_admin", "ADD_UNIQUE"): "the column is new and empty",
+    ("0004_require_organization_admin", "NOT_NULL"): "the release before is stopped first: the recipe says so",
+    ("0005_organization_reviewer", "ADD_UNIQUE"): "the column is new and empty",
+    ("0007_require_organization_reviewer", "NOT_NULL"): "the release before is stopped first: the recipe says so",
+}
+on_postgresql = skipUnless(connection.vendor == "postgresql", "locks are looked at on PostgreSQL")
+
+
+def find_faults(migration, state):
+    """Return what breaks a rule in a migration, and how to mend it; `state` is that before it."""
+    faults, data = [], [operation for operation in migration.operations if isinstance(operation, RunPython | RunSQL)]
+    if not all(operation.reversible for operation in migration.operations):
+        faults.append("It cannot be undone. Give it a reverse; RunPython.noop where there is nothing to undo.")
+    if data and len(migration.operations) > 1:
+        faults.append(f"It has data beside something else. Leave it alone in a migration of its own: {RECIPE}")
+    if connection.vendor == "postgresql":
+        faults += find_locks(migration, state)
+    return faults
+
+
+def find_locks(migration, state):
+    try:
+        with connection.schema_editor(collect_sql=True, atomic=False) as editor:
+            migration.apply(state, editor, collect_sql=True)
+    except UnsafeOperationException as error:  # what `migrate` refuses, too
+        return [f"It would hold everybody up: {error}"]
+    # What Django makes of operations is online here; what somebody wrote as SQL may not be.
+    # Which types may be changed is known to the backend, which refuses the others.
+    errors, _, warnings = analyse_sql_statements(PostgresqlAnalyser, editor.collected_sql, ["ALTER_COLUMN"])
+    return [
+        f"{issue.message} ({issue.code}): it would hold somebody up, or end the release before. {RECIPE}"
+        for issue in errors + warnings
+        if (migration.name, issue.code) not in ALLOWED
+    ]
+
+
+class RulesTests(TestCase):
+    def test_each_migration_keeps_the_rules(self):
+        loader = MigrationLoader(connection)
+        names = [name for app, name in loader.disk_migrations if app == "orgadmin"]
+        self.assertGreaterEqual(len(names), 20)
+        for name in names:
+            with self.subTest(name=name):
+                key = ("orgadmin", name)
+                state = loader.project_state(key, at_end=False)
+                self.assertEqual(find_faults(loader.get_migration(*key), state), [])
+
+    def refuse(self, *operations):
+        migration = migrations.Migration("9999_bad", "orgadmin")
+        migration.operations = list(operations)
+        return " ".join(find_faults(migration, MigrationLoader(connection).project_state()))
+
+    def test_schema_beside_data_is_refused(self):
+        column = migrations.AddField("organization", "owner", models.CharField(max_length=9, null=True))
+        data = RunPython(RunPython.noop, RunPython.noop)
+        self.assertIn("a migration of its own: docs/required-relation.md", self.refuse(column, data))
+        self.assertEqual(self.refuse(data), "")
+
+    def test_what_cannot_be_undone_is_refused(self):
+        self.assertIn("Give it a reverse", self.refuse(RunPython(RunPython.noop)))
+        self.assertIn("Give it a reverse", self.refuse(RunSQL("SELECT 1")))
+
+    @on_postgresql
+    def test_what_holds_everybody_up_is_refused(self):
+        text = models.TextField()
+        index = RunSQL('CREATE INDEX "x" ON "orgadmin_organization" ("phone")', RunSQL.noop)
+        required = 'ALTER TABLE "orgadmin_organization" ALTER COLUMN "reference" SET NOT NULL'
+        for operation, expected in (
+            (migrations.AddField("organization", "owner", models.CharField(max_length=9, default="x")), "NOT NULL"),
+            (migrations.AlterField("organization", "name", models.IntegerField()), "ALTER COLUMN TYPE"),
+            (migrations.RenameField("organization", "phone", "telephone"), "RENAME COLUMN"),
+            (migrations.RenameModel("Contact", "Person"), "RENAME"),
+            (migrations.RemoveField("organization", "phone"), "DROP_COLUMN"),
+            (index, "CREATE_INDEX"),
+            (RunSQL(required, RunSQL.noop), "NOT_NULL"),
+        ):
+            with self.subTest(expected=expected):
+                self.assertIn(expected, self.refuse(operation))
+        for operation in (
+            migrations.AddField("organization", "owner", models.TextField(null=True)),
+            migrations.AddIndex("organization", models.Index(fields=["phone"], name="x")),
+            migrations.AlterField("organization", "phone", text),
+        ):
+            with self.subTest(operation=operation.describe()):
+                self.assertEqual(self.refuse(operation), "")
+
+
+class EachWayTests(TransactionTestCase):
+    def test_each_goes_forwards_back_and_forwards_with_rows(self):
+        names = sorted(name for app, name in MigrationLoader(connection).disk_migrations if app == "orgadmin")
+        migrator = Migrator()
+        self.addCleanup(migrator.reset)
+        state = migrator.apply_tested_migration(("orgadmin", names[0]))
+        rows = [(1, "Acme", "R1"), (2, "Acme", None), (3, "Zoë\nLtd", "R3")]
+        model = state.apps.get_model("orgadmin", "Organization")
+        model.objects.bulk_create(model(pk=pk, name=name, reference=reference) for pk, name, reference in rows)
+        for before, name in pairwise(names):
+            for target in (name, before, name):
+                with self.subTest(name=name, target=target):
+                    state = migrator.apply_tested_migration(("orgadmin", target))
+                    organizations = state.apps.get_model("orgadmin", "Organization").objects.order_by("pk")
+                    self.assertEqual(list(organizations.values_list("pk", "name", "reference")), rows)
