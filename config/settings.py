@@ -1,7 +1,7 @@
-"""Settings. Deployments differ by environment variables only; docs/operations.md lists them.
-A missing or wrong variable ends the start with one line that names it and says what is expected."""
+"""Settings. Deployments differ by environment variables only, of docs/operations.md; a wrong one ends the start."""
 
 import sys
+from contextlib import suppress
 from pathlib import Path
 from urllib.parse import urlsplit
 from zoneinfo import available_timezones
@@ -25,18 +25,12 @@ def boolean(name, default):
     return value == "true" if value in ("true", "false") else refuse(name, "true or false")
 
 
-def parse(read, url):
-    """Return the settings in a URL, or {} where there are none."""
-    try:
-        return read(url)
-    except (ImproperlyConfigured, ValueError):
-        return {}
-
-
 def database():
     url = env.str("DATABASE_URL", default="") or f"sqlite:///{BASE_DIR / 'db.sqlite3'}"
     scheme, _separator, rest = url.partition("://")
-    settings = parse(env.db_url_config, url) if rest and scheme in ("sqlite", "postgres", "postgresql") else {}
+    settings = {}
+    with suppress(ImproperlyConfigured, ValueError):
+        settings = env.db_url_config(url) if rest and scheme in ("sqlite", "postgres", "postgresql") else {}
     if not settings.get("NAME"):
         refuse("DATABASE_URL", "sqlite:///PATH or postgres://USER:PASSWORD@HOST:PORT/NAME")
     if scheme != "sqlite":
@@ -50,9 +44,10 @@ def database():
 
 def email():
     url = env.str("EMAIL_URL", default="") or ("consolemail://" if DEBUG else "smtp://localhost:25")
-    known = "://" in url and url.partition("://")[0] in env.EMAIL_SCHEMES
-    settings = parse(env.email_url_config, url) if known else {}
-    return settings or refuse("EMAIL_URL", "smtp+tls://USER:PASSWORD@HOST:PORT, or consolemail:// to print mail")
+    with suppress(ImproperlyConfigured, ValueError):
+        if "://" in url and url.partition("://")[0] in env.EMAIL_SCHEMES:
+            return env.email_url_config(url)
+    refuse("EMAIL_URL", "smtp+tls://USER:PASSWORD@HOST:PORT, or consolemail:// to print mail")
 
 
 def base_url():

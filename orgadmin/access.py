@@ -4,7 +4,6 @@ from collections import defaultdict, namedtuple
 from copy import copy
 
 from django.contrib.auth.models import Group
-from django.utils.functional import cached_property
 from django.utils.translation import gettext as _
 
 from .models import Organization
@@ -40,17 +39,13 @@ class Gate:
         return action in self.find_rights(pk)
 
     def find_rights(self, pk):
-        """Return the rights that the person holds on the organization `pk`: at most one query."""
+        """Return the rights that the person holds on the organization `pk`, None for every one: at most one query."""
         if pk not in self._rights:
             self._rights[pk] = Organization.objects.permitted_actions(self.user, pk)
         return self._rights[pk]
 
     def permits_everywhere(self, action):
-        return action in self.rights_everywhere
-
-    @cached_property
-    def rights_everywhere(self):
-        return Organization.objects.permitted_actions(self.user)
+        return action in self.find_rights(None)
 
 
 def gate_of(request, anew=False):

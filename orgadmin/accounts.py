@@ -32,9 +32,8 @@ def invitation_view(request, token):
             address = reverse("admin:orgadmin_organization_change", args=[invitation.organization_id])
             return HttpResponseRedirect(address)
         invitation = None
+    invitation = invitation if user and user.is_active else None
     context = {**admin.site.each_context(request), "invitation": invitation, "person": user, "form": form}
-    if not (invitation and user.is_active):
-        context["invitation"] = None
     return render(request, "registration/invitation.html", context)
 
 

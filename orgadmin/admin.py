@@ -67,10 +67,6 @@ class OrganizationAdmin(ExchangePages, PeoplePages, GatedModelAdmin):
             return queryset.none(), False
         return super().get_search_results(request, queryset, text)
 
-    def save_model(self, request, obj, form, change):
-        obj._history_user = request.user
-        super().save_model(request, obj, form, change)
-
     def response_add(self, request, obj, post_url_continue=None):
         response = super().response_add(request, obj, post_url_continue)
         if request.user.is_superuser:
@@ -87,10 +83,12 @@ class OrganizationAdmin(ExchangePages, PeoplePages, GatedModelAdmin):
             Group._meta.verbose_name_plural: len(ROLES) * len(pks),
             Contact._meta.verbose_name_plural: Contact.objects.filter(organization__in=pks).count(),
         }
-        for organization in count_members(self.model.objects.filter(pk__in=pks[:DELETIONS_SHOWN])):
+        shown = self.model.objects.filter(pk__in=pks[:DELETIONS_SHOWN]).select_related(*(role.key for role in ROLES))
+        people_in = count_members([group for organization in shown for group in organization.group_ids])
+        for organization in shown:
             lines = []
             for role in ROLES:
-                people = getattr(organization, f"{role.key}_count")
+                people = people_in.get(getattr(organization, role.attname), 0)
                 text = ngettext("%(count)d person loses access", "%(count)d people lose access", people)
                 # The number in a group's name tells of namesakes: for superusers only.
                 group = getattr(organization, role.key) if request.user.is_superuser else role.plural

@@ -55,7 +55,7 @@ class _Batch:
         self.members = list(memberships.values_list("user", "user__username", "user__is_active", "group"))
         for find in (self._find_names, self._find_grants, self._find_model_permissions, self._compare_with_ledger):
             findings += find()
-        return [*findings, *self._note_grants(), *self._note_members()]
+        return [*findings, *self._find_texts(), *self._note_grants(), *self._note_members()]
 
     def _find_shared_groups(self):
         """A group that is the admin group of one organization and the reviewer group of another."""
@@ -134,6 +134,15 @@ class _Batch:
                 events.append((event, (user, name), (pk, organization.name), role))
             if self.fix:
                 append(events, reason=_("Found by the doctor."))
+
+    def _find_texts(self):
+        """What a release without the search text saved, beside one that has it."""
+        field = Organization._meta.get_field("search_text")
+        stale = [row for row in self.organizations if row.search_text != field.pre_save(row, False)]
+        for organization in stale:
+            yield Finding("search text", _("searching does not find it by what it says now"), organization)
+        if self.fix:
+            Organization.objects.write_search_text([row.pk for row in stale], {"name"})
 
     def _note_grants(self):
         users = OrganizationUserObjectPermission.objects.filter(content_object__in=self.by_pk)

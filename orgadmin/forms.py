@@ -37,12 +37,10 @@ class KeysOnly:
         return [key for key in value if is_key(key)] if isinstance(value, list) else value
 
 
-class ChooseOne(KeysOnly, AutocompleteSelect):
-    pass
+class ChooseOne(KeysOnly, AutocompleteSelect): ...
 
 
-class ChooseMany(KeysOnly, AutocompleteSelectMultiple):
-    pass
+class ChooseMany(KeysOnly, AutocompleteSelectMultiple): ...
 
 
 class RowsFormSet(forms.BaseInlineFormSet):
@@ -107,8 +105,7 @@ class OrganizationForm(forms.ModelForm):
 
 
 class UserForm(UserChangeForm):
-    """Edit a person. Groups are saved through `membership`, which knows that a new role replaces the old one.
-    A class made for a request carries its `user`."""
+    """Edit a person; groups are saved through `membership`. A class made for a request carries its `user`."""
 
     taken = forms.CharField(required=False, widget=forms.HiddenInput)  # the organizations that were asked about
 
@@ -135,9 +132,7 @@ class UserForm(UserChangeForm):
         if self.data.get(self.add_prefix("taken")) != asked:
             self.data = self.data.copy()
             self.data[self.add_prefix("taken")] = asked
-            text = _("This takes the person out of %s.") % ", ".join(
-                f"“{organization}”" for organization in organizations
-            )
+            text = _("This takes the person out of %s.") % ", ".join(f"“{row}”" for row in organizations)
             if orphans := find_orphans([(self.instance, organization, None) for organization in organizations]):
                 names = ", ".join(f"“{organization}”" for organization in orphans)
                 text += " " + _("Nobody would be left to look after %s.") % names
@@ -206,8 +201,8 @@ class AcceptForm(SetPasswordForm):
     field_order = ["first_name", "last_name", "new_password1", "new_password2"]
 
     def clean(self):
-        self.user.first_name = self.cleaned_data.get("first_name", "")
-        self.user.last_name = self.cleaned_data.get("last_name", "")
+        for name in ("first_name", "last_name"):
+            setattr(self.user, name, self.cleaned_data.get(name, ""))
         return super().clean()
 
 

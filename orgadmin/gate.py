@@ -1,14 +1,13 @@
-"""Admin classes that ask the rule for everything they show. `checks` refuses any other in our admin site.
-GatedModelAdmin is for Organization and for models that lead to it, GatedTabularInline for those in its page,
-SuperuserOnlyAdmin for all the rest."""
+"""Admin classes that ask the rule for everything they show; `checks` refuses any other. GatedModelAdmin is for models
+that lead to an organization, GatedTabularInline for those in its page, SuperuserOnlyAdmin for all the rest."""
 
 from functools import partial
+from operator import attrgetter
 
 from django.contrib import admin, messages
 from django.contrib.admin.helpers import ACTION_CHECKBOX_NAME
 from django.contrib.admin.utils import unquote
 from django.core.exceptions import ObjectDoesNotExist, PermissionDenied, SuspiciousOperation
-from django.core.paginator import Paginator
 from django.db import DatabaseError, IntegrityError, connection
 from django.http import HttpResponseRedirect
 from django.shortcuts import render
@@ -18,11 +17,10 @@ from django.utils.translation import gettext_lazy as _
 from .access import gate_of
 from .forms import ChooseMany, ChooseOne, RowsFormSet, is_key
 from .history import hide_people, list_history
-from .lists import LIMIT, LimitedPaginator, LongList
+from .lists import LIMIT, LimitedPaginator, LongList, get_page
 from .models import Organization
 from .roles import CONFIDENTIAL_FIELDS, ROLES
 
-HISTORY_PER_PAGE = 100
 SEARCH_LENGTH = 200  # characters
 
 
@@ -48,8 +46,7 @@ class ClosedModelAdmin(Asking, admin.ModelAdmin):
 
     paginator = LimitedPaginator
     view_on_site = False
-    # Pages below an object: name -> the right on its organization that they take, None: superusers only. The page
-    # "people" is at <id>/people/ and made by people_view(request, object).
+    # Pages below an object: name -> the right on its organization, None: superusers only. "people" is people_view().
     pages = {}
 
     def get_urls(self):
@@ -118,13 +115,12 @@ class ClosedModelAdmin(Asking, admin.ModelAdmin):
         gate_of(request, anew=True)  # what was asked before the wait for the lock may be so no more
         return obj if self.has_view_permission(request, obj) else None
 
-    @staticmethod
-    def _is_saving(request):
+    def _is_saving(self, request):
         return request.method == "POST" and connection.in_atomic_block
 
     def save_model(self, request, obj, form, change):
         """Save what was changed, and nothing else of what the page showed."""
-        columns = {field.name for field in self.opts.concrete_fields}
+        obj._history_user, columns = request.user, {field.name for field in self.opts.concrete_fields}
         obj.save(**({"update_fields": columns.intersection(form.changed_data)} if change else {}))
 
     def changeform_view(self, request, object_id=None, form_url="", extra_context=None):
@@ -144,8 +140,8 @@ class ClosedModelAdmin(Asking, admin.ModelAdmin):
 
     def lookup_allowed(self, lookup, value, request=None):
         """Allow the lookups of the declared filters and no others: each field is a question, and regex a weapon."""
-        filters = [getattr(item, "parameter_name", None) or item for item in self.get_list_filter(request)]
-        filters = [item if isinstance(item, str) else item[0] for item in filters]
+        filters = [item[0] if isinstance(item, tuple | list) else item for item in self.get_list_filter(request)]
+        filters = [getattr(item, "parameter_name", item) for item in filters]
         return lookup.removesuffix("__exact").removesuffix("__isnull").removesuffix("__id") in filters
 
     def _get_obj_does_not_exist_redirect(self, request, opts, object_id):
@@ -177,10 +173,8 @@ class Gated:
         return action if self.organization_path == "" or action == "view" else "change"
 
     def get_organization_id(self, obj):
-        *path, last = self.organization_path.split("__")
-        for name in path:
-            obj = getattr(obj, name)
-        return getattr(obj, f"{last}_id") if last else obj.pk
+        path = self.organization_path.replace("__", ".")
+        return attrgetter(f"{path}_id")(obj) if path else obj.pk
 
     def narrow(self, queryset, user, action="view"):
         """Return the rows of `queryset` on which `user` may do `action`."""
@@ -220,10 +214,8 @@ class GatedModelAdmin(Gated, ClosedModelAdmin):
         return self.narrow(super().get_queryset(request), request.user)
 
     def may_open(self, request, page, obj):
-        right = self.pages[page]
-        if right and gate_of(request).permits(right, self.get_organization_id(obj)):
-            return True
-        return super().may_open(request, page, obj)
+        right, pk = self.pages[page], self.get_organization_id(obj)
+        return bool(right and gate_of(request).permits(right, pk)) or super().may_open(request, page, obj)
 
     def may(self, request, action, obj=None):
         gate, right = gate_of(request), self.right_for(action)
@@ -240,7 +232,7 @@ class GatedModelAdmin(Gated, ClosedModelAdmin):
         """Leave out what the person may not see of an organization: confidential fields, and its groups."""
         gate, hidden = gate_of(request), set()
         if self.organization_path == "":
-            rights = gate.find_rights(obj.pk) if obj else gate.rights_everywhere
+            rights = gate.find_rights(obj and obj.pk)
             hidden |= set(CONFIDENTIAL_FIELDS) if "view_confidential" not in rights else set()
             hidden |= {role.key for role in ROLES} if not (obj and request.user.is_superuser) else set()
         fieldsets = [
@@ -260,9 +252,8 @@ class GatedModelAdmin(Gated, ClosedModelAdmin):
             entries = list_history(entries, self.model, organization, rights)
             if not request.user.is_superuser:
                 hide_people(entries, organization, rights)
-            page = Paginator(entries, HISTORY_PER_PAGE).get_page(request.GET.get("p", 1))
-            context |= {"action_list": page, "pagination_required": page.paginator.num_pages > 1}
-            context["page_range"] = page.paginator.get_elided_page_range(page.number)
+            page = get_page(request, entries)
+            context |= {"action_list": page, "page_range": page.numbers, "pagination_required": page.has_other_pages()}
         return response
 
     def get_actions(self, request):
@@ -286,10 +277,6 @@ class GatedTabularInline(Gated, Asking, admin.TabularInline):
 
     formset = RowsFormSet
     extra = 0
-
-    def _get_choices(self, model, request):
-        # The organization is that of the page.
-        return Organization.objects.none() if model is Organization else super()._get_choices(model, request)
 
     def may(self, request, action, obj):
         gate, right = gate_of(request), self.right_for(action)

@@ -47,8 +47,8 @@ def _choose_numbers(count):
 
 def create_groups(organizations, *, using):
     """Create both groups of each new organization and set them on it; the caller saves it in the same transaction.
-    A name that another transaction takes at the same time is left to it; no existing group is adopted. Two transactions
-    that save several organizations of the same names in another order can deadlock, as with any unique index."""
+    A name that another transaction takes meanwhile is left to it, and no existing group is adopted. Transactions that
+    save several organizations of the same names in another order can deadlock, as with any unique index."""
     missing = [(organization, role) for organization in organizations for role in ROLES]
     names = [group_name(group_base(organization.name), role) for organization, role in missing]  # most are free
     while missing:

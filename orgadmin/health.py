@@ -1,14 +1,9 @@
-"""What a load balancer asks: does the process live, and is all that it needs in order?"""
+"""What a load balancer asks: is all that the process needs in order?"""
 
 from django.db import DatabaseError, connection
 from django.db.migrations.executor import MigrationExecutor
 from django.http import HttpResponse
 from django.views.decorators.cache import never_cache
-
-
-@never_cache
-def livez(request):
-    return HttpResponse("ok\n", content_type="text/plain")
 
 
 @never_cache

@@ -33,12 +33,7 @@ def list_history(entries, model, organization, rights):
     if model is Organization:
         records = list(organization.history.select_related("history_user").order_by("history_id"))
         since = records[0].history_date if records else timezone.now()
-        full = "view_confidential" in rights
-        entries = [
-            entry
-            for entry in entries
-            if (full and (entry.action_time < since or entry.change_message[:1] != "[")) or _strip(entry)
-        ]
+        entries = [entry for entry in entries if _strip(entry, "view_confidential" in rights and since)]
         entries += _describe_changes(records, rights)
     return sorted(entries, key=lambda entry: entry.action_time, reverse=True)
 
@@ -77,8 +72,11 @@ def put_back(organization, record, *, actor):
     return organization
 
 
-def _strip(entry):
-    """Leave in a log entry what it says of others than its object, such as contacts; tell whether something is left."""
+def _strip(entry, since):
+    """Leave in a log entry what it says of others than its object, such as contacts; tell whether something is left.
+    Texts, and entries before `since`, the beginning of the history, stay whole; without it they go."""
+    if since and (entry.action_time < since or entry.change_message[:1] != "["):
+        return True
     try:
         parts = json.loads(entry.change_message or "[]")
         kept = [part for part in parts if all(isinstance(what.get("name"), str) for what in part.values())]

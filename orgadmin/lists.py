@@ -10,6 +10,14 @@ from .forms import is_key
 
 LIMIT = 10_000  # rows that are counted, and reached by the number of a page
 AFTER = "after"
+PER_PAGE = 100
+
+
+def get_page(request, rows):
+    """Return the page of `rows` that a request asks for, and the numbers to choose from as its `numbers`."""
+    page = Paginator(rows, PER_PAGE).get_page(request.GET.get("p"))
+    page.numbers = page.paginator.get_elided_page_range(page.number)
+    return page
 
 
 class LimitedPaginator(Paginator):

@@ -5,8 +5,7 @@ from collections import defaultdict
 from django.core import signing
 from django.core.exceptions import PermissionDenied
 from django.db import IntegrityError, transaction
-from django.db.models import Count, OuterRef, Q, Subquery
-from django.db.models.functions import Coalesce
+from django.db.models import Count, Q
 from django.utils.translation import gettext as _
 
 from . import mail
@@ -23,8 +22,7 @@ class LastAdminError(Exception):
 
 
 def set_role(organization, users, role, *, actor=None, reason=""):
-    """Make `role` the one role of `users` in the organization; None takes them out. Return the users that it changed.
-    Raises what change_roles() raises."""
+    """Make `role` the one role of `users` in the organization, None takes them out; as change_roles(), for users."""
     changes = change_roles([(user, organization, role) for user in users], actor=actor, reason=reason)
     return [user for user, _organization, _role in changes]
 
@@ -110,16 +108,14 @@ def find_losing(organization, users, role):
 
 def find_orphans(changes):
     """Return the organizations that these changes, (user, organization, role), leave without an active admin."""
-    losing = defaultdict(set)  # organization -> users
+    losing, admins = defaultdict(set), defaultdict(set)  # organization, its group -> users
     for user, organization, role in changes:
         if role is not ADMIN:
             losing[organization].add(user.pk)
-    groups = {getattr(organization, ADMIN.attname): organization for organization in losing}
-    active = Membership.objects.filter(group__in=groups, user__is_active=True)
-    admins = defaultdict(set)
-    for group, user in active.values_list("group", "user"):
-        admins[groups[group]].add(user)
-    return [organization for organization, users in losing.items() if set() < admins[organization] <= users]
+    groups = [getattr(organization, ADMIN.attname) for organization in losing]
+    for group, user in Membership.objects.filter(group__in=groups, user__is_active=True).values_list("group", "user"):
+        admins[group].add(user)
+    return [row for row, users in losing.items() if set() < admins[getattr(row, ADMIN.attname)] <= users]
 
 
 @transaction.atomic
@@ -253,10 +249,6 @@ def describe_members(organization, memberships):
         membership.joined = joined.get((membership.user_id, membership.role.key))
 
 
-def count_members(organizations):
-    """Return the organizations with their groups, and how many people are in each as `admin_count` and so on."""
-    memberships, counts = Membership.objects.order_by().values("group"), {}
-    for role in ROLES:
-        count = memberships.filter(group=OuterRef(role.attname)).values(count=Count("pk"))
-        counts[f"{role.key}_count"] = Coalesce(Subquery(count), 0)
-    return organizations.select_related(*(role.key for role in ROLES)).annotate(**counts)
+def count_members(groups):
+    """Return {group id: how many people are in it}, without the empty ones."""
+    return dict(Membership.objects.filter(group__in=groups).values_list("group").annotate(Count("pk")).order_by())

@@ -1,6 +1,5 @@
 """The models: people, organizations and who may do what with them."""
 
-from contextlib import contextmanager
 from datetime import timedelta
 
 from django.conf import settings
@@ -90,8 +89,7 @@ def _own_group(related_name, label):
 
 class Organization(DeletedBySet, models.Model):
     """A company record, which owns the groups of those who may see and change it.
-    save(), bulk_create() and delete() keep the invariant: an organization has both groups and all their permissions,
-    and takes them along when it goes."""
+    save(), bulk_create() and delete() keep the invariant: an organization has both groups and all their permissions."""
 
     name = models.CharField(_("name"), max_length=255, validators=[LINE])
     reference = models.CharField(
@@ -161,10 +159,9 @@ class Organization(DeletedBySet, models.Model):
             if stored or force_update or update_fields is not None:
                 return super().save(**arguments)  # raises where there is no row
             self.refuse_foreign_groups()
-            with self.kept_as_is([self]):
-                create_groups([self], using=using)
-                super().save(**arguments)
-                type(self)._base_manager.using(using).complete([self])
+            create_groups([self], using=using)
+            super().save(**arguments)
+            type(self)._base_manager.using(using).complete([self])
             transaction.on_commit(lambda: setattr(self, "created_groups", None), using=using)
 
     save.alters_data = True
@@ -178,23 +175,11 @@ class Organization(DeletedBySet, models.Model):
         for role, pk in zip(ROLES, ids):
             setattr(self, role.attname, pk)
 
-    @staticmethod
-    @contextmanager
-    def kept_as_is(organizations):
-        """Make instances what they were before, where saving them fails."""
-        before = [(row, row.pk, row._state.adding, row.group_ids) for row in organizations]
-        try:
-            yield
-        except BaseException:
-            for row, *state in before:
-                row.pk, row._state.adding, row.group_ids = state
-            raise
-
     def refuse_foreign_groups(self):
         """Raise ValueError where a new organization carries a group that it did not create."""
         copied = self.pk is None and not self._state.adding
         if copied or getattr(self, "created_groups", None) == self.group_ids:
-            self.group_ids = [None] * len(ROLES)  # a copy, or created in a transaction that was rolled back
+            self.group_ids = [None] * len(ROLES)  # a copy, or a save that failed or was rolled back
         elif not self._state.adding:
             raise self.DoesNotExist(f"Organization {self.pk} was deleted meanwhile, with its groups. Create a new one.")
         if any(self.group_ids):
@@ -215,10 +200,8 @@ class Organization(DeletedBySet, models.Model):
             if self.__dict__.get(role.attname) is None:
                 setattr(self, role.attname, pk)
             elif written & {role.key, role.attname} and getattr(self, role.attname) != pk:
-                raise ValueError(
-                    f"The {role.key} group of organization {self.pk} is “{name}” and cannot be exchanged."
-                    " Change its members instead."
-                )
+                text = f"The group “{name}” of organization {self.pk} cannot be exchanged. Change its members instead."
+                raise ValueError(text)
         if "name" in written:
             rename_groups(self, groups, stored["name"], using=using)
 

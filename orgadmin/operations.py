@@ -12,10 +12,9 @@ ATTEMPTS = 100  # lost races for the names of one batch
 class PopulateGroups(migrations.RunPython):
     """Give each row without one a group of its own, by ascending id, committed batch by batch.
     Names: "<base> <suffix>", where that is taken "<base> <id> <suffix>", where even that is taken "<base> <id> 1
-    <suffix>" and on, with base = name[:50].strip() or the model's name. As each batch commits groups and rows
-    together, an interrupted run is simply run again, and ends with the same names.
-    Backwards it deletes exactly the groups that the field points at, whoever made them, after telling how many
-    memberships that ends. For a migration with `atomic = False`, which holds nothing else."""
+    <suffix>" and on, with base = name[:50].strip() or the model's name. A batch commits groups and rows together, so an
+    interrupted run is simply run again, and ends with the same names. Backwards it deletes exactly the groups that the
+    field points at, after telling how many memberships that ends. For a migration of its own, with `atomic = False`."""
 
     def __init__(self, model, field, suffix):
         self.model, self.field, self.suffix = model, field, suffix

@@ -2,7 +2,6 @@
 
 from django.contrib import messages
 from django.core.exceptions import ValidationError
-from django.core.paginator import Paginator
 from django.http import HttpResponseRedirect
 from django.urls import reverse
 from django.utils import timezone
@@ -14,18 +13,11 @@ from .access import describe_paths, find_paths, gate_of, list_reachable
 from .forms import AddMembersForm, InviteForm, OnForm, is_key
 from .history import describe_difference, put_back
 from .ledger import end_of_day
+from .lists import get_page
 from .mail import send_invitation
 from .models import MembershipEvent, Organization, User
 from .roles import ROLES, ROLES_BY_KEY
 from .transfer import list_events, respond_with_csv
-
-PER_PAGE = 50
-
-
-def get_page(request, rows):
-    page = Paginator(rows, PER_PAGE).get_page(request.GET.get("p"))
-    page.numbers = page.paginator.get_elided_page_range(page.number)
-    return page
 
 
 class ActingDelete:
@@ -145,8 +137,8 @@ class PeoplePages(ActingDelete):
             return respond_with_csv("ledger", list_events(events))
         page = get_page(request, events)
         self._hide_staff(request, organization, page)
-        title = _("Ledger: %s") % organization
-        return self.render_page(request, organization, "ledger", title, page=page, form=form, on=on)
+        context = {"page": page, "form": form, "on": on}
+        return self.render_page(request, organization, "ledger", _("Ledger: %s") % organization, **context)
 
     def access_view(self, request, organization):
         """Who can see the organization, and by which paths; for others than superusers the members only."""

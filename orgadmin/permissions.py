@@ -25,10 +25,8 @@ def grant_permissions(model, ids, *, using, also=()):
     parameters = [*(value for pair in granted for value in pair), *ids, opts.app_label, opts.model_name]
     count, expected = execute([(sql, parameters), *also], using=using), len(ids) * len(granted)
     if count != expected:
-        raise RuntimeError(
-            f"{count} of {expected} permissions could be granted, as the others do not exist."
-            " Run 'manage.py migrate' to create them."
-        )
+        text = f"{count} of {expected} permissions could be granted. Run 'manage.py migrate', which creates the others."
+        raise RuntimeError(text)
 
 
 def execute(statements, *, using):

@@ -59,7 +59,6 @@ class UserQuerySet(models.QuerySet):
 
 class OrganizationQuerySet(models.QuerySet):
     # THE RULE: who may do what with which organization. Every page, check and command asks the two methods here.
-    #
     # A right, named by a bare verb such as "change", comes from three places: superuser; staff with a model-level
     # permission; an object permission held by the user or by one of the user's groups. It counts only together with
     # "view", and never for somebody who is not active.
@@ -85,8 +84,8 @@ class OrganizationQuerySet(models.QuerySet):
 
     def find_sources(self, users, pks):
         """Return {(user id, pk): {right: [Source]}} of all that gives `users` rights on the organizations `pks`.
-        Under (user id, None) stands what gives them rights on every one. A right without "view" beside it is none. One
-        query, besides those for the permissions of staff; the users must be active, or made so."""
+        Under (user id, None) stands what gives them rights on every one; a right without "view" beside it is none. One
+        query, besides those for staff. The users must be active, or made so."""
         sources = {}
         for user in users:
             everywhere = {act: source for act in ACTIONS if (source := self._find_source_everywhere(user, act))}
@@ -126,8 +125,7 @@ class OrganizationQuerySet(models.QuerySet):
 
     def _select_grants(self, columns, condition, parameters, right=None):
         """Return SQL for what was granted to people's groups and to themselves, and its parameters.
-        As text, since the ORM would take longer to write it than the database to answer it. UNION ALL, since
-        PostgreSQL answers `pk IN (...) OR pk IN (...)` by reading the whole table."""
+        As text, as the ORM takes longer to write it than a database to answer it; PostgreSQL reads all for an OR."""
         permission = f"= ({PERMISSIONS} AND codename = %s)" if right else f"IN ({PERMISSIONS})"
         parameters = [*parameters, self.model._meta.app_label, self.model._meta.model_name]
         parameters += [self._codename(right)] if right else []
@@ -156,7 +154,7 @@ class OrganizationQuerySet(models.QuerySet):
         for organization in objs:
             organization.refuse_foreign_groups()
         self._for_write = True
-        with self.model.kept_as_is(objs), transaction.atomic(using=self.db):
+        with transaction.atomic(using=self.db):
             for start in range(0, len(objs), size):
                 batch = objs[start : start + size]
                 create_groups(batch, using=self.db)

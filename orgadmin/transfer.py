@@ -88,13 +88,13 @@ _Row = namedtuple("_Row", "line organization old people new")
 
 def import_organizations(file, *, actor=None, dry_run=False, send_mail=False, progress=lambda lines: None, tell=None):
     """Create and change organizations, and give roles, as the CSV `file` (binary, UTF-8) says; return a Report.
-    A row matches an organization by `id`, then by `reference`; any other row creates one. A cell that is empty
-    empties the field; a column that is not there leaves it. The columns "admins" and "reviewers" hold e-mail addresses
-    of people who get that role; with `send_mail` they are told, and unknown addresses invited, else refused. One
-    transaction. As `actor`, a User, what the rule does not permit does not exist; None may everything. `progress` is
-    called with the number of lines read, `tell` with (line, organization, [text]) for each that does something.
-    Raises ImportRefused, with all problems, and DatabaseError where the database is away. Some 15 queries for 1,000 new
-    rows, two for each changed organization, eleven where its name changes; memory for one batch and the keys."""
+    A row matches an organization by `id`, then by `reference`; any other creates one. An empty cell empties the field,
+    a column that is not there leaves it. The columns "admins" and "reviewers" hold e-mail addresses of people who get
+    that role; with `send_mail` they are told, and unknown addresses invited, else refused. One transaction. As `actor`,
+    a User, what the rule does not permit does not exist; None may everything. `progress` gets the number of lines read,
+    `tell` (line, organization, [text]) for each that does something. Raises ImportRefused, with all problems, and
+    DatabaseError. Some 15 queries for 1,000 new rows, two for a changed one, eleven for a renamed one; memory for a
+    batch and the keys."""
     try:
         with transaction.atomic():
             report = _Importer(file, actor, progress, send_mail, tell).run()
@@ -140,8 +140,6 @@ class _Importer:
     def _read_lines(self):
         """Yield the decoded lines of the file."""
         for number, line in enumerate(self.file, 1):
-            if number == 1 and line.startswith((b"\xff\xfe", b"\xfe\xff")):
-                self._refuse(_("The file is UTF-16. Save it as “CSV UTF-8” and import that."))
             if number == 1 and line.startswith(b"PK\x03\x04"):
                 self._refuse(_("This is a workbook, not a CSV file. Save it as “CSV UTF-8” and import that."))
             try:
@@ -170,8 +168,6 @@ class _Importer:
             text = _("This line is not well-formed CSV (%s). Look for a quotation mark without its partner.") % error
             if "new-line character" in str(error):
                 text = _("The lines end as on old Macintoshes. Save the file as “CSV UTF-8” and import that.")
-            elif "field limit" in str(error):
-                text = _("A cell is longer than any field. Look for a quotation mark without its partner.")
             self._refuse(text, line)
 
     def _read_header(self, line, cells):
@@ -346,8 +342,7 @@ def respond_with_csv(name, rows):
 
 def list_organizations(organizations, user):
     """Yield a header and a row for each of `organizations`, a queryset of what `user` may view: a file to import again.
-    Confidential cells are empty where the user may not see them; superusers get the people, too. Memory for one batch.
-    """
+    Confidential cells are empty where the user may not see them; superusers get the people, too."""
     people = PEOPLE if user.is_superuser else {}
     yield "id", *FIELDS, *people
     rows = organizations.iterator(chunk_size=BATCH)

@@ -68,6 +68,13 @@ class DoctorTests(InvariantMixin, TestCase):
         self.assertFalse(Organization.objects.filter(pk=other.pk).permitted(self.user).exists())
         self.assertTrue(Organization.objects.filter(pk=self.acme.pk).permitted(self.user, "change").exists())
 
+    def test_what_a_search_compares(self):
+        models.QuerySet.update(Organization.objects.filter(pk=self.acme.pk), name="Bäcker", search_text="acme")
+        Group.objects.filter(pk=self.acme.admin_id).update(name="Bäcker Admin")
+        Group.objects.filter(pk=self.acme.reviewer_id).update(name="Bäcker Reviewer")
+        self.assert_mended("search text", self.acme)
+        self.assertTrue(Organization.objects.filter(search_text__contains="backer").exists())
+
     def test_notes_are_told_and_never_touched(self):
         friends = Group.objects.create(name="Friends")
         self.acme.group_grants.create(group=friends, permission=Permission.objects.get(codename="view_organization"))

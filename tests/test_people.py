@@ -128,7 +128,7 @@ class CostTests(PeopleMixin, TestCase):
         for user in (self.staff, self.admin):
             self.client.force_login(user)
             self.assertEqual([self.count(url) for url in urls], before[user])
-            self.assertEqual(len(self.client.get(f"{urls[0]}?p=7").context["page"]), 50)
+            self.assertEqual(len(self.client.get(f"{urls[0]}?p=7").context["page"]), 100)
 
     def test_a_person_in_5_000_organizations(self):
         self.client.force_login(self.staff)

@@ -6,6 +6,7 @@ from django.db import IntegrityError, NotSupportedError, connection, transaction
 from django.db.models import Q
 from django.test import TestCase, tag
 
+from orgadmin.doctor import examine
 from orgadmin.models import Organization, OrganizationGroupObjectPermission, User
 from orgadmin.roles import ACTIONS
 
@@ -173,7 +174,10 @@ class BulkCreateTests(TestCase):
         with self.assertRaises(IntegrityError):
             Organization.objects.bulk_create(organizations, batch_size=1)
         self.assertEqual(Group.objects.count(), 2)
-        self.assertIsNone(organizations[0].admin_id)
+        organizations[1].reference = None
+        Organization.objects.bulk_create(organizations, batch_size=1)
+        self.assertEqual((Organization.objects.count(), Group.objects.count()), (3, 6))
+        self.assertFalse([finding for finding in examine() if finding.error])
 
 
 class LockedWaysTests(TestCase):

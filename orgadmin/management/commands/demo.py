@@ -1,6 +1,7 @@
 """Fill an empty database with organizations to try things on, and print who can sign in."""
 
 import secrets
+from itertools import islice
 from pathlib import Path
 
 from django.conf import settings
@@ -43,7 +44,7 @@ class Command(BaseCommand):
         user.set_password(password)
         user.save()
         for role, count in wanted.items() if created else ():
-            for organization, _ in zip(organizations, range(count)):
+            for organization in islice(organizations, count):
                 set_role(organization, [user], role)
         what = ", ".join(f"{role.label.lower()} of {count}" for role, count in wanted.items()) + " organizations"
         return f"  {username:<14} password {password}   {what if wanted else 'platform staff: everything'}"
