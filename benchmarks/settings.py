@@ -3,7 +3,7 @@
 import os
 
 from config.settings import *  # noqa: F403
-from config.settings import DATABASES, INSTALLED_APPS, STORAGES, parse
+from config.settings import DATABASES, INSTALLED_APPS, STORAGES
 
 INSTALLED_APPS += ["benchmarks.peers"]
 ROOT_URLCONF = "benchmarks.urls"
@@ -13,4 +13,4 @@ DATABASE_ROUTERS = ["benchmarks.router.Router"]
 if url := os.environ.get("SMALL_DATABASE_URL"):  # the same with few organizations, to measure in one run
     from environ import Env
 
-    DATABASES["small"] = {**DATABASES["default"], **parse(Env().db_url_config, url)}
+    DATABASES["small"] = {**DATABASES["default"], **Env().db_url_config(url)}

@@ -35,7 +35,6 @@ class Gate:
         return self._any[action]
 
     def permits(self, action, pk):
-        """Whether the person holds the right `action` on the organization `pk`."""
         return action in self.find_rights(pk)
 
     def find_rights(self, pk):
@@ -80,7 +79,6 @@ def _activate(user):
     return user
 
 
-# Whether a person may do something with an organization, and by which path; `lines` say it in sentences.
 Explanation = namedtuple("Explanation", "may lines")
 
 

@@ -188,8 +188,6 @@ class InviteForm(forms.Form):
 
 
 class OnForm(forms.Form):
-    """Ask for a day."""
-
     on = forms.DateField(label=_("Members on"), required=False, widget=forms.DateInput({"type": "date"}))
 
 

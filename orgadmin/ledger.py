@@ -52,7 +52,13 @@ def record(event, memberships, *, actor=None, reason=""):
         rows = memberships.filter(**{f"{path}__isnull": False})
         for user, username, pk, name in rows.values_list("user", "user__username", f"{path}__pk", f"{path}__name"):
             events.append((event, (user, username), (pk, name), role))
-    append(events, actor=actor, reason=reason)
+    told = set()
+    if event == Event.FOUND:  # a fixture may have brought the ledger along
+        told = apps.get_model("orgadmin", "MembershipEvent").objects.filter(
+            user_key__in=[line[1][0] for line in events]
+        )
+        told = set(told.members_on().values_list("user_key", "organization_key", "role"))
+    append([line for line in events if (line[1][0], line[2][0], line[3].key) not in told], actor=actor, reason=reason)
 
 
 def append(events, *, actor=None, reason=""):
