@@ -3,13 +3,17 @@
 from itertools import pairwise
 from unittest import skipUnless
 
-from django.db import connection, migrations, models
+from django.contrib.auth.models import Group
+from django.db import OperationalError, connection, migrations, models, transaction
+from django.db.backends.postgresql.schema import DatabaseSchemaEditor
 from django.db.migrations.loader import MigrationLoader
 from django.db.migrations.operations.special import RunPython, RunSQL
 from django.test import TestCase, TransactionTestCase
 from django_migration_linter.sql_analyser import PostgresqlAnalyser, analyse_sql_statements
 from django_test_migrations.migrator import Migrator
 from django_zero_downtime_migrations.backends.postgres.schema import UnsafeOperationException
+
+from .factories import create_organization
 
 RECIPE = "docs/required-relation.md shows how to split a migration."
 # What breaks a rule, and why it may.
@@ -116,3 +120,38 @@ class EachWayTests(TransactionTestCase):
                     state = migrator.apply_tested_migration(("orgadmin", target))
                     organizations = state.apps.get_model("orgadmin", "Organization").objects.order_by("pk")
                     self.assertEqual(list(organizations.values_list("pk", "name", "reference")), rows)
+
+
+@on_postgresql
+class PendingTriggersTests(TransactionTestCase):
+    """Why data and schema do not share a migration: what PostgreSQL says of it, to Django's own schema editor."""
+
+    def setUp(self):
+        self.group, self.organization = Group.objects.create(name="Another"), create_organization()
+        self.point = "UPDATE orgadmin_organization SET admin_id = %s WHERE id = %s"
+
+    def apply(self, *operations):
+        migration = migrations.Migration("9999_both", "orgadmin")
+        migration.operations = operations
+        with transaction.atomic():
+            with DatabaseSchemaEditor(connection, atomic=True) as editor:
+                migration.apply(MigrationLoader(connection).project_state(), editor)
+            transaction.set_rollback(True)
+
+    def fill(self, apps, schema_editor):
+        schema_editor.execute(self.point, [self.group.pk, self.organization.pk])
+
+    def test_rows_that_wait_for_their_check_keep_the_table_from_being_altered(self):
+        column = migrations.AddField("organization", "extra", models.IntegerField(null=True))
+        data = RunPython(self.fill, RunPython.noop)
+        expected = 'cannot ALTER TABLE "orgadmin_organization" because it has pending trigger events'
+        with self.assertRaisesMessage(OperationalError, expected):
+            self.apply(data, column)
+        self.apply(data, RunSQL("SET CONSTRAINTS ALL IMMEDIATE"), column)  # the cure where it cannot be split
+
+    def test_backwards_as_the_groups_are_deleted_and_the_column_goes(self):
+        with self.assertRaisesMessage(OperationalError, "because it has pending trigger events"), transaction.atomic():
+            with connection.cursor() as cursor:
+                cursor.execute(self.point, [self.group.pk, self.organization.pk])
+                cursor.execute("DELETE FROM auth_group WHERE name = 'Acme Admin'")
+                cursor.execute("ALTER TABLE orgadmin_organization DROP COLUMN admin_id")
