@@ -104,7 +104,7 @@ class _Batch:
                     broken.add(organization)
         if broken and self.fix:
             grants.filter(group__in=[pk for organization in broken for pk in organization.group_ids]).delete()
-            grant_permissions(Organization, [organization.pk for organization in broken], using="default")
+            grant_permissions(Organization, broken, using="default")
 
     def _find_model_permissions(self):
         through = Group.permissions.through.objects.filter(group__in=self.owners)

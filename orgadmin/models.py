@@ -72,10 +72,12 @@ class Records(HistoricalRecords):
     """django-simple-history's records, written by OrganizationQuerySet.keep_history()."""
 
     def post_save(self, instance, created, using, raw=False, update_fields=None, **kwargs):
+        if created and not raw:  # save() completes what is new
+            return
         rows, user = type(instance)._base_manager.using(using), getattr(instance, "_history_user", None)
         if raw or update_fields is not None:  # the instance may hold what is not stored, or no text at all
             rows.write_search_text([instance.pk], {"name"} if raw else set(update_fields))
-        if not (raw or created):  # what is new is completed by save()
+        if not raw:
             rows.keep_history([instance.pk], "~", user)
 
     def post_delete(self, instance, using=None, **kwargs):

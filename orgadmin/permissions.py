@@ -8,22 +8,20 @@ from django.db import connections
 from .roles import ROLES
 
 
-def grant_permissions(model, ids, *, using, also=()):
-    """Grant each role's permissions to the groups of the new organizations `ids`: one statement. `also` are further
-    ones, (SQL, parameters), that PostgreSQL takes in one go with it.
+def grant_permissions(model, organizations, *, using, also=()):
+    """Grant each role's permissions to the groups of new organizations: one statement. `also` are further ones, (SQL,
+    parameters), that PostgreSQL takes in one go with it.
     Raises RuntimeError where the permissions themselves do not exist, as in a database that was never migrated."""
     opts, grants = model._meta, model._meta.get_field("group_grants").related_model
-    granted = [(get_permission_codename(action, opts), role.key) for role in ROLES for action in role.actions]
-    group = " ".join(f"WHEN '{role.key}' THEN o.{role.attname}" for role in ROLES)
+    granted = [(get_permission_codename(action, opts), role.attname) for role in ROLES for action in role.actions]
+    rows = [f"('{name}', {getattr(row, group):d}, {row.pk:d})" for row in organizations for name, group in granted]
     sql = (
         f"INSERT INTO {grants._meta.db_table} (permission_id, group_id, content_object_id)"
-        f" SELECT p.id, CASE v.column2 {group} END, o.id FROM {opts.db_table} o"
-        f" CROSS JOIN (VALUES {', '.join(['(%s, %s)'] * len(granted))}) v"
-        f" JOIN auth_permission p ON p.codename = v.column1 WHERE o.id IN ({places(ids)}) AND p.content_type_id ="
+        f" SELECT p.id, v.column2, v.column3 FROM (VALUES {', '.join(rows)}) v"
+        " JOIN auth_permission p ON p.codename = v.column1 WHERE p.content_type_id ="
         " (SELECT id FROM django_content_type WHERE app_label = %s AND model = %s)"
     )
-    parameters = [*(value for pair in granted for value in pair), *ids, opts.app_label, opts.model_name]
-    count, expected = execute([(sql, parameters), *also], using=using), len(ids) * len(granted)
+    count, expected = execute([(sql, [opts.app_label, opts.model_name]), *also], using=using), len(rows)
     if count != expected:
         text = f"{count} of {expected} permissions could be granted. Run 'manage.py migrate', which creates the others."
         raise RuntimeError(text)

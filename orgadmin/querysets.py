@@ -18,8 +18,7 @@ from .roles import ACTIONS, ROLES
 BATCH = 1_000  # rows
 MODEL_BACKEND = "django.contrib.auth.backends.ModelBackend"
 PERMISSIONS = (  # those for a model
-    "SELECT p.id FROM auth_permission p JOIN django_content_type t ON t.id = content_type_id"
-    " WHERE app_label = %s AND model = %s"
+    "auth_permission p JOIN django_content_type t ON t.id = content_type_id WHERE app_label = %s AND model = %s"
 )
 
 
@@ -94,11 +93,12 @@ class OrganizationQuerySet(models.QuerySet):
         users = [user.pk for user in users if not user.is_superuser]
         if pks and users:
             actions = {self._codename(action): action for action in ACTIONS}
-            codename = "(SELECT codename FROM auth_permission WHERE id = permission_id)"
+            codename = f"(SELECT codename FROM {PERMISSIONS} AND p.id = permission_id)"
             columns = f"user_id, content_object_id, {codename}, {{group}}"
             condition = f"user_id IN ({places(users)}) AND content_object_id IN ({places(pks)})"
+            parameters = [self.model._meta.app_label, self.model._meta.model_name, *users, *pks]
             with connections[self.db].cursor() as cursor:
-                cursor.execute(*self._select_grants(columns, condition, [*users, *pks]))
+                cursor.execute(*self._select_grants(columns, condition, parameters))
                 for user, pk, codename, group in cursor.fetchall():
                     if action := actions.get(codename):
                         source = Source("group" if group else "person", group)
@@ -126,18 +126,18 @@ class OrganizationQuerySet(models.QuerySet):
     def _select_grants(self, columns, condition, parameters, right=None):
         """Return SQL for what was granted to people's groups and to themselves, and its parameters.
         As text, as the ORM takes longer to write it than a database to answer it; PostgreSQL reads all for an OR."""
-        permission = f"= ({PERMISSIONS} AND codename = %s)" if right else f"IN ({PERMISSIONS})"
-        parameters = [*parameters, self.model._meta.app_label, self.model._meta.model_name]
-        parameters += [self._codename(right)] if right else []
+        if right:
+            condition += f" AND permission_id = (SELECT p.id FROM {PERMISSIONS} AND codename = %s)"
+            names = self.model._meta.app_label, self.model._meta.model_name, self._codename(right)
+            parameters = [*parameters, *names]
         grants = map(self.model._meta.get_field, ("group_grants", "user_grants"))
         group_grants, user_grants = (relation.related_model._meta.db_table for relation in grants)
         memberships = get_user_model().groups.through._meta.db_table
         sources = {f"{memberships} JOIN {group_grants} USING (group_id)": "group_id", user_grants: "NULL"}
-        selects = [
-            f"SELECT {columns.format(group=group)} FROM {source} WHERE {condition} AND permission_id {permission}"
-            for source, group in sources.items()
-        ]
-        return " UNION ALL ".join(selects), 2 * parameters
+        sql = " UNION ALL ".join(
+            f"SELECT {columns.format(group=group)} FROM {source} WHERE {condition}" for source, group in sources.items()
+        )
+        return sql, 2 * parameters
 
     def bulk_create(
         self, objs, batch_size=None, ignore_conflicts=False, update_conflicts=False, update_fields=(), unique_fields=()
@@ -221,7 +221,7 @@ class OrganizationQuerySet(models.QuerySet):
         for organization in organizations:
             authors[getattr(organization, "_history_user", None)].append(organization.pk)
         records = [self._record(pks, "+", user) for user, pks in authors.items()]
-        grant_permissions(self.model, [row.pk for row in organizations], using=self.db, also=records)
+        grant_permissions(self.model, organizations, using=self.db, also=records)
 
     def keep_history(self, pks, kind, user=None):
         """Add a record of what is stored of each to its history: "~" changed, "-" deleted."""
