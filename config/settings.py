@@ -69,8 +69,7 @@ CSRF_TRUSTED_ORIGINS = ["{0.scheme}://{0.netloc}".format(urlsplit(BASE_URL))]
 DATABASES = {"default": database()}
 vars().update(email())
 EMAIL_TIMEOUT = 10  # seconds
-# Migrations on PostgreSQL: a statement that would hold everybody up waits no longer than this for its lock, one that is
-# never safe is refused, and what an interrupted migration did already is left out when it is run again.
+# Migrations on PostgreSQL wait no longer for a lock, refuse what is never safe, and leave out what is done already.
 ZERO_DOWNTIME_MIGRATIONS_LOCK_TIMEOUT = "80ms"
 ZERO_DOWNTIME_MIGRATIONS_STATEMENT_TIMEOUT = "5s"  # longer than any of those takes
 ZERO_DOWNTIME_MIGRATIONS_FLEXIBLE_STATEMENT_TIMEOUT = True  # none for those that hold nobody up

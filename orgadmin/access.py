@@ -48,8 +48,7 @@ class Gate:
 
 
 def gate_of(request, anew=False):
-    """Return the gate of the request's user, or with `anew` one that remembers no answer, such as after a wait.
-    Kept on the request, not on the user, who may outlive it."""
+    """Return the gate of the request's user, kept on the request; with `anew`, one that remembers no answer."""
     gate = getattr(request, "_gate", None)
     if anew or gate is None or gate.user is not request.user:
         gate = request._gate = Gate(request.user)

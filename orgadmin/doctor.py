@@ -8,7 +8,7 @@ from django.contrib.auth.models import Group
 from django.db import models, transaction
 from django.utils.translation import gettext as _
 
-from .groups import create_groups, give_names
+from .groups import find_free_names, give_names
 from .ledger import Event, append
 from .models import (
     MembershipEvent,
@@ -65,11 +65,10 @@ class _Batch:
             text = _("its reviewer group is the admin group of another organization")
             yield Finding("shared group", text, organization)
             if self.fix:  # a new group, without members: they were let into the other organization
-                fresh = Organization(name=organization.name)
-                create_groups([fresh], using="default")
-                fresh.admin.delete()
-                models.QuerySet.update(Organization.objects.filter(pk=organization.pk), reviewer=fresh.reviewer_id)
-                organization.reviewer = fresh.reviewer
+                [name] = find_free_names([(organization.name, ROLES_BY_KEY["reviewer"])], using="default")
+                organization.reviewer = Group.objects.create(name=name)
+                rows = Organization.objects.filter(pk=organization.pk)
+                models.QuerySet.update(rows, reviewer=organization.reviewer)
 
     def _find_names(self):
         for organization in self.organizations:

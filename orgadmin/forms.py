@@ -76,8 +76,6 @@ class OrganizationForm(forms.ModelForm):
     )
     namesake = forms.CharField(required=False, widget=forms.HiddenInput)  # the name that was asked about
 
-    user = None
-
     class Meta:
         model = Organization
         fields = FIELDS
@@ -90,9 +88,6 @@ class OrganizationForm(forms.ModelForm):
             if count := namesakes.count():
                 self._ask_about(name, namesakes[:NAMESAKES_SHOWN], count)
         return cleaned
-
-    def clean_reference(self):
-        return self.cleaned_data["reference"] or None  # empty is not a key that another could have too
 
     def _ask_about(self, name, namesakes, count):
         self.data = {**self.data.dict(), self.add_prefix("namesake"): name}
@@ -108,8 +103,6 @@ class UserForm(UserChangeForm):
     """Edit a person; groups are saved through `membership`. A class made for a request carries its `user`."""
 
     taken = forms.CharField(required=False, widget=forms.HiddenInput)  # the organizations that were asked about
-
-    user = None
 
     class Meta(UserChangeForm.Meta):
         help_texts = {"is_staff": _("For platform staff only. Members of an organization's groups sign in without it.")}

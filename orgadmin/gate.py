@@ -1,6 +1,7 @@
 """Admin classes that ask the rule for everything they show; `checks` refuses any other. GatedModelAdmin is for models
 that lead to an organization, GatedTabularInline for those in its page, SuperuserOnlyAdmin for all the rest."""
 
+from contextlib import suppress
 from functools import partial
 from operator import attrgetter
 
@@ -59,10 +60,8 @@ class ClosedModelAdmin(Asking, admin.ModelAdmin):
         """Show a page below an object to whoever may see it; to others, there is no such object."""
         obj = self.get_object(request, unquote(object_id))
         if obj is not None and self.may_open(request, page, obj):
-            try:
+            with suppress(ObjectDoesNotExist, PermissionDenied):  # since it was asked
                 return getattr(self, f"{page}_view")(request, obj)
-            except (ObjectDoesNotExist, PermissionDenied):  # since it was asked
-                pass
         return self._get_obj_does_not_exist_redirect(request, self.opts, object_id)
 
     def may_open(self, request, page, obj):
@@ -162,9 +161,9 @@ class SuperuserOnlyAdmin(ClosedModelAdmin):
 
 
 class Gated:
-    """What admins and inlines of organizations, and of what belongs to them, have in common.
-    `organization_path` leads from the model to its organization, such as "organization"; "" is Organization itself.
-    Whoever may change an organization may add, change and delete what belongs to it; whoever may see it sees that."""
+    """What admins and inlines of organizations, and of what belongs to them, have in common. `organization_path` leads
+    from the model to its organization, "" is Organization itself. Whoever may change an organization may add, change
+    and delete what belongs to it; whoever may see it sees that."""
 
     organization_path = None
 
@@ -221,9 +220,8 @@ class GatedModelAdmin(Gated, ClosedModelAdmin):
         gate, right = gate_of(request), self.right_for(action)
         if obj is not None:
             return gate.permits(right, self.get_organization_id(obj))
-        # Without an object the question is whether the list may be opened, and whether an id that does not exist, or
-        # that is foreign, is answered with "there is none" (302) or with "not here" (403). Alike for both, so True as
-        # soon as there is a list; what may be changed is asked again for each object.
+        # Without an object: may the list be opened, and is an id that is foreign or none answered by "there is none"
+        # (302) or "not here" (403)? Alike for both, once there is a list; each object that is changed is asked about.
         if action in ("view", "change"):
             return gate.holds_any("view")
         return gate.holds_any(right) if self.organization_path else gate.permits_everywhere(right)
@@ -235,11 +233,11 @@ class GatedModelAdmin(Gated, ClosedModelAdmin):
             rights = gate.find_rights(obj and obj.pk)
             hidden |= set(CONFIDENTIAL_FIELDS) if "view_confidential" not in rights else set()
             hidden |= {role.key for role in ROLES} if not (obj and request.user.is_superuser) else set()
-        fieldsets = [
-            (title, {**options, "fields": [name for name in options["fields"] if name not in hidden]})
+        return [
+            (title, {**options, "fields": fields})
             for title, options in super().get_fieldsets(request, obj)
+            if (fields := [name for name in options["fields"] if name not in hidden])
         ]
-        return [(title, options) for title, options in fieldsets if options["fields"]]
 
     def history_view(self, request, object_id, extra_context=None):
         response = super().history_view(request, object_id, extra_context)
@@ -257,8 +255,7 @@ class GatedModelAdmin(Gated, ClosedModelAdmin):
         return response
 
     def get_actions(self, request):
-        """Narrow what an action gets to the rows on which the person may do what it declares.
-        Django asks for the permissions of an action without an object, and what may be seen may not all be changed."""
+        """Narrow what an action gets to the rows on which the person may do what it declares: Django asks of none."""
 
         def narrow(function):
             def narrowed(modeladmin, request, queryset):

@@ -56,15 +56,13 @@ def create_groups(organizations, *, using):
         for (organization, role), name in zip(missing, names):
             setattr(organization, role.attname, created.pop(name, None))
         missing = [pair for pair in missing if getattr(pair[0], pair[1].attname) is None]
-        wanted = [(organization.name, role) for organization, role in missing]
-        names = find_free_names(wanted, using=using) if wanted else []
+        names = find_free_names([(organization.name, role) for organization, role in missing], using=using)
     for organization in organizations:
         organization.created_groups = organization.group_ids
 
 
 def _insert(names, using):
-    """Insert groups; return {name: id} of those whose name was still free.
-    The ORM has no insert that skips conflicts and returns the keys; both databases do, in the same words."""
+    """Insert groups; return {name: id} of those whose name was still free: the ORM has no such insert."""
     connection = connections[using]
     table, key, column = map(connection.ops.quote_name, (Group._meta.db_table, "id", "name"))
     with connection.cursor() as cursor:

@@ -28,13 +28,15 @@ def list_recent(user):
 
 def list_history(entries, model, organization, rights):
     """Return log entries about a `model`, newest first, and among those of Organization the changes of its fields.
-    These are unsaved log entries that say what was and what is since, in place of what the log says of the same: it
-    stores labels and texts of any field, so that without the right to see all it tells only of others, as contacts."""
+    The log itself stores labels and texts of any field: without the right to see all it tells of others only."""
     if model is Organization:
         records = list(organization.history.select_related("history_user").order_by("history_id"))
         since = records[0].history_date if records else timezone.now()
         entries = [entry for entry in entries if _strip(entry, "view_confidential" in rights and since)]
         entries += _describe_changes(records, rights)
+    elif "view_confidential" not in rights:
+        for entry in entries:
+            entry.change_message = entry.get_action_flag_display()
     return sorted(entries, key=lambda entry: entry.action_time, reverse=True)
 
 

@@ -26,8 +26,7 @@ def send_invitation(invitation):
 
 
 def notify(changes, actor):
-    """After the commit, tell those who were added or removed, and the admins, as far as the settings say.
-    `changes` are (user, organization, role or None), of one transaction."""
+    """After the commit, tell of `changes`, (user, organization, role or None), as far as the settings say."""
     messages = []
     if settings.NOTIFY_PEOPLE:
         messages += [

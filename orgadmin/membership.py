@@ -147,9 +147,8 @@ def choose_roles(before, chosen):
 
 @transaction.atomic
 def invite(organization, email, role, *, actor, reason=""):
-    """Offer `role` to whoever reads the mail at `email`; return the Invitation, which is still to be sent.
-    What is there already, an account, a role or an invitation, makes no difference: nobody learns of it. Raises
-    PermissionDenied where `actor` may not give that role, Organization.DoesNotExist where it was deleted meanwhile."""
+    """Offer `role` to whoever reads the mail at `email`, known or not; return the Invitation, still to be sent.
+    Raises PermissionDenied where `actor` may not give that role, Organization.DoesNotExist where that is gone."""
     organization = Organization.objects.select_for_update(no_key=True).get(pk=organization.pk)
     if not may_give(Organization.objects.permitted_actions(actor, organization.pk), role):
         raise PermissionDenied("Nobody offers a role with rights that they do not hold.")

@@ -1,5 +1,6 @@
 """The models: people, organizations and who may do what with them."""
 
+from contextlib import contextmanager
 from datetime import timedelta
 
 from django.conf import settings
@@ -18,8 +19,7 @@ from .querysets import OrganizationQuerySet, UserQuerySet
 from .roles import ROLES
 from .search import SearchTextField
 
-# What no database, file or screen takes well: control characters, lone surrogates, and marks that turn the writing
-# direction of what follows, so that one name looks like another.
+# Control characters, lone surrogates, and marks that turn the direction, so that one name looks like another.
 UNPRINTABLE = r"\x00-\x08\x0b\x0c\x0e-\x1f\x7f\ud800-\udfff\u202a-\u202e\u2066-\u2069"
 
 
@@ -148,22 +148,23 @@ class Organization(DeletedBySet, models.Model):
         One transaction. A new organization takes at most 9 queries, an existing one 5, a rename 5 more. Raises
         ValueError where a group was set by hand, DoesNotExist where somebody deleted what was loaded."""
         using = using or router.db_for_write(type(self), instance=self)
-        written = set(update_fields) if update_fields is not None else self._loaded_fields()
+        loaded = (field.name for field in self._meta.concrete_fields if field.attname in self.__dict__)
+        written = set(loaded if update_fields is None else update_fields)
         arguments = {"force_insert": force_insert, "force_update": force_update, "update_fields": update_fields}
-        arguments["using"] = using
         if not written & {"name", *(name for role in ROLES for name in (role.key, role.attname))}:
             with transaction.atomic(using=using, savepoint=False):  # with the history; no savepoint, as Django's own
-                return super().save(**arguments)
+                return super().save(using=using, **arguments)
         with transaction.atomic(using=using):
             stored = None if self.pk is None or force_insert else self._read_stored(using)
             if stored:
                 self._keep_groups(stored, written, using)
             if stored or force_update or update_fields is not None:
-                return super().save(**arguments)  # raises where there is no row
+                return super().save(using=using, **arguments)  # raises where there is no row
             self.refuse_foreign_groups()
-            create_groups([self], using=using)
-            super().save(**arguments)
-            type(self)._base_manager.using(using).complete([self])
+            with self.kept_as_is([self]):
+                create_groups([self], using=using)
+                super().save(using=using, **arguments)
+                type(self)._base_manager.using(using).complete([self])
             transaction.on_commit(lambda: setattr(self, "created_groups", None), using=using)
 
     save.alters_data = True
@@ -177,18 +178,27 @@ class Organization(DeletedBySet, models.Model):
         for role, pk in zip(ROLES, ids):
             setattr(self, role.attname, pk)
 
+    @staticmethod
+    @contextmanager
+    def kept_as_is(organizations):
+        """Make instances what they were before, where saving them fails: their keys become somebody else's."""
+        before = [(row, row.pk, row._state.adding, row.group_ids) for row in organizations]
+        try:
+            yield
+        except BaseException:
+            for row, *state in before:
+                row.pk, row._state.adding, row.group_ids = state
+            raise
+
     def refuse_foreign_groups(self):
         """Raise ValueError where a new organization carries a group that it did not create."""
         copied = self.pk is None and not self._state.adding
         if copied or getattr(self, "created_groups", None) == self.group_ids:
-            self.group_ids = [None] * len(ROLES)  # a copy, or a save that failed or was rolled back
+            self.group_ids = [None] * len(ROLES)  # a copy, or created in a transaction that was rolled back
         elif not self._state.adding:
             raise self.DoesNotExist(f"Organization {self.pk} was deleted meanwhile, with its groups. Create a new one.")
         if any(self.group_ids):
             raise ValueError("A new organization gets groups of its own: leave 'admin' and 'reviewer' empty.")
-
-    def _loaded_fields(self):
-        return {field.name for field in self._meta.concrete_fields if field.attname in self.__dict__}
 
     def _read_stored(self, using):
         """Return the stored row's name and groups, locked until the end of the transaction, or None."""

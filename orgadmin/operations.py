@@ -3,6 +3,7 @@ Imports nothing of the app, so that migrations may import it."""
 
 from django.conf import settings
 from django.db import IntegrityError, connections, migrations, transaction
+from django_zero_downtime_migrations.backends.postgres.schema import PGAccessExclusive, PGShareUpdateExclusive
 
 BATCH = 500  # rows in one transaction, which locks them for some 30 ms
 SHOWN = 10  # ids in a message
@@ -21,9 +22,6 @@ class PopulateGroups(migrations.RunPython):
         super().__init__(self.populate, self.clear)
 
     deconstruct = migrations.operations.base.Operation.deconstruct
-
-    def describe(self):
-        return f"Give each {self.model} its {self.field} group"
 
     def populate(self, apps, schema_editor):
         rows, groups = self._querysets(apps, schema_editor)
@@ -100,24 +98,45 @@ class PopulateGroups(migrations.RunPython):
 
 class RequireRelation(migrations.AlterField):
     """Make a relation NOT NULL: refused, with their ids and the cure, while there are rows without.
-    `before` is the migration before the one that fills them. PostgreSQL looks at the rows before it takes the lock that
-    stops readers: it adds a check that is not valid yet, validates it, and then takes it for proof (see settings)."""
+    `before` is the migration before the one that fills them. PostgreSQL gets a check that is not valid yet, validates
+    it, and takes it for proof when it locks readers out. The foreign key stays, which Django would drop and add."""
 
     def __init__(self, model_name, name, field, *, before):
         self.before = before
         super().__init__(model_name, name, field)
 
+    deconstruct = migrations.operations.base.Operation.deconstruct
+
     def database_forwards(self, app_label, schema_editor, from_state, to_state):
         model = from_state.apps.get_model(app_label, self.model_name)
         missing = model._base_manager.using(schema_editor.connection.alias).filter(**{self.name: None}).order_by("pk")
+        drop = "DROP CONSTRAINT IF EXISTS {column}_required"
         try:
             if not schema_editor.collect_sql and missing.exists():
                 raise IntegrityError
-            super().database_forwards(app_label, schema_editor, from_state, to_state)
+            if schema_editor.connection.vendor != "postgresql":
+                return super().database_forwards(app_label, schema_editor, from_state, to_state)
+            check = "ADD CONSTRAINT {column}_required CHECK ({column} IS NOT NULL) NOT VALID"
+            self._alter(schema_editor, model, drop, check)
+            self._alter(schema_editor, model, "VALIDATE CONSTRAINT {column}_required", lock=PGShareUpdateExclusive)
+            self._alter(schema_editor, model, "ALTER COLUMN {column} SET NOT NULL", drop)
         except IntegrityError as error:  # or saved since it was asked
+            if schema_editor.connection.vendor == "postgresql":
+                self._alter(schema_editor, model, drop)
             ids = ", ".join(map(str, missing.values_list("pk", flat=True)[:SHOWN]))
             raise IntegrityError(
                 f"{missing.count():,} {self.model_name}s have no {self.name}, as the release before saved them: {ids} …"
                 f" Stop that release. Then fill them: manage.py migrate {app_label} {self.before} --fake, which only"
                 " marks the step that fills as not done, and manage.py migrate."
             ) from error
+
+    def database_backwards(self, app_label, schema_editor, from_state, to_state):
+        if schema_editor.connection.vendor != "postgresql":
+            return super().database_backwards(app_label, schema_editor, from_state, to_state)
+        model = to_state.apps.get_model(app_label, self.model_name)
+        self._alter(schema_editor, model, "ALTER COLUMN {column} DROP NOT NULL")
+
+    def _alter(self, schema_editor, model, *actions, lock=PGAccessExclusive):
+        column = model._meta.get_field(self.name).column
+        for action in actions:
+            schema_editor.execute(lock(f"ALTER TABLE {model._meta.db_table} {action.format(column=column)}"))

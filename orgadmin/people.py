@@ -34,8 +34,7 @@ class PeoplePages(ActingDelete):
     """Below an organization: its people, the ledger, and who can see it and why."""
 
     def people_view(self, request, organization):
-        """Who is admin and who is reviewer; add, invite, change and remove them.
-        Superusers choose from all people; others invite by mail, and learn of nobody but the members."""
+        """Who is admin and who is reviewer. Superusers choose from all people; others invite, and learn of nobody."""
         rights, anybody = gate_of(request).find_rights(organization.pk), request.user.is_superuser
         post = request.POST
         adding = AddMembersForm(post if "add" in post and anybody else None, admin_site=self.admin_site, rights=rights)
@@ -115,13 +114,12 @@ class PeoplePages(ActingDelete):
         self._invite(request, organization, invitation.email, ROLES_BY_KEY[invitation.role])
         return HttpResponseRedirect(request.path)
 
-    @staticmethod
-    def _hide_staff(request, organization, events):
+    def _hide_staff(self, request, organization, events):
         """Take from events the names of those whom the organization's admins do not know: who was never a member."""
         if not request.user.is_superuser:
-            known = MembershipEvent.objects.filter(organization_key=organization.pk)
             actors = {event.actor_key for event in events}
-            known = set(known.filter(user_key__in=actors).values_list("user_key", flat=True))
+            known = MembershipEvent.objects.filter(organization_key=organization.pk, user_key__in=actors)
+            known = set(known.values_list("user_key", flat=True))
             for event in events:
                 if event.actor_key and event.actor_key not in known:
                     event.actor_name = _("platform staff")

@@ -74,8 +74,7 @@ class OrganizationQuerySet(models.QuerySet):
         return organizations
 
     def permitted_actions(self, user, pk=None):
-        """Return the rights that `user` holds on the organization `pk`; without one, those held on every organization.
-        One query for an organization, besides those for the permissions of staff."""
+        """Return the rights that `user` holds on the organization `pk`, None: on every one. One query, and staff's."""
         if not user.is_active:  # nor is a visitor
             return frozenset()
         found = self.find_sources([user], [] if pk is None else [pk])[user.pk, pk]
@@ -108,8 +107,7 @@ class OrganizationQuerySet(models.QuerySet):
     def find_holders(self, pk):
         """Return the users who may view the organization `pk`, or might were they active: permitted() turned round."""
         users, view = get_user_model().objects, f"{self.model._meta.app_label}.{self._codename('view')}"
-        granted = self._select_grants("user_id", "content_object_id = %s", [pk], "view")
-        granted = users.filter(pk__in=RawSQL(*granted))
+        granted = users.filter(pk__in=RawSQL(*self._select_grants("user_id", "content_object_id = %s", [pk], "view")))
         everywhere = users.with_perm(view, is_active=None, include_superusers=False, backend=MODEL_BACKEND)
         sources = users.filter(is_superuser=True), everywhere.filter(is_staff=True), granted
         return users.filter(pk__in=models.QuerySet.union(*(source.values("pk") for source in sources)))
@@ -154,7 +152,7 @@ class OrganizationQuerySet(models.QuerySet):
         for organization in objs:
             organization.refuse_foreign_groups()
         self._for_write = True
-        with transaction.atomic(using=self.db):
+        with self.model.kept_as_is(objs), transaction.atomic(using=self.db):
             for start in range(0, len(objs), size):
                 batch = objs[start : start + size]
                 create_groups(batch, using=self.db)

@@ -51,8 +51,7 @@ class ChoicesView(AutocompleteJsonView):
 
 
 class OrganizationAdminSite(admin.AdminSite):
-    site_header = _("Organizations")
-    site_title = _("Organizations")
+    site_header = site_title = _("Organizations")
     index_title = _("Your organizations")
     site_url = None  # there is no other site to view
     login_form = SignInForm

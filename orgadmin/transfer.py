@@ -26,11 +26,9 @@ FIELDS = ("name", "reference", "website", "email", "phone", "address", "tax_id",
 PEOPLE = {f"{role.key}s": role for role in ROLES}  # columns of e-mail addresses
 TITLES = {  # other titles of columns
     "name": "company, organization, organisation, company name",
-    "reference": "ref",
     "website": "web, web site, url, homepage",
     "email": "e mail, mail, email address, e mail address",
     "phone": "tel, telephone, phone number",
-    "address": "postal address",
     "tax_id": "tax id, tax number, vat id, vat number",
 }
 ALIASES = {title: name for name, titles in TITLES.items() for title in titles.split(", ")}
@@ -157,7 +155,7 @@ class _Importer:
             first, skipped = next(lines, ""), 1
         if not first.strip():
             self._refuse(_("The file has no header line. Its first line must name the columns."))
-        delimiter = max(",;\t", key=partial(_count_known, first))
+        delimiter = max(",;\t", key=lambda delimiter: sum(map(bool, map(_find_field, first.split(delimiter)))))
         reader, line = csv.reader(chain([first], lines), delimiter=delimiter, strict=True), 1 + skipped
         try:
             for cells in reader:
@@ -191,9 +189,9 @@ class _Importer:
         keys = {key: [values[key] for _, values in rows if values.get(key)] for key in self.seen}
         by_id = {row.pk: row for row in self.changeable.filter(pk__in=set(keys["id"]) - self.created)}
         by_reference = {row.reference: row for row in self.changeable.filter(reference__in=keys["reference"])}
-        taken = dict(Organization.objects.filter(reference__in=keys["reference"]).values_list("reference", "pk"))
         found = {row.pk for row in (*by_id.values(), *by_reference.values()) if not self.may_all}
         confidential = set(self.readable.filter(pk__in=found).values_list("pk", flat=True))
+        taken = dict(Organization.objects.filter(reference__in=keys["reference"]).values_list("reference", "pk"))
         emails = {email for _, values in rows for column in PEOPLE for email in values.get(column, ())}
         users = User.objects.annotate(address=models.functions.Lower("email")).filter(address__in=emails)
         users, todo = {user.address: user for user in users}, []
@@ -370,13 +368,6 @@ def list_events(events):
         at = timezone.localtime(event.at).isoformat(timespec="seconds")
         what = (event.event, event.user_name, event.organization_key, event.organization_name, event.role)
         yield at, *what, event.actor_name, event.reason
-
-
-def _count_known(line, delimiter):
-    """Return how many columns of the header line are known if that is its delimiter."""
-    with suppress(csv.Error):  # told when the file is read
-        return sum(_find_field(cell) is not None for cell in next(csv.reader([line], delimiter=delimiter)))
-    return 0
 
 
 def _find_field(title):

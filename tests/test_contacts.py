@@ -1,5 +1,6 @@
 """Contacts: the worked example of a model that belongs to an organization and has no rule of its own."""
 
+from django.contrib.admin.models import LogEntry
 from django.test import TestCase, tag
 
 from orgadmin.models import Contact
@@ -158,6 +159,14 @@ class ContactTests(TestCase):
         response = self.client.get(f"{LIST}{self.mine.pk}/history/")
         self.assertNotContains(response, "anna")
         self.assertContains(response, "one of its admins")
+
+    @tag("A27")
+    def test_a_history_tells_reviewers_that_something_changed_and_not_what_was_written_of_it(self):
+        for message in ([{"changed": {"fields": ["Tax ID"]}}], "By hand: Tax ID", [1]):
+            LogEntry.objects.log_actions(self.user.pk, [self.read], 2, message)
+        response = self.client.get(f"{LIST}{self.read.pk}/history/")
+        self.assertEqual(len(response.context["action_list"]), 3)
+        self.assertNotContains(response, "Tax ID")
 
     def test_whoever_may_add_an_organization_and_not_change_it_adds_no_contacts(self):
         permissions = ["view_organization", "add_organization"]

@@ -42,7 +42,6 @@ class UserManagerTests(TestCase):
         self.assertEqual(self.client.post(f"{LIST}{self.plain.pk}/password/", data).status_code, 302)
         self.client.post(f"{LIST}add/", {"username": "added", **data})
         self.assertTrue(User.objects.filter(username="added", is_staff=False).exists())
-        self.assertEqual(self.client.post(f"{LIST}{self.plain.pk}/delete/", {"post": "yes"}).status_code, 302)
 
     @tag("C1")
     def test_gives_no_rights(self):
@@ -76,19 +75,16 @@ class UserManagerTests(TestCase):
                 self.assertEqual(self.client.post(f"{LIST}{user.pk}/password/", data).status_code, 403)
                 self.assertEqual(self.client.post(f"{LIST}{user.pk}/delete/", {"post": "yes"}).status_code, 403)
         selected = {"action": "delete_selected", "_selected_action": [user.pk for user in self.above], "post": "yes"}
-        self.assertEqual(self.client.post(LIST, selected).status_code, 403)
+        self.client.post(LIST, selected)
         self.assertEqual(User.objects.filter(first_name="").count(), User.objects.count())
         self.assertEqual(User.objects.filter(pk__in=[user.pk for user in self.above]).count(), 3)
 
     @tag("C9")
-    def test_deletes_nobody_who_has_a_role_or_did_something(self):
-        LogEntry.objects.log_actions(self.plain.pk, [self.acme], 2, [{"added": {}}])
-        viewer = create_user("viewer", is_staff=True, permissions=[*ALL, "view_organization"])
-        reviewer = create_user("reviewer", reviewer_of=[self.acme])
-        self.client.force_login(viewer)
-        for user in (self.plain, reviewer):
-            self.assertEqual(self.client.post(f"{LIST}{user.pk}/delete/", {"post": "yes"}).status_code, 403)
-        self.assertEqual(LogEntry.objects.count(), 1)
+    def test_deletes_nobody(self):
+        self.assertEqual(self.client.post(f"{LIST}{self.plain.pk}/delete/", {"post": "yes"}).status_code, 403)
+        selected = {"action": "delete_selected", "_selected_action": [self.plain.pk], "post": "yes"}
+        self.client.post(LIST, selected)
+        self.assertTrue(User.objects.filter(pk=self.plain.pk).exists())
 
     def test_undoes_nothing_that_was_changed_meanwhile(self):
         def revoke_first(model_admin, request, obj, form, change, real=UserAdmin.save_model):

@@ -187,6 +187,13 @@ class EachWayTests(TestCase):
             user.groups.remove(admin)  # is gone already
             self.assert_row("left", by="")
 
+    def test_who_comes_back_by_another_way_than_they_went_is_found(self):
+        membership.set_role(self.acme, [self.user], ADMIN)
+        User.groups.through.objects.all().delete()
+        self.watch()
+        self.user.groups.add(self.acme.admin)
+        self.assert_row("found", by="")
+
     def test_what_escapes_is_found_by_the_doctor(self):
         through = User.groups.through.objects
         self.watch()

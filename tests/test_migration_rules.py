@@ -1,10 +1,12 @@
 """The rules for migrations: each can be undone, changes the schema or data, and holds nobody up."""
 
+import io
 from itertools import pairwise
-from unittest import skipUnless
+from unittest import mock, skipUnless
 
 from django.contrib.auth.models import Group
-from django.db import OperationalError, connection, migrations, models, transaction
+from django.core.management import call_command
+from django.db import IntegrityError, OperationalError, connection, migrations, models, transaction
 from django.db.backends.postgresql.schema import DatabaseSchemaEditor
 from django.db.migrations.loader import MigrationLoader
 from django.db.migrations.operations.special import RunPython, RunSQL
@@ -15,6 +17,7 @@ from django_zero_downtime_migrations.backends.postgres.schema import UnsafeOpera
 
 from .factories import create_organization
 
+SLEEP = "orgadmin.management.commands.migrate.time.sleep"
 RECIPE = "docs/required-relation.md shows how to split a migration."
 # What breaks a rule, and why it may.
 ALLOWED = {
@@ -155,3 +158,46 @@ class PendingTriggersTests(TransactionTestCase):
                 cursor.execute(self.point, [self.group.pk, self.organization.pk])
                 cursor.execute("DELETE FROM auth_group WHERE name = 'Acme Admin'")
                 cursor.execute("ALTER TABLE orgadmin_organization DROP COLUMN admin_id")
+
+
+@on_postgresql
+class RequireRelationTests(TransactionTestCase):
+    """NOT NULL on PostgreSQL, as somebody saves or reads meanwhile."""
+
+    def setUp(self):
+        self.addCleanup(call_command, "migrate", "orgadmin", verbosity=0)
+        call_command("migrate", "orgadmin", "0003", verbosity=0)
+        self.before = self.read_constraints()
+
+    def read_constraints(self):
+        with connection.cursor() as cursor:
+            constraints = connection.introspection.get_constraints(cursor, "orgadmin_organization").items()
+            return {name for name, about in constraints if about["foreign_key"] or about["check"] and about["columns"]}
+
+    def test_a_row_that_is_saved_since_it_was_asked_is_named_and_nothing_is_left(self):
+        with connection.cursor() as cursor:
+            cursor.execute(
+                "INSERT INTO orgadmin_organization (name, website, email, phone, address, tax_id, notes)"
+                " VALUES ('Late', '', '', '', '', '', '') RETURNING id"
+            )
+            [pk] = cursor.fetchone()
+        with mock.patch("django.db.models.QuerySet.exists", return_value=False):
+            with self.assertRaisesMessage(IntegrityError, "1 organizations have no admin, as the release before saved"):
+                call_command("migrate", "orgadmin", "0004", verbosity=0)
+        self.assertEqual(self.read_constraints(), self.before)
+        call_command("migrate", "orgadmin", "0002_organization_admin", fake=True, verbosity=0)
+        call_command("migrate", "orgadmin", "0004", verbosity=0)
+        with connection.cursor() as cursor:
+            cursor.execute("SELECT g.name FROM orgadmin_organization o JOIN auth_group g ON g.id = admin_id")
+            self.assertEqual(cursor.fetchall(), [("Late Admin",)])
+
+    def test_the_foreign_key_stays_both_ways_though_it_gives_way(self):
+        for target in ("0004", "0003"):
+            reader = connection.copy()
+            self.addCleanup(reader.close)
+            reader.set_autocommit(False)
+            reader.cursor().execute("SELECT count(*) FROM orgadmin_organization, auth_group")
+            with mock.patch(SLEEP, side_effect=lambda seconds, reader=reader: reader.rollback()) as sleep:
+                call_command("migrate", "orgadmin", target, stdout=io.StringIO())
+            self.assertEqual(sleep.call_count, 1)
+            self.assertEqual(self.read_constraints(), self.before)

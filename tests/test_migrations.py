@@ -1,4 +1,6 @@
 import io
+import os
+import random
 import signal
 import time
 from contextlib import redirect_stdout
@@ -18,6 +20,14 @@ from .factories import create_organization, create_user
 from .scratch import scratch_database
 from .test_models import expected_grants, grants_of
 
+KILLS = int(os.environ.get("KILLS", 3))
+COUNT = 5_000  # organizations while there are kills
+DATA_STEPS = {  # and what is before each
+    "0003_create_admin_groups": "0002_organization_admin",
+    "0006_create_reviewer_groups": "0005_organization_reviewer",
+    "0009_grant_permissions": "0008_organization_admin_is_not_reviewer",
+}
+IMPORT = "from tests.test_migrations import *\n"  # for processes
 BEFORE, ADMIN_CREATED, LATEST = "0001_initial", "0003_create_admin_groups", None
 COLUMNS = ["pk", "name", "reference", "website", "email", "phone", "address", "tax_id", "notes"]
 NAMES = {
@@ -56,6 +66,45 @@ def models_at(target):
     return MigrationExecutor(connection).loader.project_state(("orgadmin", target)).apps.get_model
 
 
+def choose_names():
+    """Return {id: name} with equal names and long ones."""
+    return {pk: f"Name {pk % 900}".ljust(60 if pk % 4 == 0 else 0, "x") for pk in range(1, COUNT + 1)}
+
+
+def choose_taken_names():
+    """Return names that some of these organizations' groups would get."""
+    numbered = [(name[:50], number) for pk, name in choose_names().items() if pk % 7 == 0 for number in ("", f" {pk}")]
+    return {f"{base}{number} {suffix}" for base, number in numbered for suffix in ("Admin", "Reviewer")}
+
+
+def fill():
+    get_model = models_at("0002_organization_admin")
+    organization, group = get_model("orgadmin", "Organization"), get_model("auth", "Group")
+    organization.objects.bulk_create(organization(pk=pk, name=name) for pk, name in choose_names().items())
+    group.objects.bulk_create(group(name=name) for name in choose_taken_names())
+
+
+def reach(step):
+    migrate(DATA_STEPS[step])
+    print("begin", flush=True)
+    migrate(step)
+    print("end", flush=True)
+
+
+def tell_whether_halfway():
+    made = Group.objects.exclude(name__in=choose_taken_names()).count()
+    grants = OrganizationGroupObjectPermission.objects.count()
+    print(made % COUNT > 0 or 0 < grants < 5 * COUNT)
+
+
+def tell_state():
+    get_model = models_at("0009_grant_permissions")
+    grants = get_model("orgadmin", "OrganizationGroupObjectPermission").objects
+    print(*get_model("orgadmin", "Organization").objects.values_list("pk", "admin__name", "reviewer__name"), sep="\n")
+    print(*grants.values_list("content_object", "group__name", "permission__codename"), sep="\n")
+    print(*Group.objects.values_list("name"), sep="\n")
+
+
 class LedgerAndHistoryTests(TransactionTestCase):
     """They begin with what there is, and the way back and forth again tells it once."""
 
@@ -70,6 +119,11 @@ class LedgerAndHistoryTests(TransactionTestCase):
             self.assertEqual((event.event, event.user_name, event.organization_name), ("found", "anna", "Acme"))
             self.assertEqual(acme.history.get().name, "Acme")
             self.assertFalse([finding for finding in examine() if finding.error])
+            for before, step in (("0014", "0015"), ("0012", "0013")):
+                migrate(before, fake=True)
+                migrate(step)  # was killed after it was committed and before it was recorded: done again
+                migrate(fake=True)
+            self.assertEqual((MembershipEvent.objects.count(), acme.history.count()), (1, 1))
             migrate("0014_membership_event")
             self.assertFalse(MembershipEvent.objects.exists())
             migrate("0012_organization_history")
@@ -183,46 +237,40 @@ class SeedPathTests(TransactionTestCase):
 
 
 class KilledDataStepTests(TransactionTestCase):
-    """A real SIGKILL in the middle of the data step, in a database of its own."""
+    """Real SIGKILLs at random moments of the data steps, in a database of its own."""
 
-    FILL = """
-from django.db.migrations.executor import MigrationExecutor
-from django.db import connection
-get = MigrationExecutor(connection).loader.project_state(("orgadmin", "0001_initial")).apps.get_model
-model = get("orgadmin", "Organization")
-model.objects.bulk_create(model(name=f"Name {number % 9000}") for number in range(20_000))
-"""
-    COUNT = "from django.contrib.auth.models import Group; print(Group.objects.count())"
-    NAMES = """
-from orgadmin.models import Organization
-print(list(Organization.objects.order_by("pk").values_list("pk", "admin__name", "reviewer__name")))
-print(len(Organization.objects.all()), Organization.group_grants.rel.related_model.objects.count())
-"""
-
-    def test_ends_with_the_names_of_an_undisturbed_run(self):
-        results = []
-        for kill in (False, *[True] * 5):  # on a busy machine a kill may come too late
-            with scratch_database() as scratch:
+    def test_ends_with_the_groups_and_grants_of_an_undisturbed_run(self):
+        choice, kills, halfway = random.Random(1), 0, 0
+        with scratch_database() as scratch:
+            scratch.migrate("orgadmin", "0002")
+            scratch.run(IMPORT + "fill()")
+            seconds = [self.run_step(scratch, step) for step in DATA_STEPS]
+            expected = self.read_state(scratch)
+            while kills < KILLS or not halfway:  # on a busy machine all may come too early, or too late
                 scratch.migrate("orgadmin", "0002")
-                scratch.run(self.FILL)
-                if kill and not self.kill_in_the_middle(scratch):
-                    continue
-                scratch.migrate()
-                results.append(scratch.run(self.NAMES))
-            if kill:
-                break
-        self.assertEqual(results[0], results[1])
-        self.assertIn("20000 100000", results[0])
+                for step, undisturbed in zip(DATA_STEPS, seconds):
+                    if self.run_step(scratch, step, kill_after=choice.uniform(0, undisturbed)) is None:
+                        kills += 1
+                        halfway += "True" in scratch.run(IMPORT + "tell_whether_halfway()")
+                scratch.migrate("orgadmin", "0009")
+                self.assertEqual(sorted(self.read_state(scratch) ^ expected)[:10], [])
 
-    def kill_in_the_middle(self, scratch):
-        process = scratch.start("manage.py", "migrate", "orgadmin", "0003")
-        time.sleep(0.2)
-        while int(scratch.run(self.COUNT)) == 0:
-            if process.poll() is not None:
-                return False
-        process.send_signal(signal.SIGKILL)
-        process.communicate()
-        return int(scratch.run(self.COUNT)) < 20_000
+    def run_step(self, scratch, step, kill_after=None):
+        """Do what is before a data step, then the step; return its seconds, None where it was killed."""
+        process = scratch.start(IMPORT + f"reach({step!r})")
+        self.assertEqual(process.stdout.readline(), "begin\n")
+        start = time.perf_counter()
+        if kill_after is None:
+            process.stdout.readline()
+        else:
+            time.sleep(kill_after)
+            process.kill()
+        seconds, (_, err) = time.perf_counter() - start, process.communicate()
+        self.assertEqual(err, "")
+        return None if process.returncode == -signal.SIGKILL else seconds
+
+    def read_state(self, scratch):
+        return set(scratch.run(IMPORT + "tell_state()").splitlines())
 
 
 class FreshDatabaseTests(TransactionTestCase):

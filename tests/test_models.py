@@ -154,6 +154,7 @@ class OrganizationSaveTests(InvariantMixin, TestCase):
         organization = Organization(name="Second", reference="R1")
         with self.assertRaises(IntegrityError):
             organization.save()
+        self.assertEqual((organization.pk, organization.group_ids), (None, (None, None)))
         self.assert_invariant(1)
         organization.reference = "R2"
         organization.save()

@@ -54,10 +54,10 @@ def _prepare(apps, schema_editor):
     rows = Organization._base_manager.using(alias).order_by("pk")
 
     def find_batches():
-        last = 0
-        while ids := list(rows.filter(pk__gt=last).values_list("pk", flat=True)[:BATCH]):
-            last = ids[-1]
-            yield ids[0], last
+        todo = rows.values_list("pk", flat=True)
+        while ids := list(todo[:BATCH]):
+            yield ids[0], ids[-1]
+            todo = rows.filter(pk__gt=ids[-1]).values_list("pk", flat=True)
 
     return rows.exists() and Organization._meta.db_table, grants, find_batches()
 

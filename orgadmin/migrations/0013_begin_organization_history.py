@@ -11,7 +11,9 @@ class Migration(migrations.Migration):
     operations = [
         migrations.RunSQL(
             f"INSERT INTO orgadmin_historicalorganization ({FIELDS}, history_date, history_type, history_change_reason)"
-            f" SELECT {FIELDS}, CURRENT_TIMESTAMP, '~', 'The history begins.' FROM orgadmin_organization ORDER BY id",
+            f" SELECT {FIELDS}, CURRENT_TIMESTAMP, '~', 'The history begins.' FROM orgadmin_organization o"
+            # Committed before it is recorded, it may be run again.
+            " WHERE NOT EXISTS (SELECT 1 FROM orgadmin_historicalorganization h WHERE h.id = o.id) ORDER BY id",
             "DELETE FROM orgadmin_historicalorganization WHERE history_change_reason = 'The history begins.'",
         )
     ]

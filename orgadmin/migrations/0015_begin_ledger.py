@@ -5,7 +5,9 @@ from django.db import migrations
 ROWS = """\
 SELECT CURRENT_TIMESTAMP, 'found', u.id, u.username, o.id, o.name, '{0}', '', 'The ledger begins.'
 FROM orgadmin_user_groups m JOIN orgadmin_user u ON u.id = m.user_id JOIN orgadmin_organization o
-ON o.{0}_id = m.group_id"""
+ON o.{0}_id = m.group_id
+WHERE NOT EXISTS (SELECT 1 FROM orgadmin_membershipevent e
+WHERE e.user_key = u.id AND e.organization_key = o.id AND e.role = '{0}')"""  # committed before it is recorded
 
 
 class Migration(migrations.Migration):

@@ -3,16 +3,16 @@
 from django.db import migrations
 
 CREATE = """
-CREATE FUNCTION orgadmin_membershipevent_refuse() RETURNS trigger LANGUAGE plpgsql AS $$
+CREATE OR REPLACE FUNCTION orgadmin_membershipevent_refuse() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
     RAISE EXCEPTION 'The ledger is append-only: add an event that says what is so now.';
 END $$;
-CREATE TRIGGER orgadmin_membershipevent_is_append_only BEFORE UPDATE OR DELETE ON orgadmin_membershipevent
+CREATE OR REPLACE TRIGGER orgadmin_membershipevent_is_append_only BEFORE UPDATE OR DELETE ON orgadmin_membershipevent
 FOR EACH ROW EXECUTE FUNCTION orgadmin_membershipevent_refuse();
 """
 DROP = """
-DROP TRIGGER orgadmin_membershipevent_is_append_only ON orgadmin_membershipevent;
-DROP FUNCTION orgadmin_membershipevent_refuse();
+DROP TRIGGER IF EXISTS orgadmin_membershipevent_is_append_only ON orgadmin_membershipevent;
+DROP FUNCTION IF EXISTS orgadmin_membershipevent_refuse();
 """
 
 

@@ -27,6 +27,9 @@ class GivesWayTests(TransactionTestCase):
             sleep.side_effect = lambda seconds: self.reader.rollback() if sleep.call_count == 2 else None
             call_command("migrate", "orgadmin", "0018", stdout=out)
         self.assertEqual(sleep.call_count, 2)
+        with connection.cursor() as cursor:
+            cursor.execute("SHOW lock_timeout")
+            self.assertEqual(cursor.fetchone()[0], "0")  # what a step sets ends with it, also where it gives way
         self.assertIn("Gave way, as a lock was not free (2 of 30). Trying again.", out.getvalue())
 
     def test_gives_up_at_last_and_changes_nothing(self):

@@ -32,19 +32,17 @@ class Command(BaseCommand):
             if not Organization.objects.exists():
                 with FILE.open("rb") as stream:
                     import_organizations(stream)
-            organizations = iter(Organization.objects.order_by("pk"))
-            lines = [self._prepare(name, *person, organizations) for name, person in PEOPLE.items()]
+            organizations, lines = iter(Organization.objects.order_by("pk")), []
+            for username, (first_name, wanted) in PEOPLE.items():
+                password, staff = secrets.token_urlsafe(9), not wanted
+                defaults = {"first_name": first_name, "is_staff": staff, "is_superuser": staff}
+                user, created = User.objects.get_or_create(username=username, defaults=defaults)
+                user.set_password(password)
+                user.save()
+                for role, count in wanted.items() if created else ():
+                    for organization in islice(organizations, count):
+                        set_role(organization, [user], role)
+                what = ", ".join(f"{role.label.lower()} of {count}" for role, count in wanted.items())
+                what = f"{what} organizations" if wanted else "platform staff: everything"
+                lines.append(f"  {username:<14} password {password}   {what}")
         self.stdout.write("\n".join([f"\nSign in at {settings.BASE_URL}/admin/ as", *lines]))
-
-    def _prepare(self, username, first_name, wanted, organizations):
-        """Create the person where they are not there yet, give them a new password, and describe them."""
-        password, staff = secrets.token_urlsafe(9), not wanted
-        defaults = {"first_name": first_name, "is_staff": staff, "is_superuser": staff}
-        user, created = User.objects.get_or_create(username=username, defaults=defaults)
-        user.set_password(password)
-        user.save()
-        for role, count in wanted.items() if created else ():
-            for organization in islice(organizations, count):
-                set_role(organization, [user], role)
-        what = ", ".join(f"{role.label.lower()} of {count}" for role, count in wanted.items()) + " organizations"
-        return f"  {username:<14} password {password}   {what if wanted else 'platform staff: everything'}"

@@ -3,7 +3,7 @@
 import time
 
 from django.core.management.commands import migrate
-from django.db import OperationalError
+from django.db import OperationalError, connections
 
 PATIENCE = 30  # attempts, a second apart
 BUSY = {"55P03": "a lock was not free", "57014": "a statement took too long", "40P01": "a deadlock"}  # SQLSTATE
@@ -20,4 +20,5 @@ class Command(migrate.Command):
                 if reason is None or attempt == PATIENCE:
                     raise
                 self.stdout.write(f"\n  Gave way, as {reason} ({attempt} of {PATIENCE}). Trying again.")
+                connections[options["database"]].close()  # with the time-outs that were set
                 time.sleep(1)
