@@ -1,6 +1,6 @@
 """Upgrade a table that is in use, from its first step to the last, and back: what it takes, and who waits how long.
 
-    python -m benchmarks.upgrade [COUNT]    # PostgreSQL; fills the empty database that DATABASE_URL names
+    python -m benchmarks.upgrade [COUNT]    # PostgreSQL, as superuser; fills the database of DATABASE_URL
 
 Two readers and two writers work all the time, each in a process. A line of JSON tells about each step: its seconds, its
 memory, how often it gave way, and about the operations that began in it: number, failures, latencies, and the one that
@@ -18,6 +18,7 @@ import time
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
 from importlib import import_module
+from itertools import pairwise
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -54,8 +55,8 @@ SELECT column_name FROM information_schema.columns WHERE table_name = 'orgadmin_
 AND column_name IN ('admin_id', 'reviewer_id') AND (is_nullable = 'NO' OR %s) ORDER BY column_name
 """
 WAITS = """
-SELECT extract(epoch FROM clock_timestamp() - query_start) * 1000, coalesce(wait_event, 'running'), query,
-    ARRAY(SELECT query FROM pg_stat_activity WHERE pid = ANY (pg_blocking_pids(load.pid)))
+SELECT extract(epoch FROM clock_timestamp() - query_start) * 1000, coalesce(wait_event, 'running'), left(query, 200),
+    ARRAY(SELECT left(query, 200) FROM pg_stat_activity WHERE pid = ANY (pg_blocking_pids(load.pid)))
 FROM pg_stat_activity load WHERE application_name = 'load' AND state = 'active' AND datname = current_database()
 AND query_start < clock_timestamp() - interval '50 ms'
 """
@@ -196,7 +197,10 @@ def watch(url, longest):
 
 
 def upgrade(url, count):
-    lines, longest = [{"step": "none", "direction": "none", "s": ALONE}], {}
+    """Go all the way forwards and back under load, and tell about each step, also where one fails."""
+    forwards = [(step, step, "forwards") for step in STEPS[1:]]
+    backwards = [(step, target, "backwards") for target, step in reversed(list(pairwise(STEPS)))]
+    lines, longest = [{"step": "none", "s": ALONE}], {}
     with ProcessPoolExecutor(len(KINDS), multiprocessing.get_context("fork")) as pool:
         PHASE.value = 1
         workers = [pool.submit(work, number, url, count) for number in range(len(KINDS))]
@@ -204,32 +208,26 @@ def upgrade(url, count):
         watcher.start()
         try:
             time.sleep(ALONE)
-            for direction, steps in (
-                ("forwards", zip(STEPS[1:], STEPS[1:])),
-                ("backwards", zip(STEPS[:0:-1], STEPS[-2::-1])),
-            ):
+            for step, target, direction in forwards + backwards:
                 FORWARDS.value = direction == "forwards"
-                for step, target in steps:
-                    PHASE.value += 1
-                    lines.append({"step": step, "direction": direction, **migrate(url, "orgadmin", target)})
+                PHASE.value += 1
+                lines.append({"step": step, "direction": direction})
+                lines[-1] |= migrate(url, "orgadmin", target)
         finally:
             PHASE.value = 0
             watcher.join()
-        done = [operation for worker in workers for operation in worker.result()]
-    for phase, line in enumerate(lines, 1):
-        tell(
-            what="upgrade",
-            **line,
-            **summarize([operation for operation in done if operation[0] == phase]),
-            longest=longest.get(phase),
-        )
+            done = [operation for worker in workers for operation in worker.result()]
+            for phase, line in enumerate(lines, 1):
+                operations = [operation for operation in done if operation[0] == phase]
+                tell(what="upgrade", **line, **summarize(operations), longest=longest.get(phase))
 
 
 def summarize(operations):
     times = sorted(milliseconds for _, _, milliseconds, _ in operations)
     errors = [error for *_, error in operations if error]
     line = {"operations": len(times), "failures": len(errors), "errors": sorted(set(errors))[:3]}
-    line |= {f"{name}, ms": round(times[int(len(times) * part)], 1) for name, part in (("p50", 0.5), ("p99", 0.99))}
+    parts = {"p50": 0.5, "p99": 0.99, "max": 1 - 1e-9}
+    line |= {f"{name}, ms": round(times[int(len(times) * part)], 1) for name, part in parts.items()}
     for kind in (read, read_list, edit, create):
         line[f"max {kind.__name__}, ms"] = round(max((o[2] for o in operations if o[1] == kind.__name__), default=0), 1)
     return line

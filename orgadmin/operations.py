@@ -1,8 +1,10 @@
 """Migration operations for a required relation: docs/required-relation.md is the recipe, with these as its steps.
 Imports nothing of the app, so that migrations may import it."""
 
+import time
+
 from django.conf import settings
-from django.db import IntegrityError, connections, migrations, transaction
+from django.db import IntegrityError, OperationalError, connections, migrations, transaction
 from django_zero_downtime_migrations.backends.postgres.schema import PGAccessExclusive, PGShareUpdateExclusive
 
 BATCH = 500  # rows in one transaction, which locks them for some 30 ms
@@ -30,24 +32,23 @@ class PopulateGroups(migrations.RunPython):
         while True:
             try:
                 with transaction.atomic(using=rows.db):
+                    if schema_editor.connection.vendor == "postgresql":  # indexes, whatever the statistics say
+                        schema_editor.execute("SET LOCAL lock_timeout = '80ms'; SET LOCAL enable_seqscan = off")
                     batch = list(todo.select_for_update(no_key=True).values_list("pk", "name")[:BATCH])
                     names = self._choose_names(batch, groups)
                     created = groups.bulk_create([groups.model(name=name) for name in names])
                     self._point(rows, [(group.pk, pk) for group, (pk, _) in zip(created, batch)])
-            except IntegrityError:  # somebody saved a group of such a name meanwhile
-                lost += 1
-                if lost > ATTEMPTS:
+            except (IntegrityError, OperationalError):  # somebody saved a group of such a name, or holds a row
+                if (lost := lost + 1) > ATTEMPTS:
                     raise
+                time.sleep(0.1)
                 continue
-            done, lost = done + len(batch), 0
-            if batch:
-                todo = rows.filter(pk__gt=batch[-1][0])
-                if done % (100 * BATCH) == 0:
-                    print(f" {done:,} of {total:,} ...", end="", flush=True)
-            elif todo is rows:
+            if not batch and todo is rows:
                 return
-            else:
-                todo = rows  # what was saved meanwhile below the last id
+            done, lost = done + len(batch), 0
+            todo = rows.filter(pk__gt=batch[-1][0]) if batch else rows  # what was saved meanwhile below the last id
+            if batch and done % (100 * BATCH) == 0:
+                print(f" {done:,} of {total:,} ...", end="", flush=True)
 
     def clear(self, apps, schema_editor):
         rows, groups = self._querysets(apps, schema_editor)
@@ -57,10 +58,12 @@ class PopulateGroups(migrations.RunPython):
             ended = through.filter(group__in=rows.order_by().values(self.field)).count()
             text = f"Deleting the {self.field} groups of {total:,} rows of {self.model} ends {ended:,} memberships."
             print(f"\n    {text}", end="", flush=True)
-        while batch := list(rows.values_list("pk", self.field)[:BATCH]):
+        todo = pairs = rows.values_list("pk", self.field)
+        while batch := list(todo[:BATCH]) or list(pairs[:BATCH]):
             with transaction.atomic(using=rows.db):
                 rows.filter(pk__in=[pk for pk, _ in batch]).update(**{self.field: None})
                 groups.filter(pk__in=[group for _, group in batch]).delete()
+            todo = pairs.filter(pk__gt=batch[-1][0])
 
     def _querysets(self, apps, schema_editor):
         alias = schema_editor.connection.alias

@@ -149,23 +149,19 @@ class _Importer:
 
     def _read_records(self):
         """Yield (number of its first line, cells) of each record that is not empty."""
-        lines, skipped = self._read_lines(), 0
+        lines = self._read_lines()
         first = next(lines, "")
-        if first.startswith("sep="):  # how a spreadsheet names its delimiter
-            first, skipped = next(lines, ""), 1
         if not first.strip():
             self._refuse(_("The file has no header line. Its first line must name the columns."))
         delimiter = max(",;\t", key=lambda delimiter: sum(map(bool, map(_find_field, first.split(delimiter)))))
-        reader, line = csv.reader(chain([first], lines), delimiter=delimiter, strict=True), 1 + skipped
+        reader, line = csv.reader(chain([first], lines), delimiter=delimiter, strict=True), 1
         try:
             for cells in reader:
                 if any(cell.strip() for cell in cells):
                     yield line, [re.sub(DISARMED, r"\1", cell.strip()) for cell in cells]
-                line = reader.line_num + 1 + skipped
+                line = reader.line_num + 1
         except csv.Error as error:
             text = _("This line is not well-formed CSV (%s). Look for a quotation mark without its partner.") % error
-            if "new-line character" in str(error):
-                text = _("The lines end as on old Macintoshes. Save the file as “CSV UTF-8” and import that.")
             self._refuse(text, line)
 
     def _read_header(self, line, cells):
