@@ -21,9 +21,10 @@ def find_free_names(wanted, *, using):
     CHUNK names), however many names are taken, unless all numbers tried at random are. Another transaction may take a
     name before it is used: the writer finds out, and asks again."""
     keys = [(group_base(name), role) for name, role in wanted]
-    names, pools, taken, tried = [None] * len(keys), {}, set(), Counter()
+    names, taken, tried = [None] * len(keys), set(), Counter()
     few = len(set(keys)) <= len(ROLES)  # of many names few are taken
     while None in names:
+        pools = {}  # of those that still have none
         for key, count in Counter(key for key, name in zip(keys, names) if name is None).items():
             end = FIRST_FREE if few or tried[key] else min(2 * count, FIRST_FREE)
             numbers = range(tried[key], end) or _choose_numbers(count)

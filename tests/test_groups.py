@@ -43,6 +43,12 @@ class FindFreeNamesTests(TestCase):
         asked = [query["sql"].count(" Admin") for query in queries]
         self.assertEqual((sum(asked), max(asked)), (30 * 100, 500))
 
+    def test_asks_for_no_name_twice(self):
+        take("Taken Admin", "Taken 1 Admin")
+        with CaptureQueriesContext(connection) as queries:
+            self.assertEqual(find("Taken", "Free", "Free too"), ["Taken 2 Admin", "Free Admin", "Free too Admin"])
+        self.assertEqual([query["sql"].count("'Free") for query in queries], [4, 0])
+
     def test_numbers_each_role_on_its_own(self):
         take("Acme Admin")
         names = find_free_names([("Acme", ADMIN), ("Acme", REVIEWER)], using="default")
