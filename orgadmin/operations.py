@@ -4,20 +4,36 @@ Imports nothing of the app, so that migrations may import it."""
 import time
 
 from django.conf import settings
-from django.db import IntegrityError, OperationalError, connections, migrations, transaction
+from django.db import DatabaseError, IntegrityError, connections, migrations, transaction
 from django_zero_downtime_migrations.backends.postgres.schema import PGAccessExclusive, PGShareUpdateExclusive
 
 BATCH = 500  # rows in one transaction, which locks them for some 30 ms
 SHOWN = 10  # ids in a message
-ATTEMPTS = 100  # lost races for the names of one batch
+ATTEMPTS = 100  # at one batch
+BUSY = ("23505", "55P03", "40P01")  # SQLSTATE: somebody took the name, holds a row, or waits for what we hold
+
+
+def commit(schema_editor, work):
+    """Return what `work` does in a transaction of its own; where somebody is at work on the same, do it anew. It waits
+    80 ms for a lock, as others wait for it; and reads by indexes: statistics may be those of a small table."""
+    for attempt in range(1, ATTEMPTS + 1):
+        try:
+            with transaction.atomic(using=schema_editor.connection.alias):
+                if schema_editor.connection.vendor == "postgresql":
+                    schema_editor.execute("SET LOCAL lock_timeout = '80ms'; SET LOCAL enable_seqscan = off")
+                return work()
+        except DatabaseError as error:
+            if getattr(error.__cause__, "sqlstate", None) not in BUSY or attempt == ATTEMPTS:
+                raise
+            time.sleep(0.1)
 
 
 class PopulateGroups(migrations.RunPython):
     """Give each row without one a group of its own, by ascending id, committed batch by batch.
     Names: "<base> <suffix>", where that is taken "<base> <id> <suffix>", where even that is taken "<base> <id> 1
-    <suffix>" and on, with base = name[:50].strip() or the model's name. A batch commits groups and rows together, so an
-    interrupted run is simply run again, and ends with the same names. Backwards it deletes exactly the groups that the
-    field points at, after telling how many memberships that ends. For a migration of its own, with `atomic = False`."""
+    <suffix>" and on, with base = name[:50].strip() or the model's name. Interrupted, it is run again, and ends with the
+    same names. Backwards it deletes the groups that the field points at, after telling how many memberships that ends.
+    For a migration of its own, with `atomic = False`."""
 
     def __init__(self, model, field, suffix):
         self.model, self.field, self.suffix = model, field, suffix
@@ -27,25 +43,17 @@ class PopulateGroups(migrations.RunPython):
 
     def populate(self, apps, schema_editor):
         rows, groups = self._querysets(apps, schema_editor)
-        rows = rows.filter(**{self.field: None})
-        total, done, lost, todo = rows.count(), 0, 0, rows
-        while True:
-            try:
-                with transaction.atomic(using=rows.db):
-                    if schema_editor.connection.vendor == "postgresql":  # indexes, whatever the statistics say
-                        schema_editor.execute("SET LOCAL lock_timeout = '80ms'; SET LOCAL enable_seqscan = off")
-                    batch = list(todo.select_for_update(no_key=True).values_list("pk", "name")[:BATCH])
-                    names = self._choose_names(batch, groups)
-                    created = groups.bulk_create([groups.model(name=name) for name in names])
-                    self._point(rows, [(group.pk, pk) for group, (pk, _) in zip(created, batch)])
-            except (IntegrityError, OperationalError):  # somebody saved a group of such a name, or holds a row
-                if (lost := lost + 1) > ATTEMPTS:
-                    raise
-                time.sleep(0.1)
-                continue
-            if not batch and todo is rows:
-                return
-            done, lost = done + len(batch), 0
+        todo = rows = rows.filter(**{self.field: None})
+        total, done = rows.count(), 0
+
+        def fill():
+            batch = list(todo.select_for_update(no_key=True).values_list("pk", "name")[:BATCH])
+            created = groups.bulk_create([groups.model(name=name) for name in self._choose_names(batch, groups)])
+            self._point(rows, [(group.pk, pk) for group, (pk, _) in zip(created, batch)])
+            return batch
+
+        while (batch := commit(schema_editor, fill)) or todo is not rows:
+            done += len(batch)
             todo = rows.filter(pk__gt=batch[-1][0]) if batch else rows  # what was saved meanwhile below the last id
             if batch and done % (100 * BATCH) == 0:
                 print(f" {done:,} of {total:,} ...", end="", flush=True)
@@ -59,10 +67,14 @@ class PopulateGroups(migrations.RunPython):
             text = f"Deleting the {self.field} groups of {total:,} rows of {self.model} ends {ended:,} memberships."
             print(f"\n    {text}", end="", flush=True)
         todo = pairs = rows.values_list("pk", self.field)
-        while batch := list(todo[:BATCH]) or list(pairs[:BATCH]):
-            with transaction.atomic(using=rows.db):
-                rows.filter(pk__in=[pk for pk, _ in batch]).update(**{self.field: None})
-                groups.filter(pk__in=[group for _, group in batch]).delete()
+
+        def empty():
+            batch = list(todo[:BATCH]) or list(pairs[:BATCH])
+            rows.filter(pk__in=[pk for pk, _ in batch]).update(**{self.field: None})
+            groups.filter(pk__in=[group for _, group in batch]).delete()
+            return batch
+
+        while batch := commit(schema_editor, empty):
             todo = pairs.filter(pk__gt=batch[-1][0])
 
     def _querysets(self, apps, schema_editor):
@@ -113,15 +125,14 @@ class RequireRelation(migrations.AlterField):
     def database_forwards(self, app_label, schema_editor, from_state, to_state):
         model = from_state.apps.get_model(app_label, self.model_name)
         missing = model._base_manager.using(schema_editor.connection.alias).filter(**{self.name: None}).order_by("pk")
-        drop = "DROP CONSTRAINT IF EXISTS {column}_required"
+        drop = "DROP CONSTRAINT IF EXISTS {check}"
         try:
             if not schema_editor.collect_sql and missing.exists():
                 raise IntegrityError
             if schema_editor.connection.vendor != "postgresql":
                 return super().database_forwards(app_label, schema_editor, from_state, to_state)
-            check = "ADD CONSTRAINT {column}_required CHECK ({column} IS NOT NULL) NOT VALID"
-            self._alter(schema_editor, model, drop, check)
-            self._alter(schema_editor, model, "VALIDATE CONSTRAINT {column}_required", lock=PGShareUpdateExclusive)
+            self._alter(schema_editor, model, drop, "ADD CONSTRAINT {check} CHECK ({column} IS NOT NULL) NOT VALID")
+            self._alter(schema_editor, model, "VALIDATE CONSTRAINT {check}", lock=PGShareUpdateExclusive)
             self._alter(schema_editor, model, "ALTER COLUMN {column} SET NOT NULL", drop)
         except IntegrityError as error:  # or saved since it was asked
             if schema_editor.connection.vendor == "postgresql":
@@ -140,6 +151,7 @@ class RequireRelation(migrations.AlterField):
         self._alter(schema_editor, model, "ALTER COLUMN {column} DROP NOT NULL")
 
     def _alter(self, schema_editor, model, *actions, lock=PGAccessExclusive):
-        column = model._meta.get_field(self.name).column
+        column, quote = model._meta.get_field(self.name).column, schema_editor.quote_name
+        names = {"column": quote(column), "check": quote(f"{column}_required")}
         for action in actions:
-            schema_editor.execute(lock(f"ALTER TABLE {model._meta.db_table} {action.format(column=column)}"))
+            schema_editor.execute(lock(f"ALTER TABLE {quote(model._meta.db_table)} {action.format(**names)}"))

@@ -1,6 +1,8 @@
 """The permissions of the groups of the organizations that exist."""
 
-from django.db import migrations, transaction
+from django.db import migrations
+
+from orgadmin.operations import commit
 
 ROLES = {
     "admin": [
@@ -63,8 +65,11 @@ def _prepare(apps, schema_editor):
 
 
 def _execute(schema_editor, sql, parameters):
-    with transaction.atomic(using=schema_editor.connection.alias), schema_editor.connection.cursor() as cursor:
-        cursor.execute(sql, parameters)
+    def execute():
+        with schema_editor.connection.cursor() as cursor:
+            cursor.execute(sql, parameters)
+
+    commit(schema_editor, execute)
 
 
 def _get_permissions(apps, alias):

@@ -1,9 +1,11 @@
 """What a search compares, step 2 of 3: data, and nothing else. Committed batch by batch; interrupted, it is run again,
 and goes on where it was, since a text that is empty was not computed yet."""
 
-from django.db import connections, migrations, transaction
+from django.db import connections, migrations
 
-BATCH = 2_000  # rows in one transaction
+from orgadmin.operations import commit
+
+BATCH = 500  # rows in one transaction
 
 
 def fill(apps, schema_editor):
@@ -11,16 +13,17 @@ def fill(apps, schema_editor):
     alias, field = schema_editor.connection.alias, Organization._meta.get_field("search_text")
     rows = Organization._base_manager.using(alias).filter(search_text="").order_by("pk")
     last, done = 0, 0
-    while True:
-        with transaction.atomic(using=alias):
-            batch = list(rows.filter(pk__gt=last).select_for_update(no_key=True)[:BATCH])
-            texts = [(field.pre_save(organization, False), organization.pk) for organization in batch]
-            with connections[alias].cursor() as cursor:
-                cursor.executemany("UPDATE orgadmin_organization SET search_text = %s WHERE id = %s", texts)
-        if not batch:
-            return
+
+    def fill_batch():
+        batch = list(rows.filter(pk__gt=last).select_for_update(no_key=True)[:BATCH])
+        texts = [(field.pre_save(organization, False), organization.pk) for organization in batch]
+        with connections[alias].cursor() as cursor:
+            cursor.executemany("UPDATE orgadmin_organization SET search_text = %s WHERE id = %s", texts)
+        return batch
+
+    while batch := commit(schema_editor, fill_batch):
         last, done = batch[-1].pk, done + len(batch)
-        if done % (50 * BATCH) == 0:
+        if done % (200 * BATCH) == 0:
             print(f" {done:,} ...", end="", flush=True)
 
 
