@@ -1,4 +1,4 @@
-"""Settings. Deployments differ by environment variables only, of docs/operations.md; a wrong one ends the start."""
+"""Settings. Deployments differ by environment variables only (docs/operations.md); a wrong one ends the start."""
 
 import sys
 from contextlib import suppress

@@ -19,16 +19,14 @@ class Gate:
     @property
     def may_enter(self):
         """Whether the person may enter the admin: active, and platform staff or holding a right on an organization."""
-        user = self.user
-        return user.is_active and (user.is_superuser or user.is_staff or self.holds_any("view"))
+        return self.user.is_active and (self.user.is_superuser or self.user.is_staff or self.holds_any("view"))
 
     def holds_any(self, action):
         """Whether there is an organization on which the person holds the right.
         Whoever may change one may view it: both questions are one query for org admins, two for reviewers."""
         if action not in self._any:
             self._any[action] = (
-                any(action in rights for rights in self._rights.values())
-                or self.permits_everywhere(action)
+                any(action in rights for rights in (self.find_rights(None), *self._rights.values()))
                 or (action == "view" and self.holds_any("change"))
                 or Organization.objects.permitted(self.user, action).exists()
             )
@@ -42,9 +40,6 @@ class Gate:
         if pk not in self._rights:
             self._rights[pk] = Organization.objects.permitted_actions(self.user, pk)
         return self._rights[pk]
-
-    def permits_everywhere(self, action):
-        return action in self.find_rights(None)
 
 
 def gate_of(request, anew=False):

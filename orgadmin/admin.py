@@ -113,14 +113,11 @@ class UserAdmin(PersonPages, SuperuserOnlyAdmin, DjangoUserAdmin):
     def may(self, request, action, obj=None):
         user = request.user
         permissions = [f"orgadmin.view_{self.opts.model_name}", f"orgadmin.{action}_{self.opts.model_name}"]
-        return super().may(request, action) or user.is_staff and user.is_active and user.has_perms(permissions)
+        delegated = action != "delete" and user.is_staff and user.is_active  # rights and the trail may go along
+        return super().may(request, action) or delegated and user.has_perms(permissions)
 
     def has_change_permission(self, request, obj=None):
         return super().has_change_permission(request, obj) and (obj is None or not holds_more(obj, request.user))
-
-    def has_delete_permission(self, request, obj=None):
-        """Superusers only, as rights and the trail may go along: others deactivate people instead."""
-        return super().may(request, "delete")
 
     def get_fieldsets(self, request, obj=None):
         if request.user.is_superuser or not obj:

@@ -26,9 +26,9 @@ class ImportForm(forms.Form):
 
     def clean(self):
         cleaned = super().clean()
-        content, file = b"", cleaned.get("file")
+        content = file.read() if (file := cleaned.get("file")) else b""
         with suppress(ValueError):  # the text goes through the page as base64, as browsers change the ends of lines
-            content = file.read() if file else base64.b64decode(cleaned.get("text", ""), validate=True)
+            content = content or base64.b64decode(cleaned.get("text", ""), validate=True)
         if not content:
             self.add_error("file", _("Choose a file."))
         elif content.count(b"\n") > LINES + 1:

@@ -53,7 +53,7 @@ class RowsFormSet(forms.BaseInlineFormSet):
 
     def add_fields(self, form, index):
         super().add_fields(form, index)
-        form.fields["id"].to_python = self._find  # Django's asks the database for each, whosever it is
+        form.fields[self._pk_field.name].to_python = self._find  # Django's asks the database for each, whosever it is
 
     def _find(self, key):
         row = self._existing_object(int(key)) if is_key(key or "") else None
@@ -63,7 +63,7 @@ class RowsFormSet(forms.BaseInlineFormSet):
 
     def clean(self):
         super().clean()
-        if any("id" in errors for errors in self.errors):  # a hidden field: nobody would see what is wrong
+        if any(self._pk_field.name in errors for errors in self.errors):  # hidden: nobody would see why
             raise forms.ValidationError(_("A row was deleted meanwhile. Load the page again."))
 
 

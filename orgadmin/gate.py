@@ -224,7 +224,7 @@ class GatedModelAdmin(Gated, ClosedModelAdmin):
         # (302) or "not here" (403)? Alike for both, once there is a list; each object that is changed is asked about.
         if action in ("view", "change"):
             return gate.holds_any("view")
-        return gate.holds_any(right) if self.organization_path else gate.permits_everywhere(right)
+        return gate.holds_any(right) if self.organization_path else gate.permits(right, None)
 
     def get_fieldsets(self, request, obj=None):
         """Leave out what the person may not see of an organization: confidential fields, and its groups."""
@@ -278,5 +278,5 @@ class GatedTabularInline(Gated, Asking, admin.TabularInline):
     def may(self, request, action, obj):
         gate, right = gate_of(request), self.right_for(action)
         if obj is None:  # a page to add an organization, or Django asks whether there is something to show
-            return gate.holds_any(right) if action == "view" else gate.permits_everywhere(right)
+            return gate.holds_any(right) if action == "view" else gate.permits(right, None)
         return gate.permits(right, obj.pk)

@@ -1,9 +1,11 @@
-"""What a load balancer asks: is all that the process needs in order?"""
+"""What a load balancer asks: does the process live, and is all that it needs in order?"""
 
 from django.db import DatabaseError, connection
 from django.db.migrations.executor import MigrationExecutor
 from django.http import HttpResponse
 from django.views.decorators.cache import never_cache
+
+livez = never_cache(lambda request: HttpResponse("ok\n", content_type="text/plain"))
 
 
 @never_cache

@@ -38,9 +38,8 @@ def notify(changes, actor):
         groups = {getattr(organization, ADMIN.attname) for _user, organization, _role in changes}
         admins = User.groups.through.objects.filter(group__in=groups, user__is_active=True).exclude(user__email="")
         addresses = defaultdict(list)
-        for group, user, address in admins.values_list("group", "user", "user__email"):
-            if not actor or user != actor.pk:
-                addresses[group].append(address)
+        for group, address in admins.exclude(user=actor and actor.pk).values_list("group", "user__email"):
+            addresses[group].append(address)
         messages += [
             _write("people", address, organization=organization, role=role, person=user)
             for user, organization, role in changes

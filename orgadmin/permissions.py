@@ -14,9 +14,7 @@ def grant_permissions(model, organizations, *, using, also=()):
     Raises RuntimeError where the permissions themselves do not exist, as in a database that was never migrated."""
     opts, grants = model._meta, model._meta.get_field("group_grants").related_model
     granted = [(get_permission_codename(action, opts), role.attname) for role in ROLES for action in role.actions]
-    rows = [
-        f"('{name}', {int(getattr(row, group))}, {int(row.pk)})" for row in organizations for name, group in granted
-    ]
+    rows = [f"('{name}', {int(getattr(row, key))}, {int(row.pk)})" for row in organizations for name, key in granted]
     sql = (
         f"INSERT INTO {grants._meta.db_table} (permission_id, group_id, content_object_id)"
         f" SELECT p.id, v.column2, v.column3 FROM (VALUES {', '.join(rows)}) v"
@@ -30,7 +28,7 @@ def grant_permissions(model, organizations, *, using, also=()):
 
 
 def execute(statements, *, using):
-    """Execute each (SQL, parameters), on PostgreSQL in one go; return the number of rows of the first."""
+    """Execute each (SQL, parameters), on PostgreSQL in one go, else the first last; return its count of rows."""
     if connections[using].vendor == "postgresql":
         sql, parameters = zip(*statements)
         statements = [("; ".join(sql), list(chain.from_iterable(parameters)))]

@@ -17,9 +17,7 @@ from .roles import ACTIONS, ROLES
 
 BATCH = 1_000  # rows
 MODEL_BACKEND = "django.contrib.auth.backends.ModelBackend"
-PERMISSIONS = (  # those for a model
-    "auth_permission p JOIN django_content_type t ON t.id = content_type_id WHERE app_label = %s AND model = %s"
-)
+PERMISSIONS = "auth_permission p JOIN django_content_type t ON t.id=content_type_id WHERE app_label = %s AND model = %s"
 
 
 # Where a right comes from: "superuser", "model" (a model-level permission), "group" (its id as `group`) or "person".
