@@ -5,9 +5,8 @@ import re
 from django.conf import settings
 from django.contrib import admin
 from django.contrib.auth import login, views
-from django.http import HttpResponseRedirect
-from django.shortcuts import render
-from django.urls import path, reverse
+from django.shortcuts import redirect, render
+from django.urls import path
 from django.views.decorators.cache import never_cache
 
 from .forms import AcceptForm, ForgottenForm
@@ -29,8 +28,7 @@ def invitation_view(request, token):
         if accept(invitation, user, save=form is not None):
             if form:
                 login(request, user, backend=settings.AUTHENTICATION_BACKENDS[0])
-            address = reverse("admin:orgadmin_organization_change", args=[invitation.organization_id])
-            return HttpResponseRedirect(address)
+            return redirect("admin:orgadmin_organization_change", invitation.organization_id)
         invitation = None
     invitation = invitation if user and user.is_active else None
     context = {**admin.site.each_context(request), "invitation": invitation, "person": user, "form": form}

@@ -22,8 +22,7 @@ HINTS = {
     " SuperuserOnlyAdmin; site.unregister() first what a library registers by itself.",
     "E003": "Derive it from GatedTabularInline, and use it in the page of Organization.",
     "E004": 'Set it to the path of foreign keys, such as organization_path = "organization".',
-    "E005": 'Register a GatedModelAdmin with organization_path = "…", or name it in UNGATED in orgadmin/checks.py with'
-    " the reason.",
+    "E005": 'Register a GatedModelAdmin with organization_path = "…", or name it, and why, in UNGATED in checks.py.',
 }
 
 

@@ -10,18 +10,12 @@ from django.utils.translation import gettext as _
 
 from .groups import find_free_names, give_names
 from .ledger import Event, append
-from .models import (
-    MembershipEvent,
-    Organization,
-    OrganizationGroupObjectPermission,
-    OrganizationUserObjectPermission,
-    User,
-)
+from .membership import Membership
+from .models import MembershipEvent, Organization, OrganizationGroupObjectPermission, OrganizationUserObjectPermission
 from .permissions import grant_permissions
 from .roles import ADMIN, ROLES, ROLES_BY_KEY, is_generated
 
 BATCH = 1_000  # organizations in one transaction
-
 
 # What is wrong (`error`), or worth knowing, about one organization.
 Finding = namedtuple("Finding", "kind text organization error", defaults=[True])
@@ -33,14 +27,12 @@ def examine(*, fix=False):
     Some ten queries for 1,000 organizations; memory for one batch. A batch is mended in one transaction."""
     rows = Organization.objects.select_related(*(role.key for role in ROLES)).order_by("pk")
     last = 0
-    while True:
+    while last is not None:
         with transaction.atomic():
             batch = list(rows.filter(pk__gt=last)[:BATCH])
-            findings = list(_Batch(batch, fix).run()) if batch else []
+            findings = _Batch(batch, fix).run() if batch else []
         yield from findings
-        if not batch:
-            return
-        last = batch[-1].pk
+        last = batch[-1].pk if batch else None
 
 
 class _Batch:
@@ -51,7 +43,7 @@ class _Batch:
     def run(self):
         findings = list(self._find_shared_groups())
         self.owners = {getattr(row, role.attname): (row, role) for row in self.organizations for role in ROLES}
-        memberships = User.groups.through.objects.filter(group__in=self.owners)
+        memberships = Membership.objects.filter(group__in=self.owners)
         self.members = list(memberships.values_list("user", "user__username", "user__is_active", "group"))
         for find in (self._find_names, self._find_grants, self._find_model_permissions, self._compare_with_ledger):
             findings += find()
@@ -67,22 +59,19 @@ class _Batch:
             if self.fix:  # a new group, without members: they were let into the other organization
                 [name] = find_free_names([(organization.name, ROLES_BY_KEY["reviewer"])], using="default")
                 organization.reviewer = Group.objects.create(name=name)
-                rows = Organization.objects.filter(pk=organization.pk)
-                models.QuerySet.update(rows, reviewer=organization.reviewer)
+                models.QuerySet.update(Organization.objects.filter(pk=organization.pk), reviewer=organization.reviewer)
 
     def _find_names(self):
         for organization in self.organizations:
             wrong = {}
             for role in ROLES:
                 group = getattr(organization, role.key)
-                if is_generated(group.name, organization.name, role, organization.pk):
-                    continue
-                if group.name.endswith(f" {role.suffix}"):
+                fits = is_generated(group.name, organization.name, role, organization.pk)
+                if not fits and group.name.endswith(f" {role.suffix}"):
                     yield Finding("name", _("its group “%s” does not carry its name") % group, organization)
                     wrong[role] = group.pk
-                else:
-                    text = _("its group “%s” was named by hand") % group
-                    yield note("name by hand", text, organization)
+                elif not fits:
+                    yield note("name by hand", _("its group “%s” was named by hand") % group, organization)
             if self.fix:
                 give_names(organization, wrong, using="default")
 
@@ -92,8 +81,7 @@ class _Batch:
         for group, pk, codename in grants.values_list("group", "content_object", "permission__codename"):
             held[group].add((pk, codename))
         for group, (organization, role) in self.owners.items():
-            codenames = {get_permission_codename(action, Organization._meta) for action in role.actions}
-            expected = {(organization.pk, codename) for codename in codenames}
+            expected = {(organization.pk, get_permission_codename(act, Organization._meta)) for act in role.actions}
             different = {_("lacks"): expected - held[group], _("holds too much"): held[group] - expected}
             for what, difference in different.items():
                 if difference:
@@ -122,10 +110,9 @@ class _Batch:
             there[user, organization.pk, role] = name
         for event in MembershipEvent.objects.filter(organization_key__in=self.by_pk).members_on():
             told[event.user_key, event.organization_key, ROLES_BY_KEY[event.role]] = event.user_name
-        for event, members, others, text in (
-            (Event.FOUND, there, told, _("the ledger does not know that %(user)s is in its %(role)s group")),
-            (Event.LEFT, told, there, _("the ledger does not know that %(user)s left its %(role)s group")),
-        ):
+        came = _("the ledger does not know that %(user)s is in its %(role)s group")
+        went = _("the ledger does not know that %(user)s left its %(role)s group")
+        for event, members, others, text in ((Event.FOUND, there, told, came), (Event.LEFT, told, there, went)):
             events = []
             for user, pk, role in members.keys() - others.keys():
                 name, organization = members[user, pk, role], self.by_pk[pk]
@@ -147,13 +134,10 @@ class _Batch:
         users = OrganizationUserObjectPermission.objects.filter(content_object__in=self.by_pk)
         groups = OrganizationGroupObjectPermission.objects.filter(content_object__in=self.by_pk)
         groups = groups.exclude(group__in=self.owners)
-        for kind, grants, who in (
-            ("direct grant", users, "user__username"),
-            ("grant of another group", groups, "group__name"),
-        ):
+        kinds = ("direct grant", users, "user__username"), ("grant of another group", groups, "group__name")
+        for kind, grants, who in kinds:
             for pk, codename, name in grants.values_list("content_object", "permission__codename", who):
-                text = _("“%(who)s” was granted %(what)s") % {"who": name, "what": codename}
-                yield note(kind, text, self.by_pk[pk])
+                yield note(kind, _("“%(who)s” was granted %(what)s") % {"who": name, "what": codename}, self.by_pk[pk])
 
     def _note_members(self):
         active = {group for _user, _name, is_active, group in self.members if is_active}

@@ -27,7 +27,9 @@ def find_free_names(wanted, *, using):
         pools = {}  # of those that still have none
         for key, count in Counter(key for key, name in zip(keys, names) if name is None).items():
             end = FIRST_FREE if few or tried[key] else min(2 * count, FIRST_FREE)
-            numbers = range(tried[key], end) or _choose_numbers(count)
+            numbers = range(tried[key], end)
+            if not numbers:  # so random that writers do not meet, and wait for another
+                numbers = [number for beyond in BEYOND for number in random.sample(beyond, 8 + 2 * count)]
             pools[key], tried[key] = [group_name(*key, number) for number in numbers], end
         candidates = list({name for pool in pools.values() for name in pool} - taken)
         for start in range(0, len(candidates), CHUNK):
@@ -39,11 +41,6 @@ def find_free_names(wanted, *, using):
                 names[position] = next(free[key], None)
                 taken.add(names[position])
     return names
-
-
-def _choose_numbers(count):
-    """Return more than `count` numbers beyond FIRST_FREE, so random that writers do not meet, and wait for another."""
-    return [number for numbers in BEYOND for number in random.sample(numbers, 8 + 2 * count)]
 
 
 def create_groups(organizations, *, using):
@@ -66,12 +63,10 @@ def _insert(names, using):
     """Insert groups; return {name: id} of those whose name was still free: the ORM has no such insert."""
     connection = connections[using]
     table, key, column = map(connection.ops.quote_name, (Group._meta.db_table, "id", "name"))
+    values = ", ".join(["(%s)"] * len(names))
+    sql = f"INSERT INTO {table} ({column}) VALUES {values} ON CONFLICT DO NOTHING RETURNING {key}, {column}"
     with connection.cursor() as cursor:
-        cursor.execute(
-            f"INSERT INTO {table} ({column}) VALUES {', '.join(['(%s)'] * len(names))}"
-            f" ON CONFLICT DO NOTHING RETURNING {key}, {column}",
-            names,
-        )
+        cursor.execute(sql, names)
         return {name: pk for pk, name in cursor.fetchall()}
 
 

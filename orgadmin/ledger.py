@@ -30,9 +30,8 @@ class MembershipEventQuerySet(models.QuerySet):
         """Return the events that made somebody a member who still was one at `moment`, an aware datetime, or is now.
         A membership that is older than the ledger counts from the day on which the ledger began."""
         until = Q(at__lte=moment) if moment else Q()
-        later = self.model.objects.filter(
-            until, organization_key=OuterRef("organization_key"), user_key=OuterRef("user_key"), pk__gt=OuterRef("pk")
-        )
+        same = {name: OuterRef(name) for name in ("organization_key", "user_key")}
+        later = self.model.objects.filter(until, **same, pk__gt=OuterRef("pk"))
         ended = later.filter(Q(event=Event.JOINED) | Q(event__in=[Event.LEFT, Event.FOUND], role=OuterRef("role")))
         return self.filter(until, ~Exists(ended), event__in=[Event.JOINED, Event.FOUND])
 

@@ -9,8 +9,7 @@ from django.utils.functional import cached_property
 from .forms import is_key
 
 LIMIT = 10_000  # rows that are counted, and reached by the number of a page
-AFTER = "after"
-PER_PAGE = 100
+AFTER, PER_PAGE = "after", 100
 
 
 def get_page(request, rows):
@@ -39,17 +38,11 @@ class LongList(ChangeList):
     def __init__(self, request, *args, **options):
         self.after = request.GET.get(AFTER, "")
         super().__init__(request, *args, **options)
-        self.params.pop(AFTER, None)  # a search begins anew, too
-
-    def get_filters_params(self, params=None):
-        params = super().get_filters_params(params)
-        params.pop(AFTER, None)
-        return params
 
     def get_query_string(self, new_params=None, remove=None):
         """Keep the place only from page to page: what is sorted or filtered anew begins anew."""
-        keep = PAGE_VAR in (new_params or {}) or AFTER in (new_params or {})
-        return super().get_query_string(new_params, [*(remove or []), *([] if keep else [AFTER])])
+        place = {AFTER: self.after} if self.after and PAGE_VAR in (new_params or {}) else {}
+        return super().get_query_string({**place, **(new_params or {})}, remove)
 
     def get_ordering(self, request, queryset):
         """Let the key run in the direction of the first column, as the index does."""
@@ -58,6 +51,8 @@ class LongList(ChangeList):
         return list(dict.fromkeys([first, *(key if name in ("pk", "-pk") else name for name in rest)]))
 
     def get_queryset(self, request, exclude_parameters=None):
+        for params in (self.params, self.filter_params):  # a search begins anew, too
+            params.pop(AFTER, None)
         queryset = super().get_queryset(request, exclude_parameters)
         first, *rest = (name.removeprefix("-") for name in queryset.query.order_by)
         # Where a column may be empty, what stands after a row differs from database to database.
@@ -70,9 +65,8 @@ class LongList(ChangeList):
             raise IncorrectLookupParameters(f"No row {self.after} to go on after.")
         operator = "lt" if queryset.query.order_by[0].startswith("-") else "gt"
         value = getattr(row, first)
-        return queryset.filter(**{f"{first}__{operator}e": value}).exclude(
-            models.Q(**{first: value}) & ~models.Q(**{f"pk__{operator}": row.pk})
-        )
+        shown = models.Q(**{first: value}) & ~models.Q(**{f"pk__{operator}": row.pk})
+        return queryset.filter(**{f"{first}__{operator}e": value}).exclude(shown)
 
     def get_results(self, request):
         """Read the page; count only where there is another one."""

@@ -27,25 +27,18 @@ def send_invitation(invitation):
 
 def notify(changes, actor):
     """After the commit, tell of `changes`, (user, organization, role or None), as far as the settings say."""
-    messages = []
-    if settings.NOTIFY_PEOPLE:
-        messages += [
-            _write("membership", user.email, organization=organization, role=role)
-            for user, organization, role in changes
-            if user.email
-        ]
+    messages, addresses = [], defaultdict(list)  # an admin group -> whom to tell
     if settings.NOTIFY_ADMINS:
         groups = {getattr(organization, ADMIN.attname) for _user, organization, _role in changes}
         admins = User.groups.through.objects.filter(group__in=groups, user__is_active=True).exclude(user__email="")
-        addresses = defaultdict(list)
         for group, address in admins.exclude(user=actor and actor.pk).values_list("group", "user__email"):
             addresses[group].append(address)
-        messages += [
-            _write("people", address, organization=organization, role=role, person=user)
-            for user, organization, role in changes
-            for address in addresses[getattr(organization, ADMIN.attname)]
-            if address != user.email
-        ]
+    for user, organization, role in changes:
+        about = {"organization": organization, "role": role}
+        if settings.NOTIFY_PEOPLE and user.email:
+            messages.append(_write("membership", user.email, **about))
+        others = [address for address in addresses[getattr(organization, ADMIN.attname)] if address != user.email]
+        messages += [_write("people", address, person=user, **about) for address in others]
     if messages:
         transaction.on_commit(partial(_send, messages))
 

@@ -6,7 +6,7 @@ from django.core import signing
 from django.core.exceptions import PermissionDenied
 from django.db import IntegrityError, transaction
 from django.db.models import Count, Q
-from django.utils.translation import gettext as _
+from django.utils.translation import gettext_noop as _  # reasons are translated where they are shown
 
 from . import mail
 from .ledger import Event, append
@@ -30,10 +30,9 @@ def set_role(organization, users, role, *, actor=None, reason=""):
 @transaction.atomic
 def change_roles(wanted, *, actor=None, reason="", notify=True):
     """Make each role in `wanted`, (user, organization, role), the person's one role there; None takes them out.
-    Return those that changed something, with what is stored as of now. The ledger gets a row for each. Whatever the
-    number, a dozen queries for BATCH of them. `actor` is the User who does it, None a command.
-    Raises Organization.DoesNotExist where one was deleted meanwhile, PermissionDenied where `actor` may not manage the
-    people there or does not hold what the role gives, and LastAdminError."""
+    Return those that changed something, with what is stored as of now; each gets its row of the ledger. A dozen queries
+    for BATCH of them. Raises Organization.DoesNotExist where one was deleted meanwhile, PermissionDenied where `actor`,
+    a User, or None for a command, may not manage the people there or holds less than the role, and LastAdminError."""
     changes = []
     for start in range(0, len(wanted), BATCH):
         changes += _change(wanted[start : start + BATCH], actor, reason)
@@ -48,18 +47,15 @@ def _change(wanted, actor, reason):
     organizations = _lock(Organization, {organization.pk for _, organization, _ in wanted})
     if missing := {organization.pk for _, organization, _ in wanted} - organizations.keys():
         raise Organization.DoesNotExist(f"There is no organization {missing}.")
-    held = defaultdict(dict)  # (user, organization) -> {role: key of the membership}
-    owners = {getattr(row, role.attname): (row.pk, role) for row in organizations.values() for role in ROLES}
-    memberships = Membership.objects.filter(user__in=users, group__in=owners)
-    for pk, user, group in memberships.values_list("pk", "user", "group"):
-        owner, role = owners[group]
-        held[user, owner][role] = pk
+    groups = [group for organization in organizations.values() for group in organization.group_ids]
+    memberships = Membership.objects.filter(user__in=users, group__in=groups)
+    held = {(user, group): pk for pk, user, group in memberships.values_list("pk", "user", "group")}
     changes, stale, added, events = [], [], [], []
+    wanted = [(users[user.pk], organizations[row.pk], role) for user, row, role in wanted if user.pk in users]
     for user, organization, role in wanted:
-        before = held[user.pk, organization.pk]
-        if user.pk not in users or set(before) == ({role} if role else set()):
+        before = {other: key for other in ROLES if (key := held.get((user.pk, getattr(organization, other.attname))))}
+        if set(before) == ({role} if role else set()):
             continue
-        user, organization = users[user.pk], organizations[organization.pk]
         changes.append((user, organization, role))
         line = ((user.pk, user.username), (organization.pk, organization.name))
         gone = [other for other in before if other is not role]
@@ -85,12 +81,10 @@ def _check(changes, actor):
     if actor is None or not changes:
         return
     actor = User.objects.filter(pk=actor.pk).first() or User(is_active=False)  # as is now, not as was remembered
-    if actor.is_active and actor.is_superuser:
-        return
-    rights = {row.pk: Organization.objects.permitted_actions(actor, row.pk) for _, row, _ in changes}
+    rights = {pk: Organization.objects.permitted_actions(actor, pk) for pk in {row.pk for _, row, _ in changes}}
     if not all(may_give(rights[organization.pk], role) for _user, organization, role in changes):
         raise PermissionDenied("Nobody gives a role with rights that they do not hold.")
-    if orphans := find_orphans(changes):
+    if not actor.is_superuser and (orphans := find_orphans(changes)):
         raise LastAdminError(*orphans)
 
 
@@ -146,32 +140,26 @@ def choose_roles(before, chosen):
 
 
 @transaction.atomic
-def invite(organization, email, role, *, actor, reason=""):
+def invite(organization, email, role, *, actor):
     """Offer `role` to whoever reads the mail at `email`, known or not; return the Invitation, still to be sent.
     Raises PermissionDenied where `actor` may not give that role, Organization.DoesNotExist where that is gone."""
     organization = Organization.objects.select_for_update(no_key=True).get(pk=organization.pk)
     if not may_give(Organization.objects.permitted_actions(actor, organization.pk), role):
         raise PermissionDenied("Nobody offers a role with rights that they do not hold.")
     organization.invitations.filter(email__iexact=email).delete()
-    invitation = organization.invitations.create(email=email, role=role.key, invited_by=actor)
-    _record_invitation(Event.INVITED, invitation, actor, reason)
-    return invitation
+    append([(Event.INVITED, (None, email), (organization.pk, organization.name), role)], actor=actor)
+    return organization.invitations.create(email=email, role=role.key, invited_by=actor)
 
 
 @transaction.atomic
 def withdraw(invitation, *, actor):
     """Take an invitation back: its link is dead. Raises PermissionDenied where `actor` may not give that role."""
-    _lock(Organization, [invitation.organization_id])
-    rights = Organization.objects.permitted_actions(actor, invitation.organization_id)
-    if not may_give(rights, ROLES_BY_KEY[invitation.role]):
+    organization, role = invitation.organization, ROLES_BY_KEY[invitation.role]
+    _lock(Organization, [organization.pk])
+    if not may_give(Organization.objects.permitted_actions(actor, organization.pk), role):
         raise PermissionDenied("Nobody takes back what they could not offer.")
     if Invitation.objects.filter(pk=invitation.pk).delete()[0]:
-        _record_invitation(Event.WITHDRAWN, invitation, actor)
-
-
-def _record_invitation(event, invitation, actor, reason=""):
-    organization = (invitation.organization_id, invitation.organization.name)
-    append([(event, (None, invitation.email), organization, ROLES_BY_KEY[invitation.role])], actor=actor, reason=reason)
+        append([(Event.WITHDRAWN, (None, invitation.email), (organization.pk, organization.name), role)], actor=actor)
 
 
 def find_invitations(**conditions):
@@ -193,15 +181,12 @@ def accept(invitation, user, *, save):
     It is not where the invitation is gone, or where who sent it could not give the role any more."""
     try:
         with transaction.atomic():
-            if user.pk and not _lock(User, [user.pk])[user.pk].is_active:
+            if user.pk and not any(row.is_active for row in _lock(User, [user.pk]).values()):
                 return False
             if save:
                 user.save()
-            change_roles(
-                [(user, invitation.organization, ROLES_BY_KEY[invitation.role])],
-                actor=invitation.invited_by or User(),
-                reason=_("Accepted an invitation."),
-            )
+            role, actor = ROLES_BY_KEY[invitation.role], invitation.invited_by or User()
+            set_role(invitation.organization, [user], role, actor=actor, reason=_("Accepted an invitation."))
             if not Invitation.objects.filter(pk=invitation.pk).delete()[0]:
                 raise Invitation.DoesNotExist
     except (PermissionDenied, LastAdminError, IntegrityError, Invitation.DoesNotExist, Organization.DoesNotExist):
@@ -213,7 +198,7 @@ def accept(invitation, user, *, save):
 def dismiss(user, *, actor, reason=""):
     """Take a person out of everything and deactivate them; their sessions and their password no longer work.
     Raises LastAdminError where `actor` is no superuser and an organization would be left without an admin."""
-    user = _lock(User, [user.pk])[user.pk]
+    user = User.objects.select_for_update(no_key=True).get(pk=user.pk)
     change_roles([(user, organization, None) for organization, _role in list_roles(user)], actor=actor, reason=reason)
     user.groups.clear()
     user.user_permissions.clear()
@@ -225,10 +210,9 @@ def dismiss(user, *, actor, reason=""):
 
 def list_roles(user):
     """Return [(organization, role)] of a person, by name."""
-    found = []
-    for role in ROLES:
-        owned = Organization.objects.filter(**{f"{role.key}__in": Membership.objects.filter(user=user).values("group")})
-        found += [(organization, role) for organization in owned]
+    groups = Membership.objects.filter(user=user).values("group")
+    owned = {role: Organization.objects.filter(**{f"{role.key}__in": groups}) for role in ROLES}
+    found = [(organization, role) for role, organizations in owned.items() for organization in organizations]
     return sorted(found, key=lambda pair: (pair[0].name, pair[0].pk))
 
 

@@ -29,11 +29,10 @@ def commit(schema_editor, work):
 
 
 class PopulateGroups(migrations.RunPython):
-    """Give each row without one a group of its own, by ascending id, committed batch by batch.
-    Names: "<base> <suffix>", where that is taken "<base> <id> <suffix>", where even that is taken "<base> <id> 1
-    <suffix>" and on, with base = name[:50].strip() or the model's name. Interrupted, it is run again, and ends with the
-    same names. Backwards it deletes the groups that the field points at, after telling how many memberships that ends.
-    For a migration of its own, with `atomic = False`."""
+    """Give each row without one a group of its own, by ascending id, committed batch by batch: for a migration with
+    `atomic = False`. Names: "<base> <suffix>", where taken "<base> <id> <suffix>", where even that is taken
+    "<base> <id> 1 <suffix>" and on, with base = name[:50].strip() or the model's name. Interrupted, it is run again,
+    and ends with the same names. Backwards it deletes the groups pointed at, after telling how many memberships end."""
 
     def __init__(self, model, field, suffix):
         self.model, self.field, self.suffix = model, field, suffix
@@ -78,19 +77,14 @@ class PopulateGroups(migrations.RunPython):
             todo = pairs.filter(pk__gt=batch[-1][0])
 
     def _querysets(self, apps, schema_editor):
-        alias = schema_editor.connection.alias
-        model = apps.get_model(self.model)
+        alias, model = schema_editor.connection.alias, apps.get_model(self.model)
         return model._base_manager.using(alias).order_by("pk"), apps.get_model("auth", "Group").objects.using(alias)
 
     def _choose_names(self, batch, groups):
         """Return the names for [(id, name)] as if one organization were handled after the other."""
-
-        def find_taken(names):
-            return set(groups.filter(name__in=names).values_list("name", flat=True))
-
         bases = [(pk, name[:50].strip() or self.model.rpartition(".")[2]) for pk, name in batch]
         wanted = [name for pk, base in bases for name in (f"{base} {self.suffix}", f"{base} {pk} {self.suffix}")]
-        taken, names = find_taken(wanted), []
+        taken, names = set(groups.filter(name__in=wanted).values_list("name", flat=True)), []
         for pk, base in bases:
             name, number = f"{base} {self.suffix}", 0
             if name in taken:
@@ -98,7 +92,7 @@ class PopulateGroups(migrations.RunPython):
             while name in taken:
                 number += 1
                 name = f"{base} {pk} {number} {self.suffix}"
-                taken |= find_taken([name])
+                taken |= set(groups.filter(name=name).values_list("name", flat=True))
             taken.add(name)
             names.append(name)
         return names

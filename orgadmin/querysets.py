@@ -8,7 +8,7 @@ from django.contrib.auth import get_permission_codename, get_user_model
 from django.db import NotSupportedError, connections, models, transaction
 from django.db.models.expressions import RawSQL
 from django.utils import timezone
-from django.utils.translation import gettext as _
+from django.utils.translation import gettext_noop as _  # reasons are translated where they are shown
 
 from .groups import create_groups, delete_groups
 from .ledger import Event, record
@@ -18,7 +18,6 @@ from .roles import ACTIONS, ROLES
 BATCH = 1_000  # rows
 MODEL_BACKEND = "django.contrib.auth.backends.ModelBackend"
 PERMISSIONS = "auth_permission p JOIN django_content_type t ON t.id=content_type_id WHERE app_label = %s AND model = %s"
-
 
 # Where a right comes from: "superuser", "model" (a model-level permission), "group" (its id as `group`) or "person".
 Source = namedtuple("Source", "kind group", defaults=[None])
@@ -35,12 +34,9 @@ class UserQuerySet(models.QuerySet):
         """Delete people; the ledger says that they left."""
         self._for_write = True
         with transaction.atomic(using=self.db):
-            # Locked, as `membership` locks whom it gives a role, so that nobody joins meanwhile.
-            pks = _lock_keys(self)
-            for start in range(0, len(pks), BATCH):
-                batch = pks[start : start + BATCH]
-                memberships = self.model.groups.through.objects.using(self.db).filter(user__in=batch)
-                record(Event.LEFT, memberships, actor=actor, reason=_("The account was deleted."))
+            _lock_keys(self)  # as `membership` locks whom it gives a role, so that nobody joins meanwhile
+            memberships = self.model.groups.through.objects.using(self.db).filter(user__in=self.order_by().values("pk"))
+            record(Event.LEFT, memberships, actor=actor, reason=_("The account was deleted."))
             return super().delete()
 
     delete.alters_data = True
@@ -98,8 +94,7 @@ class OrganizationQuerySet(models.QuerySet):
                 cursor.execute(*self._select_grants(columns, condition, parameters))
                 for user, pk, codename, group in cursor.fetchall():
                     if action := actions.get(codename):
-                        source = Source("group" if group else "person", group)
-                        sources[user, pk].setdefault(action, []).append(source)
+                        sources[user, pk].setdefault(action, []).append(Source("group" if group else "person", group))
         return sources
 
     def find_holders(self, pk):
@@ -124,26 +119,21 @@ class OrganizationQuerySet(models.QuerySet):
         As text, as the ORM takes longer to write it than a database to answer it; PostgreSQL reads all for an OR."""
         if right:
             condition += f" AND permission_id = (SELECT p.id FROM {PERMISSIONS} AND codename = %s)"
-            names = self.model._meta.app_label, self.model._meta.model_name, self._codename(right)
-            parameters = [*parameters, *names]
+            parameters = [*parameters, *self.model._meta.label_lower.split("."), self._codename(right)]
         grants = map(self.model._meta.get_field, ("group_grants", "user_grants"))
         group_grants, user_grants = (relation.related_model._meta.db_table for relation in grants)
         memberships = get_user_model().groups.through._meta.db_table
-        sources = {f"{memberships} JOIN {group_grants} USING (group_id)": "group_id", user_grants: "NULL"}
-        sql = " UNION ALL ".join(
-            f"SELECT {columns.format(group=group)} FROM {source} WHERE {condition}" for source, group in sources.items()
-        )
-        return sql, 2 * parameters
+        sources = (f"{memberships} JOIN {group_grants} USING (group_id)", "group_id"), (user_grants, "NULL")
+        sql = [f"SELECT {columns.format(group=group)} FROM {source} WHERE {condition}" for source, group in sources]
+        return " UNION ALL ".join(sql), 2 * parameters
 
     def bulk_create(
         self, objs, batch_size=None, ignore_conflicts=False, update_conflicts=False, update_fields=(), unique_fields=()
     ):
         """Create organizations with their groups and permissions: some ten queries per batch of `batch_size` rows."""
         if ignore_conflicts or update_conflicts:
-            raise NotSupportedError(
-                "Organizations own groups, so that a skipped or updated row would leave groups behind."
-                " Look up the existing rows first, and create only the new ones."
-            )
+            text = "A skipped or updated row would leave its groups behind. Look up what exists, and create the rest."
+            raise NotSupportedError(text)
         if batch_size is not None and batch_size <= 0:
             raise ValueError("Batch size must be a positive integer.")
         objs, size = list(objs), min(batch_size or BATCH, BATCH)
@@ -183,15 +173,13 @@ class OrganizationQuerySet(models.QuerySet):
         self._for_write = True
         deleted = Counter()
         with transaction.atomic(using=self.db):
-            ids = list(self.order_by().values_list("pk", flat=True))
-            for start in range(0, len(ids), BATCH):
-                batch = self.model._base_manager.using(self.db).filter(pk__in=ids[start : start + BATCH])
-                # Locked, so that what is read here is what is deleted below.
-                rows = list(batch.select_for_update())
-                groups = [group for organization in rows for group in organization.group_ids]
+            pks = _lock_keys(self)  # what is read here is what is deleted below
+            for start in range(0, len(pks), BATCH):
+                batch = self.model._base_manager.using(self.db).filter(pk__in=pks[start : start + BATCH])
+                groups = [group for organization in batch for group in organization.group_ids]
                 memberships = get_user_model().groups.through.objects.using(self.db).filter(group__in=groups)
                 record(Event.LEFT, memberships, actor=actor, reason=_("The organization was deleted."))
-                self.keep_history([row.pk for row in rows], "-", actor)
+                self.keep_history([row.pk for row in batch], "-", actor)
                 deleted += Counter(models.QuerySet.delete(batch)[1])
                 deleted += Counter(delete_groups(groups, using=self.db))
         self._result_cache = None

@@ -13,9 +13,8 @@ WINDOW = timedelta(minutes=15)
 
 
 def is_allowed(what, address):
-    """Count an attempt, and tell whether it may go on: the answer does not depend on whether there is such a user.
-    `what` is a user name, or "mail" for mail that is sent to `address`. Counted before the password is looked at, in
-    one statement, so that many at once do not slip through; the ORM has none that inserts or counts up."""
+    """Count an attempt, and tell whether it may go on, whether or not there is such a user. `what` is a user name, or
+    "mail" for mail to `address`. One statement, so that many at once do not slip through; the ORM has none for it."""
     now = timezone.now()
     SignInAttempt.objects.filter(since__lte=now - WINDOW).delete()
     table = connection.ops.quote_name(SignInAttempt._meta.db_table)

@@ -4,7 +4,6 @@ import csv
 import re
 from collections import Counter, defaultdict, namedtuple
 from contextlib import suppress
-from dataclasses import dataclass, field
 from functools import partial
 from itertools import chain, islice
 from types import SimpleNamespace
@@ -36,6 +35,8 @@ BATCH = 1_000  # rows
 SHOWN = 60  # characters of a refused value
 FORMULA = r"^('*[=+\-@\t\r])"  # what a spreadsheet takes for a formula, disarmed or not
 DISARMED = r"^'('*[=+\-@\t\r])"
+# What a line is to do. `old`: {field that differs: what it was}; `people`: [(role, e-mail address)].
+_Row = namedtuple("_Row", "line organization old people new")
 
 
 def printable(text):
@@ -43,14 +44,8 @@ def printable(text):
     return "".join(c if c.isprintable() else repr(c)[1:-1] for c in text[:SHOWN]) + "…" * (len(text) > SHOWN)
 
 
-@dataclass
-class Problem:
+class Problem(namedtuple("Problem", "line column value message")):
     """Why a line was refused. `line` counts from 1, the header's; None where the whole file is meant."""
-
-    line: int | None
-    column: str
-    value: str
-    message: str
 
     def __str__(self):
         parts = [_("line %d") % self.line] if self.line else []
@@ -62,37 +57,19 @@ class Problem:
 class ImportRefused(Exception):
     """The file was refused and nothing was changed; `problems` are all that were found."""
 
-    def __init__(self, problems):
-        super().__init__(f"{len(problems)} problems")
-        self.problems = problems
-
-
-@dataclass
-class Report:
-    """What an import did: counts of organizations, but for `people` and `invited`."""
-
-    created: int = 0
-    changed: int = 0
-    unchanged: int = 0
-    people: int = 0  # who got a role
-    invited: int = 0
-    ignored: list[str] = field(default_factory=list)  # columns
-    has_key: bool = False  # a column "id" or "reference" tells which rows exist
-
-
-# What a line is to do. `old`: {field that differs: what it was}; `people`: [(role, e-mail address)].
-_Row = namedtuple("_Row", "line organization old people new")
+    problems = property(lambda self: self.args[0])
 
 
 def import_organizations(file, *, actor=None, dry_run=False, send_mail=False, progress=lambda lines: None, tell=None):
-    """Create and change organizations, and give roles, as the CSV `file` (binary, UTF-8) says; return a Report.
+    """Create and change organizations, and give roles, as the CSV `file` (binary, UTF-8) says, in one transaction.
+    Return what was done: how many were `created`, `changed`, `unchanged`, how many `people` got a role, how many were
+    `invited`; which columns were `ignored`; and `has_key`, whether a column tells which rows exist.
     A row matches an organization by `id`, then by `reference`; any other creates one. An empty cell empties the field,
     a column that is not there leaves it. The columns "admins" and "reviewers" hold e-mail addresses of people who get
-    that role; with `send_mail` they are told, and unknown addresses invited, else refused. One transaction. As `actor`,
-    a User, what the rule does not permit does not exist; None may everything. `progress` gets the number of lines read,
-    `tell` (line, organization, [text]) for each that does something. Raises ImportRefused, with all problems, and
-    DatabaseError. Some 15 queries for 1,000 new rows, two for a changed one, eleven for a renamed one; memory for a
-    batch and the keys."""
+    that role; with `send_mail` they are told, and unknown addresses invited, else refused. As `actor`, a User, what the
+    rule does not permit does not exist; None may everything. `progress` gets the number of lines read, `tell` (line,
+    organization, [text]) for each that does something. Raises ImportRefused, with all problems, and DatabaseError.
+    Some 15 queries for 1,000 new rows, two for a changed one, eleven for a renamed one; memory for a batch and keys."""
     try:
         with transaction.atomic():
             report = _Importer(file, actor, progress, send_mail, tell).run()
@@ -109,7 +86,8 @@ def import_organizations(file, *, actor=None, dry_run=False, send_mail=False, pr
 class _Importer:
     def __init__(self, file, actor, progress, send_mail, tell):
         self.file, self.actor, self.progress, self.send_mail, self.tell = file, actor, progress, send_mail, tell
-        self.problems, self.report = [], Report()
+        self.report = SimpleNamespace(created=0, changed=0, unchanged=0, people=0, invited=0, ignored=[], has_key=False)
+        self.problems = []
         self.seen = {"id": {}, "reference": {}}  # key -> line
         self.matched, self.given_up = {}, set()  # id -> line; references that organizations of this file had before
         self.created = set()  # ids that did not exist before the file
@@ -165,16 +143,14 @@ class _Importer:
             self._refuse(text, line)
 
     def _read_header(self, line, cells):
-        self.header, self.columns = cells, {}
-        for position, cell in enumerate(cells):
-            name = _find_field(cell)
+        self.header, names = cells, [_find_field(cell) for cell in cells]
+        self.columns = {name: position for position, name in enumerate(names) if name}
+        for number, (name, cell) in enumerate(zip(names, cells), 1):
             if name is None:
-                self.report.ignored.append(printable(cell) or _("(column %d, without a name)") % (position + 1))
-                continue
-            other, self.columns[name] = self.columns.get(name), position
-            if other is not None:
+                self.report.ignored.append(printable(cell) or _("(column %d, without a name)") % number)
+            elif names.count(name) > 1:
                 text = _("This column means “%(field)s”, as column “%(other)s” does. Remove one of them.")
-                self._refuse(text % {"field": name, "other": cells[other]}, line, name)
+                self._refuse(text % {"field": name, "other": cell}, line, name)
         if "name" not in self.columns:
             text = _("There is no column “name”; the columns are: %s. Name the column that holds the names “name”.")
             self._refuse(text % ", ".join(printable(cell) or "-" for cell in cells), line)
@@ -219,8 +195,7 @@ class _Importer:
             # As it was before the file, wherever a batch ends.
             if reference and (reference in self.given_up or taken.get(reference, before.pk) != before.pk):
                 self._refuse(_("Another organization has this reference."), line, "reference", value=reference)
-            if "reference" in old and organization:
-                self.given_up.add(organization.reference)
+            self.given_up.add(old.get("reference"))  # or None, which nobody asks for
             before._history_user = self.actor
             for name in old:
                 setattr(before, name, values[name])
@@ -245,9 +220,8 @@ class _Importer:
             roles = Counter(email for column in PEOPLE for email in values.get(column, ()))
             for email in (email for email, count in roles.items() if count > 1):
                 self._refuse(_("This person is to get two roles here. Keep one of them."), line, value=email)
-            for key in self.seen:
-                value = values.get(key)
-                if value and (other := self.seen[key].setdefault(value, line)) != line:
+            for key, lines in self.seen.items():
+                if (value := values.get(key)) and (other := lines.setdefault(value, line)) != line:
                     text = _("Line %d has this %s already. Keep one of them.") % (other, key)
                     self._refuse(text, line, key, value=str(value))
             return (line, values) if len(values) == len(self.columns) else None
@@ -292,12 +266,12 @@ class _Importer:
         if self.tell:
             models.prefetch_related_objects(new, *(role.key for role in ROLES))
         for row in todo:
-            values = [(name, old or "", getattr(row.organization, name) or "") for name, old in row.old.items()]
-            text = "; ".join(f"{name}: “{old}” → “{new}”" for name, old, new in values)
+            get = partial(getattr, row.organization)
+            texts = [f"{name}: “{old or ''}” → “{get(name) or ''}”" for name, old in row.old.items()]
             if row.new:
-                names = ", ".join(f"“{getattr(row.organization, role.key)}”" for role in ROLES if self.tell)
-                text = _("created, with the groups %s") % names
-            texts = [text] * bool(text) + done[row.organization.pk]
+                names = ", ".join(f"“{get(role.key)}”" for role in ROLES if self.tell)
+                texts = [_("created, with the groups %s") % names]
+            texts += done[row.organization.pk]
             self.report.unchanged += not texts
             if self.tell and texts:
                 self.tell(row.line, row.organization, texts)
@@ -350,20 +324,16 @@ def list_organizations(organizations, user):
             addresses[group].append(email)
         for row in batch:
             hidden = () if row.pk in confidential else CONFIDENTIAL_FIELDS
-            yield (
-                row.pk,
-                *(None if name in hidden else getattr(row, name) for name in FIELDS),
-                *("; ".join(addresses[getattr(row, role.attname)]) for role in people.values()),
-            )
+            values = (None if name in hidden else getattr(row, name) for name in FIELDS)
+            yield row.pk, *values, *("; ".join(addresses[getattr(row, role.attname)]) for role in people.values())
 
 
 def list_events(events):
     """Yield a header and a row for each event of the ledger."""
     yield "at", "event", "person", "organization_id", "organization", "role", "by", "reason"
     for event in events:
-        at = timezone.localtime(event.at).isoformat(timespec="seconds")
-        what = (event.event, event.user_name, event.organization_key, event.organization_name, event.role)
-        yield at, *what, event.actor_name, event.reason
+        what = event.event, event.user_name, event.organization_key, event.organization_name, event.role
+        yield timezone.localtime(event.at).isoformat(timespec="seconds"), *what, event.actor_name, event.reason
 
 
 def _find_field(title):

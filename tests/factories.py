@@ -6,9 +6,9 @@ from django.contrib.auth.models import Permission
 
 from orgadmin.membership import set_role
 from orgadmin.models import Organization, User
-from orgadmin.roles import ROLES
+from orgadmin.roles import ROLES_BY_KEY
 
-ADMIN, REVIEWER = ROLES
+ADMIN, REVIEWER = ROLES_BY_KEY["admin"], ROLES_BY_KEY["reviewer"]
 NO_CONTACTS = {"contacts-TOTAL_FORMS": "0", "contacts-INITIAL_FORMS": "0"}  # of the page of an organization
 
 

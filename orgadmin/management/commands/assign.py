@@ -18,7 +18,7 @@ class Command(BaseCommand):
         parser.add_argument("--reason", default="", help="is kept in the ledger")
 
     def handle(self, *, user, organization, role, actor, reason, **options):
-        actor = actor and find_user(actor)
+        actor = None if actor is None else find_user(actor)  # an empty name is nobody, and may not do everything
         user, organization = find_user(user), find_organization(organization)
         try:
             changed = set_role(organization, [user], ROLES_BY_KEY.get(role), actor=actor, reason=reason)

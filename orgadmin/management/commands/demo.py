@@ -8,18 +8,14 @@ from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError
 from django.db import transaction
 
-from orgadmin import roles
 from orgadmin.membership import set_role
 from orgadmin.models import Organization, User
+from orgadmin.roles import ROLES_BY_KEY
 from orgadmin.transfer import import_organizations
 
 FILE = Path(__file__).parents[2] / "data" / "demo.csv"
-ADMIN, REVIEWER = roles.ROLES
-PEOPLE = {  # user name -> first name, {role: how many organizations}
-    "demo-staff": ("Sam", {}),
-    "demo-admin": ("Ada", {ADMIN: 3, REVIEWER: 1}),
-    "demo-reviewer": ("Remi", {REVIEWER: 2}),
-}
+# User name -> {role: how many organizations}
+PEOPLE = {"demo-staff": {}, "demo-admin": {"admin": 3, "reviewer": 1}, "demo-reviewer": {"reviewer": 2}}
 
 
 class Command(BaseCommand):
@@ -33,16 +29,16 @@ class Command(BaseCommand):
                 with FILE.open("rb") as stream:
                     import_organizations(stream)
             organizations, lines = iter(Organization.objects.order_by("pk")), []
-            for username, (first_name, wanted) in PEOPLE.items():
+            for username, wanted in PEOPLE.items():
                 password, staff = secrets.token_urlsafe(9), not wanted
-                defaults = {"first_name": first_name, "is_staff": staff, "is_superuser": staff}
+                defaults = {"is_staff": staff, "is_superuser": staff}
                 user, created = User.objects.get_or_create(username=username, defaults=defaults)
                 user.set_password(password)
                 user.save()
                 for role, count in wanted.items() if created else ():
                     for organization in islice(organizations, count):
-                        set_role(organization, [user], role)
-                what = ", ".join(f"{role.label.lower()} of {count}" for role, count in wanted.items())
+                        set_role(organization, [user], ROLES_BY_KEY[role])
+                what = ", ".join(f"{role} of {count}" for role, count in wanted.items())
                 what = f"{what} organizations" if wanted else "platform staff: everything"
                 lines.append(f"  {username:<14} password {password}   {what}")
         self.stdout.write("\n".join([f"\nSign in at {settings.BASE_URL}/admin/ as", *lines]))

@@ -26,9 +26,8 @@ class Command(BaseCommand):
             user, organization = find_user(user), find_organization(organization)
             explanation = explain(user, organization, action)
             verb = "may" if explanation.may else "may not"
-            self.stdout.write(f"{user} {verb} {action} {organization} (id {organization.pk}).")
-            for line in explanation.lines:
-                self.stdout.write(f"  {line}")
+            answer = f"{user} {verb} {action} {organization} (id {organization.pk})."
+            self.stdout.write("\n  ".join([answer, *explanation.lines]))
         except (DatabaseError, ValueError) as error:
             reason = " ".join(str(error).split())
             raise CommandError(f"The question could not be answered: {reason}", returncode=UNCLEAR) from error

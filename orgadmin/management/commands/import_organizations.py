@@ -6,23 +6,19 @@ from django.db import DatabaseError
 from orgadmin.management.arguments import find_user
 from orgadmin.transfer import ImportRefused, import_organizations
 
-SHOWN = 1_000  # problems
-
 
 class Command(BaseCommand):
     help = "Create and change organizations from a CSV file: all of it, or nothing where a line is bad."
 
     def add_arguments(self, parser):
-        text = "CSV in UTF-8, with a header line; the column name is required"
-        parser.add_argument("file", metavar="FILE", help=text)
+        parser.add_argument("file", metavar="FILE", help="CSV in UTF-8, whose header line has the column name at least")
         parser.add_argument("--as", dest="actor", metavar="USER", help="the user name of the person who imports")
         parser.add_argument("--send-mail", action="store_true", help="tell people, and invite unknown addresses")
         parser.add_argument("--dry-run", action="store_true", help="tell what would happen, and change nothing")
 
     def handle(self, *, file, actor, dry_run, send_mail, **options):
         try:
-            if actor is not None:
-                actor = find_user(actor, returncode=1)
+            actor = None if actor is None else find_user(actor, returncode=1)
             if send_mail and not actor:
                 raise CommandError("Say with --as who invites.")
             options = {"actor": actor, "dry_run": dry_run, "send_mail": send_mail, "progress": self._show_progress}
@@ -32,16 +28,12 @@ class Command(BaseCommand):
             reason = getattr(error, "strerror", None) or error
             raise CommandError(f"{ascii(str(file))} cannot be read: {reason}.") from error
         except ImportRefused as error:
-            self.stderr.write("\n".join(map(str, error.problems[:SHOWN])))
-            count = len(error.problems)
-            also = f" (and {count - SHOWN} more problems)" if count > SHOWN else ""
-            what = f"{count:,} problems" if count > 1 else "problem"
-            raise CommandError(f"Nothing was imported: mend the {what} above{also}, and try again.") from error
+            self.stderr.write("\n".join(map(str, error.problems)))
+            what = f"{len(error.problems):,} problems" if len(error.problems) > 1 else "problem"
+            raise CommandError(f"Nothing was imported: mend the {what} above, and try again.") from error
         except DatabaseError as error:
             reason = " ".join(str(error).split())
             raise CommandError(f"Nothing was imported: the database refused ({reason}). Try again.") from error
-        if self.stderr.isatty():
-            self.stderr.write("\r", ending="")
         if report.ignored:
             self.stdout.write("Columns not used: " + ", ".join(report.ignored) + ".")
         if not report.has_key:
@@ -55,7 +47,7 @@ class Command(BaseCommand):
 
     def _show_progress(self, lines):
         if self.stderr.isatty():
-            self.stderr.write(f"\r{lines:,} lines read", ending="")
+            self.stderr.write(f"{lines:,} lines read", ending="\r")
             self.stderr.flush()
         elif lines % 100_000 < 1_000:
             self.stderr.write(f"{lines:,} lines read")

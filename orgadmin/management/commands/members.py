@@ -15,8 +15,7 @@ class Command(BaseCommand):
 
     def add_arguments(self, parser):
         parser.add_argument("organization", metavar="ORGANIZATION", nargs="?", help="an id or an exact name")
-        text = "such as 2026-12-31; today if left out"
-        parser.add_argument("--on", metavar="DATE", type=date.fromisoformat, help=text)
+        parser.add_argument("--on", metavar="DATE", type=date.fromisoformat, help="such as 2026-12-31; left out: today")
 
     def handle(self, *, organization, on, **options):
         events = MembershipEvent.objects.order_by("organization_key", "user_name", "pk")
