@@ -1,26 +1,25 @@
 """The admin site: who may sign in and what the site says of itself."""
 
 from django.apps import apps
+from django.conf import settings
 from django.contrib import admin
 from django.contrib.admin.forms import AdminAuthenticationForm
+from django.contrib.admin.models import LogEntry
 from django.contrib.admin.views.autocomplete import AutocompleteJsonView
 from django.core.exceptions import FieldDoesNotExist, PermissionDenied
-from django.utils.functional import SimpleLazyObject
 from django.utils.translation import gettext_lazy as _
 
 from . import throttle
 from .access import Gate, gate_of
 from .forms import is_key
-from .history import list_recent
+from .front import list_cards, search
 
 
 class SignInForm(AdminAuthenticationForm):
     """Lets in whoever may enter, staff or not. The refusal reads like that of a wrong password."""
 
-    error_messages = {
-        **AdminAuthenticationForm.error_messages,
-        "invalid_login": _("Please enter the correct username and password. Both may be case-sensitive."),
-    }
+    refusal = _("Please enter the correct username and password. Both may be case-sensitive.")
+    error_messages = AdminAuthenticationForm.error_messages | {"invalid_login": refusal}
 
     def clean(self):
         username, address = self.cleaned_data.get("username") or "", self.request.META.get("REMOTE_ADDR", "")
@@ -52,7 +51,7 @@ class ChoicesView(AutocompleteJsonView):
 
 class OrganizationAdminSite(admin.AdminSite):
     site_header = site_title = _("Organizations")
-    index_title = _("Your organizations")
+    enable_nav_sidebar = False  # a few models; on each page it would move what is beside it
     site_url = None  # there is no other site to view
     login_form = SignInForm
 
@@ -64,8 +63,18 @@ class OrganizationAdminSite(admin.AdminSite):
             gate.find_rights(int(pk))  # whoever may see this one may enter: asked once
         return gate.may_enter
 
+    def each_context(self, request):
+        return super().each_context(request) | {"access_contact": settings.ACCESS_CONTACT}
+
+    def index(self, request, extra_context=None):
+        cards = list_cards(request)
+        title = _("Your organizations") if cards else self.site_title
+        return super().index(request, {"cards": cards, "title": title, "found": search(request, self)})
+
     def get_log_entries(self, request):
-        return SimpleLazyObject(lambda: list_recent(request.user))  # each page asks, only the first shows them
+        """Return what changed lately, for superusers: it names any organization. Others have cards and histories."""
+        entries = LogEntry.objects.select_related("content_type", "user").order_by("-pk")  # as the index is
+        return entries if request.user.is_superuser else entries.none()
 
     def admin_view(self, view, cacheable=False):
         return super().admin_view(view)  # nothing behind the sign-in is for a cache
