@@ -12,6 +12,7 @@ from django.utils.html import format_html, format_html_join
 from django.utils.translation import gettext_lazy as _, ngettext
 
 from . import throttle
+from .history import find_author
 from .mail import send_invitation
 from .membership import choose_roles, find_invitations, find_orphans, may_give, set_groups
 from .models import LINE, Organization, OrganizationUserObjectPermission, User
@@ -67,18 +68,59 @@ class RowsFormSet(forms.BaseInlineFormSet):
             raise forms.ValidationError(_("A row was deleted meanwhile. Load the page again."))
 
 
-class OrganizationForm(forms.ModelForm):
+class MergingForm(forms.ModelForm):
+    """Saves what a person changed of what they saw, which the page carries along; a post without that counts as having
+    seen what is stored. What somebody else changed meanwhile is kept, and `merged` names it; where both changed a
+    field, that is said beside it, and saving again decides."""
+
+    def __init__(self, *args, **kwargs):
+        super().__init__(*args, **kwargs)
+        for name, field in self.fields.items():
+            if self.instance.pk and name in self.initial and isinstance(field, forms.CharField):
+                field.show_hidden_initial = not self.is_bound or self.add_initial_prefix(name) in self.data
+
+    def clean(self):
+        cleaned, self.merged = super().clean(), []
+        for name, field in self.fields.items():
+            seen, stored = self.add_initial_prefix(name), self.get_initial_for_field(field, name) or ""
+            if not field.show_hidden_initial or self.data[seen].split() == stored.split():
+                continue
+            if name not in self.changed_data:
+                cleaned[name] = stored or field.empty_value
+                self.merged.append(str(field.label))
+            elif name in cleaned and (cleaned[name] or "") != stored:
+                self.data = self.data.copy()
+                self.data[seen] = stored
+                text = _("%(who)s changed this to “%(stored)s” after you opened the page. Save again to write yours.")
+                self.add_error(name, text % {"who": self.find_author(name), "stored": stored})
+        return cleaned
+
+    def find_author(self, name):
+        return _("Somebody")
+
+
+class OrganizationForm(MergingForm):
     """Edit an organization. A class made for a request carries its `user`.
     Whoever creates one under a name that exists is told so, and saves again to confirm: they may see all of them."""
 
     website = forms.URLField(
-        label=_("Website"), max_length=500, required=False, assume_scheme="https", widget=forms.URLInput
+        label=_("Website"),
+        max_length=500,
+        required=False,
+        assume_scheme="https",
+        widget=forms.URLInput({"class": "vURLField"}),
     )
     namesake = forms.CharField(required=False, widget=forms.HiddenInput)  # the name that was asked about
 
     class Meta:
         model = Organization
         fields = FIELDS
+        help_texts = {
+            "name": _("As it should be found. A new name also renames the groups of its people."),
+            "email": _("Where the organization itself reads its mail. People go below, under contacts."),
+            "phone": _("With the country code, such as +49 30 1234567."),
+            "address": _("As it would stand on an envelope."),
+        }
 
     def clean(self):
         cleaned = super().clean()
@@ -89,14 +131,20 @@ class OrganizationForm(forms.ModelForm):
                 self._ask_about(name, namesakes[:NAMESAKES_SHOWN], count)
         return cleaned
 
+    def find_author(self, name):
+        return find_author(self.instance, name, self.user)
+
     def _ask_about(self, name, namesakes, count):
         self.data = {**self.data.dict(), self.add_prefix("namesake"): name}
         page = "admin:orgadmin_organization_change"
         names = [(reverse(page, args=[row.pk]), f"{row} ({row.reference or row.pk})") for row in namesakes]
         links = format_html_join(", ", '<a href="{}" target="_blank">{}</a>', names)
-        one = "There is an organization with this name: {}. If yours is another one, save again."
-        many = "There are {count} organizations with this name: {}. If yours is another one, save again."
-        self.add_error("name", format_html(ngettext(one, many, count), links, count=count))
+        text = ngettext(
+            "There is an organization with this name: {links}. If yours is another one, save again.",
+            "There are {count} organizations with this name: {links}. If yours is another one, save again.",
+            count,
+        )
+        self.add_error("name", format_html(text, links=links, count=count))
 
 
 class UserForm(UserChangeForm):

@@ -16,7 +16,7 @@ from django.urls import path, reverse
 from django.utils.translation import gettext_lazy as _
 
 from .access import gate_of
-from .forms import ChooseMany, ChooseOne, RowsFormSet, is_key
+from .forms import ChooseMany, ChooseOne, MergingForm, RowsFormSet, is_key
 from .history import hide_people, list_history
 from .lists import LIMIT, LimitedPaginator, LongList, get_page
 from .models import Organization
@@ -80,7 +80,6 @@ class ClosedModelAdmin(Asking, admin.ModelAdmin):
         """Render a template of templates/admin/orgadmin/<model>/."""
         context = {"opts": self.opts, "original": obj, "title": title, "media": self.media, **context}
         context = self.admin_site.each_context(request) | context
-        request.current_app = self.admin_site.name
         return render(request, f"admin/orgadmin/{self.opts.model_name}/{template}.html", context)
 
     def changelist_view(self, request, extra_context=None):
@@ -121,6 +120,9 @@ class ClosedModelAdmin(Asking, admin.ModelAdmin):
         """Save what was changed, and nothing else of what the page showed."""
         obj._history_user, columns = request.user, {field.name for field in self.opts.concrete_fields}
         obj.save(**({"update_fields": columns.intersection(form.changed_data)} if change else {}))
+        if merged := getattr(form, "merged", None):
+            text = _("Somebody else changed meanwhile, and you kept: %s. See the history.") % ", ".join(merged)
+            self.message_user(request, text)
 
     def changeform_view(self, request, object_id=None, form_url="", extra_context=None):
         try:
@@ -152,6 +154,8 @@ class ClosedModelAdmin(Asking, admin.ModelAdmin):
 class SuperuserOnlyAdmin(ClosedModelAdmin):
     """The admin of what only superusers may know: for everybody else it has no rows, no pages and no name."""
 
+    filter_horizontal = ()  # its two boxes are not for who does not see
+
     def may(self, request, action, obj=None):
         return request.user.is_active and request.user.is_superuser
 
@@ -166,6 +170,7 @@ class Gated:
     and delete what belongs to it; whoever may see it sees that."""
 
     organization_path = None
+    form = MergingForm
 
     def right_for(self, action):
         """Return the right on the organization that `action` on this model takes."""
@@ -193,17 +198,14 @@ class Gated:
     def get_autocomplete_fields(self, request):
         """Search where the choices are organizations, or what belongs to them: there may be a million."""
         related = {field.name: field.remote_field.model for field in self.opts.fields if field.remote_field}
-        return [name for name, model in related.items() if isinstance(self._find_admin(model), Gated)]
+        return [name for name, model in related.items() if isinstance(self.admin_site._registry.get(model), Gated)]
 
     def _get_choices(self, model, request):
         """Return what a person may choose: what they may change; a superuser anything."""
         choices = model._default_manager.all()
-        if isinstance(found := self._find_admin(model), Gated):
+        if isinstance(found := self.admin_site._registry.get(model), Gated):
             return found.narrow(choices, request.user, "change")
         return choices if request.user.is_active and request.user.is_superuser else choices.none()
-
-    def _find_admin(self, model):
-        return self.admin_site._registry.get(model)
 
 
 class GatedModelAdmin(Gated, ClosedModelAdmin):

@@ -1,29 +1,16 @@
 """What the admin's own log and the history of fields tell, and to whom; and putting back what was."""
 
 import json
-from itertools import pairwise
+from itertools import pairwise, takewhile
 
 from django.contrib.admin.models import LogEntry
-from django.contrib.contenttypes.models import ContentType
 from django.db import transaction
-from django.db.models import TextField
-from django.db.models.functions import Cast
 from django.utils import timezone
 from django.utils.text import capfirst
 from django.utils.translation import gettext as _
 
 from .models import Organization, User
 from .roles import CONFIDENTIAL_FIELDS, ROLES
-
-
-def list_recent(user):
-    """Return the log entries that `user` may see: a superuser all, others their own about what they still may see."""
-    entries = LogEntry.objects.select_related("content_type", "user")
-    if user.is_superuser:
-        return entries
-    visible = Organization.objects.permitted(user).order_by().values(key=Cast("pk", TextField()))
-    organizations = ContentType.objects.get_for_model(Organization)
-    return entries.filter(user=user.pk, content_type=organizations, object_id__in=visible)
 
 
 def list_history(entries, model, organization, rights):
@@ -56,9 +43,25 @@ def describe_difference(before, after, rights):
     for field in Organization.history.model.tracked_fields if before else ():
         old, new = (getattr(state, field.name) or "" for state in (before, after))
         if old != new and ("view_confidential" in rights or field.name not in CONFIDENTIAL_FIELDS):
-            values = {"field": capfirst(field.verbose_name), "old": old, "new": new}
-            lines.append(_("%(field)s: “%(old)s” → “%(new)s”") % values)
+            text = (
+                _("%(field)s was changed from “%(old)s” to “%(new)s”.")
+                if old and new
+                else _("%(field)s “%(new)s” was added.")
+            )
+            text = text if new else _("%(field)s “%(old)s” was removed.")
+            lines.append(text % {"field": capfirst(field.verbose_name), "old": old, "new": new})
     return lines
+
+
+def find_author(organization, name, user):
+    """Return who changed a field of an organization to what it is, as far as `user` learns names there."""
+    records = organization.history.select_related("history_user").order_by("-history_id")
+    now = getattr(organization, name)
+    *_later, record = [None, *takewhile(lambda record: getattr(record, name) == now, records)]
+    entry = LogEntry(user=record and record.history_user or User(username=_("not known")))
+    if not user.is_superuser:
+        hide_people([entry], organization, Organization.objects.permitted_actions(user, organization.pk))
+    return entry.user.get_full_name() or entry.user.username
 
 
 @transaction.atomic
