@@ -77,6 +77,7 @@ ZERO_DOWNTIME_MIGRATIONS_RAISE_FOR_UNSAFE = ZERO_DOWNTIME_MIGRATIONS_IDEMPOTENT_
 NOTIFY_PEOPLE = boolean("NOTIFY_PEOPLE", "false")
 NOTIFY_ADMINS = boolean("NOTIFY_ADMINS", "false")
 INVITATION_DAYS = 7
+ACCESS_CONTACT = env.str("ACCESS_CONTACT", default="")  # whom to ask for access
 DEFAULT_FROM_EMAIL = env.str("DEFAULT_FROM_EMAIL", default="orgadmin@localhost")
 TIME_ZONE = env.str("TIME_ZONE", default="UTC")
 if TIME_ZONE not in available_timezones():
@@ -90,7 +91,9 @@ INSTALLED_APPS += ["whitenoise.runserver_nostatic", "django.contrib.staticfiles"
 MIDDLEWARE = [
     "django.middleware.security.SecurityMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
+    "django.middleware.gzip.GZipMiddleware",  # with random bytes against BREACH
     "django.contrib.sessions.middleware.SessionMiddleware",
+    "django.middleware.locale.LocaleMiddleware",
     "django.middleware.common.CommonMiddleware",
     "django.middleware.csrf.CsrfViewMiddleware",
     "django.contrib.auth.middleware.AuthenticationMiddleware",
@@ -110,22 +113,13 @@ CSRF_COOKIE_HTTPONLY = True  # forms carry the token; no script reads it
 if BASE_URL.startswith("https://"):
     SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = True
     SESSION_COOKIE_NAME, CSRF_COOKIE_NAME = "__Host-sessionid", "__Host-csrftoken"
-ROOT_URLCONF = "config.urls"
-WSGI_APPLICATION = "config.wsgi.application"
-TEMPLATES = [
-    {
-        "BACKEND": "django.template.backends.django.DjangoTemplates",
-        "DIRS": [BASE_DIR / "templates"],
-        "APP_DIRS": True,
-        "OPTIONS": {
-            "context_processors": [
-                "django.template.context_processors.request",
-                "django.contrib.auth.context_processors.auth",
-                "django.contrib.messages.context_processors.messages",
-            ]
-        },
-    }
+ROOT_URLCONF, WSGI_APPLICATION = "config.urls", "config.wsgi.application"
+_context = [
+    f"django.{name}" for name in ("template.context_processors.request", "contrib.auth.context_processors.auth")
 ]
+_context += ["django.contrib.messages.context_processors.messages"]
+_templates = {"BACKEND": "django.template.backends.django.DjangoTemplates", "DIRS": [BASE_DIR / "templates"]}
+TEMPLATES = [_templates | {"APP_DIRS": True, "OPTIONS": {"context_processors": _context}}]
 
 AUTH_USER_MODEL = "orgadmin.User"
 AUTHENTICATION_BACKENDS = ["django.contrib.auth.backends.ModelBackend", "guardian.backends.ObjectPermissionBackend"]
@@ -139,9 +133,9 @@ GUARDIAN_MONKEY_PATCH_USER = GUARDIAN_MONKEY_PATCH_GROUP = False
 SIMPLE_HISTORY_DATE_INDEX = False  # looked up by organization
 
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
-LANGUAGES = [("en", _("English"))]
-STATIC_URL = "static/"
-STATIC_ROOT = BASE_DIR / "staticfiles"
+LANGUAGES = [("en", _("English")), ("de", _("German"))]
+LOCALE_PATHS = [BASE_DIR / "orgadmin" / "locale"]
+STATIC_URL, STATIC_ROOT = "static/", BASE_DIR / "staticfiles"
 STATICFILES_DIRS = [BASE_DIR / "static"]
 _storage = "whitenoise.storage.CompressedManifestStaticFilesStorage"
 STORAGES = {

@@ -9,6 +9,8 @@ from django.utils.translation import gettext as _
 from .models import Organization
 from .roles import ACTIONS, ROLES
 
+Explanation = namedtuple("Explanation", "may lines")
+
 
 class Gate:
     """The rule's answers about one person. Lives as long as a request: the next one asks anew."""
@@ -59,10 +61,8 @@ def holds_more(user, than):
     if user.is_superuser or user.get_all_permissions() - than.get_all_permissions():
         return True
     rows = Organization.objects.order_by()
-    return any(
-        rows.permitted(user, action).exclude(pk__in=rows.permitted(than, action).values("pk")).exists()
-        for action in ACTIONS
-    )
+    more = (rows.permitted(user, act).exclude(pk__in=rows.permitted(than, act).values("pk")) for act in ACTIONS)
+    return any(organizations.exists() for organizations in more)
 
 
 def _activate(user):
@@ -71,9 +71,6 @@ def _activate(user):
     user.__dict__ = {name: value for name, value in user.__dict__.items() if not name.endswith("_perm_cache")}
     user.is_active = True
     return user
-
-
-Explanation = namedtuple("Explanation", "may lines")
 
 
 def explain(user, organization, action="view"):
@@ -103,8 +100,7 @@ def find_paths(users, organizations, *, members_only=False):
     paths = defaultdict(dict)
     for (user, pk), rights in sources.items():
         for right, held in rights.items() if pk else ():
-            own = organizations[pk].group_ids
-            told = [source for source in held if not members_only or source.group in own]
+            told = [source for source in held if not members_only or source.group in organizations[pk].group_ids]
             paths[user, pk][right] = [_describe(source, organizations[pk], groups) for source in told]
     return paths
 
@@ -121,7 +117,7 @@ def describe_paths(paths):
 def _describe(source, organization, groups):
     owned = {getattr(organization, role.attname): role for role in ROLES}
     if role := owned.get(source.group):
-        return _("is in its %(role)s group") % {"role": role.label.lower()}
+        return _("is in its %(role)s group") % {"role": role.label}
     return {
         "superuser": _("is a superuser"),
         "model": _("is staff and holds the permission for all organizations"),

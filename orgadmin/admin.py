@@ -18,6 +18,7 @@ from .roles import CONFIDENTIAL_FIELDS, ROLES
 from .search import normalize
 
 DELETIONS_SHOWN = 100
+OWNERS = [Organization._meta.get_field(role.key).related_query_name() for role in ROLES]  # of a group
 
 
 class ContactInline(GatedTabularInline):
@@ -49,7 +50,7 @@ class OrganizationAdmin(ExchangePages, PeoplePages, GatedModelAdmin):
     fieldsets = [
         (None, {"fields": ["name", "reference"]}),
         (_("Contact"), {"fields": ["website", "email", "phone", "address"]}),
-        (_("Confidential"), {"fields": CONFIDENTIAL_FIELDS}),
+        (_("Confidential: for its admins and platform staff only"), {"fields": CONFIDENTIAL_FIELDS}),
         (_("Groups"), {"fields": [role.key for role in ROLES]}),
     ]
 
@@ -108,7 +109,7 @@ class UserAdmin(PersonPages, SuperuserOnlyAdmin, DjangoUserAdmin):
     pages = {"access": None, "leave": None}
     list_filter = ["is_staff", "is_superuser", "is_active"]
     autocomplete_fields = ["groups"]
-    filter_horizontal = ["user_permissions"]
+    readonly_fields = ["last_login", "date_joined"]
 
     def may(self, request, action, obj=None):
         user = request.user
@@ -160,7 +161,7 @@ class GroupAdmin(SuperuserOnlyAdmin, DjangoGroupAdmin):
     """Groups; those that an organization owns are shown here and changed there."""
 
     list_display = ["name", "organization"]
-    list_select_related = ["administrators_of", "reviewers_of"]
+    list_select_related = OWNERS
     readonly_fields = ["organization"]
 
     @admin.display(description=_("organization"))
@@ -176,4 +177,4 @@ class GroupAdmin(SuperuserOnlyAdmin, DjangoGroupAdmin):
 
 
 def _find_owner(group):
-    return getattr(group, "administrators_of", None) or getattr(group, "reviewers_of", None)
+    return next(filter(None, (getattr(group, name, None) for name in OWNERS)), None)

@@ -6,7 +6,7 @@ from django.http import HttpResponseRedirect
 from django.urls import reverse
 from django.utils import timezone
 from django.utils.formats import date_format
-from django.utils.translation import gettext as _
+from django.utils.translation import gettext as _, gettext_noop
 
 from . import membership, throttle
 from .access import describe_paths, find_paths, gate_of, list_reachable
@@ -82,7 +82,7 @@ class PeoplePages(ActingDelete):
             )
             return self.answer(request, text % organization, messages.ERROR)
         names = ", ".join(f"“{user}”" for user in changed)
-        values = {"names": names, "role": role and role.label.lower(), "organization": organization}
+        values = {"names": names, "role": role and role.label, "organization": organization}
         if not changed:
             text = _("Nothing was changed: nobody chosen has another role here.")
         elif role:
@@ -141,10 +141,8 @@ class PeoplePages(ActingDelete):
     def access_view(self, request, organization):
         """Who can see the organization, and by which paths; for others than superusers the members only."""
         everybody = request.user.is_superuser
-        if everybody:
-            users = Organization.objects.find_holders(organization.pk)
-        else:
-            users = User.objects.filter(groups__in=organization.group_ids).distinct()
+        members = User.objects.filter(groups__in=organization.group_ids).distinct()
+        users = Organization.objects.find_holders(organization.pk) if everybody else members
         page = get_page(request, users.order_by("username"))
         paths = find_paths(page, [organization], members_only=not everybody)
         for user in page:
@@ -155,13 +153,10 @@ class PeoplePages(ActingDelete):
     def restore_view(self, request, organization):
         """Put the organization back to the state of one of the records of its history."""
         record = organization.history.get(pk=request.GET.get("to", "") if is_key(request.GET.get("to", "")) else None)
-        if request.method == "POST":
-            return self._put_back(request, organization, record)
-        lines = describe_difference(organization, record, gate_of(request).find_rights(organization.pk))
-        title = _("Put “%s” back?") % organization
-        return self.render_page(request, organization, "restore", title, lines=lines, record=record)
-
-    def _put_back(self, request, organization, record):
+        if request.method != "POST":
+            lines = describe_difference(organization, record, gate_of(request).find_rights(organization.pk))
+            title = _("Put “%s” back?") % organization
+            return self.render_page(request, organization, "restore", title, lines=lines, record=record)
         page = reverse("admin:orgadmin_organization_history", args=[organization.pk])
         try:
             organization = put_back(organization, record, actor=request.user)
@@ -169,7 +164,7 @@ class PeoplePages(ActingDelete):
             text = _("Nothing was put back: %s") % " ".join(error.messages)
             return self.answer(request, text, messages.ERROR, page)
         when = date_format(timezone.localtime(record.history_date), "DATETIME_FORMAT")
-        self.log_change(request, organization, _("Put back to the state of %s.") % when)
+        self.log_change(request, organization, gettext_noop("Put back to an earlier state."))
         text = _("“%(organization)s” is as it was on %(when)s.") % {"organization": organization, "when": when}
         return self.answer(request, text, to=page)
 
@@ -193,7 +188,7 @@ class PersonPages(ActingDelete):
             return self.answer(request, text, messages.ERROR, page)
         if "confirmed" in request.POST:
             membership.dismiss(user, actor=request.user, reason=request.POST.get("reason", ""))
-            self.log_change(request, user, _("Was taken out of everything, and deactivated."))
+            self.log_change(request, user, gettext_noop("Was taken out of everything, and deactivated."))
             text = _("“%s” was taken out of everything, deactivated, and signed out everywhere.") % user
             return self.answer(request, text, to=page)
         roles = membership.list_roles(user)

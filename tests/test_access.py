@@ -22,10 +22,10 @@ class ExplainTests(TestCase):
 
     def test_names_the_path_of_each_right(self):
         admin = create_user("admin", admin_of=[self.acme])
-        self.assert_explained(admin, "change", True, "view: is in its admin group", "change: is in its admin group")
-        self.assert_explained(admin, "delete", False, "view: is in its admin group", "delete: no path")
+        self.assert_explained(admin, "change", True, "view: is in its Admin group", "change: is in its Admin group")
+        self.assert_explained(admin, "delete", False, "view: is in its Admin group", "delete: no path")
         reviewer = create_user("reviewer", reviewer_of=[self.acme])
-        self.assert_explained(reviewer, "change", False, "view: is in its reviewer group", "change: no path")
+        self.assert_explained(reviewer, "change", False, "view: is in its Reviewer group", "change: no path")
         self.assert_explained(create_superuser(), "view", True, "view: is a superuser")
         staff = create_user("staff", is_staff=True, permissions=["view_organization"])
         self.assert_explained(staff, "view", True, "view: is staff and holds the permission for all organizations")
@@ -38,7 +38,7 @@ class ExplainTests(TestCase):
         grant(user, "view_organization", self.acme)
         [line] = explain(user, self.acme).lines
         for path in (
-            "is in its admin group",
+            "is in its Admin group",
             "is in the group “Friends”, which was granted it",
             "was granted it in person",
         ):

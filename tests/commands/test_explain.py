@@ -28,7 +28,7 @@ class ExplainTests(TestCase):
         return 0, out.getvalue()
 
     def test_tells_by_id_and_by_name_and_sets_the_exit_status(self):
-        may = f"anna may view Acme (id {self.acme.pk}).\n  view: is in its admin group\n"
+        may = f"anna may view Acme (id {self.acme.pk}).\n  view: is in its Admin group\n"
         for organization in (self.acme.pk, "Acme"):
             self.assertEqual(self.run_command("anna", organization), (0, may))
         status, text = self.run_command("anna", "Acme", "delete")
