@@ -32,6 +32,12 @@ mutants: .venv/dev  ## break the code in small ways and see that a test notices;
 pictures: .venv/dev  ## make the pictures in docs/pictures anew, in a real Chromium
 	$(BIN)/python -m tests --pictures
 
+messages: .venv/run  ## collect the strings, and compile the catalogues (needs gettext)
+	DEBUG=true $(BIN)/python manage.py makemessages --all --no-wrap --no-location --no-obsolete \
+	  --ignore ".venv/*" --ignore "tests/*" --ignore "benchmarks/*"
+	sed -i '/^"\(POT-Creation-Date\|Report-Msgid-Bugs-To\)/d' orgadmin/locale/*/LC_MESSAGES/django.po
+	DEBUG=true $(BIN)/python manage.py compilemessages --ignore ".venv/*"
+
 requirements:  ## compile the pinned requirements from the *.in files (needs pip-tools)
 	for name in requirements requirements-dev requirements-benchmarks; do pip-compile --quiet --generate-hashes --allow-unsafe --strip-extras \
 	  --no-header --no-emit-index-url --no-emit-find-links --no-emit-trusted-host --no-emit-options \
@@ -60,5 +66,5 @@ lines:  ## lines of Python in the app, migrations left out
 	$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r requirements-dev.txt
 	@touch $@
 
-.PHONY: help run test test-browser check access mutants pictures benchmark requirements lines
+.PHONY: help run test test-browser check access mutants pictures messages benchmark requirements lines
 .DELETE_ON_ERROR:

@@ -2,9 +2,12 @@
 
 import os
 
+from django.conf import settings
 from django.contrib.staticfiles.testing import StaticLiveServerTestCase
-from django.test import tag
+from django.test import Client, tag
 from playwright.sync_api import expect, sync_playwright
+
+from orgadmin.models import User
 
 from ..__main__ import CHROMIUM
 
@@ -15,6 +18,7 @@ FLAGS = [
     "--disable-component-update",
     "--disable-sync",
 ]
+TIMEOUT = 10_000  # milliseconds
 PHONE, DESKTOP = {"width": 390, "height": 844}, {"width": 1280, "height": 800}
 
 
@@ -23,6 +27,7 @@ class BrowserTestCase(StaticLiveServerTestCase):
     """A page of its own for each test; a script error or a request to another host fails it."""
 
     viewport = DESKTOP
+    context = {}  # further options of a browser context
 
     @classmethod
     def setUpClass(cls):
@@ -33,7 +38,7 @@ class BrowserTestCase(StaticLiveServerTestCase):
         cls.addClassCleanup(playwright.stop)
         cls.chromium = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
         cls.addClassCleanup(cls.chromium.close)
-        expect.set_options(timeout=10_000)
+        expect.set_options(timeout=TIMEOUT)
 
     def setUp(self):
         super().setUp()
@@ -41,12 +46,26 @@ class BrowserTestCase(StaticLiveServerTestCase):
 
     def open_page(self, **options):
         """Open a page with cookies of its own, as another person's browser."""
-        context = self.chromium.new_context(viewport=self.viewport, base_url=self.live_server_url, **options)
+        options = {"viewport": self.viewport, "base_url": self.live_server_url, **self.context, **options}
+        context = self.chromium.new_context(**options)
         self.addCleanup(context.close)
+        context.set_default_timeout(TIMEOUT)
         page = context.new_page()
         page.on("pageerror", lambda error: self.fail(f"script error: {error}"))
         page.on("console", lambda message: self.assertNotIn("Content Security Policy", message.text))
         page.on("request", lambda request: self.assertIn(self.live_server_url, request.url))
+        return page
+
+    def open_page_of(self, username, **options):
+        """Open a page as somebody who is signed in, or as nobody if there is no name."""
+        page = self.open_page(**options)
+        if username:
+            client = Client()
+            client.force_login(User.objects.get(username=username), settings.AUTHENTICATION_BACKENDS[0])
+            cookie = client.cookies[settings.SESSION_COOKIE_NAME].value
+            page.context.add_cookies(
+                [{"name": settings.SESSION_COOKIE_NAME, "value": cookie, "url": self.live_server_url}]
+            )
         return page
 
     def sign_in(self, username, password="secret", page=None):

@@ -1,4 +1,5 @@
 import re
+from functools import partial
 from urllib.parse import urlsplit
 
 from django.core import mail
@@ -8,6 +9,175 @@ from orgadmin.models import Organization, User
 
 from ..factories import create_organization, create_superuser, create_user
 from . import PHONE, BrowserTestCase
+from .hands import Finger, Hand, Keys
+
+# What each job takes at most, typing left out: clicks or taps, and keys where there is nothing but a keyboard.
+PRESSES = {
+    "sign_in": (2, 4),
+    "find": (3, 17),
+    "edit": (3, 35),
+    "add_a_person": (8, 70),
+    "invite": (8, 44),
+    "remove_a_person": (4, 49),
+    "see_why_somebody_has_access": (4, 41),
+    "import": (5, 91),
+    "export": (2, 29),
+    "put_back_an_earlier_state": (6, 91),
+}
+
+
+class Jobs:
+    """The ten jobs, from the address of the site on. A subclass says with which hand, and how much each may take."""
+
+    hand = Hand
+    most = 0  # column of PRESSES
+
+    def setUp(self):
+        super().setUp()
+        self.acme = create_organization("Acme", phone="1", tax_id="T-1")
+        self.beta = create_organization("Beta")
+        create_organization("Foreign")
+        self.anna = create_user("anna", first_name="Anna", admin_of=[self.acme], reviewer_of=[self.beta])
+        create_user("bert", reviewer_of=[self.acme])
+        create_superuser("root")
+        self.hands = []
+
+    def tearDown(self):
+        job = self._testMethodName.removeprefix("test_")
+        self.assertLessEqual(sum(hand.presses for hand in self.hands), PRESSES[job][self.most])
+        super().tearDown()
+
+    def come(self, page, address="/admin/"):
+        """Return a hand at a page, and the functions that find what it wants there."""
+        hand = self.hand(page)
+        self.hands.append(hand)
+        hand.open(address)
+        return hand, partial(page.get_by_role, "link"), partial(page.get_by_role, "button"), page.get_by_label
+
+    def enter(self, username):
+        """Sign in, uncounted."""
+        hand, link, button, label = self.come(self.page)
+        hand.fill(label("Username:"), username)
+        hand.fill(label("Password:"), "secret")
+        hand.press(button(name="Log in"))
+        hand.presses = 0
+        return hand, link, button, label
+
+    def sees(self, text, page=None):
+        expect((page or self.page).get_by_text(text).first).to_be_visible()
+
+    def find(self, hand, name):
+        """As platform staff: search on the front page, and open what is found."""
+        hand.fill(self.page.get_by_label("Find an organization"), name)
+        hand.press(self.page.get_by_role("button", name="Search"))
+        hand.press(self.page.get_by_role("link", name=name, exact=True).first)
+
+    def test_sign_in(self):
+        hand, link, button, label = self.come(self.page)
+        hand.fill(label("Username:"), "anna")
+        hand.fill(label("Password:"), "secret")
+        hand.press(button(name="Log in"))
+        expect(link(name="Acme", exact=True)).to_be_visible()
+        expect(self.page.get_by_text("Foreign")).to_have_count(0)
+
+    def test_find(self):
+        hand, link, button, label = self.enter("root")
+        self.find(hand, "Foreign")
+        expect(label("Name:").first).to_have_value("Foreign")
+
+    def test_edit(self):
+        hand, link, button, label = self.enter("anna")
+        hand.press(link(name="Acme", exact=True).first)
+        hand.fill(label("Phone:"), "+49 30 1234")
+        hand.press(button(name="Save", exact=True))
+        self.sees("was changed successfully")
+        self.acme.refresh_from_db()
+        self.assertEqual(self.acme.phone, "+49 30 1234")
+
+    def test_add_a_person(self):
+        hand, link, button, label = self.enter("root")
+        self.find(hand, "Foreign")
+        hand.press(link(name="People", exact=True))
+        hand.pick(self.page.locator(".select2-search__field"), "anna")
+        hand.choose(self.page.locator("#id_add-role").get_by_label("Admin"))
+        hand.press(button(name="Add", exact=True))
+        self.sees("“anna” is now Admin of “Foreign”.")
+
+    def test_invite(self):
+        hand, link, button, label = self.enter("anna")
+        hand.press(link(name="People of Acme"))
+        hand.fill(label("E-mail:"), "nora@example.com")
+        hand.choose(self.page.locator("#id_invite-role").get_by_label("Admin"))
+        hand.press(button(name="Invite", exact=True))
+        self.sees("An invitation was sent to “nora@example.com”.")
+
+        address = urlsplit(re.search(r"https?://\S+", mail.outbox[0].body)[0]).path
+        page = self.open_page()
+        hand, link, button, label = self.come(page, address)
+        hand.fill(label("First name:"), "Nora")
+        hand.fill(label("New password:"), "correct horse battery")
+        hand.fill(label("New password confirmation:"), "correct horse battery")
+        hand.press(button(name="Accept"))
+        expect(label("Name:").first).to_have_value("Acme")
+
+    def test_remove_a_person(self):
+        hand, link, button, label = self.enter("anna")
+        hand.press(link(name="People of Acme"))
+        hand.press(button(name="Remove bert"))
+        hand.fill(label("Reason (optional):"), "Moved on")
+        hand.press(button(name="Yes, I am sure"))
+        self.sees("“bert” was taken out of “Acme”.")
+        expect(button(name="Remove bert")).to_have_count(0)
+
+    def test_see_why_somebody_has_access(self):
+        hand, link, button, label = self.enter("root")
+        self.find(hand, "Beta")
+        hand.press(link(name="Who can see this?"))
+        expect(
+            self.page.get_by_role("row", name="anna").get_by_text("is in its Reviewer group: see it")
+        ).to_be_visible()
+
+    def test_import(self):
+        hand, link, button, label = self.enter("root")
+        hand.press(link(name="Organizations", exact=True).last)
+        hand.press(link(name="Import"))
+        hand.give(label("CSV file:"), f"id,name,phone\n{self.acme.pk},Acme,2\n,Imported,3\n")
+        hand.press(button(name="Show what it would do"))
+        self.sees("“1” → “2”")
+        hand.press(button(name="Import", exact=True))
+        self.sees("1 organizations were created and 1 changed")
+
+    def test_export(self):
+        hand, link, button, label = self.enter("anna")
+        hand.press(link(name="All your organizations as a list"))
+        text = hand.download(link(name="Export"))
+        self.assertIn("Acme", text)
+        self.assertNotIn("Foreign", text)
+
+    def test_put_back_an_earlier_state(self):
+        self.acme.phone = "2"
+        self.acme.save()
+        hand, link, button, label = self.enter("root")
+        self.find(hand, "Acme")
+        hand.press(link(name="History", exact=True))
+        hand.press(link(name="Put back to").last)
+        hand.press(button(name="Put back"))
+        self.acme.refresh_from_db()
+        self.assertEqual(self.acme.phone, "1")
+
+
+class MouseTests(Jobs, BrowserTestCase): ...
+
+
+class TouchTests(Jobs, BrowserTestCase):
+    hand = Finger
+    viewport = PHONE
+    context = {"has_touch": True, "is_mobile": True}
+
+
+class KeyboardTests(Jobs, BrowserTestCase):
+    hand = Keys
+    most = 1
 
 
 class JobTests(BrowserTestCase):
@@ -33,7 +203,7 @@ class JobTests(BrowserTestCase):
         expect(page.get_by_text("was changed successfully")).to_be_visible()
         page.get_by_role("link", name="Acme").last.click()
         page.get_by_role("link", name="History").click()
-        expect(page.get_by_text("Phone: “1” → “+49 30 1234”")).to_be_visible()
+        expect(page.get_by_text("Phone was changed from “1” to “+49 30 1234”.")).to_be_visible()
         self.acme.refresh_from_db()
         self.assertEqual(self.acme.phone, "+49 30 1234")
 
@@ -59,14 +229,14 @@ class JobTests(BrowserTestCase):
         page.get_by_role("option", name="anna").click()
         page.locator("#id_add-role").get_by_label("Admin").check()
         page.get_by_role("button", name="Add", exact=True).click()
-        expect(page.get_by_text("“anna” is now admin of “Brand New”.")).to_be_visible()
+        expect(page.get_by_text("“anna” is now Admin of “Brand New”.")).to_be_visible()
         person.goto("/admin/orgadmin/organization/")
         person.get_by_role("link", name="Brand New").click()
         expect(person.get_by_label("Name:")).to_have_value("Brand New")
 
         page.get_by_role("button", name="Make anna Reviewer").click()
         page.get_by_role("button", name="Yes, I am sure").click()
-        expect(page.get_by_text("“anna” is now reviewer of “Brand New”.")).to_be_visible()
+        expect(page.get_by_text("“anna” is now Reviewer of “Brand New”.")).to_be_visible()
         page.get_by_role("button", name="Remove anna").click()
         page.get_by_label("Reason (optional):").fill("Moved on")
         page.get_by_role("button", name="Yes, I am sure").click()
@@ -99,7 +269,7 @@ class JobTests(BrowserTestCase):
         page.reload()
         page.get_by_role("button", name="Make nora@example.com Reviewer").click()
         page.get_by_role("button", name="Yes, I am sure").click()
-        expect(page.get_by_text("“nora@example.com” is now reviewer of “Acme”.")).to_be_visible()
+        expect(page.get_by_text("“nora@example.com” is now Reviewer of “Acme”.")).to_be_visible()
         page.get_by_role("link", name="Ledger").click()
         expect(page.get_by_role("cell", name="Accepted an invitation.")).to_be_visible()
         new.reload()
@@ -142,7 +312,7 @@ class JobTests(BrowserTestCase):
         self.assertEqual(self.acme.phone, "1")
         page.goto(f"/admin/orgadmin/organization/{self.acme.pk}/access/")
         page.get_by_role("link", name="anna").click()
-        expect(page.get_by_role("cell", name="is in its reviewer group: see it")).to_be_visible()
+        expect(page.get_by_role("cell", name="is in its Reviewer group: see it")).to_be_visible()
         page.goto(f"/admin/orgadmin/user/{self.anna.pk}/change/")
         page.get_by_role("link", name="Take out of everything").click()
         expect(page.get_by_text("Nobody is left to look after:")).to_be_visible()
