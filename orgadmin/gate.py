@@ -37,7 +37,7 @@ class Asking:
     has_add_permission, has_change_permission, has_delete_permission = map(_ask, ("add", "change", "delete"))
 
     def formfield_for_dbfield(self, db_field, request, **kwargs):
-        if db_field.name in self.get_autocomplete_fields(request):
+        if db_field.remote_field and db_field.name in self.get_autocomplete_fields(request):
             kwargs["widget"] = (ChooseMany if db_field.many_to_many else ChooseOne)(db_field, self.admin_site)
         return super().formfield_for_dbfield(db_field, request, **kwargs)
 
@@ -201,9 +201,9 @@ class Gated:
         return [name for name, model in related.items() if isinstance(self.admin_site._registry.get(model), Gated)]
 
     def _get_choices(self, model, request):
-        """Return what a person may choose: what they may change; a superuser anything."""
-        choices = model._default_manager.all()
-        if isinstance(found := self.admin_site._registry.get(model), Gated):
+        """Return what a person may choose: what they may change, a superuser anything; in a page of it, no other."""
+        choices, found = model._default_manager.all(), self.admin_site._registry.get(model)
+        if isinstance(found, Gated) and model is not getattr(self, "parent_model", None):
             return found.narrow(choices, request.user, "change")
         return choices if request.user.is_active and request.user.is_superuser else choices.none()
 

@@ -3,6 +3,7 @@
 from itertools import chain
 
 from django.contrib.auth import get_permission_codename
+from django.contrib.contenttypes.models import ContentType
 from django.db import connections
 
 from .roles import ROLES
@@ -10,21 +11,20 @@ from .roles import ROLES
 
 def grant_permissions(model, organizations, *, using, also=()):
     """Grant each role's permissions to the groups of new organizations: one statement. `also` are further ones, (SQL,
-    parameters), that PostgreSQL takes in one go with it.
+    parameters), that PostgreSQL takes in one go with it. The ids are kept with Django's own record of the model's
+    content type, which it forgets when it migrates.
     Raises RuntimeError where the permissions themselves do not exist, as in a database that was never migrated."""
-    opts, grants = model._meta, model._meta.get_field("group_grants").related_model
-    granted = [(get_permission_codename(action, opts), role.attname) for role in ROLES for action in role.actions]
-    rows = [f"('{name}', {int(getattr(row, key))}, {int(row.pk)})" for row in organizations for name, key in granted]
-    sql = (
-        f"INSERT INTO {grants._meta.db_table} (permission_id, group_id, content_object_id)"
-        f" SELECT p.id, v.column2, v.column3 FROM (VALUES {', '.join(rows)}) v"
-        " JOIN auth_permission p ON p.codename = v.column1 WHERE p.content_type_id ="
-        " (SELECT id FROM django_content_type WHERE app_label = %s AND model = %s)"
-    )
-    count, expected = execute([(sql, [opts.app_label, opts.model_name]), *also], using=using), len(rows)
-    if count != expected:
-        text = f"{count} of {expected} permissions could be granted. Run 'manage.py migrate', which creates the others."
-        raise RuntimeError(text)
+    kind = ContentType.objects.db_manager(using).get_for_model(model)
+    granted = [
+        (get_permission_codename(action, model._meta), role.attname) for role in ROLES for action in role.actions
+    ]
+    ids = kind.__dict__.get("ids") or dict(kind.permission_set.using(using).values_list("codename", "pk"))
+    if missing := {codename for codename, _ in granted} - ids.keys():
+        raise RuntimeError(f"There are no permissions {missing}. Run 'manage.py migrate', which creates them.")
+    kind.ids, table = ids, model._meta.get_field("group_grants").related_model._meta.db_table
+    rows = [f"({ids[name]}, {int(getattr(row, key))}, {int(row.pk)})" for row in organizations for name, key in granted]
+    sql = f"INSERT INTO {table} (permission_id, group_id, content_object_id) VALUES {', '.join(rows)}"
+    execute([(sql, []), *also], using=using)
 
 
 def execute(statements, *, using):
