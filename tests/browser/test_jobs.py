@@ -15,14 +15,14 @@ from .hands import Finger, Hand, Keys
 PRESSES = {
     "sign_in": (2, 4),
     "find": (3, 17),
-    "edit": (3, 35),
-    "add_a_person": (8, 70),
-    "invite": (8, 44),
-    "remove_a_person": (4, 49),
-    "see_why_somebody_has_access": (4, 41),
-    "import": (5, 91),
-    "export": (2, 29),
-    "put_back_an_earlier_state": (6, 91),
+    "edit": (3, 30),
+    "add_a_person": (8, 44),
+    "invite": (8, 38),
+    "remove_a_person": (4, 37),
+    "see_why_somebody_has_access": (4, 28),
+    "import": (5, 52),
+    "export": (2, 23),
+    "put_back_an_earlier_state": (6, 53),
 }
 
 
