@@ -3,10 +3,11 @@
 import re
 
 from django.conf import settings
-from django.contrib import admin
+from django.contrib import admin, messages
 from django.contrib.auth import login, views
 from django.shortcuts import redirect, render
 from django.urls import path
+from django.utils.translation import gettext as _
 from django.views.decorators.cache import never_cache
 
 from .forms import AcceptForm, ForgottenForm
@@ -28,6 +29,7 @@ def invitation_view(request, token):
         if accept(invitation, user, save=form is not None):
             if form:
                 login(request, user, backend=settings.AUTHENTICATION_BACKENDS[0])
+            messages.success(request, _("You now have access to “%s”.") % invitation.organization)
             return redirect("admin:orgadmin_organization_change", invitation.organization_id)
         invitation = None
     invitation = invitation if user and user.is_active else None

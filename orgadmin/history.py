@@ -43,12 +43,8 @@ def describe_difference(before, after, rights):
     for field in Organization.history.model.tracked_fields if before else ():
         old, new = (getattr(state, field.name) or "" for state in (before, after))
         if old != new and ("view_confidential" in rights or field.name not in CONFIDENTIAL_FIELDS):
-            text = (
-                _("%(field)s was changed from “%(old)s” to “%(new)s”.")
-                if old and new
-                else _("%(field)s “%(new)s” was added.")
-            )
-            text = text if new else _("%(field)s “%(old)s” was removed.")
+            text = _("%(field)s: from “%(old)s” to “%(new)s”.") if old and new else _("%(field)s: “%(new)s” added.")
+            text = text if new else _("%(field)s: “%(old)s” removed.")
             lines.append(text % {"field": capfirst(field.verbose_name), "old": old, "new": new})
     return lines
 

@@ -165,7 +165,7 @@ class PeoplePages(ActingDelete):
             return self.answer(request, text, messages.ERROR, page)
         when = date_format(timezone.localtime(record.history_date), "DATETIME_FORMAT")
         self.log_change(request, organization, gettext_noop("Put back to an earlier state."))
-        text = _("“%(organization)s” is as it was on %(when)s.") % {"organization": organization, "when": when}
+        text = _("“%(organization)s” is now as it was then: %(when)s") % {"organization": organization, "when": when}
         return self.answer(request, text, to=page)
 
 

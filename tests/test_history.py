@@ -31,20 +31,20 @@ class HistoryTests(TestCase):
     def test_tells_before_and_after_newest_first_and_once(self):
         self.change(self.admin, phone="2", tax_id="T2")
         told = self.read(self.admin)
-        lines = "Phone was changed from “1” to “2”.\nTax ID was changed from “T1” to “T2”."
+        lines = "Phone: from “1” to “2”.\nTax ID: from “T1” to “T2”."
         self.assertEqual(told, [("ada", lines), ("not known", "Added.")])
-        self.assertContains(self.client.get(self.url), "Phone was changed from “1” to “2”.<br>")
+        self.assertContains(self.client.get(self.url), "Phone: from “1” to “2”.<br>")
 
     @tag("A27")
     def test_without_confidential_fields_for_reviewers_and_without_names_of_platform_staff(self):
         self.change(self.staff, phone="2", tax_id="T2")
         self.change(self.staff, phone="2", tax_id="T3")
         told = self.read(create_user("remi", reviewer_of=[self.acme]))
-        self.assertEqual(told, [("platform staff", "Phone was changed from “1” to “2”."), ("not known", "Added.")])
+        self.assertEqual(told, [("platform staff", "Phone: from “1” to “2”."), ("not known", "Added.")])
         self.assertNotContains(self.client.get(self.url), "T2")
         self.assertNotContains(self.client.get(self.url), "restore")
-        self.assertIn(("platform staff", "Tax ID was changed from “T2” to “T3”."), self.read(self.admin))
-        self.assertIn(("root", "Tax ID was changed from “T2” to “T3”."), self.read(self.staff))
+        self.assertIn(("platform staff", "Tax ID: from “T2” to “T3”."), self.read(self.admin))
+        self.assertIn(("root", "Tax ID: from “T2” to “T3”."), self.read(self.staff))
 
     def test_what_the_log_alone_tells_stays(self):
         LogEntry.objects.log_actions(self.staff.pk, [self.acme], 2, [{"added": {"name": "contact", "object": "x"}}])
@@ -86,9 +86,9 @@ class PutBackTests(TestCase):
         history = self.client.get(f"{LIST}{self.acme.pk}/history/")
         self.assertContains(history, f"restore/?to={self.first.pk}")
         response = self.client.get(f"{self.url}{self.first.pk}")
-        self.assertContains(response, "Phone was changed from “2” to “1”.")
+        self.assertContains(response, "Phone: from “2” to “1”.")
         response = self.client.post(f"{self.url}{self.first.pk}", follow=True)
-        self.assertContains(response, "“Acme” is as it was on")
+        self.assertContains(response, "“Acme” is now as it was then")
         self.acme = Organization.objects.get()
         self.assertEqual((self.acme.name, self.acme.phone, self.acme.reference), ("Acme", "1", "R1"))
         self.assertEqual(self.acme.admin.name, "Acme Admin")

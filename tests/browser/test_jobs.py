@@ -17,11 +17,11 @@ PRESSES = {
     "find": (3, 17),
     "edit": (3, 30),
     "add_a_person": (8, 44),
-    "invite": (8, 38),
-    "remove_a_person": (4, 37),
+    "invite": (8, 39),
+    "remove_a_person": (4, 38),
     "see_why_somebody_has_access": (4, 28),
     "import": (5, 52),
-    "export": (2, 23),
+    "export": (2, 24),
     "put_back_an_earlier_state": (6, 53),
 }
 
@@ -160,7 +160,7 @@ class Jobs:
         hand, link, button, label = self.enter("root")
         self.find(hand, "Acme")
         hand.press(link(name="History", exact=True))
-        hand.press(link(name="Put back to").last)
+        hand.press(link(name="Back to how it was").last)
         hand.press(button(name="Put back"))
         self.acme.refresh_from_db()
         self.assertEqual(self.acme.phone, "1")
@@ -203,7 +203,7 @@ class JobTests(BrowserTestCase):
         expect(page.get_by_text("was changed successfully")).to_be_visible()
         page.get_by_role("link", name="Acme").last.click()
         page.get_by_role("link", name="History").click()
-        expect(page.get_by_text("Phone was changed from “1” to “+49 30 1234”.")).to_be_visible()
+        expect(page.get_by_text("Phone: from “1” to “+49 30 1234”.")).to_be_visible()
         self.acme.refresh_from_db()
         self.assertEqual(self.acme.phone, "+49 30 1234")
 
@@ -306,7 +306,7 @@ class JobTests(BrowserTestCase):
         self.assertIn("Imported", download.value.path().read_text())
 
         page.goto(f"/admin/orgadmin/organization/{self.acme.pk}/history/")
-        page.get_by_role("link", name="Put back to").last.click()
+        page.get_by_role("link", name="Back to how it was").last.click()
         page.get_by_role("button", name="Put back").click()
         self.acme.refresh_from_db()
         self.assertEqual(self.acme.phone, "1")
