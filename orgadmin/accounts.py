@@ -29,7 +29,8 @@ def invitation_view(request, token):
         if accept(invitation, user, save=form is not None):
             if form:
                 login(request, user, backend=settings.AUTHENTICATION_BACKENDS[0])
-            messages.success(request, _("You now have access to “%s”.") % invitation.organization)
+            text = _("“%(person)s” now has access to “%(organization)s”.")  # who is signed in may be somebody else
+            messages.success(request, text % {"person": user, "organization": invitation.organization})
             return redirect("admin:orgadmin_organization_change", invitation.organization_id)
         invitation = None
     invitation = invitation if user and user.is_active else None

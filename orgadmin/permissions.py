@@ -18,10 +18,11 @@ def grant_permissions(model, organizations, *, using, also=()):
     granted = [
         (get_permission_codename(action, model._meta), role.attname) for role in ROLES for action in role.actions
     ]
-    ids = kind.__dict__.get("ids") or dict(kind.permission_set.using(using).values_list("codename", "pk"))
+    ids = getattr(kind, "permission_ids", None) or dict(kind.permission_set.using(using).values_list("codename", "pk"))
     if missing := {codename for codename, _ in granted} - ids.keys():
         raise RuntimeError(f"There are no permissions {missing}. Run 'manage.py migrate', which creates them.")
-    kind.ids, table = ids, model._meta.get_field("group_grants").related_model._meta.db_table
+    kind.permission_ids = ids
+    table = model._meta.get_field("group_grants").related_model._meta.db_table
     rows = [f"({ids[name]}, {int(getattr(row, key))}, {int(row.pk)})" for row in organizations for name, key in granted]
     sql = f"INSERT INTO {table} (permission_id, group_id, content_object_id) VALUES {', '.join(rows)}"
     execute([(sql, []), *also], using=using)

@@ -20,6 +20,7 @@ const labelCells = (table) => {
     });
   }
 };
+const nameOf = (select) => (select.labels[0] ? select.labels[0].textContent.replace(/:\s*$/, "") : select.getAttribute("aria-label") || "");
 const labelTables = () => document.querySelectorAll(".tabular table").forEach(labelCells);
 const labelSearches = () => {
   for (const select of document.querySelectorAll("select.admin-autocomplete")) {
@@ -29,7 +30,7 @@ const labelSearches = () => {
     const chosen = box.querySelector("[role=combobox], .select2-selection");
     const old = chosen.getAttribute("aria-labelledby");
     if (!old || !old.includes(label.id)) chosen.setAttribute("aria-labelledby", `${label.id} ${old || ""}`.trim());
-    for (const field of box.querySelectorAll(".select2-search__field")) field.setAttribute("aria-label", label.textContent.replace(/:\s*$/, ""));
+    for (const field of box.querySelectorAll(".select2-search__field")) field.setAttribute("aria-label", nameOf(select));
     for (const text of box.querySelectorAll("[role=textbox]")) text.setAttribute("aria-labelledby", `${label.id} ${text.id}`);
   }
 };
@@ -50,7 +51,7 @@ if (window.django && django.jQuery) django.jQuery(() => {  // after the widgets 
     const list = document.querySelector(".select2-results__options");
     for (const field of document.querySelectorAll(".select2-search__field, .select2-selection[aria-expanded=true]")) {
       field.setAttribute("aria-controls", list.id);
-      if (!field.hasAttribute("aria-label")) field.setAttribute("aria-label", event.target.labels[0].textContent.replace(/:\s*$/, ""));
+      if (!field.hasAttribute("aria-label")) field.setAttribute("aria-label", nameOf(event.target));
     }
   });
   django.jQuery(document).on("select2:close select2:select select2:unselect", () => {
