@@ -6,6 +6,7 @@ from django.views.generic import RedirectView
 
 from orgadmin import health
 
+handler500 = health.server_error
 urlpatterns = [
     path("", RedirectView.as_view(pattern_name="admin:index")),
     path("admin/", include("orgadmin.accounts")),

@@ -1,7 +1,7 @@
 """The app and its admin site."""
 
 from django.apps import AppConfig
-from django.contrib.admin.apps import AdminConfig as DjangoAdminConfig
+from django.contrib.admin.apps import SimpleAdminConfig
 from django.utils.translation import gettext_lazy as _
 
 
@@ -15,5 +15,11 @@ class OrgadminConfig(AppConfig):
         ledger.listen()
 
 
-class AdminConfig(DjangoAdminConfig):
+class AdminConfig(SimpleAdminConfig):
+    """Knows the pages of this app only: those that libraries bring do not ask the rule."""
+
     default_site = "orgadmin.site.OrganizationAdminSite"
+
+    def ready(self):
+        super().ready()
+        from . import admin  # noqa: F401 (the pages register themselves)

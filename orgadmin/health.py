@@ -1,10 +1,15 @@
-"""What a load balancer asks: does the process live, and is all that it needs in order?"""
+"""Is all in order? What a load balancer asks, and what people are told when it is not."""
 
-from django.db import DatabaseError, connection
+import sys
+
+from django.db import DatabaseError, InterfaceError, OperationalError, connection
 from django.db.migrations.executor import MigrationExecutor
 from django.http import HttpResponse
+from django.shortcuts import render
+from django.views import defaults
 from django.views.decorators.cache import never_cache
 
+AWAY = (OperationalError, InterfaceError)
 livez = never_cache(lambda request: HttpResponse("ok\n", content_type="text/plain"))
 
 
@@ -17,3 +22,10 @@ def healthz(request):
     except DatabaseError:
         problem = "the database does not answer\n"
     return HttpResponse(problem or "ok\n", status=503 if problem else 200, content_type="text/plain")
+
+
+def server_error(request):
+    """Answer 500, and 503 where it was the database that did not answer, or not in time: that passes by itself."""
+    if isinstance(sys.exc_info()[1], AWAY):
+        return render(request, "503.html", status=503, headers={"Retry-After": "10"})
+    return defaults.server_error(request)

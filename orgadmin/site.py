@@ -1,39 +1,21 @@
 """The admin site: who may sign in and what the site says of itself."""
 
+from functools import wraps
+
 from django.apps import apps
 from django.conf import settings
 from django.contrib import admin
-from django.contrib.admin.forms import AdminAuthenticationForm
 from django.contrib.admin.models import LogEntry
 from django.contrib.admin.views.autocomplete import AutocompleteJsonView
 from django.core.exceptions import FieldDoesNotExist, PermissionDenied
+from django.shortcuts import redirect
+from django.utils.cache import patch_cache_control
 from django.utils.translation import gettext_lazy as _
 
-from . import throttle
-from .access import Gate, gate_of
+from .access import gate_of
 from .forms import is_key
 from .front import list_cards, search
-
-
-class SignInForm(AdminAuthenticationForm):
-    """Lets in whoever may enter, staff or not. The refusal reads like that of a wrong password."""
-
-    refusal = _("Please enter the correct username and password. Both may be case-sensitive.")
-    error_messages = AdminAuthenticationForm.error_messages | {"invalid_login": refusal}
-
-    def clean(self):
-        username, address = self.cleaned_data.get("username") or "", self.request.META.get("REMOTE_ADDR", "")
-        tries = username and self.cleaned_data.get("password")  # else nothing is asked
-        if tries and not throttle.is_allowed(username, address):
-            raise self.get_invalid_login_error()
-        cleaned = super().clean()
-        if self.get_user():
-            throttle.forget_attempts(username, address)
-        return cleaned
-
-    def confirm_login_allowed(self, user):
-        if not Gate(user).may_enter:
-            raise self.get_invalid_login_error()
+from .signin import SignInView, lacks_second_factor
 
 
 class ChoicesView(AutocompleteJsonView):
@@ -53,7 +35,6 @@ class OrganizationAdminSite(admin.AdminSite):
     site_header = site_title = _("Organizations")
     enable_nav_sidebar = False  # a few models; on each page it would move what is beside it
     site_url = None  # there is no other site to view
-    login_form = SignInForm
 
     def has_permission(self, request):
         gate, page = gate_of(request), request.resolver_match
@@ -63,8 +44,28 @@ class OrganizationAdminSite(admin.AdminSite):
             gate.find_rights(int(pk))  # whoever may see this one may enter: asked once
         return gate.may_enter
 
+    def admin_view(self, view, cacheable=False):
+        """Before anything else, lead who must have a second factor and has none to where they get one."""
+
+        @wraps(view)
+        def inner(request, *args, **kwargs):
+            if lacks_second_factor(request.user) and not request.resolver_match.url_name.startswith(
+                ("mfa_", "account_")
+            ):
+                return redirect("mfa_activate_totp")
+            return view(request, *args, **kwargs)
+
+        return super().admin_view(inner, cacheable)
+
+    def login(self, request, extra_context=None):
+        if request.method == "GET" and self.has_permission(request):
+            return redirect("admin:index")
+        about = {"title": _("Sign in"), "app_path": request.get_full_path(), "username": request.user.get_username()}
+        return SignInView.as_view(extra_context=self.each_context(request) | about)(request)
+
     def each_context(self, request):
-        return super().each_context(request) | {"access_contact": settings.ACCESS_CONTACT}
+        shown = ("ACCESS_CONTACT", "OIDC_SERVER", "OIDC_NAME", "SECOND_FACTOR")
+        return super().each_context(request) | {name.lower(): getattr(settings, name) for name in shown}
 
     def index(self, request, extra_context=None):
         cards = list_cards(request)
@@ -76,8 +77,10 @@ class OrganizationAdminSite(admin.AdminSite):
         entries = LogEntry.objects.select_related("content_type", "user").order_by("-pk")  # as the index is
         return entries if request.user.is_superuser else entries.none()
 
-    def admin_view(self, view, cacheable=False):
-        return super().admin_view(view)  # nothing behind the sign-in is for a cache
+    def i18n_javascript(self, request, extra_context=None):
+        response = super().i18n_javascript(request, extra_context)
+        patch_cache_control(response, private=True, max_age=60 * 60)  # words only: all that a browser may keep
+        return response
 
     def get_urls(self):
         # "View on site" redirects to any object of any model that has an address of its own, asking nobody.

@@ -1,8 +1,11 @@
 """Limits on guessing passwords and on sending mail: kept in the database, so that they hold across processes."""
 
+from contextlib import suppress
 from datetime import timedelta
 from hashlib import sha256
+from ipaddress import ip_address, ip_network
 
+from django.conf import settings
 from django.db import connection
 from django.utils import timezone
 
@@ -12,9 +15,20 @@ LIMIT = 10  # attempts with one user name from one address; mails to one address
 WINDOW = timedelta(minutes=15)
 
 
-def is_allowed(what, address):
+def find_address(request):
+    """Return where a request comes from, as the proxy says where there is one; of IPv6, the network of a customer."""
+    proxied = settings.TRUST_PROXY and request.headers.get("X-Forwarded-For", "").rpartition(",")[2].strip()
+    address = proxied or request.META.get("REMOTE_ADDR", "")
+    with suppress(ValueError):  # such as of a socket, which has none
+        if ip_address(address).version == 6:
+            return str(ip_network(f"{address}/64", strict=False))
+    return address
+
+
+def is_allowed(what, address, limit=LIMIT):
     """Count an attempt, and tell whether it may go on, whether or not there is such a user. `what` is a user name, or
-    "mail" for mail to `address`. One statement, so that many at once do not slip through; the ORM has none for it."""
+    what else is limited, such as "mail" to an `address`. One statement, so that many at once do not slip through; the
+    ORM has none for it."""
     now = timezone.now()
     SignInAttempt.objects.filter(since__lte=now - WINDOW).delete()
     table = connection.ops.quote_name(SignInAttempt._meta.db_table)
@@ -24,7 +38,7 @@ def is_allowed(what, address):
             f" ON CONFLICT (key) DO UPDATE SET count = {table}.count + 1 RETURNING count",
             [_make_key(what, address), connection.ops.adapt_datetimefield_value(now)],
         )
-        return cursor.fetchone()[0] <= LIMIT
+        return cursor.fetchone()[0] <= limit
 
 
 def forget_attempts(username, address):

@@ -13,11 +13,13 @@ LAYERS = (
 ).split()
 # Modules beside the line, with all that they import of the app.
 BESIDE = {
-    "apps": {"checks", "ledger"},
+    "apps": {"admin", "checks", "ledger"},
     "health": set(),
     "operations": set(),
+    "logs": set(),
+    "signin": {"access", "models", "throttle"},
     "accounts": {"forms", "membership", "models"},
-    "site": {"access", "forms", "front", "throttle"},
+    "site": {"access", "forms", "front", "signin"},
     "migrations": {"operations", "search"},
     "__init__": set(),
 }

@@ -10,7 +10,7 @@ from django.db import IntegrityError, OperationalError, connection, migrations, 
 from django.db.backends.postgresql.schema import DatabaseSchemaEditor
 from django.db.migrations.loader import MigrationLoader
 from django.db.migrations.operations.special import RunPython, RunSQL
-from django.test import TestCase, TransactionTestCase
+from django.test import TestCase, TransactionTestCase, override_settings
 from django_migration_linter.sql_analyser import PostgresqlAnalyser, analyse_sql_statements
 from django_test_migrations.migrator import Migrator
 from django_zero_downtime_migrations.backends.postgres.schema import UnsafeOperationException
@@ -41,11 +41,12 @@ def find_faults(migration, state):
     return faults
 
 
+@override_settings(ZERO_DOWNTIME_MIGRATIONS_RAISE_FOR_UNSAFE=True)
 def find_locks(migration, state):
     try:
         with connection.schema_editor(collect_sql=True, atomic=False) as editor:
             migration.apply(state, editor, collect_sql=True)
-    except UnsafeOperationException as error:  # what `migrate` refuses, too
+    except UnsafeOperationException as error:
         return [f"It would hold everybody up: {error}"]
     # What Django makes of operations is online here; what somebody wrote as SQL may not be.
     # Which types may be changed is known to the backend, which refuses the others.

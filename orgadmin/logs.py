@@ -1,0 +1,98 @@
+"""What the site logs: lines of JSON, each with the key of its request and of its user, and nothing else of a person."""
+
+import logging
+import re
+import time
+import traceback
+import uuid
+from contextvars import ContextVar
+
+from django.conf import settings
+from django.db import connection
+from django.utils.cache import add_never_cache_headers
+from pythonjsonlogger.json import JsonFormatter
+
+logger = logging.getLogger("orgadmin.requests")
+current = ContextVar("request", default=None)
+# Mail addresses, IPv4 but for what servers listen at, IPv6.
+PERSONAL = re.compile(
+    r"\S+@\S+|\b(?!127\.0|0\.0)\d{1,3}(\.\d{1,3}){3}\b|\b([\da-f]{1,4}:){4}[\da-f:]+|\b[\da-f]{1,4}::[\da-f:]*", re.I
+)
+
+
+class RequestLogMiddleware:
+    """Logs each request and each slow query in it, and keeps caches from storing an answer that does not allow it."""
+
+    def __init__(self, get_response):
+        self.get_response = get_response
+
+    def __call__(self, request):
+        sent = request.headers.get("X-Request-ID", "")  # a proxy's, so that both logs tell of the same
+        request.id = sent if re.fullmatch(r"[\w-]{8,64}", sent, re.ASCII) else uuid.uuid4().hex
+        request.queries, began, token = 0, time.perf_counter(), current.set(request)
+        try:
+            with connection.execute_wrapper(_watch):
+                response = self.get_response(request)
+            done = {"status": response.status_code, "ms": _count_ms(began), "queries": request.queries}
+            logger.info(request.method, extra=done)
+        finally:
+            current.reset(token)
+        response.headers["X-Request-ID"] = request.id
+        if not response.has_header("Cache-Control"):
+            add_never_cache_headers(response)
+        return response
+
+
+class LogFormatter(JsonFormatter):
+    """Writes a record as JSON: what happened in which request, by the route instead of the address, as addresses carry
+    keys and searches. Of an exception it tells kind and place, as its text may quote what somebody typed."""
+
+    def __init__(self):
+        super().__init__(
+            ["asctime", "levelname", "name", "message"], rename_fields={"levelname": "level"}, json_ensure_ascii=False
+        )
+
+    def add_fields(self, log_data, record, message_dict):
+        super().add_fields(log_data, record, message_dict)
+        request = log_data.pop("request", None) or current.get()
+        text = log_data["message"]
+        if getattr(request, "id", None):
+            route = getattr(request.resolver_match, "route", None)
+            user = getattr(getattr(request, "_cached_user", None), "pk", None)
+            log_data.update(request=request.id, user=user, route=route)
+            text = text.replace(request.get_full_path(), str(route)).replace(request.path, str(route))
+        log_data["message"] = PERSONAL.sub("…", text)
+
+    def formatException(self, exc_info):
+        lines, error = [], exc_info[1]
+        while error:
+            lines += [*traceback.format_tb(error.__traceback__), f"{type(error).__module__}.{type(error).__name__}\n"]
+            error = error.__cause__ or error.__context__
+        return "".join(lines)
+
+
+def describe_logging(stream, *others):
+    """Return what logging.config.dictConfig takes: all lines to `stream`, "stdout" or "stderr", as JSON; also those of
+    the loggers `others`, which would write by themselves."""
+    return {
+        "version": 1,
+        "disable_existing_loggers": False,
+        "formatters": {"json": {"()": LogFormatter}},
+        "handlers": {"all": {"class": "logging.StreamHandler", "stream": f"ext://sys.{stream}", "formatter": "json"}},
+        "root": {"handlers": ["all"], "level": "INFO"},
+        "loggers": {name: {"handlers": [], "propagate": True} for name in ("django", "django.server", *others)},
+    }
+
+
+def _watch(execute, sql, params, many, context):
+    began = time.perf_counter()
+    try:
+        return execute(sql, params, many, context)
+    finally:
+        current.get().queries += 1
+        if (ms := _count_ms(began)) >= settings.SLOW_QUERY_MS:
+            logger.warning("slow query", extra={"sql": sql, "ms": ms})  # without its parameters
+
+
+def _count_ms(began):
+    return round((time.perf_counter() - began) * 1000, 1)
