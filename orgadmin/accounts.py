@@ -4,7 +4,6 @@ and a forgotten password."""
 import re
 from functools import partial, wraps
 
-from allauth.account import views as account_views
 from allauth.account.utils import perform_login
 from allauth.mfa.base import views as mfa_views
 from allauth.mfa.recovery_codes import views as codes_views
@@ -24,6 +23,7 @@ from django.views.decorators.http import require_POST
 from .forms import AcceptForm, ForgottenForm
 from .membership import accept, read_invitation
 from .models import User
+from .signin import oidc_login
 
 
 @never_cache
@@ -75,8 +75,6 @@ second_factor = partial(page_of, setting="SECOND_FACTOR", off="off")
 oidc = partial(page_of, setting="OIDC_SERVER", off="")
 FACTOR_PAGES = {
     "": ("mfa_index", mfa_views.index),
-    "confirm/": ("mfa_reauthenticate", mfa_views.reauthenticate),
-    "confirm-password/": ("account_reauthenticate", account_views.reauthenticate),
     "app/": ("mfa_activate_totp", totp_views.activate_totp),
     "app/remove/": ("mfa_deactivate_totp", totp_views.deactivate_totp),
     "codes/": ("mfa_view_recovery_codes", codes_views.view_recovery_codes),
@@ -92,7 +90,7 @@ urlpatterns = [
         path(f"second-factor/{page}", admin.site.admin_view(second_factor(view)), name=name)
         for page, (name, view) in FACTOR_PAGES.items()
     ),
-    path("oidc/", require_POST(oidc(oidc_views.login)), {"provider_id": "oidc"}, name="openid_connect_login"),
+    path("oidc/", require_POST(oidc(oidc_login)), {"provider_id": "oidc"}, name="openid_connect_login"),
     path("oidc/callback/", oidc(oidc_views.callback), {"provider_id": "oidc"}, name="openid_connect_callback"),
     path("invitation/<str:token>/", invitation_view, name="invitation"),
     path("password_reset/", views.PasswordResetView.as_view(form_class=ForgottenForm, **look), name=START),

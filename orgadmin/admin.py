@@ -5,7 +5,7 @@ from django.contrib.auth.admin import GroupAdmin as DjangoGroupAdmin, UserAdmin 
 from django.contrib.auth.models import Group
 from django.urls import reverse
 from django.utils.html import format_html
-from django.utils.translation import gettext_lazy as _, ngettext
+from django.utils.translation import gettext_lazy as _, gettext_noop, ngettext
 
 from .access import holds_more
 from .exchange import ExchangePages
@@ -107,6 +107,7 @@ class UserAdmin(PersonPages, SuperuserOnlyAdmin, DjangoUserAdmin):
 
     form = UserForm
     pages = {"access": None, "leave": None}
+    actions = ["remove_second_factor"]
     list_filter = ["is_staff", "is_superuser", "is_active"]
     autocomplete_fields = ["groups"]
     readonly_fields = ["last_login", "date_joined"]
@@ -128,6 +129,13 @@ class UserAdmin(PersonPages, SuperuserOnlyAdmin, DjangoUserAdmin):
             (None, {"fields": ["username", "password"]}),
             (_("Person"), {"fields": ["first_name", "last_name", "email", "is_active"]}),
         ]
+
+    @admin.action(permissions=["delete"], description=_("Remove the second factor, as of somebody who lost the phone"))
+    def remove_second_factor(self, request, queryset):
+        for user in queryset.filter(authenticator__isnull=False).distinct():
+            user.authenticator_set.all().delete()
+            self.log_change(request, user, gettext_noop("Removed the second factor."))
+            self.message_user(request, _("The password alone signs %s in now.") % user)
 
     def describe_choice(self, user):
         """Say enough of a person to choose the right one."""

@@ -13,7 +13,7 @@ from django.utils.translation import gettext_lazy as _
 
 from .transfer import ImportRefused, import_organizations, list_organizations, respond_with_csv
 
-LINES = 2_000  # of a file in the browser
+LINES, SIZE = 2_000, 1_500_000  # of a file in the browser; as text in a page it is under 2.5 MB
 
 
 class ImportForm(forms.Form):
@@ -31,8 +31,8 @@ class ImportForm(forms.Form):
             content = content or base64.b64decode(cleaned.get("text", ""), validate=True)
         if not content:
             self.add_error("file", _("Choose a file."))
-        elif content.count(b"\n") > LINES + 1:
-            text = _("The file has more than %d lines. Import it with “manage.py import_organizations”, or in parts.")
+        elif content.count(b"\n") > LINES + 1 or len(content) > SIZE:
+            text = _("The file has more than %d lines, or 1.5 MB. Use “manage.py import_organizations”, or parts.")
             self.add_error("file", text % LINES)
         return cleaned | {"content": content}
 

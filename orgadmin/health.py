@@ -5,7 +5,7 @@ import sys
 from django.db import DatabaseError, InterfaceError, OperationalError, connection
 from django.db.migrations.executor import MigrationExecutor
 from django.http import HttpResponse
-from django.shortcuts import render
+from django.template.loader import render_to_string
 from django.views import defaults
 from django.views.decorators.cache import never_cache
 
@@ -27,5 +27,5 @@ def healthz(request):
 def server_error(request):
     """Answer 500, and 503 where it was the database that did not answer, or not in time: that passes by itself."""
     if isinstance(sys.exc_info()[1], AWAY):
-        return render(request, "503.html", status=503, headers={"Retry-After": "10"})
+        return HttpResponse(render_to_string("503.html"), status=503, headers={"Retry-After": "10"})
     return defaults.server_error(request)

@@ -8,15 +8,17 @@ import uuid
 from contextvars import ContextVar
 
 from django.conf import settings
+from django.core.exceptions import RequestDataTooBig
 from django.db import connection
 from django.utils.cache import add_never_cache_headers
 from pythonjsonlogger.json import JsonFormatter
 
 logger = logging.getLogger("orgadmin.requests")
+REQUEST_SIZE = 5_000_000  # bytes
 current = ContextVar("request", default=None)
 # Mail addresses, IPv4 but for what servers listen at, IPv6.
 PERSONAL = re.compile(
-    r"\S+@\S+|\b(?!127\.0|0\.0)\d{1,3}(\.\d{1,3}){3}\b|\b([\da-f]{1,4}:){4}[\da-f:]+|\b[\da-f]{1,4}::[\da-f:]*", re.I
+    r"\S+@\S+|\b(?!127\.0|0\.0)\d{1,3}(\.\d{1,3}){3}\b|\b([\da-f]{1,4}:){4}[\da-f:]+|\b([\da-f]{1,4}:)+:[\da-f:]*", re.I
 )
 
 
@@ -27,6 +29,8 @@ class RequestLogMiddleware:
         self.get_response = get_response
 
     def __call__(self, request):
+        if int(request.META.get("CONTENT_LENGTH") or 0) > REQUEST_SIZE:  # Django limits all of it but files
+            raise RequestDataTooBig(f"The request has more than {REQUEST_SIZE} bytes.")
         sent = request.headers.get("X-Request-ID", "")  # a proxy's, so that both logs tell of the same
         request.id = sent if re.fullmatch(r"[\w-]{8,64}", sent, re.ASCII) else uuid.uuid4().hex
         request.queries, began, token = 0, time.perf_counter(), current.set(request)
@@ -54,13 +58,12 @@ class LogFormatter(JsonFormatter):
 
     def add_fields(self, log_data, record, message_dict):
         super().add_fields(log_data, record, message_dict)
-        request = log_data.pop("request", None) or current.get()
-        text = log_data["message"]
-        if getattr(request, "id", None):
+        text, about = log_data["message"], log_data.pop("request", None)  # Django's own lines name the address
+        if request := about or current.get():
             route = getattr(request.resolver_match, "route", None)
-            user = getattr(getattr(request, "_cached_user", None), "pk", None)
-            log_data.update(request=request.id, user=user, route=route)
-            text = text.replace(request.get_full_path(), str(route)).replace(request.path, str(route))
+            user = getattr(getattr(request, "_cached_user", None), "pk", None)  # without asking for it
+            log_data.update(request=getattr(request, "id", None), user=user, route=route)
+            text = text.replace(request.path, route or "…") if about else text
         log_data["message"] = PERSONAL.sub("…", text)
 
     def formatException(self, exc_info):
@@ -91,7 +94,7 @@ def _watch(execute, sql, params, many, context):
     finally:
         current.get().queries += 1
         if (ms := _count_ms(began)) >= settings.SLOW_QUERY_MS:
-            logger.warning("slow query", extra={"sql": sql, "ms": ms})  # without its parameters
+            logger.warning("%s ms: %s", ms, sql)  # without its parameters
 
 
 def _count_ms(began):

@@ -1,23 +1,32 @@
 """Signing in: by password or by the company's own server (OpenID Connect), then a second factor for who has one.
 Whichever way, only for a person who may enter; who may not is told what a wrong password tells."""
 
+from datetime import timedelta
+
 from allauth.account.adapter import DefaultAccountAdapter
-from allauth.account.forms import ReauthenticateForm as PasswordForm
 from allauth.account.utils import perform_login
+from allauth.core import context
 from allauth.core.exceptions import ImmediateHttpResponse
 from allauth.mfa.adapter import DefaultMFAAdapter, get_adapter
-from allauth.mfa.base.forms import AuthenticateForm, ReauthenticateForm
+from allauth.mfa.base.forms import AuthenticateForm
 from allauth.socialaccount.adapter import DefaultSocialAccountAdapter
+from allauth.socialaccount.providers.openid_connect.views import login
 from django.conf import settings
 from django.contrib import messages
 from django.contrib.admin.forms import AdminAuthenticationForm
+from django.contrib.auth import logout
 from django.contrib.auth.views import LoginView
 from django.shortcuts import redirect
+from django.urls import reverse
+from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
+from requests import RequestException
 
 from . import throttle
 from .access import Gate
 from .models import User
+
+RECENT = timedelta(minutes=10)  # since who changes their second factor signed in
 
 
 def lacks_second_factor(user):
@@ -52,6 +61,7 @@ class SignInView(LoginView):
     template_name = "admin/login.html"
 
     def form_valid(self, form):
+        logout(self.request)  # who signs in again is asked for everything
         return perform_login(self.request, form.get_user(), redirect_url=self.get_success_url())
 
 
@@ -64,6 +74,13 @@ class AccountAdapter(DefaultAccountAdapter):
     def pre_login(self, request, user, **kwargs):
         if not Gate(user).may_enter:
             return refuse(request)
+
+    def is_reauthentication_required(self, app):
+        return context.request.user.last_login < timezone.now() - RECENT
+
+    def get_reauthentication_methods(self, user):
+        messages.info(context.request, _("You signed in a while ago. To go on, sign in again."))
+        return [{"url": reverse("admin:login")}]
 
 
 class SocialAccountAdapter(DefaultSocialAccountAdapter):
@@ -81,7 +98,7 @@ class SocialAccountAdapter(DefaultSocialAccountAdapter):
             sociallogin.connect(request, user)
 
     def on_authentication_error(self, request, provider, error=None, exception=None, extra_context=None):
-        raise ImmediateHttpResponse(refuse(request, _("Signing in did not work. Try again, or use your password.")))
+        raise ImmediateHttpResponse(tell_failure(request))
 
 
 class MFAAdapter(DefaultMFAAdapter):
@@ -89,7 +106,7 @@ class MFAAdapter(DefaultMFAAdapter):
         return settings.SECOND_FACTOR != "off" and super().is_mfa_enabled(user, types)
 
 
-class LimitedCode:
+class CodeForm(AuthenticateForm):
     """Ten wrong codes in a quarter of an hour, and each code once, in whichever process."""
 
     def clean_code(self):
@@ -103,22 +120,22 @@ class LimitedCode:
         return code
 
 
-class CodeForm(LimitedCode, AuthenticateForm): ...
+def oidc_login(request, provider_id):
+    """Begin to sign in with the company's server."""
+    try:
+        return login(request, provider_id)
+    except RequestException:
+        return tell_failure(request)
 
 
-class CodeAgainForm(LimitedCode, ReauthenticateForm): ...
+def refuse(request):
+    return _turn_away(request, _("There is no account for you here, or it has no access. Ask whoever runs this site."))
 
 
-class PasswordAgainForm(PasswordForm):
-    def clean_password(self):
-        if not throttle.is_allowed("password", self.user.pk):
-            raise get_adapter().validation_error("incorrect_code")
-        password = super().clean_password()
-        throttle.forget_attempts("password", self.user.pk)
-        return password
+def tell_failure(request):
+    return _turn_away(request, _("Signing in did not work. Try again, or use your password."))
 
 
-def refuse(request, text=None):
-    text = text or _("There is no account for you here, or it has no access. Ask whoever runs this site.")
+def _turn_away(request, text):
     messages.error(request, text)
     return redirect("admin:login")

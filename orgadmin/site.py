@@ -58,7 +58,7 @@ class OrganizationAdminSite(admin.AdminSite):
         return super().admin_view(inner, cacheable)
 
     def login(self, request, extra_context=None):
-        if request.method == "GET" and self.has_permission(request):
+        if request.method == "GET" and "next" not in request.GET and self.has_permission(request):
             return redirect("admin:index")
         about = {"title": _("Sign in"), "app_path": request.get_full_path(), "username": request.user.get_username()}
         return SignInView.as_view(extra_context=self.each_context(request) | about)(request)

@@ -11,7 +11,7 @@ from django.conf import settings
 from django.contrib import admin
 from django.contrib.admin.models import LogEntry
 from django.contrib.auth.models import Group
-from django.test import Client, TestCase, tag
+from django.test import Client, TestCase, override_settings, tag
 from django.urls import URLPattern, get_resolver
 
 from orgadmin.membership import invite, set_role
@@ -156,6 +156,7 @@ def fill(route, world):
             yield label, value, filled
 
 
+@override_settings(SECOND_FACTOR="optional")
 class MatrixTests(TestCase):
     @classmethod
     def setUpTestData(cls):
@@ -275,6 +276,7 @@ class MatrixTests(TestCase):
         return "\n".join(lines) + "\n"
 
 
+@override_settings(SECOND_FACTOR="optional")
 class CrawlTests(TestCase):
     """Follow every link and form that a role can reach; the canary of what is hidden is never met."""
 

@@ -1,0 +1,154 @@
+import io
+import json
+import logging
+import re
+from unittest import mock
+
+from django.db import OperationalError
+from django.test import TestCase, override_settings, tag
+from django.urls import path
+
+from config.urls import urlpatterns as pages
+from orgadmin.logs import REQUEST_SIZE, LogFormatter
+from orgadmin.models import Organization
+
+from .factories import create_organization, create_user
+
+TYPED = "Zoë Quist typed zoe@example.com"
+
+
+def fail(request, token):
+    raise ValueError(TYPED)
+
+
+def fail_in_the_database(request):
+    try:
+        raise ValueError(TYPED)
+    except ValueError as error:
+        raise OperationalError(TYPED) from error
+
+
+handler500 = "orgadmin.health.server_error"
+urlpatterns = [path("admin/fail/<str:token>/", fail), path("admin/busy/", fail_in_the_database), *pages]
+
+
+class LogCase(TestCase):
+    def setUp(self):
+        handler = logging.StreamHandler(io.StringIO())
+        handler.setFormatter(LogFormatter())
+        for name in ("orgadmin", "django.request", "django.security"):
+            logger = logging.getLogger(name)
+            self.enterContext(mock.patch.multiple(logger, handlers=[handler], level=logging.INFO, propagate=False))
+            logger.manager._clear_cache()
+            self.addCleanup(logger.manager._clear_cache)
+        self.stream = handler.stream
+        self.client.raise_request_exception = False
+
+    def read(self):
+        return [json.loads(line) for line in self.stream.getvalue().splitlines()]
+
+
+@override_settings(ROOT_URLCONF="tests.test_logs")
+class RequestLogTests(LogCase):
+    def test_a_request_is_one_line_with_its_key_and_its_users(self):
+        acme = create_organization("Acme")
+        ada = create_user("ada", admin_of=[acme])
+        self.client.force_login(ada)
+        url = f"/admin/orgadmin/organization/{acme.pk}/change/"
+        response = self.client.get(url, headers={"X-Request-ID": "from-the-proxy-1"})
+        [line] = self.read()
+        self.assertEqual(response.headers["X-Request-ID"], "from-the-proxy-1")
+        self.assertEqual(line["request"], "from-the-proxy-1")
+        self.assertEqual((line["user"], line["status"], line["message"]), (ada.pk, 200, "GET"))
+        self.assertEqual(line["route"], "admin/orgadmin/organization/<path:object_id>/change/")
+        self.assertGreater(line["ms"], 0)
+        with self.assertNumQueries(line["queries"]):
+            self.client.get(url)
+
+    def test_a_key_that_is_none_is_not_taken(self):
+        for sent in ("", "short", "x" * 65, "a b c d e f g", "zoë@example.com"):
+            key = self.client.get("/livez", headers={"X-Request-ID": sent}).headers["X-Request-ID"]
+            self.assertRegex(key, r"\A[0-9a-f]{32}\Z")
+
+    @tag("D17")
+    def test_nothing_of_a_person_is_in_a_line(self):
+        create_user("zoe", email="zoe@example.com")
+        self.client.post("/admin/login/", {"username": "zoe", "password": "hunter2"}, REMOTE_ADDR="192.0.2.77")
+        self.client.get("/admin/orgadmin/organization/?q=Quist")
+        self.client.get("/admin/invitation/token-Quist/")
+        self.client.get("/admin/nothing/Quist/")
+        self.client.get("/admin/fail/Quist/", REMOTE_ADDR="2001:db8::77")
+        self.client.get("/admin/", headers={"host": "zoe@quist.example"})
+        logging.getLogger("orgadmin.mail").error("%s", {"zoe@example.com": (550, "no")})
+        lines = "192.0.2.77, 2001:db8:0:0:1:2:3:4 and 2001:db8::77 left at 10:20:30"
+        logging.getLogger("orgadmin.mail").error(lines)
+        text = self.stream.getvalue()
+        self.assertGreaterEqual(len(self.read()), 7)
+        self.assertIn("ValueError", text)
+        self.assertIn("left at 10:20:30", text)
+        self.assertIsNone(re.search(r"zoe|zoë|quist|hunter2|192\.0\.2|2001:db8", text, re.IGNORECASE), text)
+
+    def test_an_error_tells_where_and_because_of_what(self):
+        self.assertEqual(self.client.get("/admin/busy/").status_code, 503)
+        error = next(line for line in self.read() if "exc_info" in line)
+        self.assertIn("in fail_in_the_database", error["exc_info"])
+        self.assertIn("django.db.utils.OperationalError", error["exc_info"])
+        self.assertIn("builtins.ValueError", error["exc_info"])
+        self.assertEqual(error["route"], "admin/busy/")
+
+    def test_a_slow_query_is_told_without_its_values(self):
+        with override_settings(SLOW_QUERY_MS=0):
+            self.client.post("/admin/login/", {"username": "zoe", "password": "x"})
+        slow = [line for line in self.read() if line["level"] == "WARNING"]
+        self.assertTrue(any("orgadmin_user" in line["message"] for line in slow))
+        self.assertNotIn("zoe", self.stream.getvalue())
+        self.client.get("/admin/login/")
+        self.assertEqual(len([line for line in self.read() if line["level"] == "WARNING"]), len(slow))
+
+
+@override_settings(ROOT_URLCONF="tests.test_logs")
+class AnswerTests(LogCase):
+    def test_the_database_away_is_said_and_passes_by_itself(self):
+        response = self.client.get("/admin/busy/")
+        self.assertContains(response, "The database did not answer in time", status_code=503)
+        self.assertEqual(response.headers["Retry-After"], "10")
+        self.assertContains(self.client.get("/admin/fail/x/"), "Something went wrong here", status_code=500)
+
+    @tag("D13")
+    def test_no_cache_keeps_a_page_whatever_its_status(self):
+        acme = create_organization()
+        for user in (None, create_user("ada", admin_of=[acme]), create_user("outsider")):
+            if user:
+                self.client.force_login(user)
+            for url in (
+                "/admin/",
+                "/admin/login/",
+                f"/admin/orgadmin/organization/{acme.pk}/change/",
+                "/admin/x/",
+                "/admin/orgadmin/organization/0/change/",
+                "/admin/password_change/",
+                "/admin/fail/x/",
+                "/",
+            ):
+                with self.subTest(user=str(user), url=url):
+                    self.assertIn("no-store", self.client.get(url).headers["Cache-Control"])
+
+    @tag("E6")
+    def test_a_request_that_is_too_large_is_refused_unread(self):
+        self.client.force_login(create_user("root", is_superuser=True, is_staff=True))
+        data = {"file": io.BytesIO(b"name\n" + b"x" * REQUEST_SIZE)}
+        with mock.patch("django.core.files.uploadhandler.TemporaryFileUploadHandler.new_file") as stored:
+            response = self.client.post("/admin/orgadmin/organization/import/", data)
+        self.assertEqual(response.status_code, 400)
+        stored.assert_not_called()
+        data = {"file": io.BytesIO(b"name\n" + b"x" * 2_000_000)}
+        response = self.client.post("/admin/orgadmin/organization/import/", data)
+        self.assertContains(response, "or 1.5 MB")
+        self.assertFalse(Organization.objects.exists())
+
+    def test_words_for_scripts_may_be_kept_for_an_hour_by_the_browser_alone(self):
+        self.client.force_login(create_user("root", is_superuser=True, is_staff=True))
+        headers = self.client.get("/admin/jsi18n/").headers
+        self.assertEqual(headers["Cache-Control"], "private, max-age=3600")
+        self.assertIn("Accept-Language", headers["Vary"])
+        self.assertIn("Cookie", headers["Vary"])

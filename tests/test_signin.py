@@ -1,0 +1,345 @@
+import re
+import time
+from unittest import mock
+from urllib.parse import parse_qs, urlsplit
+
+from allauth.mfa.models import Authenticator
+from allauth.mfa.totp.internal import auth
+from allauth.socialaccount.models import SocialAccount
+from django.conf import settings
+from django.test import TestCase, override_settings, tag
+from django.utils import timezone
+
+from orgadmin import membership, signin, throttle
+from orgadmin.models import SignInAttempt, User
+
+from .factories import ADMIN, create_organization, create_superuser, create_user
+from .identity import identity_server
+
+LOGIN, CODE, SET_UP = "/admin/login/", "/admin/second-factor/sign-in/", "/admin/second-factor/app/"
+PAGES = ["", "app/", "app/remove/", "codes/", "codes/new/", "codes/download/"]
+
+
+def make_code(secret, later=0):
+    """Return what an authenticator app shows, `later` steps of half a minute from now."""
+    return auth.format_hotp_value(auth.hotp_value(secret, int(time.time()) // 30 + later))
+
+
+class SignInCase(TestCase):
+    def sign_in(self, username="ada", password="secret", **extra):
+        return self.client.post(LOGIN, {"username": username, "password": password}, **extra)
+
+    def is_signed_in(self):
+        return "_auth_user_id" in self.client.session
+
+    def set_up(self):
+        """Set up an app as the person who is signed in; return its secret and the recovery codes."""
+        secret = re.search(r"<code>([A-Z2-7]+)</code>", self.client.get(SET_UP).content.decode())[1]
+        response = self.client.post(SET_UP, {"code": make_code(secret)}, follow=True)
+        return secret, re.findall(r"<li><code>(\d{8})</code>", response.content.decode())
+
+
+@override_settings(SECOND_FACTOR="optional")
+class SecondFactorTests(SignInCase):
+    def setUp(self):
+        self.acme = create_organization()
+        self.ada = create_user("ada", admin_of=[self.acme])
+        self.sign_in()
+        self.secret, self.codes = self.set_up()
+        self.client.post("/admin/logout/")
+
+    @tag("D15")
+    def test_signing_in_takes_the_code_of_the_app_after_the_password(self):
+        self.assertEqual(len(self.codes), 10)
+        self.assertRedirects(self.sign_in(), CODE)
+        self.assertFalse(self.is_signed_in())
+        self.assertRedirects(self.client.get("/admin/"), f"{LOGIN}?next=/admin/")
+        self.assertContains(self.client.post(CODE, {"code": "000000"}), "Incorrect code.")
+        self.assertFalse(self.is_signed_in())
+        self.assertRedirects(self.client.post(CODE, {"code": make_code(self.secret)}), "/admin/")
+
+    @tag("D15")
+    def test_leads_on_to_the_page_that_was_asked_for(self):
+        page = f"/admin/orgadmin/organization/{self.acme.pk}/change/"
+        self.client.post(LOGIN, {"username": "ada", "password": "secret", "next": page})
+        self.assertRedirects(self.client.post(CODE, {"code": make_code(self.secret)}), page)
+
+    @tag("D15")
+    def test_the_code_without_the_password_is_nothing(self):
+        self.assertRedirects(self.client.post(CODE, {"code": make_code(self.secret)}), LOGIN)
+        self.assertEqual(self.sign_in(password="wrong").status_code, 200)
+        self.assertRedirects(self.client.post(CODE, {"code": make_code(self.secret)}), LOGIN)
+
+    @tag("D15")
+    def test_a_code_counts_once_in_whichever_process(self):
+        code = make_code(self.secret)
+        for expected in (True, False):
+            self.sign_in()
+            with mock.patch("django.core.cache.cache.add", return_value=True):  # what another process knows nothing of
+                self.client.post(CODE, {"code": code})
+            self.assertEqual(self.is_signed_in(), expected)
+            self.client.logout()
+
+    @tag("D15")
+    def test_a_recovery_code_counts_once(self):
+        for expected in (True, False):
+            self.sign_in()
+            self.client.post(CODE, {"code": self.codes[3]})
+            self.assertEqual(self.is_signed_in(), expected)
+            self.client.logout()
+
+    @tag("D15")
+    def test_guessing_ends_and_reads_like_a_wrong_code(self):
+        self.sign_in()
+        for _ in range(throttle.LIMIT):
+            wrong = self.client.post(CODE, {"code": "000000"})
+        right = self.client.post(CODE, {"code": make_code(self.secret)})
+        self.assertEqual(wrong.context["form"].errors, right.context["form"].errors)
+        self.client.logout()
+        self.sign_in(REMOTE_ADDR="192.0.2.1")  # it is the person's, not an address's
+        self.client.post(CODE, {"code": make_code(self.secret, 1)}, REMOTE_ADDR="192.0.2.1")
+        self.assertFalse(self.is_signed_in())
+        SignInAttempt.objects.all().delete()
+        self.client.post(CODE, {"code": make_code(self.secret)})
+        self.assertTrue(self.is_signed_in())
+
+    @tag("D15")
+    def test_who_loses_the_right_meanwhile_is_refused(self):
+        self.sign_in()
+        membership.set_role(self.acme, [self.ada], None)
+        self.client.post(CODE, {"code": make_code(self.secret)})
+        self.assertRedirects(self.client.get("/admin/"), f"{LOGIN}?next=/admin/")
+
+    @tag("D15")
+    def test_removing_it_asks_for_a_sign_in_of_now_and_then_the_password_is_enough(self):
+        self.sign_in()
+        self.client.post(CODE, {"code": make_code(self.secret)})
+        User.objects.update(last_login=timezone.now() - signin.RECENT)
+        remove = "/admin/second-factor/app/remove/"
+        for response in (self.client.post(remove), self.client.get(remove)):
+            self.assertEqual(response["Location"], f"{LOGIN}?next=%2Fadmin%2Fsecond-factor%2Fapp%2Fremove%2F")
+        self.assertContains(self.client.get(response["Location"]), "sign in again")
+        self.assertTrue(Authenticator.objects.exists())
+        self.assertRedirects(self.client.post(response["Location"], {"username": "ada", "password": "secret"}), CODE)
+        self.assertRedirects(self.client.post(CODE, {"code": make_code(self.secret, 1)}), remove)
+        self.client.post(remove)
+        self.client.logout()
+        self.assertRedirects(self.sign_in(), "/admin/")
+        self.assertFalse(Authenticator.objects.exists())
+
+    @tag("D15")
+    def test_new_recovery_codes_end_the_old_ones(self):
+        self.sign_in()
+        self.client.post(CODE, {"code": make_code(self.secret)})
+        response = self.client.post("/admin/second-factor/codes/new/", follow=True)
+        self.assertNotContains(response, self.codes[0])
+        self.assertContains(self.client.get("/admin/second-factor/"), "10 are left")
+        self.assertEqual(len(self.client.get("/admin/second-factor/codes/download/").content.split()), 10)
+
+    @tag("D15")
+    def test_an_invitation_is_no_way_around_it(self):
+        self.ada.set_unusable_password()
+        self.ada.email = "ada@example.com"
+        self.ada.save()
+        other = create_organization("Bolt")
+        invitation = membership.invite(other, self.ada.email, ADMIN, actor=create_superuser())
+        with mock.patch("orgadmin.accounts.read_invitation", return_value=invitation):
+            new = {"new_password1": "correct horse", "new_password2": "correct horse"}
+            self.assertRedirects(self.client.post("/admin/invitation/x/", new), CODE)
+        self.assertFalse(self.is_signed_in())
+
+    @tag("D15")
+    def test_switched_off_it_is_neither_asked_for_nor_there(self):
+        with override_settings(SECOND_FACTOR="off"):
+            self.assertRedirects(self.sign_in(), "/admin/")
+            self.assertNotContains(self.client.get("/admin/"), "Second factor")
+            for page in (*PAGES, "sign-in/"):
+                self.assertEqual(self.client.get(f"/admin/second-factor/{page}").status_code, 404)
+
+    @tag("D15")
+    def test_the_pages_are_for_who_may_enter(self):
+        self.client.force_login(create_user("outsider"))
+        for page in PAGES:
+            url = f"/admin/second-factor/{page}"
+            self.assertRedirects(self.client.get(url), f"{LOGIN}?next={url}")
+
+    @tag("D15")
+    def test_superusers_remove_that_of_who_lost_the_phone(self):
+        self.client.force_login(create_superuser())
+        data = {"action": "remove_second_factor", "_selected_action": [self.ada.pk]}
+        self.assertContains(self.client.post("/admin/orgadmin/user/", data, follow=True), "password alone")
+        self.assertFalse(Authenticator.objects.exists())
+        self.assertContains(self.client.get(f"/admin/orgadmin/user/{self.ada.pk}/history/"), "second factor")
+        manager = create_user("manager", is_staff=True, permissions=["view_user", "change_user"])
+        self.client.force_login(manager)
+        Authenticator.objects.create(user=self.ada, type="totp", data={})
+        self.client.post("/admin/orgadmin/user/", data)
+        self.assertTrue(Authenticator.objects.exists())
+
+
+@override_settings(SECOND_FACTOR="staff")
+class RequiredFactorTests(SignInCase):
+    @tag("D15")
+    def test_platform_staff_set_one_up_before_anything_else(self):
+        acme = create_organization()
+        create_superuser("root")
+        create_user("staff", is_staff=True)
+        for username in ("root", "staff"):
+            self.sign_in(username)
+            for url in ("/admin/", f"/admin/orgadmin/organization/{acme.pk}/change/", "/admin/password_change/"):
+                self.assertRedirects(self.client.get(url), SET_UP)
+            self.assertEqual(self.client.post("/admin/orgadmin/organization/add/", {"name": "X"})["Location"], SET_UP)
+            self.set_up()
+            self.assertEqual(self.client.get("/admin/").status_code, 200)
+            self.client.post("/admin/logout/")
+
+    @tag("D15")
+    def test_others_need_none(self):
+        create_user("ada", admin_of=[create_organization()])
+        self.assertRedirects(self.sign_in(), "/admin/")
+
+
+class AddressTests(SignInCase):
+    @tag("D7")
+    def test_behind_a_proxy_the_address_is_the_one_that_the_proxy_saw(self):
+        create_superuser("ada")
+        for number in range(throttle.LIMIT):
+            self.sign_in(password="wrong", HTTP_X_FORWARDED_FOR=f"203.0.113.{number}, 198.51.100.7")
+        with override_settings(TRUST_PROXY=True):
+            self.sign_in(HTTP_X_FORWARDED_FOR="198.51.100.7")
+            self.assertTrue(self.is_signed_in())  # those came from the test client's own address
+            self.client.logout()
+            for number in range(throttle.LIMIT):
+                self.sign_in(password="wrong", HTTP_X_FORWARDED_FOR=f"203.0.113.{number}, 198.51.100.7")
+            self.sign_in(HTTP_X_FORWARDED_FOR="198.51.100.7")
+            self.assertFalse(self.is_signed_in())
+
+    @tag("D7")
+    def test_all_addresses_of_one_network_of_ipv6_are_one(self):
+        create_superuser("ada")
+        for number in range(throttle.LIMIT):
+            self.sign_in(password="wrong", REMOTE_ADDR=f"2001:db8::{number}")
+        self.sign_in(REMOTE_ADDR="2001:db8::ffff")
+        self.assertFalse(self.is_signed_in())
+        self.sign_in(REMOTE_ADDR="2001:db8:0:1::1")
+        self.assertTrue(self.is_signed_in())
+
+
+class IdentityTests(SignInCase):
+    """Signing in with the company's server."""
+
+    def setUp(self):
+        self.server = self.enterContext(identity_server())
+        providers = settings.SOCIALACCOUNT_PROVIDERS["openid_connect"]
+        app = {"provider_id": "oidc", "name": "Example", "client_id": "orgadmin", "secret": "hush"}
+        app |= {"settings": {"server_url": self.server.address}}
+        changed = {"OIDC_SERVER": self.server.address, "OIDC_NAME": "Example"}
+        self.providers = {"openid_connect": providers | {"APPS": [app]}}
+        self.enterContext(override_settings(**changed, SOCIALACCOUNT_PROVIDERS=self.providers))
+        self.acme = create_organization()
+        self.ada = create_user("ada", admin_of=[self.acme], email="Ada@example.com")
+
+    def come(self, code="good", start="/admin/oidc/", **person):
+        """Go to the server, be known there as `person`, come back; return the answer."""
+        self.server.person = {"sub": "1", "email": "ada@example.com", "email_verified": True} | person
+        to = urlsplit(self.client.post(start)["Location"])
+        self.assertEqual(f"{to.scheme}://{to.netloc}{to.path}", f"{self.server.address}/authorization")
+        query = parse_qs(to.query)
+        self.assertEqual(query["redirect_uri"], ["http://testserver/admin/oidc/callback/"])
+        self.assertIn("code_challenge", query)
+        return self.client.get("/admin/oidc/callback/", {"state": query["state"][0], "code": code})
+
+    def assert_refused(self, response, text="There is no account for you here"):
+        self.assertRedirects(response, LOGIN, fetch_redirect_response=False)
+        self.assertContains(self.client.get(LOGIN), text)
+        self.assertFalse(self.is_signed_in())
+
+    @tag("D16")
+    def test_the_sign_in_page_offers_it_beside_the_password(self):
+        page = self.client.get(LOGIN)
+        self.assertContains(page, "Sign in with Example")
+        self.assertContains(page, 'name="password"')
+
+    @tag("D16")
+    def test_signs_in_who_has_a_confirmed_address_here_and_knows_them_from_then_on(self):
+        self.assertRedirects(self.come(), "/admin/")
+        self.assertEqual(self.client.session["_auth_user_id"], str(self.ada.pk))
+        self.client.logout()
+        self.assertRedirects(self.come(email="married@example.com"), "/admin/")
+        self.ada.refresh_from_db()
+        self.assertTrue(self.ada.check_password("secret"))  # it goes on to work
+        self.assertEqual(User.objects.count(), 1)
+
+    @tag("D16")
+    def test_leads_to_the_page_that_was_asked_for_within_the_site(self):
+        page = f"/admin/orgadmin/organization/{self.acme.pk}/change/"
+        self.assertRedirects(self.come(start=f"/admin/oidc/?next={page}"), page)
+        self.client.logout()
+        self.assertRedirects(self.come(start="/admin/oidc/?next=https://evil.example/"), "/admin/")
+
+    @tag("D16")
+    def test_nobody_else_comes_in_and_nobody_is_created(self):
+        outsider = create_user("outsider", email="out@example.com")
+        create_user("gone", email="gone@example.com", is_superuser=True, is_active=False)
+        for person in (
+            {"email": "new@example.com"},
+            {"email": outsider.email},
+            {"email": "gone@example.com"},
+            {"email_verified": False},
+            {"email": None},
+            {"email": ""},
+        ):
+            with self.subTest(person):
+                self.assert_refused(self.come(**person))
+                self.assertEqual((User.objects.count(), SocialAccount.objects.count()), (3, 0))
+
+    @tag("D16")
+    def test_who_lost_the_last_right_is_refused_though_known(self):
+        self.come()
+        self.client.logout()
+        membership.set_role(self.acme, [self.ada], None)
+        self.assert_refused(self.come())
+
+    @tag("D16")
+    def test_a_server_that_does_not_say_may_be_trusted(self):
+        trusting = {"openid_connect": self.providers["openid_connect"] | {"VERIFIED_EMAIL": True}}
+        with override_settings(SOCIALACCOUNT_PROVIDERS=trusting):
+            self.assertRedirects(self.come(email_verified=None), "/admin/")
+
+    @tag("D16")
+    def test_what_goes_wrong_there_is_said_on_the_sign_in_page(self):
+        wrong = "Signing in did not work"
+        self.assert_refused(self.come(code="bad"), wrong)
+        self.assert_refused(self.client.get("/admin/oidc/callback/", {"state": "x", "code": "good"}), wrong)
+        self.client.post("/admin/oidc/")
+        self.assert_refused(self.client.get("/admin/oidc/callback/", {"error": "access_denied"}), wrong)
+
+    @tag("D16")
+    def test_a_server_that_is_away_is_said_on_the_sign_in_page(self):
+        self.server.shutdown()
+        self.server.server_close()
+        self.assert_refused(self.client.post("/admin/oidc/"), "Signing in did not work")
+
+    @tag("D16")
+    def test_an_account_there_is_linked_by_signing_in_only(self):
+        self.client.force_login(create_superuser("root"))
+        response = self.come(start="/admin/oidc/?process=connect")
+        self.assertRedirects(response, LOGIN, fetch_redirect_response=False)
+        self.assertFalse(SocialAccount.objects.exists())
+
+    @override_settings(SECOND_FACTOR="optional")
+    @tag("D16")
+    def test_the_second_factor_is_asked_for_all_the_same(self):
+        self.come()
+        secret, _codes = self.set_up()
+        self.client.logout()
+        self.assertRedirects(self.come(), CODE)
+        self.assertRedirects(self.client.post(CODE, {"code": make_code(secret, 1)}), "/admin/")
+
+    @tag("D16")
+    def test_without_a_server_there_is_no_such_page(self):
+        with override_settings(OIDC_SERVER=""):
+            self.assertNotContains(self.client.get(LOGIN), "Sign in with")
+            self.assertEqual(self.client.post("/admin/oidc/").status_code, 404)
+            self.assertEqual(self.client.get("/admin/oidc/callback/").status_code, 404)
+        self.assertEqual(self.client.get("/admin/oidc/").status_code, 405)
