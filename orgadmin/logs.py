@@ -51,11 +51,6 @@ class LogFormatter(JsonFormatter):
     """Writes a record as JSON: what happened in which request, by the route instead of the address, as addresses carry
     keys and searches. Of an exception it tells kind and place, as its text may quote what somebody typed."""
 
-    def __init__(self):
-        super().__init__(
-            ["asctime", "levelname", "name", "message"], rename_fields={"levelname": "level"}, json_ensure_ascii=False
-        )
-
     def add_fields(self, log_data, record, message_dict):
         super().add_fields(log_data, record, message_dict)
         text, about = log_data["message"], log_data.pop("request", None)  # Django's own lines name the address
@@ -77,10 +72,11 @@ class LogFormatter(JsonFormatter):
 def describe_logging(stream, *others):
     """Return what logging.config.dictConfig takes: all lines to `stream`, "stdout" or "stderr", as JSON; also those of
     the loggers `others`, which would write by themselves."""
+    fields = {"fmt": ["asctime", "levelname", "name", "message"], "rename_fields": {"levelname": "level"}}
     return {
         "version": 1,
         "disable_existing_loggers": False,
-        "formatters": {"json": {"()": LogFormatter}},
+        "formatters": {"json": {"()": LogFormatter, "json_ensure_ascii": False, **fields}},
         "handlers": {"all": {"class": "logging.StreamHandler", "stream": f"ext://sys.{stream}", "formatter": "json"}},
         "root": {"handlers": ["all"], "level": "INFO"},
         "loggers": {name: {"handlers": [], "propagate": True} for name in ("django", "django.server", *others)},

@@ -26,6 +26,8 @@ from . import throttle
 from .access import Gate
 from .models import User
 
+NO_ACCOUNT = _("There is no account for you here, or it has no access. Ask whoever runs this site.")
+FAILED = _("Signing in did not work. Try again, or use your password.")
 RECENT = timedelta(minutes=10)  # since who changes their second factor signed in
 
 
@@ -73,7 +75,7 @@ class AccountAdapter(DefaultAccountAdapter):
 
     def pre_login(self, request, user, **kwargs):
         if not Gate(user).may_enter:
-            return refuse(request)
+            return turn_away(request, NO_ACCOUNT)
 
     def is_reauthentication_required(self, app):
         return context.request.user.last_login < timezone.now() - RECENT
@@ -93,12 +95,12 @@ class SocialAccountAdapter(DefaultSocialAccountAdapter):
             emails = [address.email for address in sociallogin.email_addresses if address.verified]
             user = User.objects.with_email(emails[0]) if emails else None
         if user is None or not Gate(user).may_enter or sociallogin.state.get("process") != "login":
-            raise ImmediateHttpResponse(refuse(request))
+            raise ImmediateHttpResponse(turn_away(request, NO_ACCOUNT))
         if not known:
             sociallogin.connect(request, user)
 
     def on_authentication_error(self, request, provider, error=None, exception=None, extra_context=None):
-        raise ImmediateHttpResponse(tell_failure(request))
+        raise ImmediateHttpResponse(turn_away(request, FAILED))
 
 
 class MFAAdapter(DefaultMFAAdapter):
@@ -125,17 +127,9 @@ def oidc_login(request, provider_id):
     try:
         return login(request, provider_id)
     except RequestException:
-        return tell_failure(request)
+        return turn_away(request, FAILED)
 
 
-def refuse(request):
-    return _turn_away(request, _("There is no account for you here, or it has no access. Ask whoever runs this site."))
-
-
-def tell_failure(request):
-    return _turn_away(request, _("Signing in did not work. Try again, or use your password."))
-
-
-def _turn_away(request, text):
+def turn_away(request, text):
     messages.error(request, text)
     return redirect("admin:login")

@@ -5,6 +5,7 @@ import threading
 import time
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from urllib.parse import parse_qs, urlsplit
 
 import jwt
 
@@ -34,7 +35,14 @@ class Handler(BaseHTTPRequestHandler):
             },
             "/userinfo": self.server.person,
         }
-        self.answer(answers[self.path])
+        to = urlsplit(self.path)
+        if to.path == "/authorization":  # whoever comes is somebody there already
+            sent = parse_qs(to.query)
+            self.send_response(302)
+            self.send_header("Location", f"{sent['redirect_uri'][0]}?code=good&state={sent['state'][0]}")
+            self.end_headers()
+        else:
+            self.answer(answers[self.path])
 
     def do_POST(self):
         form = self.rfile.read(int(self.headers["Content-Length"])).decode()

@@ -9,7 +9,7 @@ from django.test import TestCase, override_settings, tag
 from django.urls import path
 
 from config.urls import urlpatterns as pages
-from orgadmin.logs import REQUEST_SIZE, LogFormatter
+from orgadmin.logs import REQUEST_SIZE, describe_logging
 from orgadmin.models import Organization
 
 from .factories import create_organization, create_user
@@ -35,7 +35,8 @@ urlpatterns = [path("admin/fail/<str:token>/", fail), path("admin/busy/", fail_i
 class LogCase(TestCase):
     def setUp(self):
         handler = logging.StreamHandler(io.StringIO())
-        handler.setFormatter(LogFormatter())
+        about = describe_logging("stdout")["formatters"]["json"]
+        handler.setFormatter(about.pop("()")(**about))
         for name in ("orgadmin", "django.request", "django.security"):
             logger = logging.getLogger(name)
             self.enterContext(mock.patch.multiple(logger, handlers=[handler], level=logging.INFO, propagate=False))

@@ -25,6 +25,15 @@ def make_code(secret, later=0):
     return auth.format_hotp_value(auth.hotp_value(secret, int(time.time()) // 30 + later))
 
 
+def company_settings(server):
+    """Return the settings that name a server to sign in with."""
+    app = {"provider_id": "oidc", "name": "Example", "client_id": "orgadmin", "secret": "hush"}
+    app |= {"settings": {"server_url": server.address}}
+    provider = settings.SOCIALACCOUNT_PROVIDERS["openid_connect"] | {"APPS": [app]}
+    named = {"OIDC_SERVER": server.address, "OIDC_NAME": "Example"}
+    return named | {"SOCIALACCOUNT_PROVIDERS": {"openid_connect": provider}}
+
+
 class SignInCase(TestCase):
     def sign_in(self, username="ada", password="secret", **extra):
         return self.client.post(LOGIN, {"username": username, "password": password}, **extra)
@@ -230,12 +239,9 @@ class IdentityTests(SignInCase):
 
     def setUp(self):
         self.server = self.enterContext(identity_server())
-        providers = settings.SOCIALACCOUNT_PROVIDERS["openid_connect"]
-        app = {"provider_id": "oidc", "name": "Example", "client_id": "orgadmin", "secret": "hush"}
-        app |= {"settings": {"server_url": self.server.address}}
-        changed = {"OIDC_SERVER": self.server.address, "OIDC_NAME": "Example"}
-        self.providers = {"openid_connect": providers | {"APPS": [app]}}
-        self.enterContext(override_settings(**changed, SOCIALACCOUNT_PROVIDERS=self.providers))
+        changed = company_settings(self.server)
+        self.providers = changed["SOCIALACCOUNT_PROVIDERS"]
+        self.enterContext(override_settings(**changed))
         self.acme = create_organization()
         self.ada = create_user("ada", admin_of=[self.acme], email="Ada@example.com")
 

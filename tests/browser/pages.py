@@ -1,11 +1,13 @@
 """Every page of the site as somebody meets it, over the demo, at a time that stands still."""
 
+import base64
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from io import StringIO
 from typing import NamedTuple
 from unittest.mock import patch
 
+from allauth.mfa.models import Authenticator
 from django.contrib.auth.hashers import make_password
 from django.contrib.auth.models import Group
 from django.contrib.auth.tokens import default_token_generator
@@ -23,6 +25,9 @@ from orgadmin.models import Organization, User
 
 from ..factories import ADMIN, REVIEWER, create_user
 
+FACTOR = {"SECOND_FACTOR": "optional"}
+COMPANY = {"OIDC_SERVER": "https://id.example.com", "OIDC_NAME": "Example ID"}
+SEED = "an example of 20 by."
 PASSWORD = make_password("secret", "fixedsalt")  # a user's page shows a part of it
 START = datetime(2026, 9, 7, 9, 30, tzinfo=UTC)
 NOBODY, ORG_ADMIN, REVIEWS, VIEWER, MANAGER, STAFF = (
@@ -40,6 +45,7 @@ class Page(NamedTuple):
     who: str  # their user name
     address: str
     act: Callable = lambda page: None  # what they do there
+    settings: dict = {}  # that differ for it
 
 
 class StandingClock(datetime):
@@ -66,8 +72,9 @@ urlpatterns = [*site_patterns, path("broken/", break_down)]
 def stand_still(test):
     """Stop the clock, and add the address that breaks, for the time of a test."""
     StandingClock.moment = START
-    for context in (patch("django.utils.timezone.datetime", StandingClock), override_settings(ROOT_URLCONF=__name__)):
-        test.enterContext(context)
+    test.enterContext(patch("django.utils.timezone.datetime", StandingClock))
+    test.enterContext(patch("allauth.mfa.totp.internal.auth.secrets.token_bytes", return_value=SEED.encode()))
+    test.enterContext(override_settings(ROOT_URLCONF=__name__))
 
 
 def press(name):
@@ -123,6 +130,10 @@ def make_people():
         call_command("demo", verbosity=0, stdout=StringIO())
     create_user(VIEWER, is_staff=True, permissions=["view_organization"])
     create_user(MANAGER, is_staff=True, permissions=["view_user", "add_user", "change_user"])
+    manager = User.objects.get(username=MANAGER)
+    secret = base64.b32encode(SEED.encode()).decode()
+    for kind, data in (("totp", {"secret": secret}), ("recovery_codes", {"seed": SEED, "used_mask": 3})):
+        Authenticator.objects.create(user=manager, type=kind, data=data)
     create_user("nora@example.com", first_name="Nora", last_name="Norton", email="nora@example.com")
     create_user("otto", first_name="Otto", is_active=False)
     create_user("leaver", first_name="Lea", admin_of=Organization.objects.order_by("pk")[8:10])
@@ -167,7 +178,7 @@ def list_pages():
     to_new, to_nora = (invite(other, email, ADMIN, actor=admin) for email in ("new@example.com", nora.email))
     invited, known = (f"/admin/invitation/{signing.dumps(row.pk, salt=SALT)}/" for row in (to_new, to_nora))
     free = Group.objects.create(name="Free group")
-    site, app = "/admin/", "/admin/orgadmin/"
+    site, app, factor = "/admin/", "/admin/orgadmin/", "/admin/second-factor/"
     organizations, contacts, users = f"{app}organization/", f"{app}contact/", f"{app}user/"
     organization, user = f"{organizations}{own.pk}/", f"{users}{leaver.pk}/"
     wrong = f"id,name,email\n{own.pk},,\n999999,Nobody knows,\n,Wrong mail,nobody\n"
@@ -179,6 +190,16 @@ def list_pages():
     return [
         Page("sign-in", NOBODY, site),
         Page("sign-in-refused", NOBODY, site, fill("Log in", username="somebody", password="wrong")),
+        Page("sign-in-company", NOBODY, site, settings=COMPANY),
+        Page("sign-in-code", NOBODY, site, fill("Log in", username=MANAGER, password="secret"), FACTOR),
+        Page("second-factor", MANAGER, factor, settings=FACTOR),
+        Page("second-factor-none", ORG_ADMIN, factor, settings=FACTOR),
+        Page("second-factor-app", ORG_ADMIN, f"{factor}app/", settings=FACTOR),
+        Page("second-factor-app-refused", ORG_ADMIN, f"{factor}app/", fill("Set up", code="000000"), FACTOR),
+        Page("second-factor-app-required", STAFF, site, settings={"SECOND_FACTOR": "staff"}),
+        Page("second-factor-remove", MANAGER, f"{factor}app/remove/", settings=FACTOR),
+        Page("second-factor-codes", MANAGER, f"{factor}codes/", settings=FACTOR),
+        Page("second-factor-codes-new", MANAGER, f"{factor}codes/new/", settings=FACTOR),
         Page("forgotten", NOBODY, f"{site}password_reset/"),
         Page("forgotten-sent", NOBODY, f"{site}password_reset/done/"),
         Page("new-password", NOBODY, f"{site}reset/{reset}"),

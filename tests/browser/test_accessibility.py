@@ -1,6 +1,7 @@
 """Every page, in light and dark, on narrow and wide screens: what axe-core finds, what moves, what sticks out."""
 
 from axe_playwright_python.base import AXE_SCRIPT
+from django.test import override_settings
 from playwright.sync_api import Error
 
 from . import DESKTOP, BrowserTestCase
@@ -34,7 +35,10 @@ class PageTests(BrowserTestCase):
         self.tabs = {}  # user name -> a page of their browser
 
     def test_each_page(self):
-        findings = [f"{page.name}: {finding}" for page in list_pages() for finding in self.examine(page)]
+        findings = []
+        for page in list_pages():
+            with override_settings(**page.settings):
+                findings += [f"{page.name}: {finding}" for finding in self.examine(page)]
         self.assertFalse(findings, "\n" + "\n".join(findings))
 
     def open_tab(self, who):

@@ -4,7 +4,7 @@ from base64 import b64decode
 from pathlib import Path
 
 from django.conf import settings
-from django.test import tag
+from django.test import override_settings, tag
 
 from . import DESKTOP, PHONE, BrowserTestCase
 from .pages import list_pages, stand_still
@@ -35,11 +35,15 @@ class PictureTests(BrowserTestCase):
     def test_take_pictures(self):
         stand_still(self)
         for page in list_pages():
-            for device, size in self.devices.items():
-                tab = self.open_page_of(page.who, viewport=size, reduced_motion="reduce")
-                tab.goto(page.address)
-                page.act(tab)
-                for scheme in ("light", "dark"):
-                    tab.emulate_media(color_scheme=scheme)
-                    Path(FOLDER, f"{page.name}-{device}-{scheme}.webp").write_bytes(take_webp(tab))
-                tab.context.close()
+            with override_settings(**page.settings):
+                for device, size in self.devices.items():
+                    self.take(page, device, size)
+
+    def take(self, page, device, size):
+        tab = self.open_page_of(page.who, viewport=size, reduced_motion="reduce")
+        tab.goto(page.address)
+        page.act(tab)
+        for scheme in ("light", "dark"):
+            tab.emulate_media(color_scheme=scheme)
+            Path(FOLDER, f"{page.name}-{device}-{scheme}.webp").write_bytes(take_webp(tab))
+        tab.context.close()

@@ -1,0 +1,49 @@
+from allauth.mfa.models import Authenticator
+from django.conf import settings
+from django.test import override_settings
+from playwright.sync_api import expect
+
+from ..factories import create_organization, create_superuser, create_user
+from ..identity import identity_server
+from ..test_signin import company_settings, make_code
+from . import BrowserTestCase
+
+
+class SignInTests(BrowserTestCase):
+    @override_settings(SECOND_FACTOR="staff")
+    def test_platform_staff_set_up_a_second_factor_and_sign_in_with_it(self):
+        create_superuser("root")
+        page = self.page
+        page.goto("/admin/")
+        page.get_by_label("Username").fill("root")
+        page.get_by_label("Password").fill("secret")
+        page.get_by_role("button", name="Log in").click()
+        picture = page.get_by_role("img", name="A code for the app")
+        self.assertGreater(picture.evaluate("element => element.naturalWidth"), 0)
+        secret = page.locator("code").text_content()
+        page.get_by_label("Authenticator code").fill(make_code(secret))
+        page.get_by_role("button", name="Set up").click()
+        recovery = page.locator("li code").first.text_content()
+        page.get_by_role("link", name="Go to the front page").click()
+        page.get_by_role("button", name="Log out").click()
+        page.goto("/admin/")
+        page.get_by_label("Username").fill("root")
+        page.get_by_label("Password").fill("secret")
+        page.get_by_role("button", name="Log in").click()
+        page.get_by_label("Code").fill(recovery)
+        page.get_by_role("button", name="Sign in").click()
+        page.get_by_role("link", name="Second factor").click()
+        expect(page.get_by_text("9 are left")).to_be_visible()
+        self.assertEqual(Authenticator.objects.count(), 2)
+
+    def test_the_companys_server_signs_in(self):
+        create_user("ada", first_name="Ada", email="ada@example.com", admin_of=[create_organization("Acme")])
+        server = self.enterContext(identity_server())
+        server.person = {"sub": "1", "email": "ada@example.com", "email_verified": True}
+        policy = settings.CONTENT_SECURITY_POLICY["DIRECTIVES"] | {"form-action": ["'self'", server.address]}
+        changed = company_settings(server) | {"CONTENT_SECURITY_POLICY": {"DIRECTIVES": policy}}
+        self.others = (server.address,)
+        with override_settings(**changed):
+            self.page.goto("/admin/orgadmin/organization/")
+            self.page.get_by_role("button", name="Sign in with Example").click()
+            expect(self.page.get_by_role("link", name="Acme", exact=True)).to_be_visible()
