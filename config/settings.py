@@ -1,7 +1,6 @@
 """Settings. Deployments differ by environment variables only (docs/operations.md); a wrong one ends the start."""
 
 import sys
-from contextlib import suppress
 from pathlib import Path
 from urllib.parse import urlsplit
 from zoneinfo import available_timezones
@@ -17,44 +16,48 @@ env = Env()
 BASE_DIR = Path(__file__).resolve().parent.parent
 
 
-def refuse(name, expected):
-    """End the start: `name` is missing or wrong, `expected` says what it should be."""
-    sys.exit(f"{name} is missing or wrong: expected {expected}.")
-
-
-def boolean(name, default):
-    value = env.str(name, default=default).strip().lower()
-    return value == "true" if value in ("true", "false") else refuse(name, "true or false")
-
-
-def number(name, default):
-    value = env.str(name, default=default).strip()
-    return int(value) if value.isascii() and value.isdigit() else refuse(name, "a whole number")
-
-
-def address(name, default=""):
-    """Return an address without a slash at its end, or "" where it is left out."""
-    value = env.str(name, default=default).rstrip("/")
+def read(name, parse, expected, default=""):
+    """Return what `parse` makes of a variable, or of the default; where it raises, end the start with a line."""
     try:
-        return value and (URLValidator(schemes=["http", "https"])(value) or value)
-    except ValidationError:
-        refuse(name, "an address such as https://orgs.example.com")
+        return parse(env.str(name, default="").strip() or default)
+    except (ValueError, KeyError, ImproperlyConfigured, ValidationError):
+        sys.exit(f"{name} is missing or wrong: expected {expected}.")
 
 
-def database():
-    url = env.str("DATABASE_URL", default="") or f"sqlite:///{BASE_DIR / 'db.sqlite3'}"
+def read_flag(name):
+    return read(name, lambda text: {"true": True, "false": False}[text.lower()], "true or false", "false")
+
+
+def choose(*names):
+    return {name: name for name in names}.__getitem__
+
+
+def require(value):
+    if not value:
+        raise ValueError
+    return value
+
+
+def parse_address(text):
+    URLValidator(schemes=["http", "https"])(text)
+    return text.rstrip("/")
+
+
+def get_origin(url):
+    return "{0.scheme}://{0.netloc}".format(urlsplit(url))
+
+
+def parse_database(url):
     scheme, _separator, rest = url.partition("://")
-    settings = {}
-    with suppress(ImproperlyConfigured, ValueError):
-        settings = env.db_url_config(url) if rest and scheme in ("sqlite", "postgres", "postgresql") else {}
-    if not settings.get("NAME"):
-        refuse("DATABASE_URL", "sqlite:///PATH or postgres://USER:PASSWORD@HOST:PORT/NAME")
+    require(rest and scheme in ("sqlite", "postgres", "postgresql"))
+    settings = env.db_url_config(url)
+    require(settings["NAME"])
     if scheme != "sqlite":
         settings["ENGINE"] = "django_zero_downtime_migrations.backends.postgres"  # Django's, with online migrations
         settings["CONN_HEALTH_CHECKS"] = True
-        if not (size := number("DATABASE_POOL", "0")):
+        if DATABASE_POOL == 0:
             return settings | {"CONN_MAX_AGE": 60}
-        pool = {"min_size": 1, "max_size": size, "timeout": 10}  # seconds that a request waits for a connection
+        pool = {"min_size": 1, "max_size": DATABASE_POOL, "timeout": 10}  # seconds that a request waits for one
         return settings | {"OPTIONS": settings.get("OPTIONS", {}) | {"pool": pool}}
     # One writer at a time: take the write lock at BEGIN, and wait for it, instead of failing half-way.
     options = {"transaction_mode": "IMMEDIATE", "timeout": 30}
@@ -62,60 +65,49 @@ def database():
     return settings | {"OPTIONS": options}
 
 
-def origin(url):
-    return "{0.scheme}://{0.netloc}".format(urlsplit(url))
+def parse_email(url):
+    require("://" in url and url.partition("://")[0] in env.EMAIL_SCHEMES)
+    return env.email_url_config(url)
 
 
-def email():
-    url = env.str("EMAIL_URL", default="") or ("consolemail://" if DEBUG else "smtp://localhost:25")
-    with suppress(ImproperlyConfigured, ValueError):
-        if "://" in url and url.partition("://")[0] in env.EMAIL_SCHEMES:
-            return env.email_url_config(url)
-    refuse("EMAIL_URL", "smtp+tls://USER:PASSWORD@HOST:PORT, or consolemail:// to print mail")
-
-
-DEBUG = boolean("DEBUG", "false")
-SECRET_KEY = env.str("SECRET_KEY", default="insecure, for development only" if DEBUG else "")
-if not SECRET_KEY:
-    refuse("SECRET_KEY", "a long random text (or DEBUG=true on a machine of your own)")
+ADDRESS, NUMBER = "an address such as https://orgs.example.com", "a whole number"
+DEBUG = read_flag("DEBUG")
+_default = "insecure, for development only" if DEBUG else ""
+SECRET_KEY = read("SECRET_KEY", require, "a long random text (or DEBUG=true on a machine of your own)", _default)
 SECRET_KEY_FALLBACKS = env.list("SECRET_KEY_FALLBACKS", default=[])  # of before: what they signed still counts
 ALLOWED_HOSTS = env.list("ALLOWED_HOSTS", default=["localhost", "127.0.0.1", "[::1]"])
-BASE_URL = address("BASE_URL", "http://127.0.0.1:8000") or refuse("BASE_URL", "the address of the site")
-CSRF_TRUSTED_ORIGINS = [origin(BASE_URL)]
-DATABASES = {"default": database()}
-vars().update(email())
+BASE_URL = read("BASE_URL", parse_address, ADDRESS, "http://127.0.0.1:8000")
+CSRF_TRUSTED_ORIGINS = [get_origin(BASE_URL)]
+DATABASE_POOL = read("DATABASE_POOL", int, NUMBER, "0")  # connections of a process; 0: one of each thread
+_expected = "sqlite:///PATH or postgres://USER:PASSWORD@HOST:PORT/NAME"
+DATABASES = {"default": read("DATABASE_URL", parse_database, _expected, f"sqlite:///{BASE_DIR / 'db.sqlite3'}")}
+_expected = "smtp+tls://USER:PASSWORD@HOST:PORT, or consolemail:// to print mail"
+vars().update(read("EMAIL_URL", parse_email, _expected, "consolemail://" if DEBUG else "smtp://localhost:25"))
 EMAIL_TIMEOUT = 10  # seconds
 # Migrations on PostgreSQL wait no longer for a lock, and leave out what is done; tests refuse what is never safe.
 ZERO_DOWNTIME_MIGRATIONS_LOCK_TIMEOUT = "80ms"
 ZERO_DOWNTIME_MIGRATIONS_STATEMENT_TIMEOUT = "5s"  # longer than any of those takes
 ZERO_DOWNTIME_MIGRATIONS_FLEXIBLE_STATEMENT_TIMEOUT = True  # none for those that hold nobody up
 ZERO_DOWNTIME_MIGRATIONS_IDEMPOTENT_SQL = True
-NOTIFY_PEOPLE = boolean("NOTIFY_PEOPLE", "false")
-NOTIFY_ADMINS = boolean("NOTIFY_ADMINS", "false")
+NOTIFY_PEOPLE, NOTIFY_ADMINS = read_flag("NOTIFY_PEOPLE"), read_flag("NOTIFY_ADMINS")
 INVITATION_DAYS = 7
 ACCESS_CONTACT = env.str("ACCESS_CONTACT", default="")  # whom to ask for access
 DEFAULT_FROM_EMAIL = env.str("DEFAULT_FROM_EMAIL", default="orgadmin@localhost")
-TIME_ZONE = env.str("TIME_ZONE", default="UTC")
-if TIME_ZONE not in available_timezones():
-    refuse("TIME_ZONE", "a name such as UTC or Europe/Berlin")
-TRUST_PROXY = boolean("TRUST_PROXY", "false")
+TIME_ZONE = read("TIME_ZONE", choose(*available_timezones()), "a name such as UTC or Europe/Berlin", "UTC")
+SLOW_QUERY_MS = read("SLOW_QUERY_MS", int, NUMBER, "500")
+TRUST_PROXY = read_flag("TRUST_PROXY")
 if TRUST_PROXY:
     SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https")
 
 # Signing in with a company's own server (OpenID Connect), and a second factor: both are off until these say so.
-OIDC_SERVER, OIDC_CLIENT_ID = address("OIDC_SERVER"), env.str("OIDC_CLIENT_ID", default="")
-OIDC_CLIENT_SECRET, OIDC_NAME = (
-    env.str("OIDC_CLIENT_SECRET", default=""),
-    env.str("OIDC_NAME", default="OpenID Connect"),
-)
-for _name in ("OIDC_CLIENT_ID", "OIDC_CLIENT_SECRET"):
-    if OIDC_SERVER and not vars()[_name]:
-        refuse(_name, "what OIDC_SERVER gave to this site")
-OIDC_TRUST_EMAIL = boolean("OIDC_TRUST_EMAIL", "false")  # for a server that does not say which addresses are confirmed
-SECOND_FACTOR = env.str("SECOND_FACTOR", default="off")
-if SECOND_FACTOR not in ("off", "optional", "staff"):
-    refuse("SECOND_FACTOR", "off, optional, or staff, who then must have one")
-SLOW_QUERY_MS = number("SLOW_QUERY_MS", "500")
+OIDC_SERVER = read("OIDC_SERVER", lambda text: text and parse_address(text), ADDRESS)
+_given = require if OIDC_SERVER else str
+OIDC_CLIENT_ID = read("OIDC_CLIENT_ID", _given, "what OIDC_SERVER calls this site")
+OIDC_CLIENT_SECRET = read("OIDC_CLIENT_SECRET", _given, "what OIDC_SERVER gave to this site")
+OIDC_NAME = env.str("OIDC_NAME", default="OpenID Connect")
+OIDC_TRUST_EMAIL = read_flag("OIDC_TRUST_EMAIL")  # for a server that does not say which addresses are confirmed
+_expected = "off, optional, or staff, who then must have one"
+SECOND_FACTOR = read("SECOND_FACTOR", choose("off", "optional", "staff"), _expected, "off")
 
 INSTALLED_APPS = ["orgadmin.apps.OrgadminConfig", "orgadmin.apps.AdminConfig"]
 INSTALLED_APPS += [f"django.contrib.{name}" for name in ("auth", "contenttypes", "sessions", "messages")]
@@ -142,7 +134,7 @@ MIDDLEWARE = [
 CONTENT_SECURITY_POLICY = {
     "DIRECTIVES": {
         "default-src": ["'self'"],
-        "form-action": ["'self'", *([origin(OIDC_SERVER)] if OIDC_SERVER else [])],
+        "form-action": ["'self'", *filter(None, [OIDC_SERVER and get_origin(OIDC_SERVER)])],
         **dict.fromkeys(("object-src", "base-uri", "frame-ancestors"), ["'none'"]),
         "img-src": ["'self'", "data:"],
     }

@@ -6,6 +6,7 @@ from django.conf import settings
 from django.test import SimpleTestCase
 
 GOOD = {"SECRET_KEY": "x"}
+COMPANY = {"OIDC_SERVER": "https://id.example.com", "OIDC_CLIENT_ID": "orgadmin", "OIDC_CLIENT_SECRET": "hush"}
 
 
 class SettingsTests(SimpleTestCase):
@@ -38,6 +39,13 @@ class SettingsTests(SimpleTestCase):
             ("EMAIL_URL", GOOD | {"EMAIL_URL": "pigeon://coop"}),
             ("TIME_ZONE", GOOD | {"TIME_ZONE": "Mars/Olympus"}),
             ("TRUST_PROXY", GOOD | {"TRUST_PROXY": "1"}),
+            ("DATABASE_POOL", GOOD | {"DATABASE_POOL": "many"}),
+            ("SLOW_QUERY_MS", GOOD | {"SLOW_QUERY_MS": "1.5 s"}),
+            ("SECOND_FACTOR", GOOD | {"SECOND_FACTOR": "true"}),
+            ("OIDC_SERVER", GOOD | {"OIDC_SERVER": "id.example.com"}),
+            ("OIDC_CLIENT_ID", GOOD | COMPANY | {"OIDC_CLIENT_ID": ""}),
+            ("OIDC_CLIENT_SECRET", GOOD | COMPANY | {"OIDC_CLIENT_SECRET": ""}),
+            ("OIDC_TRUST_EMAIL", GOOD | COMPANY | {"OIDC_TRUST_EMAIL": "maybe"}),
         ]
         for name, environment in cases:
             with self.subTest(name=name, environment=environment):
@@ -46,6 +54,7 @@ class SettingsTests(SimpleTestCase):
                 self.assertRegex(result.stderr, rf"\A{name} is missing or wrong: expected .*\.\n\Z")
 
     def test_starts_with_a_secret_key_or_in_debug(self):
-        for environment in (GOOD, {"DEBUG": "true"}, GOOD | {"DATABASE_URL": "", "BASE_URL": "https://o.example.com"}):
+        others = {"DATABASE_URL": "", "BASE_URL": "https://o.example.com", "SECOND_FACTOR": ""}
+        for environment in (GOOD, {"DEBUG": "true"}, GOOD | others, GOOD | COMPANY | {"SECOND_FACTOR": "staff"}):
             with self.subTest(environment=environment):
                 self.assertEqual(self.start(**environment).returncode, 0)
