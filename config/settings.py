@@ -10,8 +10,6 @@ from django.core.validators import URLValidator
 from django.utils.translation import gettext_lazy as _
 from environ import Env
 
-from orgadmin.logs import describe_logging
-
 env = Env()
 BASE_DIR = Path(__file__).resolve().parent.parent
 
@@ -70,7 +68,7 @@ def parse_email(url):
     return env.email_url_config(url)
 
 
-ADDRESS, NUMBER = "an address such as https://orgs.example.com", "a whole number"
+ADDRESS = "an address such as https://orgs.example.com"
 DEBUG = read_flag("DEBUG")
 _default = "insecure, for development only" if DEBUG else ""
 SECRET_KEY = read("SECRET_KEY", require, "a long random text (or DEBUG=true on a machine of your own)", _default)
@@ -78,7 +76,7 @@ SECRET_KEY_FALLBACKS = env.list("SECRET_KEY_FALLBACKS", default=[])  # of before
 ALLOWED_HOSTS = env.list("ALLOWED_HOSTS", default=["localhost", "127.0.0.1", "[::1]"])
 BASE_URL = read("BASE_URL", parse_address, ADDRESS, "http://127.0.0.1:8000")
 CSRF_TRUSTED_ORIGINS = [get_origin(BASE_URL)]
-DATABASE_POOL = read("DATABASE_POOL", int, NUMBER, "0")  # connections of a process; 0: one of each thread
+DATABASE_POOL = read("DATABASE_POOL", int, "a whole number", "0")  # connections of a process; 0: one of each thread
 _expected = "sqlite:///PATH or postgres://USER:PASSWORD@HOST:PORT/NAME"
 DATABASES = {"default": read("DATABASE_URL", parse_database, _expected, f"sqlite:///{BASE_DIR / 'db.sqlite3'}")}
 _expected = "smtp+tls://USER:PASSWORD@HOST:PORT, or consolemail:// to print mail"
@@ -94,7 +92,6 @@ INVITATION_DAYS = 7
 ACCESS_CONTACT = env.str("ACCESS_CONTACT", default="")  # whom to ask for access
 DEFAULT_FROM_EMAIL = env.str("DEFAULT_FROM_EMAIL", default="orgadmin@localhost")
 TIME_ZONE = read("TIME_ZONE", choose(*available_timezones()), "a name such as UTC or Europe/Berlin", "UTC")
-SLOW_QUERY_MS = read("SLOW_QUERY_MS", int, NUMBER, "500")
 TRUST_PROXY = read_flag("TRUST_PROXY")
 if TRUST_PROXY:
     SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https")
@@ -170,7 +167,7 @@ MFA_FORMS = {"authenticate": "orgadmin.signin.CodeForm"}
 ACCOUNT_RATE_LIMITS = False  # kept in a process each; orgadmin.throttle counts for all of them
 ACCOUNT_EMAIL_VERIFICATION = "none"
 MFA_TOTP_TOLERANCE = 1  # clocks that are half a minute off
-_oidc = {"provider_id": "oidc", "name": OIDC_NAME, "client_id": OIDC_CLIENT_ID, "secret": OIDC_CLIENT_SECRET}
+_oidc = {"provider_id": "company", "name": OIDC_NAME, "client_id": OIDC_CLIENT_ID, "secret": OIDC_CLIENT_SECRET}
 _oidc |= {"settings": {"server_url": OIDC_SERVER}}
 SOCIALACCOUNT_PROVIDERS = {
     "openid_connect": {"APPS": [_oidc], "OAUTH_PKCE_ENABLED": True, "VERIFIED_EMAIL": OIDC_TRUST_EMAIL}
@@ -189,6 +186,14 @@ STORAGES = {
     "default": {"BACKEND": "django.core.files.storage.FileSystemStorage"},
     "staticfiles": {"BACKEND": "django.contrib.staticfiles.storage.StaticFilesStorage" if DEBUG else _storage},
 }
-if not DEBUG:
-    _stream = "stderr" if Path(sys.argv[0]).name == "manage.py" else "stdout"  # there, a command prints what it finds
-    LOGGING = describe_logging(_stream)
+if not DEBUG:  # lines of JSON, on standard output but where a command prints there what it finds
+    _stream = "ext://sys.stderr" if Path(sys.argv[0]).name == "manage.py" else "ext://sys.stdout"
+    _format = {"fmt": ["asctime", "levelname", "name", "message"], "rename_fields": {"levelname": "level"}}
+    LOGGING = {
+        "version": 1,
+        "disable_existing_loggers": False,
+        "formatters": {"json": {"()": "orgadmin.logs.LogFormatter", "json_ensure_ascii": False, **_format}},
+        "handlers": {"all": {"class": "logging.StreamHandler", "stream": _stream, "formatter": "json"}},
+        "root": {"handlers": ["all"], "level": "INFO"},
+        "loggers": {"django": {"handlers": []}, "django.server": {"handlers": []}},
+    }

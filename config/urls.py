@@ -1,5 +1,6 @@
-"""All addresses: the admin, and what a load balancer asks."""
+"""All addresses: the admin, ways to sign in that the settings switch on, and what a load balancer asks."""
 
+from django.conf import settings
 from django.contrib import admin
 from django.urls import include, path
 from django.views.generic import RedirectView
@@ -7,8 +8,13 @@ from django.views.generic import RedirectView
 from orgadmin import health
 
 handler500 = health.server_error
+SECOND_FACTOR = path("admin/second-factor/", include("allauth.mfa.urls"))
+OIDC = path("admin/", include("allauth.socialaccount.providers.openid_connect.urls"))
 urlpatterns = [
     path("", RedirectView.as_view(pattern_name="admin:index")),
+    *([SECOND_FACTOR] if settings.SECOND_FACTOR != "off" else []),
+    *([OIDC] if settings.OIDC_SERVER else []),
+    path("admin/login/", admin.site.login, name="account_login"),  # as allauth calls it
     path("admin/", include("orgadmin.accounts")),
     path("admin/", admin.site.urls),
     path("healthz", health.healthz),

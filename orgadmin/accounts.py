@@ -1,29 +1,18 @@
-"""Pages beside those of the admin: signing in with the company's server, the second factor, accepting an invitation,
-and a forgotten password."""
+"""Pages for people who are not signed in: accepting an invitation, and a forgotten password."""
 
 import re
-from functools import partial, wraps
 
 from allauth.account.utils import perform_login
-from allauth.mfa.base import views as mfa_views
-from allauth.mfa.recovery_codes import views as codes_views
-from allauth.mfa.totp import views as totp_views
-from allauth.socialaccount.providers.openid_connect import views as oidc_views
-from django.conf import settings
 from django.contrib import admin, messages
 from django.contrib.auth import views
-from django.http import Http404
 from django.shortcuts import redirect, render
-from django.template.response import TemplateResponse
 from django.urls import path, reverse
 from django.utils.translation import gettext as _
 from django.views.decorators.cache import never_cache
-from django.views.decorators.http import require_POST
 
 from .forms import AcceptForm, ForgottenForm
 from .membership import accept, read_invitation
 from .models import User
-from .signin import oidc_login
 
 
 @never_cache
@@ -56,42 +45,9 @@ def _make_user(email):
     return User(username=username, email=email, password="!")
 
 
-def page_of(view, setting, off):
-    """Return a page of a library as one of ours, which is not there while `setting` has the value `off`."""
-
-    @wraps(view)
-    def inner(request, **kwargs):
-        if getattr(settings, setting) == off:
-            raise Http404
-        response = view(request, **kwargs)
-        if isinstance(response, TemplateResponse):
-            response.context_data |= admin.site.each_context(request)
-        return response
-
-    return inner
-
-
-second_factor = partial(page_of, setting="SECOND_FACTOR", off="off")
-oidc = partial(page_of, setting="OIDC_SERVER", off="")
-FACTOR_PAGES = {
-    "": ("mfa_index", mfa_views.index),
-    "app/": ("mfa_activate_totp", totp_views.activate_totp),
-    "app/remove/": ("mfa_deactivate_totp", totp_views.deactivate_totp),
-    "codes/": ("mfa_view_recovery_codes", codes_views.view_recovery_codes),
-    "codes/new/": ("mfa_generate_recovery_codes", codes_views.generate_recovery_codes),
-    "codes/download/": ("mfa_download_recovery_codes", codes_views.download_recovery_codes),
-}
 START = "admin_password_reset"  # with this name, the sign-in page links it
 look = {"extra_context": {"site_header": admin.site.site_header, "site_title": admin.site.site_title}}
 urlpatterns = [
-    path("login/", admin.site.login, name="account_login"),
-    path("second-factor/sign-in/", second_factor(mfa_views.authenticate), name="mfa_authenticate"),
-    *(
-        path(f"second-factor/{page}", admin.site.admin_view(second_factor(view)), name=name)
-        for page, (name, view) in FACTOR_PAGES.items()
-    ),
-    path("oidc/", require_POST(oidc(oidc_login)), {"provider_id": "oidc"}, name="openid_connect_login"),
-    path("oidc/callback/", oidc(oidc_views.callback), {"provider_id": "oidc"}, name="openid_connect_callback"),
     path("invitation/<str:token>/", invitation_view, name="invitation"),
     path("password_reset/", views.PasswordResetView.as_view(form_class=ForgottenForm, **look), name=START),
     path("password_reset/done/", views.PasswordResetDoneView.as_view(**look), name="password_reset_done"),

@@ -8,8 +8,9 @@ from django.http import HttpResponse
 from django.template.loader import render_to_string
 from django.views import defaults
 from django.views.decorators.cache import never_cache
+from requests import RequestException
 
-AWAY = (OperationalError, InterfaceError)
+AWAY = (OperationalError, InterfaceError, RequestException)
 livez = never_cache(lambda request: HttpResponse("ok\n", content_type="text/plain"))
 
 
@@ -25,7 +26,7 @@ def healthz(request):
 
 
 def server_error(request):
-    """Answer 500, and 503 where it was the database that did not answer, or not in time: that passes by itself."""
+    """Answer 500; 503 where the database, or the server that people sign in with, did not answer in time."""
     if isinstance(sys.exc_info()[1], AWAY):
         return HttpResponse(render_to_string("503.html"), status=503, headers={"Retry-After": "10"})
     return defaults.server_error(request)

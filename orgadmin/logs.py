@@ -7,9 +7,7 @@ import traceback
 import uuid
 from contextvars import ContextVar
 
-from django.conf import settings
 from django.core.exceptions import RequestDataTooBig
-from django.db import connection
 from django.utils.cache import add_never_cache_headers
 from pythonjsonlogger.json import JsonFormatter
 
@@ -23,7 +21,7 @@ PERSONAL = re.compile(
 
 
 class RequestLogMiddleware:
-    """Logs each request and each slow query in it, and keeps caches from storing an answer that does not allow it."""
+    """Logs each request, and keeps caches from storing an answer that does not allow it."""
 
     def __init__(self, get_response):
         self.get_response = get_response
@@ -33,12 +31,11 @@ class RequestLogMiddleware:
             raise RequestDataTooBig(f"The request has more than {REQUEST_SIZE} bytes.")
         sent = request.headers.get("X-Request-ID", "")  # a proxy's, so that both logs tell of the same
         request.id = sent if re.fullmatch(r"[\w-]{8,64}", sent, re.ASCII) else uuid.uuid4().hex
-        request.queries, began, token = 0, time.perf_counter(), current.set(request)
+        began, token = time.perf_counter(), current.set(request)
         try:
-            with connection.execute_wrapper(_watch):
-                response = self.get_response(request)
-            done = {"status": response.status_code, "ms": _count_ms(began), "queries": request.queries}
-            logger.info(request.method, extra=done)
+            response = self.get_response(request)
+            ms = round((time.perf_counter() - began) * 1000, 1)
+            logger.info(request.method, extra={"status": response.status_code, "ms": ms})
         finally:
             current.reset(token)
         response.headers["X-Request-ID"] = request.id
@@ -67,31 +64,3 @@ class LogFormatter(JsonFormatter):
             lines += [*traceback.format_tb(error.__traceback__), f"{type(error).__module__}.{type(error).__name__}\n"]
             error = error.__cause__ or error.__context__
         return "".join(lines)
-
-
-def describe_logging(stream, *others):
-    """Return what logging.config.dictConfig takes: all lines to `stream`, "stdout" or "stderr", as JSON; also those of
-    the loggers `others`, which would write by themselves."""
-    fields = {"fmt": ["asctime", "levelname", "name", "message"], "rename_fields": {"levelname": "level"}}
-    return {
-        "version": 1,
-        "disable_existing_loggers": False,
-        "formatters": {"json": {"()": LogFormatter, "json_ensure_ascii": False, **fields}},
-        "handlers": {"all": {"class": "logging.StreamHandler", "stream": f"ext://sys.{stream}", "formatter": "json"}},
-        "root": {"handlers": ["all"], "level": "INFO"},
-        "loggers": {name: {"handlers": [], "propagate": True} for name in ("django", "django.server", *others)},
-    }
-
-
-def _watch(execute, sql, params, many, context):
-    began = time.perf_counter()
-    try:
-        return execute(sql, params, many, context)
-    finally:
-        current.get().queries += 1
-        if (ms := _count_ms(began)) >= settings.SLOW_QUERY_MS:
-            logger.warning("%s ms: %s", ms, sql)  # without its parameters
-
-
-def _count_ms(began):
-    return round((time.perf_counter() - began) * 1000, 1)

@@ -10,7 +10,6 @@ from allauth.core.exceptions import ImmediateHttpResponse
 from allauth.mfa.adapter import DefaultMFAAdapter, get_adapter
 from allauth.mfa.base.forms import AuthenticateForm
 from allauth.socialaccount.adapter import DefaultSocialAccountAdapter
-from allauth.socialaccount.providers.openid_connect.views import login
 from django.conf import settings
 from django.contrib import messages
 from django.contrib.admin.forms import AdminAuthenticationForm
@@ -20,7 +19,6 @@ from django.shortcuts import redirect
 from django.urls import reverse
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
-from requests import RequestException
 
 from . import throttle
 from .access import Gate
@@ -120,14 +118,6 @@ class CodeForm(AuthenticateForm):
             raise wrong
         throttle.forget_attempts("code", self.user.pk)
         return code
-
-
-def oidc_login(request, provider_id):
-    """Begin to sign in with the company's server."""
-    try:
-        return login(request, provider_id)
-    except RequestException:
-        return turn_away(request, FAILED)
 
 
 def turn_away(request, text):

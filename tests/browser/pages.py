@@ -18,10 +18,10 @@ from django.urls import path
 from django.utils.encoding import force_bytes
 from django.utils.http import urlsafe_base64_encode
 
-from config.urls import urlpatterns as site_patterns
 from orgadmin.mail import SALT
 from orgadmin.membership import invite, set_role
 from orgadmin.models import Organization, User
+from tests.urls import urlpatterns as site_patterns
 
 from ..factories import ADMIN, REVIEWER, create_user
 
@@ -194,12 +194,12 @@ def list_pages():
         Page("sign-in-code", NOBODY, site, fill("Log in", username=MANAGER, password="secret"), FACTOR),
         Page("second-factor", MANAGER, factor, settings=FACTOR),
         Page("second-factor-none", ORG_ADMIN, factor, settings=FACTOR),
-        Page("second-factor-app", ORG_ADMIN, f"{factor}app/", settings=FACTOR),
-        Page("second-factor-app-refused", ORG_ADMIN, f"{factor}app/", fill("Set up", code="000000"), FACTOR),
+        Page("second-factor-app", ORG_ADMIN, f"{factor}totp/activate/", settings=FACTOR),
+        Page("second-factor-app-refused", ORG_ADMIN, f"{factor}totp/activate/", fill("Set up", code="000000"), FACTOR),
         Page("second-factor-app-required", STAFF, site, settings={"SECOND_FACTOR": "staff"}),
-        Page("second-factor-remove", MANAGER, f"{factor}app/remove/", settings=FACTOR),
-        Page("second-factor-codes", MANAGER, f"{factor}codes/", settings=FACTOR),
-        Page("second-factor-codes-new", MANAGER, f"{factor}codes/new/", settings=FACTOR),
+        Page("second-factor-remove", MANAGER, f"{factor}totp/deactivate/", settings=FACTOR),
+        Page("second-factor-codes", MANAGER, f"{factor}recovery-codes/", settings=FACTOR),
+        Page("second-factor-codes-new", MANAGER, f"{factor}recovery-codes/generate/", settings=FACTOR),
         Page("forgotten", NOBODY, f"{site}password_reset/"),
         Page("forgotten-sent", NOBODY, f"{site}password_reset/done/"),
         Page("new-password", NOBODY, f"{site}reset/{reset}"),
