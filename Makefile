@@ -43,6 +43,13 @@ requirements:  ## compile the pinned requirements from the *.in files (needs pip
 	  --no-header --no-emit-index-url --no-emit-find-links --no-emit-trusted-host --no-emit-options \
 	  --annotation-style=line --upgrade $$name.in --output-file $$name.txt; done
 
+audit: .venv/tools  ## look for known holes in what requirements.txt names (asks the public advisory database)
+	.venv/tools/bin/pip-audit --strict --disable-pip --no-deps --requirement requirements.txt
+
+licences: .venv/tools .venv/run  ## write docs/licences.md
+	.venv/tools/bin/pip-licenses --python $(BIN)/python --format markdown --output-file docs/licences.md \
+	  --packages $$(grep -oE '^[a-z0-9-]+==' requirements.txt | tr -d =)
+
 benchmark: .venv/dev  ## measure all sizes on both databases, and draw docs/pictures/scale-*.svg (an hour, 10 GB)
 	$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r requirements-benchmarks.txt
 	$(BIN)/python -m benchmarks --output benchmarks.jsonl
@@ -58,6 +65,10 @@ lines:  ## lines of Python in the app, migrations left out
 	  { echo 'The venv module is missing: apt-get install python3-venv'; exit 1; }
 	$(PYTHON) -m venv .venv
 
+.venv/tools: .venv/bin/python
+	$(PYTHON) -m venv $@
+	$@/bin/pip install --quiet --disable-pip-version-check pip-audit pip-licenses
+
 .venv/run: .venv/bin/python requirements.txt
 	$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r requirements.txt
 	@touch $@
@@ -66,5 +77,5 @@ lines:  ## lines of Python in the app, migrations left out
 	$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r requirements-dev.txt
 	@touch $@
 
-.PHONY: help run test test-browser check access mutants pictures messages benchmark requirements lines
+.PHONY: help run test test-browser check access mutants pictures messages audit licences benchmark requirements lines
 .DELETE_ON_ERROR:

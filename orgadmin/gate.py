@@ -90,11 +90,11 @@ class ClosedModelAdmin(Asking, admin.ModelAdmin):
     def get_changelist(self, request, **kwargs):
         return LongList
 
-    def response_action(self, request, queryset):
+    def response_action(self, request, queryset, **kwargs):  # Django 6.1 gives more
         if request.POST.get("select_across", "0") not in ("", "0") and queryset.order_by()[LIMIT:].exists():
             text = _("These are more than %d rows, too many for one action. Search or filter the list first.")
             return self.message_user(request, text % LIMIT, messages.WARNING)
-        return super().response_action(request, queryset)
+        return super().response_action(request, queryset, **kwargs)
 
     def get_form(self, request, obj=None, **kwargs):
         form = super().get_form(request, obj, **kwargs)  # a class of this request's own
