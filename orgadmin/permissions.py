@@ -15,9 +15,7 @@ def grant_permissions(model, organizations, *, using, also=()):
     content type, which it forgets when it migrates.
     Raises RuntimeError where the permissions themselves do not exist, as in a database that was never migrated."""
     kind = ContentType.objects.db_manager(using).get_for_model(model)
-    granted = [
-        (get_permission_codename(action, model._meta), role.attname) for role in ROLES for action in role.actions
-    ]
+    granted = [(get_permission_codename(act, model._meta), role.attname) for role in ROLES for act in role.actions]
     ids = getattr(kind, "permission_ids", None) or dict(kind.permission_set.using(using).values_list("codename", "pk"))
     if missing := {codename for codename, _ in granted} - ids.keys():
         raise RuntimeError(f"There are no permissions {missing}. Run 'manage.py migrate', which creates them.")
