@@ -16,9 +16,8 @@ ATTEMPTS = 100  # lost races for a name before a rename gives up
 
 def find_free_names(wanted, *, using):
     """Return a free group name for each (organization's name, role) in `wanted`, in that order, all distinct.
-    The number in a name is the first free one below FIRST_FREE and any free one beyond. At most three queries (per
-    CHUNK names), however many names are taken, unless all numbers tried at random are. Another transaction may take a
-    name before it is used: the writer finds out, and asks again."""
+    At most three queries (per CHUNK names), however many names are taken, unless all numbers tried at random are.
+    Another transaction may take a name before it is used: the writer finds out, and asks again."""
     keys = [(group_base(name), role) for name, role in wanted]
     names, taken, tried = [None] * len(keys), set(), Counter()
     few = len(set(keys)) <= len(ROLES)  # of many names few are taken

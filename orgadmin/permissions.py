@@ -27,14 +27,13 @@ def grant_permissions(model, organizations, *, using, also=()):
 
 
 def execute(statements, *, using):
-    """Execute each (SQL, parameters), on PostgreSQL in one go, else the first last; return its count of rows."""
+    """Execute each (SQL, parameters), on PostgreSQL in one go."""
     if connections[using].vendor == "postgresql":
         sql, parameters = zip(*statements)
         statements = [("; ".join(sql), list(chain.from_iterable(parameters)))]
     with connections[using].cursor() as cursor:
-        for statement in reversed(statements):
+        for statement in statements:
             cursor.execute(*statement)
-        return cursor.rowcount
 
 
 def places(values):
