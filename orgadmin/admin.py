@@ -125,10 +125,8 @@ class UserAdmin(PersonPages, SuperuserOnlyAdmin, DjangoUserAdmin):
         if request.user.is_superuser or not obj:
             fieldsets = super().get_fieldsets(request, obj)
             return [*fieldsets, (None, {"fields": ["taken"]})] if obj else fieldsets
-        return [
-            (None, {"fields": ["username", "password"]}),
-            (_("Person"), {"fields": ["first_name", "last_name", "email", "is_active"]}),
-        ]
+        person = {"fields": ["first_name", "last_name", "email", "is_active"]}
+        return [(None, {"fields": ["username", "password"]}), (_("Person"), person)]
 
     @admin.action(permissions=["delete"], description=_("Remove the second factor, as of somebody who lost the phone"))
     def remove_second_factor(self, request, queryset):
@@ -174,11 +172,10 @@ class GroupAdmin(SuperuserOnlyAdmin, DjangoGroupAdmin):
 
     @admin.display(description=_("organization"))
     def organization(self, group):
-        owner = _find_owner(group)
-        if owner is None:
-            return "-"
-        link = reverse("admin:orgadmin_organization_change", args=[owner.pk])
-        return format_html('<a href="{}">{}</a>', link, owner)
+        if owner := _find_owner(group):
+            link = reverse("admin:orgadmin_organization_change", args=[owner.pk])
+            return format_html('<a href="{}">{}</a>', link, owner)
+        return "-"
 
     def has_change_permission(self, request, obj=None):
         return super().has_change_permission(request, obj) and (obj is None or _find_owner(obj) is None)

@@ -15,7 +15,7 @@ from . import throttle
 from .history import find_author
 from .mail import send_invitation
 from .membership import choose_roles, find_invitations, find_orphans, may_give, set_groups
-from .models import LINE, Organization, OrganizationUserObjectPermission, User
+from .models import LINE, Invitation, Organization, OrganizationUserObjectPermission, User
 from .roles import ROLES, ROLES_BY_KEY
 from .transfer import FIELDS
 
@@ -103,13 +103,8 @@ class OrganizationForm(MergingForm):
     """Edit an organization. A class made for a request carries its `user`.
     Whoever creates one under a name that exists is told so, and saves again to confirm: they may see all of them."""
 
-    website = forms.URLField(
-        label=_("Website"),
-        max_length=500,
-        required=False,
-        assume_scheme="https",
-        widget=forms.URLInput({"class": "vURLField"}),
-    )
+    options = {"label": _("Website"), "assume_scheme": "https", "widget": forms.URLInput({"class": "vURLField"})}
+    website = Organization._meta.get_field("website").formfield(**options)
     namesake = forms.CharField(required=False, widget=forms.HiddenInput)  # the name that was asked about
 
     class Meta:
@@ -217,11 +212,8 @@ class AddMembersForm(forms.Form):
 class InviteForm(forms.Form):
     """Offer a role to whoever reads the mail at an address."""
 
-    email = forms.EmailField(
-        label=_("E-mail"),
-        max_length=254,
-        help_text=_("The person gets a mail with a link, and has access once they open it and accept."),
-    )
+    hint = _("The person gets a mail with a link, and has access once they open it and accept.")
+    email = Invitation._meta.get_field("email").formfield(help_text=hint)
 
     def __init__(self, data=None, *, rights):
         super().__init__(data, prefix="invite")

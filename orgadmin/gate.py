@@ -191,21 +191,20 @@ class Gated:
         return queryset.filter(**{f"{self.organization_path}__in": organizations.order_by().values("pk")})
 
     def formfield_for_dbfield(self, db_field, request, **kwargs):
-        if db_field.remote_field:
-            kwargs["queryset"] = self._get_choices(db_field.remote_field.model, request)
+        """Offer what a person may change, to a superuser anything; in a page of it, no other."""
+        if relation := db_field.remote_field:
+            choices, found = relation.model._default_manager.all(), self.admin_site._registry.get(relation.model)
+            if isinstance(found, Gated) and relation.model is not getattr(self, "parent_model", None):
+                choices = found.narrow(choices, request.user, "change")
+            elif not (request.user.is_active and request.user.is_superuser):
+                choices = choices.none()
+            kwargs["queryset"] = choices
         return super().formfield_for_dbfield(db_field, request, **kwargs)
 
     def get_autocomplete_fields(self, request):
         """Search where the choices are organizations, or what belongs to them: there may be a million."""
         related = {field.name: field.remote_field.model for field in self.opts.fields if field.remote_field}
         return [name for name, model in related.items() if isinstance(self.admin_site._registry.get(model), Gated)]
-
-    def _get_choices(self, model, request):
-        """Return what a person may choose: what they may change, a superuser anything; in a page of it, no other."""
-        choices, found = model._default_manager.all(), self.admin_site._registry.get(model)
-        if isinstance(found, Gated) and model is not getattr(self, "parent_model", None):
-            return found.narrow(choices, request.user, "change")
-        return choices if request.user.is_active and request.user.is_superuser else choices.none()
 
 
 class GatedModelAdmin(Gated, ClosedModelAdmin):
@@ -259,16 +258,13 @@ class GatedModelAdmin(Gated, ClosedModelAdmin):
     def get_actions(self, request):
         """Narrow what an action gets to the rows on which the person may do what it declares: Django asks of none."""
 
-        def narrow(function):
-            def narrowed(modeladmin, request, queryset):
-                for action in function.allowed_permissions:
-                    queryset = self.narrow(queryset, request.user, action)
-                return function(modeladmin, request, queryset)
-
-            return narrowed
+        def narrowed(function, modeladmin, request, queryset):
+            for action in function.allowed_permissions:
+                queryset = self.narrow(queryset, request.user, action)
+            return function(modeladmin, request, queryset)
 
         actions = super().get_actions(request)
-        return {name: (narrow(function), *rest) for name, (function, *rest) in actions.items()}
+        return {name: (partial(narrowed, function), *rest) for name, (function, *rest) in actions.items()}
 
 
 class GatedTabularInline(Gated, Asking, admin.TabularInline):

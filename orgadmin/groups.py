@@ -4,8 +4,7 @@ import random
 from collections import Counter
 
 from django.contrib.auth.models import Group
-from django.db import IntegrityError, connections, transaction
-from django.db.models import CASCADE
+from django.db import IntegrityError, connections, models, transaction
 from django.db.models.deletion import get_candidate_relations_to_delete
 
 from .roles import FIRST_FREE, ROLES, group_base, group_name, is_generated
@@ -17,9 +16,8 @@ ATTEMPTS = 100  # lost races for a name before a rename gives up
 
 def find_free_names(wanted, *, using):
     """Return a free group name for each (organization's name, role) in `wanted`, in that order, all distinct.
-    The number in a name is the first free one below FIRST_FREE and any free one beyond. At most three queries (per
-    CHUNK names), however many names are taken, unless all numbers tried at random are. Another transaction may take a
-    name before it is used: the writer finds out, and asks again."""
+    At most three queries (per CHUNK names), however many names are taken, unless all numbers tried at random are.
+    Another transaction may take a name before it is used: the writer finds out, and asks again."""
     keys = [(group_base(name), role) for name, role in wanted]
     names, taken, tried = [None] * len(keys), set(), Counter()
     few = len(set(keys)) <= len(ROLES)  # of many names few are taken
@@ -99,7 +97,7 @@ def delete_groups(ids, *, using):
     The ORM would read each group first. What an organization still owns is refused by the database."""
     deleted = {}
     for relation in get_candidate_relations_to_delete(Group._meta):
-        if relation.on_delete is CASCADE:
+        if relation.on_delete is models.CASCADE:
             rows = relation.related_model._base_manager.using(using).filter(**{f"{relation.field.name}__in": ids})
             deleted[relation.related_model._meta.label] = rows._raw_delete(using)
     deleted[Group._meta.label] = Group.objects.using(using).filter(pk__in=ids)._raw_delete(using)

@@ -7,6 +7,7 @@ from django.conf import settings
 from django.contrib.auth.models import AbstractUser, Permission, UserManager
 from django.core.validators import RegexValidator
 from django.db import models, router, transaction
+from django.db.models import CheckConstraint, F, Q, UniqueConstraint
 from django.db.models.functions import Lower
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
@@ -21,16 +22,11 @@ from .search import SearchTextField
 
 # Control characters, lone surrogates, and marks that turn the direction, so that one name looks like another.
 UNPRINTABLE = r"\x00-\x08\x0b\x0c\x0e-\x1f\x7f\ud800-\udfff\u202a-\u202e\u2066-\u2069"
-
-
-def _without(characters, message):
-    return RegexValidator(f"[{characters}]", message, "unprintable", inverse_match=True)
-
-
-TEXT = _without(UNPRINTABLE, _("This has a character that cannot be shown. Type it anew."))
-LINE = _without(
-    rf"\t\n\r{UNPRINTABLE}", _("This has a line break or a character that cannot be shown. Type it anew, on one line.")
-)
+_text = _("This has a character that cannot be shown. Type it anew.")
+_line = _("This has a line break or a character that cannot be shown. Type it anew, on one line.")
+TEXT = RegexValidator(f"[{UNPRINTABLE}]", _text, "unprintable", inverse_match=True)
+LINE = RegexValidator(rf"[\t\n\r{UNPRINTABLE}]", _line, "unprintable", inverse_match=True)
+UNTRACKED = ["search_text", *(role.key for role in ROLES)]  # the fields of an organization that have no history
 
 
 class PeopleManager(UserManager.from_queryset(UserQuerySet)):
@@ -59,10 +55,10 @@ class User(DeletedBySet, AbstractUser):
     class Meta(AbstractUser.Meta):
         base_manager_name = "objects"  # no way round the queryset's delete()
         constraints = [
-            models.UniqueConstraint(
+            UniqueConstraint(
                 Lower("email"),
                 name="unique_user_email",
-                condition=~models.Q(email=""),
+                condition=~Q(email=""),
                 violation_error_message=_("Somebody else has this e-mail address. Use another one, or leave it empty."),
             )
         ]
@@ -80,8 +76,7 @@ class Records(HistoricalRecords):
         if not raw:
             rows.keep_history([instance.pk], "~", user)
 
-    def post_delete(self, instance, using=None, **kwargs):
-        pass
+    def post_delete(self, instance, using=None, **kwargs): ...
 
 
 def _own_group(related_name, label):
@@ -115,30 +110,18 @@ class Organization(DeletedBySet, models.Model):
     reviewer = _own_group("reviewers_of", _("reviewer group"))
 
     objects = OrganizationQuerySet.as_manager()
-    history = Records(
-        excluded_fields=["search_text", *(role.key for role in ROLES)],
-        no_db_index="reference",
-        history_id_field=models.BigAutoField(),
-    )
+    history = Records(excluded_fields=UNTRACKED, no_db_index="reference", history_id_field=models.BigAutoField())
 
     class Meta:
-        verbose_name = _("organization")
-        verbose_name_plural = _("organizations")
+        verbose_name, verbose_name_plural = _("organization"), _("organizations")
         ordering = ["name", "pk"]
         base_manager_name = "objects"  # no way round the queryset's delete() and bulk_create()
         permissions = [
             ("view_confidential_organization", "Can view confidential fields of organization"),
             ("manage_members_organization", "Can manage members of organization"),
         ]
-        indexes = [
-            models.Index(fields=["name", "id"], name="organization_name"),
-            models.Index(fields=["reference", "id"], name="organization_reference"),
-        ]
-        constraints = [
-            models.CheckConstraint(
-                name="organization_admin_is_not_reviewer", condition=~models.Q(admin=models.F("reviewer"))
-            )
-        ]
+        indexes = [models.Index(fields=[name, "id"], name=f"organization_{name}") for name in ("name", "reference")]
+        constraints = [CheckConstraint(name="organization_admin_is_not_reviewer", condition=~Q(admin=F("reviewer")))]
 
     def __str__(self):
         return self.name
@@ -160,14 +143,11 @@ class Organization(DeletedBySet, models.Model):
                 self._keep_groups(stored, written, using)
             if stored or force_update or update_fields is not None:
                 return super().save(using=using, **arguments)  # raises where there is no row
-            self.refuse_foreign_groups()
-            with self.kept_as_is([self]):
+            with self.created_whole([self]):
                 create_groups([self], using=using)
                 super().save(using=using, **arguments)
                 type(self)._base_manager.using(using).complete([self])
             transaction.on_commit(lambda: setattr(self, "created_groups", None), using=using)
-
-    save.alters_data = True
 
     @property
     def group_ids(self):
@@ -180,8 +160,10 @@ class Organization(DeletedBySet, models.Model):
 
     @staticmethod
     @contextmanager
-    def kept_as_is(organizations):
-        """Make instances what they were before, where saving them fails: their keys become somebody else's."""
+    def created_whole(organizations):
+        """Refuse groups of others; make instances what they were where saving fails: keys become somebody else's."""
+        for organization in organizations:
+            organization.refuse_foreign_groups()
         before = [(row, row.pk, row._state.adding, row.group_ids) for row in organizations]
         try:
             yield
@@ -192,8 +174,7 @@ class Organization(DeletedBySet, models.Model):
 
     def refuse_foreign_groups(self):
         """Raise ValueError where a new organization carries a group that it did not create."""
-        copied = self.pk is None and not self._state.adding
-        if copied or getattr(self, "created_groups", None) == self.group_ids:
+        if (self.pk is None and not self._state.adding) or getattr(self, "created_groups", None) == self.group_ids:
             self.group_ids = [None] * len(ROLES)  # a copy, or created in a transaction that was rolled back
         elif not self._state.adding:
             raise self.DoesNotExist(f"Organization {self.pk} was deleted meanwhile, with its groups. Create a new one.")
@@ -230,8 +211,7 @@ class Contact(models.Model):
     phone = models.CharField(_("phone"), max_length=50, blank=True, validators=[LINE])
 
     class Meta:
-        verbose_name = _("contact")
-        verbose_name_plural = _("contacts")
+        verbose_name, verbose_name_plural = _("contact"), _("contacts")
         ordering = ["name", "pk"]
         indexes = [models.Index(fields=["name", "id"], name="contact_name")]
 
@@ -267,7 +247,7 @@ class Invitation(models.Model):
 
     class Meta:
         ordering = ["email"]
-        constraints = [models.UniqueConstraint("organization", Lower("email"), name="unique_invitation")]
+        constraints = [UniqueConstraint("organization", Lower("email"), name="unique_invitation")]
 
     def __str__(self):
         return self.email
@@ -294,8 +274,7 @@ class MembershipEvent(models.Model):
     objects = MembershipEventQuerySet.as_manager()
 
     class Meta:
-        verbose_name = _("membership event")
-        verbose_name_plural = _("membership ledger")
+        verbose_name, verbose_name_plural = _("membership event"), _("membership ledger")
         ordering = ["-pk"]
         base_manager_name = "objects"
         indexes = [

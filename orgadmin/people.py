@@ -55,9 +55,8 @@ class PeoplePages(ActingDelete):
             others = [role for role in ROLES if role is not member.role]
             member.other_roles = [role for role in others if membership.may_give(rights, role)]
         self._hide_staff(request, organization, [member.joined for member in page if member.joined])
-        invitations = organization.invitations.all()
-        context = {"adding": adding if anybody else None, "inviting": inviting, "invitations": invitations}
-        context |= {"page": page, "media": self.media + adding.media}
+        context = {"adding": adding if anybody else None, "inviting": inviting, "page": page}
+        context |= {"invitations": organization.invitations.all(), "media": self.media + adding.media}
         return self.render_page(request, organization, "people", _("People: %s") % organization, **context)
 
     def _change(self, request, organization, users, role):
@@ -65,13 +64,8 @@ class PeoplePages(ActingDelete):
         users, reason = list(users), request.POST.get("reason", "")
         losing = list(membership.find_losing(organization, users, role))
         if losing and "confirmed" not in request.POST:
-            fields = [(name, value) for name, values in request.POST.lists() for value in values]
-            context = {
-                "users": losing,
-                "role": role,
-                "orphaned": membership.find_orphans([(user, organization, role) for user in losing]),
-                "fields": [field for field in fields if field[0] not in ("csrfmiddlewaretoken", "reason")],
-            }
+            orphaned = membership.find_orphans([(user, organization, role) for user in losing])
+            context = {"users": losing, "role": role, "orphaned": orphaned, "posted": request.POST.lists()}
             return self.render_page(request, organization, "confirm", _("Are you sure?"), **context)
         try:
             changed = membership.set_role(organization, users, role, actor=request.user, reason=reason)
@@ -81,15 +75,13 @@ class PeoplePages(ActingDelete):
                 " Make somebody else admin first, or ask platform staff."
             )
             return self.answer(request, text % organization, messages.ERROR)
-        names = ", ".join(f"“{user}”" for user in changed)
-        values = {"names": names, "role": role and role.label, "organization": organization}
         if not changed:
             text = _("Nothing was changed: nobody chosen has another role here.")
-        elif role:
-            text = _("%(names)s is now %(role)s of “%(organization)s”.") % values
-        else:
-            text = _("%(names)s was taken out of “%(organization)s”.") % values
-        return self.answer(request, text, messages.SUCCESS if changed else messages.WARNING)
+            return self.answer(request, text, messages.WARNING)
+        names = ", ".join(f"“{user}”" for user in changed)
+        text = _("%(names)s is now %(role)s of “%(organization)s”.")
+        text = text if role else _("%(names)s was taken out of “%(organization)s”.")
+        return self.answer(request, text % {"names": names, "role": role and role.label, "organization": organization})
 
     def _invite(self, request, organization, email, role):
         """Invite, and send the mail; tell whether that was allowed. What is known of the address is not told."""
@@ -97,8 +89,7 @@ class PeoplePages(ActingDelete):
             text = _("Many mails went to “%s” within a short time. Wait a quarter of an hour, and try again.") % email
             self.message_user(request, text, messages.ERROR)
             return False
-        invitation = membership.invite(organization, email, role, actor=request.user)
-        if send_invitation(invitation):
+        if send_invitation(membership.invite(organization, email, role, actor=request.user)):
             self.message_user(request, _("An invitation was sent to “%s”.") % email, messages.SUCCESS)
         else:
             text = _("“%s” is invited, but the mail could not be sent. Send it again later.") % email
@@ -161,8 +152,7 @@ class PeoplePages(ActingDelete):
         try:
             organization = put_back(organization, record, actor=request.user)
         except ValidationError as error:
-            text = _("Nothing was put back: %s") % " ".join(error.messages)
-            return self.answer(request, text, messages.ERROR, page)
+            return self.answer(request, _("Nothing was put back: %s") % " ".join(error.messages), messages.ERROR, page)
         when = date_format(timezone.localtime(record.history_date), "DATETIME_FORMAT")
         self.log_change(request, organization, gettext_noop("Put back to an earlier state."))
         text = _("“%(organization)s” is now as it was then: %(when)s") % {"organization": organization, "when": when}

@@ -15,9 +15,7 @@ def grant_permissions(model, organizations, *, using, also=()):
     content type, which it forgets when it migrates.
     Raises RuntimeError where the permissions themselves do not exist, as in a database that was never migrated."""
     kind = ContentType.objects.db_manager(using).get_for_model(model)
-    granted = [
-        (get_permission_codename(action, model._meta), role.attname) for role in ROLES for action in role.actions
-    ]
+    granted = [(get_permission_codename(act, model._meta), role.attname) for role in ROLES for act in role.actions]
     ids = getattr(kind, "permission_ids", None) or dict(kind.permission_set.using(using).values_list("codename", "pk"))
     if missing := {codename for codename, _ in granted} - ids.keys():
         raise RuntimeError(f"There are no permissions {missing}. Run 'manage.py migrate', which creates them.")
@@ -29,14 +27,13 @@ def grant_permissions(model, organizations, *, using, also=()):
 
 
 def execute(statements, *, using):
-    """Execute each (SQL, parameters), on PostgreSQL in one go, else the first last; return its count of rows."""
+    """Execute each (SQL, parameters), on PostgreSQL in one go."""
     if connections[using].vendor == "postgresql":
         sql, parameters = zip(*statements)
         statements = [("; ".join(sql), list(chain.from_iterable(parameters)))]
     with connections[using].cursor() as cursor:
-        for statement in reversed(statements):
+        for statement in statements:
             cursor.execute(*statement)
-        return cursor.rowcount
 
 
 def places(values):

@@ -39,7 +39,6 @@ class UserQuerySet(models.QuerySet):
             record(Event.LEFT, memberships, actor=actor, reason=_("The account was deleted."))
             return super().delete()
 
-    delete.alters_data = True
     delete.queryset_only = True
 
     def with_email(self, email):
@@ -137,18 +136,14 @@ class OrganizationQuerySet(models.QuerySet):
         if batch_size is not None and batch_size <= 0:
             raise ValueError("Batch size must be a positive integer.")
         objs, size = list(objs), min(batch_size or BATCH, BATCH)
-        for organization in objs:
-            organization.refuse_foreign_groups()
         self._for_write = True
-        with self.model.kept_as_is(objs), transaction.atomic(using=self.db):
+        with self.model.created_whole(objs), transaction.atomic(using=self.db):
             for start in range(0, len(objs), size):
                 batch = objs[start : start + size]
                 create_groups(batch, using=self.db)
                 super().bulk_create(batch, batch_size=size)
                 self.complete(batch)
         return objs
-
-    bulk_create.alters_data = True
 
     def update(self, **kwargs):
         """Update columns, but for the groups: an organization keeps those that it got."""
@@ -162,8 +157,6 @@ class OrganizationQuerySet(models.QuerySet):
                 self.write_search_text(batch, set(kwargs))
                 self.keep_history(batch, "~")
         return updated
-
-    update.alters_data = True
 
     def delete(self, *, actor=None):
         """Delete organizations with both groups, all memberships of these, and all permissions."""
@@ -185,7 +178,6 @@ class OrganizationQuerySet(models.QuerySet):
         self._result_cache = None
         return deleted.total(), dict(deleted)
 
-    delete.alters_data = True
     delete.queryset_only = True
 
     def write_search_text(self, pks, written):
@@ -214,8 +206,6 @@ class OrganizationQuerySet(models.QuerySet):
     def _record(self, pks, kind, user):
         ops, record = connections[self.db].ops, apps.get_model("orgadmin", "HistoricalOrganization")
         columns = ", ".join(ops.quote_name(field.column) for field in record.tracked_fields)
-        sql = (
-            f"INSERT INTO {record._meta.db_table} ({columns}, history_date, history_type, history_user_id)"
-            f" SELECT {columns}, %s, %s, %s FROM {self.model._meta.db_table} WHERE id IN ({places(pks)}) ORDER BY id"
-        )
-        return sql, [ops.adapt_datetimefield_value(timezone.now()), kind, user and user.pk, *pks]
+        into = f"INSERT INTO {record._meta.db_table} ({columns}, history_date, history_type, history_user_id)"
+        rows = f"SELECT {columns}, %s, %s, %s FROM {self.model._meta.db_table} WHERE id IN ({places(pks)}) ORDER BY id"
+        return f"{into} {rows}", [ops.adapt_datetimefield_value(timezone.now()), kind, user and user.pk, *pks]

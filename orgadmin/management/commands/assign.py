@@ -1,5 +1,3 @@
-"""Give a person a role in an organization, or take them out."""
-
 from django.core.management.base import BaseCommand, CommandError
 
 from orgadmin.management.arguments import find_organization, find_user

@@ -1,5 +1,3 @@
-"""Fill an empty database with organizations to try things on, and print who can sign in."""
-
 import secrets
 from itertools import islice
 from pathlib import Path

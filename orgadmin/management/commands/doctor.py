@@ -1,5 +1,3 @@
-"""Find what is wrong with organizations, their groups and permissions, and mend it."""
-
 import sys
 from collections import Counter
 

@@ -1,5 +1,3 @@
-"""Tell whether a person may do something with an organization, and why."""
-
 import sys
 
 from django.core.management.base import BaseCommand, CommandError
@@ -25,8 +23,7 @@ class Command(BaseCommand):
         try:
             user, organization = find_user(user), find_organization(organization)
             explanation = explain(user, organization, action)
-            verb = "may" if explanation.may else "may not"
-            answer = f"{user} {verb} {action} {organization} (id {organization.pk})."
+            answer = f"{user} {'may' if explanation.may else 'may not'} {action} {organization} (id {organization.pk})."
             self.stdout.write("\n  ".join([answer, *explanation.lines]))
         except (DatabaseError, ValueError) as error:
             reason = " ".join(str(error).split())

@@ -1,5 +1,3 @@
-"""Create and change organizations from a CSV file."""
-
 from django.core.management.base import BaseCommand, CommandError
 from django.db import DatabaseError
 

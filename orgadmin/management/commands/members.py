@@ -1,5 +1,3 @@
-"""Tell who was a member of an organization, or of all, on a day: as CSV."""
-
 from datetime import date
 
 from django.core.management.base import BaseCommand
