@@ -41,6 +41,11 @@ def parse_address(text):
     return text.rstrip("/")
 
 
+def parse_server(text):
+    require(not text or DEBUG or text.startswith("https://") and "@" not in text)  # what it says is not signed
+    return text and parse_address(text)
+
+
 def get_origin(url):
     return "{0.scheme}://{0.netloc}".format(urlsplit(url))
 
@@ -97,7 +102,7 @@ if TRUST_PROXY:
     SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https")
 
 # Signing in with a company's own server (OpenID Connect), and a second factor: both are off until these say so.
-OIDC_SERVER = read("OIDC_SERVER", lambda text: text and parse_address(text), ADDRESS)
+OIDC_SERVER = read("OIDC_SERVER", parse_server, "an address such as https://login.example.com (https, no password)")
 _given = require if OIDC_SERVER else str
 OIDC_CLIENT_ID = read("OIDC_CLIENT_ID", _given, "what OIDC_SERVER calls this site")
 OIDC_CLIENT_SECRET = read("OIDC_CLIENT_SECRET", _given, "what OIDC_SERVER gave to this site")
@@ -126,6 +131,7 @@ MIDDLEWARE = [
     "csp.middleware.CSPMiddleware",
     "django_permissions_policy.PermissionsPolicyMiddleware",
     "allauth.account.middleware.AccountMiddleware",
+    "orgadmin.signin.SecondFactorMiddleware",
 ]
 # Nothing from elsewhere, nothing inline, in nobody's frame.
 CONTENT_SECURITY_POLICY = {
@@ -163,15 +169,13 @@ AUTH_PASSWORD_VALIDATORS = [
 LOGIN_URL, LOGIN_REDIRECT_URL = "admin:login", "admin:index"
 ACCOUNT_ADAPTER = "orgadmin.signin.AccountAdapter"
 SOCIALACCOUNT_ADAPTER, MFA_ADAPTER = "orgadmin.signin.SocialAccountAdapter", "orgadmin.signin.MFAAdapter"
-MFA_FORMS = {"authenticate": "orgadmin.signin.CodeForm"}
+MFA_FORMS = {"authenticate": "orgadmin.signin.CodeForm", "activate_totp": "orgadmin.signin.SetUpForm"}
 ACCOUNT_RATE_LIMITS = False  # kept in a process each; orgadmin.throttle counts for all of them
 ACCOUNT_EMAIL_VERIFICATION = "none"
 MFA_TOTP_TOLERANCE = 1  # clocks that are half a minute off
 _oidc = {"provider_id": "company", "name": OIDC_NAME, "client_id": OIDC_CLIENT_ID, "secret": OIDC_CLIENT_SECRET}
 _oidc |= {"settings": {"server_url": OIDC_SERVER}}
-SOCIALACCOUNT_PROVIDERS = {
-    "openid_connect": {"APPS": [_oidc], "OAUTH_PKCE_ENABLED": True, "VERIFIED_EMAIL": OIDC_TRUST_EMAIL}
-}
+SOCIALACCOUNT_PROVIDERS = {"openid_connect": {"APPS": [_oidc], "OAUTH_PKCE_ENABLED": True}}
 ANONYMOUS_USER_NAME = None  # guardian: no user row stands for visitors
 GUARDIAN_MONKEY_PATCH_USER = GUARDIAN_MONKEY_PATCH_GROUP = False
 SIMPLE_HISTORY_DATE_INDEX = False  # looked up by organization

@@ -130,7 +130,7 @@ class UserAdmin(PersonPages, SuperuserOnlyAdmin, DjangoUserAdmin):
 
     @admin.action(permissions=["delete"], description=_("Remove the second factor, as of somebody who lost the phone"))
     def remove_second_factor(self, request, queryset):
-        for user in queryset.filter(authenticator__isnull=False).distinct():
+        for user in queryset.filter(authenticator__isnull=False).exclude(pk=request.user.pk).distinct():
             user.authenticator_set.all().delete()
             self.log_change(request, user, gettext_noop("Removed the second factor."))
             self.message_user(request, _("The password alone signs %s in now.") % user)

@@ -7,6 +7,7 @@ import traceback
 import uuid
 from contextvars import ContextVar
 
+from django.conf import settings
 from django.core.exceptions import RequestDataTooBig
 from django.utils.cache import add_never_cache_headers
 from pythonjsonlogger.json import JsonFormatter
@@ -14,9 +15,11 @@ from pythonjsonlogger.json import JsonFormatter
 logger = logging.getLogger("orgadmin.requests")
 REQUEST_SIZE = 5_000_000  # bytes
 current = ContextVar("request", default=None)
-# Mail addresses, IPv4 but for what servers listen at, IPv6.
+# Addresses of pages, which carry keys, searches and spaces; of mail; IPv4, but for what servers listen at; IPv6.
 PERSONAL = re.compile(
-    r"\S+@\S+|\b(?!127\.0|0\.0)\d{1,3}(\.\d{1,3}){3}\b|\b([\da-f]{1,4}:){4}[\da-f:]+|\b([\da-f]{1,4}:)+:[\da-f:]*", re.I
+    r"(?<![\w>])/\S.*|\S+@\S+|\b(?!127\.0|0\.0)\d{1,3}(\.\d{1,3}){3}\b"
+    r"|\b([\da-f]{1,4}:){4}[\da-f:]+|\b([\da-f]{1,4}:)+:[\da-f:]*",
+    re.IGNORECASE | re.DOTALL,
 )
 
 
@@ -29,7 +32,7 @@ class RequestLogMiddleware:
     def __call__(self, request):
         if int(request.META.get("CONTENT_LENGTH") or 0) > REQUEST_SIZE:  # Django limits all of it but files
             raise RequestDataTooBig(f"The request has more than {REQUEST_SIZE} bytes.")
-        sent = request.headers.get("X-Request-ID", "")  # a proxy's, so that both logs tell of the same
+        sent = request.headers.get("X-Request-ID", "") if settings.TRUST_PROXY else ""  # both logs tell of the same
         request.id = sent if re.fullmatch(r"[\w-]{8,64}", sent, re.ASCII) else uuid.uuid4().hex
         began, token = time.perf_counter(), current.set(request)
         try:
@@ -45,22 +48,21 @@ class RequestLogMiddleware:
 
 
 class LogFormatter(JsonFormatter):
-    """Writes a record as JSON: what happened in which request, by the route instead of the address, as addresses carry
-    keys and searches. Of an exception it tells kind and place, as its text may quote what somebody typed."""
+    """Writes a record as JSON: what happened in which request, by the route instead of the address.
+    Of an exception it tells kind and place, as its text may quote what somebody typed."""
 
     def add_fields(self, log_data, record, message_dict):
         super().add_fields(log_data, record, message_dict)
-        text, about = log_data["message"], log_data.pop("request", None)  # Django's own lines name the address
-        if request := about or current.get():
+        request = log_data.pop("request", None) or current.get()
+        if hasattr(request, "id"):
             route = getattr(request.resolver_match, "route", None)
             user = getattr(getattr(request, "_cached_user", None), "pk", None)  # without asking for it
-            log_data.update(request=getattr(request, "id", None), user=user, route=route)
-            text = text.replace(request.path, route or "…") if about else text
-        log_data["message"] = PERSONAL.sub("…", text)
+            log_data.update(request=request.id, user=user, route=route)
+        log_data["message"] = PERSONAL.sub("…", log_data["message"])
 
     def formatException(self, exc_info):
         lines, error = [], exc_info[1]
-        while error:
+        while error and len(lines) < 1_000:  # causes may go round in circles
             lines += [*traceback.format_tb(error.__traceback__), f"{type(error).__module__}.{type(error).__name__}\n"]
             error = error.__cause__ or error.__context__
         return "".join(lines)

@@ -203,6 +203,8 @@ def dismiss(user, *, actor, reason=""):
     user.groups.clear()
     user.user_permissions.clear()
     OrganizationUserObjectPermission.objects.filter(user=user).delete()
+    user.socialaccount_set.all().delete()  # else the company's server would sign them in where they are activated again
+    user.authenticator_set.all().delete()
     user.is_active = user.is_staff = user.is_superuser = False
     user.set_password(None)  # ends all sessions, also where the account is activated again
     user.save(update_fields=["is_active", "is_staff", "is_superuser", "password"])

@@ -1,6 +1,5 @@
 """OrganizationQuerySet: the rule who may do what with which organization, and set-based creation and deletion."""
 
-import unicodedata
 from collections import Counter, defaultdict, namedtuple
 
 from django.apps import apps
@@ -43,10 +42,11 @@ class UserQuerySet(models.QuerySet):
 
     def with_email(self, email):
         """Return the person who has this e-mail address, or None.
-        Compared again here: databases take some letters for one another, and each is another owner's mailbox."""
-        same = unicodedata.normalize("NFKC", email).casefold()
+        Compared again here, both ways: databases, and Unicode, take some letters for the small or the capital form of
+        others, such as the sign for Kelvin for a k, and each is another owner's mailbox."""
         found = self.filter(email__iexact=email).exclude(email="")
-        return next((user for user in found if unicodedata.normalize("NFKC", user.email).casefold() == same), None)
+        same = (email.lower(), email.upper())
+        return next((user for user in found if (user.email.lower(), user.email.upper()) == same), None)
 
 
 class OrganizationQuerySet(models.QuerySet):

@@ -1,10 +1,8 @@
 """The admin site: who may sign in and what the site says of itself."""
 
-from functools import wraps
-
 from django.apps import apps
 from django.conf import settings
-from django.contrib import admin, messages
+from django.contrib import admin
 from django.contrib.admin.models import LogEntry
 from django.contrib.admin.views.autocomplete import AutocompleteJsonView
 from django.core.exceptions import FieldDoesNotExist, PermissionDenied
@@ -15,7 +13,7 @@ from django.utils.translation import gettext_lazy as _
 from .access import gate_of
 from .forms import is_key
 from .front import list_cards, search
-from .signin import SignInView, lacks_second_factor
+from .signin import SignInView
 
 
 class ChoicesView(AutocompleteJsonView):
@@ -44,23 +42,11 @@ class OrganizationAdminSite(admin.AdminSite):
             gate.find_rights(int(pk))  # whoever may see this one may enter: asked once
         return gate.may_enter
 
-    def admin_view(self, view, cacheable=False):
-        """Before anything but leaving, lead who must have a second factor and has none to where they get one."""
-        page = super().admin_view(view, cacheable)
-
-        @wraps(page)
-        def inner(request, *args, **kwargs):
-            if view != self.logout and lacks_second_factor(request.user):
-                messages.info(request, _("Platform staff sign in with a second factor. Set yours up to go on."))
-                return redirect("mfa_activate_totp")
-            return page(request, *args, **kwargs)
-
-        return inner
-
     def login(self, request, extra_context=None):
         if request.method == "GET" and "next" not in request.GET and self.has_permission(request):
             return redirect("admin:index")
         about = {"title": _("Sign in"), "app_path": request.get_full_path(), "username": request.user.get_username()}
+        about |= {"user": None} if self.has_permission(request) else {}  # signs in again: not told of lacking rights
         return SignInView.as_view(extra_context=self.each_context(request) | about)(request)
 
     def each_context(self, request):

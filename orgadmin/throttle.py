@@ -19,9 +19,10 @@ def find_address(request):
     """Return where a request comes from, as the proxy says where there is one; of IPv6, the network of a customer."""
     proxied = settings.TRUST_PROXY and request.headers.get("X-Forwarded-For", "").rpartition(",")[2].strip()
     address = proxied or request.META.get("REMOTE_ADDR", "")
+    address = address.partition(":")[0] if address.count(":") == 1 else address.strip("[]")  # some tell the port
     with suppress(ValueError):  # such as of a socket, which has none
-        if ip_address(address).version == 6:
-            return str(ip_network(f"{address}/64", strict=False))
+        if (ip := ip_address(address)).version == 6:
+            return str(ip.ipv4_mapped or ip_network(f"{ip}/64", strict=False))
     return address
 
 

@@ -2,10 +2,11 @@ import io
 import json
 import logging
 import re
+import socket
 from unittest import mock
 
 from django.db import OperationalError
-from django.test import TestCase, override_settings, tag
+from django.test import Client, TestCase, override_settings, tag
 from django.urls import path
 
 from orgadmin.logs import REQUEST_SIZE, LogFormatter
@@ -55,7 +56,8 @@ class RequestLogTests(LogCase):
         ada = create_user("ada", admin_of=[acme])
         self.client.force_login(ada)
         url = f"/admin/orgadmin/organization/{acme.pk}/change/"
-        response = self.client.get(url, headers={"X-Request-ID": "from-the-proxy-1"})
+        with override_settings(TRUST_PROXY=True):
+            response = self.client.get(url, headers={"X-Request-ID": "from-the-proxy-1"})
         [line] = self.read()
         self.assertEqual(response.headers["X-Request-ID"], "from-the-proxy-1")
         self.assertEqual(line["request"], "from-the-proxy-1")
@@ -63,7 +65,11 @@ class RequestLogTests(LogCase):
         self.assertEqual(line["route"], "admin/orgadmin/organization/<path:object_id>/change/")
         self.assertGreater(line["ms"], 0)
 
-    def test_a_key_that_is_none_is_not_taken(self):
+    def test_a_key_that_is_none_or_not_a_proxys_is_not_taken(self):
+        self.assertRegex(
+            self.client.get("/livez", headers={"X-Request-ID": "x" * 9}).headers["X-Request-ID"], "[0-9a-f]{32}"
+        )
+        self.enterContext(override_settings(TRUST_PROXY=True))
         for sent in ("", "short", "x" * 65, "a b c d e f g", "zoë@example.com"):
             key = self.client.get("/livez", headers={"X-Request-ID": sent}).headers["X-Request-ID"]
             self.assertRegex(key, r"\A[0-9a-f]{32}\Z")
@@ -80,6 +86,14 @@ class RequestLogTests(LogCase):
         logging.getLogger("orgadmin.mail").error("%s", {"zoe@example.com": (550, "no")})
         lines = "192.0.2.77, 2001:db8:0:0:1:2:3:4 and 2001:db8::77 left at 10:20:30"
         logging.getLogger("orgadmin.mail").error(lines)
+        for text in ("Invalid HTTP request line: 'GET /admin/?q=Quist'", "Error handling request POST /admin/?q=Quist"):
+            logging.getLogger("orgadmin").error(text)
+        logging.getLogger("orgadmin").error("GET /admin/?q=Quist", extra={"request": socket.socket()})  # runserver's
+        for odd in ("Zo%C3%AB%20Quist/", "%0AQuist/", "%5CQuist/"):
+            self.client.get(f"/admin/fail/{odd}")
+        Client(enforce_csrf_checks=True).post(
+            "/admin/login/", secure=True, headers={"Referer": "https://a.b/Quist?q=Quist"}
+        )
         text = self.stream.getvalue()
         self.assertGreaterEqual(len(self.read()), 7)
         self.assertIn("ValueError", text)
@@ -93,6 +107,11 @@ class RequestLogTests(LogCase):
         self.assertIn("django.db.utils.OperationalError", error["exc_info"])
         self.assertIn("builtins.ValueError", error["exc_info"])
         self.assertEqual(error["route"], "admin/busy/")
+
+    def test_causes_that_go_round_in_circles_end(self):
+        one, two = ValueError(), KeyError()
+        one.__cause__, two.__cause__ = two, one
+        self.assertIn("KeyError", LogFormatter().formatException((ValueError, one, None)))
 
 
 @override_settings(ROOT_URLCONF="tests.test_logs")

@@ -6,12 +6,12 @@ import time
 from unittest import mock
 from urllib.parse import parse_qs, urlsplit
 
+import jwt
 from allauth.mfa.models import Authenticator
 from allauth.mfa.totp.internal import auth
 from allauth.socialaccount.models import SocialAccount
 from django.conf import settings
-from django.test import SimpleTestCase, TestCase, override_settings, tag
-from django.utils import timezone
+from django.test import Client, SimpleTestCase, TestCase, override_settings, tag
 
 from orgadmin import membership, signin, throttle
 from orgadmin.models import SignInAttempt, User
@@ -20,7 +20,7 @@ from .factories import ADMIN, create_organization, create_superuser, create_user
 from .identity import identity_server
 
 LOGIN, CODE, SET_UP = "/admin/login/", "/admin/second-factor/authenticate/", "/admin/second-factor/totp/activate/"
-COMPANY = "/admin/oidc/company/login/"
+COMPANY, REMOVE = "/admin/oidc/company/login/", "/admin/second-factor/totp/deactivate/"
 
 
 def make_code(secret, later=0):
@@ -68,23 +68,23 @@ class SecondFactorTests(SignInCase):
         self.assertRedirects(self.client.get("/admin/"), f"{LOGIN}?next=/admin/")
         self.assertContains(self.client.post(CODE, {"code": "000000"}), "Incorrect code.")
         self.assertFalse(self.is_signed_in())
-        self.assertRedirects(self.client.post(CODE, {"code": make_code(self.secret)}), "/admin/")
+        self.assertRedirects(self.client.post(CODE, {"code": make_code(self.secret, 1)}), "/admin/")
 
     @tag("D15")
     def test_leads_on_to_the_page_that_was_asked_for(self):
         page = f"/admin/orgadmin/organization/{self.acme.pk}/change/"
         self.client.post(LOGIN, {"username": "ada", "password": "secret", "next": page})
-        self.assertRedirects(self.client.post(CODE, {"code": make_code(self.secret)}), page)
+        self.assertRedirects(self.client.post(CODE, {"code": make_code(self.secret, 1)}), page)
 
     @tag("D15")
     def test_the_code_without_the_password_is_nothing(self):
-        self.assertRedirects(self.client.post(CODE, {"code": make_code(self.secret)}), LOGIN)
+        self.assertRedirects(self.client.post(CODE, {"code": make_code(self.secret, 1)}), LOGIN)
         self.assertEqual(self.sign_in(password="wrong").status_code, 200)
-        self.assertRedirects(self.client.post(CODE, {"code": make_code(self.secret)}), LOGIN)
+        self.assertRedirects(self.client.post(CODE, {"code": make_code(self.secret, 1)}), LOGIN)
 
     @tag("D15")
     def test_a_code_counts_once_in_whichever_process(self):
-        code = make_code(self.secret)
+        code = make_code(self.secret, 1)
         for expected in (True, False):
             self.sign_in()
             with mock.patch("django.core.cache.cache.add", return_value=True):  # what another process knows nothing of
@@ -105,44 +105,72 @@ class SecondFactorTests(SignInCase):
         self.sign_in()
         for _ in range(throttle.LIMIT):
             wrong = self.client.post(CODE, {"code": "000000"})
-        right = self.client.post(CODE, {"code": make_code(self.secret)})
+        right = self.client.post(CODE, {"code": make_code(self.secret, 1)})
         self.assertEqual(wrong.context["form"].errors, right.context["form"].errors)
         self.client.logout()
         self.sign_in(REMOTE_ADDR="192.0.2.1")  # it is the person's, not an address's
         self.client.post(CODE, {"code": make_code(self.secret, 1)}, REMOTE_ADDR="192.0.2.1")
         self.assertFalse(self.is_signed_in())
         SignInAttempt.objects.all().delete()
-        self.client.post(CODE, {"code": make_code(self.secret)})
+        self.client.post(CODE, {"code": make_code(self.secret, 1)})
         self.assertTrue(self.is_signed_in())
 
     @tag("D15")
     def test_who_loses_the_right_meanwhile_is_refused(self):
         self.sign_in()
         membership.set_role(self.acme, [self.ada], None)
-        self.client.post(CODE, {"code": make_code(self.secret)})
-        self.assertRedirects(self.client.get("/admin/"), f"{LOGIN}?next=/admin/")
+        self.client.post(CODE, {"code": make_code(self.secret, 1)})
+        self.assertFalse(self.is_signed_in())
+
+    def age_session(self):
+        session = self.client.session
+        session["signed_in"] -= signin.RECENT
+        session.save()
 
     @tag("D15")
     def test_removing_it_asks_for_a_sign_in_of_now_and_then_the_password_is_enough(self):
         self.sign_in()
-        self.client.post(CODE, {"code": make_code(self.secret)})
-        User.objects.update(last_login=timezone.now() - signin.RECENT)
-        remove = "/admin/second-factor/totp/deactivate/"
-        for response in (self.client.post(remove), self.client.get(remove)):
+        self.client.post(CODE, {"code": make_code(self.secret, 1)})
+        self.age_session()
+        for response in (self.client.post(REMOVE), self.client.get(REMOVE)):
             self.assertEqual(response["Location"], f"{LOGIN}?next=%2Fadmin%2Fsecond-factor%2Ftotp%2Fdeactivate%2F")
-        self.assertContains(self.client.get(response["Location"]), "sign in again")
+        again = self.client.get(response["Location"])
+        self.assertContains(again, "sign in again")
+        self.assertNotContains(again, "not authorized")
         self.assertTrue(Authenticator.objects.exists())
         self.assertRedirects(self.client.post(response["Location"], {"username": "ada", "password": "secret"}), CODE)
-        self.assertRedirects(self.client.post(CODE, {"code": make_code(self.secret, 1)}), remove)
-        self.client.post(remove)
+        self.assertRedirects(self.client.post(CODE, {"code": self.codes[0]}), REMOVE)
+        self.client.post(REMOVE)
         self.client.logout()
         self.assertRedirects(self.sign_in(), "/admin/")
         self.assertFalse(Authenticator.objects.exists())
 
     @tag("D15")
+    def test_a_sign_in_elsewhere_is_not_one_of_this_session(self):
+        self.sign_in()
+        self.client.post(CODE, {"code": make_code(self.secret, 1)})
+        self.age_session()
+        other = Client()
+        other.post(LOGIN, {"username": "ada", "password": "secret"})
+        other.post(CODE, {"code": self.codes[0]})
+        self.assertEqual(other.get(REMOVE).status_code, 200)
+        self.client.post(REMOVE)
+        self.assertTrue(Authenticator.objects.exists())
+
+    @tag("D15")
+    def test_the_code_that_set_it_up_is_used_and_so_is_one_in_another_form(self):
+        code, later = make_code(self.secret), make_code(self.secret, 1)
+        for sent, expected in ((code, False), (later, True), (f"{later[:3]}-{later[3:]}", False)):
+            self.sign_in()
+            with mock.patch("django.core.cache.cache.add", return_value=True):
+                self.client.post(CODE, {"code": sent})
+            self.assertEqual(self.is_signed_in(), expected)
+            self.client.logout()
+
+    @tag("D15")
     def test_new_recovery_codes_end_the_old_ones(self):
         self.sign_in()
-        self.client.post(CODE, {"code": make_code(self.secret)})
+        self.client.post(CODE, {"code": make_code(self.secret, 1)})
         response = self.client.post("/admin/second-factor/recovery-codes/generate/", follow=True)
         self.assertNotContains(response, self.codes[0])
         self.assertContains(self.client.get("/admin/second-factor/"), "10 are left")
@@ -173,11 +201,16 @@ class SecondFactorTests(SignInCase):
         self.assertContains(self.client.post("/admin/orgadmin/user/", data, follow=True), "password alone")
         self.assertFalse(Authenticator.objects.exists())
         self.assertContains(self.client.get(f"/admin/orgadmin/user/{self.ada.pk}/history/"), "second factor")
+        Authenticator.objects.create(user=User.objects.get(username="root"), type="totp", data={})
+        own = {"action": "remove_second_factor", "_selected_action": [User.objects.get(username="root").pk]}
+        with override_settings(SECOND_FACTOR="off"):  # else this session ends, too
+            self.client.post("/admin/orgadmin/user/", own)
+        self.assertEqual(Authenticator.objects.count(), 1)  # one's own takes a sign-in of now
         manager = create_user("manager", is_staff=True, permissions=["view_user", "change_user"])
         self.client.force_login(manager)
         Authenticator.objects.create(user=self.ada, type="totp", data={})
         self.client.post("/admin/orgadmin/user/", data)
-        self.assertTrue(Authenticator.objects.exists())
+        self.assertEqual(Authenticator.objects.count(), 2)
 
 
 @override_settings(SECOND_FACTOR="staff")
@@ -195,6 +228,35 @@ class RequiredFactorTests(SignInCase):
             self.set_up()
             self.assertEqual(self.client.get("/admin/").status_code, 200)
             self.client.post("/admin/logout/")
+
+    @tag("D15")
+    def test_a_session_of_before_ends_when_somebody_sets_theirs_up(self):
+        create_superuser("root")
+        thief = Client()
+        thief.post(LOGIN, {"username": "root", "password": "secret"})
+        self.assertEqual(thief.get(SET_UP).status_code, 200)
+        self.sign_in("root")
+        self.set_up()
+        for url in ("/admin/second-factor/recovery-codes/", SET_UP, "/admin/"):
+            self.assertEqual(thief.get(url).status_code, 302)
+        self.assertNotIn("_auth_user_id", thief.session)
+        self.assertEqual(self.client.get("/admin/").status_code, 200)
+
+    @tag("D15")
+    def test_each_address_leads_there_and_signing_out_works(self):
+        create_superuser("root")
+        self.sign_in("root")
+        for url in ("/admin/orgadmin/organization/1/", "/admin/nothing/", "/admin/jsi18n/", "/admin/second-factor/"):
+            self.assertRedirects(self.client.get(url), SET_UP)
+        self.client.post("/admin/logout/")
+        self.assertFalse(self.is_signed_in())
+
+    @tag("D15")
+    def test_recovery_codes_alone_are_none(self):
+        root = create_superuser("root")
+        Authenticator.objects.create(user=root, type="recovery_codes", data={"seed": "a" * 80, "used_mask": 0})
+        self.sign_in("root")
+        self.assertRedirects(self.client.get("/admin/"), SET_UP)
 
     @tag("D15")
     def test_others_need_none(self):
@@ -226,6 +288,16 @@ class AddressTests(SignInCase):
         self.assertFalse(self.is_signed_in())
         self.sign_in(REMOTE_ADDR="2001:db8:0:1::1")
         self.assertTrue(self.is_signed_in())
+
+    @tag("D7")
+    def test_ipv4_within_ipv6_is_ipv4_and_a_port_is_none_of_an_address(self):
+        create_superuser("ada")
+        for number in range(throttle.LIMIT):
+            self.sign_in(password="wrong", REMOTE_ADDR="::ffff:203.0.113.7")
+            self.sign_in(password="wrong", REMOTE_ADDR=f"203.0.113.8:{40_000 + number}")
+        for address, expected in (("203.0.113.7", False), ("203.0.113.8", False), ("::ffff:198.51.100.9", True)):
+            self.sign_in(REMOTE_ADDR=address)
+            self.assertEqual(self.is_signed_in(), expected)
 
 
 class IdentityTests(SignInCase):
@@ -275,7 +347,8 @@ class IdentityTests(SignInCase):
         page = f"/admin/orgadmin/organization/{self.acme.pk}/change/"
         self.assertRedirects(self.come(start=f"{COMPANY}?next={page}"), page)
         self.client.logout()
-        self.assertRedirects(self.come(start=f"{COMPANY}?next=https://evil.example/"), "/admin/")
+        with override_settings(ALLOWED_HOSTS=[".example", "testserver"]):
+            self.assertRedirects(self.come(start=f"{COMPANY}?next=https://evil.example/"), "/admin/")
 
     @tag("D16")
     def test_nobody_else_comes_in_and_nobody_is_created(self):
@@ -301,10 +374,47 @@ class IdentityTests(SignInCase):
         self.assert_refused(self.come())
 
     @tag("D16")
-    def test_a_server_that_does_not_say_may_be_trusted(self):
-        trusting = {"openid_connect": self.providers["openid_connect"] | {"VERIFIED_EMAIL": True}}
-        with override_settings(SOCIALACCOUNT_PROVIDERS=trusting):
+    def test_a_server_that_does_not_say_may_be_trusted_unless_it_says_no(self):
+        with override_settings(OIDC_TRUST_EMAIL=True):
+            for no in (False, "false", "0", 0):
+                self.assert_refused(self.come(email_verified=no))
             self.assertRedirects(self.come(email_verified=None), "/admin/")
+
+    @tag("D16")
+    def test_letters_that_look_alike_are_of_another_mailbox(self):
+        for email, other in (
+            ("kim@example.com", "\u212aim@example.com"),
+            ("steve@example.com", "\u017fteve@example.com"),
+        ):
+            User.objects.filter(pk=self.ada.pk).update(email=email)
+            self.assert_refused(self.come(email=other))
+
+    @tag("D16")
+    def test_the_same_key_at_another_server_is_somebody_else(self):
+        self.come()
+        self.client.logout()
+        with identity_server() as self.server, override_settings(**company_settings(self.server)):
+            self.assert_refused(self.come(email="mallory@example.org"))
+
+    @tag("D16")
+    def test_who_was_dismissed_does_not_come_back_with_the_account(self):
+        self.come()
+        self.client.logout()
+        membership.dismiss(self.ada, actor=create_superuser("root"))
+        User.objects.filter(pk=self.ada.pk).update(is_active=True, email="successor@example.com")
+        membership.set_role(self.acme, [self.ada], ADMIN)
+        self.assert_refused(self.come())
+
+    @tag("D16")
+    def test_odd_answers_are_refused_and_nothing_of_them_is_kept(self):
+        for odd in ({"sub": None}, {"sub": ["1"]}, {"sub": 5}):
+            with self.subTest(odd):
+                self.assert_refused(self.come(**odd), "Signing in did not work")
+        real = jwt.encode
+        with mock.patch("tests.identity.jwt.encode", lambda claims, key: real(claims | {"sub": "2"}, key)):
+            self.assert_refused(self.come(), "Signing in did not work")
+        self.assertRedirects(self.come(name=5, phone_number="1", given_name="\0", sub="x" * 190), "/admin/")
+        self.assertEqual(SocialAccount.objects.get().extra_data, {})
 
     @tag("D16")
     def test_what_goes_wrong_there_is_said_on_the_sign_in_page(self):
