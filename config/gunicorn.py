@@ -3,12 +3,14 @@ GUNICORN_CMD_ARGS win over what is set here."""
 
 import os
 
+from config import settings  # noqa: F401 (a wrong setting ends the start here; a worker would be started again, without end)
 from orgadmin.logs import describe_logging
 
 workers = int(os.environ.get("WEB_CONCURRENCY") or (os.cpu_count() or 1) + 1)
 worker_class, threads = "gthread", 4
 timeout, graceful_timeout, keepalive = 60, 30, 5  # seconds: without a sign of life, to end what runs, between requests
 worker_tmp_dir = "/dev/shm"  # signs of life never wait for a disk
+control_socket_disable = True  # it would lie in a home folder, which a service has not
 # What the server's requests may take of PostgreSQL; commands may take longer. A pooler refuses it: set PGOPTIONS to "".
 _limits = {"statement_timeout": "30s", "lock_timeout": "10s", "idle_in_transaction_session_timeout": "60s"}
 os.environ.setdefault("PGOPTIONS", " ".join(f"-c {name}={value}" for name, value in _limits.items()))

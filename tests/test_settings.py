@@ -9,10 +9,10 @@ GOOD = {"SECRET_KEY": "x"}
 
 
 class SettingsTests(SimpleTestCase):
-    def start(self, **environment):
+    def start(self, *command, **environment):
         environment |= {name: os.environ[name] for name in ("PATH", "LANG", "HOME") if name in os.environ}
         return subprocess.run(
-            [sys.executable, "manage.py", "check"],
+            [sys.executable, *(command or ("manage.py", "check"))],
             env=environment,
             capture_output=True,
             text=True,
@@ -44,6 +44,11 @@ class SettingsTests(SimpleTestCase):
                 result = self.start(**environment)
                 self.assertEqual(result.returncode, 1)
                 self.assertRegex(result.stderr, rf"\A{name} is missing or wrong: expected .*\.\n\Z")
+
+    def test_ends_the_start_of_the_server_too_instead_of_that_of_each_worker(self):
+        result = self.start("-c", "import config.gunicorn", **GOOD, TIME_ZONE="Mars/Olympus")
+        self.assertEqual(result.returncode, 1)
+        self.assertRegex(result.stderr, r"\ATIME_ZONE is missing or wrong: expected .*\.\n\Z")
 
     def test_starts_with_a_secret_key_or_in_debug(self):
         for environment in (GOOD, {"DEBUG": "true"}, GOOD | {"DATABASE_URL": "", "BASE_URL": "https://o.example.com"}):
