@@ -7,8 +7,9 @@ from config import settings  # noqa: F401 (a wrong setting ends the start here; 
 from orgadmin.logs import describe_logging
 
 workers = int(os.environ.get("WEB_CONCURRENCY") or (os.cpu_count() or 1) + 1)
-worker_class, threads = "gthread", 4
-timeout, graceful_timeout, keepalive = 60, 30, 5  # seconds: without a sign of life, to end what runs, between requests
+threads = worker_connections = 4  # who has no thread free accepts nothing that another worker could answer at once
+worker_class, keepalive = "gthread", 0  # a kept connection would count as one; the proxy keeps those of clients
+timeout, graceful_timeout = 60, 30  # seconds: without a sign of life, to end what runs
 worker_tmp_dir = "/dev/shm"  # signs of life never wait for a disk
 control_socket_disable = True  # it would lie in a home folder, which a service has not
 # What the server's requests may take of PostgreSQL; commands may take longer. A pooler refuses it: set PGOPTIONS to "".
