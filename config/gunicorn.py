@@ -3,7 +3,7 @@ GUNICORN_CMD_ARGS win over what is set here."""
 
 import os
 
-from config import settings  # noqa: F401 (a wrong setting ends the start here; a worker would be started again, without end)
+from config import settings  # noqa: F401 (a wrong setting ends the start; a worker would be started again)
 from orgadmin.logs import describe_logging
 
 workers = int(os.environ.get("WEB_CONCURRENCY") or (os.cpu_count() or 1) + 1)
