@@ -184,7 +184,7 @@ DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 LANGUAGES = [("en", _("English")), ("de", _("German"))]
 LOCALE_PATHS = [BASE_DIR / "orgadmin" / "locale"]
 STATIC_URL, STATIC_ROOT = "static/", BASE_DIR / "staticfiles"
-STATICFILES_DIRS = [BASE_DIR / "static"]
+STATICFILES_DIRS, WHITENOISE_ALLOW_ALL_ORIGINS = [BASE_DIR / "static"], False
 _storage = "whitenoise.storage.CompressedManifestStaticFilesStorage"
 STORAGES = {
     "default": {"BACKEND": "django.core.files.storage.FileSystemStorage"},
@@ -192,7 +192,7 @@ STORAGES = {
 }
 if not DEBUG:  # lines of JSON, on standard output but where a command prints there what it finds
     _stream = "ext://sys.stderr" if Path(sys.argv[0]).name == "manage.py" else "ext://sys.stdout"
-    _format = {"fmt": ["asctime", "levelname", "name", "message"], "rename_fields": {"levelname": "level"}}
+    _format = {"fmt": ["levelname", "name", "message"], "rename_fields": {"levelname": "level"}, "timestamp": True}
     LOGGING = {
         "version": 1,
         "disable_existing_loggers": False,

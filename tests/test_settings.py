@@ -10,10 +10,10 @@ COMPANY = {"OIDC_SERVER": "https://id.example.com", "OIDC_CLIENT_ID": "orgadmin"
 
 
 class SettingsTests(SimpleTestCase):
-    def start(self, **environment):
+    def start(self, *command, **environment):
         environment |= {name: os.environ[name] for name in ("PATH", "LANG", "HOME") if name in os.environ}
         return subprocess.run(
-            [sys.executable, "manage.py", "check"],
+            [sys.executable, *(command or ("manage.py", "check"))],
             env=environment,
             capture_output=True,
             text=True,
@@ -51,6 +51,13 @@ class SettingsTests(SimpleTestCase):
                 result = self.start(**environment)
                 self.assertEqual(result.returncode, 1)
                 self.assertRegex(result.stderr, rf"\A{name} is missing or wrong: expected .*\.\n\Z")
+
+    def test_ends_the_start_of_the_server_too_instead_of_that_of_each_worker(self):
+        server = ["-m", "gunicorn", "--config", "docs/deployment/gunicorn.conf.py", "--check-config", "config.wsgi"]
+        self.assertEqual(self.start(*server, **GOOD).returncode, 0)
+        result = self.start(*server, **GOOD, TIME_ZONE="Mars/Olympus")
+        self.assertEqual(result.returncode, 1)
+        self.assertRegex(result.stderr, r"TIME_ZONE is missing or wrong: expected .*\.\n\Z")
 
     def test_starts_with_a_secret_key_or_in_debug(self):
         others = {"DATABASE_URL": "", "BASE_URL": "https://o.example.com", "SECOND_FACTOR": ""}
