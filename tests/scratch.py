@@ -16,7 +16,8 @@ SETUP = "import django; django.setup()\n"
 
 
 class Scratch:
-    def __init__(self, url):
+    def __init__(self, url, name=""):
+        self.name = name
         self.environment = os.environ | {
             "DATABASE_URL": url,
             "DEBUG": "true",
@@ -52,7 +53,7 @@ def scratch_database():
     with connection.cursor() as cursor:
         cursor.execute(f"CREATE DATABASE {name}")
     try:
-        yield Scratch(url._replace(path=f"/{name}").geturl())
+        yield Scratch(url._replace(path=f"/{name}").geturl(), name)
     finally:
         with connection.cursor() as cursor:
             cursor.execute(f"DROP DATABASE {name} WITH (FORCE)")
