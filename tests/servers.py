@@ -7,10 +7,10 @@ import sys
 from contextlib import contextmanager
 from html import unescape
 from http.cookies import SimpleCookie
+from pathlib import Path
 from urllib.parse import urlencode
 
 import urllib3
-from django.conf import settings
 
 LOGIN, LIST = "/admin/login/", "/admin/orgadmin/organization/"
 COMMAND = [sys.executable, "-m", "gunicorn", "--config", "python:config.gunicorn", "config.wsgi"]
@@ -25,7 +25,7 @@ def serve(environment, workers=1, log=subprocess.DEVNULL):
         process = subprocess.Popen(
             COMMAND + options,
             env=environment,
-            cwd=settings.BASE_DIR,
+            cwd=Path(__file__).parents[1],
             stdout=log,
             stderr=subprocess.STDOUT,
             pass_fds=[listener.fileno()],
