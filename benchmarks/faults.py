@@ -28,9 +28,9 @@ import psutil
 import psycopg
 from urllib3.exceptions import HTTPError
 
+from tests.scratch import PROJECT
 from tests.servers import LIST, Person, read_form, serve
 
-PROJECT = Path(__file__).parents[1]
 NGINX, NGINX_CONF = (
     shutil.which("nginx", path=f"{os.environ['PATH']}:/usr/sbin"),
     PROJECT / "docs/deployment/nginx.conf",

@@ -9,9 +9,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from django.conf import settings
 from django.db import connection
 
+PROJECT = Path(__file__).parents[1]
 SETUP = "import django; django.setup()\n"
 
 
@@ -28,7 +28,7 @@ class Scratch:
         """Start a process in the project's folder; a text that is no command is Python that uses the models."""
         command = [sys.executable, *(command if len(command) > 1 else ("-c", SETUP + command[0]))]
         pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
-        return subprocess.Popen(command, env=self.environment, cwd=settings.BASE_DIR, text=True, **pipes)
+        return subprocess.Popen(command, env=self.environment, cwd=PROJECT, text=True, **pipes)
 
     def run(self, *command):
         """Run it to its end; return what it printed. Raises AssertionError with the errors where it failed."""

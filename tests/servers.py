@@ -7,10 +7,11 @@ import sys
 from contextlib import contextmanager
 from html import unescape
 from http.cookies import SimpleCookie
-from pathlib import Path
 from urllib.parse import urlencode
 
 import urllib3
+
+from .scratch import PROJECT
 
 LOGIN, LIST = "/admin/login/", "/admin/orgadmin/organization/"
 COMMAND = [sys.executable, "-m", "gunicorn", "--config", "python:config.gunicorn", "config.wsgi"]
@@ -25,7 +26,7 @@ def serve(environment, workers=1, log=subprocess.DEVNULL):
         process = subprocess.Popen(
             COMMAND + options,
             env=environment,
-            cwd=Path(__file__).parents[1],
+            cwd=PROJECT,
             stdout=log,
             stderr=subprocess.STDOUT,
             pass_fds=[listener.fileno()],
