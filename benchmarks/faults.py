@@ -267,14 +267,15 @@ def hold_statement(site):
         return hold_lock(site, server.address, 2.5, 10)
 
 
-def trickle(site, address, text, seconds=10, count=100):
-    """Send `text` over many connections, then a byte a second; tell how people were served meanwhile, and before."""
-    begin = time.monotonic()
-    connections = []
+def trickle(site, address, text, seconds=8, count=100):
+    """Send `text` over many connections, then a byte a second; tell how people were served before, and meanwhile."""
+    time.sleep(seconds)
+    begin, connections = time.monotonic(), []
     for _ in range(count):
         connections.append(socket.create_connection(address))
         connections[-1].sendall(text)
         time.sleep(0.01)  # so that each of the processes takes some
+    sent = time.monotonic()
     for _ in range(seconds):
         time.sleep(1)
         for connection in connections:
@@ -283,12 +284,13 @@ def trickle(site, address, text, seconds=10, count=100):
     end = time.monotonic()
     for connection in connections:
         connection.close()
-    meanwhile, before = (
+    before, meanwhile = (
         sum(start < at <= stop and label == "good" for person in site.people for at, label in person.seen)
-        for start, stop in ((begin + 1, end), (begin - seconds + 1, begin))
+        / (stop - start)
+        for start, stop in ((begin - seconds, begin), (sent, end))
     )
-    site.served = meanwhile / max(before, 1)
-    return f"{meanwhile} answers in {seconds - 1} s, {before} before"
+    site.served = meanwhile / before
+    return f"{before:.0f} answers a second before, {meanwhile:.0f} meanwhile"
 
 
 @contextmanager
