@@ -55,6 +55,9 @@ benchmark: .venv/dev  ## measure all sizes on both databases, and draw docs/pict
 	$(BIN)/python -m benchmarks --output benchmarks.jsonl
 	$(BIN)/python -m benchmarks.pictures benchmarks.jsonl
 
+faults: .venv/dev  ## stop PostgreSQL, kill processes, be slow, while people work: is anything lost? (five minutes)
+	$(BIN)/python -m benchmarks.faults
+
 lines:  ## lines of Python in the app, migrations left out
 	@find orgadmin config -name '*.py' -not -path '*/migrations/*' | xargs cat | wc -l
 
@@ -77,5 +80,5 @@ lines:  ## lines of Python in the app, migrations left out
 	$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r requirements-dev.txt
 	@touch $@
 
-.PHONY: help run test test-browser check access mutants pictures messages audit licences benchmark requirements lines
+.PHONY: help run test test-browser check access mutants pictures messages audit licences benchmark faults requirements lines
 .DELETE_ON_ERROR:

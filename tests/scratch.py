@@ -9,14 +9,15 @@ from contextlib import contextmanager
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from django.conf import settings
 from django.db import connection
 
+PROJECT = Path(__file__).parents[1]
 SETUP = "import django; django.setup()\n"
 
 
 class Scratch:
-    def __init__(self, url):
+    def __init__(self, url, name=""):
+        self.name = name
         self.environment = os.environ | {
             "DATABASE_URL": url,
             "DEBUG": "true",
@@ -27,7 +28,7 @@ class Scratch:
         """Start a process in the project's folder; a text that is no command is Python that uses the models."""
         command = [sys.executable, *(command if len(command) > 1 else ("-c", SETUP + command[0]))]
         pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
-        return subprocess.Popen(command, env=self.environment, cwd=settings.BASE_DIR, text=True, **pipes)
+        return subprocess.Popen(command, env=self.environment, cwd=PROJECT, text=True, **pipes)
 
     def run(self, *command):
         """Run it to its end; return what it printed. Raises AssertionError with the errors where it failed."""
@@ -52,7 +53,7 @@ def scratch_database():
     with connection.cursor() as cursor:
         cursor.execute(f"CREATE DATABASE {name}")
     try:
-        yield Scratch(url._replace(path=f"/{name}").geturl())
+        yield Scratch(url._replace(path=f"/{name}").geturl(), name)
     finally:
         with connection.cursor() as cursor:
             cursor.execute(f"DROP DATABASE {name} WITH (FORCE)")
