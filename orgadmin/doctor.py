@@ -25,12 +25,11 @@ note = partial(Finding, error=False)
 def examine(*, fix=False):
     """Yield a Finding for all that is wrong or worth knowing; with `fix`, the errors are mended when they are yielded.
     Some ten queries for 1,000 organizations; memory for one batch. A batch is mended in one transaction."""
-    rows = Organization.objects.select_related(*(role.key for role in ROLES)).order_by("pk")
-    last = 0
+    rows, last = Organization.objects.select_related(*(role.key for role in ROLES)).order_by("pk"), 0
     while last is not None:
         with transaction.atomic():
             batch = list(rows.filter(pk__gt=last)[:BATCH])
-            findings = _Batch(batch, fix).run() if batch else []
+            findings = _Batch(batch, fix).run()
         yield from findings
         last = batch[-1].pk if batch else None
 
@@ -43,8 +42,9 @@ class _Batch:
     def run(self):
         findings = list(self._find_shared_groups())
         self.owners = {getattr(row, role.attname): (row, role) for row in self.organizations for role in ROLES}
-        memberships = Membership.objects.filter(group__in=self.owners)
-        self.members = list(memberships.values_list("user", "user__username", "user__is_active", "group"))
+        members = Membership.objects.filter(group__in=self.owners)
+        members = members.values_list("group", "user", "user__username", "user__is_active")
+        self.members = [(*self.owners[group], *user) for group, *user in members]
         for find in (self._find_names, self._find_grants, self._find_model_permissions, self._compare_with_ledger):
             findings += find()
         return [*findings, *self._find_texts(), *self._note_grants(), *self._note_members()]
@@ -104,12 +104,9 @@ class _Batch:
 
     def _compare_with_ledger(self):
         """What reached the table of memberships behind everybody's back."""
-        there, told = {}, {}
-        for user, name, _active, group in self.members:
-            organization, role = self.owners[group]
-            there[user, organization.pk, role] = name
-        for event in MembershipEvent.objects.filter(organization_key__in=self.by_pk).members_on():
-            told[event.user_key, event.organization_key, ROLES_BY_KEY[event.role]] = event.user_name
+        there = {(user, row.pk, role): name for row, role, user, name, _active in self.members}
+        told = MembershipEvent.objects.filter(organization_key__in=self.by_pk).members_on()
+        told = {(event.user_key, event.organization_key, ROLES_BY_KEY[event.role]): event.user_name for event in told}
         came = _("the ledger does not know that %(user)s is in its %(role)s group")
         went = _("the ledger does not know that %(user)s left its %(role)s group")
         for event, members, others, text in ((Event.FOUND, there, told, came), (Event.LEFT, told, there, went)):
@@ -140,12 +137,11 @@ class _Batch:
                 yield note(kind, _("“%(who)s” was granted %(what)s") % {"who": name, "what": codename}, self.by_pk[pk])
 
     def _note_members(self):
-        active = {group for _user, _name, is_active, group in self.members if is_active}
+        tended = {getattr(row, role.attname) for row, role, _user, _name, active in self.members if active}
         for organization in self.organizations:
-            if getattr(organization, ADMIN.attname) not in active:
+            if getattr(organization, ADMIN.attname) not in tended:
                 yield note("no active admin", _("nobody looks after it"), organization)
-        for _user, name, is_active, group in self.members:
-            if not is_active:
-                organization, role = self.owners[group]
+        for organization, role, _user, name, active in self.members:
+            if not active:
                 text = _("%(user)s is in its %(role)s group and cannot sign in")
                 yield note("inactive member", text % {"user": name, "role": role.label.lower()}, organization)

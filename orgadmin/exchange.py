@@ -61,26 +61,24 @@ class ExchangePages:
         """Show what a file would do; then do it, if it still would do the same."""
         if not (request.user.is_active and request.user.is_superuser):
             raise PermissionDenied
-        form = ImportForm(request.POST or None, request.FILES or None)
-        context = {"steps": [], "problems": []}
+        form, context = ImportForm(request.POST or None, request.FILES or None), {}
         if form.is_valid():
-            context |= self._try(request, form.cleaned_data)
-            if not context["problems"] and request.POST.get("seen") == context["digest"]:
-                context |= self._try(request, form.cleaned_data, dry_run=False)
-                if not context["problems"]:
+            form.initial["text"] = base64.b64encode(form.cleaned_data["content"]).decode()
+            try:
+                context |= self._run(request.user, form.cleaned_data, dry_run=True)
+                if request.POST.get("seen") == context["digest"]:
+                    report = self._run(request.user, form.cleaned_data, dry_run=False)["report"]
                     text = _("%(created)d organizations were created and %(changed)d changed, %(people)d people added.")
                     page = reverse("admin:orgadmin_organization_changelist")
-                    return self.answer(request, text % vars(context["report"]), to=page)
-            form.initial["text"] = base64.b64encode(form.cleaned_data["content"]).decode()
+                    return self.answer(request, text % vars(report), to=page)
+            except ImportRefused as error:
+                context["problems"] = error.problems
         return self.render_page(request, None, "import", _("Import organizations"), form=form, **context)
 
-    def _try(self, request, data, dry_run=True):
+    def _run(self, user, data, dry_run):
         """Return what the file does, and a digest that tells whether it is the same another time."""
-        steps, options = [], {"actor": request.user, "send_mail": data["send_mail"], "dry_run": dry_run}
+        steps, options = [], {"actor": user, "send_mail": data["send_mail"], "dry_run": dry_run}
         options["tell"] = lambda line, organization, texts: steps.append((line, str(organization), texts))
-        try:
-            report = import_organizations(io.BytesIO(data["content"]), **options)
-        except ImportRefused as error:
-            return {"problems": error.problems}
+        report = import_organizations(io.BytesIO(data["content"]), **options)
         digest = hashlib.sha256(repr((steps, data["content"], data["send_mail"])).encode("utf-8", "replace"))
         return {"steps": steps, "report": report, "digest": digest.hexdigest()}

@@ -117,29 +117,26 @@ class OrganizationForm(MergingForm):
             "address": _("As it would stand on an envelope."),
         }
 
-    def clean(self):
-        cleaned = super().clean()
-        name = cleaned.get("name")
-        if self.instance.pk is None and name and cleaned.get("namesake") != name:
-            namesakes = Organization.objects.permitted(self.user).filter(name__iexact=name)
-            if count := namesakes.count():
-                self._ask_about(name, namesakes[:NAMESAKES_SHOWN], count)
-        return cleaned
+    def clean_name(self):
+        name, asked = self.cleaned_data["name"], self.add_prefix("namesake")
+        if self.instance.pk is not None or self.data.get(asked) == name:
+            return name
+        namesakes = Organization.objects.permitted(self.user).filter(name__iexact=name)
+        if count := namesakes.count():
+            self.data = {**self.data.dict(), asked: name}
+            shown, page = namesakes[:NAMESAKES_SHOWN], "admin:orgadmin_organization_change"
+            names = [(reverse(page, args=[row.pk]), f"{row} ({row.reference or row.pk})") for row in shown]
+            links = format_html_join(", ", '<a href="{}" target="_blank">{}</a>', names)
+            text = ngettext(
+                "There is an organization with this name: {links}. If yours is another one, save again.",
+                "There are {count} organizations with this name: {links}. If yours is another one, save again.",
+                count,
+            )
+            raise forms.ValidationError(format_html(text, links=links, count=count))
+        return name
 
     def find_author(self, name):
         return find_author(self.instance, name, self.user)
-
-    def _ask_about(self, name, namesakes, count):
-        self.data = {**self.data.dict(), self.add_prefix("namesake"): name}
-        page = "admin:orgadmin_organization_change"
-        names = [(reverse(page, args=[row.pk]), f"{row} ({row.reference or row.pk})") for row in namesakes]
-        links = format_html_join(", ", '<a href="{}" target="_blank">{}</a>', names)
-        text = ngettext(
-            "There is an organization with this name: {links}. If yours is another one, save again.",
-            "There are {count} organizations with this name: {links}. If yours is another one, save again.",
-            count,
-        )
-        self.add_error("name", format_html(text, links=links, count=count))
 
 
 class UserForm(UserChangeForm):

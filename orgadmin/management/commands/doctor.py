@@ -1,4 +1,3 @@
-import sys
 from collections import Counter
 
 from django.core.management.base import BaseCommand
@@ -16,16 +15,15 @@ class Command(BaseCommand):
 
     def handle(self, *, fix, **options):
         errors, notes = Counter(), Counter()
-        for finding in examine(fix=fix):
-            counts = errors if finding.error else notes
-            counts[finding.kind] += 1
-            if counts[finding.kind] <= SHOWN:
-                level = ("mended" if fix else "error") if finding.error else "note"
-                where = f"{finding.organization} (id {finding.organization.pk})"
-                self.stdout.write(f"{level}: {finding.kind}: {where}: {finding.text}")
+        for kind, text, organization, error in examine(fix=fix):
+            counts = errors if error else notes
+            counts[kind] += 1
+            if counts[kind] <= SHOWN:
+                level = ("mended" if fix else "error") if error else "note"
+                self.stdout.write(f"{level}: {kind}: {organization} (id {organization.pk}): {text}")
         for counts, what in ((errors, "errors mended" if fix else "errors"), (notes, "notes")):
             kinds = ", ".join(f"{kind} {count:,}" for kind, count in counts.items())
             self.stdout.write(f"{counts.total():,} {what}" + (f": {kinds}" if kinds else "") + ".")
         if errors and not fix:
             self.stdout.write("Run “manage.py doctor --fix” to mend the errors.")
-            sys.exit(1)
+            raise SystemExit(1)

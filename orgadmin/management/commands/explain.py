@@ -1,5 +1,3 @@
-import sys
-
 from django.core.management.base import BaseCommand, CommandError
 from django.db import DatabaseError
 
@@ -29,4 +27,4 @@ class Command(BaseCommand):
             reason = " ".join(str(error).split())
             raise CommandError(f"The question could not be answered: {reason}", returncode=UNCLEAR) from error
         if not explanation.may:
-            sys.exit(1)
+            raise SystemExit(1)
