@@ -5,7 +5,7 @@ from collections import defaultdict
 from django.core import signing
 from django.core.exceptions import PermissionDenied
 from django.db import IntegrityError, transaction
-from django.db.models import Count, Q
+from django.db.models import Q
 from django.utils.translation import gettext_noop as _  # reasons are translated where they are shown
 
 from . import mail
@@ -230,8 +230,3 @@ def describe_members(organization, memberships):
     for membership in memberships:
         membership.role = next(role for role in ROLES if getattr(organization, role.attname) == membership.group_id)
         membership.joined = joined.get((membership.user_id, membership.role.key))
-
-
-def count_members(groups):
-    """Return {group id: how many people are in it}, without the empty ones."""
-    return dict(Membership.objects.filter(group__in=groups).values_list("group").annotate(Count("pk")).order_by())
