@@ -17,7 +17,7 @@ from django.utils.translation import gettext_lazy as _
 
 from .access import gate_of
 from .forms import ChooseMany, ChooseOne, MergingForm, RowsFormSet, is_key
-from .history import hide_people, list_history
+from .history import list_history
 from .lists import LIMIT, LimitedPaginator, LongList, get_page
 from .models import Organization
 from .roles import CONFIDENTIAL_FIELDS, ROLES
@@ -51,9 +51,8 @@ class ClosedModelAdmin(Asking, admin.ModelAdmin):
     pages = {}
 
     def get_urls(self):
-        name = f"{self.opts.app_label}_{self.opts.model_name}_{{}}".format
-        views = {page: self.admin_site.admin_view(partial(self.open_page, page=page)) for page in self.pages}
-        pages = [path(f"<path:object_id>/{page}/", view, name=name(page)) for page, view in views.items()]
+        view, model = self.admin_site.admin_view(self.open_page), f"{self.opts.app_label}_{self.opts.model_name}"
+        pages = [path(f"<path:object_id>/{page}/", view, {"page": page}, f"{model}_{page}") for page in self.pages]
         return pages + super().get_urls()
 
     def open_page(self, request, object_id, page):
@@ -190,16 +189,13 @@ class Gated:
         organizations = Organization.objects.permitted(user, right)
         return queryset.filter(**{f"{self.organization_path}__in": organizations.order_by().values("pk")})
 
-    def formfield_for_dbfield(self, db_field, request, **kwargs):
+    def get_field_queryset(self, db, db_field, request):
         """Offer what a person may change, to a superuser anything; in a page of it, no other."""
-        if relation := db_field.remote_field:
-            choices, found = relation.model._default_manager.all(), self.admin_site._registry.get(relation.model)
-            if isinstance(found, Gated) and relation.model is not getattr(self, "parent_model", None):
-                choices = found.narrow(choices, request.user, "change")
-            elif not (request.user.is_active and request.user.is_superuser):
-                choices = choices.none()
-            kwargs["queryset"] = choices
-        return super().formfield_for_dbfield(db_field, request, **kwargs)
+        model, user = db_field.remote_field.model, request.user
+        choices, found = model._default_manager.all(), self.admin_site._registry.get(model)
+        if isinstance(found, Gated) and model is not getattr(self, "parent_model", None):
+            return found.narrow(choices, user, "change")
+        return choices if user.is_active and user.is_superuser else choices.none()
 
     def get_autocomplete_fields(self, request):
         """Search where the choices are organizations, or what belongs to them: there may be a million."""
@@ -247,11 +243,7 @@ class GatedModelAdmin(Gated, ClosedModelAdmin):
             if self.organization_path:
                 organization = Organization.objects.get(pk=self.get_organization_id(organization))
             entries = list(context["action_list"].paginator.object_list)
-            rights = gate_of(request).find_rights(organization.pk)
-            entries = list_history(entries, self.model, organization, rights)
-            if not request.user.is_superuser:
-                hide_people(entries, organization, rights)
-            page = get_page(request, entries)
+            page = get_page(request, list_history(entries, self.model, organization, gate_of(request)))
             context |= {"action_list": page, "page_range": page.numbers, "pagination_required": page.has_other_pages()}
         return response
 
