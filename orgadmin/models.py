@@ -7,7 +7,7 @@ from django.conf import settings
 from django.contrib.auth.models import AbstractUser, Permission, UserManager
 from django.core.validators import RegexValidator
 from django.db import models, router, transaction
-from django.db.models import CheckConstraint, F, Q, UniqueConstraint
+from django.db.models import CASCADE, CheckConstraint, F, Q, UniqueConstraint
 from django.db.models.functions import Lower
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
@@ -199,9 +199,7 @@ class Organization(DeletedBySet, models.Model):
 class Contact(models.Model):
     """A person whom an organization names. Who may see or change the organization may see or change its contacts."""
 
-    organization = models.ForeignKey(
-        Organization, on_delete=models.CASCADE, related_name="contacts", verbose_name=_("organization")
-    )
+    organization = models.ForeignKey(Organization, CASCADE, related_name="contacts", verbose_name=_("organization"))
     name = models.CharField(_("name"), max_length=255, validators=[LINE])
     role = models.CharField(_("role"), max_length=100, blank=True, validators=[LINE])
     email = models.EmailField(_("e-mail"), blank=True, validators=[LINE])
@@ -220,23 +218,23 @@ class OrganizationUserObjectPermission(UserObjectPermissionBase):
     """An object permission of one person. No role uses it; whoever grants one by hand finds it obeyed."""
 
     # The unique index begins with user and permission: no further index for these.
-    user = models.ForeignKey(User, on_delete=models.CASCADE, db_index=False)
-    permission = models.ForeignKey(Permission, on_delete=models.CASCADE, db_index=False)
-    content_object = models.ForeignKey(Organization, on_delete=models.CASCADE, related_name="user_grants")
+    user = models.ForeignKey(User, on_delete=CASCADE, db_index=False)
+    permission = models.ForeignKey(Permission, on_delete=CASCADE, db_index=False)
+    content_object = models.ForeignKey(Organization, on_delete=CASCADE, related_name="user_grants")
 
 
 class OrganizationGroupObjectPermission(GroupObjectPermissionBase):
     """An object permission of a group: those of the role table for an organization's own groups."""
 
-    group = models.ForeignKey("auth.Group", on_delete=models.CASCADE, db_index=False)
-    permission = models.ForeignKey(Permission, on_delete=models.CASCADE, db_index=False)
-    content_object = models.ForeignKey(Organization, on_delete=models.CASCADE, related_name="group_grants")
+    group = models.ForeignKey("auth.Group", on_delete=CASCADE, db_index=False)
+    permission = models.ForeignKey(Permission, on_delete=CASCADE, db_index=False)
+    content_object = models.ForeignKey(Organization, on_delete=CASCADE, related_name="group_grants")
 
 
 class Invitation(models.Model):
     """A role in an organization offered to whoever reads the mail at an address; gone when accepted or withdrawn."""
 
-    organization = models.ForeignKey(Organization, on_delete=models.CASCADE, related_name="invitations")
+    organization = models.ForeignKey(Organization, on_delete=CASCADE, related_name="invitations")
     email = models.EmailField(_("e-mail"))
     role = models.CharField(max_length=20, choices=[(role.key, role.label) for role in ROLES])
     invited_by = models.ForeignKey(User, on_delete=models.SET_NULL, null=True, related_name="+")
