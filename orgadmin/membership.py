@@ -93,13 +93,6 @@ def may_give(rights, role):
     return "manage_members" in rights and set(role.actions if role else ()) <= rights
 
 
-def find_losing(organization, users, role):
-    """Return those of `users` who have a role with rights that `role`, or None, does not give."""
-    more = [other for other in ROLES if not set(other.actions) <= set(role.actions if role else ())]
-    groups = [getattr(organization, other.attname) for other in more]
-    return User.objects.filter(pk__in=[user.pk for user in users], groups__in=groups).distinct()
-
-
 def find_orphans(changes):
     """Return the organizations that these changes, (user, organization, role), leave without an active admin."""
     losing, admins = defaultdict(set), defaultdict(set)  # organization, its group -> users

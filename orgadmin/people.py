@@ -59,8 +59,9 @@ class PeoplePages(ActingDelete):
 
     def _change(self, request, organization, users, role):
         """Give or take a role; what takes access away is shown first, and done when it is confirmed."""
-        users, reason = list(users), request.POST.get("reason", "")
-        losing = list(membership.find_losing(organization, users, role))
+        users, reason, given = list(users), request.POST.get("reason", ""), set(role.actions if role else ())
+        groups = [getattr(organization, other.attname) for other in ROLES if not set(other.actions) <= given]
+        losing = list(User.objects.filter(pk__in=[user.pk for user in users], groups__in=groups).distinct())
         if losing and "confirmed" not in request.POST:
             orphaned = membership.find_orphans([(user, organization, role) for user in losing])
             context = {"users": losing, "role": role, "orphaned": orphaned, "posted": request.POST.lists()}
