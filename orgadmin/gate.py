@@ -64,6 +64,8 @@ class ClosedModelAdmin(Asking, admin.ModelAdmin):
         return self._get_obj_does_not_exist_redirect(request, self.opts, object_id)
 
     def may_open(self, request, page, obj):
+        if right := self.pages[page]:
+            return gate_of(request).permits(right, self.get_organization_id(obj))
         return request.user.is_active and request.user.is_superuser
 
     def render_change_form(self, request, context, add=False, change=False, form_url="", obj=None):
@@ -209,10 +211,6 @@ class GatedModelAdmin(Gated, ClosedModelAdmin):
     def get_queryset(self, request):
         return self.narrow(super().get_queryset(request), request.user)
 
-    def may_open(self, request, page, obj):
-        right, pk = self.pages[page], self.get_organization_id(obj)
-        return bool(right and gate_of(request).permits(right, pk)) or super().may_open(request, page, obj)
-
     def may(self, request, action, obj=None):
         gate, right = gate_of(request), self.right_for(action)
         if obj is not None:
@@ -239,9 +237,8 @@ class GatedModelAdmin(Gated, ClosedModelAdmin):
     def history_view(self, request, object_id, extra_context=None):
         response = super().history_view(request, object_id, extra_context)
         if context := getattr(response, "context_data", None):
-            organization = context["object"]
-            if self.organization_path:
-                organization = Organization.objects.get(pk=self.get_organization_id(organization))
+            obj = context["object"]
+            organization = Organization.objects.get(pk=self.get_organization_id(obj)) if self.organization_path else obj
             entries = list(context["action_list"].paginator.object_list)
             page = get_page(request, list_history(entries, self.model, organization, gate_of(request)))
             context |= {"action_list": page, "page_range": page.numbers, "pagination_required": page.has_other_pages()}
