@@ -166,14 +166,10 @@ class GroupAdmin(SuperuserOnlyAdmin, DjangoGroupAdmin):
 
     @admin.display(description=_("organization"))
     def organization(self, group):
-        if owner := _find_owner(group):
+        if owner := next((getattr(group, name) for name in OWNERS if hasattr(group, name)), None):
             link = reverse("admin:orgadmin_organization_change", args=[owner.pk])
             return format_html('<a href="{}">{}</a>', link, owner)
         return "-"
 
     def has_change_permission(self, request, obj=None):
-        return super().has_change_permission(request, obj) and (obj is None or _find_owner(obj) is None)
-
-
-def _find_owner(group):
-    return next(filter(None, (getattr(group, name, None) for name in OWNERS)), None)
+        return super().has_change_permission(request, obj) and not any(hasattr(obj, name) for name in OWNERS)
