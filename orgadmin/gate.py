@@ -1,5 +1,4 @@
-"""Admin classes that ask the rule for everything they show; `checks` refuses any other. GatedModelAdmin is for models
-that lead to an organization, GatedTabularInline for those in its page, SuperuserOnlyAdmin for all the rest."""
+"""Admin classes that ask the rule for everything they show; `checks` refuses any other."""
 
 from contextlib import suppress
 from functools import partial
@@ -167,14 +166,13 @@ class SuperuserOnlyAdmin(ClosedModelAdmin):
 
 class Gated:
     """What admins and inlines of organizations, and of what belongs to them, have in common. `organization_path` leads
-    from the model to its organization, "" is Organization itself. Whoever may change an organization may add, change
-    and delete what belongs to it; whoever may see it sees that."""
+    from the model to its organization, "" is Organization itself."""
 
     organization_path = None
     form = MergingForm
 
     def right_for(self, action):
-        """Return the right on the organization that `action` on this model takes."""
+        """Return the right on the organization that `action` takes: who may change it changes what belongs to it."""
         return action if self.organization_path == "" or action == "view" else "change"
 
     def get_organization_id(self, obj):
