@@ -1,12 +1,11 @@
 """Who may enter, the rule's answers remembered for one request, and why somebody may or may not."""
 
 from collections import defaultdict, namedtuple
-from copy import copy
 
 from django.contrib.auth.models import Group
 from django.utils.translation import gettext as _
 
-from .models import Organization
+from .models import Organization, User
 from .roles import ACTIONS, ROLES
 
 Explanation = namedtuple("Explanation", "may lines")
@@ -67,10 +66,7 @@ def holds_more(user, than):
 
 def _activate(user):
     """Return the user as if active, with no permissions remembered."""
-    user = copy(user)
-    user.__dict__ = {name: value for name, value in user.__dict__.items() if not name.endswith("_perm_cache")}
-    user.is_active = True
-    return user
+    return User(pk=user.pk, is_active=True, is_staff=user.is_staff, is_superuser=user.is_superuser)
 
 
 def explain(user, organization, action="view"):
@@ -115,8 +111,7 @@ def describe_paths(paths):
 
 
 def _describe(source, organization, groups):
-    owned = {getattr(organization, role.attname): role for role in ROLES}
-    if role := owned.get(source.group):
+    if role := dict(zip(organization.group_ids, ROLES)).get(source.group):
         return _("is in its %(role)s group") % {"role": role.label}
     return {
         "superuser": _("is a superuser"),

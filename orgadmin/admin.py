@@ -3,6 +3,7 @@
 from django.contrib import admin, messages
 from django.contrib.auth.admin import GroupAdmin as DjangoGroupAdmin, UserAdmin as DjangoUserAdmin
 from django.contrib.auth.models import Group
+from django.db.models import Count
 from django.urls import reverse
 from django.utils.html import format_html
 from django.utils.translation import gettext_lazy as _, gettext_noop, ngettext
@@ -11,7 +12,7 @@ from .access import holds_more
 from .exchange import ExchangePages
 from .forms import OrganizationForm, UserForm
 from .gate import GatedModelAdmin, GatedTabularInline, SuperuserOnlyAdmin
-from .membership import count_members
+from .membership import Membership
 from .models import Contact, MembershipEvent, Organization, User
 from .people import PeoplePages, PersonPages
 from .roles import CONFIDENTIAL_FIELDS, ROLES
@@ -85,7 +86,8 @@ class OrganizationAdmin(ExchangePages, PeoplePages, GatedModelAdmin):
             Contact._meta.verbose_name_plural: Contact.objects.filter(organization__in=pks).count(),
         }
         shown = self.model.objects.filter(pk__in=pks[:DELETIONS_SHOWN]).select_related(*(role.key for role in ROLES))
-        people_in = count_members([group for organization in shown for group in organization.group_ids])
+        members = Membership.objects.filter(group__in=[group for row in shown for group in row.group_ids]).order_by()
+        people_in = dict(members.values_list("group").annotate(Count("pk")))
         for organization in shown:
             lines = []
             for role in ROLES:
@@ -172,14 +174,10 @@ class GroupAdmin(SuperuserOnlyAdmin, DjangoGroupAdmin):
 
     @admin.display(description=_("organization"))
     def organization(self, group):
-        if owner := _find_owner(group):
+        if owner := next((getattr(group, name) for name in OWNERS if hasattr(group, name)), None):
             link = reverse("admin:orgadmin_organization_change", args=[owner.pk])
             return format_html('<a href="{}">{}</a>', link, owner)
         return "-"
 
     def has_change_permission(self, request, obj=None):
-        return super().has_change_permission(request, obj) and (obj is None or _find_owner(obj) is None)
-
-
-def _find_owner(group):
-    return next(filter(None, (getattr(group, name, None) for name in OWNERS)), None)
+        return super().has_change_permission(request, obj) and not any(hasattr(obj, name) for name in OWNERS)

@@ -2,7 +2,7 @@
 
 from collections import defaultdict
 
-from django.db.models import Count, F, Max, Window
+from django.db.models import Count, Max, Window
 from django.db.models.functions import RowNumber
 
 from .access import gate_of
@@ -35,8 +35,7 @@ def list_cards(request):
         if "change" in rights:
             card.missing = [card._meta.get_field(name).verbose_name for name in WANTED if not getattr(card, name)]
     others = User.groups.through.objects.filter(group__in=groups, user__is_active=True).exclude(user=user.pk)
-    window = {"partition_by": F("group")}
-    others = others.annotate(number=Window(RowNumber(), order_by="pk", **window), total=Window(Count("pk"), **window))
+    others = others.annotate(number=Window(RowNumber(), "group", order_by="pk"), total=Window(Count("pk"), "group"))
     for member in others.filter(number__lte=NAMED).select_related("user").order_by("group", "number"):
         people[member.group_id].append(member)
     for card in groups.values():

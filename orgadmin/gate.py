@@ -1,5 +1,4 @@
-"""Admin classes that ask the rule for everything they show; `checks` refuses any other. GatedModelAdmin is for models
-that lead to an organization, GatedTabularInline for those in its page, SuperuserOnlyAdmin for all the rest."""
+"""Admin classes that ask the rule for everything they show; `checks` refuses any other."""
 
 from contextlib import suppress
 from functools import partial
@@ -17,7 +16,7 @@ from django.utils.translation import gettext_lazy as _
 
 from .access import gate_of
 from .forms import ChooseMany, ChooseOne, MergingForm, RowsFormSet, is_key
-from .history import hide_people, list_history
+from .history import list_history
 from .lists import LIMIT, LimitedPaginator, LongList, get_page
 from .models import Organization
 from .roles import CONFIDENTIAL_FIELDS, ROLES
@@ -51,9 +50,8 @@ class ClosedModelAdmin(Asking, admin.ModelAdmin):
     pages = {}
 
     def get_urls(self):
-        name = f"{self.opts.app_label}_{self.opts.model_name}_{{}}".format
-        views = {page: self.admin_site.admin_view(partial(self.open_page, page=page)) for page in self.pages}
-        pages = [path(f"<path:object_id>/{page}/", view, name=name(page)) for page, view in views.items()]
+        view, model = self.admin_site.admin_view(self.open_page), f"{self.opts.app_label}_{self.opts.model_name}"
+        pages = [path(f"<path:object_id>/{page}/", view, {"page": page}, f"{model}_{page}") for page in self.pages]
         return pages + super().get_urls()
 
     def open_page(self, request, object_id, page):
@@ -65,6 +63,8 @@ class ClosedModelAdmin(Asking, admin.ModelAdmin):
         return self._get_obj_does_not_exist_redirect(request, self.opts, object_id)
 
     def may_open(self, request, page, obj):
+        if right := self.pages[page]:
+            return gate_of(request).permits(right, self.get_organization_id(obj))
         return request.user.is_active and request.user.is_superuser
 
     def render_change_form(self, request, context, add=False, change=False, form_url="", obj=None):
@@ -166,14 +166,13 @@ class SuperuserOnlyAdmin(ClosedModelAdmin):
 
 class Gated:
     """What admins and inlines of organizations, and of what belongs to them, have in common. `organization_path` leads
-    from the model to its organization, "" is Organization itself. Whoever may change an organization may add, change
-    and delete what belongs to it; whoever may see it sees that."""
+    from the model to its organization, "" is Organization itself."""
 
     organization_path = None
     form = MergingForm
 
     def right_for(self, action):
-        """Return the right on the organization that `action` on this model takes."""
+        """Return the right on the organization that `action` takes: who may change it changes what belongs to it."""
         return action if self.organization_path == "" or action == "view" else "change"
 
     def get_organization_id(self, obj):
@@ -190,16 +189,13 @@ class Gated:
         organizations = Organization.objects.permitted(user, right)
         return queryset.filter(**{f"{self.organization_path}__in": organizations.order_by().values("pk")})
 
-    def formfield_for_dbfield(self, db_field, request, **kwargs):
+    def get_field_queryset(self, db, db_field, request):
         """Offer what a person may change, to a superuser anything; in a page of it, no other."""
-        if relation := db_field.remote_field:
-            choices, found = relation.model._default_manager.all(), self.admin_site._registry.get(relation.model)
-            if isinstance(found, Gated) and relation.model is not getattr(self, "parent_model", None):
-                choices = found.narrow(choices, request.user, "change")
-            elif not (request.user.is_active and request.user.is_superuser):
-                choices = choices.none()
-            kwargs["queryset"] = choices
-        return super().formfield_for_dbfield(db_field, request, **kwargs)
+        model, user = db_field.remote_field.model, request.user
+        choices, found = model._default_manager.all(), self.admin_site._registry.get(model)
+        if isinstance(found, Gated) and model is not getattr(self, "parent_model", None):
+            return found.narrow(choices, user, "change")
+        return choices if user.is_active and user.is_superuser else choices.none()
 
     def get_autocomplete_fields(self, request):
         """Search where the choices are organizations, or what belongs to them: there may be a million."""
@@ -212,10 +208,6 @@ class GatedModelAdmin(Gated, ClosedModelAdmin):
 
     def get_queryset(self, request):
         return self.narrow(super().get_queryset(request), request.user)
-
-    def may_open(self, request, page, obj):
-        right, pk = self.pages[page], self.get_organization_id(obj)
-        return bool(right and gate_of(request).permits(right, pk)) or super().may_open(request, page, obj)
 
     def may(self, request, action, obj=None):
         gate, right = gate_of(request), self.right_for(action)
@@ -243,15 +235,10 @@ class GatedModelAdmin(Gated, ClosedModelAdmin):
     def history_view(self, request, object_id, extra_context=None):
         response = super().history_view(request, object_id, extra_context)
         if context := getattr(response, "context_data", None):
-            organization = context["object"]
-            if self.organization_path:
-                organization = Organization.objects.get(pk=self.get_organization_id(organization))
+            obj = context["object"]
+            organization = Organization.objects.get(pk=self.get_organization_id(obj)) if self.organization_path else obj
             entries = list(context["action_list"].paginator.object_list)
-            rights = gate_of(request).find_rights(organization.pk)
-            entries = list_history(entries, self.model, organization, rights)
-            if not request.user.is_superuser:
-                hide_people(entries, organization, rights)
-            page = get_page(request, entries)
+            page = get_page(request, list_history(entries, self.model, organization, gate_of(request)))
             context |= {"action_list": page, "page_range": page.numbers, "pagination_required": page.has_other_pages()}
         return response
 

@@ -9,13 +9,15 @@ from django.utils import timezone
 from django.utils.text import capfirst
 from django.utils.translation import gettext as _
 
+from .access import Gate
 from .models import Organization, User
 from .roles import CONFIDENTIAL_FIELDS, ROLES
 
 
-def list_history(entries, model, organization, rights):
+def list_history(entries, model, organization, gate):
     """Return log entries about a `model`, newest first, and among those of Organization the changes of its fields.
     The log itself stores labels and texts of any field: without the right to see all it tells of others only."""
+    rights = gate.find_rights(organization.pk)
     if model is Organization:
         records = list(organization.history.select_related("history_user").order_by("history_id"))
         since = records[0].history_date if records else timezone.now()
@@ -24,29 +26,28 @@ def list_history(entries, model, organization, rights):
     elif "view_confidential" not in rights:
         for entry in entries:
             entry.change_message = entry.get_action_flag_display()
+    hide_people(entries, organization, gate)
     return sorted(entries, key=lambda entry: entry.action_time, reverse=True)
 
 
 def _describe_changes(records, rights):
     for before, record in pairwise([None, *records]):
-        lines = [_("Added.")] if record.history_type == "+" else describe_difference(before, record, rights)
-        if lines:
+        text = _("Added.") if record.history_type == "+" else "\n".join(describe_difference(before, record, rights))
+        if text:
             user = record.history_user or User(username=_("not known"))
-            entry = LogEntry(action_time=record.history_date, user=user, change_message="\n".join(lines))
+            entry = LogEntry(action_time=record.history_date, user=user, change_message=text)
             entry.record = record
             yield entry
 
 
 def describe_difference(before, after, rights):
-    """Return a line for each field in which two states of an organization differ, as far as `rights` let one see it."""
-    lines = []
+    """Yield a line for each field in which two states of an organization differ, as far as `rights` let one see it."""
     for field in Organization.history.model.tracked_fields if before else ():
         old, new = (getattr(state, field.name) or "" for state in (before, after))
         if old != new and ("view_confidential" in rights or field.name not in CONFIDENTIAL_FIELDS):
             text = _("%(field)s: from “%(old)s” to “%(new)s”.") if old and new else _("%(field)s: “%(new)s” added.")
             text = text if new else _("%(field)s: “%(old)s” removed.")
-            lines.append(text % {"field": capfirst(field.verbose_name), "old": old, "new": new})
-    return lines
+            yield text % {"field": capfirst(field.verbose_name), "old": old, "new": new}
 
 
 def find_author(organization, name, user):
@@ -55,8 +56,7 @@ def find_author(organization, name, user):
     now = getattr(organization, name)
     *_later, record = [None, *takewhile(lambda record: getattr(record, name) == now, records)]
     entry = LogEntry(user=record and record.history_user or User(username=_("not known")))
-    if not user.is_superuser:
-        hide_people([entry], organization, Organization.objects.permitted_actions(user, organization.pk))
+    hide_people([entry], organization, Gate(user))
     return entry.user.get_full_name() or entry.user.username
 
 
@@ -87,11 +87,13 @@ def _strip(entry, since):
     return bool(kept)
 
 
-def hide_people(entries, organization, rights):
-    """Take from log entries the names of people that somebody with `rights` on `organization` does not learn.
-    With "manage_members" they name its members; platform staff, and whoever was here once, have no names."""
+def hide_people(entries, organization, gate):
+    """Take from log entries the names of people that the gate's user does not learn from an organization: superusers
+    learn all; with "manage_members" they name its members; platform staff, and whoever was here once, have no names."""
+    if gate.user.is_superuser:
+        return
     members = User.groups.through.objects.filter(group__in=organization.group_ids).values_list("user", flat=True)
-    named = set(members) if "manage_members" in rights else set()
+    named = set(members) if gate.permits("manage_members", organization.pk) else set()
     for entry in entries:
         if entry.user.is_staff or entry.user.is_superuser:
             entry.user = User(username=_("platform staff"))

@@ -35,9 +35,7 @@ class LongList(ChangeList):
     """A list whose pages cost the same wherever they are. Beyond LIMIT rows it goes on after the last row shown
     (?after=<key>), with pages of its own; an index on the first column of the ordering and the key finds the place."""
 
-    def __init__(self, request, *args, **options):
-        self.after = request.GET.get(AFTER, "")
-        super().__init__(request, *args, **options)
+    after = ""
 
     def get_query_string(self, new_params=None, remove=None):
         """Keep the place only from page to page: what is sorted or filtered anew begins anew."""
@@ -51,8 +49,8 @@ class LongList(ChangeList):
         return list(dict.fromkeys([first, *(key if name in ("pk", "-pk") else name for name in rest)]))
 
     def get_queryset(self, request, exclude_parameters=None):
-        for params in (self.params, self.filter_params):  # a search begins anew, too
-            params.pop(AFTER, None)
+        self.after = self.params.pop(AFTER, self.after)  # out of both: a search begins anew, too
+        self.filter_params.pop(AFTER, None)
         queryset = super().get_queryset(request, exclude_parameters)
         first, *rest = (name.removeprefix("-") for name in queryset.query.order_by)
         # Where a column may be empty, what stands after a row differs from database to database.

@@ -5,7 +5,7 @@ from collections import defaultdict
 from django.core import signing
 from django.core.exceptions import PermissionDenied
 from django.db import IntegrityError, transaction
-from django.db.models import Count, Q
+from django.db.models import Q
 from django.utils.translation import gettext_noop as _  # reasons are translated where they are shown
 
 from . import mail
@@ -91,13 +91,6 @@ def _check(changes, actor):
 def may_give(rights, role):
     """Tell whether somebody with `rights` on an organization may give `role` there, or take one (None)."""
     return "manage_members" in rights and set(role.actions if role else ()) <= rights
-
-
-def find_losing(organization, users, role):
-    """Return those of `users` who have a role with rights that `role`, or None, does not give."""
-    more = [other for other in ROLES if not set(other.actions) <= set(role.actions if role else ())]
-    groups = [getattr(organization, other.attname) for other in more]
-    return User.objects.filter(pk__in=[user.pk for user in users], groups__in=groups).distinct()
 
 
 def find_orphans(changes):
@@ -232,8 +225,3 @@ def describe_members(organization, memberships):
     for membership in memberships:
         membership.role = next(role for role in ROLES if getattr(organization, role.attname) == membership.group_id)
         membership.joined = joined.get((membership.user_id, membership.role.key))
-
-
-def count_members(groups):
-    """Return {group id: how many people are in it}, without the empty ones."""
-    return dict(Membership.objects.filter(group__in=groups).values_list("group").annotate(Count("pk")).order_by())

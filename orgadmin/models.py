@@ -7,7 +7,7 @@ from django.conf import settings
 from django.contrib.auth.models import AbstractUser, Permission, UserManager
 from django.core.validators import RegexValidator
 from django.db import models, router, transaction
-from django.db.models import CheckConstraint, F, Q, UniqueConstraint
+from django.db.models import CASCADE, CheckConstraint, F, Q, UniqueConstraint
 from django.db.models.functions import Lower
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
@@ -24,6 +24,7 @@ from .search import SearchTextField
 UNPRINTABLE = r"\x00-\x08\x0b\x0c\x0e-\x1f\x7f\ud800-\udfff\u202a-\u202e\u2066-\u2069"
 _text = _("This has a character that cannot be shown. Type it anew.")
 _line = _("This has a line break or a character that cannot be shown. Type it anew, on one line.")
+_taken = _("Somebody else has this e-mail address. Use another one, or leave it empty.")
 TEXT = RegexValidator(f"[{UNPRINTABLE}]", _text, "unprintable", inverse_match=True)
 LINE = RegexValidator(rf"[\t\n\r{UNPRINTABLE}]", _line, "unprintable", inverse_match=True)
 UNTRACKED = ["search_text", *(role.key for role in ROLES)]  # the fields of an organization that have no history
@@ -56,10 +57,7 @@ class User(DeletedBySet, AbstractUser):
         base_manager_name = "objects"  # no way round the queryset's delete()
         constraints = [
             UniqueConstraint(
-                Lower("email"),
-                name="unique_user_email",
-                condition=~Q(email=""),
-                violation_error_message=_("Somebody else has this e-mail address. Use another one, or leave it empty."),
+                Lower("email"), name="unique_user_email", condition=~Q(email=""), violation_error_message=_taken
             )
         ]
 
@@ -138,10 +136,8 @@ class Organization(DeletedBySet, models.Model):
             with transaction.atomic(using=using, savepoint=False):  # with the history; no savepoint, as Django's own
                 return super().save(using=using, **arguments)
         with transaction.atomic(using=using):
-            stored = None if self.pk is None or force_insert else self._read_stored(using)
-            if stored:
-                self._keep_groups(stored, written, using)
-            if stored or force_update or update_fields is not None:
+            is_stored = self.pk is not None and not force_insert and self._keep_groups(written, using)
+            if is_stored or force_update or update_fields is not None:
                 return super().save(using=using, **arguments)  # raises where there is no row
             with self.created_whole([self]):
                 create_groups([self], using=using)
@@ -181,13 +177,13 @@ class Organization(DeletedBySet, models.Model):
         if any(self.group_ids):
             raise ValueError("A new organization gets groups of its own: leave 'admin' and 'reviewer' empty.")
 
-    def _read_stored(self, using):
-        """Return the stored row's name and groups, locked until the end of the transaction, or None."""
+    def _keep_groups(self, written, using):
+        """Keep the groups of the stored row, now locked, and let them follow a new name; False where there is none."""
         fields = ["name", *(name for role in ROLES for name in (role.attname, f"{role.key}__name"))]
         rows = type(self)._base_manager.using(using).filter(pk=self.pk)
-        return next(iter(rows.select_for_update(no_key=True).values(*fields)), None)
-
-    def _keep_groups(self, stored, written, using):
+        stored = next(iter(rows.select_for_update(no_key=True).values(*fields)), None)
+        if stored is None:
+            return False
         groups = {role: (stored[role.attname], stored[f"{role.key}__name"]) for role in ROLES}
         for role, (pk, name) in groups.items():
             if self.__dict__.get(role.attname) is None:
@@ -197,14 +193,13 @@ class Organization(DeletedBySet, models.Model):
                 raise ValueError(text)
         if "name" in written:
             rename_groups(self, groups, stored["name"], using=using)
+        return True
 
 
 class Contact(models.Model):
     """A person whom an organization names. Who may see or change the organization may see or change its contacts."""
 
-    organization = models.ForeignKey(
-        Organization, on_delete=models.CASCADE, related_name="contacts", verbose_name=_("organization")
-    )
+    organization = models.ForeignKey(Organization, CASCADE, related_name="contacts", verbose_name=_("organization"))
     name = models.CharField(_("name"), max_length=255, validators=[LINE])
     role = models.CharField(_("role"), max_length=100, blank=True, validators=[LINE])
     email = models.EmailField(_("e-mail"), blank=True, validators=[LINE])
@@ -223,23 +218,23 @@ class OrganizationUserObjectPermission(UserObjectPermissionBase):
     """An object permission of one person. No role uses it; whoever grants one by hand finds it obeyed."""
 
     # The unique index begins with user and permission: no further index for these.
-    user = models.ForeignKey(User, on_delete=models.CASCADE, db_index=False)
-    permission = models.ForeignKey(Permission, on_delete=models.CASCADE, db_index=False)
-    content_object = models.ForeignKey(Organization, on_delete=models.CASCADE, related_name="user_grants")
+    user = models.ForeignKey(User, on_delete=CASCADE, db_index=False)
+    permission = models.ForeignKey(Permission, on_delete=CASCADE, db_index=False)
+    content_object = models.ForeignKey(Organization, on_delete=CASCADE, related_name="user_grants")
 
 
 class OrganizationGroupObjectPermission(GroupObjectPermissionBase):
     """An object permission of a group: those of the role table for an organization's own groups."""
 
-    group = models.ForeignKey("auth.Group", on_delete=models.CASCADE, db_index=False)
-    permission = models.ForeignKey(Permission, on_delete=models.CASCADE, db_index=False)
-    content_object = models.ForeignKey(Organization, on_delete=models.CASCADE, related_name="group_grants")
+    group = models.ForeignKey("auth.Group", on_delete=CASCADE, db_index=False)
+    permission = models.ForeignKey(Permission, on_delete=CASCADE, db_index=False)
+    content_object = models.ForeignKey(Organization, on_delete=CASCADE, related_name="group_grants")
 
 
 class Invitation(models.Model):
     """A role in an organization offered to whoever reads the mail at an address; gone when accepted or withdrawn."""
 
-    organization = models.ForeignKey(Organization, on_delete=models.CASCADE, related_name="invitations")
+    organization = models.ForeignKey(Organization, on_delete=CASCADE, related_name="invitations")
     email = models.EmailField(_("e-mail"))
     role = models.CharField(max_length=20, choices=[(role.key, role.label) for role in ROLES])
     invited_by = models.ForeignKey(User, on_delete=models.SET_NULL, null=True, related_name="+")

@@ -40,29 +40,28 @@ class PeoplePages(ActingDelete):
         adding = AddMembersForm(post if "add" in post and anybody else None, admin_site=self.admin_site, rights=rights)
         inviting = InviteForm(post if "invite" in post else None, rights=rights)
         if adding.is_valid():
-            users, role = adding.cleaned_data["users"], adding.cleaned_data["role"]
-            return self._change(request, organization, users, role)
+            return self._change(request, organization, **adding.cleaned_data)
         if inviting.is_valid() and self._invite(request, organization, **inviting.cleaned_data):
             return HttpResponseRedirect(request.path)
         if is_key(post.get("invitation", "")):
             return self._change_invitation(request, organization)
-        if is_key(post.get("user", "")) and (role := ROLES_BY_KEY.get(post.get("role"), "remove" in post)):
+        role = ROLES_BY_KEY.get(post.get("role"))
+        if is_key(post.get("user", "")) and (role or "remove" in post):
             members = User.objects.filter(groups__in=organization.group_ids, pk=post["user"]).distinct()
-            return self._change(request, organization, members, None if role is True else role)
+            return self._change(request, organization, members, role)
         page = get_page(request, membership.list_members(organization))
         membership.describe_members(organization, page)
-        for member in page:
-            others = [role for role in ROLES if role is not member.role]
-            member.other_roles = [role for role in others if membership.may_give(rights, role)]
         self._hide_staff(request, organization, [member.joined for member in page if member.joined])
         context = {"adding": adding if anybody else None, "inviting": inviting, "page": page}
         context |= {"invitations": organization.invitations.all(), "media": self.media + adding.media}
+        context["roles"] = [role for role in ROLES if membership.may_give(rights, role)]
         return self.render_page(request, organization, "people", _("People: %s") % organization, **context)
 
     def _change(self, request, organization, users, role):
         """Give or take a role; what takes access away is shown first, and done when it is confirmed."""
-        users, reason = list(users), request.POST.get("reason", "")
-        losing = list(membership.find_losing(organization, users, role))
+        users, reason, given = list(users), request.POST.get("reason", ""), set(role.actions if role else ())
+        groups = [getattr(organization, other.attname) for other in ROLES if not set(other.actions) <= given]
+        losing = list(User.objects.filter(pk__in=[user.pk for user in users], groups__in=groups).distinct())
         if losing and "confirmed" not in request.POST:
             orphaned = membership.find_orphans([(user, organization, role) for user in losing])
             context = {"users": losing, "role": role, "orphaned": orphaned, "posted": request.POST.lists()}
@@ -86,15 +85,14 @@ class PeoplePages(ActingDelete):
     def _invite(self, request, organization, email, role):
         """Invite, and send the mail; tell whether that was allowed. What is known of the address is not told."""
         if not throttle.is_allowed("mail", email.casefold()):
-            text = _("Many mails went to “%s” within a short time. Wait a quarter of an hour, and try again.") % email
-            self.message_user(request, text, messages.ERROR)
-            return False
-        if send_invitation(membership.invite(organization, email, role, actor=request.user)):
-            self.message_user(request, _("An invitation was sent to “%s”.") % email, messages.SUCCESS)
+            text = _("Many mails went to “%s” within a short time. Wait a quarter of an hour, and try again.")
+            level = messages.ERROR
+        elif send_invitation(membership.invite(organization, email, role, actor=request.user)):
+            text, level = _("An invitation was sent to “%s”."), messages.SUCCESS
         else:
-            text = _("“%s” is invited, but the mail could not be sent. Send it again later.") % email
-            self.message_user(request, text, messages.WARNING)
-        return True
+            text, level = _("“%s” is invited, but the mail could not be sent. Send it again later."), messages.WARNING
+        self.message_user(request, text % email, level)
+        return level != messages.ERROR
 
     def _change_invitation(self, request, organization):
         invitation = organization.invitations.select_related("organization").get(pk=request.POST["invitation"])
@@ -120,14 +118,12 @@ class PeoplePages(ActingDelete):
         events, form = MembershipEvent.objects.filter(organization_key=organization.pk), OnForm(request.GET or None)
         if on := form.is_valid() and form.cleaned_data["on"]:
             events = events.members_on(end_of_day(on)).order_by("user_name", "pk")
-        if "csv" in request.GET:
-            events = list(events)
-            self._hide_staff(request, organization, events)
-            return respond_with_csv("ledger", list_events(events))
-        page = get_page(request, events)
+        page = list(events) if "csv" in request.GET else get_page(request, events)
         self._hide_staff(request, organization, page)
-        context = {"page": page, "form": form, "on": on}
-        return self.render_page(request, organization, "ledger", _("Ledger: %s") % organization, **context)
+        if "csv" in request.GET:
+            return respond_with_csv("ledger", list_events(page))
+        title = _("Ledger: %s") % organization
+        return self.render_page(request, organization, "ledger", title, page=page, form=form, on=on)
 
     def access_view(self, request, organization):
         """Who can see the organization, and by which paths; for others than superusers the members only."""
@@ -145,7 +141,7 @@ class PeoplePages(ActingDelete):
         """Put the organization back to the state of one of the records of its history."""
         record = organization.history.get(pk=request.GET.get("to", "") if is_key(request.GET.get("to", "")) else None)
         if request.method != "POST":
-            lines = describe_difference(organization, record, gate_of(request).find_rights(organization.pk))
+            lines = list(describe_difference(organization, record, gate_of(request).find_rights(organization.pk)))
             title = _("Put “%s” back?") % organization
             return self.render_page(request, organization, "restore", title, lines=lines, record=record)
         page = reverse("admin:orgadmin_organization_history", args=[organization.pk])
