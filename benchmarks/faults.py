@@ -122,8 +122,6 @@ class Site:
 
     def __init__(self, folder, pool):
         self.folder, self.pool, self.over, self.problems = folder, pool, False, []
-        (folder / "run").mkdir(mode=0o700)
-        os.environ["XDG_RUNTIME_DIR"] = str(folder / "run")
         import pgserver
 
         self.postgres = pgserver.get_server(folder / "data", cleanup_mode="delete")
@@ -361,6 +359,8 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--pool", type=int, action="append", help="DATABASE_POOL, more than one in turn (0 and 4)")
     print(f"pool  {'fault':<34}     good       503  no answer  back after")
-    problems = [problem for pool in parser.parse_args().pool or (0, 4) for problem in try_everything(pool)]
+    pools = parser.parse_args().pool or (0, 4)
+    with tempfile.TemporaryDirectory(prefix="faults-") as os.environ["XDG_RUNTIME_DIR"]:  # of pgserver, once for all
+        problems = [problem for pool in pools for problem in try_everything(pool)]
     print("\n".join(problems or ["all as it should be"]))
     sys.exit(bool(problems))

@@ -10,6 +10,7 @@ is 1 where a request failed, or the memory of the workers has grown by more than
 import argparse
 import json
 import logging
+import operator
 import os
 import random
 import re
@@ -161,6 +162,7 @@ def compare(options):
                 for side in SIDES
             }
             ratios = {name: round(figures["ours"][name] / figures["stock"][name], 2) for name in figures["ours"]}
+            ratios["per second"] = round(statistics.median(map(operator.truediv, *speeds.values())), 2)  # of each round
             tell(kind, people=options.people, **figures, **{"ours/stock": ratios})
     return True
 
@@ -211,8 +213,8 @@ def endure(options):
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--people", type=int, help="at once: 8 who never pause, or 200 for minutes")
-    parser.add_argument("--seconds", type=float, default=10, help="of a slice (%(default)s)")
-    parser.add_argument("--rounds", type=int, default=3, help="of slices for each kind and side (%(default)s)")
+    parser.add_argument("--seconds", type=float, default=3, help="of a slice (%(default)s)")
+    parser.add_argument("--rounds", type=int, default=10, help="of slices for each kind and side (%(default)s)")
     parser.add_argument("--minutes", type=float, help="let people work, ours only, instead of comparing")
     parser.add_argument("--think", type=float, default=2, help="seconds between the requests of a person (%(default)s)")
     options = parser.parse_args()
