@@ -192,7 +192,8 @@ def dismiss(user, *, actor, reason=""):
     """Take a person out of everything and deactivate them; their sessions and their password no longer work.
     Raises LastAdminError where `actor` is no superuser and an organization would be left without an admin."""
     user = User.objects.select_for_update(no_key=True).get(pk=user.pk)
-    change_roles([(user, organization, None) for organization, _role in list_roles(user)], actor=actor, reason=reason)
+    organizations = {organization for organization, _role in list_roles(user)}  # each once, whoever gave both roles
+    change_roles([(user, organization, None) for organization in organizations], actor=actor, reason=reason)
     user.groups.clear()
     user.user_permissions.clear()
     OrganizationUserObjectPermission.objects.filter(user=user).delete()

@@ -425,6 +425,13 @@ class LeaverTests(PeopleMixin, TestCase):
         self.assertEqual(MembershipEvent.objects.filter(event="left", reason="Retired", actor_name="root").count(), 2)
         self.assertTrue(Session.objects.exists())
 
+    def test_who_had_both_roles_somewhere_leaves_each_once(self):
+        acme = Organization.objects.get(name="Acme")
+        self.admin.groups.add(acme.reviewer)  # past `membership`, which gives one role only
+        membership.dismiss(self.admin, actor=self.staff, reason="Retired")
+        left = MembershipEvent.objects.filter(event="left", reason="Retired").values_list("role", flat=True)
+        self.assertCountEqual(left, ["admin", "reviewer"])
+
     def test_nobody_takes_out_themselves(self):
         self.client.force_login(self.staff)
         self.assertContains(self.post(f"{USERS}{self.staff.pk}/leave/", confirmed="1"), "Ask another superuser.")
