@@ -1,6 +1,7 @@
 """Tests in a real Chromium against a real server."""
 
 import os
+import time
 
 from django.conf import settings
 from django.contrib.staticfiles.testing import StaticLiveServerTestCase
@@ -63,7 +64,11 @@ class BrowserTestCase(StaticLiveServerTestCase):
         page = self.open_page(**options)
         if username:
             client = Client()
-            client.force_login(User.objects.get(username=username), settings.AUTHENTICATION_BACKENDS[0])
+            user = User.objects.get(username=username)
+            client.force_login(user, settings.AUTHENTICATION_BACKENDS[0])
+            session = client.session  # as after the pages of signing in
+            session.update({"signed_in": time.time(), "second_factor": user.authenticator_set.exists()})
+            session.save()
             cookie = client.cookies[settings.SESSION_COOKIE_NAME].value
             page.context.add_cookies(
                 [{"name": settings.SESSION_COOKIE_NAME, "value": cookie, "url": self.live_server_url}]
