@@ -185,11 +185,8 @@ LANGUAGES = [("en", _("English")), ("de", _("German"))]
 LOCALE_PATHS = [BASE_DIR / "orgadmin" / "locale"]
 STATIC_URL, STATIC_ROOT = "static/", BASE_DIR / "staticfiles"
 STATICFILES_DIRS, WHITENOISE_ALLOW_ALL_ORIGINS = [BASE_DIR / "static"], False
-_storage = "whitenoise.storage.CompressedManifestStaticFilesStorage"
-STORAGES = {
-    "default": {"BACKEND": "django.core.files.storage.FileSystemStorage"},
-    "staticfiles": {"BACKEND": "django.contrib.staticfiles.storage.StaticFilesStorage" if DEBUG else _storage},
-}
+_storage = "whitenoise.storage.CompressedManifest" if not DEBUG else "django.contrib.staticfiles.storage."
+STORAGES = {"staticfiles": {"BACKEND": f"{_storage}StaticFilesStorage"}}  # nothing is uploaded to stay
 if not DEBUG:  # lines of JSON, on standard output but where a command prints there what it finds
     _stream = "ext://sys.stderr" if Path(sys.argv[0]).name == "manage.py" else "ext://sys.stdout"
     _format = {"fmt": ["levelname", "name", "message"], "rename_fields": {"levelname": "level"}, "timestamp": True}

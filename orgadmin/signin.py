@@ -20,6 +20,7 @@ from django.contrib.auth import logout
 from django.contrib.auth.views import LoginView
 from django.shortcuts import redirect
 from django.urls import reverse
+from django.utils.deprecation import MiddlewareMixin
 from django.utils.http import url_has_allowed_host_and_scheme
 from django.utils.translation import gettext_lazy as _
 
@@ -33,15 +34,9 @@ RECENT = 10 * 60  # seconds: who changes their second factor signed in not longe
 FREE = ("account_login", "account_logout", "mfa_activate_totp")  # pages for who has no second factor yet
 
 
-class SecondFactorMiddleware:
+class SecondFactorMiddleware(MiddlewareMixin):
     """Lets a session go on only where it showed a second factor, if the person has one; and leads platform staff who
     must have one to where they get it. Sessions from before somebody set theirs up end here."""
-
-    def __init__(self, get_response):
-        self.get_response = get_response
-
-    def __call__(self, request):
-        return self.get_response(request)
 
     def process_view(self, request, view, args, kwargs):
         user = request.user
