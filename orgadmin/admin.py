@@ -1,5 +1,6 @@
 """The pages of the admin site."""
 
+from allauth.mfa.models import Authenticator
 from django.contrib import admin, messages
 from django.contrib.auth.admin import GroupAdmin as DjangoGroupAdmin, UserAdmin as DjangoUserAdmin
 from django.contrib.auth.models import Group
@@ -132,7 +133,8 @@ class UserAdmin(PersonPages, SuperuserOnlyAdmin, DjangoUserAdmin):
 
     @admin.action(permissions=["delete"], description=_("Remove the second factor, as of somebody who lost the phone"))
     def remove_second_factor(self, request, queryset):
-        for user in queryset.filter(authenticator__isnull=False).exclude(pk=request.user.pk).distinct():
+        users = Authenticator.objects.exclude(user=request.user.pk).values("user")
+        for user in queryset.filter(pk__in=users):
             user.authenticator_set.all().delete()
             self.log_change(request, user, gettext_noop("Removed the second factor."))
             self.message_user(request, _("The password alone signs %s in now.") % user)
