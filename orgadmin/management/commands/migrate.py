@@ -1,11 +1,13 @@
 """Migrate, and give way to whoever is at work."""
 
 import time
+import warnings
 from contextlib import suppress
 
 from django.core.management.commands import migrate
 from django.db import OperationalError, connections, transaction
 
+warnings.filterwarnings("ignore", ".*is unsafe operation")  # in libraries, where tables are empty; ours are tested
 PATIENCE = 30  # attempts, a second apart
 BUSY = {"55P03": "a lock was not free", "57014": "a statement took too long", "40P01": "a deadlock"}  # SQLSTATE
 VACUUMED = """
