@@ -64,3 +64,12 @@ class SettingsTests(SimpleTestCase):
         for environment in (GOOD, {"DEBUG": "true"}, GOOD | others, GOOD | COMPANY | {"SECOND_FACTOR": "staff"}):
             with self.subTest(environment=environment):
                 self.assertEqual(self.start(**environment).returncode, 0)
+
+    def test_what_a_key_of_before_signed_still_counts(self):
+        def run(code, **keys):
+            code = f"import django; django.setup(); from django.core import signing; print(signing.{code})"
+            return self.start("-c", code, DJANGO_SETTINGS_MODULE="config.settings", **keys)
+
+        read = f"loads({run('dumps(7)', SECRET_KEY='old').stdout.strip()!r})"
+        self.assertEqual(run(read, SECRET_KEY="new", SECRET_KEY_FALLBACKS="other,old").stdout, "7\n")
+        self.assertIn("BadSignature", run(read, SECRET_KEY="new").stderr)
