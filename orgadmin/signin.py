@@ -40,13 +40,17 @@ class SecondFactorMiddleware(MiddlewareMixin):
 
     def process_view(self, request, view, args, kwargs):
         user = request.user
-        if settings.SECOND_FACTOR == "off" or not user.is_authenticated or request.session.get("second_factor"):
+        if settings.SECOND_FACTOR == "off" or not user.is_authenticated:
+            return None
+        shown = request.session.get("second_factor")
+        required = settings.SECOND_FACTOR == "staff" and (user.is_superuser or user.is_staff)
+        if shown and not required:
             return None
         if get_adapter().is_mfa_enabled(user, ["totp"]):
-            logout(request)
-            return turn_away(request, _("Sign in again, with your second factor."))
-        required = settings.SECOND_FACTOR == "staff" and (user.is_superuser or user.is_staff)
-        if required and request.resolver_match.url_name not in FREE:
+            if not shown:
+                logout(request)
+                return turn_away(request, _("Sign in again, with your second factor."))
+        elif required and request.resolver_match.url_name not in FREE:
             messages.info(request, _("Platform staff sign in with a second factor. Set yours up to go on."))
             return redirect("mfa_activate_totp")
 

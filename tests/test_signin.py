@@ -252,6 +252,16 @@ class RequiredFactorTests(SignInCase):
         self.assertFalse(self.is_signed_in())
 
     @tag("D15")
+    def test_who_removes_theirs_sets_up_another_before_anything_else(self):
+        create_superuser("root")
+        self.sign_in("root")
+        self.set_up()
+        self.assertEqual(self.client.get("/admin/").status_code, 200)
+        self.client.post(REMOVE)
+        self.assertFalse(Authenticator.objects.exists())
+        self.assertRedirects(self.client.get("/admin/"), SET_UP)
+
+    @tag("D15")
     def test_recovery_codes_alone_are_none(self):
         root = create_superuser("root")
         Authenticator.objects.create(user=root, type="recovery_codes", data={"seed": "a" * 80, "used_mask": 0})
