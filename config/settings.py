@@ -36,6 +36,10 @@ def require(value):
     return value
 
 
+def parse_number(text):
+    return int(require(text.isdecimal() and text))
+
+
 def parse_address(text):
     URLValidator(schemes=["http", "https"])(text)
     return text.rstrip("/")
@@ -81,7 +85,7 @@ SECRET_KEY_FALLBACKS = env.list("SECRET_KEY_FALLBACKS", default=[])  # of before
 ALLOWED_HOSTS = env.list("ALLOWED_HOSTS", default=["localhost", "127.0.0.1", "[::1]"])
 BASE_URL = read("BASE_URL", parse_address, ADDRESS, "http://127.0.0.1:8000")
 CSRF_TRUSTED_ORIGINS = [get_origin(BASE_URL)]
-DATABASE_POOL = read("DATABASE_POOL", int, "a whole number", "0")  # connections of a process; 0: one of each thread
+DATABASE_POOL = read("DATABASE_POOL", parse_number, "a whole number", "0")  # of a process; 0: one per thread
 _expected = "sqlite:///PATH or postgres://USER:PASSWORD@HOST:PORT/NAME"
 DATABASES = {"default": read("DATABASE_URL", parse_database, _expected, f"sqlite:///{BASE_DIR / 'db.sqlite3'}")}
 _expected = "smtp+tls://USER:PASSWORD@HOST:PORT, or consolemail:// to print mail"

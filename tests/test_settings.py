@@ -40,6 +40,7 @@ class SettingsTests(SimpleTestCase):
             ("TIME_ZONE", GOOD | {"TIME_ZONE": "Mars/Olympus"}),
             ("TRUST_PROXY", GOOD | {"TRUST_PROXY": "1"}),
             ("DATABASE_POOL", GOOD | {"DATABASE_POOL": "many"}),
+            ("DATABASE_POOL", GOOD | {"DATABASE_POOL": "-1"}),
             ("SECOND_FACTOR", GOOD | {"SECOND_FACTOR": "true"}),
             ("OIDC_SERVER", GOOD | {"OIDC_SERVER": "id.example.com"}),
             ("OIDC_CLIENT_ID", GOOD | COMPANY | {"OIDC_CLIENT_ID": ""}),
