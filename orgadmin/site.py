@@ -43,10 +43,11 @@ class OrganizationAdminSite(admin.AdminSite):
         return gate.may_enter
 
     def login(self, request, extra_context=None):
-        if request.method == "GET" and "next" not in request.GET and self.has_permission(request):
+        again = self.has_permission(request)
+        if again and request.method == "GET" and "next" not in request.GET:
             return redirect("admin:index")
         about = {"title": _("Sign in"), "app_path": request.get_full_path(), "username": request.user.get_username()}
-        about |= {"user": None} if self.has_permission(request) else {}  # signs in again: not told of lacking rights
+        about |= {"user": None} if again else {}  # who signs in again is not told of lacking rights
         return SignInView.as_view(extra_context=self.each_context(request) | about)(request)
 
     def each_context(self, request):

@@ -1,11 +1,7 @@
 """What a phone has to load: the heaviest pages, from gunicorn, as they are served in production."""
 
-import socket
-import time
-from contextlib import closing, contextmanager
-from urllib.request import urlopen
-
 from ..scratch import scratch_database
+from ..servers import serve
 from . import BrowserTestCase
 
 PRODUCTION = {"DEBUG": "false", "SECRET_KEY": "tests", "DJANGO_SETTINGS_MODULE": "config.settings"}
@@ -21,27 +17,6 @@ for n in range(30):
     rows[0].contacts.create(name=f"Contact {n}", email=f"contact-{n}@example.com", phone="+49 30 1234")
 print(rows[0].pk, people[0].pk)
 """
-
-
-@contextmanager
-def serve(scratch):
-    """Serve the site of a database as in production; yield its address."""
-    with closing(socket.create_server(("127.0.0.1", 0))) as free:
-        address = f"127.0.0.1:{free.getsockname()[1]}"
-    scratch.run("manage.py", "collectstatic", "--noinput", "--verbosity", "0")
-    settings = "docs/deployment/gunicorn.conf.py"
-    process = scratch.start("-m", "gunicorn", "--config", settings, "--bind", address, "config.wsgi")
-    try:
-        for _ in range(100):
-            try:
-                urlopen(f"http://{address}/livez")
-                break
-            except OSError:
-                time.sleep(0.1)
-        yield f"http://{address}"
-    finally:
-        process.terminate()
-        process.communicate()
 
 
 class WeightTests(BrowserTestCase):
@@ -70,8 +45,10 @@ class WeightTests(BrowserTestCase):
         with scratch_database() as scratch:
             scratch.environment |= PRODUCTION
             scratch.migrate()
+            scratch.run("manage.py", "collectstatic", "--noinput", "--verbosity", "0")
             organization, person = scratch.run(FILL).split()
-            with serve(scratch) as site:
+            with serve(scratch.environment, 2) as server:
+                site = "http://{}:{}".format(*server.address)
                 context = self.chromium.new_context(base_url=site)
                 self.sign_in("root", page=context.new_page())
                 self.state = context.storage_state()
