@@ -131,8 +131,9 @@ class SocialAccountAdapter(DefaultSocialAccountAdapter):
             user = User.objects.with_email(email) if confirmed and isinstance(email, str) else None
         if user is None or not Gate(user).may_enter or sociallogin.state.get("process") != "login":
             raise ImmediateHttpResponse(turn_away(request, NO_ACCOUNT))
-        if not known:
-            sociallogin.connect(request, user)
+        if not known:  # not by connect(), which saves the person as they were when they were read
+            sociallogin.user = sociallogin.account.user = user
+            sociallogin.account.save()
 
     def on_authentication_error(self, request, provider, error=None, exception=None, extra_context=None):
         raise ImmediateHttpResponse(turn_away(request, FAILED))

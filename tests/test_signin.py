@@ -353,6 +353,15 @@ class IdentityTests(SignInCase):
         self.assertEqual(User.objects.count(), 1)
 
     @tag("D16")
+    def test_what_somebody_else_changes_of_the_person_meanwhile_stays(self):
+        found = User.objects.with_email("ada@example.com")
+        User.objects.filter(pk=self.ada.pk).update(first_name="Changed")
+        with mock.patch("orgadmin.querysets.UserQuerySet.with_email", return_value=found):
+            self.come()
+        self.ada.refresh_from_db()
+        self.assertEqual(self.ada.first_name, "Changed")
+
+    @tag("D16")
     def test_leads_to_the_page_that_was_asked_for_within_the_site(self):
         page = f"/admin/orgadmin/organization/{self.acme.pk}/change/"
         self.assertRedirects(self.come(start=f"{COMPANY}?next={page}"), page)
