@@ -2,10 +2,11 @@
 Imports nothing of the app, so that migrations may import it."""
 
 import time
+from copy import copy
+from itertools import chain, count
 
 from django.conf import settings
 from django.db import DatabaseError, IntegrityError, connections, migrations, transaction
-from django_zero_downtime_migrations.backends.postgres.schema import PGAccessExclusive, PGShareUpdateExclusive
 
 BATCH = 500  # rows in one transaction, which locks them for some 30 ms
 SHOWN = 10  # ids in a message
@@ -83,18 +84,14 @@ class PopulateGroups(migrations.RunPython):
     def _choose_names(self, batch, groups):
         """Return the names for [(id, name)] as if one organization were handled after the other."""
         bases = [(pk, name[:50].strip() or self.model.rpartition(".")[2]) for pk, name in batch]
-        wanted = [name for pk, base in bases for name in (f"{base} {self.suffix}", f"{base} {pk} {self.suffix}")]
+        wanted = {name for pk, base in bases for name in (f"{base} {self.suffix}", f"{base} {pk} {self.suffix}")}
         taken, names = set(groups.filter(name__in=wanted).values_list("name", flat=True)), []
         for pk, base in bases:
-            name, number = f"{base} {self.suffix}", 0
-            if name in taken:
-                name = f"{base} {pk} {self.suffix}"
-            while name in taken:
-                number += 1
-                name = f"{base} {pk} {number} {self.suffix}"
-                taken |= set(groups.filter(name=name).values_list("name", flat=True))
-            taken.add(name)
-            names.append(name)
+            numbers = chain(("", f" {pk}"), (f" {pk} {number}" for number in count(1)))
+            found = (f"{base}{number} {self.suffix}" for number in numbers)
+            free = (n for n in found if n not in taken and (n in wanted or not groups.filter(name=n).exists()))
+            names.append(next(free))
+            taken.add(names[-1])
         return names
 
     def _point(self, rows, pairs):
@@ -107,8 +104,8 @@ class PopulateGroups(migrations.RunPython):
 
 class RequireRelation(migrations.AlterField):
     """Make a relation NOT NULL: refused, with their ids and the cure, while there are rows without.
-    `before` is the migration before the one that fills them. PostgreSQL gets a check that is not valid yet, validates
-    it, and takes it for proof when it locks readers out. The foreign key stays, which Django would drop and add."""
+    `before` is the migration before the one that fills them. On PostgreSQL the backend adds a check that is not valid
+    yet, validates it, and lets it be the proof when it locks readers out. The foreign key stays as it is."""
 
     def __init__(self, model_name, name, field, *, before):
         self.before = before
@@ -119,33 +116,21 @@ class RequireRelation(migrations.AlterField):
     def database_forwards(self, app_label, schema_editor, from_state, to_state):
         model = from_state.apps.get_model(app_label, self.model_name)
         missing = model._base_manager.using(schema_editor.connection.alias).filter(**{self.name: None}).order_by("pk")
-        drop = "DROP CONSTRAINT IF EXISTS {check}"
         try:
             if not schema_editor.collect_sql and missing.exists():
                 raise IntegrityError
             if schema_editor.connection.vendor != "postgresql":
                 return super().database_forwards(app_label, schema_editor, from_state, to_state)
-            self._alter(schema_editor, model, drop, "ADD CONSTRAINT {check} CHECK ({column} IS NOT NULL) NOT VALID")
-            self._alter(schema_editor, model, "VALIDATE CONSTRAINT {check}", lock=PGShareUpdateExclusive)
-            self._alter(schema_editor, model, "ALTER COLUMN {column} SET NOT NULL", drop)
+            becomes = to_state.apps.get_model(app_label, self.model_name)
+            old, new = (copy(state._meta.get_field(self.name)) for state in (model, becomes))
+            old.db_constraint = new.db_constraint = False  # or Django drops it, and adds it again
+            schema_editor.alter_field(model, old, new)
         except IntegrityError as error:  # or saved since it was asked
-            if schema_editor.connection.vendor == "postgresql":
-                self._alter(schema_editor, model, drop)
+            for check in schema_editor._constraint_names(model, [f"{self.name}_id"], check=True):  # valid or not
+                schema_editor.execute(schema_editor._delete_check_sql(model, check))
             ids = ", ".join(map(str, missing.values_list("pk", flat=True)[:SHOWN]))
             raise IntegrityError(
                 f"{missing.count():,} {self.model_name}s have no {self.name}, as the release before saved them: {ids} …"
                 f" Stop that release. Then fill them: manage.py migrate {app_label} {self.before} --fake, which only"
                 " marks the step that fills as not done, and manage.py migrate."
             ) from error
-
-    def database_backwards(self, app_label, schema_editor, from_state, to_state):
-        if schema_editor.connection.vendor != "postgresql":
-            return super().database_backwards(app_label, schema_editor, from_state, to_state)
-        model = to_state.apps.get_model(app_label, self.model_name)
-        self._alter(schema_editor, model, "ALTER COLUMN {column} DROP NOT NULL")
-
-    def _alter(self, schema_editor, model, *actions, lock=PGAccessExclusive):
-        column, quote = model._meta.get_field(self.name).column, schema_editor.quote_name
-        names = {"column": quote(column), "check": quote(f"{column}_required")}
-        for action in actions:
-            schema_editor.execute(lock(f"ALTER TABLE {quote(model._meta.db_table)} {action.format(**names)}"))
