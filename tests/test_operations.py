@@ -35,10 +35,12 @@ class LongTransactionTests(TransactionTestCase):
         future = self.pool.submit(self.migrate, target)
         with connection.cursor() as cursor:
             for _ in range(1000):
+                cursor.execute("SELECT pg_stat_clear_snapshot()")  # else a transaction sees who was there at first
                 cursor.execute(WAITS)
                 if cursor.rowcount or future.done():
                     return future
                 time.sleep(0.01)
+        self.fail("The migration waits for nobody.")
 
     def migrate(self, target):
         try:
