@@ -8,7 +8,7 @@ from contextlib import suppress
 from django import forms
 from django.contrib.admin.options import IncorrectLookupParameters
 from django.core.exceptions import PermissionDenied, SuspiciousOperation
-from django.urls import path, reverse
+from django.urls import path
 from django.utils.translation import gettext_lazy as _
 
 from .transfer import ImportRefused, import_organizations, list_organizations, respond_with_csv
@@ -17,8 +17,6 @@ LINES, SIZE = 2_000, 1_500_000  # of a file in the browser; as text in a page it
 
 
 class ImportForm(forms.Form):
-    """A file, or its text where it was looked at already."""
-
     file = forms.FileField(label=_("CSV file"), required=False)
     text = forms.CharField(required=False, widget=forms.HiddenInput, strip=False)
     hint = _("Invite addresses that nobody has yet. Without, they are refused.")
@@ -69,8 +67,7 @@ class ExchangePages:
                 if request.POST.get("seen") == context["digest"]:
                     report = self._run(request.user, form.cleaned_data, dry_run=False)["report"]
                     text = _("%(created)d organizations were created and %(changed)d changed, %(people)d people added.")
-                    page = reverse("admin:orgadmin_organization_changelist")
-                    return self.answer(request, text % vars(report), to=page)
+                    return self.answer(request, text % vars(report), to="../")
             except ImportRefused as error:
                 context["problems"] = error.problems
         return self.render_page(request, None, "import", _("Import organizations"), form=form, **context)

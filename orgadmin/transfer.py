@@ -8,12 +8,10 @@ from functools import partial
 from itertools import chain, islice
 from types import SimpleNamespace
 
-from django.contrib.admin.models import ADDITION, CHANGE, LogEntry
 from django.core.exceptions import PermissionDenied, ValidationError
 from django.db import DatabaseError, IntegrityError, models, transaction
 from django.http import StreamingHttpResponse
-from django.utils import timezone, translation
-from django.utils.text import capfirst
+from django.utils import timezone
 from django.utils.translation import gettext as _
 
 from .mail import send_invitation
@@ -23,14 +21,11 @@ from .roles import CONFIDENTIAL_FIELDS, ROLES
 
 FIELDS = ("name", "reference", "website", "email", "phone", "address", "tax_id", "notes")
 PEOPLE = {f"{role.key}s": role for role in ROLES}  # columns of e-mail addresses
-TITLES = {  # other titles of columns
-    "name": "company, organization, organisation, company name",
-    "website": "web, web site, url, homepage",
-    "email": "e mail, mail, email address, e mail address",
-    "phone": "tel, telephone, phone number",
-    "tax_id": "tax id, tax number, vat id, vat number",
-}
-ALIASES = {title: name for name, titles in TITLES.items() for title in titles.split(", ")}
+# Titles of columns, as far as they are letters and digits -> what they mean.
+COLUMNS = {name.replace("_", ""): name for name in ("id", *FIELDS, *PEOPLE)}
+COLUMNS |= {"company": "name", "companyname": "name", "organization": "name", "organisation": "name", "tel": "phone"}
+COLUMNS |= {"telephone": "phone", "phonenumber": "phone", "url": "website", "homepage": "website", "mail": "email"}
+COLUMNS |= {"emailaddress": "email", "vatid": "tax_id", "vatnumber": "tax_id", "taxnumber": "tax_id"}
 BATCH = 1_000  # rows
 SHOWN = 60  # characters of a refused value
 FORMULA = r"^('*[=+\-@\t\r])"  # what a spreadsheet takes for a formula, disarmed or not
@@ -62,8 +57,8 @@ class ImportRefused(Exception):
 
 def import_organizations(file, *, actor=None, dry_run=False, send_mail=False, progress=lambda lines: None, tell=None):
     """Create and change organizations, and give roles, as the CSV `file` (binary, UTF-8) says, in one transaction.
-    Return what was done: how many were `created`, `changed`, `unchanged`, how many `people` got a role, how many were
-    `invited`; which columns were `ignored`; and `has_key`, whether a column tells which rows exist.
+    Return how many were `created`, `changed`, `unchanged`, `people` who got a role and `invited`; which columns were
+    `ignored`; and `has_key`, whether a column tells which rows exist.
     A row matches an organization by `id`, then by `reference`; any other creates one. An empty cell empties the field,
     a column that is not there leaves it. The columns "admins" and "reviewers" hold e-mail addresses of people who get
     that role; with `send_mail` they are told, and unknown addresses invited, else refused. As `actor`, a User, what the
@@ -95,7 +90,6 @@ class _Importer:
         self.may_all = asker.is_active and asker.is_superuser
         self.rights = Organization.objects.permitted_actions(asker)
         self.changeable = Organization.objects.permitted(asker, "change")
-        self.readable = Organization.objects.permitted(asker, "view_confidential")
 
     def run(self):
         records = self._read_records()
@@ -154,6 +148,8 @@ class _Importer:
         if "name" not in self.columns:
             text = _("There is no column “name”; the columns are: %s. Name the column that holds the names “name”.")
             self._refuse(text % ", ".join(printable(cell) or "-" for cell in cells), line)
+        # Whoever may not all must not be told who is known, or whether a confidential value differs.
+        self.closed = [name for name in (*CONFIDENTIAL_FIELDS, *PEOPLE) if name in self.columns]
         self.report.has_key = "id" in self.columns or "reference" in self.columns
 
     def _take(self, batch):
@@ -161,8 +157,6 @@ class _Importer:
         keys = {key: [values[key] for _, values in rows if values.get(key)] for key in self.seen}
         by_id = {row.pk: row for row in self.changeable.filter(pk__in=set(keys["id"]) - self.created)}
         by_reference = {row.reference: row for row in self.changeable.filter(reference__in=keys["reference"])}
-        found = {row.pk for row in (*by_id.values(), *by_reference.values()) if not self.may_all}
-        confidential = set(self.readable.filter(pk__in=found).values_list("pk", flat=True))
         taken = dict(Organization.objects.filter(reference__in=keys["reference"]).values_list("reference", "pk"))
         emails = {email for _, values in rows for column in PEOPLE for email in values.get(column, ())}
         users = User.objects.annotate(address=models.functions.Lower("email")).filter(address__in=emails)
@@ -182,12 +176,8 @@ class _Importer:
                 self._refuse(_("You may not create organizations. Ask platform staff to do it."), line)
             before = organization or Organization()
             old = {name: getattr(before, name) for name, value in values.items() if getattr(before, name) != value}
-            closed = [*PEOPLE]  # the answer must tell neither who is known nor whether a confidential value differs
-            if organization.pk not in confidential if organization else "view_confidential" not in self.rights:
-                closed = [*CONFIDENTIAL_FIELDS, *PEOPLE]
-            refused = ["reference"] * ("reference" in old) + [name for name in closed if name in self.columns]
-            if refused and not self.may_all:
-                self._refuse(_("You may not change this field. Remove the column."), line, *refused)
+            if not self.may_all and (closed := self.closed + ["reference"] * ("reference" in old)):
+                self._refuse(_("You may not change this field. Remove the column."), line, *closed)
             for role, email in people:
                 if email not in users and not (self.send_mail and self.actor):
                     text = _("Nobody has this e-mail address. Add the person first, or have the import send mail.")
@@ -227,13 +217,11 @@ class _Importer:
             return (line, values) if len(values) == len(self.columns) else None
 
     def _clean(self, line, name, cell):
-        if name == "id" and cell and not re.fullmatch("[1-9][0-9]{0,17}", cell):
-            text = _("An id is a whole number. Leave it empty to create an organization.")
-            self._refuse(text, line, name, value=cell)
         if name == "id":
+            if cell and not re.fullmatch("[1-9][0-9]{0,17}", cell):
+                text = _("An id is a whole number. Leave it empty to create an organization.")
+                self._refuse(text, line, name, value=cell)
             return int(cell) if cell else None
-        if name == "name" and not cell:
-            self._refuse(_("The name is missing. Every organization needs one."), line, name)
         field = models.EmailField() if name in PEOPLE else Organization._meta.get_field(name)
         parts = dict.fromkeys(filter(None, re.split(r"[\s;,]+", cell.lower()))) if name in PEOPLE else [cell]
         cleaned = []
@@ -249,20 +237,12 @@ class _Importer:
     def _write(self, todo, users):
         new = Organization.objects.bulk_create([row.organization for row in todo if row.new])
         self.created |= {organization.pk for organization in new}
-        changed = defaultdict(list)  # fields -> organizations
-        for row in todo:
-            if row.old and not row.new:
-                row.organization.save(update_fields=list(row.old))
-                changed[tuple(row.old)].append(row.organization)
-        if self.actor:
-            LogEntry.objects.log_actions(self.actor.pk, new, ADDITION, [{"added": {}}])
-            for fields, organizations in changed.items():
-                with translation.override(None):  # as Django's log stores them
-                    labels = [capfirst(str(Organization._meta.get_field(name).verbose_name)) for name in fields]
-                LogEntry.objects.log_actions(self.actor.pk, organizations, CHANGE, [{"changed": {"fields": labels}}])
+        changed = [row for row in todo if row.old and not row.new]
+        for row in changed:
+            row.organization.save(update_fields=list(row.old))
         done = self._give_roles(todo, users)
         self.report.created += len(new)
-        self.report.changed += sum(map(len, changed.values()))
+        self.report.changed += len(changed)
         if self.tell:
             models.prefetch_related_objects(new, *(role.key for role in ROLES))
         for row in todo:
@@ -287,8 +267,7 @@ class _Importer:
         self.report.people += len(changes)
         for organization, role, email in people:
             if email not in users and not organization.invitations.filter(email__iexact=email, role=role.key).exists():
-                invitation = invite(organization, email, role, actor=self.actor)
-                transaction.on_commit(partial(send_invitation, invitation))
+                transaction.on_commit(partial(send_invitation, invite(organization, email, role, actor=self.actor)))
                 done[organization.pk].append(_("%(email)s is invited: %(role)s") % {"email": email, "role": role.label})
                 self.report.invited += 1
         return done
@@ -338,6 +317,4 @@ def list_events(events):
 
 def _find_field(title):
     """Return the field that a column title such as "Organization Name" or "E-mail" means, or None."""
-    words = re.sub("^organi[sz]ation ", "", " ".join(re.findall(r"[^\W_]+", title)).lower())
-    name = ALIASES.get(words, words.replace(" ", "_"))
-    return name if name in (*FIELDS, *PEOPLE, "id") else None
+    return COLUMNS.get(re.sub("^organi[sz]ation(?=.)", "", re.sub(r"[\W_]", "", title).lower()))

@@ -1,6 +1,5 @@
 import io
 
-from django.contrib.admin.models import LogEntry
 from django.contrib.auth.models import Group
 from django.db import connection
 from django.test import TestCase, tag
@@ -92,13 +91,12 @@ class ImportTests(TestCase):
         run("name\n" + "x\n" * 2_000, progress=lines.append)
         self.assertEqual(lines, [1001, 2001])
 
-    def test_as_a_person_writes_to_the_log(self):
+    def test_the_history_tells_who_imported(self):
         create_organization("Acme", reference="R1")
         staff = create_superuser()
         run("reference,name,Tax ID\nR1,New,7\nR2,Other,\n", actor=staff)
-        entries = LogEntry.objects.order_by("object_repr")
-        self.assertEqual([(e.user, e.object_repr) for e in entries], [(staff, "New"), (staff, "Other")])
-        self.assertEqual([e.get_change_message() for e in entries], ["Changed Name and Tax ID.", "Added."])
+        records = Organization.history.filter(history_user=staff).order_by("history_id")
+        self.assertEqual({(r.history_type, r.name, r.tax_id) for r in records}, {("~", "New", "7"), ("+", "Other", "")})
 
 
 class RefusalMixin:
@@ -141,7 +139,7 @@ class RefusalTests(RefusalMixin, TestCase):
         ]
         self.assert_refused(
             "id,reference,Company,E-Mail,url,phone,tax id\n" + "\n".join(lines),
-            "line 2, column “Company”: The name is missing. Every organization needs one.",
+            "line 2, column “Company”: This field cannot be blank.",
             f"line 3, column “Company”, “{'x' * 60}…”: Ensure this value has at most 255 characters (it has 256).",
             "line 4, column “Company”, “a\\x00b”: This has a line break or a character that cannot be shown."
             " Type it anew, on one line.",
@@ -254,8 +252,16 @@ class ImportAsOrgAdminTests(RefusalMixin, TestCase):
         self.user = create_user(admin_of=[self.own], reviewer_of=[self.reviewed])
 
     def test_changes_own_organizations(self):
-        report = run(f"id,name,notes\n{self.own.pk},New,n\n", actor=self.user)
+        report = run(f"id,name,phone\n{self.own.pk},New,1\n", actor=self.user)
         self.assertEqual(report.changed, 1)
+
+    def test_leaves_confidential_fields_and_people_to_the_pages(self):
+        for column in ("tax_id", "notes", "admins"):
+            self.assert_refused(
+                f"id,name,{column}\n{self.own.pk},Own,\n",
+                f"line 2, column “{column}”: You may not change this field. Remove the column.",
+                actor=self.user,
+            )
 
     @tag("A41")
     def test_foreign_reviewed_and_missing_ids_are_refused_alike(self):

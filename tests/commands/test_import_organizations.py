@@ -34,7 +34,7 @@ class ImportOrganizationsTests(TestCase):
             out.splitlines(),
             [
                 "Columns not used: Colour.",
-                "The file has neither a column id nor reference: each line creates an organization, again each time.",
+                "There is no column id or reference: each line creates an organization, again each time.",
                 "1 organizations created, 0 changed, 0 left as they were; 0 people given a role, 0 invited.",
             ],
         )

@@ -35,8 +35,7 @@ class Command(BaseCommand):
         if report.ignored:
             self.stdout.write("Columns not used: " + ", ".join(report.ignored) + ".")
         if not report.has_key:
-            text = "The file has neither a column id nor reference: each line creates an organization, again each time."
-            self.stdout.write(text)
+            self.stdout.write("There is no column id or reference: each line creates an organization, again each time.")
         verb, end = ("would be ", " Nothing was changed: this was a dry run.") if dry_run else ("", "")
         self.stdout.write(
             f"{report.created:,} organizations {verb}created, {report.changed:,} {verb}changed, {report.unchanged:,}"
@@ -44,11 +43,8 @@ class Command(BaseCommand):
         )
 
     def _show_progress(self, lines):
-        if self.stderr.isatty():
-            self.stderr.write(f"{lines:,} lines read", ending="\r")
-            self.stderr.flush()
-        elif lines % 100_000 < 1_000:
-            self.stderr.write(f"{lines:,} lines read")
+        if self.stderr.isatty() or lines % 100_000 < 1_000:
+            self.stderr.write(f"{lines:,} lines read", ending="\r" if self.stderr.isatty() else "\n")
 
     def _tell(self, line, organization, texts):
         self.stdout.write(f"line {line}: {organization} (id {organization.pk}): {'; '.join(texts)}")
