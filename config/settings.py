@@ -3,7 +3,7 @@
 import sys
 from pathlib import Path
 from urllib.parse import urlsplit
-from zoneinfo import available_timezones
+from zoneinfo import ZoneInfo
 
 from django.core.exceptions import ImproperlyConfigured, ValidationError
 from django.core.validators import URLValidator
@@ -18,7 +18,7 @@ def read(name, parse, expected, default=""):
     """Return what `parse` makes of a variable, or of the default; where it raises, end the start with a line."""
     try:
         return parse(env.str(name, default="").strip() or default)
-    except (ValueError, KeyError, ImproperlyConfigured, ValidationError):
+    except (ValueError, KeyError, OSError, ImproperlyConfigured, ValidationError):
         sys.exit(f"{name} is missing or wrong: expected {expected}.")
 
 
@@ -26,18 +26,10 @@ def read_flag(name):
     return read(name, lambda text: {"true": True, "false": False}[text.lower()], "true or false", "false")
 
 
-def choose(*names):
-    return {name: name for name in names}.__getitem__
-
-
 def require(value):
     if not value:
         raise ValueError
     return value
-
-
-def parse_number(text):
-    return int(require(text.isdecimal() and text))
 
 
 def parse_address(text):
@@ -72,38 +64,32 @@ def parse_database(url):
     return settings | {"OPTIONS": options}
 
 
-def parse_email(url):
-    require("://" in url and url.partition("://")[0] in env.EMAIL_SCHEMES)
-    return env.email_url_config(url)
-
-
-ADDRESS = "an address such as https://orgs.example.com"
 DEBUG = read_flag("DEBUG")
 _default = "insecure, for development only" if DEBUG else ""
 SECRET_KEY = read("SECRET_KEY", require, "a long random text (or DEBUG=true on a machine of your own)", _default)
 SECRET_KEY_FALLBACKS = env.list("SECRET_KEY_FALLBACKS", default=[])  # of before: what they signed still counts
 ALLOWED_HOSTS = env.list("ALLOWED_HOSTS", default=["localhost", "127.0.0.1", "[::1]"])
-BASE_URL = read("BASE_URL", parse_address, ADDRESS, "http://127.0.0.1:8000")
+BASE_URL = read("BASE_URL", parse_address, "an address such as https://orgs.example.com", "http://127.0.0.1:8000")
 CSRF_TRUSTED_ORIGINS = [get_origin(BASE_URL)]
-DATABASE_POOL = read("DATABASE_POOL", parse_number, "a whole number", "0")  # of a process; 0: one per thread
+# Connections of a process; 0: one per thread.
+DATABASE_POOL = read("DATABASE_POOL", lambda text: int(require(text.isdecimal() and text)), "a whole number", "0")
 _expected = "sqlite:///PATH or postgres://USER:PASSWORD@HOST:PORT/NAME"
 DATABASES = {"default": read("DATABASE_URL", parse_database, _expected, f"sqlite:///{BASE_DIR / 'db.sqlite3'}")}
 _expected = "smtp+tls://USER:PASSWORD@HOST:PORT, or consolemail:// to print mail"
-vars().update(read("EMAIL_URL", parse_email, _expected, "consolemail://" if DEBUG else "smtp://localhost:25"))
+vars().update(read("EMAIL_URL", env.email_url_config, _expected, "consolemail://" if DEBUG else "smtp://localhost:25"))
 EMAIL_TIMEOUT = 10  # seconds
 # Migrations on PostgreSQL wait no longer for a lock, and leave out what is done; tests refuse what is never safe.
 ZERO_DOWNTIME_MIGRATIONS_LOCK_TIMEOUT = "80ms"
 ZERO_DOWNTIME_MIGRATIONS_STATEMENT_TIMEOUT = "5s"  # longer than any of those takes
 ZERO_DOWNTIME_MIGRATIONS_FLEXIBLE_STATEMENT_TIMEOUT = True  # none for those that hold nobody up
-ZERO_DOWNTIME_MIGRATIONS_IDEMPOTENT_SQL = True
+ZERO_DOWNTIME_MIGRATIONS_IDEMPOTENT_SQL, ZERO_DOWNTIME_MIGRATIONS_DEFERRED_SQL = True, False
 NOTIFY_PEOPLE, NOTIFY_ADMINS = read_flag("NOTIFY_PEOPLE"), read_flag("NOTIFY_ADMINS")
 INVITATION_DAYS = 7
 ACCESS_CONTACT = env.str("ACCESS_CONTACT", default="")  # whom to ask for access
 DEFAULT_FROM_EMAIL = env.str("DEFAULT_FROM_EMAIL", default="orgadmin@localhost")
-TIME_ZONE = read("TIME_ZONE", choose(*available_timezones()), "a name such as UTC or Europe/Berlin", "UTC")
+TIME_ZONE = read("TIME_ZONE", lambda name: ZoneInfo(name).key, "a name such as UTC or Europe/Berlin", "UTC")
 TRUST_PROXY = read_flag("TRUST_PROXY")
-if TRUST_PROXY:
-    SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https")
+SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https") if TRUST_PROXY else None
 
 # Signing in with a company's own server (OpenID Connect), and a second factor: both are off until these say so.
 OIDC_SERVER = read("OIDC_SERVER", parse_server, "an address such as https://login.example.com (https, no password)")
@@ -113,7 +99,7 @@ OIDC_CLIENT_SECRET = read("OIDC_CLIENT_SECRET", _given, "what OIDC_SERVER gave t
 OIDC_NAME = env.str("OIDC_NAME", default="OpenID Connect")
 OIDC_TRUST_EMAIL = read_flag("OIDC_TRUST_EMAIL")  # for a server that does not say which addresses are confirmed
 _expected = "off, optional, or staff, who then must have one"
-SECOND_FACTOR = read("SECOND_FACTOR", choose("off", "optional", "staff"), _expected, "off")
+SECOND_FACTOR = read("SECOND_FACTOR", {way: way for way in ("off", "optional", "staff")}.__getitem__, _expected, "off")
 
 INSTALLED_APPS = ["orgadmin.apps.OrgadminConfig", "orgadmin.apps.AdminConfig"]
 INSTALLED_APPS += [f"django.contrib.{name}" for name in ("auth", "contenttypes", "sessions", "messages")]
@@ -138,14 +124,10 @@ MIDDLEWARE = [
     "orgadmin.signin.SecondFactorMiddleware",
 ]
 # Nothing from elsewhere, nothing inline, in nobody's frame.
-CONTENT_SECURITY_POLICY = {
-    "DIRECTIVES": {
-        "default-src": ["'self'"],
-        "form-action": ["'self'", *filter(None, [OIDC_SERVER and get_origin(OIDC_SERVER)])],
-        **dict.fromkeys(("object-src", "base-uri", "frame-ancestors"), ["'none'"]),
-        "img-src": ["'self'", "data:"],
-    }
-}
+_policy = {"default-src": ["'self'"], "img-src": ["'self'", "data:"]}
+_policy |= dict.fromkeys(("object-src", "base-uri", "frame-ancestors"), ["'none'"])
+_policy["form-action"] = ["'self'", *filter(None, [OIDC_SERVER and get_origin(OIDC_SERVER)])]
+CONTENT_SECURITY_POLICY = {"DIRECTIVES": _policy}
 PERMISSIONS_POLICY = dict.fromkeys(("camera", "display-capture", "geolocation", "microphone", "payment", "usb"), [])
 CSRF_COOKIE_HTTPONLY = True  # forms carry the token; no script reads it
 if BASE_URL.startswith("https://"):
@@ -157,19 +139,15 @@ if BASE_URL.startswith("https://"):
     SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = True
     SESSION_COOKIE_NAME, CSRF_COOKIE_NAME = "__Host-sessionid", "__Host-csrftoken"
 ROOT_URLCONF, WSGI_APPLICATION = "config.urls", "config.wsgi.application"
-_context = [
-    f"django.{name}" for name in ("template.context_processors.request", "contrib.auth.context_processors.auth")
-]
-_context += ["django.contrib.messages.context_processors.messages"]
+_context = [f"django.contrib.{name}.context_processors.{name}" for name in ("auth", "messages")]
+_context += ["django.template.context_processors.request"]
 _templates = {"BACKEND": "django.template.backends.django.DjangoTemplates", "DIRS": [BASE_DIR / "templates"]}
 TEMPLATES = [_templates | {"APP_DIRS": True, "OPTIONS": {"context_processors": _context}}]
 
 AUTH_USER_MODEL = "orgadmin.User"
 AUTHENTICATION_BACKENDS = ["django.contrib.auth.backends.ModelBackend", "guardian.backends.ObjectPermissionBackend"]
-AUTH_PASSWORD_VALIDATORS = [
-    {"NAME": f"django.contrib.auth.password_validation.{name}Validator"}
-    for name in ("UserAttributeSimilarity", "MinimumLength", "CommonPassword", "NumericPassword")
-]
+_names = ("UserAttributeSimilarity", "MinimumLength", "CommonPassword", "NumericPassword")
+AUTH_PASSWORD_VALIDATORS = [{"NAME": f"django.contrib.auth.password_validation.{name}Validator"} for name in _names]
 LOGIN_URL, LOGIN_REDIRECT_URL = "admin:login", "admin:index"
 ACCOUNT_ADAPTER = "orgadmin.signin.AccountAdapter"
 SOCIALACCOUNT_ADAPTER, MFA_ADAPTER = "orgadmin.signin.SocialAccountAdapter", "orgadmin.signin.MFAAdapter"
@@ -194,11 +172,7 @@ STORAGES = {"staticfiles": {"BACKEND": f"{_storage}StaticFilesStorage"}}  # noth
 if not DEBUG:  # lines of JSON, on standard output but where a command prints there what it finds
     _stream = "ext://sys.stderr" if Path(sys.argv[0]).name == "manage.py" else "ext://sys.stdout"
     _format = {"fmt": ["levelname", "name", "message"], "rename_fields": {"levelname": "level"}, "timestamp": True}
-    LOGGING = {
-        "version": 1,
-        "disable_existing_loggers": False,
-        "formatters": {"json": {"()": "orgadmin.logs.LogFormatter", "json_ensure_ascii": False, **_format}},
-        "handlers": {"all": {"class": "logging.StreamHandler", "stream": _stream, "formatter": "json"}},
-        "root": {"handlers": ["all"], "level": "INFO"},
-        "loggers": {"django": {"handlers": []}, "django.server": {"handlers": []}},
-    }
+    LOGGING = {"version": 1, "disable_existing_loggers": False, "root": {"handlers": ["all"], "level": "INFO"}}
+    LOGGING["loggers"] = {"django": {"handlers": []}, "django.server": {"handlers": []}}
+    LOGGING["handlers"] = {"all": {"class": "logging.StreamHandler", "stream": _stream, "formatter": "json"}}
+    LOGGING["formatters"] = {"json": {"()": "orgadmin.logs.LogFormatter", "json_ensure_ascii": False, **_format}}

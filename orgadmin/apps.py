@@ -10,7 +10,7 @@ class OrgadminConfig(AppConfig):
     verbose_name = _("Records")
 
     def ready(self):
-        from . import checks, ledger  # noqa: F401 (the checks register themselves)
+        from . import admin, checks, ledger  # noqa: F401 (pages and checks register themselves)
 
         ledger.listen()
 
@@ -19,7 +19,3 @@ class AdminConfig(SimpleAdminConfig):
     """Knows the pages of this app only: those that libraries bring do not ask the rule."""
 
     default_site = "orgadmin.site.OrganizationAdminSite"
-
-    def ready(self):
-        super().ready()
-        from . import admin  # noqa: F401 (the pages register themselves)

@@ -37,7 +37,7 @@ class RequestLogMiddleware:
         began, token = time.perf_counter(), current.set(request)
         try:
             response = self.get_response(request)
-            ms = round((time.perf_counter() - began) * 1000, 1)
+            ms = round(1000 * (time.perf_counter() - began), 1)
             logger.info(request.method, extra={"status": response.status_code, "ms": ms})
         finally:
             current.reset(token)

@@ -86,8 +86,6 @@ class SignInView(LoginView):
 
 
 class AccountAdapter(DefaultAccountAdapter):
-    """The last word on each way in."""
-
     def is_open_for_signup(self, request):
         return False
 

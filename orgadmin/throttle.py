@@ -27,18 +27,15 @@ def find_address(request):
 
 
 def is_allowed(what, address, limit=LIMIT):
-    """Count an attempt, and tell whether it may go on, whether or not there is such a user. `what` is a user name, or
-    what else is limited, such as "mail" to an `address`. One statement, so that many at once do not slip through; the
-    ORM has none for it."""
+    """Count an attempt, and tell whether it may go on. `what` is a user name, real or not, or what else is limited,
+    such as "mail" to an `address`. One statement, so that many at once do not slip through; the ORM has none."""
     now = timezone.now()
     SignInAttempt.objects.filter(since__lte=now - WINDOW).delete()
     table = connection.ops.quote_name(SignInAttempt._meta.db_table)
+    sql = f"INSERT INTO {table} (key, count, since) VALUES (%s, 1, %s)"
+    sql += f" ON CONFLICT (key) DO UPDATE SET count = {table}.count + 1 RETURNING count"
     with connection.cursor() as cursor:
-        cursor.execute(
-            f"INSERT INTO {table} (key, count, since) VALUES (%s, 1, %s)"
-            f" ON CONFLICT (key) DO UPDATE SET count = {table}.count + 1 RETURNING count",
-            [_make_key(what, address), connection.ops.adapt_datetimefield_value(now)],
-        )
+        cursor.execute(sql, [_make_key(what, address), connection.ops.adapt_datetimefield_value(now)])
         return cursor.fetchone()[0] <= limit
 
 

@@ -37,7 +37,7 @@ class SettingsTests(SimpleTestCase):
             ("EMAIL_URL", GOOD | {"EMAIL_URL": "smtp://h:abc"}),
             ("EMAIL_URL", GOOD | {"EMAIL_URL": "smtp"}),
             ("EMAIL_URL", GOOD | {"EMAIL_URL": "pigeon://coop"}),
-            ("TIME_ZONE", GOOD | {"TIME_ZONE": "Mars/Olympus"}),
+            *(("TIME_ZONE", GOOD | {"TIME_ZONE": name}) for name in ("Mars/Olympus", "Europe", "../etc/passwd")),
             ("TRUST_PROXY", GOOD | {"TRUST_PROXY": "1"}),
             ("DATABASE_POOL", GOOD | {"DATABASE_POOL": "many"}),
             ("DATABASE_POOL", GOOD | {"DATABASE_POOL": "-1"}),
