@@ -56,7 +56,7 @@ def holds_more(user, than):
     Whoever sets somebody's password can act as that person, so nobody may edit a person who holds more."""
     if than.is_superuser:
         return False
-    user = _activate(user)  # a deactivated account can be activated
+    user = activate(user)  # a deactivated account can be activated
     if user.is_superuser or user.get_all_permissions() - than.get_all_permissions():
         return True
     rows = Organization.objects.order_by()
@@ -64,7 +64,7 @@ def holds_more(user, than):
     return any(organizations.exists() for organizations in more)
 
 
-def _activate(user):
+def activate(user):
     """Return the user as if active, with no permissions remembered."""
     return User(pk=user.pk, is_active=True, is_staff=user.is_staff, is_superuser=user.is_superuser)
 
@@ -81,19 +81,13 @@ def explain(user, organization, action="view"):
     return Explanation(may, lines)
 
 
-def list_reachable(user):
-    """Return the organizations that a person may view, or might were they active."""
-    return Organization.objects.permitted(_activate(user))
-
-
 def find_paths(users, organizations, *, members_only=False):
     """Return {(user id, organization id): {right: [sentence]}}: by which paths people have rights, active or not.
     With `members_only`, only through the organization's own groups. Two queries, and those for staff's permissions."""
     organizations = {organization.pk: organization for organization in organizations}
-    sources = Organization.objects.find_sources([_activate(user) for user in users], list(organizations))
+    sources = Organization.objects.find_sources([activate(user) for user in users], list(organizations))
     found = {source.group for rights in sources.values() for held in rights.values() for source in held}
-    groups = Group.objects.in_bulk(found - {None})
-    paths = defaultdict(dict)
+    groups, paths = Group.objects.in_bulk(found - {None}), defaultdict(dict)
     for (user, pk), rights in sources.items():
         for right, held in rights.items() if pk else ():
             told = [source for source in held if not members_only or source.group in organizations[pk].group_ids]

@@ -18,8 +18,7 @@ UNGATED = {
 }
 HINTS = {
     "E001": "Add 'view' to its actions in orgadmin/roles.py.",
-    "E002": "Derive it from GatedModelAdmin (orgadmin/gate.py) where the model leads to an organization, else from"
-    " SuperuserOnlyAdmin; site.unregister() first what a library registers by itself.",
+    "E002": "Derive it from GatedModelAdmin (gate.py) where the model leads to organizations, else SuperuserOnlyAdmin.",
     "E003": "Derive it from GatedTabularInline, and use it in the page of Organization.",
     "E004": 'Set it to the path of foreign keys, such as organization_path = "organization".',
     "E005": 'Register a GatedModelAdmin with organization_path = "…", or name it, and why, in UNGATED in checks.py.',
@@ -92,18 +91,14 @@ def _find_wrong_options(model_admin):
         if getattr(type(model_admin), name) is not getattr(admin.ModelAdmin, name):
             yield f"{name}() decides by itself what is shown.", "Declare it, so that it can be checked."
     for name in [*model_admin.list_display, *model_admin.search_fields, *ordering]:
-        if not isinstance(name, str) and name in ordering:
-            yield "An expression orders the list.", "Order by the names of fields."
-        elif isinstance(name, str) and _is_hidden(model, name.lstrip("-^=@")):
+        if _is_hidden(model, name.lstrip("-^=@")) if isinstance(name, str) else name in ordering:  # an expression
             yield f"'{name}' is not for all who may view, and the list is.", "Leave it to the page."
     for item in model_admin.list_filter:
-        if isinstance(item, str | list | tuple):  # else a filter of one's own
-            name, kind = (item, None) if isinstance(item, str) else item
-            is_narrow = isinstance(kind, type) and issubclass(kind, admin.RelatedOnlyFieldListFilter)
-            field = _find_field(model, name)
-            if _is_hidden(model, name) or (not is_narrow and (field is None or field.remote_field)):
-                hint = "Filter by a public field of the model itself, or by a relation with RelatedOnlyFieldListFilter."
-                yield f"The filter '{name}' offers values from rows that the person may not see.", hint
+        name, kind = item if isinstance(item, list | tuple) else (item, None)
+        is_plain = isinstance(name, str) and kind is not admin.RelatedOnlyFieldListFilter  # else narrow, or one's own
+        if _is_hidden(model, str(name)) or is_plain and getattr(_find_field(model, name), "remote_field", True):
+            hint = "Filter by a public field of the model itself, or by a relation with RelatedOnlyFieldListFilter."
+            yield f"The filter '{name}' offers values from rows that the person may not see.", hint
     if model_admin.date_hierarchy:
         yield "date_hierarchy answers wild dates with an error page.", "Use a list filter."
     if model_admin.list_editable:

@@ -6,13 +6,12 @@ from functools import partial
 from django.contrib.auth import get_permission_codename
 from django.contrib.auth.models import Group
 from django.db import models, transaction
-from django.utils.translation import gettext as _
+from django.utils.translation import gettext_noop as _  # reasons are translated where they are shown
 
-from .groups import find_free_names, give_names
+from .groups import find_free_names, give_names, grant_permissions
 from .ledger import Event, append
 from .membership import Membership
 from .models import MembershipEvent, Organization, OrganizationGroupObjectPermission, OrganizationUserObjectPermission
-from .permissions import grant_permissions
 from .roles import ADMIN, ROLES, ROLES_BY_KEY, is_generated
 
 BATCH = 1_000  # organizations in one transaction
@@ -54,8 +53,7 @@ class _Batch:
         reviewers = {organization.reviewer_id: organization for organization in self.organizations}
         for group in Group.objects.filter(administrators_of__isnull=False, pk__in=reviewers):
             organization = reviewers[group.pk]
-            text = _("its reviewer group is the admin group of another organization")
-            yield Finding("shared group", text, organization)
+            yield Finding("shared group", "its reviewer group is the admin group of another organization", organization)
             if self.fix:  # a new group, without members: they were let into the other organization
                 [name] = find_free_names([(organization.name, ROLES_BY_KEY["reviewer"])], using="default")
                 organization.reviewer = Group.objects.create(name=name)
@@ -68,10 +66,10 @@ class _Batch:
                 group = getattr(organization, role.key)
                 fits = is_generated(group.name, organization.name, role, organization.pk)
                 if not fits and group.name.endswith(f" {role.suffix}"):
-                    yield Finding("name", _("its group “%s” does not carry its name") % group, organization)
+                    yield Finding("name", f"its group “{group}” does not carry its name", organization)
                     wrong[role] = group.pk
                 elif not fits:
-                    yield note("name by hand", _("its group “%s” was named by hand") % group, organization)
+                    yield note("name by hand", f"its group “{group}” was named by hand", organization)
             if self.fix:
                 give_names(organization, wrong, using="default")
 
@@ -82,12 +80,10 @@ class _Batch:
             held[group].add((pk, codename))
         for group, (organization, role) in self.owners.items():
             expected = {(organization.pk, get_permission_codename(act, Organization._meta)) for act in role.actions}
-            different = {_("lacks"): expected - held[group], _("holds too much"): held[group] - expected}
-            for what, difference in different.items():
+            for what, difference in ("lacks", expected - held[group]), ("holds too much", held[group] - expected):
                 if difference:
                     names = ", ".join(f"{codename} ({pk})" for pk, codename in sorted(difference))
-                    values = {"role": role.label.lower(), "what": what, "names": names}
-                    yield Finding("grants", _("its %(role)s group %(what)s: %(names)s") % values, organization)
+                    yield Finding("grants", f"its {role.key} group {what}: {names}", organization)
                     broken.add(organization)
         if broken and self.fix:
             grants.filter(group__in=[pk for organization in broken for pk in organization.group_ids]).delete()
@@ -97,8 +93,7 @@ class _Batch:
         through = Group.permissions.through.objects.filter(group__in=self.owners)
         for group, codename in through.values_list("group", "permission__codename"):
             organization, role = self.owners[group]
-            text = _("its %(role)s group holds %(codename)s on everything") % {"role": role.label, "codename": codename}
-            yield Finding("model-level permission", text, organization)
+            yield Finding("model-level permission", f"its {role.key} group holds {codename} on all", organization)
         if self.fix:
             through.delete()
 
@@ -107,13 +102,11 @@ class _Batch:
         there = {(user, row.pk, role): name for row, role, user, name, _active in self.members}
         told = MembershipEvent.objects.filter(organization_key__in=self.by_pk).members_on()
         told = {(event.user_key, event.organization_key, ROLES_BY_KEY[event.role]): event.user_name for event in told}
-        came = _("the ledger does not know that %(user)s is in its %(role)s group")
-        went = _("the ledger does not know that %(user)s left its %(role)s group")
-        for event, members, others, text in ((Event.FOUND, there, told, came), (Event.LEFT, told, there, went)):
+        for event, members, others, what in ((Event.FOUND, there, told, "is in"), (Event.LEFT, told, there, "left")):
             events = []
             for user, pk, role in members.keys() - others.keys():
                 name, organization = members[user, pk, role], self.by_pk[pk]
-                yield Finding("ledger", text % {"user": name, "role": role.label.lower()}, organization)
+                yield Finding("ledger", f"the ledger does not tell that {name} {what} its {role.key}s", organization)
                 events.append((event, (user, name), (pk, organization.name), role))
             if self.fix:
                 append(events, reason=_("Found by the doctor."))
@@ -123,7 +116,7 @@ class _Batch:
         field = Organization._meta.get_field("search_text")
         stale = [row for row in self.organizations if row.search_text != field.pre_save(row, False)]
         for organization in stale:
-            yield Finding("search text", _("searching does not find it by what it says now"), organization)
+            yield Finding("search text", "searching does not find it by what it says now", organization)
         if self.fix:
             Organization.objects.write_search_text([row.pk for row in stale], {"name"})
 
@@ -134,14 +127,13 @@ class _Batch:
         kinds = ("direct grant", users, "user__username"), ("grant of another group", groups, "group__name")
         for kind, grants, who in kinds:
             for pk, codename, name in grants.values_list("content_object", "permission__codename", who):
-                yield note(kind, _("“%(who)s” was granted %(what)s") % {"who": name, "what": codename}, self.by_pk[pk])
+                yield note(kind, f"“{name}” was granted {codename}", self.by_pk[pk])
 
     def _note_members(self):
         tended = {getattr(row, role.attname) for row, role, _user, _name, active in self.members if active}
         for organization in self.organizations:
             if getattr(organization, ADMIN.attname) not in tended:
-                yield note("no active admin", _("nobody looks after it"), organization)
+                yield note("no active admin", "nobody looks after it", organization)
         for organization, role, _user, name, active in self.members:
             if not active:
-                text = _("%(user)s is in its %(role)s group and cannot sign in")
-                yield note("inactive member", text % {"user": name, "role": role.label.lower()}, organization)
+                yield note("inactive member", f"{name} is in its {role.key} group and cannot sign in", organization)

@@ -72,7 +72,6 @@ class ClosedModelAdmin(Asking, admin.ModelAdmin):
         return super().render_change_form(request, context, add, change, form_url, obj)
 
     def answer(self, request, text, level=messages.SUCCESS, to=None):
-        """Say something on the page that comes next."""
         self.message_user(request, text, level)
         return HttpResponseRedirect(to or request.get_full_path())
 
@@ -165,8 +164,7 @@ class SuperuserOnlyAdmin(ClosedModelAdmin):
 
 
 class Gated:
-    """What admins and inlines of organizations, and of what belongs to them, have in common. `organization_path` leads
-    from the model to its organization, "" is Organization itself."""
+    """Of organizations, and what belongs to them: `organization_path` leads to the organization, "" is that itself."""
 
     organization_path = None
     form = MergingForm
@@ -176,8 +174,7 @@ class Gated:
         return action if self.organization_path == "" or action == "view" else "change"
 
     def get_organization_id(self, obj):
-        path = self.organization_path.replace("__", ".")
-        return attrgetter(f"{path}_id")(obj) if path else obj.pk
+        return attrgetter(f"{self.organization_path}_id".replace("__", "."))(obj) if self.organization_path else obj.pk
 
     def narrow(self, queryset, user, action="view"):
         """Return the rows of `queryset` on which `user` may do `action`."""
@@ -223,8 +220,7 @@ class GatedModelAdmin(Gated, ClosedModelAdmin):
         """Leave out what the person may not see of an organization: confidential fields, and its groups."""
         gate, hidden = gate_of(request), set()
         if self.organization_path == "":
-            rights = gate.find_rights(obj and obj.pk)
-            hidden |= set(CONFIDENTIAL_FIELDS) if "view_confidential" not in rights else set()
+            hidden |= set(CONFIDENTIAL_FIELDS) if not gate.permits("view_confidential", obj and obj.pk) else set()
             hidden |= {role.key for role in ROLES} if not (obj and request.user.is_superuser) else set()
         return [
             (title, {**options, "fields": fields})

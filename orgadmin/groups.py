@@ -1,11 +1,13 @@
-"""The groups that organizations own: finding their names, creating, renaming and deleting them."""
+"""The groups that organizations own: finding their names, creating and renaming them, and what they are permitted."""
 
 import random
 from collections import Counter
+from itertools import chain
 
+from django.contrib.auth import get_permission_codename
 from django.contrib.auth.models import Group
-from django.db import IntegrityError, connections, models, transaction
-from django.db.models.deletion import get_candidate_relations_to_delete
+from django.contrib.contenttypes.models import ContentType
+from django.db import IntegrityError, connections, transaction
 
 from .roles import FIRST_FREE, ROLES, group_base, group_name, is_generated
 
@@ -92,13 +94,32 @@ def give_names(organization, groups, *, using):
         organization._state.fields_cache.pop(role.key, None)  # the old name
 
 
-def delete_groups(ids, *, using):
-    """Delete groups with their memberships and permissions: one statement per table; return {label: rows}.
-    The ORM would read each group first. What an organization still owns is refused by the database."""
-    deleted = {}
-    for relation in get_candidate_relations_to_delete(Group._meta):
-        if relation.on_delete is models.CASCADE:
-            rows = relation.related_model._base_manager.using(using).filter(**{f"{relation.field.name}__in": ids})
-            deleted[relation.related_model._meta.label] = rows._raw_delete(using)
-    deleted[Group._meta.label] = Group.objects.using(using).filter(pk__in=ids)._raw_delete(using)
-    return deleted
+def grant_permissions(model, organizations, *, using, also=()):
+    """Grant the permissions of the role table to the groups of new organizations: one statement. `also` are further
+    ones, (SQL, parameters), that PostgreSQL takes in one go with it. The ids are kept with Django's own record of the
+    model's content type, which it forgets when it migrates.
+    Raises RuntimeError where the permissions themselves do not exist, as in a database that was never migrated."""
+    kind = ContentType.objects.db_manager(using).get_for_model(model)
+    granted = [(get_permission_codename(act, model._meta), role.attname) for role in ROLES for act in role.actions]
+    ids = getattr(kind, "permission_ids", None) or dict(kind.permission_set.using(using).values_list("codename", "pk"))
+    if missing := {codename for codename, _ in granted} - ids.keys():
+        raise RuntimeError(f"There are no permissions {missing}. Run 'manage.py migrate', which creates them.")
+    kind.permission_ids = ids
+    table = model._meta.get_field("group_grants").related_model._meta.db_table
+    rows = [f"({ids[name]}, {int(getattr(row, key))}, {int(row.pk)})" for row in organizations for name, key in granted]
+    sql = f"INSERT INTO {table} (permission_id, group_id, content_object_id) VALUES {', '.join(rows)}"
+    execute([(sql, []), *also], using=using)
+
+
+def execute(statements, *, using):
+    """Execute each (SQL, parameters), on PostgreSQL in one go."""
+    if connections[using].vendor == "postgresql":
+        sql, parameters = zip(*statements)
+        statements = [("; ".join(sql), list(chain.from_iterable(parameters)))]
+    with connections[using].cursor() as cursor:
+        for statement in statements:
+            cursor.execute(*statement)
+
+
+def places(values):
+    return ", ".join(["%s"] * len(values))

@@ -53,8 +53,7 @@ def describe_difference(before, after, rights):
 def find_author(organization, name, user):
     """Return who changed a field of an organization to what it is, as far as `user` learns names there."""
     records = organization.history.select_related("history_user").order_by("-history_id")
-    now = getattr(organization, name)
-    *_later, record = [None, *takewhile(lambda record: getattr(record, name) == now, records)]
+    *_later, record = [None, *takewhile(lambda record: getattr(record, name) == getattr(organization, name), records)]
     entry = LogEntry(user=record and record.history_user or User(username=_("not known")))
     hide_people([entry], organization, Gate(user))
     return entry.user.get_full_name() or entry.user.username

@@ -24,7 +24,7 @@ from .search import SearchTextField
 UNPRINTABLE = r"\x00-\x08\x0b\x0c\x0e-\x1f\x7f\ud800-\udfff\u202a-\u202e\u2066-\u2069"
 _text = _("This has a character that cannot be shown. Type it anew.")
 _line = _("This has a line break or a character that cannot be shown. Type it anew, on one line.")
-_taken = _("Somebody else has this e-mail address. Use another one, or leave it empty.")
+_taken = {"violation_error_message": _("Somebody else has this e-mail address. Use another one, or leave it empty.")}
 TEXT = RegexValidator(f"[{UNPRINTABLE}]", _text, "unprintable", inverse_match=True)
 LINE = RegexValidator(rf"[\t\n\r{UNPRINTABLE}]", _line, "unprintable", inverse_match=True)
 UNTRACKED = ["search_text", *(role.key for role in ROLES)]  # the fields of an organization that have no history
@@ -49,17 +49,11 @@ class DeletedBySet:
 
 
 class User(DeletedBySet, AbstractUser):
-    """A person who signs in."""
-
     objects = PeopleManager()
 
     class Meta(AbstractUser.Meta):
         base_manager_name = "objects"  # no way round the queryset's delete()
-        constraints = [
-            UniqueConstraint(
-                Lower("email"), name="unique_user_email", condition=~Q(email=""), violation_error_message=_taken
-            )
-        ]
+        constraints = [UniqueConstraint(Lower("email"), name="unique_user_email", condition=~Q(email=""), **_taken)]
 
 
 class Records(HistoricalRecords):
@@ -224,8 +218,6 @@ class OrganizationUserObjectPermission(UserObjectPermissionBase):
 
 
 class OrganizationGroupObjectPermission(GroupObjectPermissionBase):
-    """An object permission of a group: those of the role table for an organization's own groups."""
-
     group = models.ForeignKey("auth.Group", on_delete=CASCADE, db_index=False)
     permission = models.ForeignKey(Permission, on_delete=CASCADE, db_index=False)
     content_object = models.ForeignKey(Organization, on_delete=CASCADE, related_name="group_grants")

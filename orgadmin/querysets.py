@@ -4,14 +4,14 @@ from collections import Counter, defaultdict, namedtuple
 
 from django.apps import apps
 from django.contrib.auth import get_permission_codename, get_user_model
+from django.contrib.auth.models import Group
 from django.db import NotSupportedError, connections, models, transaction
 from django.db.models.expressions import RawSQL
 from django.utils import timezone
 from django.utils.translation import gettext_noop as _  # reasons are translated where they are shown
 
-from .groups import create_groups, delete_groups
+from .groups import create_groups, execute, grant_permissions, places
 from .ledger import Event, record
-from .permissions import execute, grant_permissions, places
 from .roles import ACTIONS, ROLES
 
 BATCH = 1_000  # rows
@@ -41,9 +41,8 @@ class UserQuerySet(models.QuerySet):
     delete.queryset_only = True
 
     def with_email(self, email):
-        """Return the person who has this e-mail address, or None.
-        Compared again here, both ways: databases, and Unicode, take some letters for the small or the capital form of
-        others, such as the sign for Kelvin for a k, and each is another owner's mailbox."""
+        """Return the person who has this e-mail address, or None. Compared again, both ways, as databases take some
+        letters for the small form of others, such as Kelvin's sign for a k, and each is another owner's mailbox."""
         found = self.filter(email__iexact=email).exclude(email="")
         same = (email.lower(), email.upper())
         return next((user for user in found if (user.email.lower(), user.email.upper()) == same), None)
@@ -74,9 +73,8 @@ class OrganizationQuerySet(models.QuerySet):
         return frozenset(found if "view" in found else ())
 
     def find_sources(self, users, pks):
-        """Return {(user id, pk): {right: [Source]}} of all that gives `users` rights on the organizations `pks`.
-        Under (user id, None) stands what gives them rights on every one; a right without "view" beside it is none. One
-        query, besides those for staff. The users must be active, or made so."""
+        """Return {(user id, pk): {right: [Source]}} of what gives `users`, active or made so, rights on organizations,
+        `pks`, and None: on every one. A right without "view" beside it is none. One query, besides those for staff."""
         sources = {}
         for user in users:
             everywhere = {act: source for act in ACTIONS if (source := self._find_source_everywhere(user, act))}
@@ -174,7 +172,7 @@ class OrganizationQuerySet(models.QuerySet):
                 record(Event.LEFT, memberships, actor=actor, reason=_("The organization was deleted."))
                 self.keep_history([row.pk for row in batch], "-", actor)
                 deleted += Counter(models.QuerySet.delete(batch)[1])
-                deleted += Counter(delete_groups(groups, using=self.db))
+                deleted += Counter(Group.objects.using(self.db).filter(pk__in=groups).delete()[1])
         self._result_cache = None
         return deleted.total(), dict(deleted)
 
@@ -184,12 +182,10 @@ class OrganizationQuerySet(models.QuerySet):
         """Compute the search text anew of what was written past save(): one prepared statement, sent for all rows."""
         field = self.model._meta.get_field("search_text")
         if written.intersection(field.sources):
-            connection = connections[self.db]
-            table, column = map(connection.ops.quote_name, (self.model._meta.db_table, field.column))
             rows = self.model._base_manager.using(self.db).filter(pk__in=pks)
             texts = [(field.pre_save(organization, False), organization.pk) for organization in rows]
-            with connection.cursor() as cursor:
-                cursor.executemany(f"UPDATE {table} SET {column} = %s WHERE id = %s", texts)
+            with connections[self.db].cursor() as cursor:
+                cursor.executemany(f"UPDATE {self.model._meta.db_table} SET search_text = %s WHERE id = %s", texts)
 
     def complete(self, organizations):
         """Grant the permissions of organizations that were inserted just now, and begin their histories."""

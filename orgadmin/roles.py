@@ -16,7 +16,6 @@ class Role:
     key: str  # the one-to-one field on Organization
     suffix: str  # the last word of the group's name
     label: str
-    plural: str
     actions: tuple[str, ...]  # bare verbs; "view" is among them, as no right counts without it
 
     @property
@@ -25,8 +24,8 @@ class Role:
 
 
 ROLES = (
-    Role("admin", "Admin", _("Admin"), _("Admins"), ("view", "change", "view_confidential", "manage_members")),
-    Role("reviewer", "Reviewer", _("Reviewer"), _("Reviewers"), ("view",)),
+    Role("admin", "Admin", _("Admin"), ("view", "change", "view_confidential", "manage_members")),
+    Role("reviewer", "Reviewer", _("Reviewer"), ("view",)),
 )
 
 ADMIN = ROLES[0]  # the role without which nobody looks after an organization

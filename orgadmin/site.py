@@ -1,23 +1,36 @@
-"""The admin site: who may sign in and what the site says of itself."""
+"""The admin site: who may sign in, and the front page: cards of one's organizations, or a search."""
 
-from django.apps import apps
+from collections import defaultdict
+
 from django.conf import settings
 from django.contrib import admin
 from django.contrib.admin.models import LogEntry
 from django.contrib.admin.views.autocomplete import AutocompleteJsonView
-from django.core.exceptions import FieldDoesNotExist, PermissionDenied
+from django.core.exceptions import PermissionDenied
+from django.db.models import Count, Max, Window
+from django.db.models.functions import RowNumber
 from django.shortcuts import redirect
 from django.utils.cache import patch_cache_control
 from django.utils.translation import gettext_lazy as _
 
 from .access import gate_of
 from .forms import is_key
-from .front import list_cards, search
+from .models import Contact, Organization, User
+from .roles import ROLES
 from .signin import SignInView
+
+CARDS, NAMED, FOUND = 12, 3, 5  # organizations, people of each role, rows of each model
+WANTED = ("website", "email", "phone", "address", "tax_id")  # told to be missing where empty
 
 
 class ChoicesView(AutocompleteJsonView):
     """What may be chosen: of rows that one may only see, none."""
+
+    def process_request(self, request):
+        found = super().process_request(request)
+        if found[2].auto_created:  # a reverse relation, which would end in an error page
+            raise PermissionDenied
+        return found
 
     def serialize_result(self, obj, to_field_name):
         describe = getattr(self.model_admin, "describe_choice", str)
@@ -74,12 +87,44 @@ class OrganizationAdminSite(admin.AdminSite):
         return [url for url in super().get_urls() if getattr(url, "name", "") != "view_on_site"]
 
     def autocomplete_view(self, request):
-        """Choose from the rows of a field's model only: a reverse relation would end in an error page."""
-        try:
-            model = apps.get_model(request.GET["app_label"], request.GET["model_name"])
-            reverse = model._meta.get_field(request.GET["field_name"]).auto_created
-        except (KeyError, LookupError, FieldDoesNotExist) as error:
-            raise PermissionDenied from error
-        if reverse:
-            raise PermissionDenied
         return ChoicesView.as_view(admin_site=self)(request)
+
+
+def list_cards(request):
+    """Return the first CARDS organizations that a person was let into, none for who may see all, with the `role` and,
+    as far as rights go, `people` (NAMED others of each role), `more` (how many besides), `changed_at` and `missing`."""
+    user = request.user
+    if gate_of(request).permits("view", None):
+        return []
+    cards = {card.pk: card for card in Organization.objects.permitted(user)[:CARDS]}
+    sources = Organization.objects.find_sources([user], list(cards))
+    records = Organization.history.filter(id__in=cards).order_by().values_list("id")
+    changed_at, people, groups = dict(records.annotate(Max("history_date"))), defaultdict(list), {}
+    for card in cards.values():
+        rights = sources[user.pk, card.pk]
+        held = {source.group for source in rights["view"]}
+        card.role = next((role for role in ROLES if getattr(card, role.attname) in held), None)
+        if "manage_members" in rights:
+            groups |= dict.fromkeys(card.group_ids, card)
+        if "view_confidential" in rights:  # its history tells others of less
+            card.changed_at = changed_at.get(card.pk)
+        if "change" in rights:
+            card.missing = [card._meta.get_field(name).verbose_name for name in WANTED if not getattr(card, name)]
+    others = User.groups.through.objects.filter(group__in=groups, user__is_active=True).exclude(user=user.pk)
+    others = others.annotate(number=Window(RowNumber(), "group", order_by="pk"), total=Window(Count("pk"), "group"))
+    for member in others.filter(number__lte=NAMED).select_related("user").order_by("group", "number"):
+        people[member.group_id].append(member)
+    for card in groups.values():
+        card.people = [member.user for key in card.group_ids for member in people[key]]
+        card.more = sum(people[key][0].total for key in card.group_ids if people[key]) - len(card.people)
+    return list(cards.values())
+
+
+def search(request, site):
+    """Return [(admin of a model, rows)] of what a person finds in what they may see (?q=), FOUND rows of each."""
+    found, text = [], request.GET.get("q", "")
+    for model_admin in (site._registry[model] for model in (Organization, Contact, User)):
+        if text.strip() and model_admin.has_view_permission(request):
+            rows, _ = model_admin.get_search_results(request, model_admin.get_queryset(request), text)
+            found += [(model_admin, rows[:FOUND])]
+    return found

@@ -31,7 +31,7 @@ class CheckTests(SimpleTestCase):
         self.assertEqual([*check_admin_site(None), *check_roles(None)], [])
 
     def test_a_role_must_view(self):
-        role = roles.Role("editor", "Editor", "Editor", "Editors", ("change",))
+        role = roles.Role("editor", "Editor", "Editor", ("change",))
         with self.swap(checks, "ROLES", (role,)):
             [error] = check_roles(None)
         self.assertEqual(error.msg, "Role 'editor' holds rights on organizations that it may not view.")

@@ -16,8 +16,7 @@ class Command(BaseCommand):
 
     def handle(self, *, user, organization, action, **options):
         if action not in ACTIONS:
-            text = f"There is no right “{action}”. Ask for one of: {', '.join(ACTIONS)}."
-            raise CommandError(text, returncode=UNCLEAR)
+            raise CommandError(f"There is no right “{action}”. Ask for {', '.join(ACTIONS)}.", returncode=UNCLEAR)
         try:
             user, organization = find_user(user), find_organization(organization)
             explanation = explain(user, organization, action)
