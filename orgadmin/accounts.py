@@ -21,8 +21,7 @@ def invitation_view(request, token):
     invitation = read_invitation(token)
     user = invitation and (User.objects.with_email(invitation.email) or _make_user(invitation.email))
     new = user and not user.has_usable_password()
-    names = {"first_name": user.first_name, "last_name": user.last_name} if new else {}
-    form = AcceptForm(user, request.POST or None, initial=names) if new else None
+    form = AcceptForm(user, request.POST or None, initial=vars(user)) if new else None
     if invitation and user.is_active and request.method == "POST" and (form is None or form.is_valid()):
         if form:
             form.save(commit=False)

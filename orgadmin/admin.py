@@ -72,33 +72,27 @@ class OrganizationAdmin(ExchangePages, PeoplePages, GatedModelAdmin):
         return super().get_search_results(request, queryset, text)
 
     def response_add(self, request, obj, post_url_continue=None):
-        response = super().response_add(request, obj, post_url_continue)
         if request.user.is_superuser:
             link = reverse("admin:orgadmin_organization_people", args=[obj.pk])
             text = format_html(_('Nobody looks after it yet. <a href="{}">Add its people</a>.'), link)
             self.message_user(request, text, messages.WARNING)
-        return response
+        return super().response_add(request, obj, post_url_continue)
 
     def get_deleted_objects(self, objs, request):
         """Say what goes with the organizations: their groups, and how many people lose access."""
-        pks, deleted = [organization.pk for organization in objs], []
+        pks = [organization.pk for organization in objs]
         total = {
             self.opts.verbose_name_plural: len(pks),
             Group._meta.verbose_name_plural: len(ROLES) * len(pks),
             Contact._meta.verbose_name_plural: Contact.objects.filter(organization__in=pks).count(),
         }
-        shown = self.model.objects.filter(pk__in=pks[:DELETIONS_SHOWN]).select_related(*(role.key for role in ROLES))
+        shown, deleted = self.model.objects.filter(pk__in=pks[:DELETIONS_SHOWN]), []
         members = Membership.objects.filter(group__in=[group for row in shown for group in row.group_ids]).order_by()
         people_in = dict(members.values_list("group").annotate(Count("pk")))
-        for organization in shown:
-            lines = []
-            for role in ROLES:
-                people = people_in.get(getattr(organization, role.attname), 0)
-                text = ngettext("%(count)d person loses access", "%(count)d people lose access", people)
-                # The number in a group's name tells of namesakes: for superusers only.
-                group = getattr(organization, role.key) if request.user.is_superuser else role.plural
-                lines.append(f"{group}: {text % {'count': people}}")
-            deleted += [f"{organization} ({organization.reference or organization.pk})", lines]
+        for row in shown:
+            people = sum(people_in.get(group, 0) for group in row.group_ids)
+            text = ngettext("%(count)d person loses access", "%(count)d people lose access", people)
+            deleted.append(f"{row} ({row.reference or row.pk}): {text % {'count': people}}")
         if len(pks) > DELETIONS_SHOWN:
             deleted.append(_("… and %d more") % (len(pks) - DELETIONS_SHOWN))
         return deleted, total, set(), []
@@ -128,7 +122,7 @@ class UserAdmin(PersonPages, SuperuserOnlyAdmin, DjangoUserAdmin):
     def get_fieldsets(self, request, obj=None):
         if request.user.is_superuser or not obj:
             fieldsets = super().get_fieldsets(request, obj)
-            return [*fieldsets, (None, {"fields": ["taken"]})] if obj else fieldsets
+            return [*fieldsets, (None, {"fields": ["confirmed"]})] if obj else fieldsets
         person = {"fields": ["first_name", "last_name", "email", "is_active"]}
         return [(None, {"fields": ["username", "password"]}), (_("Person"), person)]
 
@@ -136,8 +130,7 @@ class UserAdmin(PersonPages, SuperuserOnlyAdmin, DjangoUserAdmin):
     @transaction.atomic
     def remove_second_factor(self, request, queryset):
         """For superusers: user managers delete nobody. One's own takes a sign-in of now."""
-        users = Authenticator.objects.exclude(user=request.user.pk).values("user")
-        for user in queryset.filter(pk__in=users):
+        for user in queryset.filter(pk__in=Authenticator.objects.exclude(user=request.user.pk).values("user")):
             user.authenticator_set.all().delete()
             self.log_change(request, user, gettext_noop("Removed the second factor."))
             self.message_user(request, _("The password alone signs %s in now.") % user)
@@ -154,8 +147,6 @@ class UserAdmin(PersonPages, SuperuserOnlyAdmin, DjangoUserAdmin):
 
 @admin.register(MembershipEvent)
 class LedgerAdmin(SuperuserOnlyAdmin):
-    """The ledger of all organizations, to read."""
-
     list_display = ["at", "user_name", "event", "role", "organization_name", "actor_name", "reason"]
     list_display_links = None
     list_filter = ["event", "role"]
@@ -171,8 +162,6 @@ admin.site.unregister(Group)
 
 @admin.register(Group)
 class GroupAdmin(SuperuserOnlyAdmin, DjangoGroupAdmin):
-    """Groups; those that an organization owns are shown here and changed there."""
-
     list_display = ["name", "organization"]
     list_select_related = OWNERS
     readonly_fields = ["organization"]

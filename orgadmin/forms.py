@@ -4,12 +4,13 @@ from urllib.parse import urlsplit
 
 from django import forms
 from django.conf import settings
+from django.contrib import admin
 from django.contrib.admin.widgets import AutocompleteSelect, AutocompleteSelectMultiple
 from django.contrib.auth.forms import PasswordResetForm, SetPasswordForm, UserChangeForm
 from django.db import IntegrityError
 from django.urls import reverse
 from django.utils.html import format_html, format_html_join
-from django.utils.translation import gettext_lazy as _, ngettext
+from django.utils.translation import gettext_lazy as _
 
 from . import throttle
 from .history import find_author
@@ -69,9 +70,8 @@ class RowsFormSet(forms.BaseInlineFormSet):
 
 
 class MergingForm(forms.ModelForm):
-    """Saves what a person changed of what they saw, which the page carries along; a post without that counts as having
-    seen what is stored. What somebody else changed meanwhile is kept, and `merged` names it; where both changed a
-    field, that is said beside it, and saving again decides."""
+    """Saves what a person changed of what they saw, which the page carries along; else of what is stored. What somebody
+    else changed meanwhile is kept, and `merged` names it; where both changed a field, saving again decides."""
 
     def __init__(self, *args, **kwargs):
         super().__init__(*args, **kwargs)
@@ -92,11 +92,10 @@ class MergingForm(forms.ModelForm):
                 self.data = self.data.copy()
                 self.data[seen] = stored
                 text = _("%(who)s changed this to “%(stored)s” after you opened the page. Save again to write yours.")
-                self.add_error(name, text % {"who": self.find_author(name), "stored": stored})
+                told = isinstance(self.instance, Organization)  # others have no history
+                who = find_author(self.instance, name, self.user) if told else _("Somebody")
+                self.add_error(name, text % {"who": who, "stored": stored})
         return cleaned
-
-    def find_author(self, name):
-        return _("Somebody")
 
 
 class OrganizationForm(MergingForm):
@@ -121,28 +120,19 @@ class OrganizationForm(MergingForm):
         name, asked = self.cleaned_data["name"], self.add_prefix("namesake")
         if self.instance.pk is not None or self.data.get(asked) == name:
             return name
-        namesakes = Organization.objects.permitted(self.user).filter(name__iexact=name)
-        if count := namesakes.count():
-            self.data = {**self.data.dict(), asked: name}
-            shown, page = namesakes[:NAMESAKES_SHOWN], "admin:orgadmin_organization_change"
-            names = [(reverse(page, args=[row.pk]), f"{row} ({row.reference or row.pk})") for row in shown]
+        if namesakes := Organization.objects.permitted(self.user).filter(name__iexact=name)[:NAMESAKES_SHOWN]:
+            self.data, page = {**self.data.dict(), asked: name}, "admin:orgadmin_organization_change"
+            names = [(reverse(page, args=[row.pk]), f"{row} ({row.reference or row.pk})") for row in namesakes]
             links = format_html_join(", ", '<a href="{}" target="_blank">{}</a>', names)
-            text = ngettext(
-                "There is an organization with this name: {links}. If yours is another one, save again.",
-                "There are {count} organizations with this name: {links}. If yours is another one, save again.",
-                count,
-            )
-            raise forms.ValidationError(format_html(text, links=links, count=count))
+            text = _("This name exists already: {}. If yours is another organization, save again.")
+            raise forms.ValidationError(format_html(text, links))
         return name
-
-    def find_author(self, name):
-        return find_author(self.instance, name, self.user)
 
 
 class UserForm(UserChangeForm):
     """Edit a person; groups are saved through `membership`. A class made for a request carries its `user`."""
 
-    taken = forms.CharField(required=False, widget=forms.HiddenInput)  # the organizations that were asked about
+    confirmed = forms.CharField(required=False, widget=forms.HiddenInput)
 
     class Meta(UserChangeForm.Meta):
         help_texts = {"is_staff": _("For platform staff only. Members of an organization's groups sign in without it.")}
@@ -156,20 +146,13 @@ class UserForm(UserChangeForm):
             names = ", ".join(str(organization) for organization in error.args[0])
             text = _("Choose one role in each organization: admin and reviewer cannot be combined in %(names)s.")
             raise forms.ValidationError(text, params={"names": names}) from error
-        if lost := [organization for organization, role in roles if role is None]:
-            self._ask_about(lost)
-        return groups
-
-    def _ask_about(self, organizations):
-        asked = " ".join(str(organization.pk) for organization in organizations)
-        if self.data.get(self.add_prefix("taken")) != asked:
+        orphans = find_orphans([(self.instance, *pair) for pair in roles])
+        if orphans and not self.data.get("confirmed"):
             self.data = self.data.copy()
-            self.data[self.add_prefix("taken")] = asked
-            text = _("This takes the person out of %s.") % ", ".join(f"“{row}”" for row in organizations)
-            if orphans := find_orphans([(self.instance, organization, None) for organization in organizations]):
-                names = ", ".join(f"“{organization}”" for organization in orphans)
-                text += " " + _("Nobody would be left to look after %s.") % names
-            raise forms.ValidationError([text, _("Save again to confirm.")])
+            self.data["confirmed"] = "1"
+            names = ", ".join(f"“{organization}”" for organization in orphans)
+            raise forms.ValidationError(_("Nobody would be left to look after %s. Save again to confirm.") % names)
+        return groups
 
     def _save_m2m(self):
         groups = self.cleaned_data.pop("groups", None)
@@ -181,40 +164,33 @@ class UserForm(UserChangeForm):
                 raise IntegrityError("Both roles are new.") from error
 
 
-def _choose_role(rights):
-    """Return a field for the roles that somebody with these rights may give."""
-    errors = {"required": _("Choose a role."), "invalid_choice": _("You may not give this role. Choose another.")}
-    choices = [(role.key, role.label) for role in ROLES if may_give(rights, role)]
-    options = {"choices": choices, "coerce": ROLES_BY_KEY.get, "widget": forms.RadioSelect, "error_messages": errors}
-    return forms.TypedChoiceField(label=_("Role"), **options)
-
-
-class AddMembersForm(forms.Form):
-    """Choose people and the role that they get."""
-
-    def __init__(self, data=None, *, admin_site, rights):
-        super().__init__(data, prefix="add")
-        # The widget wants a field that points at people, to look up which admin page searches them.
-        field = OrganizationUserObjectPermission._meta.get_field("user")
-        self.fields["users"] = forms.ModelMultipleChoiceField(
-            User.objects.order_by("username"),
-            label=_("People"),
-            widget=ChooseMany(field, admin_site),
-            error_messages={"required": _("Choose at least one person.")},
-            help_text=_("Search by user name, name or e-mail. Who has another role here gets this one instead."),
-        )
-        self.fields["role"] = _choose_role(rights)
-
-
-class InviteForm(forms.Form):
-    """Offer a role to whoever reads the mail at an address."""
-
-    hint = _("The person gets a mail with a link, and has access once they open it and accept.")
-    email = Invitation._meta.get_field("email").formfield(help_text=hint)
+class RoleForm(forms.Form):
+    """Choose a role, of those that somebody with `rights` on the organization may give."""
 
     def __init__(self, data=None, *, rights):
-        super().__init__(data, prefix="invite")
-        self.fields["role"] = _choose_role(rights)
+        super().__init__(data)
+        errors = {"required": _("Choose a role."), "invalid_choice": _("You may not give this role. Choose another.")}
+        choices = [(role.key, role.label) for role in ROLES if may_give(rights, role)]
+        options = {"choices": choices, "coerce": ROLES_BY_KEY.get, "widget": forms.RadioSelect}
+        self.fields["role"] = forms.TypedChoiceField(label=_("Role"), error_messages=errors, **options)
+
+
+class AddMembersForm(RoleForm):
+    prefix = "add"
+    users = forms.ModelMultipleChoiceField(
+        User.objects.order_by("username"),
+        label=_("People"),
+        # The widget wants a field that points at people, to look up which admin page searches them.
+        widget=ChooseMany(OrganizationUserObjectPermission._meta.get_field("user"), admin.site),
+        error_messages={"required": _("Choose at least one person.")},
+        help_text=_("Search by user name, name or e-mail. Who has another role here gets this one instead."),
+    )
+
+
+class InviteForm(RoleForm):
+    prefix = "invite"
+    hint = _("The person gets a mail with a link, and has access once they open it and accept.")
+    email = Invitation._meta.get_field("email").formfield(help_text=hint)
 
 
 class OnForm(forms.Form):
@@ -222,8 +198,6 @@ class OnForm(forms.Form):
 
 
 class AcceptForm(SetPasswordForm):
-    """What somebody new says of themselves, and their password."""
-
     first_name = forms.CharField(label=_("First name"), max_length=150, required=False, validators=[LINE])
     last_name = forms.CharField(label=_("Last name"), max_length=150, required=False, validators=[LINE])
     field_order = ["first_name", "last_name", "new_password1", "new_password2"]

@@ -21,21 +21,13 @@ class LastAdminError(Exception):
     """The last active admin of the organizations would go; only a superuser may leave them without."""
 
 
-def set_role(organization, users, role, *, actor=None, reason=""):
-    """Make `role` the one role of `users` in the organization, None takes them out; as change_roles(), for users."""
-    changes = change_roles([(user, organization, role) for user in users], actor=actor, reason=reason)
-    return [user for user, _organization, _role in changes]
-
-
 @transaction.atomic
 def change_roles(wanted, *, actor=None, reason="", notify=True):
     """Make each role in `wanted`, (user, organization, role), the person's one role there; None takes them out.
     Return those that changed something, with what is stored as of now; each gets its row of the ledger. A dozen queries
     for BATCH of them. Raises Organization.DoesNotExist where one was deleted meanwhile, PermissionDenied where `actor`,
     a User, or None for a command, may not manage the people there or holds less than the role, and LastAdminError."""
-    changes = []
-    for start in range(0, len(wanted), BATCH):
-        changes += _change(wanted[start : start + BATCH], actor, reason)
+    changes = [row for n in range(0, len(wanted), BATCH) for row in _change(wanted[n : n + BATCH], actor, reason)]
     if notify:
         mail.notify(changes, actor)
     return changes
@@ -179,7 +171,7 @@ def accept(invitation, user, *, save):
             if save:
                 user.save()
             role, actor = ROLES_BY_KEY[invitation.role], invitation.invited_by or User()
-            set_role(invitation.organization, [user], role, actor=actor, reason=_("Accepted an invitation."))
+            change_roles([(user, invitation.organization, role)], actor=actor, reason=_("Accepted an invitation."))
             if not Invitation.objects.filter(pk=invitation.pk).delete()[0]:
                 raise Invitation.DoesNotExist
     except (PermissionDenied, LastAdminError, IntegrityError, Invitation.DoesNotExist, Organization.DoesNotExist):
@@ -210,12 +202,6 @@ def list_roles(user):
     owned = {role: Organization.objects.filter(**{f"{role.key}__in": groups}) for role in ROLES}
     found = [(organization, role) for role, organizations in owned.items() for organization in organizations]
     return sorted(found, key=lambda pair: (pair[0].name, pair[0].pk))
-
-
-def list_members(organization):
-    """Return the memberships of the organization's groups, by user name, with `user` at hand."""
-    memberships = Membership.objects.filter(group__in=organization.group_ids)
-    return memberships.select_related("user").order_by("user__username", "pk")
 
 
 def describe_members(organization, memberships):

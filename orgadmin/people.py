@@ -9,7 +9,7 @@ from django.utils.formats import date_format
 from django.utils.translation import gettext as _, gettext_noop
 
 from . import membership, throttle
-from .access import describe_paths, find_paths, gate_of, list_reachable
+from .access import activate, describe_paths, find_paths, gate_of
 from .forms import AddMembersForm, InviteForm, OnForm, is_key
 from .history import describe_difference, put_back
 from .ledger import end_of_day
@@ -37,7 +37,7 @@ class PeoplePages(ActingDelete):
         """Who is admin and who is reviewer. Superusers choose from all people; others invite, and learn of nobody."""
         rights, anybody = gate_of(request).find_rights(organization.pk), request.user.is_superuser
         post = request.POST
-        adding = AddMembersForm(post if "add" in post and anybody else None, admin_site=self.admin_site, rights=rights)
+        adding = AddMembersForm(post if "add" in post and anybody else None, rights=rights)
         inviting = InviteForm(post if "invite" in post else None, rights=rights)
         if adding.is_valid():
             return self._change(request, organization, **adding.cleaned_data)
@@ -49,7 +49,8 @@ class PeoplePages(ActingDelete):
         if is_key(post.get("user", "")) and (role or "remove" in post):
             members = User.objects.filter(groups__in=organization.group_ids, pk=post["user"]).distinct()
             return self._change(request, organization, members, role)
-        page = get_page(request, membership.list_members(organization))
+        members = membership.Membership.objects.filter(group__in=organization.group_ids).select_related("user")
+        page = get_page(request, members.order_by("user__username", "pk"))
         membership.describe_members(organization, page)
         self._hide_staff(request, organization, [member.joined for member in page if member.joined])
         context = {"adding": adding if anybody else None, "inviting": inviting, "page": page}
@@ -67,17 +68,14 @@ class PeoplePages(ActingDelete):
             context = {"users": losing, "role": role, "orphaned": orphaned, "posted": request.POST.lists()}
             return self.render_page(request, organization, "confirm", _("Are you sure?"), **context)
         try:
-            changed = membership.set_role(organization, users, role, actor=request.user, reason=reason)
+            wanted = [(user, organization, role) for user in users]
+            changed = membership.change_roles(wanted, actor=request.user, reason=reason)
         except membership.LastAdminError:
-            text = _(
-                "Nothing was changed: nobody would be left to look after “%s”."
-                " Make somebody else admin first, or ask platform staff."
-            )
+            text = _("Nothing was changed: nobody would be left to look after “%s”. Make somebody else admin first.")
             return self.answer(request, text % organization, messages.ERROR)
         if not changed:
-            text = _("Nothing was changed: nobody chosen has another role here.")
-            return self.answer(request, text, messages.WARNING)
-        names = ", ".join(f"“{user}”" for user in changed)
+            return self.answer(request, _("Nothing was changed: it was so already."), messages.WARNING)
+        names = ", ".join(f"“{user}”" for user, _organization, _role in changed)
         text = _("%(names)s is now %(role)s of “%(organization)s”.")
         text = text if role else _("%(names)s was taken out of “%(organization)s”.")
         return self.answer(request, text % {"names": names, "role": role and role.label, "organization": organization})
@@ -98,8 +96,7 @@ class PeoplePages(ActingDelete):
         invitation = organization.invitations.select_related("organization").get(pk=request.POST["invitation"])
         if "withdraw" in request.POST:
             membership.withdraw(invitation, actor=request.user)
-            text = _("The invitation of “%s” was withdrawn: its link no longer works.") % invitation.email
-            return self.answer(request, text)
+            return self.answer(request, _("The invitation of “%s” was withdrawn.") % invitation.email)
         self._invite(request, organization, invitation.email, ROLES_BY_KEY[invitation.role])
         return HttpResponseRedirect(request.path)
 
@@ -160,7 +157,7 @@ class PersonPages(ActingDelete):
 
     def access_view(self, request, user):
         """What a person can see, and by which paths; as if active, where they are not."""
-        page = get_page(request, list_reachable(user))
+        page = get_page(request, Organization.objects.permitted(activate(user)))
         paths = find_paths([user], page)
         for organization in page:
             organization.paths = describe_paths(paths[user.pk, organization.pk])

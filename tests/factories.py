@@ -4,7 +4,7 @@ import io
 
 from django.contrib.auth.models import Permission
 
-from orgadmin.membership import set_role
+from orgadmin.membership import change_roles
 from orgadmin.models import Organization, User
 from orgadmin.roles import ROLES_BY_KEY
 
@@ -14,6 +14,12 @@ NO_CONTACTS = {"contacts-TOTAL_FORMS": "0", "contacts-INITIAL_FORMS": "0"}  # of
 
 def create_organization(name="Acme", **values):
     return Organization.objects.create(name=name, **values)
+
+
+def set_role(organization, users, role, **options):
+    """Make `role` the one role of `users` there, None takes them out; return those whose role that changed."""
+    changes = change_roles([(user, organization, role) for user in users], **options)
+    return [user for user, _organization, _role in changes]
 
 
 def create_user(username="anna", *, admin_of=(), reviewer_of=(), permissions=(), **values):

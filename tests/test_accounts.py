@@ -8,7 +8,7 @@ from django.utils import timezone
 from orgadmin import membership, throttle
 from orgadmin.models import Invitation, User
 
-from .factories import ADMIN, REVIEWER, create_organization, create_superuser, create_user
+from .factories import ADMIN, REVIEWER, create_organization, create_superuser, create_user, set_role
 
 PASSWORD = "correct horse battery"
 NEW = {"new_password1": PASSWORD, "new_password2": PASSWORD, "first_name": "Nora"}
@@ -95,9 +95,9 @@ class AcceptTests(TestCase):
     @tag("C9")
     def test_it_is_worth_nothing_once_who_sent_it_may_no_longer(self):
         link = self.invite()
-        membership.set_role(self.acme, [self.admin], REVIEWER)
+        set_role(self.acme, [self.admin], REVIEWER)
         self.assertContains(self.client.post(link, NEW), "This link does not work any more")
-        membership.set_role(self.acme, [self.admin], ADMIN)
+        set_role(self.acme, [self.admin], ADMIN)
         User.objects.filter(pk=self.admin.pk).update(is_active=False)
         self.assertContains(self.client.post(link, NEW), "This link does not work any more")
         self.admin.delete()

@@ -18,7 +18,7 @@ from django.test import TransactionTestCase
 from .scratch import scratch_database
 
 FILL = """
-from orgadmin.membership import invite, set_role
+from orgadmin.membership import change_roles, invite
 from orgadmin.models import *
 from orgadmin.roles import ROLES
 root = User.objects.create_superuser("root", "root@example.com", "secret")
@@ -27,8 +27,8 @@ twin, third = Organization.objects.bulk_create([Organization(name="Acme"), Organ
 acme.contacts.create(name="Ada", role="Boss")
 for number in range(3):
     user = User.objects.create_user(f"user-{number}", f"user-{number}@example.com", "secret")
-    set_role(acme, [user], ROLES[number % 2], actor=root, reason="Hired.")
-set_role(acme, [user], None, actor=root)
+    change_roles([(user, acme, ROLES[number % 2])], actor=root, reason="Hired.")
+change_roles([(user, acme, None)], actor=root)
 invite(twin, "new@example.com", ROLES[1], actor=root)
 acme.name = "Acme 2"
 acme.save()

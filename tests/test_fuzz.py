@@ -16,11 +16,11 @@ from hypothesis.stateful import (
 )
 
 from orgadmin.access import explain
-from orgadmin.membership import set_groups, set_role
+from orgadmin.membership import set_groups
 from orgadmin.models import Organization, User
 from orgadmin.roles import ACTIONS, ROLES
 
-from .factories import NO_CONTACTS, create_user, grant
+from .factories import NO_CONTACTS, create_user, grant, set_role
 
 LIST = "/admin/orgadmin/organization/"
 PEOPLE = st.integers(0, 3)

@@ -13,10 +13,9 @@ from django.urls import NoReverseMatch, reverse
 
 from orgadmin.forms import OrganizationForm
 from orgadmin.gate import GatedModelAdmin
-from orgadmin.membership import set_role
 from orgadmin.models import Organization, User
 
-from .factories import NO_CONTACTS, REVIEWER, create_organization, create_superuser, create_user, grant
+from .factories import NO_CONTACTS, REVIEWER, create_organization, create_superuser, create_user, grant, set_role
 
 LIST = "/admin/orgadmin/organization/"
 PAGES = ("change/", "history/", "delete/", "people/", "")
@@ -150,7 +149,7 @@ class OrgAdminTests(GateMixin, TestCase):
         grant(user, "delete_organization", own)
         self.client.force_login(user)
         response = self.client.get(f"{LIST}{own.pk}/delete/")
-        self.assertContains(response, "Admins: 1 person loses access")
+        self.assertContains(response, f"Namesake ({own.pk}): 1 person loses access")
         self.assertNotContains(response, "Namesake 1")
 
     @tag("A17", "A19", "A30")

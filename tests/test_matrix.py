@@ -14,10 +14,10 @@ from django.contrib.auth.models import Group
 from django.test import Client, TestCase, override_settings, tag
 from django.urls import URLPattern, get_resolver
 
-from orgadmin.membership import invite, set_role
+from orgadmin.membership import invite
 from orgadmin.models import Contact, MembershipEvent, Organization, User
 
-from .factories import NO_CONTACTS, REVIEWER, create_organization, create_superuser, create_user
+from .factories import NO_CONTACTS, REVIEWER, create_organization, create_superuser, create_user, set_role
 
 CANARY = "Canary"
 METHODS = ("get", "post", "head", "options", "put", "patch", "delete")

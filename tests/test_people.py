@@ -9,7 +9,7 @@ from django.test.utils import CaptureQueriesContext
 from orgadmin import membership, throttle
 from orgadmin.models import Invitation, MembershipEvent, Organization, User
 
-from .factories import ADMIN, REVIEWER, create_organization, create_superuser, create_user, grant
+from .factories import ADMIN, REVIEWER, create_organization, create_superuser, create_user, grant, set_role
 
 LIST = "/admin/orgadmin/organization/"
 USERS = "/admin/orgadmin/user/"
@@ -118,13 +118,13 @@ class CostTests(PeopleMixin, TestCase):
 
     def test_an_organization_with_5_000_members(self):
         urls = [f"{LIST}{self.acme.pk}/{page}/" for page in ("people", "ledger", "access", "history", "change")]
-        membership.set_role(self.acme, self.fill(2), REVIEWER)
+        set_role(self.acme, self.fill(2), REVIEWER)
         before = {}
         for user in (self.staff, self.admin):
             self.client.force_login(user)
             before[user] = [self.count(url) for url in urls]
         User.objects.filter(username__startswith="user").delete()
-        membership.set_role(self.acme, self.fill(5_000), REVIEWER)
+        set_role(self.acme, self.fill(5_000), REVIEWER)
         for user in (self.staff, self.admin):
             self.client.force_login(user)
             self.assertEqual([self.count(url) for url in urls], before[user])
@@ -133,7 +133,7 @@ class CostTests(PeopleMixin, TestCase):
     def test_a_person_in_5_000_organizations(self):
         self.client.force_login(self.staff)
         urls = [f"{USERS}{self.anna.pk}/{page}/" for page in ("access", "leave", "change", "history")]
-        membership.set_role(self.acme, [self.anna], ADMIN)
+        set_role(self.acme, [self.anna], ADMIN)
         before = [self.count(url) for url in urls]
         rows = Organization.objects.bulk_create([Organization(name=f"N {n}") for n in range(5_000)])
         membership.change_roles([(self.anna, organization, ADMIN) for organization in rows])
@@ -147,7 +147,7 @@ class OrgAdminTests(PeopleMixin, TestCase):
         self.client.force_login(self.admin)
 
     def test_changes_and_removes_members(self):
-        membership.set_role(self.acme, [self.anna], REVIEWER, actor=self.staff)
+        set_role(self.acme, [self.anna], REVIEWER, actor=self.staff)
         response = self.client.get(self.url)
         self.assertContains(response, "Anna Ångström")
         self.assertContains(response, "platform staff")
@@ -182,7 +182,7 @@ class OrgAdminTests(PeopleMixin, TestCase):
         self.assertEqual(self.roles()["ada"], "admin")
 
     def test_may_leave_when_another_stays(self):
-        membership.set_role(self.acme, [self.anna], ADMIN)
+        set_role(self.acme, [self.anna], ADMIN)
         self.assertContains(self.post(user=self.admin.pk, remove=""), "That is you")
         self.post(user=self.admin.pk, remove="", confirmed="1")
         self.assertEqual(self.roles(), {"anna": "admin"})
@@ -215,7 +215,7 @@ class OrgAdminTests(PeopleMixin, TestCase):
         helper = create_user("helper")
         for codename in ("view_organization", "manage_members_organization"):
             grant(helper, codename, self.acme)
-        membership.set_role(self.acme, [self.anna], REVIEWER)
+        set_role(self.acme, [self.anna], REVIEWER)
         self.client.force_login(helper)
         self.assertNotContains(self.client.get(self.url), 'value="admin"')
         self.post(user=self.anna.pk, role="admin")
@@ -236,7 +236,7 @@ class InvitingTests(PeopleMixin, TestCase):
     @tag("C5")
     def test_the_answer_does_not_tell_whether_the_address_is_known(self):
         answers = []
-        membership.set_role(self.acme, [self.stranger], REVIEWER)
+        set_role(self.acme, [self.stranger], REVIEWER)
         for email in ("new@example.com", "anna@example.com", "root@example.com", "s@example.com"):
             answers.append(self.invite(email).content.decode().replace(email, "X"))
             membership.withdraw(Invitation.objects.get(), actor=self.admin)
@@ -313,7 +313,7 @@ class NotifyTests(PeopleMixin, TestCase):
             self.assertEqual(self.change((self.anna, self.acme, REVIEWER)), [])
         self.assertEqual(self.change((self.anna, self.acme, ADMIN), notify=False), [])
         with self.captureOnCommitCallbacks():
-            membership.set_role(self.acme, [self.anna], None)
+            set_role(self.acme, [self.anna], None)
         self.assertEqual(mail.outbox, [])
 
     def test_a_failing_mail_server_loses_no_change(self):
@@ -326,8 +326,8 @@ class NotifyTests(PeopleMixin, TestCase):
 class LedgerPageTests(PeopleMixin, TestCase):
     def setUp(self):
         self.url = f"{LIST}{self.acme.pk}/ledger/"
-        membership.set_role(self.acme, [self.anna], REVIEWER, actor=self.staff, reason="=HELP()")
-        membership.set_role(self.acme, [self.anna], None, actor=self.admin)
+        set_role(self.acme, [self.anna], REVIEWER, actor=self.staff, reason="=HELP()")
+        set_role(self.acme, [self.anna], None, actor=self.admin)
 
     @tag("A27")
     def test_tells_org_admins_without_the_names_of_platform_staff(self):
@@ -405,7 +405,7 @@ class AccessPageTests(PeopleMixin, TestCase):
 
 class LeaverTests(PeopleMixin, TestCase):
     def test_ends_everything_after_a_preview(self):
-        membership.set_role(create_organization("Beta"), [self.admin], REVIEWER)
+        set_role(create_organization("Beta"), [self.admin], REVIEWER)
         grant(self.admin, "view_organization", create_organization("Gamma"))
         session = Client()
         session.force_login(self.admin)

@@ -16,7 +16,7 @@ from django.test import Client, SimpleTestCase, TestCase, override_settings, tag
 from orgadmin import membership, signin, throttle
 from orgadmin.models import SignInAttempt, User
 
-from .factories import ADMIN, create_organization, create_superuser, create_user
+from .factories import ADMIN, create_organization, create_superuser, create_user, set_role
 from .identity import identity_server
 
 LOGIN, CODE, SET_UP = "/admin/login/", "/admin/second-factor/authenticate/", "/admin/second-factor/totp/activate/"
@@ -118,7 +118,7 @@ class SecondFactorTests(SignInCase):
     @tag("D15")
     def test_who_loses_the_right_meanwhile_is_refused(self):
         self.sign_in()
-        membership.set_role(self.acme, [self.ada], None)
+        set_role(self.acme, [self.ada], None)
         self.client.post(CODE, {"code": make_code(self.secret, 1)})
         self.assertFalse(self.is_signed_in())
 
@@ -389,7 +389,7 @@ class IdentityTests(SignInCase):
     def test_who_lost_the_last_right_is_refused_though_known(self):
         self.come()
         self.client.logout()
-        membership.set_role(self.acme, [self.ada], None)
+        set_role(self.acme, [self.ada], None)
         self.assert_refused(self.come())
 
     @tag("D16")
@@ -421,7 +421,7 @@ class IdentityTests(SignInCase):
         self.client.logout()
         membership.dismiss(self.ada, actor=create_superuser("root"))
         User.objects.filter(pk=self.ada.pk).update(is_active=True, email="successor@example.com")
-        membership.set_role(self.acme, [self.ada], ADMIN)
+        set_role(self.acme, [self.ada], ADMIN)
         self.assert_refused(self.come())
 
     @tag("D16")

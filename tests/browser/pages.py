@@ -19,11 +19,11 @@ from django.utils.encoding import force_bytes
 from django.utils.http import urlsafe_base64_encode
 
 from orgadmin.mail import SALT
-from orgadmin.membership import invite, set_role
+from orgadmin.membership import invite
 from orgadmin.models import Organization, User
 from tests.urls import urlpatterns as site_patterns
 
-from ..factories import ADMIN, REVIEWER, create_user
+from ..factories import ADMIN, REVIEWER, create_user, set_role
 
 FACTOR = {"SECOND_FACTOR": "optional"}
 COMPANY = {"OIDC_SERVER": "https://id.example.com", "OIDC_NAME": "Example ID"}

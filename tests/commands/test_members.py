@@ -6,9 +6,7 @@ from django.core.management import CommandError, call_command
 from django.test import TestCase
 from django.utils import timezone
 
-from orgadmin.membership import set_role
-
-from ..factories import create_organization, create_user
+from ..factories import create_organization, create_user, set_role
 
 
 class MembersTests(TestCase):

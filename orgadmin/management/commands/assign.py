@@ -1,7 +1,7 @@
 from django.core.management.base import BaseCommand, CommandError
 
 from orgadmin.management.arguments import find_organization, find_user
-from orgadmin.membership import LastAdminError, PermissionDenied, set_role
+from orgadmin.membership import LastAdminError, PermissionDenied, change_roles
 from orgadmin.roles import ROLES_BY_KEY
 
 
@@ -19,7 +19,7 @@ class Command(BaseCommand):
         actor = None if actor is None else find_user(actor)  # an empty name is nobody, and may not do everything
         user, organization = find_user(user), find_organization(organization)
         try:
-            changed = set_role(organization, [user], ROLES_BY_KEY.get(role), actor=actor, reason=reason)
+            changed = change_roles([(user, organization, ROLES_BY_KEY.get(role))], actor=actor, reason=reason)
         except (PermissionDenied, LastAdminError) as error:
             raise CommandError(f"Nothing was changed: {actor} may not do that.") from error
         what = "was taken out of" if role == "none" else f"is {role} of"
