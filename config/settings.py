@@ -76,7 +76,8 @@ DATABASE_POOL = read("DATABASE_POOL", lambda text: int(require(text.isdecimal() 
 _expected = "sqlite:///PATH or postgres://USER:PASSWORD@HOST:PORT/NAME"
 DATABASES = {"default": read("DATABASE_URL", parse_database, _expected, f"sqlite:///{BASE_DIR / 'db.sqlite3'}")}
 _expected = "smtp+tls://USER:PASSWORD@HOST:PORT, or consolemail:// to print mail"
-vars().update(read("EMAIL_URL", env.email_url_config, _expected, "consolemail://" if DEBUG else "smtp://localhost:25"))
+_default = "consolemail://" if DEBUG else "smtp://localhost:25"
+vars().update(read("EMAIL_URL", lambda url: env.email_url_config(require("://" in url and url)), _expected, _default))
 EMAIL_TIMEOUT = 10  # seconds
 # Migrations on PostgreSQL wait no longer for a lock, and leave out what is done; tests refuse what is never safe.
 ZERO_DOWNTIME_MIGRATIONS_LOCK_TIMEOUT = "80ms"

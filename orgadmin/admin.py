@@ -1,11 +1,12 @@
 """The pages of the admin site."""
 
+from collections import Counter
+
 from allauth.mfa.models import Authenticator
 from django.contrib import admin, messages
 from django.contrib.auth.admin import GroupAdmin as DjangoGroupAdmin, UserAdmin as DjangoUserAdmin
 from django.contrib.auth.models import Group
 from django.db import transaction
-from django.db.models import Count
 from django.urls import reverse
 from django.utils.html import format_html
 from django.utils.translation import gettext_lazy as _, gettext_noop, ngettext
@@ -72,11 +73,12 @@ class OrganizationAdmin(ExchangePages, PeoplePages, GatedModelAdmin):
         return super().get_search_results(request, queryset, text)
 
     def response_add(self, request, obj, post_url_continue=None):
+        response = super().response_add(request, obj, post_url_continue)
         if request.user.is_superuser:
             link = reverse("admin:orgadmin_organization_people", args=[obj.pk])
             text = format_html(_('Nobody looks after it yet. <a href="{}">Add its people</a>.'), link)
             self.message_user(request, text, messages.WARNING)
-        return super().response_add(request, obj, post_url_continue)
+        return response
 
     def get_deleted_objects(self, objs, request):
         """Say what goes with the organizations: their groups, and how many people lose access."""
@@ -87,12 +89,12 @@ class OrganizationAdmin(ExchangePages, PeoplePages, GatedModelAdmin):
             Contact._meta.verbose_name_plural: Contact.objects.filter(organization__in=pks).count(),
         }
         shown, deleted = self.model.objects.filter(pk__in=pks[:DELETIONS_SHOWN]), []
-        members = Membership.objects.filter(group__in=[group for row in shown for group in row.group_ids]).order_by()
-        people_in = dict(members.values_list("group").annotate(Count("pk")))
+        owner = {group: row.pk for row in shown for group in row.group_ids}
+        members = Membership.objects.filter(group__in=owner).values_list("group", "user")
+        people_in = Counter(pk for pk, _user in {(owner[group], user) for group, user in members})
         for row in shown:
-            people = sum(people_in.get(group, 0) for group in row.group_ids)
-            text = ngettext("%(count)d person loses access", "%(count)d people lose access", people)
-            deleted.append(f"{row} ({row.reference or row.pk}): {text % {'count': people}}")
+            text = ngettext("%(count)d person loses access", "%(count)d people lose access", people_in[row.pk])
+            deleted.append(f"{row} ({row.reference or row.pk}): {text % {'count': people_in[row.pk]}}")
         if len(pks) > DELETIONS_SHOWN:
             deleted.append(_("… and %d more") % (len(pks) - DELETIONS_SHOWN))
         return deleted, total, set(), []

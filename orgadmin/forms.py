@@ -124,7 +124,7 @@ class OrganizationForm(MergingForm):
             self.data, page = {**self.data.dict(), asked: name}, "admin:orgadmin_organization_change"
             names = [(reverse(page, args=[row.pk]), f"{row} ({row.reference or row.pk})") for row in namesakes]
             links = format_html_join(", ", '<a href="{}" target="_blank">{}</a>', names)
-            text = _("This name exists already: {}. If yours is another organization, save again.")
+            text = _("Organizations have this name already, such as {}. If yours is another one, save again.")
             raise forms.ValidationError(format_html(text, links))
         return name
 
@@ -147,10 +147,10 @@ class UserForm(UserChangeForm):
             text = _("Choose one role in each organization: admin and reviewer cannot be combined in %(names)s.")
             raise forms.ValidationError(text, params={"names": names}) from error
         orphans = find_orphans([(self.instance, *pair) for pair in roles])
-        if orphans and not self.data.get("confirmed"):
+        names = ", ".join(f"“{organization}” ({organization.pk})" for organization in orphans)
+        if orphans and self.data.get("confirmed") != names:
             self.data = self.data.copy()
-            self.data["confirmed"] = "1"
-            names = ", ".join(f"“{organization}”" for organization in orphans)
+            self.data["confirmed"] = names
             raise forms.ValidationError(_("Nobody would be left to look after %s. Save again to confirm.") % names)
         return groups
 

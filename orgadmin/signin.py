@@ -63,8 +63,7 @@ class SignInForm(AdminAuthenticationForm):
 
     def clean(self):
         username, address = self.cleaned_data.get("username") or "", throttle.find_address(self.request)
-        tries = username and self.cleaned_data.get("password")  # else nothing is asked
-        if tries and not throttle.is_allowed(username, address):
+        if username and self.cleaned_data.get("password") and not throttle.is_allowed(username, address):
             raise self.get_invalid_login_error()
         cleaned = super().clean()
         if self.get_user():

@@ -37,8 +37,7 @@ class ChoicesView(AutocompleteJsonView):
         return super().serialize_result(obj, to_field_name) | {"text": describe(obj)}
 
     def get_queryset(self):
-        queryset = super().get_queryset()
-        narrow = getattr(self.model_admin, "narrow", None)
+        queryset, narrow = super().get_queryset(), getattr(self.model_admin, "narrow", None)
         return narrow(queryset, self.request.user, "change") if narrow else queryset
 
 

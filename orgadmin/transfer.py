@@ -25,7 +25,7 @@ PEOPLE = {f"{role.key}s": role for role in ROLES}  # columns of e-mail addresses
 COLUMNS = {name.replace("_", ""): name for name in ("id", *FIELDS, *PEOPLE)}
 COLUMNS |= {"company": "name", "companyname": "name", "organization": "name", "organisation": "name", "tel": "phone"}
 COLUMNS |= {"telephone": "phone", "phonenumber": "phone", "url": "website", "homepage": "website", "mail": "email"}
-COLUMNS |= {"emailaddress": "email", "vatid": "tax_id", "vatnumber": "tax_id", "taxnumber": "tax_id"}
+COLUMNS |= {"web": "website", "emailaddress": "email", "vatid": "tax_id", "vatnumber": "tax_id", "taxnumber": "tax_id"}
 BATCH = 1_000  # rows
 SHOWN = 60  # characters of a refused value
 FORMULA = r"^('*[=+\-@\t\r])"  # what a spreadsheet takes for a formula, disarmed or not
@@ -288,8 +288,8 @@ def respond_with_csv(name, rows):
 
 
 def list_organizations(organizations, user):
-    """Yield a header and a row for each of `organizations`, a queryset of what `user` may view: a file to import again.
-    Confidential cells are empty where the user may not see them; superusers get the people, too."""
+    """Yield a header and a row for each of `organizations`, a queryset of what `user` may view.
+    Confidential cells are empty where the user may not see them; superusers get the people, and a file to import."""
     people = PEOPLE if user.is_superuser else {}
     yield "id", *FIELDS, *people
     rows = organizations.iterator(chunk_size=BATCH)

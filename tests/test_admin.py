@@ -36,15 +36,17 @@ class OrganizationAdminTests(SuperuserMixin, TestCase):
     def test_a_namesake_is_pointed_out_and_created_when_saved_again(self):
         data = NO_CONTACTS | {"name": "Acme", "phone": "1"}
         response = self.client.post(f"{LIST}add/", data)
-        self.assertContains(response, "This name exists already")
+        self.assertContains(response, "Organizations have this name already")
         self.assertContains(
             response, f'<a href="{LIST}{self.acme.pk}/change/" target="_blank">Acme ({self.acme.pk})</a>'
         )
-        self.assertContains(self.client.post(f"{LIST}add/", data | {"name": "ACME"}), "This name exists already")
+        self.assertContains(
+            self.client.post(f"{LIST}add/", data | {"name": "ACME"}), "Organizations have this name already"
+        )
         self.assertEqual(response.context["adminform"].form["namesake"].value(), "Acme")
         self.assertContains(response, 'name="namesake" value="Acme"')
         other = self.client.post(f"{LIST}add/", {**data, "namesake": "Other"})
-        self.assertContains(other, "This name exists already")
+        self.assertContains(other, "Organizations have this name already")
         self.assertRedirects(self.client.post(f"{LIST}add/", {**data, "namesake": "Acme"}), LIST)
         self.assertEqual(Organization.objects.filter(name="Acme").count(), 2)
 
@@ -87,7 +89,8 @@ class OrganizationAdminTests(SuperuserMixin, TestCase):
     def test_the_delete_page_says_what_goes(self):
         create_user("bert", admin_of=[self.acme])
         create_user("carl", admin_of=[self.acme])
-        create_user("dora", reviewer_of=[self.acme])
+        dora = create_user("dora", reviewer_of=[self.acme])
+        dora.groups.add(self.acme.admin)  # not through `membership`: in both groups, and one person
         url = f"{LIST}{self.acme.pk}/delete/"
         response = self.client.get(url)
         self.assertContains(response, f"Acme ({self.acme.pk}): 3 people lose access")
@@ -143,11 +146,18 @@ class UserAdminTests(SuperuserMixin, TestCase):
         self.user.groups.add(self.acme.admin)
         for groups in ([], [self.acme.reviewer]):
             response = self.post(self.user, groups)
-            self.assertContains(response, "Nobody would be left to look after “Acme”. Save again to confirm.")
+            text = f"Nobody would be left to look after “Acme” ({self.acme.pk}). Save again to confirm."
+            self.assertContains(response, text)
             self.assertEqual(list(self.user.groups.all()), [self.acme.admin])
-        self.assertContains(response, 'name="confirmed" value="1"')
-        self.assertRedirects(self.post(self.user, [], confirmed="1"), USERS)
-        self.assertFalse(self.user.groups.exists())
+        confirmed = f"“Acme” ({self.acme.pk})"
+        self.assertContains(response, f'name="confirmed" value="{confirmed}"')
+        beta = create_organization("Beta")
+        self.user.groups.add(beta.admin)
+        for groups in ([self.acme.admin], []):  # a yes to one is none to another
+            response = self.post(self.user, groups, confirmed=confirmed)
+            self.assertContains(response, f"“Beta” ({beta.pk}). Save again to confirm.")
+        self.assertRedirects(self.post(self.user, [beta.admin], confirmed=confirmed), USERS)
+        self.assertEqual(list(self.user.groups.all()), [beta.admin])
 
     def test_who_is_not_the_last_is_taken_out_at_once(self):
         create_user("other", admin_of=[self.acme])
@@ -162,7 +172,7 @@ class UserAdminTests(SuperuserMixin, TestCase):
 
         self.user.groups.add(self.acme.admin)
         with mock.patch.object(UserForm, "_save_m2m", leave_first):
-            response = self.post(self.user, [self.acme.reviewer, self.acme.admin], confirmed="1")
+            response = self.post(self.user, [self.acme.reviewer, self.acme.admin], confirmed=f"“Acme” ({self.acme.pk})")
         self.assertRedirects(response, "/admin/")
         self.assertEqual(list(self.user.groups.all()), [self.acme.admin])
 

@@ -110,10 +110,10 @@ class EachWayTests(TestCase):
         self.post_person(self.acme.admin)
         self.assert_row("joined")
         self.watch(self.acme.admin)
-        self.post_person(self.acme.admin, self.acme.reviewer, confirmed="1")
+        self.post_person(self.acme.admin, self.acme.reviewer, confirmed=f"“Acme” ({self.acme.pk})")
         self.assert_row("joined", "reviewer")
         self.watch(self.acme.admin)
-        self.post_person(confirmed="1")
+        self.post_person(confirmed=f"“Acme” ({self.acme.pk})")
         self.assert_row("left")
 
     def test_taken_out_of_everything(self):

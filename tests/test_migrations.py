@@ -41,11 +41,12 @@ NAMES = {
     17: "x" * 70,
     18: "\u3000 Spaced \u00a0",
 }
+TAKEN = {"Taken Admin", "Taken 13 Admin", "Taken 13 1 Admin", "Friends"}
 ADMIN_GROUPS = {
     10: "Widget Company Admin",
     11: "Widget Company 11 Admin",
     12: "Widget Company 11 12 Admin",
-    13: "Taken 13 1 Admin",
+    13: "Taken 13 2 Admin",
     14: "Taken 14 Admin",
     15: "Organization Admin",
     16: "x" * 50 + " Admin",
@@ -136,7 +137,7 @@ class SeedPathTests(TransactionTestCase):
         self.addCleanup(migrate)
         migrate(BEFORE)
         get_model = models_at(BEFORE)
-        Group.objects.bulk_create(Group(name=name) for name in ("Taken Admin", "Taken 13 Admin", "Friends"))
+        Group.objects.bulk_create(Group(name=name) for name in TAKEN)
         get_model("orgadmin", "Organization").objects.bulk_create(
             get_model("orgadmin", "Organization")(pk=pk, name=name, reference=f"R{pk}", notes="n")
             for pk, name in NAMES.items()
@@ -157,7 +158,7 @@ class SeedPathTests(TransactionTestCase):
         groups = self.read_groups()
         self.assertEqual({pk: names[0] for pk, names in groups.items()}, ADMIN_GROUPS)
         self.assertEqual(groups[11][1], "Widget Company 11 Reviewer")
-        self.assertEqual(Group.objects.count(), 2 * len(NAMES) + 3)
+        self.assertEqual(Group.objects.count(), 2 * len(NAMES) + len(TAKEN))
         for organization in Organization.objects.all():
             self.assertEqual(grants_of(organization), expected_grants(organization))
 
@@ -171,9 +172,7 @@ class SeedPathTests(TransactionTestCase):
         self.assertIn("Deleting the admin groups of 9 rows of orgadmin.Organization ends 1 memberships.", printed)
         self.assertIn("Deleting the reviewer groups of 9 rows of orgadmin.Organization ends 1 memberships.", printed)
         self.assertEqual(self.read_rows(), self.rows)
-        self.assertEqual(
-            set(Group.objects.values_list("name", flat=True)), {"Taken Admin", "Taken 13 Admin", "Friends"}
-        )
+        self.assertEqual(set(Group.objects.values_list("name", flat=True)), TAKEN)
         self.assertEqual(list(user.groups.values_list("name", flat=True)), ["Friends"])
         self.assertFalse(OrganizationGroupObjectPermission.objects.exists())
         migrate()
@@ -187,7 +186,7 @@ class SeedPathTests(TransactionTestCase):
         Group.objects.filter(pk=organization.reviewer_id).update(name="By hand")
         Organization.objects.create(name="Later")
         migrate(BEFORE)
-        self.assertEqual(Group.objects.count(), 3)
+        self.assertEqual(Group.objects.count(), len(TAKEN))
 
     def test_backwards_stops_at_every_step(self):
         migrate()
@@ -221,7 +220,7 @@ class SeedPathTests(TransactionTestCase):
                 with mock.patch.object(operations.PopulateGroups, "_point", point):
                     with self.assertRaises(KeyboardInterrupt):
                         migrate(ADMIN_CREATED)
-                self.assertEqual(Group.objects.count(), 3 + 2 * (failing - 1))
+                self.assertEqual(Group.objects.count(), len(TAKEN) + 2 * (failing - 1))
                 migrate()
                 self.assert_complete()
                 migrate(BEFORE)

@@ -35,7 +35,7 @@ class SettingsTests(SimpleTestCase):
                 for url in ("orgs.example.com", "http://[::1", "http://a b", "https://a:99999999", "ftp://a.example")
             ),
             ("EMAIL_URL", GOOD | {"EMAIL_URL": "smtp://h:abc"}),
-            ("EMAIL_URL", GOOD | {"EMAIL_URL": "smtp"}),
+            *(("EMAIL_URL", GOOD | {"EMAIL_URL": url}) for url in ("smtp", "smtp:", "smtp:mail.example.com:25")),
             ("EMAIL_URL", GOOD | {"EMAIL_URL": "pigeon://coop"}),
             *(("TIME_ZONE", GOOD | {"TIME_ZONE": name}) for name in ("Mars/Olympus", "Europe", "../etc/passwd")),
             ("TRUST_PROXY", GOOD | {"TRUST_PROXY": "1"}),

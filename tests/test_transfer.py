@@ -27,6 +27,9 @@ class ImportTests(TestCase):
         values = Organization.objects.values("name", "address", "email", "tax_id", "website", "phone").get()
         self.assertEqual(list(values.values()), ["Ä", "B", "c@d.de", "1", "", "2"])
 
+        self.assertEqual(run("Company,Web,Phone number\nX,x.example,3\n").ignored, [])
+        self.assertEqual(Organization.objects.get(name="X").website, "https://x.example")
+
     def test_reads_what_spreadsheets_write(self):
         texts = [
             "name,address\nAcme,Here\n",

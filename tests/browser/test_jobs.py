@@ -325,7 +325,7 @@ class JobTests(BrowserTestCase):
         page.goto("/admin/orgadmin/organization/add/")
         page.get_by_label("Name:").fill("Acme")
         page.get_by_role("button", name="Save", exact=True).click()
-        expect(page.get_by_text("This name exists already")).to_be_visible()
+        expect(page.get_by_text("Organizations have this name already")).to_be_visible()
         page.get_by_role("button", name="Save", exact=True).click()
         expect(page.get_by_text("was added successfully")).to_be_visible()
         self.assertEqual(Organization.objects.filter(name="Acme").count(), 2)

@@ -19,21 +19,21 @@ PEOPLE = {"demo-staff": {}, "demo-admin": {"admin": 3, "reviewer": 1}, "demo-rev
 class Command(BaseCommand):
     help = "Load a demo: real names of organizations, and three people with new passwords. Only where DEBUG is true."
 
-    @transaction.atomic
     def handle(self, **options):
         if not settings.DEBUG:
             raise CommandError("The demo gives out passwords, so it wants DEBUG=true. Nothing was changed.")
-        if not Organization.objects.exists():
-            with FILE.open("rb") as stream:
-                import_organizations(stream)
-        self.stdout.write(f"\nSign in at {settings.BASE_URL}/admin/ as")
-        organizations = iter(Organization.objects.order_by("pk"))
-        for username, wanted in PEOPLE.items():
-            password, flags = secrets.token_urlsafe(9), dict.fromkeys(("is_staff", "is_superuser"), not wanted)
-            user, created = User.objects.get_or_create(username=username, defaults=flags)
-            user.set_password(password)
-            user.save()
-            for role, count in wanted.items() if created else ():
-                change_roles([(user, row, ROLES_BY_KEY[role]) for row in islice(organizations, count)])
-            what = ", ".join(f"{role} of {count}" for role, count in wanted.items()) or "platform staff"
-            self.stdout.write(f"  {username:<14} password {password}   {what}")
+        with transaction.atomic():
+            if not Organization.objects.exists():
+                with FILE.open("rb") as stream:
+                    import_organizations(stream)
+            self.stdout.write(f"\nSign in at {settings.BASE_URL}/admin/ as")
+            organizations = iter(Organization.objects.order_by("pk"))
+            for username, wanted in PEOPLE.items():
+                password, flags = secrets.token_urlsafe(9), dict.fromkeys(("is_staff", "is_superuser"), not wanted)
+                user, created = User.objects.get_or_create(username=username, defaults=flags)
+                user.set_password(password)
+                user.save()
+                for role, count in wanted.items() if created else ():
+                    change_roles([(user, row, ROLES_BY_KEY[role]) for row in islice(organizations, count)])
+                what = ", ".join(f"{role} of {count}" for role, count in wanted.items()) or "platform staff"
+                self.stdout.write(f"  {username:<14} password {password}   {what}")

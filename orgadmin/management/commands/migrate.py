@@ -7,7 +7,7 @@ from django.core.management.commands import migrate
 from django.db import OperationalError, connections
 
 warnings.filterwarnings("ignore", ".*is unsafe operation")  # in libraries, where tables are empty; ours are tested
-PATIENCE = 30  # attempts, each a second later than the one before, so that they outlast a vacuum of eight minutes
+PATIENCE = 30  # attempts, each a second later than the one before: seven minutes, which outlast most vacuums
 BUSY = {"55P03": "a lock was not free", "57014": "a statement took too long", "40P01": "a deadlock"}  # SQLSTATE
 
 
