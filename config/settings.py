@@ -54,7 +54,7 @@ def parse_database(url):
     if scheme != "sqlite":
         settings["ENGINE"] = "django_zero_downtime_migrations.backends.postgres"  # Django's, with online migrations
         settings["CONN_HEALTH_CHECKS"] = True
-        if DATABASE_POOL == 0:
+        if DATABASE_POOL == 0:  # a connection per thread
             return settings | {"CONN_MAX_AGE": 60}
         pool = {"min_size": 1, "max_size": DATABASE_POOL, "timeout": 10}  # seconds that a request waits for one
         return settings | {"OPTIONS": settings.get("OPTIONS", {}) | {"pool": pool}}
@@ -71,7 +71,6 @@ SECRET_KEY_FALLBACKS = env.list("SECRET_KEY_FALLBACKS", default=[])  # of before
 ALLOWED_HOSTS = env.list("ALLOWED_HOSTS", default=["localhost", "127.0.0.1", "[::1]"])
 BASE_URL = read("BASE_URL", parse_address, "an address such as https://orgs.example.com", "http://127.0.0.1:8000")
 CSRF_TRUSTED_ORIGINS = [get_origin(BASE_URL)]
-# Connections of a process; 0: one per thread.
 DATABASE_POOL = read("DATABASE_POOL", lambda text: int(require(text.isdecimal() and text)), "a whole number", "0")
 _expected = "sqlite:///PATH or postgres://USER:PASSWORD@HOST:PORT/NAME"
 DATABASES = {"default": read("DATABASE_URL", parse_database, _expected, f"sqlite:///{BASE_DIR / 'db.sqlite3'}")}
@@ -83,7 +82,7 @@ EMAIL_TIMEOUT = 10  # seconds
 ZERO_DOWNTIME_MIGRATIONS_LOCK_TIMEOUT = "80ms"
 ZERO_DOWNTIME_MIGRATIONS_STATEMENT_TIMEOUT = "5s"  # longer than any of those takes
 ZERO_DOWNTIME_MIGRATIONS_FLEXIBLE_STATEMENT_TIMEOUT = True  # none for those that hold nobody up
-ZERO_DOWNTIME_MIGRATIONS_IDEMPOTENT_SQL, ZERO_DOWNTIME_MIGRATIONS_DEFERRED_SQL = True, False
+ZERO_DOWNTIME_MIGRATIONS_IDEMPOTENT_SQL, ZERO_DOWNTIME_MIGRATIONS_DEFERRED_SQL = True, False  # for RequireRelation
 NOTIFY_PEOPLE, NOTIFY_ADMINS = read_flag("NOTIFY_PEOPLE"), read_flag("NOTIFY_ADMINS")
 INVITATION_DAYS = 7
 ACCESS_CONTACT = env.str("ACCESS_CONTACT", default="")  # whom to ask for access

@@ -132,7 +132,7 @@ class OrganizationForm(MergingForm):
 class UserForm(UserChangeForm):
     """Edit a person; groups are saved through `membership`. A class made for a request carries its `user`."""
 
-    confirmed = forms.CharField(required=False, widget=forms.HiddenInput)
+    confirmed = forms.CharField(required=False, widget=forms.HiddenInput)  # the organizations that were asked about
 
     class Meta(UserChangeForm.Meta):
         help_texts = {"is_staff": _("For platform staff only. Members of an organization's groups sign in without it.")}

@@ -121,13 +121,14 @@ class RequireRelation(migrations.AlterField):
                 raise IntegrityError
             if schema_editor.connection.vendor != "postgresql":
                 return super().database_forwards(app_label, schema_editor, from_state, to_state)
-            becomes = to_state.apps.get_model(app_label, self.model_name)
-            old, new = (copy(state._meta.get_field(self.name)) for state in (model, becomes))
+            old = copy(model._meta.get_field(self.name))
+            new = copy(to_state.apps.get_model(app_label, self.model_name)._meta.get_field(self.name))
             old.db_constraint = new.db_constraint = False  # or Django drops it, and adds it again
             schema_editor.alter_field(model, old, new)
         except IntegrityError as error:  # or saved since it was asked
-            for check in schema_editor._constraint_names(model, [f"{self.name}_id"], check=True):  # valid or not
-                schema_editor.execute(schema_editor._delete_check_sql(model, check))
+            for check in schema_editor._constraint_names(model, [model._meta.get_field(self.name).column], check=True):
+                if check.endswith("_notnull"):  # the backend's, which is obeyed before it is valid
+                    schema_editor.execute(schema_editor._delete_check_sql(model, check))
             ids = ", ".join(map(str, missing.values_list("pk", flat=True)[:SHOWN]))
             raise IntegrityError(
                 f"{missing.count():,} {self.model_name}s have no {self.name}, as the release before saved them: {ids} …"

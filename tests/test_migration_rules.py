@@ -199,6 +199,20 @@ class RequireRelationTests(TransactionTestCase):
             cursor.execute("SELECT g.name FROM orgadmin_organization o JOIN auth_group g ON g.id = admin_id")
             self.assertEqual(cursor.fetchall(), [("Late Admin",)])
 
+    def test_a_check_of_ones_own_outlives_a_refusal(self):
+        with connection.cursor() as cursor:
+            cursor.execute("ALTER TABLE orgadmin_organization ADD CONSTRAINT own_check CHECK (admin_id > 0)")
+            cursor.execute(
+                "INSERT INTO orgadmin_organization (name, website, email, phone, address, tax_id, notes)"
+                " VALUES ('Late', '', '', '', '', '', '')"
+            )
+        with self.assertRaises(IntegrityError):
+            call_command("migrate", "orgadmin", "0004", verbosity=0)
+        self.assertEqual(self.read_constraints(), self.before[0] | {"own_check"})
+        with connection.cursor() as cursor:
+            cursor.execute("DELETE FROM orgadmin_organization")
+            cursor.execute("ALTER TABLE orgadmin_organization DROP CONSTRAINT own_check")
+
     def test_the_foreign_key_stays_both_ways_though_it_gives_way(self):
         for target in ("0004", "0003"):
             reader = connection.copy()
