@@ -148,7 +148,7 @@ class UserForm(UserChangeForm):
             raise forms.ValidationError(text, params={"names": names}) from error
         orphans = find_orphans([(self.instance, *pair) for pair in roles])
         names = ", ".join(f"“{organization}” ({organization.pk})" for organization in orphans)
-        if orphans and self.data.get("confirmed") != names:
+        if orphans and self.data.get("confirmed", "").split() != names.split():  # browsers change the ends of lines
             self.data = self.data.copy()
             self.data["confirmed"] = names
             raise forms.ValidationError(_("Nobody would be left to look after %s. Save again to confirm.") % names)

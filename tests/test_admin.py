@@ -159,6 +159,12 @@ class UserAdminTests(SuperuserMixin, TestCase):
         self.assertRedirects(self.post(self.user, [beta.admin], confirmed=confirmed), USERS)
         self.assertEqual(list(self.user.groups.all()), [beta.admin])
 
+    def test_a_name_of_two_lines_is_confirmed_too(self):
+        two = create_organization("Two\nlines")
+        self.user.groups.add(two.admin)
+        self.assertContains(self.post(self.user, []), "Save again to confirm.")
+        self.assertRedirects(self.post(self.user, [], confirmed=f"“Two\r\nlines” ({two.pk})"), USERS)
+
     def test_who_is_not_the_last_is_taken_out_at_once(self):
         create_user("other", admin_of=[self.acme])
         self.user.groups.add(self.acme.admin)
