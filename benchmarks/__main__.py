@@ -34,11 +34,17 @@ class Run:
 
     def call(self, url, *command, **environment):
         """Run a command of this project; tell each line of JSON that it prints; return its seconds."""
-        values = {"SECRET_KEY": "benchmarks", "DJANGO_SETTINGS_MODULE": "benchmarks.settings", "DATABASE_URL": url}
+        values = {
+            "SECRET_KEY": "benchmarks",
+            "DJANGO_SETTINGS_MODULE": "benchmarks.settings",
+            "DATABASE_URL": url,
+        }
         values |= {"PAIRS": str(self.options.pairs), **environment}
         start = time.perf_counter()
         command = [sys.executable, "-W", "ignore", *command]
-        done = subprocess.run(command, env=os.environ | values, capture_output=True, text=True)
+        done = subprocess.run(
+            command, env=os.environ | values, capture_output=True, text=True
+        )
         seconds = round(time.perf_counter() - start, 2)
         if done.returncode:
             sys.exit(done.stderr)
@@ -48,10 +54,22 @@ class Run:
         return seconds
 
     def measure(self, url, small):
-        self.tell({"what": "fill", "s": self.call(url, "-m", "benchmarks.fill", str(self.size))})
+        self.tell(
+            {
+                "what": "fill",
+                "s": self.call(url, "-m", "benchmarks.fill", str(self.size)),
+            }
+        )
         self.tell({"what": "size on disk", "mb": self.find_size(url)})
         people = [str(number) for number in (1, 10, 1_000) if number <= self.size]
-        self.call(url, "-m", "benchmarks.pages", *people, "staff", **({"SMALL_DATABASE_URL": small} if small else {}))
+        self.call(
+            url,
+            "-m",
+            "benchmarks.pages",
+            *people,
+            "staff",
+            **({"SMALL_DATABASE_URL": small} if small else {}),
+        )
         self.tell({"what": "backup", "s": self.back_up(url)})
         self.call(url, "-m", "benchmarks.writing", "save", "name", "import", "delete")
         if self.size == max(self.options.sizes):
@@ -60,20 +78,33 @@ class Run:
             self.call(url, "-m", "benchmarks.writers")
             if shutil.which("wrk"):
                 self.call(url, "-m", "benchmarks.http")
-        self.tell({"what": "migration back to 0017", "s": self.call(url, "manage.py", "migrate", "orgadmin", "0017")})
-        self.tell({"what": "migration from 0017 on", "s": self.call(url, "manage.py", "migrate", "orgadmin")})
+        self.tell(
+            {
+                "what": "migration back to 0017",
+                "s": self.call(url, "manage.py", "migrate", "orgadmin", "0017"),
+            }
+        )
+        self.tell(
+            {
+                "what": "migration from 0017 on",
+                "s": self.call(url, "manage.py", "migrate", "orgadmin"),
+            }
+        )
 
     def find_size(self, url):
         if self.database == "sqlite":
             with closing(sqlite3.connect(urlsplit(url).path)) as connection:
                 pages, size = (
-                    connection.execute(f"PRAGMA {name}").fetchone()[0] for name in ("page_count", "page_size")
+                    connection.execute(f"PRAGMA {name}").fetchone()[0]
+                    for name in ("page_count", "page_size")
                 )
                 return pages * size // 2**20
         import psycopg
 
         with psycopg.connect(url) as connection:
-            return connection.execute("SELECT pg_database_size(current_database()) / 1048576").fetchone()[0]
+            return connection.execute(
+                "SELECT pg_database_size(current_database()) / 1048576"
+            ).fetchone()[0]
 
     def back_up(self, url):
         start = time.perf_counter()
@@ -82,7 +113,10 @@ class Run:
                 program = f"import sqlite3; sqlite3.connect({urlsplit(url).path!r}).execute('VACUUM INTO ?', ['copy'])"
                 subprocess.run([sys.executable, "-c", program], cwd=folder, check=True)
             else:
-                subprocess.run([find_pg_dump(), "--format=custom", f"--file={folder}/copy", url], check=True)
+                subprocess.run(
+                    [find_pg_dump(), "--format=custom", f"--file={folder}/copy", url],
+                    check=True,
+                )
         return round(time.perf_counter() - start, 2)
 
     @contextmanager
@@ -123,7 +157,9 @@ def find_pg_dump():
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--sizes", default="1000,10000,100000,1000000")
     parser.add_argument("--database", action="append", choices=["sqlite", "postgresql"])
     parser.add_argument("--pairs", type=int, default=200)

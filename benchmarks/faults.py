@@ -35,7 +35,12 @@ NGINX, NGINX_CONF = (
     shutil.which("nginx", path=f"{os.environ['PATH']}:/usr/sbin"),
     PROJECT / "docs/deployment/nginx.conf",
 )
-WRITERS, READERS, WORKERS, PATIENCE = 3, 3, 3, 60  # seconds until everybody should be served again
+WRITERS, READERS, WORKERS, PATIENCE = (
+    3,
+    3,
+    3,
+    60,
+)  # seconds until everybody should be served again
 BUSY = "Too much is going on"
 PEOPLE = f"""
 import django; django.setup()
@@ -46,7 +51,10 @@ create_user("member", admin_of=[organizations[-2]])
 for number in range({WRITERS}):
     create_user(f"user-{{number}}", admin_of=organizations)
 """
-MEMBERS, LOCKED = WRITERS + 1, WRITERS + 2  # keys of the organizations whose roles change, and which is locked
+MEMBERS, LOCKED = (
+    WRITERS + 1,
+    WRITERS + 2,
+)  # keys of the organizations whose roles change, and which is locked
 HEADERS = b"GET /livez HTTP/1.1\r\nHost: localhost\r\nX-Slow: "
 BODY = f"POST /admin/login/ HTTP/1.1\r\nHost: localhost\r\nCookie: csrftoken={'a' * 32}\r\nContent-Length: 1000\r\n"
 BODY = f"{BODY}Content-Type: application/x-www-form-urlencoded\r\n\r\n".encode()
@@ -79,7 +87,9 @@ class Worker(threading.Thread):
         except HTTPError:
             self.note("no answer")
             raise
-        expected = answer.status == 200 or (answer.status == 302 and "/login/" not in answer.headers["Location"])
+        expected = answer.status == 200 or (
+            answer.status == 302 and "/login/" not in answer.headers["Location"]
+        )
         if answer.status == 503 and BUSY in answer.text:
             self.note("503")
         else:
@@ -94,12 +104,17 @@ class Writer(Worker):
     def do(self):
         if page := self.ask("get", self.page):
             self.tries += 1
-            answer = self.ask("post", self.page, read_form(page.text) | {"phone": str(self.tries)})
+            answer = self.ask(
+                "post", self.page, read_form(page.text) | {"phone": str(self.tries)}
+            )
             if answer and answer.headers.get("Location") == LIST:
                 self.said.append(str(self.tries))
 
     def find(self, connection):
-        return connection.execute("SELECT phone FROM orgadmin_historicalorganization WHERE id = %s", [self.number])
+        return connection.execute(
+            "SELECT phone FROM orgadmin_historicalorganization WHERE id = %s",
+            [self.number],
+        )
 
 
 class Changer(Worker):
@@ -108,13 +123,26 @@ class Changer(Worker):
     def do(self):
         page = f"{LIST}{MEMBERS}/people/"
         self.tries += 1
-        data = {"user": self.site.member, "role": ("admin", "reviewer")[self.tries % 2], "reason": str(self.tries)}
-        shown = self.ask("post", page, data | {"confirmed": "1"}) and self.ask("get", page)
-        if shown and "“member” is now" in shown.text and "Nothing was changed" not in shown.text:
+        data = {
+            "user": self.site.member,
+            "role": ("admin", "reviewer")[self.tries % 2],
+            "reason": str(self.tries),
+        }
+        shown = self.ask("post", page, data | {"confirmed": "1"}) and self.ask(
+            "get", page
+        )
+        if (
+            shown
+            and "“member” is now" in shown.text
+            and "Nothing was changed" not in shown.text
+        ):
             self.said.append(str(self.tries))
 
     def find(self, connection):
-        return connection.execute("SELECT reason FROM orgadmin_membershipevent WHERE organization_key = %s", [MEMBERS])
+        return connection.execute(
+            "SELECT reason FROM orgadmin_membershipevent WHERE organization_key = %s",
+            [MEMBERS],
+        )
 
 
 class Site:
@@ -137,20 +165,32 @@ class Site:
         self.run("manage.py", "migrate", "--verbosity", "0")
         self.run("-c", PEOPLE)
         with psycopg.connect(self.url) as connection:
-            (self.member,) = connection.execute("SELECT id FROM orgadmin_user WHERE username = 'member'").fetchone()
+            (self.member,) = connection.execute(
+                "SELECT id FROM orgadmin_user WHERE username = 'member'"
+            ).fetchone()
 
     def run(self, *command):
         command = [sys.executable, *command]
-        done = subprocess.run(command, env=self.environment, cwd=PROJECT, capture_output=True, text=True)
+        done = subprocess.run(
+            command, env=self.environment, cwd=PROJECT, capture_output=True, text=True
+        )
         assert done.returncode == 0, done.stdout + done.stderr
         return done.stdout
 
     @contextmanager
     def at_work(self):
-        with open(self.folder / "log", "w") as log, serve(self.environment, WORKERS, log) as self.server:
+        with (
+            open(self.folder / "log", "w") as log,
+            serve(self.environment, WORKERS, log) as self.server,
+        ):
             self.address = self.server.address
-            self.people = [Writer(self, f"user-{number}", number + 1) for number in range(WRITERS)]
-            self.people += [Worker(self, f"user-{number % WRITERS}", number + 1) for number in range(READERS)]
+            self.people = [
+                Writer(self, f"user-{number}", number + 1) for number in range(WRITERS)
+            ]
+            self.people += [
+                Worker(self, f"user-{number % WRITERS}", number + 1)
+                for number in range(READERS)
+            ]
             self.people.append(Changer(self, "root", MEMBERS))
             for person in self.people:
                 person.start()
@@ -164,7 +204,9 @@ class Site:
         lines = (self.folder / "log").read_text().splitlines()
         strange = [line for line in lines if not line.startswith("{")]
         if strange:
-            self.problems.append(f"{len(strange)} lines of the log are no JSON, such as {strange[0]!r}")
+            self.problems.append(
+                f"{len(strange)} lines of the log are no JSON, such as {strange[0]!r}"
+            )
         return [json.loads(line) for line in lines if line not in strange]
 
     def suffer(self, what, act, says=None):
@@ -174,7 +216,11 @@ class Site:
         end = time.monotonic()
         while time.monotonic() < end + PATIENCE:
             back = [
-                next((at for at, label in person.seen if at > end and label == "good"), None) for person in self.people
+                next(
+                    (at for at, label in person.seen if at > end and label == "good"),
+                    None,
+                )
+                for person in self.people
             ]
             if None not in back:
                 break
@@ -182,19 +228,29 @@ class Site:
         else:
             self.problems.append(f"{what}: somebody was not served again")
             back = [end + PATIENCE]
-        seen = Counter(label for person in self.people for at, label in person.seen if begin < at <= max(back))
+        seen = Counter(
+            label
+            for person in self.people
+            for at, label in person.seen
+            if begin < at <= max(back)
+        )
         if strange := [label for label in seen if label.endswith("!")]:
             self.problems.append(f"{what}: people were answered {', '.join(strange)}")
         time.sleep(0.5)  # until it is written
         lines = self.read_log()[before:]
         logged = sum(line.get("status") == 503 for line in lines)
         if logged < seen["503"]:
-            self.problems.append(f"{what}: of {seen['503']} answers 503, the log tells {logged}")
+            self.problems.append(
+                f"{what}: of {seen['503']} answers 503, the log tells {logged}"
+            )
         if says and not any(re.search(says, json.dumps(line)) for line in lines):
             self.problems.append(f"{what}: the log does not say {says!r}")
         labels = ("good", "503", "no answer", *strange)
         counts = "  ".join(f"{seen[label]:>9}" for label in labels)
-        print(f"{self.pool:>4}  {what:<34}{counts}  {max(back) - end:>10.1f}  {told}", flush=True)
+        print(
+            f"{self.pool:>4}  {what:<34}{counts}  {max(back) - end:>10.1f}  {told}",
+            flush=True,
+        )
 
     def check(self):
         """Look for all that people were told was saved."""
@@ -202,9 +258,15 @@ class Site:
         with psycopg.connect(self.url) as connection:
             for person in self.people:
                 if hasattr(person, "find"):
-                    lost += len(set(person.said) - {value for (value,) in person.find(connection)})
+                    lost += len(
+                        set(person.said)
+                        - {value for (value,) in person.find(connection)}
+                    )
         said = sum(len(person.said) for person in self.people)
-        print(f"{self.pool:>4}  {said} changes said to be saved, {lost} of them lost", flush=True)
+        print(
+            f"{self.pool:>4}  {said} changes said to be saved, {lost} of them lost",
+            flush=True,
+        )
         if lost or not said:
             self.problems.append(f"{lost} of {said} changes are lost")
         try:
@@ -217,7 +279,11 @@ def stop_postgres(site, mode):
     """Stop it, and start it again three seconds later."""
     from pgserver._commands import pg_ctl
 
-    pg_ctl(["-w", "-m", mode, "stop"], pgdata=site.postgres.pgdata, user=site.postgres.system_user)
+    pg_ctl(
+        ["-w", "-m", mode, "stop"],
+        pgdata=site.postgres.pgdata,
+        user=site.postgres.system_user,
+    )
     time.sleep(3)
     site.postgres.ensure_postgres_running()
 
@@ -225,7 +291,10 @@ def stop_postgres(site, mode):
 def kill_worker(site):
     victim, *others = psutil.Process(site.server.pid).children()
     victim.kill()
-    while len(workers := psutil.Process(site.server.pid).children()) < WORKERS or victim in workers:
+    while (
+        len(workers := psutil.Process(site.server.pid).children()) < WORKERS
+        or victim in workers
+    ):
         time.sleep(0.1)
     assert set(others) < set(workers)
 
@@ -233,11 +302,16 @@ def kill_worker(site):
 def invite(site):
     root, page = Person(site.address), f"{LIST}{MEMBERS}/people/"
     root.sign_in("root")
-    root.post(page, {"invite": "", "invite-email": "new@example.com", "invite-role": "reviewer"})
+    root.post(
+        page,
+        {"invite": "", "invite-email": "new@example.com", "invite-role": "reviewer"},
+    )
     if "the mail could not be sent" not in root.get(page).text:
         site.problems.append("nobody is told that the mail could not be sent")
     with psycopg.connect(site.url) as connection:
-        if not connection.execute("SELECT FROM orgadmin_invitation WHERE email = 'new@example.com'").rowcount:
+        if not connection.execute(
+            "SELECT FROM orgadmin_invitation WHERE email = 'new@example.com'"
+        ).rowcount:
             site.problems.append("the invitation is lost")
 
 
@@ -247,12 +321,16 @@ def hold_lock(site, address=None, least=9, most=20):
     anna.sign_in("user-0")
     form = read_form(anna.get(page).text)
     with psycopg.connect(site.url) as connection:
-        connection.execute("SELECT FROM orgadmin_organization WHERE id = %s FOR UPDATE", [LOCKED])
+        connection.execute(
+            "SELECT FROM orgadmin_organization WHERE id = %s FOR UPDATE", [LOCKED]
+        )
         began = time.monotonic()
         answer = anna.post(page, form | {"phone": "1"})
         seconds = time.monotonic() - began
     if answer.status != 503 or BUSY not in answer.text or not least < seconds < most:
-        site.problems.append(f"a lock: answered {answer.status} after {seconds:.1f} seconds")
+        site.problems.append(
+            f"a lock: answered {answer.status} after {seconds:.1f} seconds"
+        )
     if anna.post(page, form | {"phone": "1"}).status != 302:
         site.problems.append("a lock: nothing can be saved afterwards")
     return f"who saved it: {answer.status} after {seconds:.1f} s"
@@ -283,7 +361,11 @@ def trickle(site, address, text, seconds=8, count=100):
     for connection in connections:
         connection.close()
     before, meanwhile = (
-        sum(start < at <= stop and label == "good" for person in site.people for at, label in person.seen)
+        sum(
+            start < at <= stop and label == "good"
+            for person in site.people
+            for at, label in person.seen
+        )
         / (stop - start)
         for start, stop in ((begin - seconds, begin), (sent, end))
     )
@@ -296,16 +378,27 @@ def nginx(site):
     """Run nginx with the settings of the documentation, but for TLS and places; yield its address."""
     text = NGINX_CONF.read_text()
     text = text[: text.index("\nserver {")] + text[text.rindex("\nserver {") :]
-    text = re.sub(r"^ *(listen|ssl_\w+|access_log|error_log) .*\n", "", text, flags=re.MULTILINE)
+    text = re.sub(
+        r"^ *(listen|ssl_\w+|access_log|error_log) .*\n", "", text, flags=re.MULTILINE
+    )
     with socket.create_server(("127.0.0.1", 0)) as listener:
         address = listener.getsockname()
     text = re.sub(r"server unix:.*;", "server {}:{};".format(*site.address), text)
-    text = re.sub(r"(?<=^server \{\n)", f"    listen {address[0]}:{address[1]};\n", text, flags=re.MULTILINE)
+    text = re.sub(
+        r"(?<=^server \{\n)",
+        f"    listen {address[0]}:{address[1]};\n",
+        text,
+        flags=re.MULTILINE,
+    )
     names = ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
     places = " ".join(f"{name}_temp_path {site.folder}/{name};" for name in names)
     head = f"daemon off; pid {site.folder}/nginx.pid; error_log {site.folder}/nginx.log crit; events {{}}"
-    (site.folder / "nginx.conf").write_text(f"{head}\nhttp {{\naccess_log off; {places}\n{text}\n}}\n")
-    process = subprocess.Popen([NGINX, "-p", site.folder, "-c", site.folder / "nginx.conf"])
+    (site.folder / "nginx.conf").write_text(
+        f"{head}\nhttp {{\naccess_log off; {places}\n{text}\n}}\n"
+    )
+    process = subprocess.Popen(
+        [NGINX, "-p", site.folder, "-c", site.folder / "nginx.conf"]
+    )
     try:
         for _ in range(100):
             time.sleep(0.1)
@@ -328,7 +421,9 @@ def try_nginx(site):
 
 
 def try_everything(pool):
-    with tempfile.TemporaryDirectory(prefix="faults-", ignore_cleanup_errors=True) as folder:
+    with tempfile.TemporaryDirectory(
+        prefix="faults-", ignore_cleanup_errors=True
+    ) as folder:
         os.chmod(folder, 0o755)
         site = Site(Path(folder), pool)
         try:
@@ -336,17 +431,26 @@ def try_everything(pool):
                 time.sleep(3)
                 for mode in ("fast", "immediate"):
                     says = r"Operational|psycopg\.pool"  # the pool tells of it where requests wait, and none fails
-                    site.suffer(f"PostgreSQL stopped: {mode}", lambda mode=mode: stop_postgres(site, mode), says)
+                    site.suffer(
+                        f"PostgreSQL stopped: {mode}",
+                        lambda mode=mode: stop_postgres(site, mode),
+                        says,
+                    )
                 site.suffer("a worker killed", lambda: kill_worker(site), "SIGKILL")
                 site.suffer("no mail server", lambda: invite(site), "orgadmin.mail")
                 site.suffer("a row locked", lambda: hold_lock(site), "LockNotAvailable")
                 site.suffer("a statement too long", lambda: hold_statement(site))
                 for name, text in (("headers", HEADERS), ("body", BODY)):
-                    site.suffer(f"100 slow clients: {name}", lambda text=text: trickle(site, site.address, text))
+                    site.suffer(
+                        f"100 slow clients: {name}",
+                        lambda text=text: trickle(site, site.address, text),
+                    )
                 if NGINX and NGINX_CONF.exists():
                     try_nginx(site)
                 else:
-                    print("      (not tried: slow clients behind nginx, which is not installed)")
+                    print(
+                        "      (not tried: slow clients behind nginx, which is not installed)"
+                    )
             site.check()
         finally:
             site.over = True
@@ -355,11 +459,20 @@ def try_everything(pool):
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--pool", type=int, action="append", help="DATABASE_POOL, more than one in turn (0 and 4)")
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "--pool",
+        type=int,
+        action="append",
+        help="DATABASE_POOL, more than one in turn (0 and 4)",
+    )
     print(f"pool  {'fault':<34}     good       503  no answer  back after")
     pools = parser.parse_args().pool or (0, 4)
-    with tempfile.TemporaryDirectory(prefix="faults-") as os.environ["XDG_RUNTIME_DIR"]:  # of pgserver, once for all
+    with tempfile.TemporaryDirectory(prefix="faults-") as os.environ[
+        "XDG_RUNTIME_DIR"
+    ]:  # of pgserver, once for all
         problems = [problem for pool in pools for problem in try_everything(pool)]
     print("\n".join(problems or ["all as it should be"]))
     sys.exit(bool(problems))

@@ -17,8 +17,21 @@ from django.db import connection, transaction  # noqa: E402
 from guardian.models import GroupObjectPermission  # noqa: E402
 
 from benchmarks.peers.models import FLOORS, UsualOrganization  # noqa: E402
-from benchmarks.rows import NAME, find_first, insert_organizations, make_words, run, series, set_sequences  # noqa: E402
-from orgadmin.models import Contact, Organization, OrganizationGroupObjectPermission, User  # noqa: E402
+from benchmarks.rows import (
+    NAME,
+    find_first,
+    insert_organizations,
+    make_words,
+    run,
+    series,
+    set_sequences,
+)  # noqa: E402
+from orgadmin.models import (
+    Contact,
+    Organization,
+    OrganizationGroupObjectPermission,
+    User,
+)  # noqa: E402
 from orgadmin.transfer import FIELDS  # noqa: E402
 
 
@@ -26,7 +39,9 @@ def insert_usual(count):
     """Write what the usual way would: one group and two generic permissions each."""
     first, groups = find_first(UsualOrganization), find_first(Group)
     rows = series(first, count)
-    run(f"INSERT INTO auth_group (id, name) SELECT {groups} + s.i, {NAME} || ' Usual Admin' FROM {rows}")
+    run(
+        f"INSERT INTO auth_group (id, name) SELECT {groups} + s.i, {NAME} || ' Usual Admin' FROM {rows}"
+    )
     values = f"{NAME}, 'R' || s.i, 'https://example.com/' || s.i, 'office' || s.i || '@example.com', '', '', '', ''"
     run(
         f"INSERT INTO peers_usualorganization (id, {', '.join(FIELDS)}, admin_id)"
@@ -35,7 +50,9 @@ def insert_usual(count):
     kind = ContentType.objects.get_for_model(UsualOrganization)
     table, text = GroupObjectPermission._meta.db_table, "CAST(o.id AS varchar(255))"
     for action in ("view", "change"):
-        permission = Permission.objects.get(content_type=kind, codename=f"{action}_usualorganization")
+        permission = Permission.objects.get(
+            content_type=kind, codename=f"{action}_usualorganization"
+        )
         run(
             f"INSERT INTO {table} (permission_id, content_type_id, object_pk, group_id)"
             f" SELECT {permission.pk}, {kind.pk}, {text}, o.admin_id FROM peers_usualorganization o"
@@ -53,14 +70,20 @@ def insert_people(count):
         usual = User.objects.create_user(f"usual-{number}", is_staff=True)
         ids = range(step // 2 + 1, count + 1, step)[:number]
         for model, person in ((Organization, user), (UsualOrganization, usual)):
-            person.groups.add(*model.objects.filter(pk__in=ids).values_list("admin", flat=True))
+            person.groups.add(
+                *model.objects.filter(pk__in=ids).values_list("admin", flat=True)
+            )
         staff = User.objects.create_user(f"floor-{number}", is_staff=True)
         kinds = ContentType.objects.get_for_models(floor, contact).values()
         staff.user_permissions.set(Permission.objects.filter(content_type__in=kinds))
         rows = Organization.objects.filter(admin__user=user)
-        floor.objects.bulk_create(floor(**{name: getattr(row, name) for name in FIELDS}) for row in rows)
+        floor.objects.bulk_create(
+            floor(**{name: getattr(row, name) for name in FIELDS}) for row in rows
+        )
         Contact.objects.create(organization=rows[0], name="Ada", role="Secretary")
-        contact.objects.create(organization=floor.objects.order_by("name")[0], name="Ada", role="Secretary")
+        contact.objects.create(
+            organization=floor.objects.order_by("name")[0], name="Ada", role="Secretary"
+        )
 
 
 def fill(count):
@@ -82,7 +105,9 @@ def undone():
 
 if __name__ == "__main__":
     call_command("migrate", verbosity=0)
-    call_command("migrate", verbosity=0, run_syncdb=True)  # the peers have no migrations
+    call_command(
+        "migrate", verbosity=0, run_syncdb=True
+    )  # the peers have no migrations
     if not Organization.objects.exists():
         fill(int(sys.argv[1]))
     print(

@@ -25,7 +25,10 @@ def guess(url, folder, guesses):
     """Print what became of the guesses; tell whether the limit held."""
     scratch, compared = Scratch(url), Path(folder, "compared")
     scratch.migrate("--verbosity", "0")
-    scratch.environment |= {"DJANGO_SETTINGS_MODULE": "benchmarks.counting", "COMPARED": str(compared)}
+    scratch.environment |= {
+        "DJANGO_SETTINGS_MODULE": "benchmarks.counting",
+        "COMPARED": str(compared),
+    }
     scratch.run(PERSON)
     compared.write_bytes(b"")
     passwords = [f"guess {number}" for number in range(guesses)]
@@ -36,14 +39,28 @@ def guess(url, folder, guesses):
 
         def ask(person, mine):
             person.get(LOGIN)
-            return [person.post(LOGIN, {"username": "root", "password": password}).status for password in mine]
+            return [
+                person.post(LOGIN, {"username": "root", "password": password}).status
+                for password in mine
+            ]
 
         with ThreadPoolExecutor(AT_ONCE) as threads:
             parts = [passwords[number::AT_ONCE] for number in range(AT_ONCE)]
-            statuses = [status for part in threads.map(ask, people, parts) for status in part]
+            statuses = [
+                status for part in threads.map(ask, people, parts) for status in part
+            ]
     count, seconds = compared.stat().st_size, round(time.perf_counter() - began, 1)
-    told = {"guesses": guesses, "processes": PROCESSES, "compared": count, "let in": statuses.count(302), "s": seconds}
-    print(json.dumps({"what": "guessing", "database": url.partition(":")[0], **told}), flush=True)
+    told = {
+        "guesses": guesses,
+        "processes": PROCESSES,
+        "compared": count,
+        "let in": statuses.count(302),
+        "s": seconds,
+    }
+    print(
+        json.dumps({"what": "guessing", "database": url.partition(":")[0], **told}),
+        flush=True,
+    )
     return count == LIMIT and set(statuses) == {200}
 
 

@@ -40,18 +40,41 @@ def load(username, path):
     """Return the requests per second, and the latencies that half and 99 of 100 of them had."""
     cookie = f"Cookie: {settings.SESSION_COOKIE_NAME}={sign_in(username)}"
     address = f"http://127.0.0.1:{PORT}{path}"
-    command = ["wrk", "-t1", "-c4", f"-d{SECONDS}s", "--latency", "--timeout", "30s", "-H", cookie, address]
+    command = [
+        "wrk",
+        "-t1",
+        "-c4",
+        f"-d{SECONDS}s",
+        "--latency",
+        "--timeout",
+        "30s",
+        "-H",
+        cookie,
+        address,
+    ]
     printed = subprocess.run(command, capture_output=True, text=True, check=True).stdout
     assert "Non-2xx" not in printed, printed
-    found = (re.search(rf"{what}\s+([\d.]+\w*)", printed)[1] for what in ("Requests/sec:", "50%", "99%"))
+    found = (
+        re.search(rf"{what}\s+([\d.]+\w*)", printed)[1]
+        for what in ("Requests/sec:", "50%", "99%")
+    )
     return list(found)
 
 
 def main():
     if not shutil.which("wrk"):
         sys.exit("wrk is missing: apt-get install wrk")
-    options = ["--workers", "2", "--bind", f"127.0.0.1:{PORT}", "--log-level", "warning"]
-    server = subprocess.Popen([sys.executable, "-m", "gunicorn", *options, "config.wsgi"], env=os.environ)
+    options = [
+        "--workers",
+        "2",
+        "--bind",
+        f"127.0.0.1:{PORT}",
+        "--log-level",
+        "warning",
+    ]
+    server = subprocess.Popen(
+        [sys.executable, "-m", "gunicorn", *options, "config.wsgi"], env=os.environ
+    )
     try:
         for _ in range(50):
             time.sleep(0.2)
@@ -65,10 +88,25 @@ def main():
             for name, (username, path) in LISTS.items():
                 rounds[name].append(load(username, path))
                 time.sleep(3)  # until what is still under way is answered
-        speeds = {name: statistics.median(float(speed) for speed, *_ in got) for name, got in rounds.items()}
+        speeds = {
+            name: statistics.median(float(speed) for speed, *_ in got)
+            for name, got in rounds.items()
+        }
         latencies = {name: got[-1][1:] for name, got in rounds.items()}
-        ratios = {f"ours/{other}": round(speeds["ours"] / speeds[other], 2) for other in ("floor", "usual")}
-        print(json.dumps({"what": "requests per second", **speeds, "ratios": ratios, "p50, p99": latencies}))
+        ratios = {
+            f"ours/{other}": round(speeds["ours"] / speeds[other], 2)
+            for other in ("floor", "usual")
+        }
+        print(
+            json.dumps(
+                {
+                    "what": "requests per second",
+                    **speeds,
+                    "ratios": ratios,
+                    "p50, p99": latencies,
+                }
+            )
+        )
     finally:
         server.terminate()
         server.wait()

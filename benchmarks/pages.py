@@ -44,7 +44,11 @@ def get(client, address, alias="default"):
         Router.alias = alias
         response = client.get(address)
         Router.alias = "default"
-        assert response.status_code == 200, (address, response.status_code, response.headers)
+        assert response.status_code == 200, (
+            address,
+            response.status_code,
+            response.headers,
+        )
 
     return load
 
@@ -54,7 +58,9 @@ def post(client, address):
     page = client.get(address).content.decode()
     fields = dict(re.findall(r'<input[^>]* name="([^"]+)"[^>]* value="([^"]*)"', page))
     areas = re.findall(r'<textarea[^>]* name="([^"]+)"', page)
-    data = {name: value for name, value in fields.items() if not name.startswith("_")} | dict.fromkeys(areas, "")
+    data = {
+        name: value for name, value in fields.items() if not name.startswith("_")
+    } | dict.fromkeys(areas, "")
     count = 0
 
     def save():
@@ -80,9 +86,19 @@ def measure(what, things, pairs=PAIRS, budget=60.0):
     queries = {name: count_queries(function) for name, function in things.items()}
     times = compare(things, pairs, budget)
     name, *others = things
-    medians = {each: round(statistics.median(values), 2) for each, values in times.items()}
-    ratios = {f"{name}/{other}": round(ratio(times, name, other), 3) for other in others}
-    line = {"what": what, "database": connection.vendor, "pairs": len(times[name]), "ms": medians, "queries": queries}
+    medians = {
+        each: round(statistics.median(values), 2) for each, values in times.items()
+    }
+    ratios = {
+        f"{name}/{other}": round(ratio(times, name, other), 3) for other in others
+    }
+    line = {
+        "what": what,
+        "database": connection.vendor,
+        "pairs": len(times[name]),
+        "ms": medians,
+        "queries": queries,
+    }
     print(json.dumps(line | {"ratios": ratios}), flush=True)
 
 
@@ -100,23 +116,43 @@ def measure_people(number):
         things["ours, small"] = get(sign_in(f"admin-{number}", "small"), LIST, "small")
     measure(f"list of {number}", things)
     times = slow(sign_in(f"usual-{number}"), USUAL, things["ours"])
-    print(json.dumps({"what": f"list of {number}: usual/ours", "ratio": round(times, 1)}), flush=True)
+    print(
+        json.dumps({"what": f"list of {number}: usual/ours", "ratio": round(times, 1)}),
+        flush=True,
+    )
     if number == 10:
         change = {
             "ours": f"{LIST}{Organization.objects.filter(admin__user__username='admin-10')[0].pk}/change/",
             "floor": f"{place}{FLOORS[number][0].objects.order_by('name')[0].pk}/change/",
         }
         clients = {"ours": ours, "floor": floor}
-        measure("change page", {name: get(clients[name], address) for name, address in change.items()})
-        measure("change page, saved", {name: post(clients[name], address) for name, address in change.items()})
-        for what, address in {"search": f"{LIST}?q=7919", "front page": "/admin/", "export": f"{LIST}export/"}.items():
-            measure(what, {"ours": get(ours, address), "floor list": things["floor"]}, 50)
+        measure(
+            "change page",
+            {name: get(clients[name], address) for name, address in change.items()},
+        )
+        measure(
+            "change page, saved",
+            {name: post(clients[name], address) for name, address in change.items()},
+        )
+        for what, address in {
+            "search": f"{LIST}?q=7919",
+            "front page": "/admin/",
+            "export": f"{LIST}export/",
+        }.items():
+            measure(
+                what, {"ours": get(ours, address), "floor list": things["floor"]}, 50
+            )
 
 
 def measure_staff():
     root = sign_in("root")
-    last, total = Organization.objects.order_by("name", "pk").last(), UsualOrganization.objects.count()
-    place = list(Organization.objects.order_by("-name", "-pk").values_list("pk", flat=True)[:101])[-1]
+    last, total = (
+        Organization.objects.order_by("name", "pk").last(),
+        UsualOrganization.objects.count(),
+    )
+    place = list(
+        Organization.objects.order_by("-name", "-pk").values_list("pk", flat=True)[:101]
+    )[-1]
     word = last.name.split()[0].lower()
     pages = {
         "first page": ("", ""),
@@ -128,7 +164,12 @@ def measure_staff():
         "deepest page": (f"?after={place}", f"?p={(total + 99) // 100}"),
     }
     for what, (ours, stock) in pages.items():
-        measure(f"staff: {what}", {"ours": get(root, LIST + ours), "stock": get(root, USUAL + stock)}, 20, 30.0)
+        measure(
+            f"staff: {what}",
+            {"ours": get(root, LIST + ours), "stock": get(root, USUAL + stock)},
+            20,
+            30.0,
+        )
     if "small" in connections:
         small = sign_in("root", "small")
         group = User.objects.get(username="admin-10").groups.first().pk
@@ -140,9 +181,20 @@ def measure_staff():
             "people page": f"{LIST}1/people/",
         }.items():
             low = address.replace(str(group), "1") if what == "group page" else address
-            measure(what, {"ours": get(root, address), "small": get(small, low, "small")}, PAIRS)
-        for what, address in {"groups": "/admin/auth/group/", "users": "/admin/orgadmin/user/"}.items():
-            measure(f"staff: {what}", {"ours": get(root, address), "small": get(small, address, "small")}, 50)
+            measure(
+                what,
+                {"ours": get(root, address), "small": get(small, low, "small")},
+                PAIRS,
+            )
+        for what, address in {
+            "groups": "/admin/auth/group/",
+            "users": "/admin/orgadmin/user/",
+        }.items():
+            measure(
+                f"staff: {what}",
+                {"ours": get(root, address), "small": get(small, address, "small")},
+                50,
+            )
 
 
 if __name__ == "__main__":

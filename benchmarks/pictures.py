@@ -15,13 +15,28 @@ from matplotlib import pyplot  # noqa: E402
 
 FOLDER = Path(__file__).parents[1] / "docs/pictures"
 PAGES = {
-    "org-admin": ("An org admin's pages, ms", ["list of 1", "list of 10", "list of 1000", "change page", "search"]),
+    "org-admin": (
+        "An org admin's pages, ms",
+        ["list of 1", "list of 10", "list of 1000", "change page", "search"],
+    ),
     "staff": (
         "Platform staff's pages, ms",
-        ["staff: first page", "staff: deepest page", "staff: search without hits", "user page", "staff: groups"],
+        [
+            "staff: first page",
+            "staff: deepest page",
+            "staff: search without hits",
+            "user page",
+            "staff: groups",
+        ],
     ),
 }
-WORK = ["fill", "import of 46,524", "deletion of 1,000", "backup", "migration from 0017 on"]
+WORK = [
+    "fill",
+    "import of 46,524",
+    "deletion of 1,000",
+    "backup",
+    "migration from 0017 on",
+]
 
 
 def read(path):
@@ -41,7 +56,9 @@ def draw(name, title, curves):
     axes.set(xscale="log", yscale="log", xlabel="organizations", title=title)
     axes.grid(alpha=0.3)
     axes.legend(fontsize=7, loc="center left", bbox_to_anchor=(1, 0.5))
-    figure.savefig(FOLDER / f"scale-{name}.svg", bbox_inches="tight", metadata={"Date": None})
+    figure.savefig(
+        FOLDER / f"scale-{name}.svg", bbox_inches="tight", metadata={"Date": None}
+    )
     pyplot.close(figure)
 
 
@@ -57,8 +74,23 @@ def describe(line):
         parts.append("queries " + ", ".join(str(count) for count in counts if count))
     ratios = line.get("ratios", {"": line["ratio"]} if "ratio" in line else {})
     parts += [f"**{f'{pair} {value}'.strip()}**" for pair, value in ratios.items()]
-    known = {"database", "size", "what", "pairs", "ms", "s", "queries", "ratios", "ratio"}
-    return "; ".join([*parts, *(f"{name} {value}" for name, value in line.items() if name not in known)])
+    known = {
+        "database",
+        "size",
+        "what",
+        "pairs",
+        "ms",
+        "s",
+        "queries",
+        "ratios",
+        "ratio",
+    }
+    return "; ".join(
+        [
+            *parts,
+            *(f"{name} {value}" for name, value in line.items() if name not in known),
+        ]
+    )
 
 
 def write_tables(found):
@@ -68,15 +100,23 @@ def write_tables(found):
         "Written by `make benchmark`; medians, ratios of pairs in one run.",
     ]
     for database in dict.fromkeys(database for database, _ in found):
-        measures = {what: lines for (kind, what), lines in found.items() if kind == database}
+        measures = {
+            what: lines for (kind, what), lines in found.items() if kind == database
+        }
         sizes = sorted({size for lines in measures.values() for size in lines})
-        rows = [f"| {database} | " + " | ".join(f"{size:,} organizations" for size in sizes) + " |"]
+        rows = [
+            f"| {database} | "
+            + " | ".join(f"{size:,} organizations" for size in sizes)
+            + " |"
+        ]
         rows.append("| --- " * (len(sizes) + 1) + "|")
         for what, lines in measures.items():
             cells = (describe(lines[size]) if size in lines else "" for size in sizes)
             rows.append(f"| {what} | " + " | ".join(cells) + " |")
         texts.append("\n".join(rows))
-    (FOLDER.parent / "scale-figures.md").write_text("\n\n".join(texts) + "\n", encoding="utf-8")
+    (FOLDER.parent / "scale-figures.md").write_text(
+        "\n\n".join(texts) + "\n", encoding="utf-8"
+    )
 
 
 def main(path):
@@ -88,14 +128,19 @@ def main(path):
             for page in pages:
                 lines = found.get((database, page), {})
                 for who, style in (("ours", "-"), ("floor", ":"), ("stock", "--")):
-                    values = [line["ms"][who] for line in lines.values() if who in line["ms"]]
+                    values = [
+                        line["ms"][who] for line in lines.values() if who in line["ms"]
+                    ]
                     if len(values) == len(lines) > 0:
                         curves[f"{page}, {who}"] = (list(lines), values, style)
             draw(f"{name}-{database}", f"{title} ({database})", curves)
         curves = {}
         for what in WORK:
             lines = found.get((database, what), {})
-            seconds = [line["s"]["import"] if isinstance(line["s"], dict) else line["s"] for line in lines.values()]
+            seconds = [
+                line["s"]["import"] if isinstance(line["s"], dict) else line["s"]
+                for line in lines.values()
+            ]
             curves[what] = (list(lines), seconds, "-")
         draw(f"work-{database}", f"Work, seconds ({database})", curves)
 

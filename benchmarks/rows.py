@@ -41,16 +41,24 @@ def make_words():
 
 
 def find_first(*models):
-    return 1 + max(model.objects.order_by("-pk").values_list("pk", flat=True).first() or 0 for model in models)
+    return 1 + max(
+        model.objects.order_by("-pk").values_list("pk", flat=True).first() or 0
+        for model in models
+    )
 
 
 def insert_organizations(count, tag=""):
     """Write organizations with their groups, grants and histories: a statement per table. Return their first id."""
     first, groups = find_first(Organization), find_first(Group)
     rows, name = series(first, count), f"{NAME} || '{tag}'"
-    ids = [f"{groups} + {len(ROLES)} * (s.i - {first}) + {place}" for place in range(len(ROLES))]
+    ids = [
+        f"{groups} + {len(ROLES)} * (s.i - {first}) + {place}"
+        for place in range(len(ROLES))
+    ]
     for role, pk in zip(ROLES, ids):
-        run(f"INSERT INTO auth_group (id, name) SELECT {pk}, {name} || ' {role.suffix}' FROM {rows}")
+        run(
+            f"INSERT INTO auth_group (id, name) SELECT {pk}, {name} || ' {role.suffix}' FROM {rows}"
+        )
     values = f"{name}, 'R' || s.i, 'https://example.com/' || s.i, 'office' || s.i || '@example.com', '', '', '', ''"
     columns = ", ".join(FIELDS)
     line = "chr(10)" if connection.vendor == "postgresql" else "char(10)"

@@ -25,7 +25,10 @@ from urllib.parse import urlsplit
 import psycopg
 
 STEPS = sorted(path.stem for path in Path("orgadmin/migrations").glob("0*.py"))
-ALONE, PAUSE = 30, 0.01  # seconds: the load without a migration, and between two operations of a process
+ALONE, PAUSE = (
+    30,
+    0.01,
+)  # seconds: the load without a migration, and between two operations of a process
 FILL = """
 INSERT INTO orgadmin_organization (name, reference, website, email, phone, address, tax_id, notes)
 SELECT initcap(translate(left(md5(k::text), 12), '0123456789', 'ghijklmnop')) || (ARRAY[' Ltd', ' Inc'])[1 + k %% 2],
@@ -46,9 +49,7 @@ SELECT p.id, CASE r.role WHEN 'admin' THEN o.admin_id ELSE o.reviewer_id END, o.
 FROM orgadmin_organization o CROSS JOIN unnest(%s::text[], %s::text[]) AS r(role, codename) JOIN auth_permission p
 ON p.codename = r.codename ORDER BY o.id
 """
-NAMES = (
-    "SELECT md5(string_agg(o.id || g.name, ',' ORDER BY o.id)) FROM orgadmin_organization o JOIN auth_group g ON g.id ="
-)
+NAMES = "SELECT md5(string_agg(o.id || g.name, ',' ORDER BY o.id)) FROM orgadmin_organization o JOIN auth_group g ON g.id ="
 COUNTS = "SELECT count(*), count(DISTINCT (permission_id, group_id)) FROM orgadmin_organizationgroupobjectpermission"
 COLUMNS = """
 SELECT column_name FROM information_schema.columns WHERE table_name = 'orgadmin_organization'
@@ -60,7 +61,9 @@ SELECT extract(epoch FROM clock_timestamp() - query_start) * 1000, coalesce(wait
 FROM pg_stat_activity load WHERE application_name = 'load' AND state = 'active' AND datname = current_database()
 AND query_start < clock_timestamp() - interval '50 ms'
 """
-PHASE = multiprocessing.Value("i", 0)  # of the load: 1 is that without a migration; 0 ends it
+PHASE = multiprocessing.Value(
+    "i", 0
+)  # of the load: 1 is that without a migration; 0 ends it
 FORWARDS = multiprocessing.Value("b", True)
 
 
@@ -88,15 +91,32 @@ def ask(url, sql):
 
 def migrate(url, *target):
     """Migrate in a process; return what it took."""
-    environment = os.environ | {"DATABASE_URL": url, "DEBUG": "false", "SECRET_KEY": "benchmarks"}
-    command, start = [sys.executable, "-W", "ignore", "manage.py", "migrate", *target], time.perf_counter()
-    process = subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    environment = os.environ | {
+        "DATABASE_URL": url,
+        "DEBUG": "false",
+        "SECRET_KEY": "benchmarks",
+    }
+    command, start = (
+        [sys.executable, "-W", "ignore", "manage.py", "migrate", *target],
+        time.perf_counter(),
+    )
+    process = subprocess.Popen(
+        command,
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
     printed = process.stdout.read()
     _, process.returncode, usage = os.wait4(process.pid, 0)
     if process.returncode:
         sys.exit(printed)
     seconds = round(time.perf_counter() - start, 2)
-    return {"s": seconds, "peak, MB": usage.ru_maxrss // 1024, "gave way": printed.count("Gave way")}
+    return {
+        "s": seconds,
+        "peak, MB": usage.ru_maxrss // 1024,
+        "gave way": printed.count("Gave way"),
+    }
 
 
 @contextmanager
@@ -117,7 +137,9 @@ def compare_data_steps(url):
         compare(ours, STEPS[2], f"{NAMES} o.admin_id", GROUPS)
         migrate(ours, "orgadmin", STEPS[7])
         roles = import_module(f"orgadmin.migrations.{STEPS[8]}").ROLES
-        pairs = [(role, codename) for role, held in roles.items() for codename, _ in held]
+        pairs = [
+            (role, codename) for role, held in roles.items() for codename, _ in held
+        ]
         compare(ours, STEPS[8], COUNTS, GRANTS, *map(list, zip(*pairs)))
 
 
@@ -135,41 +157,72 @@ def compare(ours, step, check, sql, *parameters):
 
 
 def read(connection, count):
-    connection.execute("SELECT id, name, phone FROM orgadmin_organization WHERE id = %s", [random.randint(1, count)])
+    connection.execute(
+        "SELECT id, name, phone FROM orgadmin_organization WHERE id = %s",
+        [random.randint(1, count)],
+    )
 
 
 def read_list(connection, count):
     page = random.randrange(20) * 100
-    connection.execute(f"SELECT id, name, phone FROM orgadmin_organization ORDER BY name, id LIMIT 100 OFFSET {page}")
+    connection.execute(
+        f"SELECT id, name, phone FROM orgadmin_organization ORDER BY name, id LIMIT 100 OFFSET {page}"
+    )
 
 
 def edit(connection, count):
     values = [str(time.time()), random.randint(1, count)]
-    connection.execute("UPDATE orgadmin_organization SET phone = %s WHERE id = %s", values)
+    connection.execute(
+        "UPDATE orgadmin_organization SET phone = %s WHERE id = %s", values
+    )
 
 
 def create(connection, count):
     """Insert an organization as the release does that fits the step: with the groups that it must have, and on the way
     forwards with those that it may have."""
     with connection.transaction():
-        connection.execute("LOCK TABLE orgadmin_organization IN ROW EXCLUSIVE MODE")  # the columns stay as they are
-        columns = [column for (column,) in connection.execute(COLUMNS, [bool(FORWARDS.value)])]
-        number = random.randint(1, count)  # the groups of this one may be made at the same time
-        (name,) = connection.execute("SELECT name FROM orgadmin_organization WHERE id = %s", [number]).fetchone()
-        row = {"name": name, **dict.fromkeys(("website", "email", "phone", "address", "tax_id", "notes"), "")}
-        row |= {column: create_group(connection, name, column.removesuffix("_id").title()) for column in columns}
+        connection.execute(
+            "LOCK TABLE orgadmin_organization IN ROW EXCLUSIVE MODE"
+        )  # the columns stay as they are
+        columns = [
+            column for (column,) in connection.execute(COLUMNS, [bool(FORWARDS.value)])
+        ]
+        number = random.randint(
+            1, count
+        )  # the groups of this one may be made at the same time
+        (name,) = connection.execute(
+            "SELECT name FROM orgadmin_organization WHERE id = %s", [number]
+        ).fetchone()
+        row = {
+            "name": name,
+            **dict.fromkeys(
+                ("website", "email", "phone", "address", "tax_id", "notes"), ""
+            ),
+        }
+        row |= {
+            column: create_group(connection, name, column.removesuffix("_id").title())
+            for column in columns
+        }
         sql = f"INSERT INTO orgadmin_organization ({', '.join(row)}) VALUES ({', '.join(['%s'] * len(row))})"
         connection.execute(sql, list(row.values()))
 
 
 def create_group(connection, name, suffix):
-    insert, group = "INSERT INTO auth_group (name) VALUES (%s) ON CONFLICT DO NOTHING RETURNING id", f"{name} {suffix}"
+    insert, group = (
+        "INSERT INTO auth_group (name) VALUES (%s) ON CONFLICT DO NOTHING RETURNING id",
+        f"{name} {suffix}",
+    )
     while not (row := connection.execute(insert, [group]).fetchone()):
         group = f"{name} {random.randrange(10**9)} {suffix}"
     return row[0]
 
 
-KINDS = [(read, read_list), (read, read_list), (edit, create), (edit, create)]  # of each process
+KINDS = [
+    (read, read_list),
+    (read, read_list),
+    (edit, create),
+    (edit, create),
+]  # of each process
 
 
 def work(number, url, count):
@@ -177,12 +230,18 @@ def work(number, url, count):
     done = []
     with connect(url, application_name="load") as connection:
         while phase := PHASE.value:
-            operation, error, start = random.choice(KINDS[number]), None, time.perf_counter()
+            operation, error, start = (
+                random.choice(KINDS[number]),
+                None,
+                time.perf_counter(),
+            )
             try:
                 operation(connection, count)
             except psycopg.Error as problem:
                 error = f"{type(problem).__name__}: {problem}"
-            done.append((phase, operation.__name__, (time.perf_counter() - start) * 1000, error))
+            done.append(
+                (phase, operation.__name__, (time.perf_counter() - start) * 1000, error)
+            )
             time.sleep(PAUSE)
     return done
 
@@ -192,18 +251,24 @@ def watch(url, longest):
     with connect(url) as connection:
         while phase := PHASE.value:
             for wait in connection.execute(WAITS):
-                longest[phase] = max(longest.get(phase, (0,)), (round(float(wait[0])), *wait[1:]))
+                longest[phase] = max(
+                    longest.get(phase, (0,)), (round(float(wait[0])), *wait[1:])
+                )
             time.sleep(0.02)
 
 
 def upgrade(url, count):
     """Go all the way forwards and back under load, and tell about each step, also where one fails."""
     forwards = [(step, step, "forwards") for step in STEPS[1:]]
-    backwards = [(step, target, "backwards") for target, step in reversed(list(pairwise(STEPS)))]
+    backwards = [
+        (step, target, "backwards") for target, step in reversed(list(pairwise(STEPS)))
+    ]
     lines, longest = [{"step": "none", "s": ALONE}], {}
     with ProcessPoolExecutor(len(KINDS), multiprocessing.get_context("fork")) as pool:
         PHASE.value = 1
-        workers = [pool.submit(work, number, url, count) for number in range(len(KINDS))]
+        workers = [
+            pool.submit(work, number, url, count) for number in range(len(KINDS))
+        ]
         watcher = threading.Thread(target=watch, args=[url, longest])
         watcher.start()
         try:
@@ -219,17 +284,31 @@ def upgrade(url, count):
             done = [operation for worker in workers for operation in worker.result()]
             for phase, line in enumerate(lines, 1):
                 operations = [operation for operation in done if operation[0] == phase]
-                tell(what="upgrade", **line, **summarize(operations), longest=longest.get(phase))
+                tell(
+                    what="upgrade",
+                    **line,
+                    **summarize(operations),
+                    longest=longest.get(phase),
+                )
 
 
 def summarize(operations):
     times = sorted(milliseconds for _, _, milliseconds, _ in operations)
     errors = [error for *_, error in operations if error]
-    line = {"operations": len(times), "failures": len(errors), "errors": sorted(set(errors))[:3]}
+    line = {
+        "operations": len(times),
+        "failures": len(errors),
+        "errors": sorted(set(errors))[:3],
+    }
     parts = {"p50": 0.5, "p99": 0.99, "max": 1 - 1e-9}
-    line |= {f"{name}, ms": round(times[int(len(times) * part)], 1) for name, part in parts.items()}
+    line |= {
+        f"{name}, ms": round(times[int(len(times) * part)], 1)
+        for name, part in parts.items()
+    }
     for kind in (read, read_list, edit, create):
-        line[f"max {kind.__name__}, ms"] = round(max((o[2] for o in operations if o[1] == kind.__name__), default=0), 1)
+        line[f"max {kind.__name__}, ms"] = round(
+            max((o[2] for o in operations if o[1] == kind.__name__), default=0), 1
+        )
     return line
 
 

@@ -34,7 +34,16 @@ print(lost, slowest)
 
 
 def measure(name, count):
-    command = [sys.executable, "-W", "ignore", "-c", WRITER, name, str(SAVES[name]), f"The Same Name {time.time()}"]
+    command = [
+        sys.executable,
+        "-W",
+        "ignore",
+        "-c",
+        WRITER,
+        name,
+        str(SAVES[name]),
+        f"The Same Name {time.time()}",
+    ]
     pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
     writers = [subprocess.Popen(command, env=os.environ, **pipes) for _ in range(count)]
     for writer in writers:
@@ -65,7 +74,14 @@ def measure(name, count):
 
 def main(count=16):
     speeds = {name: measure(name, count) for name in SAVES}
-    print(json.dumps({"what": "writers: ours/usual", "ratio": round(speeds["ours"] / speeds["usual"], 1)}))
+    print(
+        json.dumps(
+            {
+                "what": "writers: ours/usual",
+                "ratio": round(speeds["ours"] / speeds["usual"], 1),
+            }
+        )
+    )
 
 
 if __name__ == "__main__":

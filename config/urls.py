@@ -14,8 +14,12 @@ urlpatterns = [
     path("", RedirectView.as_view(pattern_name="admin:index")),
     *([SECOND_FACTOR] if settings.SECOND_FACTOR != "off" else []),
     *([OIDC] if settings.OIDC_SERVER else []),
-    path("admin/login/", admin.site.login, name="account_login"),  # as allauth calls them
-    path("admin/logout/", admin.site.logout, name="account_logout"),  # also for who may not enter any more
+    path(
+        "admin/login/", admin.site.login, name="account_login"
+    ),  # as allauth calls them
+    path(
+        "admin/logout/", admin.site.logout, name="account_logout"
+    ),  # also for who may not enter any more
     path("admin/", include("orgadmin.accounts")),
     path("admin/", admin.site.urls),
     path("healthz", health.healthz),

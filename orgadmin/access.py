@@ -20,14 +20,19 @@ class Gate:
     @property
     def may_enter(self):
         """Whether the person may enter the admin: active, and platform staff or holding a right on an organization."""
-        return self.user.is_active and (self.user.is_superuser or self.user.is_staff or self.holds_any("view"))
+        return self.user.is_active and (
+            self.user.is_superuser or self.user.is_staff or self.holds_any("view")
+        )
 
     def holds_any(self, action):
         """Whether there is an organization on which the person holds the right.
         Whoever may change one may view it: both questions are one query for org admins, two for reviewers."""
         if action not in self._any:
             self._any[action] = (
-                any(action in rights for rights in (self.find_rights(None), *self._rights.values()))
+                any(
+                    action in rights
+                    for rights in (self.find_rights(None), *self._rights.values())
+                )
                 or (action == "view" and self.holds_any("change"))
                 or Organization.objects.permitted(self.user, action).exists()
             )
@@ -60,20 +65,31 @@ def holds_more(user, than):
     if user.is_superuser or user.get_all_permissions() - than.get_all_permissions():
         return True
     rows = Organization.objects.order_by()
-    more = (rows.permitted(user, act).exclude(pk__in=rows.permitted(than, act).values("pk")) for act in ACTIONS)
+    more = (
+        rows.permitted(user, act).exclude(pk__in=rows.permitted(than, act).values("pk"))
+        for act in ACTIONS
+    )
     return any(organizations.exists() for organizations in more)
 
 
 def activate(user):
     """Return the user as if active, with no permissions remembered."""
-    return User(pk=user.pk, is_active=True, is_staff=user.is_staff, is_superuser=user.is_superuser)
+    return User(
+        pk=user.pk,
+        is_active=True,
+        is_staff=user.is_staff,
+        is_superuser=user.is_superuser,
+    )
 
 
 def explain(user, organization, action="view"):
     """Explain why `user` may, or may not, do `action` with `organization`. Computed by the rule that enforces."""
     may = action in Organization.objects.permitted_actions(user, organization.pk)
     paths = find_paths([user], [organization])[user.pk, organization.pk]
-    lines = [f"{right}: {'; '.join(paths.get(right) or [_('no path')])}" for right in dict.fromkeys(["view", action])]
+    lines = [
+        f"{right}: {'; '.join(paths.get(right) or [_('no path')])}"
+        for right in dict.fromkeys(["view", action])
+    ]
     if not user.is_active:
         lines.append(_("But the account is inactive, so nothing counts."))
     elif action in paths and "view" not in paths:
@@ -85,13 +101,26 @@ def find_paths(users, organizations, *, members_only=False):
     """Return {(user id, organization id): {right: [sentence]}}: by which paths people have rights, active or not.
     With `members_only`, only through the organization's own groups. Two queries, and those for staff's permissions."""
     organizations = {organization.pk: organization for organization in organizations}
-    sources = Organization.objects.find_sources([activate(user) for user in users], list(organizations))
-    found = {source.group for rights in sources.values() for held in rights.values() for source in held}
+    sources = Organization.objects.find_sources(
+        [activate(user) for user in users], list(organizations)
+    )
+    found = {
+        source.group
+        for rights in sources.values()
+        for held in rights.values()
+        for source in held
+    }
     groups, paths = Group.objects.in_bulk(found - {None}), defaultdict(dict)
     for (user, pk), rights in sources.items():
         for right, held in rights.items() if pk else ():
-            told = [source for source in held if not members_only or source.group in organizations[pk].group_ids]
-            paths[user, pk][right] = [_describe(source, organizations[pk], groups) for source in told]
+            told = [
+                source
+                for source in held
+                if not members_only or source.group in organizations[pk].group_ids
+            ]
+            paths[user, pk][right] = [
+                _describe(source, organizations[pk], groups) for source in told
+            ]
     return paths
 
 
@@ -110,6 +139,7 @@ def _describe(source, organization, groups):
     return {
         "superuser": _("is a superuser"),
         "model": _("is staff and holds the permission for all organizations"),
-        "group": _("is in the group “%s”, which was granted it") % groups.get(source.group),
+        "group": _("is in the group “%s”, which was granted it")
+        % groups.get(source.group),
         "person": _("was granted it in person"),
     }[source.kind]

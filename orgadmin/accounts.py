@@ -19,37 +19,89 @@ from .models import User
 def invitation_view(request, token):
     """Accept an invitation. Who has no password yet chooses one, and is signed in; others sign in as always."""
     invitation = read_invitation(token)
-    user = invitation and (User.objects.with_email(invitation.email) or _make_user(invitation.email))
+    user = invitation and (
+        User.objects.with_email(invitation.email) or _make_user(invitation.email)
+    )
     new = user and not user.has_usable_password()
     form = AcceptForm(user, request.POST or None, initial=vars(user)) if new else None
-    if invitation and user.is_active and request.method == "POST" and (form is None or form.is_valid()):
+    if (
+        invitation
+        and user.is_active
+        and request.method == "POST"
+        and (form is None or form.is_valid())
+    ):
         if form:
             form.save(commit=False)
         if accept(invitation, user, save=form is not None):
-            text = _("“%(person)s” now has access to “%(organization)s”.")  # who is signed in may be somebody else
-            messages.success(request, text % {"person": user, "organization": invitation.organization})
-            page = reverse("admin:orgadmin_organization_change", args=[invitation.organization_id])
-            return perform_login(request, user, redirect_url=page) if form else redirect(page)
+            text = _(
+                "“%(person)s” now has access to “%(organization)s”."
+            )  # who is signed in may be somebody else
+            messages.success(
+                request,
+                text % {"person": user, "organization": invitation.organization},
+            )
+            page = reverse(
+                "admin:orgadmin_organization_change", args=[invitation.organization_id]
+            )
+            return (
+                perform_login(request, user, redirect_url=page)
+                if form
+                else redirect(page)
+            )
         invitation = None
     invitation = invitation if user and user.is_active else None
-    context = {**admin.site.each_context(request), "invitation": invitation, "person": user, "form": form}
+    context = {
+        **admin.site.each_context(request),
+        "invitation": invitation,
+        "person": user,
+        "form": form,
+    }
     return render(request, "registration/invitation.html", context)
 
 
 def _make_user(email):
     """Return a new person, whose user name is the e-mail address as far as user names allow."""
     name = re.sub(r"[^\w.@+-]", "-", email)[:140]
-    taken = set(User.objects.filter(username__startswith=name).values_list("username", flat=True))
-    username = next(name for name in (name, *(f"{name}-{number}" for number in range(2, 1_000))) if name not in taken)
+    taken = set(
+        User.objects.filter(username__startswith=name).values_list(
+            "username", flat=True
+        )
+    )
+    username = next(
+        name
+        for name in (name, *(f"{name}-{number}" for number in range(2, 1_000)))
+        if name not in taken
+    )
     return User(username=username, email=email, password="!")
 
 
 START = "admin_password_reset"  # with this name, the sign-in page links it
-look = {"extra_context": {"site_header": admin.site.site_header, "site_title": admin.site.site_title}}
+look = {
+    "extra_context": {
+        "site_header": admin.site.site_header,
+        "site_title": admin.site.site_title,
+    }
+}
 urlpatterns = [
     path("invitation/<str:token>/", invitation_view, name="invitation"),
-    path("password_reset/", views.PasswordResetView.as_view(form_class=ForgottenForm, **look), name=START),
-    path("password_reset/done/", views.PasswordResetDoneView.as_view(**look), name="password_reset_done"),
-    path("reset/<uidb64>/<token>/", views.PasswordResetConfirmView.as_view(**look), name="password_reset_confirm"),
-    path("reset/done/", views.PasswordResetCompleteView.as_view(**look), name="password_reset_complete"),
+    path(
+        "password_reset/",
+        views.PasswordResetView.as_view(form_class=ForgottenForm, **look),
+        name=START,
+    ),
+    path(
+        "password_reset/done/",
+        views.PasswordResetDoneView.as_view(**look),
+        name="password_reset_done",
+    ),
+    path(
+        "reset/<uidb64>/<token>/",
+        views.PasswordResetConfirmView.as_view(**look),
+        name="password_reset_confirm",
+    ),
+    path(
+        "reset/done/",
+        views.PasswordResetCompleteView.as_view(**look),
+        name="password_reset_complete",
+    ),
 ]

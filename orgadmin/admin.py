@@ -4,7 +4,10 @@ from collections import Counter
 
 from allauth.mfa.models import Authenticator
 from django.contrib import admin, messages
-from django.contrib.auth.admin import GroupAdmin as DjangoGroupAdmin, UserAdmin as DjangoUserAdmin
+from django.contrib.auth.admin import (
+    GroupAdmin as DjangoGroupAdmin,
+    UserAdmin as DjangoUserAdmin,
+)
 from django.contrib.auth.models import Group
 from django.db import transaction
 from django.urls import reverse
@@ -22,7 +25,9 @@ from .roles import CONFIDENTIAL_FIELDS, ROLES
 from .search import normalize
 
 DELETIONS_SHOWN = 100
-OWNERS = [Organization._meta.get_field(role.key).related_query_name() for role in ROLES]  # of a group
+OWNERS = [
+    Organization._meta.get_field(role.key).related_query_name() for role in ROLES
+]  # of a group
 
 
 class ContactInline(GatedTabularInline):
@@ -43,7 +48,12 @@ class ContactAdmin(GatedModelAdmin):
 @admin.register(Organization)
 class OrganizationAdmin(ExchangePages, PeoplePages, GatedModelAdmin):
     organization_path = ""
-    pages = {"people": "manage_members", "ledger": "manage_members", "access": "manage_members", "restore": None}
+    pages = {
+        "people": "manage_members",
+        "ledger": "manage_members",
+        "access": "manage_members",
+        "restore": None,
+    }
     form = OrganizationForm
     inlines = [ContactInline]
     list_display = ["name", "reference", "website", "email", "phone"]
@@ -54,13 +64,20 @@ class OrganizationAdmin(ExchangePages, PeoplePages, GatedModelAdmin):
     fieldsets = [
         (None, {"fields": ["name", "reference"]}),
         (_("Contact"), {"fields": ["website", "email", "phone", "address"]}),
-        (_("Confidential: for its admins and platform staff only"), {"fields": CONFIDENTIAL_FIELDS}),
+        (
+            _("Confidential: for its admins and platform staff only"),
+            {"fields": CONFIDENTIAL_FIELDS},
+        ),
         (_("Groups"), {"fields": [role.key for role in ROLES]}),
     ]
 
     def get_fieldsets(self, request, obj=None):
         fieldsets = super().get_fieldsets(request, obj)
-        return fieldsets if obj else [(None, {"fields": ["name", "reference", "namesake"]}), *fieldsets[1:]]
+        return (
+            fieldsets
+            if obj
+            else [(None, {"fields": ["name", "reference", "namesake"]}), *fieldsets[1:]]
+        )
 
     def get_readonly_fields(self, request, obj=None):
         groups = [role.key for role in ROLES]
@@ -76,7 +93,9 @@ class OrganizationAdmin(ExchangePages, PeoplePages, GatedModelAdmin):
         response = super().response_add(request, obj, post_url_continue)
         if request.user.is_superuser:
             link = reverse("admin:orgadmin_organization_people", args=[obj.pk])
-            text = format_html(_('Nobody looks after it yet. <a href="{}">Add its people</a>.'), link)
+            text = format_html(
+                _('Nobody looks after it yet. <a href="{}">Add its people</a>.'), link
+            )
             self.message_user(request, text, messages.WARNING)
         return response
 
@@ -86,15 +105,27 @@ class OrganizationAdmin(ExchangePages, PeoplePages, GatedModelAdmin):
         total = {
             self.opts.verbose_name_plural: len(pks),
             Group._meta.verbose_name_plural: len(ROLES) * len(pks),
-            Contact._meta.verbose_name_plural: Contact.objects.filter(organization__in=pks).count(),
+            Contact._meta.verbose_name_plural: Contact.objects.filter(
+                organization__in=pks
+            ).count(),
         }
         shown, deleted = self.model.objects.filter(pk__in=pks[:DELETIONS_SHOWN]), []
         owner = {group: row.pk for row in shown for group in row.group_ids}
-        members = Membership.objects.filter(group__in=owner).values_list("group", "user")
-        people_in = Counter(pk for pk, _user in {(owner[group], user) for group, user in members})
+        members = Membership.objects.filter(group__in=owner).values_list(
+            "group", "user"
+        )
+        people_in = Counter(
+            pk for pk, _user in {(owner[group], user) for group, user in members}
+        )
         for row in shown:
-            text = ngettext("%(count)d person loses access", "%(count)d people lose access", people_in[row.pk])
-            deleted.append(f"{row} ({row.reference or row.pk}): {text % {'count': people_in[row.pk]}}")
+            text = ngettext(
+                "%(count)d person loses access",
+                "%(count)d people lose access",
+                people_in[row.pk],
+            )
+            deleted.append(
+                f"{row} ({row.reference or row.pk}): {text % {'count': people_in[row.pk]}}"
+            )
         if len(pks) > DELETIONS_SHOWN:
             deleted.append(_("… and %d more") % (len(pks) - DELETIONS_SHOWN))
         return deleted, total, set(), []
@@ -114,12 +145,19 @@ class UserAdmin(PersonPages, SuperuserOnlyAdmin, DjangoUserAdmin):
 
     def may(self, request, action, obj=None):
         user = request.user
-        permissions = [f"orgadmin.view_{self.opts.model_name}", f"orgadmin.{action}_{self.opts.model_name}"]
-        delegated = action != "delete" and user.is_staff and user.is_active  # rights and the trail may go along
+        permissions = [
+            f"orgadmin.view_{self.opts.model_name}",
+            f"orgadmin.{action}_{self.opts.model_name}",
+        ]
+        delegated = (
+            action != "delete" and user.is_staff and user.is_active
+        )  # rights and the trail may go along
         return super().may(request, action) or delegated and user.has_perms(permissions)
 
     def has_change_permission(self, request, obj=None):
-        return super().has_change_permission(request, obj) and (obj is None or not holds_more(obj, request.user))
+        return super().has_change_permission(request, obj) and (
+            obj is None or not holds_more(obj, request.user)
+        )
 
     def get_fieldsets(self, request, obj=None):
         if request.user.is_superuser or not obj:
@@ -128,18 +166,25 @@ class UserAdmin(PersonPages, SuperuserOnlyAdmin, DjangoUserAdmin):
         person = {"fields": ["first_name", "last_name", "email", "is_active"]}
         return [(None, {"fields": ["username", "password"]}), (_("Person"), person)]
 
-    @admin.action(permissions=["delete"], description=_("Remove the second factor, as of somebody who lost the phone"))
+    @admin.action(
+        permissions=["delete"],
+        description=_("Remove the second factor, as of somebody who lost the phone"),
+    )
     @transaction.atomic
     def remove_second_factor(self, request, queryset):
         """For superusers: user managers delete nobody. One's own takes a sign-in of now."""
-        for user in queryset.filter(pk__in=Authenticator.objects.exclude(user=request.user.pk).values("user")):
+        for user in queryset.filter(
+            pk__in=Authenticator.objects.exclude(user=request.user.pk).values("user")
+        ):
             user.authenticator_set.all().delete()
             self.log_change(request, user, gettext_noop("Removed the second factor."))
             self.message_user(request, _("The password alone signs %s in now.") % user)
 
     def describe_choice(self, user):
         """Say enough of a person to choose the right one."""
-        return " · ".join(filter(None, [user.username, user.get_full_name(), user.email]))
+        return " · ".join(
+            filter(None, [user.username, user.get_full_name(), user.email])
+        )
 
     def history_view(self, request, object_id, extra_context=None):
         if not request.user.is_superuser:  # it names organizations
@@ -149,7 +194,15 @@ class UserAdmin(PersonPages, SuperuserOnlyAdmin, DjangoUserAdmin):
 
 @admin.register(MembershipEvent)
 class LedgerAdmin(SuperuserOnlyAdmin):
-    list_display = ["at", "user_name", "event", "role", "organization_name", "actor_name", "reason"]
+    list_display = [
+        "at",
+        "user_name",
+        "event",
+        "role",
+        "organization_name",
+        "actor_name",
+        "reason",
+    ]
     list_display_links = None
     list_filter = ["event", "role"]
     search_fields = ["user_name", "organization_name", "actor_name"]
@@ -170,10 +223,14 @@ class GroupAdmin(SuperuserOnlyAdmin, DjangoGroupAdmin):
 
     @admin.display(description=_("organization"))
     def organization(self, group):
-        if owner := next((getattr(group, name) for name in OWNERS if hasattr(group, name)), None):
+        if owner := next(
+            (getattr(group, name) for name in OWNERS if hasattr(group, name)), None
+        ):
             link = reverse("admin:orgadmin_organization_change", args=[owner.pk])
             return format_html('<a href="{}">{}</a>', link, owner)
         return "-"
 
     def has_change_permission(self, request, obj=None):
-        return super().has_change_permission(request, obj) and not any(hasattr(obj, name) for name in OWNERS)
+        return super().has_change_permission(request, obj) and not any(
+            hasattr(obj, name) for name in OWNERS
+        )

@@ -11,9 +11,17 @@ from django.core.exceptions import PermissionDenied, SuspiciousOperation
 from django.urls import path
 from django.utils.translation import gettext_lazy as _
 
-from .transfer import ImportRefused, import_organizations, list_organizations, respond_with_csv
+from .transfer import (
+    ImportRefused,
+    import_organizations,
+    list_organizations,
+    respond_with_csv,
+)
 
-LINES, SIZE = 2_000, 1_500_000  # of a file in the browser; as text in a page it is under 2.5 MB
+LINES, SIZE = (
+    2_000,
+    1_500_000,
+)  # of a file in the browser; as text in a page it is under 2.5 MB
 
 
 class ImportForm(forms.Form):
@@ -25,12 +33,18 @@ class ImportForm(forms.Form):
     def clean(self):
         cleaned = super().clean()
         content = file.read() if (file := cleaned.get("file")) else b""
-        with suppress(ValueError):  # the text goes through the page as base64, as browsers change the ends of lines
-            content = content or base64.b64decode(cleaned.get("text", ""), validate=True)
+        with suppress(
+            ValueError
+        ):  # the text goes through the page as base64, as browsers change the ends of lines
+            content = content or base64.b64decode(
+                cleaned.get("text", ""), validate=True
+            )
         if not content:
             self.add_error("file", _("Choose a file."))
         elif content.count(b"\n") > LINES + 1 or len(content) > SIZE:
-            text = _("The file has more than %d lines, or 1.5 MB. Use “manage.py import_organizations”, or parts.")
+            text = _(
+                "The file has more than %d lines, or 1.5 MB. Use “manage.py import_organizations”, or parts."
+            )
             self.add_error("file", text % LINES)
         return cleaned | {"content": content}
 
@@ -41,7 +55,10 @@ class ExchangePages:
     def get_urls(self):
         pages = {"import": self.import_view, "export": self.export_view}
         wrap, name = self.admin_site.admin_view, "orgadmin_organization_{}".format
-        return [path(f"{page}/", wrap(view), name=name(page)) for page, view in pages.items()] + super().get_urls()
+        return [
+            path(f"{page}/", wrap(view), name=name(page))
+            for page, view in pages.items()
+        ] + super().get_urls()
 
     def export_view(self, request):
         """Download the list as it is searched and sorted: each row that the person sees, and of it what they see."""
@@ -53,7 +70,9 @@ class ExchangePages:
             organizations = changelist.get_queryset(request)
         except IncorrectLookupParameters as error:
             raise SuspiciousOperation("The list has no such page or filter.") from error
-        return respond_with_csv("organizations", list_organizations(organizations, request.user))
+        return respond_with_csv(
+            "organizations", list_organizations(organizations, request.user)
+        )
 
     def import_view(self, request):
         """Show what a file would do; then do it, if it still would do the same."""
@@ -61,21 +80,36 @@ class ExchangePages:
             raise PermissionDenied
         form, context = ImportForm(request.POST or None, request.FILES or None), {}
         if form.is_valid():
-            form.initial["text"] = base64.b64encode(form.cleaned_data["content"]).decode()
+            form.initial["text"] = base64.b64encode(
+                form.cleaned_data["content"]
+            ).decode()
             try:
                 context |= self._run(request.user, form.cleaned_data, dry_run=True)
                 if request.POST.get("seen") == context["digest"]:
-                    report = self._run(request.user, form.cleaned_data, dry_run=False)["report"]
-                    text = _("%(created)d organizations were created and %(changed)d changed, %(people)d people added.")
+                    report = self._run(request.user, form.cleaned_data, dry_run=False)[
+                        "report"
+                    ]
+                    text = _(
+                        "%(created)d organizations were created and %(changed)d changed, %(people)d people added."
+                    )
                     return self.answer(request, text % vars(report), to="../")
             except ImportRefused as error:
                 context["problems"] = error.problems
-        return self.render_page(request, None, "import", _("Import organizations"), form=form, **context)
+        return self.render_page(
+            request, None, "import", _("Import organizations"), form=form, **context
+        )
 
     def _run(self, user, data, dry_run):
         """Return what the file does, and a digest that tells whether it is the same another time."""
-        steps, options = [], {"actor": user, "send_mail": data["send_mail"], "dry_run": dry_run}
-        options["tell"] = lambda line, organization, texts: steps.append((line, str(organization), texts))
+        steps, options = (
+            [],
+            {"actor": user, "send_mail": data["send_mail"], "dry_run": dry_run},
+        )
+        options["tell"] = lambda line, organization, texts: steps.append(
+            (line, str(organization), texts)
+        )
         report = import_organizations(io.BytesIO(data["content"]), **options)
-        digest = hashlib.sha256(repr((steps, data["content"], data["send_mail"])).encode("utf-8", "replace"))
+        digest = hashlib.sha256(
+            repr((steps, data["content"], data["send_mail"])).encode("utf-8", "replace")
+        )
         return {"steps": steps, "report": report, "digest": digest.hexdigest()}

@@ -15,8 +15,20 @@ from django.utils.translation import gettext_lazy as _
 from . import throttle
 from .history import find_author
 from .mail import send_invitation
-from .membership import choose_roles, find_invitations, find_orphans, may_give, set_groups
-from .models import LINE, Invitation, Organization, OrganizationUserObjectPermission, User
+from .membership import (
+    choose_roles,
+    find_invitations,
+    find_orphans,
+    may_give,
+    set_groups,
+)
+from .models import (
+    LINE,
+    Invitation,
+    Organization,
+    OrganizationUserObjectPermission,
+    User,
+)
 from .roles import ROLES, ROLES_BY_KEY
 from .transfer import FIELDS
 
@@ -32,11 +44,15 @@ class KeysOnly:
     """A widget that shows the objects chosen. Django's asks the database for whatever was sent."""
 
     def optgroups(self, name, value, attrs=None):
-        return super().optgroups(name, [key for key in value if is_key(str(key))], attrs)
+        return super().optgroups(
+            name, [key for key in value if is_key(str(key))], attrs
+        )
 
     def value_from_datadict(self, data, files, name):
         value = super().value_from_datadict(data, files, name)
-        return [key for key in value if is_key(key)] if isinstance(value, list) else value
+        return (
+            [key for key in value if is_key(key)] if isinstance(value, list) else value
+        )
 
 
 class ChooseOne(KeysOnly, AutocompleteSelect): ...
@@ -50,12 +66,18 @@ class RowsFormSet(forms.BaseInlineFormSet):
 
     def __init__(self, data=None, *args, prefix=None, **kwargs):
         if data is not None and f"{prefix}-TOTAL_FORMS" not in data:
-            data = {**data.dict(), f"{prefix}-TOTAL_FORMS": "0", f"{prefix}-INITIAL_FORMS": "0"}
+            data = {
+                **data.dict(),
+                f"{prefix}-TOTAL_FORMS": "0",
+                f"{prefix}-INITIAL_FORMS": "0",
+            }
         super().__init__(data, *args, prefix=prefix, **kwargs)
 
     def add_fields(self, form, index):
         super().add_fields(form, index)
-        form.fields[self._pk_field.name].to_python = self._find  # Django's asks the database for each, whosever it is
+        form.fields[
+            self._pk_field.name
+        ].to_python = self._find  # Django's asks the database for each, whosever it is
 
     def _find(self, key):
         row = self._existing_object(int(key)) if is_key(key or "") else None
@@ -65,8 +87,12 @@ class RowsFormSet(forms.BaseInlineFormSet):
 
     def clean(self):
         super().clean()
-        if any(self._pk_field.name in errors for errors in self.errors):  # hidden: nobody would see why
-            raise forms.ValidationError(_("A row was deleted meanwhile. Load the page again."))
+        if any(
+            self._pk_field.name in errors for errors in self.errors
+        ):  # hidden: nobody would see why
+            raise forms.ValidationError(
+                _("A row was deleted meanwhile. Load the page again.")
+            )
 
 
 class MergingForm(forms.ModelForm):
@@ -76,14 +102,26 @@ class MergingForm(forms.ModelForm):
     def __init__(self, *args, **kwargs):
         super().__init__(*args, **kwargs)
         for name, field in self.fields.items():
-            if self.instance.pk and name in self.initial and isinstance(field, forms.CharField):
-                field.show_hidden_initial = not self.is_bound or self.add_initial_prefix(name) in self.data
+            if (
+                self.instance.pk
+                and name in self.initial
+                and isinstance(field, forms.CharField)
+            ):
+                field.show_hidden_initial = (
+                    not self.is_bound or self.add_initial_prefix(name) in self.data
+                )
 
     def clean(self):
         cleaned, self.merged = super().clean(), []
         for name, field in self.fields.items():
-            seen, stored = self.add_initial_prefix(name), self.get_initial_for_field(field, name) or ""
-            if not field.show_hidden_initial or self.data[seen].split() == stored.split():
+            seen, stored = (
+                self.add_initial_prefix(name),
+                self.get_initial_for_field(field, name) or "",
+            )
+            if (
+                not field.show_hidden_initial
+                or self.data[seen].split() == stored.split()
+            ):
                 continue
             if name not in self.changed_data:
                 cleaned[name] = stored or field.empty_value
@@ -91,9 +129,15 @@ class MergingForm(forms.ModelForm):
             elif name in cleaned and (cleaned[name] or "") != stored:
                 self.data = self.data.copy()
                 self.data[seen] = stored
-                text = _("%(who)s changed this to “%(stored)s” after you opened the page. Save again to write yours.")
+                text = _(
+                    "%(who)s changed this to “%(stored)s” after you opened the page. Save again to write yours."
+                )
                 told = isinstance(self.instance, Organization)  # others have no history
-                who = find_author(self.instance, name, self.user) if told else _("Somebody")
+                who = (
+                    find_author(self.instance, name, self.user)
+                    if told
+                    else _("Somebody")
+                )
                 self.add_error(name, text % {"who": who, "stored": stored})
         return cleaned
 
@@ -102,16 +146,26 @@ class OrganizationForm(MergingForm):
     """Edit an organization. A class made for a request carries its `user`.
     Whoever creates one under a name that exists is told so, and saves again to confirm: they may see all of them."""
 
-    options = {"label": _("Website"), "assume_scheme": "https", "widget": forms.URLInput({"class": "vURLField"})}
+    options = {
+        "label": _("Website"),
+        "assume_scheme": "https",
+        "widget": forms.URLInput({"class": "vURLField"}),
+    }
     website = Organization._meta.get_field("website").formfield(**options)
-    namesake = forms.CharField(required=False, widget=forms.HiddenInput)  # the name that was asked about
+    namesake = forms.CharField(
+        required=False, widget=forms.HiddenInput
+    )  # the name that was asked about
 
     class Meta:
         model = Organization
         fields = FIELDS
         help_texts = {
-            "name": _("As it should be found. A new name also renames the groups of its people."),
-            "email": _("Where the organization itself reads its mail. People go below, under contacts."),
+            "name": _(
+                "As it should be found. A new name also renames the groups of its people."
+            ),
+            "email": _(
+                "Where the organization itself reads its mail. People go below, under contacts."
+            ),
             "phone": _("With the country code, such as +49 30 1234567."),
             "address": _("As it would stand on an envelope."),
         }
@@ -120,11 +174,21 @@ class OrganizationForm(MergingForm):
         name, asked = self.cleaned_data["name"], self.add_prefix("namesake")
         if self.instance.pk is not None or self.data.get(asked) == name:
             return name
-        if namesakes := Organization.objects.permitted(self.user).filter(name__iexact=name)[:NAMESAKES_SHOWN]:
-            self.data, page = {**self.data.dict(), asked: name}, "admin:orgadmin_organization_change"
-            names = [(reverse(page, args=[row.pk]), f"{row} ({row.reference or row.pk})") for row in namesakes]
+        if namesakes := Organization.objects.permitted(self.user).filter(
+            name__iexact=name
+        )[:NAMESAKES_SHOWN]:
+            self.data, page = (
+                {**self.data.dict(), asked: name},
+                "admin:orgadmin_organization_change",
+            )
+            names = [
+                (reverse(page, args=[row.pk]), f"{row} ({row.reference or row.pk})")
+                for row in namesakes
+            ]
             links = format_html_join(", ", '<a href="{}" target="_blank">{}</a>', names)
-            text = _("Organizations have this name already, such as {}. If yours is another one, save again.")
+            text = _(
+                "Organizations have this name already, such as {}. If yours is another one, save again."
+            )
             raise forms.ValidationError(format_html(text, links))
         return name
 
@@ -132,10 +196,16 @@ class OrganizationForm(MergingForm):
 class UserForm(UserChangeForm):
     """Edit a person; groups are saved through `membership`. A class made for a request carries its `user`."""
 
-    confirmed = forms.CharField(required=False, widget=forms.HiddenInput)  # the organizations that were asked about
+    confirmed = forms.CharField(
+        required=False, widget=forms.HiddenInput
+    )  # the organizations that were asked about
 
     class Meta(UserChangeForm.Meta):
-        help_texts = {"is_staff": _("For platform staff only. Members of an organization's groups sign in without it.")}
+        help_texts = {
+            "is_staff": _(
+                "For platform staff only. Members of an organization's groups sign in without it."
+            )
+        }
 
     def clean_groups(self):
         groups = self.cleaned_data["groups"]
@@ -144,14 +214,23 @@ class UserForm(UserChangeForm):
             roles = choose_roles(before, set(groups))
         except ValueError as error:
             names = ", ".join(str(organization) for organization in error.args[0])
-            text = _("Choose one role in each organization: admin and reviewer cannot be combined in %(names)s.")
+            text = _(
+                "Choose one role in each organization: admin and reviewer cannot be combined in %(names)s."
+            )
             raise forms.ValidationError(text, params={"names": names}) from error
         orphans = find_orphans([(self.instance, *pair) for pair in roles])
-        names = ", ".join(f"“{organization}” ({organization.pk})" for organization in orphans)
-        if orphans and self.data.get("confirmed", "").split() != names.split():  # browsers change the ends of lines
+        names = ", ".join(
+            f"“{organization}” ({organization.pk})" for organization in orphans
+        )
+        if (
+            orphans and self.data.get("confirmed", "").split() != names.split()
+        ):  # browsers change the ends of lines
             self.data = self.data.copy()
             self.data["confirmed"] = names
-            raise forms.ValidationError(_("Nobody would be left to look after %s. Save again to confirm.") % names)
+            raise forms.ValidationError(
+                _("Nobody would be left to look after %s. Save again to confirm.")
+                % names
+            )
         return groups
 
     def _save_m2m(self):
@@ -169,10 +248,19 @@ class RoleForm(forms.Form):
 
     def __init__(self, data=None, *, rights):
         super().__init__(data)
-        errors = {"required": _("Choose a role."), "invalid_choice": _("You may not give this role. Choose another.")}
+        errors = {
+            "required": _("Choose a role."),
+            "invalid_choice": _("You may not give this role. Choose another."),
+        }
         choices = [(role.key, role.label) for role in ROLES if may_give(rights, role)]
-        options = {"choices": choices, "coerce": ROLES_BY_KEY.get, "widget": forms.RadioSelect}
-        self.fields["role"] = forms.TypedChoiceField(label=_("Role"), error_messages=errors, **options)
+        options = {
+            "choices": choices,
+            "coerce": ROLES_BY_KEY.get,
+            "widget": forms.RadioSelect,
+        }
+        self.fields["role"] = forms.TypedChoiceField(
+            label=_("Role"), error_messages=errors, **options
+        )
 
 
 class AddMembersForm(RoleForm):
@@ -181,25 +269,37 @@ class AddMembersForm(RoleForm):
         User.objects.order_by("username"),
         label=_("People"),
         # The widget wants a field that points at people, to look up which admin page searches them.
-        widget=ChooseMany(OrganizationUserObjectPermission._meta.get_field("user"), admin.site),
+        widget=ChooseMany(
+            OrganizationUserObjectPermission._meta.get_field("user"), admin.site
+        ),
         error_messages={"required": _("Choose at least one person.")},
-        help_text=_("Search by user name, name or e-mail. Who has another role here gets this one instead."),
+        help_text=_(
+            "Search by user name, name or e-mail. Who has another role here gets this one instead."
+        ),
     )
 
 
 class InviteForm(RoleForm):
     prefix = "invite"
-    hint = _("The person gets a mail with a link, and has access once they open it and accept.")
+    hint = _(
+        "The person gets a mail with a link, and has access once they open it and accept."
+    )
     email = Invitation._meta.get_field("email").formfield(help_text=hint)
 
 
 class OnForm(forms.Form):
-    on = forms.DateField(label=_("Members on"), required=False, widget=forms.DateInput({"type": "date"}))
+    on = forms.DateField(
+        label=_("Members on"), required=False, widget=forms.DateInput({"type": "date"})
+    )
 
 
 class AcceptForm(SetPasswordForm):
-    first_name = forms.CharField(label=_("First name"), max_length=150, required=False, validators=[LINE])
-    last_name = forms.CharField(label=_("Last name"), max_length=150, required=False, validators=[LINE])
+    first_name = forms.CharField(
+        label=_("First name"), max_length=150, required=False, validators=[LINE]
+    )
+    last_name = forms.CharField(
+        label=_("Last name"), max_length=150, required=False, validators=[LINE]
+    )
     field_order = ["first_name", "last_name", "new_password1", "new_password2"]
 
     def clean(self):
@@ -214,7 +314,10 @@ class ForgottenForm(PasswordResetForm):
     def save(self, **options):
         email, site = self.cleaned_data["email"], urlsplit(settings.BASE_URL)
         if throttle.is_allowed("mail", email.casefold()):
-            options |= {"domain_override": site.netloc, "use_https": site.scheme == "https"}
+            options |= {
+                "domain_override": site.netloc,
+                "use_https": site.scheme == "https",
+            }
             super().save(**options)
             for invitation in find_invitations(email__iexact=email):
                 send_invitation(invitation)

@@ -7,7 +7,11 @@ from operator import attrgetter
 from django.contrib import admin, messages
 from django.contrib.admin.helpers import ACTION_CHECKBOX_NAME
 from django.contrib.admin.utils import unquote
-from django.core.exceptions import ObjectDoesNotExist, PermissionDenied, SuspiciousOperation
+from django.core.exceptions import (
+    ObjectDoesNotExist,
+    PermissionDenied,
+    SuspiciousOperation,
+)
 from django.db import DatabaseError, IntegrityError, connection
 from django.http import HttpResponseRedirect
 from django.shortcuts import render
@@ -33,11 +37,17 @@ class Asking:
     """One answer, may(), for whatever Django asks; choices by search, with widgets that stand what is sent to them."""
 
     has_module_permission = has_view_permission = _ask("view")
-    has_add_permission, has_change_permission, has_delete_permission = map(_ask, ("add", "change", "delete"))
+    has_add_permission, has_change_permission, has_delete_permission = map(
+        _ask, ("add", "change", "delete")
+    )
 
     def formfield_for_dbfield(self, db_field, request, **kwargs):
-        if db_field.remote_field and db_field.name in self.get_autocomplete_fields(request):
-            kwargs["widget"] = (ChooseMany if db_field.many_to_many else ChooseOne)(db_field, self.admin_site)
+        if db_field.remote_field and db_field.name in self.get_autocomplete_fields(
+            request
+        ):
+            kwargs["widget"] = (ChooseMany if db_field.many_to_many else ChooseOne)(
+                db_field, self.admin_site
+            )
         return super().formfield_for_dbfield(db_field, request, **kwargs)
 
 
@@ -50,8 +60,14 @@ class ClosedModelAdmin(Asking, admin.ModelAdmin):
     pages = {}
 
     def get_urls(self):
-        view, model = self.admin_site.admin_view(self.open_page), f"{self.opts.app_label}_{self.opts.model_name}"
-        pages = [path(f"<path:object_id>/{page}/", view, {"page": page}, f"{model}_{page}") for page in self.pages]
+        view, model = (
+            self.admin_site.admin_view(self.open_page),
+            f"{self.opts.app_label}_{self.opts.model_name}",
+        )
+        pages = [
+            path(f"<path:object_id>/{page}/", view, {"page": page}, f"{model}_{page}")
+            for page in self.pages
+        ]
         return pages + super().get_urls()
 
     def open_page(self, request, object_id, page):
@@ -67,8 +83,12 @@ class ClosedModelAdmin(Asking, admin.ModelAdmin):
             return gate_of(request).permits(right, self.get_organization_id(obj))
         return request.user.is_active and request.user.is_superuser
 
-    def render_change_form(self, request, context, add=False, change=False, form_url="", obj=None):
-        context["pages"] = [page for page in self.pages if obj and self.may_open(request, page, obj)]
+    def render_change_form(
+        self, request, context, add=False, change=False, form_url="", obj=None
+    ):
+        context["pages"] = [
+            page for page in self.pages if obj and self.may_open(request, page, obj)
+        ]
         return super().render_change_form(request, context, add, change, form_url, obj)
 
     def answer(self, request, text, level=messages.SUCCESS, to=None):
@@ -77,9 +97,17 @@ class ClosedModelAdmin(Asking, admin.ModelAdmin):
 
     def render_page(self, request, obj, template, title, **context):
         """Render a template of templates/admin/orgadmin/<model>/."""
-        context = {"opts": self.opts, "original": obj, "title": title, "media": self.media, **context}
+        context = {
+            "opts": self.opts,
+            "original": obj,
+            "title": title,
+            "media": self.media,
+            **context,
+        }
         context = self.admin_site.each_context(request) | context
-        return render(request, f"admin/orgadmin/{self.opts.model_name}/{template}.html", context)
+        return render(
+            request, f"admin/orgadmin/{self.opts.model_name}/{template}.html", context
+        )
 
     def changelist_view(self, request, extra_context=None):
         if not all(map(is_key, request.POST.getlist(ACTION_CHECKBOX_NAME))):
@@ -90,8 +118,13 @@ class ClosedModelAdmin(Asking, admin.ModelAdmin):
         return LongList
 
     def response_action(self, request, queryset, **kwargs):  # Django 6.1 gives more
-        if request.POST.get("select_across", "0") not in ("", "0") and queryset.order_by()[LIMIT:].exists():
-            text = _("These are more than %d rows, too many for one action. Search or filter the list first.")
+        if (
+            request.POST.get("select_across", "0") not in ("", "0")
+            and queryset.order_by()[LIMIT:].exists()
+        ):
+            text = _(
+                "These are more than %d rows, too many for one action. Search or filter the list first."
+            )
             return self.message_user(request, text % LIMIT, messages.WARNING)
         return super().response_action(request, queryset, **kwargs)
 
@@ -103,13 +136,19 @@ class ClosedModelAdmin(Asking, admin.ModelAdmin):
     def get_queryset(self, request):
         """Return the rows; those that are saved are locked, so that what is asked is what is saved."""
         queryset, saving = super().get_queryset(request), self._is_saving(request)
-        return queryset.select_for_update(no_key=True, of=["self"]) if saving else queryset
+        return (
+            queryset.select_for_update(no_key=True, of=["self"]) if saving else queryset
+        )
 
     def get_object(self, request, object_id, from_field=None):
-        obj = super().get_object(request, object_id, from_field or None)  # an empty one breaks Django's
+        obj = super().get_object(
+            request, object_id, from_field or None
+        )  # an empty one breaks Django's
         if obj is None or not self._is_saving(request):
             return obj
-        gate_of(request, anew=True)  # what was asked before the wait for the lock may be so no more
+        gate_of(
+            request, anew=True
+        )  # what was asked before the wait for the lock may be so no more
         return obj if self.has_view_permission(request, obj) else None
 
     def _is_saving(self, request):
@@ -117,36 +156,68 @@ class ClosedModelAdmin(Asking, admin.ModelAdmin):
 
     def save_model(self, request, obj, form, change):
         """Save what was changed, and nothing else of what the page showed."""
-        obj._history_user, columns = request.user, {field.name for field in self.opts.concrete_fields}
-        obj.save(**({"update_fields": columns.intersection(form.changed_data)} if change else {}))
+        obj._history_user, columns = (
+            request.user,
+            {field.name for field in self.opts.concrete_fields},
+        )
+        obj.save(
+            **(
+                {"update_fields": columns.intersection(form.changed_data)}
+                if change
+                else {}
+            )
+        )
         if merged := getattr(form, "merged", None):
-            text = _("Somebody else changed meanwhile, and you kept: %s. See the history.") % ", ".join(merged)
+            text = _(
+                "Somebody else changed meanwhile, and you kept: %s. See the history."
+            ) % ", ".join(merged)
             self.message_user(request, text)
 
     def changeform_view(self, request, object_id=None, form_url="", extra_context=None):
         try:
             return super().changeform_view(request, object_id, form_url, extra_context)
-        except (ObjectDoesNotExist, DatabaseError) as error:  # changed or deleted while it was being saved
-            if isinstance(error, DatabaseError) and type(error) not in (DatabaseError, IntegrityError):
+        except (
+            ObjectDoesNotExist,
+            DatabaseError,
+        ) as error:  # changed or deleted while it was being saved
+            if isinstance(error, DatabaseError) and type(error) not in (
+                DatabaseError,
+                IntegrityError,
+            ):
                 raise
             if object_id:
-                return self._get_obj_does_not_exist_redirect(request, self.opts, object_id)
-            text = _("Somebody changed or deleted what this belongs to meanwhile. Nothing was saved: try again.")
+                return self._get_obj_does_not_exist_redirect(
+                    request, self.opts, object_id
+                )
+            text = _(
+                "Somebody changed or deleted what this belongs to meanwhile. Nothing was saved: try again."
+            )
             return self.answer(request, text, messages.WARNING)
 
     def get_search_results(self, request, queryset, search_term):
         """Search for what a person types: each word is a condition, and no database takes a thousand, or a NUL."""
-        return super().get_search_results(request, queryset, search_term.replace("\0", " ")[:SEARCH_LENGTH])
+        return super().get_search_results(
+            request, queryset, search_term.replace("\0", " ")[:SEARCH_LENGTH]
+        )
 
     def lookup_allowed(self, lookup, value, request=None):
         """Allow the lookups of the declared filters and no others: each field is a question, and regex a weapon."""
-        filters = [item[0] if isinstance(item, tuple | list) else item for item in self.get_list_filter(request)]
+        filters = [
+            item[0] if isinstance(item, tuple | list) else item
+            for item in self.get_list_filter(request)
+        ]
         filters = [getattr(item, "parameter_name", item) for item in filters]
-        return lookup.removesuffix("__exact").removesuffix("__isnull").removesuffix("__id") in filters
+        return (
+            lookup.removesuffix("__exact").removesuffix("__isnull").removesuffix("__id")
+            in filters
+        )
 
     def _get_obj_does_not_exist_redirect(self, request, opts, object_id):
         text = _("There is no %(name)s “%(key)s”, or you may no longer see it.")
-        text, start = text % {"name": opts.verbose_name, "key": unquote(object_id)}, reverse("admin:index")
+        text, start = (
+            text % {"name": opts.verbose_name, "key": unquote(object_id)},
+            reverse("admin:index"),
+        )
         return self.answer(request, text, messages.WARNING, start)
 
 
@@ -174,30 +245,51 @@ class Gated:
         return action if self.organization_path == "" or action == "view" else "change"
 
     def get_organization_id(self, obj):
-        return attrgetter(f"{self.organization_path}_id".replace("__", "."))(obj) if self.organization_path else obj.pk
+        return (
+            attrgetter(f"{self.organization_path}_id".replace("__", "."))(obj)
+            if self.organization_path
+            else obj.pk
+        )
 
     def narrow(self, queryset, user, action="view"):
         """Return the rows of `queryset` on which `user` may do `action`."""
         if self.organization_path == "":
             return queryset.permitted(user, action)
         right = self.right_for(action)
-        if right in Organization.objects.permitted_actions(user):  # on every organization
+        if right in Organization.objects.permitted_actions(
+            user
+        ):  # on every organization
             return queryset
         organizations = Organization.objects.permitted(user, right)
-        return queryset.filter(**{f"{self.organization_path}__in": organizations.order_by().values("pk")})
+        return queryset.filter(
+            **{f"{self.organization_path}__in": organizations.order_by().values("pk")}
+        )
 
     def get_field_queryset(self, db, db_field, request):
         """Offer what a person may change, to a superuser anything; in a page of it, no other."""
         model, user = db_field.remote_field.model, request.user
-        choices, found = model._default_manager.all(), self.admin_site._registry.get(model)
-        if isinstance(found, Gated) and model is not getattr(self, "parent_model", None):
+        choices, found = (
+            model._default_manager.all(),
+            self.admin_site._registry.get(model),
+        )
+        if isinstance(found, Gated) and model is not getattr(
+            self, "parent_model", None
+        ):
             return found.narrow(choices, user, "change")
         return choices if user.is_active and user.is_superuser else choices.none()
 
     def get_autocomplete_fields(self, request):
         """Search where the choices are organizations, or what belongs to them: there may be a million."""
-        related = {field.name: field.remote_field.model for field in self.opts.fields if field.remote_field}
-        return [name for name, model in related.items() if isinstance(self.admin_site._registry.get(model), Gated)]
+        related = {
+            field.name: field.remote_field.model
+            for field in self.opts.fields
+            if field.remote_field
+        }
+        return [
+            name
+            for name, model in related.items()
+            if isinstance(self.admin_site._registry.get(model), Gated)
+        ]
 
 
 class GatedModelAdmin(Gated, ClosedModelAdmin):
@@ -214,14 +306,26 @@ class GatedModelAdmin(Gated, ClosedModelAdmin):
         # (302) or "not here" (403)? Alike for both, once there is a list; each object that is changed is asked about.
         if action in ("view", "change"):
             return gate.holds_any("view")
-        return gate.holds_any(right) if self.organization_path else gate.permits(right, None)
+        return (
+            gate.holds_any(right)
+            if self.organization_path
+            else gate.permits(right, None)
+        )
 
     def get_fieldsets(self, request, obj=None):
         """Leave out what the person may not see of an organization: confidential fields, and its groups."""
         gate, hidden = gate_of(request), set()
         if self.organization_path == "":
-            hidden |= set(CONFIDENTIAL_FIELDS) if not gate.permits("view_confidential", obj and obj.pk) else set()
-            hidden |= {role.key for role in ROLES} if not (obj and request.user.is_superuser) else set()
+            hidden |= (
+                set(CONFIDENTIAL_FIELDS)
+                if not gate.permits("view_confidential", obj and obj.pk)
+                else set()
+            )
+            hidden |= (
+                {role.key for role in ROLES}
+                if not (obj and request.user.is_superuser)
+                else set()
+            )
         return [
             (title, {**options, "fields": fields})
             for title, options in super().get_fieldsets(request, obj)
@@ -232,10 +336,21 @@ class GatedModelAdmin(Gated, ClosedModelAdmin):
         response = super().history_view(request, object_id, extra_context)
         if context := getattr(response, "context_data", None):
             obj = context["object"]
-            organization = Organization.objects.get(pk=self.get_organization_id(obj)) if self.organization_path else obj
+            organization = (
+                Organization.objects.get(pk=self.get_organization_id(obj))
+                if self.organization_path
+                else obj
+            )
             entries = list(context["action_list"].paginator.object_list)
-            page = get_page(request, list_history(entries, self.model, organization, gate_of(request)))
-            context |= {"action_list": page, "page_range": page.numbers, "pagination_required": page.has_other_pages()}
+            page = get_page(
+                request,
+                list_history(entries, self.model, organization, gate_of(request)),
+            )
+            context |= {
+                "action_list": page,
+                "page_range": page.numbers,
+                "pagination_required": page.has_other_pages(),
+            }
         return response
 
     def get_actions(self, request):
@@ -247,7 +362,10 @@ class GatedModelAdmin(Gated, ClosedModelAdmin):
             return function(modeladmin, request, queryset)
 
         actions = super().get_actions(request)
-        return {name: (partial(narrowed, function), *rest) for name, (function, *rest) in actions.items()}
+        return {
+            name: (partial(narrowed, function), *rest)
+            for name, (function, *rest) in actions.items()
+        }
 
 
 class GatedTabularInline(Gated, Asking, admin.TabularInline):
@@ -258,6 +376,10 @@ class GatedTabularInline(Gated, Asking, admin.TabularInline):
 
     def may(self, request, action, obj):
         gate, right = gate_of(request), self.right_for(action)
-        if obj is None:  # a page to add an organization, or Django asks whether there is something to show
-            return gate.holds_any(right) if action == "view" else gate.permits(right, None)
+        if (
+            obj is None
+        ):  # a page to add an organization, or Django asks whether there is something to show
+            return (
+                gate.holds_any(right) if action == "view" else gate.permits(right, None)
+            )
         return gate.permits(right, obj.pk)

@@ -12,7 +12,10 @@ from django.db import IntegrityError, connections, transaction
 from .roles import FIRST_FREE, ROLES, group_base, group_name, is_generated
 
 CHUNK = 10_000  # names in one query, below SQLite's limit of 32,766 parameters
-BEYOND = (range(10**5, 10**6), range(10**9, 10**10))  # numbers that are tried beyond FIRST_FREE
+BEYOND = (
+    range(10**5, 10**6),
+    range(10**9, 10**10),
+)  # numbers that are tried beyond FIRST_FREE
 ATTEMPTS = 100  # lost races for a name before a rename gives up
 
 
@@ -25,17 +28,31 @@ def find_free_names(wanted, *, using):
     few = len(set(keys)) <= len(ROLES)  # of many names few are taken
     while None in names:
         pools = {}  # of those that still have none
-        for key, count in Counter(key for key, name in zip(keys, names) if name is None).items():
+        for key, count in Counter(
+            key for key, name in zip(keys, names) if name is None
+        ).items():
             end = FIRST_FREE if few or tried[key] else min(2 * count, FIRST_FREE)
             numbers = range(tried[key], end)
             if not numbers:  # so random that writers do not meet, and wait for another
-                numbers = [number for beyond in BEYOND for number in random.sample(beyond, 8 + 2 * count)]
-            pools[key], tried[key] = [group_name(*key, number) for number in numbers], end
+                numbers = [
+                    number
+                    for beyond in BEYOND
+                    for number in random.sample(beyond, 8 + 2 * count)
+                ]
+            pools[key], tried[key] = (
+                [group_name(*key, number) for number in numbers],
+                end,
+            )
         candidates = list({name for pool in pools.values() for name in pool} - taken)
         for start in range(0, len(candidates), CHUNK):
-            groups = Group.objects.using(using).filter(name__in=candidates[start : start + CHUNK])
+            groups = Group.objects.using(using).filter(
+                name__in=candidates[start : start + CHUNK]
+            )
             taken.update(groups.values_list("name", flat=True))
-        free = {key: (name for name in pool if name not in taken) for key, pool in pools.items()}
+        free = {
+            key: (name for name in pool if name not in taken)
+            for key, pool in pools.items()
+        }
         for position, key in enumerate(keys):
             if names[position] is None:
                 names[position] = next(free[key], None)
@@ -48,13 +65,20 @@ def create_groups(organizations, *, using):
     A name that another transaction takes meanwhile is left to it, and no existing group is adopted. Transactions that
     save several organizations of the same names in another order can deadlock, as with any unique index."""
     missing = [(organization, role) for organization in organizations for role in ROLES]
-    names = [group_name(group_base(organization.name), role) for organization, role in missing]  # most are free
+    names = [
+        group_name(group_base(organization.name), role)
+        for organization, role in missing
+    ]  # most are free
     while missing:
         created = _insert(names, using)
         for (organization, role), name in zip(missing, names):
             setattr(organization, role.attname, created.pop(name, None))
-        missing = [pair for pair in missing if getattr(pair[0], pair[1].attname) is None]
-        names = find_free_names([(organization.name, role) for organization, role in missing], using=using)
+        missing = [
+            pair for pair in missing if getattr(pair[0], pair[1].attname) is None
+        ]
+        names = find_free_names(
+            [(organization.name, role) for organization, role in missing], using=using
+        )
     for organization in organizations:
         organization.created_groups = organization.group_ids
 
@@ -62,7 +86,9 @@ def create_groups(organizations, *, using):
 def _insert(names, using):
     """Insert groups; return {name: id} of those whose name was still free: the ORM has no such insert."""
     connection = connections[using]
-    table, key, column = map(connection.ops.quote_name, (Group._meta.db_table, "id", "name"))
+    table, key, column = map(
+        connection.ops.quote_name, (Group._meta.db_table, "id", "name")
+    )
     values = ", ".join(["(%s)"] * len(names))
     sql = f"INSERT INTO {table} ({column}) VALUES {values} ON CONFLICT DO NOTHING RETURNING {key}, {column}"
     with connection.cursor() as cursor:
@@ -74,14 +100,22 @@ def rename_groups(organization, groups, old_name, *, using):
     """Give the groups that still carry a name generated from `old_name` one from the organization's new name.
     `groups` are {role: (group id, group name)} as stored. At most six queries, none where the base is the same."""
     if group_base(old_name) != group_base(organization.name):
-        follow = [role for role in ROLES if is_generated(groups[role][1], old_name, role, organization.pk)]
-        give_names(organization, {role: groups[role][0] for role in follow}, using=using)
+        follow = [
+            role
+            for role in ROLES
+            if is_generated(groups[role][1], old_name, role, organization.pk)
+        ]
+        give_names(
+            organization, {role: groups[role][0] for role in follow}, using=using
+        )
 
 
 def give_names(organization, groups, *, using):
     """Give `groups`, {role: group id}, names from the organization's name."""
     for attempt in range(ATTEMPTS if groups else 0):
-        names = find_free_names([(organization.name, role) for role in groups], using=using)
+        names = find_free_names(
+            [(organization.name, role) for role in groups], using=using
+        )
         renamed = [Group(pk=pk, name=name) for pk, name in zip(groups.values(), names)]
         try:
             with transaction.atomic(using=using):
@@ -100,13 +134,25 @@ def grant_permissions(model, organizations, *, using, also=()):
     model's content type, which it forgets when it migrates.
     Raises RuntimeError where the permissions themselves do not exist, as in a database that was never migrated."""
     kind = ContentType.objects.db_manager(using).get_for_model(model)
-    granted = [(get_permission_codename(act, model._meta), role.attname) for role in ROLES for act in role.actions]
-    ids = getattr(kind, "permission_ids", None) or dict(kind.permission_set.using(using).values_list("codename", "pk"))
+    granted = [
+        (get_permission_codename(act, model._meta), role.attname)
+        for role in ROLES
+        for act in role.actions
+    ]
+    ids = getattr(kind, "permission_ids", None) or dict(
+        kind.permission_set.using(using).values_list("codename", "pk")
+    )
     if missing := {codename for codename, _ in granted} - ids.keys():
-        raise RuntimeError(f"There are no permissions {missing}. Run 'manage.py migrate', which creates them.")
+        raise RuntimeError(
+            f"There are no permissions {missing}. Run 'manage.py migrate', which creates them."
+        )
     kind.permission_ids = ids
     table = model._meta.get_field("group_grants").related_model._meta.db_table
-    rows = [f"({ids[name]}, {int(getattr(row, key))}, {int(row.pk)})" for row in organizations for name, key in granted]
+    rows = [
+        f"({ids[name]}, {int(getattr(row, key))}, {int(row.pk)})"
+        for row in organizations
+        for name, key in granted
+    ]
     sql = f"INSERT INTO {table} (permission_id, group_id, content_object_id) VALUES {', '.join(rows)}"
     execute([(sql, []), *also], using=using)
 

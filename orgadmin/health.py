@@ -19,14 +19,21 @@ def healthz(request):
     """Answer 200 when the database answers and no migration is open, else 503 with what is wrong."""
     try:
         executor = MigrationExecutor(connection)
-        problem = executor.migration_plan(executor.loader.graph.leaf_nodes()) and "migrations are open\n"
+        problem = (
+            executor.migration_plan(executor.loader.graph.leaf_nodes())
+            and "migrations are open\n"
+        )
     except DatabaseError:
         problem = "the database does not answer\n"
-    return HttpResponse(problem or "ok\n", status=503 if problem else 200, content_type="text/plain")
+    return HttpResponse(
+        problem or "ok\n", status=503 if problem else 200, content_type="text/plain"
+    )
 
 
 def server_error(request):
     """Answer 500; 503 where the database, or the server that people sign in with, did not answer in time."""
     if isinstance(sys.exc_info()[1], AWAY):
-        return HttpResponse(render_to_string("503.html"), status=503, headers={"Retry-After": "10"})
+        return HttpResponse(
+            render_to_string("503.html"), status=503, headers={"Retry-After": "10"}
+        )
     return defaults.server_error(request)

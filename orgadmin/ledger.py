@@ -15,14 +15,19 @@ from .roles import ROLES
 
 class Event(models.TextChoices):
     JOINED = "joined", _("joined")  # through `membership`: the one role from then on
-    FOUND = "found", _("found")  # there when the ledger began, or come by another way: beside any other role
+    FOUND = (
+        "found",
+        _("found"),
+    )  # there when the ledger began, or come by another way: beside any other role
     LEFT = "left", _("left")
     INVITED = "invited", _("invited")
     WITHDRAWN = "withdrawn", _("invitation withdrawn")
 
 
 def refuse(*args, **kwargs):
-    raise NotSupportedError("The ledger is append-only: add an event that says what is so now.")
+    raise NotSupportedError(
+        "The ledger is append-only: add an event that says what is so now."
+    )
 
 
 class MembershipEventQuerySet(models.QuerySet):
@@ -32,7 +37,10 @@ class MembershipEventQuerySet(models.QuerySet):
         until = Q(at__lte=moment) if moment else Q()
         same = {name: OuterRef(name) for name in ("organization_key", "user_key")}
         later = self.model.objects.filter(until, **same, pk__gt=OuterRef("pk"))
-        ended = later.filter(Q(event=Event.JOINED) | Q(event__in=[Event.LEFT, Event.FOUND], role=OuterRef("role")))
+        ended = later.filter(
+            Q(event=Event.JOINED)
+            | Q(event__in=[Event.LEFT, Event.FOUND], role=OuterRef("role"))
+        )
         return self.filter(until, ~Exists(ended), event__in=[Event.JOINED, Event.FOUND])
 
     update = delete = refuse
@@ -49,18 +57,36 @@ def record(event, memberships, *, actor=None, reason=""):
     for role in ROLES:
         path = f"group__{model._meta.get_field(role.key).related_query_name()}"
         rows = memberships.filter(**{f"{path}__isnull": False})
-        for user, username, pk, name in rows.values_list("user", "user__username", f"{path}__pk", f"{path}__name"):
+        for user, username, pk, name in rows.values_list(
+            "user", "user__username", f"{path}__pk", f"{path}__name"
+        ):
             events.append((event, (user, username), (pk, name), role))
     append(events, actor=actor, reason=reason)
 
 
 def append(events, *, actor=None, reason=""):
     """Add [(event, (user's key, name), (organization's key, name), role)] to the ledger; `actor` is a User or None."""
-    names = ("event", "user_key", "user_name", "organization_key", "organization_name", "role")
-    same = {"actor_key": actor and actor.pk, "actor_name": str(actor or ""), "reason": reason}
-    rows = [(event, *user, *organization, role.key) for event, user, organization, role in events]
+    names = (
+        "event",
+        "user_key",
+        "user_name",
+        "organization_key",
+        "organization_name",
+        "role",
+    )
+    same = {
+        "actor_key": actor and actor.pk,
+        "actor_name": str(actor or ""),
+        "reason": reason,
+    }
+    rows = [
+        (event, *user, *organization, role.key)
+        for event, user, organization, role in events
+    ]
     model = apps.get_model("orgadmin", "MembershipEvent")
-    model.objects.bulk_create([model(**dict(zip(names, row)), **same) for row in rows], batch_size=1_000)
+    model.objects.bulk_create(
+        [model(**dict(zip(names, row)), **same) for row in rows], batch_size=1_000
+    )
 
 
 def record_other_ways(sender, instance, action, reverse, pk_set, using, **kwargs):
@@ -75,4 +101,6 @@ def record_other_ways(sender, instance, action, reverse, pk_set, using, **kwargs
 
 
 def listen(on=True):
-    (m2m_changed.connect if on else m2m_changed.disconnect)(record_other_ways, sender=get_user_model().groups.through)
+    (m2m_changed.connect if on else m2m_changed.disconnect)(
+        record_other_ways, sender=get_user_model().groups.through
+    )

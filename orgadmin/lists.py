@@ -39,26 +39,45 @@ class LongList(ChangeList):
 
     def get_query_string(self, new_params=None, remove=None):
         """Keep the place only from page to page: what is sorted or filtered anew begins anew."""
-        place = {AFTER: self.after} if self.after and PAGE_VAR in (new_params or {}) else {}
+        place = (
+            {AFTER: self.after} if self.after and PAGE_VAR in (new_params or {}) else {}
+        )
         return super().get_query_string({**place, **(new_params or {})}, remove)
 
     def get_ordering(self, request, queryset):
         """Let the key run in the direction of the first column, as the index does."""
         first, *rest = super().get_ordering(request, queryset.order_by())
         key = "-pk" if first.startswith("-") else "pk"
-        return list(dict.fromkeys([first, *(key if name in ("pk", "-pk") else name for name in rest)]))
+        return list(
+            dict.fromkeys(
+                [first, *(key if name in ("pk", "-pk") else name for name in rest)]
+            )
+        )
 
     def get_queryset(self, request, exclude_parameters=None):
-        self.after = self.params.pop(AFTER, self.after)  # out of both: a search begins anew, too
+        self.after = self.params.pop(
+            AFTER, self.after
+        )  # out of both: a search begins anew, too
         self.filter_params.pop(AFTER, None)
         queryset = super().get_queryset(request, exclude_parameters)
         first, *rest = (name.removeprefix("-") for name in queryset.query.order_by)
         # Where a column may be empty, what stands after a row differs from database to database.
-        columns = {"pk", *(field.name for field in self.lookup_opts.fields if not (field.null or field.remote_field))}
+        columns = {
+            "pk",
+            *(
+                field.name
+                for field in self.lookup_opts.fields
+                if not (field.null or field.remote_field)
+            ),
+        }
         self.goes_on = first in columns and rest in ([], ["pk"])
         if not self.after:
             return queryset
-        row = queryset.filter(pk=self.after).first() if self.goes_on and is_key(self.after) else None
+        row = (
+            queryset.filter(pk=self.after).first()
+            if self.goes_on and is_key(self.after)
+            else None
+        )
         if row is None:
             raise IncorrectLookupParameters(f"No row {self.after} to go on after.")
         operator = "lt" if queryset.query.order_by[0].startswith("-") else "gt"
@@ -69,7 +88,9 @@ class LongList(ChangeList):
     def get_results(self, request):
         """Read the page; count only where there is another one."""
         size, start = self.list_per_page, (self.page_num - 1) * self.list_per_page
-        rows = list(self.queryset[start : start + size + 1]) if 0 <= start < LIMIT else []
+        rows = (
+            list(self.queryset[start : start + size + 1]) if 0 <= start < LIMIT else []
+        )
         if start and not rows:
             raise IncorrectLookupParameters(f"There is no page {self.page_num}.")
         self.paginator = self.model_admin.get_paginator(request, self.queryset, size)
@@ -79,6 +100,11 @@ class LongList(ChangeList):
         self.more, self.multi_page = self.paginator.more, self.result_count > size
         self.show_full_result_count = self.can_show_all = False
         self.show_admin_actions = self.result_count > 0
-        self.full_result_count = self.result_count if self.more else None  # equal: no number stands beside the search
+        self.full_result_count = (
+            self.result_count if self.more else None
+        )  # equal: no number stands beside the search
         if self.more and self.page_num == self.paginator.num_pages and self.goes_on:
-            self.last, self.next_string = rows[size - 1], self.get_query_string({AFTER: rows[size - 1].pk})
+            self.last, self.next_string = (
+                rows[size - 1],
+                self.get_query_string({AFTER: rows[size - 1].pk}),
+            )

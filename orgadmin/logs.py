@@ -30,15 +30,23 @@ class RequestLogMiddleware:
         self.get_response = get_response
 
     def __call__(self, request):
-        if int(request.META.get("CONTENT_LENGTH") or 0) > REQUEST_SIZE:  # Django limits all of it but files
+        if (
+            int(request.META.get("CONTENT_LENGTH") or 0) > REQUEST_SIZE
+        ):  # Django limits all of it but files
             raise RequestDataTooBig(f"The request has more than {REQUEST_SIZE} bytes.")
-        sent = request.headers.get("X-Request-ID", "") if settings.TRUST_PROXY else ""  # both logs tell of the same
-        request.id = sent if re.fullmatch(r"[\w-]{8,64}", sent, re.ASCII) else uuid.uuid4().hex
+        sent = (
+            request.headers.get("X-Request-ID", "") if settings.TRUST_PROXY else ""
+        )  # both logs tell of the same
+        request.id = (
+            sent if re.fullmatch(r"[\w-]{8,64}", sent, re.ASCII) else uuid.uuid4().hex
+        )
         began, token = time.perf_counter(), current.set(request)
         try:
             response = self.get_response(request)
             ms = round(1000 * (time.perf_counter() - began), 1)
-            logger.info(request.method, extra={"status": response.status_code, "ms": ms})
+            logger.info(
+                request.method, extra={"status": response.status_code, "ms": ms}
+            )
         finally:
             current.reset(token)
         response.headers["X-Request-ID"] = request.id
@@ -56,13 +64,18 @@ class LogFormatter(JsonFormatter):
         request = log_data.pop("request", None) or current.get()
         if hasattr(request, "id"):
             route = getattr(request.resolver_match, "route", None)
-            user = getattr(getattr(request, "_cached_user", None), "pk", None)  # without asking for it
+            user = getattr(
+                getattr(request, "_cached_user", None), "pk", None
+            )  # without asking for it
             log_data.update(request=request.id, user=user, route=route)
         log_data["message"] = PERSONAL.sub("…", log_data["message"])
 
     def formatException(self, exc_info):
         lines, error = [], exc_info[1]
         while error and len(lines) < 1_000:  # causes may go round in circles
-            lines += [*traceback.format_tb(error.__traceback__), f"{type(error).__module__}.{type(error).__name__}\n"]
+            lines += [
+                *traceback.format_tb(error.__traceback__),
+                f"{type(error).__module__}.{type(error).__name__}\n",
+            ]
             error = error.__cause__ or error.__context__
         return "".join(lines)

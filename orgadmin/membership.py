@@ -6,11 +6,19 @@ from django.core import signing
 from django.core.exceptions import PermissionDenied
 from django.db import IntegrityError, transaction
 from django.db.models import Q
-from django.utils.translation import gettext_noop as _  # reasons are translated where they are shown
+from django.utils.translation import (
+    gettext_noop as _,
+)  # reasons are translated where they are shown
 
 from . import mail
 from .ledger import Event, append
-from .models import Invitation, MembershipEvent, Organization, OrganizationUserObjectPermission, User
+from .models import (
+    Invitation,
+    MembershipEvent,
+    Organization,
+    OrganizationUserObjectPermission,
+    User,
+)
 from .roles import ADMIN, ROLES, ROLES_BY_KEY
 
 BATCH = 5_000  # changes in one query, below SQLite's limit of 32,766 parameters
@@ -27,7 +35,11 @@ def change_roles(wanted, *, actor=None, reason="", notify=True):
     Return those that changed something, with what is stored as of now; each gets its row of the ledger. A dozen queries
     for BATCH of them. Raises Organization.DoesNotExist where one was deleted meanwhile, PermissionDenied where `actor`,
     a User, or None for a command, may not manage the people there or holds less than the role, and LastAdminError."""
-    changes = [row for n in range(0, len(wanted), BATCH) for row in _change(wanted[n : n + BATCH], actor, reason)]
+    changes = [
+        row
+        for n in range(0, len(wanted), BATCH)
+        for row in _change(wanted[n : n + BATCH], actor, reason)
+    ]
     if notify:
         mail.notify(changes, actor)
     return changes
@@ -36,16 +48,36 @@ def change_roles(wanted, *, actor=None, reason="", notify=True):
 def _change(wanted, actor, reason):
     # Locked, people first: what is read here is what is changed, one change after the other.
     users = _lock(User, {user.pk for user, _, _ in wanted})
-    organizations = _lock(Organization, {organization.pk for _, organization, _ in wanted})
-    if missing := {organization.pk for _, organization, _ in wanted} - organizations.keys():
+    organizations = _lock(
+        Organization, {organization.pk for _, organization, _ in wanted}
+    )
+    if (
+        missing := {organization.pk for _, organization, _ in wanted}
+        - organizations.keys()
+    ):
         raise Organization.DoesNotExist(f"There is no organization {missing}.")
-    groups = [group for organization in organizations.values() for group in organization.group_ids]
+    groups = [
+        group
+        for organization in organizations.values()
+        for group in organization.group_ids
+    ]
     memberships = Membership.objects.filter(user__in=users, group__in=groups)
-    held = {(user, group): pk for pk, user, group in memberships.values_list("pk", "user", "group")}
+    held = {
+        (user, group): pk
+        for pk, user, group in memberships.values_list("pk", "user", "group")
+    }
     changes, stale, added, events = [], [], [], []
-    wanted = [(users[user.pk], organizations[row.pk], role) for user, row, role in wanted if user.pk in users]
+    wanted = [
+        (users[user.pk], organizations[row.pk], role)
+        for user, row, role in wanted
+        if user.pk in users
+    ]
     for user, organization, role in wanted:
-        before = {other: key for other in ROLES if (key := held.get((user.pk, getattr(organization, other.attname))))}
+        before = {
+            other: key
+            for other in ROLES
+            if (key := held.get((user.pk, getattr(organization, other.attname))))
+        }
         if set(before) == ({role} if role else set()):
             continue
         changes.append((user, organization, role))
@@ -53,28 +85,46 @@ def _change(wanted, actor, reason):
         gone = [other for other in before if other is not role]
         stale += [before[other] for other in gone]
         if role and role not in before:
-            added.append(Membership(user_id=user.pk, group_id=getattr(organization, role.attname)))
+            added.append(
+                Membership(
+                    user_id=user.pk, group_id=getattr(organization, role.attname)
+                )
+            )
             events.append((Event.JOINED, *line, role))
         else:
             events += [(Event.LEFT, *line, other) for other in gone]
     _check(changes, actor)
     Membership.objects.filter(pk__in=stale).delete()
-    Membership.objects.bulk_create(added, ignore_conflicts=True)  # Django's own managers take no lock
+    Membership.objects.bulk_create(
+        added, ignore_conflicts=True
+    )  # Django's own managers take no lock
     append(events, actor=actor, reason=reason)
     return changes
 
 
 def _lock(model, pks):
-    return {row.pk: row for row in model.objects.filter(pk__in=pks).order_by("pk").select_for_update(no_key=True)}
+    return {
+        row.pk: row
+        for row in model.objects.filter(pk__in=pks)
+        .order_by("pk")
+        .select_for_update(no_key=True)
+    }
 
 
 def _check(changes, actor):
     """Raise where `actor` may not make these changes: asked of the rule, now that nobody else can change it."""
     if actor is None or not changes:
         return
-    actor = User.objects.filter(pk=actor.pk).first() or User(is_active=False)  # as is now, not as was remembered
-    rights = {pk: Organization.objects.permitted_actions(actor, pk) for pk in {row.pk for _, row, _ in changes}}
-    if not all(may_give(rights[organization.pk], role) for _user, organization, role in changes):
+    actor = User.objects.filter(pk=actor.pk).first() or User(
+        is_active=False
+    )  # as is now, not as was remembered
+    rights = {
+        pk: Organization.objects.permitted_actions(actor, pk)
+        for pk in {row.pk for _, row, _ in changes}
+    }
+    if not all(
+        may_give(rights[organization.pk], role) for _user, organization, role in changes
+    ):
         raise PermissionDenied("Nobody gives a role with rights that they do not hold.")
     if not actor.is_superuser and (orphans := find_orphans(changes)):
         raise LastAdminError(*orphans)
@@ -87,14 +137,23 @@ def may_give(rights, role):
 
 def find_orphans(changes):
     """Return the organizations that these changes, (user, organization, role), leave without an active admin."""
-    losing, admins = defaultdict(set), defaultdict(set)  # organization, its group -> users
+    losing, admins = (
+        defaultdict(set),
+        defaultdict(set),
+    )  # organization, its group -> users
     for user, organization, role in changes:
         if role is not ADMIN:
             losing[organization].add(user.pk)
     groups = [getattr(organization, ADMIN.attname) for organization in losing]
-    for group, user in Membership.objects.filter(group__in=groups, user__is_active=True).values_list("group", "user"):
+    for group, user in Membership.objects.filter(
+        group__in=groups, user__is_active=True
+    ).values_list("group", "user"):
         admins[group].add(user)
-    return [row for row, users in losing.items() if set() < admins[getattr(row, ADMIN.attname)] <= users]
+    return [
+        row
+        for row, users in losing.items()
+        if set() < admins[getattr(row, ADMIN.attname)] <= users
+    ]
 
 
 @transaction.atomic
@@ -104,7 +163,9 @@ def set_groups(user, chosen, *, actor=None):
     _lock(User, [user.pk])
     before, chosen = set(user.groups.all()), set(chosen)
     roles = choose_roles(before, chosen)
-    change_roles([(user, organization, role) for organization, role in roles], actor=actor)
+    change_roles(
+        [(user, organization, role) for organization, role in roles], actor=actor
+    )
     owned = {pk for organization, _role in roles for pk in organization.group_ids}
     user.groups.remove(*(group for group in before - chosen if group.pk not in owned))
     user.groups.add(*(group for group in chosen - before if group.pk not in owned))
@@ -113,8 +174,15 @@ def set_groups(user, chosen, *, actor=None):
 def choose_roles(before, chosen):
     """Return [(organization, role or None)] that `chosen` groups mean for whoever had the groups `before`; two sets.
     A new role counts more than one that was there. Raises ValueError, with the organizations, where it is unclear."""
-    before, chosen, roles, unclear = {group.pk for group in before}, {group.pk for group in chosen}, [], []
-    for organization in Organization.objects.filter(Q(admin__in=before | chosen) | Q(reviewer__in=before | chosen)):
+    before, chosen, roles, unclear = (
+        {group.pk for group in before},
+        {group.pk for group in chosen},
+        [],
+        [],
+    )
+    for organization in Organization.objects.filter(
+        Q(admin__in=before | chosen) | Q(reviewer__in=before | chosen)
+    ):
         groups = {getattr(organization, role.attname): role for role in ROLES}
         wanted = groups.keys() & (chosen - before) or groups.keys() & chosen
         roles.append((organization, groups[min(wanted)] if wanted else None))
@@ -128,11 +196,20 @@ def choose_roles(before, chosen):
 def invite(organization, email, role, *, actor):
     """Offer `role` to whoever reads the mail at `email`, known or not; return the Invitation, still to be sent.
     Raises PermissionDenied where `actor` may not give that role, Organization.DoesNotExist where that is gone."""
-    organization = Organization.objects.select_for_update(no_key=True).get(pk=organization.pk)
-    if not may_give(Organization.objects.permitted_actions(actor, organization.pk), role):
-        raise PermissionDenied("Nobody offers a role with rights that they do not hold.")
+    organization = Organization.objects.select_for_update(no_key=True).get(
+        pk=organization.pk
+    )
+    if not may_give(
+        Organization.objects.permitted_actions(actor, organization.pk), role
+    ):
+        raise PermissionDenied(
+            "Nobody offers a role with rights that they do not hold."
+        )
     organization.invitations.filter(email__iexact=email).delete()
-    append([(Event.INVITED, (None, email), (organization.pk, organization.name), role)], actor=actor)
+    append(
+        [(Event.INVITED, (None, email), (organization.pk, organization.name), role)],
+        actor=actor,
+    )
     return organization.invitations.create(email=email, role=role.key, invited_by=actor)
 
 
@@ -141,22 +218,38 @@ def withdraw(invitation, *, actor):
     """Take an invitation back: its link is dead. Raises PermissionDenied where `actor` may not give that role."""
     organization, role = invitation.organization, ROLES_BY_KEY[invitation.role]
     _lock(Organization, [organization.pk])
-    if not may_give(Organization.objects.permitted_actions(actor, organization.pk), role):
+    if not may_give(
+        Organization.objects.permitted_actions(actor, organization.pk), role
+    ):
         raise PermissionDenied("Nobody takes back what they could not offer.")
     if Invitation.objects.filter(pk=invitation.pk).delete()[0]:
-        append([(Event.WITHDRAWN, (None, invitation.email), (organization.pk, organization.name), role)], actor=actor)
+        append(
+            [
+                (
+                    Event.WITHDRAWN,
+                    (None, invitation.email),
+                    (organization.pk, organization.name),
+                    role,
+                )
+            ],
+            actor=actor,
+        )
 
 
 def find_invitations(**conditions):
     """Return the invitations that can still be accepted."""
-    found = Invitation.objects.filter(**conditions).select_related("organization", "invited_by")
+    found = Invitation.objects.filter(**conditions).select_related(
+        "organization", "invited_by"
+    )
     return [invitation for invitation in found if not invitation.expired]
 
 
 def read_invitation(token):
     """Return the invitation that the token of a link is for, or None where the link no longer works."""
     try:
-        return next(iter(find_invitations(pk=signing.loads(token, salt=mail.SALT))), None)
+        return next(
+            iter(find_invitations(pk=signing.loads(token, salt=mail.SALT))), None
+        )
     except signing.BadSignature:
         return None
 
@@ -166,15 +259,27 @@ def accept(invitation, user, *, save):
     It is not where the invitation is gone, or where who sent it could not give the role any more."""
     try:
         with transaction.atomic():
-            if user.pk and not any(row.is_active for row in _lock(User, [user.pk]).values()):
+            if user.pk and not any(
+                row.is_active for row in _lock(User, [user.pk]).values()
+            ):
                 return False
             if save:
                 user.save()
             role, actor = ROLES_BY_KEY[invitation.role], invitation.invited_by or User()
-            change_roles([(user, invitation.organization, role)], actor=actor, reason=_("Accepted an invitation."))
+            change_roles(
+                [(user, invitation.organization, role)],
+                actor=actor,
+                reason=_("Accepted an invitation."),
+            )
             if not Invitation.objects.filter(pk=invitation.pk).delete()[0]:
                 raise Invitation.DoesNotExist
-    except (PermissionDenied, LastAdminError, IntegrityError, Invitation.DoesNotExist, Organization.DoesNotExist):
+    except (
+        PermissionDenied,
+        LastAdminError,
+        IntegrityError,
+        Invitation.DoesNotExist,
+        Organization.DoesNotExist,
+    ):
         return False
     return True
 
@@ -184,31 +289,52 @@ def dismiss(user, *, actor, reason=""):
     """Take a person out of everything and deactivate them; their sessions and their password no longer work.
     Raises LastAdminError where `actor` is no superuser and an organization would be left without an admin."""
     user = User.objects.select_for_update(no_key=True).get(pk=user.pk)
-    organizations = {organization for organization, _role in list_roles(user)}  # each once, whoever gave both roles
-    change_roles([(user, organization, None) for organization in organizations], actor=actor, reason=reason)
+    organizations = {
+        organization for organization, _role in list_roles(user)
+    }  # each once, whoever gave both roles
+    change_roles(
+        [(user, organization, None) for organization in organizations],
+        actor=actor,
+        reason=reason,
+    )
     user.groups.clear()
     user.user_permissions.clear()
     OrganizationUserObjectPermission.objects.filter(user=user).delete()
     user.socialaccount_set.all().delete()  # else the company's server would sign them in where they are activated again
     user.authenticator_set.all().delete()
     user.is_active = user.is_staff = user.is_superuser = False
-    user.set_password(None)  # ends all sessions, also where the account is activated again
+    user.set_password(
+        None
+    )  # ends all sessions, also where the account is activated again
     user.save(update_fields=["is_active", "is_staff", "is_superuser", "password"])
 
 
 def list_roles(user):
     """Return [(organization, role)] of a person, by name."""
     groups = Membership.objects.filter(user=user).values("group")
-    owned = {role: Organization.objects.filter(**{f"{role.key}__in": groups}) for role in ROLES}
-    found = [(organization, role) for role, organizations in owned.items() for organization in organizations]
+    owned = {
+        role: Organization.objects.filter(**{f"{role.key}__in": groups})
+        for role in ROLES
+    }
+    found = [
+        (organization, role)
+        for role, organizations in owned.items()
+        for organization in organizations
+    ]
     return sorted(found, key=lambda pair: (pair[0].name, pair[0].pk))
 
 
 def describe_members(organization, memberships):
     """Set on each membership its `role` and the `joined` event of the ledger. One query."""
     users = [membership.user_id for membership in memberships]
-    events = MembershipEvent.objects.filter(organization_key=organization.pk, user_key__in=users)
+    events = MembershipEvent.objects.filter(
+        organization_key=organization.pk, user_key__in=users
+    )
     joined = {(event.user_key, event.role): event for event in events.members_on()}
     for membership in memberships:
-        membership.role = next(role for role in ROLES if getattr(organization, role.attname) == membership.group_id)
+        membership.role = next(
+            role
+            for role in ROLES
+            if getattr(organization, role.attname) == membership.group_id
+        )
         membership.joined = joined.get((membership.user_id, membership.role.key))

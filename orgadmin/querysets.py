@@ -8,7 +8,9 @@ from django.contrib.auth.models import Group
 from django.db import NotSupportedError, connections, models, transaction
 from django.db.models.expressions import RawSQL
 from django.utils import timezone
-from django.utils.translation import gettext_noop as _  # reasons are translated where they are shown
+from django.utils.translation import (
+    gettext_noop as _,
+)  # reasons are translated where they are shown
 
 from .groups import create_groups, execute, grant_permissions, places
 from .ledger import Event, record
@@ -24,8 +26,12 @@ Source = namedtuple("Source", "kind group", defaults=[None])
 
 def _lock_keys(queryset, **options):
     """Return the keys of a queryset's rows, each once, locked: PostgreSQL locks no rows that are joined or distinct."""
-    rows = queryset.model._base_manager.using(queryset.db).filter(pk__in=queryset.order_by().values("pk"))
-    return list(rows.order_by("pk").select_for_update(**options).values_list("pk", flat=True))
+    rows = queryset.model._base_manager.using(queryset.db).filter(
+        pk__in=queryset.order_by().values("pk")
+    )
+    return list(
+        rows.order_by("pk").select_for_update(**options).values_list("pk", flat=True)
+    )
 
 
 class UserQuerySet(models.QuerySet):
@@ -33,9 +39,18 @@ class UserQuerySet(models.QuerySet):
         """Delete people; the ledger says that they left."""
         self._for_write = True
         with transaction.atomic(using=self.db):
-            _lock_keys(self)  # as `membership` locks whom it gives a role, so that nobody joins meanwhile
-            memberships = self.model.groups.through.objects.using(self.db).filter(user__in=self.order_by().values("pk"))
-            record(Event.LEFT, memberships, actor=actor, reason=_("The account was deleted."))
+            _lock_keys(
+                self
+            )  # as `membership` locks whom it gives a role, so that nobody joins meanwhile
+            memberships = self.model.groups.through.objects.using(self.db).filter(
+                user__in=self.order_by().values("pk")
+            )
+            record(
+                Event.LEFT,
+                memberships,
+                actor=actor,
+                reason=_("The account was deleted."),
+            )
             return super().delete()
 
     delete.queryset_only = True
@@ -45,7 +60,14 @@ class UserQuerySet(models.QuerySet):
         letters for the small form of others, such as Kelvin's sign for a k, and each is another owner's mailbox."""
         found = self.filter(email__iexact=email).exclude(email="")
         same = (email.lower(), email.upper())
-        return next((user for user in found if (user.email.lower(), user.email.upper()) == same), None)
+        return next(
+            (
+                user
+                for user in found
+                if (user.email.lower(), user.email.upper()) == same
+            ),
+            None,
+        )
 
 
 class OrganizationQuerySet(models.QuerySet):
@@ -61,7 +83,9 @@ class OrganizationQuerySet(models.QuerySet):
         organizations = self
         for right in dict.fromkeys(["view", action]):
             if not self._find_source_everywhere(user, right):
-                granted = self._select_grants("content_object_id", "user_id = %s", [user.pk], right)
+                granted = self._select_grants(
+                    "content_object_id", "user_id = %s", [user.pk], right
+                )
                 organizations = organizations.filter(pk__in=RawSQL(*granted))
         return organizations
 
@@ -77,30 +101,60 @@ class OrganizationQuerySet(models.QuerySet):
         `pks`, and None: on every one. A right without "view" beside it is none. One query, besides those for staff."""
         sources = {}
         for user in users:
-            everywhere = {act: source for act in ACTIONS if (source := self._find_source_everywhere(user, act))}
+            everywhere = {
+                act: source
+                for act in ACTIONS
+                if (source := self._find_source_everywhere(user, act))
+            }
             for pk in (None, *pks):
-                sources[user.pk, pk] = {action: [source] for action, source in everywhere.items()}
+                sources[user.pk, pk] = {
+                    action: [source] for action, source in everywhere.items()
+                }
         users = [user.pk for user in users if not user.is_superuser]
         if pks and users:
             actions = {self._codename(action): action for action in ACTIONS}
             codename = f"(SELECT codename FROM {PERMISSIONS} AND p.id = permission_id)"
             columns = f"user_id, content_object_id, {codename}, {{group}}"
-            condition = f"user_id IN ({places(users)}) AND content_object_id IN ({places(pks)})"
-            parameters = [self.model._meta.app_label, self.model._meta.model_name, *users, *pks]
+            condition = (
+                f"user_id IN ({places(users)}) AND content_object_id IN ({places(pks)})"
+            )
+            parameters = [
+                self.model._meta.app_label,
+                self.model._meta.model_name,
+                *users,
+                *pks,
+            ]
             with connections[self.db].cursor() as cursor:
                 cursor.execute(*self._select_grants(columns, condition, parameters))
                 for user, pk, codename, group in cursor.fetchall():
                     if action := actions.get(codename):
-                        sources[user, pk].setdefault(action, []).append(Source("group" if group else "person", group))
+                        sources[user, pk].setdefault(action, []).append(
+                            Source("group" if group else "person", group)
+                        )
         return sources
 
     def find_holders(self, pk):
         """Return the users who may view the organization `pk`, or might were they active: permitted() turned round."""
-        users, view = get_user_model().objects, f"{self.model._meta.app_label}.{self._codename('view')}"
-        granted = users.filter(pk__in=RawSQL(*self._select_grants("user_id", "content_object_id = %s", [pk], "view")))
-        everywhere = users.with_perm(view, is_active=None, include_superusers=False, backend=MODEL_BACKEND)
-        sources = users.filter(is_superuser=True), everywhere.filter(is_staff=True), granted
-        return users.filter(pk__in=models.QuerySet.union(*(source.values("pk") for source in sources)))
+        users, view = (
+            get_user_model().objects,
+            f"{self.model._meta.app_label}.{self._codename('view')}",
+        )
+        granted = users.filter(
+            pk__in=RawSQL(
+                *self._select_grants("user_id", "content_object_id = %s", [pk], "view")
+            )
+        )
+        everywhere = users.with_perm(
+            view, is_active=None, include_superusers=False, backend=MODEL_BACKEND
+        )
+        sources = (
+            users.filter(is_superuser=True),
+            everywhere.filter(is_staff=True),
+            granted,
+        )
+        return users.filter(
+            pk__in=models.QuerySet.union(*(source.values("pk") for source in sources))
+        )
 
     def _codename(self, action):
         return get_permission_codename(action, self.model._meta)
@@ -116,16 +170,34 @@ class OrganizationQuerySet(models.QuerySet):
         As text, as the ORM takes longer to write it than a database to answer it; PostgreSQL reads all for an OR."""
         if right:
             condition += f" AND permission_id = (SELECT p.id FROM {PERMISSIONS} AND codename = %s)"
-            parameters = [*parameters, *self.model._meta.label_lower.split("."), self._codename(right)]
+            parameters = [
+                *parameters,
+                *self.model._meta.label_lower.split("."),
+                self._codename(right),
+            ]
         grants = map(self.model._meta.get_field, ("group_grants", "user_grants"))
-        group_grants, user_grants = (relation.related_model._meta.db_table for relation in grants)
+        group_grants, user_grants = (
+            relation.related_model._meta.db_table for relation in grants
+        )
         memberships = get_user_model().groups.through._meta.db_table
-        sources = (f"{memberships} JOIN {group_grants} USING (group_id)", "group_id"), (user_grants, "NULL")
-        sql = [f"SELECT {columns.format(group=group)} FROM {source} WHERE {condition}" for source, group in sources]
+        sources = (
+            (f"{memberships} JOIN {group_grants} USING (group_id)", "group_id"),
+            (user_grants, "NULL"),
+        )
+        sql = [
+            f"SELECT {columns.format(group=group)} FROM {source} WHERE {condition}"
+            for source, group in sources
+        ]
         return " UNION ALL ".join(sql), 2 * parameters
 
     def bulk_create(
-        self, objs, batch_size=None, ignore_conflicts=False, update_conflicts=False, update_fields=(), unique_fields=()
+        self,
+        objs,
+        batch_size=None,
+        ignore_conflicts=False,
+        update_conflicts=False,
+        update_fields=(),
+        unique_fields=(),
     ):
         """Create organizations with their groups and permissions: some ten queries per batch of `batch_size` rows."""
         if ignore_conflicts or update_conflicts:
@@ -145,8 +217,12 @@ class OrganizationQuerySet(models.QuerySet):
 
     def update(self, **kwargs):
         """Update columns, but for the groups: an organization keeps those that it got."""
-        if groups := {name for role in ROLES for name in (role.key, role.attname)} & set(kwargs):
-            raise ValueError(f"The groups of organizations cannot be exchanged: {', '.join(sorted(groups))}.")
+        if groups := {
+            name for role in ROLES for name in (role.key, role.attname)
+        } & set(kwargs):
+            raise ValueError(
+                f"The groups of organizations cannot be exchanged: {', '.join(sorted(groups))}."
+            )
         self._for_write = True
         with transaction.atomic(using=self.db):
             pks, updated = _lock_keys(self, no_key=True), super().update(**kwargs)
@@ -166,13 +242,28 @@ class OrganizationQuerySet(models.QuerySet):
         with transaction.atomic(using=self.db):
             pks = _lock_keys(self)  # what is read here is what is deleted below
             for start in range(0, len(pks), BATCH):
-                batch = self.model._base_manager.using(self.db).filter(pk__in=pks[start : start + BATCH])
-                groups = [group for organization in batch for group in organization.group_ids]
-                memberships = get_user_model().groups.through.objects.using(self.db).filter(group__in=groups)
-                record(Event.LEFT, memberships, actor=actor, reason=_("The organization was deleted."))
+                batch = self.model._base_manager.using(self.db).filter(
+                    pk__in=pks[start : start + BATCH]
+                )
+                groups = [
+                    group for organization in batch for group in organization.group_ids
+                ]
+                memberships = (
+                    get_user_model()
+                    .groups.through.objects.using(self.db)
+                    .filter(group__in=groups)
+                )
+                record(
+                    Event.LEFT,
+                    memberships,
+                    actor=actor,
+                    reason=_("The organization was deleted."),
+                )
                 self.keep_history([row.pk for row in batch], "-", actor)
                 deleted += Counter(models.QuerySet.delete(batch)[1])
-                deleted += Counter(Group.objects.using(self.db).filter(pk__in=groups).delete()[1])
+                deleted += Counter(
+                    Group.objects.using(self.db).filter(pk__in=groups).delete()[1]
+                )
         self._result_cache = None
         return deleted.total(), dict(deleted)
 
@@ -183,15 +274,23 @@ class OrganizationQuerySet(models.QuerySet):
         field = self.model._meta.get_field("search_text")
         if written.intersection(field.sources):
             rows = self.model._base_manager.using(self.db).filter(pk__in=pks)
-            texts = [(field.pre_save(organization, False), organization.pk) for organization in rows]
+            texts = [
+                (field.pre_save(organization, False), organization.pk)
+                for organization in rows
+            ]
             with connections[self.db].cursor() as cursor:
-                cursor.executemany(f"UPDATE {self.model._meta.db_table} SET search_text = %s WHERE id = %s", texts)
+                cursor.executemany(
+                    f"UPDATE {self.model._meta.db_table} SET search_text = %s WHERE id = %s",
+                    texts,
+                )
 
     def complete(self, organizations):
         """Grant the permissions of organizations that were inserted just now, and begin their histories."""
         authors = defaultdict(list)
         for organization in organizations:
-            authors[getattr(organization, "_history_user", None)].append(organization.pk)
+            authors[getattr(organization, "_history_user", None)].append(
+                organization.pk
+            )
         records = [self._record(pks, "+", user) for user, pks in authors.items()]
         grant_permissions(self.model, organizations, using=self.db, also=records)
 
@@ -200,8 +299,18 @@ class OrganizationQuerySet(models.QuerySet):
         execute([self._record(pks, kind, user)], using=self.db)
 
     def _record(self, pks, kind, user):
-        ops, record = connections[self.db].ops, apps.get_model("orgadmin", "HistoricalOrganization")
-        columns = ", ".join(ops.quote_name(field.column) for field in record.tracked_fields)
+        ops, record = (
+            connections[self.db].ops,
+            apps.get_model("orgadmin", "HistoricalOrganization"),
+        )
+        columns = ", ".join(
+            ops.quote_name(field.column) for field in record.tracked_fields
+        )
         into = f"INSERT INTO {record._meta.db_table} ({columns}, history_date, history_type, history_user_id)"
         rows = f"SELECT {columns}, %s, %s, %s FROM {self.model._meta.db_table} WHERE id IN ({places(pks)}) ORDER BY id"
-        return f"{into} {rows}", [ops.adapt_datetimefield_value(timezone.now()), kind, user and user.pk, *pks]
+        return f"{into} {rows}", [
+            ops.adapt_datetimefield_value(timezone.now()),
+            kind,
+            user and user.pk,
+            *pks,
+        ]

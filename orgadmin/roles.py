@@ -9,14 +9,18 @@ BASE_LENGTH = 50  # characters of the organization's name in the name of its gro
 FIRST_FREE = 100  # below it the first free number is taken, from it on any free one
 
 
-@dataclass(frozen=True, eq=False)  # hashed by identity: labels are translated each time they are hashed
+@dataclass(
+    frozen=True, eq=False
+)  # hashed by identity: labels are translated each time they are hashed
 class Role:
     """What the members of one of an organization's groups may do with it."""
 
     key: str  # the one-to-one field on Organization
     suffix: str  # the last word of the group's name
     label: str
-    actions: tuple[str, ...]  # bare verbs; "view" is among them, as no right counts without it
+    actions: tuple[
+        str, ...
+    ]  # bare verbs; "view" is among them, as no right counts without it
 
     @property
     def attname(self):
@@ -24,7 +28,12 @@ class Role:
 
 
 ROLES = (
-    Role("admin", "Admin", _("Admin"), ("view", "change", "view_confidential", "manage_members")),
+    Role(
+        "admin",
+        "Admin",
+        _("Admin"),
+        ("view", "change", "view_confidential", "manage_members"),
+    ),
     Role("reviewer", "Reviewer", _("Reviewer"), ("view",)),
 )
 
@@ -57,4 +66,7 @@ def group_name(base, role, number=0):
 def is_generated(name, organization_name, role, pk):
     """Tell whether `name` is one that save() or the data migration gives, not one made by hand."""
     base = re.escape(group_base(organization_name))
-    return re.fullmatch(rf"{base}( [1-9][0-9]*| {pk} [1-9][0-9]*)? {role.suffix}", name) is not None
+    return (
+        re.fullmatch(rf"{base}( [1-9][0-9]*| {pk} [1-9][0-9]*)? {role.suffix}", name)
+        is not None
+    )

@@ -10,7 +10,9 @@ def normalize(text):
     Twice, as folding may compose what then decomposes. Vowel signs that are letters of their scripts stay."""
     for _ in range(2):
         text = unicodedata.normalize("NFKD", text).casefold()
-    return "".join(character for character in text if not unicodedata.combining(character))
+    return "".join(
+        character for character in text if not unicodedata.combining(character)
+    )
 
 
 class SearchTextField(models.TextField):
@@ -20,7 +22,10 @@ class SearchTextField(models.TextField):
 
     def __init__(self, *sources, **options):
         self.sources = sources
-        super().__init__(**{"blank": True, "default": "", "db_default": "", "editable": False} | options)
+        super().__init__(
+            **{"blank": True, "default": "", "db_default": "", "editable": False}
+            | options
+        )
 
     def deconstruct(self):
         name, path, _, options = super().deconstruct()

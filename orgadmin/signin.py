@@ -28,10 +28,16 @@ from . import throttle
 from .access import Gate
 from .models import User
 
-NO_ACCOUNT = _("There is no account for you here, or it has no access. Ask whoever runs this site.")
+NO_ACCOUNT = _(
+    "There is no account for you here, or it has no access. Ask whoever runs this site."
+)
 FAILED = _("Signing in did not work. Try again, or use your password.")
 RECENT = 10 * 60  # seconds: who changes their second factor signed in not longer ago
-FREE = ("account_login", "account_logout", "mfa_activate_totp")  # pages for who has no second factor yet
+FREE = (
+    "account_login",
+    "account_logout",
+    "mfa_activate_totp",
+)  # pages for who has no second factor yet
 
 
 class SecondFactorMiddleware(MiddlewareMixin):
@@ -43,7 +49,9 @@ class SecondFactorMiddleware(MiddlewareMixin):
         if settings.SECOND_FACTOR == "off" or not user.is_authenticated:
             return None
         shown = request.session.get("second_factor")
-        required = settings.SECOND_FACTOR == "staff" and (user.is_superuser or user.is_staff)
+        required = settings.SECOND_FACTOR == "staff" and (
+            user.is_superuser or user.is_staff
+        )
         if shown and not required:
             return None
         if get_adapter().is_mfa_enabled(user, ["totp"]):
@@ -51,19 +59,33 @@ class SecondFactorMiddleware(MiddlewareMixin):
                 logout(request)
                 return turn_away(request, _("Sign in again, with your second factor."))
         elif required and request.resolver_match.url_name not in FREE:
-            messages.info(request, _("Platform staff sign in with a second factor. Set yours up to go on."))
+            messages.info(
+                request,
+                _(
+                    "Platform staff sign in with a second factor. Set yours up to go on."
+                ),
+            )
             return redirect("mfa_activate_totp")
 
 
 class SignInForm(AdminAuthenticationForm):
     """Lets in whoever may enter, staff or not. The refusal reads like that of a wrong password."""
 
-    refusal = _("Please enter the correct username and password. Both may be case-sensitive.")
+    refusal = _(
+        "Please enter the correct username and password. Both may be case-sensitive."
+    )
     error_messages = AdminAuthenticationForm.error_messages | {"invalid_login": refusal}
 
     def clean(self):
-        username, address = self.cleaned_data.get("username") or "", throttle.find_address(self.request)
-        if username and self.cleaned_data.get("password") and not throttle.is_allowed(username, address):
+        username, address = (
+            self.cleaned_data.get("username") or "",
+            throttle.find_address(self.request),
+        )
+        if (
+            username
+            and self.cleaned_data.get("password")
+            and not throttle.is_allowed(username, address)
+        ):
             raise self.get_invalid_login_error()
         cleaned = super().clean()
         if self.get_user():
@@ -81,7 +103,9 @@ class SignInView(LoginView):
 
     def form_valid(self, form):
         logout(self.request)  # who signs in again is asked for everything
-        return perform_login(self.request, form.get_user(), redirect_url=self.get_success_url())
+        return perform_login(
+            self.request, form.get_user(), redirect_url=self.get_success_url()
+        )
 
 
 class AccountAdapter(DefaultAccountAdapter):
@@ -90,7 +114,9 @@ class AccountAdapter(DefaultAccountAdapter):
 
     def is_safe_url(self, url):  # allauth's own trusts all of ALLOWED_HOSTS
         request = context.request
-        return url_has_allowed_host_and_scheme(url, {request.get_host()}, require_https=request.is_secure())
+        return url_has_allowed_host_and_scheme(
+            url, {request.get_host()}, require_https=request.is_secure()
+        )
 
     def login(self, request, user):
         if not Gate(user).may_enter:
@@ -102,7 +128,9 @@ class AccountAdapter(DefaultAccountAdapter):
         return context.request.session.get("signed_in", 0) < time.time() - RECENT
 
     def get_reauthentication_methods(self, user):
-        messages.info(context.request, _("You signed in a while ago. To go on, sign in again."))
+        messages.info(
+            context.request, _("You signed in a while ago. To go on, sign in again.")
+        )
         return [{"url": reverse("admin:login")}]
 
 
@@ -113,26 +141,48 @@ class SocialAccountAdapter(DefaultSocialAccountAdapter):
     def populate_user(self, request, sociallogin, data):
         """Keep of what the server says nothing but who it is, by a key that another server's is never."""
         account = sociallogin.account
-        token, told = (account.extra_data.get(part) or {} for part in ("id_token", "userinfo"))
+        token, told = (
+            account.extra_data.get(part) or {} for part in ("id_token", "userinfo")
+        )
         sub = token.get("sub")
-        if not isinstance(sub, str) or told.get("sub", sub) != sub:  # as OpenID Connect Core, 5.3.2, asks
+        if (
+            not isinstance(sub, str) or told.get("sub", sub) != sub
+        ):  # as OpenID Connect Core, 5.3.2, asks
             raise ImmediateHttpResponse(turn_away(request, FAILED))
         account.uid = sha256(f"{settings.OIDC_SERVER}\n{sub}".encode()).hexdigest()
         account.extra_data, sociallogin.claims = {}, token | told
 
     def pre_social_login(self, request, sociallogin):
         user, known = sociallogin.user, sociallogin.is_existing
-        email, said = (sociallogin.claims.get(name) for name in ("email", "email_verified"))
+        email, said = (
+            sociallogin.claims.get(name) for name in ("email", "email_verified")
+        )
         if not known:
-            confirmed = str(said).lower() == "true" or settings.OIDC_TRUST_EMAIL and said is None
-            user = User.objects.with_email(email) if confirmed and isinstance(email, str) else None
-        if user is None or not Gate(user).may_enter or sociallogin.state.get("process") != "login":
+            confirmed = (
+                str(said).lower() == "true"
+                or settings.OIDC_TRUST_EMAIL
+                and said is None
+            )
+            user = (
+                User.objects.with_email(email)
+                if confirmed and isinstance(email, str)
+                else None
+            )
+        if (
+            user is None
+            or not Gate(user).may_enter
+            or sociallogin.state.get("process") != "login"
+        ):
             raise ImmediateHttpResponse(turn_away(request, NO_ACCOUNT))
-        if not known:  # not by connect(), which saves the person as they were when they were read
+        if (
+            not known
+        ):  # not by connect(), which saves the person as they were when they were read
             sociallogin.user = sociallogin.account.user = user
             sociallogin.account.save()
 
-    def on_authentication_error(self, request, provider, error=None, exception=None, extra_context=None):
+    def on_authentication_error(
+        self, request, provider, error=None, exception=None, extra_context=None
+    ):
         raise ImmediateHttpResponse(turn_away(request, FAILED))
 
 

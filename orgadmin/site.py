@@ -20,7 +20,13 @@ from .roles import ROLES
 from .signin import SignInView
 
 CARDS, NAMED, FOUND = 12, 3, 5  # organizations, people of each role, rows of each model
-WANTED = ("website", "email", "phone", "address", "tax_id")  # told to be missing where empty
+WANTED = (
+    "website",
+    "email",
+    "phone",
+    "address",
+    "tax_id",
+)  # told to be missing where empty
 
 
 class ChoicesView(AutocompleteJsonView):
@@ -28,7 +34,9 @@ class ChoicesView(AutocompleteJsonView):
 
     def process_request(self, request):
         found = super().process_request(request)
-        if found[2].auto_created:  # a reverse relation, which would end in an error page
+        if found[
+            2
+        ].auto_created:  # a reverse relation, which would end in an error page
             raise PermissionDenied
         return found
 
@@ -37,13 +45,18 @@ class ChoicesView(AutocompleteJsonView):
         return super().serialize_result(obj, to_field_name) | {"text": describe(obj)}
 
     def get_queryset(self):
-        queryset, narrow = super().get_queryset(), getattr(self.model_admin, "narrow", None)
+        queryset, narrow = (
+            super().get_queryset(),
+            getattr(self.model_admin, "narrow", None),
+        )
         return narrow(queryset, self.request.user, "change") if narrow else queryset
 
 
 class OrganizationAdminSite(admin.AdminSite):
     site_header = site_title = _("Organizations")
-    enable_nav_sidebar = False  # a few models; on each page it would move what is beside it
+    enable_nav_sidebar = (
+        False  # a few models; on each page it would move what is beside it
+    )
     site_url = None  # there is no other site to view
 
     def has_permission(self, request):
@@ -58,32 +71,52 @@ class OrganizationAdminSite(admin.AdminSite):
         again = self.has_permission(request)
         if again and request.method == "GET" and "next" not in request.GET:
             return redirect("admin:index")
-        about = {"title": _("Sign in"), "app_path": request.get_full_path(), "username": request.user.get_username()}
-        about |= {"user": None} if again else {}  # who signs in again is not told of lacking rights
-        return SignInView.as_view(extra_context=self.each_context(request) | about)(request)
+        about = {
+            "title": _("Sign in"),
+            "app_path": request.get_full_path(),
+            "username": request.user.get_username(),
+        }
+        about |= (
+            {"user": None} if again else {}
+        )  # who signs in again is not told of lacking rights
+        return SignInView.as_view(extra_context=self.each_context(request) | about)(
+            request
+        )
 
     def each_context(self, request):
         shown = ("ACCESS_CONTACT", "OIDC_SERVER", "OIDC_NAME", "SECOND_FACTOR")
-        return super().each_context(request) | {name.lower(): getattr(settings, name) for name in shown}
+        return super().each_context(request) | {
+            name.lower(): getattr(settings, name) for name in shown
+        }
 
     def index(self, request, extra_context=None):
         cards = list_cards(request)
         title = _("Your organizations") if cards else self.site_title
-        return super().index(request, {"cards": cards, "title": title, "found": search(request, self)})
+        return super().index(
+            request, {"cards": cards, "title": title, "found": search(request, self)}
+        )
 
     def get_log_entries(self, request):
         """Return what changed lately, for superusers: it names any organization. Others have cards and histories."""
-        entries = LogEntry.objects.select_related("content_type", "user").order_by("-pk")  # as the index is
+        entries = LogEntry.objects.select_related("content_type", "user").order_by(
+            "-pk"
+        )  # as the index is
         return entries if request.user.is_superuser else entries.none()
 
     def i18n_javascript(self, request, extra_context=None):
         response = super().i18n_javascript(request, extra_context)
-        patch_cache_control(response, private=True, max_age=60 * 60)  # words only: all that a browser may keep
+        patch_cache_control(
+            response, private=True, max_age=60 * 60
+        )  # words only: all that a browser may keep
         return response
 
     def get_urls(self):
         # "View on site" redirects to any object of any model that has an address of its own, asking nobody.
-        return [url for url in super().get_urls() if getattr(url, "name", "") != "view_on_site"]
+        return [
+            url
+            for url in super().get_urls()
+            if getattr(url, "name", "") != "view_on_site"
+        ]
 
     def autocomplete_view(self, request):
         return ChoicesView.as_view(admin_site=self)(request)
@@ -98,32 +131,57 @@ def list_cards(request):
     cards = {card.pk: card for card in Organization.objects.permitted(user)[:CARDS]}
     sources = Organization.objects.find_sources([user], list(cards))
     records = Organization.history.filter(id__in=cards).order_by().values_list("id")
-    changed_at, people, groups = dict(records.annotate(Max("history_date"))), defaultdict(list), {}
+    changed_at, people, groups = (
+        dict(records.annotate(Max("history_date"))),
+        defaultdict(list),
+        {},
+    )
     for card in cards.values():
         rights = sources[user.pk, card.pk]
         held = {source.group for source in rights["view"]}
-        card.role = next((role for role in ROLES if getattr(card, role.attname) in held), None)
+        card.role = next(
+            (role for role in ROLES if getattr(card, role.attname) in held), None
+        )
         if "manage_members" in rights:
             groups |= dict.fromkeys(card.group_ids, card)
         if "view_confidential" in rights:  # its history tells others of less
             card.changed_at = changed_at.get(card.pk)
         if "change" in rights:
-            card.missing = [card._meta.get_field(name).verbose_name for name in WANTED if not getattr(card, name)]
-    others = User.groups.through.objects.filter(group__in=groups, user__is_active=True).exclude(user=user.pk)
-    others = others.annotate(number=Window(RowNumber(), "group", order_by="pk"), total=Window(Count("pk"), "group"))
-    for member in others.filter(number__lte=NAMED).select_related("user").order_by("group", "number"):
+            card.missing = [
+                card._meta.get_field(name).verbose_name
+                for name in WANTED
+                if not getattr(card, name)
+            ]
+    others = User.groups.through.objects.filter(
+        group__in=groups, user__is_active=True
+    ).exclude(user=user.pk)
+    others = others.annotate(
+        number=Window(RowNumber(), "group", order_by="pk"),
+        total=Window(Count("pk"), "group"),
+    )
+    for member in (
+        others.filter(number__lte=NAMED)
+        .select_related("user")
+        .order_by("group", "number")
+    ):
         people[member.group_id].append(member)
     for card in groups.values():
         card.people = [member.user for key in card.group_ids for member in people[key]]
-        card.more = sum(people[key][0].total for key in card.group_ids if people[key]) - len(card.people)
+        card.more = sum(
+            people[key][0].total for key in card.group_ids if people[key]
+        ) - len(card.people)
     return list(cards.values())
 
 
 def search(request, site):
     """Return [(admin of a model, rows)] of what a person finds in what they may see (?q=), FOUND rows of each."""
     found, text = [], request.GET.get("q", "")
-    for model_admin in (site._registry[model] for model in (Organization, Contact, User)):
+    for model_admin in (
+        site._registry[model] for model in (Organization, Contact, User)
+    ):
         if text.strip() and model_admin.has_view_permission(request):
-            rows, _ = model_admin.get_search_results(request, model_admin.get_queryset(request), text)
+            rows, _ = model_admin.get_search_results(
+                request, model_admin.get_queryset(request), text
+            )
             found += [(model_admin, rows[:FOUND])]
     return found

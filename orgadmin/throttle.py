@@ -17,9 +17,14 @@ WINDOW = timedelta(minutes=15)
 
 def find_address(request):
     """Return where a request comes from, as the proxy says where there is one; of IPv6, the network of a customer."""
-    proxied = settings.TRUST_PROXY and request.headers.get("X-Forwarded-For", "").rpartition(",")[2].strip()
+    proxied = (
+        settings.TRUST_PROXY
+        and request.headers.get("X-Forwarded-For", "").rpartition(",")[2].strip()
+    )
     address = proxied or request.META.get("REMOTE_ADDR", "")
-    address = address.partition(":")[0] if address.count(":") == 1 else address.strip("[]")  # some tell the port
+    address = (
+        address.partition(":")[0] if address.count(":") == 1 else address.strip("[]")
+    )  # some tell the port
     with suppress(ValueError):  # such as of a socket, which has none
         if (ip := ip_address(address)).version == 6:
             return str(ip.ipv4_mapped or ip_network(f"{ip}/64", strict=False))
@@ -35,7 +40,10 @@ def is_allowed(what, address, limit=LIMIT):
     sql = f"INSERT INTO {table} (key, count, since) VALUES (%s, 1, %s)"
     sql += f" ON CONFLICT (key) DO UPDATE SET count = {table}.count + 1 RETURNING count"
     with connection.cursor() as cursor:
-        cursor.execute(sql, [_make_key(what, address), connection.ops.adapt_datetimefield_value(now)])
+        cursor.execute(
+            sql,
+            [_make_key(what, address), connection.ops.adapt_datetimefield_value(now)],
+        )
         return cursor.fetchone()[0] <= limit
 
 
@@ -45,4 +53,6 @@ def forget_attempts(username, address):
 
 
 def _make_key(username, address):
-    return sha256(f"{username.casefold()}\n{address}".encode("utf-8", "replace")).hexdigest()
+    return sha256(
+        f"{username.casefold()}\n{address}".encode("utf-8", "replace")
+    ).hexdigest()

@@ -12,7 +12,11 @@ import sys
 import tempfile
 from contextlib import contextmanager
 
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+CHROMIUM = (
+    shutil.which("chromium")
+    or shutil.which("chromium-browser")
+    or shutil.which("google-chrome")
+)
 
 
 @contextmanager
@@ -26,7 +30,9 @@ def postgres():
     import pgserver
 
     try:
-        server = pgserver.get_server(os.path.join(folder, "data"), cleanup_mode="delete")
+        server = pgserver.get_server(
+            os.path.join(folder, "data"), cleanup_mode="delete"
+        )
     except Exception as error:
         sys.exit(
             f"PostgreSQL could not be started ({type(error).__name__}: {error}), so half of the tests did not run."
@@ -43,18 +49,31 @@ def postgres():
 
 def run(database, url, arguments):
     print(f"\n== {database}", flush=True)
-    environment = os.environ | {"DJANGO_SETTINGS_MODULE": "tests.settings", "DEBUG": "true", "DATABASE_URL": url}
+    environment = os.environ | {
+        "DJANGO_SETTINGS_MODULE": "tests.settings",
+        "DEBUG": "true",
+        "DATABASE_URL": url,
+    }
     environment["PYTHONWARNINGS"] = "error::DeprecationWarning:orgadmin"
-    return subprocess.call([sys.executable, "manage.py", "test", "--parallel", "auto", *arguments], env=environment)
+    return subprocess.call(
+        [sys.executable, "manage.py", "test", "--parallel", "auto", *arguments],
+        env=environment,
+    )
 
 
 def main(arguments):
-    browser = {"--browser": "browser", "--pictures": "pictures"}.get(arguments[0] if arguments else "")
+    browser = {"--browser": "browser", "--pictures": "pictures"}.get(
+        arguments[0] if arguments else ""
+    )
     if browser:
         if CHROMIUM is None:
             sys.exit("Chromium is missing: apt-get install chromium")
         exclude = [] if browser == "pictures" else ["--exclude-tag", "pictures"]
-        return run("Chromium, SQLite", "sqlite://:memory:", ["--tag", browser, *exclude, *arguments[1:]])
+        return run(
+            "Chromium, SQLite",
+            "sqlite://:memory:",
+            ["--tag", browser, *exclude, *arguments[1:]],
+        )
     arguments = ["--exclude-tag", "browser", "--exclude-tag", "pictures", *arguments]
     failed = run("SQLite", "sqlite://:memory:", arguments)
     with postgres() as url:

@@ -9,7 +9,10 @@ from orgadmin.models import Organization, User
 from orgadmin.roles import ROLES_BY_KEY
 
 ADMIN, REVIEWER = ROLES_BY_KEY["admin"], ROLES_BY_KEY["reviewer"]
-NO_CONTACTS = {"contacts-TOTAL_FORMS": "0", "contacts-INITIAL_FORMS": "0"}  # of the page of an organization
+NO_CONTACTS = {
+    "contacts-TOTAL_FORMS": "0",
+    "contacts-INITIAL_FORMS": "0",
+}  # of the page of an organization
 
 
 def create_organization(name="Acme", **values):
@@ -22,7 +25,9 @@ def set_role(organization, users, role, **options):
     return [user for user, _organization, _role in changes]
 
 
-def create_user(username="anna", *, admin_of=(), reviewer_of=(), permissions=(), **values):
+def create_user(
+    username="anna", *, admin_of=(), reviewer_of=(), permissions=(), **values
+):
     """Create a user with roles in organizations, and model-level permissions named by codename."""
     user = User.objects.create_user(username, password="secret", **values)
     for organization in admin_of:

@@ -14,7 +14,11 @@ import jwt
 def identity_server():
     """Start a server; yield it. It says of whoever comes what its `person` holds; `address` is its own."""
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    server.address, server.person, server.seen = f"http://127.0.0.1:{server.server_port}", {}, []
+    server.address, server.person, server.seen = (
+        f"http://127.0.0.1:{server.server_port}",
+        {},
+        [],
+    )
     threading.Thread(target=server.serve_forever, daemon=True).start()
     try:
         yield server
@@ -29,7 +33,10 @@ class Handler(BaseHTTPRequestHandler):
         answers = {
             "/.well-known/openid-configuration": {
                 "issuer": own,
-                **{f"{name}_endpoint": f"{own}/{name}" for name in ("authorization", "token", "userinfo")},
+                **{
+                    f"{name}_endpoint": f"{own}/{name}"
+                    for name in ("authorization", "token", "userinfo")
+                },
                 "jwks_uri": f"{own}/jwks",
                 "token_endpoint_auth_methods_supported": ["client_secret_post"],
             },
@@ -39,7 +46,10 @@ class Handler(BaseHTTPRequestHandler):
         if to.path == "/authorization":  # whoever comes is somebody there already
             sent = parse_qs(to.query)
             self.send_response(302)
-            self.send_header("Location", f"{sent['redirect_uri'][0]}?code=good&state={sent['state'][0]}")
+            self.send_header(
+                "Location",
+                f"{sent['redirect_uri'][0]}?code=good&state={sent['state'][0]}",
+            )
             self.end_headers()
         else:
             self.answer(answers[self.path])
@@ -49,7 +59,12 @@ class Handler(BaseHTTPRequestHandler):
         self.server.seen.append(form)
         if "client_secret=hush" not in form or "code=good" not in form:
             return self.answer({"error": "invalid_grant"}, 400)
-        claims = {"iss": self.server.address, "aud": "orgadmin", "iat": time.time(), "exp": time.time() + 60}
+        claims = {
+            "iss": self.server.address,
+            "aud": "orgadmin",
+            "iat": time.time(),
+            "exp": time.time() + 60,
+        }
         token = jwt.encode(claims | self.server.person, "k" * 32)
         self.answer({"access_token": "a", "token_type": "Bearer", "id_token": token})
 

@@ -26,9 +26,14 @@ class Scratch:
 
     def start(self, *command):
         """Start a process in the project's folder; a text that is no command is Python that uses the models."""
-        command = [sys.executable, *(command if len(command) > 1 else ("-c", SETUP + command[0]))]
+        command = [
+            sys.executable,
+            *(command if len(command) > 1 else ("-c", SETUP + command[0])),
+        ]
         pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
-        return subprocess.Popen(command, env=self.environment, cwd=PROJECT, text=True, **pipes)
+        return subprocess.Popen(
+            command, env=self.environment, cwd=PROJECT, text=True, **pipes
+        )
 
     def run(self, *command):
         """Run it to its end; return what it printed. Raises AssertionError with the errors where it failed."""

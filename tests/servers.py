@@ -14,7 +14,14 @@ import urllib3
 from .scratch import PROJECT
 
 LOGIN, LIST = "/admin/login/", "/admin/orgadmin/organization/"
-COMMAND = [sys.executable, "-m", "gunicorn", "--config", "docs/deployment/gunicorn.conf.py", "config.wsgi"]
+COMMAND = [
+    sys.executable,
+    "-m",
+    "gunicorn",
+    "--config",
+    "docs/deployment/gunicorn.conf.py",
+    "config.wsgi",
+]
 
 
 @contextmanager
@@ -22,7 +29,14 @@ def serve(environment, workers=1, log=subprocess.DEVNULL):
     """Run gunicorn on a free port; yield its process, whose `address` is (host, port), while it may still be starting:
     who comes early waits. What it says goes to the file `log`."""
     with socket.create_server(("127.0.0.1", 0), backlog=1024) as listener:
-        options = ["--bind", f"fd://{listener.fileno()}", "--workers", str(workers), "--graceful-timeout", "5"]
+        options = [
+            "--bind",
+            f"fd://{listener.fileno()}",
+            "--workers",
+            str(workers),
+            "--graceful-timeout",
+            "5",
+        ]
         process = subprocess.Popen(
             COMMAND + options,
             env=environment,
@@ -44,7 +58,9 @@ class Person:
 
     def __init__(self, address, cookies=()):
         self.cookies = dict(cookies)
-        self.pool = urllib3.HTTPConnectionPool(*address, maxsize=1, timeout=60, retries=False)
+        self.pool = urllib3.HTTPConnectionPool(
+            *address, maxsize=1, timeout=60, retries=False
+        )
 
     def ask(self, method, path, body=None, headers=()):
         """Return the answer, with its `text`. Raises urllib3's HTTPError where there is none."""
@@ -52,7 +68,9 @@ class Person:
         sent = {"Cookie": cookie, "Accept-Encoding": "gzip", **dict(headers)}
         answer = self.pool.urlopen(method, path, body, sent, redirect=False)
         for value in answer.headers.getlist("Set-Cookie"):
-            self.cookies.update({name: morsel.value for name, morsel in SimpleCookie(value).items()})
+            self.cookies.update(
+                {name: morsel.value for name, morsel in SimpleCookie(value).items()}
+            )
         answer.text = answer.data.decode()
         return answer
 
@@ -70,11 +88,19 @@ class Person:
     def sign_in(self, username, password="secret", page=LOGIN):
         """Tell whether it was possible."""
         self.get(page)
-        return self.post(page, {"username": username, "password": password}).status == 302
+        return (
+            self.post(page, {"username": username, "password": password}).status == 302
+        )
 
 
 def read_form(page):
     """Return what the browser would send of a form that nobody changed: {name: value}; buttons and boxes left out."""
     fields = dict(re.findall(r'<input[^>]* name="([^"]+)"[^>]* value="([^"]*)"', page))
-    fields |= dict(re.findall(r'<textarea[^>]* name="([^"]+)"[^>]*>\r?\n?([^<]*)</textarea>', page))
-    return {name: unescape(value) for name, value in fields.items() if not name.startswith("_")}
+    fields |= dict(
+        re.findall(r'<textarea[^>]* name="([^"]+)"[^>]*>\r?\n?([^<]*)</textarea>', page)
+    )
+    return {
+        name: unescape(value)
+        for name, value in fields.items()
+        if not name.startswith("_")
+    }

@@ -22,19 +22,44 @@ class ExplainTests(TestCase):
 
     def test_names_the_path_of_each_right(self):
         admin = create_user("admin", admin_of=[self.acme])
-        self.assert_explained(admin, "change", True, "view: is in its Admin group", "change: is in its Admin group")
-        self.assert_explained(admin, "delete", False, "view: is in its Admin group", "delete: no path")
+        self.assert_explained(
+            admin,
+            "change",
+            True,
+            "view: is in its Admin group",
+            "change: is in its Admin group",
+        )
+        self.assert_explained(
+            admin, "delete", False, "view: is in its Admin group", "delete: no path"
+        )
         reviewer = create_user("reviewer", reviewer_of=[self.acme])
-        self.assert_explained(reviewer, "change", False, "view: is in its Reviewer group", "change: no path")
+        self.assert_explained(
+            reviewer,
+            "change",
+            False,
+            "view: is in its Reviewer group",
+            "change: no path",
+        )
         self.assert_explained(create_superuser(), "view", True, "view: is a superuser")
         staff = create_user("staff", is_staff=True, permissions=["view_organization"])
-        self.assert_explained(staff, "view", True, "view: is staff and holds the permission for all organizations")
+        self.assert_explained(
+            staff,
+            "view",
+            True,
+            "view: is staff and holds the permission for all organizations",
+        )
         self.assert_explained(create_user("other"), "view", False, "view: no path")
 
     def test_names_all_paths(self):
-        user, friends = create_user(admin_of=[self.acme]), Group.objects.create(name="Friends")
+        user, friends = (
+            create_user(admin_of=[self.acme]),
+            Group.objects.create(name="Friends"),
+        )
         user.groups.add(friends)
-        self.acme.group_grants.create(group=friends, permission=Permission.objects.get(codename="view_organization"))
+        self.acme.group_grants.create(
+            group=friends,
+            permission=Permission.objects.get(codename="view_organization"),
+        )
         grant(user, "view_organization", self.acme)
         [line] = explain(user, self.acme).lines
         for path in (
@@ -46,8 +71,13 @@ class ExplainTests(TestCase):
 
     def test_says_why_a_right_does_not_count(self):
         user = create_user(is_active=False, admin_of=[self.acme])
-        self.assertEqual(explain(user, self.acme).lines[-1], "But the account is inactive, so nothing counts.")
-        user = create_user("staff", is_active=False, is_staff=True, permissions=["view_organization"])
+        self.assertEqual(
+            explain(user, self.acme).lines[-1],
+            "But the account is inactive, so nothing counts.",
+        )
+        user = create_user(
+            "staff", is_active=False, is_staff=True, permissions=["view_organization"]
+        )
         self.assertEqual(
             explain(user, self.acme).lines,
             [
@@ -59,14 +89,22 @@ class ExplainTests(TestCase):
         grant(user, "change_organization", self.acme)
         explanation = explain(user, self.acme, "change")
         self.assertFalse(explanation.may)
-        self.assertEqual(explanation.lines[-1], "But no right counts without the right to view.")
+        self.assertEqual(
+            explanation.lines[-1], "But no right counts without the right to view."
+        )
 
 
 class HoldsMoreTests(TestCase):
     def test_tells_who_is_above(self):
         acme = create_organization()
-        manager = create_user("manager", is_staff=True, permissions=["view_user", "change_user"])
-        viewer = create_user("viewer", is_staff=True, permissions=["view_user", "change_user", "view_organization"])
+        manager = create_user(
+            "manager", is_staff=True, permissions=["view_user", "change_user"]
+        )
+        viewer = create_user(
+            "viewer",
+            is_staff=True,
+            permissions=["view_user", "change_user", "view_organization"],
+        )
         plain = create_user("plain")
         above = [
             create_superuser("root"),
@@ -93,7 +131,9 @@ class AgreementTests(TestCase):
 
     def setUp(self):
         chance = random.Random(5050)
-        self.places = Organization.objects.bulk_create([Organization(name=f"Place {n}") for n in range(50)])
+        self.places = Organization.objects.bulk_create(
+            [Organization(name=f"Place {n}") for n in range(50)]
+        )
         self.people = [
             User(
                 username=f"user{n}",
@@ -104,21 +144,30 @@ class AgreementTests(TestCase):
             for n in range(50)
         ]
         User.objects.bulk_create(self.people)
-        permissions = list(Permission.objects.filter(codename__endswith="_organization"))
+        permissions = list(
+            Permission.objects.filter(codename__endswith="_organization")
+        )
         others = [Group.objects.create(name=f"Other {n}") for n in range(6)]
         for group in others[3:]:
             group.permissions.set(chance.sample(permissions, 2))
         for user in self.people:
-            roles = [(user, place, chance.choice(ROLES)) for place in chance.sample(self.places, 3)]
+            roles = [
+                (user, place, chance.choice(ROLES))
+                for place in chance.sample(self.places, 3)
+            ]
             membership.change_roles(roles)
             user.groups.add(*chance.sample(others, chance.randrange(3)))
             if chance.random() < 0.2:
                 user.user_permissions.set(chance.sample(permissions, 2))
             for place in chance.sample(self.places, 2):
-                place.user_grants.create(user=user, permission=chance.choice(permissions))
+                place.user_grants.create(
+                    user=user, permission=chance.choice(permissions)
+                )
         for place in self.places:
             for group in chance.sample(others[:3], chance.randrange(3)):
-                place.group_grants.create(group=group, permission=chance.choice(permissions))
+                place.group_grants.create(
+                    group=group, permission=chance.choice(permissions)
+                )
         others[0].delete()
 
     def test_for_every_pair(self):
@@ -126,17 +175,30 @@ class AgreementTests(TestCase):
         self.client.force_login(root)
         people = list(User.objects.exclude(pk=root.pk))
         paths = find_paths(people, self.places)
-        pages = {user.pk: self.client.get(f"/admin/orgadmin/user/{user.pk}/access/").context["page"] for user in people}
-        reach = {pk: {organization.pk for organization in page} for pk, page in pages.items()}
+        pages = {
+            user.pk: self.client.get(f"/admin/orgadmin/user/{user.pk}/access/").context[
+                "page"
+            ]
+            for user in people
+        }
+        reach = {
+            pk: {organization.pk for organization in page} for pk, page in pages.items()
+        }
         listed = {
-            (user.pk, action): set(Organization.objects.permitted(user, action).values_list("pk", flat=True))
+            (user.pk, action): set(
+                Organization.objects.permitted(user, action).values_list(
+                    "pk", flat=True
+                )
+            )
             for user in people
             for action in ACTIONS
         }
         seen, pairs = set(), 0
         for place in self.places:
             holders = set(Organization.objects.find_holders(place.pk))
-            page = self.client.get(f"/admin/orgadmin/organization/{place.pk}/access/").context["page"]
+            page = self.client.get(
+                f"/admin/orgadmin/organization/{place.pk}/access/"
+            ).context["page"]
             self.assertEqual(page.paginator.count, len(holders))
             for user in people:
                 gate, held, pairs = Gate(user), paths[user.pk, place.pk], pairs + 1
@@ -146,8 +208,16 @@ class AgreementTests(TestCase):
                     may = user.is_active and "view" in held and action in held
                     self.assertEqual(may, gate.permits(action, place.pk))
                     self.assertEqual(may, place.pk in listed[user.pk, action])
-                seen |= {path.split(" “")[0] for sentences in held.values() for path in sentences}
-                explanation = explain(user, place, "change") if (user.pk + place.pk) % 25 == 0 else None
+                seen |= {
+                    path.split(" “")[0]
+                    for sentences in held.values()
+                    for path in sentences
+                }
+                explanation = (
+                    explain(user, place, "change")
+                    if (user.pk + place.pk) % 25 == 0
+                    else None
+                )
                 if explanation:
                     self.assertEqual(explanation.may, gate.permits("change", place.pk))
         self.assertEqual((len(seen), pairs), (6, 2_500), seen)

@@ -8,7 +8,14 @@ from django.utils import timezone
 from orgadmin import membership, throttle
 from orgadmin.models import Invitation, User
 
-from .factories import ADMIN, REVIEWER, create_organization, create_superuser, create_user, set_role
+from .factories import (
+    ADMIN,
+    REVIEWER,
+    create_organization,
+    create_superuser,
+    create_user,
+    set_role,
+)
 
 PASSWORD = "correct horse battery"
 NEW = {"new_password1": PASSWORD, "new_password2": PASSWORD, "first_name": "Nora"}
@@ -37,7 +44,9 @@ class AcceptTests(TestCase):
     def test_somebody_new_chooses_a_password_and_sees_the_organization(self):
         link = self.invite()
         self.assertContains(self.client.get(link), "nora@example.com")
-        self.assertFalse(User.objects.filter(email="nora@example.com").exists())  # a look accepts nothing
+        self.assertFalse(
+            User.objects.filter(email="nora@example.com").exists()
+        )  # a look accepts nothing
         response = self.client.post(link, NEW, follow=True)
         self.assertRedirects(response, self.change)
         self.assertContains(response, "Acme")
@@ -48,7 +57,9 @@ class AcceptTests(TestCase):
 
     def test_a_weak_password_is_refused_next_to_the_field(self):
         link = self.invite()
-        response = self.client.post(link, {"new_password1": "123", "new_password2": "123"})
+        response = self.client.post(
+            link, {"new_password1": "123", "new_password2": "123"}
+        )
         self.assertContains(response, "This password is too short")
         self.assertFalse(User.objects.filter(email="nora@example.com").exists())
 
@@ -77,7 +88,9 @@ class AcceptTests(TestCase):
     def test_a_user_name_that_is_taken_gets_a_number(self):
         create_user("nora@example.com")
         self.client.post(self.invite(), NEW)
-        self.assertEqual(User.objects.get(email="nora@example.com").username, "nora@example.com-2")
+        self.assertEqual(
+            User.objects.get(email="nora@example.com").username, "nora@example.com-2"
+        )
 
     def test_a_link_that_is_withdrawn_replaced_too_old_or_forged_is_dead(self):
         first = self.invite()
@@ -96,12 +109,18 @@ class AcceptTests(TestCase):
     def test_it_is_worth_nothing_once_who_sent_it_may_no_longer(self):
         link = self.invite()
         set_role(self.acme, [self.admin], REVIEWER)
-        self.assertContains(self.client.post(link, NEW), "This link does not work any more")
+        self.assertContains(
+            self.client.post(link, NEW), "This link does not work any more"
+        )
         set_role(self.acme, [self.admin], ADMIN)
         User.objects.filter(pk=self.admin.pk).update(is_active=False)
-        self.assertContains(self.client.post(link, NEW), "This link does not work any more")
+        self.assertContains(
+            self.client.post(link, NEW), "This link does not work any more"
+        )
         self.admin.delete()
-        self.assertContains(self.client.post(link, NEW), "This link does not work any more")
+        self.assertContains(
+            self.client.post(link, NEW), "This link does not work any more"
+        )
         self.assertFalse(User.objects.filter(email="nora@example.com").exists())
 
     def test_a_deactivated_account_stays_out(self):
@@ -111,13 +130,19 @@ class AcceptTests(TestCase):
 
     def test_the_last_admin_is_not_turned_into_a_reviewer(self):
         User.objects.filter(pk=self.admin.pk).update(email="ada@example.com")
-        self.assertContains(self.client.post(self.invite("ada@example.com", REVIEWER)), "does not work any more")
+        self.assertContains(
+            self.client.post(self.invite("ada@example.com", REVIEWER)),
+            "does not work any more",
+        )
         self.assertEqual(list(self.admin.groups.all()), [self.acme.admin])
 
     def test_signs_in_as_the_new_person_and_nobody_else(self):
         self.client.force_login(create_superuser())
         self.client.post(self.invite(), NEW)
-        self.assertEqual(self.client.session["_auth_user_id"], str(User.objects.get(email="nora@example.com").pk))
+        self.assertEqual(
+            self.client.session["_auth_user_id"],
+            str(User.objects.get(email="nora@example.com").pk),
+        )
 
 
 @override_settings(BASE_URL="https://orgs.example.com")
@@ -136,13 +161,18 @@ class ForgottenTests(TestCase):
         page = self.client.get(read_link(), follow=True)
         address = page.redirect_chain[-1][0]
         data = {"new_password1": PASSWORD, "new_password2": PASSWORD}
-        self.assertContains(self.client.post(address, data, follow=True), "Your password has been set")
+        self.assertContains(
+            self.client.post(address, data, follow=True), "Your password has been set"
+        )
         self.anna.refresh_from_db()
         self.assertTrue(self.anna.check_password(PASSWORD))
 
     @tag("C5")
     def test_the_answer_is_the_same_whoever_has_the_address(self):
-        answers = {self.ask(email).content for email in ("anna@example.com", "nobody@example.com")}
+        answers = {
+            self.ask(email).content
+            for email in ("anna@example.com", "nobody@example.com")
+        }
         self.assertEqual(len(answers), 1)
         self.assertEqual(len(mail.outbox), 1)
 

@@ -27,7 +27,9 @@ class SuperuserMixin:
 class OrganizationAdminTests(SuperuserMixin, TestCase):
     def test_creates_an_organization_and_offers_to_add_its_people(self):
         response = self.client.post(
-            f"{LIST}add/", NO_CONTACTS | {"name": "New", "reference": "R1", "tax_id": "7"}, follow=True
+            f"{LIST}add/",
+            NO_CONTACTS | {"name": "New", "reference": "R1", "tax_id": "7"},
+            follow=True,
         )
         organization = Organization.objects.get(name="New")
         self.assertEqual((organization.reference, organization.tax_id), ("R1", "7"))
@@ -38,16 +40,20 @@ class OrganizationAdminTests(SuperuserMixin, TestCase):
         response = self.client.post(f"{LIST}add/", data)
         self.assertContains(response, "Organizations have this name already")
         self.assertContains(
-            response, f'<a href="{LIST}{self.acme.pk}/change/" target="_blank">Acme ({self.acme.pk})</a>'
+            response,
+            f'<a href="{LIST}{self.acme.pk}/change/" target="_blank">Acme ({self.acme.pk})</a>',
         )
         self.assertContains(
-            self.client.post(f"{LIST}add/", data | {"name": "ACME"}), "Organizations have this name already"
+            self.client.post(f"{LIST}add/", data | {"name": "ACME"}),
+            "Organizations have this name already",
         )
         self.assertEqual(response.context["adminform"].form["namesake"].value(), "Acme")
         self.assertContains(response, 'name="namesake" value="Acme"')
         other = self.client.post(f"{LIST}add/", {**data, "namesake": "Other"})
         self.assertContains(other, "Organizations have this name already")
-        self.assertRedirects(self.client.post(f"{LIST}add/", {**data, "namesake": "Acme"}), LIST)
+        self.assertRedirects(
+            self.client.post(f"{LIST}add/", {**data, "namesake": "Acme"}), LIST
+        )
         self.assertEqual(Organization.objects.filter(name="Acme").count(), 2)
 
     def test_the_name_in_the_question_is_escaped(self):
@@ -67,14 +73,20 @@ class OrganizationAdminTests(SuperuserMixin, TestCase):
             "phone": "1" * 51,
         }.items():
             with self.subTest(field=field):
-                response = self.client.post(url, NO_CONTACTS | {"name": "New", field.strip(): value})
-                self.assertEqual(list(response.context["adminform"].form.errors), [field.strip()])
+                response = self.client.post(
+                    url, NO_CONTACTS | {"name": "New", field.strip(): value}
+                )
+                self.assertEqual(
+                    list(response.context["adminform"].form.errors), [field.strip()]
+                )
         self.acme.refresh_from_db()
         self.assertEqual(self.acme.name, "Acme")
 
     def test_an_empty_reference_is_none(self):
         for name in ("A", "B"):
-            self.client.post(f"{LIST}add/", NO_CONTACTS | {"name": name, "reference": ""})
+            self.client.post(
+                f"{LIST}add/", NO_CONTACTS | {"name": name, "reference": ""}
+            )
         self.assertEqual(Organization.objects.filter(reference=None).count(), 3)
 
     def test_shows_groups_as_text_and_takes_none(self):
@@ -82,7 +94,10 @@ class OrganizationAdminTests(SuperuserMixin, TestCase):
         self.assertContains(response, "Acme Admin")
         self.assertNotContains(response, "<select")
         other = Group.objects.create(name="Other")
-        self.client.post(f"{LIST}{self.acme.pk}/change/", NO_CONTACTS | {"name": "Acme", "admin": other.pk})
+        self.client.post(
+            f"{LIST}{self.acme.pk}/change/",
+            NO_CONTACTS | {"name": "Acme", "admin": other.pk},
+        )
         self.acme.refresh_from_db()
         self.assertEqual(self.acme.admin.name, "Acme Admin")
 
@@ -90,7 +105,9 @@ class OrganizationAdminTests(SuperuserMixin, TestCase):
         create_user("bert", admin_of=[self.acme])
         create_user("carl", admin_of=[self.acme])
         dora = create_user("dora", reviewer_of=[self.acme])
-        dora.groups.add(self.acme.admin)  # not through `membership`: in both groups, and one person
+        dora.groups.add(
+            self.acme.admin
+        )  # not through `membership`: in both groups, and one person
         url = f"{LIST}{self.acme.pk}/delete/"
         response = self.client.get(url)
         self.assertContains(response, f"Acme ({self.acme.pk}): 3 people lose access")
@@ -98,12 +115,23 @@ class OrganizationAdminTests(SuperuserMixin, TestCase):
         self.assertFalse(Group.objects.filter(name__startswith="Acme").exists())
 
     @tag("A18")
-    def test_deleting_selected_organizations_says_what_goes_and_takes_groups_along(self):
-        organizations = Organization.objects.bulk_create(Organization(name=f"Gone {number}") for number in range(30))
-        data = {"action": "delete_selected", "_selected_action": [organization.pk for organization in organizations]}
-        with self.assertNumQueries(7):  # session, user, count of the list, rows, contacts, their groups, their people
+    def test_deleting_selected_organizations_says_what_goes_and_takes_groups_along(
+        self,
+    ):
+        organizations = Organization.objects.bulk_create(
+            Organization(name=f"Gone {number}") for number in range(30)
+        )
+        data = {
+            "action": "delete_selected",
+            "_selected_action": [organization.pk for organization in organizations],
+        }
+        with self.assertNumQueries(
+            7
+        ):  # session, user, count of the list, rows, contacts, their groups, their people
             response = self.client.post(LIST, data)
-        self.assertContains(response, f"Gone 7 ({organizations[7].pk}): 0 people lose access")
+        self.assertContains(
+            response, f"Gone 7 ({organizations[7].pk}): 0 people lose access"
+        )
         self.client.post(LIST, {**data, "post": "yes"})
         self.assertEqual(list(Organization.objects.all()), [self.acme])
         self.assertEqual(Group.objects.count(), 2)
@@ -123,7 +151,12 @@ class UserAdminTests(SuperuserMixin, TestCase):
     def test_lists_neither_all_groups_nor_all_users(self):
         for number in range(30):
             create_organization(f"Hidden {number}")
-        for url in (USERS, f"{USERS}{self.user.pk}/change/", f"{USERS}add/", f"{USERS}?is_staff__exact=1"):
+        for url in (
+            USERS,
+            f"{USERS}{self.user.pk}/change/",
+            f"{USERS}add/",
+            f"{USERS}?is_staff__exact=1",
+        ):
             with self.subTest(url=url):
                 self.assertNotContains(self.client.get(url), "Hidden")
 
@@ -156,14 +189,18 @@ class UserAdminTests(SuperuserMixin, TestCase):
         for groups in ([self.acme.admin], []):  # a yes to one is none to another
             response = self.post(self.user, groups, confirmed=confirmed)
             self.assertContains(response, f"“Beta” ({beta.pk}). Save again to confirm.")
-        self.assertRedirects(self.post(self.user, [beta.admin], confirmed=confirmed), USERS)
+        self.assertRedirects(
+            self.post(self.user, [beta.admin], confirmed=confirmed), USERS
+        )
         self.assertEqual(list(self.user.groups.all()), [beta.admin])
 
     def test_a_name_of_two_lines_is_confirmed_too(self):
         two = create_organization("Two\nlines")
         self.user.groups.add(two.admin)
         self.assertContains(self.post(self.user, []), "Save again to confirm.")
-        self.assertRedirects(self.post(self.user, [], confirmed=f"“Two\r\nlines” ({two.pk})"), USERS)
+        self.assertRedirects(
+            self.post(self.user, [], confirmed=f"“Two\r\nlines” ({two.pk})"), USERS
+        )
 
     def test_who_is_not_the_last_is_taken_out_at_once(self):
         create_user("other", admin_of=[self.acme])
@@ -178,7 +215,11 @@ class UserAdminTests(SuperuserMixin, TestCase):
 
         self.user.groups.add(self.acme.admin)
         with mock.patch.object(UserForm, "_save_m2m", leave_first):
-            response = self.post(self.user, [self.acme.reviewer, self.acme.admin], confirmed=f"“Acme” ({self.acme.pk})")
+            response = self.post(
+                self.user,
+                [self.acme.reviewer, self.acme.admin],
+                confirmed=f"“Acme” ({self.acme.pk})",
+            )
         self.assertRedirects(response, "/admin/")
         self.assertEqual(list(self.user.groups.all()), [self.acme.admin])
 
@@ -189,7 +230,12 @@ class UserAdminTests(SuperuserMixin, TestCase):
 
     def test_adds_a_person(self):
         password = "correct horse battery"
-        data = {"username": "new", "usable_password": "true", "password1": password, "password2": password}
+        data = {
+            "username": "new",
+            "usable_password": "true",
+            "password1": password,
+            "password2": password,
+        }
         self.assertEqual(self.client.post(f"{USERS}add/", data).status_code, 302)
         self.assertTrue(User.objects.get(username="new").check_password(password))
 
@@ -198,13 +244,17 @@ class GroupAdminTests(SuperuserMixin, TestCase):
     def test_links_the_organization(self):
         link = f'<a href="{LIST}{self.acme.pk}/change/">Acme</a>'
         self.assertContains(self.client.get(GROUPS), link, count=2)
-        self.assertContains(self.client.get(f"{GROUPS}{self.acme.admin_id}/change/"), link)
+        self.assertContains(
+            self.client.get(f"{GROUPS}{self.acme.admin_id}/change/"), link
+        )
 
     def test_costs_the_same_for_many_groups(self):
         self.client.get(GROUPS)
         with self.assertNumQueries(3):
             self.client.get(GROUPS)
-        Organization.objects.bulk_create(Organization(name=f"Many {number}") for number in range(40))
+        Organization.objects.bulk_create(
+            Organization(name=f"Many {number}") for number in range(40)
+        )
         with self.assertNumQueries(3):
             self.client.get(GROUPS)
 
@@ -212,13 +262,24 @@ class GroupAdminTests(SuperuserMixin, TestCase):
         url = f"{GROUPS}{self.acme.reviewer_id}/change/"
         self.assertEqual(self.client.post(url, {"name": "Mine"}).status_code, 403)
         other = Group.objects.create(name="Other")
-        self.assertEqual(self.client.post(f"{GROUPS}{other.pk}/change/", {"name": "Mine"}).status_code, 302)
+        self.assertEqual(
+            self.client.post(
+                f"{GROUPS}{other.pk}/change/", {"name": "Mine"}
+            ).status_code,
+            302,
+        )
 
-    def test_a_group_of_an_organization_is_not_deleted_and_the_page_names_the_organization(self):
+    def test_a_group_of_an_organization_is_not_deleted_and_the_page_names_the_organization(
+        self,
+    ):
         url = f"{GROUPS}{self.acme.admin_id}/delete/"
         for response in (self.client.get(url), self.client.post(url, {"post": "yes"})):
             self.assertContains(response, "Organization: ")
             self.assertContains(response, ">Acme</a>")
-        data = {"action": "delete_selected", "_selected_action": [self.acme.admin_id], "post": "yes"}
+        data = {
+            "action": "delete_selected",
+            "_selected_action": [self.acme.admin_id],
+            "post": "yes",
+        }
         self.assertContains(self.client.post(GROUPS, data), ">Acme</a>")
         self.assertTrue(Group.objects.filter(pk=self.acme.admin_id).exists())

@@ -76,27 +76,54 @@ class BackupTests(TransactionTestCase):
                 with tempfile.TemporaryDirectory() as folder:
                     dump = Path(folder, "dump")
                     tools = {"env": find_tools(), "check": True}
-                    subprocess.run(["pg_dump", "--format=custom", "--file", dump, urls[0]], **tools)
-                    subprocess.run(["pg_restore", "--no-owner", "--exit-on-error", "-d", urls[1], dump], **tools)
+                    subprocess.run(
+                        ["pg_dump", "--format=custom", "--file", dump, urls[0]], **tools
+                    )
+                    subprocess.run(
+                        [
+                            "pg_restore",
+                            "--no-owner",
+                            "--exit-on-error",
+                            "-d",
+                            urls[1],
+                            dump,
+                        ],
+                        **tools,
+                    )
             self.assertEqual(copy.run(READ), original.run(READ))
             copy.migrate("--check")
             copy.run(CHECK)
 
     def test_what_dumpdata_wrote_is_loaded_with_groups_permissions_and_ledger(self):
-        with tempfile.TemporaryDirectory() as folder, scratch_database() as original, scratch_database() as copy:
+        with (
+            tempfile.TemporaryDirectory() as folder,
+            scratch_database() as original,
+            scratch_database() as copy,
+        ):
             original.migrate()
             original.run(FILL)
             fixture = str(Path(folder, "all.json"))
-            exclude = [option for label in ("contenttypes", "auth.permission", "sessions") for option in ("-e", label)]
-            original.run("manage.py", "dumpdata", "--natural-foreign", *exclude, "-o", fixture)
+            exclude = [
+                option
+                for label in ("contenttypes", "auth.permission", "sessions")
+                for option in ("-e", label)
+            ]
+            original.run(
+                "manage.py", "dumpdata", "--natural-foreign", *exclude, "-o", fixture
+            )
             copy.migrate()
             copy.run("manage.py", "loaddata", fixture)
-            copied, told = (re.sub(MICROSECONDS, r"\1", scratch.run(READ)) for scratch in (copy, original))
+            copied, told = (
+                re.sub(MICROSECONDS, r"\1", scratch.run(READ))
+                for scratch in (copy, original)
+            )
             self.assertEqual(copied, told)
             copy.run(CHECK)
 
 
-@skipUnless(connection.vendor == "postgresql", "a copy of an SQLite file is a rehearsal")
+@skipUnless(
+    connection.vendor == "postgresql", "a copy of an SQLite file is a rehearsal"
+)
 class RehearsalTests(TransactionTestCase):
     FILL = """
 from django.db import connection
@@ -107,7 +134,10 @@ model.objects.bulk_create(model(name=f"Name {number % 90}") for number in range(
 """
 
     def rehearse(self, scratch):
-        environment = scratch.environment | {"PATH": find_tools()["PATH"], "PYTHON": sys.executable}
+        environment = scratch.environment | {
+            "PATH": find_tools()["PATH"],
+            "PYTHON": sys.executable,
+        }
         command = [shutil.which("sh"), Path(settings.BASE_DIR, "docs/rehearse.sh")]
         return subprocess.run(command, env=environment, capture_output=True, text=True)
 
@@ -117,19 +147,38 @@ model.objects.bulk_create(model(name=f"Name {number % 90}") for number in range(
             scratch.run(self.FILL)
             done = self.rehearse(scratch)
             self.assertEqual((done.returncode, done.stderr), (0, ""), done.stdout)
-            steps = ("dump:", "restore:", "forwards:", "from 0001_initial", "backwards:", "forwards again:", "doctor:")
-            for step in (*steps, "The way back left organizations, groups and memberships as they were."):
+            steps = (
+                "dump:",
+                "restore:",
+                "forwards:",
+                "from 0001_initial",
+                "backwards:",
+                "forwards again:",
+                "doctor:",
+            )
+            for step in (
+                *steps,
+                "The way back left organizations, groups and memberships as they were.",
+            ):
                 self.assertIn(step, done.stdout)
-            self.assertIn("[ ] 0002", scratch.run("manage.py", "showmigrations", "orgadmin"))
+            self.assertIn(
+                "[ ] 0002", scratch.run("manage.py", "showmigrations", "orgadmin")
+            )
             with connection.cursor() as cursor:
-                cursor.execute("SELECT datname FROM pg_database WHERE datname LIKE '%\\_rehearsal'")
+                cursor.execute(
+                    "SELECT datname FROM pg_database WHERE datname LIKE '%\\_rehearsal'"
+                )
                 self.assertEqual(cursor.fetchall(), [])
 
     def test_a_step_that_fails_is_shown_and_leaves_nothing(self):
         with scratch_database() as scratch:
             scratch.migrate("orgadmin", "0003")
-            scratch.run(self.FILL)  # rows without a group, after the step that makes groups
+            scratch.run(
+                self.FILL
+            )  # rows without a group, after the step that makes groups
             done = self.rehearse(scratch)
             self.assertEqual(done.returncode, 1)
-            self.assertIn("forwards failed; nothing was changed but the copy.", done.stdout)
+            self.assertIn(
+                "forwards failed; nothing was changed but the copy.", done.stdout
+            )
             self.assertIn("100 organizations have no admin", done.stdout)

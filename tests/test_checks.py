@@ -34,7 +34,10 @@ class CheckTests(SimpleTestCase):
         role = roles.Role("editor", "Editor", "Editor", ("change",))
         with self.swap(checks, "ROLES", (role,)):
             [error] = check_roles(None)
-        self.assertEqual(error.msg, "Role 'editor' holds rights on organizations that it may not view.")
+        self.assertEqual(
+            error.msg,
+            "Role 'editor' holds rights on organizations that it may not view.",
+        )
 
     def swap(self, module, name, value):
         return mock.patch.object(module, name, value)
@@ -43,25 +46,59 @@ class CheckTests(SimpleTestCase):
         for admin_class in (admin.ModelAdmin, None):
             self.assertEqual(self.check((LogEntry, admin_class)), ["E002"])
             self.assertEqual(self.check((Organization, admin_class)), ["E002"])
-        self.assertEqual(self.check((LogEntry, SuperuserOnlyAdmin), (Organization, self.make())), [])
+        self.assertEqual(
+            self.check((LogEntry, SuperuserOnlyAdmin), (Organization, self.make())), []
+        )
 
     @tag("A31")
     def test_every_inline_asks_the_rule(self):
         plain = type("Inline", (admin.TabularInline,), {"model": Contact})
-        gated = type("Inline", (GatedTabularInline,), {"model": Contact, "organization_path": "organization"})
-        stacked = type("Inline", (Gated, admin.StackedInline), {"model": Contact, "organization_path": "organization"})
-        self.assertEqual(self.check((Organization, self.make(inlines=[stacked]))), ["E003"])
-        lost = type("Inline", (GatedTabularInline,), {"model": Contact, "organization_path": "name"})
-        self.assertEqual(self.check((Organization, self.make(inlines=[plain]))), ["E003"])
-        self.assertEqual(self.check((Organization, self.make(inlines=[lost]))), ["E004"])
+        gated = type(
+            "Inline",
+            (GatedTabularInline,),
+            {"model": Contact, "organization_path": "organization"},
+        )
+        stacked = type(
+            "Inline",
+            (Gated, admin.StackedInline),
+            {"model": Contact, "organization_path": "organization"},
+        )
+        self.assertEqual(
+            self.check((Organization, self.make(inlines=[stacked]))), ["E003"]
+        )
+        lost = type(
+            "Inline",
+            (GatedTabularInline,),
+            {"model": Contact, "organization_path": "name"},
+        )
+        self.assertEqual(
+            self.check((Organization, self.make(inlines=[plain]))), ["E003"]
+        )
+        self.assertEqual(
+            self.check((Organization, self.make(inlines=[lost]))), ["E004"]
+        )
         self.assertEqual(self.check((Organization, self.make(inlines=[gated]))), [])
 
     def test_the_path_leads_to_an_organization(self):
-        self.assertEqual(self.check((Group, self.make(organization_path="administrators_of"))), ["E004"])
-        for path in ("", "name", "nothing", None, "organization__admin", "organization__admin__nothing"):
+        self.assertEqual(
+            self.check((Group, self.make(organization_path="administrators_of"))),
+            ["E004"],
+        )
+        for path in (
+            "",
+            "name",
+            "nothing",
+            None,
+            "organization__admin",
+            "organization__admin__nothing",
+        ):
             with self.subTest(path=path):
-                self.assertEqual(self.check((Contact, self.make(organization_path=path))), ["E004"])
-        self.assertEqual(self.check((Contact, self.make(organization_path="organization"))), [])
+                self.assertEqual(
+                    self.check((Contact, self.make(organization_path=path))), ["E004"]
+                )
+        self.assertEqual(
+            self.check((Contact, self.make(organization_path="organization"))), []
+        )
 
     @isolate_apps("orgadmin.apps.OrgadminConfig")
     def test_only_organizations_have_confidential_fields(self):
@@ -73,7 +110,10 @@ class CheckTests(SimpleTestCase):
                 app_label = "orgadmin"
 
         def check(**options):
-            return self.check((Visit, self.make(organization_path="organization", **options)), models=[Visit])
+            return self.check(
+                (Visit, self.make(organization_path="organization", **options)),
+                models=[Visit],
+            )
 
         self.assertEqual(check(list_display=["notes"], search_fields=["notes"]), [])
         self.assertEqual(check(search_fields=["organization__notes"]), ["E006"])
@@ -87,7 +127,9 @@ class CheckTests(SimpleTestCase):
                 app_label = "orgadmin"
 
         self.assertEqual(self.check(models=[Visit]), ["E005"])
-        self.assertEqual(self.check((Visit, SuperuserOnlyAdmin), models=[Visit]), ["E005"])
+        self.assertEqual(
+            self.check((Visit, SuperuserOnlyAdmin), models=[Visit]), ["E005"]
+        )
         gated = self.make(organization_path="contact__organization")
         self.assertEqual(self.check((Visit, gated), models=[Visit]), [])
         with self.swap(checks, "UNGATED", {"orgadmin.Visit": "because"}):
@@ -126,7 +168,9 @@ class CheckTests(SimpleTestCase):
         ]
         for options in bad:
             with self.subTest(options):
-                self.assertEqual(self.check((Organization, self.make(**options))), ["E006"])
+                self.assertEqual(
+                    self.check((Organization, self.make(**options))), ["E006"]
+                )
 
         @admin.action(permissions=["change"])
         def declared(modeladmin, request, queryset):

@@ -43,4 +43,6 @@ class ManyWritersTests(TransactionTestCase):
                 _, err = process.communicate()
                 self.assertEqual((process.returncode, err), (0, ""))
             total = 50 * count
-            self.assertEqual(scratch.run(CHECK), f"{total} {total} {2 * total} {5 * total}\nTrue\n")
+            self.assertEqual(
+                scratch.run(CHECK), f"{total} {total} {2 * total} {5 * total}\nTrue\n"
+            )

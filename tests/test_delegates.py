@@ -29,23 +29,45 @@ class UserManagerTests(TestCase):
         self.client.force_login(self.manager)
 
     def post(self, user, **values):
-        data = {"username": user.username, "is_active": "on", "first_name": "New", **values}
-        data |= {"date_joined_0": "2026-01-01", "date_joined_1": "00:00:00"}  # a complete form also for superusers
+        data = {
+            "username": user.username,
+            "is_active": "on",
+            "first_name": "New",
+            **values,
+        }
+        data |= {
+            "date_joined_0": "2026-01-01",
+            "date_joined_1": "00:00:00",
+        }  # a complete form also for superusers
         return self.client.post(f"{LIST}{user.pk}/change/", data)
 
     def test_manages_those_who_hold_no_more(self):
         self.assertRedirects(self.post(self.plain, email="new@example.com"), LIST)
         self.plain.refresh_from_db()
-        self.assertEqual((self.plain.first_name, self.plain.email), ("New", "new@example.com"))
+        self.assertEqual(
+            (self.plain.first_name, self.plain.email), ("New", "new@example.com")
+        )
         new = "correct horse battery"
-        data = {"usable_password": "true", "password1": new, "password2": new, "set-password": "1"}
-        self.assertEqual(self.client.post(f"{LIST}{self.plain.pk}/password/", data).status_code, 302)
+        data = {
+            "usable_password": "true",
+            "password1": new,
+            "password2": new,
+            "set-password": "1",
+        }
+        self.assertEqual(
+            self.client.post(f"{LIST}{self.plain.pk}/password/", data).status_code, 302
+        )
         self.client.post(f"{LIST}add/", {"username": "added", **data})
         self.assertTrue(User.objects.filter(username="added", is_staff=False).exists())
 
     @tag("C1")
     def test_gives_no_rights(self):
-        values = {"is_superuser": "on", "is_staff": "on", "groups": [self.acme.admin_id], "user_permissions": [1, 2, 3]}
+        values = {
+            "is_superuser": "on",
+            "is_staff": "on",
+            "groups": [self.acme.admin_id],
+            "user_permissions": [1, 2, 3],
+        }
         for user in (self.plain, self.manager):
             self.post(user, **values)
         for user in (self.plain, User.objects.get(pk=self.manager.pk)):
@@ -67,65 +89,135 @@ class UserManagerTests(TestCase):
     @tag("C2")
     def test_changes_nobody_who_holds_more(self):
         new = "correct horse battery"
-        data = {"usable_password": "true", "password1": new, "password2": new, "set-password": "1"}
+        data = {
+            "usable_password": "true",
+            "password1": new,
+            "password2": new,
+            "set-password": "1",
+        }
         for user in self.above:
             with self.subTest(user=user):
-                self.assertEqual(self.client.get(f"{LIST}{user.pk}/change/").status_code, 200)
+                self.assertEqual(
+                    self.client.get(f"{LIST}{user.pk}/change/").status_code, 200
+                )
                 self.assertEqual(self.post(user).status_code, 403)
-                self.assertEqual(self.client.post(f"{LIST}{user.pk}/password/", data).status_code, 403)
-                self.assertEqual(self.client.post(f"{LIST}{user.pk}/delete/", {"post": "yes"}).status_code, 403)
-        selected = {"action": "delete_selected", "_selected_action": [user.pk for user in self.above], "post": "yes"}
+                self.assertEqual(
+                    self.client.post(f"{LIST}{user.pk}/password/", data).status_code,
+                    403,
+                )
+                self.assertEqual(
+                    self.client.post(
+                        f"{LIST}{user.pk}/delete/", {"post": "yes"}
+                    ).status_code,
+                    403,
+                )
+        selected = {
+            "action": "delete_selected",
+            "_selected_action": [user.pk for user in self.above],
+            "post": "yes",
+        }
         self.client.post(LIST, selected)
-        self.assertEqual(User.objects.filter(first_name="").count(), User.objects.count())
-        self.assertEqual(User.objects.filter(pk__in=[user.pk for user in self.above]).count(), 3)
+        self.assertEqual(
+            User.objects.filter(first_name="").count(), User.objects.count()
+        )
+        self.assertEqual(
+            User.objects.filter(pk__in=[user.pk for user in self.above]).count(), 3
+        )
 
     @tag("C9")
     def test_deletes_nobody(self):
-        self.assertEqual(self.client.post(f"{LIST}{self.plain.pk}/delete/", {"post": "yes"}).status_code, 403)
-        selected = {"action": "delete_selected", "_selected_action": [self.plain.pk], "post": "yes"}
+        self.assertEqual(
+            self.client.post(
+                f"{LIST}{self.plain.pk}/delete/", {"post": "yes"}
+            ).status_code,
+            403,
+        )
+        selected = {
+            "action": "delete_selected",
+            "_selected_action": [self.plain.pk],
+            "post": "yes",
+        }
         self.client.post(LIST, selected)
         self.assertTrue(User.objects.filter(pk=self.plain.pk).exists())
 
     def test_undoes_nothing_that_was_changed_meanwhile(self):
-        def revoke_first(model_admin, request, obj, form, change, real=UserAdmin.save_model):
+        def revoke_first(
+            model_admin, request, obj, form, change, real=UserAdmin.save_model
+        ):
             User.objects.filter(pk=obj.pk).update(is_staff=False, last_name="Changed")
             return real(model_admin, request, obj, form, change)
 
         with mock.patch.object(UserAdmin, "save_model", revoke_first):
             self.post(self.manager, email="manager@example.com")
         self.manager.refresh_from_db()
-        self.assertEqual((self.manager.is_staff, self.manager.last_name), (False, "Changed"))
-        self.assertEqual((self.manager.first_name, self.manager.email), ("New", "manager@example.com"))
+        self.assertEqual(
+            (self.manager.is_staff, self.manager.last_name), (False, "Changed")
+        )
+        self.assertEqual(
+            (self.manager.first_name, self.manager.email),
+            ("New", "manager@example.com"),
+        )
 
     def test_learns_no_names_of_organizations(self):
         LogEntry.objects.log_actions(
             self.root.pk,
             [self.admin],
             2,
-            [{"changed": {"name": "organization", "object": "Canary Ltd", "fields": ["x"]}}],
+            [
+                {
+                    "changed": {
+                        "name": "organization",
+                        "object": "Canary Ltd",
+                        "fields": ["x"],
+                    }
+                }
+            ],
         )
-        grant(self.plain, "change_organization", self.acme)  # worth nothing without view, but it names the organization
+        grant(
+            self.plain, "change_organization", self.acme
+        )  # worth nothing without view, but it names the organization
         for page in ("change/", "history/", "delete/", "password/"):
             for user in (self.admin, self.plain):
                 response = self.client.get(f"{LIST}{user.pk}/{page}", follow=True)
                 self.assertNotIn(b"Canary", response.content)
         selected = {"action": "delete_selected", "_selected_action": [self.plain.pk]}
         self.assertNotIn(b"Canary", self.client.post(LIST, selected).content)
-        self.assertEqual(self.client.get("/admin/orgadmin/organization/").status_code, 403)
-        query = {"app_label": "orgadmin", "model_name": "user", "field_name": "groups", "term": ""}
-        self.assertEqual(self.client.get("/admin/autocomplete/", query).status_code, 403)
+        self.assertEqual(
+            self.client.get("/admin/orgadmin/organization/").status_code, 403
+        )
+        query = {
+            "app_label": "orgadmin",
+            "model_name": "user",
+            "field_name": "groups",
+            "term": "",
+        }
+        self.assertEqual(
+            self.client.get("/admin/autocomplete/", query).status_code, 403
+        )
 
     def test_needs_the_right_to_view_beside_any_other(self):
-        self.client.force_login(create_user("half", is_staff=True, permissions=["change_user", "delete_user"]))
+        self.client.force_login(
+            create_user(
+                "half", is_staff=True, permissions=["change_user", "delete_user"]
+            )
+        )
         for page in ("", "add/", f"{self.plain.pk}/password/"):
             self.assertEqual(self.client.get(LIST + page).status_code, 403)
-        self.client.force_login(create_user("nostaff", permissions=ALL, admin_of=[self.acme]))
+        self.client.force_login(
+            create_user("nostaff", permissions=ALL, admin_of=[self.acme])
+        )
         self.assertEqual(self.client.get(LIST).status_code, 403)
 
     @tag("C3")
     def test_a_model_level_permission_for_groups_opens_nothing(self):
-        user = create_user("groups", is_staff=True, permissions=["view_group", "change_group", "delete_group"])
+        user = create_user(
+            "groups",
+            is_staff=True,
+            permissions=["view_group", "change_group", "delete_group"],
+        )
         self.client.force_login(user)
         self.assertEqual(self.client.get("/admin/auth/group/").status_code, 403)
-        self.client.post(f"/admin/auth/group/{self.acme.admin_id}/change/", {"name": "Mine"})
+        self.client.post(
+            f"/admin/auth/group/{self.acme.admin_id}/change/", {"name": "Mine"}
+        )
         self.assertEqual(Organization.objects.get().admin.name, "Canary Ltd Admin")

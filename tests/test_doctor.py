@@ -15,7 +15,11 @@ class DoctorTests(InvariantMixin, TestCase):
         self.user = create_user(admin_of=[self.acme])
 
     def find(self, **options):
-        return [(f.kind, f.organization, f.error) for f in examine(**options) if f.kind != "no active admin"]
+        return [
+            (f.kind, f.organization, f.error)
+            for f in examine(**options)
+            if f.kind != "no active admin"
+        ]
 
     def assert_mended(self, kind, organization=None):
         """The error is found, mended by a second look with `fix`, and gone in a third; nothing else is."""
@@ -28,25 +32,36 @@ class DoctorTests(InvariantMixin, TestCase):
         self.assertEqual(list(examine()), [])
 
     def test_missing_grants_are_given(self):
-        self.acme.group_grants.filter(permission__codename="change_organization").delete()
+        self.acme.group_grants.filter(
+            permission__codename="change_organization"
+        ).delete()
         self.assert_mended("grants")
         self.assert_invariant(1)
 
     def test_extra_grants_are_taken(self):
         other = create_organization("Other")
-        for organization, codename in ((self.acme, "delete_organization"), (other, "view_organization")):
+        for organization, codename in (
+            (self.acme, "delete_organization"),
+            (other, "view_organization"),
+        ):
             permission = Permission.objects.get(codename=codename)
-            organization.group_grants.create(group=self.acme.admin, permission=permission)
+            organization.group_grants.create(
+                group=self.acme.admin, permission=permission
+            )
         self.assert_mended("grants")
         self.assert_invariant(2)
 
     def test_a_changed_role_table_reaches_the_groups(self):
-        OrganizationGroupObjectPermission.objects.filter(group=self.acme.reviewer).delete()
+        OrganizationGroupObjectPermission.objects.filter(
+            group=self.acme.reviewer
+        ).delete()
         self.assert_mended("grants")
         self.assertEqual(grants_of(self.acme), expected_grants(self.acme))
 
     def test_a_model_level_permission_of_a_group_is_taken(self):
-        self.acme.reviewer.permissions.add(Permission.objects.get(codename="view_organization"))
+        self.acme.reviewer.permissions.add(
+            Permission.objects.get(codename="view_organization")
+        )
         self.assert_mended("model-level permission")
         self.assertFalse(self.acme.reviewer.permissions.exists())
 
@@ -54,30 +69,52 @@ class DoctorTests(InvariantMixin, TestCase):
         Organization.objects.update(name="New")
         self.assert_mended("name")
         self.acme.refresh_from_db()
-        self.assertEqual((self.acme.admin.name, self.acme.reviewer.name), ("New Admin", "New Reviewer"))
+        self.assertEqual(
+            (self.acme.admin.name, self.acme.reviewer.name),
+            ("New Admin", "New Reviewer"),
+        )
 
-    def test_a_group_that_serves_two_organizations_is_replaced_where_it_is_the_reviewer(self):
+    def test_a_group_that_serves_two_organizations_is_replaced_where_it_is_the_reviewer(
+        self,
+    ):
         other = create_organization("Other")
         lost = other.reviewer
-        models.QuerySet.update(Organization.objects.filter(pk=other.pk), reviewer=self.acme.admin)
+        models.QuerySet.update(
+            Organization.objects.filter(pk=other.pk), reviewer=self.acme.admin
+        )
         lost.delete()
         self.assert_mended("shared group", other)
         self.assert_invariant(2)
         other.refresh_from_db()
         self.assertEqual(other.reviewer.name, "Other Reviewer")
-        self.assertFalse(Organization.objects.filter(pk=other.pk).permitted(self.user).exists())
-        self.assertTrue(Organization.objects.filter(pk=self.acme.pk).permitted(self.user, "change").exists())
+        self.assertFalse(
+            Organization.objects.filter(pk=other.pk).permitted(self.user).exists()
+        )
+        self.assertTrue(
+            Organization.objects.filter(pk=self.acme.pk)
+            .permitted(self.user, "change")
+            .exists()
+        )
 
     def test_what_a_search_compares(self):
-        models.QuerySet.update(Organization.objects.filter(pk=self.acme.pk), name="Bäcker", search_text="acme")
+        models.QuerySet.update(
+            Organization.objects.filter(pk=self.acme.pk),
+            name="Bäcker",
+            search_text="acme",
+        )
         Group.objects.filter(pk=self.acme.admin_id).update(name="Bäcker Admin")
         Group.objects.filter(pk=self.acme.reviewer_id).update(name="Bäcker Reviewer")
         self.assert_mended("search text", self.acme)
-        self.assertTrue(Organization.objects.filter(search_text__contains="backer").exists())
+        self.assertTrue(
+            Organization.objects.filter(search_text__contains="backer").exists()
+        )
 
     def test_notes_are_told_and_never_touched(self):
         friends = Group.objects.create(name="Friends")
-        self.acme.group_grants.create(group=friends, permission=Permission.objects.get(codename="view_organization"))
+        self.acme.group_grants.create(
+            group=friends,
+            permission=Permission.objects.get(codename="view_organization"),
+        )
         grant(self.user, "view_organization", self.acme)
         Group.objects.filter(pk=self.acme.reviewer_id).update(name="The boss's friends")
         create_user("away", reviewer_of=[self.acme], is_active=False)
@@ -90,10 +127,16 @@ class DoctorTests(InvariantMixin, TestCase):
         }
         for fix in (False, True, False):
             self.assertEqual(set(self.find(fix=fix)), expected)
-        found = [(f.kind, f.organization) for f in examine() if f.kind == "no active admin"]
+        found = [
+            (f.kind, f.organization) for f in examine() if f.kind == "no active admin"
+        ]
         self.assertEqual(found, [("no active admin", other)])
 
     def test_costs_queries_by_the_batch(self):
-        Organization.objects.bulk_create(Organization(name=f"Name {number}") for number in range(300))
-        with self.assertNumQueries(13):  # two savepoints with their release, twice rows, seven looks
+        Organization.objects.bulk_create(
+            Organization(name=f"Name {number}") for number in range(300)
+        )
+        with self.assertNumQueries(
+            13
+        ):  # two savepoints with their release, twice rows, seven looks
             list(examine())

@@ -36,20 +36,34 @@ class ImportPageTests(TestCase):
         page = response.content.decode()
         text = re.search(r'name="text" value="(.*?)"', page)[1]
         seen = re.search(r'name="seen" value="(\w+)"', page)[1]
-        return self.client.post(IMPORT, data | {"text": text, "seen": seen}, follow=True)
+        return self.client.post(
+            IMPORT, data | {"text": text, "seen": seen}, follow=True
+        )
 
     def test_shows_what_it_would_do_and_then_does_it(self):
         text = 'reference,name,phone,admins\r\nR1,Acme,2,Anna@example.com\nR2,New,,\nR3,"Two\nlines",,\n'
         self.assertContains(self.look(text), "line break")
         text = text.replace("R3", "").replace('"Two\nlines"', "Other")
         response = self.look(text)
-        for shown in ("phone: “1” → “2”", "anna becomes Admin", "created, with the groups “New Admin”, “New Reviewer”"):
+        for shown in (
+            "phone: “1” → “2”",
+            "anna becomes Admin",
+            "created, with the groups “New Admin”, “New Reviewer”",
+        ):
             self.assertContains(response, shown)
-        self.assertFalse(Organization.objects.filter(name="New").exists() or self.anna.groups.exists())
+        self.assertFalse(
+            Organization.objects.filter(name="New").exists()
+            or self.anna.groups.exists()
+        )
         response = self.confirm(response)
-        self.assertContains(response, "2 organizations were created and 1 changed, 1 people added.")
+        self.assertContains(
+            response, "2 organizations were created and 1 changed, 1 people added."
+        )
         self.assertEqual(list(self.anna.groups.all()), [self.acme.admin])
-        self.assertContains(self.look(text), "This file would create 1, change 0 and leave 2 organizations as they are")
+        self.assertContains(
+            self.look(text),
+            "This file would create 1, change 0 and leave 2 organizations as they are",
+        )
 
     def test_takes_line_ends_in_cells_as_they_are(self):
         self.confirm(self.look('reference,name,address\nR1,Acme,"a\nb"\n'))
@@ -65,12 +79,20 @@ class ImportPageTests(TestCase):
         self.assertEqual(Organization.objects.get().phone, "2")
 
     def test_names_what_is_wrong_and_changes_nothing(self):
-        response = self.look("reference,name,admins\nR1,New,anna@example.com\nR2,Other,nobody@example.com; x\n")
+        response = self.look(
+            "reference,name,admins\nR1,New,anna@example.com\nR2,Other,nobody@example.com; x\n"
+        )
         self.assertContains(response, "Nothing would be imported.")
-        self.assertContains(response, "line 3, column “admins”, “x”: Enter a valid email address.")
+        self.assertContains(
+            response, "line 3, column “admins”, “x”: Enter a valid email address."
+        )
         response = self.look("reference,name,admins\nR1,New,nobody@example.com\n")
-        self.assertContains(response, "“nobody@example.com”: Nobody has this e-mail address.")
-        response = self.look("name,admins,reviewers\nNew,anna@example.com,anna@example.com\n")
+        self.assertContains(
+            response, "“nobody@example.com”: Nobody has this e-mail address."
+        )
+        response = self.look(
+            "name,admins,reviewers\nNew,anna@example.com,anna@example.com\n"
+        )
         self.assertContains(response, "This person is to get two roles here.")
         self.assertEqual(Organization.objects.get().name, "Acme")
 
@@ -78,13 +100,20 @@ class ImportPageTests(TestCase):
         for error in (Organization.DoesNotExist, PermissionDenied, IntegrityError):
             with mock.patch("orgadmin.transfer.change_roles", side_effect=error):
                 response = self.look("reference,name,admins\nR1,New,anna@example.com\n")
-            self.assertContains(response, "Somebody else saved or deleted organizations of this file meanwhile.")
+            self.assertContains(
+                response,
+                "Somebody else saved or deleted organizations of this file meanwhile.",
+            )
         self.assertEqual(Organization.objects.get().name, "Acme")
 
     def test_wants_a_file_of_at_most_so_many_lines(self):
         for text in ("", "ä", "no base64"):
-            self.assertContains(self.client.post(IMPORT, {"text": text}), "Choose a file.")
-        self.assertContains(self.look("name\n" + "x\n" * (LINES + 2)), f"more than {LINES} lines")
+            self.assertContains(
+                self.client.post(IMPORT, {"text": text}), "Choose a file."
+            )
+        self.assertContains(
+            self.look("name\n" + "x\n" * (LINES + 2)), f"more than {LINES} lines"
+        )
         self.assertEqual(Organization.objects.count(), 1)
 
     def test_invites_unknown_addresses_only_when_told_to(self):
@@ -94,11 +123,16 @@ class ImportPageTests(TestCase):
         self.assertFalse(self.acme.invitations.exists())
         self.confirm(response, send_mail="on")
         self.assertEqual(self.acme.invitations.get().email, "new@example.com")
-        self.assertContains(self.look(text, send_mail="on"), "leave 1 organizations as they are")
+        self.assertContains(
+            self.look(text, send_mail="on"), "leave 1 organizations as they are"
+        )
 
     @tag("A41")
     def test_is_for_superusers(self):
-        for user in (create_user("a", admin_of=[self.acme]), create_user("s", is_staff=True)):
+        for user in (
+            create_user("a", admin_of=[self.acme]),
+            create_user("s", is_staff=True),
+        ):
             self.client.force_login(user)
             self.assertEqual(self.look("name\nNew\n").status_code, 403)
             self.assertNotIn(IMPORT, self.client.get(LIST).content.decode())
@@ -106,15 +140,25 @@ class ImportPageTests(TestCase):
 
 class ExportTests(TestCase):
     def setUp(self):
-        self.own = create_organization("=Own", tax_id="T1", phone="+49 30", address="a\nb", reference="R1")
+        self.own = create_organization(
+            "=Own", tax_id="T1", phone="+49 30", address="a\nb", reference="R1"
+        )
         self.other = create_organization("'=Other", tax_id="T2", notes="secret")
         create_organization("Hidden")
-        self.user = create_user("anna", email="anna@example.com", admin_of=[self.own], reviewer_of=[self.other])
+        self.user = create_user(
+            "anna",
+            email="anna@example.com",
+            admin_of=[self.own],
+            reviewer_of=[self.other],
+        )
 
     def export(self, user, query=""):
         self.client.force_login(user)
         response = self.client.get(f"{LIST}export/{query}")
-        self.assertRegex(response["Content-Disposition"], r'attachment; filename="organizations-\d{4}-\d\d-\d\d.csv"')
+        self.assertRegex(
+            response["Content-Disposition"],
+            r'attachment; filename="organizations-\d{4}-\d\d-\d\d.csv"',
+        )
         return response.getvalue()
 
     @tag("A41", "A3")
@@ -132,18 +176,25 @@ class ExportTests(TestCase):
 
     def test_follows_the_search(self):
         text = self.export(create_superuser(), "?q=Hid&o=1").decode()
-        self.assertEqual([line.split(",")[1] for line in text.splitlines()[1:]], ["Hidden"])
+        self.assertEqual(
+            [line.split(",")[1] for line in text.splitlines()[1:]], ["Hidden"]
+        )
 
     def test_a_query_that_is_none_is_a_bad_request(self):
         self.client.force_login(self.user)
         for query in ("nonsense=1", "notes__regex=x"):
-            self.assertEqual(self.client.get(f"{LIST}export/?{query}").status_code, 400, query)
+            self.assertEqual(
+                self.client.get(f"{LIST}export/?{query}").status_code, 400, query
+            )
 
     def test_gives_the_same_file_back(self):
         file = self.export(create_superuser())
         self.assertIn(b"anna@example.com", file)
         report = import_organizations(io.BytesIO(file))
-        self.assertEqual((report.created, report.changed, report.unchanged, report.people), (0, 0, 3, 0))
+        self.assertEqual(
+            (report.created, report.changed, report.unchanged, report.people),
+            (0, 0, 3, 0),
+        )
         User.objects.get(username="anna").groups.remove(self.own.admin)
         report = import_organizations(io.BytesIO(file))
         self.assertEqual((report.unchanged, report.people), (2, 1))
@@ -153,8 +204,12 @@ class ExportTests(TestCase):
 
     def test_costs_queries_by_the_batch(self):
         root = create_superuser()
-        Organization.objects.bulk_create(Organization(name=f"N {n}") for n in range(500))
+        Organization.objects.bulk_create(
+            Organization(name=f"N {n}") for n in range(500)
+        )
         self.client.force_login(root)
         self.client.get(f"{LIST}export/").getvalue()
-        with self.assertNumQueries(7):  # session, user, a page of the list and its count, all rows, their people
+        with self.assertNumQueries(
+            7
+        ):  # session, user, a page of the list and its count, all rows, their people
             self.client.get(f"{LIST}export/").getvalue()

@@ -9,9 +9,13 @@ from .factories import create_organization, create_superuser, create_user
 
 class MergingTests(TestCase):
     def setUp(self):
-        self.acme = create_organization("Acme", phone="1", address="1 Road\n2 Road", tax_id="T")
+        self.acme = create_organization(
+            "Acme", phone="1", address="1 Road\n2 Road", tax_id="T"
+        )
         self.url = f"/admin/orgadmin/organization/{self.acme.pk}/change/"
-        self.ada = create_user("ada", first_name="Ada", last_name="L", admin_of=[self.acme])
+        self.ada = create_user(
+            "ada", first_name="Ada", last_name="L", admin_of=[self.acme]
+        )
         self.bob = create_user("bob", admin_of=[self.acme])
 
     def open(self, user):
@@ -41,8 +45,12 @@ class MergingTests(TestCase):
     def test_keep_what_each_changed_and_the_second_is_told(self):
         first, second = self.open(self.ada), self.open(self.bob)
         self.send(self.ada, first, phone="2")
-        response = self.client.get(self.send(self.bob, second, email="a@example.com")["Location"])
-        self.assertContains(response, "Somebody else changed meanwhile, and you kept: Phone.")
+        response = self.client.get(
+            self.send(self.bob, second, email="a@example.com")["Location"]
+        )
+        self.assertContains(
+            response, "Somebody else changed meanwhile, and you kept: Phone."
+        )
         self.assertEqual(self.read(), ("2", "a@example.com"))
         self.assertEqual(self.acme.history.count(), 3)
 
@@ -53,11 +61,15 @@ class MergingTests(TestCase):
         form = response.context["adminform"].form
         text = "Ada L changed this to “2” after you opened the page. Save again to write yours."
         self.assertEqual(form.errors, {"phone": [text]})
-        self.assertEqual((form["phone"].value(), form["address"].value()), ("3", "Mine"))
+        self.assertEqual(
+            (form["phone"].value(), form["address"].value()), ("3", "Mine")
+        )
         self.assertEqual(self.read(), ("2", "ada@example.com"))
         again = {name: form.data[name] for name in second}
         self.assertEqual(self.send(self.bob, second, **again).status_code, 302)
-        self.assertEqual((*self.read(), self.acme.address), ("3", "ada@example.com", "Mine"))
+        self.assertEqual(
+            (*self.read(), self.acme.address), ("3", "ada@example.com", "Mine")
+        )
 
     def test_who_changed_it_again_meanwhile_is_told_again(self):
         first, second = self.open(self.ada), self.open(self.bob)
@@ -75,7 +87,12 @@ class MergingTests(TestCase):
     @tag("A43")
     def test_nobody_is_told_who_who_may_not_know(self):
         second = self.open(self.bob)
-        self.send(staff := create_superuser("secret-staff"), self.open(staff), phone="2", tax_id="T2")
+        self.send(
+            staff := create_superuser("secret-staff"),
+            self.open(staff),
+            phone="2",
+            tax_id="T2",
+        )
         response = self.send(self.bob, second, phone="3")
         self.assertContains(response, "platform staff changed this to “2”")
         self.assertNotContains(response, "secret-staff")
@@ -92,13 +109,20 @@ class MergingTests(TestCase):
         self.send(self.ada, first, **{"contacts-0-phone": "2"})
         response = self.send(self.bob, second, **{"contacts-0-phone": "3"})
         self.assertContains(response, "Somebody changed this to “2”")
-        self.assertEqual(self.send(self.bob, second, **{"contacts-0-role": "Chair"}).status_code, 302)
+        self.assertEqual(
+            self.send(self.bob, second, **{"contacts-0-role": "Chair"}).status_code, 302
+        )
         contact.refresh_from_db()
         self.assertEqual((contact.phone, contact.role), ("2", "Chair"))
 
     def test_what_was_seen_cannot_be_made_up_to_write_more(self):
         data = self.open(self.ada)
-        self.send(self.ada, data, reference="R", **{"initial-reference": "X", "initial-admin": "1", "admin": "1"})
+        self.send(
+            self.ada,
+            data,
+            reference="R",
+            **{"initial-reference": "X", "initial-admin": "1", "admin": "1"},
+        )
         before = self.acme.admin_id
         self.acme.refresh_from_db()
         self.assertEqual((self.acme.reference, self.acme.admin_id), (None, before))

@@ -31,10 +31,16 @@ GRANTED = ("view", "change", "view_confidential")
 class Model:
     """The rule, said again: who may do what."""
 
-    RIGHTS = {"admin": {"view", "change", "view_confidential", "manage_members"}, "reviewer": {"view"}}
+    RIGHTS = {
+        "admin": {"view", "change", "view_confidential", "manage_members"},
+        "reviewer": {"view"},
+    }
 
     def __init__(self, people):
-        self.people = {person: {"active": True, "super": False, "staff": False, "model": set()} for person in people}
+        self.people = {
+            person: {"active": True, "super": False, "staff": False, "model": set()}
+            for person in people
+        }
         self.names = {}  # organization -> its name
         self.roles = {}  # (person, organization) -> role
         self.grants = set()  # (person, organization, right)
@@ -47,12 +53,18 @@ class Model:
             return set(ACTIONS)
         rights = set(self.RIGHTS.get(self.roles.get((person, organization)), ()))
         rights |= facts["model"] if facts["staff"] else set()
-        rights |= {right for who, where, right in self.grants if (who, where) == (person, organization)}
+        rights |= {
+            right
+            for who, where, right in self.grants
+            if (who, where) == (person, organization)
+        }
         return rights if "view" in rights else set()
 
     def forget(self, organization):
         self.names.pop(organization, None)
-        self.roles = {key: role for key, role in self.roles.items() if key[1] != organization}
+        self.roles = {
+            key: role for key, role in self.roles.items() if key[1] != organization
+        }
         self.grants = {key for key in self.grants if key[1] != organization}
 
     def may_enter(self, person):
@@ -92,7 +104,9 @@ class Life(RuleBasedStateMachine):
     @rule(organization=PLACES, together=st.booleans())
     def delete(self, organization, together):
         if found := self.get(organization):
-            (Organization.objects.filter(pk=organization) if together else found).delete()
+            (
+                Organization.objects.filter(pk=organization) if together else found
+            ).delete()
             self.model.forget(organization)
 
     @rule(person=PEOPLE, organization=PLACES, role=st.sampled_from([*ROLES, None]))
@@ -110,12 +124,20 @@ class Life(RuleBasedStateMachine):
 
     @rule(person=PEOPLE, organization=PLACES, right=st.sampled_from(GRANTED))
     def grant_in_person(self, person, organization, right):
-        if (found := self.get(organization)) and (person, organization, right) not in self.model.grants:
+        if (found := self.get(organization)) and (
+            person,
+            organization,
+            right,
+        ) not in self.model.grants:
             codename = f"{right}_organization"
             grant(self.users[person], codename, found)
             self.model.grants.add((person, organization, right))
 
-    @rule(person=PEOPLE, field=st.sampled_from(["active", "staff", "super"]), value=st.booleans())
+    @rule(
+        person=PEOPLE,
+        field=st.sampled_from(["active", "staff", "super"]),
+        value=st.booleans(),
+    )
     def flag(self, person, field, value):
         column = "is_superuser" if field == "super" else f"is_{field}"
         User.objects.filter(pk=self.users[person].pk).update(**{column: value})
@@ -123,7 +145,9 @@ class Life(RuleBasedStateMachine):
 
     @rule(person=PEOPLE, right=st.sampled_from(["view", "change", "delete"]))
     def grant_everywhere(self, person, right):
-        self.users[person].user_permissions.add(Permission.objects.get(codename=f"{right}_organization"))
+        self.users[person].user_permissions.add(
+            Permission.objects.get(codename=f"{right}_organization")
+        )
         self.model.people[person]["model"].add(right)
 
     @precondition(lambda self: self.model.names)
@@ -132,10 +156,17 @@ class Life(RuleBasedStateMachine):
         rights = self.model.rights(person, organization)
         client = Client()
         client.force_login(self.users[person])
-        response = client.post(f"{LIST}{organization}/change/", NO_CONTACTS | {"name": "Posted", "phone": "1"})
+        response = client.post(
+            f"{LIST}{organization}/change/",
+            NO_CONTACTS | {"name": "Posted", "phone": "1"},
+        )
         if organization in self.model.names:
-            changed = Organization.objects.filter(pk=organization, name="Posted", phone="1").exists()
-            assert changed == ("change" in rights or self.model.names[organization] == "Posted"), (rights, response)
+            changed = Organization.objects.filter(
+                pk=organization, name="Posted", phone="1"
+            ).exists()
+            assert changed == (
+                "change" in rights or self.model.names[organization] == "Posted"
+            ), (rights, response)
             if "change" in rights:
                 self.model.names[organization] = "Posted"
         if not rights:
@@ -145,20 +176,41 @@ class Life(RuleBasedStateMachine):
     def list_and_object_check_agree(self):
         for person, user in enumerate(self.users):
             user = User.objects.get(pk=user.pk)
-            rights = {organization: self.model.rights(person, organization) for organization in (1, 2, 3)}
+            rights = {
+                organization: self.model.rights(person, organization)
+                for organization in (1, 2, 3)
+            }
             for action in ACTIONS:
-                listed = set(Organization.objects.permitted(user, action).values_list("pk", flat=True))
-                assert listed == {pk for pk, held in rights.items() if action in held}, (user, action)
+                listed = set(
+                    Organization.objects.permitted(user, action).values_list(
+                        "pk", flat=True
+                    )
+                )
+                assert listed == {
+                    pk for pk, held in rights.items() if action in held
+                }, (user, action)
             for pk in self.model.names:
-                assert Organization.objects.permitted_actions(user, pk) == rights[pk], (user, pk)
+                assert Organization.objects.permitted_actions(user, pk) == rights[pk], (
+                    user,
+                    pk,
+                )
 
     @rule(person=PEOPLE, organization=PLACES)
     def pages_and_explanation_agree(self, person, organization):
-        user, rights = User.objects.get(pk=self.users[person].pk), self.model.rights(person, organization)
+        user, rights = (
+            User.objects.get(pk=self.users[person].pk),
+            self.model.rights(person, organization),
+        )
         client = Client()
         client.force_login(user)
-        assert (client.get("/admin/").status_code == 200) == self.model.may_enter(person)
-        for page, right in (("change", "view"), ("history", "view"), ("delete", "delete")):
+        assert (client.get("/admin/").status_code == 200) == self.model.may_enter(
+            person
+        )
+        for page, right in (
+            ("change", "view"),
+            ("history", "view"),
+            ("delete", "delete"),
+        ):
             opened = client.get(f"{LIST}{organization}/{page}/").status_code == 200
             assert opened == (right in rights), page
         if found := self.get(organization):
@@ -168,7 +220,9 @@ class Life(RuleBasedStateMachine):
     @invariant()
     def groups_are_whole(self):
         assert Group.objects.count() == 2 * len(self.model.names)
-        assert set(Organization.objects.values_list("pk", flat=True)) == set(self.model.names)
+        assert set(Organization.objects.values_list("pk", flat=True)) == set(
+            self.model.names
+        )
 
 
 class LifeTests(TestCase):

@@ -29,16 +29,25 @@ class FindFreeNamesTests(TestCase):
 
     def test_takes_the_first_free_number_also_in_a_gap(self):
         take("Acme Admin", "Acme 1 Admin", "Acme 3 Admin")
-        self.assertEqual(find("Acme", "Acme", "Acme"), ["Acme 2 Admin", "Acme 4 Admin", "Acme 5 Admin"])
+        self.assertEqual(
+            find("Acme", "Acme", "Acme"),
+            ["Acme 2 Admin", "Acme 4 Admin", "Acme 5 Admin"],
+        )
 
     def test_goes_through_the_names_one_after_the_other(self):
-        self.assertEqual(find("X", "X", "X 1", "X"), ["X Admin", "X 1 Admin", "X 1 1 Admin", "X 2 Admin"])
+        self.assertEqual(
+            find("X", "X", "X 1", "X"),
+            ["X Admin", "X 1 Admin", "X 1 1 Admin", "X 2 Admin"],
+        )
         self.assertEqual(find("X", "X 1", "X"), ["X Admin", "X 1 Admin", "X 2 Admin"])
 
     def test_asks_for_no_more_names_at_once_than_a_database_takes(self):
         names = [f"Name {number}" for number in range(30)]
         take(*(f"{name}{number} Admin" for name in names for number in ("", " 1")))
-        with mock.patch.object(groups, "CHUNK", 500), CaptureQueriesContext(connection) as queries:
+        with (
+            mock.patch.object(groups, "CHUNK", 500),
+            CaptureQueriesContext(connection) as queries,
+        ):
             self.assertEqual(find(*names), [f"{name} 2 Admin" for name in names])
         asked = [query["sql"].count(" Admin") for query in queries]
         self.assertEqual((sum(asked), max(asked)), (30 * 100, 500))
@@ -46,7 +55,10 @@ class FindFreeNamesTests(TestCase):
     def test_asks_for_no_name_twice(self):
         take("Taken Admin", "Taken 1 Admin")
         with CaptureQueriesContext(connection) as queries:
-            self.assertEqual(find("Taken", "Free", "Free too"), ["Taken 2 Admin", "Free Admin", "Free too Admin"])
+            self.assertEqual(
+                find("Taken", "Free", "Free too"),
+                ["Taken 2 Admin", "Free Admin", "Free too Admin"],
+            )
         self.assertEqual([query["sql"].count("'Free") for query in queries], [4, 0])
 
     def test_numbers_each_role_on_its_own(self):
@@ -99,14 +111,27 @@ class LostRaceTests(TestCase):
         take("Acme Admin")
         with self.steal_once("Acme 1 Admin"):
             organization = create_organization("Acme")
-        self.assertEqual((organization.admin.name, organization.reviewer.name), ("Acme 2 Admin", "Acme Reviewer"))
-        self.assertNotIn(organization.admin, Group.objects.filter(name__in=["Acme Admin", "Acme 1 Admin"]))
+        self.assertEqual(
+            (organization.admin.name, organization.reviewer.name),
+            ("Acme 2 Admin", "Acme Reviewer"),
+        )
+        self.assertNotIn(
+            organization.admin,
+            Group.objects.filter(name__in=["Acme Admin", "Acme 1 Admin"]),
+        )
 
     def test_bulk_creation_takes_the_next_name(self):
         take("A Admin", "B Reviewer")
         with self.steal_once("A 1 Admin", "B 1 Reviewer"):
-            first, second = Organization.objects.bulk_create([Organization(name="A"), Organization(name="B")])
-        names = [first.admin.name, first.reviewer.name, second.admin.name, second.reviewer.name]
+            first, second = Organization.objects.bulk_create(
+                [Organization(name="A"), Organization(name="B")]
+            )
+        names = [
+            first.admin.name,
+            first.reviewer.name,
+            second.admin.name,
+            second.reviewer.name,
+        ]
         self.assertEqual(names, ["A 2 Admin", "A Reviewer", "B Admin", "B 2 Reviewer"])
 
     def test_a_renamed_organization_takes_the_next_name(self):
@@ -115,14 +140,21 @@ class LostRaceTests(TestCase):
         with self.steal_once("New Reviewer"):
             organization.save()
         organization.refresh_from_db()
-        self.assertEqual((organization.admin.name, organization.reviewer.name), ("New Admin", "New 1 Reviewer"))
+        self.assertEqual(
+            (organization.admin.name, organization.reviewer.name),
+            ("New Admin", "New 1 Reviewer"),
+        )
 
     def test_a_rename_that_never_wins_says_so_and_changes_nothing(self):
         organization = create_organization("Old")
         take("New Admin")
-        with mock.patch.object(groups, "find_free_names", return_value=["New Admin", "New Reviewer"]):
+        with mock.patch.object(
+            groups, "find_free_names", return_value=["New Admin", "New Reviewer"]
+        ):
             organization.name = "New"
             with self.assertRaises(IntegrityError):
                 organization.save()
         organization.refresh_from_db()
-        self.assertEqual((organization.name, organization.admin.name), ("Old", "Old Admin"))
+        self.assertEqual(
+            (organization.name, organization.admin.name), ("Old", "Old Admin")
+        )

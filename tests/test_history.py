@@ -4,7 +4,13 @@ from django.test import TestCase, tag
 from orgadmin.models import Organization
 from orgadmin.transfer import import_organizations
 
-from .factories import NO_CONTACTS, as_file, create_organization, create_superuser, create_user
+from .factories import (
+    NO_CONTACTS,
+    as_file,
+    create_organization,
+    create_superuser,
+    create_user,
+)
 
 LIST = "/admin/orgadmin/organization/"
 
@@ -36,30 +42,59 @@ class HistoryTests(TestCase):
         self.assertContains(self.client.get(self.url), "Phone: from “1” to “2”.<br>")
 
     @tag("A27")
-    def test_without_confidential_fields_for_reviewers_and_without_names_of_platform_staff(self):
+    def test_without_confidential_fields_for_reviewers_and_without_names_of_platform_staff(
+        self,
+    ):
         self.change(self.staff, phone="2", tax_id="T-2")
         self.change(self.staff, phone="2", tax_id="T-3")
         told = self.read(create_user("remi", reviewer_of=[self.acme]))
-        self.assertEqual(told, [("platform staff", "Phone: from “1” to “2”."), ("not known", "Added.")])
-        self.assertNotContains(self.client.get(self.url), "T-2")  # with a dash, which no random token in a page has
+        self.assertEqual(
+            told,
+            [("platform staff", "Phone: from “1” to “2”."), ("not known", "Added.")],
+        )
+        self.assertNotContains(
+            self.client.get(self.url), "T-2"
+        )  # with a dash, which no random token in a page has
         self.assertNotContains(self.client.get(self.url), "restore")
-        self.assertIn(("platform staff", "Tax ID: from “T-2” to “T-3”."), self.read(self.admin))
+        self.assertIn(
+            ("platform staff", "Tax ID: from “T-2” to “T-3”."), self.read(self.admin)
+        )
         self.assertIn(("root", "Tax ID: from “T-2” to “T-3”."), self.read(self.staff))
 
     def test_what_the_log_alone_tells_stays(self):
-        LogEntry.objects.log_actions(self.staff.pk, [self.acme], 2, [{"added": {"name": "contact", "object": "x"}}])
+        LogEntry.objects.log_actions(
+            self.staff.pk,
+            [self.acme],
+            2,
+            [{"added": {"name": "contact", "object": "x"}}],
+        )
         LogEntry.objects.log_actions(self.staff.pk, [self.acme], 2, "By hand.")
-        self.assertEqual({text for _, text in self.read(self.staff)}, {"Added contact “x”.", "By hand.", "Added."})
+        self.assertEqual(
+            {text for _, text in self.read(self.staff)},
+            {"Added contact “x”.", "By hand.", "Added."},
+        )
 
     def test_ways_that_change_many_at_once_are_told(self):
-        rows = Organization.objects.bulk_create([Organization(name="A"), Organization(name="B")])
+        rows = Organization.objects.bulk_create(
+            [Organization(name="A"), Organization(name="B")]
+        )
         Organization.objects.filter(name="A").update(name="A2")
         rows[1].phone = "9"
         Organization.objects.bulk_update(rows, ["phone"])
-        import_organizations(as_file(f"id,name,phone\n{rows[1].pk},B,10\n"), actor=self.staff)
-        history = [[(row.history_type, row.name, row.phone) for row in reversed(org.history.all())] for org in rows]
+        import_organizations(
+            as_file(f"id,name,phone\n{rows[1].pk},B,10\n"), actor=self.staff
+        )
+        history = [
+            [
+                (row.history_type, row.name, row.phone)
+                for row in reversed(org.history.all())
+            ]
+            for org in rows
+        ]
         self.assertEqual(history[0], [("+", "A", ""), ("~", "A2", ""), ("~", "A2", "")])
-        self.assertEqual(history[1], [("+", "B", ""), ("~", "B", "9"), ("~", "B", "10")])
+        self.assertEqual(
+            history[1], [("+", "B", ""), ("~", "B", "9"), ("~", "B", "10")]
+        )
         self.assertEqual(rows[1].history.first().history_user, self.staff)
         Organization.objects.filter(pk=rows[0].pk).delete(actor=self.staff)
         gone = Organization.history.filter(name="A2").first()
@@ -90,20 +125,29 @@ class PutBackTests(TestCase):
         response = self.client.post(f"{self.url}{self.first.pk}", follow=True)
         self.assertContains(response, "“Acme” is now as it was then")
         self.acme = Organization.objects.get()
-        self.assertEqual((self.acme.name, self.acme.phone, self.acme.reference), ("Acme", "1", "R1"))
+        self.assertEqual(
+            (self.acme.name, self.acme.phone, self.acme.reference), ("Acme", "1", "R1")
+        )
         self.assertEqual(self.acme.admin.name, "Acme Admin")
         self.assertEqual(self.acme.history.first().history_user.username, "root")
-        self.assertContains(self.client.get(f"{self.url}{self.first.pk}"), "there is nothing to put back")
+        self.assertContains(
+            self.client.get(f"{self.url}{self.first.pk}"),
+            "there is nothing to put back",
+        )
 
     def test_what_is_no_longer_possible_is_refused(self):
         create_organization("Other", reference="R1")
         response = self.client.post(f"{self.url}{self.first.pk}", follow=True)
-        self.assertContains(response, "Nothing was put back: Another organization has this reference.")
+        self.assertContains(
+            response, "Nothing was put back: Another organization has this reference."
+        )
         self.assertEqual(Organization.objects.get(pk=self.acme.pk).name, "Beta")
 
     def test_a_record_of_another_organization_is_as_if_it_were_not_there(self):
         other = create_organization("Other").history.get()
         for key in (other.pk, 999_999, "x", ""):
             for method in (self.client.get, self.client.post):
-                self.assertRedirects(method(f"{self.url}{key}"), "/admin/", fetch_redirect_response=False)
+                self.assertRedirects(
+                    method(f"{self.url}{key}"), "/admin/", fetch_redirect_response=False
+                )
         self.assertEqual(Organization.objects.get(pk=self.acme.pk).name, "Beta")

@@ -32,11 +32,19 @@ def find_imports(path):
         if isinstance(node, ast.ImportFrom):
             module = "." * node.level + (node.module or "")
             for name in [alias.name for alias in node.names]:
-                full = module.lstrip(".") if node.level else module.removeprefix("orgadmin").lstrip(".")
+                full = (
+                    module.lstrip(".")
+                    if node.level
+                    else module.removeprefix("orgadmin").lstrip(".")
+                )
                 if node.level or module.startswith("orgadmin"):
                     found.add((full or name).split(".")[0])
         elif isinstance(node, ast.Import):
-            found |= {alias.name.split(".")[1] for alias in node.names if alias.name.startswith("orgadmin.")}
+            found |= {
+                alias.name.split(".")[1]
+                for alias in node.names
+                if alias.name.startswith("orgadmin.")
+            }
     return found
 
 
@@ -45,15 +53,32 @@ class LayerTests(SimpleTestCase):
         for path in APP.rglob("*.py"):
             room = path.relative_to(APP).parts[0].removesuffix(".py")
             with self.subTest(path=str(path.relative_to(APP))):
-                self.assertIn(room, (*LAYERS, *BESIDE), "Give the new module a place in LAYERS or BESIDE.")
-                allowed = BESIDE[room] if room in BESIDE else set(LAYERS[: LAYERS.index(room)])
-                allowed |= {"management"} & {room}  # the commands share how arguments are read
+                self.assertIn(
+                    room,
+                    (*LAYERS, *BESIDE),
+                    "Give the new module a place in LAYERS or BESIDE.",
+                )
+                allowed = (
+                    BESIDE[room]
+                    if room in BESIDE
+                    else set(LAYERS[: LAYERS.index(room)])
+                )
+                allowed |= {"management"} & {
+                    room
+                }  # the commands share how arguments are read
                 self.assertLessEqual(find_imports(path), allowed)
 
     def test_sees_imports_of_every_form(self):
-        self.assertEqual(find_imports(APP / "site.py"), {"access", "forms", "models", "roles", "signin"})
+        self.assertEqual(
+            find_imports(APP / "site.py"),
+            {"access", "forms", "models", "roles", "signin"},
+        )
         self.assertIn("roles", find_imports(APP / "management/commands/demo.py"))
 
     def test_no_signal_takes_part_but_that_of_the_ledger(self):
         for path in set(APP.rglob("*.py")) - {APP / "ledger.py"}:
-            self.assertNotRegex(path.read_text(), r"django\.(db\.models|dispatch).*(signals|receiver)", path.name)
+            self.assertNotRegex(
+                path.read_text(),
+                r"django\.(db\.models|dispatch).*(signals|receiver)",
+                path.name,
+            )

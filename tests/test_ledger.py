@@ -15,7 +15,15 @@ from orgadmin.ledger import Event
 from orgadmin.models import MembershipEvent, Organization, User
 from orgadmin.transfer import import_organizations
 
-from .factories import ADMIN, REVIEWER, as_file, create_organization, create_superuser, create_user, set_role
+from .factories import (
+    ADMIN,
+    REVIEWER,
+    as_file,
+    create_organization,
+    create_superuser,
+    create_user,
+    set_role,
+)
 
 PEOPLE = "/admin/orgadmin/organization/{}/people/"
 
@@ -35,7 +43,9 @@ def actual():
 
 def told(moment=None):
     """Return the same as the ledger says."""
-    rows = MembershipEvent.objects.members_on(moment).values_list("user_key", "organization_key", "role")
+    rows = MembershipEvent.objects.members_on(moment).values_list(
+        "user_key", "organization_key", "role"
+    )
     return set(rows)
 
 
@@ -51,7 +61,9 @@ class EachWayTests(TestCase):
     def assert_row(self, event, role="admin", *, by="root", reason=None):
         row = MembershipEvent.objects.get(pk__gt=self.last)  # the only one
         self.assertEqual((row.event, row.role, row.actor_name), (event, role, by))
-        self.assertEqual((row.organization_key, row.organization_name), (self.pk, "Acme"))
+        self.assertEqual(
+            (row.organization_key, row.organization_name), (self.pk, "Acme")
+        )
         if event not in (Event.INVITED, Event.WITHDRAWN):
             self.assertEqual((row.user_key, row.user_name), (self.user_pk, "anna"))
         if reason:
@@ -68,7 +80,12 @@ class EachWayTests(TestCase):
         return self.client.post(PEOPLE.format(self.acme.pk), data)
 
     def post_person(self, *groups, **data):
-        data |= {"username": "anna", "date_joined_0": "2026-01-01", "date_joined_1": "00:00:00", "is_active": "on"}
+        data |= {
+            "username": "anna",
+            "date_joined_0": "2026-01-01",
+            "date_joined_1": "00:00:00",
+            "is_active": "on",
+        }
         url = f"/admin/orgadmin/user/{self.user.pk}/change/"
         return self.client.post(url, data | {"groups": [group.pk for group in groups]})
 
@@ -92,7 +109,13 @@ class EachWayTests(TestCase):
 
     def test_invited_and_accepted(self):
         self.watch()
-        self.post(**{"invite": "1", "invite-email": "anna@example.com", "invite-role": "reviewer"})
+        self.post(
+            **{
+                "invite": "1",
+                "invite-email": "anna@example.com",
+                "invite-role": "reviewer",
+            }
+        )
         self.assert_row("invited", "reviewer")
         self.watch()
         invitation = membership.find_invitations()[0]
@@ -100,7 +123,9 @@ class EachWayTests(TestCase):
         self.assert_row("joined", "reviewer", reason="Accepted an invitation.")
 
     def test_invited_and_withdrawn(self):
-        invitation = membership.invite(self.acme, "new@example.com", ADMIN, actor=self.root)
+        invitation = membership.invite(
+            self.acme, "new@example.com", ADMIN, actor=self.root
+        )
         self.watch()
         self.post(invitation=invitation.pk, withdraw="")
         self.assert_row("withdrawn")
@@ -110,7 +135,9 @@ class EachWayTests(TestCase):
         self.post_person(self.acme.admin)
         self.assert_row("joined")
         self.watch(self.acme.admin)
-        self.post_person(self.acme.admin, self.acme.reviewer, confirmed=f"“Acme” ({self.acme.pk})")
+        self.post_person(
+            self.acme.admin, self.acme.reviewer, confirmed=f"“Acme” ({self.acme.pk})"
+        )
         self.assert_row("joined", "reviewer")
         self.watch(self.acme.admin)
         self.post_person(confirmed=f"“Acme” ({self.acme.pk})")
@@ -118,12 +145,23 @@ class EachWayTests(TestCase):
 
     def test_taken_out_of_everything(self):
         self.watch(self.acme.admin)
-        self.client.post(f"/admin/orgadmin/user/{self.user.pk}/leave/", {"confirmed": "1", "reason": "Retired"})
+        self.client.post(
+            f"/admin/orgadmin/user/{self.user.pk}/leave/",
+            {"confirmed": "1", "reason": "Retired"},
+        )
         self.assert_row("left", reason="Retired")
 
     def test_on_the_command_line(self):
         self.watch()
-        call_command("assign", "anna", str(self.acme.pk), "admin", actor="root", reason="New", stdout=io.StringIO())
+        call_command(
+            "assign",
+            "anna",
+            str(self.acme.pk),
+            "admin",
+            actor="root",
+            reason="New",
+            stdout=io.StringIO(),
+        )
         self.assert_row("joined", reason="New")
         self.watch(self.acme.admin)
         call_command("assign", "anna", str(self.acme.pk), "none", stdout=io.StringIO())
@@ -136,7 +174,10 @@ class EachWayTests(TestCase):
         self.assert_row("joined")
 
     def test_the_person_is_deleted(self):
-        for way in (lambda: self.user.delete(), lambda: User.objects.filter(pk=self.user_pk).delete()):
+        for way in (
+            lambda: self.user.delete(),
+            lambda: User.objects.filter(pk=self.user_pk).delete(),
+        ):
             self.watch(self.acme.admin)
             way()
             self.assert_row("left", by="", reason="The account was deleted.")
@@ -144,16 +185,25 @@ class EachWayTests(TestCase):
 
     def test_the_person_is_deleted_in_the_admin(self):
         self.watch(self.acme.admin)
-        self.client.post(f"/admin/orgadmin/user/{self.user.pk}/delete/", {"post": "yes"})
+        self.client.post(
+            f"/admin/orgadmin/user/{self.user.pk}/delete/", {"post": "yes"}
+        )
         self.assert_row("left")
         self.user = create_user()
         self.watch(self.acme.admin)
-        data = {"action": "delete_selected", "_selected_action": [self.user.pk], "post": "yes"}
+        data = {
+            "action": "delete_selected",
+            "_selected_action": [self.user.pk],
+            "post": "yes",
+        }
         self.client.post("/admin/orgadmin/user/", data)
         self.assert_row("left")
 
     def test_the_organization_is_deleted(self):
-        for way in (lambda: self.acme.delete(), lambda: Organization.objects.all().delete()):
+        for way in (
+            lambda: self.acme.delete(),
+            lambda: Organization.objects.all().delete(),
+        ):
             self.watch(self.acme.admin)
             way()
             self.assert_row("left", by="", reason="The organization was deleted.")
@@ -161,13 +211,19 @@ class EachWayTests(TestCase):
 
     def test_the_organization_is_deleted_in_the_admin(self):
         self.watch(self.acme.admin)
-        self.client.post(f"/admin/orgadmin/organization/{self.acme.pk}/delete/", {"post": "yes"})
+        self.client.post(
+            f"/admin/orgadmin/organization/{self.acme.pk}/delete/", {"post": "yes"}
+        )
         self.assert_row("left")
 
     @tag("C8")
     def test_django_s_own_managers(self):
         admin, user = self.acme.admin, self.user
-        for way in (lambda: user.groups.add(admin), lambda: admin.user_set.add(user), lambda: user.groups.set([admin])):
+        for way in (
+            lambda: user.groups.add(admin),
+            lambda: admin.user_set.add(user),
+            lambda: user.groups.set([admin]),
+        ):
             self.watch()
             way()
             self.assert_row("found", by="")
@@ -198,12 +254,16 @@ class EachWayTests(TestCase):
         through = User.groups.through.objects
         self.watch()
         through.create(user=self.user, group=self.acme.admin)
-        self.assertEqual([finding.kind for finding in examine() if finding.error], ["ledger"])
+        self.assertEqual(
+            [finding.kind for finding in examine() if finding.error], ["ledger"]
+        )
         list(examine(fix=True))
         self.assert_row("found", by="")
         self.watch(self.acme.admin)
         through.all().delete()
-        self.assertEqual([finding.kind for finding in examine(fix=True) if finding.error], ["ledger"])
+        self.assertEqual(
+            [finding.kind for finding in examine(fix=True) if finding.error], ["ledger"]
+        )
         self.assert_row("left", by="")
         self.assertEqual([finding for finding in examine() if finding.error], [])
 
@@ -238,8 +298,14 @@ class AppendOnlyTests(TestCase):
 
     @skipUnless(connection.vendor == "postgresql", "a trigger of PostgreSQL")
     def test_the_database_refuses(self):
-        for sql in ("UPDATE orgadmin_membershipevent SET reason = ''", "DELETE FROM orgadmin_membershipevent"):
-            with self.assertRaisesMessage(DatabaseError, "append-only"), transaction.atomic():
+        for sql in (
+            "UPDATE orgadmin_membershipevent SET reason = ''",
+            "DELETE FROM orgadmin_membershipevent",
+        ):
+            with (
+                self.assertRaisesMessage(DatabaseError, "append-only"),
+                transaction.atomic(),
+            ):
                 with connection.cursor() as cursor:
                     cursor.execute(sql)
         self.assertEqual(MembershipEvent.objects.get().pk, self.event.pk)
@@ -251,10 +317,21 @@ class AppendOnlyTests(TestCase):
         self.assertContains(self.client.get(url, {"q": "anna"}), "Acme")
         for page in (f"{url}add/", f"{url}{self.event.pk}/delete/"):
             self.assertEqual(self.client.post(page, {"post": "yes"}).status_code, 403)
-        self.assertEqual(self.client.post(f"{url}{self.event.pk}/change/", {"reason": "x"}).status_code, 403)
-        data = {"action": "delete_selected", "_selected_action": [self.event.pk], "post": "yes"}
+        self.assertEqual(
+            self.client.post(
+                f"{url}{self.event.pk}/change/", {"reason": "x"}
+            ).status_code,
+            403,
+        )
+        data = {
+            "action": "delete_selected",
+            "_selected_action": [self.event.pk],
+            "post": "yes",
+        }
         self.client.post(url, data)
-        self.assertTrue(MembershipEvent.objects.filter(pk=self.event.pk, reason="").exists())
+        self.assertTrue(
+            MembershipEvent.objects.filter(pk=self.event.pk, reason="").exists()
+        )
         self.client.force_login(self.user)
         self.assertEqual(self.client.get(url).status_code, 403)
 
@@ -271,7 +348,10 @@ class ReplayTests(TestCase):
     def setUp(self):
         self.random = random.Random(20261124)
         self.root = create_superuser()
-        self.users = [create_user(f"user{number}", email=f"u{number}@example.com") for number in range(5)]
+        self.users = [
+            create_user(f"user{number}", email=f"u{number}@example.com")
+            for number in range(5)
+        ]
         self.places = [create_organization(f"Place {number}") for number in range(4)]
         self.client = Client()
         self.client.force_login(self.root)
@@ -279,7 +359,10 @@ class ReplayTests(TestCase):
     def act(self):
         user, place = self.random.choice(self.users), self.random.choice(self.places)
         role = self.random.choice([ADMIN, REVIEWER])
-        group, other = getattr(place, role.key), self.random.choice(self.places).reviewer
+        group, other = (
+            getattr(place, role.key),
+            self.random.choice(self.places).reviewer,
+        )
         people = PEOPLE.format(place.pk)
         return self.random.choice([
             lambda: set_role(place, [user, self.random.choice(self.users)], role, actor=self.root),

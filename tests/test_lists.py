@@ -22,7 +22,9 @@ class LongListTests(TestCase):
             + ["Twin"] * 40
             + [f"Zoo {number:02}" for number in range(20)]
         )
-        cls.rows = Organization.objects.bulk_create(Organization(name=name) for name in names)
+        cls.rows = Organization.objects.bulk_create(
+            Organization(name=name) for name in names
+        )
 
     def setUp(self):
         for module in (lists, gate):
@@ -65,12 +67,26 @@ class LongListTests(TestCase):
     def test_a_new_search_or_order_begins_anew(self):
         _, cl = self.get(f"?after={self.rows[10].pk}&q=Name")
         self.assertEqual(cl.get_query_string({"o": "-1"}), "?o=-1&q=Name")
-        self.assertEqual(cl.get_query_string({"p": 2}), f"?after={self.rows[10].pk}&p=2&q=Name")
+        self.assertEqual(
+            cl.get_query_string({"p": 2}), f"?after={self.rows[10].pk}&p=2&q=Name"
+        )
         self.assertNotIn("after", cl.params)
 
     def test_a_page_that_is_not_there_leads_to_the_list(self):
-        queries = ["?p=4", "?p=0", "?p=-1", "?p=99999999999999999999", "?after=0", "?after=x", "?after=%00"]
-        queries += [f"?after={self.rows[0].pk}&o=2", "?after=99999999999999999999999", "?q=zoo&p=2"]
+        queries = [
+            "?p=4",
+            "?p=0",
+            "?p=-1",
+            "?p=99999999999999999999",
+            "?after=0",
+            "?after=x",
+            "?after=%00",
+        ]
+        queries += [
+            f"?after={self.rows[0].pk}&o=2",
+            "?after=99999999999999999999999",
+            "?q=zoo&p=2",
+        ]
         for query in queries:
             with self.subTest(query):
                 self.assertRedirects(self.get(query)[0], f"{LIST}?e=1")
@@ -78,7 +94,10 @@ class LongListTests(TestCase):
     def test_a_row_that_one_may_not_see_is_no_place(self):
         own = create_organization("Own")
         self.client.force_login(create_user("anna", admin_of=[own]))
-        foreign, missing = self.get(f"?after={self.rows[0].pk}")[0], self.get("?after=999999")[0]
+        foreign, missing = (
+            self.get(f"?after={self.rows[0].pk}")[0],
+            self.get("?after=999999")[0],
+        )
         self.assertEqual(foreign.headers["Location"], missing.headers["Location"])
         self.assertEqual(self.get(f"?after={own.pk}")[0].status_code, 200)
 
@@ -102,14 +121,22 @@ class LongListTests(TestCase):
             "post": "yes",
         }
         response = self.client.post(LIST, data, follow=True)
-        self.assertContains(response, "too many for one action. Search or filter the list first.")
+        self.assertContains(
+            response, "too many for one action. Search or filter the list first."
+        )
         self.assertNotContains(response, "across all pages")
-        self.assertEqual((Organization.objects.count(), LogEntry.objects.count()), (350, 0))
+        self.assertEqual(
+            (Organization.objects.count(), LogEntry.objects.count()), (350, 0)
+        )
         self.client.post(f"{LIST}?q=zoo", data)
         self.assertEqual(Organization.objects.count(), 330)
 
     def test_the_key_runs_with_the_first_column(self):
-        for query, ordering in (("", ["name", "pk"]), ("?o=-1", ["-name", "-pk"]), ("?o=2", ["reference", "pk"])):
+        for query, ordering in (
+            ("", ["name", "pk"]),
+            ("?o=-1", ["-name", "-pk"]),
+            ("?o=2", ["reference", "pk"]),
+        ):
             cl = self.get(query)[1]
             self.assertIsInstance(cl, LongList)
             self.assertEqual(list(cl.queryset.query.order_by), ordering)

@@ -17,13 +17,26 @@ from django.urls import URLPattern, get_resolver
 from orgadmin.membership import invite
 from orgadmin.models import Contact, MembershipEvent, Organization, User
 
-from .factories import NO_CONTACTS, REVIEWER, create_organization, create_superuser, create_user, set_role
+from .factories import (
+    NO_CONTACTS,
+    REVIEWER,
+    create_organization,
+    create_superuser,
+    create_user,
+    set_role,
+)
 
 CANARY = "Canary"
 METHODS = ("get", "post", "head", "options", "put", "patch", "delete")
 DOCUMENT = Path(settings.BASE_DIR, "docs/access.md")
 # Posts that would change something for whoever may: all that somebody could try on a form, at once.
-ATTACK = NO_CONTACTS | {"name": "Taken over", "username": "taken", "post": "yes", "add": "1", "role": "admin"}
+ATTACK = NO_CONTACTS | {
+    "name": "Taken over",
+    "username": "taken",
+    "post": "yes",
+    "add": "1",
+    "role": "admin",
+}
 QUERIES = [
     "q=Canary", "q=%00", "o=1", "o=-1.2.3", "p=1", "p=2", "all=", "_popup=1", "_facets=True", "e=1", "_to_field=id",
     "_to_field=",
@@ -61,7 +74,10 @@ class World:
     def __init__(self):
         self.own = create_organization("Own", tax_id="Canary of the own", pk=1001)
         self.reviewed = create_organization(
-            "Reviewed", tax_id="Canary of the reviewed", notes="Canary in the notes", pk=1002
+            "Reviewed",
+            tax_id="Canary of the reviewed",
+            notes="Canary in the notes",
+            pk=1002,
         )
         texts = ("reference", "phone", "address", "tax_id", "notes")
         self.foreign = create_organization(
@@ -80,7 +96,13 @@ class World:
             )
             for organization in (self.own, self.reviewed, self.foreign)
         }
-        hidden = create_user("Canary-user", pk=660066, first_name="Canary", last_name="Canary", admin_of=[self.foreign])
+        hidden = create_user(
+            "Canary-user",
+            pk=660066,
+            first_name="Canary",
+            last_name="Canary",
+            admin_of=[self.foreign],
+        )
         other = create_organization("Canary too", pk=770078)
         staff = create_superuser("Canary-staff", pk=770079)
         self.roles = {
@@ -88,11 +110,17 @@ class World:
             "no organization": create_user("nobody"),
             "reviewer": create_user("reviewer", reviewer_of=[self.own, self.reviewed]),
             "admin": create_user("admin", admin_of=[self.own]),
-            "admin and reviewer": create_user("both", admin_of=[self.own], reviewer_of=[self.reviewed]),
+            "admin and reviewer": create_user(
+                "both", admin_of=[self.own], reviewer_of=[self.reviewed]
+            ),
             "admin of another": create_user("another", admin_of=[self.reviewed]),
-            "delegated viewer": create_user("viewer", is_staff=True, permissions=["view_organization"]),
+            "delegated viewer": create_user(
+                "viewer", is_staff=True, permissions=["view_organization"]
+            ),
             "delegated user manager": create_user(
-                "manager", is_staff=True, permissions=["view_user", "add_user", "change_user", "delete_user"]
+                "manager",
+                is_staff=True,
+                permissions=["view_user", "add_user", "change_user", "delete_user"],
             ),
             "superuser": create_superuser("root"),
         }
@@ -100,14 +128,25 @@ class World:
         for organization in (self.own, self.foreign):
             member = create_user(f"member of {organization.pk}", pk=organization.pk)
             set_role(organization, [member], REVIEWER, actor=staff)
-            invite(organization, f"invited{organization.pk}@example.com", REVIEWER, actor=staff)
+            invite(
+                organization,
+                f"invited{organization.pk}@example.com",
+                REVIEWER,
+                actor=staff,
+            )
             organization._history_user = staff
             organization.save()
         invite(self.foreign, "canary-invited@example.com", REVIEWER, actor=hidden)
         for organization in (self.own, self.reviewed, self.foreign, other):
-            for message in ([{"added": {}}], [{"changed": {"fields": ["Phone", "Tax ID"]}}]):
+            for message in (
+                [{"added": {}}],
+                [{"changed": {"fields": ["Phone", "Tax ID"]}}],
+            ):
                 LogEntry.objects.log_actions(
-                    hidden.pk if organization in (self.foreign, other) else staff.pk, [organization], 2, message
+                    hidden.pk if organization in (self.foreign, other) else staff.pk,
+                    [organization],
+                    2,
+                    message,
                 )
         self.reviewed.history.all().delete()  # so that its page shows the log
         # What the reviewer and the others are never to meet: their own log entries about what they no longer see.
@@ -119,12 +158,20 @@ class World:
         """Return {"own": key, "foreign": key} of a model for those whose organization is `own`."""
         own, reviewed, foreign = self.own, self.reviewed, self.foreign
         return {
-            Organization: {"own": own.pk, "reviewed": reviewed.pk, "foreign": foreign.pk},
+            Organization: {
+                "own": own.pk,
+                "reviewed": reviewed.pk,
+                "foreign": foreign.pk,
+            },
             Contact: {"own": own.pk, "reviewed": reviewed.pk, "foreign": foreign.pk},
             User: {"own": self.roles["no organization"].pk, "foreign": 660066},
             MembershipEvent: {
-                "own": MembershipEvent.objects.filter(organization_key=own.pk).last().pk,
-                "foreign": MembershipEvent.objects.filter(organization_key=foreign.pk).last().pk,
+                "own": MembershipEvent.objects.filter(organization_key=own.pk)
+                .last()
+                .pk,
+                "foreign": MembershipEvent.objects.filter(organization_key=foreign.pk)
+                .last()
+                .pk,
             },
             Group: {"own": own.admin_id, "foreign": foreign.admin_id},
         }[model] | {"missing": 880088}
@@ -132,13 +179,16 @@ class World:
 
 def fill(route, world):
     """Yield (label, kind of object, address) for each way to fill the parameters of a route."""
-    models = {f"/{model._meta.app_label}/{model._meta.model_name}/": model for model in admin.site._registry}
+    models = {
+        f"/{model._meta.app_label}/{model._meta.model_name}/": model
+        for model in admin.site._registry
+    }
     model = next((model for start, model in models.items() if start in route), None)
     parameters = re.findall(r"<(?:\w+:)?(\w+)>|\(\?P<(\w+)>[^)]*\)", route)
     address = re.sub(r"[\^$]|\\Z", "", route).replace("\\", "")
-    label = re.sub(r"<(?:\w+:)?(\w+)>", r"<\1>", re.sub(r"\(\?P<(\w+)>[^)]*\)", r"<\1>", address)).replace(
-        "/admin/", ""
-    )
+    label = re.sub(
+        r"<(?:\w+:)?(\w+)>", r"<\1>", re.sub(r"\(\?P<(\w+)>[^)]*\)", r"<\1>", address)
+    ).replace("/admin/", "")
     if model and parameters:
         for kind, key in world.objects(model).items():
             yield label, kind, re.sub(r"<(?:\w+:)?\w+>", str(key), address)
@@ -183,7 +233,9 @@ class MatrixTests(TestCase):
 
     def test_covers_every_registered_model_and_address(self):
         for model in admin.site._registry:
-            self.assertLessEqual({"own", "foreign", "missing"}, set(self.world.objects(model)))
+            self.assertLessEqual(
+                {"own", "foreign", "missing"}, set(self.world.objects(model))
+            )
         labels = {label for label, _, _ in self.addresses}
         self.assertIn("orgadmin/organization/<object_id>/people/", labels)
         self.assertGreater(len(labels), 30)
@@ -194,13 +246,23 @@ class MatrixTests(TestCase):
         for label, kind, address in self.addresses:
             if kind in ("foreign", "missing"):
                 pairs.setdefault(label, {})[kind] = address
-        outsiders = ("no organization", "reviewer", "admin", "admin and reviewer", "admin of another")
+        outsiders = (
+            "no organization",
+            "reviewer",
+            "admin",
+            "admin and reviewer",
+            "admin of another",
+        )
         hidden_from = {
             "organization": {*outsiders, "delegated user manager"},
             "contact": {*outsiders, "delegated user manager"},
             "user": {*outsiders, "delegated viewer"},
             "group": {*outsiders, "delegated viewer", "delegated user manager"},
-            "membershipevent": {*outsiders, "delegated viewer", "delegated user manager"},
+            "membershipevent": {
+                *outsiders,
+                "delegated viewer",
+                "delegated user manager",
+            },
         }
         before = self.read_hidden()
         for role, user, client in self.clients():
@@ -209,9 +271,12 @@ class MatrixTests(TestCase):
                     continue
                 for method in METHODS:
                     for data in ({}, ATTACK) if method == "post" else ({},):
-                        with self.subTest(role=role, label=label, method=method, attack=bool(data)):
+                        with self.subTest(
+                            role=role, label=label, method=method, attack=bool(data)
+                        ):
                             foreign, missing = (
-                                self.ask(client, user, method, addresses[kind], data) for kind in ("foreign", "missing")
+                                self.ask(client, user, method, addresses[kind], data)
+                                for kind in ("foreign", "missing")
                             )
                             self.assertEqual(
                                 self.forget_key(foreign, addresses["foreign"]),
@@ -229,7 +294,9 @@ class MatrixTests(TestCase):
         return [
             *Organization.objects.filter(pk__gte=770077).order_by("pk").values(),
             *Contact.objects.filter(pk__gte=770077).order_by("pk").values(),
-            *User.objects.filter(pk__gte=660066).order_by("pk").values("pk", "username", "password", "is_active"),
+            *User.objects.filter(pk__gte=660066)
+            .order_by("pk")
+            .values("pk", "username", "password", "is_active"),
             *Group.objects.order_by("pk").values(),
         ]
 
@@ -241,17 +308,27 @@ class MatrixTests(TestCase):
                     status, location, _ = self.ask(client, user, method, address)
                     requests += 1
                     self.assertLess(status, 500)
-                    outcomes.setdefault((label, kind), {})[role, method] = self.describe(status, location)
+                    outcomes.setdefault((label, kind), {})[role, method] = (
+                        self.describe(status, location)
+                    )
         text = self.write_table(outcomes, requests)
         if os.environ.get("WRITE_DOCUMENTS"):
             DOCUMENT.write_text(text)
-        self.assertEqual(DOCUMENT.read_text(), text, "Run `make access`, and read what has changed.")
+        self.assertEqual(
+            DOCUMENT.read_text(), text, "Run `make access`, and read what has changed."
+        )
 
     @staticmethod
     def describe(status, location):
         if status == 302:
             path = urlsplit(location).path
-            return "sign in" if path == "/admin/login/" else "front page" if path == "/admin/" else "on"
+            return (
+                "sign in"
+                if path == "/admin/login/"
+                else "front page"
+                if path == "/admin/"
+                else "on"
+            )
         return str(status)
 
     def write_table(self, outcomes, requests):
@@ -298,7 +375,13 @@ class CrawlTests(TestCase):
         """Yield (address, text) of all that the role can reach."""
         client = Client()
         client.force_login(self.world.roles[role])
-        todo, seen = ["/admin/", *(f"/admin/{label}" for label in ("auth/group/", "orgadmin/user/"))], set()
+        todo, seen = (
+            [
+                "/admin/",
+                *(f"/admin/{label}" for label in ("auth/group/", "orgadmin/user/")),
+            ],
+            set(),
+        )
         while todo:
             address = todo.pop()
             key = re.sub(r"_changelist_filters=[^&]*", "", address)
@@ -317,16 +400,30 @@ class CrawlTests(TestCase):
             if response.status_code != 200 or "?" in address:
                 continue  # followed from the page without a query
             links = re.findall(r'(?:href|action|src|data-ajax--url)="([^"]+)"', text)
-            found = [urljoin(address, link.split("#")[0]) for link in links if not link.startswith("javascript")]
-            todo += [link for link in found if link.startswith("/admin/") and "logout" not in link]
+            found = [
+                urljoin(address, link.split("#")[0])
+                for link in links
+                if not link.startswith("javascript")
+            ]
+            todo += [
+                link
+                for link in found
+                if link.startswith("/admin/") and "logout" not in link
+            ]
             if address in self.lists():
                 todo += [f"{address}?{query}" for query in QUERIES]
             if self.is_page_of_organization(address):
-                todo += [f"{address}?{query}" for query in ("admin=1", "organization=770077", "_popup=1")]
+                todo += [
+                    f"{address}?{query}"
+                    for query in ("admin=1", "organization=770077", "_popup=1")
+                ]
 
     @staticmethod
     def lists():
-        return {f"/admin/{model._meta.app_label}/{model._meta.model_name}/" for model in admin.site._registry}
+        return {
+            f"/admin/{model._meta.app_label}/{model._meta.model_name}/"
+            for model in admin.site._registry
+        }
 
     @staticmethod
     def is_page_of_organization(address):
@@ -360,7 +457,12 @@ class CrawlTests(TestCase):
             client.force_login(self.world.roles[role])
             for app_label, model_name, field_name in fields:
                 for term in ("", "Can"):
-                    query = {"app_label": app_label, "model_name": model_name, "field_name": field_name, "term": term}
+                    query = {
+                        "app_label": app_label,
+                        "model_name": model_name,
+                        "field_name": field_name,
+                        "term": term,
+                    }
                     response = client.get("/admin/autocomplete/", query)
                     with self.subTest(role=role, **query):
                         self.assertIn(response.status_code, (200, 302, 403))

@@ -29,7 +29,9 @@ class SetRoleTests(TestCase):
 
     def test_a_new_role_replaces_the_old(self):
         set_role(self.organization, [self.user], ADMIN)
-        self.assertEqual(set_role(self.organization, [self.user], REVIEWER), [self.user])
+        self.assertEqual(
+            set_role(self.organization, [self.user], REVIEWER), [self.user]
+        )
         self.assert_groups(self.organization.reviewer)
 
     def test_somebody_in_both_groups_is_left_with_one_role(self):
@@ -48,16 +50,24 @@ class SetRoleTests(TestCase):
         users = [create_user(f"u{number}") for number in range(30)]
         with self.assertNumQueries(7):
             self.assertEqual(set_role(self.organization, users, ADMIN), users)
-        self.assertEqual(Membership.objects.filter(group__in=self.organization.group_ids).count(), 30)
+        self.assertEqual(
+            Membership.objects.filter(group__in=self.organization.group_ids).count(), 30
+        )
 
 
 class ChooseRolesTests(TestCase):
     def test_the_new_role_wins_over_the_one_that_was_there(self):
         acme = create_organization()
-        self.assertEqual(choose_roles({acme.reviewer}, {acme.reviewer, acme.admin}), [(acme, ADMIN)])
-        self.assertEqual(choose_roles({acme.admin}, {acme.reviewer, acme.admin}), [(acme, REVIEWER)])
+        self.assertEqual(
+            choose_roles({acme.reviewer}, {acme.reviewer, acme.admin}), [(acme, ADMIN)]
+        )
+        self.assertEqual(
+            choose_roles({acme.admin}, {acme.reviewer, acme.admin}), [(acme, REVIEWER)]
+        )
         self.assertEqual(choose_roles({acme.admin}, {acme.admin}), [(acme, ADMIN)])
-        self.assertEqual(choose_roles({acme.admin, acme.reviewer}, set()), [(acme, None)])
+        self.assertEqual(
+            choose_roles({acme.admin, acme.reviewer}, set()), [(acme, None)]
+        )
 
     def test_two_new_roles_at_once_are_unclear(self):
         acme = create_organization()
@@ -86,10 +96,15 @@ class TwoAtOnceTests(TransactionTestCase):
         thread.join()
         self.assertEqual(list(self.user.groups.all()), [self.acme.reviewer])
 
-    def test_two_admins_who_remove_each_other_or_leave_together_do_not_leave_it_alone(self):
+    def test_two_admins_who_remove_each_other_or_leave_together_do_not_leave_it_alone(
+        self,
+    ):
         for pairs in ([(0, 1), (1, 0)], [(0, 0), (1, 1)]):  # who removes whom
             acme, results = create_organization(), []
-            people = [create_user(f"u{acme.pk}-{number}", admin_of=[acme]) for number in (0, 1)]
+            people = [
+                create_user(f"u{acme.pk}-{number}", admin_of=[acme])
+                for number in (0, 1)
+            ]
             barrier = Barrier(2)
 
             def remove(actor, user, acme=acme, results=results, barrier=barrier):
@@ -100,13 +115,18 @@ class TwoAtOnceTests(TransactionTestCase):
                     results.append(type(error).__name__)
                 connection.close()
 
-            threads = [Thread(target=remove, args=(people[actor], people[user])) for actor, user in pairs]
+            threads = [
+                Thread(target=remove, args=(people[actor], people[user]))
+                for actor, user in pairs
+            ]
             for thread in threads:
                 thread.start()
             for thread in threads:
                 thread.join()
             self.assertEqual(acme.admin.user_set.count(), 1, results)
-            self.assertEqual(len([result for result in results if result == 1]), 1, results)
+            self.assertEqual(
+                len([result for result in results if result == 1]), 1, results
+            )
 
     def test_through_the_organization(self):
         self.give_at_once(lambda test: set_role(test.acme, [test.user], REVIEWER))

@@ -14,7 +14,12 @@ from django.test import TransactionTestCase
 
 from orgadmin import operations
 from orgadmin.doctor import examine
-from orgadmin.models import MembershipEvent, Organization, OrganizationGroupObjectPermission, User
+from orgadmin.models import (
+    MembershipEvent,
+    Organization,
+    OrganizationGroupObjectPermission,
+    User,
+)
 
 from .factories import create_organization, create_user
 from .scratch import scratch_database
@@ -29,7 +34,17 @@ DATA_STEPS = {  # and what is before each
 }
 IMPORT = "from tests.test_migrations import *\n"  # for processes
 BEFORE, ADMIN_CREATED, LATEST = "0001_initial", "0003_create_admin_groups", None
-COLUMNS = ["pk", "name", "reference", "website", "email", "phone", "address", "tax_id", "notes"]
+COLUMNS = [
+    "pk",
+    "name",
+    "reference",
+    "website",
+    "email",
+    "phone",
+    "address",
+    "tax_id",
+    "notes",
+]
 NAMES = {
     10: "Widget Company",
     11: "Widget Company",
@@ -59,29 +74,52 @@ def migrate(target=LATEST, **options):
     """Migrate the app; return what was printed."""
     out = io.StringIO()
     with redirect_stdout(out):
-        call_command("migrate", "orgadmin", *([target] if target else []), verbosity=0, **options)
+        call_command(
+            "migrate", "orgadmin", *([target] if target else []), verbosity=0, **options
+        )
     return out.getvalue()
 
 
 def models_at(target):
-    return MigrationExecutor(connection).loader.project_state(("orgadmin", target)).apps.get_model
+    return (
+        MigrationExecutor(connection)
+        .loader.project_state(("orgadmin", target))
+        .apps.get_model
+    )
 
 
 def choose_names():
     """Return {id: name} with equal names and long ones."""
-    return {pk: f"Name {pk % 900}".ljust(60 if pk % 4 == 0 else 0, "x") for pk in range(1, COUNT + 1)}
+    return {
+        pk: f"Name {pk % 900}".ljust(60 if pk % 4 == 0 else 0, "x")
+        for pk in range(1, COUNT + 1)
+    }
 
 
 def choose_taken_names():
     """Return names that some of these organizations' groups would get."""
-    numbered = [(name[:50], number) for pk, name in choose_names().items() if pk % 7 == 0 for number in ("", f" {pk}")]
-    return {f"{base}{number} {suffix}" for base, number in numbered for suffix in ("Admin", "Reviewer")}
+    numbered = [
+        (name[:50], number)
+        for pk, name in choose_names().items()
+        if pk % 7 == 0
+        for number in ("", f" {pk}")
+    ]
+    return {
+        f"{base}{number} {suffix}"
+        for base, number in numbered
+        for suffix in ("Admin", "Reviewer")
+    }
 
 
 def fill():
     get_model = models_at("0002_organization_admin")
-    organization, group = get_model("orgadmin", "Organization"), get_model("auth", "Group")
-    organization.objects.bulk_create(organization(pk=pk, name=name) for pk, name in choose_names().items())
+    organization, group = (
+        get_model("orgadmin", "Organization"),
+        get_model("auth", "Group"),
+    )
+    organization.objects.bulk_create(
+        organization(pk=pk, name=name) for pk, name in choose_names().items()
+    )
     group.objects.bulk_create(group(name=name) for name in choose_taken_names())
 
 
@@ -101,8 +139,16 @@ def tell_whether_halfway():
 def tell_state():
     get_model = models_at("0009_grant_permissions")
     grants = get_model("orgadmin", "OrganizationGroupObjectPermission").objects
-    print(*get_model("orgadmin", "Organization").objects.values_list("pk", "admin__name", "reviewer__name"), sep="\n")
-    print(*grants.values_list("content_object", "group__name", "permission__codename"), sep="\n")
+    print(
+        *get_model("orgadmin", "Organization").objects.values_list(
+            "pk", "admin__name", "reviewer__name"
+        ),
+        sep="\n",
+    )
+    print(
+        *grants.values_list("content_object", "group__name", "permission__codename"),
+        sep="\n",
+    )
     print(*Group.objects.values_list("name"), sep="\n")
 
 
@@ -113,18 +159,27 @@ class LedgerAndHistoryTests(TransactionTestCase):
         self.addCleanup(migrate)
         acme, anna = create_organization("Acme"), create_user()
         migrate("0011_sign_in_attempt")
-        anna.groups.through.objects.create(user=anna, group=acme.admin)  # models of now, tables of then
+        anna.groups.through.objects.create(
+            user=anna, group=acme.admin
+        )  # models of now, tables of then
         for _ in range(2):
             migrate()
             [event] = MembershipEvent.objects.members_on()
-            self.assertEqual((event.event, event.user_name, event.organization_name), ("found", "anna", "Acme"))
+            self.assertEqual(
+                (event.event, event.user_name, event.organization_name),
+                ("found", "anna", "Acme"),
+            )
             self.assertEqual(acme.history.get().name, "Acme")
             self.assertFalse([finding for finding in examine() if finding.error])
             for before, step in (("0014", "0015"), ("0012", "0013")):
                 migrate(before, fake=True)
-                migrate(step)  # was killed after it was committed and before it was recorded: done again
+                migrate(
+                    step
+                )  # was killed after it was committed and before it was recorded: done again
                 migrate(fake=True)
-            self.assertEqual((MembershipEvent.objects.count(), acme.history.count()), (1, 1))
+            self.assertEqual(
+                (MembershipEvent.objects.count(), acme.history.count()), (1, 1)
+            )
             migrate("0014_membership_event")
             self.assertFalse(MembershipEvent.objects.exists())
             migrate("0012_organization_history")
@@ -139,18 +194,27 @@ class SeedPathTests(TransactionTestCase):
         get_model = models_at(BEFORE)
         Group.objects.bulk_create(Group(name=name) for name in TAKEN)
         get_model("orgadmin", "Organization").objects.bulk_create(
-            get_model("orgadmin", "Organization")(pk=pk, name=name, reference=f"R{pk}", notes="n")
+            get_model("orgadmin", "Organization")(
+                pk=pk, name=name, reference=f"R{pk}", notes="n"
+            )
             for pk, name in NAMES.items()
         )
         self.rows = self.read_rows()
 
     def read_rows(self):
-        return list(models_at(BEFORE)("orgadmin", "Organization").objects.order_by("pk").values(*COLUMNS))
+        return list(
+            models_at(BEFORE)("orgadmin", "Organization")
+            .objects.order_by("pk")
+            .values(*COLUMNS)
+        )
 
     def read_groups(self):
-        organizations = Organization.objects.order_by("pk").select_related("admin", "reviewer")
+        organizations = Organization.objects.order_by("pk").select_related(
+            "admin", "reviewer"
+        )
         return {
-            organization.pk: (organization.admin.name, organization.reviewer.name) for organization in organizations
+            organization.pk: (organization.admin.name, organization.reviewer.name)
+            for organization in organizations
         }
 
     def assert_complete(self):
@@ -169,8 +233,14 @@ class SeedPathTests(TransactionTestCase):
         first = Organization.objects.get(pk=10)
         user.groups.add(first.admin, first.reviewer, Group.objects.get(name="Friends"))
         printed = migrate(BEFORE)
-        self.assertIn("Deleting the admin groups of 9 rows of orgadmin.Organization ends 1 memberships.", printed)
-        self.assertIn("Deleting the reviewer groups of 9 rows of orgadmin.Organization ends 1 memberships.", printed)
+        self.assertIn(
+            "Deleting the admin groups of 9 rows of orgadmin.Organization ends 1 memberships.",
+            printed,
+        )
+        self.assertIn(
+            "Deleting the reviewer groups of 9 rows of orgadmin.Organization ends 1 memberships.",
+            printed,
+        )
         self.assertEqual(self.read_rows(), self.rows)
         self.assertEqual(set(Group.objects.values_list("name", flat=True)), TAKEN)
         self.assertEqual(list(user.groups.values_list("name", flat=True)), ["Friends"])
@@ -210,13 +280,23 @@ class SeedPathTests(TransactionTestCase):
         for failing in range(1, 5):
             calls = []
 
-            def point(self, rows, pairs, failing=failing, calls=calls, real=operations.PopulateGroups._point):
+            def point(
+                self,
+                rows,
+                pairs,
+                failing=failing,
+                calls=calls,
+                real=operations.PopulateGroups._point,
+            ):
                 calls.append(pairs)
                 if len(calls) == failing:
                     raise KeyboardInterrupt
                 return real(self, rows, pairs)
 
-            with self.subTest(failing=failing), mock.patch.object(operations, "BATCH", 2):
+            with (
+                self.subTest(failing=failing),
+                mock.patch.object(operations, "BATCH", 2),
+            ):
                 with mock.patch.object(operations.PopulateGroups, "_point", point):
                     with self.assertRaises(KeyboardInterrupt):
                         migrate(ADMIN_CREATED)
@@ -245,12 +325,21 @@ class KilledDataStepTests(TransactionTestCase):
             scratch.run(IMPORT + "fill()")
             seconds = [self.run_step(scratch, step) for step in DATA_STEPS]
             expected = self.read_state(scratch)
-            while kills < KILLS or not halfway:  # on a busy machine all may come too early, or too late
+            while (
+                kills < KILLS or not halfway
+            ):  # on a busy machine all may come too early, or too late
                 scratch.migrate("orgadmin", "0002")
                 for step, undisturbed in zip(DATA_STEPS, seconds):
-                    if self.run_step(scratch, step, kill_after=choice.uniform(0, undisturbed)) is None:
+                    if (
+                        self.run_step(
+                            scratch, step, kill_after=choice.uniform(0, undisturbed)
+                        )
+                        is None
+                    ):
                         kills += 1
-                        halfway += "True" in scratch.run(IMPORT + "tell_whether_halfway()")
+                        halfway += "True" in scratch.run(
+                            IMPORT + "tell_whether_halfway()"
+                        )
                 scratch.migrate("orgadmin", "0009")
                 self.assertEqual(sorted(self.read_state(scratch) ^ expected)[:10], [])
 

@@ -9,7 +9,12 @@ from django.db import DatabaseError, IntegrityError, connection, transaction
 from django.test import TestCase, TransactionTestCase, tag
 from django.test.utils import CaptureQueriesContext
 
-from orgadmin.models import Organization, OrganizationGroupObjectPermission, OrganizationUserObjectPermission, User
+from orgadmin.models import (
+    Organization,
+    OrganizationGroupObjectPermission,
+    OrganizationUserObjectPermission,
+    User,
+)
 from orgadmin.roles import ROLES
 
 from .factories import create_organization, create_user, grant
@@ -22,7 +27,9 @@ def grants_of(organization):
 
 def expected_grants(organization):
     return {
-        (getattr(organization, role.attname), f"{action}_organization") for role in ROLES for action in role.actions
+        (getattr(organization, role.attname), f"{action}_organization")
+        for role in ROLES
+        for action in role.actions
     }
 
 
@@ -31,8 +38,14 @@ class InvariantMixin:
         """Every organization has its two groups with exactly their permissions, and nothing is left over."""
         organizations = list(Organization.objects.all())
         self.assertEqual(len(organizations), count)
-        owned = [getattr(organization, role.attname) for organization in organizations for role in ROLES]
-        self.assertEqual(sorted(owned), sorted(Group.objects.values_list("pk", flat=True)))
+        owned = [
+            getattr(organization, role.attname)
+            for organization in organizations
+            for role in ROLES
+        ]
+        self.assertEqual(
+            sorted(owned), sorted(Group.objects.values_list("pk", flat=True))
+        )
         for organization in organizations:
             self.assertEqual(grants_of(organization), expected_grants(organization))
         self.assertEqual(OrganizationGroupObjectPermission.objects.count(), 5 * count)
@@ -40,7 +53,9 @@ class InvariantMixin:
 
 class OrganizationSaveTests(InvariantMixin, TestCase):
     def test_new_org_security_groups_created_with_name_conflict(self):
-        organizations = [Organization(name="Test Groups With Conflict Org") for _ in range(3)]
+        organizations = [
+            Organization(name="Test Groups With Conflict Org") for _ in range(3)
+        ]
         for organization in organizations:
             organization.save()
             self.assertIsInstance(organization.admin, Group)
@@ -57,7 +72,11 @@ class OrganizationSaveTests(InvariantMixin, TestCase):
     def test_grants_both_groups_the_permissions_of_the_role_table(self):
         organization = create_organization()
         self.assertEqual(
-            set(organization.group_grants.values_list("group__name", "permission__codename")),
+            set(
+                organization.group_grants.values_list(
+                    "group__name", "permission__codename"
+                )
+            ),
             {
                 ("Acme Admin", "view_organization"),
                 ("Acme Admin", "change_organization"),
@@ -72,40 +91,68 @@ class OrganizationSaveTests(InvariantMixin, TestCase):
         Organization.objects.create(name="create")
         Organization.objects.get_or_create(name="get_or_create")
         Organization.objects.get_or_create(name="get_or_create")
-        Organization.objects.update_or_create(name="update_or_create", defaults={"phone": "1"})
-        Organization.objects.update_or_create(name="update_or_create", defaults={"phone": "2"})
+        Organization.objects.update_or_create(
+            name="update_or_create", defaults={"phone": "1"}
+        )
+        Organization.objects.update_or_create(
+            name="update_or_create", defaults={"phone": "2"}
+        )
         Organization(name="using").save(using="default")
         Organization(pk=4711, name="own key").save()
         Organization(pk=4712, name="forced").save(force_insert=True)
-        Organization.objects.bulk_create([Organization(name="bulk_create"), Organization(name="bulk_create")])
+        Organization.objects.bulk_create(
+            [Organization(name="bulk_create"), Organization(name="bulk_create")]
+        )
         self.assert_invariant(9)
 
     @tag("C7")
     def test_never_adopts_a_group_that_exists(self):
         group = Group.objects.create(name="Acme Admin")
         self.assertNotEqual(create_organization("Acme").admin, group)
-        with self.assertRaisesMessage(ValueError, "A new organization gets groups of its own"):
+        with self.assertRaisesMessage(
+            ValueError, "A new organization gets groups of its own"
+        ):
             Organization(name="Other", admin=group).save()
-        with self.assertRaisesMessage(ValueError, "A new organization gets groups of its own"):
-            Organization.objects.bulk_create([Organization(name="Other", reviewer=group)])
+        with self.assertRaisesMessage(
+            ValueError, "A new organization gets groups of its own"
+        ):
+            Organization.objects.bulk_create(
+                [Organization(name="Other", reviewer=group)]
+            )
         self.assertFalse(Organization.objects.filter(name="Other").exists())
 
     def test_keeps_its_groups_whatever_is_set(self):
         first, second = create_organization("First"), create_organization("Second")
-        for arguments in ({}, {"update_fields": ["admin"]}, {"update_fields": ["admin_id"]}):
-            with self.subTest(arguments), self.assertRaisesMessage(ValueError, "cannot be exchanged"):
+        for arguments in (
+            {},
+            {"update_fields": ["admin"]},
+            {"update_fields": ["admin_id"]},
+        ):
+            with (
+                self.subTest(arguments),
+                self.assertRaisesMessage(ValueError, "cannot be exchanged"),
+            ):
                 first.admin = second.admin
                 first.save(**arguments)
         first.refresh_from_db()
         first.admin = None
         first.save()
-        self.assertEqual(Organization.objects.get(pk=first.pk).admin.name, "First Admin")
+        self.assertEqual(
+            Organization.objects.get(pk=first.pk).admin.name, "First Admin"
+        )
         self.assert_invariant(2)
 
     @tag("C6")
     def test_no_update_exchanges_groups(self):
-        organization, group = create_organization(), Group.objects.create(name="Everybody")
-        for values in ({"admin": group}, {"admin_id": group.pk}, {"reviewer": group, "phone": "1"}):
+        organization, group = (
+            create_organization(),
+            Group.objects.create(name="Everybody"),
+        )
+        for values in (
+            {"admin": group},
+            {"admin_id": group.pk},
+            {"reviewer": group, "phone": "1"},
+        ):
             with (
                 self.subTest(values),
                 self.assertRaisesMessage(ValueError, "cannot be exchanged"),
@@ -113,7 +160,10 @@ class OrganizationSaveTests(InvariantMixin, TestCase):
             ):
                 Organization.objects.update(**values)
         organization.admin = group
-        with self.assertRaisesMessage(ValueError, "cannot be exchanged"), transaction.atomic():
+        with (
+            self.assertRaisesMessage(ValueError, "cannot be exchanged"),
+            transaction.atomic(),
+        ):
             Organization.objects.bulk_update([organization], ["admin"])
         self.assertEqual(Organization.objects.filter(name="Acme").update(phone="1"), 1)
         group.delete()
@@ -123,7 +173,9 @@ class OrganizationSaveTests(InvariantMixin, TestCase):
         groups = create_organization("Old", pk=5).admin_id
         Organization(pk=5, name="New").save()
         organization = Organization.objects.get(pk=5)
-        self.assertEqual((organization.admin_id, organization.admin.name), (groups, "New Admin"))
+        self.assertEqual(
+            (organization.admin_id, organization.admin.name), (groups, "New Admin")
+        )
         self.assert_invariant(1)
 
     def test_a_copy_gets_groups_of_its_own(self):
@@ -146,7 +198,9 @@ class OrganizationSaveTests(InvariantMixin, TestCase):
         create_organization()
         organization = Organization.objects.get()
         Organization.objects.all().delete()
-        with self.assertRaisesMessage(Organization.DoesNotExist, "was deleted meanwhile"):
+        with self.assertRaisesMessage(
+            Organization.DoesNotExist, "was deleted meanwhile"
+        ):
             organization.save()
         self.assert_invariant(0)
 
@@ -155,7 +209,9 @@ class OrganizationSaveTests(InvariantMixin, TestCase):
         organization = Organization(name="Second", reference="R1")
         with self.assertRaises(IntegrityError):
             organization.save()
-        self.assertEqual((organization.pk, organization.group_ids), (None, (None, None)))
+        self.assertEqual(
+            (organization.pk, organization.group_ids), (None, (None, None))
+        )
         self.assert_invariant(1)
         organization.reference = "R2"
         organization.save()
@@ -164,34 +220,48 @@ class OrganizationSaveTests(InvariantMixin, TestCase):
     @tag("E5")
     def test_text_that_no_database_stores_leaves_no_group(self):
         for name in ("lone \ud800 surrogate",):
-            with self.subTest(name=ascii(name)), self.assertRaises((UnicodeEncodeError, DatabaseError)):
+            with (
+                self.subTest(name=ascii(name)),
+                self.assertRaises((UnicodeEncodeError, DatabaseError)),
+            ):
                 Organization(name=name).save()
         self.assert_invariant(0)
 
     def test_a_failed_grant_leaves_nothing(self):
         with (
-            mock.patch("orgadmin.querysets.grant_permissions", side_effect=RuntimeError),
+            mock.patch(
+                "orgadmin.querysets.grant_permissions", side_effect=RuntimeError
+            ),
             self.assertRaises(RuntimeError),
         ):
             create_organization()
         self.assert_invariant(0)
         organization = Organization(name="Acme")
         with (
-            mock.patch("orgadmin.querysets.grant_permissions", side_effect=RuntimeError),
+            mock.patch(
+                "orgadmin.querysets.grant_permissions", side_effect=RuntimeError
+            ),
             self.assertRaises(RuntimeError),
         ):
             organization.save()
         organization.save()
         self.assert_invariant(1)
 
-    def test_missing_permissions_are_an_error_and_not_an_organization_without_rights(self):
+    def test_missing_permissions_are_an_error_and_not_an_organization_without_rights(
+        self,
+    ):
         create_organization().delete()
         Permission.objects.filter(codename="manage_members_organization").delete()
-        with self.assertRaises(IntegrityError), transaction.atomic():  # in a process that remembers it
+        with (
+            self.assertRaises(IntegrityError),
+            transaction.atomic(),
+        ):  # in a process that remembers it
             create_organization()
             connection.check_constraints()
         ContentType.objects.clear_cache()
-        with self.assertRaisesMessage(RuntimeError, "Run 'manage.py migrate', which creates them."):
+        with self.assertRaisesMessage(
+            RuntimeError, "Run 'manage.py migrate', which creates them."
+        ):
             create_organization()
         self.assertFalse(Organization.objects.exists())
         self.assertFalse(Group.objects.exists())
@@ -210,7 +280,10 @@ class OrganizationSaveTests(InvariantMixin, TestCase):
         organization.name, organization.phone = "New", "1"
         organization.save(update_fields=["phone"])
         organization.refresh_from_db()
-        self.assertEqual((organization.name, organization.phone, organization.admin.name), ("Old", "1", "Old Admin"))
+        self.assertEqual(
+            (organization.name, organization.phone, organization.admin.name),
+            ("Old", "1", "Old Admin"),
+        )
         organization.name = "New"
         organization.save(update_fields=["name"])
         self.assertEqual(Organization.objects.get().admin.name, "New Admin")
@@ -242,21 +315,31 @@ class OrganizationRenameTests(TestCase):
         return organization.admin.name, organization.reviewer.name
 
     def test_renames_both_groups(self):
-        self.assertEqual(self.rename(create_organization("Old"), "New"), ("New Admin", "New Reviewer"))
+        self.assertEqual(
+            self.rename(create_organization("Old"), "New"),
+            ("New Admin", "New Reviewer"),
+        )
 
     def test_takes_the_next_number_of_the_new_name(self):
         create_organization("New")
-        self.assertEqual(self.rename(create_organization("Old"), "New"), ("New 1 Admin", "New 1 Reviewer"))
+        self.assertEqual(
+            self.rename(create_organization("Old"), "New"),
+            ("New 1 Admin", "New 1 Reviewer"),
+        )
 
     def test_keeps_its_number_while_the_base_is_the_same(self):
         create_organization("x" * 50)
         organization = create_organization("x" * 50)
-        self.assertEqual(self.rename(organization, "x" * 50 + " and more")[0], "x" * 50 + " 1 Admin")
+        self.assertEqual(
+            self.rename(organization, "x" * 50 + " and more")[0], "x" * 50 + " 1 Admin"
+        )
 
     def test_a_group_renamed_by_hand_keeps_its_name(self):
         organization = create_organization("Old")
         Group.objects.filter(pk=organization.admin_id).update(name="The Boss's Friends")
-        self.assertEqual(self.rename(organization, "New"), ("The Boss's Friends", "New Reviewer"))
+        self.assertEqual(
+            self.rename(organization, "New"), ("The Boss's Friends", "New Reviewer")
+        )
 
     def test_follows_what_is_stored_and_not_what_was_loaded_long_ago(self):
         organization = create_organization("Old")
@@ -275,7 +358,9 @@ class OrganizationRenameTests(TestCase):
 class OrganizationDeleteTests(InvariantMixin, TestCase):
     def setUp(self):
         self.kept = create_organization("Kept")
-        self.organizations = [create_organization(f"Gone {number}") for number in range(3)]
+        self.organizations = [
+            create_organization(f"Gone {number}") for number in range(3)
+        ]
         self.user = create_user(admin_of=self.organizations, reviewer_of=[self.kept])
         grant(self.user, "view_organization", self.organizations[0])
 
@@ -288,7 +373,9 @@ class OrganizationDeleteTests(InvariantMixin, TestCase):
     def test_instances_take_groups_and_permissions_along(self):
         for organization in self.organizations:
             total, counts = organization.delete()
-            self.assertEqual((counts["orgadmin.Organization"], counts["auth.Group"]), (1, 2))
+            self.assertEqual(
+                (counts["orgadmin.Organization"], counts["auth.Group"]), (1, 2)
+            )
             self.assertEqual(total, sum(counts.values()))
             self.assertIsNone(organization.pk)
         self.assert_only_the_kept_is_left()
@@ -296,14 +383,18 @@ class OrganizationDeleteTests(InvariantMixin, TestCase):
     @tag("A18", "B12")
     def test_querysets_take_groups_and_permissions_along(self):
         total, counts = Organization.objects.filter(name__startswith="Gone").delete()
-        self.assertEqual((counts["orgadmin.Organization"], counts["auth.Group"]), (3, 6))
+        self.assertEqual(
+            (counts["orgadmin.Organization"], counts["auth.Group"]), (3, 6)
+        )
         self.assertEqual(total, sum(counts.values()))
         self.assert_only_the_kept_is_left()
 
     def test_querysets_of_every_form_take_groups_along(self):
         querysets = [
             Organization._base_manager.filter(pk=self.organizations[0].pk),
-            Organization.objects.filter(admin__user=self.user, name="Gone 1").distinct(),
+            Organization.objects.filter(
+                admin__user=self.user, name="Gone 1"
+            ).distinct(),
             Organization.objects.filter(name="Gone 2").only("pk").order_by("-phone"),
         ]
         for queryset in querysets:
@@ -337,13 +428,19 @@ class QueryCountTests(TestCase):
     def test_new_organization(self):
         # Savepoint, groups, organization, grants and history (on PostgreSQL in one), release.
         number = 5 if connection.vendor == "postgresql" else 6
-        create_organization("First")  # asks for the permissions, which then are remembered
+        create_organization(
+            "First"
+        )  # asks for the permissions, which then are remembered
         with self.assertNumQueries(number):
             create_organization()
         for _ in range(3):
-            with self.assertNumQueries(number + 2):  # the names are looked up, and the groups inserted again
+            with self.assertNumQueries(
+                number + 2
+            ):  # the names are looked up, and the groups inserted again
                 create_organization()
-        Group.objects.bulk_create(Group(name=f"Acme {n} {r.suffix}") for n in range(4, 3_000) for r in ROLES)
+        Group.objects.bulk_create(
+            Group(name=f"Acme {n} {r.suffix}") for n in range(4, 3_000) for r in ROLES
+        )
         with self.assertNumQueries(number + 3):
             create_organization()
 
@@ -351,7 +448,9 @@ class QueryCountTests(TestCase):
         create_organization()
         with self.assertNumQueries(1):
             organization = Organization.objects.get()
-        with self.assertNumQueries(5):  # savepoint, row with its groups, update, history, release
+        with self.assertNumQueries(
+            5
+        ):  # savepoint, row with its groups, update, history, release
             organization.save()
 
     def test_renamed_organization(self):
@@ -359,7 +458,9 @@ class QueryCountTests(TestCase):
         organization.name = "New"
         with self.assertNumQueries(5 + 4):  # names, savepoint, groups, release
             organization.save()
-        Group.objects.bulk_create(Group(name=f"Newer {n} {r.suffix}") for n in range(3_000) for r in ROLES)
+        Group.objects.bulk_create(
+            Group(name=f"Newer {n} {r.suffix}") for n in range(3_000) for r in ROLES
+        )
         Group.objects.bulk_create(Group(name=f"Newer {r.suffix}") for r in ROLES)
         organization.name = "Newer"
         with self.assertNumQueries(5 + 5):
@@ -373,16 +474,24 @@ class QueryCountTests(TestCase):
             organization.delete()
 
     def test_deleting_a_thousand(self):
-        Organization.objects.bulk_create(Organization(name=f"Gone {number}") for number in range(1_000))
+        Organization.objects.bulk_create(
+            Organization(name=f"Gone {number}") for number in range(1_000)
+        )
         with CaptureQueriesContext(connection) as queries:
             Organization.objects.all().delete()
         self.assertFalse(Group.objects.exists())
         self.assertFalse(OrganizationGroupObjectPermission.objects.exists())
-        deletes = [query["sql"].split("WHERE")[0] for query in queries if query["sql"].startswith("DELETE")]
+        deletes = [
+            query["sql"].split("WHERE")[0]
+            for query in queries
+            if query["sql"].startswith("DELETE")
+        ]
         rows = {"auth_group": 2_000, "orgadmin_organization": 1_000}
         for statement in set(deletes):
             table = statement.split('"')[1]
-            self.assertLessEqual(deletes.count(statement), rows.get(table, 5_000) / 100, statement)
+            self.assertLessEqual(
+                deletes.count(statement), rows.get(table, 5_000) / 100, statement
+            )
         self.assertLess(len(queries), 100)
 
 
@@ -390,7 +499,9 @@ class CommittedTests(InvariantMixin, TransactionTestCase):
     def test_what_was_created_here_and_deleted_by_somebody_is_not_created_anew(self):
         organization = create_organization()
         Organization.objects.all().delete()
-        with self.assertRaisesMessage(Organization.DoesNotExist, "was deleted meanwhile"):
+        with self.assertRaisesMessage(
+            Organization.DoesNotExist, "was deleted meanwhile"
+        ):
             organization.save()
         self.assert_invariant(0)
 
@@ -415,18 +526,27 @@ class OrganizationFieldTests(TestCase):
     @tag("E4", "E7")
     def test_refuses_text_that_cannot_be_stored_or_shown(self):
         for name in ("", "  ", "x" * 256, "a\x00b", "a\nb", "a\u202eb", "a\ud800b"):
-            with self.subTest(name=ascii(name)), self.assertRaises(ValidationError) as caught:
+            with (
+                self.subTest(name=ascii(name)),
+                self.assertRaises(ValidationError) as caught,
+            ):
                 Organization(name=name.strip()).full_clean()
             self.assertEqual(list(caught.exception.message_dict), ["name"])
 
     def test_takes_line_breaks_in_addresses_and_names_in_any_script(self):
-        Organization(name="שלום 株式会社 Ñandú", address="Street 1\n12345 Town\tEurope").full_clean()
+        Organization(
+            name="שלום 株式会社 Ñandú", address="Street 1\n12345 Town\tEurope"
+        ).full_clean()
 
     @tag("A41")
     def test_fixtures_restore_what_was_there(self):
         create_organization()
-        data = serializers.serialize("json", [*Group.objects.all(), *Organization.objects.all()])
-        grants = serializers.serialize("json", OrganizationGroupObjectPermission.objects.all())
+        data = serializers.serialize(
+            "json", [*Group.objects.all(), *Organization.objects.all()]
+        )
+        grants = serializers.serialize(
+            "json", OrganizationGroupObjectPermission.objects.all()
+        )
         Organization.objects.all().delete()
         for text in (data, grants):
             for entry in serializers.deserialize("json", text):
@@ -442,5 +562,7 @@ class UserTests(TestCase):
         create_user("c")
         with self.assertRaises(IntegrityError), transaction.atomic():
             create_user("d", email="ANNA@Example.com")
-        with self.assertRaisesMessage(ValidationError, "Somebody else has this e-mail address."):
+        with self.assertRaisesMessage(
+            ValidationError, "Somebody else has this e-mail address."
+        ):
             User(username="e", password="x", email="ANNA@example.com").full_clean()

@@ -9,7 +9,15 @@ from django.test.utils import CaptureQueriesContext
 from orgadmin import membership, throttle
 from orgadmin.models import Invitation, MembershipEvent, Organization, User
 
-from .factories import ADMIN, REVIEWER, create_organization, create_superuser, create_user, grant, set_role
+from .factories import (
+    ADMIN,
+    REVIEWER,
+    create_organization,
+    create_superuser,
+    create_user,
+    grant,
+    set_role,
+)
 
 LIST = "/admin/orgadmin/organization/"
 USERS = "/admin/orgadmin/user/"
@@ -20,9 +28,15 @@ class PeopleMixin:
     def setUpTestData(cls):
         cls.staff = create_superuser()
         cls.acme = create_organization("Acme")
-        cls.anna = create_user("anna", first_name="Anna", last_name="Ångström", email="anna@example.com")
+        cls.anna = create_user(
+            "anna", first_name="Anna", last_name="Ångström", email="anna@example.com"
+        )
         cls.admin = create_user("ada", admin_of=[cls.acme], email="ada@example.com")
-        cls.stranger = create_user("stranger", admin_of=[create_organization("Elsewhere")], email="s@example.com")
+        cls.stranger = create_user(
+            "stranger",
+            admin_of=[create_organization("Elsewhere")],
+            email="s@example.com",
+        )
         cls.url = f"{LIST}{cls.acme.pk}/people/"
 
     def post(self, url=None, **data):
@@ -42,22 +56,34 @@ class SuperuserTests(PeopleMixin, TestCase):
 
     def test_adds_changes_and_removes_people(self):
         bert = create_user("bert")
-        response = self.post(**{"add": "1", "add-users": [self.anna.pk, bert.pk], "add-role": "admin"})
+        response = self.post(
+            **{"add": "1", "add-users": [self.anna.pk, bert.pk], "add-role": "admin"}
+        )
         self.assertContains(response, "“anna”, “bert” is now Admin of “Acme”.")
-        self.assertEqual(self.roles(), {"ada": "admin", "anna": "admin", "bert": "admin"})
+        self.assertEqual(
+            self.roles(), {"ada": "admin", "anna": "admin", "bert": "admin"}
+        )
         response = self.post(user=self.anna.pk, role="reviewer")
         self.assertContains(response, "these people are Reviewer only from then on")
         self.assertEqual(self.roles()["anna"], "admin")
         self.post(user=self.anna.pk, role="reviewer", confirmed="1")
         self.assertEqual(self.roles()["anna"], "reviewer")
-        response = self.post(user=self.anna.pk, role="admin")  # gives more, so nothing to confirm
+        response = self.post(
+            user=self.anna.pk, role="admin"
+        )  # gives more, so nothing to confirm
         self.assertContains(response, "“anna” is now Admin of “Acme”.")
-        self.assertContains(self.post(user=self.anna.pk, remove=""), "and no longer see it")
-        response = self.post(user=self.anna.pk, remove="", confirmed="1", reason="Moved")
+        self.assertContains(
+            self.post(user=self.anna.pk, remove=""), "and no longer see it"
+        )
+        response = self.post(
+            user=self.anna.pk, remove="", confirmed="1", reason="Moved"
+        )
         self.assertContains(response, "“anna” was taken out of “Acme”.")
         self.assertEqual(MembershipEvent.objects.first().reason, "Moved")
 
-    def test_the_person_sees_the_organization_at_the_next_click_without_a_further_flag(self):
+    def test_the_person_sees_the_organization_at_the_next_click_without_a_further_flag(
+        self,
+    ):
         self.post(**{"add": "1", "add-users": [self.anna.pk], "add-role": "admin"})
         self.client.logout()
         self.client.post("/admin/login/", {"username": "anna", "password": "secret"})
@@ -68,37 +94,60 @@ class SuperuserTests(PeopleMixin, TestCase):
         self.anna.groups.through.objects.filter(user=self.admin).delete()
         self.admin.groups.add(self.acme.admin)  # by another way
         page = self.client.get(self.url).context["page"]
-        self.assertEqual([(m.user.username, m.joined.actor_name) for m in page], [("ada", ""), ("anna", "root")])
+        self.assertEqual(
+            [(m.user.username, m.joined.actor_name) for m in page],
+            [("ada", ""), ("anna", "root")],
+        )
         self.assertContains(self.client.get(self.url), "before ")
         self.assertContains(self.client.get(self.url), "never")
 
     def test_says_what_is_missing(self):
         response = self.post(**{"add": "1", "add-role": "admin"})
         self.assertContains(response, "Choose at least one person.")
-        response = self.post(**{"add": "1", "add-users": [self.anna.pk], "add-role": "owner"})
+        response = self.post(
+            **{"add": "1", "add-users": [self.anna.pk], "add-role": "owner"}
+        )
         self.assertContains(response, "You may not give this role.")
-        for data in ({"user": 999_999, "role": "admin"}, {"user": self.anna.pk, "remove": ""}):
+        for data in (
+            {"user": 999_999, "role": "admin"},
+            {"user": self.anna.pk, "remove": ""},
+        ):
             self.assertContains(self.post(**data), "Nothing was changed")
-        for data in ({"user": "x", "remove": ""}, {"user": self.admin.pk, "role": "owner"}, {"user": self.admin.pk}):
+        for data in (
+            {"user": "x", "remove": ""},
+            {"user": self.admin.pk, "role": "owner"},
+            {"user": self.admin.pk},
+        ):
             self.assertEqual(self.post(**data).status_code, 200)
         self.assertEqual(self.roles(), {"ada": "admin"})
 
     def test_may_take_out_the_last_admin_after_a_warning(self):
-        self.assertContains(self.post(user=self.admin.pk, remove=""), "Nobody is left to look after “Acme”.")
+        self.assertContains(
+            self.post(user=self.admin.pk, remove=""),
+            "Nobody is left to look after “Acme”.",
+        )
         self.post(user=self.admin.pk, remove="", confirmed="1")
         self.assertEqual(self.roles(), {})
 
     def test_people_are_found_by_search_and_never_listed(self):
         User.objects.bulk_create(User(username=f"user{number}") for number in range(50))
         self.assertNotContains(self.client.get(self.url), "user33")
-        query = {"app_label": "orgadmin", "model_name": "organizationuserobjectpermission", "field_name": "user"}
+        query = {
+            "app_label": "orgadmin",
+            "model_name": "organizationuserobjectpermission",
+            "field_name": "user",
+        }
         response = self.client.get("/admin/autocomplete/", {**query, "term": "ngström"})
         results = [result["text"] for result in response.json()["results"]]
         self.assertEqual(results, ["anna · Anna Ångström · anna@example.com"])
 
     def test_names_are_text(self):
         bold = create_user("<b>bold</b>", first_name="<i>x</i>", admin_of=[self.acme])
-        for url in (self.url, f"{LIST}{self.acme.pk}/ledger/", f"{LIST}{self.acme.pk}/access/"):
+        for url in (
+            self.url,
+            f"{LIST}{self.acme.pk}/ledger/",
+            f"{LIST}{self.acme.pk}/access/",
+        ):
             self.assertNotContains(self.client.get(url), "<b>bold")
         self.assertNotContains(self.post(user=bold.pk, remove=""), "<b>bold")
 
@@ -114,10 +163,15 @@ class CostTests(PeopleMixin, TestCase):
 
     @staticmethod
     def fill(number):
-        return User.objects.bulk_create(User(username=f"user{n}", email=f"u{n}@example.com") for n in range(number))
+        return User.objects.bulk_create(
+            User(username=f"user{n}", email=f"u{n}@example.com") for n in range(number)
+        )
 
     def test_an_organization_with_5_000_members(self):
-        urls = [f"{LIST}{self.acme.pk}/{page}/" for page in ("people", "ledger", "access", "history", "change")]
+        urls = [
+            f"{LIST}{self.acme.pk}/{page}/"
+            for page in ("people", "ledger", "access", "history", "change")
+        ]
         set_role(self.acme, self.fill(2), REVIEWER)
         before = {}
         for user in (self.staff, self.admin):
@@ -128,15 +182,24 @@ class CostTests(PeopleMixin, TestCase):
         for user in (self.staff, self.admin):
             self.client.force_login(user)
             self.assertEqual([self.count(url) for url in urls], before[user])
-            self.assertEqual(len(self.client.get(f"{urls[0]}?p=7").context["page"]), 100)
+            self.assertEqual(
+                len(self.client.get(f"{urls[0]}?p=7").context["page"]), 100
+            )
 
     def test_a_person_in_5_000_organizations(self):
         self.client.force_login(self.staff)
-        urls = [f"{USERS}{self.anna.pk}/{page}/" for page in ("access", "leave", "change", "history")]
+        urls = [
+            f"{USERS}{self.anna.pk}/{page}/"
+            for page in ("access", "leave", "change", "history")
+        ]
         set_role(self.acme, [self.anna], ADMIN)
         before = [self.count(url) for url in urls]
-        rows = Organization.objects.bulk_create([Organization(name=f"N {n}") for n in range(5_000)])
-        membership.change_roles([(self.anna, organization, ADMIN) for organization in rows])
+        rows = Organization.objects.bulk_create(
+            [Organization(name=f"N {n}") for n in range(5_000)]
+        )
+        membership.change_roles(
+            [(self.anna, organization, ADMIN) for organization in rows]
+        )
         self.assertEqual([self.count(url) for url in urls], before)
 
 
@@ -165,9 +228,17 @@ class OrgAdminTests(PeopleMixin, TestCase):
             {"user": self.anna.pk, "role": "admin"},
             {"user": self.stranger.pk, "role": "reviewer", "confirmed": "1"},
         ):
-            known, unknown = self.post(**data), self.post(**data | {"user": 999_999, "add-users": [999_999]})
+            known, unknown = (
+                self.post(**data),
+                self.post(**data | {"user": 999_999, "add-users": [999_999]}),
+            )
             self.assertEqual(known.status_code, 200)
-            self.assertEqual(*([message.message for message in r.context["messages"]] for r in (known, unknown)))
+            self.assertEqual(
+                *(
+                    [message.message for message in r.context["messages"]]
+                    for r in (known, unknown)
+                )
+            )
             self.assertNotContains(known, "anna")
             self.assertNotContains(known, "stranger")
         self.assertEqual(self.roles(), {"ada": "admin"})
@@ -175,7 +246,9 @@ class OrgAdminTests(PeopleMixin, TestCase):
     @tag("C9")
     def test_the_last_active_admin_stays(self):
         create_user("gone", admin_of=[self.acme], is_active=False)
-        self.assertContains(self.post(user=self.admin.pk, remove=""), "only platform staff can do it")
+        self.assertContains(
+            self.post(user=self.admin.pk, remove=""), "only platform staff can do it"
+        )
         for data in ({"remove": ""}, {"role": "reviewer"}):
             response = self.post(user=self.admin.pk, confirmed="1", **data)
             self.assertContains(response, "nobody would be left to look after “Acme”")
@@ -204,8 +277,13 @@ class OrgAdminTests(PeopleMixin, TestCase):
             self.client.force_login(user)
             for page in ("people", "ledger", "access", "restore"):
                 for method in (self.client.get, self.client.post):
-                    response = method(f"{LIST}{self.acme.pk}/{page}/", {"user": reviewer.pk, "role": "admin"})
-                    self.assertRedirects(response, "/admin/", fetch_redirect_response=False)
+                    response = method(
+                        f"{LIST}{self.acme.pk}/{page}/",
+                        {"user": reviewer.pk, "role": "admin"},
+                    )
+                    self.assertRedirects(
+                        response, "/admin/", fetch_redirect_response=False
+                    )
             response = self.client.get(f"{LIST}{self.acme.pk}/change/", follow=True)
             self.assertNotContains(response, f"/{self.acme.pk}/people/")
         self.assertEqual(self.roles(), {"ada": "admin", "remi": "reviewer"})
@@ -219,10 +297,18 @@ class OrgAdminTests(PeopleMixin, TestCase):
         self.client.force_login(helper)
         self.assertNotContains(self.client.get(self.url), 'value="admin"')
         self.post(user=self.anna.pk, role="admin")
-        self.post(**{"invite": "1", "invite-email": "x@example.com", "invite-role": "admin"})
+        self.post(
+            **{"invite": "1", "invite-email": "x@example.com", "invite-role": "admin"}
+        )
         self.assertEqual(self.roles()["anna"], "reviewer")
         self.assertFalse(Invitation.objects.exists())
-        self.post(**{"invite": "1", "invite-email": "x@example.com", "invite-role": "reviewer"})
+        self.post(
+            **{
+                "invite": "1",
+                "invite-email": "x@example.com",
+                "invite-role": "reviewer",
+            }
+        )
         self.assertEqual(Invitation.objects.count(), 1)
 
 
@@ -237,10 +323,23 @@ class InvitingTests(PeopleMixin, TestCase):
     def test_the_answer_does_not_tell_whether_the_address_is_known(self):
         answers = []
         set_role(self.acme, [self.stranger], REVIEWER)
-        for email in ("new@example.com", "anna@example.com", "root@example.com", "s@example.com"):
+        for email in (
+            "new@example.com",
+            "anna@example.com",
+            "root@example.com",
+            "s@example.com",
+        ):
             answers.append(self.invite(email).content.decode().replace(email, "X"))
             membership.withdraw(Invitation.objects.get(), actor=self.admin)
-        self.assertEqual(len({answer.split("csrfmiddlewaretoken")[-1].split(">", 1)[1] for answer in answers}), 1)
+        self.assertEqual(
+            len(
+                {
+                    answer.split("csrfmiddlewaretoken")[-1].split(">", 1)[1]
+                    for answer in answers
+                }
+            ),
+            1,
+        )
         self.assertIn("An invitation was sent to “X”.", answers[0])
         self.assertEqual(len(mail.outbox), 4)
 
@@ -258,24 +357,37 @@ class InvitingTests(PeopleMixin, TestCase):
         pending = Invitation.objects.get()
         self.assertEqual((pending.role, pending.email), ("admin", "NEW@example.com"))
         self.assertNotEqual(pending.pk, first.pk)
-        self.assertContains(self.post(invitation=pending.pk, resend=""), "An invitation was sent to")
+        self.assertContains(
+            self.post(invitation=pending.pk, resend=""), "An invitation was sent to"
+        )
         pending = Invitation.objects.get()
-        self.assertContains(self.post(invitation=pending.pk, withdraw=""), "was withdrawn")
+        self.assertContains(
+            self.post(invitation=pending.pk, withdraw=""), "was withdrawn"
+        )
         self.assertFalse(Invitation.objects.exists())
         self.assertEqual(len(mail.outbox), 3)
-        events = MembershipEvent.objects.filter(user_key=None).order_by("pk").values_list("event", flat=True)
+        events = (
+            MembershipEvent.objects.filter(user_key=None)
+            .order_by("pk")
+            .values_list("event", flat=True)
+        )
         self.assertEqual(list(events), ["invited"] * 3 + ["withdrawn"])
 
     def test_one_of_another_organization_is_as_if_it_were_not_there(self):
         elsewhere = Organization.objects.get(name="Elsewhere")
-        foreign = membership.invite(elsewhere, "new@example.com", ADMIN, actor=self.stranger)
+        foreign = membership.invite(
+            elsewhere, "new@example.com", ADMIN, actor=self.stranger
+        )
         for key in (foreign.pk, 999_999):
             response = self.client.post(self.url, {"invitation": key, "withdraw": ""})
             self.assertRedirects(response, "/admin/", fetch_redirect_response=False)
         self.assertTrue(Invitation.objects.filter(pk=foreign.pk).exists())
 
     def test_a_failing_mail_server_loses_nothing_and_is_told(self):
-        with mock.patch("django.core.mail.backends.locmem.EmailBackend.send_messages", side_effect=OSError("down")):
+        with mock.patch(
+            "django.core.mail.backends.locmem.EmailBackend.send_messages",
+            side_effect=OSError("down"),
+        ):
             with self.assertLogs("orgadmin.mail", "ERROR"):
                 response = self.invite("new@example.com")
         self.assertContains(response, "the mail could not be sent")
@@ -303,9 +415,13 @@ class NotifyTests(PeopleMixin, TestCase):
     def test_tells_the_person_and_the_admins(self):
         sent = self.change((self.anna, self.acme, REVIEWER))
         admins = ("ada@example.com", "The people of Acme have changed")
-        self.assertEqual(sent, [admins, ("anna@example.com", "You are now Reviewer of Acme")])
+        self.assertEqual(
+            sent, [admins, ("anna@example.com", "You are now Reviewer of Acme")]
+        )
         sent = self.change((self.anna, self.acme, None), actor=self.admin)
-        self.assertEqual(sent, [("anna@example.com", "You no longer have access to Acme")])
+        self.assertEqual(
+            sent, [("anna@example.com", "You no longer have access to Acme")]
+        )
         self.assertEqual(self.change((self.anna, self.acme, None)), [])
 
     def test_only_where_the_settings_say_so_and_only_after_the_commit(self):
@@ -317,7 +433,10 @@ class NotifyTests(PeopleMixin, TestCase):
         self.assertEqual(mail.outbox, [])
 
     def test_a_failing_mail_server_loses_no_change(self):
-        with mock.patch("django.core.mail.backends.locmem.EmailBackend.send_messages", side_effect=OSError("down")):
+        with mock.patch(
+            "django.core.mail.backends.locmem.EmailBackend.send_messages",
+            side_effect=OSError("down"),
+        ):
             with self.assertLogs("orgadmin.mail", "ERROR"):
                 self.change((self.anna, self.acme, REVIEWER))
         self.assertEqual(self.roles()["anna"], "reviewer")
@@ -337,7 +456,9 @@ class LedgerPageTests(PeopleMixin, TestCase):
         self.assertNotContains(response, "root")
         self.assertNotContains(response, "Elsewhere")
         file = self.client.get(self.url, {"csv": "1"}).getvalue().decode()
-        self.assertIn(f"joined,anna,{self.acme.pk},Acme,reviewer,platform staff,'=HELP()", file)
+        self.assertIn(
+            f"joined,anna,{self.acme.pk},Acme,reviewer,platform staff,'=HELP()", file
+        )
         self.assertIn("left,anna,", file)
         self.assertNotIn("root", file)
         self.client.force_login(self.staff)
@@ -347,12 +468,22 @@ class LedgerPageTests(PeopleMixin, TestCase):
         self.client.force_login(self.admin)
         today = MembershipEvent.objects.first().at.date()
         response = self.client.get(self.url, {"on": today.isoformat()})
-        self.assertEqual([event.user_name for event in response.context["page"]], ["ada"])
+        self.assertEqual(
+            [event.user_name for event in response.context["page"]], ["ada"]
+        )
         self.assertContains(response, "1 person was a member at the end of")
-        self.assertContains(self.client.get(self.url, {"on": "2000-01-01"}), "0 people were members")
-        file = self.client.get(self.url, {"on": today.isoformat(), "csv": "1"}).getvalue().decode()
+        self.assertContains(
+            self.client.get(self.url, {"on": "2000-01-01"}), "0 people were members"
+        )
+        file = (
+            self.client.get(self.url, {"on": today.isoformat(), "csv": "1"})
+            .getvalue()
+            .decode()
+        )
         self.assertEqual(len(file.splitlines()), 2)
-        self.assertContains(self.client.get(self.url, {"on": "yesterday"}), "Enter a valid date.")
+        self.assertContains(
+            self.client.get(self.url, {"on": "yesterday"}), "Enter a valid date."
+        )
 
 
 class AccessPageTests(PeopleMixin, TestCase):
@@ -373,7 +504,10 @@ class AccessPageTests(PeopleMixin, TestCase):
                 "vera": ["is staff and holds the permission for all organizations"],
             },
         )
-        self.assertContains(self.client.get(f"{LIST}{self.acme.pk}/access/"), "(inactive: nothing counts)")
+        self.assertContains(
+            self.client.get(f"{LIST}{self.acme.pk}/access/"),
+            "(inactive: nothing counts)",
+        )
 
     @tag("A27")
     def test_org_admins_see_the_members_only(self):
@@ -382,7 +516,9 @@ class AccessPageTests(PeopleMixin, TestCase):
         self.client.force_login(self.admin)
         response = self.client.get(f"{LIST}{self.acme.pk}/access/")
         self.assertEqual([user.username for user in response.context["page"]], ["ada"])
-        self.assertContains(response, "Platform staff can see and change every organization.")
+        self.assertContains(
+            response, "Platform staff can see and change every organization."
+        )
         for text in ("root", "anna", "in person"):
             self.assertNotContains(response, text)
 
@@ -393,13 +529,23 @@ class AccessPageTests(PeopleMixin, TestCase):
             self.client.get(url),
             "is in its Admin group: see it, change it, see and change confidential fields, manage its people",
         )
-        self.assertContains(self.client.get(f"{USERS}{self.anna.pk}/access/"), "Nothing: this person has a role in no")
-        for user in (self.admin, create_user("m", is_staff=True, permissions=["view_user", "change_user"])):
+        self.assertContains(
+            self.client.get(f"{USERS}{self.anna.pk}/access/"),
+            "Nothing: this person has a role in no",
+        )
+        for user in (
+            self.admin,
+            create_user("m", is_staff=True, permissions=["view_user", "change_user"]),
+        ):
             self.client.force_login(user)
             for page in ("access", "leave"):
                 for method in (self.client.get, self.client.post):
-                    response = method(f"{USERS}{self.anna.pk}/{page}/", {"confirmed": "1"})
-                    self.assertRedirects(response, "/admin/", fetch_redirect_response=False)
+                    response = method(
+                        f"{USERS}{self.anna.pk}/{page}/", {"confirmed": "1"}
+                    )
+                    self.assertRedirects(
+                        response, "/admin/", fetch_redirect_response=False
+                    )
         self.assertTrue(User.objects.get(pk=self.anna.pk).is_active)
 
 
@@ -412,27 +558,48 @@ class LeaverTests(PeopleMixin, TestCase):
         self.client.force_login(self.staff)
         url = f"{USERS}{self.admin.pk}/leave/"
         response = self.client.get(url)
-        for text in ("Admin: <bdi>Acme</bdi>", "Reviewer: <bdi>Beta</bdi>", "Nobody is left to look after:"):
+        for text in (
+            "Admin: <bdi>Acme</bdi>",
+            "Reviewer: <bdi>Beta</bdi>",
+            "Nobody is left to look after:",
+        ):
             self.assertContains(response, text)
-        self.assertContains(self.post(url, confirmed="1", reason="Retired"), "was taken out of everything")
+        self.assertContains(
+            self.post(url, confirmed="1", reason="Retired"),
+            "was taken out of everything",
+        )
         user = User.objects.get(pk=self.admin.pk)
-        self.assertFalse(user.is_active or user.groups.exists() or user.has_usable_password())
+        self.assertFalse(
+            user.is_active or user.groups.exists() or user.has_usable_password()
+        )
         self.assertFalse(Organization.objects.permitted(user).exists())
         user.is_active = True
         user.save()
         self.assertEqual(session.get(LIST).status_code, 302)  # signed out, even now
         self.assertFalse(Organization.objects.permitted(user).exists())
-        self.assertEqual(MembershipEvent.objects.filter(event="left", reason="Retired", actor_name="root").count(), 2)
+        self.assertEqual(
+            MembershipEvent.objects.filter(
+                event="left", reason="Retired", actor_name="root"
+            ).count(),
+            2,
+        )
         self.assertTrue(Session.objects.exists())
 
     def test_who_had_both_roles_somewhere_leaves_each_once(self):
         acme = Organization.objects.get(name="Acme")
-        self.admin.groups.add(acme.reviewer)  # past `membership`, which gives one role only
+        self.admin.groups.add(
+            acme.reviewer
+        )  # past `membership`, which gives one role only
         membership.dismiss(self.admin, actor=self.staff, reason="Retired")
-        left = MembershipEvent.objects.filter(event="left", reason="Retired").values_list("role", flat=True)
+        left = MembershipEvent.objects.filter(
+            event="left", reason="Retired"
+        ).values_list("role", flat=True)
         self.assertCountEqual(left, ["admin", "reviewer"])
 
     def test_nobody_takes_out_themselves(self):
         self.client.force_login(self.staff)
-        self.assertContains(self.post(f"{USERS}{self.staff.pk}/leave/", confirmed="1"), "Ask another superuser.")
+        self.assertContains(
+            self.post(f"{USERS}{self.staff.pk}/leave/", confirmed="1"),
+            "Ask another superuser.",
+        )
         self.assertTrue(User.objects.get(pk=self.staff.pk).is_superuser)

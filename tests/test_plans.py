@@ -8,7 +8,12 @@ from django.test import TestCase
 from django.test.utils import CaptureQueriesContext
 
 from benchmarks.rows import insert_organizations, make_words, run
-from orgadmin.models import Contact, Organization, OrganizationUserObjectPermission, User
+from orgadmin.models import (
+    Contact,
+    Organization,
+    OrganizationUserObjectPermission,
+    User,
+)
 
 from .factories import create_superuser, create_user
 
@@ -30,17 +35,30 @@ LARGE = {
 def find_scans(sql):
     """Return the large tables that the database would read through to answer a query. Counting rows to a limit, where
     every row counts, ends there."""
-    if re.fullmatch(r'SELECT COUNT\(\*\) FROM \(SELECT "\w+"\."id" AS "col1" FROM "\w+" LIMIT 10001\) subquery', sql):
+    if re.fullmatch(
+        r'SELECT COUNT\(\*\) FROM \(SELECT "\w+"\."id" AS "col1" FROM "\w+" LIMIT 10001\) subquery',
+        sql,
+    ):
         return set()
     with connection.cursor() as cursor:
         if connection.vendor == "sqlite":
             cursor.execute(f"EXPLAIN QUERY PLAN {sql}")
-            plan, tables = "\n".join(row[3] for row in cursor.fetchall()), r"SCAN (\w+)(?! USING (?:COVERING )?INDEX)\b"
-            if re.search(r"LIMIT (10|101)$", sql) and " WHERE " not in sql and "TEMP B-TREE" not in plan:
+            plan, tables = (
+                "\n".join(row[3] for row in cursor.fetchall()),
+                r"SCAN (\w+)(?! USING (?:COVERING )?INDEX)\b",
+            )
+            if (
+                re.search(r"LIMIT (10|101)$", sql)
+                and " WHERE " not in sql
+                and "TEMP B-TREE" not in plan
+            ):
                 return set()  # in the order of its keys, up to the limit
         else:
             cursor.execute(f"EXPLAIN {sql}")
-            plan, tables = "\n".join(row[0] for row in cursor.fetchall()), r"Seq Scan on (\w+)"
+            plan, tables = (
+                "\n".join(row[0] for row in cursor.fetchall()),
+                r"Seq Scan on (\w+)",
+            )
     return {name for name in re.findall(tables, plan) if name in LARGE}
 
 
@@ -49,18 +67,30 @@ class PlanTests(TestCase):
     def setUpTestData(cls):
         make_words()
         first = insert_organizations(COUNT)
-        pks = list(Organization.objects.order_by("pk").values_list("pk", flat=True)[:: COUNT // 1_000])
+        pks = list(
+            Organization.objects.order_by("pk").values_list("pk", flat=True)[
+                :: COUNT // 1_000
+            ]
+        )
         cls.own = Organization.objects.get(pk=pks[5])
-        cls.ten = create_user("ten", admin_of=Organization.objects.filter(pk__in=pks[:10]))
-        cls.thousand = create_user("thousand", admin_of=Organization.objects.filter(pk__in=pks))
+        cls.ten = create_user(
+            "ten", admin_of=Organization.objects.filter(pk__in=pks[:10])
+        )
+        cls.thousand = create_user(
+            "thousand", admin_of=Organization.objects.filter(pk__in=pks)
+        )
         cls.reviewer = create_user("reviewer", reviewer_of=[cls.own])
         cls.root = create_superuser()
         # What others have: a thousand people with a hundred memberships and grants each, and all that they did.
         now = "CURRENT_TIMESTAMP"
-        users = User.objects.bulk_create(User(username=f"user {number}") for number in range(1_000))
+        users = User.objects.bulk_create(
+            User(username=f"user {number}") for number in range(1_000)
+        )
         others = f"{users[0].pk} + o.id % 1000 FROM orgadmin_organization o WHERE o.id >= {first}"
         view = "SELECT id FROM auth_permission WHERE codename = 'view_organization'"
-        run(f"INSERT INTO orgadmin_user_groups (group_id, user_id) SELECT o.admin_id, {others}")
+        run(
+            f"INSERT INTO orgadmin_user_groups (group_id, user_id) SELECT o.admin_id, {others}"
+        )
         run(
             f"INSERT INTO {OrganizationUserObjectPermission._meta.db_table} (content_object_id, permission_id, user_id)"
             f" SELECT o.id, ({view}), {others}"
@@ -96,7 +126,10 @@ class PlanTests(TestCase):
                     self.assertEqual(find_scans(query["sql"]), set(), query["sql"])
 
     def test_the_test_sees_a_scan(self):
-        self.assertEqual(find_scans("SELECT * FROM orgadmin_organization WHERE notes = 'x'"), {"orgadmin_organization"})
+        self.assertEqual(
+            find_scans("SELECT * FROM orgadmin_organization WHERE notes = 'x'"),
+            {"orgadmin_organization"},
+        )
         either = "id IN (SELECT content_object_id FROM orgadmin_organizationuserobjectpermission WHERE user_id = 1)"
         sql = f"SELECT * FROM orgadmin_organization WHERE {either} OR {either}"
         if connection.vendor == "postgresql":
@@ -104,14 +137,23 @@ class PlanTests(TestCase):
 
     def test_pages_of_org_admins_and_reviewers(self):
         page = f"{LIST}{self.own.pk}"
-        lists = [LIST, f"{LIST}?q=muller+7", f"{LIST}?o=-1", f"{LIST}?o=2", f"{LIST}export/", "/admin/"]
+        lists = [
+            LIST,
+            f"{LIST}?q=muller+7",
+            f"{LIST}?o=-1",
+            f"{LIST}?o=2",
+            f"{LIST}export/",
+            "/admin/",
+        ]
         lists += [f"{LIST}?after={self.own.pk}", "/admin/orgadmin/contact/"]
         choices = "/admin/autocomplete/?app_label=orgadmin&model_name=contact&field_name=organization&term=a"
         below = [f"{page}/{name}/" for name in ("change", "history")]
         more = [f"{page}/{name}/" for name in ("people", "ledger", "access")]
         self.assert_reads_no_large_table(self.ten, *lists, choices, *below, *more)
         self.assert_reads_no_large_table(self.reviewer, *lists, *below)
-        if connection.vendor == "postgresql":  # as docs/scale.md says: a disk without a moving head
+        if (
+            connection.vendor == "postgresql"
+        ):  # as docs/scale.md says: a disk without a moving head
             run("SET LOCAL random_page_cost = 1.1")
         self.assert_reads_no_large_table(self.thousand, *lists, choices, *below, *more)
 
@@ -119,13 +161,25 @@ class PlanTests(TestCase):
         place = Organization.objects.order_by("name", "pk")[COUNT - 500].pk
         group = Group.objects.order_by("name")[50_000].pk
         person = User.objects.get(username="user 500").pk
-        choices = "/admin/autocomplete/?app_label=orgadmin&model_name=user&field_name=groups"
+        choices = (
+            "/admin/autocomplete/?app_label=orgadmin&model_name=user&field_name=groups"
+        )
         self.assert_reads_no_large_table(
             self.root,
-            *(f"{LIST}{query}" for query in ("", "?p=90", "?o=-1", "?o=2", "?o=-2", f"?after={place}")),
-            *(f"{LIST}{self.own.pk}/{name}/" for name in ("change", "history", "people", "ledger", "access")),
+            *(
+                f"{LIST}{query}"
+                for query in ("", "?p=90", "?o=-1", "?o=2", "?o=-2", f"?after={place}")
+            ),
+            *(
+                f"{LIST}{self.own.pk}/{name}/"
+                for name in ("change", "history", "people", "ledger", "access")
+            ),
             *("/admin/auth/group/", f"/admin/auth/group/{group}/change/", choices),
-            *("/admin/orgadmin/user/", f"/admin/orgadmin/user/{person}/change/", "/admin/orgadmin/membershipevent/"),
+            *(
+                "/admin/orgadmin/user/",
+                f"/admin/orgadmin/user/{person}/change/",
+                "/admin/orgadmin/membershipevent/",
+            ),
             *("/admin/orgadmin/contact/", "/admin/"),
         )
 

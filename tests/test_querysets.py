@@ -26,12 +26,23 @@ class RuleTests(TestCase):
         for name in "abc":
             organization, rights = getattr(self, name), set(expected.get(name, ()))
             with self.subTest(user=user, organization=name):
-                self.assertEqual(Organization.objects.permitted_actions(user, organization.pk), rights)
+                self.assertEqual(
+                    Organization.objects.permitted_actions(user, organization.pk),
+                    rights,
+                )
         for action in ACTIONS:
-            rows = {getattr(self, name) for name in "abc" if action in expected.get(name, ())}
+            rows = {
+                getattr(self, name)
+                for name in "abc"
+                if action in expected.get(name, ())
+            }
             with self.subTest(user=user, action=action):
-                self.assertEqual(set(Organization.objects.permitted(user, action)), rows)
-                self.assertEqual(Organization.objects.permitted(user, action).count(), len(rows))
+                self.assertEqual(
+                    set(Organization.objects.permitted(user, action)), rows
+                )
+                self.assertEqual(
+                    Organization.objects.permitted(user, action).count(), len(rows)
+                )
 
     @tag("B11")
     def test_anonymous_and_outsider_have_nothing(self):
@@ -39,7 +50,11 @@ class RuleTests(TestCase):
         self.assert_rights(create_user())
 
     def test_admin_of_one_and_reviewer_of_another(self):
-        self.assert_rights(create_user(admin_of=[self.a], reviewer_of=[self.b]), a=ADMIN_RIGHTS, b={"view"})
+        self.assert_rights(
+            create_user(admin_of=[self.a], reviewer_of=[self.b]),
+            a=ADMIN_RIGHTS,
+            b={"view"},
+        )
 
     def test_superuser_has_everything(self):
         self.assert_rights(create_superuser(), a=ACTIONS, b=ACTIONS, c=ACTIONS)
@@ -49,13 +64,20 @@ class RuleTests(TestCase):
         self.assert_rights(create_superuser(is_active=False))
         self.assert_rights(create_user("a", is_active=False, admin_of=[self.a]))
         permissions = ["view_organization", "change_organization"]
-        self.assert_rights(create_user("b", is_active=False, is_staff=True, permissions=permissions))
+        self.assert_rights(
+            create_user("b", is_active=False, is_staff=True, permissions=permissions)
+        )
 
     @tag("B8")
     def test_model_level_permission_counts_for_staff_only(self):
         permissions = ["view_organization", "change_organization"]
         both = {"view", "change"}
-        self.assert_rights(create_user("staff", is_staff=True, permissions=permissions), a=both, b=both, c=both)
+        self.assert_rights(
+            create_user("staff", is_staff=True, permissions=permissions),
+            a=both,
+            b=both,
+            c=both,
+        )
         self.assert_rights(create_user("other", permissions=permissions))
 
     def test_model_level_permission_of_a_group_counts_too(self):
@@ -106,7 +128,9 @@ class RuleTests(TestCase):
 
     def test_narrows_what_it_is_asked_of(self):
         user = create_user(admin_of=[self.a, self.b])
-        self.assertEqual(list(Organization.objects.exclude(name="A").permitted(user)), [self.b])
+        self.assertEqual(
+            list(Organization.objects.exclude(name="A").permitted(user)), [self.b]
+        )
 
     def test_list_costs_one_query_and_object_check_one(self):
         user = create_user(admin_of=[self.a])
@@ -119,7 +143,9 @@ class RuleTests(TestCase):
 
 class BulkCreateTests(TestCase):
     def test_returns_organizations_with_keys_groups_and_permissions(self):
-        organizations = Organization.objects.bulk_create(Organization(name="Acme") for _ in range(3))
+        organizations = Organization.objects.bulk_create(
+            Organization(name="Acme") for _ in range(3)
+        )
         names = [organization.admin.name for organization in organizations]
         self.assertEqual(names, ["Acme Admin", "Acme 1 Admin", "Acme 2 Admin"])
         self.assertEqual(OrganizationGroupObjectPermission.objects.count(), 15)
@@ -128,7 +154,9 @@ class BulkCreateTests(TestCase):
     def test_refuses_to_ignore_or_update_conflicts(self):
         for arguments in ({"ignore_conflicts": True}, {"update_conflicts": True}):
             with self.subTest(arguments), self.assertRaises(NotSupportedError):
-                Organization.objects.bulk_create([Organization(name="Acme")], **arguments)
+                Organization.objects.bulk_create(
+                    [Organization(name="Acme")], **arguments
+                )
         self.assertFalse(Group.objects.exists())
 
     def test_an_option_that_is_none_is_refused(self):
@@ -139,11 +167,21 @@ class BulkCreateTests(TestCase):
     def test_costs_queries_by_the_batch(self):
         # SQLite takes 999 parameters in an insert by the ORM, so eleven for 990 rows; and history apart from grants.
         inserts, history = (11 + 1, 1) if connection.vendor == "sqlite" else (1, 0)
-        Organization.objects.create(name="First")  # asks for the permissions, which then are remembered
-        with self.assertNumQueries(6 + inserts):  # savepoint, groups, names, groups, organizations, grants, release
-            Organization.objects.bulk_create([Organization(name=f"Name {n % 90}") for n in range(990)])
-        with self.assertNumQueries(2 + 3 * (3 + history)):  # no name is looked up where all are free
-            Organization.objects.bulk_create([Organization(name=f"Other {n}") for n in range(210)], batch_size=70)
+        Organization.objects.create(
+            name="First"
+        )  # asks for the permissions, which then are remembered
+        with self.assertNumQueries(
+            6 + inserts
+        ):  # savepoint, groups, names, groups, organizations, grants, release
+            Organization.objects.bulk_create(
+                [Organization(name=f"Name {n % 90}") for n in range(990)]
+            )
+        with self.assertNumQueries(
+            2 + 3 * (3 + history)
+        ):  # no name is looked up where all are free
+            Organization.objects.bulk_create(
+                [Organization(name=f"Other {n}") for n in range(210)], batch_size=70
+            )
 
     def test_can_be_tried_again_after_a_rollback(self):
         organizations = [Organization(name="Acme"), Organization(name="Acme")]
@@ -157,7 +195,10 @@ class BulkCreateTests(TestCase):
 
     def test_can_be_tried_again_after_a_failure(self):
         create_organization(reference="R")
-        organizations = [Organization(name="Good"), Organization(name="Bad", reference="R")]
+        organizations = [
+            Organization(name="Good"),
+            Organization(name="Bad", reference="R"),
+        ]
         with self.assertRaises(IntegrityError):
             Organization.objects.bulk_create(organizations, batch_size=1)
         organizations[1].reference = None
@@ -167,18 +208,28 @@ class BulkCreateTests(TestCase):
     def test_refuses_a_batch_size_that_is_none(self):
         for size in (0, -1):
             with self.assertRaises(ValueError):
-                Organization.objects.bulk_create([Organization(name="Acme")], batch_size=size)
+                Organization.objects.bulk_create(
+                    [Organization(name="Acme")], batch_size=size
+                )
 
     def test_a_failure_leaves_nothing(self):
         create_organization(reference="R")
-        organizations = [Organization(name="Good"), Organization(name="Bad", reference="R")]
+        organizations = [
+            Organization(name="Good"),
+            Organization(name="Bad", reference="R"),
+        ]
         with self.assertRaises(IntegrityError):
             Organization.objects.bulk_create(organizations, batch_size=1)
         self.assertEqual(Group.objects.count(), 2)
-        other = create_organization("Somebody else's")  # on SQLite it gets the key that the first of them had
+        other = create_organization(
+            "Somebody else's"
+        )  # on SQLite it gets the key that the first of them had
         organizations[0].save()
         other.refresh_from_db()
-        self.assertEqual((other.name, Organization.objects.count(), Group.objects.count()), ("Somebody else's", 3, 6))
+        self.assertEqual(
+            (other.name, Organization.objects.count(), Group.objects.count()),
+            ("Somebody else's", 3, 6),
+        )
         self.assertFalse([finding for finding in examine() if finding.error])
 
 
@@ -203,7 +254,9 @@ class LockedWaysTests(TestCase):
             before = acme.history.count()
             with mock.patch("orgadmin.querysets.BATCH", 1):
                 rows.update(phone="1")
-            self.assertEqual((acme.history.count(), beta.history.count()), (before + 1, 1))
+            self.assertEqual(
+                (acme.history.count(), beta.history.count()), (before + 1, 1)
+            )
 
     def test_deletes_people_by_an_outer_join(self):
         kept = create_user(admin_of=[create_organization()])

@@ -62,7 +62,9 @@ class SearchTests(TestCase):
             "\u0301",
         ):
             with self.subTest(term):
-                self.assertEqual(self.search(term), [] if term in "%_\u0301" else [self.muller])
+                self.assertEqual(
+                    self.search(term), [] if term in "%_\u0301" else [self.muller]
+                )
 
     def test_finds_nothing_by_a_confidential_field(self):
         for term in ("secret", "hush"):
@@ -70,7 +72,9 @@ class SearchTests(TestCase):
             self.assertNotIn(term, self.muller.search_text)
 
     def test_finds_no_foreign_rows(self):
-        self.assertEqual(self.search("muller", create_user("anna", admin_of=[self.other])), [])
+        self.assertEqual(
+            self.search("muller", create_user("anna", admin_of=[self.other])), []
+        )
 
 
 class StoredTextTests(TestCase):
@@ -100,11 +104,16 @@ class StoredTextTests(TestCase):
         Organization.objects.bulk_update([organization], ["name"])
         self.assertEqual(self.stored(), "n\ne\ne")
         organization.delete()
-        Organization.objects.bulk_create([Organization(name="Å", search_text="ignored")])
+        Organization.objects.bulk_create(
+            [Organization(name="Å", search_text="ignored")]
+        )
         self.assertEqual(self.stored(), "a\n\n")
 
     def test_tells_what_is_stored_and_not_what_a_stale_instance_holds(self):
-        stale, other = create_organization("Alpha", reference=4711), Organization.objects.get()
+        stale, other = (
+            create_organization("Alpha", reference=4711),
+            Organization.objects.get(),
+        )
         other.name = "Beta"
         other.save()
         stale.address = "Road 1"

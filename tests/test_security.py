@@ -42,10 +42,18 @@ class TableTests(SimpleTestCase):
                 for decorator in getattr(node, "decorator_list", ()):
                     if getattr(getattr(decorator, "func", None), "id", "") == "tag":
                         for argument in decorator.args:
-                            named.setdefault(argument.value, []).append(f"{path.name}:{node.name}")
-        named = {name: where for name, where in named.items() if re.fullmatch(r"[A-F]\d+", name)}
+                            named.setdefault(argument.value, []).append(
+                                f"{path.name}:{node.name}"
+                            )
+        named = {
+            name: where
+            for name, where in named.items()
+            if re.fullmatch(r"[A-F]\d+", name)
+        }
         self.assertEqual(set(rows) - set(named), set(), "rows without a test")
-        self.assertEqual(set(named) - set(rows), set(), "tests of rows that are not there")
+        self.assertEqual(
+            set(named) - set(rows), set(), "tests of rows that are not there"
+        )
         self.assertEqual(len(rows), 97)
 
 
@@ -77,18 +85,27 @@ class LibraryTests(TestCase):
 
     @tag("A29", "C8")
     def test_the_log_is_not_registered(self):
-        self.assertNotIn("logentry", {model._meta.model_name for model in admin.site._registry})
+        self.assertNotIn(
+            "logentry", {model._meta.model_name for model in admin.site._registry}
+        )
 
     @tag("C10")
     def test_history_is_shown_by_our_own_gate_only(self):
         for model_admin in admin.site._registry.values():
-            self.assertNotIn("simple_history", {base.__module__.split(".")[0] for base in type(model_admin).__mro__})
+            self.assertNotIn(
+                "simple_history",
+                {base.__module__.split(".")[0] for base in type(model_admin).__mro__},
+            )
 
     @tag("D8")
     def test_no_view_is_exempt_from_csrf(self):
         def views(patterns):
             for pattern in patterns:
-                yield from views(pattern.url_patterns) if hasattr(pattern, "url_patterns") else [pattern.callback]
+                yield from (
+                    views(pattern.url_patterns)
+                    if hasattr(pattern, "url_patterns")
+                    else [pattern.callback]
+                )
 
         for view in views(get_resolver().url_patterns):
             self.assertFalse(getattr(view, "csrf_exempt", False), view)
@@ -104,7 +121,10 @@ class SessionTests(TestCase):
     def test_an_unknown_name_takes_the_work_of_a_known_one(self):
         for username in ("anna", "nobody"):
             with mock.patch.object(
-                MD5PasswordHasher, "encode", autospec=True, side_effect=MD5PasswordHasher.encode
+                MD5PasswordHasher,
+                "encode",
+                autospec=True,
+                side_effect=MD5PasswordHasher.encode,
             ) as encode:
                 self.client.post(LOGIN, {"username": username, "password": "wrong"})
             self.assertEqual(encode.call_count, 1, username)
@@ -126,7 +146,9 @@ class SessionTests(TestCase):
             client.force_login(self.user)
         new = "correct horse battery"
         wrong = {"old_password": "wrong", "new_password1": new, "new_password2": new}
-        self.assertEqual(self.client.post("/admin/password_change/", wrong).status_code, 200)
+        self.assertEqual(
+            self.client.post("/admin/password_change/", wrong).status_code, 200
+        )
         self.client.post("/admin/password_change/", wrong | {"old_password": "secret"})
         self.assertEqual(self.client.get(LIST).status_code, 200)
         self.assertEqual(other.get(LIST).status_code, 302)
@@ -136,8 +158,13 @@ class SessionTests(TestCase):
         client = Client(enforce_csrf_checks=True)
         client.force_login(self.user)
         url = f"{LIST}{self.acme.pk}/change/"
-        self.assertEqual(client.post(url, NO_CONTACTS | {"name": "New"}).status_code, 403)
-        self.assertEqual(client.post(LOGIN, {"username": "anna", "password": "secret"}).status_code, 403)
+        self.assertEqual(
+            client.post(url, NO_CONTACTS | {"name": "New"}).status_code, 403
+        )
+        self.assertEqual(
+            client.post(LOGIN, {"username": "anna", "password": "secret"}).status_code,
+            403,
+        )
 
     @tag("D9", "D10")
     def test_headers_forbid_frames_and_whatever_is_not_ours(self):
@@ -145,17 +172,28 @@ class SessionTests(TestCase):
         for url in (LOGIN, LIST, "/admin/password_change/", "/nothing"):
             response = self.client.get(url)
             self.assertEqual(response["X-Frame-Options"], "DENY")
-            for part in ("default-src 'self'", "object-src 'none'", "base-uri 'none'", "frame-ancestors 'none'"):
+            for part in (
+                "default-src 'self'",
+                "object-src 'none'",
+                "base-uri 'none'",
+                "frame-ancestors 'none'",
+            ):
                 self.assertIn(part, response["Content-Security-Policy"])
             self.assertNotIn("unsafe", response["Content-Security-Policy"])
 
     @tag("D11")
     def test_other_hosts_are_refused(self):
-        for headers in ({"host": "evil.example"}, {"host": "127.0.0.1", "x-forwarded-host": "evil.example"}):
+        for headers in (
+            {"host": "evil.example"},
+            {"host": "127.0.0.1", "x-forwarded-host": "evil.example"},
+        ):
             response = self.client.get(LOGIN, headers=headers)
             self.assertNotIn("evil.example", response.content.decode())
         with override_settings(ALLOWED_HOSTS=["orgs.example.com"]):
-            self.assertEqual(self.client.get(LOGIN, headers={"host": "evil.example"}).status_code, 400)
+            self.assertEqual(
+                self.client.get(LOGIN, headers={"host": "evil.example"}).status_code,
+                400,
+            )
 
     @tag("D12")
     def test_the_session_cookie_is_kept_from_scripts_and_other_sites(self):
@@ -167,14 +205,19 @@ class SessionTests(TestCase):
     @tag("B13", "D4")
     def test_two_requests_share_no_answer(self):
         self.client.force_login(self.user)
-        for change, status in ((self.user.groups.clear, 302), (lambda: self.user.groups.add(self.acme.admin), 200)):
+        for change, status in (
+            (self.user.groups.clear, 302),
+            (lambda: self.user.groups.add(self.acme.admin), 200),
+        ):
             change()
             self.assertEqual(self.client.get(LIST).status_code, status)
 
     @tag("C9")
     def test_an_org_admin_removes_no_admin(self):
         self.client.force_login(self.user)
-        self.client.post(f"{LIST}{self.acme.pk}/people/", {"user": self.user.pk, "remove": ""})
+        self.client.post(
+            f"{LIST}{self.acme.pk}/people/", {"user": self.user.pk, "remove": ""}
+        )
         self.assertTrue(self.user.groups.exists())
 
 
@@ -195,7 +238,11 @@ class InputTests(TestCase):
             self.client.post(f"{LIST}add/", NO_CONTACTS | {"name": evil}),
             self.client.get(f"{LIST}{acme.pk}/people/"),
             self.client.get(f"{LIST}{acme.pk}/delete/"),
-            self.client.post(f"{LIST}{acme.pk}/people/", {"add": "1", "users": root.pk, "role": "admin"}, follow=True),
+            self.client.post(
+                f"{LIST}{acme.pk}/people/",
+                {"add": "1", "users": root.pk, "role": "admin"},
+                follow=True,
+            ),
             self.client.get(f"{LIST}{acme.pk}/people/"),
             self.client.get(f"/admin/orgadmin/user/{root.pk}/history/"),
             self.client.get("/admin/orgadmin/contact/"),
@@ -218,7 +265,10 @@ class InputTests(TestCase):
         acme = create_organization()
         self.client.force_login(create_user(admin_of=[acme]))
         url = f"{LIST}{acme.pk}/change/"
-        many = NO_CONTACTS | {f"field{number}": "x" for number in range(settings.DATA_UPLOAD_MAX_NUMBER_FIELDS)}
+        many = NO_CONTACTS | {
+            f"field{number}": "x"
+            for number in range(settings.DATA_UPLOAD_MAX_NUMBER_FIELDS)
+        }
         self.assertEqual(self.client.post(url, many).status_code, 400)
         large = NO_CONTACTS | {"name": "x" * settings.DATA_UPLOAD_MAX_MEMORY_SIZE}
         self.assertEqual(self.client.post(url, large).status_code, 400)
@@ -229,16 +279,27 @@ class InputTests(TestCase):
         user = create_user(admin_of=[own])
         own.admin.permissions.add(Permission.objects.get(codename="view_organization"))
         self.assertEqual(list(Organization.objects.permitted(user)), [own])
-        self.assertEqual(Organization.objects.permitted_actions(user, foreign.pk), frozenset())
+        self.assertEqual(
+            Organization.objects.permitted_actions(user, foreign.pk), frozenset()
+        )
 
     @tag("A15")
     def test_order_tells_nothing_about_what_is_hidden(self):
-        first, last = create_organization("A", reference="2"), create_organization("B", reference="1")
+        first, last = (
+            create_organization("A", reference="2"),
+            create_organization("B", reference="1"),
+        )
         self.client.force_login(create_user(admin_of=[first, last]))
-        orders = [list(self.client.get(f"{LIST}?o={column}").context["cl"].queryset) for column in range(1, 9)]
+        orders = [
+            list(self.client.get(f"{LIST}?o={column}").context["cl"].queryset)
+            for column in range(1, 9)
+        ]
         for number in range(5):
             create_organization(f"Hidden {number}", reference=f"1.{number}")
-        again = [list(self.client.get(f"{LIST}?o={column}").context["cl"].queryset) for column in range(1, 9)]
+        again = [
+            list(self.client.get(f"{LIST}?o={column}").context["cl"].queryset)
+            for column in range(1, 9)
+        ]
         self.assertEqual(orders, again)
 
     @tag("D4")
@@ -249,7 +310,9 @@ class InputTests(TestCase):
         self.client.get(LIST)
         with CaptureQueriesContext(connection) as queries:
             self.client.get(LIST)
-        self.assertTrue(any(User.groups.through._meta.db_table in query["sql"] for query in queries))
+        self.assertTrue(
+            any(User.groups.through._meta.db_table in query["sql"] for query in queries)
+        )
         Group.objects.filter(pk=acme.admin_id).update(name="Renamed")
         self.assertNotContains(self.client.get(LIST), "Renamed")
 
@@ -263,9 +326,15 @@ class MutantTests(SimpleTestCase):
         text = Path(settings.BASE_DIR, "docs/security.md").read_text()
         for patch in patches:
             with self.subTest(patch=patch.name):
-                self.assertEqual(subprocess.call(["git", "apply", "--check", patch], cwd=settings.BASE_DIR), 0)
+                self.assertEqual(
+                    subprocess.call(
+                        ["git", "apply", "--check", patch], cwd=settings.BASE_DIR
+                    ),
+                    0,
+                )
                 for row in read(patch)[0]:
                     self.assertIn(f"| {row} |", text)
         self.assertIn(
-            f"{len(patches)} patches, {len(patches)} caught.", Path(settings.BASE_DIR, "docs/mutants.md").read_text()
+            f"{len(patches)} patches, {len(patches)} caught.",
+            Path(settings.BASE_DIR, "docs/mutants.md").read_text(),
         )

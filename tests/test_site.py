@@ -14,7 +14,9 @@ LOGIN, FRONT = "/admin/login/", "/admin/"
 
 class SignInTests(TestCase):
     def sign_in(self, username, password="secret"):
-        return self.client.post(LOGIN, {"username": username, "password": password, "next": "/admin/"})
+        return self.client.post(
+            LOGIN, {"username": username, "password": password, "next": "/admin/"}
+        )
 
     @tag("D1")
     def test_lets_in_whoever_holds_a_right_or_is_platform_staff(self):
@@ -34,7 +36,12 @@ class SignInTests(TestCase):
         create_user("outsider")
         create_user("inactive", admin_of=[acme], is_active=False)
         create_user("admin", admin_of=[acme])
-        attempts = [("outsider", "secret"), ("inactive", "secret"), ("admin", "wrong"), ("nobody", "secret")]
+        attempts = [
+            ("outsider", "secret"),
+            ("inactive", "secret"),
+            ("admin", "wrong"),
+            ("nobody", "secret"),
+        ]
         bodies = set()
         for username, password in attempts:
             response = self.sign_in(username, password)
@@ -44,7 +51,11 @@ class SignInTests(TestCase):
         self.assertEqual(len(bodies), 1)
 
     def test_the_page_is_there_for_everybody(self):
-        for user in (None, create_user("outsider"), create_user("inactive", is_active=False)):
+        for user in (
+            None,
+            create_user("outsider"),
+            create_user("inactive", is_active=False),
+        ):
             if user:
                 self.client.force_login(user)
             response = self.client.get(LOGIN)
@@ -54,12 +65,21 @@ class SignInTests(TestCase):
     @tag("D14")
     def test_leads_on_only_within_the_site(self):
         create_superuser("root")
-        for target in ("https://evil.example", "//evil.example", "/\\evil.example", "javascript:alert(1)"):
-            response = self.client.post(LOGIN, {"username": "root", "password": "secret", "next": target})
+        for target in (
+            "https://evil.example",
+            "//evil.example",
+            "/\\evil.example",
+            "javascript:alert(1)",
+        ):
+            response = self.client.post(
+                LOGIN, {"username": "root", "password": "secret", "next": target}
+            )
             self.assertEqual(response["Location"], "/admin/")
 
     def test_the_root_leads_to_the_admin(self):
-        self.assertRedirects(self.client.get("/"), "/admin/", fetch_redirect_response=False)
+        self.assertRedirects(
+            self.client.get("/"), "/admin/", fetch_redirect_response=False
+        )
 
 
 class GuessingTests(TestCase):
@@ -106,7 +126,12 @@ class GuessingTests(TestCase):
 class EntryTests(TestCase):
     def test_a_signed_in_person_without_rights_is_asked_to_sign_in(self):
         self.client.force_login(create_user("outsider"))
-        for url in ("/admin/", "/admin/orgadmin/organization/", "/admin/password_change/", "/admin/jsi18n/"):
+        for url in (
+            "/admin/",
+            "/admin/orgadmin/organization/",
+            "/admin/password_change/",
+            "/admin/jsi18n/",
+        ):
             self.assertRedirects(self.client.get(url), f"{LOGIN}?next={url}")
 
     @tag("A33")
@@ -114,16 +139,22 @@ class EntryTests(TestCase):
         self.client.force_login(create_user(admin_of=[create_organization()]))
         new = "correct horse battery"
         data = {"old_password": "secret", "new_password1": new, "new_password2": new}
-        self.assertEqual(self.client.post("/admin/password_change/", data).status_code, 302)
+        self.assertEqual(
+            self.client.post("/admin/password_change/", data).status_code, 302
+        )
         self.assertTrue(User.objects.get().check_password(new))
 
 
 class CardTests(TestCase):
     def setUp(self):
-        self.acme = create_organization("Acme", website="https://acme.example", phone="1", address="1 Road")
+        self.acme = create_organization(
+            "Acme", website="https://acme.example", phone="1", address="1 Road"
+        )
         self.beta = create_organization("Beta", tax_id="SECRET")
         create_organization("Foreign", phone="CANARY")
-        self.ada = create_user("ada", first_name="Ada", admin_of=[self.acme], reviewer_of=[self.beta])
+        self.ada = create_user(
+            "ada", first_name="Ada", admin_of=[self.acme], reviewer_of=[self.beta]
+        )
         self.client.force_login(self.ada)
 
     def read(self):
@@ -157,7 +188,9 @@ class CardTests(TestCase):
 
     def test_cost_the_same_for_one_and_for_many(self):
         queries = self.count()
-        rows = Organization.objects.bulk_create(Organization(name=f"Many {number}") for number in range(30))
+        rows = Organization.objects.bulk_create(
+            Organization(name=f"Many {number}") for number in range(30)
+        )
         self.ada.groups.add(*(row.admin for row in rows))
         _response, cards = self.read()
         self.assertEqual(len(cards), CARDS)
@@ -170,7 +203,10 @@ class CardTests(TestCase):
         return len(queries)
 
     def test_are_none_for_who_may_see_all(self):
-        for user in (create_superuser(), create_user("staff", is_staff=True, permissions=["view_organization"])):
+        for user in (
+            create_superuser(),
+            create_user("staff", is_staff=True, permissions=["view_organization"]),
+        ):
             self.client.force_login(user)
             self.assertEqual(self.client.get(FRONT).context["cards"], [])
 
@@ -184,11 +220,18 @@ class SearchTests(TestCase):
     def find(self, user, text):
         self.client.force_login(user)
         found = self.client.get(FRONT, {"q": text}).context["found"]
-        return {model_admin.opts.model_name: [str(row) for row in rows] for model_admin, rows in found}
+        return {
+            model_admin.opts.model_name: [str(row) for row in rows]
+            for model_admin, rows in found
+        }
 
     def test_finds_organizations_contacts_and_people_for_superusers(self):
         staff = create_superuser()
-        found = {"organization": ["Acme Müller"], "contact": ["Muller, Eva"], "user": ["muller"]}
+        found = {
+            "organization": ["Acme Müller"],
+            "contact": ["Muller, Eva"],
+            "user": ["muller"],
+        }
         self.assertEqual(self.find(staff, "muller"), found)
         self.assertEqual(self.find(staff, ""), {})
         self.assertContains(self.client.get(FRONT, {"q": "nobody"}), "Nothing found.")
@@ -196,12 +239,19 @@ class SearchTests(TestCase):
     @tag("A42")
     def test_finds_nothing_that_one_may_not_see(self):
         outsider = create_user("out", admin_of=[create_organization("Other")])
-        self.assertEqual(self.find(outsider, "muller"), {"organization": [], "contact": []})
+        self.assertEqual(
+            self.find(outsider, "muller"), {"organization": [], "contact": []}
+        )
         self.assertEqual(self.find(self.ada, "muller")["organization"], ["Acme Müller"])
 
     def test_shows_superusers_what_others_changed(self):
         self.client.force_login(self.ada)
-        data = {"contacts-TOTAL_FORMS": "0", "contacts-INITIAL_FORMS": "0", "name": "Acme Müller", "phone": "2"}
+        data = {
+            "contacts-TOTAL_FORMS": "0",
+            "contacts-INITIAL_FORMS": "0",
+            "name": "Acme Müller",
+            "phone": "2",
+        }
         self.client.post(f"/admin/orgadmin/organization/{self.acme.pk}/change/", data)
         self.client.force_login(create_superuser())
         self.assertContains(self.client.get(FRONT), "Changed Phone.")

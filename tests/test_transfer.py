@@ -17,18 +17,26 @@ def run(text, encoding="utf-8", **options):
 class ImportTests(TestCase):
     def test_creates_organizations_with_groups(self):
         report = run("name,phone\nAcme,1\nAcme,2\n")
-        self.assertEqual((report.created, report.changed, report.has_key), (2, 0, False))
-        self.assertEqual(Group.objects.filter(name__in=["Acme Admin", "Acme 1 Admin"]).count(), 2)
+        self.assertEqual(
+            (report.created, report.changed, report.has_key), (2, 0, False)
+        )
+        self.assertEqual(
+            Group.objects.filter(name__in=["Acme Admin", "Acme 1 Admin"]).count(), 2
+        )
 
     def test_knows_titles_that_people_write(self):
         text = "Organization Name;Organization_Address;E-Mail;VAT number;Web site;Telephone;Colour\nÄ;B;c@d.de;1;;2;red"
         report = run(text)
         self.assertEqual(report.ignored, ["Colour"])
-        values = Organization.objects.values("name", "address", "email", "tax_id", "website", "phone").get()
+        values = Organization.objects.values(
+            "name", "address", "email", "tax_id", "website", "phone"
+        ).get()
         self.assertEqual(list(values.values()), ["Ä", "B", "c@d.de", "1", "", "2"])
 
         self.assertEqual(run("Company,Web,Phone number\nX,x.example,3\n").ignored, [])
-        self.assertEqual(Organization.objects.get(name="X").website, "https://x.example")
+        self.assertEqual(
+            Organization.objects.get(name="X").website, "https://x.example"
+        )
 
     def test_reads_what_spreadsheets_write(self):
         texts = [
@@ -42,7 +50,10 @@ class ImportTests(TestCase):
             with self.subTest(text=text):
                 Organization.objects.all().delete()
                 self.assertEqual(run(text).created, 1)
-                self.assertEqual(Organization.objects.values_list("name", "address").get(), ("Acme", "Here"))
+                self.assertEqual(
+                    Organization.objects.values_list("name", "address").get(),
+                    ("Acme", "Here"),
+                )
 
     def test_reads_quoted_line_breaks(self):
         run('name,address\n"Acme","Street 1\n12345 Town"\n')
@@ -51,10 +62,15 @@ class ImportTests(TestCase):
     def test_matches_by_id_and_then_by_reference(self):
         acme = create_organization("Acme", reference="R1", phone="1")
         create_organization("Other", reference="R2", phone="2")
-        report = run(f"id,reference,name,phone\n{acme.pk},R1,Acme new,3\n,R2,Other,2\n,R3,Third,\n")
+        report = run(
+            f"id,reference,name,phone\n{acme.pk},R1,Acme new,3\n,R2,Other,2\n,R3,Third,\n"
+        )
         self.assertEqual((report.created, report.changed, report.unchanged), (1, 1, 1))
         acme.refresh_from_db()
-        self.assertEqual((acme.name, acme.phone, acme.admin.name), ("Acme new", "3", "Acme new Admin"))
+        self.assertEqual(
+            (acme.name, acme.phone, acme.admin.name),
+            ("Acme new", "3", "Acme new Admin"),
+        )
 
     def test_the_same_file_twice_changes_nothing(self):
         text = "reference,name,phone\nR1,Acme,1\nR2,Acme,\n"
@@ -69,24 +85,34 @@ class ImportTests(TestCase):
     def test_an_empty_cell_empties_and_a_missing_column_leaves(self):
         create_organization("Acme", reference="R1", phone="1", notes="kept")
         run("reference,name,phone\nR1,Acme,\n")
-        self.assertEqual(Organization.objects.values_list("phone", "notes").get(), ("", "kept"))
+        self.assertEqual(
+            Organization.objects.values_list("phone", "notes").get(), ("", "kept")
+        )
 
     def test_rows_without_reference_do_not_collide(self):
         run("name,reference\nA,\nB,\n")
-        self.assertEqual(list(Organization.objects.values_list("reference", flat=True)), [None, None])
+        self.assertEqual(
+            list(Organization.objects.values_list("reference", flat=True)), [None, None]
+        )
 
     def test_a_dry_run_tells_and_changes_nothing(self):
         create_organization("Acme", reference="R1")
         report = run("reference,name\nR1,New\nR2,Other\n", dry_run=True)
         self.assertEqual((report.created, report.changed), (1, 1))
-        self.assertEqual(list(Organization.objects.values_list("name", flat=True)), ["Acme"])
+        self.assertEqual(
+            list(Organization.objects.values_list("name", flat=True)), ["Acme"]
+        )
         self.assertEqual(Group.objects.count(), 2)
 
     def test_costs_queries_by_the_batch(self):
         inserts = 12 + 6 + 2 if connection.vendor == "sqlite" else 2
         text = "name\n" + "".join(f"Name {number}\n" for number in range(1_500))
-        create_organization("First")  # asks for the permissions, which then are remembered
-        with self.assertNumQueries(2 + 2 * 4 + inserts):  # of bulk creation, and a savepoint
+        create_organization(
+            "First"
+        )  # asks for the permissions, which then are remembered
+        with self.assertNumQueries(
+            2 + 2 * 4 + inserts
+        ):  # of bulk creation, and a savepoint
             run(text)
 
     def test_shows_progress(self):
@@ -99,7 +125,10 @@ class ImportTests(TestCase):
         staff = create_superuser()
         run("reference,name,Tax ID\nR1,New,7\nR2,Other,\n", actor=staff)
         records = Organization.history.filter(history_user=staff).order_by("history_id")
-        self.assertEqual({(r.history_type, r.name, r.tax_id) for r in records}, {("~", "New", "7"), ("+", "Other", "")})
+        self.assertEqual(
+            {(r.history_type, r.name, r.tax_id) for r in records},
+            {("~", "New", "7"), ("+", "Other", "")},
+        )
 
 
 class RefusalMixin:
@@ -107,7 +136,9 @@ class RefusalMixin:
         before = list(Organization.objects.values())
         with self.assertRaises(ImportRefused) as caught:
             run(text, encoding, **options)
-        self.assertEqual([str(problem) for problem in caught.exception.problems], list(messages))
+        self.assertEqual(
+            [str(problem) for problem in caught.exception.problems], list(messages)
+        )
         self.assertEqual(list(Organization.objects.values()), before)
         self.assertEqual(Group.objects.count(), 2 * len(before))
 
@@ -182,11 +213,20 @@ class RefusalTests(RefusalMixin, TestCase):
             line = 3 + between.count("\n")
             header = "id,reference,name,phone\n"
             twice = f"line {line}: Line 2 changes the same organization (id {acme.pk}). Keep one of them."
-            self.assert_refused(f"{header}{acme.pk},,Alpha,7\n{between},R1,Beta,8\n", taken(line) if between else twice)
-            self.assert_refused(f"{header},R1,Alpha,7\n{between}{acme.pk},,Beta,8\n", twice)
+            self.assert_refused(
+                f"{header}{acme.pk},,Alpha,7\n{between},R1,Beta,8\n",
+                taken(line) if between else twice,
+            )
+            self.assert_refused(
+                f"{header},R1,Alpha,7\n{between}{acme.pk},,Beta,8\n", twice
+            )
             for again in (f"{other.pk},R1,Other,8", ",R1,New,8"):
-                message = twice if again.startswith(",") and not between else taken(line)
-                self.assert_refused(f"{header}{acme.pk},R8,Acme,1\n{between}{again}\n", message)
+                message = (
+                    twice if again.startswith(",") and not between else taken(line)
+                )
+                self.assert_refused(
+                    f"{header}{acme.pk},R8,Acme,1\n{between}{again}\n", message
+                )
 
     def test_a_line_changes_nothing_that_the_file_created(self):
         first = create_organization("First")
@@ -215,7 +255,9 @@ class RefusalTests(RefusalMixin, TestCase):
             " Name the column that holds the names “name”.",
             "name,Organization Name\na,b": "line 1, column “Organization Name”: This column means “name”,"
             " as column “name” does. Remove one of them.",
-            "name" + "x" * 140_000: "line 1: This line is not well-formed CSV (field larger than field limit (131072))."
+            "name"
+            + "x"
+            * 140_000: "line 1: This line is not well-formed CSV (field larger than field limit (131072))."
             " Look for a quotation mark without its partner.",
             "PK\x03\x04xlsx": "This is a workbook, not a CSV file. Save it as “CSV UTF-8” and import that.",
             ",,\n\x1b[31mphone,fax\n": "line 2: There is no column “name”; the columns are: \\x1b[31mphone, fax."
@@ -241,7 +283,9 @@ class RefusalTests(RefusalMixin, TestCase):
 
     def test_lone_surrogates_are_not_utf_8(self):
         with self.assertRaises(ImportRefused) as caught:
-            import_organizations(io.BytesIO("name\na\ud800b\n".encode("utf-8", "surrogatepass")))
+            import_organizations(
+                io.BytesIO("name\na\ud800b\n".encode("utf-8", "surrogatepass"))
+            )
         self.assertIn("line 2", str(caught.exception.problems[0]))
 
 
@@ -271,7 +315,11 @@ class ImportAsOrgAdminTests(RefusalMixin, TestCase):
         text = "There is no such organization, or you may not change it. Leave the id empty to create one."
         for pk in (self.foreign.pk, self.reviewed.pk, 999_999):
             with self.subTest(pk=pk):
-                self.assert_refused(f"id,name\n{pk},New\n", f"line 2, column “id”, “{pk}”: {text}", actor=self.user)
+                self.assert_refused(
+                    f"id,name\n{pk},New\n",
+                    f"line 2, column “id”, “{pk}”: {text}",
+                    actor=self.user,
+                )
 
     def test_a_foreign_reference_is_refused_like_one_that_does_not_exist(self):
         for reference in ("R2", "R3", "R9"):
@@ -283,7 +331,11 @@ class ImportAsOrgAdminTests(RefusalMixin, TestCase):
                 )
 
     def test_the_answer_about_a_confidential_field_does_not_tell_its_value(self):
-        clerk = create_user("clerk", is_staff=True, permissions=["view_organization", "change_organization"])
+        clerk = create_user(
+            "clerk",
+            is_staff=True,
+            permissions=["view_organization", "change_organization"],
+        )
         Organization.objects.filter(pk=self.own.pk).update(tax_id="47")
         for value in ("47", "48", ""):
             self.assert_refused(

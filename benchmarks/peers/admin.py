@@ -33,7 +33,9 @@ class UsualAdmin(Listing, admin.ModelAdmin):
 
     def may(self, request, action, obj):
         if obj is None:
-            return get_objects_for_user(request.user, [f"peers.{action}_usualorganization"]).exists()
+            return get_objects_for_user(
+                request.user, [f"peers.{action}_usualorganization"]
+            ).exists()
         return request.user.has_perm(f"peers.{action}_usualorganization", obj)
 
     def has_module_permission(self, request):
@@ -48,4 +50,7 @@ class UsualAdmin(Listing, admin.ModelAdmin):
 
 for organization, contact in FLOORS.values():
     inline = type("Inline", (admin.TabularInline,), {"model": contact, "extra": 0})
-    floor.register(organization, type("FloorAdmin", (Listing, admin.ModelAdmin), {"inlines": [inline]}))
+    floor.register(
+        organization,
+        type("FloorAdmin", (Listing, admin.ModelAdmin), {"inlines": [inline]}),
+    )

@@ -56,8 +56,14 @@ class Contact(models.Model):
 def _make_floor(count):
     """Return the models for the rows of a person who looks after `count` organizations."""
     organization = type(f"Floor{count}", (Record,), {"__module__": __name__})
-    key = models.ForeignKey(organization, on_delete=models.CASCADE, related_name="contacts")
-    return organization, type(f"FloorContact{count}", (Contact,), {"__module__": __name__, "organization": key})
+    key = models.ForeignKey(
+        organization, on_delete=models.CASCADE, related_name="contacts"
+    )
+    return organization, type(
+        f"FloorContact{count}",
+        (Contact,),
+        {"__module__": __name__, "organization": key},
+    )
 
 
 FLOORS = {count: _make_floor(count) for count in (1, 10, 1_000)}

@@ -20,8 +20,16 @@ def find_organization(text):
     ids = [text] if text.isascii() and text.isdigit() and len(text) < 19 else []
     namesakes = list(Organization.objects.filter(Q(name=text) | Q(pk__in=ids))[:100])
     if len(namesakes) > 1:
-        listed = "\n".join(f"  {row.pk}  {row.name}  {row.address}" for row in namesakes)
-        raise CommandError(f"Several organizations can be meant. Ask by id:\n{listed}", returncode=UNCLEAR)
+        listed = "\n".join(
+            f"  {row.pk}  {row.name}  {row.address}" for row in namesakes
+        )
+        raise CommandError(
+            f"Several organizations can be meant. Ask by id:\n{listed}",
+            returncode=UNCLEAR,
+        )
     if not namesakes:
-        raise CommandError(f"There is no organization with the id or name “{text}”.", returncode=UNCLEAR)
+        raise CommandError(
+            f"There is no organization with the id or name “{text}”.",
+            returncode=UNCLEAR,
+        )
     return namesakes[0]

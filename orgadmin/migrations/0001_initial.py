@@ -19,9 +19,22 @@ class Migration(migrations.Migration):
         migrations.CreateModel(
             name="User",
             fields=[
-                ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
+                (
+                    "id",
+                    models.BigAutoField(
+                        auto_created=True,
+                        primary_key=True,
+                        serialize=False,
+                        verbose_name="ID",
+                    ),
+                ),
                 ("password", models.CharField(max_length=128, verbose_name="password")),
-                ("last_login", models.DateTimeField(blank=True, null=True, verbose_name="last login")),
+                (
+                    "last_login",
+                    models.DateTimeField(
+                        blank=True, null=True, verbose_name="last login"
+                    ),
+                ),
                 (
                     "is_superuser",
                     models.BooleanField(
@@ -33,17 +46,36 @@ class Migration(migrations.Migration):
                 (
                     "username",
                     models.CharField(
-                        error_messages={"unique": "A user with that username already exists."},
+                        error_messages={
+                            "unique": "A user with that username already exists."
+                        },
                         help_text="Required. 150 characters or fewer. Letters, digits and @/./+/-/_ only.",
                         max_length=150,
                         unique=True,
-                        validators=[django.contrib.auth.validators.UnicodeUsernameValidator()],
+                        validators=[
+                            django.contrib.auth.validators.UnicodeUsernameValidator()
+                        ],
                         verbose_name="username",
                     ),
                 ),
-                ("first_name", models.CharField(blank=True, max_length=150, verbose_name="first name")),
-                ("last_name", models.CharField(blank=True, max_length=150, verbose_name="last name")),
-                ("email", models.EmailField(blank=True, max_length=254, verbose_name="email address")),
+                (
+                    "first_name",
+                    models.CharField(
+                        blank=True, max_length=150, verbose_name="first name"
+                    ),
+                ),
+                (
+                    "last_name",
+                    models.CharField(
+                        blank=True, max_length=150, verbose_name="last name"
+                    ),
+                ),
+                (
+                    "email",
+                    models.EmailField(
+                        blank=True, max_length=254, verbose_name="email address"
+                    ),
+                ),
                 (
                     "is_staff",
                     models.BooleanField(
@@ -60,7 +92,12 @@ class Migration(migrations.Migration):
                         verbose_name="active",
                     ),
                 ),
-                ("date_joined", models.DateTimeField(default=django.utils.timezone.now, verbose_name="date joined")),
+                (
+                    "date_joined",
+                    models.DateTimeField(
+                        default=django.utils.timezone.now, verbose_name="date joined"
+                    ),
+                ),
                 (
                     "groups",
                     models.ManyToManyField(
@@ -84,13 +121,25 @@ class Migration(migrations.Migration):
                     ),
                 ),
             ],
-            options={"verbose_name": "user", "verbose_name_plural": "users", "abstract": False},
+            options={
+                "verbose_name": "user",
+                "verbose_name_plural": "users",
+                "abstract": False,
+            },
             managers=[("objects", django.contrib.auth.models.UserManager())],
         ),
         migrations.CreateModel(
             name="Organization",
             fields=[
-                ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
+                (
+                    "id",
+                    models.BigAutoField(
+                        auto_created=True,
+                        primary_key=True,
+                        serialize=False,
+                        verbose_name="ID",
+                    ),
+                ),
                 (
                     "name",
                     models.CharField(
@@ -110,7 +159,9 @@ class Migration(migrations.Migration):
                     "reference",
                     models.CharField(
                         blank=True,
-                        error_messages={"unique": "Another organization has this reference. Each can be used once."},
+                        error_messages={
+                            "unique": "Another organization has this reference. Each can be used once."
+                        },
                         help_text="The key that this record has elsewhere, such as a customer number. Set by platform staff.",
                         max_length=100,
                         null=True,
@@ -226,8 +277,14 @@ class Migration(migrations.Migration):
                 "verbose_name_plural": "organizations",
                 "ordering": ["name", "pk"],
                 "permissions": [
-                    ("view_confidential_organization", "Can view confidential fields of organization"),
-                    ("manage_members_organization", "Can manage members of organization"),
+                    (
+                        "view_confidential_organization",
+                        "Can view confidential fields of organization",
+                    ),
+                    (
+                        "manage_members_organization",
+                        "Can manage members of organization",
+                    ),
                 ],
                 "base_manager_name": "objects",
             },
@@ -235,7 +292,15 @@ class Migration(migrations.Migration):
         migrations.CreateModel(
             name="OrganizationGroupObjectPermission",
             fields=[
-                ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
+                (
+                    "id",
+                    models.BigAutoField(
+                        auto_created=True,
+                        primary_key=True,
+                        serialize=False,
+                        verbose_name="ID",
+                    ),
+                ),
                 (
                     "content_object",
                     models.ForeignKey(
@@ -246,12 +311,18 @@ class Migration(migrations.Migration):
                 ),
                 (
                     "group",
-                    models.ForeignKey(db_index=False, on_delete=django.db.models.deletion.CASCADE, to="auth.group"),
+                    models.ForeignKey(
+                        db_index=False,
+                        on_delete=django.db.models.deletion.CASCADE,
+                        to="auth.group",
+                    ),
                 ),
                 (
                     "permission",
                     models.ForeignKey(
-                        db_index=False, on_delete=django.db.models.deletion.CASCADE, to="auth.permission"
+                        db_index=False,
+                        on_delete=django.db.models.deletion.CASCADE,
+                        to="auth.permission",
                     ),
                 ),
             ],
@@ -260,7 +331,15 @@ class Migration(migrations.Migration):
         migrations.CreateModel(
             name="OrganizationUserObjectPermission",
             fields=[
-                ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
+                (
+                    "id",
+                    models.BigAutoField(
+                        auto_created=True,
+                        primary_key=True,
+                        serialize=False,
+                        verbose_name="ID",
+                    ),
+                ),
                 (
                     "content_object",
                     models.ForeignKey(
@@ -272,13 +351,17 @@ class Migration(migrations.Migration):
                 (
                     "permission",
                     models.ForeignKey(
-                        db_index=False, on_delete=django.db.models.deletion.CASCADE, to="auth.permission"
+                        db_index=False,
+                        on_delete=django.db.models.deletion.CASCADE,
+                        to="auth.permission",
                     ),
                 ),
                 (
                     "user",
                     models.ForeignKey(
-                        db_index=False, on_delete=django.db.models.deletion.CASCADE, to=settings.AUTH_USER_MODEL
+                        db_index=False,
+                        on_delete=django.db.models.deletion.CASCADE,
+                        to=settings.AUTH_USER_MODEL,
                     ),
                 ),
             ],
@@ -294,12 +377,15 @@ class Migration(migrations.Migration):
             ),
         ),
         migrations.AddIndex(
-            model_name="organization", index=models.Index(fields=["name", "id"], name="organization_name")
+            model_name="organization",
+            index=models.Index(fields=["name", "id"], name="organization_name"),
         ),
         migrations.AlterUniqueTogether(
-            name="organizationgroupobjectpermission", unique_together={("group", "permission", "content_object")}
+            name="organizationgroupobjectpermission",
+            unique_together={("group", "permission", "content_object")},
         ),
         migrations.AlterUniqueTogether(
-            name="organizationuserobjectpermission", unique_together={("user", "permission", "content_object")}
+            name="organizationuserobjectpermission",
+            unique_together={("user", "permission", "content_object")},
         ),
     ]

@@ -8,6 +8,9 @@ from orgadmin.operations import PopulateGroups
 class Migration(migrations.Migration):
     atomic = False  # commits batch by batch; interrupted, it is run again
 
-    dependencies = [("orgadmin", "0005_organization_reviewer"), ("guardian", "0001_initial")]
+    dependencies = [
+        ("orgadmin", "0005_organization_reviewer"),
+        ("guardian", "0001_initial"),
+    ]
 
     operations = [PopulateGroups("orgadmin.Organization", "reviewer", "Reviewer")]

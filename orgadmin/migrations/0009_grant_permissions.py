@@ -8,7 +8,10 @@ ROLES = {
     "admin": [
         ("view_organization", "Can view organization"),
         ("change_organization", "Can change organization"),
-        ("view_confidential_organization", "Can view confidential fields of organization"),
+        (
+            "view_confidential_organization",
+            "Can view confidential fields of organization",
+        ),
         ("manage_members_organization", "Can manage members of organization"),
     ],
     "reviewer": [("view_organization", "Can view organization")],
@@ -37,7 +40,10 @@ def grant(apps, schema_editor):
 
 def revoke(apps, schema_editor):
     table, grants, batches = _prepare(apps, schema_editor)
-    codenames = {role: ", ".join(f"'{codename}'" for codename, _ in held) for role, held in ROLES.items()}
+    codenames = {
+        role: ", ".join(f"'{codename}'" for codename, _ in held)
+        for role, held in ROLES.items()
+    }
     conditions = " OR ".join(
         f"(group_id IN (SELECT {role}_id FROM {table} WHERE id = content_object_id) AND permission_id IN"
         f" (SELECT id FROM auth_permission WHERE codename IN ({held})))"
@@ -51,8 +57,13 @@ def revoke(apps, schema_editor):
 def _prepare(apps, schema_editor):
     """Return the tables of organizations, None where there are none, and of grants, and (first id, last id) of each
     batch."""
-    Organization, alias = apps.get_model("orgadmin", "Organization"), schema_editor.connection.alias
-    grants = apps.get_model("orgadmin", "OrganizationGroupObjectPermission")._meta.db_table
+    Organization, alias = (
+        apps.get_model("orgadmin", "Organization"),
+        schema_editor.connection.alias,
+    )
+    grants = apps.get_model(
+        "orgadmin", "OrganizationGroupObjectPermission"
+    )._meta.db_table
     rows = Organization._base_manager.using(alias).order_by("pk")
 
     def find_batches():
@@ -78,7 +89,9 @@ def _get_permissions(apps, alias):
     permissions = apps.get_model("auth", "Permission").objects.using(alias)
     organization, _ = types.get_or_create(app_label="orgadmin", model="organization")
     return {
-        codename: permissions.get_or_create(content_type=organization, codename=codename, defaults={"name": name})[0].pk
+        codename: permissions.get_or_create(
+            content_type=organization, codename=codename, defaults={"name": name}
+        )[0].pk
         for held in ROLES.values()
         for codename, name in held
     }

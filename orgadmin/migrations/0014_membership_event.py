@@ -11,14 +11,31 @@ class Migration(migrations.Migration):
     operations = [
         migrations.AlterModelOptions(
             name="user",
-            options={"base_manager_name": "objects", "verbose_name": "user", "verbose_name_plural": "users"},
+            options={
+                "base_manager_name": "objects",
+                "verbose_name": "user",
+                "verbose_name_plural": "users",
+            },
         ),
         migrations.AlterModelManagers(name="user", managers=[]),
         migrations.CreateModel(
             name="MembershipEvent",
             fields=[
-                ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
-                ("at", models.DateTimeField(default=django.utils.timezone.now, verbose_name="when")),
+                (
+                    "id",
+                    models.BigAutoField(
+                        auto_created=True,
+                        primary_key=True,
+                        serialize=False,
+                        verbose_name="ID",
+                    ),
+                ),
+                (
+                    "at",
+                    models.DateTimeField(
+                        default=django.utils.timezone.now, verbose_name="when"
+                    ),
+                ),
                 (
                     "event",
                     models.CharField(
@@ -35,16 +52,30 @@ class Migration(migrations.Migration):
                 ),
                 ("user_key", models.BigIntegerField(null=True, verbose_name="user ID")),
                 ("user_name", models.CharField(max_length=254, verbose_name="person")),
-                ("organization_key", models.BigIntegerField(verbose_name="organization ID")),
-                ("organization_name", models.CharField(max_length=255, verbose_name="organization")),
+                (
+                    "organization_key",
+                    models.BigIntegerField(verbose_name="organization ID"),
+                ),
+                (
+                    "organization_name",
+                    models.CharField(max_length=255, verbose_name="organization"),
+                ),
                 (
                     "role",
                     models.CharField(
-                        choices=[("admin", "Admin"), ("reviewer", "Reviewer")], max_length=20, verbose_name="role"
+                        choices=[("admin", "Admin"), ("reviewer", "Reviewer")],
+                        max_length=20,
+                        verbose_name="role",
                     ),
                 ),
-                ("actor_key", models.BigIntegerField(null=True, verbose_name="by user ID")),
-                ("actor_name", models.CharField(blank=True, max_length=150, verbose_name="by")),
+                (
+                    "actor_key",
+                    models.BigIntegerField(null=True, verbose_name="by user ID"),
+                ),
+                (
+                    "actor_name",
+                    models.CharField(blank=True, max_length=150, verbose_name="by"),
+                ),
                 ("reason", models.TextField(blank=True, verbose_name="reason")),
             ],
             options={
@@ -53,7 +84,10 @@ class Migration(migrations.Migration):
                 "ordering": ["-pk"],
                 "base_manager_name": "objects",
                 "indexes": [
-                    models.Index(fields=["organization_key", "user_key", "id"], name="event_organization"),
+                    models.Index(
+                        fields=["organization_key", "user_key", "id"],
+                        name="event_organization",
+                    ),
                     models.Index(fields=["user_key"], name="event_user"),
                 ],
             },

@@ -13,9 +13,23 @@ class Migration(migrations.Migration):
         migrations.CreateModel(
             name="Invitation",
             fields=[
-                ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
+                (
+                    "id",
+                    models.BigAutoField(
+                        auto_created=True,
+                        primary_key=True,
+                        serialize=False,
+                        verbose_name="ID",
+                    ),
+                ),
                 ("email", models.EmailField(max_length=254, verbose_name="e-mail")),
-                ("role", models.CharField(choices=[("admin", "Admin"), ("reviewer", "Reviewer")], max_length=20)),
+                (
+                    "role",
+                    models.CharField(
+                        choices=[("admin", "Admin"), ("reviewer", "Reviewer")],
+                        max_length=20,
+                    ),
+                ),
                 ("sent_at", models.DateTimeField(default=django.utils.timezone.now)),
                 (
                     "invited_by",

@@ -10,15 +10,23 @@ BATCH = 500  # rows in one transaction
 
 def fill(apps, schema_editor):
     Organization = apps.get_model("orgadmin", "Organization")
-    alias, field = schema_editor.connection.alias, Organization._meta.get_field("search_text")
+    alias, field = (
+        schema_editor.connection.alias,
+        Organization._meta.get_field("search_text"),
+    )
     rows = Organization._base_manager.using(alias).filter(search_text="").order_by("pk")
     last, done = 0, 0
 
     def fill_batch():
         batch = list(rows.filter(pk__gt=last).select_for_update(no_key=True)[:BATCH])
-        texts = [(field.pre_save(organization, False), organization.pk) for organization in batch]
+        texts = [
+            (field.pre_save(organization, False), organization.pk)
+            for organization in batch
+        ]
         with connections[alias].cursor() as cursor:
-            cursor.executemany("UPDATE orgadmin_organization SET search_text = %s WHERE id = %s", texts)
+            cursor.executemany(
+                "UPDATE orgadmin_organization SET search_text = %s WHERE id = %s", texts
+            )
         return batch
 
     while batch := commit(schema_editor, fill_batch):

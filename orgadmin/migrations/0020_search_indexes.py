@@ -29,14 +29,19 @@ def create(apps, schema_editor):
             schema_editor.execute("CREATE EXTENSION IF NOT EXISTS pg_trgm")
             indexes = INDEXES | TRIGRAMS
         except DatabaseError as error:
-            print(f"\n    No trigram indexes, as pg_trgm cannot be created: {str(error).strip()}", flush=True)
+            print(
+                f"\n    No trigram indexes, as pg_trgm cannot be created: {str(error).strip()}",
+                flush=True,
+            )
     for name, definition in indexes.items():
         schema_editor.execute(f"DROP INDEX {concurrently} IF EXISTS {name}")
         schema_editor.execute(f"CREATE INDEX {concurrently} {name} ON {definition}")
 
 
 def drop(apps, schema_editor):
-    concurrently = "CONCURRENTLY" if schema_editor.connection.vendor == "postgresql" else ""
+    concurrently = (
+        "CONCURRENTLY" if schema_editor.connection.vendor == "postgresql" else ""
+    )
     for name in INDEXES | TRIGRAMS:
         schema_editor.execute(f"DROP INDEX {concurrently} IF EXISTS {name}")
 
@@ -55,9 +60,14 @@ class Migration(migrations.Migration):
             database_operations=[migrations.RunPython(create, drop)],
             state_operations=[
                 migrations.AddIndex(
-                    "organization", models.Index(fields=["reference", "id"], name="organization_reference")
+                    "organization",
+                    models.Index(
+                        fields=["reference", "id"], name="organization_reference"
+                    ),
                 ),
-                migrations.AddIndex("contact", models.Index(fields=["name", "id"], name="contact_name")),
+                migrations.AddIndex(
+                    "contact", models.Index(fields=["name", "id"], name="contact_name")
+                ),
             ],
         )
     ]

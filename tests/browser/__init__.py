@@ -48,15 +48,25 @@ class BrowserTestCase(StaticLiveServerTestCase):
 
     def open_page(self, **options):
         """Open a page with cookies of its own, as another person's browser."""
-        options = {"viewport": self.viewport, "base_url": self.live_server_url, **self.context, **options}
+        options = {
+            "viewport": self.viewport,
+            "base_url": self.live_server_url,
+            **self.context,
+            **options,
+        }
         context = self.chromium.new_context(**options)
         self.addCleanup(context.close)
         context.set_default_timeout(TIMEOUT)
         page = context.new_page()
         page.on("pageerror", lambda error: self.fail(f"script error: {error}"))
-        page.on("console", lambda message: self.assertNotIn("Content Security Policy", message.text))
+        page.on(
+            "console",
+            lambda message: self.assertNotIn("Content Security Policy", message.text),
+        )
         known = lambda url: url.startswith((self.live_server_url, *self.others))  # noqa: E731
-        page.on("request", lambda request: self.assertTrue(known(request.url), request.url))
+        page.on(
+            "request", lambda request: self.assertTrue(known(request.url), request.url)
+        )
         return page
 
     def open_page_of(self, username, **options):
@@ -67,11 +77,22 @@ class BrowserTestCase(StaticLiveServerTestCase):
             user = User.objects.get(username=username)
             client.force_login(user, settings.AUTHENTICATION_BACKENDS[0])
             session = client.session  # as after the pages of signing in
-            session.update({"signed_in": time.time(), "second_factor": user.authenticator_set.exists()})
+            session.update(
+                {
+                    "signed_in": time.time(),
+                    "second_factor": user.authenticator_set.exists(),
+                }
+            )
             session.save()
             cookie = client.cookies[settings.SESSION_COOKIE_NAME].value
             page.context.add_cookies(
-                [{"name": settings.SESSION_COOKIE_NAME, "value": cookie, "url": self.live_server_url}]
+                [
+                    {
+                        "name": settings.SESSION_COOKIE_NAME,
+                        "value": cookie,
+                        "url": self.live_server_url,
+                    }
+                ]
             )
         return page
 

@@ -11,7 +11,9 @@ element => !!(document.activeElement.compareDocumentPosition(element) & Node.DOC
 """
 IN_FOCUSED_GROUP = "element => document.activeElement.type === 'radio' && document.activeElement.name === element.name"
 # Not window.innerWidth: a phone zooms out to what is too wide.
-WIDER_THAN_WINDOW = "document.documentElement.scrollWidth > document.documentElement.clientWidth"
+WIDER_THAN_WINDOW = (
+    "document.documentElement.scrollWidth > document.documentElement.clientWidth"
+)
 
 
 class Hand:
@@ -62,7 +64,9 @@ class Hand:
     def give(self, locator, text):
         """Choose a file; the dialog that opens belongs to the browser."""
         self.presses += 1
-        locator.set_input_files({"name": "file.csv", "mimeType": "text/csv", "buffer": text.encode()})
+        locator.set_input_files(
+            {"name": "file.csv", "mimeType": "text/csv", "buffer": text.encode()}
+        )
 
     def download(self, locator):
         with self.page.expect_download() as download:
@@ -72,7 +76,9 @@ class Hand:
 
 class Finger(Hand):
     def arrive(self):
-        assert not self.page.evaluate(WIDER_THAN_WINDOW), f"{self.page.url} scrolls sideways"
+        assert not self.page.evaluate(WIDER_THAN_WINDOW), (
+            f"{self.page.url} scrolls sideways"
+        )
 
     def touch(self, locator):
         self.presses += 1
@@ -91,7 +97,9 @@ class Keys(Hand):
             if locator.evaluate(is_there):
                 return
             self.key("Shift+Tab" if locator.evaluate(IS_BEFORE_FOCUS) else "Tab")
-        raise AssertionError(f"{MOST_TABS} tabs do not lead to {locator} on {self.page.url}")
+        raise AssertionError(
+            f"{MOST_TABS} tabs do not lead to {locator} on {self.page.url}"
+        )
 
     def touch(self, locator):
         self.reach(locator)
@@ -107,7 +115,9 @@ class Keys(Hand):
     def pick(self, locator, text):
         self.reach(locator)
         self.page.keyboard.type(text)
-        expect(self.page.get_by_role("option", name=text)).to_have_class(re.compile("highlighted"))
+        expect(self.page.get_by_role("option", name=text)).to_have_class(
+            re.compile("highlighted")
+        )
         self.key("Enter")
 
     def give(self, locator, text):

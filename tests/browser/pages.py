@@ -73,7 +73,12 @@ def stand_still(test):
     """Stop the clock, and add the address that breaks, for the time of a test."""
     StandingClock.moment = START
     test.enterContext(patch("django.utils.timezone.datetime", StandingClock))
-    test.enterContext(patch("allauth.mfa.totp.internal.auth.secrets.token_bytes", return_value=SEED.encode()))
+    test.enterContext(
+        patch(
+            "allauth.mfa.totp.internal.auth.secrets.token_bytes",
+            return_value=SEED.encode(),
+        )
+    )
     test.enterContext(override_settings(ROOT_URLCONF=__name__))
 
 
@@ -129,32 +134,56 @@ def make_people():
     with override_settings(DEBUG=True):
         call_command("demo", verbosity=0, stdout=StringIO())
     create_user(VIEWER, is_staff=True, permissions=["view_organization"])
-    create_user(MANAGER, is_staff=True, permissions=["view_user", "add_user", "change_user"])
+    create_user(
+        MANAGER, is_staff=True, permissions=["view_user", "add_user", "change_user"]
+    )
     manager = User.objects.get(username=MANAGER)
     secret = base64.b32encode(SEED.encode()).decode()
-    for kind, data in (("totp", {"secret": secret}), ("recovery_codes", {"seed": SEED, "used_mask": 3})):
+    for kind, data in (
+        ("totp", {"secret": secret}),
+        ("recovery_codes", {"seed": SEED, "used_mask": 3}),
+    ):
         Authenticator.objects.create(user=manager, type=kind, data=data)
-    create_user("nora@example.com", first_name="Nora", last_name="Norton", email="nora@example.com")
+    create_user(
+        "nora@example.com",
+        first_name="Nora",
+        last_name="Norton",
+        email="nora@example.com",
+    )
     create_user("otto", first_name="Otto", is_active=False)
-    create_user("leaver", first_name="Lea", admin_of=Organization.objects.order_by("pk")[8:10])
+    create_user(
+        "leaver", first_name="Lea", admin_of=Organization.objects.order_by("pk")[8:10]
+    )
     User.objects.update(password=PASSWORD, date_joined=START)
-    User.objects.filter(username__startswith="demo").update(last_login=START + timedelta(days=20))
+    User.objects.filter(username__startswith="demo").update(
+        last_login=START + timedelta(days=20)
+    )
 
 
 def make_records(own, admin):
     """Let some time pass in which people work on an organization."""
     nora, otto, reviewer, staff = (
-        User.objects.get(username=name) for name in ("nora@example.com", "otto", REVIEWS, STAFF)
+        User.objects.get(username=name)
+        for name in ("nora@example.com", "otto", REVIEWS, STAFF)
     )
     set_role(own, [otto], REVIEWER, actor=staff)
     StandingClock.days_pass(7)
     set_role(own, [nora], ADMIN, actor=admin, reason="Looks after the phone book")
     set_role(own, [reviewer], REVIEWER, actor=admin)
     invite(own, "late@example.com", REVIEWER, actor=admin)
-    own.contacts.create(name="Carla Contact", role="Head of everything", email="carla@example.com", phone="+1 555 0101")
+    own.contacts.create(
+        name="Carla Contact",
+        role="Head of everything",
+        email="carla@example.com",
+        phone="+1 555 0101",
+    )
     own.contacts.create(name="Kim Keeper", role="Warehouse")
     own._history_user, own.phone, own.email = admin, "+1 555 0100", "office@example.com"
-    own.website, own.tax_id, own.notes = "https://www.example.com", "12-3456789", "Pays late.\nAsk for Kim."
+    own.website, own.tax_id, own.notes = (
+        "https://www.example.com",
+        "12-3456789",
+        "Pays late.\nAsk for Kim.",
+    )
     own.save()
     StandingClock.days_pass(8)
     own.phone = "+1 555 0199"
@@ -168,18 +197,35 @@ def make_records(own, admin):
 def list_pages():
     """Fill the database, and return all pages."""
     make_people()
-    admin, leaver = User.objects.get(username=ORG_ADMIN), User.objects.get(username="leaver")
+    admin, leaver = (
+        User.objects.get(username=ORG_ADMIN),
+        User.objects.get(username="leaver"),
+    )
     own, other = Organization.objects.permitted(admin, "change")[:2]
     make_records(own, admin)
-    reviewed = Organization.objects.permitted(User.objects.get(username=REVIEWS)).exclude(pk=own.pk).first()
+    reviewed = (
+        Organization.objects.permitted(User.objects.get(username=REVIEWS))
+        .exclude(pk=own.pk)
+        .first()
+    )
     contact, record = own.contacts.first(), own.history.order_by("history_id")[1]
     nora = User.objects.get(username="nora@example.com")
     reset = f"{urlsafe_base64_encode(force_bytes(nora.pk))}/{default_token_generator.make_token(nora)}/"
-    to_new, to_nora = (invite(other, email, ADMIN, actor=admin) for email in ("new@example.com", nora.email))
-    invited, known = (f"/admin/invitation/{signing.dumps(row.pk, salt=SALT)}/" for row in (to_new, to_nora))
+    to_new, to_nora = (
+        invite(other, email, ADMIN, actor=admin)
+        for email in ("new@example.com", nora.email)
+    )
+    invited, known = (
+        f"/admin/invitation/{signing.dumps(row.pk, salt=SALT)}/"
+        for row in (to_new, to_nora)
+    )
     free = Group.objects.create(name="Free group")
     site, app, factor = "/admin/", "/admin/orgadmin/", "/admin/second-factor/"
-    organizations, contacts, users = f"{app}organization/", f"{app}contact/", f"{app}user/"
+    organizations, contacts, users = (
+        f"{app}organization/",
+        f"{app}contact/",
+        f"{app}user/",
+    )
     organization, user = f"{organizations}{own.pk}/", f"{users}{leaver.pk}/"
     wrong = f"id,name,email\n{own.pk},,\n999999,Nobody knows,\n,Wrong mail,nobody\n"
     right = (
@@ -189,24 +235,65 @@ def list_pages():
     passwords = {"old_password": "wrong", "new_password1": "a", "new_password2": "b"}
     return [
         Page("sign-in", NOBODY, site),
-        Page("sign-in-refused", NOBODY, site, fill("Log in", username="somebody", password="wrong")),
+        Page(
+            "sign-in-refused",
+            NOBODY,
+            site,
+            fill("Log in", username="somebody", password="wrong"),
+        ),
         Page("sign-in-company", NOBODY, site, settings=COMPANY),
-        Page("sign-in-code", NOBODY, site, fill("Log in", username=MANAGER, password="secret"), FACTOR),
+        Page(
+            "sign-in-code",
+            NOBODY,
+            site,
+            fill("Log in", username=MANAGER, password="secret"),
+            FACTOR,
+        ),
         Page("second-factor", MANAGER, factor, settings=FACTOR),
         Page("second-factor-none", ORG_ADMIN, factor, settings=FACTOR),
-        Page("second-factor-app", ORG_ADMIN, f"{factor}totp/activate/", settings=FACTOR),
-        Page("second-factor-app-refused", ORG_ADMIN, f"{factor}totp/activate/", fill("Set up", code="000000"), FACTOR),
-        Page("second-factor-app-required", STAFF, site, settings={"SECOND_FACTOR": "staff"}),
-        Page("second-factor-remove", MANAGER, f"{factor}totp/deactivate/", settings=FACTOR),
-        Page("second-factor-codes", MANAGER, f"{factor}recovery-codes/", settings=FACTOR),
-        Page("second-factor-codes-new", MANAGER, f"{factor}recovery-codes/generate/", settings=FACTOR),
+        Page(
+            "second-factor-app", ORG_ADMIN, f"{factor}totp/activate/", settings=FACTOR
+        ),
+        Page(
+            "second-factor-app-refused",
+            ORG_ADMIN,
+            f"{factor}totp/activate/",
+            fill("Set up", code="000000"),
+            FACTOR,
+        ),
+        Page(
+            "second-factor-app-required",
+            STAFF,
+            site,
+            settings={"SECOND_FACTOR": "staff"},
+        ),
+        Page(
+            "second-factor-remove",
+            MANAGER,
+            f"{factor}totp/deactivate/",
+            settings=FACTOR,
+        ),
+        Page(
+            "second-factor-codes", MANAGER, f"{factor}recovery-codes/", settings=FACTOR
+        ),
+        Page(
+            "second-factor-codes-new",
+            MANAGER,
+            f"{factor}recovery-codes/generate/",
+            settings=FACTOR,
+        ),
         Page("forgotten", NOBODY, f"{site}password_reset/"),
         Page("forgotten-sent", NOBODY, f"{site}password_reset/done/"),
         Page("new-password", NOBODY, f"{site}reset/{reset}"),
         Page("new-password-dead", NOBODY, f"{site}reset/x/y/"),
         Page("new-password-done", NOBODY, f"{site}reset/done/"),
         Page("invitation", NOBODY, invited),
-        Page("invitation-refused", NOBODY, invited, fill("Accept", new_password1="a", new_password2="b")),
+        Page(
+            "invitation-refused",
+            NOBODY,
+            invited,
+            fill("Accept", new_password1="a", new_password2="b"),
+        ),
         Page("invitation-known", NOBODY, known),
         Page("invitation-dead", NOBODY, f"{site}invitation/dead/"),
         Page("error-400", ORG_ADMIN, f"{organizations}?name__regex=x"),
@@ -228,10 +315,25 @@ def list_pages():
         Page("list-staff", STAFF, organizations),
         Page("list-viewer", VIEWER, organizations),
         Page("add", STAFF, f"{organizations}add/"),
-        Page("add-refused", STAFF, f"{organizations}add/", fill("Save", name=own.name, email="nobody")),
+        Page(
+            "add-refused",
+            STAFF,
+            f"{organizations}add/",
+            fill("Save", name=own.name, email="nobody"),
+        ),
         Page("change", ORG_ADMIN, f"{organization}change/"),
-        Page("change-refused", ORG_ADMIN, f"{organization}change/", fill("Save", name="", website="no address")),
-        Page("change-saved", ORG_ADMIN, f"{organizations}{other.pk}/change/", press("Save and continue editing")),
+        Page(
+            "change-refused",
+            ORG_ADMIN,
+            f"{organization}change/",
+            fill("Save", name="", website="no address"),
+        ),
+        Page(
+            "change-saved",
+            ORG_ADMIN,
+            f"{organizations}{other.pk}/change/",
+            press("Save and continue editing"),
+        ),
         Page("change-staff", STAFF, f"{organization}change/"),
         Page("view-reviewer", REVIEWS, f"{organizations}{reviewed.pk}/change/"),
         Page("view-viewer", VIEWER, f"{organization}change/"),
@@ -239,23 +341,55 @@ def list_pages():
         Page("history-reviewer", REVIEWS, f"{organizations}{reviewed.pk}/history/"),
         Page("history-staff", STAFF, f"{organization}history/"),
         Page("restore", STAFF, f"{organization}restore/?to={record.pk}"),
-        Page("restore-nothing", STAFF, f"{organization}restore/?to={own.history.latest().pk}"),
+        Page(
+            "restore-nothing",
+            STAFF,
+            f"{organization}restore/?to={own.history.latest().pk}",
+        ),
         Page("people", ORG_ADMIN, f"{organization}people/"),
         Page("people-refused", ORG_ADMIN, f"{organization}people/", press("Invite")),
-        Page("people-nobody", STAFF, f"{organizations}{Organization.objects.last().pk}/people/"),
+        Page(
+            "people-nobody",
+            STAFF,
+            f"{organizations}{Organization.objects.last().pk}/people/",
+        ),
         Page("people-staff", STAFF, f"{organization}people/"),
         Page("people-staff-refused", STAFF, f"{organization}people/", press("Add")),
         Page("people-staff-search", STAFF, f"{organization}people/", search_people),
-        Page("remove", ORG_ADMIN, f"{organization}people/", press("Remove nora@example.com")),
-        Page("remove-oneself", ORG_ADMIN, f"{organizations}{other.pk}/people/", press(f"Remove {ORG_ADMIN}")),
-        Page("demote", ORG_ADMIN, f"{organization}people/", press("Make nora@example.com Reviewer")),
+        Page(
+            "remove",
+            ORG_ADMIN,
+            f"{organization}people/",
+            press("Remove nora@example.com"),
+        ),
+        Page(
+            "remove-oneself",
+            ORG_ADMIN,
+            f"{organizations}{other.pk}/people/",
+            press(f"Remove {ORG_ADMIN}"),
+        ),
+        Page(
+            "demote",
+            ORG_ADMIN,
+            f"{organization}people/",
+            press("Make nora@example.com Reviewer"),
+        ),
         Page("ledger", ORG_ADMIN, f"{organization}ledger/"),
         Page("ledger-on-a-day", ORG_ADMIN, f"{organization}ledger/?on=2026-09-15"),
-        Page("ledger-nothing", STAFF, f"{organizations}{Organization.objects.last().pk}/ledger/"),
+        Page(
+            "ledger-nothing",
+            STAFF,
+            f"{organizations}{Organization.objects.last().pk}/ledger/",
+        ),
         Page("access", ORG_ADMIN, f"{organization}access/"),
         Page("access-staff", STAFF, f"{organization}access/"),
         Page("import", STAFF, f"{organizations}import/"),
-        Page("import-without-file", STAFF, f"{organizations}import/", press("Show what it would do")),
+        Page(
+            "import-without-file",
+            STAFF,
+            f"{organizations}import/",
+            press("Show what it would do"),
+        ),
         Page("import-problems", STAFF, f"{organizations}import/", choose_file(wrong)),
         Page("import-preview", STAFF, f"{organizations}import/", choose_file(right)),
         Page("delete", STAFF, f"{organization}delete/"),
@@ -279,12 +413,21 @@ def list_pages():
         Page("user-history", STAFF, f"{user}history/"),
         Page("user-delete", STAFF, f"{user}delete/"),
         Page("groups", STAFF, "/admin/auth/group/"),
-        Page("group-of-an-organization", STAFF, f"/admin/auth/group/{own.admin_id}/change/"),
+        Page(
+            "group-of-an-organization",
+            STAFF,
+            f"/admin/auth/group/{own.admin_id}/change/",
+        ),
         Page("group", STAFF, f"/admin/auth/group/{free.pk}/change/"),
         Page("group-add", STAFF, "/admin/auth/group/add/"),
         Page("ledger-of-all", STAFF, f"{app}membershipevent/"),
         Page("password", ORG_ADMIN, f"{site}password_change/"),
-        Page("password-refused", ORG_ADMIN, f"{site}password_change/", fill("Change my password", **passwords)),
+        Page(
+            "password-refused",
+            ORG_ADMIN,
+            f"{site}password_change/",
+            fill("Change my password", **passwords),
+        ),
         Page("password-changed", ORG_ADMIN, f"{site}password_change/done/"),
         Page("signed-out", ORG_ADMIN, site, press("Log out")),
     ]

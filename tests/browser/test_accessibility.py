@@ -9,7 +9,14 @@ from .hands import WIDER_THAN_WINDOW
 from .pages import list_pages, stand_still
 
 AXE = {
-    "runOnly": ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"],
+    "runOnly": [
+        "wcag2a",
+        "wcag2aa",
+        "wcag21a",
+        "wcag21aa",
+        "wcag22aa",
+        "best-practice",
+    ],
     "resultTypes": ["violations"],
     "preload": False,  # of style sheets, into inline ones, which the site does not allow
 }
@@ -38,7 +45,9 @@ class PageTests(BrowserTestCase):
         findings = []
         for page in list_pages():
             with override_settings(**page.settings):
-                findings += [f"{page.name}: {finding}" for finding in self.examine(page)]
+                findings += [
+                    f"{page.name}: {finding}" for finding in self.examine(page)
+                ]
         self.assertFalse(findings, "\n" + "\n".join(findings))
 
     def open_tab(self, who):
@@ -61,7 +70,9 @@ class PageTests(BrowserTestCase):
         tab.evaluate(AXE_SCRIPT)
         for scheme in ("light", "dark"):
             tab.emulate_media(color_scheme=scheme)
-            for violation in tab.evaluate("options => axe.run(options)", AXE)["violations"]:
+            for violation in tab.evaluate("options => axe.run(options)", AXE)[
+                "violations"
+            ]:
                 for node in violation["nodes"]:
                     yield f"{scheme}: {violation['id']} ({violation['help']}): {node['target']} {node['html'][:150]}"
         for width in self.widths:

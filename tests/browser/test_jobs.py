@@ -37,14 +37,18 @@ class Jobs:
         self.acme = create_organization("Acme", phone="1", tax_id="T-1")
         self.beta = create_organization("Beta")
         create_organization("Foreign")
-        self.anna = create_user("anna", first_name="Anna", admin_of=[self.acme], reviewer_of=[self.beta])
+        self.anna = create_user(
+            "anna", first_name="Anna", admin_of=[self.acme], reviewer_of=[self.beta]
+        )
         create_user("bert", reviewer_of=[self.acme])
         create_superuser("root")
         self.hands = []
 
     def tearDown(self):
         job = self._testMethodName.removeprefix("test_")
-        self.assertLessEqual(sum(hand.presses for hand in self.hands), PRESSES[job][self.most])
+        self.assertLessEqual(
+            sum(hand.presses for hand in self.hands), PRESSES[job][self.most]
+        )
         super().tearDown()
 
     def come(self, page, address="/admin/"):
@@ -52,7 +56,12 @@ class Jobs:
         hand = self.hand(page)
         self.hands.append(hand)
         hand.open(address)
-        return hand, partial(page.get_by_role, "link"), partial(page.get_by_role, "button"), page.get_by_label
+        return (
+            hand,
+            partial(page.get_by_role, "link"),
+            partial(page.get_by_role, "button"),
+            page.get_by_label,
+        )
 
     def enter(self, username):
         """Sign in, uncounted."""
@@ -134,14 +143,18 @@ class Jobs:
         self.find(hand, "Beta")
         hand.press(link(name="Who can see this?"))
         expect(
-            self.page.get_by_role("row", name="anna").get_by_text("is in its Reviewer group: see it")
+            self.page.get_by_role("row", name="anna").get_by_text(
+                "is in its Reviewer group: see it"
+            )
         ).to_be_visible()
 
     def test_import(self):
         hand, link, button, label = self.enter("root")
         hand.press(link(name="Organizations", exact=True).last)
         hand.press(link(name="Import"))
-        hand.give(label("CSV file:"), f"id,name,phone\n{self.acme.pk},Acme,2\n,Imported,3\n")
+        hand.give(
+            label("CSV file:"), f"id,name,phone\n{self.acme.pk},Acme,2\n,Imported,3\n"
+        )
         hand.press(button(name="Show what it would do"))
         self.sees("“1” → “2”")
         hand.press(button(name="Import", exact=True))
@@ -188,7 +201,9 @@ class JobTests(BrowserTestCase):
         self.acme = create_organization("Acme", phone="1", tax_id="T-1")
         self.beta = create_organization("Beta", tax_id="T-2")
         create_organization("Foreign")
-        self.anna = create_user("anna", first_name="Anna", admin_of=[self.acme], reviewer_of=[self.beta])
+        self.anna = create_user(
+            "anna", first_name="Anna", admin_of=[self.acme], reviewer_of=[self.beta]
+        )
         create_superuser("root")
 
     def test_an_org_admin_finds_edits_and_reads_the_history(self):
@@ -215,7 +230,9 @@ class JobTests(BrowserTestCase):
         expect(page.get_by_role("button", name="Save")).to_have_count(0)
         expect(page.get_by_text("T-2")).to_have_count(0)
 
-    def test_platform_staff_creates_an_organization_and_assigns_a_person_who_sees_it_at_the_next_click(self):
+    def test_platform_staff_creates_an_organization_and_assigns_a_person_who_sees_it_at_the_next_click(
+        self,
+    ):
         person = self.open_page()
         self.sign_in("anna", page=person)
         page = self.page
@@ -236,7 +253,9 @@ class JobTests(BrowserTestCase):
 
         page.get_by_role("button", name="Make anna Reviewer").click()
         page.get_by_role("button", name="Yes, I am sure").click()
-        expect(page.get_by_text("“anna” is now Reviewer of “Brand New”.")).to_be_visible()
+        expect(
+            page.get_by_text("“anna” is now Reviewer of “Brand New”.")
+        ).to_be_visible()
         page.get_by_role("button", name="Remove anna").click()
         page.get_by_label("Reason (optional):").fill("Moved on")
         page.get_by_role("button", name="Yes, I am sure").click()
@@ -244,7 +263,9 @@ class JobTests(BrowserTestCase):
         person.reload()
         expect(person.get_by_text("or you may no longer see it")).to_be_visible()
 
-    def test_an_org_admin_invites_somebody_new_who_sets_a_password_and_sees_the_organization(self):
+    def test_an_org_admin_invites_somebody_new_who_sets_a_password_and_sees_the_organization(
+        self,
+    ):
         page = self.page
         self.sign_in("anna")
         page.goto(f"/admin/orgadmin/organization/{self.acme.pk}/change/")
@@ -252,9 +273,18 @@ class JobTests(BrowserTestCase):
         page.get_by_label("E-mail:").fill("nora@example.com")
         page.locator("#id_invite-role").get_by_label("Admin").check()
         page.get_by_role("button", name="Invite", exact=True).click()
-        expect(page.get_by_text("An invitation was sent to “nora@example.com”.")).to_be_visible()
-        expect(page.get_by_role("button", name="Withdraw the invitation of nora@example.com")).to_be_visible()
-        self.assertLessEqual(page.evaluate("document.documentElement.scrollWidth"), self.viewport["width"])
+        expect(
+            page.get_by_text("An invitation was sent to “nora@example.com”.")
+        ).to_be_visible()
+        expect(
+            page.get_by_role(
+                "button", name="Withdraw the invitation of nora@example.com"
+            )
+        ).to_be_visible()
+        self.assertLessEqual(
+            page.evaluate("document.documentElement.scrollWidth"),
+            self.viewport["width"],
+        )
 
         new = self.open_page()
         new.goto(urlsplit(re.search(r"https?://\S+", mail.outbox[0].body)[0]).path)
@@ -269,7 +299,9 @@ class JobTests(BrowserTestCase):
         page.reload()
         page.get_by_role("button", name="Make nora@example.com Reviewer").click()
         page.get_by_role("button", name="Yes, I am sure").click()
-        expect(page.get_by_text("“nora@example.com” is now Reviewer of “Acme”.")).to_be_visible()
+        expect(
+            page.get_by_text("“nora@example.com” is now Reviewer of “Acme”.")
+        ).to_be_visible()
         page.get_by_role("link", name="Ledger").click()
         expect(page.get_by_role("cell", name="Accepted an invitation.")).to_be_visible()
         new.reload()
@@ -300,7 +332,9 @@ class JobTests(BrowserTestCase):
         page.get_by_role("button", name="Show what it would do").click()
         expect(page.get_by_text("phone: “1” → “2”")).to_be_visible()
         page.get_by_role("button", name="Import", exact=True).click()
-        expect(page.get_by_text("1 organizations were created and 1 changed")).to_be_visible()
+        expect(
+            page.get_by_text("1 organizations were created and 1 changed")
+        ).to_be_visible()
         with page.expect_download() as download:
             page.get_by_role("link", name="Export").click()
         self.assertIn("Imported", download.value.path().read_text())
@@ -312,7 +346,9 @@ class JobTests(BrowserTestCase):
         self.assertEqual(self.acme.phone, "1")
         page.goto(f"/admin/orgadmin/organization/{self.acme.pk}/access/")
         page.get_by_role("link", name="anna").click()
-        expect(page.get_by_role("cell", name="is in its Reviewer group: see it")).to_be_visible()
+        expect(
+            page.get_by_role("cell", name="is in its Reviewer group: see it")
+        ).to_be_visible()
         page.goto(f"/admin/orgadmin/user/{self.anna.pk}/change/")
         page.get_by_role("link", name="Take out of everything").click()
         expect(page.get_by_text("Nobody is left to look after:")).to_be_visible()

@@ -22,7 +22,11 @@ def take_webp(page):
     """Return a picture in the format that is smallest, which page.screenshot() does not know."""
     page.evaluate(HIDE_CARET)
     session = page.context.new_cdp_session(page)
-    return b64decode(session.send("Page.captureScreenshot", {"format": "webp", "quality": QUALITY})["data"])
+    return b64decode(
+        session.send("Page.captureScreenshot", {"format": "webp", "quality": QUALITY})[
+            "data"
+        ]
+    )
 
 
 @tag("pictures")
@@ -45,5 +49,7 @@ class PictureTests(BrowserTestCase):
         page.act(tab)
         for scheme in ("light", "dark"):
             tab.emulate_media(color_scheme=scheme)
-            Path(FOLDER, f"{page.name}-{device}-{scheme}.webp").write_bytes(take_webp(tab))
+            Path(FOLDER, f"{page.name}-{device}-{scheme}.webp").write_bytes(
+                take_webp(tab)
+            )
         tab.context.close()

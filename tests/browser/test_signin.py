@@ -37,13 +37,24 @@ class SignInTests(BrowserTestCase):
         self.assertEqual(Authenticator.objects.count(), 2)
 
     def test_the_companys_server_signs_in(self):
-        create_user("ada", first_name="Ada", email="ada@example.com", admin_of=[create_organization("Acme")])
+        create_user(
+            "ada",
+            first_name="Ada",
+            email="ada@example.com",
+            admin_of=[create_organization("Acme")],
+        )
         server = self.enterContext(identity_server())
         server.person = {"sub": "1", "email": "ada@example.com", "email_verified": True}
-        policy = settings.CONTENT_SECURITY_POLICY["DIRECTIVES"] | {"form-action": ["'self'", server.address]}
-        changed = company_settings(server) | {"CONTENT_SECURITY_POLICY": {"DIRECTIVES": policy}}
+        policy = settings.CONTENT_SECURITY_POLICY["DIRECTIVES"] | {
+            "form-action": ["'self'", server.address]
+        }
+        changed = company_settings(server) | {
+            "CONTENT_SECURITY_POLICY": {"DIRECTIVES": policy}
+        }
         self.others = (server.address,)
         with override_settings(**changed):
             self.page.goto("/admin/orgadmin/organization/")
             self.page.get_by_role("button", name="Sign in with Example").click()
-            expect(self.page.get_by_role("link", name="Acme", exact=True)).to_be_visible()
+            expect(
+                self.page.get_by_role("link", name="Acme", exact=True)
+            ).to_be_visible()

@@ -4,7 +4,11 @@ from ..scratch import scratch_database
 from ..servers import serve
 from . import BrowserTestCase
 
-PRODUCTION = {"DEBUG": "false", "SECRET_KEY": "tests", "DJANGO_SETTINGS_MODULE": "config.settings"}
+PRODUCTION = {
+    "DEBUG": "false",
+    "SECRET_KEY": "tests",
+    "DJANGO_SETTINGS_MODULE": "config.settings",
+}
 LIMIT = 150_000  # bytes over the wire, with nothing in the cache
 FILL = """
 from django.contrib.auth.models import Group
@@ -29,17 +33,34 @@ class WeightTests(BrowserTestCase):
         tools = context.new_cdp_session(page)
         tools.send("Network.enable")
         tools.on(
-            "Network.loadingFinished", lambda event: sizes.update({event["requestId"]: event["encodedDataLength"]})
+            "Network.loadingFinished",
+            lambda event: sizes.update(
+                {event["requestId"]: event["encodedDataLength"]}
+            ),
         )
-        tools.on("Network.requestServedFromCache", lambda event: cached.add(event["requestId"]))
-        tools.on("Network.responseReceived", lambda event: asked.update({event["requestId"]: event["response"]}))
+        tools.on(
+            "Network.requestServedFromCache",
+            lambda event: cached.add(event["requestId"]),
+        )
+        tools.on(
+            "Network.responseReceived",
+            lambda event: asked.update({event["requestId"]: event["response"]}),
+        )
         page.goto(address, wait_until="networkidle")
         size = sum(sizes.values())
         asked.clear()
         page.goto("about:blank")
         page.goto(address, wait_until="networkidle")
-        again = {key: answer for key, answer in asked.items() if key not in cached and not answer["fromDiskCache"]}
-        return size, [answer["url"] for answer in again.values() if not answer["url"].startswith("data:")]
+        again = {
+            key: answer
+            for key, answer in asked.items()
+            if key not in cached and not answer["fromDiskCache"]
+        }
+        return size, [
+            answer["url"]
+            for answer in again.values()
+            if not answer["url"].startswith("data:")
+        ]
 
     def test_no_page_is_heavy_and_the_second_time_is_one_request(self):
         with scratch_database() as scratch:

@@ -34,9 +34,13 @@ class DemoTests(TestCase):
         Organization.objects.filter(pk=organization.pk).update(phone="mine")
         second = self.run_demo()
         organization.refresh_from_db()
-        self.assertEqual((Organization.objects.count(), organization.phone), (count, "mine"))
+        self.assertEqual(
+            (Organization.objects.count(), organization.phone), (count, "mine")
+        )
         self.assertFalse(set(first.values()) & set(second.values()))
-        self.assertTrue(self.client.login(username="demo-admin", password=second["demo-admin"]))
+        self.assertTrue(
+            self.client.login(username="demo-admin", password=second["demo-admin"])
+        )
         admin = User.objects.get(username="demo-admin")
         self.assertEqual(Organization.objects.permitted(admin, "change").count(), 3)
         self.assertEqual(Organization.objects.permitted(admin).count(), 4)

@@ -22,9 +22,13 @@ class DoctorTests(TestCase):
         acme = create_organization("Acme")
         where = f"Acme (id {acme.pk})"
         note = f"note: no active admin: {where}: nobody looks after it"
-        self.assertEqual(self.run_command(), (0, [note, "0 errors.", "1 notes: no active admin 1."]))
+        self.assertEqual(
+            self.run_command(), (0, [note, "0 errors.", "1 notes: no active admin 1."])
+        )
         acme.group_grants.filter(permission__codename="change_organization").delete()
-        lacks = f"grants: {where}: its admin group lacks: change_organization ({acme.pk})"
+        lacks = (
+            f"grants: {where}: its admin group lacks: change_organization ({acme.pk})"
+        )
         status, lines = self.run_command()
         self.assertEqual(status, 1)
         self.assertIn(f"error: {lacks}", lines)

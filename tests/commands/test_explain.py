@@ -28,12 +28,16 @@ class ExplainTests(TestCase):
         return 0, out.getvalue()
 
     def test_tells_by_id_and_by_name_and_sets_the_exit_status(self):
-        may = f"anna may view Acme (id {self.acme.pk}).\n  view: is in its Admin group\n"
+        may = (
+            f"anna may view Acme (id {self.acme.pk}).\n  view: is in its Admin group\n"
+        )
         for organization in (self.acme.pk, "Acme"):
             self.assertEqual(self.run_command("anna", organization), (0, may))
         status, text = self.run_command("anna", "Acme", "delete")
         self.assertEqual(status, 1)
-        self.assertTrue(text.startswith(f"anna may not delete Acme (id {self.acme.pk}).\n"))
+        self.assertTrue(
+            text.startswith(f"anna may not delete Acme (id {self.acme.pk}).\n")
+        )
 
     def test_an_unclear_question_is_neither_yes_nor_no(self):
         other = create_organization("Acme", address="There")
@@ -41,7 +45,9 @@ class ExplainTests(TestCase):
         self.assertEqual(status, 2)
         for organization in (self.acme, other):
             self.assertIn(f"{organization.pk}  Acme  {organization.address}", text)
-        self.assertEqual(self.run_command("nobody", self.acme.pk), (2, "There is no user “nobody”."))
+        self.assertEqual(
+            self.run_command("nobody", self.acme.pk), (2, "There is no user “nobody”.")
+        )
         self.assertEqual(self.run_command("anna", "Nowhere")[0], 2)
         self.assertEqual(self.run_command("anna", "9" * 30)[0], 2)
         self.assertEqual(self.run_command("anna", self.acme.pk, "eat")[0], 2)
@@ -51,9 +57,13 @@ class ExplainTests(TestCase):
         self.assertEqual(self.run_command("anna", self.acme.pk)[0], 2)
 
     def test_a_database_that_is_away_is_no_answer(self):
-        with mock.patch.object(Organization.objects, "filter", side_effect=OperationalError("gone")):
+        with mock.patch.object(
+            Organization.objects, "filter", side_effect=OperationalError("gone")
+        ):
             status, text = self.run_command("anna", "Acme")
-        self.assertEqual((status, text), (2, "The question could not be answered: gone"))
+        self.assertEqual(
+            (status, text), (2, "The question could not be answered: gone")
+        )
 
     def test_a_name_of_digits_is_found_where_no_id_is(self):
         create_organization("4711")

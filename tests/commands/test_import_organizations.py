@@ -22,7 +22,9 @@ class ImportOrganizationsTests(TestCase):
         self.file.write_text(text)
         out, err = io.StringIO(), io.StringIO()
         try:
-            call_command("import_organizations", self.file, *arguments, stdout=out, stderr=err)
+            call_command(
+                "import_organizations", self.file, *arguments, stdout=out, stderr=err
+            )
         except CommandError as error:
             return out.getvalue(), err.getvalue(), str(error)
         return out.getvalue(), err.getvalue(), None
@@ -42,7 +44,10 @@ class ImportOrganizationsTests(TestCase):
     def test_a_dry_run_says_what_would_happen(self):
         out, _, _ = self.run_command("name,reference\nAcme,R1\n", "--dry-run")
         line, summary = out.splitlines()
-        self.assertRegex(line, r"^line 2: Acme \(id \d+\): created, with the groups “Acme Admin”, “Acme Reviewer”$")
+        self.assertRegex(
+            line,
+            r"^line 2: Acme \(id \d+\): created, with the groups “Acme Admin”, “Acme Reviewer”$",
+        )
         self.assertEqual(
             summary,
             "1 organizations would be created, 0 would be changed, 0 left as they were; 0 people would be given a role,"
@@ -52,16 +57,30 @@ class ImportOrganizationsTests(TestCase):
 
     def test_a_refused_file_is_an_error_with_all_problems(self):
         _, err, error = self.run_command("name,email\n,x\nAcme,y\n")
-        self.assertEqual(len([line for line in err.splitlines() if line.startswith("line ")]), 3)
-        self.assertEqual(error, "Nothing was imported: mend the 3 problems above, and try again.")
+        self.assertEqual(
+            len([line for line in err.splitlines() if line.startswith("line ")]), 3
+        )
+        self.assertEqual(
+            error, "Nothing was imported: mend the 3 problems above, and try again."
+        )
 
     def test_says_which_file_or_user_is_not_there(self):
-        self.assertEqual(self.run_command("name\nAcme\n", "--as", "nobody")[2], "There is no user “nobody”.")
-        with self.assertRaisesMessage(CommandError, "'nowhere.csv' cannot be read: No such file or directory."):
+        self.assertEqual(
+            self.run_command("name\nAcme\n", "--as", "nobody")[2],
+            "There is no user “nobody”.",
+        )
+        with self.assertRaisesMessage(
+            CommandError, "'nowhere.csv' cannot be read: No such file or directory."
+        ):
             call_command("import_organizations", "nowhere.csv")
-        with self.assertRaisesMessage(CommandError, "cannot be read: embedded null byte."):
+        with self.assertRaisesMessage(
+            CommandError, "cannot be read: embedded null byte."
+        ):
             call_command("import_organizations", "a\0b")
-        self.assertIn("cannot be read", self.run_command("name\nAcme\n", "--as", "\udcff")[2] or "")
+        self.assertIn(
+            "cannot be read",
+            self.run_command("name\nAcme\n", "--as", "\udcff")[2] or "",
+        )
         with self.assertRaisesMessage(CommandError, "cannot be read: Is a directory."):
             call_command("import_organizations", str(self.file.parent))
 
@@ -70,6 +89,11 @@ class ImportOrganizationsTests(TestCase):
         self.assertIsNone(self.run_command("name\nAcme\n", "--as", "root")[2])
 
     def test_says_when_the_database_is_away(self):
-        with mock.patch("orgadmin.transfer.Organization.objects.bulk_create", side_effect=OperationalError("gone")):
+        with mock.patch(
+            "orgadmin.transfer.Organization.objects.bulk_create",
+            side_effect=OperationalError("gone"),
+        ):
             error = self.run_command("name\nAcme\n")[2]
-        self.assertEqual(error, "Nothing was imported: the database refused (gone). Try again.")
+        self.assertEqual(
+            error, "Nothing was imported: the database refused (gone). Try again."
+        )

@@ -20,17 +20,26 @@ class MembersTests(TestCase):
         out = io.StringIO()
         call_command("members", *arguments, stdout=out)
         return [
-            (row["person"], row["organization"], row["role"]) for row in csv.DictReader(io.StringIO(out.getvalue()))
+            (row["person"], row["organization"], row["role"])
+            for row in csv.DictReader(io.StringIO(out.getvalue()))
         ]
 
     def test_tells_who_is_a_member(self):
-        self.assertEqual(self.list_members(), [("ada", "Acme", "admin"), ("gone", "Beta", "reviewer")])
+        self.assertEqual(
+            self.list_members(),
+            [("ada", "Acme", "admin"), ("gone", "Beta", "reviewer")],
+        )
         self.assertEqual(self.list_members("Acme"), [("ada", "Acme", "admin")])
 
     def test_tells_who_was_one_at_the_end_of_a_day(self):
         today = timezone.localdate()
-        self.assertEqual(self.list_members("Acme", "--on", today.isoformat()), [("ada", "Acme", "admin")])
-        self.assertEqual(self.list_members("--on", (today - timedelta(days=1)).isoformat()), [])
+        self.assertEqual(
+            self.list_members("Acme", "--on", today.isoformat()),
+            [("ada", "Acme", "admin")],
+        )
+        self.assertEqual(
+            self.list_members("--on", (today - timedelta(days=1)).isoformat()), []
+        )
         for arguments in (("Nothing",), ("--on", "yesterday")):
             with self.assertRaises(CommandError):
                 self.list_members(*arguments)

@@ -24,13 +24,21 @@ class GivesWayTests(TransactionTestCase):
     def test_tries_again_until_the_lock_is_free(self):
         out = io.StringIO()
         with mock.patch(SLEEP) as sleep:
-            sleep.side_effect = lambda seconds: self.reader.rollback() if sleep.call_count == 2 else None
+            sleep.side_effect = lambda seconds: (
+                self.reader.rollback() if sleep.call_count == 2 else None
+            )
             call_command("migrate", "orgadmin", "0018", stdout=out)
-        self.assertEqual(sleep.call_args_list, [mock.call(1), mock.call(2)])  # each longer, to outlast a vacuum
+        self.assertEqual(
+            sleep.call_args_list, [mock.call(1), mock.call(2)]
+        )  # each longer, to outlast a vacuum
         with connection.cursor() as cursor:
             cursor.execute("SHOW lock_timeout")
-            self.assertEqual(cursor.fetchone()[0], "0")  # what a step sets ends with it, also where it gives way
-        self.assertIn("Gave way, as a lock was not free (2 of 30). Trying again.", out.getvalue())
+            self.assertEqual(
+                cursor.fetchone()[0], "0"
+            )  # what a step sets ends with it, also where it gives way
+        self.assertIn(
+            "Gave way, as a lock was not free (2 of 30). Trying again.", out.getvalue()
+        )
 
     def test_gives_up_at_last_and_changes_nothing(self):
         with mock.patch(SLEEP) as sleep, self.assertRaises(OperationalError):
@@ -39,5 +47,10 @@ class GivesWayTests(TransactionTestCase):
         self.assertEqual(sleep.call_count, 2)
         self.reader.rollback()
         with connection.cursor() as cursor:
-            columns = [column.name for column in connection.introspection.get_table_description(cursor, TABLE)]
+            columns = [
+                column.name
+                for column in connection.introspection.get_table_description(
+                    cursor, TABLE
+                )
+            ]
         self.assertNotIn("search_text", columns)

@@ -20,7 +20,9 @@ DOCUMENT = ROOT / "docs/mutants.md"
 def read(patch):
     """Return (rows, what it breaks) of a patch."""
     text = patch.read_text()
-    return re.search(r"^Rows: (.*)$", text, re.MULTILINE)[1].split(), re.search(r"^What: (.*)$", text, re.MULTILINE)[1]
+    return re.search(r"^Rows: (.*)$", text, re.MULTILINE)[1].split(), re.search(
+        r"^What: (.*)$", text, re.MULTILINE
+    )[1]
 
 
 def find_killer(patch):
@@ -28,10 +30,17 @@ def find_killer(patch):
     with tempfile.TemporaryDirectory() as folder:
         copy = Path(folder, "copy")
         shutil.copytree(
-            ROOT, copy, ignore=shutil.ignore_patterns(".git", ".venv", "__pycache__", "pictures", "*.sqlite3*")
+            ROOT,
+            copy,
+            ignore=shutil.ignore_patterns(
+                ".git", ".venv", "__pycache__", "pictures", "*.sqlite3*"
+            ),
         )
         subprocess.run(
-            ["git", "apply", patch], cwd=copy, check=True, env=os.environ | {"GIT_CEILING_DIRECTORIES": folder}
+            ["git", "apply", patch],
+            cwd=copy,
+            check=True,
+            env=os.environ | {"GIT_CEILING_DIRECTORIES": folder},
         )
         tags = [part for row in read(patch)[0] for part in ("--tag", row)]
         environment = os.environ | {
@@ -39,9 +48,21 @@ def find_killer(patch):
             "DEBUG": "true",
             "DATABASE_URL": "sqlite://:memory:",
         }
-        command = [sys.executable, "manage.py", "test", "--failfast", "--exclude-tag", "browser", *tags]
-        result = subprocess.run(command, cwd=copy, env=environment, capture_output=True, text=True)
-        failed = re.search(r"^(?:FAIL|ERROR): (\w+) \((?:tests\.)?(\w+)", result.stderr, re.MULTILINE)
+        command = [
+            sys.executable,
+            "manage.py",
+            "test",
+            "--failfast",
+            "--exclude-tag",
+            "browser",
+            *tags,
+        ]
+        result = subprocess.run(
+            command, cwd=copy, env=environment, capture_output=True, text=True
+        )
+        failed = re.search(
+            r"^(?:FAIL|ERROR): (\w+) \((?:tests\.)?(\w+)", result.stderr, re.MULTILINE
+        )
         return failed and f"{failed[2]}.{failed[1]}"
 
 
@@ -52,7 +73,9 @@ def main():
         killer = find_killer(patch)
         living += killer is None
         print(f"{patch.stem:<36} {killer or 'LIVES'}", flush=True)
-        lines.append(f"| {', '.join(rows)} | {what} | `{patch.stem}` | {f'`{killer}`' if killer else 'nothing'} |")
+        lines.append(
+            f"| {', '.join(rows)} | {what} | `{patch.stem}` | {f'`{killer}`' if killer else 'nothing'} |"
+        )
     head = [
         "# What the tests catch",
         "",

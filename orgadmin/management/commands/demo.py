@@ -13,7 +13,11 @@ from orgadmin.transfer import import_organizations
 
 FILE = Path(__file__).parents[2] / "data" / "demo.csv"
 # User name -> {role: how many organizations}
-PEOPLE = {"demo-staff": {}, "demo-admin": {"admin": 3, "reviewer": 1}, "demo-reviewer": {"reviewer": 2}}
+PEOPLE = {
+    "demo-staff": {},
+    "demo-admin": {"admin": 3, "reviewer": 1},
+    "demo-reviewer": {"reviewer": 2},
+}
 
 
 class Command(BaseCommand):
@@ -21,7 +25,9 @@ class Command(BaseCommand):
 
     def handle(self, **options):
         if not settings.DEBUG:
-            raise CommandError("The demo gives out passwords, so it wants DEBUG=true. Nothing was changed.")
+            raise CommandError(
+                "The demo gives out passwords, so it wants DEBUG=true. Nothing was changed."
+            )
         with transaction.atomic():
             if not Organization.objects.exists():
                 with FILE.open("rb") as stream:
@@ -29,11 +35,24 @@ class Command(BaseCommand):
             self.stdout.write(f"\nSign in at {settings.BASE_URL}/admin/ as")
             organizations = iter(Organization.objects.order_by("pk"))
             for username, wanted in PEOPLE.items():
-                password, flags = secrets.token_urlsafe(9), dict.fromkeys(("is_staff", "is_superuser"), not wanted)
-                user, created = User.objects.get_or_create(username=username, defaults=flags)
+                password, flags = (
+                    secrets.token_urlsafe(9),
+                    dict.fromkeys(("is_staff", "is_superuser"), not wanted),
+                )
+                user, created = User.objects.get_or_create(
+                    username=username, defaults=flags
+                )
                 user.set_password(password)
                 user.save()
                 for role, count in wanted.items() if created else ():
-                    change_roles([(user, row, ROLES_BY_KEY[role]) for row in islice(organizations, count)])
-                what = ", ".join(f"{role} of {count}" for role, count in wanted.items()) or "platform staff"
+                    change_roles(
+                        [
+                            (user, row, ROLES_BY_KEY[role])
+                            for row in islice(organizations, count)
+                        ]
+                    )
+                what = (
+                    ", ".join(f"{role} of {count}" for role, count in wanted.items())
+                    or "platform staff"
+                )
                 self.stdout.write(f"  {username:<14} password {password}   {what}")

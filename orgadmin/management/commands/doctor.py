@@ -11,7 +11,11 @@ class Command(BaseCommand):
     help = "Find what is wrong with organizations, their groups and permissions. Exit status 1 where errors are left."
 
     def add_arguments(self, parser):
-        parser.add_argument("--fix", action="store_true", help="mend the errors (notes are never touched)")
+        parser.add_argument(
+            "--fix",
+            action="store_true",
+            help="mend the errors (notes are never touched)",
+        )
 
     def handle(self, *, fix, **options):
         errors, notes = Counter(), Counter()
@@ -20,10 +24,17 @@ class Command(BaseCommand):
             counts[kind] += 1
             if counts[kind] <= SHOWN:
                 level = ("mended" if fix else "error") if error else "note"
-                self.stdout.write(f"{level}: {kind}: {organization} (id {organization.pk}): {text}")
-        for counts, what in ((errors, "errors mended" if fix else "errors"), (notes, "notes")):
+                self.stdout.write(
+                    f"{level}: {kind}: {organization} (id {organization.pk}): {text}"
+                )
+        for counts, what in (
+            (errors, "errors mended" if fix else "errors"),
+            (notes, "notes"),
+        ):
             kinds = ", ".join(f"{kind} {count:,}" for kind, count in counts.items())
-            self.stdout.write(f"{counts.total():,} {what}" + (f": {kinds}" if kinds else "") + ".")
+            self.stdout.write(
+                f"{counts.total():,} {what}" + (f": {kinds}" if kinds else "") + "."
+            )
         if errors and not fix:
             self.stdout.write("Run “manage.py doctor --fix” to mend the errors.")
             raise SystemExit(1)

@@ -11,12 +11,23 @@ class Command(BaseCommand):
 
     def add_arguments(self, parser):
         parser.add_argument("user", metavar="USER", help="a user name")
-        parser.add_argument("organization", metavar="ORGANIZATION", help="an id or an exact name")
-        parser.add_argument("action", metavar="ACTION", nargs="?", default="view", help=", ".join(ACTIONS))
+        parser.add_argument(
+            "organization", metavar="ORGANIZATION", help="an id or an exact name"
+        )
+        parser.add_argument(
+            "action",
+            metavar="ACTION",
+            nargs="?",
+            default="view",
+            help=", ".join(ACTIONS),
+        )
 
     def handle(self, *, user, organization, action, **options):
         if action not in ACTIONS:
-            raise CommandError(f"There is no right “{action}”. Ask for {', '.join(ACTIONS)}.", returncode=UNCLEAR)
+            raise CommandError(
+                f"There is no right “{action}”. Ask for {', '.join(ACTIONS)}.",
+                returncode=UNCLEAR,
+            )
         try:
             user, organization = find_user(user), find_organization(organization)
             explanation = explain(user, organization, action)
@@ -24,6 +35,8 @@ class Command(BaseCommand):
             self.stdout.write("\n  ".join([answer, *explanation.lines]))
         except (DatabaseError, ValueError) as error:
             reason = " ".join(str(error).split())
-            raise CommandError(f"The question could not be answered: {reason}", returncode=UNCLEAR) from error
+            raise CommandError(
+                f"The question could not be answered: {reason}", returncode=UNCLEAR
+            ) from error
         if not explanation.may:
             raise SystemExit(1)

@@ -7,7 +7,9 @@ from orgadmin import ledger
 
 class Command(loaddata.Command):
     def handle(self, *labels, **options):
-        ledger.listen(False)  # else all who are in a group would be found anew; what a fixture lacks, doctor finds
+        ledger.listen(
+            False
+        )  # else all who are in a group would be found anew; what a fixture lacks, doctor finds
         try:
             super().handle(*labels, **options)
         finally:

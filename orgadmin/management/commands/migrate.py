@@ -6,9 +6,15 @@ import warnings
 from django.core.management.commands import migrate
 from django.db import OperationalError, connections
 
-warnings.filterwarnings("ignore", ".*is unsafe operation")  # in libraries, where tables are empty; ours are tested
+warnings.filterwarnings(
+    "ignore", ".*is unsafe operation"
+)  # in libraries, where tables are empty; ours are tested
 PATIENCE = 30  # attempts, each a second later than the one before: seven minutes, which outlast most vacuums
-BUSY = {"55P03": "a lock was not free", "57014": "a statement took too long", "40P01": "a deadlock"}  # SQLSTATE
+BUSY = {
+    "55P03": "a lock was not free",
+    "57014": "a statement took too long",
+    "40P01": "a deadlock",
+}  # SQLSTATE
 
 
 class Command(migrate.Command):
@@ -21,6 +27,10 @@ class Command(migrate.Command):
                 reason = BUSY.get(getattr(error.__cause__, "sqlstate", None))
                 if reason is None or attempt == PATIENCE:
                     raise
-                self.stdout.write(f"\n  Gave way, as {reason} ({attempt} of {PATIENCE}). Trying again.")
-                connections[options["database"]].close()  # with the time-outs that were set
+                self.stdout.write(
+                    f"\n  Gave way, as {reason} ({attempt} of {PATIENCE}). Trying again."
+                )
+                connections[
+                    options["database"]
+                ].close()  # with the time-outs that were set
                 time.sleep(attempt)
