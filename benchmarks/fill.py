@@ -32,7 +32,7 @@ from orgadmin.models import (
     OrganizationGroupObjectPermission,
     User,
 )  # noqa: E402
-from orgadmin.transfer import FIELDS  # noqa: E402
+from orgadmin.records.columns import FIELDS  # noqa: E402
 
 
 def insert_usual(count):

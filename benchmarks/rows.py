@@ -8,9 +8,9 @@ from django.contrib.auth.models import Group
 from django.core.management.color import no_style
 from django.db import connection
 
+from orgadmin.access.roles import ROLES
 from orgadmin.models import Organization
-from orgadmin.roles import ROLES
-from orgadmin.transfer import FIELDS
+from orgadmin.records.columns import FIELDS
 
 NAME = "a.word || ' ' || b.word || ' ' || s.i"
 

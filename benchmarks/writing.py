@@ -24,10 +24,10 @@ from benchmarks.compare import compare, ratio  # noqa: E402
 from benchmarks.fill import undone  # noqa: E402
 from benchmarks.peers.models import UsualOrganization  # noqa: E402
 from benchmarks.rows import insert_organizations  # noqa: E402
-from orgadmin.groups import find_free_names  # noqa: E402
+from orgadmin.access.groups import find_free_names  # noqa: E402
+from orgadmin.access.roles import ADMIN  # noqa: E402
 from orgadmin.models import Organization, OrganizationGroupObjectPermission, User  # noqa: E402
-from orgadmin.roles import ADMIN  # noqa: E402
-from orgadmin.transfer import import_organizations  # noqa: E402
+from orgadmin.records.imports import import_organizations  # noqa: E402
 
 BULK, RECORDS, DELETED = 100_000, 46_524, 1_000
 

@@ -199,7 +199,7 @@ MIDDLEWARE = [
     "csp.middleware.CSPMiddleware",
     "django_permissions_policy.PermissionsPolicyMiddleware",
     "allauth.account.middleware.AccountMiddleware",
-    "orgadmin.signin.SecondFactorMiddleware",
+    "orgadmin.accounts.middleware.SecondFactorMiddleware",
 ]
 # Nothing from elsewhere, nothing inline, in nobody's frame.
 _policy = {"default-src": ["'self'"], "img-src": ["'self'", "data:"]}
@@ -252,17 +252,17 @@ AUTH_PASSWORD_VALIDATORS = [
     for name in _names
 ]
 LOGIN_URL, LOGIN_REDIRECT_URL = "admin:login", "admin:index"
-ACCOUNT_ADAPTER = "orgadmin.signin.AccountAdapter"
+ACCOUNT_ADAPTER = "orgadmin.accounts.adapters.AccountAdapter"
 SOCIALACCOUNT_ADAPTER, MFA_ADAPTER = (
-    "orgadmin.signin.SocialAccountAdapter",
-    "orgadmin.signin.MFAAdapter",
+    "orgadmin.accounts.adapters.SocialAccountAdapter",
+    "orgadmin.accounts.adapters.MFAAdapter",
 )
 MFA_FORMS = {
-    "authenticate": "orgadmin.signin.CodeForm",
-    "activate_totp": "orgadmin.signin.SetUpForm",
+    "authenticate": "orgadmin.accounts.forms.CodeForm",
+    "activate_totp": "orgadmin.accounts.forms.SetUpForm",
 }
 ACCOUNT_RATE_LIMITS = (
-    False  # kept in a process each; orgadmin.throttle counts for all of them
+    False  # kept in a process each; orgadmin.accounts.throttle counts for all of them
 )
 ACCOUNT_EMAIL_VERIFICATION = "none"
 MFA_TOTP_TOLERANCE = 1  # clocks that are half a minute off

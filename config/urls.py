@@ -20,7 +20,7 @@ urlpatterns = [
     path(
         "admin/logout/", admin.site.logout, name="account_logout"
     ),  # also for who may not enter any more
-    path("admin/", include("orgadmin.accounts")),
+    path("admin/", include("orgadmin.accounts.urls")),
     path("admin/", admin.site.urls),
     path("healthz", health.healthz),
     path("livez", health.livez),

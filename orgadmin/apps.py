@@ -10,12 +10,13 @@ class OrgadminConfig(AppConfig):
     verbose_name = _("Records")
 
     def ready(self):
-        from . import admin, checks, ledger  # noqa: F401 (pages and checks register themselves)
+        from orgadmin import admin  # noqa: F401 (pages and checks register themselves)
+        from orgadmin.access import membership_log
 
-        ledger.listen()
+        membership_log.listen()
 
 
 class AdminConfig(SimpleAdminConfig):
     """Knows the pages of this app only: those that libraries bring do not ask the rule."""
 
-    default_site = "orgadmin.site.OrganizationAdminSite"
+    default_site = "orgadmin.admin.site.OrganizationAdminSite"

@@ -24,7 +24,7 @@ BUSY = (
 )  # SQLSTATE: somebody took the name, holds a row, or waits for what we hold
 
 
-def commit(schema_editor, work):
+def commit(schema_editor, work, *arguments):
     """Return what `work` does in a transaction of its own; where somebody is at work on the same, do it anew. It waits
     80 ms for a lock, as others wait for it; and reads by indexes: statistics may be those of a small table."""
     for attempt in range(1, ATTEMPTS + 1):
@@ -34,7 +34,7 @@ def commit(schema_editor, work):
                     schema_editor.execute(
                         "SET LOCAL lock_timeout = '80ms'; SET LOCAL enable_seqscan = off"
                     )
-                return work()
+                return work(*arguments)
         except DatabaseError as error:
             if (
                 getattr(error.__cause__, "sqlstate", None) not in BUSY

@@ -4,9 +4,9 @@ import io
 
 from django.contrib.auth.models import Permission
 
-from orgadmin.membership import change_roles
+from orgadmin.access.roles import ROLES_BY_KEY
 from orgadmin.models import Organization, User
-from orgadmin.roles import ROLES_BY_KEY
+from orgadmin.people.membership import change_roles
 
 ADMIN, REVIEWER = ROLES_BY_KEY["admin"], ROLES_BY_KEY["reviewer"]
 NO_CONTACTS = {

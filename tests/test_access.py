@@ -3,10 +3,11 @@ import random
 from django.contrib.auth.models import Group, Permission
 from django.test import TestCase
 
-from orgadmin import membership
-from orgadmin.access import Gate, explain, find_paths, holds_more
+from orgadmin.access.roles import ACTIONS, ROLES
+from orgadmin.gate.answers import Gate, holds_more
+from orgadmin.gate.explain import explain, find_paths
 from orgadmin.models import Organization, User
-from orgadmin.roles import ACTIONS, ROLES
+from orgadmin.people import membership
 
 from .factories import create_organization, create_superuser, create_user, grant
 

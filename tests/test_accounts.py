@@ -5,8 +5,9 @@ from django.core import mail
 from django.test import TestCase, override_settings, tag
 from django.utils import timezone
 
-from orgadmin import membership, throttle
+from orgadmin.accounts import throttle
 from orgadmin.models import Invitation, User
+from orgadmin.people import invitations, mail as people_mail
 
 from .factories import (
     ADMIN,
@@ -33,8 +34,8 @@ class AcceptTests(TestCase):
         self.change = f"/admin/orgadmin/organization/{self.acme.pk}/change/"
 
     def invite(self, email="nora@example.com", role=ADMIN):
-        invitation = membership.invite(self.acme, email, role, actor=self.admin)
-        membership.mail.send_invitation(invitation)
+        invitation = invitations.invite(self.acme, email, role, actor=self.admin)
+        people_mail.send_invitation(invitation)
         return read_link()
 
     def assert_dead(self, link):
@@ -101,7 +102,7 @@ class AcceptTests(TestCase):
         Invitation.objects.update(sent_at=timezone.now() - timedelta(days=7, minutes=1))
         self.assert_dead(link)
         Invitation.objects.update(sent_at=timezone.now())
-        membership.withdraw(Invitation.objects.get(), actor=self.admin)
+        invitations.withdraw(Invitation.objects.get(), actor=self.admin)
         self.assert_dead(link)
         self.assertFalse(User.objects.filter(email="nora@example.com").exists())
 
@@ -177,7 +178,7 @@ class ForgottenTests(TestCase):
         self.assertEqual(len(mail.outbox), 1)
 
     def test_a_pending_invitation_is_sent_again(self):
-        membership.invite(self.acme, "nora@example.com", REVIEWER, actor=self.anna)
+        invitations.invite(self.acme, "nora@example.com", REVIEWER, actor=self.anna)
         self.ask("Nora@example.com")
         self.assertEqual(self.client.get(read_link()).status_code, 200)
         self.assertContains(self.client.get(read_link()), "Acme")

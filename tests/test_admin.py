@@ -3,7 +3,7 @@ from unittest import mock
 from django.contrib.auth.models import Group
 from django.test import TestCase, tag
 
-from orgadmin.forms import UserForm
+from orgadmin.admin.forms import UserForm
 from orgadmin.models import Organization, User
 
 from .factories import NO_CONTACTS, create_organization, create_superuser, create_user

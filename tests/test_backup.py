@@ -18,9 +18,10 @@ from django.test import TransactionTestCase
 from .scratch import scratch_database
 
 FILL = """
-from orgadmin.membership import change_roles, invite
+from orgadmin.people.membership import change_roles
+from orgadmin.people.invitations import invite
 from orgadmin.models import *
-from orgadmin.roles import ROLES
+from orgadmin.access.roles import ROLES
 root = User.objects.create_superuser("root", "root@example.com", "secret")
 acme = Organization.objects.create(name="Acme", reference="R1", tax_id="T", notes="two\\nlines")
 twin, third = Organization.objects.bulk_create([Organization(name="Acme"), Organization(name="Café 株式会社")])
@@ -42,7 +43,7 @@ for model in apps.get_models(include_auto_created=True):
 """
 MICROSECONDS = r"(datetime\(\d+, \d+, \d+, \d+, \d+(?:, \d+)?)(?:, \d{1,6})?(?=, tzinfo)"  # no fixture keeps them
 CHECK = """
-from orgadmin.doctor import examine
+from orgadmin.records.doctor import examine
 from orgadmin.models import Organization
 assert not [finding for finding in examine() if finding.error]
 new = Organization.objects.create(name="Acme")

@@ -7,9 +7,15 @@ from django.db import models
 from django.test import SimpleTestCase, tag
 from django.test.utils import isolate_apps
 
-from orgadmin import checks, roles
-from orgadmin.checks import check_admin_site, check_roles
-from orgadmin.gate import Gated, GatedModelAdmin, GatedTabularInline, SuperuserOnlyAdmin
+from orgadmin.access import roles
+from orgadmin.admin import checks
+from orgadmin.admin.checks import check_admin_site, check_roles
+from orgadmin.admin.gated import (
+    Gated,
+    GatedModelAdmin,
+    GatedTabularInline,
+    SuperuserOnlyAdmin,
+)
 from orgadmin.models import Contact, Organization, User
 
 

@@ -5,7 +5,7 @@ from unittest import mock
 from django.contrib.admin.models import LogEntry
 from django.test import TestCase, tag
 
-from orgadmin.admin import UserAdmin
+from orgadmin.admin.users import UserAdmin
 from orgadmin.models import Organization, User
 
 from .factories import create_organization, create_superuser, create_user, grant

@@ -2,8 +2,8 @@ from django.contrib.auth.models import Group, Permission
 from django.db import models
 from django.test import TestCase
 
-from orgadmin.doctor import examine
 from orgadmin.models import Organization, OrganizationGroupObjectPermission
+from orgadmin.records.doctor import examine
 
 from .factories import create_organization, create_user, grant
 from .test_models import InvariantMixin, expected_grants, grants_of

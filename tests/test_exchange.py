@@ -6,9 +6,9 @@ from django.core.exceptions import PermissionDenied
 from django.db import IntegrityError
 from django.test import TestCase, tag
 
-from orgadmin.exchange import LINES
+from orgadmin.admin.forms import LINES
 from orgadmin.models import Organization, User
-from orgadmin.transfer import import_organizations
+from orgadmin.records.imports import import_organizations
 
 from .factories import ADMIN, create_organization, create_superuser, create_user
 
@@ -98,7 +98,7 @@ class ImportPageTests(TestCase):
 
     def test_what_goes_meanwhile_is_told_and_changes_nothing(self):
         for error in (Organization.DoesNotExist, PermissionDenied, IntegrityError):
-            with mock.patch("orgadmin.transfer.change_roles", side_effect=error):
+            with mock.patch("orgadmin.records.imports.change_roles", side_effect=error):
                 response = self.look("reference,name,admins\nR1,New,anna@example.com\n")
             self.assertContains(
                 response,

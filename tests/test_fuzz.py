@@ -15,10 +15,10 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
-from orgadmin.access import explain
-from orgadmin.membership import set_groups
+from orgadmin.access.roles import ACTIONS, ROLES
+from orgadmin.gate.explain import explain
 from orgadmin.models import Organization, User
-from orgadmin.roles import ACTIONS, ROLES
+from orgadmin.people.membership import set_groups
 
 from .factories import NO_CONTACTS, create_user, grant, set_role
 

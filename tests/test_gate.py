@@ -11,8 +11,8 @@ from django.db.models import QuerySet
 from django.test import RequestFactory, TestCase, tag
 from django.urls import NoReverseMatch, reverse
 
-from orgadmin.forms import OrganizationForm
-from orgadmin.gate import GatedModelAdmin
+from orgadmin.admin.forms import OrganizationForm
+from orgadmin.admin.gated import GatedModelAdmin
 from orgadmin.models import Organization, User
 
 from .factories import (

@@ -5,10 +5,10 @@ from django.db import IntegrityError, connection
 from django.test import TestCase
 from django.test.utils import CaptureQueriesContext
 
-from orgadmin import groups
-from orgadmin.groups import find_free_names
+from orgadmin.access import groups
+from orgadmin.access.groups import find_free_names
+from orgadmin.access.roles import FIRST_FREE, ROLES
 from orgadmin.models import Organization
-from orgadmin.roles import FIRST_FREE, ROLES
 
 from .factories import create_organization
 

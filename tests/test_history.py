@@ -2,7 +2,7 @@ from django.contrib.admin.models import LogEntry
 from django.test import TestCase, tag
 
 from orgadmin.models import Organization
-from orgadmin.transfer import import_organizations
+from orgadmin.records.imports import import_organizations
 
 from .factories import (
     NO_CONTACTS,

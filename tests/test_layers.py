@@ -1,3 +1,5 @@
+"""The direction of imports: what docs/architecture.md draws as its diagram."""
+
 import ast
 from pathlib import Path
 
@@ -6,77 +8,104 @@ from django.test import SimpleTestCase
 
 APP = Path(settings.BASE_DIR, "orgadmin")
 
-# What a module may import of the app: the names to its left.
-LAYERS = (
-    "search roles groups ledger querysets models throttle access history mail membership transfer doctor"
-    " forms lists gate people exchange checks admin management"
-).split()
-# Modules beside the line, with all that they import of the app.
+# A package may import itself and the packages to its left.
+LAYERS = [
+    "access",
+    "models",
+    "gate",
+    "people",
+    "records",
+    "accounts",
+    "admin",
+    "management",
+]
+# Modules that stand beside the layers, with the packages that they may import.
 BESIDE = {
-    "apps": {"admin", "checks", "ledger"},
-    "health": set(),
-    "operations": set(),
-    "logs": set(),
-    "signin": {"access", "models", "throttle"},
-    "accounts": {"forms", "membership", "models", "signin"},
-    "site": {"access", "forms", "models", "roles", "signin"},
-    "migrations": {"operations", "search"},
     "__init__": set(),
+    "apps": {"access", "admin"},
+    "health": set(),
+    "logs": set(),
+    "operations": set(),
+    "migrations": {"operations"},
 }
+# Inside a package, too, no module may import another that imports it in turn.
 
 
 def find_imports(path):
-    """Return the names of the app's modules that a file imports."""
+    """Return the dotted names of the app's modules that a file imports."""
     found = set()
     for node in ast.walk(ast.parse(path.read_text())):
-        if isinstance(node, ast.ImportFrom):
-            module = "." * node.level + (node.module or "")
-            for name in [alias.name for alias in node.names]:
-                full = (
-                    module.lstrip(".")
-                    if node.level
-                    else module.removeprefix("orgadmin").lstrip(".")
-                )
-                if node.level or module.startswith("orgadmin"):
-                    found.add((full or name).split(".")[0])
-        elif isinstance(node, ast.Import):
-            found |= {
-                alias.name.split(".")[1]
-                for alias in node.names
-                if alias.name.startswith("orgadmin.")
-            }
-    return found
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            package = find_package(path, node.level)
+            module = ".".join(filter(None, [package, node.module]))
+            found |= {f"{module}.{alias.name}" for alias in node.names}
+    return {name for name in found if name.startswith("orgadmin.")}
+
+
+def find_package(path, level):
+    """Return the package that a relative import of `level` dots starts from."""
+    if level == 0:
+        return ""
+    parts = path.relative_to(APP.parent).parts
+    return ".".join(parts[: len(parts) - level])
+
+
+def find_rooms(path):
+    """Return the packages, or single modules, of the app that a file imports."""
+    return {name.split(".")[1] for name in find_imports(path)}
+
+
+def find_module_imports(package):
+    """Return {module: modules of the same package that it imports}."""
+    modules = {path.stem for path in APP.joinpath(package).glob("*.py")} - {"__init__"}
+    imports = {}
+    for module in modules:
+        names = find_imports(APP / package / f"{module}.py")
+        inside = {name.split(".")[2] for name in names if name.split(".")[1] == package}
+        imports[module] = inside & modules
+    return imports
 
 
 class LayerTests(SimpleTestCase):
-    def test_modules_import_only_what_stands_to_their_left(self):
+    def test_packages_import_only_what_stands_to_their_left(self):
         for path in APP.rglob("*.py"):
             room = path.relative_to(APP).parts[0].removesuffix(".py")
             with self.subTest(path=str(path.relative_to(APP))):
                 self.assertIn(
                     room,
-                    (*LAYERS, *BESIDE),
+                    {*LAYERS, *BESIDE},
                     "Give the new module a place in LAYERS or BESIDE.",
                 )
-                allowed = (
-                    BESIDE[room]
-                    if room in BESIDE
-                    else set(LAYERS[: LAYERS.index(room)])
-                )
-                allowed |= {"management"} & {
-                    room
-                }  # the commands share how arguments are read
-                self.assertLessEqual(find_imports(path), allowed)
+                if room in BESIDE:
+                    allowed = BESIDE[room]
+                else:
+                    allowed = set(LAYERS[: LAYERS.index(room) + 1])
+                self.assertLessEqual(find_rooms(path), allowed)
+
+    def test_modules_of_a_package_do_not_import_each_other_in_a_circle(self):
+        for package in LAYERS:
+            remaining = find_module_imports(package)
+            while remaining:
+                free = {
+                    module
+                    for module, imported in remaining.items()
+                    if not imported & remaining.keys()
+                }
+                self.assertTrue(free, f"{package}: a circle in {remaining}")
+                for module in free:
+                    del remaining[module]
 
     def test_sees_imports_of_every_form(self):
         self.assertEqual(
-            find_imports(APP / "site.py"),
-            {"access", "forms", "models", "roles", "signin"},
+            find_rooms(APP / "admin/site.py"),
+            {"accounts", "admin", "gate", "models"},
         )
-        self.assertIn("roles", find_imports(APP / "management/commands/demo.py"))
+        self.assertIn("access", find_rooms(APP / "management/commands/demo.py"))
 
-    def test_no_signal_takes_part_but_that_of_the_ledger(self):
-        for path in set(APP.rglob("*.py")) - {APP / "ledger.py"}:
+    def test_only_the_membership_log_listens_to_a_signal(self):
+        for path in set(APP.rglob("*.py")) - {APP / "access/membership_log.py"}:
             self.assertNotRegex(
                 path.read_text(),
                 r"django\.(db\.models|dispatch).*(signals|receiver)",

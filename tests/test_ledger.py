@@ -9,11 +9,11 @@ from django.db import DatabaseError, NotSupportedError, connection, transaction
 from django.test import Client, TestCase, tag
 from django.utils import timezone
 
-from orgadmin import membership
-from orgadmin.doctor import examine
-from orgadmin.ledger import Event
+from orgadmin.access.membership_log import Event
 from orgadmin.models import MembershipEvent, Organization, User
-from orgadmin.transfer import import_organizations
+from orgadmin.people import invitations, membership
+from orgadmin.records.doctor import examine
+from orgadmin.records.imports import import_organizations
 
 from .factories import (
     ADMIN,
@@ -118,12 +118,12 @@ class EachWayTests(TestCase):
         )
         self.assert_row("invited", "reviewer")
         self.watch()
-        invitation = membership.find_invitations()[0]
-        self.assertTrue(membership.accept(invitation, self.user, save=False))
+        invitation = invitations.find_invitations()[0]
+        self.assertTrue(invitations.accept(invitation, self.user, save=False))
         self.assert_row("joined", "reviewer", reason="Accepted an invitation.")
 
     def test_invited_and_withdrawn(self):
-        invitation = membership.invite(
+        invitation = invitations.invite(
             self.acme, "new@example.com", ADMIN, actor=self.root
         )
         self.watch()
@@ -368,7 +368,7 @@ class ReplayTests(TestCase):
             lambda: set_role(place, [user, self.random.choice(self.users)], role, actor=self.root),
             lambda: set_role(place, self.users, self.random.choice([role, None])),
             lambda: membership.set_groups(user, [group]),
-            lambda: membership.accept(membership.invite(place, user.email, role, actor=self.root), user, save=False),
+            lambda: invitations.accept(invitations.invite(place, user.email, role, actor=self.root), user, save=False),
             lambda: self.client.post(people, {"user": user.pk, "role": role.key, "confirmed": "1"}),
             lambda: self.client.post(people, {"user": user.pk, "remove": "", "confirmed": "1"}),
             lambda: import_organizations(as_file(f"id,name,{role.key}s\n{place.pk},Same,{user.email}\n")),

@@ -1,8 +1,8 @@
 from django.contrib.admin.models import LogEntry
 from django.test import TestCase
 
-from orgadmin import gate, lists
-from orgadmin.lists import LongList
+from orgadmin.admin import changelist as lists, gated as gate
+from orgadmin.admin.changelist import LongList
 from orgadmin.models import Organization
 
 from .factories import create_organization, create_superuser, create_user

@@ -14,8 +14,8 @@ from django.contrib.auth.models import Group
 from django.test import Client, TestCase, override_settings, tag
 from django.urls import URLPattern, get_resolver
 
-from orgadmin.membership import invite
 from orgadmin.models import Contact, MembershipEvent, Organization, User
+from orgadmin.people.invitations import invite
 
 from .factories import (
     NO_CONTACTS,

@@ -4,8 +4,13 @@ from django.core.exceptions import PermissionDenied
 from django.db import connection, transaction
 from django.test import TestCase, TransactionTestCase, skipUnlessDBFeature
 
-from orgadmin.membership import LastAdminError, Membership, choose_roles, set_groups
 from orgadmin.models import Organization
+from orgadmin.people.membership import (
+    LastAdminError,
+    Membership,
+    choose_roles,
+    set_groups,
+)
 
 from .factories import ADMIN, REVIEWER, create_organization, create_user, set_role
 

@@ -13,13 +13,13 @@ from django.db.migrations.executor import MigrationExecutor
 from django.test import TransactionTestCase
 
 from orgadmin import operations
-from orgadmin.doctor import examine
 from orgadmin.models import (
     MembershipEvent,
     Organization,
     OrganizationGroupObjectPermission,
     User,
 )
+from orgadmin.records.doctor import examine
 
 from .factories import create_organization, create_user
 from .scratch import scratch_database

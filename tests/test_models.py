@@ -9,13 +9,13 @@ from django.db import DatabaseError, IntegrityError, connection, transaction
 from django.test import TestCase, TransactionTestCase, tag
 from django.test.utils import CaptureQueriesContext
 
+from orgadmin.access.roles import ROLES
 from orgadmin.models import (
     Organization,
     OrganizationGroupObjectPermission,
     OrganizationUserObjectPermission,
     User,
 )
-from orgadmin.roles import ROLES
 
 from .factories import create_organization, create_user, grant
 
@@ -230,7 +230,7 @@ class OrganizationSaveTests(InvariantMixin, TestCase):
     def test_a_failed_grant_leaves_nothing(self):
         with (
             mock.patch(
-                "orgadmin.querysets.grant_permissions", side_effect=RuntimeError
+                "orgadmin.models.querysets.grant_permissions", side_effect=RuntimeError
             ),
             self.assertRaises(RuntimeError),
         ):
@@ -239,7 +239,7 @@ class OrganizationSaveTests(InvariantMixin, TestCase):
         organization = Organization(name="Acme")
         with (
             mock.patch(
-                "orgadmin.querysets.grant_permissions", side_effect=RuntimeError
+                "orgadmin.models.querysets.grant_permissions", side_effect=RuntimeError
             ),
             self.assertRaises(RuntimeError),
         ):

@@ -6,8 +6,9 @@ from django.db import connection
 from django.test import Client, TestCase, override_settings, tag
 from django.test.utils import CaptureQueriesContext
 
-from orgadmin import membership, throttle
+from orgadmin.accounts import throttle
 from orgadmin.models import Invitation, MembershipEvent, Organization, User
+from orgadmin.people import invitations, membership, offboarding
 
 from .factories import (
     ADMIN,
@@ -330,7 +331,7 @@ class InvitingTests(PeopleMixin, TestCase):
             "s@example.com",
         ):
             answers.append(self.invite(email).content.decode().replace(email, "X"))
-            membership.withdraw(Invitation.objects.get(), actor=self.admin)
+            invitations.withdraw(Invitation.objects.get(), actor=self.admin)
         self.assertEqual(
             len(
                 {
@@ -375,7 +376,7 @@ class InvitingTests(PeopleMixin, TestCase):
 
     def test_one_of_another_organization_is_as_if_it_were_not_there(self):
         elsewhere = Organization.objects.get(name="Elsewhere")
-        foreign = membership.invite(
+        foreign = invitations.invite(
             elsewhere, "new@example.com", ADMIN, actor=self.stranger
         )
         for key in (foreign.pk, 999_999):
@@ -590,7 +591,7 @@ class LeaverTests(PeopleMixin, TestCase):
         self.admin.groups.add(
             acme.reviewer
         )  # past `membership`, which gives one role only
-        membership.dismiss(self.admin, actor=self.staff, reason="Retired")
+        offboarding.dismiss(self.admin, actor=self.staff, reason="Retired")
         left = MembershipEvent.objects.filter(
             event="left", reason="Retired"
         ).values_list("role", flat=True)

@@ -6,9 +6,9 @@ from django.db import IntegrityError, NotSupportedError, connection, transaction
 from django.db.models import Q
 from django.test import TestCase, tag
 
-from orgadmin.doctor import examine
+from orgadmin.access.roles import ACTIONS
 from orgadmin.models import Organization, OrganizationGroupObjectPermission, User
-from orgadmin.roles import ACTIONS
+from orgadmin.records.doctor import examine
 
 from .factories import create_organization, create_superuser, create_user, grant
 
@@ -252,7 +252,7 @@ class LockedWaysTests(TestCase):
             Organization.objects.filter(name="Acme").distinct(),
         ):
             before = acme.history.count()
-            with mock.patch("orgadmin.querysets.BATCH", 1):
+            with mock.patch("orgadmin.models.querysets.BATCH", 1):
                 rows.update(phone="1")
             self.assertEqual(
                 (acme.history.count(), beta.history.count()), (before + 1, 1)

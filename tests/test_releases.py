@@ -12,8 +12,8 @@ from django.db import IntegrityError, connection, transaction
 from django.db.migrations.recorder import MigrationRecorder
 from django.test import TransactionTestCase
 
-from orgadmin.doctor import examine
 from orgadmin.models import Organization
+from orgadmin.records.doctor import examine
 
 from .scratch import scratch_database
 from .test_migrations import migrate, models_at

@@ -1,6 +1,6 @@
 from django.test import SimpleTestCase
 
-from orgadmin.roles import ROLES, group_base, group_name, is_generated
+from orgadmin.access.roles import ROLES, group_base, group_name, is_generated
 
 ADMIN, REVIEWER = ROLES
 

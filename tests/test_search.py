@@ -2,7 +2,7 @@ from django.db import connection
 from django.test import TestCase
 
 from orgadmin.models import Organization
-from orgadmin.search import normalize
+from orgadmin.models.fields import normalize
 
 from .factories import create_organization, create_superuser, create_user
 

@@ -18,7 +18,7 @@ from django.urls import get_resolver
 from guardian.admin import GuardedModelAdminMixin  # noqa: TID251 (to see that nothing derives from it)
 from guardian.conf import settings as guardian_settings
 
-from orgadmin.access import Gate
+from orgadmin.gate.answers import Gate
 from orgadmin.models import Organization, User
 
 from .factories import NO_CONTACTS, create_organization, create_superuser, create_user

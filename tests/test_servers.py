@@ -13,7 +13,7 @@ from urllib.parse import urlencode
 from django.db import connection
 from django.test import TransactionTestCase, tag
 
-from orgadmin.throttle import LIMIT
+from orgadmin.accounts.throttle import LIMIT
 
 from .scratch import scratch_database
 from .servers import LIST, Person, read_form, serve

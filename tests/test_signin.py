@@ -13,8 +13,9 @@ from allauth.socialaccount.models import SocialAccount
 from django.conf import settings
 from django.test import Client, SimpleTestCase, TestCase, override_settings, tag
 
-from orgadmin import membership, signin, throttle
+from orgadmin.accounts import adapters as signin, throttle
 from orgadmin.models import SignInAttempt, User
+from orgadmin.people import invitations, offboarding
 
 from .factories import (
     ADMIN,
@@ -242,10 +243,12 @@ class SecondFactorTests(SignInCase):
         self.ada.email = "ada@example.com"
         self.ada.save()
         other = create_organization("Bolt")
-        invitation = membership.invite(
+        invitation = invitations.invite(
             other, self.ada.email, ADMIN, actor=create_superuser()
         )
-        with mock.patch("orgadmin.accounts.read_invitation", return_value=invitation):
+        with mock.patch(
+            "orgadmin.accounts.views.read_invitation", return_value=invitation
+        ):
             new = {"new_password1": "correct horse", "new_password2": "correct horse"}
             self.assertRedirects(self.client.post("/admin/invitation/x/", new), CODE)
         self.assertFalse(self.is_signed_in())
@@ -475,7 +478,7 @@ class IdentityTests(SignInCase):
         found = User.objects.with_email("ada@example.com")
         User.objects.filter(pk=self.ada.pk).update(first_name="Changed")
         with mock.patch(
-            "orgadmin.querysets.UserQuerySet.with_email", return_value=found
+            "orgadmin.models.querysets.UserQuerySet.with_email", return_value=found
         ):
             self.come()
         self.ada.refresh_from_db()
@@ -548,7 +551,7 @@ class IdentityTests(SignInCase):
     def test_who_was_dismissed_does_not_come_back_with_the_account(self):
         self.come()
         self.client.logout()
-        membership.dismiss(self.ada, actor=create_superuser("root"))
+        offboarding.dismiss(self.ada, actor=create_superuser("root"))
         User.objects.filter(pk=self.ada.pk).update(
             is_active=True, email="successor@example.com"
         )

@@ -3,9 +3,9 @@ from django.test import TestCase, tag
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
-from orgadmin import throttle
+from orgadmin.accounts import throttle
+from orgadmin.admin.home import CARDS, NAMED
 from orgadmin.models import Contact, Organization, SignInAttempt, User
-from orgadmin.site import CARDS, NAMED
 
 from .factories import create_organization, create_superuser, create_user
 

@@ -49,7 +49,9 @@ class ErrorPageTests(TestCase):
 
     def test_an_error_of_ours_is_told_without_the_database(self):
         self.client.raise_request_exception = False
-        with mock.patch("orgadmin.site.list_cards", side_effect=RuntimeError("secret")):
+        with mock.patch(
+            "orgadmin.admin.site.list_cards", side_effect=RuntimeError("secret")
+        ):
             response = self.client.get("/admin/")
         self.check(response, 500, "Something went wrong here")
         self.assertNotContains(response, "secret", status_code=500)

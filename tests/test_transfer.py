@@ -5,7 +5,7 @@ from django.db import connection
 from django.test import TestCase, tag
 
 from orgadmin.models import Organization
-from orgadmin.transfer import ImportRefused, import_organizations
+from orgadmin.records.imports import ImportRefused, import_organizations
 
 from .factories import create_organization, create_superuser, create_user
 

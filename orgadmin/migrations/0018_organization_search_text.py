@@ -1,9 +1,10 @@
-"""What a search compares, step 1 of 3: the column. Its default is the database's, so that the release before this one,
-which does not know the column, goes on saving."""
+"""The search text, step 1 of 3: the column.
 
-from django.db import migrations
+The database itself has the default, so that the previous release, which does not know
+the column, can still insert rows during the upgrade.
+"""
 
-import orgadmin.search
+from django.db import migrations, models
 
 
 class Migration(migrations.Migration):
@@ -13,6 +14,8 @@ class Migration(migrations.Migration):
         migrations.AddField(
             model_name="organization",
             name="search_text",
-            field=orgadmin.search.SearchTextField("name", "reference", "address"),
-        )
+            field=models.TextField(
+                blank=True, db_default="", default="", editable=False
+            ),
+        ),
     ]

@@ -18,9 +18,9 @@ from django.urls import path
 from django.utils.encoding import force_bytes
 from django.utils.http import urlsafe_base64_encode
 
-from orgadmin.mail import SALT
-from orgadmin.membership import invite
 from orgadmin.models import Organization, User
+from orgadmin.people.invitations import invite
+from orgadmin.people.mail import SALT
 from tests.urls import urlpatterns as site_patterns
 
 from ..factories import ADMIN, REVIEWER, create_user, set_role

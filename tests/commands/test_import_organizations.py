@@ -90,7 +90,7 @@ class ImportOrganizationsTests(TestCase):
 
     def test_says_when_the_database_is_away(self):
         with mock.patch(
-            "orgadmin.transfer.Organization.objects.bulk_create",
+            "orgadmin.records.imports.Organization.objects.bulk_create",
             side_effect=OperationalError("gone"),
         ):
             error = self.run_command("name\nAcme\n")[2]

@@ -1,8 +1,9 @@
+from django.core.exceptions import PermissionDenied
 from django.core.management.base import BaseCommand, CommandError
 
+from orgadmin.access.roles import ROLES_BY_KEY
 from orgadmin.management.arguments import find_organization, find_user
-from orgadmin.membership import LastAdminError, PermissionDenied, change_roles
-from orgadmin.roles import ROLES_BY_KEY
+from orgadmin.people.membership import LastAdminError, change_roles
 
 
 class Command(BaseCommand):

@@ -6,10 +6,10 @@ from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError
 from django.db import transaction
 
-from orgadmin.membership import change_roles
+from orgadmin.access.roles import ROLES_BY_KEY
 from orgadmin.models import Organization, User
-from orgadmin.roles import ROLES_BY_KEY
-from orgadmin.transfer import import_organizations
+from orgadmin.people.membership import change_roles
+from orgadmin.records.imports import import_organizations
 
 FILE = Path(__file__).parents[2] / "data" / "demo.csv"
 # User name -> {role: how many organizations}

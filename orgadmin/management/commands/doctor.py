@@ -2,7 +2,7 @@ from collections import Counter
 
 from django.core.management.base import BaseCommand
 
-from orgadmin.doctor import examine
+from orgadmin.records.doctor import examine
 
 SHOWN = 20  # findings of a kind
 

@@ -1,9 +1,9 @@
 from django.core.management.base import BaseCommand, CommandError
 from django.db import DatabaseError
 
-from orgadmin.access import explain
+from orgadmin.access.roles import ACTIONS
+from orgadmin.gate.explain import explain
 from orgadmin.management.arguments import UNCLEAR, find_organization, find_user
-from orgadmin.roles import ACTIONS
 
 
 class Command(BaseCommand):

@@ -2,7 +2,7 @@ from django.core.management.base import BaseCommand, CommandError
 from django.db import DatabaseError
 
 from orgadmin.management.arguments import find_user
-from orgadmin.transfer import ImportRefused, import_organizations
+from orgadmin.records.imports import ImportRefused, import_organizations
 
 
 class Command(BaseCommand):

@@ -2,7 +2,7 @@
 
 from django.core.management.commands import loaddata
 
-from orgadmin import ledger
+from orgadmin.access import membership_log as ledger
 
 
 class Command(loaddata.Command):

@@ -2,10 +2,11 @@ from datetime import date
 
 from django.core.management.base import BaseCommand
 
-from orgadmin.ledger import end_of_day
+from orgadmin.access.membership_log import end_of_day
 from orgadmin.management.arguments import find_organization
 from orgadmin.models import MembershipEvent
-from orgadmin.transfer import list_events, write_csv
+from orgadmin.records.csv_files import write_csv
+from orgadmin.records.exports import list_events
 
 
 class Command(BaseCommand):

@@ -1,0 +1,22 @@
+"""The pages of contacts."""
+
+from django.contrib import admin
+from django.utils.translation import gettext_lazy as _
+
+from orgadmin.admin.gated import GatedModelAdmin, GatedTabularInline
+from orgadmin.models import Contact
+
+
+class ContactInline(GatedTabularInline):
+    model = Contact
+    organization_path = "organization"
+
+
+@admin.register(Contact)
+class ContactAdmin(GatedModelAdmin):
+    organization_path = "organization"
+    list_display = ["name", "role", "organization", "email", "phone"]
+    list_select_related = ["organization"]
+    sortable_by = ["name"]
+    search_fields = ["name", "role", "email", "organization__name"]
+    search_help_text = _("Search by name, role, e-mail or organization.")

@@ -1,0 +1,1 @@
+"""The rule's answers for one request, and why they are what they are."""

@@ -1,0 +1,23 @@
+"""The models: people, organizations, and what belongs to them."""
+
+from orgadmin.models.contact import Contact
+from orgadmin.models.invitation import Invitation
+from orgadmin.models.membership_event import MembershipEvent
+from orgadmin.models.organization import Organization
+from orgadmin.models.permissions import (
+    OrganizationGroupObjectPermission,
+    OrganizationUserObjectPermission,
+)
+from orgadmin.models.sign_in_attempt import SignInAttempt
+from orgadmin.models.user import User
+
+__all__ = [
+    "Contact",
+    "Invitation",
+    "MembershipEvent",
+    "Organization",
+    "OrganizationGroupObjectPermission",
+    "OrganizationUserObjectPermission",
+    "SignInAttempt",
+    "User",
+]

@@ -1,0 +1,43 @@
+"""The invitation model."""
+
+from datetime import timedelta
+
+from django.conf import settings
+from django.db import models
+from django.db.models import CASCADE, UniqueConstraint
+from django.db.models.functions import Lower
+from django.utils import timezone
+from django.utils.translation import gettext_lazy as _
+
+from orgadmin.access.roles import ROLES
+from orgadmin.models.organization import Organization
+from orgadmin.models.user import User
+
+
+class Invitation(models.Model):
+    """A role in an organization offered to whoever reads the mail at an address; gone when accepted or withdrawn."""
+
+    organization = models.ForeignKey(
+        Organization, on_delete=CASCADE, related_name="invitations"
+    )
+    email = models.EmailField(_("e-mail"))
+    role = models.CharField(
+        max_length=20, choices=[(role.key, role.label) for role in ROLES]
+    )
+    invited_by = models.ForeignKey(
+        User, on_delete=models.SET_NULL, null=True, related_name="+"
+    )
+    sent_at = models.DateTimeField(default=timezone.now)
+
+    class Meta:
+        ordering = ["email"]
+        constraints = [
+            UniqueConstraint("organization", Lower("email"), name="unique_invitation")
+        ]
+
+    def __str__(self):
+        return self.email
+
+    @property
+    def expired(self):
+        return self.sent_at <= timezone.now() - timedelta(days=settings.INVITATION_DAYS)

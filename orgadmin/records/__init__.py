@@ -1,0 +1,1 @@
+"""Histories, imports, exports, and the doctor."""
