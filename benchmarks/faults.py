@@ -379,14 +379,17 @@ def nginx(site):
     text = NGINX_CONF.read_text()
     text = text[: text.index("\nserver {")] + text[text.rindex("\nserver {") :]
     text = re.sub(
-        r"^ *(listen|ssl_\w+|access_log|error_log) .*\n", "", text, flags=re.MULTILINE
+        r"^ *(listen_to_groups|ssl_\w+|access_log|error_log) .*\n",
+        "",
+        text,
+        flags=re.MULTILINE,
     )
     with socket.create_server(("127.0.0.1", 0)) as listener:
         address = listener.getsockname()
     text = re.sub(r"server unix:.*;", "server {}:{};".format(*site.address), text)
     text = re.sub(
         r"(?<=^server \{\n)",
-        f"    listen {address[0]}:{address[1]};\n",
+        f"    listen_to_groups {address[0]}:{address[1]};\n",
         text,
         flags=re.MULTILINE,
     )

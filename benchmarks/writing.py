@@ -24,7 +24,7 @@ from benchmarks.compare import compare, ratio  # noqa: E402
 from benchmarks.fill import undone  # noqa: E402
 from benchmarks.peers.models import UsualOrganization  # noqa: E402
 from benchmarks.rows import insert_organizations  # noqa: E402
-from orgadmin.access.groups import find_free_names  # noqa: E402
+from orgadmin.access.groups import NameSeries, find_free_names  # noqa: E402
 from orgadmin.access.roles import ADMIN  # noqa: E402
 from orgadmin.models import Organization, OrganizationGroupObjectPermission, User  # noqa: E402
 from orgadmin.records.imports import import_organizations  # noqa: E402
@@ -86,7 +86,7 @@ def measure_names():
             )
         finds = {
             str(taken): lambda name=name: (
-                find_free_names([(name, ADMIN)], using="default") and None
+                find_free_names([NameSeries.of(name, ADMIN)], using="default") and None
             )
             for name, taken in (("Few Twins", 100), ("Many Twins", 30_000))
         }

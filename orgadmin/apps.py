@@ -13,7 +13,7 @@ class OrgadminConfig(AppConfig):
         from orgadmin import admin  # noqa: F401 (pages and checks register themselves)
         from orgadmin.access import membership_log
 
-        membership_log.listen()
+        membership_log.connect_signal()
 
 
 class AdminConfig(SimpleAdminConfig):

@@ -15,7 +15,7 @@ from pythonjsonlogger.json import JsonFormatter
 logger = logging.getLogger("orgadmin.requests")
 REQUEST_SIZE = 5_000_000  # bytes
 current = ContextVar("request", default=None)
-# Addresses of pages, which carry keys, searches and spaces; of mail; IPv4, but for what servers listen at; IPv6.
+# Addresses of pages, which carry keys, searches and spaces; of mail; IPv4, but for what servers listen_to_groups at; IPv6.
 PERSONAL = re.compile(
     r"(?<![\w>])/\S.*|\S+@\S+|\b(?!127\.0|0\.0)\d{1,3}(\.\d{1,3}){3}\b"
     r"|\b([\da-f]{1,4}:){4}[\da-f:]+|\b([\da-f]{1,4}:)+:[\da-f:]*",

@@ -6,6 +6,7 @@ from django.contrib.auth.models import Permission
 
 from orgadmin.access.roles import ROLES_BY_KEY
 from orgadmin.models import Organization, User
+from orgadmin.people.changes import RoleChange
 from orgadmin.people.membership import change_roles
 
 ADMIN, REVIEWER = ROLES_BY_KEY["admin"], ROLES_BY_KEY["reviewer"]
@@ -21,8 +22,10 @@ def create_organization(name="Acme", **values):
 
 def set_role(organization, users, role, **options):
     """Make `role` the one role of `users` there, None takes them out; return those whose role that changed."""
-    changes = change_roles([(user, organization, role) for user in users], **options)
-    return [user for user, _organization, _role in changes]
+    changes = change_roles(
+        [RoleChange(user, organization, role) for user in users], **options
+    )
+    return [change.user for change in changes]
 
 
 def create_user(

@@ -3,11 +3,12 @@ import random
 from django.contrib.auth.models import Group, Permission
 from django.test import TestCase
 
-from orgadmin.access.roles import ACTIONS, ROLES
-from orgadmin.gate.answers import Gate, holds_more
-from orgadmin.gate.explain import explain, find_paths
+from orgadmin.access.roles import PERMISSIONS, ROLES
+from orgadmin.gate.answers import Gate, holds_more_than
+from orgadmin.gate.explain import explain, find_reasons
 from orgadmin.models import Organization, User
 from orgadmin.people import membership
+from orgadmin.people.changes import RoleChange
 
 from .factories import create_organization, create_superuser, create_user, grant
 
@@ -118,13 +119,13 @@ class HoldsMoreTests(TestCase):
         grant(above[-1], "view_organization", acme)
         for user in above:
             with self.subTest(user=user):
-                self.assertTrue(holds_more(user, manager))
-                self.assertFalse(holds_more(user, above[0]))
-        self.assertFalse(holds_more(plain, manager))
-        self.assertFalse(holds_more(manager, manager))
-        self.assertTrue(holds_more(viewer, manager))
-        self.assertFalse(holds_more(above[-1], viewer))
-        self.assertTrue(holds_more(above[2], viewer))
+                self.assertTrue(holds_more_than(user, manager))
+                self.assertFalse(holds_more_than(user, above[0]))
+        self.assertFalse(holds_more_than(plain, manager))
+        self.assertFalse(holds_more_than(manager, manager))
+        self.assertTrue(holds_more_than(viewer, manager))
+        self.assertFalse(holds_more_than(above[-1], viewer))
+        self.assertTrue(holds_more_than(above[2], viewer))
 
 
 class AgreementTests(TestCase):
@@ -153,7 +154,7 @@ class AgreementTests(TestCase):
             group.permissions.set(chance.sample(permissions, 2))
         for user in self.people:
             roles = [
-                (user, place, chance.choice(ROLES))
+                RoleChange(user, place, chance.choice(ROLES))
                 for place in chance.sample(self.places, 3)
             ]
             membership.change_roles(roles)
@@ -175,7 +176,7 @@ class AgreementTests(TestCase):
         root = create_superuser()
         self.client.force_login(root)
         people = list(User.objects.exclude(pk=root.pk))
-        paths = find_paths(people, self.places)
+        paths = find_reasons(people, self.places)
         pages = {
             user.pk: self.client.get(f"/admin/orgadmin/user/{user.pk}/access/").context[
                 "page"
@@ -192,11 +193,11 @@ class AgreementTests(TestCase):
                 )
             )
             for user in people
-            for action in ACTIONS
+            for action in PERMISSIONS
         }
         seen, pairs = set(), 0
         for place in self.places:
-            holders = set(Organization.objects.find_holders(place.pk))
+            holders = set(Organization.objects.find_viewers(place.pk))
             page = self.client.get(
                 f"/admin/orgadmin/organization/{place.pk}/access/"
             ).context["page"]
@@ -205,7 +206,7 @@ class AgreementTests(TestCase):
                 gate, held, pairs = Gate(user), paths[user.pk, place.pk], pairs + 1
                 self.assertEqual("view" in held, user in holders)
                 self.assertEqual("view" in held, place.pk in reach[user.pk])
-                for action in ACTIONS:
+                for action in PERMISSIONS:
                     may = user.is_active and "view" in held and action in held
                     self.assertEqual(may, gate.permits(action, place.pk))
                     self.assertEqual(may, place.pk in listed[user.pk, action])

@@ -102,7 +102,7 @@ class AcceptTests(TestCase):
         Invitation.objects.update(sent_at=timezone.now() - timedelta(days=7, minutes=1))
         self.assert_dead(link)
         Invitation.objects.update(sent_at=timezone.now())
-        invitations.withdraw(Invitation.objects.get(), actor=self.admin)
+        invitations.revoke(Invitation.objects.get(), actor=self.admin)
         self.assert_dead(link)
         self.assertFalse(User.objects.filter(email="nora@example.com").exists())
 

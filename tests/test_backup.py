@@ -18,6 +18,7 @@ from django.test import TransactionTestCase
 from .scratch import scratch_database
 
 FILL = """
+from orgadmin.people.changes import RoleChange
 from orgadmin.people.membership import change_roles
 from orgadmin.people.invitations import invite
 from orgadmin.models import *
@@ -28,8 +29,8 @@ twin, third = Organization.objects.bulk_create([Organization(name="Acme"), Organ
 acme.contacts.create(name="Ada", role="Boss")
 for number in range(3):
     user = User.objects.create_user(f"user-{number}", f"user-{number}@example.com", "secret")
-    change_roles([(user, acme, ROLES[number % 2])], actor=root, reason="Hired.")
-change_roles([(user, acme, None)], actor=root)
+    change_roles([RoleChange(user, acme, ROLES[number % 2])], actor=root, reason="Hired.")
+change_roles([RoleChange(user, acme, None)], actor=root)
 invite(twin, "new@example.com", ROLES[1], actor=root)
 acme.name = "Acme 2"
 acme.save()

@@ -15,7 +15,7 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
-from orgadmin.access.roles import ACTIONS, ROLES
+from orgadmin.access.roles import PERMISSIONS, ROLES
 from orgadmin.gate.explain import explain
 from orgadmin.models import Organization, User
 from orgadmin.people.membership import set_groups
@@ -50,7 +50,7 @@ class Model:
         if not facts["active"] or organization not in self.names:
             return set()
         if facts["super"]:
-            return set(ACTIONS)
+            return set(PERMISSIONS)
         rights = set(self.RIGHTS.get(self.roles.get((person, organization)), ()))
         rights |= facts["model"] if facts["staff"] else set()
         rights |= {
@@ -180,7 +180,7 @@ class Life(RuleBasedStateMachine):
                 organization: self.model.rights(person, organization)
                 for organization in (1, 2, 3)
             }
-            for action in ACTIONS:
+            for action in PERMISSIONS:
                 listed = set(
                     Organization.objects.permitted(user, action).values_list(
                         "pk", flat=True
@@ -190,7 +190,7 @@ class Life(RuleBasedStateMachine):
                     pk for pk, held in rights.items() if action in held
                 }, (user, action)
             for pk in self.model.names:
-                assert Organization.objects.permitted_actions(user, pk) == rights[pk], (
+                assert Organization.objects.permissions_on(user, pk) == rights[pk], (
                     user,
                     pk,
                 )
@@ -214,7 +214,7 @@ class Life(RuleBasedStateMachine):
             opened = client.get(f"{LIST}{organization}/{page}/").status_code == 200
             assert opened == (right in rights), page
         if found := self.get(organization):
-            for action in ACTIONS:
+            for action in PERMISSIONS:
                 assert explain(user, found, action).may == (action in rights), action
 
     @invariant()

@@ -6,8 +6,8 @@ from django.test import TestCase
 from django.test.utils import CaptureQueriesContext
 
 from orgadmin.access import groups
-from orgadmin.access.groups import find_free_names
-from orgadmin.access.roles import FIRST_FREE, ROLES
+from orgadmin.access.groups import NameSeries, find_free_names
+from orgadmin.access.roles import FIRST_RANDOM_NUMBER, ROLES
 from orgadmin.models import Organization
 
 from .factories import create_organization
@@ -16,7 +16,9 @@ ADMIN, REVIEWER = ROLES
 
 
 def find(*names):
-    return find_free_names([(name, ADMIN) for name in names], using="default")
+    return find_free_names(
+        [NameSeries.of(name, ADMIN) for name in names], using="default"
+    )
 
 
 def take(*names):
@@ -63,15 +65,21 @@ class FindFreeNamesTests(TestCase):
 
     def test_numbers_each_role_on_its_own(self):
         take("Acme Admin")
-        names = find_free_names([("Acme", ADMIN), ("Acme", REVIEWER)], using="default")
+        names = find_free_names(
+            [NameSeries.of("Acme", ADMIN), NameSeries.of("Acme", REVIEWER)],
+            using="default",
+        )
         self.assertEqual(names, ["Acme 1 Admin", "Acme Reviewer"])
 
     def test_takes_any_free_number_beyond_the_first_hundred(self):
-        take("Acme Admin", *(f"Acme {number} Admin" for number in range(1, FIRST_FREE)))
+        take(
+            "Acme Admin",
+            *(f"Acme {number} Admin" for number in range(1, FIRST_RANDOM_NUMBER)),
+        )
         names = find(*["Acme"] * 20)
         numbers = [int(name.split()[1]) for name in names]
         self.assertEqual(len(set(numbers)), 20)
-        self.assertTrue(all(number >= FIRST_FREE for number in numbers))
+        self.assertTrue(all(number >= FIRST_RANDOM_NUMBER for number in numbers))
 
     def test_costs_at_most_two_queries_however_many_names_are_taken(self):
         with self.assertNumQueries(1):

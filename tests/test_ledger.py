@@ -64,7 +64,7 @@ class EachWayTests(TestCase):
         self.assertEqual(
             (row.organization_key, row.organization_name), (self.pk, "Acme")
         )
-        if event not in (Event.INVITED, Event.WITHDRAWN):
+        if event not in (Event.INVITED, Event.REVOKED):
             self.assertEqual((row.user_key, row.user_name), (self.user_pk, "anna"))
         if reason:
             self.assertEqual(row.reason, reason)

@@ -2,7 +2,7 @@ from django.contrib.admin.models import LogEntry
 from django.test import TestCase
 
 from orgadmin.admin import changelist as lists, gated as gate
-from orgadmin.admin.changelist import LongList
+from orgadmin.admin.changelist import LongChangeList
 from orgadmin.models import Organization
 
 from .factories import create_organization, create_superuser, create_user
@@ -138,5 +138,5 @@ class LongListTests(TestCase):
             ("?o=2", ["reference", "pk"]),
         ):
             cl = self.get(query)[1]
-            self.assertIsInstance(cl, LongList)
+            self.assertIsInstance(cl, LongChangeList)
             self.assertEqual(list(cl.queryset.query.order_by), ordering)

@@ -6,8 +6,10 @@ from django.test import TestCase, TransactionTestCase, skipUnlessDBFeature
 
 from orgadmin.models import Organization
 from orgadmin.people.membership import (
+    AmbiguousRoles,
     LastAdminError,
     Membership,
+    OrganizationRole,
     choose_roles,
     set_groups,
 )
@@ -64,21 +66,26 @@ class ChooseRolesTests(TestCase):
     def test_the_new_role_wins_over_the_one_that_was_there(self):
         acme = create_organization()
         self.assertEqual(
-            choose_roles({acme.reviewer}, {acme.reviewer, acme.admin}), [(acme, ADMIN)]
+            choose_roles({acme.reviewer}, {acme.reviewer, acme.admin}),
+            [OrganizationRole(acme, ADMIN)],
         )
         self.assertEqual(
-            choose_roles({acme.admin}, {acme.reviewer, acme.admin}), [(acme, REVIEWER)]
+            choose_roles({acme.admin}, {acme.reviewer, acme.admin}),
+            [OrganizationRole(acme, REVIEWER)],
         )
-        self.assertEqual(choose_roles({acme.admin}, {acme.admin}), [(acme, ADMIN)])
         self.assertEqual(
-            choose_roles({acme.admin, acme.reviewer}, set()), [(acme, None)]
+            choose_roles({acme.admin}, {acme.admin}), [OrganizationRole(acme, ADMIN)]
+        )
+        self.assertEqual(
+            choose_roles({acme.admin, acme.reviewer}, set()),
+            [OrganizationRole(acme, None)],
         )
 
     def test_two_new_roles_at_once_are_unclear(self):
         acme = create_organization()
-        with self.assertRaises(ValueError) as caught:
+        with self.assertRaises(AmbiguousRoles) as caught:
             choose_roles(set(), {acme.reviewer, acme.admin})
-        self.assertEqual(caught.exception.args[0], [acme])
+        self.assertEqual(caught.exception.organizations, [acme])
 
 
 @skipUnlessDBFeature("has_select_for_update")

@@ -29,7 +29,7 @@ def expected_grants(organization):
     return {
         (getattr(organization, role.attname), f"{action}_organization")
         for role in ROLES
-        for action in role.actions
+        for action in role.permissions
     }
 
 

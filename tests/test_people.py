@@ -9,6 +9,7 @@ from django.test.utils import CaptureQueriesContext
 from orgadmin.accounts import throttle
 from orgadmin.models import Invitation, MembershipEvent, Organization, User
 from orgadmin.people import invitations, membership, offboarding
+from orgadmin.people.changes import RoleChange
 
 from .factories import (
     ADMIN,
@@ -199,7 +200,7 @@ class CostTests(PeopleMixin, TestCase):
             [Organization(name=f"N {n}") for n in range(5_000)]
         )
         membership.change_roles(
-            [(self.anna, organization, ADMIN) for organization in rows]
+            [RoleChange(self.anna, organization, ADMIN) for organization in rows]
         )
         self.assertEqual([self.count(url) for url in urls], before)
 
@@ -331,7 +332,7 @@ class InvitingTests(PeopleMixin, TestCase):
             "s@example.com",
         ):
             answers.append(self.invite(email).content.decode().replace(email, "X"))
-            invitations.withdraw(Invitation.objects.get(), actor=self.admin)
+            invitations.revoke(Invitation.objects.get(), actor=self.admin)
         self.assertEqual(
             len(
                 {
@@ -363,7 +364,7 @@ class InvitingTests(PeopleMixin, TestCase):
         )
         pending = Invitation.objects.get()
         self.assertContains(
-            self.post(invitation=pending.pk, withdraw=""), "was withdrawn"
+            self.post(invitation=pending.pk, revoke=""), "was withdrawn"
         )
         self.assertFalse(Invitation.objects.exists())
         self.assertEqual(len(mail.outbox), 3)
@@ -410,7 +411,9 @@ class NotifyTests(PeopleMixin, TestCase):
     def change(self, *wanted, **options):
         mail.outbox.clear()
         with self.captureOnCommitCallbacks(execute=True):
-            membership.change_roles(list(wanted), **options)
+            membership.change_roles(
+                [RoleChange(*change) for change in wanted], **options
+            )
         return sorted((message.to[0], message.subject) for message in mail.outbox)
 
     def test_tells_the_person_and_the_admins(self):
@@ -591,7 +594,7 @@ class LeaverTests(PeopleMixin, TestCase):
         self.admin.groups.add(
             acme.reviewer
         )  # past `membership`, which gives one role only
-        offboarding.dismiss(self.admin, actor=self.staff, reason="Retired")
+        offboarding.offboard(self.admin, actor=self.staff, reason="Retired")
         left = MembershipEvent.objects.filter(
             event="left", reason="Retired"
         ).values_list("role", flat=True)

@@ -6,7 +6,7 @@ from django.db import IntegrityError, NotSupportedError, connection, transaction
 from django.db.models import Q
 from django.test import TestCase, tag
 
-from orgadmin.access.roles import ACTIONS
+from orgadmin.access.roles import PERMISSIONS
 from orgadmin.models import Organization, OrganizationGroupObjectPermission, User
 from orgadmin.records.doctor import examine
 
@@ -27,10 +27,10 @@ class RuleTests(TestCase):
             organization, rights = getattr(self, name), set(expected.get(name, ()))
             with self.subTest(user=user, organization=name):
                 self.assertEqual(
-                    Organization.objects.permitted_actions(user, organization.pk),
+                    Organization.objects.permissions_on(user, organization.pk),
                     rights,
                 )
-        for action in ACTIONS:
+        for action in PERMISSIONS:
             rows = {
                 getattr(self, name)
                 for name in "abc"
@@ -57,7 +57,9 @@ class RuleTests(TestCase):
         )
 
     def test_superuser_has_everything(self):
-        self.assert_rights(create_superuser(), a=ACTIONS, b=ACTIONS, c=ACTIONS)
+        self.assert_rights(
+            create_superuser(), a=PERMISSIONS, b=PERMISSIONS, c=PERMISSIONS
+        )
 
     @tag("D3")
     def test_inactive_people_have_nothing(self):
@@ -138,7 +140,7 @@ class RuleTests(TestCase):
             with self.assertNumQueries(1):
                 list(getattr(Organization.objects, method)(user, action))
         with self.assertNumQueries(1):
-            Organization.objects.permitted_actions(user, self.a.pk)
+            Organization.objects.permissions_on(user, self.a.pk)
 
 
 class BulkCreateTests(TestCase):

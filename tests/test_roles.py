@@ -8,7 +8,7 @@ ADMIN, REVIEWER = ROLES
 class RoleTableTests(SimpleTestCase):
     def test_every_role_may_view_as_no_right_counts_without_it(self):
         for role in ROLES:
-            self.assertIn("view", role.actions)
+            self.assertIn("view", role.permissions)
 
 
 class GroupNameTests(SimpleTestCase):

@@ -247,7 +247,7 @@ class SecondFactorTests(SignInCase):
             other, self.ada.email, ADMIN, actor=create_superuser()
         )
         with mock.patch(
-            "orgadmin.accounts.views.read_invitation", return_value=invitation
+            "orgadmin.accounts.views.find_invitation", return_value=invitation
         ):
             new = {"new_password1": "correct horse", "new_password2": "correct horse"}
             self.assertRedirects(self.client.post("/admin/invitation/x/", new), CODE)
@@ -475,10 +475,10 @@ class IdentityTests(SignInCase):
 
     @tag("D16")
     def test_what_somebody_else_changes_of_the_person_meanwhile_stays(self):
-        found = User.objects.with_email("ada@example.com")
+        found = User.objects.find_by_email("ada@example.com")
         User.objects.filter(pk=self.ada.pk).update(first_name="Changed")
         with mock.patch(
-            "orgadmin.models.querysets.UserQuerySet.with_email", return_value=found
+            "orgadmin.models.querysets.UserQuerySet.find_by_email", return_value=found
         ):
             self.come()
         self.ada.refresh_from_db()
@@ -551,7 +551,7 @@ class IdentityTests(SignInCase):
     def test_who_was_dismissed_does_not_come_back_with_the_account(self):
         self.come()
         self.client.logout()
-        offboarding.dismiss(self.ada, actor=create_superuser("root"))
+        offboarding.offboard(self.ada, actor=create_superuser("root"))
         User.objects.filter(pk=self.ada.pk).update(
             is_active=True, email="successor@example.com"
         )

@@ -1,181 +1,278 @@
-"""The groups that organizations own: finding their names, creating and renaming them, and what they are permitted."""
+"""The groups that organizations own: their names, creation, renaming and permissions."""
+
+from __future__ import annotations
 
 import random
 from collections import Counter
-from itertools import chain
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-from django.contrib.auth import get_permission_codename
 from django.contrib.auth.models import Group
 from django.contrib.contenttypes.models import ContentType
 from django.db import IntegrityError, connections, transaction
 
 from orgadmin.access.roles import (
-    FIRST_FREE,
+    FIRST_RANDOM_NUMBER,
     ROLES,
+    Role,
+    codename,
     group_base,
     group_name,
     is_generated,
 )
+from orgadmin.access.sql import Statement, execute_together
+
+if TYPE_CHECKING:
+    from orgadmin.models import Organization
 
 CHUNK = 10_000  # names in one query, below SQLite's limit of 32,766 parameters
+RENAME_ATTEMPTS = 100  # how often a rename may lose a name to another transaction
+
+# When the low numbers are taken, numbers are picked at random from these. Two writers
+# then rarely want the same name, so neither has to wait for the other.
+RANDOM_NUMBERS = (range(10**5, 10**6), range(10**9, 10**10))
 
 
-BEYOND = (
-    range(10**5, 10**6),
-    range(10**9, 10**10),
-)  # numbers that are tried beyond FIRST_FREE
+@dataclass(frozen=True)
+class NameSeries:
+    """The names that a group may get: "Acme Admin", "Acme 1 Admin", "Acme 2 Admin", …"""
+
+    base: str
+    role: Role
+
+    @classmethod
+    def of(cls, organization_name: str, role: Role) -> NameSeries:
+        return cls(group_base(organization_name), role)
+
+    def name(self, number: int) -> str:
+        return group_name(self.base, self.role, number)
 
 
-ATTEMPTS = 100  # lost races for a name before a rename gives up
+@dataclass(frozen=True)
+class StoredGroup:
+    pk: int
+    name: str
 
 
-def find_free_names(wanted, *, using):
-    """Return a free group name for each (organization's name, role) in `wanted`, in that order, all distinct.
-    At most three queries (per CHUNK names), however many names are taken, unless all numbers tried at random are.
-    Another transaction may take a name before it is used: the writer finds out, and asks again."""
-    keys = [(group_base(name), role) for name, role in wanted]
-    names, taken, tried = [None] * len(keys), set(), Counter()
-    few = len(set(keys)) <= len(ROLES)  # of many names few are taken
+@dataclass(frozen=True)
+class GroupSlot:
+    """The place for one of the groups of an organization."""
+
+    organization: Organization
+    role: Role
+
+    @property
+    def is_empty(self) -> bool:
+        return getattr(self.organization, self.role.attname) is None
+
+    @property
+    def series(self) -> NameSeries:
+        return NameSeries.of(self.organization.name, self.role)
+
+    def fill(self, group_pk: int | None) -> None:
+        setattr(self.organization, self.role.attname, group_pk)
+
+
+def find_free_names(wanted: Sequence[NameSeries], *, using: str) -> list[str]:
+    """Return a free group name from each series: in the same order, and all distinct.
+
+    Runs at most three queries per CHUNK names, however many names are taken, unless all
+    the random numbers are. Another transaction may take a name before it is used, so
+    the caller must handle that and ask again.
+    """
+    names: list[str | None] = [None] * len(wanted)
+    taken: set[str] = set()
+    next_number: Counter[NameSeries] = Counter()
+    is_bulk = len(set(wanted)) > len(ROLES)
     while None in names:
-        pools = {}  # of those that still have none
-        for key, count in Counter(
-            key for key, name in zip(keys, names) if name is None
-        ).items():
-            end = FIRST_FREE if few or tried[key] else min(2 * count, FIRST_FREE)
-            numbers = range(tried[key], end)
-            if not numbers:  # so random that writers do not meet, and wait for another
-                numbers = [
-                    number
-                    for beyond in BEYOND
-                    for number in random.sample(beyond, 8 + 2 * count)
-                ]
-            pools[key], tried[key] = (
-                [group_name(*key, number) for number in numbers],
-                end,
-            )
-        candidates = list({name for pool in pools.values() for name in pool} - taken)
-        for start in range(0, len(candidates), CHUNK):
-            groups = Group.objects.using(using).filter(
-                name__in=candidates[start : start + CHUNK]
-            )
-            taken.update(groups.values_list("name", flat=True))
-        free = {
-            key: (name for name in pool if name not in taken)
-            for key, pool in pools.items()
-        }
-        for position, key in enumerate(keys):
+        counts = Counter(series for series, name in zip(wanted, names) if name is None)
+        candidates: dict[NameSeries, list[str]] = {}
+        for series, count in counts.items():
+            numbers = choose_numbers(next_number[series], count, is_bulk)
+            next_number[series] = numbers[-1] + 1
+            candidates[series] = [series.name(number) for number in numbers]
+        taken |= find_taken_names(candidates.values(), taken, using)
+        remaining = {series: iter(listed) for series, listed in candidates.items()}
+        for position, series in enumerate(wanted):
             if names[position] is None:
-                names[position] = next(free[key], None)
-                taken.add(names[position])
-    return names
+                names[position] = take_first_free(remaining[series], taken)
+    return [name for name in names if name is not None]
 
 
-def create_groups(organizations, *, using):
-    """Create both groups of each new organization and set them on it; the caller saves it in the same transaction.
-    A name that another transaction takes meanwhile is left to it, and no existing group is adopted. Transactions that
-    save several organizations of the same names in another order can deadlock, as with any unique index."""
-    missing = [(organization, role) for organization in organizations for role in ROLES]
-    names = [
-        group_name(group_base(organization.name), role)
-        for organization, role in missing
-    ]  # most are free
-    while missing:
-        created = _insert(names, using)
-        for (organization, role), name in zip(missing, names):
-            setattr(organization, role.attname, created.pop(name, None))
-        missing = [
-            pair for pair in missing if getattr(pair[0], pair[1].attname) is None
-        ]
-        names = find_free_names(
-            [(organization.name, role) for organization, role in missing], using=using
+def choose_numbers(start: int, count: int, is_bulk: bool) -> Sequence[int]:
+    """Return the numbers to try next for `count` names; those below `start` were tried.
+
+    Among many organizations, few share a name, so a bulk creation first tries only
+    twice as many numbers as it needs.
+    """
+    if start >= FIRST_RANDOM_NUMBER:
+        numbers = []
+        for random_numbers in RANDOM_NUMBERS:
+            numbers += random.sample(random_numbers, 8 + 2 * count)
+        return numbers
+    if is_bulk and start == 0:
+        return range(min(2 * count, FIRST_RANDOM_NUMBER))
+    return range(start, FIRST_RANDOM_NUMBER)
+
+
+def find_taken_names(
+    candidates: Iterable[Iterable[str]], known: set[str], using: str
+) -> set[str]:
+    """Return the candidates that groups have. Names known to be taken are not asked."""
+    unknown = list(set().union(*candidates) - known)
+    taken: set[str] = set()
+    for start in range(0, len(unknown), CHUNK):
+        groups = Group.objects.using(using).filter(
+            name__in=unknown[start : start + CHUNK]
         )
+        taken.update(groups.values_list("name", flat=True))
+    return taken
+
+
+def take_first_free(candidates: Iterator[str], taken: set[str]) -> str | None:
+    """Return the next candidate that is not taken, and mark it as taken."""
+    for name in candidates:
+        if name not in taken:
+            taken.add(name)
+            return name
+    return None
+
+
+def create_groups(organizations: Sequence[Organization], *, using: str) -> None:
+    """Create the groups of new organizations and set them on the instances.
+
+    The caller saves the organizations in the same transaction. An existing group is
+    never adopted, nor a group that another transaction creates at the same time.
+    Transactions that save organizations with the same names in different orders can
+    deadlock, as with any unique index.
+    """
+    missing = [
+        GroupSlot(organization, role)
+        for organization in organizations
+        for role in ROLES
+    ]
+    names = [slot.series.name(0) for slot in missing]  # most of them are free
+    while missing:
+        created = insert_groups(names, using)
+        for slot, name in zip(missing, names):
+            slot.fill(created.pop(name, None))
+        missing = [slot for slot in missing if slot.is_empty]
+        names = find_free_names([slot.series for slot in missing], using=using)
     for organization in organizations:
         organization.created_groups = organization.group_ids
 
 
-def _insert(names, using):
-    """Insert groups; return {name: id} of those whose name was still free: the ORM has no such insert."""
-    connection = connections[using]
-    table, key, column = map(
-        connection.ops.quote_name, (Group._meta.db_table, "id", "name")
-    )
-    values = ", ".join(["(%s)"] * len(names))
-    sql = f"INSERT INTO {table} ({column}) VALUES {values} ON CONFLICT DO NOTHING RETURNING {key}, {column}"
-    with connection.cursor() as cursor:
-        cursor.execute(sql, names)
-        return {name: pk for pk, name in cursor.fetchall()}
+def insert_groups(names: Sequence[str], using: str) -> dict[str, int]:
+    """Create a group for each name that is still free, and return {name: group id}.
+
+    The ORM can skip rows that conflict, but then does not return ids.
+    """
+    rows = ", ".join(["(%s)"] * len(names))
+    statement = f"""
+        INSERT INTO auth_group (name)
+        VALUES {rows}
+        ON CONFLICT DO NOTHING
+        RETURNING name, id
+    """
+    with connections[using].cursor() as cursor:
+        cursor.execute(statement, names)
+        return dict(cursor.fetchall())
 
 
-def rename_groups(organization, groups, old_name, *, using):
-    """Give the groups that still carry a name generated from `old_name` one from the organization's new name.
-    `groups` are {role: (group id, group name)} as stored. At most six queries, none where the base is the same."""
-    if group_base(old_name) != group_base(organization.name):
-        follow = [
-            role
-            for role in ROLES
-            if is_generated(groups[role][1], old_name, role, organization.pk)
-        ]
-        give_names(
-            organization, {role: groups[role][0] for role in follow}, using=using
-        )
+def rename_groups(
+    organization: Organization,
+    groups: Mapping[Role, StoredGroup],
+    old_name: str,
+    *,
+    using: str,
+) -> None:
+    """Rename an organization's groups after its name was changed from `old_name`.
+
+    Only groups that still have a generated name are renamed. At most six queries; none
+    if the part of the name that groups carry is the same.
+    """
+    if group_base(old_name) == group_base(organization.name):
+        return
+    generated = {
+        role: group.pk
+        for role, group in groups.items()
+        if is_generated(group.name, old_name, role, organization.pk)
+    }
+    if generated:
+        give_generated_names(organization, generated, using=using)
 
 
-def give_names(organization, groups, *, using):
-    """Give `groups`, {role: group id}, names from the organization's name."""
-    for attempt in range(ATTEMPTS if groups else 0):
-        names = find_free_names(
-            [(organization.name, role) for role in groups], using=using
-        )
+def give_generated_names(
+    organization: Organization, groups: Mapping[Role, int], *, using: str
+) -> None:
+    """Name groups, {role: group id}, after the organization.
+
+    Raises `IntegrityError` if other transactions take every name that is tried.
+    """
+    wanted = [NameSeries.of(organization.name, role) for role in groups]
+    for attempt in range(1, RENAME_ATTEMPTS + 1):
+        names = find_free_names(wanted, using=using)
         renamed = [Group(pk=pk, name=name) for pk, name in zip(groups.values(), names)]
         try:
             with transaction.atomic(using=using):
                 Group.objects.using(using).bulk_update(renamed, ["name"])
             break
-        except IntegrityError:  # somebody took one of the names meanwhile
-            if attempt == ATTEMPTS - 1:
+        except IntegrityError:  # another transaction took one of the names
+            if attempt == RENAME_ATTEMPTS:
                 raise
     for role in groups:
-        organization._state.fields_cache.pop(role.key, None)  # the old name
+        # The instance may have cached the group with its old name.
+        organization._state.fields_cache.pop(role.key, None)
 
 
-def grant_permissions(model, organizations, *, using, also=()):
-    """Grant the permissions of the role table to the groups of new organizations: one statement. `also` are further
-    ones, (SQL, parameters), that PostgreSQL takes in one go with it. The ids are kept with Django's own record of the
-    model's content type, which it forgets when it migrates.
-    Raises RuntimeError where the permissions themselves do not exist, as in a database that was never migrated."""
-    kind = ContentType.objects.db_manager(using).get_for_model(model)
-    granted = [
-        (get_permission_codename(act, model._meta), role.attname)
-        for role in ROLES
-        for act in role.actions
-    ]
-    ids = getattr(kind, "permission_ids", None) or dict(
-        kind.permission_set.using(using).values_list("codename", "pk")
-    )
-    if missing := {codename for codename, _ in granted} - ids.keys():
+def grant_permissions(
+    organizations: Collection[Organization],
+    *,
+    using: str,
+    also: Sequence[Statement] = (),
+) -> None:
+    """Grant the permissions of the role table to the groups of organizations.
+
+    `also` are statements to send in the same round trip. Raises `RuntimeError` if the
+    permissions do not exist, as in a database that was never migrated.
+    """
+    permission_ids = get_permission_ids(using)
+    rows = []
+    for organization in organizations:
+        for role in ROLES:
+            group_id = getattr(organization, role.attname)
+            for permission in role.permissions:
+                permission_id = permission_ids[codename(permission)]
+                rows.append(f"({permission_id:d}, {group_id:d}, {organization.pk:d})")
+    # As literals: thousands of parameters would exceed SQLite's limit. They are numbers.
+    values = ", ".join(rows)
+    grant = Statement(f"""
+        INSERT INTO orgadmin_organizationgroupobjectpermission
+            (permission_id, group_id, content_object_id)
+        VALUES {values}
+    """)
+    execute_together([grant, *also], using=using)
+
+
+def get_permission_ids(using: str) -> dict[str, int]:
+    """Return {codename: permission id} of the permissions on organizations.
+
+    They are remembered on Django's cached ContentType, which Django forgets when it
+    migrates. Raises `RuntimeError` if one of the role table's permissions is missing.
+    """
+    content_types = ContentType.objects.db_manager(using)
+    content_type = content_types.get_by_natural_key("orgadmin", "organization")
+    ids = getattr(content_type, "permission_ids", None)
+    if ids is None:
+        permissions = content_type.permission_set.using(using)
+        ids = dict(permissions.values_list("codename", "pk"))
+    required = {codename(name) for role in ROLES for name in role.permissions}
+    missing = required - ids.keys()
+    if missing:
         raise RuntimeError(
-            f"There are no permissions {missing}. Run 'manage.py migrate', which creates them."
+            f"The permissions {sorted(missing)} do not exist. Run 'manage.py migrate',"
+            " which creates them."
         )
-    kind.permission_ids = ids
-    table = model._meta.get_field("group_grants").related_model._meta.db_table
-    rows = [
-        f"({ids[name]}, {int(getattr(row, key))}, {int(row.pk)})"
-        for row in organizations
-        for name, key in granted
-    ]
-    sql = f"INSERT INTO {table} (permission_id, group_id, content_object_id) VALUES {', '.join(rows)}"
-    execute([(sql, []), *also], using=using)
-
-
-def execute(statements, *, using):
-    """Execute each (SQL, parameters), on PostgreSQL in one go."""
-    if connections[using].vendor == "postgresql":
-        sql, parameters = zip(*statements)
-        statements = [("; ".join(sql), list(chain.from_iterable(parameters)))]
-    with connections[using].cursor() as cursor:
-        for statement in statements:
-            cursor.execute(*statement)
-
-
-def places(values):
-    return ", ".join(["%s"] * len(values))
+    content_type.permission_ids = ids
+    return ids

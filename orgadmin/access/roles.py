@@ -1,79 +1,89 @@
-"""The role table, and the names of the groups. Plain Python: everything else loops over ROLES."""
+"""The role table, and the names of the groups. Everything else loops over ROLES."""
 
 import re
 from dataclasses import dataclass
 
+from django.utils.functional import Promise
 from django.utils.translation import gettext_lazy as _
 
-BASE_LENGTH = 50  # characters of the organization's name in the name of its groups
+BASE_LENGTH = 50  # characters of an organization's name that its groups carry
+
+# Below this number, save() takes the first free one; beyond it, any free one.
+FIRST_RANDOM_NUMBER = 100
 
 
-FIRST_FREE = 100  # below it the first free number is taken, from it on any free one
-
-
-@dataclass(
-    frozen=True, eq=False
-)  # hashed by identity: labels are translated each time they are hashed
+# Compared and hashed by identity: hashing a lazy label would translate it each time.
+@dataclass(frozen=True, eq=False)
 class Role:
     """What the members of one of an organization's groups may do with it."""
 
-    key: str  # the one-to-one field on Organization
+    key: str  # the name of the one-to-one field on Organization
     suffix: str  # the last word of the group's name
-    label: str
-    actions: tuple[
-        str, ...
-    ]  # bare verbs; "view" is among them, as no right counts without it
+    label: str | Promise
+    permissions: tuple[str, ...]  # as in PERMISSIONS; "view" must be one of them
 
     @property
-    def attname(self):
+    def attname(self) -> str:
+        """The attribute of Organization that holds the id of the role's group."""
         return f"{self.key}_id"
 
 
 ROLES = (
     Role(
-        "admin",
-        "Admin",
-        _("Admin"),
-        ("view", "change", "view_confidential", "manage_members"),
+        key="admin",
+        suffix="Admin",
+        label=_("Admin"),
+        permissions=("view", "change", "view_confidential", "manage_members"),
     ),
-    Role("reviewer", "Reviewer", _("Reviewer"), ("view",)),
+    Role(
+        key="reviewer",
+        suffix="Reviewer",
+        label=_("Reviewer"),
+        permissions=("view",),
+    ),
 )
 
-
-ADMIN = ROLES[0]  # the role without which nobody looks after an organization
-
-
+ADMIN = ROLES[0]  # an organization without an active admin has nobody to look after it
 ROLES_BY_KEY = {role.key: role for role in ROLES}
 
-
-# Every right there is, and what it lets people do; "delete" and "add" belong to platform staff alone.
-ACTIONS = {
-    "view": _("see it"),
-    "change": _("change it"),
-    "view_confidential": _("see and change confidential fields"),
+# Every permission on an organization, and what it allows people to do. Roles never
+# include "add" and "delete": these belong to platform staff.
+PERMISSIONS = {
+    "view": _("view it"),
+    "change": _("edit it"),
+    "view_confidential": _("view and edit confidential fields"),
     "manage_members": _("manage its people"),
     "add": _("create organizations"),
     "delete": _("delete it"),
 }
 
-
-# Fields that need the right "view_confidential" on top of "view" (and "change" to be changed).
+# Fields that require "view_confidential", in addition to "view" or "change".
 CONFIDENTIAL_FIELDS = ("tax_id", "notes")
 
 
-def group_base(name):
+def codename(permission: str) -> str:
+    """Return Django's codename of a permission: "view" is "view_organization"."""
+    return f"{permission}_organization"
+
+
+def group_base(organization_name: str) -> str:
     """Return the part of an organization's name that its groups carry."""
-    return name[:BASE_LENGTH].strip() or "Organization"
+    return organization_name[:BASE_LENGTH].strip() or "Organization"
 
 
-def group_name(base, role, number=0):
-    return f"{base} {number} {role.suffix}" if number else f"{base} {role.suffix}"
+def group_name(base: str, role: Role, number: int = 0) -> str:
+    """Return a group name such as "Acme Admin", or "Acme 2 Admin" with a number."""
+    if number:
+        return f"{base} {number} {role.suffix}"
+    return f"{base} {role.suffix}"
 
 
-def is_generated(name, organization_name, role, pk):
-    """Tell whether `name` is one that save() or the data migration gives, not one made by hand."""
+def is_generated(name: str, organization_name: str, role: Role, pk: int) -> bool:
+    """Return whether save() or the data migration could have given a group this name.
+
+    `pk` is the organization's: the data migration adds it where a name is taken.
+    """
     base = re.escape(group_base(organization_name))
-    return (
-        re.fullmatch(rf"{base}( [1-9][0-9]*| {pk} [1-9][0-9]*)? {role.suffix}", name)
-        is not None
-    )
+    number = "[1-9][0-9]*"
+    pattern = rf"{base}( {number}| {pk} {number})? {role.suffix}"
+    return re.fullmatch(pattern, name) is not None

@@ -1,135 +1,261 @@
-"""The rule: who has which permission on which organization. Everything asks it."""
+"""The access rule: who has which permission on which organization.
 
-from collections import namedtuple
+It is written once, here. Every page, check and command asks `permitted()` or
+`permissions_on()`, both of which are methods of `Organization.objects`.
 
-from django.contrib.auth import get_permission_codename, get_user_model
+A permission is named by a bare verb, such as "change"; `roles.PERMISSIONS` lists them. A
+user has a permission on an organization for one of three reasons:
+
+1. they are a superuser;
+2. they are staff and have the model-level permission, which covers all organizations;
+3. they, or one of their groups, have an object permission.
+
+A permission counts only together with "view", and inactive users have none.
+"""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Collection
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, TypeAlias
+
+from django.contrib.auth import get_user_model
 from django.db import connections, models
 from django.db.models.expressions import RawSQL
 
-from orgadmin.access.groups import places
-from orgadmin.access.roles import ACTIONS
+from orgadmin.access.roles import PERMISSIONS, codename
+from orgadmin.access.sql import placeholders
+
+if TYPE_CHECKING:
+    from django.contrib.auth.models import AnonymousUser
+
+    from orgadmin.models import User
+
+    Visitor: TypeAlias = User | AnonymousUser
 
 MODEL_BACKEND = "django.contrib.auth.backends.ModelBackend"
 
+# The statements below are SQL for two reasons. These lists are on every page, and the
+# ORM takes longer to write such a query than a database takes to answer it. And for
+# "one of the groups OR the user", PostgreSQL reads the whole table; for a UNION of the
+# two, it uses the indexes. tests/test_plans.py holds the plans.
 
-PERMISSIONS = "auth_permission p JOIN django_content_type t ON t.id=content_type_id WHERE app_label = %s AND model = %s"
+PERMISSION_ID = """
+    SELECT permission.id
+    FROM auth_permission permission
+    JOIN django_content_type content_type
+        ON content_type.id = permission.content_type_id
+    WHERE content_type.app_label = 'orgadmin'
+        AND content_type.model = 'organization'
+        AND permission.codename = %s
+"""
+
+# The organizations on which a user, or one of the user's groups, has a permission.
+# Parameters: user id and codename, twice.
+GRANTED_ORGANIZATIONS = f"""
+    SELECT group_grant.content_object_id
+    FROM orgadmin_user_groups membership
+    JOIN orgadmin_organizationgroupobjectpermission group_grant
+        ON group_grant.group_id = membership.group_id
+    WHERE membership.user_id = %s
+        AND group_grant.permission_id = ({PERMISSION_ID})
+    UNION ALL
+    SELECT user_grant.content_object_id
+    FROM orgadmin_organizationuserobjectpermission user_grant
+    WHERE user_grant.user_id = %s
+        AND user_grant.permission_id = ({PERMISSION_ID})
+"""
+
+# The reverse: the users who have a permission on an organization, themselves or through
+# a group. Parameters: organization id and codename, twice.
+GRANTED_USERS = f"""
+    SELECT membership.user_id
+    FROM orgadmin_organizationgroupobjectpermission group_grant
+    JOIN orgadmin_user_groups membership
+        ON membership.group_id = group_grant.group_id
+    WHERE group_grant.content_object_id = %s
+        AND group_grant.permission_id = ({PERMISSION_ID})
+    UNION ALL
+    SELECT user_grant.user_id
+    FROM orgadmin_organizationuserobjectpermission user_grant
+    WHERE user_grant.content_object_id = %s
+        AND user_grant.permission_id = ({PERMISSION_ID})
+"""
+
+# All object permissions of some users on some organizations, each with the group that
+# has it, or NULL if it is the user's own. Parameters: the ids of the users and of the
+# organizations, twice.
+GRANTS = """
+    SELECT
+        membership.user_id,
+        group_grant.content_object_id,
+        permission.codename,
+        group_grant.group_id
+    FROM orgadmin_user_groups membership
+    JOIN orgadmin_organizationgroupobjectpermission group_grant
+        ON group_grant.group_id = membership.group_id
+    JOIN auth_permission permission
+        ON permission.id = group_grant.permission_id
+    JOIN django_content_type content_type
+        ON content_type.id = permission.content_type_id
+    WHERE membership.user_id IN ({users})
+        AND group_grant.content_object_id IN ({organizations})
+        AND content_type.app_label = 'orgadmin'
+        AND content_type.model = 'organization'
+    UNION ALL
+    SELECT
+        user_grant.user_id,
+        user_grant.content_object_id,
+        permission.codename,
+        NULL
+    FROM orgadmin_organizationuserobjectpermission user_grant
+    JOIN auth_permission permission
+        ON permission.id = user_grant.permission_id
+    JOIN django_content_type content_type
+        ON content_type.id = permission.content_type_id
+    WHERE user_grant.user_id IN ({users})
+        AND user_grant.content_object_id IN ({organizations})
+        AND content_type.app_label = 'orgadmin'
+        AND content_type.model = 'organization'
+"""
 
 
-# Where a right comes from: "superuser", "model" (a model-level permission), "group" (its id as `group`) or "person".
-Source = namedtuple("Source", "kind group", defaults=[None])
+class SourceKind(enum.Enum):
+    """Why a user has a permission."""
+
+    SUPERUSER = enum.auto()
+    MODEL_PERMISSION = enum.auto()  # a staff user with a model-level permission
+    GROUP = enum.auto()  # a group of the user has an object permission
+    USER = enum.auto()  # the user has an object permission
+
+
+@dataclass(frozen=True)
+class PermissionSource:
+    kind: SourceKind
+    group_id: int | None = None  # only for SourceKind.GROUP
+
+
+# {permission: where it comes from}, of one user on one organization
+Sources: TypeAlias = dict[str, list[PermissionSource]]
 
 
 class RuleQuerySet(models.QuerySet):
-    def permitted(self, user, action="view"):
-        """Return the organizations on which `user` holds the right `action`."""
-        if not user.is_active:  # nor is a visitor
+    """The rule, as methods of `Organization.objects`."""
+
+    def permitted(self, user: Visitor, permission: str = "view") -> RuleQuerySet:
+        """Return the organizations on which the user has a permission."""
+        if not user.is_active:  # visitors are not active either
             return self.none()
         organizations = self
-        for right in dict.fromkeys(["view", action]):
-            if not self._find_source_everywhere(user, right):
-                granted = self._select_grants(
-                    "content_object_id", "user_id = %s", [user.pk], right
-                )
-                organizations = organizations.filter(pk__in=RawSQL(*granted))
+        required = ["view"] if permission == "view" else ["view", permission]
+        for name in required:
+            if find_source_everywhere(user, name) is None:
+                parameters = [user.pk, codename(name)]
+                granted = RawSQL(GRANTED_ORGANIZATIONS, parameters * 2)
+                organizations = organizations.filter(pk__in=granted)
         return organizations
 
-    def permitted_actions(self, user, pk=None):
-        """Return the rights that `user` holds on the organization `pk`, None: on every one. One query, and staff's."""
-        if not user.is_active:  # nor is a visitor
+    def permissions_on(self, user: Visitor, pk: int) -> frozenset[str]:
+        """Return the permissions that the user has on one organization.
+
+        One query, and those that Django needs for the permissions of staff.
+        """
+        if not user.is_active:
             return frozenset()
-        found = self.find_sources([user], [] if pk is None else [pk])[user.pk, pk]
-        return frozenset(found if "view" in found else ())
+        sources = self.find_sources([user], [pk])[user.pk, pk]
+        return keep_with_view(sources)
 
-    def find_sources(self, users, pks):
-        """Return {(user id, pk): {right: [Source]}} of what gives `users`, active or made so, rights on organizations,
-        `pks`, and None: on every one. A right without "view" beside it is none. One query, besides those for staff."""
-        sources = {}
+    def permissions_everywhere(self, user: Visitor) -> frozenset[str]:
+        """Return the permissions that the user has on all organizations."""
+        if not user.is_active:
+            return frozenset()
+        return keep_with_view(find_sources_everywhere(user))
+
+    def find_sources(
+        self, users: Collection[User], pks: Collection[int]
+    ) -> dict[tuple[int, int], Sources]:
+        """Return {(user id, organization id): {permission: [PermissionSource]}}.
+
+        Whether a permission counts is not decided here: inactive users are treated as
+        active, and "view" may be missing beside another permission. One query, and
+        those that Django needs for the permissions of staff.
+        """
+        found: dict[tuple[int, int], Sources] = {}
         for user in users:
-            everywhere = {
-                act: source
-                for act in ACTIONS
-                if (source := self._find_source_everywhere(user, act))
-            }
-            for pk in (None, *pks):
-                sources[user.pk, pk] = {
-                    action: [source] for action, source in everywhere.items()
+            everywhere = find_sources_everywhere(user)
+            for pk in pks:
+                found[user.pk, pk] = {
+                    permission: [*sources] for permission, sources in everywhere.items()
                 }
-        users = [user.pk for user in users if not user.is_superuser]
-        if pks and users:
-            actions = {self._codename(action): action for action in ACTIONS}
-            codename = f"(SELECT codename FROM {PERMISSIONS} AND p.id = permission_id)"
-            columns = f"user_id, content_object_id, {codename}, {{group}}"
-            condition = (
-                f"user_id IN ({places(users)}) AND content_object_id IN ({places(pks)})"
-            )
-            parameters = [
-                self.model._meta.app_label,
-                self.model._meta.model_name,
-                *users,
-                *pks,
-            ]
-            with connections[self.db].cursor() as cursor:
-                cursor.execute(*self._select_grants(columns, condition, parameters))
-                for user, pk, codename, group in cursor.fetchall():
-                    if action := actions.get(codename):
-                        sources[user, pk].setdefault(action, []).append(
-                            Source("group" if group else "person", group)
-                        )
-        return sources
+        user_pks = [user.pk for user in users if not user.is_superuser]
+        if not user_pks or not pks:
+            return found
+        permissions = {codename(permission): permission for permission in PERMISSIONS}
+        for user_pk, pk, granted, group_id in self._read_grants(user_pks, pks):
+            if granted not in permissions:  # a custom permission, which means nothing
+                continue
+            if group_id is None:
+                source = PermissionSource(SourceKind.USER)
+            else:
+                source = PermissionSource(SourceKind.GROUP, group_id)
+            sources = found[user_pk, pk].setdefault(permissions[granted], [])
+            sources.append(source)
+        return found
 
-    def find_holders(self, pk):
-        """Return the users who may view the organization `pk`, or might were they active: permitted() turned round."""
-        users, view = (
-            get_user_model().objects,
-            f"{self.model._meta.app_label}.{self._codename('view')}",
-        )
-        granted = users.filter(
-            pk__in=RawSQL(
-                *self._select_grants("user_id", "content_object_id = %s", [pk], "view")
-            )
-        )
-        everywhere = users.with_perm(
-            view, is_active=None, include_superusers=False, backend=MODEL_BACKEND
-        )
-        sources = (
-            users.filter(is_superuser=True),
-            everywhere.filter(is_staff=True),
-            granted,
-        )
-        return users.filter(
-            pk__in=models.QuerySet.union(*(source.values("pk") for source in sources))
-        )
+    def find_viewers(self, pk: int) -> models.QuerySet:
+        """Return the users who may view an organization: the reverse of `permitted()`.
 
-    def _codename(self, action):
-        return get_permission_codename(action, self.model._meta)
-
-    def _find_source_everywhere(self, user, action):
-        if user.is_superuser:
-            return Source("superuser")
-        permission = f"{self.model._meta.app_label}.{self._codename(action)}"
-        return Source("model") if user.is_staff and user.has_perm(permission) else None
-
-    def _select_grants(self, columns, condition, parameters, right=None):
-        """Return SQL for what was granted to people's groups and to themselves, and its parameters.
-        As text, as the ORM takes longer to write it than a database to answer it; PostgreSQL reads all for an OR."""
-        if right:
-            condition += f" AND permission_id = (SELECT p.id FROM {PERMISSIONS} AND codename = %s)"
-            parameters = [
-                *parameters,
-                *self.model._meta.label_lower.split("."),
-                self._codename(right),
-            ]
-        grants = map(self.model._meta.get_field, ("group_grants", "user_grants"))
-        group_grants, user_grants = (
-            relation.related_model._meta.db_table for relation in grants
+        Includes inactive users, who could view it if they were active.
+        """
+        users = get_user_model()._default_manager.all()
+        view = codename("view")
+        staff = users.filter(is_staff=True).with_perm(
+            f"orgadmin.{view}",
+            is_active=None,
+            include_superusers=False,
+            backend=MODEL_BACKEND,
         )
-        memberships = get_user_model().groups.through._meta.db_table
-        sources = (
-            (f"{memberships} JOIN {group_grants} USING (group_id)", "group_id"),
-            (user_grants, "NULL"),
+        viewers = users.filter(is_superuser=True).values("pk")
+        viewers = viewers.union(
+            staff.values("pk"),
+            users.filter(pk__in=RawSQL(GRANTED_USERS, [pk, view] * 2)).values("pk"),
         )
-        sql = [
-            f"SELECT {columns.format(group=group)} FROM {source} WHERE {condition}"
-            for source, group in sources
-        ]
-        return " UNION ALL ".join(sql), 2 * parameters
+        return users.filter(pk__in=viewers)
+
+    def _read_grants(
+        self, user_pks: Collection[int], pks: Collection[int]
+    ) -> list[tuple[int, int, str, int | None]]:
+        """Return (user id, organization id, codename, group id or None) of each."""
+        statement = GRANTS.format(
+            users=placeholders(user_pks), organizations=placeholders(pks)
+        )
+        with connections[self.db].cursor() as cursor:
+            cursor.execute(statement, [*user_pks, *pks] * 2)
+            return cursor.fetchall()
+
+
+def keep_with_view(sources: Sources) -> frozenset[str]:
+    """Return the permissions, or none of them if "view" is missing."""
+    if "view" not in sources:
+        return frozenset()
+    return frozenset(sources)
+
+
+def find_sources_everywhere(user: Visitor) -> Sources:
+    """Return the permissions that the user has on all organizations, and why."""
+    sources = {}
+    for permission in PERMISSIONS:
+        source = find_source_everywhere(user, permission)
+        if source is not None:
+            sources[permission] = [source]
+    return sources
+
+
+def find_source_everywhere(user: Visitor, permission: str) -> PermissionSource | None:
+    """Return why the user has a permission on all organizations, or None."""
+    if user.is_superuser:
+        return PermissionSource(SourceKind.SUPERUSER)
+    if user.is_staff and user.has_perm(f"orgadmin.{codename(permission)}"):
+        return PermissionSource(SourceKind.MODEL_PERMISSION)
+    return None

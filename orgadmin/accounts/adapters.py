@@ -85,7 +85,7 @@ class SocialAccountAdapter(DefaultSocialAccountAdapter):
                 and said is None
             )
             user = (
-                User.objects.with_email(email)
+                User.objects.find_by_email(email)
                 if confirmed and isinstance(email, str)
                 else None
             )

@@ -15,7 +15,7 @@ from django.utils.translation import gettext_lazy as _
 
 from orgadmin.accounts import throttle
 from orgadmin.gate.answers import Gate
-from orgadmin.models.validators import LINE
+from orgadmin.models.validators import validate_line
 from orgadmin.people.invitations import find_invitations
 from orgadmin.people.mail import send_invitation
 
@@ -72,10 +72,13 @@ class SetUpForm(Once, ActivateTOTPForm): ...
 
 class AcceptForm(SetPasswordForm):
     first_name = forms.CharField(
-        label=_("First name"), max_length=150, required=False, validators=[LINE]
+        label=_("First name"),
+        max_length=150,
+        required=False,
+        validators=[validate_line],
     )
     last_name = forms.CharField(
-        label=_("Last name"), max_length=150, required=False, validators=[LINE]
+        label=_("Last name"), max_length=150, required=False, validators=[validate_line]
     )
     field_order = ["first_name", "last_name", "new_password1", "new_password2"]
 

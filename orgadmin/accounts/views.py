@@ -13,7 +13,7 @@ from django.views.decorators.cache import never_cache
 
 from orgadmin.accounts.forms import AcceptForm, SignInForm
 from orgadmin.models import User
-from orgadmin.people.invitations import accept, read_invitation
+from orgadmin.people.invitations import accept, find_invitation
 
 
 class SignInView(LoginView):
@@ -30,9 +30,9 @@ class SignInView(LoginView):
 @never_cache
 def invitation_view(request, token):
     """Accept an invitation. Who has no password yet chooses one, and is signed in; others sign in as always."""
-    invitation = read_invitation(token)
+    invitation = find_invitation(token)
     user = invitation and (
-        User.objects.with_email(invitation.email) or _make_user(invitation.email)
+        User.objects.find_by_email(invitation.email) or _make_user(invitation.email)
     )
     new = user and not user.has_usable_password()
     form = AcceptForm(user, request.POST or None, initial=vars(user)) if new else None

@@ -6,7 +6,7 @@ from django.core.paginator import Paginator
 from django.db import models
 from django.utils.functional import cached_property
 
-from orgadmin.models.validators import is_key
+from orgadmin.models.validators import is_primary_key
 
 LIMIT = 10_000  # rows that are counted, and reached by the number of a page
 
@@ -33,7 +33,7 @@ class LimitedPaginator(Paginator):
         return min(count, LIMIT)
 
 
-class LongList(ChangeList):
+class LongChangeList(ChangeList):
     """A list whose pages cost the same wherever they are. Beyond LIMIT rows it goes on after the last row shown
     (?after=<key>), with pages of its own; an index on the first column of the ordering and the key finds the place."""
 
@@ -77,7 +77,7 @@ class LongList(ChangeList):
             return queryset
         row = (
             queryset.filter(pk=self.after).first()
-            if self.goes_on and is_key(self.after)
+            if self.goes_on and is_primary_key(self.after)
             else None
         )
         if row is None:

@@ -36,7 +36,7 @@ def _error(number, text, obj=None, hint=None):
 @checks.register()
 def check_roles(app_configs, **kwargs):
     for role in ROLES:
-        if "view" not in role.actions:
+        if "view" not in role.permissions:
             yield _error(
                 "E001",
                 f"Role '{role.key}' holds rights on organizations that it may not view.",
@@ -89,10 +89,12 @@ def _has_path(gated):
     model, path = gated.model, gated.organization_path
     for name in path.split("__") if path else ():
         field = _find_field(model, name)
-        is_key = field and field.concrete and (field.many_to_one or field.one_to_one)
+        is_primary_key = (
+            field and field.concrete and (field.many_to_one or field.one_to_one)
+        )
         model = (
             field.remote_field.model
-            if is_key and field.target_field.primary_key
+            if is_primary_key and field.target_field.primary_key
             else None
         )
     if isinstance(gated, GatedTabularInline) and (

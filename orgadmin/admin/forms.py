@@ -12,15 +12,22 @@ from django.utils.html import format_html, format_html_join
 from django.utils.translation import gettext_lazy as _
 
 from orgadmin.access.roles import ROLES, ROLES_BY_KEY
-from orgadmin.admin.widgets import ChooseMany
+from orgadmin.admin.widgets import ChooseManyWidget
 from orgadmin.models import (
     Invitation,
     Organization,
     OrganizationUserObjectPermission,
     User,
 )
-from orgadmin.models.validators import is_key
-from orgadmin.people.membership import choose_roles, find_orphans, may_give, set_groups
+from orgadmin.models.validators import is_primary_key
+from orgadmin.people.changes import RoleChange
+from orgadmin.people.membership import (
+    AmbiguousRoles,
+    choose_roles,
+    find_losing_last_admin,
+    may_assign,
+    set_groups,
+)
 from orgadmin.records.columns import FIELDS
 from orgadmin.records.history import find_author
 
@@ -46,7 +53,7 @@ class RowsFormSet(forms.BaseInlineFormSet):
         ].to_python = self._find  # Django's asks the database for each, whosever it is
 
     def _find(self, key):
-        row = self._existing_object(int(key)) if is_key(key or "") else None
+        row = self._existing_object(int(key)) if is_primary_key(key or "") else None
         if key and row is None:
             raise forms.ValidationError(_("There is no such row."))
         return row
@@ -178,13 +185,15 @@ class UserForm(UserChangeForm):
         before = set(self.instance.groups.all()) if self.instance.pk else set()
         try:
             roles = choose_roles(before, set(groups))
-        except ValueError as error:
-            names = ", ".join(str(organization) for organization in error.args[0])
+        except AmbiguousRoles as error:
+            names = ", ".join(str(row) for row in error.organizations)
             text = _(
                 "Choose one role in each organization: admin and reviewer cannot be combined in %(names)s."
             )
             raise forms.ValidationError(text, params={"names": names}) from error
-        orphans = find_orphans([(self.instance, *pair) for pair in roles])
+        orphans = find_losing_last_admin(
+            [RoleChange(self.instance, row.organization, row.role) for row in roles]
+        )
         names = ", ".join(
             f"“{organization}” ({organization.pk})" for organization in orphans
         )
@@ -205,7 +214,7 @@ class UserForm(UserChangeForm):
         if groups is not None:
             try:
                 set_groups(self.instance, groups, actor=self.user)
-            except ValueError as error:  # the role that one of them was to replace is gone since it was checked
+            except AmbiguousRoles as error:  # the role that one of them was to replace is gone since it was checked
                 raise IntegrityError("Both roles are new.") from error
 
 
@@ -218,7 +227,7 @@ class RoleForm(forms.Form):
             "required": _("Choose a role."),
             "invalid_choice": _("You may not give this role. Choose another."),
         }
-        choices = [(role.key, role.label) for role in ROLES if may_give(rights, role)]
+        choices = [(role.key, role.label) for role in ROLES if may_assign(rights, role)]
         options = {
             "choices": choices,
             "coerce": ROLES_BY_KEY.get,
@@ -235,7 +244,7 @@ class AddMembersForm(RoleForm):
         User.objects.order_by("username"),
         label=_("People"),
         # The widget wants a field that points at people, to look up which admin page searches them.
-        widget=ChooseMany(
+        widget=ChooseManyWidget(
             OrganizationUserObjectPermission._meta.get_field("user"), admin.site
         ),
         error_messages={"required": _("Choose at least one person.")},

@@ -19,12 +19,12 @@ from django.urls import path, reverse
 from django.utils.translation import gettext_lazy as _
 
 from orgadmin.access.roles import CONFIDENTIAL_FIELDS, ROLES
-from orgadmin.admin.changelist import LIMIT, LimitedPaginator, LongList, get_page
+from orgadmin.admin.changelist import LIMIT, LimitedPaginator, LongChangeList, get_page
 from orgadmin.admin.forms import MergingForm, RowsFormSet
-from orgadmin.admin.widgets import ChooseMany, ChooseOne
-from orgadmin.gate.answers import gate_of
+from orgadmin.admin.widgets import ChooseManyWidget, ChooseOneWidget
+from orgadmin.gate.answers import get_gate, renew_gate
 from orgadmin.models import Organization
-from orgadmin.models.validators import is_key
+from orgadmin.models.validators import is_primary_key
 from orgadmin.records.history import list_history
 
 SEARCH_LENGTH = 200  # characters
@@ -47,9 +47,9 @@ class Asking:
         if db_field.remote_field and db_field.name in self.get_autocomplete_fields(
             request
         ):
-            kwargs["widget"] = (ChooseMany if db_field.many_to_many else ChooseOne)(
-                db_field, self.admin_site
-            )
+            kwargs["widget"] = (
+                ChooseManyWidget if db_field.many_to_many else ChooseOneWidget
+            )(db_field, self.admin_site)
         return super().formfield_for_dbfield(db_field, request, **kwargs)
 
 
@@ -82,7 +82,7 @@ class ClosedModelAdmin(Asking, admin.ModelAdmin):
 
     def may_open(self, request, page, obj):
         if right := self.pages[page]:
-            return gate_of(request).permits(right, self.get_organization_id(obj))
+            return get_gate(request).permits(right, self.get_organization_id(obj))
         return request.user.is_active and request.user.is_superuser
 
     def render_change_form(
@@ -112,12 +112,12 @@ class ClosedModelAdmin(Asking, admin.ModelAdmin):
         )
 
     def changelist_view(self, request, extra_context=None):
-        if not all(map(is_key, request.POST.getlist(ACTION_CHECKBOX_NAME))):
+        if not all(map(is_primary_key, request.POST.getlist(ACTION_CHECKBOX_NAME))):
             raise SuspiciousOperation("A selected row has no key that could be one.")
         return super().changelist_view(request, extra_context)
 
     def get_changelist(self, request, **kwargs):
-        return LongList
+        return LongChangeList
 
     def response_action(self, request, queryset, **kwargs):  # Django 6.1 gives more
         if (
@@ -148,8 +148,8 @@ class ClosedModelAdmin(Asking, admin.ModelAdmin):
         )  # an empty one breaks Django's
         if obj is None or not self._is_saving(request):
             return obj
-        gate_of(
-            request, anew=True
+        renew_gate(
+            request
         )  # what was asked before the wait for the lock may be so no more
         return obj if self.has_view_permission(request, obj) else None
 
@@ -258,9 +258,7 @@ class Gated:
         if self.organization_path == "":
             return queryset.permitted(user, action)
         right = self.right_for(action)
-        if right in Organization.objects.permitted_actions(
-            user
-        ):  # on every organization
+        if right in Organization.objects.permissions_everywhere(user):
             return queryset
         organizations = Organization.objects.permitted(user, right)
         return queryset.filter(
@@ -301,26 +299,30 @@ class GatedModelAdmin(Gated, ClosedModelAdmin):
         return self.narrow(super().get_queryset(request), request.user)
 
     def may(self, request, action, obj=None):
-        gate, right = gate_of(request), self.right_for(action)
+        gate, right = get_gate(request), self.right_for(action)
         if obj is not None:
             return gate.permits(right, self.get_organization_id(obj))
         # Without an object: may the list be opened, and is an id that is foreign or none answered by "there is none"
         # (302) or "not here" (403)? Alike for both, once there is a list; each object that is changed is asked about.
         if action in ("view", "change"):
-            return gate.holds_any("view")
+            return gate.has_any("view")
         return (
-            gate.holds_any(right)
+            gate.has_any(right)
             if self.organization_path
-            else gate.permits(right, None)
+            else gate.permits_everywhere(right)
         )
 
     def get_fieldsets(self, request, obj=None):
         """Leave out what the person may not see of an organization: confidential fields, and its groups."""
-        gate, hidden = gate_of(request), set()
+        gate, hidden = get_gate(request), set()
         if self.organization_path == "":
             hidden |= (
                 set(CONFIDENTIAL_FIELDS)
-                if not gate.permits("view_confidential", obj and obj.pk)
+                if not (
+                    gate.permits("view_confidential", obj.pk)
+                    if obj
+                    else gate.permits_everywhere("view_confidential")
+                )
                 else set()
             )
             hidden |= (
@@ -346,7 +348,7 @@ class GatedModelAdmin(Gated, ClosedModelAdmin):
             entries = list(context["action_list"].paginator.object_list)
             page = get_page(
                 request,
-                list_history(entries, self.model, organization, gate_of(request)),
+                list_history(entries, self.model, organization, get_gate(request)),
             )
             context |= {
                 "action_list": page,
@@ -377,12 +379,14 @@ class GatedTabularInline(Gated, Asking, admin.TabularInline):
     extra = 0
 
     def may(self, request, action, obj):
-        gate, right = gate_of(request), self.right_for(action)
+        gate, right = get_gate(request), self.right_for(action)
         if (
             obj is None
         ):  # a page to add an organization, or Django asks whether there is something to show
             return (
-                gate.holds_any(right) if action == "view" else gate.permits(right, None)
+                gate.has_any(right)
+                if action == "view"
+                else gate.permits_everywhere(right)
             )
         return gate.permits(right, obj.pk)
 

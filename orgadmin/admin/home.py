@@ -6,7 +6,7 @@ from django.db.models import Count, Max, Window
 from django.db.models.functions import RowNumber
 
 from orgadmin.access.roles import ROLES
-from orgadmin.gate.answers import gate_of
+from orgadmin.gate.answers import get_gate
 from orgadmin.models import Contact, Organization, User
 
 CARDS, NAMED, FOUND = 12, 3, 5  # organizations, people of each role, rows of each model
@@ -25,7 +25,7 @@ def list_cards(request):
     """Return the first CARDS organizations that a person was let into, none for who may see all, with the `role` and,
     as far as rights go, `people` (NAMED others of each role), `more` (how many besides), `changed_at` and `missing`."""
     user = request.user
-    if gate_of(request).permits("view", None):
+    if get_gate(request).permits_everywhere("view"):
         return []
     cards = {card.pk: card for card in Organization.objects.permitted(user)[:CARDS]}
     sources = Organization.objects.find_sources([user], list(cards))
@@ -37,7 +37,7 @@ def list_cards(request):
     )
     for card in cards.values():
         rights = sources[user.pk, card.pk]
-        held = {source.group for source in rights["view"]}
+        held = {source.group_id for source in rights["view"]}
         card.role = next(
             (role for role in ROLES if getattr(card, role.attname) in held), None
         )

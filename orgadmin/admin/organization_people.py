@@ -14,15 +14,16 @@ from orgadmin.accounts import throttle
 from orgadmin.admin.changelist import get_page
 from orgadmin.admin.forms import AddMembersForm, InviteForm, OnForm
 from orgadmin.admin.gated import ActingDelete
-from orgadmin.gate.answers import gate_of
-from orgadmin.gate.explain import describe_paths, find_paths
+from orgadmin.gate.answers import get_gate
+from orgadmin.gate.explain import find_reasons, summarize_reasons
 from orgadmin.models import MembershipEvent, Organization, User
-from orgadmin.models.validators import is_key
+from orgadmin.models.validators import is_primary_key
 from orgadmin.people import invitations, membership
+from orgadmin.people.changes import RoleChange
 from orgadmin.people.mail import send_invitation
 from orgadmin.records.csv_files import respond_with_csv
 from orgadmin.records.exports import list_events
-from orgadmin.records.history import describe_difference, put_back
+from orgadmin.records.history import describe_changes, restore_version
 
 
 class PeoplePages(ActingDelete):
@@ -31,7 +32,7 @@ class PeoplePages(ActingDelete):
     def people_view(self, request, organization):
         """Who is admin and who is reviewer. Superusers choose from all people; others invite, and learn of nobody."""
         rights, anybody = (
-            gate_of(request).find_rights(organization.pk),
+            get_gate(request).permissions_on(organization.pk),
             request.user.is_superuser,
         )
         post = request.POST
@@ -45,10 +46,10 @@ class PeoplePages(ActingDelete):
             request, organization, **inviting.cleaned_data
         ):
             return HttpResponseRedirect(request.path)
-        if is_key(post.get("invitation", "")):
+        if is_primary_key(post.get("invitation", "")):
             return self._change_invitation(request, organization)
         role = ROLES_BY_KEY.get(post.get("role"))
-        if is_key(post.get("user", "")) and (role or "remove" in post):
+        if is_primary_key(post.get("user", "")) and (role or "remove" in post):
             members = User.objects.filter(
                 groups__in=organization.group_ids, pk=post["user"]
             ).distinct()
@@ -57,20 +58,25 @@ class PeoplePages(ActingDelete):
             group__in=organization.group_ids
         ).select_related("user")
         page = get_page(request, members.order_by("user__username", "pk"))
-        membership.describe_members(organization, page)
+        members = membership.describe_members(organization, page)
         self._hide_staff(
-            request, organization, [member.joined for member in page if member.joined]
+            request,
+            organization,
+            [member.joined for member in members if member.joined],
         )
         context = {
             "adding": adding if anybody else None,
             "inviting": inviting,
             "page": page,
+            "members": members,
         }
         context |= {
             "invitations": organization.invitations.all(),
             "media": self.media + adding.media,
         }
-        context["roles"] = [role for role in ROLES if membership.may_give(rights, role)]
+        context["roles"] = [
+            role for role in ROLES if membership.may_assign(rights, role)
+        ]
         return self.render_page(
             request, organization, "people", _("People: %s") % organization, **context
         )
@@ -80,12 +86,12 @@ class PeoplePages(ActingDelete):
         users, reason, given = (
             list(users),
             request.POST.get("reason", ""),
-            set(role.actions if role else ()),
+            set(role.permissions if role else ()),
         )
         groups = [
             getattr(organization, other.attname)
             for other in ROLES
-            if not set(other.actions) <= given
+            if not set(other.permissions) <= given
         ]
         losing = list(
             User.objects.filter(
@@ -93,8 +99,8 @@ class PeoplePages(ActingDelete):
             ).distinct()
         )
         if losing and "confirmed" not in request.POST:
-            orphaned = membership.find_orphans(
-                [(user, organization, role) for user in losing]
+            orphaned = membership.find_losing_last_admin(
+                [RoleChange(user, organization, role) for user in losing]
             )
             context = {
                 "users": losing,
@@ -106,7 +112,7 @@ class PeoplePages(ActingDelete):
                 request, organization, "confirm", _("Are you sure?"), **context
             )
         try:
-            wanted = [(user, organization, role) for user in users]
+            wanted = [RoleChange(user, organization, role) for user in users]
             changed = membership.change_roles(wanted, actor=request.user, reason=reason)
         except membership.LastAdminError:
             text = _(
@@ -117,7 +123,7 @@ class PeoplePages(ActingDelete):
             return self.answer(
                 request, _("Nothing was changed: it was so already."), messages.WARNING
             )
-        names = ", ".join(f"“{user}”" for user, _organization, _role in changed)
+        names = ", ".join(f"“{change.user}”" for change in changed)
         text = _("%(names)s is now %(role)s of “%(organization)s”.")
         text = text if role else _("%(names)s was taken out of “%(organization)s”.")
         return self.answer(
@@ -156,7 +162,7 @@ class PeoplePages(ActingDelete):
             pk=request.POST["invitation"]
         )
         if "withdraw" in request.POST:
-            invitations.withdraw(invitation, actor=request.user)
+            invitations.revoke(invitation, actor=request.user)
             return self.answer(
                 request, _("The invitation of “%s” was withdrawn.") % invitation.email
             )
@@ -199,12 +205,12 @@ class PeoplePages(ActingDelete):
         everybody = request.user.is_superuser
         members = User.objects.filter(groups__in=organization.group_ids).distinct()
         users = (
-            Organization.objects.find_holders(organization.pk) if everybody else members
+            Organization.objects.find_viewers(organization.pk) if everybody else members
         )
         page = get_page(request, users.order_by("username"))
-        paths = find_paths(page, [organization], members_only=not everybody)
+        reasons = find_reasons(page, [organization], members_only=not everybody)
         for user in page:
-            user.paths = describe_paths(paths[user.pk, organization.pk])
+            user.reasons = summarize_reasons(reasons[user.pk, organization.pk])
         title = _("Who can see “%s”?") % organization
         return self.render_page(
             request, organization, "access", title, page=page, everybody=everybody
@@ -213,12 +219,16 @@ class PeoplePages(ActingDelete):
     def restore_view(self, request, organization):
         """Put the organization back to the state of one of the records of its history."""
         record = organization.history.get(
-            pk=request.GET.get("to", "") if is_key(request.GET.get("to", "")) else None
+            pk=request.GET.get("to", "")
+            if is_primary_key(request.GET.get("to", ""))
+            else None
         )
         if request.method != "POST":
             lines = list(
-                describe_difference(
-                    organization, record, gate_of(request).find_rights(organization.pk)
+                describe_changes(
+                    organization,
+                    record,
+                    get_gate(request).permissions_on(organization.pk),
                 )
             )
             title = _("Put “%s” back?") % organization
@@ -227,7 +237,7 @@ class PeoplePages(ActingDelete):
             )
         page = reverse("admin:orgadmin_organization_history", args=[organization.pk])
         try:
-            organization = put_back(organization, record, actor=request.user)
+            organization = restore_version(organization, record, actor=request.user)
         except ValidationError as error:
             return self.answer(
                 request,

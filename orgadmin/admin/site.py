@@ -11,8 +11,8 @@ from django.utils.translation import gettext_lazy as _
 
 from orgadmin.accounts.views import SignInView
 from orgadmin.admin.home import list_cards, search
-from orgadmin.gate.answers import gate_of
-from orgadmin.models.validators import is_key
+from orgadmin.gate.answers import get_gate
+from orgadmin.models.validators import is_primary_key
 
 
 class ChoicesView(AutocompleteJsonView):
@@ -46,11 +46,13 @@ class OrganizationAdminSite(admin.AdminSite):
     site_url = None  # there is no other site to view
 
     def has_permission(self, request):
-        gate, page = gate_of(request), request.resolver_match
+        gate, page = get_gate(request), request.resolver_match
         is_ours = page and (page.url_name or "").startswith("orgadmin_organization_")
         pk = page.kwargs.get("object_id", "") if is_ours else ""
-        if is_key(pk) and request.user.is_active:
-            gate.find_rights(int(pk))  # whoever may see this one may enter: asked once
+        if is_primary_key(pk) and request.user.is_active:
+            gate.permissions_on(
+                int(pk)
+            )  # whoever may see this one may enter: asked once
         return gate.may_enter
 
     def login(self, request, extra_context=None):

@@ -15,10 +15,11 @@ from django.utils.translation import (
 from orgadmin.admin.changelist import get_page
 from orgadmin.admin.forms import UserForm
 from orgadmin.admin.gated import ActingDelete, SuperuserOnlyAdmin
-from orgadmin.gate.answers import activate, holds_more
-from orgadmin.gate.explain import describe_paths, find_paths
+from orgadmin.gate.answers import as_active, holds_more_than
+from orgadmin.gate.explain import find_reasons, summarize_reasons
 from orgadmin.models import Organization, User
 from orgadmin.people import membership, offboarding
+from orgadmin.people.changes import RoleChange
 
 
 class PersonPages(ActingDelete):
@@ -26,10 +27,10 @@ class PersonPages(ActingDelete):
 
     def access_view(self, request, user):
         """What a person can see, and by which paths; as if active, where they are not."""
-        page = get_page(request, Organization.objects.permitted(activate(user)))
-        paths = find_paths([user], page)
+        page = get_page(request, Organization.objects.permitted(as_active(user)))
+        reasons = find_reasons([user], page)
         for organization in page:
-            organization.paths = describe_paths(paths[user.pk, organization.pk])
+            organization.reasons = summarize_reasons(reasons[user.pk, organization.pk])
         return self.render_page(
             request, user, "access", _("What can “%s” see?") % user, page=page
         )
@@ -43,7 +44,7 @@ class PersonPages(ActingDelete):
             )
             return self.answer(request, text, messages.ERROR, page)
         if "confirmed" in request.POST:
-            offboarding.dismiss(
+            offboarding.offboard(
                 user, actor=request.user, reason=request.POST.get("reason", "")
             )
             self.log_change(
@@ -59,8 +60,8 @@ class PersonPages(ActingDelete):
             )
             return self.answer(request, text, to=page)
         roles = membership.list_roles(user)
-        orphaned = membership.find_orphans(
-            [(user, organization, None) for organization, _role in roles]
+        orphaned = membership.find_losing_last_admin(
+            [RoleChange(user, row.organization, None) for row in roles]
         )
         title = _("Take “%s” out of everything?") % user
         return self.render_page(
@@ -93,7 +94,7 @@ class UserAdmin(PersonPages, SuperuserOnlyAdmin, DjangoUserAdmin):
 
     def has_change_permission(self, request, obj=None):
         return super().has_change_permission(request, obj) and (
-            obj is None or not holds_more(obj, request.user)
+            obj is None or not holds_more_than(obj, request.user)
         )
 
     def get_fieldsets(self, request, obj=None):

@@ -2,7 +2,7 @@
 
 from django.contrib.admin.widgets import AutocompleteSelect, AutocompleteSelectMultiple
 
-from orgadmin.models.validators import is_key
+from orgadmin.models.validators import is_primary_key
 
 
 class KeysOnly:
@@ -10,17 +10,19 @@ class KeysOnly:
 
     def optgroups(self, name, value, attrs=None):
         return super().optgroups(
-            name, [key for key in value if is_key(str(key))], attrs
+            name, [key for key in value if is_primary_key(str(key))], attrs
         )
 
     def value_from_datadict(self, data, files, name):
         value = super().value_from_datadict(data, files, name)
         return (
-            [key for key in value if is_key(key)] if isinstance(value, list) else value
+            [key for key in value if is_primary_key(key)]
+            if isinstance(value, list)
+            else value
         )
 
 
-class ChooseOne(KeysOnly, AutocompleteSelect): ...
+class ChooseOneWidget(KeysOnly, AutocompleteSelect): ...
 
 
-class ChooseMany(KeysOnly, AutocompleteSelectMultiple): ...
+class ChooseManyWidget(KeysOnly, AutocompleteSelectMultiple): ...

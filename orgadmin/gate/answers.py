@@ -1,72 +1,119 @@
-"""The rule's answers, remembered for one request."""
+"""The answers of the access rule, remembered for the time of one request."""
 
-from orgadmin.access.roles import ACTIONS
+from __future__ import annotations
+
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+from django.http import HttpRequest
+
+from orgadmin.access.roles import PERMISSIONS
 from orgadmin.models import Organization, User
+
+if TYPE_CHECKING:
+    from orgadmin.access.rule import Visitor
 
 
 class Gate:
-    """The rule's answers about one person. Lives as long as a request: the next one asks anew."""
+    """What the rule says about one user.
 
-    def __init__(self, user):
-        self.user, self._any, self._rights = user, {}, {}
+    A gate lives as long as a request. The next request asks the rule again, so that a
+    change of someone's access is effective at once.
+    """
+
+    def __init__(self, user: Visitor) -> None:
+        self.user = user
+        self._permissions: dict[int, frozenset[str]] = {}  # by organization id
+        self._has_any: dict[str, bool] = {}  # by permission
 
     @property
-    def may_enter(self):
-        """Whether the person may enter the admin: active, and platform staff or holding a right on an organization."""
-        return self.user.is_active and (
-            self.user.is_superuser or self.user.is_staff or self.holds_any("view")
-        )
+    def may_enter(self) -> bool:
+        """Whether the user may enter the admin.
 
-    def holds_any(self, action):
-        """Whether there is an organization on which the person holds the right.
-        Whoever may change one may view it: both questions are one query for org admins, two for reviewers."""
-        if action not in self._any:
-            self._any[action] = (
-                any(
-                    action in rights
-                    for rights in (self.find_rights(None), *self._rights.values())
-                )
-                or (action == "view" and self.holds_any("change"))
-                or Organization.objects.permitted(self.user, action).exists()
-            )
-        return self._any[action]
+        They must be active, and be platform staff or have access to an organization.
+        """
+        if not self.user.is_active:
+            return False
+        return self.user.is_superuser or self.user.is_staff or self.has_any("view")
 
-    def permits(self, action, pk):
-        return action in self.find_rights(pk)
+    def permits(self, permission: str, pk: int) -> bool:
+        """Return whether the user has a permission on one organization."""
+        return permission in self.permissions_on(pk)
 
-    def find_rights(self, pk):
-        """Return the rights that the person holds on the organization `pk`, None for every one: at most one query."""
-        if pk not in self._rights:
-            self._rights[pk] = Organization.objects.permitted_actions(self.user, pk)
-        return self._rights[pk]
+    def permits_everywhere(self, permission: str) -> bool:
+        """Return whether the user has a permission on all organizations."""
+        return permission in self.permissions_everywhere
+
+    def permissions_on(self, pk: int) -> frozenset[str]:
+        """Return the user's permissions on one organization. At most one query."""
+        if pk not in self._permissions:
+            self._permissions[pk] = Organization.objects.permissions_on(self.user, pk)
+        return self._permissions[pk]
+
+    @cached_property
+    def permissions_everywhere(self) -> frozenset[str]:
+        return Organization.objects.permissions_everywhere(self.user)
+
+    def has_any(self, permission: str) -> bool:
+        """Return whether the user has a permission on at least one organization."""
+        if permission not in self._has_any:
+            self._has_any[permission] = self._find_any(permission)
+        return self._has_any[permission]
+
+    def _find_any(self, permission: str) -> bool:
+        if self.permits_everywhere(permission):
+            return True
+        if any(permission in known for known in self._permissions.values()):
+            return True
+        # Pages ask for both. Whoever may change an organization may view it, so asking
+        # for "change" first answers both questions for org admins in one query.
+        if permission == "view" and self.has_any("change"):
+            return True
+        return Organization.objects.permitted(self.user, permission).exists()
 
 
-def gate_of(request, anew=False):
-    """Return the gate of the request's user, kept on the request; with `anew`, one that remembers no answer."""
+def get_gate(request: HttpRequest) -> Gate:
+    """Return the gate of the request's user, which is kept on the request."""
     gate = getattr(request, "_gate", None)
-    if anew or gate is None or gate.user is not request.user:
-        gate = request._gate = Gate(request.user)
+    if gate is None or gate.user is not request.user:
+        return renew_gate(request)
     return gate
 
 
-def holds_more(user, than):
-    """Tell whether `user`, were they active, may do anything that `than` may not: on the site or on an organization.
-    Whoever sets somebody's password can act as that person, so nobody may edit a person who holds more."""
-    if than.is_superuser:
+def renew_gate(request: HttpRequest) -> Gate:
+    """Return a gate that remembers nothing: while waiting, the answers may change."""
+    gate = Gate(request.user)
+    request._gate = gate  # type: ignore[attr-defined]
+    return gate
+
+
+def holds_more_than(user: User, other: User) -> bool:
+    """Return whether a user could do anything that the other user cannot.
+
+    An inactive user counts as active, because the account can be activated. Whoever can
+    set a person's password can act as that person, so nobody may edit a person who
+    holds more than they do.
+    """
+    if other.is_superuser:
         return False
-    user = activate(user)  # a deactivated account can be activated
-    if user.is_superuser or user.get_all_permissions() - than.get_all_permissions():
+    user = as_active(user)
+    if user.is_superuser:
         return True
-    rows = Organization.objects.order_by()
-    more = (
-        rows.permitted(user, act).exclude(pk__in=rows.permitted(than, act).values("pk"))
-        for act in ACTIONS
-    )
-    return any(organizations.exists() for organizations in more)
+    if user.get_all_permissions() - other.get_all_permissions():
+        return True
+    organizations = Organization.objects.order_by()
+    for permission in PERMISSIONS:
+        permitted_to_other = organizations.permitted(other, permission).values("pk")
+        more = organizations.permitted(user, permission).exclude(
+            pk__in=permitted_to_other
+        )
+        if more.exists():
+            return True
+    return False
 
 
-def activate(user):
-    """Return the user as if active, with no permissions remembered."""
+def as_active(user: User) -> User:
+    """Return a copy of the user that is active and remembers no permissions."""
     return User(
         pk=user.pk,
         is_active=True,

@@ -1,75 +1,117 @@
-"""Why somebody may or may not."""
+"""Why someone may or may not do something: the rule's reasons, in words."""
 
-from collections import defaultdict, namedtuple
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import dataclass
+from typing import TypeAlias
 
 from django.contrib.auth.models import Group
+from django.utils.functional import Promise
 from django.utils.translation import gettext as _
 
-from orgadmin.access.roles import ACTIONS, ROLES
-from orgadmin.gate.answers import activate
-from orgadmin.models import Organization
+from orgadmin.access.roles import PERMISSIONS, ROLES
+from orgadmin.access.rule import PermissionSource, SourceKind, Sources
+from orgadmin.gate.answers import as_active
+from orgadmin.models import Organization, User
 
-Explanation = namedtuple("Explanation", "may lines")
+# {permission: the reasons why someone has it}, such as {"view": ["is a superuser"]}
+Reasons: TypeAlias = dict[str, list[str]]
 
 
-def explain(user, organization, action="view"):
-    """Explain why `user` may, or may not, do `action` with `organization`. Computed by the rule that enforces."""
-    may = action in Organization.objects.permitted_actions(user, organization.pk)
-    paths = find_paths([user], [organization])[user.pk, organization.pk]
-    lines = [
-        f"{right}: {'; '.join(paths.get(right) or [_('no path')])}"
-        for right in dict.fromkeys(["view", action])
-    ]
+@dataclass(frozen=True)
+class Explanation:
+    may: bool
+    lines: list[str]
+
+
+@dataclass(frozen=True)
+class AccessReason:
+    """A reason for access, and what it allows a person to do."""
+
+    reason: str
+    abilities: list[str | Promise]
+
+
+def explain(
+    user: User, organization: Organization, permission: str = "view"
+) -> Explanation:
+    """Explain why a user has, or does not have, a permission on an organization.
+
+    The answer and the reasons come from the rule itself.
+    """
+    may = permission in Organization.objects.permissions_on(user, organization.pk)
+    reasons = find_reasons([user], [organization])[user.pk, organization.pk]
+    names = ["view"] if permission == "view" else ["view", permission]
+    lines = []
+    for name in names:
+        sentences = reasons.get(name) or [_("no reason")]
+        lines.append(f"{name}: {'; '.join(sentences)}")
     if not user.is_active:
-        lines.append(_("But the account is inactive, so nothing counts."))
-    elif action in paths and "view" not in paths:
-        lines.append(_("But no right counts without the right to view."))
+        lines.append(_("But the account is inactive, so no permission counts."))
+    elif permission in reasons and "view" not in reasons:
+        lines.append(_("But without “view”, no other permission counts."))
     return Explanation(may, lines)
 
 
-def find_paths(users, organizations, *, members_only=False):
-    """Return {(user id, organization id): {right: [sentence]}}: by which paths people have rights, active or not.
-    With `members_only`, only through the organization's own groups. Two queries, and those for staff's permissions."""
-    organizations = {organization.pk: organization for organization in organizations}
-    sources = Organization.objects.find_sources(
-        [activate(user) for user in users], list(organizations)
-    )
-    found = {
-        source.group
-        for rights in sources.values()
-        for held in rights.values()
-        for source in held
-    }
-    groups, paths = Group.objects.in_bulk(found - {None}), defaultdict(dict)
-    for (user, pk), rights in sources.items():
-        for right, held in rights.items() if pk else ():
-            told = [
-                source
-                for source in held
-                if not members_only or source.group in organizations[pk].group_ids
+def find_reasons(
+    users: Collection[User],
+    organizations: Collection[Organization],
+    *,
+    members_only: bool = False,
+) -> dict[tuple[int, int], Reasons]:
+    """Return {(user id, organization id): {permission: [reason]}}.
+
+    Inactive users are treated as active. With `members_only`, only the organization's
+    own groups are reasons. Two queries, and those for the permissions of staff.
+    """
+    organizations_by_pk = {row.pk: row for row in organizations}
+    active_users = [as_active(user) for user in users]
+    found = Organization.objects.find_sources(active_users, organizations_by_pk.keys())
+    groups = load_groups(found.values())
+    reasons: dict[tuple[int, int], Reasons] = {}
+    for (user_pk, pk), sources in found.items():
+        organization = organizations_by_pk[pk]
+        described: Reasons = {}
+        for permission, permission_sources in sources.items():
+            described[permission] = [
+                describe_source(source, organization, groups)
+                for source in permission_sources
+                if not members_only or source.group_id in organization.group_ids
             ]
-            paths[user, pk][right] = [
-                _describe(source, organizations[pk], groups) for source in told
-            ]
-    return paths
+        reasons[user_pk, pk] = described
+    return reasons
 
 
-def describe_paths(paths):
-    """Return the sentences of {right: [sentence]}, each once, with what it lets people do: [(sentence, [text])]."""
-    rights = defaultdict(list)
-    for right, text in ACTIONS.items():
-        for sentence in paths.get(right, ()):
-            rights[sentence].append(text)
-    return list(rights.items())
+def load_groups(found: Collection[Sources]) -> dict[int, Group]:
+    """Return {id: group} of all groups that are a source. One query."""
+    group_ids = set()
+    for sources in found:
+        for permission_sources in sources.values():
+            group_ids |= {source.group_id for source in permission_sources}
+    return Group.objects.in_bulk(group_ids - {None})
 
 
-def _describe(source, organization, groups):
-    if role := dict(zip(organization.group_ids, ROLES)).get(source.group):
-        return _("is in its %(role)s group") % {"role": role.label}
-    return {
-        "superuser": _("is a superuser"),
-        "model": _("is staff and holds the permission for all organizations"),
-        "group": _("is in the group “%s”, which was granted it")
-        % groups.get(source.group),
-        "person": _("was granted it in person"),
-    }[source.kind]
+def summarize_reasons(reasons: Reasons) -> list[AccessReason]:
+    """Return each reason once, with everything that it allows."""
+    abilities: dict[str, list[str | Promise]] = {}
+    for permission, ability in PERMISSIONS.items():
+        for reason in reasons.get(permission, []):
+            abilities.setdefault(reason, []).append(ability)
+    return [AccessReason(reason, allowed) for reason, allowed in abilities.items()]
+
+
+def describe_source(
+    source: PermissionSource, organization: Organization, groups: dict[int, Group]
+) -> str:
+    if source.kind is SourceKind.SUPERUSER:
+        return _("is a superuser")
+    if source.kind is SourceKind.MODEL_PERMISSION:
+        return _("is staff and has the permission for all organizations")
+    if source.kind is SourceKind.USER:
+        return _("was granted it personally")
+    for role in ROLES:
+        if source.group_id == getattr(organization, role.attname):
+            return _("is in its %(role)s group") % {"role": role.label}
+    group = groups.get(source.group_id) if source.group_id else None
+    return _("is in the group “%s”, which was granted it") % group

@@ -1,13 +1,19 @@
-"""Search text: what a search compares, written so that case, accents and widths make no difference."""
+"""SearchTextField: the text that a search looks in."""
+
+from __future__ import annotations
 
 import unicodedata
+from typing import Any
 
 from django.db import models
 
 
-def normalize(text):
-    """Return text as a search compares it: NFKD, casefolded, without marks, so that "muller" finds "Müller".
-    Twice, as folding may compose what then decomposes. Vowel signs that are letters of their scripts stay."""
+def normalize(text: str) -> str:
+    """Return the text without case, accents and widths: "muller" then finds "Müller".
+
+    Folding may compose characters that have to be decomposed once more, so this is done
+    twice. Vowel signs that are letters of their script are kept.
+    """
     for _ in range(2):
         text = unicodedata.normalize("NFKD", text).casefold()
     return "".join(
@@ -16,23 +22,31 @@ def normalize(text):
 
 
 class SearchTextField(models.TextField):
-    """The normalized text of the fields named `sources`, computed by save() and bulk_create()."""
+    """The normalized text of other fields, computed by `save()` and `bulk_create()`."""
 
-    db_returning = False  # what is inserted is what was computed
+    # The database stores what was computed, so there is nothing to read back.
+    db_returning = False
 
-    def __init__(self, *sources, **options):
+    def __init__(self, *sources: str, **options: Any) -> None:
+        """`sources` are the names of the fields to search in."""
         self.sources = sources
-        super().__init__(
-            **{"blank": True, "default": "", "db_default": "", "editable": False}
-            | options
-        )
+        options.setdefault("blank", True)
+        options.setdefault("default", "")
+        options.setdefault("db_default", "")
+        options.setdefault("editable", False)
+        super().__init__(**options)
 
     def deconstruct(self):
-        """Be a plain TextField in migrations, so that these import nothing of the app."""
+        """Appear in migrations as a TextField: migrations import nothing of ours."""
         name, _path, _arguments, options = super().deconstruct()
         return name, "django.db.models.TextField", [], options
 
-    def pre_save(self, instance, add):
-        values = (str(getattr(instance, source) or "") for source in self.sources)
-        setattr(instance, self.attname, text := normalize("\n".join(values)))
+    def compute(self, instance: models.Model) -> str:
+        """Return the text for an instance, from its other fields."""
+        values = [str(getattr(instance, source) or "") for source in self.sources]
+        return normalize("\n".join(values))
+
+    def pre_save(self, instance: models.Model, add: bool) -> str:
+        text = self.compute(instance)
+        setattr(instance, self.attname, text)
         return text

@@ -1,34 +1,35 @@
-"""The history of an organization's fields."""
+"""The history of an organization's fields, kept by django-simple-history."""
 
 from simple_history.models import HistoricalRecords
 
 from orgadmin.access.roles import ROLES
 
-UNTRACKED = [
-    "search_text",
-    *(role.key for role in ROLES),
-]  # the fields of an organization that have no history
+# The fields of an organization that have no history.
+UNTRACKED = ["search_text", *(role.key for role in ROLES)]
 
 
-class Records(HistoricalRecords):
-    """django-simple-history's records, written by OrganizationQuerySet.keep_history()."""
+class OrganizationRecords(HistoricalRecords):
+    """Writes history records through `OrganizationQuerySet.keep_history()`.
+
+    That copies the stored row in SQL, so that a record never contains values that only
+    the instance has.
+    """
 
     def post_save(
         self, instance, created, using, raw=False, update_fields=None, **kwargs
     ):
-        if created and not raw:  # save() completes what is new
+        if created and not raw:
+            return  # Organization.save() writes the first record
+        organizations = type(instance)._base_manager.using(using)
+        if raw:
+            # A fixture may contain no search text.
+            organizations.write_search_text([instance.pk], {"name"})
             return
-        rows, user = (
-            type(instance)._base_manager.using(using),
-            getattr(instance, "_history_user", None),
-        )
-        if (
-            raw or update_fields is not None
-        ):  # the instance may hold what is not stored, or no text at all
-            rows.write_search_text(
-                [instance.pk], {"name"} if raw else set(update_fields)
-            )
-        if not raw:
-            rows.keep_history([instance.pk], "~", user)
+        if update_fields is not None:
+            # The instance may hold other values than the row.
+            organizations.write_search_text([instance.pk], set(update_fields))
+        author = getattr(instance, "_history_user", None)
+        organizations.keep_history([instance.pk], "~", author)
 
-    def post_delete(self, instance, using=None, **kwargs): ...
+    def post_delete(self, instance, using=None, **kwargs):
+        """Do nothing: `OrganizationQuerySet.delete()` writes the last record."""

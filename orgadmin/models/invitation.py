@@ -1,10 +1,9 @@
-"""The invitation model."""
+"""Invitation: a role in an organization, offered to an email address."""
 
 from datetime import timedelta
 
 from django.conf import settings
 from django.db import models
-from django.db.models import CASCADE, UniqueConstraint
 from django.db.models.functions import Lower
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
@@ -15,12 +14,15 @@ from orgadmin.models.user import User
 
 
 class Invitation(models.Model):
-    """A role in an organization offered to whoever reads the mail at an address; gone when accepted or withdrawn."""
+    """A role in an organization, offered to whoever reads the mail at an address.
+
+    The row is deleted when the invitation is accepted or revoked.
+    """
 
     organization = models.ForeignKey(
-        Organization, on_delete=CASCADE, related_name="invitations"
+        Organization, on_delete=models.CASCADE, related_name="invitations"
     )
-    email = models.EmailField(_("e-mail"))
+    email = models.EmailField(_("email"))
     role = models.CharField(
         max_length=20, choices=[(role.key, role.label) for role in ROLES]
     )
@@ -32,12 +34,15 @@ class Invitation(models.Model):
     class Meta:
         ordering = ["email"]
         constraints = [
-            UniqueConstraint("organization", Lower("email"), name="unique_invitation")
+            models.UniqueConstraint(
+                "organization", Lower("email"), name="unique_invitation"
+            ),
         ]
 
-    def __str__(self):
+    def __str__(self) -> str:
         return self.email
 
     @property
-    def expired(self):
-        return self.sent_at <= timezone.now() - timedelta(days=settings.INVITATION_DAYS)
+    def expired(self) -> bool:
+        lifetime = timedelta(days=settings.INVITATION_DAYS)
+        return self.sent_at <= timezone.now() - lifetime

@@ -1,42 +1,45 @@
-"""A row of the membership log."""
+"""MembershipEvent: a row of the membership log."""
+
+from typing import Any
 
 from django.db import models
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
-from orgadmin.access.membership_log import Event, MembershipEventQuerySet, refuse
+from orgadmin.access.membership_log import (
+    Event,
+    MembershipEventQuerySet,
+    refuse_to_change,
+)
 from orgadmin.access.roles import ROLES
 
 
 class MembershipEvent(models.Model):
-    """A line of the ledger. Keys and names are plain values: nobody's deletion is blocked by it, or erases it."""
+    """A row of the membership log. `MembershipChange` says what its fields mean.
+
+    Keys and names are plain values: a row neither prevents the deletion of what it
+    names, nor disappears with it.
+    """
 
     at = models.DateTimeField(_("when"), default=timezone.now)
     event = models.CharField(_("event"), max_length=20, choices=Event.choices)
-    user_key = models.BigIntegerField(
-        _("user ID"), null=True
-    )  # None: invited, and perhaps not known yet
-    user_name = models.CharField(
-        _("person"), max_length=254
-    )  # the user name, or the e-mail of somebody invited
+    user_key = models.BigIntegerField(_("user ID"), null=True)
+    user_name = models.CharField(_("person"), max_length=254)
     organization_key = models.BigIntegerField(_("organization ID"))
     organization_name = models.CharField(_("organization"), max_length=255)
     role = models.CharField(
         _("role"), max_length=20, choices=[(role.key, role.label) for role in ROLES]
     )
-    actor_key = models.BigIntegerField(
-        _("by user ID"), null=True
-    )  # None: a command, or not known
+    # Empty: a command made the change, or it is not known who did.
+    actor_key = models.BigIntegerField(_("by user ID"), null=True)
     actor_name = models.CharField(_("by"), max_length=150, blank=True)
     reason = models.TextField(_("reason"), blank=True)
 
     objects = MembershipEventQuerySet.as_manager()
 
     class Meta:
-        verbose_name, verbose_name_plural = (
-            _("membership event"),
-            _("membership ledger"),
-        )
+        verbose_name = _("membership event")
+        verbose_name_plural = _("membership log")
         ordering = ["-pk"]
         base_manager_name = "objects"
         indexes = [
@@ -46,10 +49,12 @@ class MembershipEvent(models.Model):
             models.Index(fields=["user_key"], name="event_user"),
         ]
 
-    def __str__(self):
+    def __str__(self) -> str:
         return f"{self.user_name} {self.get_event_display()} {self.organization_name}"
 
-    def save(self, **kwargs):
-        return super().save(**kwargs) if self._state.adding else refuse()
+    def save(self, **kwargs: Any) -> None:
+        if not self._state.adding:
+            refuse_to_change()
+        super().save(**kwargs)
 
-    delete = refuse
+    delete = refuse_to_change

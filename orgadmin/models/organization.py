@@ -1,78 +1,100 @@
-"""The organization model."""
+"""Organization: a company record that owns the groups of its members."""
 
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from typing import Any
 
 from django.db import models, router, transaction
-from django.db.models import CheckConstraint, F, Q
+from django.db.models import F, Q
+from django.utils.functional import Promise
 from django.utils.translation import gettext_lazy as _
 
-from orgadmin.access.groups import create_groups, rename_groups
-from orgadmin.access.roles import ROLES
+from orgadmin.access.groups import StoredGroup, create_groups, rename_groups
+from orgadmin.access.roles import ROLES, Role
 from orgadmin.models.fields import SearchTextField
-from orgadmin.models.history import UNTRACKED, Records
-from orgadmin.models.mixins import DeletedBySet
+from orgadmin.models.history import UNTRACKED, OrganizationRecords
+from orgadmin.models.mixins import DeletedThroughQuerySet
 from orgadmin.models.querysets import OrganizationQuerySet
-from orgadmin.models.validators import LINE, TEXT
+from orgadmin.models.validators import validate_line, validate_text
+
+# Writing one of these can concern the groups, whose names follow the organization's.
+GROUP_FIELDS = {
+    "name",
+    *(role.key for role in ROLES),
+    *(role.attname for role in ROLES),
+}
 
 
-def _own_group(related_name, label):
-    options = {
-        "related_name": related_name,
-        "verbose_name": label,
-        "blank": True,
-        "editable": False,
-    }
-    return models.OneToOneField("auth.Group", on_delete=models.PROTECT, **options)
+def role_group_field(related_name: str, label: str | Promise) -> models.OneToOneField:
+    """Return the field for the group that holds a role's members."""
+    return models.OneToOneField(
+        "auth.Group",
+        on_delete=models.PROTECT,
+        related_name=related_name,
+        verbose_name=label,
+        blank=True,
+        editable=False,
+    )
 
 
-class Organization(DeletedBySet, models.Model):
-    """A company record, which owns the groups of those who may see and change it.
-    save(), bulk_create() and delete() keep the invariant: an organization has both groups and all their permissions."""
+class Organization(DeletedThroughQuerySet, models.Model):
+    """A company record, which owns the groups of the people who may view or edit it.
 
-    name = models.CharField(_("name"), max_length=255, validators=[LINE])
+    `save()`, `bulk_create()` and `delete()` keep the invariant: an organization has a
+    group for each role, with all permissions of that role.
+    """
+
+    name = models.CharField(_("name"), max_length=255, validators=[validate_line])
     reference = models.CharField(
         _("reference"),
         max_length=100,
         unique=True,
         null=True,
         blank=True,
-        validators=[LINE],
+        validators=[validate_line],
         help_text=_(
-            "The key that this record has elsewhere, such as a customer number. Set by platform staff."
+            "ID in another system, such as a customer number. Set by platform staff."
         ),
         error_messages={
-            "unique": _(
-                "Another organization has this reference. Each can be used once."
-            )
+            "unique": _("Another organization has this reference. Choose another one.")
         },
     )
     website = models.URLField(
-        _("website"), max_length=500, blank=True, validators=[LINE]
+        _("website"), max_length=500, blank=True, validators=[validate_line]
     )
-    email = models.EmailField(_("e-mail"), blank=True, validators=[LINE])
-    phone = models.CharField(_("phone"), max_length=50, blank=True, validators=[LINE])
-    address = models.TextField(_("address"), blank=True, validators=[TEXT])
-    tax_id = models.CharField(_("tax ID"), max_length=50, blank=True, validators=[LINE])
-    notes = models.TextField(_("notes"), blank=True, validators=[TEXT])
-    search_text = SearchTextField(
-        "name", "reference", "address"
-    )  # seen by all who see it: nothing confidential
-    admin = _own_group("administrators_of", _("admin group"))
-    reviewer = _own_group("reviewers_of", _("reviewer group"))
+    email = models.EmailField(_("email"), blank=True, validators=[validate_line])
+    phone = models.CharField(
+        _("phone"), max_length=50, blank=True, validators=[validate_line]
+    )
+    address = models.TextField(_("address"), blank=True, validators=[validate_text])
+    tax_id = models.CharField(
+        _("tax ID"), max_length=50, blank=True, validators=[validate_line]
+    )
+    notes = models.TextField(_("notes"), blank=True, validators=[validate_text])
+    # Everyone who may view an organization can search it, so this must not contain
+    # confidential fields.
+    search_text = SearchTextField("name", "reference", "address")
+    admin = role_group_field("administrators_of", _("admin group"))
+    reviewer = role_group_field("reviewers_of", _("reviewer group"))
 
     objects = OrganizationQuerySet.as_manager()
-    history = Records(
+    history = OrganizationRecords(
         excluded_fields=UNTRACKED,
         no_db_index="reference",
         history_id_field=models.BigAutoField(),
     )
 
+    # While a transaction that creates groups has not been committed, their ids.
+    created_groups: tuple[int | None, ...] | None = None
+
     class Meta:
-        verbose_name, verbose_name_plural = _("organization"), _("organizations")
+        verbose_name = _("organization")
+        verbose_name_plural = _("organizations")
         ordering = ["name", "pk"]
-        base_manager_name = (
-            "objects"  # no way round the queryset's delete() and bulk_create()
-        )
+        # Related objects are then created and deleted through OrganizationQuerySet, too.
+        base_manager_name = "objects"
         permissions = [
             (
                 "view_confidential_organization",
@@ -81,126 +103,160 @@ class Organization(DeletedBySet, models.Model):
             ("manage_members_organization", "Can manage members of organization"),
         ]
         indexes = [
-            models.Index(fields=[name, "id"], name=f"organization_{name}")
-            for name in ("name", "reference")
+            models.Index(fields=["name", "id"], name="organization_name"),
+            models.Index(fields=["reference", "id"], name="organization_reference"),
         ]
         constraints = [
-            CheckConstraint(
+            models.CheckConstraint(
                 name="organization_admin_is_not_reviewer",
                 condition=~Q(admin=F("reviewer")),
-            )
+            ),
         ]
 
-    def __str__(self):
+    def __str__(self) -> str:
         return self.name
 
     def save(
-        self, *, force_insert=False, force_update=False, using=None, update_fields=None
-    ):
-        """Save; a new organization gets its groups and permissions, those of a renamed one follow.
-        One transaction. A new organization takes at most 9 queries, an existing one 5, a rename 5 more. Raises
-        ValueError where a group was set by hand, DoesNotExist where somebody deleted what was loaded."""
+        self,
+        *,
+        force_insert: bool = False,
+        force_update: bool = False,
+        using: str | None = None,
+        update_fields: Sequence[str] | None = None,
+    ) -> None:
+        """Save the organization, and create or rename its groups, in one transaction.
+
+        Creating takes at most 9 queries, saving 5, and renaming 5 more. Raises
+        `ValueError` if a group was set by hand, and `DoesNotExist` if the row has been
+        deleted since it was loaded.
+        """
         using = using or router.db_for_write(type(self), instance=self)
-        loaded = (
-            field.name
-            for field in self._meta.concrete_fields
-            if field.attname in self.__dict__
-        )
-        written = set(loaded if update_fields is None else update_fields)
-        arguments = {
+        written = self._find_written_fields(update_fields)
+        options: dict[str, Any] = {
+            "using": using,
             "force_insert": force_insert,
             "force_update": force_update,
             "update_fields": update_fields,
         }
-        if not written & {
-            "name",
-            *(name for role in ROLES for name in (role.key, role.attname)),
-        }:
-            with transaction.atomic(
-                using=using, savepoint=False
-            ):  # with the history; no savepoint, as Django's own
-                return super().save(using=using, **arguments)
+        if not written & GROUP_FIELDS:
+            # The row and its history record. Like Django's own save(), no savepoint.
+            with transaction.atomic(using=using, savepoint=False):
+                super().save(**options)
+            return
         with transaction.atomic(using=using):
-            is_stored = (
-                self.pk is not None
-                and not force_insert
-                and self._keep_groups(written, using)
-            )
+            if self.pk is None or force_insert:
+                is_stored = False
+            else:
+                is_stored = self._keep_groups(written, using)
             if is_stored or force_update or update_fields is not None:
-                return super().save(
-                    using=using, **arguments
-                )  # raises where there is no row
-            with self.created_whole([self]):
-                create_groups([self], using=using)
-                super().save(using=using, **arguments)
-                type(self)._base_manager.using(using).complete([self])
-            transaction.on_commit(
-                lambda: setattr(self, "created_groups", None), using=using
-            )
+                super().save(**options)  # raises if there is no such row
+            else:
+                self._insert(options)
+
+    def _find_written_fields(self, update_fields: Sequence[str] | None) -> set[str]:
+        """Return the names of the fields that save() writes: deferred ones are not."""
+        if update_fields is not None:
+            return set(update_fields)
+        fields = self._meta.concrete_fields
+        return {field.name for field in fields if field.attname in self.__dict__}
+
+    def _insert(self, options: dict[str, Any]) -> None:
+        """Insert a new organization with its groups, permissions and first record."""
+        using = options["using"]
+        with self.restored_on_error([self]):
+            create_groups([self], using=using)
+            super().save(**options)
+            type(self)._base_manager.using(using).complete([self])
+        transaction.on_commit(self._forget_created_groups, using=using)
+
+    def _forget_created_groups(self) -> None:
+        self.created_groups = None
+
+    def _keep_groups(self, written: set[str], using: str) -> bool:
+        """Lock the stored row, keep its groups, and rename them if the name changes.
+
+        Returns False if there is no such row. Raises `ValueError` if the instance has
+        another group than the row.
+        """
+        stored = self._lock_stored(using)
+        if stored is None:
+            return False
+        groups: dict[Role, StoredGroup] = {}
+        for role in ROLES:
+            group = StoredGroup(stored[role.attname], stored[f"{role.key}__name"])
+            groups[role] = group
+            is_written = role.key in written or role.attname in written
+            if self.__dict__.get(role.attname) is None:
+                setattr(self, role.attname, group.pk)
+            elif is_written and getattr(self, role.attname) != group.pk:
+                raise ValueError(
+                    f"The group “{group.name}” of organization {self.pk} cannot be"
+                    " swapped for another. Change its members instead."
+                )
+        if "name" in written:
+            rename_groups(self, groups, stored["name"], using=using)
+        return True
+
+    def _lock_stored(self, using: str) -> dict[str, Any] | None:
+        """Lock the stored row; return its name, and the ids and names of its groups."""
+        columns = ["name"]
+        for role in ROLES:
+            columns += [role.attname, f"{role.key}__name"]
+        rows = type(self)._base_manager.using(using).filter(pk=self.pk)
+        locked = rows.select_for_update(no_key=True).values(*columns)
+        return next(iter(locked), None)
 
     @property
-    def group_ids(self):
+    def group_ids(self) -> tuple[int | None, ...]:
+        """The ids of the groups, in the order of ROLES."""
         return tuple(getattr(self, role.attname) for role in ROLES)
 
     @group_ids.setter
-    def group_ids(self, ids):
+    def group_ids(self, ids: Sequence[int | None]) -> None:
         for role, pk in zip(ROLES, ids):
             setattr(self, role.attname, pk)
 
     @staticmethod
     @contextmanager
-    def created_whole(organizations):
-        """Refuse groups of others; make instances what they were where saving fails: keys become somebody else's."""
+    def restored_on_error(organizations: Sequence[Organization]) -> Iterator[None]:
+        """Create organizations in this context.
+
+        If that fails, it resets the instances to what they were: the keys that they got
+        belong to nobody, or soon to something else. Raises what
+        `refuse_foreign_groups()` raises.
+        """
         for organization in organizations:
             organization.refuse_foreign_groups()
-        before = [
-            (row, row.pk, row._state.adding, row.group_ids) for row in organizations
+        states = [
+            (organization.pk, organization._state.adding, organization.group_ids)
+            for organization in organizations
         ]
         try:
             yield
         except BaseException:
-            for row, *state in before:
-                row.pk, row._state.adding, row.group_ids = state
+            for organization, (pk, adding, group_ids) in zip(organizations, states):
+                organization.pk = pk
+                organization._state.adding = adding
+                organization.group_ids = group_ids
             raise
 
-    def refuse_foreign_groups(self):
-        """Raise ValueError where a new organization carries a group that it did not create."""
-        if (self.pk is None and not self._state.adding) or getattr(
-            self, "created_groups", None
-        ) == self.group_ids:
-            self.group_ids = [None] * len(
-                ROLES
-            )  # a copy, or created in a transaction that was rolled back
+    def refuse_foreign_groups(self) -> None:
+        """Raise an error if a new organization has a group that was not created for it.
+
+        Raises `ValueError` if a group was set by hand, and `DoesNotExist` if the
+        organization was loaded, and has been deleted since.
+        """
+        is_copy = self.pk is None and not self._state.adding
+        was_rolled_back = self.created_groups == self.group_ids
+        if is_copy or was_rolled_back:
+            self.group_ids = [None] * len(ROLES)
         elif not self._state.adding:
             raise self.DoesNotExist(
-                f"Organization {self.pk} was deleted meanwhile, with its groups. Create a new one."
+                f"Organization {self.pk} has been deleted, together with its groups."
+                " Create a new one."
             )
         if any(self.group_ids):
             raise ValueError(
-                "A new organization gets groups of its own: leave 'admin' and 'reviewer' empty."
+                "A new organization gets groups of its own. Leave 'admin' and"
+                " 'reviewer' empty."
             )
-
-    def _keep_groups(self, written, using):
-        """Keep the groups of the stored row, now locked, and let them follow a new name; False where there is none."""
-        fields = [
-            "name",
-            *(name for role in ROLES for name in (role.attname, f"{role.key}__name")),
-        ]
-        rows = type(self)._base_manager.using(using).filter(pk=self.pk)
-        stored = next(iter(rows.select_for_update(no_key=True).values(*fields)), None)
-        if stored is None:
-            return False
-        groups = {
-            role: (stored[role.attname], stored[f"{role.key}__name"]) for role in ROLES
-        }
-        for role, (pk, name) in groups.items():
-            if self.__dict__.get(role.attname) is None:
-                setattr(self, role.attname, pk)
-            elif (
-                written & {role.key, role.attname} and getattr(self, role.attname) != pk
-            ):
-                text = f"The group “{name}” of organization {self.pk} cannot be exchanged. Change its members instead."
-                raise ValueError(text)
-        if "name" in written:
-            rename_groups(self, groups, stored["name"], using=using)
-        return True

@@ -1,28 +1,31 @@
-"""django-guardian's permission tables for organizations."""
+"""django-guardian's permission tables for organizations, with direct foreign keys."""
 
 from django.contrib.auth.models import Permission
 from django.db import models
-from django.db.models import CASCADE
 from guardian.models import GroupObjectPermissionBase, UserObjectPermissionBase
 
 from orgadmin.models.organization import Organization
 from orgadmin.models.user import User
 
+# Guardian's unique index begins with user (or group) and permission, so these foreign
+# keys need no index of their own.
+
 
 class OrganizationUserObjectPermission(UserObjectPermissionBase):
-    """An object permission of one person. No role uses it; whoever grants one by hand finds it obeyed."""
+    """An object permission of one user. No role uses it, but the rule obeys it."""
 
-    # The unique index begins with user and permission: no further index for these.
-    user = models.ForeignKey(User, on_delete=CASCADE, db_index=False)
-    permission = models.ForeignKey(Permission, on_delete=CASCADE, db_index=False)
+    user = models.ForeignKey(User, on_delete=models.CASCADE, db_index=False)
+    permission = models.ForeignKey(Permission, on_delete=models.CASCADE, db_index=False)
     content_object = models.ForeignKey(
-        Organization, on_delete=CASCADE, related_name="user_grants"
+        Organization, on_delete=models.CASCADE, related_name="user_grants"
     )
 
 
 class OrganizationGroupObjectPermission(GroupObjectPermissionBase):
-    group = models.ForeignKey("auth.Group", on_delete=CASCADE, db_index=False)
-    permission = models.ForeignKey(Permission, on_delete=CASCADE, db_index=False)
+    """An object permission of a group. The role table says which ones a role has."""
+
+    group = models.ForeignKey("auth.Group", on_delete=models.CASCADE, db_index=False)
+    permission = models.ForeignKey(Permission, on_delete=models.CASCADE, db_index=False)
     content_object = models.ForeignKey(
-        Organization, on_delete=CASCADE, related_name="group_grants"
+        Organization, on_delete=models.CASCADE, related_name="group_grants"
     )

@@ -1,46 +1,62 @@
-"""Querysets of people and organizations: set-based creation, update and deletion."""
+"""The querysets of users and organizations: creation, updates and deletion in bulk."""
+
+from __future__ import annotations
 
 from collections import Counter, defaultdict
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from django.apps import apps
 from django.contrib.auth import get_user_model
 from django.contrib.auth.models import Group
 from django.db import NotSupportedError, connections, models, transaction
 from django.utils import timezone
+
+# The log stores reasons in English. They are translated where they are shown.
 from django.utils.translation import gettext_noop as _
 
-from orgadmin.access.groups import create_groups, execute, grant_permissions, places
-from orgadmin.access.membership_log import Event, record
+from orgadmin.access.groups import create_groups, grant_permissions
+from orgadmin.access.membership_log import Event, write_memberships
 from orgadmin.access.roles import ROLES
 from orgadmin.access.rule import RuleQuerySet
+from orgadmin.access.sql import Statement, execute_together, placeholders
+
+if TYPE_CHECKING:
+    from orgadmin.models import Organization, User
 
 BATCH = 1_000  # rows
 
+Item = TypeVar("Item")
 
-def _lock_keys(queryset, **options):
-    """Return the keys of a queryset's rows, each once, locked: PostgreSQL locks no rows that are joined or distinct."""
-    rows = queryset.model._base_manager.using(queryset.db).filter(
-        pk__in=queryset.order_by().values("pk")
-    )
-    return list(
-        rows.order_by("pk").select_for_update(**options).values_list("pk", flat=True)
-    )
+
+def split_into_batches(items: Sequence[Item], size: int) -> Iterator[Sequence[Item]]:
+    for start in range(0, len(items), size):
+        yield items[start : start + size]
+
+
+def lock_rows(queryset: models.QuerySet, *, no_key: bool = False) -> list[int]:
+    """Lock the rows of a queryset and return their primary keys, each once.
+
+    PostgreSQL does not lock rows of a query that joins or that is distinct, so the
+    queryset itself only selects the keys.
+    """
+    rows = queryset.model._base_manager.using(queryset.db)
+    rows = rows.filter(pk__in=queryset.order_by().values("pk")).order_by("pk")
+    locked = rows.select_for_update(no_key=no_key)
+    return list(locked.values_list("pk", flat=True))
 
 
 class UserQuerySet(models.QuerySet):
-    def delete(self, *, actor=None):
-        """Delete people; the ledger says that they left."""
+    def delete(self, *, actor: User | None = None) -> tuple[int, dict[str, int]]:
+        """Delete users, and log that they left their organizations."""
         self._for_write = True
         with transaction.atomic(using=self.db):
-            _lock_keys(
-                self
-            )  # as `membership` locks whom it gives a role, so that nobody joins meanwhile
-            memberships = self.model.groups.through.objects.using(self.db).filter(
-                user__in=self.order_by().values("pk")
-            )
-            record(
+            # `membership` locks users before it gives them roles, so nobody joins now.
+            lock_rows(self)
+            memberships = self.model.groups.through.objects.using(self.db)
+            write_memberships(
                 Event.LEFT,
-                memberships,
+                memberships.filter(user__in=self.order_by().values("pk")),
                 actor=actor,
                 reason=_("The account was deleted."),
             )
@@ -48,143 +64,165 @@ class UserQuerySet(models.QuerySet):
 
     delete.queryset_only = True
 
-    def with_email(self, email):
-        """Return the person who has this e-mail address, or None. Compared again, both ways, as databases take some
-        letters for the small form of others, such as Kelvin's sign for a k, and each is another owner's mailbox."""
-        found = self.filter(email__iexact=email).exclude(email="")
-        same = (email.lower(), email.upper())
-        return next(
-            (
-                user
-                for user in found
-                if (user.email.lower(), user.email.upper()) == same
-            ),
-            None,
-        )
+    def find_by_email(self, email: str) -> User | None:
+        """Return the user with an email address, ignoring case.
+
+        Databases also take some letters for the lower case of others, such as the
+        Kelvin sign for a "k". Those addresses are different mailboxes, so this compares
+        again, in lower and in upper case.
+        """
+        wanted = (email.lower(), email.upper())
+        for user in self.filter(email__iexact=email).exclude(email=""):
+            if (user.email.lower(), user.email.upper()) == wanted:
+                return user
+        return None
 
 
 class OrganizationQuerySet(RuleQuerySet):
     def bulk_create(
         self,
-        objs,
-        batch_size=None,
-        ignore_conflicts=False,
-        update_conflicts=False,
-        update_fields=(),
-        unique_fields=(),
-    ):
-        """Create organizations with their groups and permissions: some ten queries per batch of `batch_size` rows."""
+        objs: Iterable[Organization],
+        batch_size: int | None = None,
+        ignore_conflicts: bool = False,
+        update_conflicts: bool = False,
+        update_fields: Any = (),
+        unique_fields: Any = (),
+    ) -> list[Organization]:
+        """Create organizations with their groups and permissions.
+
+        Runs about ten queries per batch. Raises `NotSupportedError` for
+        `ignore_conflicts` and `update_conflicts`.
+        """
         if ignore_conflicts or update_conflicts:
-            text = "A skipped or updated row would leave its groups behind. Look up what exists, and create the rest."
-            raise NotSupportedError(text)
+            raise NotSupportedError(
+                "A skipped or updated row would leave its groups behind. Look up which"
+                " organizations exist, and create the others."
+            )
         if batch_size is not None and batch_size <= 0:
             raise ValueError("Batch size must be a positive integer.")
-        objs, size = list(objs), min(batch_size or BATCH, BATCH)
+        organizations = list(objs)
+        size = min(batch_size or BATCH, BATCH)
         self._for_write = True
-        with self.model.created_whole(objs), transaction.atomic(using=self.db):
-            for start in range(0, len(objs), size):
-                batch = objs[start : start + size]
+        with (
+            self.model.restored_on_error(organizations),
+            transaction.atomic(using=self.db),
+        ):
+            for batch in split_into_batches(organizations, size):
                 create_groups(batch, using=self.db)
                 super().bulk_create(batch, batch_size=size)
                 self.complete(batch)
-        return objs
+        return organizations
 
-    def update(self, **kwargs):
-        """Update columns, but for the groups: an organization keeps those that it got."""
-        if groups := {
-            name for role in ROLES for name in (role.key, role.attname)
-        } & set(kwargs):
-            raise ValueError(
-                f"The groups of organizations cannot be exchanged: {', '.join(sorted(groups))}."
-            )
+    def update(self, **kwargs: Any) -> int:
+        """Update columns, except the groups: an organization keeps its groups."""
+        group_fields = {role.key for role in ROLES} | {role.attname for role in ROLES}
+        refused = group_fields & kwargs.keys()
+        if refused:
+            names = ", ".join(sorted(refused))
+            raise ValueError(f"The groups of organizations cannot be swapped: {names}.")
         self._for_write = True
         with transaction.atomic(using=self.db):
-            pks, updated = _lock_keys(self, no_key=True), super().update(**kwargs)
-            for start in range(0, len(pks), BATCH):
-                batch = pks[start : start + BATCH]
+            pks = lock_rows(self, no_key=True)
+            updated = super().update(**kwargs)
+            for batch in split_into_batches(pks, BATCH):
                 self.write_search_text(batch, set(kwargs))
                 self.keep_history(batch, "~")
         return updated
 
-    def delete(self, *, actor=None):
-        """Delete organizations with both groups, all memberships of these, and all permissions."""
+    def delete(self, *, actor: User | None = None) -> tuple[int, dict[str, int]]:
+        """Delete organizations with their groups, memberships and permissions."""
         self._not_support_combined_queries("delete")
         if self.query.is_sliced:
             raise TypeError("Cannot use 'limit' or 'offset' with delete().")
         self._for_write = True
-        deleted = Counter()
+        deleted: Counter[str] = Counter()
         with transaction.atomic(using=self.db):
-            pks = _lock_keys(self)  # what is read here is what is deleted below
-            for start in range(0, len(pks), BATCH):
-                batch = self.model._base_manager.using(self.db).filter(
-                    pk__in=pks[start : start + BATCH]
-                )
-                groups = [
-                    group for organization in batch for group in organization.group_ids
-                ]
-                memberships = (
-                    get_user_model()
-                    .groups.through.objects.using(self.db)
-                    .filter(group__in=groups)
-                )
-                record(
-                    Event.LEFT,
-                    memberships,
-                    actor=actor,
-                    reason=_("The organization was deleted."),
-                )
-                self.keep_history([row.pk for row in batch], "-", actor)
-                deleted += Counter(models.QuerySet.delete(batch)[1])
-                deleted += Counter(
-                    Group.objects.using(self.db).filter(pk__in=groups).delete()[1]
-                )
+            pks = lock_rows(self)
+            for batch in split_into_batches(pks, BATCH):
+                deleted += self._delete_batch(batch, actor)
         self._result_cache = None
         return deleted.total(), dict(deleted)
 
     delete.queryset_only = True
 
-    def write_search_text(self, pks, written):
-        """Compute the search text anew of what was written past save(): one prepared statement, sent for all rows."""
+    def _delete_batch(self, pks: Collection[int], actor: User | None) -> Counter[str]:
+        """Delete locked organizations, and return {model label: number of rows}."""
+        rows = self.model._base_manager.using(self.db).filter(pk__in=pks)
+        group_ids: list[int] = []
+        for organization in rows:
+            group_ids += organization.group_ids
+        memberships = get_user_model().groups.through.objects.using(self.db)
+        write_memberships(
+            Event.LEFT,
+            memberships.filter(group__in=group_ids),
+            actor=actor,
+            reason=_("The organization was deleted."),
+        )
+        self.keep_history(pks, "-", actor)
+        _total, organizations = models.QuerySet.delete(rows)
+        groups = Group.objects.using(self.db).filter(pk__in=group_ids)
+        _total, others = groups.delete()
+        return Counter(organizations) + Counter(others)
+
+    def write_search_text(self, pks: Collection[int], written: set[str]) -> None:
+        """Compute the search text of stored rows again, if a field in it was written.
+
+        One prepared statement for all rows: `bulk_update()` would build a CASE of them.
+        """
         field = self.model._meta.get_field("search_text")
-        if written.intersection(field.sources):
-            rows = self.model._base_manager.using(self.db).filter(pk__in=pks)
-            texts = [
-                (field.pre_save(organization, False), organization.pk)
-                for organization in rows
-            ]
-            with connections[self.db].cursor() as cursor:
-                cursor.executemany(
-                    f"UPDATE {self.model._meta.db_table} SET search_text = %s WHERE id = %s",
-                    texts,
-                )
-
-    def complete(self, organizations):
-        """Grant the permissions of organizations that were inserted just now, and begin their histories."""
-        authors = defaultdict(list)
-        for organization in organizations:
-            authors[getattr(organization, "_history_user", None)].append(
-                organization.pk
-            )
-        records = [self._record(pks, "+", user) for user, pks in authors.items()]
-        grant_permissions(self.model, organizations, using=self.db, also=records)
-
-    def keep_history(self, pks, kind, user=None):
-        """Add a record of what is stored of each to its history: "~" changed, "-" deleted."""
-        execute([self._record(pks, kind, user)], using=self.db)
-
-    def _record(self, pks, kind, user):
-        ops, record = (
-            connections[self.db].ops,
-            apps.get_model("orgadmin", "HistoricalOrganization"),
-        )
-        columns = ", ".join(
-            ops.quote_name(field.column) for field in record.tracked_fields
-        )
-        into = f"INSERT INTO {record._meta.db_table} ({columns}, history_date, history_type, history_user_id)"
-        rows = f"SELECT {columns}, %s, %s, %s FROM {self.model._meta.db_table} WHERE id IN ({places(pks)}) ORDER BY id"
-        return f"{into} {rows}", [
-            ops.adapt_datetimefield_value(timezone.now()),
-            kind,
-            user and user.pk,
-            *pks,
+        if not written.intersection(field.sources):
+            return
+        rows = self.model._base_manager.using(self.db).filter(pk__in=pks)
+        texts = [
+            (field.compute(organization), organization.pk) for organization in rows
         ]
+        statement = "UPDATE orgadmin_organization SET search_text = %s WHERE id = %s"
+        with connections[self.db].cursor() as cursor:
+            cursor.executemany(statement, texts)
+
+    def complete(self, organizations: Collection[Organization]) -> None:
+        """Grant the permissions of new organizations, and begin their histories."""
+        pks_by_author = defaultdict(list)
+        for organization in organizations:
+            author = getattr(organization, "_history_user", None)
+            pks_by_author[author].append(organization.pk)
+        records = [
+            self._build_records(pks, "+", author)
+            for author, pks in pks_by_author.items()
+        ]
+        grant_permissions(organizations, using=self.db, also=records)
+
+    def keep_history(
+        self, pks: Collection[int], history_type: str, author: User | None = None
+    ) -> None:
+        """Add the stored state of each organization to its history.
+
+        `history_type` is django-simple-history's: "~" for changed, "-" for deleted.
+        """
+        records = self._build_records(pks, history_type, author)
+        execute_together([records], using=self.db)
+
+    def _build_records(
+        self, pks: Collection[int], history_type: str, author: User | None
+    ) -> Statement:
+        """Return a statement that copies rows into the history.
+
+        Copying in the database takes one query, and no row has to be loaded.
+        """
+        operations = connections[self.db].ops
+        HistoricalOrganization = apps.get_model("orgadmin", "HistoricalOrganization")
+        columns = ", ".join(
+            operations.quote_name(field.column)
+            for field in HistoricalOrganization.tracked_fields
+        )
+        sql = f"""
+            INSERT INTO orgadmin_historicalorganization
+                ({columns}, history_date, history_type, history_user_id)
+            SELECT {columns}, %s, %s, %s
+            FROM orgadmin_organization
+            WHERE id IN ({placeholders(pks)})
+            ORDER BY id
+        """
+        now = operations.adapt_datetimefield_value(timezone.now())
+        author_pk = author.pk if author else None
+        return Statement(sql, [now, history_type, author_pk, *pks])

@@ -1,34 +1,33 @@
-"""The user model."""
+"""User: a person who can sign in."""
 
 from django.contrib.auth.models import AbstractUser, UserManager
-from django.db.models import Q, UniqueConstraint
+from django.db import models
+from django.db.models import Q
 from django.db.models.functions import Lower
 from django.utils.translation import gettext_lazy as _
 
-from orgadmin.models.mixins import DeletedBySet
+from orgadmin.models.mixins import DeletedThroughQuerySet
 from orgadmin.models.querysets import UserQuerySet
-
-_taken = {
-    "violation_error_message": _(
-        "Somebody else has this e-mail address. Use another one, or leave it empty."
-    )
-}
 
 
 class PeopleManager(UserManager.from_queryset(UserQuerySet)):
     use_in_migrations = False
 
 
-class User(DeletedBySet, AbstractUser):
+class User(DeletedThroughQuerySet, AbstractUser):
     objects = PeopleManager()
 
     class Meta(AbstractUser.Meta):
-        base_manager_name = "objects"  # no way round the queryset's delete()
+        # Related objects are then deleted through UserQuerySet.delete(), too.
+        base_manager_name = "objects"
         constraints = [
-            UniqueConstraint(
+            models.UniqueConstraint(
                 Lower("email"),
                 name="unique_user_email",
                 condition=~Q(email=""),
-                **_taken,
-            )
+                violation_error_message=_(
+                    "Someone else has this email address. Use another one, or leave it"
+                    " empty."
+                ),
+            ),
         ]

@@ -1,8 +1,15 @@
-"""What the site writes to people. Sent after the change is committed; a mail that fails changes nothing."""
+"""The mail that the site sends to people.
+
+It is sent after the change has been committed. If it cannot be sent, the change stays.
+"""
+
+from __future__ import annotations
 
 import logging
 from collections import defaultdict
+from collections.abc import Sequence
 from functools import partial
+from typing import Any
 
 from django.conf import settings
 from django.core import signing
@@ -12,81 +19,85 @@ from django.template.loader import render_to_string
 from django.urls import reverse
 
 from orgadmin.access.roles import ADMIN, ROLES_BY_KEY
-from orgadmin.models import User
+from orgadmin.models import Invitation, User
+from orgadmin.people.changes import RoleChange
 
 logger = logging.getLogger("orgadmin.mail")
 
+INVITATION_SALT = "orgadmin.invitation"
 
-SALT = "orgadmin.invitation"
 
+def send_invitation(invitation: Invitation) -> bool:
+    """Send the link that accepts an invitation.
 
-def send_invitation(invitation):
-    """Send the link that accepts an invitation; tell whether the mail server took it."""
-    link = settings.BASE_URL + reverse(
-        "invitation", args=[signing.dumps(invitation.pk, salt=SALT)]
+    Returns whether the mail server accepted the message.
+    """
+    token = signing.dumps(invitation.pk, salt=INVITATION_SALT)
+    link = settings.BASE_URL + reverse("invitation", args=[token])
+    message = write_message(
+        "invitation",
+        to=invitation.email,
+        organization=invitation.organization,
+        role=ROLES_BY_KEY[invitation.role],
+        link=link,
+        days=settings.INVITATION_DAYS,
     )
-    about = {
-        "organization": invitation.organization,
-        "role": ROLES_BY_KEY[invitation.role],
-    }
-    return _send(
-        [
-            _write(
-                "invitation",
-                invitation.email,
-                **about,
-                link=link,
-                days=settings.INVITATION_DAYS,
-            )
-        ]
-    )
+    return send_messages([message])
 
 
-def notify(changes, actor):
-    """After the commit, tell of `changes`, (user, organization, role or None), as far as the settings say."""
-    messages, addresses = [], defaultdict(list)  # an admin group -> whom to tell
+def notify(changes: Sequence[RoleChange], actor: User | None) -> None:
+    """After the commit, tell people about role changes, as far as the settings say."""
+    admin_emails: dict[int, list[str]] = defaultdict(list)
     if settings.NOTIFY_ADMINS:
-        groups = {
-            getattr(organization, ADMIN.attname)
-            for _user, organization, _role in changes
-        }
-        admins = User.groups.through.objects.filter(
-            group__in=groups, user__is_active=True
-        ).exclude(user__email="")
-        for group, address in admins.exclude(user=actor and actor.pk).values_list(
-            "group", "user__email"
-        ):
-            addresses[group].append(address)
-    for user, organization, role in changes:
-        about = {"organization": organization, "role": role}
-        if settings.NOTIFY_PEOPLE and user.email:
-            messages.append(_write("membership", user.email, **about))
-        others = [
-            address
-            for address in addresses[getattr(organization, ADMIN.attname)]
-            if address != user.email
-        ]
-        messages += [
-            _write("people", address, person=user, **about) for address in others
-        ]
+        admin_emails = find_admin_emails(changes, actor)
+    messages = []
+    for change in changes:
+        context = {"organization": change.organization, "role": change.role}
+        if settings.NOTIFY_PEOPLE and change.user.email:
+            messages.append(
+                write_message("membership", to=change.user.email, **context)
+            )
+        for email in admin_emails[getattr(change.organization, ADMIN.attname)]:
+            if email != change.user.email:
+                message = write_message(
+                    "people", to=email, person=change.user, **context
+                )
+                messages.append(message)
     if messages:
-        transaction.on_commit(partial(_send, messages))
+        transaction.on_commit(partial(send_messages, messages))
 
 
-def _write(template, address, **context):
-    """Return the message that templates/mail/ has under this name; its first line is the subject."""
-    subject, body = render_to_string(
-        f"mail/{template}.txt", context | {"site": settings.BASE_URL}
-    ).split("\n", 1)
-    return EmailMessage(" ".join(subject.split()), body.lstrip(), to=[address])
+def find_admin_emails(
+    changes: Sequence[RoleChange], actor: User | None
+) -> dict[int, list[str]]:
+    """Return {admin group id: email addresses} of the other admins, the active ones."""
+    group_ids = {getattr(change.organization, ADMIN.attname) for change in changes}
+    admins = User.groups.through.objects.filter(
+        group__in=group_ids, user__is_active=True
+    ).exclude(user__email="")
+    if actor is not None:
+        admins = admins.exclude(user=actor.pk)
+    emails: dict[int, list[str]] = defaultdict(list)
+    for group_id, email in admins.values_list("group", "user__email"):
+        emails[group_id].append(email)
+    return emails
 
 
-def _send(messages):
+def write_message(template: str, *, to: str, **context: Any) -> EmailMessage:
+    """Render a template of templates/mail/. Its first line is the subject."""
+    context["site"] = settings.BASE_URL
+    text = render_to_string(f"mail/{template}.txt", context)
+    subject, body = text.split("\n", 1)
+    return EmailMessage(" ".join(subject.split()), body.lstrip(), to=[to])
+
+
+def send_messages(messages: Sequence[EmailMessage]) -> bool:
+    """Send messages. Returns False, and logs the reason, if that failed."""
     try:
         get_connection().send_messages(messages)
-    except OSError as error:  # with it smtplib's own, and time-outs
+    except OSError as error:  # includes smtplib's errors, and time-outs
         logger.error(
-            "%d mails could not be sent (%s: %s). Nothing else was lost.",
+            "%d messages could not be sent (%s: %s). Nothing else was lost.",
             len(messages),
             type(error),
             error,

@@ -1,215 +1,337 @@
-"""The only writer of memberships and of their rows in the membership log."""
+"""Who is admin or reviewer of which organization.
+
+This is the only writer of memberships. It checks a change, writes it, and writes its
+row of the membership log, in one transaction.
+"""
+
+from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from django.core.exceptions import PermissionDenied
-from django.db import transaction
+from django.db import models, transaction
 from django.db.models import Q
 
-from orgadmin.access.membership_log import Event, append
-from orgadmin.access.roles import ADMIN, ROLES
+from orgadmin.access.membership_log import Event, MembershipChange, write_changes
+from orgadmin.access.roles import ADMIN, ROLES, Role
 from orgadmin.models import MembershipEvent, Organization, User
 from orgadmin.people import mail
+from orgadmin.people.changes import RoleChange
+
+if TYPE_CHECKING:
+    from django.contrib.auth.models import Group
 
 BATCH = 5_000  # changes in one query, below SQLite's limit of 32,766 parameters
 
-
 Membership = User.groups.through
+
+AnyModel = TypeVar("AnyModel", bound=models.Model)
 
 
 class LastAdminError(Exception):
-    """The last active admin of the organizations would go; only a superuser may leave them without."""
+    """A change would leave organizations without an active admin.
+
+    Only a superuser may make such a change.
+    """
+
+    def __init__(self, organizations: Sequence[Organization]) -> None:
+        super().__init__(*organizations)
+        self.organizations = organizations
+
+
+class AmbiguousRoles(Exception):
+    """Both roles of an organization were chosen for a person, who can have only one."""
+
+    def __init__(self, organizations: Sequence[Organization]) -> None:
+        super().__init__(organizations)
+        self.organizations = organizations
+
+
+@dataclass(frozen=True)
+class OrganizationRole:
+    """A person's role in an organization; None if they have none."""
+
+    organization: Organization
+    role: Role | None
+
+
+@dataclass(frozen=True)
+class Member:
+    """A member of an organization, as the People page shows them."""
+
+    user: User
+    role: Role
+    joined: MembershipEvent | None  # None: the log does not know
+
+
+@dataclass
+class _Plan:
+    """What a batch of role changes will write."""
+
+    changes: list[RoleChange] = field(default_factory=list)
+    added: list[Any] = field(default_factory=list)  # memberships to create
+    removed: list[int] = field(default_factory=list)  # ids of memberships to delete
+    logged: list[MembershipChange] = field(default_factory=list)
 
 
 @transaction.atomic
-def change_roles(wanted, *, actor=None, reason="", notify=True):
-    """Make each role in `wanted`, (user, organization, role), the person's one role there; None takes them out.
-    Return those that changed something, with what is stored as of now; each gets its row of the ledger. A dozen queries
-    for BATCH of them. Raises Organization.DoesNotExist where one was deleted meanwhile, PermissionDenied where `actor`,
-    a User, or None for a command, may not manage the people there or holds less than the role, and LastAdminError."""
-    changes = [
-        row
-        for n in range(0, len(wanted), BATCH)
-        for row in _change(wanted[n : n + BATCH], actor, reason)
-    ]
+def change_roles(
+    wanted: Sequence[RoleChange],
+    *,
+    actor: User | None = None,
+    reason: str = "",
+    notify: bool = True,
+) -> list[RoleChange]:
+    """Give each user the wanted role in the organization, instead of any other there.
+
+    Returns the changes that were made, with freshly loaded users and organizations;
+    each has its row in the membership log. `actor` is None for a command. Users who
+    have been deleted are skipped. About 12 queries per BATCH of changes.
+
+    Raises `Organization.DoesNotExist` if an organization has been deleted,
+    `PermissionDenied` if the actor may not manage the members there or has fewer
+    permissions than the role, and `LastAdminError`.
+    """
+    changes = []
+    for start in range(0, len(wanted), BATCH):
+        changes += _change_batch(wanted[start : start + BATCH], actor, reason)
     if notify:
         mail.notify(changes, actor)
     return changes
 
 
-def _change(wanted, actor, reason):
-    # Locked, people first: what is read here is what is changed, one change after the other.
-    users = _lock(User, {user.pk for user, _, _ in wanted})
-    organizations = _lock(
-        Organization, {organization.pk for _, organization, _ in wanted}
-    )
-    if (
-        missing := {organization.pk for _, organization, _ in wanted}
-        - organizations.keys()
-    ):
-        raise Organization.DoesNotExist(f"There is no organization {missing}.")
-    groups = [
-        group
-        for organization in organizations.values()
-        for group in organization.group_ids
-    ]
-    memberships = Membership.objects.filter(user__in=users, group__in=groups)
-    held = {
-        (user, group): pk
-        for pk, user, group in memberships.values_list("pk", "user", "group")
-    }
-    changes, stale, added, events = [], [], [], []
-    wanted = [
-        (users[user.pk], organizations[row.pk], role)
-        for user, row, role in wanted
-        if user.pk in users
-    ]
-    for user, organization, role in wanted:
-        before = {
-            other: key
-            for other in ROLES
-            if (key := held.get((user.pk, getattr(organization, other.attname))))
-        }
-        if set(before) == ({role} if role else set()):
-            continue
-        changes.append((user, organization, role))
-        line = ((user.pk, user.username), (organization.pk, organization.name))
-        gone = [other for other in before if other is not role]
-        stale += [before[other] for other in gone]
-        if role and role not in before:
-            added.append(
-                Membership(
-                    user_id=user.pk, group_id=getattr(organization, role.attname)
-                )
-            )
-            events.append((Event.JOINED, *line, role))
-        else:
-            events += [(Event.LEFT, *line, other) for other in gone]
-    _check(changes, actor)
-    Membership.objects.filter(pk__in=stale).delete()
-    Membership.objects.bulk_create(
-        added, ignore_conflicts=True
-    )  # Django's own managers take no lock
-    append(events, actor=actor, reason=reason)
-    return changes
+def _change_batch(
+    wanted: Sequence[RoleChange], actor: User | None, reason: str
+) -> list[RoleChange]:
+    current = _lock_and_reload(wanted)
+    plan = _plan_changes(current)
+    _check_allowed(plan.changes, actor)
+    Membership.objects.filter(pk__in=plan.removed).delete()
+    # Django's own managers take no lock, so they may add the same row meanwhile.
+    Membership.objects.bulk_create(plan.added, ignore_conflicts=True)
+    write_changes(plan.logged, actor=actor, reason=reason)
+    return plan.changes
 
 
-def _lock(model, pks):
+def _lock_and_reload(wanted: Sequence[RoleChange]) -> list[RoleChange]:
+    """Lock the users, then the organizations, and return the changes with both as stored.
+
+    What is read from now on cannot change before it is written.
+    """
+    users = lock(User, {change.user.pk for change in wanted})
+    organization_pks = {change.organization.pk for change in wanted}
+    organizations = lock(Organization, organization_pks)
+    missing = organization_pks - organizations.keys()
+    if missing:
+        raise Organization.DoesNotExist(f"Organizations {missing} do not exist.")
+    current = []
+    for change in wanted:
+        if change.user.pk in users:
+            user = users[change.user.pk]
+            organization = organizations[change.organization.pk]
+            current.append(RoleChange(user, organization, change.role))
+    return current
+
+
+def lock(model: type[AnyModel], pks: Collection[int]) -> dict[int, AnyModel]:
+    """Lock rows, in the order of their keys, and return {primary key: instance}."""
+    rows = model._default_manager.filter(pk__in=pks).order_by("pk")
+    return {row.pk: row for row in rows.select_for_update(no_key=True)}
+
+
+def _plan_changes(wanted: Iterable[RoleChange]) -> _Plan:
+    """Compare the wanted roles with the memberships that exist."""
+    membership_ids = _find_memberships(wanted)
+    plan = _Plan()
+    for change in wanted:
+        held = {}
+        for role in ROLES:
+            group_id = getattr(change.organization, role.attname)
+            membership_id = membership_ids.get((change.user.pk, group_id))
+            if membership_id is not None:
+                held[role] = membership_id
+        expected = set() if change.role is None else {change.role}
+        if set(held) != expected:
+            _add_to_plan(plan, change, held)
+    return plan
+
+
+def _find_memberships(changes: Iterable[RoleChange]) -> dict[tuple[int, int], int]:
+    """Return {(user id, group id): membership id} in the groups that are concerned."""
+    user_ids = {change.user.pk for change in changes}
+    group_ids: set[int | None] = set()
+    for change in changes:
+        group_ids.update(change.organization.group_ids)
+    memberships = Membership.objects.filter(user__in=user_ids, group__in=group_ids)
     return {
-        row.pk: row
-        for row in model.objects.filter(pk__in=pks)
-        .order_by("pk")
-        .select_for_update(no_key=True)
+        (user_id, group_id): pk
+        for pk, user_id, group_id in memberships.values_list("pk", "user", "group")
     }
 
 
-def _check(changes, actor):
-    """Raise where `actor` may not make these changes: asked of the rule, now that nobody else can change it."""
+def _add_to_plan(plan: _Plan, change: RoleChange, held: Mapping[Role, int]) -> None:
+    """Plan a change for a user who now has the roles `held`, {role: membership id}."""
+    plan.changes.append(change)
+    lost = [role for role in held if role is not change.role]
+    plan.removed += [held[role] for role in lost]
+    if change.role is not None and change.role not in held:
+        group_id = getattr(change.organization, change.role.attname)
+        plan.added.append(Membership(user_id=change.user.pk, group_id=group_id))
+        # "Joined" means: their one role from now on. No row says that the other ended.
+        plan.logged.append(_describe_change(change, Event.JOINED, change.role))
+    else:
+        for role in lost:
+            plan.logged.append(_describe_change(change, Event.LEFT, role))
+
+
+def _describe_change(change: RoleChange, event: Event, role: Role) -> MembershipChange:
+    return MembershipChange(
+        event,
+        change.user.pk,
+        change.user.username,
+        change.organization.pk,
+        change.organization.name,
+        role,
+    )
+
+
+def _check_allowed(changes: Sequence[RoleChange], actor: User | None) -> None:
+    """Raise an error if the actor may not make these changes.
+
+    Asks the rule about the actor as stored: the instance may be older than a change of
+    their permissions.
+    """
     if actor is None or not changes:
         return
-    actor = User.objects.filter(pk=actor.pk).first() or User(
-        is_active=False
-    )  # as is now, not as was remembered
-    rights = {
-        pk: Organization.objects.permitted_actions(actor, pk)
-        for pk in {row.pk for _, row, _ in changes}
+    stored = User.objects.filter(pk=actor.pk).first()
+    if stored is None:
+        raise PermissionDenied("The person who makes this change does not exist.")
+    organization_pks = {change.organization.pk for change in changes}
+    permissions = {
+        pk: Organization.objects.permissions_on(stored, pk) for pk in organization_pks
     }
-    if not all(
-        may_give(rights[organization.pk], role) for _user, organization, role in changes
-    ):
-        raise PermissionDenied("Nobody gives a role with rights that they do not hold.")
-    if not actor.is_superuser and (orphans := find_orphans(changes)):
-        raise LastAdminError(*orphans)
+    for change in changes:
+        if not may_assign(permissions[change.organization.pk], change.role):
+            raise PermissionDenied(
+                "You cannot assign a role with more permissions than you have."
+            )
+    if not stored.is_superuser:
+        organizations = find_losing_last_admin(changes)
+        if organizations:
+            raise LastAdminError(organizations)
 
 
-def may_give(rights, role):
-    """Tell whether somebody with `rights` on an organization may give `role` there, or take one (None)."""
-    return "manage_members" in rights and set(role.actions if role else ()) <= rights
+def may_assign(permissions: Collection[str], role: Role | None) -> bool:
+    """Return whether someone with these permissions may give a role, or remove a member.
+
+    They must be able to manage members, and have every permission of the role.
+    """
+    if "manage_members" not in permissions:
+        return False
+    return role is None or set(role.permissions) <= set(permissions)
 
 
-def find_orphans(changes):
-    """Return the organizations that these changes, (user, organization, role), leave without an active admin."""
-    losing, admins = (
-        defaultdict(set),
-        defaultdict(set),
-    )  # organization, its group -> users
-    for user, organization, role in changes:
-        if role is not ADMIN:
-            losing[organization].add(user.pk)
-    groups = [getattr(organization, ADMIN.attname) for organization in losing]
-    for group, user in Membership.objects.filter(
-        group__in=groups, user__is_active=True
-    ).values_list("group", "user"):
-        admins[group].add(user)
-    return [
-        row
-        for row, users in losing.items()
-        if set() < admins[getattr(row, ADMIN.attname)] <= users
-    ]
+def find_losing_last_admin(changes: Iterable[RoleChange]) -> list[Organization]:
+    """Return the organizations that the changes would leave without an active admin."""
+    losing: dict[Organization, set[int]] = defaultdict(set)
+    for change in changes:
+        if change.role is not ADMIN:
+            losing[change.organization].add(change.user.pk)
+    group_ids = [getattr(organization, ADMIN.attname) for organization in losing]
+    admins: dict[int, set[int]] = defaultdict(set)  # group id -> ids of active admins
+    memberships = Membership.objects.filter(
+        group__in=group_ids, user__is_active=True
+    ).values_list("group", "user")
+    for group_id, user_id in memberships:
+        admins[group_id].add(user_id)
+    organizations = []
+    for organization, users in losing.items():
+        active = admins[getattr(organization, ADMIN.attname)]
+        if active and active <= users:
+            organizations.append(organization)
+    return organizations
 
 
 @transaction.atomic
-def set_groups(user, chosen, *, actor=None):
-    """Make `chosen` the groups of `user`. A new role in an organization replaces the one that was there.
-    Raises ValueError, with the organizations, where both roles in an organization are new."""
-    _lock(User, [user.pk])
-    before, chosen = set(user.groups.all()), set(chosen)
-    roles = choose_roles(before, chosen)
-    change_roles(
-        [(user, organization, role) for organization, role in roles], actor=actor
+def set_groups(user: User, chosen: Iterable[Group], *, actor: User | None) -> None:
+    """Replace the user's groups.
+
+    If the user gains a role in an organization, it replaces their previous one. Raises
+    `AmbiguousRoles` if both roles of an organization are added at once.
+    """
+    lock(User, [user.pk])
+    before = set(user.groups.all())
+    after = set(chosen)
+    roles = choose_roles(before, after)
+    changes = [RoleChange(user, row.organization, row.role) for row in roles]
+    change_roles(changes, actor=actor)
+    role_group_ids: set[int | None] = set()
+    for row in roles:
+        role_group_ids.update(row.organization.group_ids)
+    # Groups that belong to no organization are Django's business.
+    user.groups.remove(
+        *[group for group in before - after if group.pk not in role_group_ids]
     )
-    owned = {pk for organization, _role in roles for pk in organization.group_ids}
-    user.groups.remove(*(group for group in before - chosen if group.pk not in owned))
-    user.groups.add(*(group for group in chosen - before if group.pk not in owned))
+    user.groups.add(
+        *[group for group in after - before if group.pk not in role_group_ids]
+    )
 
 
-def choose_roles(before, chosen):
-    """Return [(organization, role or None)] that `chosen` groups mean for whoever had the groups `before`; two sets.
-    A new role counts more than one that was there. Raises ValueError, with the organizations, where it is unclear."""
-    before, chosen, roles, unclear = (
-        {group.pk for group in before},
-        {group.pk for group in chosen},
-        [],
-        [],
-    )
+def choose_roles(
+    before: Collection[Group], after: Collection[Group]
+) -> list[OrganizationRole]:
+    """Return the role that a person's groups mean, in each organization concerned.
+
+    A newly chosen role outranks one that the person already had. Raises
+    `AmbiguousRoles` if that does not decide.
+    """
+    before_ids = {group.pk for group in before}
+    after_ids = {group.pk for group in after}
+    concerned = before_ids | after_ids
+    roles = []
+    ambiguous = []
     for organization in Organization.objects.filter(
-        Q(admin__in=before | chosen) | Q(reviewer__in=before | chosen)
+        Q(admin__in=concerned) | Q(reviewer__in=concerned)
     ):
-        groups = {getattr(organization, role.attname): role for role in ROLES}
-        wanted = groups.keys() & (chosen - before) or groups.keys() & chosen
-        roles.append((organization, groups[min(wanted)] if wanted else None))
-        unclear += [organization] * (len(wanted) > 1)
-    if unclear:
-        raise ValueError(unclear)
+        role_of_group = {getattr(organization, role.attname): role for role in ROLES}
+        chosen = role_of_group.keys() & (after_ids - before_ids)
+        if not chosen:
+            chosen = role_of_group.keys() & after_ids
+        if len(chosen) > 1:
+            ambiguous.append(organization)
+        role = role_of_group[min(chosen)] if chosen else None
+        roles.append(OrganizationRole(organization, role))
+    if ambiguous:
+        raise AmbiguousRoles(ambiguous)
     return roles
 
 
-def list_roles(user):
-    """Return [(organization, role)] of a person, by name."""
-    groups = Membership.objects.filter(user=user).values("group")
-    owned = {
-        role: Organization.objects.filter(**{f"{role.key}__in": groups})
-        for role in ROLES
-    }
-    found = [
-        (organization, role)
-        for role, organizations in owned.items()
-        for organization in organizations
-    ]
-    return sorted(found, key=lambda pair: (pair[0].name, pair[0].pk))
+def list_roles(user: User) -> list[OrganizationRole]:
+    """Return the user's roles, sorted by the name of the organization."""
+    group_ids = Membership.objects.filter(user=user).values("group")
+    roles = []
+    for role in ROLES:
+        organizations = Organization.objects.filter(**{f"{role.key}__in": group_ids})
+        roles += [OrganizationRole(row, role) for row in organizations]
+    return sorted(roles, key=lambda row: (row.organization.name, row.organization.pk))
 
 
-def describe_members(organization, memberships):
-    """Set on each membership its `role` and the `joined` event of the ledger. One query."""
-    users = [membership.user_id for membership in memberships]
+def describe_members(
+    organization: Organization, memberships: Collection[Any]
+) -> list[Member]:
+    """Return a Member for each membership of the organization's groups. One query."""
+    user_ids = [membership.user_id for membership in memberships]
     events = MembershipEvent.objects.filter(
-        organization_key=organization.pk, user_key__in=users
+        organization_key=organization.pk, user_key__in=user_ids
     )
     joined = {(event.user_key, event.role): event for event in events.members_on()}
+    role_of_group = {getattr(organization, role.attname): role for role in ROLES}
+    members = []
     for membership in memberships:
-        membership.role = next(
-            role
-            for role in ROLES
-            if getattr(organization, role.attname) == membership.group_id
-        )
-        membership.joined = joined.get((membership.user_id, membership.role.key))
+        role = role_of_group[membership.group_id]
+        event = joined.get((membership.user_id, role.key))
+        members.append(Member(membership.user, role, event))
+    return members

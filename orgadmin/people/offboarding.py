@@ -3,29 +3,32 @@
 from django.db import transaction
 
 from orgadmin.models import OrganizationUserObjectPermission, User
+from orgadmin.people.changes import RoleChange
 from orgadmin.people.membership import change_roles, list_roles
 
 
 @transaction.atomic
-def dismiss(user, *, actor, reason=""):
-    """Take a person out of everything and deactivate them; their sessions and their password no longer work.
-    Raises LastAdminError where `actor` is no superuser and an organization would be left without an admin."""
+def offboard(user: User, *, actor: User, reason: str = "") -> None:
+    """Remove all access of a person, and deactivate their account.
+
+    Their sessions end, and their password no longer works, even if the account is
+    activated again. Raises `LastAdminError` if the actor is not a superuser and an
+    organization would be left without an active admin.
+    """
     user = User.objects.select_for_update(no_key=True).get(pk=user.pk)
-    organizations = {
-        organization for organization, _role in list_roles(user)
-    }  # each once, whoever gave both roles
-    change_roles(
-        [(user, organization, None) for organization in organizations],
-        actor=actor,
-        reason=reason,
-    )
+    # A set: outside of `membership`, someone may have been given both roles.
+    organizations = {row.organization for row in list_roles(user)}
+    changes = [RoleChange(user, organization, None) for organization in organizations]
+    change_roles(changes, actor=actor, reason=reason)
     user.groups.clear()
     user.user_permissions.clear()
     OrganizationUserObjectPermission.objects.filter(user=user).delete()
-    user.socialaccount_set.all().delete()  # else the company's server would sign them in where they are activated again
+    # Otherwise they could sign in through the company's provider, or with their second
+    # factor, as soon as the account is activated again.
+    user.socialaccount_set.all().delete()
     user.authenticator_set.all().delete()
-    user.is_active = user.is_staff = user.is_superuser = False
-    user.set_password(
-        None
-    )  # ends all sessions, also where the account is activated again
+    user.is_active = False
+    user.is_staff = False
+    user.is_superuser = False
+    user.set_password(None)  # this also ends all sessions
     user.save(update_fields=["is_active", "is_staff", "is_superuser", "password"])

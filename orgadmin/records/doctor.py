@@ -8,8 +8,13 @@ from django.contrib.auth.models import Group
 from django.db import models, transaction
 from django.utils.translation import gettext_noop as _
 
-from orgadmin.access.groups import find_free_names, give_names, grant_permissions
-from orgadmin.access.membership_log import Event, append
+from orgadmin.access.groups import (
+    NameSeries,
+    find_free_names,
+    give_generated_names,
+    grant_permissions,
+)
+from orgadmin.access.membership_log import Event, MembershipChange, write_changes
 from orgadmin.access.roles import ADMIN, ROLES, ROLES_BY_KEY, is_generated
 from orgadmin.models import (
     MembershipEvent,
@@ -23,14 +28,14 @@ BATCH = 1_000  # organizations in one transaction
 
 
 # What is wrong (`error`), or worth knowing, about one organization.
-Finding = namedtuple("Finding", "kind text organization error", defaults=[True])
+Issue = namedtuple("Finding", "kind text organization error", defaults=[True])
 
 
-note = partial(Finding, error=False)
+note = partial(Issue, error=False)
 
 
 def examine(*, fix=False):
-    """Yield a Finding for all that is wrong or worth knowing; with `fix`, the errors are mended when they are yielded.
+    """Yield a Issue for all that is wrong or worth knowing; with `fix`, the errors are mended when they are yielded.
     Some ten queries for 1,000 organizations; memory for one batch. A batch is mended in one transaction."""
     rows, last = (
         Organization.objects.select_related(*(role.key for role in ROLES)).order_by(
@@ -87,14 +92,15 @@ class _Batch:
             administrators_of__isnull=False, pk__in=reviewers
         ):
             organization = reviewers[group.pk]
-            yield Finding(
+            yield Issue(
                 "shared group",
                 "its reviewer group is the admin group of another organization",
                 organization,
             )
             if self.fix:  # a new group, without members: they were let into the other organization
                 [name] = find_free_names(
-                    [(organization.name, ROLES_BY_KEY["reviewer"])], using="default"
+                    [NameSeries.of(organization.name, ROLES_BY_KEY["reviewer"])],
+                    using="default",
                 )
                 organization.reviewer = Group.objects.create(name=name)
                 models.QuerySet.update(
@@ -111,7 +117,7 @@ class _Batch:
                     group.name, organization.name, role, organization.pk
                 )
                 if not fits and group.name.endswith(f" {role.suffix}"):
-                    yield Finding(
+                    yield Issue(
                         "name",
                         f"its group “{group}” does not carry its name",
                         organization,
@@ -123,8 +129,8 @@ class _Batch:
                         f"its group “{group}” was named by hand",
                         organization,
                     )
-            if self.fix:
-                give_names(organization, wrong, using="default")
+            if self.fix and wrong:
+                give_generated_names(organization, wrong, using="default")
 
     def _find_grants(self):
         held, broken = defaultdict(set), set()
@@ -136,7 +142,7 @@ class _Batch:
         for group, (organization, role) in self.owners.items():
             expected = {
                 (organization.pk, get_permission_codename(act, Organization._meta))
-                for act in role.actions
+                for act in role.permissions
             }
             for what, difference in (
                 ("lacks", expected - held[group]),
@@ -146,7 +152,7 @@ class _Batch:
                     names = ", ".join(
                         f"{codename} ({pk})" for pk, codename in sorted(difference)
                     )
-                    yield Finding(
+                    yield Issue(
                         "grants", f"its {role.key} group {what}: {names}", organization
                     )
                     broken.add(organization)
@@ -156,13 +162,13 @@ class _Batch:
                     pk for organization in broken for pk in organization.group_ids
                 ]
             ).delete()
-            grant_permissions(Organization, broken, using="default")
+            grant_permissions(broken, using="default")
 
     def _find_model_permissions(self):
         through = Group.permissions.through.objects.filter(group__in=self.owners)
         for group, codename in through.values_list("group", "permission__codename"):
             organization, role = self.owners[group]
-            yield Finding(
+            yield Issue(
                 "model-level permission",
                 f"its {role.key} group holds {codename} on all",
                 organization,
@@ -194,25 +200,25 @@ class _Batch:
             events = []
             for user, pk, role in members.keys() - others.keys():
                 name, organization = members[user, pk, role], self.by_pk[pk]
-                yield Finding(
+                yield Issue(
                     "ledger",
                     f"the ledger does not tell that {name} {what} its {role.key}s",
                     organization,
                 )
-                events.append((event, (user, name), (pk, organization.name), role))
+                events.append(
+                    MembershipChange(event, user, name, pk, organization.name, role)
+                )
             if self.fix:
-                append(events, reason=_("Found by the doctor."))
+                write_changes(events, reason=_("Found by the doctor."))
 
     def _find_texts(self):
         """What a release without the search text saved, beside one that has it."""
         field = Organization._meta.get_field("search_text")
         stale = [
-            row
-            for row in self.organizations
-            if row.search_text != field.pre_save(row, False)
+            row for row in self.organizations if row.search_text != field.compute(row)
         ]
         for organization in stale:
-            yield Finding(
+            yield Issue(
                 "search text",
                 "searching does not find it by what it says now",
                 organization,

@@ -17,7 +17,7 @@ from orgadmin.models import Organization, User
 def list_history(entries, model, organization, gate):
     """Return log entries about a `model`, newest first, and among those of Organization the changes of its fields.
     The log itself stores labels and texts of any field: without the right to see all it tells of others only."""
-    rights = gate.find_rights(organization.pk)
+    rights = gate.permissions_on(organization.pk)
     if model is Organization:
         records = list(
             organization.history.select_related("history_user").order_by("history_id")
@@ -28,7 +28,7 @@ def list_history(entries, model, organization, gate):
             for entry in entries
             if _strip(entry, "view_confidential" in rights and since)
         ]
-        entries += _describe_changes(records, rights)
+        entries += _list_field_changes(records, rights)
     elif "view_confidential" not in rights:
         for entry in entries:
             entry.change_message = entry.get_action_flag_display()
@@ -36,12 +36,12 @@ def list_history(entries, model, organization, gate):
     return sorted(entries, key=lambda entry: entry.action_time, reverse=True)
 
 
-def _describe_changes(records, rights):
+def _list_field_changes(records, rights):
     for before, record in pairwise([None, *records]):
         text = (
             _("Added.")
             if record.history_type == "+"
-            else "\n".join(describe_difference(before, record, rights))
+            else "\n".join(describe_changes(before, record, rights))
         )
         if text:
             user = record.history_user or User(username=_("not known"))
@@ -52,7 +52,7 @@ def _describe_changes(records, rights):
             yield entry
 
 
-def describe_difference(before, after, rights):
+def describe_changes(before, after, rights):
     """Yield a line for each field in which two states of an organization differ, as far as `rights` let one see it."""
     for field in Organization.history.model.tracked_fields if before else ():
         old, new = (getattr(state, field.name) or "" for state in (before, after))
@@ -87,7 +87,7 @@ def find_author(organization, name, user):
 
 
 @transaction.atomic
-def put_back(organization, record, *, actor):
+def restore_version(organization, record, *, actor):
     """Give an organization the values of an earlier record of its history; return it as it is now.
     Raises ValidationError where they are no longer possible, such as a reference that another organization has now."""
     organization = Organization.objects.select_for_update(no_key=True).get(

@@ -14,6 +14,7 @@ from django.utils.translation import gettext as _
 
 from orgadmin.access.roles import CONFIDENTIAL_FIELDS, ROLES
 from orgadmin.models import Organization, User
+from orgadmin.people.changes import RoleChange
 from orgadmin.people.invitations import invite
 from orgadmin.people.mail import send_invitation
 from orgadmin.people.membership import change_roles
@@ -27,7 +28,7 @@ SHOWN = 60  # characters of a refused value
 
 
 # What a line is to do. `old`: {field that differs: what it was}; `people`: [(role, e-mail address)].
-_Row = namedtuple("_Row", "line organization old people new")
+ImportRow = namedtuple("_Row", "line organization old people new")
 
 
 def printable(text):
@@ -37,7 +38,7 @@ def printable(text):
     ) + "…" * (len(text) > SHOWN)
 
 
-class Problem(namedtuple("Problem", "line column value message")):
+class ImportProblem(namedtuple("Problem", "line column value message")):
     """Why a line was refused. `line` counts from 1, the header's; None where the whole file is meant."""
 
     def __str__(self):
@@ -86,7 +87,7 @@ def import_organizations(
         text = _(
             "Somebody else saved or deleted organizations of this file meanwhile. Import it again."
         )
-        raise ImportRefused([Problem(None, "", "", text)]) from error
+        raise ImportRefused([ImportProblem(None, "", "", text)]) from error
 
 
 class _Importer:
@@ -118,7 +119,7 @@ class _Importer:
             User(is_superuser=True) if actor is None else actor
         )  # a command may everything
         self.may_all = asker.is_active and asker.is_superuser
-        self.rights = Organization.objects.permitted_actions(asker)
+        self.rights = Organization.objects.permissions_everywhere(asker)
         self.changeable = Organization.objects.permitted(asker, "change")
 
     def run(self):
@@ -136,7 +137,9 @@ class _Importer:
     def _refuse(self, message, line=None, *names, value=""):
         """Add a problem, or one for each field of `names`, and raise ImportRefused: suppressed where a line is bad."""
         columns = [self.header[self.columns[name]] for name in names] or [""]
-        self.problems += [Problem(line, column, value, message) for column in columns]
+        self.problems += [
+            ImportProblem(line, column, value, message) for column in columns
+        ]
         raise ImportRefused(self.problems)
 
     def _read_lines(self):
@@ -311,7 +314,7 @@ class _Importer:
             before._history_user = self.actor
             for name in old:
                 setattr(before, name, values[name])
-            todo.append(_Row(line, before, old, people, organization is None))
+            todo.append(ImportRow(line, before, old, people, organization is None))
 
         for row in rows:
             with suppress(ImportRefused):
@@ -419,7 +422,7 @@ class _Importer:
             for role, email in row.people
         ]
         wanted = [
-            (users[email], organization, role)
+            RoleChange(users[email], organization, role)
             for organization, role, email in people
             if email in users
         ]
@@ -428,9 +431,10 @@ class _Importer:
             if wanted
             else ()
         )
-        for user, organization, role in changes:
-            done[organization.pk].append(
-                _("%(user)s becomes %(role)s") % {"user": user, "role": role.label}
+        for change in changes:
+            done[change.organization.pk].append(
+                _("%(user)s becomes %(role)s")
+                % {"user": change.user, "role": change.role.label}
             )
         self.report.people += len(changes)
         for organization, role, email in people:

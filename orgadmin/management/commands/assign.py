@@ -3,6 +3,7 @@ from django.core.management.base import BaseCommand, CommandError
 
 from orgadmin.access.roles import ROLES_BY_KEY
 from orgadmin.management.arguments import find_organization, find_user
+from orgadmin.people.changes import RoleChange
 from orgadmin.people.membership import LastAdminError, change_roles
 
 
@@ -30,7 +31,7 @@ class Command(BaseCommand):
         user, organization = find_user(user), find_organization(organization)
         try:
             changed = change_roles(
-                [(user, organization, ROLES_BY_KEY.get(role))],
+                [RoleChange(user, organization, ROLES_BY_KEY.get(role))],
                 actor=actor,
                 reason=reason,
             )

@@ -8,6 +8,7 @@ from django.db import transaction
 
 from orgadmin.access.roles import ROLES_BY_KEY
 from orgadmin.models import Organization, User
+from orgadmin.people.changes import RoleChange
 from orgadmin.people.membership import change_roles
 from orgadmin.records.imports import import_organizations
 
@@ -47,7 +48,7 @@ class Command(BaseCommand):
                 for role, count in wanted.items() if created else ():
                     change_roles(
                         [
-                            (user, row, ROLES_BY_KEY[role])
+                            RoleChange(user, row, ROLES_BY_KEY[role])
                             for row in islice(organizations, count)
                         ]
                     )

@@ -1,7 +1,7 @@
 from django.core.management.base import BaseCommand, CommandError
 from django.db import DatabaseError
 
-from orgadmin.access.roles import ACTIONS
+from orgadmin.access.roles import PERMISSIONS
 from orgadmin.gate.explain import explain
 from orgadmin.management.arguments import UNCLEAR, find_organization, find_user
 
@@ -19,13 +19,13 @@ class Command(BaseCommand):
             metavar="ACTION",
             nargs="?",
             default="view",
-            help=", ".join(ACTIONS),
+            help=", ".join(PERMISSIONS),
         )
 
     def handle(self, *, user, organization, action, **options):
-        if action not in ACTIONS:
+        if action not in PERMISSIONS:
             raise CommandError(
-                f"There is no right “{action}”. Ask for {', '.join(ACTIONS)}.",
+                f"There is no right “{action}”. Ask for {', '.join(PERMISSIONS)}.",
                 returncode=UNCLEAR,
             )
         try:

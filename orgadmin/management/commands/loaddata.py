@@ -1,16 +1,16 @@
-"""Load fixtures, with the ledger as they bring it."""
+"""Load fixtures, with the membership log exactly as they contain it."""
 
 from django.core.management.commands import loaddata
 
-from orgadmin.access import membership_log as ledger
+from orgadmin.access import membership_log
 
 
 class Command(loaddata.Command):
     def handle(self, *labels, **options):
-        ledger.listen(
-            False
-        )  # else all who are in a group would be found anew; what a fixture lacks, doctor finds
+        # Otherwise every membership would be logged once more while it is loaded.
+        # What a fixture lacks, `manage.py doctor` finds.
+        membership_log.disconnect_signal()
         try:
             super().handle(*labels, **options)
         finally:
-            ledger.listen()
+            membership_log.connect_signal()

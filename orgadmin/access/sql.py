@@ -1,0 +1,30 @@
+"""The little that raw SQL needs: placeholders, and statements sent together."""
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, field
+
+from django.db import connections
+
+
+@dataclass(frozen=True)
+class Statement:
+    sql: str
+    parameters: list[object] = field(default_factory=list)
+
+
+def placeholders(values: Collection[object]) -> str:
+    """Return "%s, %s, %s" for three values."""
+    return ", ".join(["%s"] * len(values))
+
+
+def execute_together(statements: Sequence[Statement], *, using: str) -> None:
+    """Execute the statements in order: on PostgreSQL, in one round trip."""
+    if connections[using].vendor == "postgresql":
+        parameters: list[object] = []
+        for statement in statements:
+            parameters += statement.parameters
+        sql = "; ".join(statement.sql for statement in statements)
+        statements = [Statement(sql, parameters)]
+    with connections[using].cursor() as cursor:
+        for statement in statements:
+            cursor.execute(statement.sql, statement.parameters)
