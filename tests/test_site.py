@@ -4,7 +4,7 @@ from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
 from orgadmin.accounts import throttle
-from orgadmin.admin.home import CARDS, NAMED
+from orgadmin.admin.home import CARDS, NAMED_PER_ROLE
 from orgadmin.models import Contact, Organization, SignInAttempt, User
 
 from .factories import create_organization, create_superuser, create_user
@@ -159,7 +159,8 @@ class CardTests(TestCase):
 
     def read(self):
         response = self.client.get(FRONT)
-        return response, {card.name: card for card in response.context["cards"]}
+        cards = response.context["cards"]
+        return response, {card.organization.name: card for card in cards}
 
     @tag("A42")
     def test_tell_of_ones_own_organizations_what_the_role_there_lets_one_know(self):
@@ -173,17 +174,18 @@ class CardTests(TestCase):
         self.assertEqual([person.username for person in acme.people], ["bob"])
         self.assertEqual([str(name) for name in acme.missing], ["e-mail", "tax ID"])
         self.assertEqual(acme.changed_at, self.acme.history.latest().history_date)
-        for what in ("people", "more", "missing", "changed_at"):
-            self.assertFalse(hasattr(beta, what), what)
+        for name in ("people", "more", "missing", "changed_at"):
+            self.assertIsNone(getattr(beta, name), name)
         self.assertContains(response, "Bob Builder")
         for hidden in ("zoe", "gone", "CANARY", "Foreign", "SECRET"):
             self.assertNotContains(response, hidden)
 
     def test_name_a_few_people_and_count_the_others(self):
-        for number in range(NAMED + 2):
+        for number in range(NAMED_PER_ROLE + 2):
             create_user(f"person-{number}", admin_of=[self.acme])
         response, cards = self.read()
-        self.assertEqual((len(cards["Acme"].people), cards["Acme"].more), (NAMED, 2))
+        acme = cards["Acme"]
+        self.assertEqual((len(acme.people), acme.more), (NAMED_PER_ROLE, 2))
         self.assertContains(response, "and 2 more")
 
     def test_cost_the_same_for_one_and_for_many(self):
@@ -221,8 +223,8 @@ class SearchTests(TestCase):
         self.client.force_login(user)
         found = self.client.get(FRONT, {"q": text}).context["found"]
         return {
-            model_admin.opts.model_name: [str(row) for row in rows]
-            for model_admin, rows in found
+            results.model_admin.opts.model_name: [str(row) for row in results.rows]
+            for results in found
         }
 
     def test_finds_organizations_contacts_and_people_for_superusers(self):

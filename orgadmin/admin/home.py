@@ -1,86 +1,194 @@
-"""What the front page shows."""
+"""What the front page shows: cards of one's own organizations, or a search."""
 
+from __future__ import annotations
+
+import datetime
 from collections import defaultdict
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from typing import Any
 
+from django.contrib import admin
+from django.db import models
 from django.db.models import Count, Max, Window
 from django.db.models.functions import RowNumber
+from django.http import HttpRequest
+from django.utils.functional import Promise
 
-from orgadmin.access.roles import ROLES
+from orgadmin.access.roles import ROLES, Role
+from orgadmin.access.rule import Sources
 from orgadmin.gate.answers import get_gate
 from orgadmin.models import Contact, Organization, User
 
-CARDS, NAMED, FOUND = 12, 3, 5  # organizations, people of each role, rows of each model
+CARDS = 12  # organizations on the front page
+NAMED_PER_ROLE = 3  # people that a card names, in each role
+ROWS_PER_MODEL = 5  # search results
+
+# A card reminds people who can edit the organization that these fields are empty.
+WANTED_FIELDS = ("website", "email", "phone", "address", "tax_id")
+
+SEARCHED_MODELS = (Organization, Contact, User)
 
 
-WANTED = (
-    "website",
-    "email",
-    "phone",
-    "address",
-    "tax_id",
-)  # told to be missing where empty
+@dataclass(frozen=True)
+class Card:
+    """What the front page shows of one of a person's organizations.
+
+    The optional attributes are None where the person has no permission to see them.
+    """
+
+    organization: Organization
+    role: Role | None  # None: the person has access in another way
+    people: list[User] | None = None  # some of the other members
+    more: int | None = None  # how many other members there are besides these
+    changed_at: datetime.datetime | None = None
+    missing: list[str | Promise] | None = None  # labels of empty fields
 
 
-def list_cards(request):
-    """Return the first CARDS organizations that a person was let into, none for who may see all, with the `role` and,
-    as far as rights go, `people` (NAMED others of each role), `more` (how many besides), `changed_at` and `missing`."""
+@dataclass(frozen=True)
+class Colleagues:
+    """The other active members of an organization: some by name, the rest counted."""
+
+    people: list[User]
+    more: int
+
+
+@dataclass(frozen=True)
+class SearchResults:
+    model_admin: admin.ModelAdmin
+    rows: Sequence[models.Model]
+
+
+def list_cards(request: HttpRequest) -> list[Card]:
+    """Return a card for each of the person's first organizations, CARDS at most.
+
+    People who can view every organization get no cards. Runs four queries, however many
+    organizations there are, besides those of the gate.
+    """
     user = request.user
     if get_gate(request).permits_everywhere("view"):
         return []
-    cards = {card.pk: card for card in Organization.objects.permitted(user)[:CARDS]}
-    sources = Organization.objects.find_sources([user], list(cards))
-    records = Organization.history.filter(id__in=cards).order_by().values_list("id")
-    changed_at, people, groups = (
-        dict(records.annotate(Max("history_date"))),
-        defaultdict(list),
-        {},
+    organizations = list(Organization.objects.permitted(user)[:CARDS])
+    pks = [organization.pk for organization in organizations]
+    found = Organization.objects.find_sources([user], pks)
+    sources = {pk: found[user.pk, pk] for pk in pks}
+    last_changes = find_last_changes(pks)
+    colleagues = find_colleagues(
+        user,
+        [row for row in organizations if "manage_members" in sources[row.pk]],
     )
-    for card in cards.values():
-        rights = sources[user.pk, card.pk]
-        held = {source.group_id for source in rights["view"]}
-        card.role = next(
-            (role for role in ROLES if getattr(card, role.attname) in held), None
+    return [
+        make_card(
+            organization,
+            sources[organization.pk],
+            colleagues.get(organization.pk),
+            last_changes.get(organization.pk),
         )
-        if "manage_members" in rights:
-            groups |= dict.fromkeys(card.group_ids, card)
-        if "view_confidential" in rights:  # its history tells others of less
-            card.changed_at = changed_at.get(card.pk)
-        if "change" in rights:
-            card.missing = [
-                card._meta.get_field(name).verbose_name
-                for name in WANTED
-                if not getattr(card, name)
-            ]
-    others = User.groups.through.objects.filter(
-        group__in=groups, user__is_active=True
+        for organization in organizations
+    ]
+
+
+def make_card(
+    organization: Organization,
+    sources: Sources,
+    colleagues: Colleagues | None,
+    last_change: datetime.datetime | None,
+) -> Card:
+    # The date of a change is as confidential as the change: other people see a history
+    # without the confidential fields.
+    changed_at = last_change if "view_confidential" in sources else None
+    missing = find_missing_fields(organization) if "change" in sources else None
+    return Card(
+        organization=organization,
+        role=find_role(organization, sources),
+        people=colleagues.people if colleagues else None,
+        more=colleagues.more if colleagues else None,
+        changed_at=changed_at,
+        missing=missing,
+    )
+
+
+def find_role(organization: Organization, sources: Sources) -> Role | None:
+    """Return the role through which someone can view the organization, if any."""
+    group_ids = {source.group_id for source in sources["view"]}
+    for role in ROLES:
+        if getattr(organization, role.attname) in group_ids:
+            return role
+    return None
+
+
+def find_missing_fields(organization: Organization) -> list[str | Promise]:
+    """Return the labels of the wanted fields that are empty."""
+    return [
+        Organization._meta.get_field(name).verbose_name
+        for name in WANTED_FIELDS
+        if not getattr(organization, name)
+    ]
+
+
+def find_last_changes(pks: Collection[int]) -> dict[int, datetime.datetime]:
+    """Return {organization id: when it was last changed}. One query."""
+    versions = Organization.history.filter(id__in=pks).order_by()
+    last_changes = versions.values("id").annotate(changed_at=Max("history_date"))
+    return dict(last_changes.values_list("id", "changed_at"))
+
+
+def find_colleagues(
+    user: User, organizations: Collection[Organization]
+) -> dict[int, Colleagues]:
+    """Return {organization id: its active members except the user}. One query."""
+    group_ids: list[int] = []
+    for organization in organizations:
+        group_ids += organization.group_ids
+    memberships = find_first_memberships(user, group_ids)
+    colleagues = {}
+    for organization in organizations:
+        people = []
+        total = 0
+        for group_id in organization.group_ids:
+            if group_id in memberships:
+                people += [membership.user for membership in memberships[group_id]]
+                total += memberships[group_id][0].total
+        colleagues[organization.pk] = Colleagues(people, more=total - len(people))
+    return colleagues
+
+
+def find_first_memberships(
+    user: User, group_ids: Collection[int]
+) -> dict[int, list[Any]]:
+    """Return {group id: the first memberships in it}, NAMED_PER_ROLE at most.
+
+    Leaves out the user and inactive people. The `total` of each membership says how
+    many there are in its group.
+    """
+    memberships = User.groups.through.objects.filter(
+        group__in=group_ids, user__is_active=True
     ).exclude(user=user.pk)
-    others = others.annotate(
+    numbered = memberships.annotate(
         number=Window(RowNumber(), "group", order_by="pk"),
         total=Window(Count("pk"), "group"),
     )
-    for member in (
-        others.filter(number__lte=NAMED)
-        .select_related("user")
-        .order_by("group", "number")
-    ):
-        people[member.group_id].append(member)
-    for card in groups.values():
-        card.people = [member.user for key in card.group_ids for member in people[key]]
-        card.more = sum(
-            people[key][0].total for key in card.group_ids if people[key]
-        ) - len(card.people)
-    return list(cards.values())
+    first = numbered.filter(number__lte=NAMED_PER_ROLE).select_related("user")
+    memberships_of_group = defaultdict(list)
+    for membership in first.order_by("group", "number"):
+        memberships_of_group[membership.group_id].append(membership)
+    return memberships_of_group
 
 
-def search(request, site):
-    """Return [(admin of a model, rows)] of what a person finds in what they may see (?q=), FOUND rows of each."""
-    found, text = [], request.GET.get("q", "")
-    for model_admin in (
-        site._registry[model] for model in (Organization, Contact, User)
-    ):
-        if text.strip() and model_admin.has_view_permission(request):
-            rows, _ = model_admin.get_search_results(
+def search(request: HttpRequest, site: admin.AdminSite) -> list[SearchResults]:
+    """Search for ?q= in every model that the person may view.
+
+    Returns ROWS_PER_MODEL rows of each model at most, and only rows that they may view.
+    """
+    text = request.GET.get("q", "")
+    if not text.strip():
+        return []
+    results = []
+    for model in SEARCHED_MODELS:
+        model_admin = site._registry[model]
+        if model_admin.has_view_permission(request):
+            rows, _may_have_duplicates = model_admin.get_search_results(
                 request, model_admin.get_queryset(request), text
             )
-            found += [(model_admin, rows[:FOUND])]
-    return found
+            results.append(SearchResults(model_admin, rows[:ROWS_PER_MODEL]))
+    return results
