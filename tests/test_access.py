@@ -32,7 +32,7 @@ class ExplainTests(TestCase):
             "change: is in its Admin group",
         )
         self.assert_explained(
-            admin, "delete", False, "view: is in its Admin group", "delete: no path"
+            admin, "delete", False, "view: is in its Admin group", "delete: no reason"
         )
         reviewer = create_user("reviewer", reviewer_of=[self.acme])
         self.assert_explained(
@@ -40,7 +40,7 @@ class ExplainTests(TestCase):
             "change",
             False,
             "view: is in its Reviewer group",
-            "change: no path",
+            "change: no reason",
         )
         self.assert_explained(create_superuser(), "view", True, "view: is a superuser")
         staff = create_user("staff", is_staff=True, permissions=["view_organization"])
@@ -50,7 +50,7 @@ class ExplainTests(TestCase):
             True,
             "view: is staff and holds the permission for all organizations",
         )
-        self.assert_explained(create_user("other"), "view", False, "view: no path")
+        self.assert_explained(create_user("other"), "view", False, "view: no reason")
 
     def test_names_all_paths(self):
         user, friends = (
@@ -67,7 +67,7 @@ class ExplainTests(TestCase):
         for path in (
             "is in its Admin group",
             "is in the group “Friends”, which was granted it",
-            "was granted it in person",
+            "was granted it personally",
         ):
             self.assertIn(path, line)
 
@@ -75,7 +75,7 @@ class ExplainTests(TestCase):
         user = create_user(is_active=False, admin_of=[self.acme])
         self.assertEqual(
             explain(user, self.acme).lines[-1],
-            "But the account is inactive, so nothing counts.",
+            "But the account is inactive, so no permission counts.",
         )
         user = create_user(
             "staff", is_active=False, is_staff=True, permissions=["view_organization"]
@@ -84,7 +84,7 @@ class ExplainTests(TestCase):
             explain(user, self.acme).lines,
             [
                 "view: is staff and holds the permission for all organizations",
-                "But the account is inactive, so nothing counts.",
+                "But the account is inactive, so no permission counts.",
             ],
         )
         user = create_user("half")

@@ -226,7 +226,7 @@ class UserAdminTests(SuperuserMixin, TestCase):
     def test_an_email_that_somebody_else_has_is_refused_next_to_the_field(self):
         create_user("bert", email="bert@example.com")
         response = self.post(self.user, [], email="BERT@example.com")
-        self.assertContains(response, "Somebody else has this e-mail address.")
+        self.assertContains(response, "Someone else has this email address.")
 
     def test_adds_a_person(self):
         password = "correct horse battery"

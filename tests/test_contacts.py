@@ -212,7 +212,7 @@ class ContactTests(TestCase):
         self.client.post(f"{ORGANIZATIONS}{self.reviewed.pk}/change/", data)
         self.client.force_login(self.user)
         response = self.client.get(f"{ORGANIZATIONS}{self.reviewed.pk}/history/")
-        self.assertContains(response, "Changed E-mail and Phone for contact “Read”.")
+        self.assertContains(response, "Changed Email and Phone for contact “Read”.")
 
     def test_a_history_names_members_only(self):
         self.client.post(

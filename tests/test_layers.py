@@ -34,7 +34,7 @@ BESIDE = {
 def find_imports(path):
     """Return the dotted names of the app's modules that a file imports."""
     found = set()
-    for node in ast.walk(ast.parse(path.read_text())):
+    for node in walk_executed(ast.parse(path.read_text())):
         if isinstance(node, ast.Import):
             found |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom):
@@ -42,6 +42,15 @@ def find_imports(path):
             module = ".".join(filter(None, [package, node.module]))
             found |= {f"{module}.{alias.name}" for alias in node.names}
     return {name for name in found if name.startswith("orgadmin.")}
+
+
+def walk_executed(tree):
+    """Yield all nodes, except those in `if TYPE_CHECKING:`, which only mypy reads."""
+    for node in ast.iter_child_nodes(tree):
+        if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING":
+            continue
+        yield node
+        yield from walk_executed(node)
 
 
 def find_package(path, level):

@@ -130,7 +130,7 @@ class OrganizationSaveTests(InvariantMixin, TestCase):
         ):
             with (
                 self.subTest(arguments),
-                self.assertRaisesMessage(ValueError, "cannot be exchanged"),
+                self.assertRaisesMessage(ValueError, "cannot be swapped"),
             ):
                 first.admin = second.admin
                 first.save(**arguments)
@@ -155,13 +155,13 @@ class OrganizationSaveTests(InvariantMixin, TestCase):
         ):
             with (
                 self.subTest(values),
-                self.assertRaisesMessage(ValueError, "cannot be exchanged"),
+                self.assertRaisesMessage(ValueError, "cannot be swapped"),
                 transaction.atomic(),
             ):
                 Organization.objects.update(**values)
         organization.admin = group
         with (
-            self.assertRaisesMessage(ValueError, "cannot be exchanged"),
+            self.assertRaisesMessage(ValueError, "cannot be swapped"),
             transaction.atomic(),
         ):
             Organization.objects.bulk_update([organization], ["admin"])
@@ -198,9 +198,7 @@ class OrganizationSaveTests(InvariantMixin, TestCase):
         create_organization()
         organization = Organization.objects.get()
         Organization.objects.all().delete()
-        with self.assertRaisesMessage(
-            Organization.DoesNotExist, "was deleted meanwhile"
-        ):
+        with self.assertRaisesMessage(Organization.DoesNotExist, "has been deleted"):
             organization.save()
         self.assert_invariant(0)
 
@@ -499,9 +497,7 @@ class CommittedTests(InvariantMixin, TransactionTestCase):
     def test_what_was_created_here_and_deleted_by_somebody_is_not_created_anew(self):
         organization = create_organization()
         Organization.objects.all().delete()
-        with self.assertRaisesMessage(
-            Organization.DoesNotExist, "was deleted meanwhile"
-        ):
+        with self.assertRaisesMessage(Organization.DoesNotExist, "has been deleted"):
             organization.save()
         self.assert_invariant(0)
 
@@ -563,6 +559,6 @@ class UserTests(TestCase):
         with self.assertRaises(IntegrityError), transaction.atomic():
             create_user("d", email="ANNA@Example.com")
         with self.assertRaisesMessage(
-            ValidationError, "Somebody else has this e-mail address."
+            ValidationError, "Someone else has this email address."
         ):
             User(username="e", password="x", email="ANNA@example.com").full_clean()

@@ -502,7 +502,7 @@ class AccessPageTests(PeopleMixin, TestCase):
             told,
             {
                 "ada": ["is in its Admin group"],
-                "anna": ["was granted it in person"],
+                "anna": ["was granted it personally"],
                 "gone": ["is in its Reviewer group"],
                 "root": ["is a superuser"],
                 "vera": ["is staff and holds the permission for all organizations"],
@@ -531,7 +531,7 @@ class AccessPageTests(PeopleMixin, TestCase):
         url = f"{USERS}{self.admin.pk}/access/"
         self.assertContains(
             self.client.get(url),
-            "is in its Admin group: see it, change it, see and change confidential fields, manage its people",
+            "is in its Admin group: view it, edit it, view and edit confidential fields, manage its people",
         )
         self.assertContains(
             self.client.get(f"{USERS}{self.anna.pk}/access/"),

@@ -172,7 +172,7 @@ class CardTests(TestCase):
         acme, beta = cards.values()
         self.assertEqual((acme.role.key, beta.role.key), ("admin", "reviewer"))
         self.assertEqual([person.username for person in acme.people], ["bob"])
-        self.assertEqual([str(name) for name in acme.missing], ["e-mail", "tax ID"])
+        self.assertEqual([str(name) for name in acme.missing], ["email", "tax ID"])
         self.assertEqual(acme.changed_at, self.acme.history.latest().history_date)
         for name in ("people", "more", "missing", "changed_at"):
             self.assertIsNone(getattr(beta, name), name)

@@ -175,18 +175,18 @@ class RefusalTests(RefusalMixin, TestCase):
             "id,reference,Company,E-Mail,url,phone,tax id\n" + "\n".join(lines),
             "line 2, column “Company”: This field cannot be blank.",
             f"line 3, column “Company”, “{'x' * 60}…”: Ensure this value has at most 255 characters (it has 256).",
-            "line 4, column “Company”, “a\\x00b”: This has a line break or a character that cannot be shown."
+            "line 4, column “Company”, “a\\x00b”: This contains a line break or a character that cannot be displayed."
             " Type it anew, on one line.",
-            "line 5, column “Company”, “a\\u202eb”: This has a line break or a character that cannot be shown."
+            "line 5, column “Company”, “a\\u202eb”: This contains a line break or a character that cannot be displayed."
             " Type it anew, on one line.",
-            "line 6, column “Company”, “two\\nlines”: This has a line break or a character that cannot be shown."
+            "line 6, column “Company”, “two\\nlines”: This contains a line break or a character that cannot be displayed."
             " Type it anew, on one line.",
             "line 8, column “E-Mail”, “nobody”: Enter a valid email address.",
             "line 9, column “E-Mail”, “a@b@c.de”: Enter a valid email address.",
             "line 10, column “url”, “javascript:alert(1)”: Enter a valid URL.",
             "line 11, column “url”, “no site”: Enter a valid URL.",
             f"line 12, column “phone”, “{'1' * 51}”: Ensure this value has at most 50 characters (it has 51).",
-            "line 13, column “phone”, “1\\x07”: This has a line break or a character that cannot be shown."
+            "line 13, column “phone”, “1\\x07”: This contains a line break or a character that cannot be displayed."
             " Type it anew, on one line.",
             f"line 14, column “reference”, “{'R' * 60}…”: Ensure this value has at most 100 characters (it has 101).",
             "line 15, column “id”, “x1”: An id is a whole number. Leave it empty to create an organization.",

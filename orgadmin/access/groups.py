@@ -1,4 +1,4 @@
-"""The groups that organizations own: their names, creation, renaming and permissions."""
+"""The groups of organizations: their names, creation, renaming and permissions."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ RANDOM_NUMBERS = (range(10**5, 10**6), range(10**9, 10**10))
 
 @dataclass(frozen=True)
 class NameSeries:
-    """The names that a group may get: "Acme Admin", "Acme 1 Admin", "Acme 2 Admin", …"""
+    """The names that a group can get: "Acme Admin", "Acme 1 Admin", and so on."""
 
     base: str
     role: Role
@@ -244,8 +244,9 @@ def grant_permissions(
             group_id = getattr(organization, role.attname)
             for permission in role.permissions:
                 permission_id = permission_ids[codename(permission)]
-                rows.append(f"({permission_id:d}, {group_id:d}, {organization.pk:d})")
-    # As literals: thousands of parameters would exceed SQLite's limit. They are numbers.
+                # Literals, as thousands of parameters would exceed SQLite's limit.
+                pk = int(organization.pk)
+                rows.append(f"({permission_id:d}, {group_id:d}, {pk:d})")
     values = ", ".join(rows)
     grant = Statement(f"""
         INSERT INTO orgadmin_organizationgroupobjectpermission
@@ -274,5 +275,5 @@ def get_permission_ids(using: str) -> dict[str, int]:
             f"The permissions {sorted(missing)} do not exist. Run 'manage.py migrate',"
             " which creates them."
         )
-    content_type.permission_ids = ids
+    content_type.permission_ids = ids  # type: ignore[attr-defined]
     return ids

@@ -10,7 +10,7 @@ from __future__ import annotations
 import datetime
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn, cast
 
 from django.apps import apps
 from django.contrib.auth import get_user_model
@@ -23,7 +23,7 @@ from django.utils.translation import gettext_lazy as _
 from orgadmin.access.roles import ROLES, Role
 
 if TYPE_CHECKING:
-    from orgadmin.models import User
+    from orgadmin.models import MembershipEvent, User
 
 BATCH = 1_000  # rows in one INSERT
 
@@ -61,7 +61,7 @@ def refuse_to_change(*args: object, **kwargs: object) -> NoReturn:
     )
 
 
-class MembershipEventQuerySet(models.QuerySet):
+class MembershipEventQuerySet(models.QuerySet["MembershipEvent"]):
     def members_on(
         self, moment: datetime.datetime | None = None
     ) -> MembershipEventQuerySet:
@@ -133,8 +133,8 @@ def write_memberships(
     Organization = apps.get_model("orgadmin", "Organization")
     changes = []
     for role in ROLES:
-        owner = Organization._meta.get_field(role.key).related_query_name()
-        path = f"group__{owner}"
+        field = cast(models.OneToOneField, Organization._meta.get_field(role.key))
+        path = f"group__{field.related_query_name()}"
         rows = memberships.filter(**{f"{path}__isnull": False}).values_list(
             "user", "user__username", f"{path}__pk", f"{path}__name"
         )
@@ -152,7 +152,15 @@ def write_memberships(
     write_changes(changes, actor=actor, reason=reason)
 
 
-def log_group_changes(sender, instance, action, reverse, pk_set, using, **kwargs):
+def log_group_changes(
+    sender: Any,
+    instance: models.Model,
+    action: str,
+    reverse: bool,
+    pk_set: set[int] | None,
+    using: str,
+    **kwargs: Any,
+) -> None:
     """Log what reaches `user.groups` in another way than through `membership`.
 
     `membership` writes the table behind `user.groups` and does not send this signal.

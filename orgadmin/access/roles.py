@@ -1,10 +1,15 @@
 """The role table, and the names of the groups. Everything else loops over ROLES."""
 
+from __future__ import annotations
+
 import re
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-from django.utils.functional import Promise
 from django.utils.translation import gettext_lazy as _
+
+if TYPE_CHECKING:
+    from django_stubs_ext import StrOrPromise
 
 BASE_LENGTH = 50  # characters of an organization's name that its groups carry
 
@@ -19,7 +24,7 @@ class Role:
 
     key: str  # the name of the one-to-one field on Organization
     suffix: str  # the last word of the group's name
-    label: str | Promise
+    label: StrOrPromise
     permissions: tuple[str, ...]  # as in PERMISSIONS; "view" must be one of them
 
     @property

@@ -3,8 +3,8 @@
 It is written once, here. Every page, check and command asks `permitted()` or
 `permissions_on()`, both of which are methods of `Organization.objects`.
 
-A permission is named by a bare verb, such as "change"; `roles.PERMISSIONS` lists them. A
-user has a permission on an organization for one of three reasons:
+A permission is named by a bare verb, such as "change"; `roles.PERMISSIONS` lists them.
+A user has a permission on an organization for one of three reasons:
 
 1. they are a superuser;
 2. they are staff and have the model-level permission, which covers all organizations;
@@ -18,7 +18,7 @@ from __future__ import annotations
 import enum
 from collections.abc import Collection
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, Self, TypeAlias
 
 from django.contrib.auth import get_user_model
 from django.db import connections, models
@@ -30,7 +30,7 @@ from orgadmin.access.sql import placeholders
 if TYPE_CHECKING:
     from django.contrib.auth.models import AnonymousUser
 
-    from orgadmin.models import User
+    from orgadmin.models import Organization, User
 
     Visitor: TypeAlias = User | AnonymousUser
 
@@ -140,10 +140,10 @@ class PermissionSource:
 Sources: TypeAlias = dict[str, list[PermissionSource]]
 
 
-class RuleQuerySet(models.QuerySet):
+class RuleQuerySet(models.QuerySet["Organization"]):
     """The rule, as methods of `Organization.objects`."""
 
-    def permitted(self, user: Visitor, permission: str = "view") -> RuleQuerySet:
+    def permitted(self, user: Visitor, permission: str = "view") -> Self:
         """Return the organizations on which the user has a permission."""
         if not user.is_active:  # visitors are not active either
             return self.none()
@@ -203,23 +203,23 @@ class RuleQuerySet(models.QuerySet):
             sources.append(source)
         return found
 
-    def find_viewers(self, pk: int) -> models.QuerySet:
+    def find_viewers(self, pk: int) -> models.QuerySet[User]:
         """Return the users who may view an organization: the reverse of `permitted()`.
 
         Includes inactive users, who could view it if they were active.
         """
-        users = get_user_model()._default_manager.all()
+        users = get_user_model().objects
         view = codename("view")
-        staff = users.filter(is_staff=True).with_perm(
+        staff = users.with_perm(
             f"orgadmin.{view}",
-            is_active=None,
+            is_active=None,  # type: ignore[arg-type]
             include_superusers=False,
             backend=MODEL_BACKEND,
         )
-        viewers = users.filter(is_superuser=True).values("pk")
-        viewers = viewers.union(
-            staff.values("pk"),
-            users.filter(pk__in=RawSQL(GRANTED_USERS, [pk, view] * 2)).values("pk"),
+        superusers = users.filter(is_superuser=True)
+        granted = users.filter(pk__in=RawSQL(GRANTED_USERS, [pk, view] * 2))
+        viewers = superusers.values("pk").union(
+            staff.filter(is_staff=True).values("pk"), granted.values("pk")
         )
         return users.filter(pk__in=viewers)
 

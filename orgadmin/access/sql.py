@@ -2,6 +2,7 @@
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 from django.db import connections
 
@@ -9,7 +10,7 @@ from django.db import connections
 @dataclass(frozen=True)
 class Statement:
     sql: str
-    parameters: list[object] = field(default_factory=list)
+    parameters: list[Any] = field(default_factory=list)
 
 
 def placeholders(values: Collection[object]) -> str:
@@ -20,7 +21,7 @@ def placeholders(values: Collection[object]) -> str:
 def execute_together(statements: Sequence[Statement], *, using: str) -> None:
     """Execute the statements in order: on PostgreSQL, in one round trip."""
     if connections[using].vendor == "postgresql":
-        parameters: list[object] = []
+        parameters: list[Any] = []
         for statement in statements:
             parameters += statement.parameters
         sql = "; ".join(statement.sql for statement in statements)

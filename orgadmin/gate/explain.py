@@ -4,16 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Collection
 from dataclasses import dataclass
-from typing import TypeAlias
+from typing import TYPE_CHECKING, TypeAlias
 
 from django.contrib.auth.models import Group
-from django.utils.functional import Promise
 from django.utils.translation import gettext as _
 
 from orgadmin.access.roles import PERMISSIONS, ROLES
 from orgadmin.access.rule import PermissionSource, SourceKind, Sources
 from orgadmin.gate.answers import as_active
 from orgadmin.models import Organization, User
+
+if TYPE_CHECKING:
+    from django_stubs_ext import StrOrPromise
 
 # {permission: the reasons why someone has it}, such as {"view": ["is a superuser"]}
 Reasons: TypeAlias = dict[str, list[str]]
@@ -30,7 +32,7 @@ class AccessReason:
     """A reason for access, and what it allows a person to do."""
 
     reason: str
-    abilities: list[str | Promise]
+    abilities: list[StrOrPromise]
 
 
 def explain(
@@ -94,7 +96,7 @@ def load_groups(found: Collection[Sources]) -> dict[int, Group]:
 
 def summarize_reasons(reasons: Reasons) -> list[AccessReason]:
     """Return each reason once, with everything that it allows."""
-    abilities: dict[str, list[str | Promise]] = {}
+    abilities: dict[str, list[StrOrPromise]] = {}
     for permission, ability in PERMISSIONS.items():
         for reason in reasons.get(permission, []):
             abilities.setdefault(reason, []).append(ability)

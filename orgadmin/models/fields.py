@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import unicodedata
+from collections.abc import Sequence
 from typing import Any
 
 from django.db import models
@@ -36,7 +37,7 @@ class SearchTextField(models.TextField):
         options.setdefault("editable", False)
         super().__init__(**options)
 
-    def deconstruct(self):
+    def deconstruct(self) -> tuple[str, str, Sequence[Any], dict[str, Any]]:
         """Appear in migrations as a TextField: migrations import nothing of ours."""
         name, _path, _arguments, options = super().deconstruct()
         return name, "django.db.models.TextField", [], options

@@ -1,8 +1,16 @@
 """The history of an organization's fields, kept by django-simple-history."""
 
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any
+
 from simple_history.models import HistoricalRecords
 
 from orgadmin.access.roles import ROLES
+
+if TYPE_CHECKING:
+    from orgadmin.models import Organization
 
 # The fields of an organization that have no history.
 UNTRACKED = ["search_text", *(role.key for role in ROLES)]
@@ -16,11 +24,17 @@ class OrganizationRecords(HistoricalRecords):
     """
 
     def post_save(
-        self, instance, created, using, raw=False, update_fields=None, **kwargs
-    ):
+        self,
+        instance: Organization,
+        created: bool,
+        using: str,
+        raw: bool = False,
+        update_fields: Iterable[str] | None = None,
+        **kwargs: Any,
+    ) -> None:
         if created and not raw:
             return  # Organization.save() writes the first record
-        organizations = type(instance)._base_manager.using(using)
+        organizations = type(instance).objects.using(using)
         if raw:
             # A fixture may contain no search text.
             organizations.write_search_text([instance.pk], {"name"})
@@ -31,5 +45,7 @@ class OrganizationRecords(HistoricalRecords):
         author = getattr(instance, "_history_user", None)
         organizations.keep_history([instance.pk], "~", author)
 
-    def post_delete(self, instance, using=None, **kwargs):
+    def post_delete(
+        self, instance: Organization, using: str | None = None, **kwargs: Any
+    ) -> None:
         """Do nothing: `OrganizationQuerySet.delete()` writes the last record."""

@@ -1,12 +1,19 @@
 """What several models share."""
 
-from django.db import router
+from __future__ import annotations
+
+from django.db import models, router
 
 
-class DeletedThroughQuerySet:
+class DeletedThroughQuerySet(models.Model):
     """Deletes an instance as its queryset deletes rows, so that both clean up alike."""
 
-    def delete(self, using=None, keep_parents=False):
+    class Meta:
+        abstract = True
+
+    def delete(
+        self, using: str | None = None, keep_parents: bool = False
+    ) -> tuple[int, dict[str, int]]:
         using = using or router.db_for_write(type(self), instance=self)
         if self.pk is None:
             return super().delete(using=using)  # raises Django's error
@@ -15,4 +22,4 @@ class DeletedThroughQuerySet:
         self.pk = None  # as Django's own delete() does
         return deleted
 
-    delete.alters_data = True
+    delete.alters_data = True  # type: ignore[attr-defined]

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from django.db import models, router, transaction
+from django.db.models.base import ModelBase
 from django.db.models import F, Q
-from django.utils.functional import Promise
 from django.utils.translation import gettext_lazy as _
 
 from orgadmin.access.groups import StoredGroup, create_groups, rename_groups
@@ -19,6 +19,9 @@ from orgadmin.models.mixins import DeletedThroughQuerySet
 from orgadmin.models.querysets import OrganizationQuerySet
 from orgadmin.models.validators import validate_line, validate_text
 
+if TYPE_CHECKING:
+    from django_stubs_ext import StrOrPromise
+
 # Writing one of these can concern the groups, whose names follow the organization's.
 GROUP_FIELDS = {
     "name",
@@ -27,7 +30,7 @@ GROUP_FIELDS = {
 }
 
 
-def role_group_field(related_name: str, label: str | Promise) -> models.OneToOneField:
+def role_group_field(related_name: str, label: StrOrPromise) -> models.OneToOneField:
     """Return the field for the group that holds a role's members."""
     return models.OneToOneField(
         "auth.Group",
@@ -39,7 +42,7 @@ def role_group_field(related_name: str, label: str | Promise) -> models.OneToOne
     )
 
 
-class Organization(DeletedThroughQuerySet, models.Model):
+class Organization(DeletedThroughQuerySet):
     """A company record, which owns the groups of the people who may view or edit it.
 
     `save()`, `bulk_create()` and `delete()` keep the invariant: an organization has a
@@ -93,7 +96,7 @@ class Organization(DeletedThroughQuerySet, models.Model):
         verbose_name = _("organization")
         verbose_name_plural = _("organizations")
         ordering = ["name", "pk"]
-        # Related objects are then created and deleted through OrganizationQuerySet, too.
+        # Django then also uses OrganizationQuerySet for related objects.
         base_manager_name = "objects"
         permissions = [
             (
@@ -119,10 +122,10 @@ class Organization(DeletedThroughQuerySet, models.Model):
     def save(
         self,
         *,
-        force_insert: bool = False,
+        force_insert: bool | tuple[ModelBase, ...] = False,
         force_update: bool = False,
         using: str | None = None,
-        update_fields: Sequence[str] | None = None,
+        update_fields: Iterable[str] | None = None,
     ) -> None:
         """Save the organization, and create or rename its groups, in one transaction.
 
@@ -153,7 +156,7 @@ class Organization(DeletedThroughQuerySet, models.Model):
             else:
                 self._insert(options)
 
-    def _find_written_fields(self, update_fields: Sequence[str] | None) -> set[str]:
+    def _find_written_fields(self, update_fields: Iterable[str] | None) -> set[str]:
         """Return the names of the fields that save() writes: deferred ones are not."""
         if update_fields is not None:
             return set(update_fields)
@@ -166,7 +169,7 @@ class Organization(DeletedThroughQuerySet, models.Model):
         with self.restored_on_error([self]):
             create_groups([self], using=using)
             super().save(**options)
-            type(self)._base_manager.using(using).complete([self])
+            type(self).objects.using(using).complete([self])
         transaction.on_commit(self._forget_created_groups, using=using)
 
     def _forget_created_groups(self) -> None:

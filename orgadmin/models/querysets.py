@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Collection, Iterable, Iterator, Sequence
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from django.apps import apps
 from django.contrib.auth import get_user_model
@@ -20,6 +20,7 @@ from orgadmin.access.membership_log import Event, write_memberships
 from orgadmin.access.roles import ROLES
 from orgadmin.access.rule import RuleQuerySet
 from orgadmin.access.sql import Statement, execute_together, placeholders
+from orgadmin.models.fields import SearchTextField
 
 if TYPE_CHECKING:
     from orgadmin.models import Organization, User
@@ -46,7 +47,7 @@ def lock_rows(queryset: models.QuerySet, *, no_key: bool = False) -> list[int]:
     return list(locked.values_list("pk", flat=True))
 
 
-class UserQuerySet(models.QuerySet):
+class UserQuerySet(models.QuerySet["User"]):
     def delete(self, *, actor: User | None = None) -> tuple[int, dict[str, int]]:
         """Delete users, and log that they left their organizations."""
         self._for_write = True
@@ -62,7 +63,7 @@ class UserQuerySet(models.QuerySet):
             )
             return super().delete()
 
-    delete.queryset_only = True
+    delete.queryset_only = True  # type: ignore[attr-defined]
 
     def find_by_email(self, email: str) -> User | None:
         """Return the user with an email address, ignoring case.
@@ -131,7 +132,7 @@ class OrganizationQuerySet(RuleQuerySet):
 
     def delete(self, *, actor: User | None = None) -> tuple[int, dict[str, int]]:
         """Delete organizations with their groups, memberships and permissions."""
-        self._not_support_combined_queries("delete")
+        self._not_support_combined_queries("delete")  # type: ignore[attr-defined]
         if self.query.is_sliced:
             raise TypeError("Cannot use 'limit' or 'offset' with delete().")
         self._for_write = True
@@ -143,12 +144,12 @@ class OrganizationQuerySet(RuleQuerySet):
         self._result_cache = None
         return deleted.total(), dict(deleted)
 
-    delete.queryset_only = True
+    delete.queryset_only = True  # type: ignore[attr-defined]
 
     def _delete_batch(self, pks: Collection[int], actor: User | None) -> Counter[str]:
         """Delete locked organizations, and return {model label: number of rows}."""
         rows = self.model._base_manager.using(self.db).filter(pk__in=pks)
-        group_ids: list[int] = []
+        group_ids: list[int | None] = []
         for organization in rows:
             group_ids += organization.group_ids
         memberships = get_user_model().groups.through.objects.using(self.db)
@@ -169,7 +170,7 @@ class OrganizationQuerySet(RuleQuerySet):
 
         One prepared statement for all rows: `bulk_update()` would build a CASE of them.
         """
-        field = self.model._meta.get_field("search_text")
+        field = cast(SearchTextField, self.model._meta.get_field("search_text"))
         if not written.intersection(field.sources):
             return
         rows = self.model._base_manager.using(self.db).filter(pk__in=pks)

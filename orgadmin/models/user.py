@@ -1,5 +1,7 @@
 """User: a person who can sign in."""
 
+from typing import ClassVar
+
 from django.contrib.auth.models import AbstractUser, UserManager
 from django.db import models
 from django.db.models import Q
@@ -10,15 +12,15 @@ from orgadmin.models.mixins import DeletedThroughQuerySet
 from orgadmin.models.querysets import UserQuerySet
 
 
-class PeopleManager(UserManager.from_queryset(UserQuerySet)):
+class PeopleManager(UserManager.from_queryset(UserQuerySet)):  # type: ignore[misc]
     use_in_migrations = False
 
 
 class User(DeletedThroughQuerySet, AbstractUser):
-    objects = PeopleManager()
+    objects: ClassVar[UserManager] = PeopleManager()
 
     class Meta(AbstractUser.Meta):
-        # Related objects are then deleted through UserQuerySet.delete(), too.
+        # Django then also uses UserQuerySet for related objects.
         base_manager_name = "objects"
         constraints = [
             models.UniqueConstraint(

@@ -256,7 +256,9 @@ def find_losing_last_admin(changes: Iterable[RoleChange]) -> list[Organization]:
 
 
 @transaction.atomic
-def set_groups(user: User, chosen: Iterable[Group], *, actor: User | None) -> None:
+def set_groups(
+    user: User, chosen: Iterable[Group], *, actor: User | None = None
+) -> None:
     """Replace the user's groups.
 
     If the user gains a role in an organization, it replaces their previous one. Raises

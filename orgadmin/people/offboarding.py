@@ -1,5 +1,7 @@
 """Removing all access of a person who leaves."""
 
+from allauth.mfa.models import Authenticator
+from allauth.socialaccount.models import SocialAccount
 from django.db import transaction
 
 from orgadmin.models import OrganizationUserObjectPermission, User
@@ -25,8 +27,8 @@ def offboard(user: User, *, actor: User, reason: str = "") -> None:
     OrganizationUserObjectPermission.objects.filter(user=user).delete()
     # Otherwise they could sign in through the company's provider, or with their second
     # factor, as soon as the account is activated again.
-    user.socialaccount_set.all().delete()
-    user.authenticator_set.all().delete()
+    SocialAccount.objects.filter(user=user).delete()
+    Authenticator.objects.filter(user=user).delete()
     user.is_active = False
     user.is_staff = False
     user.is_superuser = False

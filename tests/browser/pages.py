@@ -20,7 +20,7 @@ from django.utils.http import urlsafe_base64_encode
 
 from orgadmin.models import Organization, User
 from orgadmin.people.invitations import invite
-from orgadmin.people.mail import SALT
+from orgadmin.people.mail import INVITATION_SALT
 from tests.urls import urlpatterns as site_patterns
 
 from ..factories import ADMIN, REVIEWER, create_user, set_role
@@ -216,7 +216,7 @@ def list_pages():
         for email in ("new@example.com", nora.email)
     )
     invited, known = (
-        f"/admin/invitation/{signing.dumps(row.pk, salt=SALT)}/"
+        f"/admin/invitation/{signing.dumps(row.pk, salt=INVITATION_SALT)}/"
         for row in (to_new, to_nora)
     )
     free = Group.objects.create(name="Free group")
