@@ -48,7 +48,7 @@ class ExplainTests(TestCase):
             staff,
             "view",
             True,
-            "view: is staff and holds the permission for all organizations",
+            "view: is staff and has the permission for all organizations",
         )
         self.assert_explained(create_user("other"), "view", False, "view: no reason")
 
@@ -83,7 +83,7 @@ class ExplainTests(TestCase):
         self.assertEqual(
             explain(user, self.acme).lines,
             [
-                "view: is staff and holds the permission for all organizations",
+                "view: is staff and has the permission for all organizations",
                 "But the account is inactive, so no permission counts.",
             ],
         )
@@ -92,7 +92,7 @@ class ExplainTests(TestCase):
         explanation = explain(user, self.acme, "change")
         self.assertFalse(explanation.may)
         self.assertEqual(
-            explanation.lines[-1], "But no right counts without the right to view."
+            explanation.lines[-1], "But without “view”, no other permission counts."
         )
 
 

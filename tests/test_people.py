@@ -95,7 +95,7 @@ class SuperuserTests(PeopleMixin, TestCase):
         self.post(**{"add": "1", "add-users": [self.anna.pk], "add-role": "reviewer"})
         self.anna.groups.through.objects.filter(user=self.admin).delete()
         self.admin.groups.add(self.acme.admin)  # by another way
-        page = self.client.get(self.url).context["page"]
+        page = self.client.get(self.url).context["members"]
         self.assertEqual(
             [(m.user.username, m.joined.actor_name) for m in page],
             [("ada", ""), ("anna", "root")],
@@ -497,7 +497,7 @@ class AccessPageTests(PeopleMixin, TestCase):
         create_user("gone", reviewer_of=[self.acme], is_active=False)
         self.client.force_login(self.staff)
         page = self.client.get(f"{LIST}{self.acme.pk}/access/").context["page"]
-        told = {user.username: [path for path, _rights in user.paths] for user in page}
+        told = {user.username: [item.reason for item in user.reasons] for user in page}
         self.assertEqual(
             told,
             {
@@ -505,7 +505,7 @@ class AccessPageTests(PeopleMixin, TestCase):
                 "anna": ["was granted it personally"],
                 "gone": ["is in its Reviewer group"],
                 "root": ["is a superuser"],
-                "vera": ["is staff and holds the permission for all organizations"],
+                "vera": ["is staff and has the permission for all organizations"],
             },
         )
         self.assertContains(

@@ -23,7 +23,7 @@ from django.utils.translation import gettext_lazy as _
 from orgadmin.access.roles import ROLES, Role
 
 if TYPE_CHECKING:
-    from orgadmin.models import MembershipEvent, User
+    from orgadmin.models import User
 
 BATCH = 1_000  # rows in one INSERT
 
@@ -61,7 +61,7 @@ def refuse_to_change(*args: object, **kwargs: object) -> NoReturn:
     )
 
 
-class MembershipEventQuerySet(models.QuerySet["MembershipEvent"]):
+class MembershipEventQuerySet(models.QuerySet):
     def members_on(
         self, moment: datetime.datetime | None = None
     ) -> MembershipEventQuerySet:

@@ -30,7 +30,7 @@ from orgadmin.access.sql import placeholders
 if TYPE_CHECKING:
     from django.contrib.auth.models import AnonymousUser
 
-    from orgadmin.models import Organization, User
+    from orgadmin.models import Organization, User  # noqa: F401 (quoted below)
 
     Visitor: TypeAlias = User | AnonymousUser
 

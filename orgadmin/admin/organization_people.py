@@ -161,7 +161,7 @@ class PeoplePages(ActingDelete):
         invitation = organization.invitations.select_related("organization").get(
             pk=request.POST["invitation"]
         )
-        if "withdraw" in request.POST:
+        if "revoke" in request.POST:
             invitations.revoke(invitation, actor=request.user)
             return self.answer(
                 request, _("The invitation of “%s” was withdrawn.") % invitation.email

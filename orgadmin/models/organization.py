@@ -7,8 +7,8 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from django.db import models, router, transaction
-from django.db.models.base import ModelBase
 from django.db.models import F, Q
+from django.db.models.base import ModelBase
 from django.utils.translation import gettext_lazy as _
 
 from orgadmin.access.groups import StoredGroup, create_groups, rename_groups

@@ -149,9 +149,9 @@ class OrganizationQuerySet(RuleQuerySet):
     def _delete_batch(self, pks: Collection[int], actor: User | None) -> Counter[str]:
         """Delete locked organizations, and return {model label: number of rows}."""
         rows = self.model._base_manager.using(self.db).filter(pk__in=pks)
-        group_ids: list[int | None] = []
-        for organization in rows:
-            group_ids += organization.group_ids
+        group_ids = []
+        for role in ROLES:
+            group_ids += [getattr(organization, role.attname) for organization in rows]
         memberships = get_user_model().groups.through.objects.using(self.db)
         write_memberships(
             Event.LEFT,

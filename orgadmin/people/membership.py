@@ -117,7 +117,7 @@ def _change_batch(
 
 
 def _lock_and_reload(wanted: Sequence[RoleChange]) -> list[RoleChange]:
-    """Lock the users, then the organizations, and return the changes with both as stored.
+    """Lock users, then organizations, and return the changes with both as stored.
 
     What is read from now on cannot change before it is written.
     """
@@ -225,7 +225,7 @@ def _check_allowed(changes: Sequence[RoleChange], actor: User | None) -> None:
 
 
 def may_assign(permissions: Collection[str], role: Role | None) -> bool:
-    """Return whether someone with these permissions may give a role, or remove a member.
+    """Return whether someone with these permissions may assign a role, or remove it.
 
     They must be able to manage members, and have every permission of the role.
     """
