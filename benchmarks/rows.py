@@ -67,7 +67,7 @@ def insert_organizations(count, tag=""):
         f" SELECT s.i, {values}, lower({name}) || {line} || 'r' || s.i || {line}, {', '.join(ids)} FROM {rows}"
     )
     for role in ROLES:
-        codenames = [f"{action}_organization" for action in role.actions]
+        codenames = [f"{action}_organization" for action in role.permissions]
         run(
             "INSERT INTO orgadmin_organizationgroupobjectpermission (permission_id, group_id, content_object_id)"
             f" SELECT p.id, o.{role.attname}, o.id FROM orgadmin_organization o, auth_permission p WHERE o.id >= %s"

@@ -127,7 +127,7 @@ class EachWayTests(TestCase):
             self.acme, "new@example.com", ADMIN, actor=self.root
         )
         self.watch()
-        self.post(invitation=invitation.pk, withdraw="")
+        self.post(invitation=invitation.pk, revoke="")
         self.assert_row("withdrawn")
 
     def test_on_the_page_of_the_person(self):
