@@ -19,7 +19,7 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from tests.__main__ import postgres
+from tests.postgres import run_postgres as postgres
 
 
 class Run:

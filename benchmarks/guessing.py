@@ -13,7 +13,7 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from tests.__main__ import postgres
+from tests.postgres import run_postgres as postgres
 from tests.scratch import Scratch
 from tests.servers import LOGIN, Person, serve
 

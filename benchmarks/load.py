@@ -29,7 +29,7 @@ import psutil
 import psycopg
 from urllib3.exceptions import HTTPError
 
-from tests.__main__ import postgres
+from tests.postgres import run_postgres as postgres
 from tests.servers import Person, read_form, serve
 
 OWN, PASSWORD, WORKERS = 10, "correct horse battery", (os.cpu_count() or 1) + 1

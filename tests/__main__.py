@@ -1,17 +1,24 @@
-"""Run the tests: `python -m tests [--browser | --pictures] [labels and options of manage.py test]`.
+"""Run the tests: `python -m tests [--browser | --pictures] [LABEL] [OPTION]`.
 
-Without --browser: everything that needs no browser, on SQLite and then on a real PostgreSQL, which comes as a wheel
-and is started for the run; TEST_DATABASE_URL names another server. With --browser: the jobs that people do, in a real
-Chromium, on SQLite.
+Labels and options are those of `manage.py test`.
+
+Without --browser, everything that needs no browser runs: first on SQLite, then on
+PostgreSQL. The PostgreSQL server is installed with the development requirements and
+started for the run; set TEST_DATABASE_URL to use another one.
+
+With --browser, the browser tests run in Chromium, on SQLite. With --pictures, Chromium
+takes the screenshots of the documentation.
 """
 
 import os
 import shutil
 import subprocess
 import sys
-import tempfile
-from contextlib import contextmanager
+from collections.abc import Sequence
 
+from tests.postgres import run_postgres
+
+IN_MEMORY = "sqlite://:memory:"
 CHROMIUM = (
     shutil.which("chromium")
     or shutil.which("chromium-browser")
@@ -19,65 +26,42 @@ CHROMIUM = (
 )
 
 
-@contextmanager
-def postgres():
-    """Start a PostgreSQL for the time of the context, unless TEST_DATABASE_URL names one; yield its URL."""
-    if url := os.environ.get("TEST_DATABASE_URL"):
-        yield url
-        return
-    folder = tempfile.mkdtemp(prefix="orgadmin-postgres-")
-    os.environ.setdefault("XDG_RUNTIME_DIR", folder)
-    import pgserver
-
-    try:
-        server = pgserver.get_server(
-            os.path.join(folder, "data"), cleanup_mode="delete"
-        )
-    except Exception as error:
-        sys.exit(
-            f"PostgreSQL could not be started ({type(error).__name__}: {error}), so half of the tests did not run."
-            " Name a server that runs with TEST_DATABASE_URL=postgres://USER:PASSWORD@HOST/NAME."
-        )
-    # Tests empty their tables all the time: an ANALYZE between fools the planner for minutes.
-    server.psql("ALTER SYSTEM SET autovacuum = off; SELECT pg_reload_conf()")
-    try:
-        yield server.get_uri()
-    finally:
-        server.cleanup()
-        shutil.rmtree(folder, ignore_errors=True)
-
-
-def run(database, url, arguments):
-    print(f"\n== {database}", flush=True)
+def run_tests(title: str, database_url: str, arguments: Sequence[str]) -> int:
+    """Run `manage.py test` on a database and return its exit status."""
+    print(f"\n== {title}", flush=True)
     environment = os.environ | {
-        "DJANGO_SETTINGS_MODULE": "tests.settings",
+        "DATABASE_URL": database_url,
         "DEBUG": "true",
-        "DATABASE_URL": url,
+        "DJANGO_SETTINGS_MODULE": "tests.settings",
+        "PYTHONWARNINGS": "error::DeprecationWarning:orgadmin",
     }
-    environment["PYTHONWARNINGS"] = "error::DeprecationWarning:orgadmin"
-    return subprocess.call(
-        [sys.executable, "manage.py", "test", "--parallel", "auto", *arguments],
-        env=environment,
-    )
+    command = [sys.executable, "manage.py", "test", "--parallel", "auto", *arguments]
+    return subprocess.call(command, env=environment)
 
 
-def main(arguments):
-    browser = {"--browser": "browser", "--pictures": "pictures"}.get(
-        arguments[0] if arguments else ""
-    )
-    if browser:
-        if CHROMIUM is None:
-            sys.exit("Chromium is missing: apt-get install chromium")
-        exclude = [] if browser == "pictures" else ["--exclude-tag", "pictures"]
-        return run(
-            "Chromium, SQLite",
-            "sqlite://:memory:",
-            ["--tag", browser, *exclude, *arguments[1:]],
-        )
-    arguments = ["--exclude-tag", "browser", "--exclude-tag", "pictures", *arguments]
-    failed = run("SQLite", "sqlite://:memory:", arguments)
-    with postgres() as url:
-        return run("PostgreSQL", url, arguments) or failed
+def run_without_browser(arguments: Sequence[str]) -> int:
+    """Run the tests that need no browser on both databases."""
+    selection = ["--exclude-tag", "browser", "--exclude-tag", "pictures"]
+    sqlite_status = run_tests("SQLite", IN_MEMORY, [*selection, *arguments])
+    with run_postgres() as url:
+        postgres_status = run_tests("PostgreSQL", url, [*selection, *arguments])
+    return sqlite_status or postgres_status
+
+
+def run_in_browser(selection: Sequence[str], arguments: Sequence[str]) -> int:
+    if CHROMIUM is None:
+        sys.exit("Chromium is missing. To install it, run: apt-get install chromium")
+    return run_tests("Chromium, SQLite", IN_MEMORY, [*selection, *arguments])
+
+
+def main(arguments: Sequence[str]) -> int:
+    mode = arguments[0] if arguments else ""
+    if mode == "--browser":
+        selection = ["--tag", "browser", "--exclude-tag", "pictures"]
+        return run_in_browser(selection, arguments[1:])
+    if mode == "--pictures":
+        return run_in_browser(["--tag", "pictures"], arguments[1:])
+    return run_without_browser(arguments)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Organizations and people for tests."""
+"""Create organizations and people for tests."""
 
 import io
 
@@ -9,11 +9,14 @@ from orgadmin.models import Organization, User
 from orgadmin.people.changes import RoleChange
 from orgadmin.people.membership import change_roles
 
-ADMIN, REVIEWER = ROLES_BY_KEY["admin"], ROLES_BY_KEY["reviewer"]
+ADMIN = ROLES_BY_KEY["admin"]
+REVIEWER = ROLES_BY_KEY["reviewer"]
+
+# What the form of an organization without contacts sends about contacts.
 NO_CONTACTS = {
     "contacts-TOTAL_FORMS": "0",
     "contacts-INITIAL_FORMS": "0",
-}  # of the page of an organization
+}
 
 
 def create_organization(name="Acme", **values):
@@ -21,17 +24,21 @@ def create_organization(name="Acme", **values):
 
 
 def set_role(organization, users, role, **options):
-    """Make `role` the one role of `users` there, None takes them out; return those whose role that changed."""
-    changes = change_roles(
-        [RoleChange(user, organization, role) for user in users], **options
-    )
-    return [change.user for change in changes]
+    """Give users a role in an organization instead of any other; None removes them.
+
+    Returns the users whose role that changed.
+    """
+    wanted = [RoleChange(user, organization, role) for user in users]
+    return [change.user for change in change_roles(wanted, **options)]
 
 
 def create_user(
     username="anna", *, admin_of=(), reviewer_of=(), permissions=(), **values
 ):
-    """Create a user with roles in organizations, and model-level permissions named by codename."""
+    """Create a user with roles in organizations.
+
+    `permissions` are the codenames of model-level permissions.
+    """
     user = User.objects.create_user(username, password="secret", **values)
     for organization in admin_of:
         set_role(organization, [user], ADMIN)
@@ -46,7 +53,7 @@ def create_superuser(username="root", **values):
 
 
 def grant(user, codename, organization):
-    """Give a direct object permission, as somebody might by hand."""
+    """Grant a user an object permission directly, past the roles."""
     permission = Permission.objects.get(codename=codename)
     organization.user_grants.create(user=user, permission=permission)
 

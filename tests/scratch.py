@@ -1,10 +1,13 @@
-"""A database of its own for a test, of the kind that the run is on, for processes that are started, and killed."""
+"""Databases of their own for tests that start processes, and may kill them."""
+
+from __future__ import annotations
 
 import os
 import subprocess
 import sys
 import tempfile
 import uuid
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -16,39 +19,55 @@ SETUP = "import django; django.setup()\n"
 
 
 class Scratch:
-    def __init__(self, url, name=""):
-        self.name = name
+    """A database, and processes that use it."""
+
+    def __init__(self, url: str, name: str = "") -> None:
+        self.name = name  # of the PostgreSQL database; empty on SQLite
         self.environment = os.environ | {
             "DATABASE_URL": url,
             "DEBUG": "true",
             "DJANGO_SETTINGS_MODULE": "tests.settings",
         }
 
-    def start(self, *command):
-        """Start a process in the project's folder; a text that is no command is Python that uses the models."""
-        command = [
-            sys.executable,
-            *(command if len(command) > 1 else ("-c", SETUP + command[0])),
-        ]
-        pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    def start(self, *arguments: str) -> subprocess.Popen[str]:
+        """Start a Python process in the project's folder.
+
+        A single argument is the source of a program, which may use the models. Several
+        arguments are a command, such as `"manage.py", "migrate"`.
+        """
+        if len(arguments) == 1:
+            command = [sys.executable, "-c", SETUP + arguments[0]]
+        else:
+            command = [sys.executable, *arguments]
         return subprocess.Popen(
-            command, env=self.environment, cwd=PROJECT, text=True, **pipes
+            command,
+            env=self.environment,
+            cwd=PROJECT,
+            text=True,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
         )
 
-    def run(self, *command):
-        """Run it to its end; return what it printed. Raises AssertionError with the errors where it failed."""
-        process = self.start(*command)
-        out, err = process.communicate()
-        assert process.returncode == 0, err
-        return out
+    def run(self, *arguments: str) -> str:
+        """Run a process as `start` does, and return what it printed.
 
-    def migrate(self, *target):
+        Raises `AssertionError`, with the standard error, if the process fails.
+        """
+        process = self.start(*arguments)
+        output, errors = process.communicate()
+        assert process.returncode == 0, errors
+        return output
+
+    def migrate(self, *target: str) -> str:
         return self.run("manage.py", "migrate", *target)
 
 
 @contextmanager
-def scratch_database():
-    """Create an empty database, yield a Scratch, and drop it."""
+def scratch_database() -> Iterator[Scratch]:
+    """Create an empty database, yield it, and drop it.
+
+    It is on the same kind of database that the tests run on.
+    """
     name = f"scratch_{uuid.uuid4().hex}"
     if connection.vendor == "sqlite":
         with tempfile.TemporaryDirectory() as folder:

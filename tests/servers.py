@@ -1,19 +1,24 @@
-"""Real servers, as docs/operations.md starts them, and people in front of them."""
+"""Real servers, started as docs/operations.md says, and people who use them."""
+
+from __future__ import annotations
 
 import re
 import socket
 import subprocess
 import sys
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from html import unescape
 from http.cookies import SimpleCookie
+from typing import Any
 from urllib.parse import urlencode
 
 import urllib3
 
-from .scratch import PROJECT
+from tests.scratch import PROJECT
 
-LOGIN, LIST = "/admin/login/", "/admin/orgadmin/organization/"
+LOGIN = "/admin/login/"
+LIST = "/admin/orgadmin/organization/"
 COMMAND = [
     sys.executable,
     "-m",
@@ -25,9 +30,14 @@ COMMAND = [
 
 
 @contextmanager
-def serve(environment, workers=1, log=subprocess.DEVNULL):
-    """Run gunicorn on a free port; yield its process, whose `address` is (host, port), while it may still be starting:
-    who comes early waits. What it says goes to the file `log`."""
+def serve(
+    environment: Mapping[str, str], workers: int = 1, log: Any = subprocess.DEVNULL
+) -> Iterator[subprocess.Popen[bytes]]:
+    """Run gunicorn on a free port, and yield its process.
+
+    Its `address` is (host, port). The server may still be starting; early connections
+    wait until it is ready. Its output goes to the file `log`.
+    """
     with socket.create_server(("127.0.0.1", 0), backlog=1024) as listener:
         options = [
             "--bind",
@@ -54,53 +64,67 @@ def serve(environment, workers=1, log=subprocess.DEVNULL):
 
 
 class Person:
-    """Somebody with a browser that keeps cookies and connections, and sends nothing twice."""
+    """Someone with a browser that keeps cookies and its connection.
 
-    def __init__(self, address, cookies=()):
-        self.cookies = dict(cookies)
+    The browser follows no redirects, and never sends a request twice.
+    """
+
+    def __init__(
+        self, address: tuple[str, int], cookies: Mapping[str, str] | None = None
+    ) -> None:
+        self.cookies = dict(cookies or {})
         self.pool = urllib3.HTTPConnectionPool(
             *address, maxsize=1, timeout=60, retries=False
         )
 
     def ask(self, method, path, body=None, headers=()):
-        """Return the answer, with its `text`. Raises urllib3's HTTPError where there is none."""
+        """Return the response, with its content as `text`.
+
+        Raises urllib3's `HTTPError` if there is no response.
+        """
         cookie = "; ".join(f"{name}={value}" for name, value in self.cookies.items())
         sent = {"Cookie": cookie, "Accept-Encoding": "gzip", **dict(headers)}
-        answer = self.pool.urlopen(method, path, body, sent, redirect=False)
-        for value in answer.headers.getlist("Set-Cookie"):
-            self.cookies.update(
-                {name: morsel.value for name, morsel in SimpleCookie(value).items()}
-            )
-        answer.text = answer.data.decode()
-        return answer
+        response = self.pool.urlopen(method, path, body, sent, redirect=False)
+        for header in response.headers.getlist("Set-Cookie"):
+            for name, morsel in SimpleCookie(header).items():
+                self.cookies[name] = morsel.value
+        response.text = response.data.decode()
+        return response
 
     def get(self, path):
         return self.ask("GET", path)
 
     def post(self, path, data, files=()):
-        data = {**data, "csrfmiddlewaretoken": self.cookies["csrftoken"]}
+        """Send a form, as multipart if it has files."""
+        fields = {**data, "csrfmiddlewaretoken": self.cookies["csrftoken"]}
         if files:
-            body, kind = urllib3.encode_multipart_formdata({**data, **dict(files)})
+            fields |= dict(files)
+            body, content_type = urllib3.encode_multipart_formdata(fields)
         else:
-            body, kind = urlencode(data), "application/x-www-form-urlencoded"
-        return self.ask("POST", path, body, {"Content-Type": kind})
+            body = urlencode(fields)
+            content_type = "application/x-www-form-urlencoded"
+        return self.ask("POST", path, body, {"Content-Type": content_type})
 
-    def sign_in(self, username, password="secret", page=LOGIN):
-        """Tell whether it was possible."""
+    def sign_in(
+        self, username: str, password: str = "secret", page: str = LOGIN
+    ) -> bool:
+        """Sign in, and return whether that worked."""
         self.get(page)
-        return (
-            self.post(page, {"username": username, "password": password}).status == 302
-        )
+        response = self.post(page, {"username": username, "password": password})
+        return response.status == 302
 
 
-def read_form(page):
-    """Return what the browser would send of a form that nobody changed: {name: value}; buttons and boxes left out."""
-    fields = dict(re.findall(r'<input[^>]* name="([^"]+)"[^>]* value="([^"]*)"', page))
-    fields |= dict(
-        re.findall(r'<textarea[^>]* name="([^"]+)"[^>]*>\r?\n?([^<]*)</textarea>', page)
+def read_form(page: str) -> dict[str, str]:
+    """Return the fields of a form as a browser would send them unchanged.
+
+    Buttons and checkboxes are left out.
+    """
+    inputs = re.findall(r'<input[^>]* name="([^"]+)"[^>]* value="([^"]*)"', page)
+    textareas = re.findall(
+        r'<textarea[^>]* name="([^"]+)"[^>]*>\r?\n?([^<]*)</textarea>', page
     )
-    return {
-        name: unescape(value)
-        for name, value in fields.items()
-        if not name.startswith("_")
-    }
+    fields = {}
+    for name, value in inputs + textareas:
+        if not name.startswith("_"):
+            fields[name] = unescape(value)
+    return fields

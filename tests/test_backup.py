@@ -1,4 +1,7 @@
-"""What docs/operations.md and docs/required-relation.md say of backups and rehearsals, done as it stands there."""
+"""Backups and rehearsals, carried out as the docs say.
+
+The docs are docs/operations.md and docs/required-relation.md.
+"""
 
 import os
 import re
@@ -7,6 +10,7 @@ import sqlite3
 import subprocess
 import sys
 import tempfile
+from contextlib import closing
 from pathlib import Path
 from unittest import skipUnless
 from urllib.parse import urlsplit
@@ -15,88 +19,108 @@ from django.conf import settings
 from django.db import connection
 from django.test import TransactionTestCase
 
-from .scratch import scratch_database
+from tests.postgres import find_tools_path
+from tests.scratch import scratch_database
 
-FILL = """
+FILL = r"""
+from orgadmin.access.roles import ROLES, ROLES_BY_KEY
+from orgadmin.models import Organization, User
 from orgadmin.people.changes import RoleChange
-from orgadmin.people.membership import change_roles
 from orgadmin.people.invitations import invite
-from orgadmin.models import *
-from orgadmin.access.roles import ROLES
+from orgadmin.people.membership import change_roles
+
 root = User.objects.create_superuser("root", "root@example.com", "secret")
-acme = Organization.objects.create(name="Acme", reference="R1", tax_id="T", notes="two\\nlines")
-twin, third = Organization.objects.bulk_create([Organization(name="Acme"), Organization(name="Café 株式会社")])
+acme = Organization.objects.create(
+    name="Acme", reference="R1", tax_id="T", notes="two\nlines"
+)
+twin = Organization(name="Acme")
+other = Organization(name="Café 株式会社")
+Organization.objects.bulk_create([twin, other])
 acme.contacts.create(name="Ada", role="Boss")
+
 for number in range(3):
-    user = User.objects.create_user(f"user-{number}", f"user-{number}@example.com", "secret")
-    change_roles([RoleChange(user, acme, ROLES[number % 2])], actor=root, reason="Hired.")
+    username = f"user-{number}"
+    user = User.objects.create_user(username, f"{username}@example.com", "secret")
+    change = RoleChange(user, acme, ROLES[number % 2])
+    change_roles([change], actor=root, reason="Hired.")
 change_roles([RoleChange(user, acme, None)], actor=root)
-invite(twin, "new@example.com", ROLES[1], actor=root)
+invite(twin, "new@example.com", ROLES_BY_KEY["reviewer"], actor=root)
+
 acme.name = "Acme 2"
 acme.save()
 """
-READ = """
+
+PRINT_ALL_ROWS = """
 from django.apps import apps
+
+LEFT_OUT = ("contenttypes.ContentType", "auth.Permission", "sessions.Session")
 for model in apps.get_models(include_auto_created=True):
-    if model._meta.label not in ("contenttypes.ContentType", "auth.Permission", "sessions.Session"):
+    if model._meta.label not in LEFT_OUT:
         for row in model._base_manager.order_by("pk").values():
             print(model._meta.label, sorted(row.items()))
 """
-MICROSECONDS = r"(datetime\(\d+, \d+, \d+, \d+, \d+(?:, \d+)?)(?:, \d{1,6})?(?=, tzinfo)"  # no fixture keeps them
+
 CHECK = """
-from orgadmin.records.doctor import examine
 from orgadmin.models import Organization
+from orgadmin.records.doctor import examine
+
 assert not [finding for finding in examine() if finding.error]
 new = Organization.objects.create(name="Acme")
-assert new.group_grants.count() == 5 and new.pk > 3
+assert new.group_grants.count() == 5
+assert new.pk > 3
 """
 
+# A datetime as Python prints it. A fixture keeps only milliseconds of its fraction.
+DATETIME = re.compile(
+    r"(datetime\(\d+, \d+, \d+, \d+, \d+(?:, \d+)?)(?:, \d{1,6})?(?=, tzinfo)"
+)
 
-def find_tools():
-    """Return the environment in which PostgreSQL's own tools are found: those of the wheel, if it serves the tests."""
-    environment = dict(os.environ)
-    if not os.environ.get("TEST_DATABASE_URL"):
-        import pgserver
 
-        folder = Path(pgserver.__file__).parent / "pginstall" / "bin"
-        environment["PATH"] = f"{folder}{os.pathsep}{environment['PATH']}"
-    return environment
+def copy_sqlite(source_url, target_url):
+    with (
+        closing(sqlite3.connect(urlsplit(source_url).path)) as source,
+        closing(sqlite3.connect(urlsplit(target_url).path)) as target,
+    ):
+        source.backup(target)
+
+
+def copy_postgres(source_url, target_url):
+    environment = os.environ | {"PATH": find_tools_path()}
+    with tempfile.TemporaryDirectory() as folder:
+        dump = Path(folder, "dump")
+        subprocess.run(
+            ["pg_dump", "--format=custom", "--file", dump, source_url],
+            env=environment,
+            check=True,
+        )
+        subprocess.run(
+            ["pg_restore", "--no-owner", "--exit-on-error", "-d", target_url, dump],
+            env=environment,
+            check=True,
+        )
+
+
+def cut_fractions(text):
+    """Return the text with datetimes that have no fractions of seconds."""
+    return DATETIME.sub(r"\1", text)
 
 
 class BackupTests(TransactionTestCase):
-    def test_a_copy_of_the_database_equals_it(self):
+    def test_backup_equals_the_database(self):
         with scratch_database() as original, scratch_database() as copy:
             original.migrate()
             original.run(FILL)
-            urls = [scratch.environment["DATABASE_URL"] for scratch in (original, copy)]
+            original_url = original.environment["DATABASE_URL"]
+            copy_url = copy.environment["DATABASE_URL"]
             if connection.vendor == "sqlite":
-                source, target = (sqlite3.connect(urlsplit(url).path) for url in urls)
-                source.backup(target)
-                source.close()
-                target.close()
+                copy_sqlite(original_url, copy_url)
             else:
-                with tempfile.TemporaryDirectory() as folder:
-                    dump = Path(folder, "dump")
-                    tools = {"env": find_tools(), "check": True}
-                    subprocess.run(
-                        ["pg_dump", "--format=custom", "--file", dump, urls[0]], **tools
-                    )
-                    subprocess.run(
-                        [
-                            "pg_restore",
-                            "--no-owner",
-                            "--exit-on-error",
-                            "-d",
-                            urls[1],
-                            dump,
-                        ],
-                        **tools,
-                    )
-            self.assertEqual(copy.run(READ), original.run(READ))
+                copy_postgres(original_url, copy_url)
+            self.assertEqual(copy.run(PRINT_ALL_ROWS), original.run(PRINT_ALL_ROWS))
             copy.migrate("--check")
             copy.run(CHECK)
 
-    def test_what_dumpdata_wrote_is_loaded_with_groups_permissions_and_ledger(self):
+    def test_fixture_of_dumpdata_is_loaded_with_groups_permissions_and_log(self):
         with (
             tempfile.TemporaryDirectory() as folder,
             scratch_database() as original,
@@ -105,39 +129,42 @@ class BackupTests(TransactionTestCase):
             original.migrate()
             original.run(FILL)
             fixture = str(Path(folder, "all.json"))
-            exclude = [
-                option
-                for label in ("contenttypes", "auth.permission", "sessions")
-                for option in ("-e", label)
-            ]
-            original.run(
-                "manage.py", "dumpdata", "--natural-foreign", *exclude, "-o", fixture
-            )
+            self.dump(original, fixture)
             copy.migrate()
             copy.run("manage.py", "loaddata", fixture)
-            copied, told = (
-                re.sub(MICROSECONDS, r"\1", scratch.run(READ))
-                for scratch in (copy, original)
+            self.assertEqual(
+                cut_fractions(copy.run(PRINT_ALL_ROWS)),
+                cut_fractions(original.run(PRINT_ALL_ROWS)),
             )
-            self.assertEqual(copied, told)
             copy.run(CHECK)
+
+    def dump(self, scratch, fixture):
+        options = ["--natural-foreign", "--output", fixture]
+        for label in ("contenttypes", "auth.permission", "sessions"):
+            options += ["--exclude", label]
+        scratch.run("manage.py", "dumpdata", *options)
 
 
 @skipUnless(
-    connection.vendor == "postgresql", "a copy of an SQLite file is a rehearsal"
+    connection.vendor == "postgresql", "to rehearse on SQLite, copy the database file"
 )
 class RehearsalTests(TransactionTestCase):
     FILL = """
 from django.db import connection
 from django.db.migrations.executor import MigrationExecutor
-get = MigrationExecutor(connection).loader.project_state(("orgadmin", "0001_initial")).apps.get_model
-model = get("orgadmin", "Organization")
-model.objects.bulk_create(model(name=f"Name {number % 90}") for number in range(100))
+
+loader = MigrationExecutor(connection).loader
+state = loader.project_state(("orgadmin", "0001_initial"))
+Organization = state.apps.get_model("orgadmin", "Organization")
+Organization.objects.bulk_create(
+    Organization(name=f"Name {number % 90}") for number in range(100)
+)
 """
 
     def rehearse(self, scratch):
+        """Run docs/rehearse.sh and return the process that has ended."""
         environment = scratch.environment | {
-            "PATH": find_tools()["PATH"],
+            "PATH": find_tools_path(),
             "PYTHON": sys.executable,
         }
         command = [shutil.which("sh"), Path(settings.BASE_DIR, "docs/rehearse.sh")]
@@ -149,7 +176,7 @@ model.objects.bulk_create(model(name=f"Name {number % 90}") for number in range(
             scratch.run(self.FILL)
             done = self.rehearse(scratch)
             self.assertEqual((done.returncode, done.stderr), (0, ""), done.stdout)
-            steps = (
+            for text in (
                 "dump:",
                 "restore:",
                 "forwards:",
@@ -157,30 +184,29 @@ model.objects.bulk_create(model(name=f"Name {number % 90}") for number in range(
                 "backwards:",
                 "forwards again:",
                 "doctor:",
-            )
-            for step in (
-                *steps,
                 "The way back left organizations, groups and memberships as they were.",
             ):
-                self.assertIn(step, done.stdout)
-            self.assertIn(
-                "[ ] 0002", scratch.run("manage.py", "showmigrations", "orgadmin")
-            )
-            with connection.cursor() as cursor:
-                cursor.execute(
-                    "SELECT datname FROM pg_database WHERE datname LIKE '%\\_rehearsal'"
-                )
-                self.assertEqual(cursor.fetchall(), [])
+                self.assertIn(text, done.stdout)
+            shown = scratch.run("manage.py", "showmigrations", "orgadmin")
+            self.assertIn("[ ] 0002", shown)
+            self.assert_no_copy_is_left()
 
-    def test_a_step_that_fails_is_shown_and_leaves_nothing(self):
+    def assert_no_copy_is_left(self):
+        with connection.cursor() as cursor:
+            cursor.execute(
+                r"SELECT datname FROM pg_database WHERE datname LIKE '%\_rehearsal'"
+            )
+            self.assertEqual(cursor.fetchall(), [])
+
+    def test_shows_the_step_that_fails_and_leaves_no_copy(self):
         with scratch_database() as scratch:
             scratch.migrate("orgadmin", "0003")
-            scratch.run(
-                self.FILL
-            )  # rows without a group, after the step that makes groups
+            # These rows have no group, although the step that creates groups is done.
+            scratch.run(self.FILL)
             done = self.rehearse(scratch)
             self.assertEqual(done.returncode, 1)
             self.assertIn(
                 "forwards failed; nothing was changed but the copy.", done.stdout
             )
             self.assertIn("100 organizations have no admin", done.stdout)
+            self.assert_no_copy_is_left()

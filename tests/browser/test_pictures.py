@@ -1,16 +1,19 @@
-"""The pictures of the docs, made from the demo by `make pictures`."""
+"""Take screenshots of the demo: `make pictures`."""
 
+import shutil
 from base64 import b64decode
 from pathlib import Path
 
 from django.conf import settings
 from django.test import override_settings, tag
 
-from . import DESKTOP, PHONE, BrowserTestCase
-from .pages import list_pages, stand_still
+from tests.browser import DESKTOP, PHONE, BrowserTestCase
+from tests.browser.pages import list_pages, stand_still
+from tests.test_docs import SHOWN_PICTURES, find_shown_pictures
 
-FOLDER = Path(settings.BASE_DIR, "docs/pictures")
-QUALITY = 40  # enough to read, and all of them together take less than 6 MB
+ALL_PICTURES = Path(settings.BASE_DIR, "pictures")
+QUALITY = 40  # enough to read, and a picture takes some 15 KB
+DEVICES = {"desktop": DESKTOP, "phone": PHONE}
 HIDE_CARET = """
 const sheet = new CSSStyleSheet();
 sheet.replaceSync("* { caret-color: transparent !important; }");
@@ -19,37 +22,46 @@ document.adoptedStyleSheets.push(sheet);
 
 
 def take_webp(page):
-    """Return a picture in the format that is smallest, which page.screenshot() does not know."""
+    """Return a screenshot as WebP, the smallest format.
+
+    `page.screenshot()` does not support it, so this asks Chromium directly.
+    """
     page.evaluate(HIDE_CARET)
     session = page.context.new_cdp_session(page)
-    return b64decode(
-        session.send("Page.captureScreenshot", {"format": "webp", "quality": QUALITY})[
-            "data"
-        ]
-    )
+    options = {"format": "webp", "quality": QUALITY}
+    screenshot = session.send("Page.captureScreenshot", options)
+    return b64decode(screenshot["data"])
+
+
+def copy_pictures_to_docs():
+    """Update the pictures that the docs show; the benchmarks draw the diagrams."""
+    for name in find_shown_pictures():
+        if name.endswith(".webp"):
+            shutil.copyfile(ALL_PICTURES / name, SHOWN_PICTURES / name)
 
 
 @tag("pictures")
 class PictureTests(BrowserTestCase):
-    """Each page, on two devices, light and dark."""
+    """Take a picture of each page, on two devices, in the light and the dark scheme."""
 
-    tags = {"pictures"}  # not part of the browser tests
-    devices = {"desktop": DESKTOP, "phone": PHONE}
+    # Replaces the tag of the base class: these are no browser tests.
+    tags = {"pictures"}
 
     def test_take_pictures(self):
+        ALL_PICTURES.mkdir(exist_ok=True)
         stand_still(self)
         for page in list_pages():
             with override_settings(**page.settings):
-                for device, size in self.devices.items():
-                    self.take(page, device, size)
+                for device, viewport in DEVICES.items():
+                    self.take_pictures(page, device, viewport)
+        copy_pictures_to_docs()
 
-    def take(self, page, device, size):
-        tab = self.open_page_of(page.who, viewport=size, reduced_motion="reduce")
+    def take_pictures(self, page, device, viewport):
+        tab = self.open_page_of(page.who, viewport=viewport, reduced_motion="reduce")
         tab.goto(page.address)
         page.act(tab)
         for scheme in ("light", "dark"):
             tab.emulate_media(color_scheme=scheme)
-            Path(FOLDER, f"{page.name}-{device}-{scheme}.webp").write_bytes(
-                take_webp(tab)
-            )
+            path = ALL_PICTURES / f"{page.name}-{device}-{scheme}.webp"
+            path.write_bytes(take_webp(tab))
         tab.context.close()
