@@ -381,7 +381,7 @@ class InvitingTests(PeopleMixin, TestCase):
             elsewhere, "new@example.com", ADMIN, actor=self.stranger
         )
         for key in (foreign.pk, 999_999):
-            response = self.client.post(self.url, {"invitation": key, "withdraw": ""})
+            response = self.client.post(self.url, {"invitation": key, "revoke": ""})
             self.assertRedirects(response, "/admin/", fetch_redirect_response=False)
         self.assertTrue(Invitation.objects.filter(pk=foreign.pk).exists())
 
