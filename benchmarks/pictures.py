@@ -96,8 +96,9 @@ def describe(line):
 def write_tables(found):
     """Write a table for each database: a row for each measure, a column for each size."""
     texts = [
-        "# The figures behind the page on growth",
-        "Written by `make benchmark`; medians, ratios of pairs in one run.",
+        "# Figures of the benchmarks",
+        "Written by `make benchmark`. Times are medians. Ratios compare pairs within one"
+        " run. [scale.md](scale.md) explains them.",
     ]
     for database in dict.fromkeys(database for database, _ in found):
         measures = {

@@ -47,10 +47,18 @@ QUERIES = [
 ]  # fmt: skip
 
 INTRODUCTION = """\
-Made by `make access` from the addresses of the admin site; a test fails where it differs. GET, then what an empty POST
-is answered where that differs. *sign in* leads to the sign-in page, *front page* to the front page with the text for
-what does not exist or may not be seen, *on* elsewhere in the site. *admin* is so of the own organization, *reviewer* of
-both own and reviewed, *admin and reviewer* of one each, *admin of another* is admin of the reviewed one."""
+Written by `make access`, which sends requests to every address of the admin site as
+every kind of user. A test fails if this table is out of date.
+
+A cell shows the response to GET. If an empty POST gets another response, it follows
+after a slash. Redirects have names: *sign in* leads to the sign-in page; *front page*
+leads to the front page, with the message for objects that do not exist or that the
+person may not view; *on* leads to another page of the site.
+
+The objects belong to the organization *own* or *reviewed*, to a *foreign* one, or are
+*missing*. The user *admin* is an admin of own, *reviewer* is a reviewer of own and
+reviewed, *admin and reviewer* is an admin of own and a reviewer of reviewed, and
+*admin of another* is an admin of reviewed. Nobody in the table belongs to foreign."""
 
 
 def walk(patterns=None, prefix="/"):
