@@ -129,7 +129,10 @@ class HoldsMoreTests(TestCase):
 
 
 class AgreementTests(TestCase):
-    """Of 50 people and 50 organizations with all sources of rights: list, gate, explanation and both pages agree."""
+    """List, gate, explanation and both pages agree.
+
+    For 50 people and 50 organizations, with every source of permissions.
+    """
 
     def setUp(self):
         chance = random.Random(5050)

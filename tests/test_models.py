@@ -35,7 +35,10 @@ def expected_grants(organization):
 
 class InvariantMixin:
     def assert_invariant(self, count):
-        """Every organization has its two groups with exactly their permissions, and nothing is left over."""
+        """Every organization has both groups, with exactly their permissions.
+
+        No other group or permission row is left.
+        """
         organizations = list(Organization.objects.all())
         self.assertEqual(len(organizations), count)
         owned = [
@@ -424,11 +427,10 @@ class QueryCountTests(TestCase):
     """Pinned. Whoever changes a count says in the commit why."""
 
     def test_new_organization(self):
-        # Savepoint, groups, organization, grants and history (on PostgreSQL in one), release.
+        # Savepoint, groups, organization, grants, history, release. PostgreSQL takes
+        # grants and history together.
         number = 5 if connection.vendor == "postgresql" else 6
-        create_organization(
-            "First"
-        )  # asks for the permissions, which then are remembered
+        create_organization("First")  # reads the permissions, which are then remembered
         with self.assertNumQueries(number):
             create_organization()
         for _ in range(3):
@@ -466,9 +468,9 @@ class QueryCountTests(TestCase):
 
     def test_deleting_one(self):
         organization = create_organization()
-        with self.assertNumQueries(
-            21
-        ):  # six for ledger, history, invitations; Django reads groups before it deletes them
+        # Six of them for log, history and invitations. Django reads groups before it
+        # deletes them.
+        with self.assertNumQueries(21):
             organization.delete()
 
     def test_deleting_a_thousand(self):

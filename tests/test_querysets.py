@@ -16,7 +16,10 @@ ADMIN_RIGHTS = {"view", "change", "view_confidential", "manage_members"}
 
 
 class RuleTests(TestCase):
-    """Who may do what, as a table: user -> {organization: rights}. The list and the object check agree."""
+    """The rule as a table: user -> {organization: permissions}.
+
+    The list and the check of one object agree.
+    """
 
     @classmethod
     def setUpTestData(cls):
@@ -167,7 +170,8 @@ class BulkCreateTests(TestCase):
                 Organization.objects.bulk_create(organizations, ignore_conflict=True)
 
     def test_costs_queries_by_the_batch(self):
-        # SQLite takes 999 parameters in an insert by the ORM, so eleven for 990 rows; and history apart from grants.
+        # On SQLite, the ORM inserts with at most 999 parameters, hence eleven inserts
+        # for 990 rows, and history is a statement of its own.
         inserts, history = (11 + 1, 1) if connection.vendor == "sqlite" else (1, 0)
         Organization.objects.create(
             name="First"
@@ -242,7 +246,7 @@ class KeysTests(TestCase):
 
 
 class LockedWaysTests(TestCase):
-    """What locks rows first takes every queryset that Django's own does, on both databases."""
+    """Methods that lock rows first take any queryset that Django's own take."""
 
     def test_updates_over_a_join_and_of_distinct_rows_once(self):
         acme, beta = create_organization("Acme"), create_organization("Beta")

@@ -1,4 +1,4 @@
-"""Break the code in small ways, and require a test to notice: `make mutants [ONLY=a17]`.
+"""Break the code in small ways, and require a test to notice: `make mutants`.
 
 Each mutant is applied to a copy of the project, and the tests tagged with its rows are
 run there. What noticed it is written to docs/mutants.md. Exit status 1 if a mutant

@@ -23,7 +23,7 @@ FOLDER = Path(__file__).parent
 
 
 class DoesNotApply(Exception):
-    """The lines that a mutant changes are not in the file, or are there more than once."""
+    """The lines that a mutant changes are not in the file exactly once."""
 
 
 @dataclass
