@@ -6,7 +6,7 @@ from django.core.exceptions import PermissionDenied
 from django.db import IntegrityError
 from django.test import TestCase, tag
 
-from orgadmin.admin.forms import LINES
+from orgadmin.admin.import_form import IMPORT_MAX_LINES
 from orgadmin.models import Organization, User
 from orgadmin.records.imports import import_organizations
 
@@ -112,7 +112,8 @@ class ImportPageTests(TestCase):
                 self.client.post(IMPORT, {"text": text}), "Choose a file."
             )
         self.assertContains(
-            self.look("name\n" + "x\n" * (LINES + 2)), f"more than {LINES} lines"
+            self.look("name\n" + "x\n" * (IMPORT_MAX_LINES + 2)),
+            f"more than {IMPORT_MAX_LINES} lines",
         )
         self.assertEqual(Organization.objects.count(), 1)
 

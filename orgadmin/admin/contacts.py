@@ -8,15 +8,19 @@ from orgadmin.models import Contact
 
 
 class ContactInline(GatedTabularInline):
+    """The contacts of an organization, in its page."""
+
     model = Contact
     organization_path = "organization"
 
 
 @admin.register(Contact)
 class ContactAdmin(GatedModelAdmin):
+    """The contacts of all organizations that a person may view."""
+
     organization_path = "organization"
     list_display = ["name", "role", "organization", "email", "phone"]
     list_select_related = ["organization"]
     sortable_by = ["name"]
     search_fields = ["name", "role", "email", "organization__name"]
-    search_help_text = _("Search by name, role, e-mail or organization.")
+    search_help_text = _("Search by name, role, email or organization.")

@@ -20,7 +20,8 @@ from django.utils.translation import gettext_lazy as _
 
 from orgadmin.access.roles import CONFIDENTIAL_FIELDS, ROLES
 from orgadmin.admin.changelist import LIMIT, LimitedPaginator, LongChangeList, get_page
-from orgadmin.admin.forms import MergingForm, RowsFormSet
+from orgadmin.admin.formsets import GatedInlineFormSet
+from orgadmin.admin.merging import MergingForm
 from orgadmin.admin.widgets import ChooseManyWidget, ChooseOneWidget
 from orgadmin.gate.answers import get_gate, renew_gate
 from orgadmin.models import Organization
@@ -375,7 +376,7 @@ class GatedModelAdmin(Gated, ClosedModelAdmin):
 class GatedTabularInline(Gated, Asking, admin.TabularInline):
     """Rows that belong to an organization, in its page: whoever may change it adds, changes and deletes them."""
 
-    formset = RowsFormSet
+    formset = GatedInlineFormSet
     extra = 0
 
     def may(self, request, action, obj):

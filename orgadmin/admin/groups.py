@@ -11,9 +11,10 @@ from orgadmin.access.roles import ROLES
 from orgadmin.admin.gated import SuperuserOnlyAdmin
 from orgadmin.models import Organization
 
-OWNERS = [
+# The relations that lead from a group to the organization that owns it.
+OWNER_RELATIONS = [
     Organization._meta.get_field(role.key).related_query_name() for role in ROLES
-]  # of a group
+]
 
 
 admin.site.unregister(Group)
@@ -21,20 +22,29 @@ admin.site.unregister(Group)
 
 @admin.register(Group)
 class GroupAdmin(SuperuserOnlyAdmin, DjangoGroupAdmin):
+    """The admin of groups. A group that an organization owns cannot be edited here."""
+
     list_display = ["name", "organization"]
-    list_select_related = OWNERS
+    list_select_related = OWNER_RELATIONS
     readonly_fields = ["organization"]
 
     @admin.display(description=_("organization"))
     def organization(self, group):
-        if owner := next(
-            (getattr(group, name) for name in OWNERS if hasattr(group, name)), None
-        ):
-            link = reverse("admin:orgadmin_organization_change", args=[owner.pk])
-            return format_html('<a href="{}">{}</a>', link, owner)
-        return "-"
+        owner = find_owner(group)
+        if owner is None:
+            return "-"
+        link = reverse("admin:orgadmin_organization_change", args=[owner.pk])
+        return format_html('<a href="{}">{}</a>', link, owner)
 
     def has_change_permission(self, request, obj=None):
-        return super().has_change_permission(request, obj) and not any(
-            hasattr(obj, name) for name in OWNERS
-        )
+        if not super().has_change_permission(request, obj):
+            return False
+        return obj is None or find_owner(obj) is None
+
+
+def find_owner(group):
+    """Return the organization that owns a group, or None."""
+    for relation in OWNER_RELATIONS:
+        if hasattr(group, relation):
+            return getattr(group, relation)
+    return None

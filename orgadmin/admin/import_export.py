@@ -3,79 +3,143 @@
 import base64
 import hashlib
 import io
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
 
 from django.contrib.admin.options import IncorrectLookupParameters
 from django.core.exceptions import PermissionDenied, SuspiciousOperation
 from django.urls import path
-from django.utils.translation import gettext_lazy as _
+from django.utils.translation import gettext_lazy as _, ngettext
 
-from orgadmin.admin.forms import ImportForm
+from orgadmin.admin.import_form import ImportForm
 from orgadmin.records.csv_files import respond_with_csv
 from orgadmin.records.exports import list_organizations
 from orgadmin.records.imports import ImportRefused, import_organizations
 
 
-class ExchangePages:
-    """Beside the list of organizations: its export, for whoever sees it, and the import, for superusers."""
+@dataclass(frozen=True)
+class ImportStep:
+    """What a line of the file does to an organization."""
+
+    line: int
+    organization: str
+    texts: list[str]
+
+
+@dataclass(frozen=True)
+class ImportRun:
+    """An import, or the preview of one."""
+
+    steps: list[ImportStep]
+    report: Any
+    digest: str  # equal for two runs if they read the same and do the same
+
+
+class ImportExportPages:
+    """The pages import/ and export/ beside the list of organizations."""
 
     def get_urls(self):
-        pages = {"import": self.import_view, "export": self.export_view}
-        wrap, name = self.admin_site.admin_view, "orgadmin_organization_{}".format
-        return [
-            path(f"{page}/", wrap(view), name=name(page))
-            for page, view in pages.items()
-        ] + super().get_urls()
+        protect = self.admin_site.admin_view
+        urls = [
+            path(
+                "import/",
+                protect(self.import_view),
+                name="orgadmin_organization_import",
+            ),
+            path(
+                "export/",
+                protect(self.export_view),
+                name="orgadmin_organization_export",
+            ),
+        ]
+        return urls + super().get_urls()
 
     def export_view(self, request):
-        """Download the list as it is searched and sorted: each row that the person sees, and of it what they see."""
+        """Download the list as it is searched and sorted.
+
+        The file has the rows and the fields that the person may view.
+        """
         if not self.has_view_permission(request):
             raise PermissionDenied
         try:
             changelist = self.get_changelist_instance(request)
-            changelist.after = ""  # from the start
+            # Export from the first row, whichever page of the list is open.
+            changelist.after = ""
             organizations = changelist.get_queryset(request)
         except IncorrectLookupParameters as error:
             raise SuspiciousOperation("The list has no such page or filter.") from error
-        return respond_with_csv(
-            "organizations", list_organizations(organizations, request.user)
-        )
+        rows = list_organizations(organizations, request.user)
+        return respond_with_csv("organizations", rows)
 
     def import_view(self, request):
-        """Show what a file would do; then do it, if it still would do the same."""
+        """Show what a file would change, then import it. For superusers only.
+
+        The preview carries the file and the digest of what was shown. The file is only
+        imported if it would still do the same; otherwise, there is a new preview.
+        """
         if not (request.user.is_active and request.user.is_superuser):
             raise PermissionDenied
-        form, context = ImportForm(request.POST or None, request.FILES or None), {}
+        form = ImportForm(request.POST or None, request.FILES or None)
+        context = {"form": form}
         if form.is_valid():
-            form.initial["text"] = base64.b64encode(
-                form.cleaned_data["content"]
-            ).decode()
+            content = form.cleaned_data["content"]
+            form.initial["text"] = base64.b64encode(content).decode()
             try:
-                context |= self._run(request.user, form.cleaned_data, dry_run=True)
-                if request.POST.get("seen") == context["digest"]:
-                    report = self._run(request.user, form.cleaned_data, dry_run=False)[
-                        "report"
-                    ]
-                    text = _(
-                        "%(created)d organizations were created and %(changed)d changed, %(people)d people added."
-                    )
-                    return self.answer(request, text % vars(report), to="../")
+                preview = run_import(form.cleaned_data, request.user, dry_run=True)
+                context["steps"] = preview.steps
+                context["report"] = preview.report
+                context["digest"] = preview.digest
+                if request.POST.get("seen") == preview.digest:
+                    done = run_import(form.cleaned_data, request.user, dry_run=False)
+                    text = describe_import(done.report)
+                    return self.answer(request, text, to="../")
             except ImportRefused as error:
                 context["problems"] = error.problems
-        return self.render_page(
-            request, None, "import", _("Import organizations"), form=form, **context
-        )
+        title = _("Import organizations")
+        return self.render_page(request, None, "import", title, **context)
 
-    def _run(self, user, data, dry_run):
-        """Return what the file does, and a digest that tells whether it is the same another time."""
-        steps, options = (
-            [],
-            {"actor": user, "send_mail": data["send_mail"], "dry_run": dry_run},
-        )
-        options["tell"] = lambda line, organization, texts: steps.append(
-            (line, str(organization), texts)
-        )
-        report = import_organizations(io.BytesIO(data["content"]), **options)
-        digest = hashlib.sha256(
-            repr((steps, data["content"], data["send_mail"])).encode("utf-8", "replace")
-        )
-        return {"steps": steps, "report": report, "digest": digest.hexdigest()}
+
+def run_import(data, user, *, dry_run):
+    """Import the file of a valid form, or preview that, and return an ImportRun.
+
+    Raises `ImportRefused` if the file has problems.
+    """
+    steps = []
+    report = import_organizations(
+        io.BytesIO(data["content"]),
+        actor=user,
+        send_mail=data["send_mail"],
+        dry_run=dry_run,
+        tell=partial(add_step, steps),
+    )
+    seen = repr((steps, data["content"], data["send_mail"]))
+    digest = hashlib.sha256(seen.encode("utf-8", "replace"))
+    return ImportRun(steps, report, digest.hexdigest())
+
+
+def add_step(steps, line, organization, texts):
+    # Its name now: the instance changes when a preview is undone.
+    steps.append(ImportStep(line, str(organization), texts))
+
+
+def describe_import(report):
+    """Return the message after an import, in numbers."""
+    created = ngettext(
+        "%d organization was created.",
+        "%d organizations were created.",
+        report.created,
+    )
+    changed = ngettext(
+        "%d organization was changed.",
+        "%d organizations were changed.",
+        report.changed,
+    )
+    people = ngettext(
+        "%d person was given a role.",
+        "%d people were given a role.",
+        report.people,
+    )
+    return " ".join(
+        [created % report.created, changed % report.changed, people % report.people]
+    )

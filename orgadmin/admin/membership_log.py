@@ -1,14 +1,21 @@
-"""The page of the membership log."""
+"""The membership log: of one organization, and as a whole."""
 
 from django.contrib import admin
 from django.utils.translation import gettext_lazy as _
 
+from orgadmin.access.membership_log import end_of_day
+from orgadmin.admin.changelist import get_page
 from orgadmin.admin.gated import SuperuserOnlyAdmin
+from orgadmin.admin.people_forms import MembersOnForm
 from orgadmin.models import MembershipEvent
+from orgadmin.records.csv_files import respond_with_csv
+from orgadmin.records.exports import list_events
 
 
 @admin.register(MembershipEvent)
-class LedgerAdmin(SuperuserOnlyAdmin):
+class MembershipLogAdmin(SuperuserOnlyAdmin):
+    """The whole log, for superusers. Nobody changes it."""
+
     list_display = [
         "at",
         "user_name",
@@ -21,7 +28,55 @@ class LedgerAdmin(SuperuserOnlyAdmin):
     list_display_links = None
     list_filter = ["event", "role"]
     search_fields = ["user_name", "organization_name", "actor_name"]
-    search_help_text = _("Search by person, organization, or who did it.")
+    search_help_text = _("Search by person, organization, or who made the change.")
 
     def may(self, request, action, obj=None):
         return action == "view" and super().may(request, action)
+
+
+class MembershipLogPage:
+    """The page ledger/ below an organization."""
+
+    def ledger_view(self, request, organization):
+        """Show who joined and left, when, and by whom.
+
+        ?on=<date> shows who was a member at the end of that day instead, and ?csv
+        downloads the rows as a file.
+        """
+        events = MembershipEvent.objects.filter(organization_key=organization.pk)
+        form = MembersOnForm(request.GET or None)
+        on = form.cleaned_data["on"] if form.is_valid() else None
+        if on:
+            events = events.members_on(end_of_day(on)).order_by("user_name", "pk")
+        if "csv" in request.GET:
+            rows = list(events)
+            hide_platform_staff(rows, organization, request.user)
+            return respond_with_csv("membership-log", list_events(rows))
+        page = get_page(request, events)
+        hide_platform_staff(page, organization, request.user)
+        return self.render_page(
+            request,
+            organization,
+            "ledger",
+            _("Membership log: %s") % organization,
+            page=page,
+            form=form,
+            on=on,
+        )
+
+
+def hide_platform_staff(events, organization, user):
+    """Remove the names of actors whom the organization's admins do not know.
+
+    These are the people who were never members. Superusers see all names. One query.
+    """
+    if user.is_superuser:
+        return
+    actor_keys = {event.actor_key for event in events}
+    members = MembershipEvent.objects.filter(
+        organization_key=organization.pk, user_key__in=actor_keys
+    )
+    known_keys = set(members.values_list("user_key", flat=True))
+    for event in events:
+        if event.actor_key and event.actor_key not in known_keys:
+            event.actor_name = _("platform staff")

@@ -1,256 +1,203 @@
-"""The pages about an organization's people."""
+"""The page of an organization's people: members, their roles, and invitations."""
 
 from django.contrib import messages
-from django.core.exceptions import ValidationError
 from django.http import HttpResponseRedirect
-from django.urls import reverse
-from django.utils import timezone
-from django.utils.formats import date_format
-from django.utils.translation import gettext as _, gettext_noop
+from django.utils.translation import gettext as _, ngettext
 
-from orgadmin.access.membership_log import end_of_day
 from orgadmin.access.roles import ROLES, ROLES_BY_KEY
 from orgadmin.accounts import throttle
 from orgadmin.admin.changelist import get_page
-from orgadmin.admin.forms import AddMembersForm, InviteForm, OnForm
-from orgadmin.admin.gated import ActingDelete
+from orgadmin.admin.membership_log import hide_platform_staff
+from orgadmin.admin.people_forms import AddMembersForm, InviteForm
 from orgadmin.gate.answers import get_gate
-from orgadmin.gate.explain import find_reasons, summarize_reasons
-from orgadmin.models import MembershipEvent, Organization, User
+from orgadmin.models import User
 from orgadmin.models.validators import is_primary_key
 from orgadmin.people import invitations, membership
 from orgadmin.people.changes import RoleChange
 from orgadmin.people.mail import send_invitation
-from orgadmin.records.csv_files import respond_with_csv
-from orgadmin.records.exports import list_events
-from orgadmin.records.history import describe_changes, restore_version
 
 
-class PeoplePages(ActingDelete):
-    """Below an organization: its people, the ledger, and who can see it and why."""
+class PeoplePage:
+    """The page people/ below an organization."""
 
     def people_view(self, request, organization):
-        """Who is admin and who is reviewer. Superusers choose from all people; others invite, and learn of nobody."""
-        rights, anybody = (
-            get_gate(request).permissions_on(organization.pk),
-            request.user.is_superuser,
-        )
+        """Show an organization's people, and change them as a button of the page says.
+
+        Superusers choose from all people. Others can only invite someone by email, so
+        that they do not learn who has an account.
+        """
         post = request.POST
-        adding = AddMembersForm(
-            post if "add" in post and anybody else None, rights=rights
+        permissions = get_gate(request).permissions_on(organization.pk)
+        may_add = request.user.is_superuser and "add" in post
+        add_form = AddMembersForm(post if may_add else None, permissions=permissions)
+        invite_form = InviteForm(
+            post if "invite" in post else None, permissions=permissions
         )
-        inviting = InviteForm(post if "invite" in post else None, rights=rights)
-        if adding.is_valid():
-            return self._change(request, organization, **adding.cleaned_data)
-        if inviting.is_valid() and self._invite(
-            request, organization, **inviting.cleaned_data
-        ):
-            return HttpResponseRedirect(request.path)
+        if add_form.is_valid():
+            return self._add_people(request, organization, add_form)
+        if invite_form.is_valid():
+            was_invited = self._invite(
+                request, organization, **invite_form.cleaned_data
+            )
+            if was_invited:
+                return HttpResponseRedirect(request.path)
         if is_primary_key(post.get("invitation", "")):
             return self._change_invitation(request, organization)
-        role = ROLES_BY_KEY.get(post.get("role"))
-        if is_primary_key(post.get("user", "")) and (role or "remove" in post):
-            members = User.objects.filter(
-                groups__in=organization.group_ids, pk=post["user"]
-            ).distinct()
-            return self._change(request, organization, members, role)
-        members = membership.Membership.objects.filter(
-            group__in=organization.group_ids
-        ).select_related("user")
-        page = get_page(request, members.order_by("user__username", "pk"))
+        if is_primary_key(post.get("user", "")):
+            role = ROLES_BY_KEY.get(post.get("role"))
+            if role is not None:
+                return self._change_member(request, organization, role)
+            if "remove" in post:
+                return self._change_member(request, organization, None)
+        return self._show_people(request, organization, add_form, invite_form)
+
+    def _show_people(self, request, organization, add_form, invite_form):
+        memberships = (
+            membership.Membership.objects.filter(group__in=organization.group_ids)
+            .select_related("user")
+            .order_by("user__username", "pk")
+        )
+        page = get_page(request, memberships)
         members = membership.describe_members(organization, page)
-        self._hide_staff(
+        joined = [member.joined for member in members if member.joined is not None]
+        hide_platform_staff(joined, organization, request.user)
+        permissions = get_gate(request).permissions_on(organization.pk)
+        return self.render_page(
             request,
             organization,
-            [member.joined for member in members if member.joined],
-        )
-        context = {
-            "adding": adding if anybody else None,
-            "inviting": inviting,
-            "page": page,
-            "members": members,
-        }
-        context |= {
-            "invitations": organization.invitations.all(),
-            "media": self.media + adding.media,
-        }
-        context["roles"] = [
-            role for role in ROLES if membership.may_assign(rights, role)
-        ]
-        return self.render_page(
-            request, organization, "people", _("People: %s") % organization, **context
+            "people",
+            _("People: %s") % organization,
+            page=page,
+            members=members,
+            roles=[role for role in ROLES if membership.may_assign(permissions, role)],
+            invitations=organization.invitations.all(),
+            adding=add_form if request.user.is_superuser else None,
+            inviting=invite_form,
+            media=self.media + add_form.media,
         )
 
-    def _change(self, request, organization, users, role):
-        """Give or take a role; what takes access away is shown first, and done when it is confirmed."""
-        users, reason, given = (
-            list(users),
-            request.POST.get("reason", ""),
-            set(role.permissions if role else ()),
+    def _add_people(self, request, organization, form):
+        users = list(form.cleaned_data["users"])
+        return self._change_roles(
+            request, organization, users, form.cleaned_data["role"]
         )
-        groups = [
-            getattr(organization, other.attname)
-            for other in ROLES
-            if not set(other.permissions) <= given
-        ]
-        losing = list(
-            User.objects.filter(
-                pk__in=[user.pk for user in users], groups__in=groups
-            ).distinct()
-        )
+
+    def _change_member(self, request, organization, role):
+        """Change the role of the member who was sent as `user`; None removes them.
+
+        Anyone else, known or unknown, is answered as if there were no such person.
+        """
+        members = User.objects.filter(
+            groups__in=organization.group_ids, pk=request.POST["user"]
+        ).distinct()
+        return self._change_roles(request, organization, list(members), role)
+
+    def _change_roles(self, request, organization, users, role):
+        """Give people a role, or remove them. Ask first if they lose access by that."""
+        losing = find_losing_access(organization, users, role)
         if losing and "confirmed" not in request.POST:
-            orphaned = membership.find_losing_last_admin(
-                [RoleChange(user, organization, role) for user in losing]
-            )
-            context = {
-                "users": losing,
-                "role": role,
-                "orphaned": orphaned,
-                "posted": request.POST.lists(),
-            }
-            return self.render_page(
-                request, organization, "confirm", _("Are you sure?"), **context
-            )
+            return self._preview_changes(request, organization, losing, role)
+        return self._execute_changes(request, organization, users, role)
+
+    def _preview_changes(self, request, organization, users, role):
+        """Show who would lose access, with a button that sends the same data again."""
+        changes = [RoleChange(user, organization, role) for user in users]
+        return self.render_page(
+            request,
+            organization,
+            "confirm",
+            _("Are you sure?"),
+            users=users,
+            role=role,
+            orphaned=membership.find_losing_last_admin(changes),
+            posted=request.POST.lists(),
+        )
+
+    def _execute_changes(self, request, organization, users, role):
+        wanted = [RoleChange(user, organization, role) for user in users]
+        reason = request.POST.get("reason", "")
         try:
-            wanted = [RoleChange(user, organization, role) for user in users]
             changed = membership.change_roles(wanted, actor=request.user, reason=reason)
         except membership.LastAdminError:
             text = _(
-                "Nothing was changed: nobody would be left to look after “%s”. Make somebody else admin first."
+                "Nothing was changed, because “%s” would be left without an active"
+                " admin. Make someone else an admin first."
             )
             return self.answer(request, text % organization, messages.ERROR)
         if not changed:
-            return self.answer(
-                request, _("Nothing was changed: it was so already."), messages.WARNING
-            )
-        names = ", ".join(f"“{change.user}”" for change in changed)
-        text = _("%(names)s is now %(role)s of “%(organization)s”.")
-        text = text if role else _("%(names)s was taken out of “%(organization)s”.")
-        return self.answer(
-            request,
-            text
-            % {
-                "names": names,
-                "role": role and role.label,
-                "organization": organization,
-            },
-        )
+            text = describe_no_change(users, role)
+            return self.answer(request, text, messages.WARNING)
+        return self.answer(request, describe_changes(organization, changed, role))
 
     def _invite(self, request, organization, email, role):
-        """Invite, and send the mail; tell whether that was allowed. What is known of the address is not told."""
+        """Invite someone, send the email, and say so. Return whether they are invited.
+
+        The message is the same whether someone has this address or not.
+        """
         if not throttle.is_allowed("mail", email.casefold()):
             text = _(
-                "Many mails went to “%s” within a short time. Wait a quarter of an hour, and try again."
+                "Too many emails were sent to “%s” in a short time. Wait 15 minutes,"
+                " then try again."
             )
-            level = messages.ERROR
-        elif send_invitation(
-            invitations.invite(organization, email, role, actor=request.user)
-        ):
-            text, level = _("An invitation was sent to “%s”."), messages.SUCCESS
+            self.message_user(request, text % email, messages.ERROR)
+            return False
+        invitation = invitations.invite(organization, email, role, actor=request.user)
+        if send_invitation(invitation):
+            text = _("An invitation was sent to “%s”.")
+            self.message_user(request, text % email, messages.SUCCESS)
         else:
-            text, level = (
-                _(
-                    "“%s” is invited, but the mail could not be sent. Send it again later."
-                ),
-                messages.WARNING,
+            text = _(
+                "“%s” was invited, but the email could not be sent. Resend the"
+                " invitation later."
             )
-        self.message_user(request, text % email, level)
-        return level != messages.ERROR
+            self.message_user(request, text % email, messages.WARNING)
+        return True
 
     def _change_invitation(self, request, organization):
+        """Revoke or resend the invitation that was sent as `invitation`."""
         invitation = organization.invitations.select_related("organization").get(
             pk=request.POST["invitation"]
         )
         if "revoke" in request.POST:
             invitations.revoke(invitation, actor=request.user)
-            return self.answer(
-                request, _("The invitation of “%s” was withdrawn.") % invitation.email
-            )
-        self._invite(
-            request, organization, invitation.email, ROLES_BY_KEY[invitation.role]
-        )
+            text = _("The invitation for “%s” was revoked.")
+            return self.answer(request, text % invitation.email)
+        role = ROLES_BY_KEY[invitation.role]
+        self._invite(request, organization, invitation.email, role)
         return HttpResponseRedirect(request.path)
 
-    def _hide_staff(self, request, organization, events):
-        """Take from events the names of those whom the organization's admins do not know: who was never a member."""
-        if not request.user.is_superuser:
-            actors = {event.actor_key for event in events}
-            known = MembershipEvent.objects.filter(
-                organization_key=organization.pk, user_key__in=actors
-            )
-            known = set(known.values_list("user_key", flat=True))
-            for event in events:
-                if event.actor_key and event.actor_key not in known:
-                    event.actor_name = _("platform staff")
 
-    def ledger_view(self, request, organization):
-        """Who joined and left, when, by whom; with `on`, who was a member at the end of that day. A page, or CSV."""
-        events, form = (
-            MembershipEvent.objects.filter(organization_key=organization.pk),
-            OnForm(request.GET or None),
-        )
-        if on := form.is_valid() and form.cleaned_data["on"]:
-            events = events.members_on(end_of_day(on)).order_by("user_name", "pk")
-        page = list(events) if "csv" in request.GET else get_page(request, events)
-        self._hide_staff(request, organization, page)
-        if "csv" in request.GET:
-            return respond_with_csv("ledger", list_events(page))
-        title = _("Ledger: %s") % organization
-        return self.render_page(
-            request, organization, "ledger", title, page=page, form=form, on=on
-        )
+def find_losing_access(organization, users, role):
+    """Return the users whose current role permits more than the new one does."""
+    kept = set(role.permissions) if role is not None else set()
+    higher_roles = [other for other in ROLES if not set(other.permissions) <= kept]
+    group_ids = [getattr(organization, other.attname) for other in higher_roles]
+    losing = User.objects.filter(
+        pk__in=[user.pk for user in users], groups__in=group_ids
+    )
+    return list(losing.distinct())
 
-    def access_view(self, request, organization):
-        """Who can see the organization, and by which paths; for others than superusers the members only."""
-        everybody = request.user.is_superuser
-        members = User.objects.filter(groups__in=organization.group_ids).distinct()
-        users = (
-            Organization.objects.find_viewers(organization.pk) if everybody else members
-        )
-        page = get_page(request, users.order_by("username"))
-        reasons = find_reasons(page, [organization], members_only=not everybody)
-        for user in page:
-            user.reasons = summarize_reasons(reasons[user.pk, organization.pk])
-        title = _("Who can see “%s”?") % organization
-        return self.render_page(
-            request, organization, "access", title, page=page, everybody=everybody
-        )
 
-    def restore_view(self, request, organization):
-        """Put the organization back to the state of one of the records of its history."""
-        record = organization.history.get(
-            pk=request.GET.get("to", "")
-            if is_primary_key(request.GET.get("to", ""))
-            else None
+def describe_changes(organization, changes, role):
+    """Return the message after people got a role, or were removed if it is None."""
+    names = ", ".join(f"“{change.user}”" for change in changes)
+    if role is None:
+        text = ngettext(
+            "%(names)s was removed from “%(organization)s”.",
+            "%(names)s were removed from “%(organization)s”.",
+            len(changes),
         )
-        if request.method != "POST":
-            lines = list(
-                describe_changes(
-                    organization,
-                    record,
-                    get_gate(request).permissions_on(organization.pk),
-                )
-            )
-            title = _("Put “%s” back?") % organization
-            return self.render_page(
-                request, organization, "restore", title, lines=lines, record=record
-            )
-        page = reverse("admin:orgadmin_organization_history", args=[organization.pk])
-        try:
-            organization = restore_version(organization, record, actor=request.user)
-        except ValidationError as error:
-            return self.answer(
-                request,
-                _("Nothing was put back: %s") % " ".join(error.messages),
-                messages.ERROR,
-                page,
-            )
-        when = date_format(timezone.localtime(record.history_date), "DATETIME_FORMAT")
-        self.log_change(
-            request, organization, gettext_noop("Put back to an earlier state.")
-        )
-        text = _("“%(organization)s” is now as it was then: %(when)s") % {
-            "organization": organization,
-            "when": when,
-        }
-        return self.answer(request, text, to=page)
+        return text % {"names": names, "organization": organization}
+    text = ngettext(
+        "%(names)s now has the role %(role)s in “%(organization)s”.",
+        "%(names)s now have the role %(role)s in “%(organization)s”.",
+        len(changes),
+    )
+    return text % {"names": names, "role": role.label, "organization": organization}
+
+
+def describe_no_change(users, role):
+    """Return the message when everything already was as requested."""
+    if role is None or not users:
+        return _("No changes: this person is not a member.")
+    return _("No changes: they already have this role.")

@@ -11,18 +11,29 @@ from django.utils.translation import gettext_lazy as _, ngettext
 from orgadmin.access.roles import CONFIDENTIAL_FIELDS, ROLES
 from orgadmin.admin.contacts import ContactInline
 from orgadmin.admin.forms import OrganizationForm
-from orgadmin.admin.gated import GatedModelAdmin
-from orgadmin.admin.import_export import ExchangePages
-from orgadmin.admin.organization_people import PeoplePages
+from orgadmin.admin.gated import ActingDelete, GatedModelAdmin
+from orgadmin.admin.import_export import ImportExportPages
+from orgadmin.admin.membership_log import MembershipLogPage
+from orgadmin.admin.organization_access import OrganizationAccessPage
+from orgadmin.admin.organization_people import PeoplePage
+from orgadmin.admin.organization_restore import RestorePage
 from orgadmin.models import Contact, Organization
 from orgadmin.models.fields import normalize
 from orgadmin.people.membership import Membership
 
-DELETIONS_SHOWN = 100
+DELETIONS_SHOWN = 100  # organizations that the delete page names
 
 
 @admin.register(Organization)
-class OrganizationAdmin(ExchangePages, PeoplePages, GatedModelAdmin):
+class OrganizationAdmin(
+    ImportExportPages,
+    PeoplePage,
+    MembershipLogPage,
+    OrganizationAccessPage,
+    RestorePage,
+    ActingDelete,
+    GatedModelAdmin,
+):
     organization_path = ""
     pages = {
         "people": "manage_members",
@@ -35,13 +46,14 @@ class OrganizationAdmin(ExchangePages, PeoplePages, GatedModelAdmin):
     list_display = ["name", "reference", "website", "email", "phone"]
     search_fields = ["search_text__contains"]
     search_help_text = _("Search by name, reference or address.")
-    sortable_by = ["name", "reference"]  # what has an index
+    # Only columns that have an index.
+    sortable_by = ["name", "reference"]
 
     fieldsets = [
         (None, {"fields": ["name", "reference"]}),
         (_("Contact"), {"fields": ["website", "email", "phone", "address"]}),
         (
-            _("Confidential: for its admins and platform staff only"),
+            _("Confidential: only admins and platform staff can see this"),
             {"fields": CONFIDENTIAL_FIELDS},
         ),
         (_("Groups"), {"fields": [role.key for role in ROLES]}),
@@ -49,19 +61,23 @@ class OrganizationAdmin(ExchangePages, PeoplePages, GatedModelAdmin):
 
     def get_fieldsets(self, request, obj=None):
         fieldsets = super().get_fieldsets(request, obj)
-        return (
-            fieldsets
-            if obj
-            else [(None, {"fields": ["name", "reference", "namesake"]}), *fieldsets[1:]]
-        )
+        if obj is not None:
+            return fieldsets
+        # A new organization may have a name that exists: see OrganizationForm.
+        names = (None, {"fields": ["name", "reference", "namesake"]})
+        return [names, *fieldsets[1:]]
 
     def get_readonly_fields(self, request, obj=None):
         groups = [role.key for role in ROLES]
-        return groups if request.user.is_superuser else [*groups, "reference"]
+        if request.user.is_superuser:
+            return groups
+        return [*groups, "reference"]
 
     def get_search_results(self, request, queryset, search_term):
         text = normalize(search_term)
-        if search_term.strip() and not text.strip():  # nothing but marks
+        if search_term.strip() and not text.strip():
+            # Only accents and the like. Django would take that for an empty search, and
+            # return all rows.
             return queryset.none(), False
         return super().get_search_results(request, queryset, text)
 
@@ -69,39 +85,56 @@ class OrganizationAdmin(ExchangePages, PeoplePages, GatedModelAdmin):
         response = super().response_add(request, obj, post_url_continue)
         if request.user.is_superuser:
             link = reverse("admin:orgadmin_organization_people", args=[obj.pk])
-            text = format_html(
-                _('Nobody looks after it yet. <a href="{}">Add its people</a>.'), link
+            text = _(
+                'This organization has no members yet. <a href="{}">Add people</a>.'
             )
-            self.message_user(request, text, messages.WARNING)
+            self.message_user(request, format_html(text, link), messages.WARNING)
         return response
 
     def get_deleted_objects(self, objs, request):
-        """Say what goes with the organizations: their groups, and how many people lose access."""
+        """Say what is deleted: the groups, too, and how many people lose access."""
         pks = [organization.pk for organization in objs]
-        total = {
+        contacts = Contact.objects.filter(organization__in=pks)
+        numbers = {
             self.opts.verbose_name_plural: len(pks),
             Group._meta.verbose_name_plural: len(ROLES) * len(pks),
-            Contact._meta.verbose_name_plural: Contact.objects.filter(
-                organization__in=pks
-            ).count(),
+            Contact._meta.verbose_name_plural: contacts.count(),
         }
-        shown, deleted = self.model.objects.filter(pk__in=pks[:DELETIONS_SHOWN]), []
-        owner = {group: row.pk for row in shown for group in row.group_ids}
-        members = Membership.objects.filter(group__in=owner).values_list(
-            "group", "user"
-        )
-        people_in = Counter(
-            pk for pk, _user in {(owner[group], user) for group, user in members}
-        )
-        for row in shown:
-            text = ngettext(
-                "%(count)d person loses access",
-                "%(count)d people lose access",
-                people_in[row.pk],
-            )
-            deleted.append(
-                f"{row} ({row.reference or row.pk}): {text % {'count': people_in[row.pk]}}"
-            )
+        shown = list(self.model.objects.filter(pk__in=pks[:DELETIONS_SHOWN]))
+        people = count_people(shown)
+        lines = [
+            describe_deletion(organization, people[organization.pk])
+            for organization in shown
+        ]
         if len(pks) > DELETIONS_SHOWN:
-            deleted.append(_("… and %d more") % (len(pks) - DELETIONS_SHOWN))
-        return deleted, total, set(), []
+            lines.append(_("… and %d more") % (len(pks) - DELETIONS_SHOWN))
+        missing_permissions = set()
+        protected = []
+        return lines, numbers, missing_permissions, protected
+
+
+def count_people(organizations):
+    """Return {organization id: number of its members}. One query."""
+    organization_of_group = {}
+    for organization in organizations:
+        for group_id in organization.group_ids:
+            organization_of_group[group_id] = organization.pk
+    memberships = Membership.objects.filter(group__in=organization_of_group)
+    # A set: someone may be in both groups of an organization.
+    members = {
+        (organization_of_group[group_id], user_id)
+        for group_id, user_id in memberships.values_list("group", "user")
+    }
+    return Counter(pk for pk, _user_id in members)
+
+
+def describe_deletion(organization, number_of_people):
+    """Return the line of the delete page for an organization."""
+    text = ngettext(
+        "%(count)d person loses access",
+        "%(count)d people lose access",
+        number_of_people,
+    )
+    consequence = text % {"count": number_of_people}
+    key = organization.reference or organization.pk
+    return f"{organization} ({key}): {consequence}"

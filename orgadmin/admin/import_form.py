@@ -1,0 +1,63 @@
+"""The form that takes an import file, and the limits of an upload."""
+
+import base64
+
+from django import forms
+from django.utils.formats import number_format
+from django.utils.translation import gettext_lazy as _
+
+# The largest file that can be imported in the browser. The preview sends the file back
+# as base64, which is a third longer. These limits must be larger than that: Django's
+# DATA_UPLOAD_MAX_MEMORY_SIZE (2.5 MB), REQUEST_SIZE in orgadmin/logs.py, and
+# client_max_body_size in docs/deployment/nginx.conf.
+IMPORT_MAX_LINES = 2_000  # without the header
+IMPORT_MAX_BYTES = 1_500_000
+
+
+class ImportForm(forms.Form):
+    """Takes a file twice: uploaded for the preview, then as text from the preview."""
+
+    file = forms.FileField(label=_("CSV file"), required=False)
+    # The content of the file, as base64: browsers change the line endings of text.
+    text = forms.CharField(required=False, widget=forms.HiddenInput, strip=False)
+    send_mail = forms.BooleanField(
+        label=_("Send emails"),
+        required=False,
+        help_text=_(
+            "Invite people who don't have an account yet. Otherwise rows with unknown"
+            " addresses are rejected."
+        ),
+    )
+
+    def clean(self):
+        cleaned = super().clean()
+        content = self._read_content(cleaned)
+        if not content:
+            self.add_error("file", _("Choose a file."))
+        elif self._is_too_large(content):
+            text = _(
+                "The file has more than %(lines)d lines or %(megabytes)s MB. Split it into"
+                " smaller files, or import it with “manage.py import_organizations”."
+            )
+            limits = {
+                "lines": IMPORT_MAX_LINES,
+                "megabytes": number_format(IMPORT_MAX_BYTES / 1_000_000),
+            }
+            self.add_error("file", text % limits)
+        return {**cleaned, "content": content}
+
+    def _read_content(self, cleaned):
+        """Return the bytes of the file; none if there is no file."""
+        file = cleaned.get("file")
+        content = file.read() if file else b""
+        if content:
+            return content
+        try:
+            return base64.b64decode(cleaned.get("text", ""), validate=True)
+        except ValueError:
+            return b""
+
+    def _is_too_large(self, content):
+        lines = content.count(b"\n")
+        has_too_many_lines = lines > IMPORT_MAX_LINES + 1
+        return has_too_many_lines or len(content) > IMPORT_MAX_BYTES

@@ -1,0 +1,34 @@
+"""The page that shows who can see an organization, and why."""
+
+from django.utils.translation import gettext as _
+
+from orgadmin.admin.changelist import get_page
+from orgadmin.gate.explain import find_reasons, summarize_reasons
+from orgadmin.models import Organization, User
+
+
+class OrganizationAccessPage:
+    """The page access/ below an organization."""
+
+    def access_view(self, request, organization):
+        """Show who can see the organization, and why.
+
+        Superusers see everyone, others only the members.
+        """
+        everybody = request.user.is_superuser
+        if everybody:
+            users = Organization.objects.find_viewers(organization.pk)
+        else:
+            users = User.objects.filter(groups__in=organization.group_ids).distinct()
+        page = get_page(request, users.order_by("username"))
+        reasons = find_reasons(page, [organization], members_only=not everybody)
+        for user in page:
+            user.reasons = summarize_reasons(reasons[user.pk, organization.pk])
+        return self.render_page(
+            request,
+            organization,
+            "access",
+            _("Who can see “%s”?") % organization,
+            page=page,
+            everybody=everybody,
+        )

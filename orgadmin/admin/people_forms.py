@@ -1,0 +1,80 @@
+"""The forms of the pages about an organization's people."""
+
+from django import forms
+from django.contrib import admin
+from django.utils.translation import gettext_lazy as _
+
+from orgadmin.access.roles import ROLES, ROLES_BY_KEY
+from orgadmin.admin.widgets import ChooseManyWidget
+from orgadmin.models import Invitation, OrganizationUserObjectPermission, User
+from orgadmin.people.membership import may_assign
+
+
+class RoleForm(forms.Form):
+    """Choose a role.
+
+    `permissions` are those that the person who chooses has on the organization. They
+    are offered only the roles that they may assign.
+    """
+
+    role = forms.TypedChoiceField(
+        label=_("Role"),
+        coerce=ROLES_BY_KEY.get,
+        widget=forms.RadioSelect,
+        error_messages={
+            "required": _("Choose a role."),
+            "invalid_choice": _("You cannot assign this role. Choose another one."),
+        },
+    )
+
+    def __init__(self, data=None, *, permissions):
+        super().__init__(data)
+        self.fields["role"].choices = [
+            (role.key, role.label) for role in ROLES if may_assign(permissions, role)
+        ]
+
+
+class AddMembersForm(RoleForm):
+    """Give people who have an account a role."""
+
+    prefix = "add"
+    field_order = ["users", "role"]
+
+    users = forms.ModelMultipleChoiceField(
+        User.objects.order_by("username"),
+        label=_("People"),
+        # The widget searches the admin page of the model that a field points at. Any
+        # field that points at people will do.
+        widget=ChooseManyWidget(
+            OrganizationUserObjectPermission._meta.get_field("user"), admin.site
+        ),
+        error_messages={"required": _("Choose at least one person.")},
+        help_text=_(
+            "Search by username, name or email. People with another role here will be"
+            " switched to this one."
+        ),
+    )
+
+
+class InviteForm(RoleForm):
+    """Invite someone by email, whether they have an account or not."""
+
+    prefix = "invite"
+    field_order = ["email", "role"]
+
+    email = Invitation._meta.get_field("email").formfield(
+        help_text=_(
+            "We send them an email with a link. They have access once they accept the"
+            " invitation."
+        )
+    )
+
+
+class MembersOnForm(forms.Form):
+    """Choose the date for which the membership log shows the members."""
+
+    on = forms.DateField(
+        label=_("Members on"),
+        required=False,
+        widget=forms.DateInput({"type": "date"}),
+    )
