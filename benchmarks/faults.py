@@ -134,7 +134,7 @@ class Changer(Worker):
         if (
             shown
             and "“member” is now" in shown.text
-            and "Nothing was changed" not in shown.text
+            and "No changes" not in shown.text
         ):
             self.said.append(str(self.tries))
 
@@ -306,8 +306,8 @@ def invite(site):
         page,
         {"invite": "", "invite-email": "new@example.com", "invite-role": "reviewer"},
     )
-    if "the mail could not be sent" not in root.get(page).text:
-        site.problems.append("nobody is told that the mail could not be sent")
+    if "the email could not be sent" not in root.get(page).text:
+        site.problems.append("nobody is told that the email could not be sent")
     with psycopg.connect(site.url) as connection:
         if not connection.execute(
             "SELECT FROM orgadmin_invitation WHERE email = 'new@example.com'"

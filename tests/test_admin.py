@@ -38,19 +38,19 @@ class OrganizationAdminTests(SuperuserMixin, TestCase):
     def test_a_namesake_is_pointed_out_and_created_when_saved_again(self):
         data = NO_CONTACTS | {"name": "Acme", "phone": "1"}
         response = self.client.post(f"{LIST}add/", data)
-        self.assertContains(response, "Organizations have this name already")
+        self.assertContains(response, "There are organizations with this name: ")
         self.assertContains(
             response,
             f'<a href="{LIST}{self.acme.pk}/change/" target="_blank">Acme ({self.acme.pk})</a>',
         )
         self.assertContains(
             self.client.post(f"{LIST}add/", data | {"name": "ACME"}),
-            "Organizations have this name already",
+            "There are organizations with this name: ",
         )
         self.assertEqual(response.context["adminform"].form["namesake"].value(), "Acme")
         self.assertContains(response, 'name="namesake" value="Acme"')
         other = self.client.post(f"{LIST}add/", {**data, "namesake": "Other"})
-        self.assertContains(other, "Organizations have this name already")
+        self.assertContains(other, "There are organizations with this name: ")
         self.assertRedirects(
             self.client.post(f"{LIST}add/", {**data, "namesake": "Acme"}), LIST
         )
@@ -179,7 +179,10 @@ class UserAdminTests(SuperuserMixin, TestCase):
         self.user.groups.add(self.acme.admin)
         for groups in ([], [self.acme.reviewer]):
             response = self.post(self.user, groups)
-            text = f"Nobody would be left to look after “Acme” ({self.acme.pk}). Save again to confirm."
+            text = (
+                f"No active admin would be left in “Acme” ({self.acme.pk}). Save again"
+                " to confirm."
+            )
             self.assertContains(response, text)
             self.assertEqual(list(self.user.groups.all()), [self.acme.admin])
         confirmed = f"“Acme” ({self.acme.pk})"

@@ -302,7 +302,7 @@ class ContactTests(TestCase):
                     data | {"contacts-0-id": key},
                 )
                 self.assertContains(
-                    response, "A row was deleted meanwhile. Load the page again."
+                    response, "A row was deleted while you were editing."
                 )
                 self.assertNotContains(response, "Canary")
 

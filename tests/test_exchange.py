@@ -57,7 +57,9 @@ class ImportPageTests(TestCase):
         )
         response = self.confirm(response)
         self.assertContains(
-            response, "2 organizations were created and 1 changed, 1 people added."
+            response,
+            "2 organizations were created. 1 organization was changed. 1 person was"
+            " given a role.",
         )
         self.assertEqual(list(self.anna.groups.all()), [self.acme.admin])
         self.assertContains(

@@ -59,7 +59,10 @@ class MergingTests(TestCase):
         self.send(self.ada, first, phone="2", email="ada@example.com")
         response = self.send(self.bob, second, phone="3", address="Mine")
         form = response.context["adminform"].form
-        text = "Ada L changed this to “2” after you opened the page. Save again to write yours."
+        text = (
+            "Ada L changed this to “2” after you opened the page. Save again to replace"
+            " it with your text."
+        )
         self.assertEqual(form.errors, {"phone": [text]})
         self.assertEqual(
             (form["phone"].value(), form["address"].value()), ("3", "Mine")
@@ -108,7 +111,7 @@ class MergingTests(TestCase):
         first, second = self.open(self.ada), self.open(self.bob)
         self.send(self.ada, first, **{"contacts-0-phone": "2"})
         response = self.send(self.bob, second, **{"contacts-0-phone": "3"})
-        self.assertContains(response, "Somebody changed this to “2”")
+        self.assertContains(response, "Someone else changed this to “2”")
         self.assertEqual(
             self.send(self.bob, second, **{"contacts-0-role": "Chair"}).status_code, 302
         )

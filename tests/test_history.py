@@ -123,7 +123,7 @@ class PutBackTests(TestCase):
         response = self.client.get(f"{self.url}{self.first.pk}")
         self.assertContains(response, "Phone: from “2” to “1”.")
         response = self.client.post(f"{self.url}{self.first.pk}", follow=True)
-        self.assertContains(response, "“Acme” is now as it was then")
+        self.assertContains(response, "“Acme” was restored to the version of")
         self.acme = Organization.objects.get()
         self.assertEqual(
             (self.acme.name, self.acme.phone, self.acme.reference), ("Acme", "1", "R1")
@@ -139,7 +139,8 @@ class PutBackTests(TestCase):
         create_organization("Other", reference="R1")
         response = self.client.post(f"{self.url}{self.first.pk}", follow=True)
         self.assertContains(
-            response, "Nothing was put back: Another organization has this reference."
+            response,
+            "This version cannot be restored: Another organization has this reference.",
         )
         self.assertEqual(Organization.objects.get(pk=self.acme.pk).name, "Beta")
 

@@ -189,7 +189,7 @@ def describe_changes(organization, changes, role):
         )
         return text % {"names": names, "organization": organization}
     text = ngettext(
-        "%(names)s now has the role %(role)s in “%(organization)s”.",
+        "%(names)s is now %(role)s of “%(organization)s”.",
         "%(names)s now have the role %(role)s in “%(organization)s”.",
         len(changes),
     )

@@ -135,7 +135,7 @@ class Jobs:
         hand.press(button(name="Remove bert"))
         hand.fill(label("Reason (optional):"), "Moved on")
         hand.press(button(name="Yes, I am sure"))
-        self.sees("“bert” was taken out of “Acme”.")
+        self.sees("“bert” was removed from “Acme”.")
         expect(button(name="Remove bert")).to_have_count(0)
 
     def test_see_why_somebody_has_access(self):
@@ -158,7 +158,7 @@ class Jobs:
         hand.press(button(name="Show what it would do"))
         self.sees("“1” → “2”")
         hand.press(button(name="Import", exact=True))
-        self.sees("1 organizations were created and 1 changed")
+        self.sees("1 organization was created. 1 organization was changed.")
 
     def test_export(self):
         hand, link, button, label = self.enter("anna")
@@ -240,7 +240,7 @@ class JobTests(BrowserTestCase):
         page.goto("/admin/orgadmin/organization/add/")
         page.get_by_label("Name:").fill("Brand New")
         page.get_by_role("button", name="Save", exact=True).click()
-        page.get_by_role("link", name="Add its people").click()
+        page.get_by_role("link", name="Add people").click()
         page.locator(".select2-selection").click()
         page.keyboard.type("ann")
         page.get_by_role("option", name="anna").click()
@@ -259,7 +259,7 @@ class JobTests(BrowserTestCase):
         page.get_by_role("button", name="Remove anna").click()
         page.get_by_label("Reason (optional):").fill("Moved on")
         page.get_by_role("button", name="Yes, I am sure").click()
-        expect(page.get_by_text("“anna” was taken out of “Brand New”.")).to_be_visible()
+        expect(page.get_by_text("“anna” was removed from “Brand New”.")).to_be_visible()
         person.reload()
         expect(person.get_by_text("or you may no longer see it")).to_be_visible()
 
@@ -333,7 +333,7 @@ class JobTests(BrowserTestCase):
         expect(page.get_by_text("phone: “1” → “2”")).to_be_visible()
         page.get_by_role("button", name="Import", exact=True).click()
         expect(
-            page.get_by_text("1 organizations were created and 1 changed")
+            page.get_by_text("1 organization was created. 1 organization was changed.")
         ).to_be_visible()
         with page.expect_download() as download:
             page.get_by_role("link", name="Export").click()
@@ -353,7 +353,7 @@ class JobTests(BrowserTestCase):
         page.get_by_role("link", name="Take out of everything").click()
         expect(page.get_by_text("Nobody is left to look after:")).to_be_visible()
         page.get_by_role("button", name="Yes, I am sure").click()
-        expect(page.get_by_text("was taken out of everything")).to_be_visible()
+        expect(page.get_by_text("was offboarded")).to_be_visible()
 
     def test_a_namesake_is_confirmed_by_saving_again(self):
         page = self.page
@@ -361,7 +361,7 @@ class JobTests(BrowserTestCase):
         page.goto("/admin/orgadmin/organization/add/")
         page.get_by_label("Name:").fill("Acme")
         page.get_by_role("button", name="Save", exact=True).click()
-        expect(page.get_by_text("Organizations have this name already")).to_be_visible()
+        expect(page.get_by_text("There are organizations with this name")).to_be_visible()
         page.get_by_role("button", name="Save", exact=True).click()
         expect(page.get_by_text("was added successfully")).to_be_visible()
         self.assertEqual(Organization.objects.filter(name="Acme").count(), 2)
