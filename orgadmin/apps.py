@@ -1,4 +1,4 @@
-"""The app and its admin site."""
+"""The app, and its admin site."""
 
 from django.apps import AppConfig
 from django.contrib.admin.apps import SimpleAdminConfig
@@ -10,13 +10,17 @@ class OrgadminConfig(AppConfig):
     verbose_name = _("Records")
 
     def ready(self):
-        from orgadmin import admin  # noqa: F401 (pages and checks register themselves)
+        # Pages and checks register themselves when they are imported.
+        from orgadmin import admin  # noqa: F401
         from orgadmin.access import membership_log
 
         membership_log.connect_signal()
 
 
 class AdminConfig(SimpleAdminConfig):
-    """Knows the pages of this app only: those that libraries bring do not ask the rule."""
+    """Django's admin with our site, and without autodiscovery.
+
+    Admin pages that libraries bring along would not ask the access rule.
+    """
 
     default_site = "orgadmin.admin.site.OrganizationAdminSite"

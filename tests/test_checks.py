@@ -9,19 +9,20 @@ from django.test.utils import isolate_apps
 
 from orgadmin.access import roles
 from orgadmin.admin import checks
+from orgadmin.admin.base import SuperuserOnlyAdmin
 from orgadmin.admin.checks import check_admin_site, check_roles
 from orgadmin.admin.gated import (
     Gated,
     GatedModelAdmin,
+    GatedOrganizationAdmin,
     GatedTabularInline,
-    SuperuserOnlyAdmin,
 )
 from orgadmin.models import Contact, Organization, User
 
 
 class CheckTests(SimpleTestCase):
     def check(self, *registered, models=()):
-        """Return the ids that the checks give for a site with (model, admin class) pairs."""
+        """Return the ids of the errors in a site with these (model, admin class)."""
         site = admin.AdminSite()
         for model, admin_class in registered:
             site.register(model, admin_class)
@@ -30,8 +31,11 @@ class CheckTests(SimpleTestCase):
             self.assertTrue(error.msg and error.hint)
         return [error.id.removeprefix("orgadmin.") for error in errors]
 
-    def make(self, base=GatedModelAdmin, **attributes):
-        return type("Made", (base,), {"organization_path": "", **attributes})
+    def make(self, base=GatedOrganizationAdmin, **attributes):
+        return type("Made", (base,), attributes)
+
+    def make_with_path(self, path, **attributes):
+        return self.make(GatedModelAdmin, organization_path=path, **attributes)
 
     def test_the_project_is_in_order(self):
         self.assertEqual([*check_admin_site(None), *check_roles(None)], [])
@@ -42,7 +46,7 @@ class CheckTests(SimpleTestCase):
             [error] = check_roles(None)
         self.assertEqual(
             error.msg,
-            "Role 'editor' holds rights on organizations that it may not view.",
+            "Role 'editor' has permissions on organizations that it may not view.",
         )
 
     def swap(self, module, name, value):
@@ -87,8 +91,7 @@ class CheckTests(SimpleTestCase):
 
     def test_the_path_leads_to_an_organization(self):
         self.assertEqual(
-            self.check((Group, self.make(organization_path="administrators_of"))),
-            ["E004"],
+            self.check((Group, self.make_with_path("administrators_of"))), ["E004"]
         )
         for path in (
             "",
@@ -100,11 +103,17 @@ class CheckTests(SimpleTestCase):
         ):
             with self.subTest(path=path):
                 self.assertEqual(
-                    self.check((Contact, self.make(organization_path=path))), ["E004"]
+                    self.check((Contact, self.make_with_path(path))), ["E004"]
                 )
-        self.assertEqual(
-            self.check((Contact, self.make(organization_path="organization"))), []
-        )
+        self.assertEqual(self.check((Contact, self.make_with_path("organization"))), [])
+
+    def test_organizations_and_what_belongs_to_them_have_classes_of_their_own(self):
+        self.assertEqual(self.check((Contact, GatedOrganizationAdmin)), ["E004"])
+        for path in (None, "", "organization"):
+            with self.subTest(path=path):
+                self.assertEqual(
+                    self.check((Organization, self.make_with_path(path))), ["E004"]
+                )
 
     @isolate_apps("orgadmin.apps.OrgadminConfig")
     def test_only_organizations_have_confidential_fields(self):
@@ -117,7 +126,7 @@ class CheckTests(SimpleTestCase):
 
         def check(**options):
             return self.check(
-                (Visit, self.make(organization_path="organization", **options)),
+                (Visit, self.make_with_path("organization", **options)),
                 models=[Visit],
             )
 
@@ -136,7 +145,7 @@ class CheckTests(SimpleTestCase):
         self.assertEqual(
             self.check((Visit, SuperuserOnlyAdmin), models=[Visit]), ["E005"]
         )
-        gated = self.make(organization_path="contact__organization")
+        gated = self.make_with_path("contact__organization")
         self.assertEqual(self.check((Visit, gated), models=[Visit]), [])
         with self.swap(checks, "UNGATED", {"orgadmin.Visit": "because"}):
             self.assertEqual(self.check(models=[Visit]), [])

@@ -49,7 +49,8 @@ class MergingTests(TestCase):
             self.send(self.bob, second, email="a@example.com")["Location"]
         )
         self.assertContains(
-            response, "Somebody else changed meanwhile, and you kept: Phone."
+            response,
+            "Someone else changed Phone while you were editing. Their change was kept;",
         )
         self.assertEqual(self.read(), ("2", "a@example.com"))
         self.assertEqual(self.acme.history.count(), 3)

@@ -12,7 +12,7 @@ from django.test import RequestFactory, TestCase, tag
 from django.urls import NoReverseMatch, reverse
 
 from orgadmin.admin.forms import OrganizationForm
-from orgadmin.admin.gated import GatedModelAdmin
+from orgadmin.admin.gated import GatedModelAdmin, GatedOrganizationAdmin
 from orgadmin.models import Organization, User
 
 from .factories import (
@@ -122,7 +122,7 @@ class ForeignIsMissingTests(GateMixin, TestCase):
             str(part).replace(str(self.own.pk), str(self.missing)) for part in own[:2]
         ]
         self.assertEqual(replaced, [str(part) for part in missing[:2]])
-        self.assertIn("or you may no longer see it", own[3])
+        self.assertIn("or you no longer have access to it", own[3])
         self.own.refresh_from_db()
         self.assertEqual(self.own.name, "Own")
 
@@ -551,7 +551,7 @@ class ClosedPagesTests(GateMixin, TestCase):
             response = self.client.post(
                 change(self.own), NO_CONTACTS | {"name": "New"}, follow=True
             )
-        self.assertContains(response, "or you may no longer see it")
+        self.assertContains(response, "or you no longer have access to it")
 
     @tag("D4")
     def test_a_right_that_is_lost_while_a_save_waits_saves_nothing(self):
@@ -652,9 +652,7 @@ class ClosedPagesTests(GateMixin, TestCase):
                     )
 
     def test_the_bare_class_hides_confidential_fields_and_groups(self):
-        bare = type("Bare", (GatedModelAdmin,), {"organization_path": ""})(
-            Organization, admin.site
-        )
+        bare = GatedOrganizationAdmin(Organization, admin.site)
         for user, hidden in ((self.user, True), (self.staff, False)):
             request = RequestFactory().get("/")
             request.user = user

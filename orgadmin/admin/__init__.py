@@ -1,6 +1,6 @@
-"""The admin site: its pages, and the gate in front of them."""
+"""The admin site: its pages, and the admin classes that check permissions for them."""
 
-from orgadmin.admin import (  # noqa: F401 (pages register themselves)
+from orgadmin.admin import (  # noqa: F401 (pages and checks register themselves)
     checks,
     contacts,
     groups,

@@ -1,112 +1,180 @@
-"""Lists that may have a million rows: counted to a limit, and never walked through."""
+"""Lists that stay fast with a million rows.
+
+They are counted up to a limit only, and no page makes the database read through the
+rows before it.
+"""
 
 from django.contrib.admin.options import IncorrectLookupParameters
 from django.contrib.admin.views.main import PAGE_VAR, ChangeList
 from django.core.paginator import Paginator
-from django.db import models
+from django.db.models import Q
 from django.utils.functional import cached_property
 
 from orgadmin.models.validators import is_primary_key
 
-LIMIT = 10_000  # rows that are counted, and reached by the number of a page
+LIMIT = 10_000  # rows that are counted, and that have a page number
+PER_PAGE = 100  # rows on a page below an object, such as the membership log
 
-
-AFTER, PER_PAGE = "after", 100
+AFTER_VAR = "after"  # the parameter with the key of the row to continue after
 
 
 def get_page(request, rows):
-    """Return the page of `rows` that a request asks for, and the numbers to choose from as its `numbers`."""
-    page = Paginator(rows, PER_PAGE).get_page(request.GET.get("p"))
+    """Return the page of `rows` that ?p= asks for.
+
+    Its `numbers` are the page numbers to link to, with an ellipsis for the others.
+    """
+    page = Paginator(rows, PER_PAGE).get_page(request.GET.get(PAGE_VAR))
     page.numbers = page.paginator.get_elided_page_range(page.number)
     return page
 
 
+def exceeds_limit(queryset):
+    """Return whether a queryset has more than LIMIT rows, without counting them all."""
+    return queryset.order_by()[LIMIT:].exists()
+
+
 class LimitedPaginator(Paginator):
-    """Pages of the first LIMIT rows of a queryset; `more` tells whether there are others."""
+    """Pages of the first LIMIT rows of a queryset.
+
+    When these have been counted, `more` says whether there are others.
+    """
 
     more = False
 
     @cached_property
     def count(self):
-        count = self.object_list.order_by()[: LIMIT + 1].count()
-        self.more = count > LIMIT
-        return min(count, LIMIT)
+        counted = self.object_list.order_by()[: LIMIT + 1].count()
+        self.more = counted > LIMIT
+        return min(counted, LIMIT)
 
 
 class LongChangeList(ChangeList):
-    """A list whose pages cost the same wherever they are. Beyond LIMIT rows it goes on after the last row shown
-    (?after=<key>), with pages of its own; an index on the first column of the ordering and the key finds the place."""
+    """A list in which each page takes the same time, however many rows come before it.
 
-    after = ""
+    To show a page by its number, a database reads and skips all rows before it, so only
+    the first LIMIT rows have numbered pages. The last of these pages links to a list
+    that continues after its last row: ?after=<key>. That list begins with a condition
+    such as "name >= 'Miller'", for which the database enters an index at the right
+    place, and has numbered pages of its own. This is known as keyset pagination.
+    """
+
+    after = ""  # the key of the row that this list continues after
+    more = False  # whether there are more than LIMIT rows
+    next_string = ""  # the query string of the list that continues this one
+    last = None  # the row after which that list continues
 
     def get_query_string(self, new_params=None, remove=None):
-        """Keep the place only from page to page: what is sorted or filtered anew begins anew."""
-        place = (
-            {AFTER: self.after} if self.after and PAGE_VAR in (new_params or {}) else {}
-        )
-        return super().get_query_string({**place, **(new_params or {})}, remove)
+        """Return the query string of a link.
+
+        Only links to other pages continue after the same row. A list that is sorted,
+        searched or filtered in another way starts at its beginning.
+        """
+        params = dict(new_params or {})
+        if self.after and PAGE_VAR in params:
+            params.setdefault(AFTER_VAR, self.after)
+        return super().get_query_string(params, remove)
 
     def get_ordering(self, request, queryset):
-        """Let the key run in the direction of the first column, as the index does."""
-        first, *rest = super().get_ordering(request, queryset.order_by())
-        key = "-pk" if first.startswith("-") else "pk"
-        return list(
-            dict.fromkeys(
-                [first, *(key if name in ("pk", "-pk") else name for name in rest)]
-            )
-        )
+        """Return the ordering, with the key in the direction of the first column.
+
+        The database can then read both from one index, forwards or backwards.
+        """
+        # Django would append the queryset's own ordering, so this removes it.
+        first, *others = super().get_ordering(request, queryset.order_by())
+        ordering = [first]
+        for name in others:
+            if name in ("pk", "-pk"):
+                name = "-pk" if first.startswith("-") else "pk"
+            if name not in ordering:
+                ordering.append(name)
+        return ordering
 
     def get_queryset(self, request, exclude_parameters=None):
-        self.after = self.params.pop(
-            AFTER, self.after
-        )  # out of both: a search begins anew, too
-        self.filter_params.pop(AFTER, None)
+        self._take_after_from_parameters()
         queryset = super().get_queryset(request, exclude_parameters)
-        first, *rest = (name.removeprefix("-") for name in queryset.query.order_by)
-        # Where a column may be empty, what stands after a row differs from database to database.
-        columns = {
-            "pk",
-            *(
-                field.name
-                for field in self.lookup_opts.fields
-                if not (field.null or field.remote_field)
-            ),
-        }
-        self.goes_on = first in columns and rest in ([], ["pk"])
-        if not self.after:
-            return queryset
-        row = (
-            queryset.filter(pk=self.after).first()
-            if self.goes_on and is_primary_key(self.after)
-            else None
-        )
+        self.can_continue = self._is_continuable(queryset)
+        if self.after:
+            return self._keep_rows_after(queryset, self._find_row_to_continue(queryset))
+        return queryset
+
+    def _take_after_from_parameters(self):
+        """Set `after`, and remove it from the parameters that the page passes on.
+
+        Django would take it for a filter, and would keep it when the search changes.
+        """
+        self.after = self.params.pop(AFTER_VAR, self.after)
+        self.filter_params.pop(AFTER_VAR, None)
+
+    def _is_continuable(self, queryset):
+        """Return whether one condition can select the rows after a given row.
+
+        The list must be sorted by one column and the key, and that column must not
+        contain NULL, because databases disagree on whether NULL comes first or last.
+        """
+        first, *others = [name.removeprefix("-") for name in queryset.query.order_by]
+        if others not in ([], ["pk"]):
+            return False
+        if first == "pk":
+            return True
+        columns = [
+            field.name
+            for field in self.lookup_opts.fields
+            if not field.null and not field.remote_field
+        ]
+        return first in columns
+
+    def _find_row_to_continue(self, queryset):
+        """Return the row with the key `after`, if it is in this list."""
+        row = None
+        if self.can_continue and is_primary_key(self.after):
+            row = queryset.filter(pk=self.after).first()
         if row is None:
-            raise IncorrectLookupParameters(f"No row {self.after} to go on after.")
-        operator = "lt" if queryset.query.order_by[0].startswith("-") else "gt"
-        value = getattr(row, first)
-        shown = models.Q(**{first: value}) & ~models.Q(**{f"pk__{operator}": row.pk})
-        return queryset.filter(**{f"{first}__{operator}e": value}).exclude(shown)
+            raise IncorrectLookupParameters(f"This list has no row {self.after}.")
+        return row
+
+    def _keep_rows_after(self, queryset, row):
+        first = queryset.query.order_by[0]
+        column = first.removeprefix("-")
+        value = getattr(row, column)
+        operator = "lt" if first.startswith("-") else "gt"
+        # Among the rows with the same value, the key decides. The index finds the first
+        # of them; those up to `row`, which were on an earlier page, are left out.
+        has_same_value = Q(**{column: value})
+        comes_later = Q(**{f"pk__{operator}": row.pk})
+        from_value = queryset.filter(**{f"{column}__{operator}e": value})
+        return from_value.exclude(has_same_value & ~comes_later)
 
     def get_results(self, request):
-        """Read the page; count only where there is another one."""
-        size, start = self.list_per_page, (self.page_num - 1) * self.list_per_page
-        rows = (
-            list(self.queryset[start : start + size + 1]) if 0 <= start < LIMIT else []
-        )
-        if start and not rows:
-            raise IncorrectLookupParameters(f"There is no page {self.page_num}.")
+        """Read the page, and set what Django's and our templates show of the list.
+
+        The rows are counted only if there is another page: one query less for most.
+        """
+        size = self.list_per_page
+        start = (self.page_num - 1) * size
+        rows = self._read_rows(start)
         self.paginator = self.model_admin.get_paginator(request, self.queryset, size)
         if len(rows) <= size:
             self.paginator.count = start + len(rows)
-        self.result_list, self.result_count = rows[:size], self.paginator.count
-        self.more, self.multi_page = self.paginator.more, self.result_count > size
-        self.show_full_result_count = self.can_show_all = False
+        self.result_list = rows[:size]
+        self.result_count = self.paginator.count
+        self.more = self.paginator.more
+        self.multi_page = self.result_count > size
+        self.can_show_all = False
         self.show_admin_actions = self.result_count > 0
-        self.full_result_count = (
-            self.result_count if self.more else None
-        )  # equal: no number stands beside the search
-        if self.more and self.page_num == self.paginator.num_pages and self.goes_on:
-            self.last, self.next_string = (
-                rows[size - 1],
-                self.get_query_string({AFTER: rows[size - 1].pk}),
-            )
+        # Django shows the number of results next to the search box if it differs from
+        # the full number. Beyond LIMIT, neither is known, so nothing is shown.
+        self.show_full_result_count = False
+        self.full_result_count = self.result_count if self.more else None
+        is_last_page = self.page_num == self.paginator.num_pages
+        if self.more and is_last_page and self.can_continue:
+            self.last = rows[size - 1]
+            self.next_string = self.get_query_string({AFTER_VAR: self.last.pk})
+
+    def _read_rows(self, start):
+        """Return the rows of the page, and the first row of the next one if any."""
+        rows = []
+        if 0 <= start < LIMIT:
+            rows = list(self.queryset[start : start + self.list_per_page + 1])
+        if start != 0 and not rows:
+            raise IncorrectLookupParameters(f"There is no page {self.page_num}.")
+        return rows

@@ -1,5 +1,10 @@
-"""System checks: what stands in our admin site asks the rule, or `manage.py check` says what to write.
-They cannot see generic relations, one's own views and filters, what a method shows, and a second path: tests must."""
+"""System checks, which refuse admin classes that do not ask the access rule.
+
+They cannot see generic relations, custom views and filters, what a method displays, or
+a second foreign key to an organization. Tests must cover those.
+"""
+
+from dataclasses import dataclass
 
 from django.apps import apps
 from django.contrib import admin
@@ -7,186 +12,304 @@ from django.core import checks
 from django.core.exceptions import FieldDoesNotExist
 
 from orgadmin.access.roles import CONFIDENTIAL_FIELDS, ROLES
-from orgadmin.admin.gated import GatedModelAdmin, GatedTabularInline, SuperuserOnlyAdmin
+from orgadmin.admin.base import SuperuserOnlyAdmin
+from orgadmin.admin.gated import (
+    GatedModelAdmin,
+    GatedOrganizationAdmin,
+    GatedTabularInline,
+)
 from orgadmin.models import Organization
 
-# Models that lead to an organization and have no gated page, and why none shows them.
+# Models that belong to organizations but have no gated admin class, and why not.
 UNGATED = {
-    "orgadmin.Invitation": "shown on the page of an organization's people, which asks",
-    "orgadmin.OrganizationUserObjectPermission": "a grant; the rule reads it, and no page shows it",
-    "orgadmin.OrganizationGroupObjectPermission": "a grant; the rule reads it, and no page shows it",
+    "orgadmin.Invitation": "Only an organization's People page shows it.",
+    "orgadmin.OrganizationUserObjectPermission": "No page shows it.",
+    "orgadmin.OrganizationGroupObjectPermission": "No page shows it.",
 }
 
+# These methods could add what the checks do not see.
+DYNAMIC_OPTIONS = (
+    "get_inlines",
+    "get_list_display",
+    "get_list_filter",
+    "get_ordering",
+    "get_search_fields",
+)
 
-HINTS = {
-    "E001": "Add 'view' to its actions in orgadmin/roles.py.",
-    "E002": "Derive it from GatedModelAdmin (gate.py) where the model leads to organizations, else SuperuserOnlyAdmin.",
-    "E003": "Derive it from GatedTabularInline, and use it in the page of Organization.",
-    "E004": 'Set it to the path of foreign keys, such as organization_path = "organization".',
-    "E005": 'Register a GatedModelAdmin with organization_path = "…", or name it, and why, in UNGATED in checks.py.',
-}
+# A search field may begin with "^", "=" or "@", an ordering with "-".
+PREFIXES = "-^=@"
 
 
-def _error(number, text, obj=None, hint=None):
+@dataclass(frozen=True)
+class Mistake:
+    text: str
+    hint: str
+
+
+def make_error(number, mistake, obj=None):
     return checks.Error(
-        text, hint=hint or HINTS[number], obj=obj, id=f"orgadmin.{number}"
+        mistake.text, hint=mistake.hint, obj=obj, id=f"orgadmin.{number}"
     )
+
+
+# The role table: E001
 
 
 @checks.register()
 def check_roles(app_configs, **kwargs):
     for role in ROLES:
         if "view" not in role.permissions:
-            yield _error(
-                "E001",
-                f"Role '{role.key}' holds rights on organizations that it may not view.",
+            mistake = Mistake(
+                f"Role '{role.key}' has permissions on organizations that it may not"
+                " view.",
+                'Add "view" to the role\'s permissions in orgadmin/access/roles.py.',
             )
+            yield make_error("E001", mistake)
+
+
+# The admin site: E002 to E006
 
 
 @checks.register()
 def check_admin_site(app_configs, site=None, models=None, **kwargs):
     site = site or admin.site
     for model, model_admin in site._registry.items():
-        if isinstance(model_admin, GatedModelAdmin):
-            yield from _check_gated(model_admin)
-        elif not isinstance(model_admin, SuperuserOnlyAdmin):
-            text = f"{model._meta.label} is shown by an admin class that does not ask who may see it."
-            yield _error("E002", text, type(model_admin))
+        yield from check_admin_class(model, model_admin)
     for model in models or apps.get_models(include_auto_created=True):
-        known = (
-            isinstance(site._registry.get(model), GatedModelAdmin)
-            or model._meta.label in UNGATED
+        yield from check_model(model, site)
+
+
+def check_admin_class(model, model_admin):
+    if isinstance(model_admin, GatedModelAdmin):
+        yield from check_path(model_admin)
+        yield from check_inlines(model_admin)
+        yield from check_options(model_admin)
+    elif not isinstance(model_admin, SuperuserOnlyAdmin):
+        mistake = Mistake(
+            f"The admin class of {model._meta.label} does not check who may see it.",
+            "Derive it from GatedModelAdmin (orgadmin/admin/gated.py) if the model"
+            " belongs to organizations, and from SuperuserOnlyAdmin"
+            " (orgadmin/admin/base.py) if not.",
         )
-        if not known and _leads_to_organization(model):
-            yield _error(
-                "E005",
-                f"{model._meta.label} belongs to organizations, but nothing gates it.",
-                model,
+        yield make_error("E002", mistake, type(model_admin))
+
+
+def check_inlines(model_admin):
+    for inline_class in model_admin.inlines:
+        is_gated = issubclass(inline_class, GatedTabularInline)
+        if is_gated and isinstance(model_admin, GatedOrganizationAdmin):
+            yield from check_path(
+                inline_class(model_admin.model, model_admin.admin_site)
             )
-
-
-def _check_gated(model_admin):
-    gated = [model_admin]
-    for inline in model_admin.inlines:
-        if issubclass(inline, GatedTabularInline) and not model_admin.organization_path:
-            gated.append(inline(model_admin.model, model_admin.admin_site))
         else:
-            yield _error(
-                "E003",
-                f"{inline.__name__} shows rows without asking who may see them.",
-                type(model_admin),
+            mistake = Mistake(
+                f"{inline_class.__name__} shows rows without checking who may see"
+                " them.",
+                "Derive it from GatedTabularInline (orgadmin/admin/gated.py), and use"
+                " it in the admin class of Organization only.",
             )
-    for item in gated:
-        if not _has_path(item):
-            text = f"The organization_path of {type(item).__name__} does not lead to an organization."
-            yield _error("E004", text, type(item))
-    for text, hint in _find_wrong_options(model_admin):
-        yield _error("E006", text, type(model_admin), hint)
+            yield make_error("E003", mistake, type(model_admin))
 
 
-def _has_path(gated):
-    """Tell whether the path goes along foreign keys to primary keys; an inline's is its one foreign key."""
-    model, path = gated.model, gated.organization_path
-    for name in path.split("__") if path else ():
-        field = _find_field(model, name)
-        is_primary_key = (
-            field and field.concrete and (field.many_to_one or field.one_to_one)
+def check_path(gated):
+    """Check the `organization_path` of a gated admin class or inline."""
+    if not has_valid_path(gated):
+        mistake = Mistake(
+            f"The organization_path of {type(gated).__name__} does not lead to an"
+            " organization.",
+            "Set it to the foreign keys that lead to the organization, such as"
+            ' organization_path = "organization". GatedOrganizationAdmin is for'
+            " Organization itself.",
         )
-        model = (
-            field.remote_field.model
-            if is_primary_key and field.target_field.primary_key
-            else None
-        )
-    if isinstance(gated, GatedTabularInline) and (
-        not path or gated.fk_name not in (None, path)
-    ):
+        yield make_error("E004", mistake, type(gated))
+
+
+def has_valid_path(gated):
+    path = gated.organization_path
+    if isinstance(gated, GatedOrganizationAdmin):
+        return gated.model is Organization
+    if not path:
         return False
-    return path is not None and model is Organization
+    if isinstance(gated, GatedTabularInline) and gated.fk_name not in (None, path):
+        return False
+    return leads_to_organization(gated.model, path)
 
 
-def _leads_to_organization(model, seen=frozenset()):
-    seen |= {model}
-    related = {
-        field.remote_field.model
-        for field in model._meta.concrete_fields
-        if field.remote_field
-    }
-    return Organization in related or any(
-        _leads_to_organization(other, seen) for other in related - seen
-    )
+def leads_to_organization(model, path):
+    """Return whether foreign keys to primary keys lead from a model to Organization."""
+    current = model
+    for name in path.split("__"):
+        field = find_field(current, name)
+        if not is_foreign_key(field) or not field.target_field.primary_key:
+            return False
+        current = field.remote_field.model
+    return current is Organization
 
 
-def _find_wrong_options(model_admin):
-    """Yield (what, hint) for options that show or change more than the rows and fields that the rule permits."""
-    model, ordering = model_admin.model, model_admin.ordering or ()
-    for name in (
-        "get_inlines",
-        "get_list_display",
-        "get_list_filter",
-        "get_ordering",
-        "get_search_fields",
-    ):
-        if getattr(type(model_admin), name) is not getattr(admin.ModelAdmin, name):
-            yield (
-                f"{name}() decides by itself what is shown.",
-                "Declare it, so that it can be checked.",
-            )
-    for name in [*model_admin.list_display, *model_admin.search_fields, *ordering]:
-        if (
-            _is_hidden(model, name.lstrip("-^=@"))
-            if isinstance(name, str)
-            else name in ordering
-        ):  # an expression
-            yield (
-                f"'{name}' is not for all who may view, and the list is.",
-                "Leave it to the page.",
-            )
-    for item in model_admin.list_filter:
-        name, kind = item if isinstance(item, list | tuple) else (item, None)
-        is_plain = (
-            isinstance(name, str) and kind is not admin.RelatedOnlyFieldListFilter
-        )  # else narrow, or one's own
-        if (
-            _is_hidden(model, str(name))
-            or is_plain
-            and getattr(_find_field(model, name), "remote_field", True)
-        ):
-            hint = "Filter by a public field of the model itself, or by a relation with RelatedOnlyFieldListFilter."
-            yield (
-                f"The filter '{name}' offers values from rows that the person may not see.",
-                hint,
-            )
-    if model_admin.date_hierarchy:
-        yield (
-            "date_hierarchy answers wild dates with an error page.",
-            "Use a list filter.",
+def is_foreign_key(field):
+    if field is None or not field.concrete:
+        return False
+    return field.many_to_one or field.one_to_one
+
+
+def check_model(model, site):
+    is_gated = isinstance(site._registry.get(model), GatedModelAdmin)
+    if is_gated or model._meta.label in UNGATED:
+        return
+    if belongs_to_organization(model):
+        mistake = Mistake(
+            f"{model._meta.label} belongs to organizations, but has no gated admin"
+            " class.",
+            'Register a GatedModelAdmin with organization_path = "…", or add the model'
+            " to UNGATED in orgadmin/admin/checks.py, and why no page needs one.",
         )
-    if model_admin.list_editable:
-        yield (
-            "list_editable changes rows that may only be viewed.",
-            "Edit on the page of the row.",
-        )
-    for function, name, _ in model_admin._get_base_actions():
-        if not getattr(function, "allowed_permissions", None):
-            hint = 'Decorate the function with @admin.action(permissions=["change"]).'
-            yield f"The action '{name}' does not say which right it takes.", hint
+        yield make_error("E005", mistake, model)
 
 
-def _is_hidden(model, lookup):
-    """Tell whether a lookup such as "organization__notes__startswith" reads what not all may who may view."""
-    hidden = {
-        *CONFIDENTIAL_FIELDS,
-        *(name for role in ROLES for name in (role.key, role.attname)),
-    }
-    for name in lookup.split("__"):
-        if model is Organization and name in hidden:
-            return True
-        model = getattr(_find_field(model, name), "related_model", None)
+def belongs_to_organization(model):
+    """Return whether foreign keys lead from a model to Organization, in any way."""
+    remaining = [model]
+    visited = set()
+    while remaining:
+        current = remaining.pop()
+        visited.add(current)
+        for field in current._meta.concrete_fields:
+            if field.remote_field is None:
+                continue
+            related_model = field.remote_field.model
+            if related_model is Organization:
+                return True
+            if related_model not in visited:
+                remaining.append(related_model)
     return False
 
 
-def _find_field(model, name):
+# The options of a gated admin class: E006
+
+
+def check_options(model_admin):
+    """Check for options that show or change more than the access rule permits."""
+    finders = [
+        find_dynamic_options,
+        find_hidden_fields,
+        find_expressions,
+        find_revealing_filters,
+        find_date_hierarchy,
+        find_list_editable,
+        find_undeclared_actions,
+    ]
+    for find in finders:
+        for mistake in find(model_admin):
+            yield make_error("E006", mistake, type(model_admin))
+
+
+def find_dynamic_options(model_admin):
+    for name in DYNAMIC_OPTIONS:
+        method = getattr(type(model_admin), name)
+        if method is not getattr(admin.ModelAdmin, name):
+            yield Mistake(
+                f"{name}() decides at runtime what is shown, so it cannot be checked.",
+                f"Declare {name.removeprefix('get_')} instead.",
+            )
+
+
+def find_hidden_fields(model_admin):
+    ordering = model_admin.ordering or ()
+    for name in [*model_admin.list_display, *model_admin.search_fields, *ordering]:
+        if not isinstance(name, str):  # a function that shows a column
+            continue
+        if is_hidden(model_admin.model, name.lstrip(PREFIXES)):
+            yield Mistake(
+                f"The list uses '{name}', which not everyone who can view the list"
+                " may see.",
+                "Remove it from list_display, search_fields and ordering.",
+            )
+
+
+def find_expressions(model_admin):
+    for item in model_admin.ordering or ():
+        if not isinstance(item, str):
+            yield Mistake(
+                f"The ordering '{item}' is an expression, so it cannot be checked.",
+                "Sort by the name of a field.",
+            )
+
+
+def find_revealing_filters(model_admin):
+    for list_filter in model_admin.list_filter:
+        if reveals_values(model_admin.model, list_filter):
+            yield Mistake(
+                f"The filter '{list_filter}' offers values from rows that the person"
+                " may not see.",
+                "Filter by a field of the model itself that is not confidential, or by"
+                " a relation with RelatedOnlyFieldListFilter.",
+            )
+
+
+def reveals_values(model, list_filter):
+    """Return whether a filter offers values from rows that are not in the list."""
+    name = list_filter
+    filter_class = None
+    if isinstance(list_filter, list | tuple):
+        name, filter_class = list_filter
+    if not isinstance(name, str):
+        return False  # a filter class of our own, which needs its own test
+    if is_hidden(model, name):
+        return True
+    if filter_class is admin.RelatedOnlyFieldListFilter:
+        return False  # it offers related objects of rows in the list only
+    field = find_field(model, name)
+    is_field_of_model = field is not None and not field.remote_field
+    return not is_field_of_model
+
+
+def find_date_hierarchy(model_admin):
+    if model_admin.date_hierarchy:
+        yield Mistake(
+            "date_hierarchy fails with a server error for some dates in the URL.",
+            "Use a list filter.",
+        )
+
+
+def find_list_editable(model_admin):
+    if model_admin.list_editable:
+        yield Mistake(
+            "list_editable changes rows that the person may only view.",
+            "Edit a row on its own page.",
+        )
+
+
+def find_undeclared_actions(model_admin):
+    for function, name, _description in model_admin._get_base_actions():
+        if not getattr(function, "allowed_permissions", None):
+            yield Mistake(
+                f"The action '{name}' does not declare which permission it requires.",
+                'Decorate the function with @admin.action(permissions=["change"]).',
+            )
+
+
+def is_hidden(model, lookup):
+    """Return whether a lookup reads what not everyone who can view the rows may see.
+
+    An example is "organization__notes__startswith".
+    """
+    hidden = {*CONFIDENTIAL_FIELDS}
+    for role in ROLES:
+        hidden |= {role.key, role.attname}
+    current = model
+    for name in lookup.split("__"):
+        if current is Organization and name in hidden:
+            return True
+        field = find_field(current, name)
+        current = getattr(field, "related_model", None)
+    return False
+
+
+def find_field(model, name):
+    """Return a field or relation of a model, or None if there is none of that name."""
+    if model is None:
+        return None
     try:
-        return model._meta.get_field(name) if model else None
+        return model._meta.get_field(name)
     except FieldDoesNotExist:
         return None

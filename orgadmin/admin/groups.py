@@ -8,7 +8,7 @@ from django.utils.html import format_html
 from django.utils.translation import gettext_lazy as _
 
 from orgadmin.access.roles import ROLES
-from orgadmin.admin.gated import SuperuserOnlyAdmin
+from orgadmin.admin.base import SuperuserOnlyAdmin
 from orgadmin.models import Organization
 
 # The relations that lead from a group to the organization that owns it.

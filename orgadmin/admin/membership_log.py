@@ -4,8 +4,8 @@ from django.contrib import admin
 from django.utils.translation import gettext_lazy as _
 
 from orgadmin.access.membership_log import end_of_day
+from orgadmin.admin.base import SuperuserOnlyAdmin
 from orgadmin.admin.changelist import get_page
-from orgadmin.admin.gated import SuperuserOnlyAdmin
 from orgadmin.admin.people_forms import MembersOnForm
 from orgadmin.models import MembershipEvent
 from orgadmin.records.csv_files import respond_with_csv
@@ -30,8 +30,8 @@ class MembershipLogAdmin(SuperuserOnlyAdmin):
     search_fields = ["user_name", "organization_name", "actor_name"]
     search_help_text = _("Search by person, organization, or who made the change.")
 
-    def may(self, request, action, obj=None):
-        return action == "view" and super().may(request, action)
+    def is_permitted(self, request, permission, obj=None):
+        return permission == "view" and super().is_permitted(request, permission)
 
 
 class MembershipLogPage:

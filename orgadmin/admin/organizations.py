@@ -9,9 +9,10 @@ from django.utils.html import format_html
 from django.utils.translation import gettext_lazy as _, ngettext
 
 from orgadmin.access.roles import CONFIDENTIAL_FIELDS, ROLES
+from orgadmin.admin.base import SUPERUSERS_ONLY, DeletesAsActor
 from orgadmin.admin.contacts import ContactInline
 from orgadmin.admin.forms import OrganizationForm
-from orgadmin.admin.gated import ActingDelete, GatedModelAdmin
+from orgadmin.admin.gated import GatedOrganizationAdmin
 from orgadmin.admin.import_export import ImportExportPages
 from orgadmin.admin.membership_log import MembershipLogPage
 from orgadmin.admin.organization_access import OrganizationAccessPage
@@ -31,15 +32,14 @@ class OrganizationAdmin(
     MembershipLogPage,
     OrganizationAccessPage,
     RestorePage,
-    ActingDelete,
-    GatedModelAdmin,
+    DeletesAsActor,
+    GatedOrganizationAdmin,
 ):
-    organization_path = ""
     pages = {
         "people": "manage_members",
         "ledger": "manage_members",
         "access": "manage_members",
-        "restore": None,
+        "restore": SUPERUSERS_ONLY,
     }
     form = OrganizationForm
     inlines = [ContactInline]

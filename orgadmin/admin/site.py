@@ -1,4 +1,4 @@
-"""The admin site."""
+"""The admin site: who may enter, signing in, the front page, and searching choices."""
 
 from django.conf import settings
 from django.contrib import admin
@@ -10,101 +10,131 @@ from django.utils.cache import patch_cache_control
 from django.utils.translation import gettext_lazy as _
 
 from orgadmin.accounts.views import SignInView
+from orgadmin.admin.gated import Gated
 from orgadmin.admin.home import list_cards, search
 from orgadmin.gate.answers import get_gate
 from orgadmin.models.validators import is_primary_key
 
+ONE_HOUR = 60 * 60  # seconds
+
 
 class ChoicesView(AutocompleteJsonView):
-    """What may be chosen: of rows that one may only see, none."""
+    """Searches the choices of a form.
+
+    Of gated models, it offers only rows that the person may change.
+    """
 
     def process_request(self, request):
-        found = super().process_request(request)
-        if found[
-            2
-        ].auto_created:  # a reverse relation, which would end in an error page
+        term, model_admin, source_field, to_field_name = super().process_request(
+            request
+        )
+        if source_field.auto_created:
+            # Django would search the choices of a reverse relation, too, and fail.
             raise PermissionDenied
-        return found
-
-    def serialize_result(self, obj, to_field_name):
-        describe = getattr(self.model_admin, "describe_choice", str)
-        return super().serialize_result(obj, to_field_name) | {"text": describe(obj)}
+        return term, model_admin, source_field, to_field_name
 
     def get_queryset(self):
-        queryset, narrow = (
-            super().get_queryset(),
-            getattr(self.model_admin, "narrow", None),
-        )
-        return narrow(queryset, self.request.user, "change") if narrow else queryset
+        queryset = super().get_queryset()
+        if isinstance(self.model_admin, Gated):
+            return self.model_admin.narrow(queryset, self.request.user, "change")
+        return queryset
+
+    def serialize_result(self, obj, to_field_name):
+        result = super().serialize_result(obj, to_field_name)
+        result["text"] = self.model_admin.describe_choice(obj)
+        return result
 
 
 class OrganizationAdminSite(admin.AdminSite):
-    site_header = site_title = _("Organizations")
-    enable_nav_sidebar = (
-        False  # a few models; on each page it would move what is beside it
-    )
-    site_url = None  # there is no other site to view
+    site_header = _("Organizations")
+    site_title = _("Organizations")
+    # With so few models, a sidebar would take more space than it saves time.
+    enable_nav_sidebar = False
+    # There is no other site to link to.
+    site_url = None
 
     def has_permission(self, request):
-        gate, page = get_gate(request), request.resolver_match
-        is_ours = page and (page.url_name or "").startswith("orgadmin_organization_")
-        pk = page.kwargs.get("object_id", "") if is_ours else ""
-        if is_primary_key(pk) and request.user.is_active:
-            gate.permissions_on(
-                int(pk)
-            )  # whoever may see this one may enter: asked once
+        """Return whether the person may enter the admin.
+
+        Asks first about the organization that the page is about: whoever may view it
+        may enter, and the page needs the answer anyway, so this saves a query.
+        """
+        gate = get_gate(request)
+        pk = find_organization_id(request)
+        if pk is not None and request.user.is_active:
+            gate.permissions_on(pk)
         return gate.may_enter
 
     def login(self, request, extra_context=None):
-        again = self.has_permission(request)
-        if again and request.method == "GET" and "next" not in request.GET:
+        may_enter = self.has_permission(request)
+        if may_enter and request.method == "GET" and "next" not in request.GET:
             return redirect("admin:index")
-        about = {
+        context = {
+            **self.each_context(request),
             "title": _("Sign in"),
             "app_path": request.get_full_path(),
             "username": request.user.get_username(),
         }
-        about |= (
-            {"user": None} if again else {}
-        )  # who signs in again is not told of lacking rights
-        return SignInView.as_view(extra_context=self.each_context(request) | about)(
-            request
-        )
+        if may_enter:
+            # The template would tell a signed-in user that they have no access.
+            context["user"] = None
+        return SignInView.as_view(extra_context=context)(request)
 
     def each_context(self, request):
-        shown = ("ACCESS_CONTACT", "OIDC_SERVER", "OIDC_NAME", "SECOND_FACTOR")
-        return super().each_context(request) | {
-            name.lower(): getattr(settings, name) for name in shown
+        return {
+            **super().each_context(request),
+            "access_contact": settings.ACCESS_CONTACT,
+            "oidc_name": settings.OIDC_NAME,
+            "oidc_server": settings.OIDC_SERVER,
+            "second_factor": settings.SECOND_FACTOR,
         }
 
     def index(self, request, extra_context=None):
         cards = list_cards(request)
-        title = _("Your organizations") if cards else self.site_title
-        return super().index(
-            request, {"cards": cards, "title": title, "found": search(request, self)}
-        )
+        context = {
+            "title": _("Your organizations") if cards else self.site_title,
+            "cards": cards,
+            "found": search(request, self),
+        }
+        return super().index(request, context)
 
     def get_log_entries(self, request):
-        """Return what changed lately, for superusers: it names any organization. Others have cards and histories."""
-        entries = LogEntry.objects.select_related("content_type", "user").order_by(
-            "-pk"
-        )  # as the index is
-        return entries if request.user.is_superuser else entries.none()
+        """Return the recent changes for superusers, and none for others.
+
+        The entries name every organization. Others have cards and histories instead.
+        """
+        entries = LogEntry.objects.select_related("content_type", "user")
+        if not request.user.is_superuser:
+            return entries.none()
+        return entries.order_by("-pk")  # newest first, by an index
 
     def i18n_javascript(self, request, extra_context=None):
+        """Let browsers keep the translations: the only page that contains no data."""
         response = super().i18n_javascript(request, extra_context)
-        patch_cache_control(
-            response, private=True, max_age=60 * 60
-        )  # words only: all that a browser may keep
+        patch_cache_control(response, private=True, max_age=ONE_HOUR)
         return response
 
     def get_urls(self):
-        # "View on site" redirects to any object of any model that has an address of its own, asking nobody.
+        """Leave out "view on site".
+
+        It redirects anyone to any object of any model that has an address of its own.
+        """
         return [
             url
             for url in super().get_urls()
-            if getattr(url, "name", "") != "view_on_site"
+            if getattr(url, "name", None) != "view_on_site"
         ]
 
     def autocomplete_view(self, request):
         return ChoicesView.as_view(admin_site=self)(request)
+
+
+def find_organization_id(request):
+    """Return the id of the organization in the URL of the page, or None."""
+    match = request.resolver_match
+    if match is None or not match.url_name:
+        return None
+    if not match.url_name.startswith("orgadmin_organization_"):
+        return None
+    object_id = match.kwargs.get("object_id", "")
+    return int(object_id) if is_primary_key(object_id) else None

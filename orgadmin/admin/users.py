@@ -7,9 +7,13 @@ from django.db import transaction
 from django.urls import reverse
 from django.utils.translation import gettext_lazy as _, gettext_noop
 
+from orgadmin.admin.base import (
+    SUPERUSERS_ONLY,
+    DeletesAsActor,
+    SuperuserOnlyAdmin,
+)
 from orgadmin.admin.changelist import get_page
 from orgadmin.admin.forms import UserForm
-from orgadmin.admin.gated import ActingDelete, SuperuserOnlyAdmin
 from orgadmin.gate.answers import as_active, holds_more_than
 from orgadmin.gate.explain import find_reasons, summarize_reasons
 from orgadmin.models import Organization, User
@@ -65,7 +69,7 @@ def get_url(user):
 
 @admin.register(User)
 class UserAdmin(
-    UserAccessPage, OffboardingPage, ActingDelete, SuperuserOnlyAdmin, DjangoUserAdmin
+    UserAccessPage, OffboardingPage, DeletesAsActor, SuperuserOnlyAdmin, DjangoUserAdmin
 ):
     """The admin of people.
 
@@ -75,23 +79,25 @@ class UserAdmin(
     """
 
     form = UserForm
-    pages = {"access": None, "leave": None}
+    pages = {"access": SUPERUSERS_ONLY, "leave": SUPERUSERS_ONLY}
     actions = ["remove_second_factor"]
     list_filter = ["is_staff", "is_superuser", "is_active"]
     autocomplete_fields = ["groups"]
     readonly_fields = ["last_login", "date_joined"]
 
-    def may(self, request, action, obj=None):
-        if super().may(request, action):
+    def is_permitted(self, request, permission, obj=None):
+        if super().is_permitted(request, permission):
             return True
-        if action == "delete":
+        if permission == "delete":
             # Their permissions and their entries in the log would be deleted, too.
             return False
         user = request.user
         if not (user.is_active and user.is_staff):
             return False
         name = self.opts.model_name
-        return user.has_perms([f"orgadmin.view_{name}", f"orgadmin.{action}_{name}"])
+        return user.has_perms(
+            [f"orgadmin.view_{name}", f"orgadmin.{permission}_{name}"]
+        )
 
     def has_change_permission(self, request, obj=None):
         if not super().has_change_permission(request, obj):

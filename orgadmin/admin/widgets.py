@@ -1,28 +1,31 @@
-"""Widgets for choosing objects."""
+"""Widgets that choose objects by search."""
 
 from django.contrib.admin.widgets import AutocompleteSelect, AutocompleteSelectMultiple
 
 from orgadmin.models.validators import is_primary_key
 
 
-class KeysOnly:
-    """A widget that shows the objects chosen. Django's asks the database for whatever was sent."""
+class ValidKeysOnly:
+    """Ignores input that cannot be a primary key.
+
+    To show the chosen objects, Django's widgets query the database for whatever was
+    sent, and some input makes such a query fail.
+    """
 
     def optgroups(self, name, value, attrs=None):
-        return super().optgroups(
-            name, [key for key in value if is_primary_key(str(key))], attrs
-        )
+        keys = [key for key in value if is_primary_key(str(key))]
+        return super().optgroups(name, keys, attrs)
 
     def value_from_datadict(self, data, files, name):
         value = super().value_from_datadict(data, files, name)
-        return (
-            [key for key in value if is_primary_key(key)]
-            if isinstance(value, list)
-            else value
-        )
+        if isinstance(value, list):
+            return [key for key in value if is_primary_key(key)]
+        return value
 
 
-class ChooseOneWidget(KeysOnly, AutocompleteSelect): ...
+class ChooseOneWidget(ValidKeysOnly, AutocompleteSelect):
+    pass
 
 
-class ChooseManyWidget(KeysOnly, AutocompleteSelectMultiple): ...
+class ChooseManyWidget(ValidKeysOnly, AutocompleteSelectMultiple):
+    pass

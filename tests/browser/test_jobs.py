@@ -261,7 +261,7 @@ class JobTests(BrowserTestCase):
         page.get_by_role("button", name="Yes, I am sure").click()
         expect(page.get_by_text("“anna” was removed from “Brand New”.")).to_be_visible()
         person.reload()
-        expect(person.get_by_text("or you may no longer see it")).to_be_visible()
+        expect(person.get_by_text("or you no longer have access to it")).to_be_visible()
 
     def test_an_org_admin_invites_somebody_new_who_sets_a_password_and_sees_the_organization(
         self,

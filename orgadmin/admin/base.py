@@ -1,0 +1,349 @@
+"""The base of every admin class on this site.
+
+It is closed by default: a request for an object that the person may not see gets the
+same response as a request for one that does not exist. Subclasses decide who may do
+what: `gated.GatedModelAdmin` asks the access rule, and `SuperuserOnlyAdmin` admits
+superusers. The system checks refuse any other admin class.
+"""
+
+from django.contrib import admin, messages
+from django.contrib.admin.helpers import ACTION_CHECKBOX_NAME
+from django.contrib.admin.utils import unquote
+from django.core.exceptions import (
+    ObjectDoesNotExist,
+    PermissionDenied,
+    SuspiciousOperation,
+)
+from django.db import DatabaseError, IntegrityError, connection
+from django.http import HttpResponseRedirect
+from django.shortcuts import render
+from django.urls import path, reverse
+from django.utils.translation import gettext_lazy as _, ngettext
+
+from orgadmin.admin.changelist import (
+    LIMIT,
+    LimitedPaginator,
+    LongChangeList,
+    exceeds_limit,
+)
+from orgadmin.admin.widgets import ChooseManyWidget, ChooseOneWidget
+from orgadmin.gate.answers import get_gate, renew_gate
+from orgadmin.models.validators import is_primary_key
+
+# Each word of a search is one more condition of the query, and databases refuse a query
+# with a thousand of them.
+SEARCH_LENGTH = 200  # characters
+
+# Stands for a permission in `ClosedModelAdmin.pages`.
+SUPERUSERS_ONLY = None
+
+
+def is_active_superuser(user):
+    return user.is_active and user.is_superuser
+
+
+class PermissionHooks:
+    """Answers all of Django's permission questions with one method.
+
+    Subclasses define it:
+
+        def is_permitted(self, request, permission, obj=None): ...
+
+    `permission` is "view", "add", "change" or "delete". Without an object, Django asks
+    about the list, the page to add an object, or the model as a whole.
+    """
+
+    def has_module_permission(self, request):
+        return self.is_permitted(request, "view")
+
+    def has_view_permission(self, request, obj=None):
+        return self.is_permitted(request, "view", obj)
+
+    def has_add_permission(self, request, obj=None):
+        return self.is_permitted(request, "add", obj)
+
+    def has_change_permission(self, request, obj=None):
+        return self.is_permitted(request, "change", obj)
+
+    def has_delete_permission(self, request, obj=None):
+        return self.is_permitted(request, "delete", obj)
+
+
+class SearchedChoices:
+    """Chooses related objects by search, with widgets that accept any input."""
+
+    def formfield_for_dbfield(self, db_field, request, **kwargs):
+        if self._is_searched(db_field, request):
+            widget = ChooseManyWidget if db_field.many_to_many else ChooseOneWidget
+            kwargs["widget"] = widget(db_field, self.admin_site)
+        return super().formfield_for_dbfield(db_field, request, **kwargs)
+
+    def _is_searched(self, db_field, request):
+        if not db_field.remote_field:
+            return False
+        return db_field.name in self.get_autocomplete_fields(request)
+
+
+class ClosedModelAdmin(PermissionHooks, SearchedChoices, admin.ModelAdmin):
+    """What all admin classes of the site have in common.
+
+    `pages` are the pages below an object: {name: permission}. The permission is the one
+    on the object's organization that the page requires, or SUPERUSERS_ONLY. The page
+    "people" is shown by the method `people_view(request, obj)`.
+    """
+
+    pages = {}
+    paginator = LimitedPaginator
+    view_on_site = False
+
+    # Pages below an object
+
+    def get_urls(self):
+        view = self.admin_site.admin_view(self.open_page)
+        url_name = f"{self.opts.app_label}_{self.opts.model_name}"
+        urls = [
+            path(
+                f"<path:object_id>/{page}/",
+                view,
+                {"page": page},
+                name=f"{url_name}_{page}",
+            )
+            for page in self.pages
+        ]
+        return urls + super().get_urls()
+
+    def open_page(self, request, object_id, page):
+        """Show a page below an object.
+
+        If the person may not open it, the response is the same as for a missing object.
+        """
+        obj = self.get_object(request, unquote(object_id))
+        if obj is not None and self.can_open(request, page, obj):
+            view = getattr(self, f"{page}_view")
+            try:
+                return view(request, obj)
+            except (ObjectDoesNotExist, PermissionDenied):
+                # Somebody has deleted the object, or ended the person's access, since
+                # this was checked above.
+                pass
+        return self._get_obj_does_not_exist_redirect(request, self.opts, object_id)
+
+    def can_open(self, request, page, obj):
+        permission = self.pages[page]
+        if permission is SUPERUSERS_ONLY:
+            return is_active_superuser(request.user)
+        return get_gate(request).permits(permission, self.get_organization_id(obj))
+
+    def render_change_form(
+        self, request, context, add=False, change=False, form_url="", obj=None
+    ):
+        """Give the template the names of the pages that it can link to."""
+        context["pages"] = []
+        if obj is not None:
+            context["pages"] = [
+                page for page in self.pages if self.can_open(request, page, obj)
+            ]
+        return super().render_change_form(request, context, add, change, form_url, obj)
+
+    # Responses
+
+    def answer(self, request, text, level=messages.SUCCESS, to=None):
+        """Redirect to an address, or to the same page, and show a message there."""
+        self.message_user(request, text, level)
+        return HttpResponseRedirect(to or request.get_full_path())
+
+    def render_page(self, request, obj, template, title, **context):
+        """Render a template of templates/admin/orgadmin/<model>/."""
+        page_context = {
+            **self.admin_site.each_context(request),
+            "opts": self.opts,
+            "original": obj,
+            "title": title,
+            "media": self.media,
+            **context,
+        }
+        template_name = f"admin/orgadmin/{self.opts.model_name}/{template}.html"
+        return render(request, template_name, page_context)
+
+    def _get_obj_does_not_exist_redirect(self, request, opts, object_id):
+        """Respond to a missing object, and to one that the person may not see.
+
+        Django calls this for its own pages, too.
+        """
+        text = _("There is no %(name)s “%(key)s”, or you no longer have access to it.")
+        values = {"name": opts.verbose_name, "key": unquote(object_id)}
+        return self.answer(
+            request, text % values, messages.WARNING, reverse("admin:index")
+        )
+
+    # The list
+
+    def changelist_view(self, request, extra_context=None):
+        keys = request.POST.getlist(ACTION_CHECKBOX_NAME)
+        if not all(is_primary_key(key) for key in keys):
+            raise SuspiciousOperation("The key of a selected row is not a number.")
+        return super().changelist_view(request, extra_context)
+
+    def describe_choice(self, obj):
+        """Return the text by which people recognize an object among the choices."""
+        return str(obj)
+
+    def get_changelist(self, request, **kwargs):
+        return LongChangeList
+
+    def response_action(self, request, queryset, **kwargs):  # Django 6.1 passes more
+        """Run an action, unless "select all" selects more rows than it should get."""
+        if self._selects_all(request) and exceeds_limit(queryset):
+            text = _(
+                "More than %d rows are selected, which is too many for one action."
+                " Search or filter the list first."
+            )
+            self.message_user(request, text % LIMIT, messages.WARNING)
+            return None
+        return super().response_action(request, queryset, **kwargs)
+
+    def _selects_all(self, request):
+        """Return whether an action is for all rows, also those on other pages."""
+        return request.POST.get("select_across", "0") not in ("", "0")
+
+    def get_search_results(self, request, queryset, search_term):
+        """Search within `queryset`, whatever the text: PostgreSQL refuses a NUL."""
+        text = search_term.replace("\0", " ")[:SEARCH_LENGTH]
+        return super().get_search_results(request, queryset, text)
+
+    def lookup_allowed(self, lookup, value, request=None):
+        """Allow the lookups of the declared filters, and no others.
+
+        By default, Django lets anybody filter by any field of the model. That would
+        reveal confidential fields by trial, and a slow regular expression could block
+        the server.
+        """
+        name = lookup
+        for suffix in ("__exact", "__isnull", "__id"):
+            name = name.removesuffix(suffix)
+        return name in self._list_filter_names(request)
+
+    def _list_filter_names(self, request):
+        """Return the fields and parameters that the declared filters use."""
+        names = []
+        for item in self.get_list_filter(request):
+            # A filter is a field, a filter class, or a pair of both.
+            declared = item[0] if isinstance(item, tuple | list) else item
+            names.append(getattr(declared, "parameter_name", declared))
+        return names
+
+    # Loading and saving
+
+    def get_queryset(self, request):
+        """Return the rows, and lock those that are about to be saved.
+
+        Without the lock, a permission that is checked now might be gone, and a field
+        that was compared might be different, when the row is written.
+        """
+        queryset = super().get_queryset(request)
+        if self._is_saving(request):
+            return queryset.select_for_update(no_key=True, of=["self"])
+        return queryset
+
+    def get_object(self, request, object_id, from_field=None):
+        # Django fails on the empty field name of "?_to_field=".
+        obj = super().get_object(request, object_id, from_field or None)
+        if obj is None or not self._is_saving(request):
+            return obj
+        # The query above may have waited for a lock. Permissions that were checked
+        # before that may be gone, so ask again.
+        renew_gate(request)
+        if not self.has_view_permission(request, obj):
+            return None
+        return obj
+
+    def _is_saving(self, request):
+        """Return whether this is a POST to one of the views that save or delete.
+
+        Django runs these in a transaction, without which there can be no lock.
+        """
+        return request.method == "POST" and connection.in_atomic_block
+
+    def get_form(self, request, obj=None, **kwargs):
+        form = super().get_form(request, obj, **kwargs)
+        # Django makes a new class for each request, so the user can be kept there.
+        form.user = request.user
+        return form
+
+    def save_model(self, request, obj, form, change):
+        """Save the fields that were changed, and no other fields of an existing row.
+
+        Others may have changed those since the page was opened.
+        """
+        obj._history_user = request.user
+        if change:
+            columns = {field.name for field in self.opts.concrete_fields}
+            obj.save(update_fields=columns.intersection(form.changed_data))
+        else:
+            obj.save()
+        merged = getattr(form, "merged", None)
+        if merged:
+            text = ngettext(
+                "Someone else changed %s while you were editing. Their change was"
+                " kept; the history has the details.",
+                "Someone else changed %s while you were editing. Their changes were"
+                " kept; the history has the details.",
+                len(merged),
+            )
+            self.message_user(request, text % ", ".join(merged))
+
+    def changeform_view(self, request, object_id=None, form_url="", extra_context=None):
+        """Show or save the form. Report a conflicting change by someone else."""
+        try:
+            return super().changeform_view(request, object_id, form_url, extra_context)
+        except (ObjectDoesNotExist, DatabaseError) as error:
+            if not is_caused_by_another_change(error):
+                raise
+        if object_id:
+            return self._get_obj_does_not_exist_redirect(request, self.opts, object_id)
+        text = _(
+            "Nothing was saved, because someone has just changed or deleted something"
+            " that this refers to. Try again."
+        )
+        return self.answer(request, text, messages.WARNING)
+
+
+def is_caused_by_another_change(error):
+    """Return whether an error means that a row was changed or deleted during a save.
+
+    Django raises a plain `DatabaseError` if the row to update is gone. The database
+    reports an `IntegrityError` if a related row is gone, or a unique value is taken.
+    All other database errors, which have classes of their own, are real failures.
+    """
+    if isinstance(error, ObjectDoesNotExist):
+        return True
+    return type(error) in (DatabaseError, IntegrityError)
+
+
+class SuperuserOnlyAdmin(ClosedModelAdmin):
+    """The admin of what only superusers may know of.
+
+    To everybody else it shows no rows and no pages, and not even its name.
+    """
+
+    # Django's two boxes list all choices.
+    filter_horizontal = ()
+
+    def is_permitted(self, request, permission, obj=None):
+        return is_active_superuser(request.user)
+
+    def get_queryset(self, request):
+        queryset = super().get_queryset(request)
+        if not self.is_permitted(request, "view"):
+            return queryset.none()
+        return queryset
+
+
+class DeletesAsActor:
+    """Passes on who deletes, so that the membership log and the history name them."""
+
+    def delete_model(self, request, obj):
+        self.delete_queryset(request, self.model.objects.filter(pk=obj.pk))
+
+    def delete_queryset(self, request, queryset):
+        queryset.delete(actor=request.user)
