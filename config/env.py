@@ -1,0 +1,243 @@
+"""Read the environment variables that settings.py is made of.
+
+A variable that is missing or wrong stops the start with one line, which names it and
+says what is expected.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, TypeVar
+from urllib.parse import urlsplit
+from zoneinfo import ZoneInfo
+
+from django.core.exceptions import ImproperlyConfigured, ValidationError
+from django.core.validators import URLValidator
+from environ import Env
+
+environment = Env()
+
+Value = TypeVar("Value")
+
+# What a function that parses a text may raise if the text is wrong. The time zone
+# database raises KeyError for an unknown name, and OSError for a name that is a folder.
+WRONG_VALUE_ERRORS = (
+    ValueError,
+    KeyError,
+    OSError,
+    ImproperlyConfigured,
+    ValidationError,
+)
+FLAGS = {"true": True, "false": False}
+DATABASE_SCHEMES = ("sqlite", "postgres", "postgresql")
+
+
+@dataclass(frozen=True)
+class EmailServer:
+    """The values of Django's EMAIL_* settings of the same names."""
+
+    backend: str
+    host: str | None
+    port: int | None
+    host_user: str
+    host_password: str
+    use_tls: bool
+    use_ssl: bool
+    file_path: str
+
+
+# Variables that are taken as they are
+
+
+def read_text(name: str, *, default: str) -> str:
+    """Return the text of a variable, or the default if it is not set."""
+    return environment.str(name, default=default)
+
+
+def read_list(name: str, *, default: Sequence[str]) -> list[str]:
+    """Return the items of a comma-separated variable, or the default if not set."""
+    return environment.list(name, default=list(default))
+
+
+# Variables that are checked. If they are empty, they count as not set.
+
+
+def read(
+    name: str, parse: Callable[[str], Value], *, expected: str, default: str = ""
+) -> Value:
+    """Return what `parse` makes of a variable, or of the default if it is empty.
+
+    If `parse` raises an error, stops the process with a line that says what is
+    expected.
+    """
+    try:
+        text = environment.str(name, default="").strip()
+        return parse(text or default)
+    except WRONG_VALUE_ERRORS:
+        sys.exit(f"{name} is missing or wrong: expected {expected}.")
+
+
+def read_required(name: str, *, expected: str, default: str = "") -> str:
+    return read(name, parse_required, expected=expected, default=default)
+
+
+def read_flag(name: str) -> bool:
+    return read(name, parse_flag, expected="true or false", default="false")
+
+
+def read_number(name: str, *, default: int) -> int:
+    return read(name, parse_number, expected="a whole number", default=str(default))
+
+
+def read_choice(
+    name: str, *, choices: Sequence[str], expected: str, default: str
+) -> str:
+    parse = partial(parse_choice, choices=choices)
+    return read(name, parse, expected=expected, default=default)
+
+
+def read_url(name: str, *, default: str) -> str:
+    """Return the URL of a site, without a slash at the end."""
+    expected = "a URL such as https://orgs.example.com"
+    return read(name, parse_url, expected=expected, default=default)
+
+
+def read_time_zone(name: str, *, default: str) -> str:
+    expected = "a name such as UTC or Europe/Berlin"
+    return read(name, parse_time_zone, expected=expected, default=default)
+
+
+def read_openid_server(name: str, *, allow_http: bool) -> str:
+    """Return the URL of an OpenID provider, or "" if there is none.
+
+    It must use https and have no "@", unless `allow_http` is set.
+    """
+    expected = "a URL such as https://login.example.com (https, without a password)"
+    parse = partial(parse_openid_server, allow_http=allow_http)
+    return read(name, parse, expected=expected)
+
+
+def read_database(name: str, *, pool_size: int, default: str) -> dict[str, Any]:
+    """Return an entry of Django's DATABASES setting.
+
+    `pool_size` is how many connections to PostgreSQL the threads of a process share.
+    With 0, each thread keeps its own.
+    """
+    expected = "sqlite:///PATH or postgres://USER:PASSWORD@HOST:PORT/NAME"
+    parse = partial(parse_database, pool_size=pool_size)
+    return read(name, parse, expected=expected, default=default)
+
+
+def read_email_server(name: str, *, default: str) -> EmailServer:
+    expected = "smtp+tls://USER:PASSWORD@HOST:PORT, or consolemail:// to print mail"
+    return read(name, parse_email_server, expected=expected, default=default)
+
+
+# What each kind of variable may contain. These functions raise one of
+# WRONG_VALUE_ERRORS if the text is wrong.
+
+
+def parse_required(text: str) -> str:
+    if not text:
+        raise ValueError("The variable is empty.")
+    return text
+
+
+def parse_flag(text: str) -> bool:
+    return FLAGS[text.lower()]
+
+
+def parse_number(text: str) -> int:
+    if not text.isdecimal():
+        raise ValueError(f"{text!r} is not a whole number.")
+    return int(text)
+
+
+def parse_choice(text: str, *, choices: Sequence[str]) -> str:
+    if text not in choices:
+        raise ValueError(f"{text!r} is not one of {choices}.")
+    return text
+
+
+def parse_url(text: str) -> str:
+    URLValidator(schemes=["http", "https"])(text)
+    return text.rstrip("/")
+
+
+def get_origin(url: str) -> str:
+    """Return the scheme and the host of a URL, such as https://orgs.example.com."""
+    parts = urlsplit(url)
+    return f"{parts.scheme}://{parts.netloc}"
+
+
+def parse_time_zone(text: str) -> str:
+    return ZoneInfo(text).key
+
+
+def parse_openid_server(text: str, *, allow_http: bool) -> str:
+    if not text:
+        return ""
+    # This site does not check the signature of what the provider says. It relies on
+    # https to know that the provider said it.
+    if not allow_http and (not text.startswith("https://") or "@" in text):
+        raise ValueError("The provider must be reached by https.")
+    return parse_url(text)
+
+
+def parse_database(url: str, *, pool_size: int) -> dict[str, Any]:
+    scheme, _separator, rest = url.partition("://")
+    if scheme not in DATABASE_SCHEMES or not rest:
+        raise ValueError("The URL names no database that is supported.")
+    database = environment.db_url_config(url)
+    if not database["NAME"]:
+        raise ValueError("The URL names no database.")
+    if scheme == "sqlite":
+        _configure_sqlite(database)
+    else:
+        _configure_postgresql(database, pool_size)
+    return database
+
+
+def _configure_sqlite(database: dict[str, Any]) -> None:
+    # SQLite has one writer at a time. A transaction takes the write lock when it
+    # begins, and waits for it, instead of failing half-way.
+    database["OPTIONS"] = {
+        "transaction_mode": "IMMEDIATE",
+        "timeout": 30,
+        "init_command": "PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL;",
+    }
+
+
+def _configure_postgresql(database: dict[str, Any], pool_size: int) -> None:
+    # Django's backend, except that its migrations do not block people at work.
+    database["ENGINE"] = "django_zero_downtime_migrations.backends.postgres"
+    database["CONN_HEALTH_CHECKS"] = True
+    if pool_size == 0:
+        database["CONN_MAX_AGE"] = 60
+        return
+    options = database.setdefault("OPTIONS", {})
+    options["pool"] = {
+        "min_size": 1,
+        "max_size": pool_size,
+        # Seconds that a request waits for a connection.
+        "timeout": 10,
+    }
+
+
+def parse_email_server(url: str) -> EmailServer:
+    if "://" not in url:
+        raise ValueError("This is not a URL.")
+    values = environment.email_url_config(url)
+    return EmailServer(
+        backend=values["EMAIL_BACKEND"],
+        host=values["EMAIL_HOST"],
+        port=values["EMAIL_PORT"],
+        host_user=values["EMAIL_HOST_USER"],
+        host_password=values["EMAIL_HOST_PASSWORD"],
+        use_tls=values.get("EMAIL_USE_TLS", False),
+        use_ssl=values.get("EMAIL_USE_SSL", False),
+        file_path=values["EMAIL_FILE_PATH"],
+    )

@@ -1,194 +1,81 @@
-"""Settings. Deployments differ by environment variables only (docs/operations.md); a wrong one ends the start."""
+"""Django settings of orgadmin.
+
+Deployments differ by environment variables only: docs/operations.md lists them. The
+functions in env.py read and check them.
+
+For all settings and their values, see
+https://docs.djangoproject.com/en/5.2/ref/settings/
+"""
 
 import sys
 from pathlib import Path
-from urllib.parse import urlsplit
-from zoneinfo import ZoneInfo
 
-from django.core.exceptions import ImproperlyConfigured, ValidationError
-from django.core.validators import URLValidator
 from django.utils.translation import gettext_lazy as _
-from environ import Env
 
-env = Env()
+from config import env
+
 BASE_DIR = Path(__file__).resolve().parent.parent
 
 
-def read(name, parse, expected, default=""):
-    """Return what `parse` makes of a variable, or of the default; where it raises, end the start with a line."""
-    try:
-        return parse(env.str(name, default="").strip() or default)
-    except (ValueError, KeyError, OSError, ImproperlyConfigured, ValidationError):
-        sys.exit(f"{name} is missing or wrong: expected {expected}.")
+# Debugging and secrets
 
+DEBUG = env.read_flag("DEBUG")
 
-def read_flag(name):
-    return read(
-        name,
-        lambda text: {"true": True, "false": False}[text.lower()],
-        "true or false",
-        "false",
-    )
-
-
-def require(value):
-    if not value:
-        raise ValueError
-    return value
-
-
-def parse_address(text):
-    URLValidator(schemes=["http", "https"])(text)
-    return text.rstrip("/")
-
-
-def parse_server(text):
-    require(
-        not text or DEBUG or text.startswith("https://") and "@" not in text
-    )  # what it says is not signed
-    return text and parse_address(text)
-
-
-def get_origin(url):
-    return "{0.scheme}://{0.netloc}".format(urlsplit(url))
-
-
-def parse_database(url):
-    scheme, _separator, rest = url.partition("://")
-    require(rest and scheme in ("sqlite", "postgres", "postgresql"))
-    settings = env.db_url_config(url)
-    require(settings["NAME"])
-    if scheme != "sqlite":
-        settings["ENGINE"] = (
-            "django_zero_downtime_migrations.backends.postgres"  # Django's, with online migrations
-        )
-        settings["CONN_HEALTH_CHECKS"] = True
-        if DATABASE_POOL == 0:  # a connection per thread
-            return settings | {"CONN_MAX_AGE": 60}
-        pool = {
-            "min_size": 1,
-            "max_size": DATABASE_POOL,
-            "timeout": 10,
-        }  # seconds that a request waits for one
-        return settings | {"OPTIONS": settings.get("OPTIONS", {}) | {"pool": pool}}
-    # One writer at a time: take the write lock at BEGIN, and wait for it, instead of failing half-way.
-    options = {"transaction_mode": "IMMEDIATE", "timeout": 30}
-    options["init_command"] = "PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL;"
-    return settings | {"OPTIONS": options}
-
-
-DEBUG = read_flag("DEBUG")
-_default = "insecure, for development only" if DEBUG else ""
-SECRET_KEY = read(
+SECRET_KEY = env.read_required(
     "SECRET_KEY",
-    require,
-    "a long random text (or DEBUG=true on a machine of your own)",
-    _default,
-)
-SECRET_KEY_FALLBACKS = env.list(
-    "SECRET_KEY_FALLBACKS", default=[]
-)  # of before: what they signed still counts
-ALLOWED_HOSTS = env.list("ALLOWED_HOSTS", default=["localhost", "127.0.0.1", "[::1]"])
-BASE_URL = read(
-    "BASE_URL",
-    parse_address,
-    "an address such as https://orgs.example.com",
-    "http://127.0.0.1:8000",
-)
-CSRF_TRUSTED_ORIGINS = [get_origin(BASE_URL)]
-DATABASE_POOL = read(
-    "DATABASE_POOL",
-    lambda text: int(require(text.isdecimal() and text)),
-    "a whole number",
-    "0",
-)
-_expected = "sqlite:///PATH or postgres://USER:PASSWORD@HOST:PORT/NAME"
-DATABASES = {
-    "default": read(
-        "DATABASE_URL",
-        parse_database,
-        _expected,
-        f"sqlite:///{BASE_DIR / 'db.sqlite3'}",
-    )
-}
-_expected = "smtp+tls://USER:PASSWORD@HOST:PORT, or consolemail:// to print mail"
-_default = "consolemail://" if DEBUG else "smtp://localhost:25"
-vars().update(
-    read(
-        "EMAIL_URL",
-        lambda url: env.email_url_config(require("://" in url and url)),
-        _expected,
-        _default,
-    )
-)
-EMAIL_TIMEOUT = 10  # seconds
-# Migrations on PostgreSQL wait no longer for a lock, and leave out what is done; tests refuse what is never safe.
-ZERO_DOWNTIME_MIGRATIONS_LOCK_TIMEOUT = "80ms"
-ZERO_DOWNTIME_MIGRATIONS_STATEMENT_TIMEOUT = "5s"  # longer than any of those takes
-ZERO_DOWNTIME_MIGRATIONS_FLEXIBLE_STATEMENT_TIMEOUT = (
-    True  # none for those that hold nobody up
-)
-ZERO_DOWNTIME_MIGRATIONS_IDEMPOTENT_SQL, ZERO_DOWNTIME_MIGRATIONS_DEFERRED_SQL = (
-    True,
-    False,
-)  # for RequireRelation
-NOTIFY_PEOPLE, NOTIFY_ADMINS = read_flag("NOTIFY_PEOPLE"), read_flag("NOTIFY_ADMINS")
-INVITATION_DAYS = 7
-ACCESS_CONTACT = env.str("ACCESS_CONTACT", default="")  # whom to ask for access
-DEFAULT_FROM_EMAIL = env.str("DEFAULT_FROM_EMAIL", default="orgadmin@localhost")
-TIME_ZONE = read(
-    "TIME_ZONE",
-    lambda name: ZoneInfo(name).key,
-    "a name such as UTC or Europe/Berlin",
-    "UTC",
-)
-TRUST_PROXY = read_flag("TRUST_PROXY")
-SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https") if TRUST_PROXY else None
-
-# Signing in with a company's own server (OpenID Connect), and a second factor: both are off until these say so.
-OIDC_SERVER = read(
-    "OIDC_SERVER",
-    parse_server,
-    "an address such as https://login.example.com (https, no password)",
-)
-_given = require if OIDC_SERVER else str
-OIDC_CLIENT_ID = read("OIDC_CLIENT_ID", _given, "what OIDC_SERVER calls this site")
-OIDC_CLIENT_SECRET = read(
-    "OIDC_CLIENT_SECRET", _given, "what OIDC_SERVER gave to this site"
-)
-OIDC_NAME = env.str("OIDC_NAME", default="OpenID Connect")
-OIDC_TRUST_EMAIL = read_flag(
-    "OIDC_TRUST_EMAIL"
-)  # for a server that does not say which addresses are confirmed
-_expected = "off, optional, or staff, who then must have one"
-SECOND_FACTOR = read(
-    "SECOND_FACTOR",
-    {way: way for way in ("off", "optional", "staff")}.__getitem__,
-    _expected,
-    "off",
+    expected="a long random text (or DEBUG=true on your own machine)",
+    default="insecure, for development only" if DEBUG else "",
 )
 
-INSTALLED_APPS = ["orgadmin.apps.OrgadminConfig", "orgadmin.apps.AdminConfig"]
-INSTALLED_APPS += [
-    f"django.contrib.{name}"
-    for name in ("auth", "contenttypes", "sessions", "messages")
-]
-INSTALLED_APPS += [
+# Earlier secret keys. What they signed, such as a link in a mail, is still accepted.
+SECRET_KEY_FALLBACKS = env.read_list("SECRET_KEY_FALLBACKS", default=[])
+
+
+# Where people reach the site
+
+ALLOWED_HOSTS = env.read_list(
+    "ALLOWED_HOSTS", default=["localhost", "127.0.0.1", "[::1]"]
+)
+
+BASE_URL = env.read_url("BASE_URL", default="http://127.0.0.1:8000")
+
+CSRF_TRUSTED_ORIGINS = [env.get_origin(BASE_URL)]
+
+# Whether X-Forwarded-Proto and X-Forwarded-For come from a proxy of ours.
+TRUST_PROXY = env.read_flag("TRUST_PROXY")
+
+SECURE_PROXY_SSL_HEADER = None
+if TRUST_PROXY:
+    SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https")
+
+
+# Applications
+
+INSTALLED_APPS = [
+    "orgadmin.apps.OrgadminConfig",
+    "orgadmin.apps.AdminConfig",
+    "django.contrib.auth",
+    "django.contrib.contenttypes",
+    "django.contrib.sessions",
+    "django.contrib.messages",
     "whitenoise.runserver_nostatic",
     "django.contrib.staticfiles",
     "guardian",
     "simple_history",
     "csp",
+    "allauth",
+    "allauth.account",
+    "allauth.mfa",
+    "allauth.socialaccount",
+    "allauth.socialaccount.providers.openid_connect",
 ]
-INSTALLED_APPS += [
-    f"allauth{name}" for name in ("", ".account", ".mfa", ".socialaccount")
-]
-INSTALLED_APPS += ["allauth.socialaccount.providers.openid_connect"]
+
 MIDDLEWARE = [
     "django.middleware.security.SecurityMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
     "orgadmin.logs.RequestLogMiddleware",
-    "django.middleware.gzip.GZipMiddleware",  # with random bytes against BREACH
+    # Adds random bytes to compressed pages, so that BREACH cannot read secrets in them.
+    "django.middleware.gzip.GZipMiddleware",
     "django.contrib.sessions.middleware.SessionMiddleware",
     "django.middleware.locale.LocaleMiddleware",
     "django.middleware.common.CommonMiddleware",
@@ -201,128 +88,345 @@ MIDDLEWARE = [
     "allauth.account.middleware.AccountMiddleware",
     "orgadmin.accounts.middleware.SecondFactorMiddleware",
 ]
-# Nothing from elsewhere, nothing inline, in nobody's frame.
-_policy = {"default-src": ["'self'"], "img-src": ["'self'", "data:"]}
-_policy |= dict.fromkeys(("object-src", "base-uri", "frame-ancestors"), ["'none'"])
-_policy["form-action"] = [
-    "'self'",
-    *filter(None, [OIDC_SERVER and get_origin(OIDC_SERVER)]),
-]
-CONTENT_SECURITY_POLICY = {"DIRECTIVES": _policy}
-PERMISSIONS_POLICY = dict.fromkeys(
-    ("camera", "display-capture", "geolocation", "microphone", "payment", "usb"), []
-)
-CSRF_COOKIE_HTTPONLY = True  # forms carry the token; no script reads it
-if BASE_URL.startswith("https://"):
-    SECURE_SSL_REDIRECT = (
-        TRUST_PROXY  # who is not told how people come would redirect them for ever
-    )
-    SECURE_REDIRECT_EXEMPT = ["^healthz$", "^livez$"]
-    SECURE_HSTS_SECONDS = 365 * 24 * 60 * 60
-    # HSTS is for this host: what the others of the domain do, and a list in browsers, are not this site's to say.
-    SILENCED_SYSTEM_CHECKS = ["security.W005", "security.W021"]
-    SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = True
-    SESSION_COOKIE_NAME, CSRF_COOKIE_NAME = "__Host-sessionid", "__Host-csrftoken"
-ROOT_URLCONF, WSGI_APPLICATION = "config.urls", "config.wsgi.application"
-_context = [
-    f"django.contrib.{name}.context_processors.{name}" for name in ("auth", "messages")
-]
-_context += ["django.template.context_processors.request"]
-_templates = {
-    "BACKEND": "django.template.backends.django.DjangoTemplates",
-    "DIRS": [BASE_DIR / "templates"],
-}
+
+ROOT_URLCONF = "config.urls"
+
+WSGI_APPLICATION = "config.wsgi.application"
+
+
+# Templates
+
 TEMPLATES = [
-    _templates | {"APP_DIRS": True, "OPTIONS": {"context_processors": _context}}
+    {
+        "BACKEND": "django.template.backends.django.DjangoTemplates",
+        "DIRS": [BASE_DIR / "templates"],
+        "APP_DIRS": True,
+        "OPTIONS": {
+            "context_processors": [
+                "django.contrib.auth.context_processors.auth",
+                "django.contrib.messages.context_processors.messages",
+                "django.template.context_processors.request",
+            ],
+        },
+    },
 ]
 
+
+# Database
+
+# How many connections to PostgreSQL the threads of a process share. With 0, each
+# thread keeps its own.
+DATABASE_POOL = env.read_number("DATABASE_POOL", default=0)
+
+DATABASES = {
+    "default": env.read_database(
+        "DATABASE_URL",
+        pool_size=DATABASE_POOL,
+        default=f"sqlite:///{BASE_DIR / 'db.sqlite3'}",
+    ),
+}
+
+DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
+
+
+# Migrations on PostgreSQL (django-zero-downtime-migrations)
+
+# A statement that waits longer for a lock is canceled, so that it holds nobody up.
+ZERO_DOWNTIME_MIGRATIONS_LOCK_TIMEOUT = "80ms"
+
+# More than any statement of our migrations takes while it holds a lock.
+ZERO_DOWNTIME_MIGRATIONS_STATEMENT_TIMEOUT = "5s"
+
+# No timeout for statements that do not block anybody, such as building an index.
+ZERO_DOWNTIME_MIGRATIONS_FLEXIBLE_STATEMENT_TIMEOUT = True
+
+# A migration that was interrupted can be run again: it skips what exists already.
+ZERO_DOWNTIME_MIGRATIONS_IDEMPOTENT_SQL = True
+
+# Run each statement at once, not at the end of the migration: `RequireRelation` in
+# orgadmin/operations.py handles its errors.
+ZERO_DOWNTIME_MIGRATIONS_DEFERRED_SQL = False
+
+
+# Mail
+
+email_server = env.read_email_server(
+    "EMAIL_URL",
+    default="consolemail://" if DEBUG else "smtp://localhost:25",
+)
+
+EMAIL_BACKEND = email_server.backend
+
+EMAIL_HOST = email_server.host
+
+EMAIL_PORT = email_server.port
+
+EMAIL_HOST_USER = email_server.host_user
+
+EMAIL_HOST_PASSWORD = email_server.host_password
+
+EMAIL_USE_TLS = email_server.use_tls
+
+EMAIL_USE_SSL = email_server.use_ssl
+
+EMAIL_FILE_PATH = email_server.file_path
+
+EMAIL_TIMEOUT = 10  # seconds
+
+DEFAULT_FROM_EMAIL = env.read_text("DEFAULT_FROM_EMAIL", default="orgadmin@localhost")
+
+# Whether people get a mail when their own role changes, and whether admins get one when
+# the people of their organization change.
+NOTIFY_PEOPLE = env.read_flag("NOTIFY_PEOPLE")
+
+NOTIFY_ADMINS = env.read_flag("NOTIFY_ADMINS")
+
+
+# Invitations
+
+# How long the link in an invitation works.
+INVITATION_DAYS = 7
+
+
+# Users and permissions
+
 AUTH_USER_MODEL = "orgadmin.User"
+
 AUTHENTICATION_BACKENDS = [
     "django.contrib.auth.backends.ModelBackend",
     "guardian.backends.ObjectPermissionBackend",
 ]
-_names = (
-    "UserAttributeSimilarity",
-    "MinimumLength",
-    "CommonPassword",
-    "NumericPassword",
-)
-AUTH_PASSWORD_VALIDATORS = [
-    {"NAME": f"django.contrib.auth.password_validation.{name}Validator"}
-    for name in _names
-]
-LOGIN_URL, LOGIN_REDIRECT_URL = "admin:login", "admin:index"
-ACCOUNT_ADAPTER = "orgadmin.accounts.adapters.AccountAdapter"
-SOCIALACCOUNT_ADAPTER, MFA_ADAPTER = (
-    "orgadmin.accounts.adapters.SocialAccountAdapter",
-    "orgadmin.accounts.adapters.MFAAdapter",
-)
-MFA_FORMS = {
-    "authenticate": "orgadmin.accounts.forms.CodeForm",
-    "activate_totp": "orgadmin.accounts.forms.SetUpForm",
-}
-ACCOUNT_RATE_LIMITS = (
-    False  # kept in a process each; orgadmin.accounts.throttle counts for all of them
-)
-ACCOUNT_EMAIL_VERIFICATION = "none"
-MFA_TOTP_TOLERANCE = 1  # clocks that are half a minute off
-_oidc = {
-    "provider_id": "company",
-    "name": OIDC_NAME,
-    "client_id": OIDC_CLIENT_ID,
-    "secret": OIDC_CLIENT_SECRET,
-}
-_oidc |= {"settings": {"server_url": OIDC_SERVER}}
-SOCIALACCOUNT_PROVIDERS = {
-    "openid_connect": {"APPS": [_oidc], "OAUTH_PKCE_ENABLED": True}
-}
-ANONYMOUS_USER_NAME = None  # guardian: no user row stands for visitors
-GUARDIAN_MONKEY_PATCH_USER = GUARDIAN_MONKEY_PATCH_GROUP = False
-SIMPLE_HISTORY_DATE_INDEX = False  # looked up by organization
 
-DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
-LANGUAGES = [("en", _("English")), ("de", _("German"))]
-LOCALE_PATHS = [BASE_DIR / "orgadmin" / "locale"]
-STATIC_URL, STATIC_ROOT = "static/", BASE_DIR / "staticfiles"
-STATICFILES_DIRS, WHITENOISE_ALLOW_ALL_ORIGINS = [BASE_DIR / "static"], False
-_storage = (
-    "whitenoise.storage.CompressedManifest"
-    if not DEBUG
-    else "django.contrib.staticfiles.storage."
-)
-STORAGES = {
-    "staticfiles": {"BACKEND": f"{_storage}StaticFilesStorage"}
-}  # nothing is uploaded to stay
-if (
-    not DEBUG
-):  # lines of JSON, on standard output but where a command prints there what it finds
-    _stream = (
-        "ext://sys.stderr"
-        if Path(sys.argv[0]).name == "manage.py"
-        else "ext://sys.stdout"
+# No row in the table of users represents visitors.
+ANONYMOUS_USER_NAME = None
+
+GUARDIAN_MONKEY_PATCH_USER = False
+
+GUARDIAN_MONKEY_PATCH_GROUP = False
+
+
+# Password validation
+
+AUTH_PASSWORD_VALIDATORS = [
+    {
+        "NAME": "django.contrib.auth.password_validation"
+        ".UserAttributeSimilarityValidator",
+    },
+    {"NAME": "django.contrib.auth.password_validation.MinimumLengthValidator"},
+    {"NAME": "django.contrib.auth.password_validation.CommonPasswordValidator"},
+    {"NAME": "django.contrib.auth.password_validation.NumericPasswordValidator"},
+]
+
+
+# Sign-in (django-allauth)
+
+LOGIN_URL = "admin:login"
+
+LOGIN_REDIRECT_URL = "admin:index"
+
+# The sign-in page shows this contact to people who need access.
+ACCESS_CONTACT = env.read_text("ACCESS_CONTACT", default="")
+
+ACCOUNT_ADAPTER = "orgadmin.accounts.adapters.AccountAdapter"
+
+ACCOUNT_EMAIL_VERIFICATION = "none"
+
+# django-allauth counts in each process separately. orgadmin.accounts.throttle counts in
+# the database, for all processes together.
+ACCOUNT_RATE_LIMITS = False
+
+
+# Sign-in with a company's OpenID provider. Without OIDC_SERVER, it is off.
+
+OIDC_SERVER = env.read_openid_server("OIDC_SERVER", allow_http=DEBUG)
+
+OIDC_CLIENT_ID = ""
+
+OIDC_CLIENT_SECRET = ""
+
+if OIDC_SERVER:
+    OIDC_CLIENT_ID = env.read_required(
+        "OIDC_CLIENT_ID",
+        expected="the client ID that the OpenID provider gave to this site",
     )
-    _format = {
-        "fmt": ["levelname", "name", "message"],
-        "rename_fields": {"levelname": "level"},
-        "timestamp": True,
-    }
+    OIDC_CLIENT_SECRET = env.read_required(
+        "OIDC_CLIENT_SECRET",
+        expected="the client secret that the OpenID provider gave to this site",
+    )
+
+# The name of the provider on the sign-in page.
+OIDC_NAME = env.read_text("OIDC_NAME", default="OpenID Connect")
+
+# For a provider that does not say which email addresses are confirmed, if all are.
+OIDC_TRUST_EMAIL = env.read_flag("OIDC_TRUST_EMAIL")
+
+SOCIALACCOUNT_ADAPTER = "orgadmin.accounts.adapters.SocialAccountAdapter"
+
+SOCIALACCOUNT_PROVIDERS = {
+    "openid_connect": {
+        "APPS": [
+            {
+                "provider_id": "company",
+                "name": OIDC_NAME,
+                "client_id": OIDC_CLIENT_ID,
+                "secret": OIDC_CLIENT_SECRET,
+                "settings": {
+                    "server_url": OIDC_SERVER,
+                },
+            },
+        ],
+        "OAUTH_PKCE_ENABLED": True,
+    },
+}
+
+
+# Second factor
+
+# "off"; "optional"; or "staff", if superusers and staff must have one.
+SECOND_FACTOR = env.read_choice(
+    "SECOND_FACTOR",
+    choices=["off", "optional", "staff"],
+    expected="off, optional, or staff (who then must have one)",
+    default="off",
+)
+
+MFA_ADAPTER = "orgadmin.accounts.adapters.MFAAdapter"
+
+MFA_FORMS = {
+    "authenticate": "orgadmin.accounts.forms.SecondFactorForm",
+    "activate_totp": "orgadmin.accounts.forms.SetUpSecondFactorForm",
+}
+
+# Also accept the previous and the next code, for clocks that are half a minute off.
+MFA_TOTP_TOLERANCE = 1
+
+
+# History (django-simple-history)
+
+# Versions are looked up by organization, never by date alone.
+SIMPLE_HISTORY_DATE_INDEX = False
+
+
+# Internationalization
+
+LANGUAGES = [
+    ("en", _("English")),
+    ("de", _("German")),
+]
+
+LOCALE_PATHS = [BASE_DIR / "orgadmin" / "locale"]
+
+TIME_ZONE = env.read_time_zone("TIME_ZONE", default="UTC")
+
+
+# Static files
+
+STATIC_URL = "static/"
+
+STATIC_ROOT = BASE_DIR / "staticfiles"
+
+STATICFILES_DIRS = [BASE_DIR / "static"]
+
+WHITENOISE_ALLOW_ALL_ORIGINS = False
+
+# There is no storage for uploads: uploaded files are read and not kept.
+STORAGES = {
+    "staticfiles": {
+        "BACKEND": "whitenoise.storage.CompressedManifestStaticFilesStorage",
+    },
+}
+if DEBUG:
+    STORAGES["staticfiles"]["BACKEND"] = (
+        "django.contrib.staticfiles.storage.StaticFilesStorage"
+    )
+
+
+# Security headers and cookies
+
+# Pages load nothing from other sites, run no inline script, and are shown in no frame.
+CONTENT_SECURITY_POLICY = {
+    "DIRECTIVES": {
+        "default-src": ["'self'"],
+        "img-src": ["'self'", "data:"],
+        "object-src": ["'none'"],
+        "base-uri": ["'none'"],
+        "frame-ancestors": ["'none'"],
+        "form-action": ["'self'"],
+    },
+}
+if OIDC_SERVER:
+    # The form that starts the sign-in redirects to the provider.
+    CONTENT_SECURITY_POLICY["DIRECTIVES"]["form-action"] += [
+        env.get_origin(OIDC_SERVER)
+    ]
+
+PERMISSIONS_POLICY = {
+    "camera": [],
+    "display-capture": [],
+    "geolocation": [],
+    "microphone": [],
+    "payment": [],
+    "usb": [],
+}
+
+# Forms carry the token, so no script has to read the cookie.
+CSRF_COOKIE_HTTPONLY = True
+
+if BASE_URL.startswith("https://"):
+    # Without a proxy that says how a request came, each redirect would lead to another.
+    SECURE_SSL_REDIRECT = TRUST_PROXY
+
+    SECURE_REDIRECT_EXEMPT = ["^healthz$", "^livez$"]
+
+    SECURE_HSTS_SECONDS = 365 * 24 * 60 * 60
+
+    # Django's checks ask for HSTS on all hosts of the domain, and for an entry in
+    # browsers' lists. That is not for this site to decide: it sets HSTS for itself.
+    SILENCED_SYSTEM_CHECKS = ["security.W005", "security.W021"]
+
+    SESSION_COOKIE_NAME = "__Host-sessionid"
+
+    SESSION_COOKIE_SECURE = True
+
+    CSRF_COOKIE_NAME = "__Host-csrftoken"
+
+    CSRF_COOKIE_SECURE = True
+
+
+# Logging. With DEBUG, Django's default applies; otherwise, each line is JSON.
+
+# Commands print results on standard output, so they log to standard error.
+LOG_STREAM = "ext://sys.stdout"
+if Path(sys.argv[0]).name == "manage.py":
+    LOG_STREAM = "ext://sys.stderr"
+
+if not DEBUG:
     LOGGING = {
         "version": 1,
         "disable_existing_loggers": False,
-        "root": {"handlers": ["all"], "level": "INFO"},
-    }
-    LOGGING["loggers"] = {"django": {"handlers": []}, "django.server": {"handlers": []}}
-    LOGGING["handlers"] = {
-        "all": {
-            "class": "logging.StreamHandler",
-            "stream": _stream,
-            "formatter": "json",
-        }
-    }
-    LOGGING["formatters"] = {
-        "json": {
-            "()": "orgadmin.logs.LogFormatter",
-            "json_ensure_ascii": False,
-            **_format,
-        }
+        "root": {
+            "handlers": ["all"],
+            "level": "INFO",
+        },
+        "loggers": {
+            # Leave everything to the root logger.
+            "django": {"handlers": []},
+            "django.server": {"handlers": []},
+        },
+        "handlers": {
+            "all": {
+                "class": "logging.StreamHandler",
+                "stream": LOG_STREAM,
+                "formatter": "json",
+            },
+        },
+        "formatters": {
+            "json": {
+                "()": "orgadmin.logs.LogFormatter",
+                "json_ensure_ascii": False,
+                "fmt": ["levelname", "name", "message"],
+                "rename_fields": {"levelname": "level"},
+                "timestamp": True,
+            },
+        },
     }

@@ -1,4 +1,4 @@
-"""All addresses: the admin, ways to sign in that the settings switch on, and what a load balancer asks."""
+"""The URLs of the site: the admin, sign-in, and health checks."""
 
 from django.conf import settings
 from django.contrib import admin
@@ -8,18 +8,25 @@ from django.views.generic import RedirectView
 from orgadmin import health
 
 handler500 = health.server_error
-SECOND_FACTOR = path("admin/second-factor/", include("allauth.mfa.urls"))
-OIDC = path("admin/", include("allauth.socialaccount.providers.openid_connect.urls"))
+
+# The pages of ways to sign in that are switched on by settings.
+second_factor_urls = path("admin/second-factor/", include("allauth.mfa.urls"))
+openid_connect_urls = path(
+    "admin/", include("allauth.socialaccount.providers.openid_connect.urls")
+)
+
 urlpatterns = [
     path("", RedirectView.as_view(pattern_name="admin:index")),
-    *([SECOND_FACTOR] if settings.SECOND_FACTOR != "off" else []),
-    *([OIDC] if settings.OIDC_SERVER else []),
-    path(
-        "admin/login/", admin.site.login, name="account_login"
-    ),  # as allauth calls them
-    path(
-        "admin/logout/", admin.site.logout, name="account_logout"
-    ),  # also for who may not enter any more
+]
+if settings.SECOND_FACTOR != "off":
+    urlpatterns += [second_factor_urls]
+if settings.OIDC_SERVER:
+    urlpatterns += [openid_connect_urls]
+urlpatterns += [
+    # django-allauth looks for pages of these names. Unlike the admin's own page,
+    # signing out here also works for people who may no longer enter the admin.
+    path("admin/login/", admin.site.login, name="account_login"),
+    path("admin/logout/", admin.site.logout, name="account_logout"),
     path("admin/", include("orgadmin.accounts.urls")),
     path("admin/", admin.site.urls),
     path("healthz", health.healthz),

@@ -1,4 +1,4 @@
-"""The WSGI application that a server such as gunicorn serves."""
+"""The WSGI application, which a server such as gunicorn runs."""
 
 import os
 

@@ -1,39 +1,54 @@
-"""Is all in order? What a load balancer asks, and what people are told when it is not."""
+"""Health checks for load balancers, and the error page that people see."""
 
 import sys
 
 from django.db import DatabaseError, InterfaceError, OperationalError, connection
 from django.db.migrations.executor import MigrationExecutor
-from django.http import HttpResponse
+from django.http import HttpRequest, HttpResponse
 from django.template.loader import render_to_string
 from django.views import defaults
 from django.views.decorators.cache import never_cache
 from requests import RequestException
 
-AWAY = (OperationalError, InterfaceError, RequestException)
-livez = never_cache(lambda request: HttpResponse("ok\n", content_type="text/plain"))
+# Errors that pass: the database, or the OpenID provider, did not answer in time.
+TEMPORARY_ERRORS = (OperationalError, InterfaceError, RequestException)
+
+RETRY_AFTER = 10  # seconds
 
 
 @never_cache
-def healthz(request):
-    """Answer 200 when the database answers and no migration is open, else 503 with what is wrong."""
+def livez(request: HttpRequest) -> HttpResponse:
+    """Answer 200: the process runs."""
+    return HttpResponse("ok\n", content_type="text/plain")
+
+
+@never_cache
+def healthz(request: HttpRequest) -> HttpResponse:
+    """Answer 200 if the database works and is migrated, else 503 and the problem."""
+    problem = find_problem()
+    if problem:
+        return HttpResponse(f"{problem}\n", status=503, content_type="text/plain")
+    return HttpResponse("ok\n", content_type="text/plain")
+
+
+def find_problem() -> str:
+    """Return what is wrong with the database, or "" if nothing is."""
     try:
         executor = MigrationExecutor(connection)
-        problem = (
-            executor.migration_plan(executor.loader.graph.leaf_nodes())
-            and "migrations are open\n"
-        )
+        if executor.migration_plan(executor.loader.graph.leaf_nodes()):
+            return "there are unapplied migrations"
     except DatabaseError:
-        problem = "the database does not answer\n"
+        return "the database does not answer"
+    return ""
+
+
+def server_error(request: HttpRequest) -> HttpResponse:
+    """Answer 503 if trying again later may help, else 500."""
+    error = sys.exc_info()[1]
+    if not isinstance(error, TEMPORARY_ERRORS):
+        return defaults.server_error(request)
     return HttpResponse(
-        problem or "ok\n", status=503 if problem else 200, content_type="text/plain"
+        render_to_string("503.html"),
+        status=503,
+        headers={"Retry-After": str(RETRY_AFTER)},
     )
-
-
-def server_error(request):
-    """Answer 500; 503 where the database, or the server that people sign in with, did not answer in time."""
-    if isinstance(sys.exc_info()[1], AWAY):
-        return HttpResponse(
-            render_to_string("503.html"), status=503, headers={"Retry-After": "10"}
-        )
-    return defaults.server_error(request)

@@ -1,4 +1,7 @@
-"""What the site logs: lines of JSON, each with the key of its request and of its user, and nothing else of a person."""
+"""What the site logs: lines of JSON that name no person.
+
+A line has the ID of its request and the primary key of its user.
+"""
 
 import logging
 import re
@@ -9,73 +12,127 @@ from contextvars import ContextVar
 
 from django.conf import settings
 from django.core.exceptions import RequestDataTooBig
+from django.http import HttpRequest
 from django.utils.cache import add_never_cache_headers
 from pythonjsonlogger.json import JsonFormatter
 
 logger = logging.getLogger("orgadmin.requests")
-REQUEST_SIZE = 5_000_000  # bytes
-current = ContextVar("request", default=None)
-# Addresses of pages, which carry keys, searches and spaces; of mail; IPv4, but for what servers listen_to_groups at; IPv6.
+
+# More than the largest file that the import page accepts, and less than the
+# client_max_body_size in docs/deployment/nginx.conf.
+MAX_REQUEST_SIZE = 5_000_000  # bytes
+
+MAX_TRACEBACK_LINES = 1_000
+
+# What a proxy may send as the ID of a request.
+REQUEST_ID = re.compile(r"[\w-]{8,64}", re.ASCII)
+
+# What may identify a person in a message.
 PERSONAL = re.compile(
-    r"(?<![\w>])/\S.*|\S+@\S+|\b(?!127\.0|0\.0)\d{1,3}(\.\d{1,3}){3}\b"
-    r"|\b([\da-f]{1,4}:){4}[\da-f:]+|\b([\da-f]{1,4}:)+:[\da-f:]*",
-    re.IGNORECASE | re.DOTALL,
+    r"""
+    # A path and all that follows: it may contain keys, searches, spaces, line breaks.
+    # Not after a word or ">", as in "text/html" and "</p>".
+    (?<![\w>])/\S.*
+
+    # An email address.
+    |\S+@\S+
+
+    # An IPv4 address, except those that servers listen on.
+    |\b(?!127\.0|0\.0)\d{1,3}(\.\d{1,3}){3}\b
+
+    # An IPv6 address in full. Two colons, as in a time of day, are not enough.
+    |\b([\da-f]{1,4}:){4}[\da-f:]+
+
+    # A shortened IPv6 address.
+    |\b([\da-f]{1,4}:)+:[\da-f:]*
+    """,
+    re.IGNORECASE | re.DOTALL | re.VERBOSE,
 )
+REPLACEMENT = "…"
+
+current_request = ContextVar("current_request", default=None)
 
 
 class RequestLogMiddleware:
-    """Logs each request, and keeps caches from storing an answer that does not allow it."""
+    """Logs each request. Also refuses large ones, and forbids caches to store pages."""
 
     def __init__(self, get_response):
         self.get_response = get_response
 
     def __call__(self, request):
-        if (
-            int(request.META.get("CONTENT_LENGTH") or 0) > REQUEST_SIZE
-        ):  # Django limits all of it but files
-            raise RequestDataTooBig(f"The request has more than {REQUEST_SIZE} bytes.")
-        sent = (
-            request.headers.get("X-Request-ID", "") if settings.TRUST_PROXY else ""
-        )  # both logs tell of the same
-        request.id = (
-            sent if re.fullmatch(r"[\w-]{8,64}", sent, re.ASCII) else uuid.uuid4().hex
-        )
-        began, token = time.perf_counter(), current.set(request)
+        check_size(request)
+        request.id = choose_request_id(request)
+        token = current_request.set(request)
+        started = time.perf_counter()
         try:
             response = self.get_response(request)
-            ms = round(1000 * (time.perf_counter() - began), 1)
+            seconds = time.perf_counter() - started
             logger.info(
-                request.method, extra={"status": response.status_code, "ms": ms}
+                request.method,
+                extra={
+                    "status": response.status_code,
+                    "ms": round(1000 * seconds, 1),
+                },
             )
         finally:
-            current.reset(token)
+            current_request.reset(token)
         response.headers["X-Request-ID"] = request.id
         if not response.has_header("Cache-Control"):
             add_never_cache_headers(response)
         return response
 
 
+def check_size(request: HttpRequest) -> None:
+    """Raise `RequestDataTooBig` before a large request is read.
+
+    Django's own limit does not count uploaded files.
+    """
+    size = int(request.META.get("CONTENT_LENGTH") or 0)
+    if size > MAX_REQUEST_SIZE:
+        raise RequestDataTooBig(f"The request has more than {MAX_REQUEST_SIZE} bytes.")
+
+
+def choose_request_id(request: HttpRequest) -> str:
+    """Return the ID that our proxy gave to the request, or else a new one.
+
+    With the proxy's ID, a request can be found in the logs of both.
+    """
+    if settings.TRUST_PROXY:
+        sent = request.headers.get("X-Request-ID", "")
+        if REQUEST_ID.fullmatch(sent):
+            return sent
+    return uuid.uuid4().hex
+
+
 class LogFormatter(JsonFormatter):
-    """Writes a record as JSON: what happened in which request, by the route instead of the address.
-    Of an exception it tells kind and place, as its text may quote what somebody typed."""
+    """Writes a record as JSON, without anything personal.
+
+    A request is described by its route instead of its path. An error is described by
+    its type and traceback, because its text may quote what somebody typed.
+    """
 
     def add_fields(self, log_data, record, message_dict):
         super().add_fields(log_data, record, message_dict)
-        request = log_data.pop("request", None) or current.get()
+        request = log_data.pop("request", None) or current_request.get()
+        # Django's development server logs a socket as the request. It has no ID.
         if hasattr(request, "id"):
-            route = getattr(request.resolver_match, "route", None)
-            user = getattr(
-                getattr(request, "_cached_user", None), "pk", None
-            )  # without asking for it
-            log_data.update(request=request.id, user=user, route=route)
-        log_data["message"] = PERSONAL.sub("…", log_data["message"])
+            log_data["request"] = request.id
+            log_data["user"] = get_user_id(request)
+            log_data["route"] = getattr(request.resolver_match, "route", None)
+        log_data["message"] = PERSONAL.sub(REPLACEMENT, log_data["message"])
 
     def formatException(self, exc_info):
-        lines, error = [], exc_info[1]
-        while error and len(lines) < 1_000:  # causes may go round in circles
-            lines += [
-                *traceback.format_tb(error.__traceback__),
-                f"{type(error).__module__}.{type(error).__name__}\n",
-            ]
+        lines = []
+        error = exc_info[1]
+        # There is a limit because causes can go round in circles.
+        while error and len(lines) < MAX_TRACEBACK_LINES:
+            lines += traceback.format_tb(error.__traceback__)
+            lines.append(f"{type(error).__module__}.{type(error).__name__}\n")
             error = error.__cause__ or error.__context__
         return "".join(lines)
+
+
+def get_user_id(request: HttpRequest) -> int | None:
+    """Return the primary key of the user, if the request has already loaded them."""
+    user = getattr(request, "_cached_user", None)
+    return getattr(user, "pk", None)

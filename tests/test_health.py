@@ -14,7 +14,7 @@ class HealthTests(TestCase):
 
     def test_says_what_is_wrong(self):
         cases = [
-            ({"return_value": [("a", False)]}, b"migrations are open\n"),
+            ({"return_value": [("a", False)]}, b"there are unapplied migrations\n"),
             ({"side_effect": OperationalError}, b"the database does not answer\n"),
         ]
         for behaviour, text in cases:

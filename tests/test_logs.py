@@ -9,7 +9,7 @@ from django.db import OperationalError
 from django.test import Client, TestCase, override_settings, tag
 from django.urls import path
 
-from orgadmin.logs import REQUEST_SIZE, LogFormatter
+from orgadmin.logs import MAX_REQUEST_SIZE, LogFormatter
 from orgadmin.models import Organization
 from tests.urls import urlpatterns as pages
 
@@ -193,7 +193,7 @@ class AnswerTests(LogCase):
     @tag("E6")
     def test_a_request_that_is_too_large_is_refused_unread(self):
         self.client.force_login(create_user("root", is_superuser=True, is_staff=True))
-        data = {"file": io.BytesIO(b"name\n" + b"x" * REQUEST_SIZE)}
+        data = {"file": io.BytesIO(b"name\n" + b"x" * MAX_REQUEST_SIZE)}
         with mock.patch(
             "django.core.files.uploadhandler.TemporaryFileUploadHandler.new_file"
         ) as stored:

@@ -13,7 +13,7 @@ from allauth.socialaccount.models import SocialAccount
 from django.conf import settings
 from django.test import Client, SimpleTestCase, TestCase, override_settings, tag
 
-from orgadmin.accounts import adapters as signin, throttle
+from orgadmin.accounts import adapters, throttle
 from orgadmin.models import SignInAttempt, User
 from orgadmin.people import invitations, offboarding
 
@@ -162,7 +162,7 @@ class SecondFactorTests(SignInCase):
 
     def age_session(self):
         session = self.client.session
-        session["signed_in"] -= signin.RECENT
+        session["signed_in"] -= adapters.RECENT_SIGN_IN
         session.save()
 
     @tag("D15")
@@ -450,7 +450,7 @@ class IdentityTests(SignInCase):
             f"{COMPANY}callback/", {"state": query["state"][0], "code": code}
         )
 
-    def assert_refused(self, response, text="There is no account for you here"):
+    def assert_refused(self, response, text="You do not have an account here"):
         self.assertRedirects(response, LOGIN, fetch_redirect_response=False)
         self.assertContains(self.client.get(LOGIN), text)
         self.assertFalse(self.is_signed_in())
@@ -562,13 +562,13 @@ class IdentityTests(SignInCase):
     def test_odd_answers_are_refused_and_nothing_of_them_is_kept(self):
         for odd in ({"sub": None}, {"sub": ["1"]}, {"sub": 5}):
             with self.subTest(odd):
-                self.assert_refused(self.come(**odd), "Signing in did not work")
+                self.assert_refused(self.come(**odd), "Sign-in failed")
         real = jwt.encode
         with mock.patch(
             "tests.identity.jwt.encode",
             lambda claims, key: real(claims | {"sub": "2"}, key),
         ):
-            self.assert_refused(self.come(), "Signing in did not work")
+            self.assert_refused(self.come(), "Sign-in failed")
         self.assertRedirects(
             self.come(name=5, phone_number="1", given_name="\0", sub="x" * 190),
             "/admin/",
@@ -577,7 +577,7 @@ class IdentityTests(SignInCase):
 
     @tag("D16")
     def test_what_goes_wrong_there_is_said_on_the_sign_in_page(self):
-        wrong = "Signing in did not work"
+        wrong = "Sign-in failed"
         self.assert_refused(self.come(code="bad"), wrong)
         self.assert_refused(
             self.client.get(f"{COMPANY}callback/", {"state": "x", "code": "good"}),

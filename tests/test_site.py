@@ -119,8 +119,8 @@ class GuessingTests(TestCase):
     def test_counts_names_that_nobody_has_alike(self):
         for _ in range(throttle.LIMIT):
             self.sign_in("wrong", username="nobody")
-        self.assertFalse(throttle.is_allowed("NOBODY", "127.0.0.1"))
-        self.assertTrue(throttle.is_allowed("NOBODY", "127.0.0.2"))
+        self.assertFalse(throttle.count_attempt("sign-in", "NOBODY\n127.0.0.1"))
+        self.assertTrue(throttle.count_attempt("sign-in", "NOBODY\n127.0.0.2"))
 
 
 class EntryTests(TestCase):

@@ -1,5 +1,10 @@
-"""The addresses of the site with every way to sign in."""
+"""The URLs of the site, with every way to sign in."""
 
-from config.urls import OIDC, SECOND_FACTOR, handler500, urlpatterns  # noqa: F401
+from config.urls import (
+    handler500,  # noqa: F401 (Django looks for it here)
+    openid_connect_urls,
+    second_factor_urls,
+    urlpatterns,
+)
 
-urlpatterns = [SECOND_FACTOR, OIDC, *urlpatterns]
+urlpatterns = [second_factor_urls, openid_connect_urls, *urlpatterns]

@@ -1,1 +1,1 @@
-"""Signing in."""
+"""Signing in: passwords, a second factor, a company's OpenID provider, invitations."""

@@ -1,7 +1,13 @@
-"""What django-allauth asks this site."""
+"""How django-allauth signs people in on this site.
+
+django-allauth calls these methods. The settings ACCOUNT_ADAPTER, SOCIALACCOUNT_ADAPTER
+and MFA_ADAPTER name the classes.
+"""
 
 import time
+from collections.abc import Mapping
 from hashlib import sha256
+from typing import Any
 
 from allauth.account.adapter import DefaultAccountAdapter
 from allauth.core import context
@@ -10,30 +16,40 @@ from allauth.mfa.adapter import DefaultMFAAdapter
 from allauth.socialaccount.adapter import DefaultSocialAccountAdapter
 from django.conf import settings
 from django.contrib import messages
+from django.http import HttpRequest
 from django.urls import reverse
+from django.utils.functional import Promise
 from django.utils.http import url_has_allowed_host_and_scheme
 from django.utils.translation import gettext_lazy as _
 
-from orgadmin.accounts.redirects import turn_away
+from orgadmin.accounts.redirects import redirect_to_sign_in
 from orgadmin.gate.answers import Gate
 from orgadmin.models import User
 
 NO_ACCOUNT = _(
-    "There is no account for you here, or it has no access. Ask whoever runs this site."
+    "You do not have an account here, or your account has no access. Ask the people who"
+    " run this site for access."
 )
+FAILED = _("Sign-in failed. Try again, or sign in with your password.")
+
+# To change their second factor, people must have signed in this recently.
+RECENT_SIGN_IN = 10 * 60  # seconds
 
 
-FAILED = _("Signing in did not work. Try again, or use your password.")
-
-
-RECENT = 10 * 60  # seconds: who changes their second factor signed in not longer ago
+def make_refusal(request: HttpRequest, error: str | Promise) -> ImmediateHttpResponse:
+    """Return the exception that ends a sign-in, with an error on the sign-in page."""
+    return ImmediateHttpResponse(redirect_to_sign_in(request, error))
 
 
 class AccountAdapter(DefaultAccountAdapter):
+    """Every way to sign in ends in `login`, the last check of who may enter."""
+
     def is_open_for_signup(self, request):
         return False
 
-    def is_safe_url(self, url):  # allauth's own trusts all of ALLOWED_HOSTS
+    def is_safe_url(self, url):
+        # django-allauth would also redirect to other hosts in ALLOWED_HOSTS, which may
+        # be a whole domain.
         request = context.request
         return url_has_allowed_host_and_scheme(
             url, {request.get_host()}, require_https=request.is_secure()
@@ -41,72 +57,89 @@ class AccountAdapter(DefaultAccountAdapter):
 
     def login(self, request, user):
         if not Gate(user).may_enter:
-            raise ImmediateHttpResponse(turn_away(request, NO_ACCOUNT))
+            raise make_refusal(request, NO_ACCOUNT)
         super().login(request, user)
         request.session["signed_in"] = time.time()
 
     def is_reauthentication_required(self, app):
-        return context.request.session.get("signed_in", 0) < time.time() - RECENT
+        signed_in = context.request.session.get("signed_in", 0)
+        return signed_in < time.time() - RECENT_SIGN_IN
 
     def get_reauthentication_methods(self, user):
         messages.info(
-            context.request, _("You signed in a while ago. To go on, sign in again.")
+            context.request,
+            _("You signed in a while ago. To continue, sign in again."),
         )
         return [{"url": reverse("admin:login")}]
 
 
 class SocialAccountAdapter(DefaultSocialAccountAdapter):
-    """Whom the company's server vouches for: the account that came this way before, else the one with that address,
-    if the server says that it is confirmed. Nobody is created."""
+    """Signs in people whom the company's OpenID provider vouches for.
+
+    A person's account is the one that was linked when they first came this way, or else
+    the one with their confirmed email address. No account is created.
+    """
 
     def populate_user(self, request, sociallogin, data):
-        """Keep of what the server says nothing but who it is, by a key that another server's is never."""
+        """Identify the person, and keep nothing else that the provider says.
+
+        The provider's claims stay on `sociallogin` until the end of the sign-in.
+        """
         account = sociallogin.account
-        token, told = (
-            account.extra_data.get(part) or {} for part in ("id_token", "userinfo")
-        )
-        sub = token.get("sub")
-        if (
-            not isinstance(sub, str) or told.get("sub", sub) != sub
-        ):  # as OpenID Connect Core, 5.3.2, asks
-            raise ImmediateHttpResponse(turn_away(request, FAILED))
-        account.uid = sha256(f"{settings.OIDC_SERVER}\n{sub}".encode()).hexdigest()
-        account.extra_data, sociallogin.claims = {}, token | told
+        id_token = account.extra_data.get("id_token") or {}
+        userinfo = account.extra_data.get("userinfo") or {}
+        subject = id_token.get("sub")
+        if not isinstance(subject, str):
+            raise make_refusal(request, FAILED)
+        # OpenID Connect Core, section 5.3.2: claims about another subject must not be
+        # used.
+        if userinfo.get("sub", subject) != subject:
+            raise make_refusal(request, FAILED)
+        # Includes the provider, so that a person of another one never has the same ID.
+        account.uid = sha256(f"{settings.OIDC_SERVER}\n{subject}".encode()).hexdigest()
+        account.extra_data = {}
+        sociallogin.claims = id_token | userinfo
 
     def pre_social_login(self, request, sociallogin):
-        user, known = sociallogin.user, sociallogin.is_existing
-        email, said = (
-            sociallogin.claims.get(name) for name in ("email", "email_verified")
-        )
-        if not known:
-            confirmed = (
-                str(said).lower() == "true"
-                or settings.OIDC_TRUST_EMAIL
-                and said is None
-            )
-            user = (
-                User.objects.find_by_email(email)
-                if confirmed and isinstance(email, str)
-                else None
-            )
-        if (
-            user is None
-            or not Gate(user).may_enter
-            or sociallogin.state.get("process") != "login"
-        ):
-            raise ImmediateHttpResponse(turn_away(request, NO_ACCOUNT))
-        if (
-            not known
-        ):  # not by connect(), which saves the person as they were when they were read
-            sociallogin.user = sociallogin.account.user = user
+        """Refuse people who may not enter. Link the account of people who may."""
+        linked = sociallogin.is_existing
+        user = sociallogin.user if linked else find_user(sociallogin.claims)
+        if user is None or not Gate(user).may_enter:
+            raise make_refusal(request, NO_ACCOUNT)
+        # Anything else would link the account to whoever is signed in.
+        if sociallogin.state.get("process") != "login":
+            raise make_refusal(request, NO_ACCOUNT)
+        if not linked:
+            # Not sociallogin.connect(): it would save the user as they were read, and
+            # undo what somebody else has changed since.
+            sociallogin.user = user
+            sociallogin.account.user = user
             sociallogin.account.save()
 
     def on_authentication_error(
         self, request, provider, error=None, exception=None, extra_context=None
     ):
-        raise ImmediateHttpResponse(turn_away(request, FAILED))
+        raise make_refusal(request, FAILED)
+
+
+def find_user(claims: Mapping[str, Any]) -> User | None:
+    """Return the user with the confirmed email address of the claims, or None."""
+    email = claims.get("email")
+    if not isinstance(email, str) or not is_email_confirmed(claims):
+        return None
+    return User.objects.find_by_email(email)
+
+
+def is_email_confirmed(claims: Mapping[str, Any]) -> bool:
+    confirmed = claims.get("email_verified")
+    if confirmed is None:
+        return settings.OIDC_TRUST_EMAIL
+    # Some providers send the text "true".
+    return str(confirmed).lower() == "true"
 
 
 class MFAAdapter(DefaultMFAAdapter):
     def is_mfa_enabled(self, user, types=None):
-        return settings.SECOND_FACTOR != "off" and super().is_mfa_enabled(user, types)
+        if settings.SECOND_FACTOR == "off":
+            return False
+        return super().is_mfa_enabled(user, types)

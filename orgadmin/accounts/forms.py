@@ -1,4 +1,4 @@
-"""Forms of people who are signing in."""
+"""The forms of signing in, setting a password, and accepting an invitation."""
 
 from urllib.parse import urlsplit
 
@@ -21,27 +21,29 @@ from orgadmin.people.mail import send_invitation
 
 
 class SignInForm(AdminAuthenticationForm):
-    """Lets in whoever may enter, staff or not. The refusal reads like that of a wrong password."""
+    """Accepts everyone who may enter the admin, staff or not.
 
-    refusal = _(
-        "Please enter the correct username and password. Both may be case-sensitive."
-    )
-    error_messages = AdminAuthenticationForm.error_messages | {"invalid_login": refusal}
+    All refusals read the same: unknown username, wrong password, inactive account, no
+    access, and too many attempts.
+    """
+
+    error_messages = {
+        **AdminAuthenticationForm.error_messages,
+        "invalid_login": _(
+            "Please enter the correct username and password. Both may be"
+            " case-sensitive."
+        ),
+    }
 
     def clean(self):
-        username, address = (
-            self.cleaned_data.get("username") or "",
-            throttle.find_address(self.request),
-        )
-        if (
-            username
-            and self.cleaned_data.get("password")
-            and not throttle.is_allowed(username, address)
-        ):
+        username = self.cleaned_data.get("username") or ""
+        password = self.cleaned_data.get("password")
+        subject = throttle.sign_in_subject(username, self.request)
+        if username and password and not throttle.count_attempt("sign-in", subject):
             raise self.get_invalid_login_error()
         cleaned = super().clean()
         if self.get_user():
-            throttle.forget_attempts(username, address)
+            throttle.forget_attempts("sign-in", subject)
         return cleaned
 
     def confirm_login_allowed(self, user):
@@ -49,28 +51,40 @@ class SignInForm(AdminAuthenticationForm):
             raise self.get_invalid_login_error()
 
 
-class Once:
-    """Takes ten wrong codes in a quarter of an hour, and each code once, in whichever process."""
+class LimitedCodeMixin:
+    """Limits wrong codes of the second factor, and accepts each code once.
+
+    django-allauth does so, too, but in each process separately.
+    """
 
     def clean_code(self):
-        wrong, user = get_adapter().validation_error("incorrect_code"), self.user.pk
-        if not throttle.is_allowed("code", user):
-            raise wrong
+        user_id = self.user.pk
+        if not throttle.count_attempt("code", user_id):
+            raise self._wrong_code()
         code = super().clean_code()
-        if not throttle.is_allowed(f"code {normalize_user_code(code)}", user, limit=1):
-            raise wrong
-        throttle.forget_attempts("code", user)
+        used_code = f"{user_id} {normalize_user_code(code)}"
+        if not throttle.count_attempt("used code", used_code, limit=1):
+            raise self._wrong_code()
+        throttle.forget_attempts("code", user_id)
+        # SecondFactorMiddleware asks for this.
         context.request.session["second_factor"] = True
         return code
 
-
-class CodeForm(Once, AuthenticateForm): ...
-
-
-class SetUpForm(Once, ActivateTOTPForm): ...
+    def _wrong_code(self):
+        return get_adapter().validation_error("incorrect_code")
 
 
-class AcceptForm(SetPasswordForm):
+class SecondFactorForm(LimitedCodeMixin, AuthenticateForm):
+    """Asks for a code after the password. The setting MFA_FORMS names this form."""
+
+
+class SetUpSecondFactorForm(LimitedCodeMixin, ActivateTOTPForm):
+    """Asks for the first code of a new authenticator app. Named in MFA_FORMS, too."""
+
+
+class AcceptInvitationForm(SetPasswordForm):
+    """Asks a new person for their name and a password."""
+
     first_name = forms.CharField(
         label=_("First name"),
         max_length=150,
@@ -78,26 +92,34 @@ class AcceptForm(SetPasswordForm):
         validators=[validate_line],
     )
     last_name = forms.CharField(
-        label=_("Last name"), max_length=150, required=False, validators=[validate_line]
+        label=_("Last name"),
+        max_length=150,
+        required=False,
+        validators=[validate_line],
     )
     field_order = ["first_name", "last_name", "new_password1", "new_password2"]
 
     def clean(self):
-        for name in ("first_name", "last_name"):
-            setattr(self.user, name, self.cleaned_data.get(name, ""))
+        # Before the password is checked, as it must not be similar to the name.
+        self.user.first_name = self.cleaned_data.get("first_name", "")
+        self.user.last_name = self.cleaned_data.get("last_name", "")
         return super().clean()
 
 
-class ForgottenForm(PasswordResetForm):
-    """Send a link to choose a new password; somebody with a pending invitation gets that again instead."""
+class ForgottenPasswordForm(PasswordResetForm):
+    """Sends a link for a new password. Pending invitations are sent again, too.
+
+    What the page says does not depend on whether the address is known.
+    """
 
     def save(self, **options):
-        email, site = self.cleaned_data["email"], urlsplit(settings.BASE_URL)
-        if throttle.is_allowed("mail", email.casefold()):
-            options |= {
-                "domain_override": site.netloc,
-                "use_https": site.scheme == "https",
-            }
-            super().save(**options)
-            for invitation in find_invitations(email__iexact=email):
-                send_invitation(invitation)
+        email = self.cleaned_data["email"]
+        if not throttle.count_attempt("mail", email):
+            return
+        # Without these, the link would start with the Host header of the request.
+        site = urlsplit(settings.BASE_URL)
+        options["domain_override"] = site.netloc
+        options["use_https"] = site.scheme == "https"
+        super().save(**options)
+        for invitation in find_invitations(email__iexact=email):
+            send_invitation(invitation)

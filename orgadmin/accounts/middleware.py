@@ -1,4 +1,4 @@
-"""The second factor, for each request."""
+"""The middleware that asks for a second factor."""
 
 from allauth.mfa.adapter import get_adapter
 from django.conf import settings
@@ -8,38 +8,47 @@ from django.shortcuts import redirect
 from django.utils.deprecation import MiddlewareMixin
 from django.utils.translation import gettext_lazy as _
 
-from orgadmin.accounts.redirects import turn_away
+from orgadmin.accounts.redirects import redirect_to_sign_in
+from orgadmin.models import User
 
-FREE = (
-    "account_login",
-    "account_logout",
-    "mfa_activate_totp",
-)  # pages for who has no second factor yet
+# Names of the URLs that platform staff can open before they set up a second factor.
+OPEN_BEFORE_SET_UP = ("account_login", "account_logout", "mfa_activate_totp")
 
 
 class SecondFactorMiddleware(MiddlewareMixin):
-    """Lets a session go on only where it showed a second factor, if the person has one; and leads platform staff who
-    must have one to where they get it. Sessions from before somebody set theirs up end here."""
+    """Checks the second factor in each request, if the setting SECOND_FACTOR says so.
+
+    If a person has a second factor, only sessions that passed it go on. A session that
+    is older than the person's second factor ends. Platform staff who must have one, and
+    do not, are led to the page that sets it up.
+    """
 
     def process_view(self, request, view, args, kwargs):
         user = request.user
         if settings.SECOND_FACTOR == "off" or not user.is_authenticated:
             return None
-        shown = request.session.get("second_factor")
-        required = settings.SECOND_FACTOR == "staff" and (
-            user.is_superuser or user.is_staff
-        )
-        if shown and not required:
+        passed = request.session.get("second_factor")
+        required = must_have_second_factor(user)
+        if passed and not required:
             return None
-        if get_adapter().is_mfa_enabled(user, ["totp"]):
-            if not shown:
-                logout(request)
-                return turn_away(request, _("Sign in again, with your second factor."))
-        elif required and request.resolver_match.url_name not in FREE:
+        has_second_factor = get_adapter().is_mfa_enabled(user, ["totp"])
+        if has_second_factor and passed:
+            return None
+        if has_second_factor:
+            logout(request)
+            return redirect_to_sign_in(
+                request, _("Sign in again, with your second factor.")
+            )
+        if required and request.resolver_match.url_name not in OPEN_BEFORE_SET_UP:
             messages.info(
                 request,
-                _(
-                    "Platform staff sign in with a second factor. Set yours up to go on."
-                ),
+                _("Platform staff need a second factor. Set yours up to continue."),
             )
             return redirect("mfa_activate_totp")
+        return None
+
+
+def must_have_second_factor(user: User) -> bool:
+    if settings.SECOND_FACTOR != "staff":
+        return False
+    return user.is_superuser or user.is_staff

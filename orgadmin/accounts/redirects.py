@@ -1,9 +1,12 @@
-"""Where people are sent who cannot go on."""
+"""Redirects of people who cannot go on."""
 
 from django.contrib import messages
+from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect
+from django.utils.functional import Promise
 
 
-def turn_away(request, text):
-    messages.error(request, text)
+def redirect_to_sign_in(request: HttpRequest, error: str | Promise) -> HttpResponse:
+    """Redirect to the sign-in page, which then shows the error."""
+    messages.error(request, str(error))
     return redirect("admin:login")

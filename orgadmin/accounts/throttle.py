@@ -1,60 +1,117 @@
-"""Limits on guessing passwords and on sending mail: kept in the database, so that they hold across processes."""
+"""Limits on guessing passwords and codes, and on mail to one address.
 
-from contextlib import suppress
+Attempts are counted in the database, so a limit holds for all processes together.
+"""
+
+from __future__ import annotations
+
 from datetime import timedelta
 from hashlib import sha256
-from ipaddress import ip_address, ip_network
+from ipaddress import IPv6Address, IPv6Network, ip_address
+from typing import Literal, TypeAlias
 
 from django.conf import settings
 from django.db import connection
+from django.http import HttpRequest
 from django.utils import timezone
 
 from orgadmin.models import SignInAttempt
 
-LIMIT = 10  # attempts with one user name from one address; mails to one address
-
-
+LIMIT = 10  # attempts in a WINDOW
 WINDOW = timedelta(minutes=15)
 
+# The prefix that an Internet provider gives to one customer. They choose the rest.
+IPV6_CUSTOMER_PREFIX = 64
 
-def find_address(request):
-    """Return where a request comes from, as the proxy says where there is one; of IPv6, the network of a customer."""
-    proxied = (
-        settings.TRUST_PROXY
-        and request.headers.get("X-Forwarded-For", "").rpartition(",")[2].strip()
-    )
-    address = proxied or request.META.get("REMOTE_ADDR", "")
-    address = (
-        address.partition(":")[0] if address.count(":") == 1 else address.strip("[]")
-    )  # some tell the port
-    with suppress(ValueError):  # such as of a socket, which has none
-        if (ip := ip_address(address)).version == 6:
-            return str(ip.ipv4_mapped or ip_network(f"{ip}/64", strict=False))
-    return address
+Kind: TypeAlias = Literal["sign-in", "mail", "code", "used code"]
 
 
-def is_allowed(what, address, limit=LIMIT):
-    """Count an attempt, and tell whether it may go on. `what` is a user name, real or not, or what else is limited,
-    such as "mail" to an `address`. One statement, so that many at once do not slip through; the ORM has none."""
+def count_attempt(kind: Kind, subject: str | int, limit: int = LIMIT) -> bool:
+    """Count an attempt, and return whether it is within the limit.
+
+    Counting starts again WINDOW after the first attempt. Upper and lower case count as
+    the same subject, which is for each kind:
+
+    - "sign-in": a username and an address, from `sign_in_subject`
+    - "mail": an email address
+    - "code": the primary key of the user who enters a code of the second factor
+    - "used code": the user's primary key and the code, as "7 123456"
+
+    Two queries.
+    """
     now = timezone.now()
     SignInAttempt.objects.filter(since__lte=now - WINDOW).delete()
     table = connection.ops.quote_name(SignInAttempt._meta.db_table)
-    sql = f"INSERT INTO {table} (key, count, since) VALUES (%s, 1, %s)"
-    sql += f" ON CONFLICT (key) DO UPDATE SET count = {table}.count + 1 RETURNING count"
+    # One statement, so that attempts at the same moment are all counted. The ORM cannot
+    # add to the stored value when a row exists.
+    sql = f"""
+        INSERT INTO {table} (key, count, since)
+        VALUES (%s, 1, %s)
+        ON CONFLICT (key) DO UPDATE
+        SET count = {table}.count + 1
+        RETURNING count
+    """
+    key = _make_key(kind, subject)
+    since = connection.ops.adapt_datetimefield_value(now)
     with connection.cursor() as cursor:
-        cursor.execute(
-            sql,
-            [_make_key(what, address), connection.ops.adapt_datetimefield_value(now)],
-        )
-        return cursor.fetchone()[0] <= limit
+        cursor.execute(sql, [key, since])
+        [count] = cursor.fetchone()
+    return count <= limit
 
 
-def forget_attempts(username, address):
-    """Begin anew, after a sign-in that succeeded."""
-    SignInAttempt.objects.filter(key=_make_key(username, address)).delete()
+def forget_attempts(kind: Kind, subject: str | int) -> None:
+    """Start counting again, because an attempt succeeded."""
+    SignInAttempt.objects.filter(key=_make_key(kind, subject)).delete()
 
 
-def _make_key(username, address):
-    return sha256(
-        f"{username.casefold()}\n{address}".encode("utf-8", "replace")
-    ).hexdigest()
+def _make_key(kind: Kind, subject: str | int) -> str:
+    text = f"{kind}\n{subject}".casefold()
+    return sha256(text.encode("utf-8", "replace")).hexdigest()
+
+
+def sign_in_subject(username: str, request: HttpRequest) -> str:
+    """Return what attempts to sign in are counted by: the username and the address.
+
+    The username need not exist. A person is not locked out by guesses that come from
+    other addresses.
+    """
+    return f"{username}\n{find_address(request)}"
+
+
+def find_address(request: HttpRequest) -> str:
+    """Return the IP address of the person who sent the request.
+
+    For IPv6, return the network of the customer, such as "2001:db8::/64". If the
+    address is not an IP address, such as that of a socket, return it as it is.
+    """
+    address = _strip_port(_read_address(request))
+    try:
+        ip = ip_address(address)
+        if isinstance(ip, IPv6Address):
+            return _normalize_ipv6(ip)
+    except ValueError:
+        pass
+    return address
+
+
+def _read_address(request: HttpRequest) -> str:
+    if settings.TRUST_PROXY:
+        # The proxy adds the address that it saw at the end. The rest may be invented.
+        forwarded = request.headers.get("X-Forwarded-For", "")
+        last = forwarded.rpartition(",")[2].strip()
+        if last:
+            return last
+    return request.META.get("REMOTE_ADDR", "")
+
+
+def _strip_port(address: str) -> str:
+    """Remove the port that some proxies add to IPv4, and the brackets around IPv6."""
+    if address.count(":") == 1:
+        return address.partition(":")[0]
+    return address.strip("[]")
+
+
+def _normalize_ipv6(ip: IPv6Address) -> str:
+    if ip.ipv4_mapped is not None:
+        return str(ip.ipv4_mapped)
+    return str(IPv6Network(f"{ip}/{IPV6_CUSTOMER_PREFIX}", strict=False))

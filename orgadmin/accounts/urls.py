@@ -1,43 +1,41 @@
-"""Pages for people who are not signed in."""
+"""The pages for people who are not signed in, below /admin/."""
 
 from django.contrib import admin
-from django.contrib.auth import views
+from django.contrib.auth import views as auth_views
 from django.urls import path
 
-from orgadmin.accounts.forms import ForgottenForm
+from orgadmin.accounts.forms import ForgottenPasswordForm
 from orgadmin.accounts.views import invitation_view
 
-START = "admin_password_reset"  # with this name, the sign-in page links it
-
-
-look = {
-    "extra_context": {
-        "site_header": admin.site.site_header,
-        "site_title": admin.site.site_title,
-    }
+# What the admin's templates need for the header of a page.
+HEADER_CONTEXT = {
+    "site_header": admin.site.site_header,
+    "site_title": admin.site.site_title,
 }
-
 
 urlpatterns = [
     path("invitation/<str:token>/", invitation_view, name="invitation"),
     path(
         "password_reset/",
-        views.PasswordResetView.as_view(form_class=ForgottenForm, **look),
-        name=START,
+        auth_views.PasswordResetView.as_view(
+            form_class=ForgottenPasswordForm, extra_context=HEADER_CONTEXT
+        ),
+        # If there is a page of this name, the sign-in page has a link to it.
+        name="admin_password_reset",
     ),
     path(
         "password_reset/done/",
-        views.PasswordResetDoneView.as_view(**look),
+        auth_views.PasswordResetDoneView.as_view(extra_context=HEADER_CONTEXT),
         name="password_reset_done",
     ),
     path(
         "reset/<uidb64>/<token>/",
-        views.PasswordResetConfirmView.as_view(**look),
+        auth_views.PasswordResetConfirmView.as_view(extra_context=HEADER_CONTEXT),
         name="password_reset_confirm",
     ),
     path(
         "reset/done/",
-        views.PasswordResetCompleteView.as_view(**look),
+        auth_views.PasswordResetCompleteView.as_view(extra_context=HEADER_CONTEXT),
         name="password_reset_complete",
     ),
 ]

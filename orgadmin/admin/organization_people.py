@@ -134,7 +134,7 @@ class PeoplePage:
 
         The message is the same whether someone has this address or not.
         """
-        if not throttle.is_allowed("mail", email.casefold()):
+        if not throttle.count_attempt("mail", email):
             text = _(
                 "Too many emails were sent to “%s” in a short time. Wait 15 minutes,"
                 " then try again."
