@@ -61,7 +61,9 @@ class SuperuserTests(PeopleMixin, TestCase):
         response = self.post(
             **{"add": "1", "add-users": [self.anna.pk, bert.pk], "add-role": "admin"}
         )
-        self.assertContains(response, "“anna”, “bert” now have the role Admin in “Acme”.")
+        self.assertContains(
+            response, "“anna”, “bert” now have the role Admin in “Acme”."
+        )
         self.assertEqual(
             self.roles(), {"ada": "admin", "anna": "admin", "bert": "admin"}
         )
@@ -259,7 +261,9 @@ class OrgAdminTests(PeopleMixin, TestCase):
         )
         for data in ({"remove": ""}, {"role": "reviewer"}):
             response = self.post(user=self.admin.pk, confirmed="1", **data)
-            self.assertContains(response, "“Acme” would be left without an active admin")
+            self.assertContains(
+                response, "“Acme” would be left without an active admin"
+            )
         self.assertEqual(self.roles()["ada"], "admin")
 
     def test_may_leave_when_another_stays(self):
@@ -369,9 +373,7 @@ class InvitingTests(PeopleMixin, TestCase):
             self.post(invitation=pending.pk, resend=""), "An invitation was sent to"
         )
         pending = Invitation.objects.get()
-        self.assertContains(
-            self.post(invitation=pending.pk, revoke=""), "was revoked"
-        )
+        self.assertContains(self.post(invitation=pending.pk, revoke=""), "was revoked")
         self.assertFalse(Invitation.objects.exists())
         self.assertEqual(len(mail.outbox), 3)
         events = (
@@ -404,7 +406,9 @@ class InvitingTests(PeopleMixin, TestCase):
     def test_a_mailbox_is_not_flooded(self):
         for _ in range(throttle.LIMIT):
             self.invite("new@example.com")
-        self.assertContains(self.invite("New@Example.com"), "Too many emails were sent to")
+        self.assertContains(
+            self.invite("New@Example.com"), "Too many emails were sent to"
+        )
         self.assertEqual(len(mail.outbox), throttle.LIMIT)
 
     def test_a_bad_address_is_refused_next_to_the_field(self):

@@ -113,19 +113,18 @@ class UserForm(UserChangeForm):
         return groups
 
     def _choose_roles(self, groups):
-        """Return the person's roles, as the groups say. Refuse two in an organization."""
+        """Return the roles that the groups mean, at most one in each organization."""
         before = set(self.instance.groups.all()) if self.instance.pk else set()
         try:
             return choose_roles(before, set(groups))
         except AmbiguousRoles as error:
-            names = ", ".join(str(organization) for organization in error.organizations)
-            raise forms.ValidationError(
-                _(
-                    "Choose one role in each organization: admin and reviewer cannot be"
-                    " combined in %(names)s."
-                ),
-                params={"names": names},
-            ) from error
+            names = [str(organization) for organization in error.organizations]
+            text = _(
+                "Choose one role in each organization: admin and reviewer cannot be"
+                " combined in %(names)s."
+            )
+            params = {"names": ", ".join(names)}
+            raise forms.ValidationError(text, params=params) from error
 
     def _require_confirmation(self, organizations):
         """Raise an error, unless it was shown before for the same organizations."""

@@ -28,7 +28,7 @@ class GatedInlineFormSet(forms.BaseInlineFormSet):
         key_field.to_python = self._find_row
 
     def _find_row(self, key):
-        """Return the row of this organization with a key, or None if there is no key."""
+        """Return the row of this organization with a key; None for an empty key."""
         if not key:
             return None
         row = self._existing_object(int(key)) if is_primary_key(key) else None

@@ -36,8 +36,8 @@ class ImportForm(forms.Form):
             self.add_error("file", _("Choose a file."))
         elif self._is_too_large(content):
             text = _(
-                "The file has more than %(lines)d lines or %(megabytes)s MB. Split it into"
-                " smaller files, or import it with “manage.py import_organizations”."
+                "The file has more than %(lines)d lines or %(megabytes)s MB. Split it,"
+                " or import it with “manage.py import_organizations”."
             )
             limits = {
                 "lines": IMPORT_MAX_LINES,

@@ -1,30 +1,56 @@
 """The page of an organization's people: members, their roles, and invitations."""
 
+from dataclasses import dataclass, replace
+
 from django.contrib import messages
 from django.http import HttpResponseRedirect
 from django.utils.translation import gettext as _, ngettext
 
-from orgadmin.access.roles import ROLES, ROLES_BY_KEY
+from orgadmin.access.roles import ROLES, ROLES_BY_KEY, Role
 from orgadmin.accounts import throttle
 from orgadmin.admin.changelist import get_page
 from orgadmin.admin.membership_log import hide_platform_staff
 from orgadmin.admin.people_forms import AddMembersForm, InviteForm
 from orgadmin.gate.answers import get_gate
-from orgadmin.models import User
+from orgadmin.models import Organization, User
 from orgadmin.models.validators import is_primary_key
 from orgadmin.people import invitations, membership
 from orgadmin.people.changes import RoleChange
 from orgadmin.people.mail import send_invitation
 
 
+@dataclass(frozen=True)
+class Assignment:
+    """People, and the role that they are to have in an organization."""
+
+    organization: Organization
+    users: list[User]
+    role: Role | None  # None: they are removed
+
+    def list_changes(self) -> list[RoleChange]:
+        return [RoleChange(user, self.organization, self.role) for user in self.users]
+
+    def find_losing_access(self) -> list[User]:
+        """Return the people whose present role permits more than the new one does."""
+        permissions = set(self.role.permissions) if self.role is not None else set()
+        group_ids = [
+            getattr(self.organization, role.attname)
+            for role in ROLES
+            if not set(role.permissions) <= permissions
+        ]
+        user_ids = [user.pk for user in self.users]
+        users = User.objects.filter(pk__in=user_ids, groups__in=group_ids)
+        return list(users.distinct())
+
+
 class PeoplePage:
     """The page people/ below an organization."""
 
     def people_view(self, request, organization):
-        """Show an organization's people, and change them as a button of the page says.
+        """Show an organization's people, or do what a button of that page asks for.
 
-        Superusers choose from all people. Others can only invite someone by email, so
-        that they do not learn who has an account.
+        Only superusers add people who have an account. Others invite people by email,
+        so that they do not learn who has one.
         """
         post = request.POST
         permissions = get_gate(request).permissions_on(organization.pk)
@@ -78,56 +104,62 @@ class PeoplePage:
 
     def _add_people(self, request, organization, form):
         users = list(form.cleaned_data["users"])
-        return self._change_roles(
-            request, organization, users, form.cleaned_data["role"]
-        )
+        role = form.cleaned_data["role"]
+        return self._assign(request, Assignment(organization, users, role))
 
     def _change_member(self, request, organization, role):
         """Change the role of the member who was sent as `user`; None removes them.
 
-        Anyone else, known or unknown, is answered as if there were no such person.
+        The response is the same for people who are not members and for people who do
+        not exist.
         """
         members = User.objects.filter(
             groups__in=organization.group_ids, pk=request.POST["user"]
         ).distinct()
-        return self._change_roles(request, organization, list(members), role)
+        return self._assign(request, Assignment(organization, list(members), role))
 
-    def _change_roles(self, request, organization, users, role):
-        """Give people a role, or remove them. Ask first if they lose access by that."""
-        losing = find_losing_access(organization, users, role)
+    def _assign(self, request, assignment):
+        """Carry out an assignment. If people lose access by it, ask first."""
+        losing = assignment.find_losing_access()
         if losing and "confirmed" not in request.POST:
-            return self._preview_changes(request, organization, losing, role)
-        return self._execute_changes(request, organization, users, role)
+            return self._preview(request, replace(assignment, users=losing))
+        return self._carry_out(request, assignment)
 
-    def _preview_changes(self, request, organization, users, role):
+    def _preview(self, request, losing):
         """Show who would lose access, with a button that sends the same data again."""
-        changes = [RoleChange(user, organization, role) for user in users]
+        if losing.role is None:
+            title = _("Remove from “%s”?") % losing.organization
+        else:
+            title = _("Change role in “%s”?") % losing.organization
         return self.render_page(
             request,
-            organization,
+            losing.organization,
             "confirm",
-            _("Are you sure?"),
-            users=users,
-            role=role,
-            orphaned=membership.find_losing_last_admin(changes),
+            title,
+            users=losing.users,
+            role=losing.role,
+            orphaned=membership.find_losing_last_admin(losing.list_changes()),
             posted=request.POST.lists(),
         )
 
-    def _execute_changes(self, request, organization, users, role):
-        wanted = [RoleChange(user, organization, role) for user in users]
-        reason = request.POST.get("reason", "")
+    def _carry_out(self, request, assignment):
         try:
-            changed = membership.change_roles(wanted, actor=request.user, reason=reason)
+            changed = membership.change_roles(
+                assignment.list_changes(),
+                actor=request.user,
+                reason=request.POST.get("reason", ""),
+            )
         except membership.LastAdminError:
             text = _(
                 "Nothing was changed, because “%s” would be left without an active"
                 " admin. Make someone else an admin first."
             )
-            return self.answer(request, text % organization, messages.ERROR)
+            return self.answer(request, text % assignment.organization, messages.ERROR)
         if not changed:
-            text = describe_no_change(users, role)
+            text = describe_no_change(assignment)
             return self.answer(request, text, messages.WARNING)
-        return self.answer(request, describe_changes(organization, changed, role))
+        users = [change.user for change in changed]
+        return self.answer(request, describe_change(replace(assignment, users=users)))
 
     def _invite(self, request, organization, email, role):
         """Invite someone, send the email, and say so. Return whether they are invited.
@@ -167,37 +199,30 @@ class PeoplePage:
         return HttpResponseRedirect(request.path)
 
 
-def find_losing_access(organization, users, role):
-    """Return the users whose current role permits more than the new one does."""
-    kept = set(role.permissions) if role is not None else set()
-    higher_roles = [other for other in ROLES if not set(other.permissions) <= kept]
-    group_ids = [getattr(organization, other.attname) for other in higher_roles]
-    losing = User.objects.filter(
-        pk__in=[user.pk for user in users], groups__in=group_ids
-    )
-    return list(losing.distinct())
-
-
-def describe_changes(organization, changes, role):
-    """Return the message after people got a role, or were removed if it is None."""
-    names = ", ".join(f"“{change.user}”" for change in changes)
-    if role is None:
+def describe_change(done):
+    """Return the message about an assignment that was carried out."""
+    names = ", ".join(f"“{user}”" for user in done.users)
+    if done.role is None:
         text = ngettext(
             "%(names)s was removed from “%(organization)s”.",
             "%(names)s were removed from “%(organization)s”.",
-            len(changes),
+            len(done.users),
         )
-        return text % {"names": names, "organization": organization}
+        return text % {"names": names, "organization": done.organization}
     text = ngettext(
         "%(names)s is now %(role)s of “%(organization)s”.",
         "%(names)s now have the role %(role)s in “%(organization)s”.",
-        len(changes),
+        len(done.users),
     )
-    return text % {"names": names, "role": role.label, "organization": organization}
+    return text % {
+        "names": names,
+        "role": done.role.label,
+        "organization": done.organization,
+    }
 
 
-def describe_no_change(users, role):
-    """Return the message when everything already was as requested."""
-    if role is None or not users:
+def describe_no_change(assignment):
+    """Return the message about an assignment that had nothing to change."""
+    if assignment.role is None or not assignment.users:
         return _("No changes: this person is not a member.")
     return _("No changes: they already have this role.")
