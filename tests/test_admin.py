@@ -1,3 +1,5 @@
+"""The pages of organizations, people and groups, as a superuser uses them."""
+
 from unittest import mock
 
 from django.contrib.auth.models import Group
@@ -11,6 +13,15 @@ from .factories import NO_CONTACTS, create_organization, create_superuser, creat
 LIST = "/admin/orgadmin/organization/"
 USERS = "/admin/orgadmin/user/"
 GROUPS = "/admin/auth/group/"
+
+
+save_groups = UserForm._save_m2m
+
+
+def leave_and_save_groups(form):
+    """Save the groups of a person who left all of them a moment before."""
+    form.instance.groups.clear()
+    return save_groups(form)
 
 
 class SuperuserMixin:
@@ -32,17 +43,17 @@ class OrganizationAdminTests(SuperuserMixin, TestCase):
             follow=True,
         )
         organization = Organization.objects.get(name="New")
-        self.assertEqual((organization.reference, organization.tax_id), ("R1", "7"))
+        self.assertEqual(organization.reference, "R1")
+        self.assertEqual(organization.tax_id, "7")
         self.assertContains(response, f"{LIST}{organization.pk}/people/")
 
-    def test_a_namesake_is_pointed_out_and_created_when_saved_again(self):
+    def test_a_name_that_exists_is_confirmed_by_saving_again(self):
         data = NO_CONTACTS | {"name": "Acme", "phone": "1"}
         response = self.client.post(f"{LIST}add/", data)
         self.assertContains(response, "There are organizations with this name: ")
-        self.assertContains(
-            response,
-            f'<a href="{LIST}{self.acme.pk}/change/" target="_blank">Acme ({self.acme.pk})</a>',
-        )
+        url = f"{LIST}{self.acme.pk}/change/"
+        link = f'<a href="{url}" target="_blank">Acme ({self.acme.pk})</a>'
+        self.assertContains(response, link)
         self.assertContains(
             self.client.post(f"{LIST}add/", data | {"name": "ACME"}),
             "There are organizations with this name: ",
@@ -61,35 +72,33 @@ class OrganizationAdminTests(SuperuserMixin, TestCase):
         response = self.client.post(f"{LIST}add/", {"name": "<b>Bold</b>"})
         self.assertNotContains(response, "<b>Bold</b>")
 
-    def test_bad_input_is_named_next_to_the_field_and_changes_nothing(self):
+    def test_bad_input_is_refused_next_to_the_field_and_changes_nothing(self):
         url = f"{LIST}{self.acme.pk}/change/"
         create_organization("Other", reference="R1")
-        for field, value in {
-            "name": " ",
-            "name ": "a\x00b",
-            "email": "nobody",
-            "website": "javascript:alert(1)",
-            "reference": "R1",
-            "phone": "1" * 51,
-        }.items():
-            with self.subTest(field=field):
-                response = self.client.post(
-                    url, NO_CONTACTS | {"name": "New", field.strip(): value}
-                )
-                self.assertEqual(
-                    list(response.context["adminform"].form.errors), [field.strip()]
-                )
+        for field, value in (
+            ("name", " "),
+            ("name", "a\x00b"),
+            ("email", "nobody"),
+            ("website", "javascript:alert(1)"),
+            ("reference", "R1"),
+            ("phone", "1" * 51),
+        ):
+            with self.subTest(field=field, value=value):
+                data = NO_CONTACTS | {"name": "New", field: value}
+                response = self.client.post(url, data)
+                errors = response.context["adminform"].form.errors
+                self.assertEqual(list(errors), [field])
         self.acme.refresh_from_db()
         self.assertEqual(self.acme.name, "Acme")
 
-    def test_an_empty_reference_is_none(self):
+    def test_an_empty_reference_is_stored_as_null(self):
         for name in ("A", "B"):
             self.client.post(
                 f"{LIST}add/", NO_CONTACTS | {"name": name, "reference": ""}
             )
         self.assertEqual(Organization.objects.filter(reference=None).count(), 3)
 
-    def test_shows_groups_as_text_and_takes_none(self):
+    def test_groups_are_shown_as_text_and_cannot_be_chosen(self):
         response = self.client.get(f"{LIST}{self.acme.pk}/change/")
         self.assertContains(response, "Acme Admin")
         self.assertNotContains(response, "<select")
@@ -101,13 +110,12 @@ class OrganizationAdminTests(SuperuserMixin, TestCase):
         self.acme.refresh_from_db()
         self.assertEqual(self.acme.admin.name, "Acme Admin")
 
-    def test_the_delete_page_says_what_goes(self):
+    def test_the_delete_page_says_what_is_deleted(self):
         create_user("bert", admin_of=[self.acme])
         create_user("carl", admin_of=[self.acme])
         dora = create_user("dora", reviewer_of=[self.acme])
-        dora.groups.add(
-            self.acme.admin
-        )  # not through `membership`: in both groups, and one person
+        # Past `membership`: she is in both groups, and still counts once.
+        dora.groups.add(self.acme.admin)
         url = f"{LIST}{self.acme.pk}/delete/"
         response = self.client.get(url)
         self.assertContains(response, f"Acme ({self.acme.pk}): 3 people lose access")
@@ -115,9 +123,7 @@ class OrganizationAdminTests(SuperuserMixin, TestCase):
         self.assertFalse(Group.objects.filter(name__startswith="Acme").exists())
 
     @tag("A18")
-    def test_deleting_selected_organizations_says_what_goes_and_takes_groups_along(
-        self,
-    ):
+    def test_deleting_selected_organizations_deletes_their_groups(self):
         organizations = Organization.objects.bulk_create(
             Organization(name=f"Gone {number}") for number in range(30)
         )
@@ -125,9 +131,9 @@ class OrganizationAdminTests(SuperuserMixin, TestCase):
             "action": "delete_selected",
             "_selected_action": [organization.pk for organization in organizations],
         }
-        with self.assertNumQueries(
-            7
-        ):  # session, user, count of the list, rows, contacts, their groups, their people
+        # Session, user, the count of the list, its rows, their contacts, their groups,
+        # and their people.
+        with self.assertNumQueries(7):
             response = self.client.post(LIST, data)
         self.assertContains(
             response, f"Gone 7 ({organizations[7].pk}): 0 people lose access"
@@ -148,7 +154,7 @@ class UserAdminTests(SuperuserMixin, TestCase):
         }
         return self.client.post(f"{USERS}{user.pk}/change/", data | values)
 
-    def test_lists_neither_all_groups_nor_all_users(self):
+    def test_no_page_lists_all_groups(self):
         for number in range(30):
             create_organization(f"Hidden {number}")
         for url in (
@@ -160,7 +166,7 @@ class UserAdminTests(SuperuserMixin, TestCase):
             with self.subTest(url=url):
                 self.assertNotContains(self.client.get(url), "Hidden")
 
-    def test_gives_roles_by_groups(self):
+    def test_a_group_gives_its_role(self):
         self.assertRedirects(self.post(self.user, [self.acme.admin]), USERS)
         self.assertEqual(list(self.user.groups.all()), [self.acme.admin])
 
@@ -175,7 +181,7 @@ class UserAdminTests(SuperuserMixin, TestCase):
         self.assertFalse(self.user.groups.exists())
 
     @tag("C9")
-    def test_that_nobody_would_be_left_is_confirmed_by_saving_again(self):
+    def test_removing_the_last_admin_is_confirmed_by_saving_again(self):
         self.user.groups.add(self.acme.admin)
         for groups in ([], [self.acme.reviewer]):
             response = self.post(self.user, groups)
@@ -189,7 +195,8 @@ class UserAdminTests(SuperuserMixin, TestCase):
         self.assertContains(response, f'name="confirmed" value="{confirmed}"')
         beta = create_organization("Beta")
         self.user.groups.add(beta.admin)
-        for groups in ([self.acme.admin], []):  # a yes to one is none to another
+        # To confirm it for one organization does not confirm it for another.
+        for groups in ([self.acme.admin], []):
             response = self.post(self.user, groups, confirmed=confirmed)
             self.assertContains(response, f"“Beta” ({beta.pk}). Save again to confirm.")
         self.assertRedirects(
@@ -197,7 +204,7 @@ class UserAdminTests(SuperuserMixin, TestCase):
         )
         self.assertEqual(list(self.user.groups.all()), [beta.admin])
 
-    def test_a_name_of_two_lines_is_confirmed_too(self):
+    def test_it_is_confirmed_for_a_name_with_a_line_break_too(self):
         two = create_organization("Two\nlines")
         self.user.groups.add(two.admin)
         self.assertContains(self.post(self.user, []), "Save again to confirm.")
@@ -205,19 +212,15 @@ class UserAdminTests(SuperuserMixin, TestCase):
             self.post(self.user, [], confirmed=f"“Two\r\nlines” ({two.pk})"), USERS
         )
 
-    def test_who_is_not_the_last_is_taken_out_at_once(self):
+    def test_an_admin_who_is_not_the_last_is_removed_at_once(self):
         create_user("other", admin_of=[self.acme])
         self.user.groups.add(self.acme.admin)
         self.assertRedirects(self.post(self.user, []), USERS)
         self.assertFalse(self.user.groups.exists())
 
-    def test_a_role_that_goes_while_the_other_is_chosen_breaks_nothing(self):
-        def leave_first(form, real=UserForm._save_m2m):
-            self.user.groups.clear()
-            return real(form)
-
+    def test_a_role_that_is_lost_while_the_other_is_chosen_breaks_nothing(self):
         self.user.groups.add(self.acme.admin)
-        with mock.patch.object(UserForm, "_save_m2m", leave_first):
+        with mock.patch.object(UserForm, "_save_m2m", leave_and_save_groups):
             response = self.post(
                 self.user,
                 [self.acme.reviewer, self.acme.admin],
@@ -226,7 +229,7 @@ class UserAdminTests(SuperuserMixin, TestCase):
         self.assertRedirects(response, "/admin/")
         self.assertEqual(list(self.user.groups.all()), [self.acme.admin])
 
-    def test_an_email_that_somebody_else_has_is_refused_next_to_the_field(self):
+    def test_an_email_that_someone_else_has_is_refused_next_to_the_field(self):
         create_user("bert", email="bert@example.com")
         response = self.post(self.user, [], email="BERT@example.com")
         self.assertContains(response, "Someone else has this email address.")
@@ -261,20 +264,14 @@ class GroupAdminTests(SuperuserMixin, TestCase):
         with self.assertNumQueries(3):
             self.client.get(GROUPS)
 
-    def test_a_group_of_an_organization_is_not_changed_here(self):
+    def test_a_group_of_an_organization_cannot_be_edited(self):
         url = f"{GROUPS}{self.acme.reviewer_id}/change/"
         self.assertEqual(self.client.post(url, {"name": "Mine"}).status_code, 403)
         other = Group.objects.create(name="Other")
-        self.assertEqual(
-            self.client.post(
-                f"{GROUPS}{other.pk}/change/", {"name": "Mine"}
-            ).status_code,
-            302,
-        )
+        url = f"{GROUPS}{other.pk}/change/"
+        self.assertEqual(self.client.post(url, {"name": "Mine"}).status_code, 302)
 
-    def test_a_group_of_an_organization_is_not_deleted_and_the_page_names_the_organization(
-        self,
-    ):
+    def test_a_group_of_an_organization_cannot_be_deleted_and_the_page_says_why(self):
         url = f"{GROUPS}{self.acme.admin_id}/delete/"
         for response in (self.client.get(url), self.client.post(url, {"post": "yes"})):
             self.assertContains(response, "Organization: ")

@@ -1,8 +1,8 @@
-"""Staff who manage people without being superusers cannot reach above themselves."""
+"""Staff who manage people, and are no superusers, get no more access by that."""
 
 from unittest import mock
 
-from django.contrib.admin.models import LogEntry
+from django.contrib.admin.models import CHANGE, LogEntry
 from django.test import TestCase, tag
 
 from orgadmin.admin.users import UserAdmin
@@ -11,7 +11,21 @@ from orgadmin.models import Organization, User
 from .factories import create_organization, create_superuser, create_user, grant
 
 LIST = "/admin/orgadmin/user/"
+NEW_PASSWORD = {
+    "usable_password": "true",
+    "password1": "correct horse battery",
+    "password2": "correct horse battery",
+}
 ALL = ["view_user", "add_user", "change_user", "delete_user"]
+
+
+save_model = UserAdmin.save_model
+
+
+def save_after_a_change(model_admin, request, obj, form, change):
+    """Save a person whom someone else changed a moment before."""
+    User.objects.filter(pk=obj.pk).update(is_staff=False, last_name="Changed")
+    return save_model(model_admin, request, obj, form, change)
 
 
 class UserManagerTests(TestCase):
@@ -35,33 +49,23 @@ class UserManagerTests(TestCase):
             "first_name": "New",
             **values,
         }
-        data |= {
-            "date_joined_0": "2026-01-01",
-            "date_joined_1": "00:00:00",
-        }  # a complete form also for superusers
+        # Fields that only superusers see, so that the form is complete for them, too.
+        data |= {"date_joined_0": "2026-01-01", "date_joined_1": "00:00:00"}
         return self.client.post(f"{LIST}{user.pk}/change/", data)
 
-    def test_manages_those_who_hold_no_more(self):
+    def test_manages_people_who_hold_no_more(self):
         self.assertRedirects(self.post(self.plain, email="new@example.com"), LIST)
         self.plain.refresh_from_db()
-        self.assertEqual(
-            (self.plain.first_name, self.plain.email), ("New", "new@example.com")
-        )
-        new = "correct horse battery"
-        data = {
-            "usable_password": "true",
-            "password1": new,
-            "password2": new,
-            "set-password": "1",
-        }
-        self.assertEqual(
-            self.client.post(f"{LIST}{self.plain.pk}/password/", data).status_code, 302
-        )
+        self.assertEqual(self.plain.first_name, "New")
+        self.assertEqual(self.plain.email, "new@example.com")
+        data = NEW_PASSWORD | {"set-password": "1"}
+        response = self.client.post(f"{LIST}{self.plain.pk}/password/", data)
+        self.assertEqual(response.status_code, 302)
         self.client.post(f"{LIST}add/", {"username": "added", **data})
         self.assertTrue(User.objects.filter(username="added", is_staff=False).exists())
 
     @tag("C1")
-    def test_gives_no_rights(self):
+    def test_grants_no_permissions(self):
         values = {
             "is_superuser": "on",
             "is_staff": "on",
@@ -76,41 +80,25 @@ class UserManagerTests(TestCase):
             self.assertFalse(user.groups.exists())
         self.assertFalse(self.plain.is_staff)
         self.assertEqual(self.manager.user_permissions.count(), len(ALL))
-        data = {
-            "username": "made",
-            "usable_password": "true",
-            "password1": "correct horse",
-            "password2": "correct horse",
-        }
+        data = NEW_PASSWORD | {"username": "made"}
         self.client.post(f"{LIST}add/", data | values)
         made = User.objects.get(username="made")
         self.assertFalse(made.is_superuser or made.is_staff or made.groups.exists())
 
     @tag("C2")
-    def test_changes_nobody_who_holds_more(self):
-        new = "correct horse battery"
-        data = {
-            "usable_password": "true",
-            "password1": new,
-            "password2": new,
-            "set-password": "1",
-        }
+    def test_edits_nobody_who_holds_more(self):
+        password = NEW_PASSWORD | {"set-password": "1"}
         for user in self.above:
+            url = f"{LIST}{user.pk}"
             with self.subTest(user=user):
-                self.assertEqual(
-                    self.client.get(f"{LIST}{user.pk}/change/").status_code, 200
-                )
+                self.assertEqual(self.client.get(f"{url}/change/").status_code, 200)
                 self.assertEqual(self.post(user).status_code, 403)
-                self.assertEqual(
-                    self.client.post(f"{LIST}{user.pk}/password/", data).status_code,
-                    403,
-                )
-                self.assertEqual(
-                    self.client.post(
-                        f"{LIST}{user.pk}/delete/", {"post": "yes"}
-                    ).status_code,
-                    403,
-                )
+                for page, data in (
+                    ("password", password),
+                    ("delete", {"post": "yes"}),
+                ):
+                    response = self.client.post(f"{url}/{page}/", data)
+                    self.assertEqual(response.status_code, 403)
         selected = {
             "action": "delete_selected",
             "_selected_action": [user.pk for user in self.above],
@@ -126,12 +114,8 @@ class UserManagerTests(TestCase):
 
     @tag("C9")
     def test_deletes_nobody(self):
-        self.assertEqual(
-            self.client.post(
-                f"{LIST}{self.plain.pk}/delete/", {"post": "yes"}
-            ).status_code,
-            403,
-        )
+        url = f"{LIST}{self.plain.pk}/delete/"
+        self.assertEqual(self.client.post(url, {"post": "yes"}).status_code, 403)
         selected = {
             "action": "delete_selected",
             "_selected_action": [self.plain.pk],
@@ -140,42 +124,22 @@ class UserManagerTests(TestCase):
         self.client.post(LIST, selected)
         self.assertTrue(User.objects.filter(pk=self.plain.pk).exists())
 
-    def test_undoes_nothing_that_was_changed_meanwhile(self):
-        def revoke_first(
-            model_admin, request, obj, form, change, real=UserAdmin.save_model
-        ):
-            User.objects.filter(pk=obj.pk).update(is_staff=False, last_name="Changed")
-            return real(model_admin, request, obj, form, change)
-
-        with mock.patch.object(UserAdmin, "save_model", revoke_first):
+    def test_keeps_what_someone_else_changed_at_the_same_time(self):
+        with mock.patch.object(UserAdmin, "save_model", save_after_a_change):
             self.post(self.manager, email="manager@example.com")
         self.manager.refresh_from_db()
-        self.assertEqual(
-            (self.manager.is_staff, self.manager.last_name), (False, "Changed")
-        )
-        self.assertEqual(
-            (self.manager.first_name, self.manager.email),
-            ("New", "manager@example.com"),
-        )
+        self.assertFalse(self.manager.is_staff)
+        self.assertEqual(self.manager.last_name, "Changed")
+        self.assertEqual(self.manager.first_name, "New")
+        self.assertEqual(self.manager.email, "manager@example.com")
 
     def test_learns_no_names_of_organizations(self):
+        changed = {"name": "organization", "object": "Canary Ltd", "fields": ["x"]}
         LogEntry.objects.log_actions(
-            self.root.pk,
-            [self.admin],
-            2,
-            [
-                {
-                    "changed": {
-                        "name": "organization",
-                        "object": "Canary Ltd",
-                        "fields": ["x"],
-                    }
-                }
-            ],
+            self.root.pk, [self.admin], CHANGE, [{"changed": changed}]
         )
-        grant(
-            self.plain, "change_organization", self.acme
-        )  # worth nothing without view, but it names the organization
+        # It permits nothing without "view", but it names the organization.
+        grant(self.plain, "change_organization", self.acme)
         for page in ("change/", "history/", "delete/", "password/"):
             for user in (self.admin, self.plain):
                 response = self.client.get(f"{LIST}{user.pk}/{page}", follow=True)
@@ -195,7 +159,7 @@ class UserManagerTests(TestCase):
             self.client.get("/admin/autocomplete/", query).status_code, 403
         )
 
-    def test_needs_the_right_to_view_beside_any_other(self):
+    def test_needs_the_permission_to_view_with_any_other(self):
         self.client.force_login(
             create_user(
                 "half", is_staff=True, permissions=["change_user", "delete_user"]

@@ -1,3 +1,5 @@
+"""The import page and the export."""
+
 import io
 import re
 from unittest import mock
@@ -28,11 +30,11 @@ class ImportPageTests(TestCase):
         self.acme = create_organization("Acme", reference="R1", phone="1")
         self.anna = create_user("anna", email="anna@example.com")
 
-    def look(self, text, **data):
+    def preview(self, text, **data):
         return self.client.post(IMPORT, data | {"file": file_of(text)})
 
     def confirm(self, response, **data):
-        """Press the button of the page: send back what it carries."""
+        """Press the button of the preview: send back what the page carries."""
         page = response.content.decode()
         text = re.search(r'name="text" value="(.*?)"', page)[1]
         seen = re.search(r'name="seen" value="(\w+)"', page)[1]
@@ -41,10 +43,15 @@ class ImportPageTests(TestCase):
         )
 
     def test_shows_what_it_would_do_and_then_does_it(self):
-        text = 'reference,name,phone,admins\r\nR1,Acme,2,Anna@example.com\nR2,New,,\nR3,"Two\nlines",,\n'
-        self.assertContains(self.look(text), "line break")
+        text = (
+            "reference,name,phone,admins\r\n"
+            "R1,Acme,2,Anna@example.com\n"
+            "R2,New,,\n"
+            'R3,"Two\nlines",,\n'
+        )
+        self.assertContains(self.preview(text), "line break")
         text = text.replace("R3", "").replace('"Two\nlines"', "Other")
-        response = self.look(text)
+        response = self.preview(text)
         for shown in (
             "phone: “1” → “2”",
             "anna becomes Admin",
@@ -63,16 +70,16 @@ class ImportPageTests(TestCase):
         )
         self.assertEqual(list(self.anna.groups.all()), [self.acme.admin])
         self.assertContains(
-            self.look(text),
+            self.preview(text),
             "This file would create 1, change 0 and leave 2 organizations as they are",
         )
 
-    def test_takes_line_ends_in_cells_as_they_are(self):
-        self.confirm(self.look('reference,name,address\nR1,Acme,"a\nb"\n'))
+    def test_keeps_line_endings_inside_cells(self):
+        self.confirm(self.preview('reference,name,address\nR1,Acme,"a\nb"\n'))
         self.assertEqual(Organization.objects.get().address, "a\nb")
 
-    def test_asks_again_where_it_would_do_something_else_by_now(self):
-        response = self.look("reference,name,phone\nR1,Acme,2\n")
+    def test_shows_a_new_preview_if_it_would_do_something_else_by_now(self):
+        response = self.preview("reference,name,phone\nR1,Acme,2\n")
         Organization.objects.update(phone="7")
         response = self.confirm(response)
         self.assertContains(response, "phone: “7” → “2”")
@@ -80,54 +87,58 @@ class ImportPageTests(TestCase):
         self.confirm(response)
         self.assertEqual(Organization.objects.get().phone, "2")
 
-    def test_names_what_is_wrong_and_changes_nothing(self):
-        response = self.look(
-            "reference,name,admins\nR1,New,anna@example.com\nR2,Other,nobody@example.com; x\n"
+    def test_names_the_problems_and_changes_nothing(self):
+        response = self.preview(
+            "reference,name,admins\n"
+            "R1,New,anna@example.com\n"
+            "R2,Other,nobody@example.com; x\n"
         )
         self.assertContains(response, "Nothing would be imported.")
         self.assertContains(
             response, "line 3, column “admins”, “x”: Enter a valid email address."
         )
-        response = self.look("reference,name,admins\nR1,New,nobody@example.com\n")
+        response = self.preview("reference,name,admins\nR1,New,nobody@example.com\n")
         self.assertContains(
             response, "“nobody@example.com”: Nobody has this e-mail address."
         )
-        response = self.look(
+        response = self.preview(
             "name,admins,reviewers\nNew,anna@example.com,anna@example.com\n"
         )
         self.assertContains(response, "This person is to get two roles here.")
         self.assertEqual(Organization.objects.get().name, "Acme")
 
-    def test_what_goes_meanwhile_is_told_and_changes_nothing(self):
+    def test_a_change_by_someone_else_at_the_same_time_refuses_the_file(self):
         for error in (Organization.DoesNotExist, PermissionDenied, IntegrityError):
             with mock.patch("orgadmin.records.imports.change_roles", side_effect=error):
-                response = self.look("reference,name,admins\nR1,New,anna@example.com\n")
+                response = self.preview(
+                    "reference,name,admins\nR1,New,anna@example.com\n"
+                )
             self.assertContains(
                 response,
                 "Somebody else saved or deleted organizations of this file meanwhile.",
             )
         self.assertEqual(Organization.objects.get().name, "Acme")
 
-    def test_wants_a_file_of_at_most_so_many_lines(self):
+    def test_requires_a_file_that_is_not_too_long(self):
         for text in ("", "ä", "no base64"):
             self.assertContains(
                 self.client.post(IMPORT, {"text": text}), "Choose a file."
             )
         self.assertContains(
-            self.look("name\n" + "x\n" * (IMPORT_MAX_LINES + 2)),
+            self.preview("name\n" + "x\n" * (IMPORT_MAX_LINES + 2)),
             f"more than {IMPORT_MAX_LINES} lines",
         )
         self.assertEqual(Organization.objects.count(), 1)
 
     def test_invites_unknown_addresses_only_when_told_to(self):
         text = "reference,name,reviewers\nR1,Acme,new@example.com\n"
-        response = self.look(text, send_mail="on")
+        response = self.preview(text, send_mail="on")
         self.assertContains(response, "new@example.com is invited: Reviewer")
         self.assertFalse(self.acme.invitations.exists())
         self.confirm(response, send_mail="on")
         self.assertEqual(self.acme.invitations.get().email, "new@example.com")
         self.assertContains(
-            self.look(text, send_mail="on"), "leave 1 organizations as they are"
+            self.preview(text, send_mail="on"), "leave 1 organizations as they are"
         )
 
     @tag("A41")
@@ -137,7 +148,7 @@ class ImportPageTests(TestCase):
             create_user("s", is_staff=True),
         ):
             self.client.force_login(user)
-            self.assertEqual(self.look("name\nNew\n").status_code, 403)
+            self.assertEqual(self.preview("name\nNew\n").status_code, 403)
             self.assertNotIn(IMPORT, self.client.get(LIST).content.decode())
 
 
@@ -165,7 +176,7 @@ class ExportTests(TestCase):
         return response.getvalue()
 
     @tag("A41", "A3")
-    def test_holds_what_the_person_may_see(self):
+    def test_contains_what_the_person_may_view(self):
         text = self.export(self.user).decode()
         self.assertIn("T1", text)
         for hidden in ("Hidden", "T2", "secret", "anna@example.com", "Admin"):
@@ -183,7 +194,7 @@ class ExportTests(TestCase):
             [line.split(",")[1] for line in text.splitlines()[1:]], ["Hidden"]
         )
 
-    def test_a_query_that_is_none_is_a_bad_request(self):
+    def test_a_filter_that_does_not_exist_is_a_bad_request(self):
         self.client.force_login(self.user)
         for query in ("nonsense=1", "notes__regex=x"):
             self.assertEqual(
@@ -212,7 +223,6 @@ class ExportTests(TestCase):
         )
         self.client.force_login(root)
         self.client.get(f"{LIST}export/").getvalue()
-        with self.assertNumQueries(
-            7
-        ):  # session, user, a page of the list and its count, all rows, their people
+        # Session, user, a page of the list and its count, all rows, and their people.
+        with self.assertNumQueries(7):
             self.client.get(f"{LIST}export/").getvalue()

@@ -22,15 +22,20 @@ class MergingTests(TestCase):
         """Return what a browser would send back from the page, as it was opened."""
         self.client.force_login(user)
         response = self.client.get(self.url)
-        form, data = response.context["adminform"].form, {}
-        for formset in response.context["inline_admin_formsets"]:
-            forms = [formset.formset.management_form, *formset.formset.initial_forms]
-            for field in (field for form in forms for field in form):
-                value = "" if field.value() is None else field.value()
-                data |= {field.html_name: value, field.html_initial_name: value}
-        for field in (field for field in form if field.name != "namesake"):
+        data = {}
+        for inline in response.context["inline_admin_formsets"]:
+            formset = inline.formset
+            for form in [formset.management_form, *formset.initial_forms]:
+                for field in form:
+                    value = "" if field.value() is None else field.value()
+                    data[field.html_name] = value
+                    data[field.html_initial_name] = value
+        for field in response.context["adminform"].form:
+            if field.name == "namesake":
+                continue
             value = (field.value() or "").replace("\n", "\r\n")
-            data |= {field.html_name: value, field.html_initial_name: value}
+            data[field.html_name] = value
+            data[field.html_initial_name] = value
             self.assertContains(response, f'name="{field.html_initial_name}"')
         return data
 
@@ -42,8 +47,9 @@ class MergingTests(TestCase):
         self.acme.refresh_from_db()
         return self.acme.phone, self.acme.email
 
-    def test_keep_what_each_changed_and_the_second_is_told(self):
-        first, second = self.open(self.ada), self.open(self.bob)
+    def test_both_changes_are_kept_and_the_second_person_is_told(self):
+        first = self.open(self.ada)
+        second = self.open(self.bob)
         self.send(self.ada, first, phone="2")
         response = self.client.get(
             self.send(self.bob, second, email="a@example.com")["Location"]
@@ -55,8 +61,9 @@ class MergingTests(TestCase):
         self.assertEqual(self.read(), ("2", "a@example.com"))
         self.assertEqual(self.acme.history.count(), 3)
 
-    def test_of_one_field_the_second_sees_who_and_both_values_and_decides(self):
-        first, second = self.open(self.ada), self.open(self.bob)
+    def test_if_both_changed_a_field_the_second_person_sees_who_did_and_decides(self):
+        first = self.open(self.ada)
+        second = self.open(self.bob)
         self.send(self.ada, first, phone="2", email="ada@example.com")
         response = self.send(self.bob, second, phone="3", address="Mine")
         form = response.context["adminform"].form
@@ -65,43 +72,39 @@ class MergingTests(TestCase):
             " it with your text."
         )
         self.assertEqual(form.errors, {"phone": [text]})
-        self.assertEqual(
-            (form["phone"].value(), form["address"].value()), ("3", "Mine")
-        )
+        self.assertEqual(form["phone"].value(), "3")
+        self.assertEqual(form["address"].value(), "Mine")
         self.assertEqual(self.read(), ("2", "ada@example.com"))
         again = {name: form.data[name] for name in second}
         self.assertEqual(self.send(self.bob, second, **again).status_code, 302)
-        self.assertEqual(
-            (*self.read(), self.acme.address), ("3", "ada@example.com", "Mine")
-        )
+        self.assertEqual(self.read(), ("3", "ada@example.com"))
+        self.assertEqual(self.acme.address, "Mine")
 
-    def test_who_changed_it_again_meanwhile_is_told_again(self):
-        first, second = self.open(self.ada), self.open(self.bob)
+    def test_a_further_change_is_asked_about_again(self):
+        first = self.open(self.ada)
+        second = self.open(self.bob)
         self.send(self.ada, first, phone="2")
         form = self.send(self.bob, second, phone="3").context["adminform"].form
         again = second | {"initial-phone": form.data["initial-phone"], "phone": "3"}
         self.send(self.ada, self.open(self.ada), phone="4")
         self.assertContains(self.send(self.bob, again), "Ada L changed this to “4”")
 
-    def test_agreed_when_both_wrote_the_same(self):
-        first, second = self.open(self.ada), self.open(self.bob)
+    def test_the_same_change_by_both_is_no_conflict(self):
+        first = self.open(self.ada)
+        second = self.open(self.bob)
         self.send(self.ada, first, phone="2")
         self.assertEqual(self.send(self.bob, second, phone="2").status_code, 302)
 
     @tag("A43")
-    def test_nobody_is_told_who_who_may_not_know(self):
+    def test_an_org_admin_is_not_told_the_names_of_platform_staff(self):
+        staff = create_superuser("secret-staff")
         second = self.open(self.bob)
-        self.send(
-            staff := create_superuser("secret-staff"),
-            self.open(staff),
-            phone="2",
-            tax_id="T2",
-        )
+        self.send(staff, self.open(staff), phone="2", tax_id="T2")
         response = self.send(self.bob, second, phone="3")
         self.assertContains(response, "platform staff changed this to “2”")
         self.assertNotContains(response, "secret-staff")
 
-    def test_lines_end_as_browsers_end_them_and_nothing_is_changed_by_that(self):
+    def test_the_line_endings_of_browsers_change_nothing(self):
         self.assertEqual(self.send(self.ada, self.open(self.ada)).status_code, 302)
         self.acme.refresh_from_db()
         self.assertEqual(self.acme.address, "1 Road\n2 Road")
@@ -109,7 +112,8 @@ class MergingTests(TestCase):
 
     def test_contacts_are_merged_too(self):
         contact = Contact.objects.create(organization=self.acme, name="Eva", phone="1")
-        first, second = self.open(self.ada), self.open(self.bob)
+        first = self.open(self.ada)
+        second = self.open(self.bob)
         self.send(self.ada, first, **{"contacts-0-phone": "2"})
         response = self.send(self.bob, second, **{"contacts-0-phone": "3"})
         self.assertContains(response, "Someone else changed this to “2”")
@@ -117,9 +121,10 @@ class MergingTests(TestCase):
             self.send(self.bob, second, **{"contacts-0-role": "Chair"}).status_code, 302
         )
         contact.refresh_from_db()
-        self.assertEqual((contact.phone, contact.role), ("2", "Chair"))
+        self.assertEqual(contact.phone, "2")
+        self.assertEqual(contact.role, "Chair")
 
-    def test_what_was_seen_cannot_be_made_up_to_write_more(self):
+    def test_forged_values_seen_do_not_open_other_fields(self):
         data = self.open(self.ada)
         self.send(
             self.ada,
@@ -129,4 +134,5 @@ class MergingTests(TestCase):
         )
         before = self.acme.admin_id
         self.acme.refresh_from_db()
-        self.assertEqual((self.acme.reference, self.acme.admin_id), (None, before))
+        self.assertIsNone(self.acme.reference)
+        self.assertEqual(self.acme.admin_id, before)

@@ -1,3 +1,5 @@
+"""Changing roles: by organization, by person, and by two people at once."""
+
 from threading import Barrier, Thread
 
 from django.core.exceptions import PermissionDenied
@@ -26,7 +28,7 @@ class SetRoleTests(TestCase):
     def assert_groups(self, *groups):
         self.assertEqual(set(self.user.groups.all()), {self.other.reviewer, *groups})
 
-    def test_gives_a_role_and_takes_it(self):
+    def test_assigns_and_removes_a_role(self):
         self.assertEqual(set_role(self.organization, [self.user], ADMIN), [self.user])
         self.assert_groups(self.organization.admin)
         self.assertEqual(set_role(self.organization, [self.user], ADMIN), [])
@@ -41,19 +43,19 @@ class SetRoleTests(TestCase):
         )
         self.assert_groups(self.organization.reviewer)
 
-    def test_somebody_in_both_groups_is_left_with_one_role(self):
+    def test_someone_in_both_groups_is_left_with_one_role(self):
         self.user.groups.add(self.organization.admin, self.organization.reviewer)
         self.assertEqual(set_role(self.organization, [self.user], ADMIN), [self.user])
         self.assert_groups(self.organization.admin)
 
-    def test_an_organization_that_is_gone_is_told(self):
+    def test_a_deleted_organization_raises_an_error(self):
         pk = self.organization.pk
         self.organization.delete()
         self.organization.pk = pk
         with self.assertRaises(Organization.DoesNotExist):
             set_role(self.organization, [self.user], ADMIN)
 
-    def test_takes_many_people_with_the_same_queries(self):
+    def test_takes_no_more_queries_for_many_people(self):
         users = [create_user(f"u{number}") for number in range(30)]
         with self.assertNumQueries(7):
             self.assertEqual(set_role(self.organization, users, ADMIN), users)
@@ -63,7 +65,7 @@ class SetRoleTests(TestCase):
 
 
 class ChooseRolesTests(TestCase):
-    def test_the_new_role_wins_over_the_one_that_was_there(self):
+    def test_the_new_role_replaces_the_previous_one(self):
         acme = create_organization()
         self.assertEqual(
             choose_roles({acme.reviewer}, {acme.reviewer, acme.admin}),
@@ -81,7 +83,7 @@ class ChooseRolesTests(TestCase):
             [OrganizationRole(acme, None)],
         )
 
-    def test_two_new_roles_at_once_are_unclear(self):
+    def test_two_new_roles_at_once_are_ambiguous(self):
         acme = create_organization()
         with self.assertRaises(AmbiguousRoles) as caught:
             choose_roles(set(), {acme.reviewer, acme.admin})
@@ -90,16 +92,28 @@ class ChooseRolesTests(TestCase):
 
 @skipUnlessDBFeature("has_select_for_update")
 class TwoAtOnceTests(TransactionTestCase):
-    """Two people give one person different roles at once: the later one counts, and nobody gets both."""
+    """If two people change a role at once, the later change counts."""
 
-    def give_at_once(self, second):
-        self.acme, self.user = create_organization(), create_user()
+    def setUp(self):
+        self.acme = create_organization()
+        self.user = create_user()
 
-        def run():
-            second(self)
-            connection.close()
+    def become_reviewer(self):
+        set_role(self.acme, [self.user], REVIEWER)
+        connection.close()
 
-        thread = Thread(target=run)
+    def get_the_reviewer_group(self):
+        set_groups(self.user, [self.acme.reviewer])
+        connection.close()
+
+    def test_through_the_organization(self):
+        self.assert_waits_and_replaces_the_first(self.become_reviewer)
+
+    def test_through_the_person(self):
+        self.assert_waits_and_replaces_the_first(self.get_the_reviewer_group)
+
+    def assert_waits_and_replaces_the_first(self, second_change):
+        thread = Thread(target=second_change)
         with transaction.atomic():
             set_role(self.acme, [self.user], ADMIN)
             thread.start()
@@ -108,40 +122,38 @@ class TwoAtOnceTests(TransactionTestCase):
         thread.join()
         self.assertEqual(list(self.user.groups.all()), [self.acme.reviewer])
 
-    def test_two_admins_who_remove_each_other_or_leave_together_do_not_leave_it_alone(
-        self,
-    ):
-        for pairs in ([(0, 1), (1, 0)], [(0, 0), (1, 1)]):  # who removes whom
-            acme, results = create_organization(), []
-            people = [
-                create_user(f"u{acme.pk}-{number}", admin_of=[acme])
-                for number in (0, 1)
-            ]
-            barrier = Barrier(2)
 
-            def remove(actor, user, acme=acme, results=results, barrier=barrier):
-                barrier.wait()
-                try:
-                    results.append(len(set_role(acme, [user], None, actor=actor)))
-                except (PermissionDenied, LastAdminError) as error:
-                    results.append(type(error).__name__)
-                connection.close()
+@skipUnlessDBFeature("has_select_for_update")
+class LastTwoAdminsTests(TransactionTestCase):
+    """If the last two admins are removed at once, one of them stays."""
 
-            threads = [
-                Thread(target=remove, args=(people[actor], people[user]))
-                for actor, user in pairs
-            ]
-            for thread in threads:
-                thread.start()
-            for thread in threads:
-                thread.join()
-            self.assertEqual(acme.admin.user_set.count(), 1, results)
-            self.assertEqual(
-                len([result for result in results if result == 1]), 1, results
-            )
+    def setUp(self):
+        self.acme = create_organization()
+        self.anna = create_user("anna", admin_of=[self.acme])
+        self.bert = create_user("bert", admin_of=[self.acme])
+        self.barrier = Barrier(2)
+        self.results = []
 
-    def test_through_the_organization(self):
-        self.give_at_once(lambda test: set_role(test.acme, [test.user], REVIEWER))
+    def remove(self, user, actor):
+        self.barrier.wait()
+        try:
+            self.results.append(len(set_role(self.acme, [user], None, actor=actor)))
+        except (PermissionDenied, LastAdminError) as error:
+            self.results.append(type(error).__name__)
+        connection.close()
 
-    def test_through_the_person(self):
-        self.give_at_once(lambda test: set_groups(test.user, [test.acme.reviewer]))
+    def test_when_they_remove_each_other(self):
+        self.assert_one_stays([(self.bert, self.anna), (self.anna, self.bert)])
+
+    def test_when_they_leave_together(self):
+        self.assert_one_stays([(self.anna, self.anna), (self.bert, self.bert)])
+
+    def assert_one_stays(self, removals):
+        """Run removals, [(user, actor)], at the same time."""
+        threads = [Thread(target=self.remove, args=removal) for removal in removals]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        self.assertEqual(self.acme.admin.user_set.count(), 1, self.results)
+        self.assertEqual(self.results.count(1), 1, self.results)
