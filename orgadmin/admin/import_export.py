@@ -111,16 +111,16 @@ def run_import(data, user, *, dry_run):
         actor=user,
         send_mail=data["send_mail"],
         dry_run=dry_run,
-        tell=partial(add_step, steps),
+        on_row=partial(add_step, steps),
     )
     seen = repr((steps, data["content"], data["send_mail"]))
     digest = hashlib.sha256(seen.encode("utf-8", "replace"))
     return ImportRun(steps, report, digest.hexdigest())
 
 
-def add_step(steps, line, organization, texts):
+def add_step(steps, row):
     # Its name now: the instance changes when a preview is undone.
-    steps.append(ImportStep(line, str(organization), texts))
+    steps.append(ImportStep(row.line, str(row.organization), row.effects))
 
 
 def describe_import(report):

@@ -1,32 +1,60 @@
-"""Writing CSV."""
+"""CSV files for spreadsheets: writing them, and cells that look like formulas."""
+
+from __future__ import annotations
 
 import csv
 import re
+from collections.abc import Iterable, Iterator
 from itertools import chain
-from types import SimpleNamespace
 
 from django.http import StreamingHttpResponse
 from django.utils import timezone
 
-FORMULA = r"^('*[=+\-@\t\r])"  # what a spreadsheet takes for a formula, disarmed or not
+# How a cell begins that a spreadsheet would run as a formula. A cell that already has
+# apostrophes before that gets one more, so unescaping restores exactly what was there.
+FORMULA = re.compile(r"^('*[=+\-@\t\r])")
+ESCAPED_FORMULA = re.compile(r"^'('*[=+\-@\t\r])")
+
+# Spreadsheets read a CSV file as UTF-8 only if it begins with a byte order mark.
+BYTE_ORDER_MARK = "\ufeff"
 
 
-DISARMED = r"^'('*[=+\-@\t\r])"
+class _Echo:
+    """A "file" that returns what is written, so that csv.writer returns its lines."""
+
+    def write(self, line: str) -> str:
+        return line
 
 
-def write_csv(rows):
-    """Yield the lines of a CSV file. A cell that a spreadsheet would run as a formula begins with an apostrophe."""
-    writer = csv.writer(SimpleNamespace(write=str))
+def write_csv(rows: Iterable[Iterable[object]]) -> Iterator[str]:
+    """Yield the lines of a CSV file. None is an empty cell."""
+    writer = csv.writer(_Echo())
     for row in rows:
-        yield writer.writerow(
-            [re.sub(FORMULA, r"'\1", str("" if cell is None else cell)) for cell in row]
-        )
+        yield writer.writerow([write_cell(value) for value in row])
 
 
-def respond_with_csv(name, rows):
-    """Return a response that streams rows as the file <name>-<date>.csv; it begins with a mark that says UTF-8."""
+def write_cell(value: object) -> str:
+    text = "" if value is None else str(value)
+    return escape_formula(text)
+
+
+def escape_formula(text: str) -> str:
+    """Put an apostrophe before a cell that a spreadsheet would run as a formula."""
+    return FORMULA.sub(r"'\1", text)
+
+
+def unescape_formula(text: str) -> str:
+    """Remove the apostrophe that `escape_formula()` added."""
+    return ESCAPED_FORMULA.sub(r"\1", text)
+
+
+def respond_with_csv(
+    name: str, rows: Iterable[Iterable[object]]
+) -> StreamingHttpResponse:
+    """Return a response that streams the rows as the file "<name>-<date>.csv"."""
     response = StreamingHttpResponse(
-        chain(["\ufeff"], write_csv(rows)), content_type="text/csv; charset=utf-8"
+        chain([BYTE_ORDER_MARK], write_csv(rows)),
+        content_type="text/csv; charset=utf-8",
     )
     response["Content-Disposition"] = (
         f'attachment; filename="{name}-{timezone.localdate()}.csv"'

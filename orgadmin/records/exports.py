@@ -1,76 +1,117 @@
-"""Exporting organizations and the membership log."""
+"""Exporting organizations and the membership log, as rows of a CSV file."""
+
+from __future__ import annotations
 
 from collections import defaultdict
-from itertools import islice
+from collections.abc import Iterable, Iterator, Sequence
+from typing import TYPE_CHECKING
 
 from django.utils import timezone
 
 from orgadmin.access.roles import CONFIDENTIAL_FIELDS
 from orgadmin.models import Organization, User
-from orgadmin.records.columns import FIELDS, PEOPLE
-from orgadmin.records.imports import BATCH
+from orgadmin.records.batches import BATCH, read_in_batches
+from orgadmin.records.columns import FIELDS, ROLE_COLUMNS
+
+if TYPE_CHECKING:
+    from django.db.models import QuerySet
+
+    from orgadmin.models import MembershipEvent
+
+EVENT_COLUMNS = (
+    "at",
+    "event",
+    "person",
+    "organization_id",
+    "organization",
+    "role",
+    "by",
+    "reason",
+)
 
 
-def list_organizations(organizations, user):
-    """Yield a header and a row for each of `organizations`, a queryset of what `user` may view.
-    Confidential cells are empty where the user may not see them; superusers get the people, and a file to import."""
-    people = PEOPLE if user.is_superuser else {}
-    yield "id", *FIELDS, *people
+def list_organizations(
+    organizations: QuerySet[Organization], user: User
+) -> Iterator[Sequence[object]]:
+    """Yield a header, and a row for each of the organizations, which `user` may view.
+
+    Confidential cells are empty where the user may not see them. Superusers also get
+    the columns of people, so they can import the file again. One or two queries per
+    batch.
+    """
+    yield list_columns(user)
     rows = organizations.iterator(chunk_size=BATCH)
-    for batch in iter(lambda: list(islice(rows, BATCH)), []):
-        confidential = Organization.objects.permitted(
-            user, "view_confidential"
-        ).order_by()
-        confidential = set(
-            confidential.filter(pk__in=[row.pk for row in batch]).values_list(
-                "pk", flat=True
-            )
-        )
-        addresses = defaultdict(list)
-        groups = [group for row in batch for group in row.group_ids] if people else []
-        members = User.groups.through.objects.filter(group__in=groups).exclude(
-            user__email=""
-        )
-        for group, email in members.order_by("user__email").values_list(
-            "group", "user__email"
-        ):
-            addresses[group].append(email)
-        for row in batch:
-            hidden = () if row.pk in confidential else CONFIDENTIAL_FIELDS
-            values = (None if name in hidden else getattr(row, name) for name in FIELDS)
-            yield (
-                row.pk,
-                *values,
-                *(
-                    "; ".join(addresses[getattr(row, role.attname)])
-                    for role in people.values()
-                ),
-            )
+    for batch in read_in_batches(rows):
+        confidential_pks = find_with_confidential(batch, user)
+        emails = find_emails(batch) if user.is_superuser else {}
+        for organization in batch:
+            with_confidential = organization.pk in confidential_pks
+            row = [organization.pk, *list_values(organization, with_confidential)]
+            if user.is_superuser:
+                row += list_people(organization, emails)
+            yield row
 
 
-def list_events(events):
-    """Yield a header and a row for each event of the ledger."""
-    yield (
-        "at",
-        "event",
-        "person",
-        "organization_id",
-        "organization",
-        "role",
-        "by",
-        "reason",
-    )
+def list_columns(user: User) -> list[str]:
+    columns = ["id", *FIELDS]
+    if user.is_superuser:
+        columns += ROLE_COLUMNS
+    return columns
+
+
+def find_with_confidential(
+    organizations: Sequence[Organization], user: User
+) -> set[int]:
+    """Return the ids of those whose confidential fields the user may see."""
+    pks = [organization.pk for organization in organizations]
+    permitted = Organization.objects.permitted(user, "view_confidential").order_by()
+    return set(permitted.filter(pk__in=pks).values_list("pk", flat=True))
+
+
+def find_emails(organizations: Sequence[Organization]) -> dict[int, list[str]]:
+    """Return {group id: email addresses of its members}, for people who have one."""
+    group_ids: list[int | None] = []
+    for organization in organizations:
+        group_ids += organization.group_ids
+    memberships = User.groups.through.objects.filter(group__in=group_ids)
+    memberships = memberships.exclude(user__email="").order_by("user__email")
+    emails: dict[int, list[str]] = defaultdict(list)
+    for group_id, email in memberships.values_list("group", "user__email"):
+        emails[group_id].append(email)
+    return emails
+
+
+def list_values(organization: Organization, with_confidential: bool) -> list[object]:
+    """Return the fields of an organization; hidden ones are None."""
+    hidden = () if with_confidential else CONFIDENTIAL_FIELDS
+    values = []
+    for name in FIELDS:
+        values.append(None if name in hidden else getattr(organization, name))
+    return values
+
+
+def list_people(
+    organization: Organization, emails: dict[int, list[str]]
+) -> list[object]:
+    """Return a cell for each role, with the email addresses of its members."""
+    cells: list[object] = []
+    for role in ROLE_COLUMNS.values():
+        group_id = getattr(organization, role.attname)
+        cells.append("; ".join(emails.get(group_id, [])))
+    return cells
+
+
+def list_events(events: Iterable[MembershipEvent]) -> Iterator[Sequence[object]]:
+    """Yield a header, and a row for each event of the membership log."""
+    yield EVENT_COLUMNS
     for event in events:
-        what = (
+        yield (
+            timezone.localtime(event.at).isoformat(timespec="seconds"),
             event.event,
             event.user_name,
             event.organization_key,
             event.organization_name,
             event.role,
-        )
-        yield (
-            timezone.localtime(event.at).isoformat(timespec="seconds"),
-            *what,
             event.actor_name,
             event.reason,
         )

@@ -1,94 +1,135 @@
-from django.core.management.base import BaseCommand, CommandError
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.db import DatabaseError
 
 from orgadmin.management.arguments import find_user
-from orgadmin.records.imports import ImportRefused, import_organizations
+from orgadmin.records.batches import BATCH
+from orgadmin.records.import_preview import RowPreview
+from orgadmin.records.import_problems import ImportProblem
+from orgadmin.records.imports import (
+    ImportRefused,
+    ImportReport,
+    import_organizations,
+)
+
+LINES_BETWEEN_REPORTS = 100_000  # in a log; on a terminal, each batch is reported
 
 
 class Command(BaseCommand):
-    help = "Create and change organizations from a CSV file: all of it, or nothing where a line is bad."
+    help = (
+        "Create and change organizations from a CSV file. If a line cannot be imported,"
+        " nothing is."
+    )
 
-    def add_arguments(self, parser):
+    def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument(
             "file",
             metavar="FILE",
-            help="CSV in UTF-8, whose header line has the column name at least",
+            help="CSV in UTF-8 with a header line; the column “name” is required",
         )
         parser.add_argument(
             "--as",
             dest="actor",
             metavar="USER",
-            help="the user name of the person who imports",
+            help="the username of the person who imports",
         )
         parser.add_argument(
             "--send-mail",
             action="store_true",
-            help="tell people, and invite unknown addresses",
+            help="notify people, and invite those who have no account",
         )
         parser.add_argument(
             "--dry-run",
             action="store_true",
-            help="tell what would happen, and change nothing",
+            help="print what would happen, and change nothing",
         )
 
-    def handle(self, *, file, actor, dry_run, send_mail, **options):
+    def handle(
+        self,
+        *,
+        file: str | Path,
+        actor: str | None,
+        dry_run: bool,
+        send_mail: bool,
+        **options: Any,
+    ) -> None:
         try:
-            actor = None if actor is None else find_user(actor, returncode=1)
-            if send_mail and not actor:
-                raise CommandError("Say with --as who invites.")
-            options = {
-                "actor": actor,
-                "dry_run": dry_run,
-                "send_mail": send_mail,
-                "progress": self._show_progress,
-            }
-            with open(file, "rb") as stream:
-                report = import_organizations(
-                    stream, tell=self._tell if dry_run else None, **options
-                )
+            report = self._import(file, actor, dry_run=dry_run, send_mail=send_mail)
         except (OSError, ValueError) as error:
             reason = getattr(error, "strerror", None) or error
             raise CommandError(
                 f"{ascii(str(file))} cannot be read: {reason}."
             ) from error
         except ImportRefused as error:
-            self.stderr.write("\n".join(map(str, error.problems)))
-            what = (
-                f"{len(error.problems):,} problems"
-                if len(error.problems) > 1
-                else "problem"
-            )
-            raise CommandError(
-                f"Nothing was imported: mend the {what} above, and try again."
-            ) from error
+            self._print_problems(error.problems)
+            raise CommandError(describe_refusal(error.problems)) from error
         except DatabaseError as error:
             reason = " ".join(str(error).split())
             raise CommandError(
-                f"Nothing was imported: the database refused ({reason}). Try again."
+                f"Nothing was imported. The database failed: {reason}. Try again."
             ) from error
+        self._print_report(report, dry_run=dry_run)
+
+    def _import(
+        self, file: str | Path, username: str | None, *, dry_run: bool, send_mail: bool
+    ) -> ImportReport:
+        # An empty username is nobody: it must not stand for a command without an actor.
+        actor = None if username is None else find_user(username, returncode=1)
+        if send_mail and actor is None:
+            raise CommandError("Use --as to say who sends the invitations.")
+        with open(file, "rb") as stream:
+            return import_organizations(
+                stream,
+                actor=actor,
+                dry_run=dry_run,
+                send_mail=send_mail,
+                on_progress=self._print_progress,
+                on_row=self._print_row if dry_run else None,
+            )
+
+    def _print_progress(self, lines: int) -> None:
+        if self.stderr.isatty():
+            # Each number is printed over the one before it.
+            self.stderr.write(f"{lines:,} lines read", ending="\r")
+        elif lines % LINES_BETWEEN_REPORTS < BATCH:
+            self.stderr.write(f"{lines:,} lines read")
+
+    def _print_row(self, row: RowPreview) -> None:
+        organization = f"{row.organization} (id {row.organization.pk})"
+        effects = "; ".join(row.effects)
+        self.stdout.write(f"line {row.line}: {organization}: {effects}")
+
+    def _print_problems(self, problems: Sequence[ImportProblem]) -> None:
+        self.stderr.write("\n".join(str(problem) for problem in problems))
+
+    def _print_report(self, report: ImportReport, *, dry_run: bool) -> None:
         if report.ignored:
-            self.stdout.write("Columns not used: " + ", ".join(report.ignored) + ".")
+            titles = ", ".join(report.ignored)
+            self.stdout.write(f"Columns not used: {titles}.")
         if not report.has_key:
             self.stdout.write(
-                "There is no column id or reference: each line creates an organization, again each time."
+                "There is no column “id” or “reference”, so each line creates an"
+                " organization. If you import the file again, it creates them again."
             )
-        verb, end = (
-            ("would be ", " Nothing was changed: this was a dry run.")
-            if dry_run
-            else ("", "")
+        would_be = "would be " if dry_run else ""
+        self.stdout.write(
+            f"Organizations: {report.created:,} {would_be}created,"
+            f" {report.changed:,} {would_be}changed, {report.unchanged:,} unchanged."
         )
         self.stdout.write(
-            f"{report.created:,} organizations {verb}created, {report.changed:,} {verb}changed, {report.unchanged:,}"
-            f" left as they were; {report.people:,} people {verb}given a role, {report.invited:,} {verb}invited.{end}"
+            f"People: {report.people:,} {would_be}given a role,"
+            f" {report.invited:,} {would_be}invited."
         )
+        if dry_run:
+            self.stdout.write("This was a dry run: nothing was changed.")
 
-    def _show_progress(self, lines):
-        if self.stderr.isatty() or lines % 100_000 < 1_000:
-            self.stderr.write(
-                f"{lines:,} lines read", ending="\r" if self.stderr.isatty() else "\n"
-            )
 
-    def _tell(self, line, organization, texts):
-        self.stdout.write(
-            f"line {line}: {organization} (id {organization.pk}): {'; '.join(texts)}"
-        )
+def describe_refusal(problems: Sequence[ImportProblem]) -> str:
+    if len(problems) == 1:
+        return "Nothing was imported. Fix the problem above and try again."
+    return (
+        f"Nothing was imported. Fix the {len(problems):,} problems above and try again."
+    )

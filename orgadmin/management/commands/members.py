@@ -1,6 +1,7 @@
 from datetime import date
+from typing import Any
 
-from django.core.management.base import BaseCommand
+from django.core.management.base import BaseCommand, CommandParser
 
 from orgadmin.access.membership_log import end_of_day
 from orgadmin.management.arguments import find_organization
@@ -10,27 +11,29 @@ from orgadmin.records.exports import list_events
 
 
 class Command(BaseCommand):
-    help = "Tell who is a member of ORGANIZATION, or of all, or was at the end of a day: as CSV."
+    help = "Print the members of ORGANIZATION, or of all organizations, as CSV."
 
-    def add_arguments(self, parser):
+    def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument(
             "organization",
             metavar="ORGANIZATION",
             nargs="?",
-            help="an id or an exact name",
+            help="an id or an exact name; without it, all organizations",
         )
         parser.add_argument(
             "--on",
             metavar="DATE",
             type=date.fromisoformat,
-            help="such as 2026-12-31; left out: today",
+            help="print the members at the end of this day, such as 2026-12-31",
         )
 
-    def handle(self, *, organization, on, **options):
+    def handle(
+        self, *, organization: str | None, on: date | None, **options: Any
+    ) -> None:
         events = MembershipEvent.objects.order_by("organization_key", "user_name", "pk")
         if organization:
             events = events.filter(organization_key=find_organization(organization).pk)
-        for line in write_csv(
-            list_events(events.members_on(on and end_of_day(on)).iterator())
-        ):
+        moment = None if on is None else end_of_day(on)
+        members = events.members_on(moment)
+        for line in write_csv(list_events(members.iterator())):
             self.stdout.write(line, ending="")

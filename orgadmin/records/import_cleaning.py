@@ -1,0 +1,193 @@
+"""Cleaning the cells of a record, as the form would."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from dataclasses import dataclass
+from typing import Any
+
+from django.core.exceptions import ValidationError
+from django.db import models
+from django.utils.translation import gettext as _
+
+from orgadmin.access.roles import Role
+from orgadmin.models import Organization
+from orgadmin.records.columns import ROLE_COLUMNS
+from orgadmin.records.import_problems import ImportProblem, RowRefused
+from orgadmin.records.import_reading import Header, Record
+
+ID = "[1-9][0-9]{0,17}"  # fits into the database's integers of 64 bits
+EMAIL_FIELD = models.EmailField()
+
+
+@dataclass(frozen=True)
+class NamedPerson:
+    """A person who is to get a role, as a cell names them."""
+
+    column: str  # as in ROLE_COLUMNS
+    role: Role
+    email: str  # in lower case
+
+
+@dataclass(frozen=True)
+class ImportRow:
+    """A record whose cells are valid by themselves."""
+
+    line: int
+    pk: int | None  # None: the file has no such column, or the cell is empty
+    values: dict[str, Any]  # {field of Organization: value}, of the columns in the file
+    people: list[NamedPerson]
+
+    @property
+    def reference(self) -> str | None:
+        return self.values.get("reference")
+
+
+class InvalidCell(Exception):
+    def __init__(self, message: str, value: str) -> None:
+        super().__init__(message, value)
+        self.message = message
+        self.value = value
+
+
+class RowCleaner:
+    """Turns the records of a file into rows.
+
+    Remembers the keys of rows, because no two rows may be about one organization.
+    """
+
+    def __init__(self, header: Header) -> None:
+        self.header = header
+        # {column: {key: the line that has it}}
+        self.lines_by_key: dict[str, dict[int | str, int]] = {"id": {}, "reference": {}}
+
+    def clean(self, record: Record) -> ImportRow:
+        """Return the row of a record. Raises `RowRefused`, with all its problems."""
+        self._check_length(record)
+        pk = None
+        values: dict[str, Any] = {}
+        emails: dict[str, list[str]] = {}
+        problems = []
+        for field, position in self.header.positions.items():
+            cell = record.cells[position]
+            try:
+                if field == "id":
+                    pk = clean_id(cell)
+                elif field in ROLE_COLUMNS:
+                    emails[field] = clean_emails(cell)
+                else:
+                    values[field] = clean_value(field, cell)
+            except InvalidCell as error:
+                title = self.header.find_title(field)
+                problem = ImportProblem(error.message, record.line, title, error.value)
+                problems.append(problem)
+        row = ImportRow(record.line, pk, values, list_people(emails))
+        problems += self._check_row(row)
+        if problems:
+            raise RowRefused(*problems)
+        return row
+
+    def _check_length(self, record: Record) -> None:
+        cells = len(record.cells)
+        columns = len(self.header.titles)
+        if cells != columns:
+            message = _(
+                "This line has %(cells)d cells, but the header has %(columns)d. Look"
+                " for a missing or extra separator."
+            ) % {"cells": cells, "columns": columns}
+            raise RowRefused(ImportProblem(message, record.line))
+
+    def _check_row(self, row: ImportRow) -> list[ImportProblem]:
+        """Return a problem if a person or a key appears twice, else nothing."""
+        problem = find_double_role(row)
+        if problem is None:
+            problem = self._claim_keys(row)
+        return [] if problem is None else [problem]
+
+    def _claim_keys(self, row: ImportRow) -> ImportProblem | None:
+        """Remember the keys of a row. Returns a problem if an earlier line has one."""
+        keys = {"id": row.pk, "reference": row.reference}
+        for column, key in keys.items():
+            if key is None:
+                continue
+            first_line = self.lines_by_key[column].setdefault(key, row.line)
+            if first_line != row.line:
+                message = _(
+                    "Line %(line)d already has this %(key)s. Keep only one of them."
+                ) % {"line": first_line, "key": column}
+                title = self.header.find_title(column)
+                return ImportProblem(message, row.line, title, str(key))
+        return None
+
+
+def clean_id(cell: str) -> int | None:
+    """Return the id in a cell, or None if it is empty. Raises `InvalidCell`."""
+    if not cell:
+        return None
+    if not re.fullmatch(ID, cell):
+        raise InvalidCell(
+            _("An id is a whole number. Leave it empty to create an organization."),
+            cell,
+        )
+    return int(cell)
+
+
+def clean_emails(cell: str) -> list[str]:
+    """Return the email addresses in a cell, each once. Raises `InvalidCell`."""
+    # The keys of a dictionary are unique, and keep their order.
+    addresses = dict.fromkeys(re.split(r"[\s;,]+", cell.lower()))
+    emails = []
+    for address in addresses:
+        if address:
+            emails.append(clean_field(EMAIL_FIELD, address, address))
+    return emails
+
+
+def clean_value(name: str, cell: str) -> Any:
+    """Return the value of a field of Organization. Raises `InvalidCell`.
+
+    An empty cell is None if the field can be NULL, else an empty text.
+    """
+    field: Any = Organization._meta.get_field(name)
+    text = complete_url(cell) if name == "website" else cell
+    value = clean_field(field, text, cell)
+    if value:
+        return value
+    return None if field.null else ""
+
+
+def complete_url(cell: str) -> str:
+    """Add the scheme to a website without one, as the form does."""
+    if cell and "://" not in cell:
+        return f"https://{cell}"
+    return cell
+
+
+def clean_field(field: models.Field, text: str, cell: str) -> Any:
+    """Return text as a value of a model's field.
+
+    Raises `InvalidCell` with what the cell really contains.
+    """
+    try:
+        return field.clean(text, None)
+    except ValidationError as error:
+        raise InvalidCell(" ".join(error.messages), cell) from error
+
+
+def list_people(emails: dict[str, list[str]]) -> list[NamedPerson]:
+    """Return the people in the columns {column: email addresses}, role by role."""
+    people = []
+    for column, role in ROLE_COLUMNS.items():
+        people += [NamedPerson(column, role, email) for email in emails.get(column, [])]
+    return people
+
+
+def find_double_role(row: ImportRow) -> ImportProblem | None:
+    """Return a problem if the row gives a person two roles."""
+    counts = Counter(person.email for person in row.people)
+    for email, count in counts.items():
+        if count > 1:
+            message = _("This person would get two roles here. Keep only one of them.")
+            return ImportProblem(message, row.line, value=email)
+    return None

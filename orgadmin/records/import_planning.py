@@ -1,0 +1,228 @@
+"""Deciding what the rows of a file will do: create, change, give roles, invite."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from django.db.models.functions import Lower
+from django.utils.translation import gettext as _
+
+from orgadmin.access.roles import CONFIDENTIAL_FIELDS, Role
+from orgadmin.models import Organization, User
+from orgadmin.records.columns import ROLE_COLUMNS
+from orgadmin.records.import_cleaning import ImportRow
+from orgadmin.records.import_problems import ImportProblem, RowRefused
+from orgadmin.records.import_reading import Header
+
+
+@dataclass(frozen=True)
+class PlannedPerson:
+    """A person who is to get a role; invited if nobody has the email address yet."""
+
+    role: Role
+    email: str
+    user: User | None
+
+
+@dataclass(frozen=True)
+class PlannedRow:
+    """What a row will do. `organization` has the new values, and is not saved yet."""
+
+    line: int
+    organization: Organization
+    is_new: bool
+    old_values: dict[str, Any]  # {field that differs: its value before}
+    people: list[PlannedPerson]
+
+
+@dataclass(frozen=True)
+class StoredObjects:
+    """What the database contains of the things that a batch of rows names."""
+
+    # Organizations that the actor may change
+    by_pk: dict[int, Organization]
+    by_reference: dict[str | None, Organization]
+    # {reference: organization id}, of all organizations
+    reference_owners: dict[str | None, int]
+    # {email address in lower case: user}
+    users: dict[str, User]
+
+
+class RowPlanner:
+    """Plans the rows of a file, batch by batch, as far as the actor may do it.
+
+    An organization that the actor may not change does not exist for them: the messages
+    do not reveal it.
+    """
+
+    def __init__(
+        self, header: Header, *, actor: User | None, invites_unknown: bool
+    ) -> None:
+        self.header = header
+        self.actor = actor
+        self.invites_unknown = invites_unknown
+        # A command without an actor may do everything, as a superuser may.
+        asker = User(is_superuser=True) if actor is None else actor
+        self.is_superuser = asker.is_active and asker.is_superuser
+        self.permissions = Organization.objects.permissions_everywhere(asker)
+        self.changeable = Organization.objects.permitted(asker, "change")
+        # What earlier rows did. They may have been written, or wait in the same batch.
+        self.lines_by_pk: dict[int, int] = {}  # of existing organizations
+        self.created_pks: set[int] = set()
+        self.old_references: set[str] = set()
+
+    def load(self, rows: Sequence[ImportRow]) -> StoredObjects:
+        """Return what the rows name, as far as it exists. At most four queries."""
+        pks = {row.pk for row in rows if row.pk is not None}
+        references = [row.reference for row in rows if row.reference is not None]
+        # A row cannot know the id of an organization that the file creates. If it
+        # matches one, that is chance.
+        by_pk = self.changeable.filter(pk__in=pks - self.created_pks)
+        by_reference = self.changeable.filter(reference__in=references)
+        owners = Organization.objects.filter(reference__in=references)
+        return StoredObjects(
+            by_pk={row.pk: row for row in by_pk},
+            by_reference={row.reference: row for row in by_reference},
+            reference_owners=dict(owners.values_list("reference", "pk")),
+            users=find_users(rows),
+        )
+
+    def plan(self, row: ImportRow, stored: StoredObjects) -> PlannedRow:
+        """Return what a row will do. Raises `RowRefused` if it cannot be done."""
+        organization = self._match(row, stored)
+        is_new = organization is None
+        if organization is None:
+            self._check_may_create(row)
+            organization = Organization()
+        old_values = find_old_values(organization, row.values)
+        self._check_may_write(row, old_values)
+        people = self._plan_people(row, stored)
+        self._check_reference_is_free(row, organization, stored)
+        old_reference = old_values.get("reference")
+        if old_reference is not None:
+            self.old_references.add(old_reference)
+        for name in old_values:
+            setattr(organization, name, row.values[name])
+        # The history names the actor as the author of the change.
+        organization._history_user = self.actor  # type: ignore[attr-defined]
+        return PlannedRow(row.line, organization, is_new, old_values, people)
+
+    def remember_created(self, organizations: Iterable[Organization]) -> None:
+        self.created_pks.update(organization.pk for organization in organizations)
+
+    def _match(self, row: ImportRow, stored: StoredObjects) -> Organization | None:
+        """Return the organization that the row is about: by id, or else by reference.
+
+        None if the row creates one.
+        """
+        organization = None
+        if row.pk is not None:
+            organization = stored.by_pk.get(row.pk)
+            if organization is None:
+                message = _(
+                    "There is no such organization, or you cannot change it. Leave the"
+                    " id empty to create one."
+                )
+                title = self.header.find_title("id")
+                problem = ImportProblem(message, row.line, title, str(row.pk))
+                raise RowRefused(problem)
+        elif row.reference is not None:
+            organization = stored.by_reference.get(row.reference)
+        if organization is not None:
+            self._check_matched_once(row, organization)
+        return organization
+
+    def _check_matched_once(self, row: ImportRow, organization: Organization) -> None:
+        first_line = self.lines_by_pk.setdefault(organization.pk, row.line)
+        if first_line != row.line:
+            message = _(
+                "Line %(line)d changes the same organization (id %(id)d). Keep only one"
+                " of them."
+            ) % {"line": first_line, "id": organization.pk}
+            raise RowRefused(ImportProblem(message, row.line))
+
+    def _check_may_create(self, row: ImportRow) -> None:
+        if "add" not in self.permissions:
+            message = _("You cannot create organizations. Ask platform staff to do it.")
+            raise RowRefused(ImportProblem(message, row.line))
+
+    def _check_may_write(self, row: ImportRow, old_values: dict[str, Any]) -> None:
+        """Refuse the columns that only superusers may import.
+
+        A reference may be there to match the organization, if it does not differ. The
+        other columns are refused even if no value differs: the answer would reveal
+        confidential values, and who has an account.
+        """
+        if self.is_superuser:
+            return
+        restricted = [
+            field
+            for field in (*CONFIDENTIAL_FIELDS, *ROLE_COLUMNS)
+            if field in self.header.positions
+        ]
+        if "reference" in old_values:
+            restricted.append("reference")
+        problems = []
+        for field in restricted:
+            message = _("You cannot change this field. Remove the column.")
+            title = self.header.find_title(field)
+            problems.append(ImportProblem(message, row.line, title))
+        if problems:
+            raise RowRefused(*problems)
+
+    def _plan_people(
+        self, row: ImportRow, stored: StoredObjects
+    ) -> list[PlannedPerson]:
+        """Return the people of a row, with their users as far as they have accounts."""
+        people = []
+        for person in row.people:
+            user = stored.users.get(person.email)
+            if user is None and not self.invites_unknown:
+                message = _(
+                    "Nobody has this email address. Add the person first, or let the"
+                    " import send mail to invite them."
+                )
+                title = self.header.find_title(person.column)
+                problem = ImportProblem(message, row.line, title, person.email)
+                raise RowRefused(problem)
+            people.append(PlannedPerson(person.role, person.email, user))
+        return people
+
+    def _check_reference_is_free(
+        self, row: ImportRow, organization: Organization, stored: StoredObjects
+    ) -> None:
+        """Raise `RowRefused` if another organization has the reference, or had it.
+
+        What an organization had before the import counts. Otherwise the outcome would
+        depend on where one batch ends and the next begins.
+        """
+        if row.reference is None:
+            return
+        owner_pk = stored.reference_owners.get(row.reference, organization.pk)
+        if row.reference in self.old_references or owner_pk != organization.pk:
+            message = _("Another organization has this reference. Choose another one.")
+            title = self.header.find_title("reference")
+            raise RowRefused(ImportProblem(message, row.line, title, row.reference))
+
+
+def find_users(rows: Iterable[ImportRow]) -> dict[str, User]:
+    """Return {email address in lower case: user} of the people in the rows."""
+    emails: set[str] = set()
+    for row in rows:
+        emails.update(person.email for person in row.people)
+    users = User.objects.annotate(address=Lower("email")).filter(address__in=emails)
+    return {user.address: user for user in users}
+
+
+def find_old_values(
+    organization: Organization, values: dict[str, Any]
+) -> dict[str, Any]:
+    """Return {field: its current value} of the fields whose new values differ."""
+    old_values = {}
+    for name, value in values.items():
+        current = getattr(organization, name)
+        if current != value:
+            old_values[name] = current
+    return old_values

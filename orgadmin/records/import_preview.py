@@ -1,0 +1,73 @@
+"""What an import does with each row, in words: for previews and dry runs."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from django.db import models
+from django.utils.translation import gettext as _
+
+from orgadmin.access.roles import ROLES, ROLES_BY_KEY
+from orgadmin.models import Organization
+from orgadmin.records.import_planning import PlannedRow
+from orgadmin.records.import_writing import WrittenBatch
+
+
+@dataclass(frozen=True)
+class RowPreview:
+    """What a row does with an organization, such as "phone: “1” → “2”"."""
+
+    line: int
+    organization: Organization
+    effects: list[str]
+
+
+def preview_batch(
+    rows: Sequence[PlannedRow], written: WrittenBatch
+) -> Iterator[RowPreview]:
+    """Yield a preview of each row that changes something. Up to two queries."""
+    models.prefetch_related_objects(written.created, *(role.key for role in ROLES))
+    effects_on_people = describe_people(written)
+    for row in rows:
+        if row.is_new:
+            effects = [describe_creation(row.organization)]
+        else:
+            effects = describe_changes(row)
+        effects += effects_on_people[row.organization.pk]
+        if effects:
+            yield RowPreview(row.line, row.organization, effects)
+
+
+def describe_creation(organization: Organization) -> str:
+    groups = [getattr(organization, role.key) for role in ROLES]
+    names = ", ".join(f"“{group}”" for group in groups)
+    return _("created, with the groups %s") % names
+
+
+def describe_changes(row: PlannedRow) -> list[str]:
+    effects = []
+    for name, old_value in row.old_values.items():
+        new_value = getattr(row.organization, name)
+        effects.append(f"{name}: “{old_value or ''}” → “{new_value or ''}”")
+    return effects
+
+
+def describe_people(written: WrittenBatch) -> dict[int, list[str]]:
+    """Return {organization id: who gets which role, and who is invited}."""
+    effects: dict[int, list[str]] = defaultdict(list)
+    for change in written.role_changes:
+        if change.role is not None:  # an import never removes anyone
+            text = _("%(user)s becomes %(role)s") % {
+                "user": change.user,
+                "role": change.role.label,
+            }
+            effects[change.organization.pk].append(text)
+    for invitation in written.invitations:
+        text = _("%(email)s is invited as %(role)s") % {
+            "email": invitation.email,
+            "role": ROLES_BY_KEY[invitation.role].label,
+        }
+        effects[invitation.organization_id].append(text)
+    return effects

@@ -1,0 +1,89 @@
+"""Writing a batch of planned rows: organizations, roles and invitations."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
+
+from django.db import transaction
+
+from orgadmin.models import Invitation, Organization, User
+from orgadmin.people.changes import RoleChange
+from orgadmin.people.invitations import invite
+from orgadmin.people.mail import send_invitation
+from orgadmin.people.membership import change_roles
+from orgadmin.records.import_planning import PlannedRow
+
+
+@dataclass(frozen=True)
+class WrittenBatch:
+    """What a batch of rows has changed in the database."""
+
+    created: list[Organization]
+    changed: list[Organization]
+    role_changes: list[RoleChange]
+    invitations: list[Invitation]
+
+    def find_touched(self) -> set[int]:
+        """Return the ids of the organizations that were changed in any way."""
+        touched = {organization.pk for organization in self.created + self.changed}
+        touched.update(change.organization.pk for change in self.role_changes)
+        touched.update(invitation.organization_id for invitation in self.invitations)
+        return touched
+
+
+def write_batch(
+    rows: Sequence[PlannedRow], *, actor: User | None, send_mail: bool
+) -> WrittenBatch:
+    """Do what the rows have planned. Mail is sent after the transaction has committed.
+
+    Raises `Organization.DoesNotExist`, `PermissionDenied` or a `DatabaseError` if
+    people, organizations or permissions have changed since the rows were planned.
+    """
+    created = [row.organization for row in rows if row.is_new]
+    Organization.objects.bulk_create(created)
+    changed = []
+    for row in rows:
+        if row.old_values and not row.is_new:
+            row.organization.save(update_fields=list(row.old_values))
+            changed.append(row.organization)
+    role_changes = give_roles(rows, actor=actor, notify=send_mail)
+    invitations = invite_people(rows, actor=actor)
+    return WrittenBatch(created, changed, role_changes, invitations)
+
+
+def give_roles(
+    rows: Sequence[PlannedRow], *, actor: User | None, notify: bool
+) -> list[RoleChange]:
+    """Give people who have an account their roles. Returns what has changed."""
+    wanted = []
+    for row in rows:
+        for person in row.people:
+            if person.user is not None:
+                change = RoleChange(person.user, row.organization, person.role)
+                wanted.append(change)
+    if not wanted:
+        return []
+    return change_roles(wanted, actor=actor, notify=notify)
+
+
+def invite_people(
+    rows: Sequence[PlannedRow], *, actor: User | None
+) -> list[Invitation]:
+    """Invite the people who have no account yet, unless they are invited already."""
+    invitations = []
+    for row in rows:
+        for person in row.people:
+            if person.user is not None or actor is None:
+                continue
+            existing = row.organization.invitations.filter(
+                email__iexact=person.email, role=person.role.key
+            )
+            if not existing.exists():
+                invitation = invite(
+                    row.organization, person.email, person.role, actor=actor
+                )
+                transaction.on_commit(partial(send_invitation, invitation))
+                invitations.append(invitation)
+    return invitations
