@@ -5,7 +5,6 @@ import hashlib
 import io
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
 
 from django.contrib.admin.options import IncorrectLookupParameters
 from django.core.exceptions import PermissionDenied, SuspiciousOperation
@@ -15,7 +14,7 @@ from django.utils.translation import gettext_lazy as _, ngettext
 from orgadmin.admin.import_form import ImportForm
 from orgadmin.records.csv_files import respond_with_csv
 from orgadmin.records.exports import list_organizations
-from orgadmin.records.imports import ImportRefused, import_organizations
+from orgadmin.records.imports import ImportRefused, ImportReport, import_organizations
 
 
 @dataclass(frozen=True)
@@ -32,7 +31,7 @@ class ImportRun:
     """An import, or the preview of one."""
 
     steps: list[ImportStep]
-    report: Any
+    report: ImportReport
     digest: str  # equal for two runs if they read the same and do the same
 
 

@@ -1,5 +1,6 @@
 import io
 import tempfile
+from dataclasses import dataclass
 from pathlib import Path
 from unittest import mock
 
@@ -12,6 +13,13 @@ from orgadmin.models import Organization
 from ..factories import create_superuser
 
 
+@dataclass(frozen=True)
+class Output:
+    out: str
+    err: str
+    error: str | None  # the text of the CommandError; None: the command succeeded
+
+
 class ImportOrganizationsTests(TestCase):
     def setUp(self):
         folder = tempfile.TemporaryDirectory()
@@ -20,53 +28,62 @@ class ImportOrganizationsTests(TestCase):
 
     def run_command(self, text, *arguments):
         self.file.write_text(text)
-        out, err = io.StringIO(), io.StringIO()
+        out = io.StringIO()
+        err = io.StringIO()
+        error_text = None
         try:
             call_command(
                 "import_organizations", self.file, *arguments, stdout=out, stderr=err
             )
         except CommandError as error:
-            return out.getvalue(), err.getvalue(), str(error)
-        return out.getvalue(), err.getvalue(), None
+            error_text = str(error)
+        return Output(out.getvalue(), err.getvalue(), error_text)
 
     def test_says_what_it_did(self):
-        out, _, error = self.run_command("name,Colour\nAcme,red\n")
-        self.assertIsNone(error)
+        output = self.run_command("name,Colour\nAcme,red\n")
+        self.assertIsNone(output.error)
         self.assertEqual(
-            out.splitlines(),
+            output.out.splitlines(),
             [
                 "Columns not used: Colour.",
-                "There is no column id or reference: each line creates an organization, again each time.",
-                "1 organizations created, 0 changed, 0 left as they were; 0 people given a role, 0 invited.",
+                "There is no column “id” or “reference”, so each line creates an"
+                " organization. If you import the file again, it creates them again.",
+                "Organizations: 1 created, 0 changed, 0 unchanged.",
+                "People: 0 given a role, 0 invited.",
             ],
         )
 
     def test_a_dry_run_says_what_would_happen(self):
-        out, _, _ = self.run_command("name,reference\nAcme,R1\n", "--dry-run")
-        line, summary = out.splitlines()
+        output = self.run_command("name,reference\nAcme,R1\n", "--dry-run")
+        row, *summary = output.out.splitlines()
         self.assertRegex(
-            line,
-            r"^line 2: Acme \(id \d+\): created, with the groups “Acme Admin”, “Acme Reviewer”$",
+            row,
+            r"^line 2: Acme \(id \d+\): created, with the groups “Acme Admin”,"
+            r" “Acme Reviewer”$",
         )
         self.assertEqual(
             summary,
-            "1 organizations would be created, 0 would be changed, 0 left as they were; 0 people would be given a role,"
-            " 0 would be invited. Nothing was changed: this was a dry run.",
+            [
+                "Organizations: 1 would be created, 0 would be changed, 0 unchanged.",
+                "People: 0 would be given a role, 0 would be invited.",
+                "This was a dry run: nothing was changed.",
+            ],
         )
         self.assertFalse(Organization.objects.exists())
 
     def test_a_refused_file_is_an_error_with_all_problems(self):
-        _, err, error = self.run_command("name,email\n,x\nAcme,y\n")
+        output = self.run_command("name,email\n,x\nAcme,y\n")
+        lines = output.err.splitlines()
+        problems = [line for line in lines if line.startswith("line ")]
+        self.assertEqual(len(problems), 3)
         self.assertEqual(
-            len([line for line in err.splitlines() if line.startswith("line ")]), 3
-        )
-        self.assertEqual(
-            error, "Nothing was imported: mend the 3 problems above, and try again."
+            output.error,
+            "Nothing was imported. Fix the 3 problems above and try again.",
         )
 
-    def test_says_which_file_or_user_is_not_there(self):
+    def test_says_which_file_or_user_does_not_exist(self):
         self.assertEqual(
-            self.run_command("name\nAcme\n", "--as", "nobody")[2],
+            self.run_command("name\nAcme\n", "--as", "nobody").error,
             "There is no user “nobody”.",
         )
         with self.assertRaisesMessage(
@@ -79,21 +96,22 @@ class ImportOrganizationsTests(TestCase):
             call_command("import_organizations", "a\0b")
         self.assertIn(
             "cannot be read",
-            self.run_command("name\nAcme\n", "--as", "\udcff")[2] or "",
+            self.run_command("name\nAcme\n", "--as", "\udcff").error or "",
         )
         with self.assertRaisesMessage(CommandError, "cannot be read: Is a directory."):
             call_command("import_organizations", str(self.file.parent))
 
     def test_imports_as_a_person(self):
         create_superuser("root")
-        self.assertIsNone(self.run_command("name\nAcme\n", "--as", "root")[2])
+        self.assertIsNone(self.run_command("name\nAcme\n", "--as", "root").error)
 
-    def test_says_when_the_database_is_away(self):
+    def test_says_when_the_database_fails(self):
         with mock.patch(
-            "orgadmin.records.imports.Organization.objects.bulk_create",
+            "orgadmin.records.import_writing.Organization.objects.bulk_create",
             side_effect=OperationalError("gone"),
         ):
-            error = self.run_command("name\nAcme\n")[2]
+            output = self.run_command("name\nAcme\n")
         self.assertEqual(
-            error, "Nothing was imported: the database refused (gone). Try again."
+            output.error,
+            "Nothing was imported. The database failed: gone. Try again.",
         )

@@ -11,12 +11,14 @@ from ..factories import create_organization, create_user, set_role
 
 class MembersTests(TestCase):
     def setUp(self):
-        self.acme, beta = create_organization("Acme"), create_organization("Beta")
+        self.acme = create_organization("Acme")
+        beta = create_organization("Beta")
         create_user("ada", admin_of=[self.acme])
         gone = create_user("gone", reviewer_of=[self.acme, beta])
         set_role(self.acme, [gone], None)
 
     def list_members(self, *arguments):
+        """Return (person, organization, role) of each member that is printed."""
         out = io.StringIO()
         call_command("members", *arguments, stdout=out)
         return [
@@ -24,22 +26,24 @@ class MembersTests(TestCase):
             for row in csv.DictReader(io.StringIO(out.getvalue()))
         ]
 
-    def test_tells_who_is_a_member(self):
+    def test_lists_who_is_a_member(self):
         self.assertEqual(
             self.list_members(),
             [("ada", "Acme", "admin"), ("gone", "Beta", "reviewer")],
         )
         self.assertEqual(self.list_members("Acme"), [("ada", "Acme", "admin")])
 
-    def test_tells_who_was_one_at_the_end_of_a_day(self):
+    def test_lists_who_was_a_member_at_the_end_of_a_day(self):
         today = timezone.localdate()
+        yesterday = today - timedelta(days=1)
         self.assertEqual(
             self.list_members("Acme", "--on", today.isoformat()),
             [("ada", "Acme", "admin")],
         )
-        self.assertEqual(
-            self.list_members("--on", (today - timedelta(days=1)).isoformat()), []
-        )
+        self.assertEqual(self.list_members("--on", yesterday.isoformat()), [])
+
+    def test_refuses_what_it_does_not_know(self):
         for arguments in (("Nothing",), ("--on", "yesterday")):
-            with self.assertRaises(CommandError):
-                self.list_members(*arguments)
+            with self.subTest(arguments=arguments):
+                with self.assertRaises(CommandError):
+                    self.list_members(*arguments)
