@@ -159,11 +159,11 @@ UNPRINTABLE = (
 )
 NOT_AN_ID = "An id is a whole number. Leave it empty to create an organization."
 NO_SUCH_ID = (
-    "There is no such organization, or you cannot change it. Leave the id empty to"
+    "There is no such organization, or you cannot edit it. Leave the id empty to"
     " create one."
 )
 REFERENCE_TAKEN = "Another organization has this reference. Choose another one."
-NOT_ALLOWED = "You cannot change this field. Remove the column."
+NOT_ALLOWED = "You cannot edit this field. Remove the column."
 INVALID_CSV = "This line is not valid CSV (%s). Look for an unmatched quotation mark."
 
 

@@ -32,7 +32,7 @@ class NamedPerson:
 
 @dataclass(frozen=True)
 class ImportRow:
-    """A record whose cells are valid by themselves."""
+    """A record whose cells are valid. It has not been compared with the database."""
 
     line: int
     pk: int | None  # None: the file has no such column, or the cell is empty
@@ -54,7 +54,7 @@ class InvalidCell(Exception):
 class RowCleaner:
     """Turns the records of a file into rows.
 
-    Remembers the keys of rows, because no two rows may be about one organization.
+    It remembers their keys, because two rows must not be about the same organization.
     """
 
     def __init__(self, header: Header) -> None:
@@ -99,7 +99,7 @@ class RowCleaner:
             raise RowRefused(ImportProblem(message, record.line))
 
     def _check_row(self, row: ImportRow) -> list[ImportProblem]:
-        """Return a problem if a person or a key appears twice, else nothing."""
+        """Return a problem if a person or a key appears twice, or else nothing."""
         problem = find_double_role(row)
         if problem is None:
             problem = self._claim_keys(row)
@@ -147,7 +147,7 @@ def clean_emails(cell: str) -> list[str]:
 def clean_value(name: str, cell: str) -> Any:
     """Return the value of a field of Organization. Raises `InvalidCell`.
 
-    An empty cell is None if the field can be NULL, else an empty text.
+    An empty cell is None if the field can be NULL, or else an empty text.
     """
     field: Any = Organization._meta.get_field(name)
     text = complete_url(cell) if name == "website" else cell
@@ -165,9 +165,9 @@ def complete_url(cell: str) -> str:
 
 
 def clean_field(field: models.Field, text: str, cell: str) -> Any:
-    """Return text as a value of a model's field.
+    """Return text as a value of a model's field, as the form would.
 
-    Raises `InvalidCell` with what the cell really contains.
+    Raises `InvalidCell`, which names what the cell contains.
     """
     try:
         return field.clean(text, None)

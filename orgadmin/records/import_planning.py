@@ -39,7 +39,7 @@ class PlannedRow:
 
 @dataclass(frozen=True)
 class StoredObjects:
-    """What the database contains of the things that a batch of rows names."""
+    """The stored organizations and users that a batch of rows refers to."""
 
     # Organizations that the actor may change
     by_pk: dict[int, Organization]
@@ -51,10 +51,10 @@ class StoredObjects:
 
 
 class RowPlanner:
-    """Plans the rows of a file, batch by batch, as far as the actor may do it.
+    """Plans the rows of a file, batch by batch, and refuses what the actor may not do.
 
-    An organization that the actor may not change does not exist for them: the messages
-    do not reveal it.
+    Messages treat an organization that the actor may not change as one that does not
+    exist.
     """
 
     def __init__(
@@ -68,17 +68,20 @@ class RowPlanner:
         self.is_superuser = asker.is_active and asker.is_superuser
         self.permissions = Organization.objects.permissions_everywhere(asker)
         self.changeable = Organization.objects.permitted(asker, "change")
-        # What earlier rows did. They may have been written, or wait in the same batch.
-        self.lines_by_pk: dict[int, int] = {}  # of existing organizations
-        self.created_pks: set[int] = set()
+        # What earlier rows do, whether they have been written or not:
+        # {id of an existing organization: line that matches it}
+        self.lines_by_pk: dict[int, int] = {}
+        # The references that organizations have had before the file changed them
         self.old_references: set[str] = set()
+        # The organizations that earlier batches have created
+        self.created_pks: set[int] = set()
 
     def load(self, rows: Sequence[ImportRow]) -> StoredObjects:
-        """Return what the rows name, as far as it exists. At most four queries."""
+        """Load the organizations and users that rows refer to. At most four queries."""
         pks = {row.pk for row in rows if row.pk is not None}
         references = [row.reference for row in rows if row.reference is not None]
-        # A row cannot know the id of an organization that the file creates. If it
-        # matches one, that is chance.
+        # A file cannot know the ids of the organizations that it creates. A row that
+        # has such an id means something else.
         by_pk = self.changeable.filter(pk__in=pks - self.created_pks)
         by_reference = self.changeable.filter(reference__in=references)
         owners = Organization.objects.filter(reference__in=references)
@@ -103,11 +106,14 @@ class RowPlanner:
         old_reference = old_values.get("reference")
         if old_reference is not None:
             self.old_references.add(old_reference)
-        for name in old_values:
-            setattr(organization, name, row.values[name])
-        # The history names the actor as the author of the change.
-        organization._history_user = self.actor  # type: ignore[attr-defined]
+        self._set_values(organization, row.values)
         return PlannedRow(row.line, organization, is_new, old_values, people)
+
+    def _set_values(self, organization: Organization, values: dict[str, Any]) -> None:
+        for name, value in values.items():
+            setattr(organization, name, value)
+        # django-simple-history takes the author of the change from here.
+        organization._history_user = self.actor  # type: ignore[attr-defined]
 
     def remember_created(self, organizations: Iterable[Organization]) -> None:
         self.created_pks.update(organization.pk for organization in organizations)
@@ -122,7 +128,7 @@ class RowPlanner:
             organization = stored.by_pk.get(row.pk)
             if organization is None:
                 message = _(
-                    "There is no such organization, or you cannot change it. Leave the"
+                    "There is no such organization, or you cannot edit it. Leave the"
                     " id empty to create one."
                 )
                 title = self.header.find_title("id")
@@ -149,11 +155,11 @@ class RowPlanner:
             raise RowRefused(ImportProblem(message, row.line))
 
     def _check_may_write(self, row: ImportRow, old_values: dict[str, Any]) -> None:
-        """Refuse the columns that only superusers may import.
+        """Raise `RowRefused` for columns that only superusers may import.
 
-        A reference may be there to match the organization, if it does not differ. The
-        other columns are refused even if no value differs: the answer would reveal
-        confidential values, and who has an account.
+        They are refused even if no value differs. Otherwise the answer would reveal
+        confidential values, and which people have accounts. Only the reference may be
+        there, to match the organization, as long as it is the same.
         """
         if self.is_superuser:
             return
@@ -166,7 +172,7 @@ class RowPlanner:
             restricted.append("reference")
         problems = []
         for field in restricted:
-            message = _("You cannot change this field. Remove the column.")
+            message = _("You cannot edit this field. Remove the column.")
             title = self.header.find_title(field)
             problems.append(ImportProblem(message, row.line, title))
         if problems:
@@ -193,10 +199,10 @@ class RowPlanner:
     def _check_reference_is_free(
         self, row: ImportRow, organization: Organization, stored: StoredObjects
     ) -> None:
-        """Raise `RowRefused` if another organization has the reference, or had it.
+        """Raise `RowRefused` if the reference belongs to another organization.
 
-        What an organization had before the import counts. Otherwise the outcome would
-        depend on where one batch ends and the next begins.
+        That includes a reference that an earlier row has changed: whether it is free by
+        now would depend on where a batch ends.
         """
         if row.reference is None:
             return
