@@ -18,8 +18,8 @@ from pythonjsonlogger.json import JsonFormatter
 
 logger = logging.getLogger("orgadmin.requests")
 
-# More than the largest file that the import page accepts, and less than the
-# client_max_body_size in docs/deployment/nginx.conf.
+# Larger than a file that the import page accepts (orgadmin/admin/import_form.py), and
+# smaller than client_max_body_size in docs/deployment/nginx.conf.
 MAX_REQUEST_SIZE = 5_000_000  # bytes
 
 MAX_TRACEBACK_LINES = 1_000

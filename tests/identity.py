@@ -1,4 +1,7 @@
-"""A server that people sign in with by OpenID Connect: a real one as far as this site talks with it, on loopback."""
+"""An OpenID provider on this machine.
+
+It does what this site asks of a real one, and signs in everyone without a question.
+"""
 
 import json
 import threading
@@ -12,13 +15,14 @@ import jwt
 
 @contextmanager
 def identity_server():
-    """Start a server; yield it. It says of whoever comes what its `person` holds; `address` is its own."""
+    """Start a provider, and yield it.
+
+    - `address`: its URL.
+    - `person`: a dict, the claims about everyone who comes. Empty at first.
+    """
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    server.address, server.person, server.seen = (
-        f"http://127.0.0.1:{server.server_port}",
-        {},
-        [],
-    )
+    server.address = f"http://127.0.0.1:{server.server_port}"
+    server.person = {}
     threading.Thread(target=server.serve_forever, daemon=True).start()
     try:
         yield server
@@ -29,35 +33,20 @@ def identity_server():
 
 class Handler(BaseHTTPRequestHandler):
     def do_GET(self):
-        own = self.server.address
-        answers = {
-            "/.well-known/openid-configuration": {
-                "issuer": own,
-                **{
-                    f"{name}_endpoint": f"{own}/{name}"
-                    for name in ("authorization", "token", "userinfo")
-                },
-                "jwks_uri": f"{own}/jwks",
-                "token_endpoint_auth_methods_supported": ["client_secret_post"],
-            },
-            "/userinfo": self.server.person,
-        }
-        to = urlsplit(self.path)
-        if to.path == "/authorization":  # whoever comes is somebody there already
-            sent = parse_qs(to.query)
-            self.send_response(302)
-            self.send_header(
-                "Location",
-                f"{sent['redirect_uri'][0]}?code=good&state={sent['state'][0]}",
-            )
-            self.end_headers()
+        url = urlsplit(self.path)
+        if url.path == "/authorization":
+            self.redirect_back(parse_qs(url.query))
+        elif url.path == "/userinfo":
+            self.answer(self.server.person)
+        elif url.path == "/.well-known/openid-configuration":
+            self.answer(self.describe())
         else:
-            self.answer(answers[self.path])
+            self.send_error(404)
 
     def do_POST(self):
-        form = self.rfile.read(int(self.headers["Content-Length"])).decode()
-        self.server.seen.append(form)
-        if "client_secret=hush" not in form or "code=good" not in form:
+        """Answer a request for a token."""
+        body = self.rfile.read(int(self.headers["Content-Length"])).decode()
+        if "client_secret=hush" not in body or "code=good" not in body:
             return self.answer({"error": "invalid_grant"}, 400)
         claims = {
             "iss": self.server.address,
@@ -68,6 +57,25 @@ class Handler(BaseHTTPRequestHandler):
         token = jwt.encode(claims | self.server.person, "k" * 32)
         self.answer({"access_token": "a", "token_type": "Bearer", "id_token": token})
 
+    def describe(self):
+        address = self.server.address
+        return {
+            "issuer": address,
+            "authorization_endpoint": f"{address}/authorization",
+            "token_endpoint": f"{address}/token",
+            "userinfo_endpoint": f"{address}/userinfo",
+            "jwks_uri": f"{address}/jwks",
+            "token_endpoint_auth_methods_supported": ["client_secret_post"],
+        }
+
+    def redirect_back(self, query):
+        """Lead people back to the site: they are already signed in here."""
+        redirect_uri = query["redirect_uri"][0]
+        state = query["state"][0]
+        self.send_response(302)
+        self.send_header("Location", f"{redirect_uri}?code=good&state={state}")
+        self.end_headers()
+
     def answer(self, content, status=200):
         self.send_response(status)
         self.send_header("Content-Type", "application/json")
@@ -75,4 +83,4 @@ class Handler(BaseHTTPRequestHandler):
         self.wfile.write(json.dumps(content).encode())
 
     def log_message(self, *args):
-        pass
+        """Keep the output of the tests free of requests."""

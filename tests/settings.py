@@ -1,8 +1,14 @@
-"""Settings of the tests: those of the project, with a password hash that costs nothing."""
+"""The settings of the tests: those of the project, without what makes tests slow."""
 
 from config.settings import *  # noqa: F403
+from config.settings import MIDDLEWARE
 
+# Hashes passwords fast, which is not safe.
 PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
+
 EMAIL_BACKEND = "django.core.mail.backends.locmem.EmailBackend"
+
 ROOT_URLCONF = "tests.urls"
-MIDDLEWARE = [name for name in MIDDLEWARE if "whitenoise" not in name]  # noqa: F405 (nothing is collected)
+
+# The tests collect no static files.
+MIDDLEWARE = [middleware for middleware in MIDDLEWARE if "whitenoise" not in middleware]

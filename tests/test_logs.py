@@ -11,10 +11,10 @@ from django.urls import path
 
 from orgadmin.logs import MAX_REQUEST_SIZE, LogFormatter
 from orgadmin.models import Organization
-from tests.urls import urlpatterns as pages
+from tests.factories import create_organization, create_superuser, create_user
+from tests.urls import urlpatterns as site_urlpatterns
 
-from .factories import create_organization, create_user
-
+# What somebody typed, which an error then quotes.
 TYPED = "Zoë Quist typed zoe@example.com"
 
 
@@ -33,73 +33,87 @@ handler500 = "orgadmin.health.server_error"
 urlpatterns = [
     path("admin/fail/<str:token>/", fail),
     path("admin/busy/", fail_in_the_database),
-    *pages,
+    *site_urlpatterns,
 ]
 
 
 class LogCase(TestCase):
+    """A test that reads the log, and sees error pages instead of exceptions."""
+
     def setUp(self):
-        handler = logging.StreamHandler(io.StringIO())
+        self.client.raise_request_exception = False
+        self.stream = io.StringIO()
+        handler = logging.StreamHandler(self.stream)
         handler.setFormatter(
             LogFormatter(
                 ["asctime", "levelname", "name", "message"], json_ensure_ascii=False
             )
         )
         for name in ("orgadmin", "django.request", "django.security"):
-            logger = logging.getLogger(name)
-            self.enterContext(
-                mock.patch.multiple(
-                    logger, handlers=[handler], level=logging.INFO, propagate=False
-                )
-            )
-            logger.manager._clear_cache()
-            self.addCleanup(logger.manager._clear_cache)
-        self.stream = handler.stream
-        self.client.raise_request_exception = False
+            self.attach(handler, logging.getLogger(name))
 
-    def read(self):
+    def attach(self, handler, logger):
+        changed = mock.patch.multiple(
+            logger, handlers=[handler], level=logging.INFO, propagate=False
+        )
+        self.enterContext(changed)
+        # Loggers remember which levels are on.
+        logger.manager._clear_cache()
+        self.addCleanup(logger.manager._clear_cache)
+
+    def read_log(self):
         return [json.loads(line) for line in self.stream.getvalue().splitlines()]
 
 
 @override_settings(ROOT_URLCONF="tests.test_logs")
 class RequestLogTests(LogCase):
-    def test_a_request_is_one_line_with_its_key_and_its_users(self):
+    def get_request_id(self, **headers):
+        return self.client.get("/livez", headers=headers).headers["X-Request-ID"]
+
+    def test_a_request_is_one_line_with_its_id_and_its_user(self):
         acme = create_organization("Acme")
         ada = create_user("ada", admin_of=[acme])
         self.client.force_login(ada)
         url = f"/admin/orgadmin/organization/{acme.pk}/change/"
+        request_id = "from-the-proxy-1"
         with override_settings(TRUST_PROXY=True):
-            response = self.client.get(
-                url, headers={"X-Request-ID": "from-the-proxy-1"}
-            )
-        [line] = self.read()
-        self.assertEqual(response.headers["X-Request-ID"], "from-the-proxy-1")
-        self.assertEqual(line["request"], "from-the-proxy-1")
-        self.assertEqual(
-            (line["user"], line["status"], line["message"]), (ada.pk, 200, "GET")
-        )
+            response = self.client.get(url, headers={"X-Request-ID": request_id})
+        [line] = self.read_log()
+        self.assertEqual(response.headers["X-Request-ID"], request_id)
+        self.assertEqual(line["request"], request_id)
+        self.assertEqual(line["user"], ada.pk)
+        self.assertEqual(line["status"], 200)
+        self.assertEqual(line["message"], "GET")
         self.assertEqual(
             line["route"], "admin/orgadmin/organization/<path:object_id>/change/"
         )
         self.assertGreater(line["ms"], 0)
 
-    def test_a_key_that_is_none_or_not_a_proxys_is_not_taken(self):
+    def test_accepts_an_id_from_a_trusted_proxy_only_if_it_looks_like_one(self):
         self.assertRegex(
-            self.client.get("/livez", headers={"X-Request-ID": "x" * 9}).headers[
-                "X-Request-ID"
-            ],
-            "[0-9a-f]{32}",
+            self.get_request_id(**{"X-Request-ID": "x" * 9}), r"\A[0-9a-f]{32}\Z"
         )
         self.enterContext(override_settings(TRUST_PROXY=True))
         for sent in ("", "short", "x" * 65, "a b c d e f g", "zoë@example.com"):
-            key = self.client.get("/livez", headers={"X-Request-ID": sent}).headers[
-                "X-Request-ID"
-            ]
-            self.assertRegex(key, r"\A[0-9a-f]{32}\Z")
+            self.assertRegex(
+                self.get_request_id(**{"X-Request-ID": sent}), r"\A[0-9a-f]{32}\Z"
+            )
 
     @tag("D17")
-    def test_nothing_of_a_person_is_in_a_line(self):
+    def test_no_line_contains_anything_personal(self):
         create_user("zoe", email="zoe@example.com")
+        self.send_requests_that_name_people()
+        self.log_messages_that_name_people()
+        text = self.stream.getvalue()
+        self.assertGreaterEqual(len(self.read_log()), 7)
+        self.assertIn("ValueError", text)
+        self.assertIn("left at 10:20:30", text)
+        self.assertIsNone(
+            re.search(r"zoe|zoë|quist|hunter2|192\.0\.2|2001:db8", text, re.IGNORECASE),
+            text,
+        )
+
+    def send_requests_that_name_people(self):
         self.client.post(
             "/admin/login/",
             {"username": "zoe", "password": "hunter2"},
@@ -110,55 +124,53 @@ class RequestLogTests(LogCase):
         self.client.get("/admin/nothing/Quist/")
         self.client.get("/admin/fail/Quist/", REMOTE_ADDR="2001:db8::77")
         self.client.get("/admin/", headers={"host": "zoe@quist.example"})
-        logging.getLogger("orgadmin.mail").error("%s", {"zoe@example.com": (550, "no")})
-        lines = "192.0.2.77, 2001:db8:0:0:1:2:3:4 and 2001:db8::77 left at 10:20:30"
-        logging.getLogger("orgadmin.mail").error(lines)
-        for text in (
-            "Invalid HTTP request line: 'GET /admin/?q=Quist'",
-            "Error handling request POST /admin/?q=Quist",
-        ):
-            logging.getLogger("orgadmin").error(text)
-        logging.getLogger("orgadmin").error(
-            "GET /admin/?q=Quist", extra={"request": socket.socket()}
-        )  # runserver's
         for odd in ("Zo%C3%AB%20Quist/", "%0AQuist/", "%5CQuist/"):
             self.client.get(f"/admin/fail/{odd}")
+        # Is refused because of the Referer, which the log message then quotes.
         Client(enforce_csrf_checks=True).post(
             "/admin/login/",
             secure=True,
             headers={"Referer": "https://a.b/Quist?q=Quist"},
         )
-        text = self.stream.getvalue()
-        self.assertGreaterEqual(len(self.read()), 7)
-        self.assertIn("ValueError", text)
-        self.assertIn("left at 10:20:30", text)
-        self.assertIsNone(
-            re.search(r"zoe|zoë|quist|hunter2|192\.0\.2|2001:db8", text, re.IGNORECASE),
-            text,
-        )
 
-    def test_an_error_tells_where_and_because_of_what(self):
+    def log_messages_that_name_people(self):
+        mail_logger = logging.getLogger("orgadmin.mail")
+        mail_logger.error("%s", {"zoe@example.com": (550, "no")})
+        mail_logger.error(
+            "192.0.2.77, 2001:db8:0:0:1:2:3:4 and 2001:db8::77 left at 10:20:30"
+        )
+        logger = logging.getLogger("orgadmin")
+        logger.error("Invalid HTTP request line: 'GET /admin/?q=Quist'")
+        logger.error("Error handling request POST /admin/?q=Quist")
+        # As Django's development server does.
+        logger.error("GET /admin/?q=Quist", extra={"request": socket.socket()})
+
+    def test_an_error_is_logged_with_its_place_and_its_cause(self):
         self.assertEqual(self.client.get("/admin/busy/").status_code, 503)
-        error = next(line for line in self.read() if "exc_info" in line)
-        self.assertIn("in fail_in_the_database", error["exc_info"])
-        self.assertIn("django.db.utils.OperationalError", error["exc_info"])
-        self.assertIn("builtins.ValueError", error["exc_info"])
-        self.assertEqual(error["route"], "admin/busy/")
+        line = next(line for line in self.read_log() if "exc_info" in line)
+        self.assertIn("in fail_in_the_database", line["exc_info"])
+        self.assertIn("django.db.utils.OperationalError", line["exc_info"])
+        self.assertIn("builtins.ValueError", line["exc_info"])
+        self.assertEqual(line["route"], "admin/busy/")
 
     def test_causes_that_go_round_in_circles_end(self):
-        one, two = ValueError(), KeyError()
-        one.__cause__, two.__cause__ = two, one
+        error = ValueError()
+        cause = KeyError()
+        error.__cause__ = cause
+        cause.__cause__ = error
         self.assertIn(
-            "KeyError", LogFormatter().formatException((ValueError, one, None))
+            "KeyError", LogFormatter().formatException((ValueError, error, None))
         )
 
 
 @override_settings(ROOT_URLCONF="tests.test_logs")
-class AnswerTests(LogCase):
-    def test_the_database_away_is_said_and_passes_by_itself(self):
+class ResponseTests(LogCase):
+    def test_a_database_that_does_not_answer_is_a_temporary_error(self):
         response = self.client.get("/admin/busy/")
         self.assertContains(response, "did not answer in time", status_code=503)
         self.assertEqual(response.headers["Retry-After"], "10")
+
+    def test_any_other_error_is_ours(self):
         self.assertContains(
             self.client.get("/admin/fail/x/"),
             "Something went wrong here",
@@ -166,47 +178,52 @@ class AnswerTests(LogCase):
         )
 
     @tag("D13")
-    def test_no_cache_keeps_a_page_whatever_its_status(self):
+    def test_caches_may_store_no_page_whatever_its_status(self):
         acme = create_organization()
-        for user in (
-            None,
-            create_user("ada", admin_of=[acme]),
-            create_user("outsider"),
-        ):
-            if user:
-                self.client.force_login(user)
-            for url in (
-                "/admin/",
-                "/admin/login/",
-                f"/admin/orgadmin/organization/{acme.pk}/change/",
-                "/admin/x/",
-                "/admin/orgadmin/organization/0/change/",
-                "/admin/password_change/",
-                "/admin/fail/x/",
-                "/",
-            ):
-                with self.subTest(user=str(user), url=url):
-                    self.assertIn(
-                        "no-store", self.client.get(url).headers["Cache-Control"]
-                    )
+        urls = [
+            "/admin/",
+            "/admin/login/",
+            f"/admin/orgadmin/organization/{acme.pk}/change/",
+            "/admin/x/",
+            "/admin/orgadmin/organization/0/change/",
+            "/admin/password_change/",
+            "/admin/fail/x/",
+            "/",
+        ]
+        self.assert_not_stored(urls)
+        self.client.force_login(create_user("ada", admin_of=[acme]))
+        self.assert_not_stored(urls)
+        self.client.force_login(create_user("outsider"))
+        self.assert_not_stored(urls)
+
+    def assert_not_stored(self, urls):
+        for url in urls:
+            with self.subTest(url=url):
+                headers = self.client.get(url).headers
+                self.assertIn("no-store", headers["Cache-Control"])
+
+    def import_file(self, size):
+        file = io.BytesIO(b"name\n" + b"x" * size)
+        return self.client.post("/admin/orgadmin/organization/import/", {"file": file})
 
     @tag("E6")
-    def test_a_request_that_is_too_large_is_refused_unread(self):
-        self.client.force_login(create_user("root", is_superuser=True, is_staff=True))
-        data = {"file": io.BytesIO(b"name\n" + b"x" * MAX_REQUEST_SIZE)}
+    def test_refuses_a_request_that_is_too_large_without_reading_it(self):
+        self.client.force_login(create_superuser())
         with mock.patch(
             "django.core.files.uploadhandler.TemporaryFileUploadHandler.new_file"
-        ) as stored:
-            response = self.client.post("/admin/orgadmin/organization/import/", data)
+        ) as new_file:
+            response = self.import_file(MAX_REQUEST_SIZE)
         self.assertEqual(response.status_code, 400)
-        stored.assert_not_called()
-        data = {"file": io.BytesIO(b"name\n" + b"x" * 2_000_000)}
-        response = self.client.post("/admin/orgadmin/organization/import/", data)
-        self.assertContains(response, "or 1.5 MB")
+        new_file.assert_not_called()
+
+    @tag("E6")
+    def test_says_so_if_a_file_is_larger_than_the_import_page_accepts(self):
+        self.client.force_login(create_superuser())
+        self.assertContains(self.import_file(2_000_000), "or 1.5 MB")
         self.assertFalse(Organization.objects.exists())
 
-    def test_words_for_scripts_may_be_kept_for_an_hour_by_the_browser_alone(self):
-        self.client.force_login(create_user("root", is_superuser=True, is_staff=True))
+    def test_only_the_browser_may_keep_the_words_of_scripts_for_an_hour(self):
+        self.client.force_login(create_superuser())
         headers = self.client.get("/admin/jsi18n/").headers
         self.assertEqual(headers["Cache-Control"], "private, max-age=3600")
         self.assertIn("Accept-Language", headers["Vary"])

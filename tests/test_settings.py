@@ -5,124 +5,125 @@ import sys
 from django.conf import settings
 from django.test import SimpleTestCase
 
-GOOD = {"SECRET_KEY": "x"}
-COMPANY = {
+KEY = {"SECRET_KEY": "x"}
+OPENID = {
     "OIDC_SERVER": "https://id.example.com",
     "OIDC_CLIENT_ID": "orgadmin",
     "OIDC_CLIENT_SECRET": "hush",
+}
+INHERITED = ("PATH", "LANG", "HOME")
+GUNICORN = [
+    "-m",
+    "gunicorn",
+    "--config",
+    "docs/deployment/gunicorn.conf.py",
+    "--check-config",
+    "config.wsgi",
+]
+# For each variable, values that are wrong.
+WRONG_VALUES = {
+    "DEBUG": ["maybe"],
+    "DATABASE_URL": [
+        "mysql://localhost/x",
+        "nonsense",
+        "postgres",
+        "postgres:///",
+        "postgres://h",
+        "postgres://u:p@h:abc/n",
+    ],
+    "BASE_URL": [
+        "orgs.example.com",
+        "http://[::1",
+        "http://a b",
+        "https://a:99999999",
+        "ftp://a.example",
+    ],
+    "EMAIL_URL": [
+        "smtp://h:abc",
+        "smtp",
+        "smtp:",
+        "smtp:mail.example.com:25",
+        "pigeon://coop",
+    ],
+    "TIME_ZONE": ["Mars/Olympus", "Europe", "../etc/passwd"],
+    "TRUST_PROXY": ["1"],
+    "DATABASE_POOL": ["many", "-1"],
+    "SECOND_FACTOR": ["true"],
+    "OIDC_SERVER": ["id.example.com"],
+    "OIDC_TRUST_EMAIL": ["maybe"],
 }
 
 
 class SettingsTests(SimpleTestCase):
     def start(self, *command, **environment):
-        environment |= {
-            name: os.environ[name]
-            for name in ("PATH", "LANG", "HOME")
-            if name in os.environ
-        }
+        """Run Python with nothing in its environment but these variables."""
+        for name in INHERITED:
+            if name in os.environ:
+                environment[name] = os.environ[name]
         return subprocess.run(
-            [sys.executable, *(command or ("manage.py", "check"))],
+            [sys.executable, *command],
             env=environment,
             capture_output=True,
             text=True,
             cwd=settings.BASE_DIR,
         )
 
-    def test_a_missing_or_wrong_variable_ends_the_start_with_one_line_that_names_it(
-        self,
-    ):
-        cases = [
-            ("SECRET_KEY", {}),
-            ("SECRET_KEY", {"SECRET_KEY": "", "DEBUG": "false"}),
-            ("DEBUG", GOOD | {"DEBUG": "maybe"}),
-            ("DATABASE_URL", GOOD | {"DATABASE_URL": "mysql://localhost/x"}),
-            *(
-                ("DATABASE_URL", GOOD | {"DATABASE_URL": url})
-                for url in (
-                    "nonsense",
-                    "postgres",
-                    "postgres:///",
-                    "postgres://h",
-                    "postgres://u:p@h:abc/n",
-                )
-            ),
-            *(
-                ("BASE_URL", GOOD | {"BASE_URL": url})
-                for url in (
-                    "orgs.example.com",
-                    "http://[::1",
-                    "http://a b",
-                    "https://a:99999999",
-                    "ftp://a.example",
-                )
-            ),
-            ("EMAIL_URL", GOOD | {"EMAIL_URL": "smtp://h:abc"}),
-            *(
-                ("EMAIL_URL", GOOD | {"EMAIL_URL": url})
-                for url in ("smtp", "smtp:", "smtp:mail.example.com:25")
-            ),
-            ("EMAIL_URL", GOOD | {"EMAIL_URL": "pigeon://coop"}),
-            *(
-                ("TIME_ZONE", GOOD | {"TIME_ZONE": name})
-                for name in ("Mars/Olympus", "Europe", "../etc/passwd")
-            ),
-            ("TRUST_PROXY", GOOD | {"TRUST_PROXY": "1"}),
-            ("DATABASE_POOL", GOOD | {"DATABASE_POOL": "many"}),
-            ("DATABASE_POOL", GOOD | {"DATABASE_POOL": "-1"}),
-            ("SECOND_FACTOR", GOOD | {"SECOND_FACTOR": "true"}),
-            ("OIDC_SERVER", GOOD | {"OIDC_SERVER": "id.example.com"}),
-            ("OIDC_CLIENT_ID", GOOD | COMPANY | {"OIDC_CLIENT_ID": ""}),
-            ("OIDC_CLIENT_SECRET", GOOD | COMPANY | {"OIDC_CLIENT_SECRET": ""}),
-            ("OIDC_TRUST_EMAIL", GOOD | COMPANY | {"OIDC_TRUST_EMAIL": "maybe"}),
-        ]
-        for name, environment in cases:
-            with self.subTest(name=name, environment=environment):
-                result = self.start(**environment)
-                self.assertEqual(result.returncode, 1)
-                self.assertRegex(
-                    result.stderr, rf"\A{name} is missing or wrong: expected .*\.\n\Z"
-                )
+    def check(self, **environment):
+        return self.start("manage.py", "check", **environment)
 
-    def test_ends_the_start_of_the_server_too_instead_of_that_of_each_worker(self):
-        server = [
-            "-m",
-            "gunicorn",
-            "--config",
-            "docs/deployment/gunicorn.conf.py",
-            "--check-config",
-            "config.wsgi",
-        ]
-        self.assertEqual(self.start(*server, **GOOD).returncode, 0)
-        result = self.start(*server, **GOOD, TIME_ZONE="Mars/Olympus")
+    def assert_stops(self, name, environment):
+        with self.subTest(name=name, environment=environment):
+            result = self.check(**environment)
+            self.assertEqual(result.returncode, 1)
+            self.assertRegex(
+                result.stderr, rf"\A{name} is missing or wrong: expected .*\.\n\Z"
+            )
+
+    def test_a_wrong_variable_stops_the_start_with_one_line_that_names_it(self):
+        for name, values in WRONG_VALUES.items():
+            for value in values:
+                self.assert_stops(name, KEY | {name: value})
+
+    def test_a_missing_variable_stops_the_start_with_one_line_that_names_it(self):
+        self.assert_stops("SECRET_KEY", {})
+        self.assert_stops("SECRET_KEY", {"SECRET_KEY": "", "DEBUG": "false"})
+        for name in ("OIDC_CLIENT_ID", "OIDC_CLIENT_SECRET"):
+            self.assert_stops(name, KEY | OPENID | {name: ""})
+
+    def test_a_wrong_variable_stops_the_server_and_not_each_worker(self):
+        self.assertEqual(self.start(*GUNICORN, **KEY).returncode, 0)
+        result = self.start(*GUNICORN, **KEY, TIME_ZONE="Mars/Olympus")
         self.assertEqual(result.returncode, 1)
         self.assertRegex(
             result.stderr, r"TIME_ZONE is missing or wrong: expected .*\.\n\Z"
         )
 
-    def test_starts_with_a_secret_key_or_in_debug(self):
-        others = {
-            "DATABASE_URL": "",
-            "BASE_URL": "https://o.example.com",
-            "SECOND_FACTOR": "",
-        }
-        for environment in (
-            GOOD,
+    def test_starts_with_a_secret_key_or_in_debug_mode(self):
+        empty = {"DATABASE_URL": "", "SECOND_FACTOR": ""}
+        environments = [
+            KEY,
             {"DEBUG": "true"},
-            GOOD | others,
-            GOOD | COMPANY | {"SECOND_FACTOR": "staff"},
-        ):
+            KEY | {"BASE_URL": "https://o.example.com"} | empty,
+            KEY | OPENID | {"SECOND_FACTOR": "staff"},
+        ]
+        for environment in environments:
             with self.subTest(environment=environment):
-                self.assertEqual(self.start(**environment).returncode, 0)
+                self.assertEqual(self.check(**environment).returncode, 0)
 
-    def test_what_a_key_of_before_signed_still_counts(self):
-        def run(code, **keys):
-            code = f"import django; django.setup(); from django.core import signing; print(signing.{code})"
-            return self.start(
-                "-c", code, DJANGO_SETTINGS_MODULE="config.settings", **keys
-            )
-
-        read = f"loads({run('dumps(7)', SECRET_KEY='old').stdout.strip()!r})"
-        self.assertEqual(
-            run(read, SECRET_KEY="new", SECRET_KEY_FALLBACKS="other,old").stdout, "7\n"
+    def run_signing(self, expression, **keys):
+        """Evaluate a function of django.core.signing in a new process."""
+        code = (
+            "import django; django.setup(); from django.core import signing;"
+            f" print(signing.{expression})"
         )
-        self.assertIn("BadSignature", run(read, SECRET_KEY="new").stderr)
+        return self.start("-c", code, DJANGO_SETTINGS_MODULE="config.settings", **keys)
+
+    def test_accepts_what_an_earlier_key_signed(self):
+        signed = self.run_signing("dumps(7)", SECRET_KEY="old").stdout.strip()
+        loads = f"loads({signed!r})"
+        accepted = self.run_signing(
+            loads, SECRET_KEY="new", SECRET_KEY_FALLBACKS="other,old"
+        )
+        self.assertEqual(accepted.stdout, "7\n")
+        refused = self.run_signing(loads, SECRET_KEY="new")
+        self.assertIn("BadSignature", refused.stderr)

@@ -8,7 +8,7 @@ from django.utils.translation import gettext_lazy as _
 
 # The largest file that can be imported in the browser. The preview sends the file back
 # as base64, which is a third longer. These limits must be larger than that: Django's
-# DATA_UPLOAD_MAX_MEMORY_SIZE (2.5 MB), REQUEST_SIZE in orgadmin/logs.py, and
+# DATA_UPLOAD_MAX_MEMORY_SIZE (2.5 MB), MAX_REQUEST_SIZE in orgadmin/logs.py, and
 # client_max_body_size in docs/deployment/nginx.conf.
 IMPORT_MAX_LINES = 2_000  # without the header
 IMPORT_MAX_BYTES = 1_500_000
