@@ -30,11 +30,11 @@ from orgadmin.admin.widgets import ChooseManyWidget, ChooseOneWidget
 from orgadmin.gate.answers import get_gate, renew_gate
 from orgadmin.models.validators import is_primary_key
 
-# Each word of a search is one more condition of the query, and databases refuse a query
-# with a thousand of them.
-SEARCH_LENGTH = 200  # characters
+# Characters of a search. Each word adds a condition to the query, and databases refuse
+# a query with a thousand conditions.
+SEARCH_LENGTH = 200
 
-# Stands for a permission in `ClosedModelAdmin.pages`.
+# The value for pages in `ClosedModelAdmin.pages` that no permission opens.
 SUPERUSERS_ONLY = None
 
 
@@ -70,7 +70,7 @@ class PermissionHooks:
 
 
 class SearchedChoices:
-    """Chooses related objects by search, with widgets that accept any input."""
+    """Lets people search for related objects, with widgets that ignore invalid keys."""
 
     def formfield_for_dbfield(self, db_field, request, **kwargs):
         if self._is_searched(db_field, request):
@@ -123,8 +123,8 @@ class ClosedModelAdmin(PermissionHooks, SearchedChoices, admin.ModelAdmin):
             try:
                 return view(request, obj)
             except (ObjectDoesNotExist, PermissionDenied):
-                # Somebody has deleted the object, or ended the person's access, since
-                # this was checked above.
+                # Since the check above, someone has deleted the object or ended the
+                # person's access.
                 pass
         return self._get_obj_does_not_exist_redirect(request, self.opts, object_id)
 
@@ -147,7 +147,7 @@ class ClosedModelAdmin(PermissionHooks, SearchedChoices, admin.ModelAdmin):
 
     # Responses
 
-    def answer(self, request, text, level=messages.SUCCESS, to=None):
+    def redirect_with_message(self, request, text, level=messages.SUCCESS, to=None):
         """Redirect to an address, or to the same page, and show a message there."""
         self.message_user(request, text, level)
         return HttpResponseRedirect(to or request.get_full_path())
@@ -172,27 +172,31 @@ class ClosedModelAdmin(PermissionHooks, SearchedChoices, admin.ModelAdmin):
         """
         text = _("There is no %(name)s “%(key)s”, or you no longer have access to it.")
         values = {"name": opts.verbose_name, "key": unquote(object_id)}
-        return self.answer(
+        return self.redirect_with_message(
             request, text % values, messages.WARNING, reverse("admin:index")
         )
 
-    # The list
+    # Lists and choices
 
     def changelist_view(self, request, extra_context=None):
+        """Show the list, or run an action on rows whose keys are valid.
+
+        Django would query the database for any key that is sent, and some make such a
+        query fail.
+        """
         keys = request.POST.getlist(ACTION_CHECKBOX_NAME)
         if not all(is_primary_key(key) for key in keys):
             raise SuspiciousOperation("The key of a selected row is not a number.")
         return super().changelist_view(request, extra_context)
 
-    def describe_choice(self, obj):
-        """Return the text by which people recognize an object among the choices."""
-        return str(obj)
-
     def get_changelist(self, request, **kwargs):
         return LongChangeList
 
-    def response_action(self, request, queryset, **kwargs):  # Django 6.1 passes more
-        """Run an action, unless "select all" selects more rows than it should get."""
+    def response_action(self, request, queryset, **kwargs):
+        """Run an action, unless "select all" selects more than LIMIT rows.
+
+        `kwargs` is for the further arguments that Django 6.1 passes.
+        """
         if self._selects_all(request) and exceeds_limit(queryset):
             text = _(
                 "More than %d rows are selected, which is too many for one action."
@@ -207,9 +211,14 @@ class ClosedModelAdmin(PermissionHooks, SearchedChoices, admin.ModelAdmin):
         return request.POST.get("select_across", "0") not in ("", "0")
 
     def get_search_results(self, request, queryset, search_term):
-        """Search within `queryset`, whatever the text: PostgreSQL refuses a NUL."""
+        """Search within `queryset` for any text that people may type."""
+        # PostgreSQL refuses a NUL.
         text = search_term.replace("\0", " ")[:SEARCH_LENGTH]
         return super().get_search_results(request, queryset, text)
+
+    def describe_choice(self, obj):
+        """Return the text by which people recognize an object among the choices."""
+        return str(obj)
 
     def lookup_allowed(self, lookup, value, request=None):
         """Allow the lookups of the declared filters, and no others.
@@ -235,10 +244,9 @@ class ClosedModelAdmin(PermissionHooks, SearchedChoices, admin.ModelAdmin):
     # Loading and saving
 
     def get_queryset(self, request):
-        """Return the rows, and lock those that are about to be saved.
+        """Return the rows, and lock them if they are about to be saved.
 
-        Without the lock, a permission that is checked now might be gone, and a field
-        that was compared might be different, when the row is written.
+        Without the lock, the row could change between the checks and the save.
         """
         queryset = super().get_queryset(request)
         if self._is_saving(request):
@@ -250,17 +258,17 @@ class ClosedModelAdmin(PermissionHooks, SearchedChoices, admin.ModelAdmin):
         obj = super().get_object(request, object_id, from_field or None)
         if obj is None or not self._is_saving(request):
             return obj
-        # The query above may have waited for a lock. Permissions that were checked
-        # before that may be gone, so ask again.
+        # The query may have waited for a lock. The answers that the gate remembers are
+        # from before the wait, so ask again.
         renew_gate(request)
         if not self.has_view_permission(request, obj):
             return None
         return obj
 
     def _is_saving(self, request):
-        """Return whether this is a POST to one of the views that save or delete.
+        """Return whether this is a POST to a view that saves or deletes an object.
 
-        Django runs these in a transaction, without which there can be no lock.
+        These are the views that Django runs in a transaction.
         """
         return request.method == "POST" and connection.in_atomic_block
 
@@ -271,9 +279,9 @@ class ClosedModelAdmin(PermissionHooks, SearchedChoices, admin.ModelAdmin):
         return form
 
     def save_model(self, request, obj, form, change):
-        """Save the fields that were changed, and no other fields of an existing row.
+        """Save an object; if it exists, only the fields that the person changed.
 
-        Others may have changed those since the page was opened.
+        Other people may have changed other fields since the page was opened.
         """
         obj._history_user = request.user
         if change:
@@ -293,7 +301,7 @@ class ClosedModelAdmin(PermissionHooks, SearchedChoices, admin.ModelAdmin):
             self.message_user(request, text % ", ".join(merged))
 
     def changeform_view(self, request, object_id=None, form_url="", extra_context=None):
-        """Show or save the form. Report a conflicting change by someone else."""
+        """Show or save the form. If someone else's change prevents this, say so."""
         try:
             return super().changeform_view(request, object_id, form_url, extra_context)
         except (ObjectDoesNotExist, DatabaseError) as error:
@@ -305,7 +313,7 @@ class ClosedModelAdmin(PermissionHooks, SearchedChoices, admin.ModelAdmin):
             "Nothing was saved, because someone has just changed or deleted something"
             " that this refers to. Try again."
         )
-        return self.answer(request, text, messages.WARNING)
+        return self.redirect_with_message(request, text, messages.WARNING)
 
 
 def is_caused_by_another_change(error):

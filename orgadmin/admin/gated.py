@@ -36,10 +36,9 @@ class Gated:
     form = MergingForm
 
     def required_permission(self, permission):
-        """Return the permission on the organization that is required for a row of it.
+        """Return which permission on the organization a permission on a row requires.
 
-        Viewing a row requires "view". Adding, changing and deleting one all change the
-        organization.
+        Adding, changing or deleting a row changes the organization that it belongs to.
         """
         return "view" if permission == "view" else "change"
 
@@ -62,8 +61,8 @@ class Gated:
         """Return the choices of a relation: the rows that the person may change.
 
         Relations to models that are not gated offer everything to superusers, and
-        nothing to others. So does an inline's relation to the page that it is in: there
-        is no choice, because its formset sets it.
+        nothing to others. So does an inline's relation to the organization whose page
+        it is on: the formset sets it, so there is nothing to choose.
         """
         related_model = db_field.remote_field.model
         choices = related_model._default_manager.all()
@@ -76,7 +75,7 @@ class Gated:
         return choices.none()
 
     def get_autocomplete_fields(self, request):
-        """Return all relations to gated models: they may have a million rows."""
+        """Return the relations to gated models, which may have a million rows."""
         return [
             field.name
             for field in self.opts.fields

@@ -92,7 +92,7 @@ class ImportExportPages:
                 if request.POST.get("seen") == preview.digest:
                     done = run_import(form.cleaned_data, request.user, dry_run=False)
                     text = describe_import(done.report)
-                    return self.answer(request, text, to="../")
+                    return self.redirect_with_message(request, text, to="../")
             except ImportRefused as error:
                 context["problems"] = error.problems
         title = _("Import organizations")

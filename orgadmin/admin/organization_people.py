@@ -154,12 +154,16 @@ class PeoplePage:
                 "Nothing was changed, because “%s” would be left without an active"
                 " admin. Make someone else an admin first."
             )
-            return self.answer(request, text % assignment.organization, messages.ERROR)
+            return self.redirect_with_message(
+                request, text % assignment.organization, messages.ERROR
+            )
         if not changed:
             text = describe_no_change(assignment)
-            return self.answer(request, text, messages.WARNING)
+            return self.redirect_with_message(request, text, messages.WARNING)
         users = [change.user for change in changed]
-        return self.answer(request, describe_change(replace(assignment, users=users)))
+        return self.redirect_with_message(
+            request, describe_change(replace(assignment, users=users))
+        )
 
     def _invite(self, request, organization, email, role):
         """Invite someone, send the email, and say so. Return whether they are invited.
@@ -193,7 +197,7 @@ class PeoplePage:
         if "revoke" in request.POST:
             invitations.revoke(invitation, actor=request.user)
             text = _("The invitation for “%s” was revoked.")
-            return self.answer(request, text % invitation.email)
+            return self.redirect_with_message(request, text % invitation.email)
         role = ROLES_BY_KEY[invitation.role]
         self._invite(request, organization, invitation.email, role)
         return HttpResponseRedirect(request.path)

@@ -39,7 +39,7 @@ class RestorePage:
             organization = restore_version(organization, record, actor=request.user)
         except ValidationError as error:
             text = _("This version cannot be restored: %s") % " ".join(error.messages)
-            return self.answer(request, text, messages.ERROR, history)
+            return self.redirect_with_message(request, text, messages.ERROR, history)
         self.log_change(
             request, organization, gettext_noop("Restored an earlier version.")
         )
@@ -49,7 +49,7 @@ class RestorePage:
             "organization": organization,
             "when": date_format(when, "DATETIME_FORMAT"),
         }
-        return self.answer(request, text % names, to=history)
+        return self.redirect_with_message(request, text % names, to=history)
 
 
 def find_version(organization, key):

@@ -41,7 +41,9 @@ class OffboardingPage:
         """Show what a person loses, then remove all their access."""
         if user == request.user:
             text = _("You cannot offboard yourself. Ask another superuser.")
-            return self.answer(request, text, messages.ERROR, get_url(user))
+            return self.redirect_with_message(
+                request, text, messages.ERROR, get_url(user)
+            )
         if "confirmed" in request.POST:
             return self._offboard(request, user)
         roles = membership.list_roles(user)
@@ -60,7 +62,7 @@ class OffboardingPage:
         offboarding.offboard(user, actor=request.user, reason=reason)
         self.log_change(request, user, gettext_noop("Offboarded and deactivated."))
         text = _("“%s” was offboarded: deactivated, and signed out everywhere.")
-        return self.answer(request, text % user, to=get_url(user))
+        return self.redirect_with_message(request, text % user, to=get_url(user))
 
 
 def get_url(user):
