@@ -1,61 +1,159 @@
 "use strict";
-/* While a form with an element .busy is being sent: say so, and let nobody send it twice. */
-document.addEventListener("submit", (event) => {
-  const busy = event.target.querySelector(".busy");
-  if (!busy) return;
-  if (!busy.hidden) event.preventDefault();
-  busy.hidden = false;
-});
-window.addEventListener("pageshow", () => document.querySelectorAll(".busy").forEach((busy) => { busy.hidden = true; }));
 
-/* What the stock admin does not tell those who do not see: the names of fields in tables, and of those that search. */
-const labelCells = (table) => {
-  const heads = [...table.querySelectorAll("thead th")];
-  heads.filter((head) => !head.textContent.trim()).forEach((head) => head.setAttribute("role", "none"));
+/*
+ * What Django's admin lacks: a note while a long form is being sent, and names of fields
+ * for people who use a screen reader. The page works without any of it.
+ *
+ * The script is deferred: it runs when the page has been parsed, and before the admin
+ * turns its select fields into widgets that search (select2).
+ */
+
+/* Sending a form once */
+
+/* Show the note of a form that has one, and do not let the form be sent twice. */
+function showBusyNote(event) {
+  const note = event.target.querySelector(".busy");
+  if (!note) {
+    return;
+  }
+  const isBeingSent = !note.hidden;
+  if (isBeingSent) {
+    event.preventDefault();
+  }
+  note.hidden = false;
+}
+
+/* The browser may show a page again as it was left, with its note. */
+function hideBusyNotes() {
+  for (const note of document.querySelectorAll(".busy")) {
+    note.hidden = true;
+  }
+}
+
+/* Tables of fields, such as the contacts of an organization */
+
+/* Name each field after the heading of its column. */
+function labelFields(table) {
+  const headings = [...table.querySelectorAll("thead th")];
+  for (const heading of headings) {
+    if (!heading.textContent.trim()) {
+      heading.setAttribute("role", "none");
+    }
+  }
   for (const row of table.querySelectorAll("tbody tr")) {
     [...row.cells].forEach((cell, column) => {
-      for (const field of cell.querySelectorAll("input:not([type=hidden]), select, textarea")) {
-        field.setAttribute("aria-label", heads[column].textContent.trim());
+      const fields = cell.querySelectorAll("input:not([type=hidden]), select, textarea");
+      for (const field of fields) {
+        field.setAttribute("aria-label", headings[column].textContent.trim());
       }
     });
   }
-};
-const nameOf = (select) => (select.labels[0] ? select.labels[0].textContent.replace(/:\s*$/, "") : select.getAttribute("aria-label") || "");
-const labelTables = () => document.querySelectorAll(".tabular table").forEach(labelCells);
-const labelSearches = () => {
-  for (const select of document.querySelectorAll("select.admin-autocomplete")) {
-    const label = select.labels[0], box = select.nextElementSibling;
-    if (!label || !box || !box.matches(".select2")) continue;
-    label.id = label.id || `${select.id}_label`;
-    const chosen = box.querySelector("[role=combobox], .select2-selection");
-    const old = chosen.getAttribute("aria-labelledby");
-    if (!old || !old.includes(label.id)) chosen.setAttribute("aria-labelledby", `${label.id} ${old || ""}`.trim());
-    for (const field of box.querySelectorAll(".select2-search__field")) field.setAttribute("aria-label", nameOf(select));
-    for (const text of box.querySelectorAll("[role=textbox]")) text.setAttribute("aria-labelledby", `${label.id} ${text.id}`);
+}
+
+function labelTables() {
+  document.querySelectorAll(".tabular table").forEach(labelFields);
+}
+
+/* On a narrow screen a table scrolls: let the keyboard reach it, and say what it is. */
+function makeTablesFocusable() {
+  for (const group of document.querySelectorAll(".inline-group")) {
+    const prefix = group.id.replace(/-group$/, "");
+    group.tabIndex = 0;
+    group.setAttribute("role", "group");
+    group.setAttribute("aria-labelledby", `${prefix}-heading`);
   }
-};
-for (const select of document.querySelectorAll("select.admin-autocomplete")) {  // before the widget is made of it
-  select.dataset.dropdownParent = "#content";
-  if (select.multiple) select.dataset.allowClear = "false";
 }
-for (const group of document.querySelectorAll(".inline-group")) {
-  group.tabIndex = 0;  // it scrolls where the screen is narrow
-  group.setAttribute("role", "group");
-  group.setAttribute("aria-labelledby", `${group.id.replace(/-group$/, "")}-heading`);
+
+/* Fields that search */
+
+/* Set what select2 reads when it makes its widgets. */
+function configureSearchFields() {
+  for (const select of document.querySelectorAll("select.admin-autocomplete")) {
+    select.dataset.dropdownParent = "#content";
+    if (select.multiple) {
+      select.dataset.allowClear = "false";
+    }
+  }
 }
+
+/* Return the text of the label of a field, without its colon. */
+function findName(select) {
+  const label = select.labels[0];
+  if (label) {
+    return label.textContent.replace(/:\s*$/, "");
+  }
+  return select.getAttribute("aria-label") || "";
+}
+
+/* Connect each widget with the label of the field that it replaces. */
+function labelSearchFields() {
+  for (const select of document.querySelectorAll("select.admin-autocomplete")) {
+    const label = select.labels[0];
+    const widget = select.nextElementSibling;
+    if (label && widget && widget.matches(".select2")) {
+      labelWidget(widget, select);
+    }
+  }
+}
+
+function labelWidget(widget, select) {
+  const label = select.labels[0];
+  label.id = label.id || `${select.id}_label`;
+  const selection = widget.querySelector("[role=combobox], .select2-selection");
+  const labelledBy = selection.getAttribute("aria-labelledby");
+  if (!labelledBy || !labelledBy.includes(label.id)) {
+    const ids = `${label.id} ${labelledBy || ""}`.trim();
+    selection.setAttribute("aria-labelledby", ids);
+  }
+  for (const field of widget.querySelectorAll(".select2-search__field")) {
+    field.setAttribute("aria-label", findName(select));
+  }
+  for (const text of widget.querySelectorAll("[role=textbox]")) {
+    text.setAttribute("aria-labelledby", `${label.id} ${text.id}`);
+  }
+}
+
+/* While a list of choices is open: say which field it belongs to. */
+function describeOpenList(event) {
+  const list = document.querySelector(".select2-results__options");
+  const fields = document.querySelectorAll(
+    ".select2-search__field, .select2-selection[aria-expanded=true]",
+  );
+  for (const field of fields) {
+    field.setAttribute("aria-controls", list.id);
+    if (!field.hasAttribute("aria-label")) {
+      field.setAttribute("aria-label", findName(event.target));
+    }
+  }
+}
+
+/* The list is gone, and select2 may have made new fields after this event. */
+function describeClosedList() {
+  const fields = document.querySelectorAll(".select2-container [aria-controls]");
+  for (const field of fields) {
+    field.removeAttribute("aria-controls");
+  }
+  setTimeout(labelSearchFields);
+}
+
+function watchSearchFields() {
+  const page = django.jQuery(document);
+  labelSearchFields();
+  page.on("select2:open", describeOpenList);
+  page.on("select2:close select2:select select2:unselect", describeClosedList);
+}
+
+/* Start */
+
+document.addEventListener("submit", showBusyNote);
+window.addEventListener("pageshow", hideBusyNotes);
+
+makeTablesFocusable();
 labelTables();
 document.addEventListener("formset:added", labelTables);
-if (window.django && django.jQuery) django.jQuery(() => {  // after the widgets are made
-  labelSearches();
-  django.jQuery(document).on("select2:open", (event) => {
-    const list = document.querySelector(".select2-results__options");
-    for (const field of document.querySelectorAll(".select2-search__field, .select2-selection[aria-expanded=true]")) {
-      field.setAttribute("aria-controls", list.id);
-      if (!field.hasAttribute("aria-label")) field.setAttribute("aria-label", nameOf(event.target));
-    }
-  });
-  django.jQuery(document).on("select2:close select2:select select2:unselect", () => {
-    document.querySelectorAll(".select2-container [aria-controls]").forEach((field) => field.removeAttribute("aria-controls"));
-    setTimeout(labelSearches);
-  });
-});
+
+configureSearchFields();
+if (window.django && django.jQuery) {
+  // jQuery calls this after the admin has made its widgets.
+  django.jQuery(watchSearchFields);
+}
