@@ -1,3 +1,5 @@
+"""The system checks: what `manage.py check` refuses."""
+
 from unittest import mock
 
 from django.contrib import admin
@@ -20,79 +22,97 @@ from orgadmin.admin.gated import (
 from orgadmin.models import Contact, Organization, User
 
 
+class PlainInline(admin.TabularInline):
+    model = Contact
+
+
+class StackedInline(Gated, admin.StackedInline):
+    model = Contact
+    organization_path = "organization"
+
+
+class GatedInline(GatedTabularInline):
+    model = Contact
+    organization_path = "organization"
+
+
+class LostInline(GatedTabularInline):
+    model = Contact
+    organization_path = "name"
+
+
+class AllValuesFilter(admin.AllValuesFieldListFilter):
+    pass
+
+
+class OwnFilter(admin.SimpleListFilter):
+    title = "own"
+    parameter_name = "own"
+
+
+def undeclared_action(modeladmin, request, queryset):
+    pass
+
+
+@admin.action(permissions=["change"])
+def declared_action(modeladmin, request, queryset):
+    pass
+
+
 class CheckTests(SimpleTestCase):
-    def check(self, *registered, models=()):
-        """Return the ids of the errors in a site with these (model, admin class)."""
+    def check(self, admin_classes, models=()):
+        """Return the ids of the errors in a site with these {model: admin class}."""
         site = admin.AdminSite()
-        for model, admin_class in registered:
+        for model, admin_class in admin_classes.items():
             site.register(model, admin_class)
         errors = list(check_admin_site(None, site=site, models=models or [User]))
         for error in errors:
-            self.assertTrue(error.msg and error.hint)
+            self.assertTrue(error.msg)
+            self.assertTrue(error.hint)
         return [error.id.removeprefix("orgadmin.") for error in errors]
 
-    def make(self, base=GatedOrganizationAdmin, **attributes):
-        return type("Made", (base,), attributes)
+    def check_options(self, **options):
+        """Return the ids of the errors in an admin class of Organization."""
+        admin_class = type("Made", (GatedOrganizationAdmin,), options)
+        return self.check({Organization: admin_class})
 
-    def make_with_path(self, path, **attributes):
-        return self.make(GatedModelAdmin, organization_path=path, **attributes)
+    def make_with_path(self, path, **options):
+        return type("Made", (GatedModelAdmin,), {"organization_path": path, **options})
 
-    def test_the_project_is_in_order(self):
-        self.assertEqual([*check_admin_site(None), *check_roles(None)], [])
+    def test_the_project_has_no_errors(self):
+        self.assertEqual(list(check_admin_site(None)), [])
+        self.assertEqual(list(check_roles(None)), [])
 
-    def test_a_role_must_view(self):
+    def test_a_role_must_have_the_permission_to_view(self):
         role = roles.Role("editor", "Editor", "Editor", ("change",))
-        with self.swap(checks, "ROLES", (role,)):
+        with mock.patch.object(checks, "ROLES", (role,)):
             [error] = check_roles(None)
         self.assertEqual(
             error.msg,
             "Role 'editor' has permissions on organizations that it may not view.",
         )
 
-    def swap(self, module, name, value):
-        return mock.patch.object(module, name, value)
-
     def test_every_registered_admin_asks_the_rule_or_is_for_superusers(self):
         for admin_class in (admin.ModelAdmin, None):
-            self.assertEqual(self.check((LogEntry, admin_class)), ["E002"])
-            self.assertEqual(self.check((Organization, admin_class)), ["E002"])
+            self.assertEqual(self.check({LogEntry: admin_class}), ["E002"])
+            self.assertEqual(self.check({Organization: admin_class}), ["E002"])
         self.assertEqual(
-            self.check((LogEntry, SuperuserOnlyAdmin), (Organization, self.make())), []
+            self.check(
+                {LogEntry: SuperuserOnlyAdmin, Organization: GatedOrganizationAdmin}
+            ),
+            [],
         )
 
     @tag("A31")
     def test_every_inline_asks_the_rule(self):
-        plain = type("Inline", (admin.TabularInline,), {"model": Contact})
-        gated = type(
-            "Inline",
-            (GatedTabularInline,),
-            {"model": Contact, "organization_path": "organization"},
-        )
-        stacked = type(
-            "Inline",
-            (Gated, admin.StackedInline),
-            {"model": Contact, "organization_path": "organization"},
-        )
-        self.assertEqual(
-            self.check((Organization, self.make(inlines=[stacked]))), ["E003"]
-        )
-        lost = type(
-            "Inline",
-            (GatedTabularInline,),
-            {"model": Contact, "organization_path": "name"},
-        )
-        self.assertEqual(
-            self.check((Organization, self.make(inlines=[plain]))), ["E003"]
-        )
-        self.assertEqual(
-            self.check((Organization, self.make(inlines=[lost]))), ["E004"]
-        )
-        self.assertEqual(self.check((Organization, self.make(inlines=[gated]))), [])
+        self.assertEqual(self.check_options(inlines=[StackedInline]), ["E003"])
+        self.assertEqual(self.check_options(inlines=[PlainInline]), ["E003"])
+        self.assertEqual(self.check_options(inlines=[LostInline]), ["E004"])
+        self.assertEqual(self.check_options(inlines=[GatedInline]), [])
 
     def test_the_path_leads_to_an_organization(self):
-        self.assertEqual(
-            self.check((Group, self.make_with_path("administrators_of"))), ["E004"]
-        )
+        group_admin = self.make_with_path("administrators_of")
+        self.assertEqual(self.check({Group: group_admin}), ["E004"])
         for path in (
             "",
             "name",
@@ -102,17 +122,18 @@ class CheckTests(SimpleTestCase):
             "organization__admin__nothing",
         ):
             with self.subTest(path=path):
-                self.assertEqual(
-                    self.check((Contact, self.make_with_path(path))), ["E004"]
-                )
-        self.assertEqual(self.check((Contact, self.make_with_path("organization"))), [])
+                contact_admin = self.make_with_path(path)
+                self.assertEqual(self.check({Contact: contact_admin}), ["E004"])
+        contact_admin = self.make_with_path("organization")
+        self.assertEqual(self.check({Contact: contact_admin}), [])
 
-    def test_organizations_and_what_belongs_to_them_have_classes_of_their_own(self):
-        self.assertEqual(self.check((Contact, GatedOrganizationAdmin)), ["E004"])
+    def test_organizations_and_what_belongs_to_them_have_their_own_classes(self):
+        self.assertEqual(self.check({Contact: GatedOrganizationAdmin}), ["E004"])
         for path in (None, "", "organization"):
             with self.subTest(path=path):
+                organization_admin = self.make_with_path(path)
                 self.assertEqual(
-                    self.check((Organization, self.make_with_path(path))), ["E004"]
+                    self.check({Organization: organization_admin}), ["E004"]
                 )
 
     @isolate_apps("orgadmin.apps.OrgadminConfig")
@@ -124,14 +145,14 @@ class CheckTests(SimpleTestCase):
             class Meta:
                 app_label = "orgadmin"
 
-        def check(**options):
-            return self.check(
-                (Visit, self.make_with_path("organization", **options)),
-                models=[Visit],
-            )
-
-        self.assertEqual(check(list_display=["notes"], search_fields=["notes"]), [])
-        self.assertEqual(check(search_fields=["organization__notes"]), ["E006"])
+        own_notes = self.make_with_path(
+            "organization", list_display=["notes"], search_fields=["notes"]
+        )
+        self.assertEqual(self.check({Visit: own_notes}, [Visit]), [])
+        confidential_notes = self.make_with_path(
+            "organization", search_fields=["organization__notes"]
+        )
+        self.assertEqual(self.check({Visit: confidential_notes}, [Visit]), ["E006"])
 
     @isolate_apps("orgadmin.apps.OrgadminConfig")
     def test_a_model_that_leads_to_organizations_is_gated_or_named(self):
@@ -141,38 +162,30 @@ class CheckTests(SimpleTestCase):
             class Meta:
                 app_label = "orgadmin"
 
-        self.assertEqual(self.check(models=[Visit]), ["E005"])
-        self.assertEqual(
-            self.check((Visit, SuperuserOnlyAdmin), models=[Visit]), ["E005"]
-        )
+        self.assertEqual(self.check({}, [Visit]), ["E005"])
+        self.assertEqual(self.check({Visit: SuperuserOnlyAdmin}, [Visit]), ["E005"])
         gated = self.make_with_path("contact__organization")
-        self.assertEqual(self.check((Visit, gated), models=[Visit]), [])
-        with self.swap(checks, "UNGATED", {"orgadmin.Visit": "because"}):
-            self.assertEqual(self.check(models=[Visit]), [])
+        self.assertEqual(self.check({Visit: gated}, [Visit]), [])
+        with mock.patch.object(checks, "UNGATED", {"orgadmin.Visit": "because"}):
+            self.assertEqual(self.check({}, [Visit]), [])
 
     @tag("A5", "A6", "A8", "A16")
     def test_options_that_show_or_change_more_are_refused(self):
-        def undeclared(modeladmin, request, queryset):
-            pass
-
-        class AllValues(admin.AllValuesFieldListFilter):
-            pass
-
-        bad = [
+        refused = [
             {"search_fields": ["name", "notes"]},
             {"search_fields": ["=tax_id"]},
             {"list_display": ["name", "tax_id"]},
             {"ordering": ["-notes"]},
             {"list_filter": ["admin"]},
             {"list_filter": ["contacts"]},
-            {"list_filter": [("contacts__name", AllValues)]},
+            {"list_filter": [("contacts__name", AllValuesFilter)]},
             {"list_filter": ["tax_id"]},
             {"list_filter": ["admin__name"]},
-            {"list_filter": [("admin__name", AllValues)]},
-            {"list_filter": [("tax_id", AllValues)]},
+            {"list_filter": [("admin__name", AllValuesFilter)]},
+            {"list_filter": [("tax_id", AllValuesFilter)]},
             {"date_hierarchy": "created"},
             {"list_display": ["name", "phone"], "list_editable": ["phone"]},
-            {"actions": [undeclared]},
+            {"actions": [undeclared_action]},
             {"search_fields": ["notes__startswith"]},
             {"search_fields": ["admin__name"]},
             {"ordering": [models.F("notes").desc()]},
@@ -181,25 +194,17 @@ class CheckTests(SimpleTestCase):
             {"get_search_fields": lambda self, request: ["notes"]},
             {"get_inlines": lambda self, request, obj: []},
         ]
-        for options in bad:
+        for options in refused:
             with self.subTest(options):
-                self.assertEqual(
-                    self.check((Organization, self.make(**options))), ["E006"]
-                )
+                self.assertEqual(self.check_options(**options), ["E006"])
 
-        @admin.action(permissions=["change"])
-        def declared(modeladmin, request, queryset):
-            pass
-
-        class Own(admin.SimpleListFilter):
-            title = parameter_name = "own"
-
-        good = [
-            {"list_filter": [Own]},
+    def test_other_options_are_allowed(self):
+        allowed = [
+            {"list_filter": [OwnFilter]},
             {"list_filter": ["phone"]},
             {"list_filter": [("contacts", admin.RelatedOnlyFieldListFilter)]},
-            {"actions": [declared]},
+            {"actions": [declared_action]},
         ]
-        for options in good:
+        for options in allowed:
             with self.subTest(options):
-                self.assertEqual(self.check((Organization, self.make(**options))), [])
+                self.assertEqual(self.check_options(**options), [])

@@ -1,3 +1,5 @@
+"""Signing in to the admin site, and its front page."""
+
 from django.db import connection
 from django.test import TestCase, tag
 from django.test.utils import CaptureQueriesContext
@@ -7,9 +9,15 @@ from orgadmin.accounts import throttle
 from orgadmin.admin.home import CARDS, NAMED_PER_ROLE
 from orgadmin.models import Contact, Organization, SignInAttempt, User
 
-from .factories import create_organization, create_superuser, create_user
+from .factories import (
+    NO_CONTACTS,
+    create_organization,
+    create_superuser,
+    create_user,
+)
 
-LOGIN, FRONT = "/admin/login/", "/admin/"
+LOGIN = "/admin/login/"
+FRONT = "/admin/"
 
 
 class SignInTests(TestCase):
@@ -19,7 +27,7 @@ class SignInTests(TestCase):
         )
 
     @tag("D1")
-    def test_lets_in_whoever_holds_a_right_or_is_platform_staff(self):
+    def test_admits_people_with_access_and_platform_staff(self):
         acme = create_organization()
         create_superuser("root")
         create_user("staff", is_staff=True)
@@ -31,7 +39,7 @@ class SignInTests(TestCase):
                 self.client.logout()
 
     @tag("D2")
-    def test_refuses_everybody_else_in_the_words_of_a_wrong_password(self):
+    def test_refuses_everyone_else_like_a_wrong_password(self):
         acme = create_organization()
         create_user("outsider")
         create_user("inactive", admin_of=[acme], is_active=False)
@@ -42,20 +50,19 @@ class SignInTests(TestCase):
             ("admin", "wrong"),
             ("nobody", "secret"),
         ]
-        bodies = set()
+        messages = set()
         for username, password in attempts:
             response = self.sign_in(username, password)
             self.assertEqual(response.status_code, 200)
             self.assertNotIn("_auth_user_id", self.client.session)
-            bodies.add(str(response.context["form"].errors).replace(username, ""))
-        self.assertEqual(len(bodies), 1)
+            errors = str(response.context["form"].errors)
+            messages.add(errors.replace(username, ""))
+        self.assertEqual(len(messages), 1)
 
-    def test_the_page_is_there_for_everybody(self):
-        for user in (
-            None,
-            create_user("outsider"),
-            create_user("inactive", is_active=False),
-        ):
+    def test_everyone_gets_the_page(self):
+        outsider = create_user("outsider")
+        inactive = create_user("inactive", is_active=False)
+        for user in (None, outsider, inactive):
             if user:
                 self.client.force_login(user)
             response = self.client.get(LOGIN)
@@ -63,7 +70,7 @@ class SignInTests(TestCase):
             self.assertContains(response, 'name="password"')
 
     @tag("D14")
-    def test_leads_on_only_within_the_site(self):
+    def test_redirects_only_within_the_site(self):
         create_superuser("root")
         for target in (
             "https://evil.example",
@@ -90,19 +97,20 @@ class GuessingTests(TestCase):
         return signed_in
 
     @tag("D7")
-    def test_ends_after_some_failures_and_reads_like_a_wrong_password(self):
+    def test_is_refused_after_some_failures_like_a_wrong_password(self):
         create_superuser("root")
         first = self.client.post(LOGIN, {"username": "root", "password": "wrong"})
         for number in range(throttle.LIMIT - 1):
             self.assertFalse(self.sign_in(f"wrong {number}"))
-            for nothing in ("", "\0"):  # asks nothing, and so forgets nothing
-                self.sign_in(nothing)
+            # These are no attempts, so the count of failures stays.
+            for password in ("", "\0"):
+                self.sign_in(password)
         self.assertFalse(self.sign_in("secret"))
         last = self.client.post(LOGIN, {"username": "ROOT", "password": "secret"})
         self.assertEqual(first.context["form"].errors, last.context["form"].errors)
         self.assertTrue(self.sign_in("secret", REMOTE_ADDR="192.0.2.1"))
 
-    def test_begins_anew_after_a_while_and_after_a_success(self):
+    def test_can_go_on_after_a_while_and_after_a_success(self):
         create_superuser("root")
         for _ in range(3):
             for number in range(throttle.LIMIT - 1):
@@ -116,7 +124,7 @@ class GuessingTests(TestCase):
         self.assertFalse(self.sign_in("wrong", username="another"))
         self.assertEqual(SignInAttempt.objects.count(), 1)
 
-    def test_counts_names_that_nobody_has_alike(self):
+    def test_counts_usernames_that_nobody_has(self):
         for _ in range(throttle.LIMIT):
             self.sign_in("wrong", username="nobody")
         self.assertFalse(throttle.count_attempt("sign-in", "NOBODY\n127.0.0.1"))
@@ -124,7 +132,7 @@ class GuessingTests(TestCase):
 
 
 class EntryTests(TestCase):
-    def test_a_signed_in_person_without_rights_is_asked_to_sign_in(self):
+    def test_a_signed_in_person_without_access_is_asked_to_sign_in(self):
         self.client.force_login(create_user("outsider"))
         for url in (
             "/admin/",
@@ -137,12 +145,14 @@ class EntryTests(TestCase):
     @tag("A33")
     def test_members_change_their_password(self):
         self.client.force_login(create_user(admin_of=[create_organization()]))
-        new = "correct horse battery"
-        data = {"old_password": "secret", "new_password1": new, "new_password2": new}
-        self.assertEqual(
-            self.client.post("/admin/password_change/", data).status_code, 302
-        )
-        self.assertTrue(User.objects.get().check_password(new))
+        data = {
+            "old_password": "secret",
+            "new_password1": "correct horse battery",
+            "new_password2": "correct horse battery",
+        }
+        response = self.client.post("/admin/password_change/", data)
+        self.assertEqual(response.status_code, 302)
+        self.assertTrue(User.objects.get().check_password("correct horse battery"))
 
 
 class CardTests(TestCase):
@@ -157,20 +167,28 @@ class CardTests(TestCase):
         )
         self.client.force_login(self.ada)
 
-    def read(self):
-        response = self.client.get(FRONT)
+    def get_cards(self, response):
+        """Return {name of the organization: card}."""
         cards = response.context["cards"]
-        return response, {card.organization.name: card for card in cards}
+        return {card.organization.name: card for card in cards}
+
+    def count_queries(self):
+        with CaptureQueriesContext(connection) as queries:
+            self.client.get(FRONT)
+        return len(queries)
 
     @tag("A42")
-    def test_tell_of_ones_own_organizations_what_the_role_there_lets_one_know(self):
+    def test_show_of_each_organization_what_the_role_there_may_see(self):
         create_user("bob", first_name="Bob", last_name="Builder", admin_of=[self.acme])
         create_user("gone", is_active=False, reviewer_of=[self.acme])
         create_user("zoe", admin_of=[self.beta])
-        response, cards = self.read()
+        response = self.client.get(FRONT)
+        cards = self.get_cards(response)
         self.assertEqual(list(cards), ["Acme", "Beta"])
-        acme, beta = cards.values()
-        self.assertEqual((acme.role.key, beta.role.key), ("admin", "reviewer"))
+        acme = cards["Acme"]
+        beta = cards["Beta"]
+        self.assertEqual(acme.role.key, "admin")
+        self.assertEqual(beta.role.key, "reviewer")
         self.assertEqual([person.username for person in acme.people], ["bob"])
         self.assertEqual([str(name) for name in acme.missing], ["email", "tax ID"])
         self.assertEqual(acme.changed_at, self.acme.history.latest().history_date)
@@ -183,32 +201,26 @@ class CardTests(TestCase):
     def test_name_a_few_people_and_count_the_others(self):
         for number in range(NAMED_PER_ROLE + 2):
             create_user(f"person-{number}", admin_of=[self.acme])
-        response, cards = self.read()
-        acme = cards["Acme"]
-        self.assertEqual((len(acme.people), acme.more), (NAMED_PER_ROLE, 2))
+        response = self.client.get(FRONT)
+        card = self.get_cards(response)["Acme"]
+        self.assertEqual(len(card.people), NAMED_PER_ROLE)
+        self.assertEqual(card.more, 2)
         self.assertContains(response, "and 2 more")
 
-    def test_cost_the_same_for_one_and_for_many(self):
-        queries = self.count()
-        rows = Organization.objects.bulk_create(
+    def test_take_the_same_queries_for_one_and_for_many(self):
+        queries = self.count_queries()
+        organizations = Organization.objects.bulk_create(
             Organization(name=f"Many {number}") for number in range(30)
         )
-        self.ada.groups.add(*(row.admin for row in rows))
-        _response, cards = self.read()
+        self.ada.groups.add(*(organization.admin for organization in organizations))
+        cards = self.get_cards(self.client.get(FRONT))
         self.assertEqual(len(cards), CARDS)
-        self.assertEqual(self.count(), queries)
+        self.assertEqual(self.count_queries(), queries)
         self.assertLessEqual(queries, 9)
 
-    def count(self):
-        with CaptureQueriesContext(connection) as queries:
-            self.client.get(FRONT)
-        return len(queries)
-
-    def test_are_none_for_who_may_see_all(self):
-        for user in (
-            create_superuser(),
-            create_user("staff", is_staff=True, permissions=["view_organization"]),
-        ):
+    def test_are_not_for_people_who_can_view_every_organization(self):
+        staff = create_user("staff", is_staff=True, permissions=["view_organization"])
+        for user in (create_superuser(), staff):
             self.client.force_login(user)
             self.assertEqual(self.client.get(FRONT).context["cards"], [])
 
@@ -219,41 +231,43 @@ class SearchTests(TestCase):
         Contact.objects.create(organization=self.acme, name="Muller, Eva")
         self.ada = create_user("muller", email="ada@example.com", admin_of=[self.acme])
 
-    def find(self, user, text):
+    def search(self, user, text):
+        """Return {name of the model: what is found}."""
         self.client.force_login(user)
-        found = self.client.get(FRONT, {"q": text}).context["found"]
-        return {
-            results.model_admin.opts.model_name: [str(row) for row in results.rows]
-            for results in found
-        }
+        response = self.client.get(FRONT, {"q": text})
+        found = {}
+        for results in response.context["found"]:
+            model_name = results.model_admin.opts.model_name
+            found[model_name] = [str(row) for row in results.rows]
+        return found
 
     def test_finds_organizations_contacts_and_people_for_superusers(self):
-        staff = create_superuser()
-        found = {
-            "organization": ["Acme Müller"],
-            "contact": ["Muller, Eva"],
-            "user": ["muller"],
-        }
-        self.assertEqual(self.find(staff, "muller"), found)
-        self.assertEqual(self.find(staff, ""), {})
+        superuser = create_superuser()
+        self.assertEqual(
+            self.search(superuser, "muller"),
+            {
+                "organization": ["Acme Müller"],
+                "contact": ["Muller, Eva"],
+                "user": ["muller"],
+            },
+        )
+        self.assertEqual(self.search(superuser, ""), {})
         self.assertContains(self.client.get(FRONT, {"q": "nobody"}), "Nothing found.")
 
     @tag("A42")
-    def test_finds_nothing_that_one_may_not_see(self):
+    def test_finds_nothing_that_the_person_may_not_see(self):
         outsider = create_user("out", admin_of=[create_organization("Other")])
         self.assertEqual(
-            self.find(outsider, "muller"), {"organization": [], "contact": []}
+            self.search(outsider, "muller"), {"organization": [], "contact": []}
         )
-        self.assertEqual(self.find(self.ada, "muller")["organization"], ["Acme Müller"])
+        found = self.search(self.ada, "muller")
+        self.assertEqual(found["organization"], ["Acme Müller"])
 
     def test_shows_superusers_what_others_changed(self):
         self.client.force_login(self.ada)
-        data = {
-            "contacts-TOTAL_FORMS": "0",
-            "contacts-INITIAL_FORMS": "0",
-            "name": "Acme Müller",
-            "phone": "2",
-        }
-        self.client.post(f"/admin/orgadmin/organization/{self.acme.pk}/change/", data)
+        self.client.post(
+            f"/admin/orgadmin/organization/{self.acme.pk}/change/",
+            NO_CONTACTS | {"name": "Acme Müller", "phone": "2"},
+        )
         self.client.force_login(create_superuser())
         self.assertContains(self.client.get(FRONT), "Changed Phone.")
