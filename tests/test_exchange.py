@@ -117,7 +117,7 @@ class ImportPageTests(TestCase):
                 )
             self.assertContains(
                 response,
-                "Someone else changed or deleted organizations of this file during the"
+                "Someone else changed or deleted organizations in this file during the"
                 " import.",
             )
         self.assertEqual(Organization.objects.get().name, "Acme")

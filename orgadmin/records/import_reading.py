@@ -75,6 +75,7 @@ def read_records(file: Iterable[bytes]) -> Iterator[Record]:
             stripped = [cell.strip() for cell in cells]
             if any(stripped):
                 yield Record(line, [unescape_formula(cell) for cell in stripped])
+            # The first line of the next record: this one may have spanned several.
             line = reader.line_num + 1
     except csv.Error as error:
         message = _(

@@ -63,8 +63,8 @@ def import_organizations(
     A row matches an organization by "id", or else by "reference"; other rows create
     one. An empty cell empties the field; a missing column leaves it as it is. The
     columns "admins" and "reviewers" contain email addresses of people who get the role.
-    With `send_mail`, they are notified, and unknown addresses are invited; without,
-    unknown addresses are refused.
+    With `send_mail`, they are notified, and `actor` invites unknown addresses; without
+    it, or without an actor, unknown addresses are refused.
 
     The import may do what `actor` may; None is a command, which may do everything.
     `on_progress` is called after each batch, with the number of its last line; `on_row`
@@ -72,7 +72,7 @@ def import_organizations(
 
     Raises `ImportRefused`, with all problems, and `DatabaseError` if the database
     fails. About 15 queries for 1,000 new rows, 2 for a changed row, 11 for a renamed
-    one. The memory grows with a batch, and with the keys in the file.
+    one. Memory grows with the keys in the file, and by one batch.
     """
     try:
         with transaction.atomic():
@@ -96,14 +96,14 @@ def import_organizations(
 
 def describe_conflict() -> ImportRefused:
     message = _(
-        "Someone else changed or deleted organizations of this file during the import."
+        "Someone else changed or deleted organizations in this file during the import."
         " Import it again."
     )
     return ImportRefused([ImportProblem(message)])
 
 
 class _Import:
-    """An import at work: it counts what it does, and collects the problems it finds."""
+    """A running import: it counts what it does, and collects the problems it finds."""
 
     def __init__(
         self,
