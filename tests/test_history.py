@@ -38,7 +38,7 @@ class HistoryTests(TestCase):
         self.change(self.admin, phone="2", tax_id="T2")
         told = self.read(self.admin)
         lines = "Phone: from “1” to “2”.\nTax ID: from “T1” to “T2”."
-        self.assertEqual(told, [("ada", lines), ("not known", "Added.")])
+        self.assertEqual(told, [("ada", lines), ("unknown", "Added.")])
         self.assertContains(self.client.get(self.url), "Phone: from “1” to “2”.<br>")
 
     @tag("A27")
@@ -50,7 +50,7 @@ class HistoryTests(TestCase):
         told = self.read(create_user("remi", reviewer_of=[self.acme]))
         self.assertEqual(
             told,
-            [("platform staff", "Phone: from “1” to “2”."), ("not known", "Added.")],
+            [("platform staff", "Phone: from “1” to “2”."), ("unknown", "Added.")],
         )
         self.assertNotContains(
             self.client.get(self.url), "T-2"
