@@ -64,7 +64,7 @@ CHECK = """
 from orgadmin.models import Organization
 from orgadmin.records.doctor import examine
 
-assert not [finding for finding in examine() if finding.error]
+assert not [issue for issue in examine() if issue.is_error]
 new = Organization.objects.create(name="Acme")
 assert new.group_grants.count() == 5
 assert new.pk > 3

@@ -16,17 +16,17 @@ class DoctorTests(InvariantMixin, TestCase):
 
     def find(self, **options):
         return [
-            (f.kind, f.organization, f.error)
-            for f in examine(**options)
-            if f.kind != "no active admin"
+            (issue.kind, issue.organization, issue.is_error)
+            for issue in examine(**options)
+            if issue.kind != "no active admin"
         ]
 
-    def assert_mended(self, kind, organization=None):
-        """The error is found, mended by a second look with `fix`, and gone in a third; nothing else is."""
+    def assert_repaired(self, kind, organization=None):
+        """Assert that `fix` repairs this error, and that no other error is left."""
         organization = organization or self.acme
         self.assertIn((kind, organization, True), self.find())
         self.assertIn((kind, organization, True), self.find(fix=True))
-        self.assertEqual([finding for finding in self.find() if finding[2]], [])
+        self.assertEqual([issue for issue in self.find() if issue[2]], [])
 
     def test_healthy_organizations_have_nothing(self):
         self.assertEqual(list(examine()), [])
@@ -35,7 +35,7 @@ class DoctorTests(InvariantMixin, TestCase):
         self.acme.group_grants.filter(
             permission__codename="change_organization"
         ).delete()
-        self.assert_mended("grants")
+        self.assert_repaired("permissions")
         self.assert_invariant(1)
 
     def test_extra_grants_are_taken(self):
@@ -48,26 +48,26 @@ class DoctorTests(InvariantMixin, TestCase):
             organization.group_grants.create(
                 group=self.acme.admin, permission=permission
             )
-        self.assert_mended("grants")
+        self.assert_repaired("permissions")
         self.assert_invariant(2)
 
     def test_a_changed_role_table_reaches_the_groups(self):
         OrganizationGroupObjectPermission.objects.filter(
             group=self.acme.reviewer
         ).delete()
-        self.assert_mended("grants")
+        self.assert_repaired("permissions")
         self.assertEqual(grants_of(self.acme), expected_grants(self.acme))
 
     def test_a_model_level_permission_of_a_group_is_taken(self):
         self.acme.reviewer.permissions.add(
             Permission.objects.get(codename="view_organization")
         )
-        self.assert_mended("model-level permission")
+        self.assert_repaired("model-level permission")
         self.assertFalse(self.acme.reviewer.permissions.exists())
 
-    def test_a_name_that_no_longer_fits_is_mended(self):
+    def test_an_outdated_group_name_is_repaired(self):
         Organization.objects.update(name="New")
-        self.assert_mended("name")
+        self.assert_repaired("group name")
         self.acme.refresh_from_db()
         self.assertEqual(
             (self.acme.admin.name, self.acme.reviewer.name),
@@ -83,7 +83,7 @@ class DoctorTests(InvariantMixin, TestCase):
             Organization.objects.filter(pk=other.pk), reviewer=self.acme.admin
         )
         lost.delete()
-        self.assert_mended("shared group", other)
+        self.assert_repaired("shared group", other)
         self.assert_invariant(2)
         other.refresh_from_db()
         self.assertEqual(other.reviewer.name, "Other Reviewer")
@@ -104,7 +104,7 @@ class DoctorTests(InvariantMixin, TestCase):
         )
         Group.objects.filter(pk=self.acme.admin_id).update(name="Bäcker Admin")
         Group.objects.filter(pk=self.acme.reviewer_id).update(name="Bäcker Reviewer")
-        self.assert_mended("search text", self.acme)
+        self.assert_repaired("search text", self.acme)
         self.assertTrue(
             Organization.objects.filter(search_text__contains="backer").exists()
         )
@@ -120,23 +120,22 @@ class DoctorTests(InvariantMixin, TestCase):
         create_user("away", reviewer_of=[self.acme], is_active=False)
         other = create_organization("Other")
         expected = {
-            ("grant of another group", self.acme, False),
-            ("direct grant", self.acme, False),
-            ("name by hand", self.acme, False),
+            ("permission of another group", self.acme, False),
+            ("personal permission", self.acme, False),
+            ("renamed group", self.acme, False),
             ("inactive member", self.acme, False),
         }
         for fix in (False, True, False):
             self.assertEqual(set(self.find(fix=fix)), expected)
-        found = [
-            (f.kind, f.organization) for f in examine() if f.kind == "no active admin"
+        without_admin = [
+            issue.organization for issue in examine() if issue.kind == "no active admin"
         ]
-        self.assertEqual(found, [("no active admin", other)])
+        self.assertEqual(without_admin, [other])
 
     def test_costs_queries_by_the_batch(self):
         Organization.objects.bulk_create(
             Organization(name=f"Name {number}") for number in range(300)
         )
-        with self.assertNumQueries(
-            13
-        ):  # two savepoints with their release, twice rows, seven looks
+        # Two savepoints with their releases, two reads of organizations, seven checks.
+        with self.assertNumQueries(13):
             list(examine())

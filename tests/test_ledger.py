@@ -258,17 +258,18 @@ class EachWayTests(TestCase):
         self.watch()
         through.create(user=self.user, group=self.acme.admin)
         self.assertEqual(
-            [finding.kind for finding in examine() if finding.error], ["ledger"]
+            [issue.kind for issue in examine() if issue.is_error], ["membership log"]
         )
         list(examine(fix=True))
         self.assert_row("found", by="")
         self.watch(self.acme.admin)
         through.all().delete()
         self.assertEqual(
-            [finding.kind for finding in examine(fix=True) if finding.error], ["ledger"]
+            [issue.kind for issue in examine(fix=True) if issue.is_error],
+            ["membership log"],
         )
         self.assert_row("left", by="")
-        self.assertEqual([finding for finding in examine() if finding.error], [])
+        self.assertEqual([issue for issue in examine() if issue.is_error], [])
 
     def test_a_change_that_changes_nothing_leaves_no_row(self):
         self.watch(self.acme.admin)
@@ -422,4 +423,4 @@ class ReplayTests(TestCase):
         for moment, members in moments:
             self.assertEqual(told(moment), members)
         self.assertEqual(told(moments[0][0] - timedelta(days=1)), set())
-        self.assertFalse([finding for finding in examine() if finding.error])
+        self.assertFalse([issue for issue in examine() if issue.is_error])

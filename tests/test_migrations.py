@@ -170,7 +170,7 @@ class LedgerAndHistoryTests(TransactionTestCase):
                 ("found", "anna", "Acme"),
             )
             self.assertEqual(acme.history.get().name, "Acme")
-            self.assertFalse([finding for finding in examine() if finding.error])
+            self.assertFalse([issue for issue in examine() if issue.is_error])
             for before, step in (("0014", "0015"), ("0012", "0013")):
                 migrate(before, fake=True)
                 migrate(

@@ -236,7 +236,7 @@ class BulkCreateTests(TestCase):
             (other.name, Organization.objects.count(), Group.objects.count()),
             ("Somebody else's", 3, 6),
         )
-        self.assertFalse([finding for finding in examine() if finding.error])
+        self.assertFalse([issue for issue in examine() if issue.is_error])
 
 
 class KeysTests(TestCase):

@@ -155,7 +155,7 @@ class LateRowTests(TransactionTestCase):
             f"Acme {early + 2} Admin",
             f"Acme {early + 3} Admin",
         )
-        self.assertFalse([finding for finding in examine() if finding.error])
+        self.assertFalse([issue for issue in examine() if issue.is_error])
 
     def assert_group_names(self, *expected):
         organizations = Organization.objects.order_by("pk")

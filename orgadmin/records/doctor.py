@@ -1,11 +1,15 @@
-"""Finds what breaks the promises about organizations and their groups, and mends it."""
+"""Finds and repairs broken invariants of organizations and their groups."""
 
-from collections import defaultdict, namedtuple
-from functools import partial
+from __future__ import annotations
 
-from django.contrib.auth import get_permission_codename
+from collections import defaultdict
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
 from django.contrib.auth.models import Group
 from django.db import models, transaction
+
+# The log stores reasons in English. They are translated where they are shown.
 from django.utils.translation import gettext_noop as _
 
 from orgadmin.access.groups import (
@@ -15,7 +19,14 @@ from orgadmin.access.groups import (
     grant_permissions,
 )
 from orgadmin.access.membership_log import Event, MembershipChange, write_changes
-from orgadmin.access.roles import ADMIN, ROLES, ROLES_BY_KEY, is_generated
+from orgadmin.access.roles import (
+    ADMIN,
+    ROLES,
+    ROLES_BY_KEY,
+    Role,
+    codename,
+    is_generated,
+)
 from orgadmin.models import (
     MembershipEvent,
     Organization,
@@ -27,236 +38,332 @@ from orgadmin.people.membership import Membership
 BATCH = 1_000  # organizations in one transaction
 
 
-# What is wrong (`error`), or worth knowing, about one organization.
-Issue = namedtuple("Finding", "kind text organization error", defaults=[True])
+@dataclass(frozen=True)
+class Issue:
+    """Something about an organization that is wrong, or worth knowing."""
+
+    kind: str
+    text: str
+    organization: Organization
+    is_error: bool = True  # False: a note, which is never repaired
 
 
-note = partial(Issue, error=False)
+@dataclass(frozen=True)
+class GroupOwner:
+    """The organization that a group belongs to, and the role of its members there."""
+
+    organization: Organization
+    role: Role
 
 
-def examine(*, fix=False):
-    """Yield a Issue for all that is wrong or worth knowing; with `fix`, the errors are mended when they are yielded.
-    Some ten queries for 1,000 organizations; memory for one batch. A batch is mended in one transaction."""
-    rows, last = (
-        Organization.objects.select_related(*(role.key for role in ROLES)).order_by(
-            "pk"
-        ),
-        0,
+@dataclass(frozen=True)
+class GroupMember:
+    owner: GroupOwner
+    group_id: int
+    user_pk: int
+    username: str
+    is_active: bool
+
+
+@dataclass(frozen=True, order=True)
+class Grant:
+    """An object permission of a known group."""
+
+    organization_pk: int
+    codename: str
+
+    def __str__(self) -> str:
+        return f"{self.codename} ({self.organization_pk})"
+
+
+@dataclass(frozen=True)
+class RoleKey:
+    """Identifies the role of one user in one organization."""
+
+    user_pk: int
+    organization_pk: int
+    role: Role
+
+
+def examine(*, fix: bool = False) -> Iterator[Issue]:
+    """Yield everything about organizations that is wrong or worth knowing.
+
+    With `fix`, errors have been repaired when they are yielded. Each batch is examined
+    and repaired in a transaction of its own. Runs about ten queries per batch, and
+    keeps one batch in memory.
+    """
+    organizations = Organization.objects.order_by("pk").select_related(
+        *(role.key for role in ROLES)
     )
-    while last is not None:
+    last_pk = 0
+    while True:
         with transaction.atomic():
-            batch = list(rows.filter(pk__gt=last)[:BATCH])
-            findings = _Batch(batch, fix).run()
-        yield from findings
-        last = batch[-1].pk if batch else None
+            batch = list(organizations.filter(pk__gt=last_pk)[:BATCH])
+            if not batch:
+                return
+            issues = BatchExamination(batch, fix=fix).run()
+        yield from issues
+        last_pk = batch[-1].pk
 
 
-class _Batch:
-    def __init__(self, organizations, fix):
-        self.organizations, self.fix = organizations, fix
+class BatchExamination:
+    """Checks some organizations. With `fix`, each check also repairs what it finds."""
+
+    def __init__(self, organizations: Sequence[Organization], *, fix: bool) -> None:
+        self.organizations = organizations
+        self.fix = fix
         self.by_pk = {organization.pk: organization for organization in organizations}
+        self.owners: dict[int, GroupOwner] = {}  # by group id
+        self.members: list[GroupMember] = []
 
-    def run(self):
-        findings = list(self._find_shared_groups())
-        self.owners = {
-            getattr(row, role.attname): (row, role)
-            for row in self.organizations
-            for role in ROLES
-        }
-        members = Membership.objects.filter(group__in=self.owners)
-        members = members.values_list(
+    def run(self) -> list[Issue]:
+        issues = self._check_shared_groups()
+        # Not before: a shared group may just have been replaced.
+        self.owners = self._find_owners()
+        self.members = self._list_members()
+        issues += self._check_group_names()
+        issues += self._check_role_permissions()
+        issues += self._check_model_permissions()
+        issues += self._check_membership_log()
+        issues += self._check_search_texts()
+        issues += self._note_user_permissions()
+        issues += self._note_other_groups()
+        issues += self._note_members()
+        return issues
+
+    def _find_owners(self) -> dict[int, GroupOwner]:
+        owners = {}
+        for organization in self.organizations:
+            for role in ROLES:
+                group_id = getattr(organization, role.attname)
+                owners[group_id] = GroupOwner(organization, role)
+        return owners
+
+    def _list_members(self) -> list[GroupMember]:
+        memberships = Membership.objects.filter(group__in=self.owners)
+        rows = memberships.values_list(
             "group", "user", "user__username", "user__is_active"
         )
-        self.members = [(*self.owners[group], *user) for group, *user in members]
-        for find in (
-            self._find_names,
-            self._find_grants,
-            self._find_model_permissions,
-            self._compare_with_ledger,
-        ):
-            findings += find()
         return [
-            *findings,
-            *self._find_texts(),
-            *self._note_grants(),
-            *self._note_members(),
+            GroupMember(self.owners[group_id], group_id, user_pk, username, is_active)
+            for group_id, user_pk, username, is_active in rows
         ]
 
-    def _find_shared_groups(self):
-        """A group that is the admin group of one organization and the reviewer group of another."""
-        reviewers = {
+    def _check_shared_groups(self) -> list[Issue]:
+        """Find reviewer groups that are another organization's admin group."""
+        by_reviewer_group = {
             organization.reviewer_id: organization
             for organization in self.organizations
         }
-        for group in Group.objects.filter(
-            administrators_of__isnull=False, pk__in=reviewers
-        ):
-            organization = reviewers[group.pk]
-            yield Issue(
-                "shared group",
-                "its reviewer group is the admin group of another organization",
-                organization,
-            )
-            if self.fix:  # a new group, without members: they were let into the other organization
-                [name] = find_free_names(
-                    [NameSeries.of(organization.name, ROLES_BY_KEY["reviewer"])],
-                    using="default",
-                )
-                organization.reviewer = Group.objects.create(name=name)
-                models.QuerySet.update(
-                    Organization.objects.filter(pk=organization.pk),
-                    reviewer=organization.reviewer,
-                )
+        shared = Group.objects.filter(
+            administrators_of__isnull=False, pk__in=by_reviewer_group
+        )
+        issues = []
+        for group in shared:
+            organization = by_reviewer_group[group.pk]
+            text = "its reviewer group is the admin group of another organization"
+            issues.append(Issue("shared group", text, organization))
+            if self.fix:
+                self._replace_reviewer_group(organization)
+        return issues
 
-    def _find_names(self):
+    def _replace_reviewer_group(self, organization: Organization) -> None:
+        """Give an organization a new reviewer group.
+
+        The new group is empty: the members of the shared one belong to the other
+        organization.
+        """
+        series = NameSeries.of(organization.name, ROLES_BY_KEY["reviewer"])
+        [name] = find_free_names([series], using="default")
+        organization.reviewer = Group.objects.create(name=name)
+        # The organization's own queryset refuses to swap groups.
+        models.QuerySet.update(
+            Organization.objects.filter(pk=organization.pk),
+            reviewer=organization.reviewer,
+        )
+
+    def _check_group_names(self) -> list[Issue]:
+        """Find groups that are not named after their organization.
+
+        A group whose name does not end in its role was renamed by hand, and keeps its
+        name.
+        """
+        issues = []
         for organization in self.organizations:
-            wrong = {}
+            outdated = {}
             for role in ROLES:
                 group = getattr(organization, role.key)
-                fits = is_generated(
-                    group.name, organization.name, role, organization.pk
-                )
-                if not fits and group.name.endswith(f" {role.suffix}"):
-                    yield Issue(
-                        "name",
-                        f"its group “{group}” does not carry its name",
-                        organization,
-                    )
-                    wrong[role] = group.pk
-                elif not fits:
-                    yield note(
-                        "name by hand",
-                        f"its group “{group}” was named by hand",
-                        organization,
-                    )
-            if self.fix and wrong:
-                give_generated_names(organization, wrong, using="default")
+                if is_generated(group.name, organization.name, role, organization.pk):
+                    continue
+                if group.name.endswith(f" {role.suffix}"):
+                    text = f"its group “{group}” has an outdated name"
+                    issues.append(Issue("group name", text, organization))
+                    outdated[role] = group.pk
+                else:
+                    text = f"its group “{group}” was renamed by hand"
+                    issues.append(note("renamed group", text, organization))
+            if self.fix and outdated:
+                give_generated_names(organization, outdated, using="default")
+        return issues
 
-    def _find_grants(self):
-        held, broken = defaultdict(set), set()
-        grants = OrganizationGroupObjectPermission.objects.filter(group__in=self.owners)
-        for group, pk, codename in grants.values_list(
+    def _check_role_permissions(self) -> list[Issue]:
+        """Find groups whose object permissions are not those of their role."""
+        stored = OrganizationGroupObjectPermission.objects.filter(group__in=self.owners)
+        actual: dict[int, set[Grant]] = defaultdict(set)  # by group id
+        for group_id, pk, name in stored.values_list(
             "group", "content_object", "permission__codename"
         ):
-            held[group].add((pk, codename))
-        for group, (organization, role) in self.owners.items():
+            actual[group_id].add(Grant(pk, name))
+        issues = []
+        wrong = set()
+        for group_id, owner in self.owners.items():
             expected = {
-                (organization.pk, get_permission_codename(act, Organization._meta))
-                for act in role.permissions
+                Grant(owner.organization.pk, codename(permission))
+                for permission in owner.role.permissions
             }
-            for what, difference in (
-                ("lacks", expected - held[group]),
-                ("holds too much", held[group] - expected),
+            for problem, grants in (
+                ("lacks", expected - actual[group_id]),
+                ("also has", actual[group_id] - expected),
             ):
-                if difference:
-                    names = ", ".join(
-                        f"{codename} ({pk})" for pk, codename in sorted(difference)
-                    )
-                    yield Issue(
-                        "grants", f"its {role.key} group {what}: {names}", organization
-                    )
-                    broken.add(organization)
-        if broken and self.fix:
-            grants.filter(
-                group__in=[
-                    pk for organization in broken for pk in organization.group_ids
-                ]
-            ).delete()
-            grant_permissions(broken, using="default")
+                if grants:
+                    listed = ", ".join(str(grant) for grant in sorted(grants))
+                    text = f"its {owner.role.key} group {problem}: {listed}"
+                    issues.append(Issue("permissions", text, owner.organization))
+                    wrong.add(owner.organization)
+        if self.fix and wrong:
+            self._replace_permissions(wrong)
+        return issues
 
-    def _find_model_permissions(self):
-        through = Group.permissions.through.objects.filter(group__in=self.owners)
-        for group, codename in through.values_list("group", "permission__codename"):
-            organization, role = self.owners[group]
-            yield Issue(
-                "model-level permission",
-                f"its {role.key} group holds {codename} on all",
-                organization,
-            )
+    def _replace_permissions(self, organizations: Collection[Organization]) -> None:
+        """Give the groups of organizations exactly the permissions of their roles."""
+        group_ids: list[int | None] = []
+        for organization in organizations:
+            group_ids += organization.group_ids
+        stored = OrganizationGroupObjectPermission.objects.filter(group__in=group_ids)
+        stored.delete()
+        grant_permissions(organizations, using="default")
+
+    def _check_model_permissions(self) -> list[Issue]:
+        """Find groups with a model-level permission, which opens all organizations."""
+        stored = Group.permissions.through.objects.filter(group__in=self.owners)
+        issues = []
+        for group_id, name in stored.values_list("group", "permission__codename"):
+            owner = self.owners[group_id]
+            text = f"its {owner.role.key} group has {name} on all organizations"
+            issues.append(Issue("model-level permission", text, owner.organization))
         if self.fix:
-            through.delete()
+            stored.delete()
+        return issues
 
-    def _compare_with_ledger(self):
-        """What reached the table of memberships behind everybody's back."""
-        there = {
-            (user, row.pk, role): name
-            for row, role, user, name, _active in self.members
-        }
-        told = MembershipEvent.objects.filter(
-            organization_key__in=self.by_pk
-        ).members_on()
-        told = {
-            (
-                event.user_key,
-                event.organization_key,
-                ROLES_BY_KEY[event.role],
-            ): event.user_name
-            for event in told
-        }
-        for event, members, others, what in (
-            (Event.FOUND, there, told, "is in"),
-            (Event.LEFT, told, there, "left"),
-        ):
-            events = []
-            for user, pk, role in members.keys() - others.keys():
-                name, organization = members[user, pk, role], self.by_pk[pk]
-                yield Issue(
-                    "ledger",
-                    f"the ledger does not tell that {name} {what} its {role.key}s",
-                    organization,
-                )
-                events.append(
-                    MembershipChange(event, user, name, pk, organization.name, role)
-                )
-            if self.fix:
-                write_changes(events, reason=_("Found by the doctor."))
-
-    def _find_texts(self):
-        """What a release without the search text saved, beside one that has it."""
-        field = Organization._meta.get_field("search_text")
-        stale = [
-            row for row in self.organizations if row.search_text != field.compute(row)
+    def _check_membership_log(self) -> list[Issue]:
+        """Find memberships that began or ended without a row in the membership log."""
+        actual = {}  # {RoleKey: username}
+        for member in self.members:
+            organization = member.owner.organization
+            key = RoleKey(member.user_pk, organization.pk, member.owner.role)
+            actual[key] = member.username
+        events = MembershipEvent.objects.filter(organization_key__in=self.by_pk)
+        logged = {}  # {RoleKey: username}
+        for event in events.members_on():
+            role = ROLES_BY_KEY[event.role]
+            key = RoleKey(event.user_key, event.organization_key, role)
+            logged[key] = event.user_name
+        joined = {key: actual[key] for key in actual if key not in logged}
+        left = {key: logged[key] for key in logged if key not in actual}
+        return [
+            *self._log_changes(Event.FOUND, joined, "joined"),
+            *self._log_changes(Event.LEFT, left, "left"),
         ]
-        for organization in stale:
-            yield Issue(
-                "search text",
-                "searching does not find it by what it says now",
-                organization,
+
+    def _log_changes(
+        self, event: Event, unlogged: Mapping[RoleKey, str], verb: str
+    ) -> list[Issue]:
+        issues = []
+        changes = []
+        for key, username in unlogged.items():
+            organization = self.by_pk[key.organization_pk]
+            text = (
+                f"the membership log does not say that {username} {verb} its"
+                f" {key.role.key} group"
+            )
+            issues.append(Issue("membership log", text, organization))
+            changes.append(
+                MembershipChange(
+                    event,
+                    key.user_pk,
+                    username,
+                    organization.pk,
+                    organization.name,
+                    key.role,
+                )
             )
         if self.fix:
-            Organization.objects.write_search_text([row.pk for row in stale], {"name"})
+            write_changes(changes, reason=_("Found by the doctor."))
+        return issues
 
-    def _note_grants(self):
-        users = OrganizationUserObjectPermission.objects.filter(
+    def _check_search_texts(self) -> list[Issue]:
+        """Find search texts that are outdated.
+
+        A release that does not know them, running during an upgrade, leaves some.
+        """
+        field = Organization._meta.get_field("search_text")
+        outdated = [
+            organization
+            for organization in self.organizations
+            if organization.search_text != field.compute(organization)
+        ]
+        if self.fix:
+            pks = [organization.pk for organization in outdated]
+            Organization.objects.write_search_text(pks, {"name"})
+        text = "a search does not find its current name, reference or address"
+        return [Issue("search text", text, organization) for organization in outdated]
+
+    def _note_user_permissions(self) -> list[Issue]:
+        """Note the object permissions of users. No role needs them."""
+        stored = OrganizationUserObjectPermission.objects.filter(
             content_object__in=self.by_pk
         )
-        groups = OrganizationGroupObjectPermission.objects.filter(
-            content_object__in=self.by_pk
-        )
-        groups = groups.exclude(group__in=self.owners)
-        kinds = (
-            ("direct grant", users, "user__username"),
-            ("grant of another group", groups, "group__name"),
-        )
-        for kind, grants, who in kinds:
-            for pk, codename, name in grants.values_list(
-                "content_object", "permission__codename", who
-            ):
-                yield note(kind, f"“{name}” was granted {codename}", self.by_pk[pk])
+        notes = []
+        for pk, name, username in stored.values_list(
+            "content_object", "permission__codename", "user__username"
+        ):
+            text = f"the user “{username}” has {name}"
+            notes.append(note("personal permission", text, self.by_pk[pk]))
+        return notes
 
-    def _note_members(self):
-        tended = {
-            getattr(row, role.attname)
-            for row, role, _user, _name, active in self.members
-            if active
+    def _note_other_groups(self) -> list[Issue]:
+        """Note the object permissions of groups that belong to no organization."""
+        stored = OrganizationGroupObjectPermission.objects.filter(
+            content_object__in=self.by_pk
+        ).exclude(group__in=self.owners)
+        notes = []
+        for pk, name, group_name in stored.values_list(
+            "content_object", "permission__codename", "group__name"
+        ):
+            text = f"the group “{group_name}” has {name}"
+            notes.append(note("permission of another group", text, self.by_pk[pk]))
+        return notes
+
+    def _note_members(self) -> list[Issue]:
+        """Note organizations without an active admin, and inactive members."""
+        active_group_ids = {
+            member.group_id for member in self.members if member.is_active
         }
+        notes = []
         for organization in self.organizations:
-            if getattr(organization, ADMIN.attname) not in tended:
-                yield note("no active admin", "nobody looks after it", organization)
-        for organization, role, _user, name, active in self.members:
-            if not active:
-                yield note(
-                    "inactive member",
-                    f"{name} is in its {role.key} group and cannot sign in",
-                    organization,
+            if getattr(organization, ADMIN.attname) not in active_group_ids:
+                text = "nobody looks after it"
+                notes.append(note("no active admin", text, organization))
+        for member in self.members:
+            if not member.is_active:
+                text = (
+                    f"{member.username} is in its {member.owner.role.key} group, but"
+                    " cannot sign in"
                 )
+                notes.append(note("inactive member", text, member.owner.organization))
+        return notes
+
+
+def note(kind: str, text: str, organization: Organization) -> Issue:
+    """Return an issue that is worth knowing, but no error."""
+    return Issue(kind, text, organization, is_error=False)

@@ -9,34 +9,43 @@ from ..factories import create_organization, create_user
 class AssignTests(TestCase):
     def setUp(self):
         self.acme = create_organization("Acme")
-        self.ada, self.anna = (
-            create_user("ada", admin_of=[self.acme]),
-            create_user("anna"),
-        )
+        self.ada = create_user("ada", admin_of=[self.acme])
+        self.anna = create_user("anna")
 
     def run_command(self, *arguments):
         out = io.StringIO()
         call_command("assign", *arguments, stdout=out)
         return out.getvalue()
 
-    def test_gives_a_role_and_takes_it(self):
+    def test_assigns_a_role_and_removes_it(self):
         self.assertEqual(
-            self.run_command("anna", "Acme", "reviewer"), "anna is reviewer of Acme.\n"
+            self.run_command("anna", "Acme", "reviewer"),
+            "anna is now reviewer of Acme.\n",
         )
         self.assertEqual(list(self.anna.groups.all()), [self.acme.reviewer])
         again = self.run_command("anna", str(self.acme.pk), "reviewer")
-        self.assertEqual(again, "Nothing was changed: it was so already.\n")
+        self.assertEqual(again, "No changes: anna is already reviewer of Acme.\n")
         self.assertEqual(
-            self.run_command("anna", "Acme", "none"), "anna was taken out of Acme.\n"
+            self.run_command("anna", "Acme", "none"), "anna was removed from Acme.\n"
+        )
+        self.assertEqual(
+            self.run_command("anna", "Acme", "none"),
+            "No changes: anna is not a member of Acme.\n",
         )
         self.assertFalse(self.anna.groups.exists())
 
-    def test_acts_with_the_rights_of_a_person(self):
-        for arguments in (
-            ("anna", "Acme", "admin", "--as", "anna"),
-            ("ada", "Acme", "none", "--as", "ada"),
+    def test_acts_with_the_permissions_of_a_person(self):
+        for arguments, expected in (
+            (
+                ("anna", "Acme", "admin", "--as", "anna"),
+                "anna does not have the permissions for this change.",
+            ),
+            (
+                ("ada", "Acme", "none", "--as", "ada"),
+                "Acme would be left without an active admin.",
+            ),
         ):
-            with self.assertRaisesMessage(CommandError, "may not do that"):
+            with self.assertRaisesMessage(CommandError, expected):
                 self.run_command(*arguments)
         with self.assertRaisesMessage(CommandError, "There is no user “nobody”."):
             self.run_command("nobody", "Acme", "admin")

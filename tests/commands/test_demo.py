@@ -14,12 +14,12 @@ class DemoTests(TestCase):
         return dict(re.findall(r"(demo-\w+) +password (\S+)", out.getvalue()))
 
     def test_refuses_without_debug_and_changes_nothing(self):
-        with self.assertRaisesMessage(CommandError, "it wants DEBUG=true"):
+        with self.assertRaisesMessage(CommandError, "it requires DEBUG=true"):
             call_command("demo")
         self.assertFalse(User.objects.exists())
 
     @override_settings(DEBUG=True)
-    def test_prints_passwords_that_open_the_door(self):
+    def test_prints_passwords_that_work(self):
         passwords = self.run_demo()
         self.assertEqual(list(passwords), ["demo-staff", "demo-admin", "demo-reviewer"])
         for username, password in passwords.items():

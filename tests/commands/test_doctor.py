@@ -18,28 +18,34 @@ class DoctorTests(TestCase):
             return error.code, out.getvalue().splitlines()
         return 0, out.getvalue().splitlines()
 
-    def test_errors_set_the_exit_status_until_they_are_mended(self):
+    def test_errors_set_the_exit_status_until_they_are_repaired(self):
         acme = create_organization("Acme")
-        where = f"Acme (id {acme.pk})"
-        note = f"note: no active admin: {where}: nobody looks after it"
+        name = f"Acme (id {acme.pk})"
+        note = f"note: no active admin: {name}: nobody looks after it"
         self.assertEqual(
-            self.run_command(), (0, [note, "0 errors.", "1 notes: no active admin 1."])
+            self.run_command(),
+            (0, [note, "0 errors.", "1 note: no active admin (1)."]),
         )
         acme.group_grants.filter(permission__codename="change_organization").delete()
-        lacks = (
-            f"grants: {where}: its admin group lacks: change_organization ({acme.pk})"
+        issue = (
+            f"permissions: {name}: its admin group lacks: change_organization"
+            f" ({acme.pk})"
         )
         status, lines = self.run_command()
         self.assertEqual(status, 1)
-        self.assertIn(f"error: {lacks}", lines)
-        self.assertEqual(lines[-1], "Run “manage.py doctor --fix” to mend the errors.")
+        self.assertIn(f"error: {issue}", lines)
+        self.assertIn("1 error: permissions (1).", lines)
+        self.assertEqual(
+            lines[-1], "Run “manage.py doctor --fix” to repair the errors."
+        )
         status, lines = self.run_command("--fix")
         self.assertEqual(status, 0)
-        self.assertIn(f"mended: {lacks}", lines)
+        self.assertIn(f"repaired: {issue}", lines)
+        self.assertIn("1 error repaired: permissions (1).", lines)
         self.assertEqual(self.run_command()[0], 0)
 
-    def test_many_findings_of_a_kind_are_counted(self):
+    def test_many_issues_of_a_kind_are_counted(self):
         Organization.objects.bulk_create(Organization(name="Acme") for _ in range(50))
         _, lines = self.run_command()
         self.assertEqual(len(lines), 22)
-        self.assertEqual(lines[-1], "50 notes: no active admin 50.")
+        self.assertEqual(lines[-1], "50 notes: no active admin (50).")

@@ -9,9 +9,9 @@ TABLE = "orgadmin_organization"
 SLEEP = "orgadmin.management.commands.migrate.time.sleep"
 
 
-@skipUnless(connection.vendor == "postgresql", "SQLite waits by itself")
+@skipUnless(connection.vendor == "postgresql", "SQLite itself waits for locks")
 class GivesWayTests(TransactionTestCase):
-    """Somebody reads the table of organizations in a long transaction, while a column is added."""
+    """A column is added while a long transaction reads the table of organizations."""
 
     def setUp(self):
         self.addCleanup(call_command, "migrate", "orgadmin", verbosity=0)
@@ -28,21 +28,21 @@ class GivesWayTests(TransactionTestCase):
                 self.reader.rollback() if sleep.call_count == 2 else None
             )
             call_command("migrate", "orgadmin", "0018", stdout=out)
-        self.assertEqual(
-            sleep.call_args_list, [mock.call(1), mock.call(2)]
-        )  # each longer, to outlast a vacuum
+        # Each wait is longer than the one before, to outlast a vacuum.
+        self.assertEqual(sleep.call_args_list, [mock.call(1), mock.call(2)])
         with connection.cursor() as cursor:
             cursor.execute("SHOW lock_timeout")
-            self.assertEqual(
-                cursor.fetchone()[0], "0"
-            )  # what a step sets ends with it, also where it gives way
+            [lock_timeout] = cursor.fetchone()
+        # What a step sets ends with the step, even if that gives way.
+        self.assertEqual(lock_timeout, "0")
         self.assertIn(
-            "Gave way, as a lock was not free (2 of 30). Trying again.", out.getvalue()
+            "Gave way because a lock was not free (2 of 30). Trying again.",
+            out.getvalue(),
         )
 
-    def test_gives_up_at_last_and_changes_nothing(self):
+    def test_gives_up_after_the_last_attempt_and_changes_nothing(self):
         with mock.patch(SLEEP) as sleep, self.assertRaises(OperationalError):
-            with mock.patch("orgadmin.management.commands.migrate.PATIENCE", 3):
+            with mock.patch("orgadmin.management.commands.migrate.ATTEMPTS", 3):
                 call_command("migrate", "orgadmin", "0018", verbosity=0)
         self.assertEqual(sleep.call_count, 2)
         self.reader.rollback()

@@ -6,42 +6,69 @@ from orgadmin.management.arguments import find_organization, find_user
 from orgadmin.people.changes import RoleChange
 from orgadmin.people.membership import LastAdminError, change_roles
 
+NO_ROLE = "none"
+
 
 class Command(BaseCommand):
-    help = "Give USER the ROLE in ORGANIZATION, instead of any other there; “none” takes them out."
+    help = (
+        "Give USER the ROLE in ORGANIZATION, in place of another role they have there."
+        " The role “none” removes them."
+    )
 
     def add_arguments(self, parser):
-        parser.add_argument("user", metavar="USER", help="a user name")
+        parser.add_argument("username", metavar="USER", help="a username")
         parser.add_argument(
-            "organization", metavar="ORGANIZATION", help="an id or an exact name"
+            "organization", metavar="ORGANIZATION", help="an ID or an exact name"
         )
-        parser.add_argument("role", metavar="ROLE", choices=[*ROLES_BY_KEY, "none"])
+        parser.add_argument("role", metavar="ROLE", choices=[*ROLES_BY_KEY, NO_ROLE])
         parser.add_argument(
             "--as",
             dest="actor",
             metavar="USER",
-            help="the user name of the person who does it",
+            help="act as this person, with their permissions",
         )
-        parser.add_argument("--reason", default="", help="is kept in the ledger")
+        parser.add_argument(
+            "--reason", default="", help="is recorded in the membership log"
+        )
 
-    def handle(self, *, user, organization, role, actor, reason, **options):
-        actor = (
-            None if actor is None else find_user(actor)
-        )  # an empty name is nobody, and may not do everything
-        user, organization = find_user(user), find_organization(organization)
+    def handle(
+        self,
+        *,
+        username: str,
+        organization: str,
+        role: str,
+        actor: str | None,
+        reason: str,
+        **options,
+    ):
+        # Without an actor, everything is allowed. An empty name must not mean that.
+        acting_user = None if actor is None else find_user(actor)
+        user = find_user(username)
+        found_organization = find_organization(organization)
+        change = RoleChange(user, found_organization, ROLES_BY_KEY.get(role))
         try:
-            changed = change_roles(
-                [RoleChange(user, organization, ROLES_BY_KEY.get(role))],
-                actor=actor,
-                reason=reason,
-            )
-        except (PermissionDenied, LastAdminError) as error:
+            changes = change_roles([change], actor=acting_user, reason=reason)
+        except PermissionDenied as error:
             raise CommandError(
-                f"Nothing was changed: {actor} may not do that."
+                f"Nothing was changed. {acting_user} does not have the permissions for"
+                " this change."
             ) from error
-        what = "was taken out of" if role == "none" else f"is {role} of"
-        self.stdout.write(
-            f"{user} {what} {organization}."
-            if changed
-            else "Nothing was changed: it was so already."
-        )
+        except LastAdminError as error:
+            raise CommandError(
+                f"Nothing was changed. {found_organization} would be left without an"
+                " active admin. Assign another admin first, or run this without --as."
+            ) from error
+        self.stdout.write(describe(change, changed=bool(changes)))
+
+
+def describe(change: RoleChange, *, changed: bool) -> str:
+    """Return a sentence about a change, or about why there was nothing to change."""
+    user = change.user
+    organization = change.organization
+    if change.role is None:
+        if changed:
+            return f"{user} was removed from {organization}."
+        return f"No changes: {user} is not a member of {organization}."
+    if changed:
+        return f"{user} is now {change.role.key} of {organization}."
+    return f"No changes: {user} is already {change.role.key} of {organization}."

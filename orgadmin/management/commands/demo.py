@@ -1,4 +1,5 @@
 import secrets
+from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
 
@@ -6,54 +7,87 @@ from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError
 from django.db import transaction
 
-from orgadmin.access.roles import ROLES_BY_KEY
+from orgadmin.access.roles import ADMIN, ROLES_BY_KEY, Role
 from orgadmin.models import Organization, User
 from orgadmin.people.changes import RoleChange
 from orgadmin.people.membership import change_roles
 from orgadmin.records.imports import import_organizations
 
 FILE = Path(__file__).parents[2] / "data" / "demo.csv"
-# User name -> {role: how many organizations}
-PEOPLE = {
-    "demo-staff": {},
-    "demo-admin": {"admin": 3, "reviewer": 1},
-    "demo-reviewer": {"reviewer": 2},
-}
+REVIEWER = ROLES_BY_KEY["reviewer"]
+
+
+@dataclass(frozen=True)
+class DemoPerson:
+    username: str
+    # {role: number of organizations}; someone without any is platform staff
+    roles: dict[Role, int] = field(default_factory=dict)
+
+    @property
+    def is_superuser(self) -> bool:
+        return not self.roles
+
+    @property
+    def description(self) -> str:
+        if self.is_superuser:
+            return "platform staff"
+        return ", ".join(f"{role.key} of {count}" for role, count in self.roles.items())
+
+
+PEOPLE = [
+    DemoPerson("demo-staff"),
+    DemoPerson("demo-admin", {ADMIN: 3, REVIEWER: 1}),
+    DemoPerson("demo-reviewer", {REVIEWER: 2}),
+]
 
 
 class Command(BaseCommand):
-    help = "Load a demo: real names of organizations, and three people with new passwords. Only where DEBUG is true."
+    help = (
+        "Load demo data: real names of organizations, and three people with new"
+        " passwords. Requires DEBUG=true."
+    )
 
     def handle(self, **options):
         if not settings.DEBUG:
             raise CommandError(
-                "The demo gives out passwords, so it wants DEBUG=true. Nothing was changed."
+                "The demo prints passwords, so it requires DEBUG=true. Nothing was"
+                " changed."
             )
         with transaction.atomic():
             if not Organization.objects.exists():
                 with FILE.open("rb") as stream:
                     import_organizations(stream)
             self.stdout.write(f"\nSign in at {settings.BASE_URL}/admin/ as")
+            # Each person gets the next organizations that nobody else got.
             organizations = iter(Organization.objects.order_by("pk"))
-            for username, wanted in PEOPLE.items():
-                password, flags = (
-                    secrets.token_urlsafe(9),
-                    dict.fromkeys(("is_staff", "is_superuser"), not wanted),
+            for person in PEOPLE:
+                password = self._save_person(person, organizations)
+                self.stdout.write(
+                    f"  {person.username:<14} password {password}"
+                    f"   {person.description}"
                 )
-                user, created = User.objects.get_or_create(
-                    username=username, defaults=flags
+
+    def _save_person(self, person, organizations) -> str:
+        """Create a person with their roles, if they do not exist.
+
+        Returns their password, which is new in any case.
+        """
+        user, created = User.objects.get_or_create(
+            username=person.username,
+            defaults={
+                "is_staff": person.is_superuser,
+                "is_superuser": person.is_superuser,
+            },
+        )
+        password = secrets.token_urlsafe(9)
+        user.set_password(password)
+        user.save()
+        if created:
+            for role, count in person.roles.items():
+                change_roles(
+                    [
+                        RoleChange(user, organization, role)
+                        for organization in islice(organizations, count)
+                    ]
                 )
-                user.set_password(password)
-                user.save()
-                for role, count in wanted.items() if created else ():
-                    change_roles(
-                        [
-                            RoleChange(user, row, ROLES_BY_KEY[role])
-                            for row in islice(organizations, count)
-                        ]
-                    )
-                what = (
-                    ", ".join(f"{role} of {count}" for role, count in wanted.items())
-                    or "platform staff"
-                )
-                self.stdout.write(f"  {username:<14} password {password}   {what}")
+        return password

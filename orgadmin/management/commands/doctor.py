@@ -2,39 +2,58 @@ from collections import Counter
 
 from django.core.management.base import BaseCommand
 
-from orgadmin.records.doctor import examine
+from orgadmin.records.doctor import Issue, examine
 
-SHOWN = 20  # findings of a kind
+SHOWN = 20  # issues of each kind
 
 
 class Command(BaseCommand):
-    help = "Find what is wrong with organizations, their groups and permissions. Exit status 1 where errors are left."
+    help = (
+        "Find what is wrong with organizations, their groups and permissions. Exit"
+        " status: 1 if errors are left."
+    )
 
     def add_arguments(self, parser):
         parser.add_argument(
             "--fix",
             action="store_true",
-            help="mend the errors (notes are never touched)",
+            help="repair the errors; notes are never repaired",
         )
 
-    def handle(self, *, fix, **options):
-        errors, notes = Counter(), Counter()
-        for kind, text, organization, error in examine(fix=fix):
-            counts = errors if error else notes
-            counts[kind] += 1
-            if counts[kind] <= SHOWN:
-                level = ("mended" if fix else "error") if error else "note"
-                self.stdout.write(
-                    f"{level}: {kind}: {organization} (id {organization.pk}): {text}"
-                )
-        for counts, what in (
-            (errors, "errors mended" if fix else "errors"),
-            (notes, "notes"),
-        ):
-            kinds = ", ".join(f"{kind} {count:,}" for kind, count in counts.items())
-            self.stdout.write(
-                f"{counts.total():,} {what}" + (f": {kinds}" if kinds else "") + "."
-            )
+    def handle(self, *, fix: bool, **options):
+        errors: Counter[str] = Counter()
+        notes: Counter[str] = Counter()
+        for issue in examine(fix=fix):
+            counts = errors if issue.is_error else notes
+            counts[issue.kind] += 1
+            if counts[issue.kind] <= SHOWN:
+                self._print_issue(issue, fix)
+        self._print_total(errors, "error", " repaired" if fix else "")
+        self._print_total(notes, "note")
         if errors and not fix:
-            self.stdout.write("Run “manage.py doctor --fix” to mend the errors.")
+            self.stdout.write("Run “manage.py doctor --fix” to repair the errors.")
             raise SystemExit(1)
+
+    def _print_issue(self, issue: Issue, fix: bool) -> None:
+        if not issue.is_error:
+            level = "note"
+        elif fix:
+            level = "repaired"
+        else:
+            level = "error"
+        organization = issue.organization
+        self.stdout.write(
+            f"{level}: {issue.kind}: {organization} (id {organization.pk}):"
+            f" {issue.text}"
+        )
+
+    def _print_total(self, counts: Counter[str], noun: str, verb: str = "") -> None:
+        """Print a line such as "3 errors: group name (2), search text (1)."."""
+        total = counts.total()
+        plural = "" if total == 1 else "s"
+        line = f"{total:,} {noun}{plural}{verb}"
+        if counts:
+            line += ": " + ", ".join(
+                f"{kind} ({count:,})" for kind, count in counts.items()
+            )
+        self.stdout.write(f"{line}.")

@@ -2,41 +2,60 @@ from django.core.management.base import BaseCommand, CommandError
 from django.db import DatabaseError
 
 from orgadmin.access.roles import PERMISSIONS
-from orgadmin.gate.explain import explain
+from orgadmin.gate.explain import Explanation, explain
 from orgadmin.management.arguments import UNCLEAR, find_organization, find_user
+from orgadmin.models import Organization, User
 
 
 class Command(BaseCommand):
-    help = "Tell whether USER may do ACTION with ORGANIZATION, and why. Exit status 0: may, 1: may not, 2: unclear."
+    help = (
+        "Explain why USER may or may not do ACTION with ORGANIZATION. Exit status: 0 if"
+        " they may, 1 if they may not, 2 if the question is unclear."
+    )
 
     def add_arguments(self, parser):
-        parser.add_argument("user", metavar="USER", help="a user name")
+        parser.add_argument("username", metavar="USER", help="a username")
         parser.add_argument(
-            "organization", metavar="ORGANIZATION", help="an id or an exact name"
+            "organization", metavar="ORGANIZATION", help="an ID or an exact name"
         )
         parser.add_argument(
-            "action",
+            "permission",
             metavar="ACTION",
             nargs="?",
             default="view",
             help=", ".join(PERMISSIONS),
         )
 
-    def handle(self, *, user, organization, action, **options):
-        if action not in PERMISSIONS:
+    def handle(self, *, username: str, organization: str, permission: str, **options):
+        if permission not in PERMISSIONS:
             raise CommandError(
-                f"There is no right “{action}”. Ask for {', '.join(PERMISSIONS)}.",
+                f"There is no permission “{permission}”. Use one of these:"
+                f" {', '.join(PERMISSIONS)}.",
                 returncode=UNCLEAR,
             )
         try:
-            user, organization = find_user(user), find_organization(organization)
-            explanation = explain(user, organization, action)
-            answer = f"{user} {'may' if explanation.may else 'may not'} {action} {organization} (id {organization.pk})."
-            self.stdout.write("\n  ".join([answer, *explanation.lines]))
+            user = find_user(username)
+            found_organization = find_organization(organization)
+            explanation = explain(user, found_organization, permission)
         except (DatabaseError, ValueError) as error:
             reason = " ".join(str(error).split())
             raise CommandError(
                 f"The question could not be answered: {reason}", returncode=UNCLEAR
             ) from error
+        self._print(user, found_organization, permission, explanation)
         if not explanation.may:
             raise SystemExit(1)
+
+    def _print(
+        self,
+        user: User,
+        organization: Organization,
+        permission: str,
+        explanation: Explanation,
+    ) -> None:
+        may = "may" if explanation.may else "may not"
+        self.stdout.write(
+            f"{user} {may} {permission} {organization} (id {organization.pk})."
+        )
+        for line in explanation.lines:
+            self.stdout.write(f"  {line}")
