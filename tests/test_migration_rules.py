@@ -279,7 +279,7 @@ class RequireRelationTests(TransactionTestCase):
         with mock.patch("django.db.models.QuerySet.exists", return_value=False):
             with self.assertRaisesMessage(
                 IntegrityError,
-                "1 organizations have no admin, as the release before saved",
+                f"1 organization has no admin: {pk}. The previous release still saves",
             ):
                 call_command("migrate", "orgadmin", "0004", verbosity=0)
         self.assertEqual(

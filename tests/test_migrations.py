@@ -4,6 +4,7 @@ import random
 import signal
 import time
 from contextlib import redirect_stdout
+from functools import partialmethod
 from unittest import mock
 
 from django.contrib.auth.models import Group
@@ -185,6 +186,13 @@ class LedgerAndHistoryTests(TransactionTestCase):
             migrate("0012_organization_history")
 
 
+def write_or_stop(operation, write, batches, filled, rows):
+    """Write as PopulateGroups does, until there is no next batch: then stop as Ctrl-C."""
+    if next(batches, None) is None:
+        raise KeyboardInterrupt
+    write(operation, filled, rows)
+
+
 class SeedPathTests(TransactionTestCase):
     """A live table gets its groups, loses them, and gets them again."""
 
@@ -234,11 +242,13 @@ class SeedPathTests(TransactionTestCase):
         user.groups.add(first.admin, first.reviewer, Group.objects.get(name="Friends"))
         printed = migrate(BEFORE)
         self.assertIn(
-            "Deleting the admin groups of 9 rows of orgadmin.Organization ends 1 memberships.",
+            "Deleting the admin groups of 9 rows of orgadmin.Organization ends"
+            " 1 membership.",
             printed,
         )
         self.assertIn(
-            "Deleting the reviewer groups of 9 rows of orgadmin.Organization ends 1 memberships.",
+            "Deleting the reviewer groups of 9 rows of orgadmin.Organization ends"
+            " 1 membership.",
             printed,
         )
         self.assertEqual(self.read_rows(), self.rows)
@@ -277,30 +287,19 @@ class SeedPathTests(TransactionTestCase):
         self.assert_complete()
 
     def test_a_data_step_that_is_interrupted_is_run_again(self):
-        for failing in range(1, 5):
-            calls = []
-
-            def point(
-                self,
-                rows,
-                pairs,
-                failing=failing,
-                calls=calls,
-                real=operations.PopulateGroups._point,
-            ):
-                calls.append(pairs)
-                if len(calls) == failing:
-                    raise KeyboardInterrupt
-                return real(self, rows, pairs)
-
+        write = operations.PopulateGroups._write
+        for committed in range(4):
+            interrupted = partialmethod(write_or_stop, write, iter(range(committed)))
             with (
-                self.subTest(failing=failing),
+                self.subTest(committed=committed),
                 mock.patch.object(operations, "BATCH", 2),
             ):
-                with mock.patch.object(operations.PopulateGroups, "_point", point):
-                    with self.assertRaises(KeyboardInterrupt):
-                        migrate(ADMIN_CREATED)
-                self.assertEqual(Group.objects.count(), len(TAKEN) + 2 * (failing - 1))
+                with (
+                    mock.patch.object(operations.PopulateGroups, "_write", interrupted),
+                    self.assertRaises(KeyboardInterrupt),
+                ):
+                    migrate(ADMIN_CREATED)
+                self.assertEqual(Group.objects.count(), len(TAKEN) + 2 * committed)
                 migrate()
                 self.assert_complete()
                 migrate(BEFORE)

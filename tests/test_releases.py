@@ -139,8 +139,8 @@ class LateRowTests(TransactionTestCase):
             migrate(REQUIRED)
         message = str(refused.exception)
         self.assertIn(
-            "2 organizations have no admin, as the release before saved them:"
-            f" {late[0]}, {late[1]}",
+            f"2 organizations have no admin: {late[0]}, {late[1]}. The previous release"
+            " still saves such rows.",
             message,
         )
         self.assertEqual(self.read_state(), state)
