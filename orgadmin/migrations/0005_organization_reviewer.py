@@ -1,4 +1,4 @@
-"""The reviewer group, step 1 of 3: a nullable column."""
+"""The reviewer group, step 1 of 3: the column, which may still be empty."""
 
 import django.db.models.deletion
 from django.db import migrations, models

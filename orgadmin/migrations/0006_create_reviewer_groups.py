@@ -1,4 +1,4 @@
-"""The reviewer group, step 2 of 3: data, and nothing else."""
+"""The reviewer group, step 2 of 3: a group for each organization."""
 
 from django.db import migrations
 
@@ -6,7 +6,8 @@ from orgadmin.operations import PopulateGroups
 
 
 class Migration(migrations.Migration):
-    atomic = False  # commits batch by batch; interrupted, it is run again
+    # Commits batch by batch. If it is interrupted, it can be run again.
+    atomic = False
 
     dependencies = [
         ("orgadmin", "0005_organization_reviewer"),

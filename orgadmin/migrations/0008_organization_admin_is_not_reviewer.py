@@ -1,4 +1,4 @@
-"""No group is both the admin and the reviewer group of an organization."""
+"""A constraint: an organization's admin group is not also its reviewer group."""
 
 from django.db import migrations, models
 

@@ -1,104 +1,144 @@
-"""The permissions of the groups of the organizations that exist."""
+"""The permissions of the groups of existing organizations."""
 
 from django.db import migrations
 
 from orgadmin.operations import commit
 
+# {field of the group: {codename: name}}, as when this migration was written
 ROLES = {
-    "admin": [
-        ("view_organization", "Can view organization"),
-        ("change_organization", "Can change organization"),
-        (
-            "view_confidential_organization",
-            "Can view confidential fields of organization",
+    "admin": {
+        "view_organization": "Can view organization",
+        "change_organization": "Can change organization",
+        "view_confidential_organization": (
+            "Can view confidential fields of organization"
         ),
-        ("manage_members_organization", "Can manage members of organization"),
-    ],
-    "reviewer": [("view_organization", "Can view organization")],
+        "manage_members_organization": "Can manage members of organization",
+    },
+    "reviewer": {
+        "view_organization": "Can view organization",
+    },
 }
 BATCH = 2_000  # organizations in one transaction
 
+# The statements are SQL because they write a batch without loading it: the ORM has no
+# INSERT … SELECT. Parameters: the first and the last id of the batch.
+
+SELECT_GRANTS = """
+    SELECT {permission_id}, {role}_id, id
+    FROM orgadmin_organization
+    WHERE id BETWEEN %s AND %s
+"""
+
+# If the migration was interrupted, some grants may already exist.
+INSERT_GRANTS = """
+    INSERT INTO orgadmin_organizationgroupobjectpermission
+        (permission_id, group_id, content_object_id)
+    {selected_grants}
+    ON CONFLICT DO NOTHING
+"""
+
+DELETE_GRANTS = """
+    DELETE FROM orgadmin_organizationgroupobjectpermission
+    WHERE content_object_id BETWEEN %s AND %s
+        AND (
+            (
+                group_id IN (
+                    SELECT admin_id
+                    FROM orgadmin_organization
+                    WHERE id = content_object_id
+                )
+                AND permission_id IN (
+                    SELECT id
+                    FROM auth_permission
+                    WHERE codename IN (
+                        'view_organization',
+                        'change_organization',
+                        'view_confidential_organization',
+                        'manage_members_organization'
+                    )
+                )
+            )
+            OR (
+                group_id IN (
+                    SELECT reviewer_id
+                    FROM orgadmin_organization
+                    WHERE id = content_object_id
+                )
+                AND permission_id IN (
+                    SELECT id
+                    FROM auth_permission
+                    WHERE codename IN ('view_organization')
+                )
+            )
+        )
+"""
+
 
 def grant(apps, schema_editor):
-    table, grants, batches = _prepare(apps, schema_editor)
-    if not table:
+    organizations = get_organizations(apps, schema_editor)
+    if not organizations.exists():
         return
-    permissions = _get_permissions(apps, schema_editor.connection.alias)
-    selects = " UNION ALL ".join(
-        f"SELECT {permissions[codename]}, {role}_id, id FROM {table} WHERE id BETWEEN %s AND %s"
-        for role, held in ROLES.items()
-        for codename, _ in held
-    )
-    for ids in batches:
-        # Run again after an interruption, it leaves what is there.
-        _execute(
-            schema_editor,
-            f"INSERT INTO {grants} (permission_id, group_id, content_object_id) {selects} ON CONFLICT DO NOTHING",
-            ids * sum(map(len, ROLES.values())),
-        )
+    permission_ids = get_permission_ids(apps, schema_editor)
+    selects = []
+    for role, permissions in ROLES.items():
+        for codename in permissions:
+            selects.append(
+                SELECT_GRANTS.format(permission_id=permission_ids[codename], role=role)
+            )
+    statement = INSERT_GRANTS.format(selected_grants="UNION ALL".join(selects))
+    for batch in list_batches(organizations):
+        commit(schema_editor, execute, schema_editor, statement, batch * len(selects))
 
 
 def revoke(apps, schema_editor):
-    table, grants, batches = _prepare(apps, schema_editor)
-    codenames = {
-        role: ", ".join(f"'{codename}'" for codename, _ in held)
-        for role, held in ROLES.items()
-    }
-    conditions = " OR ".join(
-        f"(group_id IN (SELECT {role}_id FROM {table} WHERE id = content_object_id) AND permission_id IN"
-        f" (SELECT id FROM auth_permission WHERE codename IN ({held})))"
-        for role, held in codenames.items()
-    )
-    for ids in batches:
-        sql = f"DELETE FROM {grants} WHERE content_object_id BETWEEN %s AND %s AND ({conditions})"
-        _execute(schema_editor, sql, ids)
+    for batch in list_batches(get_organizations(apps, schema_editor)):
+        commit(schema_editor, execute, schema_editor, DELETE_GRANTS, batch)
 
 
-def _prepare(apps, schema_editor):
-    """Return the tables of organizations, None where there are none, and of grants, and (first id, last id) of each
-    batch."""
-    Organization, alias = (
-        apps.get_model("orgadmin", "Organization"),
-        schema_editor.connection.alias,
-    )
-    grants = apps.get_model(
-        "orgadmin", "OrganizationGroupObjectPermission"
-    )._meta.db_table
-    rows = Organization._base_manager.using(alias).order_by("pk")
-
-    def find_batches():
-        todo = rows.values_list("pk", flat=True)
-        while ids := list(todo[:BATCH]):
-            yield ids[0], ids[-1]
-            todo = rows.filter(pk__gt=ids[-1]).values_list("pk", flat=True)
-
-    return rows.exists() and Organization._meta.db_table, grants, find_batches()
+def get_organizations(apps, schema_editor):
+    Organization = apps.get_model("orgadmin", "Organization")
+    alias = schema_editor.connection.alias
+    return Organization._base_manager.using(alias).order_by("pk")
 
 
-def _execute(schema_editor, sql, parameters):
-    def execute():
-        with schema_editor.connection.cursor() as cursor:
-            cursor.execute(sql, parameters)
+def list_batches(organizations):
+    """Yield [first id, last id] of each batch, in ascending order."""
+    pks = organizations.values_list("pk", flat=True)
+    batch = list(pks[:BATCH])
+    while batch:
+        yield [batch[0], batch[-1]]
+        batch = list(pks.filter(pk__gt=batch[-1])[:BATCH])
 
-    commit(schema_editor, execute)
+
+def execute(schema_editor, statement, parameters):
+    with schema_editor.connection.cursor() as cursor:
+        cursor.execute(statement, parameters)
 
 
-def _get_permissions(apps, alias):
-    """Return {codename: id}. Django itself creates permissions only when all migrations are done."""
-    types = apps.get_model("contenttypes", "ContentType").objects.using(alias)
+def get_permission_ids(apps, schema_editor):
+    """Return {codename: id}, and create the permissions that do not exist.
+
+    Django itself creates permissions only after the last migration.
+    """
+    alias = schema_editor.connection.alias
+    content_types = apps.get_model("contenttypes", "ContentType").objects.using(alias)
     permissions = apps.get_model("auth", "Permission").objects.using(alias)
-    organization, _ = types.get_or_create(app_label="orgadmin", model="organization")
-    return {
-        codename: permissions.get_or_create(
-            content_type=organization, codename=codename, defaults={"name": name}
-        )[0].pk
-        for held in ROLES.values()
-        for codename, name in held
-    }
+    content_type, _created = content_types.get_or_create(
+        app_label="orgadmin", model="organization"
+    )
+    ids = {}
+    for names in ROLES.values():
+        for codename, name in names.items():
+            permission, _created = permissions.get_or_create(
+                content_type=content_type, codename=codename, defaults={"name": name}
+            )
+            ids[codename] = permission.pk
+    return ids
 
 
 class Migration(migrations.Migration):
-    atomic = False  # commits batch by batch; interrupted, it is run again
+    # Commits batch by batch. If it is interrupted, it can be run again.
+    atomic = False
 
     dependencies = [
         ("contenttypes", "0002_remove_content_type_name"),

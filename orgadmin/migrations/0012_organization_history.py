@@ -1,7 +1,7 @@
+"""The table for the history of organizations' fields."""
+
 import django.core.validators
 import django.db.models.deletion
-import django.db.models.functions.text
-import django.utils.timezone
 import simple_history.models
 from django.conf import settings
 from django.db import migrations, models

@@ -1,19 +1,36 @@
-"""The history begins with how each organization is now, so that its next change has a before. Data, and nothing else."""
+"""The first record in the history of each existing organization: its present values.
+
+Without it, the next change would have no previous version to compare with.
+"""
 
 from django.db import migrations
 
-FIELDS = "id, name, reference, website, email, phone, address, tax_id, notes"
+# The migration may be committed and then interrupted before Django notes that it was
+# run. Run again, it skips the organizations that already have a record.
+BEGIN = """
+    INSERT INTO orgadmin_historicalorganization (
+        id, name, reference, website, email, phone, address, tax_id, notes,
+        history_date, history_type, history_change_reason
+    )
+    SELECT
+        id, name, reference, website, email, phone, address, tax_id, notes,
+        CURRENT_TIMESTAMP, '~', 'The history begins.'
+    FROM orgadmin_organization o
+    WHERE NOT EXISTS (
+        SELECT 1
+        FROM orgadmin_historicalorganization h
+        WHERE h.id = o.id
+    )
+    ORDER BY id
+"""
+
+UNDO = """
+    DELETE FROM orgadmin_historicalorganization
+    WHERE history_change_reason = 'The history begins.'
+"""
 
 
 class Migration(migrations.Migration):
     dependencies = [("orgadmin", "0012_organization_history")]
 
-    operations = [
-        migrations.RunSQL(
-            f"INSERT INTO orgadmin_historicalorganization ({FIELDS}, history_date, history_type, history_change_reason)"
-            f" SELECT {FIELDS}, CURRENT_TIMESTAMP, '~', 'The history begins.' FROM orgadmin_organization o"
-            # Committed before it is recorded, it may be run again.
-            " WHERE NOT EXISTS (SELECT 1 FROM orgadmin_historicalorganization h WHERE h.id = o.id) ORDER BY id",
-            "DELETE FROM orgadmin_historicalorganization WHERE history_change_reason = 'The history begins.'",
-        )
-    ]
+    operations = [migrations.RunSQL(BEGIN, UNDO)]

@@ -1,6 +1,5 @@
-import django.core.validators
-import django.db.models.deletion
-import django.db.models.functions.text
+"""The table for the membership log."""
+
 import django.utils.timezone
 from django.db import migrations, models
 

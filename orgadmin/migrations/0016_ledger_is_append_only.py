@@ -1,30 +1,44 @@
-"""On PostgreSQL a trigger refuses to change or remove what stands in the ledger; elsewhere the model does."""
+"""On PostgreSQL, a trigger makes the membership log append-only.
+
+On every database, the model refuses changes, too.
+"""
 
 from django.db import migrations
 
-CREATE = """
-CREATE OR REPLACE FUNCTION orgadmin_membershipevent_refuse() RETURNS trigger LANGUAGE plpgsql AS $$
-BEGIN
-    RAISE EXCEPTION 'The ledger is append-only: add an event that says what is so now.';
-END $$;
-CREATE OR REPLACE TRIGGER orgadmin_membershipevent_is_append_only BEFORE UPDATE OR DELETE ON orgadmin_membershipevent
-FOR EACH ROW EXECUTE FUNCTION orgadmin_membershipevent_refuse();
+CREATE_TRIGGER = """
+    CREATE OR REPLACE FUNCTION orgadmin_membershipevent_refuse()
+    RETURNS trigger
+    LANGUAGE plpgsql
+    AS $$
+    BEGIN
+        RAISE EXCEPTION 'The membership log is append-only. Add an event instead.';
+    END $$;
+
+    CREATE OR REPLACE TRIGGER orgadmin_membershipevent_is_append_only
+    BEFORE UPDATE OR DELETE ON orgadmin_membershipevent
+    FOR EACH ROW
+    EXECUTE FUNCTION orgadmin_membershipevent_refuse();
 """
-DROP = """
-DROP TRIGGER IF EXISTS orgadmin_membershipevent_is_append_only ON orgadmin_membershipevent;
-DROP FUNCTION IF EXISTS orgadmin_membershipevent_refuse();
+
+DROP_TRIGGER = """
+    DROP TRIGGER IF EXISTS orgadmin_membershipevent_is_append_only
+    ON orgadmin_membershipevent;
+
+    DROP FUNCTION IF EXISTS orgadmin_membershipevent_refuse();
 """
 
 
-def run(sql):
-    def run_on_postgresql(apps, schema_editor):
-        if schema_editor.connection.vendor == "postgresql":
-            schema_editor.execute(sql, params=None)
+def create_trigger(apps, schema_editor):
+    if schema_editor.connection.vendor == "postgresql":
+        schema_editor.execute(CREATE_TRIGGER, params=None)
 
-    return run_on_postgresql
+
+def drop_trigger(apps, schema_editor):
+    if schema_editor.connection.vendor == "postgresql":
+        schema_editor.execute(DROP_TRIGGER, params=None)
 
 
 class Migration(migrations.Migration):
     dependencies = [("orgadmin", "0015_begin_ledger")]
 
-    operations = [migrations.RunPython(run(CREATE), run(DROP))]
+    operations = [migrations.RunPython(create_trigger, drop_trigger)]

@@ -1,4 +1,5 @@
-import django.core.validators
+"""Invitations: roles that are offered to email addresses."""
+
 import django.db.models.deletion
 import django.db.models.functions.text
 import django.utils.timezone
