@@ -21,7 +21,7 @@ EMAIL = "nora@example.com"
 PASSWORD = "correct horse battery"
 # What the form for a new person sends.
 NORA = {"new_password1": PASSWORD, "new_password2": PASSWORD, "first_name": "Nora"}
-DEAD_LINK = "This link does not work any more"
+DEAD_LINK = "This link no longer works"
 
 
 def read_link():

@@ -69,10 +69,13 @@ class ImportPageTests(TestCase):
             " given a role.",
         )
         self.assertEqual(list(self.anna.groups.all()), [self.acme.admin])
-        self.assertContains(
-            self.preview(text),
-            "This file would create 1, change 0 and leave 2 organizations as they are",
-        )
+        response = self.preview(text)
+        for line in (
+            "Create 1 organization",
+            "Change 0 organizations",
+            "Leave 2 organizations unchanged",
+        ):
+            self.assertContains(response, f"<li>{line}</li>", html=True)
 
     def test_keeps_line_endings_inside_cells(self):
         self.confirm(self.preview('reference,name,address\nR1,Acme,"a\nb"\n'))
@@ -93,7 +96,7 @@ class ImportPageTests(TestCase):
             "R1,New,anna@example.com\n"
             "R2,Other,nobody@example.com; x\n"
         )
-        self.assertContains(response, "Nothing would be imported.")
+        self.assertContains(response, "Nothing was imported.")
         self.assertContains(
             response, "line 3, column “admins”, “x”: Enter a valid email address."
         )
@@ -141,7 +144,9 @@ class ImportPageTests(TestCase):
         self.confirm(response, send_mail="on")
         self.assertEqual(self.acme.invitations.get().email, "new@example.com")
         self.assertContains(
-            self.preview(text, send_mail="on"), "leave 1 organizations as they are"
+            self.preview(text, send_mail="on"),
+            "<li>Leave 1 organization unchanged</li>",
+            html=True,
         )
 
     @tag("A41")

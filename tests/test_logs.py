@@ -167,13 +167,13 @@ class RequestLogTests(LogCase):
 class ResponseTests(LogCase):
     def test_a_database_that_does_not_answer_is_a_temporary_error(self):
         response = self.client.get("/admin/busy/")
-        self.assertContains(response, "did not answer in time", status_code=503)
+        self.assertContains(response, "did not respond in time", status_code=503)
         self.assertEqual(response.headers["Retry-After"], "10")
 
     def test_any_other_error_is_ours(self):
         self.assertContains(
             self.client.get("/admin/fail/x/"),
-            "Something went wrong here",
+            "Something went wrong",
             status_code=500,
         )
 

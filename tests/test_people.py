@@ -72,7 +72,10 @@ class SuperuserTests(PeopleMixin, TestCase):
             self.roles(), {"ada": "admin", "anna": "admin", "bert": "admin"}
         )
         response = self.post(user=self.anna.pk, role="reviewer")
-        self.assertContains(response, "these people are Reviewer only from then on")
+        self.assertContains(
+            response,
+            "this person will get the role Reviewer instead of their current one:",
+        )
         self.assertEqual(self.roles()["anna"], "admin")
         self.post(user=self.anna.pk, role="reviewer", confirmed="1")
         self.assertEqual(self.roles()["anna"], "reviewer")
@@ -80,7 +83,8 @@ class SuperuserTests(PeopleMixin, TestCase):
         response = self.post(user=self.anna.pk, role="admin")
         self.assertContains(response, "“anna” is now Admin of “Acme”.")
         self.assertContains(
-            self.post(user=self.anna.pk, remove=""), "and no longer see it"
+            self.post(user=self.anna.pk, remove=""),
+            "This person will be removed from “Acme” and lose their access:",
         )
         response = self.post(
             user=self.anna.pk, remove="", confirmed="1", reason="Moved"
@@ -135,7 +139,7 @@ class SuperuserTests(PeopleMixin, TestCase):
     def test_removes_the_last_admin_after_a_warning(self):
         self.assertContains(
             self.post(user=self.admin.pk, remove=""),
-            "Nobody is left to look after “Acme”.",
+            "“Acme” will have no active admin.",
         )
         self.post(user=self.admin.pk, remove="", confirmed="1")
         self.assertEqual(self.roles(), {})
@@ -255,7 +259,7 @@ class OrgAdminTests(PeopleMixin, TestCase):
     def test_the_last_active_admin_stays(self):
         create_user("gone", admin_of=[self.acme], is_active=False)
         self.assertContains(
-            self.post(user=self.admin.pk, remove=""), "only platform staff can do it"
+            self.post(user=self.admin.pk, remove=""), "Only platform staff can do this."
         )
         for data in ({"remove": ""}, {"role": "reviewer"}):
             response = self.post(user=self.admin.pk, confirmed="1", **data)
@@ -266,7 +270,9 @@ class OrgAdminTests(PeopleMixin, TestCase):
 
     def test_may_leave_when_another_stays(self):
         set_role(self.acme, [self.anna], ADMIN)
-        self.assertContains(self.post(user=self.admin.pk, remove=""), "That is you")
+        self.assertContains(
+            self.post(user=self.admin.pk, remove=""), "This includes you."
+        )
         self.post(user=self.admin.pk, remove="", confirmed="1")
         self.assertEqual(self.roles(), {"anna": "admin"})
 
@@ -350,6 +356,17 @@ class InvitingTests(PeopleMixin, TestCase):
         self.assertIn("An invitation was sent to “X”.", pages[0])
         self.assertEqual(len(mail.outbox), 4)
 
+    def test_the_email_says_who_invites_unless_they_are_platform_staff(self):
+        self.invite("new@example.com")
+        self.assertEqual(mail.outbox[-1].subject, "ada invited you to Acme")
+        User.objects.filter(pk=self.admin.pk).update(first_name="Ada", last_name="L")
+        self.invite("new@example.com")
+        self.assertIn("Ada L invited you to “Acme” as Reviewer.", mail.outbox[-1].body)
+        self.client.force_login(self.staff)
+        self.invite("new@example.com")
+        self.assertEqual(mail.outbox[-1].subject, "Platform staff invited you to Acme")
+        self.assertNotIn("root", mail.outbox[-1].body)
+
     def test_is_pending_without_a_name_until_accepted(self):
         self.invite("anna@example.com")
         response = self.client.get(self.url)
@@ -425,7 +442,7 @@ class NotifyTests(PeopleMixin, TestCase):
         self.assertEqual(
             sent,
             [
-                ("ada@example.com", "The people of Acme have changed"),
+                ("ada@example.com", "The members of Acme have changed"),
                 ("anna@example.com", "You are now Reviewer of Acme"),
             ],
         )
@@ -519,7 +536,7 @@ class AccessPageTests(PeopleMixin, TestCase):
         )
         self.assertContains(
             self.client.get(f"{LIST}{self.acme.pk}/access/"),
-            "(inactive: nothing counts)",
+            "(inactive, no access)",
         )
 
     @tag("A27")
@@ -530,7 +547,7 @@ class AccessPageTests(PeopleMixin, TestCase):
         response = self.client.get(f"{LIST}{self.acme.pk}/access/")
         self.assertEqual([user.username for user in response.context["page"]], ["ada"])
         self.assertContains(
-            response, "Platform staff can see and change every organization."
+            response, "Platform staff can view and edit every organization."
         )
         for text in ("root", "anna", "personally"):
             self.assertNotContains(response, text)
@@ -545,7 +562,7 @@ class AccessPageTests(PeopleMixin, TestCase):
         )
         self.assertContains(
             self.client.get(f"{USERS}{self.anna.pk}/access/"),
-            "Nothing: this person has a role in no",
+            "This person has no access to any",
         )
         for user in (
             self.admin,
@@ -575,7 +592,7 @@ class OffboardingTests(PeopleMixin, TestCase):
         for text in (
             "Admin: <bdi>Acme</bdi>",
             "Reviewer: <bdi>Beta</bdi>",
-            "Nobody is left to look after:",
+            "This organization will have no active admin:",
         ):
             self.assertContains(response, text)
         self.assertContains(

@@ -199,7 +199,7 @@ class SecondFactorTests(SignInCase):
             )
         page = self.client.get(sign_in_again)
         self.assertContains(page, "sign in again")
-        self.assertNotContains(page, "not authorized")
+        self.assertNotContains(page, "do not have access to this page")
         self.assertTrue(Authenticator.objects.exists())
         self.assertRedirects(self.client.post(sign_in_again, CREDENTIALS), ENTER_CODE)
         self.assertRedirects(self.enter_code(self.codes[0]), REMOVE)
@@ -247,7 +247,7 @@ class SecondFactorTests(SignInCase):
         self.enter_code(self.make_code())
         response = self.client.post(f"{RECOVERY_CODES}generate/", follow=True)
         self.assertNotContains(response, self.codes[0])
-        self.assertContains(self.client.get(SECOND_FACTOR), "10 are left")
+        self.assertContains(self.client.get(SECOND_FACTOR), "10 codes left")
         download = self.client.get(f"{RECOVERY_CODES}download/")
         self.assertEqual(len(download.content.split()), 10)
 

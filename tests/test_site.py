@@ -252,7 +252,7 @@ class SearchTests(TestCase):
             },
         )
         self.assertEqual(self.search(superuser, ""), {})
-        self.assertContains(self.client.get(FRONT, {"q": "nobody"}), "Nothing found.")
+        self.assertContains(self.client.get(FRONT, {"q": "nobody"}), "No results.")
 
     @tag("A42")
     def test_finds_nothing_that_the_person_may_not_see(self):

@@ -6,7 +6,7 @@ from django.test import Client, TestCase, override_settings
 
 from .factories import create_organization, create_user
 
-FRONT = '<a href="/admin/">Go to the front page</a>'
+FRONT = '<a href="/admin/">Go to the home page</a>'
 
 
 class ErrorPageTests(TestCase):
@@ -26,26 +26,30 @@ class ErrorPageTests(TestCase):
             for path in ("/secret-path/", "/admin/auth/", "/admin/nothing/7/")
         ]
         for response in responses:
-            self.check(response, 404, "There is no such page")
+            self.check(response, 404, "Page not found")
         self.assertNotContains(responses[0], "secret-path", status_code=404)
         self.assertEqual(len({response.content for response in responses}), 1)
 
     def test_not_allowed(self):
-        self.check(self.client.get("/admin/auth/group/"), 403, "You may not do this")
+        self.check(
+            self.client.get("/admin/auth/group/"),
+            403,
+            "You do not have permission to do this",
+        )
 
     def test_a_form_without_its_token(self):
         client = Client(enforce_csrf_checks=True)
         self.check(
             client.post("/admin/login/", {"username": "anna"}),
             403,
-            "This form is too old",
+            "This form has expired",
         )
 
     def test_what_makes_no_sense(self):
         response = self.client.post(
             "/admin/orgadmin/organization/", {"_selected_action": "x", "action": "y"}
         )
-        self.check(response, 400, "This request makes no sense")
+        self.check(response, 400, "This request is not valid")
 
     def test_an_error_of_ours_is_told_without_the_database(self):
         self.client.raise_request_exception = False
@@ -53,14 +57,15 @@ class ErrorPageTests(TestCase):
             "orgadmin.admin.site.list_cards", side_effect=RuntimeError("secret")
         ):
             response = self.client.get("/admin/")
-        self.check(response, 500, "Something went wrong here")
+        self.check(response, 500, "Something went wrong")
         self.assertNotContains(response, "secret", status_code=500)
 
 
 class SignInPageTests(TestCase):
     def test_says_whom_to_ask_for_access(self):
         self.assertContains(
-            self.client.get("/admin/login/"), "Ask whoever told you of this site."
+            self.client.get("/admin/login/"),
+            "Need access? Contact the person who told you about this site.",
         )
         with override_settings(ACCESS_CONTACT="Ann <ann@example.com>"):
             response = self.client.get("/admin/login/")
@@ -79,10 +84,10 @@ class EmptyTests(TestCase):
         self.client.force_login(create_user(admin_of=[create_organization("Acme")]))
         self.assertContains(
             self.client.get("/admin/orgadmin/contact/"),
-            "There are no contacts yet that you may see.",
+            "There are no contacts yet that you can view.",
         )
         response = self.client.get("/admin/orgadmin/organization/?q=xyz")
-        self.assertContains(response, "Nothing matches. Try fewer letters")
+        self.assertContains(response, "No results. Try fewer letters")
 
 
 class ReaderTests(TestCase):
@@ -97,6 +102,6 @@ class ReaderTests(TestCase):
         response = self.client.get(f"/admin/orgadmin/organization/{acme.pk}/change/")
         for link in ("https://acme.example", "mailto:a@acme.example", "tel:+49301"):
             self.assertContains(response, f'href="{link}"')
-        self.assertContains(response, "not given")
+        self.assertContains(response, "Not provided")
         self.assertNotContains(response, '<input type="text"')
         self.assertNotContains(response, "Tax")

@@ -113,7 +113,7 @@ class LanguageTests(TestCase):
         return self.client.get(path, headers={"accept-language": language}, follow=True)
 
     def test_a_page_is_in_the_language_of_the_browser_or_else_in_english(self):
-        german, english = ("de", "Brauchen Sie Zugriff"), ("en", "Do you need access")
+        german, english = ("de", "Brauchen Sie Zugriff"), ("en", "Need access?")
         wanted = {
             "de": german,
             "de-AT,en;q=0.5": german,

@@ -17,6 +17,8 @@ from django.core.mail import EmailMessage, get_connection
 from django.db import transaction
 from django.template.loader import render_to_string
 from django.urls import reverse
+from django.utils.text import capfirst
+from django.utils.translation import gettext as _
 
 from orgadmin.access.roles import ADMIN, ROLES_BY_KEY
 from orgadmin.models import Invitation, User
@@ -37,12 +39,23 @@ def send_invitation(invitation: Invitation) -> bool:
     message = write_message(
         "invitation",
         to=invitation.email,
+        inviter=name_inviter(invitation.invited_by),
         organization=invitation.organization,
         role=ROLES_BY_KEY[invitation.role],
         link=link,
         days=settings.INVITATION_DAYS,
     )
     return send_messages([message])
+
+
+def name_inviter(inviter: User | None) -> str:
+    """Return how an invitation names the person who sends it.
+
+    Platform staff are not named, as on the pages of an organization.
+    """
+    if inviter is None or inviter.is_staff or inviter.is_superuser:
+        return capfirst(_("platform staff"))
+    return inviter.get_full_name() or inviter.username
 
 
 def notify(changes: Sequence[RoleChange], actor: User | None) -> None:

@@ -101,5 +101,5 @@ class BrowserTestCase(StaticLiveServerTestCase):
         page.goto("/admin/")
         page.get_by_label("Username").fill(username)
         page.get_by_label("Password").fill(password)
-        page.get_by_role("button", name="Log in").click()
-        expect(page.get_by_text("Log out")).to_be_visible()
+        page.get_by_role("button", name="Sign in").click()
+        expect(page.get_by_text("Sign out")).to_be_visible()

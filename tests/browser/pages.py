@@ -42,7 +42,7 @@ NOBODY, ORG_ADMIN, REVIEWS, VIEWER, MANAGER, STAFF = (
 
 class Page(NamedTuple):
     name: str
-    who: str  # their user name
+    who: str  # their username
     address: str
     act: Callable = lambda page: None  # what they do there
     settings: dict = {}  # that differ for it
@@ -107,7 +107,7 @@ def choose_file(text):
     def act(page):
         file = {"name": "file.csv", "mimeType": "text/csv", "buffer": text.encode()}
         page.get_by_label("CSV file:").set_input_files(file)
-        press("Show what it would do")(page)
+        press("Preview import")(page)
 
     return act
 
@@ -127,7 +127,7 @@ def delete_selected(page):
 
 def send_an_old_form(page):
     page.context.clear_cookies()
-    fill("Log in", username="somebody", password="secret")(page)
+    fill("Sign in", username="somebody", password="secret")(page)
 
 
 def make_people():
@@ -239,14 +239,14 @@ def list_pages():
             "sign-in-refused",
             NOBODY,
             site,
-            fill("Log in", username="somebody", password="wrong"),
+            fill("Sign in", username="somebody", password="wrong"),
         ),
         Page("sign-in-company", NOBODY, site, settings=COMPANY),
         Page(
             "sign-in-code",
             NOBODY,
             site,
-            fill("Log in", username=MANAGER, password="secret"),
+            fill("Sign in", username=MANAGER, password="secret"),
             FACTOR,
         ),
         Page("second-factor", MANAGER, factor, settings=FACTOR),
@@ -258,7 +258,7 @@ def list_pages():
             "second-factor-app-refused",
             ORG_ADMIN,
             f"{factor}totp/activate/",
-            fill("Set up", code="000000"),
+            fill("Set up app", code="000000"),
             FACTOR,
         ),
         Page(
@@ -292,7 +292,7 @@ def list_pages():
             "invitation-refused",
             NOBODY,
             invited,
-            fill("Accept", new_password1="a", new_password2="b"),
+            fill("Accept invitation", new_password1="a", new_password2="b"),
         ),
         Page("invitation-known", NOBODY, known),
         Page("invitation-dead", NOBODY, f"{site}invitation/dead/"),
@@ -347,14 +347,21 @@ def list_pages():
             f"{organization}restore/?to={own.history.latest().pk}",
         ),
         Page("people", ORG_ADMIN, f"{organization}people/"),
-        Page("people-refused", ORG_ADMIN, f"{organization}people/", press("Invite")),
+        Page(
+            "people-refused",
+            ORG_ADMIN,
+            f"{organization}people/",
+            press("Invite person"),
+        ),
         Page(
             "people-nobody",
             STAFF,
             f"{organizations}{Organization.objects.last().pk}/people/",
         ),
         Page("people-staff", STAFF, f"{organization}people/"),
-        Page("people-staff-refused", STAFF, f"{organization}people/", press("Add")),
+        Page(
+            "people-staff-refused", STAFF, f"{organization}people/", press("Add people")
+        ),
         Page("people-staff-search", STAFF, f"{organization}people/", search_people),
         Page(
             "remove",
@@ -388,7 +395,7 @@ def list_pages():
             "import-without-file",
             STAFF,
             f"{organizations}import/",
-            press("Show what it would do"),
+            press("Preview import"),
         ),
         Page("import-problems", STAFF, f"{organizations}import/", choose_file(wrong)),
         Page("import-preview", STAFF, f"{organizations}import/", choose_file(right)),
@@ -429,5 +436,5 @@ def list_pages():
             fill("Change my password", **passwords),
         ),
         Page("password-changed", ORG_ADMIN, f"{site}password_change/done/"),
-        Page("signed-out", ORG_ADMIN, site, press("Log out")),
+        Page("signed-out", ORG_ADMIN, site, press("Sign out")),
     ]

@@ -39,7 +39,7 @@ class PageTests(BrowserTestCase):
     def setUp(self):
         super().setUp()
         stand_still(self)
-        self.tabs = {}  # user name -> a page of their browser
+        self.tabs = {}  # username -> a page of their browser
 
     def test_each_page(self):
         findings = []

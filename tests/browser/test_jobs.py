@@ -68,7 +68,7 @@ class Jobs:
         hand, link, button, label = self.come(self.page)
         hand.fill(label("Username:"), username)
         hand.fill(label("Password:"), "secret")
-        hand.press(button(name="Log in"))
+        hand.press(button(name="Sign in"))
         hand.presses = 0
         return hand, link, button, label
 
@@ -76,7 +76,7 @@ class Jobs:
         expect((page or self.page).get_by_text(text).first).to_be_visible()
 
     def find(self, hand, name):
-        """As platform staff: search on the front page, and open what is found."""
+        """As platform staff: search on the home page, and open what is found."""
         hand.fill(self.page.get_by_label("Find an organization"), name)
         hand.press(self.page.get_by_role("button", name="Search"))
         hand.press(self.page.get_by_role("link", name=name, exact=True).first)
@@ -85,7 +85,7 @@ class Jobs:
         hand, link, button, label = self.come(self.page)
         hand.fill(label("Username:"), "anna")
         hand.fill(label("Password:"), "secret")
-        hand.press(button(name="Log in"))
+        hand.press(button(name="Sign in"))
         expect(link(name="Acme", exact=True)).to_be_visible()
         expect(self.page.get_by_text("Foreign")).to_have_count(0)
 
@@ -109,15 +109,15 @@ class Jobs:
         hand.press(link(name="People", exact=True))
         hand.pick(self.page.locator(".select2-search__field"), "anna")
         hand.choose(self.page.locator("#id_add-role").get_by_label("Admin"))
-        hand.press(button(name="Add", exact=True))
+        hand.press(button(name="Add people", exact=True))
         self.sees("“anna” is now Admin of “Foreign”.")
 
     def test_invite(self):
         hand, link, button, label = self.enter("anna")
         hand.press(link(name="People of Acme"))
-        hand.fill(label("E-mail:"), "nora@example.com")
+        hand.fill(label("Email:"), "nora@example.com")
         hand.choose(self.page.locator("#id_invite-role").get_by_label("Admin"))
-        hand.press(button(name="Invite", exact=True))
+        hand.press(button(name="Invite person", exact=True))
         self.sees("An invitation was sent to “nora@example.com”.")
 
         address = urlsplit(re.search(r"https?://\S+", mail.outbox[0].body)[0]).path
@@ -126,7 +126,7 @@ class Jobs:
         hand.fill(label("First name:"), "Nora")
         hand.fill(label("New password:"), "correct horse battery")
         hand.fill(label("New password confirmation:"), "correct horse battery")
-        hand.press(button(name="Accept"))
+        hand.press(button(name="Accept invitation"))
         expect(label("Name:").first).to_have_value("Acme")
 
     def test_remove_a_person(self):
@@ -134,7 +134,7 @@ class Jobs:
         hand.press(link(name="People of Acme"))
         hand.press(button(name="Remove bert"))
         hand.fill(label("Reason (optional):"), "Moved on")
-        hand.press(button(name="Yes, I am sure"))
+        hand.press(button(name="Remove bert"))
         self.sees("“bert” was removed from “Acme”.")
         expect(button(name="Remove bert")).to_have_count(0)
 
@@ -144,7 +144,7 @@ class Jobs:
         hand.press(link(name="Who can see this?"))
         expect(
             self.page.get_by_role("row", name="anna").get_by_text(
-                "is in its Reviewer group: see it"
+                "is in its Reviewer group: view it"
             )
         ).to_be_visible()
 
@@ -155,9 +155,9 @@ class Jobs:
         hand.give(
             label("CSV file:"), f"id,name,phone\n{self.acme.pk},Acme,2\n,Imported,3\n"
         )
-        hand.press(button(name="Show what it would do"))
+        hand.press(button(name="Preview import"))
         self.sees("“1” → “2”")
-        hand.press(button(name="Import", exact=True))
+        hand.press(button(name="Import organizations", exact=True))
         self.sees("1 organization was created. 1 organization was changed.")
 
     def test_export(self):
@@ -173,8 +173,8 @@ class Jobs:
         hand, link, button, label = self.enter("root")
         self.find(hand, "Acme")
         hand.press(link(name="History", exact=True))
-        hand.press(link(name="Back to how it was").last)
-        hand.press(button(name="Put back"))
+        hand.press(link(name="Restore this version").last)
+        hand.press(button(name="Restore this version"))
         self.acme.refresh_from_db()
         self.assertEqual(self.acme.phone, "1")
 
@@ -245,20 +245,20 @@ class JobTests(BrowserTestCase):
         page.keyboard.type("ann")
         page.get_by_role("option", name="anna").click()
         page.locator("#id_add-role").get_by_label("Admin").check()
-        page.get_by_role("button", name="Add", exact=True).click()
+        page.get_by_role("button", name="Add people", exact=True).click()
         expect(page.get_by_text("“anna” is now Admin of “Brand New”.")).to_be_visible()
         person.goto("/admin/orgadmin/organization/")
         person.get_by_role("link", name="Brand New").click()
         expect(person.get_by_label("Name:")).to_have_value("Brand New")
 
         page.get_by_role("button", name="Make anna Reviewer").click()
-        page.get_by_role("button", name="Yes, I am sure").click()
+        page.get_by_role("button", name="Change role").click()
         expect(
             page.get_by_text("“anna” is now Reviewer of “Brand New”.")
         ).to_be_visible()
         page.get_by_role("button", name="Remove anna").click()
         page.get_by_label("Reason (optional):").fill("Moved on")
-        page.get_by_role("button", name="Yes, I am sure").click()
+        page.get_by_role("button", name="Remove anna").click()
         expect(page.get_by_text("“anna” was removed from “Brand New”.")).to_be_visible()
         person.reload()
         expect(person.get_by_text("or you no longer have access to it")).to_be_visible()
@@ -270,16 +270,14 @@ class JobTests(BrowserTestCase):
         self.sign_in("anna")
         page.goto(f"/admin/orgadmin/organization/{self.acme.pk}/change/")
         page.get_by_role("link", name="People").click()
-        page.get_by_label("E-mail:").fill("nora@example.com")
+        page.get_by_label("Email:").fill("nora@example.com")
         page.locator("#id_invite-role").get_by_label("Admin").check()
-        page.get_by_role("button", name="Invite", exact=True).click()
+        page.get_by_role("button", name="Invite person", exact=True).click()
         expect(
             page.get_by_text("An invitation was sent to “nora@example.com”.")
         ).to_be_visible()
         expect(
-            page.get_by_role(
-                "button", name="Withdraw the invitation of nora@example.com"
-            )
+            page.get_by_role("button", name="Revoke the invitation of nora@example.com")
         ).to_be_visible()
         self.assertLessEqual(
             page.evaluate("document.documentElement.scrollWidth"),
@@ -291,18 +289,18 @@ class JobTests(BrowserTestCase):
         new.get_by_label("First name:").fill("Nora")
         new.get_by_label("New password:").fill("correct horse battery")
         new.get_by_label("New password confirmation:").fill("correct horse battery")
-        new.get_by_role("button", name="Accept").click()
+        new.get_by_role("button", name="Accept invitation").click()
         expect(new.get_by_label("Name:").first).to_have_value("Acme")
         new.goto("/admin/orgadmin/organization/")
         expect(new.locator("#result_list tbody tr")).to_have_count(1)
 
         page.reload()
         page.get_by_role("button", name="Make nora@example.com Reviewer").click()
-        page.get_by_role("button", name="Yes, I am sure").click()
+        page.get_by_role("button", name="Change role").click()
         expect(
             page.get_by_text("“nora@example.com” is now Reviewer of “Acme”.")
         ).to_be_visible()
-        page.get_by_role("link", name="Ledger").click()
+        page.get_by_role("link", name="Membership log").click()
         expect(page.get_by_role("cell", name="Accepted an invitation.")).to_be_visible()
         new.reload()
         new.get_by_role("link", name="Acme").click()
@@ -312,7 +310,7 @@ class JobTests(BrowserTestCase):
         User.objects.filter(pk=self.anna.pk).update(email="anna@example.com")
         page = self.page
         page.goto("/admin/")
-        page.get_by_role("link", name="Forgotten").click()
+        page.get_by_role("link", name="Forgot your password?").click()
         page.get_by_label("Email address:").fill("anna@example.com")
         page.get_by_role("button", name="Reset my password").click()
         page.goto(urlsplit(re.search(r"https?://\S+", mail.outbox[0].body)[0]).path)
@@ -329,9 +327,9 @@ class JobTests(BrowserTestCase):
         text = f"id,name,phone\n{self.acme.pk},Acme,2\n,Imported,3\n"
         file = {"name": "file.csv", "mimeType": "text/csv", "buffer": text.encode()}
         page.get_by_label("CSV file:").set_input_files(file)
-        page.get_by_role("button", name="Show what it would do").click()
+        page.get_by_role("button", name="Preview import").click()
         expect(page.get_by_text("phone: “1” → “2”")).to_be_visible()
-        page.get_by_role("button", name="Import", exact=True).click()
+        page.get_by_role("button", name="Import organizations", exact=True).click()
         expect(
             page.get_by_text("1 organization was created. 1 organization was changed.")
         ).to_be_visible()
@@ -340,19 +338,21 @@ class JobTests(BrowserTestCase):
         self.assertIn("Imported", download.value.path().read_text())
 
         page.goto(f"/admin/orgadmin/organization/{self.acme.pk}/history/")
-        page.get_by_role("link", name="Back to how it was").last.click()
-        page.get_by_role("button", name="Put back").click()
+        page.get_by_role("link", name="Restore this version").last.click()
+        page.get_by_role("button", name="Restore this version").click()
         self.acme.refresh_from_db()
         self.assertEqual(self.acme.phone, "1")
         page.goto(f"/admin/orgadmin/organization/{self.acme.pk}/access/")
         page.get_by_role("link", name="anna").click()
         expect(
-            page.get_by_role("cell", name="is in its Reviewer group: see it")
+            page.get_by_role("cell", name="is in its Reviewer group: view it")
         ).to_be_visible()
         page.goto(f"/admin/orgadmin/user/{self.anna.pk}/change/")
-        page.get_by_role("link", name="Take out of everything").click()
-        expect(page.get_by_text("Nobody is left to look after:")).to_be_visible()
-        page.get_by_role("button", name="Yes, I am sure").click()
+        page.get_by_role("link", name="Offboard").click()
+        expect(
+            page.get_by_text("This organization will have no active admin:")
+        ).to_be_visible()
+        page.get_by_role("button", name="Offboard anna").click()
         expect(page.get_by_text("was offboarded")).to_be_visible()
 
     def test_a_namesake_is_confirmed_by_saving_again(self):
@@ -361,7 +361,9 @@ class JobTests(BrowserTestCase):
         page.goto("/admin/orgadmin/organization/add/")
         page.get_by_label("Name:").fill("Acme")
         page.get_by_role("button", name="Save", exact=True).click()
-        expect(page.get_by_text("There are organizations with this name")).to_be_visible()
+        expect(
+            page.get_by_text("There are organizations with this name")
+        ).to_be_visible()
         page.get_by_role("button", name="Save", exact=True).click()
         expect(page.get_by_text("was added successfully")).to_be_visible()
         self.assertEqual(Organization.objects.filter(name="Acme").count(), 2)
