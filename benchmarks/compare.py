@@ -1,32 +1,50 @@
-"""Measure things in turn, so that what else the machine does meets all of them alike."""
+"""Measure functions in turn, so that a busy machine slows all of them down alike."""
 
 import gc
 import statistics
 import time
+from collections.abc import Callable, Mapping, Sequence
+from typing import TypeAlias
+
+Undo: TypeAlias = Callable[[], object]
+Measured: TypeAlias = Callable[[], Undo | None]
 
 
-def compare(things, pairs, budget=120.0):
-    """Call each of {name: function} in turn, `pairs` times or for `budget` seconds; return {name: [milliseconds]}.
-    A function may return another one, which is called after it, and not measured: it undoes what was done."""
-    times = {name: [] for name in things}
-    for function in things.values():
-        if undo := function():
-            undo()
-    names, end = list(things), time.perf_counter() + budget
+def compare(
+    functions: Mapping[str, Measured], pairs: int, budget: float = 120.0
+) -> dict[str, list[float]]:
+    """Call {name: function} in turn and return {name: [milliseconds]}.
+
+    Each function is called `pairs` times, or fewer if that takes longer than `budget`
+    seconds. A function may return another one that undoes its work; that one is called
+    right afterwards, and not measured.
+    """
+    times: dict[str, list[float]] = {name: [] for name in functions}
+    for function in functions.values():
+        measure(function)  # the first call fills caches, so it does not count
+    names = list(functions)
+    end = time.perf_counter() + budget
     for number in range(pairs):
-        for name in names[number % len(names) :] + names[: number % len(names)]:
-            gc.disable()
-            start = time.perf_counter()
-            undo = things[name]()
-            times[name].append((time.perf_counter() - start) * 1000)
-            gc.enable()
-            if undo:
-                undo()
+        first = number % len(names)
+        for name in names[first:] + names[:first]:
+            times[name].append(measure(functions[name]))
         if time.perf_counter() > end:
             break
     return times
 
 
-def ratio(times, name, other):
-    """Return the median of the ratios of the pairs."""
+def measure(function: Measured) -> float:
+    """Call a function, undo its work, and return the milliseconds of the call."""
+    gc.disable()
+    start = time.perf_counter()
+    undo = function()
+    milliseconds = (time.perf_counter() - start) * 1000
+    gc.enable()
+    if undo is not None:
+        undo()
+    return milliseconds
+
+
+def find_ratio(times: Mapping[str, Sequence[float]], name: str, other: str) -> float:
+    """Return the median of the ratios of `name` to `other`, pair by pair."""
     return statistics.median(a / b for a, b in zip(times[name], times[other]))

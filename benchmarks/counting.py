@@ -1,4 +1,7 @@
-"""Settings under which each password that is compared leaves a byte in the file that COMPARED names."""
+"""Settings that count password comparisons.
+
+Each comparison appends a byte to the file that the variable COMPARED names.
+"""
 
 import os
 

@@ -1,15 +1,19 @@
-"""Pages at the size of the database: each against the floor and the usual way, in one run.
+"""Measure pages against the floor and the usual way, in one run.
 
-    python -m benchmarks.pages    # DATABASE_URL and SMALL_DATABASE_URL name databases that benchmarks.fill filled
+    python -m benchmarks.pages [1 10 1000 staff]
 
-Prints a line of JSON for each measure."""
+The numbers stand for the pages of an org admin with so many organizations. DATABASE_URL
+and, if set, SMALL_DATABASE_URL name databases that benchmarks.fill filled. Prints a
+line of JSON for each measure.
+"""
 
-import json
+import argparse
 import os
 import re
 import statistics
-import sys
 import warnings
+from collections.abc import Callable, Mapping
+from functools import partial
 from urllib.parse import urlencode
 
 import django
@@ -17,186 +21,223 @@ import django
 django.setup()
 warnings.filterwarnings("ignore", message="No directory at")
 
-from django.db import connection, connections  # noqa: E402
-from django.test import Client  # noqa: E402
-from django.test.utils import CaptureQueriesContext  # noqa: E402
+# Models can be imported now that Django is set up.
+from django.db import connection, connections
+from django.test import Client
+from django.test.utils import CaptureQueriesContext
 
-from benchmarks.compare import compare, ratio  # noqa: E402
-from benchmarks.peers.models import FLOORS, UsualOrganization  # noqa: E402
-from benchmarks.router import Router  # noqa: E402
-from orgadmin.models import Organization, User  # noqa: E402
+from benchmarks.compare import compare, find_ratio
+from benchmarks.peers.models import FLOORS, UsualOrganization
+from benchmarks.results import medians, print_result
+from benchmarks.router import use_database
+from orgadmin.models import Organization, User
 
-LIST, USUAL = "/admin/orgadmin/organization/", "/usual/peers/usualorganization/"
-FORM = "application/x-www-form-urlencoded"  # as browsers send forms without files
+LIST = "/admin/orgadmin/organization/"
+USUAL_LIST = "/usual/peers/usualorganization/"
+PARTS = ["1", "10", "1000", "staff"]
 PAIRS = int(os.environ.get("PAIRS", 200))
 
 
-def sign_in(username, alias="default"):
-    Router.alias = alias
+def sign_in(username: str, database: str = "default") -> Client:
     client = Client()
-    client.force_login(User.objects.get(username=username))
-    Router.alias = "default"
+    with use_database(database):
+        client.force_login(User.objects.get(username=username))
     return client
 
 
-def get(client, address, alias="default"):
-    def load():
-        Router.alias = alias
+def get_page(client: Client, address: str, database: str = "default") -> None:
+    with use_database(database):
         response = client.get(address)
-        Router.alias = "default"
-        assert response.status_code == 200, (
-            address,
-            response.status_code,
-            response.headers,
+    assert response.status_code == 200, (address, response.status_code)
+
+
+class ChangeForm:
+    """The form of a change page, which can be saved again and again."""
+
+    def __init__(self, client: Client, address: str) -> None:
+        self.client = client
+        self.address = address
+        self.data = self.read_fields()
+        self.saves = 0
+
+    def read_fields(self) -> dict[str, str]:
+        page = self.client.get(self.address).content.decode()
+        inputs = re.findall(r'<input[^>]* name="([^"]+)"[^>]* value="([^"]*)"', page)
+        fields = {name: value for name, value in inputs if not name.startswith("_")}
+        for name in re.findall(r'<textarea[^>]* name="([^"]+)"', page):
+            fields[name] = ""
+        return fields
+
+    def save(self) -> None:
+        """Save another phone number each time."""
+        self.saves += 1
+        self.data["phone"] = f"+1 555 {self.saves:06}"
+        response = self.client.post(
+            self.address,
+            urlencode(self.data),
+            content_type="application/x-www-form-urlencoded",
         )
-
-    return load
-
-
-def post(client, address):
-    """Return a function that saves the form at an address with another phone number each time."""
-    page = client.get(address).content.decode()
-    fields = dict(re.findall(r'<input[^>]* name="([^"]+)"[^>]* value="([^"]*)"', page))
-    areas = re.findall(r'<textarea[^>]* name="([^"]+)"', page)
-    data = {
-        name: value for name, value in fields.items() if not name.startswith("_")
-    } | dict.fromkeys(areas, "")
-    count = 0
-
-    def save():
-        nonlocal count
-        count += 1
-        data["phone"] = f"+1 555 {count:06}"
-        response = client.post(address, urlencode(data), content_type=FORM)
-        assert response.status_code == 302, (address, response.status_code)
-        if "initial-phone" in data:  # what the page would show next
-            data["initial-phone"] = data["phone"]
-
-    return save
+        assert response.status_code == 302, (self.address, response.status_code)
+        # The page would show the new number as the initial one the next time.
+        if "initial-phone" in self.data:
+            self.data["initial-phone"] = self.data["phone"]
 
 
-def count_queries(function):
+def count_queries(function: Callable[[], None]) -> int:
     with CaptureQueriesContext(connection) as queries:
         function()
     return len(queries)
 
 
-def measure(what, things, pairs=PAIRS, budget=60.0):
-    """Print the medians of {name: function}, the first against the others, and the queries of each."""
-    queries = {name: count_queries(function) for name, function in things.items()}
-    times = compare(things, pairs, budget)
-    name, *others = things
-    medians = {
-        each: round(statistics.median(values), 2) for each, values in times.items()
-    }
-    ratios = {
-        f"{name}/{other}": round(ratio(times, name, other), 3) for other in others
-    }
-    line = {
-        "what": what,
-        "database": connection.vendor,
-        "pairs": len(times[name]),
-        "ms": medians,
-        "queries": queries,
-    }
-    print(json.dumps(line | {"ratios": ratios}), flush=True)
-
-
-def slow(client, address, wanted):
-    """The usual way takes seconds: a few runs tell enough."""
-    times = compare({"usual": get(client, address), "ours": wanted}, 5, 30.0)
-    return statistics.median(times["usual"]) / statistics.median(times["ours"])
-
-
-def measure_people(number):
-    ours, floor = sign_in(f"admin-{number}"), sign_in(f"floor-{number}")
-    place = f"/floor/peers/floor{number}/"
-    things = {"ours": get(ours, LIST), "floor": get(floor, place)}
-    if "small" in connections:
-        things["ours, small"] = get(sign_in(f"admin-{number}", "small"), LIST, "small")
-    measure(f"list of {number}", things)
-    times = slow(sign_in(f"usual-{number}"), USUAL, things["ours"])
-    print(
-        json.dumps({"what": f"list of {number}: usual/ours", "ratio": round(times, 1)}),
-        flush=True,
+def measure(
+    what: str,
+    functions: Mapping[str, Callable[[], None]],
+    pairs: int = PAIRS,
+    budget: float = 60.0,
+) -> None:
+    """Compare the first of {name: function} with the others, and print the result."""
+    queries = {name: count_queries(function) for name, function in functions.items()}
+    times = compare(functions, pairs, budget)
+    first, *others = functions
+    ratios = {}
+    for other in others:
+        ratios[f"{first}/{other}"] = round(find_ratio(times, first, other), 3)
+    print_result(
+        what,
+        database=connection.vendor,
+        pairs=len(times[first]),
+        ms=medians(times),
+        queries=queries,
+        ratios=ratios,
     )
+
+
+def measure_usual_list(number: int, ours: Callable[[], None]) -> None:
+    """Compare our list with the usual way. That takes seconds, so five pairs do."""
+    usual = partial(get_page, sign_in(f"usual-{number}"), USUAL_LIST)
+    times = compare({"usual": usual, "ours": ours}, 5, 30.0)
+    ratio = statistics.median(times["usual"]) / statistics.median(times["ours"])
+    print_result(f"list of {number}: usual/ours", ratio=round(ratio, 1))
+
+
+def measure_org_admin(number: int) -> None:
+    """Measure the pages of a person who looks after so many organizations."""
+    client = sign_in(f"admin-{number}")
+    floor_client = sign_in(f"floor-{number}")
+    our_list = partial(get_page, client, LIST)
+    floor_list = partial(get_page, floor_client, f"/floor/peers/floor{number}/")
+    lists = {"ours": our_list, "floor": floor_list}
+    if "small" in connections:
+        small_client = sign_in(f"admin-{number}", "small")
+        lists["ours, small"] = partial(get_page, small_client, LIST, "small")
+    measure(f"list of {number}", lists)
+    measure_usual_list(number, our_list)
     if number == 10:
-        change = {
-            "ours": f"{LIST}{Organization.objects.filter(admin__user__username='admin-10')[0].pk}/change/",
-            "floor": f"{place}{FLOORS[number][0].objects.order_by('name')[0].pk}/change/",
-        }
-        clients = {"ours": ours, "floor": floor}
-        measure(
-            "change page",
-            {name: get(clients[name], address) for name, address in change.items()},
-        )
-        measure(
-            "change page, saved",
-            {name: post(clients[name], address) for name, address in change.items()},
-        )
-        for what, address in {
+        measure_change_page(client, floor_client)
+        addresses = {
             "search": f"{LIST}?q=7919",
             "front page": "/admin/",
             "export": f"{LIST}export/",
-        }.items():
-            measure(
-                what, {"ours": get(ours, address), "floor list": things["floor"]}, 50
-            )
+        }
+        for what, address in addresses.items():
+            page = partial(get_page, client, address)
+            measure(what, {"ours": page, "floor list": floor_list}, pairs=50)
 
 
-def measure_staff():
-    root = sign_in("root")
-    last, total = (
-        Organization.objects.order_by("name", "pk").last(),
-        UsualOrganization.objects.count(),
-    )
-    place = list(
-        Organization.objects.order_by("-name", "-pk").values_list("pk", flat=True)[:101]
-    )[-1]
-    word = last.name.split()[0].lower()
+def measure_change_page(client: Client, floor_client: Client) -> None:
+    ours = Organization.objects.filter(admin__user__username="admin-10")[0]
+    floor = FLOORS[10].organization.objects.order_by("name")[0]
+    address = f"{LIST}{ours.pk}/change/"
+    floor_address = f"/floor/peers/floor10/{floor.pk}/change/"
     pages = {
+        "ours": partial(get_page, client, address),
+        "floor": partial(get_page, floor_client, floor_address),
+    }
+    measure("change page", pages)
+    saves = {
+        "ours": ChangeForm(client, address).save,
+        "floor": ChangeForm(floor_client, floor_address).save,
+    }
+    measure("change page, saved", saves)
+
+
+def measure_staff() -> None:
+    """Measure the pages of platform staff."""
+    client = sign_in("root")
+    measure_staff_list(client)
+    if "small" in connections:
+        measure_growth(client)
+
+
+def measure_staff_list(client: Client) -> None:
+    """Compare the list of all organizations with the stock admin's."""
+    total = UsualOrganization.objects.count()
+    last = Organization.objects.order_by("name", "pk").last()
+    first_word = last.name.split()[0].lower()
+    last_word = last.name.split()[-1]
+    page_90 = f"?p={min(90, total // 100)}"
+    # The last page of our list is the one after the hundredth row from the end.
+    from_the_end = Organization.objects.order_by("-name", "-pk")
+    nearly_last = list(from_the_end.values_list("pk", flat=True)[:101])[-1]
+    queries = {
         "first page": ("", ""),
-        "page 90": (f"?p={min(90, total // 100)}",) * 2,
+        "page 90": (page_90, page_90),
         "sorted by reference": ("?o=2", "?o=2"),
         "search without hits": ("?q=zzqqxx", "?q=zzqqxx"),
-        "search with many hits": (f"?q={word}", f"?q={word}"),
-        "search of one": (f"?q={last.name.split()[-1]}", f"?q={last.name.split()[-1]}"),
-        "deepest page": (f"?after={place}", f"?p={(total + 99) // 100}"),
+        "search with many hits": (f"?q={first_word}", f"?q={first_word}"),
+        "search of one": (f"?q={last_word}", f"?q={last_word}"),
+        "deepest page": (f"?after={nearly_last}", f"?p={(total + 99) // 100}"),
     }
-    for what, (ours, stock) in pages.items():
-        measure(
-            f"staff: {what}",
-            {"ours": get(root, LIST + ours), "stock": get(root, USUAL + stock)},
-            20,
-            30.0,
-        )
-    if "small" in connections:
-        small = sign_in("root", "small")
-        group = User.objects.get(username="admin-10").groups.first().pk
-        for what, address in {
-            "user page": f"/admin/orgadmin/user/{User.objects.get(username='admin-10').pk}/change/",
-            "organization page": f"{LIST}1/change/",
-            "new organization": f"{LIST}add/",
-            "group page": f"/admin/auth/group/{group}/change/",
-            "people page": f"{LIST}1/people/",
-        }.items():
-            low = address.replace(str(group), "1") if what == "group page" else address
-            measure(
-                what,
-                {"ours": get(root, address), "small": get(small, low, "small")},
-                PAIRS,
-            )
-        for what, address in {
-            "groups": "/admin/auth/group/",
-            "users": "/admin/orgadmin/user/",
-        }.items():
-            measure(
-                f"staff: {what}",
-                {"ours": get(root, address), "small": get(small, address, "small")},
-                50,
-            )
+    for what, (our_query, stock_query) in queries.items():
+        pages = {
+            "ours": partial(get_page, client, LIST + our_query),
+            "stock": partial(get_page, client, USUAL_LIST + stock_query),
+        }
+        measure(f"staff: {what}", pages, pairs=20, budget=30.0)
+
+
+def measure_growth(client: Client) -> None:
+    """Compare staff's pages with those of the small database."""
+    small_client = sign_in("root", "small")
+    user = User.objects.get(username="admin-10")
+    group = user.groups.first()
+    addresses = {
+        "user page": f"/admin/orgadmin/user/{user.pk}/change/",
+        "organization page": f"{LIST}1/change/",
+        "new organization": f"{LIST}add/",
+        "group page": f"/admin/auth/group/{group.pk}/change/",
+        "people page": f"{LIST}1/people/",
+    }
+    for what, address in addresses.items():
+        small_address = address
+        if what == "group page":
+            # The small database has no group with so high an id.
+            small_address = "/admin/auth/group/1/change/"
+        pages = {
+            "ours": partial(get_page, client, address),
+            "small": partial(get_page, small_client, small_address, "small"),
+        }
+        measure(what, pages)
+    lists = {"groups": "/admin/auth/group/", "users": "/admin/orgadmin/user/"}
+    for what, address in lists.items():
+        pages = {
+            "ours": partial(get_page, client, address),
+            "small": partial(get_page, small_client, address, "small"),
+        }
+        measure(f"staff: {what}", pages, pairs=50)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("parts", nargs="*", metavar="|".join(PARTS))
+    for part in parser.parse_args().parts or PARTS:
+        if part == "staff":
+            measure_staff()
+        else:
+            measure_org_admin(int(part))
 
 
 if __name__ == "__main__":
-    for part in sys.argv[1:] or ["1", "10", "1000", "staff"]:
-        measure_staff() if part == "staff" else measure_people(int(part))
+    main()

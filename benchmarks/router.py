@@ -1,4 +1,7 @@
-"""Lets one process ask two databases in turn."""
+"""Let one process use two databases in turn."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 
 class Router:
@@ -7,7 +10,17 @@ class Router:
     def db_for_read(self, model, **hints):
         return Router.alias
 
-    db_for_write = db_for_read
+    def db_for_write(self, model, **hints):
+        return Router.alias
 
     def allow_relation(self, *objects, **hints):
         return True
+
+
+@contextmanager
+def use_database(alias: str) -> Iterator[None]:
+    Router.alias = alias
+    try:
+        yield
+    finally:
+        Router.alias = "default"

@@ -1,20 +1,38 @@
-"""The project's settings, and beside its pages the same content made the usual way, and the floor."""
+"""The project's settings, with the apps and pages that it is compared with.
+
+Needs the environment of production, not DEBUG, which would slow everything down.
+"""
 
 import os
+from copy import deepcopy
+
+from environ import Env
 
 from config.settings import *  # noqa: F403
-from config.settings import DATABASES, INSTALLED_APPS, STORAGES
+from config.settings import DATABASES, INSTALLED_APPS, LOGGING, STORAGES
 
-INSTALLED_APPS += ["benchmarks.peers"]
+INSTALLED_APPS = [*INSTALLED_APPS, "benchmarks.peers"]
 ROOT_URLCONF = "benchmarks.urls"
 ALLOWED_HOSTS = ["*"]
-STORAGES["staticfiles"]["BACKEND"] = (
-    "django.contrib.staticfiles.storage.StaticFilesStorage"
-)
-DATABASE_ROUTERS = ["benchmarks.router.Router"]
-if url := os.environ.get(
-    "SMALL_DATABASE_URL"
-):  # the same with few organizations, to measure in one run
-    from environ import Env
 
-    DATABASES["small"] = {**DATABASES["default"], **Env().db_url_config(url)}
+STORAGES = {
+    **STORAGES,
+    "staticfiles": {
+        "BACKEND": "django.contrib.staticfiles.storage.StaticFilesStorage",
+    },
+}
+
+# A second database, with few organizations, to compare sizes within one run.
+DATABASE_ROUTERS = ["benchmarks.router.Router"]
+SMALL_DATABASE_URL = os.environ.get("SMALL_DATABASE_URL")
+if SMALL_DATABASE_URL:
+    DATABASES["small"] = {
+        **DATABASES["default"],
+        **Env().db_url_config(SMALL_DATABASE_URL),
+    }
+
+# The log is written, because it is a part of what a page costs, but not shown: standard
+# output is for results. benchmarks/logged.py has settings that show it.
+LOGGING = deepcopy(LOGGING)
+for handler in LOGGING["handlers"].values():
+    handler["stream"] = open(os.devnull, "w")  # noqa: SIM115 (open as long as the process)

@@ -1,4 +1,7 @@
-"""Settings of the stock admin that load is compared with: the middleware of `startproject`, and no log of requests."""
+"""Settings of the stock admin that the load test compares with.
+
+It has the middleware of `startproject`, and writes no log of requests.
+"""
 
 from benchmarks.settings import *  # noqa: F403
 
@@ -12,5 +15,6 @@ MIDDLEWARE = [
     "django.contrib.auth.middleware.AuthenticationMiddleware",
     "django.contrib.messages.middleware.MessageMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
-    "allauth.account.middleware.AccountMiddleware",  # without which its app refuses to start
+    # The allauth app refuses to start without this one.
+    "allauth.account.middleware.AccountMiddleware",
 ]

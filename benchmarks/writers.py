@@ -1,88 +1,67 @@
-"""Processes that save organizations of one name at once, each save in a transaction: ours, and the usual way.
+"""Measure many processes that save organizations of one name at the same time.
 
-python -m benchmarks.writers [PROCESSES]    # in the database that DATABASE_URL names, which keeps what was saved
+    python -m benchmarks.writers [PROCESSES]
+
+Each save is a transaction of its own. DATABASE_URL names a database that
+benchmarks.fill filled; what is saved stays there. Compares ours with the usual way.
 """
 
+import argparse
 import json
-import os
 import subprocess
 import sys
 import time
 
-SAVES = {"ours": 50, "usual": 10}  # of each process
-WRITER = """
-import sys, time, django
-django.setup()
-from django.db import DatabaseError, connection, transaction
-from benchmarks.peers.models import UsualOrganization
-from orgadmin.models import Organization
-model = {"ours": Organization, "usual": UsualOrganization}[sys.argv[1]]
-connection.ensure_connection()
-print("ready", flush=True)
-sys.stdin.readline()
-slowest = lost = 0
-for _ in range(int(sys.argv[2])):
-    start = time.perf_counter()
-    try:
-        with transaction.atomic():
-            model(name=sys.argv[3]).save()
-    except DatabaseError:
-        lost += 1
-    slowest = max(slowest, time.perf_counter() - start)
-print(lost, slowest)
-"""
+from benchmarks.results import print_result
+
+SAVES = {"ours": 50, "usual": 10}  # by each process
 
 
-def measure(name, count):
-    command = [
-        sys.executable,
-        "-W",
-        "ignore",
-        "-c",
-        WRITER,
-        name,
-        str(SAVES[name]),
-        f"The Same Name {time.time()}",
-    ]
-    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
-    writers = [subprocess.Popen(command, env=os.environ, **pipes) for _ in range(count)]
+def measure(side: str, processes: int) -> float:
+    """Print how the saves went, and return how many there were per second."""
+    name = f"The Same Name {time.time()}"
+    writers = [start_writer(side, name) for _ in range(processes)]
     for writer in writers:
         writer.stdout.readline()
     start = time.perf_counter()
     for writer in writers:
         writer.stdin.write("go\n")
         writer.stdin.flush()
-    results = [writer.communicate()[0].split() for writer in writers]
+    results = [json.loads(writer.communicate()[0]) for writer in writers]
     seconds = time.perf_counter() - start
-    lost = sum(int(result[0]) for result in results)
-    saved = count * SAVES[name] - lost
-    slowest = max(float(result[1]) for result in results)
-    print(
-        json.dumps(
-            {
-                "what": f"{count} writers of one name: {name}",
-                "saved": saved,
-                "lost": lost,
-                "saves per second": round(saved / seconds, 1),
-                "slowest, s": round(slowest, 2),
-            }
-        ),
-        flush=True,
-    )
+    lost = sum(result["lost"] for result in results)
+    saved = processes * SAVES[side] - lost
+    slowest = max(result["slowest"] for result in results)
+    figures = {
+        "saved": saved,
+        "lost": lost,
+        "saves per second": round(saved / seconds, 1),
+        "slowest, s": round(slowest, 2),
+    }
+    print_result(f"{processes} writers of one name: {side}", **figures)
     return saved / seconds
 
 
-def main(count=16):
-    speeds = {name: measure(name, count) for name in SAVES}
-    print(
-        json.dumps(
-            {
-                "what": "writers: ours/usual",
-                "ratio": round(speeds["ours"] / speeds["usual"], 1),
-            }
-        )
+def start_writer(side: str, name: str) -> subprocess.Popen[str]:
+    arguments = [side, str(SAVES[side]), name]
+    return subprocess.Popen(
+        [sys.executable, "-W", "ignore", "-m", "benchmarks.writer", *arguments],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
     )
 
 
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("processes", nargs="?", type=int, default=16)
+    processes = parser.parse_args().processes
+    speeds = {side: measure(side, processes) for side in SAVES}
+    ratio = round(speeds["ours"] / speeds["usual"], 1)
+    print_result("writers: ours/usual", ratio=ratio)
+
+
 if __name__ == "__main__":
-    main(*map(int, sys.argv[1:]))
+    main()

@@ -1,190 +1,210 @@
-"""Saving, naming, bulk creation, import and deletion in a database that benchmarks.fill filled; all is undone.
+"""Measure saving, naming, bulk creation, import and deletion.
 
     python -m benchmarks.writing [save name bulk import delete]
 
-Prints a line of JSON for each measure."""
+DATABASE_URL names a database that benchmarks.fill filled. Everything that is written is
+undone. Prints a line of JSON for each measure.
+"""
 
+import argparse
 import io
-import json
 import resource
-import statistics
-import sys
 import time
+from collections.abc import Callable, Iterator
+from functools import partial
 from itertools import count
 
 import django
 
 django.setup()
 
-from django.contrib.auth.models import Group  # noqa: E402
-from django.db import connection  # noqa: E402
-from django.test.utils import CaptureQueriesContext  # noqa: E402
+# Models can be imported now that Django is set up.
+from django.contrib.auth.models import Group
+from django.db import connection
+from django.test.utils import CaptureQueriesContext
 
-from benchmarks.compare import compare, ratio  # noqa: E402
-from benchmarks.fill import undone  # noqa: E402
-from benchmarks.peers.models import UsualOrganization  # noqa: E402
-from benchmarks.rows import insert_organizations  # noqa: E402
-from orgadmin.access.groups import NameSeries, find_free_names  # noqa: E402
-from orgadmin.access.roles import ADMIN  # noqa: E402
-from orgadmin.models import Organization, OrganizationGroupObjectPermission, User  # noqa: E402
-from orgadmin.records.imports import import_organizations  # noqa: E402
+from benchmarks.compare import compare, find_ratio
+from benchmarks.fill import rolled_back
+from benchmarks.peers.models import UsualOrganization
+from benchmarks.results import medians, print_result
+from benchmarks.rows import insert_organizations
+from orgadmin.access.groups import NameSeries, find_free_names
+from orgadmin.access.roles import ADMIN
+from orgadmin.models import Organization, OrganizationGroupObjectPermission, User
+from orgadmin.records.imports import import_organizations
 
-BULK, RECORDS, DELETED = 100_000, 46_524, 1_000
-
-
-def tell(what, **values):
-    print(
-        json.dumps({"what": what, "database": connection.vendor, **values}), flush=True
-    )
-
-
-def peak():
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024  # MB
+PAIRS = 200
+CREATED = 100_000  # organizations in one bulk creation
+IMPORTED = 46_524  # rows of the import that docs/operations.md describes
+DELETED = 1_000
 
 
-def measure_save():
-    numbers, saved, queries = count(), {}, {}
-
-    def saving(name, model):
-        def save():
-            row = model(name=f"Measured {time.time()} {model.__name__} {next(numbers)}")
-            row.save()
-            return lambda: (
-                UsualOrganization.objects.filter(pk=row.pk).delete()
-                if name == "usual"
-                else row.delete()
-            )
-
-        return save
-
-    for name, model in (("ours", Organization), ("usual", UsualOrganization)):
-        saved[name] = saving(name, model)
-        with CaptureQueriesContext(connection) as captured:
-            saved[name]()
-        queries[name] = len(captured)
-    times = compare(saved, 200)
-    medians = {
-        name: round(statistics.median(values), 2) for name, values in times.items()
-    }
-    tell(
-        "save of a new one",
-        ms=medians,
-        queries=queries,
-        ratio=round(ratio(times, "usual", "ours"), 2),
-    )
+def print_measure(what: str, **values: object) -> None:
+    print_result(what, database=connection.vendor, **values)
 
 
-def measure_names():
-    with undone():
-        for name, taken in (("Few Twins", 100), ("Many Twins", 30_000)):
-            names = [
-                f"{name} Admin",
-                *(f"{name} {number} Admin" for number in range(1, taken)),
-            ]
-            Group.objects.bulk_create(
-                (Group(name=name) for name in names), batch_size=5_000
-            )
-        finds = {
-            str(taken): lambda name=name: (
-                find_free_names([NameSeries.of(name, ADMIN)], using="default") and None
-            )
-            for name, taken in (("Few Twins", 100), ("Many Twins", 30_000))
-        }
-        with CaptureQueriesContext(connection) as captured:
-            finds["30000"]()
-        times = compare(finds, 200)
-        medians = {
-            name: round(statistics.median(values), 2) for name, values in times.items()
-        }
-        tell(
-            "a name, of so many taken",
-            ms=medians,
-            queries=len(captured),
-            ratio=round(ratio(times, "30000", "100"), 2),
-        )
+def find_peak_memory() -> int:
+    """Return the megabytes that this process has used at most."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
 
 
-def timed(function):
+def time_and_undo(function: Callable[[], object]) -> float:
+    """Call a function, undo what it writes, and return the seconds of the call."""
     start = time.perf_counter()
-    with undone():
+    with rolled_back():
         function()
         return time.perf_counter() - start
 
 
-def measure_bulk():
-    before = peak()
-    seconds = {"bulk_create": [], "SQL": []}
+def save_ours(numbers: Iterator[int]) -> Callable[[], object]:
+    """Save a new organization, and return a function that deletes it."""
+    row = Organization(name=f"Measured {time.time()} Organization {next(numbers)}")
+    row.save()
+    return row.delete
+
+
+def save_usual(numbers: Iterator[int]) -> Callable[[], object]:
+    """Save a new organization the usual way; return a function that deletes it."""
+    row = UsualOrganization(
+        name=f"Measured {time.time()} UsualOrganization {next(numbers)}"
+    )
+    row.save()
+    return UsualOrganization.objects.filter(pk=row.pk).delete
+
+
+def measure_save() -> None:
+    numbers = count()
+    saves = {"ours": partial(save_ours, numbers), "usual": partial(save_usual, numbers)}
+    queries = {}
+    for name, save in saves.items():
+        with CaptureQueriesContext(connection) as captured:
+            save()
+        queries[name] = len(captured)
+    times = compare(saves, PAIRS)
+    print_measure(
+        "save of a new one",
+        ms=medians(times),
+        queries=queries,
+        ratio=round(find_ratio(times, "usual", "ours"), 2),
+    )
+
+
+def take_names(name: str, taken: int) -> None:
+    """Create so many groups named after one organization."""
+    names = [f"{name} Admin"]
+    names += [f"{name} {number} Admin" for number in range(1, taken)]
+    Group.objects.bulk_create((Group(name=name) for name in names), batch_size=5_000)
+
+
+def find_free_name(name: str) -> None:
+    find_free_names([NameSeries.of(name, ADMIN)], using="default")
+
+
+def measure_names() -> None:
+    """Compare finding a free name where few, and where many names are taken."""
+    with rolled_back():
+        take_names("Few Twins", 100)
+        take_names("Many Twins", 30_000)
+        searches = {
+            "100": partial(find_free_name, "Few Twins"),
+            "30000": partial(find_free_name, "Many Twins"),
+        }
+        with CaptureQueriesContext(connection) as captured:
+            searches["30000"]()
+        times = compare(searches, PAIRS)
+        print_measure(
+            "a name, of so many taken",
+            ms=medians(times),
+            queries=len(captured),
+            ratio=round(find_ratio(times, "30000", "100"), 2),
+        )
+
+
+def create_in_bulk() -> None:
+    Organization.objects.bulk_create(
+        Organization(name=f"Bulk {number}", reference=f"B{number}")
+        for number in range(CREATED)
+    )
+
+
+def measure_bulk() -> None:
+    """Compare bulk creation with bare SQL statements that write the same rows."""
+    memory = find_peak_memory()
+    times = {"bulk_create": [], "SQL": []}
     for _ in range(3):
-        names = (
-            Organization(name=f"Bulk {number}", reference=f"B{number}")
-            for number in range(BULK)
-        )
-        seconds["bulk_create"].append(
-            timed(lambda names=names: Organization.objects.bulk_create(names))
-        )
-        seconds["SQL"].append(timed(lambda: insert_organizations(BULK, tag=" Bulk")))
-    medians = {
-        name: round(statistics.median(values), 2) for name, values in seconds.items()
-    }
-    tell(
-        f"creation of {BULK:,}",
-        s=medians,
-        ratio=round(medians["SQL"] / medians["bulk_create"], 2),
-        mb=peak() - before,
-    )
-
-
-def measure_import():
-    before, columns = peak(), "name,reference,website,address\n"
-    lines = (
-        f"Imported {number},I{number},https://example.com/{number},1 Some Street\n"
-        for number in range(RECORDS)
-    )
-    file, rows = io.BytesIO((columns + "".join(lines)).encode()), []
-    for number in range(RECORDS):
-        rows.append(
-            Organization(
-                name=f"Alone {number}", reference=f"A{number}", address="1 Some Street"
-            )
-        )
-    seconds = {"import": timed(lambda: import_organizations(file))}
-    growth = peak() - before
-    seconds["bulk_create"] = timed(lambda: Organization.objects.bulk_create(rows))
-    seconds = {name: round(value, 2) for name, value in seconds.items()}
-    tell(
-        f"import of {RECORDS:,}",
+        times["bulk_create"].append(time_and_undo(create_in_bulk))
+        insert = partial(insert_organizations, CREATED, tag=" Bulk")
+        times["SQL"].append(time_and_undo(insert))
+    seconds = medians(times)
+    print_measure(
+        f"creation of {CREATED:,}",
         s=seconds,
-        ratio=round(seconds["import"] / seconds["bulk_create"], 2),
+        ratio=round(seconds["SQL"] / seconds["bulk_create"], 2),
+        mb=find_peak_memory() - memory,
+    )
+
+
+def make_import_file() -> io.BytesIO:
+    lines = ["name,reference,website,address\n"]
+    for number in range(IMPORTED):
+        website = f"https://example.com/{number}"
+        lines.append(f"Imported {number},I{number},{website},1 Some Street\n")
+    return io.BytesIO("".join(lines).encode())
+
+
+def measure_import() -> None:
+    """Compare an import with the bulk creation of as many organizations."""
+    memory = find_peak_memory()
+    file = make_import_file()
+    organizations = [
+        Organization(
+            name=f"Alone {number}", reference=f"A{number}", address="1 Some Street"
+        )
+        for number in range(IMPORTED)
+    ]
+    import_seconds = time_and_undo(partial(import_organizations, file))
+    growth = find_peak_memory() - memory
+    create = partial(Organization.objects.bulk_create, organizations)
+    create_seconds = time_and_undo(create)
+    print_measure(
+        f"import of {IMPORTED:,}",
+        s={"import": round(import_seconds, 2), "bulk_create": round(create_seconds, 2)},
+        ratio=round(import_seconds / create_seconds, 2),
         mb=growth,
     )
 
 
-def measure_deletion():
-    with undone():
-        ids = list(
-            Organization.objects.order_by("pk").values_list("pk", flat=True)[
-                : DELETED * 3 : 3
-            ]
-        )
-        rows = Organization.objects.filter(pk__in=ids)
-        groups = [
-            group for pair in rows.values_list("admin", "reviewer") for group in pair
-        ]
+def measure_deletion() -> None:
+    """Delete every third organization, and count the rows that should be gone."""
+    with rolled_back():
+        ids = Organization.objects.order_by("pk").values_list("pk", flat=True)
+        pks = list(ids[: DELETED * 3 : 3])
+        organizations = Organization.objects.filter(pk__in=pks)
+        groups = []
+        for admin, reviewer in organizations.values_list("admin", "reviewer"):
+            groups += [admin, reviewer]
         start = time.perf_counter()
         with CaptureQueriesContext(connection) as captured:
-            rows.delete()
+            organizations.delete()
         seconds = time.perf_counter() - start
-        left = Group.objects.filter(pk__in=groups).count()
-        left += OrganizationGroupObjectPermission.objects.filter(
-            content_object__in=ids
-        ).count()
-        left += User.groups.through.objects.filter(group__in=groups).count()
-        tell(
+        print_measure(
             f"deletion of {DELETED:,}",
             s=round(seconds, 2),
             queries=len(captured),
-            rows_left=left,
+            rows_left=count_rows_left(pks, groups),
         )
+
+
+def count_rows_left(pks: list[int], groups: list[int]) -> int:
+    permissions = OrganizationGroupObjectPermission.objects.filter(
+        content_object__in=pks
+    )
+    memberships = User.groups.through.objects.filter(group__in=groups)
+    return (
+        Group.objects.filter(pk__in=groups).count()
+        + permissions.count()
+        + memberships.count()
+    )
 
 
 MEASURES = {
@@ -195,6 +215,15 @@ MEASURES = {
     "delete": measure_deletion,
 }
 
-if __name__ == "__main__":
-    for name in sys.argv[1:] or MEASURES:
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("measures", nargs="*", metavar="|".join(MEASURES))
+    for name in parser.parse_args().measures or MEASURES:
         MEASURES[name]()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,14 +1,19 @@
-"""The stock admin over the floor, and the usual way: guardian's shortcuts in the methods that tutorials name."""
+"""The admin pages that ours are compared with.
+
+`floor_site` is the stock admin over tables that hold one person's organizations only.
+`usual_site` filters one large table with guardian's shortcuts, as tutorials do.
+"""
 
 from django.contrib import admin
 from guardian.shortcuts import get_objects_for_user
 
-from .models import FLOORS, UsualOrganization
+from benchmarks.peers.models import FLOORS, UsualOrganization
 
-usual, floor = admin.AdminSite("usual"), admin.AdminSite("floor")
+floor_site = admin.AdminSite("floor")
+usual_site = admin.AdminSite("usual")
 
 
-class Listing:
+class OrganizationAdmin(admin.ModelAdmin):
     list_display = ["name", "reference", "website", "email", "phone"]
     search_fields = ["name", "reference", "address"]
     ordering = ["name"]
@@ -21,8 +26,8 @@ class Listing:
     readonly_fields = ["reference"]
 
 
-@admin.register(UsualOrganization, site=usual)
-class UsualAdmin(Listing, admin.ModelAdmin):
+@admin.register(UsualOrganization, site=usual_site)
+class UsualOrganizationAdmin(OrganizationAdmin):
     list_display = ["name", "admin", "reference", "website", "email"]
     readonly_fields = ["reference", "admin"]
 
@@ -31,26 +36,30 @@ class UsualAdmin(Listing, admin.ModelAdmin):
             return super().get_queryset(request)
         return get_objects_for_user(request.user, ["peers.view_usualorganization"])
 
-    def may(self, request, action, obj):
+    def is_permitted(self, request, action, obj):
+        permission = f"peers.{action}_usualorganization"
         if obj is None:
-            return get_objects_for_user(
-                request.user, [f"peers.{action}_usualorganization"]
-            ).exists()
-        return request.user.has_perm(f"peers.{action}_usualorganization", obj)
+            return get_objects_for_user(request.user, [permission]).exists()
+        return request.user.has_perm(permission, obj)
 
     def has_module_permission(self, request):
-        return self.may(request, "view", None)
+        return self.is_permitted(request, "view", None)
 
     def has_view_permission(self, request, obj=None):
-        return self.may(request, "view", obj)
+        return self.is_permitted(request, "view", obj)
 
     def has_change_permission(self, request, obj=None):
-        return self.may(request, "change", obj)
+        return self.is_permitted(request, "change", obj)
 
 
-for organization, contact in FLOORS.values():
-    inline = type("Inline", (admin.TabularInline,), {"model": contact, "extra": 0})
-    floor.register(
-        organization,
-        type("FloorAdmin", (Listing, admin.ModelAdmin), {"inlines": [inline]}),
-    )
+def make_inline(contact):
+    class ContactInline(admin.TabularInline):
+        model = contact
+        extra = 0
+
+    return ContactInline
+
+
+for floor in FLOORS.values():
+    inline = make_inline(floor.contact)
+    floor_site.register(floor.organization, OrganizationAdmin, inlines=[inline])

@@ -1,4 +1,10 @@
-"""The same record twice more: kept the usual way, and in tables of the rows of one person."""
+"""The tables that ours are compared with.
+
+Two more kinds of the same organization: kept the usual way, and alone in a table that
+has nothing but the organizations of one person.
+"""
+
+from dataclasses import dataclass
 
 from django.contrib.auth.models import Group
 from django.db import models, transaction
@@ -22,24 +28,6 @@ class Record(models.Model):
         return self.name
 
 
-class UsualOrganization(Record):
-    """A loop that looks for a name, one group, guardian's generic permissions."""
-
-    admin = models.OneToOneField(Group, on_delete=models.PROTECT, related_name="+")
-
-    def save(self, *args, **kwargs):
-        with transaction.atomic():
-            if self.admin_id is None:
-                name, number = f"{self.name[:50].strip()} Admin", 0
-                while Group.objects.filter(name=name).count() > 0:
-                    number += 1
-                    name = f"{self.name[:50].strip()} {number} Admin"
-                self.admin = Group.objects.create(name=name)
-            super().save(*args, **kwargs)
-            for action in ("view", "change"):
-                assign_perm(f"peers.{action}_usualorganization", self.admin, self)
-
-
 class Contact(models.Model):
     name = models.CharField(max_length=255)
     role = models.CharField(max_length=100, blank=True)
@@ -53,17 +41,70 @@ class Contact(models.Model):
         return self.name
 
 
-def _make_floor(count):
-    """Return the models for the rows of a person who looks after `count` organizations."""
-    organization = type(f"Floor{count}", (Record,), {"__module__": __name__})
-    key = models.ForeignKey(
-        organization, on_delete=models.CASCADE, related_name="contacts"
-    )
-    return organization, type(
-        f"FloorContact{count}",
-        (Contact,),
-        {"__module__": __name__, "organization": key},
+class UsualOrganization(Record):
+    """The usual way: one group, with a name found by trial, and generic permissions."""
+
+    admin = models.OneToOneField(Group, on_delete=models.PROTECT, related_name="+")
+
+    def save(self, *args, **kwargs):
+        with transaction.atomic():
+            if self.admin_id is None:
+                self.admin = self.create_group()
+            super().save(*args, **kwargs)
+            for action in ("view", "change"):
+                assign_perm(f"peers.{action}_usualorganization", self.admin, self)
+
+    def create_group(self):
+        base = self.name[:50].strip()
+        name = f"{base} Admin"
+        number = 0
+        while Group.objects.filter(name=name).count() > 0:
+            number += 1
+            name = f"{base} {number} Admin"
+        return Group.objects.create(name=name)
+
+
+@dataclass(frozen=True)
+class Floor:
+    """The tables for one person: the least that a page over them can cost."""
+
+    organization: type[models.Model]
+    contact: type[models.Model]
+
+
+class Floor1(Record):
+    pass
+
+
+class FloorContact1(Contact):
+    organization = models.ForeignKey(
+        Floor1, on_delete=models.CASCADE, related_name="contacts"
     )
 
 
-FLOORS = {count: _make_floor(count) for count in (1, 10, 1_000)}
+class Floor10(Record):
+    pass
+
+
+class FloorContact10(Contact):
+    organization = models.ForeignKey(
+        Floor10, on_delete=models.CASCADE, related_name="contacts"
+    )
+
+
+class Floor1000(Record):
+    pass
+
+
+class FloorContact1000(Contact):
+    organization = models.ForeignKey(
+        Floor1000, on_delete=models.CASCADE, related_name="contacts"
+    )
+
+
+# By the number of organizations that the person looks after.
+FLOORS = {
+    1: Floor(Floor1, FloorContact1),
+    10: Floor(Floor10, FloorContact10),
+    1_000: Floor(Floor1000, FloorContact1000),
+}
