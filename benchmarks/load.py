@@ -1,313 +1,254 @@
-"""People in front of a real gunicorn and a real PostgreSQL, on this machine, which the client shares.
+"""Measure how many people a real gunicorn with a real PostgreSQL can serve.
 
-    python -m benchmarks.load                  # each kind of request as fast as it goes, beside the stock admin
-    python -m benchmarks.load --minutes 10     # 200 people at work: each error, and whether the memory grows
+    python -m benchmarks.load                  # compare with the stock admin
+    python -m benchmarks.load --minutes 10     # 200 people at work, with pauses
 
-Each person looks after ten organizations; the stock admin, with the settings of `startproject`, has a table of ten.
-Prints lines of JSON: requests per second, and how many milliseconds half and 99 of 100 of them took. The exit status
-is 1 where a request failed, or the memory of the workers has grown by more than a twentieth."""
+Everything runs on this machine, which the people share. Prints a line of JSON for each
+kind of request: requests per second, and the median and 99th percentile of their times
+in milliseconds. With --minutes, only our site runs, and a last line says whether
+requests failed, and whether the memory of the workers grew. The exit status is 1 if a
+request failed, or if the memory grew by more than 5 percent.
+"""
 
 import argparse
-import json
-import logging
-import operator
 import os
 import random
-import re
 import statistics
 import sys
 import tempfile
 import time
-import warnings
 from collections import Counter
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
+from dataclasses import dataclass, field
 from functools import partial
-from urllib.parse import urlsplit
+from typing import Any
 
 import psutil
-import psycopg
 from urllib3.exceptions import HTTPError
 
-from tests.postgres import run_postgres as postgres
-from tests.servers import Person, read_form, serve
+from benchmarks.results import print_result
+from benchmarks.visitors import (
+    KINDS,
+    SIDES,
+    Visitor,
+    filled_database,
+    find_percentiles,
+)
+from tests.servers import serve
 
-OWN, PASSWORD, WORKERS = 10, "correct horse battery", (os.cpu_count() or 1) + 1
-KINDS = ("list", "change page", "save", "sign-in")
-ROUND, NEW_SIGN_IN = (
-    ["list", "change page", "save"],
-    1 / 50,
-)  # what a person does, until they sign in anew
-SIDES = {"ours": ("benchmarks.settings", "/admin/", "orgadmin/organization/")}
-SIDES["stock"] = ("benchmarks.stock", "/floor/", f"peers/floor{OWN}/")
+WORKERS = (os.cpu_count() or 1) + 1
 
+# What a person at work does, and how often they sign in again after saving.
+ROUND = ("list", "change page", "save")
+SIGN_IN_AGAIN = 1 / 50
 
-@contextmanager
-def filled_database(people):
-    """Make a database with so many people for each side; in the context, Django may be used."""
-    with postgres() as server:
-        with psycopg.connect(server, autocommit=True) as connection:
-            connection.execute("DROP DATABASE IF EXISTS benchmark_load WITH (FORCE)")
-            connection.execute("CREATE DATABASE benchmark_load")
-            if "TEST_DATABASE_URL" not in os.environ:  # it is set up for tests
-                connection.execute("ALTER SYSTEM RESET autovacuum")
-                connection.execute("SELECT pg_reload_conf()")
-        os.environ["DATABASE_URL"] = (
-            urlsplit(server)._replace(path="/benchmark_load").geturl()
-        )
-        os.environ |= {
-            "SECRET_KEY": "benchmarks",
-            "DJANGO_SETTINGS_MODULE": "benchmarks.settings",
-        }
-        logging.getLogger("pgserver").setLevel("WARNING")
-        warnings.simplefilter("ignore")
-        import django
-
-        django.setup()
-        from django.db import connections
-
-        fill_people(people)
-        connections.close_all()
-        yield
+MOST_GROWTH = 1.05  # of the memory, from the first third of the time to the last
 
 
-def fill_people(people):
-    from django.contrib.auth.hashers import make_password
-    from django.contrib.auth.models import Permission
-    from django.core.management import call_command
+@dataclass
+class SideFigures:
+    """What was measured of one side and one kind of request."""
 
-    from benchmarks.fill import fill
-    from benchmarks.peers.models import FLOORS
-    from orgadmin.models import Organization, User
+    times: list[float] = field(default_factory=list)  # milliseconds
+    speeds: list[float] = field(default_factory=list)  # requests per second, by round
 
-    call_command("migrate", verbosity=0)
-    call_command(
-        "migrate", verbosity=0, run_syncdb=True
-    )  # the peers have no migrations
-    fill(people * OWN)
-    groups = list(Organization.objects.order_by("pk").values_list("admin", flat=True))
-    models = [model._meta.model_name for model in FLOORS[OWN]]
-    rights = Permission.objects.filter(
-        content_type__app_label="peers", content_type__model__in=models
-    )
-    values = {
-        "password": make_password(PASSWORD)
-    }  # one for all, as it takes a third of a second
-    for number in range(people):
-        User.objects.create(username=f"ours-{number}", **values).groups.add(
-            *groups[number::people]
-        )
-        User.objects.create(
-            username=f"stock-{number}", is_staff=True, **values
-        ).user_permissions.set(rights)
+    def summarize(self) -> dict[str, float]:
+        per_second = round(statistics.median(self.speeds), 1)
+        return {"per second": per_second, **find_percentiles(self.times)}
 
 
-class Visitor:
-    """A person of one side, who does each kind of request and goes on with what the page before showed."""
-
-    def __init__(self, side, number, address):
-        _settings, self.site, place = SIDES[side]
-        self.address, self.name, self.list, self.count = (
-            address,
-            f"{side}-{number}",
-            self.site + place,
-            0,
-        )
-
-    def come(self):
-        for kind in ("sign-in", "list", "change page"):
-            self.ask(kind)
-
-    def ask(self, kind):
-        """Return the milliseconds that a request took. Raises AssertionError where it is not answered as it should."""
-        if kind == "sign-in":
-            self.person = Person(self.address)
-            self.person.get(f"{self.site}login/")
-        elif kind == "save":
-            self.count += 1
-            self.form["phone"] = f"+1 555 {self.count:06}"
-        began = time.perf_counter()
-        if kind == "sign-in":
-            answer = self.person.post(
-                f"{self.site}login/", {"username": self.name, "password": PASSWORD}
-            )
-        elif kind == "save":
-            answer = self.person.post(self.page, self.form)
-        else:
-            answer = self.person.get(self.list if kind == "list" else self.page)
-        ms = (time.perf_counter() - began) * 1000
-        assert answer.status == (302 if kind in ("save", "sign-in") else 200), (
-            f"{kind}: {answer.status}\n{answer.text}"
-        )
-        if kind == "list":
-            self.page = random.choice(
-                re.findall(rf'"({self.list}\d+/change/)', answer.text)
-            )
-        elif kind == "change page":
-            self.form = read_form(answer.text)
-        elif kind == "save" and "initial-phone" in self.form:
-            self.form["initial-phone"] = self.form[
-                "phone"
-            ]  # as the page would show it next
-        return ms
-
-
-def at_once(functions):
+def call_at_once(functions: Sequence[Callable[[], Any]]) -> list[Any]:
+    """Call functions in a thread each, and return their results."""
     with ThreadPoolExecutor(len(functions)) as threads:
-        return [
-            future.result()
-            for future in [threads.submit(function) for function in functions]
-        ]
+        futures = [threads.submit(function) for function in functions]
+        return [future.result() for future in futures]
 
 
-def find_parts(times):
-    return {
-        name: round(sorted(times)[int(len(times) * part)], 1)
-        for name, part in (("p50", 0.5), ("p99", 0.99))
-    }
-
-
-def tell(what, **values):
-    print(json.dumps({"what": what, **values}), flush=True)
-
-
-def compare(options):
-    """Ask without a pause, one side after the other, again and again."""
-    with ExitStack() as stack:
+def compare(options: argparse.Namespace) -> bool:
+    """Let people of both sides send requests without pauses, in turn."""
+    with ExitStack() as servers:
         visitors = {}
-        for side, (settings, *_) in SIDES.items():
-            server = stack.enter_context(
-                serve(os.environ | {"DJANGO_SETTINGS_MODULE": settings}, WORKERS)
-            )
+        for side, site in SIDES.items():
+            environment = os.environ | {"DJANGO_SETTINGS_MODULE": site.settings}
+            server = servers.enter_context(serve(environment, WORKERS))
             visitors[side] = [
                 Visitor(side, number, server.address)
                 for number in range(options.people)
             ]
-            at_once([visitor.come for visitor in visitors[side]])
-
-        def ask_on(visitor, kind, end):
-            times = []
-            while time.perf_counter() < end:
-                times.append(visitor.ask(kind))
-            return times
-
+            call_at_once([visitor.arrive for visitor in visitors[side]])
         for kind in KINDS:
-            times, speeds = {side: [] for side in SIDES}, {side: [] for side in SIDES}
+            figures = {side: SideFigures() for side in SIDES}
             for _ in range(options.rounds):
                 for side, people in visitors.items():
-                    began = time.perf_counter()
-                    got = sum(
-                        at_once(
-                            [
-                                partial(ask_on, who, kind, began + options.seconds)
-                                for who in people
-                            ]
-                        ),
-                        [],
-                    )
-                    speeds[side].append(len(got) / (time.perf_counter() - began))
-                    times[side] += got
-            figures = {
-                side: {"per second": round(statistics.median(speeds[side]), 1)}
-                | find_parts(times[side])
-                for side in SIDES
-            }
-            ratios = {
-                name: round(figures["ours"][name] / figures["stock"][name], 2)
-                for name in figures["ours"]
-            }
-            ratios["per second"] = round(
-                statistics.median(map(operator.truediv, *speeds.values())), 2
-            )  # of each round
-            tell(kind, people=options.people, **figures, **{"ours/stock": ratios})
+                    measure_round(people, kind, options.seconds, figures[side])
+            print_comparison(kind, options.people, figures)
     return True
 
 
-def endure(options):
-    """Let people work for some minutes, with pauses; tell whether all went well."""
-    times, errors, memory = {kind: [] for kind in KINDS}, Counter(), []
+def measure_round(
+    visitors: Sequence[Visitor], kind: str, seconds: float, figures: SideFigures
+) -> None:
+    start = time.perf_counter()
+    end = start + seconds
+    times = []
+    for own_times in call_at_once(
+        [partial(ask_until, visitor, kind, end) for visitor in visitors]
+    ):
+        times += own_times
+    figures.speeds.append(len(times) / (time.perf_counter() - start))
+    figures.times += times
+
+
+def ask_until(visitor: Visitor, kind: str, end: float) -> list[float]:
+    """Send requests of one kind until the end, and return their milliseconds."""
+    times = []
+    while time.perf_counter() < end:
+        times.append(visitor.ask(kind))
+    return times
+
+
+def print_comparison(kind: str, people: int, figures: dict[str, SideFigures]) -> None:
+    ours = figures["ours"].summarize()
+    stock = figures["stock"].summarize()
+    ratios = {name: round(ours[name] / stock[name], 2) for name in ours}
+    # The median of the ratios of rounds is more exact than the ratio of medians.
+    speeds = zip(figures["ours"].speeds, figures["stock"].speeds)
+    ratios["per second"] = round(statistics.median(a / b for a, b in speeds), 2)
+    results = {"people": people, "ours": ours, "stock": stock, "ours/stock": ratios}
+    print_result(kind, **results)
+
+
+class Endurance:
+    """People at work for some minutes, with pauses."""
+
+    def __init__(self, options: argparse.Namespace, server: Any) -> None:
+        self.server = server
+        self.people = options.people
+        self.minutes = options.minutes
+        self.think = options.think  # seconds
+        self.arrival = options.people / 2  # seconds: a sign-in takes a third of one
+        self.start = time.time() + self.arrival
+        self.end = self.start + options.minutes * 60
+        self.times: dict[str, list[float]] = {kind: [] for kind in KINDS}
+        self.errors: Counter[str] = Counter()
+        self.memory: list[float] = []  # megabytes of an average worker
+
+    def run(self) -> None:
+        people = [partial(self.work, number) for number in range(self.people)]
+        call_at_once([self.watch_memory, *people])
+
+    def work(self, number: int) -> None:
+        """Do what a person does until the end."""
+        visitor = Visitor("ours", number, self.server.address)
+        planned = ["sign-in"]
+        time.sleep(random.uniform(0, self.arrival))
+        while time.time() < self.end:
+            kind = planned.pop(0)
+            is_done = self.ask(visitor, kind)
+            if not is_done:
+                planned = ["sign-in"]
+            elif not planned:
+                planned = self.plan_after(kind)
+            time.sleep(random.uniform(0.5, 1.5) * self.think)
+
+    def ask(self, visitor: Visitor, kind: str) -> bool:
+        """Send a request and record its time or error. Return whether it worked."""
+        try:
+            milliseconds = visitor.ask(kind)
+        except (AssertionError, HTTPError) as error:
+            self.errors[f"{kind}: {type(error).__name__}: {str(error)[:300]}"] += 1
+            return False
+        if time.time() > self.start:
+            self.times[kind].append(milliseconds)
+        return True
+
+    def plan_after(self, kind: str) -> list[str]:
+        if kind == "save" and random.random() <= SIGN_IN_AGAIN:
+            return ["sign-in"]
+        return list(ROUND)
+
+    def watch_memory(self) -> None:
+        while time.time() < self.end:
+            time.sleep(2)
+            if time.time() > self.start:
+                workers = psutil.Process(self.server.pid).children()
+                sizes = [worker.memory_info().rss / 2**20 for worker in workers]
+                self.memory.append(statistics.mean(sizes))
+
+    def print_results(self) -> bool:
+        """Print the results, and return whether all went well."""
+        for kind, times in self.times.items():
+            if times:
+                print_result(kind, n=len(times), **find_percentiles(times))
+        requests = sum(len(times) for times in self.times.values())
+        third = len(self.memory) // 3
+        first = statistics.mean(self.memory[:third])
+        last = statistics.mean(self.memory[-third:])
+        is_good = not self.errors and last / first < MOST_GROWTH
+        figures = {
+            "people": self.people,
+            "minutes": self.minutes,
+            "per second": round(requests / self.minutes / 60, 1),
+            "MB of a worker, first third": round(first, 1),
+            "last third": round(last, 1),
+            "errors": self.errors,
+            "verdict": "good" if is_good else "bad",
+        }
+        print_result("endurance", **figures)
+        return is_good
+
+
+def endure(options: argparse.Namespace) -> bool:
     with tempfile.TemporaryFile() as log, serve(os.environ, WORKERS, log) as server:
-        coming = options.people / 2  # seconds: signing in takes a third of one
-        begin = time.time() + coming
-        end = begin + options.minutes * 60
-
-        def work(number):
-            visitor, kinds = Visitor("ours", number, server.address), ["sign-in"]
-            time.sleep(random.uniform(0, coming))
-            while time.time() < end:
-                kind, *kinds = kinds
-                try:
-                    ms = visitor.ask(kind)
-                    if time.time() > begin:
-                        times[kind].append(ms)
-                except (AssertionError, HTTPError) as error:
-                    errors[f"{kind}: {type(error).__name__}: {str(error)[:300]}"] += 1
-                    kinds = ["sign-in"]
-                kinds = kinds or (
-                    ROUND
-                    if kind != "save" or random.random() > NEW_SIGN_IN
-                    else ["sign-in"]
-                )
-                time.sleep(random.uniform(0.5, 1.5) * options.think)
-
-        def watch():
-            while time.time() < end:
-                time.sleep(2)
-                if time.time() > begin:
-                    workers = psutil.Process(server.pid).children()
-                    memory.append(
-                        sum(worker.memory_info().rss for worker in workers)
-                        / 2**20
-                        / len(workers)
-                    )
-
-        at_once([watch, *(partial(work, number) for number in range(options.people))])
-    third = len(memory) // 3
-    first, last = statistics.mean(memory[:third]), statistics.mean(memory[-third:])
-    for kind in filter(times.get, KINDS):
-        tell(kind, n=len(times[kind]), **find_parts(times[kind]))
-    speed = sum(map(len, times.values())) / options.minutes / 60
-    told = {
-        "people": options.people,
-        "minutes": options.minutes,
-        "per second": round(speed, 1),
-    }
-    told |= {
-        "MB of a worker, first third": round(first, 1),
-        "last third": round(last, 1),
-        "errors": errors,
-    }
-    good = not errors and last / first < 1.05
-    tell("endurance", **told, verdict="good" if good else "bad")
-    return good
+        endurance = Endurance(options, server)
+        endurance.run()
+    return endurance.print_results()
 
 
-if __name__ == "__main__":
+def parse_options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument(
-        "--people", type=int, help="at once: 8 who never pause, or 200 for minutes"
+        "--people",
+        type=int,
+        help="people at the same time (default: 8 without pauses, 200 with pauses)",
     )
     parser.add_argument(
-        "--seconds", type=float, default=3, help="of a slice (%(default)s)"
+        "--seconds",
+        type=float,
+        default=3,
+        help="length of one measurement of a side (default: %(default)s)",
     )
     parser.add_argument(
         "--rounds",
         type=int,
         default=10,
-        help="of slices for each kind and side (%(default)s)",
+        help="measurements of each kind and side (default: %(default)s)",
     )
     parser.add_argument(
-        "--minutes", type=float, help="let people work, ours only, instead of comparing"
+        "--minutes", type=float, help="let people work for so long, on our site only"
     )
     parser.add_argument(
         "--think",
         type=float,
         default=2,
-        help="seconds between the requests of a person (%(default)s)",
+        help="seconds between two requests of a person (default: %(default)s)",
     )
     options = parser.parse_args()
-    options.people = options.people or (200 if options.minutes else 8)
+    if not options.people:
+        options.people = 200 if options.minutes else 8
+    return options
+
+
+def main() -> int:
+    options = parse_options()
     with filled_database(options.people):
-        sys.exit(not (endure if options.minutes else compare)(options))
+        is_good = endure(options) if options.minutes else compare(options)
+    return 0 if is_good else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,120 @@
+"""Let things go wrong while people work, and see that nothing is lost.
+
+    python -m benchmarks.faults [--pool 0] [--pool 4]
+
+Starts PostgreSQL, and gunicorn with three workers. People save, change roles and read
+all the time, and remember what they were told was saved. Prints a row for each fault:
+how people were answered from its beginning until everybody was served again, and how
+many seconds that took after its end. Afterwards, looks in the database for everything
+that was reported as saved, and runs `manage.py doctor`. The exit status is 1 if
+anything is lost or is not as it should be.
+
+There is no cache that could be lost: sessions, limits and everything else that people
+share are in the database.
+"""
+
+import argparse
+import os
+import sys
+import tempfile
+import time
+from functools import partial
+from pathlib import Path
+
+from benchmarks.faults.damage import (
+    SLOW_BODY,
+    SLOW_HEADERS,
+    SlowClients,
+    invite_without_mail_server,
+    kill_worker,
+    lock_row,
+    stop_postgres,
+    wait_for_statement_timeout,
+)
+from benchmarks.faults.nginx import CONFIGURATION, NGINX, run_nginx
+from benchmarks.faults.site import Fault, Site
+
+POOLS = [0, 4]
+
+# With a pool, no request may fail during an outage. The pool itself then reports it.
+OUTAGE = r"Operational|psycopg\.pool"
+
+
+def list_faults(site: Site) -> list[Fault]:
+    stop_fast = partial(stop_postgres, site, "fast")
+    stop_immediately = partial(stop_postgres, site, "immediate")
+    slow_headers = SlowClients(site, site.address, SLOW_HEADERS)
+    slow_body = SlowClients(site, site.address, SLOW_BODY)
+    return [
+        Fault("PostgreSQL stopped: fast", stop_fast, OUTAGE),
+        Fault("PostgreSQL stopped: immediate", stop_immediately, OUTAGE),
+        Fault("a worker killed", partial(kill_worker, site), "SIGKILL"),
+        Fault(
+            "no mail server", partial(invite_without_mail_server, site), "orgadmin.mail"
+        ),
+        Fault("a row locked", partial(lock_row, site), "LockNotAvailable"),
+        Fault("a statement too long", partial(wait_for_statement_timeout, site)),
+        Fault("100 slow clients: headers", slow_headers.send),
+        Fault("100 slow clients: body", slow_body.send),
+    ]
+
+
+def observe_slow_clients_of_nginx(site: Site) -> None:
+    """Behind nginx, slow clients must not hold up the others."""
+    if NGINX is None or not CONFIGURATION.exists():
+        print("      (slow clients behind nginx were left out: nginx is not installed)")
+        return
+    with run_nginx(site) as address:
+        for name, text in (("headers", SLOW_HEADERS), ("body", SLOW_BODY)):
+            clients = SlowClients(site, address, text)
+            fault = Fault(f"100 slow clients of nginx: {name}", clients.send)
+            site.observe(fault)
+            if clients.share_served < 0.5:
+                site.problems.append(f"{fault.name}: they hold up the others")
+
+
+def run_with_pool(pool: int) -> list[str]:
+    """Observe every fault on a new site, and return the problems."""
+    with tempfile.TemporaryDirectory(
+        prefix="faults-", ignore_cleanup_errors=True
+    ) as folder:
+        # PostgreSQL may run as another user, which has to enter the folder.
+        os.chmod(folder, 0o755)
+        site = Site(Path(folder), pool)
+        try:
+            with site.at_work():
+                time.sleep(3)
+                for fault in list_faults(site):
+                    site.observe(fault)
+                observe_slow_clients_of_nginx(site)
+            site.check_saved()
+        finally:
+            site.is_over = True
+            site.postgres.cleanup()
+    return site.problems
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "--pool",
+        type=int,
+        action="append",
+        help="a value of DATABASE_POOL, may be given more than once (default: 0 and 4)",
+    )
+    pools = parser.parse_args().pool or POOLS
+    print(f"pool  {'fault':<34}     good       503  no answer  back after")
+    problems = []
+    with tempfile.TemporaryDirectory(prefix="faults-") as folder:
+        # pgserver keeps its locks there, for the life of this process.
+        os.environ["XDG_RUNTIME_DIR"] = folder
+        for pool in pools:
+            problems += run_with_pool(pool)
+    print("\n".join(problems) or "Everything is as it should be.")
+    return 1 if problems else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
