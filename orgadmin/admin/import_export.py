@@ -11,6 +11,7 @@ from django.core.exceptions import PermissionDenied, SuspiciousOperation
 from django.urls import path
 from django.utils.translation import gettext_lazy as _, ngettext
 
+from orgadmin.admin.base import is_active_superuser
 from orgadmin.admin.import_form import ImportForm
 from orgadmin.records.csv_files import respond_with_csv
 from orgadmin.records.exports import list_organizations
@@ -77,7 +78,7 @@ class ImportExportPages:
         The preview carries the file and the digest of what was shown. The file is only
         imported if it would still do the same; otherwise, there is a new preview.
         """
-        if not (request.user.is_active and request.user.is_superuser):
+        if not is_active_superuser(request.user):
             raise PermissionDenied
         form = ImportForm(request.POST or None, request.FILES or None)
         context = {"form": form}
