@@ -1,84 +1,118 @@
-# "make run" and "make test" do everything on a machine with Python 3.11 and make.
+# Commands for development. "make run" and "make test" need only Python 3.11 and make:
+# they install everything else into .venv.
+
 PYTHON ?= python3
 BIN = .venv/bin
+INSTALL = pip install --quiet --disable-pip-version-check
 
-help:  ## list the targets
+help:  ## list these commands
 	@grep -E '^[a-z-]+:.*##' Makefile | sed 's/:.*## /\t/' | expand -t 16
 
-run: .venv/run  ## install, migrate, load the demo, serve on http://127.0.0.1:8000
-	@$(BIN)/python -c 'import socket; socket.create_server(("127.0.0.1", 8000))' 2>/dev/null || \
-	  { echo 'Port 8000 is in use: stop what listens there, such as another "make run"'; exit 1; }
+
+# Every day
+
+run: .venv/run  ## install, load demo data, and serve http://127.0.0.1:8000
+	@$(BIN)/python -c 'import socket; socket.create_server(("127.0.0.1", 8000))' \
+	  2>/dev/null || { \
+	    echo 'Port 8000 is in use. Stop the program that uses it, such as another'; \
+	    echo '"make run", and try again.'; \
+	    exit 1; \
+	  }
 	DEBUG=true $(BIN)/python manage.py migrate --verbosity 0
 	DEBUG=true $(BIN)/python manage.py demo
 	DEBUG=true $(BIN)/python manage.py runserver --noreload 127.0.0.1:8000
 
-test: .venv/dev  ## everything that needs no browser, on SQLite and on PostgreSQL
-	$(BIN)/python -m tests
-
-test-browser: .venv/dev  ## the jobs that people do, in a real Chromium
-	$(BIN)/python -m tests --browser
-
-check: .venv/dev  ## lint, and models without a migration
+check: .venv/dev  ## lint, check formatting and types, and find missing migrations
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
+	DEBUG=true $(BIN)/mypy
 	DEBUG=true $(BIN)/python manage.py makemigrations --check --dry-run
 
-access: .venv/dev  ## write docs/access.md, who gets what, from the addresses of the site
-	WRITE_DOCUMENTS=1 $(BIN)/python -m tests tests.test_matrix.MatrixTests.test_the_table_of_access_is_as_documented
+test: .venv/dev  ## run all tests that need no browser, on SQLite and PostgreSQL
+	$(BIN)/python -m tests
 
-mutants: .venv/dev  ## break the code in small ways and see that a test notices; writes docs/mutants.md
-	$(BIN)/python -m tests.mutants
+test-browser: .venv/dev  ## run the browser tests in Chromium
+	$(BIN)/python -m tests --browser
 
-pictures: .venv/dev  ## make the pictures in docs/pictures anew, in a real Chromium
+mutants: .venv/dev  ## break the code on purpose, and see that tests notice
+	$(BIN)/python -m tests.mutants $(ONLY)
+
+
+# Generated files
+
+access: .venv/dev  ## write docs/access.md, what each role gets at each address
+	WRITE_DOCUMENTS=1 $(BIN)/python -m tests \
+	  tests.test_matrix.MatrixTests.test_the_table_of_access_is_as_documented
+
+pictures: .venv/dev  ## take screenshots of all pages, and update docs/pictures
 	$(BIN)/python -m tests --pictures
 
-messages: .venv/run  ## collect the strings, and compile the catalogues (needs gettext)
-	DEBUG=true $(BIN)/python manage.py makemessages --all --no-wrap --no-location --no-obsolete \
+messages: .venv/run  ## collect the texts to translate, and compile the translations
+	DEBUG=true $(BIN)/python manage.py makemessages --all \
+	  --no-wrap --no-location --no-obsolete \
 	  --ignore ".venv/*" --ignore "tests/*" --ignore "benchmarks/*"
-	sed -i '/^"\(POT-Creation-Date\|Report-Msgid-Bugs-To\)/d' orgadmin/locale/*/LC_MESSAGES/django.po
+	sed -i '/^"\(POT-Creation-Date\|Report-Msgid-Bugs-To\)/d' \
+	  orgadmin/locale/*/LC_MESSAGES/django.po
 	DEBUG=true $(BIN)/python manage.py compilemessages --ignore ".venv/*"
 
-requirements:  ## compile the pinned requirements from the *.in files (needs pip-tools)
-	for name in requirements requirements-dev requirements-benchmarks; do pip-compile --quiet --generate-hashes --allow-unsafe --strip-extras \
-	  --no-header --no-emit-index-url --no-emit-find-links --no-emit-trusted-host --no-emit-options \
-	  --annotation-style=line --upgrade $$name.in --output-file $$name.txt; done
 
-audit: .venv/tools  ## look for known holes in what requirements.txt names (asks the public advisory database)
-	.venv/tools/bin/pip-audit --strict --disable-pip --no-deps --requirement requirements.txt
+# Dependencies
 
-licences: .venv/tools .venv/run  ## write docs/licences.md
-	.venv/tools/bin/pip-licenses --python $(BIN)/python --format markdown --output-file docs/licences.md \
-	  --packages $$(grep -oE '^[a-z0-9-]+==' requirements.txt | tr -d =)
+requirements:  ## update requirements*.txt to the newest versions (needs pip-tools)
+	for name in requirements requirements-dev requirements-benchmarks; do \
+	  pip-compile --quiet --upgrade --generate-hashes --allow-unsafe --strip-extras \
+	    --annotation-style=line --no-header --no-emit-options --no-emit-index-url \
+	    --no-emit-find-links --no-emit-trusted-host \
+	    $$name.in --output-file $$name.txt || exit 1; \
+	done
 
-benchmark: .venv/dev  ## measure all sizes on both databases, and draw docs/pictures/scale-*.svg (an hour, 10 GB)
-	$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r requirements-benchmarks.txt
+audit: .venv/tools  ## look for vulnerable dependencies (needs the network)
+	.venv/tools/bin/pip-audit --strict --disable-pip --no-deps \
+	  --requirement requirements.txt
+
+licences: .venv/tools .venv/run  ## write docs/licences.md, the licences of dependencies
+	@printf '%s\n' '# Licences' '' 'Written by `make licences`.' '' > docs/licences.md
+	.venv/tools/bin/pip-licenses --python $(BIN)/python --format markdown \
+	  --packages $$(grep -oE '^[a-z0-9-]+==' requirements.txt | tr -d =) \
+	  >> docs/licences.md
+
+
+# Measurements
+
+benchmark: .venv/dev  ## measure all sizes on both databases (an hour, 10 GB of disk)
+	$(BIN)/$(INSTALL) --require-hashes -r requirements-benchmarks.txt
 	$(BIN)/python -m benchmarks --output benchmarks.jsonl
 	$(BIN)/python -m benchmarks.pictures benchmarks.jsonl
 
-faults: .venv/dev  ## stop PostgreSQL, kill processes, be slow, while people work: is anything lost? (five minutes)
+faults: .venv/dev  ## make things fail while people work (10 minutes)
 	$(BIN)/python -m benchmarks.faults
 
-lines:  ## lines of Python in the app, migrations left out
-	@find orgadmin config -name '*.py' -not -path '*/migrations/*' | xargs cat | wc -l
+
+# Environments. An empty file says that the requirements are installed.
 
 .venv/bin/python:
-	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
-	  { echo 'Python 3.11 or newer is needed: apt-get install python3'; exit 1; }
-	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || \
-	  { echo 'The venv module is missing: apt-get install python3-venv'; exit 1; }
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
+	  echo 'Python 3.11 or newer is required: apt-get install python3'; \
+	  exit 1; \
+	}
+	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || { \
+	  echo 'The venv module is missing: apt-get install python3-venv'; \
+	  exit 1; \
+	}
 	$(PYTHON) -m venv .venv
 
-.venv/tools: .venv/bin/python
-	$(PYTHON) -m venv $@
-	$@/bin/pip install --quiet --disable-pip-version-check pip-audit pip-licenses
-
 .venv/run: .venv/bin/python requirements.txt
-	$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r requirements.txt
+	$(BIN)/$(INSTALL) --require-hashes -r requirements.txt
 	@touch $@
 
 .venv/dev: .venv/run requirements-dev.txt
-	$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r requirements-dev.txt
+	$(BIN)/$(INSTALL) --require-hashes -r requirements-dev.txt
 	@touch $@
 
-.PHONY: help run test test-browser check access mutants pictures messages audit licences benchmark faults requirements lines
+.venv/tools: .venv/bin/python
+	$(PYTHON) -m venv $@
+	$@/bin/$(INSTALL) pip-audit pip-licenses
+
+.PHONY: help run check test test-browser mutants access pictures messages \
+  requirements audit licences benchmark faults
 .DELETE_ON_ERROR:
