@@ -17,7 +17,7 @@ from django.contrib.auth.models import Group
 from django.db import IntegrityError, connection, transaction
 from django.db.migrations.recorder import MigrationRecorder
 
-from tests.test_migrations import models_at
+from tests.migrating import models_at
 
 # The migrations that make the admin group a required relation.
 EMPTY = "0002_organization_admin"  # the column exists, and every row has NULL

@@ -4,9 +4,8 @@ from django.test import TestCase
 
 from orgadmin.models import Organization, OrganizationGroupObjectPermission
 from orgadmin.records.doctor import examine
-
-from .factories import create_organization, create_user, grant
-from .test_models import InvariantMixin, expected_grants, grants_of
+from tests.factories import create_organization, create_user, grant
+from tests.test_models import InvariantMixin, expected_grants, grants_of
 
 
 class DoctorTests(InvariantMixin, TestCase):
@@ -28,17 +27,17 @@ class DoctorTests(InvariantMixin, TestCase):
         self.assertIn((kind, organization, True), self.find(fix=True))
         self.assertEqual([issue for issue in self.find() if issue[2]], [])
 
-    def test_healthy_organizations_have_nothing(self):
+    def test_healthy_organizations_have_no_issues(self):
         self.assertEqual(list(examine()), [])
 
-    def test_missing_grants_are_given(self):
+    def test_missing_permissions_are_granted(self):
         self.acme.group_grants.filter(
             permission__codename="change_organization"
         ).delete()
         self.assert_repaired("permissions")
         self.assert_invariant(1)
 
-    def test_extra_grants_are_taken(self):
+    def test_extra_permissions_are_removed(self):
         other = create_organization("Other")
         for organization, codename in (
             (self.acme, "delete_organization"),
@@ -58,7 +57,7 @@ class DoctorTests(InvariantMixin, TestCase):
         self.assert_repaired("permissions")
         self.assertEqual(grants_of(self.acme), expected_grants(self.acme))
 
-    def test_a_model_level_permission_of_a_group_is_taken(self):
+    def test_a_model_level_permission_of_a_group_is_removed(self):
         self.acme.reviewer.permissions.add(
             Permission.objects.get(codename="view_organization")
         )
@@ -74,9 +73,7 @@ class DoctorTests(InvariantMixin, TestCase):
             ("New Admin", "New Reviewer"),
         )
 
-    def test_a_group_that_serves_two_organizations_is_replaced_where_it_is_the_reviewer(
-        self,
-    ):
+    def test_a_group_of_two_organizations_is_replaced_as_reviewer_group(self):
         other = create_organization("Other")
         lost = other.reviewer
         models.QuerySet.update(
@@ -96,7 +93,7 @@ class DoctorTests(InvariantMixin, TestCase):
             .exists()
         )
 
-    def test_what_a_search_compares(self):
+    def test_an_outdated_search_text_is_repaired(self):
         models.QuerySet.update(
             Organization.objects.filter(pk=self.acme.pk),
             name="Bäcker",
@@ -109,7 +106,7 @@ class DoctorTests(InvariantMixin, TestCase):
             Organization.objects.filter(search_text__contains="backer").exists()
         )
 
-    def test_notes_are_told_and_never_touched(self):
+    def test_notes_are_reported_and_never_repaired(self):
         friends = Group.objects.create(name="Friends")
         self.acme.group_grants.create(
             group=friends,
@@ -132,7 +129,7 @@ class DoctorTests(InvariantMixin, TestCase):
         ]
         self.assertEqual(without_admin, [other])
 
-    def test_costs_queries_by_the_batch(self):
+    def test_runs_as_many_queries_for_many_organizations(self):
         Organization.objects.bulk_create(
             Organization(name=f"Name {number}") for number in range(300)
         )

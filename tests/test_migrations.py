@@ -1,16 +1,12 @@
-import io
 import os
 import random
 import signal
 import time
-from contextlib import redirect_stdout
 from functools import partialmethod
 from unittest import mock
 
 from django.contrib.auth.models import Group
 from django.core.management import call_command
-from django.db import connection
-from django.db.migrations.executor import MigrationExecutor
 from django.test import TransactionTestCase
 
 from orgadmin import operations
@@ -21,20 +17,19 @@ from orgadmin.models import (
     User,
 )
 from orgadmin.records.doctor import examine
-
-from .factories import create_organization, create_user
-from .scratch import scratch_database
-from .test_models import expected_grants, grants_of
+from tests.factories import create_organization, create_user
+from tests.migrating import DATA_STEPS, migrate, models_at
+from tests.scratch import scratch_database
+from tests.test_models import expected_grants, grants_of
 
 KILLS = int(os.environ.get("KILLS", 3))
-COUNT = 5_000  # organizations while there are kills
-DATA_STEPS = {  # and what is before each
-    "0003_create_admin_groups": "0002_organization_admin",
-    "0006_create_reviewer_groups": "0005_organization_reviewer",
-    "0009_grant_permissions": "0008_organization_admin_is_not_reviewer",
-}
-IMPORT = "from tests.test_migrations import *\n"  # for processes
-BEFORE, ADMIN_CREATED, LATEST = "0001_initial", "0003_create_admin_groups", None
+
+# What a process runs begins with this.
+IMPORT = "from tests.migrating import *\n"
+
+BEFORE = "0001_initial"
+ADMIN_CREATED = "0003_create_admin_groups"
+
 COLUMNS = [
     "pk",
     "name",
@@ -49,7 +44,8 @@ COLUMNS = [
 NAMES = {
     10: "Widget Company",
     11: "Widget Company",
-    12: "Widget Company 11",  # meets the name that the one above gets
+    # The group of the one before gets this name.
+    12: "Widget Company 11",
     13: "Taken",
     14: "Taken",
     15: "  ",
@@ -71,98 +67,23 @@ ADMIN_GROUPS = {
 }
 
 
-def migrate(target=LATEST, **options):
-    """Migrate the app; return what was printed."""
-    out = io.StringIO()
-    with redirect_stdout(out):
-        call_command(
-            "migrate", "orgadmin", *([target] if target else []), verbosity=0, **options
-        )
-    return out.getvalue()
-
-
-def models_at(target):
-    return (
-        MigrationExecutor(connection)
-        .loader.project_state(("orgadmin", target))
-        .apps.get_model
-    )
-
-
-def choose_names():
-    """Return {id: name} with equal names and long ones."""
-    return {
-        pk: f"Name {pk % 900}".ljust(60 if pk % 4 == 0 else 0, "x")
-        for pk in range(1, COUNT + 1)
-    }
-
-
-def choose_taken_names():
-    """Return names that some of these organizations' groups would get."""
-    numbered = [
-        (name[:50], number)
-        for pk, name in choose_names().items()
-        if pk % 7 == 0
-        for number in ("", f" {pk}")
-    ]
-    return {
-        f"{base}{number} {suffix}"
-        for base, number in numbered
-        for suffix in ("Admin", "Reviewer")
-    }
-
-
-def fill():
-    get_model = models_at("0002_organization_admin")
-    organization, group = (
-        get_model("orgadmin", "Organization"),
-        get_model("auth", "Group"),
-    )
-    organization.objects.bulk_create(
-        organization(pk=pk, name=name) for pk, name in choose_names().items()
-    )
-    group.objects.bulk_create(group(name=name) for name in choose_taken_names())
-
-
-def reach(step):
-    migrate(DATA_STEPS[step])
-    print("begin", flush=True)
-    migrate(step)
-    print("end", flush=True)
-
-
-def tell_whether_halfway():
-    made = Group.objects.exclude(name__in=choose_taken_names()).count()
-    grants = OrganizationGroupObjectPermission.objects.count()
-    print(made % COUNT > 0 or 0 < grants < 5 * COUNT)
-
-
-def tell_state():
-    get_model = models_at("0009_grant_permissions")
-    grants = get_model("orgadmin", "OrganizationGroupObjectPermission").objects
-    print(
-        *get_model("orgadmin", "Organization").objects.values_list(
-            "pk", "admin__name", "reviewer__name"
-        ),
-        sep="\n",
-    )
-    print(
-        *grants.values_list("content_object", "group__name", "permission__codename"),
-        sep="\n",
-    )
-    print(*Group.objects.values_list("name"), sep="\n")
+def write_or_stop(operation, write, batches, filled, rows):
+    """Write a batch, or stop like Ctrl-C when there is nothing left in `batches`."""
+    if next(batches, None) is None:
+        raise KeyboardInterrupt
+    write(operation, filled, rows)
 
 
 class LedgerAndHistoryTests(TransactionTestCase):
-    """They begin with what there is, and the way back and forth again tells it once."""
+    """The membership log and the history begin with what exists."""
 
     def test_begin_with_a_row_for_each_membership_and_each_organization(self):
         self.addCleanup(migrate)
-        acme, anna = create_organization("Acme"), create_user()
+        acme = create_organization("Acme")
+        anna = create_user()
         migrate("0011_sign_in_attempt")
-        anna.groups.through.objects.create(
-            user=anna, group=acme.admin
-        )  # models of now, tables of then
+        # The models of today, on the tables of that step.
+        anna.groups.through.objects.create(user=anna, group=acme.admin)
         for _ in range(2):
             migrate()
             [event] = MembershipEvent.objects.members_on()
@@ -172,25 +93,19 @@ class LedgerAndHistoryTests(TransactionTestCase):
             )
             self.assertEqual(acme.history.get().name, "Acme")
             self.assertFalse([issue for issue in examine() if issue.is_error])
-            for before, step in (("0014", "0015"), ("0012", "0013")):
-                migrate(before, fake=True)
-                migrate(
-                    step
-                )  # was killed after it was committed and before it was recorded: done again
-                migrate(fake=True)
-            self.assertEqual(
-                (MembershipEvent.objects.count(), acme.history.count()), (1, 1)
-            )
+            self.run_again("0014", "0015")
+            self.run_again("0012", "0013")
+            self.assertEqual(MembershipEvent.objects.count(), 1)
+            self.assertEqual(acme.history.count(), 1)
             migrate("0014_membership_event")
             self.assertFalse(MembershipEvent.objects.exists())
             migrate("0012_organization_history")
 
-
-def write_or_stop(operation, write, batches, filled, rows):
-    """Write as PopulateGroups does, until there is no next batch: then stop as Ctrl-C."""
-    if next(batches, None) is None:
-        raise KeyboardInterrupt
-    write(operation, filled, rows)
+    def run_again(self, before, step):
+        """Run a step as after a kill between its commit and Django's record of it."""
+        migrate(before, fake=True)
+        migrate(step)
+        migrate(fake=True)
 
 
 class SeedPathTests(TransactionTestCase):
@@ -199,22 +114,17 @@ class SeedPathTests(TransactionTestCase):
     def setUp(self):
         self.addCleanup(migrate)
         migrate(BEFORE)
-        get_model = models_at(BEFORE)
+        OldOrganization = models_at(BEFORE)("orgadmin", "Organization")
         Group.objects.bulk_create(Group(name=name) for name in TAKEN)
-        get_model("orgadmin", "Organization").objects.bulk_create(
-            get_model("orgadmin", "Organization")(
-                pk=pk, name=name, reference=f"R{pk}", notes="n"
-            )
+        OldOrganization.objects.bulk_create(
+            OldOrganization(pk=pk, name=name, reference=f"R{pk}", notes="n")
             for pk, name in NAMES.items()
         )
         self.rows = self.read_rows()
 
     def read_rows(self):
-        return list(
-            models_at(BEFORE)("orgadmin", "Organization")
-            .objects.order_by("pk")
-            .values(*COLUMNS)
-        )
+        OldOrganization = models_at(BEFORE)("orgadmin", "Organization")
+        return list(OldOrganization.objects.order_by("pk").values(*COLUMNS))
 
     def read_groups(self):
         organizations = Organization.objects.order_by("pk").select_related(
@@ -224,6 +134,9 @@ class SeedPathTests(TransactionTestCase):
             organization.pk: (organization.admin.name, organization.reviewer.name)
             for organization in organizations
         }
+
+    def read_group_names(self):
+        return set(Group.objects.values_list("name", flat=True))
 
     def assert_complete(self):
         self.assertEqual(self.read_rows(), self.rows)
@@ -241,24 +154,20 @@ class SeedPathTests(TransactionTestCase):
         first = Organization.objects.get(pk=10)
         user.groups.add(first.admin, first.reviewer, Group.objects.get(name="Friends"))
         printed = migrate(BEFORE)
-        self.assertIn(
-            "Deleting the admin groups of 9 rows of orgadmin.Organization ends"
-            " 1 membership.",
-            printed,
-        )
-        self.assertIn(
-            "Deleting the reviewer groups of 9 rows of orgadmin.Organization ends"
-            " 1 membership.",
-            printed,
-        )
+        for role in ("admin", "reviewer"):
+            self.assertIn(
+                f"Deleting the {role} groups of 9 rows of orgadmin.Organization ends"
+                " 1 membership.",
+                printed,
+            )
         self.assertEqual(self.read_rows(), self.rows)
-        self.assertEqual(set(Group.objects.values_list("name", flat=True)), TAKEN)
+        self.assertEqual(self.read_group_names(), TAKEN)
         self.assertEqual(list(user.groups.values_list("name", flat=True)), ["Friends"])
         self.assertFalse(OrganizationGroupObjectPermission.objects.exists())
         migrate()
         self.assert_complete()
 
-    def test_backwards_deletes_what_the_field_points_at_whoever_made_it(self):
+    def test_backwards_deletes_the_groups_of_all_rows_however_they_were_made(self):
         migrate()
         organization = Organization.objects.get(pk=10)
         organization.name = "Renamed"
@@ -279,10 +188,10 @@ class SeedPathTests(TransactionTestCase):
 
     def test_fake_changes_nothing_but_the_record(self):
         migrate(ADMIN_CREATED)
-        before = set(Group.objects.values_list("name", flat=True))
+        before = self.read_group_names()
         migrate("0002", fake=True)
         migrate(ADMIN_CREATED, fake=True)
-        self.assertEqual(set(Group.objects.values_list("name", flat=True)), before)
+        self.assertEqual(self.read_group_names(), before)
         migrate()
         self.assert_complete()
 
@@ -304,7 +213,7 @@ class SeedPathTests(TransactionTestCase):
                 self.assert_complete()
                 migrate(BEFORE)
 
-    def test_a_group_made_meanwhile_by_a_newer_release_is_kept(self):
+    def test_a_group_that_a_newer_release_has_created_is_kept(self):
         migrate("0002")
         get_model = models_at("0002_organization_admin")
         group = get_model("auth", "Group").objects.create(name="Widget Company Admin")
@@ -317,34 +226,33 @@ class SeedPathTests(TransactionTestCase):
 class KilledDataStepTests(TransactionTestCase):
     """Real SIGKILLs at random moments of the data steps, in a database of its own."""
 
-    def test_ends_with_the_groups_and_grants_of_an_undisturbed_run(self):
-        choice, kills, halfway = random.Random(1), 0, 0
+    def test_ends_with_the_groups_and_permissions_of_an_undisturbed_run(self):
         with scratch_database() as scratch:
             scratch.migrate("orgadmin", "0002")
-            scratch.run(IMPORT + "fill()")
-            seconds = [self.run_step(scratch, step) for step in DATA_STEPS]
+            scratch.run(IMPORT + "create_organizations()")
+            seconds = {step: self.run_step(scratch, step) for step in DATA_STEPS}
             expected = self.read_state(scratch)
-            while (
-                kills < KILLS or not halfway
-            ):  # on a busy machine all may come too early, or too late
+            choice = random.Random(1)
+            kills = 0
+            kills_halfway = 0
+            # On a busy machine, all kills may come too early or too late.
+            while kills < KILLS or not kills_halfway:
                 scratch.migrate("orgadmin", "0002")
-                for step, undisturbed in zip(DATA_STEPS, seconds):
-                    if (
-                        self.run_step(
-                            scratch, step, kill_after=choice.uniform(0, undisturbed)
-                        )
-                        is None
-                    ):
+                for step in DATA_STEPS:
+                    moment = choice.uniform(0, seconds[step])
+                    if self.run_step(scratch, step, kill_after=moment) is None:
                         kills += 1
-                        halfway += "True" in scratch.run(
-                            IMPORT + "tell_whether_halfway()"
-                        )
+                        output = scratch.run(IMPORT + "print_whether_halfway()")
+                        kills_halfway += "True" in output
                 scratch.migrate("orgadmin", "0009")
                 self.assertEqual(sorted(self.read_state(scratch) ^ expected)[:10], [])
 
     def run_step(self, scratch, step, kill_after=None):
-        """Do what is before a data step, then the step; return its seconds, None where it was killed."""
-        process = scratch.start(IMPORT + f"reach({step!r})")
+        """Migrate to the step before a data step, then run that, and kill it.
+
+        Returns the seconds that it took, or None if it was killed.
+        """
+        process = scratch.start(IMPORT + f"run_step({step!r})")
         self.assertEqual(process.stdout.readline(), "begin\n")
         start = time.perf_counter()
         if kill_after is None:
@@ -352,12 +260,15 @@ class KilledDataStepTests(TransactionTestCase):
         else:
             time.sleep(kill_after)
             process.kill()
-        seconds, (_, err) = time.perf_counter() - start, process.communicate()
-        self.assertEqual(err, "")
-        return None if process.returncode == -signal.SIGKILL else seconds
+        seconds = time.perf_counter() - start
+        _output, errors = process.communicate()
+        self.assertEqual(errors, "")
+        if process.returncode == -signal.SIGKILL:
+            return None
+        return seconds
 
     def read_state(self, scratch):
-        return set(scratch.run(IMPORT + "tell_state()").splitlines())
+        return set(scratch.run(IMPORT + "print_state()").splitlines())
 
 
 class FreshDatabaseTests(TransactionTestCase):

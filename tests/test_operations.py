@@ -1,4 +1,7 @@
-"""Somebody is in the middle of a long transaction while a data step runs: it gives way, and nobody else waits."""
+"""Data steps of migrations, while someone works in a long transaction.
+
+The step gives way, so that nobody else has to wait.
+"""
 
 import io
 import time
@@ -12,39 +15,50 @@ from django.test import TransactionTestCase
 
 from orgadmin import operations
 from orgadmin.models import Organization
+from tests.migrating import migrate
+from tests.releases import EMPTY, FILLED, FILLING, WITHOUT, Release
 
-from .test_migrations import migrate
-from .test_releases import EMPTY, FILLED, FILLING, WITHOUT, Release
+WAITING = """
+    SELECT
+    FROM pg_locks
+    JOIN pg_stat_activity USING (pid)
+    WHERE NOT granted
+        AND datname = current_database()
+"""
+EDIT_PHONE = "UPDATE orgadmin_organization SET phone = '1' WHERE id = %s"
 
-WAITS = "SELECT FROM pg_locks JOIN pg_stat_activity USING (pid) WHERE NOT granted AND datname = current_database()"
+# PostgreSQL looks for a deadlock once, after a second of waiting.
+UNTIL_DEADLOCK_IS_FOUND = 1.2  # seconds
 
 
 @skipUnless(connection.vendor == "postgresql", "SQLite has one writer at a time")
 class LongTransactionTests(TransactionTestCase):
+    """A transaction holds something that the data step wants; another edits a row."""
+
     def setUp(self):
         self.addCleanup(migrate)
         migrate(EMPTY)
-        self.ids = [Release(WITHOUT).create(name) for name in ("A", "B")]
-        self.other = connection.copy()
-        self.addCleanup(self.other.close)
+        self.first = Release(WITHOUT).create("A")
+        self.second = Release(WITHOUT).create("B")
+        self.other_connection = connection.copy()
+        self.addCleanup(self.other_connection.close)
         self.pool = ThreadPoolExecutor(1)
         self.addCleanup(self.pool.shutdown)
 
     def start(self, target=FILLED):
-        """Migrate in a thread; return when it waits for somebody."""
-        future = self.pool.submit(self.migrate, target)
+        """Start to migrate in a thread, and return when it has to wait for a lock."""
+        future = self.pool.submit(self.migrate_in_thread, target)
         with connection.cursor() as cursor:
             for _ in range(1000):
-                cursor.execute(
-                    "SELECT pg_stat_clear_snapshot()"
-                )  # else a transaction sees who was there at first
-                cursor.execute(WAITS)
+                # A transaction would always see the statistics that it saw first.
+                cursor.execute("SELECT pg_stat_clear_snapshot()")
+                cursor.execute(WAITING)
                 if cursor.rowcount or future.done():
                     return future
                 time.sleep(0.01)
-        self.fail("The migration waits for nobody.")
+        self.fail("The migration does not wait for a lock.")
 
-    def migrate(self, target):
+    def migrate_in_thread(self, target):
         try:
             call_command(
                 "migrate", "orgadmin", target, verbosity=0, stdout=io.StringIO()
@@ -52,77 +66,67 @@ class LongTransactionTests(TransactionTestCase):
         finally:
             connection.close()
 
-    def edit_other(self):
-        with self.other.cursor() as cursor:
+    def edit_first(self):
+        """Edit the first row on the other connection, which fails if it has to wait."""
+        with self.other_connection.cursor() as cursor:
             cursor.execute("SET lock_timeout = '500ms'")
-            cursor.execute(
-                "UPDATE orgadmin_organization SET phone = '1' WHERE id = %s",
-                [self.ids[0]],
-            )
+            cursor.execute(EDIT_PHONE, [self.first])
 
-    def test_who_edits_another_row_does_not_wait_for_who_edits_long(self):
-        with transaction.atomic():
-            Release(WITHOUT).edit(self.ids[1])
-            future = self.start()
-            self.edit_other()
-        future.result()
+    def assert_all_filled(self):
         self.assertFalse(Release(FILLING).organizations.filter(admin=None).exists())
 
-    def test_nor_on_the_way_back(self):
+    def test_an_edit_of_another_row_does_not_wait(self):
+        with transaction.atomic():
+            Release(WITHOUT).edit(self.second)
+            future = self.start()
+            self.edit_first()
+        future.result()
+        self.assert_all_filled()
+
+    def test_an_edit_does_not_wait_on_the_way_back(self):
         migrate(FILLED)
         with transaction.atomic():
-            Release(FILLING).edit(self.ids[1])
+            Release(FILLING).edit(self.second)
             future = self.start(EMPTY)
-            self.edit_other()
+            self.edit_first()
         future.result()
         self.assertFalse(Group.objects.exists())
 
-    def test_nor_while_search_texts_are_filled(self):
+    def test_an_edit_does_not_wait_while_search_texts_are_filled(self):
         migrate("0018")
         with transaction.atomic(), connection.cursor() as cursor:
-            cursor.execute(
-                "UPDATE orgadmin_organization SET phone = '2' WHERE id = %s",
-                [self.ids[1]],
-            )
+            cursor.execute(EDIT_PHONE, [self.second])
             future = self.start("0019")
-            self.edit_other()
+            self.edit_first()
         future.result()
-        texts = Organization.objects.order_by("pk").values_list(
-            "search_text", flat=True
-        )
-        self.assertEqual([text.strip() for text in texts], ["a", "b"])
+        organizations = Organization.objects.order_by("pk")
+        texts = [row.search_text.strip() for row in organizations]
+        self.assertEqual(texts, ["a", "b"])
+
+    def test_an_edit_does_not_wait_for_a_group_with_a_wanted_name(self):
+        with transaction.atomic():
+            Release(FILLING).create("B")
+            future = self.start()
+            self.edit_first()
+        future.result()
+        organizations = Release(FILLING).organizations.order_by("pk")
+        names = list(organizations.values_list("admin__name", flat=True))
+        self.assertEqual(names, ["A Admin", f"B {self.second} Admin", "B Admin"])
+
+    def test_someone_who_saves_twice_in_a_transaction_gets_no_deadlock(self):
+        with transaction.atomic():
+            Release(FILLING).create("B")
+            future = self.start()
+            time.sleep(UNTIL_DEADLOCK_IS_FOUND)
+            Release(FILLING).create("A")
+        future.result()
+        self.assert_all_filled()
 
     def test_any_other_error_is_raised_at_once(self):
         with (
             mock.patch.object(operations.time, "sleep") as sleep,
+            connection.schema_editor(atomic=False) as schema_editor,
             self.assertRaises(DataError),
         ):
-            with connection.schema_editor(atomic=False) as schema_editor:
-                operations.commit(
-                    schema_editor, lambda: schema_editor.execute("SELECT 1 / 0")
-                )
+            operations.commit(schema_editor, schema_editor.execute, "SELECT 1 / 0")
         self.assertFalse(sleep.called)
-
-    def test_nor_for_who_saves_a_group_of_a_name_that_is_wanted(self):
-        with transaction.atomic():
-            Release(FILLING).create("B")
-            future = self.start()
-            self.edit_other()
-        future.result()
-        names = (
-            Release(FILLING)
-            .organizations.order_by("pk")
-            .values_list("admin__name", flat=True)
-        )
-        self.assertEqual(list(names), ["A Admin", f"B {self.ids[1]} Admin", "B Admin"])
-
-    def test_who_saves_several_in_one_transaction_is_no_victim_of_a_deadlock(self):
-        with transaction.atomic():
-            Release(FILLING).create("B")
-            future = self.start()
-            time.sleep(
-                1.2
-            )  # PostgreSQL looks for a deadlock once, after a second of waiting
-            Release(FILLING).create("A")
-        future.result()
-        self.assertFalse(Release(FILLING).organizations.filter(admin=None).exists())

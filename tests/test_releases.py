@@ -13,6 +13,7 @@ from django.test import TransactionTestCase
 
 from orgadmin.models import Organization
 from orgadmin.records.doctor import examine
+from tests.migrating import migrate
 from tests.releases import (
     EMPTY,
     FILLED,
@@ -25,7 +26,6 @@ from tests.releases import (
     is_done,
 )
 from tests.scratch import scratch_database
-from tests.test_migrations import migrate
 
 IMPORT = "from tests.releases import *\n"
 

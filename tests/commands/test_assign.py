@@ -3,7 +3,7 @@ import io
 from django.core.management import CommandError, call_command
 from django.test import TestCase
 
-from ..factories import create_organization, create_user
+from tests.factories import create_organization, create_user
 
 
 class AssignTests(TestCase):

@@ -4,8 +4,7 @@ from django.core.management import call_command
 from django.test import TestCase
 
 from orgadmin.models import Organization
-
-from ..factories import create_organization
+from tests.factories import create_organization
 
 
 class DoctorTests(TestCase):

@@ -6,8 +6,7 @@ from django.db import OperationalError
 from django.test import TestCase
 
 from orgadmin.models import Organization
-
-from ..factories import create_organization, create_user
+from tests.factories import create_organization, create_user
 
 
 class ExplainTests(TestCase):
@@ -27,7 +26,7 @@ class ExplainTests(TestCase):
             return error.code, out.getvalue()
         return 0, out.getvalue()
 
-    def test_tells_by_id_and_by_name_and_sets_the_exit_status(self):
+    def test_answers_by_id_and_by_name_and_sets_the_exit_status(self):
         may = (
             f"anna may view Acme (id {self.acme.pk}).\n  view: is in its Admin group\n"
         )
@@ -39,7 +38,7 @@ class ExplainTests(TestCase):
             text.startswith(f"anna may not delete Acme (id {self.acme.pk}).\n")
         )
 
-    def test_an_unclear_question_is_neither_yes_nor_no(self):
+    def test_an_unclear_question_has_an_exit_status_of_its_own(self):
         other = create_organization("Acme", address="There")
         status, text = self.run_command("anna", "Acme")
         self.assertEqual(status, 2)
@@ -56,7 +55,7 @@ class ExplainTests(TestCase):
         create_organization(str(self.acme.pk))
         self.assertEqual(self.run_command("anna", self.acme.pk)[0], 2)
 
-    def test_a_database_that_is_away_is_no_answer(self):
+    def test_an_error_of_the_database_is_no_answer(self):
         with mock.patch.object(
             Organization.objects, "filter", side_effect=OperationalError("gone")
         ):
@@ -65,6 +64,6 @@ class ExplainTests(TestCase):
             (status, text), (2, "The question could not be answered: gone")
         )
 
-    def test_a_name_of_digits_is_found_where_no_id_is(self):
+    def test_a_name_of_digits_is_found_if_it_is_no_id(self):
         create_organization("4711")
         self.assertEqual(self.run_command("anna", "4711")[0], 1)
