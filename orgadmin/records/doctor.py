@@ -221,15 +221,14 @@ class BatchExamination:
                 Grant(owner.organization.pk, codename(permission))
                 for permission in owner.role.permissions
             }
-            for problem, grants in (
-                ("lacks", expected - actual[group_id]),
-                ("also has", actual[group_id] - expected),
-            ):
-                if grants:
-                    listed = ", ".join(str(grant) for grant in sorted(grants))
-                    text = f"its {owner.role.key} group {problem}: {listed}"
-                    issues.append(Issue("permissions", text, owner.organization))
-                    wrong.add(owner.organization)
+            missing = expected - actual[group_id]
+            if missing:
+                issues.append(describe_grants(owner, "lacks", missing))
+                wrong.add(owner.organization)
+            extra = actual[group_id] - expected
+            if extra:
+                issues.append(describe_grants(owner, "also has", extra))
+                wrong.add(owner.organization)
         if self.fix and wrong:
             self._replace_permissions(wrong)
         return issues
@@ -367,3 +366,9 @@ class BatchExamination:
 def note(kind: str, text: str, organization: Organization) -> Issue:
     """Return an issue that is worth knowing, but no error."""
     return Issue(kind, text, organization, is_error=False)
+
+
+def describe_grants(owner: GroupOwner, verb: str, grants: Collection[Grant]) -> Issue:
+    listed = ", ".join(str(grant) for grant in sorted(grants))
+    text = f"its {owner.role.key} group {verb}: {listed}"
+    return Issue("permissions", text, owner.organization)
