@@ -1,4 +1,4 @@
-"""Tests in Chromium, against a real server."""
+"""Tests in a real Chromium against a real server."""
 
 import os
 import time
@@ -9,7 +9,8 @@ from django.test import Client, tag
 from playwright.sync_api import expect, sync_playwright
 
 from orgadmin.models import User
-from tests.__main__ import CHROMIUM
+
+from ..__main__ import CHROMIUM
 
 FLAGS = [
     "--no-sandbox",
@@ -19,26 +20,20 @@ FLAGS = [
     "--disable-sync",
 ]
 TIMEOUT = 10_000  # milliseconds
-PHONE = {"width": 390, "height": 844}
-DESKTOP = {"width": 1280, "height": 800}
+PHONE, DESKTOP = {"width": 390, "height": 844}, {"width": 1280, "height": 800}
 
 
 @tag("browser")
 class BrowserTestCase(StaticLiveServerTestCase):
-    """Gives each test a page of its own.
-
-    A script error, a violation of the content security policy or a request to another
-    host fails the test.
-    """
+    """A page of its own for each test; a script error or a request to another host fails it."""
 
     viewport = DESKTOP
-    context = {}  # more options of the browser context
-    others = ()  # addresses of other servers that pages may load from
+    context = {}  # further options of a browser context
+    others = ()  # addresses of other servers that a page may ask
 
     @classmethod
     def setUpClass(cls):
-        # Playwright's event loop runs in this thread. The tests use the database only
-        # between its calls, so Django must not refuse.
+        # Playwright's own loop runs in this thread; the tests use the database between its calls, never within.
         os.environ["DJANGO_ALLOW_ASYNC_UNSAFE"] = "true"
         super().setUpClass()
         playwright = sync_playwright().start()
@@ -52,7 +47,7 @@ class BrowserTestCase(StaticLiveServerTestCase):
         self.page = self.open_page()
 
     def open_page(self, **options):
-        """Open a page with its own cookies, as in another person's browser."""
+        """Open a page with cookies of its own, as another person's browser."""
         options = {
             "viewport": self.viewport,
             "base_url": self.live_server_url,
@@ -68,35 +63,38 @@ class BrowserTestCase(StaticLiveServerTestCase):
             "console",
             lambda message: self.assertNotIn("Content Security Policy", message.text),
         )
-        page.on("request", self.check_request)
+        known = lambda url: url.startswith((self.live_server_url, *self.others))  # noqa: E731
+        page.on(
+            "request", lambda request: self.assertTrue(known(request.url), request.url)
+        )
         return page
-
-    def check_request(self, request):
-        known = (self.live_server_url, *self.others)
-        self.assertTrue(request.url.startswith(known), request.url)
 
     def open_page_of(self, username, **options):
-        """Open a page as a user who is signed in. Without a name, nobody is."""
+        """Open a page as somebody who is signed in, or as nobody if there is no name."""
         page = self.open_page(**options)
         if username:
-            cookie = {
-                "name": settings.SESSION_COOKIE_NAME,
-                "value": self.create_session(username),
-                "url": self.live_server_url,
-            }
-            page.context.add_cookies([cookie])
+            client = Client()
+            user = User.objects.get(username=username)
+            client.force_login(user, settings.AUTHENTICATION_BACKENDS[0])
+            session = client.session  # as after the pages of signing in
+            session.update(
+                {
+                    "signed_in": time.time(),
+                    "second_factor": user.authenticator_set.exists(),
+                }
+            )
+            session.save()
+            cookie = client.cookies[settings.SESSION_COOKIE_NAME].value
+            page.context.add_cookies(
+                [
+                    {
+                        "name": settings.SESSION_COOKIE_NAME,
+                        "value": cookie,
+                        "url": self.live_server_url,
+                    }
+                ]
+            )
         return page
-
-    def create_session(self, username):
-        """Return the key of a session as the sign-in pages create it."""
-        client = Client()
-        user = User.objects.get(username=username)
-        client.force_login(user, settings.AUTHENTICATION_BACKENDS[0])
-        session = client.session
-        session["signed_in"] = time.time()
-        session["second_factor"] = user.authenticator_set.exists()
-        session.save()
-        return client.cookies[settings.SESSION_COOKIE_NAME].value
 
     def sign_in(self, username, password="secret", page=None):
         page = page or self.page

@@ -1,48 +1,27 @@
-"""Ways to use a page: with the mouse, with the keyboard alone, with a finger.
-
-Each counts what is pressed, except typed text.
-"""
+"""Ways to use a page: the mouse, the keyboard alone, a finger. Each counts what is pressed, typed text left out."""
 
 import re
 
 from playwright.sync_api import expect
 
 MOST_TABS = 150
-
 IS_FOCUSED = "element => element === document.activeElement"
 IS_BEFORE_FOCUS = """
-element => {
-  const position = document.activeElement.compareDocumentPosition(element);
-  return !!(position & Node.DOCUMENT_POSITION_PRECEDING);
-}
+element => !!(document.activeElement.compareDocumentPosition(element) & Node.DOCUMENT_POSITION_PRECEDING)
 """
-IN_FOCUSED_GROUP = """
-element => {
-  const focused = document.activeElement;
-  return focused.type === 'radio' && focused.name === element.name;
-}
-"""
-# Not window.innerWidth: a phone zooms out if something is too wide.
+IN_FOCUSED_GROUP = "element => document.activeElement.type === 'radio' && document.activeElement.name === element.name"
+# Not window.innerWidth: a phone zooms out to what is too wide.
 WIDER_THAN_WINDOW = (
     "document.documentElement.scrollWidth > document.documentElement.clientWidth"
 )
 
 
 class Hand:
-    """The mouse. The other ways differ from it in some actions."""
+    """The mouse; the others do some of it in another way."""
 
     def __init__(self, page):
         self.page = page
         self.presses = 0
-
-    def link(self, **options):
-        return self.page.get_by_role("link", **options)
-
-    def button(self, **options):
-        return self.page.get_by_role("button", **options)
-
-    def label(self, text):
-        return self.page.get_by_label(text)
 
     def open(self, address):
         """Type the address into the browser."""
@@ -50,19 +29,19 @@ class Hand:
         self.arrive()
 
     def arrive(self):
-        """Check the page that was loaded."""
+        """Look at the page that was loaded."""
 
     def touch(self, locator):
         self.presses += 1
         locator.click()
 
     def reach(self, locator):
-        """Focus a field."""
+        """Put the focus into a field."""
         if not locator.evaluate(IS_FOCUSED):
             self.touch(locator)
 
     def press(self, locator):
-        """Follow a link or press a button that leads to another page."""
+        """Follow a link, or press a button, to another page."""
         with self.page.expect_navigation():
             self.touch(locator)
         self.arrive()
@@ -77,13 +56,13 @@ class Hand:
         self.touch(locator)
 
     def pick(self, locator, text):
-        """Type into a field that searches, and choose an option that it finds."""
+        """Choose what is found in a field that searches."""
         self.reach(locator)
         self.page.keyboard.type(text)
         self.touch(self.page.get_by_role("option", name=text))
 
     def give(self, locator, text):
-        """Choose a file. Only opening the dialog counts, which is the browser's."""
+        """Choose a file; the dialog that opens belongs to the browser."""
         self.presses += 1
         locator.set_input_files(
             {"name": "file.csv", "mimeType": "text/csv", "buffer": text.encode()}
@@ -107,7 +86,7 @@ class Finger(Hand):
 
 
 class Keys(Hand):
-    """The keyboard alone: Tab has to lead to everything."""
+    """The keyboard: whatever is wanted, Tab has to lead there."""
 
     def key(self, name):
         self.presses += 1

@@ -1,52 +1,36 @@
-"""Jobs that people do, in a real browser: with the mouse, a finger and the keyboard."""
-
 import re
-from dataclasses import dataclass
+from functools import partial
 from urllib.parse import urlsplit
 
 from django.core import mail
 from playwright.sync_api import expect
 
 from orgadmin.models import Organization, User
-from tests.browser import PHONE, BrowserTestCase
-from tests.browser.hands import Finger, Hand, Keys
-from tests.factories import create_organization, create_superuser, create_user
 
+from ..factories import create_organization, create_superuser, create_user
+from . import PHONE, BrowserTestCase
+from .hands import Finger, Hand, Keys
 
-@dataclass(frozen=True)
-class MostPresses:
-    """How much a job may take, except typed text."""
-
-    pointer: int  # clicks or taps
-    keys: int  # of a keyboard, without a pointer
-
-
-MOST_PRESSES = {
-    "sign_in": MostPresses(pointer=2, keys=4),
-    "find": MostPresses(pointer=3, keys=17),
-    "edit": MostPresses(pointer=3, keys=30),
-    "add_a_person": MostPresses(pointer=8, keys=44),
-    "invite": MostPresses(pointer=8, keys=39),
-    "remove_a_person": MostPresses(pointer=4, keys=38),
-    "see_why_somebody_has_access": MostPresses(pointer=4, keys=28),
-    "import": MostPresses(pointer=5, keys=52),
-    "export": MostPresses(pointer=2, keys=24),
-    "restore_a_version": MostPresses(pointer=6, keys=53),
+# What each job takes at most, typing left out: clicks or taps, and keys where there is nothing but a keyboard.
+PRESSES = {
+    "sign_in": (2, 4),
+    "find": (3, 17),
+    "edit": (3, 30),
+    "add_a_person": (8, 44),
+    "invite": (8, 39),
+    "remove_a_person": (4, 38),
+    "see_why_somebody_has_access": (4, 28),
+    "import": (5, 52),
+    "export": (2, 24),
+    "put_back_an_earlier_state": (6, 53),
 }
 
 
-def find_address(message):
-    """Return the path of the link in an email."""
-    return urlsplit(re.search(r"https?://\S+", message.body)[0]).path
-
-
 class Jobs:
-    """The ten jobs, counted from the home page on.
+    """The ten jobs, from the address of the site on. A subclass says with which hand, and how much each may take."""
 
-    Subclasses say how people do them.
-    """
-
-    hand_class = Hand
+    hand = Hand
+    most = 0  # column of PRESSES
 
     def setUp(self):
         super().setUp()
@@ -61,97 +45,103 @@ class Jobs:
         self.hands = []
 
     def tearDown(self):
-        most = MOST_PRESSES[self._testMethodName.removeprefix("test_")]
-        limit = most.keys if self.hand_class is Keys else most.pointer
-        self.assertLessEqual(sum(hand.presses for hand in self.hands), limit)
+        job = self._testMethodName.removeprefix("test_")
+        self.assertLessEqual(
+            sum(hand.presses for hand in self.hands), PRESSES[job][self.most]
+        )
         super().tearDown()
 
     def come(self, page, address="/admin/"):
-        """Open an address, and return the hand that is used there."""
-        hand = self.hand_class(page)
+        """Return a hand at a page, and the functions that find what it wants there."""
+        hand = self.hand(page)
         self.hands.append(hand)
         hand.open(address)
-        return hand
+        return (
+            hand,
+            partial(page.get_by_role, "link"),
+            partial(page.get_by_role, "button"),
+            page.get_by_label,
+        )
 
     def enter(self, username):
-        """Sign in, which is not counted, and return the hand."""
-        hand = self.come(self.page)
-        hand.fill(hand.label("Username:"), username)
-        hand.fill(hand.label("Password:"), "secret")
-        hand.press(hand.button(name="Sign in"))
+        """Sign in, uncounted."""
+        hand, link, button, label = self.come(self.page)
+        hand.fill(label("Username:"), username)
+        hand.fill(label("Password:"), "secret")
+        hand.press(button(name="Sign in"))
         hand.presses = 0
-        return hand
+        return hand, link, button, label
 
-    def assert_sees(self, text):
-        expect(self.page.get_by_text(text).first).to_be_visible()
+    def sees(self, text, page=None):
+        expect((page or self.page).get_by_text(text).first).to_be_visible()
 
     def find(self, hand, name):
-        """As platform staff, search on the home page, and open what is found."""
-        hand.fill(hand.label("Find an organization"), name)
-        hand.press(hand.button(name="Search"))
-        hand.press(hand.link(name=name, exact=True).first)
+        """As platform staff: search on the home page, and open what is found."""
+        hand.fill(self.page.get_by_label("Find an organization"), name)
+        hand.press(self.page.get_by_role("button", name="Search"))
+        hand.press(self.page.get_by_role("link", name=name, exact=True).first)
 
     def test_sign_in(self):
-        hand = self.come(self.page)
-        hand.fill(hand.label("Username:"), "anna")
-        hand.fill(hand.label("Password:"), "secret")
-        hand.press(hand.button(name="Sign in"))
-        expect(hand.link(name="Acme", exact=True)).to_be_visible()
+        hand, link, button, label = self.come(self.page)
+        hand.fill(label("Username:"), "anna")
+        hand.fill(label("Password:"), "secret")
+        hand.press(button(name="Sign in"))
+        expect(link(name="Acme", exact=True)).to_be_visible()
         expect(self.page.get_by_text("Foreign")).to_have_count(0)
 
     def test_find(self):
-        hand = self.enter("root")
+        hand, link, button, label = self.enter("root")
         self.find(hand, "Foreign")
-        expect(hand.label("Name:").first).to_have_value("Foreign")
+        expect(label("Name:").first).to_have_value("Foreign")
 
     def test_edit(self):
-        hand = self.enter("anna")
-        hand.press(hand.link(name="Acme", exact=True).first)
-        hand.fill(hand.label("Phone:"), "+49 30 1234")
-        hand.press(hand.button(name="Save", exact=True))
-        self.assert_sees("was changed successfully")
+        hand, link, button, label = self.enter("anna")
+        hand.press(link(name="Acme", exact=True).first)
+        hand.fill(label("Phone:"), "+49 30 1234")
+        hand.press(button(name="Save", exact=True))
+        self.sees("was changed successfully")
         self.acme.refresh_from_db()
         self.assertEqual(self.acme.phone, "+49 30 1234")
 
     def test_add_a_person(self):
-        hand = self.enter("root")
+        hand, link, button, label = self.enter("root")
         self.find(hand, "Foreign")
-        hand.press(hand.link(name="People", exact=True))
+        hand.press(link(name="People", exact=True))
         hand.pick(self.page.locator(".select2-search__field"), "anna")
         hand.choose(self.page.locator("#id_add-role").get_by_label("Admin"))
-        hand.press(hand.button(name="Add people", exact=True))
-        self.assert_sees("“anna” is now Admin of “Foreign”.")
+        hand.press(button(name="Add people", exact=True))
+        self.sees("“anna” is now Admin of “Foreign”.")
 
     def test_invite(self):
-        hand = self.enter("anna")
-        hand.press(hand.link(name="People of Acme"))
-        hand.fill(hand.label("Email:"), "nora@example.com")
+        hand, link, button, label = self.enter("anna")
+        hand.press(link(name="People of Acme"))
+        hand.fill(label("Email:"), "nora@example.com")
         hand.choose(self.page.locator("#id_invite-role").get_by_label("Admin"))
-        hand.press(hand.button(name="Invite person", exact=True))
-        self.assert_sees("An invitation was sent to “nora@example.com”.")
+        hand.press(button(name="Invite person", exact=True))
+        self.sees("An invitation was sent to “nora@example.com”.")
 
-        address = find_address(mail.outbox[0])
+        address = urlsplit(re.search(r"https?://\S+", mail.outbox[0].body)[0]).path
         page = self.open_page()
-        hand = self.come(page, address)
-        hand.fill(hand.label("First name:"), "Nora")
-        hand.fill(hand.label("New password:"), "correct horse battery")
-        hand.fill(hand.label("New password confirmation:"), "correct horse battery")
-        hand.press(hand.button(name="Accept invitation"))
-        expect(hand.label("Name:").first).to_have_value("Acme")
+        hand, link, button, label = self.come(page, address)
+        hand.fill(label("First name:"), "Nora")
+        hand.fill(label("New password:"), "correct horse battery")
+        hand.fill(label("New password confirmation:"), "correct horse battery")
+        hand.press(button(name="Accept invitation"))
+        expect(label("Name:").first).to_have_value("Acme")
 
     def test_remove_a_person(self):
-        hand = self.enter("anna")
-        hand.press(hand.link(name="People of Acme"))
-        hand.press(hand.button(name="Remove bert"))
-        hand.fill(hand.label("Reason (optional):"), "Moved on")
-        hand.press(hand.button(name="Remove bert"))
-        self.assert_sees("“bert” was removed from “Acme”.")
-        expect(hand.button(name="Remove bert")).to_have_count(0)
+        hand, link, button, label = self.enter("anna")
+        hand.press(link(name="People of Acme"))
+        hand.press(button(name="Remove bert"))
+        hand.fill(label("Reason (optional):"), "Moved on")
+        hand.press(button(name="Remove bert"))
+        self.sees("“bert” was removed from “Acme”.")
+        expect(button(name="Remove bert")).to_have_count(0)
 
     def test_see_why_somebody_has_access(self):
-        hand = self.enter("root")
+        hand, link, button, label = self.enter("root")
         self.find(hand, "Beta")
-        hand.press(hand.link(name="Who can see this?"))
+        hand.press(link(name="Who can see this?"))
         expect(
             self.page.get_by_role("row", name="anna").get_by_text(
                 "is in its Reviewer group: view it"
@@ -159,53 +149,52 @@ class Jobs:
         ).to_be_visible()
 
     def test_import(self):
-        hand = self.enter("root")
-        hand.press(hand.link(name="Organizations", exact=True).last)
-        hand.press(hand.link(name="Import"))
+        hand, link, button, label = self.enter("root")
+        hand.press(link(name="Organizations", exact=True).last)
+        hand.press(link(name="Import"))
         hand.give(
-            hand.label("CSV file:"),
-            f"id,name,phone\n{self.acme.pk},Acme,2\n,Imported,3\n",
+            label("CSV file:"), f"id,name,phone\n{self.acme.pk},Acme,2\n,Imported,3\n"
         )
-        hand.press(hand.button(name="Preview import"))
-        self.assert_sees("“1” → “2”")
-        hand.press(hand.button(name="Import organizations", exact=True))
-        self.assert_sees("1 organization was created. 1 organization was changed.")
+        hand.press(button(name="Preview import"))
+        self.sees("“1” → “2”")
+        hand.press(button(name="Import organizations", exact=True))
+        self.sees("1 organization was created. 1 organization was changed.")
 
     def test_export(self):
-        hand = self.enter("anna")
-        hand.press(hand.link(name="All your organizations as a list"))
-        text = hand.download(hand.link(name="Export"))
+        hand, link, button, label = self.enter("anna")
+        hand.press(link(name="All your organizations as a list"))
+        text = hand.download(link(name="Export"))
         self.assertIn("Acme", text)
         self.assertNotIn("Foreign", text)
 
-    def test_restore_a_version(self):
+    def test_put_back_an_earlier_state(self):
         self.acme.phone = "2"
         self.acme.save()
-        hand = self.enter("root")
+        hand, link, button, label = self.enter("root")
         self.find(hand, "Acme")
-        hand.press(hand.link(name="History", exact=True))
-        hand.press(hand.link(name="Restore this version").last)
-        hand.press(hand.button(name="Restore this version"))
+        hand.press(link(name="History", exact=True))
+        hand.press(link(name="Restore this version").last)
+        hand.press(button(name="Restore this version"))
         self.acme.refresh_from_db()
         self.assertEqual(self.acme.phone, "1")
 
 
-class MouseTests(Jobs, BrowserTestCase):
-    pass
+class MouseTests(Jobs, BrowserTestCase): ...
 
 
 class TouchTests(Jobs, BrowserTestCase):
-    hand_class = Finger
+    hand = Finger
     viewport = PHONE
     context = {"has_touch": True, "is_mobile": True}
 
 
 class KeyboardTests(Jobs, BrowserTestCase):
-    hand_class = Keys
+    hand = Keys
+    most = 1
 
 
 class JobTests(BrowserTestCase):
-    """Longer jobs, with several people or pages."""
+    """What people do, as they do it."""
 
     def setUp(self):
         super().setUp()
@@ -241,7 +230,9 @@ class JobTests(BrowserTestCase):
         expect(page.get_by_role("button", name="Save")).to_have_count(0)
         expect(page.get_by_text("T-2")).to_have_count(0)
 
-    def test_person_sees_an_organization_at_the_next_click_after_staff_adds_them(self):
+    def test_platform_staff_creates_an_organization_and_assigns_a_person_who_sees_it_at_the_next_click(
+        self,
+    ):
         person = self.open_page()
         self.sign_in("anna", page=person)
         page = self.page
@@ -272,7 +263,9 @@ class JobTests(BrowserTestCase):
         person.reload()
         expect(person.get_by_text("or you no longer have access to it")).to_be_visible()
 
-    def test_invited_person_sets_a_password_and_sees_the_organization(self):
+    def test_an_org_admin_invites_somebody_new_who_sets_a_password_and_sees_the_organization(
+        self,
+    ):
         page = self.page
         self.sign_in("anna")
         page.goto(f"/admin/orgadmin/organization/{self.acme.pk}/change/")
@@ -286,11 +279,17 @@ class JobTests(BrowserTestCase):
         expect(
             page.get_by_role("button", name="Revoke the invitation of nora@example.com")
         ).to_be_visible()
-        width = page.evaluate("document.documentElement.scrollWidth")
-        self.assertLessEqual(width, self.viewport["width"])
+        self.assertLessEqual(
+            page.evaluate("document.documentElement.scrollWidth"),
+            self.viewport["width"],
+        )
 
         new = self.open_page()
-        self.accept_invitation(new)
+        new.goto(urlsplit(re.search(r"https?://\S+", mail.outbox[0].body)[0]).path)
+        new.get_by_label("First name:").fill("Nora")
+        new.get_by_label("New password:").fill("correct horse battery")
+        new.get_by_label("New password confirmation:").fill("correct horse battery")
+        new.get_by_role("button", name="Accept invitation").click()
         expect(new.get_by_label("Name:").first).to_have_value("Acme")
         new.goto("/admin/orgadmin/organization/")
         expect(new.locator("#result_list tbody tr")).to_have_count(1)
@@ -307,27 +306,20 @@ class JobTests(BrowserTestCase):
         new.get_by_role("link", name="Acme").click()
         expect(new.get_by_role("heading", name="View organization")).to_be_visible()
 
-    def accept_invitation(self, page):
-        page.goto(find_address(mail.outbox[0]))
-        page.get_by_label("First name:").fill("Nora")
-        page.get_by_label("New password:").fill("correct horse battery")
-        page.get_by_label("New password confirmation:").fill("correct horse battery")
-        page.get_by_role("button", name="Accept invitation").click()
-
-    def test_person_resets_a_forgotten_password(self):
+    def test_somebody_forgot_the_password(self):
         User.objects.filter(pk=self.anna.pk).update(email="anna@example.com")
         page = self.page
         page.goto("/admin/")
         page.get_by_role("link", name="Forgot your password?").click()
         page.get_by_label("Email address:").fill("anna@example.com")
         page.get_by_role("button", name="Reset my password").click()
-        page.goto(find_address(mail.outbox[0]))
+        page.goto(urlsplit(re.search(r"https?://\S+", mail.outbox[0].body)[0]).path)
         page.get_by_label("New password:").fill("correct horse battery")
         page.get_by_label("Confirm password:").fill("correct horse battery")
         page.get_by_role("button", name="Change my password").click()
         self.sign_in("anna", "correct horse battery")
 
-    def test_platform_staff_imports_restores_and_offboards(self):
+    def test_platform_staff_imports_sees_why_and_puts_back(self):
         page = self.page
         self.sign_in("root")
         page.goto("/admin/orgadmin/organization/")

@@ -57,9 +57,7 @@ class PictureTests(BrowserTestCase):
         copy_pictures_to_docs()
 
     def take_pictures(self, page, device, viewport):
-        tab = self.open_page_of(
-            page.username, viewport=viewport, reduced_motion="reduce"
-        )
+        tab = self.open_page_of(page.who, viewport=viewport, reduced_motion="reduce")
         tab.goto(page.address)
         page.act(tab)
         for scheme in ("light", "dark"):

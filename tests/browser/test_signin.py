@@ -3,10 +3,10 @@ from django.conf import settings
 from django.test import override_settings
 from playwright.sync_api import expect
 
-from tests.browser import BrowserTestCase
-from tests.factories import create_organization, create_superuser, create_user
-from tests.identity import identity_server
-from tests.test_signin import company_settings, make_code
+from ..factories import create_organization, create_superuser, create_user
+from ..identity import identity_server
+from ..test_signin import company_settings, make_code
+from . import BrowserTestCase
 
 
 class SignInTests(BrowserTestCase):
@@ -14,7 +14,10 @@ class SignInTests(BrowserTestCase):
     def test_platform_staff_set_up_a_second_factor_and_sign_in_with_it(self):
         create_superuser("root")
         page = self.page
-        self.enter_password(page)
+        page.goto("/admin/")
+        page.get_by_label("Username").fill("root")
+        page.get_by_label("Password").fill("secret")
+        page.get_by_role("button", name="Sign in").click()
         picture = page.get_by_role("img", name="QR code for the app")
         self.assertGreater(picture.evaluate("element => element.naturalWidth"), 0)
         secret = page.locator("code").text_content()
@@ -23,18 +26,15 @@ class SignInTests(BrowserTestCase):
         recovery = page.locator("li code").first.text_content()
         page.get_by_role("link", name="Go to the home page").click()
         page.get_by_role("button", name="Sign out").click()
-        self.enter_password(page)
+        page.goto("/admin/")
+        page.get_by_label("Username").fill("root")
+        page.get_by_label("Password").fill("secret")
+        page.get_by_role("button", name="Sign in").click()
         page.get_by_label("Code").fill(recovery)
         page.get_by_role("button", name="Sign in").click()
         page.get_by_role("link", name="Second factor").click()
         expect(page.get_by_text("9 codes left")).to_be_visible()
         self.assertEqual(Authenticator.objects.count(), 2)
-
-    def enter_password(self, page):
-        page.goto("/admin/")
-        page.get_by_label("Username").fill("root")
-        page.get_by_label("Password").fill("secret")
-        page.get_by_role("button", name="Sign in").click()
 
     def test_the_companys_server_signs_in(self):
         create_user(
@@ -48,9 +48,8 @@ class SignInTests(BrowserTestCase):
         policy = settings.CONTENT_SECURITY_POLICY["DIRECTIVES"] | {
             "form-action": ["'self'", server.address]
         }
-        changed = {
-            **company_settings(server),
-            "CONTENT_SECURITY_POLICY": {"DIRECTIVES": policy},
+        changed = company_settings(server) | {
+            "CONTENT_SECURITY_POLICY": {"DIRECTIVES": policy}
         }
         self.others = (server.address,)
         with override_settings(**changed):

@@ -1,115 +1,91 @@
-"""How much a phone has to load for the heaviest pages, served as in production."""
+"""What a phone has to load: the heaviest pages, from gunicorn, as they are served in production."""
 
-from tests.browser import BrowserTestCase
-from tests.scratch import scratch_database
-from tests.servers import serve
+from ..scratch import scratch_database
+from ..servers import serve
+from . import BrowserTestCase
 
 PRODUCTION = {
     "DEBUG": "false",
     "SECRET_KEY": "tests",
     "DJANGO_SETTINGS_MODULE": "config.settings",
 }
-LIMIT = 150_000  # bytes over the wire, with an empty cache
-CREATE_RECORDS = """
+LIMIT = 150_000  # bytes over the wire, with nothing in the cache
+FILL = """
 from django.contrib.auth.models import Group
 from orgadmin.models import Organization, User
-
 User.objects.create_superuser("root", password="secret")
-organizations = Organization.objects.bulk_create(
-    Organization(name=f"Name {number}", phone=f"+49 30 {number}")
-    for number in range(120)
-)
-people = User.objects.bulk_create(
-    User(username=f"person-{number}", first_name=f"Anna {number}")
-    for number in range(120)
-)
-first = organizations[0]
-Group.objects.get(pk=first.admin_id).user_set.add(*people)
-for number in range(30):
-    first.contacts.create(
-        name=f"Contact {number}",
-        email=f"contact-{number}@example.com",
-        phone="+49 30 1234",
-    )
-print(first.pk, people[0].pk)
+rows = Organization.objects.bulk_create(Organization(name=f"Name {n}", phone=f"+49 30 {n}") for n in range(120))
+people = User.objects.bulk_create(User(username=f"person-{n}", first_name=f"Anna {n}") for n in range(120))
+Group.objects.get(pk=rows[0].admin_id).user_set.add(*people)
+for n in range(30):
+    rows[0].contacts.create(name=f"Contact {n}", email=f"contact-{n}@example.com", phone="+49 30 1234")
+print(rows[0].pk, people[0].pk)
 """
 
 
-class Traffic:
-    """What a page loads from the server, as Chromium's developer tools report it."""
-
-    def __init__(self, page):
-        self.sizes = {}  # {request id: bytes over the wire}
-        self.responses = {}  # {request id: response}
-        self.cached_requests = set()  # ids
-        tools = page.context.new_cdp_session(page)
-        tools.send("Network.enable")
-        tools.on("Network.loadingFinished", self.add_size)
-        tools.on("Network.responseReceived", self.add_response)
-        tools.on("Network.requestServedFromCache", self.add_cached)
-
-    def add_size(self, event):
-        self.sizes[event["requestId"]] = event["encodedDataLength"]
-
-    def add_response(self, event):
-        self.responses[event["requestId"]] = event["response"]
-
-    def add_cached(self, event):
-        self.cached_requests.add(event["requestId"])
-
-    def count_bytes(self):
-        return sum(self.sizes.values())
-
-    def list_requested(self):
-        """Return the addresses that were not in a cache."""
-        addresses = []
-        for request_id, response in self.responses.items():
-            is_cached = request_id in self.cached_requests or response["fromDiskCache"]
-            if not is_cached and not response["url"].startswith("data:"):
-                addresses.append(response["url"])
-        return addresses
-
-
 class WeightTests(BrowserTestCase):
-    def test_pages_are_light_and_take_one_request_the_second_time(self):
+    def weigh(self, address):
+        """Load a page twice, signed in, beginning with an empty cache. Return the bytes of the first time, and the
+        addresses that were asked of the server the second time."""
+        context = self.chromium.new_context(storage_state=self.state)
+        self.addCleanup(context.close)
+        page, sizes, asked, cached = context.new_page(), {}, {}, set()
+        tools = context.new_cdp_session(page)
+        tools.send("Network.enable")
+        tools.on(
+            "Network.loadingFinished",
+            lambda event: sizes.update(
+                {event["requestId"]: event["encodedDataLength"]}
+            ),
+        )
+        tools.on(
+            "Network.requestServedFromCache",
+            lambda event: cached.add(event["requestId"]),
+        )
+        tools.on(
+            "Network.responseReceived",
+            lambda event: asked.update({event["requestId"]: event["response"]}),
+        )
+        page.goto(address, wait_until="networkidle")
+        size = sum(sizes.values())
+        asked.clear()
+        page.goto("about:blank")
+        page.goto(address, wait_until="networkidle")
+        again = {
+            key: answer
+            for key, answer in asked.items()
+            if key not in cached and not answer["fromDiskCache"]
+        }
+        return size, [
+            answer["url"]
+            for answer in again.values()
+            if not answer["url"].startswith("data:")
+        ]
+
+    def test_no_page_is_heavy_and_the_second_time_is_one_request(self):
         with scratch_database() as scratch:
             scratch.environment |= PRODUCTION
             scratch.migrate()
             scratch.run("manage.py", "collectstatic", "--noinput", "--verbosity", "0")
-            organization, person = scratch.run(CREATE_RECORDS).split()
-            with serve(scratch.environment, workers=2) as server:
+            organization, person = scratch.run(FILL).split()
+            with serve(scratch.environment, 2) as server:
                 site = "http://{}:{}".format(*server.address)
-                session = self.sign_in_as_staff(site)
-                for path in (
-                    "?q=name",
-                    "orgadmin/organization/",
-                    f"orgadmin/organization/{organization}/change/",
-                    f"orgadmin/organization/{organization}/people/",
-                    f"orgadmin/organization/{organization}/access/",
-                    f"orgadmin/organization/{organization}/history/",
-                    f"orgadmin/user/{person}/change/",
-                    "orgadmin/user/",
+                context = self.chromium.new_context(base_url=site)
+                self.sign_in("root", page=context.new_page())
+                self.state = context.storage_state()
+                context.close()
+                app = f"{site}/admin/orgadmin/"
+                for address in (
+                    f"{site}/admin/?q=name",
+                    f"{app}organization/",
+                    f"{app}organization/{organization}/change/",
+                    f"{app}organization/{organization}/people/",
+                    f"{app}organization/{organization}/access/",
+                    f"{app}organization/{organization}/history/",
+                    f"{app}user/{person}/change/",
+                    f"{app}user/",
                 ):
-                    with self.subTest(path=path):
-                        self.check_weight(session, f"{site}/admin/{path}")
-
-    def sign_in_as_staff(self, site):
-        """Return the session of a new browser context."""
-        context = self.chromium.new_context(base_url=site)
-        self.sign_in("root", page=context.new_page())
-        session = context.storage_state()
-        context.close()
-        return session
-
-    def check_weight(self, session, address):
-        """Load a page twice, beginning with an empty cache."""
-        context = self.chromium.new_context(storage_state=session)
-        self.addCleanup(context.close)
-        page = context.new_page()
-        traffic = Traffic(page)
-        page.goto(address, wait_until="networkidle")
-        self.assertLess(traffic.count_bytes(), LIMIT)
-        traffic.responses.clear()
-        page.goto("about:blank")
-        page.goto(address, wait_until="networkidle")
-        self.assertEqual(traffic.list_requested(), [address])
+                    with self.subTest(address=address):
+                        size, again = self.weigh(address)
+                        self.assertLess(size, LIMIT)
+                        self.assertEqual(again, [address])
