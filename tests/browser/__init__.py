@@ -1,4 +1,4 @@
-"""Tests in a real Chromium against a real server."""
+"""Tests in a real Chromium, against a real server."""
 
 import os
 import time
@@ -9,8 +9,7 @@ from django.test import Client, tag
 from playwright.sync_api import expect, sync_playwright
 
 from orgadmin.models import User
-
-from ..__main__ import CHROMIUM
+from tests.__main__ import CHROMIUM
 
 FLAGS = [
     "--no-sandbox",
@@ -20,20 +19,26 @@ FLAGS = [
     "--disable-sync",
 ]
 TIMEOUT = 10_000  # milliseconds
-PHONE, DESKTOP = {"width": 390, "height": 844}, {"width": 1280, "height": 800}
+PHONE = {"width": 390, "height": 844}
+DESKTOP = {"width": 1280, "height": 800}
 
 
 @tag("browser")
 class BrowserTestCase(StaticLiveServerTestCase):
-    """A page of its own for each test; a script error or a request to another host fails it."""
+    """Give each test a browser page of its own, as `self.page`.
+
+    A script error, a violation of the content security policy, or a request to another
+    host fails the test.
+    """
 
     viewport = DESKTOP
-    context = {}  # further options of a browser context
-    others = ()  # addresses of other servers that a page may ask
+    context = {}  # further options of the browser context
+    other_servers = ()  # addresses of other servers that pages may call
 
     @classmethod
     def setUpClass(cls):
-        # Playwright's own loop runs in this thread; the tests use the database between its calls, never within.
+        # Playwright runs an event loop in this thread. The tests use the database
+        # between its calls, never inside them.
         os.environ["DJANGO_ALLOW_ASYNC_UNSAFE"] = "true"
         super().setUpClass()
         playwright = sync_playwright().start()
@@ -47,7 +52,7 @@ class BrowserTestCase(StaticLiveServerTestCase):
         self.page = self.open_page()
 
     def open_page(self, **options):
-        """Open a page with cookies of its own, as another person's browser."""
+        """Open a page with its own cookies, as in another person's browser."""
         options = {
             "viewport": self.viewport,
             "base_url": self.live_server_url,
@@ -58,43 +63,43 @@ class BrowserTestCase(StaticLiveServerTestCase):
         self.addCleanup(context.close)
         context.set_default_timeout(TIMEOUT)
         page = context.new_page()
-        page.on("pageerror", lambda error: self.fail(f"script error: {error}"))
-        page.on(
-            "console",
-            lambda message: self.assertNotIn("Content Security Policy", message.text),
-        )
-        known = lambda url: url.startswith((self.live_server_url, *self.others))  # noqa: E731
-        page.on(
-            "request", lambda request: self.assertTrue(known(request.url), request.url)
-        )
+        page.on("pageerror", self.fail_on_script_error)
+        page.on("console", self.check_console_message)
+        page.on("request", self.check_request)
         return page
 
+    def fail_on_script_error(self, error):
+        self.fail(f"script error: {error}")
+
+    def check_console_message(self, message):
+        self.assertNotIn("Content Security Policy", message.text)
+
+    def check_request(self, request):
+        is_allowed = request.url.startswith((self.live_server_url, *self.other_servers))
+        self.assertTrue(is_allowed, request.url)
+
     def open_page_of(self, username, **options):
-        """Open a page as somebody who is signed in, or as nobody if there is no name."""
+        """Open a page as someone who is signed in; without a name, as nobody."""
         page = self.open_page(**options)
         if username:
-            client = Client()
-            user = User.objects.get(username=username)
-            client.force_login(user, settings.AUTHENTICATION_BACKENDS[0])
-            session = client.session  # as after the pages of signing in
-            session.update(
-                {
-                    "signed_in": time.time(),
-                    "second_factor": user.authenticator_set.exists(),
-                }
-            )
-            session.save()
-            cookie = client.cookies[settings.SESSION_COOKIE_NAME].value
-            page.context.add_cookies(
-                [
-                    {
-                        "name": settings.SESSION_COOKIE_NAME,
-                        "value": cookie,
-                        "url": self.live_server_url,
-                    }
-                ]
-            )
+            cookie = {
+                "name": settings.SESSION_COOKIE_NAME,
+                "value": self.create_session(username),
+                "url": self.live_server_url,
+            }
+            page.context.add_cookies([cookie])
         return page
+
+    def create_session(self, username):
+        """Return the cookie of a session as the sign-in pages would create it."""
+        client = Client()
+        user = User.objects.get(username=username)
+        client.force_login(user, settings.AUTHENTICATION_BACKENDS[0])
+        session = client.session
+        session["signed_in"] = time.time()
+        session["second_factor"] = user.authenticator_set.exists()
+        session.save()
+        return client.cookies[settings.SESSION_COOKIE_NAME].value
 
     def sign_in(self, username, password="secret", page=None):
         page = page or self.page

@@ -1,4 +1,7 @@
-"""Ways to use a page: the mouse, the keyboard alone, a finger. Each counts what is pressed, typed text left out."""
+"""Ways to use a page: the mouse, a finger, the keyboard alone.
+
+Each counts how often something is pressed. Typing text does not count.
+"""
 
 import re
 
@@ -7,29 +10,46 @@ from playwright.sync_api import expect
 MOST_TABS = 150
 IS_FOCUSED = "element => element === document.activeElement"
 IS_BEFORE_FOCUS = """
-element => !!(document.activeElement.compareDocumentPosition(element) & Node.DOCUMENT_POSITION_PRECEDING)
+element => {
+  const position = document.activeElement.compareDocumentPosition(element);
+  return Boolean(position & Node.DOCUMENT_POSITION_PRECEDING);
+}
 """
-IN_FOCUSED_GROUP = "element => document.activeElement.type === 'radio' && document.activeElement.name === element.name"
-# Not window.innerWidth: a phone zooms out to what is too wide.
+IN_FOCUSED_GROUP = """
+element => {
+  const focused = document.activeElement;
+  return focused.type === "radio" && focused.name === element.name;
+}
+"""
+# Not window.innerWidth: if a page is too wide, a phone zooms out.
 WIDER_THAN_WINDOW = (
     "document.documentElement.scrollWidth > document.documentElement.clientWidth"
 )
 
 
 class Hand:
-    """The mouse; the others do some of it in another way."""
+    """The mouse. The other hands do some of it in another way."""
 
     def __init__(self, page):
         self.page = page
         self.presses = 0
 
+    def link(self, name):
+        return self.page.get_by_role("link", name=name, exact=True)
+
+    def button(self, name):
+        return self.page.get_by_role("button", name=name, exact=True)
+
+    def field(self, label):
+        return self.page.get_by_label(label)
+
     def open(self, address):
-        """Type the address into the browser."""
+        """Type an address into the browser."""
         self.page.goto(address)
         self.arrive()
 
     def arrive(self):
-        """Look at the page that was loaded."""
+        """Look at the page that has loaded."""
 
     def touch(self, locator):
         self.presses += 1
@@ -41,7 +61,7 @@ class Hand:
             self.touch(locator)
 
     def press(self, locator):
-        """Follow a link, or press a button, to another page."""
+        """Follow a link, or press a button, that leads to another page."""
         with self.page.expect_navigation():
             self.touch(locator)
         self.arrive()
@@ -52,23 +72,24 @@ class Hand:
         self.page.keyboard.type(text)
 
     def choose(self, locator):
-        """Choose one of several radio buttons."""
+        """Choose a radio button."""
         self.touch(locator)
 
     def pick(self, locator, text):
-        """Choose what is found in a field that searches."""
+        """Search in a field that searches, and choose the result."""
         self.reach(locator)
         self.page.keyboard.type(text)
         self.touch(self.page.get_by_role("option", name=text))
 
     def give(self, locator, text):
-        """Choose a file; the dialog that opens belongs to the browser."""
+        """Choose a file. The dialog that opens belongs to the browser."""
         self.presses += 1
         locator.set_input_files(
             {"name": "file.csv", "mimeType": "text/csv", "buffer": text.encode()}
         )
 
     def download(self, locator):
+        """Return the text of the file that a link downloads."""
         with self.page.expect_download() as download:
             self.touch(locator)
         return download.value.path().read_text()
@@ -86,7 +107,7 @@ class Finger(Hand):
 
 
 class Keys(Hand):
-    """The keyboard: whatever is wanted, Tab has to lead there."""
+    """The keyboard. Tab must lead to everything that a person needs."""
 
     def key(self, name):
         self.presses += 1
@@ -96,7 +117,8 @@ class Keys(Hand):
         for _ in range(MOST_TABS):
             if locator.evaluate(is_there):
                 return
-            self.key("Shift+Tab" if locator.evaluate(IS_BEFORE_FOCUS) else "Tab")
+            is_behind = locator.evaluate(IS_BEFORE_FOCUS)
+            self.key("Shift+Tab" if is_behind else "Tab")
         raise AssertionError(
             f"{MOST_TABS} tabs do not lead to {locator} on {self.page.url}"
         )

@@ -1,10 +1,13 @@
-"""Every page of the site as somebody meets it, over the demo, at a time that stands still."""
+"""Every page of the site, as people meet it, with the demo data and a stopped clock.
+
+The names of the pages are also those of the pictures that `make pictures` takes.
+"""
 
 import base64
 from collections.abc import Callable
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from io import StringIO
-from typing import NamedTuple
 from unittest.mock import patch
 
 from allauth.mfa.models import Authenticator
@@ -18,34 +21,73 @@ from django.urls import path
 from django.utils.encoding import force_bytes
 from django.utils.http import urlsafe_base64_encode
 
-from orgadmin.models import Organization, User
+from orgadmin.models import Contact, Organization, User
 from orgadmin.people.invitations import invite
 from orgadmin.people.mail import INVITATION_SALT
+from tests.factories import ADMIN, REVIEWER, create_user, set_role
 from tests.urls import urlpatterns as site_patterns
 
-from ..factories import ADMIN, REVIEWER, create_user, set_role
-
-FACTOR = {"SECOND_FACTOR": "optional"}
-COMPANY = {"OIDC_SERVER": "https://id.example.com", "OIDC_NAME": "Example ID"}
+WITH_SECOND_FACTOR = {"SECOND_FACTOR": "optional"}
+WITH_COMPANY_SERVER = {
+    "OIDC_SERVER": "https://id.example.com",
+    "OIDC_NAME": "Example ID",
+}
 SEED = "an example of 20 by."
 PASSWORD = make_password("secret", "fixedsalt")  # a user's page shows a part of it
 START = datetime(2026, 9, 7, 9, 30, tzinfo=UTC)
-NOBODY, ORG_ADMIN, REVIEWS, VIEWER, MANAGER, STAFF = (
-    "",
-    "demo-admin",
-    "demo-reviewer",
-    "viewer",
-    "manager",
-    "demo-staff",
-)
+
+NOBODY = ""
+ORG_ADMIN = "demo-admin"
+REVIEWS = "demo-reviewer"
+VIEWER = "viewer"
+MANAGER = "manager"
+STAFF = "demo-staff"
+
+SITE = "/admin/"
+APP = "/admin/orgadmin/"
+ORGANIZATIONS = "/admin/orgadmin/organization/"
+CONTACTS = "/admin/orgadmin/contact/"
+USERS = "/admin/orgadmin/user/"
+GROUPS = "/admin/auth/group/"
+FACTOR = "/admin/second-factor/"
 
 
-class Page(NamedTuple):
+def do_nothing(page):
+    """Leave a page as it opens."""
+
+
+@dataclass
+class Page:
     name: str
-    who: str  # their username
+    who: str  # the username of the person who opens it
     address: str
-    act: Callable = lambda page: None  # what they do there
-    settings: dict = {}  # that differ for it
+    act: Callable = do_nothing  # what the person does there
+    settings: dict = field(default_factory=dict)  # that differ for this page
+
+
+@dataclass
+class Demo:
+    """The rows whose pages are shown."""
+
+    own: Organization  # ORG_ADMIN is its admin
+    other: Organization  # ORG_ADMIN is its admin, too
+    reviewed: Organization  # REVIEWS is its reviewer
+    empty: Organization  # without people
+    admin: User  # ORG_ADMIN
+    leaver: User
+    nora: User
+    group: Group  # of no organization
+
+    @property
+    def organization(self):
+        return f"{ORGANIZATIONS}{self.own.pk}/"
+
+    @property
+    def contact(self) -> Contact:
+        return self.own.contacts.first()
+
+
+# A clock that stands still, and an address that fails
 
 
 class StandingClock(datetime):
@@ -62,15 +104,15 @@ class StandingClock(datetime):
         cls.moment += timedelta(days=days)
 
 
-def break_down(request):
+def fail(request):
     raise ZeroDivisionError
 
 
-urlpatterns = [*site_patterns, path("broken/", break_down)]
+urlpatterns = [*site_patterns, path("broken/", fail)]
 
 
 def stand_still(test):
-    """Stop the clock, and add the address that breaks, for the time of a test."""
+    """Stop the clock, and add the address that fails, for the time of a test."""
     StandingClock.moment = START
     test.enterContext(patch("django.utils.timezone.datetime", StandingClock))
     test.enterContext(
@@ -80,6 +122,9 @@ def stand_still(test):
         )
     )
     test.enterContext(override_settings(ROOT_URLCONF=__name__))
+
+
+# What people do on a page
 
 
 def press(name):
@@ -104,6 +149,8 @@ def fill(button, **texts):
 
 
 def choose_file(text):
+    """Return an act: choose a file with this text, and preview its import."""
+
     def act(page):
         file = {"name": "file.csv", "mimeType": "text/csv", "buffer": text.encode()}
         page.get_by_label("CSV file:").set_input_files(file)
@@ -130,6 +177,9 @@ def send_an_old_form(page):
     fill("Sign in", username="somebody", password="secret")(page)
 
 
+# The rows behind the pages
+
+
 def make_people():
     with override_settings(DEBUG=True):
         call_command("demo", verbosity=0, stdout=StringIO())
@@ -137,13 +187,7 @@ def make_people():
     create_user(
         MANAGER, is_staff=True, permissions=["view_user", "add_user", "change_user"]
     )
-    manager = User.objects.get(username=MANAGER)
-    secret = base64.b32encode(SEED.encode()).decode()
-    for kind, data in (
-        ("totp", {"secret": secret}),
-        ("recovery_codes", {"seed": SEED, "used_mask": 3}),
-    ):
-        Authenticator.objects.create(user=manager, type=kind, data=data)
+    set_up_second_factor(User.objects.get(username=MANAGER))
     create_user(
         "nora@example.com",
         first_name="Nora",
@@ -160,12 +204,21 @@ def make_people():
     )
 
 
-def make_records(own, admin):
-    """Let some time pass in which people work on an organization."""
-    nora, otto, reviewer, staff = (
-        User.objects.get(username=name)
-        for name in ("nora@example.com", "otto", REVIEWS, STAFF)
+def set_up_second_factor(user):
+    """Give a user an authenticator app, and recovery codes of which two are used."""
+    secret = base64.b32encode(SEED.encode()).decode()
+    Authenticator.objects.create(user=user, type="totp", data={"secret": secret})
+    Authenticator.objects.create(
+        user=user, type="recovery_codes", data={"seed": SEED, "used_mask": 3}
     )
+
+
+def make_history(own, admin):
+    """Let some time pass in which people work on an organization."""
+    nora = User.objects.get(username="nora@example.com")
+    otto = User.objects.get(username="otto")
+    reviewer = User.objects.get(username=REVIEWS)
+    staff = User.objects.get(username=STAFF)
     set_role(own, [otto], REVIEWER, actor=staff)
     StandingClock.days_pass(7)
     set_role(own, [nora], ADMIN, actor=admin, reason="Looks after the phone book")
@@ -178,12 +231,12 @@ def make_records(own, admin):
         phone="+1 555 0101",
     )
     own.contacts.create(name="Kim Keeper", role="Warehouse")
-    own._history_user, own.phone, own.email = admin, "+1 555 0100", "office@example.com"
-    own.website, own.tax_id, own.notes = (
-        "https://www.example.com",
-        "12-3456789",
-        "Pays late.\nAsk for Kim.",
-    )
+    own._history_user = admin
+    own.phone = "+1 555 0100"
+    own.email = "office@example.com"
+    own.website = "https://www.example.com"
+    own.tax_id = "12-3456789"
+    own.notes = "Pays late.\nAsk for Kim."
     own.save()
     StandingClock.days_pass(8)
     own.phone = "+1 555 0199"
@@ -194,247 +247,295 @@ def make_records(own, admin):
     invite(own, "soon@example.com", ADMIN, actor=admin)
 
 
+def make_demo():
+    make_people()
+    admin = User.objects.get(username=ORG_ADMIN)
+    own, other = Organization.objects.permitted(admin, "change")[:2]
+    make_history(own, admin)
+    reviewer = User.objects.get(username=REVIEWS)
+    reviewed = Organization.objects.permitted(reviewer).exclude(pk=own.pk).first()
+    return Demo(
+        own=own,
+        other=other,
+        reviewed=reviewed,
+        empty=Organization.objects.last(),
+        admin=admin,
+        leaver=User.objects.get(username="leaver"),
+        nora=User.objects.get(username="nora@example.com"),
+        group=Group.objects.create(name="Free group"),
+    )
+
+
+def invitation_link(demo, email):
+    """Invite someone to an organization, and return the link that they are sent."""
+    invitation = invite(demo.other, email, ADMIN, actor=demo.admin)
+    token = signing.dumps(invitation.pk, salt=INVITATION_SALT)
+    return f"{SITE}invitation/{token}/"
+
+
+def password_link(user):
+    """Return the link with which a user chooses a new password."""
+    uid = urlsafe_base64_encode(force_bytes(user.pk))
+    token = default_token_generator.make_token(user)
+    return f"{SITE}reset/{uid}/{token}/"
+
+
+# The pages
+
+
 def list_pages():
     """Fill the database, and return all pages."""
-    make_people()
-    admin, leaver = (
-        User.objects.get(username=ORG_ADMIN),
-        User.objects.get(username="leaver"),
-    )
-    own, other = Organization.objects.permitted(admin, "change")[:2]
-    make_records(own, admin)
-    reviewed = (
-        Organization.objects.permitted(User.objects.get(username=REVIEWS))
-        .exclude(pk=own.pk)
-        .first()
-    )
-    contact, record = own.contacts.first(), own.history.order_by("history_id")[1]
-    nora = User.objects.get(username="nora@example.com")
-    reset = f"{urlsafe_base64_encode(force_bytes(nora.pk))}/{default_token_generator.make_token(nora)}/"
-    to_new, to_nora = (
-        invite(other, email, ADMIN, actor=admin)
-        for email in ("new@example.com", nora.email)
-    )
-    invited, known = (
-        f"/admin/invitation/{signing.dumps(row.pk, salt=INVITATION_SALT)}/"
-        for row in (to_new, to_nora)
-    )
-    free = Group.objects.create(name="Free group")
-    site, app, factor = "/admin/", "/admin/orgadmin/", "/admin/second-factor/"
-    organizations, contacts, users = (
-        f"{app}organization/",
-        f"{app}contact/",
-        f"{app}user/",
-    )
-    organization, user = f"{organizations}{own.pk}/", f"{users}{leaver.pk}/"
-    wrong = f"id,name,email\n{own.pk},,\n999999,Nobody knows,\n,Wrong mail,nobody\n"
-    right = (
-        f"id,name,phone,fax,admins\n{own.pk},{own.name},+1 555 0123,1,nora@example.com\n,Widget Works,,2,leaver@x.org\n"
-        f"{other.pk},{other.name},,3,\n"
-    ).replace(",leaver@x.org", ",")
-    passwords = {"old_password": "wrong", "new_password1": "a", "new_password2": "b"}
+    demo = make_demo()
     return [
-        Page("sign-in", NOBODY, site),
-        Page(
-            "sign-in-refused",
-            NOBODY,
-            site,
-            fill("Sign in", username="somebody", password="wrong"),
-        ),
-        Page("sign-in-company", NOBODY, site, settings=COMPANY),
-        Page(
-            "sign-in-code",
-            NOBODY,
-            site,
-            fill("Sign in", username=MANAGER, password="secret"),
-            FACTOR,
-        ),
-        Page("second-factor", MANAGER, factor, settings=FACTOR),
-        Page("second-factor-none", ORG_ADMIN, factor, settings=FACTOR),
-        Page(
-            "second-factor-app", ORG_ADMIN, f"{factor}totp/activate/", settings=FACTOR
-        ),
-        Page(
-            "second-factor-app-refused",
-            ORG_ADMIN,
-            f"{factor}totp/activate/",
-            fill("Set up app", code="000000"),
-            FACTOR,
-        ),
-        Page(
-            "second-factor-app-required",
-            STAFF,
-            site,
-            settings={"SECOND_FACTOR": "staff"},
-        ),
-        Page(
-            "second-factor-remove",
-            MANAGER,
-            f"{factor}totp/deactivate/",
-            settings=FACTOR,
-        ),
-        Page(
-            "second-factor-codes", MANAGER, f"{factor}recovery-codes/", settings=FACTOR
-        ),
-        Page(
-            "second-factor-codes-new",
-            MANAGER,
-            f"{factor}recovery-codes/generate/",
-            settings=FACTOR,
-        ),
-        Page("forgotten", NOBODY, f"{site}password_reset/"),
-        Page("forgotten-sent", NOBODY, f"{site}password_reset/done/"),
-        Page("new-password", NOBODY, f"{site}reset/{reset}"),
-        Page("new-password-dead", NOBODY, f"{site}reset/x/y/"),
-        Page("new-password-done", NOBODY, f"{site}reset/done/"),
-        Page("invitation", NOBODY, invited),
-        Page(
-            "invitation-refused",
-            NOBODY,
-            invited,
-            fill("Accept invitation", new_password1="a", new_password2="b"),
-        ),
-        Page("invitation-known", NOBODY, known),
-        Page("invitation-dead", NOBODY, f"{site}invitation/dead/"),
-        Page("error-400", ORG_ADMIN, f"{organizations}?name__regex=x"),
-        Page("error-403", ORG_ADMIN, f"{organizations}import/"),
-        Page("error-403-form", NOBODY, site, send_an_old_form),
-        Page("error-404", ORG_ADMIN, f"{site}nothing/"),
+        *list_sign_in_pages(),
+        *list_second_factor_pages(),
+        *list_link_pages(demo),
+        *list_error_pages(),
+        *list_home_pages(),
+        *list_organization_lists(),
+        *list_organization_forms(demo),
+        *list_history_pages(demo),
+        *list_people_pages(demo),
+        *list_membership_pages(demo),
+        *list_import_pages(demo),
+        *list_deletion_pages(demo),
+        *list_contact_pages(demo),
+        *list_user_pages(demo),
+        *list_group_pages(demo),
+        *list_account_pages(),
+    ]
+
+
+def list_sign_in_pages():
+    wrong_password = fill("Sign in", username="somebody", password="wrong")
+    right_password = fill("Sign in", username=MANAGER, password="secret")
+    return [
+        Page("sign-in", NOBODY, SITE),
+        Page("sign-in-refused", NOBODY, SITE, wrong_password),
+        Page("sign-in-company", NOBODY, SITE, settings=WITH_COMPANY_SERVER),
+        Page("sign-in-code", NOBODY, SITE, right_password, WITH_SECOND_FACTOR),
+    ]
+
+
+def list_second_factor_pages():
+    set_up = f"{FACTOR}totp/activate/"
+    remove = f"{FACTOR}totp/deactivate/"
+    codes = f"{FACTOR}recovery-codes/"
+    new_codes = f"{codes}generate/"
+    wrong_code = fill("Set up app", code="000000")
+    optional = WITH_SECOND_FACTOR
+    required = {"SECOND_FACTOR": "staff"}
+    return [
+        Page("second-factor", MANAGER, FACTOR, settings=optional),
+        Page("second-factor-none", ORG_ADMIN, FACTOR, settings=optional),
+        Page("second-factor-app", ORG_ADMIN, set_up, settings=optional),
+        Page("second-factor-app-refused", ORG_ADMIN, set_up, wrong_code, optional),
+        Page("second-factor-app-required", STAFF, SITE, settings=required),
+        Page("second-factor-remove", MANAGER, remove, settings=optional),
+        Page("second-factor-codes", MANAGER, codes, settings=optional),
+        Page("second-factor-codes-new", MANAGER, new_codes, settings=optional),
+    ]
+
+
+def list_link_pages(demo):
+    """Return the pages to which emails lead."""
+    new_person = invitation_link(demo, "new@example.com")
+    known_person = invitation_link(demo, demo.nora.email)
+    weak_password = fill("Accept invitation", new_password1="a", new_password2="b")
+    return [
+        Page("forgotten", NOBODY, f"{SITE}password_reset/"),
+        Page("forgotten-sent", NOBODY, f"{SITE}password_reset/done/"),
+        Page("new-password", NOBODY, password_link(demo.nora)),
+        Page("new-password-dead", NOBODY, f"{SITE}reset/x/y/"),
+        Page("new-password-done", NOBODY, f"{SITE}reset/done/"),
+        Page("invitation", NOBODY, new_person),
+        Page("invitation-refused", NOBODY, new_person, weak_password),
+        Page("invitation-known", NOBODY, known_person),
+        Page("invitation-dead", NOBODY, f"{SITE}invitation/dead/"),
+    ]
+
+
+def list_error_pages():
+    return [
+        Page("error-400", ORG_ADMIN, f"{ORGANIZATIONS}?name__regex=x"),
+        Page("error-403", ORG_ADMIN, f"{ORGANIZATIONS}import/"),
+        Page("error-403-form", NOBODY, SITE, send_an_old_form),
+        Page("error-404", ORG_ADMIN, f"{SITE}nothing/"),
         Page("error-500", NOBODY, "/broken/"),
-        Page("front-org-admin", ORG_ADMIN, site),
-        Page("front-not-there", ORG_ADMIN, f"{organizations}999999/change/"),
-        Page("front-reviewer", REVIEWS, site),
-        Page("front-viewer", VIEWER, site),
-        Page("front-manager", MANAGER, site),
-        Page("front-staff", STAFF, site),
-        Page("front-staff-found", STAFF, f"{site}?q=a"),
-        Page("front-staff-nothing", STAFF, f"{site}?q=zzzz"),
-        Page("all-lists", ORG_ADMIN, app),
-        Page("list", ORG_ADMIN, organizations),
-        Page("list-nothing", ORG_ADMIN, f"{organizations}?q=zzzz"),
-        Page("list-staff", STAFF, organizations),
-        Page("list-viewer", VIEWER, organizations),
-        Page("add", STAFF, f"{organizations}add/"),
-        Page(
-            "add-refused",
-            STAFF,
-            f"{organizations}add/",
-            fill("Save", name=own.name, email="nobody"),
-        ),
-        Page("change", ORG_ADMIN, f"{organization}change/"),
-        Page(
-            "change-refused",
-            ORG_ADMIN,
-            f"{organization}change/",
-            fill("Save", name="", website="no address"),
-        ),
-        Page(
-            "change-saved",
-            ORG_ADMIN,
-            f"{organizations}{other.pk}/change/",
-            press("Save and continue editing"),
-        ),
-        Page("change-staff", STAFF, f"{organization}change/"),
-        Page("view-reviewer", REVIEWS, f"{organizations}{reviewed.pk}/change/"),
-        Page("view-viewer", VIEWER, f"{organization}change/"),
-        Page("history", ORG_ADMIN, f"{organization}history/"),
-        Page("history-reviewer", REVIEWS, f"{organizations}{reviewed.pk}/history/"),
-        Page("history-staff", STAFF, f"{organization}history/"),
-        Page("restore", STAFF, f"{organization}restore/?to={record.pk}"),
-        Page(
-            "restore-nothing",
-            STAFF,
-            f"{organization}restore/?to={own.history.latest().pk}",
-        ),
-        Page("people", ORG_ADMIN, f"{organization}people/"),
-        Page(
-            "people-refused",
-            ORG_ADMIN,
-            f"{organization}people/",
-            press("Invite person"),
-        ),
-        Page(
-            "people-nobody",
-            STAFF,
-            f"{organizations}{Organization.objects.last().pk}/people/",
-        ),
-        Page("people-staff", STAFF, f"{organization}people/"),
-        Page(
-            "people-staff-refused", STAFF, f"{organization}people/", press("Add people")
-        ),
-        Page("people-staff-search", STAFF, f"{organization}people/", search_people),
-        Page(
-            "remove",
-            ORG_ADMIN,
-            f"{organization}people/",
-            press("Remove nora@example.com"),
-        ),
-        Page(
-            "remove-oneself",
-            ORG_ADMIN,
-            f"{organizations}{other.pk}/people/",
-            press(f"Remove {ORG_ADMIN}"),
-        ),
-        Page(
-            "demote",
-            ORG_ADMIN,
-            f"{organization}people/",
-            press("Make nora@example.com Reviewer"),
-        ),
-        Page("ledger", ORG_ADMIN, f"{organization}ledger/"),
-        Page("ledger-on-a-day", ORG_ADMIN, f"{organization}ledger/?on=2026-09-15"),
-        Page(
-            "ledger-nothing",
-            STAFF,
-            f"{organizations}{Organization.objects.last().pk}/ledger/",
-        ),
-        Page("access", ORG_ADMIN, f"{organization}access/"),
-        Page("access-staff", STAFF, f"{organization}access/"),
-        Page("import", STAFF, f"{organizations}import/"),
-        Page(
-            "import-without-file",
-            STAFF,
-            f"{organizations}import/",
-            press("Preview import"),
-        ),
-        Page("import-problems", STAFF, f"{organizations}import/", choose_file(wrong)),
-        Page("import-preview", STAFF, f"{organizations}import/", choose_file(right)),
-        Page("delete", STAFF, f"{organization}delete/"),
-        Page("delete-several", STAFF, organizations, delete_selected),
-        Page("contacts", ORG_ADMIN, contacts),
-        Page("contact", ORG_ADMIN, f"{contacts}{contact.pk}/change/"),
-        Page("contact-add", ORG_ADMIN, f"{contacts}add/"),
-        Page("contact-add-refused", ORG_ADMIN, f"{contacts}add/", press("Save")),
-        Page("contact-delete", ORG_ADMIN, f"{contacts}{contact.pk}/delete/"),
-        Page("contact-history", ORG_ADMIN, f"{contacts}{contact.pk}/history/"),
-        Page("contact-reviewer", REVIEWS, f"{contacts}{contact.pk}/change/"),
-        Page("users", STAFF, users),
-        Page("users-manager", MANAGER, users),
+    ]
+
+
+def list_home_pages():
+    return [
+        Page("front-org-admin", ORG_ADMIN, SITE),
+        Page("front-not-there", ORG_ADMIN, f"{ORGANIZATIONS}999999/change/"),
+        Page("front-reviewer", REVIEWS, SITE),
+        Page("front-viewer", VIEWER, SITE),
+        Page("front-manager", MANAGER, SITE),
+        Page("front-staff", STAFF, SITE),
+        Page("front-staff-found", STAFF, f"{SITE}?q=a"),
+        Page("front-staff-nothing", STAFF, f"{SITE}?q=zzzz"),
+    ]
+
+
+def list_organization_lists():
+    return [
+        Page("all-lists", ORG_ADMIN, APP),
+        Page("list", ORG_ADMIN, ORGANIZATIONS),
+        Page("list-nothing", ORG_ADMIN, f"{ORGANIZATIONS}?q=zzzz"),
+        Page("list-staff", STAFF, ORGANIZATIONS),
+        Page("list-viewer", VIEWER, ORGANIZATIONS),
+    ]
+
+
+def list_organization_forms(demo):
+    add = f"{ORGANIZATIONS}add/"
+    change = f"{demo.organization}change/"
+    change_other = f"{ORGANIZATIONS}{demo.other.pk}/change/"
+    view = f"{ORGANIZATIONS}{demo.reviewed.pk}/change/"
+    add_wrongly = fill("Save", name=demo.own.name, email="nobody")
+    change_wrongly = fill("Save", name="", website="no address")
+    save = press("Save and continue editing")
+    return [
+        Page("add", STAFF, add),
+        Page("add-refused", STAFF, add, add_wrongly),
+        Page("change", ORG_ADMIN, change),
+        Page("change-refused", ORG_ADMIN, change, change_wrongly),
+        Page("change-saved", ORG_ADMIN, change_other, save),
+        Page("change-staff", STAFF, change),
+        Page("view-reviewer", REVIEWS, view),
+        Page("view-viewer", VIEWER, change),
+    ]
+
+
+def list_history_pages(demo):
+    history = f"{demo.organization}history/"
+    reviewed_history = f"{ORGANIZATIONS}{demo.reviewed.pk}/history/"
+    earlier = demo.own.history.order_by("history_id")[1]
+    current = demo.own.history.latest()
+    restore = f"{demo.organization}restore/?to="
+    return [
+        Page("history", ORG_ADMIN, history),
+        Page("history-reviewer", REVIEWS, reviewed_history),
+        Page("history-staff", STAFF, history),
+        Page("restore", STAFF, f"{restore}{earlier.pk}"),
+        Page("restore-nothing", STAFF, f"{restore}{current.pk}"),
+    ]
+
+
+def list_people_pages(demo):
+    people = f"{demo.organization}people/"
+    people_of_other = f"{ORGANIZATIONS}{demo.other.pk}/people/"
+    nobody = f"{ORGANIZATIONS}{demo.empty.pk}/people/"
+    remove_nora = press("Remove nora@example.com")
+    remove_oneself = press(f"Remove {ORG_ADMIN}")
+    demote_nora = press("Make nora@example.com Reviewer")
+    return [
+        Page("people", ORG_ADMIN, people),
+        Page("people-refused", ORG_ADMIN, people, press("Invite person")),
+        Page("people-nobody", STAFF, nobody),
+        Page("people-staff", STAFF, people),
+        Page("people-staff-refused", STAFF, people, press("Add people")),
+        Page("people-staff-search", STAFF, people, search_people),
+        Page("remove", ORG_ADMIN, people, remove_nora),
+        Page("remove-oneself", ORG_ADMIN, people_of_other, remove_oneself),
+        Page("demote", ORG_ADMIN, people, demote_nora),
+    ]
+
+
+def list_membership_pages(demo):
+    log = f"{demo.organization}ledger/"
+    empty_log = f"{ORGANIZATIONS}{demo.empty.pk}/ledger/"
+    access = f"{demo.organization}access/"
+    return [
+        Page("ledger", ORG_ADMIN, log),
+        Page("ledger-on-a-day", ORG_ADMIN, f"{log}?on=2026-09-15"),
+        Page("ledger-nothing", STAFF, empty_log),
+        Page("access", ORG_ADMIN, access),
+        Page("access-staff", STAFF, access),
+    ]
+
+
+def list_import_pages(demo):
+    own = demo.own
+    other = demo.other
+    address = f"{ORGANIZATIONS}import/"
+    file_with_problems = (
+        f"id,name,email\n{own.pk},,\n999999,Nobody knows,\n,Wrong mail,nobody\n"
+    )
+    file_without_problems = (
+        "id,name,phone,fax,admins\n"
+        f"{own.pk},{own.name},+1 555 0123,1,nora@example.com\n"
+        ",Widget Works,,2,\n"
+        f"{other.pk},{other.name},,3,\n"
+    )
+    return [
+        Page("import", STAFF, address),
+        Page("import-without-file", STAFF, address, press("Preview import")),
+        Page("import-problems", STAFF, address, choose_file(file_with_problems)),
+        Page("import-preview", STAFF, address, choose_file(file_without_problems)),
+    ]
+
+
+def list_deletion_pages(demo):
+    return [
+        Page("delete", STAFF, f"{demo.organization}delete/"),
+        Page("delete-several", STAFF, ORGANIZATIONS, delete_selected),
+    ]
+
+
+def list_contact_pages(demo):
+    contact = f"{CONTACTS}{demo.contact.pk}/"
+    return [
+        Page("contacts", ORG_ADMIN, CONTACTS),
+        Page("contact", ORG_ADMIN, f"{contact}change/"),
+        Page("contact-add", ORG_ADMIN, f"{CONTACTS}add/"),
+        Page("contact-add-refused", ORG_ADMIN, f"{CONTACTS}add/", press("Save")),
+        Page("contact-delete", ORG_ADMIN, f"{contact}delete/"),
+        Page("contact-history", ORG_ADMIN, f"{contact}history/"),
+        Page("contact-reviewer", REVIEWS, f"{contact}change/"),
+    ]
+
+
+def list_user_pages(demo):
+    user = f"{USERS}{demo.leaver.pk}/"
+    return [
+        Page("users", STAFF, USERS),
+        Page("users-manager", MANAGER, USERS),
         Page("user", STAFF, f"{user}change/"),
         Page("user-manager", MANAGER, f"{user}change/"),
-        Page("user-add", STAFF, f"{users}add/"),
-        Page("user-add-refused", STAFF, f"{users}add/", press("Save")),
-        Page("user-access", STAFF, f"{users}{admin.pk}/access/"),
+        Page("user-add", STAFF, f"{USERS}add/"),
+        Page("user-add-refused", STAFF, f"{USERS}add/", press("Save")),
+        Page("user-access", STAFF, f"{USERS}{demo.admin.pk}/access/"),
         Page("user-leave", STAFF, f"{user}leave/"),
         Page("user-password", STAFF, f"{user}password/"),
         Page("user-history", STAFF, f"{user}history/"),
         Page("user-delete", STAFF, f"{user}delete/"),
-        Page("groups", STAFF, "/admin/auth/group/"),
-        Page(
-            "group-of-an-organization",
-            STAFF,
-            f"/admin/auth/group/{own.admin_id}/change/",
-        ),
-        Page("group", STAFF, f"/admin/auth/group/{free.pk}/change/"),
-        Page("group-add", STAFF, "/admin/auth/group/add/"),
-        Page("ledger-of-all", STAFF, f"{app}membershipevent/"),
-        Page("password", ORG_ADMIN, f"{site}password_change/"),
-        Page(
-            "password-refused",
-            ORG_ADMIN,
-            f"{site}password_change/",
-            fill("Change my password", **passwords),
-        ),
-        Page("password-changed", ORG_ADMIN, f"{site}password_change/done/"),
-        Page("signed-out", ORG_ADMIN, site, press("Sign out")),
+    ]
+
+
+def list_group_pages(demo):
+    role_group = f"{GROUPS}{demo.own.admin_id}/change/"
+    return [
+        Page("groups", STAFF, GROUPS),
+        Page("group-of-an-organization", STAFF, role_group),
+        Page("group", STAFF, f"{GROUPS}{demo.group.pk}/change/"),
+        Page("group-add", STAFF, f"{GROUPS}add/"),
+        Page("ledger-of-all", STAFF, f"{APP}membershipevent/"),
+    ]
+
+
+def list_account_pages():
+    password = f"{SITE}password_change/"
+    wrong_passwords = fill(
+        "Change my password",
+        old_password="wrong",
+        new_password1="a",
+        new_password2="b",
+    )
+    return [
+        Page("password", ORG_ADMIN, password),
+        Page("password-refused", ORG_ADMIN, password, wrong_passwords),
+        Page("password-changed", ORG_ADMIN, f"{password}done/"),
+        Page("signed-out", ORG_ADMIN, SITE, press("Sign out")),
     ]

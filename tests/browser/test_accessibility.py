@@ -1,12 +1,15 @@
-"""Every page, in light and dark, on narrow and wide screens: what axe-core finds, what moves, what sticks out."""
+"""Check every page in light and dark, on narrow and wide screens.
+
+For what axe-core finds, for what moves while the page loads, and for what is too wide.
+"""
 
 from axe_playwright_python.base import AXE_SCRIPT
 from django.test import override_settings
 from playwright.sync_api import Error
 
-from . import DESKTOP, BrowserTestCase
-from .hands import WIDER_THAN_WINDOW
-from .pages import list_pages, stand_still
+from tests.browser import DESKTOP, BrowserTestCase
+from tests.browser.hands import WIDER_THAN_WINDOW
+from tests.browser.pages import list_pages, stand_still
 
 AXE = {
     "runOnly": [
@@ -18,45 +21,53 @@ AXE = {
         "best-practice",
     ],
     "resultTypes": ["violations"],
-    "preload": False,  # of style sheets, into inline ones, which the site does not allow
+    # Preloading copies style sheets into inline ones, which the site does not allow.
+    "preload": False,
 }
 RECORD_SHIFTS = """
 window.shifts = [];
+const describe = ({node}) => node && (node.outerHTML || node.data).slice(0, 80);
 new PerformanceObserver((list) => {
   for (const shift of list.getEntries()) {
-    const moved = shift.sources.map(({node}) => node && (node.outerHTML || node.data).slice(0, 80));
-    if (!shift.hadRecentInput && shift.value > 0.005) window.shifts.push(`${shift.value} ${moved}`);
+    if (!shift.hadRecentInput && shift.value > 0.005) {
+      window.shifts.push(`${shift.value} ${shift.sources.map(describe)}`);
+    }
   }
 }).observe({type: "layout-shift", buffered: true});
 """
-LIST_SHIFTS = "new Promise(done => requestAnimationFrame(() => setTimeout(() => done(window.shifts), 50)))"
+LIST_SHIFTS = """
+new Promise((done) => {
+  requestAnimationFrame(() => setTimeout(() => done(window.shifts), 50));
+})
+"""
 
 
 class PageTests(BrowserTestCase):
     viewport = DESKTOP
-    widths = (1280, 640)  # 640: as the other is at 200 %
+    widths = (1280, 640)  # 640 pixels are what is left of 1280 at a zoom of 200 %
 
     def setUp(self):
         super().setUp()
         stand_still(self)
-        self.tabs = {}  # username -> a page of their browser
+        self.tabs = {}  # {username: a page of their browser}
 
     def test_each_page(self):
         findings = []
         for page in list_pages():
             with override_settings(**page.settings):
-                findings += [
-                    f"{page.name}: {finding}" for finding in self.examine(page)
-                ]
+                for finding in self.examine(page):
+                    findings.append(f"{page.name}: {finding}")
         self.assertFalse(findings, "\n" + "\n".join(findings))
 
-    def open_tab(self, who):
-        if who not in self.tabs:
-            self.tabs[who] = self.open_page_of(who, reduced_motion="reduce")
-            self.tabs[who].add_init_script(RECORD_SHIFTS)
-        return self.tabs[who]
+    def open_tab(self, username):
+        if username not in self.tabs:
+            tab = self.open_page_of(username, reduced_motion="reduce")
+            tab.add_init_script(RECORD_SHIFTS)
+            self.tabs[username] = tab
+        return self.tabs[username]
 
     def examine(self, page):
+        """Yield a line for everything that is wrong with a page."""
         tab = self.open_tab(page.who)
         tab.set_viewport_size(self.viewport)
         tab.goto(page.address)
@@ -70,15 +81,19 @@ class PageTests(BrowserTestCase):
         tab.evaluate(AXE_SCRIPT)
         for scheme in ("light", "dark"):
             tab.emulate_media(color_scheme=scheme)
-            for violation in tab.evaluate("options => axe.run(options)", AXE)[
-                "violations"
-            ]:
-                for node in violation["nodes"]:
-                    yield f"{scheme}: {violation['id']} ({violation['help']}): {node['target']} {node['html'][:150]}"
+            for violation in self.run_axe(tab):
+                yield f"{scheme}: {violation}"
         for width in self.widths:
             tab.set_viewport_size({**self.viewport, "width": width})
             if tab.evaluate(WIDER_THAN_WINDOW):
                 yield f"scrolls sideways at {width} px"
+
+    def run_axe(self, tab):
+        result = tab.evaluate("options => axe.run(options)", AXE)
+        for violation in result["violations"]:
+            rule = f"{violation['id']} ({violation['help']})"
+            for node in violation["nodes"]:
+                yield f"{rule}: {node['target']} {node['html'][:150]}"
 
 
 class NarrowPageTests(PageTests):

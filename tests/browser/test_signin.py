@@ -3,10 +3,10 @@ from django.conf import settings
 from django.test import override_settings
 from playwright.sync_api import expect
 
-from ..factories import create_organization, create_superuser, create_user
-from ..identity import identity_server
-from ..test_signin import company_settings, make_code
-from . import BrowserTestCase
+from tests.browser import BrowserTestCase
+from tests.factories import create_organization, create_superuser, create_user
+from tests.identity import identity_server
+from tests.test_signin import company_settings, make_code
 
 
 class SignInTests(BrowserTestCase):
@@ -14,27 +14,28 @@ class SignInTests(BrowserTestCase):
     def test_platform_staff_set_up_a_second_factor_and_sign_in_with_it(self):
         create_superuser("root")
         page = self.page
-        page.goto("/admin/")
-        page.get_by_label("Username").fill("root")
-        page.get_by_label("Password").fill("secret")
-        page.get_by_role("button", name="Sign in").click()
-        picture = page.get_by_role("img", name="QR code for the app")
-        self.assertGreater(picture.evaluate("element => element.naturalWidth"), 0)
+        self.enter_password()
+        qr_code = page.get_by_role("img", name="QR code for the app")
+        self.assertGreater(qr_code.evaluate("element => element.naturalWidth"), 0)
         secret = page.locator("code").text_content()
         page.get_by_label("Authenticator code").fill(make_code(secret))
         page.get_by_role("button", name="Set up app").click()
-        recovery = page.locator("li code").first.text_content()
+        recovery_code = page.locator("li code").first.text_content()
         page.get_by_role("link", name="Go to the home page").click()
         page.get_by_role("button", name="Sign out").click()
-        page.goto("/admin/")
-        page.get_by_label("Username").fill("root")
-        page.get_by_label("Password").fill("secret")
-        page.get_by_role("button", name="Sign in").click()
-        page.get_by_label("Code").fill(recovery)
+
+        self.enter_password()
+        page.get_by_label("Code").fill(recovery_code)
         page.get_by_role("button", name="Sign in").click()
         page.get_by_role("link", name="Second factor").click()
         expect(page.get_by_text("9 codes left")).to_be_visible()
         self.assertEqual(Authenticator.objects.count(), 2)
+
+    def enter_password(self):
+        self.page.goto("/admin/")
+        self.page.get_by_label("Username").fill("root")
+        self.page.get_by_label("Password").fill("secret")
+        self.page.get_by_role("button", name="Sign in").click()
 
     def test_the_companys_server_signs_in(self):
         create_user(
@@ -45,16 +46,14 @@ class SignInTests(BrowserTestCase):
         )
         server = self.enterContext(identity_server())
         server.person = {"sub": "1", "email": "ada@example.com", "email_verified": True}
+        self.other_servers = (server.address,)
         policy = settings.CONTENT_SECURITY_POLICY["DIRECTIVES"] | {
             "form-action": ["'self'", server.address]
         }
-        changed = company_settings(server) | {
-            "CONTENT_SECURITY_POLICY": {"DIRECTIVES": policy}
-        }
-        self.others = (server.address,)
-        with override_settings(**changed):
+        with override_settings(
+            **company_settings(server), CONTENT_SECURITY_POLICY={"DIRECTIVES": policy}
+        ):
             self.page.goto("/admin/orgadmin/organization/")
             self.page.get_by_role("button", name="Sign in with Example").click()
-            expect(
-                self.page.get_by_role("link", name="Acme", exact=True)
-            ).to_be_visible()
+            acme = self.page.get_by_role("link", name="Acme", exact=True)
+            expect(acme).to_be_visible()

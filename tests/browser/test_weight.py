@@ -1,66 +1,84 @@
-"""What a phone has to load: the heaviest pages, from gunicorn, as they are served in production."""
+"""How much the heaviest pages weigh, served by gunicorn as in production."""
 
-from ..scratch import scratch_database
-from ..servers import serve
-from . import BrowserTestCase
+from tests.browser import BrowserTestCase
+from tests.scratch import scratch_database
+from tests.servers import serve
 
 PRODUCTION = {
     "DEBUG": "false",
     "SECRET_KEY": "tests",
     "DJANGO_SETTINGS_MODULE": "config.settings",
 }
-LIMIT = 150_000  # bytes over the wire, with nothing in the cache
+LIMIT = 150_000  # bytes over the wire, with an empty cache
 FILL = """
 from django.contrib.auth.models import Group
 from orgadmin.models import Organization, User
 User.objects.create_superuser("root", password="secret")
-rows = Organization.objects.bulk_create(Organization(name=f"Name {n}", phone=f"+49 30 {n}") for n in range(120))
-people = User.objects.bulk_create(User(username=f"person-{n}", first_name=f"Anna {n}") for n in range(120))
-Group.objects.get(pk=rows[0].admin_id).user_set.add(*people)
+organizations = Organization.objects.bulk_create(
+    Organization(name=f"Name {n}", phone=f"+49 30 {n}") for n in range(120)
+)
+people = User.objects.bulk_create(
+    User(username=f"person-{n}", first_name=f"Anna {n}") for n in range(120)
+)
+first = organizations[0]
+Group.objects.get(pk=first.admin_id).user_set.add(*people)
 for n in range(30):
-    rows[0].contacts.create(name=f"Contact {n}", email=f"contact-{n}@example.com", phone="+49 30 1234")
-print(rows[0].pk, people[0].pk)
+    first.contacts.create(
+        name=f"Contact {n}", email=f"contact-{n}@example.com", phone="+49 30 1234"
+    )
+print(first.pk, people[0].pk)
 """
+
+
+class Traffic:
+    """What a browser page loads, as Chromium's developer tools report it."""
+
+    def __init__(self, page):
+        self.sizes = {}  # {id of the request: bytes over the wire}
+        self.responses = {}  # {id of the request: response}
+        self.cached = set()  # ids of the requests that the cache answered
+        tools = page.context.new_cdp_session(page)
+        tools.send("Network.enable")
+        tools.on("Network.loadingFinished", self.add_size)
+        tools.on("Network.requestServedFromCache", self.add_cached)
+        tools.on("Network.responseReceived", self.add_response)
+
+    def add_size(self, event):
+        self.sizes[event["requestId"]] = event["encodedDataLength"]
+
+    def add_cached(self, event):
+        self.cached.add(event["requestId"])
+
+    def add_response(self, event):
+        self.responses[event["requestId"]] = event["response"]
+
+    def list_requests(self):
+        """Return the addresses that the server was asked for."""
+        addresses = []
+        for request_id, response in self.responses.items():
+            is_cached = request_id in self.cached or response["fromDiskCache"]
+            if not is_cached and not response["url"].startswith("data:"):
+                addresses.append(response["url"])
+        return addresses
 
 
 class WeightTests(BrowserTestCase):
     def weigh(self, address):
-        """Load a page twice, signed in, beginning with an empty cache. Return the bytes of the first time, and the
-        addresses that were asked of the server the second time."""
+        """Load a page twice, signed in, beginning with an empty cache.
+
+        Returns the bytes of the first time, and the addresses of which the server was
+        asked the second time.
+        """
         context = self.chromium.new_context(storage_state=self.state)
         self.addCleanup(context.close)
-        page, sizes, asked, cached = context.new_page(), {}, {}, set()
-        tools = context.new_cdp_session(page)
-        tools.send("Network.enable")
-        tools.on(
-            "Network.loadingFinished",
-            lambda event: sizes.update(
-                {event["requestId"]: event["encodedDataLength"]}
-            ),
-        )
-        tools.on(
-            "Network.requestServedFromCache",
-            lambda event: cached.add(event["requestId"]),
-        )
-        tools.on(
-            "Network.responseReceived",
-            lambda event: asked.update({event["requestId"]: event["response"]}),
-        )
+        page = context.new_page()
+        traffic = Traffic(page)
         page.goto(address, wait_until="networkidle")
-        size = sum(sizes.values())
-        asked.clear()
+        size = sum(traffic.sizes.values())
+        traffic.responses.clear()
         page.goto("about:blank")
         page.goto(address, wait_until="networkidle")
-        again = {
-            key: answer
-            for key, answer in asked.items()
-            if key not in cached and not answer["fromDiskCache"]
-        }
-        return size, [
-            answer["url"]
-            for answer in again.values()
-            if not answer["url"].startswith("data:")
-        ]
+        return size, traffic.list_requests()
 
     def test_no_page_is_heavy_and_the_second_time_is_one_request(self):
         with scratch_database() as scratch:
@@ -70,10 +88,7 @@ class WeightTests(BrowserTestCase):
             organization, person = scratch.run(FILL).split()
             with serve(scratch.environment, 2) as server:
                 site = "http://{}:{}".format(*server.address)
-                context = self.chromium.new_context(base_url=site)
-                self.sign_in("root", page=context.new_page())
-                self.state = context.storage_state()
-                context.close()
+                self.state = self.sign_in_to(site)
                 app = f"{site}/admin/orgadmin/"
                 for address in (
                     f"{site}/admin/?q=name",
@@ -89,3 +104,11 @@ class WeightTests(BrowserTestCase):
                         size, again = self.weigh(address)
                         self.assertLess(size, LIMIT)
                         self.assertEqual(again, [address])
+
+    def sign_in_to(self, site):
+        """Return the cookies of a superuser."""
+        context = self.chromium.new_context(base_url=site)
+        self.sign_in("root", page=context.new_page())
+        state = context.storage_state()
+        context.close()
+        return state
