@@ -1,5 +1,7 @@
 """Signing in to the admin site, and its front page."""
 
+from unittest import mock
+
 from django.db import connection
 from django.test import TestCase, tag
 from django.test.utils import CaptureQueriesContext
@@ -8,6 +10,7 @@ from django.utils import timezone
 from orgadmin.accounts import throttle
 from orgadmin.admin.home import CARDS, NAMED_PER_ROLE
 from orgadmin.models import Contact, Organization, SignInAttempt, User
+from orgadmin.models.querysets import OrganizationQuerySet
 
 from .factories import (
     NO_CONTACTS,
@@ -206,6 +209,18 @@ class CardTests(TestCase):
         self.assertEqual(len(card.people), NAMED_PER_ROLE)
         self.assertEqual(card.more, 2)
         self.assertContains(response, "and 2 more")
+
+    def test_leave_out_an_organization_whose_access_ends_while_the_page_is_made(self):
+        find_sources = OrganizationQuerySet.find_sources
+
+        def remove_first(queryset, users, pks):
+            self.ada.groups.remove(self.acme.admin)
+            return find_sources(queryset, users, pks)
+
+        with mock.patch.object(OrganizationQuerySet, "find_sources", remove_first):
+            response = self.client.get(FRONT)
+        self.assertEqual(list(self.get_cards(response)), ["Beta"])
+        self.assertNotContains(response, "1 Road")
 
     def test_take_the_same_queries_for_one_and_for_many(self):
         queries = self.count_queries()

@@ -72,6 +72,8 @@ def list_cards(request: HttpRequest) -> list[Card]:
     pks = [organization.pk for organization in organizations]
     found = Organization.objects.find_sources([user], pks)
     sources = {pk: found[user.pk, pk] for pk in pks}
+    # Access may have ended since the first query.
+    organizations = [row for row in organizations if "view" in sources[row.pk]]
     last_changes = find_last_changes(pks)
     colleagues = find_colleagues(
         user,
