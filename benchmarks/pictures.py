@@ -176,7 +176,7 @@ def write_tables(databases: dict[str, Results]) -> None:
 
 
 def make_table(database: str, results: Results) -> str:
-    sizes = sorted({size for by_size in results.values() for size in by_size})
+    sizes = sorted(set().union(*results.values()))
     titles = [database, *(f"{size:,} organizations" for size in sizes)]
     lines = [format_row(titles), format_row(["---"] * len(titles))]
     for measure, by_size in results.items():
