@@ -17,8 +17,8 @@ class Migration(migrations.Migration):
             options={
                 "base_manager_name": "objects",
                 "ordering": ["-pk"],
-                "verbose_name": "membership event",
-                "verbose_name_plural": "membership log",
+                "verbose_name": "membership log entry",
+                "verbose_name_plural": "membership log entries",
             },
         ),
         migrations.AlterField(

@@ -38,8 +38,8 @@ class MembershipEvent(models.Model):
     objects = MembershipEventQuerySet.as_manager()
 
     class Meta:
-        verbose_name = _("membership event")
-        verbose_name_plural = _("membership log")
+        verbose_name = _("membership log entry")
+        verbose_name_plural = _("membership log entries")
         ordering = ["-pk"]
         base_manager_name = "objects"
         indexes = [
