@@ -6,7 +6,7 @@ from playwright.sync_api import expect
 from tests.browser import BrowserTestCase
 from tests.factories import create_organization, create_superuser, create_user
 from tests.identity import identity_server
-from tests.test_signin import company_settings, make_code
+from tests.test_sign_in import company_settings, make_code
 
 
 class SignInTests(BrowserTestCase):
