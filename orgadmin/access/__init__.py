@@ -1,4 +1,4 @@
 """The access rule, the role table, the groups, and the membership log.
 
-Everything imports this package. It imports nothing of the app.
+Every other package of the app may import this one. It imports none of them.
 """

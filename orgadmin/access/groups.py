@@ -77,15 +77,18 @@ class GroupSlot:
 def find_free_names(wanted: Sequence[NameSeries], *, using: str) -> list[str]:
     """Return a free group name from each series: in the same order, and all distinct.
 
-    Runs at most three queries per CHUNK names, however many names are taken, unless all
-    the random numbers are. Another transaction may take a name before it is used, so
-    the caller must handle that and ask again.
+    Usually runs at most three queries per CHUNK names, however many names are taken.
+    It runs more only if all the random numbers that it picks are taken. Another
+    transaction may take a name before it is used, so the caller must be prepared to
+    call this again.
     """
     names: list[str | None] = [None] * len(wanted)
     taken: set[str] = set()
     next_number: Counter[NameSeries] = Counter()
+    # One organization has only one series for each role.
     is_bulk = len(set(wanted)) > len(ROLES)
     while None in names:
+        # How many names each series still needs.
         counts = Counter(series for series, name in zip(wanted, names) if name is None)
         candidates: dict[NameSeries, list[str]] = {}
         for series, count in counts.items():
@@ -93,18 +96,18 @@ def find_free_names(wanted: Sequence[NameSeries], *, using: str) -> list[str]:
             next_number[series] = numbers[-1] + 1
             candidates[series] = [series.name(number) for number in numbers]
         taken |= find_taken_names(candidates.values(), taken, using)
-        remaining = {series: iter(listed) for series, listed in candidates.items()}
+        untried = {series: iter(listed) for series, listed in candidates.items()}
         for position, series in enumerate(wanted):
             if names[position] is None:
-                names[position] = take_first_free(remaining[series], taken)
+                names[position] = take_first_free(untried[series], taken)
     return [name for name in names if name is not None]
 
 
 def choose_numbers(start: int, count: int, is_bulk: bool) -> Sequence[int]:
-    """Return the numbers to try next for `count` names; those below `start` were tried.
+    """Return the numbers from `start` on to try next, to get `count` free names.
 
-    Among many organizations, few share a name, so a bulk creation first tries only
-    twice as many numbers as it needs.
+    When many organizations are created together, few of them share a name. So the first
+    attempt tries only twice as many numbers as are needed.
     """
     if start >= FIRST_RANDOM_NUMBER:
         numbers = []
@@ -119,7 +122,10 @@ def choose_numbers(start: int, count: int, is_bulk: bool) -> Sequence[int]:
 def find_taken_names(
     candidates: Iterable[Iterable[str]], known: set[str], using: str
 ) -> set[str]:
-    """Return the candidates that groups have. Names known to be taken are not asked."""
+    """Return the candidates that are already the name of a group.
+
+    Names in `known` are known to be taken, so they are not looked up again.
+    """
     unknown = list(set().union(*candidates) - known)
     taken: set[str] = set()
     for start in range(0, len(unknown), CHUNK):
@@ -131,7 +137,7 @@ def find_taken_names(
 
 
 def take_first_free(candidates: Iterator[str], taken: set[str]) -> str | None:
-    """Return the next candidate that is not taken, and mark it as taken."""
+    """Return the next candidate that is free, and add it to `taken`."""
     for name in candidates:
         if name not in taken:
             taken.add(name)
@@ -142,8 +148,8 @@ def take_first_free(candidates: Iterator[str], taken: set[str]) -> str | None:
 def create_groups(organizations: Sequence[Organization], *, using: str) -> None:
     """Create the groups of new organizations and set them on the instances.
 
-    The caller saves the organizations in the same transaction. An existing group is
-    never adopted, nor a group that another transaction creates at the same time.
+    The caller saves the organizations in the same transaction. This never adopts an
+    existing group, even if another transaction creates it at the same time.
     Transactions that save organizations with the same names in different orders can
     deadlock, as with any unique index.
     """
@@ -152,10 +158,12 @@ def create_groups(organizations: Sequence[Organization], *, using: str) -> None:
         for organization in organizations
         for role in ROLES
     ]
-    names = [slot.series.name(0) for slot in missing]  # most of them are free
+    # Most names without a number are free, so those are tried without a lookup.
+    names = [slot.series.name(0) for slot in missing]
     while missing:
         created = insert_groups(names, using)
         for slot, name in zip(missing, names):
+            # If several slots want the same name, only the first one gets the group.
             slot.fill(created.pop(name, None))
         missing = [slot for slot in missing if slot.is_empty]
         names = find_free_names([slot.series for slot in missing], using=using)
@@ -166,7 +174,8 @@ def create_groups(organizations: Sequence[Organization], *, using: str) -> None:
 def insert_groups(names: Sequence[str], using: str) -> dict[str, int]:
     """Create a group for each name that is still free, and return {name: group id}.
 
-    The ORM can skip rows that conflict, but then does not return ids.
+    The statement is SQL because the ORM's `bulk_create(ignore_conflicts=True)` does not
+    return IDs.
     """
     rows = ", ".join(["(%s)"] * len(names))
     statement = f"""
@@ -189,8 +198,8 @@ def rename_groups(
 ) -> None:
     """Rename an organization's groups after its name was changed from `old_name`.
 
-    Only groups that still have a generated name are renamed. At most six queries; none
-    if the part of the name that groups carry is the same.
+    Only groups that still have a generated name are renamed. Runs at most six queries,
+    and none if the part of the name that groups carry has not changed.
     """
     if group_base(old_name) == group_base(organization.name):
         return
@@ -206,9 +215,10 @@ def rename_groups(
 def give_generated_names(
     organization: Organization, groups: Mapping[Role, int], *, using: str
 ) -> None:
-    """Name groups, {role: group id}, after the organization.
+    """Name some of the organization's groups after it.
 
-    Raises `IntegrityError` if other transactions take every name that is tried.
+    `groups` is {role: group ID}. Raises `IntegrityError` if other transactions take
+    every name that is tried.
     """
     wanted = [NameSeries.of(organization.name, role) for role in groups]
     for attempt in range(1, RENAME_ATTEMPTS + 1):
@@ -218,7 +228,8 @@ def give_generated_names(
             with transaction.atomic(using=using):
                 Group.objects.using(using).bulk_update(renamed, ["name"])
             break
-        except IntegrityError:  # another transaction took one of the names
+        except IntegrityError:
+            # Another transaction took one of the names.
             if attempt == RENAME_ATTEMPTS:
                 raise
     for role in groups:
@@ -230,12 +241,12 @@ def grant_permissions(
     organizations: Collection[Organization],
     *,
     using: str,
-    also: Sequence[Statement] = (),
+    followed_by: Sequence[Statement] = (),
 ) -> None:
     """Grant the permissions of the role table to the groups of organizations.
 
-    `also` are statements to send in the same round trip. Raises `RuntimeError` if the
-    permissions do not exist, as in a database that was never migrated.
+    `followed_by` are statements to send in the same round trip. Raises `RuntimeError`
+    if the permissions do not exist because migrations have not been run.
     """
     permission_ids = get_permission_ids(using)
     rows = []
@@ -253,14 +264,15 @@ def grant_permissions(
             (permission_id, group_id, content_object_id)
         VALUES {values}
     """)
-    execute_together([grant, *also], using=using)
+    execute_together([grant, *followed_by], using=using)
 
 
 def get_permission_ids(using: str) -> dict[str, int]:
     """Return {codename: permission id} of the permissions on organizations.
 
-    They are remembered on Django's cached ContentType, which Django forgets when it
-    migrates. Raises `RuntimeError` if one of the role table's permissions is missing.
+    The IDs are cached on the ContentType instance, which Django itself caches, and
+    drops when it runs migrations. Raises `RuntimeError` if one of the role table's
+    permissions is missing.
     """
     content_types = ContentType.objects.db_manager(using)
     content_type = content_types.get_by_natural_key("orgadmin", "organization")

@@ -1,8 +1,8 @@
 """The membership log: who joined and left which organization, when, and by whom.
 
 Rows are only ever added. `orgadmin.people.membership` writes them together with the
-memberships; Django's own managers, such as `user.groups.add()`, are heard through a
-signal; what escapes even that, `manage.py doctor` finds.
+memberships. A signal handler writes them for changes through Django's own managers,
+such as `user.groups.add()`. `manage.py doctor` finds and adds any that are missing.
 """
 
 from __future__ import annotations
@@ -29,10 +29,11 @@ BATCH = 1_000  # rows in one INSERT
 
 
 class Event(models.TextChoices):
-    # Through `membership`: from now on the person's only role in the organization.
+    # The person got the role through `membership`. From now on, it is their only role
+    # in the organization.
     JOINED = "joined", _("joined")
-    # A member since before the log began, or added in another way. The person may also
-    # have the other role.
+    # The person had the role when the log began, or got it without `membership`. They
+    # may also have the other role.
     FOUND = "found", _("found")
     LEFT = "left", _("left")
     INVITED = "invited", _("invited")
@@ -41,13 +42,14 @@ class Event(models.TextChoices):
 
 @dataclass(frozen=True)
 class MembershipChange:
-    """What a row of the log says.
+    """The content of one row of the log.
 
-    Keys and names are plain values: rows outlive the people and organizations.
+    Keys and names are plain values instead of foreign keys, because the log keeps its
+    rows when people and organizations are deleted.
     """
 
     event: Event
-    user_key: int | None  # None: an invited address, which may belong to nobody
+    user_key: int | None  # None for invitations: the person may have no account yet
     user_name: str  # the username, or the email address of an invited person
     organization_key: int
     organization_name: str
@@ -62,13 +64,14 @@ def refuse_to_change(*args: object, **kwargs: object) -> NoReturn:
 
 
 class MembershipEventQuerySet(models.QuerySet):
-    def members_on(
+    def find_joining_events(
         self, moment: datetime.datetime | None = None
     ) -> MembershipEventQuerySet:
-        """Return the events that made somebody a member who still is one.
+        """Return, for each current member, the event that made them a member.
 
-        With a `moment`, an aware datetime: who was a member at that time. A membership
-        that is older than the log counts from the day on which the log began.
+        If `moment` (an aware datetime) is given, do this for the people who were
+        members then. A membership that is older than the log is treated as starting
+        when the log began.
         """
         until_then = Q(at__lte=moment) if moment else Q()
         later = self.model._base_manager.filter(
@@ -81,8 +84,8 @@ class MembershipEventQuerySet(models.QuerySet):
             Q(event=Event.JOINED)
             | Q(event__in=[Event.LEFT, Event.FOUND], role=OuterRef("role"))
         )
-        began = [Event.JOINED, Event.FOUND]
-        return self.filter(until_then, ~Exists(ended), event__in=began)
+        joining = [Event.JOINED, Event.FOUND]
+        return self.filter(until_then, ~Exists(ended), event__in=joining)
 
     update = refuse_to_change
     delete = refuse_to_change
@@ -100,7 +103,7 @@ def write_changes(
     actor: User | None = None,
     reason: str = "",
 ) -> None:
-    """Add a row to the log for each change. One query per BATCH of them."""
+    """Add a row to the log for each change. Runs one query per BATCH rows."""
     MembershipEvent = apps.get_model("orgadmin", "MembershipEvent")
     rows = [
         MembershipEvent(
@@ -128,7 +131,8 @@ def write_memberships(
 ) -> None:
     """Add a row to the log for each membership that belongs to an organization.
 
-    `memberships` is a queryset of `User.groups.through`. One query per role to read.
+    `memberships` is a queryset of `User.groups.through`. Runs one query per role to
+    read them.
     """
     Organization = apps.get_model("orgadmin", "Organization")
     changes = []
@@ -161,11 +165,11 @@ def log_group_changes(
     using: str,
     **kwargs: Any,
 ) -> None:
-    """Log what reaches `user.groups` in another way than through `membership`.
+    """Log changes that Django's related managers, such as `user.groups`, make.
 
-    `membership` writes the table behind `user.groups` and does not send this signal.
-    Django's related managers call no method of a model, so only the signal tells of
-    them. It does not tell who made the change.
+    These managers call no method of a model, so a signal is the only way to notice
+    them. It does not say who made the change. `membership` writes the through table
+    directly, which does not send the signal, so its changes are not logged twice.
     """
     if action == "post_add":
         event = Event.FOUND
@@ -173,10 +177,16 @@ def log_group_changes(
         event = Event.LEFT
     else:
         return
-    this_side, other_side = ("group", "user") if reverse else ("user", "group")
-    memberships = sender.objects.using(using).filter(**{this_side: instance.pk})
+    # `reverse` means that the manager belongs to a group, as in `group.user_set.add()`.
+    if reverse:
+        instance_field = "group"
+        other_field = "user"
+    else:
+        instance_field = "user"
+        other_field = "group"
+    memberships = sender.objects.using(using).filter(**{instance_field: instance.pk})
     if pk_set is not None:
-        memberships = memberships.filter(**{f"{other_side}__in": pk_set})
+        memberships = memberships.filter(**{f"{other_field}__in": pk_set})
     write_memberships(event, memberships)
 
 

@@ -13,7 +13,8 @@ if TYPE_CHECKING:
 
 BASE_LENGTH = 50  # characters of an organization's name that its groups carry
 
-# Below this number, save() takes the first free one; beyond it, any free one.
+# save() takes the first free number below this one. If all of those are taken, it takes
+# any free number above.
 FIRST_RANDOM_NUMBER = 100
 
 
@@ -48,7 +49,8 @@ ROLES = (
     ),
 )
 
-ADMIN = ROLES[0]  # an organization without an active admin has nobody to look after it
+# Every organization should have an active admin, so some checks are about this role.
+ADMIN = ROLES[0]
 ROLES_BY_KEY = {role.key: role for role in ROLES}
 
 # Every permission on an organization, and what it allows people to do. Roles never
@@ -86,7 +88,8 @@ def group_name(base: str, role: Role, number: int = 0) -> str:
 def is_generated(name: str, organization_name: str, role: Role, pk: int) -> bool:
     """Return whether save() or the data migration could have given a group this name.
 
-    `pk` is the organization's: the data migration adds it where a name is taken.
+    `pk` is that of the organization. The data migration adds it to names that are
+    taken.
     """
     base = re.escape(group_base(organization_name))
     number = "[1-9][0-9]*"

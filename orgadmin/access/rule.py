@@ -36,10 +36,10 @@ if TYPE_CHECKING:
 
 MODEL_BACKEND = "django.contrib.auth.backends.ModelBackend"
 
-# The statements below are SQL for two reasons. These lists are on every page, and the
-# ORM takes longer to write such a query than a database takes to answer it. And for
-# "one of the groups OR the user", PostgreSQL reads the whole table; for a UNION of the
-# two, it uses the indexes. tests/test_plans.py holds the plans.
+# The statements below are SQL for two reasons. First, every page runs them, and the ORM
+# takes longer to compile such a query than a database takes to execute it. Second,
+# PostgreSQL reads the whole table for "one of the groups OR the user", but uses the
+# indexes for a UNION of the two. tests/test_plans.py pins the query plans.
 
 PERMISSION_ID = """
     SELECT permission.id
@@ -67,8 +67,8 @@ GRANTED_ORGANIZATIONS = f"""
         AND user_grant.permission_id = ({PERMISSION_ID})
 """
 
-# The reverse: the users who have a permission on an organization, themselves or through
-# a group. Parameters: organization id and codename, twice.
+# The reverse: the users who have a permission on an organization, whether personally or
+# through a group. Parameters: organization id and codename, twice.
 GRANTED_USERS = f"""
     SELECT membership.user_id
     FROM orgadmin_organizationgroupobjectpermission group_grant
@@ -145,7 +145,8 @@ class RuleQuerySet(models.QuerySet["Organization"]):
 
     def permitted(self, user: Visitor, permission: str = "view") -> Self:
         """Return the organizations on which the user has a permission."""
-        if not user.is_active:  # visitors are not active either
+        # Anonymous visitors are never active.
+        if not user.is_active:
             return self.none()
         organizations = self
         required = ["view"] if permission == "view" else ["view", permission]
@@ -159,49 +160,50 @@ class RuleQuerySet(models.QuerySet["Organization"]):
     def permissions_on(self, user: Visitor, pk: int) -> frozenset[str]:
         """Return the permissions that the user has on one organization.
 
-        One query, and those that Django needs for the permissions of staff.
+        Runs one query. For staff, Django runs others to load their permissions.
         """
         if not user.is_active:
             return frozenset()
         sources = self.find_sources([user], [pk])[user.pk, pk]
-        return keep_with_view(sources)
+        return get_effective_permissions(sources)
 
     def permissions_everywhere(self, user: Visitor) -> frozenset[str]:
         """Return the permissions that the user has on all organizations."""
         if not user.is_active:
             return frozenset()
-        return keep_with_view(find_sources_everywhere(user))
+        return get_effective_permissions(find_sources_everywhere(user))
 
     def find_sources(
         self, users: Collection[User], pks: Collection[int]
     ) -> dict[tuple[int, int], Sources]:
         """Return {(user id, organization id): {permission: [PermissionSource]}}.
 
-        Whether a permission counts is not decided here: inactive users are treated as
-        active, and "view" may be missing beside another permission. One query, and
-        those that Django needs for the permissions of staff.
+        Does not decide whether a permission counts: inactive users are treated as
+        active, and another permission may be there without "view". Runs one query. For
+        staff, Django runs others to load their permissions.
         """
-        found: dict[tuple[int, int], Sources] = {}
+        sources_of: dict[tuple[int, int], Sources] = {}
         for user in users:
             everywhere = find_sources_everywhere(user)
             for pk in pks:
-                found[user.pk, pk] = {
+                sources_of[user.pk, pk] = {
                     permission: [*sources] for permission, sources in everywhere.items()
                 }
         user_pks = [user.pk for user in users if not user.is_superuser]
         if not user_pks or not pks:
-            return found
-        permissions = {codename(permission): permission for permission in PERMISSIONS}
-        for user_pk, pk, granted, group_id in self._read_grants(user_pks, pks):
-            if granted not in permissions:  # a custom permission, which means nothing
+            return sources_of
+        by_codename = {codename(permission): permission for permission in PERMISSIONS}
+        for user_pk, pk, name, group_id in self._read_grants(user_pks, pks):
+            if name not in by_codename:
+                # A custom permission, which has no meaning here.
                 continue
             if group_id is None:
                 source = PermissionSource(SourceKind.USER)
             else:
                 source = PermissionSource(SourceKind.GROUP, group_id)
-            sources = found[user_pk, pk].setdefault(permissions[granted], [])
+            sources = sources_of[user_pk, pk].setdefault(by_codename[name], [])
             sources.append(source)
-        return found
+        return sources_of
 
     def find_viewers(self, pk: int) -> models.QuerySet[User]:
         """Return the users who may view an organization: the reverse of `permitted()`.
@@ -226,7 +228,10 @@ class RuleQuerySet(models.QuerySet["Organization"]):
     def _read_grants(
         self, user_pks: Collection[int], pks: Collection[int]
     ) -> list[tuple[int, int, str, int | None]]:
-        """Return (user id, organization id, codename, group id or None) of each."""
+        """Return the object permissions of users on organizations.
+
+        Each is (user ID, organization ID, codename, group ID or None).
+        """
         statement = GRANTS.format(
             users=placeholders(user_pks), organizations=placeholders(pks)
         )
@@ -235,8 +240,8 @@ class RuleQuerySet(models.QuerySet["Organization"]):
             return cursor.fetchall()
 
 
-def keep_with_view(sources: Sources) -> frozenset[str]:
-    """Return the permissions, or none of them if "view" is missing."""
+def get_effective_permissions(sources: Sources) -> frozenset[str]:
+    """Return the permissions that have a source, or none of them without "view"."""
     if "view" not in sources:
         return frozenset()
     return frozenset(sources)

@@ -1,4 +1,4 @@
-"""The little that raw SQL needs: placeholders, and statements sent together."""
+"""Helpers for raw SQL: placeholders, and statements in one round trip."""
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
@@ -19,7 +19,7 @@ def placeholders(values: Collection[object]) -> str:
 
 
 def execute_together(statements: Sequence[Statement], *, using: str) -> None:
-    """Execute the statements in order: on PostgreSQL, in one round trip."""
+    """Execute the statements in order. On PostgreSQL, this takes one round trip."""
     if connections[using].vendor == "postgresql":
         parameters: list[Any] = []
         for statement in statements:

@@ -47,7 +47,9 @@ class MembershipLogPage:
         form = MembersOnForm(request.GET or None)
         on = form.cleaned_data["on"] if form.is_valid() else None
         if on:
-            events = events.members_on(end_of_day(on)).order_by("user_name", "pk")
+            events = events.find_joining_events(end_of_day(on)).order_by(
+                "user_name", "pk"
+            )
         if "csv" in request.GET:
             rows = list(events)
             hide_platform_staff(rows, organization, request.user)

@@ -1,4 +1,4 @@
-"""Contact: a person whom an organization names."""
+"""Contact: a contact person of an organization."""
 
 from django.db import models
 from django.utils.translation import gettext_lazy as _
@@ -8,9 +8,10 @@ from orgadmin.models.validators import validate_line
 
 
 class Contact(models.Model):
-    """A person whom an organization names.
+    """A contact person of an organization.
 
-    Whoever may view or edit the organization may view or edit its contacts.
+    Its permissions follow those of the organization: anyone who may view the
+    organization may view its contacts, and anyone who may edit it may edit them.
     """
 
     organization = models.ForeignKey(

@@ -1,4 +1,4 @@
-"""SearchTextField: the text that a search looks in."""
+"""SearchTextField: a normalized copy of the fields that people can search."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from django.db import models
 def normalize(text: str) -> str:
     """Return the text without case, accents and widths: "muller" then finds "Müller".
 
-    Folding may compose characters that have to be decomposed once more, so this is done
+    Case folding can produce characters that must be decomposed again, so both steps run
     twice. Vowel signs that are letters of their script are kept.
     """
     for _ in range(2):
@@ -25,11 +25,11 @@ def normalize(text: str) -> str:
 class SearchTextField(models.TextField):
     """The normalized text of other fields, computed by `save()` and `bulk_create()`."""
 
-    # The database stores what was computed, so there is nothing to read back.
+    # The database stores the computed text as it is, so INSERT need not return it.
     db_returning = False
 
     def __init__(self, *sources: str, **options: Any) -> None:
-        """`sources` are the names of the fields to search in."""
+        """`sources` are the names of the fields whose text is copied into this one."""
         self.sources = sources
         options.setdefault("blank", True)
         options.setdefault("default", "")
@@ -38,12 +38,12 @@ class SearchTextField(models.TextField):
         super().__init__(**options)
 
     def deconstruct(self) -> tuple[str, str, Sequence[Any], dict[str, Any]]:
-        """Appear in migrations as a TextField: migrations import nothing of ours."""
+        """Appear in migrations as a TextField, so they need not import this class."""
         name, _path, _arguments, options = super().deconstruct()
         return name, "django.db.models.TextField", [], options
 
     def compute(self, instance: models.Model) -> str:
-        """Return the text for an instance, from its other fields."""
+        """Return the search text of an instance, made from its other fields."""
         values = [str(getattr(instance, source) or "") for source in self.sources]
         return normalize("\n".join(values))
 

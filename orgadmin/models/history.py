@@ -19,8 +19,8 @@ UNTRACKED = ["search_text", *(role.key for role in ROLES)]
 class OrganizationRecords(HistoricalRecords):
     """Writes history records through `OrganizationQuerySet.keep_history()`.
 
-    That copies the stored row in SQL, so that a record never contains values that only
-    the instance has.
+    `keep_history()` copies the stored row in SQL, so a record never contains unsaved
+    values of the instance.
     """
 
     def post_save(
@@ -33,14 +33,16 @@ class OrganizationRecords(HistoricalRecords):
         **kwargs: Any,
     ) -> None:
         if created and not raw:
-            return  # Organization.save() writes the first record
+            # Organization.save() writes the first record.
+            return
         organizations = type(instance).objects.using(using)
         if raw:
-            # A fixture may contain no search text.
+            # A fixture may lack the search text. Loading one writes no history.
             organizations.write_search_text([instance.pk], {"name"})
             return
         if update_fields is not None:
-            # The instance may hold other values than the row.
+            # The search text has to match the row, so it is computed from the row: the
+            # instance may have values that were not saved.
             organizations.write_search_text([instance.pk], set(update_fields))
         author = getattr(instance, "_history_user", None)
         organizations.keep_history([instance.pk], "~", author)

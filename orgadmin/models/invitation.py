@@ -14,7 +14,7 @@ from orgadmin.models.user import User
 
 
 class Invitation(models.Model):
-    """A role in an organization, offered to whoever reads the mail at an address.
+    """A role in an organization, offered to the person who reads an email address.
 
     The row is deleted when the invitation is accepted or revoked.
     """

@@ -15,10 +15,10 @@ from orgadmin.access.roles import ROLES
 
 
 class MembershipEvent(models.Model):
-    """A row of the membership log. `MembershipChange` says what its fields mean.
+    """A row of the membership log. `MembershipChange` explains the fields.
 
-    Keys and names are plain values: a row neither prevents the deletion of what it
-    names, nor disappears with it.
+    Keys and names are plain values instead of foreign keys. So a row does not prevent
+    the deletion of the people and organizations that it names, and remains after it.
     """
 
     at = models.DateTimeField(_("when"), default=timezone.now)
@@ -30,7 +30,7 @@ class MembershipEvent(models.Model):
     role = models.CharField(
         _("role"), max_length=20, choices=[(role.key, role.label) for role in ROLES]
     )
-    # Empty: a command made the change, or it is not known who did.
+    # Empty if a command made the change, or if it is not known who made it.
     actor_key = models.BigIntegerField(_("by user ID"), null=True)
     actor_name = models.CharField(_("by"), max_length=150, blank=True)
     reason = models.TextField(_("reason"), blank=True)

@@ -1,4 +1,4 @@
-"""What several models share."""
+"""Mixins for models."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from django.db import models, router
 
 
 class DeletedThroughQuerySet(models.Model):
-    """Deletes an instance as its queryset deletes rows, so that both clean up alike."""
+    """Deletes an instance through its queryset, so that both do the same cleanup."""
 
     class Meta:
         abstract = True
@@ -16,10 +16,12 @@ class DeletedThroughQuerySet(models.Model):
     ) -> tuple[int, dict[str, int]]:
         using = using or router.db_for_write(type(self), instance=self)
         if self.pk is None:
-            return super().delete(using=using)  # raises Django's error
+            # Django raises its usual error.
+            return super().delete(using=using)
         rows = type(self)._base_manager.using(using).filter(pk=self.pk)
         deleted = rows.delete()
-        self.pk = None  # as Django's own delete() does
+        # Django's own delete() does the same.
+        self.pk = None
         return deleted
 
     delete.alters_data = True  # type: ignore[attr-defined]

@@ -22,7 +22,8 @@ from orgadmin.models.validators import validate_line, validate_text
 if TYPE_CHECKING:
     from django_stubs_ext import StrOrPromise
 
-# Writing one of these can concern the groups, whose names follow the organization's.
+# When one of these is saved, the groups must be checked. The name is among them because
+# the groups' names follow it.
 GROUP_FIELDS = {
     "name",
     *(role.key for role in ROLES),
@@ -89,7 +90,7 @@ class Organization(DeletedThroughQuerySet):
         history_id_field=models.BigAutoField(),
     )
 
-    # While a transaction that creates groups has not been committed, their ids.
+    # The IDs of the groups that a transaction has created, until it is committed.
     created_groups: tuple[int | None, ...] | None = None
 
     class Meta:
@@ -142,7 +143,8 @@ class Organization(DeletedThroughQuerySet):
             "update_fields": update_fields,
         }
         if not written & GROUP_FIELDS:
-            # The row and its history record. Like Django's own save(), no savepoint.
+            # One transaction for the row and its history record. Like Django's own
+            # save(), this sets no savepoint.
             with transaction.atomic(using=using, savepoint=False):
                 super().save(**options)
             return
@@ -152,12 +154,16 @@ class Organization(DeletedThroughQuerySet):
             else:
                 is_stored = self._keep_groups(written, using)
             if is_stored or force_update or update_fields is not None:
-                super().save(**options)  # raises if there is no such row
+                # Django raises an error if there is no such row.
+                super().save(**options)
             else:
                 self._insert(options)
 
     def _find_written_fields(self, update_fields: Iterable[str] | None) -> set[str]:
-        """Return the names of the fields that save() writes: deferred ones are not."""
+        """Return the names of the fields that save() writes.
+
+        Like Django's own save(), it does not write deferred fields.
+        """
         if update_fields is not None:
             return set(update_fields)
         fields = self._meta.concrete_fields
@@ -166,7 +172,7 @@ class Organization(DeletedThroughQuerySet):
     def _insert(self, options: dict[str, Any]) -> None:
         """Insert a new organization with its groups, permissions and first record."""
         using = options["using"]
-        with self.restored_on_error([self]):
+        with self.restore_on_error([self]):
             create_groups([self], using=using)
             super().save(**options)
             type(self).objects.using(using).complete([self])
@@ -178,8 +184,8 @@ class Organization(DeletedThroughQuerySet):
     def _keep_groups(self, written: set[str], using: str) -> bool:
         """Lock the stored row, keep its groups, and rename them if the name changes.
 
-        Returns False if there is no such row. Raises `ValueError` if the instance has
-        another group than the row.
+        Returns whether there is such a row. Raises `ValueError` if the instance has a
+        different group than the row.
         """
         stored = self._lock_stored(using)
         if stored is None:
@@ -201,7 +207,10 @@ class Organization(DeletedThroughQuerySet):
         return True
 
     def _lock_stored(self, using: str) -> dict[str, Any] | None:
-        """Lock the stored row; return its name, and the ids and names of its groups."""
+        """Lock the stored row and return its columns that concern the groups.
+
+        These are its name, and the IDs and names of its groups.
+        """
         columns = ["name"]
         for role in ROLES:
             columns += [role.attname, f"{role.key}__name"]
@@ -221,15 +230,15 @@ class Organization(DeletedThroughQuerySet):
 
     @staticmethod
     @contextmanager
-    def restored_on_error(organizations: Sequence[Organization]) -> Iterator[None]:
-        """Create organizations in this context.
+    def restore_on_error(organizations: Sequence[Organization]) -> Iterator[None]:
+        """Use around code that creates these organizations.
 
-        If that fails, it resets the instances to what they were: the keys that they got
-        belong to nobody, or soon to something else. Raises what
-        `refuse_foreign_groups()` raises.
+        If the block fails, the instances get their old values back, because the keys
+        assigned in it were rolled back and may be reused. Raises `ValueError` or
+        `DoesNotExist`, as `ensure_no_groups()` does.
         """
         for organization in organizations:
-            organization.refuse_foreign_groups()
+            organization.ensure_no_groups()
         states = [
             (organization.pk, organization._state.adding, organization.group_ids)
             for organization in organizations
@@ -243,11 +252,13 @@ class Organization(DeletedThroughQuerySet):
                 organization.group_ids = group_ids
             raise
 
-    def refuse_foreign_groups(self) -> None:
-        """Raise an error if a new organization has a group that was not created for it.
+    def ensure_no_groups(self) -> None:
+        """Make sure that a new organization has no groups yet.
 
-        Raises `ValueError` if a group was set by hand, and `DoesNotExist` if the
-        organization was loaded, and has been deleted since.
+        Clears groups that a copy still has from its original, and groups whose creation
+        was rolled back. Raises `ValueError` if a group was set by hand, and
+        `DoesNotExist` if this is not a new organization, but one that has been deleted
+        since it was loaded.
         """
         is_copy = self.pk is None and not self._state.adding
         was_rolled_back = self.created_groups == self.group_ids

@@ -12,7 +12,7 @@ from orgadmin.models.user import User
 
 
 class OrganizationUserObjectPermission(UserObjectPermissionBase):
-    """An object permission of one user. No role uses it, but the rule obeys it."""
+    """An object permission of one user. No role uses these, but they count."""
 
     user = models.ForeignKey(User, on_delete=models.CASCADE, db_index=False)
     permission = models.ForeignKey(Permission, on_delete=models.CASCADE, db_index=False)

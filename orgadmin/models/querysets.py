@@ -35,11 +35,11 @@ def split_into_batches(items: Sequence[Item], size: int) -> Iterator[Sequence[It
         yield items[start : start + size]
 
 
-def lock_rows(queryset: models.QuerySet, *, no_key: bool = False) -> list[int]:
+def lock_and_list_pks(queryset: models.QuerySet, *, no_key: bool = False) -> list[int]:
     """Lock the rows of a queryset and return their primary keys, each once.
 
-    PostgreSQL does not lock rows of a query that joins or that is distinct, so the
-    queryset itself only selects the keys.
+    PostgreSQL cannot lock the rows of every query, such as one with DISTINCT. So the
+    queryset is only a subquery, which selects the keys.
     """
     rows = queryset.model._base_manager.using(queryset.db)
     rows = rows.filter(pk__in=queryset.order_by().values("pk")).order_by("pk")
@@ -49,11 +49,15 @@ def lock_rows(queryset: models.QuerySet, *, no_key: bool = False) -> list[int]:
 
 class UserQuerySet(models.QuerySet["User"]):
     def delete(self, *, actor: User | None = None) -> tuple[int, dict[str, int]]:
-        """Delete users, and log that they left their organizations."""
+        """Delete users and log that they left their organizations.
+
+        `actor` is the person to name in the membership log.
+        """
         self._for_write = True
         with transaction.atomic(using=self.db):
-            # `membership` locks users before it gives them roles, so nobody joins now.
-            lock_rows(self)
+            # `membership` locks users before it gives them roles, so these users cannot
+            # join an organization until they are deleted.
+            lock_and_list_pks(self)
             memberships = self.model.groups.through.objects.using(self.db)
             write_memberships(
                 Event.LEFT,
@@ -68,9 +72,9 @@ class UserQuerySet(models.QuerySet["User"]):
     def find_by_email(self, email: str) -> User | None:
         """Return the user with an email address, ignoring case.
 
-        Databases also take some letters for the lower case of others, such as the
-        Kelvin sign for a "k". Those addresses are different mailboxes, so this compares
-        again, in lower and in upper case.
+        Databases also treat some other characters as equal, such as the Kelvin sign and
+        "k". Such addresses can belong to different people, so the lower-case and the
+        upper-case forms are compared again in Python.
         """
         wanted = (email.lower(), email.upper())
         for user in self.filter(email__iexact=email).exclude(email=""):
@@ -105,7 +109,7 @@ class OrganizationQuerySet(RuleQuerySet):
         size = min(batch_size or BATCH, BATCH)
         self._for_write = True
         with (
-            self.model.restored_on_error(organizations),
+            self.model.restore_on_error(organizations),
             transaction.atomic(using=self.db),
         ):
             for batch in split_into_batches(organizations, size):
@@ -115,7 +119,10 @@ class OrganizationQuerySet(RuleQuerySet):
         return organizations
 
     def update(self, **kwargs: Any) -> int:
-        """Update columns, except the groups: an organization keeps its groups."""
+        """Update columns. Raises `ValueError` for the groups, which cannot be swapped.
+
+        Does not rename the groups. `manage.py doctor --fix` does.
+        """
         group_fields = {role.key for role in ROLES} | {role.attname for role in ROLES}
         refused = group_fields & kwargs.keys()
         if refused:
@@ -123,7 +130,7 @@ class OrganizationQuerySet(RuleQuerySet):
             raise ValueError(f"The groups of organizations cannot be swapped: {names}.")
         self._for_write = True
         with transaction.atomic(using=self.db):
-            pks = lock_rows(self, no_key=True)
+            pks = lock_and_list_pks(self, no_key=True)
             updated = super().update(**kwargs)
             for batch in split_into_batches(pks, BATCH):
                 self.write_search_text(batch, set(kwargs))
@@ -131,14 +138,17 @@ class OrganizationQuerySet(RuleQuerySet):
         return updated
 
     def delete(self, *, actor: User | None = None) -> tuple[int, dict[str, int]]:
-        """Delete organizations with their groups, memberships and permissions."""
+        """Delete organizations with their groups, memberships and permissions.
+
+        `actor` is the person to name in the membership log and in the history.
+        """
         self._not_support_combined_queries("delete")  # type: ignore[attr-defined]
         if self.query.is_sliced:
             raise TypeError("Cannot use 'limit' or 'offset' with delete().")
         self._for_write = True
         deleted: Counter[str] = Counter()
         with transaction.atomic(using=self.db):
-            pks = lock_rows(self)
+            pks = lock_and_list_pks(self)
             for batch in split_into_batches(pks, BATCH):
                 deleted += self._delete_batch(batch, actor)
         self._result_cache = None
@@ -147,7 +157,7 @@ class OrganizationQuerySet(RuleQuerySet):
     delete.queryset_only = True  # type: ignore[attr-defined]
 
     def _delete_batch(self, pks: Collection[int], actor: User | None) -> Counter[str]:
-        """Delete locked organizations, and return {model label: number of rows}."""
+        """Delete locked organizations and return {model label: number of rows}."""
         rows = self.model._base_manager.using(self.db).filter(pk__in=pks)
         group_ids = []
         for role in ROLES:
@@ -166,9 +176,10 @@ class OrganizationQuerySet(RuleQuerySet):
         return Counter(organizations) + Counter(others)
 
     def write_search_text(self, pks: Collection[int], written: set[str]) -> None:
-        """Compute the search text of stored rows again, if a field in it was written.
+        """Update the search text of stored rows, if one of its sources was written.
 
-        One prepared statement for all rows: `bulk_update()` would build a CASE of them.
+        Executes one prepared statement for all rows, because `bulk_update()` would
+        build a large CASE expression. `written` are names of fields.
         """
         field = cast(SearchTextField, self.model._meta.get_field("search_text"))
         if not written.intersection(field.sources):
@@ -182,7 +193,7 @@ class OrganizationQuerySet(RuleQuerySet):
             cursor.executemany(statement, texts)
 
     def complete(self, organizations: Collection[Organization]) -> None:
-        """Grant the permissions of new organizations, and begin their histories."""
+        """Grant the permissions of new organizations and begin their histories."""
         pks_by_author = defaultdict(list)
         for organization in organizations:
             author = getattr(organization, "_history_user", None)
@@ -191,7 +202,7 @@ class OrganizationQuerySet(RuleQuerySet):
             self._build_records(pks, "+", author)
             for author, pks in pks_by_author.items()
         ]
-        grant_permissions(organizations, using=self.db, also=records)
+        grant_permissions(organizations, using=self.db, followed_by=records)
 
     def keep_history(
         self, pks: Collection[int], history_type: str, author: User | None = None
@@ -208,7 +219,7 @@ class OrganizationQuerySet(RuleQuerySet):
     ) -> Statement:
         """Return a statement that copies rows into the history.
 
-        Copying in the database takes one query, and no row has to be loaded.
+        Copying in the database takes one query and loads no rows.
         """
         operations = connections[self.db].ops
         HistoricalOrganization = apps.get_model("orgadmin", "HistoricalOrganization")

@@ -1,4 +1,4 @@
-"""SignInAttempt: how often something that is limited was tried."""
+"""SignInAttempt: counts attempts, so that their number can be limited."""
 
 from django.db import models
 

@@ -1,4 +1,4 @@
-"""What text and keys from outside may contain."""
+"""Validators for text and keys that come from outside."""
 
 from django.core.validators import RegexValidator
 from django.utils.translation import gettext_lazy as _
@@ -6,7 +6,7 @@ from django.utils.translation import gettext_lazy as _
 # Control characters, lone surrogates, and marks that change the direction of text, with
 # which one name can be made to look like another.
 UNPRINTABLE = r"\x00-\x08\x0b\x0c\x0e-\x1f\x7f\ud800-\udfff\u202a-\u202e\u2066-\u2069"
-MAX_KEY_DIGITS = 18  # of a 64-bit key
+MAX_KEY_DIGITS = 18  # so that the key fits into 64 bits
 
 validate_text = RegexValidator(
     f"[{UNPRINTABLE}]",
@@ -28,6 +28,6 @@ validate_line = RegexValidator(
 def is_primary_key(text: str) -> bool:
     """Return whether text from outside can be a primary key at all.
 
-    Anything else would make a query fail instead of finding nothing.
+    With other text, a query would raise an error instead of finding nothing.
     """
     return text.isascii() and text.isdigit() and len(text) <= MAX_KEY_DIGITS

@@ -329,7 +329,9 @@ def describe_members(
     events = MembershipEvent.objects.filter(
         organization_key=organization.pk, user_key__in=user_ids
     )
-    joined = {(event.user_key, event.role): event for event in events.members_on()}
+    joined = {
+        (event.user_key, event.role): event for event in events.find_joining_events()
+    }
     role_of_group = {getattr(organization, role.attname): role for role in ROLES}
     members = []
     for membership in memberships:
