@@ -87,8 +87,8 @@ Written by `make access`, which sends requests to every address of the admin sit
 every kind of user. A test fails if this table is out of date.
 
 A cell shows the response to GET. If an empty POST gets another response, it follows
-after a slash. Redirects have names: *sign in* leads to the sign-in page; *front page*
-leads to the front page, with the message for objects that do not exist or that the
+after a slash. Redirects have names: *sign in* leads to the sign-in page; *home page*
+leads to the home page, with the message for objects that do not exist or that the
 person may not view; *on* leads to another page of the site.
 
 The objects belong to the organization *own* or *reviewed*, to a *foreign* one, or are
@@ -421,7 +421,7 @@ class MatrixTests(TestCase):
         if response.status != 302:
             return str(response.status)
         path = urlsplit(response.location).path
-        names = {"/admin/login/": "sign in", "/admin/": "front page"}
+        names = {"/admin/login/": "sign in", "/admin/": "home page"}
         return names.get(path, "on")
 
     def write_table(self, outcomes, requests):
