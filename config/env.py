@@ -1,7 +1,7 @@
-"""Read the environment variables that settings.py is made of.
+"""Read the environment variables that settings.py uses.
 
-A variable that is missing or wrong stops the start with one line, which names it and
-says what is expected.
+If a variable is missing or wrong, the process stops with one line that names the
+variable and says what is expected.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ environment = Env()
 
 Value = TypeVar("Value")
 
-# What a function that parses a text may raise if the text is wrong. The time zone
+# The errors that a `parse` function may raise if a value is wrong. The time zone
 # database raises KeyError for an unknown name, and OSError for a name that is a folder.
 WRONG_VALUE_ERRORS = (
     ValueError,
@@ -49,11 +49,11 @@ class EmailServer:
     file_path: str
 
 
-# Variables that are taken as they are
+# Variables that are not checked
 
 
 def read_text(name: str, *, default: str) -> str:
-    """Return the text of a variable, or the default if it is not set."""
+    """Return the value of a variable, or the default if it is not set."""
     return environment.str(name, default=default)
 
 
@@ -68,9 +68,9 @@ def read_list(name: str, *, default: Sequence[str]) -> list[str]:
 def read(
     name: str, parse: Callable[[str], Value], *, expected: str, default: str = ""
 ) -> Value:
-    """Return what `parse` makes of a variable, or of the default if it is empty.
+    """Return the parsed value of a variable, or of the default if it is empty.
 
-    If `parse` raises an error, stops the process with a line that says what is
+    If `parse` raises an error, the process stops with a line that says what is
     expected.
     """
     try:
@@ -113,7 +113,7 @@ def read_time_zone(name: str, *, default: str) -> str:
 def read_openid_server(name: str, *, allow_http: bool) -> str:
     """Return the URL of an OpenID provider, or "" if there is none.
 
-    It must use https and have no "@", unless `allow_http` is set.
+    The URL must use https and have no "@", unless `allow_http` is set.
     """
     expected = "a URL such as https://login.example.com (https, without a password)"
     parse = partial(parse_openid_server, allow_http=allow_http)
@@ -136,8 +136,8 @@ def read_email_server(name: str, *, default: str) -> EmailServer:
     return read(name, parse_email_server, expected=expected, default=default)
 
 
-# What each kind of variable may contain. These functions raise one of
-# WRONG_VALUE_ERRORS if the text is wrong.
+# Functions that parse the values of variables. They raise one of WRONG_VALUE_ERRORS if
+# the value is wrong.
 
 
 def parse_required(text: str) -> str:
@@ -180,8 +180,8 @@ def parse_time_zone(text: str) -> str:
 def parse_openid_server(text: str, *, allow_http: bool) -> str:
     if not text:
         return ""
-    # This site does not check the signature of what the provider says. It relies on
-    # https to know that the provider said it.
+    # This site does not check the signatures of the provider. It relies on https to
+    # make sure that a response comes from the provider.
     if not allow_http and (not text.startswith("https://") or "@" in text):
         raise ValueError("The provider must be reached by https.")
     return parse_url(text)
@@ -190,10 +190,10 @@ def parse_openid_server(text: str, *, allow_http: bool) -> str:
 def parse_database(url: str, *, pool_size: int) -> dict[str, Any]:
     scheme, _separator, rest = url.partition("://")
     if scheme not in DATABASE_SCHEMES or not rest:
-        raise ValueError("The URL names no database that is supported.")
+        raise ValueError("The URL does not name a supported database.")
     database = environment.db_url_config(url)
     if not database["NAME"]:
-        raise ValueError("The URL names no database.")
+        raise ValueError("The URL does not name a database.")
     if scheme == "sqlite":
         _configure_sqlite(database)
     else:
@@ -202,8 +202,8 @@ def parse_database(url: str, *, pool_size: int) -> dict[str, Any]:
 
 
 def _configure_sqlite(database: dict[str, Any]) -> None:
-    # SQLite has one writer at a time. A transaction takes the write lock when it
-    # begins, and waits for it, instead of failing half-way.
+    # SQLite allows one writer at a time. A transaction waits for the write lock when it
+    # begins. Otherwise, it could fail half-way because another one has the lock.
     database["OPTIONS"] = {
         "transaction_mode": "IMMEDIATE",
         "timeout": 30,
@@ -212,7 +212,7 @@ def _configure_sqlite(database: dict[str, Any]) -> None:
 
 
 def _configure_postgresql(database: dict[str, Any], pool_size: int) -> None:
-    # Django's backend, except that its migrations do not block people at work.
+    # This is Django's backend, with migrations that do not block other transactions.
     database["ENGINE"] = "django_zero_downtime_migrations.backends.postgres"
     database["CONN_HEALTH_CHECKS"] = True
     if pool_size == 0:

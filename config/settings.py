@@ -1,7 +1,7 @@
 """Django settings of orgadmin.
 
-Deployments differ by environment variables only: docs/operations.md lists them. The
-functions in env.py read and check them.
+Deployments differ only in their environment variables, which docs/operations.md lists.
+The functions in env.py read and check the variables.
 
 For all settings and their values, see
 https://docs.djangoproject.com/en/5.2/ref/settings/
@@ -27,7 +27,7 @@ SECRET_KEY = env.read_required(
     default="insecure, for development only" if DEBUG else "",
 )
 
-# Earlier secret keys. What they signed, such as a link in a mail, is still accepted.
+# Earlier secret keys. Links in emails that they signed are still accepted.
 SECRET_KEY_FALLBACKS = env.read_list("SECRET_KEY_FALLBACKS", default=[])
 
 
@@ -41,7 +41,7 @@ BASE_URL = env.read_url("BASE_URL", default="http://127.0.0.1:8000")
 
 CSRF_TRUSTED_ORIGINS = [env.get_origin(BASE_URL)]
 
-# Whether X-Forwarded-Proto and X-Forwarded-For come from a proxy of ours.
+# Whether a trusted proxy sets X-Forwarded-Proto and X-Forwarded-For.
 TRUST_PROXY = env.read_flag("TRUST_PROXY")
 
 SECURE_PROXY_SSL_HEADER = None
@@ -131,16 +131,17 @@ DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 
 # Migrations on PostgreSQL (django-zero-downtime-migrations)
 
-# A statement that waits longer for a lock is canceled, so that it holds nobody up.
+# A statement that waits longer for a lock is canceled, so that others need not wait
+# behind it.
 ZERO_DOWNTIME_MIGRATIONS_LOCK_TIMEOUT = "80ms"
 
-# More than any statement of our migrations takes while it holds a lock.
+# A blocking statement that runs longer is canceled. None of our migrations has one.
 ZERO_DOWNTIME_MIGRATIONS_STATEMENT_TIMEOUT = "5s"
 
-# No timeout for statements that do not block anybody, such as building an index.
+# There is no timeout for statements that block nobody, such as building an index.
 ZERO_DOWNTIME_MIGRATIONS_FLEXIBLE_STATEMENT_TIMEOUT = True
 
-# A migration that was interrupted can be run again: it skips what exists already.
+# A migration that was interrupted can be run again. It skips what already exists.
 ZERO_DOWNTIME_MIGRATIONS_IDEMPOTENT_SQL = True
 
 # Run each statement at once, not at the end of the migration: `RequireRelation` in
@@ -175,8 +176,8 @@ EMAIL_TIMEOUT = 10  # seconds
 
 DEFAULT_FROM_EMAIL = env.read_text("DEFAULT_FROM_EMAIL", default="orgadmin@localhost")
 
-# Whether people get a mail when their own role changes, and whether admins get one when
-# the people of their organization change.
+# Whether people get an email when their own role changes, and whether admins get one
+# when the people of their organization change.
 NOTIFY_PEOPLE = env.read_flag("NOTIFY_PEOPLE")
 
 NOTIFY_ADMINS = env.read_flag("NOTIFY_ADMINS")
@@ -184,7 +185,7 @@ NOTIFY_ADMINS = env.read_flag("NOTIFY_ADMINS")
 
 # Invitations
 
-# How long the link in an invitation works.
+# After so many days, the link in an invitation expires.
 INVITATION_DAYS = 7
 
 
@@ -197,7 +198,7 @@ AUTHENTICATION_BACKENDS = [
     "guardian.backends.ObjectPermissionBackend",
 ]
 
-# No row in the table of users represents visitors.
+# django-guardian must not create a user that represents visitors.
 ANONYMOUS_USER_NAME = None
 
 GUARDIAN_MONKEY_PATCH_USER = False
@@ -231,12 +232,12 @@ ACCOUNT_ADAPTER = "orgadmin.accounts.adapters.AccountAdapter"
 
 ACCOUNT_EMAIL_VERIFICATION = "none"
 
-# django-allauth counts in each process separately. orgadmin.accounts.throttle counts in
-# the database, for all processes together.
+# django-allauth counts attempts in each process separately. orgadmin.accounts.throttle
+# counts them in the database, for all processes together.
 ACCOUNT_RATE_LIMITS = False
 
 
-# Sign-in with a company's OpenID provider. Without OIDC_SERVER, it is off.
+# Sign-in with a company's OpenID provider. It is off if OIDC_SERVER is not set.
 
 OIDC_SERVER = env.read_openid_server("OIDC_SERVER", allow_http=DEBUG)
 
@@ -257,7 +258,8 @@ if OIDC_SERVER:
 # The name of the provider on the sign-in page.
 OIDC_NAME = env.read_text("OIDC_NAME", default="OpenID Connect")
 
-# For a provider that does not say which email addresses are confirmed, if all are.
+# Set this if all email addresses at the provider are confirmed, but the provider does
+# not send "email_verified".
 OIDC_TRUST_EMAIL = env.read_flag("OIDC_TRUST_EMAIL")
 
 SOCIALACCOUNT_ADAPTER = "orgadmin.accounts.adapters.SocialAccountAdapter"
@@ -282,7 +284,7 @@ SOCIALACCOUNT_PROVIDERS = {
 
 # Second factor
 
-# "off"; "optional"; or "staff", if superusers and staff must have one.
+# "off", "optional", or "staff". With "staff", superusers and staff must have one.
 SECOND_FACTOR = env.read_choice(
     "SECOND_FACTOR",
     choices=["off", "optional", "staff"],
@@ -303,7 +305,7 @@ MFA_TOTP_TOLERANCE = 1
 
 # History (django-simple-history)
 
-# Versions are looked up by organization, never by date alone.
+# An index by date is not needed: versions are always looked up by organization.
 SIMPLE_HISTORY_DATE_INDEX = False
 
 
@@ -355,7 +357,7 @@ CONTENT_SECURITY_POLICY = {
     },
 }
 if OIDC_SERVER:
-    # The form that starts the sign-in redirects to the provider.
+    # The sign-in form redirects to the provider.
     CONTENT_SECURITY_POLICY["DIRECTIVES"]["form-action"] += [
         env.get_origin(OIDC_SERVER)
     ]
@@ -369,19 +371,21 @@ PERMISSIONS_POLICY = {
     "usb": [],
 }
 
-# Forms carry the token, so no script has to read the cookie.
+# Forms contain the token, so no script has to read the cookie.
 CSRF_COOKIE_HTTPONLY = True
 
 if BASE_URL.startswith("https://"):
-    # Without a proxy that says how a request came, each redirect would lead to another.
+    # Without a proxy that reports the scheme, every request seems to use HTTP, and
+    # Django would redirect again and again.
     SECURE_SSL_REDIRECT = TRUST_PROXY
 
     SECURE_REDIRECT_EXEMPT = ["^healthz$", "^livez$"]
 
     SECURE_HSTS_SECONDS = 365 * 24 * 60 * 60
 
-    # Django's checks ask for HSTS on all hosts of the domain, and for an entry in
-    # browsers' lists. That is not for this site to decide: it sets HSTS for itself.
+    # Django's checks ask for HSTS on all subdomains, and for preloading in browsers.
+    # This site enables HSTS for its own host only. The owner of the domain decides
+    # about the rest.
     SILENCED_SYSTEM_CHECKS = ["security.W005", "security.W021"]
 
     SESSION_COOKIE_NAME = "__Host-sessionid"
@@ -395,7 +399,7 @@ if BASE_URL.startswith("https://"):
 
 # Logging. With DEBUG, Django's default applies; otherwise, each line is JSON.
 
-# Commands print results on standard output, so they log to standard error.
+# Commands print their results to standard output, so they log to standard error.
 LOG_STREAM = "ext://sys.stdout"
 if Path(sys.argv[0]).name == "manage.py":
     LOG_STREAM = "ext://sys.stderr"

@@ -9,7 +9,7 @@ from orgadmin import health
 
 handler500 = health.server_error
 
-# The pages of ways to sign in that are switched on by settings.
+# The pages of sign-in methods that a setting switches on.
 second_factor_urls = path("admin/second-factor/", include("allauth.mfa.urls"))
 openid_connect_urls = path(
     "admin/", include("allauth.socialaccount.providers.openid_connect.urls")
@@ -23,8 +23,8 @@ if settings.SECOND_FACTOR != "off":
 if settings.OIDC_SERVER:
     urlpatterns += [openid_connect_urls]
 urlpatterns += [
-    # django-allauth looks for pages of these names. Unlike the admin's own page,
-    # signing out here also works for people who may no longer enter the admin.
+    # django-allauth requires URLs with these names. Unlike the admin's own page, this
+    # page also signs out people who may no longer enter the admin.
     path("admin/login/", admin.site.login, name="account_login"),
     path("admin/logout/", admin.site.logout, name="account_logout"),
     path("admin/", include("orgadmin.accounts.urls")),

@@ -20,7 +20,7 @@ class OrgadminConfig(AppConfig):
 class AdminConfig(SimpleAdminConfig):
     """Django's admin with our site, and without autodiscovery.
 
-    Admin pages that libraries bring along would not ask the access rule.
+    The admin classes of libraries would not ask the access rule.
     """
 
     default_site = "orgadmin.admin.site.OrganizationAdminSite"

@@ -10,7 +10,8 @@ from django.views import defaults
 from django.views.decorators.cache import never_cache
 from requests import RequestException
 
-# Errors that pass: the database, or the OpenID provider, did not answer in time.
+# Errors that may be gone on the next attempt: the database or the OpenID provider did
+# not respond in time.
 TEMPORARY_ERRORS = (OperationalError, InterfaceError, RequestException)
 
 RETRY_AFTER = 10  # seconds
@@ -18,13 +19,13 @@ RETRY_AFTER = 10  # seconds
 
 @never_cache
 def livez(request: HttpRequest) -> HttpResponse:
-    """Answer 200: the process runs."""
+    """Answer 200, because the process is running."""
     return HttpResponse("ok\n", content_type="text/plain")
 
 
 @never_cache
 def healthz(request: HttpRequest) -> HttpResponse:
-    """Answer 200 if the database works and is migrated, else 503 and the problem."""
+    """Answer 200 if the database works and is migrated, else 503 with the problem."""
     problem = find_problem()
     if problem:
         return HttpResponse(f"{problem}\n", status=503, content_type="text/plain")
@@ -32,7 +33,7 @@ def healthz(request: HttpRequest) -> HttpResponse:
 
 
 def find_problem() -> str:
-    """Return what is wrong with the database, or "" if nothing is."""
+    """Return what is wrong with the database, or "" if all is well."""
     try:
         executor = MigrationExecutor(connection)
         if executor.migration_plan(executor.loader.graph.leaf_nodes()):

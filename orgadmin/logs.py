@@ -1,6 +1,6 @@
-"""What the site logs: lines of JSON that name no person.
+"""The site's log: lines of JSON without personal data.
 
-A line has the ID of its request and the primary key of its user.
+Each line about a request has the ID of the request and the primary key of the user.
 """
 
 import logging
@@ -24,14 +24,15 @@ MAX_REQUEST_SIZE = 5_000_000  # bytes
 
 MAX_TRACEBACK_LINES = 1_000
 
-# What a proxy may send as the ID of a request.
+# The format of the request ID that a proxy may send.
 REQUEST_ID = re.compile(r"[\w-]{8,64}", re.ASCII)
 
-# What may identify a person in a message.
+# Parts of a message that may identify a person.
 PERSONAL = re.compile(
     r"""
-    # A path and all that follows: it may contain keys, searches, spaces, line breaks.
-    # Not after a word or ">", as in "text/html" and "</p>".
+    # A path and everything after it. The path may contain keys, searches, spaces and
+    # line breaks, so its end is unknown. A slash after a word or ">" does not begin a
+    # path, as in "text/html" and "</p>".
     (?<![\w>])/\S.*
 
     # An email address.
@@ -40,7 +41,7 @@ PERSONAL = re.compile(
     # An IPv4 address, except those that servers listen on.
     |\b(?!127\.0|0\.0)\d{1,3}(\.\d{1,3}){3}\b
 
-    # An IPv6 address in full. Two colons, as in a time of day, are not enough.
+    # An IPv6 address in full. Text with two colons only may be a time of day.
     |\b([\da-f]{1,4}:){4}[\da-f:]+
 
     # A shortened IPv6 address.
@@ -54,7 +55,7 @@ current_request = ContextVar("current_request", default=None)
 
 
 class RequestLogMiddleware:
-    """Logs each request. Also refuses large ones, and forbids caches to store pages."""
+    """Logs each request, refuses large ones, and forbids caches to store responses."""
 
     def __init__(self, get_response):
         self.get_response = get_response
@@ -67,6 +68,7 @@ class RequestLogMiddleware:
         try:
             response = self.get_response(request)
             seconds = time.perf_counter() - started
+            # LogFormatter adds the route, the user and the ID of the request.
             logger.info(
                 request.method,
                 extra={
@@ -83,19 +85,20 @@ class RequestLogMiddleware:
 
 
 def check_size(request: HttpRequest) -> None:
-    """Raise `RequestDataTooBig` before a large request is read.
+    """Raise `RequestDataTooBig` if a request is too large, before it is read.
 
-    Django's own limit does not count uploaded files.
+    Django's own limit does not count uploaded files. A request without a Content-Length
+    header is not limited here.
     """
     size = int(request.META.get("CONTENT_LENGTH") or 0)
     if size > MAX_REQUEST_SIZE:
-        raise RequestDataTooBig(f"The request has more than {MAX_REQUEST_SIZE} bytes.")
+        raise RequestDataTooBig(f"The request is larger than {MAX_REQUEST_SIZE} bytes.")
 
 
 def choose_request_id(request: HttpRequest) -> str:
-    """Return the ID that our proxy gave to the request, or else a new one.
+    """Return the ID that a trusted proxy gave to the request, or a new ID.
 
-    With the proxy's ID, a request can be found in the logs of both.
+    With the proxy's ID, the request can be found in the proxy's log, too.
     """
     if settings.TRUST_PROXY:
         sent = request.headers.get("X-Request-ID", "")
@@ -105,10 +108,10 @@ def choose_request_id(request: HttpRequest) -> str:
 
 
 class LogFormatter(JsonFormatter):
-    """Writes a record as JSON, without anything personal.
+    """Writes a record as JSON, without personal data.
 
     A request is described by its route instead of its path. An error is described by
-    its type and traceback, because its text may quote what somebody typed.
+    its type and traceback, because its message may quote what someone typed.
     """
 
     def add_fields(self, log_data, record, message_dict):
@@ -124,7 +127,7 @@ class LogFormatter(JsonFormatter):
     def formatException(self, exc_info):
         lines = []
         error = exc_info[1]
-        # There is a limit because causes can go round in circles.
+        # The limit ends the loop if an error is among its own causes.
         while error and len(lines) < MAX_TRACEBACK_LINES:
             lines += traceback.format_tb(error.__traceback__)
             lines.append(f"{type(error).__module__}.{type(error).__name__}\n")

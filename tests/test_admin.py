@@ -50,18 +50,18 @@ class OrganizationAdminTests(SuperuserMixin, TestCase):
     def test_a_name_that_exists_is_confirmed_by_saving_again(self):
         data = NO_CONTACTS | {"name": "Acme", "phone": "1"}
         response = self.client.post(f"{LIST}add/", data)
-        self.assertContains(response, "There are organizations with this name: ")
+        self.assertContains(response, "There is an organization with this name: ")
         url = f"{LIST}{self.acme.pk}/change/"
         link = f'<a href="{url}" target="_blank">Acme ({self.acme.pk})</a>'
         self.assertContains(response, link)
         self.assertContains(
             self.client.post(f"{LIST}add/", data | {"name": "ACME"}),
-            "There are organizations with this name: ",
+            "There is an organization with this name: ",
         )
         self.assertEqual(response.context["adminform"].form["namesake"].value(), "Acme")
         self.assertContains(response, 'name="namesake" value="Acme"')
         other = self.client.post(f"{LIST}add/", {**data, "namesake": "Other"})
-        self.assertContains(other, "There are organizations with this name: ")
+        self.assertContains(other, "There is an organization with this name: ")
         self.assertRedirects(
             self.client.post(f"{LIST}add/", {**data, "namesake": "Acme"}), LIST
         )
@@ -191,16 +191,16 @@ class UserAdminTests(SuperuserMixin, TestCase):
             )
             self.assertContains(response, text)
             self.assertEqual(list(self.user.groups.all()), [self.acme.admin])
-        confirmed = f"“Acme” ({self.acme.pk})"
-        self.assertContains(response, f'name="confirmed" value="{confirmed}"')
+        asked_about = f"“Acme” ({self.acme.pk})"
+        self.assertContains(response, f'name="asked_about" value="{asked_about}"')
         beta = create_organization("Beta")
         self.user.groups.add(beta.admin)
         # To confirm it for one organization does not confirm it for another.
         for groups in ([self.acme.admin], []):
-            response = self.post(self.user, groups, confirmed=confirmed)
+            response = self.post(self.user, groups, asked_about=asked_about)
             self.assertContains(response, f"“Beta” ({beta.pk}). Save again to confirm.")
         self.assertRedirects(
-            self.post(self.user, [beta.admin], confirmed=confirmed), USERS
+            self.post(self.user, [beta.admin], asked_about=asked_about), USERS
         )
         self.assertEqual(list(self.user.groups.all()), [beta.admin])
 
@@ -209,7 +209,7 @@ class UserAdminTests(SuperuserMixin, TestCase):
         self.user.groups.add(two.admin)
         self.assertContains(self.post(self.user, []), "Save again to confirm.")
         self.assertRedirects(
-            self.post(self.user, [], confirmed=f"“Two\r\nlines” ({two.pk})"), USERS
+            self.post(self.user, [], asked_about=f"“Two\r\nlines” ({two.pk})"), USERS
         )
 
     def test_an_admin_who_is_not_the_last_is_removed_at_once(self):
@@ -224,7 +224,7 @@ class UserAdminTests(SuperuserMixin, TestCase):
             response = self.post(
                 self.user,
                 [self.acme.reviewer, self.acme.admin],
-                confirmed=f"“Acme” ({self.acme.pk})",
+                asked_about=f"“Acme” ({self.acme.pk})",
             )
         self.assertRedirects(response, "/admin/")
         self.assertEqual(list(self.user.groups.all()), [self.acme.admin])

@@ -201,7 +201,7 @@ class ContactTests(TestCase):
         self.user.groups.clear()
         response = self.client.get(f"{LIST}{self.mine.pk}/history/")
         self.assertNotContains(response, "anna")
-        self.assertContains(response, "one of its admins")
+        self.assertContains(response, "An admin of this organization")
 
     @tag("A27")
     def test_a_history_shows_reviewers_that_something_changed_but_not_what(self):

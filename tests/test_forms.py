@@ -101,7 +101,7 @@ class MergingTests(TestCase):
         second = self.open(self.bob)
         self.send(staff, self.open(staff), phone="2", tax_id="T2")
         response = self.send(self.bob, second, phone="3")
-        self.assertContains(response, "platform staff changed this to “2”")
+        self.assertContains(response, "Platform staff changed this to “2”")
         self.assertNotContains(response, "secret-staff")
 
     def test_the_line_endings_of_browsers_change_nothing(self):

@@ -343,7 +343,7 @@ class ReviewerTests(GateMixin, TestCase):
         for text in ("Tax ID", "Notes", "notes", "VAT number"):
             self.assertNotContains(response, text)
         self.assertEqual(len(response.context["action_list"]), 1)
-        self.assertContains(response, "platform staff")
+        self.assertContains(response, "Platform staff")
         self.assertNotContains(response, "root")
         self.client.force_login(self.superuser)
         response = self.client.get(url)

@@ -47,13 +47,13 @@ class HistoryTests(TestCase):
         self.change(self.staff, phone="2", tax_id="T-3")
         self.assertEqual(
             self.read(create_user("remi", reviewer_of=[self.acme])),
-            [("platform staff", "Phone: from “1” to “2”."), ("unknown", "Added.")],
+            [("Platform staff", "Phone: from “1” to “2”."), ("unknown", "Added.")],
         )
         response = self.client.get(self.url)
         self.assertNotContains(response, "T-2")
         self.assertNotContains(response, "/restore/")
         change = "Tax ID: from “T-2” to “T-3”."
-        self.assertIn(("platform staff", change), self.read(self.admin))
+        self.assertIn(("Platform staff", change), self.read(self.admin))
         self.assertIn(("root", change), self.read(self.staff))
 
     def test_keeps_what_only_the_admin_log_says(self):

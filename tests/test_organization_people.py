@@ -228,7 +228,7 @@ class OrgAdminTests(PeopleMixin, TestCase):
         set_role(self.acme, [self.anna], REVIEWER, actor=self.staff)
         response = self.client.get(self.url)
         self.assertContains(response, "Anna Ångström")
-        self.assertContains(response, "platform staff")
+        self.assertContains(response, "Platform staff")
         self.assertNotContains(response, "root")
         self.assertNotContains(response, USERS)
         self.post(user=self.anna.pk, role="admin")
@@ -480,12 +480,12 @@ class MembershipLogPageTests(PeopleMixin, TestCase):
     def test_org_admins_see_it_without_the_names_of_platform_staff(self):
         self.client.force_login(self.admin)
         response = self.client.get(self.url)
-        self.assertContains(response, "platform staff")
+        self.assertContains(response, "Platform staff")
         self.assertNotContains(response, "root")
         self.assertNotContains(response, "Elsewhere")
         file = self.client.get(self.url, {"csv": "1"}).getvalue().decode()
         self.assertIn(
-            f"joined,anna,{self.acme.pk},Acme,reviewer,platform staff,'=HELP()", file
+            f"joined,anna,{self.acme.pk},Acme,reviewer,Platform staff,'=HELP()", file
         )
         self.assertIn("left,anna,", file)
         self.assertNotIn("root", file)

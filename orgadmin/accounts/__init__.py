@@ -1,1 +1,1 @@
-"""Signing in: passwords, a second factor, a company's OpenID provider, invitations."""
+"""Sign-in: passwords, second factors, a company's OpenID provider, and invitations."""

@@ -32,7 +32,8 @@ NO_ACCOUNT = _(
 )
 FAILED = _("Sign-in failed. Try again, or sign in with your password.")
 
-# To change their second factor, people must have signed in this recently.
+# People whose sign-in is older than this must sign in again before they can change
+# their second factor.
 RECENT_SIGN_IN = 10 * 60  # seconds
 
 
@@ -42,14 +43,17 @@ def make_refusal(request: HttpRequest, error: str | Promise) -> ImmediateHttpRes
 
 
 class AccountAdapter(DefaultAccountAdapter):
-    """Every way to sign in ends in `login`, the last check of who may enter."""
+    """Decides who can sign in, and when people have to sign in again.
+
+    Every way to sign in ends with a call of `login`, so the last check is there.
+    """
 
     def is_open_for_signup(self, request):
         return False
 
     def is_safe_url(self, url):
-        # django-allauth would also redirect to other hosts in ALLOWED_HOSTS, which may
-        # be a whole domain.
+        # django-allauth would also accept the other hosts in ALLOWED_HOSTS. An entry
+        # there can stand for all subdomains of a domain.
         request = context.request
         return url_has_allowed_host_and_scheme(
             url, {request.get_host()}, require_https=request.is_secure()
@@ -74,16 +78,17 @@ class AccountAdapter(DefaultAccountAdapter):
 
 
 class SocialAccountAdapter(DefaultSocialAccountAdapter):
-    """Signs in people whom the company's OpenID provider vouches for.
+    """Signs people in with the company's OpenID provider.
 
-    A person's account is the one that was linked when they first came this way, or else
-    the one with their confirmed email address. No account is created.
+    The first sign-in links the person at the provider to the account that has their
+    confirmed email address. Later sign-ins use the linked account. No account is ever
+    created.
     """
 
     def populate_user(self, request, sociallogin, data):
-        """Identify the person, and keep nothing else that the provider says.
+        """Store the ID of the person, and nothing else that the provider sent.
 
-        The provider's claims stay on `sociallogin` until the end of the sign-in.
+        During the sign-in, `sociallogin.claims` has what the provider sent.
         """
         account = sociallogin.account
         id_token = account.extra_data.get("id_token") or {}
@@ -95,23 +100,25 @@ class SocialAccountAdapter(DefaultSocialAccountAdapter):
         # used.
         if userinfo.get("sub", subject) != subject:
             raise make_refusal(request, FAILED)
-        # Includes the provider, so that a person of another one never has the same ID.
+        # The ID includes the URL of the provider. If the site changes its provider, a
+        # person at the new one never has the ID of a person at the old one.
         account.uid = sha256(f"{settings.OIDC_SERVER}\n{subject}".encode()).hexdigest()
         account.extra_data = {}
         sociallogin.claims = id_token | userinfo
 
     def pre_social_login(self, request, sociallogin):
-        """Refuse people who may not enter. Link the account of people who may."""
+        """Refuse people who may not enter, and link the accounts of the others."""
         linked = sociallogin.is_existing
         user = sociallogin.user if linked else find_user(sociallogin.claims)
         if user is None or not Gate(user).may_enter:
             raise make_refusal(request, NO_ACCOUNT)
-        # Anything else would link the account to whoever is signed in.
+        # In any other process, django-allauth would link the person at the provider to
+        # the user who is signed in.
         if sociallogin.state.get("process") != "login":
             raise make_refusal(request, NO_ACCOUNT)
         if not linked:
-            # Not sociallogin.connect(): it would save the user as they were read, and
-            # undo what somebody else has changed since.
+            # sociallogin.connect() would save all fields of the user. That would undo
+            # what someone else has changed since the user was loaded.
             sociallogin.user = user
             sociallogin.account.user = user
             sociallogin.account.save()
@@ -123,7 +130,10 @@ class SocialAccountAdapter(DefaultSocialAccountAdapter):
 
 
 def find_user(claims: Mapping[str, Any]) -> User | None:
-    """Return the user with the confirmed email address of the claims, or None."""
+    """Return the user with the email address in the claims.
+
+    Returns None if there is no such user, or if the address is not confirmed.
+    """
     email = claims.get("email")
     if not isinstance(email, str) or not is_email_confirmed(claims):
         return None
@@ -134,11 +144,13 @@ def is_email_confirmed(claims: Mapping[str, Any]) -> bool:
     confirmed = claims.get("email_verified")
     if confirmed is None:
         return settings.OIDC_TRUST_EMAIL
-    # Some providers send the text "true".
+    # Some providers send the string "true".
     return str(confirmed).lower() == "true"
 
 
 class MFAAdapter(DefaultMFAAdapter):
+    """Ignores second factors if the setting SECOND_FACTOR is "off"."""
+
     def is_mfa_enabled(self, user, types=None):
         if settings.SECOND_FACTOR == "off":
             return False

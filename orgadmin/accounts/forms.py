@@ -1,4 +1,4 @@
-"""The forms of signing in, setting a password, and accepting an invitation."""
+"""The forms to sign in, reset a password, and accept an invitation."""
 
 from urllib.parse import urlsplit
 
@@ -23,8 +23,8 @@ from orgadmin.people.mail import send_invitation
 class SignInForm(AdminAuthenticationForm):
     """Accepts everyone who may enter the admin, staff or not.
 
-    All refusals read the same: unknown username, wrong password, inactive account, no
-    access, and too many attempts.
+    The error is the same for an unknown username, a wrong password, an inactive
+    account, a person without access, and too many attempts.
     """
 
     error_messages = {
@@ -52,9 +52,9 @@ class SignInForm(AdminAuthenticationForm):
 
 
 class LimitedCodeMixin:
-    """Limits wrong codes of the second factor, and accepts each code once.
+    """Limits how many wrong codes people can enter, and accepts each code only once.
 
-    django-allauth does so, too, but in each process separately.
+    django-allauth has the same limits, but counts in each process separately.
     """
 
     def clean_code(self):
@@ -66,7 +66,7 @@ class LimitedCodeMixin:
         if not throttle.count_attempt("used code", used_code, limit=1):
             raise self._wrong_code()
         throttle.forget_attempts("code", user_id)
-        # SecondFactorMiddleware asks for this.
+        # SecondFactorMiddleware reads this.
         context.request.session["second_factor"] = True
         return code
 
@@ -79,7 +79,7 @@ class SecondFactorForm(LimitedCodeMixin, AuthenticateForm):
 
 
 class SetUpSecondFactorForm(LimitedCodeMixin, ActivateTOTPForm):
-    """Asks for the first code of a new authenticator app. Named in MFA_FORMS, too."""
+    """Asks for the first code of a new authenticator app. Also named in MFA_FORMS."""
 
 
 class AcceptInvitationForm(SetPasswordForm):
@@ -100,16 +100,17 @@ class AcceptInvitationForm(SetPasswordForm):
     field_order = ["first_name", "last_name", "new_password1", "new_password2"]
 
     def clean(self):
-        # Before the password is checked, as it must not be similar to the name.
+        # Set the name before the password is checked, because the password must not be
+        # similar to the name.
         self.user.first_name = self.cleaned_data.get("first_name", "")
         self.user.last_name = self.cleaned_data.get("last_name", "")
         return super().clean()
 
 
 class ForgottenPasswordForm(PasswordResetForm):
-    """Sends a link for a new password. Pending invitations are sent again, too.
+    """Sends a link to set a new password, and resends pending invitations.
 
-    What the page says does not depend on whether the address is known.
+    The response is the same whether or not someone has the email address.
     """
 
     def save(self, **options):

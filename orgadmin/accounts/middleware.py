@@ -12,40 +12,44 @@ from orgadmin.accounts.redirects import redirect_to_sign_in
 from orgadmin.models import User
 
 # Names of the URLs that platform staff can open before they set up a second factor.
-OPEN_BEFORE_SET_UP = ("account_login", "account_logout", "mfa_activate_totp")
+URLS_ALLOWED_BEFORE_SETUP = ("account_login", "account_logout", "mfa_activate_totp")
 
 
 class SecondFactorMiddleware(MiddlewareMixin):
     """Checks the second factor in each request, if the setting SECOND_FACTOR says so.
 
-    If a person has a second factor, only sessions that passed it go on. A session that
-    is older than the person's second factor ends. Platform staff who must have one, and
-    do not, are led to the page that sets it up.
+    People who have a second factor must have used it to sign in. If they signed in
+    without it, for example before they set it up, their session ends. Platform staff
+    who need a second factor but have none are redirected to the page that sets one up.
     """
 
     def process_view(self, request, view, args, kwargs):
         user = request.user
         if settings.SECOND_FACTOR == "off" or not user.is_authenticated:
             return None
-        passed = request.session.get("second_factor")
-        required = must_have_second_factor(user)
-        if passed and not required:
+        used_second_factor = request.session.get("second_factor")
+        is_required = must_have_second_factor(user)
+        # Most requests end here, without a query for the person's second factor. The
+        # query is necessary if a second factor is required: the person may have removed
+        # the one that they used to sign in.
+        if used_second_factor and not is_required:
             return None
-        has_second_factor = get_adapter().is_mfa_enabled(user, ["totp"])
-        if has_second_factor and passed:
-            return None
-        if has_second_factor:
+        if get_adapter().is_mfa_enabled(user, ["totp"]):
+            if used_second_factor:
+                return None
             logout(request)
             return redirect_to_sign_in(
                 request, _("Sign in again, with your second factor.")
             )
-        if required and request.resolver_match.url_name not in OPEN_BEFORE_SET_UP:
-            messages.info(
-                request,
-                _("Platform staff need a second factor. Set yours up to continue."),
-            )
-            return redirect("mfa_activate_totp")
-        return None
+        if not is_required:
+            return None
+        if request.resolver_match.url_name in URLS_ALLOWED_BEFORE_SETUP:
+            return None
+        messages.info(
+            request,
+            _("Platform staff need a second factor. Set one up to continue."),
+        )
+        return redirect("mfa_activate_totp")
 
 
 def must_have_second_factor(user: User) -> bool:

@@ -1,4 +1,4 @@
-"""Limits on guessing passwords and codes, and on mail to one address.
+"""Limits on attempts to guess passwords and codes, and on emails to one address.
 
 Attempts are counted in the database, so a limit holds for all processes together.
 """
@@ -20,7 +20,8 @@ from orgadmin.models import SignInAttempt
 LIMIT = 10  # attempts in a WINDOW
 WINDOW = timedelta(minutes=15)
 
-# The prefix that an Internet provider gives to one customer. They choose the rest.
+# Internet providers assign a prefix of this many bits to each customer. The customer
+# can choose the rest of the address freely.
 IPV6_CUSTOMER_PREFIX = 64
 
 Kind: TypeAlias = Literal["sign-in", "mail", "code", "used code"]
@@ -29,21 +30,21 @@ Kind: TypeAlias = Literal["sign-in", "mail", "code", "used code"]
 def count_attempt(kind: Kind, subject: str | int, limit: int = LIMIT) -> bool:
     """Count an attempt, and return whether it is within the limit.
 
-    Counting starts again WINDOW after the first attempt. Upper and lower case count as
-    the same subject, which is for each kind:
+    Counting starts again WINDOW after the first attempt. What the subject is depends on
+    the kind of attempt:
 
-    - "sign-in": a username and an address, from `sign_in_subject`
+    - "sign-in": a username and an IP address, from `sign_in_subject`
     - "mail": an email address
     - "code": the primary key of the user who enters a code of the second factor
-    - "used code": the user's primary key and the code, as "7 123456"
+    - "used code": the user's primary key and the code, such as "7 123456"
 
-    Two queries.
+    Subjects that differ only in upper and lower case are the same. Runs two queries.
     """
     now = timezone.now()
     SignInAttempt.objects.filter(since__lte=now - WINDOW).delete()
     table = connection.ops.quote_name(SignInAttempt._meta.db_table)
-    # One statement, so that attempts at the same moment are all counted. The ORM cannot
-    # add to the stored value when a row exists.
+    # A single statement counts all attempts, even simultaneous ones. The ORM has no
+    # statement that inserts a row, or adds to the stored value if the row exists.
     sql = f"""
         INSERT INTO {table} (key, count, since)
         VALUES (%s, 1, %s)
@@ -60,7 +61,7 @@ def count_attempt(kind: Kind, subject: str | int, limit: int = LIMIT) -> bool:
 
 
 def forget_attempts(kind: Kind, subject: str | int) -> None:
-    """Start counting again, because an attempt succeeded."""
+    """Delete the count of attempts, so that all of them are available again."""
     SignInAttempt.objects.filter(key=_make_key(kind, subject)).delete()
 
 
@@ -70,10 +71,10 @@ def _make_key(kind: Kind, subject: str | int) -> str:
 
 
 def sign_in_subject(username: str, request: HttpRequest) -> str:
-    """Return what attempts to sign in are counted by: the username and the address.
+    """Return the subject under which attempts to sign in are counted.
 
-    The username need not exist. A person is not locked out by guesses that come from
-    other addresses.
+    It consists of the username, whether it exists or not, and the IP address. Guesses
+    from other addresses do not lock the person out.
     """
     return f"{username}\n{find_address(request)}"
 
@@ -81,8 +82,8 @@ def sign_in_subject(username: str, request: HttpRequest) -> str:
 def find_address(request: HttpRequest) -> str:
     """Return the IP address of the person who sent the request.
 
-    For IPv6, return the network of the customer, such as "2001:db8::/64". If the
-    address is not an IP address, such as that of a socket, return it as it is.
+    For IPv6, returns the network of the customer, such as "2001:db8::/64". An address
+    that is not an IP address, such as the path of a Unix socket, is returned unchanged.
     """
     address = _strip_port(_read_address(request))
     try:
@@ -96,7 +97,8 @@ def find_address(request: HttpRequest) -> str:
 
 def _read_address(request: HttpRequest) -> str:
     if settings.TRUST_PROXY:
-        # The proxy adds the address that it saw at the end. The rest may be invented.
+        # The proxy appends the address from which it received the request. Whatever
+        # comes before that may be forged.
         forwarded = request.headers.get("X-Forwarded-For", "")
         last = forwarded.rpartition(",")[2].strip()
         if last:

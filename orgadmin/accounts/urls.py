@@ -7,7 +7,7 @@ from django.urls import path
 from orgadmin.accounts.forms import ForgottenPasswordForm
 from orgadmin.accounts.views import invitation_view
 
-# What the admin's templates need for the header of a page.
+# The admin's templates use these variables in the header of a page.
 HEADER_CONTEXT = {
     "site_header": admin.site.site_header,
     "site_title": admin.site.site_title,
@@ -20,7 +20,7 @@ urlpatterns = [
         auth_views.PasswordResetView.as_view(
             form_class=ForgottenPasswordForm, extra_context=HEADER_CONTEXT
         ),
-        # If there is a page of this name, the sign-in page has a link to it.
+        # The sign-in page shows a link to the URL with this name.
         name="admin_password_reset",
     ),
     path(

@@ -1,4 +1,4 @@
-"""The pages of signing in and accepting an invitation."""
+"""The pages to sign in and to accept an invitation."""
 
 import re
 
@@ -16,7 +16,7 @@ from orgadmin.accounts.forms import AcceptInvitationForm, SignInForm
 from orgadmin.models import Invitation, User
 from orgadmin.people.invitations import accept, find_invitation
 
-# Room for a number, within the 150 characters of a username.
+# A username may have 150 characters. This leaves room to append a number.
 USERNAME_LENGTH = 140
 
 
@@ -27,8 +27,8 @@ class SignInView(LoginView):
     template_name = "admin/login.html"
 
     def form_valid(self, form):
-        # django-allauth asks for the second factor, unless the session passed it.
-        # People who sign in again are asked for everything.
+        # django-allauth does not ask for the second factor if the session has used it.
+        # People who sign in again must use it again, so their session ends first.
         logout(self.request)
         return perform_login(
             self.request, form.get_user(), redirect_url=self.get_success_url()
@@ -37,10 +37,10 @@ class SignInView(LoginView):
 
 @never_cache
 def invitation_view(request: HttpRequest, token: str) -> HttpResponse:
-    """Show an invitation, and accept it.
+    """Show an invitation, or let the person accept it.
 
-    People without a password choose one here, and are signed in. Others accept, and
-    sign in as usual.
+    People without a password choose one here and are then signed in. People with a
+    password accept the invitation and then sign in as usual.
     """
     invitation = find_invitation(token)
     if invitation is None:
@@ -65,16 +65,16 @@ def accept_invitation(
     user: User,
     form: AcceptInvitationForm | None,
 ) -> HttpResponse:
-    """Give the user the role, and lead them to the organization.
+    """Give the user the role of the invitation, and redirect to the organization.
 
-    `form` is None, or holds a password that is valid.
+    `form` is a valid form with the user's new password, or None if they have one.
     """
     if form is not None:
         form.save(commit=False)
     if not accept(invitation, user, save=form is not None):
         return show_dead_link(request)
     organization = invitation.organization
-    # Names the person, because somebody else may be signed in.
+    # The message names the person, because someone else may be signed in.
     message = _("“%(person)s” now has access to “%(organization)s”.")
     messages.success(request, message % {"person": user, "organization": organization})
     page = reverse("admin:orgadmin_organization_change", args=[organization.pk])
@@ -84,7 +84,7 @@ def accept_invitation(
 
 
 def show_dead_link(request: HttpRequest) -> HttpResponse:
-    """Say that the link no longer works, whatever the reason is."""
+    """Show that the link does not work, without a reason."""
     return show_invitation(request, None, None, None)
 
 
@@ -111,7 +111,10 @@ def build_user(email: str) -> User:
 
 
 def choose_username(email: str) -> str:
-    """Return a free username: the email address, as far as usernames allow."""
+    """Return a free username that is made from the email address.
+
+    Each character that usernames do not allow becomes "-".
+    """
     base = re.sub(r"[^\w.@+-]", "-", email)[:USERNAME_LENGTH]
     similar = User.objects.filter(username__startswith=base)
     taken = set(similar.values_list("username", flat=True))

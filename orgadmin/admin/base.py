@@ -30,11 +30,11 @@ from orgadmin.admin.widgets import ChooseManyWidget, ChooseOneWidget
 from orgadmin.gate.answers import get_gate, renew_gate
 from orgadmin.models.validators import is_primary_key
 
-# Characters of a search. Each word adds a condition to the query, and databases refuse
-# a query with a thousand conditions.
+# Only so many characters of a search are used. Each word adds a condition to the query,
+# and databases refuse a query with a thousand conditions.
 SEARCH_LENGTH = 200
 
-# The value for pages in `ClosedModelAdmin.pages` that no permission opens.
+# In `ClosedModelAdmin.pages`, stands for a page that only superusers can open.
 SUPERUSERS_ONLY = None
 
 
@@ -85,11 +85,12 @@ class SearchedChoices:
 
 
 class ClosedModelAdmin(PermissionHooks, SearchedChoices, admin.ModelAdmin):
-    """What all admin classes of the site have in common.
+    """The base of all admin classes of the site.
 
-    `pages` are the pages below an object: {name: permission}. The permission is the one
-    on the object's organization that the page requires, or SUPERUSERS_ONLY. The page
-    "people" is shown by the method `people_view(request, obj)`.
+    `pages` lists the pages below an object, as {name: permission}. To open a page,
+    people need this permission on the object's organization. SUPERUSERS_ONLY stands for
+    a page that only superusers can open. The page "people" is shown by the method
+    `people_view(request, obj)`.
     """
 
     pages = {}
@@ -148,7 +149,7 @@ class ClosedModelAdmin(PermissionHooks, SearchedChoices, admin.ModelAdmin):
     # Responses
 
     def redirect_with_message(self, request, text, level=messages.SUCCESS, to=None):
-        """Redirect to an address, or to the same page, and show a message there."""
+        """Redirect to the URL `to`, or reload the page, and show a message there."""
         self.message_user(request, text, level)
         return HttpResponseRedirect(to or request.get_full_path())
 
@@ -181,8 +182,8 @@ class ClosedModelAdmin(PermissionHooks, SearchedChoices, admin.ModelAdmin):
     def changelist_view(self, request, extra_context=None):
         """Show the list, or run an action on rows whose keys are valid.
 
-        Django would query the database for any key that is sent, and some make such a
-        query fail.
+        Django would query the database for any key in the request, and some keys make
+        the query fail.
         """
         keys = request.POST.getlist(ACTION_CHECKBOX_NAME)
         if not all(is_primary_key(key) for key in keys):
@@ -195,7 +196,7 @@ class ClosedModelAdmin(PermissionHooks, SearchedChoices, admin.ModelAdmin):
     def response_action(self, request, queryset, **kwargs):
         """Run an action, unless "select all" selects more than LIMIT rows.
 
-        `kwargs` is for the further arguments that Django 6.1 passes.
+        Django 6.1 passes more arguments, so the method accepts any `kwargs`.
         """
         if self._selects_all(request) and exceeds_limit(queryset):
             text = _(
@@ -207,12 +208,12 @@ class ClosedModelAdmin(PermissionHooks, SearchedChoices, admin.ModelAdmin):
         return super().response_action(request, queryset, **kwargs)
 
     def _selects_all(self, request):
-        """Return whether an action is for all rows, also those on other pages."""
+        """Return whether an action is for all rows, including those on other pages."""
         return request.POST.get("select_across", "0") not in ("", "0")
 
     def get_search_results(self, request, queryset, search_term):
         """Search within `queryset` for any text that people may type."""
-        # PostgreSQL refuses a NUL.
+        # PostgreSQL refuses strings with a NUL character.
         text = search_term.replace("\0", " ")[:SEARCH_LENGTH]
         return super().get_search_results(request, queryset, text)
 
@@ -223,9 +224,9 @@ class ClosedModelAdmin(PermissionHooks, SearchedChoices, admin.ModelAdmin):
     def lookup_allowed(self, lookup, value, request=None):
         """Allow the lookups of the declared filters, and no others.
 
-        By default, Django lets anybody filter by any field of the model. That would
-        reveal confidential fields by trial, and a slow regular expression could block
-        the server.
+        By default, Django lets anybody filter by any field of the model. People could
+        guess the values of confidential fields that way, and a slow regular expression
+        could block the server.
         """
         name = lookup
         for suffix in ("__exact", "__isnull", "__id"):
@@ -258,8 +259,8 @@ class ClosedModelAdmin(PermissionHooks, SearchedChoices, admin.ModelAdmin):
         obj = super().get_object(request, object_id, from_field or None)
         if obj is None or not self._is_saving(request):
             return obj
-        # The query may have waited for a lock. The answers that the gate remembers are
-        # from before the wait, so ask again.
+        # The query may have waited for a lock. The gate remembers answers from before
+        # the wait, so ask it again.
         renew_gate(request)
         if not self.has_view_permission(request, obj):
             return None
@@ -274,12 +275,12 @@ class ClosedModelAdmin(PermissionHooks, SearchedChoices, admin.ModelAdmin):
 
     def get_form(self, request, obj=None, **kwargs):
         form = super().get_form(request, obj, **kwargs)
-        # Django makes a new class for each request, so the user can be kept there.
+        # Django makes a new class for each request, so the class can hold the user.
         form.user = request.user
         return form
 
     def save_model(self, request, obj, form, change):
-        """Save an object; if it exists, only the fields that the person changed.
+        """Save a new object, or only the changed fields of an existing one.
 
         Other people may have changed other fields since the page was opened.
         """
@@ -310,8 +311,8 @@ class ClosedModelAdmin(PermissionHooks, SearchedChoices, admin.ModelAdmin):
         if object_id:
             return self._get_obj_does_not_exist_redirect(request, self.opts, object_id)
         text = _(
-            "Nothing was saved, because someone has just changed or deleted something"
-            " that this refers to. Try again."
+            "Nothing was saved, because someone changed or deleted a related object at"
+            " the same time. Try again."
         )
         return self.redirect_with_message(request, text, messages.WARNING)
 
@@ -329,12 +330,12 @@ def is_caused_by_another_change(error):
 
 
 class SuperuserOnlyAdmin(ClosedModelAdmin):
-    """The admin of what only superusers may know of.
+    """The admin of a model that only superusers may see.
 
-    To everybody else it shows no rows and no pages, and not even its name.
+    Everyone else sees no rows, no pages, and not even the name of the model.
     """
 
-    # Django's two boxes list all choices.
+    # Django's widget with two boxes would load all choices.
     filter_horizontal = ()
 
     def is_permitted(self, request, permission, obj=None):
@@ -348,7 +349,7 @@ class SuperuserOnlyAdmin(ClosedModelAdmin):
 
 
 class DeletesAsActor:
-    """Passes on who deletes, so that the membership log and the history name them."""
+    """Passes the user to `delete()`, for the membership log and the history."""
 
     def delete_model(self, request, obj):
         self.delete_queryset(request, self.model.objects.filter(pk=obj.pk))

@@ -1,7 +1,7 @@
 """Lists that stay fast with a million rows.
 
-They are counted up to a limit only, and no page makes the database read through the
-rows before it.
+Rows are counted only up to a limit, and no page makes the database read all the rows
+that come before it.
 """
 
 from django.contrib.admin.options import IncorrectLookupParameters
@@ -12,10 +12,14 @@ from django.utils.functional import cached_property
 
 from orgadmin.models.validators import is_primary_key
 
-LIMIT = 10_000  # rows that are counted, and that have a page number
-PER_PAGE = 100  # rows on a page below an object, such as the membership log
+# Only so many rows are counted and shown on numbered pages.
+LIMIT = 10_000
 
-AFTER_VAR = "after"  # the parameter with the key of the row to continue after
+# Rows on a page below an object, such as the membership log.
+PER_PAGE = 100
+
+# The URL parameter with the key of the row that the list continues after.
+AFTER_VAR = "after"
 
 
 def get_page(request, rows):
@@ -36,7 +40,7 @@ def exceeds_limit(queryset):
 class LimitedPaginator(Paginator):
     """Pages of the first LIMIT rows of a queryset.
 
-    When these have been counted, `more` says whether there are others.
+    After `count` was read, `more` says whether the queryset has further rows.
     """
 
     more = False
@@ -58,10 +62,16 @@ class LongChangeList(ChangeList):
     place, and has numbered pages of its own. This is known as keyset pagination.
     """
 
-    after = ""  # the key of the row that this list continues after
-    more = False  # whether there are more than LIMIT rows
-    next_string = ""  # the query string of the list that continues this one
-    last = None  # the row after which that list continues
+    # The key of the row that this list continues after.
+    after = ""
+
+    # Whether there are more than LIMIT rows.
+    more = False
+
+    # On the last numbered page: the last row, and the query string of the list that
+    # continues after it.
+    last = None
+    next_string = ""
 
     def get_query_string(self, new_params=None, remove=None):
         """Return the query string of a link.
@@ -75,7 +85,7 @@ class LongChangeList(ChangeList):
         return super().get_query_string(params, remove)
 
     def get_ordering(self, request, queryset):
-        """Return the ordering, with the key in the direction of the first column.
+        """Return the ordering, with the key in the same direction as the first column.
 
         The database can then read both from one index, forwards or backwards.
         """
@@ -124,7 +134,10 @@ class LongChangeList(ChangeList):
         return first in columns
 
     def _find_row_to_continue(self, queryset):
-        """Return the row with the key `after`, if it is in this list."""
+        """Return the row with the key `after`.
+
+        Raises `IncorrectLookupParameters` if this list has no such row.
+        """
         row = None
         if self.can_continue and is_primary_key(self.after):
             row = queryset.filter(pk=self.after).first()
@@ -137,17 +150,19 @@ class LongChangeList(ChangeList):
         column = first.removeprefix("-")
         value = getattr(row, column)
         operator = "lt" if first.startswith("-") else "gt"
-        # Among the rows with the same value, the key decides. The index finds the first
-        # of them; those up to `row`, which were on an earlier page, are left out.
+        # Rows with the same value are sorted by key. The database enters the index at
+        # the first of them, and leaves out those up to `row`, which were on an earlier
+        # page.
         has_same_value = Q(**{column: value})
         comes_later = Q(**{f"pk__{operator}": row.pk})
         from_value = queryset.filter(**{f"{column}__{operator}e": value})
         return from_value.exclude(has_same_value & ~comes_later)
 
     def get_results(self, request):
-        """Read the page, and set what Django's and our templates show of the list.
+        """Read the page, and set the attributes that the templates show.
 
-        The rows are counted only if there is another page: one query less for most.
+        The rows are counted only if there is another page, which saves a query for most
+        lists.
         """
         size = self.list_per_page
         start = (self.page_num - 1) * size
@@ -171,7 +186,7 @@ class LongChangeList(ChangeList):
             self.next_string = self.get_query_string({AFTER_VAR: self.last.pk})
 
     def _read_rows(self, start):
-        """Return the rows of the page, and the first row of the next one if any."""
+        """Return the rows of the page, and one more row if there is a next page."""
         rows = []
         if 0 <= start < LIMIT:
             rows = list(self.queryset[start : start + self.list_per_page + 1])

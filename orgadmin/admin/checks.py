@@ -27,7 +27,7 @@ UNGATED = {
     "orgadmin.OrganizationGroupObjectPermission": "No page shows it.",
 }
 
-# These methods could add what the checks do not see.
+# An admin class must not override these methods: the checks cannot see what they add.
 DYNAMIC_OPTIONS = (
     "get_inlines",
     "get_list_display",
@@ -160,14 +160,15 @@ def check_model(model, site):
         mistake = Mistake(
             f"{model._meta.label} belongs to organizations, but has no gated admin"
             " class.",
-            'Register a GatedModelAdmin with organization_path = "…", or add the model'
-            " to UNGATED in orgadmin/admin/checks.py, and why no page needs one.",
+            'Register a GatedModelAdmin with organization_path = "…". If no page needs'
+            " one, add the model and the reason to UNGATED in"
+            " orgadmin/admin/checks.py.",
         )
         yield make_error("E005", mistake, model)
 
 
 def belongs_to_organization(model):
-    """Return whether foreign keys lead from a model to Organization, in any way."""
+    """Return whether any path of foreign keys leads from a model to Organization."""
     remaining = [model]
     visited = set()
     while remaining:
@@ -289,9 +290,9 @@ def find_undeclared_actions(model_admin):
 
 
 def is_hidden(model, lookup):
-    """Return whether a lookup reads what not everyone who can view the rows may see.
+    """Return whether some people who can view the rows may not see what a lookup reads.
 
-    An example is "organization__notes__startswith".
+    An example is the lookup "organization__notes__startswith".
     """
     hidden = {*CONFIDENTIAL_FIELDS}
     for role in ROLES:

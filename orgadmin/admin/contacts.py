@@ -8,7 +8,7 @@ from orgadmin.models import Contact
 
 
 class ContactInline(GatedTabularInline):
-    """The contacts of an organization, in its page."""
+    """The contacts of an organization, on its page."""
 
     model = Contact
     organization_path = "organization"

@@ -5,9 +5,10 @@ from django.contrib.auth.forms import UserChangeForm
 from django.db import IntegrityError
 from django.urls import reverse
 from django.utils.html import format_html, format_html_join
-from django.utils.translation import gettext_lazy as _
+from django.utils.translation import gettext_lazy as _, ngettext
 
 from orgadmin.admin.merging import MergingForm
+from orgadmin.admin.quotes import quote
 from orgadmin.models import Organization
 from orgadmin.people.changes import RoleChange
 from orgadmin.people.membership import (
@@ -24,9 +25,10 @@ NAMESAKES_SHOWN = 5
 class OrganizationForm(MergingForm):
     """Edit an organization.
 
-    A new organization with a name that exists must be saved twice. The first time, an
-    error shows the organizations of that name, and `namesake` takes the name to the
-    page. When it comes back with the same name, the person has seen the error.
+    A new organization whose name already exists must be saved twice. The first time, an
+    error links to the organizations with this name, and the hidden field `namesake`
+    carries the name to the page. If the field is sent back with the same name, the
+    person has seen the error.
     """
 
     website = Organization._meta.get_field("website").formfield(
@@ -70,28 +72,32 @@ class OrganizationForm(MergingForm):
             '<a href="{}" target="_blank">{}</a>',
             [self._describe_namesake(namesake) for namesake in namesakes],
         )
-        text = _(
+        text = ngettext(
+            "There is an organization with this name: {}. If yours is a different one,"
+            " save again.",
             "There are organizations with this name: {}. If yours is a different one,"
-            " save again."
+            " save again.",
+            len(namesakes),
         )
         raise forms.ValidationError(format_html(text, links))
 
     def _describe_namesake(self, namesake):
-        """Return the address and the text of the link to an organization."""
+        """Return the URL and the text of the link to an organization."""
         url = reverse("admin:orgadmin_organization_change", args=[namesake.pk])
         return url, f"{namesake} ({namesake.reference or namesake.pk})"
 
 
 class UserForm(UserChangeForm):
-    """Edit a person. Their groups are saved through `membership`.
+    """Edit a person. Changes of their groups are checked and logged like other roles.
 
     A change that leaves organizations without an active admin must be saved twice. The
-    first time, an error names the organizations, and `confirmed` takes their names to
-    the page. When it comes back with the same names, the person has seen the error. A
-    form class that is made for a request has the request's user as `user`.
+    first time, an error names the organizations, and the hidden field `asked_about`
+    carries their names to the page. If the field is sent back with the same names, the
+    person who saves has seen the error. `ClosedModelAdmin.get_form` sets `user` to this
+    person.
     """
 
-    confirmed = forms.CharField(required=False, widget=forms.HiddenInput)
+    asked_about = forms.CharField(required=False, widget=forms.HiddenInput)
 
     class Meta(UserChangeForm.Meta):
         help_texts = {
@@ -113,10 +119,15 @@ class UserForm(UserChangeForm):
         return groups
 
     def _choose_roles(self, groups):
-        """Return the roles that the groups mean, at most one in each organization."""
-        before = set(self.instance.groups.all()) if self.instance.pk else set()
+        """Return the roles that these groups stand for, at most one per organization.
+
+        Raises a `ValidationError` if both roles of an organization were chosen.
+        """
+        current_groups = set()
+        if self.instance.pk:
+            current_groups.update(self.instance.groups.all())
         try:
-            return choose_roles(before, set(groups))
+            return choose_roles(current_groups, set(groups))
         except AmbiguousRoles as error:
             names = [str(organization) for organization in error.organizations]
             text = _(
@@ -127,17 +138,23 @@ class UserForm(UserChangeForm):
             raise forms.ValidationError(text, params=params) from error
 
     def _require_confirmation(self, organizations):
-        """Raise an error, unless it was shown before for the same organizations."""
-        names = ", ".join(
-            f"“{organization}” ({organization.pk})" for organization in organizations
+        """Ask for confirmation by raising a `ValidationError` once.
+
+        Saving again with the same organizations counts as confirmation.
+        """
+        description = ", ".join(
+            f"{quote(organization)} ({organization.pk})"
+            for organization in organizations
         )
-        # A name may contain a line break, and browsers change line endings.
-        if self.data.get("confirmed", "").split() == names.split():
+        # A name may contain a line break, and browsers change line endings. Comparing
+        # word by word ignores that difference.
+        if self.data.get("asked_about", "").split() == description.split():
             return
+        # The form is shown again with this value in the hidden field.
         self.data = self.data.copy()
-        self.data["confirmed"] = names
+        self.data["asked_about"] = description
         text = _("No active admin would be left in %s. Save again to confirm.")
-        raise forms.ValidationError(text % names)
+        raise forms.ValidationError(text % description)
 
     def _save_m2m(self):
         groups = self.cleaned_data.pop("groups", None)
@@ -147,6 +164,6 @@ class UserForm(UserChangeForm):
         try:
             set_groups(self.instance, groups, actor=self.user)
         except AmbiguousRoles as error:
-            # Since the form was checked, the person lost the role that one of the two
-            # new roles was to replace.
+            # The form was valid, because one of two roles replaced the person's current
+            # role. They have lost that role in the meantime, so now both are new.
             raise IntegrityError("Both roles of an organization are new.") from error

@@ -1,4 +1,4 @@
-"""The formset of rows that are edited in the page of an organization."""
+"""The formset of rows that are edited on the page of an organization."""
 
 from django import forms
 from django.utils.translation import gettext_lazy as _
@@ -9,8 +9,8 @@ from orgadmin.models.validators import is_primary_key
 class GatedInlineFormSet(forms.BaseInlineFormSet):
     """Edits only rows that belong to the organization of the page.
 
-    A request that says nothing about the rows, such as one from a script, changes none
-    of them. Django would refuse it.
+    A request without the fields of the formset, such as one from a script, leaves the
+    rows unchanged. Django would refuse such a request.
     """
 
     def __init__(self, data=None, *args, prefix=None, **kwargs):
@@ -22,8 +22,8 @@ class GatedInlineFormSet(forms.BaseInlineFormSet):
 
     def add_fields(self, form, index):
         super().add_fields(form, index)
-        # Django's own to_python() asks the database for any key that is sent, even one
-        # of another organization, and so reveals which keys exist.
+        # Django's own to_python() looks up any key in the request, even the key of a
+        # row of another organization. The response would reveal which keys exist.
         key_field = form.fields[self._pk_field.name]
         key_field.to_python = self._find_row
 

@@ -1,8 +1,8 @@
-"""Admin classes for organizations, and for what belongs to them.
+"""Admin classes for organizations, and for the models that belong to them.
 
-They ask the access rule about everything they show and change, so a page on top of them
-has no permission checks of its own. The system checks in `checks.py` refuse to show
-these models in any other way.
+They ask the access rule about everything they show and change, so pages that are built
+on them need no permission checks of their own. The system checks in `checks.py` refuse
+any other admin class for these models.
 """
 
 from functools import partial
@@ -26,7 +26,7 @@ from orgadmin.records.history import list_history
 
 
 class Gated:
-    """What belongs to an organization, and so follows the permissions on it.
+    """The admin of rows that follow the permissions on their organization.
 
     Subclasses must set `organization_path`: the foreign keys that lead from a row to
     its organization, such as "organization" or "contact__organization".
@@ -36,9 +36,10 @@ class Gated:
     form = MergingForm
 
     def required_permission(self, permission):
-        """Return which permission on the organization a permission on a row requires.
+        """Return the permission on the organization that one on a row requires.
 
-        Adding, changing or deleting a row changes the organization that it belongs to.
+        Adding, changing or deleting a row changes the organization that the row belongs
+        to.
         """
         return "view" if permission == "view" else "change"
 
@@ -60,9 +61,10 @@ class Gated:
     def get_field_queryset(self, db, db_field, request):
         """Return the choices of a relation: the rows that the person may change.
 
-        Relations to models that are not gated offer everything to superusers, and
-        nothing to others. So does an inline's relation to the organization whose page
-        it is on: the formset sets it, so there is nothing to choose.
+        Relations to models that are not gated offer everything to superusers and
+        nothing to other people. The same goes for the relation of an inline to the
+        organization whose page it is on: the formset sets this relation, so there is
+        nothing to choose.
         """
         related_model = db_field.remote_field.model
         choices = related_model._default_manager.all()
@@ -95,15 +97,15 @@ class GatedModelAdmin(Gated, ClosedModelAdmin):
             required = self.required_permission(permission)
             return gate.permits(required, self.get_organization_id(obj))
         if permission in ("view", "change"):
-            # Django asks this for the list, and for a page whose object was not found:
-            # there, "yes" leads to a redirect and "no" to a 403. Both are the same for
-            # an object that is missing and one that the person may not see. Before an
-            # object is shown or changed, Django asks again, with the object.
+            # Django asks this for the list, and for a page whose object was not found.
+            # For such a page, True leads to a redirect and False to a 403, whether the
+            # object is missing or the person may not see it. Before Django shows or
+            # changes an object, it asks again with the object.
             return gate.has_any("view")
         return self.is_offered(gate, permission)
 
     def is_offered(self, gate, permission):
-        """Return whether to offer adding or deleting while the object is not known."""
+        """Return whether to offer "add" or "delete" before an object is known."""
         return gate.has_any(self.required_permission(permission))
 
     def get_queryset(self, request):
@@ -112,8 +114,8 @@ class GatedModelAdmin(Gated, ClosedModelAdmin):
     def get_actions(self, request):
         """Return the actions, each limited to rows with the permission it declares.
 
-        Django checks that permission only to decide whether to offer the action, and
-        would run it on every row that the person can view.
+        Django checks this permission only to decide whether to offer the action. Then
+        it would run the action on every row that the person can view.
         """
         actions = {}
         for name, action in super().get_actions(request).items():
@@ -134,7 +136,8 @@ class GatedModelAdmin(Gated, ClosedModelAdmin):
         """Show the history of an object, as far as the person may see it."""
         response = super().history_view(request, object_id, extra_context)
         context = getattr(response, "context_data", None)
-        if not context:  # a redirect, because there is no such object
+        if not context:
+            # This is a redirect, because there is no such object.
             return response
         log_entries = list(context["action_list"].paginator.object_list)
         organization = self.get_organization(context["object"])
@@ -184,8 +187,8 @@ class GatedOrganizationAdmin(GatedModelAdmin):
         hidden = set()
         if not sees_confidential:
             hidden.update(CONFIDENTIAL_FIELDS)
-        # A new organization has no groups yet. For others than superusers, the name of
-        # a group could reveal that another organization has the same name.
+        # A new organization has no groups yet. The name of a group may contain a number
+        # if another organization has the same name, so only superusers may see it.
         if obj is None or not request.user.is_superuser:
             hidden.update(role.key for role in ROLES)
         return hidden
@@ -198,13 +201,13 @@ class GatedTabularInline(Gated, PermissionHooks, SearchedChoices, admin.TabularI
     extra = 0
 
     def is_permitted(self, request, permission, obj=None):
-        """Return whether the permission is given; `obj` is the organization."""
+        """Return whether the person has a permission; `obj` is the organization."""
         gate = get_gate(request)
         required = self.required_permission(permission)
         if obj is not None:
             return gate.permits(required, obj.pk)
-        # This is the page to add an organization, or Django asks whether there are
-        # inlines to show at all.
+        # Without an organization, Django asks for the page to add one, or asks whether
+        # there are any inlines to show.
         if permission == "view":
             return gate.has_any("view")
         return gate.permits_everywhere(required)

@@ -1,4 +1,4 @@
-"""What the front page shows: cards of one's own organizations, or a search."""
+"""The front page: cards of the person's organizations, and search results."""
 
 from __future__ import annotations
 
@@ -20,11 +20,16 @@ from orgadmin.access.rule import Sources
 from orgadmin.gate.answers import get_gate
 from orgadmin.models import Contact, Organization, User
 
-CARDS = 12  # organizations on the front page
-NAMED_PER_ROLE = 3  # people that a card names, in each role
-ROWS_PER_MODEL = 5  # search results
+# The front page shows cards of so many organizations.
+CARDS = 12
 
-# A card reminds people who can edit the organization that these fields are empty.
+# A card names so many people in each role.
+NAMED_PER_ROLE = 3
+
+# A search shows so many rows of each model.
+ROWS_PER_MODEL = 5
+
+# If one of these fields is empty, the card reminds people who can fill it in.
 WANTED_FIELDS = ("website", "email", "phone", "address", "tax_id")
 
 SEARCHED_MODELS = (Organization, Contact, User)
@@ -34,15 +39,18 @@ SEARCHED_MODELS = (Organization, Contact, User)
 class Card:
     """What the front page shows of one of a person's organizations.
 
-    The optional attributes are None where the person has no permission to see them.
+    `role` is None if the person has access without a role. `people` are some of the
+    other members, and `more` is the number of those not named. `missing` lists the
+    labels of empty fields. All attributes from `people` on are None if the person does
+    not have the permission to see them.
     """
 
     organization: Organization
-    role: Role | None  # None: the person has access in another way
-    people: list[User] | None = None  # some of the other members
-    more: int | None = None  # how many other members there are besides these
+    role: Role | None
+    people: list[User] | None = None
+    more: int | None = None
     changed_at: datetime.datetime | None = None
-    missing: list[str | Promise] | None = None  # labels of empty fields
+    missing: list[str | Promise] | None = None
 
 
 @dataclass(frozen=True)
@@ -62,23 +70,21 @@ class SearchResults:
 def list_cards(request: HttpRequest) -> list[Card]:
     """Return a card for each of the person's first organizations, CARDS at most.
 
-    People who can view every organization get no cards. Runs four queries, however many
-    organizations there are, besides those of the gate.
+    People who can view every organization get no cards. In addition to the queries of
+    the gate, this runs four queries for any number of organizations.
     """
     user = request.user
     if get_gate(request).permits_everywhere("view"):
         return []
     organizations = list(Organization.objects.permitted(user)[:CARDS])
     pks = [organization.pk for organization in organizations]
-    found = Organization.objects.find_sources([user], pks)
-    sources = {pk: found[user.pk, pk] for pk in pks}
+    all_sources = Organization.objects.find_sources([user], pks)
+    sources = {pk: all_sources[user.pk, pk] for pk in pks}
     # Access may have ended since the first query.
-    organizations = [row for row in organizations if "view" in sources[row.pk]]
+    visible = [row for row in organizations if "view" in sources[row.pk]]
+    managed = [row for row in visible if "manage_members" in sources[row.pk]]
     last_changes = find_last_changes(pks)
-    colleagues = find_colleagues(
-        user,
-        [row for row in organizations if "manage_members" in sources[row.pk]],
-    )
+    colleagues = find_colleagues(user, managed)
     return [
         make_card(
             organization,
@@ -86,7 +92,7 @@ def list_cards(request: HttpRequest) -> list[Card]:
             colleagues.get(organization.pk),
             last_changes.get(organization.pk),
         )
-        for organization in organizations
+        for organization in visible
     ]
 
 
@@ -96,8 +102,8 @@ def make_card(
     colleagues: Colleagues | None,
     last_change: datetime.datetime | None,
 ) -> Card:
-    # The date of a change is as confidential as the change: other people see a history
-    # without the confidential fields.
+    # The last change may be one of a confidential field. Then the date of the change is
+    # confidential, too.
     changed_at = last_change if "view_confidential" in sources else None
     missing = find_missing_fields(organization) if "change" in sources else None
     return Card(
@@ -129,7 +135,7 @@ def find_missing_fields(organization: Organization) -> list[str | Promise]:
 
 
 def find_last_changes(pks: Collection[int]) -> dict[int, datetime.datetime]:
-    """Return {organization id: when it was last changed}. One query."""
+    """Return {organization ID: when it was last changed}. Runs one query."""
     versions = Organization.history.filter(id__in=pks).order_by()
     last_changes = versions.values("id").annotate(changed_at=Max("history_date"))
     return dict(last_changes.values_list("id", "changed_at"))
@@ -138,7 +144,7 @@ def find_last_changes(pks: Collection[int]) -> dict[int, datetime.datetime]:
 def find_colleagues(
     user: User, organizations: Collection[Organization]
 ) -> dict[int, Colleagues]:
-    """Return {organization id: its active members except the user}. One query."""
+    """Return {organization ID: its active members except the user}. Runs one query."""
     group_ids: list[int] = []
     for organization in organizations:
         group_ids += organization.group_ids
@@ -150,6 +156,7 @@ def find_colleagues(
         for group_id in organization.group_ids:
             if group_id in memberships:
                 people += [membership.user for membership in memberships[group_id]]
+                # All memberships of a group have the same total.
                 total += memberships[group_id][0].total
         colleagues[organization.pk] = Colleagues(people, more=total - len(people))
     return colleagues
@@ -158,10 +165,10 @@ def find_colleagues(
 def find_first_memberships(
     user: User, group_ids: Collection[int]
 ) -> dict[int, list[Any]]:
-    """Return {group id: the first memberships in it}, NAMED_PER_ROLE at most.
+    """Return {group ID: the first memberships in the group}, NAMED_PER_ROLE at most.
 
-    Leaves out the user and inactive people. The `total` of each membership says how
-    many there are in its group.
+    Leaves out the user and inactive people. `total`, an attribute of each membership,
+    is the number of memberships in the group. Runs one query.
     """
     memberships = User.groups.through.objects.filter(
         group__in=group_ids, user__is_active=True
@@ -180,7 +187,7 @@ def find_first_memberships(
 def search(request: HttpRequest, site: admin.AdminSite) -> list[SearchResults]:
     """Search for ?q= in every model that the person may view.
 
-    Returns ROWS_PER_MODEL rows of each model at most, and only rows that they may view.
+    Returns at most ROWS_PER_MODEL rows of each model, all of which the person may view.
     """
     text = request.GET.get("q", "")
     if not text.strip():

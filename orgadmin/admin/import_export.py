@@ -20,7 +20,7 @@ from orgadmin.records.imports import ImportRefused, ImportReport, import_organiz
 
 @dataclass(frozen=True)
 class ImportStep:
-    """What a line of the file does to an organization."""
+    """The effects of a line of the file on an organization."""
 
     line: int
     organization: str
@@ -29,11 +29,14 @@ class ImportStep:
 
 @dataclass(frozen=True)
 class ImportRun:
-    """An import, or the preview of one."""
+    """An import, or the preview of one.
+
+    Two runs have the same digest if their files and their effects are the same.
+    """
 
     steps: list[ImportStep]
     report: ImportReport
-    digest: str  # equal for two runs if they read the same and do the same
+    digest: str
 
 
 class ImportExportPages:
@@ -56,7 +59,7 @@ class ImportExportPages:
         return urls + super().get_urls()
 
     def export_view(self, request):
-        """Download the list as it is searched and sorted.
+        """Download the list as CSV, with the search, filters and order of the page.
 
         The file has the rows and the fields that the person may view.
         """
@@ -73,10 +76,11 @@ class ImportExportPages:
         return respond_with_csv("organizations", rows)
 
     def import_view(self, request):
-        """Show what a file would change, then import it. For superusers only.
+        """Preview an import, or carry it out. For superusers only.
 
-        The preview carries the file and the digest of what was shown. The file is only
-        imported if it would still do the same; otherwise, there is a new preview.
+        The preview carries the file and the digest of what it shows. When these are
+        sent back, the file is imported if it would still have the same effects.
+        Otherwise, the response is a new preview.
         """
         if not is_active_superuser(request.user):
             raise PermissionDenied
@@ -101,7 +105,7 @@ class ImportExportPages:
 
 
 def run_import(data, user, *, dry_run):
-    """Import the file of a valid form, or preview that, and return an ImportRun.
+    """Import the file of a valid form, or preview the import. Returns an ImportRun.
 
     Raises `ImportRefused` if the file has problems.
     """
@@ -113,18 +117,19 @@ def run_import(data, user, *, dry_run):
         dry_run=dry_run,
         on_row=partial(add_step, steps),
     )
-    seen = repr((steps, data["content"], data["send_mail"]))
-    digest = hashlib.sha256(seen.encode("utf-8", "replace"))
+    description = repr((steps, data["content"], data["send_mail"]))
+    digest = hashlib.sha256(description.encode("utf-8", "replace"))
     return ImportRun(steps, report, digest.hexdigest())
 
 
 def add_step(steps, row):
-    # Its name now: the instance changes when a preview is undone.
+    # Keep the organization as text. The instance itself changes when the transaction of
+    # a preview is rolled back.
     steps.append(ImportStep(row.line, str(row.organization), row.effects))
 
 
 def describe_import(report):
-    """Return the message after an import, in numbers."""
+    """Return a message with the numbers of created and changed rows."""
     created = ngettext(
         "%d organization was created.",
         "%d organizations were created.",

@@ -1,4 +1,4 @@
-"""The form that takes an import file, and the limits of an upload."""
+"""The form that accepts an import file, and the limits for the file."""
 
 import base64
 
@@ -15,17 +15,18 @@ IMPORT_MAX_BYTES = 1_500_000
 
 
 class ImportForm(forms.Form):
-    """Takes a file twice: uploaded for the preview, then as text from the preview."""
+    """Accepts an uploaded file, and later the same file as text from the preview."""
 
     file = forms.FileField(label=_("CSV file"), required=False)
-    # The content of the file, as base64: browsers change the line endings of text.
+    # The content of the file. It is encoded as base64, because browsers change the line
+    # endings of text.
     text = forms.CharField(required=False, widget=forms.HiddenInput, strip=False)
     send_mail = forms.BooleanField(
         label=_("Send emails"),
         required=False,
         help_text=_(
-            "Invite people who don't have an account yet. Otherwise rows with unknown"
-            " addresses are rejected."
+            "Invite people who don't have an account yet. Otherwise, rows with unknown"
+            " email addresses are rejected."
         ),
     )
 
@@ -47,7 +48,7 @@ class ImportForm(forms.Form):
         return {**cleaned, "content": content}
 
     def _read_content(self, cleaned):
-        """Return the bytes of the file; none if there is no file."""
+        """Return the content of the file, which is empty if there is no file."""
         file = cleaned.get("file")
         content = file.read() if file else b""
         if content:
@@ -59,5 +60,6 @@ class ImportForm(forms.Form):
 
     def _is_too_large(self, content):
         lines = content.count(b"\n")
+        # The file has one more line than IMPORT_MAX_LINES, its header.
         has_too_many_lines = lines > IMPORT_MAX_LINES + 1
         return has_too_many_lines or len(content) > IMPORT_MAX_BYTES

@@ -1,4 +1,4 @@
-"""The membership log: of one organization, and as a whole."""
+"""The pages of the membership log: one for all organizations, and one for each."""
 
 from django.contrib import admin
 from django.utils.translation import gettext_lazy as _
@@ -14,7 +14,7 @@ from orgadmin.records.exports import list_events
 
 @admin.register(MembershipEvent)
 class MembershipLogAdmin(SuperuserOnlyAdmin):
-    """The whole log, for superusers. Nobody changes it."""
+    """The log of all organizations, for superusers. Nobody can edit it."""
 
     list_display = [
         "at",
@@ -68,9 +68,9 @@ class MembershipLogPage:
 
 
 def hide_platform_staff(events, organization, user):
-    """Remove the names of actors whom the organization's admins do not know.
+    """Replace the names of actors who were never members of the organization.
 
-    These are the people who were never members. Superusers see all names. One query.
+    Its admins do not know these people. Superusers see all names. Runs one query.
     """
     if user.is_superuser:
         return
@@ -81,4 +81,4 @@ def hide_platform_staff(events, organization, user):
     known_keys = set(members.values_list("user_key", flat=True))
     for event in events:
         if event.actor_key and event.actor_key not in known_keys:
-            event.actor_name = _("platform staff")
+            event.actor_name = _("Platform staff")

@@ -20,7 +20,7 @@ class MergingForm(forms.ModelForm):
     - If both changed it, an error shows the stored value. Saving again overwrites it.
 
     A request without the values seen, such as one from a script, is saved as it is.
-    A form class that is made for a request has the request's user as `user`.
+    `ClosedModelAdmin.get_form` sets `user` to the person who edits.
     """
 
     def __init__(self, *args, **kwargs):
@@ -34,7 +34,7 @@ class MergingForm(forms.ModelForm):
         return is_stored and isinstance(field, forms.CharField)
 
     def _knows_value_seen(self, name):
-        """Return whether the page will carry, or did carry, the value seen."""
+        """Return whether the page has the value seen, or had it when it was sent."""
         return not self.is_bound or self.add_initial_prefix(name) in self.data
 
     def clean(self):
@@ -63,7 +63,7 @@ class MergingForm(forms.ModelForm):
         return seen.split() != self._get_stored(name).split()
 
     def _ask_to_overwrite(self, name, stored):
-        """Show the stored value in an error; from now on, it is the value seen."""
+        """Show the stored value in an error. From now on, this is the value seen."""
         self.data = self.data.copy()
         self.data[self.add_initial_prefix(name)] = stored
         text = _(
@@ -74,7 +74,10 @@ class MergingForm(forms.ModelForm):
         self.add_error(name, text % {"person": author, "stored": stored})
 
     def _find_author(self, name):
-        """Return who changed a field, as far as the person may know their name."""
+        """Return the name of the person who changed a field, or a description.
+
+        `find_author` decides whether the person who edits may see the name.
+        """
         if isinstance(self.instance, Organization):
             return find_author(self.instance, name, self.user)
         # Only organizations have a history of their fields.

@@ -11,6 +11,7 @@ from orgadmin.accounts import throttle
 from orgadmin.admin.changelist import get_page
 from orgadmin.admin.membership_log import hide_platform_staff
 from orgadmin.admin.people_forms import AddMembersForm, InviteForm
+from orgadmin.admin.quotes import list_quoted
 from orgadmin.gate.answers import get_gate
 from orgadmin.models import Organization, User
 from orgadmin.models.validators import is_primary_key
@@ -21,17 +22,17 @@ from orgadmin.people.mail import send_invitation
 
 @dataclass(frozen=True)
 class Assignment:
-    """People, and the role that they are to have in an organization."""
+    """The role to give to some people in an organization. None removes them."""
 
     organization: Organization
     users: list[User]
-    role: Role | None  # None: they are removed
+    role: Role | None
 
     def list_changes(self) -> list[RoleChange]:
         return [RoleChange(user, self.organization, self.role) for user in self.users]
 
-    def find_losing_access(self) -> list[User]:
-        """Return the people whose present role permits more than the new one does."""
+    def find_users_losing_access(self) -> list[User]:
+        """Return the people whose current role has permissions the new one lacks."""
         permissions = set(self.role.permissions) if self.role is not None else set()
         group_ids = [
             getattr(self.organization, role.attname)
@@ -47,15 +48,17 @@ class PeoplePage:
     """The page people/ below an organization."""
 
     def people_view(self, request, organization):
-        """Show an organization's people, or do what a button of that page asks for.
+        """Show an organization's people, or handle a button of that page.
 
-        Only superusers add people who have an account. Others invite people by email,
-        so that they do not learn who has one.
+        Only superusers can add people who have an account. Admins invite people by
+        email, so that they do not learn who has an account.
         """
         post = request.POST
         permissions = get_gate(request).permissions_on(organization.pk)
-        may_add = request.user.is_superuser and "add" in post
-        add_form = AddMembersForm(post if may_add else None, permissions=permissions)
+        # Each form gets the data only if its own button was pressed. A form without
+        # data is not valid.
+        is_adding = request.user.is_superuser and "add" in post
+        add_form = AddMembersForm(post if is_adding else None, permissions=permissions)
         invite_form = InviteForm(
             post if "invite" in post else None, permissions=permissions
         )
@@ -119,26 +122,28 @@ class PeoplePage:
         return self._assign(request, Assignment(organization, list(members), role))
 
     def _assign(self, request, assignment):
-        """Carry out an assignment. If people lose access by it, ask first."""
-        losing = assignment.find_losing_access()
-        if losing and "confirmed" not in request.POST:
-            return self._preview(request, replace(assignment, users=losing))
+        """Carry out an assignment. Ask first if anyone would lose access."""
+        users_losing_access = assignment.find_users_losing_access()
+        if users_losing_access and "confirmed" not in request.POST:
+            # The page shows only the people who would lose access.
+            affected = replace(assignment, users=users_losing_access)
+            return self._ask_to_confirm(request, affected)
         return self._carry_out(request, assignment)
 
-    def _preview(self, request, losing):
+    def _ask_to_confirm(self, request, affected):
         """Show who would lose access, with a button that sends the same data again."""
-        if losing.role is None:
-            title = _("Remove from “%s”?") % losing.organization
+        if affected.role is None:
+            title = _("Remove from “%s”?") % affected.organization
         else:
-            title = _("Change role in “%s”?") % losing.organization
+            title = _("Change role in “%s”?") % affected.organization
         return self.render_page(
             request,
-            losing.organization,
+            affected.organization,
             "confirm",
             title,
-            users=losing.users,
-            role=losing.role,
-            orphaned=membership.find_losing_last_admin(losing.list_changes()),
+            users=affected.users,
+            role=affected.role,
+            orphaned=membership.find_losing_last_admin(affected.list_changes()),
             posted=request.POST.lists(),
         )
 
@@ -166,9 +171,9 @@ class PeoplePage:
         )
 
     def _invite(self, request, organization, email, role):
-        """Invite someone, send the email, and say so. Return whether they are invited.
+        """Invite someone by email. Returns whether the invitation was created.
 
-        The message is the same whether someone has this address or not.
+        The message on the page does not reveal whether someone has this address.
         """
         if not throttle.count_attempt("mail", email):
             text = _(
@@ -190,7 +195,7 @@ class PeoplePage:
         return True
 
     def _change_invitation(self, request, organization):
-        """Revoke or resend the invitation that was sent as `invitation`."""
+        """Revoke or resend the invitation whose key was sent as `invitation`."""
         invitation = organization.invitations.select_related("organization").get(
             pk=request.POST["invitation"]
         )
@@ -203,25 +208,25 @@ class PeoplePage:
         return HttpResponseRedirect(request.path)
 
 
-def describe_change(done):
+def describe_change(assignment):
     """Return the message about an assignment that was carried out."""
-    names = ", ".join(f"“{user}”" for user in done.users)
-    if done.role is None:
+    names = list_quoted(assignment.users)
+    if assignment.role is None:
         text = ngettext(
             "%(names)s was removed from “%(organization)s”.",
             "%(names)s were removed from “%(organization)s”.",
-            len(done.users),
+            len(assignment.users),
         )
-        return text % {"names": names, "organization": done.organization}
+        return text % {"names": names, "organization": assignment.organization}
     text = ngettext(
         "%(names)s is now %(role)s of “%(organization)s”.",
         "%(names)s now have the role %(role)s in “%(organization)s”.",
-        len(done.users),
+        len(assignment.users),
     )
     return text % {
         "names": names,
-        "role": done.role.label,
-        "organization": done.organization,
+        "role": assignment.role.label,
+        "organization": assignment.organization,
     }
 
 

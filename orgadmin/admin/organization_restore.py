@@ -16,9 +16,9 @@ class RestorePage:
     """The page restore/ below an organization."""
 
     def restore_view(self, request, organization):
-        """Restore the version of the organization that ?to=<key> names.
+        """Show what restoring a version would change, or restore the version.
 
-        A GET shows what that would change.
+        ?to=<key> has the primary key of the version in the history.
         """
         record = find_version(organization, request.GET.get("to", ""))
         if request.method == "POST":
@@ -53,10 +53,10 @@ class RestorePage:
 
 
 def find_version(organization, key):
-    """Return a record of the organization's history.
+    """Return the version with a key in the organization's history.
 
-    Raises `DoesNotExist` for any other key, so that the page says that there is no such
-    organization.
+    Raises `DoesNotExist` if there is none. `ClosedModelAdmin.open_page` then responds
+    as if the organization did not exist.
     """
     if not is_primary_key(key):
         raise organization.history.model.DoesNotExist

@@ -22,7 +22,8 @@ from orgadmin.models import Contact, Organization
 from orgadmin.models.fields import normalize
 from orgadmin.people.membership import Membership
 
-DELETIONS_SHOWN = 100  # organizations that the delete page names
+# The delete page names so many organizations, and counts the others.
+DELETIONS_SHOWN = 100
 
 
 @admin.register(Organization)
@@ -46,7 +47,7 @@ class OrganizationAdmin(
     list_display = ["name", "reference", "website", "email", "phone"]
     search_fields = ["search_text__contains"]
     search_help_text = _("Search by name, reference or address.")
-    # Only columns that have an index.
+    # Only these columns have an index for sorting.
     sortable_by = ["name", "reference"]
 
     fieldsets = [
@@ -63,7 +64,8 @@ class OrganizationAdmin(
         fieldsets = super().get_fieldsets(request, obj)
         if obj is not None:
             return fieldsets
-        # A new organization may have a name that exists: see OrganizationForm.
+        # If the name of a new organization already exists, OrganizationForm uses the
+        # hidden field "namesake".
         names = (None, {"fields": ["name", "reference", "namesake"]})
         return [names, *fieldsets[1:]]
 
@@ -76,8 +78,8 @@ class OrganizationAdmin(
     def get_search_results(self, request, queryset, search_term):
         text = normalize(search_term)
         if search_term.strip() and not text.strip():
-            # Only accents and the like. Django would take that for an empty search, and
-            # return all rows.
+            # The search consists of characters that `normalize` removes, such as
+            # accents. Django would treat it as an empty search and return all rows.
             return queryset.none(), False
         return super().get_search_results(request, queryset, text)
 
@@ -92,7 +94,12 @@ class OrganizationAdmin(
         return response
 
     def get_deleted_objects(self, objs, request):
-        """Say what is deleted: the groups, too, and how many people lose access."""
+        """Describe what will be deleted, and how many people will lose access.
+
+        Django's own method would list rows such as permissions, and would refuse the
+        deletion because organizations protect their groups. `delete()` of the model
+        deletes an organization together with its groups, contacts and permissions.
+        """
         pks = [organization.pk for organization in objs]
         contacts = Contact.objects.filter(organization__in=pks)
         numbers = {
@@ -100,6 +107,7 @@ class OrganizationAdmin(
             Group._meta.verbose_name_plural: len(ROLES) * len(pks),
             Contact._meta.verbose_name_plural: contacts.count(),
         }
+        # `objs` may have any order, so load the first ones in the order of their names.
         shown = list(self.model.objects.filter(pk__in=pks[:DELETIONS_SHOWN]))
         people = count_people(shown)
         lines = [
@@ -108,19 +116,21 @@ class OrganizationAdmin(
         ]
         if len(pks) > DELETIONS_SHOWN:
             lines.append(_("… and %d more") % (len(pks) - DELETIONS_SHOWN))
+        # The permission to delete the organization, which Django has checked, includes
+        # everything that belongs to it. Nothing prevents the deletion.
         missing_permissions = set()
         protected = []
         return lines, numbers, missing_permissions, protected
 
 
 def count_people(organizations):
-    """Return {organization id: number of its members}. One query."""
+    """Return {organization ID: number of its members}. Runs one query."""
     organization_of_group = {}
     for organization in organizations:
         for group_id in organization.group_ids:
             organization_of_group[group_id] = organization.pk
     memberships = Membership.objects.filter(group__in=organization_of_group)
-    # A set: someone may be in both groups of an organization.
+    # A set counts a person once who is in both groups of an organization.
     members = {
         (organization_of_group[group_id], user_id)
         for group_id, user_id in memberships.values_list("group", "user")

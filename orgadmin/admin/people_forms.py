@@ -13,8 +13,8 @@ from orgadmin.people.membership import may_assign
 class RoleForm(forms.Form):
     """Choose a role.
 
-    `permissions` are those that the person who chooses has on the organization. They
-    are offered only the roles that they may assign.
+    `permissions` are the permissions on the organization of the person who fills in the
+    form. The choices are the roles that they allow this person to assign.
     """
 
     role = forms.TypedChoiceField(
@@ -43,8 +43,8 @@ class AddMembersForm(RoleForm):
     users = forms.ModelMultipleChoiceField(
         User.objects.order_by("username"),
         label=_("People"),
-        # The widget searches the admin page of the model that a field points at. Any
-        # field that points at people will do.
+        # The widget takes a foreign key, and searches the model that it leads to. Any
+        # foreign key to User works.
         widget=ChooseManyWidget(
             OrganizationUserObjectPermission._meta.get_field("user"), admin.site
         ),
@@ -64,14 +64,14 @@ class InviteForm(RoleForm):
 
     email = Invitation._meta.get_field("email").formfield(
         help_text=_(
-            "We send them an email with a link. They have access once they accept the"
-            " invitation."
+            "We send this person an email with a link. They have access once they"
+            " accept the invitation."
         )
     )
 
 
 class MembersOnForm(forms.Form):
-    """Choose the date for which the membership log shows the members."""
+    """Choose a date, for which the membership log then shows the members."""
 
     on = forms.DateField(
         label=_("Members on"),

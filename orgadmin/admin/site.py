@@ -21,7 +21,7 @@ ONE_HOUR = 60 * 60  # seconds
 class ChoicesView(AutocompleteJsonView):
     """Searches the choices of a form.
 
-    Of gated models, it offers only rows that the person may change.
+    The choices from a gated model are only the rows that the person may change.
     """
 
     def process_request(self, request):
@@ -29,7 +29,7 @@ class ChoicesView(AutocompleteJsonView):
             request
         )
         if source_field.auto_created:
-            # Django would search the choices of a reverse relation, too, and fail.
+            # Django would also accept a reverse relation, and then fail.
             raise PermissionDenied
         return term, model_admin, source_field, to_field_name
 
@@ -56,8 +56,9 @@ class OrganizationAdminSite(admin.AdminSite):
     def has_permission(self, request):
         """Return whether the person may enter the admin.
 
-        Asks first about the organization that the page is about: whoever may view it
-        may enter, and the page needs the answer anyway, so this saves a query.
+        People who may view an organization may enter. If the page is about an
+        organization, the page needs this answer anyway, so asking for it first saves a
+        query.
         """
         gate = get_gate(request)
         pk = find_organization_id(request)
@@ -99,25 +100,27 @@ class OrganizationAdminSite(admin.AdminSite):
         return super().index(request, context)
 
     def get_log_entries(self, request):
-        """Return the recent changes for superusers, and none for others.
+        """Return the recent changes, and none for people who are not superusers.
 
-        The entries name every organization. Others have cards and histories instead.
+        The entries can name any organization.
         """
         entries = LogEntry.objects.select_related("content_type", "user")
         if not request.user.is_superuser:
             return entries.none()
-        return entries.order_by("-pk")  # newest first, by an index
+        # Newest first. The column with the time has no index.
+        return entries.order_by("-pk")
 
     def i18n_javascript(self, request, extra_context=None):
-        """Let browsers keep the translations: the only page that contains no data."""
+        """Let browsers cache the translations. No other page is without data."""
         response = super().i18n_javascript(request, extra_context)
         patch_cache_control(response, private=True, max_age=ONE_HOUR)
         return response
 
     def get_urls(self):
-        """Leave out "view on site".
+        """Return the URLs of the admin site, except "view on site".
 
-        It redirects anyone to any object of any model that has an address of its own.
+        Django's view redirects to any object whose model defines get_absolute_url(),
+        without checking whether the person may view the object.
         """
         return [
             url
@@ -130,7 +133,7 @@ class OrganizationAdminSite(admin.AdminSite):
 
 
 def find_organization_id(request):
-    """Return the id of the organization in the URL of the page, or None."""
+    """Return the ID of the organization in the URL of the page, or None."""
     match = request.resolver_match
     if match is None or not match.url_name:
         return None

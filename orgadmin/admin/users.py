@@ -25,7 +25,10 @@ class UserAccessPage:
     """The page access/ below a person, for superusers."""
 
     def access_view(self, request, user):
-        """Show what a person can see, and why. An inactive person counts as active."""
+        """Show what a person can see, and why.
+
+        For an inactive person, shows what they could see if they were active.
+        """
         page = get_page(request, Organization.objects.permitted(as_active(user)))
         reasons = find_reasons([user], page)
         for organization in page:
@@ -38,7 +41,7 @@ class OffboardingPage:
     """The page leave/ below a person, for superusers."""
 
     def leave_view(self, request, user):
-        """Show what a person loses, then remove all their access."""
+        """Show what a person would lose, or remove all their access."""
         if user == request.user:
             text = _("You cannot offboard yourself. Ask another superuser.")
             return self.redirect_with_message(
@@ -61,7 +64,9 @@ class OffboardingPage:
         reason = request.POST.get("reason", "")
         offboarding.offboard(user, actor=request.user, reason=reason)
         self.log_change(request, user, gettext_noop("Offboarded and deactivated."))
-        text = _("“%s” was offboarded: deactivated, and signed out everywhere.")
+        text = _(
+            "“%s” was offboarded. The account is deactivated and signed out everywhere."
+        )
         return self.redirect_with_message(request, text % user, to=get_url(user))
 
 
@@ -75,9 +80,9 @@ class UserAdmin(
 ):
     """The admin of people.
 
-    Staff with the model-level permissions for users manage the people who hold no more
-    than they do. Only superusers give permissions and roles; others see neither these
-    nor the names of groups.
+    Staff with the model-level permissions for users manage the people who do not have
+    more permissions than they do. Only superusers can see and assign permissions, roles
+    and groups.
     """
 
     form = UserForm
@@ -91,7 +96,7 @@ class UserAdmin(
         if super().is_permitted(request, permission):
             return True
         if permission == "delete":
-            # Their permissions and their entries in the log would be deleted, too.
+            # Deleting a person would also delete their permissions and log entries.
             return False
         user = request.user
         if not (user.is_active and user.is_staff):
@@ -110,9 +115,9 @@ class UserAdmin(
         if obj is None:
             return super().get_fieldsets(request, obj)
         if request.user.is_superuser:
-            # A change that needs a confirmation uses this field: see UserForm.
-            confirmed = (None, {"fields": ["confirmed"]})
-            return [*super().get_fieldsets(request, obj), confirmed]
+            # The hidden field in which UserForm keeps what it asked the person about.
+            hidden = (None, {"fields": ["asked_about"]})
+            return [*super().get_fieldsets(request, obj), hidden]
         person = ["first_name", "last_name", "email", "is_active"]
         return [
             (None, {"fields": ["username", "password"]}),
@@ -127,8 +132,9 @@ class UserAdmin(
     def remove_second_factor(self, request, queryset):
         """Let people sign in with their password alone.
 
-        For superusers, the only ones with the permission to delete people. They remove
-        their own second factor elsewhere, where they have to sign in again.
+        The action requires the permission to delete people, which only superusers have.
+        It skips their own second factor. They can remove that on the page of the second
+        factor, which asks them to sign in again.
         """
         authenticators = Authenticator.objects.exclude(user=request.user.pk)
         for user in queryset.filter(pk__in=authenticators.values("user")):
@@ -144,6 +150,6 @@ class UserAdmin(
 
     def history_view(self, request, object_id, extra_context=None):
         if not request.user.is_superuser:
-            # It names organizations.
+            # The history names organizations.
             return self._get_obj_does_not_exist_redirect(request, self.opts, object_id)
         return super().history_view(request, object_id, extra_context)

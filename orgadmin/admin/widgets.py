@@ -8,8 +8,8 @@ from orgadmin.models.validators import is_primary_key
 class ValidKeysOnly:
     """Ignores input that cannot be a primary key.
 
-    To show the chosen objects, Django's widgets query the database for whatever was
-    sent, and some input makes such a query fail.
+    To show the chosen objects, Django's widgets query the database for any input, and
+    some input makes the query fail.
     """
 
     def optgroups(self, name, value, attrs=None):

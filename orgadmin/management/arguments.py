@@ -1,4 +1,4 @@
-"""The people and organizations that are named on a command line."""
+"""Functions that find the people and organizations named on a command line."""
 
 from __future__ import annotations
 
@@ -10,11 +10,12 @@ from django.db.models import Q
 from orgadmin.models import Organization, User
 from orgadmin.models.validators import is_primary_key
 
-# The exit status if it is not clear which person or organization is meant. `explain`
-# needs it: there, 1 is an answer.
+# The exit status if a person or an organization cannot be identified. It is not 1,
+# because that is the exit status of `explain` for "may not".
 UNCLEAR = 2
 
-MAX_LISTED = 100  # organizations of the same name
+# How many organizations with the same name an error lists.
+MAX_LISTED = 100
 
 
 def find_user(username: str, returncode: int = UNCLEAR) -> User:
@@ -26,9 +27,9 @@ def find_user(username: str, returncode: int = UNCLEAR) -> User:
 
 
 def find_organization(text: str) -> Organization:
-    """Return an organization by its id or exact name.
+    """Return an organization by its ID or exact name.
 
-    Raises `CommandError` if there is none, or more than one.
+    Raises `CommandError` if there is none, or if there are several.
     """
     condition = Q(name=text)
     if is_primary_key(text):
@@ -38,14 +39,14 @@ def find_organization(text: str) -> Organization:
         raise CommandError(describe_choice(organizations), returncode=UNCLEAR)
     if not organizations:
         raise CommandError(
-            f"There is no organization with the id or name “{text}”.",
+            f"There is no organization with the ID or name “{text}”.",
             returncode=UNCLEAR,
         )
     return organizations[0]
 
 
 def describe_choice(organizations: Iterable[Organization]) -> str:
-    lines = ["Several organizations match. Use the id of one of them:"]
+    lines = ["Several organizations match. Use the ID of one of them:"]
     for organization in organizations:
         lines.append(
             f"  {organization.pk}  {organization.name}  {organization.address}"

@@ -17,7 +17,6 @@ from django.core.mail import EmailMessage, get_connection
 from django.db import transaction
 from django.template.loader import render_to_string
 from django.urls import reverse
-from django.utils.text import capfirst
 from django.utils.translation import gettext as _
 
 from orgadmin.access.roles import ADMIN, ROLES_BY_KEY
@@ -54,7 +53,7 @@ def name_inviter(inviter: User | None) -> str:
     Platform staff are not named, as on the pages of an organization.
     """
     if inviter is None or inviter.is_staff or inviter.is_superuser:
-        return capfirst(_("platform staff"))
+        return _("Platform staff")
     return inviter.get_full_name() or inviter.username
 
 

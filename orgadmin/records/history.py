@@ -221,6 +221,6 @@ def hide_people(
         visible_ids.update(members.values_list("user", flat=True))
     for entry in entries:
         if entry.user.is_staff or entry.user.is_superuser:
-            entry.user = User(username=_("platform staff"))
+            entry.user = User(username=_("Platform staff"))
         elif entry.user.pk and entry.user.pk not in visible_ids:
-            entry.user = User(username=_("one of its admins"))
+            entry.user = User(username=_("An admin of this organization"))

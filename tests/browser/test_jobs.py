@@ -276,7 +276,7 @@ class JobTests(BrowserTestCase):
         page.locator("#id_invite-role").get_by_label("Admin").check()
         self.click_button("Invite person")
         self.sees("An invitation was sent to “nora@example.com”.")
-        revoke = "Revoke the invitation of nora@example.com"
+        revoke = "Revoke the invitation for nora@example.com"
         expect(page.get_by_role("button", name=revoke)).to_be_visible()
         self.assertLessEqual(
             page.evaluate("document.documentElement.scrollWidth"),
@@ -355,7 +355,7 @@ class JobTests(BrowserTestCase):
         page.goto("/admin/orgadmin/organization/add/")
         page.get_by_label("Name:").fill("Acme")
         self.click_button("Save")
-        self.sees("There are organizations with this name")
+        self.sees("There is an organization with this name")
         self.click_button("Save")
         self.sees("was added successfully")
         self.assertEqual(Organization.objects.filter(name="Acme").count(), 2)

@@ -19,7 +19,7 @@ class DoctorTests(TestCase):
 
     def test_errors_set_the_exit_status_until_they_are_repaired(self):
         acme = create_organization("Acme")
-        name = f"Acme (id {acme.pk})"
+        name = f"Acme (ID {acme.pk})"
         note = f"note: no active admin: {name}: nobody looks after it"
         self.assertEqual(
             self.run_command(),

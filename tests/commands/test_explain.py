@@ -28,14 +28,14 @@ class ExplainTests(TestCase):
 
     def test_answers_by_id_and_by_name_and_sets_the_exit_status(self):
         may = (
-            f"anna may view Acme (id {self.acme.pk}).\n  view: is in its Admin group\n"
+            f"anna may view Acme (ID {self.acme.pk}).\n  view: is in its Admin group\n"
         )
         for organization in (self.acme.pk, "Acme"):
             self.assertEqual(self.run_command("anna", organization), (0, may))
         status, text = self.run_command("anna", "Acme", "delete")
         self.assertEqual(status, 1)
         self.assertTrue(
-            text.startswith(f"anna may not delete Acme (id {self.acme.pk}).\n")
+            text.startswith(f"anna may not delete Acme (ID {self.acme.pk}).\n")
         )
 
     def test_an_unclear_question_has_an_exit_status_of_its_own(self):

@@ -58,7 +58,7 @@ class ImportOrganizationsTests(TestCase):
         row, *summary = output.out.splitlines()
         self.assertRegex(
             row,
-            r"^line 2: Acme \(id \d+\): created, with the groups “Acme Admin”,"
+            r"^line 2: Acme \(ID \d+\): created, with the groups “Acme Admin”,"
             r" “Acme Reviewer”$",
         )
         self.assertEqual(

@@ -24,11 +24,11 @@ class Command(BaseCommand):
         parser.add_argument(
             "--as",
             dest="actor",
-            metavar="USER",
+            metavar="ACTOR",
             help="act as this person, with their permissions",
         )
         parser.add_argument(
-            "--reason", default="", help="is recorded in the membership log"
+            "--reason", default="", help="the reason to record in the membership log"
         )
 
     def handle(
@@ -41,7 +41,8 @@ class Command(BaseCommand):
         reason: str,
         **options,
     ):
-        # Without an actor, everything is allowed. An empty name must not mean that.
+        # Without an actor, everything is allowed. An empty username is not the same as
+        # no actor: it is looked up, and not found.
         acting_user = None if actor is None else find_user(actor)
         user = find_user(username)
         found_organization = find_organization(organization)
@@ -62,7 +63,7 @@ class Command(BaseCommand):
 
 
 def describe(change: RoleChange, *, changed: bool) -> str:
-    """Return a sentence about a change, or about why there was nothing to change."""
+    """Return a sentence that says what changed, or why nothing did."""
     user = change.user
     organization = change.organization
     if change.role is None:

@@ -19,8 +19,12 @@ REVIEWER = ROLES_BY_KEY["reviewer"]
 
 @dataclass(frozen=True)
 class DemoPerson:
+    """A person to create, with {role: in how many organizations they have it}.
+
+    A person without roles becomes a superuser.
+    """
+
     username: str
-    # {role: number of organizations}; someone without any is platform staff
     roles: dict[Role, int] = field(default_factory=dict)
 
     @property
@@ -58,7 +62,7 @@ class Command(BaseCommand):
                 with FILE.open("rb") as stream:
                     import_organizations(stream)
             self.stdout.write(f"\nSign in at {settings.BASE_URL}/admin/ as")
-            # Each person gets the next organizations that nobody else got.
+            # All people take from the same iterator, so they share no organization.
             organizations = iter(Organization.objects.order_by("pk"))
             for person in PEOPLE:
                 password = self._save_person(person, organizations)
@@ -68,9 +72,9 @@ class Command(BaseCommand):
                 )
 
     def _save_person(self, person, organizations) -> str:
-        """Create a person with their roles, if they do not exist.
+        """Create a person with their roles, unless they exist, and set a new password.
 
-        Returns their password, which is new in any case.
+        Returns the password.
         """
         user, created = User.objects.get_or_create(
             username=person.username,

@@ -4,13 +4,14 @@ from django.core.management.base import BaseCommand
 
 from orgadmin.records.doctor import Issue, examine
 
-SHOWN = 20  # issues of each kind
+# How many issues of each kind are printed. The others are only counted.
+SHOWN = 20
 
 
 class Command(BaseCommand):
     help = (
-        "Find what is wrong with organizations, their groups and permissions. Exit"
-        " status: 1 if errors are left."
+        "Find issues of organizations, their groups and permissions. The exit status is"
+        " 1 if errors remain."
     )
 
     def add_arguments(self, parser):
@@ -43,7 +44,7 @@ class Command(BaseCommand):
             level = "error"
         organization = issue.organization
         self.stdout.write(
-            f"{level}: {issue.kind}: {organization} (id {organization.pk}):"
+            f"{level}: {issue.kind}: {organization} (ID {organization.pk}):"
             f" {issue.text}"
         )
 

@@ -9,8 +9,8 @@ from orgadmin.models import Organization, User
 
 class Command(BaseCommand):
     help = (
-        "Explain why USER may or may not do ACTION with ORGANIZATION. Exit status: 0 if"
-        " they may, 1 if they may not, 2 if the question is unclear."
+        "Explain why USER may or may not do ACTION with ORGANIZATION. The exit status"
+        " is 0 if they may, 1 if they may not, and 2 if the question is unclear."
     )
 
     def add_arguments(self, parser):
@@ -55,7 +55,7 @@ class Command(BaseCommand):
     ) -> None:
         may = "may" if explanation.may else "may not"
         self.stdout.write(
-            f"{user} {may} {permission} {organization} (id {organization.pk})."
+            f"{user} {may} {permission} {organization} (ID {organization.pk})."
         )
         for line in explanation.lines:
             self.stdout.write(f"  {line}")

@@ -15,13 +15,15 @@ from orgadmin.records.imports import (
     import_organizations,
 )
 
-LINES_BETWEEN_REPORTS = 100_000  # in a log; on a terminal, each batch is reported
+# In a log, progress is reported after so many lines. On a terminal, it is reported
+# after each batch.
+LINES_BETWEEN_REPORTS = 100_000
 
 
 class Command(BaseCommand):
     help = (
-        "Create and change organizations from a CSV file. If a line cannot be imported,"
-        " nothing is."
+        "Create and change organizations from a CSV file. If one line cannot be"
+        " imported, nothing is changed."
     )
 
     def add_arguments(self, parser: CommandParser) -> None:
@@ -34,7 +36,7 @@ class Command(BaseCommand):
             "--as",
             dest="actor",
             metavar="USER",
-            help="the username of the person who imports",
+            help="import as this person, with their permissions",
         )
         parser.add_argument(
             "--send-mail",
@@ -76,7 +78,8 @@ class Command(BaseCommand):
     def _import(
         self, file: str | Path, username: str | None, *, dry_run: bool, send_mail: bool
     ) -> ImportReport:
-        # An empty username is nobody: it must not stand for a command without an actor.
+        # Without an actor, everything is allowed. An empty username is not the same as
+        # no actor: it is looked up, and not found.
         actor = None if username is None else find_user(username, returncode=1)
         if send_mail and actor is None:
             raise CommandError("Use --as to say who sends the invitations.")
@@ -92,13 +95,13 @@ class Command(BaseCommand):
 
     def _print_progress(self, lines: int) -> None:
         if self.stderr.isatty():
-            # Each number is printed over the one before it.
+            # Each number overwrites the previous one.
             self.stderr.write(f"{lines:,} lines read", ending="\r")
         elif lines % LINES_BETWEEN_REPORTS < BATCH:
             self.stderr.write(f"{lines:,} lines read")
 
     def _print_row(self, row: RowPreview) -> None:
-        organization = f"{row.organization} (id {row.organization.pk})"
+        organization = f"{row.organization} (ID {row.organization.pk})"
         effects = "; ".join(row.effects)
         self.stdout.write(f"line {row.line}: {organization}: {effects}")
 
@@ -128,6 +131,7 @@ class Command(BaseCommand):
 
 
 def describe_refusal(problems: Sequence[ImportProblem]) -> str:
+    """Return the last line of a refused import, in English like all commands."""
     if len(problems) == 1:
         return "Nothing was imported. Fix the problem above and try again."
     return (

@@ -1,4 +1,4 @@
-"""Load fixtures, with the membership log exactly as they contain it."""
+"""Load fixtures without adding entries to the membership log."""
 
 from django.core.management.commands import loaddata
 
@@ -7,8 +7,8 @@ from orgadmin.access import membership_log
 
 class Command(loaddata.Command):
     def handle(self, *labels, **options):
-        # Otherwise every membership would be logged once more while it is loaded.
-        # What a fixture lacks, `manage.py doctor` finds.
+        # Fixtures contain the membership log, so the memberships that they load must
+        # not be logged again. `manage.py doctor` finds entries that a fixture lacks.
         membership_log.disconnect_signal()
         try:
             super().handle(*labels, **options)

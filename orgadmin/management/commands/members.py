@@ -18,7 +18,7 @@ class Command(BaseCommand):
             "organization",
             metavar="ORGANIZATION",
             nargs="?",
-            help="an id or an exact name; without it, all organizations",
+            help="an ID or an exact name; the default is all organizations",
         )
         parser.add_argument(
             "--on",

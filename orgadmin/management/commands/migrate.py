@@ -1,4 +1,4 @@
-"""Migrate, and try again if that had to give way to other transactions."""
+"""Run migrations, and try again if a statement gave way to other transactions."""
 
 from __future__ import annotations
 
@@ -8,15 +8,15 @@ import warnings
 from django.core.management.commands import migrate
 from django.db import OperationalError, connections
 
-# The migrations of libraries contain such operations, on tables that are empty by then.
-# tests/test_migration_rules.py checks ours.
+# The migrations of libraries contain operations that cause this warning, but their
+# tables are still empty then. tests/test_migration_rules.py checks our own migrations.
 warnings.filterwarnings("ignore", ".*is unsafe operation")
 
-# The wait before each attempt is a second longer than the one before it: seven minutes
-# altogether, which is longer than most vacuums take.
+# Each wait is a second longer than the previous one. Together, the waits take seven
+# minutes, which is longer than most vacuums.
 ATTEMPTS = 30
 
-# Why a statement can give way, by PostgreSQL's SQLSTATE
+# The reasons for which a statement can give way, by PostgreSQL's SQLSTATE.
 REASONS = {
     "55P03": "a lock was not free",
     "57014": "a statement took too long",
@@ -26,10 +26,10 @@ REASONS = {
 
 class Command(migrate.Command):
     def handle(self, *args, **options):
-        """Migrate, in as many attempts as it takes.
+        """Run migrations, in up to ATTEMPTS attempts.
 
-        No statement waits long for a lock, because everyone else would wait behind it.
-        Each attempt skips what an earlier one has done.
+        No statement waits long for a lock, because all later statements would have to
+        wait, too. Each attempt skips what an earlier attempt has done.
         """
         for attempt in range(1, ATTEMPTS + 1):
             try:
@@ -42,7 +42,7 @@ class Command(migrate.Command):
                     f"\n  Gave way because {reason} ({attempt} of {ATTEMPTS})."
                     " Trying again."
                 )
-                # The time-outs that were set end with the connection.
+                # A new connection does not have the timeouts that were set on this one.
                 connections[options["database"]].close()
                 time.sleep(attempt)
 
