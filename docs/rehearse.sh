@@ -1,14 +1,17 @@
 #!/bin/sh
-# Rehearse an upgrade on a copy of a PostgreSQL database: forwards, back to where it was, forwards again, each timed,
-# and what the way back left compared with what was there. The database itself is only read.
+# Rehearse an upgrade on a copy of a PostgreSQL database. The copy is migrated forward, back
+# to where it was, and forward again, and each run is timed. Then the data after the way
+# back is compared with the original data. The database itself is only read.
 #
 #     DATABASE_URL=postgres://USER:PASSWORD@HOST/NAME docs/rehearse.sh
 #
-# Wants pg_dump, pg_restore and psql (Debian: postgresql-client), of the server's version or a newer one, a user who may
-# create databases, and the new release's code with its environment (PYTHON names it, else .venv/bin/python).
+# Needs pg_dump, pg_restore and psql of the server's version or newer (Debian:
+# postgresql-client), a database user who can create databases, and the code of the new
+# release with its virtual environment. PYTHON names the interpreter; the default is
+# .venv/bin/python.
 set -eu
 cd "$(dirname "$0")/.."
-: "${DATABASE_URL:?names the database that is to be copied}"
+: "${DATABASE_URL:?must name the database to copy}"
 python=${PYTHON:-.venv/bin/python}
 original=$DATABASE_URL
 name=$(psql "$original" -XAtc "SELECT current_database()")
@@ -30,7 +33,7 @@ timed() {
   what=$1
   shift
   start=$(date +%s.%N)
-  "$@" >"$folder/out" 2>&1 || { cat "$folder/out"; echo "$what failed; nothing was changed but the copy."; exit 1; }
+  "$@" >"$folder/out" 2>&1 || { cat "$folder/out"; echo "$what failed. Only the copy was changed."; exit 1; }
   end=$(date +%s.%N)
   echo "$what: $(awk "BEGIN { printf \"%.1f\", $end - $start }") s"
 }
@@ -38,7 +41,9 @@ timed() {
 manage() { "$python" manage.py "$@"; }
 restore() { psql "$original" -Xqc "CREATE DATABASE $copy" && pg_restore --no-owner --jobs 2 -d "$DATABASE_URL" "$folder/dump"; }
 applied() { manage showmigrations orgadmin | sed -n 's/^ \[X\] //p' | tail -n 1; }
-rows() { # how many, and a sum over what stands in them, in the columns that there are before the upgrade
+# Print the number of rows of each table, and a checksum of the columns that exist before the
+# upgrade.
+rows() {
   psql "$DATABASE_URL" -XAtc "SELECT 'orgadmin_organization', count(*), sum(hashtextextended(concat_ws('|', id, name, \
 reference, website, email, phone, address, tax_id, notes), 0)) FROM orgadmin_organization" \
     -c "SELECT 'auth_group', count(*), sum(hashtextextended(concat_ws('|', id, name), 0)) FROM auth_group" \
@@ -49,7 +54,7 @@ FROM orgadmin_user_groups"
 timed "dump" pg_dump --format=custom --no-owner --file "$folder/dump" "$original"
 timed "restore" restore
 before=$(applied)
-[ -n "$before" ] || { echo "There is no table of ours yet: nothing to rehearse."; exit 1; }
+[ -n "$before" ] || { echo "No migration of orgadmin is applied yet, so there is nothing to rehearse."; exit 1; }
 rows >"$folder/before"
 timed "forwards" manage migrate
 echo "        from $before to $(applied)"
@@ -60,6 +65,6 @@ timed "doctor" manage doctor
 if cmp -s "$folder/before" "$folder/after"; then
   echo "The way back left organizations, groups and memberships as they were."
 else
-  echo "The way back left something else (table|rows|sum):"
+  echo "The way back did not restore the data (table|rows|checksum):"
   diff "$folder/before" "$folder/after" || exit 1
 fi
