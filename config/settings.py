@@ -185,7 +185,7 @@ NOTIFY_ADMINS = env.read_flag("NOTIFY_ADMINS")
 
 # Invitations
 
-# After so many days, the link in an invitation expires.
+# The number of days after which the link in an invitation expires.
 INVITATION_DAYS = 7
 
 

@@ -30,8 +30,8 @@ from orgadmin.admin.widgets import ChooseManyWidget, ChooseOneWidget
 from orgadmin.gate.answers import get_gate, renew_gate
 from orgadmin.models.validators import is_primary_key
 
-# Only so many characters of a search are used. Each word adds a condition to the query,
-# and databases refuse a query with a thousand conditions.
+# How many characters of a search are used. Each word adds a condition to the query, and
+# databases refuse a query with a thousand conditions.
 SEARCH_LENGTH = 200
 
 # In `ClosedModelAdmin.pages`, stands for a page that only superusers can open.
@@ -222,7 +222,7 @@ class ClosedModelAdmin(PermissionHooks, SearchedChoices, admin.ModelAdmin):
         return str(obj)
 
     def lookup_allowed(self, lookup, value, request=None):
-        """Allow the lookups of the declared filters, and no others.
+        """Allow only the lookups of the declared filters.
 
         By default, Django lets anybody filter by any field of the model. People could
         guess the values of confidential fields that way, and a slow regular expression
@@ -245,7 +245,7 @@ class ClosedModelAdmin(PermissionHooks, SearchedChoices, admin.ModelAdmin):
     # Loading and saving
 
     def get_queryset(self, request):
-        """Return the rows, and lock them if they are about to be saved.
+        """Return the rows, locked if they are about to be saved.
 
         Without the lock, the row could change between the checks and the save.
         """

@@ -12,10 +12,10 @@ from django.utils.functional import cached_property
 
 from orgadmin.models.validators import is_primary_key
 
-# Only so many rows are counted and shown on numbered pages.
+# How many rows are counted and shown on numbered pages, at most.
 LIMIT = 10_000
 
-# Rows on a page below an object, such as the membership log.
+# How many rows a page below an object shows, such as the membership log.
 PER_PAGE = 100
 
 # The URL parameter with the key of the row that the list continues after.
@@ -108,9 +108,10 @@ class LongChangeList(ChangeList):
         return queryset
 
     def _take_after_from_parameters(self):
-        """Set `after`, and remove it from the parameters that the page passes on.
+        """Set `after` and remove the parameter from those that Django knows.
 
-        Django would take it for a filter, and would keep it when the search changes.
+        Django would treat the parameter as a filter, and would keep it in the links
+        that change the search.
         """
         self.after = self.params.pop(AFTER_VAR, self.after)
         self.filter_params.pop(AFTER_VAR, None)

@@ -20,13 +20,13 @@ from orgadmin.access.rule import Sources
 from orgadmin.gate.answers import get_gate
 from orgadmin.models import Contact, Organization, User
 
-# The front page shows cards of so many organizations.
+# How many organizations the front page shows as cards.
 CARDS = 12
 
-# A card names so many people in each role.
+# How many people a card names in each role.
 NAMED_PER_ROLE = 3
 
-# A search shows so many rows of each model.
+# How many rows of each model a search shows.
 ROWS_PER_MODEL = 5
 
 # If one of these fields is empty, the card reminds people who can fill it in.

@@ -22,7 +22,7 @@ from orgadmin.models import Contact, Organization
 from orgadmin.models.fields import normalize
 from orgadmin.people.membership import Membership
 
-# The delete page names so many organizations, and counts the others.
+# How many organizations the delete page names. The others are only counted.
 DELETIONS_SHOWN = 100
 
 
@@ -130,7 +130,7 @@ def count_people(organizations):
         for group_id in organization.group_ids:
             organization_of_group[group_id] = organization.pk
     memberships = Membership.objects.filter(group__in=organization_of_group)
-    # A set counts a person once who is in both groups of an organization.
+    # Someone may be in both groups of an organization. A set counts them once.
     members = {
         (organization_of_group[group_id], user_id)
         for group_id, user_id in memberships.values_list("group", "user")

@@ -1,1 +1,1 @@
-"""The commands of manage.py. Their output is in English, and is not translated."""
+"""The commands of manage.py. Their output is in English and is not translated."""

@@ -15,8 +15,8 @@ from orgadmin.records.imports import (
     import_organizations,
 )
 
-# In a log, progress is reported after so many lines. On a terminal, it is reported
-# after each batch.
+# In a log, progress is reported each time this many lines were read. On a terminal, it
+# is reported after each batch.
 LINES_BETWEEN_REPORTS = 100_000
 
 
