@@ -96,9 +96,8 @@ class OrganizationAdmin(
     def get_deleted_objects(self, objs, request):
         """Describe what will be deleted, and how many people will lose access.
 
-        Django's own method would list rows such as permissions, and would refuse the
-        deletion because organizations protect their groups. `delete()` of the model
-        deletes an organization together with its groups, contacts and permissions.
+        Django's own method would list every related row, such as permissions. It would
+        not list the groups, because the `delete()` of organizations deletes those.
         """
         pks = [organization.pk for organization in objs]
         contacts = Contact.objects.filter(organization__in=pks)
@@ -116,8 +115,9 @@ class OrganizationAdmin(
         ]
         if len(pks) > DELETIONS_SHOWN:
             lines.append(_("… and %d more") % (len(pks) - DELETIONS_SHOWN))
-        # The permission to delete the organization, which Django has checked, includes
-        # everything that belongs to it. Nothing prevents the deletion.
+        # The permission to delete an organization, which Django checks elsewhere,
+        # includes everything that belongs to the organization. Nothing prevents the
+        # deletion.
         missing_permissions = set()
         protected = []
         return lines, numbers, missing_permissions, protected
