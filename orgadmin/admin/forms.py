@@ -14,7 +14,7 @@ from orgadmin.people.changes import RoleChange
 from orgadmin.people.membership import (
     AmbiguousRoles,
     choose_roles,
-    find_losing_last_admin,
+    find_organizations_losing_last_admin,
     set_groups,
 )
 from orgadmin.records.columns import FIELDS
@@ -113,7 +113,7 @@ class UserForm(UserChangeForm):
         changes = [
             RoleChange(self.instance, row.organization, row.role) for row in roles
         ]
-        organizations = find_losing_last_admin(changes)
+        organizations = find_organizations_losing_last_admin(changes)
         if organizations:
             self._require_confirmation(organizations)
         return groups

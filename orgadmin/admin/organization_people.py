@@ -143,7 +143,9 @@ class PeoplePage:
             title,
             users=affected.users,
             role=affected.role,
-            orphaned=membership.find_losing_last_admin(affected.list_changes()),
+            orphaned=membership.find_organizations_losing_last_admin(
+                affected.list_changes()
+            ),
             posted=request.POST.lists(),
         )
 

@@ -57,7 +57,7 @@ class OffboardingPage:
             "leave",
             _("Offboard “%s”?") % user,
             roles=roles,
-            orphaned=membership.find_losing_last_admin(changes),
+            orphaned=membership.find_organizations_losing_last_admin(changes),
         )
 
     def _offboard(self, request, user):

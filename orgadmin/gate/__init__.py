@@ -1,1 +1,1 @@
-"""The rule's answers for one request, and why they are what they are."""
+"""The answers of the access rule for one request, and the reasons for them."""

@@ -1,4 +1,4 @@
-"""The answers of the access rule, remembered for the time of one request."""
+"""The answers of the access rule, remembered during one request."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ if TYPE_CHECKING:
 
 
 class Gate:
-    """What the rule says about one user.
+    """Answers what one user may do, and remembers the answers.
 
-    A gate lives as long as a request. The next request asks the rule again, so that a
-    change of someone's access is effective at once.
+    A gate is used for one request only. The next request asks the rule again, so a
+    change of someone's access takes effect at once.
     """
 
     def __init__(self, user: Visitor) -> None:
@@ -30,7 +30,8 @@ class Gate:
     def may_enter(self) -> bool:
         """Whether the user may enter the admin.
 
-        They must be active, and be platform staff or have access to an organization.
+        They must be active. They must also be a superuser or staff, or be able to view
+        at least one organization.
         """
         if not self.user.is_active:
             return False
@@ -45,7 +46,10 @@ class Gate:
         return permission in self.permissions_everywhere
 
     def permissions_on(self, pk: int) -> frozenset[str]:
-        """Return the user's permissions on one organization. At most one query."""
+        """Return the user's permissions on one organization.
+
+        Asks the rule only once for each organization.
+        """
         if pk not in self._permissions:
             self._permissions[pk] = Organization.objects.permissions_on(self.user, pk)
         return self._permissions[pk]
@@ -65,8 +69,8 @@ class Gate:
             return True
         if any(permission in known for known in self._permissions.values()):
             return True
-        # Pages ask for both. Whoever may change an organization may view it, so asking
-        # for "change" first answers both questions for org admins in one query.
+        # "change" implies "view", and pages ask for both. So asking for "change" first
+        # answers both questions in one query if the user is an admin somewhere.
         if permission == "view" and self.has_any("change"):
             return True
         return Organization.objects.permitted(self.user, permission).exists()
@@ -81,7 +85,10 @@ def get_gate(request: HttpRequest) -> Gate:
 
 
 def renew_gate(request: HttpRequest) -> Gate:
-    """Return a gate that remembers nothing: while waiting, the answers may change."""
+    """Give the request a new gate, which remembers nothing, and return it.
+
+    Call this after waiting for a lock: the answers may have changed in that time.
+    """
     gate = Gate(request.user)
     request._gate = gate  # type: ignore[attr-defined]
     return gate
@@ -90,30 +97,30 @@ def renew_gate(request: HttpRequest) -> Gate:
 def holds_more_than(user: User, other: User) -> bool:
     """Return whether a user could do anything that the other user cannot.
 
-    An inactive user counts as active, because the account can be activated. Whoever can
-    set a person's password can act as that person, so nobody may edit a person who
-    holds more than they do.
+    An inactive user counts as active, because the account can be activated. Nobody may
+    edit a person who has more permissions than they have: by setting that person's
+    password, they could act as that person.
     """
     if other.is_superuser:
         return False
-    user = as_active(user)
-    if user.is_superuser:
+    active_user = as_active(user)
+    if active_user.is_superuser:
         return True
-    if user.get_all_permissions() - other.get_all_permissions():
+    if active_user.get_all_permissions() - other.get_all_permissions():
         return True
     organizations = Organization.objects.order_by()
     for permission in PERMISSIONS:
         permitted_to_other = organizations.permitted(other, permission).values("pk")
-        more = organizations.permitted(user, permission).exclude(
-            pk__in=permitted_to_other
-        )
-        if more.exists():
+        permitted_only_to_user = organizations.permitted(
+            active_user, permission
+        ).exclude(pk__in=permitted_to_other)
+        if permitted_only_to_user.exists():
             return True
     return False
 
 
 def as_active(user: User) -> User:
-    """Return a copy of the user that is active and remembers no permissions."""
+    """Return a copy of the user that is active and has no cached permissions."""
     return User(
         pk=user.pk,
         is_active=True,

@@ -1,4 +1,4 @@
-"""Why someone may or may not do something: the rule's reasons, in words."""
+"""Explains in words why someone may or may not do something."""
 
 from __future__ import annotations
 
@@ -44,9 +44,9 @@ def explain(
     """
     may = permission in Organization.objects.permissions_on(user, organization.pk)
     reasons = find_reasons([user], [organization])[user.pk, organization.pk]
-    names = ["view"] if permission == "view" else ["view", permission]
+    required = ["view"] if permission == "view" else ["view", permission]
     lines = []
-    for name in names:
+    for name in required:
         sentences = reasons.get(name) or [_("no reason")]
         lines.append(f"{name}: {'; '.join(sentences)}")
     if not user.is_active:
@@ -65,14 +65,17 @@ def find_reasons(
     """Return {(user id, organization id): {permission: [reason]}}.
 
     Inactive users are treated as active. With `members_only`, only the organization's
-    own groups are reasons. Two queries, and those for the permissions of staff.
+    own groups are reasons. Runs two queries. For staff, Django runs others to load
+    their permissions.
     """
     organizations_by_pk = {row.pk: row for row in organizations}
     active_users = [as_active(user) for user in users]
-    found = Organization.objects.find_sources(active_users, organizations_by_pk.keys())
-    groups = load_groups(found.values())
+    sources_of = Organization.objects.find_sources(
+        active_users, organizations_by_pk.keys()
+    )
+    groups = load_groups(sources_of.values())
     reasons: dict[tuple[int, int], Reasons] = {}
-    for (user_pk, pk), sources in found.items():
+    for (user_pk, pk), sources in sources_of.items():
         organization = organizations_by_pk[pk]
         described: Reasons = {}
         for permission, permission_sources in sources.items():
@@ -85,17 +88,17 @@ def find_reasons(
     return reasons
 
 
-def load_groups(found: Collection[Sources]) -> dict[int, Group]:
-    """Return {id: group} of all groups that are a source. One query."""
+def load_groups(all_sources: Collection[Sources]) -> dict[int, Group]:
+    """Return {group ID: group} of all groups that are a source. Runs one query."""
     group_ids = set()
-    for sources in found:
+    for sources in all_sources:
         for permission_sources in sources.values():
             group_ids |= {source.group_id for source in permission_sources}
     return Group.objects.in_bulk(group_ids - {None})
 
 
 def summarize_reasons(reasons: Reasons) -> list[AccessReason]:
-    """Return each reason once, with everything that it allows."""
+    """Return each reason once, with everything that it allows a person to do."""
     abilities: dict[str, list[StrOrPromise]] = {}
     for permission, ability in PERMISSIONS.items():
         for reason in reasons.get(permission, []):

@@ -1,1 +1,1 @@
-"""Who has which role: changing it, inviting, offboarding, and the mail about it."""
+"""People and their roles: memberships, invitations, offboarding, and mail."""

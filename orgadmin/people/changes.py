@@ -1,4 +1,4 @@
-"""RoleChange: what membership, mail, forms and imports pass to each other."""
+"""RoleChange: a change that membership, mail, forms and imports exchange."""
 
 from __future__ import annotations
 
@@ -14,4 +14,4 @@ class RoleChange:
 
     user: User
     organization: Organization
-    role: Role | None  # None: no role, so the user is removed
+    role: Role | None  # None removes the user from the organization

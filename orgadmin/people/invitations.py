@@ -20,16 +20,17 @@ from orgadmin.people.membership import LastAdminError, change_roles, lock, may_a
 
 
 class InvitationError(Exception):
-    """The invitation cannot be accepted, or no longer."""
+    """The invitation cannot be accepted, or can no longer be accepted."""
 
 
 @transaction.atomic
 def invite(
     organization: Organization, email: str, role: Role, *, actor: User
 ) -> Invitation:
-    """Offer a role to whoever reads the mail at an address, whether known or not.
+    """Invite an email address to a role, whether or not a user has that address.
 
-    Replaces an earlier invitation of the same address. The caller sends the mail.
+    Replaces an earlier invitation to the same organization and address. Sends no mail;
+    the caller does.
     Raises `PermissionDenied` if the actor may not assign the role, and
     `Organization.DoesNotExist` if the organization has been deleted.
     """
@@ -38,7 +39,7 @@ def invite(
     )
     _check_may_assign(actor, organization, role)
     organization.invitations.filter(email__iexact=email).delete()
-    _write_to_log(Event.INVITED, organization, email, role, actor)
+    _log_invitation_event(Event.INVITED, organization, email, role, actor)
     return organization.invitations.create(email=email, role=role.key, invited_by=actor)
 
 
@@ -46,7 +47,7 @@ def invite(
 def revoke(invitation: Invitation, *, actor: User) -> None:
     """Delete an invitation, so that its link no longer works.
 
-    Raises `PermissionDenied` if the actor may not assign its role.
+    Raises `PermissionDenied` if the actor may not assign the role that it offers.
     """
     organization = invitation.organization
     role = ROLES_BY_KEY[invitation.role]
@@ -54,7 +55,9 @@ def revoke(invitation: Invitation, *, actor: User) -> None:
     _check_may_assign(actor, organization, role)
     deleted, _details = Invitation.objects.filter(pk=invitation.pk).delete()
     if deleted:
-        _write_to_log(Event.REVOKED, organization, invitation.email, role, actor)
+        _log_invitation_event(
+            Event.REVOKED, organization, invitation.email, role, actor
+        )
 
 
 def _check_may_assign(actor: User, organization: Organization, role: Role) -> None:
@@ -65,7 +68,7 @@ def _check_may_assign(actor: User, organization: Organization, role: Role) -> No
         )
 
 
-def _write_to_log(
+def _log_invitation_event(
     event: Event, organization: Organization, email: str, role: Role, actor: User
 ) -> None:
     change = MembershipChange(
@@ -87,7 +90,10 @@ def find_invitations(**conditions: Any) -> list[Invitation]:
 
 
 def find_invitation(token: str) -> Invitation | None:
-    """Return the invitation of a link, or None if the link does not work any more."""
+    """Return the invitation that a link contains, or None if the link is not valid.
+
+    A link is not valid if it was changed, or if the invitation has expired or is gone.
+    """
     try:
         pk = signing.loads(token, salt=mail.INVITATION_SALT)
     except signing.BadSignature:
@@ -97,10 +103,11 @@ def find_invitation(token: str) -> Invitation | None:
 
 
 def accept(invitation: Invitation, user: User, *, save: bool) -> bool:
-    """Give a user the role that they were invited to. Returns whether that worked.
+    """Give a user the role that they were invited to, and return whether that worked.
 
-    With `save`, the user is saved first. It does not work if the account is inactive,
-    the invitation is gone, or the person who sent it could no longer assign the role.
+    It does not work if the account is inactive, if the invitation no longer exists, or
+    if the person who sent the invitation can no longer assign the role. With `save`,
+    the user is saved first, in the same transaction.
     """
     try:
         with transaction.atomic():
@@ -124,8 +131,8 @@ def _accept(invitation: Invitation, user: User, *, save: bool) -> None:
     if save:
         user.save()
     role = ROLES_BY_KEY[invitation.role]
-    # If the person who invited was deleted, an unsaved user stands in for them, who may
-    # do nothing. None would be a command, which may do everything.
+    # If the inviter has been deleted, use a new user as the actor, because it has no
+    # permissions. None would mean a command, which may do everything.
     actor = invitation.invited_by or User()
     change_roles(
         [RoleChange(user, invitation.organization, role)],
@@ -134,4 +141,4 @@ def _accept(invitation: Invitation, user: User, *, save: bool) -> None:
     )
     deleted, _details = Invitation.objects.filter(pk=invitation.pk).delete()
     if not deleted:
-        raise InvitationError("The invitation was accepted or revoked meanwhile.")
+        raise InvitationError("The invitation has already been accepted or revoked.")

@@ -1,6 +1,7 @@
 """The mail that the site sends to people.
 
-It is sent after the change has been committed. If it cannot be sent, the change stays.
+Mail about a change is sent after the change has been committed. If the mail cannot be
+sent, the change stays.
 """
 
 from __future__ import annotations
@@ -48,9 +49,9 @@ def send_invitation(invitation: Invitation) -> bool:
 
 
 def name_inviter(inviter: User | None) -> str:
-    """Return how an invitation names the person who sends it.
+    """Return the name of the inviter for an invitation mail.
 
-    Platform staff are not named, as on the pages of an organization.
+    Platform staff stay anonymous, as they do on the pages of an organization.
     """
     if inviter is None or inviter.is_staff or inviter.is_superuser:
         return _("Platform staff")
@@ -58,7 +59,11 @@ def name_inviter(inviter: User | None) -> str:
 
 
 def notify(changes: Sequence[RoleChange], actor: User | None) -> None:
-    """After the commit, tell people about role changes, as far as the settings say."""
+    """After the commit, send mail about role changes.
+
+    The settings `NOTIFY_PEOPLE` and `NOTIFY_ADMINS` decide who receives it: the user
+    whose role changes, and the organization's admins except the actor.
+    """
     admin_emails: dict[int, list[str]] = defaultdict(list)
     if settings.NOTIFY_ADMINS:
         admin_emails = find_admin_emails(changes, actor)
@@ -82,7 +87,7 @@ def notify(changes: Sequence[RoleChange], actor: User | None) -> None:
 def find_admin_emails(
     changes: Sequence[RoleChange], actor: User | None
 ) -> dict[int, list[str]]:
-    """Return {admin group id: email addresses} of the other admins, the active ones."""
+    """Return {admin group ID: email addresses} of active admins except the actor."""
     group_ids = {getattr(change.organization, ADMIN.attname) for change in changes}
     admins = User.groups.through.objects.filter(
         group__in=group_ids, user__is_active=True
@@ -96,7 +101,10 @@ def find_admin_emails(
 
 
 def write_message(template: str, *, to: str, **context: Any) -> EmailMessage:
-    """Render a template of templates/mail/. Its first line is the subject."""
+    """Return a message from a template in templates/mail/.
+
+    The first line of the template is the subject.
+    """
     context["site"] = settings.BASE_URL
     text = render_to_string(f"mail/{template}.txt", context)
     subject, body = text.split("\n", 1)
@@ -104,10 +112,11 @@ def write_message(template: str, *, to: str, **context: Any) -> EmailMessage:
 
 
 def send_messages(messages: Sequence[EmailMessage]) -> bool:
-    """Send messages. Returns False, and logs the reason, if that failed."""
+    """Send messages and return whether that worked. If not, log the reason."""
     try:
         get_connection().send_messages(messages)
-    except OSError as error:  # includes smtplib's errors, and time-outs
+    except OSError as error:
+        # smtplib's errors and timeouts are OSErrors, too.
         logger.error(
             "%d messages could not be sent (%s: %s). Nothing else was lost.",
             len(messages),

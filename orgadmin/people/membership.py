@@ -1,7 +1,7 @@
 """Who is admin or reviewer of which organization.
 
-This is the only writer of memberships. It checks a change, writes it, and writes its
-row of the membership log, in one transaction.
+All changes of memberships go through this module. In one transaction, it checks a
+change, writes it, and adds a row to the membership log.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ AnyModel = TypeVar("AnyModel", bound=models.Model)
 
 
 class LastAdminError(Exception):
-    """A change would leave organizations without an active admin.
+    """A role change would leave organizations without an active admin.
 
     Only a superuser may make such a change.
     """
@@ -64,7 +64,7 @@ class Member:
 
     user: User
     role: Role
-    joined: MembershipEvent | None  # None: the log does not know
+    joined: MembershipEvent | None  # None if the log has no such row
 
 
 @dataclass
@@ -85,11 +85,12 @@ def change_roles(
     reason: str = "",
     notify: bool = True,
 ) -> list[RoleChange]:
-    """Give each user the wanted role in the organization, instead of any other there.
+    """Give each user the wanted role, which replaces any other in the organization.
 
-    Returns the changes that were made, with freshly loaded users and organizations;
-    each has its row in the membership log. `actor` is None for a command. Users who
-    have been deleted are skipped. About 12 queries per BATCH of changes.
+    Returns the changes that were made, with freshly loaded users and organizations.
+    Users who have been deleted are skipped. `actor` is None for a command; it and
+    `reason` are recorded in the membership log. Runs about 12 queries per BATCH of
+    changes.
 
     Raises `Organization.DoesNotExist` if an organization has been deleted,
     `PermissionDenied` if the actor may not manage the members there or has fewer
@@ -110,7 +111,7 @@ def _change_batch(
     plan = _plan_changes(current)
     _check_allowed(plan.changes, actor)
     Membership.objects.filter(pk__in=plan.removed).delete()
-    # Django's own managers take no lock, so they may add the same row meanwhile.
+    # Django's own managers take no lock, so they may have added the same row by now.
     Membership.objects.bulk_create(plan.added, ignore_conflicts=True)
     write_changes(plan.logged, actor=actor, reason=reason)
     return plan.changes
@@ -119,7 +120,8 @@ def _change_batch(
 def _lock_and_reload(wanted: Sequence[RoleChange]) -> list[RoleChange]:
     """Lock users, then organizations, and return the changes with both as stored.
 
-    What is read from now on cannot change before it is written.
+    Other role changes of these rows wait until the transaction ends. So the memberships
+    that are read from now on are still the same when the change is written.
     """
     users = lock(User, {change.user.pk for change in wanted})
     organization_pks = {change.organization.pk for change in wanted}
@@ -147,20 +149,23 @@ def _plan_changes(wanted: Iterable[RoleChange]) -> _Plan:
     membership_ids = _find_memberships(wanted)
     plan = _Plan()
     for change in wanted:
-        held = {}
+        current_ids = {}
         for role in ROLES:
             group_id = getattr(change.organization, role.attname)
             membership_id = membership_ids.get((change.user.pk, group_id))
             if membership_id is not None:
-                held[role] = membership_id
-        expected = set() if change.role is None else {change.role}
-        if set(held) != expected:
-            _add_to_plan(plan, change, held)
+                current_ids[role] = membership_id
+        wanted_roles = set() if change.role is None else {change.role}
+        if set(current_ids) != wanted_roles:
+            _add_to_plan(plan, change, current_ids)
     return plan
 
 
 def _find_memberships(changes: Iterable[RoleChange]) -> dict[tuple[int, int], int]:
-    """Return {(user id, group id): membership id} in the groups that are concerned."""
+    """Return {(user id, group id): membership id} of users in role groups.
+
+    The users and organizations are those of the changes.
+    """
     user_ids = {change.user.pk for change in changes}
     group_ids: set[int | None] = set()
     for change in changes:
@@ -172,15 +177,21 @@ def _find_memberships(changes: Iterable[RoleChange]) -> dict[tuple[int, int], in
     }
 
 
-def _add_to_plan(plan: _Plan, change: RoleChange, held: Mapping[Role, int]) -> None:
-    """Plan a change for a user who now has the roles `held`, {role: membership id}."""
+def _add_to_plan(
+    plan: _Plan, change: RoleChange, current_ids: Mapping[Role, int]
+) -> None:
+    """Plan one change.
+
+    `current_ids` is {role: membership ID} of the user's present roles.
+    """
     plan.changes.append(change)
-    lost = [role for role in held if role is not change.role]
-    plan.removed += [held[role] for role in lost]
-    if change.role is not None and change.role not in held:
+    lost = [role for role in current_ids if role is not change.role]
+    plan.removed += [current_ids[role] for role in lost]
+    if change.role is not None and change.role not in current_ids:
         group_id = getattr(change.organization, change.role.attname)
         plan.added.append(Membership(user_id=change.user.pk, group_id=group_id))
-        # "Joined" means: their one role from now on. No row says that the other ended.
+        # "Joined" implies that any other role of the user in the organization ends, so
+        # that is not logged separately.
         plan.logged.append(_describe_change(change, Event.JOINED, change.role))
     else:
         for role in lost:
@@ -201,8 +212,8 @@ def _describe_change(change: RoleChange, event: Event, role: Role) -> Membership
 def _check_allowed(changes: Sequence[RoleChange], actor: User | None) -> None:
     """Raise an error if the actor may not make these changes.
 
-    Asks the rule about the actor as stored: the instance may be older than a change of
-    their permissions.
+    Loads the actor again, because their permissions may have changed since the instance
+    was loaded.
     """
     if actor is None or not changes:
         return
@@ -219,38 +230,43 @@ def _check_allowed(changes: Sequence[RoleChange], actor: User | None) -> None:
                 "You cannot assign a role with more permissions than you have."
             )
     if not stored.is_superuser:
-        organizations = find_losing_last_admin(changes)
+        organizations = find_organizations_losing_last_admin(changes)
         if organizations:
             raise LastAdminError(organizations)
 
 
 def may_assign(permissions: Collection[str], role: Role | None) -> bool:
-    """Return whether someone with these permissions may assign a role, or remove it.
+    """Return whether someone with these permissions may give a person a role.
 
-    They must be able to manage members, and have every permission of the role.
+    They must be able to manage members and have every permission of the role. None
+    means to remove the person's role, which requires no further permissions.
     """
     if "manage_members" not in permissions:
         return False
     return role is None or set(role.permissions) <= set(permissions)
 
 
-def find_losing_last_admin(changes: Iterable[RoleChange]) -> list[Organization]:
+def find_organizations_losing_last_admin(
+    changes: Iterable[RoleChange],
+) -> list[Organization]:
     """Return the organizations that the changes would leave without an active admin."""
-    losing: dict[Organization, set[int]] = defaultdict(set)
+    # {organization: IDs of the users who will not be its admins}
+    not_admins: dict[Organization, set[int]] = defaultdict(set)
     for change in changes:
         if change.role is not ADMIN:
-            losing[change.organization].add(change.user.pk)
-    group_ids = [getattr(organization, ADMIN.attname) for organization in losing]
-    admins: dict[int, set[int]] = defaultdict(set)  # group id -> ids of active admins
+            not_admins[change.organization].add(change.user.pk)
+    group_ids = [getattr(organization, ADMIN.attname) for organization in not_admins]
+    # {group ID: IDs of its active members}
+    admins: dict[int, set[int]] = defaultdict(set)
     memberships = Membership.objects.filter(
         group__in=group_ids, user__is_active=True
     ).values_list("group", "user")
     for group_id, user_id in memberships:
         admins[group_id].add(user_id)
     organizations = []
-    for organization, users in losing.items():
-        active = admins[getattr(organization, ADMIN.attname)]
-        if active and active <= users:
+    for organization, user_ids in not_admins.items():
+        active_ids = admins[getattr(organization, ADMIN.attname)]
+        if active_ids and active_ids <= user_ids:
             organizations.append(organization)
     return organizations
 
@@ -265,46 +281,46 @@ def set_groups(
     `AmbiguousRoles` if both roles of an organization are added at once.
     """
     lock(User, [user.pk])
-    before = set(user.groups.all())
-    after = set(chosen)
-    roles = choose_roles(before, after)
+    current_groups = set(user.groups.all())
+    chosen_groups = set(chosen)
+    roles = choose_roles(current_groups, chosen_groups)
     changes = [RoleChange(user, row.organization, row.role) for row in roles]
     change_roles(changes, actor=actor)
     role_group_ids: set[int | None] = set()
     for row in roles:
         role_group_ids.update(row.organization.group_ids)
-    # Groups that belong to no organization are Django's business.
-    user.groups.remove(
-        *[group for group in before - after if group.pk not in role_group_ids]
-    )
-    user.groups.add(
-        *[group for group in after - before if group.pk not in role_group_ids]
-    )
+    # `change_roles()` has handled the groups of organizations. The others need neither
+    # a check nor a row of the membership log.
+    removed = current_groups - chosen_groups
+    added = chosen_groups - current_groups
+    user.groups.remove(*[group for group in removed if group.pk not in role_group_ids])
+    user.groups.add(*[group for group in added if group.pk not in role_group_ids])
 
 
 def choose_roles(
-    before: Collection[Group], after: Collection[Group]
+    current_groups: Collection[Group], chosen_groups: Collection[Group]
 ) -> list[OrganizationRole]:
-    """Return the role that a person's groups mean, in each organization concerned.
+    """Return the role that the chosen groups stand for, in each organization.
 
-    A newly chosen role outranks one that the person already had. Raises
-    `AmbiguousRoles` if that does not decide.
+    The organizations are those to which current or chosen groups belong. If both roles
+    of an organization are chosen, the one that the person does not have yet wins.
+    Raises `AmbiguousRoles` if the person has both, or neither.
     """
-    before_ids = {group.pk for group in before}
-    after_ids = {group.pk for group in after}
-    concerned = before_ids | after_ids
+    current_ids = {group.pk for group in current_groups}
+    chosen_ids = {group.pk for group in chosen_groups}
+    concerned = current_ids | chosen_ids
     roles = []
     ambiguous = []
     for organization in Organization.objects.filter(
         Q(admin__in=concerned) | Q(reviewer__in=concerned)
     ):
         role_of_group = {getattr(organization, role.attname): role for role in ROLES}
-        chosen = role_of_group.keys() & (after_ids - before_ids)
-        if not chosen:
-            chosen = role_of_group.keys() & after_ids
-        if len(chosen) > 1:
+        candidates = role_of_group.keys() & (chosen_ids - current_ids)
+        if not candidates:
+            candidates = role_of_group.keys() & chosen_ids
+        if len(candidates) > 1:
             ambiguous.append(organization)
-        role = role_of_group[min(chosen)] if chosen else None
+        role = role_of_group[min(candidates)] if candidates else None
         roles.append(OrganizationRole(organization, role))
     if ambiguous:
         raise AmbiguousRoles(ambiguous)
@@ -324,18 +340,21 @@ def list_roles(user: User) -> list[OrganizationRole]:
 def describe_members(
     organization: Organization, memberships: Collection[Any]
 ) -> list[Member]:
-    """Return a Member for each membership of the organization's groups. One query."""
+    """Return a Member for each membership of the organization's groups.
+
+    Runs one query, plus any that load the users of the memberships.
+    """
     user_ids = [membership.user_id for membership in memberships]
     events = MembershipEvent.objects.filter(
         organization_key=organization.pk, user_key__in=user_ids
     )
-    joined = {
+    joining_events = {
         (event.user_key, event.role): event for event in events.find_joining_events()
     }
     role_of_group = {getattr(organization, role.attname): role for role in ROLES}
     members = []
     for membership in memberships:
         role = role_of_group[membership.group_id]
-        event = joined.get((membership.user_id, role.key))
+        event = joining_events.get((membership.user_id, role.key))
         members.append(Member(membership.user, role, event))
     return members

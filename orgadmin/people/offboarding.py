@@ -11,26 +11,28 @@ from orgadmin.people.membership import change_roles, list_roles
 
 @transaction.atomic
 def offboard(user: User, *, actor: User, reason: str = "") -> None:
-    """Remove all access of a person, and deactivate their account.
+    """Remove all access of a person and deactivate their account.
 
     Their sessions end, and their password no longer works, even if the account is
     activated again. Raises `LastAdminError` if the actor is not a superuser and an
     organization would be left without an active admin.
     """
     user = User.objects.select_for_update(no_key=True).get(pk=user.pk)
-    # A set: outside of `membership`, someone may have been given both roles.
+    # A set, because a person has both roles in an organization if one of them was added
+    # without `membership`.
     organizations = {row.organization for row in list_roles(user)}
     changes = [RoleChange(user, organization, None) for organization in organizations]
     change_roles(changes, actor=actor, reason=reason)
     user.groups.clear()
     user.user_permissions.clear()
     OrganizationUserObjectPermission.objects.filter(user=user).delete()
-    # Otherwise they could sign in through the company's provider, or with their second
-    # factor, as soon as the account is activated again.
+    # Otherwise, they could sign in with their company account or with their second
+    # factor as soon as the account is activated again.
     SocialAccount.objects.filter(user=user).delete()
     Authenticator.objects.filter(user=user).delete()
     user.is_active = False
     user.is_staff = False
     user.is_superuser = False
-    user.set_password(None)  # this also ends all sessions
+    # A new password hash also ends all sessions of the user.
+    user.set_password(None)
     user.save(update_fields=["is_active", "is_staff", "is_superuser", "password"])
