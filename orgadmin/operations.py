@@ -1,7 +1,7 @@
 """Migration operations for a relation that every row must have.
 
 docs/required-relation.md is the recipe that uses them. Migrations may import this
-module, because it imports nothing else of ours.
+module, because it imports no other module of this app.
 """
 
 from __future__ import annotations
@@ -32,11 +32,12 @@ REPORT_EVERY = 100 * BATCH  # rows
 SHOWN_IDS = 10  # in a message
 BASE_LENGTH = 50  # characters of a row's name that its group carries
 
-# How often a transaction is tried if others are in the way, and the wait in between.
+# How often a transaction is tried if other transactions block it, and the wait between
+# two attempts.
 ATTEMPTS = 100
 RETRY_SECONDS = 0.1
 
-# PostgreSQL's SQLSTATE if others are in the way
+# PostgreSQL's SQLSTATE codes if another transaction blocks this one
 NAME_TAKEN = "23505"
 ROW_LOCKED = "55P03"
 DEADLOCK = "40P01"
@@ -52,13 +53,14 @@ def commit(
 ) -> Result:
     """Call `work(*arguments)` in a transaction of its own, and return its result.
 
-    If others are in the way, the transaction is rolled back and tried again.
+    If another transaction blocks it, it is rolled back and tried again, with all of
+    `work`.
     """
     attempt = 1
     while True:
         try:
             with transaction.atomic(using=schema_editor.connection.alias):
-                set_limits(schema_editor)
+                configure_transaction(schema_editor)
                 return work(*arguments)
         except DatabaseError as error:
             sqlstate = getattr(error.__cause__, "sqlstate", None)
@@ -68,11 +70,12 @@ def commit(
         time.sleep(RETRY_SECONDS)
 
 
-def set_limits(schema_editor: BaseDatabaseSchemaEditor) -> None:
-    """Prepare a transaction, on PostgreSQL, for working beside others.
+def configure_transaction(schema_editor: BaseDatabaseSchemaEditor) -> None:
+    """Configure the current transaction to disturb others little, on PostgreSQL.
 
-    It waits only briefly for a lock, because others wait for those that it holds. And
-    it reads by indexes: the statistics may still be those of a small table.
+    A short lock timeout, because others have to wait for the locks that the transaction
+    already holds. No sequential scans, because the table's statistics may be outdated,
+    so that PostgreSQL takes it for a small table.
     """
     if schema_editor.connection.vendor == "postgresql":
         schema_editor.execute(
@@ -86,34 +89,53 @@ def count_noun(number: int, noun: str) -> str:
 
 
 @dataclass(frozen=True)
-class EmptyRow:
-    """A row that has no group yet."""
+class RowWithoutGroup:
+    """A row that needs a group."""
 
     pk: int
     name: str
 
 
 @dataclass(frozen=True)
-class FilledRow:
-    """A row that has a group."""
+class RowWithGroup:
+    """A row and its group."""
 
     pk: int
     group_pk: int
 
 
+def is_taken(
+    name: str, taken: set[str], looked_up: set[str], groups: models.QuerySet
+) -> bool:
+    """Return whether a group has this name.
+
+    `taken` are the names that are known to be taken. Names in `looked_up` that are not
+    among them are free. Other names need a query.
+    """
+    if name in taken:
+        return True
+    return name not in looked_up and groups.filter(name=name).exists()
+
+
 class PopulateGroups(migrations.RunPython):
-    """Give each row that has no group a new one, in ascending order of ids.
+    """Give each row that has no group a new one, in ascending order of IDs.
 
-    Commits batch by batch, so the migration needs `atomic = False`. If it was
-    interrupted, it can be run again, and the groups get the same names: "<base>
-    <suffix>"; if that is taken "<base> <id> <suffix>"; if that is taken, too, "<base>
-    <id> 1 <suffix>", "<base> <id> 2 <suffix>" and so on. The base is
-    `name[:50].strip()`, or the name of the model if that is empty.
+    A group gets the first of these names that is free:
 
-    Backwards, it deletes the groups of all rows, and prints how many memberships end.
+    - "<base> <suffix>"
+    - "<base> <id> <suffix>"
+    - "<base> <id> 1 <suffix>", "<base> <id> 2 <suffix>", and so on
+
+    The base is `name[:50].strip()`, or the name of the model if that is empty.
+
+    Each batch is committed separately, so the migration needs `atomic = False`. If it
+    is interrupted, it can be run again, and the groups get the same names.
+
+    When it is reversed, it deletes the groups of all rows and prints how many
+    memberships end.
     """
 
-    # RunPython would write its functions into a migration, instead of our arguments.
+    # RunPython's own deconstruct() returns its functions instead of our arguments.
     deconstruct = migrations.operations.base.Operation.deconstruct
 
     def __init__(self, model: str, field: str, suffix: str) -> None:
@@ -129,7 +151,9 @@ class PopulateGroups(migrations.RunPython):
         groups = self._get_groups(apps, schema_editor)
         total = rows.count()
         filled = 0
-        for batch in self._commit_batches(schema_editor, self._fill, rows, groups):
+        for batch in self._commit_batches(
+            schema_editor, self._create_groups, rows, groups
+        ):
             filled += len(batch)
             if filled % REPORT_EVERY == 0:
                 print(f" {filled:,} of {total:,} ...", end="", flush=True)
@@ -138,7 +162,10 @@ class PopulateGroups(migrations.RunPython):
         rows = self._get_rows(apps, schema_editor).exclude(**{self.field: None})
         groups = self._get_groups(apps, schema_editor)
         self._announce_deletion(apps, rows)
-        for _batch in self._commit_batches(schema_editor, self._empty, rows, groups):
+        batches = self._commit_batches(schema_editor, self._delete_groups, rows, groups)
+        for _batch in batches:
+            # The loop runs the generator, which does the work. There is no progress to
+            # report.
             pass
 
     def _get_rows(
@@ -160,11 +187,11 @@ class PopulateGroups(migrations.RunPython):
         rows: models.QuerySet,
         groups: models.QuerySet,
     ) -> Iterator[list]:
-        """Commit `work(rows, groups)` batch by batch, and yield the batches.
+        """Call `work(rows, groups)` in one transaction per batch, and yield the batches.
 
-        `work` handles the first of the rows that it gets, and returns those. Meanwhile,
-        others may save rows with lower ids. So when all rows are handled, this starts
-        again, until a pass finds nothing.
+        `work` takes a queryset, handles a batch of its first rows, and returns them. In
+        the meantime, others may save rows with lower IDs. So after the last row, this
+        starts again from the first one, until it finds no rows.
         """
         while True:
             has_found_rows = False
@@ -176,26 +203,31 @@ class PopulateGroups(migrations.RunPython):
             if not has_found_rows:
                 return
 
-    def _fill(self, rows: models.QuerySet, groups: models.QuerySet) -> list[EmptyRow]:
-        """Give the first rows a group each, and return the rows."""
+    def _create_groups(
+        self, rows: models.QuerySet, groups: models.QuerySet
+    ) -> list[RowWithoutGroup]:
+        """Create a group for each row of the first batch, and return the batch."""
         locked = rows.select_for_update(no_key=True).values_list("pk", "name")
-        batch = [EmptyRow(pk, name) for pk, name in locked[:BATCH]]
+        batch = [RowWithoutGroup(pk, name) for pk, name in locked[:BATCH]]
         names = self._choose_names(batch, groups)
         created = groups.bulk_create([groups.model(name=name) for name in names])
-        filled = [FilledRow(row.pk, group.pk) for row, group in zip(batch, created)]
-        self._write(filled, rows)
+        filled = [RowWithGroup(row.pk, group.pk) for row, group in zip(batch, created)]
+        self._save_group_ids(filled, rows)
         return batch
 
-    def _empty(self, rows: models.QuerySet, groups: models.QuerySet) -> list[FilledRow]:
-        """Delete the groups of the first rows, and return the rows."""
+    def _delete_groups(
+        self, rows: models.QuerySet, groups: models.QuerySet
+    ) -> list[RowWithGroup]:
+        """Delete the groups of the first batch of rows, and return the batch."""
         pairs = rows.values_list("pk", self.field)[:BATCH]
-        batch = [FilledRow(pk, group_pk) for pk, group_pk in pairs]
+        batch = [RowWithGroup(pk, group_pk) for pk, group_pk in pairs]
         pks = [row.pk for row in batch]
         rows.filter(pk__in=pks).update(**{self.field: None})
         groups.filter(pk__in=[row.group_pk for row in batch]).delete()
         return batch
 
     def _announce_deletion(self, apps: StateApps, rows: models.QuerySet) -> None:
+        """Print how many groups are about to be deleted, and how many memberships."""
         total = rows.count()
         if not total:
             return
@@ -210,31 +242,30 @@ class PopulateGroups(migrations.RunPython):
         )
 
     def _choose_names(
-        self, batch: Sequence[EmptyRow], groups: models.QuerySet
+        self, batch: Sequence[RowWithoutGroup], groups: models.QuerySet
     ) -> list[str]:
-        """Return a name for each row, as if one row were handled after the other.
+        """Choose a free group name for each row.
 
-        One query for the two names that come first for each row. Almost always, one of
-        them is free; if not, each further name is looked up.
+        The result is the same as if the rows were handled one at a time. One query
+        checks the first two candidate names of every row. Usually one of them is free.
+        Otherwise, each further candidate is looked up separately.
         """
         looked_up: set[str] = set()
         for row in batch:
-            looked_up.update(islice(self._list_names(row), 2))
+            looked_up.update(islice(self._candidate_names(row), 2))
         taken = set(groups.filter(name__in=looked_up).values_list("name", flat=True))
         chosen = []
         for row in batch:
-            names = self._list_names(row)
-            name = next(names)
-            while name in taken or (
-                name not in looked_up and groups.filter(name=name).exists()
-            ):
-                name = next(names)
+            candidates = self._candidate_names(row)
+            name = next(candidates)
+            while is_taken(name, taken, looked_up, groups):
+                name = next(candidates)
             chosen.append(name)
             taken.add(name)
         return chosen
 
-    def _list_names(self, row: EmptyRow) -> Iterator[str]:
-        """Yield the names that a row's group may get, in order: infinitely many."""
+    def _candidate_names(self, row: RowWithoutGroup) -> Iterator[str]:
+        """Yield the names that a row's group can get, without end, best name first."""
         model_name = self.model.rpartition(".")[2]
         base = row.name[:BASE_LENGTH].strip() or model_name
         yield f"{base} {self.suffix}"
@@ -242,10 +273,13 @@ class PopulateGroups(migrations.RunPython):
         for number in count(1):
             yield f"{base} {row.pk} {number} {self.suffix}"
 
-    def _write(self, filled: Sequence[FilledRow], rows: models.QuerySet) -> None:
-        """Point rows at their groups.
+    def _save_group_ids(
+        self, filled: Sequence[RowWithGroup], rows: models.QuerySet
+    ) -> None:
+        """Store the group of each row.
 
-        One prepared statement for all rows: `bulk_update()` would build a CASE of them.
+        Executes one prepared statement for all rows, because `bulk_update()` would
+        build a large CASE expression.
         """
         connection = connections[rows.db]
         quote_name = connection.ops.quote_name
@@ -263,16 +297,17 @@ class PopulateGroups(migrations.RunPython):
 class RequireRelation(migrations.AlterField):
     """Make a relation NOT NULL.
 
-    Raises `IntegrityError` if there are rows without it. The message names them and
-    says what to do; `before`, the migration before the one that fills the relation, is
-    part of that. Backwards, the relation may be NULL again.
+    Raises `IntegrityError` if the relation is missing in some rows. The message names
+    the rows and says how to fill them: by going back to the migration `before`, which
+    is the one before the migration that fills the relation. When this operation is
+    reversed, the relation may be NULL again.
 
-    On PostgreSQL, the database backend adds a check that is not valid yet, validates
-    it, and uses it as the proof that NOT NULL needs: readers are locked out only for
-    that moment.
+    On PostgreSQL, the database backend first adds a NOT VALID check constraint and
+    validates it. With this constraint, SET NOT NULL need not scan the table, so it
+    locks out readers only for a moment.
     """
 
-    # AlterField would leave `before` out of a migration.
+    # AlterField's own deconstruct() leaves out `before`.
     deconstruct = migrations.operations.base.Operation.deconstruct
 
     def __init__(
@@ -288,7 +323,7 @@ class RequireRelation(migrations.AlterField):
         from_state: ProjectState,
         to_state: ProjectState,
     ) -> None:
-        """Alter the column. Django also calls this for the way back."""
+        """Alter the column. Django also calls this to reverse the operation."""
         model = from_state.apps.get_model(app_label, self.model_name)
         rows = model._base_manager.using(schema_editor.connection.alias)
         missing = rows.filter(**{self.name: None}).order_by("pk")
@@ -298,7 +333,7 @@ class RequireRelation(migrations.AlterField):
         try:
             self._alter_column(app_label, schema_editor, from_state, to_state)
         except IntegrityError as error:
-            # Since `missing` was read, such a row was saved.
+            # A row without the relation was saved after the check above.
             self._drop_checks(schema_editor, model)
             raise self._describe_missing(app_label, missing) from error
 
@@ -316,19 +351,21 @@ class RequireRelation(migrations.AlterField):
         to_model = to_state.apps.get_model(app_label, self.model_name)
         from_field = copy(from_model._meta.get_field(self.name))
         to_field = copy(to_model._meta.get_field(self.name))
-        # Otherwise Django drops the foreign key and adds it again.
+        # Otherwise, Django drops the foreign key constraint and adds it again. That
+        # locks both tables while all rows are checked.
         from_field.db_constraint = False
         to_field.db_constraint = False
         schema_editor.alter_field(from_model, from_field, to_field)
 
     def _drop_checks(self, schema_editor: BaseDatabaseSchemaEditor, model: Any) -> None:
-        """Drop the check that the backend added.
+        """Drop the check constraint that the backend added.
 
-        The database obeys it even before it is valid, so the previous release could
-        not save rows any more.
+        PostgreSQL enforces it for new rows even before it is validated, so the previous
+        release could no longer save rows.
         """
         column = model._meta.get_field(self.name).column
-        editor: Any = schema_editor  # these methods are private
+        # Any, because the methods used here are private.
+        editor: Any = schema_editor
         for check in editor._constraint_names(model, [column], check=True):
             if check.endswith("_notnull"):
                 editor.execute(editor._delete_check_sql(model, check))

@@ -157,9 +157,9 @@ UNPRINTABLE = (
     "This contains a line break or a character that cannot be displayed. Type the text"
     " again, on one line."
 )
-NOT_AN_ID = "An id is a whole number. Leave it empty to create an organization."
+NOT_AN_ID = "An ID is a whole number. Leave it empty to create an organization."
 NO_SUCH_ID = (
-    "There is no such organization, or you cannot edit it. Leave the id empty to"
+    "There is no such organization, or you cannot edit it. Leave the ID empty to"
     " create one."
 )
 REFERENCE_TAKEN = "Another organization has this reference. Choose another one."
@@ -244,7 +244,7 @@ class RefusalTests(RefusalMixin, TestCase):
             ),
             (
                 f"{acme.pk},,Twice,,,,",
-                f"line 19, column “id”, “{acme.pk}”: Line 18 already has this id. Keep"
+                f"line 19, column “id”, “{acme.pk}”: Line 18 already has this ID. Keep"
                 " only one of them.",
             ),
             (
@@ -285,8 +285,8 @@ class RefusalTests(RefusalMixin, TestCase):
             line = 3 + filler_lines
             taken = f"line {line}, column “reference”, “R1”: {REFERENCE_TAKEN}"
             twice = (
-                f"line {line}: Line 2 changes the same organization (id {acme.pk})."
-                " Keep only one of them."
+                f"line {line}: Line 2 already changes this organization (ID {acme.pk})."
+                " Keep only one of the two lines."
             )
             in_one_batch = filler_lines == 0
             with self.subTest(filler_lines=filler_lines):

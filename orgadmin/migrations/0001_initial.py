@@ -1,4 +1,4 @@
-"""The tables as they were before organizations had groups."""
+"""Create the tables as they were before organizations had groups."""
 
 import django.contrib.auth.models
 import django.contrib.auth.validators

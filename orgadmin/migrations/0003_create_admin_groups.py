@@ -1,4 +1,4 @@
-"""The admin group, step 2 of 3: a group for each organization."""
+"""The admin group, step 2 of 3: create a group for each organization."""
 
 from django.db import migrations
 
@@ -6,7 +6,7 @@ from orgadmin.operations import PopulateGroups
 
 
 class Migration(migrations.Migration):
-    # Commits batch by batch. If it is interrupted, it can be run again.
+    # Each batch is committed separately. An interrupted migration can be run again.
     atomic = False
 
     dependencies = [

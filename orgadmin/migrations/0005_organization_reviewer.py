@@ -1,4 +1,4 @@
-"""The reviewer group, step 1 of 3: the column, which may still be empty."""
+"""The reviewer group, step 1 of 3: add the column, which can be NULL for now."""
 
 import django.db.models.deletion
 from django.db import migrations, models

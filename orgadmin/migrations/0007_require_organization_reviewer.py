@@ -1,4 +1,4 @@
-"""The reviewer group, step 3 of 3: the column may no longer be empty."""
+"""The reviewer group, step 3 of 3: make the column NOT NULL."""
 
 import django.db.models.deletion
 from django.db import migrations, models

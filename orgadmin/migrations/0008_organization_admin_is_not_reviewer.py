@@ -1,4 +1,4 @@
-"""A constraint: an organization's admin group is not also its reviewer group."""
+"""Add a constraint: an organization's admin and reviewer groups must differ."""
 
 from django.db import migrations, models
 

@@ -1,10 +1,10 @@
-"""The permissions of the groups of existing organizations."""
+"""Grant the permissions of the roles to the groups of existing organizations."""
 
 from django.db import migrations
 
 from orgadmin.operations import commit
 
-# {field of the group: {codename: name}}, as when this migration was written
+# {role: {codename: name}}, as they were when this migration was written
 ROLES = {
     "admin": {
         "view_organization": "Can view organization",
@@ -20,8 +20,8 @@ ROLES = {
 }
 BATCH = 2_000  # organizations in one transaction
 
-# The statements are SQL because they write a batch without loading it: the ORM has no
-# INSERT … SELECT. Parameters: the first and the last id of the batch.
+# The statements are SQL because the ORM has no INSERT … SELECT, which writes a batch
+# without loading it. Parameters: the first and the last ID of the batch.
 
 SELECT_GRANTS = """
     SELECT {permission_id}, {role}_id, id
@@ -102,7 +102,7 @@ def get_organizations(apps, schema_editor):
 
 
 def list_batches(organizations):
-    """Yield [first id, last id] of each batch, in ascending order."""
+    """Yield [first ID, last ID] of each batch, in ascending order."""
     pks = organizations.values_list("pk", flat=True)
     batch = list(pks[:BATCH])
     while batch:
@@ -116,9 +116,9 @@ def execute(schema_editor, statement, parameters):
 
 
 def get_permission_ids(apps, schema_editor):
-    """Return {codename: id}, and create the permissions that do not exist.
+    """Return {codename: permission ID}. Create permissions that do not exist.
 
-    Django itself creates permissions only after the last migration.
+    Django itself creates permissions only after all migrations have been run.
     """
     alias = schema_editor.connection.alias
     content_types = apps.get_model("contenttypes", "ContentType").objects.using(alias)
@@ -137,7 +137,7 @@ def get_permission_ids(apps, schema_editor):
 
 
 class Migration(migrations.Migration):
-    # Commits batch by batch. If it is interrupted, it can be run again.
+    # Each batch is committed separately. An interrupted migration can be run again.
     atomic = False
 
     dependencies = [

@@ -1,4 +1,4 @@
-"""Contacts: the people whom an organization names."""
+"""Create the table for the contact people of organizations."""
 
 import django.core.validators
 import django.db.models.deletion

@@ -1,4 +1,4 @@
-"""Attempts to sign in, which are counted."""
+"""Create the table that counts attempts to sign in."""
 
 from django.db import migrations, models
 

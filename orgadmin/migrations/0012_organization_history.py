@@ -1,4 +1,4 @@
-"""The table for the history of organizations' fields."""
+"""Create the table for the history of organizations' fields."""
 
 import django.core.validators
 import django.db.models.deletion

@@ -1,12 +1,13 @@
-"""The first record in the history of each existing organization: its present values.
+"""Add a first record to the history of each existing organization: its current values.
 
-Without it, the next change would have no previous version to compare with.
+Without this record, the next change would have no previous version to compare with.
 """
 
 from django.db import migrations
 
-# The migration may be committed and then interrupted before Django notes that it was
-# run. Run again, it skips the organizations that already have a record.
+# The migration can be interrupted after the commit, but before Django records that it
+# was applied. If it is then run again, it skips organizations that already have a
+# record.
 BEGIN = """
     INSERT INTO orgadmin_historicalorganization (
         id, name, reference, website, email, phone, address, tax_id, notes,

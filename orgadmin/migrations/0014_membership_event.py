@@ -1,4 +1,4 @@
-"""The table for the membership log."""
+"""Create the table for the membership log."""
 
 import django.utils.timezone
 from django.db import migrations, models

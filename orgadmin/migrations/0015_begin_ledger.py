@@ -1,9 +1,9 @@
-"""The first rows of the membership log: one for each existing membership."""
+"""Add the first rows to the membership log: one for each existing membership."""
 
 from django.db import migrations
 
-# The migration may be committed and then interrupted before Django notes that it was
-# run. Run again, it skips the memberships that already have a row.
+# The migration can be interrupted after the commit, but before Django records that it
+# was applied. If it is then run again, it skips memberships that already have a row.
 BEGIN = """
     INSERT INTO orgadmin_membershipevent (
         at, event, user_key, user_name, organization_key, organization_name,

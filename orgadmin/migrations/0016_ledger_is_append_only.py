@@ -1,6 +1,6 @@
-"""On PostgreSQL, a trigger makes the membership log append-only.
+"""Make the membership log append-only with a trigger, on PostgreSQL.
 
-On every database, the model refuses changes, too.
+In addition, the model refuses changes on all databases.
 """
 
 from django.db import migrations

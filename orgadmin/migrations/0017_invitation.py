@@ -1,4 +1,4 @@
-"""Invitations: roles that are offered to email addresses."""
+"""Create the table for invitations, which offer roles to email addresses."""
 
 import django.db.models.deletion
 import django.db.models.functions.text

@@ -1,7 +1,7 @@
-"""The search text, step 1 of 3: the column.
+"""The search text, step 1 of 3: add the column.
 
-The database itself has the default, so that the previous release, which does not know
-the column, can still insert rows during the upgrade.
+The database has a default for it. So during the upgrade, the previous release can still
+insert rows, although it does not know the column.
 """
 
 from django.db import migrations, models

@@ -1,7 +1,7 @@
-"""The search text, step 2 of 3: data, and nothing else.
+"""The search text, step 2 of 3: fill the column.
 
-Commits batch by batch. An empty text has not been computed yet, so a migration that was
-interrupted continues where it stopped.
+Each batch is committed separately. Rows whose text is empty have not been filled yet,
+so an interrupted migration continues where it stopped.
 """
 
 import unicodedata
@@ -17,8 +17,8 @@ REPORT_EVERY = 200 * BATCH  # rows
 def normalize(text):
     """Return the text without case, accents and widths.
 
-    A copy of `orgadmin.models.fields.normalize` as it was when this migration was
-    written: a migration must not change when the application does.
+    This is a copy of `orgadmin.models.fields.normalize`, because a migration must not
+    change when the application changes.
     """
     for _ in range(2):
         text = unicodedata.normalize("NFKD", text).casefold()
@@ -41,16 +41,17 @@ def fill(apps, schema_editor):
             print(f" {filled:,} ...", end="", flush=True)
 
 
-def fill_batch(unfilled, after):
-    """Fill the next rows after a primary key, and return them."""
-    rows = unfilled.filter(pk__gt=after).select_for_update(no_key=True)
+def fill_batch(unfilled, last_pk):
+    """Fill a batch of rows after the primary key `last_pk`, and return the rows."""
+    rows = unfilled.filter(pk__gt=last_pk).select_for_update(no_key=True)
     batch = list(rows[:BATCH])
     texts = []
     for row in batch:
         source = f"{row.name}\n{row.reference or ''}\n{row.address}"
         texts.append((normalize(source), row.pk))
     with connections[unfilled.db].cursor() as cursor:
-        # One prepared statement for all rows: bulk_update() would build a CASE of them.
+        # One prepared statement for all rows, because bulk_update() would build a large
+        # CASE expression.
         cursor.executemany(
             "UPDATE orgadmin_organization SET search_text = %s WHERE id = %s", texts
         )

@@ -1,16 +1,18 @@
-"""The search text, step 3 of 3: its index, and other indexes that lists and pages need.
+"""The search text, step 3 of 3: add its index, and other indexes that pages need.
 
-On PostgreSQL, they are built while everybody can go on working. If that is interrupted,
-the migration can be run again, and replaces the invalid index that PostgreSQL leaves.
+On PostgreSQL, the indexes are built without blocking reads or writes. If the migration
+is interrupted, PostgreSQL leaves an invalid index. Running the migration again replaces
+that index.
 
 The trigram indexes require PostgreSQL's pg_trgm extension. If the extension is not
-available, or this user may not create it, the migration prints that, and leaves them
-out. A search then reads the whole table. docs/scale.md says how to add them later.
+available, or if the database user may not create it, the migration prints a message and
+skips these indexes. Searches then read the whole table. docs/scale.md explains how to
+add the indexes later.
 """
 
 from django.db import DatabaseError, migrations, models
 
-# {name: what is indexed}
+# {name of the index: the table and columns that it covers}
 INDEXES = {
     "organization_reference": "orgadmin_organization (reference, id)",
     "contact_name": "orgadmin_contact (name, id)",
@@ -54,7 +56,7 @@ def drop(apps, schema_editor):
 
 
 def create_trigram_extension(schema_editor):
-    """Create the extension, and return whether there are trigram indexes."""
+    """Create the extension, and return whether trigram indexes can be created."""
     if schema_editor.connection.vendor != "postgresql":
         return False
     try:
@@ -70,14 +72,14 @@ def create_trigram_extension(schema_editor):
 
 
 def get_concurrently(schema_editor):
-    """Return the keyword for building indexes without locking, which SQLite lacks."""
+    """Return the keyword that avoids blocking writes. SQLite has none."""
     if schema_editor.connection.vendor == "postgresql":
         return "CONCURRENTLY"
     return ""
 
 
 class Migration(migrations.Migration):
-    # PostgreSQL builds no index concurrently in a transaction.
+    # PostgreSQL cannot build an index concurrently in a transaction.
     atomic = False
 
     dependencies = [
@@ -89,7 +91,7 @@ class Migration(migrations.Migration):
     operations = [
         migrations.SeparateDatabaseAndState(
             database_operations=[migrations.RunPython(create, drop)],
-            # Only indexes that the models declare.
+            # Only these indexes are declared by the models.
             state_operations=[
                 migrations.AddIndex(
                     "organization",

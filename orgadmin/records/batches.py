@@ -1,4 +1,4 @@
-"""Working through many rows, a batch at a time."""
+"""Reading many rows in batches."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The columns of a file of organizations, and the titles by which they are known."""
+"""The columns of CSV files of organizations, and the titles that imports recognize."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import re
 
 from orgadmin.access.roles import ROLES
 
-# The fields of Organization that files contain, and the form shows, in this order.
+# The fields of Organization in files and in the form, in this order.
 FIELDS = (
     "name",
     "reference",
@@ -24,7 +24,7 @@ ROLE_COLUMNS = {f"{role.key}s": role for role in ROLES}
 # {title of a column: what it contains}. `find_field()` compares titles in lower case,
 # without spaces and punctuation.
 COLUMNS = {
-    # Each column under its own name: "taxid" is "tax_id".
+    # The names of the columns themselves, such as "taxid" for "tax_id".
     **{name.replace("_", ""): name for name in ("id", *FIELDS, *ROLE_COLUMNS)},
     "company": "name",
     "companyname": "name",
@@ -45,11 +45,12 @@ COLUMNS = {
 
 
 def find_field(title: str) -> str | None:
-    """Return what a column titled "Organization Name" or "E-mail" contains.
+    """Return the column for a title such as "Organization Name" or "E-mail".
 
-    None if the title is not known.
+    Returns None if the title is not known.
     """
     letters = re.sub(r"[\W_]", "", title).lower()
-    # "Organization Name" is the name, but "Organization" alone is the name, too.
+    # Remove the prefix of "Organization Name", but keep "Organization" alone: that is a
+    # title of the name.
     without_prefix = re.sub("^organi[sz]ation(?=.)", "", letters)
     return COLUMNS.get(without_prefix)

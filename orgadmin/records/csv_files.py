@@ -1,4 +1,4 @@
-"""CSV files for spreadsheets: writing them, and cells that look like formulas."""
+"""Writing CSV files for spreadsheets, including cells that look like formulas."""
 
 from __future__ import annotations
 
@@ -10,8 +10,9 @@ from itertools import chain
 from django.http import StreamingHttpResponse
 from django.utils import timezone
 
-# How a cell begins that a spreadsheet would run as a formula. A cell that already has
-# apostrophes before that gets one more, so unescaping restores exactly what was there.
+# The beginning of a cell that a spreadsheet would run as a formula. If there are
+# already apostrophes before it, escaping adds one more, so unescaping restores the
+# exact text.
 FORMULA = re.compile(r"^('*[=+\-@\t\r])")
 ESCAPED_FORMULA = re.compile(r"^'('*[=+\-@\t\r])")
 
@@ -20,7 +21,7 @@ BYTE_ORDER_MARK = "\ufeff"
 
 
 class _Echo:
-    """A "file" that returns what is written, so that csv.writer returns its lines."""
+    """A "file" whose write() returns the line, so that csv.writer returns it, too."""
 
     def write(self, line: str) -> str:
         return line

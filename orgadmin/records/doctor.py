@@ -40,12 +40,12 @@ BATCH = 1_000  # organizations in one transaction
 
 @dataclass(frozen=True)
 class Issue:
-    """Something about an organization that is wrong, or worth knowing."""
+    """An error or a note about an organization."""
 
     kind: str
     text: str
     organization: Organization
-    is_error: bool = True  # False: a note, which is never repaired
+    is_error: bool = True  # False for a note, which is never repaired
 
 
 @dataclass(frozen=True)
@@ -67,7 +67,7 @@ class GroupMember:
 
 @dataclass(frozen=True, order=True)
 class Grant:
-    """An object permission of a known group."""
+    """An object permission, whose group is known from the context."""
 
     organization_pk: int
     codename: str
@@ -86,11 +86,11 @@ class RoleKey:
 
 
 def examine(*, fix: bool = False) -> Iterator[Issue]:
-    """Yield everything about organizations that is wrong or worth knowing.
+    """Yield the errors and notes about all organizations.
 
-    With `fix`, errors have been repaired when they are yielded. Each batch is examined
-    and repaired in a transaction of its own. Runs about ten queries per batch, and
-    keeps one batch in memory.
+    With `fix`, errors are repaired before they are yielded. Each batch is examined and
+    repaired in a transaction of its own. Runs about ten queries per batch and keeps one
+    batch in memory.
     """
     organizations = Organization.objects.order_by("pk").select_related(
         *(role.key for role in ROLES)
@@ -107,7 +107,7 @@ def examine(*, fix: bool = False) -> Iterator[Issue]:
 
 
 class BatchExamination:
-    """Checks some organizations. With `fix`, each check also repairs what it finds."""
+    """Checks a batch of organizations. With `fix`, each check repairs its errors."""
 
     def __init__(self, organizations: Sequence[Organization], *, fix: bool) -> None:
         self.organizations = organizations
@@ -118,7 +118,7 @@ class BatchExamination:
 
     def run(self) -> list[Issue]:
         issues = self._check_shared_groups()
-        # Not before: a shared group may just have been replaced.
+        # These are loaded only now because the first check may have replaced a group.
         self.owners = self._find_owners()
         self.members = self._list_members()
         issues += self._check_group_names()
@@ -170,13 +170,14 @@ class BatchExamination:
     def _replace_reviewer_group(self, organization: Organization) -> None:
         """Give an organization a new reviewer group.
 
-        The new group is empty: the members of the shared one belong to the other
-        organization.
+        The new group is empty, because the members of the shared group belong to the
+        other organization.
         """
         series = NameSeries.of(organization.name, ROLES_BY_KEY["reviewer"])
         [name] = find_free_names([series], using="default")
         organization.reviewer = Group.objects.create(name=name)
-        # The organization's own queryset refuses to swap groups.
+        # Django's own update(), because `OrganizationQuerySet.update()` refuses to swap
+        # groups.
         models.QuerySet.update(
             Organization.objects.filter(pk=organization.pk),
             reviewer=organization.reviewer,
@@ -185,8 +186,8 @@ class BatchExamination:
     def _check_group_names(self) -> list[Issue]:
         """Find groups that are not named after their organization.
 
-        A group whose name does not end in its role was renamed by hand, and keeps its
-        name.
+        Groups whose name does not end with the role are assumed to have been renamed on
+        purpose. They are only noted.
         """
         issues = []
         for organization in self.organizations:
@@ -207,7 +208,7 @@ class BatchExamination:
         return issues
 
     def _check_role_permissions(self) -> list[Issue]:
-        """Find groups whose object permissions are not those of their role."""
+        """Find groups whose object permissions differ from those of their role."""
         stored = OrganizationGroupObjectPermission.objects.filter(group__in=self.owners)
         actual: dict[int, set[Grant]] = defaultdict(set)  # by group id
         for group_id, pk, name in stored.values_list(
@@ -215,7 +216,7 @@ class BatchExamination:
         ):
             actual[group_id].add(Grant(pk, name))
         issues = []
-        wrong = set()
+        organizations_to_repair = set()
         for group_id, owner in self.owners.items():
             expected = {
                 Grant(owner.organization.pk, codename(permission))
@@ -224,13 +225,13 @@ class BatchExamination:
             missing = expected - actual[group_id]
             if missing:
                 issues.append(describe_grants(owner, "lacks", missing))
-                wrong.add(owner.organization)
+                organizations_to_repair.add(owner.organization)
             extra = actual[group_id] - expected
             if extra:
                 issues.append(describe_grants(owner, "also has", extra))
-                wrong.add(owner.organization)
-        if self.fix and wrong:
-            self._replace_permissions(wrong)
+                organizations_to_repair.add(owner.organization)
+        if self.fix and organizations_to_repair:
+            self._replace_permissions(organizations_to_repair)
         return issues
 
     def _replace_permissions(self, organizations: Collection[Organization]) -> None:
@@ -243,7 +244,7 @@ class BatchExamination:
         grant_permissions(organizations, using="default")
 
     def _check_model_permissions(self) -> list[Issue]:
-        """Find groups with a model-level permission, which opens all organizations."""
+        """Find groups with a model-level permission, which covers all organizations."""
         stored = Group.permissions.through.objects.filter(group__in=self.owners)
         issues = []
         for group_id, name in stored.values_list("group", "permission__codename"):
@@ -303,7 +304,7 @@ class BatchExamination:
     def _check_search_texts(self) -> list[Issue]:
         """Find search texts that are outdated.
 
-        A release that does not know them, running during an upgrade, leaves some.
+        During an upgrade, a release that does not know the column can leave such texts.
         """
         field = Organization._meta.get_field("search_text")
         outdated = [
@@ -364,7 +365,7 @@ class BatchExamination:
 
 
 def note(kind: str, text: str, organization: Organization) -> Issue:
-    """Return an issue that is worth knowing, but no error."""
+    """Return an issue that is not an error, but worth knowing."""
     return Issue(kind, text, organization, is_error=False)
 
 

@@ -1,4 +1,4 @@
-"""Exporting organizations and the membership log, as rows of a CSV file."""
+"""Exporting organizations and the membership log as rows of a CSV file."""
 
 from __future__ import annotations
 
@@ -33,11 +33,11 @@ EVENT_COLUMNS = (
 def list_organizations(
     organizations: QuerySet[Organization], user: User
 ) -> Iterator[Sequence[object]]:
-    """Yield a header, and a row for each of the organizations, which `user` may view.
+    """Yield a header and a row for each organization.
 
-    Confidential cells are empty where the user may not see them. Superusers also get
-    the columns of people, so they can import the file again. One or two queries per
-    batch.
+    The caller passes only organizations that `user` may view. Confidential cells are
+    empty if the user may not see them. Superusers also get the columns of people, so
+    that they can import the file again. Runs one or two queries per batch.
     """
     yield list_columns(user)
     rows = organizations.iterator(chunk_size=BATCH)
@@ -62,14 +62,17 @@ def list_columns(user: User) -> list[str]:
 def find_with_confidential(
     organizations: Sequence[Organization], user: User
 ) -> set[int]:
-    """Return the ids of those whose confidential fields the user may see."""
+    """Return the IDs of organizations whose confidential fields the user may see."""
     pks = [organization.pk for organization in organizations]
     permitted = Organization.objects.permitted(user, "view_confidential").order_by()
     return set(permitted.filter(pk__in=pks).values_list("pk", flat=True))
 
 
 def find_emails(organizations: Sequence[Organization]) -> dict[int, list[str]]:
-    """Return {group id: email addresses of its members}, for people who have one."""
+    """Return {group ID: email addresses of its members}.
+
+    Members without an email address are left out.
+    """
     group_ids: list[int | None] = []
     for organization in organizations:
         group_ids += organization.group_ids
@@ -82,7 +85,7 @@ def find_emails(organizations: Sequence[Organization]) -> dict[int, list[str]]:
 
 
 def list_values(organization: Organization, with_confidential: bool) -> list[object]:
-    """Return the fields of an organization; hidden ones are None."""
+    """Return the values of an organization's fields. Hidden values are None."""
     hidden = () if with_confidential else CONFIDENTIAL_FIELDS
     values = []
     for name in FIELDS:
@@ -102,7 +105,7 @@ def list_people(
 
 
 def list_events(events: Iterable[MembershipEvent]) -> Iterator[Sequence[object]]:
-    """Yield a header, and a row for each event of the membership log."""
+    """Yield a header and a row for each event of the membership log."""
     yield EVENT_COLUMNS
     for event in events:
         yield (

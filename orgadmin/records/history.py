@@ -1,8 +1,11 @@
-"""The history of organizations, as far as each reader may see it; restoring a version.
+"""The history of organizations, filtered by what each person may see.
 
-Two sources are shown as one list. The records of django-simple-history contain every
-change of an organization's fields, however it was made. Django's admin log contains
-what people did in the admin, such as editing contacts.
+It combines two sources in one list:
+
+- Records of django-simple-history contain every change of an organization's fields, no
+  matter how it was made. People can restore the version of a record.
+- Log entries of Django's admin contain what people did in the admin, such as editing
+  contacts.
 """
 
 from __future__ import annotations
@@ -24,7 +27,7 @@ from orgadmin.gate.answers import Gate
 from orgadmin.models import Organization, User
 
 if TYPE_CHECKING:
-    # The class that django-simple-history makes has no name that could be imported.
+    # django-simple-history creates this class at runtime, so it cannot be imported.
     HistoricalOrganization: TypeAlias = Any
 
 
@@ -36,12 +39,16 @@ def list_history(
 ) -> list[LogEntry]:
     """Return the history of an object, newest first, as the gate's user may see it.
 
-    `entries` are the entries of the admin log about the object. It is of class `model`:
-    the organization itself, or something that belongs to it.
+    The object is the organization itself, or something that belongs to it. `model` is
+    its class, and `entries` are the entries of the admin log about it.
     """
     permissions = gate.permissions_on(organization.pk)
     if model is Organization:
-        history = _list_organization_history(entries, organization, permissions)
+        records = list(
+            organization.history.select_related("history_user").order_by("history_id")
+        )
+        history = _filter_log_entries(entries, records, permissions)
+        history += _list_field_changes(records, permissions)
     else:
         history = list(entries)
         if "view_confidential" not in permissions:
@@ -50,59 +57,71 @@ def list_history(
     return sorted(history, key=lambda entry: entry.action_time, reverse=True)
 
 
-def _list_organization_history(
+def _filter_log_entries(
     entries: Iterable[LogEntry],
-    organization: Organization,
+    records: Sequence[HistoricalOrganization],
     permissions: Collection[str],
 ) -> list[LogEntry]:
-    records = list(
-        organization.history.select_related("history_user").order_by("history_id")
-    )
-    began = records[0].history_date if records else timezone.now()
+    """Return what the admin log says about an organization beyond its records.
+
+    Field changes come from the records, filtered by permission. Log entries that have
+    no record, such as older ones, are not filtered and can name or quote any field. So
+    only people who may view confidential fields get them as they are. From all other
+    entries, only the parts about related objects are kept.
+    """
+    history_began = records[0].history_date if records else timezone.now()
     history = []
     for entry in entries:
-        if "view_confidential" in permissions and _is_only_in_log(entry, began):
+        if "view_confidential" in permissions and _has_no_record(entry, history_began):
             history.append(entry)
             continue
-        parts = _find_parts_about_others(entry)
+        parts = _list_parts_about_related_objects(entry)
         if parts:
             entry.change_message = json.dumps(parts)
             history.append(entry)
-    return history + _list_field_changes(records, permissions)
+    return history
 
 
-def _is_only_in_log(entry: LogEntry, began: datetime) -> bool:
-    """Return whether the history of fields, which began then, cannot say the same.
+def _has_no_record(entry: LogEntry, history_began: datetime) -> bool:
+    """Return whether no record of the history contains what the log entry says.
 
-    That is the case for older entries, and for text that Django did not generate.
+    That is so for entries that are older than the history, and for messages that Django
+    did not generate.
     """
-    return entry.action_time < began or not entry.change_message.startswith("[")
+    is_generated = entry.change_message.startswith("[")
+    return entry.action_time < history_began or not is_generated
 
 
-def _find_parts_about_others(entry: LogEntry) -> list[dict[str, dict[str, Any]]]:
-    """Return what a log entry says about other objects than its own, such as contacts.
+def _list_parts_about_related_objects(
+    entry: LogEntry,
+) -> list[dict[str, dict[str, Any]]]:
+    """Return the parts of a log message that are about related objects.
 
-    The history of fields says the rest. Nothing is returned from a text that Django did
-    not generate: it may quote any field.
+    Related objects are those that were edited on the organization's page, such as its
+    contacts. Returns nothing from a message that Django did not generate, because it
+    may quote any field.
     """
     try:
         parts = json.loads(entry.change_message or "[]")
-        return [part for part in parts if _is_about_other_object(part)]
+        return [part for part in parts if _is_about_related_object(part)]
     except (ValueError, TypeError, AttributeError):
         return []
 
 
-def _is_about_other_object(part: dict[str, dict[str, Any]]) -> bool:
+def _is_about_related_object(part: dict[str, dict[str, Any]]) -> bool:
     """Return whether a part of a log message names an object.
 
     Django writes {"changed": {"fields": […]}} about the object of the page itself, and
-    {"added": {"name": "contact", "object": "Eve"}} about another one.
+    {"added": {"name": "contact", "object": "Eve"}} about a related one.
     """
     return all(isinstance(details.get("name"), str) for details in part.values())
 
 
 def _remove_details(entries: Iterable[LogEntry]) -> None:
-    """Leave only the kind of change in log entries: messages may quote any field."""
+    """Replace the messages of log entries, which may quote any field.
+
+    Only the kind of change remains, such as "Change".
+    """
     for entry in entries:
         entry.change_message = entry.get_action_flag_display()
 
@@ -110,16 +129,18 @@ def _remove_details(entries: Iterable[LogEntry]) -> None:
 def _list_field_changes(
     records: Sequence[HistoricalOrganization], permissions: Collection[str]
 ) -> list[LogEntry]:
-    """Return an unsaved log entry, with its `record`, for each change that is visible.
+    """Return an unsaved log entry for each record that contains a visible change.
 
-    `records` are those of one organization, oldest first.
+    `records` are those of one organization, oldest first. Each entry has its record as
+    the attribute `record`.
     """
     entries = []
     for before, record in pairwise([None, *records]):
         if record.history_type == "+":
             text = _("Added.")
         elif before is None:
-            # The history began when the organization already existed.
+            # The organization is older than its history. The first record only says
+            # what the values were when the history began, so it is not a change.
             continue
         else:
             text = "\n".join(describe_changes(before, record, permissions))
@@ -167,11 +188,13 @@ def _describe_change(field: models.Field, old: Any, new: Any) -> str:
 def find_author(organization: Organization, field_name: str, user: User) -> str:
     """Return who gave a field of an organization its current value.
 
-    That is a name if the user may know it, and a description of the person otherwise.
+    This is a name if the user may know it, and otherwise a description such as
+    "platform staff".
     """
     records = organization.history.select_related("history_user").order_by(
         "-history_id"
     )
+    # The author of the oldest record that has had the value ever since.
     author = None
     for record in records:
         if getattr(record, field_name) != getattr(organization, field_name):
@@ -188,10 +211,10 @@ def find_author(organization: Organization, field_name: str, user: User) -> str:
 def restore_version(
     organization: Organization, record: HistoricalOrganization, *, actor: User
 ) -> Organization:
-    """Give an organization the values of a record of its history, and return it.
+    """Give an organization the values of a record and return the organization.
 
-    Raises `ValidationError` if the values are no longer possible: another organization
-    may have the reference by now.
+    Raises `ValidationError` if the values are no longer valid, for example because
+    another organization has the reference by now.
     """
     organization = Organization.objects.select_for_update(no_key=True).get(
         pk=organization.pk
@@ -208,10 +231,10 @@ def restore_version(
 def hide_people(
     entries: Iterable[LogEntry], organization: Organization, gate: Gate
 ) -> None:
-    """Replace the people in log entries whose names the gate's user may not see.
+    """Replace people whose names the gate's user may not see in the entries.
 
-    Superusers see all names. Other people never see the names of platform staff. They
-    see those of the organization's current members if they may manage members there.
+    Superusers see all names. Nobody else sees the names of platform staff. People who
+    may manage the organization's members see the names of its current members.
     """
     if gate.user.is_superuser:
         return

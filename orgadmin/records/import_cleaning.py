@@ -1,4 +1,4 @@
-"""Cleaning the cells of a record, as the form would."""
+"""Cleaning the cells of a record in the same way as the form."""
 
 from __future__ import annotations
 
@@ -17,13 +17,16 @@ from orgadmin.records.columns import ROLE_COLUMNS
 from orgadmin.records.import_problems import ImportProblem, RowRefused
 from orgadmin.records.import_reading import Header, Record
 
-ID = "[1-9][0-9]{0,17}"  # fits into the database's integers of 64 bits
+ID = "[1-9][0-9]{0,17}"  # so that the number fits into 64 bits
 EMAIL_FIELD = models.EmailField()
+
+# {column that identifies an organization: its name in messages}
+KEY_LABELS = {"id": "ID", "reference": "reference"}
 
 
 @dataclass(frozen=True)
 class NamedPerson:
-    """A person who is to get a role, as a cell names them."""
+    """An email address in a cell, and the role that the person should get."""
 
     column: str  # as in ROLE_COLUMNS
     role: Role
@@ -35,8 +38,8 @@ class ImportRow:
     """A record whose cells are valid. It has not been compared with the database."""
 
     line: int
-    pk: int | None  # None: the file has no such column, or the cell is empty
-    values: dict[str, Any]  # {field of Organization: value}, of the columns in the file
+    pk: int | None  # None if there is no "id" column, or if the cell is empty
+    values: dict[str, Any]  # {field of Organization: value} for columns in the file
     people: list[NamedPerson]
 
     @property
@@ -54,16 +57,16 @@ class InvalidCell(Exception):
 class RowCleaner:
     """Turns the records of a file into rows.
 
-    It remembers their keys, because two rows must not be about the same organization.
+    Remembers the keys of the rows, because two rows must not have the same one.
     """
 
     def __init__(self, header: Header) -> None:
         self.header = header
-        # {column: {key: the line that has it}}
+        # {column: {key: line in which it appears}}
         self.lines_by_key: dict[str, dict[int | str, int]] = {"id": {}, "reference": {}}
 
     def clean(self, record: Record) -> ImportRow:
-        """Return the row of a record. Raises `RowRefused`, with all its problems."""
+        """Return the row of a record. Raises `RowRefused` with all of its problems."""
         self._check_length(record)
         pk = None
         values: dict[str, Any] = {}
@@ -99,14 +102,17 @@ class RowCleaner:
             raise RowRefused(ImportProblem(message, record.line))
 
     def _check_row(self, row: ImportRow) -> list[ImportProblem]:
-        """Return a problem if a person or a key appears twice, or else nothing."""
+        """Return a problem if the row repeats a person, or another row's key.
+
+        The keys of a row that repeats a person are not remembered.
+        """
         problem = find_double_role(row)
         if problem is None:
             problem = self._claim_keys(row)
         return [] if problem is None else [problem]
 
     def _claim_keys(self, row: ImportRow) -> ImportProblem | None:
-        """Remember the keys of a row. Returns a problem if an earlier line has one."""
+        """Remember the keys of a row. Returns a problem if an earlier row has one."""
         keys = {"id": row.pk, "reference": row.reference}
         for column, key in keys.items():
             if key is None:
@@ -115,19 +121,19 @@ class RowCleaner:
             if first_line != row.line:
                 message = _(
                     "Line %(line)d already has this %(key)s. Keep only one of them."
-                ) % {"line": first_line, "key": column}
+                ) % {"line": first_line, "key": KEY_LABELS[column]}
                 title = self.header.find_title(column)
                 return ImportProblem(message, row.line, title, str(key))
         return None
 
 
 def clean_id(cell: str) -> int | None:
-    """Return the id in a cell, or None if it is empty. Raises `InvalidCell`."""
+    """Return the ID in a cell, or None if the cell is empty. Raises `InvalidCell`."""
     if not cell:
         return None
     if not re.fullmatch(ID, cell):
         raise InvalidCell(
-            _("An id is a whole number. Leave it empty to create an organization."),
+            _("An ID is a whole number. Leave it empty to create an organization."),
             cell,
         )
     return int(cell)
@@ -147,7 +153,8 @@ def clean_emails(cell: str) -> list[str]:
 def clean_value(name: str, cell: str) -> Any:
     """Return the value of a field of Organization. Raises `InvalidCell`.
 
-    An empty cell is None if the field can be NULL, or else an empty text.
+    The value of an empty cell is None if the field can be NULL, or else an empty
+    string.
     """
     field: Any = Organization._meta.get_field(name)
     text = complete_url(cell) if name == "website" else cell
@@ -158,16 +165,16 @@ def clean_value(name: str, cell: str) -> Any:
 
 
 def complete_url(cell: str) -> str:
-    """Add the scheme to a website without one, as the form does."""
+    """Add a scheme to a URL that has none, as the form does."""
     if cell and "://" not in cell:
         return f"https://{cell}"
     return cell
 
 
 def clean_field(field: models.Field, text: str, cell: str) -> Any:
-    """Return text as a value of a model's field, as the form would.
+    """Return the value that a model's field makes of a text.
 
-    Raises `InvalidCell`, which names what the cell contains.
+    Raises `InvalidCell` with the content of the cell, which may differ from `text`.
     """
     try:
         return field.clean(text, None)
@@ -176,7 +183,10 @@ def clean_field(field: models.Field, text: str, cell: str) -> Any:
 
 
 def list_people(emails: dict[str, list[str]]) -> list[NamedPerson]:
-    """Return the people in the columns {column: email addresses}, role by role."""
+    """Return the people in the cells of a row, role by role.
+
+    `emails` is {column: email addresses}.
+    """
     people = []
     for column, role in ROLE_COLUMNS.items():
         people += [NamedPerson(column, role, email) for email in emails.get(column, [])]

@@ -1,4 +1,4 @@
-"""Deciding what the rows of a file will do: create, change, give roles, invite."""
+"""Working out what importing the rows of a file will change."""
 
 from __future__ import annotations
 
@@ -19,21 +19,24 @@ from orgadmin.records.import_reading import Header
 
 @dataclass(frozen=True)
 class PlannedPerson:
-    """A person who is to get a role; invited if nobody has the email address yet."""
+    """A person who should get a role, or be invited if they have no account."""
 
     role: Role
     email: str
-    user: User | None
+    user: User | None  # None if the person has no account
 
 
 @dataclass(frozen=True)
 class PlannedRow:
-    """What a row will do. `organization` has the new values, and is not saved yet."""
+    """What importing a row will change.
+
+    `organization` already has the new values, but has not been saved.
+    """
 
     line: int
     organization: Organization
     is_new: bool
-    old_values: dict[str, Any]  # {field that differs: its value before}
+    old_values: dict[str, Any]  # {field that will change: current value}
     people: list[PlannedPerson]
 
 
@@ -44,7 +47,7 @@ class StoredObjects:
     # Organizations that the actor may change
     by_pk: dict[int, Organization]
     by_reference: dict[str | None, Organization]
-    # {reference: organization id}, of all organizations
+    # {reference: organization ID} of all organizations, changeable or not
     reference_owners: dict[str | None, int]
     # {email address in lower case: user}
     users: dict[str, User]
@@ -53,8 +56,8 @@ class StoredObjects:
 class RowPlanner:
     """Plans the rows of a file, batch by batch, and refuses what the actor may not do.
 
-    Messages treat an organization that the actor may not change as one that does not
-    exist.
+    For an organization that the actor may not change, the error message is the same as
+    for one that does not exist.
     """
 
     def __init__(
@@ -68,20 +71,19 @@ class RowPlanner:
         self.is_superuser = asker.is_active and asker.is_superuser
         self.permissions = Organization.objects.permissions_everywhere(asker)
         self.changeable = Organization.objects.permitted(asker, "change")
-        # What earlier rows do, whether they have been written or not:
-        # {id of an existing organization: line that matches it}
+        # {ID of an existing organization: line that changes it}
         self.lines_by_pk: dict[int, int] = {}
-        # The references that organizations have had before the file changed them
-        self.old_references: set[str] = set()
-        # The organizations that earlier batches have created
+        # References that earlier rows replace with others. Later rows cannot use them.
+        self.replaced_references: set[str] = set()
+        # IDs of the organizations that earlier batches have created
         self.created_pks: set[int] = set()
 
     def load(self, rows: Sequence[ImportRow]) -> StoredObjects:
-        """Load the organizations and users that rows refer to. At most four queries."""
+        """Load the organizations and users that rows refer to. Runs up to 4 queries."""
         pks = {row.pk for row in rows if row.pk is not None}
         references = [row.reference for row in rows if row.reference is not None]
-        # A file cannot know the ids of the organizations that it creates. A row that
-        # has such an id means something else.
+        # A file cannot contain the ID of an organization that this import creates. If
+        # it seems to, the row was meant for another organization.
         by_pk = self.changeable.filter(pk__in=pks - self.created_pks)
         by_reference = self.changeable.filter(reference__in=references)
         owners = Organization.objects.filter(reference__in=references)
@@ -93,7 +95,10 @@ class RowPlanner:
         )
 
     def plan(self, row: ImportRow, stored: StoredObjects) -> PlannedRow:
-        """Return what a row will do. Raises `RowRefused` if it cannot be done."""
+        """Work out what importing this row will change, and remember it for later rows.
+
+        Raises `RowRefused` if the row cannot be imported.
+        """
         organization = self._match(row, stored)
         is_new = organization is None
         if organization is None:
@@ -105,23 +110,26 @@ class RowPlanner:
         self._check_reference_is_free(row, organization, stored)
         old_reference = old_values.get("reference")
         if old_reference is not None:
-            self.old_references.add(old_reference)
+            self.replaced_references.add(old_reference)
         self._set_values(organization, row.values)
         return PlannedRow(row.line, organization, is_new, old_values, people)
 
     def _set_values(self, organization: Organization, values: dict[str, Any]) -> None:
         for name, value in values.items():
             setattr(organization, name, value)
-        # django-simple-history takes the author of the change from here.
+        # django-simple-history uses this user as the author of the change.
         organization._history_user = self.actor  # type: ignore[attr-defined]
 
     def remember_created(self, organizations: Iterable[Organization]) -> None:
+        """Remember organizations that were created, so no later row matches them."""
         self.created_pks.update(organization.pk for organization in organizations)
 
     def _match(self, row: ImportRow, stored: StoredObjects) -> Organization | None:
-        """Return the organization that the row is about: by id, or else by reference.
+        """Return the organization that the row changes, or None if it creates one.
 
-        None if the row creates one.
+        Looks for the ID if the row has one, and otherwise for the reference. Raises
+        `RowRefused` if there is no organization with the ID, or if an earlier row
+        changes the same organization.
         """
         organization = None
         if row.pk is not None:
@@ -129,7 +137,7 @@ class RowPlanner:
             if organization is None:
                 message = _(
                     "There is no such organization, or you cannot edit it. Leave the"
-                    " id empty to create one."
+                    " ID empty to create one."
                 )
                 title = self.header.find_title("id")
                 problem = ImportProblem(message, row.line, title, str(row.pk))
@@ -144,8 +152,8 @@ class RowPlanner:
         first_line = self.lines_by_pk.setdefault(organization.pk, row.line)
         if first_line != row.line:
             message = _(
-                "Line %(line)d changes the same organization (id %(id)d). Keep only one"
-                " of them."
+                "Line %(line)d already changes this organization (ID %(id)d). Keep only"
+                " one of the two lines."
             ) % {"line": first_line, "id": organization.pk}
             raise RowRefused(ImportProblem(message, row.line))
 
@@ -157,9 +165,10 @@ class RowPlanner:
     def _check_may_write(self, row: ImportRow, old_values: dict[str, Any]) -> None:
         """Raise `RowRefused` for columns that only superusers may import.
 
-        They are refused even if no value differs. Otherwise the answer would reveal
-        confidential values, and which people have accounts. Only the reference may be
-        there, to match the organization, as long as it is the same.
+        Confidential fields and people are refused even if nothing would change.
+        Otherwise, the result of an import would reveal confidential values, and which
+        people have accounts. References are allowed, because they identify
+        organizations, but only if they do not change.
         """
         if self.is_superuser:
             return
@@ -181,7 +190,10 @@ class RowPlanner:
     def _plan_people(
         self, row: ImportRow, stored: StoredObjects
     ) -> list[PlannedPerson]:
-        """Return the people of a row, with their users as far as they have accounts."""
+        """Return the people of a row, with the users of those who have an account.
+
+        Raises `RowRefused` for a person without an account if nobody can be invited.
+        """
         people = []
         for person in row.people:
             user = stored.users.get(person.email)
@@ -201,20 +213,21 @@ class RowPlanner:
     ) -> None:
         """Raise `RowRefused` if the reference belongs to another organization.
 
-        That includes a reference that an earlier row has changed: whether it is free by
-        now would depend on where a batch ends.
+        This includes references that an earlier row replaces. Whether such a reference
+        is already free depends on whether that row is in an earlier batch, and people
+        cannot know where batches end.
         """
         if row.reference is None:
             return
         owner_pk = stored.reference_owners.get(row.reference, organization.pk)
-        if row.reference in self.old_references or owner_pk != organization.pk:
+        if row.reference in self.replaced_references or owner_pk != organization.pk:
             message = _("Another organization has this reference. Choose another one.")
             title = self.header.find_title("reference")
             raise RowRefused(ImportProblem(message, row.line, title, row.reference))
 
 
 def find_users(rows: Iterable[ImportRow]) -> dict[str, User]:
-    """Return {email address in lower case: user} of the people in the rows."""
+    """Return {email address in lower case: user} for people in the rows."""
     emails: set[str] = set()
     for row in rows:
         emails.update(person.email for person in row.people)
@@ -225,7 +238,7 @@ def find_users(rows: Iterable[ImportRow]) -> dict[str, User]:
 def find_old_values(
     organization: Organization, values: dict[str, Any]
 ) -> dict[str, Any]:
-    """Return {field: its current value} of the fields whose new values differ."""
+    """Return {field: current value} for the fields whose new value differs."""
     old_values = {}
     for name, value in values.items():
         current = getattr(organization, name)

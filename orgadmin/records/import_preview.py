@@ -1,4 +1,4 @@
-"""What an import does with each row, in words: for previews and dry runs."""
+"""Describes the effects of each row of an import, for previews and dry runs."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from orgadmin.records.import_writing import WrittenBatch
 
 @dataclass(frozen=True)
 class RowPreview:
-    """What a row does with an organization, such as "phone: “1” → “2”"."""
+    """The effects of a row on an organization, such as "phone: “1” → “2”"."""
 
     line: int
     organization: Organization
@@ -27,7 +27,7 @@ class RowPreview:
 def preview_batch(
     rows: Sequence[PlannedRow], written: WrittenBatch
 ) -> Iterator[RowPreview]:
-    """Yield a preview of each row that changes something. Up to two queries."""
+    """Yield a preview of each row that changes something. Runs up to two queries."""
     models.prefetch_related_objects(written.created, *(role.key for role in ROLES))
     effects_on_people = describe_people(written)
     for row in rows:
@@ -55,7 +55,7 @@ def describe_changes(row: PlannedRow) -> list[str]:
 
 
 def describe_people(written: WrittenBatch) -> dict[int, list[str]]:
-    """Return {organization id: who gets which role, and who is invited}."""
+    """Return {organization ID: effects}: who gets which role, and who is invited."""
     effects: dict[int, list[str]] = defaultdict(list)
     for change in written.role_changes:
         if change.role is not None:  # an import never removes anyone

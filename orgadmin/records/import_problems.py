@@ -1,4 +1,4 @@
-"""What is wrong with a file, and the exceptions that say so."""
+"""Problems that an import finds in a file, and exceptions that contain them."""
 
 from __future__ import annotations
 
@@ -14,11 +14,12 @@ MAX_SHOWN = 60  # characters of a value that a message repeats
 class ImportProblem:
     """Why a line, or the whole file, cannot be imported.
 
-    As text: "line 3, column “email”, “nobody”: Enter a valid email address."
+    str() returns, for example: "line 3, column “email”, “nobody”: Enter a valid email
+    address."
     """
 
     message: str
-    line: int | None = None  # counted from 1, the header; None: the whole file
+    line: int | None = None  # The header is line 1. None means the whole file.
     column: str = ""  # the title of the column, as in the file
     value: str = ""
 
@@ -39,7 +40,7 @@ class ImportProblem:
 class ImportRefused(Exception):
     """The import was refused and nothing was changed.
 
-    `problems` are all that were found, in the order of their lines.
+    `problems` are all problems that were found, in the order of their lines.
     """
 
     def __init__(self, problems: Sequence[ImportProblem]) -> None:
@@ -48,7 +49,7 @@ class ImportRefused(Exception):
 
 
 class FileRefused(Exception):
-    """The file cannot be imported, or it cannot be read beyond some line."""
+    """The file cannot be imported, or cannot be read beyond a certain line."""
 
     def __init__(self, problem: ImportProblem) -> None:
         super().__init__(problem)
@@ -64,14 +65,14 @@ class RowRefused(Exception):
 
 
 def printable(text: str) -> str:
-    """Return text as a terminal can show it.
+    """Return text that is safe to print on a terminal.
 
-    It is cut after MAX_SHOWN characters, and unprintable characters are escaped.
+    Cuts it after MAX_SHOWN characters and escapes unprintable characters.
     """
     shown = []
     for character in text[:MAX_SHOWN]:
         if not character.isprintable():
-            # "\x1b", without the quotation marks of repr()
+            # repr() escapes the character. Its quotation marks are cut off.
             character = repr(character)[1:-1]
         shown.append(character)
     if len(text) > MAX_SHOWN:

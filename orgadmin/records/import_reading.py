@@ -1,4 +1,4 @@
-"""Reading a CSV file: its lines, its records, and what its columns contain."""
+"""Reading a CSV file: its lines, its records, and its header."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ from orgadmin.records.import_problems import (
 
 DELIMITERS = (",", ";", "\t")
 WORKBOOK_SIGNATURE = b"PK\x03\x04"  # .xlsx and .ods files are ZIP archives
-CONTEXT = 20  # bytes before a bad one that a message repeats
+CONTEXT = 20  # bytes before an invalid one that a message repeats
 
 
 @dataclass(frozen=True)
 class Record:
     """The cells of a line that is not empty.
 
-    With quoted line breaks, a record spans several lines; `line` is the first of them.
+    A record whose cells contain line breaks spans several lines. `line` is the first.
     """
 
     line: int  # counted from 1
@@ -35,19 +35,19 @@ class Record:
 
 @dataclass(frozen=True)
 class Header:
-    """What the columns of the file contain."""
+    """The columns of the file, and the field that each of them contains."""
 
     titles: list[str]
     positions: dict[str, int]  # {field: index of its column}
-    ignored: list[str]  # titles of the columns that are not known, fit for display
+    ignored: list[str]  # printable titles of the columns that are not known
 
     @property
     def has_key(self) -> bool:
-        """Whether rows can say which existing organization they are about."""
+        """Whether a column can identify existing organizations."""
         return "id" in self.positions or "reference" in self.positions
 
     def find_title(self, field: str) -> str:
-        """Return the title of a field's column, as it is in the file."""
+        """Return the title of a field's column, as it is written in the file."""
         return self.titles[self.positions[field]]
 
 
@@ -75,7 +75,7 @@ def read_records(file: Iterable[bytes]) -> Iterator[Record]:
             stripped = [cell.strip() for cell in cells]
             if any(stripped):
                 yield Record(line, [unescape_formula(cell) for cell in stripped])
-            # The first line of the next record: this one may have spanned several.
+            # The next record begins here, even if this one spans several lines.
             line = reader.line_num + 1
     except csv.Error as error:
         message = _(
@@ -107,7 +107,7 @@ def check_not_workbook(first_line: bytes) -> None:
 
 
 def decode_line(line: bytes, number: int, encoding: str) -> str:
-    """Decode a line, or raise `FileRefused` with the text before its bad byte."""
+    """Decode a line, or raise `FileRefused` with the text before the invalid byte."""
     try:
         return line.decode(encoding)
     except UnicodeDecodeError as error:
@@ -122,7 +122,7 @@ def decode_line(line: bytes, number: int, encoding: str) -> str:
 
 
 def guess_delimiter(header_line: str) -> str:
-    """Return the delimiter that makes the most known titles out of a header line."""
+    """Return the delimiter that splits a header line into the most known titles."""
     counts = {}
     for delimiter in DELIMITERS:
         titles = header_line.split(delimiter)
@@ -132,9 +132,10 @@ def guess_delimiter(header_line: str) -> str:
 
 
 def read_header(record: Record) -> Header:
-    """Return what the columns contain, by the titles in the first record.
+    """Return the header that the first record contains.
 
-    Raises `FileRefused` if two columns contain the same, or there is no "name".
+    Raises `FileRefused` if two columns contain the same field, or if none contains the
+    name.
     """
     titles = record.cells
     positions: dict[str, int] = {}

@@ -18,7 +18,7 @@ from orgadmin.records.import_planning import PlannedRow
 
 @dataclass(frozen=True)
 class WrittenBatch:
-    """What a batch of rows has changed in the database."""
+    """The changes that a batch of rows made in the database."""
 
     created: list[Organization]
     changed: list[Organization]
@@ -26,7 +26,7 @@ class WrittenBatch:
     invitations: list[Invitation]
 
     def find_touched(self) -> set[int]:
-        """Return the ids of the organizations that were changed in any way."""
+        """Return the IDs of organizations of which anything was changed or created."""
         touched = {organization.pk for organization in self.created + self.changed}
         touched.update(change.organization.pk for change in self.role_changes)
         touched.update(invitation.organization_id for invitation in self.invitations)
@@ -36,7 +36,7 @@ class WrittenBatch:
 def write_batch(
     rows: Sequence[PlannedRow], *, actor: User | None, send_mail: bool
 ) -> WrittenBatch:
-    """Do what the rows have planned. Mail is sent after the transaction has committed.
+    """Write the planned changes. Mail is sent after the transaction is committed.
 
     Raises `Organization.DoesNotExist`, `PermissionDenied` or a `DatabaseError` if
     people, organizations or permissions have changed since the rows were planned.
@@ -56,7 +56,7 @@ def write_batch(
 def give_roles(
     rows: Sequence[PlannedRow], *, actor: User | None, notify: bool
 ) -> list[RoleChange]:
-    """Give people who have an account their roles. Returns what has changed."""
+    """Give roles to people who have an account, and return the changes."""
     wanted = []
     for row in rows:
         for person in row.people:
@@ -71,11 +71,15 @@ def give_roles(
 def invite_people(
     rows: Sequence[PlannedRow], *, actor: User | None
 ) -> list[Invitation]:
-    """Invite the people who have no account yet, unless they are invited already."""
+    """Invite people without an account who have not been invited yet."""
+    if actor is None:
+        # An invitation names the person who sends it. Without an actor, the planner has
+        # refused everyone who has no account.
+        return []
     invitations = []
     for row in rows:
         for person in row.people:
-            if person.user is not None or actor is None:
+            if person.user is not None:
                 continue
             existing = row.organization.invitations.filter(
                 email__iexact=person.email, role=person.role.key

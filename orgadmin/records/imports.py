@@ -1,8 +1,8 @@
 """Importing organizations and their people from a CSV file.
 
-The steps are modules of their own: `import_reading` reads the file, `import_cleaning`
-checks its cells, `import_planning` decides what each row does, `import_writing` does
-it, and `import_preview` says it in words.
+Each step is a module of its own: `import_reading` reads the file, `import_cleaning`
+validates its cells, `import_planning` works out the changes, `import_writing` writes
+them, and `import_preview` describes them.
 """
 
 from __future__ import annotations
@@ -28,8 +28,8 @@ from orgadmin.records.import_problems import (
 from orgadmin.records.import_reading import Record, read_header, read_records
 from orgadmin.records.import_writing import WrittenBatch, write_batch
 
-# Exactly these mean that a row to be saved is gone, or that a key is taken. Others that
-# are derived from them, such as OperationalError, mean that the database has failed.
+# Django raises exactly these if a row to be saved has been deleted, or if a key is
+# taken. Their subclasses, such as OperationalError, mean that the database has failed.
 CONFLICTS = (DatabaseError, IntegrityError)
 
 
@@ -46,7 +46,7 @@ class ImportReport:
     invited: int = 0
     # The file
     ignored: list[str] = field(default_factory=list)  # titles of unknown columns
-    has_key: bool = False  # whether a column says which organizations exist
+    has_key: bool = False  # whether a column can identify existing organizations
 
 
 def import_organizations(
@@ -60,19 +60,20 @@ def import_organizations(
 ) -> ImportReport:
     """Import a CSV file in UTF-8, in one transaction: all of it, or nothing.
 
-    A row matches an organization by "id", or else by "reference"; other rows create
-    one. An empty cell empties the field; a missing column leaves it as it is. The
-    columns "admins" and "reviewers" contain email addresses of people who get the role.
-    With `send_mail`, they are notified, and `actor` invites unknown addresses; without
-    it, or without an actor, unknown addresses are refused.
+    A row changes the organization with its "id", or else with its "reference". If there
+    is none, the row creates an organization. An empty cell empties the field. If a
+    column is missing, the field stays as it is. The columns "admins" and "reviewers"
+    contain email addresses of people who get the role. With `send_mail`, these people
+    are notified, and people without an account are invited by `actor`. Without
+    `send_mail`, or without an actor, people without an account are refused.
 
-    The import may do what `actor` may; None is a command, which may do everything.
-    `on_progress` is called after each batch, with the number of its last line; `on_row`
-    for each row that changes something.
+    The import may do what `actor` may do. None means a command, which may do
+    everything. `on_progress` is called after each batch with the number of its last
+    line. `on_row` is called for each row that changes something.
 
-    Raises `ImportRefused`, with all problems, and `DatabaseError` if the database
-    fails. About 15 queries for 1,000 new rows, 2 for a changed row, 11 for a renamed
-    one. Memory grows with the keys in the file, and by one batch.
+    Raises `ImportRefused` with all problems, and `DatabaseError` if the database fails.
+    Runs about 15 queries for 1,000 new rows, 2 for each changed row, and 11 for each
+    renamed one. Keeps one batch and the keys of all rows in memory.
     """
     try:
         with transaction.atomic():
@@ -103,7 +104,7 @@ def describe_conflict() -> ImportRefused:
 
 
 class _Import:
-    """A running import: it counts what it does, and collects the problems it finds."""
+    """A running import, which counts its changes and collects problems."""
 
     def __init__(
         self,
@@ -143,8 +144,8 @@ class _Import:
         for batch in read_in_batches(records):
             rows = self._clean(batch, cleaner)
             planned_rows = self._plan(rows, planner)
-            # After the first problem nothing is written any more, but all later rows
-            # are still checked, so that people can fix everything at once.
+            # After the first problem, nothing more is written, but later rows are still
+            # checked, so that people can fix all problems at once.
             if not self.problems:
                 written = self._write(planned_rows)
                 planner.remember_created(written.created)
