@@ -187,7 +187,7 @@ class PopulateGroups(migrations.RunPython):
         rows: models.QuerySet,
         groups: models.QuerySet,
     ) -> Iterator[list]:
-        """Call `work(rows, groups)` in one transaction per batch, and yield the batches.
+        """Call `work(rows, groups)` in a transaction per batch, and yield the batches.
 
         `work` takes a queryset, handles a batch of its first rows, and returns them. In
         the meantime, others may save rows with lower IDs. So after the last row, this

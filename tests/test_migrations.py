@@ -196,7 +196,7 @@ class SeedPathTests(TransactionTestCase):
         self.assert_complete()
 
     def test_a_data_step_that_is_interrupted_is_run_again(self):
-        write = operations.PopulateGroups._write
+        write = operations.PopulateGroups._save_group_ids
         for committed in range(4):
             interrupted = partialmethod(write_or_stop, write, iter(range(committed)))
             with (
@@ -204,7 +204,9 @@ class SeedPathTests(TransactionTestCase):
                 mock.patch.object(operations, "BATCH", 2),
             ):
                 with (
-                    mock.patch.object(operations.PopulateGroups, "_write", interrupted),
+                    mock.patch.object(
+                        operations.PopulateGroups, "_save_group_ids", interrupted
+                    ),
                     self.assertRaises(KeyboardInterrupt),
                 ):
                     migrate(ADMIN_CREATED)

@@ -172,7 +172,7 @@ def create_groups(organizations: Sequence[Organization], *, using: str) -> None:
 
 
 def insert_groups(names: Sequence[str], using: str) -> dict[str, int]:
-    """Create a group for each name that is still free, and return {name: group id}.
+    """Create a group for each name that is still free, and return {name: group ID}.
 
     The statement is SQL because the ORM's `bulk_create(ignore_conflicts=True)` does not
     return IDs.
@@ -268,7 +268,7 @@ def grant_permissions(
 
 
 def get_permission_ids(using: str) -> dict[str, int]:
-    """Return {codename: permission id} of the permissions on organizations.
+    """Return {codename: permission ID} of the permissions on organizations.
 
     The IDs are cached on the ContentType instance, which Django itself caches, and
     drops when it runs migrations. Raises `RuntimeError` if one of the role table's

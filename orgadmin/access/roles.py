@@ -30,7 +30,7 @@ class Role:
 
     @property
     def attname(self) -> str:
-        """The attribute of Organization that holds the id of the role's group."""
+        """The attribute of Organization that holds the ID of the role's group."""
         return f"{self.key}_id"
 
 

@@ -52,7 +52,7 @@ PERMISSION_ID = """
 """
 
 # The organizations on which a user, or one of the user's groups, has a permission.
-# Parameters: user id and codename, twice.
+# Parameters: user ID and codename, twice.
 GRANTED_ORGANIZATIONS = f"""
     SELECT group_grant.content_object_id
     FROM orgadmin_user_groups membership
@@ -68,7 +68,7 @@ GRANTED_ORGANIZATIONS = f"""
 """
 
 # The reverse: the users who have a permission on an organization, whether personally or
-# through a group. Parameters: organization id and codename, twice.
+# through a group. Parameters: organization ID and codename, twice.
 GRANTED_USERS = f"""
     SELECT membership.user_id
     FROM orgadmin_organizationgroupobjectpermission group_grant
@@ -84,7 +84,7 @@ GRANTED_USERS = f"""
 """
 
 # All object permissions of some users on some organizations, each with the group that
-# has it, or NULL if it is the user's own. Parameters: the ids of the users and of the
+# has it, or NULL if it is the user's own. Parameters: the IDs of the users and of the
 # organizations, twice.
 GRANTS = """
     SELECT
@@ -176,7 +176,7 @@ class RuleQuerySet(models.QuerySet["Organization"]):
     def find_sources(
         self, users: Collection[User], pks: Collection[int]
     ) -> dict[tuple[int, int], Sources]:
-        """Return {(user id, organization id): {permission: [PermissionSource]}}.
+        """Return {(user ID, organization ID): {permission: [PermissionSource]}}.
 
         Does not decide whether a permission counts: inactive users are treated as
         active, and another permission may be there without "view". Runs one query. For

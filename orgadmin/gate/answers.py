@@ -23,7 +23,7 @@ class Gate:
 
     def __init__(self, user: Visitor) -> None:
         self.user = user
-        self._permissions: dict[int, frozenset[str]] = {}  # by organization id
+        self._permissions: dict[int, frozenset[str]] = {}  # by organization ID
         self._has_any: dict[str, bool] = {}  # by permission
 
     @property

@@ -62,7 +62,7 @@ def find_reasons(
     *,
     members_only: bool = False,
 ) -> dict[tuple[int, int], Reasons]:
-    """Return {(user id, organization id): {permission: [reason]}}.
+    """Return {(user ID, organization ID): {permission: [reason]}}.
 
     Inactive users are treated as active. With `members_only`, only the organization's
     own groups are reasons. Runs two queries. For staff, Django runs others to load

@@ -220,7 +220,7 @@ class Organization(DeletedThroughQuerySet):
 
     @property
     def group_ids(self) -> tuple[int | None, ...]:
-        """The ids of the groups, in the order of ROLES."""
+        """The IDs of the groups, in the order of ROLES."""
         return tuple(getattr(self, role.attname) for role in ROLES)
 
     @group_ids.setter

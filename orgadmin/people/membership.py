@@ -73,7 +73,7 @@ class _Plan:
 
     changes: list[RoleChange] = field(default_factory=list)
     added: list[Any] = field(default_factory=list)  # memberships to create
-    removed: list[int] = field(default_factory=list)  # ids of memberships to delete
+    removed: list[int] = field(default_factory=list)  # IDs of memberships to delete
     logged: list[MembershipChange] = field(default_factory=list)
 
 
@@ -162,7 +162,7 @@ def _plan_changes(wanted: Iterable[RoleChange]) -> _Plan:
 
 
 def _find_memberships(changes: Iterable[RoleChange]) -> dict[tuple[int, int], int]:
-    """Return {(user id, group id): membership id} of users in role groups.
+    """Return {(user ID, group ID): membership ID} of users in role groups.
 
     The users and organizations are those of the changes.
     """

@@ -113,7 +113,7 @@ class BatchExamination:
         self.organizations = organizations
         self.fix = fix
         self.by_pk = {organization.pk: organization for organization in organizations}
-        self.owners: dict[int, GroupOwner] = {}  # by group id
+        self.owners: dict[int, GroupOwner] = {}  # by group ID
         self.members: list[GroupMember] = []
 
     def run(self) -> list[Issue]:
@@ -210,7 +210,7 @@ class BatchExamination:
     def _check_role_permissions(self) -> list[Issue]:
         """Find groups whose object permissions differ from those of their role."""
         stored = OrganizationGroupObjectPermission.objects.filter(group__in=self.owners)
-        actual: dict[int, set[Grant]] = defaultdict(set)  # by group id
+        actual: dict[int, set[Grant]] = defaultdict(set)  # by group ID
         for group_id, pk, name in stored.values_list(
             "group", "content_object", "permission__codename"
         ):
