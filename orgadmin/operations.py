@@ -53,8 +53,8 @@ def commit(
 ) -> Result:
     """Call `work(*arguments)` in a transaction of its own, and return its result.
 
-    If another transaction blocks it, it is rolled back and tried again, with all of
-    `work`.
+    If another transaction blocks this one, this one is rolled back and `work` is called
+    again.
     """
     attempt = 1
     while True:
@@ -73,9 +73,9 @@ def commit(
 def configure_transaction(schema_editor: BaseDatabaseSchemaEditor) -> None:
     """Configure the current transaction to disturb others little, on PostgreSQL.
 
-    A short lock timeout, because others have to wait for the locks that the transaction
-    already holds. No sequential scans, because the table's statistics may be outdated,
-    so that PostgreSQL takes it for a small table.
+    The lock timeout is short, because others have to wait for the locks that the
+    transaction already holds. Sequential scans are turned off, because the statistics
+    of a table that has grown may be outdated, and PostgreSQL would not use its indexes.
     """
     if schema_editor.connection.vendor == "postgresql":
         schema_editor.execute(

@@ -66,8 +66,8 @@ class ExplainTests(TestCase):
         [line] = explain(user, self.acme).lines
         for path in (
             "is in its Admin group",
-            "is in the group “Friends”, which was granted it",
-            "was granted it personally",
+            "is in the group “Friends”, which was granted the permission",
+            "was granted the permission personally",
         ):
             self.assertIn(path, line)
 

@@ -528,7 +528,7 @@ class AccessPageTests(PeopleMixin, TestCase):
             reasons_of,
             {
                 "ada": ["is in its Admin group"],
-                "anna": ["was granted it personally"],
+                "anna": ["was granted the permission personally"],
                 "gone": ["is in its Reviewer group"],
                 "root": ["is a superuser"],
                 "vera": ["is staff and has the permission for all organizations"],

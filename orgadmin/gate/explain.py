@@ -114,9 +114,9 @@ def describe_source(
     if source.kind is SourceKind.MODEL_PERMISSION:
         return _("is staff and has the permission for all organizations")
     if source.kind is SourceKind.USER:
-        return _("was granted it personally")
+        return _("was granted the permission personally")
     for role in ROLES:
         if source.group_id == getattr(organization, role.attname):
             return _("is in its %(role)s group") % {"role": role.label}
     group = groups.get(source.group_id) if source.group_id else None
-    return _("is in the group “%s”, which was granted it") % group
+    return _("is in the group “%s”, which was granted the permission") % group

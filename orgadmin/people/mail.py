@@ -118,7 +118,7 @@ def send_messages(messages: Sequence[EmailMessage]) -> bool:
     except OSError as error:
         # smtplib's errors and timeouts are OSErrors, too.
         logger.error(
-            "%d messages could not be sent (%s: %s). Nothing else was lost.",
+            "%d messages could not be sent (%s: %s). No data was lost.",
             len(messages),
             type(error),
             error,

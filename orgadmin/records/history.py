@@ -194,7 +194,7 @@ def find_author(organization: Organization, field_name: str, user: User) -> str:
     records = organization.history.select_related("history_user").order_by(
         "-history_id"
     )
-    # The author of the oldest record that has had the value ever since.
+    # Go back, from the newest record, to the one that introduced the current value.
     author = None
     for record in records:
         if getattr(record, field_name) != getattr(organization, field_name):
