@@ -125,6 +125,16 @@ class ImportTests(TestCase):
         with self.assertNumQueries(2 + 2 * 4 + inserts):
             run(text)
 
+    def test_describes_a_full_batch_of_new_rows(self):
+        previews = []
+        text = "name\n" + "".join(f"Name {number}\n" for number in range(2_000))
+        run(text, on_row=previews.append, dry_run=True)
+        self.assertEqual(len(previews), 2_000)
+        self.assertEqual(
+            previews[-1].effects,
+            ["created, with the groups “Name 1999 Admin”, “Name 1999 Reviewer”"],
+        )
+
     def test_reports_progress(self):
         lines = []
         run("name\n" + "x\n" * 2_000, on_progress=lines.append)

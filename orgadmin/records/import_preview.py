@@ -6,7 +6,7 @@ from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from django.db import models
+from django.contrib.auth.models import Group
 from django.utils.translation import gettext as _
 
 from orgadmin.access.roles import ROLES, ROLES_BY_KEY
@@ -27,12 +27,15 @@ class RowPreview:
 def preview_batch(
     rows: Sequence[PlannedRow], written: WrittenBatch
 ) -> Iterator[RowPreview]:
-    """Yield a preview of each row that changes something. Runs up to two queries."""
-    models.prefetch_related_objects(written.created, *(role.key for role in ROLES))
+    """Yield a preview of each row that changes something.
+
+    Runs one query, or a few on SQLite, which limits the parameters of a query.
+    """
+    groups = load_groups(written.created)
     effects_on_people = describe_people(written)
     for row in rows:
         if row.is_new:
-            effects = [describe_creation(row.organization)]
+            effects = [describe_creation(row.organization, groups)]
         else:
             effects = describe_changes(row)
         effects += effects_on_people[row.organization.pk]
@@ -40,9 +43,22 @@ def preview_batch(
             yield RowPreview(row.line, row.organization, effects)
 
 
-def describe_creation(organization: Organization) -> str:
-    groups = [getattr(organization, role.key) for role in ROLES]
-    names = ", ".join(f"“{group}”" for group in groups)
+def load_groups(organizations: Sequence[Organization]) -> dict[int, Group]:
+    """Return the groups of the organizations as {id: group}.
+
+    `prefetch_related_objects()` would build one OR per organization, and SQLite refuses
+    an expression that is so deep.
+    """
+    group_ids = []
+    for role in ROLES:
+        group_ids += [getattr(row, role.attname) for row in organizations]
+    return Group.objects.in_bulk(group_ids)
+
+
+def describe_creation(organization: Organization, groups: dict[int, Group]) -> str:
+    names = ", ".join(
+        f"“{groups[getattr(organization, role.attname)]}”" for role in ROLES
+    )
     return _("created, with the groups %s") % names
 
 
