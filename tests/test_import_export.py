@@ -10,6 +10,7 @@ from django.test import TestCase, tag
 
 from orgadmin.admin.import_form import IMPORT_MAX_LINES
 from orgadmin.models import Organization, User
+from orgadmin.records.exports import list_organizations
 from orgadmin.records.imports import import_organizations
 
 from .factories import ADMIN, create_organization, create_superuser, create_user
@@ -186,9 +187,35 @@ class ExportTests(TestCase):
     @tag("A41", "A3")
     def test_contains_what_the_person_may_view(self):
         text = self.export(self.user).decode()
-        self.assertIn("T1", text)
         for hidden in ("Hidden", "T2", "secret", "anna@example.com", "Admin"):
             self.assertNotIn(hidden, text)
+        admin = create_user("ada", admin_of=[self.own])
+        self.assertIn("T1", self.export(admin).decode())
+
+    @tag("A41")
+    def test_leaves_out_columns_that_the_person_may_not_see_in_every_row(self):
+        reviewer = create_user("bert", reviewer_of=[self.other])
+        for person in (self.user, reviewer):
+            header = self.export(person).decode("utf-8-sig").splitlines()[0]
+            self.assertEqual(header, "id,name,reference,website,email,phone,address")
+
+    def test_what_a_reviewer_exported_empties_nothing_when_it_is_imported(self):
+        reviewer = create_user("bert", reviewer_of=[self.other])
+        for person in (self.user, reviewer):
+            file = io.BytesIO(self.export(person))
+            report = import_organizations(file, actor=create_superuser(f"by-{person}"))
+            self.assertEqual(report.changed, 0)
+        self.other.refresh_from_db()
+        self.assertEqual((self.other.tax_id, self.other.notes), ("T2", "secret"))
+
+    def test_hides_a_field_if_access_ends_while_the_file_is_written(self):
+        admin = create_user("ada", admin_of=[self.own])
+        rows = list_organizations(Organization.objects.permitted(admin), admin)
+        self.assertIn("tax_id", next(rows))
+        self.own.group_grants.filter(
+            permission__codename="view_confidential_organization"
+        ).delete()
+        self.assertNotIn("T1", next(rows))
 
     @tag("E3")
     def test_cells_that_a_spreadsheet_would_run_are_disarmed(self):

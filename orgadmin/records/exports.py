@@ -35,25 +35,44 @@ def list_organizations(
 ) -> Iterator[Sequence[object]]:
     """Yield a header and a row for each organization.
 
-    The caller passes only organizations that `user` may view. Confidential cells are
-    empty if the user may not see them. Superusers also get the columns of people, so
-    that they can import the file again. Runs one or two queries per batch.
+    If the user may not see the confidential fields of all of them, these columns are
+    left out: an empty cell would clear the field when someone imports the file.
+    Superusers also get the columns of people, so they can import the file again. One
+    query for the header, and one or two per batch.
     """
-    yield list_columns(user)
+    fields = list_fields(organizations, user)
+    yield list_columns(fields, user)
     rows = organizations.iterator(chunk_size=BATCH)
     for batch in read_in_batches(rows):
         confidential_pks = find_with_confidential(batch, user)
         emails = find_emails(batch) if user.is_superuser else {}
         for organization in batch:
             with_confidential = organization.pk in confidential_pks
-            row = [organization.pk, *list_values(organization, with_confidential)]
+            values = list_values(organization, fields, with_confidential)
+            row = [organization.pk, *values]
             if user.is_superuser:
                 row += list_people(organization, emails)
             yield row
 
 
-def list_columns(user: User) -> list[str]:
-    columns = ["id", *FIELDS]
+def list_fields(organizations: QuerySet[Organization], user: User) -> list[str]:
+    """Return the fields that the user may see of every organization."""
+    if sees_all_confidential(organizations, user):
+        return list(FIELDS)
+    return [name for name in FIELDS if name not in CONFIDENTIAL_FIELDS]
+
+
+def sees_all_confidential(organizations: QuerySet[Organization], user: User) -> bool:
+    permission = "view_confidential"
+    if permission in Organization.objects.permissions_everywhere(user):
+        return True
+    permitted = Organization.objects.permitted(user, permission).order_by()
+    hidden = organizations.order_by().exclude(pk__in=permitted.values("pk"))
+    return not hidden.exists()
+
+
+def list_columns(fields: Sequence[str], user: User) -> list[str]:
+    columns = ["id", *fields]
     if user.is_superuser:
         columns += ROLE_COLUMNS
     return columns
@@ -84,11 +103,17 @@ def find_emails(organizations: Sequence[Organization]) -> dict[int, list[str]]:
     return emails
 
 
-def list_values(organization: Organization, with_confidential: bool) -> list[object]:
-    """Return the values of an organization's fields. Hidden values are None."""
+def list_values(
+    organization: Organization, fields: Sequence[str], with_confidential: bool
+) -> list[object]:
+    """Return the values of an organization's fields.
+
+    A confidential one is None if the user may not see it: access may end while the file
+    is being written.
+    """
     hidden = () if with_confidential else CONFIDENTIAL_FIELDS
     values = []
-    for name in FIELDS:
+    for name in fields:
         values.append(None if name in hidden else getattr(organization, name))
     return values
 
