@@ -153,11 +153,9 @@ def create_groups(organizations: Sequence[Organization], *, using: str) -> None:
     Transactions that save organizations with the same names in different orders can
     deadlock, as with any unique index.
     """
-    missing = [
-        GroupSlot(organization, role)
-        for organization in organizations
-        for role in ROLES
-    ]
+    missing = []
+    for organization in organizations:
+        missing += [GroupSlot(organization, role) for role in ROLES]
     # Most names without a number are free, so those are tried without a lookup.
     names = [slot.series.name(0) for slot in missing]
     while missing:
@@ -280,7 +278,9 @@ def get_permission_ids(using: str) -> dict[str, int]:
     if ids is None:
         permissions = content_type.permission_set.using(using)
         ids = dict(permissions.values_list("codename", "pk"))
-    required = {codename(name) for role in ROLES for name in role.permissions}
+    required: set[str] = set()
+    for role in ROLES:
+        required.update(codename(permission) for permission in role.permissions)
     missing = required - ids.keys()
     if missing:
         raise RuntimeError(
