@@ -1,4 +1,4 @@
-"""Signing in to the admin site, and its front page."""
+"""Signing in to the admin site, and its home page."""
 
 from unittest import mock
 

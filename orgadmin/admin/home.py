@@ -1,4 +1,4 @@
-"""The front page: cards of the person's organizations, and search results."""
+"""The home page: cards of the person's organizations, and search results."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from orgadmin.access.rule import Sources
 from orgadmin.gate.answers import get_gate
 from orgadmin.models import Contact, Organization, User
 
-# How many organizations the front page shows as cards.
+# How many organizations the home page shows as cards.
 CARDS = 12
 
 # How many people a card names in each role.
@@ -37,7 +37,7 @@ SEARCHED_MODELS = (Organization, Contact, User)
 
 @dataclass(frozen=True)
 class Card:
-    """What the front page shows of one of a person's organizations.
+    """What the home page shows of one of a person's organizations.
 
     `role` is None if the person has access without a role. `people` are some of the
     other members, and `more` is the number of those not named. `missing` lists the

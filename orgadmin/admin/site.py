@@ -1,4 +1,4 @@
-"""The admin site: who may enter, sign-in, the front page, and the search in forms."""
+"""The admin site: who may enter, sign-in, the home page, and the search in forms."""
 
 from django.conf import settings
 from django.contrib import admin
