@@ -7,11 +7,11 @@ Gunicorn's command line and GUNICORN_CMD_ARGS override the values in this file.
 
 import os
 
-# Importing the settings here ends the start if one of them is wrong. Otherwise gunicorn
-# would restart a failing worker again and again.
+# If a setting is wrong, this import stops gunicorn at once. Otherwise gunicorn would
+# restart a failing worker again and again.
 from config import settings
 
-# Processes and threads.
+# The number of processes and threads.
 workers = int(os.environ.get("WEB_CONCURRENCY") or (os.cpu_count() or 1) + 1)
 worker_class = "gthread"
 threads = 4
@@ -22,28 +22,29 @@ worker_connections = threads
 # of clients open instead.
 keepalive = 0
 
-# Seconds: how long a worker may show no sign of life, and how long the running requests
-# may take when it stops.
+# Both are in seconds. gunicorn kills a worker that does not report for `timeout`. A
+# worker that stops gives its running requests `graceful_timeout` to finish.
 timeout = 60
 graceful_timeout = 30
-# The workers' signs of life are files. In memory, they never wait for a disk.
+# Workers report that they are alive through files. In memory, these files never wait for
+# a disk.
 worker_tmp_dir = "/dev/shm"
 # The control socket would be in the home folder, and the service has none.
 control_socket_disable = True
 
-# What a request may take of PostgreSQL. Commands may take longer. A connection pooler
-# refuses these options: set PGOPTIONS to "" behind one.
-limits = {
+# PostgreSQL's timeouts for requests. Commands have no timeouts. A connection pooler
+# refuses these options, so set PGOPTIONS to "" behind a pooler.
+timeouts = {
     "statement_timeout": "30s",
     "lock_timeout": "10s",
     "idle_in_transaction_session_timeout": "60s",
 }
-pgoptions = " ".join(f"-c {name}={value}" for name, value in limits.items())
+pgoptions = " ".join(f"-c {name}={value}" for name, value in timeouts.items())
 os.environ.setdefault("PGOPTIONS", pgoptions)
 
 if not settings.DEBUG:
-    # Gunicorn's own log has the format of the others. Its access log contains IP
-    # addresses, so it is off: orgadmin logs requests without them.
+    # Gunicorn's error log has the same format as the application's log. Its access log
+    # contains IP addresses, so it is off. orgadmin logs requests without IP addresses.
     loggers = {
         "gunicorn.error": {"handlers": [], "propagate": True},
         "gunicorn.access": {"level": "CRITICAL"},
