@@ -358,10 +358,11 @@ class RequireRelation(migrations.AlterField):
         schema_editor.alter_field(from_model, from_field, to_field)
 
     def _drop_checks(self, schema_editor: BaseDatabaseSchemaEditor, model: Any) -> None:
-        """Drop the check constraint that the backend added.
+        """Drop the check constraint "IS NOT NULL" that the database backend added.
 
-        PostgreSQL enforces it for new rows even before it is validated, so the previous
-        release could no longer save rows.
+        The backend of django-zero-downtime-migrations adds it before NOT NULL. Even
+        before it is validated, PostgreSQL enforces a check for new rows. The previous
+        release does not set the column, so it could no longer insert rows.
         """
         column = model._meta.get_field(self.name).column
         # Any, because the methods used here are private.

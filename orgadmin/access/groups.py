@@ -120,13 +120,13 @@ def choose_numbers(start: int, count: int, is_bulk: bool) -> Sequence[int]:
 
 
 def find_taken_names(
-    candidates: Iterable[Iterable[str]], known: set[str], using: str
+    candidates: Iterable[Iterable[str]], already_found: set[str], using: str
 ) -> set[str]:
-    """Return the candidates that are already the name of a group.
+    """Return the candidates that are names of existing groups.
 
-    Names in `known` are known to be taken, so they are not looked up again.
+    Leaves out the names in `already_found`, which the caller knows to be taken.
     """
-    unknown = list(set().union(*candidates) - known)
+    unknown = list(set().union(*candidates) - already_found)
     taken: set[str] = set()
     for start in range(0, len(unknown), CHUNK):
         groups = Group.objects.using(using).filter(
@@ -196,8 +196,8 @@ def rename_groups(
 ) -> None:
     """Rename an organization's groups after its name was changed from `old_name`.
 
-    Only groups that still have a generated name are renamed. Runs at most six queries,
-    and none if the part of the name that groups carry has not changed.
+    Only groups that still have a generated name are renamed. Runs at most six queries.
+    Runs none if the part of the name that is used in group names has not changed.
     """
     if group_base(old_name) == group_base(organization.name):
         return

@@ -69,9 +69,9 @@ class MembershipEventQuerySet(models.QuerySet):
     ) -> MembershipEventQuerySet:
         """Return, for each current member, the event that made them a member.
 
-        If `moment` (an aware datetime) is given, do this for the people who were
-        members then. A membership that is older than the log is treated as starting
-        when the log began.
+        With `moment`, an aware datetime, return this for the people who were members at
+        that time. A membership that is older than the log is treated as starting when
+        the log began.
         """
         until_then = Q(at__lte=moment) if moment else Q()
         later = self.model._base_manager.filter(
@@ -80,12 +80,14 @@ class MembershipEventQuerySet(models.QuerySet):
             user_key=OuterRef("user_key"),
             pk__gt=OuterRef("pk"),
         )
-        ended = later.filter(
+        # "Joined" replaces any role that the person had. "Left" and "found" are about
+        # one role, and the person may have the other one, too.
+        superseded = later.filter(
             Q(event=Event.JOINED)
             | Q(event__in=[Event.LEFT, Event.FOUND], role=OuterRef("role"))
         )
         joining = [Event.JOINED, Event.FOUND]
-        return self.filter(until_then, ~Exists(ended), event__in=joining)
+        return self.filter(until_then, ~Exists(superseded), event__in=joining)
 
     update = refuse_to_change
     delete = refuse_to_change
@@ -129,15 +131,16 @@ def write_memberships(
     actor: User | None = None,
     reason: str = "",
 ) -> None:
-    """Add a row to the log for each membership that belongs to an organization.
+    """Log the event for each membership in a group of an organization.
 
-    `memberships` is a queryset of `User.groups.through`. Runs one query per role to
-    read them.
+    `memberships` is a queryset of `User.groups.through`. Reads the memberships with one
+    query per role.
     """
     Organization = apps.get_model("orgadmin", "Organization")
     changes = []
     for role in ROLES:
         field = cast(models.OneToOneField, Organization._meta.get_field(role.key))
+        # From a membership to the organization that owns its group.
         path = f"group__{field.related_query_name()}"
         rows = memberships.filter(**{f"{path}__isnull": False}).values_list(
             "user", "user__username", f"{path}__pk", f"{path}__name"

@@ -71,10 +71,10 @@ def _make_key(kind: Kind, subject: str | int) -> str:
 
 
 def sign_in_subject(username: str, request: HttpRequest) -> str:
-    """Return the subject under which attempts to sign in are counted.
+    """Return the subject for counting attempts to sign in.
 
-    It consists of the username, whether it exists or not, and the IP address. Guesses
-    from other addresses do not lock the person out.
+    It consists of the username, even if no such user exists, and the IP address.
+    Guesses from other addresses do not lock the person out.
     """
     return f"{username}\n{find_address(request)}"
 

@@ -108,10 +108,10 @@ class LongChangeList(ChangeList):
         return queryset
 
     def _take_after_from_parameters(self):
-        """Set `after` and remove the parameter from those that Django knows.
+        """Set `after`, and remove it from the parameters that Django handles.
 
-        Django would treat the parameter as a filter, and would keep it in the links
-        that change the search.
+        Otherwise Django would treat it as a filter, and would keep it when the person
+        searches or filters the list.
         """
         self.after = self.params.pop(AFTER_VAR, self.after)
         self.filter_params.pop(AFTER_VAR, None)

@@ -17,6 +17,8 @@ class GatedInlineFormSet(forms.BaseInlineFormSet):
         total_forms = f"{prefix}-TOTAL_FORMS"
         initial_forms = f"{prefix}-INITIAL_FORMS"
         if data is not None and total_forms not in data:
+            # dict() keeps one value for each field. The formset has no rows now, so it
+            # reads no others.
             data = {**data.dict(), total_forms: "0", initial_forms: "0"}
         super().__init__(data, *args, prefix=prefix, **kwargs)
 
@@ -39,7 +41,7 @@ class GatedInlineFormSet(forms.BaseInlineFormSet):
     def clean(self):
         super().clean()
         for errors in self.errors:
-            # The key is a hidden field, so nobody would see an error next to it.
+            # The primary key is a hidden field: nobody would see an error next to it.
             if self._pk_field.name in errors:
                 raise forms.ValidationError(
                     _("A row was deleted while you were editing. Reload the page.")

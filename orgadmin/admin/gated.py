@@ -112,10 +112,11 @@ class GatedModelAdmin(Gated, ClosedModelAdmin):
         return self.narrow(super().get_queryset(request), request.user)
 
     def get_actions(self, request):
-        """Return the actions, each limited to rows with the permission it declares.
+        """Return the actions, each limited to the rows that the person may use it on.
 
-        Django checks this permission only to decide whether to offer the action. Then
-        it would run the action on every row that the person can view.
+        An action declares the permission that it requires. Django only checks this
+        permission to decide whether to offer the action, and then runs the action on
+        every selected row that the person can view.
         """
         actions = {}
         for name, action in super().get_actions(request).items():
@@ -206,8 +207,8 @@ class GatedTabularInline(Gated, PermissionHooks, SearchedChoices, admin.TabularI
         required = self.required_permission(permission)
         if obj is not None:
             return gate.permits(required, obj.pk)
-        # Without an organization, Django asks for the page to add one, or asks whether
-        # there are any inlines to show.
+        # Django passes no organization when it asks whether to show inlines at all, and
+        # on the page that adds one. There, a permission must cover all organizations.
         if permission == "view":
             return gate.has_any("view")
         return gate.permits_everywhere(required)

@@ -38,7 +38,7 @@ class MembershipLogPage:
     """The page ledger/ below an organization."""
 
     def ledger_view(self, request, organization):
-        """Show who joined and left, when, and by whom.
+        """Show who joined and who left, when, and who made the change.
 
         ?on=<date> shows who was a member at the end of that day instead, and ?csv
         downloads the rows as a file.

@@ -74,9 +74,10 @@ class MergingForm(forms.ModelForm):
         self.add_error(name, text % {"person": author, "stored": stored})
 
     def _find_author(self, name):
-        """Return the name of the person who changed a field, or a description.
+        """Return the name of the person who changed a field.
 
-        `find_author` decides whether the person who edits may see the name.
+        If the current user may not see the name, `find_author()` in records/history.py
+        returns a phrase such as "Platform staff" instead.
         """
         if isinstance(self.instance, Organization):
             return find_author(self.instance, name, self.user)

@@ -56,9 +56,9 @@ class OrganizationAdminSite(admin.AdminSite):
     def has_permission(self, request):
         """Return whether the person may enter the admin.
 
-        People who may view an organization may enter. If the page is about an
-        organization, the page needs this answer anyway, so asking for it first saves a
-        query.
+        Whoever may view an organization may enter. On the page of one organization,
+        this asks for the permissions on that organization first. The page needs them
+        anyway, and if they include "view", no other query is necessary.
         """
         gate = get_gate(request)
         pk = find_organization_id(request)
@@ -100,9 +100,9 @@ class OrganizationAdminSite(admin.AdminSite):
         return super().index(request, context)
 
     def get_log_entries(self, request):
-        """Return the recent changes, and none for people who are not superusers.
+        """Return the recent changes, or none if the person is not a superuser.
 
-        The entries can name any organization.
+        An entry can name an organization that the person may not view.
         """
         entries = LogEntry.objects.select_related("content_type", "user")
         if not request.user.is_superuser:

@@ -93,6 +93,7 @@ class UserAdmin(
     readonly_fields = ["last_login", "date_joined"]
 
     def is_permitted(self, request, permission, obj=None):
+        # Superusers may do everything. The rest is about delegated staff.
         if super().is_permitted(request, permission):
             return True
         if permission == "delete":

@@ -36,10 +36,12 @@ def split_into_batches(items: Sequence[Item], size: int) -> Iterator[Sequence[It
 
 
 def lock_and_list_pks(queryset: models.QuerySet, *, no_key: bool = False) -> list[int]:
-    """Lock the rows of a queryset and return their primary keys, each once.
+    """Lock the rows of a queryset, and return their primary keys without duplicates.
 
-    PostgreSQL cannot lock the rows of every query, such as one with DISTINCT. So the
-    queryset is only a subquery, which selects the keys.
+    PostgreSQL cannot lock the rows of some queries, such as those with DISTINCT. So
+    this locks the rows with a plain query, and uses the queryset only as a subquery
+    that selects the keys. `no_key` locks FOR NO KEY UPDATE: other transactions can then
+    still insert rows that refer to these.
     """
     rows = queryset.model._base_manager.using(queryset.db)
     rows = rows.filter(pk__in=queryset.order_by().values("pk")).order_by("pk")

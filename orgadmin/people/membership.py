@@ -111,7 +111,8 @@ def _change_batch(
     plan = _plan_changes(current)
     _check_allowed(plan.changes, actor)
     Membership.objects.filter(pk__in=plan.removed).delete()
-    # Django's own managers take no lock, so they may have added the same row by now.
+    # Code that calls `user.groups.add()` takes no lock, so it may have added the same
+    # row by now.
     Membership.objects.bulk_create(plan.added, ignore_conflicts=True)
     write_changes(plan.logged, actor=actor, reason=reason)
     return plan.changes

@@ -63,12 +63,13 @@ def list_fields(organizations: QuerySet[Organization], user: User) -> list[str]:
 
 
 def sees_all_confidential(organizations: QuerySet[Organization], user: User) -> bool:
+    """Return whether the user may see the confidential fields of all organizations."""
     permission = "view_confidential"
     if permission in Organization.objects.permissions_everywhere(user):
         return True
     permitted = Organization.objects.permitted(user, permission).order_by()
-    hidden = organizations.order_by().exclude(pk__in=permitted.values("pk"))
-    return not hidden.exists()
+    not_permitted = organizations.order_by().exclude(pk__in=permitted.values("pk"))
+    return not not_permitted.exists()
 
 
 def list_columns(fields: Sequence[str], user: User) -> list[str]:
