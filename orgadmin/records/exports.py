@@ -35,12 +35,12 @@ def list_organizations(
 ) -> Iterator[Sequence[object]]:
     """Yield a header and a row for each organization.
 
-    If the user may not see the confidential fields of all of them, these columns are
-    left out: an empty cell would clear the field when someone imports the file.
-    Superusers also get the columns of people, so they can import the file again. One
-    query for the header, and one or two per batch.
+    If the user may not see the confidential fields of every organization that they can
+    view, these columns are left out: an empty cell would clear the field when someone
+    imports the file. Superusers also get the columns of people, so they can import the
+    file again. Runs one query for the header, and one or two per batch.
     """
-    fields = list_fields(organizations, user)
+    fields = list_fields(user)
     yield list_columns(fields, user)
     rows = organizations.iterator(chunk_size=BATCH)
     for batch in read_in_batches(rows):
@@ -55,21 +55,22 @@ def list_organizations(
             yield row
 
 
-def list_fields(organizations: QuerySet[Organization], user: User) -> list[str]:
-    """Return the fields that the user may see of every organization."""
-    if sees_all_confidential(organizations, user):
+def list_fields(user: User) -> list[str]:
+    """Return the fields that the user may see of every organization in their list."""
+    if sees_all_confidential(user):
         return list(FIELDS)
     return [name for name in FIELDS if name not in CONFIDENTIAL_FIELDS]
 
 
-def sees_all_confidential(organizations: QuerySet[Organization], user: User) -> bool:
-    """Return whether the user may see the confidential fields of all organizations."""
-    permission = "view_confidential"
-    if permission in Organization.objects.permissions_everywhere(user):
-        return True
-    permitted = Organization.objects.permitted(user, permission).order_by()
-    not_permitted = organizations.order_by().exclude(pk__in=permitted.values("pk"))
-    return not not_permitted.exists()
+def sees_all_confidential(user: User) -> bool:
+    """Return whether the user may see the confidential fields of what they can view."""
+    permissions = Organization.objects.permissions_everywhere(user)
+    if "view" in permissions:
+        return "view_confidential" in permissions
+    organizations = Organization.objects.order_by()
+    viewable = organizations.permitted(user, "view").values("pk")
+    with_confidential = organizations.permitted(user, "view_confidential").values("pk")
+    return not viewable.difference(with_confidential).exists()
 
 
 def list_columns(fields: Sequence[str], user: User) -> list[str]:
