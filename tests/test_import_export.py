@@ -208,6 +208,7 @@ class ExportTests(TestCase):
         self.other.refresh_from_db()
         self.assertEqual((self.other.tax_id, self.other.notes), ("T2", "secret"))
 
+    @tag("A41")
     def test_hides_a_field_if_access_ends_while_the_file_is_written(self):
         admin = create_user("ada", admin_of=[self.own])
         rows = list_organizations(Organization.objects.permitted(admin), admin)
