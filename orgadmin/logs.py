@@ -8,13 +8,14 @@ import re
 import time
 import traceback
 import uuid
-from contextvars import ContextVar
 
 from django.conf import settings
 from django.core.exceptions import RequestDataTooBig
 from django.http import HttpRequest
 from django.utils.cache import add_never_cache_headers
 from pythonjsonlogger.json import JsonFormatter
+
+from orgadmin.access.origin import current_request
 
 logger = logging.getLogger("orgadmin.requests")
 
@@ -50,8 +51,6 @@ PERSONAL = re.compile(
     re.IGNORECASE | re.DOTALL | re.VERBOSE,
 )
 REPLACEMENT = "…"
-
-current_request = ContextVar("current_request", default=None)
 
 
 class RequestLogMiddleware:

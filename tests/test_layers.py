@@ -24,7 +24,7 @@ BESIDE = {
     "__init__": set(),
     "apps": {"access", "admin"},
     "health": set(),
-    "logs": set(),
+    "logs": {"access"},
     "operations": set(),
     "migrations": {"operations"},
 }

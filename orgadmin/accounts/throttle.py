@@ -7,22 +7,17 @@ from __future__ import annotations
 
 from datetime import timedelta
 from hashlib import sha256
-from ipaddress import IPv6Address, IPv6Network, ip_address
 from typing import Literal, TypeAlias
 
-from django.conf import settings
 from django.db import connection
 from django.http import HttpRequest
 from django.utils import timezone
 
+from orgadmin.access.origin import find_address
 from orgadmin.models import SignInAttempt
 
 LIMIT = 10  # attempts in a WINDOW
 WINDOW = timedelta(minutes=15)
-
-# Internet providers assign a prefix of this many bits to each customer. The customer
-# can choose the rest of the address freely.
-IPV6_CUSTOMER_PREFIX = 64
 
 Kind: TypeAlias = Literal["sign-in", "mail", "code", "used code"]
 
@@ -77,43 +72,3 @@ def sign_in_subject(username: str, request: HttpRequest) -> str:
     Guesses from other addresses do not lock the person out.
     """
     return f"{username}\n{find_address(request)}"
-
-
-def find_address(request: HttpRequest) -> str:
-    """Return the IP address of the person who sent the request.
-
-    For IPv6, returns the network of the customer, such as "2001:db8::/64". An address
-    that is not an IP address, such as the path of a Unix socket, is returned unchanged.
-    """
-    address = _strip_port(_read_address(request))
-    try:
-        ip = ip_address(address)
-        if isinstance(ip, IPv6Address):
-            return _normalize_ipv6(ip)
-    except ValueError:
-        pass
-    return address
-
-
-def _read_address(request: HttpRequest) -> str:
-    if settings.TRUST_PROXY:
-        # The proxy appends the address from which it received the request. Whatever
-        # comes before that may be forged.
-        forwarded = request.headers.get("X-Forwarded-For", "")
-        last = forwarded.rpartition(",")[2].strip()
-        if last:
-            return last
-    return request.META.get("REMOTE_ADDR", "")
-
-
-def _strip_port(address: str) -> str:
-    """Remove the port that some proxies add to IPv4, and the brackets around IPv6."""
-    if address.count(":") == 1:
-        return address.partition(":")[0]
-    return address.strip("[]")
-
-
-def _normalize_ipv6(ip: IPv6Address) -> str:
-    if ip.ipv4_mapped is not None:
-        return str(ip.ipv4_mapped)
-    return str(IPv6Network(f"{ip}/{IPV6_CUSTOMER_PREFIX}", strict=False))

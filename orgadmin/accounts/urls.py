@@ -5,6 +5,7 @@ from django.contrib.auth import views as auth_views
 from django.urls import path
 
 from orgadmin.accounts.forms import ForgottenPasswordForm
+from orgadmin.accounts.tokens import reset_tokens
 from orgadmin.accounts.views import invitation_view
 
 # The admin's templates use these variables in the header of a page.
@@ -18,7 +19,9 @@ urlpatterns = [
     path(
         "password_reset/",
         auth_views.PasswordResetView.as_view(
-            form_class=ForgottenPasswordForm, extra_context=HEADER_CONTEXT
+            form_class=ForgottenPasswordForm,
+            token_generator=reset_tokens,
+            extra_context=HEADER_CONTEXT,
         ),
         # The sign-in page shows a link to the URL with this name.
         name="admin_password_reset",
@@ -30,7 +33,9 @@ urlpatterns = [
     ),
     path(
         "reset/<uidb64>/<token>/",
-        auth_views.PasswordResetConfirmView.as_view(extra_context=HEADER_CONTEXT),
+        auth_views.PasswordResetConfirmView.as_view(
+            token_generator=reset_tokens, extra_context=HEADER_CONTEXT
+        ),
         name="password_reset_confirm",
     ),
     path(

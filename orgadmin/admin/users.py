@@ -125,6 +125,10 @@ class UserAdmin(
             (_("Person"), {"fields": person}),
         ]
 
+    def save_model(self, request, obj, form, change):
+        obj.changed_by = request.user
+        super().save_model(request, obj, form, change)
+
     @admin.action(
         permissions=["delete"],
         description=_("Remove second factor (for people who lost their phone)"),

@@ -15,6 +15,7 @@ from django.utils import timezone
 # The log stores reasons in English. They are translated where they are shown.
 from django.utils.translation import gettext_noop as _
 
+from orgadmin.access.audit_log import SecurityEvent, record_all
 from orgadmin.access.groups import create_groups, grant_permissions
 from orgadmin.access.membership_log import Event, write_memberships
 from orgadmin.access.roles import ROLES
@@ -26,6 +27,9 @@ if TYPE_CHECKING:
     from orgadmin.models import Organization, User
 
 BATCH = 1_000  # rows
+
+# The fields of a user whose changes are security events.
+SECURITY_FIELDS = {"password", "email", "is_active", "is_staff", "is_superuser"}
 
 Item = TypeVar("Item")
 
@@ -59,7 +63,9 @@ class UserQuerySet(models.QuerySet["User"]):
         with transaction.atomic(using=self.db):
             # `membership` locks users before it gives them roles, so these users cannot
             # join an organization until they are deleted.
-            lock_and_list_pks(self)
+            pks = lock_and_list_pks(self)
+            users = self.model._base_manager.using(self.db).filter(pk__in=pks)
+            record_all(SecurityEvent.USER_DELETED, users, actor=actor)
             memberships = self.model.groups.through.objects.using(self.db)
             write_memberships(
                 Event.LEFT,
@@ -70,6 +76,23 @@ class UserQuerySet(models.QuerySet["User"]):
             return super().delete()
 
     delete.queryset_only = True  # type: ignore[attr-defined]
+
+    def update(self, **kwargs: Any) -> int:
+        """Update columns.
+
+        Security fields are saved one user at a time, because `User.save()` records
+        their changes and ends sessions.
+        """
+        if not SECURITY_FIELDS & kwargs.keys():
+            return super().update(**kwargs)
+        self._for_write = True
+        with transaction.atomic(using=self.db):
+            pks = lock_and_list_pks(self, no_key=True)
+            for user in self.model._base_manager.using(self.db).filter(pk__in=pks):
+                for name, value in kwargs.items():
+                    setattr(user, name, value)
+                user.save()
+        return len(pks)
 
     def find_by_email(self, email: str) -> User | None:
         """Return the user with an email address, ignoring case.

@@ -1,23 +1,62 @@
 """User: a person who can sign in."""
 
-from typing import ClassVar
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any, ClassVar
 
 from django.contrib.auth.models import AbstractUser, UserManager
-from django.db import models
+from django.db import DatabaseError, models, router, transaction
 from django.db.models import Q
 from django.db.models.functions import Lower
+from django.utils import timezone
+from django.utils.crypto import salted_hmac
 from django.utils.translation import gettext_lazy as _
 
+from orgadmin.access.audit_log import SecurityEvent, record
 from orgadmin.models.mixins import DeletedThroughQuerySet
 from orgadmin.models.querysets import UserQuerySet
+
+# When one of these changes, all sessions of the user end, and so do their links to
+# reset the password.
+SESSION_FIELDS = {"password", "email", "is_active"}
+
+FLAGS = ("is_staff", "is_superuser")
 
 
 class PeopleManager(UserManager.from_queryset(UserQuerySet)):  # type: ignore[misc]
     use_in_migrations = False
 
 
+class CredentialsChanged(DatabaseError):
+    """The password cannot be saved, because the account has changed since it was read.
+
+    Someone may have deactivated it, or ended its sessions.
+    """
+
+
 class User(DeletedThroughQuerySet, AbstractUser):
+    """A person who can sign in.
+
+    `save()` writes only the fields that were changed since the instance was loaded, so
+    that it cannot undo what someone else has changed. It never inserts a row that has
+    been deleted. It records changes of credentials and permissions in the audit log,
+    and names `changed_by` as the person who made them.
+    """
+
+    # The email address that the person is known to receive mail at, and since when.
+    # `has_verified_email` compares it with the current one.
+    verified_email = models.EmailField(
+        blank=True, default="", db_default="", editable=False
+    )
+    email_verified_at = models.DateTimeField(null=True, editable=False)
+    # Part of the session hash: raising it ends all sessions of the user.
+    session_epoch = models.PositiveIntegerField(default=0, db_default=0, editable=False)
+
     objects: ClassVar[UserManager] = PeopleManager()
+
+    # The person who makes the changes that `save()` will write. None for a command.
+    changed_by: User | None = None
 
     class Meta(AbstractUser.Meta):
         # Django then also uses UserQuerySet for related objects.
@@ -33,3 +72,186 @@ class User(DeletedThroughQuerySet, AbstractUser):
                 ),
             ),
         ]
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        # {name of a column's attribute: value in the database}
+        self._stored: dict[str, Any] = {}
+
+    @classmethod
+    def from_db(cls, *args: Any, **kwargs: Any) -> User:
+        user = super().from_db(*args, **kwargs)
+        user._remember_stored()
+        return user
+
+    def refresh_from_db(
+        self,
+        using: str | None = None,
+        fields: Iterable[str] | None = None,
+        from_queryset: models.QuerySet | None = None,
+    ) -> None:
+        super().refresh_from_db(using, fields, from_queryset)
+        self._remember_stored(fields)
+
+    def _remember_stored(self, names: Iterable[str] | None = None) -> None:
+        """Remember the values of loaded fields as those in the database.
+
+        `names` are the fields that were loaded or saved; None means all.
+        """
+        for field in self._meta.concrete_fields:
+            is_meant = names is None or field.name in names or field.attname in names
+            if is_meant and field.attname in self.__dict__:
+                self._stored[field.attname] = self.__dict__[field.attname]
+
+    def _find_changed(self) -> set[str]:
+        """Return the names of the fields that differ from the database."""
+        changed = set()
+        for field in self._meta.concrete_fields:
+            if field.primary_key or field.attname not in self.__dict__:
+                continue
+            is_known = field.attname in self._stored
+            value = self.__dict__[field.attname]
+            if not is_known or self._stored[field.attname] != value:
+                changed.add(field.name)
+        return changed
+
+    def save(  # type: ignore[override]
+        self,
+        *,
+        force_insert: bool = False,
+        force_update: bool = False,
+        using: str | None = None,
+        update_fields: Iterable[str] | None = None,
+    ) -> None:
+        """Save a new user, or the changed fields of a stored one.
+
+        Raises `CredentialsChanged` if the password is to be saved and the account has
+        changed since this instance was loaded, and `DatabaseError` if it was deleted.
+        """
+        using = using or router.db_for_write(type(self), instance=self)
+        if self._state.adding or force_insert:
+            with transaction.atomic(using=using):
+                super().save(force_insert=force_insert, using=using)
+                self._record_creation()
+            self._remember_stored()
+            return
+        written = self._find_changed()
+        if update_fields is not None:
+            written &= set(update_fields)
+        is_hash_upgrade = self._is_hash_upgrade(update_fields)
+        with transaction.atomic(using=using):
+            if written & SESSION_FIELDS and not is_hash_upgrade:
+                written |= self._prepare_to_end_sessions(written, using)
+            super().save(using=using, update_fields=written)
+            if not is_hash_upgrade:
+                self._record_changes(written)
+        self._remember_stored(written)
+
+    save.alters_data = True  # type: ignore[attr-defined]
+
+    def end_sessions(self) -> None:
+        """End all sessions, unfinished sign-ins, and links to reset the password."""
+        with transaction.atomic():
+            current = type(self)._base_manager.select_for_update(no_key=True)
+            self.session_epoch = current.get(pk=self.pk).session_epoch + 1
+            self.save(update_fields=["session_epoch"])
+
+    end_sessions.alters_data = True  # type: ignore[attr-defined]
+
+    @property
+    def has_verified_email(self) -> bool:
+        """Whether the person is known to receive mail at their current address."""
+        return bool(self.email) and self.email.lower() == self.verified_email.lower()
+
+    def verify_email(self) -> None:
+        """Note that the person receives mail at their current address, and save it."""
+        if self.has_verified_email:
+            return
+        self.verified_email = self.email
+        self.email_verified_at = timezone.now()
+        self.save(update_fields=["verified_email", "email_verified_at"])
+
+    verify_email.alters_data = True  # type: ignore[attr-defined]
+
+    def _get_session_auth_hash(self, secret: str | None = None) -> str:
+        """Return the value that a session must contain to be valid.
+
+        Django compares it on each request. Sessions from before the first change of the
+        epoch stay valid: they have Django's own value.
+        """
+        session_hash = super()._get_session_auth_hash(secret=secret)  # type: ignore[misc]
+        if self.session_epoch == 0:
+            return session_hash
+        return salted_hmac(
+            "orgadmin.session_epoch",
+            f"{session_hash}{self.session_epoch}",
+            secret=secret,
+            algorithm="sha256",
+        ).hexdigest()
+
+    def _is_hash_upgrade(self, update_fields: Iterable[str] | None) -> bool:
+        """Return whether a save only replaces the hash of the same password.
+
+        Django does so when someone signs in after the hash algorithm has changed.
+        `set_password()` sets `_password`; for an upgrade, Django resets it.
+        """
+        return (
+            update_fields is not None
+            and set(update_fields) == {"password"}
+            and self._password is None  # type: ignore[attr-defined]
+            and self.has_usable_password()
+        )
+
+    def _prepare_to_end_sessions(self, written: set[str], using: str) -> set[str]:
+        """Raise the session epoch, and forget that an outdated address is verified.
+
+        Locks the row. Returns the names of the fields that must be written, too.
+        """
+        rows = type(self)._base_manager.using(using).select_for_update(no_key=True)
+        current = rows.filter(pk=self.pk).first()
+        if current is None:
+            # super().save() raises the error about a missing row.
+            return set()
+        is_outdated = current.session_epoch != self._stored.get("session_epoch")
+        if is_outdated and "password" in written and self.has_usable_password():
+            raise CredentialsChanged("The account has changed since it was read.")
+        self.session_epoch = current.session_epoch + 1
+        more = {"session_epoch"}
+        if "email" in written and not self.has_verified_email:
+            self.verified_email = ""
+            self.email_verified_at = None
+            more |= {"verified_email", "email_verified_at"}
+        return more
+
+    def _record_creation(self) -> None:
+        flags = {name: True for name in FLAGS if getattr(self, name)}
+        record(
+            SecurityEvent.USER_CREATED,
+            user=self,
+            actor=self.changed_by,
+            details=flags,
+        )
+
+    def _record_changes(self, written: set[str]) -> None:
+        """Record the security events of a save, while `_stored` has the old values."""
+        actor = self.changed_by
+        if "password" in written:
+            record(SecurityEvent.PASSWORD_CHANGED, user=self, actor=actor)
+        if "email" in written:
+            addresses = {"old_email": self._stored["email"], "new_email": self.email}
+            record(
+                SecurityEvent.EMAIL_CHANGED,
+                user=self,
+                actor=actor,
+                personal=addresses,
+            )
+        if "verified_email" in written and self.has_verified_email:
+            record(SecurityEvent.EMAIL_VERIFIED, user=self, actor=actor)
+        if "is_active" in written:
+            event = SecurityEvent.DEACTIVATED
+            if self.is_active:
+                event = SecurityEvent.ACTIVATED
+            record(event, user=self, actor=actor)
+        flags = {name: getattr(self, name) for name in FLAGS if name in written}
+        if flags:
+            record(SecurityEvent.FLAGS_CHANGED, user=self, actor=actor, details=flags)

@@ -30,6 +30,7 @@ def offboard(user: User, *, actor: User, reason: str = "") -> None:
     # factor as soon as the account is activated again.
     SocialAccount.objects.filter(user=user).delete()
     Authenticator.objects.filter(user=user).delete()
+    user.changed_by = actor
     user.is_active = False
     user.is_staff = False
     user.is_superuser = False

@@ -1,0 +1,97 @@
+"""Where a request comes from: its ID and its IP address."""
+
+from __future__ import annotations
+
+from contextvars import ContextVar
+from dataclasses import dataclass
+from ipaddress import IPv6Address, IPv6Network, ip_address, ip_network
+
+from django.conf import settings
+from django.http import HttpRequest
+
+# Internet providers assign a prefix of this many bits to each customer. The customer
+# can choose the rest of the address freely.
+IPV6_CUSTOMER_PREFIX = 64
+
+# How much of an address is kept in the audit log: enough to recognize a network, and
+# too little to identify a device.
+IPV4_KEPT_PREFIX = 24
+IPV6_KEPT_PREFIX = 48
+
+# The request that is being answered. It is only read to describe where a log entry
+# comes from, never to decide what a person may do.
+current_request: ContextVar[HttpRequest | None] = ContextVar(
+    "current_request", default=None
+)
+
+
+@dataclass(frozen=True)
+class Origin:
+    """Where a change comes from. Both are empty for a command."""
+
+    request_id: str
+    network: str
+
+
+def get_origin() -> Origin:
+    """Return the origin of the request that is being answered."""
+    request = current_request.get()
+    if request is None:
+        return Origin(request_id="", network="")
+    request_id = getattr(request, "id", "")
+    return Origin(request_id, shorten_address(find_address(request)))
+
+
+def find_address(request: HttpRequest) -> str:
+    """Return the IP address of the person who sent the request.
+
+    For IPv6, returns the network of the customer, such as "2001:db8::/64". An address
+    that is not an IP address, such as the path of a Unix socket, is returned unchanged.
+    """
+    address = _strip_port(_read_address(request))
+    try:
+        ip = ip_address(address)
+        if isinstance(ip, IPv6Address):
+            return _normalize_ipv6(ip)
+    except ValueError:
+        pass
+    return address
+
+
+def shorten_address(address: str) -> str:
+    """Return the network of an address from `find_address`, such as "192.0.2.0/24".
+
+    Returns "" if it is not an IP address.
+    """
+    try:
+        network = ip_network(address)
+    except ValueError:
+        return ""
+    kept = IPV4_KEPT_PREFIX if network.version == 4 else IPV6_KEPT_PREFIX
+    return str(network.supernet(new_prefix=kept))
+
+
+def _read_address(request: HttpRequest) -> str:
+    if settings.TRUST_PROXY:
+        # The proxy appends the address from which it received the request. Whatever
+        # comes before that may be forged.
+        forwarded = request.headers.get("X-Forwarded-For", "")
+        last = forwarded.rpartition(",")[2].strip()
+        if last:
+            return last
+    return request.META.get("REMOTE_ADDR", "")
+
+
+def _strip_port(address: str) -> str:
+    """Remove the port that some proxies add, and the brackets around IPv6."""
+    if address.startswith("["):
+        return address[1:].partition("]")[0]
+    if address.count(":") == 1:
+        return address.partition(":")[0]
+    return address
+
+
+def _normalize_ipv6(ip: IPv6Address) -> str:
+    if ip.ipv4_mapped is not None:
+        return str(ip.ipv4_mapped)
+    return str(IPv6Network(f"{ip}/{IPV6_CUSTOMER_PREFIX}", strict=False))

@@ -1,0 +1,88 @@
+"""AuditEvent: a row of the audit log."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from django.db import models
+from django.utils import timezone
+from django.utils.translation import gettext_lazy as _
+
+from orgadmin.access.audit_log import (
+    AuditEventQuerySet,
+    SecurityEvent,
+    refuse_to_change,
+)
+
+if TYPE_CHECKING:
+    from django_stubs_ext import StrOrPromise
+
+
+class AuditEvent(models.Model):
+    """A security event: who did what to whom, when, and from where.
+
+    Keys and names are plain values instead of foreign keys. So a row remains when the
+    accounts that it names are deleted.
+    """
+
+    at = models.DateTimeField(_("when"), default=timezone.now)
+    # One of SecurityEvent. The field has no choices, so that a new kind of event needs
+    # no migration.
+    event = models.CharField(_("event"), max_length=30)
+    user_key = models.BigIntegerField(_("user ID"), null=True)
+    user_name = models.CharField(_("person"), max_length=254, blank=True)
+    # Empty if a command made the change, or if it is not known who made it.
+    actor_key = models.BigIntegerField(_("by user ID"), null=True)
+    actor_name = models.CharField(_("by"), max_length=150, blank=True)
+    details = models.JSONField(_("details"), default=dict, blank=True)
+    # Values that are erased with the person, such as email addresses. Like the names,
+    # they are not part of the hash.
+    personal = models.JSONField(default=dict, blank=True, editable=False)
+    # The shortened IP address, such as "192.0.2.0/24".
+    network = models.CharField(_("from"), max_length=50, blank=True)
+    request_id = models.CharField(_("request"), max_length=64, blank=True)
+    # The place in the chain. None until the event is sealed.
+    position = models.BigIntegerField(null=True, editable=False, unique=True)
+    hash = models.CharField(max_length=64, blank=True, editable=False)
+
+    objects = AuditEventQuerySet.as_manager()
+
+    class Meta:
+        verbose_name = _("audit log entry")
+        verbose_name_plural = _("audit log entries")
+        ordering = ["-pk"]
+        base_manager_name = "objects"
+        indexes = [
+            models.Index(fields=["user_key", "id"], name="audit_user"),
+            models.Index(fields=["actor_key", "id"], name="audit_actor"),
+            # To find the events that are not sealed, which are few.
+            models.Index(
+                fields=["id"],
+                name="audit_unsealed",
+                condition=models.Q(position__isnull=True),
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.user_name} {self.event_label}"
+
+    def save(self, **kwargs: Any) -> None:
+        if not self._state.adding:
+            refuse_to_change()
+        super().save(**kwargs)
+
+    delete = refuse_to_change
+
+    @property
+    def event_label(self) -> StrOrPromise:
+        return SecurityEvent(self.event).label
+
+    def describe(self) -> dict[str, Any]:
+        """Return the event for the site's log, which has no names of people."""
+        return {
+            "audit_position": self.position,
+            "audit_hash": self.hash,
+            "user_key": self.user_key,
+            "actor_key": self.actor_key,
+            "network": self.network,
+        }

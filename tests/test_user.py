@@ -1,0 +1,205 @@
+from django.db import DatabaseError, connection
+from django.test import TestCase, TransactionTestCase
+
+from orgadmin.access import audit_log
+from orgadmin.access.audit_log import SecurityEvent
+from orgadmin.accounts.tokens import reset_tokens
+from orgadmin.models import AuditEvent, User
+from orgadmin.models.user import CredentialsChanged
+from tests.factories import create_superuser, create_user
+
+
+def list_events():
+    """Return the kinds of the recorded events, in their order."""
+    return list(AuditEvent.objects.order_by("pk").values_list("event", flat=True))
+
+
+class UserSaveTests(TestCase):
+    def setUp(self):
+        self.user = create_user(email="anna@example.com")
+
+    def test_does_not_undo_what_someone_else_changed(self):
+        outdated = User.objects.get(pk=self.user.pk)
+        User.objects.filter(pk=self.user.pk).update(is_staff=True, first_name="Anna")
+        outdated.last_name = "Ash"
+        outdated.save()
+        stored = User.objects.get(pk=self.user.pk)
+        self.assertEqual(
+            (stored.is_staff, stored.first_name, stored.last_name),
+            (True, "Anna", "Ash"),
+        )
+
+    def test_does_not_insert_a_deleted_user_again(self):
+        outdated = User.objects.get(pk=self.user.pk)
+        User.objects.filter(pk=self.user.pk).delete()
+        outdated.last_name = "Ash"
+        with self.assertRaises(DatabaseError):
+            outdated.save()
+        self.assertFalse(User.objects.exists())
+
+    def test_refuses_a_password_after_sessions_were_ended(self):
+        outdated = User.objects.get(pk=self.user.pk)
+        self.user.end_sessions()
+        outdated.set_password("other")
+        with self.assertRaises(CredentialsChanged):
+            outdated.save()
+        self.assertTrue(User.objects.get().check_password("secret"))
+
+    def test_refuses_a_password_after_deactivation_and_activation(self):
+        outdated = User.objects.get(pk=self.user.pk)
+        User.objects.update(is_active=False)
+        User.objects.update(is_active=True)
+        outdated.set_password("other")
+        with self.assertRaises(CredentialsChanged):
+            outdated.save()
+
+    def test_ends_sessions_when_credentials_change(self):
+        changes = {
+            "email": "ada@example.com",
+            "is_active": False,
+        }
+        for name, value in changes.items():
+            with self.subTest(name):
+                before = self.user.get_session_auth_hash()
+                setattr(self.user, name, value)
+                self.user.save()
+                self.assertNotEqual(self.user.get_session_auth_hash(), before)
+
+    def test_keeps_sessions_when_a_name_changes(self):
+        before = self.user.get_session_auth_hash()
+        self.user.last_name = "Ash"
+        self.user.save()
+        self.assertEqual(self.user.get_session_auth_hash(), before)
+
+    def test_ended_sessions_stay_ended_after_activation(self):
+        before = self.user.get_session_auth_hash()
+        User.objects.update(is_active=False)
+        User.objects.update(is_active=True)
+        self.assertNotEqual(User.objects.get().get_session_auth_hash(), before)
+
+    def test_links_to_reset_the_password_end_with_the_sessions(self):
+        token = reset_tokens.make_token(self.user)
+        self.user.end_sessions()
+        stored = User.objects.get()
+        self.assertFalse(reset_tokens.check_token(stored, token))
+
+    def test_a_new_address_is_not_verified(self):
+        self.user.verify_email()
+        self.user.email = "ada@example.com"
+        self.user.save()
+        self.user.email = "anna@example.com"
+        self.user.save()
+        self.assertFalse(User.objects.get().has_verified_email)
+
+    def test_another_case_of_the_address_stays_verified(self):
+        self.user.verify_email()
+        self.user.email = "Anna@example.com"
+        self.user.save()
+        self.assertTrue(User.objects.get().has_verified_email)
+
+
+class AuditTests(TestCase):
+    def setUp(self):
+        self.user = create_user(email="anna@example.com")
+        self.before = AuditEvent.objects.count()
+
+    def new_events(self):
+        return list_events()[self.before :]
+
+    def test_records_changes_of_credentials_and_flags(self):
+        superuser = create_superuser()
+        self.before = AuditEvent.objects.count()
+        self.user.changed_by = superuser
+        self.user.email = "ada@example.com"
+        self.user.is_staff = True
+        self.user.is_active = False
+        self.user.set_password("other")
+        self.user.save()
+        self.assertCountEqual(
+            self.new_events(),
+            [
+                SecurityEvent.PASSWORD_CHANGED,
+                SecurityEvent.EMAIL_CHANGED,
+                SecurityEvent.DEACTIVATED,
+                SecurityEvent.FLAGS_CHANGED,
+            ],
+        )
+        event = AuditEvent.objects.first()
+        self.assertEqual(event.actor_key, superuser.pk)
+        self.assertEqual(event.user_key, self.user.pk)
+
+    def test_records_changes_through_a_queryset(self):
+        User.objects.update(is_superuser=True, is_staff=True)
+        self.assertEqual(self.new_events(), [SecurityEvent.FLAGS_CHANGED])
+        details = {"is_staff": True, "is_superuser": True}
+        self.assertEqual(AuditEvent.objects.first().details, details)
+
+    def test_records_nothing_when_only_the_hash_is_upgraded(self):
+        with self.settings(
+            PASSWORD_HASHERS=[
+                "django.contrib.auth.hashers.ScryptPasswordHasher",
+                "django.contrib.auth.hashers.MD5PasswordHasher",
+            ]
+        ):
+            self.assertTrue(self.user.check_password("secret"))
+        self.assertTrue(User.objects.get().password.startswith("scrypt"))
+        self.assertEqual(self.new_events(), [])
+
+    def test_events_of_a_deleted_account_remain(self):
+        self.user.changed_by = self.user
+        self.user.set_password("other")
+        self.user.save()
+        pk = self.user.pk
+        self.user.delete()
+        self.assertEqual(
+            self.new_events(),
+            [SecurityEvent.PASSWORD_CHANGED, SecurityEvent.USER_DELETED],
+        )
+        self.assertEqual(AuditEvent.objects.filter(user_key=pk).count(), 3)
+
+
+class ChainTests(TransactionTestCase):
+    def setUp(self):
+        self.user = create_user()
+        create_superuser()
+        self.user.changed_by = self.user
+        self.user.set_password("other")
+        self.user.save()
+
+    def tamper(self, sql):
+        """Change the log behind Django's back, as someone with the database could."""
+        with connection.cursor() as cursor:
+            if connection.vendor == "postgresql":
+                cursor.execute("ALTER TABLE orgadmin_auditevent DISABLE TRIGGER USER")
+            cursor.execute(sql)
+            if connection.vendor == "postgresql":
+                cursor.execute("ALTER TABLE orgadmin_auditevent ENABLE TRIGGER USER")
+
+    def test_seals_each_event_after_the_commit(self):
+        events = AuditEvent.objects.order_by("position")
+        self.assertEqual([event.position for event in events], [1, 2, 3])
+        self.assertEqual(list(audit_log.verify()), [])
+
+    def test_notices_a_changed_event(self):
+        self.tamper("UPDATE orgadmin_auditevent SET user_key = 7 WHERE position = 2")
+        problems = [problem.position for problem in audit_log.verify()]
+        self.assertEqual(problems, [2])
+
+    def test_notices_a_removed_event(self):
+        self.tamper("DELETE FROM orgadmin_auditevent WHERE position = 2")
+        problems = [problem.position for problem in audit_log.verify()]
+        self.assertEqual(problems, [2])
+
+    def test_a_name_can_be_erased(self):
+        self.tamper("UPDATE orgadmin_auditevent SET user_name = 'erased'")
+        self.assertEqual(list(audit_log.verify()), [])
+
+    def test_seals_what_an_interrupted_process_left(self):
+        self.tamper(
+            "UPDATE orgadmin_auditevent SET position = NULL, hash = ''"
+            " WHERE position = 3"
+        )
+        self.user.is_staff = True
+        self.user.save()
+        self.assertEqual(AuditEvent.objects.filter(position=None).count(), 0)
+        self.assertEqual(list(audit_log.verify()), [])
