@@ -13,7 +13,6 @@ from unittest.mock import patch
 from allauth.mfa.models import Authenticator
 from django.contrib.auth.hashers import make_password
 from django.contrib.auth.models import Group
-from django.contrib.auth.tokens import default_token_generator
 from django.core import signing
 from django.core.management import call_command
 from django.test import override_settings
@@ -21,6 +20,7 @@ from django.urls import path
 from django.utils.encoding import force_bytes
 from django.utils.http import urlsafe_base64_encode
 
+from orgadmin.accounts.tokens import reset_tokens
 from orgadmin.models import Contact, Organization, User
 from orgadmin.people.invitations import invite
 from orgadmin.people.mail import INVITATION_SALT
@@ -276,7 +276,7 @@ def invitation_link(demo, email):
 def password_link(user):
     """Return the link with which a user chooses a new password."""
     uid = urlsafe_base64_encode(force_bytes(user.pk))
-    token = default_token_generator.make_token(user)
+    token = reset_tokens.make_token(user)
     return f"{SITE}reset/{uid}/{token}/"
 
 
