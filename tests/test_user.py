@@ -1,5 +1,5 @@
 from django.db import DatabaseError, connection
-from django.test import TestCase, TransactionTestCase
+from django.test import TestCase, TransactionTestCase, tag
 
 from orgadmin.access import audit_log
 from orgadmin.access.audit_log import SecurityEvent
@@ -145,6 +145,7 @@ class AuditTests(TestCase):
         self.assertTrue(User.objects.get().password.startswith("scrypt"))
         self.assertEqual(self.new_events(), [])
 
+    @tag("G1")
     def test_events_of_a_deleted_account_remain(self):
         self.user.changed_by = self.user
         self.user.set_password("other")
@@ -158,6 +159,7 @@ class AuditTests(TestCase):
         self.assertEqual(AuditEvent.objects.filter(user_key=pk).count(), 3)
 
 
+@tag("G2")
 class ChainTests(TransactionTestCase):
     def setUp(self):
         self.user = create_user()
