@@ -1,5 +1,6 @@
 from django.db import DatabaseError, connection
 from django.test import TestCase, TransactionTestCase, tag
+from django.test.utils import CaptureQueriesContext
 
 from orgadmin.access import audit_log
 from orgadmin.access.audit_log import SecurityEvent
@@ -96,6 +97,56 @@ class UserSaveTests(TestCase):
         self.user.email = "Anna@example.com"
         self.user.save()
         self.assertTrue(User.objects.get().has_verified_email)
+
+
+class FindByEmailTests(TestCase):
+    def setUp(self):
+        self.user = create_user(email="Kim@example.com")
+
+    @tag("D19")
+    def test_finds_only_a_verified_address(self):
+        self.assertEqual(User.objects.find_by_email("kim@example.com"), self.user)
+        self.assertIsNone(User.objects.find_by_verified_email("kim@example.com"))
+        self.user.verify_email()
+        found = User.objects.find_by_verified_email("kim@example.com")
+        self.assertEqual(found, self.user)
+
+    @tag("D19")
+    def test_does_not_find_an_earlier_address_that_was_verified(self):
+        self.user.verify_email()
+        self.user.email = "new@example.com"
+        self.user.save()
+        for email in ("kim@example.com", "new@example.com"):
+            with self.subTest(email):
+                self.assertIsNone(User.objects.find_by_verified_email(email))
+
+    @tag("D19")
+    def test_an_empty_address_is_nobody(self):
+        create_user("nobody")
+        self.assertIsNone(User.objects.find_by_email(""))
+        self.assertIsNone(User.objects.find_by_verified_email(""))
+
+    @tag("D19")
+    def test_a_character_that_only_looks_the_same_is_another(self):
+        kelvin_sign = "\N{KELVIN SIGN}im@example.com"
+        self.assertIsNone(User.objects.find_by_email(kelvin_sign))
+        self.user.verify_email()
+        self.user.email = kelvin_sign
+        self.user.save()
+        self.assertFalse(User.objects.get().has_verified_email)
+
+    def test_uses_the_index(self):
+        with CaptureQueriesContext(connection) as queries:
+            User.objects.find_by_email("kim@example.com")
+        explain = "EXPLAIN QUERY PLAN "
+        if connection.vendor == "postgresql":
+            explain = "EXPLAIN "
+        with connection.cursor() as cursor:
+            if connection.vendor == "postgresql":
+                # A table with one row is read without an index if that is allowed.
+                cursor.execute("SET LOCAL enable_seqscan = off")
+            cursor.execute(explain + queries[0]["sql"])
+            self.assertIn("unique_user_email", str(cursor.fetchall()))
 
 
 class AuditTests(TestCase):

@@ -10,6 +10,8 @@ from django.apps import apps
 from django.contrib.auth import get_user_model
 from django.contrib.auth.models import Group
 from django.db import NotSupportedError, connections, models, transaction
+from django.db.models import Value
+from django.db.models.functions import Lower
 from django.utils import timezone
 
 # The log stores reasons in English. They are translated where they are shown.
@@ -37,6 +39,16 @@ Item = TypeVar("Item")
 def split_into_batches(items: Sequence[Item], size: int) -> Iterator[Sequence[Item]]:
     for start in range(0, len(items), size):
         yield items[start : start + size]
+
+
+def is_same_email(first: str, second: str) -> bool:
+    """Return whether two email addresses differ only in upper and lower case.
+
+    Databases treat some other characters as equal, and so does Python's `lower()`, such
+    as the Kelvin sign and "k". Such addresses can belong to different people, so the
+    lower-case and the upper-case forms must both be the same.
+    """
+    return first.lower() == second.lower() and first.upper() == second.upper()
 
 
 def lock_and_list_pks(queryset: models.QuerySet, *, no_key: bool = False) -> list[int]:
@@ -97,15 +109,27 @@ class UserQuerySet(models.QuerySet["User"]):
     def find_by_email(self, email: str) -> User | None:
         """Return the user with an email address, ignoring case.
 
-        Databases also treat some other characters as equal, such as the Kelvin sign and
-        "k". Such addresses can belong to different people, so the lower-case and the
-        upper-case forms are compared again in Python.
+        Whether the address is verified makes no difference. To decide who gets access,
+        use `find_by_verified_email()`.
         """
-        wanted = (email.lower(), email.upper())
-        for user in self.filter(email__iexact=email).exclude(email=""):
-            if (user.email.lower(), user.email.upper()) == wanted:
+        # In the database, lower case is what the index "unique_user_email" contains.
+        candidates = self.annotate(lower_email=Lower("email")).filter(
+            lower_email=Lower(Value(email))
+        )
+        for user in candidates.exclude(email=""):
+            if is_same_email(user.email, email):
                 return user
         return None
+
+    def find_by_verified_email(self, email: str) -> User | None:
+        """Return the user who is known to receive mail at an address, ignoring case.
+
+        This is the user whose current address it is, and only if it is verified.
+        """
+        user = self.find_by_email(email)
+        if user is None or not user.has_verified_email:
+            return None
+        return user
 
 
 class OrganizationQuerySet(RuleQuerySet):

@@ -15,7 +15,7 @@ from django.utils.translation import gettext_lazy as _
 
 from orgadmin.access.audit_log import SecurityEvent, record
 from orgadmin.models.mixins import DeletedThroughQuerySet
-from orgadmin.models.querysets import UserQuerySet
+from orgadmin.models.querysets import UserQuerySet, is_same_email
 
 # When one of these changes, all sessions of the user end, and so do their links to
 # reset the password.
@@ -161,7 +161,7 @@ class User(DeletedThroughQuerySet, AbstractUser):
     @property
     def has_verified_email(self) -> bool:
         """Whether the person is known to receive mail at their current address."""
-        return bool(self.email) and self.email.lower() == self.verified_email.lower()
+        return bool(self.email) and is_same_email(self.email, self.verified_email)
 
     def verify_email(self) -> None:
         """Note that the person receives mail at their current address, and save it."""
