@@ -73,9 +73,10 @@ def commit(
 def configure_transaction(schema_editor: BaseDatabaseSchemaEditor) -> None:
     """Configure the current transaction to disturb others little, on PostgreSQL.
 
-    The lock timeout is short, because others have to wait for the locks that the
-    transaction already holds. Sequential scans are turned off, because the statistics
-    of a table that has grown may be outdated, and PostgreSQL would not use its indexes.
+    The lock timeout is short: while this transaction waits for a lock, other
+    transactions wait for the locks that it already holds. Sequential scans are turned
+    off, because the statistics of a table that has grown may be outdated, and
+    PostgreSQL would not use its indexes.
     """
     if schema_editor.connection.vendor == "postgresql":
         schema_editor.execute(
@@ -360,9 +361,12 @@ class RequireRelation(migrations.AlterField):
     def _drop_checks(self, schema_editor: BaseDatabaseSchemaEditor, model: Any) -> None:
         """Drop the check constraint "IS NOT NULL" that the database backend added.
 
-        The backend of django-zero-downtime-migrations adds it before NOT NULL. Even
-        before it is validated, PostgreSQL enforces a check for new rows. The previous
-        release does not set the column, so it could no longer insert rows.
+        This is called when the migration has failed because of rows without the
+        relation, while the previous release still serves requests. By then, the backend
+        of django-zero-downtime-migrations may have added the check, which it does
+        before it sets NOT NULL. PostgreSQL enforces such a check for new rows even
+        though it is not validated yet. The previous release does not set the column, so
+        it could not insert any rows until the check is gone.
         """
         column = model._meta.get_field(self.name).column
         # Any, because the methods used here are private.

@@ -43,7 +43,7 @@ def actual():
 
 def told(moment=None):
     """Return the same as the ledger says."""
-    rows = MembershipEvent.objects.find_joining_events(moment).values_list(
+    rows = MembershipEvent.objects.find_joining_events_of_members(moment).values_list(
         "user_key", "organization_key", "role"
     )
     return set(rows)

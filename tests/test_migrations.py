@@ -86,7 +86,7 @@ class LedgerAndHistoryTests(TransactionTestCase):
         anna.groups.through.objects.create(user=anna, group=acme.admin)
         for _ in range(2):
             migrate()
-            [event] = MembershipEvent.objects.find_joining_events()
+            [event] = MembershipEvent.objects.find_joining_events_of_members()
             self.assertEqual(
                 (event.event, event.user_name, event.organization_name),
                 ("found", "anna", "Acme"),

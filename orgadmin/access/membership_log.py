@@ -64,14 +64,14 @@ def refuse_to_change(*args: object, **kwargs: object) -> NoReturn:
 
 
 class MembershipEventQuerySet(models.QuerySet):
-    def find_joining_events(
+    def find_joining_events_of_members(
         self, moment: datetime.datetime | None = None
     ) -> MembershipEventQuerySet:
-        """Return, for each current member, the event that made them a member.
+        """Return the members at a time: for each, the event that made them a member.
 
-        With `moment`, an aware datetime, return this for the people who were members at
-        that time. A membership that is older than the log is treated as starting when
-        the log began.
+        Leaves out people who joined but had left again by then, and roles that had been
+        replaced. `moment` is an aware datetime; None means now. A membership that is
+        older than the log is treated as starting when the log began.
         """
         until_then = Q(at__lte=moment) if moment else Q()
         later = self.model._base_manager.filter(

@@ -70,6 +70,11 @@ class AccountAdapter(DefaultAccountAdapter):
         return signed_in < time.time() - RECENT_SIGN_IN
 
     def get_reauthentication_methods(self, user):
+        """Return where people sign in again, and tell them on that page why.
+
+        django-allauth calls this when `is_reauthentication_required()` has returned
+        True, and redirects to the URL of the first method.
+        """
         messages.info(
             context.request,
             _("You signed in a while ago. To continue, sign in again."),

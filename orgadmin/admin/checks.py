@@ -81,7 +81,7 @@ def check_admin_site(app_configs, site=None, models=None, **kwargs):
 
 def check_admin_class(model, model_admin):
     if isinstance(model_admin, GatedModelAdmin):
-        yield from check_path(model_admin)
+        yield from check_path_to_organization(model_admin)
         yield from check_inlines(model_admin)
         yield from check_options(model_admin)
     elif not isinstance(model_admin, SuperuserOnlyAdmin):
@@ -98,7 +98,7 @@ def check_inlines(model_admin):
     for inline_class in model_admin.inlines:
         is_gated = issubclass(inline_class, GatedTabularInline)
         if is_gated and isinstance(model_admin, GatedOrganizationAdmin):
-            yield from check_path(
+            yield from check_path_to_organization(
                 inline_class(model_admin.model, model_admin.admin_site)
             )
         else:
@@ -111,8 +111,11 @@ def check_inlines(model_admin):
             yield make_error("E003", mistake, type(model_admin))
 
 
-def check_path(gated):
-    """Check the `organization_path` of a gated admin class or inline."""
+def check_path_to_organization(gated):
+    """Check that `organization_path` leads from the model to its organization.
+
+    `gated` is a gated admin class or inline.
+    """
     if not has_valid_path(gated):
         mistake = Mistake(
             f"The organization_path of {type(gated).__name__} does not lead to an"

@@ -144,7 +144,12 @@ def find_last_changes(pks: Collection[int]) -> dict[int, datetime.datetime]:
 def find_colleagues(
     user: User, organizations: Collection[Organization]
 ) -> dict[int, Colleagues]:
-    """Return {organization ID: its active members except the user}. Runs one query."""
+    """Return the colleagues of a user, as {organization ID: Colleagues}.
+
+    Colleagues are the active members except the user. The first of them in each role
+    are named, NAMED_PER_ROLE at most; `more` says how many there are besides them. Runs
+    one query.
+    """
     group_ids: list[int] = []
     for organization in organizations:
         group_ids += organization.group_ids
@@ -156,7 +161,8 @@ def find_colleagues(
         for group_id in organization.group_ids:
             if group_id in memberships:
                 people += [membership.user for membership in memberships[group_id]]
-                # All memberships of a group have the same total.
+                # Each of these memberships carries the number of all members of the
+                # group, so any of them will do.
                 total += memberships[group_id][0].total
         colleagues[organization.pk] = Colleagues(people, more=total - len(people))
     return colleagues

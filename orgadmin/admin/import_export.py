@@ -31,7 +31,9 @@ class ImportStep:
 class ImportRun:
     """An import, or the preview of one.
 
-    Two runs have the same digest if their files and their effects are the same.
+    The digest identifies the file, its options and its effects. The preview page sends
+    it back when the person confirms. If it differs from that of a second preview, the
+    data has changed in the meantime, and the person has not seen what would happen now.
     """
 
     steps: list[ImportStep]
@@ -106,6 +108,9 @@ class ImportExportPages:
 
 def run_import(data, user, *, dry_run):
     """Import the file of a valid form, or preview the import. Returns an ImportRun.
+
+    `import_view()` compares the digests of two previews, to import only what the person
+    has seen.
 
     Raises `ImportRefused` if the file has problems.
     """

@@ -47,7 +47,7 @@ class MembershipLogPage:
         form = MembersOnForm(request.GET or None)
         on = form.cleaned_data["on"] if form.is_valid() else None
         if on:
-            events = events.find_joining_events(end_of_day(on)).order_by(
+            events = events.find_joining_events_of_members(end_of_day(on)).order_by(
                 "user_name", "pk"
             )
         if "csv" in request.GET:

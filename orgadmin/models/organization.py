@@ -255,12 +255,18 @@ class Organization(DeletedThroughQuerySet):
     def ensure_no_groups(self) -> None:
         """Make sure that a new organization has no groups yet.
 
+        `save()` and `bulk_create()` call this, through `restore_on_error()`, before
+        they create the groups. `save()` does so only if the row does not exist.
+
         Clears groups that a copy still has from its original, and groups whose creation
         was rolled back. Raises `ValueError` if a group was set by hand, and
         `DoesNotExist` if this is not a new organization, but one that has been deleted
         since it was loaded.
         """
         is_copy = self.pk is None and not self._state.adding
+        # `created_groups` is set when groups are created, and reset after the commit.
+        # So if this instance still has the groups in it and must be inserted again,
+        # the transaction that created them was rolled back.
         was_rolled_back = self.created_groups == self.group_ids
         if is_copy or was_rolled_back:
             self.group_ids = [None] * len(ROLES)

@@ -264,7 +264,7 @@ class BatchExamination:
             actual[key] = member.username
         events = MembershipEvent.objects.filter(organization_key__in=self.by_pk)
         logged = {}  # {RoleKey: username}
-        for event in events.find_joining_events():
+        for event in events.find_joining_events_of_members():
             role = ROLES_BY_KEY[event.role]
             key = RoleKey(event.user_key, event.organization_key, role)
             logged[key] = event.user_name

@@ -129,10 +129,12 @@ def _remove_details(entries: Iterable[LogEntry]) -> None:
 def _list_field_changes(
     records: Sequence[HistoricalOrganization], permissions: Collection[str]
 ) -> list[LogEntry]:
-    """Return an unsaved log entry for each record that contains a visible change.
+    """Return the field changes that a person may see, as entries of the admin's log.
 
-    `records` are those of one organization, oldest first. Each entry has its record as
-    the attribute `record`.
+    For each history record that contains a visible change, this makes a `LogEntry` of
+    Django's admin, so that the history page can show both kinds in one list. The
+    entries are never saved. Each has its record as the attribute `record`. `records`
+    are those of one organization, oldest first.
     """
     entries = []
     for before, record in pairwise([None, *records]):

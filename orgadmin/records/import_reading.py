@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+from codecs import BOM_UTF8
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from itertools import chain
@@ -92,9 +93,7 @@ def decode_lines(file: Iterable[bytes]) -> Iterator[str]:
     for number, line in enumerate(file, start=1):
         if number == 1:
             check_not_workbook(line)
-            yield decode_line(line, number, "utf-8-sig")
-        else:
-            yield decode_line(line, number, "utf-8")
+        yield decode_line(line, number)
 
 
 def check_not_workbook(first_line: bytes) -> None:
@@ -106,12 +105,19 @@ def check_not_workbook(first_line: bytes) -> None:
         raise FileRefused(ImportProblem(message))
 
 
-def decode_line(line: bytes, number: int, encoding: str) -> str:
-    """Decode a line, or raise `FileRefused` with the text before the invalid byte."""
+def decode_line(line: bytes, number: int) -> str:
+    """Decode a line of UTF-8, without a byte order mark at the start of the file.
+
+    `number` is that of the line, counted from 1. Raises `FileRefused` with the text
+    before the first byte that is not valid UTF-8.
+    """
+    if number == 1:
+        line = line.removeprefix(BOM_UTF8)
     try:
-        return line.decode(encoding)
+        return line.decode("utf-8")
     except UnicodeDecodeError as error:
         start = max(error.start - CONTEXT, 0)
+        # This part is valid, except that the cut may have split its first character.
         before = line[start : error.start].decode("utf-8", "replace").strip()
         message = _(
             "The file is not encoded in UTF-8. Save it as “CSV UTF-8” and import that"

@@ -34,6 +34,6 @@ class Command(BaseCommand):
         if organization:
             events = events.filter(organization_key=find_organization(organization).pk)
         moment = None if on is None else end_of_day(on)
-        members = events.find_joining_events(moment)
+        members = events.find_joining_events_of_members(moment)
         for line in write_csv(list_events(members.iterator())):
             self.stdout.write(line, ending="")
