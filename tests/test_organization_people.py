@@ -634,3 +634,73 @@ class OffboardingTests(PeopleMixin, TestCase):
             "Ask another superuser.",
         )
         self.assertTrue(User.objects.get(pk=self.staff.pk).is_superuser)
+
+
+# Reasons that are refused, and the beginning of what the page says about them.
+REFUSED_REASONS = {
+    "x" * 501: "Ensure this value has at most 500 characters",
+    "\ufdfa" * 28: "Written out, it has 504 characters",
+    "a\x00b": "This contains a line break or a character",
+    "a\u202eb": "This contains a line break or a character",
+    "a\nb": "This contains a line break or a character",
+}
+
+
+class ReasonTests(PeopleMixin, TestCase):
+    def setUp(self):
+        self.client.force_login(self.staff)
+        self.events = MembershipEvent.objects.count()
+
+    def assert_nothing_changed(self):
+        self.assertEqual(MembershipEvent.objects.count(), self.events)
+        self.admin.refresh_from_db()
+        self.assertTrue(self.admin.is_active)
+
+    @tag("E12", "E13")
+    def test_a_role_change_shows_what_is_wrong_with_its_reason(self):
+        for reason, message in REFUSED_REASONS.items():
+            for change in ({"remove": ""}, {"role": "reviewer"}):
+                with self.subTest(reason=ascii(reason[:5]), change=change):
+                    response = self.post(
+                        user=self.admin.pk, confirmed="1", reason=reason, **change
+                    )
+                    self.assertContains(response, message)
+                    self.assertEqual(list(response.context["form"].errors), ["reason"])
+                    self.assert_nothing_changed()
+
+    @tag("E13")
+    def test_adding_people_refuses_a_reason_that_its_form_does_not_send(self):
+        data = {"add": "1", "add-users": [self.anna.pk], "add-role": "admin"}
+        response = self.post(**data, reason="a\x00b")
+        self.assertContains(response, "This contains a line break or a character")
+        self.assert_nothing_changed()
+
+    @tag("E12", "E13")
+    def test_offboarding_shows_what_is_wrong_with_its_reason(self):
+        url = f"{USERS}{self.admin.pk}/leave/"
+        for reason, message in REFUSED_REASONS.items():
+            with self.subTest(reason=ascii(reason[:5])):
+                response = self.post(url, confirmed="1", reason=reason)
+                self.assertContains(response, message)
+                self.assert_nothing_changed()
+
+    @tag("E13")
+    def test_a_reason_is_cleaned(self):
+        self.post(
+            user=self.admin.pk,
+            remove="",
+            confirmed="1",
+            reason=" Moved\u200b \u00a0on",
+        )
+        self.assertEqual(MembershipEvent.objects.first().reason, "Moved on")
+
+    def test_offers_a_field_for_the_reason(self):
+        responses = [
+            self.post(user=self.admin.pk, remove=""),
+            self.client.get(f"{USERS}{self.admin.pk}/leave/"),
+        ]
+        for response in responses:
+            self.assertContains(response, "Reason (optional):")
+            widget = response.context["form"]["reason"].as_widget()
+            self.assertIn('maxlength="500"', widget)
+            self.assertContains(response, widget, html=True)

@@ -1,10 +1,34 @@
 """What somebody reads where something is wrong, and before they are let in."""
 
+import re
+from pathlib import Path
 from unittest import mock
 
-from django.test import Client, TestCase, override_settings
+from django.conf import settings
+from django.test import Client, TestCase, override_settings, tag
 
 from .factories import create_organization, create_user
+
+TEMPLATES = Path(settings.BASE_DIR, "templates")
+LINK = re.compile(r'(?:href|action|src)="([^"]*)"')
+EXPRESSION = re.compile(r"{{ (.*?) }}")
+
+# What templates use as a link as it is: Django makes it, or encodes it. The website of
+# an organization is only a link if it begins with "http".
+WHOLE_LINKS = {
+    "app_path",
+    "cl.get_query_string",
+    "cl.next_string",
+    "entry.get_admin_url",
+    "login_url",
+    "original.website",
+    "query",
+    "request.GET.urlencode",
+    "totp_svg_data_uri",
+}
+
+# What cannot contain anything that would need to be encoded
+NUMBERS = {"action.record.pk", "number", "on|date:'Y-m-d'", "page_var", "is_popup_var"}
 
 FRONT = '<a href="/admin/">Go to the home page</a>'
 
@@ -105,3 +129,37 @@ class ReaderTests(TestCase):
         self.assertContains(response, "Not provided")
         self.assertNotContains(response, '<input type="text"')
         self.assertNotContains(response, "Tax")
+
+
+class LinkTests(TestCase):
+    @tag("E11")
+    def test_links_encode_the_address_and_the_phone_number(self):
+        acme = create_organization(
+            "Acme",
+            email="a?bcc=all&x=%40#y@acme.example",
+            phone="+49 30?x=1;ext=2#",
+        )
+        expected = [
+            'href="mailto:a%3Fbcc%3Dall%26x%3D%2540%23y@acme.example"',
+            'href="tel:+4930%3Fx%3D1%3Bext%3D2%23"',
+        ]
+        for user in (
+            create_user("bert", reviewer_of=[acme]),
+            create_user("ada", admin_of=[acme]),
+        ):
+            self.client.force_login(user)
+            response = self.client.get(
+                f"/admin/orgadmin/organization/{acme.pk}/change/"
+            )
+            for link in expected:
+                self.assertContains(response, link)
+
+    @tag("E11")
+    def test_every_template_encodes_what_it_puts_into_a_link(self):
+        for template in sorted(TEMPLATES.rglob("*.html")):
+            for link in LINK.findall(template.read_text(encoding="utf-8")):
+                for expression in EXPRESSION.findall(link):
+                    if expression in WHOLE_LINKS or expression in NUMBERS:
+                        continue
+                    with self.subTest(template=template.name, link=link):
+                        self.assertIn("|urlencode", expression)

@@ -7,7 +7,6 @@ from allauth.core.internal.cryptokit import normalize_user_code
 from allauth.mfa.adapter import get_adapter
 from allauth.mfa.base.forms import AuthenticateForm
 from allauth.mfa.totp.forms import ActivateTOTPForm
-from django import forms
 from django.conf import settings
 from django.contrib.admin.forms import AdminAuthenticationForm
 from django.contrib.auth.forms import PasswordResetForm, SetPasswordForm
@@ -15,7 +14,7 @@ from django.utils.translation import gettext_lazy as _
 
 from orgadmin.accounts import throttle
 from orgadmin.gate.answers import Gate
-from orgadmin.models.validators import validate_line
+from orgadmin.models import User
 from orgadmin.people.invitations import find_invitations
 from orgadmin.people.mail import send_invitation
 
@@ -85,18 +84,8 @@ class SetUpSecondFactorForm(LimitedCodeMixin, ActivateTOTPForm):
 class AcceptInvitationForm(SetPasswordForm):
     """Asks a new person for their name and a password."""
 
-    first_name = forms.CharField(
-        label=_("First name"),
-        max_length=150,
-        required=False,
-        validators=[validate_line],
-    )
-    last_name = forms.CharField(
-        label=_("Last name"),
-        max_length=150,
-        required=False,
-        validators=[validate_line],
-    )
+    first_name = User._meta.get_field("first_name").formfield()
+    last_name = User._meta.get_field("last_name").formfield()
     field_order = ["first_name", "last_name", "new_password1", "new_password2"]
 
     def clean(self):

@@ -10,7 +10,7 @@ from orgadmin.access.roles import ROLES, ROLES_BY_KEY, Role
 from orgadmin.accounts import throttle
 from orgadmin.admin.changelist import get_page
 from orgadmin.admin.membership_log import hide_platform_staff
-from orgadmin.admin.people_forms import AddMembersForm, InviteForm
+from orgadmin.admin.people_forms import AddMembersForm, InviteForm, ReasonForm
 from orgadmin.admin.quotes import list_quoted
 from orgadmin.gate.answers import get_gate
 from orgadmin.models import Organization, User
@@ -127,11 +127,17 @@ class PeoplePage:
         if users_losing_access and "confirmed" not in request.POST:
             # The page shows only the people who would lose access.
             affected = replace(assignment, users=users_losing_access)
-            return self._ask_to_confirm(request, affected)
-        return self._carry_out(request, assignment)
+            return self._ask_to_confirm(request, affected, ReasonForm())
+        form = ReasonForm(request.POST)
+        if not form.is_valid():
+            return self._ask_to_confirm(request, assignment, form)
+        return self._carry_out(request, assignment, form.cleaned_data["reason"])
 
-    def _ask_to_confirm(self, request, affected):
-        """Show who would lose access, with a button that sends the same data again."""
+    def _ask_to_confirm(self, request, affected, form):
+        """Show who is affected, with a button that sends the same data again.
+
+        `form` asks for the reason, or shows why the reason cannot be used.
+        """
         if affected.role is None:
             title = _("Remove from “%s”?") % affected.organization
         else:
@@ -147,14 +153,15 @@ class PeoplePage:
                 affected.list_changes()
             ),
             posted=request.POST.lists(),
+            form=form,
         )
 
-    def _carry_out(self, request, assignment):
+    def _carry_out(self, request, assignment, reason):
         try:
             changed = membership.change_roles(
                 assignment.list_changes(),
                 actor=request.user,
-                reason=request.POST.get("reason", ""),
+                reason=reason,
             )
         except membership.LastAdminError:
             text = _(

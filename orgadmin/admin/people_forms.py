@@ -6,7 +6,12 @@ from django.utils.translation import gettext_lazy as _
 
 from orgadmin.access.roles import ROLES, ROLES_BY_KEY
 from orgadmin.admin.widgets import ChooseManyWidget
-from orgadmin.models import Invitation, OrganizationUserObjectPermission, User
+from orgadmin.models import (
+    Invitation,
+    MembershipEvent,
+    OrganizationUserObjectPermission,
+    User,
+)
 from orgadmin.people.membership import may_assign
 
 
@@ -67,6 +72,15 @@ class InviteForm(RoleForm):
             "We send this person an email with a link. They have access once they"
             " accept the invitation."
         )
+    )
+
+
+class ReasonForm(forms.Form):
+    """Say why people lose access or get another role. The membership log keeps it."""
+
+    reason = MembershipEvent._meta.get_field("reason").formfield(
+        label=_("Reason (optional):"),
+        widget=forms.TextInput({"class": "vTextField"}),
     )
 
 

@@ -14,6 +14,7 @@ from orgadmin.admin.base import (
 )
 from orgadmin.admin.changelist import get_page
 from orgadmin.admin.forms import UserForm
+from orgadmin.admin.people_forms import ReasonForm
 from orgadmin.gate.answers import as_active, holds_more_than
 from orgadmin.gate.explain import find_reasons, summarize_reasons
 from orgadmin.models import Organization, User
@@ -47,8 +48,9 @@ class OffboardingPage:
             return self.redirect_with_message(
                 request, text, messages.ERROR, get_url(user)
             )
-        if "confirmed" in request.POST:
-            return self._offboard(request, user)
+        form = ReasonForm(request.POST or None)
+        if "confirmed" in request.POST and form.is_valid():
+            return self._offboard(request, user, form.cleaned_data["reason"])
         roles = membership.list_roles(user)
         changes = [RoleChange(user, row.organization, None) for row in roles]
         return self.render_page(
@@ -56,12 +58,12 @@ class OffboardingPage:
             user,
             "leave",
             _("Offboard “%s”?") % user,
+            form=form,
             roles=roles,
             orphaned=membership.find_organizations_losing_last_admin(changes),
         )
 
-    def _offboard(self, request, user):
-        reason = request.POST.get("reason", "")
+    def _offboard(self, request, user, reason):
         offboarding.offboard(user, actor=request.user, reason=reason)
         self.log_change(request, user, gettext_noop("Offboarded and deactivated."))
         text = _(

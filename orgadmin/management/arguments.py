@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from django.core.exceptions import ValidationError
 from django.core.management.base import CommandError
 from django.db.models import Q
 
-from orgadmin.models import Organization, User
+from orgadmin.management.output import DetailedError
+from orgadmin.models import MembershipEvent, Organization, User
 from orgadmin.models.validators import is_primary_key
 
 # The exit status if a person or an organization cannot be identified. It is not 1,
@@ -36,7 +38,11 @@ def find_organization(text: str) -> Organization:
         condition |= Q(pk=text)
     organizations = Organization.objects.filter(condition)[:MAX_LISTED]
     if len(organizations) > 1:
-        raise CommandError(describe_choice(organizations), returncode=UNCLEAR)
+        raise DetailedError(
+            "Several organizations match. Use the ID of one of those above.",
+            details=list_choices(organizations),
+            returncode=UNCLEAR,
+        )
     if not organizations:
         raise CommandError(
             f"There is no organization with the ID or name “{text}”.",
@@ -45,10 +51,22 @@ def find_organization(text: str) -> Organization:
     return organizations[0]
 
 
-def describe_choice(organizations: Iterable[Organization]) -> str:
-    lines = ["Several organizations match. Use the ID of one of them:"]
-    for organization in organizations:
-        lines.append(
-            f"  {organization.pk}  {organization.name}  {organization.address}"
-        )
-    return "\n".join(lines)
+def list_choices(organizations: Iterable[Organization]) -> list[str]:
+    """Return a line for each organization, by which people can tell them apart."""
+    return [
+        f"{organization.pk}  {organization.name}  {organization.address}"
+        for organization in organizations
+    ]
+
+
+def clean_reason(text: str) -> str:
+    """Return the reason for a role change as it is stored.
+
+    Raises `CommandError` if it is too long, or cannot be displayed.
+    """
+    field = MembershipEvent._meta.get_field("reason")
+    try:
+        return field.clean(text, None)
+    except ValidationError as error:
+        messages = " ".join(error.messages)
+        raise CommandError(f"The reason is not valid: {messages}") from error

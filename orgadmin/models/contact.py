@@ -3,8 +3,8 @@
 from django.db import models
 from django.utils.translation import gettext_lazy as _
 
+from orgadmin.models.fields import LineEmailField, LineField
 from orgadmin.models.organization import Organization
-from orgadmin.models.validators import validate_line
 
 
 class Contact(models.Model):
@@ -20,14 +20,10 @@ class Contact(models.Model):
         related_name="contacts",
         verbose_name=_("organization"),
     )
-    name = models.CharField(_("name"), max_length=255, validators=[validate_line])
-    role = models.CharField(
-        _("role"), max_length=100, blank=True, validators=[validate_line]
-    )
-    email = models.EmailField(_("email"), blank=True, validators=[validate_line])
-    phone = models.CharField(
-        _("phone"), max_length=50, blank=True, validators=[validate_line]
-    )
+    name = LineField(_("name"), max_length=255)
+    role = LineField(_("role"), max_length=100, blank=True)
+    email = LineEmailField(_("email"), blank=True)
+    phone = LineField(_("phone"), max_length=50, blank=True)
 
     class Meta:
         verbose_name = _("contact")

@@ -1,12 +1,144 @@
-"""SearchTextField: a normalized copy of the fields that people can search."""
+"""Fields that clean the text that people enter, and the text that a search looks in."""
 
 from __future__ import annotations
 
 import unicodedata
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import Any
 
+from django import forms
+from django.core.exceptions import ValidationError
+from django.core.validators import MaxLengthValidator
 from django.db import models
+
+from orgadmin.models.text import check_length, clean_line, clean_paragraphs
+
+
+class CleanedFormField:
+    """Cleans the text that was sent, before it is validated.
+
+    A stored text that is not clean, because it is older than the rules or was saved by
+    code, counts as changed only if the person has changed it.
+    """
+
+    def clean_text(self, text: str) -> str:
+        return clean_line(text)
+
+    def to_python(self, value: Any) -> Any:
+        if isinstance(value, str):
+            value = self.clean_text(value)
+        return super().to_python(value)  # type: ignore[misc]
+
+    def run_validators(self, value: Any) -> None:
+        super().run_validators(value)  # type: ignore[misc]
+        limit = getattr(self, "max_length", None)
+        if value and limit is not None:
+            check_length(value, limit)
+
+    def has_changed(self, initial: Any, data: Any) -> bool:
+        # If the stored text would be refused, it cannot equal a valid one.
+        with suppress(ValidationError):
+            initial = self.to_python(initial)
+        return super().has_changed(initial, data)  # type: ignore[misc]
+
+
+class LineFormField(CleanedFormField, forms.CharField):
+    """One line of text in a form."""
+
+
+class LineEmailFormField(CleanedFormField, forms.EmailField):
+    pass
+
+
+class LineURLFormField(CleanedFormField, forms.URLField):
+    pass
+
+
+class ParagraphsFormField(CleanedFormField, forms.CharField):
+    """Text of several lines in a form."""
+
+    def clean_text(self, text: str) -> str:
+        return clean_paragraphs(text)
+
+
+class CleanedField:
+    """A model field whose `clean()` cleans the text, for forms, imports and commands.
+
+    Saving does not clean: code can store any text, and rows that are older than the
+    rules can still be loaded and found. In migrations, the field appears as Django's
+    own, so a new rule needs no migration.
+    """
+
+    form_class: type[forms.Field] = LineFormField
+
+    def clean_text(self, text: str) -> str:
+        return clean_line(text)
+
+    def clean(self, value: Any, model_instance: models.Model | None) -> Any:
+        field: Any = self
+        value = field.to_python(value)
+        if value is not None:
+            value = self.clean_text(value)
+        if not value and field.null:
+            value = None
+        value = super().clean(value, model_instance)  # type: ignore[misc]
+        if value and field.max_length is not None:
+            MaxLengthValidator(field.max_length)(value)
+            check_length(value, field.max_length)
+        return value
+
+    def formfield(self, **kwargs: Any) -> Any:
+        options = {"form_class": self.form_class, **kwargs}
+        return super().formfield(**options)  # type: ignore[misc]
+
+    def deconstruct(self) -> tuple[str, str, Sequence[Any], dict[str, Any]]:
+        name, _path, arguments, options = super().deconstruct()  # type: ignore[misc]
+        django_class = next(
+            base for base in type(self).__mro__ if base.__module__.startswith("django.")
+        )
+        return name, f"django.db.models.{django_class.__name__}", arguments, options
+
+
+class LineField(CleanedField, models.CharField):
+    """One line of text."""
+
+
+class LineEmailField(CleanedField, models.EmailField):
+    form_class = LineEmailFormField
+
+
+class LineURLField(CleanedField, models.URLField):
+    form_class = LineURLFormField
+
+
+class UnlimitedColumn(CleanedField):
+    """The limit of the length is a rule for what people enter, not for the column.
+
+    So texts that are longer than the limit, because they are older, stay as they are.
+    """
+
+    def deconstruct(self) -> tuple[str, str, Sequence[Any], dict[str, Any]]:
+        name, path, arguments, options = super().deconstruct()
+        options.pop("max_length", None)
+        return name, path, arguments, options
+
+
+class LongLineField(UnlimitedColumn, models.TextField):
+    """One line of text, in a column of unlimited length."""
+
+    def formfield(self, **kwargs: Any) -> Any:
+        # The form field of a TextField would have several lines.
+        return super().formfield(**{"widget": forms.TextInput, **kwargs})
+
+
+class ParagraphsField(UnlimitedColumn, models.TextField):
+    """Text of several lines."""
+
+    form_class = ParagraphsFormField
+
+    def clean_text(self, text: str) -> str:
+        return clean_paragraphs(text)
 
 
 def normalize(text: str) -> str:

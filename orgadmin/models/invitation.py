@@ -9,6 +9,7 @@ from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
 from orgadmin.access.roles import ROLES
+from orgadmin.models.fields import LineEmailField
 from orgadmin.models.organization import Organization
 from orgadmin.models.user import User
 
@@ -22,7 +23,7 @@ class Invitation(models.Model):
     organization = models.ForeignKey(
         Organization, on_delete=models.CASCADE, related_name="invitations"
     )
-    email = models.EmailField(_("email"))
+    email = LineEmailField(_("email"))
     role = models.CharField(
         max_length=20, choices=[(role.key, role.label) for role in ROLES]
     )

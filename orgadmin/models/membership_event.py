@@ -12,6 +12,7 @@ from orgadmin.access.membership_log import (
     refuse_to_change,
 )
 from orgadmin.access.roles import ROLES
+from orgadmin.models.fields import LongLineField
 
 
 class MembershipEvent(models.Model):
@@ -33,7 +34,7 @@ class MembershipEvent(models.Model):
     # Empty if a command made the change, or if it is not known who made it.
     actor_key = models.BigIntegerField(_("by user ID"), null=True)
     actor_name = models.CharField(_("by"), max_length=150, blank=True)
-    reason = models.TextField(_("reason"), blank=True)
+    reason = LongLineField(_("reason"), max_length=500, blank=True)
 
     objects = MembershipEventQuerySet.as_manager()
 

@@ -13,11 +13,16 @@ from django.utils.translation import gettext_lazy as _
 
 from orgadmin.access.groups import StoredGroup, create_groups, rename_groups
 from orgadmin.access.roles import ROLES, Role
-from orgadmin.models.fields import SearchTextField
+from orgadmin.models.fields import (
+    LineEmailField,
+    LineField,
+    LineURLField,
+    ParagraphsField,
+    SearchTextField,
+)
 from orgadmin.models.history import UNTRACKED, OrganizationRecords
 from orgadmin.models.mixins import DeletedThroughQuerySet
 from orgadmin.models.querysets import OrganizationQuerySet
-from orgadmin.models.validators import validate_line, validate_text
 
 if TYPE_CHECKING:
     from django_stubs_ext import StrOrPromise
@@ -50,14 +55,13 @@ class Organization(DeletedThroughQuerySet):
     group for each role, with all permissions of that role.
     """
 
-    name = models.CharField(_("name"), max_length=255, validators=[validate_line])
-    reference = models.CharField(
+    name = LineField(_("name"), max_length=255)
+    reference = LineField(
         _("reference"),
         max_length=100,
         unique=True,
         null=True,
         blank=True,
-        validators=[validate_line],
         help_text=_(
             "ID in another system, such as a customer number. Set by platform staff."
         ),
@@ -65,18 +69,12 @@ class Organization(DeletedThroughQuerySet):
             "unique": _("Another organization has this reference. Choose another one.")
         },
     )
-    website = models.URLField(
-        _("website"), max_length=500, blank=True, validators=[validate_line]
-    )
-    email = models.EmailField(_("email"), blank=True, validators=[validate_line])
-    phone = models.CharField(
-        _("phone"), max_length=50, blank=True, validators=[validate_line]
-    )
-    address = models.TextField(_("address"), blank=True, validators=[validate_text])
-    tax_id = models.CharField(
-        _("tax ID"), max_length=50, blank=True, validators=[validate_line]
-    )
-    notes = models.TextField(_("notes"), blank=True, validators=[validate_text])
+    website = LineURLField(_("website"), max_length=500, blank=True)
+    email = LineEmailField(_("email"), blank=True)
+    phone = LineField(_("phone"), max_length=50, blank=True)
+    address = ParagraphsField(_("address"), max_length=1_000, blank=True)
+    tax_id = LineField(_("tax ID"), max_length=50, blank=True)
+    notes = ParagraphsField(_("notes"), max_length=20_000, blank=True)
     # Everyone who may view an organization can search it, so this must not contain
     # confidential fields.
     search_text = SearchTextField("name", "reference", "address")

@@ -14,6 +14,7 @@ from django.utils.crypto import salted_hmac
 from django.utils.translation import gettext_lazy as _
 
 from orgadmin.access.audit_log import SecurityEvent, record
+from orgadmin.models.fields import LineEmailField, LineField
 from orgadmin.models.mixins import DeletedThroughQuerySet
 from orgadmin.models.querysets import UserQuerySet, is_same_email
 
@@ -35,6 +36,15 @@ class CredentialsChanged(DatabaseError):
     """
 
 
+def clean_django_field(
+    name: str, field_class: type[models.CharField] = LineField
+) -> models.CharField:
+    """Return a field of Django's user with all its options, but cleaning its text."""
+    original: Any = AbstractUser._meta.get_field(name)
+    _name, _path, arguments, options = original.deconstruct()
+    return field_class(*arguments, **options)
+
+
 class User(DeletedThroughQuerySet, AbstractUser):
     """A person who can sign in.
 
@@ -43,6 +53,11 @@ class User(DeletedThroughQuerySet, AbstractUser):
     been deleted. It records changes of credentials and permissions in the audit log,
     and names `changed_by` as the person who made them.
     """
+
+    username = clean_django_field("username")
+    first_name = clean_django_field("first_name")
+    last_name = clean_django_field("last_name")
+    email = clean_django_field("email", LineEmailField)
 
     # The email address that the person is known to receive mail at, and since when.
     # `has_verified_email` compares it with the current one.

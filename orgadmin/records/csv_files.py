@@ -10,14 +10,29 @@ from itertools import chain
 from django.http import StreamingHttpResponse
 from django.utils import timezone
 
-# The beginning of a cell that a spreadsheet would run as a formula. If there are
-# already apostrophes before it, escaping adds one more, so unescaping restores the
-# exact text.
-FORMULA = re.compile(r"^('*[=+\-@\t\r])")
-ESCAPED_FORMULA = re.compile(r"^'('*[=+\-@\t\r])")
+# The characters that begin a formula in a spreadsheet. Some programs also accept the
+# wide ones of East Asian keyboards.
+FORMULA_SIGNS = "=+\\-@＝＋－＠"
+
+# Where a spreadsheet could see the beginning of a cell: where it begins, and after each
+# character that may separate cells or lines. Which characters do so depends on the
+# language of the spreadsheet, and German ones split at semicolons. Spaces and quotation
+# marks may follow, which some programs ignore.
+CELL_START = r"""(?:^|(?<=[;,\t\r\n]))[\s"]*"""
+
+# If there are already apostrophes before the sign, escaping adds one more. Unescaping
+# can then restore the exact text.
+FORMULA = re.compile(rf"({CELL_START}'*)([{FORMULA_SIGNS}])")
+ESCAPED_FORMULA = re.compile(rf"({CELL_START}'*)'([{FORMULA_SIGNS}])")
+
+# Some spreadsheets skip these at the beginning of a cell.
+BLANK_START = re.compile(r"^('*)(?=[\t\r\n])")
+ESCAPED_BLANK_START = re.compile(r"^('*)'(?=[\t\r\n])")
 
 # Spreadsheets read a CSV file as UTF-8 only if it begins with a byte order mark.
 BYTE_ORDER_MARK = "\ufeff"
+
+LINE_END = "\r\n"
 
 
 class _Echo:
@@ -29,7 +44,7 @@ class _Echo:
 
 def write_csv(rows: Iterable[Iterable[object]]) -> Iterator[str]:
     """Yield the lines of a CSV file. None is an empty cell."""
-    writer = csv.writer(_Echo())
+    writer = csv.writer(_Echo(), lineterminator=LINE_END)
     for row in rows:
         yield writer.writerow([write_cell(value) for value in row])
 
@@ -40,13 +55,15 @@ def write_cell(value: object) -> str:
 
 
 def escape_formula(text: str) -> str:
-    """Put an apostrophe before a cell that a spreadsheet would run as a formula."""
-    return FORMULA.sub(r"'\1", text)
+    """Put an apostrophe before everything that a spreadsheet could run as a formula."""
+    escaped = FORMULA.sub(r"\1'\2", text)
+    return BLANK_START.sub(r"\1'", escaped)
 
 
 def unescape_formula(text: str) -> str:
-    """Remove the apostrophe that `escape_formula()` added."""
-    return ESCAPED_FORMULA.sub(r"\1", text)
+    """Remove the apostrophes that `escape_formula()` added."""
+    unescaped = ESCAPED_BLANK_START.sub(r"\1", text)
+    return ESCAPED_FORMULA.sub(r"\1\2", unescaped)
 
 
 def respond_with_csv(

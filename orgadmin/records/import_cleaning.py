@@ -13,12 +13,13 @@ from django.utils.translation import gettext as _
 
 from orgadmin.access.roles import Role
 from orgadmin.models import Organization
+from orgadmin.models.fields import LineEmailField
 from orgadmin.records.columns import ROLE_COLUMNS
 from orgadmin.records.import_problems import ImportProblem, RowRefused
 from orgadmin.records.import_reading import Header, Record
 
 ID = "[1-9][0-9]{0,17}"  # so that the number fits into 64 bits
-EMAIL_FIELD = models.EmailField()
+EMAIL_FIELD = LineEmailField()
 
 # {column that identifies an organization: its name in messages}
 KEY_LABELS = {"id": "ID", "reference": "reference"}

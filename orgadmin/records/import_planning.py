@@ -12,7 +12,7 @@ from django.utils.translation import gettext as _
 from orgadmin.access.roles import CONFIDENTIAL_FIELDS, Role
 from orgadmin.models import Organization, User
 from orgadmin.records.columns import ROLE_COLUMNS
-from orgadmin.records.import_cleaning import ImportRow
+from orgadmin.records.import_cleaning import ImportRow, InvalidCell, clean_value
 from orgadmin.records.import_problems import ImportProblem, RowRefused
 from orgadmin.records.import_reading import Header
 
@@ -238,10 +238,22 @@ def find_users(rows: Iterable[ImportRow]) -> dict[str, User]:
 def find_old_values(
     organization: Organization, values: dict[str, Any]
 ) -> dict[str, Any]:
-    """Return {field: current value} for the fields whose new value differs."""
+    """Return {field: current value} for the fields whose new value differs.
+
+    A stored value that is older than the rules for text may differ from what an import
+    makes of it. That alone is no change, so an exported file can be imported again.
+    """
     old_values = {}
     for name, value in values.items():
         current = getattr(organization, name)
-        if current != value:
+        if current != value and clean_stored(name, current) != value:
             old_values[name] = current
     return old_values
+
+
+def clean_stored(name: str, value: Any) -> Any:
+    """Return what an import makes of the stored value of a field."""
+    try:
+        return clean_value(name, value or "")
+    except InvalidCell:
+        return value

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 
 from django.utils.translation import gettext as _
 
+from orgadmin.models.text import escape_unprintable
+
 MAX_SHOWN = 60  # characters of a value that a message repeats
 
 
@@ -65,16 +67,6 @@ class RowRefused(Exception):
 
 
 def printable(text: str) -> str:
-    """Return text that is safe to print on a terminal.
-
-    Cuts it after MAX_SHOWN characters and escapes unprintable characters.
-    """
-    shown = []
-    for character in text[:MAX_SHOWN]:
-        if not character.isprintable():
-            # repr() escapes the character. Its quotation marks are cut off.
-            character = repr(character)[1:-1]
-        shown.append(character)
-    if len(text) > MAX_SHOWN:
-        shown.append("…")
-    return "".join(shown)
+    """Return the first MAX_SHOWN characters of a text, safe to print on a terminal."""
+    shown = escape_unprintable(text[:MAX_SHOWN])
+    return f"{shown}…" if len(text) > MAX_SHOWN else shown

@@ -1,8 +1,9 @@
 import io
 
 from django.core.management import CommandError, call_command
-from django.test import TestCase
+from django.test import TestCase, tag
 
+from orgadmin.models import MembershipEvent
 from tests.factories import create_organization, create_user
 
 
@@ -50,3 +51,12 @@ class AssignTests(TestCase):
         with self.assertRaisesMessage(CommandError, "There is no user “nobody”."):
             self.run_command("nobody", "Acme", "admin")
         self.assertEqual(list(self.ada.groups.all()), [self.acme.admin])
+
+    @tag("E12", "E13")
+    def test_cleans_the_reason_and_refuses_one_that_is_too_long(self):
+        for reason in ("x" * 501, "a\x1bb", "\ufdfa" * 28):
+            with self.assertRaisesMessage(CommandError, "The reason is not valid: "):
+                self.run_command("anna", "Acme", "reviewer", "--reason", reason)
+        self.assertFalse(self.anna.groups.exists())
+        self.run_command("anna", "Acme", "reviewer", "--reason", " New\u00a0 here")
+        self.assertEqual(MembershipEvent.objects.first().reason, "New here")

@@ -18,10 +18,11 @@ class ExplainTests(TestCase):
     def run_command(self, *arguments):
         """Return the exit status and what was printed."""
         out = io.StringIO()
+        err = io.StringIO()
         try:
-            call_command("explain", *map(str, arguments), stdout=out)
+            call_command("explain", *map(str, arguments), stdout=out, stderr=err)
         except CommandError as error:
-            return error.returncode, str(error)
+            return error.returncode, err.getvalue() + str(error)
         except SystemExit as error:
             return error.code, out.getvalue()
         return 0, out.getvalue()

@@ -1,15 +1,16 @@
 from django.core.exceptions import PermissionDenied
-from django.core.management.base import BaseCommand, CommandError
+from django.core.management.base import CommandError
 
 from orgadmin.access.roles import ROLES_BY_KEY
-from orgadmin.management.arguments import find_organization, find_user
+from orgadmin.management.arguments import clean_reason, find_organization, find_user
+from orgadmin.management.output import EscapedCommand
 from orgadmin.people.changes import RoleChange
 from orgadmin.people.membership import LastAdminError, change_roles
 
 NO_ROLE = "none"
 
 
-class Command(BaseCommand):
+class Command(EscapedCommand):
     help = (
         "Give USER the ROLE in ORGANIZATION, in place of another role they have there."
         " The role “none” removes them."
@@ -48,7 +49,9 @@ class Command(BaseCommand):
         found_organization = find_organization(organization)
         change = RoleChange(user, found_organization, ROLES_BY_KEY.get(role))
         try:
-            changes = change_roles([change], actor=acting_user, reason=reason)
+            changes = change_roles(
+                [change], actor=acting_user, reason=clean_reason(reason)
+            )
         except PermissionDenied as error:
             raise CommandError(
                 f"Nothing was changed. {acting_user} does not have the permissions for"

@@ -4,10 +4,11 @@ from itertools import islice
 from pathlib import Path
 
 from django.conf import settings
-from django.core.management.base import BaseCommand, CommandError
+from django.core.management.base import CommandError
 from django.db import transaction
 
 from orgadmin.access.roles import ADMIN, ROLES_BY_KEY, Role
+from orgadmin.management.output import EscapedCommand
 from orgadmin.models import Organization, User
 from orgadmin.people.changes import RoleChange
 from orgadmin.people.membership import change_roles
@@ -45,7 +46,7 @@ PEOPLE = [
 ]
 
 
-class Command(BaseCommand):
+class Command(EscapedCommand):
     help = (
         "Load demo data: real names of organizations, and three people with new"
         " passwords. Requires DEBUG=true."
@@ -61,7 +62,8 @@ class Command(BaseCommand):
             if not Organization.objects.exists():
                 with FILE.open("rb") as stream:
                     import_organizations(stream)
-            self.stdout.write(f"\nSign in at {settings.BASE_URL}/admin/ as")
+            self.stdout.write()
+            self.stdout.write(f"Sign in at {settings.BASE_URL}/admin/ as")
             # All people take from the same iterator, so they share no organization.
             organizations = iter(Organization.objects.order_by("pk"))
             for person in PEOPLE:

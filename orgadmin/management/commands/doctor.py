@@ -1,14 +1,13 @@
 from collections import Counter
 
-from django.core.management.base import BaseCommand
-
+from orgadmin.management.output import EscapedCommand
 from orgadmin.records.doctor import Issue, examine
 
 # How many issues of each kind are printed. The others are only counted.
 SHOWN = 20
 
 
-class Command(BaseCommand):
+class Command(EscapedCommand):
     help = (
         "Find issues of organizations, their groups and permissions. The exit status is"
         " 1 if errors remain."

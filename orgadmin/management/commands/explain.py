@@ -1,13 +1,14 @@
-from django.core.management.base import BaseCommand, CommandError
+from django.core.management.base import CommandError
 from django.db import DatabaseError
 
 from orgadmin.access.roles import PERMISSIONS
 from orgadmin.gate.explain import Explanation, explain
 from orgadmin.management.arguments import UNCLEAR, find_organization, find_user
+from orgadmin.management.output import EscapedCommand
 from orgadmin.models import Organization, User
 
 
-class Command(BaseCommand):
+class Command(EscapedCommand):
     help = (
         "Explain why USER may or may not do ACTION with ORGANIZATION. The exit status"
         " is 0 if they may, 1 if they may not, and 2 if the question is unclear."

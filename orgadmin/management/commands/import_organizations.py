@@ -2,10 +2,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.core.management.base import CommandError, CommandParser
 from django.db import DatabaseError
 
 from orgadmin.management.arguments import find_user
+from orgadmin.management.output import EscapedCommand
 from orgadmin.records.batches import BATCH
 from orgadmin.records.import_preview import RowPreview
 from orgadmin.records.import_problems import ImportProblem
@@ -20,7 +21,7 @@ from orgadmin.records.imports import (
 LINES_BETWEEN_REPORTS = 100_000
 
 
-class Command(BaseCommand):
+class Command(EscapedCommand):
     help = (
         "Create and change organizations from a CSV file. If one line cannot be"
         " imported, nothing is changed."
@@ -106,7 +107,8 @@ class Command(BaseCommand):
         self.stdout.write(f"line {row.line}: {organization}: {effects}")
 
     def _print_problems(self, problems: Sequence[ImportProblem]) -> None:
-        self.stderr.write("\n".join(str(problem) for problem in problems))
+        for problem in problems:
+            self.stderr.write(str(problem))
 
     def _print_report(self, report: ImportReport, *, dry_run: bool) -> None:
         if report.ignored:

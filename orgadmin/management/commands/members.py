@@ -1,16 +1,17 @@
 from datetime import date
 from typing import Any
 
-from django.core.management.base import BaseCommand, CommandParser
+from django.core.management.base import CommandParser
 
 from orgadmin.access.membership_log import end_of_day
 from orgadmin.management.arguments import find_organization
+from orgadmin.management.output import EscapedCommand
 from orgadmin.models import MembershipEvent
-from orgadmin.records.csv_files import write_csv
+from orgadmin.records.csv_files import LINE_END, write_csv
 from orgadmin.records.exports import list_events
 
 
-class Command(BaseCommand):
+class Command(EscapedCommand):
     help = "Print the members of ORGANIZATION, or of all organizations, as CSV."
 
     def add_arguments(self, parser: CommandParser) -> None:
@@ -36,4 +37,4 @@ class Command(BaseCommand):
         moment = None if on is None else end_of_day(on)
         members = events.find_joining_events_of_members(moment)
         for line in write_csv(list_events(members.iterator())):
-            self.stdout.write(line, ending="")
+            self.stdout.write(line, ending=LINE_END)

@@ -1,0 +1,73 @@
+"""The base of our commands, which print text that people typed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, TextIO
+
+from django.core.management.base import BaseCommand, CommandError, OutputWrapper
+
+from orgadmin.models.text import escape_unprintable
+
+
+class EscapedOutput(OutputWrapper):
+    """Writes lines in which everything that is not visible is escaped.
+
+    Otherwise, a name could contain the codes with which programs move the cursor of a
+    terminal, or hide and reorder what it shows. Line breaks are escaped, too, so that a
+    name cannot add lines of its own: each line needs a call of `write()`.
+    """
+
+    def write(
+        self,
+        msg: str = "",
+        style_func: Callable[[str], str] | None = None,
+        ending: str | None = None,
+    ) -> None:
+        if ending is None:
+            ending = self.ending
+        line = escape_unprintable(msg.removesuffix(ending))
+        super().write(line, style_func, ending)
+
+
+class DetailedError(CommandError):
+    """An error with more lines than its message. They are printed before it."""
+
+    def __init__(
+        self, message: str, *, details: Sequence[str], returncode: int
+    ) -> None:
+        super().__init__(message, returncode=returncode)
+        self.details = details
+
+
+class EscapedCommand(BaseCommand):
+    """A command whose output and error messages are escaped.
+
+    All commands of this app that print text from the database, from files, or from
+    their arguments are derived from this class.
+    """
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.stdout = EscapedOutput(self.stdout._out)
+        self._replace_errors(self.stderr._out)
+
+    def execute(self, *args: Any, **options: Any) -> str | None:
+        # Django would wrap these streams in its own class.
+        stdout = options.pop("stdout", None)
+        if stdout is not None:
+            self.stdout = EscapedOutput(stdout)
+        stderr = options.pop("stderr", None)
+        if stderr is not None:
+            self._replace_errors(stderr)
+        try:
+            return super().execute(*args, **options)
+        except DetailedError as error:
+            for line in error.details:
+                self.stderr.write(line)
+            raise
+
+    def _replace_errors(self, stream: TextIO) -> None:
+        style = self.stderr.style_func
+        self.stderr = EscapedOutput(stream)
+        self.stderr.style_func = style
