@@ -105,6 +105,12 @@ def read_url(name: str, *, default: str) -> str:
     return read(name, parse_url, expected=expected, default=default)
 
 
+def read_optional_url(name: str) -> str:
+    """Return a URL without a slash at the end, or "" if the variable is empty."""
+    expected = "a URL such as https://passwords.example.com/range"
+    return read(name, parse_optional_url, expected=expected)
+
+
 def read_time_zone(name: str, *, default: str) -> str:
     expected = "a name such as UTC or Europe/Berlin"
     return read(name, parse_time_zone, expected=expected, default=default)
@@ -165,6 +171,10 @@ def parse_choice(text: str, *, choices: Sequence[str]) -> str:
 def parse_url(text: str) -> str:
     URLValidator(schemes=["http", "https"])(text)
     return text.rstrip("/")
+
+
+def parse_optional_url(text: str) -> str:
+    return parse_url(text) if text else ""
 
 
 def get_origin(url: str) -> str:

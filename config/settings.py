@@ -209,14 +209,14 @@ GUARDIAN_MONKEY_PATCH_GROUP = False
 # Password validation
 
 AUTH_PASSWORD_VALIDATORS = [
-    {
-        "NAME": "django.contrib.auth.password_validation"
-        ".UserAttributeSimilarityValidator",
-    },
-    {"NAME": "django.contrib.auth.password_validation.MinimumLengthValidator"},
-    {"NAME": "django.contrib.auth.password_validation.CommonPasswordValidator"},
-    {"NAME": "django.contrib.auth.password_validation.NumericPasswordValidator"},
+    {"NAME": "orgadmin.accounts.password_rules.LengthValidator"},
+    {"NAME": "orgadmin.accounts.password_rules.BreachedPasswordValidator"},
+    {"NAME": "orgadmin.accounts.password_rules.KnownWordsValidator"},
 ]
+
+# A service with the interface of Pwned Passwords, which is asked whether a new password
+# is known from data breaches. It learns five characters of the password's hash.
+PWNED_PASSWORDS_URL = env.read_optional_url("PWNED_PASSWORDS_URL")
 
 
 # Sign-in (django-allauth)

@@ -85,7 +85,7 @@ class Command(EscapedCommand):
                 "is_superuser": person.is_superuser,
             },
         )
-        password = secrets.token_urlsafe(9)
+        password = secrets.token_urlsafe(12)  # 16 characters
         user.set_password(password)
         user.save()
         if created:
