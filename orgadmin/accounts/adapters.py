@@ -25,6 +25,7 @@ from django.utils.translation import gettext_lazy as _
 from orgadmin.accounts.redirects import redirect_to_sign_in
 from orgadmin.gate.answers import Gate
 from orgadmin.models import User
+from orgadmin.records import encryption
 
 NO_ACCOUNT = _(
     "You do not have an account here, or your account has no access. Ask the people who"
@@ -154,7 +155,16 @@ def is_email_confirmed(claims: Mapping[str, Any]) -> bool:
 
 
 class MFAAdapter(DefaultMFAAdapter):
-    """Ignores second factors if the setting SECOND_FACTOR is "off"."""
+    """Encrypts the secrets of second factors.
+
+    Ignores second factors if the setting SECOND_FACTOR is "off".
+    """
+
+    def encrypt(self, text):
+        return encryption.encrypt(text)
+
+    def decrypt(self, encrypted_text):
+        return encryption.decrypt(encrypted_text)
 
     def is_mfa_enabled(self, user, types=None):
         if settings.SECOND_FACTOR == "off":

@@ -1,5 +1,6 @@
 """The forms to sign in, reset a password, and accept an invitation."""
 
+import logging
 from urllib.parse import urlsplit
 
 from allauth.core import context
@@ -17,6 +18,9 @@ from orgadmin.gate.answers import Gate
 from orgadmin.models import User
 from orgadmin.people.invitations import find_invitations
 from orgadmin.people.mail import send_invitation
+from orgadmin.records.encryption import UnreadableSecret
+
+logger = logging.getLogger("orgadmin.accounts")
 
 
 class SignInForm(AdminAuthenticationForm):
@@ -60,7 +64,11 @@ class LimitedCodeMixin:
         user_id = self.user.pk
         if not throttle.count_attempt("code", user_id):
             raise self._wrong_code()
-        code = super().clean_code()
+        try:
+            code = super().clean_code()
+        except UnreadableSecret as error:
+            logger.error("%s", error)
+            raise self._wrong_code() from error
         used_code = f"{user_id} {normalize_user_code(code)}"
         if not throttle.count_attempt("used code", used_code, limit=1):
             raise self._wrong_code()

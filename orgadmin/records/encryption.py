@@ -1,0 +1,138 @@
+"""Encrypts the secrets of second factors in the database.
+
+The keys are derived from the settings SECRET_KEY and SECRET_KEY_FALLBACKS. The first
+encrypts; all of them decrypt. So a secret key can be replaced: the earlier one becomes
+a fallback, until `manage.py encrypt_secrets` has encrypted everything again.
+"""
+
+from __future__ import annotations
+
+from base64 import urlsafe_b64encode
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from allauth.mfa.models import Authenticator
+from cryptography.fernet import Fernet, InvalidToken, MultiFernet
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.kdf.hkdf import HKDF
+from django.conf import settings
+from django.db import transaction
+
+# Begins each encrypted text. Texts without it are from before they were encrypted.
+PREFIX = "fernet:"
+
+# What the keys are derived for. A key for another purpose is a different one.
+PURPOSE = b"orgadmin second factor"
+
+# The keys in `Authenticator.data` whose values are secret.
+SECRETS = ("secret", "seed")
+SECRET_LISTS = ("migrated_codes",)
+
+BATCH = 500  # second factors in one transaction
+
+
+class UnreadableSecret(Exception):
+    """A secret was encrypted with a key that is not among the settings."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "The secret of a second factor cannot be decrypted. Add the secret key that"
+            " encrypted it to SECRET_KEY_FALLBACKS."
+        )
+
+
+@dataclass
+class Report:
+    """How many second factors were encrypted again, and how many could not be."""
+
+    examined: int = 0
+    encrypted: int = 0
+    unreadable: int = 0
+
+
+def encrypt(text: str) -> str:
+    [cipher, *_others] = list_ciphers()
+    return PREFIX + cipher.encrypt(text.encode()).decode()
+
+
+def decrypt(text: str) -> str:
+    """Return the decrypted text. Raises `UnreadableSecret` if no key fits."""
+    if not text.startswith(PREFIX):
+        return text
+    token = text.removeprefix(PREFIX)
+    try:
+        return MultiFernet(list_ciphers()).decrypt(token).decode()
+    except InvalidToken as error:
+        raise UnreadableSecret from error
+
+
+def is_current(text: str) -> bool:
+    """Return whether a text is encrypted with the first key."""
+    [cipher, *_others] = list_ciphers()
+    try:
+        cipher.decrypt(text.removeprefix(PREFIX))
+    except InvalidToken:
+        return False
+    return text.startswith(PREFIX)
+
+
+def list_ciphers() -> list[Fernet]:
+    secret_keys = [settings.SECRET_KEY, *settings.SECRET_KEY_FALLBACKS]
+    return [Fernet(derive_key(secret_key)) for secret_key in secret_keys]
+
+
+def derive_key(secret_key: str) -> bytes:
+    derivation = HKDF(algorithm=SHA256(), length=32, salt=None, info=PURPOSE)
+    return urlsafe_b64encode(derivation.derive(secret_key.encode()))
+
+
+def encrypt_all() -> Report:
+    """Encrypt all secrets that are not encrypted with the first key."""
+    report = Report()
+    for pks in list_batches():
+        with transaction.atomic():
+            rows = Authenticator.objects.select_for_update().filter(pk__in=pks)
+            for authenticator in rows.order_by("pk"):
+                encrypt_again(authenticator, report)
+    return report
+
+
+def list_batches() -> Iterator[list[int]]:
+    last_pk = 0
+    while True:
+        rows = Authenticator.objects.filter(pk__gt=last_pk).order_by("pk")
+        pks = list(rows.values_list("pk", flat=True)[:BATCH])
+        if not pks:
+            return
+        yield pks
+        last_pk = pks[-1]
+
+
+def encrypt_again(authenticator: Authenticator, report: Report) -> None:
+    """Encrypt the secrets of a second factor with the first key, and count it."""
+    report.examined += 1
+    if all(is_current(text) for text in list_secrets(authenticator.data)):
+        return
+    try:
+        replace_secrets(authenticator.data)
+    except UnreadableSecret:
+        report.unreadable += 1
+        return
+    authenticator.save(update_fields=["data"])
+    report.encrypted += 1
+
+
+def list_secrets(data: dict) -> list[str]:
+    texts = [data[name] for name in SECRETS if name in data]
+    for name in SECRET_LISTS:
+        texts += data.get(name) or []
+    return texts
+
+
+def replace_secrets(data: dict) -> None:
+    for name in SECRETS:
+        if name in data:
+            data[name] = encrypt(decrypt(data[name]))
+    for name in SECRET_LISTS:
+        if data.get(name):
+            data[name] = [encrypt(decrypt(text)) for text in data[name]]
