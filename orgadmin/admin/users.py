@@ -15,6 +15,7 @@ from orgadmin.admin.base import (
 from orgadmin.admin.changelist import get_page
 from orgadmin.admin.forms import UserForm
 from orgadmin.admin.people_forms import ReasonForm
+from orgadmin.admin.personal_data import PersonalDataPages
 from orgadmin.gate.answers import as_active, holds_more_than
 from orgadmin.gate.explain import find_reasons, summarize_reasons
 from orgadmin.models import Organization, User
@@ -78,7 +79,12 @@ def get_url(user):
 
 @admin.register(User)
 class UserAdmin(
-    UserAccessPage, OffboardingPage, DeletesAsActor, SuperuserOnlyAdmin, DjangoUserAdmin
+    UserAccessPage,
+    OffboardingPage,
+    PersonalDataPages,
+    DeletesAsActor,
+    SuperuserOnlyAdmin,
+    DjangoUserAdmin,
 ):
     """The admin of people.
 
@@ -88,7 +94,12 @@ class UserAdmin(
     """
 
     form = UserForm
-    pages = {"access": SUPERUSERS_ONLY, "leave": SUPERUSERS_ONLY}
+    pages = {
+        "access": SUPERUSERS_ONLY,
+        "leave": SUPERUSERS_ONLY,
+        "export": SUPERUSERS_ONLY,
+        "erase": SUPERUSERS_ONLY,
+    }
     actions = ["remove_second_factor"]
     list_filter = ["is_staff", "is_superuser", "is_active"]
     autocomplete_fields = ["groups"]

@@ -1,0 +1,49 @@
+"""The pages below a person that export and erase what is stored about them."""
+
+from django.contrib import messages
+from django.http import StreamingHttpResponse
+from django.urls import reverse
+from django.utils.translation import gettext_lazy as _
+
+from orgadmin.records.erasure import ErasureRefused, erase_person
+from orgadmin.records.personal_data import export_person
+
+
+class PersonalDataPages:
+    """The pages export/ and erase/ below a person, for superusers."""
+
+    def export_view(self, request, user):
+        """Explain the export, or send it."""
+        if request.method != "POST":
+            title = _("Export personal data of “%s”?") % user
+            return self.render_page(request, user, "export", title)
+        response = StreamingHttpResponse(
+            export_person(user, actor=request.user),
+            content_type="application/json; charset=utf-8",
+        )
+        filename = f"person-{user.pk}.json"
+        response["Content-Disposition"] = f'attachment; filename="{filename}"'
+        return response
+
+    def erase_view(self, request, user):
+        """Show what would be erased, or erase it if the username was entered."""
+        url = reverse("admin:orgadmin_user_change", args=[user.pk])
+        entered = request.POST.get("username", "")
+        is_confirmed = request.method == "POST" and entered == user.username
+        try:
+            report = erase_person(user, actor=request.user, dry_run=not is_confirmed)
+        except ErasureRefused as error:
+            return self.redirect_with_message(
+                request, str(error), messages.ERROR, to=url
+            )
+        if is_confirmed:
+            text = _("The person was erased. The account is now called “%s”.")
+            return self.redirect_with_message(request, text % report.pseudonym, to=url)
+        return self.render_page(
+            request,
+            user,
+            "erase",
+            _("Erase “%s”?") % user,
+            report=report,
+            is_refused=request.method == "POST",
+        )

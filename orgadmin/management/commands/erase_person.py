@@ -1,0 +1,49 @@
+from django.core.management.base import BaseCommand, CommandError, CommandParser
+
+from orgadmin.management.arguments import find_user
+from orgadmin.records.erasure import ErasureRefused, ErasureReport, erase_person
+
+
+class Command(BaseCommand):
+    help = (
+        "Erase USER: end their access, delete their personal data, and replace their"
+        " name and addresses in all logs. This cannot be undone."
+    )
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        parser.add_argument("username", metavar="USER", help="a username")
+        parser.add_argument(
+            "--dry-run",
+            action="store_true",
+            help="print what would be erased, and change nothing",
+        )
+        parser.add_argument(
+            "--yes",
+            action="store_true",
+            help="do not ask for confirmation",
+        )
+
+    def handle(self, *, username: str, dry_run: bool, yes: bool, **options):
+        user = find_user(username)
+        try:
+            if not dry_run and not yes:
+                self._print(erase_person(user, dry_run=True), "would become")
+                self._confirm(username)
+            report = erase_person(user, dry_run=dry_run)
+        except ErasureRefused as error:
+            raise CommandError(str(error)) from error
+        self._print(report, "would become" if dry_run else "is now")
+
+    def _print(self, report: ErasureReport, verb: str) -> None:
+        self.stdout.write(f"The person {verb} “{report.pseudonym}”.")
+        for count in report.counts:
+            self.stdout.write(f"  {count.number:,} {count.label}")
+        for organization in report.orphaned:
+            self.stdout.write(
+                f"  No active admin remains: {organization} (ID {organization.pk})"
+            )
+
+    def _confirm(self, username: str) -> None:
+        answer = input("This cannot be undone. Enter the username to erase it: ")
+        if answer != username:
+            raise CommandError("The username is a different one. Nothing was changed.")

@@ -1,0 +1,447 @@
+"""Erases a person: nothing that remains names them.
+
+The account remains as an empty shell with a pseudonym that is made from its key, such
+as "erased-17". So the logs still explain every membership and every change, by key. The
+rest of what is stored about the person is deleted, and texts that contain their name or
+address get the pseudonym instead.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Collection, Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+from allauth.account.models import EmailAddress
+from allauth.mfa.models import Authenticator
+from allauth.socialaccount.models import SocialAccount
+from django.contrib.admin.models import LogEntry
+from django.contrib.auth.hashers import make_password
+from django.contrib.contenttypes.models import ContentType
+from django.db import connection, models, transaction
+from django.db.models import F, Q
+
+# The log stores reasons in English. They are translated where they are shown.
+from django.utils.translation import gettext_lazy as _, gettext_noop
+
+from orgadmin.access.audit_log import SecurityEvent, record
+from orgadmin.models import (
+    AuditEvent,
+    Contact,
+    Invitation,
+    MembershipEvent,
+    Organization,
+    OrganizationUserObjectPermission,
+    User,
+)
+from orgadmin.people.changes import RoleChange
+from orgadmin.people.membership import (
+    change_roles,
+    find_organizations_losing_last_admin,
+    list_roles,
+    lock,
+)
+from orgadmin.records.personal_data import (
+    BATCH,
+    Person,
+    find_audit_events,
+    find_log_entries,
+    find_membership_events,
+    find_person,
+    has_address,
+    list_sessions,
+)
+
+# The texts of organizations in which a person may be named. The names of organizations
+# are not among them.
+ORGANIZATION_TEXTS = ("email", "address", "notes")
+
+
+class ErasureRefused(Exception):
+    """The person cannot be erased."""
+
+    explanation: Any = ""
+
+    def __str__(self) -> str:
+        return str(self.explanation)
+
+
+class ErasesThemselves(ErasureRefused):
+    explanation = _("You cannot erase yourself. Ask another superuser.")
+
+
+class LastSuperuser(ErasureRefused):
+    explanation = _(
+        "This person is the last active superuser. Make someone else a superuser first."
+    )
+
+
+@dataclass(frozen=True)
+class Count:
+    """How many rows of one kind were deleted or changed."""
+
+    label: Any
+    number: int
+
+
+@dataclass
+class ErasureReport:
+    """What was erased, or would be."""
+
+    pseudonym: str
+    counts: list[Count] = field(default_factory=list)
+    # These organizations have no active admin any more.
+    orphaned: list[Organization] = field(default_factory=list)
+
+    def add(self, label: Any, number: int) -> None:
+        self.counts.append(Count(label, number))
+
+
+@dataclass(frozen=True)
+class Names:
+    """The texts that name a person, and what replaces them.
+
+    Names of one word are replaced only in logs about the person, because other people
+    can have the same name.
+    """
+
+    pseudonym: str
+    addresses: frozenset[str]
+    username: str
+    full_names: frozenset[str]
+    single_names: frozenset[str]
+
+    @property
+    def in_records(self) -> set[str]:
+        return set(self.addresses | self.full_names)
+
+    @property
+    def in_logs(self) -> set[str]:
+        return self.in_records | {self.username}
+
+    @property
+    def in_own_logs(self) -> set[str]:
+        return self.in_logs | self.single_names
+
+    def replace(self, text: str, words: Collection[str]) -> str:
+        return build_pattern(words).sub(self.pseudonym, text)
+
+
+def erase_person(
+    user: User, *, actor: User | None = None, dry_run: bool = False
+) -> ErasureReport:
+    """Erase a person in one transaction, and return what was erased.
+
+    With `dry_run`, everything is undone at the end. Raises `ErasureRefused` if the
+    person is the actor, or the last active superuser.
+    """
+    if user == actor:
+        raise ErasesThemselves
+    with transaction.atomic():
+        refuse_last_superuser(user)
+        [user] = lock(User, [user.pk]).values()
+        report = Erasure(user, actor).run()
+        if dry_run:
+            transaction.set_rollback(True)
+    return report
+
+
+def refuse_last_superuser(user: User) -> None:
+    """Lock all active superusers, and make sure that another one remains."""
+    superusers = User.objects.filter(is_superuser=True, is_active=True).order_by("pk")
+    locked = superusers.select_for_update(no_key=True)
+    if set(locked.values_list("pk", flat=True)) == {user.pk}:
+        raise LastSuperuser
+
+
+class Erasure:
+    """Erases one person, whose row is locked."""
+
+    def __init__(self, user: User, actor: User | None) -> None:
+        self.user = user
+        self.actor = actor
+        self.person = find_person(user)
+        self.names = find_names(self.person)
+        self.report = ErasureReport(self.names.pseudonym)
+
+    def run(self) -> ErasureReport:
+        self._end_roles()
+        contact_names = self._delete_rows()
+        self._empty_account()
+        with allow_log_changes():
+            self._change_membership_log()
+            self._change_audit_log()
+        self._change_admin_log(contact_names)
+        self._change_organizations()
+        self._record()
+        return self.report
+
+    def _end_roles(self) -> None:
+        organizations = {row.organization for row in list_roles(self.user)}
+        changes = [RoleChange(self.user, row, None) for row in organizations]
+        self.report.orphaned = find_organizations_losing_last_admin(changes)
+        reason = gettext_noop("The person was erased.")
+        change_roles(changes, actor=self.actor, reason=reason)
+        self.report.add(_("roles ended"), len(changes))
+
+    def _delete_rows(self) -> set[str]:
+        """Delete what only concerns the person. Returns the names of their contacts."""
+        user = self.user
+        contacts = Contact.objects.filter(has_address("email", self.person))
+        contact_names = set(contacts.values_list("name", flat=True))
+        addresses = Q(user=user) | has_address("email", self.person)
+        permissions = OrganizationUserObjectPermission.objects.filter(user=user)
+        invitations = Invitation.objects.filter(has_address("email", self.person))
+        user.groups.clear()
+        user.user_permissions.clear()
+        permissions.delete()
+        self._delete(_("contacts deleted"), contacts)
+        self._delete(_("invitations deleted"), invitations)
+        self._delete(
+            _("second factors deleted"), Authenticator.objects.filter(user=user)
+        )
+        self._delete(
+            _("company accounts unlinked"), SocialAccount.objects.filter(user=user)
+        )
+        EmailAddress.objects.filter(addresses).delete()
+        sessions = list(list_sessions(user))
+        for session in sessions:
+            session.delete()
+        self.report.add(_("sessions ended"), len(sessions))
+        return contact_names
+
+    def _delete(self, label: Any, rows: models.QuerySet) -> None:
+        self.report.add(label, len(rows))
+        rows.delete()
+
+    def _empty_account(self) -> None:
+        """Remove everything from the account but its key.
+
+        Uses Django's own update(): `User.save()` would record the old address.
+        """
+        models.QuerySet(User).filter(pk=self.user.pk).update(
+            username=self.names.pseudonym,
+            first_name="",
+            last_name="",
+            email="",
+            verified_email="",
+            email_verified_at=None,
+            password=make_password(None),
+            last_login=None,
+            is_active=False,
+            is_staff=False,
+            is_superuser=False,
+            session_epoch=F("session_epoch") + 1,
+        )
+        self.report.add(_("accounts emptied"), 1)
+
+    def _change_membership_log(self) -> None:
+        about = find_membership_events(self.person)
+        by_person = Q(actor_key=self.user.pk)
+        number = change_texts(
+            MembershipEvent,
+            about | by_person,
+            ["reason"],
+            self.names,
+            self.names.in_own_logs,
+        )
+        number += change_texts(
+            MembershipEvent,
+            contains_any("reason", self.names.in_logs),
+            ["reason"],
+            self.names,
+            self.names.in_logs,
+        )
+        events: models.QuerySet[MembershipEvent] = models.QuerySet(MembershipEvent)
+        pseudonym = self.names.pseudonym
+        number += events.filter(about).update(user_name=pseudonym)
+        number += events.filter(by_person).update(actor_name=pseudonym)
+        self.report.add(_("texts replaced in the membership log"), number)
+
+    def _change_audit_log(self) -> None:
+        events: models.QuerySet[AuditEvent] = models.QuerySet(AuditEvent)
+        pseudonym = self.names.pseudonym
+        about = find_audit_events(self.person)
+        number = events.filter(about).update(user_name=pseudonym, personal={})
+        by_person = events.filter(actor_key=self.user.pk)
+        number += by_person.update(actor_name=pseudonym)
+        for event in events.exclude(personal={}).iterator(chunk_size=BATCH):
+            personal = {
+                key: self.names.replace(str(value), self.names.in_logs)
+                for key, value in event.personal.items()
+            }
+            if personal != event.personal:
+                events.filter(pk=event.pk).update(personal=personal)
+                number += 1
+        self.report.add(_("texts replaced in the audit log"), number)
+
+    def _change_admin_log(self, contact_names: Collection[str]) -> None:
+        about = find_log_entries(self.person)
+        entries = LogEntry.objects.filter(about)
+        number = entries.update(object_repr=self.names.pseudonym)
+        texts = ["object_repr", "change_message"]
+        number += change_texts(
+            LogEntry,
+            about | Q(user=self.user),
+            texts,
+            self.names,
+            add_escaped(self.names.in_own_logs),
+        )
+        words = add_escaped(self.names.in_logs)
+        condition = contains_any("change_message", words)
+        condition |= contains_any("object_repr", words)
+        number += change_texts(LogEntry, condition, texts, self.names, words)
+        number += self._change_contact_entries(add_escaped(contact_names))
+        self.report.add(_("texts replaced in the admin log"), number)
+
+    def _change_contact_entries(self, words: Collection[str]) -> int:
+        """Replace the names of contacts in entries about contacts and organizations."""
+        content_types = ContentType.objects.get_for_models(Contact, Organization)
+        condition = contains_any("change_message", words)
+        condition |= contains_any("object_repr", words)
+        condition &= Q(content_type__in=content_types.values())
+        texts = ["object_repr", "change_message"]
+        return change_texts(LogEntry, condition, texts, self.names, words)
+
+    def _change_organizations(self) -> None:
+        words = self.names.in_records
+        condition = Q(pk__in=[])
+        for name in ORGANIZATION_TEXTS:
+            condition |= contains_any(name, words)
+        number = 0
+        for organization in Organization.objects.filter(condition):
+            changed = self._replace_in_organization(organization)
+            if changed:
+                rows = Organization.objects.filter(pk=organization.pk)
+                number += rows.update(**changed)
+        self.report.add(_("organizations changed"), number)
+        number = 0
+        history = Organization.history.model
+        for version in history.objects.filter(condition).iterator(chunk_size=BATCH):
+            changed = self._replace_in_organization(version)
+            if changed:
+                rows = history.objects.filter(pk=version.pk)
+                number += rows.update(**changed)
+        self.report.add(_("versions changed in the history"), number)
+
+    def _replace_in_organization(self, row: Any) -> dict[str, str]:
+        """Return {field: text without the person} of the fields that name them."""
+        changed = {}
+        for name in ORGANIZATION_TEXTS:
+            text = getattr(row, name)
+            replaced = self.names.replace(text, self.names.in_records)
+            if replaced != text:
+                # A pseudonym is not an email address.
+                changed[name] = "" if name == "email" else replaced
+        return changed
+
+    def _record(self) -> None:
+        numbers = [count.number for count in self.report.counts]
+        record(
+            SecurityEvent.PERSON_ERASED,
+            user=User.objects.get(pk=self.user.pk),
+            actor=self.actor,
+            details={"rows": sum(numbers)},
+        )
+
+
+@contextmanager
+def allow_log_changes() -> Iterator[None]:
+    """Let the triggers of both logs accept changes of names, on PostgreSQL."""
+    switch_triggers("on")
+    yield
+    switch_triggers("off")
+
+
+def switch_triggers(value: str) -> None:
+    if connection.vendor == "postgresql":
+        with connection.cursor() as cursor:
+            # The third argument limits the setting to the transaction.
+            cursor.execute(
+                "SELECT set_config('orgadmin.erasing', %s, true)",
+                [value],
+            )
+
+
+def find_names(person: Person) -> Names:
+    user = person.user
+    single_names = {name for name in (user.first_name, user.last_name) if name}
+    full_names = set()
+    if len(single_names) > 1:
+        full_names = {
+            f"{user.first_name} {user.last_name}",
+            f"{user.last_name} {user.first_name}",
+            f"{user.last_name}, {user.first_name}",
+        }
+    return Names(
+        choose_pseudonym(user),
+        person.addresses,
+        user.username,
+        frozenset(full_names),
+        frozenset(single_names),
+    )
+
+
+def choose_pseudonym(user: User) -> str:
+    """Return a username that is made from the key, and that nobody else has."""
+    pseudonym = f"erased-{user.pk}"
+    number = 2
+    while User.objects.filter(username=pseudonym).exclude(pk=user.pk).exists():
+        pseudonym = f"erased-{user.pk}-{number}"
+        number += 1
+    return pseudonym
+
+
+def build_pattern(words: Iterable[str]) -> re.Pattern[str]:
+    """Return a pattern that finds the words, but not as a part of longer ones.
+
+    An address is a part of a longer one if ".au" follows, but not if a full stop does.
+    """
+    alternatives = "|".join(
+        re.escape(word) for word in sorted(words, key=len, reverse=True) if word
+    )
+    pattern = rf"(?<![\w.+@-])(?:{alternatives or '(?!)'})(?![\w@]|[.-]\w)"
+    return re.compile(pattern, re.IGNORECASE)
+
+
+def contains_any(name: str, words: Iterable[str]) -> Q:
+    """Return the condition that a text contains one of the words.
+
+    SQLite ignores the case of ASCII letters only, so it is asked for common spellings.
+    """
+    condition = Q(pk__in=[])
+    for word in words:
+        for spelling in {word, word.lower(), word.upper(), word.title()}:
+            condition |= Q(**{f"{name}__icontains": spelling})
+    return condition
+
+
+def add_escaped(words: Iterable[str]) -> set[str]:
+    """Return the words, and how they look in JSON. The admin log contains JSON."""
+    spellings = set()
+    for word in words:
+        spellings |= {word, json.dumps(word)[1:-1]}
+    return spellings
+
+
+def change_texts(
+    model: type[models.Model],
+    condition: Q,
+    fields: Collection[str],
+    names: Names,
+    words: Collection[str],
+) -> int:
+    """Replace the words in texts of the rows, and return how many rows changed."""
+    rows: models.QuerySet[models.Model] = models.QuerySet(model)
+    number = 0
+    stored = rows.filter(condition).values_list("pk", *fields)
+    for pk, *texts in stored.iterator(chunk_size=BATCH):
+        replaced = [names.replace(text, words) for text in texts]
+        if replaced != texts:
+            number += rows.filter(pk=pk).update(
+                **dict(zip(fields, replaced, strict=True))
+            )
+    return number

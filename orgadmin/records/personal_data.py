@@ -1,0 +1,307 @@
+"""Everything that this site stores about one person, as JSON.
+
+docs/operations.md describes the sections. `erasure.py` erases what is found here.
+Passwords, secrets of second factors and the keys of sessions are left out, and so are
+the names of other people.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from allauth.account.models import EmailAddress
+from allauth.mfa.models import Authenticator
+from allauth.socialaccount.models import SocialAccount
+from django.contrib.admin.models import LogEntry
+from django.contrib.auth import SESSION_KEY
+from django.contrib.contenttypes.models import ContentType
+from django.contrib.sessions.models import Session
+from django.core.serializers.json import DjangoJSONEncoder
+from django.db.models import Q
+from django.db.models.functions import Lower
+from django.utils import timezone
+
+from orgadmin.access.audit_log import SecurityEvent, record
+from orgadmin.models import (
+    AuditEvent,
+    Contact,
+    Invitation,
+    MembershipEvent,
+    Organization,
+    OrganizationUserObjectPermission,
+    User,
+)
+from orgadmin.people.membership import list_roles
+
+# Changes when a section is removed, or its content gets another meaning.
+FORMAT = "orgadmin person 1"
+
+BATCH = 1_000  # rows in memory
+
+Row = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Person:
+    """A user, and the email addresses that are known to be theirs, in lower case."""
+
+    user: User
+    addresses: frozenset[str]
+
+    @property
+    def key(self) -> int:
+        return self.user.pk
+
+
+def find_person(user: User) -> Person:
+    """Return the person with their present and earlier addresses.
+
+    An earlier address that someone else has now is not among them.
+    """
+    addresses = {user.email.lower(), user.verified_email.lower()}
+    changes = AuditEvent.objects.filter(
+        user_key=user.pk, event=SecurityEvent.EMAIL_CHANGED
+    )
+    for personal in changes.values_list("personal", flat=True):
+        addresses |= {str(address).lower() for address in personal.values()}
+    addresses.discard("")
+    others = User.objects.exclude(pk=user.pk).exclude(email="")
+    others = others.annotate(address=Lower("email")).filter(address__in=addresses)
+    taken = set(others.values_list("address", flat=True))
+    return Person(user, frozenset(addresses - taken))
+
+
+def has_address(field: str, person: Person) -> Q:
+    """Return the condition that a field contains one of the person's addresses."""
+    condition = Q(pk__in=[])
+    for address in person.addresses:
+        condition |= Q(**{f"{field}__iexact": address})
+    return condition
+
+
+def find_membership_events(person: Person) -> Q:
+    """Return the condition for entries of the membership log about the person."""
+    invited = Q(user_key=None) & has_address("user_name", person)
+    return Q(user_key=person.key) | invited
+
+
+def find_audit_events(person: Person) -> Q:
+    """Return the condition for entries of the audit log about the person.
+
+    Among them are failed sign-ins with their username or address.
+    """
+    typed = Q(user_name__iexact=person.user.username)
+    typed |= has_address("user_name", person)
+    return Q(user_key=person.key) | (Q(user_key=None) & typed)
+
+
+def find_log_entries(person: Person) -> Q:
+    """Return the condition for entries of Django's admin log about the person."""
+    content_type = ContentType.objects.get_for_model(User)
+    return Q(content_type=content_type, object_id=str(person.key))
+
+
+def list_sessions(user: User) -> Iterator[Session]:
+    """Yield the sessions in which the user is signed in. Reads all sessions."""
+    for session in Session.objects.iterator(chunk_size=BATCH):
+        if session.get_decoded().get(SESSION_KEY) == str(user.pk):
+            yield session
+
+
+def describe_account(person: Person) -> Row:
+    user = person.user
+    names = [
+        "username",
+        "first_name",
+        "last_name",
+        "email",
+        "verified_email",
+        "email_verified_at",
+        "date_joined",
+        "last_login",
+        "is_active",
+        "is_staff",
+        "is_superuser",
+    ]
+    return {
+        "id": user.pk,
+        **{name: getattr(user, name) for name in names},
+        "has_password": user.has_usable_password(),
+        "earlier_addresses": sorted(person.addresses - {user.email.lower()}),
+    }
+
+
+def list_role_rows(person: Person) -> Iterator[Row]:
+    for row in list_roles(person.user):
+        yield {
+            "organization_id": row.organization.pk,
+            "organization": row.organization.name,
+            "role": row.role.key if row.role else None,
+        }
+
+
+def list_permissions(person: Person) -> Iterator[Row]:
+    """Yield the permissions that the person has by themselves, on no or one object."""
+    for name in person.user.user_permissions.values_list("codename", flat=True):
+        yield {"permission": name, "organization_id": None}
+    grants = OrganizationUserObjectPermission.objects.filter(user=person.user)
+    for name, pk in grants.values_list("permission__codename", "content_object"):
+        yield {"permission": name, "organization_id": pk}
+
+
+def list_membership_events(person: Person) -> Iterator[Row]:
+    condition = find_membership_events(person)
+    events = MembershipEvent.objects.filter(condition | Q(actor_key=person.key))
+    for event in events.order_by("pk").iterator(chunk_size=BATCH):
+        row = {
+            "at": event.at,
+            "event": event.event,
+            "organization_id": event.organization_key,
+            "organization": event.organization_name,
+            "role": event.role,
+            "user_id": event.user_key,
+            "by_user_id": event.actor_key,
+            "reason": event.reason,
+        }
+        if event.user_key is None and event.user_name.lower() in person.addresses:
+            row["invited_address"] = event.user_name
+        yield row
+
+
+def list_audit_events(person: Person) -> Iterator[Row]:
+    condition = find_audit_events(person)
+    events = AuditEvent.objects.filter(condition | Q(actor_key=person.key))
+    for event in events.order_by("pk").iterator(chunk_size=BATCH):
+        row = {
+            "at": event.at,
+            "event": event.event,
+            "user_id": event.user_key,
+            "by_user_id": event.actor_key,
+            "details": event.details,
+            "network": event.network,
+            "request_id": event.request_id,
+        }
+        if event.actor_key != person.key or event.user_key == person.key:
+            row["user_name"] = event.user_name
+            row["personal"] = event.personal
+        yield row
+
+
+def list_history(person: Person) -> Iterator[Row]:
+    records = Organization.history.filter(history_user=person.key)
+    fields = records.order_by("history_id").values_list(
+        "history_date", "history_type", "id", "name"
+    )
+    for at, kind, pk, name in fields.iterator(chunk_size=BATCH):
+        yield {"at": at, "change": kind, "organization_id": pk, "organization": name}
+
+
+def list_log_entries(person: Person) -> Iterator[Row]:
+    condition = find_log_entries(person) | Q(user=person.user)
+    entries = LogEntry.objects.filter(condition).select_related("content_type")
+    for entry in entries.order_by("pk").iterator(chunk_size=BATCH):
+        yield {
+            "at": entry.action_time,
+            "by_user_id": entry.user_id,
+            "model": entry.content_type.model if entry.content_type else None,
+            "object_id": entry.object_id,
+            "object": entry.object_repr,
+            "action": entry.get_action_flag_display(),
+            "message": entry.change_message,
+        }
+
+
+def list_invitations(person: Person) -> Iterator[Row]:
+    condition = has_address("email", person)
+    invitations = Invitation.objects.filter(condition | Q(invited_by=person.user))
+    for invitation in invitations.select_related("organization").order_by("pk"):
+        is_invited = invitation.email.lower() in person.addresses
+        yield {
+            "sent_at": invitation.sent_at,
+            "organization_id": invitation.organization.pk,
+            "organization": invitation.organization.name,
+            "role": invitation.role,
+            "address": invitation.email if is_invited else None,
+            "by_user_id": invitation.invited_by_id,
+        }
+
+
+def list_contacts(person: Person) -> Iterator[Row]:
+    contacts = Contact.objects.filter(has_address("email", person))
+    for contact in contacts.select_related("organization").order_by("pk"):
+        yield {
+            "organization_id": contact.organization.pk,
+            "organization": contact.organization.name,
+            "name": contact.name,
+            "role": contact.role,
+            "email": contact.email,
+            "phone": contact.phone,
+        }
+
+
+def list_second_factors(person: Person) -> Iterable[Row]:
+    factors = Authenticator.objects.filter(user=person.user).order_by("pk")
+    return factors.values("type", "created_at", "last_used_at")
+
+
+def list_providers(person: Person) -> Iterable[Row]:
+    accounts = SocialAccount.objects.filter(user=person.user).order_by("pk")
+    return accounts.values("provider", "date_joined", "last_login")
+
+
+def list_other_addresses(person: Person) -> Iterable[Row]:
+    addresses = EmailAddress.objects.filter(
+        Q(user=person.user) | has_address("email", person)
+    )
+    return addresses.order_by("pk").values("email", "verified")
+
+
+def list_session_rows(person: Person) -> Iterator[Row]:
+    for session in list_sessions(person.user):
+        yield {"expires_at": session.expire_date}
+
+
+SECTIONS: dict[str, Callable[[Person], Iterable[Row]]] = {
+    "roles": list_role_rows,
+    "permissions": list_permissions,
+    "membership_log": list_membership_events,
+    "audit_log": list_audit_events,
+    "history": list_history,
+    "admin_log": list_log_entries,
+    "invitations": list_invitations,
+    "contacts": list_contacts,
+    "second_factors": list_second_factors,
+    "company_accounts": list_providers,
+    "email_addresses": list_other_addresses,
+    "sessions": list_session_rows,
+}
+
+
+def export_person(user: User, *, actor: User | None = None) -> Iterator[str]:
+    """Record the export, and return the pieces of a JSON text.
+
+    Keeps BATCH rows in memory.
+    """
+    record(SecurityEvent.PERSON_EXPORTED, user=user, actor=actor)
+    return write_json(find_person(user))
+
+
+def write_json(person: Person) -> Iterator[str]:
+    yield f'{{\n"format": {encode(FORMAT)}'
+    yield f',\n"exported_at": {encode(timezone.now())}'
+    yield f',\n"account": {encode(describe_account(person))}'
+    for name, list_rows in SECTIONS.items():
+        yield f",\n{encode(name)}: ["
+        separator = "\n"
+        for row in list_rows(person):
+            yield f"{separator}  {encode(row)}"
+            separator = ",\n"
+        yield "]"
+    yield "\n}\n"
+
+
+def encode(value: Any) -> str:
+    return json.dumps(value, cls=DjangoJSONEncoder, ensure_ascii=False)

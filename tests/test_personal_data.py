@@ -1,0 +1,390 @@
+"""Exporting and erasing what is stored about a person."""
+
+import io
+import json
+from unittest import mock
+
+from allauth.account.models import EmailAddress
+from allauth.mfa.totp.internal.auth import TOTP
+from allauth.socialaccount.models import SocialAccount
+from django.contrib.admin.models import CHANGE, LogEntry
+from django.contrib.contenttypes.models import ContentType
+from django.contrib.sessions.models import Session
+from django.core.management import CommandError, call_command
+from django.db import connection, transaction
+from django.db.utils import DatabaseError
+from django.test import Client, TestCase, override_settings, tag
+
+from orgadmin.access import audit_log
+from orgadmin.access.audit_log import SecurityEvent
+from orgadmin.models import (
+    AuditEvent,
+    Contact,
+    Invitation,
+    MembershipEvent,
+    Organization,
+    User,
+)
+from orgadmin.people import invitations
+from orgadmin.records import erasure
+from tests.factories import (
+    ADMIN,
+    REVIEWER,
+    create_organization,
+    create_superuser,
+    create_user,
+    grant,
+    set_role,
+)
+
+SECRET = "JBSWY3DPEHPK3PXP" * 2
+
+# Everything that names the person to erase.
+NEEDLES = [
+    "zquillfeather",
+    "zoë",
+    "zo\\u00eb",
+    "quillfeather",
+    "z.quill@example.net",
+    "zq@old.example.org",
+]
+
+
+def dump_database():
+    """Return {table: all its rows as one text in lower case}.
+
+    The content of sessions is included as it is before it is encoded.
+    """
+    texts = {}
+    with connection.cursor() as cursor:
+        for table in connection.introspection.table_names():
+            cursor.execute(f"SELECT * FROM {connection.ops.quote_name(table)}")
+            texts[table] = str(cursor.fetchall()).lower()
+    sessions = [session.get_decoded() for session in Session.objects.all()]
+    texts["decoded sessions"] = str(sessions).lower()
+    return texts
+
+
+def find_needles():
+    """Return the tables that name the person, each with what was found there."""
+    found = {}
+    for table, text in dump_database().items():
+        needles = [needle for needle in NEEDLES if needle in text]
+        if needles:
+            found[table] = needles
+    return found
+
+
+class PersonCase(TestCase):
+    """A person who left traces in every table, and people who did not."""
+
+    def setUp(self):
+        self.root = create_superuser("root", email="root@example.com")
+        self.acme = create_organization(
+            "Acme",
+            email="z.quill@example.net",
+            notes="Ask Zoë Quillfeather (Z.Quill@example.net). Not zz.quill@x.example.",
+        )
+        self.other = create_organization("Other", notes="Ask Zoe Quill.")
+        with self.captureOnCommitCallbacks(execute=True):
+            self.zoe = self.create_person()
+            self.leave_traces()
+
+    def create_person(self):
+        user = create_user(
+            "zquillfeather",
+            first_name="Zoë",
+            last_name="Quillfeather",
+            email="ZQ@old.example.org",
+            permissions=["add_user"],
+        )
+        user.email = "Z.Quill@example.net"
+        user.changed_by = self.root
+        user.save()
+        user.verify_email()
+        return user
+
+    def leave_traces(self):
+        zoe = self.zoe
+        acme = self.acme
+        ben = create_user("ben", email="ben@example.com")
+        invitations.invite(acme, "zq@old.example.org", ADMIN, actor=self.root)
+        set_role(
+            acme, [zoe], ADMIN, actor=self.root, reason="Zoë replaces her brother."
+        )
+        set_role(acme, [ben], REVIEWER, actor=zoe, reason="As z.quill@example.net said")
+        invitations.invite(self.other, "z.quill@example.net", ADMIN, actor=self.root)
+        invitations.invite(acme, "carl@example.com", REVIEWER, actor=zoe)
+        grant(zoe, "view_organization", self.other)
+        acme.contacts.create(name="Zoë Quillfeather", email="z.quill@example.net")
+        acme._history_user = zoe
+        acme.phone = "1"
+        acme.save()
+        SocialAccount.objects.create(user=zoe, provider="company", uid="1")
+        EmailAddress.objects.create(user=zoe, email="z.quill@example.net")
+        TOTP.activate(zoe, SECRET)
+        self.log(self.root, zoe, "zquillfeather")
+        message = [{"added": {"name": "contact", "object": "Zoë Quillfeather"}}]
+        self.log(zoe, acme, "Acme", message)
+        message = [{"changed": {"fields": ["ZQuillfeather"]}}]
+        self.log(self.root, acme, "Acme", message)
+        audit_log.record(SecurityEvent.SIGN_IN_FAILED, user_name="z.quill@example.net")
+        audit_log.record(
+            SecurityEvent.PROVIDER_REFUSED,
+            user=ben,
+            actor=zoe,
+            personal={"email": "z.quill@example.net"},
+        )
+        self.browser = Client()
+        self.browser.force_login(zoe)
+
+    def log(self, user, obj, text, message=""):
+        LogEntry.objects.create(
+            user=user,
+            content_type=ContentType.objects.get_for_model(obj),
+            object_id=obj.pk,
+            object_repr=text,
+            action_flag=CHANGE,
+            change_message=json.dumps(message),
+        )
+
+    def erase(self, *options, answer=""):
+        """Run the command, and return what it printed."""
+        out = io.StringIO()
+        with (
+            self.captureOnCommitCallbacks(execute=True),
+            mock.patch("builtins.input", return_value=answer),
+        ):
+            call_command("erase_person", "zquillfeather", *options, stdout=out)
+        return out.getvalue()
+
+    def export(self):
+        out = io.StringIO()
+        call_command("export_person", "zquillfeather", stdout=out)
+        return json.loads(out.getvalue())
+
+
+class ExportTests(PersonCase):
+    @tag("D36")
+    def test_each_section_has_what_is_stored(self):
+        exported = self.export()
+        self.assertEqual(exported["format"], "orgadmin person 1")
+        account = exported["account"]
+        self.assertEqual(account["username"], "zquillfeather")
+        self.assertEqual(account["earlier_addresses"], ["zq@old.example.org"])
+        self.assertTrue(account["has_password"])
+        counts = {
+            name: len(rows) for name, rows in exported.items() if type(rows) is list
+        }
+        self.assertGreaterEqual(counts.pop("audit_log"), 5)
+        expected = {
+            "roles": 1,
+            "permissions": 2,
+            "membership_log": 5,
+            "history": 1,
+            "admin_log": 2,
+            "invitations": 3,
+            "contacts": 1,
+            "second_factors": 1,
+            "company_accounts": 1,
+            "email_addresses": 1,
+            "sessions": 1,
+        }
+        self.assertEqual(counts, expected)
+
+    @tag("D36")
+    def test_it_has_no_secrets_and_names_nobody_else(self):
+        text = json.dumps(self.export())
+        for secret in (
+            self.zoe.password,
+            SECRET,
+            "fernet:",
+            self.browser.session.session_key,
+            "ben@example.com",
+            "carl@example.com",
+            '"ben"',
+            '"root"',
+        ):
+            self.assertNotIn(secret, text)
+
+    @tag("D36")
+    def test_the_export_is_recorded(self):
+        self.export()
+        event = AuditEvent.objects.latest("pk")
+        self.assertEqual(event.event, SecurityEvent.PERSON_EXPORTED)
+        self.assertEqual(event.user_key, self.zoe.pk)
+
+
+class ErasureTests(PersonCase):
+    @tag("D36")
+    def test_nothing_in_the_database_names_the_person(self):
+        traces = {
+            "account_emailaddress",
+            "django_admin_log",
+            "orgadmin_auditevent",
+            "orgadmin_contact",
+            "orgadmin_historicalorganization",
+            "orgadmin_invitation",
+            "orgadmin_membershipevent",
+            "orgadmin_organization",
+            "orgadmin_user",
+        }
+        self.assertGreaterEqual(find_needles().keys(), traces)
+        self.erase("--yes")
+        self.assertEqual(find_needles(), {})
+
+    @tag("D36")
+    def test_the_logs_still_explain_every_membership(self):
+        self.erase("--yes")
+        pseudonym = f"erased-{self.zoe.pk}"
+        events = MembershipEvent.objects.filter(user_key=self.zoe.pk).order_by("pk")
+        self.assertEqual([event.event for event in events], ["joined", "left"])
+        self.assertEqual({event.user_name for event in events}, {pseudonym})
+        self.assertIn("replaces her brother", events[0].reason)
+        version = Organization.history.get(history_user=self.zoe.pk)
+        self.assertEqual(version.phone, "1")
+        self.assertEqual(str(User.objects.get(pk=self.zoe.pk)), pseudonym)
+        self.assertTrue(LogEntry.objects.filter(user=self.zoe.pk).exists())
+        self.assertEqual(list(audit_log.verify()), [])
+        event = AuditEvent.objects.latest("pk")
+        self.assertEqual(event.event, SecurityEvent.PERSON_ERASED)
+        self.assertEqual((event.user_key, event.user_name), (self.zoe.pk, pseudonym))
+
+    @tag("D36")
+    def test_others_keep_what_is_theirs(self):
+        self.erase("--yes")
+        self.acme.refresh_from_db()
+        self.assertEqual(
+            self.acme.notes,
+            f"Ask erased-{self.zoe.pk} (erased-{self.zoe.pk}). Not zz.quill@x.example.",
+        )
+        self.assertEqual(self.acme.email, "")
+        self.other.refresh_from_db()
+        self.assertEqual(self.other.notes, "Ask Zoe Quill.")
+        self.assertTrue(Invitation.objects.filter(email="carl@example.com").exists())
+        self.assertTrue(
+            MembershipEvent.objects.filter(user_name="ben", event="joined").exists()
+        )
+
+    @tag("D36")
+    def test_the_person_has_no_access_left(self):
+        self.assertEqual(self.browser.get("/admin/").status_code, 200)
+        self.erase("--yes")
+        self.assertEqual(self.browser.get("/admin/").status_code, 302)
+        user = User.objects.get(pk=self.zoe.pk)
+        self.assertFalse(user.is_active or user.has_usable_password())
+        self.assertFalse(Organization.objects.permitted(user).exists())
+        self.assertFalse(user.groups.exists() or user.user_permissions.exists())
+        self.assertFalse(SocialAccount.objects.exists())
+        self.assertFalse(Contact.objects.exists())
+
+    @tag("D36")
+    def test_a_dry_run_prints_the_same_report_and_changes_nothing(self):
+        before = dump_database()
+        planned = self.erase("--dry-run")
+        self.assertEqual(dump_database(), before)
+        self.assertIn(f"would become “erased-{self.zoe.pk}”", planned)
+        self.assertIn(f"No active admin remains: Acme (ID {self.acme.pk})", planned)
+        done = self.erase("--yes")
+        self.assertEqual(done.splitlines()[1:], planned.splitlines()[1:])
+
+    @tag("D36")
+    def test_the_command_asks_for_the_username(self):
+        with self.assertRaisesMessage(CommandError, "Nothing was changed"):
+            self.erase(answer="y")
+        self.assertTrue(User.objects.filter(username="zquillfeather").exists())
+        self.erase(answer="zquillfeather")
+        self.assertFalse(User.objects.filter(username="zquillfeather").exists())
+
+    @tag("D36")
+    def test_the_last_active_superuser_is_kept(self):
+        create_superuser("gone", is_active=False)
+        with self.assertRaises(erasure.LastSuperuser):
+            erasure.erase_person(self.root)
+        create_superuser("second")
+        erasure.erase_person(self.root)
+
+    @tag("D36")
+    def test_an_earlier_address_that_someone_else_has_is_theirs(self):
+        create_user("heir", email="zq@old.example.org")
+        self.erase("--yes")
+        self.assertTrue(Invitation.objects.filter(email__startswith="zq@old").exists())
+        self.assertTrue(User.objects.filter(email="zq@old.example.org").exists())
+
+    def test_a_second_erasure_finds_nothing(self):
+        self.erase("--yes")
+        report = erasure.erase_person(User.objects.get(pk=self.zoe.pk))
+        self.assertEqual(report.pseudonym, f"erased-{self.zoe.pk}")
+        self.assertEqual(find_needles(), {})
+
+    @tag("D36")
+    def test_both_logs_stay_append_only_otherwise(self):
+        self.erase("--yes")
+        if connection.vendor != "postgresql":
+            return
+        statements = (
+            "UPDATE orgadmin_membershipevent SET user_name = 'x'",
+            "UPDATE orgadmin_auditevent SET user_name = 'x'",
+            "SET LOCAL orgadmin.erasing = 'on';"
+            " UPDATE orgadmin_membershipevent SET role = 'x'",
+            "SET LOCAL orgadmin.erasing = 'on'; DELETE FROM orgadmin_membershipevent",
+        )
+        for statement in statements:
+            with (
+                self.subTest(statement),
+                self.assertRaises(DatabaseError),
+                transaction.atomic(),
+                connection.cursor() as cursor,
+            ):
+                cursor.execute(statement)
+
+
+@override_settings(SECOND_FACTOR="off")
+class PageTests(PersonCase):
+    def setUp(self):
+        super().setUp()
+        self.client.force_login(self.root)
+        self.url = f"/admin/orgadmin/user/{self.zoe.pk}/"
+
+    @tag("D36")
+    def test_superusers_download_the_export(self):
+        self.assertContains(self.client.get(f"{self.url}export/"), "as JSON")
+        response = self.client.post(f"{self.url}export/")
+        self.assertIn("attachment", response["Content-Disposition"])
+        exported = json.loads(b"".join(response.streaming_content))
+        self.assertEqual(exported["account"]["username"], "zquillfeather")
+        event = AuditEvent.objects.latest("pk")
+        self.assertEqual(event.actor_key, self.root.pk)
+
+    @tag("D36")
+    def test_superusers_erase_after_they_entered_the_username(self):
+        page = f"{self.url}erase/"
+        self.assertContains(self.client.get(page), f"erased-{self.zoe.pk}")
+        response = self.client.post(page, {"username": "other"})
+        self.assertContains(response, "Nothing was erased")
+        self.assertTrue(User.objects.filter(username="zquillfeather").exists())
+        response = self.client.post(page, {"username": "zquillfeather"}, follow=True)
+        self.assertContains(response, "The person was erased")
+        self.assertEqual(find_needles(), {})
+
+    @tag("D36")
+    def test_nobody_erases_themselves(self):
+        create_superuser("second")
+        page = f"/admin/orgadmin/user/{self.root.pk}/erase/"
+        response = self.client.post(page, {"username": "root"}, follow=True)
+        self.assertContains(response, "You cannot erase yourself")
+        self.assertTrue(User.objects.filter(username="root").exists())
+
+    @tag("D36")
+    def test_others_get_the_response_for_a_missing_person(self):
+        manager = create_user(
+            "manager",
+            is_staff=True,
+            permissions=["view_user", "change_user", "delete_user"],
+        )
+        for user in (manager, create_user("ada", admin_of=[self.other])):
+            self.client.force_login(user)
+            for page in ("export", "erase"):
+                for method in (self.client.get, self.client.post):
+                    response = method(f"{self.url}{page}/")
+                    self.assertRedirects(response, "/admin/")
