@@ -101,7 +101,8 @@ class EncryptionTests(TestCase):
         with override_settings(**ONLY_NEW_KEY):
             self.client.post(LOGIN, CREDENTIALS)
             for code in (make_code(SECRET), make_code("")):
-                response = self.client.post(ENTER_CODE, {"code": code})
+                with self.assertLogs("orgadmin.accounts", "ERROR"):
+                    response = self.client.post(ENTER_CODE, {"code": code})
                 self.assertContains(response, "Incorrect code")
             status, printed = encrypt_secrets()
         self.assertEqual(status, 1)
