@@ -127,7 +127,7 @@ class MigrationTests(TransactionTestCase):
     @tag("D35")
     def test_the_migration_encrypts_and_going_back_decrypts(self):
         ada = create_user("ada")
-        migrate("0024_audit_log_is_append_only")
+        migrate("0025_text_is_cleaned_by_fields")
         Authenticator.objects.create(user=ada, type="totp", data={"secret": SECRET})
         data = {"seed": SEED, "used_mask": 3}
         Authenticator.objects.create(user=ada, type="recovery_codes", data=data)
@@ -136,6 +136,6 @@ class MigrationTests(TransactionTestCase):
         self.assertNotIn(SECRET, stored)
         self.assertNotIn(SEED, stored)
         self.assertEqual(Authenticator.objects.get(type="totp").user, ada)
-        migrate("0024_audit_log_is_append_only")
+        migrate("0025_text_is_cleaned_by_fields")
         self.assertIn(SECRET, read_stored())
         self.assertEqual(Authenticator.objects.get(type="recovery_codes").data, data)

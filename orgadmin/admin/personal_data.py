@@ -17,8 +17,9 @@ class PersonalDataPages:
         if request.method != "POST":
             title = _("Export personal data of “%s”?") % user
             return self.render_page(request, user, "export", title)
+        lines = export_person(user, actor=request.user)
         response = StreamingHttpResponse(
-            export_person(user, actor=request.user),
+            (f"{line}\n" for line in lines),
             content_type="application/json; charset=utf-8",
         )
         filename = f"person-{user.pk}.json"

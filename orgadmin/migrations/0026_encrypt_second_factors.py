@@ -81,7 +81,7 @@ class Migration(migrations.Migration):
     atomic = False
 
     dependencies = [
-        ("orgadmin", "0024_audit_log_is_append_only"),
+        ("orgadmin", "0025_text_is_cleaned_by_fields"),
         ("mfa", "0003_authenticator_type_uniq"),
     ]
 

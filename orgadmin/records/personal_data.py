@@ -281,7 +281,7 @@ SECTIONS: dict[str, Callable[[Person], Iterable[Row]]] = {
 
 
 def export_person(user: User, *, actor: User | None = None) -> Iterator[str]:
-    """Record the export, and return the pieces of a JSON text.
+    """Record the export, and return the lines of a JSON text.
 
     Keeps BATCH rows in memory.
     """
@@ -290,18 +290,22 @@ def export_person(user: User, *, actor: User | None = None) -> Iterator[str]:
 
 
 def write_json(person: Person) -> Iterator[str]:
-    yield f'{{\n"format": {encode(FORMAT)}'
-    yield f',\n"exported_at": {encode(timezone.now())}'
-    yield f',\n"account": {encode(describe_account(person))}'
+    yield "{"
+    yield f'"format": {encode(FORMAT)},'
+    yield f'"exported_at": {encode(timezone.now())},'
     for name, list_rows in SECTIONS.items():
-        yield f",\n{encode(name)}: ["
-        separator = "\n"
+        yield f"{encode(name)}: ["
+        separator = ""
         for row in list_rows(person):
-            yield f"{separator}  {encode(row)}"
-            separator = ",\n"
-        yield "]"
-    yield "\n}\n"
+            yield f"{separator}{encode(row)}"
+            separator = ", "
+        yield "],"
+    yield f'"account": {encode(describe_account(person))}'
+    yield "}"
 
 
 def encode(value: Any) -> str:
-    return json.dumps(value, cls=DjangoJSONEncoder, ensure_ascii=False)
+    """Return JSON that is safe to print on a terminal."""
+    text = json.dumps(value, cls=DjangoJSONEncoder, ensure_ascii=True)
+    # JSON counts this control character among the printable ones.
+    return text.replace("\x7f", "\\u007f")

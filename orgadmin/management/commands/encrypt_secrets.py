@@ -1,9 +1,8 @@
-from django.core.management.base import BaseCommand
-
+from orgadmin.management.output import EscapedCommand
 from orgadmin.records.encryption import encrypt_all
 
 
-class Command(BaseCommand):
+class Command(EscapedCommand):
     help = (
         "Encrypt the secrets of second factors with the current SECRET_KEY. Run this"
         " after the key was replaced, before the old key is removed from"

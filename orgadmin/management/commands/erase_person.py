@@ -1,10 +1,11 @@
-from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.core.management.base import CommandError, CommandParser
 
 from orgadmin.management.arguments import find_user
+from orgadmin.management.output import EscapedCommand
 from orgadmin.records.erasure import ErasureRefused, ErasureReport, erase_person
 
 
-class Command(BaseCommand):
+class Command(EscapedCommand):
     help = (
         "Erase USER: end their access, delete their personal data, and replace their"
         " name and addresses in all logs. This cannot be undone."
