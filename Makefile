@@ -70,6 +70,10 @@ audit: .venv/tools  ## look for vulnerable dependencies (needs the network)
 	.venv/tools/bin/pip-audit --strict --disable-pip --no-deps \
 	  --requirement requirements.txt
 
+sbom: .venv/tools  ## write sbom.json, which lists what the site is made of (CycloneDX)
+	.venv/tools/bin/cyclonedx-py requirements --pyproject pyproject.toml \
+	  --output-reproducible --output-file sbom.json requirements.txt
+
 licences: .venv/tools .venv/run  ## write docs/licences.md, the licences of dependencies
 	@printf '%s\n' '# Licences' '' 'Written by `make licences`.' '' > docs/licences.md
 	.venv/tools/bin/pip-licenses --python $(BIN)/python --format markdown \
@@ -111,8 +115,8 @@ faults: .venv/dev  ## make things fail while people work (10 minutes)
 
 .venv/tools: .venv/bin/python
 	$(PYTHON) -m venv $@
-	$@/bin/$(INSTALL) pip-audit pip-licenses
+	$@/bin/$(INSTALL) cyclonedx-bom==7.5.0 pip-audit==2.10.1 pip-licenses==5.5.5
 
 .PHONY: help run check test test-browser mutants access pictures messages \
-  requirements audit licences benchmark faults
+  requirements audit sbom licences benchmark faults
 .DELETE_ON_ERROR:

@@ -72,13 +72,14 @@ INSTALLED_APPS = [
 
 MIDDLEWARE = [
     "django.middleware.security.SecurityMiddleware",
+    "orgadmin.headers.ResourcePolicyMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
     "orgadmin.logs.RequestLogMiddleware",
     # Adds random bytes to compressed pages, so that BREACH cannot read secrets in them.
     "django.middleware.gzip.GZipMiddleware",
     "django.contrib.sessions.middleware.SessionMiddleware",
     "django.middleware.locale.LocaleMiddleware",
-    "django.middleware.common.CommonMiddleware",
+    "orgadmin.health.HostMiddleware",
     "django.middleware.csrf.CsrfViewMiddleware",
     "django.contrib.auth.middleware.AuthenticationMiddleware",
     "django.contrib.messages.middleware.MessageMiddleware",
@@ -383,9 +384,12 @@ if BASE_URL.startswith("https://"):
 
     SECURE_HSTS_SECONDS = 365 * 24 * 60 * 60
 
+    # Whether browsers also use https for names below this one. The owner of the domain
+    # decides, because browsers remember it for a year.
+    SECURE_HSTS_INCLUDE_SUBDOMAINS = env.read_flag("HSTS_SUBDOMAINS")
+
     # Django's checks ask for HSTS on all subdomains, and for preloading in browsers.
-    # This site enables HSTS for its own host only. The owner of the domain decides
-    # about the rest.
+    # The owner of the domain decides about both.
     SILENCED_SYSTEM_CHECKS = ["security.W005", "security.W021"]
 
     SESSION_COOKIE_NAME = "__Host-sessionid"

@@ -1,10 +1,20 @@
 """Health checks for load balancers, and the error page that people see."""
 
 import sys
+from enum import StrEnum
+from functools import cache
 
-from django.db import DatabaseError, InterfaceError, OperationalError, connection
-from django.db.migrations.executor import MigrationExecutor
+from django.db import (
+    Error,
+    InterfaceError,
+    OperationalError,
+    ProgrammingError,
+    connection,
+)
+from django.db.migrations.loader import MigrationLoader
+from django.db.migrations.recorder import MigrationRecorder
 from django.http import HttpRequest, HttpResponse
+from django.middleware.common import CommonMiddleware
 from django.template.loader import render_to_string
 from django.views import defaults
 from django.views.decorators.cache import never_cache
@@ -16,6 +26,32 @@ TEMPORARY_ERRORS = (OperationalError, InterfaceError, RequestException)
 
 RETRY_AFTER = 10  # seconds
 
+HEALTH_CHECK_PATHS = ("/healthz", "/livez")
+
+# What gunicorn reports as the address of a client on a Unix socket, and on the loopback
+# interface.
+ADDRESSES_OF_THIS_MACHINE = ("", "127.0.0.1", "::1")
+
+
+class Problem(StrEnum):
+    """Why the site cannot serve people."""
+
+    UNAPPLIED_MIGRATIONS = "there are unapplied migrations"
+    NO_DATABASE = "the database does not answer"
+
+
+class HostMiddleware(CommonMiddleware):
+    """Refuse unknown hosts, except for health checks.
+
+    A load balancer asks each server by its IP address, which is in no setting. Health
+    checks use the host name for nothing.
+    """
+
+    def process_request(self, request):
+        if request.path_info in HEALTH_CHECK_PATHS:
+            return None
+        return super().process_request(request)
+
 
 @never_cache
 def livez(request: HttpRequest) -> HttpResponse:
@@ -25,22 +61,55 @@ def livez(request: HttpRequest) -> HttpResponse:
 
 @never_cache
 def healthz(request: HttpRequest) -> HttpResponse:
-    """Answer 200 if the database works and is migrated, else 503 with the problem."""
+    """Answer 200 if the database works and is migrated, else 503.
+
+    Only superusers and programs on this machine learn what the problem is. Runs one
+    query if there is no session.
+    """
     problem = find_problem()
-    if problem:
-        return HttpResponse(f"{problem}\n", status=503, content_type="text/plain")
-    return HttpResponse("ok\n", content_type="text/plain")
+    if problem is None:
+        return HttpResponse("ok\n", content_type="text/plain")
+    text = problem if _may_read_details(request) else "unavailable"
+    return HttpResponse(f"{text}\n", status=503, content_type="text/plain")
 
 
-def find_problem() -> str:
-    """Return what is wrong with the database, or "" if all is well."""
+def find_problem() -> Problem | None:
+    """Return what is wrong with the database, or None if all is well."""
+    applied = MigrationRecorder(connection).migration_qs.values_list("app", "name")
     try:
-        executor = MigrationExecutor(connection)
-        if executor.migration_plan(executor.loader.graph.leaf_nodes()):
-            return "there are unapplied migrations"
-    except DatabaseError:
-        return "the database does not answer"
-    return ""
+        if find_migrations() <= set(applied):
+            return None
+    except ProgrammingError:
+        # Nothing was ever migrated, so the table of applied migrations is missing.
+        return Problem.UNAPPLIED_MIGRATIONS
+    except Error:
+        return Problem.NO_DATABASE
+    return Problem.UNAPPLIED_MIGRATIONS
+
+
+@cache
+def find_migrations() -> frozenset[tuple[str, str]]:
+    """Return (app label, name) of all migrations of this release.
+
+    They are read from the disk once. A release does not change while it is running.
+    """
+    return frozenset(MigrationLoader(connection=None).graph.nodes)
+
+
+def _may_read_details(request: HttpRequest) -> bool:
+    if _is_from_this_machine(request):
+        return True
+    try:
+        return request.user.is_active and request.user.is_superuser
+    except Error:
+        return False
+
+
+def _is_from_this_machine(request: HttpRequest) -> bool:
+    """Return whether a program on this machine sent the request, and not a proxy."""
+    if "X-Forwarded-For" in request.headers:
+        return False
+    return request.META.get("REMOTE_ADDR", "") in ADDRESSES_OF_THIS_MACHINE
 
 
 def server_error(request: HttpRequest) -> HttpResponse:

@@ -10,17 +10,17 @@ import sqlite3
 import subprocess
 import sys
 import tempfile
-from contextlib import closing
+from contextlib import closing, contextmanager
 from pathlib import Path
 from unittest import skipUnless
 from urllib.parse import urlsplit
 
 from django.conf import settings
 from django.db import connection
-from django.test import TransactionTestCase
+from django.test import TransactionTestCase, tag
 
 from tests.postgres import find_tools_path
-from tests.scratch import scratch_database
+from tests.scratch import PROJECT, scratch_database
 
 FILL = r"""
 from orgadmin.access.roles import ROLES, ROLES_BY_KEY
@@ -76,28 +76,59 @@ DATETIME = re.compile(
 )
 
 
-def copy_sqlite(source_url, target_url):
-    with (
-        closing(sqlite3.connect(urlsplit(source_url).path)) as source,
-        closing(sqlite3.connect(urlsplit(target_url).path)) as target,
-    ):
-        source.backup(target)
+def copy_sqlite(source, target):
+    with closing(connect(source)) as opened, closing(connect(target)) as new:
+        opened.backup(new)
 
 
-def copy_postgres(source_url, target_url):
-    environment = os.environ | {"PATH": find_tools_path()}
-    with tempfile.TemporaryDirectory() as folder:
-        dump = Path(folder, "dump")
-        subprocess.run(
-            ["pg_dump", "--format=custom", "--file", dump, source_url],
-            env=environment,
-            check=True,
-        )
-        subprocess.run(
-            ["pg_restore", "--no-owner", "--exit-on-error", "-d", target_url, dump],
-            env=environment,
-            check=True,
-        )
+def connect(scratch):
+    return sqlite3.connect(urlsplit(scratch.environment["DATABASE_URL"]).path)
+
+
+@contextmanager
+def backup_role(scratch):
+    """Create the role of the backup as the docs say, and yield its URL.
+
+    It has another name than in the docs, because several tests may run at once.
+    """
+    name = f"backup_of_{scratch.name}"
+    documented = (PROJECT / "docs/deployment.md").read_text()
+    statements = re.findall(r"-c '([^']*\"orgadmin-backup\"[^']*)'", documented)
+    with connection.cursor() as cursor:
+        cursor.execute(f"CREATE ROLE {name} LOGIN PASSWORD 'secret'")
+        for statement in statements:
+            cursor.execute(statement.replace('"orgadmin-backup"', name))
+    url = urlsplit(scratch.environment["DATABASE_URL"])
+    address = url.netloc.rpartition("@")[2]
+    try:
+        yield url._replace(netloc=f"{name}:secret@{address}").geturl()
+    finally:
+        with connection.cursor() as cursor:
+            cursor.execute(f"DROP ROLE {name}")
+
+
+def copy_postgres(source, target):
+    """Back the first database up, and restore the second one, as the docs say."""
+    with tempfile.TemporaryDirectory() as folder, backup_role(source) as url:
+        run_tool("sh", PROJECT / "docs/deployment/orgadmin-backup", folder, url=url)
+        (dump,) = Path(folder).iterdir()
+        target_url = target.environment["DATABASE_URL"]
+        with dump.open() as opened:
+            options = ["--no-owner", "--exit-on-error", "--dbname", target_url]
+            run_tool("pg_restore", *options, stdin=opened)
+
+
+def run_tool(*command, url="", **options):
+    """Run a program of PostgreSQL, or a script that uses one, on a database."""
+    environment = os.environ | {"PATH": find_tools_path(), "DATABASE_URL": url}
+    return subprocess.run(
+        command,
+        env=environment,
+        check=True,
+        capture_output=True,
+        text=True,
+        **options,
+    )
 
 
 def cut_fractions(text):
@@ -106,16 +137,15 @@ def cut_fractions(text):
 
 
 class BackupTests(TransactionTestCase):
+    @tag("I3")
     def test_backup_equals_the_database(self):
         with scratch_database() as original, scratch_database() as copy:
             original.migrate()
             original.run(FILL)
-            original_url = original.environment["DATABASE_URL"]
-            copy_url = copy.environment["DATABASE_URL"]
             if connection.vendor == "sqlite":
-                copy_sqlite(original_url, copy_url)
+                copy_sqlite(original, copy)
             else:
-                copy_postgres(original_url, copy_url)
+                copy_postgres(original, copy)
             self.assertEqual(copy.run(PRINT_ALL_ROWS), original.run(PRINT_ALL_ROWS))
             copy.migrate("--check")
             copy.run(CHECK)
@@ -143,6 +173,44 @@ class BackupTests(TransactionTestCase):
         for label in ("contenttypes", "auth.permission", "sessions"):
             options += ["--exclude", label]
         scratch.run("manage.py", "dumpdata", *options)
+
+
+@skipUnless(connection.vendor == "postgresql", "SQLite has no roles")
+class BackupRoleTests(TransactionTestCase):
+    @tag("I4")
+    def test_role_of_the_backup_can_write_nothing(self):
+        statements = [
+            "INSERT INTO orgadmin_organization (name) VALUES ('x')",
+            "UPDATE orgadmin_user SET is_superuser = true",
+            "DELETE FROM orgadmin_membershipevent",
+            "TRUNCATE orgadmin_auditevent",
+            "DROP TABLE orgadmin_contact",
+            "CREATE TABLE x ()",
+            "CREATE ROLE x SUPERUSER",
+            "SELECT setval('orgadmin_user_id_seq', 1)",
+            "SELECT pg_read_file('/etc/passwd')",
+        ]
+        with scratch_database() as scratch:
+            scratch.migrate()
+            with backup_role(scratch) as url:
+                self.assertEqual(
+                    self.ask(url, "SHOW transaction_read_only").strip(), "on"
+                )
+                for statement in statements:
+                    # The role could lift the setting, so it needs no permission.
+                    allow = "SET default_transaction_read_only = off"
+                    with self.subTest(statement=statement):
+                        with self.assertRaises(subprocess.CalledProcessError) as caught:
+                            self.ask(url, allow, statement)
+                        self.assertRegex(
+                            caught.exception.stderr, "permission denied|must be owner"
+                        )
+
+    def ask(self, url, *statements):
+        commands = []
+        for statement in statements:
+            commands += ["-c", statement]
+        return run_tool("psql", "-XAt", "-v", "ON_ERROR_STOP=1", *commands, url).stdout
 
 
 @skipUnless(

@@ -1,0 +1,142 @@
+"""The files of docs/deployment: systemd units and the container file."""
+
+import re
+import shutil
+import subprocess
+import tempfile
+from collections import defaultdict
+from pathlib import Path
+from unittest import skipUnless
+
+from django.conf import settings
+from django.test import SimpleTestCase, tag
+
+PROJECT = Path(settings.BASE_DIR)
+DEPLOYMENT = PROJECT / "docs/deployment"
+SYSTEMD_ANALYZE = shutil.which("systemd-analyze")
+
+# Directives that say who a unit is and what it runs. All others limit what it may do.
+NOT_HARDENING = {
+    "EnvironmentFile",
+    "ExecReload",
+    "ExecStart",
+    "KillMode",
+    "Restart",
+    "RestartSec",
+    "TimeoutStopSec",
+    "Type",
+    "User",
+    "WorkingDirectory",
+}
+# For these directives, a part of what the service may do is stricter.
+ALLOW_LISTS = ("RestrictAddressFamilies", "SystemCallFilter")
+
+
+def read_service(name):
+    """Return the [Service] section of a unit as {directive: [values]}."""
+    section = ""
+    directives = defaultdict(list)
+    for line in (DEPLOYMENT / name).read_text().splitlines():
+        if line.startswith("["):
+            section = line
+        elif section == "[Service]" and "=" in line and not line.startswith("#"):
+            directive, _, value = line.partition("=")
+            directives[directive].append(value)
+    return directives
+
+
+def list_services():
+    return sorted(path.name for path in DEPLOYMENT.glob("*.service"))
+
+
+class HardeningTests(SimpleTestCase):
+    """No unit may do more on the machine than the service, which strangers reach."""
+
+    @tag("I4")
+    def test_every_unit_is_as_hardened_as_the_service(self):
+        service = read_service("orgadmin.service")
+        hardening = service.keys() - NOT_HARDENING
+        self.assertGreater(len(hardening), 20)
+        for name in list_services():
+            unit = read_service(name)
+            for directive in hardening:
+                with self.subTest(unit=name, directive=directive):
+                    self.assert_as_strict(directive, unit, service)
+
+    def assert_as_strict(self, directive, unit, service):
+        ours = unit[directive]
+        required = service[directive]
+        if directive in ALLOW_LISTS:
+            self.assertTrue(ours, "Without a list, everything is allowed.")
+            # The first list allows. Further lists begin with "~" and take away.
+            self.assertLessEqual(set(ours[0].split()), set(required[0].split()))
+            self.assertTrue(all(value.startswith("~") for value in ours[1:]))
+            return
+        self.assertEqual(ours, required)
+
+    @tag("I3", "I4")
+    def test_the_backup_is_another_user_without_the_settings_and_the_network(self):
+        service = read_service("orgadmin.service")
+        backup = read_service("orgadmin-backup.service")
+        self.assertNotEqual(backup["User"], service["User"])
+        self.assertNotIn("root", backup["User"])
+        self.assertNotIn("/etc/orgadmin.env", " ".join(backup["EnvironmentFile"]))
+        self.assertEqual(backup["ReadWritePaths"], ["/var/backups/orgadmin"])
+        self.assertEqual(backup["PrivateNetwork"], ["true"])
+        self.assertEqual(backup["RestrictAddressFamilies"], ["AF_UNIX"])
+        self.assertNotIn("ReadWritePaths", service)
+        folder = re.search(
+            r"install -d .*-o (\S+) .*-m (\d+) /var/backups/orgadmin",
+            (PROJECT / "docs/deployment.md").read_text(),
+        )
+        self.assertEqual(folder.groups(), (backup["User"][0], "700"))
+
+    @tag("I4")
+    @skipUnless(SYSTEMD_ANALYZE, "systemd-analyze is missing: apt-get install systemd")
+    def test_systemd_rates_the_units_as_the_docs_say(self):
+        limits = {
+            "orgadmin.service": 1.6,
+            "orgadmin-backup.service": 0.5,
+            "orgadmin-cleanup.service": 1.6,
+        }
+        self.assertEqual(sorted(limits), list_services())
+        with tempfile.TemporaryDirectory() as root:
+            units = Path(root, "etc/systemd/system")
+            units.mkdir(parents=True)
+            for name, limit in limits.items():
+                shutil.copy(DEPLOYMENT / name, units)
+                self.assertLessEqual(self.rate(root, name), limit, name)
+
+    def rate(self, root, unit):
+        """Return the exposure of a unit, from 0 to 10."""
+        result = subprocess.run(
+            [SYSTEMD_ANALYZE, "security", "--offline=yes", f"--root={root}", unit],
+            capture_output=True,
+            text=True,
+        )
+        found = re.search(r"exposure level for \S+: ([\d.]+)", result.stdout)
+        self.assertIsNotNone(found, result.stderr)
+        return float(found[1])
+
+
+class SupplyTests(SimpleTestCase):
+    """Nothing is installed whose content could have been exchanged."""
+
+    @tag("I5")
+    def test_the_container_file_names_its_base_image_by_digest(self):
+        text = (DEPLOYMENT / "Containerfile").read_text()
+        images = re.findall(r"(?m)^FROM (\S+)", text)
+        self.assertEqual(len(images), 1)
+        for image in images:
+            self.assertRegex(image, r"@sha256:[0-9a-f]{64}\Z")
+
+    @tag("I5")
+    def test_pip_checks_the_hash_of_every_package(self):
+        for path in PROJECT.glob("requirements*.txt"):
+            text = path.read_text().replace("\\\n", " ")
+            for line in text.splitlines():
+                if line.strip() and not line.startswith("#"):
+                    self.assertRegex(line, r"^[\w.\[\],-]+==\S+ .*--hash=sha256:")
+        for path in [PROJECT / "docs/deployment.md", DEPLOYMENT / "Containerfile"]:
+            for command in re.findall(r"pip install .*", path.read_text()):
+                self.assertIn("--require-hashes", command, path)
