@@ -372,6 +372,9 @@ PERMISSIONS_POLICY = {
     "usb": [],
 }
 
+# Messages name people and organizations. By default, they are in a cookie.
+MESSAGE_STORAGE = "django.contrib.messages.storage.session.SessionStorage"
+
 # Forms contain the token, so no script has to read the cookie.
 CSRF_COOKIE_HTTPONLY = True
 

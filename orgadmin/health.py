@@ -26,6 +26,8 @@ TEMPORARY_ERRORS = (OperationalError, InterfaceError, RequestException)
 
 RETRY_AFTER = 10  # seconds
 
+PLAIN_TEXT = "text/plain; charset=utf-8"
+
 HEALTH_CHECK_PATHS = ("/healthz", "/livez")
 
 # What gunicorn reports as the address of a client on a Unix socket, and on the loopback
@@ -56,7 +58,7 @@ class HostMiddleware(CommonMiddleware):
 @never_cache
 def livez(request: HttpRequest) -> HttpResponse:
     """Answer 200, because the process is running."""
-    return HttpResponse("ok\n", content_type="text/plain")
+    return HttpResponse("ok\n", content_type=PLAIN_TEXT)
 
 
 @never_cache
@@ -68,15 +70,15 @@ def healthz(request: HttpRequest) -> HttpResponse:
     """
     problem = find_problem()
     if problem is None:
-        return HttpResponse("ok\n", content_type="text/plain")
+        return HttpResponse("ok\n", content_type=PLAIN_TEXT)
     text = problem if _may_read_details(request) else "unavailable"
-    return HttpResponse(f"{text}\n", status=503, content_type="text/plain")
+    return HttpResponse(f"{text}\n", status=503, content_type=PLAIN_TEXT)
 
 
 def find_problem() -> Problem | None:
     """Return what is wrong with the database, or None if all is well."""
-    applied = MigrationRecorder(connection).migration_qs.values_list("app", "name")
     try:
+        applied = MigrationRecorder(connection).migration_qs.values_list("app", "name")
         if find_migrations() <= set(applied):
             return None
     except ProgrammingError:

@@ -254,8 +254,8 @@ class ContactTests(TestCase):
                 f"contacts-{number}-email": contact.email,
             }
         # Session, user, permissions, savepoint, row, permissions again, contacts, log
-        # and release.
-        with self.assertNumQueries(9):
+        # and release. Then the message: savepoint, session and release.
+        with self.assertNumQueries(12):
             self.change_organization(self.own, data)
 
     @tag("A31")

@@ -135,7 +135,7 @@ class SupplyTests(SimpleTestCase):
         for path in PROJECT.glob("requirements*.txt"):
             text = path.read_text().replace("\\\n", " ")
             for line in text.splitlines():
-                if line.strip() and not line.startswith("#"):
+                if line.strip() and not line.strip().startswith("#"):
                     self.assertRegex(line, r"^[\w.\[\],-]+==\S+ .*--hash=sha256:")
         for path in [PROJECT / "docs/deployment.md", DEPLOYMENT / "Containerfile"]:
             for command in re.findall(r"pip install .*", path.read_text()):

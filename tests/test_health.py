@@ -181,3 +181,18 @@ class ResourcePolicyTests(TestCase):
         ours = MIDDLEWARE.index("orgadmin.headers.ResourcePolicyMiddleware")
         static_files = MIDDLEWARE.index("whitenoise.middleware.WhiteNoiseMiddleware")
         self.assertLess(ours, static_files)
+
+
+class MessageTests(TestCase):
+    @tag("D12")
+    def test_a_message_is_not_kept_in_a_cookie(self):
+        self.client.force_login(create_superuser())
+        data = {"name": "Acme Ltd", "contacts-TOTAL_FORMS": 0}
+        data["contacts-INITIAL_FORMS"] = 0
+        response = self.client.post("/admin/orgadmin/organization/add/", data)
+        self.assertEqual(response.status_code, 302)
+        for cookie in response.cookies.values():
+            self.assertNotIn("Acme", cookie.value)
+        self.assertNotIn("messages", response.cookies)
+        page = self.client.get("/admin/orgadmin/organization/")
+        self.assertContains(page, "was added successfully")

@@ -23,6 +23,7 @@ LAYERS = [
 BESIDE = {
     "__init__": set(),
     "apps": {"access", "admin"},
+    "headers": set(),
     "health": set(),
     "logs": {"access"},
     "operations": set(),
