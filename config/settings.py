@@ -88,6 +88,7 @@ MIDDLEWARE = [
     "django_permissions_policy.PermissionsPolicyMiddleware",
     "allauth.account.middleware.AccountMiddleware",
     "orgadmin.accounts.middleware.SecondFactorMiddleware",
+    "orgadmin.accounts.middleware.SetUpLinkMiddleware",
 ]
 
 ROOT_URLCONF = "config.urls"

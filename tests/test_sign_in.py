@@ -14,6 +14,7 @@ from django.test import Client, SimpleTestCase, TestCase, override_settings, tag
 from jwt import encode as encode_token
 
 from orgadmin.accounts import adapters, throttle
+from orgadmin.accounts.set_up_link import open_page
 from orgadmin.models import SignInAttempt, User
 from orgadmin.people import invitations, offboarding
 from tests.factories import (
@@ -87,11 +88,19 @@ class SignInCase(TestCase):
     def enter_code(self, code, **extra):
         return self.client.post(ENTER_CODE, {"code": code}, **extra)
 
-    def set_up(self):
+    def open_set_up(self, client=None):
+        """Open the page to set up an app, as the link in an email does."""
+        session = (client or self.client).session
+        open_page(session)
+        session.save()
+
+    def set_up(self, *, open_first=True):
         """Set up an app for the person who is signed in.
 
         Return its secret and the recovery codes.
         """
+        if open_first:
+            self.open_set_up()
         page = self.client.get(SET_UP).content.decode()
         secret = re.search(r"<code>([A-Z2-7]+)</code>", page)[1]
         response = self.client.post(SET_UP, {"code": make_code(secret)}, follow=True)
@@ -331,6 +340,7 @@ class RequiredFactorTests(SignInCase):
         ]
         for username in ("root", "staff"):
             self.sign_in(username)
+            self.open_set_up()
             for url in urls:
                 self.assertRedirects(self.client.get(url), SET_UP)
             response = self.client.post(
@@ -346,6 +356,7 @@ class RequiredFactorTests(SignInCase):
         create_superuser("root")
         thief = Client()
         thief.post(LOGIN, {"username": "root", "password": "secret"})
+        self.open_set_up(thief)
         self.assertEqual(thief.get(SET_UP).status_code, 200)
         self.sign_in("root")
         self.set_up()
@@ -358,6 +369,7 @@ class RequiredFactorTests(SignInCase):
     def test_every_url_leads_to_the_set_up_except_signing_out(self):
         create_superuser("root")
         self.sign_in("root")
+        self.open_set_up()
         urls = [
             "/admin/orgadmin/organization/1/",
             "/admin/nothing/",
@@ -386,6 +398,7 @@ class RequiredFactorTests(SignInCase):
             user=root, type="recovery_codes", data={"seed": "a" * 80, "used_mask": 0}
         )
         self.sign_in("root")
+        self.open_set_up()
         self.assertRedirects(self.client.get("/admin/"), SET_UP)
 
     @tag("D15")

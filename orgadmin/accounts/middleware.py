@@ -9,10 +9,17 @@ from django.utils.deprecation import MiddlewareMixin
 from django.utils.translation import gettext_lazy as _
 
 from orgadmin.accounts.redirects import redirect_to_sign_in
+from orgadmin.accounts.set_up_link import is_open
 from orgadmin.models import User
 
 # Names of the URLs that platform staff can open before they set up a second factor.
-URLS_ALLOWED_BEFORE_SETUP = ("account_login", "account_logout", "mfa_activate_totp")
+URLS_ALLOWED_BEFORE_SETUP = (
+    "account_login",
+    "account_logout",
+    "mfa_activate_totp",
+    "mfa_open_set_up_link",
+    "mfa_set_up_link",
+)
 
 
 class SecondFactorMiddleware(MiddlewareMixin):
@@ -56,3 +63,20 @@ def must_have_second_factor(user: User) -> bool:
     if settings.SECOND_FACTOR != "staff":
         return False
     return user.is_superuser or user.is_staff
+
+
+class SetUpLinkMiddleware(MiddlewareMixin):
+    """Opens the page that sets up a second factor only after the link from an email.
+
+    A password alone must not be enough to set up the factor that protects the account.
+    """
+
+    def process_view(self, request, view, args, kwargs):
+        if request.resolver_match.url_name != "mfa_activate_totp":
+            return None
+        if not request.user.is_authenticated or is_open(request.session):
+            return None
+        if get_adapter().is_mfa_enabled(request.user, ["totp"]):
+            # The page redirects people who have one.
+            return None
+        return redirect("mfa_set_up_link")

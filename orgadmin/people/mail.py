@@ -48,6 +48,22 @@ def send_invitation(invitation: Invitation) -> bool:
     return send_messages([message])
 
 
+def send_set_up_link(user: User, path: str) -> bool:
+    """Send the link that opens the page to set up a second factor.
+
+    `path` is the link without the URL of this site. Returns whether the mail server
+    accepted the message.
+    """
+    message = write_message(
+        "set_up_link",
+        to=user.email,
+        person=user,
+        link=settings.BASE_URL + path,
+        reset_link=settings.BASE_URL + reverse("admin_password_reset"),
+    )
+    return send_messages([message])
+
+
 def name_inviter(inviter: User | None) -> str:
     """Return the name of the inviter for an invitation mail.
 

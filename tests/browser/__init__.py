@@ -8,6 +8,7 @@ from django.contrib.staticfiles.testing import StaticLiveServerTestCase
 from django.test import Client, tag
 from playwright.sync_api import expect, sync_playwright
 
+from orgadmin.accounts.set_up_link import open_page
 from orgadmin.models import User
 from tests.__main__ import CHROMIUM
 
@@ -98,6 +99,7 @@ class BrowserTestCase(StaticLiveServerTestCase):
         session = client.session
         session["signed_in"] = time.time()
         session["second_factor"] = user.authenticator_set.exists()
+        open_page(session)
         session.save()
         return client.cookies[settings.SESSION_COOKIE_NAME].value
 

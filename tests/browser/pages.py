@@ -328,6 +328,7 @@ def list_second_factor_pages():
     return [
         Page("second-factor", MANAGER, FACTOR, settings=optional),
         Page("second-factor-none", ORG_ADMIN, FACTOR, settings=optional),
+        Page("second-factor-link", ORG_ADMIN, f"{FACTOR}set-up/", settings=optional),
         Page("second-factor-app", ORG_ADMIN, set_up, settings=optional),
         Page("second-factor-app-refused", ORG_ADMIN, set_up, wrong_code, optional),
         Page("second-factor-app-required", STAFF, SITE, settings=required),
@@ -509,6 +510,8 @@ def list_user_pages(demo):
         Page("user-access", STAFF, f"{USERS}{demo.admin.pk}/access/"),
         Page("user-leave", STAFF, f"{user}leave/"),
         Page("user-password", STAFF, f"{user}password/"),
+        Page("user-export", STAFF, f"{user}export/"),
+        Page("user-erase", STAFF, f"{user}erase/"),
         Page("user-history", STAFF, f"{user}history/"),
         Page("user-delete", STAFF, f"{user}delete/"),
     ]

@@ -6,15 +6,19 @@ from playwright.sync_api import expect
 from tests.browser import BrowserTestCase
 from tests.factories import create_organization, create_superuser, create_user
 from tests.identity import identity_server
+from tests.test_accounts import read_link
 from tests.test_sign_in import company_settings, make_code
 
 
 class SignInTests(BrowserTestCase):
     @override_settings(SECOND_FACTOR="staff")
     def test_platform_staff_set_up_a_second_factor_and_sign_in_with_it(self):
-        create_superuser("root")
+        create_superuser("root", email="root@example.com")
         page = self.page
         self.enter_password()
+        page.get_by_role("button", name="Send link").click()
+        expect(page.get_by_text("The link was sent")).to_be_visible()
+        page.goto(read_link())
         qr_code = page.get_by_role("img", name="QR code for the app")
         self.assertGreater(qr_code.evaluate("element => element.naturalWidth"), 0)
         secret = page.locator("code").text_content()

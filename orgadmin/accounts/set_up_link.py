@@ -1,0 +1,103 @@
+"""The link that opens the page to set up a second factor.
+
+It is sent to the email address of the account. Otherwise, someone who only knows the
+password could set up a second factor of their own, and lock the person out.
+"""
+
+from __future__ import annotations
+
+import time
+
+from django.contrib import admin, messages
+from django.contrib.auth.decorators import login_required
+from django.contrib.sessions.backends.base import SessionBase
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import redirect, render
+from django.urls import reverse
+from django.utils.crypto import get_random_string
+from django.utils.translation import gettext as _
+from django.views.decorators.cache import never_cache
+
+from orgadmin.accounts import throttle
+from orgadmin.accounts.tokens import make_link_token, read_link_token
+from orgadmin.models import User
+from orgadmin.people.mail import send_set_up_link
+
+PURPOSE = "set up second factor"
+LINK_LIFETIME = 60 * 60  # seconds
+
+# How long the page stays open after the link was opened, in seconds.
+PAGE_LIFETIME = 30 * 60
+
+# Keys in the session. A link only works in the session that asked for it, and only
+# once, because opening it removes the nonce.
+NONCE = "set_up_nonce"
+OPEN_UNTIL = "set_up_open_until"
+
+
+def is_open(session: SessionBase) -> bool:
+    return session.get(OPEN_UNTIL, 0) > time.time()
+
+
+def open_page(session: SessionBase) -> None:
+    session.pop(NONCE, None)
+    session[OPEN_UNTIL] = time.time() + PAGE_LIFETIME
+
+
+@never_cache
+@login_required
+def set_up_link_view(request: HttpRequest) -> HttpResponse:
+    """Show where the link will be sent, or send it."""
+    user = request.user
+    if request.method == "POST" and user.email:
+        send_link(request, user)
+        return redirect("mfa_set_up_link")
+    context = {
+        **admin.site.each_context(request),
+        "address": mask_address(user.email),
+        "is_sent": NONCE in request.session,
+    }
+    return render(request, "mfa/set_up_link.html", context)
+
+
+def send_link(request: HttpRequest, user: User) -> None:
+    """Send the link, and say on the next page whether that worked."""
+    if not throttle.count_attempt("mail", user.email):
+        text = _(
+            "Too many emails were sent to you in a short time. Wait 15 minutes, then"
+            " try again."
+        )
+        messages.error(request, text)
+        return
+    nonce = get_random_string(22)
+    token = make_link_token(user, PURPOSE, nonce)
+    if send_set_up_link(user, reverse("mfa_open_set_up_link", args=[token])):
+        request.session[NONCE] = nonce
+        messages.success(request, _("The link was sent. Open it in this browser."))
+    else:
+        messages.error(request, _("The email could not be sent. Try again later."))
+
+
+@never_cache
+@login_required
+def open_set_up_link_view(request: HttpRequest, token: str) -> HttpResponse:
+    """Open the page to set up a second factor, and note that the person gets mail."""
+    nonce = request.session.get(NONCE)
+    user = nonce and read_link_token(token, PURPOSE, LINK_LIFETIME, nonce)
+    if not user or user != request.user:
+        text = _(
+            "This link no longer works, or you asked for it in another browser. Send a"
+            " new one."
+        )
+        messages.error(request, text)
+        return redirect("mfa_set_up_link")
+    user.changed_by = user
+    user.verify_email()
+    open_page(request.session)
+    return redirect("mfa_activate_totp")
+
+
+def mask_address(address: str) -> str:
+    """Return enough of an address for its owner to recognize it."""
+    name, at, domain = address.partition("@")
+    return f"{name[:1]}…{at}{domain}" if at else ""
