@@ -190,8 +190,8 @@ def parse_time_zone(text: str) -> str:
 def parse_openid_server(text: str, *, allow_http: bool) -> str:
     if not text:
         return ""
-    # This site does not check the signatures of the provider. It relies on https to
-    # make sure that a response comes from the provider.
+    # This site relies on https to make sure that the provider's keys and the answers to
+    # its own requests come from the provider.
     if not allow_http and (not text.startswith("https://") or "@" in text):
         raise ValueError("The provider must be reached by https.")
     return parse_url(text)

@@ -264,8 +264,6 @@ OIDC_NAME = env.read_text("OIDC_NAME", default="OpenID Connect")
 # not send "email_verified".
 OIDC_TRUST_EMAIL = env.read_flag("OIDC_TRUST_EMAIL")
 
-SOCIALACCOUNT_ADAPTER = "orgadmin.accounts.adapters.SocialAccountAdapter"
-
 SOCIALACCOUNT_PROVIDERS = {
     "openid_connect": {
         "APPS": [
@@ -279,7 +277,6 @@ SOCIALACCOUNT_PROVIDERS = {
                 },
             },
         ],
-        "OAUTH_PKCE_ENABLED": True,
     },
 }
 

@@ -6,6 +6,7 @@ from django.urls import include, path
 from django.views.generic import RedirectView
 
 from orgadmin import health
+from orgadmin.accounts import company
 from orgadmin.accounts.set_up_link import open_set_up_link_view, set_up_link_view
 
 handler500 = health.server_error
@@ -26,7 +27,13 @@ second_factor_urls = path(
     ),
 )
 openid_connect_urls = path(
-    "admin/", include("allauth.socialaccount.providers.openid_connect.urls")
+    "admin/oidc/<str:provider_id>/login/",
+    include(
+        [
+            path("", company.sign_in_view, name="openid_connect_login"),
+            path("callback/", company.callback_view, name="openid_connect_callback"),
+        ]
+    ),
 )
 
 urlpatterns = [

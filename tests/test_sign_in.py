@@ -4,19 +4,16 @@ import subprocess
 import sys
 import time
 from unittest import mock
-from urllib.parse import parse_qs, urlsplit
 
 from allauth.mfa.models import Authenticator
 from allauth.mfa.totp.internal import auth
-from allauth.socialaccount.models import SocialAccount
 from django.conf import settings
 from django.test import Client, SimpleTestCase, TestCase, override_settings, tag
-from jwt import encode as encode_token
 
 from orgadmin.accounts import adapters, throttle
 from orgadmin.accounts.set_up_link import open_page
-from orgadmin.models import SignInAttempt, User
-from orgadmin.people import invitations, offboarding
+from orgadmin.models import SignInAttempt
+from orgadmin.people import invitations
 from tests.factories import (
     ADMIN,
     create_organization,
@@ -24,12 +21,8 @@ from tests.factories import (
     create_user,
     set_role,
 )
-from tests.identity import identity_server
 
 LOGIN = "/admin/login/"
-COMPANY_LOGIN = "/admin/oidc/company/login/"
-COMPANY_CALLBACK = f"{COMPANY_LOGIN}callback/"
-
 SECOND_FACTOR = "/admin/second-factor/"
 ENTER_CODE = f"{SECOND_FACTOR}authenticate/"
 SET_UP = f"{SECOND_FACTOR}totp/activate/"
@@ -37,8 +30,6 @@ REMOVE = f"{SECOND_FACTOR}totp/deactivate/"
 RECOVERY_CODES = f"{SECOND_FACTOR}recovery-codes/"
 
 CREDENTIALS = {"username": "ada", "password": "secret"}
-NO_ACCOUNT = "You do not have an account here"
-FAILED = "Sign-in failed"
 
 
 def make_code(secret, later=0):
@@ -50,31 +41,9 @@ def make_code(secret, later=0):
     return auth.format_hotp_value(auth.hotp_value(secret, step))
 
 
-def company_settings(server):
-    """Return the settings for signing in with a server of `identity_server`."""
-    app = {
-        "provider_id": "company",
-        "name": "Example",
-        "client_id": "orgadmin",
-        "secret": "hush",
-        "settings": {"server_url": server.address},
-    }
-    provider = settings.SOCIALACCOUNT_PROVIDERS["openid_connect"] | {"APPS": [app]}
-    return {
-        "OIDC_SERVER": server.address,
-        "OIDC_NAME": "Example",
-        "SOCIALACCOUNT_PROVIDERS": {"openid_connect": provider},
-    }
-
-
 def without_cache():
     """Make django-allauth forget used codes, as if another process had used them."""
     return mock.patch("django.core.cache.cache.add", return_value=True)
-
-
-def encode_another_id(claims, key):
-    """Encode a token as the provider does, but for another person."""
-    return encode_token(claims | {"sub": "2"}, key)
 
 
 class SignInCase(TestCase):
@@ -451,212 +420,6 @@ class AddressTests(SignInCase):
         self.assert_can_sign_in(False, REMOTE_ADDR="203.0.113.7")
         self.assert_can_sign_in(False, REMOTE_ADDR="203.0.113.8")
         self.assert_can_sign_in(True, REMOTE_ADDR="::ffff:198.51.100.9")
-
-
-class CompanyTests(SignInCase):
-    """Signing in with the company's OpenID provider."""
-
-    def setUp(self):
-        self.server = self.enterContext(identity_server())
-        self.enterContext(override_settings(**company_settings(self.server)))
-        self.acme = create_organization()
-        self.ada = create_user("ada", admin_of=[self.acme], email="Ada@example.com")
-
-    def come(self, code="good", start=COMPANY_LOGIN, **claims):
-        """Go to the provider, be known there as Ada, and return the answer here.
-
-        `claims` are what the provider says differently about her.
-        """
-        self.server.person = {
-            "sub": "1",
-            "email": "ada@example.com",
-            "email_verified": True,
-            **claims,
-        }
-        url = urlsplit(self.client.post(start)["Location"])
-        self.assertEqual(
-            f"{url.scheme}://{url.netloc}{url.path}",
-            f"{self.server.address}/authorization",
-        )
-        query = parse_qs(url.query)
-        self.assertEqual(
-            query["redirect_uri"], [f"http://testserver{COMPANY_CALLBACK}"]
-        )
-        self.assertIn("code_challenge", query)
-        return self.come_back(state=query["state"][0], code=code)
-
-    def come_back(self, **query):
-        return self.client.get(COMPANY_CALLBACK, query)
-
-    def assert_refused(self, response, text=NO_ACCOUNT):
-        self.assertRedirects(response, LOGIN, fetch_redirect_response=False)
-        self.assertContains(self.client.get(LOGIN), text)
-        self.assertFalse(self.is_signed_in())
-
-    @tag("D16")
-    def test_the_sign_in_page_offers_it_beside_the_password(self):
-        page = self.client.get(LOGIN)
-        self.assertContains(page, "Sign in with Example")
-        self.assertContains(page, 'name="password"')
-
-    @tag("D16")
-    def test_signs_in_people_by_their_confirmed_address_and_remembers_them(self):
-        self.assertRedirects(self.come(), "/admin/")
-        self.assertEqual(self.client.session["_auth_user_id"], str(self.ada.pk))
-        self.client.logout()
-        self.assertRedirects(self.come(email="married@example.com"), "/admin/")
-        self.assertEqual(User.objects.count(), 1)
-
-    @tag("D16")
-    def test_the_password_still_works(self):
-        self.come()
-        self.ada.refresh_from_db()
-        self.assertTrue(self.ada.check_password("secret"))
-
-    @tag("D16")
-    def test_keeps_what_somebody_else_changes_about_the_person_at_the_same_time(self):
-        read_before = User.objects.find_by_email("ada@example.com")
-        User.objects.filter(pk=self.ada.pk).update(first_name="Changed")
-        with mock.patch(
-            "orgadmin.models.querysets.UserQuerySet.find_by_email",
-            return_value=read_before,
-        ):
-            self.come()
-        self.ada.refresh_from_db()
-        self.assertEqual(self.ada.first_name, "Changed")
-
-    @tag("D16")
-    def test_leads_to_the_page_that_was_asked_for_within_the_site(self):
-        page = f"/admin/orgadmin/organization/{self.acme.pk}/change/"
-        response = self.come(start=f"{COMPANY_LOGIN}?next={page}")
-        self.assertRedirects(response, page)
-        self.client.logout()
-        with override_settings(ALLOWED_HOSTS=[".example", "testserver"]):
-            response = self.come(start=f"{COMPANY_LOGIN}?next=https://evil.example/")
-            self.assertRedirects(response, "/admin/")
-
-    @tag("D16")
-    def test_refuses_everyone_else_and_creates_no_account(self):
-        outsider = create_user("outsider", email="out@example.com")
-        create_user(
-            "gone", email="gone@example.com", is_superuser=True, is_active=False
-        )
-        cases = [
-            {"email": "new@example.com"},
-            {"email": outsider.email},
-            {"email": "gone@example.com"},
-            {"email_verified": False},
-            {"email": None},
-            {"email": ""},
-        ]
-        for claims in cases:
-            with self.subTest(claims):
-                self.assert_refused(self.come(**claims))
-                self.assertEqual(User.objects.count(), 3)
-                self.assertEqual(SocialAccount.objects.count(), 0)
-
-    @tag("D16")
-    def test_refuses_known_people_who_have_lost_their_access(self):
-        self.come()
-        self.client.logout()
-        set_role(self.acme, [self.ada], None)
-        self.assert_refused(self.come())
-
-    @tag("D16")
-    @override_settings(OIDC_TRUST_EMAIL=True)
-    def test_can_trust_a_provider_that_does_not_say_which_addresses_are_confirmed(self):
-        self.assertRedirects(self.come(email_verified=None), "/admin/")
-
-    @tag("D16")
-    @override_settings(OIDC_TRUST_EMAIL=True)
-    def test_refuses_an_address_that_even_a_trusted_provider_does_not_confirm(self):
-        for unconfirmed in (False, "false", "0", 0):
-            self.assert_refused(self.come(email_verified=unconfirmed))
-
-    @tag("D16")
-    def test_letters_that_look_the_same_make_another_address(self):
-        cases = [
-            ("kim@example.com", "\u212aim@example.com"),
-            ("steve@example.com", "\u017fteve@example.com"),
-        ]
-        for email, lookalike in cases:
-            User.objects.filter(pk=self.ada.pk).update(email=email)
-            self.assert_refused(self.come(email=lookalike))
-
-    @tag("D16")
-    def test_the_same_id_at_another_provider_is_somebody_else(self):
-        self.come()
-        self.client.logout()
-        self.server = self.enterContext(identity_server())
-        with override_settings(**company_settings(self.server)):
-            self.assert_refused(self.come(email="mallory@example.org"))
-
-    @tag("D16")
-    def test_people_who_were_offboarded_do_not_come_back_with_the_account(self):
-        self.come()
-        self.client.logout()
-        offboarding.offboard(self.ada, actor=create_superuser("root"))
-        User.objects.filter(pk=self.ada.pk).update(
-            is_active=True, email="successor@example.com"
-        )
-        set_role(self.acme, [self.ada], ADMIN)
-        self.assert_refused(self.come())
-
-    @tag("D16")
-    def test_refuses_an_id_that_is_not_a_text(self):
-        for subject in (None, ["1"], 5):
-            with self.subTest(subject):
-                self.assert_refused(self.come(sub=subject), FAILED)
-
-    @tag("D16")
-    def test_refuses_two_different_ids(self):
-        with mock.patch("tests.identity.jwt.encode", encode_another_id):
-            self.assert_refused(self.come(), FAILED)
-
-    @tag("D16")
-    def test_keeps_nothing_that_the_provider_says(self):
-        response = self.come(name=5, phone_number="1", given_name="\0", sub="x" * 190)
-        self.assertRedirects(response, "/admin/")
-        self.assertEqual(SocialAccount.objects.get().extra_data, {})
-
-    @tag("D16")
-    def test_the_sign_in_page_says_if_something_went_wrong(self):
-        self.assert_refused(self.come(code="bad"), FAILED)
-        self.assert_refused(self.come_back(state="x", code="good"), FAILED)
-        self.client.post(COMPANY_LOGIN)
-        self.assert_refused(self.come_back(error="access_denied"), FAILED)
-
-    @tag("D16")
-    def test_says_that_the_provider_does_not_answer(self):
-        self.server.shutdown()
-        self.server.server_close()
-        self.client.raise_request_exception = False
-        self.assertContains(
-            self.client.post(COMPANY_LOGIN),
-            "the server that you sign in with",
-            status_code=503,
-        )
-
-    @tag("D16")
-    def test_does_not_link_the_account_to_whoever_is_signed_in(self):
-        self.client.force_login(create_superuser("root"))
-        response = self.come(start=f"{COMPANY_LOGIN}?process=connect")
-        self.assertRedirects(response, LOGIN, fetch_redirect_response=False)
-        self.assertFalse(SocialAccount.objects.exists())
-
-    @override_settings(SECOND_FACTOR="optional")
-    @tag("D16")
-    def test_asks_for_the_second_factor(self):
-        self.come()
-        secret, _codes = self.set_up()
-        self.client.logout()
-        self.assertRedirects(self.come(), ENTER_CODE)
-        self.assertRedirects(self.enter_code(make_code(secret, 1)), "/admin/")
-
-    @tag("D16")
-    def test_the_sign_in_page_does_not_offer_it_when_there_is_no_provider(self):
-        with override_settings(OIDC_SERVER=""):
-            self.assertNotContains(self.client.get(LOGIN), "Sign in with")
 
 
 class SwitchTests(SimpleTestCase):

@@ -1,6 +1,7 @@
 """The pages of people."""
 
 from allauth.mfa.models import Authenticator
+from allauth.socialaccount.models import SocialAccount
 from django.contrib import admin, messages
 from django.contrib.auth.admin import UserAdmin as DjangoUserAdmin
 from django.db import transaction
@@ -21,6 +22,7 @@ from orgadmin.gate.explain import find_reasons, summarize_reasons
 from orgadmin.models import Organization, User
 from orgadmin.people import membership, offboarding
 from orgadmin.people.changes import RoleChange
+from orgadmin.people.company_accounts import remove_company_accounts
 
 
 class UserAccessPage:
@@ -73,6 +75,34 @@ class OffboardingPage:
         return self.redirect_with_message(request, text % user, to=get_url(user))
 
 
+class CompanyAccountPage:
+    """The page company/ below a person, for superusers."""
+
+    def company_view(self, request, user):
+        """Show the company accounts that a person signs in with, or remove them."""
+        if "confirmed" in request.POST:
+            return self._remove_company_accounts(request, user)
+        accounts = SocialAccount.objects.filter(user=user).order_by("date_joined")
+        title = _("Company account of “%s”") % user
+        return self.render_page(request, user, "company", title, accounts=accounts)
+
+    def _remove_company_accounts(self, request, user):
+        with transaction.atomic():
+            number = remove_company_accounts(user, actor=request.user)
+            if number:
+                user.end_sessions()
+                text = gettext_noop("Removed the company account.")
+                self.log_change(request, user, text)
+        if not number:
+            text = _("“%s” has no company account.") % user
+            return self.redirect_with_message(request, text, messages.WARNING)
+        text = _(
+            "The company account of “%s” was removed, and they were signed out"
+            " everywhere."
+        )
+        return self.redirect_with_message(request, text % user)
+
+
 def get_url(user):
     return reverse("admin:orgadmin_user_change", args=[user.pk])
 
@@ -80,6 +110,7 @@ def get_url(user):
 @admin.register(User)
 class UserAdmin(
     UserAccessPage,
+    CompanyAccountPage,
     OffboardingPage,
     PersonalDataPages,
     DeletesAsActor,
@@ -96,6 +127,7 @@ class UserAdmin(
     form = UserForm
     pages = {
         "access": SUPERUSERS_ONLY,
+        "company": SUPERUSERS_ONLY,
         "leave": SUPERUSERS_ONLY,
         "export": SUPERUSERS_ONLY,
         "erase": SUPERUSERS_ONLY,

@@ -1,11 +1,11 @@
 """Removing all access of a person who leaves."""
 
 from allauth.mfa.models import Authenticator
-from allauth.socialaccount.models import SocialAccount
 from django.db import transaction
 
 from orgadmin.models import OrganizationUserObjectPermission, User
 from orgadmin.people.changes import RoleChange
+from orgadmin.people.company_accounts import remove_company_accounts
 from orgadmin.people.membership import change_roles, list_roles
 
 
@@ -28,7 +28,7 @@ def offboard(user: User, *, actor: User, reason: str = "") -> None:
     OrganizationUserObjectPermission.objects.filter(user=user).delete()
     # Otherwise, they could sign in with their company account or with their second
     # factor as soon as the account is activated again.
-    SocialAccount.objects.filter(user=user).delete()
+    remove_company_accounts(user, actor=actor)
     Authenticator.objects.filter(user=user).delete()
     user.changed_by = actor
     user.is_active = False

@@ -1,0 +1,299 @@
+"""Signing in with a company account: the pages, and whose account it is.
+
+The first sign-in links the person at the provider to the account with their email
+address, if both sides know that they receive mail there. Later sign-ins use the link.
+An account is linked to one person of a provider only. No account is ever created.
+"""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+from hashlib import sha256
+
+from allauth.account.utils import get_next_redirect_url, perform_login
+from allauth.socialaccount.adapter import get_adapter
+from allauth.socialaccount.models import SocialAccount, SocialApp
+from allauth.socialaccount.providers.oauth2.utils import generate_code_challenge
+from allauth.socialaccount.providers.openid_connect.provider import (
+    OpenIDConnectProvider,
+)
+from django.conf import settings
+from django.contrib.auth import logout
+from django.core.exceptions import PermissionDenied
+from django.db import transaction
+from django.http import Http404, HttpRequest, HttpResponse
+from django.shortcuts import redirect, render
+from django.urls import reverse
+from django.utils import timezone
+from django.utils.crypto import get_random_string
+from django.utils.translation import gettext_lazy as _
+
+from orgadmin.access.audit_log import SecurityEvent, record
+from orgadmin.accounts import openid
+from orgadmin.accounts.openid import Reason, SignInRefused
+from orgadmin.accounts.redirects import redirect_to_sign_in
+from orgadmin.gate.answers import Gate
+from orgadmin.models import User
+
+logger = logging.getLogger("orgadmin.company")
+
+NONCE_LENGTH = 32
+
+# One text for everyone whom the provider knows and this site does not admit. It must
+# not tell whether an account exists.
+NO_ACCOUNT = _(
+    "You do not have an account here, or your account has no access. If you have a"
+    " password for this site, sign in with it and confirm your email address, then try"
+    " again. Otherwise, ask the people who run this site for access."
+)
+UNREACHABLE = _(
+    "The server that you sign in with did not respond. Wait a minute and try again, or"
+    " sign in with your password."
+)
+FAILED = _("Sign-in failed. Try again, or sign in with your password.")
+
+TEXTS = {
+    Reason.UNREACHABLE: UNREACHABLE,
+    Reason.NO_EMAIL: NO_ACCOUNT,
+    Reason.UNVERIFIED_EMAIL: NO_ACCOUNT,
+    Reason.NO_ACCOUNT: NO_ACCOUNT,
+    Reason.UNVERIFIED_ACCOUNT: NO_ACCOUNT,
+    Reason.OTHER_SUBJECT: NO_ACCOUNT,
+    Reason.NO_ACCESS: NO_ACCOUNT,
+}
+
+# Anyone can cause these without an account at the provider, as often as they like. So
+# they are in the site's log, but not in the audit log, which nobody can shorten.
+NOT_AUDITED = {
+    Reason.NOT_STARTED,
+    Reason.CANCELED,
+    Reason.REFUSED_BY_PROVIDER,
+    Reason.UNREACHABLE,
+    Reason.INVALID_DISCOVERY,
+    Reason.DISCOVERY_ISSUER,
+    Reason.RESPONSE_ISSUER,
+    Reason.CODE_REFUSED,
+    Reason.INVALID_RESPONSE,
+}
+
+
+@dataclass(frozen=True)
+class Identity:
+    """A person at a provider, as this site knows them."""
+
+    provider: str
+    server: str  # the URL of the provider
+    subject: str  # a hash of the URL and of the person's ID
+    email: str
+    is_email_verified: bool
+
+
+def sign_in_view(request: HttpRequest, provider_id: str) -> HttpResponse:
+    """Lead the person to the provider.
+
+    Of the request's parameters, only "next" is read: the page to open afterwards.
+    """
+    provider = find_provider(request, provider_id)
+    if request.method != "POST":
+        return render(request, "socialaccount/login.html", {"provider": provider})
+    try:
+        return redirect(start(request, provider))
+    except SignInRefused as refusal:
+        return refuse(request, provider, refusal)
+
+
+def callback_view(request: HttpRequest, provider_id: str) -> HttpResponse:
+    """Sign in the person who comes back from the provider."""
+    provider = find_provider(request, provider_id)
+    try:
+        state = take_state(request, provider)
+        user = find_user(fetch_identity(request, provider, state))
+    except SignInRefused as refusal:
+        return refuse(request, provider, refusal)
+    # A session that someone else has used, or that has used a second factor, ends.
+    logout(request)
+    return perform_login(request, user, redirect_url=state.get("next"))
+
+
+def find_provider(request: HttpRequest, provider_id: str) -> OpenIDConnectProvider:
+    try:
+        return get_adapter().get_provider(request, provider_id)
+    except SocialApp.DoesNotExist:
+        raise Http404 from None
+
+
+def describe_client(provider: OpenIDConnectProvider) -> openid.Client:
+    path = reverse("openid_connect_callback", args=[provider.sub_id])
+    return openid.Client(
+        id=provider.app.client_id,
+        secret=provider.app.secret,
+        # Not from the request, whose host the visitor chooses.
+        redirect_uri=f"{settings.BASE_URL}{path}",
+    )
+
+
+def get_server(provider: OpenIDConnectProvider) -> str:
+    return provider.app.settings["server_url"]
+
+
+def start(request: HttpRequest, provider: OpenIDConnectProvider) -> str:
+    """Begin a sign-in, and return the URL where it continues at the provider."""
+    configuration = openid.fetch_configuration(get_server(provider))
+    pkce = generate_code_challenge()
+    nonce = get_random_string(NONCE_LENGTH)
+    state = provider.stash_redirect_state(
+        request,
+        "login",
+        get_next_redirect_url(request),
+        pkce_code_verifier=pkce["code_verifier"],
+        nonce=nonce,
+    )
+    attempt = openid.Attempt(state, nonce, pkce["code_verifier"])
+    return openid.build_authorization_url(
+        configuration, describe_client(provider), attempt, pkce["code_challenge"]
+    )
+
+
+def take_state(request: HttpRequest, provider: OpenIDConnectProvider) -> dict[str, str]:
+    """Return what `start` remembered of this sign-in. It can be continued once."""
+    try:
+        state = provider.unstash_redirect_state(request, request.GET.get("state", ""))
+    except PermissionDenied:
+        raise SignInRefused(Reason.NOT_STARTED) from None
+    if "nonce" not in state:
+        # The previous release has started this sign-in.
+        raise SignInRefused(Reason.NOT_STARTED)
+    return state
+
+
+def fetch_identity(
+    request: HttpRequest, provider: OpenIDConnectProvider, state: dict[str, str]
+) -> Identity:
+    """Return who has signed in at the provider."""
+    error = request.GET.get("error")
+    if error == "access_denied":
+        raise SignInRefused(Reason.CANCELED)
+    if error is not None:
+        raise SignInRefused(Reason.REFUSED_BY_PROVIDER)
+    server = get_server(provider)
+    client = describe_client(provider)
+    attempt = openid.Attempt(
+        request.GET["state"], state["nonce"], state["pkce_code_verifier"]
+    )
+    configuration = openid.fetch_configuration(server)
+    code = openid.read_code(request.GET, configuration)
+    tokens = openid.fetch_tokens(configuration, client, attempt, code)
+    person = openid.fetch_person(configuration, client, attempt, tokens)
+    return Identity(
+        provider=provider.sub_id,
+        server=server,
+        # The hash includes the URL of the provider. If the site changes its provider, a
+        # person at the new one never has the hash of a person at the old one.
+        subject=sha256(f"{server}\n{person.subject}".encode()).hexdigest(),
+        email=person.email,
+        is_email_verified=person.is_email_verified,
+    )
+
+
+def find_user(identity: Identity) -> User:
+    """Return the account of a person at the provider. Links it if it is their first."""
+    links = SocialAccount.objects.filter(
+        provider=identity.provider, uid=identity.subject
+    )
+    link = links.select_related("user").first()
+    if link is None:
+        return link_account(identity)
+    check_access(link.user, identity)
+    # Not link.save(), which would restore a link that was removed in the meantime.
+    links.update(last_login=timezone.now(), extra_data={"server": identity.server})
+    return link.user
+
+
+@transaction.atomic
+def link_account(identity: Identity) -> User:
+    """Link the account that has the person's address to the person, and return it.
+
+    The account is locked, so that two people cannot be linked to it at the same time.
+    """
+    if not identity.email:
+        raise SignInRefused(Reason.NO_EMAIL, subject=identity.subject)
+    if not identity.is_email_verified:
+        raise SignInRefused(Reason.UNVERIFIED_EMAIL, subject=identity.subject)
+    user = lock_account(identity.email)
+    if user is None:
+        raise SignInRefused(Reason.NO_ACCOUNT, subject=identity.subject)
+    if is_linked_to_another(user, identity):
+        raise make_refusal(Reason.OTHER_SUBJECT, user, identity)
+    if not user.has_verified_email:
+        raise make_refusal(Reason.UNVERIFIED_ACCOUNT, user, identity)
+    link, is_new = SocialAccount.objects.get_or_create(
+        provider=identity.provider,
+        uid=identity.subject,
+        defaults={"user": user, "extra_data": {"server": identity.server}},
+    )
+    # An error also undoes the link. The link is not new if the person has just signed
+    # in twice.
+    check_access(link.user, identity)
+    if is_new:
+        record(
+            SecurityEvent.PROVIDER_LINKED,
+            user=user,
+            actor=user,
+            details={"provider": identity.provider, "subject": identity.subject},
+        )
+    return link.user
+
+
+def lock_account(email: str) -> User | None:
+    """Lock and return the account with an email address.
+
+    Returns None if there is none, or if it gets another address at the same time.
+    """
+    found = User.objects.find_by_email(email)
+    if found is None:
+        return None
+    locked = User.objects.select_for_update(no_key=True)
+    return locked.filter(pk=found.pk, email=found.email).first()
+
+
+def is_linked_to_another(user: User, identity: Identity) -> bool:
+    """Return whether the account is linked to another person at this provider.
+
+    Links to a provider at another URL do not count: the site has changed its provider.
+    Links from before the URL was stored count until the person uses them.
+    """
+    links = SocialAccount.objects.filter(user=user, provider=identity.provider)
+    for link in links.exclude(uid=identity.subject):
+        if link.extra_data.get("server", identity.server) == identity.server:
+            return True
+    return False
+
+
+def check_access(user: User, identity: Identity) -> None:
+    if not Gate(user).may_enter:
+        raise make_refusal(Reason.NO_ACCESS, user, identity)
+
+
+def make_refusal(reason: Reason, user: User, identity: Identity) -> SignInRefused:
+    return SignInRefused(reason, user=user, subject=identity.subject)
+
+
+def refuse(
+    request: HttpRequest, provider: OpenIDConnectProvider, refusal: SignInRefused
+) -> HttpResponse:
+    """Log a refusal with its reason, and show a text that does not tell the reason."""
+    details = {"provider": provider.sub_id, "reason": str(refusal.reason)}
+    if refusal.detail:
+        details["detail"] = refusal.detail
+    if refusal.subject:
+        details["subject"] = refusal.subject
+    if refusal.reason not in NOT_AUDITED:
+        record(SecurityEvent.PROVIDER_REFUSED, user=refusal.user, details=details)
+    user_key = refusal.user.pk if refusal.user else None
+    logger.warning(
+        "company sign-in refused: %s",
+        refusal.reason,
+        extra=details | {"user_key": user_key},
+    )
+    return redirect_to_sign_in(request, TEXTS.get(refusal.reason, FAILED))

@@ -1,0 +1,458 @@
+"""OpenID Connect: what this site asks a provider, and how it checks the answers.
+
+This is the authorization code flow with PKCE and a nonce (OpenID Connect Core 1.0,
+section 3.1). Nothing that a provider sends is used before it is checked here.
+`company` decides whose account it is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import TYPE_CHECKING, Any
+from urllib.parse import quote, urlencode, urlsplit
+
+import jwt
+import requests
+from django.conf import settings
+from django.http import QueryDict
+from django.utils.crypto import constant_time_compare
+
+if TYPE_CHECKING:
+    from orgadmin.models import User
+
+TIMEOUT = 5  # seconds, to connect and to wait for a response
+
+LEEWAY = 60  # seconds that the provider's clock may differ from ours
+
+# The algorithms that ID tokens may be signed with. All of them use a key pair. HS256
+# would use the client secret, and everyone who can check such a token can forge one.
+KEY_PAIR_ALGORITHMS = (
+    "RS256",
+    "RS384",
+    "RS512",
+    "PS256",
+    "PS384",
+    "PS512",
+    "ES256",
+    "ES384",
+    "ES512",
+    "EdDSA",
+)
+
+REQUIRED_CLAIMS = ["iss", "aud", "exp", "iat"]
+
+# What a provider may answer to a request for tokens (RFC 6749, section 5.2).
+TOKEN_ERRORS = (
+    "invalid_request",
+    "invalid_client",
+    "invalid_grant",
+    "unauthorized_client",
+    "unsupported_grant_type",
+    "invalid_scope",
+)
+
+WELL_KNOWN = "/.well-known/"
+
+
+class Reason(StrEnum):
+    """Why someone could not sign in with a company account, as the logs say it."""
+
+    # The response does not continue a sign-in of this browser, or the provider has
+    # signed nobody in.
+    NOT_STARTED = "not started here"
+    CANCELED = "canceled"
+    REFUSED_BY_PROVIDER = "refused by the provider"
+
+    # The provider or the settings do not work.
+    UNREACHABLE = "provider unreachable"
+    INVALID_DISCOVERY = "invalid discovery document"
+    DISCOVERY_ISSUER = "discovery document of another issuer"
+    RESPONSE_ISSUER = "response of another issuer"
+    CODE_REFUSED = "token request refused"
+    INVALID_RESPONSE = "invalid response"
+
+    # The ID token, or what belongs to it, is wrong.
+    INVALID_TOKEN = "invalid ID token"
+    SIGNATURE = "wrong signature"
+    TOKEN_ISSUER = "ID token of another issuer"
+    AUDIENCE = "ID token for another client"
+    NOT_VALID_NOW = "ID token not valid now"
+    NONCE = "ID token of another sign-in"
+    NO_SUBJECT = "no subject"
+    USERINFO_SUBJECT = "user info of another subject"
+
+    # The person is known to the provider, but cannot use an account here.
+    NO_EMAIL = "no email address"
+    UNVERIFIED_EMAIL = "unverified email address"
+    NO_ACCOUNT = "no account"
+    UNVERIFIED_ACCOUNT = "unverified account"
+    OTHER_SUBJECT = "other subject"
+    NO_ACCESS = "no access"
+
+
+REASONS_BY_ERROR: dict[type[jwt.PyJWTError], Reason] = {
+    jwt.InvalidIssuerError: Reason.TOKEN_ISSUER,
+    jwt.InvalidAudienceError: Reason.AUDIENCE,
+    jwt.ExpiredSignatureError: Reason.NOT_VALID_NOW,
+    jwt.ImmatureSignatureError: Reason.NOT_VALID_NOW,
+    jwt.InvalidSignatureError: Reason.SIGNATURE,
+}
+
+
+class SignInRefused(Exception):
+    """Someone cannot sign in with a company account.
+
+    `detail` is for operators, such as "HTTP 500". `user` is the account that the person
+    would have used, and `subject` the hash of their ID at the provider, if known.
+    """
+
+    def __init__(
+        self,
+        reason: Reason,
+        *,
+        detail: str = "",
+        user: User | None = None,
+        subject: str = "",
+    ) -> None:
+        super().__init__(reason)
+        self.reason = reason
+        self.detail = detail
+        self.user = user
+        self.subject = subject
+
+
+@dataclass(frozen=True)
+class Configuration:
+    """The discovery document of a provider, as far as this site uses it."""
+
+    issuer: str
+    authorization_endpoint: str
+    token_endpoint: str
+    jwks_uri: str
+    userinfo_endpoint: str  # "" if there is none
+    wants_basic_auth: bool
+    # Whether each response to the browser names the issuer (RFC 9207).
+    names_issuer: bool
+
+
+@dataclass(frozen=True)
+class Client:
+    """This site, as the provider knows it."""
+
+    id: str
+    secret: str
+    redirect_uri: str
+
+
+@dataclass(frozen=True)
+class Attempt:
+    """The secrets of one sign-in, which the session keeps while it lasts."""
+
+    state: str
+    nonce: str
+    code_verifier: str
+
+
+@dataclass(frozen=True)
+class Tokens:
+    id_token: str
+    access_token: str
+
+
+@dataclass(frozen=True)
+class Person:
+    """What a provider says about a person."""
+
+    subject: str
+    email: str  # "" if there is none
+    is_email_verified: bool
+
+
+def fetch_configuration(server: str) -> Configuration:
+    """Return the configuration of the provider at a URL.
+
+    The issuer must be this URL. It may end with a slash even if the URL does not. If
+    the URL is the one of the discovery document, the issuer is the part before
+    "/.well-known/".
+    """
+    issuer, separator, _path = server.partition(WELL_KNOWN)
+    url = server if separator else f"{server}{WELL_KNOWN}openid-configuration"
+    document = request_json("GET", url, error=Reason.INVALID_DISCOVERY)
+    found = document.get("issuer")
+    if not isinstance(found, str) or found.rstrip("/") != issuer.rstrip("/"):
+        raise SignInRefused(Reason.DISCOVERY_ISSUER)
+    userinfo_endpoint = ""
+    if document.get("userinfo_endpoint") is not None:
+        userinfo_endpoint = read_endpoint(document, "userinfo_endpoint", server)
+    names_issuer = document.get("authorization_response_iss_parameter_supported")
+    return Configuration(
+        issuer=found,
+        authorization_endpoint=read_endpoint(
+            document, "authorization_endpoint", server
+        ),
+        token_endpoint=read_endpoint(document, "token_endpoint", server),
+        jwks_uri=read_endpoint(document, "jwks_uri", server),
+        userinfo_endpoint=userinfo_endpoint,
+        wants_basic_auth=wants_basic_auth(document),
+        names_issuer=names_issuer is True,
+    )
+
+
+def wants_basic_auth(document: Mapping[str, Any]) -> bool:
+    """Return whether the provider accepts the client secret only in a header."""
+    methods = document.get("token_endpoint_auth_methods_supported")
+    if not isinstance(methods, list):
+        return False
+    return "client_secret_basic" in methods and "client_secret_post" not in methods
+
+
+def read_endpoint(document: Mapping[str, Any], name: str, server: str) -> str:
+    """Return a URL of the discovery document.
+
+    It must use https, unless the server's own URL does not.
+    """
+    url = document.get(name)
+    try:
+        parts = urlsplit(url if isinstance(url, str) else "")
+    except ValueError:
+        parts = urlsplit("")
+    if not parts.netloc or parts.scheme not in ("https", urlsplit(server).scheme):
+        raise SignInRefused(Reason.INVALID_DISCOVERY, detail=name)
+    return str(url)
+
+
+def build_authorization_url(
+    configuration: Configuration, client: Client, attempt: Attempt, code_challenge: str
+) -> str:
+    """Return the URL at the provider where the person signs in."""
+    query = urlencode(
+        {
+            "response_type": "code",
+            "scope": "openid profile email",
+            "client_id": client.id,
+            "redirect_uri": client.redirect_uri,
+            "state": attempt.state,
+            "nonce": attempt.nonce,
+            "code_challenge": code_challenge,
+            "code_challenge_method": "S256",
+        }
+    )
+    endpoint = configuration.authorization_endpoint
+    separator = "&" if "?" in endpoint else "?"
+    return f"{endpoint}{separator}{query}"
+
+
+def read_code(response: QueryDict, configuration: Configuration) -> str:
+    """Return the code in the provider's response to the browser."""
+    issuers = response.getlist("iss")
+    if issuers != [configuration.issuer] and (issuers or configuration.names_issuer):
+        raise SignInRefused(Reason.RESPONSE_ISSUER)
+    code = response.get("code")
+    if not code:
+        raise SignInRefused(Reason.INVALID_RESPONSE, detail="code")
+    return code
+
+
+def fetch_tokens(
+    configuration: Configuration, client: Client, attempt: Attempt, code: str
+) -> Tokens:
+    """Exchange a code for tokens."""
+    data = {
+        "grant_type": "authorization_code",
+        "code": code,
+        "redirect_uri": client.redirect_uri,
+        "code_verifier": attempt.code_verifier,
+    }
+    auth = None
+    if configuration.wants_basic_auth:
+        # RFC 6749, section 2.3.1: both are encoded before they are combined.
+        auth = (quote(client.id, safe=""), quote(client.secret, safe=""))
+    else:
+        data |= {"client_id": client.id, "client_secret": client.secret}
+    response = request_json(
+        "POST",
+        configuration.token_endpoint,
+        error=Reason.CODE_REFUSED,
+        data=data,
+        auth=auth,
+    )
+    return Tokens(
+        id_token=read_token(response, "id_token"),
+        access_token=read_token(response, "access_token"),
+    )
+
+
+def read_token(response: Mapping[str, Any], name: str) -> str:
+    token = response.get(name)
+    if not isinstance(token, str) or not (token.isascii() and token.isprintable()):
+        raise SignInRefused(Reason.INVALID_RESPONSE, detail=name)
+    return token
+
+
+def fetch_person(
+    configuration: Configuration, client: Client, attempt: Attempt, tokens: Tokens
+) -> Person:
+    """Return the person that the tokens are about, after all checks."""
+    keys = request_json(
+        "GET", configuration.jwks_uri, error=Reason.INVALID_RESPONSE
+    ).get("keys")
+    claims = decode_id_token(tokens.id_token, keys, configuration, client)
+    check_audience(claims, client)
+    nonce = claims.get("nonce")
+    if not isinstance(nonce, str) or not constant_time_compare(nonce, attempt.nonce):
+        raise SignInRefused(Reason.NONCE)
+    subject = read_subject(claims)
+    userinfo = fetch_userinfo(configuration, tokens)
+    # OpenID Connect Core, section 5.3.2: claims about another subject must not be used.
+    if userinfo and userinfo.get("sub") != subject:
+        raise SignInRefused(Reason.USERINFO_SUBJECT)
+    email = read_email(claims) or read_email(userinfo)
+    return Person(subject, email, is_email_verified(email, claims, userinfo))
+
+
+def decode_id_token(
+    token: str, keys: Any, configuration: Configuration, client: Client
+) -> dict[str, Any]:
+    """Return the claims of an ID token: signed by the provider, for us, and valid."""
+    try:
+        header = jwt.get_unverified_header(token)
+        return jwt.decode(
+            token,
+            find_key(keys, header),
+            algorithms=[header["alg"]],
+            audience=client.id,
+            issuer=configuration.issuer,
+            leeway=LEEWAY,
+            options={
+                "require": REQUIRED_CLAIMS,
+                # read_subject() checks it.
+                "verify_sub": False,
+                "enforce_minimum_key_length": True,
+            },
+        )
+    except jwt.PyJWTError as error:
+        reason = REASONS_BY_ERROR.get(type(error), Reason.INVALID_TOKEN)
+        raise SignInRefused(reason, detail=type(error).__name__) from error
+    except OverflowError as error:
+        # The claims contain an infinite time.
+        raise SignInRefused(Reason.INVALID_TOKEN) from error
+
+
+def find_key(keys: Any, header: Mapping[str, Any]) -> jwt.PyJWK:
+    """Return the provider's key that an ID token says it is signed with."""
+    algorithm = header.get("alg")
+    if algorithm not in KEY_PAIR_ALGORITHMS:
+        raise SignInRefused(Reason.SIGNATURE, detail="algorithm")
+    for key in keys if isinstance(keys, list) else []:
+        if not isinstance(key, dict) or key.get("use", "sig") != "sig":
+            continue
+        if key.get("alg", algorithm) != algorithm:
+            continue
+        if "kid" in header and key.get("kid") != header["kid"]:
+            continue
+        try:
+            return jwt.PyJWK(key, algorithm=algorithm)
+        except jwt.PyJWTError:
+            # For example, the key is of another type than the algorithm uses.
+            continue
+    raise SignInRefused(Reason.SIGNATURE, detail="no such key")
+
+
+def check_audience(claims: Mapping[str, Any], client: Client) -> None:
+    """Refuse an ID token that was issued to another client, and is for us as well.
+
+    OpenID Connect Core, section 3.1.3.7: with several audiences, "azp" names the one
+    that the token was issued to.
+    """
+    audiences = claims["aud"]
+    is_for_several = isinstance(audiences, list) and len(audiences) > 1
+    party = claims.get("azp")
+    if (party is not None or is_for_several) and party != client.id:
+        raise SignInRefused(Reason.AUDIENCE, detail="azp")
+
+
+def read_subject(claims: Mapping[str, Any]) -> str:
+    subject = claims.get("sub")
+    # Texts that cannot be printed, such as half a surrogate pair, cannot be hashed.
+    if not isinstance(subject, str) or not subject or not subject.isprintable():
+        raise SignInRefused(Reason.NO_SUBJECT)
+    return subject
+
+
+def fetch_userinfo(configuration: Configuration, tokens: Tokens) -> dict[str, Any]:
+    """Return more claims about the person, or {} if the provider offers none."""
+    if not configuration.userinfo_endpoint:
+        return {}
+    return request_json(
+        "GET",
+        configuration.userinfo_endpoint,
+        error=Reason.INVALID_RESPONSE,
+        headers={"Authorization": f"Bearer {tokens.access_token}"},
+    )
+
+
+def read_email(claims: Mapping[str, Any]) -> str:
+    email = claims.get("email")
+    # No address contains such characters, and databases refuse some of them.
+    if not isinstance(email, str) or not email.isprintable():
+        return ""
+    return email
+
+
+def is_email_verified(
+    email: str, claims: Mapping[str, Any], userinfo: Mapping[str, Any]
+) -> bool:
+    """Return whether the provider says that the person receives mail at an address.
+
+    What the ID token says outranks the user info, because only the ID token is signed.
+    What the user info says counts for the address in it, and for no other.
+    """
+    verified = claims.get("email_verified")
+    if verified is None and email == read_email(userinfo):
+        verified = userinfo.get("email_verified")
+    if verified is None:
+        return settings.OIDC_TRUST_EMAIL
+    # Some providers send the string "true".
+    return str(verified).lower() == "true"
+
+
+def request_json(
+    method: str, url: str, *, error: Reason, **options: Any
+) -> dict[str, Any]:
+    """Return the JSON object that the provider answers.
+
+    Raises `SignInRefused`: UNREACHABLE if the provider does not answer or reports an
+    error of its own, and `error` for any other answer. Redirects are not followed, so
+    secrets are only sent to the URLs of the discovery document.
+    """
+    try:
+        response = requests.request(
+            method,
+            url,
+            headers=options.pop("headers", {}) | {"Accept": "application/json"},
+            timeout=TIMEOUT,
+            allow_redirects=False,
+            **options,
+        )
+    except (requests.RequestException, UnicodeError) as problem:
+        detail = type(problem).__name__
+        raise SignInRefused(Reason.UNREACHABLE, detail=detail) from problem
+    if response.status_code >= 500:
+        raise SignInRefused(Reason.UNREACHABLE, detail=describe_error(response))
+    if response.status_code != 200:
+        raise SignInRefused(error, detail=describe_error(response))
+    try:
+        document = response.json()
+    except (ValueError, RecursionError) as problem:
+        raise SignInRefused(Reason.INVALID_RESPONSE, detail="no JSON") from problem
+    if not isinstance(document, dict):
+        raise SignInRefused(Reason.INVALID_RESPONSE, detail="no JSON object")
+    return document
+
+
+def describe_error(response: requests.Response) -> str:
+    """Return the status, and the error code if it is a known one."""
+    codes = [code for code in TOKEN_ERRORS if f'"{code}"' in response.text]
+    return " ".join([f"HTTP {response.status_code}", *codes])
