@@ -2,7 +2,9 @@
 
 import hmac
 import json
+import logging
 import time
+import warnings
 from base64 import urlsafe_b64encode
 from datetime import timedelta
 from functools import partial
@@ -83,8 +85,16 @@ def create_verified_user(username, **values):
     return user
 
 
+def keep_quiet(name):
+    """Print nothing that a logger says."""
+    return mock.patch.multiple(
+        logging.getLogger(name), handlers=[logging.NullHandler()], propagate=False
+    )
+
+
 class CompanyCase(SignInCase):
     def setUp(self):
+        self.enterContext(keep_quiet("orgadmin.company"))
         self.server = self.enterContext(identity_server())
         self.enterContext(override_settings(**company_settings(self.server)))
         self.acme = create_organization()
@@ -516,7 +526,7 @@ class WrongAnswerTests(CompanyCase):
         before = self.list_refusals()
         with self.assertLogs("orgadmin.company", "WARNING") as logs:
             response = self.come() if query is None else self.come_with(query)
-        self.assert_refused(response, text)
+            self.assert_refused(response, text)
         self.assertEqual([record.reason for record in logs.records], [reason])
         self.assertFalse(SocialAccount.objects.exists())
         expected = [(None, reason)] if is_audited else []
@@ -617,6 +627,7 @@ class WrongAnswerTests(CompanyCase):
         ]
         self.check(cases[:-2], self.setter("sign"))
         self.check(cases[-2:], self.setter("sign"), is_audited=False)
+        self.enterContext(warnings.catch_warnings(action="ignore"))
         self.server.sign = sign_with(key=short)
         self.server.keys = {"keys": [publish(short)]}
         self.assert_reason("invalid ID token")
