@@ -16,6 +16,7 @@ from urllib.parse import parse_qs, parse_qsl, urlencode, urlsplit
 
 import jwt
 from cryptography.hazmat.primitives.asymmetric import rsa
+from django.conf import settings
 
 CLIENT_ID = "orgadmin"
 CLIENT_SECRET = "hush, which no other client knows"
@@ -99,6 +100,23 @@ def identity_server():
     finally:
         server.shutdown()
         server.server_close()
+
+
+def company_settings(server):
+    """Return the settings for signing in with a server of `identity_server`."""
+    app = {
+        "provider_id": "company",
+        "name": "Example",
+        "client_id": CLIENT_ID,
+        "secret": CLIENT_SECRET,
+        "settings": {"server_url": server.address},
+    }
+    provider = settings.SOCIALACCOUNT_PROVIDERS["openid_connect"] | {"APPS": [app]}
+    return {
+        "OIDC_SERVER": server.address,
+        "OIDC_NAME": "Example",
+        "SOCIALACCOUNT_PROVIDERS": {"openid_connect": provider},
+    }
 
 
 class Handler(BaseHTTPRequestHandler):

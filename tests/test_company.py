@@ -43,6 +43,7 @@ from tests.identity import (
     KEY_ID,
     LEFT_OUT,
     Answer,
+    company_settings,
     identity_server,
     make_key,
     publish,
@@ -59,23 +60,6 @@ SECRETS = ("state", "nonce", "code_challenge")
 NO_ACCOUNT = "You do not have an account here"
 UNREACHABLE = "did not respond"
 FAILED = "Sign-in failed"
-
-
-def company_settings(server):
-    """Return the settings for signing in with a server of `identity_server`."""
-    app = {
-        "provider_id": "company",
-        "name": "Example",
-        "client_id": CLIENT_ID,
-        "secret": CLIENT_SECRET,
-        "settings": {"server_url": server.address},
-    }
-    provider = settings.SOCIALACCOUNT_PROVIDERS["openid_connect"] | {"APPS": [app]}
-    return {
-        "OIDC_SERVER": server.address,
-        "OIDC_NAME": "Example",
-        "SOCIALACCOUNT_PROVIDERS": {"openid_connect": provider},
-    }
 
 
 def create_verified_user(username, **values):

@@ -5,9 +5,9 @@ from playwright.sync_api import expect
 
 from tests.browser import BrowserTestCase
 from tests.factories import create_organization, create_superuser, create_user
-from tests.identity import identity_server
+from tests.identity import company_settings, identity_server
 from tests.test_accounts import read_link
-from tests.test_sign_in import company_settings, make_code
+from tests.test_sign_in import make_code
 
 
 class SignInTests(BrowserTestCase):
@@ -42,12 +42,13 @@ class SignInTests(BrowserTestCase):
         self.page.get_by_role("button", name="Sign in").click()
 
     def test_the_companys_server_signs_in(self):
-        create_user(
+        ada = create_user(
             "ada",
             first_name="Ada",
             email="ada@example.com",
             admin_of=[create_organization("Acme")],
         )
+        ada.verify_email()
         server = self.enterContext(identity_server())
         server.person = {"sub": "1", "email": "ada@example.com", "email_verified": True}
         self.other_servers = (server.address,)
@@ -55,7 +56,9 @@ class SignInTests(BrowserTestCase):
             "form-action": ["'self'", server.address]
         }
         with override_settings(
-            **company_settings(server), CONTENT_SECURITY_POLICY={"DIRECTIVES": policy}
+            **company_settings(server),
+            BASE_URL=self.live_server_url,
+            CONTENT_SECURITY_POLICY={"DIRECTIVES": policy},
         ):
             self.page.goto("/admin/orgadmin/organization/")
             self.page.get_by_role("button", name="Sign in with Example").click()
