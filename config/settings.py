@@ -208,9 +208,16 @@ GUARDIAN_MONKEY_PATCH_USER = False
 GUARDIAN_MONKEY_PATCH_GROUP = False
 
 
+# Passwords
+
+# Django's default algorithm. In each process, one thread at a time computes a hash.
+PASSWORD_HASHERS = ["orgadmin.accounts.hashing.BoundedPasswordHasher"]
+
+
 # Password validation
 
 AUTH_PASSWORD_VALIDATORS = [
+    {"NAME": "orgadmin.accounts.passwords.MaximumLengthValidator"},
     {"NAME": "orgadmin.accounts.password_rules.LengthValidator"},
     {"NAME": "orgadmin.accounts.password_rules.BreachedPasswordValidator"},
     {"NAME": "orgadmin.accounts.password_rules.KnownWordsValidator"},
@@ -295,6 +302,7 @@ MFA_ADAPTER = "orgadmin.accounts.adapters.MFAAdapter"
 
 MFA_FORMS = {
     "authenticate": "orgadmin.accounts.forms.SecondFactorForm",
+    "reauthenticate": "orgadmin.accounts.forms.SecondFactorAgainForm",
     "activate_totp": "orgadmin.accounts.forms.SetUpSecondFactorForm",
 }
 

@@ -20,9 +20,11 @@ from django.views import defaults
 from django.views.decorators.cache import never_cache
 from requests import RequestException
 
+from orgadmin.accounts.hashing import TooBusy
+
 # Errors that may be gone on the next attempt: the database or the OpenID provider did
-# not respond in time.
-TEMPORARY_ERRORS = (OperationalError, InterfaceError, RequestException)
+# not respond in time, or many people are signing in.
+TEMPORARY_ERRORS = (OperationalError, InterfaceError, RequestException, TooBusy)
 
 RETRY_AFTER = 10  # seconds
 

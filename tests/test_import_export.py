@@ -260,6 +260,7 @@ class ExportTests(TestCase):
         )
         self.client.force_login(root)
         self.client.get(f"{LIST}export/").getvalue()
-        # Session, user, a page of the list and its count, all rows, and their people.
-        with self.assertNumQueries(7):
+        # Session, user, a page of the list and its count, the permission on all, all
+        # keys, all rows, and their people.
+        with self.assertNumQueries(8):
             self.client.get(f"{LIST}export/").getvalue()

@@ -24,7 +24,7 @@ BESIDE = {
     "__init__": set(),
     "apps": {"access", "admin"},
     "headers": set(),
-    "health": set(),
+    "health": {"accounts"},
     "logs": {"access"},
     "operations": set(),
     "migrations": {"operations"},

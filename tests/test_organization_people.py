@@ -358,13 +358,15 @@ class InvitingTests(PeopleMixin, TestCase):
 
     def test_the_email_says_who_invites_unless_they_are_platform_staff(self):
         self.invite("new@example.com")
-        self.assertEqual(mail.outbox[-1].subject, "ada invited you to Acme")
+        text = "ada invited you to the organization “Acme” as Reviewer."
+        self.assertIn(text, mail.outbox[-1].body)
         User.objects.filter(pk=self.admin.pk).update(first_name="Ada", last_name="L")
         self.invite("new@example.com")
-        self.assertIn("Ada L invited you to “Acme” as Reviewer.", mail.outbox[-1].body)
+        text = "Ada L invited you to the organization “Acme” as Reviewer."
+        self.assertIn(text, mail.outbox[-1].body)
         self.client.force_login(self.staff)
         self.invite("new@example.com")
-        self.assertEqual(mail.outbox[-1].subject, "Platform staff invited you to Acme")
+        self.assertIn("Platform staff invited you", mail.outbox[-1].body)
         self.assertNotIn("root", mail.outbox[-1].body)
 
     def test_is_pending_without_a_name_until_accepted(self):
@@ -431,25 +433,30 @@ class InvitingTests(PeopleMixin, TestCase):
 @override_settings(NOTIFY_PEOPLE=True, NOTIFY_ADMINS=True)
 class NotifyTests(PeopleMixin, TestCase):
     def change(self, user, role, **options):
-        """Change a role in Acme; return the address and subject of each email sent."""
+        """Change a role in Acme. Return the address and first line of each email."""
         mail.outbox.clear()
         with self.captureOnCommitCallbacks(execute=True):
             membership.change_roles([RoleChange(user, self.acme, role)], **options)
-        return sorted((message.to[0], message.subject) for message in mail.outbox)
+        return sorted(
+            (message.to[0], message.body.splitlines()[0]) for message in mail.outbox
+        )
 
     def test_tells_the_person_and_the_admins(self):
         sent = self.change(self.anna, REVIEWER)
         self.assertEqual(
             sent,
             [
-                ("ada@example.com", "The members of Acme have changed"),
-                ("anna@example.com", "You are now Reviewer of Acme"),
+                ("ada@example.com", "anna is now Reviewer of “Acme”."),
+                (
+                    "anna@example.com",
+                    "You now have access to “Acme” as Reviewer.",
+                ),
             ],
         )
         sent = self.change(self.anna, None, actor=self.admin)
-        self.assertEqual(
-            sent, [("anna@example.com", "You no longer have access to Acme")]
-        )
+        [(address, text)] = sent
+        self.assertEqual(address, "anna@example.com")
+        self.assertTrue(text.startswith("You no longer have a role in “Acme”."))
         self.assertEqual(self.change(self.anna, None), [])
 
     def test_only_where_the_settings_say_so_and_only_after_the_commit(self):

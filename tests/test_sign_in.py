@@ -146,6 +146,8 @@ class SecondFactorTests(SignInCase):
 
     @tag("D15")
     def test_guessing_is_limited_by_person_not_by_address(self):
+        # On a device that the account does not know.
+        self.client.logout()
         self.sign_in()
         for _attempt in range(throttle.LIMIT):
             self.enter_code("000000")

@@ -16,6 +16,7 @@ from django.apps import apps
 from django.contrib.auth import get_user_model
 from django.db import NotSupportedError, models
 from django.db.models import Exists, OuterRef, Q
+from django.db.models.functions import Left
 from django.db.models.signals import m2m_changed
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
@@ -26,6 +27,10 @@ if TYPE_CHECKING:
     from orgadmin.models import User
 
 BATCH = 1_000  # rows in one INSERT
+
+
+# Longer reasons are cut in lists. Today's forms accept no longer ones.
+REASON_SHOWN = 500  # characters
 
 
 class Event(models.TextChoices):
@@ -88,6 +93,11 @@ class MembershipEventQuerySet(models.QuerySet):
         )
         joining = [Event.JOINED, Event.FOUND]
         return self.filter(until_then, ~Exists(superseded), event__in=joining)
+
+    def cut_reasons(self) -> MembershipEventQuerySet:
+        """Read only as much of each reason as lists show, for `shown_reason`."""
+        start = Left("reason", REASON_SHOWN + 1)
+        return self.defer("reason").annotate(reason_start=start)
 
     update = refuse_to_change
     delete = refuse_to_change

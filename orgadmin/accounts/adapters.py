@@ -18,6 +18,7 @@ from django.utils.functional import Promise
 from django.utils.http import url_has_allowed_host_and_scheme
 from django.utils.translation import gettext_lazy as _
 
+from orgadmin.accounts.devices import remember_device
 from orgadmin.accounts.redirects import redirect_to_sign_in
 from orgadmin.gate.answers import Gate
 from orgadmin.records import encryption
@@ -59,6 +60,11 @@ class AccountAdapter(DefaultAccountAdapter):
             raise make_refusal(request, NO_ACCOUNT)
         super().login(request, user)
         request.session["signed_in"] = time.time()
+
+    def post_login(self, request, user, **options):
+        response = super().post_login(request, user, **options)
+        remember_device(response, user)
+        return response
 
     def is_reauthentication_required(self, app):
         signed_in = context.request.session.get("signed_in", 0)

@@ -6,14 +6,16 @@ from urllib.parse import urlsplit
 from allauth.core import context
 from allauth.core.internal.cryptokit import normalize_user_code
 from allauth.mfa.adapter import get_adapter
-from allauth.mfa.base.forms import AuthenticateForm
+from allauth.mfa.base.forms import AuthenticateForm, ReauthenticateForm
 from allauth.mfa.totp.forms import ActivateTOTPForm
 from django.conf import settings
-from django.contrib.admin.forms import AdminAuthenticationForm
+from django.contrib.admin.forms import AdminAuthenticationForm, AdminPasswordChangeForm
 from django.contrib.auth.forms import PasswordResetForm, SetPasswordForm
+from django.core.exceptions import ValidationError
 from django.utils.translation import gettext_lazy as _
 
-from orgadmin.accounts import throttle
+from orgadmin.accounts import passwords, throttle
+from orgadmin.accounts.hashing import TooBusy
 from orgadmin.gate.answers import Gate
 from orgadmin.models import User
 from orgadmin.people.invitations import find_invitations
@@ -21,6 +23,17 @@ from orgadmin.people.mail import send_invitation
 from orgadmin.records.encryption import UnreadableSecret
 
 logger = logging.getLogger("orgadmin.accounts")
+
+BUSY = "busy"
+
+
+def make_busy_error():
+    """Return the error for a password that cannot be hashed at the moment."""
+    text = _(
+        "Many people are signing in at the moment. Enter your password again in a few"
+        " seconds."
+    )
+    return ValidationError(text, code=BUSY)
 
 
 class SignInForm(AdminAuthenticationForm):
@@ -39,19 +52,50 @@ class SignInForm(AdminAuthenticationForm):
     }
 
     def clean(self):
-        username = self.cleaned_data.get("username") or ""
+        username = self.cleaned_data.get("username")
         password = self.cleaned_data.get("password")
-        subject = throttle.sign_in_subject(username, self.request)
-        if username and password and not throttle.count_attempt("sign-in", subject):
+        if not username or not password:
+            return self.cleaned_data
+        try:
+            user = passwords.find_user(self.request, username, password)
+        except TooBusy as error:
+            raise make_busy_error() from error
+        if user is None:
             raise self.get_invalid_login_error()
-        cleaned = super().clean()
-        if self.get_user():
-            throttle.forget_attempts("sign-in", subject)
-        return cleaned
+        self.confirm_login_allowed(user)
+        self.user_cache = user
+        return self.cleaned_data
 
     def confirm_login_allowed(self, user):
         if not Gate(user).may_enter:
             raise self.get_invalid_login_error()
+
+
+class ChangePasswordForm(AdminPasswordChangeForm):
+    """Asks people for their old password and a new one."""
+
+    def clean_old_password(self):
+        old_password = self.cleaned_data["old_password"]
+        try:
+            is_right = passwords.check_own_password(self.user, old_password)
+        except TooBusy as error:
+            raise make_busy_error() from error
+        if not is_right:
+            raise ValidationError(
+                self.error_messages["password_incorrect"], code="password_incorrect"
+            )
+        return old_password
+
+
+class ResetPasswordForm(SetPasswordForm):
+    """Asks for a new password, after a link from an email."""
+
+    def clean(self):
+        if not throttle.count_for_user("reset", self.user):
+            text = _("You have tried too often. Wait 15 minutes, then try again.")
+            self.add_error("new_password1", text)
+            return self.cleaned_data
+        return super().clean()
 
 
 class LimitedCodeMixin:
@@ -61,18 +105,18 @@ class LimitedCodeMixin:
     """
 
     def clean_code(self):
-        user_id = self.user.pk
-        if not throttle.count_attempt("code", user_id):
+        subject = throttle.code_subject(self.user, context.request)
+        if not throttle.count_for_user("code", self.user, subject):
             raise self._wrong_code()
         try:
             code = super().clean_code()
         except UnreadableSecret as error:
             logger.error("%s", error)
             raise self._wrong_code() from error
-        used_code = f"{user_id} {normalize_user_code(code)}"
+        used_code = f"{self.user.pk} {normalize_user_code(code)}"
         if not throttle.count_attempt("used code", used_code, limit=1):
             raise self._wrong_code()
-        throttle.forget_attempts("code", user_id)
+        throttle.forget_attempts("code", subject)
         # SecondFactorMiddleware reads this.
         context.request.session["second_factor"] = True
         return code
@@ -83,6 +127,10 @@ class LimitedCodeMixin:
 
 class SecondFactorForm(LimitedCodeMixin, AuthenticateForm):
     """Asks for a code after the password. The setting MFA_FORMS names this form."""
+
+
+class SecondFactorAgainForm(LimitedCodeMixin, ReauthenticateForm):
+    """Asks people who are signed in for a code. Also named in MFA_FORMS."""
 
 
 class SetUpSecondFactorForm(LimitedCodeMixin, ActivateTOTPForm):

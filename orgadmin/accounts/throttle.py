@@ -1,74 +1,186 @@
 """Limits on attempts to guess passwords and codes, and on emails to one address.
 
-Attempts are counted in the database, so a limit holds for all processes together.
+Attempts are counted in the database, so a limit holds for all processes together. Each
+attempt is counted before the password or code is checked.
 """
 
 from __future__ import annotations
 
-from datetime import timedelta
-from hashlib import sha256
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
-from django.db import connection
 from django.http import HttpRequest
-from django.utils import timezone
 
-from orgadmin.access.origin import find_address
-from orgadmin.models import SignInAttempt
+from orgadmin.access.audit_log import SecurityEvent, record
+from orgadmin.access.origin import current_request, find_address
+from orgadmin.accounts.devices import find_device
+from orgadmin.models import SignInAttempt, User
+from orgadmin.models.sign_in_attempt import WINDOW, make_key
+
+__all__ = ["WINDOW"]
 
 LIMIT = 10  # attempts in a WINDOW
-WINDOW = timedelta(minutes=15)
 
-Kind: TypeAlias = Literal["sign-in", "mail", "code", "used code"]
+# For attempts from devices that the account does not know, from all addresses together.
+USERNAME_LIMIT = 100
+
+# For attempts from one address with any username, except from known devices.
+ADDRESS_LIMIT = 100
+
+Kind: TypeAlias = Literal[
+    "sign-in",
+    "username",
+    "address",
+    "device",
+    "password",
+    "step-up",
+    "reset",
+    "code",
+    "used code",
+    "lock-out",
+    "mail",
+]
+
+
+@dataclass(frozen=True)
+class Counter:
+    """What an attempt is counted by. `subject` depends on `kind`:
+
+    - "sign-in": a username and an IP address
+    - "username": a username
+    - "address": an IP address
+    - "device": the key of a user, and a device that they have signed in on
+    - "password", "step-up", "reset": the key of the user whose password it is
+    - "code": the key of the user who enters a code of the second factor, and the device
+      if they have signed in on it
+    - "used code": the user's key and the code, such as "7 123456"
+    - "lock-out": the key or the name of the user who is locked out
+    - "mail": an email address
+    """
+
+    kind: Kind
+    subject: str | int
+    limit: int = LIMIT
+
+    @property
+    def key(self) -> str:
+        return make_key(self.kind, self.subject)
+
+    def count(self) -> bool:
+        """Count an attempt, and return whether it is within the limit."""
+        return SignInAttempt.objects.count_one(self.key).count <= self.limit
 
 
 def count_attempt(kind: Kind, subject: str | int, limit: int = LIMIT) -> bool:
     """Count an attempt, and return whether it is within the limit.
 
-    Counting starts again WINDOW after the first attempt. What the subject is depends on
-    the kind of attempt:
-
-    - "sign-in": a username and an IP address, from `sign_in_subject`
-    - "mail": an email address
-    - "code": the primary key of the user who enters a code of the second factor
-    - "used code": the user's primary key and the code, such as "7 123456"
-
-    Subjects that differ only in upper and lower case are the same. Runs two queries.
+    `Counter` explains the subjects. Counting starts again WINDOW after the first
+    attempt. Runs two queries.
     """
-    now = timezone.now()
-    SignInAttempt.objects.filter(since__lte=now - WINDOW).delete()
-    table = connection.ops.quote_name(SignInAttempt._meta.db_table)
-    # A single statement counts all attempts, even simultaneous ones. The ORM has no
-    # statement that inserts a row, or adds to the stored value if the row exists.
-    sql = f"""
-        INSERT INTO {table} (key, count, since)
-        VALUES (%s, 1, %s)
-        ON CONFLICT (key) DO UPDATE
-        SET count = {table}.count + 1
-        RETURNING count
+    return _count([Counter(kind, subject, limit)]) is None
+
+
+def count_for_user(kind: Kind, user: User, subject: str | int | None = None) -> bool:
+    """Count a user's attempt, and return whether it is within the limit.
+
+    The subject is the key of the user unless one is given. The first attempt that is
+    refused is recorded as a lock-out.
     """
-    key = _make_key(kind, subject)
-    since = connection.ops.adapt_datetimefield_value(now)
-    with connection.cursor() as cursor:
-        cursor.execute(sql, [key, since])
-        [count] = cursor.fetchone()
-    return count <= limit
+    counter = Counter(kind, user.pk if subject is None else subject)
+    if _count([counter]) is None:
+        return True
+    record_lock_out(kind, user, user.get_username())
+    return False
 
 
 def forget_attempts(kind: Kind, subject: str | int) -> None:
     """Delete the count of attempts, so that all of them are available again."""
-    SignInAttempt.objects.filter(key=_make_key(kind, subject)).delete()
+    SignInAttempt.objects.filter(key=Counter(kind, subject).key).delete()
 
 
-def _make_key(kind: Kind, subject: str | int) -> str:
-    text = f"{kind}\n{subject}".casefold()
-    return sha256(text.encode("utf-8", "replace")).hexdigest()
+def code_subject(user: User, request: HttpRequest) -> str:
+    """Return the subject for counting codes of a second factor.
 
-
-def sign_in_subject(username: str, request: HttpRequest) -> str:
-    """Return the subject for counting attempts to sign in.
-
-    It consists of the username, even if no such user exists, and the IP address.
-    Guesses from other addresses do not lock the person out.
+    Wrong codes from other devices do not lock out a device that the user knows.
     """
-    return f"{username}\n{find_address(request)}"
+    return f"{user.pk} {find_device(request, user)}".strip()
+
+
+class SignInAttemptCount:
+    """Counts an attempt to sign in.
+
+    On a device on which the person has signed in before, attempts are counted by
+    device. So nobody else can lock the person out there. All other attempts are counted
+    by username and address, by username, and by address.
+    """
+
+    def __init__(self, request: HttpRequest, username: str) -> None:
+        self.username = username
+        # Also looked up if there is no such user, so that this takes the same time.
+        self.user = User.objects.filter(username=username).first()
+        self.counters = self._find_counters(request)
+
+    def _find_counters(self, request: HttpRequest) -> list[Counter]:
+        device = find_device(request, self.user) if self.user else ""
+        if self.user and device:
+            return [Counter("device", f"{self.user.pk} {device}")]
+        address = find_address(request)
+        return [
+            Counter("address", address, ADDRESS_LIMIT),
+            Counter("sign-in", f"{self.username}\n{address}"),
+            Counter("username", self.username, USERNAME_LIMIT),
+        ]
+
+    def count(self) -> bool:
+        """Count the attempt, and return whether it is within all limits."""
+        exceeded = _count(self.counters)
+        if exceeded is None:
+            return True
+        if exceeded.kind != "address":
+            record_lock_out("sign-in", self.user, self.username)
+        return False
+
+    def succeed(self) -> None:
+        """Do not count the attempt, because the password was right.
+
+        Earlier attempts are forgotten, too, except those that count for several people
+        or from several addresses.
+        """
+        for counter in self.counters:
+            if counter.kind in ("address", "username"):
+                SignInAttempt.objects.take_back(counter.key)
+            else:
+                forget_attempts(counter.kind, counter.subject)
+
+
+def record_lock_out(kind: Kind, user: User | None, username: str) -> None:
+    """Record that someone used up their attempts, once in a WINDOW.
+
+    `user` is None if nobody has this username.
+    """
+    subject = user.pk if user else f"name {username}"
+    if SignInAttempt.objects.count_one(Counter("lock-out", subject).key).count > 1:
+        return
+    record(
+        SecurityEvent.LOCKED_OUT,
+        user=user,
+        user_name=username,
+        details={"kind": kind},
+    )
+
+
+def _count(counters: Sequence[Counter]) -> Counter | None:
+    """Count an attempt by each counter, and return the first one that is exceeded.
+
+    The counters after it do not count the attempt: it is refused already.
+    """
+    request = current_request.get()
+    if request is not None:
+        # `User.check_password()` refuses to compare a password before this.
+        request.counted_attempt = True  # type: ignore[attr-defined]
+    SignInAttempt.objects.delete_expired()
+    for counter in counters:
+        if not counter.count():
+            return counter
+    return None

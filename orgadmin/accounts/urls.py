@@ -6,7 +6,7 @@ from django.urls import path
 
 from orgadmin.accounts.forms import ForgottenPasswordForm
 from orgadmin.accounts.tokens import reset_tokens
-from orgadmin.accounts.views import invitation_view
+from orgadmin.accounts.views import ResetPasswordView, invitation_view
 
 # The admin's templates use these variables in the header of a page.
 HEADER_CONTEXT = {
@@ -33,9 +33,7 @@ urlpatterns = [
     ),
     path(
         "reset/<uidb64>/<token>/",
-        auth_views.PasswordResetConfirmView.as_view(
-            token_generator=reset_tokens, extra_context=HEADER_CONTEXT
-        ),
+        ResetPasswordView.as_view(extra_context=HEADER_CONTEXT),
         name="password_reset_confirm",
     ),
     path(

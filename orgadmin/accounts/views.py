@@ -5,14 +5,28 @@ import re
 from allauth.account.utils import perform_login
 from django.contrib import admin, messages
 from django.contrib.auth import logout
-from django.contrib.auth.views import LoginView
+from django.contrib.auth.views import (
+    LoginView,
+    PasswordChangeView,
+    PasswordResetConfirmView,
+)
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
-from django.urls import reverse
+from django.urls import reverse, reverse_lazy
 from django.utils.translation import gettext as _
 from django.views.decorators.cache import never_cache
 
-from orgadmin.accounts.forms import AcceptInvitationForm, SignInForm
+from orgadmin.accounts.devices import remember_device
+from orgadmin.accounts.forms import (
+    BUSY,
+    AcceptInvitationForm,
+    ChangePasswordForm,
+    ResetPasswordForm,
+    SignInForm,
+    make_busy_error,
+)
+from orgadmin.accounts.hashing import TooBusy
+from orgadmin.accounts.tokens import reset_tokens
 from orgadmin.models import Invitation, User
 from orgadmin.people.invitations import accept, find_invitation
 
@@ -20,7 +34,44 @@ from orgadmin.people.invitations import accept, find_invitation
 USERNAME_LENGTH = 140
 
 
-class SignInView(LoginView):
+RETRY_AFTER = 3  # seconds
+
+
+class BusyFormMixin:
+    """Answers 503 if a password could not be hashed, with what was typed."""
+
+    def form_invalid(self, form):
+        response = super().form_invalid(form)
+        return mark_busy(response, form)
+
+
+def mark_busy(response, form):
+    """Set the status of a page with a form, if the site was too busy for the form."""
+    codes = {
+        error.code for errors in form.errors.as_data().values() for error in errors
+    }
+    if BUSY in codes:
+        response.status_code = 503
+        response.headers["Retry-After"] = str(RETRY_AFTER)
+    return response
+
+
+class SetPasswordMixin(BusyFormMixin):
+    """For the pages on which people choose a new password."""
+
+    def form_valid(self, form):
+        form.user.changed_by = form.user
+        try:
+            response = super().form_valid(form)
+        except TooBusy:
+            form.add_error("new_password1", make_busy_error())
+            return self.form_invalid(form)
+        # The change has ended all sessions of the person, and devices with them.
+        remember_device(response, form.user)
+        return response
+
+
+class SignInView(BusyFormMixin, LoginView):
     """The sign-in page of the admin, which `OrganizationAdminSite.login` shows."""
 
     form_class = SignInForm
@@ -33,6 +84,24 @@ class SignInView(LoginView):
         return perform_login(
             self.request, form.get_user(), redirect_url=self.get_success_url()
         )
+
+
+class ChangePasswordView(SetPasswordMixin, PasswordChangeView):
+    """The page where people change their own password."""
+
+    form_class = ChangePasswordForm
+    success_url = reverse_lazy("admin:password_change_done")
+
+
+class ResetPasswordView(SetPasswordMixin, PasswordResetConfirmView):
+    """The page that a link to reset a password leads to.
+
+    People who are locked out of a new device can use such a link: it makes the device
+    known to their account.
+    """
+
+    form_class = ResetPasswordForm
+    token_generator = reset_tokens
 
 
 @never_cache
@@ -70,7 +139,12 @@ def accept_invitation(
     `form` is a valid form with the user's new password, or None if they have one.
     """
     if form is not None:
-        form.save(commit=False)
+        try:
+            form.save(commit=False)
+        except TooBusy:
+            form.add_error("new_password1", make_busy_error())
+            response = show_invitation(request, invitation, user, form)
+            return mark_busy(response, form)
     if not accept(invitation, user, save=form is not None):
         return show_dead_link(request)
     organization = invitation.organization

@@ -22,7 +22,13 @@ from orgadmin.admin.formsets import GatedInlineFormSet
 from orgadmin.admin.merging import MergingForm
 from orgadmin.gate.answers import get_gate
 from orgadmin.models import Organization
-from orgadmin.records.history import list_history
+from orgadmin.models.validators import is_primary_key
+from orgadmin.records.history import (
+    Position,
+    read_history,
+    read_whole_change,
+    show_log_entries,
+)
 
 
 class Gated:
@@ -140,14 +146,21 @@ class GatedModelAdmin(Gated, ClosedModelAdmin):
         if not context:
             # This is a redirect, because there is no such object.
             return response
-        log_entries = list(context["action_list"].paginator.object_list)
+        log_entries = context["action_list"].paginator.object_list
         organization = self.get_organization(context["object"])
-        history = list_history(log_entries, self.model, organization, get_gate(request))
-        page = get_page(request, history)
-        context["action_list"] = page
-        context["page_range"] = page.numbers
-        context["pagination_required"] = page.has_other_pages()
+        context.update(self.read_history(request, log_entries, organization))
         return response
+
+    def read_history(self, request, log_entries, organization):
+        """Return what the history page shows: one page of the log entries."""
+        page = get_page(request, log_entries.order_by("-action_time", "-pk"))
+        page.object_list = list(page.object_list)
+        show_log_entries(page.object_list, organization, get_gate(request))
+        return {
+            "action_list": page,
+            "page_range": page.numbers,
+            "pagination_required": page.has_other_pages(),
+        }
 
 
 class GatedOrganizationAdmin(GatedModelAdmin):
@@ -164,6 +177,26 @@ class GatedOrganizationAdmin(GatedModelAdmin):
 
     def narrow(self, queryset, user, permission="view"):
         return queryset.permitted(user, permission)
+
+    def read_history(self, request, log_entries, organization):
+        """Return what the history page shows: log entries and changes of fields.
+
+        ?before=<position> continues after another page, and ?whole=<key> shows one
+        change with its whole text.
+        """
+        gate = get_gate(request)
+        whole = request.GET.get("whole", "")
+        if is_primary_key(whole):
+            entry = read_whole_change(organization, gate, int(whole))
+            entries = [entry] if entry else []
+            return {"action_list": entries, "is_whole": True}
+        before = request.GET.get("before", "")
+        page = read_history(log_entries, organization, gate, Position.parse(before))
+        return {
+            "action_list": page.entries,
+            "older": page.older,
+            "is_newest": not before,
+        }
 
     def is_offered(self, gate, permission):
         # There is no organization yet on which a person could have "add".

@@ -1,5 +1,7 @@
 """The pages of the membership log: one for all organizations, and one for each."""
 
+from functools import partial
+
 from django.contrib import admin
 from django.utils.translation import gettext_lazy as _
 
@@ -23,12 +25,22 @@ class MembershipLogAdmin(SuperuserOnlyAdmin):
         "role",
         "organization_name",
         "actor_name",
-        "reason",
+        "shown_reason",
     ]
     list_display_links = None
     list_filter = ["event", "role"]
     search_fields = ["user_name", "organization_name", "actor_name"]
     search_help_text = _("Search by person, organization, or who made the change.")
+
+    def get_queryset(self, request):
+        queryset = super().get_queryset(request)
+        # The page of one entry shows all of the reason.
+        is_list = not request.resolver_match.kwargs
+        return queryset.cut_reasons() if is_list else queryset
+
+    @admin.display(description=MembershipEvent._meta.get_field("reason").verbose_name)
+    def shown_reason(self, event):
+        return event.shown_reason
 
     def is_permitted(self, request, permission, obj=None):
         return permission == "view" and super().is_permitted(request, permission)
@@ -51,10 +63,11 @@ class MembershipLogPage:
                 "user_name", "pk"
             )
         if "csv" in request.GET:
-            rows = list(events)
-            hide_platform_staff(rows, organization, request.user)
-            return respond_with_csv("membership-log", list_events(rows))
-        page = get_page(request, events)
+            hide = partial(
+                hide_platform_staff, organization=organization, user=request.user
+            )
+            return respond_with_csv("membership-log", list_events(events, hide))
+        page = get_page(request, events.cut_reasons())
         hide_platform_staff(page, organization, request.user)
         return self.render_page(
             request,

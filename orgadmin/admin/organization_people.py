@@ -4,6 +4,8 @@ from dataclasses import dataclass, replace
 
 from django.contrib import messages
 from django.http import HttpResponseRedirect
+from django.utils import timezone
+from django.utils.formats import date_format
 from django.utils.translation import gettext as _, ngettext
 
 from orgadmin.access.roles import ROLES, ROLES_BY_KEY, Role
@@ -191,7 +193,18 @@ class PeoplePage:
             )
             self.message_user(request, text % email, messages.ERROR)
             return False
-        invitation = invitations.invite(organization, email, role, actor=request.user)
+        try:
+            invitation = invitations.invite(
+                organization, email, role, actor=request.user
+            )
+        except invitations.TooManyInvitations as error:
+            text = _(
+                "Nobody was invited, because too many invitations were sent in a day."
+                " You can send more from %s."
+            )
+            when = date_format(timezone.localtime(error.until), "DATETIME_FORMAT")
+            self.message_user(request, text % when, messages.ERROR)
+            return False
         if send_invitation(invitation):
             text = _("An invitation was sent to “%s”.")
             self.message_user(request, text % email, messages.SUCCESS)

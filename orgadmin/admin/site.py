@@ -9,7 +9,7 @@ from django.shortcuts import redirect
 from django.utils.cache import patch_cache_control
 from django.utils.translation import gettext_lazy as _
 
-from orgadmin.accounts.views import SignInView
+from orgadmin.accounts.views import ChangePasswordView, SignInView
 from orgadmin.admin.gated import Gated
 from orgadmin.admin.home import list_cards, search
 from orgadmin.gate.answers import get_gate
@@ -80,6 +80,10 @@ class OrganizationAdminSite(admin.AdminSite):
             # The template would tell a signed-in user that they have no access.
             context["user"] = None
         return SignInView.as_view(extra_context=context)(request)
+
+    def password_change(self, request, extra_context=None):
+        context = {**self.each_context(request), **(extra_context or {})}
+        return ChangePasswordView.as_view(extra_context=context)(request)
 
     def each_context(self, request):
         return {

@@ -4,9 +4,11 @@ from typing import Any
 
 from django.db import models
 from django.utils import timezone
+from django.utils.text import Truncator
 from django.utils.translation import gettext_lazy as _
 
 from orgadmin.access.membership_log import (
+    REASON_SHOWN,
     Event,
     MembershipEventQuerySet,
     refuse_to_change,
@@ -59,3 +61,10 @@ class MembershipEvent(models.Model):
         super().save(**kwargs)
 
     delete = refuse_to_change
+
+    @property
+    def shown_reason(self) -> str:
+        """The reason as lists show it: cut if it is long."""
+        start: str | None = getattr(self, "reason_start", None)
+        reason = self.reason if start is None else start
+        return Truncator(reason).chars(REASON_SHOWN)

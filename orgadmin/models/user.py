@@ -14,6 +14,7 @@ from django.utils.crypto import salted_hmac
 from django.utils.translation import gettext_lazy as _
 
 from orgadmin.access.audit_log import SecurityEvent, record
+from orgadmin.access.origin import current_request
 from orgadmin.models.fields import LineEmailField, LineField
 from orgadmin.models.mixins import DeletedThroughQuerySet
 from orgadmin.models.querysets import UserQuerySet, is_same_email
@@ -43,6 +44,13 @@ def clean_django_field(
     original: Any = AbstractUser._meta.get_field(name)
     _name, _path, arguments, options = original.deconstruct()
     return field_class(*arguments, **options)
+
+
+class UncountedAttempt(Exception):
+    """A password was about to be compared in a request that has counted no attempt.
+
+    Otherwise, people could guess it there without limit.
+    """
 
 
 class User(DeletedThroughQuerySet, AbstractUser):
@@ -172,6 +180,17 @@ class User(DeletedThroughQuerySet, AbstractUser):
             self.save(update_fields=["session_epoch"])
 
     end_sessions.alters_data = True  # type: ignore[attr-defined]
+
+    def check_password(self, raw_password: str | None) -> bool:
+        """Return whether this is the password of the user.
+
+        Raises `UncountedAttempt` in a request that has counted no attempt: requests use
+        `orgadmin.accounts.passwords`.
+        """
+        request = current_request.get()
+        if request is not None and not getattr(request, "counted_attempt", False):
+            raise UncountedAttempt
+        return super().check_password(raw_password)
 
     @property
     def has_verified_email(self) -> bool:

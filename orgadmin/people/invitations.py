@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import datetime, timedelta
 from typing import Any
 
 from django.core import signing
@@ -13,34 +14,75 @@ from django.utils.translation import gettext_noop as _
 
 from orgadmin.access.membership_log import Event, MembershipChange, write_changes
 from orgadmin.access.roles import ROLES_BY_KEY, Role
-from orgadmin.models import Invitation, Organization, User
+from orgadmin.models import Invitation, Organization, SignInAttempt, User
+from orgadmin.models.sign_in_attempt import make_key
 from orgadmin.people import mail
 from orgadmin.people.changes import RoleChange
 from orgadmin.people.membership import LastAdminError, change_roles, lock, may_assign
+
+# How many invitations are sent in a DAY, including those that are sent again.
+DAY = timedelta(days=1)
+LIMIT_BY_PERSON = 50
+LIMIT_TO_ORGANIZATION = 100
+
+# Superusers may send this many times as many.
+SUPERUSER_FACTOR = 10
 
 
 class InvitationError(Exception):
     """The invitation cannot be accepted, or can no longer be accepted."""
 
 
+class TooManyInvitations(Exception):
+    """The person, or the organization, has sent too many invitations in a day."""
+
+    def __init__(self, until: datetime) -> None:
+        super().__init__(until)
+        self.until = until  # when more can be sent
+
+
 @transaction.atomic
 def invite(
-    organization: Organization, email: str, role: Role, *, actor: User
+    organization: Organization,
+    email: str,
+    role: Role,
+    *,
+    actor: User,
+    is_limited: bool = True,
 ) -> Invitation:
     """Invite an email address to a role, whether or not a user has that address.
 
     Replaces an earlier invitation to the same organization and address. Sends no mail;
-    the caller does.
-    Raises `PermissionDenied` if the actor may not assign the role, and
+    the caller does. Imports, which only superusers can run, are not limited.
+    Raises `PermissionDenied` if the actor may not assign the role,
+    `TooManyInvitations` if the limit of a day is reached, and
     `Organization.DoesNotExist` if the organization has been deleted.
     """
     organization = Organization.objects.select_for_update(no_key=True).get(
         pk=organization.pk
     )
     _check_may_assign(actor, organization, role)
+    if is_limited:
+        _count(organization, actor)
     organization.invitations.filter(email__iexact=email).delete()
     _log_invitation_event(Event.INVITED, organization, email, role, actor)
     return organization.invitations.create(email=email, role=role.key, invited_by=actor)
+
+
+def _count(organization: Organization, actor: User) -> None:
+    """Count an invitation by the actor and to the organization.
+
+    Raises `TooManyInvitations`, which undoes the counting, too.
+    """
+    factor = SUPERUSER_FACTOR if actor.is_superuser else 1
+    limits = [
+        (make_key("invitations by", actor.pk), LIMIT_BY_PERSON),
+        (make_key("invitations to", organization.pk), LIMIT_TO_ORGANIZATION),
+    ]
+    for key, limit in limits:
+        counted = SignInAttempt.objects.count_one(key, DAY)
+        if counted.count > factor * limit:
+            raise TooManyInvitations(counted.until)
 
 
 @transaction.atomic

@@ -7,10 +7,13 @@ sent, the change stays.
 from __future__ import annotations
 
 import logging
+import re
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any
+from unicodedata import category
+from urllib.parse import urlsplit
 
 from django.conf import settings
 from django.core import signing
@@ -28,6 +31,20 @@ logger = logging.getLogger("orgadmin.mail")
 
 INVITATION_SALT = "orgadmin.invitation"
 
+# Names are cut after this many characters in mail.
+NAME_LENGTH = 100
+
+# What mail programs turn into links, or what would end the quotation of a name.
+LINE_BREAKS = re.compile(r"\s+")
+QUOTES = re.compile(r"[\"“”„‟«»]")
+SLASHES = re.compile(r"[/\\]{2,}")
+# A domain: a dot before at least two letters or digits. Initials, as in "J.R.", stay.
+DOT = re.compile(r"(?<=\S)[.\u2024\u3002\uff0e\uff61](?=\w\w)|(?<=\d)\.(?=\d)")
+WWW = re.compile(r"(?<=www)\.", re.IGNORECASE)
+SCHEME = re.compile(r"(?<=\w):(?=\S)")
+# An address that contains nothing else.
+PLAIN_ADDRESS = re.compile(r"[\w.+-]+@[\w.-]+", re.ASCII)
+
 
 def send_invitation(invitation: Invitation) -> bool:
     """Send the link that accepts an invitation.
@@ -39,10 +56,10 @@ def send_invitation(invitation: Invitation) -> bool:
     message = write_message(
         "invitation",
         to=invitation.email,
+        ours={"link": link, "address": find_inviter_address(invitation.invited_by)},
         inviter=name_inviter(invitation.invited_by),
         organization=invitation.organization,
-        role=ROLES_BY_KEY[invitation.role],
-        link=link,
+        role=ROLES_BY_KEY[invitation.role].label,
         days=settings.INVITATION_DAYS,
     )
     return send_messages([message])
@@ -69,9 +86,23 @@ def name_inviter(inviter: User | None) -> str:
 
     Platform staff stay anonymous, as they do on the pages of an organization.
     """
-    if inviter is None or inviter.is_staff or inviter.is_superuser:
+    if inviter is None or is_anonymous(inviter):
         return _("Platform staff")
     return inviter.get_full_name() or inviter.username
+
+
+def find_inviter_address(inviter: User | None) -> str:
+    """Return the address by which people can check who invited them, or "".
+
+    Only addresses that are known to be the inviter's are given.
+    """
+    if inviter is None or is_anonymous(inviter) or not inviter.has_verified_email:
+        return ""
+    return inviter.email if PLAIN_ADDRESS.fullmatch(inviter.email) else ""
+
+
+def is_anonymous(inviter: User) -> bool:
+    return inviter.is_staff or inviter.is_superuser
 
 
 def notify(changes: Sequence[RoleChange], actor: User | None) -> None:
@@ -85,15 +116,26 @@ def notify(changes: Sequence[RoleChange], actor: User | None) -> None:
         admin_emails = find_admin_emails(changes, actor)
     messages = []
     for change in changes:
-        context = {"organization": change.organization, "role": change.role}
+        role = change.role.label if change.role is not None else ""
+        context: dict[str, Any] = {
+            "organization": change.organization,
+            "role": role,
+        }
         if settings.NOTIFY_PEOPLE and change.user.email:
             messages.append(
                 write_message("membership", to=change.user.email, **context)
             )
         for email in admin_emails[getattr(change.organization, ADMIN.attname)]:
             if email != change.user.email:
+                page = reverse(
+                    "admin:orgadmin_organization_people", args=[change.organization.pk]
+                )
                 message = write_message(
-                    "people", to=email, person=change.user, **context
+                    "people",
+                    to=email,
+                    ours={"page": settings.BASE_URL + page},
+                    person=change.user,
+                    **context,
                 )
                 messages.append(message)
     if messages:
@@ -116,15 +158,44 @@ def find_admin_emails(
     return emails
 
 
-def write_message(template: str, *, to: str, **context: Any) -> EmailMessage:
+def write_message(
+    template: str, *, to: str, ours: Mapping[str, str] | None = None, **context: Any
+) -> EmailMessage:
     """Return a message from a template in templates/mail/.
 
-    The first line of the template is the subject.
+    The first line of the template is the subject. It must be the same for everyone, so
+    that nobody writes it. Values in the context are made harmless; those in `ours` are
+    inserted as they are, so they must not contain what other people typed.
     """
-    context["site"] = settings.BASE_URL
-    text = render_to_string(f"mail/{template}.txt", context)
+    values = {name: make_harmless(value) for name, value in context.items()}
+    values["site"] = settings.BASE_URL
+    values["host"] = urlsplit(settings.BASE_URL).netloc
+    values.update(ours or {})
+    text = render_to_string(f"mail/{template}.txt", values)
     subject, body = text.split("\n", 1)
     return EmailMessage(" ".join(subject.split()), body.lstrip(), to=[to])
+
+
+def make_harmless(value: Any) -> Any:
+    """Return a value as text that cannot turn our mail into someone else's.
+
+    Someone can name an organization "Your account is locked, see http://evil.example".
+    In mail, such a name is one line, no program makes a link of it, and it cannot end
+    the quotation that it is in. Numbers stay as they are.
+    """
+    if value is None or isinstance(value, int):
+        return value
+    text = LINE_BREAKS.sub(" ", str(value))
+    # Control characters, and invisible ones such as those that change the direction.
+    visible = [char for char in text if not category(char).startswith("C")]
+    text = QUOTES.sub("'", "".join(visible).strip())
+    if len(text) > NAME_LENGTH:
+        text = f"{text[:NAME_LENGTH]}…"
+    text = SLASHES.sub("[/]", text)
+    text = SCHEME.sub("[:]", text)
+    text = WWW.sub("[.]", text)
+    text = DOT.sub("[.]", text)
+    return text.replace("@", "[@]")
 
 
 def send_messages(messages: Sequence[EmailMessage]) -> bool:

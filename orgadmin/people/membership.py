@@ -348,7 +348,7 @@ def describe_members(
     user_ids = [membership.user_id for membership in memberships]
     events = MembershipEvent.objects.filter(
         organization_key=organization.pk, user_key__in=user_ids
-    )
+    ).defer("reason")
     joining_events = {
         (event.user_key, event.role): event
         for event in events.find_joining_events_of_members()

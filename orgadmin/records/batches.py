@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from array import array
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
 from typing import TypeVar
 
+from django.db.models import F, Model, QuerySet, Value
+from django.db.models.functions import Coalesce, Length
+
 BATCH = 1_000  # rows
 
+# How much text a batch of `read_by_size()` has, unless a single row has more.
+BATCH_TEXT = 1_000_000  # characters
+
 Item = TypeVar("Item")
+Row = TypeVar("Row", bound=Model)
 
 
 def read_in_batches(items: Iterable[Item]) -> Iterator[list[Item]]:
@@ -16,3 +24,38 @@ def read_in_batches(items: Iterable[Item]) -> Iterator[list[Item]]:
     iterator = iter(items)
     while batch := list(islice(iterator, BATCH)):
         yield batch
+
+
+def read_by_size(rows: QuerySet[Row], texts: Sequence[str]) -> Iterator[list[Row]]:
+    """Yield lists of rows, in their order, that do not take much memory.
+
+    A list has at most BATCH rows, and about BATCH_TEXT characters in the fields that
+    `texts` names. Reads all keys first, and then each list by its keys. Unlike
+    `iterator()`, this also works behind a connection pooler, which does not support the
+    cursors that `iterator()` uses. Rows that are deleted meanwhile are left out.
+    """
+    keys = array("q")
+    sizes = array("q")
+    length = sum((Coalesce(Length(F(name)), 0) for name in texts), Value(0))
+    for key, size in rows.values_list("pk", length).iterator():
+        keys.append(key)
+        sizes.append(size)
+    start = 0
+    while start < len(keys):
+        end = _find_end(sizes, start)
+        batch = keys[start:end].tolist()
+        found = rows.order_by().in_bulk(batch)
+        yield [found[key] for key in batch if key in found]
+        start = end
+
+
+def _find_end(sizes: Sequence[int], start: int) -> int:
+    """Return the end of the batch that begins at `start`. It has at least one row."""
+    end = start + 1
+    text = sizes[start]
+    while end < len(sizes) and end - start < BATCH:
+        text += sizes[end]
+        if text > BATCH_TEXT:
+            break
+        end += 1
+    return end

@@ -263,6 +263,7 @@ class BatchExamination:
             key = RoleKey(member.user_pk, organization.pk, member.owner.role)
             actual[key] = member.username
         events = MembershipEvent.objects.filter(organization_key__in=self.by_pk)
+        events = events.defer("reason")
         logged = {}  # {RoleKey: username}
         for event in events.find_joining_events_of_members():
             role = ROLES_BY_KEY[event.role]

@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from django.utils import timezone
 
 from orgadmin.access.roles import CONFIDENTIAL_FIELDS
 from orgadmin.models import Organization, User
-from orgadmin.records.batches import BATCH, read_in_batches
+from orgadmin.records.batches import read_by_size
 from orgadmin.records.columns import FIELDS, ROLE_COLUMNS
 
 if TYPE_CHECKING:
     from django.db.models import QuerySet
 
     from orgadmin.models import MembershipEvent
+
+# The fields of an organization that may have long texts.
+LONG_FIELDS = ("address", "notes")
 
 EVENT_COLUMNS = (
     "at",
@@ -38,12 +41,12 @@ def list_organizations(
     If the user may not see the confidential fields of every organization that they can
     view, these columns are left out: an empty cell would clear the field when someone
     imports the file. Superusers also get the columns of people, so they can import the
-    file again. Runs one query for the header, and one or two per batch.
+    file again. Runs a query for the header, one for all keys, and two or three per
+    batch.
     """
     fields = list_fields(user)
     yield list_columns(fields, user)
-    rows = organizations.iterator(chunk_size=BATCH)
-    for batch in read_in_batches(rows):
+    for batch in read_by_size(organizations, LONG_FIELDS):
         confidential_pks = find_with_confidential(batch, user)
         emails = find_emails(batch) if user.is_superuser else {}
         for organization in batch:
@@ -131,17 +134,30 @@ def list_people(
     return cells
 
 
-def list_events(events: Iterable[MembershipEvent]) -> Iterator[Sequence[object]]:
-    """Yield a header and a row for each event of the membership log."""
+def list_events(
+    events: QuerySet[MembershipEvent],
+    hide: Callable[[list[MembershipEvent]], None] | None = None,
+) -> Iterator[Sequence[object]]:
+    """Yield a header and a row for each event of the membership log.
+
+    `hide` is called with each batch of events, to remove what the reader may not see.
+    """
     yield EVENT_COLUMNS
-    for event in events:
-        yield (
-            timezone.localtime(event.at).isoformat(timespec="seconds"),
-            event.event,
-            event.user_name,
-            event.organization_key,
-            event.organization_name,
-            event.role,
-            event.actor_name,
-            event.reason,
-        )
+    for batch in read_by_size(events, ["reason"]):
+        if hide is not None:
+            hide(batch)
+        for event in batch:
+            yield list_event(event)
+
+
+def list_event(event: MembershipEvent) -> Sequence[object]:
+    return (
+        timezone.localtime(event.at).isoformat(timespec="seconds"),
+        event.event,
+        event.user_name,
+        event.organization_key,
+        event.organization_name,
+        event.role,
+        event.actor_name,
+        event.reason,
+    )

@@ -11,13 +11,18 @@ It combines two sources in one list:
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from datetime import datetime
-from itertools import pairwise
+from heapq import merge
+from itertools import islice
+from os.path import commonprefix
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from django.contrib.admin.models import LogEntry
 from django.db import models, transaction
+from django.db.models import QuerySet
+from django.db.models.functions import Left
 from django.utils import timezone
 from django.utils.text import capfirst
 from django.utils.translation import gettext as _
@@ -25,61 +30,156 @@ from django.utils.translation import gettext as _
 from orgadmin.access.roles import CONFIDENTIAL_FIELDS, ROLES
 from orgadmin.gate.answers import Gate
 from orgadmin.models import Organization, User
+from orgadmin.models.validators import is_primary_key
 
 if TYPE_CHECKING:
     # django-simple-history creates this class at runtime, so it cannot be imported.
     HistoricalOrganization: TypeAlias = Any
 
 
-def list_history(
-    entries: Iterable[LogEntry],
-    model: type[models.Model],
+PAGE = 50  # entries
+
+# Values longer than this are cut in the list of changes, around what differs.
+SHOWN = 300  # characters
+CONTEXT = 40  # characters before the first difference
+
+# A longer text is compared and shown up to here. Texts of today's forms are not longer.
+READ = 20_000  # characters
+
+
+@dataclass(frozen=True)
+class Position:
+    """Where a page begins: with what is older than the entries that have these keys."""
+
+    record: int | None = None
+    log_entry: int | None = None
+
+    @classmethod
+    def parse(cls, text: str) -> Position:
+        """Return the position that `str()` described, or else the beginning."""
+        keys = text.split("-")
+        if len(keys) != 2 or not all(is_primary_key(key) for key in keys):
+            return cls()
+        record, log_entry = keys
+        return cls(int(record) or None, int(log_entry) or None)
+
+    def __str__(self) -> str:
+        return f"{self.record or 0}-{self.log_entry or 0}"
+
+
+@dataclass(frozen=True)
+class HistoryPage:
+    """A page of the history. `older` is where the next one begins, or None."""
+
+    entries: list[LogEntry]
+    older: Position | None
+
+
+def read_history(
+    log_entries: QuerySet[LogEntry],
     organization: Organization,
     gate: Gate,
-) -> list[LogEntry]:
-    """Return the history of an object, newest first, as the gate's user may see it.
+    position: Position,
+) -> HistoryPage:
+    """Return a page of the history of an organization, newest first.
 
-    The object is the organization itself, or something that belongs to it. `model` is
-    its class, and `entries` are the entries of the admin log about it.
+    It is what the gate's user may see. `log_entries` are the entries of the admin log
+    about the organization. Reads only what the page shows: at most PAGE versions at a
+    time, and no text beyond READ.
     """
     permissions = gate.permissions_on(organization.pk)
-    if model is Organization:
-        records = list(
-            organization.history.select_related("history_user").order_by("history_id")
-        )
-        history = _filter_log_entries(entries, records, permissions)
-        history += _list_field_changes(records, permissions)
-    else:
-        history = list(entries)
-        if "view_confidential" not in permissions:
-            _remove_details(history)
-    hide_people(history, organization, gate)
-    return sorted(history, key=lambda entry: entry.action_time, reverse=True)
+    changes = _read_changes(organization, permissions, position.record)
+    others = _read_log_entries(
+        log_entries, organization, permissions, position.log_entry
+    )
+    newest_first = merge(changes, others, key=_get_time, reverse=True)
+    entries = list(islice(newest_first, PAGE + 1))
+    has_more = len(entries) > PAGE
+    del entries[PAGE:]
+    older = _find_end(entries, position) if has_more else None
+    hide_people(entries, organization, gate)
+    return HistoryPage(entries, older)
 
 
-def _filter_log_entries(
-    entries: Iterable[LogEntry],
-    records: Sequence[HistoricalOrganization],
-    permissions: Collection[str],
-) -> list[LogEntry]:
-    """Return what the admin log says about an organization beyond its records.
+def read_whole_change(
+    organization: Organization, gate: Gate, key: int
+) -> LogEntry | None:
+    """Return one change without cutting it, or None if the user may not see it."""
+    permissions = gate.permissions_on(organization.pk)
+    records = organization.history.select_related("history_user")
+    pair = list(records.filter(history_id__lte=key).order_by("-history_id")[:2])
+    if not pair or pair[0].pk != key:
+        return None
+    before = pair[1] if len(pair) == 2 else None
+    entry = _describe_record(before, pair[0], permissions, shown=None)
+    if entry is not None:
+        hide_people([entry], organization, gate)
+    return entry
 
-    Field changes come from the records, filtered by permission. Log entries that have
-    no record, such as older ones, are not filtered and can name or quote any field. So
-    only people who may view confidential fields get them as they are. From all other
-    entries, only the parts about related objects are kept.
-    """
-    history_began = records[0].history_date if records else timezone.now()
-    history = []
+
+def show_log_entries(
+    entries: Sequence[LogEntry], organization: Organization, gate: Gate
+) -> None:
+    """Hide in entries about an organization's object what the user may not see."""
+    if not gate.permits("view_confidential", organization.pk):
+        _remove_details(entries)
+    hide_people(entries, organization, gate)
+
+
+def _get_time(entry: LogEntry) -> datetime:
+    return entry.action_time
+
+
+def _find_end(entries: Sequence[LogEntry], position: Position) -> Position:
+    """Return the position after the entries of a page that begins at `position`."""
+    record = position.record
+    log_entry = position.log_entry
     for entry in entries:
+        version = getattr(entry, "version", None)
+        if version is not None:
+            record = version
+        else:
+            log_entry = entry.pk
+    return Position(record, log_entry)
+
+
+def _read_log_entries(
+    log_entries: QuerySet[LogEntry],
+    organization: Organization,
+    permissions: Collection[str],
+    before: int | None,
+) -> Iterator[LogEntry]:
+    """Yield what the admin log says about an organization beyond its records.
+
+    Begins with the newest entry before the key `before`. Field changes come from the
+    records, filtered by permission. Log entries that have no record, such as older
+    ones, are not filtered and can name or quote any field. So only people who may view
+    confidential fields get them as they are. From all other entries, only the parts
+    about related objects are kept.
+    """
+    records = organization.history.order_by("history_id")
+    dates = records.values_list("history_date", flat=True)
+    history_began = dates.first() or timezone.now()
+    for entry in _read_newest_first(log_entries, "pk", before):
         if "view_confidential" in permissions and _has_no_record(entry, history_began):
-            history.append(entry)
+            yield entry
             continue
         parts = _list_parts_about_related_objects(entry)
         if parts:
             entry.change_message = json.dumps(parts)
-            history.append(entry)
-    return history
+            yield entry
+
+
+def _read_newest_first(rows: QuerySet, key: str, before: int | None) -> Iterator[Any]:
+    """Yield rows in descending order of their key, PAGE of them at a time."""
+    rows = rows.order_by(f"-{key}")
+    while True:
+        older = rows if before is None else rows.filter(**{f"{key}__lt": before})
+        batch = list(older[:PAGE])
+        yield from batch
+        if len(batch) < PAGE:
+            return
+        before = batch[-1].pk
 
 
 def _has_no_record(entry: LogEntry, history_began: datetime) -> bool:
@@ -126,58 +226,113 @@ def _remove_details(entries: Iterable[LogEntry]) -> None:
         entry.change_message = entry.get_action_flag_display()
 
 
-def _list_field_changes(
-    records: Sequence[HistoricalOrganization], permissions: Collection[str]
-) -> list[LogEntry]:
-    """Return the field changes that a person may see, as entries of the admin's log.
+def _read_changes(
+    organization: Organization, permissions: Collection[str], before: int | None
+) -> Iterator[LogEntry]:
+    """Yield an unsaved log entry for each record that contains a visible change.
 
-    For each history record that contains a visible change, this makes a `LogEntry` of
-    Django's admin, so that the history page can show both kinds in one list. The
-    entries are never saved. Each has its record as the attribute `record`. `records`
-    are those of one organization, oldest first.
+    Begins with the newest record before the key `before`. The attribute `version` of an
+    entry is the key of its record.
     """
-    entries = []
-    for before, record in pairwise([None, *records]):
-        if record.history_type == "+":
-            text = _("Added.")
-        elif before is None:
-            # The organization is older than its history. The first record only says
-            # what the values were when the history began, so it is not a change.
-            continue
-        else:
-            text = "\n".join(describe_changes(before, record, permissions))
-        if text:
-            entry = LogEntry(
-                action_time=record.history_date,
-                user=record.history_user or User(username=_("unknown")),
-                change_message=text,
-            )
-            entry.record = record  # type: ignore[attr-defined]
-            entries.append(entry)
-    return entries
+    records = _cut_texts(organization.history.select_related("history_user"))
+    after = None
+    for record in _read_newest_first(records, "history_id", before):
+        if after is not None:
+            entry = _describe_record(record, after, permissions)
+            if entry is not None:
+                yield entry
+        after = record
+    if after is not None:
+        entry = _describe_record(None, after, permissions)
+        if entry is not None:
+            yield entry
+
+
+def _cut_texts(records: QuerySet) -> QuerySet:
+    """Read long texts up to READ only, as "notes_start" instead of "notes"."""
+    for field in Organization.history.model.tracked_fields:
+        if isinstance(field, models.TextField):
+            start = {f"{field.name}_start": Left(field.name, READ)}
+            records = records.defer(field.name).annotate(**start)
+    return records
+
+
+def _describe_record(
+    before: HistoricalOrganization | None,
+    record: HistoricalOrganization,
+    permissions: Collection[str],
+    shown: int | None = SHOWN,
+) -> LogEntry | None:
+    """Return a log entry for what a record changed, or None if nothing is visible."""
+    is_cut = False
+    if record.history_type == "+":
+        lines = [_("Added.")]
+    elif before is None:
+        # The organization is older than its history. The first record only says what
+        # the values were when the history began, so it is not a change.
+        lines = []
+    else:
+        lines = describe_changes(before, record, permissions, shown)
+        is_cut = lines != describe_changes(before, record, permissions)
+    if not lines:
+        return None
+    entry = LogEntry(
+        action_time=record.history_date,
+        user=record.history_user or User(username=_("unknown")),
+        change_message="\n".join(lines),
+    )
+    entry.version = record.pk  # type: ignore[attr-defined]
+    entry.is_cut = is_cut  # type: ignore[attr-defined]
+    return entry
 
 
 def describe_changes(
     before: Organization | HistoricalOrganization,
     after: Organization | HistoricalOrganization,
     permissions: Collection[str],
+    shown: int | None = None,
 ) -> list[str]:
     """Return a line for each field that differs between two states of an organization.
 
-    Confidential fields are left out if the permissions do not include them.
+    Confidential fields are left out if the permissions do not include them. Values that
+    are longer than `shown` are cut, around the first difference.
     """
     lines = []
     for field in Organization.history.model.tracked_fields:
         if field.name in CONFIDENTIAL_FIELDS and "view_confidential" not in permissions:
             continue
-        old = getattr(before, field.name) or ""
-        new = getattr(after, field.name) or ""
+        old = _get_value(before, field.name)
+        new = _get_value(after, field.name)
         if old != new:
-            lines.append(_describe_change(field, old, new))
+            start = _find_difference(old, new)
+            old_shown = _cut(old, start, shown)
+            new_shown = _cut(new, start, shown)
+            lines.append(_describe_change(field, old_shown, new_shown))
     return lines
 
 
-def _describe_change(field: models.Field, old: Any, new: Any) -> str:
+def _get_value(state: Organization | HistoricalOrganization, name: str) -> str:
+    start = getattr(state, f"{name}_start", None)
+    return getattr(state, name) or "" if start is None else start
+
+
+def _find_difference(old: str, new: str) -> int:
+    """Return where two values begin to differ."""
+    return len(commonprefix([old, new]))
+
+
+def _cut(value: str, difference: int, shown: int | None) -> str:
+    """Return the part of a long value around its first difference from another."""
+    if shown is None or len(value) <= shown:
+        return value
+    start = max(0, min(difference - CONTEXT, len(value) - shown))
+    end = start + shown
+    before = "…" if start else ""
+    after = "…" if end < len(value) else ""
+    return f"{before}{value[start:end]}{after}"
+
+
+def _describe_change(field: models.Field, old: str, new: str) -> str:
     if not old:
         text = _("%(field)s: “%(new)s” added.")
     elif not new:
@@ -193,15 +348,15 @@ def find_author(organization: Organization, field_name: str, user: User) -> str:
     This is a name if the user may know it, and otherwise a description such as
     "platform staff".
     """
-    records = organization.history.select_related("history_user").order_by(
-        "-history_id"
-    )
-    # Go back, from the newest record, to the one that introduced the current value.
-    author = None
-    for record in records:
-        if getattr(record, field_name) != getattr(organization, field_name):
-            break
-        author = record.history_user
+    value = getattr(organization, field_name)
+    records = organization.history.order_by("history_id")
+    # The record that introduced the current value comes after the newest one that has
+    # another value. The database compares them, because there may be many long texts.
+    others = records.exclude(**{field_name: value}).values_list("history_id", flat=True)
+    newest_other = others.last() or 0
+    introducing = records.filter(history_id__gt=newest_other).only("history_user")
+    record = introducing.select_related("history_user").first()
+    author = record.history_user if record else None
     if author is None:
         return _("Someone")
     entry = LogEntry(user=author)

@@ -86,7 +86,11 @@ def invite_people(
             )
             if not existing.exists():
                 invitation = invite(
-                    row.organization, person.email, person.role, actor=actor
+                    row.organization,
+                    person.email,
+                    person.role,
+                    actor=actor,
+                    is_limited=False,
                 )
                 transaction.on_commit(partial(send_invitation, invitation))
                 invitations.append(invitation)

@@ -36,5 +36,5 @@ class Command(EscapedCommand):
             events = events.filter(organization_key=find_organization(organization).pk)
         moment = None if on is None else end_of_day(on)
         members = events.find_joining_events_of_members(moment)
-        for line in write_csv(list_events(members.iterator())):
+        for line in write_csv(list_events(members)):
             self.stdout.write(line, ending=LINE_END)

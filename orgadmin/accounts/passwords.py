@@ -1,0 +1,66 @@
+"""Checking passwords. Nothing else in the project compares one.
+
+Each check counts as an attempt before the password is compared.
+"""
+
+from __future__ import annotations
+
+from django.contrib import auth
+from django.core.exceptions import ValidationError
+from django.http import HttpRequest
+from django.utils.translation import gettext as _
+from django.views.decorators.debug import sensitive_variables
+
+from orgadmin.accounts import throttle
+from orgadmin.accounts.hashing import take_place
+from orgadmin.models import User
+
+# More than anybody types, and little to hash.
+MAX_LENGTH = 1_000
+
+
+class MaximumLengthValidator:
+    """Refuses passwords that are too long to be checked at sign-in."""
+
+    def validate(self, password: str, user: User | None = None) -> None:
+        if len(password) > MAX_LENGTH:
+            text = _("This password is too long. Use at most %d characters.")
+            raise ValidationError(text % MAX_LENGTH, code="password_too_long")
+
+    def get_help_text(self) -> str:
+        text = _("Your password can have up to %d characters.")
+        return text % MAX_LENGTH
+
+
+@sensitive_variables("password")
+def find_user(request: HttpRequest, username: str, password: str) -> User | None:
+    """Return the active user who has this username and password.
+
+    Returns None if there is no such user, and also after too many attempts. Raises
+    `TooBusy` if the password cannot be hashed now; this does not count as an attempt.
+    """
+    with take_place():
+        attempt = throttle.SignInAttemptCount(request, username)
+        if not attempt.count() or len(password) > MAX_LENGTH:
+            return None
+        user = auth.authenticate(request, username=username, password=password)
+        if user is not None:
+            attempt.succeed()
+    return user
+
+
+@sensitive_variables("password")
+def check_own_password(
+    user: User, password: str, *, kind: throttle.Kind = "password"
+) -> bool:
+    """Return whether this is the password of the user who is signed in.
+
+    Returns False after too many attempts, too. Raises `TooBusy` as `find_user()` does.
+    """
+    with take_place():
+        if not throttle.count_for_user(kind, user) or len(password) > MAX_LENGTH:
+            return False
+        is_right = user.check_password(password)
+    if is_right:
+        throttle.forget_attempts(kind, user.pk)
+    return is_right
