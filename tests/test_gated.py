@@ -354,8 +354,14 @@ class ReviewerTests(GateMixin, TestCase):
         contact = {"changed": {"name": "contact", "object": "Ada", "fields": ["Phone"]}}
         for _number in range(120):
             self.log(contact)
-        response = self.client.get(f"{get_url(self.reviewed, 'history')}?p=2")
-        self.assertEqual(len(response.context["action_list"]), 20)
+        url = get_url(self.reviewed, "history")
+        query = ""
+        lengths = []
+        while query is not None:
+            context = self.client.get(f"{url}{query}").context
+            lengths.append(len(context["action_list"]))
+            query = f"?before={context['older']}" if context["older"] else None
+        self.assertEqual(lengths, [50, 50, 20])
 
 
 class ClosedPagesTests(GateMixin, TestCase):
