@@ -74,9 +74,11 @@ def send_set_up_link(user: User, path: str) -> bool:
     message = write_message(
         "set_up_link",
         to=user.email,
+        ours={
+            "link": settings.BASE_URL + path,
+            "reset_link": settings.BASE_URL + reverse("admin_password_reset"),
+        },
         person=user,
-        link=settings.BASE_URL + path,
-        reset_link=settings.BASE_URL + reverse("admin_password_reset"),
     )
     return send_messages([message])
 
