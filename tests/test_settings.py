@@ -51,6 +51,7 @@ WRONG_VALUES = {
     "SECOND_FACTOR": ["true"],
     "OIDC_SERVER": ["id.example.com"],
     "OIDC_TRUST_EMAIL": ["maybe"],
+    "PWNED_PASSWORDS_URL": ["passwords.example.com", "ftp://passwords.example.com"],
 }
 
 

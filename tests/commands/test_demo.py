@@ -1,6 +1,7 @@
 import io
 import re
 
+from django.contrib.auth.password_validation import validate_password
 from django.core.management import CommandError, call_command
 from django.test import TestCase, override_settings
 
@@ -25,6 +26,7 @@ class DemoTests(TestCase):
         for username, password in passwords.items():
             self.assertTrue(self.client.login(username=username, password=password))
             self.assertEqual(self.client.get("/admin/").status_code, 200)
+            validate_password(password, User.objects.get(username=username))
 
     @override_settings(DEBUG=True)
     def test_a_second_run_keeps_what_people_did_and_gives_new_passwords(self):
