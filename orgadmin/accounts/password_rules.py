@@ -169,15 +169,18 @@ class KnownWordsValidator:
         if not found or length >= minimum or len(password) < minimum:
             return
         text = _(
-            "The names of you, your organizations and this site do not count towards"
-            " the length. Without “%(words)s”, this password needs %(missing)d more"
-            " characters."
+            "Your name and the names of your organizations and this site do not count"
+            " towards the length. Without “%(words)s”, this password needs"
+            " %(missing)d more characters."
         )
         params = {"words": "”, “".join(found), "missing": minimum - length}
         raise ValidationError(text, code="password_known_words", params=params)
 
     def get_help_text(self) -> str:
-        return _("The names of you, your organizations and this site do not count.")
+        return _(
+            "Your name and the names of your organizations and this site do not count"
+            " towards the length."
+        )
 
 
 def list_known_words(user: User | None) -> set[str]:

@@ -185,7 +185,7 @@ class Erasure:
         self.report.orphaned = find_organizations_losing_last_admin(changes)
         reason = gettext_noop("The person was erased.")
         change_roles(changes, actor=self.actor, reason=reason)
-        self.report.add(_("roles ended"), len(changes))
+        self.report.add(_("Roles"), len(changes))
 
     def _delete_rows(self) -> set[str]:
         """Delete what only concerns the person. Returns the names of their contacts."""
@@ -198,19 +198,17 @@ class Erasure:
         user.groups.clear()
         user.user_permissions.clear()
         permissions.delete()
-        self._delete(_("contacts deleted"), contacts)
-        self._delete(_("invitations deleted"), invitations)
+        self._delete(_("Contacts with their address"), contacts)
+        self._delete(_("Invitations to their address"), invitations)
+        self._delete(_("Second factors"), Authenticator.objects.filter(user=user))
         self._delete(
-            _("second factors deleted"), Authenticator.objects.filter(user=user)
-        )
-        self._delete(
-            _("company accounts unlinked"), SocialAccount.objects.filter(user=user)
+            _("Linked company accounts"), SocialAccount.objects.filter(user=user)
         )
         EmailAddress.objects.filter(addresses).delete()
         sessions = list(list_sessions(user))
         for session in sessions:
             session.delete()
-        self.report.add(_("sessions ended"), len(sessions))
+        self.report.add(_("Sessions"), len(sessions))
         return contact_names
 
     def _delete(self, label: Any, rows: models.QuerySet) -> None:
@@ -236,7 +234,6 @@ class Erasure:
             is_superuser=False,
             session_epoch=F("session_epoch") + 1,
         )
-        self.report.add(_("accounts emptied"), 1)
 
     def _change_membership_log(self) -> None:
         about = find_membership_events(self.person)
@@ -259,7 +256,7 @@ class Erasure:
         pseudonym = self.names.pseudonym
         number += events.filter(about).update(user_name=pseudonym)
         number += events.filter(by_person).update(actor_name=pseudonym)
-        self.report.add(_("texts replaced in the membership log"), number)
+        self.report.add(_("Texts in the membership log"), number)
 
     def _change_audit_log(self) -> None:
         events: models.QuerySet[AuditEvent] = models.QuerySet(AuditEvent)
@@ -276,7 +273,7 @@ class Erasure:
             if personal != event.personal:
                 events.filter(pk=event.pk).update(personal=personal)
                 number += 1
-        self.report.add(_("texts replaced in the audit log"), number)
+        self.report.add(_("Texts in the audit log"), number)
 
     def _change_admin_log(self, contact_names: Collection[str]) -> None:
         about = find_log_entries(self.person)
@@ -295,7 +292,7 @@ class Erasure:
         condition |= contains_any("object_repr", words)
         number += change_texts(LogEntry, condition, texts, self.names, words)
         number += self._change_contact_entries(add_escaped(contact_names))
-        self.report.add(_("texts replaced in the admin log"), number)
+        self.report.add(_("Texts in the admin log"), number)
 
     def _change_contact_entries(self, words: Collection[str]) -> int:
         """Replace the names of contacts in entries about contacts and organizations."""
@@ -317,7 +314,7 @@ class Erasure:
             if changed:
                 rows = Organization.objects.filter(pk=organization.pk)
                 number += rows.update(**changed)
-        self.report.add(_("organizations changed"), number)
+        self.report.add(_("Organizations whose texts name them"), number)
         number = 0
         history = Organization.history.model
         for version in history.objects.filter(condition).iterator(chunk_size=BATCH):
@@ -325,7 +322,7 @@ class Erasure:
             if changed:
                 rows = history.objects.filter(pk=version.pk)
                 number += rows.update(**changed)
-        self.report.add(_("versions changed in the history"), number)
+        self.report.add(_("Versions in the history that name them"), number)
 
     def _replace_in_organization(self, row: Any) -> dict[str, str]:
         """Return {field: text without the person} of the fields that name them."""

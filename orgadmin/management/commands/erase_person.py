@@ -38,7 +38,7 @@ class Command(EscapedCommand):
     def _print(self, report: ErasureReport, verb: str) -> None:
         self.stdout.write(f"The person {verb} “{report.pseudonym}”.")
         for count in report.counts:
-            self.stdout.write(f"  {count.number:,} {count.label}")
+            self.stdout.write(f"  {count.label}: {count.number:,}")
         for organization in report.orphaned:
             self.stdout.write(
                 f"  No active admin remains: {organization} (ID {organization.pk})"
