@@ -35,6 +35,7 @@ from orgadmin.models import (
     MembershipEvent,
     Organization,
     OrganizationUserObjectPermission,
+    SignInAttempt,
     User,
 )
 from orgadmin.people.changes import RoleChange
@@ -47,6 +48,7 @@ from orgadmin.people.membership import (
 from orgadmin.records.personal_data import (
     BATCH,
     Person,
+    find_attempts,
     find_audit_events,
     find_log_entries,
     find_membership_events,
@@ -205,6 +207,8 @@ class Erasure:
             _("Linked company accounts"), SocialAccount.objects.filter(user=user)
         )
         EmailAddress.objects.filter(addresses).delete()
+        attempts = find_attempts(self.person)
+        SignInAttempt.objects.filter(key__in=attempts).delete()
         sessions = list(list_sessions(user))
         for session in sessions:
             session.delete()

@@ -32,14 +32,27 @@ from orgadmin.models import (
     MembershipEvent,
     Organization,
     OrganizationUserObjectPermission,
+    SignInAttempt,
     User,
 )
+from orgadmin.models.sign_in_attempt import make_key
 from orgadmin.people.membership import list_roles
 
 # Changes when a section is removed, or its content gets another meaning.
 FORMAT = "orgadmin person 1"
 
 BATCH = 1_000  # rows in memory
+
+# The kinds of attempts that are counted for the key of a user. The keys of other
+# attempts cannot be found, because they also contain an IP address or a device.
+ATTEMPTS_BY_KEY = (
+    "password",
+    "step-up",
+    "reset",
+    "code",
+    "lock-out",
+    "invitations by",
+)
 
 Row = dict[str, Any]
 
@@ -109,6 +122,15 @@ def list_sessions(user: User) -> Iterator[Session]:
     for session in Session.objects.iterator(chunk_size=BATCH):
         if session.get_decoded().get(SESSION_KEY) == str(user.pk):
             yield session
+
+
+def find_attempts(person: Person) -> dict[str, str]:
+    """Return {key: kind} of the attempts that are counted for the person."""
+    kinds = {make_key(kind, person.key): kind for kind in ATTEMPTS_BY_KEY}
+    kinds[make_key("username", person.user.username)] = "username"
+    for address in person.addresses:
+        kinds[make_key("mail", address)] = "mail"
+    return kinds
 
 
 def describe_account(person: Person) -> Row:
@@ -264,6 +286,16 @@ def list_session_rows(person: Person) -> Iterator[Row]:
         yield {"expires_at": session.expire_date}
 
 
+def list_attempts(person: Person) -> Iterator[Row]:
+    kinds = find_attempts(person)
+    for attempt in SignInAttempt.objects.filter(key__in=kinds).order_by("pk"):
+        yield {
+            "kind": kinds[attempt.key],
+            "count": attempt.count,
+            "since": attempt.since,
+        }
+
+
 SECTIONS: dict[str, Callable[[Person], Iterable[Row]]] = {
     "roles": list_role_rows,
     "permissions": list_permissions,
@@ -277,6 +309,7 @@ SECTIONS: dict[str, Callable[[Person], Iterable[Row]]] = {
     "company_accounts": list_providers,
     "email_addresses": list_other_addresses,
     "sessions": list_session_rows,
+    "attempts": list_attempts,
 }
 
 
