@@ -1,12 +1,20 @@
 import re
+import time
 from datetime import timedelta
+from hashlib import sha256
+from unittest import mock
 
-from django.core import mail
-from django.test import TestCase, override_settings, tag
+from allauth.mfa.models import Authenticator
+from allauth.socialaccount.models import SocialAccount
+from django.contrib.auth.models import Permission
+from django.core import mail, signing
+from django.db import transaction
+from django.test import Client, TestCase, override_settings, tag
 from django.utils import timezone
 
 from orgadmin.accounts import throttle
-from orgadmin.models import Invitation, User
+from orgadmin.accounts.forms import AcceptInvitationForm, ResetPasswordForm
+from orgadmin.models import AuditEvent, Invitation, User
 from orgadmin.people import invitations, mail as people_mail
 from tests.factories import (
     ADMIN,
@@ -14,6 +22,7 @@ from tests.factories import (
     create_organization,
     create_superuser,
     create_user,
+    grant,
     set_role,
 )
 
@@ -22,6 +31,9 @@ PASSWORD = "correct horse battery"
 # What the form for a new person sends.
 NORA = {"new_password1": PASSWORD, "new_password2": PASSWORD, "first_name": "Nora"}
 DEAD_LINK = "This link no longer works"
+LOGIN = "/admin/login/"
+CONFIRM_EMAIL = "/admin/confirm-email/"
+VISITORS = ("nobody", "its owner", "someone else")
 
 
 def read_link():
@@ -29,7 +41,64 @@ def read_link():
     return re.search(r"https?://[^/\s]+(/\S+)", mail.outbox[-1].body)[1]
 
 
-class AcceptTests(TestCase):
+def create_account(state):
+    """Create an account in a state in which an invitation can meet it, if any."""
+    if state == "no account":
+        return
+    user = User.objects.create_user("nora", email=EMAIL)
+    organization = create_organization("Elsewhere")
+    if state == "has a password":
+        user.set_password("secret")
+    elif state == "is deactivated":
+        user.is_active = False
+    elif state == "is staff":
+        user.is_staff = True
+    elif state == "is a superuser":
+        user.is_superuser = True
+    elif state == "has signed in":
+        user.last_login = timezone.now()
+    elif state == "has a company account":
+        SocialAccount.objects.create(user=user, provider="company", uid="1")
+    elif state == "has a second factor":
+        Authenticator.objects.create(user=user, type="totp", data={})
+    elif state == "has a role":
+        set_role(organization, [user], REVIEWER)
+    elif state == "has a permission":
+        permission = Permission.objects.get(codename="view_organization")
+        user.user_permissions.add(permission)
+    elif state == "has an object permission":
+        grant(user, "view_organization", organization)
+    else:
+        assert state == "is unused", state
+    user.save()
+
+
+# What happens when someone opens the link and presses the button: {state of the account
+# with the invited address: (nobody is signed in, its owner is, someone else is)}.
+OUTCOMES = {
+    "no account": ("choose password", None, "sign out"),
+    "is unused": ("choose password", "accept", "sign out"),
+    "has a password": ("sign in", "accept", "sign out"),
+    "has signed in": ("sign in", "accept", "sign out"),
+    "has a company account": ("sign in", "accept", "sign out"),
+    "has a second factor": ("sign in", "accept", "sign out"),
+    "has a role": ("sign in", "accept", "sign out"),
+    "has a permission": ("sign in", "accept", "sign out"),
+    "has an object permission": ("sign in", "accept", "sign out"),
+    "is staff": ("sign in", "accept", "sign out"),
+    "is a superuser": ("sign in", "accept", "sign out"),
+    "is deactivated": ("dead", "dead", "dead"),
+}
+TEXTS = {
+    "choose password": "Choose a password.",
+    "sign in": "Sign in to it, then accept the invitation.",
+    "accept": "You are signed in as <strong>nora</strong>.",
+    "sign out": "You are signed in as <strong>other</strong>, and this account",
+    "dead": DEAD_LINK,
+}
+
+
+class InvitationCase(TestCase):
     def setUp(self):
         self.acme = create_organization("Acme")
         self.admin = create_user("ada", admin_of=[self.acme])
@@ -41,13 +110,92 @@ class AcceptTests(TestCase):
         people_mail.send_invitation(invitation)
         return read_link()
 
-    def assert_dead(self, link):
-        self.assertContains(self.client.get(link), DEAD_LINK)
-        self.assertContains(self.client.post(link, NORA), DEAD_LINK)
+    def assert_dead(self, link, reason=""):
+        for response in (self.client.get(link), self.client.post(link, NORA)):
+            self.assertContains(response, DEAD_LINK)
+            self.assertContains(response, reason)
 
     def assert_no_account(self):
         self.assertFalse(User.objects.filter(email=EMAIL).exists())
 
+
+class WhoAcceptsTests(InvitationCase):
+    """The table of OUTCOMES."""
+
+    @tag("D18")
+    def test_only_the_owner_of_an_account_accepts_for_it(self):
+        for state, outcomes in OUTCOMES.items():
+            for visitor, outcome in zip(VISITORS, outcomes):
+                if outcome is not None:
+                    with self.subTest(state=state, visitor=visitor):
+                        self.check_and_undo(state, visitor, outcome)
+
+    def check_and_undo(self, state, visitor, outcome):
+        savepoint = transaction.savepoint()
+        try:
+            self.check(state, visitor, outcome)
+        finally:
+            transaction.savepoint_rollback(savepoint)
+
+    def check(self, state, visitor, outcome):
+        create_account(state)
+        self.client.logout()
+        if visitor == "its owner":
+            self.client.force_login(User.objects.get(email=EMAIL))
+        elif visitor == "someone else":
+            self.client.force_login(create_user("other", email="other@example.com"))
+        link = self.invite()
+        self.assertContains(self.client.get(link), TEXTS[outcome])
+        self.client.post(link, NORA)
+        user = User.objects.filter(email=EMAIL).first()
+        has_accepted = outcome in ("choose password", "accept")
+        self.assertEqual(self.acme.admin.user_set.count(), 1 + has_accepted)
+        if user is not None:
+            self.assertEqual(user.groups.contains(self.acme.admin), has_accepted)
+            self.assertEqual(user.has_verified_email, has_accepted)
+            got_password = user.check_password(PASSWORD)
+            self.assertEqual(got_password, outcome == "choose password")
+
+    @tag("D18")
+    def test_gives_no_password_to_a_superuser_of_the_company(self):
+        root = User.objects.create_superuser("root", email=EMAIL)
+        SocialAccount.objects.create(user=root, provider="company", uid="1")
+        self.client.post(self.invite(role=REVIEWER), NORA)
+        self.assertFalse(User.objects.get(pk=root.pk).has_usable_password())
+        self.assertNotIn("_auth_user_id", self.client.session)
+
+    @tag("D19")
+    def test_gives_no_role_to_a_puppet_with_the_invited_address(self):
+        link = self.invite()
+        puppet = create_user("puppet", email="puppet@example.com")
+        User.objects.filter(pk=puppet.pk).update(email=EMAIL)
+        # The invited person opens the link and presses the button.
+        self.client.post(link, NORA)
+        self.assertFalse(puppet.groups.exists())
+        self.assertFalse(User.objects.get(pk=puppet.pk).has_verified_email)
+        self.assertTrue(User.objects.get(pk=puppet.pk).check_password("secret"))
+
+    @tag("D18")
+    def test_an_account_that_is_used_in_the_meantime_gets_no_password(self):
+        create_account("is unused")
+        link = self.invite()
+        with mock.patch.object(
+            AcceptInvitationForm, "is_valid", autospec=True, side_effect=use_account
+        ):
+            response = self.client.post(link, NORA)
+        self.assertContains(response, "has changed")
+        user = User.objects.get(email=EMAIL)
+        self.assertFalse(user.has_usable_password())
+        self.assertFalse(user.groups.exists())
+
+
+def use_account(form):
+    """Validate a form, while its user signs in with the company's account."""
+    SocialAccount.objects.create(user=form.user, provider="company", uid="1")
+    return not form.errors
+
+
+class AcceptTests(InvitationCase):
     def test_looking_at_an_invitation_does_not_accept_it(self):
         self.assertContains(self.client.get(self.invite()), EMAIL)
         self.assert_no_account()
@@ -56,11 +204,13 @@ class AcceptTests(TestCase):
         link = self.invite()
         response = self.client.post(link, NORA, follow=True)
         self.assertRedirects(response, self.change_url)
-        self.assertContains(response, "Acme")
+        self.assertContains(response, "You now have access to “Acme”.")
         user = User.objects.get(email=EMAIL)
         self.assertEqual(user.username, EMAIL)
         self.assertEqual(user.first_name, "Nora")
+        self.assertTrue(user.has_verified_email)
         self.assertEqual(list(user.groups.all()), [self.acme.admin])
+        self.client.logout()
         self.assert_dead(link)
 
     def test_a_weak_password_is_refused_next_to_the_field(self):
@@ -69,21 +219,52 @@ class AcceptTests(TestCase):
         self.assertContains(response, "This password is too short")
         self.assert_no_account()
 
-    def test_people_with_a_password_accept_and_then_sign_in(self):
+    @tag("D18")
+    def test_people_with_an_account_sign_in_and_then_accept(self):
         user = create_user("nora", email="Nora@Example.com")
-        response = self.client.post(self.invite(), NORA)
-        self.assertRedirects(response, self.change_url, fetch_redirect_response=False)
-        self.assertNotIn("_auth_user_id", self.client.session)
+        link = self.invite()
+        page = self.client.get(link)
+        self.assertContains(page, f'name="next" value="{link}"')
+        credentials = {"username": "nora", "password": "secret", "next": link}
+        # Without an organization, they could not sign in if they were not invited.
+        self.assertRedirects(self.client.post(LOGIN, credentials), link)
+        response = self.client.post(link)
+        self.assertRedirects(response, self.change_url)
         self.assertEqual(list(user.groups.all()), [self.acme.admin])
-        self.assertTrue(User.objects.get(pk=user.pk).check_password("secret"))
+        user.refresh_from_db()
+        self.assertTrue(user.has_verified_email)
+        self.assertTrue(user.check_password("secret"))
 
-    def test_an_account_without_a_password_gets_one(self):
+    @tag("D2")
+    def test_people_without_access_cannot_sign_in_once_it_is_revoked(self):
+        create_user("nora", email=EMAIL)
+        self.invite()
+        invitations.revoke(Invitation.objects.get(), actor=self.admin)
+        self.client.post(LOGIN, {"username": "nora", "password": "secret"})
+        self.assertNotIn("_auth_user_id", self.client.session)
+
+    @tag("D18")
+    def test_someone_else_signs_out_and_continues(self):
+        self.client.force_login(create_superuser())
+        link = self.invite()
+        page = self.client.get(link)
+        self.assertContains(page, "You are signed in as <strong>root</strong>")
+        self.client.post(link, NORA)
+        self.assert_no_account()
+        response = self.client.post("/admin/logout/", {"next": link})
+        self.assertRedirects(response, link)
+        self.client.post(link, NORA)
+        user = User.objects.get(email=EMAIL)
+        self.assertEqual(self.client.session["_auth_user_id"], str(user.pk))
+
+    def test_an_account_that_nobody_used_gets_a_password(self):
         User.objects.create_user("nora", email=EMAIL, last_name="Old")
         self.client.post(self.invite(), NORA)
         user = User.objects.get(username="nora")
         self.assertTrue(user.check_password(PASSWORD))
         self.assertEqual(list(user.groups.all()), [self.acme.admin])
 
+    @tag("D19")
     def test_an_address_that_only_looks_the_same_is_another(self):
         user = User.objects.create_user("mike", email="mike@example.org")
         self.client.post(self.invite("mıke@example.org"), NORA)
@@ -95,57 +276,215 @@ class AcceptTests(TestCase):
         self.client.post(self.invite(), NORA)
         self.assertEqual(User.objects.get(email=EMAIL).username, f"{EMAIL}-2")
 
+    @tag("C9")
+    def test_is_dead_while_the_person_who_sent_it_could_not_assign_the_role(self):
+        link = self.invite()
+        set_role(self.acme, [self.admin], REVIEWER)
+        reason = "The person who invited you can no longer give you this role."
+        self.assertContains(self.client.post(link, NORA), reason)
+        set_role(self.acme, [self.admin], ADMIN)
+        User.objects.filter(pk=self.admin.pk).update(is_active=False)
+        self.assertContains(self.client.post(link, NORA), reason)
+        self.admin.delete()
+        self.assertContains(self.client.post(link, NORA), reason)
+        self.assert_no_account()
+
+    def test_never_reduces_access(self):
+        User.objects.filter(pk=self.admin.pk).update(email="ada@example.com")
+        self.client.force_login(User.objects.get(pk=self.admin.pk))
+        link = self.invite("ada@example.com", REVIEWER)
+        response = self.client.post(link, follow=True)
+        self.assertContains(response, "You keep your role in “Acme”: Admin.")
+        self.assertEqual(list(self.admin.groups.all()), [self.acme.admin])
+        self.assertFalse(Invitation.objects.exists())
+
+    def test_turns_a_reviewer_into_an_admin(self):
+        user = create_user("nora", email=EMAIL, reviewer_of=[self.acme])
+        self.client.force_login(user)
+        self.client.post(self.invite())
+        self.assertEqual(list(user.groups.all()), [self.acme.admin])
+
+
+class LinkTests(InvitationCase):
+    """A link has a secret of its own, works once, and expires."""
+
+    @tag("D20")
+    def test_only_a_hash_of_the_secret_is_stored(self):
+        secret = self.invite().split("/")[-2]
+        self.assertGreaterEqual(len(secret), 43)
+        values = Invitation.objects.values_list().get()
+        self.assertNotIn(secret, str(values))
+        self.assertIn(sha256(secret.encode()).hexdigest(), values)
+
+    @tag("D20")
+    def test_a_link_does_not_open_a_later_invitation_with_the_same_key(self):
+        link = self.invite()
+        pk = Invitation.objects.get().pk
+        Invitation.objects.all().delete()
+        invitation = Invitation(
+            pk=pk, organization=self.acme, email="new@example.com", role="admin"
+        )
+        invitation.invited_by = self.admin
+        invitation.save()
+        people_mail.send_invitation(invitation)
+        self.assert_dead(link)
+        self.assertNotContains(self.client.get(link), "new@example.com")
+
+    @tag("D20")
+    def test_resending_ends_earlier_links(self):
+        first = self.invite()
+        people_mail.send_invitation(Invitation.objects.get())
+        self.assert_dead(first, "ask the person who invited you")
+        self.assertContains(self.client.get(read_link()), "Choose a password.")
+
+    @tag("D20")
     def test_a_replaced_invitation_is_dead(self):
         first = self.invite()
         self.invite()
         self.assert_dead(first)
         self.assert_no_account()
 
-    def test_a_forged_link_is_dead(self):
-        self.assert_dead(self.invite()[:-3] + "x/")
-        self.assert_no_account()
+    @tag("D20")
+    def test_strangers_learn_nothing_from_links_that_do_not_work(self):
+        used = self.invite()
+        self.client.post(used, NORA)
+        self.client.logout()
+        revoked = self.invite("new@example.com")
+        invitations.revoke(Invitation.objects.get(), actor=self.admin)
+        forged = self.invite("other@example.com")[:-3] + "x/"
+        earlier_release = signing.dumps(
+            Invitation.objects.get().pk, salt="orgadmin.invitation"
+        )
+        links = [used, revoked, forged, f"/admin/invitation/{earlier_release}/"]
+        pages = {self.client.get(link).content for link in links}
+        self.assertEqual(len(pages), 1)
+        self.assert_dead(forged, "ask the person who invited you for a new invitation")
 
-    def test_an_invitation_expires(self):
+    @tag("D20")
+    def test_expires(self):
         link = self.invite()
         expired = timezone.now() - timedelta(days=7, minutes=1)
         Invitation.objects.update(sent_at=expired)
-        self.assert_dead(link)
+        self.assert_dead(link, "It has expired.")
         self.assert_no_account()
 
-    def test_a_revoked_invitation_is_dead(self):
-        link = self.invite()
+    def test_an_invitation_of_an_earlier_release_can_be_resent(self):
+        self.acme.invitations.create(
+            email=EMAIL, role="reviewer", invited_by=self.admin
+        )
+        people_mail.send_invitation(Invitation.objects.get())
+        self.client.post(read_link(), NORA)
+        self.assertTrue(User.objects.get(email=EMAIL).has_verified_email)
+
+    def test_sends_nothing_if_it_was_revoked_in_the_meantime(self):
+        self.invite()
+        invitation = Invitation.objects.get()
         invitations.revoke(Invitation.objects.get(), actor=self.admin)
-        self.assert_dead(link)
-        self.assert_no_account()
+        mail.outbox.clear()
+        self.assertFalse(people_mail.send_invitation(invitation))
+        self.assertEqual(mail.outbox, [])
 
-    @tag("C9")
-    def test_is_dead_while_the_person_who_sent_it_could_not_assign_the_role(self):
-        link = self.invite()
-        set_role(self.acme, [self.admin], REVIEWER)
-        self.assertContains(self.client.post(link, NORA), DEAD_LINK)
-        set_role(self.acme, [self.admin], ADMIN)
-        User.objects.filter(pk=self.admin.pk).update(is_active=False)
-        self.assertContains(self.client.post(link, NORA), DEAD_LINK)
-        self.admin.delete()
-        self.assertContains(self.client.post(link, NORA), DEAD_LINK)
-        self.assert_no_account()
 
-    def test_an_inactive_account_gets_no_role(self):
-        user = create_user("nora", email=EMAIL, is_active=False)
-        self.assert_dead(self.invite())
-        self.assertFalse(user.groups.exists())
+class ConfirmEmailTests(TestCase):
+    def setUp(self):
+        acme = create_organization("Acme")
+        self.nora = create_user("nora", email=EMAIL, admin_of=[acme])
+        self.client.force_login(self.nora)
 
-    def test_does_not_turn_the_last_admin_into_a_reviewer(self):
-        User.objects.filter(pk=self.admin.pk).update(email="ada@example.com")
-        link = self.invite("ada@example.com", REVIEWER)
-        self.assertContains(self.client.post(link), DEAD_LINK)
-        self.assertEqual(list(self.admin.groups.all()), [self.acme.admin])
+    def ask(self):
+        """Ask for a link, and return its path."""
+        self.client.post(CONFIRM_EMAIL)
+        return read_link()
 
-    def test_signs_in_the_new_person_in_place_of_anyone_else(self):
+    def is_verified(self):
+        return User.objects.get(pk=self.nora.pk).has_verified_email
+
+    def test_the_header_leads_to_it_until_the_address_is_confirmed(self):
+        self.assertContains(self.client.get("/admin/"), CONFIRM_EMAIL)
+        self.client.post(self.ask())
+        self.assertNotContains(self.client.get("/admin/"), CONFIRM_EMAIL)
+
+    @tag("D19")
+    def test_a_link_to_the_address_confirms_it(self):
+        link = self.ask()
+        self.assertEqual(mail.outbox[-1].to, [EMAIL])
+        self.assertContains(self.client.get(link), EMAIL)
+        self.assertFalse(self.is_verified())
+        response = self.client.post(link, follow=True)
+        self.assertContains(response, "Your email address is confirmed.")
+        self.assertTrue(self.is_verified())
+        self.assertTrue(
+            AuditEvent.objects.filter(
+                event="email verified", user_key=self.nora.pk, actor_key=self.nora.pk
+            ).exists()
+        )
+
+    @tag("D19")
+    def test_a_link_works_only_while_signed_in_to_the_same_account(self):
+        link = self.ask()
+        self.client.logout()
+        self.assertRedirects(
+            self.client.post(link),
+            f"{LOGIN}?next={link}",
+            fetch_redirect_response=False,
+        )
+        other = create_superuser(email="root@example.com")
+        self.client.force_login(other)
+        self.assertContains(self.client.post(link), "This link does not work")
+        other.refresh_from_db()
+        self.assertFalse(other.has_verified_email or self.is_verified())
+
+    @tag("D19")
+    def test_a_link_ends_after_an_hour_and_with_the_address_and_the_sessions(self):
+        changes = {
+            "time": lambda: None,
+            "address": lambda: self.change_email("new@example.com"),
+            "sessions": lambda: User.objects.get(pk=self.nora.pk).end_sessions(),
+        }
+        for name, change in changes.items():
+            with self.subTest(name):
+                link = self.ask()
+                change()
+                self.client.force_login(User.objects.get(pk=self.nora.pk))
+                seconds = 3_601 if name == "time" else 0
+                now = time.time() + seconds
+                with mock.patch("django.core.signing.time.time", return_value=now):
+                    response = self.client.post(link)
+                self.assertContains(response, "This link does not work")
+                self.assertFalse(self.is_verified())
+
+    def change_email(self, email):
+        self.nora.refresh_from_db()
+        self.nora.email = email
+        self.nora.save()
+
+    def test_does_not_flood_a_mailbox(self):
+        for _attempt in range(throttle.LIMIT + 3):
+            response = self.client.post(CONFIRM_EMAIL, follow=True)
+        self.assertContains(response, "Too many emails")
+        self.assertEqual(len(mail.outbox), throttle.LIMIT)
+
+    def test_a_failing_mail_server_is_mentioned(self):
+        with mock.patch(
+            "django.core.mail.backends.locmem.EmailBackend.send_messages",
+            side_effect=OSError("down"),
+        ):
+            with self.assertLogs("orgadmin.mail", "ERROR"):
+                response = self.client.post(CONFIRM_EMAIL, follow=True)
+        self.assertContains(response, "could not be sent")
+
+    def test_people_without_an_address_are_told_to_ask_for_one(self):
         self.client.force_login(create_superuser())
-        self.client.post(self.invite(), NORA)
-        user = User.objects.get(email=EMAIL)
-        self.assertEqual(self.client.session["_auth_user_id"], str(user.pk))
+        self.client.post(CONFIRM_EMAIL)
+        self.assertEqual(mail.outbox, [])
+        self.assertContains(self.client.get(CONFIRM_EMAIL), "has no email address")
+
+
+def end_sessions(form):
+    """Validate a form, while someone ends the sessions of its user."""
+    is_valid = not form.errors
+    User.objects.get(pk=form.user.pk).end_sessions()
+    return is_valid
 
 
 @override_settings(BASE_URL="https://orgs.example.com")
@@ -171,6 +510,56 @@ class ForgottenPasswordTests(TestCase):
         )
         self.anna.refresh_from_db()
         self.assertTrue(self.anna.check_password(PASSWORD))
+
+    def reset(self, email="anna@example.com"):
+        """Ask for a link, and set a new password with it. Return the last response."""
+        self.ask(email)
+        page = self.client.get(read_link(), follow=True)
+        [form_url, _status] = page.redirect_chain[-1]
+        data = {"new_password1": PASSWORD, "new_password2": PASSWORD}
+        return self.client.post(form_url, data, follow=True)
+
+    @tag("D21")
+    def test_takes_over_an_account_that_someone_else_prepared(self):
+        """The account of another person was given Anna's address."""
+        other = Client()
+        other.force_login(self.anna)
+        SocialAccount.objects.create(user=self.anna, provider="company", uid="1")
+        self.reset()
+        self.anna.refresh_from_db()
+        self.assertTrue(self.anna.has_verified_email)
+        self.assertFalse(self.anna.check_password("secret"))
+        self.assertFalse(SocialAccount.objects.exists())
+        self.assertEqual(other.get("/admin/").status_code, 302)
+        unlinked = AuditEvent.objects.filter(event="provider unlinked")
+        self.assertEqual(unlinked.get().user_key, self.anna.pk)
+
+    @tag("D21")
+    def test_keeps_a_second_factor_and_then_verifies_nothing(self):
+        Authenticator.objects.create(user=self.anna, type="totp", data={})
+        SocialAccount.objects.create(user=self.anna, provider="company", uid="1")
+        self.reset()
+        self.anna.refresh_from_db()
+        self.assertTrue(self.anna.check_password(PASSWORD))
+        self.assertFalse(self.anna.has_verified_email)
+        self.assertTrue(Authenticator.objects.exists())
+        self.assertTrue(SocialAccount.objects.exists())
+
+    @tag("D21")
+    def test_keeps_the_company_account_of_a_verified_address(self):
+        self.anna.verify_email()
+        SocialAccount.objects.create(user=self.anna, provider="company", uid="1")
+        self.reset()
+        self.assertTrue(SocialAccount.objects.exists())
+
+    def test_a_link_that_ends_while_it_is_used_sets_no_password(self):
+        with mock.patch.object(
+            ResetPasswordForm, "is_valid", autospec=True, side_effect=end_sessions
+        ):
+            response = self.reset()
+        self.assertContains(response, "The password reset link was invalid")
+        self.anna.refresh_from_db()
+        self.assertTrue(self.anna.check_password("secret"))
 
     @tag("C5")
     def test_the_page_does_not_reveal_whether_an_address_is_known(self):

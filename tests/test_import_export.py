@@ -30,6 +30,7 @@ class ImportPageTests(TestCase):
         self.client.force_login(create_superuser())
         self.acme = create_organization("Acme", reference="R1", phone="1")
         self.anna = create_user("anna", email="anna@example.com")
+        self.anna.verify_email()
 
     def preview(self, text, **data):
         return self.client.post(IMPORT, data | {"file": file_of(text)})
@@ -150,6 +151,24 @@ class ImportPageTests(TestCase):
             html=True,
         )
 
+    @tag("D19")
+    def test_gives_no_role_to_an_address_that_nobody_verified(self):
+        puppet = create_user("puppet", email="ceo@example.com")
+        text = "reference,name,admins\nR1,Acme,ceo@example.com\n"
+        self.assertContains(self.preview(text), "has not confirmed it")
+        self.confirm(self.preview(text, send_mail="on"), send_mail="on")
+        self.assertFalse(puppet.groups.exists())
+        self.assertEqual(self.acme.invitations.get().email, "ceo@example.com")
+
+    @tag("D19")
+    def test_a_role_that_an_unverified_person_already_has_is_no_change(self):
+        create_user("bea", email="bea@example.com", reviewer_of=[self.acme])
+        text = "reference,name,{}\nR1,Acme,bea@example.com\n"
+        response = self.preview(text.format("reviewers"))
+        self.assertContains(response, "Leave 1 organization unchanged")
+        response = self.preview(text.format("admins"))
+        self.assertContains(response, "has not confirmed it")
+
     @tag("A41")
     def test_is_for_superusers(self):
         for user in (
@@ -245,7 +264,9 @@ class ExportTests(TestCase):
         self.assertEqual(report.changed, 0)
         self.assertEqual(report.unchanged, 3)
         self.assertEqual(report.people, 0)
-        User.objects.get(username="anna").groups.remove(self.own.admin)
+        anna = User.objects.get(username="anna")
+        anna.groups.remove(self.own.admin)
+        anna.verify_email()
         report = import_organizations(io.BytesIO(file))
         self.assertEqual(report.unchanged, 2)
         self.assertEqual(report.people, 1)

@@ -44,6 +44,7 @@ ALLOWED = {
     ("0004_require_organization_admin", "NOT_NULL"): RELEASE_STOPPED,
     ("0005_organization_reviewer", "ADD_UNIQUE"): NEW_COLUMN,
     ("0007_require_organization_reviewer", "NOT_NULL"): RELEASE_STOPPED,
+    ("0029_invitation_token_hash", "ADD_UNIQUE"): NEW_COLUMN,
 }
 
 INSERT_WITHOUT_ADMIN = """

@@ -12,7 +12,7 @@ from django.test import Client, SimpleTestCase, TestCase, override_settings, tag
 
 from orgadmin.accounts import adapters, throttle
 from orgadmin.accounts.set_up_link import open_page
-from orgadmin.models import SignInAttempt
+from orgadmin.models import SignInAttempt, User
 from orgadmin.people import invitations
 from tests.factories import (
     ADMIN,
@@ -242,13 +242,28 @@ class SecondFactorTests(SignInCase):
             ADMIN,
             actor=create_superuser(),
         )
+        link = f"/admin/invitation/{invitation.make_token()}/"
         new = {"new_password1": "correct horse", "new_password2": "correct horse"}
-        with mock.patch(
-            "orgadmin.accounts.views.find_invitation", return_value=invitation
-        ):
-            response = self.client.post("/admin/invitation/x/", new)
-        self.assertRedirects(response, ENTER_CODE)
+        self.assertContains(self.client.post(link, new), "Sign in to it")
+        self.ada.refresh_from_db()
+        self.assertFalse(self.ada.has_usable_password())
         self.assertFalse(self.is_signed_in())
+
+    @tag("D15", "D18")
+    def test_is_asked_for_before_an_invitation_is_accepted(self):
+        User.objects.filter(pk=self.ada.pk).update(email="ada@example.com")
+        bolt = create_organization("Bolt")
+        invitation = invitations.invite(
+            bolt, "ada@example.com", ADMIN, actor=create_superuser()
+        )
+        link = f"/admin/invitation/{invitation.make_token()}/"
+        credentials = {"username": "ada", "password": "secret", "next": link}
+        self.assertRedirects(self.client.post(LOGIN, credentials), ENTER_CODE)
+        self.client.post(link)
+        self.assertFalse(self.ada.groups.contains(bolt.admin))
+        self.assertRedirects(self.enter_code(self.make_code()), link)
+        self.client.post(link)
+        self.assertTrue(self.ada.groups.contains(bolt.admin))
 
     @tag("D15")
     def test_is_not_asked_for_when_switched_off(self):

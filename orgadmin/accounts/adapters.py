@@ -20,7 +20,7 @@ from django.utils.translation import gettext_lazy as _
 
 from orgadmin.accounts.devices import remember_device
 from orgadmin.accounts.redirects import redirect_to_sign_in
-from orgadmin.gate.answers import Gate
+from orgadmin.people.invitations import may_sign_in
 from orgadmin.records import encryption
 
 NO_ACCOUNT = _(
@@ -56,7 +56,7 @@ class AccountAdapter(DefaultAccountAdapter):
         )
 
     def login(self, request, user):
-        if not Gate(user).may_enter:
+        if not may_sign_in(user):
             raise make_refusal(request, NO_ACCOUNT)
         super().login(request, user)
         request.session["signed_in"] = time.time()

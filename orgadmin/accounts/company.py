@@ -33,8 +33,8 @@ from orgadmin.access.audit_log import SecurityEvent, record
 from orgadmin.accounts import openid
 from orgadmin.accounts.openid import Reason, SignInRefused
 from orgadmin.accounts.redirects import redirect_to_sign_in
-from orgadmin.gate.answers import Gate
 from orgadmin.models import User
+from orgadmin.people.invitations import may_sign_in
 
 logger = logging.getLogger("orgadmin.company")
 
@@ -271,7 +271,7 @@ def is_linked_to_another(user: User, identity: Identity) -> bool:
 
 
 def check_access(user: User, identity: Identity) -> None:
-    if not Gate(user).may_enter:
+    if not may_sign_in(user):
         raise make_refusal(Reason.NO_ACCESS, user, identity)
 
 

@@ -7,18 +7,20 @@ from allauth.core import context
 from allauth.core.internal.cryptokit import normalize_user_code
 from allauth.mfa.adapter import get_adapter
 from allauth.mfa.base.forms import AuthenticateForm, ReauthenticateForm
+from allauth.mfa.models import Authenticator
 from allauth.mfa.totp.forms import ActivateTOTPForm
 from django.conf import settings
 from django.contrib.admin.forms import AdminAuthenticationForm, AdminPasswordChangeForm
 from django.contrib.auth.forms import PasswordResetForm, SetPasswordForm
 from django.core.exceptions import ValidationError
+from django.db import transaction
 from django.utils.translation import gettext_lazy as _
 
 from orgadmin.accounts import passwords, throttle
 from orgadmin.accounts.hashing import TooBusy
-from orgadmin.gate.answers import Gate
 from orgadmin.models import User
-from orgadmin.people.invitations import find_invitations
+from orgadmin.people.company_accounts import remove_company_accounts
+from orgadmin.people.invitations import find_invitations, may_sign_in
 from orgadmin.people.mail import send_invitation
 from orgadmin.records.encryption import UnreadableSecret
 
@@ -37,7 +39,7 @@ def make_busy_error():
 
 
 class SignInForm(AdminAuthenticationForm):
-    """Accepts everyone who may enter the admin, staff or not.
+    """Accepts everyone who may enter the admin, or has an invitation to accept.
 
     The error is the same for an unknown username, a wrong password, an inactive
     account, a person without access, and too many attempts.
@@ -67,7 +69,7 @@ class SignInForm(AdminAuthenticationForm):
         return self.cleaned_data
 
     def confirm_login_allowed(self, user):
-        if not Gate(user).may_enter:
+        if not may_sign_in(user):
             raise self.get_invalid_login_error()
 
 
@@ -96,6 +98,28 @@ class ResetPasswordForm(SetPasswordForm):
             self.add_error("new_password1", text)
             return self.cleaned_data
         return super().clean()
+
+    def save(self, commit=True):
+        """Save the password, and note that the person receives mail at their address.
+
+        Until now, the account may have belonged to someone else, whose account was
+        given the address of the person who resets the password. So everything else that
+        signs in to an account with an unverified address is removed: the link to the
+        company's provider. The person's next sign-in there makes the link again.
+
+        A second factor is never removed here: it protects people whose mailbox someone
+        else can read. An account that has one stays unverified. Its owner can still
+        confirm the address, signed in with the second factor.
+        """
+        user = super().save(commit=False)
+        user.changed_by = user
+        with transaction.atomic():
+            user.save()
+            has_factor = Authenticator.objects.filter(user=user).exists()
+            if not user.has_verified_email and not has_factor:
+                remove_company_accounts(user, actor=user)
+                user.verify_email()
+        return user
 
 
 class LimitedCodeMixin:

@@ -1,4 +1,4 @@
-"""The pages for people who are not signed in, below /admin/."""
+"""The pages of invitations, email addresses and forgotten passwords, below /admin/."""
 
 from django.contrib import admin
 from django.contrib.auth import views as auth_views
@@ -6,7 +6,12 @@ from django.urls import path
 
 from orgadmin.accounts.forms import ForgottenPasswordForm
 from orgadmin.accounts.tokens import reset_tokens
-from orgadmin.accounts.views import ResetPasswordView, invitation_view
+from orgadmin.accounts.views import (
+    ResetPasswordView,
+    confirm_email_link_view,
+    confirm_email_view,
+    invitation_view,
+)
 
 # The admin's templates use these variables in the header of a page.
 HEADER_CONTEXT = {
@@ -16,6 +21,12 @@ HEADER_CONTEXT = {
 
 urlpatterns = [
     path("invitation/<str:token>/", invitation_view, name="invitation"),
+    path("confirm-email/", confirm_email_view, name="confirm_email"),
+    path(
+        "confirm-email/<str:token>/",
+        confirm_email_link_view,
+        name="confirm_email_link",
+    ),
     path(
         "password_reset/",
         auth_views.PasswordResetView.as_view(

@@ -101,10 +101,14 @@ class UserForm(UserChangeForm):
 
     class Meta(UserChangeForm.Meta):
         help_texts = {
+            "email": _(
+                "A new address ends the person's sessions. It counts for invitations,"
+                " imports and the company's sign-in once they have confirmed it."
+            ),
             "is_staff": _(
                 "For platform staff only. Members of an organization can sign in"
                 " without it."
-            )
+            ),
         }
 
     def clean_groups(self):

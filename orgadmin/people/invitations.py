@@ -3,22 +3,33 @@
 from __future__ import annotations
 
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, ClassVar
 
-from django.core import signing
+from allauth.mfa.models import Authenticator
+from allauth.socialaccount.models import SocialAccount
 from django.core.exceptions import PermissionDenied
 from django.db import IntegrityError, transaction
 
 # The log stores reasons in English. They are translated where they are shown.
-from django.utils.translation import gettext_noop as _
+from django.utils.functional import Promise
+from django.utils.translation import gettext_lazy, gettext_noop as _
 
 from orgadmin.access.membership_log import Event, MembershipChange, write_changes
-from orgadmin.access.roles import ROLES_BY_KEY, Role
-from orgadmin.models import Invitation, Organization, SignInAttempt, User
+from orgadmin.access.roles import ROLES, ROLES_BY_KEY, Role
+from orgadmin.gate.answers import Gate
+from orgadmin.models import (
+    Invitation,
+    Organization,
+    OrganizationUserObjectPermission,
+    SignInAttempt,
+    User,
+)
+from orgadmin.models.invitation import hash_token
+from orgadmin.models.querysets import is_same_email
 from orgadmin.models.sign_in_attempt import make_key
-from orgadmin.people import mail
+from orgadmin.models.user import CredentialsChanged
 from orgadmin.people.changes import RoleChange
-from orgadmin.people.membership import LastAdminError, change_roles, lock, may_assign
+from orgadmin.people.membership import change_roles, lock, may_assign
 
 # How many invitations are sent in a DAY, including those that are sent again.
 DAY = timedelta(days=1)
@@ -30,7 +41,56 @@ SUPERUSER_FACTOR = 10
 
 
 class InvitationError(Exception):
-    """The invitation cannot be accepted, or can no longer be accepted."""
+    """The invitation cannot be accepted, or can no longer be accepted.
+
+    `explanation` is for the person who opened the link.
+    """
+
+    explanation: ClassVar[str | Promise] = ""
+
+
+class InvitationGone(InvitationError):
+    """There is no such invitation, or it was accepted or revoked.
+
+    One text for all cases: strangers who try links learn nothing from it.
+    """
+
+    explanation = gettext_lazy(
+        "It was already used, it was revoked, or a newer email replaced it. If you have"
+        " accepted the invitation, sign in. Otherwise, ask the person who invited you"
+        " for a new invitation."
+    )
+
+
+class InvitationExpired(InvitationError):
+    explanation = gettext_lazy(
+        "It has expired. Ask the person who invited you for a new invitation."
+    )
+
+
+class InviterLostAccess(InvitationError):
+    """The person who sent the invitation can no longer assign the role."""
+
+    explanation = gettext_lazy(
+        "The person who invited you can no longer give you this role. Ask another admin"
+        " of the organization for a new invitation."
+    )
+
+
+class AccountInactive(InvitationError):
+    explanation = gettext_lazy(
+        "The account with this email address is deactivated. Ask the people who run"
+        " this site to activate it."
+    )
+
+
+class AccountChanged(InvitationError):
+    """The account is no longer what it was when the page was shown."""
+
+    explanation = gettext_lazy(
+        "The account with this email address has changed. Open the link in the email"
+        " again."
+    )
 
 
 class TooManyInvitations(Exception):
@@ -131,48 +191,118 @@ def find_invitations(**conditions: Any) -> list[Invitation]:
     return [invitation for invitation in invitations if not invitation.expired]
 
 
-def find_invitation(token: str) -> Invitation | None:
-    """Return the invitation that a link contains, or None if the link is not valid.
+def find_invitation(token: str) -> Invitation:
+    """Return the invitation whose link contains this secret.
 
-    A link is not valid if it was changed, or if the invitation has expired or is gone.
+    Raises `InvitationGone`, or `InvitationExpired` if the secret is right.
     """
-    try:
-        pk = signing.loads(token, salt=mail.INVITATION_SALT)
-    except signing.BadSignature:
-        return None
-    invitations = find_invitations(pk=pk)
-    return invitations[0] if invitations else None
+    invitation = (
+        Invitation.objects.filter(token_hash=hash_token(token))
+        .select_related("organization", "invited_by")
+        .first()
+    )
+    if invitation is None:
+        raise InvitationGone
+    if invitation.expired:
+        raise InvitationExpired
+    return invitation
 
 
-def accept(invitation: Invitation, user: User, *, save: bool) -> bool:
-    """Give a user the role that they were invited to, and return whether that worked.
+def may_sign_in(user: User) -> bool:
+    """Return whether a person may enter, or has an invitation to accept.
 
-    It does not work if the account is inactive, if the invitation no longer exists, or
-    if the person who sent the invitation can no longer assign the role. With `save`,
-    the user is saved first, in the same transaction.
+    People who had access before must sign in to accept an invitation.
+    """
+    if Gate(user).may_enter:
+        return True
+    if not user.is_active or not user.email:
+        return False
+    invitations = find_invitations(email__iexact=user.email)
+    return any(is_same_email(row.email, user.email) for row in invitations)
+
+
+def may_choose_password(user: User) -> bool:
+    """Return whether the link in an invitation may set the password of an account.
+
+    It may only if nobody has used the account, and if it gives no access to anything.
+    Everyone else has a way to sign in, or someone else has: the company's provider or a
+    second factor must not be bypassed, and the account may belong to another person.
+    """
+    is_special = user.is_staff or user.is_superuser or not user.is_active
+    if is_special or user.last_login is not None or user.has_usable_password():
+        return False
+    if user.groups.exists() or user.user_permissions.exists():
+        return False
+    tables = (OrganizationUserObjectPermission, SocialAccount, Authenticator)
+    return not any(table.objects.filter(user=user).exists() for table in tables)
+
+
+def accept(invitation: Invitation, user: User, *, chose_password: bool) -> Role:
+    """Give a user the role that they were invited to.
+
+    Returns the role that they have now. It differs from that of the invitation if they
+    already had a role with more permissions, which they keep.
+
+    Whoever has the link receives mail at the invited address, so it becomes the
+    verified address of the account. With `chose_password`, `user` is an account as in
+    `may_choose_password()`, or a new one, with a new password that is saved here.
+    Otherwise, `user` is the person who is signed in.
+
+    Raises an `InvitationError`, and then changes nothing.
     """
     try:
         with transaction.atomic():
-            _accept(invitation, user, save=save)
-    except (
-        InvitationError,
-        PermissionDenied,
-        LastAdminError,
-        IntegrityError,
-        Organization.DoesNotExist,
-    ):
-        return False
-    return True
+            return _accept(invitation, user, chose_password=chose_password)
+    except PermissionDenied as error:
+        raise InviterLostAccess from error
+    except Organization.DoesNotExist as error:
+        raise InvitationGone from error
+    except (IntegrityError, CredentialsChanged) as error:
+        # Someone else has taken the email address, or has changed the account.
+        raise AccountChanged from error
 
 
-def _accept(invitation: Invitation, user: User, *, save: bool) -> None:
+def _accept(invitation: Invitation, user: User, *, chose_password: bool) -> Role:
+    user = _save_account(invitation, user, chose_password=chose_password)
+    role = _assign_role(invitation, user)
+    unused = Invitation.objects.filter(
+        pk=invitation.pk, token_hash=invitation.token_hash
+    )
+    deleted, _rows = unused.delete()
+    if not deleted:
+        raise InvitationGone
+    return role
+
+
+def _save_account(invitation: Invitation, user: User, *, chose_password: bool) -> User:
+    """Lock and check the account, save its new password, and verify its address.
+
+    Other transactions that change the roles of the user wait until this one ends.
+    """
+    user.changed_by = user
     if user.pk is not None:
         stored = lock(User, [user.pk]).get(user.pk)
-        if stored is None or not stored.is_active:
-            raise InvitationError("The account does not exist or is inactive.")
-    if save:
+        if stored is None or not is_same_email(stored.email, invitation.email):
+            raise AccountChanged
+        if not stored.is_active:
+            raise AccountInactive
+        if chose_password and not may_choose_password(stored):
+            raise AccountChanged
+        if not chose_password:
+            user = stored
+            user.changed_by = stored
+    if chose_password:
         user.save()
+    user.verify_email()
+    return user
+
+
+def _assign_role(invitation: Invitation, user: User) -> Role:
+    """Give a locked user the role of the invitation, unless they have a higher one."""
     role = ROLES_BY_KEY[invitation.role]
+    current = _find_role(invitation.organization, user)
+    if current is not None and set(role.permissions) <= set(current.permissions):
+        return current
     # If the inviter has been deleted, use a new user as the actor, because it has no
     # permissions. None would mean a command, which may do everything.
     actor = invitation.invited_by or User()
@@ -181,6 +311,13 @@ def _accept(invitation: Invitation, user: User, *, save: bool) -> None:
         actor=actor,
         reason=_("Accepted an invitation."),
     )
-    deleted, _details = Invitation.objects.filter(pk=invitation.pk).delete()
-    if not deleted:
-        raise InvitationError("The invitation has already been accepted or revoked.")
+    return role
+
+
+def _find_role(organization: Organization, user: User) -> Role | None:
+    """Return the role of a user in an organization; the highest, if they have both."""
+    group_ids = set(
+        user.groups.filter(pk__in=organization.group_ids).values_list("pk", flat=True)
+    )
+    roles = [role for role in ROLES if getattr(organization, role.attname) in group_ids]
+    return max(roles, key=lambda role: len(role.permissions), default=None)

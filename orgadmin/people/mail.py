@@ -16,7 +16,6 @@ from unicodedata import category
 from urllib.parse import urlsplit
 
 from django.conf import settings
-from django.core import signing
 from django.core.mail import EmailMessage, get_connection
 from django.db import transaction
 from django.template.loader import render_to_string
@@ -28,8 +27,6 @@ from orgadmin.models import Invitation, User
 from orgadmin.people.changes import RoleChange
 
 logger = logging.getLogger("orgadmin.mail")
-
-INVITATION_SALT = "orgadmin.invitation"
 
 # Names are cut after this many characters in mail.
 NAME_LENGTH = 100
@@ -47,11 +44,15 @@ PLAIN_ADDRESS = re.compile(r"[\w.+-]+@[\w.-]+", re.ASCII)
 
 
 def send_invitation(invitation: Invitation) -> bool:
-    """Send the link that accepts an invitation.
+    """Send a new link that accepts an invitation. Earlier links no longer work.
 
-    Returns whether the mail server accepted the message.
+    Returns whether the mail server accepted the message. Sends nothing if the
+    invitation has been accepted or revoked.
     """
-    token = signing.dumps(invitation.pk, salt=INVITATION_SALT)
+    try:
+        token = invitation.make_token()
+    except Invitation.DoesNotExist:
+        return False
     link = settings.BASE_URL + reverse("invitation", args=[token])
     message = write_message(
         "invitation",
@@ -78,6 +79,21 @@ def send_set_up_link(user: User, path: str) -> bool:
             "link": settings.BASE_URL + path,
             "reset_link": settings.BASE_URL + reverse("admin_password_reset"),
         },
+        person=user,
+    )
+    return send_messages([message])
+
+
+def send_email_confirmation(user: User, path: str) -> bool:
+    """Send the link that confirms a person's email address to this address.
+
+    `path` is the link without the URL of this site. Returns whether the mail server
+    accepted the message.
+    """
+    message = write_message(
+        "confirm_email",
+        to=user.email,
+        ours={"link": settings.BASE_URL + path},
         person=user,
     )
     return send_messages([message])

@@ -11,6 +11,7 @@ from django.utils.translation import gettext as _
 
 from orgadmin.access.roles import CONFIDENTIAL_FIELDS, Role
 from orgadmin.models import Organization, User
+from orgadmin.people.membership import Membership
 from orgadmin.records.columns import ROLE_COLUMNS
 from orgadmin.records.import_cleaning import ImportRow, InvalidCell, clean_value
 from orgadmin.records.import_problems import ImportProblem, RowRefused
@@ -19,11 +20,15 @@ from orgadmin.records.import_reading import Header
 
 @dataclass(frozen=True)
 class PlannedPerson:
-    """A person who should get a role, or be invited if they have no account."""
+    """A person who should get a role, or be invited to it.
+
+    A person is invited if they have no account, or if nobody verified that the account
+    with this address is theirs. Their answer verifies it.
+    """
 
     role: Role
     email: str
-    user: User | None  # None if the person has no account
+    user: User | None  # None if the person is to be invited
 
 
 @dataclass(frozen=True)
@@ -51,6 +56,8 @@ class StoredObjects:
     reference_owners: dict[str | None, int]
     # {email address in lower case: user}
     users: dict[str, User]
+    # (user ID, group ID) of users whose address is not verified
+    memberships_of_unverified: set[tuple[int, int]]
 
 
 class RowPlanner:
@@ -79,7 +86,7 @@ class RowPlanner:
         self.created_pks: set[int] = set()
 
     def load(self, rows: Sequence[ImportRow]) -> StoredObjects:
-        """Load the organizations and users that rows refer to. Runs up to 4 queries."""
+        """Load the organizations and users that rows refer to. Runs up to 5 queries."""
         pks = {row.pk for row in rows if row.pk is not None}
         references = [row.reference for row in rows if row.reference is not None]
         # A file cannot contain the ID of an organization that this import creates. If
@@ -87,11 +94,15 @@ class RowPlanner:
         by_pk = self.changeable.filter(pk__in=pks - self.created_pks)
         by_reference = self.changeable.filter(reference__in=references)
         owners = Organization.objects.filter(reference__in=references)
+        users = find_users(rows)
         return StoredObjects(
             by_pk={row.pk: row for row in by_pk},
             by_reference={row.reference: row for row in by_reference},
             reference_owners=dict(owners.values_list("reference", "pk")),
-            users=find_users(rows),
+            users=users,
+            memberships_of_unverified=find_memberships_of_unverified(
+                users.values(), [*by_pk, *by_reference]
+            ),
         )
 
     def plan(self, row: ImportRow, stored: StoredObjects) -> PlannedRow:
@@ -106,7 +117,7 @@ class RowPlanner:
             organization = Organization()
         old_values = find_old_values(organization, row.values)
         self._check_may_write(row, old_values)
-        people = self._plan_people(row, stored)
+        people = self._plan_people(row, organization, stored)
         self._check_reference_is_free(row, organization, stored)
         old_reference = old_values.get("reference")
         if old_reference is not None:
@@ -188,20 +199,28 @@ class RowPlanner:
             raise RowRefused(*problems)
 
     def _plan_people(
-        self, row: ImportRow, stored: StoredObjects
+        self, row: ImportRow, organization: Organization, stored: StoredObjects
     ) -> list[PlannedPerson]:
-        """Return the people of a row, with the users of those who have an account.
+        """Return the people of a row, with the users of those who get their role now.
 
-        Raises `RowRefused` for a person without an account if nobody can be invited.
+        The others are invited. Raises `RowRefused` if nobody can be invited.
         """
         people = []
         for person in row.people:
             user = stored.users.get(person.email)
-            if user is None and not self.invites_unknown:
+            if user is None:
                 message = _(
                     "Nobody has this email address. Add the person first, or let the"
                     " import send mail to invite them."
                 )
+            elif not is_known(user, person.role, organization, stored):
+                user = None
+                message = _(
+                    "The person with this email address has not confirmed it. Add the"
+                    " person on the People page, or let the import send mail to invite"
+                    " them."
+                )
+            if user is None and not self.invites_unknown:
                 title = self.header.find_title(person.column)
                 problem = ImportProblem(message, row.line, title, person.email)
                 raise RowRefused(problem)
@@ -233,6 +252,34 @@ def find_users(rows: Iterable[ImportRow]) -> dict[str, User]:
         emails.update(person.email for person in row.people)
     users = User.objects.annotate(address=Lower("email")).filter(address__in=emails)
     return {user.address: user for user in users}
+
+
+def find_memberships_of_unverified(
+    users: Iterable[User], organizations: Iterable[Organization]
+) -> set[tuple[int, int]]:
+    """Return (user ID, group ID) of roles of users whose address is not verified."""
+    user_ids = [user.pk for user in users if not user.has_verified_email]
+    if not user_ids:
+        return set()
+    group_ids: list[int | None] = []
+    for organization in organizations:
+        group_ids += organization.group_ids
+    memberships = Membership.objects.filter(user__in=user_ids, group__in=group_ids)
+    return set(memberships.values_list("user", "group"))
+
+
+def is_known(
+    user: User, role: Role, organization: Organization, stored: StoredObjects
+) -> bool:
+    """Return whether a file may mean this user by their email address.
+
+    Someone may have put another person's address on an account, so an address that
+    nobody verified gives no role. A role that the user already has is no change.
+    """
+    if user.has_verified_email:
+        return True
+    membership = (user.pk, getattr(organization, role.attname))
+    return membership in stored.memberships_of_unverified
 
 
 def find_old_values(

@@ -56,7 +56,7 @@ def write_batch(
 def give_roles(
     rows: Sequence[PlannedRow], *, actor: User | None, notify: bool
 ) -> list[RoleChange]:
-    """Give roles to people who have an account, and return the changes."""
+    """Give roles to the people who need no invitation, and return the changes."""
     wanted = []
     for row in rows:
         for person in row.people:
@@ -71,10 +71,10 @@ def give_roles(
 def invite_people(
     rows: Sequence[PlannedRow], *, actor: User | None
 ) -> list[Invitation]:
-    """Invite people without an account who have not been invited yet."""
+    """Invite the people who get no role yet, unless they have been invited before."""
     if actor is None:
         # An invitation names the person who sends it. Without an actor, the planner has
-        # refused everyone who has no account.
+        # refused everyone who would have to be invited.
         return []
     invitations = []
     for row in rows:

@@ -64,8 +64,8 @@ def import_organizations(
     is none, the row creates an organization. An empty cell empties the field. If a
     column is missing, the field stays as it is. The columns "admins" and "reviewers"
     contain email addresses of people who get the role. With `send_mail`, these people
-    are notified, and people without an account are invited by `actor`. Without
-    `send_mail`, or without an actor, people without an account are refused.
+    are notified, and `actor` invites people without an account or without a verified
+    address. Without `send_mail`, or without an actor, such people are refused.
 
     The import may do what `actor` may do. None means a command, which may do
     everything. `on_progress` is called after each batch with the number of its last

@@ -13,7 +13,6 @@ from unittest.mock import patch
 from allauth.mfa.models import Authenticator
 from django.contrib.auth.hashers import make_password
 from django.contrib.auth.models import Group
-from django.core import signing
 from django.core.management import call_command
 from django.test import override_settings
 from django.urls import path
@@ -23,7 +22,6 @@ from django.utils.http import urlsafe_base64_encode
 from orgadmin.accounts.tokens import reset_tokens
 from orgadmin.models import Contact, Organization, User
 from orgadmin.people.invitations import invite
-from orgadmin.people.mail import INVITATION_SALT
 from tests.factories import ADMIN, REVIEWER, create_user, set_role
 from tests.urls import urlpatterns as site_patterns
 
@@ -269,8 +267,7 @@ def make_demo():
 def invitation_link(demo, email):
     """Invite someone to an organization, and return the link that they are sent."""
     invitation = invite(demo.other, email, ADMIN, actor=demo.admin)
-    token = signing.dumps(invitation.pk, salt=INVITATION_SALT)
-    return f"{SITE}invitation/{token}/"
+    return f"{SITE}invitation/{invitation.make_token()}/"
 
 
 def password_link(user):
