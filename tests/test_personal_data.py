@@ -126,6 +126,7 @@ class PersonCase(TestCase):
         EmailAddress.objects.create(user=zoe, email="z.quill@example.net")
         TOTP.activate(zoe, SECRET)
         self.log(self.root, zoe, "zquillfeather")
+        self.log(zoe, ben, "ben")
         message = [{"added": {"name": "contact", "object": "Zoë Quillfeather"}}]
         self.log(zoe, acme, "Acme", message)
         message = [{"changed": {"fields": ["ZQuillfeather"]}}]
@@ -185,7 +186,7 @@ class ExportTests(PersonCase):
             "permissions": 2,
             "membership_log": 5,
             "history": 1,
-            "admin_log": 2,
+            "admin_log": 3,
             "invitations": 3,
             "contacts": 1,
             "second_factors": 1,
@@ -269,6 +270,27 @@ class ErasureTests(PersonCase):
         self.assertTrue(
             MembershipEvent.objects.filter(user_name="ben", event="joined").exists()
         )
+
+    @tag("D36")
+    def test_a_username_that_is_a_word_of_the_admin_log_breaks_no_message(self):
+        user = create_user("fields", first_name="changed")
+        message = [{"changed": {"fields": ["Fields", "Phone"]}}]
+        self.log(user, self.other, "Other", message)
+        report = erasure.erase_person(user)
+        entry = LogEntry.objects.get(user=user)
+        expected = f"Changed {report.pseudonym} and Phone."
+        self.assertEqual(entry.get_change_message(), expected)
+
+    @tag("D36")
+    def test_a_text_that_becomes_longer_still_fits(self):
+        user = create_user("x", first_name="A", last_name="B", email="a@b.de")
+        self.other.address = "A B " * 250
+        self.other.save()
+        self.log(self.root, self.other, "x " * 100)
+        pseudonym = erasure.erase_person(user).pseudonym
+        self.other.refresh_from_db()
+        self.assertTrue(self.other.address.startswith(f"{pseudonym} {pseudonym} "))
+        self.assertLessEqual(len(self.other.address), 1000)
 
     @tag("D36")
     def test_the_person_has_no_access_left(self):

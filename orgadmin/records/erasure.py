@@ -129,7 +129,28 @@ class Names:
         return self.in_logs | self.single_names
 
     def replace(self, text: str, words: Collection[str]) -> str:
-        return build_pattern(words).sub(self.pseudonym, text)
+        """Replace the words in a text. In JSON, replaces them in values only."""
+        pattern = build_pattern(words)
+        if text.startswith("["):
+            try:
+                content = json.loads(text)
+            except ValueError:
+                pass
+            else:
+                return json.dumps(self._replace_in_values(content, pattern))
+        return pattern.sub(self.pseudonym, text)
+
+    def _replace_in_values(self, content: Any, pattern: re.Pattern[str]) -> Any:
+        if isinstance(content, str):
+            return pattern.sub(self.pseudonym, content)
+        if isinstance(content, list):
+            return [self._replace_in_values(item, pattern) for item in content]
+        if isinstance(content, dict):
+            return {
+                key: self._replace_in_values(value, pattern)
+                for key, value in content.items()
+            }
+        return content
 
 
 def erase_person(
@@ -289,23 +310,17 @@ class Erasure:
             about | Q(user=self.user),
             texts,
             self.names,
-            add_escaped(self.names.in_own_logs),
+            self.names.in_own_logs,
         )
-        words = add_escaped(self.names.in_logs)
-        condition = contains_any("change_message", words)
-        condition |= contains_any("object_repr", words)
+        words = self.names.in_logs
+        condition = names_in_entries(words)
         number += change_texts(LogEntry, condition, texts, self.names, words)
-        number += self._change_contact_entries(add_escaped(contact_names))
-        self.report.add(_("Texts in the admin log"), number)
-
-    def _change_contact_entries(self, words: Collection[str]) -> int:
-        """Replace the names of contacts in entries about contacts and organizations."""
+        # The names of contacts are only looked for where contacts are named.
         content_types = ContentType.objects.get_for_models(Contact, Organization)
-        condition = contains_any("change_message", words)
-        condition |= contains_any("object_repr", words)
+        condition = names_in_entries(contact_names)
         condition &= Q(content_type__in=content_types.values())
-        texts = ["object_repr", "change_message"]
-        return change_texts(LogEntry, condition, texts, self.names, words)
+        number += change_texts(LogEntry, condition, texts, self.names, contact_names)
+        self.report.add(_("Texts in the admin log"), number)
 
     def _change_organizations(self) -> None:
         words = self.names.in_records
@@ -336,7 +351,9 @@ class Erasure:
             replaced = self.names.replace(text, self.names.in_records)
             if replaced != text:
                 # A pseudonym is not an email address.
-                changed[name] = "" if name == "email" else replaced
+                changed[name] = ""
+                if name != "email":
+                    changed[name] = cut(replaced, type(row), name)
         return changed
 
     def _record(self) -> None:
@@ -420,12 +437,17 @@ def contains_any(name: str, words: Iterable[str]) -> Q:
     return condition
 
 
-def add_escaped(words: Iterable[str]) -> set[str]:
-    """Return the words, and how they look in JSON. The admin log contains JSON."""
+def names_in_entries(words: Iterable[str]) -> Q:
+    """Return the condition that an entry of Django's admin log contains a word.
+
+    The messages are JSON, in which letters such as "ë" are escaped.
+    """
     spellings = set()
     for word in words:
         spellings |= {word, json.dumps(word)[1:-1]}
-    return spellings
+    return contains_any("change_message", spellings) | contains_any(
+        "object_repr", spellings
+    )
 
 
 def change_texts(
@@ -440,9 +462,17 @@ def change_texts(
     number = 0
     stored = rows.filter(condition).values_list("pk", *fields)
     for pk, *texts in stored.iterator(chunk_size=BATCH):
-        replaced = [names.replace(text, words) for text in texts]
-        if replaced != texts:
-            number += rows.filter(pk=pk).update(
-                **dict(zip(fields, replaced, strict=True))
-            )
+        changed = {}
+        for name, text in zip(fields, texts, strict=True):
+            replaced = names.replace(text, words)
+            if replaced != text:
+                changed[name] = cut(replaced, model, name)
+        if changed:
+            number += rows.filter(pk=pk).update(**changed)
     return number
+
+
+def cut(text: str, model: type[models.Model], name: str) -> str:
+    """Return as much of a text as the field can store."""
+    limit = getattr(model._meta.get_field(name), "max_length", None)
+    return text[:limit]

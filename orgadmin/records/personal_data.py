@@ -224,16 +224,20 @@ def list_history(person: Person) -> Iterator[Row]:
 def list_log_entries(person: Person) -> Iterator[Row]:
     condition = find_log_entries(person) | Q(user=person.user)
     entries = LogEntry.objects.filter(condition).select_related("content_type")
+    users = ContentType.objects.get_for_model(User)
     for entry in entries.order_by("pk").iterator(chunk_size=BATCH):
-        yield {
+        row = {
             "at": entry.action_time,
             "by_user_id": entry.user_id,
             "model": entry.content_type.model if entry.content_type else None,
             "object_id": entry.object_id,
-            "object": entry.object_repr,
             "action": entry.get_action_flag_display(),
-            "message": entry.change_message,
         }
+        is_themselves = entry.object_id == str(person.key)
+        if entry.content_type != users or is_themselves:
+            row["object"] = entry.object_repr
+            row["message"] = entry.change_message
+        yield row
 
 
 def list_invitations(person: Person) -> Iterator[Row]:
