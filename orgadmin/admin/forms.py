@@ -10,6 +10,7 @@ from django.utils.translation import gettext_lazy as _, ngettext
 from orgadmin.admin.merging import MergingForm
 from orgadmin.admin.quotes import quote
 from orgadmin.models import Organization
+from orgadmin.models.look_alikes import make_key
 from orgadmin.people.changes import RoleChange
 from orgadmin.people.membership import (
     AmbiguousRoles,
@@ -25,10 +26,10 @@ NAMESAKES_SHOWN = 5
 class OrganizationForm(MergingForm):
     """Edit an organization.
 
-    A new organization whose name already exists must be saved twice. The first time, an
-    error links to the organizations with this name, and the hidden field `namesake`
-    carries the name to the page. If the field is sent back with the same name, the
-    person has seen the error.
+    A new organization whose name already exists, or looks like one that does, must be
+    saved twice. The first time, an error links to these organizations, and the hidden
+    field `namesake` carries the name to the page. If the field is sent back with the
+    same name, the person has seen the error.
     """
 
     website = Organization._meta.get_field("website").formfield(
@@ -58,7 +59,7 @@ class OrganizationForm(MergingForm):
         if is_new and not was_asked:
             # Whoever may create organizations may view all of them.
             namesakes = Organization.objects.permitted(self.user).filter(
-                name__iexact=name
+                name_key=make_key(name)
             )[:NAMESAKES_SHOWN]
             if namesakes:
                 self._ask_about_namesakes(name, namesakes)
@@ -73,10 +74,10 @@ class OrganizationForm(MergingForm):
             [self._describe_namesake(namesake) for namesake in namesakes],
         )
         text = ngettext(
-            "There is an organization with this name: {}. If yours is a different one,"
-            " save again.",
-            "There are organizations with this name: {}. If yours is a different one,"
-            " save again.",
+            "There is an organization with this name, or one that looks like it: {}."
+            " If yours is a different one, save again.",
+            "There are organizations with this name, or one that looks like it: {}."
+            " If yours is a different one, save again.",
             len(namesakes),
         )
         raise forms.ValidationError(format_html(text, links))

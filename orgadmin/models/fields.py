@@ -12,6 +12,7 @@ from django.core.exceptions import ValidationError
 from django.core.validators import MaxLengthValidator
 from django.db import models
 
+from orgadmin.models.look_alikes import KEY_LENGTH, make_key
 from orgadmin.models.text import check_length, clean_line, clean_paragraphs
 
 
@@ -94,10 +95,8 @@ class CleanedField:
 
     def deconstruct(self) -> tuple[str, str, Sequence[Any], dict[str, Any]]:
         name, _path, arguments, options = super().deconstruct()  # type: ignore[misc]
-        django_class = next(
-            base for base in type(self).__mro__ if base.__module__.startswith("django.")
-        )
-        return name, f"django.db.models.{django_class.__name__}", arguments, options
+        path = f"django.db.models.{find_django_class(self)}"
+        return name, path, arguments, options
 
 
 class LineField(CleanedField, models.CharField):
@@ -154,14 +153,18 @@ def normalize(text: str) -> str:
     )
 
 
-class SearchTextField(models.TextField):
-    """The normalized text of other fields, computed by `save()` and `bulk_create()`."""
+class ComputedField:
+    """Text that is made from other fields, by `save()` and `bulk_create()`.
+
+    `OrganizationQuerySet.write_computed_texts()` updates it when rows are changed in
+    other ways. In migrations, the field appears as Django's own.
+    """
 
     # The database stores the computed text as it is, so INSERT need not return it.
     db_returning = False
 
     def __init__(self, *sources: str, **options: Any) -> None:
-        """`sources` are the names of the fields whose text is copied into this one."""
+        """`sources` are the names of the fields that the text is made from."""
         self.sources = sources
         options.setdefault("blank", True)
         options.setdefault("default", "")
@@ -170,16 +173,45 @@ class SearchTextField(models.TextField):
         super().__init__(**options)
 
     def deconstruct(self) -> tuple[str, str, Sequence[Any], dict[str, Any]]:
-        """Appear in migrations as a TextField, so they need not import this class."""
-        name, _path, _arguments, options = super().deconstruct()
-        return name, "django.db.models.TextField", [], options
+        name, _path, _arguments, options = super().deconstruct()  # type: ignore[misc]
+        return name, f"django.db.models.{find_django_class(self)}", [], options
+
+    def make_text(self, text: str) -> str:
+        raise NotImplementedError
 
     def compute(self, instance: models.Model) -> str:
-        """Return the search text of an instance, made from its other fields."""
+        """Return the text for an instance, made from its other fields."""
         values = [str(getattr(instance, source) or "") for source in self.sources]
-        return normalize("\n".join(values))
+        return self.make_text("\n".join(values))
 
     def pre_save(self, instance: models.Model, add: bool) -> str:
         text = self.compute(instance)
-        setattr(instance, self.attname, text)
+        field: Any = self
+        setattr(instance, field.attname, text)
         return text
+
+
+class SearchTextField(ComputedField, models.TextField):
+    """The text that a search looks in: without case, accents and widths."""
+
+    def make_text(self, text: str) -> str:
+        return normalize(text)
+
+
+class LookAlikeKeyField(ComputedField, models.CharField):
+    """A key that names have in common if they look alike."""
+
+    def __init__(self, *sources: str, **options: Any) -> None:
+        options.setdefault("max_length", KEY_LENGTH)
+        super().__init__(*sources, **options)
+
+    def make_text(self, text: str) -> str:
+        return make_key(text)
+
+
+def find_django_class(field: object) -> str:
+    """Return the name of the class of Django that the class of a field is made from."""
+    for base in type(field).__mro__:
+        if base.__module__.startswith("django."):
+            return base.__name__
+    raise TypeError(f"{field!r} is not a field of Django.")

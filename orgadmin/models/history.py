@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from orgadmin.models import Organization
 
 # The fields of an organization that have no history.
-UNTRACKED = ["search_text", *(role.key for role in ROLES)]
+UNTRACKED = ["search_text", "name_key", *(role.key for role in ROLES)]
 
 
 class OrganizationRecords(HistoricalRecords):
@@ -37,13 +37,13 @@ class OrganizationRecords(HistoricalRecords):
             return
         organizations = type(instance).objects.using(using)
         if raw:
-            # A fixture may lack the search text. Loading one writes no history.
-            organizations.write_search_text([instance.pk], {"name"})
+            # A fixture may lack the computed texts. Loading one writes no history.
+            organizations.write_computed_texts([instance.pk], {"name"})
             return
         if update_fields is not None:
-            # The search text has to match the row, so it is computed from the row: the
-            # instance may have values that were not saved.
-            organizations.write_search_text([instance.pk], set(update_fields))
+            # The computed texts have to match the row, so they are made from the row:
+            # the instance may have values that were not saved.
+            organizations.write_computed_texts([instance.pk], set(update_fields))
         author = getattr(instance, "_history_user", None)
         organizations.keep_history([instance.pk], "~", author)
 

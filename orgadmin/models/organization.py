@@ -17,6 +17,7 @@ from orgadmin.models.fields import (
     LineEmailField,
     LineField,
     LineURLField,
+    LookAlikeKeyField,
     ParagraphsField,
     SearchTextField,
 )
@@ -78,6 +79,9 @@ class Organization(DeletedThroughQuerySet):
     # Everyone who may view an organization can search it, so this must not contain
     # confidential fields.
     search_text = SearchTextField("name", "reference", "address")
+    # Platform staff who create an organization are asked about those whose names look
+    # the same.
+    name_key = LookAlikeKeyField("name")
     admin = role_group_field("administrators_of", _("admin group"))
     reviewer = role_group_field("reviewers_of", _("reviewer group"))
 
@@ -107,6 +111,7 @@ class Organization(DeletedThroughQuerySet):
         indexes = [
             models.Index(fields=["name", "id"], name="organization_name"),
             models.Index(fields=["reference", "id"], name="organization_reference"),
+            models.Index(fields=["name_key"], name="organization_name_key"),
         ]
         constraints = [
             models.CheckConstraint(

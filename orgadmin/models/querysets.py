@@ -23,15 +23,23 @@ from orgadmin.access.membership_log import Event, write_memberships
 from orgadmin.access.roles import ROLES
 from orgadmin.access.rule import RuleQuerySet
 from orgadmin.access.sql import Statement, execute_together, placeholders
-from orgadmin.models.fields import SearchTextField
+from orgadmin.models.fields import LookAlikeKeyField, SearchTextField
 
 if TYPE_CHECKING:
     from orgadmin.models import Organization, User
 
 BATCH = 1_000  # rows
 
-# The fields of a user whose changes are security events.
-SECURITY_FIELDS = {"password", "email", "is_active", "is_staff", "is_superuser"}
+# The fields of a user whose changes are security events, and the one of which a key is
+# stored.
+SAVED_FIELDS = {
+    "password",
+    "email",
+    "is_active",
+    "is_staff",
+    "is_superuser",
+    "username",
+}
 
 Item = TypeVar("Item")
 
@@ -92,10 +100,10 @@ class UserQuerySet(models.QuerySet["User"]):
     def update(self, **kwargs: Any) -> int:
         """Update columns.
 
-        Security fields are saved one user at a time, because `User.save()` records
-        their changes and ends sessions.
+        SAVED_FIELDS are saved one user at a time, because `User.save()` records changes
+        of security fields, ends sessions, and updates the key of the username.
         """
-        if not SECURITY_FIELDS & kwargs.keys():
+        if not SAVED_FIELDS & kwargs.keys():
             return super().update(**kwargs)
         self._for_write = True
         with transaction.atomic(using=self.db):
@@ -182,7 +190,7 @@ class OrganizationQuerySet(RuleQuerySet):
             pks = lock_and_list_pks(self, no_key=True)
             updated = super().update(**kwargs)
             for batch in split_into_batches(pks, BATCH):
-                self.write_search_text(batch, set(kwargs))
+                self.write_computed_texts(batch, set(kwargs))
                 self.keep_history(batch, "~")
         return updated
 
@@ -224,20 +232,25 @@ class OrganizationQuerySet(RuleQuerySet):
         _total, others = groups.delete()
         return Counter(organizations) + Counter(others)
 
-    def write_search_text(self, pks: Collection[int], written: set[str]) -> None:
-        """Update the search text of stored rows, if one of its sources was written.
+    def write_computed_texts(self, pks: Collection[int], written: set[str]) -> None:
+        """Update the search text and the name key of stored rows.
 
-        Executes one prepared statement for all rows, because `bulk_update()` would
-        build a large CASE expression. `written` are names of fields.
+        Does so only if one of the fields that they are made from is in `written`, the
+        names of fields. Executes one prepared statement for all rows, because
+        `bulk_update()` would build a large CASE expression.
         """
-        field = cast(SearchTextField, self.model._meta.get_field("search_text"))
-        if not written.intersection(field.sources):
+        search_text = cast(SearchTextField, self.model._meta.get_field("search_text"))
+        name_key = cast(LookAlikeKeyField, self.model._meta.get_field("name_key"))
+        if not written.intersection(search_text.sources + name_key.sources):
             return
         rows = self.model._base_manager.using(self.db).filter(pk__in=pks)
         texts = [
-            (field.compute(organization), organization.pk) for organization in rows
+            (search_text.compute(row), name_key.compute(row), row.pk) for row in rows
         ]
-        statement = "UPDATE orgadmin_organization SET search_text = %s WHERE id = %s"
+        statement = """
+            UPDATE orgadmin_organization SET search_text = %s, name_key = %s
+            WHERE id = %s
+        """
         with connections[self.db].cursor() as cursor:
             cursor.executemany(statement, texts)
 

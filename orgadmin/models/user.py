@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from typing import Any, ClassVar
 
 from django.contrib.auth.models import AbstractUser, UserManager
+from django.core.exceptions import ValidationError
 from django.db import DatabaseError, models, router, transaction
 from django.db.models import Q
 from django.db.models.functions import Lower
@@ -15,7 +16,8 @@ from django.utils.translation import gettext_lazy as _
 
 from orgadmin.access.audit_log import SecurityEvent, record
 from orgadmin.access.origin import current_request
-from orgadmin.models.fields import LineEmailField, LineField
+from orgadmin.models.fields import LineEmailField, LineField, LookAlikeKeyField
+from orgadmin.models.look_alikes import make_key
 from orgadmin.models.mixins import DeletedThroughQuerySet
 from orgadmin.models.querysets import UserQuerySet, is_same_email
 
@@ -76,6 +78,9 @@ class User(DeletedThroughQuerySet, AbstractUser):
     # Part of the session hash: raising it ends all sessions of the user.
     session_epoch = models.PositiveIntegerField(default=0, db_default=0, editable=False)
 
+    # `clean()` refuses a new username that looks like another one.
+    username_key = LookAlikeKeyField("username")
+
     objects: ClassVar[UserManager] = PeopleManager()
 
     # The person who makes the changes that `save()` will write. None for a command.
@@ -84,6 +89,7 @@ class User(DeletedThroughQuerySet, AbstractUser):
     class Meta(AbstractUser.Meta):
         # Django then also uses UserQuerySet for related objects.
         base_manager_name = "objects"
+        indexes = [models.Index(fields=["username_key"], name="user_username_key")]
         constraints = [
             models.UniqueConstraint(
                 Lower("email"),
@@ -138,6 +144,19 @@ class User(DeletedThroughQuerySet, AbstractUser):
                 changed.add(field.name)
         return changed
 
+    def clean(self) -> None:
+        """Refuse a new username if someone else has one that looks the same."""
+        super().clean()
+        if self.username == self._stored.get("username"):
+            return
+        others = type(self).objects.exclude(pk=self.pk)
+        if others.filter(username_key=make_key(self.username)).exists():
+            message = _(
+                "A username that looks almost the same exists. Choose one that people"
+                " can tell apart from it."
+            )
+            raise ValidationError({"username": message}, code="look_alike")
+
     def save(  # type: ignore[override]
         self,
         *,
@@ -161,6 +180,8 @@ class User(DeletedThroughQuerySet, AbstractUser):
         written = self._find_changed()
         if update_fields is not None:
             written &= set(update_fields)
+        if "username" in written:
+            written.add("username_key")
         is_hash_upgrade = self._is_hash_upgrade(update_fields)
         with transaction.atomic(using=using):
             if written & SESSION_FIELDS and not is_hash_upgrade:

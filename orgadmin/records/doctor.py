@@ -303,19 +303,21 @@ class BatchExamination:
         return issues
 
     def _check_search_texts(self) -> list[Issue]:
-        """Find search texts that are outdated.
+        """Find search texts and name keys that are outdated.
 
-        During an upgrade, a release that does not know the column can leave such texts.
+        During an upgrade, a release that does not know their columns can leave them.
         """
-        field = Organization._meta.get_field("search_text")
+        search_text = Organization._meta.get_field("search_text")
+        name_key = Organization._meta.get_field("name_key")
         outdated = [
             organization
             for organization in self.organizations
-            if organization.search_text != field.compute(organization)
+            if organization.search_text != search_text.compute(organization)
+            or organization.name_key != name_key.compute(organization)
         ]
         if self.fix:
             pks = [organization.pk for organization in outdated]
-            Organization.objects.write_search_text(pks, {"name"})
+            Organization.objects.write_computed_texts(pks, {"name"})
         text = "a search does not find its current name, reference or address"
         return [Issue("search text", text, organization) for organization in outdated]
 
