@@ -24,6 +24,9 @@ def leave_and_save_groups(form):
     return save_groups(form)
 
 
+NAME_EXISTS = "There is an organization with this name, or one that looks like it: "
+
+
 class SuperuserMixin:
     @classmethod
     def setUpTestData(cls):
@@ -50,18 +53,18 @@ class OrganizationAdminTests(SuperuserMixin, TestCase):
     def test_a_name_that_exists_is_confirmed_by_saving_again(self):
         data = NO_CONTACTS | {"name": "Acme", "phone": "1"}
         response = self.client.post(f"{LIST}add/", data)
-        self.assertContains(response, "There is an organization with this name: ")
+        self.assertContains(response, NAME_EXISTS)
         url = f"{LIST}{self.acme.pk}/change/"
         link = f'<a href="{url}" target="_blank">Acme ({self.acme.pk})</a>'
         self.assertContains(response, link)
         self.assertContains(
             self.client.post(f"{LIST}add/", data | {"name": "ACME"}),
-            "There is an organization with this name: ",
+            NAME_EXISTS,
         )
         self.assertEqual(response.context["adminform"].form["namesake"].value(), "Acme")
         self.assertContains(response, 'name="namesake" value="Acme"')
         other = self.client.post(f"{LIST}add/", {**data, "namesake": "Other"})
-        self.assertContains(other, "There is an organization with this name: ")
+        self.assertContains(other, NAME_EXISTS)
         self.assertRedirects(
             self.client.post(f"{LIST}add/", {**data, "namesake": "Acme"}), LIST
         )

@@ -8,7 +8,7 @@ from django.db import migrations, models
 
 
 class Migration(migrations.Migration):
-    dependencies = [("orgadmin", "0025_text_is_cleaned_by_fields")]
+    dependencies = [("orgadmin", "0028_membership_log_can_forget")]
 
     operations = [
         migrations.AddField(
