@@ -188,7 +188,8 @@ def list_known_words(user: User | None) -> set[str]:
     names = ["orgadmin", str(admin.site.site_header), settings.OIDC_NAME]
     names.append(urlsplit(settings.BASE_URL).hostname or "")
     if user is not None:
-        names += [user.username, user.first_name, user.last_name, user.email]
+        # A form leaves the username empty if it refuses the one that was sent.
+        names += [user.username or "", user.first_name, user.last_name, user.email]
         names += find_organization_names(user)
     return split_into_words(names)
 
