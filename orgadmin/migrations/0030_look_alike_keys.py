@@ -8,7 +8,7 @@ from django.db import migrations, models
 
 
 class Migration(migrations.Migration):
-    dependencies = [("orgadmin", "0028_membership_log_can_forget")]
+    dependencies = [("orgadmin", "0029_invitation_token_hash")]
 
     operations = [
         migrations.AddField(

@@ -85,6 +85,6 @@ def fill_batch(unfilled, last_pk, table, column):
 class Migration(migrations.Migration):
     atomic = False
 
-    dependencies = [("orgadmin", "0029_look_alike_keys")]
+    dependencies = [("orgadmin", "0030_look_alike_keys")]
 
     operations = [migrations.RunPython(fill, migrations.RunPython.noop)]

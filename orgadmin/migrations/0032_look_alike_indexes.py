@@ -38,7 +38,7 @@ class Migration(migrations.Migration):
     # PostgreSQL cannot build an index concurrently in a transaction.
     atomic = False
 
-    dependencies = [("orgadmin", "0030_fill_look_alike_keys")]
+    dependencies = [("orgadmin", "0031_fill_look_alike_keys")]
 
     operations = [
         migrations.SeparateDatabaseAndState(
