@@ -15,14 +15,20 @@ from django.contrib.admin.models import LogEntry
 from django.contrib.auth.hashers import MD5PasswordHasher
 from django.core import mail
 from django.db import connection
-from django.test import Client, TestCase, override_settings, tag
+from django.test import Client, SimpleTestCase, TestCase, override_settings, tag
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 from django.utils.encoding import force_bytes
 from django.utils.formats import date_format
 from django.utils.http import urlsafe_base64_encode
 
-from orgadmin.accounts import devices, hashing, passwords, throttle
+from orgadmin.accounts import (
+    devices,
+    hashing,
+    passwords,
+    throttle,
+    urls as accounts_urls,
+)
 from orgadmin.accounts.forms import LimitedCodeMixin
 from orgadmin.accounts.tokens import reset_tokens
 from orgadmin.models import AuditEvent, Organization, SignInAttempt, User
@@ -787,3 +793,59 @@ class ExportMemoryTests(TestCase):
         # The keys, and two queries for each of three batches.
         self.assertEqual(len(queries) - before, 7)
         self.assertGreater(len(lines), 6)
+
+
+class ProxyTests(SimpleTestCase):
+    """The documented nginx limits requests for the pages that check secrets."""
+
+    def setUp(self):
+        text = (PROJECT / "docs/deployment/nginx.conf").read_text()
+        # {pattern of a location: its directives}
+        self.locations = dict(
+            re.findall(r"location ~ (\S+) \{\n(.*?)\n    \}", text, re.DOTALL)
+        )
+        self.other = re.search(r"location / \{\n(.*?)\n    \}", text, re.DOTALL)[1]
+
+    def find_limits(self, path):
+        """Return the limits that nginx has for a path, from the first that matches."""
+        directives = self.other
+        for pattern, its_directives in self.locations.items():
+            if re.search(pattern, path):
+                directives = its_directives
+                break
+        return set(re.findall(r"limit_(?:req zone=|conn )(\w+)", directives))
+
+    @tag("H8")
+    def test_pages_that_check_secrets_are_limited(self):
+        pages = [
+            "/admin/login/",
+            "/admin/password_change/",
+            "/admin/orgadmin/user/add/",
+            "/admin/orgadmin/user/7/password/",
+            "/admin/second-factor/authenticate/",
+            "/admin/second-factor/totp/activate/",
+            "/admin/oidc/company/login/",
+        ]
+        # All pages for people who are not signed in, including those to come.
+        for pattern in accounts_urls.urlpatterns:
+            path = re.sub(r"<\w+:\w+>|<\w+>", "x", str(pattern.pattern))
+            pages.append(f"/admin/{path}")
+        self.assertGreater(len(pages), 10)
+        for page in pages:
+            with self.subTest(page):
+                limits = self.find_limits(page)
+                self.assertIn("orgadmin_secrets", limits)
+                self.assertIn("orgadmin_secrets_at_a_time", limits)
+                # A location with limits of its own does not inherit the others.
+                self.assertIn("orgadmin_at_a_time", limits)
+
+    @tag("H8")
+    def test_links_are_limited_when_they_are_opened_and_forms_when_they_are_sent(self):
+        for page in (
+            "/admin/invitation/token/",
+            "/admin/reset/uid/token/",
+            "/admin/second-factor/set-up/token/",
+        ):
+            self.assertIn("orgadmin_links", self.find_limits(page))
+        for page in ("/admin/orgadmin/organization/7/people/", "/admin/logout/"):
+            self.assertEqual(self.find_limits(page), {"orgadmin_posts"})
