@@ -1,19 +1,25 @@
-"""Guess a password many times at once, over four server processes.
+"""Guess secrets many times at once, over four server processes.
 
     python -m benchmarks.guessing [GUESSES]
 
-Runs on SQLite and on PostgreSQL. The right password is among the
-guesses, but not among the first hundred. The exit status is 1 if more guesses are
-compared than the limit allows, or if a guess signs in.
+Guesses the password on the sign-in page, the old password on the page that changes it,
+and the codes of an authenticator app and recovery codes. Runs on SQLite and on
+PostgreSQL. The right secret is among the guesses, but not among the first hundred. The
+exit status is 1 if more guesses are compared than the limit allows, or if a guess is
+accepted.
 """
 
 import argparse
+import hmac
 import random
 import sys
 import tempfile
 import time
-from collections.abc import Iterable
+from base64 import b32decode
+from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from benchmarks.results import print_result
@@ -24,57 +30,170 @@ from tests.servers import LOGIN, Person, serve
 PROCESSES = 4
 CLIENTS = 16  # that guess at the same time
 LIMIT = 10  # guesses that the site compares
-CREATE_PERSON = "from tests.factories import create_superuser; create_superuser()"
+
+CHANGE_PASSWORD = "/admin/password_change/"
+ENTER_CODE = "/admin/second-factor/authenticate/"
+
+APP_SECRET = "JBSWY3DPEHPK3PXP"
+RECOVERY_SEED = "a" * 40
+
+CREATE_PEOPLE = f"""
+from allauth.mfa.models import Authenticator
+from allauth.mfa.recovery_codes.internal.auth import RecoveryCodes
+from orgadmin.records.encryption import encrypt
+from tests.factories import create_superuser
+
+for name in ("password", "old", "app", "recovery"):
+    user = create_superuser(name)
+    if name in ("app", "recovery"):
+        data = {{"secret": encrypt("{APP_SECRET}")}}
+        Authenticator.objects.create(user=user, type="totp", data=data)
+        data = {{"seed": encrypt("{RECOVERY_SEED}"), "used_mask": 0}}
+        codes = Authenticator.objects.create(
+            user=user, type="recovery_codes", data=data
+        )
+print(RecoveryCodes(codes).get_unused_codes()[0])
+"""
+
+
+@dataclass(frozen=True)
+class Place:
+    """A page that checks a secret.
+
+    `sign_in` is whether the clients sign in before they guess. `make_right` returns the
+    right secret, and `make_wrong` a wrong one for each number.
+    """
+
+    name: str
+    username: str
+    page: str
+    field: str
+    sign_in: bool
+    make_right: Callable[[], str]
+    make_wrong: Callable[[int], str]
+
+    def make_form(self, guess: str) -> dict[str, str]:
+        form = {self.field: guess}
+        if self.page == LOGIN:
+            form["username"] = self.username
+        if self.page == CHANGE_PASSWORD:
+            form |= dict.fromkeys(("new_password1", "new_password2"), "correct horse 7")
+        return form
+
+
+def list_places(recovery_code: str) -> list[Place]:
+    wrong_password = "guess {}".format
+    wrong_code = "{:08}".format
+    return [
+        Place(
+            name="sign-in",
+            username="password",
+            page=LOGIN,
+            field="password",
+            sign_in=False,
+            make_right=lambda: "secret",
+            make_wrong=wrong_password,
+        ),
+        Place(
+            name="old password",
+            username="old",
+            page=CHANGE_PASSWORD,
+            field="old_password",
+            sign_in=True,
+            make_right=lambda: "secret",
+            make_wrong=wrong_password,
+        ),
+        Place(
+            name="code",
+            username="app",
+            page=ENTER_CODE,
+            field="code",
+            sign_in=True,
+            make_right=make_app_code,
+            # Never a code of the app, which has six digits.
+            make_wrong=wrong_code,
+        ),
+        Place(
+            name="recovery code",
+            username="recovery",
+            page=ENTER_CODE,
+            field="code",
+            sign_in=True,
+            make_right=lambda: recovery_code,
+            make_wrong=wrong_code,
+        ),
+    ]
+
+
+def make_app_code() -> str:
+    """Return the code that the authenticator app shows now, as RFC 6238 describes."""
+    step = int(time.time()) // 30
+    digest = hmac.digest(b32decode(APP_SECRET), step.to_bytes(8), "sha1")
+    start = digest[-1] & 15
+    number = int.from_bytes(digest[start : start + 4]) & 0x7FFFFFFF
+    return f"{number % 1_000_000:06}"
 
 
 def measure(url: str, folder: str, guesses: int) -> bool:
-    """Print what became of the guesses, and return whether the limit held."""
+    """Print what became of the guesses, and return whether all limits held."""
     compared_file = Path(folder, "compared")
+    compared_file.write_bytes(b"")
     scratch = Scratch(url)
     scratch.migrate("--verbosity", "0")
     scratch.environment["DJANGO_SETTINGS_MODULE"] = "benchmarks.counting"
+    scratch.environment["SECOND_FACTOR"] = "optional"
     scratch.environment["COMPARED"] = str(compared_file)
-    scratch.run(CREATE_PERSON)
-    compared_file.write_bytes(b"")
-    start = time.perf_counter()
+    recovery_code = scratch.run(CREATE_PEOPLE).strip()
+    have_held = []
     with serve(scratch.environment, PROCESSES) as server:
-        statuses = guess_at_once(server.address, make_passwords(guesses))
-    compared = compared_file.stat().st_size
-    figures = {
-        "database": url.partition(":")[0],
-        "guesses": guesses,
-        "processes": PROCESSES,
-        "compared": compared,
-        "let in": statuses.count(302),
-        "s": round(time.perf_counter() - start, 1),
-    }
-    print_result("guessing", **figures)
-    return compared == LIMIT and set(statuses) == {200}
+        for place in list_places(recovery_code):
+            clients = make_clients(server.address, place)
+            compared_file.write_bytes(b"")
+            start = time.perf_counter()
+            statuses = guess_at_once(clients, place, guesses)
+            compared = compared_file.stat().st_size
+            figures = {
+                "database": url.partition(":")[0],
+                "place": place.name,
+                "guesses": guesses,
+                "processes": PROCESSES,
+                "compared": compared,
+                "accepted": statuses.count(302),
+                "s": round(time.perf_counter() - start, 1),
+            }
+            print_result("guessing", **figures)
+            have_held.append(compared == LIMIT and set(statuses) == {200})
+    return all(have_held)
 
 
-def make_passwords(guesses: int) -> list[str]:
-    passwords = [f"guess {number}" for number in range(guesses)]
-    passwords[random.randrange(100, guesses)] = "secret"
-    return passwords
+def make_clients(address: tuple[str, int], place: Place) -> list[Person]:
+    """Return clients that can see the page, which share a session if they need one."""
+    first = Person(address)
+    if place.sign_in:
+        assert first.sign_in(place.username)
+    first.get(place.page)
+    return [Person(address, first.cookies) for _ in range(CLIENTS)]
 
 
-def guess_at_once(address: tuple[str, int], passwords: list[str]) -> list[int]:
-    """Share the passwords among the clients, and return the statuses of the answers."""
-    clients = [Person(address) for _ in range(CLIENTS)]
-    shares = [passwords[number::CLIENTS] for number in range(CLIENTS)]
+def guess_at_once(clients: list[Person], place: Place, guesses: int) -> list[int]:
+    """Share the guesses among the clients, and return the statuses of the answers."""
+    right = random.randrange(100, guesses)
+    shares = [range(number, guesses, CLIENTS) for number in range(CLIENTS)]
     statuses = []
     with ThreadPoolExecutor(CLIENTS) as threads:
-        for answers in threads.map(guess, clients, shares):
+        for answers in threads.map(partial(guess, place, right), clients, shares):
             statuses += answers
     return statuses
 
 
-def guess(client: Person, passwords: Iterable[str]) -> list[int]:
-    client.get(LOGIN)
+def guess(
+    place: Place, right: int, client: Person, numbers: Iterable[int]
+) -> list[int]:
     statuses = []
-    for password in passwords:
-        data = {"username": "root", "password": password}
-        statuses.append(client.post(LOGIN, data).status)
+    for number in numbers:
+        is_right = number == right
+        secret = place.make_right() if is_right else place.make_wrong(number)
+        statuses.append(client.post(place.page, place.make_form(secret)).status)
     return statuses
 
 

@@ -255,6 +255,12 @@ class DeviceTests(GuessingCase):
         self.assertTrue(self.sign_in(Client(), REMOTE_ADDR=OFFICE))
 
     @tag("H2")
+    def test_guessing_one_password_does_not_lock_out_others_at_the_address(self):
+        create_superuser("eve")
+        self.guess(throttle.ADDRESS_LIMIT * 2, REMOTE_ADDR=ELSEWHERE)
+        self.assertTrue(self.sign_in(Client(), username="eve", REMOTE_ADDR=ELSEWHERE))
+
+    @tag("H2")
     def test_people_who_sign_in_do_not_use_up_the_guesses_of_an_address(self):
         for _number in range(throttle.ADDRESS_LIMIT + 5):
             self.assertTrue(self.sign_in(Client(), REMOTE_ADDR=ELSEWHERE))

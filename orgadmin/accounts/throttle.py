@@ -127,8 +127,8 @@ class SignInAttemptCount:
             return [Counter("device", f"{self.user.pk} {device}")]
         address = find_address(request)
         return [
-            Counter("address", address, ADDRESS_LIMIT),
             Counter("sign-in", f"{self.username}\n{address}"),
+            Counter("address", address, ADDRESS_LIMIT),
             Counter("username", self.username, USERNAME_LIMIT),
         ]
 
