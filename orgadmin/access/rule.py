@@ -214,7 +214,7 @@ class RuleQuerySet(models.QuerySet["Organization"]):
         view = codename("view")
         staff = users.with_perm(
             f"orgadmin.{view}",
-            is_active=None,  # type: ignore[arg-type]
+            is_active=None,
             include_superusers=False,
             backend=MODEL_BACKEND,
         )

@@ -81,7 +81,7 @@ class User(DeletedThroughQuerySet, AbstractUser):
     # `clean()` refuses a new username that looks like another one.
     username_key = LookAlikeKeyField("username")
 
-    objects: ClassVar[UserManager] = PeopleManager()
+    objects: ClassVar[PeopleManager] = PeopleManager()
 
     # The person who makes the changes that `save()` will write. None for a command.
     changed_by: User | None = None
