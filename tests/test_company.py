@@ -452,6 +452,17 @@ class LinkTests(CompanyCase):
                 SocialAccount.objects.all().delete()
 
 
+WRONG_URLS = (
+    "ftp://evil.example/",
+    "/x",
+    "https://[",
+    "https://evil.example/\nX-Header: 1",
+    "https://evil.example/\ud800",
+    "javascript:1",
+    5,
+)
+
+
 def sign_with(**options):
     return lambda claims: sign(claims, **options)
 
@@ -567,6 +578,7 @@ class WrongAnswerTests(CompanyCase):
             ({"nonce": LEFT_OUT}, "ID token of another sign-in"),
             ({"nonce": 5}, "ID token of another sign-in"),
             ({"nonce": "é"}, "ID token of another sign-in"),
+            ({"nonce": "\ud800"}, "ID token of another sign-in"),
             ({"sub": LEFT_OUT}, "no subject"),
             ({"sub": None}, "no subject"),
             ({"sub": ""}, "no subject"),
@@ -725,13 +737,7 @@ class WrongAnswerTests(CompanyCase):
             "jwks_uri",
             "userinfo_endpoint",
         ):
-            for url in (
-                "ftp://evil.example/",
-                "/token",
-                "https://[",
-                "javascript:1",
-                5,
-            ):
+            for url in WRONG_URLS:
                 cases.append(({name: url}, "invalid discovery document"))
         for name in ("authorization_endpoint", "token_endpoint", "jwks_uri"):
             cases.append(({name: LEFT_OUT}, "invalid discovery document"))

@@ -17,7 +17,6 @@ import jwt
 import requests
 from django.conf import settings
 from django.http import QueryDict
-from django.utils.crypto import constant_time_compare
 
 if TYPE_CHECKING:
     from orgadmin.models import User
@@ -214,13 +213,15 @@ def read_endpoint(document: Mapping[str, Any], name: str, server: str) -> str:
     It must use https, unless the server's own URL does not.
     """
     url = document.get(name)
+    if not isinstance(url, str) or not url.isprintable():
+        raise SignInRefused(Reason.INVALID_DISCOVERY, detail=name)
     try:
-        parts = urlsplit(url if isinstance(url, str) else "")
-    except ValueError:
-        parts = urlsplit("")
+        parts = urlsplit(url)
+    except ValueError as error:
+        raise SignInRefused(Reason.INVALID_DISCOVERY, detail=name) from error
     if not parts.netloc or parts.scheme not in ("https", urlsplit(server).scheme):
         raise SignInRefused(Reason.INVALID_DISCOVERY, detail=name)
-    return str(url)
+    return url
 
 
 def build_authorization_url(
@@ -300,8 +301,7 @@ def fetch_person(
     ).get("keys")
     claims = decode_id_token(tokens.id_token, keys, configuration, client)
     check_audience(claims, client)
-    nonce = claims.get("nonce")
-    if not isinstance(nonce, str) or not constant_time_compare(nonce, attempt.nonce):
+    if claims.get("nonce") != attempt.nonce:
         raise SignInRefused(Reason.NONCE)
     subject = read_subject(claims)
     userinfo = fetch_userinfo(configuration, tokens)
