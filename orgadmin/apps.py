@@ -12,9 +12,12 @@ class OrgadminConfig(AppConfig):
     def ready(self):
         # Pages and checks register themselves when they are imported.
         from orgadmin import admin  # noqa: F401
-        from orgadmin.access import membership_log
+        from orgadmin.access import audit_log, membership_log, permission_log
+        from orgadmin.people import security_mail
 
         membership_log.connect_signal()
+        permission_log.connect_signals()
+        audit_log.listeners.append(security_mail.send_mail_about)
 
 
 class AdminConfig(SimpleAdminConfig):

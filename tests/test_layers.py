@@ -22,7 +22,7 @@ LAYERS = [
 # Modules that stand beside the layers, with the packages that they may import.
 BESIDE = {
     "__init__": set(),
-    "apps": {"access", "admin"},
+    "apps": {"access", "admin", "people"},
     "headers": set(),
     "health": {"accounts"},
     "logs": {"access"},

@@ -14,13 +14,15 @@ from __future__ import annotations
 import datetime
 import json
 import logging
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
+from itertools import islice
 from typing import TYPE_CHECKING, Any, NoReturn, cast
 
 from django.apps import apps
 from django.db import NotSupportedError, connection, models, transaction
+from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
 from orgadmin.access.origin import get_origin
@@ -30,10 +32,14 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("orgadmin.audit")
 
-BATCH = 1_000  # rows that are sealed or verified together
+BATCH = 1_000  # rows that are written, sealed or verified together
 
 # Identifies the lock that only one process at a time holds to seal rows.
 SEAL_LOCK = 0x0A0D17
+
+# An event is sealed right after its transaction. If it is not sealed after this time,
+# something went wrong in between, for example the process was killed.
+SEALING_TIME = datetime.timedelta(minutes=1)
 
 
 class SecurityEvent(models.TextChoices):
@@ -57,14 +63,35 @@ class SecurityEvent(models.TextChoices):
     PERMISSIONS_CHANGED = "permissions changed", _("permissions changed")
     ACTIVATED = "activated", _("account activated")
     DEACTIVATED = "deactivated", _("account deactivated")
+    GROUP_RENAMED = "group renamed", _("group renamed")
+    GROUP_DELETED = "group deleted", _("group deleted")
     PEOPLE_VIEWED = "people viewed", _("list of all people viewed")
     EXPORTED = "exported", _("exported")
     IMPORTED = "imported", _("imported")
+    ORGANIZATIONS_DELETED = "organizations deleted", _("organizations deleted")
+    VERSION_RESTORED = "version restored", _("earlier version restored")
+    REPAIRED = "repaired", _("repaired by the doctor")
+    FIXTURES_LOADED = "fixtures loaded", _("fixtures loaded")
     PERSON_EXPORTED = "person exported", _("personal data exported")
     PERSON_ERASED = "person erased", _("personal data erased")
 
 
-# Called with each event after it was sealed, outside of any transaction.
+# What people see of their own account. The other events are about data, or about what
+# someone did to other people.
+ACCOUNT_EVENTS = frozenset(SecurityEvent) - {
+    SecurityEvent.GROUP_RENAMED,
+    SecurityEvent.GROUP_DELETED,
+    SecurityEvent.PEOPLE_VIEWED,
+    SecurityEvent.EXPORTED,
+    SecurityEvent.IMPORTED,
+    SecurityEvent.ORGANIZATIONS_DELETED,
+    SecurityEvent.VERSION_RESTORED,
+    SecurityEvent.REPAIRED,
+    SecurityEvent.FIXTURES_LOADED,
+}
+
+# Called with each event after it was sealed, outside of any transaction. An error in a
+# listener is logged, and does not reach the person whose request it is.
 listeners: list[Callable[[AuditEvent], None]] = []
 
 
@@ -73,6 +100,11 @@ def refuse_to_change(*args: object, **kwargs: object) -> NoReturn:
 
 
 class AuditEventQuerySet(models.QuerySet):
+    def about(self, user: User) -> AuditEventQuerySet:
+        """Return what happened to the account of a user, newest first."""
+        events = self.filter(user_key=user.pk, event__in=sorted(ACCOUNT_EVENTS))
+        return events.order_by("-pk")
+
     update = refuse_to_change
     delete = refuse_to_change
 
@@ -119,7 +151,7 @@ def record_all(
     """Add one event for each of several people, with one query per BATCH people."""
     AuditEvent = apps.get_model("orgadmin", "AuditEvent")
     origin = get_origin()
-    rows = [
+    rows = (
         AuditEvent(
             event=event,
             user_key=user.pk if user else None,
@@ -132,50 +164,105 @@ def record_all(
             request_id=origin.request_id,
         )
         for user in users
-    ]
-    AuditEvent.objects.bulk_create(rows, batch_size=BATCH)
+    )
+    with transaction.atomic(savepoint=False):
+        while batch := list(islice(rows, BATCH)):
+            AuditEvent.objects.bulk_create(batch)
     # `robust`: the change is committed, so an error must not make it look failed. The
     # next event seals what this one could not.
     transaction.on_commit(publish, robust=True)
 
 
-def publish() -> None:
+def publish() -> int:
     """Seal the events that are not sealed yet, and announce them.
 
-    They are announced after the commit: an event may be announced twice if this process
-    is killed before the commit returns, but never before it is certain.
+    Returns how many were sealed, by one batch after the other. An event is announced at
+    most once, after its seal has been committed. If this process is killed in between,
+    the event is in the log, and the next line of the site's log has the hash that
+    follows it.
     """
-    for event in seal():
-        logger.info("%s", event.event, extra=event.describe())
-        for listener in listeners:
+    total = 0
+    # Another process may have sealed them in the meantime. Then nobody has to wait for
+    # the lock.
+    while find_unsealed().exists():
+        events = seal()
+        for event in events:
+            announce(event)
+        total += len(events)
+        if len(events) < BATCH:
+            break
+    return total
+
+
+def announce(event: AuditEvent) -> None:
+    """Write a sealed event to the site's log, and pass it to the listeners."""
+    logger.info("%s", event.event, extra=event.describe())
+    for listener in listeners:
+        try:
             listener(event)
+        except Exception:
+            logger.exception("A listener failed on event %s.", event.position)
+
+
+def find_unsealed(older_than: datetime.timedelta | None = None) -> models.QuerySet:
+    """Return the events without a position, oldest first.
+
+    With `older_than`, only those that should have been sealed long ago.
+    """
+    AuditEvent = apps.get_model("orgadmin", "AuditEvent")
+    events = AuditEvent.objects.filter(position__isnull=True).order_by("pk")
+    if older_than is not None:
+        events = events.filter(at__lt=timezone.now() - older_than)
+    return events
+
+
+def find_last() -> AuditEvent | None:
+    """Return the last event of the chain."""
+    AuditEvent = apps.get_model("orgadmin", "AuditEvent")
+    sealed = AuditEvent.objects.filter(position__isnull=False)
+    return sealed.order_by("position").last()
 
 
 @transaction.atomic
 def seal() -> list[AuditEvent]:
-    """Give each event without a position the next one, and the hash of the chain."""
-    AuditEvent = apps.get_model("orgadmin", "AuditEvent")
+    """Give events without a position the next ones, and the hashes of the chain.
+
+    Returns the events that were sealed, BATCH at most. Runs four queries.
+    """
     if connection.vendor == "postgresql":
+        # SQLite has one writer at a time anyway.
         with connection.cursor() as cursor:
             cursor.execute("SELECT pg_advisory_xact_lock(%s)", [SEAL_LOCK])
-    pending = list(
-        AuditEvent.objects.filter(position__isnull=True).order_by("pk")[:BATCH]
-    )
-    sealed = AuditEvent.objects.filter(position__isnull=False)
-    last = sealed.order_by("position").last()
-    position = (last.position or 0) if last else 0
+    pending = list(find_unsealed()[:BATCH])
+    if not pending:
+        return []
+    last = find_last()
+    position = cast(int, last.position) if last else 0
     previous_hash = last.hash if last else ""
     for event in pending:
         position += 1
         event.position = position
         event.hash = compute_hash(event, previous_hash)
         previous_hash = event.hash
-        # Django's own queryset, because ours refuses updates. The trigger on PostgreSQL
-        # allows this one: it sets the position of a row that has none.
-        models.QuerySet(AuditEvent).filter(pk=event.pk).update(
-            position=event.position, hash=event.hash
-        )
+    _write_seals(pending)
     return pending
+
+
+def _write_seals(events: Sequence[AuditEvent]) -> None:
+    """Store positions and hashes with one prepared statement.
+
+    Our queryset refuses updates, and `bulk_update()` would build a large CASE
+    expression. The trigger on PostgreSQL allows this one: it sets the position of a row
+    that has none.
+    """
+    statement = """
+        UPDATE orgadmin_auditevent
+        SET position = %s, hash = %s
+        WHERE id = %s AND position IS NULL
+    """
+    seals = [(event.position, event.hash, event.pk) for event in events]
+    with connection.cursor() as cursor:
+        cursor.executemany(statement, seals)
 
 
 def compute_hash(event: AuditEvent, previous_hash: str) -> str:
@@ -210,19 +297,34 @@ class ChainProblem:
 def verify() -> Iterator[ChainProblem]:
     """Yield the places where an event was removed, inserted or changed.
 
-    Reads the whole log, one batch at a time. Events that were removed from the end
-    cannot be noticed here; compare the last hash with a copy of the site's log.
+    Reads the whole log, with one query per BATCH events. Events that were removed from
+    the end cannot be noticed here; compare the last hash with a copy of the site's log.
     """
-    AuditEvent = apps.get_model("orgadmin", "AuditEvent")
-    sealed = AuditEvent.objects.filter(position__isnull=False).order_by("position")
     expected_position = 1
     previous_hash = ""
-    for event in sealed.iterator(chunk_size=BATCH):
+    for event in read_chain():
         position = cast(int, event.position)
-        if position != expected_position:
+        if position > expected_position:
             text = f"events {expected_position} to {position - 1} are missing"
             yield ChainProblem(expected_position, text)
+        elif position < expected_position:
+            yield ChainProblem(position, "the event was inserted")
         elif event.hash != compute_hash(event, previous_hash):
             yield ChainProblem(position, "the event was changed")
         expected_position = position + 1
         previous_hash = event.hash
+
+
+def read_chain(events: models.QuerySet | None = None) -> Iterator[AuditEvent]:
+    """Yield sealed events in the order of the chain, BATCH of them in memory.
+
+    `events` is a queryset of some events; the default is all. Each batch is a query of
+    its own, because PostgreSQL would copy the whole result of a single one first.
+    """
+    if events is None:
+        events = apps.get_model("orgadmin", "AuditEvent").objects.all()
+    in_order = events.order_by("position")
+    remaining = in_order.filter(position__isnull=False)
+    while batch := list(remaining[:BATCH]):
+        yield from batch
+        remaining = in_order.filter(position__gt=batch[-1].position)

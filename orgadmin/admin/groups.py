@@ -3,10 +3,13 @@
 from django.contrib import admin
 from django.contrib.auth.admin import GroupAdmin as DjangoGroupAdmin
 from django.contrib.auth.models import Group
+from django.db import transaction
 from django.urls import reverse
 from django.utils.html import format_html
 from django.utils.translation import gettext_lazy as _
 
+from orgadmin.access.audit_log import SecurityEvent
+from orgadmin.access.permission_log import list_permissions, record_group_event
 from orgadmin.access.roles import ROLES
 from orgadmin.admin.base import SuperuserOnlyAdmin
 from orgadmin.models import Organization
@@ -35,6 +38,29 @@ class GroupAdmin(SuperuserOnlyAdmin, DjangoGroupAdmin):
             return "-"
         link = reverse("admin:orgadmin_organization_change", args=[owner.pk])
         return format_html('<a href="{}">{}</a>', link, owner)
+
+    def save_model(self, request, obj, form, change):
+        # The signal handler in access/permission_log.py reads this.
+        obj.changed_by = request.user
+        super().save_model(request, obj, form, change)
+        if change and "name" in form.changed_data:
+            record_group_event(SecurityEvent.GROUP_RENAMED, obj, actor=request.user)
+
+    def delete_model(self, request, obj):
+        self.delete_queryset(request, self.model.objects.filter(pk=obj.pk))
+
+    @transaction.atomic
+    def delete_queryset(self, request, queryset):
+        """Delete groups, and record which permissions their members lose."""
+        for group in queryset:
+            record_group_event(
+                SecurityEvent.GROUP_DELETED,
+                group,
+                actor=request.user,
+                permissions=list_permissions(group),
+                members=group.user_set.count(),
+            )
+        super().delete_queryset(request, queryset)
 
     def has_change_permission(self, request, obj=None):
         if not super().has_change_permission(request, obj):

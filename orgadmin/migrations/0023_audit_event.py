@@ -72,6 +72,9 @@ class Migration(migrations.Migration):
                 "indexes": [
                     models.Index(fields=["user_key", "id"], name="audit_user"),
                     models.Index(fields=["actor_key", "id"], name="audit_actor"),
+                    models.Index(fields=["user_name", "id"], name="audit_user_name"),
+                    models.Index(fields=["at", "id"], name="audit_at"),
+                    models.Index(fields=["event", "at", "id"], name="audit_event_at"),
                     models.Index(
                         condition=models.Q(("position__isnull", True)),
                         fields=["id"],

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 from typing import TYPE_CHECKING, Any
 
 from django.db import models
@@ -53,8 +54,13 @@ class AuditEvent(models.Model):
         ordering = ["-pk"]
         base_manager_name = "objects"
         indexes = [
+            # For the events of a person, whom some events know by name only.
             models.Index(fields=["user_key", "id"], name="audit_user"),
             models.Index(fields=["actor_key", "id"], name="audit_actor"),
+            models.Index(fields=["user_name", "id"], name="audit_user_name"),
+            # For the list, from and to any time, of all events or of one kind.
+            models.Index(fields=["at", "id"], name="audit_at"),
+            models.Index(fields=["event", "at", "id"], name="audit_event_at"),
             # To find the events that are not sealed, which are few.
             models.Index(
                 fields=["id"],
@@ -75,14 +81,26 @@ class AuditEvent(models.Model):
 
     @property
     def event_label(self) -> StrOrPromise:
-        return SecurityEvent(self.event).label
+        try:
+            return SecurityEvent(self.event).label
+        except ValueError:
+            # A later release recorded it.
+            return self.event
 
     def describe(self) -> dict[str, Any]:
-        """Return the event for the site's log, which has no names of people."""
+        """Return the event for the site's log, which has no names of people.
+
+        This is what the hash covers. So a copy of the site's log is enough to verify
+        the chain.
+        """
         return {
             "audit_position": self.position,
             "audit_hash": self.hash,
+            "audit_at": self.at.astimezone(datetime.UTC).isoformat(),
+            # The request that caused the event. Another one may have sealed it.
+            "audit_request": self.request_id,
             "user_key": self.user_key,
             "actor_key": self.actor_key,
+            "details": self.details,
             "network": self.network,
         }

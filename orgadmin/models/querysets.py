@@ -17,7 +17,7 @@ from django.utils import timezone
 # The log stores reasons in English. They are translated where they are shown.
 from django.utils.translation import gettext_noop as _
 
-from orgadmin.access.audit_log import SecurityEvent, record_all
+from orgadmin.access.audit_log import SecurityEvent, record, record_all
 from orgadmin.access.groups import create_groups, grant_permissions
 from orgadmin.access.membership_log import Event, write_memberships
 from orgadmin.access.roles import ROLES
@@ -227,6 +227,11 @@ class OrganizationQuerySet(RuleQuerySet):
             reason=_("The organization was deleted."),
         )
         self.keep_history(pks, "-", actor)
+        record(
+            SecurityEvent.ORGANIZATIONS_DELETED,
+            actor=actor,
+            details={"organizations": sorted(pks)},
+        )
         _total, organizations = models.QuerySet.delete(rows)
         groups = Group.objects.using(self.db).filter(pk__in=group_ids)
         _total, others = groups.delete()

@@ -281,6 +281,7 @@ def set_groups(
     If the user gains a role in an organization, it replaces their previous one. Raises
     `AmbiguousRoles` if both roles of an organization are added at once.
     """
+    user.changed_by = actor
     lock(User, [user.pk])
     current_groups = set(user.groups.all())
     chosen_groups = set(chosen)

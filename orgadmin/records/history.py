@@ -27,6 +27,8 @@ from django.utils import timezone
 from django.utils.text import capfirst
 from django.utils.translation import gettext as _
 
+from orgadmin.access import audit_log
+from orgadmin.access.audit_log import SecurityEvent
 from orgadmin.access.roles import CONFIDENTIAL_FIELDS, ROLES
 from orgadmin.gate.answers import Gate
 from orgadmin.models import Organization, User
@@ -382,6 +384,11 @@ def restore_version(
     # django-simple-history writes this user into the new record.
     organization._history_user = actor  # type: ignore[attr-defined]
     organization.save()
+    audit_log.record(
+        SecurityEvent.VERSION_RESTORED,
+        actor=actor,
+        details={"organization": organization.pk, "version": record.pk},
+    )
     return organization
 
 

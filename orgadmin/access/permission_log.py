@@ -1,0 +1,161 @@
+"""Records changes of permissions and groups in the audit log.
+
+The roles of people in organizations are not among them: the membership log has those.
+
+Django's related managers, such as `user.user_permissions`, call no method of a model,
+so a signal is the only way to notice what they change. Whoever makes a change is
+`changed_by`, an attribute of the user or group that has the manager.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any, cast
+
+from django.apps import apps
+from django.contrib.auth import get_user_model
+from django.contrib.auth.models import Group, Permission
+from django.db import models
+from django.db.models.signals import m2m_changed
+
+from orgadmin.access.audit_log import SecurityEvent, record, record_all
+from orgadmin.access.roles import ROLES
+
+if TYPE_CHECKING:
+    from orgadmin.models import User
+
+# What the signal calls a change, and what the audit log calls it.
+VERBS = {"post_add": "added", "pre_remove": "removed", "pre_clear": "removed"}
+
+
+def record_group_event(
+    event: SecurityEvent, group: Group, *, actor: User | None, **details: Any
+) -> None:
+    """Record an event about a group, such as its deletion."""
+    record(
+        event,
+        actor=actor,
+        details={"group": group.pk, **details},
+        personal={"group": group.name},
+    )
+
+
+def list_permissions(group: Group) -> list[str]:
+    """Return the model-level permissions of a group, such as "orgadmin.view_user"."""
+    return name_permissions(group.permissions.select_related("content_type"))
+
+
+def name_permissions(permissions: Iterable[Permission]) -> list[str]:
+    return [
+        f"{permission.content_type.app_label}.{permission.codename}"
+        for permission in permissions
+    ]
+
+
+def record_permissions_of_users(sender: Any, action: str, **signal: Any) -> None:
+    """Record changes of `user.user_permissions`."""
+    if action not in VERBS:
+        return
+    rows = find_rows(sender, "user", "permission", **signal)
+    permissions = Permission.objects.filter(pk__in=rows.values("permission"))
+    names = name_permissions(permissions.select_related("content_type"))
+    if names:
+        record_for_users(rows, {VERBS[action]: names}, {}, signal["instance"])
+
+
+def record_groups_of_users(sender: Any, action: str, **signal: Any) -> None:
+    """Record changes of `user.groups`, except the groups of organizations."""
+    if action not in VERBS:
+        return
+    rows = find_rows(sender, "user", "group", **signal)
+    groups = exclude_role_groups(Group.objects.filter(pk__in=rows.values("group")))
+    names = dict(groups.values_list("pk", "name"))
+    if names:
+        details = {f"groups {VERBS[action]}": list(names)}
+        personal = {"groups": ", ".join(names.values())}
+        rows = rows.filter(group__in=list(names))
+        record_for_users(rows, details, personal, signal["instance"])
+
+
+def record_permissions_of_groups(sender: Any, action: str, **signal: Any) -> None:
+    """Record changes of `group.permissions`."""
+    if action not in VERBS:
+        return
+    rows = find_rows(sender, "group", "permission", **signal)
+    permissions = Permission.objects.filter(pk__in=rows.values("permission"))
+    names = name_permissions(permissions.select_related("content_type"))
+    for group in Group.objects.filter(pk__in=rows.values("group")):
+        record_group_event(
+            SecurityEvent.PERMISSIONS_CHANGED,
+            group,
+            actor=getattr(signal["instance"], "changed_by", None),
+            **{VERBS[action]: names},
+        )
+
+
+def find_rows(
+    through: Any,
+    field: str,
+    related_field: str,
+    *,
+    instance: models.Model,
+    reverse: bool,
+    pk_set: set[int] | None,
+    **kwargs: Any,
+) -> models.QuerySet:
+    """Return the rows of a many-to-many table that were added or will be removed.
+
+    `field` is the side that declares the relation. `reverse` means that `instance` is
+    on the other side, as in `group.user_set.add()`. Either way, all rows have one side
+    in common.
+    """
+    if reverse:
+        field, related_field = related_field, field
+    rows = through.objects.filter(**{field: instance.pk})
+    if pk_set is not None:
+        rows = rows.filter(**{f"{related_field}__in": pk_set})
+    return rows
+
+
+def exclude_role_groups(groups: models.QuerySet) -> models.QuerySet:
+    Organization = apps.get_model("orgadmin", "Organization")
+    for role in ROLES:
+        field = cast(models.OneToOneField, Organization._meta.get_field(role.key))
+        groups = groups.filter(**{f"{field.related_query_name()}__isnull": True})
+    return groups
+
+
+def record_for_users(
+    rows: models.QuerySet,
+    details: dict[str, Any],
+    personal: dict[str, str],
+    changed: models.Model,
+) -> None:
+    users = get_user_model()._base_manager.filter(pk__in=rows.values("user"))
+    record_all(
+        SecurityEvent.PERMISSIONS_CHANGED,
+        cast(Any, users),
+        actor=getattr(changed, "changed_by", None),
+        details=details,
+        personal=personal,
+    )
+
+
+def list_receivers() -> list[tuple[Any, Any]]:
+    """Return (receiver, sender) of the signals that this module connects."""
+    User = get_user_model()
+    return [
+        (record_permissions_of_users, User.user_permissions.through),
+        (record_groups_of_users, User.groups.through),
+        (record_permissions_of_groups, Group.permissions.through),
+    ]
+
+
+def connect_signals() -> None:
+    for receiver, sender in list_receivers():
+        m2m_changed.connect(receiver, sender=sender)
+
+
+def disconnect_signals() -> None:
+    for receiver, sender in list_receivers():
+        m2m_changed.disconnect(receiver, sender=sender)
