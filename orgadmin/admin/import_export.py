@@ -14,7 +14,7 @@ from django.utils.translation import gettext_lazy as _, ngettext
 from orgadmin.admin.base import is_active_superuser
 from orgadmin.admin.import_form import ImportForm
 from orgadmin.records.csv_files import respond_with_csv
-from orgadmin.records.exports import list_organizations
+from orgadmin.records.exports import list_organizations, record_export
 from orgadmin.records.imports import ImportRefused, ImportReport, import_organizations
 
 
@@ -74,6 +74,7 @@ class ImportExportPages:
             organizations = changelist.get_queryset(request)
         except IncorrectLookupParameters as error:
             raise SuspiciousOperation("The list has no such page or filter.") from error
+        record_export("organizations", actor=request.user, filters=sorted(request.GET))
         rows = list_organizations(organizations, request.user)
         return respond_with_csv("organizations", rows)
 

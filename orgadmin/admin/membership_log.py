@@ -11,7 +11,7 @@ from orgadmin.admin.changelist import get_page
 from orgadmin.admin.people_forms import MembersOnForm
 from orgadmin.models import MembershipEvent
 from orgadmin.records.csv_files import respond_with_csv
-from orgadmin.records.exports import list_events
+from orgadmin.records.exports import list_events, record_export
 
 
 @admin.register(MembershipEvent)
@@ -63,6 +63,12 @@ class MembershipLogPage:
                 "user_name", "pk"
             )
         if "csv" in request.GET:
+            record_export(
+                "membership log",
+                actor=request.user,
+                organization=organization.pk,
+                filters=sorted(request.GET.keys() - {"csv"}),
+            )
             hide = partial(
                 hide_platform_staff, organization=organization, user=request.user
             )

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import datetime
+import json
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from django.utils import timezone
 
+from orgadmin.access import audit_log
+from orgadmin.access.audit_log import SecurityEvent, record
 from orgadmin.access.roles import CONFIDENTIAL_FIELDS
 from orgadmin.models import Organization, User
 from orgadmin.records.batches import read_by_size
@@ -16,7 +20,7 @@ from orgadmin.records.columns import FIELDS, ROLE_COLUMNS
 if TYPE_CHECKING:
     from django.db.models import QuerySet
 
-    from orgadmin.models import MembershipEvent
+    from orgadmin.models import AuditEvent, MembershipEvent
 
 # The fields of an organization that may have long texts.
 LONG_FIELDS = ("address", "notes")
@@ -31,6 +35,32 @@ EVENT_COLUMNS = (
     "by",
     "reason",
 )
+
+# "position" and "hash" come first, so that they are easy to compare with the site's
+# log. From the columns up to "details", anyone can compute the hash again.
+AUDIT_COLUMNS = (
+    "position",
+    "hash",
+    "at",
+    "event",
+    "user_id",
+    "by_user_id",
+    "network",
+    "request",
+    "details",
+    "person",
+    "by",
+    "personal",
+)
+
+
+def record_export(content: str, *, actor: User, **details: object) -> None:
+    """Record that someone exports "organizations", or one of the logs.
+
+    `details` say how much: the number of rows, or the names of the filters. They must
+    not contain what was searched for, because that may be the name of a person.
+    """
+    record(SecurityEvent.EXPORTED, actor=actor, details={"content": content, **details})
 
 
 def list_organizations(
@@ -161,3 +191,28 @@ def list_event(event: MembershipEvent) -> Sequence[object]:
         event.actor_name,
         event.reason,
     )
+
+
+def list_audit_events(
+    events: QuerySet[AuditEvent], *, until: int
+) -> Iterator[Sequence[object]]:
+    """Yield a header and a row for each event, up to the position `until`.
+
+    Runs one query per batch, and keeps one batch in memory.
+    """
+    yield AUDIT_COLUMNS
+    for event in audit_log.read_chain(events.filter(position__lte=until)):
+        yield (
+            event.position,
+            event.hash,
+            event.at.astimezone(datetime.UTC).isoformat(),
+            event.event,
+            event.user_key,
+            event.actor_key,
+            event.network,
+            event.request_id,
+            json.dumps(event.details, sort_keys=True),
+            event.user_name,
+            event.actor_name,
+            json.dumps(event.personal, sort_keys=True),
+        )

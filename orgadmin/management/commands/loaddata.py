@@ -9,8 +9,8 @@ from orgadmin.access.audit_log import SecurityEvent, record
 class Command(loaddata.Command):
     def handle(self, *labels, **options):
         # Fixtures contain the logs, so the memberships and permissions that they load
-        # must not be logged again. `manage.py doctor` finds entries that a fixture lacks
-        # in the membership log.
+        # must not be logged again. `manage.py doctor` finds entries that the membership
+        # log lacks.
         membership_log.disconnect_signal()
         permission_log.disconnect_signals()
         try:
