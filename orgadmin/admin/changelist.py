@@ -22,12 +22,12 @@ PER_PAGE = 100
 AFTER_VAR = "after"
 
 
-def get_page(request, rows):
+def get_page(request, rows, paginator=Paginator):
     """Return the page of `rows` that ?p= asks for.
 
     Its `numbers` are the page numbers to link to, with an ellipsis for the others.
     """
-    page = Paginator(rows, PER_PAGE).get_page(request.GET.get(PAGE_VAR))
+    page = paginator(rows, PER_PAGE).get_page(request.GET.get(PAGE_VAR))
     page.numbers = page.paginator.get_elided_page_range(page.number)
     return page
 

@@ -6,13 +6,17 @@ from django.contrib.admin.models import LogEntry
 from django.contrib.admin.views.autocomplete import AutocompleteJsonView
 from django.core.exceptions import PermissionDenied
 from django.shortcuts import redirect
+from django.urls import path
 from django.utils.cache import patch_cache_control
 from django.utils.translation import gettext_lazy as _
 
 from orgadmin.accounts.views import ChangePasswordView, SignInView
+from orgadmin.admin.activity import activity_view
 from orgadmin.admin.gated import Gated
 from orgadmin.admin.home import list_cards, search
+from orgadmin.admin.people_viewed import note_people_viewed
 from orgadmin.gate.answers import get_gate
+from orgadmin.models import User
 from orgadmin.models.validators import is_primary_key
 
 ONE_HOUR = 60 * 60  # seconds
@@ -35,6 +39,8 @@ class ChoicesView(AutocompleteJsonView):
 
     def get_queryset(self):
         queryset = super().get_queryset()
+        if queryset.model is User:
+            note_people_viewed(self.request)
         if isinstance(self.model_admin, Gated):
             return self.model_admin.narrow(queryset, self.request.user, "change")
         return queryset
@@ -126,11 +132,13 @@ class OrganizationAdminSite(admin.AdminSite):
         Django's view redirects to any object whose model defines get_absolute_url(),
         without checking whether the person may view the object.
         """
-        return [
+        urls = [
             url
             for url in super().get_urls()
             if getattr(url, "name", None) != "view_on_site"
         ]
+        # Before the others, because Django's last URL matches everything.
+        return [path("activity/", activity_view, name="activity"), *urls]
 
     def autocomplete_view(self, request):
         return ChoicesView.as_view(admin_site=self)(request)

@@ -1,5 +1,7 @@
 """The pages of people."""
 
+from http import HTTPStatus
+
 from allauth.mfa.models import Authenticator
 from allauth.socialaccount.models import SocialAccount
 from django.contrib import admin, messages
@@ -8,6 +10,7 @@ from django.db import transaction
 from django.urls import reverse
 from django.utils.translation import gettext_lazy as _, gettext_noop
 
+from orgadmin.admin.activity import ActivityPage
 from orgadmin.admin.base import (
     SUPERUSERS_ONLY,
     DeletesAsActor,
@@ -16,6 +19,7 @@ from orgadmin.admin.base import (
 from orgadmin.admin.changelist import get_page
 from orgadmin.admin.forms import UserForm
 from orgadmin.admin.people_forms import ReasonForm
+from orgadmin.admin.people_viewed import note_people_viewed
 from orgadmin.admin.personal_data import PersonalDataPages
 from orgadmin.gate.answers import as_active, holds_more_than
 from orgadmin.gate.explain import find_reasons, summarize_reasons
@@ -110,6 +114,7 @@ def get_url(user):
 @admin.register(User)
 class UserAdmin(
     UserAccessPage,
+    ActivityPage,
     CompanyAccountPage,
     OffboardingPage,
     PersonalDataPages,
@@ -127,6 +132,7 @@ class UserAdmin(
     form = UserForm
     pages = {
         "access": SUPERUSERS_ONLY,
+        "activity": SUPERUSERS_ONLY,
         "company": SUPERUSERS_ONLY,
         "leave": SUPERUSERS_ONLY,
         "export": SUPERUSERS_ONLY,
@@ -169,6 +175,12 @@ class UserAdmin(
             (None, {"fields": ["username", "password"]}),
             (_("Person"), {"fields": person}),
         ]
+
+    def changelist_view(self, request, extra_context=None):
+        response = super().changelist_view(request, extra_context)
+        if response.status_code == HTTPStatus.OK:
+            note_people_viewed(request)
+        return response
 
     def save_model(self, request, obj, form, change):
         obj.changed_by = request.user

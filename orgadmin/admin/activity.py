@@ -1,0 +1,90 @@
+"""What people see of the audit log: what happened to their own account.
+
+They do not learn which member of the platform staff did it, or from where. Superusers
+see the events of each person with all names.
+"""
+
+import datetime
+from dataclasses import dataclass
+
+from django.contrib import admin
+from django.contrib.auth.decorators import login_required
+from django.shortcuts import render
+from django.utils.functional import Promise
+from django.utils.translation import gettext as _
+
+from orgadmin.admin.changelist import LimitedPaginator, get_page
+from orgadmin.models import AuditEvent
+
+
+@dataclass(frozen=True)
+class Activity:
+    """An event, as one reader may see it."""
+
+    at: datetime.datetime
+    text: str | Promise
+    by: str
+    network: str
+
+
+class ActivityPage:
+    """The page activity/ below a person, for superusers."""
+
+    def activity_view(self, request, user):
+        page = get_activity_page(request, user)
+        title = _("Security activity of “%s”") % user
+        return self.render_page(request, user, "activity", title, page=page)
+
+
+@login_required
+def activity_view(request):
+    """Show people what happened to their own account, also if they have no access."""
+    context = {
+        **admin.site.each_context(request),
+        "title": _("Security activity"),
+        "page": get_activity_page(request, request.user),
+    }
+    return render(request, "admin/orgadmin/activity.html", context)
+
+
+def get_activity_page(request, user):
+    """Return a page of what happened to a user's account, as Activity."""
+    page = get_page(request, AuditEvent.objects.about(user), LimitedPaginator)
+    page.object_list = [
+        describe_activity(event, request.user) for event in page.object_list
+    ]
+    return page
+
+
+def describe_activity(event, reader):
+    return Activity(
+        at=event.at,
+        text=event.event_label,
+        by=name_actor(event, reader),
+        network=event.network if may_see_network(event, reader) else "",
+    )
+
+
+def name_actor(event, reader):
+    """Return who acted, as far as the reader may know. Empty if that is not known."""
+    if event.actor_key == reader.pk:
+        return _("You")
+    if reader.is_superuser:
+        return event.actor_name
+    if is_actor_unknown(event):
+        return ""
+    return _("Platform staff")
+
+
+def is_actor_unknown(event):
+    """Return whether someone acted who was not signed in, as after a wrong password.
+
+    Commands have no actor either, but they have no request.
+    """
+    return event.actor_key is None and bool(event.request_id)
+
+
+def may_see_network(event, reader):
+    if reader.is_superuser or event.actor_key == reader.pk:
+        return True
+    return is_actor_unknown(event)
