@@ -40,12 +40,13 @@ BATCH = 1_000  # organizations in one transaction
 
 @dataclass(frozen=True)
 class Issue:
-    """An error or a note about an organization."""
+    """An error or a note about an organization, or about the site if that is None."""
 
     kind: str
     text: str
-    organization: Organization
+    organization: Organization | None = None
     is_error: bool = True  # False for a note, which is never repaired
+    is_repairable: bool = True
 
 
 @dataclass(frozen=True)

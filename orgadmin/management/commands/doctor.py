@@ -1,6 +1,11 @@
+import os
 from collections import Counter
+from itertools import chain
 
 from orgadmin.management.output import EscapedCommand
+
+from orgadmin.access.audit_log import SecurityEvent, record
+from orgadmin.records.audit_check import ERROR, describe_end, examine_audit_log
 from orgadmin.records.doctor import Issue, examine
 
 # How many issues of each kind are printed. The others are only counted.
@@ -9,43 +14,49 @@ SHOWN = 20
 
 class Command(EscapedCommand):
     help = (
-        "Find issues of organizations, their groups and permissions. The exit status is"
-        " 1 if errors remain."
+        "Find issues of organizations, their groups and permissions, and verify the"
+        " audit log. The exit status is 1 if errors remain."
     )
 
     def add_arguments(self, parser):
         parser.add_argument(
             "--fix",
             action="store_true",
-            help="repair the errors; notes are never repaired",
+            help="repair the errors, and seal events of the audit log; other notes and"
+            " a broken audit log are never repaired",
         )
 
     def handle(self, *, fix: bool, **options):
-        errors: Counter[str] = Counter()
-        notes: Counter[str] = Counter()
-        for issue in examine(fix=fix):
-            counts = errors if issue.is_error else notes
-            counts[issue.kind] += 1
-            if counts[issue.kind] <= SHOWN:
-                self._print_issue(issue, fix)
-        self._print_total(errors, "error", " repaired" if fix else "")
-        self._print_total(notes, "note")
-        if errors and not fix:
-            self.stdout.write("Run “manage.py doctor --fix” to repair the errors.")
+        levels: dict[str, Counter[str]] = {
+            "error": Counter(),
+            "repaired": Counter(),
+            "note": Counter(),
+        }
+        for issue in chain(examine(fix=fix), examine_audit_log(fix=fix)):
+            level = choose_level(issue, fix=fix)
+            levels[level][issue.kind] += 1
+            if levels[level][issue.kind] <= SHOWN:
+                self._print_issue(level, issue)
+        errors = levels["error"]
+        repaired = levels["repaired"]
+        if errors or not fix:
+            self._print_total(errors, "error")
+        if fix:
+            self._print_total(repaired, "error", " repaired")
+        self._print_total(levels["note"], "note")
+        if repaired:
+            record_repairs(repaired)
+        self.stdout.write(describe_end())
+        if errors:
+            self.stdout.write(describe_remedy(errors, fix=fix))
             raise SystemExit(1)
 
-    def _print_issue(self, issue: Issue, fix: bool) -> None:
-        if not issue.is_error:
-            level = "note"
-        elif fix:
-            level = "repaired"
-        else:
-            level = "error"
+    def _print_issue(self, level: str, issue: Issue) -> None:
         organization = issue.organization
-        self.stdout.write(
-            f"{level}: {issue.kind}: {organization} (ID {organization.pk}):"
-            f" {issue.text}"
-        )
+        subject = ""
+        if organization is not None:
+            subject = f"{organization} (ID {organization.pk}): "
+        self.stdout.write(f"{level}: {issue.kind}: {subject}{issue.text}")
 
     def _print_total(self, counts: Counter[str], noun: str, verb: str = "") -> None:
         """Print a line such as "3 errors: group name (2), search text (1)."."""
@@ -57,3 +68,30 @@ class Command(EscapedCommand):
                 f"{kind} ({count:,})" for kind, count in counts.items()
             )
         self.stdout.write(f"{line}.")
+
+
+def choose_level(issue: Issue, *, fix: bool) -> str:
+    """Return "note", "error", or "repaired" for an error that is one no longer."""
+    if not issue.is_error:
+        return "note"
+    if fix and issue.is_repairable:
+        return "repaired"
+    return "error"
+
+
+def describe_remedy(errors: Counter[str], *, fix: bool) -> str:
+    """Return what to do about the errors that remain."""
+    lines = []
+    if not fix and set(errors) != {ERROR}:
+        lines.append("Run “manage.py doctor --fix” to repair the errors.")
+    if ERROR in errors:
+        lines.append(
+            "A broken audit log cannot be repaired. Someone has changed the database:"
+            " compare the log with its copy (see docs/operations.md)."
+        )
+    return "\n".join(lines)
+
+
+def record_repairs(repaired: Counter[str]) -> None:
+    details = {**repaired, "ID of the system user": os.getuid()}
+    record(SecurityEvent.REPAIRED, details=details)
