@@ -71,20 +71,12 @@ def name_actor(event, reader):
         return _("You")
     if reader.is_superuser:
         return event.actor_name
-    if is_actor_unknown(event):
+    if event.is_actor_unknown:
         return ""
     return _("Platform staff")
-
-
-def is_actor_unknown(event):
-    """Return whether someone acted who was not signed in, as after a wrong password.
-
-    Commands have no actor either, but they have no request.
-    """
-    return event.actor_key is None and bool(event.request_id)
 
 
 def may_see_network(event, reader):
     if reader.is_superuser or event.actor_key == reader.pk:
         return True
-    return is_actor_unknown(event)
+    return event.is_actor_unknown

@@ -87,6 +87,14 @@ class AuditEvent(models.Model):
             # A later release recorded it.
             return self.event
 
+    @property
+    def is_actor_unknown(self) -> bool:
+        """Whether someone acted who was not signed in, as after a wrong password.
+
+        Commands have no actor either, but they have no request.
+        """
+        return self.actor_key is None and bool(self.request_id)
+
     def describe(self) -> dict[str, Any]:
         """Return the event for the site's log, which has no names of people.
 
