@@ -126,10 +126,14 @@ def write_to_superusers(event: AuditEvent) -> list[EmailMessage]:
     """
     if not concerns_superusers(event):
         return []
-    return [
-        write_security_message(event, superuser.email, template="security_superusers")
-        for superuser in list_superusers().exclude(pk=event.user_key)
-    ]
+    messages = []
+    for superuser in list_superusers():
+        if superuser.email and superuser.pk != event.user_key:
+            message = write_security_message(
+                event, superuser.email, template="security_superusers"
+            )
+            messages.append(message)
+    return messages
 
 
 def concerns_superusers(event: AuditEvent) -> bool:
@@ -139,7 +143,8 @@ def concerns_superusers(event: AuditEvent) -> bool:
         return True
     if event.event == SecurityEvent.FACTOR_REMOVED:
         is_own = event.actor_key == event.user_key
-        return not is_own and list_superusers().filter(pk=event.user_key).exists()
+        keys = list_superusers().values_list("pk", flat=True)
+        return not is_own and event.user_key in keys
     return False
 
 
