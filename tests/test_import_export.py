@@ -281,7 +281,7 @@ class ExportTests(TestCase):
         )
         self.client.force_login(root)
         self.client.get(f"{LIST}export/").getvalue()
-        # Session, user, a page of the list and its count, the permission on all, all
-        # keys, all rows, and their people.
-        with self.assertNumQueries(8):
+        # Session, user, a page of the list and its count, the entry of the audit log,
+        # the permission on all, all keys, all rows, and their people.
+        with self.assertNumQueries(9):
             self.client.get(f"{LIST}export/").getvalue()

@@ -114,8 +114,9 @@ class LayerTests(SimpleTestCase):
         )
         self.assertIn("access", find_rooms(APP / "management/commands/demo.py"))
 
-    def test_only_the_membership_log_listens_to_a_signal(self):
-        for path in set(APP.rglob("*.py")) - {APP / "access/membership_log.py"}:
+    def test_only_the_logs_of_memberships_and_permissions_listen_to_signals(self):
+        logs = {APP / "access/membership_log.py", APP / "access/permission_log.py"}
+        for path in set(APP.rglob("*.py")) - logs:
             self.assertNotRegex(
                 path.read_text(),
                 r"django\.(db\.models|dispatch).*(signals|receiver)",

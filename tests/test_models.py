@@ -468,9 +468,9 @@ class QueryCountTests(TestCase):
 
     def test_deleting_one(self):
         organization = create_organization()
-        # Six of them for log, history and invitations. Django reads groups before it
+        # Seven of them for logs, history and invitations. Django reads groups before it
         # deletes them.
-        with self.assertNumQueries(21):
+        with self.assertNumQueries(22):
             organization.delete()
 
     def test_deleting_a_thousand(self):

@@ -1,50 +1,123 @@
 import io
+import os
 
 from django.core.management import call_command
-from django.test import TestCase
+from django.db import connection
+from django.test import TestCase, TransactionTestCase, tag
 
-from orgadmin.models import Organization
+from orgadmin.access.audit_log import SecurityEvent, record_all
+from orgadmin.models import AuditEvent, Organization
 from tests.factories import create_organization
+
+EMPTY = "The audit log is empty."
+
+
+def run_command(*arguments):
+    """Return the exit status and the lines printed."""
+    out = io.StringIO()
+    try:
+        call_command("doctor", *arguments, stdout=out)
+    except SystemExit as error:
+        return error.code, out.getvalue().splitlines()
+    return 0, out.getvalue().splitlines()
 
 
 class DoctorTests(TestCase):
-    def run_command(self, *arguments):
-        """Return the exit status and the lines printed."""
-        out = io.StringIO()
-        try:
-            call_command("doctor", *arguments, stdout=out)
-        except SystemExit as error:
-            return error.code, out.getvalue().splitlines()
-        return 0, out.getvalue().splitlines()
-
     def test_errors_set_the_exit_status_until_they_are_repaired(self):
         acme = create_organization("Acme")
         name = f"Acme (ID {acme.pk})"
         note = f"note: no active admin: {name}: nobody looks after it"
         self.assertEqual(
-            self.run_command(),
-            (0, [note, "0 errors.", "1 note: no active admin (1)."]),
+            run_command(),
+            (0, [note, "0 errors.", "1 note: no active admin (1).", EMPTY]),
         )
         acme.group_grants.filter(permission__codename="change_organization").delete()
         issue = (
             f"permissions: {name}: its admin group lacks: change_organization"
             f" ({acme.pk})"
         )
-        status, lines = self.run_command()
+        status, lines = run_command()
         self.assertEqual(status, 1)
         self.assertIn(f"error: {issue}", lines)
         self.assertIn("1 error: permissions (1).", lines)
         self.assertEqual(
             lines[-1], "Run “manage.py doctor --fix” to repair the errors."
         )
-        status, lines = self.run_command("--fix")
+        status, lines = run_command("--fix")
         self.assertEqual(status, 0)
         self.assertIn(f"repaired: {issue}", lines)
         self.assertIn("1 error repaired: permissions (1).", lines)
-        self.assertEqual(self.run_command()[0], 0)
+        self.assertEqual(run_command()[0], 0)
 
     def test_many_issues_of_a_kind_are_counted(self):
         Organization.objects.bulk_create(Organization(name="Acme") for _ in range(50))
-        _, lines = self.run_command()
-        self.assertEqual(len(lines), 22)
-        self.assertEqual(lines[-1], "50 notes: no active admin (50).")
+        _, lines = run_command()
+        self.assertEqual(len(lines), 23)
+        self.assertEqual(lines[-2], "50 notes: no active admin (50).")
+
+
+class AuditLogTests(TransactionTestCase):
+    def setUp(self):
+        record_all(SecurityEvent.EXPORTED, [None] * 3)
+
+    def change_database(self, sql):
+        with connection.cursor() as cursor:
+            if connection.vendor == "postgresql":
+                cursor.execute("ALTER TABLE orgadmin_auditevent DISABLE TRIGGER USER")
+            cursor.execute(sql)
+            if connection.vendor == "postgresql":
+                cursor.execute("ALTER TABLE orgadmin_auditevent ENABLE TRIGGER USER")
+
+    def test_prints_where_the_log_ends(self):
+        last = AuditEvent.objects.get(position=3)
+        _, lines = run_command()
+        line = f"The audit log ends at position 3 with hash {last.hash}."
+        self.assertEqual(lines[-1], line)
+
+    @tag("G2")
+    def test_a_broken_chain_is_an_error_that_cannot_be_repaired(self):
+        self.change_database(
+            "UPDATE orgadmin_auditevent SET user_key = 7 WHERE position = 2"
+        )
+        for arguments in ([], ["--fix"]):
+            with self.subTest(arguments):
+                status, lines = run_command(*arguments)
+                self.assertEqual(status, 1)
+                self.assertIn(
+                    "error: audit log: position 2: the event was changed", lines
+                )
+                self.assertIn("1 error: audit log (1).", lines)
+                self.assertRegex(lines[-1], "cannot be repaired")
+                self.assertNotIn("--fix", lines[-1])
+
+    def test_seals_what_was_left_unsealed_for_a_minute(self):
+        self.change_database(
+            "UPDATE orgadmin_auditevent SET position = NULL, hash = ''"
+            " WHERE position = 3"
+        )
+        self.assertEqual(run_command()[1][0], "0 errors.")
+        self.change_database(
+            "UPDATE orgadmin_auditevent SET at = '2026-01-01 00:00:00+00:00'"
+            " WHERE position IS NULL"
+        )
+        note = "note: unsealed events: 1 were not sealed within a minute"
+        status, lines = run_command()
+        self.assertEqual((status, lines[0]), (0, note))
+        self.assertTrue(AuditEvent.objects.filter(position=None).exists())
+        status, lines = run_command("--fix")
+        self.assertEqual((status, lines[0]), (0, f"{note}; they are sealed now"))
+        self.assertFalse(AuditEvent.objects.filter(position=None).exists())
+        self.assertEqual(run_command()[1][0], "0 errors.")
+
+    @tag("G3")
+    def test_a_repair_is_recorded(self):
+        Organization(name="Acme").save()
+        Organization.objects.update(name="New")
+        run_command()
+        self.assertFalse(AuditEvent.objects.filter(event="repaired").exists())
+        run_command("--fix")
+        event = AuditEvent.objects.get(event="repaired")
+        self.assertEqual(event.actor_key, None)
+        self.assertEqual(
+            event.details, {"group name": 2, "ID of the system user": os.getuid()}
+        )
