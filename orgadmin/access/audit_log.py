@@ -325,6 +325,9 @@ def read_chain(events: models.QuerySet | None = None) -> Iterator[AuditEvent]:
         events = apps.get_model("orgadmin", "AuditEvent").objects.all()
     in_order = events.order_by("position")
     remaining = in_order.filter(position__isnull=False)
-    while batch := list(remaining[:BATCH]):
+    while True:
+        batch = list(remaining[:BATCH])
         yield from batch
+        if len(batch) < BATCH:
+            return
         remaining = in_order.filter(position__gt=batch[-1].position)
