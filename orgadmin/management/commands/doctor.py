@@ -2,9 +2,8 @@ import os
 from collections import Counter
 from itertools import chain
 
-from orgadmin.management.output import EscapedCommand
-
 from orgadmin.access.audit_log import SecurityEvent, record
+from orgadmin.management.output import EscapedCommand
 from orgadmin.records.audit_check import ERROR, describe_end, examine_audit_log
 from orgadmin.records.doctor import Issue, examine
 
