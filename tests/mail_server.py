@@ -31,12 +31,12 @@ class _Conversation(socketserver.StreamRequestHandler):
     def handle(self) -> None:
         self.reply("220 ready")
         for line in self.rfile:
-            command = line.decode().strip()
-            if command == "DATA":
+            command = line.decode().strip().lower()
+            if command == "data":
                 self.reply("354 go on")
                 self.read_message()
                 self.reply("250 accepted")
-            elif command == "QUIT":
+            elif command == "quit":
                 self.reply("221 bye")
                 return
             elif any(address in command for address in self.server.refused):
@@ -61,9 +61,7 @@ class _Conversation(socketserver.StreamRequestHandler):
 @contextmanager
 def run_mail_server(refused: tuple[str, ...] = ()) -> Iterator[MailServer]:
     with MailServer(refused) as server:
-        thread = threading.Thread(
-            target=server.serve_forever, kwargs={"poll_interval": 0.05}
-        )
+        thread = threading.Thread(target=server.serve_forever, args=[0.05])
         thread.start()
         try:
             yield server

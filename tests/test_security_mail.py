@@ -53,7 +53,9 @@ class PersonTests(MailCase):
             SecurityEvent.FACTOR_REMOVED: (
                 "A second factor was removed from your account"
             ),
-            SecurityEvent.PROVIDER_LINKED: "A company account was linked to your account",
+            SecurityEvent.PROVIDER_LINKED: (
+                "A company account was linked to your account"
+            ),
             SecurityEvent.PROVIDER_UNLINKED: (
                 "A company account was unlinked from your account"
             ),
@@ -156,11 +158,18 @@ class PersonTests(MailCase):
         self.assertIn("wait 15 minutes", message.body)
         self.assertIn("From the network: 192.0.2.0/24", message.body)
         self.assertNotIn("By:", message.body)
-        mail.outbox.clear()
-        later = timezone.now() + timedelta(minutes=61)
-        with mock.patch("django.utils.timezone.now", return_value=later):
-            write(SecurityEvent.LOCKED_OUT, user=self.anna)
-        self.assertEqual(list(self.take_sent()), ["anna@example.com"])
+
+    def test_lock_outs_are_mailed_again_after_an_hour(self):
+        for minutes, is_mailed in ((61, True), (59, False)):
+            at = timezone.now() - timedelta(minutes=minutes)
+            AuditEvent.objects.create(
+                event=SecurityEvent.LOCKED_OUT, user_key=self.root.pk, at=at
+            )
+            event = AuditEvent(
+                event=SecurityEvent.LOCKED_OUT, user_key=self.root.pk, pk=10**9
+            )
+            with self.subTest(minutes):
+                self.assertEqual(concerns_person(event), is_mailed)
 
     def test_ended_sessions_are_mailed_if_someone_else_ended_them(self):
         write(SecurityEvent.SESSIONS_ENDED, user=self.anna, actor=self.anna)
