@@ -19,7 +19,7 @@ from django.contrib.auth.models import Group
 from django.test import Client, TestCase, override_settings, tag
 from django.urls import URLPattern, get_resolver
 
-from orgadmin.models import Contact, MembershipEvent, Organization, User
+from orgadmin.models import AuditEvent, Contact, MembershipEvent, Organization, User
 from orgadmin.people.invitations import invite
 
 from .factories import (
@@ -283,6 +283,8 @@ class World:
             keys = {"own": nobody.pk, "foreign": self.hidden.pk}
         elif model is MembershipEvent:
             keys = {"own": find_event(own).pk, "foreign": find_event(foreign).pk}
+        elif model is AuditEvent:
+            keys = {"own": find_audit_event(own), "foreign": find_audit_event(foreign)}
         elif model is Group:
             keys = {"own": own.admin_id, "foreign": foreign.admin_id}
         else:
@@ -306,6 +308,11 @@ def find_event(organization):
     return MembershipEvent.objects.filter(organization_key=organization.pk).last()
 
 
+def find_audit_event(organization):
+    """Return the key of the event about the member of an organization."""
+    return AuditEvent.objects.filter(user_key=organization.pk).latest("pk").pk
+
+
 OUTSIDERS = {
     "anonymous",
     "no organization",
@@ -321,6 +328,7 @@ HIDDEN_FROM = {
     "contact": OUTSIDERS | {"delegated user manager"},
     "user": OUTSIDERS | {"delegated viewer"},
     "group": OUTSIDERS | {"delegated viewer", "delegated user manager"},
+    "auditevent": OUTSIDERS | {"delegated viewer", "delegated user manager"},
     "membershipevent": OUTSIDERS | {"delegated viewer", "delegated user manager"},
 }
 
