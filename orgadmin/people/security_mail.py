@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING
 
 from django.conf import settings
 from django.core.mail import EmailMessage
+from django.utils import timezone
+from django.utils.formats import date_format
 
 from orgadmin.access.audit_log import SecurityEvent
 from orgadmin.models import AuditEvent, User
@@ -166,12 +168,20 @@ def write_security_message(
 
     `is_old` says that the address was that of the account before the event.
     """
+    when = timezone.localtime(event.at)
+    ours = {
+        "kind": SecurityEvent(event.event).name,
+        "when": f"{date_format(when, 'DATETIME_FORMAT')} ({when:%Z})",
+        "network": event.network,
+        "contact": settings.ACCESS_CONTACT,
+    }
     return write_message(
         template,
         to=address,
-        event=event,
-        kind=SecurityEvent(event.event).name,
+        ours=ours,
+        person=event.user_name,
+        actor=event.actor_name,
         is_old=is_old,
         is_own=event.actor_key is not None and event.actor_key == event.user_key,
-        contact=settings.ACCESS_CONTACT,
+        is_unknown=event.is_actor_unknown,
     )
