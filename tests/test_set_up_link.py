@@ -1,5 +1,6 @@
 """The link from an email that opens the page to set up a second factor."""
 
+import re
 import time
 from unittest import mock
 
@@ -59,6 +60,19 @@ class SetUpLinkTests(SignInCase):
         self.assertTrue(user.has_verified_email)
         event = AuditEvent.objects.get(event="email verified")
         self.assertEqual(event.actor_key, user.pk)
+
+    @tag("D35")
+    def test_the_session_keeps_no_readable_secret_until_the_app_is_set_up(self):
+        self.open_set_up()
+        page = self.client.get(SET_UP).content.decode()
+        secret = re.search(r"<code>([A-Z2-7]+)</code>", page)[1]
+        self.assertNotIn(secret, str(dict(self.client.session)))
+        response = self.client.post(SET_UP, {"code": "000000"})
+        self.assertContains(response, secret)
+        self.assertNotIn(secret, str(dict(self.client.session)))
+        self.client.post(SET_UP, {"code": make_code(secret)})
+        self.assertTrue(Authenticator.objects.exists())
+        self.assertNotIn("mfa.totp.secret", self.client.session)
 
     @tag("D34")
     def test_it_works_once_and_only_in_the_session_that_asked_for_it(self):

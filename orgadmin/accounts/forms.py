@@ -9,6 +9,7 @@ from allauth.mfa.adapter import get_adapter
 from allauth.mfa.base.forms import AuthenticateForm, ReauthenticateForm
 from allauth.mfa.models import Authenticator
 from allauth.mfa.totp.forms import ActivateTOTPForm
+from allauth.mfa.totp.internal.auth import SECRET_SESSION_KEY
 from django.conf import settings
 from django.contrib.admin.forms import AdminAuthenticationForm, AdminPasswordChangeForm
 from django.contrib.auth.forms import PasswordResetForm, SetPasswordForm
@@ -22,7 +23,7 @@ from orgadmin.models import User
 from orgadmin.people.company_accounts import remove_company_accounts
 from orgadmin.people.invitations import find_invitations, may_sign_in
 from orgadmin.people.mail import send_invitation
-from orgadmin.records.encryption import UnreadableSecret
+from orgadmin.records.encryption import UnreadableSecret, decrypt, encrypt
 
 logger = logging.getLogger("orgadmin.accounts")
 
@@ -159,6 +160,15 @@ class SecondFactorAgainForm(LimitedCodeMixin, ReauthenticateForm):
 
 class SetUpSecondFactorForm(LimitedCodeMixin, ActivateTOTPForm):
     """Asks for the first code of a new authenticator app. Also named in MFA_FORMS."""
+
+    def __init__(self, *args, **kwargs):
+        # django-allauth keeps the secret in the session until the app is set up. The
+        # database stores the session, so the secret is encrypted there, too.
+        session = context.request.session
+        if SECRET_SESSION_KEY in session:
+            session[SECRET_SESSION_KEY] = decrypt(session[SECRET_SESSION_KEY])
+        super().__init__(*args, **kwargs)
+        session[SECRET_SESSION_KEY] = encrypt(self.secret)
 
 
 class AcceptInvitationForm(SetPasswordForm):

@@ -185,6 +185,7 @@ class Erasure:
 
     def __init__(self, user: User, actor: User | None) -> None:
         self.user = user
+        self.user.changed_by = actor
         self.actor = actor
         self.person = find_person(user)
         self.names = find_names(self.person)
