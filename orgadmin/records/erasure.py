@@ -38,6 +38,7 @@ from orgadmin.models import (
     SignInAttempt,
     User,
 )
+from orgadmin.models.look_alikes import make_key
 from orgadmin.people.changes import RoleChange
 from orgadmin.people.membership import (
     change_roles,
@@ -248,6 +249,7 @@ class Erasure:
         """
         models.QuerySet(User).filter(pk=self.user.pk).update(
             username=self.names.pseudonym,
+            username_key=make_key(self.names.pseudonym),
             first_name="",
             last_name="",
             email="",
