@@ -135,7 +135,7 @@ class MigrationTests(TransactionTestCase):
         stored = read_stored()
         self.assertNotIn(SECRET, stored)
         self.assertNotIn(SEED, stored)
-        self.assertEqual(Authenticator.objects.get(type="totp").user, ada)
+        self.assertEqual(Authenticator.objects.get(type="totp").user_id, ada.pk)
         migrate("0025_text_is_cleaned_by_fields")
         self.assertIn(SECRET, read_stored())
         self.assertEqual(Authenticator.objects.get(type="recovery_codes").data, data)
