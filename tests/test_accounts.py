@@ -1,15 +1,22 @@
 import re
 import time
+from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from hashlib import sha256
-from unittest import mock
+from unittest import mock, skipUnless
 
 from allauth.mfa.models import Authenticator
 from allauth.socialaccount.models import SocialAccount
 from django.contrib.auth.models import Permission
 from django.core import mail, signing
-from django.db import transaction
-from django.test import Client, TestCase, override_settings, tag
+from django.db import connection, transaction
+from django.test import (
+    Client,
+    TestCase,
+    TransactionTestCase,
+    override_settings,
+    tag,
+)
 from django.utils import timezone
 
 from orgadmin.accounts import throttle
@@ -383,6 +390,29 @@ class LinkTests(InvitationCase):
         mail.outbox.clear()
         self.assertFalse(people_mail.send_invitation(invitation))
         self.assertEqual(mail.outbox, [])
+
+
+@skipUnless(connection.vendor == "postgresql", "SQLite has one writer at a time")
+class AcceptTogetherTests(TransactionTestCase):
+    @tag("D20")
+    def test_a_link_works_once_for_requests_at_the_same_time(self):
+        acme = create_organization("Acme")
+        ada = create_user("ada", admin_of=[acme])
+        for attempt in range(5):
+            email = f"nora{attempt}@example.com"
+            invitation = invitations.invite(acme, email, ADMIN, actor=ada)
+            link = f"/admin/invitation/{invitation.make_token()}/"
+            with ThreadPoolExecutor(4) as pool:
+                statuses = list(pool.map(self.accept, [link] * 4))
+            self.assertEqual(sorted(statuses), [200, 200, 200, 302])
+            self.assertEqual(User.objects.filter(email=email).count(), 1)
+            self.assertEqual(acme.admin.user_set.filter(email=email).count(), 1)
+
+    def accept(self, link):
+        try:
+            return Client().post(link, NORA).status_code
+        finally:
+            connection.close()
 
 
 class ConfirmEmailTests(TestCase):

@@ -19,7 +19,8 @@ from django.urls import path
 from django.utils.encoding import force_bytes
 from django.utils.http import urlsafe_base64_encode
 
-from orgadmin.accounts.tokens import reset_tokens
+from orgadmin.accounts.tokens import make_link_token, reset_tokens
+from orgadmin.accounts.views import CONFIRM_EMAIL
 from orgadmin.models import Contact, Organization, User
 from orgadmin.people.invitations import invite
 from tests.factories import ADMIN, REVIEWER, create_user, set_role
@@ -270,6 +271,12 @@ def invitation_link(demo, email):
     return f"{SITE}invitation/{invitation.make_token()}/"
 
 
+def confirmation_link(user):
+    """Return the link with which a user confirms their email address."""
+    token = make_link_token(user, CONFIRM_EMAIL)
+    return f"{SITE}confirm-email/{token}/"
+
+
 def password_link(user):
     """Return the link with which a user chooses a new password."""
     uid = urlsafe_base64_encode(force_bytes(user.pk))
@@ -349,7 +356,11 @@ def list_link_pages(demo):
         Page("invitation", NOBODY, new_person),
         Page("invitation-refused", NOBODY, new_person, weak_password),
         Page("invitation-known", NOBODY, known_person),
+        Page("invitation-other", ORG_ADMIN, known_person),
         Page("invitation-dead", NOBODY, f"{SITE}invitation/dead/"),
+        Page("confirm-email", ORG_ADMIN, f"{SITE}confirm-email/"),
+        Page("confirm-email-link", ORG_ADMIN, confirmation_link(demo.admin)),
+        Page("confirm-email-dead", ORG_ADMIN, f"{SITE}confirm-email/dead/"),
     ]
 
 
