@@ -11,6 +11,7 @@ from io import StringIO
 from unittest.mock import patch
 
 from allauth.mfa.models import Authenticator
+from allauth.socialaccount.models import SocialAccount
 from django.contrib.auth.hashers import make_password
 from django.contrib.auth.models import Group
 from django.core.management import call_command
@@ -194,8 +195,17 @@ def make_people():
         email="nora@example.com",
     )
     create_user("otto", first_name="Otto", is_active=False)
-    create_user(
+    leaver = create_user(
         "leaver", first_name="Lea", admin_of=Organization.objects.order_by("pk")[8:10]
+    )
+    SocialAccount.objects.create(
+        user=leaver,
+        provider="company",
+        uid="1",
+        extra_data={"server": WITH_COMPANY_SERVER["OIDC_SERVER"]},
+    )
+    SocialAccount.objects.update(
+        date_joined=START, last_login=START + timedelta(days=20)
     )
     User.objects.update(password=PASSWORD, date_joined=START)
     User.objects.filter(username__startswith="demo").update(
@@ -516,6 +526,8 @@ def list_user_pages(demo):
         Page("user-add", STAFF, f"{USERS}add/"),
         Page("user-add-refused", STAFF, f"{USERS}add/", press("Save")),
         Page("user-access", STAFF, f"{USERS}{demo.admin.pk}/access/"),
+        Page("user-company", STAFF, f"{user}company/"),
+        Page("user-no-company", STAFF, f"{USERS}{demo.admin.pk}/company/"),
         Page("user-leave", STAFF, f"{user}leave/"),
         Page("user-password", STAFF, f"{user}password/"),
         Page("user-export", STAFF, f"{user}export/"),
