@@ -16,6 +16,7 @@ import requests
 from allauth.socialaccount.models import SocialAccount
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from django.conf import settings
+from django.core import mail
 from django.db import connection
 from django.test import (
     Client,
@@ -312,6 +313,19 @@ class LinkTests(CompanyCase):
         self.assertNotIn("newcomer", json.dumps(event.details))
         self.assertRegex(event.details["subject"], r"\A[0-9a-f]{64}\Z")
         self.assert_signed_in(self.come(sub="leaver"))
+
+    @tag("D22")
+    def test_superusers_are_told_of_another_person_with_the_address(self):
+        create_superuser("root", email="root@example.com")
+        with self.captureOnCommitCallbacks(execute=True):
+            self.come(sub="leaver")
+        self.client.logout()
+        mail.outbox.clear()
+        with self.captureOnCommitCallbacks(execute=True):
+            self.come(sub="newcomer")
+        [message] = mail.outbox
+        self.assertEqual(message.to, ["root@example.com"])
+        self.assertIn("“ada”", message.body)
 
     @tag("D22")
     def test_the_account_is_not_told_from_one_that_does_not_exist(self):

@@ -264,12 +264,22 @@ class SuperuserTests(MailCase):
         )
 
     def test_superusers_get_a_mail_about_a_refused_company_account(self):
-        write(SecurityEvent.PROVIDER_REFUSED, user=self.anna)
+        details = {"reason": "other subject"}
+        write(SecurityEvent.PROVIDER_REFUSED, user=self.anna, details=details)
         [message, _other] = mail.outbox
         self.assertIn("“anna”", message.body)
         self.assertEqual(
             set(self.take_sent()), {"root@example.com", "boss@example.com"}
         )
+        write(SecurityEvent.PROVIDER_REFUSED, user=self.anna, details=details)
+        self.assertEqual(self.take_sent(), {})
+
+    def test_superusers_get_no_mail_about_other_refusals(self):
+        for reason in ("no account", "unverified account", "wrong signature"):
+            details = {"reason": reason}
+            write(SecurityEvent.PROVIDER_REFUSED, user=self.anna, details=details)
+            write(SecurityEvent.PROVIDER_REFUSED, details=details)
+        self.assertEqual(self.take_sent(), {})
 
 
 class RealServerTests(MailCase):

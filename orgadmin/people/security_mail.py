@@ -35,6 +35,13 @@ CREDENTIAL_EVENTS = {
 # After a mail about a lock-out, people get no other one for this time.
 LOCK_OUT_PAUSE = datetime.timedelta(hours=1)
 
+# After a mail about someone with the email address of an account that is linked to
+# another person at the company, superusers get no other one for this time.
+REFUSAL_PAUSE = datetime.timedelta(hours=1)
+
+# The reason of such a refusal (`Reason` in orgadmin/accounts/openid.py).
+OTHER_SUBJECT = "other subject"
+
 
 def send_mail_about(event: AuditEvent) -> None:
     """Send the mail about an event that was sealed, if it needs any.
@@ -142,12 +149,25 @@ def concerns_superusers(event: AuditEvent) -> bool:
     if event.event in (SecurityEvent.USER_CREATED, SecurityEvent.FLAGS_CHANGED):
         return event.details.get("is_superuser") is True
     if event.event == SecurityEvent.PROVIDER_REFUSED:
-        return True
+        is_other = event.details.get("reason") == OTHER_SUBJECT
+        return is_other and not was_refused_before(event)
     if event.event == SecurityEvent.FACTOR_REMOVED:
         is_own = event.actor_key == event.user_key
         keys = list_superusers().values_list("pk", flat=True)
         return not is_own and event.user_key in keys
     return False
+
+
+def was_refused_before(event: AuditEvent) -> bool:
+    """Return whether superusers know from a recent mail about the same account."""
+    earlier = AuditEvent.objects.filter(
+        user_key=event.user_key,
+        event=SecurityEvent.PROVIDER_REFUSED,
+        details__reason=OTHER_SUBJECT,
+        pk__lt=event.pk,
+        at__gt=event.at - REFUSAL_PAUSE,
+    )
+    return earlier.exists()
 
 
 def list_superusers() -> QuerySet[User]:

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from io import StringIO
+from types import SimpleNamespace
 from unittest.mock import patch
 
 from allauth.mfa.models import Authenticator
@@ -115,12 +116,9 @@ def stand_still(test):
     """Stop the clock, and add the address that fails, for the time of a test."""
     StandingClock.moment = START
     test.enterContext(patch("django.utils.timezone.datetime", StandingClock))
-    test.enterContext(
-        patch(
-            "allauth.mfa.totp.internal.auth.secrets.token_bytes",
-            return_value=SEED.encode(),
-        )
-    )
+    # Only for this module: the links in invitations must differ.
+    random = SimpleNamespace(token_bytes=lambda length: SEED.encode())
+    test.enterContext(patch("allauth.mfa.totp.internal.auth.secrets", random))
     test.enterContext(override_settings(ROOT_URLCONF=__name__))
 
 
