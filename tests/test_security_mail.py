@@ -10,9 +10,14 @@ from django.utils import timezone
 
 from orgadmin.access import audit_log
 from orgadmin.access.audit_log import SecurityEvent, record
+from orgadmin.accounts.openid import Reason
 from orgadmin.models import AuditEvent, User
 from orgadmin.people.offboarding import offboard
-from orgadmin.people.security_mail import concerns_person, send_mail_about
+from orgadmin.people.security_mail import (
+    OTHER_SUBJECT,
+    concerns_person,
+    send_mail_about,
+)
 from tests.factories import create_superuser, create_user
 from tests.mail_server import run_mail_server
 
@@ -264,8 +269,13 @@ class SuperuserTests(MailCase):
         )
 
     def test_superusers_get_a_mail_about_a_refused_company_account(self):
-        details = {"reason": "other subject"}
+        self.assertEqual(OTHER_SUBJECT, Reason.OTHER_SUBJECT)
+        details = {"reason": "no access"}
         write(SecurityEvent.PROVIDER_REFUSED, user=self.anna, details=details)
+        self.assertEqual(self.take_sent(), {})
+        for _ in range(3):
+            details = {"reason": str(Reason.OTHER_SUBJECT)}
+            write(SecurityEvent.PROVIDER_REFUSED, user=self.anna, details=details)
         [message, _other] = mail.outbox
         self.assertIn("“anna”", message.body)
         self.assertEqual(

@@ -149,6 +149,7 @@ class FindByEmailTests(TestCase):
             self.assertIn("unique_user_email", str(cursor.fetchall()))
 
 
+@tag("G3")
 class AuditTests(TestCase):
     def setUp(self):
         self.user = create_user(email="anna@example.com")

@@ -155,7 +155,7 @@ def record_all(
         AuditEvent(
             event=event,
             user_key=user.pk if user else None,
-            user_name=user.get_username() if user else user_name[:254],
+            user_name=user.get_username() if user else make_printable(user_name),
             actor_key=actor.pk if actor else None,
             actor_name=actor.get_username() if actor else "",
             details=details or {},
@@ -171,6 +171,12 @@ def record_all(
     # `robust`: the change is committed, so an error must not make it look failed. The
     # next event seals what this one could not.
     transaction.on_commit(publish, robust=True)
+
+
+def make_printable(typed: str) -> str:
+    """Return what someone typed as a name, on one line, in at most 254 characters."""
+    characters = [char if char.isprintable() else "\ufffd" for char in typed[:254]]
+    return "".join(characters)
 
 
 def publish() -> int:

@@ -32,14 +32,12 @@ CREDENTIAL_EVENTS = {
     SecurityEvent.PROVIDER_UNLINKED,
 }
 
-# After a mail about a lock-out, people get no other one for this time.
-LOCK_OUT_PAUSE = datetime.timedelta(hours=1)
+# After a mail about a lock-out or a refused company account, there is no other one for
+# this time about the same account. Someone who is refused may try again and again.
+PAUSE = datetime.timedelta(hours=1)
 
-# After a mail about someone with the email address of an account that is linked to
-# another person at the company, superusers get no other one for this time.
-REFUSAL_PAUSE = datetime.timedelta(hours=1)
-
-# The reason of such a refusal (`Reason` in orgadmin/accounts/openid.py).
+# The reason for a refusal that superusers must know. orgadmin.accounts.openid has all
+# reasons, and may not be imported here.
 OTHER_SUBJECT = "other subject"
 
 
@@ -81,19 +79,18 @@ def concerns_person(event: AuditEvent) -> bool:
     if event.event == SecurityEvent.SESSIONS_ENDED:
         return event.actor_key != event.user_key
     if event.event == SecurityEvent.LOCKED_OUT:
-        return not was_locked_out_before(event)
+        return not list_recent(event).exists()
     return False
 
 
-def was_locked_out_before(event: AuditEvent) -> bool:
-    """Return whether the person was locked out in the time before this event, too."""
-    earlier = AuditEvent.objects.filter(
+def list_recent(event: AuditEvent) -> QuerySet[AuditEvent]:
+    """Return the earlier events of this kind about the same account, within PAUSE."""
+    return AuditEvent.objects.filter(
         user_key=event.user_key,
-        event=SecurityEvent.LOCKED_OUT,
+        event=event.event,
         pk__lt=event.pk,
-        at__gt=event.at - LOCK_OUT_PAUSE,
+        at__gt=event.at - PAUSE,
     )
-    return earlier.exists()
 
 
 def write_about_email(event: AuditEvent) -> list[EmailMessage]:
@@ -149,25 +146,14 @@ def concerns_superusers(event: AuditEvent) -> bool:
     if event.event in (SecurityEvent.USER_CREATED, SecurityEvent.FLAGS_CHANGED):
         return event.details.get("is_superuser") is True
     if event.event == SecurityEvent.PROVIDER_REFUSED:
-        is_other = event.details.get("reason") == OTHER_SUBJECT
-        return is_other and not was_refused_before(event)
+        is_other_subject = event.details.get("reason") == OTHER_SUBJECT
+        recent = list_recent(event).filter(details__reason=OTHER_SUBJECT)
+        return is_other_subject and not recent.exists()
     if event.event == SecurityEvent.FACTOR_REMOVED:
         is_own = event.actor_key == event.user_key
         keys = list_superusers().values_list("pk", flat=True)
         return not is_own and event.user_key in keys
     return False
-
-
-def was_refused_before(event: AuditEvent) -> bool:
-    """Return whether superusers know from a recent mail about the same account."""
-    earlier = AuditEvent.objects.filter(
-        user_key=event.user_key,
-        event=SecurityEvent.PROVIDER_REFUSED,
-        details__reason=OTHER_SUBJECT,
-        pk__lt=event.pk,
-        at__gt=event.at - REFUSAL_PAUSE,
-    )
-    return earlier.exists()
 
 
 def list_superusers() -> QuerySet[User]:
