@@ -10,6 +10,7 @@ from django.core.management import call_command
 from django.db import connection
 from django.test import TestCase, TransactionTestCase, override_settings, tag
 
+from orgadmin.records.encryption import examine_second_factors
 from tests.factories import create_organization, create_user
 from tests.migrating import migrate
 from tests.test_sign_in import CREDENTIALS, ENTER_CODE, LOGIN, make_code, without_cache
@@ -108,6 +109,21 @@ class EncryptionTests(TestCase):
         self.assertEqual(status, 1)
         self.assertIn("2 cannot be decrypted", printed)
         self.assertTrue(self.enters_with_code())
+
+    @tag("D35")
+    def test_the_doctor_finds_and_encrypts_what_has_an_earlier_key(self):
+        self.set_up()
+        with override_settings(**NEW_KEY):
+            stored = read_stored()
+            [issue] = examine_second_factors()
+            self.assertIn("2 were not encrypted with the current", issue.text)
+            self.assertEqual(read_stored(), stored)
+            [issue] = examine_second_factors(fix=True)
+            self.assertTrue(issue.is_repairable)
+            self.assertEqual(list(examine_second_factors()), [])
+        with override_settings(SECRET_KEY="lost", SECRET_KEY_FALLBACKS=[]):
+            [issue] = examine_second_factors(fix=True)
+            self.assertFalse(issue.is_repairable)
 
     @tag("D35")
     def test_no_page_shows_the_secret_after_it_was_set_up(self):

@@ -18,6 +18,8 @@ from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 from django.conf import settings
 from django.db import transaction
 
+from orgadmin.records.doctor import Issue
+
 # Begins each encrypted text. Texts without it are from before they were encrypted.
 PREFIX = "fernet:"
 
@@ -86,7 +88,24 @@ def derive_key(secret_key: str) -> bytes:
     return urlsafe_b64encode(derivation.derive(secret_key.encode()))
 
 
-def encrypt_all() -> Report:
+def examine_second_factors(*, fix: bool = False) -> Iterator[Issue]:
+    """Yield what is wrong with the secrets of second factors, for the doctor.
+
+    With `fix`, secrets are first encrypted with the first key, as far as possible.
+    """
+    report = encrypt_all(dry_run=not fix)
+    if report.encrypted:
+        text = f"{report.encrypted:,} were not encrypted with the current SECRET_KEY"
+        yield Issue("second factors", text)
+    if report.unreadable:
+        text = (
+            f"{report.unreadable:,} cannot be decrypted: add the secret key that"
+            " encrypted them to SECRET_KEY_FALLBACKS, or remove these second factors"
+        )
+        yield Issue("second factors", text, is_repairable=False)
+
+
+def encrypt_all(*, dry_run: bool = False) -> Report:
     """Encrypt all secrets that are not encrypted with the first key."""
     report = Report()
     for pks in list_batches():
@@ -94,6 +113,8 @@ def encrypt_all() -> Report:
             rows = Authenticator.objects.select_for_update().filter(pk__in=pks)
             for authenticator in rows.order_by("pk"):
                 encrypt_again(authenticator, report)
+            if dry_run:
+                transaction.set_rollback(True)
     return report
 
 

@@ -6,6 +6,7 @@ from orgadmin.access.audit_log import SecurityEvent, record
 from orgadmin.management.output import EscapedCommand
 from orgadmin.records.audit_check import ERROR, describe_end, examine_audit_log
 from orgadmin.records.doctor import Issue, examine
+from orgadmin.records.encryption import examine_second_factors
 
 # How many issues of each kind are printed. The others are only counted.
 SHOWN = 20
@@ -31,7 +32,8 @@ class Command(EscapedCommand):
             "repaired": Counter(),
             "note": Counter(),
         }
-        for issue in chain(examine(fix=fix), examine_audit_log(fix=fix)):
+        examinations = (examine, examine_second_factors, examine_audit_log)
+        for issue in chain.from_iterable(run(fix=fix) for run in examinations):
             level = choose_level(issue, fix=fix)
             levels[level][issue.kind] += 1
             if levels[level][issue.kind] <= SHOWN:
