@@ -18,13 +18,12 @@ from django.middleware.common import CommonMiddleware
 from django.template.loader import render_to_string
 from django.views import defaults
 from django.views.decorators.cache import never_cache
-from requests import RequestException
 
 from orgadmin.accounts.hashing import TooBusy
 
-# Errors that may be gone on the next attempt: the database or the OpenID provider did
-# not respond in time, or many people are signing in.
-TEMPORARY_ERRORS = (OperationalError, InterfaceError, RequestException, TooBusy)
+# Errors that may be gone on the next attempt: the database did not respond in time, or
+# many people are signing in.
+TEMPORARY_ERRORS = (OperationalError, InterfaceError, TooBusy)
 
 RETRY_AFTER = 10  # seconds
 

@@ -10,7 +10,7 @@ from django.utils import timezone
 
 from orgadmin.access import audit_log
 from orgadmin.access.audit_log import SecurityEvent, record
-from orgadmin.accounts.openid import Reason
+from orgadmin.accounts.refusals import Reason
 from orgadmin.models import AuditEvent, User
 from orgadmin.people.offboarding import offboard
 from orgadmin.people.security_mail import (

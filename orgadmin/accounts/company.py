@@ -31,8 +31,8 @@ from django.utils.translation import gettext_lazy as _
 
 from orgadmin.access.audit_log import SecurityEvent, record
 from orgadmin.accounts import openid
-from orgadmin.accounts.openid import Reason, SignInRefused
 from orgadmin.accounts.redirects import redirect_to_sign_in
+from orgadmin.accounts.refusals import Reason, SignInRefused
 from orgadmin.models import User
 from orgadmin.people.invitations import may_sign_in
 

@@ -1,46 +1,29 @@
 """OpenID Connect: what this site asks a provider, and how it checks the answers.
 
 This is the authorization code flow with PKCE and a nonce (OpenID Connect Core 1.0,
-section 3.1). Nothing that a provider sends is used before it is checked here.
-`company` decides whose account it is.
+section 3.1). Nothing that a provider sends is used before it is checked here or in
+`claims`. `company` decides whose account it is.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from enum import StrEnum
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from urllib.parse import quote, urlencode, urlsplit
 
-import jwt
 import requests
-from django.conf import settings
 from django.http import QueryDict
 
-if TYPE_CHECKING:
-    from orgadmin.models import User
+from orgadmin.accounts.claims import (
+    decode_id_token,
+    is_email_verified,
+    read_email,
+    read_subject,
+)
+from orgadmin.accounts.refusals import Reason, SignInRefused
 
 TIMEOUT = 5  # seconds, to connect and to wait for a response
-
-LEEWAY = 60  # seconds that the provider's clock may differ from ours
-
-# The algorithms that ID tokens may be signed with. All of them use a key pair. HS256
-# would use the client secret, and everyone who can check such a token can forge one.
-KEY_PAIR_ALGORITHMS = (
-    "RS256",
-    "RS384",
-    "RS512",
-    "PS256",
-    "PS384",
-    "PS512",
-    "ES256",
-    "ES384",
-    "ES512",
-    "EdDSA",
-)
-
-REQUIRED_CLAIMS = ["iss", "aud", "exp", "iat"]
 
 # What a provider may answer to a request for tokens (RFC 6749, section 5.2).
 TOKEN_ERRORS = (
@@ -53,73 +36,6 @@ TOKEN_ERRORS = (
 )
 
 WELL_KNOWN = "/.well-known/"
-
-
-class Reason(StrEnum):
-    """Why someone could not sign in with a company account, as the logs say it."""
-
-    # The response does not continue a sign-in of this browser, or the provider has
-    # signed nobody in.
-    NOT_STARTED = "not started here"
-    CANCELED = "canceled"
-    REFUSED_BY_PROVIDER = "refused by the provider"
-
-    # The provider or the settings do not work.
-    UNREACHABLE = "provider unreachable"
-    INVALID_DISCOVERY = "invalid discovery document"
-    DISCOVERY_ISSUER = "discovery document of another issuer"
-    RESPONSE_ISSUER = "response of another issuer"
-    CODE_REFUSED = "token request refused"
-    INVALID_RESPONSE = "invalid response"
-
-    # The ID token, or what belongs to it, is wrong.
-    INVALID_TOKEN = "invalid ID token"
-    SIGNATURE = "wrong signature"
-    TOKEN_ISSUER = "ID token of another issuer"
-    AUDIENCE = "ID token for another client"
-    NOT_VALID_NOW = "ID token not valid now"
-    NONCE = "ID token of another sign-in"
-    NO_SUBJECT = "no subject"
-    USERINFO_SUBJECT = "user info of another subject"
-
-    # The person is known to the provider, but cannot use an account here.
-    NO_EMAIL = "no email address"
-    UNVERIFIED_EMAIL = "unverified email address"
-    NO_ACCOUNT = "no account"
-    UNVERIFIED_ACCOUNT = "unverified account"
-    OTHER_SUBJECT = "other subject"
-    NO_ACCESS = "no access"
-
-
-REASONS_BY_ERROR: dict[type[jwt.PyJWTError], Reason] = {
-    jwt.InvalidIssuerError: Reason.TOKEN_ISSUER,
-    jwt.InvalidAudienceError: Reason.AUDIENCE,
-    jwt.ExpiredSignatureError: Reason.NOT_VALID_NOW,
-    jwt.ImmatureSignatureError: Reason.NOT_VALID_NOW,
-    jwt.InvalidSignatureError: Reason.SIGNATURE,
-}
-
-
-class SignInRefused(Exception):
-    """Someone cannot sign in with a company account.
-
-    `detail` is for operators, such as "HTTP 500". `user` is the account that the person
-    would have used, and `subject` the hash of their ID at the provider, if known.
-    """
-
-    def __init__(
-        self,
-        reason: Reason,
-        *,
-        detail: str = "",
-        user: User | None = None,
-        subject: str = "",
-    ) -> None:
-        super().__init__(reason)
-        self.reason = reason
-        self.detail = detail
-        self.user = user
-        self.subject = subject
 
 
 @dataclass(frozen=True)
@@ -299,8 +215,9 @@ def fetch_person(
     keys = request_json(
         "GET", configuration.jwks_uri, error=Reason.INVALID_RESPONSE
     ).get("keys")
-    claims = decode_id_token(tokens.id_token, keys, configuration, client)
-    check_audience(claims, client)
+    claims = decode_id_token(
+        tokens.id_token, keys, issuer=configuration.issuer, client_id=client.id
+    )
     if claims.get("nonce") != attempt.nonce:
         raise SignInRefused(Reason.NONCE)
     subject = read_subject(claims)
@@ -310,75 +227,6 @@ def fetch_person(
         raise SignInRefused(Reason.USERINFO_SUBJECT)
     email = read_email(claims) or read_email(userinfo)
     return Person(subject, email, is_email_verified(email, claims, userinfo))
-
-
-def decode_id_token(
-    token: str, keys: Any, configuration: Configuration, client: Client
-) -> dict[str, Any]:
-    """Return the claims of an ID token: signed by the provider, for us, and valid."""
-    try:
-        header = jwt.get_unverified_header(token)
-        return jwt.decode(
-            token,
-            find_key(keys, header),
-            algorithms=[header["alg"]],
-            audience=client.id,
-            issuer=configuration.issuer,
-            leeway=LEEWAY,
-            options={
-                "require": REQUIRED_CLAIMS,
-                # read_subject() checks it.
-                "verify_sub": False,
-                "enforce_minimum_key_length": True,
-            },
-        )
-    except jwt.PyJWTError as error:
-        reason = REASONS_BY_ERROR.get(type(error), Reason.INVALID_TOKEN)
-        raise SignInRefused(reason, detail=type(error).__name__) from error
-    except OverflowError as error:
-        # The claims contain an infinite time.
-        raise SignInRefused(Reason.INVALID_TOKEN) from error
-
-
-def find_key(keys: Any, header: Mapping[str, Any]) -> jwt.PyJWK:
-    """Return the provider's key that an ID token says it is signed with."""
-    algorithm = header.get("alg")
-    if algorithm not in KEY_PAIR_ALGORITHMS:
-        raise SignInRefused(Reason.SIGNATURE, detail="algorithm")
-    for key in keys if isinstance(keys, list) else []:
-        if not isinstance(key, dict) or key.get("use", "sig") != "sig":
-            continue
-        if key.get("alg", algorithm) != algorithm:
-            continue
-        if "kid" in header and key.get("kid") != header["kid"]:
-            continue
-        try:
-            return jwt.PyJWK(key, algorithm=algorithm)
-        except jwt.PyJWTError:
-            # For example, the key is of another type than the algorithm uses.
-            continue
-    raise SignInRefused(Reason.SIGNATURE, detail="no such key")
-
-
-def check_audience(claims: Mapping[str, Any], client: Client) -> None:
-    """Refuse an ID token that was issued to another client, and is for us as well.
-
-    OpenID Connect Core, section 3.1.3.7: with several audiences, "azp" names the one
-    that the token was issued to.
-    """
-    audiences = claims["aud"]
-    is_for_several = isinstance(audiences, list) and len(audiences) > 1
-    party = claims.get("azp")
-    if (party is not None or is_for_several) and party != client.id:
-        raise SignInRefused(Reason.AUDIENCE, detail="azp")
-
-
-def read_subject(claims: Mapping[str, Any]) -> str:
-    subject = claims.get("sub")
-    # Texts that cannot be printed, such as half a surrogate pair, cannot be hashed.
-    if not isinstance(subject, str) or not subject or not subject.isprintable():
-        raise SignInRefused(Reason.NO_SUBJECT)
-    return subject
 
 
 def fetch_userinfo(configuration: Configuration, tokens: Tokens) -> dict[str, Any]:
@@ -391,31 +239,6 @@ def fetch_userinfo(configuration: Configuration, tokens: Tokens) -> dict[str, An
         error=Reason.INVALID_RESPONSE,
         headers={"Authorization": f"Bearer {tokens.access_token}"},
     )
-
-
-def read_email(claims: Mapping[str, Any]) -> str:
-    email = claims.get("email")
-    # No address contains such characters, and databases refuse some of them.
-    if not isinstance(email, str) or not email.isprintable():
-        return ""
-    return email
-
-
-def is_email_verified(
-    email: str, claims: Mapping[str, Any], userinfo: Mapping[str, Any]
-) -> bool:
-    """Return whether the provider says that the person receives mail at an address.
-
-    What the ID token says outranks the user info, because only the ID token is signed.
-    What the user info says counts for the address in it, and for no other.
-    """
-    verified = claims.get("email_verified")
-    if verified is None and email == read_email(userinfo):
-        verified = userinfo.get("email_verified")
-    if verified is None:
-        return settings.OIDC_TRUST_EMAIL
-    # Some providers send the string "true".
-    return str(verified).lower() == "true"
 
 
 def request_json(

@@ -36,7 +36,7 @@ CREDENTIAL_EVENTS = {
 # this time about the same account. Someone who is refused may try again and again.
 PAUSE = datetime.timedelta(hours=1)
 
-# The reason for a refusal that superusers must know. orgadmin.accounts.openid has all
+# The reason for a refusal that superusers must know. orgadmin.accounts.refusals has all
 # reasons, and may not be imported here.
 OTHER_SUBJECT = "other subject"
 

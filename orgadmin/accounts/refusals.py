@@ -1,0 +1,67 @@
+"""Why people cannot sign in with a company account."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from orgadmin.models import User
+
+
+class Reason(StrEnum):
+    """Why someone could not sign in with a company account, as the logs say it."""
+
+    # The response does not continue a sign-in of this browser, or the provider has
+    # signed nobody in.
+    NOT_STARTED = "not started here"
+    CANCELED = "canceled"
+    REFUSED_BY_PROVIDER = "refused by the provider"
+
+    # The provider or the settings do not work.
+    UNREACHABLE = "provider unreachable"
+    INVALID_DISCOVERY = "invalid discovery document"
+    DISCOVERY_ISSUER = "discovery document of another issuer"
+    RESPONSE_ISSUER = "response of another issuer"
+    CODE_REFUSED = "token request refused"
+    INVALID_RESPONSE = "invalid response"
+
+    # The ID token, or what belongs to it, is wrong.
+    INVALID_TOKEN = "invalid ID token"
+    SIGNATURE = "wrong signature"
+    TOKEN_ISSUER = "ID token of another issuer"
+    AUDIENCE = "ID token for another client"
+    NOT_VALID_NOW = "ID token not valid now"
+    NONCE = "ID token of another sign-in"
+    NO_SUBJECT = "no subject"
+    USERINFO_SUBJECT = "user info of another subject"
+
+    # The person is known to the provider, but cannot use an account here.
+    NO_EMAIL = "no email address"
+    UNVERIFIED_EMAIL = "unverified email address"
+    NO_ACCOUNT = "no account"
+    UNVERIFIED_ACCOUNT = "unverified account"
+    OTHER_SUBJECT = "other subject"
+    NO_ACCESS = "no access"
+
+
+class SignInRefused(Exception):
+    """Someone cannot sign in with a company account.
+
+    `detail` is for operators, such as "HTTP 500". `user` is the account that the person
+    would have used, and `subject` the hash of their ID at the provider, if known.
+    """
+
+    def __init__(
+        self,
+        reason: Reason,
+        *,
+        detail: str = "",
+        user: User | None = None,
+        subject: str = "",
+    ) -> None:
+        super().__init__(reason)
+        self.reason = reason
+        self.detail = detail
+        self.user = user
+        self.subject = subject
