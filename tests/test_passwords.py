@@ -167,6 +167,21 @@ class WaysTests(TestCase):
         self.client.post("/admin/login/", data)
         self.assertEqual(self.client.get("/admin/").status_code, 200)
 
+    def sign_in(self, username, password):
+        self.client.logout()
+        data = {"username": username, "password": password, "next": "/admin/"}
+        return self.client.post("/admin/login/", data, follow=True)
+
+    @tag("D32")
+    def test_staff_with_a_short_password_are_asked_to_change_it_when_they_sign_in(self):
+        warning = "Your password has fewer than 15 characters"
+        self.assertContains(self.sign_in("root", "secret"), warning)
+        self.assertNotContains(self.sign_in("root", "wrong"), warning)
+        self.assertNotContains(self.sign_in("ada", "secret"), warning)
+        self.root.set_password(GOOD)
+        self.root.save()
+        self.assertNotContains(self.sign_in("root", GOOD), warning)
+
     @tag("D32")
     def test_browsers_fill_in_and_paste_passwords_of_any_length(self):
         self.client.force_login(self.root)

@@ -19,6 +19,7 @@ from django.utils.translation import gettext_lazy as _
 
 from orgadmin.accounts import passwords, throttle
 from orgadmin.accounts.hashing import TooBusy
+from orgadmin.accounts.password_rules import warn_about_short_password
 from orgadmin.models import User
 from orgadmin.people.company_accounts import remove_company_accounts
 from orgadmin.people.invitations import find_invitations, may_sign_in
@@ -66,6 +67,7 @@ class SignInForm(AdminAuthenticationForm):
         if user is None:
             raise self.get_invalid_login_error()
         self.confirm_login_allowed(user)
+        warn_about_short_password(self.request, user, password)
         self.user_cache = user
         return self.cleaned_data
 

@@ -17,10 +17,11 @@ from urllib.parse import urlsplit
 import requests
 from django.apps import apps
 from django.conf import settings
-from django.contrib import admin
+from django.contrib import admin, messages
 from django.contrib.auth.password_validation import CommonPasswordValidator
 from django.core.exceptions import ValidationError
 from django.db.models import Q
+from django.http import HttpRequest
 from django.utils.translation import gettext as _
 from django.views.decorators.debug import sensitive_variables
 
@@ -54,6 +55,23 @@ def find_minimum_length(user: User | None) -> int:
     if user is not None and (user.is_staff or user.is_superuser):
         return STAFF_LENGTH
     return MEMBER_LENGTH
+
+
+@sensitive_variables()
+def warn_about_short_password(request: HttpRequest, user: User, password: str) -> None:
+    """Ask platform staff with a short password to change it.
+
+    They may have had it before they became staff. It cannot be measured then, because
+    only its hash is stored.
+    """
+    minimum = find_minimum_length(user)
+    if minimum != STAFF_LENGTH or len(password) >= minimum:
+        return
+    text = _(
+        "Your password has fewer than %(minimum)d characters. Platform staff need a"
+        " longer one: please change it."
+    )
+    messages.warning(request, text % {"minimum": minimum})
 
 
 class LengthValidator:
