@@ -88,7 +88,7 @@ def use_sqlite() -> Iterator[SQLite]:
 
 @contextmanager
 def use_postgres() -> Iterator[PostgreSQL]:
-    with run_postgres() as url:
+    with run_postgres(durable=True) as url:
         yield PostgreSQL(url)
 
 

@@ -205,7 +205,7 @@ def main() -> int:
     guesses = parser.parse_args().guesses
     with tempfile.TemporaryDirectory() as folder:
         held_on_sqlite = measure(f"sqlite:///{folder}/database", folder, guesses)
-        with run_postgres() as url:
+        with run_postgres(durable=True) as url:
             held_on_postgres = measure(url, folder, guesses)
     return 0 if held_on_sqlite and held_on_postgres else 1
 

@@ -57,7 +57,7 @@ def filled_database(people: int) -> Iterator[None]:
 
     In the context, the environment names the database, and Django is set up.
     """
-    with run_postgres() as server_url:
+    with run_postgres(durable=True) as server_url:
         create_database(server_url)
         url = urlsplit(server_url)._replace(path="/benchmark_load").geturl()
         os.environ["DATABASE_URL"] = url

@@ -2,9 +2,10 @@
 
 Labels and options are those of `manage.py test`.
 
-Without --browser, everything that needs no browser runs: first on SQLite, then on
-PostgreSQL. The PostgreSQL server is installed with the development requirements and
-started for the run; set TEST_DATABASE_URL to use another one.
+Without --browser, everything that needs no browser runs on SQLite and, at the same
+time, on PostgreSQL. Tests that use no database run once. The PostgreSQL server is
+installed with the development requirements and started for the run; set
+TEST_DATABASE_URL to use another one.
 
 With --browser, the browser tests run in Chromium, on SQLite. With --pictures, Chromium
 takes the screenshots of the documentation.
@@ -14,7 +15,9 @@ import os
 import shutil
 import subprocess
 import sys
+import tempfile
 from collections.abc import Sequence
+from typing import IO
 
 from tests.postgres import run_postgres
 
@@ -29,6 +32,13 @@ CHROMIUM = (
 def run_tests(title: str, database_url: str, arguments: Sequence[str]) -> int:
     """Run `manage.py test` on a database and return its exit status."""
     print(f"\n== {title}", flush=True)
+    return start_tests(database_url, arguments).wait()
+
+
+def start_tests(
+    database_url: str, arguments: Sequence[str], output: IO[str] | None = None
+) -> subprocess.Popen[bytes]:
+    """Start `manage.py test` on a database. It prints to a file, if there is one."""
     environment = os.environ | {
         "DATABASE_URL": database_url,
         "DEBUG": "true",
@@ -36,15 +46,26 @@ def run_tests(title: str, database_url: str, arguments: Sequence[str]) -> int:
         "PYTHONWARNINGS": "error::DeprecationWarning:orgadmin",
     }
     command = [sys.executable, "manage.py", "test", "--parallel", "auto", *arguments]
-    return subprocess.call(command, env=environment)
+    return subprocess.Popen(
+        command, env=environment, stdout=output, stderr=output and subprocess.STDOUT
+    )
 
 
 def run_without_browser(arguments: Sequence[str]) -> int:
-    """Run the tests that need no browser on both databases."""
-    selection = ["--exclude-tag", "browser", "--exclude-tag", "pictures"]
-    sqlite_status = run_tests("SQLite", IN_MEMORY, [*selection, *arguments])
-    with run_postgres() as url:
-        postgres_status = run_tests("PostgreSQL", url, [*selection, *arguments])
+    """Run the tests that need no browser on both databases at once.
+
+    Both use all cores. While one waits for its last test, or for a lock, the other goes
+    on. What PostgreSQL's tests print is shown when they are done.
+    """
+    selection = ["--exclude-tag", "browser", "--exclude-tag", "pictures", *arguments]
+    for_postgres = ["--testrunner", "tests.runner.DatabaseTestRunner", *selection]
+    with run_postgres() as url, tempfile.TemporaryFile("w+") as output:
+        postgres = start_tests(url, for_postgres, output)
+        sqlite_status = run_tests("SQLite", IN_MEMORY, selection)
+        print("\n== PostgreSQL", flush=True)
+        postgres_status = postgres.wait()
+        output.seek(0)
+        print(output.read())
     return sqlite_status or postgres_status
 
 

@@ -8,11 +8,23 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+# Tests empty their tables all the time. An ANALYZE at such a moment would mislead the
+# query planner for minutes.
+SETTINGS = {"autovacuum": "off"}
+
+# Each commit writes to memory only. If the machine crashes, the database is lost.
+SETTINGS_WITHOUT_DISK = {
+    "fsync": "off",
+    "full_page_writes": "off",
+    "synchronous_commit": "off",
+}
+
 
 @contextmanager
-def run_postgres() -> Iterator[str]:
+def run_postgres(durable: bool = False) -> Iterator[str]:
     """Start a PostgreSQL server for the duration of the context, and yield its URL.
 
+    With `durable`, commits wait for the disk, as in production. Measurements need it.
     If TEST_DATABASE_URL is set, that server is used instead, and nothing is started.
     Exits with a message if the server cannot be started.
     """
@@ -22,9 +34,10 @@ def run_postgres() -> Iterator[str]:
         return
     folder = tempfile.mkdtemp(prefix="orgadmin-postgres-")
     server = _start_server(folder)
-    # Tests empty their tables all the time. An ANALYZE at such a moment would mislead
-    # the query planner for minutes.
-    server.psql("ALTER SYSTEM SET autovacuum = off; SELECT pg_reload_conf()")
+    settings = SETTINGS if durable else SETTINGS | SETTINGS_WITHOUT_DISK
+    for name, value in settings.items():
+        server.psql(f"ALTER SYSTEM SET {name} = {value}")
+    server.psql("SELECT pg_reload_conf()")
     try:
         yield server.get_uri()
     finally:

@@ -3,6 +3,7 @@
 import os
 import re
 import shutil
+import socket
 import subprocess
 import tempfile
 from concurrent.futures import ThreadPoolExecutor
@@ -85,6 +86,21 @@ class SeveralServersTests(ServersTestCase):
         for _request in range(4):
             response = anna_at_second.get(CHANGE)
             self.assertEqual(response.headers.get("Location"), f"{LOGIN}?next={CHANGE}")
+
+    def test_a_request_with_two_lengths_is_refused(self):
+        """A proxy could see another end of the request than gunicorn does."""
+        head = f"POST {LOGIN} HTTP/1.1\r\nHost: localhost\r\n"
+        ambiguous = (
+            "Content-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+            "Content-Length: 5\r\nContent-Length: 6\r\n\r\nhello!",
+            "Transfer-Encoding: chunked, identity\r\n\r\n0\r\n\r\n",
+        )
+        for rest in ambiguous:
+            with self.subTest(rest=rest):
+                with socket.create_connection(self.addresses[0], timeout=10) as client:
+                    client.sendall((head + rest).encode())
+                    answer = client.recv(100)
+                self.assertRegex(answer, rb"^HTTP/1.1 (400|501)")
 
     def remove_first_member(self, person):
         page = person.get(PEOPLE).text

@@ -3,6 +3,7 @@
 import base64
 
 from django import forms
+from django.core.validators import FileExtensionValidator
 from django.utils.formats import number_format
 from django.utils.translation import gettext_lazy as _
 
@@ -17,7 +18,11 @@ IMPORT_MAX_BYTES = 1_500_000
 class ImportForm(forms.Form):
     """Accepts an uploaded file, and later the same file as text from the preview."""
 
-    file = forms.FileField(label=_("CSV file"), required=False)
+    file = forms.FileField(
+        label=_("CSV file"),
+        required=False,
+        validators=[FileExtensionValidator(["csv", "txt"])],
+    )
     # The content of the file. It is encoded as base64, because browsers change the line
     # endings of text.
     text = forms.CharField(required=False, widget=forms.HiddenInput, strip=False)
