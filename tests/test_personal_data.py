@@ -2,7 +2,8 @@
 
 import io
 import json
-from unittest import mock
+import threading
+from unittest import mock, skipUnless
 
 from allauth.account.models import EmailAddress
 from allauth.mfa.totp.internal.auth import TOTP
@@ -14,7 +15,14 @@ from django.contrib.sessions.models import Session
 from django.core.management import CommandError, call_command
 from django.db import connection, models, transaction
 from django.db.utils import DatabaseError
-from django.test import Client, SimpleTestCase, TestCase, override_settings, tag
+from django.test import (
+    Client,
+    SimpleTestCase,
+    TestCase,
+    TransactionTestCase,
+    override_settings,
+    tag,
+)
 
 from orgadmin.access import audit_log
 from orgadmin.access.audit_log import SecurityEvent
@@ -367,6 +375,38 @@ class ErasureTests(PersonCase):
                 connection.cursor() as cursor,
             ):
                 cursor.execute(statement)
+
+
+class RaceTests(TransactionTestCase):
+    """Two erasures that begin at the same time."""
+
+    @skipUnless(connection.vendor == "postgresql", "only PostgreSQL has two writers")
+    @tag("D36")
+    def test_two_superusers_cannot_erase_each_other_at_the_same_time(self):
+        users = [create_superuser("root"), create_superuser("second")]
+        barrier = threading.Barrier(2)
+        refused = []
+
+        def erase(user, actor):
+            barrier.wait()
+            try:
+                erasure.erase_person(user, actor=actor)
+            except erasure.LastSuperuser as error:
+                refused.append(error)
+            finally:
+                connection.close()
+
+        threads = [
+            threading.Thread(target=erase, args=pair)
+            for pair in (users, reversed(users))
+        ]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        self.assertEqual(len(refused), 1)
+        active = User.objects.filter(is_superuser=True, is_active=True)
+        self.assertEqual(active.count(), 1)
 
 
 @override_settings(SECOND_FACTOR="off")
