@@ -147,14 +147,21 @@ class SuperuserTests(PeopleMixin, TestCase):
     def test_people_are_found_by_search_and_never_listed(self):
         User.objects.bulk_create(User(username=f"user{number}") for number in range(50))
         self.assertNotContains(self.client.get(self.url), "user33")
+        expected = "anna · Anna Ångström · anna@example.com"
+        self.assertEqual(self.find_choices("ngström"), [f"{expected} (not confirmed)"])
+        self.anna.verify_email()
+        self.assertEqual(self.find_choices("ngström"), [expected])
+
+    def find_choices(self, term):
+        """Return what the search for people to add finds."""
         query = {
             "app_label": "orgadmin",
             "model_name": "organizationuserobjectpermission",
             "field_name": "user",
+            "term": term,
         }
-        response = self.client.get("/admin/autocomplete/", {**query, "term": "ngström"})
-        results = [result["text"] for result in response.json()["results"]]
-        self.assertEqual(results, ["anna · Anna Ångström · anna@example.com"])
+        response = self.client.get("/admin/autocomplete/", query)
+        return [result["text"] for result in response.json()["results"]]
 
     def test_names_are_text(self):
         bold = create_user("<b>bold</b>", first_name="<i>x</i>", admin_of=[self.acme])

@@ -206,8 +206,14 @@ class UserAdmin(
             self.message_user(request, text % user)
 
     def describe_choice(self, user):
-        """Return enough about a person to recognize them in a list of choices."""
-        parts = [user.username, user.get_full_name(), user.email]
+        """Return enough about a person to recognize them in a list of choices.
+
+        Someone else may have entered an address that is not confirmed.
+        """
+        email = user.email
+        if email and not user.has_verified_email:
+            email = _("%s (not confirmed)") % email
+        parts = [user.username, user.get_full_name(), email]
         return " · ".join(part for part in parts if part)
 
     def history_view(self, request, object_id, extra_context=None):
