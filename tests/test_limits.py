@@ -742,6 +742,14 @@ class HistoryMemoryTests(TestCase):
         )
 
     @tag("H6")
+    def test_lists_read_no_texts_that_they_do_not_show(self):
+        url = "/admin/orgadmin/organization/"
+        with CaptureQueriesContext(connection) as queries:
+            self.assertContains(self.client.get(url), "Acme")
+        for query in queries:
+            self.assertNotIn('organization"."notes"', query["sql"])
+
+    @tag("H6")
     def test_the_membership_log_cuts_long_reasons(self):
         ada = create_user("ada")
         set_role(self.acme, [ada], ADMIN, reason="x" * 100_000)

@@ -15,6 +15,7 @@ from django.core.exceptions import (
     SuspiciousOperation,
 )
 from django.db import DatabaseError, IntegrityError, connection
+from django.db.models import TextField
 from django.http import HttpResponseRedirect
 from django.shortcuts import render
 from django.urls import path, reverse
@@ -192,6 +193,18 @@ class ClosedModelAdmin(PermissionHooks, SearchedChoices, admin.ModelAdmin):
 
     def get_changelist(self, request, **kwargs):
         return LongChangeList
+
+    def leave_out_long_texts(self, rows):
+        """Return the rows of a list without the texts that the list does not show.
+
+        A page of the list could have megabytes of them.
+        """
+        names = [
+            field.name
+            for field in self.opts.concrete_fields
+            if isinstance(field, TextField) and field.name not in self.list_display
+        ]
+        return rows.defer(*names)
 
     def response_action(self, request, queryset, **kwargs):
         """Run an action, unless "select all" selects more than LIMIT rows.

@@ -190,7 +190,9 @@ class LongChangeList(ChangeList):
         """Return the rows of the page, and one more row if there is a next page."""
         rows = []
         if 0 <= start < LIMIT:
-            rows = list(self.queryset[start : start + self.list_per_page + 1])
+            end = start + self.list_per_page + 1
+            queryset = self.model_admin.leave_out_long_texts(self.queryset)
+            rows = list(queryset[start:end])
         if start != 0 and not rows:
             raise IncorrectLookupParameters(f"There is no page {self.page_num}.")
         return rows

@@ -32,11 +32,8 @@ class MembershipLogAdmin(SuperuserOnlyAdmin):
     search_fields = ["user_name", "organization_name", "actor_name"]
     search_help_text = _("Search by person, organization, or who made the change.")
 
-    def get_queryset(self, request):
-        queryset = super().get_queryset(request)
-        # The page of one entry shows all of the reason.
-        is_list = not request.resolver_match.kwargs
-        return queryset.cut_reasons() if is_list else queryset
+    def leave_out_long_texts(self, rows):
+        return rows.cut_reasons()
 
     @admin.display(description=MembershipEvent._meta.get_field("reason").verbose_name)
     def shown_reason(self, event):
