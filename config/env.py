@@ -92,6 +92,11 @@ def read_number(name: str, *, default: int) -> int:
     return read(name, parse_number, expected="a whole number", default=str(default))
 
 
+def read_positive_number(name: str, *, default: int) -> int:
+    expected = "a whole number above 0"
+    return read(name, parse_positive_number, expected=expected, default=str(default))
+
+
 def read_choice(
     name: str, *, choices: Sequence[str], expected: str, default: str
 ) -> str:
@@ -160,6 +165,13 @@ def parse_number(text: str) -> int:
     if not text.isdecimal():
         raise ValueError(f"{text!r} is not a whole number.")
     return int(text)
+
+
+def parse_positive_number(text: str) -> int:
+    number = parse_number(text)
+    if number == 0:
+        raise ValueError("The number is 0.")
+    return number
 
 
 def parse_choice(text: str, *, choices: Sequence[str]) -> str:

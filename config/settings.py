@@ -87,7 +87,9 @@ MIDDLEWARE = [
     "csp.middleware.CSPMiddleware",
     "django_permissions_policy.PermissionsPolicyMiddleware",
     "allauth.account.middleware.AccountMiddleware",
+    "orgadmin.accounts.middleware.SessionLimitsMiddleware",
     "orgadmin.accounts.middleware.SecondFactorMiddleware",
+    "orgadmin.accounts.middleware.StepUpMiddleware",
     "orgadmin.accounts.middleware.SetUpLinkMiddleware",
 ]
 
@@ -244,6 +246,26 @@ ACCOUNT_EMAIL_VERIFICATION = "none"
 # django-allauth counts attempts in each process separately. orgadmin.accounts.throttle
 # counts them in the database, for all processes together.
 ACCOUNT_RATE_LIMITS = False
+
+
+# Sessions
+
+# How long visitors keep their session, in seconds. It ends when they sign in.
+SESSION_COOKIE_AGE = 60 * 60
+
+# After how many minutes without a request people are signed out, and after how many
+# hours in any case. Most people come about once a month, so they sign in for each visit
+# anyway. The limits cover a visit with a long break, and a working day.
+SESSION_IDLE_MINUTES = env.read_positive_number("SESSION_IDLE_MINUTES", default=60)
+
+SESSION_HOURS = env.read_positive_number("SESSION_HOURS", default=12)
+
+# The same for superusers and staff.
+STAFF_SESSION_IDLE_MINUTES = env.read_positive_number(
+    "STAFF_SESSION_IDLE_MINUTES", default=30
+)
+
+STAFF_SESSION_HOURS = env.read_positive_number("STAFF_SESSION_HOURS", default=8)
 
 
 # Sign-in with a company's OpenID provider. It is off if OIDC_SERVER is not set.

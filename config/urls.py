@@ -7,24 +7,12 @@ from django.views.generic import RedirectView
 
 from orgadmin import health
 from orgadmin.accounts import company
-from orgadmin.accounts.set_up_link import open_set_up_link_view, set_up_link_view
 
 handler500 = health.server_error
 
 # The pages of sign-in methods that a setting switches on.
 second_factor_urls = path(
-    "admin/second-factor/",
-    include(
-        [
-            path("set-up/", set_up_link_view, name="mfa_set_up_link"),
-            path(
-                "set-up/<str:token>/",
-                open_set_up_link_view,
-                name="mfa_open_set_up_link",
-            ),
-            path("", include("allauth.mfa.urls")),
-        ]
-    ),
+    "admin/second-factor/", include("orgadmin.accounts.second_factor_urls")
 )
 openid_connect_urls = path(
     "admin/oidc/<str:provider_id>/login/",

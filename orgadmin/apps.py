@@ -17,7 +17,9 @@ class OrgadminConfig(AppConfig):
 
         membership_log.connect_signal()
         permission_log.connect_signals()
-        audit_log.listeners.append(security_mail.send_mail_about)
+        # Tests that change INSTALLED_APPS call this method again.
+        if security_mail.send_mail_about not in audit_log.listeners:
+            audit_log.listeners.append(security_mail.send_mail_about)
 
 
 class AdminConfig(SimpleAdminConfig):

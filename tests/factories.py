@@ -1,6 +1,7 @@
 """Create organizations and people for tests."""
 
 import io
+import time
 
 from django.contrib.auth.models import Permission
 
@@ -56,6 +57,21 @@ def grant(user, codename, organization):
     """Grant a user an object permission directly, past the roles."""
     permission = Permission.objects.get(codename=codename)
     organization.user_grants.create(user=user, permission=permission)
+
+
+def refresh_sign_in(client):
+    """Let the sign-in of a client's session be now, also if a test moves the clock."""
+    session = client.session
+    session["signed_in"] = time.time()
+    session["last_seen"] = time.time()
+    session.save()
+
+
+def age_sign_in(client, minutes):
+    """Let the sign-in of a client's session be some minutes ago."""
+    session = client.session
+    session["signed_in"] -= minutes * 60
+    session.save()
 
 
 def as_file(text):

@@ -93,6 +93,7 @@ PAGES = {
     "orgadmin.user.history": ONLY_READS,
     "orgadmin.user.leave": {SecurityEvent.DEACTIVATED},
     "orgadmin.user.password_change": {SecurityEvent.PASSWORD_CHANGED},
+    "orgadmin.user.sign_out": {SecurityEvent.SESSIONS_ENDED},
 }
 
 # The same for commands. Those of Django that only read or write files are left out.

@@ -112,7 +112,8 @@ class CheckTests(SimpleTestCase):
 
     def test_the_path_leads_to_an_organization(self):
         group_admin = self.make_with_path("administrators_of")
-        self.assertEqual(self.check({Group: group_admin}), ["E004"])
+        # Groups are also not to be changed with an old sign-in.
+        self.assertEqual(self.check({Group: group_admin}), ["E004", "E007"])
         for path in (
             "",
             "name",

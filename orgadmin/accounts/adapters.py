@@ -4,22 +4,25 @@ django-allauth calls these methods. The settings ACCOUNT_ADAPTER and MFA_ADAPTER
 the classes.
 """
 
-import time
+from dataclasses import dataclass
+from typing import Any
 
 from allauth.account.adapter import DefaultAccountAdapter
+from allauth.account.authentication import get_authentication_records
 from allauth.core import context
 from allauth.core.exceptions import ImmediateHttpResponse
 from allauth.mfa.adapter import DefaultMFAAdapter
 from django.conf import settings
-from django.contrib import messages
 from django.http import HttpRequest
-from django.urls import reverse
 from django.utils.functional import Promise
 from django.utils.http import url_has_allowed_host_and_scheme
 from django.utils.translation import gettext_lazy as _
 
+from orgadmin.access.audit_log import SecurityEvent, record
+from orgadmin.accounts import sessions
 from orgadmin.accounts.devices import remember_device
 from orgadmin.accounts.redirects import redirect_to_sign_in
+from orgadmin.models import User
 from orgadmin.people.invitations import may_sign_in
 from orgadmin.records import encryption
 
@@ -28,9 +31,7 @@ NO_ACCOUNT = _(
     " run this site for access."
 )
 
-# People whose sign-in is older than this must sign in again before they can change
-# their second factor.
-RECENT_SIGN_IN = 10 * 60  # seconds
+SIGN_IN_AGAIN = _("Your account was changed while you were signing in. Sign in again.")
 
 
 def make_refusal(request: HttpRequest, error: str | Promise) -> ImmediateHttpResponse:
@@ -39,9 +40,10 @@ def make_refusal(request: HttpRequest, error: str | Promise) -> ImmediateHttpRes
 
 
 class AccountAdapter(DefaultAccountAdapter):
-    """Decides who can sign in, and when people have to sign in again.
+    """Decides who can sign in, and starts their sessions.
 
-    Every way to sign in ends with a call of `login`, so the last check is there.
+    Every way to sign in begins with a call of `pre_login` and ends with a call of
+    `login`, so the last check is there. In between, people may enter a code.
     """
 
     def is_open_for_signup(self, request):
@@ -55,11 +57,34 @@ class AccountAdapter(DefaultAccountAdapter):
             url, {request.get_host()}, require_https=request.is_secure()
         )
 
+    def pre_login(self, request, user, **options):
+        request.session["sign_in_epoch"] = user.session_epoch
+        return super().pre_login(request, user, **options)
+
     def login(self, request, user):
+        """Start the session of someone who has passed all steps of a sign-in.
+
+        Nothing of the visitor's session remains in it, and its key is new.
+        """
         if not may_sign_in(user):
+            details = {"step": "access"}
+            record(SecurityEvent.SIGN_IN_FAILED, user=user, details=details)
             raise make_refusal(request, NO_ACCOUNT)
+        # The account may have been deactivated since the first step, for example.
+        if request.session.get("sign_in_epoch") != user.session_epoch:
+            raise make_refusal(request, SIGN_IN_AGAIN)
+        sign_in = describe_sign_in(request, user)
+        is_returning = sessions.is_returning(request.session, user)
+        csrf_secret = request.META.get("CSRF_COOKIE")
+        request.session.flush()
         super().login(request, user)
-        request.session["signed_in"] = time.time()
+        if is_returning and csrf_secret:
+            # Forms that the same person has opened in other tabs remain valid.
+            request.META["CSRF_COOKIE"] = csrf_secret
+        sessions.note_sign_in(request.session, user)
+        if sign_in.factor is not None:
+            request.session["second_factor"] = sign_in.factor
+        record(SecurityEvent.SIGNED_IN, user=user, actor=user, details=sign_in.details)
 
     def post_login(self, request, user, **options):
         response = super().post_login(request, user, **options)
@@ -67,20 +92,40 @@ class AccountAdapter(DefaultAccountAdapter):
         return response
 
     def is_reauthentication_required(self, app):
-        signed_in = context.request.session.get("signed_in", 0)
-        return signed_in < time.time() - RECENT_SIGN_IN
+        # This never happens on our pages, because StepUpMiddleware asks before.
+        return not sessions.is_sign_in_recent(context.request.session)
 
     def get_reauthentication_methods(self, user):
-        """Return where people sign in again, and tell them on that page why.
+        """Return no method, so that django-allauth refuses the request.
 
-        django-allauth calls this when `is_reauthentication_required()` has returned
-        True, and redirects to the URL of the first method.
+        It would store the request in the session, and the request may contain a code.
         """
-        messages.info(
-            context.request,
-            _("You signed in a while ago. To continue, sign in again."),
-        )
-        return [{"url": reverse("admin:login")}]
+        return []
+
+
+@dataclass(frozen=True)
+class SignIn:
+    """How someone has signed in. `factor` is what the session remembers of it."""
+
+    method: str
+    factor: dict[str, Any] | None
+
+    @property
+    def details(self) -> dict[str, str]:
+        factor = self.factor["type"] if self.factor else ""
+        return {"method": self.method, "factor": factor}
+
+
+def describe_sign_in(request: HttpRequest, user: User) -> SignIn:
+    # A link in an email, such as an invitation, leaves no record.
+    method = "link"
+    factor = None
+    for step in get_authentication_records(request, user):
+        if step["method"] == "mfa":
+            factor = {"id": step["id"], "type": step["type"]}
+        else:
+            method = step["method"]
+    return SignIn(method, factor)
 
 
 class MFAAdapter(DefaultMFAAdapter):

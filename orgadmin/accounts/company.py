@@ -11,6 +11,7 @@ import logging
 from dataclasses import dataclass
 from hashlib import sha256
 
+from allauth.account.internal.flows.login import record_authentication
 from allauth.account.utils import get_next_redirect_url, perform_login
 from allauth.socialaccount.adapter import get_adapter
 from allauth.socialaccount.models import SocialAccount, SocialApp
@@ -19,7 +20,6 @@ from allauth.socialaccount.providers.openid_connect.provider import (
     OpenIDConnectProvider,
 )
 from django.conf import settings
-from django.contrib.auth import logout
 from django.core.exceptions import PermissionDenied
 from django.db import transaction
 from django.http import Http404, HttpRequest, HttpResponse
@@ -33,6 +33,7 @@ from orgadmin.access.audit_log import SecurityEvent, record
 from orgadmin.accounts import openid
 from orgadmin.accounts.redirects import redirect_to_sign_in
 from orgadmin.accounts.refusals import Reason, SignInRefused
+from orgadmin.accounts.sessions import leave_to_sign_in_again
 from orgadmin.models import User
 from orgadmin.people.invitations import may_sign_in
 
@@ -112,7 +113,8 @@ def callback_view(request: HttpRequest, provider_id: str) -> HttpResponse:
     except SignInRefused as refusal:
         return refuse(request, provider, refusal)
     # A session that someone else has used, or that has used a second factor, ends.
-    logout(request)
+    leave_to_sign_in_again(request)
+    record_authentication(request, user, method="company")
     return perform_login(request, user, redirect_url=state.get("next"))
 
 
@@ -151,7 +153,12 @@ def start(request: HttpRequest, provider: OpenIDConnectProvider) -> str:
     )
     attempt = openid.Attempt(state, nonce, pkce["code_verifier"])
     return openid.build_authorization_url(
-        configuration, describe_client(provider), attempt, pkce["code_challenge"]
+        configuration,
+        describe_client(provider),
+        attempt,
+        pkce["code_challenge"],
+        # People who are signed in here come to confirm who they are.
+        asks_again=request.user.is_authenticated,
     )
 
 

@@ -17,6 +17,7 @@ from django.core.exceptions import ValidationError
 from django.db import transaction
 from django.utils.translation import gettext_lazy as _
 
+from orgadmin.access.audit_log import SecurityEvent, record
 from orgadmin.accounts import passwords, throttle
 from orgadmin.accounts.hashing import TooBusy
 from orgadmin.accounts.password_rules import warn_about_short_password
@@ -73,6 +74,7 @@ class SignInForm(AdminAuthenticationForm):
 
     def confirm_login_allowed(self, user):
         if not may_sign_in(user):
+            record(SecurityEvent.SIGN_IN_FAILED, user=user, details={"step": "access"})
             raise self.get_invalid_login_error()
 
 
@@ -144,8 +146,6 @@ class LimitedCodeMixin:
         if not throttle.count_attempt("used code", used_code, limit=1):
             raise self._wrong_code()
         throttle.forget_attempts("code", subject)
-        # SecondFactorMiddleware reads this.
-        context.request.session["second_factor"] = True
         return code
 
     def _wrong_code(self):
@@ -154,6 +154,14 @@ class LimitedCodeMixin:
 
 class SecondFactorForm(LimitedCodeMixin, AuthenticateForm):
     """Asks for a code after the password. The setting MFA_FORMS names this form."""
+
+    def _emit_authentication_failed(self, authenticator):
+        super()._emit_authentication_failed(authenticator)
+        record(
+            SecurityEvent.SIGN_IN_FAILED,
+            user=self.user,
+            details={"step": "second factor"},
+        )
 
 
 class SecondFactorAgainForm(LimitedCodeMixin, ReauthenticateForm):

@@ -1,15 +1,16 @@
-"""The middleware that asks for a second factor."""
+"""Middleware that ends sessions, and asks for a second factor and recent sign-ins."""
 
 from allauth.mfa.adapter import get_adapter
 from django.conf import settings
 from django.contrib import messages
-from django.contrib.auth import logout
 from django.shortcuts import redirect
 from django.utils.deprecation import MiddlewareMixin
 from django.utils.translation import gettext_lazy as _
 
+from orgadmin.accounts import sessions
 from orgadmin.accounts.redirects import redirect_to_sign_in
 from orgadmin.accounts.set_up_link import is_open
+from orgadmin.accounts.step_up import ask_for_recent_sign_in
 from orgadmin.models import User
 
 # Names of the URLs that platform staff can open before they set up a second factor.
@@ -20,6 +21,34 @@ URLS_ALLOWED_BEFORE_SETUP = (
     "mfa_open_set_up_link",
     "mfa_set_up_link",
 )
+
+# The pages of the second factor that do not need a recent sign-in: one tells whether
+# the person has a second factor, and the other is part of the sign-in.
+SECOND_FACTOR_URLS_FOR_OLD_SIGN_INS = ("mfa_index", "mfa_authenticate")
+
+# Monitoring reads these pages, also while there is no database to read a session from.
+ROUTES_WITHOUT_SESSION = ("healthz", "livez")
+
+
+class SessionLimitsMiddleware(MiddlewareMixin):
+    """Ends sessions that were not used for a while, or that have lasted too long.
+
+    The page then redirects to the sign-in page, like any page for visitors.
+    """
+
+    def process_view(self, request, view, args, kwargs):
+        if request.resolver_match.route in ROUTES_WITHOUT_SESSION:
+            return
+        if not request.user.is_authenticated:
+            return
+        expiry = sessions.find_expiry(request.session, request.user)
+        if expiry is None:
+            sessions.note_use(request.session)
+            return
+        sessions.sign_out(request, reason=expiry)
+        messages.info(
+            request, _("You were signed out after a while. Sign in to continue.")
+        )
 
 
 class SecondFactorMiddleware(MiddlewareMixin):
@@ -44,7 +73,7 @@ class SecondFactorMiddleware(MiddlewareMixin):
         if get_adapter().is_mfa_enabled(user, ["totp"]):
             if used_second_factor:
                 return None
-            logout(request)
+            sessions.sign_out(request, reason="second factor not used")
             return redirect_to_sign_in(
                 request, _("Sign in again, with your second factor.")
             )
@@ -57,6 +86,21 @@ class SecondFactorMiddleware(MiddlewareMixin):
             _("Platform staff need a second factor. Set one up to continue."),
         )
         return redirect("mfa_activate_totp")
+
+
+class StepUpMiddleware(MiddlewareMixin):
+    """Asks for a recent sign-in on the pages of the second factor.
+
+    The admin site asks for it on its own pages.
+    """
+
+    def process_view(self, request, view, args, kwargs):
+        name = request.resolver_match.url_name or ""
+        if not name.startswith("mfa_") or name in SECOND_FACTOR_URLS_FOR_OLD_SIGN_INS:
+            return None
+        if not request.user.is_authenticated:
+            return None
+        return ask_for_recent_sign_in(request)
 
 
 def must_have_second_factor(user: User) -> bool:

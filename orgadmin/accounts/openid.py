@@ -141,21 +141,32 @@ def read_endpoint(document: Mapping[str, Any], name: str, server: str) -> str:
 
 
 def build_authorization_url(
-    configuration: Configuration, client: Client, attempt: Attempt, code_challenge: str
+    configuration: Configuration,
+    client: Client,
+    attempt: Attempt,
+    code_challenge: str,
+    *,
+    asks_again: bool = False,
 ) -> str:
-    """Return the URL at the provider where the person signs in."""
-    query = urlencode(
-        {
-            "response_type": "code",
-            "scope": "openid profile email",
-            "client_id": client.id,
-            "redirect_uri": client.redirect_uri,
-            "state": attempt.state,
-            "nonce": attempt.nonce,
-            "code_challenge": code_challenge,
-            "code_challenge_method": "S256",
-        }
-    )
+    """Return the URL at the provider where the person signs in.
+
+    With `asks_again`, the provider should ask for the password although it knows the
+    person already.
+    """
+    parameters = {
+        "response_type": "code",
+        "scope": "openid profile email",
+        "client_id": client.id,
+        "redirect_uri": client.redirect_uri,
+        "state": attempt.state,
+        "nonce": attempt.nonce,
+        "code_challenge": code_challenge,
+        "code_challenge_method": "S256",
+    }
+    if asks_again:
+        parameters["prompt"] = "login"
+        parameters["max_age"] = "0"
+    query = urlencode(parameters)
     endpoint = configuration.authorization_endpoint
     separator = "&" if "?" in endpoint else "?"
     return f"{endpoint}{separator}{query}"

@@ -11,6 +11,7 @@ from django.http import HttpRequest
 from django.utils.translation import gettext as _
 from django.views.decorators.debug import sensitive_variables
 
+from orgadmin.access.audit_log import SecurityEvent, record
 from orgadmin.accounts import throttle
 from orgadmin.accounts.hashing import take_place
 from orgadmin.models import User
@@ -46,6 +47,13 @@ def find_user(request: HttpRequest, username: str, password: str) -> User | None
         user = auth.authenticate(request, username=username, password=password)
         if user is not None:
             attempt.succeed()
+    if user is None:
+        # Without what was typed: people sometimes type their password as their name.
+        record(
+            SecurityEvent.SIGN_IN_FAILED,
+            user=attempt.user,
+            details={"step": "password"},
+        )
     return user
 
 
@@ -63,4 +71,6 @@ def check_own_password(
         is_right = user.check_password(password)
     if is_right:
         throttle.forget_attempts(kind, user.pk)
+    else:
+        record(SecurityEvent.SIGN_IN_FAILED, user=user, details={"step": kind})
     return is_right

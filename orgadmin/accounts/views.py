@@ -3,9 +3,9 @@
 import re
 from typing import Any
 
+from allauth.account.internal.flows.login import record_authentication
 from allauth.account.utils import perform_login
 from django.contrib import admin, messages
-from django.contrib.auth import logout
 from django.contrib.auth.decorators import login_required
 from django.contrib.auth.views import (
     LoginView,
@@ -30,6 +30,11 @@ from orgadmin.accounts.forms import (
     make_busy_error,
 )
 from orgadmin.accounts.hashing import TooBusy
+from orgadmin.accounts.sessions import (
+    end_all_sessions,
+    keep_session,
+    leave_to_sign_in_again,
+)
 from orgadmin.accounts.tokens import make_link_token, read_link_token, reset_tokens
 from orgadmin.models import Invitation, User
 from orgadmin.models.user import CredentialsChanged
@@ -99,10 +104,27 @@ class SignInView(BusyFormMixin, LoginView):
     def form_valid(self, form):
         # django-allauth does not ask for the second factor if the session has used it.
         # People who sign in again must use it again, so their session ends first.
-        logout(self.request)
-        return perform_login(
-            self.request, form.get_user(), redirect_url=self.get_success_url()
-        )
+        leave_to_sign_in_again(self.request)
+        user = form.get_user()
+        record_authentication(self.request, user, method="password")
+        return perform_login(self.request, user, redirect_url=self.get_success_url())
+
+
+def sign_out_elsewhere(request: HttpRequest) -> HttpResponse:
+    """End all sessions of the person who is signed in, except this one."""
+    if request.method != "POST":
+        context = {
+            **admin.site.each_context(request),
+            "title": _("Sign out on your other devices"),
+        }
+        return render(request, "registration/sign_out_elsewhere.html", context)
+    user = request.user
+    end_all_sessions(user, actor=user)
+    keep_session(request, user)
+    messages.success(request, _("You were signed out on all your other devices."))
+    response = redirect("admin:index")
+    remember_device(response, user)
+    return response
 
 
 class ChangePasswordView(SetPasswordMixin, PasswordChangeView):

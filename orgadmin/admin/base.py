@@ -21,6 +21,7 @@ from django.shortcuts import render
 from django.urls import path, reverse
 from django.utils.translation import gettext_lazy as _, ngettext
 
+from orgadmin.accounts.step_up import SAFE_METHODS
 from orgadmin.admin.changelist import (
     LIMIT,
     LimitedPaginator,
@@ -97,6 +98,22 @@ class ClosedModelAdmin(PermissionHooks, SearchedChoices, admin.ModelAdmin):
     pages = {}
     paginator = LimitedPaginator
     view_on_site = False
+
+    # The views and pages in which people can change something although they signed in a
+    # while ago, such as "change_view". All others, including those that are added
+    # later, ask people to confirm who they are. Only classes for models that belong to
+    # organizations may name any; a system check refuses others.
+    open_to_old_sign_ins = ()
+
+    # The views that ask for a recent sign-in before they show anything, because people
+    # upload a file there, which cannot be kept while they confirm who they are.
+    closed_to_old_sign_ins = ()
+
+    def needs_recent_sign_in(self, request, name):
+        """Return whether a request to a view or page needs a recent sign-in."""
+        if request.method in SAFE_METHODS:
+            return name in self.closed_to_old_sign_ins
+        return name not in self.open_to_old_sign_ins
 
     # Pages below an object
 

@@ -8,17 +8,18 @@ from dataclasses import dataclass
 
 from django.apps import apps
 from django.contrib import admin
+from django.contrib.auth.models import Group
 from django.core import checks
 from django.core.exceptions import FieldDoesNotExist
 
 from orgadmin.access.roles import CONFIDENTIAL_FIELDS, ROLES
-from orgadmin.admin.base import SuperuserOnlyAdmin
+from orgadmin.admin.base import ClosedModelAdmin, SuperuserOnlyAdmin
 from orgadmin.admin.gated import (
     GatedModelAdmin,
     GatedOrganizationAdmin,
     GatedTabularInline,
 )
-from orgadmin.models import Organization
+from orgadmin.models import Organization, User
 
 # Models that belong to organizations but have no gated admin class, and why not.
 UNGATED = {
@@ -67,7 +68,7 @@ def check_roles(app_configs, **kwargs):
             yield make_error("E001", mistake)
 
 
-# The admin site: E002 to E006
+# The admin site: E002 to E007
 
 
 @checks.register()
@@ -92,6 +93,8 @@ def check_admin_class(model, model_admin):
             " (orgadmin/admin/base.py) if not.",
         )
         yield make_error("E002", mistake, type(model_admin))
+    if isinstance(model_admin, ClosedModelAdmin):
+        yield from check_sign_in(model, model_admin)
 
 
 def check_inlines(model_admin):
@@ -317,3 +320,41 @@ def find_field(model, name):
         return model._meta.get_field(name)
     except FieldDoesNotExist:
         return None
+
+
+# Recent sign-ins: E007
+
+
+def check_sign_in(model, model_admin):
+    """Check that changes of people and groups need a recent sign-in."""
+    if not is_open_to_old_sign_ins(model_admin) or not is_about_people(model):
+        return
+    mistake = Mistake(
+        f"The admin class of {model._meta.label} lets people change accounts or"
+        " permissions although they signed in a while ago.",
+        "Remove open_to_old_sign_ins and needs_recent_sign_in() from it.",
+    )
+    yield make_error("E007", mistake, type(model_admin))
+
+
+def is_open_to_old_sign_ins(model_admin):
+    method = type(model_admin).needs_recent_sign_in
+    is_overridden = method is not ClosedModelAdmin.needs_recent_sign_in
+    return is_overridden or bool(model_admin.open_to_old_sign_ins)
+
+
+def is_about_people(model):
+    """Return whether rows of a model may be about people, groups or permissions.
+
+    Those of organizations are not, nor are those of models that belong to organizations
+    and have no relation to people.
+    """
+    if model is Organization:
+        return False
+    if not belongs_to_organization(model):
+        return True
+    return any(
+        field.related_model in (User, Group)
+        for field in model._meta.get_fields()
+        if field.is_relation and not field.auto_created
+    )

@@ -97,6 +97,8 @@ class Gated:
 class GatedModelAdmin(Gated, ClosedModelAdmin):
     """The admin of a model that belongs to organizations."""
 
+    open_to_old_sign_ins = ("add_view", "change_view", "delete_view", "changelist_view")
+
     def is_permitted(self, request, permission, obj=None):
         gate = get_gate(request)
         if obj is not None:
@@ -164,7 +166,13 @@ class GatedModelAdmin(Gated, ClosedModelAdmin):
 
 
 class GatedOrganizationAdmin(GatedModelAdmin):
-    """The admin of organizations themselves."""
+    """The admin of organizations themselves.
+
+    Deleting organizations, and actions on several, may change the roles of many people,
+    so they need a recent sign-in.
+    """
+
+    open_to_old_sign_ins = ("add_view", "change_view")
 
     def required_permission(self, permission):
         return permission

@@ -21,6 +21,9 @@ from orgadmin.people import invitations, membership
 from orgadmin.people.changes import RoleChange
 from orgadmin.people.mail import send_invitation
 
+# The field with the people who are added.
+ADDED_USERS = f"{AddMembersForm.prefix}-users"
+
 
 @dataclass(frozen=True)
 class Assignment:
@@ -48,6 +51,11 @@ class Assignment:
 
 class PeoplePage:
     """The page people/ below an organization."""
+
+    def needs_recent_sign_in(self, request, name):
+        if name == "people" and len(request.POST.getlist(ADDED_USERS)) > 1:
+            return True
+        return super().needs_recent_sign_in(request, name)
 
     def people_view(self, request, organization):
         """Show an organization's people, or handle a button of that page.

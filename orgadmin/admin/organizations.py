@@ -42,6 +42,9 @@ class OrganizationAdmin(
         "access": "manage_members",
         "restore": SUPERUSERS_ONLY,
     }
+    # On the page "people", adding several people at once needs a recent sign-in.
+    open_to_old_sign_ins = ("add_view", "change_view", "people", "restore")
+    closed_to_old_sign_ins = ("import_view",)
     form = OrganizationForm
     inlines = [ContactInline]
     list_display = ["name", "reference", "website", "email", "phone"]

@@ -1,5 +1,7 @@
 """The admin site: who may enter, sign-in, the home page, and the search in forms."""
 
+from functools import wraps
+
 from django.conf import settings
 from django.contrib import admin
 from django.contrib.admin.models import LogEntry
@@ -10,8 +12,15 @@ from django.urls import path
 from django.utils.cache import patch_cache_control
 from django.utils.translation import gettext_lazy as _
 
-from orgadmin.accounts.views import ChangePasswordView, SignInView
+from orgadmin.accounts import sessions
+from orgadmin.accounts.step_up import SAFE_METHODS, ask_for_recent_sign_in
+from orgadmin.accounts.views import (
+    ChangePasswordView,
+    SignInView,
+    sign_out_elsewhere,
+)
 from orgadmin.admin.activity import activity_view
+from orgadmin.admin.base import ClosedModelAdmin
 from orgadmin.admin.gated import Gated
 from orgadmin.admin.home import list_cards, search
 from orgadmin.admin.people_viewed import note_people_viewed
@@ -20,6 +29,10 @@ from orgadmin.models import User
 from orgadmin.models.validators import is_primary_key
 
 ONE_HOUR = 60 * 60  # seconds
+
+# The views of the site itself that accept a POST although the person signed in a while
+# ago.
+OPEN_TO_OLD_SIGN_INS = ("logout", "sign_out_elsewhere")
 
 
 class ChoicesView(AutocompleteJsonView):
@@ -72,6 +85,23 @@ class OrganizationAdminSite(admin.AdminSite):
             gate.permissions_on(pk)
         return gate.may_enter
 
+    def admin_view(self, view, cacheable=False):
+        """Protect a view of the admin site, also from old sign-ins.
+
+        Every page of the site goes through this method, so this is the one place that
+        decides whether a request needs a recent sign-in.
+        """
+
+        @wraps(view)
+        def protected_view(request, *args, **kwargs):
+            if needs_recent_sign_in(request, view, kwargs):
+                response = ask_for_recent_sign_in(request)
+                if response is not None:
+                    return response
+            return view(request, *args, **kwargs)
+
+        return super().admin_view(protected_view, cacheable)
+
     def login(self, request, extra_context=None):
         may_enter = self.has_permission(request)
         if may_enter and request.method == "GET" and "next" not in request.GET:
@@ -90,6 +120,17 @@ class OrganizationAdminSite(admin.AdminSite):
     def password_change(self, request, extra_context=None):
         context = {**self.each_context(request), **(extra_context or {})}
         return ChangePasswordView.as_view(extra_context=context)(request)
+
+    def logout(self, request, extra_context=None):
+        """Sign out, and let the browser forget the pages that it has stored."""
+        if request.method == "POST":
+            sessions.sign_out(request)
+        response = super().logout(request, extra_context)
+        response["Clear-Site-Data"] = '"cache"'
+        return response
+
+    def sign_out_elsewhere(self, request):
+        return sign_out_elsewhere(request)
 
     def each_context(self, request):
         return {
@@ -127,7 +168,7 @@ class OrganizationAdminSite(admin.AdminSite):
         return response
 
     def get_urls(self):
-        """Return the URLs of the admin site, except "view on site".
+        """Return Django's URLs and our own, but not "view on site".
 
         Django's view redirects to any object whose model defines get_absolute_url(),
         without checking whether the person may view the object.
@@ -137,11 +178,38 @@ class OrganizationAdminSite(admin.AdminSite):
             for url in super().get_urls()
             if getattr(url, "name", None) != "view_on_site"
         ]
+        own_urls = [
+            path("activity/", activity_view, name="activity"),
+            path(
+                "sign-out-elsewhere/",
+                self.admin_view(self.sign_out_elsewhere),
+                name="sign_out_elsewhere",
+            ),
+        ]
         # Before the others, because Django's last URL matches everything.
-        return [path("activity/", activity_view, name="activity"), *urls]
+        return [*own_urls, *urls]
 
     def autocomplete_view(self, request):
         return ChoicesView.as_view(admin_site=self)(request)
+
+
+def needs_recent_sign_in(request, view, kwargs):
+    """Return whether a request to a view of the admin site needs a recent sign-in.
+
+    `kwargs` are the parameters from the URL.
+    """
+    owner = getattr(view, "__self__", None)
+    if isinstance(owner, ClosedModelAdmin):
+        # `ClosedModelAdmin.open_page` shows several pages.
+        name = kwargs.get("page", view.__name__)
+        return owner.needs_recent_sign_in(request, name)
+    if request.method in SAFE_METHODS:
+        return False
+    if view.__name__ == "password_change":
+        # This page asks for the old password. For people who have a second factor, that
+        # is not enough.
+        return bool(request.session.get("second_factor"))
+    return view.__name__ not in OPEN_TO_OLD_SIGN_INS
 
 
 def find_organization_id(request):

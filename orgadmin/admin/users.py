@@ -5,11 +5,14 @@ from http import HTTPStatus
 from allauth.mfa.models import Authenticator
 from allauth.socialaccount.models import SocialAccount
 from django.contrib import admin, messages
+from django.contrib.admin.utils import unquote
 from django.contrib.auth.admin import UserAdmin as DjangoUserAdmin
 from django.db import transaction
+from django.shortcuts import redirect
 from django.urls import reverse
 from django.utils.translation import gettext_lazy as _, gettext_noop
 
+from orgadmin.accounts.sessions import end_all_sessions, keep_session
 from orgadmin.admin.activity import ActivityPage
 from orgadmin.admin.base import (
     SUPERUSERS_ONLY,
@@ -27,6 +30,7 @@ from orgadmin.models import Organization, User
 from orgadmin.people import membership, offboarding
 from orgadmin.people.changes import RoleChange
 from orgadmin.people.company_accounts import remove_company_accounts
+from orgadmin.people.second_factors import remove_second_factors
 
 
 class UserAccessPage:
@@ -107,6 +111,21 @@ class CompanyAccountPage:
         return self.redirect_with_message(request, text % user)
 
 
+class SignOutPage:
+    """The page sign_out/ below a person, for superusers."""
+
+    def sign_out_view(self, request, user):
+        """Ask whether to sign a person out everywhere, or do so."""
+        if request.method != "POST":
+            title = _("Sign out “%s” everywhere?") % user
+            return self.render_page(request, user, "sign_out", title)
+        end_all_sessions(user, actor=request.user)
+        if user == request.user:
+            keep_session(request, user)
+        text = _("“%s” was signed out everywhere.") % user
+        return self.redirect_with_message(request, text, to=get_url(user))
+
+
 def get_url(user):
     return reverse("admin:orgadmin_user_change", args=[user.pk])
 
@@ -118,6 +137,7 @@ class UserAdmin(
     CompanyAccountPage,
     OffboardingPage,
     PersonalDataPages,
+    SignOutPage,
     DeletesAsActor,
     SuperuserOnlyAdmin,
     DjangoUserAdmin,
@@ -137,6 +157,7 @@ class UserAdmin(
         "leave": SUPERUSERS_ONLY,
         "export": SUPERUSERS_ONLY,
         "erase": SUPERUSERS_ONLY,
+        "sign_out": SUPERUSERS_ONLY,
     }
     actions = ["remove_second_factor"]
     list_filter = ["is_staff", "is_superuser", "is_active"]
@@ -176,6 +197,12 @@ class UserAdmin(
             (_("Person"), {"fields": person}),
         ]
 
+    def get_object(self, request, object_id, from_field=None):
+        user = super().get_object(request, object_id, from_field)
+        if user is not None:
+            user.changed_by = request.user
+        return user
+
     def changelist_view(self, request, extra_context=None):
         response = super().changelist_view(request, extra_context)
         if response.status_code == HTTPStatus.OK:
@@ -185,6 +212,15 @@ class UserAdmin(
     def save_model(self, request, obj, form, change):
         obj.changed_by = request.user
         super().save_model(request, obj, form, change)
+
+    def user_change_password(self, request, id, form_url=""):
+        """Set someone's password.
+
+        For their own password, people get the page that asks for the old one.
+        """
+        if self.get_object(request, unquote(id)) == request.user:
+            return redirect("admin:password_change")
+        return super().user_change_password(request, id, form_url)
 
     @admin.action(
         permissions=["delete"],
@@ -198,9 +234,9 @@ class UserAdmin(
         It skips their own second factor. They can remove that on the page of the second
         factor, which asks them to sign in again.
         """
-        authenticators = Authenticator.objects.exclude(user=request.user.pk)
-        for user in queryset.filter(pk__in=authenticators.values("user")):
-            user.authenticator_set.all().delete()
+        others = Authenticator.objects.exclude(user=request.user.pk)
+        for user in queryset.filter(pk__in=others.values("user")):
+            remove_second_factors(user, actor=request.user)
             self.log_change(request, user, gettext_noop("Removed the second factor."))
             text = _("%s can now sign in with their password alone.")
             self.message_user(request, text % user)

@@ -1,6 +1,5 @@
 """Removing all access of a person who leaves."""
 
-from allauth.mfa.models import Authenticator
 from django.db import transaction
 
 from orgadmin.access.audit_log import SecurityEvent, record
@@ -8,6 +7,7 @@ from orgadmin.models import OrganizationUserObjectPermission, User
 from orgadmin.people.changes import RoleChange
 from orgadmin.people.company_accounts import remove_company_accounts
 from orgadmin.people.membership import change_roles, list_roles
+from orgadmin.people.second_factors import remove_second_factors
 
 
 @transaction.atomic
@@ -31,7 +31,7 @@ def offboard(user: User, *, actor: User, reason: str = "") -> None:
     # Otherwise, they could sign in with their company account or with their second
     # factor as soon as the account is activated again.
     remove_company_accounts(user, actor=actor)
-    _remove_second_factors(user, actor)
+    remove_second_factors(user, actor=actor)
     user.is_active = False
     user.is_staff = False
     user.is_superuser = False
@@ -52,9 +52,3 @@ def _remove_object_permissions(user: User, actor: User) -> None:
             actor=actor,
             details={"organizations": organizations},
         )
-
-
-def _remove_second_factors(user: User, actor: User) -> None:
-    removed, _details = Authenticator.objects.filter(user=user).delete()
-    if removed:
-        record(SecurityEvent.FACTOR_REMOVED, user=user, actor=actor)

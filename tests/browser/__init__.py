@@ -1,13 +1,13 @@
 """Tests in a real Chromium, against a real server."""
 
 import os
-import time
 
 from django.conf import settings
 from django.contrib.staticfiles.testing import StaticLiveServerTestCase
 from django.test import Client, tag
 from playwright.sync_api import expect, sync_playwright
 
+from orgadmin.accounts.sessions import note_second_factor
 from orgadmin.accounts.set_up_link import open_page
 from orgadmin.models import User
 from tests.__main__ import CHROMIUM
@@ -97,8 +97,9 @@ class BrowserTestCase(StaticLiveServerTestCase):
         user = User.objects.get(username=username)
         client.force_login(user, settings.AUTHENTICATION_BACKENDS[0])
         session = client.session
-        session["signed_in"] = time.time()
-        session["second_factor"] = user.authenticator_set.exists()
+        factor = user.authenticator_set.first()
+        if factor is not None:
+            note_second_factor(session, factor)
         open_page(session)
         session.save()
         return client.cookies[settings.SESSION_COOKIE_NAME].value

@@ -1,0 +1,137 @@
+"""What a session remembers about the sign-in, and how long it lasts.
+
+A session has these values, besides those of Django and django-allauth:
+
+- "signed_in": when the person signed in, or last confirmed who they are
+- "last_seen": when the session was last used, within a minute
+- "second_factor": the factor that was used, as {"id": primary key, "type": "totp"};
+  missing if none was used
+
+Times are seconds since 1970. A session without "signed_in" has expired.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from typing import Literal, TypeAlias
+
+from allauth.mfa.models import Authenticator
+from django.conf import settings
+from django.contrib.auth import logout, update_session_auth_hash
+from django.contrib.sessions.backends.base import SessionBase
+from django.db import transaction
+from django.http import HttpRequest
+
+from orgadmin.access.audit_log import SecurityEvent, record
+from orgadmin.models import User
+
+MINUTE = 60  # seconds
+HOUR = 60 * MINUTE
+
+# Someone whose sign-in is older than this must confirm who they are before they can
+# change passwords, permissions, second factors, and other things that protect accounts.
+RECENT_SIGN_IN = 10 * MINUTE
+
+# How often a session stores that it is used. Storing it with each request would slow
+# down every page.
+SEEN_EVERY = MINUTE
+
+Expiry: TypeAlias = Literal["idle", "too old"]
+
+
+@dataclass(frozen=True)
+class Limits:
+    """How long a session lasts, in seconds."""
+
+    idle: int  # without a request
+    total: int  # since the person signed in
+
+
+def find_limits(user: User) -> Limits:
+    if user.is_superuser or user.is_staff:
+        return Limits(
+            idle=settings.STAFF_SESSION_IDLE_MINUTES * MINUTE,
+            total=settings.STAFF_SESSION_HOURS * HOUR,
+        )
+    return Limits(
+        idle=settings.SESSION_IDLE_MINUTES * MINUTE,
+        total=settings.SESSION_HOURS * HOUR,
+    )
+
+
+def note_sign_in(session: SessionBase, user: User) -> None:
+    """Note that the person has just signed in, or confirmed who they are."""
+    now = time.time()
+    session["signed_in"] = now
+    session["last_seen"] = now
+    session.set_expiry(find_limits(user).total)
+
+
+def note_second_factor(session: SessionBase, factor: Authenticator) -> None:
+    session["second_factor"] = {"id": factor.pk, "type": factor.type}
+
+
+def is_sign_in_recent(session: SessionBase) -> bool:
+    return session.get("signed_in", 0) > time.time() - RECENT_SIGN_IN
+
+
+def confirm_identity(
+    request: HttpRequest, user: User, factor: Authenticator | None
+) -> None:
+    """Note that the person has confirmed who they are. The session gets a new key."""
+    if factor is not None:
+        note_second_factor(request.session, factor)
+    keep_session(request, user)
+    note_sign_in(request.session, user)
+
+
+def keep_session(request: HttpRequest, user: User) -> None:
+    """Keep the session of a request after all sessions of its user have ended."""
+    update_session_auth_hash(request, user)
+
+
+def find_expiry(session: SessionBase, user: User) -> Expiry | None:
+    """Return why a session has expired, or None if it has not."""
+    limits = find_limits(user)
+    now = time.time()
+    if session.get("signed_in", 0) + limits.total <= now:
+        return "too old"
+    if session.get("last_seen", 0) + limits.idle <= now:
+        return "idle"
+    return None
+
+
+def note_use(session: SessionBase) -> None:
+    """Store that a session is used, unless that was stored within SEEN_EVERY."""
+    now = time.time()
+    if session.get("last_seen", 0) + SEEN_EVERY <= now:
+        session["last_seen"] = now
+
+
+def sign_out(request: HttpRequest, **details: str) -> None:
+    """Sign out the person of a request, if there is one, and record it."""
+    user = request.user
+    if user.is_authenticated:
+        record(SecurityEvent.SIGNED_OUT, user=user, actor=user, details=details)
+    logout(request)
+
+
+def leave_to_sign_in_again(request: HttpRequest) -> None:
+    """End a session, because someone signs in again in the same browser."""
+    user_id = request.user.pk
+    logout(request)
+    if user_id is not None:
+        request.session["returning_user"] = user_id
+
+
+def is_returning(session: SessionBase, user: User) -> bool:
+    """Return whether the previous session in this browser was that of the user."""
+    return session.get("returning_user") == user.pk
+
+
+@transaction.atomic
+def end_all_sessions(user: User, *, actor: User) -> None:
+    """Sign a person out everywhere."""
+    user.end_sessions()
+    record(SecurityEvent.SESSIONS_ENDED, user=user, actor=actor)

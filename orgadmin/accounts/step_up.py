@@ -1,0 +1,193 @@
+"""Asking people who signed in a while ago to confirm who they are.
+
+When a request needs a recent sign-in, the response is a page that asks for the password
+(and for a code, if the person has a second factor). This page also contains what was
+sent, in hidden fields, so that the request can go on once the password is correct. What
+was sent may contain new passwords, so it is stored nowhere on the server.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from allauth.mfa.adapter import get_adapter
+from allauth.mfa.models import Authenticator
+from allauth.socialaccount.models import SocialAccount
+from django import forms
+from django.conf import settings
+from django.contrib import admin
+from django.core.exceptions import ValidationError
+from django.http import HttpRequest, HttpResponse, HttpResponseRedirect, QueryDict
+from django.shortcuts import render
+from django.utils.translation import gettext_lazy as _
+
+from orgadmin.access.audit_log import SecurityEvent, record
+from orgadmin.accounts.forms import SecondFactorForm, make_busy_error
+from orgadmin.accounts.hashing import TooBusy
+from orgadmin.accounts.passwords import check_own_password
+from orgadmin.accounts.sessions import confirm_identity, is_sign_in_recent
+from orgadmin.accounts.views import mark_busy
+from orgadmin.models import User
+
+SAFE_METHODS = ("GET", "HEAD", "OPTIONS", "TRACE")
+
+# The names of the fields that this module adds to a request begin with this.
+PREFIX = "step-up"
+
+# Sent by the button for people who have just signed in again in another tab.
+CONTINUE = f"{PREFIX}-continue"
+
+# Sent by the page if the request cannot go on after it, because it contained files or
+# was a GET. The page that was asked for is then opened instead.
+REOPEN = f"{PREFIX}-reopen"
+
+
+class IdentityForm(forms.Form):
+    """Asks for the password, and for a code if the person has a second factor.
+
+    Wrong passwords and codes are counted for each person, so that a stolen session does
+    not help to guess them.
+    """
+
+    prefix = PREFIX
+
+    password = forms.CharField(
+        label=_("Your password"),
+        strip=False,
+        widget=forms.PasswordInput(
+            {"autocomplete": "current-password", "autofocus": True}
+        ),
+    )
+    code = forms.CharField(
+        label=_("Code from your authenticator app"),
+        widget=forms.TextInput({"autocomplete": "one-time-code"}),
+        help_text=_("Or one of your recovery codes."),
+    )
+
+    def __init__(self, user: User, data: QueryDict | None = None) -> None:
+        super().__init__(data)
+        self.user = user
+        self.factor: Authenticator | None = None
+        if not get_adapter().is_mfa_enabled(user, ["totp"]):
+            del self.fields["code"]
+
+    def clean(self) -> None:
+        if self.errors:
+            return
+        password = self.cleaned_data["password"]
+        try:
+            is_right = check_own_password(self.user, password, kind="step-up")
+        except TooBusy as error:
+            raise make_busy_error() from error
+        if not is_right:
+            raise self._make_error()
+        if "code" in self.fields:
+            self.factor = self._find_factor()
+
+    def _find_factor(self) -> Authenticator:
+        """Return the second factor that the code belongs to."""
+        form = SecondFactorForm(
+            user=self.user, data={"code": self.cleaned_data["code"]}
+        )
+        if not form.is_valid():
+            raise self._make_error()
+        return form.authenticator
+
+    def _make_error(self) -> ValidationError:
+        if "code" in self.fields:
+            return ValidationError(
+                _("The password or the code is wrong. Enter both again.")
+            )
+        return ValidationError(_("The password is wrong. Enter it again."))
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What someone entered on the page that asks them to confirm who they are."""
+
+    data: QueryDict
+
+    @property
+    def has_to_reopen(self) -> bool:
+        return REOPEN in self.data
+
+    @property
+    def is_without_password(self) -> bool:
+        return CONTINUE in self.data
+
+
+def ask_for_recent_sign_in(request: HttpRequest) -> HttpResponse | None:
+    """Return the page that asks people to confirm who they are, if that is necessary.
+
+    Returns None if the request can go on. `request.POST` then has only the fields that
+    the page had which sent the original request.
+    """
+    answer = take_answer(request)
+    if is_sign_in_recent(request.session):
+        return go_on(request, answer)
+    user = request.user
+    if answer is None or answer.is_without_password:
+        return show_page(request, IdentityForm(user), answer)
+    form = IdentityForm(user, answer.data)
+    if not form.is_valid():
+        return mark_busy(show_page(request, form, answer), form)
+    confirm_identity(request, user, form.factor)
+    record(
+        SecurityEvent.IDENTITY_CONFIRMED,
+        user=user,
+        actor=user,
+        details={"factor": form.factor.type if form.factor else ""},
+    )
+    return go_on(request, answer)
+
+
+def take_answer(request: HttpRequest) -> Answer | None:
+    """Remove the fields that our page has added from a request, and return them.
+
+    Returns None if the request does not come from our page.
+    """
+    names = [name for name in request.POST if name.startswith(f"{PREFIX}-")]
+    if not names:
+        return None
+    original = request.POST.copy()
+    data = QueryDict(mutable=True)
+    for name in names:
+        data.setlist(name, original.pop(name))
+    original._mutable = False
+    request.POST = original
+    return Answer(data)
+
+
+def go_on(request: HttpRequest, answer: Answer | None) -> HttpResponse | None:
+    if answer is not None and answer.has_to_reopen:
+        return HttpResponseRedirect(request.get_full_path())
+    return None
+
+
+def show_page(
+    request: HttpRequest, form: IdentityForm, answer: Answer | None
+) -> HttpResponse:
+    """Show the page that asks the person to confirm who they are."""
+    if answer is not None:
+        has_to_reopen = answer.has_to_reopen
+    else:
+        has_to_reopen = request.method != "POST" or bool(request.FILES)
+    context = {
+        **admin.site.each_context(request),
+        "title": _("Confirm it’s you"),
+        "form": form,
+        "posted": [] if has_to_reopen else list(request.POST.lists()),
+        "had_files": bool(request.FILES),
+        "reopen_field": REOPEN if has_to_reopen else "",
+        "continue_field": CONTINUE,
+        "did_not_sign_in": answer is not None and answer.is_without_password,
+        "has_password": request.user.has_usable_password(),
+        "has_company_account": has_company_account(request.user),
+    }
+    return render(request, "registration/confirm_identity.html", context)
+
+
+def has_company_account(user: User) -> bool:
+    if not settings.OIDC_SERVER:
+        return False
+    return SocialAccount.objects.filter(user=user).exists()
