@@ -77,6 +77,8 @@ class RequestLogMiddleware:
             )
         finally:
             current_request.reset(token)
+        # Django calls these when the response has been sent.
+        response._resource_closers += getattr(request, "after_response", [])
         response.headers["X-Request-ID"] = request.id
         if not response.has_header("Cache-Control"):
             add_never_cache_headers(response)

@@ -15,6 +15,7 @@ from django.contrib.admin.models import LogEntry
 from django.contrib.auth.hashers import MD5PasswordHasher
 from django.core import mail
 from django.db import connection
+from django.http import HttpResponseBase
 from django.test import Client, SimpleTestCase, TestCase, override_settings, tag
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
@@ -216,6 +217,21 @@ class EveryCheckCountsTests(GuessingCase):
         SignInAttempt.objects.update(since=timezone.now() - throttle.WINDOW)
         self.guess(throttle.LIMIT + 1)
         self.assertEqual(events.count(), 3)
+
+    @tag("H1")
+    def test_the_response_does_not_wait_for_the_email_about_a_lock_out(self):
+        self.guess()
+        events = AuditEvent.objects.filter(event="locked out")
+        # The server closes a response when it has sent it.
+        with mock.patch.object(HttpResponseBase, "close") as close:
+            self.sign_in(Client())
+            self.assertFalse(events.exists())
+        response = self.client.post(LOGIN, {"username": "nobody", "password": "x"})
+        self.assertTrue(close.called)
+        self.assertFalse(events.exists())
+        self.guess(throttle.LIMIT + 1, username="nobody")
+        self.assertEqual(events.get().user_name, "nobody")
+        self.assertEqual(response.status_code, 200)
 
 
 class DeviceTests(GuessingCase):

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from contextvars import ContextVar
+from collections.abc import Callable
+from contextvars import ContextVar, copy_context
 from dataclasses import dataclass
+from functools import partial
 from ipaddress import IPv6Address, IPv6Network, ip_address, ip_network
 
 from django.conf import settings
@@ -40,6 +42,21 @@ def get_origin() -> Origin:
         return Origin(request_id="", network="")
     request_id = getattr(request, "id", "")
     return Origin(request_id, shorten_address(find_address(request)))
+
+
+def run_after_response(function: Callable[[], None]) -> None:
+    """Run a function when the response has been sent. For a command, run it at once.
+
+    This is for work that would otherwise show, by how long the response takes, what the
+    response does not say.
+    """
+    request = current_request.get()
+    if request is None:
+        function()
+        return
+    run_in_context = partial(copy_context().run, function)
+    # RequestLogMiddleware passes them on to the response.
+    request.__dict__.setdefault("after_response", []).append(run_in_context)
 
 
 def find_address(request: HttpRequest) -> str:

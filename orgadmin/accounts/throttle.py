@@ -8,12 +8,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Literal, TypeAlias
 
 from django.http import HttpRequest
 
 from orgadmin.access.audit_log import SecurityEvent, record
-from orgadmin.access.origin import current_request, find_address
+from orgadmin.access.origin import (
+    current_request,
+    find_address,
+    run_after_response,
+)
 from orgadmin.accounts.devices import find_device
 from orgadmin.models import SignInAttempt, User
 from orgadmin.models.sign_in_attempt import WINDOW, make_key
@@ -157,16 +162,20 @@ class SignInAttemptCount:
 def record_lock_out(kind: Kind, user: User | None, username: str) -> None:
     """Record that someone used up their attempts, once in a WINDOW.
 
-    `user` is None if nobody has this username.
+    `user` is None if nobody has this username. Nobody is told about that by email, so
+    the response must not wait for the email.
     """
     subject = user.pk if user else f"name {username}"
     if SignInAttempt.objects.count_one(Counter("lock-out", subject).key).count > 1:
         return
-    record(
-        SecurityEvent.LOCKED_OUT,
-        user=user,
-        user_name=username,
-        details={"kind": kind},
+    run_after_response(
+        partial(
+            record,
+            SecurityEvent.LOCKED_OUT,
+            user=user,
+            user_name=username,
+            details={"kind": kind},
+        )
     )
 
 
