@@ -1,9 +1,12 @@
 from allauth.mfa.models import Authenticator
 from django.conf import settings
+from django.contrib.sessions.models import Session
 from django.test import override_settings
 from playwright.sync_api import expect
 
-from tests.browser import BrowserTestCase
+from orgadmin.models import User
+from tests.browser import PHONE, BrowserTestCase
+from tests.browser.hands import WIDER_THAN_WINDOW
 from tests.factories import create_organization, create_superuser, create_user
 from tests.identity import company_settings, identity_server
 from tests.test_accounts import read_link
@@ -64,3 +67,89 @@ class SignInTests(BrowserTestCase):
             self.page.get_by_role("button", name="Sign in with Example").click()
             acme = self.page.get_by_role("link", name="Acme", exact=True)
             expect(acme).to_be_visible()
+
+
+class StepUpTests(BrowserTestCase):
+    """Confirming who one is in the middle of something."""
+
+    def open_old_page(self, url, username="root", **options):
+        """Open a page with a sign-in of eleven minutes ago."""
+        page = self.open_page_of(username, **options)
+        page.goto(url)
+        session = Session.objects.get()
+        store = session.get_session_store_class()(session.session_key)
+        store["signed_in"] -= 11 * 60
+        store.save()
+        return page
+
+    def test_what_was_entered_is_kept_on_a_phone_without_scripts(self):
+        create_superuser("root")
+        anna = create_user("anna")
+        page = self.open_old_page(
+            f"/admin/orgadmin/user/{anna.pk}/change/",
+            viewport=PHONE,
+            java_script_enabled=False,
+        )
+        page.get_by_label("First name").fill("Anna “the first”\u00a0<b>")
+        page.get_by_label("Superuser status").check()
+        page.get_by_role("button", name="Save", exact=True).click()
+        expect(page.get_by_role("heading", name="Confirm it’s you")).to_be_visible()
+        page.keyboard.type("wrong")
+        page.keyboard.press("Enter")
+        expect(page.get_by_text("The password is wrong")).to_be_visible()
+        page.get_by_label("Your password").fill("secret")
+        page.get_by_role("button", name="Confirm and continue").click()
+        expect(page.get_by_text("was changed successfully")).to_be_visible()
+        anna.refresh_from_db()
+        self.assertTrue(anna.is_superuser)
+        self.assertEqual(anna.first_name, "Anna “the first” <b>")
+
+    def test_the_page_fits_on_a_phone(self):
+        create_superuser("root")
+        page = self.open_old_page("/admin/", viewport=PHONE)
+        page.goto("/admin/orgadmin/organization/import/")
+        self.assertFalse(page.evaluate(WIDER_THAN_WINDOW))
+        page.get_by_label("Your password").fill("secret")
+        page.get_by_role("button", name="Confirm and continue").click()
+        expect(page.get_by_label("CSV file")).to_be_visible()
+
+    def test_people_without_a_password_continue_after_signing_in_in_another_tab(self):
+        root = create_superuser("root", email="root@example.com")
+        root.verify_email()
+        root.set_unusable_password()
+        root.save()
+        anna = create_user("anna")
+        server = self.enterContext(identity_server())
+        server.person = {
+            "sub": "1",
+            "email": "root@example.com",
+            "email_verified": True,
+        }
+        self.other_servers = (server.address,)
+        policy = settings.CONTENT_SECURITY_POLICY["DIRECTIVES"] | {
+            "form-action": ["'self'", server.address]
+        }
+        with override_settings(
+            **company_settings(server),
+            BASE_URL=self.live_server_url,
+            CONTENT_SECURITY_POLICY={"DIRECTIVES": policy},
+        ):
+            self.page.goto("/admin/")
+            self.page.get_by_role("button", name="Sign in with Example").click()
+            expect(self.page.get_by_role("button", name="Sign out")).to_be_visible()
+            page = self.page
+            page.goto(f"/admin/orgadmin/user/{anna.pk}/delete/")
+            session = Session.objects.get()
+            store = session.get_session_store_class()(session.session_key)
+            store["signed_in"] -= 11 * 60
+            store.save()
+            page.get_by_role("button", name="Yes, I’m sure").click()
+            expect(page.get_by_role("heading", name="Confirm it’s you")).to_be_visible()
+            with page.context.expect_page() as opened:
+                page.get_by_role("button", name="Sign in with Example").click()
+            tab = opened.value
+            expect(tab.get_by_role("button", name="Sign out")).to_be_visible()
+            tab.close()
+            page.get_by_role("button", name="Continue after signing in").click()
+            expect(page.get_by_text("was deleted successfully")).to_be_visible()
+        self.assertFalse(User.objects.filter(pk=anna.pk).exists())
