@@ -176,7 +176,7 @@ def show_page(
         **admin.site.each_context(request),
         "title": _("Confirm it’s you"),
         "form": form,
-        "posted": [] if has_to_reopen else list(request.POST.lists()),
+        "posted": [] if has_to_reopen else list_fields(request.POST),
         "had_files": bool(request.FILES),
         "reopen_field": REOPEN if has_to_reopen else "",
         "continue_field": CONTINUE,
@@ -185,6 +185,13 @@ def show_page(
         "has_company_account": has_company_account(request.user),
     }
     return render(request, "registration/confirm_identity.html", context)
+
+
+def list_fields(data: QueryDict) -> list[tuple[str, list[str]]]:
+    """Return what was sent, except the CSRF token. The page has its own."""
+    return [
+        (name, values) for name, values in data.lists() if name != "csrfmiddlewaretoken"
+    ]
 
 
 def has_company_account(user: User) -> bool:

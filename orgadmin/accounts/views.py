@@ -18,6 +18,7 @@ from django.shortcuts import redirect, render
 from django.urls import reverse, reverse_lazy
 from django.utils.translation import gettext as _
 from django.views.decorators.cache import never_cache
+from django.views.decorators.http import require_POST
 
 from orgadmin.accounts import throttle
 from orgadmin.accounts.devices import remember_device
@@ -110,14 +111,9 @@ class SignInView(BusyFormMixin, LoginView):
         return perform_login(self.request, user, redirect_url=self.get_success_url())
 
 
+@require_POST
 def sign_out_elsewhere(request: HttpRequest) -> HttpResponse:
     """End all sessions of the person who is signed in, except this one."""
-    if request.method != "POST":
-        context = {
-            **admin.site.each_context(request),
-            "title": _("Sign out on your other devices"),
-        }
-        return render(request, "registration/sign_out_elsewhere.html", context)
     user = request.user
     end_all_sessions(user, actor=user)
     keep_session(request, user)
