@@ -3,7 +3,8 @@
     python -m benchmarks.guessing [GUESSES]
 
 Guesses the password on the sign-in page, the old password on the page that changes it,
-and the codes of an authenticator app and recovery codes. Runs on SQLite and on
+the password on the page that asks people to confirm who they are, and the codes of an
+authenticator app and recovery codes. Runs on SQLite and on
 PostgreSQL. The right secret is among the guesses, but not among the first hundred. The
 exit status is 1 if more guesses are compared than the limit allows, or if a guess is
 accepted.
@@ -32,6 +33,8 @@ CLIENTS = 16  # that guess at the same time
 LIMIT = 10  # guesses that the site compares
 
 CHANGE_PASSWORD = "/admin/password_change/"
+# Asks people who signed in a while ago for their password.
+ADD_USER = "/admin/orgadmin/user/add/"
 ENTER_CODE = "/admin/second-factor/authenticate/"
 
 APP_SECRET = "JBSWY3DPEHPK3PXP"
@@ -43,7 +46,7 @@ from allauth.mfa.recovery_codes.internal.auth import RecoveryCodes
 from orgadmin.records.encryption import encrypt
 from tests.factories import create_superuser
 
-for name in ("password", "old", "app", "recovery"):
+for name in ("password", "old", "confirm", "app", "recovery"):
     user = create_superuser(name)
     if name in ("app", "recovery"):
         data = {{"secret": encrypt("{APP_SECRET}")}}
@@ -53,6 +56,16 @@ for name in ("password", "old", "app", "recovery"):
             user=user, type="recovery_codes", data=data
         )
 print(RecoveryCodes(codes).get_unused_codes()[0])
+"""
+AGE_SESSIONS = """
+from django.contrib.sessions.backends.db import SessionStore
+from django.contrib.sessions.models import Session
+
+for row in Session.objects.all():
+    session = SessionStore(row.session_key)
+    if "signed_in" in session:
+        session["signed_in"] -= 11 * 60
+        session.save()
 """
 
 
@@ -76,6 +89,9 @@ class Place:
         form = {self.field: guess}
         if self.page == LOGIN:
             form["username"] = self.username
+        if self.page == ADD_USER:
+            # If the password is right, the page is opened again.
+            form["step-up-reopen"] = "1"
         if self.page == CHANGE_PASSWORD:
             form |= dict.fromkeys(("new_password1", "new_password2"), "correct horse 7")
         return form
@@ -99,6 +115,15 @@ def list_places(recovery_code: str) -> list[Place]:
             username="old",
             page=CHANGE_PASSWORD,
             field="old_password",
+            sign_in=True,
+            make_right=lambda: "secret",
+            make_wrong=wrong_password,
+        ),
+        Place(
+            name="confirm who you are",
+            username="confirm",
+            page=ADD_USER,
+            field="step-up-password",
             sign_in=True,
             make_right=lambda: "secret",
             make_wrong=wrong_password,
@@ -148,6 +173,8 @@ def measure(url: str, folder: str, guesses: int) -> bool:
     with serve(scratch.environment, PROCESSES) as server:
         for place in list_places(recovery_code):
             clients = make_clients(server.address, place)
+            if place.page == ADD_USER:
+                scratch.run(AGE_SESSIONS)
             compared_file.write_bytes(b"")
             start = time.perf_counter()
             statuses = guess_at_once(clients, place, guesses)
