@@ -247,6 +247,10 @@ class PlanTests(TestCase):
             ],
         )
 
+    def test_names_that_look_alike_are_found_by_the_index(self):
+        plan = Organization.objects.order_by().filter(name_key="acme").explain()
+        self.assertIn("organization_name_key", plan)
+
     def test_search_by_the_trigram_index(self):
         if connection.vendor != "postgresql":
             self.skipTest("SQLite has no trigram index: it reads through the names.")

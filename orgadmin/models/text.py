@@ -52,6 +52,11 @@ VARIATION_SELECTORS = re.compile(
 )
 WITH_VARIANTS = ("Lo", "So")  # categories
 
+# Everything that `remove_invisible()` looks at
+MAYBE_INVISIBLE = re.compile(
+    f"[{''.join(INVISIBLE | JOINERS)}]|{VARIATION_SELECTORS.pattern}"
+)
+
 # Categories of Unicode: control and format characters, lone surrogates, characters for
 # private use, characters that do not exist, and separators of lines and paragraphs.
 REFUSED_IN_LINES = frozenset(["Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"])
@@ -75,6 +80,9 @@ def clean_line(text: str) -> str:
     """
     text = unicodedata.normalize("NFC", remove_invisible(text))
     text = BLANKS.sub(" ", text).strip()
+    if text.isprintable():
+        # Nothing in it can be refused, so there is no need to look at each character.
+        return text if has_visible(text) else ""
     for character in text:
         if character in JOINERS:
             continue
@@ -110,6 +118,8 @@ def clean_paragraphs(text: str) -> str:
 
 def remove_invisible(text: str) -> str:
     """Remove the characters that leave no mark where they stand."""
+    if MAYBE_INVISIBLE.search(text) is None:
+        return text
     kept: list[str] = []
     for position, character in enumerate(text):
         before = kept[-1] if kept else ""
