@@ -367,6 +367,12 @@ class HashingTests(GuessingCase):
         )
 
     @tag("H3")
+    def test_leaves_threads_of_the_documented_server_for_other_pages(self):
+        text = (PROJECT / "docs/deployment/gunicorn.conf.py").read_text()
+        threads = int(re.search(r"^threads = (\d+)$", text, re.MULTILINE)[1])
+        self.assertLessEqual(hashing.PLACES, threads // 2)
+
+    @tag("H3")
     def test_asks_to_try_again_and_keeps_the_username(self):
         self.occupy()
         data = {"username": "ada", "password": "secret"}
