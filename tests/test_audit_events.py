@@ -310,7 +310,9 @@ class RecordingTests(TestCase):
 
     @tag("G3")
     def test_exports_without_what_was_searched_for(self):
-        self.client.get("/admin/orgadmin/organization/export/?q=Quist").getvalue()
+        response = self.client.get(
+            "/admin/orgadmin/organization/export/?q=Quist", REMOTE_ADDR="192.0.2.77"
+        )
         row = self.assert_new(
             SecurityEvent.EXPORTED,
             actor=self.root,
@@ -318,6 +320,8 @@ class RecordingTests(TestCase):
             filters=["q"],
         )
         self.assertNotIn("Quist", str(row.__dict__))
+        self.assertEqual(row.network, "192.0.2.0/24")
+        self.assertEqual(row.request_id, response.headers["X-Request-ID"])
 
     def test_exports_of_the_membership_log(self):
         create_user("zoe", admin_of=[self.acme])
