@@ -5,6 +5,7 @@ import tempfile
 from hashlib import sha256
 from pathlib import Path
 
+from allauth.mfa.models import Authenticator
 from django.apps import apps
 from django.contrib import admin
 from django.contrib.auth.models import Group, Permission
@@ -206,6 +207,38 @@ class RecordingTests(TestCase):
         } | data
         url = f"/admin/orgadmin/user/{user.pk}/change/"
         self.assertEqual(self.client.post(url, data).status_code, 302)
+
+    @tag("G3")
+    def test_a_password_that_a_superuser_sets(self):
+        password = "correct horse battery staple"
+        url = f"/admin/orgadmin/user/{self.anna.pk}/password/"
+        data = {"password1": password, "password2": password, "usable_password": "true"}
+        self.assertEqual(self.client.post(url, data).status_code, 302)
+        self.assert_new(SecurityEvent.PASSWORD_CHANGED, actor=self.root, user=self.anna)
+
+    @tag("G3")
+    def test_the_own_password(self):
+        password = "correct horse battery staple"
+        data = {
+            "old_password": "secret",
+            "new_password1": password,
+            "new_password2": password,
+        }
+        response = self.client.post("/admin/password_change/", data)
+        self.assertEqual(response.status_code, 302)
+        self.assert_new(SecurityEvent.PASSWORD_CHANGED, actor=self.root, user=self.root)
+
+    @tag("G3")
+    def test_second_factors_that_a_superuser_removes(self):
+        Authenticator.objects.create(user=self.anna, type="totp", data={})
+        data = {"action": "remove_second_factor", "_selected_action": [self.anna.pk]}
+        self.client.post("/admin/orgadmin/user/", data)
+        self.assert_new(
+            SecurityEvent.FACTOR_REMOVED,
+            actor=self.root,
+            user=self.anna,
+            factors=["totp"],
+        )
 
     @tag("G3")
     def test_permissions_of_a_person(self):
