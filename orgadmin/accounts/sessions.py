@@ -95,9 +95,11 @@ def find_expiry(session: SessionBase, user: User) -> Expiry | None:
     """Return why a session has expired, or None if it has not."""
     limits = find_limits(user)
     now = time.time()
-    if session.get("signed_in", 0) + limits.total <= now:
+    signed_in = session.get("signed_in", 0)
+    if signed_in + limits.total <= now:
         return "too old"
-    if session.get("last_seen", 0) + limits.idle <= now:
+    # The previous release did not store when a session was used.
+    if session.get("last_seen", signed_in) + limits.idle <= now:
         return "idle"
     return None
 
