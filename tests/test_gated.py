@@ -713,8 +713,9 @@ class QueryCountTests(GateMixin, TestCase):
 
     def test_saving_the_change_page(self):
         # Session, user, permissions, savepoint, row (locked), permissions again,
-        # update, history, log and release.
-        with self.assertNumQueries(10):
+        # update, history, log and release. Then the session with the message, in a
+        # savepoint.
+        with self.assertNumQueries(13):
             self.client.post(
                 get_url(self.own), NO_CONTACTS | {"name": "Own", "phone": "2"}
             )
