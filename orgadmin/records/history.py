@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 from django.contrib.admin.models import LogEntry
 from django.db import models, transaction
-from django.db.models import QuerySet
+from django.db.models import Exists, OuterRef, QuerySet
 from django.db.models.functions import Left
 from django.utils import timezone
 from django.utils.text import capfirst
@@ -33,6 +33,7 @@ from orgadmin.access.roles import CONFIDENTIAL_FIELDS, ROLES
 from orgadmin.gate.answers import Gate
 from orgadmin.models import Organization, User
 from orgadmin.models.validators import is_primary_key
+from orgadmin.records.batches import read_in_batches
 
 if TYPE_CHECKING:
     # django-simple-history creates this class at runtime, so it cannot be imported.
@@ -390,6 +391,21 @@ def restore_version(
         details={"organization": organization.pk, "version": record.pk},
     )
     return organization
+
+
+def continue_histories(*, using: str) -> None:
+    """Add the present state of deleted organizations that exist again.
+
+    A fixture brings them back without a record, and they may have changed since.
+    """
+    rows = Organization.objects.using(using)
+    deletions = Organization.history.model.objects.using(using).filter(history_type="-")
+    later_records = Organization.history.model.objects.using(using).filter(
+        id=OuterRef("id"), history_id__gt=OuterRef("history_id")
+    )
+    ended = deletions.filter(~Exists(later_records)).values("id")
+    for pks in read_in_batches(rows.filter(pk__in=ended).values_list("pk", flat=True)):
+        rows.keep_history(pks, "~")
 
 
 def hide_people(

@@ -77,7 +77,7 @@ class AuditLogTests(TransactionTestCase):
     @tag("G2")
     def test_a_broken_chain_is_an_error_that_cannot_be_repaired(self):
         self.change_database(
-            "UPDATE orgadmin_auditevent SET user_key = 7 WHERE position = 2"
+            "UPDATE orgadmin_auditevent SET network = 'x' WHERE position = 2"
         )
         for arguments in ([], ["--fix"]):
             with self.subTest(arguments):

@@ -7,6 +7,7 @@ from orgadmin.management.output import EscapedCommand
 from orgadmin.records.audit_check import ERROR, describe_end, examine_audit_log
 from orgadmin.records.doctor import Issue, examine
 from orgadmin.records.encryption import examine_second_factors
+from orgadmin.records.key_check import REUSED, examine_keys
 
 # How many issues of each kind are printed. The others are only counted.
 SHOWN = 20
@@ -32,7 +33,12 @@ class Command(EscapedCommand):
             "repaired": Counter(),
             "note": Counter(),
         }
-        examinations = (examine, examine_second_factors, examine_audit_log)
+        examinations = (
+            examine,
+            examine_keys,
+            examine_second_factors,
+            examine_audit_log,
+        )
         for issue in chain.from_iterable(run(fix=fix) for run in examinations):
             level = choose_level(issue, fix=fix)
             levels[level][issue.kind] += 1
@@ -83,12 +89,17 @@ def choose_level(issue: Issue, *, fix: bool) -> str:
 def describe_remedy(errors: Counter[str], *, fix: bool) -> str:
     """Return what to do about the errors that remain."""
     lines = []
-    if not fix and set(errors) != {ERROR}:
+    if not fix and not errors.keys() <= {ERROR, REUSED}:
         lines.append("Run “manage.py doctor --fix” to repair the errors.")
     if ERROR in errors:
         lines.append(
             "A broken audit log cannot be repaired. Someone has changed the database:"
             " compare the log with its copy (see docs/operations.md)."
+        )
+    if REUSED in errors:
+        lines.append(
+            "A reused ID cannot be repaired: create the organization or the person"
+            " again, and delete the one with this ID (see docs/operations.md)."
         )
     return "\n".join(lines)
 

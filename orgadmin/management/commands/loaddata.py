@@ -4,6 +4,8 @@ from django.core.management.commands import loaddata
 
 from orgadmin.access import membership_log, permission_log
 from orgadmin.access.audit_log import SecurityEvent, record
+from orgadmin.records.history import continue_histories
+from orgadmin.records.keys import COLUMNS, raise_sequences
 
 
 class Command(loaddata.Command):
@@ -21,3 +23,15 @@ class Command(loaddata.Command):
         # Django saves what fixtures contain without calling `save()`, so no person or
         # permission in it is recorded on its own.
         record(SecurityEvent.FIXTURES_LOADED, details={"fixtures": len(labels)})
+
+    def loaddata(self, fixture_labels):
+        super().loaddata(fixture_labels)
+        # The logs may name rows that were deleted before the fixture was made.
+        raise_sequences(using=self.using)
+        continue_histories(using=self.using)
+
+    def reset_sequences(self, connection, models):
+        # Django would continue after the highest key that is left, also in a database
+        # that has issued higher ones.
+        others = [model for model in models if model not in COLUMNS]
+        super().reset_sequences(connection, others)

@@ -1,0 +1,183 @@
+"""Keys that the logs remember, and the sequences that must not issue them again.
+
+The logs and the history name organizations and people by key, and keep their rows when
+these are deleted. If a new organization got the key of a deleted one, its members could
+read what the logs say about the other. So no key may be issued twice.
+
+A database issues each key once, but after data is copied into another database, its
+sequences may continue after the highest key that exists there, which can be lower than
+one that was deleted. Django's `loaddata` even lowers them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+
+from django.contrib.admin.models import LogEntry
+from django.contrib.auth.models import Group
+from django.contrib.contenttypes.models import ContentType
+from django.db import connections, models, transaction
+from django.db.models import BigIntegerField, Max
+from django.db.models.functions import Cast
+
+from orgadmin.models import AuditEvent, Contact, MembershipEvent, Organization, User
+from orgadmin.records.batches import BATCH
+
+Model: TypeAlias = type[models.Model]
+
+
+@dataclass(frozen=True)
+class Column:
+    """A column that contains keys of another table without referring to it."""
+
+    model: Model
+    name: str
+
+
+# {table: the columns that remember its keys}. Django's admin log remembers the keys of
+# all of them, and `DETAILS` are in the audit log.
+COLUMNS: dict[Model, Sequence[Column]] = {
+    Organization: (
+        Column(Organization.history.model, "id"),
+        Column(MembershipEvent, "organization_key"),
+    ),
+    User: (
+        Column(MembershipEvent, "user_key"),
+        Column(MembershipEvent, "actor_key"),
+        Column(AuditEvent, "user_key"),
+        Column(AuditEvent, "actor_key"),
+    ),
+    Contact: (),
+    Group: (),
+}
+
+# {name in the details of audit events: the table whose keys these are}
+DETAILS: dict[str, Model] = {
+    "organization": Organization,
+    "organizations": Organization,
+    "group": Group,
+    "groups added": Group,
+    "groups removed": Group,
+}
+
+
+@dataclass(frozen=True)
+class OutdatedSequence:
+    """A sequence that would issue a key that is already known."""
+
+    model: Model
+    last_issued: int
+    last_known: int
+
+    def __str__(self) -> str:
+        return (
+            f"the next new {self.model._meta.verbose_name} would get the ID"
+            f" {self.last_issued + 1}, but IDs up to {self.last_known} have been used"
+        )
+
+
+def find_outdated_sequences(*, using: str = "default") -> Iterator[OutdatedSequence]:
+    """Yield the sequences that are behind a key in their table or in a log.
+
+    Reads the logs as a whole.
+    """
+    last_known = find_last_known(using)
+    for model in COLUMNS:
+        last_issued = read_sequence(model, using)
+        if last_issued < last_known[model]:
+            yield OutdatedSequence(model, last_issued, last_known[model])
+
+
+def raise_sequences(*, using: str = "default") -> list[OutdatedSequence]:
+    """Make sure that no sequence issues a known key. Returns those that would have."""
+    with transaction.atomic(using=using):
+        outdated = list(find_outdated_sequences(using=using))
+        for sequence in outdated:
+            raise_sequence(sequence.model, sequence.last_known, using)
+    return outdated
+
+
+def find_last_known(using: str) -> dict[Model, int]:
+    """Return the highest key of each table that it or a log contains."""
+    last_known = {}
+    for model, columns in COLUMNS.items():
+        candidates = [0, find_highest(Column(model, "pk"), using)]
+        candidates += [find_highest(column, using) for column in columns]
+        candidates.append(find_highest_in_admin_log(model, using))
+        last_known[model] = max(candidates)
+    authors = find_highest(Column(LogEntry, "user"), using)
+    last_known[User] = max(last_known[User], authors)
+    for model, key in read_keys_in_details(using):
+        last_known[model] = max(last_known[model], key)
+    return last_known
+
+
+def find_highest(column: Column, using: str) -> int:
+    rows = column.model._base_manager.using(using)
+    return rows.aggregate(highest=Max(column.name))["highest"] or 0
+
+
+def find_highest_in_admin_log(model: Model, using: str) -> int:
+    """Return the highest key that Django's admin log has. It stores keys as text."""
+    content_type = ContentType.objects.db_manager(using).get_for_model(model)
+    entries = LogEntry.objects.using(using).filter(
+        content_type=content_type, object_id__regex="^[0-9]{1,18}$"
+    )
+    highest = Max(Cast("object_id", BigIntegerField()))
+    return entries.aggregate(highest=highest)["highest"] or 0
+
+
+def read_keys_in_details(using: str) -> Iterator[tuple[Model, int]]:
+    """Yield the tables and keys that the details of audit events contain."""
+    events = AuditEvent.objects.using(using).filter(details__has_any_keys=list(DETAILS))
+    all_details = events.values_list("details", flat=True)
+    for details in all_details.iterator(chunk_size=BATCH):
+        for name, model in DETAILS.items():
+            value: Any = details.get(name, [])
+            keys = value if isinstance(value, list) else [value]
+            for key in keys:
+                if isinstance(key, int):
+                    yield model, key
+
+
+def read_sequence(model: Model, using: str) -> int:
+    """Return the last key that the sequence of a table has issued."""
+    table = model._meta.db_table
+    connection = connections[using]
+    with connection.cursor() as cursor:
+        if connection.vendor == "sqlite":
+            cursor.execute("SELECT seq FROM sqlite_sequence WHERE name = %s", [table])
+            row = cursor.fetchone()
+            return row[0] if row else 0
+        # The name comes from PostgreSQL, already quoted.
+        cursor.execute(
+            f"SELECT last_value, is_called FROM {find_sequence(cursor, table)}"
+        )
+        last_value, is_called = cursor.fetchone()
+    return last_value if is_called else last_value - 1
+
+
+def find_sequence(cursor: Any, table: str) -> str:
+    cursor.execute("SELECT pg_get_serial_sequence(%s, 'id')", [table])
+    [name] = cursor.fetchone()
+    return name
+
+
+def raise_sequence(model: Model, key: int, using: str) -> None:
+    """Make a sequence continue after a key, unless it already does."""
+    table = model._meta.db_table
+    connection = connections[using]
+    with connection.cursor() as cursor:
+        if connection.vendor == "postgresql":
+            # Otherwise, an INSERT could be issued higher keys than this one before the
+            # sequence is set, which would lower it.
+            cursor.execute(f"LOCK TABLE {table} IN SHARE ROW EXCLUSIVE MODE")
+        if read_sequence(model, using) >= key:
+            return
+        if connection.vendor == "postgresql":
+            cursor.execute("SELECT setval(%s, %s)", [find_sequence(cursor, table), key])
+            return
+        cursor.execute("DELETE FROM sqlite_sequence WHERE name = %s", [table])
+        cursor.execute("INSERT INTO sqlite_sequence VALUES (%s, %s)", [table, key])
