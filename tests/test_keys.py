@@ -174,10 +174,12 @@ class LoadedKeysTests(DeletedOrganizationMixin, TestCase):
         User.objects.get(pk=key).delete()
         self.assertGreater(create_user("new").pk, key)
 
+    @tag("G7")
     def test_the_keys_of_each_log_are_remembered(self):
         key = self.gone_pk + 10_000
         entries = [
             (Organization, lambda: add_event(organization_key=key)),
+            (Organization, lambda: add_record(key)),
             (User, lambda: add_event(user_key=key)),
             (User, lambda: add_event(actor_key=key)),
             (User, lambda: AuditEvent.objects.create(user_key=key)),
@@ -203,6 +205,10 @@ class LoadedKeysTests(DeletedOrganizationMixin, TestCase):
 def add_event(**keys):
     values = {"event": "left", "role": "admin", "organization_key": 1} | keys
     MembershipEvent.objects.create(user_name="x", organization_name="x", **values)
+
+
+def add_record(key):
+    Organization.history.create(id=key, name="x", history_date=timezone.now())
 
 
 def record_details(details):
