@@ -826,8 +826,8 @@ class ExportMemoryTests(TestCase):
             response = self.client.get(url)
             before = len(queries)
             lines = list(response.streaming_content)
-        # The keys, and two queries for each of three batches.
-        self.assertEqual(len(queries) - before, 7)
+        # The keys, and four queries for each of three batches.
+        self.assertEqual(len(queries) - before, 13)
         self.assertGreater(len(lines), 6)
 
 

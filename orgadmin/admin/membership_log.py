@@ -9,7 +9,7 @@ from orgadmin.access.membership_log import end_of_day
 from orgadmin.admin.base import SuperuserOnlyAdmin
 from orgadmin.admin.changelist import get_page
 from orgadmin.admin.people_forms import MembersOnForm
-from orgadmin.models import MembershipEvent
+from orgadmin.models import MembershipEvent, User
 from orgadmin.records.csv_files import respond_with_csv
 from orgadmin.records.exports import list_events, record_export
 
@@ -69,7 +69,9 @@ class MembershipLogPage:
             hide = partial(
                 hide_platform_staff, organization=organization, user=request.user
             )
-            return respond_with_csv("membership-log", list_events(events, hide))
+            people = list_visible_people(organization, request.user)
+            rows = list_events(events, hide, people)
+            return respond_with_csv("membership-log", rows)
         page = get_page(request, events.cut_reasons())
         hide_platform_staff(page, organization, request.user)
         return self.render_page(
@@ -83,8 +85,20 @@ class MembershipLogPage:
         )
 
 
+def list_visible_people(organization, user):
+    """Return the people whose present usernames the user may see in the log.
+
+    Its admins do not learn what happened to people after they left.
+    """
+    if user.is_superuser:
+        return User.objects.all()
+    group_ids = organization.group_ids
+    memberships = User.groups.through.objects.filter(group__in=group_ids)
+    return User.objects.filter(pk__in=memberships.values("user"))
+
+
 def hide_platform_staff(events, organization, user):
-    """Replace the names of actors who were never members of the organization.
+    """Remove actors who were never members of the organization.
 
     Its admins do not know these people. Superusers see all names. Runs one query.
     """
@@ -98,3 +112,4 @@ def hide_platform_staff(events, organization, user):
     for event in events:
         if event.actor_key and event.actor_key not in known_keys:
             event.actor_name = _("Platform staff")
+            event.actor_key = None

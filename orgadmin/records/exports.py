@@ -5,8 +5,8 @@ from __future__ import annotations
 import datetime
 import json
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Collection, Iterator, Sequence
+from typing import TYPE_CHECKING, Any
 
 from django.utils import timezone
 
@@ -34,6 +34,12 @@ EVENT_COLUMNS = (
     "role",
     "by",
     "reason",
+    # The names above are those that were recorded. The IDs stay the same when a name
+    # changes, and are never given to anyone else.
+    "user_id",
+    "by_id",
+    "person_now",
+    "organization_now",
 )
 
 # "position" and "hash" come first, so that they are easy to compare with the site's
@@ -167,21 +173,41 @@ def list_people(
 def list_events(
     events: QuerySet[MembershipEvent],
     hide: Callable[[list[MembershipEvent]], None] | None = None,
+    people: QuerySet[User] | None = None,
 ) -> Iterator[Sequence[object]]:
     """Yield a header and a row for each event of the membership log.
 
     `hide` is called with each batch of events, to remove what the reader may not see.
+    `people` are those whose present usernames the reader may see; the default is all.
+    Runs three queries per batch, and those of `hide`.
     """
+    if people is None:
+        people = User.objects.all()
     yield EVENT_COLUMNS
     for batch in read_by_size(events, ["reason"]):
         if hide is not None:
             hide(batch)
+        user_keys = {event.user_key for event in batch}
+        organization_keys = {event.organization_key for event in batch}
+        usernames = find_texts(people, user_keys, "username")
+        names = find_texts(Organization.objects.all(), organization_keys, "name")
         for event in batch:
-            yield list_event(event)
+            row = list_event(event)
+            row.append(usernames.get(event.user_key))
+            row.append(names.get(event.organization_key))
+            yield row
 
 
-def list_event(event: MembershipEvent) -> Sequence[object]:
-    return (
+def find_texts(
+    rows: QuerySet[Any], keys: Collection[int | None], field: str
+) -> dict[int | None, str]:
+    """Return {primary key: text in the field} of the rows that exist."""
+    found = rows.order_by().filter(pk__in=keys)
+    return dict(found.values_list("pk", field))
+
+
+def list_event(event: MembershipEvent) -> list[object]:
+    return [
         timezone.localtime(event.at).isoformat(timespec="seconds"),
         event.event,
         event.user_name,
@@ -190,7 +216,9 @@ def list_event(event: MembershipEvent) -> Sequence[object]:
         event.role,
         event.actor_name,
         event.reason,
-    )
+        event.user_key,
+        event.actor_key,
+    ]
 
 
 def list_audit_events(
