@@ -8,25 +8,26 @@ superusers. The system checks refuse any other admin class.
 
 from django.contrib import admin, messages
 from django.contrib.admin.helpers import ACTION_CHECKBOX_NAME
-from django.contrib.admin.utils import unquote
+from django.contrib.admin.utils import NestedObjects, quote, unquote
 from django.core.exceptions import (
     ObjectDoesNotExist,
     PermissionDenied,
     SuspiciousOperation,
 )
-from django.db import DatabaseError, IntegrityError, connection
+from django.db import DatabaseError, IntegrityError, connection, router
 from django.db.models import TextField
 from django.http import HttpResponseRedirect
 from django.shortcuts import render
 from django.urls import path, reverse
+from django.utils.html import format_html
+from django.utils.text import capfirst
 from django.utils.translation import gettext_lazy as _, ngettext
 
 from orgadmin.accounts.step_up import SAFE_METHODS
 from orgadmin.admin.changelist import (
-    LIMIT,
     LimitedPaginator,
     LongChangeList,
-    exceeds_limit,
+    exceeds,
 )
 from orgadmin.admin.widgets import ChooseManyWidget, ChooseOneWidget
 from orgadmin.gate.answers import get_gate, renew_gate
@@ -35,6 +36,13 @@ from orgadmin.models.validators import is_primary_key
 # How many characters of a search are used. Each word adds a condition to the query, and
 # databases refuse a query with a thousand conditions.
 SEARCH_LENGTH = 200
+
+# How many objects the delete page names. The others are only counted.
+DELETIONS_SHOWN = 100
+
+# How many rows an action can change at once. The page that asks for confirmation sends
+# a field for each row, and Django refuses a request with more than a thousand fields.
+ACTION_LIMIT = 500
 
 # In `ClosedModelAdmin.pages`, stands for a page that only superusers can open.
 SUPERUSERS_ONLY = None
@@ -224,18 +232,59 @@ class ClosedModelAdmin(PermissionHooks, SearchedChoices, admin.ModelAdmin):
         return rows.defer(*names)
 
     def response_action(self, request, queryset, **kwargs):
-        """Run an action, unless "select all" selects more than LIMIT rows.
+        """Run an action, unless "select all" selects more than ACTION_LIMIT rows.
 
         Django 6.1 passes more arguments, so the method accepts any `kwargs`.
         """
-        if self._selects_all(request) and exceeds_limit(queryset):
+        if self._selects_all(request) and exceeds(queryset, ACTION_LIMIT):
             text = _(
                 "More than %d rows are selected, which is too many for one action."
                 " Search or filter the list first."
             )
-            self.message_user(request, text % LIMIT, messages.WARNING)
+            self.message_user(request, text % ACTION_LIMIT, messages.WARNING)
             return None
         return super().response_action(request, queryset, **kwargs)
+
+    def get_deleted_objects(self, objs, request):
+        """Name the objects, and count what will be deleted with them.
+
+        Django would show every related row, and query the database for its name.
+        """
+        collector = NestedObjects(router.db_for_write(self.model))
+        collector.collect(objs)
+        numbers = {}
+        missing_permissions = set()
+        for model, rows in collector.data.items():
+            numbers[model._meta.verbose_name_plural] = len(rows)
+            if not self._may_delete(request, model, rows):
+                missing_permissions.add(model._meta.verbose_name)
+        lines = self._list_first(objs)
+        protected = self._list_first(collector.protected)
+        return lines, numbers, missing_permissions, protected
+
+    def _may_delete(self, request, model, rows):
+        """Return whether the person may delete rows, as far as the model has pages."""
+        model_admin = self.admin_site._registry.get(model)
+        if model_admin is None:
+            return True
+        return all(model_admin.has_delete_permission(request, row) for row in rows)
+
+    def _list_first(self, objects):
+        """Return DELETIONS_SHOWN objects as links, and how many more there are."""
+        objects = list(objects)
+        lines = [self._describe_with_link(obj) for obj in objects[:DELETIONS_SHOWN]]
+        more = len(objects) - DELETIONS_SHOWN
+        if more > 0:
+            lines.append(_("… and %d more") % more)
+        return lines
+
+    def _describe_with_link(self, obj):
+        name = capfirst(obj._meta.verbose_name)
+        if type(obj) not in self.admin_site._registry:
+            return f"{name}: {obj}"
+        url_name = f"admin:{obj._meta.app_label}_{obj._meta.model_name}_change"
+        link = reverse(url_name, args=[quote(obj.pk)])
+        return format_html('{}: <a href="{}">{}</a>', name, link, obj)
 
     def _selects_all(self, request):
         """Return whether an action is for all rows, including those on other pages."""

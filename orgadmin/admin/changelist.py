@@ -22,19 +22,21 @@ PER_PAGE = 100
 AFTER_VAR = "after"
 
 
-def get_page(request, rows, paginator=Paginator):
+def get_page(request, rows, paginator=Paginator, parameter=PAGE_VAR):
     """Return the page of `rows` that ?p= asks for.
 
-    Its `numbers` are the page numbers to link to, with an ellipsis for the others.
+    Its `numbers` are the page numbers to link to, with an ellipsis for the others. The
+    second list of a page needs another `parameter` of the URL.
     """
-    page = paginator(rows, PER_PAGE).get_page(request.GET.get(PAGE_VAR))
+    page = paginator(rows, PER_PAGE).get_page(request.GET.get(parameter))
+    page.parameter = parameter
     page.numbers = page.paginator.get_elided_page_range(page.number)
     return page
 
 
-def exceeds_limit(queryset):
-    """Return whether a queryset has more than LIMIT rows, without counting them all."""
-    return queryset.order_by()[LIMIT:].exists()
+def exceeds(queryset, limit):
+    """Return whether a queryset has more than `limit` rows, without counting all."""
+    return queryset.order_by()[limit:].exists()
 
 
 class LimitedPaginator(Paginator):

@@ -3,24 +3,32 @@
 from django import forms
 from django.contrib.auth.forms import UserChangeForm
 from django.db import IntegrityError
+from django.db.models import Q
 from django.urls import reverse
 from django.utils.html import format_html, format_html_join
 from django.utils.translation import gettext_lazy as _, ngettext
 
+from orgadmin.access.roles import ROLES
 from orgadmin.admin.merging import MergingForm
 from orgadmin.admin.quotes import quote
 from orgadmin.models import Organization
 from orgadmin.models.look_alikes import make_key
+from orgadmin.models.validators import is_primary_key
 from orgadmin.people.changes import RoleChange
 from orgadmin.people.membership import (
     AmbiguousRoles,
     choose_roles,
+    find_groups_to_replace,
     find_organizations_losing_last_admin,
     set_groups,
 )
 from orgadmin.records.columns import FIELDS
 
 NAMESAKES_SHOWN = 5
+
+# How many groups of a person the form shows. Django refuses a request with more than a
+# thousand fields.
+GROUPS_SHOWN = 100
 
 
 class OrganizationForm(MergingForm):
@@ -96,9 +104,15 @@ class UserForm(UserChangeForm):
     carries their names to the page. If the field is sent back with the same names, the
     person who saves has seen the error. `ClosedModelAdmin.get_form` sets `user` to this
     person.
+
+    The form shows GROUPS_SHOWN groups at most. The hidden field `groups_shown` has
+    their keys. Groups that were not shown stay, also those that someone else added in
+    the meantime. A request without this field, such as one from a script, replaces all
+    groups.
     """
 
     asked_about = forms.CharField(required=False, widget=forms.HiddenInput)
+    groups_shown = forms.CharField(required=False, widget=forms.HiddenInput)
 
     class Meta(UserChangeForm.Meta):
         help_texts = {
@@ -111,6 +125,47 @@ class UserForm(UserChangeForm):
                 " without it."
             ),
         }
+
+    def __init__(self, *args, **kwargs):
+        super().__init__(*args, **kwargs)
+        if "groups" in self.fields and self.instance.pk:
+            self._show_groups()
+
+    def _show_groups(self):
+        groups = self.initial["groups"]
+        keys = self._read_keys_shown()
+        if keys is not None:
+            groups = [group for group in groups if group.pk in keys]
+        elif len(groups) > GROUPS_SHOWN:
+            text = _(
+                "This person has %(number)d groups, of which these are the first"
+                " %(shown)d. The others stay. Their roles are also on the People page"
+                " of each organization."
+            )
+            numbers = {"number": len(groups), "shown": GROUPS_SHOWN}
+            self.fields["groups"].help_text = text % numbers
+            groups = self._find_first_groups()
+        self.initial["groups"] = groups
+        self.initial["groups_shown"] = " ".join(str(group.pk) for group in groups)
+
+    def _find_first_groups(self):
+        """Return groups of the person. Those that are no roles come first.
+
+        Roles can also be changed elsewhere.
+        """
+        is_role = Q()
+        for role in ROLES:
+            relation = Organization._meta.get_field(role.key).related_query_name()
+            is_role |= Q(**{f"{relation}__isnull": False})
+        groups = self.instance.groups.annotate(is_role=Q(is_role))
+        return list(groups.order_by("is_role", "name", "pk")[:GROUPS_SHOWN])
+
+    def _read_keys_shown(self):
+        """Return the keys of the groups that the page showed, or None if unknown."""
+        if "groups_shown" not in self.data:
+            return None
+        keys = self.data["groups_shown"].split()
+        return {int(key) for key in keys if is_primary_key(key)}
 
     def clean_groups(self):
         groups = self.cleaned_data["groups"]
@@ -130,7 +185,8 @@ class UserForm(UserChangeForm):
         """
         current_groups = set()
         if self.instance.pk:
-            current_groups.update(self.instance.groups.all())
+            keys = self._read_keys_shown()
+            current_groups = find_groups_to_replace(self.instance, groups, keys)
         try:
             return choose_roles(current_groups, set(groups))
         except AmbiguousRoles as error:
@@ -167,7 +223,8 @@ class UserForm(UserChangeForm):
         if groups is None:
             return
         try:
-            set_groups(self.instance, groups, actor=self.user)
+            keys = self._read_keys_shown()
+            set_groups(self.instance, groups, actor=self.user, replaced=keys)
         except AmbiguousRoles as error:
             # The form was valid, because one of two roles replaced the person's current
             # role. They have lost that role in the meantime, so now both are new.

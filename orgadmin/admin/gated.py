@@ -18,7 +18,7 @@ from orgadmin.admin.base import (
     is_active_superuser,
 )
 from orgadmin.admin.changelist import get_page
-from orgadmin.admin.formsets import GatedInlineFormSet
+from orgadmin.admin.formsets import ROWS_SENT, GatedInlineFormSet
 from orgadmin.admin.merging import MergingForm
 from orgadmin.gate.answers import get_gate
 from orgadmin.models import Organization
@@ -237,10 +237,17 @@ class GatedOrganizationAdmin(GatedModelAdmin):
 
 
 class GatedTabularInline(Gated, PermissionHooks, SearchedChoices, admin.TabularInline):
-    """Rows that belong to an organization, on the page of the organization."""
+    """Rows that belong to an organization, on the page of the organization.
+
+    The page shows the first ones. `page` is the page below the organization that has
+    all of them, such as "contacts".
+    """
 
     formset = GatedInlineFormSet
+    template = "admin/orgadmin/includes/first_rows.html"
+    page = ""
     extra = 0
+    max_num = ROWS_SENT
 
     def is_permitted(self, request, permission, obj=None):
         """Return whether the person has a permission; `obj` is the organization."""

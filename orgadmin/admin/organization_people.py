@@ -109,7 +109,9 @@ class PeoplePage:
             page=page,
             members=members,
             roles=[role for role in ROLES if membership.may_assign(permissions, role)],
-            invitations=organization.invitations.all(),
+            invitations=get_page(
+                request, organization.invitations.all(), parameter="invitations"
+            ),
             adding=add_form if request.user.is_superuser else None,
             inviting=invite_form,
             media=self.media + add_form.media,

@@ -9,8 +9,8 @@ from django.utils.html import format_html
 from django.utils.translation import gettext_lazy as _, ngettext
 
 from orgadmin.access.roles import CONFIDENTIAL_FIELDS, ROLES
-from orgadmin.admin.base import SUPERUSERS_ONLY, DeletesAsActor
-from orgadmin.admin.contacts import ContactInline
+from orgadmin.admin.base import DELETIONS_SHOWN, SUPERUSERS_ONLY, DeletesAsActor
+from orgadmin.admin.contacts import ContactInline, ContactsPage
 from orgadmin.admin.forms import OrganizationForm
 from orgadmin.admin.gated import GatedOrganizationAdmin
 from orgadmin.admin.import_export import ImportExportPages
@@ -22,14 +22,12 @@ from orgadmin.models import Contact, Organization
 from orgadmin.models.fields import normalize
 from orgadmin.people.membership import Membership
 
-# How many organizations the delete page names. The others are only counted.
-DELETIONS_SHOWN = 100
-
 
 @admin.register(Organization)
 class OrganizationAdmin(
     ImportExportPages,
     PeoplePage,
+    ContactsPage,
     MembershipLogPage,
     OrganizationAccessPage,
     RestorePage,
@@ -37,6 +35,7 @@ class OrganizationAdmin(
     GatedOrganizationAdmin,
 ):
     pages = {
+        "contacts": "view",
         "people": "manage_members",
         "ledger": "manage_members",
         "access": "manage_members",

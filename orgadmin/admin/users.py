@@ -188,8 +188,8 @@ class UserAdmin(
         if obj is None:
             return super().get_fieldsets(request, obj)
         if request.user.is_superuser:
-            # The hidden field in which UserForm keeps what it asked the person about.
-            hidden = (None, {"fields": ["asked_about"]})
+            # The hidden fields in which UserForm keeps what the person has seen.
+            hidden = (None, {"fields": ["asked_about", "groups_shown"]})
             return [*super().get_fieldsets(request, obj), hidden]
         person = ["first_name", "last_name", "email", "is_active"]
         return [

@@ -274,17 +274,21 @@ def find_organizations_losing_last_admin(
 
 @transaction.atomic
 def set_groups(
-    user: User, chosen: Iterable[Group], *, actor: User | None = None
+    user: User,
+    chosen: Iterable[Group],
+    *,
+    actor: User | None = None,
+    replaced: Collection[int] | None = None,
 ) -> None:
-    """Replace the user's groups.
+    """Replace the user's groups, or only those of which `replaced` has the keys.
 
     If the user gains a role in an organization, it replaces their previous one. Raises
     `AmbiguousRoles` if both roles of an organization are added at once.
     """
     user.changed_by = actor
     lock(User, [user.pk])
-    current_groups = set(user.groups.all())
     chosen_groups = set(chosen)
+    current_groups = find_groups_to_replace(user, chosen_groups, replaced)
     roles = choose_roles(current_groups, chosen_groups)
     changes = [RoleChange(user, row.organization, row.role) for row in roles]
     change_roles(changes, actor=actor)
@@ -297,6 +301,20 @@ def set_groups(
     added = chosen_groups - current_groups
     user.groups.remove(*[group for group in removed if group.pk not in role_group_ids])
     user.groups.add(*[group for group in added if group.pk not in role_group_ids])
+
+
+def find_groups_to_replace(
+    user: User, chosen: Collection[Group], replaced: Collection[int] | None
+) -> set[Group]:
+    """Return the user's groups that a choice of groups is compared with.
+
+    These are all groups, or those of which `replaced` has the keys and those chosen.
+    """
+    groups = user.groups.all()
+    if replaced is not None:
+        chosen_ids = {group.pk for group in chosen}
+        groups = groups.filter(pk__in=chosen_ids.union(replaced))
+    return set(groups)
 
 
 def choose_roles(
