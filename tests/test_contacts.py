@@ -136,6 +136,32 @@ class ContactTests(TestCase):
         self.assertEqual(self.list_names(self.own), {"Renamed", "New"})
         self.assertFalse(self.foreign.contacts.filter(name="New").exists())
 
+    def test_have_a_page_below_the_organization(self):
+        url = f"{ORGANIZATIONS}{self.own.pk}/contacts/"
+        response = self.client.get(url)
+        self.assertContains(response, "mine@example.com")
+        self.assertContains(response, f"{LIST}add/?organization={self.own.pk}")
+        url = f"{ORGANIZATIONS}{self.reviewed.pk}/contacts/"
+        response = self.client.get(url)
+        self.assertContains(response, "read@example.com")
+        self.assertNotContains(response, "add/?organization=")
+        self.assertNotContains(response, "/delete/")
+        response = self.client.get(f"{ORGANIZATIONS}{self.foreign.pk}/contacts/")
+        self.assertRedirects(response, "/admin/")
+
+    def test_lead_back_to_the_page_that_they_were_opened_from(self):
+        contacts = f"{ORGANIZATIONS}{self.own.pk}/contacts/"
+        back = f"?organization={self.own.pk}"
+        data = {"name": "New", "organization": self.own.pk}
+        response = self.client.post(f"{LIST}add/{back}", data)
+        self.assertRedirects(response, contacts)
+        new = self.own.contacts.get(name="New")
+        response = self.client.post(f"{LIST}{new.pk}/change/{back}", data)
+        self.assertRedirects(response, contacts)
+        response = self.client.post(f"{LIST}{new.pk}/delete/{back}", {"post": "yes"})
+        self.assertRedirects(response, contacts)
+        self.assertFalse(self.own.contacts.filter(name="New").exists())
+
     def test_stay_if_a_post_does_not_mention_them(self):
         response = self.change_organization(self.own, {"name": "New"})
         self.assertRedirects(response, ORGANIZATIONS)

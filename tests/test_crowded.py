@@ -32,31 +32,32 @@ LARGEST_PAGE = 150_000
 
 # How many queries each page runs as a superuser.
 QUERIES_OF_ORGANIZATION = {
-    "change": 6,
+    "change": 7,
     "contacts": 5,
-    "people": 9,
+    "people": 8,
     "ledger": 5,
-    "access": 10,
-    "history": 6,
-    "delete": 10,
+    "access": 7,
+    "history": 8,
+    "delete": 6,
 }
 QUERIES_OF_PERSON = {
-    "change": 9,
+    "change": 8,
     "access": 7,
     "activity": 5,
     "leave": 6,
     "company": 4,
     "export": 3,
-    "erase": 20,
+    # The number depends on how many batches of rows name the person.
+    "erase": None,
     "history": 5,
-    "password_change": 4,
+    "sign_out": 3,
 }
 QUERIES_OF_LISTS = {
-    "organization": 5,
-    "contact": 5,
-    "user": 5,
-    "membershipevent": 5,
-    "auditevent": 5,
+    "organization": 4,
+    "contact": 4,
+    "user": 4,
+    "membershipevent": 4,
+    "auditevent": 4,
 }
 
 
@@ -80,7 +81,7 @@ def list_fields(response):
     return data
 
 
-@tag("H07")
+@tag("H9")
 class CrowdedTests(TestCase):
     @classmethod
     def setUpTestData(cls):
@@ -234,12 +235,12 @@ class CrowdedTests(TestCase):
     def test_the_pages_of_a_person_open(self):
         for page, queries in QUERIES_OF_PERSON.items():
             with self.subTest(page=page):
-                name = f"user_{page}"
-                if page == "password_change":
-                    url = reverse("admin:auth_user_password_change", args=[self.busy.pk])
-                else:
-                    url = get_url(name, self.busy.pk)
+                url = get_url(f"user_{page}", self.busy.pk)
                 self.assert_opens(url, queries)
+
+    def test_the_page_that_sets_a_password_opens(self):
+        url = reverse("admin:auth_user_password_change", args=[self.busy.pk])
+        self.assert_opens(url)
 
     def test_the_page_that_deletes_a_person_counts_what_goes_with_them(self):
         response = self.assert_opens(get_url("user_delete", self.busy.pk))
@@ -254,7 +255,10 @@ class CrowdedTests(TestCase):
     def test_lists_and_the_home_page_open(self):
         for name, queries in QUERIES_OF_LISTS.items():
             with self.subTest(list=name):
-                self.assert_opens(get_url(f"{name}_changelist"), queries)
+                url = get_url(f"{name}_changelist")
+                # The first request is recorded in the audit log for some lists.
+                self.client.get(url)
+                self.assert_opens(url, queries)
         self.assert_opens("/admin/")
         self.assert_opens("/admin/?q=m")
         self.assert_opens("/admin/activity/")
@@ -284,7 +288,7 @@ class CrowdedTests(TestCase):
         data["phone"] = "2"
         data["contacts-0-phone"] = "3"
         data["contacts-1-DELETE"] = "on"
-        with self.assertNumQueries(16):
+        with self.assertNumQueries(14):
             response = self.client.post(url, data)
         self.assertEqual(response.status_code, 302)
         self.acme.refresh_from_db()
@@ -319,7 +323,7 @@ class CrowdedTests(TestCase):
         url = get_url("organization_contacts", self.acme.pk)
         self.assertContains(self.client.get(f"{url}?p=50"), "Contact 4999")
         url = get_url("organization_people", self.acme.pk)
-        response = self.client.get(f"{url}?invitations=50")
+        response = self.client.get(f"{url}?invitations=100")
         self.assertContains(response, "invited-999@example.com")
 
     def test_too_many_rows_for_an_action_are_refused_before_the_page_is_sent(self):

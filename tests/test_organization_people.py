@@ -9,6 +9,7 @@ from django.test import Client, TestCase, override_settings, tag
 from django.test.utils import CaptureQueriesContext
 
 from orgadmin.accounts import throttle
+from orgadmin.admin.forms import GROUPS_SHOWN
 from orgadmin.models import Invitation, MembershipEvent, Organization, User
 from orgadmin.people import invitations, membership, offboarding
 from orgadmin.people.changes import RoleChange
@@ -204,9 +205,7 @@ class CostTests(PeopleMixin, TestCase):
         for user in (self.staff, self.admin):
             self.client.force_login(user)
             self.assertEqual([self.count(url) for url in urls], before[user])
-            self.assertEqual(
-                len(self.client.get(f"{urls[0]}?p=7").context["page"]), 100
-            )
+            self.assertEqual(len(self.client.get(f"{urls[0]}?p=7").context["page"]), 50)
 
     def test_a_person_in_5_000_organizations(self):
         self.client.force_login(self.staff)
@@ -214,15 +213,19 @@ class CostTests(PeopleMixin, TestCase):
             f"{USERS}{self.anna.pk}/{page}/"
             for page in ("access", "leave", "change", "history")
         ]
-        set_role(self.acme, [self.anna], ADMIN)
+        # The form has one more query if it does not show all groups.
+        self.join_organizations(GROUPS_SHOWN + 1)
         before = [self.count(url) for url in urls]
+        self.join_organizations(5_000)
+        self.assertEqual([self.count(url) for url in urls], before)
+
+    def join_organizations(self, number):
         rows = Organization.objects.bulk_create(
-            [Organization(name=f"N {n}") for n in range(5_000)]
+            [Organization(name=f"N {n}") for n in range(number)]
         )
         membership.change_roles(
             [RoleChange(self.anna, organization, ADMIN) for organization in rows]
         )
-        self.assertEqual([self.count(url) for url in urls], before)
 
 
 class OrgAdminTests(PeopleMixin, TestCase):

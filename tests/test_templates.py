@@ -28,7 +28,14 @@ WHOLE_LINKS = {
 }
 
 # What cannot contain anything that would need to be encoded
-NUMBERS = {"action.record.pk", "number", "on|date:'Y-m-d'", "page_var", "is_popup_var"}
+NUMBERS = {
+    "action.record.pk",
+    "number",
+    "on|date:'Y-m-d'",
+    "page.parameter",
+    "page_var",
+    "is_popup_var",
+}
 
 FRONT = '<a href="/admin/">Go to the home page</a>'
 

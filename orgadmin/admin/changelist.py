@@ -22,13 +22,13 @@ PER_PAGE = 100
 AFTER_VAR = "after"
 
 
-def get_page(request, rows, paginator=Paginator, parameter=PAGE_VAR):
+def get_page(request, rows, paginator=Paginator, *, parameter=PAGE_VAR, size=PER_PAGE):
     """Return the page of `rows` that ?p= asks for.
 
     Its `numbers` are the page numbers to link to, with an ellipsis for the others. The
     second list of a page needs another `parameter` of the URL.
     """
-    page = paginator(rows, PER_PAGE).get_page(request.GET.get(parameter))
+    page = paginator(rows, size).get_page(request.GET.get(parameter))
     page.parameter = parameter
     page.numbers = page.paginator.get_elided_page_range(page.number)
     return page

@@ -24,6 +24,9 @@ from orgadmin.people.mail import send_invitation
 # The field with the people who are added.
 ADDED_USERS = f"{AddMembersForm.prefix}-users"
 
+# How many members, and how many invitations, the page shows. Each has buttons.
+PEOPLE_PER_PAGE = 50
+
 
 @dataclass(frozen=True)
 class Assignment:
@@ -96,7 +99,7 @@ class PeoplePage:
             .select_related("user")
             .order_by("user__username", "pk")
         )
-        page = get_page(request, memberships)
+        page = get_page(request, memberships, size=PEOPLE_PER_PAGE)
         members = membership.describe_members(organization, page)
         joined = [member.joined for member in members if member.joined is not None]
         hide_platform_staff(joined, organization, request.user)
@@ -110,7 +113,10 @@ class PeoplePage:
             members=members,
             roles=[role for role in ROLES if membership.may_assign(permissions, role)],
             invitations=get_page(
-                request, organization.invitations.all(), parameter="invitations"
+                request,
+                organization.invitations.all(),
+                parameter="invitations",
+                size=PEOPLE_PER_PAGE,
             ),
             adding=add_form if request.user.is_superuser else None,
             inviting=invite_form,
