@@ -340,6 +340,33 @@ class DeviceTests(GuessingCase):
         new_device.post(page, new)
         self.assertTrue(self.sign_in(new_device, NEW_PASSWORD))
 
+    @tag("H1")
+    def test_an_open_session_gives_no_new_guesses(self):
+        """Signing out elsewhere must not make another known device each time."""
+        for has_cookie in (True, False):
+            with self.subTest(has_cookie=has_cookie), count_hashes():
+                thief = Client()
+                self.assertTrue(self.sign_in(thief))
+                CountingHasher.hashed = 0
+                for _number in range(3):
+                    if not has_cookie:
+                        thief.cookies.pop(devices.name_cookie(self.ada), None)
+                    thief.post("/admin/sign-out-elsewhere/")
+                    guesser = Client(REMOTE_ADDR=ELSEWHERE)
+                    name = devices.name_cookie(self.ada)
+                    if name in thief.cookies:
+                        guesser.cookies[name] = thief.cookies[name].value
+                    self.guess(client=guesser)
+                self.assertEqual(CountingHasher.hashed, throttle.LIMIT)
+
+    @tag("H2")
+    def test_a_device_stays_known_when_the_others_are_signed_out(self):
+        self.sign_in(REMOTE_ADDR=OFFICE)
+        self.client.post("/admin/sign-out-elsewhere/")
+        self.client.post("/admin/logout/")
+        self.guess(REMOTE_ADDR=OFFICE)
+        self.assertTrue(self.sign_in(REMOTE_ADDR=OFFICE))
+
 
 class HashingTests(GuessingCase):
     """Hashing passwords leaves threads for everyone else."""

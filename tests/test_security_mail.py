@@ -195,6 +195,35 @@ class PersonTests(MailCase):
         write(SecurityEvent.LOCKED_OUT, user_name="unknown")
         self.assertEqual(self.take_sent(), {})
 
+    def test_nobody_takes_over_a_deactivated_account_unnoticed(self):
+        """Someone may deactivate an account first, and activate it afterwards."""
+        changes = [
+            {"is_active": False, "password": "!"},
+            {"email": "thief@example.com"},
+            {"email": ""},
+            {"is_active": True},
+        ]
+        for change in changes:
+            User.objects.filter(pk=self.anna.pk).update(**change)
+        subject = "Your account no longer has this email address"
+        self.assertEqual(
+            [
+                message.subject
+                for message in mail.outbox
+                if message.to == ["anna@example.com"]
+            ],
+            [subject],
+        )
+
+    def test_people_are_told_of_a_password_for_their_deactivated_account(self):
+        User.objects.filter(pk=self.anna.pk).update(is_active=False)
+        self.anna.refresh_from_db()
+        self.anna.set_password("other")
+        self.anna.save()
+        self.assertEqual(
+            self.take_sent(), {"anna@example.com": "Your password was changed"}
+        )
+
     def test_a_mail_server_that_fails_does_not_undo_the_change(self):
         self.client.force_login(self.anna)
         with (

@@ -33,9 +33,24 @@ def find_device(request: HttpRequest, user: User) -> str:
 
 def remember_device(response: HttpResponseBase, user: User) -> None:
     """Make the device known to the account of a person who has proved who they are."""
+    _set_cookie(response, user, get_random_string(16))
+
+
+def keep_device(response: HttpResponseBase, user: User, device: str) -> None:
+    """Keep a device known after the sessions of its person have ended.
+
+    `device` is what `find_device()` returned before. A device that was not known stays
+    unknown, and a known one keeps its ID. Otherwise, someone who only has an open
+    session could get a new device, with new attempts, as often as they like.
+    """
+    if device:
+        _set_cookie(response, user, device)
+
+
+def _set_cookie(response: HttpResponseBase, user: User, device: str) -> None:
     response.set_cookie(
         name_cookie(user),
-        _make_signer(user).sign(get_random_string(16)),
+        _make_signer(user).sign(device),
         max_age=LIFETIME,
         secure=settings.SESSION_COOKIE_SECURE,
         httponly=True,

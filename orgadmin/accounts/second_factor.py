@@ -15,7 +15,7 @@ from django.http import HttpRequest, HttpResponse
 from django.views.generic.edit import FormView
 
 from orgadmin.access.audit_log import SecurityEvent
-from orgadmin.accounts.devices import remember_device
+from orgadmin.accounts.devices import find_device, keep_device
 from orgadmin.accounts.sessions import keep_session, note_second_factor
 from orgadmin.people.second_factors import follow_up
 
@@ -31,13 +31,14 @@ class FactorChangeView(FormView):
 
     @transaction.atomic
     def form_valid(self, form: BaseForm) -> HttpResponse:
-        response = super().form_valid(form)
         user = self.request.user
+        device = find_device(self.request, user)
+        response = super().form_valid(form)
         follow_up(self.event, user, self.kinds, actor=user)
         keep_session(self.request, user)
         self.note_in_session(self.request)
         # Devices that the account knew have ended with the sessions.
-        remember_device(response, user)
+        keep_device(response, user, device)
         return response
 
     def note_in_session(self, request: HttpRequest) -> None:

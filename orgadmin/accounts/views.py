@@ -21,7 +21,7 @@ from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_POST
 
 from orgadmin.accounts import throttle
-from orgadmin.accounts.devices import remember_device
+from orgadmin.accounts.devices import find_device, keep_device, remember_device
 from orgadmin.accounts.forms import (
     BUSY,
     AcceptInvitationForm,
@@ -115,11 +115,12 @@ class SignInView(BusyFormMixin, LoginView):
 def sign_out_elsewhere(request: HttpRequest) -> HttpResponse:
     """End all sessions of the person who is signed in, except this one."""
     user = request.user
+    device = find_device(request, user)
     end_all_sessions(user, actor=user)
     keep_session(request, user)
     messages.success(request, _("You were signed out on all your other devices."))
     response = redirect("admin:index")
-    remember_device(response, user)
+    keep_device(response, user, device)
     return response
 
 

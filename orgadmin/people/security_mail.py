@@ -59,8 +59,8 @@ def write_to_person(event: AuditEvent) -> list[EmailMessage]:
     """Return the messages to the person whose account an event is about."""
     if not concerns_person(event):
         return []
-    user = User.objects.filter(pk=event.user_key, is_active=True).first()
-    if user is None:
+    user = User.objects.filter(pk=event.user_key).first()
+    if user is None or not may_matter(event, user):
         return []
     if event.event == SecurityEvent.EMAIL_CHANGED:
         return write_about_email(event)
@@ -81,6 +81,19 @@ def concerns_person(event: AuditEvent) -> bool:
     if event.event == SecurityEvent.LOCKED_OUT:
         return not list_recent(event).exists()
     return False
+
+
+def may_matter(event: AuditEvent, user: User) -> bool:
+    """Return whether an event could let someone use the account of a person.
+
+    A deactivated account can be activated again. Someone may change its address or
+    password before that, so the person is told of both. Someone who was offboarded gets
+    no mail: that has removed their password.
+    """
+    if user.is_active or event.event == SecurityEvent.EMAIL_CHANGED:
+        return True
+    is_password = event.event == SecurityEvent.PASSWORD_CHANGED
+    return is_password and user.has_usable_password()
 
 
 def list_recent(event: AuditEvent) -> QuerySet[AuditEvent]:
