@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 from django.contrib.auth.models import Group
-from django.db import models, transaction
+from django.db import connection, models, transaction
+from django.db.models import Value
 
 # The log stores reasons in English. They are translated where they are shown.
 from django.utils.translation import gettext_noop as _
@@ -32,8 +34,9 @@ from orgadmin.models import (
     Organization,
     OrganizationGroupObjectPermission,
     OrganizationUserObjectPermission,
+    User,
 )
-from orgadmin.people.membership import Membership
+from orgadmin.people.membership import Membership, lock
 
 BATCH = 1_000  # organizations in one transaction
 
@@ -89,33 +92,97 @@ class RoleKey:
 def examine(*, fix: bool = False) -> Iterator[Issue]:
     """Yield the errors and notes about all organizations.
 
-    With `fix`, errors are repaired before they are yielded. Each batch is examined and
-    repaired in a transaction of its own. Runs about ten queries per batch and keeps one
-    batch in memory.
+    With `fix`, errors are repaired before they are yielded. Each batch is examined in a
+    transaction of its own. Runs about ten queries per batch and keeps one batch in
+    memory.
+
+    People may work on the site. Each batch is examined as it was at one moment. The
+    organizations with errors are then locked and examined again before anything is
+    repaired. What has been deleted meanwhile is left out.
     """
-    organizations = Organization.objects.order_by("pk").select_related(
-        *(role.key for role in ROLES)
-    )
     last_pk = 0
     while True:
-        with transaction.atomic():
-            batch = list(organizations.filter(pk__gt=last_pk)[:BATCH])
+        with read_snapshot():
+            batch = list(select_organizations().filter(pk__gt=last_pk)[:BATCH])
             if not batch:
                 return
-            issues = BatchExamination(batch, fix=fix).run()
+            examination = BatchExamination(batch)
+            issues = examination.run()
+        if fix:
+            errors = [issue for issue in issues if issue.is_error]
+            yield from repair(errors, examination.unlogged_users)
+            issues = [issue for issue in issues if not issue.is_error]
         yield from issues
         last_pk = batch[-1].pk
 
 
-class BatchExamination:
-    """Checks a batch of organizations. With `fix`, each check repairs its errors."""
+def select_organizations() -> models.QuerySet[Organization]:
+    organizations = Organization.objects.order_by("pk")
+    return organizations.select_related(*(role.key for role in ROLES))
 
-    def __init__(self, organizations: Sequence[Organization], *, fix: bool) -> None:
+
+@contextmanager
+def read_snapshot() -> Iterator[None]:
+    """Have all queries of the block read the database as it was at one moment.
+
+    On PostgreSQL, this only works outside of a transaction. SQLite always does so.
+    """
+    is_outermost = not connection.in_atomic_block
+    with transaction.atomic():
+        if is_outermost and connection.vendor == "postgresql":
+            with connection.cursor() as cursor:
+                cursor.execute(
+                    "SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY"
+                )
+        yield
+
+
+def repair(errors: Sequence[Issue], user_pks: Collection[int]) -> list[Issue]:
+    """Repair the organizations that the errors are about, and return what was repaired.
+
+    `user_pks` are the users whose memberships the log does not explain.
+    """
+    organization_pks = {
+        issue.organization.pk for issue in errors if issue.organization is not None
+    }
+    if not organization_pks:
+        return []
+    repaired = []
+    users_to_lock = set(user_pks)
+    while True:
+        with transaction.atomic():
+            # In the same order as role changes, which wait until the repair is done.
+            lock(User, users_to_lock)
+            locked = lock(Organization, organization_pks)
+            organizations = list(select_organizations().filter(pk__in=locked))
+            examination = BatchExamination(organizations, fix=True)
+            examination.locked_users = users_to_lock
+            issues = examination.run()
+        repaired += [issue for issue in issues if issue.is_error]
+        if examination.unlogged_users <= users_to_lock:
+            return repaired
+        # A repair, or someone else, has changed whose memberships are not explained.
+        users_to_lock = examination.unlogged_users
+
+
+class BatchExamination:
+    """Checks a batch of organizations.
+
+    With `fix`, each check repairs its errors. Then the organizations must be locked,
+    and `locked_users` are the users whose memberships may be logged.
+    """
+
+    def __init__(
+        self, organizations: Sequence[Organization], *, fix: bool = False
+    ) -> None:
         self.organizations = organizations
         self.fix = fix
         self.by_pk = {organization.pk: organization for organization in organizations}
         self.owners: dict[int, GroupOwner] = {}  # by group ID
         self.members: list[GroupMember] = []
+        self.locked_users: set[int] = set()
+        # The users whose memberships the log does not explain.
+        self.unlogged_users: set[int] = set()
 
     def run(self) -> list[Issue]:
         issues = self._check_shared_groups()
@@ -258,24 +325,37 @@ class BatchExamination:
 
     def _check_membership_log(self) -> list[Issue]:
         """Find memberships that began or ended without a row in the membership log."""
-        actual = {}  # {RoleKey: username}
-        for member in self.members:
-            organization = member.owner.organization
-            key = RoleKey(member.user_pk, organization.pk, member.owner.role)
-            actual[key] = member.username
-        events = MembershipEvent.objects.filter(organization_key__in=self.by_pk)
-        events = events.defer("reason")
-        logged = {}  # {RoleKey: username}
-        for event in events.find_joining_events_of_members():
-            role = ROLES_BY_KEY[event.role]
-            key = RoleKey(event.user_key, event.organization_key, role)
-            logged[key] = event.user_name
+        actual, logged = self._read_memberships_and_log()
         joined = {key: actual[key] for key in actual if key not in logged}
         left = {key: logged[key] for key in logged if key not in actual}
+        self.unlogged_users = {key.user_pk for key in (joined | left)}
         return [
             *self._log_changes(Event.FOUND, joined, "joined"),
             *self._log_changes(Event.LEFT, left, "left"),
         ]
+
+    def _read_memberships_and_log(self) -> tuple[dict[RoleKey, str], ...]:
+        """Return {RoleKey: username} of the members, and of those that the log knows.
+
+        Reads both in one query: between two, someone could join or leave.
+        """
+        members = Membership.objects.filter(group__in=self.owners)
+        events = MembershipEvent.objects.filter(organization_key__in=self.by_pk)
+        joining = events.find_joining_events_of_members().order_by()
+        rows = members.values_list("user", "group", "user__username", Value("")).union(
+            joining.values_list("user_key", "organization_key", "user_name", "role"),
+            all=True,
+        )
+        actual = {}
+        logged = {}
+        for user_pk, key, username, role_key in rows:
+            if role_key:
+                logged[RoleKey(user_pk, key, ROLES_BY_KEY[role_key])] = username
+            else:
+                owner = self.owners[key]
+                role_of_member = RoleKey(user_pk, owner.organization.pk, owner.role)
+                actual[role_of_member] = username
+        return actual, logged
 
     def _log_changes(
         self, event: Event, unlogged: Mapping[RoleKey, str], verb: str
@@ -283,6 +363,8 @@ class BatchExamination:
         issues = []
         changes = []
         for key, username in unlogged.items():
+            if self.fix and key.user_pk not in self.locked_users:
+                continue
             organization = self.by_pk[key.organization_pk]
             text = (
                 f"the membership log does not say that {username} {verb} its"
