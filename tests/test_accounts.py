@@ -10,6 +10,7 @@ from allauth.socialaccount.models import SocialAccount
 from django.contrib.auth.models import Permission
 from django.core import mail, signing
 from django.db import connection, transaction
+from django.http import HttpResponseBase
 from django.test import (
     Client,
     TestCase,
@@ -17,6 +18,7 @@ from django.test import (
     override_settings,
     tag,
 )
+from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
 from orgadmin.accounts import throttle
@@ -599,6 +601,40 @@ class ForgottenPasswordTests(TestCase):
         unknown = self.ask("nobody@example.com")
         self.assertEqual(known.content, unknown.content)
         self.assertEqual(len(mail.outbox), 1)
+
+    @tag("C5")
+    def test_the_response_does_not_wait_for_the_mail_to_known_addresses(self):
+        invitations.invite(self.acme, EMAIL, REVIEWER, actor=self.anna)
+        # The server closes a response when it has sent it.
+        for email in ("anna@example.com", EMAIL, "nobody@example.com"):
+            with (
+                mock.patch.object(HttpResponseBase, "close"),
+                CaptureQueriesContext(connection) as queries,
+            ):
+                self.client.post("/admin/password_reset/", {"email": email})
+            self.assertEqual(len(queries), 2, email)
+            self.assertEqual(mail.outbox, [])
+
+    def test_the_mail_is_in_the_language_of_the_page(self):
+        data = {"email": "anna@example.com"}
+        german = {"accept-language": "de"}
+        self.client.post("/admin/password_reset/", data, headers=german)
+        self.assertIn("Passwort", mail.outbox[0].body)
+
+    @tag("H2")
+    def test_strangers_do_not_use_up_the_mail_that_people_need(self):
+        for email in ("anna@example.com", EMAIL):
+            for _attempt in range(throttle.LIMIT + 1):
+                self.ask(email)
+        mail.outbox.clear()
+        self.client.force_login(self.anna)
+        self.client.post(CONFIRM_EMAIL)
+        people = f"/admin/orgadmin/organization/{self.acme.pk}/people/"
+        data = {"invite": "", "invite-email": EMAIL, "invite-role": "reviewer"}
+        self.client.post(people, data)
+        self.assertEqual(
+            [message.to for message in mail.outbox], [["anna@example.com"], [EMAIL]]
+        )
 
     def test_sends_a_pending_invitation_again(self):
         invitations.invite(self.acme, EMAIL, REVIEWER, actor=self.anna)

@@ -204,6 +204,16 @@ class EveryCheckCountsTests(GuessingCase):
                 self.sign_in(username=username)
                 self.assertEqual(CountingHasher.hashed, throttle.LIMIT)
 
+    @tag("D2")
+    def test_the_right_password_of_someone_without_access_counts_like_a_wrong_one(self):
+        create_user("outsider")
+        for password in ("secret", "wrong"):
+            SignInAttempt.objects.all().delete()
+            with self.subTest(password), count_hashes():
+                for _number in range(throttle.LIMIT + 2):
+                    self.sign_in(username="outsider", password=password)
+                self.assertEqual(CountingHasher.hashed, throttle.LIMIT)
+
     @tag("H1")
     def test_a_lock_out_is_recorded_once(self):
         for username in ("ada", "nobody"):

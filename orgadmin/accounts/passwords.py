@@ -15,6 +15,7 @@ from orgadmin.access.audit_log import SecurityEvent, record
 from orgadmin.accounts import throttle
 from orgadmin.accounts.hashing import take_place
 from orgadmin.models import User
+from orgadmin.people.invitations import may_sign_in
 
 # More than anybody types, and little to hash.
 MAX_LENGTH = 1_000
@@ -35,7 +36,7 @@ class MaximumLengthValidator:
 
 @sensitive_variables("password")
 def find_user(request: HttpRequest, username: str, password: str) -> User | None:
-    """Return the active user who has this username and password.
+    """Return the user who has this username and password, and may sign in.
 
     Returns None if there is no such user, and also after too many attempts. Raises
     `TooBusy` if the password cannot be hashed now; this does not count as an attempt.
@@ -45,16 +46,15 @@ def find_user(request: HttpRequest, username: str, password: str) -> User | None
         if not attempt.count() or len(password) > MAX_LENGTH:
             return None
         user = auth.authenticate(request, username=username, password=password)
-        if user is not None:
-            attempt.succeed()
-    if user is None:
-        # Without what was typed: people sometimes type their password as their name.
-        record(
-            SecurityEvent.SIGN_IN_FAILED,
-            user=attempt.user,
-            details={"step": "password"},
-        )
-    return user
+    if user is not None and may_sign_in(user):
+        attempt.succeed()
+        return user
+    # For someone without access, the right password counts like a wrong one. Otherwise,
+    # people could tell from the limit that it is right.
+    step = "password" if user is None else "access"
+    # Without what was typed: people sometimes type their password as their name.
+    record(SecurityEvent.SIGN_IN_FAILED, user=attempt.user, details={"step": step})
+    return None
 
 
 @sensitive_variables("password")

@@ -62,7 +62,7 @@ def set_up_link_view(request: HttpRequest) -> HttpResponse:
 
 def send_link(request: HttpRequest, user: User) -> None:
     """Send the link, and say on the next page whether that worked."""
-    if not throttle.count_attempt("mail", user.email):
+    if not throttle.count_attempt("own mail", user.pk):
         text = _(
             "Too many emails were sent to you in a short time. Wait 15 minutes, then"
             " try again."

@@ -45,6 +45,8 @@ Kind: TypeAlias = Literal[
     "used code",
     "lock-out",
     "mail",
+    "own mail",
+    "invitation mail",
 ]
 
 
@@ -61,7 +63,9 @@ class Counter:
       if they have signed in on it
     - "used code": the user's key and the code, such as "7 123456"
     - "lock-out": the key or the name of the user who is locked out
-    - "mail": an email address
+    - "mail": an email address that a visitor has entered
+    - "own mail": the key of the user who asks for an email to their own address
+    - "invitation mail": the key of an organization, and the invited email address
     """
 
     kind: Kind

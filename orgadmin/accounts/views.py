@@ -264,7 +264,7 @@ def confirm_email_view(request: HttpRequest) -> HttpResponse:
 
 def send_confirmation_link(request: HttpRequest, user: User) -> None:
     """Mail the link to the person's current address, and say so on the next page."""
-    if not throttle.count_attempt("mail", user.email):
+    if not throttle.count_attempt("own mail", user.pk):
         text = _(
             "Too many emails were sent to “%s” in a short time. Wait 15 minutes, then"
             " try again."

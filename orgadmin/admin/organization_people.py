@@ -202,7 +202,9 @@ class PeoplePage:
 
         The message on the page does not reveal whether someone has this address.
         """
-        if not throttle.count_attempt("mail", email):
+        # Strangers who ask for emails to this address must not prevent the invitation.
+        subject = f"{organization.pk} {email}"
+        if not throttle.count_attempt("invitation mail", subject):
             text = _(
                 "Too many emails were sent to “%s” in a short time. Wait 15 minutes,"
                 " then try again."

@@ -44,7 +44,8 @@ FORMAT = "orgadmin person 1"
 BATCH = 1_000  # rows in memory
 
 # The kinds of attempts that are counted for the key of a user. The keys of other
-# attempts cannot be found, because they also contain an IP address or a device.
+# attempts cannot be found, because they also contain an IP address, a device or the key
+# of an organization.
 ATTEMPTS_BY_KEY = (
     "password",
     "step-up",
@@ -52,6 +53,7 @@ ATTEMPTS_BY_KEY = (
     "code",
     "lock-out",
     "invitations by",
+    "own mail",
 )
 
 Row = dict[str, Any]
