@@ -357,8 +357,9 @@ class InvitingTests(PeopleMixin, TestCase):
             "s@example.com",
         ):
             page = self.invite(email).content.decode().replace(email, "X")
-            # Each form has a token of its own, so they are compared after the last one.
-            after_token = page.split("csrfmiddlewaretoken")[-1].split(">", 1)[1]
+            # Each form has a token and a key of its own, so the pages are compared
+            # after the last ones.
+            after_token = page.split('name="form_key"')[-1].split(">", 1)[1]
             pages.append(page)
             compared.add(after_token)
             invitations.revoke(Invitation.objects.get(), actor=self.admin)

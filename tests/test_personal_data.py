@@ -481,6 +481,7 @@ class CoverageTests(SimpleTestCase):
         "orgadmin.MembershipEvent": "exported, and names are replaced",
         "orgadmin.Organization": "names are replaced",
         "orgadmin.OrganizationUserObjectPermission": "exported and deleted",
+        "orgadmin.SentForm": "has no personal data: a hash, and the URL of a page",
         "orgadmin.SignInAttempt": "exported and deleted, or deleted after a while",
         "orgadmin.User": "exported and emptied",
         "orgadmin.User_groups": "exported as roles, and deleted",

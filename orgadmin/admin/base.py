@@ -6,19 +6,22 @@ what: `gated.GatedModelAdmin` asks the access rule, and `SuperuserOnlyAdmin` adm
 superusers. The system checks refuse any other admin class.
 """
 
+from functools import partial
+
 from django.contrib import admin, messages
 from django.contrib.admin.helpers import ACTION_CHECKBOX_NAME
+from django.contrib.admin.options import IS_POPUP_VAR
 from django.contrib.admin.utils import NestedObjects, quote, unquote
 from django.core.exceptions import (
     ObjectDoesNotExist,
     PermissionDenied,
     SuspiciousOperation,
 )
-from django.db import DatabaseError, IntegrityError, connection, router
+from django.db import DatabaseError, IntegrityError, connection, router, transaction
 from django.db.models import TextField
 from django.http import HttpResponseRedirect
 from django.shortcuts import render
-from django.urls import path, reverse
+from django.urls import path, resolve, reverse
 from django.utils.html import format_html
 from django.utils.text import capfirst
 from django.utils.translation import gettext_lazy as _, ngettext
@@ -28,6 +31,13 @@ from orgadmin.admin.changelist import (
     LimitedPaginator,
     LongChangeList,
     exceeds,
+)
+from orgadmin.admin.once import (
+    SENT_TWICE,
+    AlreadySent,
+    has_form_key,
+    make_form_key,
+    note_sent,
 )
 from orgadmin.admin.widgets import ChooseManyWidget, ChooseOneWidget
 from orgadmin.gate.answers import get_gate, renew_gate
@@ -149,6 +159,8 @@ class ClosedModelAdmin(PermissionHooks, SearchedChoices, admin.ModelAdmin):
             view = getattr(self, f"{page}_view")
             try:
                 return view(request, obj)
+            except AlreadySent as error:
+                return self.respond_to_second(request, error.location)
             except (ObjectDoesNotExist, PermissionDenied):
                 # Since the check above, someone has deleted the object or ended the
                 # person's access.
@@ -165,6 +177,7 @@ class ClosedModelAdmin(PermissionHooks, SearchedChoices, admin.ModelAdmin):
         self, request, context, add=False, change=False, form_url="", obj=None
     ):
         """Give the template the names of the pages that it can link to."""
+        context["form_key"] = make_form_key(request)
         context["pages"] = []
         if obj is not None:
             context["pages"] = [
@@ -179,6 +192,12 @@ class ClosedModelAdmin(PermissionHooks, SearchedChoices, admin.ModelAdmin):
         self.message_user(request, text, level)
         return HttpResponseRedirect(to or request.get_full_path())
 
+    def respond_to_second(self, request, location):
+        """Respond to a form that was sent twice: show what was saved the first time."""
+        return self.redirect_with_message(
+            request, SENT_TWICE, messages.WARNING, location
+        )
+
     def render_page(self, request, obj, template, title, **context):
         """Render a template of templates/admin/orgadmin/<model>/."""
         page_context = {
@@ -187,6 +206,7 @@ class ClosedModelAdmin(PermissionHooks, SearchedChoices, admin.ModelAdmin):
             "original": obj,
             "title": title,
             "media": self.media,
+            "form_key": make_form_key(request),
             **context,
         }
         template_name = f"admin/orgadmin/{self.opts.model_name}/{template}.html"
@@ -282,8 +302,7 @@ class ClosedModelAdmin(PermissionHooks, SearchedChoices, admin.ModelAdmin):
         name = capfirst(obj._meta.verbose_name)
         if type(obj) not in self.admin_site._registry:
             return f"{name}: {obj}"
-        url_name = f"admin:{obj._meta.app_label}_{obj._meta.model_name}_change"
-        link = reverse(url_name, args=[quote(obj.pk)])
+        link = self._get_change_url(obj)
         return format_html('{}: <a href="{}">{}</a>', name, link, obj)
 
     def _selects_all(self, request):
@@ -364,6 +383,7 @@ class ClosedModelAdmin(PermissionHooks, SearchedChoices, admin.ModelAdmin):
         Other people may have changed other fields since the page was opened.
         """
         obj._history_user = request.user
+        request.saved_object = obj
         if change:
             columns = {field.name for field in self.opts.concrete_fields}
             obj.save(update_fields=columns.intersection(form.changed_data))
@@ -382,8 +402,13 @@ class ClosedModelAdmin(PermissionHooks, SearchedChoices, admin.ModelAdmin):
 
     def changeform_view(self, request, object_id=None, form_url="", extra_context=None):
         """Show or save the form. If someone else's change prevents this, say so."""
+        view = super().changeform_view
+        if has_form_key(request) and self._can_create(object_id):
+            view = partial(self._save_once, view)
         try:
-            return super().changeform_view(request, object_id, form_url, extra_context)
+            return view(request, object_id, form_url, extra_context)
+        except AlreadySent as error:
+            return self.respond_to_second_form(request, error.location)
         except (ObjectDoesNotExist, DatabaseError) as error:
             if not is_caused_by_another_change(error):
                 raise
@@ -394,6 +419,41 @@ class ClosedModelAdmin(PermissionHooks, SearchedChoices, admin.ModelAdmin):
             " the same time. Try again."
         )
         return self.redirect_with_message(request, text, messages.WARNING)
+
+    def _can_create(self, object_id):
+        """Return whether a form can create objects: a new one, or rows below one."""
+        return object_id is None or bool(self.inlines)
+
+    @transaction.atomic
+    def _save_once(self, view, request, *args):
+        """Save a form, and note that it was sent. Raises `AlreadySent`."""
+        sent = note_sent(request, request.get_full_path())
+        response = view(request, *args)
+        saved = getattr(request, "saved_object", None)
+        if saved is None:
+            # Something in the form is wrong, so it will be sent again.
+            sent.delete()
+            return response
+        sent.location = self._get_change_url(saved)
+        sent.save(update_fields=["location"])
+        return response
+
+    def _get_change_url(self, obj):
+        url_name = f"admin:{obj._meta.app_label}_{obj._meta.model_name}_change"
+        return reverse(url_name, args=[quote(obj.pk)])
+
+    def respond_to_second_form(self, request, location):
+        """Respond to a form of an object that was sent twice.
+
+        A popup passes the object that was created to the page that opened it.
+        """
+        if IS_POPUP_VAR not in request.POST:
+            return self.respond_to_second(request, location)
+        object_id = resolve(location).kwargs["object_id"]
+        obj = self.get_object(request, unquote(object_id))
+        if obj is None:
+            return self._get_obj_does_not_exist_redirect(request, self.opts, object_id)
+        return self.response_add(request, obj)
 
 
 def is_caused_by_another_change(error):

@@ -8,11 +8,13 @@ from functools import partial
 
 from django.contrib.admin.options import IncorrectLookupParameters
 from django.core.exceptions import PermissionDenied, SuspiciousOperation
-from django.urls import path
+from django.db import transaction
+from django.urls import path, reverse
 from django.utils.translation import gettext_lazy as _, ngettext
 
 from orgadmin.admin.base import is_active_superuser
 from orgadmin.admin.import_form import ImportForm
+from orgadmin.admin.once import AlreadySent, note_sent
 from orgadmin.records.csv_files import respond_with_csv
 from orgadmin.records.exports import list_organizations, record_export
 from orgadmin.records.imports import ImportRefused, ImportReport, import_organizations
@@ -93,18 +95,45 @@ class ImportExportPages:
             content = form.cleaned_data["content"]
             form.initial["text"] = base64.b64encode(content).decode()
             try:
-                preview = run_import(form.cleaned_data, request.user, dry_run=True)
+                report = self._import_if_seen(request, form.cleaned_data)
+                text = describe_import(report)
+                return self.redirect_with_message(request, text, to="../")
+            except AlreadySent as error:
+                return self.respond_to_second(request, error.location)
+            except NotSeen as error:
+                preview = error.preview
                 context["steps"] = preview.steps
                 context["report"] = preview.report
                 context["digest"] = preview.digest
-                if request.POST.get("seen") == preview.digest:
-                    done = run_import(form.cleaned_data, request.user, dry_run=False)
-                    text = describe_import(done.report)
-                    return self.redirect_with_message(request, text, to="../")
             except ImportRefused as error:
                 context["problems"] = error.problems
         title = _("Import organizations")
         return self.render_page(request, None, "import", title, **context)
+
+    @transaction.atomic
+    def _import_if_seen(self, request, data):
+        """Import a file, if the person has seen what it does. Returns the report.
+
+        Raises `NotSeen` if not, and `AlreadySent` if the file was imported when the
+        person confirmed before. Nothing is written then.
+        """
+        seen = request.POST.get("seen")
+        if seen:
+            note_sent(
+                request, location=reverse("admin:orgadmin_organization_changelist")
+            )
+        preview = run_import(data, request.user, dry_run=True)
+        if seen != preview.digest:
+            raise NotSeen(preview)
+        return run_import(data, request.user, dry_run=False).report
+
+
+class NotSeen(Exception):
+    """The person has not seen what the import would do now."""
+
+    def __init__(self, preview):
+        super().__init__()
+        self.preview = preview
 
 
 def run_import(data, user, *, dry_run):

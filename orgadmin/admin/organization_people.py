@@ -3,6 +3,7 @@
 from dataclasses import dataclass, replace
 
 from django.contrib import messages
+from django.db import transaction
 from django.http import HttpResponseRedirect
 from django.utils import timezone
 from django.utils.formats import date_format
@@ -12,6 +13,7 @@ from orgadmin.access.roles import ROLES, ROLES_BY_KEY, Role
 from orgadmin.accounts import throttle
 from orgadmin.admin.changelist import get_page
 from orgadmin.admin.membership_log import hide_platform_staff
+from orgadmin.admin.once import note_sent
 from orgadmin.admin.people_forms import AddMembersForm, InviteForm, ReasonForm
 from orgadmin.admin.quotes import list_quoted
 from orgadmin.gate.answers import get_gate
@@ -50,6 +52,10 @@ class Assignment:
         user_ids = [user.pk for user in self.users]
         users = User.objects.filter(pk__in=user_ids, groups__in=group_ids)
         return list(users.distinct())
+
+
+class TooManyEmails(Exception):
+    """Too many emails were sent to an address in a short time."""
 
 
 class PeoplePage:
@@ -176,11 +182,13 @@ class PeoplePage:
 
     def _carry_out(self, request, assignment, reason):
         try:
-            changed = membership.change_roles(
-                assignment.list_changes(),
-                actor=request.user,
-                reason=reason,
-            )
+            with transaction.atomic():
+                note_sent(request, request.path)
+                changed = membership.change_roles(
+                    assignment.list_changes(),
+                    actor=request.user,
+                    reason=reason,
+                )
         except membership.LastAdminError:
             text = _(
                 "Nothing was changed, because “%s” would be left without an active"
@@ -202,19 +210,15 @@ class PeoplePage:
 
         The message on the page does not reveal whether someone has this address.
         """
-        # Strangers who ask for emails to this address must not prevent the invitation.
-        subject = f"{organization.pk} {email}"
-        if not throttle.count_attempt("invitation mail", subject):
+        try:
+            invitation = self._save_invitation(request, organization, email, role)
+        except TooManyEmails:
             text = _(
                 "Too many emails were sent to “%s” in a short time. Wait 15 minutes,"
                 " then try again."
             )
             self.message_user(request, text % email, messages.ERROR)
             return False
-        try:
-            invitation = invitations.invite(
-                organization, email, role, actor=request.user
-            )
         except invitations.TooManyInvitations as error:
             text = _(
                 "Nobody was invited, because too many invitations were sent in a day."
@@ -233,6 +237,19 @@ class PeoplePage:
             )
             self.message_user(request, text % email, messages.WARNING)
         return True
+
+    @transaction.atomic
+    def _save_invitation(self, request, organization, email, role):
+        """Write an invitation, unless the form was sent before.
+
+        If it cannot be sent, nothing is written, so the form can be sent again.
+        """
+        note_sent(request, request.path, button=email)
+        # Strangers who ask for emails to this address must not prevent the invitation.
+        subject = f"{organization.pk} {email}"
+        if not throttle.count_attempt("invitation mail", subject):
+            raise TooManyEmails
+        return invitations.invite(organization, email, role, actor=request.user)
 
     def _change_invitation(self, request, organization):
         """Revoke or resend the invitation whose key was sent as `invitation`."""

@@ -9,6 +9,7 @@ from orgadmin.models.permissions import (
     OrganizationGroupObjectPermission,
     OrganizationUserObjectPermission,
 )
+from orgadmin.models.sent_form import SentForm
 from orgadmin.models.sign_in_attempt import SignInAttempt
 from orgadmin.models.user import User
 
@@ -20,6 +21,7 @@ __all__ = [
     "Organization",
     "OrganizationGroupObjectPermission",
     "OrganizationUserObjectPermission",
+    "SentForm",
     "SignInAttempt",
     "User",
 ]
