@@ -13,10 +13,12 @@ class OrgadminConfig(AppConfig):
         # Pages and checks register themselves when they are imported.
         from orgadmin import admin  # noqa: F401
         from orgadmin.access import audit_log, membership_log, permission_log
+        from orgadmin.accounts import sessions
         from orgadmin.people import security_mail
 
         membership_log.connect_signal()
         permission_log.connect_signals()
+        sessions.connect_signal()
         # Tests that change INSTALLED_APPS call this method again.
         if security_mail.send_mail_about not in audit_log.listeners:
             audit_log.listeners.append(security_mail.send_mail_about)

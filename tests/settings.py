@@ -12,5 +12,3 @@ ROOT_URLCONF = "tests.urls"
 
 # The tests collect no static files.
 MIDDLEWARE = [middleware for middleware in MIDDLEWARE if "whitenoise" not in middleware]
-
-TEST_RUNNER = "tests.runner.Runner"

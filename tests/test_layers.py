@@ -22,7 +22,7 @@ LAYERS = [
 # Modules that stand beside the layers, with the packages that they may import.
 BESIDE = {
     "__init__": set(),
-    "apps": {"access", "admin", "people"},
+    "apps": {"access", "accounts", "admin", "people"},
     "headers": set(),
     "health": {"accounts"},
     "logs": {"access"},
@@ -114,11 +114,15 @@ class LayerTests(SimpleTestCase):
         )
         self.assertIn("access", find_rooms(APP / "management/commands/demo.py"))
 
-    def test_only_the_logs_of_memberships_and_permissions_listen_to_signals(self):
-        logs = {APP / "access/membership_log.py", APP / "access/permission_log.py"}
-        for path in set(APP.rglob("*.py")) - logs:
+    def test_only_two_logs_and_the_start_of_sessions_listen_to_signals(self):
+        listening = {
+            APP / "access/membership_log.py",
+            APP / "access/permission_log.py",
+            APP / "accounts/sessions.py",
+        }
+        for path in set(APP.rglob("*.py")) - listening:
             self.assertNotRegex(
                 path.read_text(),
-                r"django\.(db\.models|dispatch).*(signals|receiver)",
+                r"django\.(db\.models|dispatch|contrib\.auth).*(signals|receiver)",
                 path.name,
             )

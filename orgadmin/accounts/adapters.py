@@ -81,7 +81,6 @@ class AccountAdapter(DefaultAccountAdapter):
         if is_returning and csrf_secret:
             # Forms that the same person has opened in other tabs remain valid.
             request.META["CSRF_COOKIE"] = csrf_secret
-        sessions.note_sign_in(request.session, user)
         if sign_in.factor is not None:
             request.session["second_factor"] = sign_in.factor
         record(SecurityEvent.SIGNED_IN, user=user, actor=user, details=sign_in.details)

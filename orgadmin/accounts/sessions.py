@@ -14,11 +14,12 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass
-from typing import Literal, TypeAlias
+from typing import Any, Literal, TypeAlias
 
 from allauth.mfa.models import Authenticator
 from django.conf import settings
 from django.contrib.auth import logout, update_session_auth_hash
+from django.contrib.auth.signals import user_logged_in
 from django.contrib.sessions.backends.base import SessionBase
 from django.db import transaction
 from django.http import HttpRequest
@@ -66,6 +67,19 @@ def note_sign_in(session: SessionBase, user: User) -> None:
     session["signed_in"] = now
     session["last_seen"] = now
     session.set_expiry(find_limits(user).total)
+
+
+def note_login(sender: object, request: HttpRequest, user: User, **kwargs: Any) -> None:
+    """Note a sign-in whenever Django's `login()` starts a session.
+
+    Libraries call `login()`, too. It calls no method that we could override, so a
+    signal is the only way to notice it.
+    """
+    note_sign_in(request.session, user)
+
+
+def connect_signal() -> None:
+    user_logged_in.connect(note_login)
 
 
 def note_second_factor(session: SessionBase, factor: Authenticator) -> None:

@@ -21,7 +21,13 @@ class ImportForm(forms.Form):
     file = forms.FileField(
         label=_("CSV file"),
         required=False,
-        validators=[FileExtensionValidator(["csv", "txt"])],
+        validators=[
+            FileExtensionValidator(
+                # Files from some systems have no extension.
+                ["csv", "txt", ""],
+                _("This is not a CSV file. Choose a file that ends in .csv or .txt."),
+            )
+        ],
     )
     # The content of the file. It is encoded as base64, because browsers change the line
     # endings of text.
