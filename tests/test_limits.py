@@ -10,6 +10,7 @@ from unittest import mock
 from allauth.mfa import app_settings as mfa_settings
 from allauth.mfa.base.forms import BaseAuthenticateForm
 from allauth.mfa.totp.forms import ActivateTOTPForm
+from allauth.mfa.totp.internal.auth import TOTP, generate_totp_secret
 from allauth.utils import get_form_class
 from django.contrib.admin.models import LogEntry
 from django.contrib.auth.hashers import MD5PasswordHasher
@@ -343,12 +344,31 @@ class DeviceTests(GuessingCase):
         self.guess(REMOTE_ADDR=OFFICE)
         new_device = Client(REMOTE_ADDR=OFFICE)
         self.assertFalse(self.sign_in(new_device))
+        self.reset_password(new_device)
+        self.assertTrue(self.sign_in(new_device, NEW_PASSWORD))
+
+    def reset_password(self, client):
         uid = urlsafe_base64_encode(force_bytes(self.ada.pk))
         token = reset_tokens.make_token(User.objects.get())
-        page = new_device.get(f"/admin/reset/{uid}/{token}/")["Location"]
+        page = client.get(f"/admin/reset/{uid}/{token}/")["Location"]
         new = {"new_password1": NEW_PASSWORD, "new_password2": NEW_PASSWORD}
-        new_device.post(page, new)
-        self.assertTrue(self.sign_in(new_device, NEW_PASSWORD))
+        client.post(page, new)
+
+    @tag("H1")
+    @override_settings(SECOND_FACTOR="optional")
+    def test_reset_links_give_no_new_guesses_of_codes(self):
+        """Someone may read the mail of a person, but not have their phone."""
+        TOTP.activate(self.ada, generate_totp_secret())
+        with mock.patch(
+            "allauth.mfa.totp.internal.auth.validate_totp_code", return_value=False
+        ) as validate:
+            for _number in range(3):
+                thief = Client()
+                self.reset_password(thief)
+                self.sign_in(thief, NEW_PASSWORD)
+                for _guess in range(throttle.LIMIT):
+                    thief.post("/admin/second-factor/authenticate/", {"code": "000000"})
+        self.assertEqual(validate.call_count, throttle.LIMIT)
 
     @tag("H1")
     def test_an_open_session_gives_no_new_guesses(self):

@@ -68,6 +68,16 @@ class FactorTests(SignInCase):
         self.assertEqual(client.get(LIST).status_code, 302)
 
     @tag("D27")
+    def test_a_change_does_not_keep_a_session_that_someone_else_ends_meanwhile(self):
+        def end_meanwhile(request, user):
+            User.objects.get(pk=user.pk).end_sessions()
+            return ""
+
+        with mock.patch("orgadmin.accounts.second_factor.find_device", end_meanwhile):
+            self.client.post(f"{RECOVERY_CODES}generate/")
+        self.assert_ended(self.client)
+
+    @tag("D27")
     def test_a_session_remembers_the_factor_that_it_used(self):
         app = Authenticator.objects.get(type="totp")
         used = {"id": app.pk, "type": "totp"}
@@ -328,6 +338,19 @@ class SignInTests(SignInCase):
         self.assertEqual(other.get(LIST).status_code, 302)
         self.assertEqual(self.client.get(LIST).status_code, 200)
         self.assertIn("sessions ended", list_events(self.ada))
+
+    @tag("D30")
+    def test_signing_out_elsewhere_does_not_keep_a_session_that_someone_else_ends(self):
+        """Whoever has stolen a session may send such requests all the time."""
+        self.client.force_login(self.ada)
+
+        def end_meanwhile(request, user):
+            User.objects.get(pk=user.pk).end_sessions()
+            return ""
+
+        with mock.patch("orgadmin.accounts.views.find_device", end_meanwhile):
+            self.client.post(ELSEWHERE)
+        self.assertEqual(self.client.get(LIST).status_code, 302)
 
     @tag("D30")
     def test_superusers_sign_out_others_everywhere(self):

@@ -21,6 +21,8 @@ LIFETIME = timedelta(days=180)
 
 SALT = "orgadmin.device"
 
+PASSWORD_DEVICE = "new-password"
+
 
 def find_device(request: HttpRequest, user: User) -> str:
     """Return the ID of the device, or "" if the account does not know it."""
@@ -34,6 +36,15 @@ def find_device(request: HttpRequest, user: User) -> str:
 def remember_device(response: HttpResponseBase, user: User) -> None:
     """Make the device known to the account of a person who has proved who they are."""
     _set_cookie(response, user, get_random_string(16))
+
+
+def remember_password_device(response: HttpResponseBase, user: User) -> None:
+    """Make the device known on which a person has chosen a new password.
+
+    All these devices have the same ID, and so the same attempts. Otherwise, someone who
+    reads the mail of a person could get new attempts to guess a code with each link.
+    """
+    _set_cookie(response, user, PASSWORD_DEVICE)
 
 
 def keep_device(response: HttpResponseBase, user: User, device: str) -> None:

@@ -101,8 +101,13 @@ def confirm_identity(
 
 
 def keep_session(request: HttpRequest, user: User) -> None:
-    """Keep the session of a request after all sessions of its user have ended."""
-    update_session_auth_hash(request, user)
+    """Keep the session of a request after all sessions of its user have ended.
+
+    Does not keep it if someone else has ended the sessions during the request, for
+    example because this session was stolen.
+    """
+    if not user.were_sessions_ended:
+        update_session_auth_hash(request, user)
 
 
 def find_expiry(session: SessionBase, user: User) -> Expiry | None:

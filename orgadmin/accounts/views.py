@@ -21,7 +21,11 @@ from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_POST
 
 from orgadmin.accounts import throttle
-from orgadmin.accounts.devices import find_device, keep_device, remember_device
+from orgadmin.accounts.devices import (
+    find_device,
+    keep_device,
+    remember_password_device,
+)
 from orgadmin.accounts.forms import (
     BUSY,
     AcceptInvitationForm,
@@ -92,7 +96,7 @@ class SetPasswordMixin(BusyFormMixin):
             form.add_error("new_password1", make_busy_error())
             return self.form_invalid(form)
         # The change has ended all sessions of the person, and devices with them.
-        remember_device(response, form.user)
+        remember_password_device(response, form.user)
         return response
 
 

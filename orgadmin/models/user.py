@@ -86,6 +86,10 @@ class User(DeletedThroughQuerySet, AbstractUser):
     # The person who makes the changes that `save()` will write. None for a command.
     changed_by: User | None = None
 
+    # Whether someone else had ended the sessions since this instance was loaded, when
+    # `end_sessions()` ended them again.
+    were_sessions_ended = False
+
     class Meta(AbstractUser.Meta):
         # Django then also uses UserQuerySet for related objects.
         base_manager_name = "objects"
@@ -196,8 +200,11 @@ class User(DeletedThroughQuerySet, AbstractUser):
     def end_sessions(self) -> None:
         """End all sessions, unfinished sign-ins, and links to reset the password."""
         with transaction.atomic():
-            current = type(self)._base_manager.select_for_update(no_key=True)
-            self.session_epoch = current.get(pk=self.pk).session_epoch + 1
+            rows = type(self)._base_manager.select_for_update(no_key=True)
+            current = rows.get(pk=self.pk).session_epoch
+            if current != self.session_epoch:
+                self.were_sessions_ended = True
+            self.session_epoch = current + 1
             self.save(update_fields=["session_epoch"])
 
     end_sessions.alters_data = True  # type: ignore[attr-defined]
