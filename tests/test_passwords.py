@@ -302,6 +302,18 @@ class KnownWordsTests(TestCase):
             validate_password("harbor-lights-9", User(email="nora@example.com"))
 
     @tag("D33")
+    def test_an_address_that_nobody_verified_does_not_reveal_who_is_invited(self):
+        """Someone may put it on an account, and then try passwords for it."""
+        harbor = create_organization("Harbor Lights")
+        actor = create_superuser()
+        invitations.invite(harbor, "nora@example.com", ADMIN, actor=actor)
+        puppet = create_user("puppet", email="nora@example.com")
+        validate_password("harbor-lights-9", puppet)
+        puppet.verify_email()
+        with self.assertRaises(ValidationError):
+            validate_password("harbor-lights-9", puppet)
+
+    @tag("D33")
     def test_other_organizations_are_not_revealed(self):
         create_organization("Plum Kettle")
         validate_password("plum-kettle-9", self.ada)

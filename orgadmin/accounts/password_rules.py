@@ -213,7 +213,11 @@ def list_known_words(user: User | None) -> set[str]:
 
 
 def find_organization_names(user: User) -> list[str]:
-    """Return the names of organizations that the user belongs to or is invited to."""
+    """Return the names of organizations that the user belongs to or is invited to.
+
+    For an account whose address nobody has verified, invitations do not count: whoever
+    sets its password could learn who is invited. A new account has no key yet.
+    """
     names: list[str] = []
     if user.pk is not None:
         groups = user.groups.values("pk")
@@ -221,7 +225,7 @@ def find_organization_names(user: User) -> list[str]:
             Q(admin__in=groups) | Q(reviewer__in=groups)
         ).order_by("pk")
         names += organizations.values_list("name", flat=True)[:MAX_ORGANIZATIONS]
-    if user.email:
+    if user.email and (user.pk is None or user.has_verified_email):
         invitations = Invitation.objects.filter(email__iexact=user.email).order_by("pk")
         names += invitations.values_list("organization__name", flat=True)[
             :MAX_ORGANIZATIONS
