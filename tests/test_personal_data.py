@@ -478,6 +478,7 @@ class CoverageTests(SimpleTestCase):
         "orgadmin.Contact": "exported and deleted by address",
         "orgadmin.HistoricalOrganization": "exported, and names are replaced",
         "orgadmin.Invitation": "exported, and deleted by address",
+        "orgadmin.KeptLogEntry": "exported, and names are replaced",
         "orgadmin.MembershipEvent": "exported, and names are replaced",
         "orgadmin.Organization": "names are replaced",
         "orgadmin.OrganizationUserObjectPermission": "exported and deleted",

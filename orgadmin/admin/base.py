@@ -32,6 +32,7 @@ from orgadmin.admin.changelist import (
     LongChangeList,
     exceeds,
 )
+from orgadmin.admin.kept_entries import HistoryWithKeptEntries
 from orgadmin.admin.once import (
     SENT_TWICE,
     AlreadySent,
@@ -468,7 +469,7 @@ def is_caused_by_another_change(error):
     return type(error) in (DatabaseError, IntegrityError)
 
 
-class SuperuserOnlyAdmin(ClosedModelAdmin):
+class SuperuserOnlyAdmin(HistoryWithKeptEntries, ClosedModelAdmin):
     """The admin of a model that only superusers may see.
 
     Everyone else sees no rows, no pages, and not even the name of the model.

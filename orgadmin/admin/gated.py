@@ -25,6 +25,7 @@ from orgadmin.models import Organization
 from orgadmin.models.validators import is_primary_key
 from orgadmin.records.history import (
     Position,
+    add_kept_entries,
     read_history,
     read_whole_change,
     show_log_entries,
@@ -150,12 +151,14 @@ class GatedModelAdmin(Gated, ClosedModelAdmin):
             return response
         log_entries = context["action_list"].paginator.object_list
         organization = self.get_organization(context["object"])
-        context.update(self.read_history(request, log_entries, organization))
+        context.update(
+            self.read_history(request, log_entries, context["object"], organization)
+        )
         return response
 
-    def read_history(self, request, log_entries, organization):
+    def read_history(self, request, log_entries, obj, organization):
         """Return what the history page shows: one page of the log entries."""
-        page = get_page(request, log_entries.order_by("-action_time", "-pk"))
+        page = get_page(request, add_kept_entries(log_entries, obj))
         page.object_list = list(page.object_list)
         show_log_entries(page.object_list, organization, get_gate(request))
         return {
@@ -186,7 +189,7 @@ class GatedOrganizationAdmin(GatedModelAdmin):
     def narrow(self, queryset, user, permission="view"):
         return queryset.permitted(user, permission)
 
-    def read_history(self, request, log_entries, organization):
+    def read_history(self, request, log_entries, obj, organization):
         """Return what the history page shows: log entries and changes of fields.
 
         ?before=<position> continues after another page, and ?whole=<key> shows one

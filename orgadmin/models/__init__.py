@@ -3,6 +3,7 @@
 from orgadmin.models.audit_event import AuditEvent
 from orgadmin.models.contact import Contact
 from orgadmin.models.invitation import Invitation
+from orgadmin.models.kept_log_entry import KeptLogEntry
 from orgadmin.models.membership_event import MembershipEvent
 from orgadmin.models.organization import Organization
 from orgadmin.models.permissions import (
@@ -17,6 +18,7 @@ __all__ = [
     "AuditEvent",
     "Contact",
     "Invitation",
+    "KeptLogEntry",
     "MembershipEvent",
     "Organization",
     "OrganizationGroupObjectPermission",

@@ -3,17 +3,48 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
+from django.contrib.auth import get_user_model
+from django.db import models
 from simple_history.models import HistoricalRecords
 
 from orgadmin.access.roles import ROLES
 
 if TYPE_CHECKING:
-    from orgadmin.models import Organization
+    from orgadmin.models import Organization, User
 
 # The fields of an organization that have no history.
 UNTRACKED = ["search_text", "name_key", *(role.key for role in ROLES)]
+
+
+class AuthorValues(models.Model):
+    """The author of a record as plain values, which remain when the user is deleted."""
+
+    # Both are empty if it is not known who made the change, and in records of the
+    # previous release, until the user is deleted.
+    history_user_key = models.BigIntegerField(null=True, editable=False)
+    history_user_name = models.CharField(
+        max_length=150, blank=True, default="", db_default="", editable=False
+    )
+
+    class Meta:
+        abstract = True
+
+
+def make_former_user(key: int, username: str) -> User:
+    """Return an unsaved user that stands for one who was deleted."""
+    return cast("User", get_user_model()(pk=key, username=username))
+
+
+def find_author(record: Any) -> User | None:
+    """Return who wrote a record, unsaved if the account was deleted.
+
+    Returns None if that is not known.
+    """
+    if record.history_user is None and record.history_user_key is not None:
+        return make_former_user(record.history_user_key, record.history_user_name)
+    return record.history_user
 
 
 class OrganizationRecords(HistoricalRecords):

@@ -21,7 +21,7 @@ from orgadmin.models.fields import (
     ParagraphsField,
     SearchTextField,
 )
-from orgadmin.models.history import UNTRACKED, OrganizationRecords
+from orgadmin.models.history import UNTRACKED, AuthorValues, OrganizationRecords
 from orgadmin.models.mixins import DeletedThroughQuerySet
 from orgadmin.models.querysets import OrganizationQuerySet
 
@@ -87,6 +87,7 @@ class Organization(DeletedThroughQuerySet):
 
     objects = OrganizationQuerySet.as_manager()
     history = OrganizationRecords(
+        bases=[AuthorValues],
         excluded_fields=UNTRACKED,
         no_db_index="reference",
         history_id_field=models.BigAutoField(),

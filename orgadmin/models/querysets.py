@@ -93,9 +93,46 @@ class UserQuerySet(models.QuerySet["User"]):
                 actor=actor,
                 reason=_("The account was deleted."),
             )
+            for batch in split_into_batches(pks, BATCH):
+                self._keep_authors(batch)
             return super().delete()
 
     delete.queryset_only = True  # type: ignore[attr-defined]
+
+    def _keep_authors(self, pks: Collection[int]) -> None:
+        """Keep what users did, and their names, in the histories.
+
+        Django is about to delete their entries in its log. The previous release may
+        have written records that name their author only by a foreign key.
+        """
+        keep_entries = f"""
+            INSERT INTO orgadmin_keptlogentry
+                (entry_key, action_time, user_key, user_name, content_type_id,
+                object_id, object_repr, action_flag, change_message)
+            SELECT entry.id, entry.action_time, author.id, author.username,
+                entry.content_type_id, entry.object_id, entry.object_repr,
+                entry.action_flag, entry.change_message
+            FROM django_admin_log entry
+            JOIN orgadmin_user author ON author.id = entry.user_id
+            WHERE author.id IN ({placeholders(pks)})
+            ORDER BY entry.id
+        """
+        name_authors = f"""
+            UPDATE orgadmin_historicalorganization
+            SET history_user_key = history_user_id,
+                history_user_name = (
+                    SELECT username
+                    FROM orgadmin_user
+                    WHERE orgadmin_user.id = history_user_id
+                )
+            WHERE history_user_id IN ({placeholders(pks)})
+                AND history_user_key IS NULL
+        """
+        statements = [
+            Statement(keep_entries, [*pks]),
+            Statement(name_authors, [*pks]),
+        ]
+        execute_together(statements, using=self.db)
 
     def update(self, **kwargs: Any) -> int:
         """Update columns.
@@ -296,12 +333,15 @@ class OrganizationQuerySet(RuleQuerySet):
         )
         sql = f"""
             INSERT INTO orgadmin_historicalorganization
-                ({columns}, history_date, history_type, history_user_id)
-            SELECT {columns}, %s, %s, %s
+                ({columns}, history_date, history_type, history_user_id,
+                history_user_key, history_user_name)
+            SELECT {columns}, %s, %s, %s, %s, %s
             FROM orgadmin_organization
             WHERE id IN ({placeholders(pks)})
             ORDER BY id
         """
         now = operations.adapt_datetimefield_value(timezone.now())
         author_pk = author.pk if author else None
-        return Statement(sql, [now, history_type, author_pk, *pks])
+        name = author.get_username() if author else ""
+        values = [now, history_type, author_pk, author_pk, name]
+        return Statement(sql, [*values, *pks])

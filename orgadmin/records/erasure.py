@@ -32,6 +32,7 @@ from orgadmin.models import (
     AuditEvent,
     Contact,
     Invitation,
+    KeptLogEntry,
     MembershipEvent,
     Organization,
     OrganizationUserObjectPermission,
@@ -304,26 +305,32 @@ class Erasure:
         self.report.add(_("Texts in the audit log"), number)
 
     def _change_admin_log(self, contact_names: Collection[str]) -> None:
+        number = self._change_entries(LogEntry, Q(user=self.user), contact_names)
+        by_person = Q(user_key=self.user.pk)
+        number += self._change_entries(KeptLogEntry, by_person, contact_names)
+        self.report.add(_("Texts in the admin log"), number)
+
+    def _change_entries(
+        self,
+        model: type[LogEntry] | type[KeptLogEntry],
+        by_person: Q,
+        contact_names: Collection[str],
+    ) -> int:
         about = find_log_entries(self.person)
-        entries = LogEntry.objects.filter(about)
+        entries: models.QuerySet[Any] = models.QuerySet(model).filter(about)
         number = entries.update(object_repr=self.names.pseudonym)
         texts = ["object_repr", "change_message"]
         number += change_texts(
-            LogEntry,
-            about | Q(user=self.user),
-            texts,
-            self.names,
-            self.names.in_own_logs,
+            model, about | by_person, texts, self.names, self.names.in_own_logs
         )
         words = self.names.in_logs
         condition = names_in_entries(words)
-        number += change_texts(LogEntry, condition, texts, self.names, words)
+        number += change_texts(model, condition, texts, self.names, words)
         # The names of contacts are only looked for where contacts are named.
         content_types = ContentType.objects.get_for_models(Contact, Organization)
         condition = names_in_entries(contact_names)
         condition &= Q(content_type__in=content_types.values())
-        number += change_texts(LogEntry, condition, texts, self.names, contact_names)
-        self.report.add(_("Texts in the admin log"), number)
+        return number + change_texts(model, condition, texts, self.names, contact_names)
 
     def _change_organizations(self) -> None:
         words = self.names.in_records
@@ -339,6 +346,8 @@ class Erasure:
         self.report.add(_("Organizations whose texts name them"), number)
         number = 0
         history = Organization.history.model
+        by_person = history.objects.filter(history_user_key=self.user.pk)
+        by_person.update(history_user_name=self.names.pseudonym)
         for version in history.objects.filter(condition).iterator(chunk_size=BATCH):
             changed = self._replace_in_organization(version)
             if changed:

@@ -20,6 +20,7 @@ from os.path import commonprefix
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from django.contrib.admin.models import LogEntry
+from django.contrib.contenttypes.models import ContentType
 from django.db import models, transaction
 from django.db.models import Exists, OuterRef, Q, QuerySet
 from django.db.models.functions import Left
@@ -31,7 +32,8 @@ from orgadmin.access import audit_log
 from orgadmin.access.audit_log import SecurityEvent
 from orgadmin.access.roles import CONFIDENTIAL_FIELDS, ROLES
 from orgadmin.gate.answers import Gate
-from orgadmin.models import Organization, User
+from orgadmin.models import KeptLogEntry, MembershipEvent, Organization, User
+from orgadmin.models.history import find_author as find_record_author
 from orgadmin.models.validators import is_primary_key
 from orgadmin.records.batches import read_in_batches
 
@@ -168,8 +170,12 @@ def _read_log_entries(
     if "view_confidential" in permissions:
         is_candidate |= Q(action_time__lt=history_began)
         is_candidate |= ~Q(change_message__startswith="[")
-    candidates = log_entries.filter(is_candidate)
-    for entry in _read_newest_first(candidates, "pk", before):
+    candidates = _read_with_kept(
+        log_entries.filter(is_candidate),
+        find_kept_entries(organization).filter(is_candidate),
+        before,
+    )
+    for entry in candidates:
         if "view_confidential" in permissions and _has_no_record(entry, history_began):
             yield entry
             continue
@@ -177,6 +183,48 @@ def _read_log_entries(
         if parts:
             entry.change_message = json.dumps(parts)
             yield entry
+
+
+def find_kept_entries(obj: models.Model) -> QuerySet[KeptLogEntry]:
+    """Return the entries about an object whose authors were deleted, newest first."""
+    content_type = ContentType.objects.get_for_model(type(obj))
+    entries = KeptLogEntry.objects.filter(
+        content_type=content_type, object_id=str(obj.pk)
+    )
+    return entries.order_by("-entry_key")
+
+
+def add_kept_entries(
+    log_entries: QuerySet[LogEntry], obj: models.Model
+) -> QuerySet[LogEntry] | list[LogEntry]:
+    """Return the entries about an object, newest first, also those of deleted users.
+
+    Reads them only if there are entries of deleted users.
+    """
+    log_entries = log_entries.order_by("-action_time", "-pk")
+    kept = [entry.to_log_entry() for entry in find_kept_entries(obj)]
+    if not kept:
+        return log_entries
+    return sorted([*log_entries, *kept], key=_get_time, reverse=True)
+
+
+def _read_with_kept(
+    log_entries: QuerySet[LogEntry],
+    kept_entries: QuerySet[KeptLogEntry],
+    before: int | None,
+) -> Iterator[LogEntry]:
+    """Yield entries before a key, newest first, also those of deleted users."""
+    kept = _read_newest_first(kept_entries, "entry_key", before)
+    return merge(
+        _read_newest_first(log_entries, "pk", before),
+        (entry.to_log_entry() for entry in kept),
+        key=_get_pk,
+        reverse=True,
+    )
+
+
+def _get_pk(entry: LogEntry) -> int:
+    return entry.pk
 
 
 def _read_newest_first(rows: QuerySet, key: str, before: int | None) -> Iterator[Any]:
@@ -188,7 +236,7 @@ def _read_newest_first(rows: QuerySet, key: str, before: int | None) -> Iterator
         yield from batch
         if len(batch) < PAGE:
             return
-        before = batch[-1].pk
+        before = getattr(batch[-1], key)
 
 
 def _has_no_record(entry: LogEntry, history_began: datetime) -> bool:
@@ -287,7 +335,7 @@ def _describe_record(
         return None
     entry = LogEntry(
         action_time=record.history_date,
-        user=record.history_user or User(username=_("unknown")),
+        user=find_record_author(record) or User(username=_("unknown")),
         change_message="\n".join(lines),
     )
     entry.version = record.pk  # type: ignore[attr-defined]
@@ -363,9 +411,11 @@ def find_author(organization: Organization, field_name: str, user: User) -> str:
     # another value. The database compares them, because there may be many long texts.
     others = records.exclude(**{field_name: value}).values_list("history_id", flat=True)
     newest_other = others.last() or 0
-    introducing = records.filter(history_id__gt=newest_other).only("history_user")
+    introducing = records.filter(history_id__gt=newest_other).only(
+        "history_user", "history_user_key", "history_user_name"
+    )
     record = introducing.select_related("history_user").first()
-    author = record.history_user if record else None
+    author = find_record_author(record) if record else None
     if author is None:
         return _("Someone")
     entry = LogEntry(user=author)
@@ -414,8 +464,29 @@ def continue_histories(*, using: str) -> None:
         rows.keep_history(pks, "~")
 
 
+def _is_deleted(user: User) -> bool:
+    """Return whether the user of an entry stands for one who was deleted."""
+    return user.pk is not None and user._state.adding
+
+
+def _find_former_members(
+    entries: Iterable[LogEntry], organization: Organization
+) -> set[int]:
+    """Return the keys of the deleted users who were members of the organization.
+
+    Runs one query if there are deleted users.
+    """
+    keys = {entry.user.pk for entry in entries if _is_deleted(entry.user)}
+    if not keys:
+        return set()
+    events = MembershipEvent.objects.filter(
+        organization_key=organization.pk, user_key__in=keys
+    )
+    return {key for key in events.values_list("user_key", flat=True) if key}
+
+
 def hide_people(
-    entries: Iterable[LogEntry], organization: Organization, gate: Gate
+    entries: Collection[LogEntry], organization: Organization, gate: Gate
 ) -> None:
     """Replace people whose names the gate's user may not see in the entries.
 
@@ -428,8 +499,12 @@ def hide_people(
     if gate.permits("manage_members", organization.pk):
         members = User.groups.through.objects.filter(group__in=organization.group_ids)
         visible_ids.update(members.values_list("user", flat=True))
+    former_members = _find_former_members(entries, organization)
     for entry in entries:
-        if entry.user.is_staff or entry.user.is_superuser:
+        is_staff = entry.user.is_staff or entry.user.is_superuser
+        if _is_deleted(entry.user):
+            is_staff = entry.user.pk not in former_members
+        if is_staff:
             entry.user = User(username=_("Platform staff"))
         elif entry.user.pk and entry.user.pk not in visible_ids:
             entry.user = User(username=_("An admin of this organization"))

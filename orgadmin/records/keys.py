@@ -22,7 +22,14 @@ from django.db import connections, models, transaction
 from django.db.models import BigIntegerField, Max
 from django.db.models.functions import Cast
 
-from orgadmin.models import AuditEvent, Contact, MembershipEvent, Organization, User
+from orgadmin.models import (
+    AuditEvent,
+    Contact,
+    KeptLogEntry,
+    MembershipEvent,
+    Organization,
+    User,
+)
 from orgadmin.records.batches import BATCH
 
 Model: TypeAlias = type[models.Model]
@@ -48,6 +55,8 @@ COLUMNS: dict[Model, Sequence[Column]] = {
         Column(MembershipEvent, "actor_key"),
         Column(AuditEvent, "user_key"),
         Column(AuditEvent, "actor_key"),
+        Column(Organization.history.model, "history_user_key"),
+        Column(KeptLogEntry, "user_key"),
     ),
     Contact: (),
     Group: (),
@@ -122,11 +131,14 @@ def find_highest(column: Column, using: str) -> int:
 def find_highest_in_admin_log(model: Model, using: str) -> int:
     """Return the highest key that Django's admin log has. It stores keys as text."""
     content_type = ContentType.objects.db_manager(using).get_for_model(model)
-    entries = LogEntry.objects.using(using).filter(
-        content_type=content_type, object_id__regex="^[0-9]{1,18}$"
-    )
     highest = Max(Cast("object_id", BigIntegerField()))
-    return entries.aggregate(highest=highest)["highest"] or 0
+    keys = [0]
+    for log in (LogEntry, KeptLogEntry):
+        entries = log._base_manager.using(using).filter(
+            content_type=content_type, object_id__regex="^[0-9]{1,18}$"
+        )
+        keys.append(entries.aggregate(highest=highest)["highest"] or 0)
+    return max(keys)
 
 
 def read_keys_in_details(using: str) -> Iterator[tuple[Model, int]]:

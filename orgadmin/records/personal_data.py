@@ -29,6 +29,7 @@ from orgadmin.models import (
     AuditEvent,
     Contact,
     Invitation,
+    KeptLogEntry,
     MembershipEvent,
     Organization,
     OrganizationUserObjectPermission,
@@ -224,22 +225,30 @@ def list_history(person: Person) -> Iterator[Row]:
 
 
 def list_log_entries(person: Person) -> Iterator[Row]:
-    condition = find_log_entries(person) | Q(user=person.user)
-    entries = LogEntry.objects.filter(condition).select_related("content_type")
+    about = find_log_entries(person)
+    kept = KeptLogEntry.objects.filter(about).order_by("pk")
+    for kept_entry in kept.iterator(chunk_size=BATCH):
+        yield describe_log_entry(kept_entry.to_log_entry(), person)
+    entries = LogEntry.objects.filter(about | Q(user=person.user))
+    entries = entries.select_related("content_type").order_by("pk")
+    for entry in entries.iterator(chunk_size=BATCH):
+        yield describe_log_entry(entry, person)
+
+
+def describe_log_entry(entry: LogEntry, person: Person) -> Row:
+    row = {
+        "at": entry.action_time,
+        "by_user_id": entry.user_id,
+        "model": entry.content_type.model if entry.content_type else None,
+        "object_id": entry.object_id,
+        "action": entry.get_action_flag_display(),
+    }
     users = ContentType.objects.get_for_model(User)
-    for entry in entries.order_by("pk").iterator(chunk_size=BATCH):
-        row = {
-            "at": entry.action_time,
-            "by_user_id": entry.user_id,
-            "model": entry.content_type.model if entry.content_type else None,
-            "object_id": entry.object_id,
-            "action": entry.get_action_flag_display(),
-        }
-        is_themselves = entry.object_id == str(person.key)
-        if entry.content_type != users or is_themselves:
-            row["object"] = entry.object_repr
-            row["message"] = entry.change_message
-        yield row
+    is_themselves = entry.object_id == str(person.key)
+    if entry.content_type != users or is_themselves:
+        row["object"] = entry.object_repr
+        row["message"] = entry.change_message
+    return row
 
 
 def list_invitations(person: Person) -> Iterator[Row]:
