@@ -3,8 +3,9 @@
 from django.contrib.admin.models import ADDITION, CHANGE, LogEntry
 from django.contrib.auth.models import Group
 from django.contrib.contenttypes.models import ContentType
+from django.core.management import call_command
 from django.db import models
-from django.test import TestCase, tag
+from django.test import TestCase, TransactionTestCase, tag
 
 from orgadmin.models import KeptLogEntry, Organization, User
 from orgadmin.records.erasure import erase_person
@@ -157,3 +158,26 @@ class DeletedAuthorTests(TestCase):
         set_role(self.acme, [self.ada], ADMIN)
         self.delete_authors()
         self.assertNotIn("olga", self.read(f"contact/{self.contact.pk}", self.ada))
+
+
+class MigrationTests(TransactionTestCase):
+    def test_names_the_authors_of_existing_records(self):
+        self.addCleanup(call_command, "migrate", "orgadmin", verbosity=0)
+        call_command("migrate", "orgadmin", "0036", verbosity=0)
+        olga = create_user("olga")
+        acme = create_organization("Acme")
+        acme._history_user = olga
+        acme.phone = "1"
+        acme.save()
+        nobody, by_olga = acme.history.order_by("history_id")
+        records = models.QuerySet(type(by_olga))
+        records.update(history_user_key=None, history_user_name="")
+        call_command("migrate", "orgadmin", "0037", verbosity=0)
+        self.assertEqual(
+            list(
+                records.order_by("history_id").values_list(
+                    "history_id", "history_user_key", "history_user_name"
+                )
+            ),
+            [(nobody.pk, None, ""), (by_olga.pk, olga.pk, "olga")],
+        )

@@ -1,7 +1,7 @@
 """Keep who changed what as plain values, which remain when the account is deleted.
 
 The previous release writes records without these values, so their author is filled in
-when the account is deleted. For the same reason, old records need no migration.
+when the account is deleted.
 """
 
 import django.db.models.deletion
