@@ -58,8 +58,12 @@ def read_text(name: str, *, default: str) -> str:
 
 
 def read_list(name: str, *, default: Sequence[str]) -> list[str]:
-    """Return the items of a comma-separated variable, or the default if not set."""
-    return environment.list(name, default=list(default))
+    """Return the items of a comma-separated variable, or the default if not set.
+
+    Spaces around items and empty items are ignored.
+    """
+    items = [item.strip() for item in environment.list(name, default=list(default))]
+    return [item for item in items if item]
 
 
 # Variables that are checked. If they are empty, they count as not set.
@@ -105,9 +109,9 @@ def read_choice(
 
 
 def read_url(name: str, *, default: str) -> str:
-    """Return the URL of a site, without a slash at the end."""
-    expected = "a URL such as https://orgs.example.com"
-    return read(name, parse_url, expected=expected, default=default)
+    """Return the URL of a site, without a slash at the end. It has no path."""
+    expected = "a URL without a path, such as https://orgs.example.com"
+    return read(name, parse_site_url, expected=expected, default=default)
 
 
 def read_optional_url(name: str) -> str:
@@ -183,6 +187,13 @@ def parse_choice(text: str, *, choices: Sequence[str]) -> str:
 def parse_url(text: str) -> str:
     URLValidator(schemes=["http", "https"])(text)
     return text.rstrip("/")
+
+
+def parse_site_url(text: str) -> str:
+    url = parse_url(text)
+    if url != get_origin(url) or "@" in url:
+        raise ValueError(f"{text!r} has more than a scheme and a host.")
+    return url
 
 
 def parse_optional_url(text: str) -> str:

@@ -71,6 +71,7 @@ PAGES = {
     "orgadmin.organization.add": HISTORY,
     "orgadmin.organization.change": HISTORY,
     "orgadmin.organization.changelist": ONLY_READS,
+    "orgadmin.organization.contacts": ONLY_READS,
     "orgadmin.organization.delete": {SecurityEvent.ORGANIZATIONS_DELETED},
     "orgadmin.organization.export": {SecurityEvent.EXPORTED},
     "orgadmin.organization.history": ONLY_READS,

@@ -1,12 +1,12 @@
+import datetime
 import io
 import random
-from datetime import timedelta
 from unittest import skipUnless
 
 from django.contrib.auth.models import Group
-from django.core.management import call_command
+from django.core.management import CommandError, call_command
 from django.db import DatabaseError, NotSupportedError, connection, transaction
-from django.test import Client, TestCase, tag
+from django.test import Client, TestCase, override_settings, tag
 from django.utils import timezone
 
 from orgadmin.access.membership_log import Event
@@ -428,5 +428,71 @@ class ReplayTests(TestCase):
         self.assertEqual(len(seen), 15)
         for moment, members in moments:
             self.assertEqual(told(moment), members)
-        self.assertEqual(told(moments[0][0] - timedelta(days=1)), set())
+        self.assertEqual(told(moments[0][0] - datetime.timedelta(days=1)), set())
         self.assertFalse([issue for issue in examine() if issue.is_error])
+
+
+class DayTests(TestCase):
+    """A day ends when the next one starts, in the site's time zone."""
+
+    @classmethod
+    def setUpTestData(cls):
+        cls.acme = create_organization()
+        cls.anna = create_user("anna")
+
+    def write(self, at):
+        """Log that someone joined at a time in UTC."""
+        MembershipEvent.objects.create(
+            at=datetime.datetime.fromisoformat(at).replace(tzinfo=datetime.UTC),
+            event="joined",
+            user_key=self.anna.pk,
+            user_name="anna",
+            organization_key=self.acme.pk,
+            organization_name="Acme",
+            role="admin",
+        )
+
+    def assert_joins_on(self, day, at, zone):
+        """Check that someone who joined at a time was a member on a day, not before."""
+        self.write(at)
+        date = datetime.date.fromisoformat(day)
+        before = date - datetime.timedelta(days=1)
+        self.client.force_login(create_superuser())
+        url = f"/admin/orgadmin/organization/{self.acme.pk}/ledger/"
+        with override_settings(TIME_ZONE=zone):
+            for on, count in ((before, 0), (date, 1)):
+                response = self.client.get(url, {"on": on})
+                self.assertEqual(response.context["page"].paginator.count, count, on)
+                out = io.StringIO()
+                call_command("members", "--on", str(on), stdout=out)
+                self.assertEqual(len(out.getvalue().splitlines()), 1 + count, on)
+
+    def test_the_last_microsecond_belongs_to_the_day(self):
+        self.assert_joins_on(
+            "2026-03-01", "2026-03-01T22:59:59.999999", "Europe/Berlin"
+        )
+
+    def test_midnight_belongs_to_the_next_day(self):
+        self.assert_joins_on("2026-03-02", "2026-03-01T23:00:00", "Europe/Berlin")
+
+    def test_the_second_of_two_last_hours_belongs_to_the_day(self):
+        # In Beirut, the hour before midnight of 25 October 2025 occurred twice.
+        self.assert_joins_on("2025-10-25", "2025-10-25T21:30:00", "Asia/Beirut")
+
+    def test_a_day_can_start_at_one_o_clock(self):
+        # In Beirut, 30 March 2025 started at 1:00.
+        self.assert_joins_on("2025-03-30", "2025-03-29T22:00:00", "Asia/Beirut")
+
+    def test_a_day_in_the_future_is_refused(self):
+        self.write("2026-03-01T12:00:00")
+        self.client.force_login(create_superuser())
+        url = f"/admin/orgadmin/organization/{self.acme.pk}/ledger/"
+        tomorrow = timezone.localdate() + datetime.timedelta(days=1)
+        for day in (tomorrow, datetime.date.max):
+            for more in ({}, {"csv": "1"}):
+                response = self.client.get(url, {"on": day, **more})
+                self.assertContains(response, "This day is in the future.")
+            with self.assertRaisesRegex(CommandError, "is in the future"):
+                call_command("members", "--on", str(day), stdout=io.StringIO())
+        response = self.client.get(url, {"on": timezone.localdate()})
+        self.assertEqual(response.context["page"].paginator.count, 1)

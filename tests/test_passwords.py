@@ -247,6 +247,33 @@ class CommandTests(TestCase):
         self.assertTrue(User.objects.get().is_superuser)
         self.assertTrue(User.objects.get().check_password(GOOD))
 
+    def test_createsuperuser_explains_that_an_address_is_taken(self):
+        create_user("ada", email="Boss@Example.com")
+        with self.assertRaisesRegex(CommandError, "Someone else has the email address"):
+            self.create_superuser(GOOD)
+        with self.assertRaisesRegex(CommandError, "Someone else has the email address"):
+            call_command("createsuperuser", email=" boss@example.com")
+        self.assertEqual(User.objects.count(), 1)
+
+    def test_createsuperuser_asks_again_for_an_address_that_is_taken(self):
+        create_user("ada", email="Boss@Example.com")
+        module = "django.contrib.auth.management.commands.createsuperuser"
+        addresses = ["boss@example.com", "other@example.com"]
+        errors = io.StringIO()
+        with (
+            mock.patch(f"{module}.getpass.getpass", return_value=GOOD),
+            mock.patch("builtins.input", side_effect=addresses),
+        ):
+            call_command(
+                "createsuperuser",
+                username="boss",
+                stdin=mock.Mock(**{"isatty.return_value": True}),
+                stdout=io.StringIO(),
+                stderr=errors,
+            )
+        self.assertIn("Someone else has the email address", errors.getvalue())
+        self.assertEqual(User.objects.get(username="boss").email, addresses[1])
+
     @tag("D32")
     def test_changepassword_knows_who_is_staff(self):
         create_user("ada", is_staff=True)

@@ -37,6 +37,11 @@ WRONG_VALUES = {
         "http://a b",
         "https://a:99999999",
         "ftp://a.example",
+        "https://a.example/orgs",
+        "https://a.example/orgs/",
+        "https://a.example/?x=1",
+        "https://a.example#x",
+        "https://user@a.example",
     ],
     "EMAIL_URL": [
         "smtp://h:abc",
@@ -114,6 +119,22 @@ class SettingsTests(SimpleTestCase):
         for environment in environments:
             with self.subTest(environment=environment):
                 self.assertEqual(self.check(**environment).returncode, 0)
+
+    def test_spaces_and_empty_items_of_lists_are_ignored(self):
+        code = (
+            "from django.conf import settings;"
+            " print(settings.ALLOWED_HOSTS, settings.SECRET_KEY_FALLBACKS)"
+        )
+        result = self.start(
+            "-c",
+            code,
+            DJANGO_SETTINGS_MODULE="config.settings",
+            ALLOWED_HOSTS=" a.example , b.example,, ",
+            SECRET_KEY_FALLBACKS=" old , older ",
+            **KEY,
+        )
+        hosts = "['a.example', 'b.example']"
+        self.assertEqual(result.stdout, f"{hosts} ['old', 'older']\n")
 
     def run_signing(self, expression, **keys):
         """Evaluate a function of django.core.signing in a new process."""

@@ -72,13 +72,13 @@ class MembershipEventQuerySet(models.QuerySet):
     def find_joining_events_of_members(
         self, moment: datetime.datetime | None = None
     ) -> MembershipEventQuerySet:
-        """Return the members at a time: for each, the event that made them a member.
+        """Return the members before a time: for each, the event that made them one.
 
         Leaves out people who joined but had left again by then, and roles that had been
         replaced. `moment` is an aware datetime; None means now. A membership that is
         older than the log is treated as starting when the log began.
         """
-        until_then = Q(at__lte=moment) if moment else Q()
+        until_then = Q(at__lt=moment) if moment else Q()
         later = self.model._base_manager.filter(
             until_then,
             organization_key=OuterRef("organization_key"),
@@ -103,10 +103,14 @@ class MembershipEventQuerySet(models.QuerySet):
     delete = refuse_to_change
 
 
-def end_of_day(date: datetime.date) -> datetime.datetime:
-    """Return the last moment of a date in the site's time zone."""
-    last = datetime.datetime.combine(date, datetime.time.max)
-    return timezone.make_aware(last)
+def find_start_of_next_day(date: datetime.date) -> datetime.datetime:
+    """Return the moment at which a date has ended in the site's time zone.
+
+    The last hour of a day can occur twice, when the clocks are changed at midnight.
+    Midnight itself is always the start of the next day.
+    """
+    next_day = date + datetime.timedelta(days=1)
+    return timezone.make_aware(datetime.datetime.combine(next_day, datetime.time.min))
 
 
 def write_changes(

@@ -17,7 +17,7 @@ from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
 from orgadmin.access.audit_log import SecurityEvent, find_last
-from orgadmin.access.membership_log import end_of_day
+from orgadmin.access.membership_log import find_start_of_next_day
 from orgadmin.admin.base import SEARCH_LENGTH, SuperuserOnlyAdmin
 from orgadmin.models import AuditEvent, User
 from orgadmin.models.validators import is_primary_key
@@ -84,7 +84,7 @@ class DateRangeFilter(admin.ListFilter):
             midnight = datetime.datetime.combine(since, datetime.time.min)
             queryset = queryset.filter(at__gte=timezone.make_aware(midnight))
         if until is not None:
-            queryset = queryset.filter(at__lte=end_of_day(until))
+            queryset = queryset.filter(at__lt=find_start_of_next_day(until))
         return queryset
 
     def _read_date(self, name):

@@ -33,6 +33,7 @@ from orgadmin.admin.changelist import (
     exceeds,
 )
 from orgadmin.admin.kept_entries import HistoryWithKeptEntries
+from orgadmin.admin.lookups import is_declared
 from orgadmin.admin.once import (
     SENT_TWICE,
     AlreadySent,
@@ -327,19 +328,8 @@ class ClosedModelAdmin(PermissionHooks, SearchedChoices, admin.ModelAdmin):
         guess the values of confidential fields that way, and a slow regular expression
         could block the server.
         """
-        name = lookup
-        for suffix in ("__exact", "__isnull", "__id"):
-            name = name.removesuffix(suffix)
-        return name in self._list_filter_names(request)
-
-    def _list_filter_names(self, request):
-        """Return the fields and parameters that the declared filters use."""
-        names = []
-        for item in self.get_list_filter(request):
-            # A filter is a field, a filter class, or a pair of both.
-            declared = item[0] if isinstance(item, tuple | list) else item
-            names.append(getattr(declared, "parameter_name", declared))
-        return names
+        declared = self.get_list_filter(request)
+        return is_declared(lookup, value, declared, self.model)
 
     # Loading and saving
 

@@ -5,7 +5,7 @@ from functools import partial
 from django.contrib import admin
 from django.utils.translation import gettext_lazy as _
 
-from orgadmin.access.membership_log import end_of_day
+from orgadmin.access.membership_log import find_start_of_next_day
 from orgadmin.admin.base import SuperuserOnlyAdmin
 from orgadmin.admin.changelist import get_page
 from orgadmin.admin.people_forms import MembersOnForm
@@ -56,10 +56,10 @@ class MembershipLogPage:
         form = MembersOnForm(request.GET or None)
         on = form.cleaned_data["on"] if form.is_valid() else None
         if on:
-            events = events.find_joining_events_of_members(end_of_day(on)).order_by(
-                "user_name", "pk"
-            )
-        if "csv" in request.GET:
+            moment = find_start_of_next_day(on)
+            members = events.find_joining_events_of_members(moment)
+            events = members.order_by("user_name", "pk")
+        if "csv" in request.GET and not form.errors:
             record_export(
                 "membership log",
                 actor=request.user,

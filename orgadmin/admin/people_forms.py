@@ -2,6 +2,7 @@
 
 from django import forms
 from django.contrib import admin
+from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
 from orgadmin.access.roles import ROLES, ROLES_BY_KEY
@@ -92,3 +93,11 @@ class MembersOnForm(forms.Form):
         required=False,
         widget=forms.DateInput({"type": "date"}),
     )
+
+    def clean_on(self):
+        on = self.cleaned_data["on"]
+        if on is not None and on > timezone.localdate():
+            raise forms.ValidationError(
+                _("This day is in the future. Choose today or an earlier day.")
+            )
+        return on

@@ -8,6 +8,11 @@ from django.core.management.base import CommandError
 
 from orgadmin.models import User
 
+EMAIL_TAKEN = (
+    "Someone else has the email address %s. Choose another address, or make this person"
+    " a superuser on their page."
+)
+
 
 class SuperuserModel:
     """Stands in for the user model, and makes users that are superusers.
@@ -23,18 +28,37 @@ class SuperuserModel:
         return getattr(User, name)
 
 
+def is_taken(email: str) -> bool:
+    return User.objects.filter(email__iexact=email.strip()).exists()
+
+
 class Command(createsuperuser.Command):
-    """Django's command, with the rules for passwords of superusers."""
+    """Django's command, with our rules for passwords and email addresses."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.UserModel = SuperuserModel()
 
     def handle(self, *args: Any, **options: Any) -> None:
+        email = options["email"]
+        if not email and not options["interactive"]:
+            email = os.environ.get("DJANGO_SUPERUSER_EMAIL")
+        if email and is_taken(email):
+            raise CommandError(EMAIL_TAKEN % email)
         password = os.environ.get("DJANGO_SUPERUSER_PASSWORD")
         if password and not options["interactive"]:
             self._validate(password, options)
         super().handle(*args, **options)
+
+    def get_input_data(
+        self, field: Any, message: str, default: str | None = None
+    ) -> Any:
+        """Ask for a value. Asks again, by returning None, for a taken address."""
+        value = super().get_input_data(field, message, default)
+        if field.name == "email" and value and is_taken(value):
+            self.stderr.write(f"Error: {EMAIL_TAKEN % value}")
+            return None
+        return value
 
     def _validate(self, password: str, options: dict[str, Any]) -> None:
         """Check the password of the environment, which Django accepts unchecked."""

@@ -1,9 +1,10 @@
 from datetime import date
 from typing import Any
 
-from django.core.management.base import CommandParser
+from django.core.management.base import CommandError, CommandParser
+from django.utils import timezone
 
-from orgadmin.access.membership_log import end_of_day
+from orgadmin.access.membership_log import find_start_of_next_day
 from orgadmin.management.arguments import find_organization
 from orgadmin.management.output import EscapedCommand
 from orgadmin.models import MembershipEvent
@@ -31,10 +32,17 @@ class Command(EscapedCommand):
     def handle(
         self, *, organization: str | None, on: date | None, **options: Any
     ) -> None:
+        if on is not None and on > timezone.localdate():
+            raise CommandError(
+                f"{on} is in the future. Choose today or an earlier day."
+            )
         events = MembershipEvent.objects.order_by("organization_key", "user_name", "pk")
         if organization:
             events = events.filter(organization_key=find_organization(organization).pk)
-        moment = None if on is None else end_of_day(on)
-        members = events.find_joining_events_of_members(moment)
+        if on is None:
+            members = events.find_joining_events_of_members()
+        else:
+            moment = find_start_of_next_day(on)
+            members = events.find_joining_events_of_members(moment)
         for line in write_csv(list_events(members)):
             self.stdout.write(line, ending=LINE_END)
