@@ -1,5 +1,7 @@
 """Lists with more rows than are counted."""
 
+from unittest import mock
+
 from django.contrib.admin.models import LogEntry
 from django.test import TestCase
 
@@ -27,9 +29,8 @@ class LongListTests(TestCase):
         )
 
     def setUp(self):
-        for module in (base, changelist):
-            self.addCleanup(setattr, module, "LIMIT", module.LIMIT)
-            module.LIMIT = 300
+        self.enterContext(mock.patch.object(changelist, "LIMIT", 300))
+        self.enterContext(mock.patch.object(base, "ACTION_LIMIT", 300))
         self.client.force_login(self.root)
 
     def get_list(self, query=""):

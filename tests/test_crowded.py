@@ -37,7 +37,7 @@ QUERIES_OF_ORGANIZATION = {
     "people": 8,
     "ledger": 5,
     "access": 7,
-    "history": 8,
+    "history": 9,
     "delete": 6,
 }
 QUERIES_OF_PERSON = {
@@ -49,7 +49,7 @@ QUERIES_OF_PERSON = {
     "export": 3,
     # The number depends on how many batches of rows name the person.
     "erase": None,
-    "history": 5,
+    "history": 6,
     "sign_out": 3,
 }
 QUERIES_OF_LISTS = {
