@@ -86,6 +86,7 @@ PAGES = {
         SecurityEvent.EMAIL_CHANGED,
         SecurityEvent.FLAGS_CHANGED,
         SecurityEvent.PERMISSIONS_CHANGED,
+        SecurityEvent.USERNAME_CHANGED,
     },
     "orgadmin.user.changelist": {SecurityEvent.PEOPLE_VIEWED},
     "orgadmin.user.company": {SecurityEvent.PROVIDER_UNLINKED},

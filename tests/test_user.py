@@ -180,6 +180,20 @@ class AuditTests(TestCase):
         self.assertEqual(event.actor_key, superuser.pk)
         self.assertEqual(event.user_key, self.user.pk)
 
+    @tag("G3")
+    def test_records_a_new_username(self):
+        """Otherwise, someone could act under the name of another person."""
+        self.user.changed_by = create_superuser()
+        self.before = AuditEvent.objects.count()
+        old_name = self.user.username
+        self.user.username = "someone-else"
+        self.user.save()
+        self.assertEqual(self.new_events(), [SecurityEvent.USERNAME_CHANGED])
+        event = AuditEvent.objects.first()
+        self.assertEqual(event.actor_key, self.user.changed_by.pk)
+        names = {"old_username": old_name, "new_username": "someone-else"}
+        self.assertEqual(event.personal, names)
+
     def test_records_changes_through_a_queryset(self):
         User.objects.update(is_superuser=True, is_staff=True)
         self.assertEqual(self.new_events(), [SecurityEvent.FLAGS_CHANGED])

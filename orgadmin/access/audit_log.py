@@ -49,6 +49,7 @@ class SecurityEvent(models.TextChoices):
     IDENTITY_CONFIRMED = "identity confirmed", _("confirmed their identity")
     SIGNED_OUT = "signed out", _("signed out")
     SESSIONS_ENDED = "sessions ended", _("signed out everywhere")
+    USERNAME_CHANGED = "username changed", _("username changed")
     PASSWORD_CHANGED = "password changed", _("password changed")
     EMAIL_CHANGED = "email changed", _("email address changed")
     EMAIL_VERIFIED = "email verified", _("email address verified")

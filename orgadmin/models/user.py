@@ -297,6 +297,17 @@ class User(DeletedThroughQuerySet, AbstractUser):
     def _record_changes(self, written: set[str]) -> None:
         """Record the security events of a save, while `_stored` has the old values."""
         actor = self.changed_by
+        if "username" in written:
+            names = {
+                "old_username": self._stored["username"],
+                "new_username": self.username,
+            }
+            record(
+                SecurityEvent.USERNAME_CHANGED,
+                user=self,
+                actor=actor,
+                personal=names,
+            )
         if "password" in written:
             record(SecurityEvent.PASSWORD_CHANGED, user=self, actor=actor)
         if "email" in written:
