@@ -122,6 +122,10 @@ class CatalogueTests(SimpleTestCase):
 
 
 class LanguageTests(TestCase):
+    def setUp(self):
+        # Requests leave their language active. The next tests expect English again.
+        self.enterContext(translation.override("en"))
+
     def get(self, language, path="/admin/"):
         return self.client.get(path, headers={"accept-language": language}, follow=True)
 

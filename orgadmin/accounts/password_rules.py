@@ -188,10 +188,11 @@ class KnownWordsValidator:
             return
         text = _(
             "Your name and the names of your organizations and this site do not count"
-            " towards the length. Without “%(words)s”, this password needs"
+            " towards the length. Without %(words)s, this password needs"
             " %(missing)d more characters."
         )
-        params = {"words": "”, “".join(found), "missing": minimum - length}
+        quoted = ", ".join(_("“%s”") % word for word in found)
+        params = {"words": quoted, "missing": minimum - length}
         raise ValidationError(text, code="password_known_words", params=params)
 
     def get_help_text(self) -> str:
