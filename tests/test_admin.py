@@ -194,16 +194,19 @@ class UserAdminTests(SuperuserMixin, TestCase):
             )
             self.assertContains(response, text)
             self.assertEqual(list(self.user.groups.all()), [self.acme.admin])
-        asked_about = f"“Acme” ({self.acme.pk})"
-        self.assertContains(response, f'name="asked_about" value="{asked_about}"')
+        field = f'name="confirmed_organizations" value="{self.acme.pk}"'
+        self.assertContains(response, field)
         beta = create_organization("Beta")
         self.user.groups.add(beta.admin)
         # To confirm it for one organization does not confirm it for another.
         for groups in ([self.acme.admin], []):
-            response = self.post(self.user, groups, asked_about=asked_about)
+            response = self.post(
+                self.user, groups, confirmed_organizations=self.acme.pk
+            )
             self.assertContains(response, f"“Beta” ({beta.pk}). Save again to confirm.")
         self.assertRedirects(
-            self.post(self.user, [beta.admin], asked_about=asked_about), USERS
+            self.post(self.user, [beta.admin], confirmed_organizations=self.acme.pk),
+            USERS,
         )
         self.assertEqual(list(self.user.groups.all()), [beta.admin])
 
@@ -212,7 +215,7 @@ class UserAdminTests(SuperuserMixin, TestCase):
         self.user.groups.add(two.admin)
         self.assertContains(self.post(self.user, []), "Save again to confirm.")
         self.assertRedirects(
-            self.post(self.user, [], asked_about=f"“Two\r\nlines” ({two.pk})"), USERS
+            self.post(self.user, [], confirmed_organizations=two.pk), USERS
         )
 
     def test_an_admin_who_is_not_the_last_is_removed_at_once(self):
@@ -227,7 +230,7 @@ class UserAdminTests(SuperuserMixin, TestCase):
             response = self.post(
                 self.user,
                 [self.acme.reviewer, self.acme.admin],
-                asked_about=f"“Acme” ({self.acme.pk})",
+                confirmed_organizations=self.acme.pk,
             )
         self.assertRedirects(response, "/admin/")
         self.assertEqual(list(self.user.groups.all()), [self.acme.admin])

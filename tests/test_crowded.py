@@ -308,9 +308,9 @@ class CrowdedTests(TestCase):
         # Someone adds a group that the page does not show.
         self.busy.groups.add(self.acme.reviewer)
         response = self.client.post(url, {**data, "first_name": "Busy"})
-        asked = response.context["adminform"].form.data["asked_about"]
+        asked = response.context["adminform"].form.data["confirmed_organizations"]
         response = self.client.post(
-            url, {**data, "first_name": "Busy", "asked_about": asked}
+            url, {**data, "first_name": "Busy", "confirmed_organizations": asked}
         )
         self.assertEqual(response.status_code, 302)
         self.busy.refresh_from_db()

@@ -7,9 +7,9 @@ from django.db import connection, transaction
 from django.test import TestCase, TransactionTestCase, skipUnlessDBFeature
 
 from orgadmin.models import Organization
+from orgadmin.models.guards import LastAdminError
 from orgadmin.people.membership import (
     AmbiguousRoles,
-    LastAdminError,
     Membership,
     OrganizationRole,
     choose_roles,

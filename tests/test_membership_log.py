@@ -139,11 +139,11 @@ class EachWayTests(TestCase):
         self.assert_row("joined")
         self.watch(self.acme.admin)
         self.post_person(
-            self.acme.admin, self.acme.reviewer, asked_about=f"“Acme” ({self.acme.pk})"
+            self.acme.admin, self.acme.reviewer, confirmed_organizations=self.acme.pk
         )
         self.assert_row("joined", "reviewer")
         self.watch(self.acme.admin)
-        self.post_person(asked_about=f"“Acme” ({self.acme.pk})")
+        self.post_person(confirmed_organizations=self.acme.pk)
         self.assert_row("left")
 
     def test_taken_out_of_everything(self):

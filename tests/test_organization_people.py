@@ -142,7 +142,8 @@ class SuperuserTests(PeopleMixin, TestCase):
             self.post(user=self.admin.pk, remove=""),
             "“Acme” will have no active admin.",
         )
-        self.post(user=self.admin.pk, remove="", confirmed="1")
+        confirmed = {"confirmed": "1", "confirmed_organizations": self.acme.pk}
+        self.post(user=self.admin.pk, remove="", **confirmed)
         self.assertEqual(self.roles(), {})
 
     def test_people_are_found_by_search_and_never_listed(self):
@@ -268,14 +269,13 @@ class OrgAdminTests(PeopleMixin, TestCase):
     @tag("C9")
     def test_the_last_active_admin_stays(self):
         create_user("gone", admin_of=[self.acme], is_active=False)
-        self.assertContains(
-            self.post(user=self.admin.pk, remove=""), "Only platform staff can do this."
-        )
         for data in ({"remove": ""}, {"role": "reviewer"}):
-            response = self.post(user=self.admin.pk, confirmed="1", **data)
-            self.assertContains(
-                response, "“Acme” would be left without an active admin"
-            )
+            for confirmed in ({}, {"confirmed": "1"}):
+                data |= confirmed | {"confirmed_organizations": self.acme.pk}
+                response = self.post(user=self.admin.pk, **data)
+                text = f"would be left in “Acme” ({self.acme.pk}). Make someone else"
+                self.assertContains(response, text)
+                self.assertNotContains(response, 'name="confirmed"')
         self.assertEqual(self.roles()["ada"], "admin")
 
     def test_may_leave_when_another_stays(self):
@@ -614,7 +614,12 @@ class OffboardingTests(PeopleMixin, TestCase):
         ):
             self.assertContains(response, text)
         self.assertContains(
-            self.post(url, confirmed="1", reason="Retired"),
+            self.post(
+                url,
+                confirmed="1",
+                reason="Retired",
+                confirmed_organizations=self.acme.pk,
+            ),
             "was offboarded",
         )
         user = User.objects.get(pk=self.admin.pk)
@@ -639,7 +644,9 @@ class OffboardingTests(PeopleMixin, TestCase):
         acme = Organization.objects.get(name="Acme")
         # Past `membership`, which would replace the other role.
         self.admin.groups.add(acme.reviewer)
-        offboarding.offboard(self.admin, actor=self.staff, reason="Retired")
+        offboarding.offboard(
+            self.admin, actor=self.staff, reason="Retired", confirmed=[acme.pk]
+        )
         left = MembershipEvent.objects.filter(
             event="left", reason="Retired"
         ).values_list("role", flat=True)
@@ -708,6 +715,7 @@ class ReasonTests(PeopleMixin, TestCase):
             user=self.admin.pk,
             remove="",
             confirmed="1",
+            confirmed_organizations=self.acme.pk,
             reason=" Moved\u200b \u00a0on",
         )
         self.assertEqual(MembershipEvent.objects.first().reason, "Moved on")

@@ -35,6 +35,7 @@ from orgadmin.accounts.forms import (
     make_busy_error,
 )
 from orgadmin.accounts.hashing import TooBusy
+from orgadmin.accounts.redirects import redirect_to_sign_in
 from orgadmin.accounts.sessions import (
     end_all_sessions,
     keep_session,
@@ -133,6 +134,18 @@ class ChangePasswordView(SetPasswordMixin, PasswordChangeView):
 
     form_class = ChangePasswordForm
     success_url = reverse_lazy("admin:password_change_done")
+
+    def form_valid(self, form):
+        try:
+            return super().form_valid(form)
+        except CredentialsChanged:
+            # Their sessions have ended, too, so they cannot try again on this page.
+            leave_to_sign_in_again(self.request)
+            text = _(
+                "Your password was not changed, because your account has changed in the"
+                " meantime. Sign in again, then change it."
+            )
+            return redirect_to_sign_in(self.request, text)
 
 
 class ResetPasswordView(SetPasswordMixin, PasswordResetConfirmView):

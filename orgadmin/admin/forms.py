@@ -9,9 +9,20 @@ from django.utils.html import format_html, format_html_join
 from django.utils.translation import gettext_lazy as _, ngettext
 
 from orgadmin.access.roles import ROLES
+from orgadmin.admin.departures import (
+    CONFIRMED,
+    describe_refusal,
+    list_organizations,
+    read_confirmed,
+)
 from orgadmin.admin.merging import MergingForm
-from orgadmin.admin.quotes import quote
 from orgadmin.models import Organization
+from orgadmin.models.guards import (
+    LastAdminError,
+    LastSuperuserError,
+    find_orphaned_by,
+    is_last_superuser,
+)
 from orgadmin.models.look_alikes import make_key
 from orgadmin.models.validators import is_primary_key
 from orgadmin.people.changes import RoleChange
@@ -100,10 +111,10 @@ class UserForm(UserChangeForm):
     """Edit a person. Changes of their groups are checked and logged like other roles.
 
     A change that leaves organizations without an active admin must be saved twice. The
-    first time, an error names the organizations, and the hidden field `asked_about`
-    carries their names to the page. If the field is sent back with the same names, the
-    person who saves has seen the error. `ClosedModelAdmin.get_form` sets `user` to this
-    person.
+    first time, an error names the organizations, and the hidden field
+    `confirmed_organizations` carries their IDs to the page. If the field is sent back
+    with these IDs, the person who saves has seen the error. Only superusers can confirm it like this.
+    `ClosedModelAdmin.get_form` sets `user` to the person who saves.
 
     The form shows GROUPS_SHOWN groups at most. The hidden field `groups_shown` has
     their keys. Groups that were not shown stay, also those that someone else added in
@@ -111,7 +122,10 @@ class UserForm(UserChangeForm):
     groups.
     """
 
-    asked_about = forms.CharField(required=False, widget=forms.HiddenInput)
+    # The IDs of the organizations for which the person has confirmed it.
+    confirmed = frozenset()
+
+    confirmed_organizations = forms.CharField(required=False, widget=forms.HiddenInput)
     groups_shown = forms.CharField(required=False, widget=forms.HiddenInput)
 
     class Meta(UserChangeForm.Meta):
@@ -169,14 +183,40 @@ class UserForm(UserChangeForm):
 
     def clean_groups(self):
         groups = self.cleaned_data["groups"]
-        roles = self._choose_roles(groups)
-        changes = [
-            RoleChange(self.instance, row.organization, row.role) for row in roles
-        ]
-        organizations = find_organizations_losing_last_admin(changes)
-        if organizations:
-            self._require_confirmation(organizations)
+        self._choose_roles(groups)
         return groups
+
+    def clean(self):
+        cleaned = super().clean()
+        if self.instance.pk is not None and not self.errors:
+            self._check_superuser()
+            self._check_admins()
+        return cleaned
+
+    def _loses(self, flag):
+        """Return whether a flag of the person is about to be removed."""
+        return self.initial.get(flag) and self.cleaned_data.get(flag) is False
+
+    def _check_superuser(self):
+        """Show an error if the last active superuser would lose their access."""
+        for flag in ("is_active", "is_superuser"):
+            # The instance still has the values in the database.
+            if self._loses(flag) and is_last_superuser(self.instance):
+                self.add_error(flag, str(LastSuperuserError()))
+
+    def _check_admins(self):
+        """Show an error if nobody would be left as admin, and nobody confirmed it."""
+        organizations = {}
+        if "groups" in self.cleaned_data:
+            roles = self._choose_roles(self.cleaned_data["groups"])
+            changes = [
+                RoleChange(self.instance, row.organization, row.role) for row in roles
+            ]
+            orphaned = find_organizations_losing_last_admin(changes)
+            organizations["groups"] = orphaned
+        if self._loses("is_active"):
+            organizations["is_active"] = find_orphaned_by([self.instance])
+        self._require_confirmation(organizations)
 
     def _choose_roles(self, groups):
         """Return the roles that these groups stand for, at most one per organization.
@@ -198,24 +238,31 @@ class UserForm(UserChangeForm):
             params = {"names": ", ".join(names)}
             raise forms.ValidationError(text, params=params) from error
 
-    def _require_confirmation(self, organizations):
-        """Ask for confirmation by raising a `ValidationError` once.
+    def _require_confirmation(self, organizations_by_field):
+        """Ask for confirmation by showing an error once, at the first of the fields.
 
-        Saving again with the same organizations counts as confirmation.
+        Saving again with these organizations, or some of them, counts as confirmation.
         """
-        description = ", ".join(
-            f"{quote(organization)} ({organization.pk})"
-            for organization in organizations
-        )
-        # A name may contain a line break, and browsers change line endings. Comparing
-        # word by word ignores that difference.
-        if self.data.get("asked_about", "").split() == description.split():
+        fields = [name for name, rows in organizations_by_field.items() if rows]
+        if not fields:
+            return
+        organizations = {}
+        for name in fields:
+            for organization in organizations_by_field[name]:
+                organizations[organization.pk] = organization
+        orphaned = list(organizations.values())
+        if not self.user.is_superuser:
+            text = describe_refusal(LastAdminError(orphaned), self.user)
+            self.add_error(fields[0], text)
+            return
+        if organizations.keys() <= read_confirmed(self.data):
+            self.confirmed = frozenset(organizations)
             return
         # The form is shown again with this value in the hidden field.
         self.data = self.data.copy()
-        self.data["asked_about"] = description
+        self.data[CONFIRMED] = " ".join(str(pk) for pk in organizations)
         text = _("No active admin would be left in %s. Save again to confirm.")
-        raise forms.ValidationError(text % description)
+        self.add_error(fields[0], text % list_organizations(orphaned))
 
     def _save_m2m(self):
         groups = self.cleaned_data.pop("groups", None)
@@ -223,8 +270,13 @@ class UserForm(UserChangeForm):
         if groups is None:
             return
         try:
-            keys = self._read_keys_shown()
-            set_groups(self.instance, groups, actor=self.user, replaced=keys)
+            set_groups(
+                self.instance,
+                groups,
+                actor=self.user,
+                replaced=self._read_keys_shown(),
+                confirmed=self.confirmed,
+            )
         except AmbiguousRoles as error:
             # The form was valid, because one of two roles replaced the person's current
             # role. They have lost that role in the meantime, so now both are new.

@@ -12,12 +12,14 @@ from django.utils.translation import gettext as _, ngettext
 from orgadmin.access.roles import ROLES, ROLES_BY_KEY, Role
 from orgadmin.accounts import throttle
 from orgadmin.admin.changelist import get_page
+from orgadmin.admin.departures import describe_refusal, read_confirmed
 from orgadmin.admin.membership_log import hide_platform_staff
 from orgadmin.admin.once import note_sent
 from orgadmin.admin.people_forms import AddMembersForm, InviteForm, ReasonForm
 from orgadmin.admin.quotes import list_quoted
 from orgadmin.gate.answers import get_gate
 from orgadmin.models import Organization, User
+from orgadmin.models.guards import LastAdminError
 from orgadmin.models.validators import is_primary_key
 from orgadmin.people import invitations, membership
 from orgadmin.people.changes import RoleChange
@@ -83,11 +85,11 @@ class PeoplePage:
         )
         if add_form.is_valid():
             return self._add_people(request, organization, add_form)
+        already = None
         if invite_form.is_valid():
-            was_invited = self._invite(
-                request, organization, **invite_form.cleaned_data
-            )
-            if was_invited:
+            invited = invite_form.cleaned_data
+            already = membership.find_member(organization, invited["email"])
+            if already is None and self._invite(request, organization, **invited):
                 return HttpResponseRedirect(request.path)
         if is_primary_key(post.get("invitation", "")):
             return self._change_invitation(request, organization)
@@ -97,9 +99,13 @@ class PeoplePage:
                 return self._change_member(request, organization, role)
             if "remove" in post:
                 return self._change_member(request, organization, None)
-        return self._show_people(request, organization, add_form, invite_form)
+        return self._show_people(request, organization, add_form, invite_form, already)
 
-    def _show_people(self, request, organization, add_form, invite_form):
+    def _show_people(self, request, organization, add_form, invite_form, already):
+        """Show the members, the invitations, and the forms.
+
+        `already` is the member whom someone wanted to invite, or None.
+        """
         memberships = (
             membership.Membership.objects.filter(group__in=organization.group_ids)
             .select_related("user")
@@ -117,6 +123,7 @@ class PeoplePage:
             _("People: %s") % organization,
             page=page,
             members=members,
+            last_admin=self._find_last_admin(request, organization),
             roles=[role for role in ROLES if membership.may_assign(permissions, role)],
             invitations=get_page(
                 request,
@@ -126,8 +133,16 @@ class PeoplePage:
             ),
             adding=add_form if request.user.is_superuser else None,
             inviting=invite_form,
+            already=already,
+            offered=invite_form.cleaned_data["role"] if already else None,
             media=self.media + add_form.media,
         )
+
+    def _find_last_admin(self, request, organization):
+        """Return the ID of the only active admin if the person cannot remove them."""
+        if request.user.is_superuser:
+            return None
+        return membership.find_last_admin(organization)
 
     def _add_people(self, request, organization, form):
         users = list(form.cleaned_data["users"])
@@ -146,7 +161,15 @@ class PeoplePage:
         return self._assign(request, Assignment(organization, list(members), role))
 
     def _assign(self, request, assignment):
-        """Carry out an assignment. Ask first if anyone would lose access."""
+        """Carry out an assignment. Ask first if anyone would lose access.
+
+        Asks nothing if the answer would change nothing.
+        """
+        changes = assignment.list_changes()
+        orphaned = membership.find_organizations_losing_last_admin(changes)
+        if orphaned and not request.user.is_superuser:
+            text = describe_refusal(LastAdminError(orphaned), request.user)
+            return self.redirect_with_message(request, text, messages.ERROR)
         users_losing_access = assignment.find_users_losing_access()
         if users_losing_access and "confirmed" not in request.POST:
             # The page shows only the people who would lose access.
@@ -188,15 +211,11 @@ class PeoplePage:
                     assignment.list_changes(),
                     actor=request.user,
                     reason=reason,
+                    confirmed=read_confirmed(request.POST),
                 )
-        except membership.LastAdminError:
-            text = _(
-                "Nothing was changed, because “%s” would be left without an active"
-                " admin. Make someone else an admin first."
-            )
-            return self.redirect_with_message(
-                request, text % assignment.organization, messages.ERROR
-            )
+        except LastAdminError as error:
+            text = describe_refusal(error, request.user)
+            return self.redirect_with_message(request, text, messages.ERROR)
         if not changed:
             text = describe_no_change(assignment)
             return self.redirect_with_message(request, text, messages.WARNING)

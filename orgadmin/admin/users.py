@@ -5,6 +5,7 @@ from http import HTTPStatus
 from allauth.mfa.models import Authenticator
 from allauth.socialaccount.models import SocialAccount
 from django.contrib import admin, messages
+from django.contrib.admin.actions import delete_selected
 from django.contrib.admin.utils import unquote
 from django.contrib.auth.admin import UserAdmin as DjangoUserAdmin
 from django.db import transaction
@@ -20,15 +21,17 @@ from orgadmin.admin.base import (
     SuperuserOnlyAdmin,
 )
 from orgadmin.admin.changelist import get_page
+from orgadmin.admin.departures import REFUSALS, describe_refusal, read_confirmed
 from orgadmin.admin.forms import UserForm
 from orgadmin.admin.people_forms import ReasonForm
 from orgadmin.admin.people_viewed import note_people_viewed
 from orgadmin.admin.personal_data import PersonalDataPages
 from orgadmin.gate.answers import as_active, holds_more_than
 from orgadmin.gate.explain import find_reasons, summarize_reasons
-from orgadmin.models import Organization, User
+from orgadmin.models import Invitation, Organization, User
+from orgadmin.models.guards import find_orphaned_by, is_another_superuser_left
+from orgadmin.models.user import CredentialsChanged
 from orgadmin.people import membership, offboarding
-from orgadmin.people.changes import RoleChange
 from orgadmin.people.company_accounts import remove_company_accounts
 from orgadmin.people.second_factors import remove_second_factors
 
@@ -62,20 +65,28 @@ class OffboardingPage:
         form = ReasonForm(request.POST or None)
         if "confirmed" in request.POST and form.is_valid():
             return self._offboard(request, user, form.cleaned_data["reason"])
-        roles = membership.list_roles(user)
-        changes = [RoleChange(user, row.organization, None) for row in roles]
         return self.render_page(
             request,
             user,
             "leave",
             _("Offboard “%s”?") % user,
             form=form,
-            roles=roles,
-            orphaned=membership.find_organizations_losing_last_admin(changes),
+            roles=membership.list_roles(user),
+            invitations=Invitation.objects.filter(invited_by=user).count(),
+            orphaned=find_orphaned_by([user]),
         )
 
     def _offboard(self, request, user, reason):
-        offboarding.offboard(user, actor=request.user, reason=reason)
+        try:
+            offboarding.offboard(
+                user,
+                actor=request.user,
+                reason=reason,
+                confirmed=read_confirmed(request.POST),
+            )
+        except REFUSALS as error:
+            text = describe_refusal(error, request.user)
+            return self.redirect_with_message(request, text, messages.ERROR)
         self.log_change(request, user, gettext_noop("Offboarded and deactivated."))
         text = _(
             "“%s” was offboarded. The account is deactivated and signed out everywhere."
@@ -126,6 +137,50 @@ class SignOutPage:
         return self.redirect_with_message(request, text, to=get_url(user))
 
 
+class GuardedDeletion:
+    """Deletes people only if somebody else is left in charge, or asks first."""
+
+    def delete_view(self, request, object_id, extra_context=None):
+        try:
+            return super().delete_view(request, object_id, extra_context)
+        except REFUSALS as error:
+            text = describe_refusal(error, request.user)
+            return self.redirect_with_message(request, text, messages.ERROR)
+
+    def render_delete_form(self, request, context):
+        context |= describe_departure([context["object"]])
+        return super().render_delete_form(request, context)
+
+    @admin.action(
+        permissions=["delete"],
+        description=_("Delete selected %(verbose_name_plural)s"),
+    )
+    def delete_selected(self, request, queryset):
+        """Run Django's action, which first asks, and show who would be missing."""
+        try:
+            with transaction.atomic():
+                response = delete_selected(self, request, queryset)
+        except REFUSALS as error:
+            text = describe_refusal(error, request.user)
+            self.message_user(request, text, messages.ERROR)
+            return None
+        if response is not None:
+            response.context_data |= describe_departure(queryset)
+        return response
+
+    def delete_queryset(self, request, queryset):
+        queryset.delete(actor=request.user, confirmed=read_confirmed(request.POST))
+
+
+def describe_departure(users):
+    """Return what a page says before these people are deleted."""
+    has_superusers = any(user.is_active and user.is_superuser for user in users)
+    return {
+        "orphaned": find_orphaned_by(users),
+        "is_last_superuser": has_superusers and not is_another_superuser_left(users),
+    }
+
+
 def get_url(user):
     return reverse("admin:orgadmin_user_change", args=[user.pk])
 
@@ -138,6 +193,7 @@ class UserAdmin(
     OffboardingPage,
     PersonalDataPages,
     SignOutPage,
+    GuardedDeletion,
     DeletesAsActor,
     SuperuserOnlyAdmin,
     DjangoUserAdmin,
@@ -159,7 +215,7 @@ class UserAdmin(
         "erase": SUPERUSERS_ONLY,
         "sign_out": SUPERUSERS_ONLY,
     }
-    actions = ["remove_second_factor"]
+    actions = ["delete_selected", "remove_second_factor"]
     list_filter = ["is_staff", "is_superuser", "is_active"]
     autocomplete_fields = ["groups"]
     readonly_fields = ["last_login", "date_joined"]
@@ -189,7 +245,7 @@ class UserAdmin(
             return super().get_fieldsets(request, obj)
         if request.user.is_superuser:
             # The hidden fields in which UserForm keeps what the person has seen.
-            hidden = (None, {"fields": ["asked_about", "groups_shown"]})
+            hidden = (None, {"fields": ["confirmed_organizations", "groups_shown"]})
             return [*super().get_fieldsets(request, obj), hidden]
         person = ["first_name", "last_name", "email", "is_active"]
         return [
@@ -209,8 +265,17 @@ class UserAdmin(
             note_people_viewed(request)
         return response
 
+    def changeform_view(self, request, object_id=None, form_url="", extra_context=None):
+        try:
+            return super().changeform_view(request, object_id, form_url, extra_context)
+        except REFUSALS as error:
+            # Something has changed since the form was checked.
+            text = describe_refusal(error, request.user)
+            return self.redirect_with_message(request, text, messages.ERROR)
+
     def save_model(self, request, obj, form, change):
         obj.changed_by = request.user
+        obj.confirmed_organizations = getattr(form, "confirmed", ())
         super().save_model(request, obj, form, change)
 
     def user_change_password(self, request, id, form_url=""):
@@ -220,7 +285,15 @@ class UserAdmin(
         """
         if self.get_object(request, unquote(id)) == request.user:
             return redirect("admin:password_change")
-        return super().user_change_password(request, id, form_url)
+        try:
+            return super().user_change_password(request, id, form_url)
+        except CredentialsChanged:
+            text = _(
+                "The password was not set, because the account has changed or was"
+                " deleted in the meantime. Try again."
+            )
+            url = reverse("admin:orgadmin_user_change", args=[unquote(id)])
+            return self.redirect_with_message(request, text, messages.ERROR, to=url)
 
     @admin.action(
         permissions=["delete"],

@@ -7,15 +7,34 @@ from datetime import timedelta
 from hashlib import sha256
 
 from django.conf import settings
-from django.db import models
+from django.db import models, transaction
 from django.db.models.functions import Lower
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
-from orgadmin.access.roles import ROLES
+from orgadmin.access.membership_log import Event, MembershipChange, write_changes
+from orgadmin.access.roles import ROLES, ROLES_BY_KEY
 from orgadmin.models.fields import LineEmailField
 from orgadmin.models.organization import Organization
 from orgadmin.models.user import User
+
+
+class InvitationQuerySet(models.QuerySet["Invitation"]):
+    def revoke(self, *, actor: User | None, reason: str = "") -> int:
+        """Delete invitations, so that their links no longer work, and log it.
+
+        Returns how many there were.
+        """
+        with transaction.atomic(using=self.db):
+            locked = self.select_for_update(of=("self",)).order_by("pk")
+            invitations = list(locked.select_related("organization"))
+            changes = [invitation.describe_revocation() for invitation in invitations]
+            write_changes(changes, actor=actor, reason=reason)
+            pks = [invitation.pk for invitation in invitations]
+            self.model._base_manager.using(self.db).filter(pk__in=pks).delete()
+        return len(invitations)
+
+    revoke.queryset_only = True  # type: ignore[attr-defined]
 
 
 class Invitation(models.Model):
@@ -39,6 +58,8 @@ class Invitation(models.Model):
     # None until the first link is made. Invitations of earlier releases have none.
     token_hash = models.CharField(max_length=64, null=True, unique=True, editable=False)
 
+    objects = InvitationQuerySet.as_manager()
+
     class Meta:
         ordering = ["email"]
         constraints = [
@@ -54,6 +75,17 @@ class Invitation(models.Model):
     def expired(self) -> bool:
         lifetime = timedelta(days=settings.INVITATION_DAYS)
         return self.sent_at <= timezone.now() - lifetime
+
+    def describe_revocation(self) -> MembershipChange:
+        """Return the row of the membership log about the end of this invitation."""
+        return MembershipChange(
+            Event.REVOKED,
+            user_key=None,
+            user_name=self.email,
+            organization_key=self.organization_id,
+            organization_name=self.organization.name,
+            role=ROLES_BY_KEY[self.role],
+        )
 
     def make_token(self) -> str:
         """Return a new secret for the link. Earlier links no longer work.

@@ -24,6 +24,7 @@ from orgadmin.access.roles import ROLES
 from orgadmin.access.rule import RuleQuerySet
 from orgadmin.access.sql import Statement, execute_together, placeholders
 from orgadmin.models.fields import LookAlikeKeyField, SearchTextField
+from orgadmin.models.guards import keep_a_superuser, keep_admins, lock_users
 
 if TYPE_CHECKING:
     from orgadmin.models import Organization, User
@@ -74,16 +75,27 @@ def lock_and_list_pks(queryset: models.QuerySet, *, no_key: bool = False) -> lis
 
 
 class UserQuerySet(models.QuerySet["User"]):
-    def delete(self, *, actor: User | None = None) -> tuple[int, dict[str, int]]:
+    def delete(
+        self, *, actor: User | None = None, confirmed: Collection[int] = ()
+    ) -> tuple[int, dict[str, int]]:
         """Delete users and log that they left their organizations.
 
-        `actor` is the person to name in the membership log.
+        Revokes the invitations that they sent. `actor` is the person to name in the
+        membership log. `confirmed` are the IDs of organizations for which this person,
+        a superuser, has confirmed that no active admin will be left. Raises
+        `LastSuperuserError` and `LastAdminError`.
         """
         self._for_write = True
         with transaction.atomic(using=self.db):
             # `membership` locks users before it gives them roles, so these users cannot
             # join an organization until they are deleted.
-            pks = lock_and_list_pks(self)
+            pks = lock_and_list_pks(self, no_key=True)
+            leaving = lock_users(pks, using=self.db)
+            keep_a_superuser(leaving, using=self.db)
+            keep_admins(leaving, actor=actor, confirmed=confirmed, using=self.db)
+            # Only now lock them as a deletion does. A transaction that has logged what
+            # one of them did must be able to commit while this one waits for the guard.
+            lock_and_list_pks(self)
             users = self.model._base_manager.using(self.db).filter(pk__in=pks)
             record_all(SecurityEvent.USER_DELETED, users, actor=actor)
             memberships = self.model.groups.through.objects.using(self.db)
@@ -92,6 +104,11 @@ class UserQuerySet(models.QuerySet["User"]):
                 memberships.filter(user__in=self.order_by().values("pk")),
                 actor=actor,
                 reason=_("The account was deleted."),
+            )
+            Invitation = apps.get_model("orgadmin", "Invitation")
+            Invitation.objects.using(self.db).filter(invited_by__in=pks).revoke(
+                actor=actor,
+                reason=_("The person who sent it was deleted."),
             )
             for batch in split_into_batches(pks, BATCH):
                 self._keep_authors(batch)

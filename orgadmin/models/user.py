@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from typing import Any, ClassVar
 
+from django.apps import apps
 from django.contrib.auth.models import AbstractUser, UserManager
 from django.core.exceptions import ValidationError
 from django.db import DatabaseError, models, router, transaction
@@ -12,11 +13,14 @@ from django.db.models import Q
 from django.db.models.functions import Lower
 from django.utils import timezone
 from django.utils.crypto import salted_hmac
-from django.utils.translation import gettext_lazy as _
+
+# The log stores reasons in English. They are translated where they are shown.
+from django.utils.translation import gettext_lazy as _, gettext_noop
 
 from orgadmin.access.audit_log import SecurityEvent, record
 from orgadmin.access.origin import current_request
 from orgadmin.models.fields import LineEmailField, LineField, LookAlikeKeyField
+from orgadmin.models.guards import keep_a_superuser, keep_admins, lock_users
 from orgadmin.models.look_alikes import make_key
 from orgadmin.models.mixins import DeletedThroughQuerySet
 from orgadmin.models.querysets import UserQuerySet, is_same_email
@@ -35,7 +39,7 @@ class PeopleManager(UserManager.from_queryset(UserQuerySet)):  # type: ignore[mi
 class CredentialsChanged(DatabaseError):
     """The password cannot be saved, because the account has changed since it was read.
 
-    Someone may have deactivated it, or ended its sessions.
+    Someone may have deactivated or deleted it, or ended its sessions.
     """
 
 
@@ -61,7 +65,8 @@ class User(DeletedThroughQuerySet, AbstractUser):
     `save()` writes only the fields that were changed since the instance was loaded, so
     that it cannot undo what someone else has changed. It never inserts a row that has
     been deleted. It records changes of credentials and permissions in the audit log,
-    and names `changed_by` as the person who made them.
+    and names `changed_by` as the person who made them. It asks the guards in
+    `models/guards.py` before it ends someone's access.
     """
 
     username = clean_django_field("username")
@@ -89,6 +94,10 @@ class User(DeletedThroughQuerySet, AbstractUser):
     # Whether someone else had ended the sessions since this instance was loaded, when
     # `end_sessions()` ended them again.
     were_sessions_ended = False
+
+    # The IDs of the organizations for which this person, a superuser, has confirmed
+    # that `save()` may leave them without an active admin.
+    confirmed_organizations: Collection[int] = ()
 
     class Meta(AbstractUser.Meta):
         # Django then also uses UserQuerySet for related objects.
@@ -172,7 +181,9 @@ class User(DeletedThroughQuerySet, AbstractUser):
         """Save a new user, or the changed fields of a stored one.
 
         Raises `CredentialsChanged` if the password is to be saved and the account has
-        changed since this instance was loaded, and `DatabaseError` if it was deleted.
+        changed or was deleted since this instance was loaded, and otherwise
+        `DatabaseError` if it was deleted. Raises `LastSuperuserError` and
+        `LastAdminError` if the guards refuse the change.
         """
         using = using or router.db_for_write(type(self), instance=self)
         if self._state.adding or force_insert:
@@ -188,11 +199,14 @@ class User(DeletedThroughQuerySet, AbstractUser):
             written.add("username_key")
         is_hash_upgrade = self._is_hash_upgrade(update_fields)
         with transaction.atomic(using=using):
+            self._ask_guards(written, using)
             if written & SESSION_FIELDS and not is_hash_upgrade:
                 written |= self._prepare_to_end_sessions(written, using)
             super().save(using=using, update_fields=written)
             if not is_hash_upgrade:
                 self._record_changes(written)
+            if "is_active" in written and not self.is_active:
+                self._revoke_invitations(using)
         self._remember_stored(written)
 
     save.alters_data = True  # type: ignore[attr-defined]
@@ -264,6 +278,33 @@ class User(DeletedThroughQuerySet, AbstractUser):
             and self.has_usable_password()
         )
 
+    def _ask_guards(self, written: set[str], using: str) -> None:
+        """Make sure that nobody is missing if this save ends the person's access.
+
+        Locks the row.
+        """
+        is_deactivated = "is_active" in written and not self.is_active
+        is_demoted = "is_superuser" in written and not self.is_superuser
+        if not (is_deactivated or is_demoted):
+            return
+        stored = lock_users([self.pk], using=using)
+        keep_a_superuser(stored, using=using)
+        if is_deactivated:
+            keep_admins(
+                stored,
+                actor=self.changed_by,
+                confirmed=self.confirmed_organizations,
+                using=using,
+            )
+
+    def _revoke_invitations(self, using: str) -> None:
+        """Revoke the invitations that a deactivated person has sent."""
+        Invitation = apps.get_model("orgadmin", "Invitation")
+        Invitation.objects.using(using).filter(invited_by=self).revoke(
+            actor=self.changed_by,
+            reason=gettext_noop("The person who sent it was deactivated."),
+        )
+
     def _prepare_to_end_sessions(self, written: set[str], using: str) -> set[str]:
         """Raise the session epoch, and forget that an outdated address is verified.
 
@@ -272,6 +313,8 @@ class User(DeletedThroughQuerySet, AbstractUser):
         rows = type(self)._base_manager.using(using).select_for_update(no_key=True)
         current = rows.filter(pk=self.pk).first()
         if current is None:
+            if "password" in written:
+                raise CredentialsChanged("The account was deleted since it was read.")
             # super().save() raises the error about a missing row.
             return set()
         is_outdated = current.session_epoch != self._stored.get("session_epoch")

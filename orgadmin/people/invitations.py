@@ -15,7 +15,7 @@ from django.utils.functional import Promise
 from django.utils.translation import gettext_lazy, gettext_noop as _
 
 from orgadmin.access.membership_log import Event, MembershipChange, write_changes
-from orgadmin.access.roles import ROLES, ROLES_BY_KEY, Role
+from orgadmin.access.roles import ROLES_BY_KEY, Role
 from orgadmin.gate.answers import Gate
 from orgadmin.models import (
     Invitation,
@@ -29,7 +29,7 @@ from orgadmin.models.querysets import is_same_email
 from orgadmin.models.sign_in_attempt import make_key
 from orgadmin.models.user import CredentialsChanged
 from orgadmin.people.changes import RoleChange
-from orgadmin.people.membership import change_roles, lock, may_assign
+from orgadmin.people.membership import change_roles, find_role, lock, may_assign
 
 # How many invitations are sent in a DAY, including those that are sent again.
 DAY = timedelta(days=1)
@@ -57,14 +57,15 @@ class InvitationGone(InvitationError):
 
     explanation = gettext_lazy(
         "It was already used, it was revoked, or a newer email replaced it. If you have"
-        " accepted the invitation, sign in. Otherwise, ask the person who invited you"
-        " for a new invitation."
+        " accepted the invitation, sign in. Otherwise, ask the person who invited you,"
+        " or another admin of the organization, for a new invitation."
     )
 
 
 class InvitationExpired(InvitationError):
     explanation = gettext_lazy(
-        "It has expired. Ask the person who invited you for a new invitation."
+        "It has expired. Ask the person who invited you, or another admin of the"
+        " organization, for a new invitation."
     )
 
 
@@ -125,7 +126,7 @@ def invite(
     if is_limited:
         _count(organization, actor)
     organization.invitations.filter(email__iexact=email).delete()
-    _log_invitation_event(Event.INVITED, organization, email, role, actor)
+    _log_invited(organization, email, role, actor)
     return organization.invitations.create(email=email, role=role.key, invited_by=actor)
 
 
@@ -155,11 +156,7 @@ def revoke(invitation: Invitation, *, actor: User) -> None:
     role = ROLES_BY_KEY[invitation.role]
     lock(Organization, [organization.pk])
     _check_may_assign(actor, organization, role)
-    deleted, _details = Invitation.objects.filter(pk=invitation.pk).delete()
-    if deleted:
-        _log_invitation_event(
-            Event.REVOKED, organization, invitation.email, role, actor
-        )
+    Invitation.objects.filter(pk=invitation.pk).revoke(actor=actor)
 
 
 def _check_may_assign(actor: User, organization: Organization, role: Role) -> None:
@@ -170,11 +167,11 @@ def _check_may_assign(actor: User, organization: Organization, role: Role) -> No
         )
 
 
-def _log_invitation_event(
-    event: Event, organization: Organization, email: str, role: Role, actor: User
+def _log_invited(
+    organization: Organization, email: str, role: Role, actor: User
 ) -> None:
     change = MembershipChange(
-        event,
+        Event.INVITED,
         user_key=None,
         user_name=email,
         organization_key=organization.pk,
@@ -300,7 +297,7 @@ def _save_account(invitation: Invitation, user: User, *, chose_password: bool) -
 def _assign_role(invitation: Invitation, user: User) -> Role:
     """Give a locked user the role of the invitation, unless they have a higher one."""
     role = ROLES_BY_KEY[invitation.role]
-    current = _find_role(invitation.organization, user)
+    current = find_role(invitation.organization, user)
     if current is not None and set(role.permissions) <= set(current.permissions):
         return current
     # If the inviter has been deleted, use a new user as the actor, because it has no
@@ -312,12 +309,3 @@ def _assign_role(invitation: Invitation, user: User) -> Role:
         reason=_("Accepted an invitation."),
     )
     return role
-
-
-def _find_role(organization: Organization, user: User) -> Role | None:
-    """Return the role of a user in an organization; the highest, if they have both."""
-    group_ids = set(
-        user.groups.filter(pk__in=organization.group_ids).values_list("pk", flat=True)
-    )
-    roles = [role for role in ROLES if getattr(organization, role.attname) in group_ids]
-    return max(roles, key=lambda role: len(role.permissions), default=None)

@@ -18,6 +18,10 @@ from django.db.models import Q
 from orgadmin.access.membership_log import Event, MembershipChange, write_changes
 from orgadmin.access.roles import ADMIN, ROLES, Role
 from orgadmin.models import MembershipEvent, Organization, User
+from orgadmin.models.guards import (
+    find_losing_last_admin,
+    require_confirmation,
+)
 from orgadmin.people import mail
 from orgadmin.people.changes import RoleChange
 
@@ -29,17 +33,6 @@ BATCH = 5_000  # changes in one query, below SQLite's limit of 32,766 parameters
 Membership = User.groups.through
 
 AnyModel = TypeVar("AnyModel", bound=models.Model)
-
-
-class LastAdminError(Exception):
-    """A role change would leave organizations without an active admin.
-
-    Only a superuser may make such a change.
-    """
-
-    def __init__(self, organizations: Sequence[Organization]) -> None:
-        super().__init__(*organizations)
-        self.organizations = organizations
 
 
 class AmbiguousRoles(Exception):
@@ -84,13 +77,15 @@ def change_roles(
     actor: User | None = None,
     reason: str = "",
     notify: bool = True,
+    confirmed: Collection[int] = (),
 ) -> list[RoleChange]:
     """Give each user the wanted role, which replaces any other in the organization.
 
     Returns the changes that were made, with freshly loaded users and organizations.
     Users who have been deleted are skipped. `actor` is None for a command; it and
-    `reason` are recorded in the membership log. Runs about 12 queries per BATCH of
-    changes.
+    `reason` are recorded in the membership log. `confirmed` are the IDs of the
+    organizations for which the actor, a superuser, has confirmed that no active admin
+    will be left. Runs about 12 queries per BATCH of changes.
 
     Raises `Organization.DoesNotExist` if an organization has been deleted,
     `PermissionDenied` if the actor may not manage the members there or has fewer
@@ -98,18 +93,24 @@ def change_roles(
     """
     changes = []
     for start in range(0, len(wanted), BATCH):
-        changes += _change_batch(wanted[start : start + BATCH], actor, reason)
+        batch = wanted[start : start + BATCH]
+        changes += _change_batch(batch, actor, reason, confirmed)
     if notify:
         mail.notify(changes, actor)
     return changes
 
 
 def _change_batch(
-    wanted: Sequence[RoleChange], actor: User | None, reason: str
+    wanted: Sequence[RoleChange],
+    actor: User | None,
+    reason: str,
+    confirmed: Collection[int],
 ) -> list[RoleChange]:
     current = _lock_and_reload(wanted)
     plan = _plan_changes(current)
     _check_allowed(plan.changes, actor)
+    orphaned = find_organizations_losing_last_admin(plan.changes)
+    require_confirmation(orphaned, actor=actor, confirmed=confirmed)
     Membership.objects.filter(pk__in=plan.removed).delete()
     # Code that calls `user.groups.add()` takes no lock, so it may have added the same
     # row by now.
@@ -230,10 +231,6 @@ def _check_allowed(changes: Sequence[RoleChange], actor: User | None) -> None:
             raise PermissionDenied(
                 "You cannot assign a role with more permissions than you have."
             )
-    if not stored.is_superuser:
-        organizations = find_organizations_losing_last_admin(changes)
-        if organizations:
-            raise LastAdminError(organizations)
 
 
 def may_assign(permissions: Collection[str], role: Role | None) -> bool:
@@ -253,23 +250,26 @@ def find_organizations_losing_last_admin(
     """Return the organizations that the changes would leave without an active admin."""
     # {organization: IDs of the users who will not be its admins}
     not_admins: dict[Organization, set[int]] = defaultdict(set)
+    gaining = set()
     for change in changes:
         if change.role is not ADMIN:
             not_admins[change.organization].add(change.user.pk)
-    group_ids = [getattr(organization, ADMIN.attname) for organization in not_admins]
-    # {group ID: IDs of its active members}
-    admins: dict[int, set[int]] = defaultdict(set)
-    memberships = Membership.objects.filter(
-        group__in=group_ids, user__is_active=True
-    ).values_list("group", "user")
-    for group_id, user_id in memberships:
-        admins[group_id].add(user_id)
-    organizations = []
-    for organization, user_ids in not_admins.items():
-        active_ids = admins[getattr(organization, ADMIN.attname)]
-        if active_ids and active_ids <= user_ids:
-            organizations.append(organization)
-    return organizations
+        elif change.user.is_active:
+            gaining.add(change.organization)
+    leaving = {
+        organization: pks
+        for organization, pks in not_admins.items()
+        if organization not in gaining
+    }
+    return find_losing_last_admin(leaving)
+
+
+def find_last_admin(organization: Organization) -> int | None:
+    """Return the ID of the only active admin of an organization, if there is one."""
+    group_id = getattr(organization, ADMIN.attname)
+    admins = Membership.objects.filter(group=group_id, user__is_active=True)
+    pks = list(admins.values_list("user", flat=True)[:2])
+    return pks[0] if len(pks) == 1 else None
 
 
 @transaction.atomic
@@ -279,11 +279,13 @@ def set_groups(
     *,
     actor: User | None = None,
     replaced: Collection[int] | None = None,
+    confirmed: Collection[int] = (),
 ) -> None:
     """Replace the user's groups, or only those of which `replaced` has the keys.
 
-    If the user gains a role in an organization, it replaces their previous one. Raises
-    `AmbiguousRoles` if both roles of an organization are added at once.
+    If the user gains a role in an organization, it replaces their previous one.
+    `confirmed` is as in `change_roles()`. Raises `AmbiguousRoles` if both roles of an
+    organization are added at once, and `LastAdminError`.
     """
     user.changed_by = actor
     lock(User, [user.pk])
@@ -291,7 +293,7 @@ def set_groups(
     current_groups = find_groups_to_replace(user, chosen_groups, replaced)
     roles = choose_roles(current_groups, chosen_groups)
     changes = [RoleChange(user, row.organization, row.role) for row in roles]
-    change_roles(changes, actor=actor)
+    change_roles(changes, actor=actor, confirmed=confirmed)
     role_group_ids: set[int | None] = set()
     for row in roles:
         role_group_ids.update(row.organization.group_ids)
@@ -355,6 +357,26 @@ def list_roles(user: User) -> list[OrganizationRole]:
         organizations = Organization.objects.filter(**{f"{role.key}__in": group_ids})
         roles += [OrganizationRole(row, role) for row in organizations]
     return sorted(roles, key=lambda row: (row.organization.name, row.organization.pk))
+
+
+def find_role(organization: Organization, user: User) -> Role | None:
+    """Return the role of a user in an organization; the highest, if they have both."""
+    group_ids = set(
+        user.groups.filter(pk__in=organization.group_ids).values_list("pk", flat=True)
+    )
+    roles = [role for role in ROLES if getattr(organization, role.attname) in group_ids]
+    return max(roles, key=lambda role: len(role.permissions), default=None)
+
+
+def find_member(organization: Organization, email: str) -> Member | None:
+    """Return the member of an organization who has this verified address, if any."""
+    user = User.objects.find_by_verified_email(email)
+    if user is None:
+        return None
+    role = find_role(organization, user)
+    if role is None:
+        return None
+    return Member(user, role, joined=None)
 
 
 def describe_members(

@@ -39,13 +39,16 @@ from orgadmin.models import (
     SignInAttempt,
     User,
 )
+from orgadmin.models.guards import (
+    find_orphaned_by,
+    keep_a_superuser,
+    lock_users,
+)
 from orgadmin.models.look_alikes import make_key
 from orgadmin.people.changes import RoleChange
 from orgadmin.people.membership import (
     change_roles,
-    find_organizations_losing_last_admin,
     list_roles,
-    lock,
 )
 from orgadmin.records.personal_data import (
     BATCH,
@@ -75,12 +78,6 @@ class ErasureRefused(Exception):
 
 class ErasesThemselves(ErasureRefused):
     explanation = _("You cannot erase yourself. Ask another superuser.")
-
-
-class LastSuperuser(ErasureRefused):
-    explanation = _(
-        "This person is the last active superuser. Make someone else a superuser first."
-    )
 
 
 @dataclass(frozen=True)
@@ -156,30 +153,32 @@ class Names:
 
 
 def erase_person(
-    user: User, *, actor: User | None = None, dry_run: bool = False
+    user: User,
+    *,
+    actor: User | None = None,
+    dry_run: bool = False,
+    confirmed: Collection[int] = (),
 ) -> ErasureReport:
     """Erase a person in one transaction, and return what was erased.
 
-    With `dry_run`, everything is undone at the end. Raises `ErasureRefused` if the
-    person is the actor, or the last active superuser.
+    With `dry_run`, everything is undone at the end. `confirmed` are the IDs of the
+    organizations for which the actor, a superuser, has confirmed that no active admin
+    will be left. Raises `ErasureRefused` if the person is the actor,
+    `LastSuperuserError`, and `LastAdminError`.
     """
     if user == actor:
         raise ErasesThemselves
     with transaction.atomic():
-        refuse_last_superuser(user)
-        [user] = lock(User, [user.pk]).values()
-        report = Erasure(user, actor).run()
+        locked = lock_users([user.pk], using="default")
+        if not locked:
+            raise User.DoesNotExist("The person has been deleted.")
+        keep_a_superuser(locked, using="default")
+        if dry_run:
+            confirmed = [organization.pk for organization in find_orphaned_by(locked)]
+        report = Erasure(locked[0], actor).run(confirmed)
         if dry_run:
             transaction.set_rollback(True)
     return report
-
-
-def refuse_last_superuser(user: User) -> None:
-    """Lock all active superusers, and make sure that another one remains."""
-    superusers = User.objects.filter(is_superuser=True, is_active=True).order_by("pk")
-    locked = superusers.select_for_update(no_key=True)
-    if set(locked.values_list("pk", flat=True)) == {user.pk}:
-        raise LastSuperuser
 
 
 class Erasure:
@@ -193,8 +192,8 @@ class Erasure:
         self.names = find_names(self.person)
         self.report = ErasureReport(self.names.pseudonym)
 
-    def run(self) -> ErasureReport:
-        self._end_roles()
+    def run(self, confirmed: Collection[int]) -> ErasureReport:
+        self._end_roles(confirmed)
         contact_names = self._delete_rows()
         self._empty_account()
         with allow_log_changes():
@@ -205,13 +204,16 @@ class Erasure:
         self._record()
         return self.report
 
-    def _end_roles(self) -> None:
+    def _end_roles(self, confirmed: Collection[int]) -> None:
         organizations = {row.organization for row in list_roles(self.user)}
         changes = [RoleChange(self.user, row, None) for row in organizations]
-        self.report.orphaned = find_organizations_losing_last_admin(changes)
+        self.report.orphaned = find_orphaned_by([self.user])
         reason = gettext_noop("The person was erased.")
-        change_roles(changes, actor=self.actor, reason=reason)
+        change_roles(changes, actor=self.actor, reason=reason, confirmed=confirmed)
         self.report.add(_("Roles"), len(changes))
+        sent = Invitation.objects.filter(invited_by=self.user)
+        number = sent.revoke(actor=self.actor, reason=reason)
+        self.report.add(_("Invitations that they sent"), number)
 
     def _delete_rows(self) -> set[str]:
         """Delete what only concerns the person. Returns the names of their contacts."""

@@ -17,6 +17,7 @@ from django.utils.translation import gettext as _
 
 from orgadmin.access import audit_log
 from orgadmin.models import Organization, User
+from orgadmin.models.guards import LastAdminError
 from orgadmin.records.batches import read_in_batches
 from orgadmin.records.import_cleaning import ImportRow, RowCleaner
 from orgadmin.records.import_planning import PlannedRow, RowPlanner
@@ -89,6 +90,8 @@ def import_organizations(
             if dry_run:
                 transaction.set_rollback(True)
             return report
+    except LastAdminError as error:
+        raise describe_last_admins(error.organizations) from error
     except (Organization.DoesNotExist, PermissionDenied) as error:
         raise describe_conflict() from error
     except DatabaseError as error:
@@ -103,6 +106,19 @@ def describe_conflict() -> ImportRefused:
         " Import it again."
     )
     return ImportRefused([ImportProblem(message)])
+
+
+def describe_last_admins(organizations: Sequence[Organization]) -> ImportRefused:
+    """Return the error about organizations that would lose their last active admin.
+
+    Whoever imports may see these organizations, because they are in the file.
+    """
+    message = _(
+        "The file would leave “%s” without an active admin. Make someone else an admin"
+        " first, or change the role on the People page."
+    )
+    problems = [ImportProblem(message % organization) for organization in organizations]
+    return ImportRefused(problems)
 
 
 class _Import:

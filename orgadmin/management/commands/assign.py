@@ -4,8 +4,9 @@ from django.core.management.base import CommandError
 from orgadmin.access.roles import ROLES_BY_KEY
 from orgadmin.management.arguments import clean_reason, find_organization, find_user
 from orgadmin.management.output import EscapedCommand
+from orgadmin.models.guards import LastAdminError
 from orgadmin.people.changes import RoleChange
-from orgadmin.people.membership import LastAdminError, change_roles
+from orgadmin.people.membership import change_roles
 
 NO_ROLE = "none"
 

@@ -2,6 +2,7 @@ from django.core.management.base import CommandError, CommandParser
 
 from orgadmin.management.arguments import find_user
 from orgadmin.management.output import EscapedCommand
+from orgadmin.models.guards import LastSuperuserError
 from orgadmin.records.erasure import ErasureRefused, ErasureReport, erase_person
 
 
@@ -31,7 +32,7 @@ class Command(EscapedCommand):
                 self._print(erase_person(user, dry_run=True), "would become")
                 self._confirm(username)
             report = erase_person(user, dry_run=dry_run)
-        except ErasureRefused as error:
+        except (ErasureRefused, LastSuperuserError) as error:
             raise CommandError(str(error)) from error
         self._print(report, "would become" if dry_run else "is now")
 

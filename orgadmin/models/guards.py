@@ -1,0 +1,199 @@
+"""The guards of an organization's last active admin, and of the last superuser.
+
+Whatever ends someone's access asks them in the transaction that writes the change:
+`User.save()`, the deletion of users, role changes, and the erasure of a person.
+
+To prevent deadlocks, all code takes its locks in the same order: rows of users, the
+lock of superusers, rows of organizations.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Collection, Mapping, Sequence
+from typing import TYPE_CHECKING
+
+from django.apps import apps
+from django.contrib.auth import get_user_model
+from django.db import connections
+from django.utils.functional import Promise
+from django.utils.translation import gettext_lazy as _
+
+from orgadmin.access.origin import current_request
+from orgadmin.access.roles import ADMIN
+
+if TYPE_CHECKING:
+    from django.db.models import QuerySet
+
+    from orgadmin.models import Organization, User
+
+# PostgreSQL's lock while the number of superusers may shrink, as a number that only
+# this module uses.
+SUPERUSER_LOCK = 0x6F72675375
+
+BATCH = 20_000  # groups in one query, below SQLite's limit of 32,766 parameters
+
+
+class LastAdminError(Exception):
+    """A change would leave organizations without an active admin.
+
+    Only a superuser may make such a change, and only after they have confirmed it for
+    each of these organizations.
+    """
+
+    def __init__(self, organizations: Sequence[Organization]) -> None:
+        super().__init__(*organizations)
+        self.organizations = organizations
+
+
+class LastSuperuserError(Exception):
+    """A change would leave the site without an active superuser. Nobody may make it."""
+
+    explanation: Promise = _(
+        "The last active superuser must keep their account and their access. Make"
+        " someone else a superuser first."
+    )
+
+    def __str__(self) -> str:
+        return str(self.explanation)
+
+
+def lock_users(pks: Collection[int], *, using: str) -> list[User]:
+    """Lock users, in the order of their keys, and return them as stored."""
+    users = get_user_model()._base_manager.using(using).filter(pk__in=pks)
+    return list(users.order_by("pk").select_for_update(no_key=True))
+
+
+def keep_a_superuser(leaving: Collection[User], *, using: str) -> None:
+    """Make sure that an active superuser remains without these locked users.
+
+    From now on, other transactions wait before they remove a superuser, until this one
+    ends. Raises `LastSuperuserError`.
+    """
+    if not any(user.is_active and user.is_superuser for user in leaving):
+        return
+    connection = connections[using]
+    if connection.vendor == "postgresql":
+        # SQLite has one writer at a time anyway. Locking all superusers instead would
+        # be a deadlock if two of them remove each other.
+        with connection.cursor() as cursor:
+            cursor.execute("SELECT pg_advisory_xact_lock(%s)", [SUPERUSER_LOCK])
+    if not is_another_superuser_left(leaving, using=using):
+        raise LastSuperuserError
+
+
+def is_another_superuser_left(
+    leaving: Collection[User], *, using: str = "default"
+) -> bool:
+    """Return whether someone who is not among these users is an active superuser."""
+    users = get_user_model()._base_manager.using(using)
+    superusers = users.filter(is_superuser=True, is_active=True)
+    return superusers.exclude(pk__in=[user.pk for user in leaving]).exists()
+
+
+def is_last_superuser(user: User) -> bool:
+    """Return whether a user is the only active superuser."""
+    if not (user.is_active and user.is_superuser):
+        return False
+    return not is_another_superuser_left([user])
+
+
+def keep_admins(
+    leaving: Collection[User],
+    *,
+    actor: User | None,
+    confirmed: Collection[int],
+    using: str,
+) -> None:
+    """Make sure that each organization keeps an active admin without these users.
+
+    The users are locked. `confirmed` are the IDs of the organizations for which the
+    actor has confirmed the opposite. Raises `LastAdminError`.
+    """
+    pks = {user.pk for user in leaving if user.is_active}
+    if not pks:
+        return
+    organizations = list_administered(pks, using=using).select_for_update(no_key=True)
+    leaving_admins = dict.fromkeys(organizations.order_by("pk"), pks)
+    require_confirmation(
+        find_losing_last_admin(leaving_admins, using=using),
+        actor=actor,
+        confirmed=confirmed,
+    )
+
+
+def find_orphaned_by(leaving: Collection[User]) -> list[Organization]:
+    """Return the organizations that have no active admin without these users."""
+    pks = {user.pk for user in leaving if user.is_active}
+    organizations = list_administered(pks, using="default").order_by("name", "pk")
+    return find_losing_last_admin(dict.fromkeys(organizations, pks))
+
+
+def list_administered(pks: Collection[int], *, using: str) -> QuerySet[Organization]:
+    """Return the organizations of which one of these users is an admin."""
+    Organization = apps.get_model("orgadmin", "Organization")
+    memberships = get_user_model().groups.through.objects.using(using)
+    groups = memberships.filter(user__in=pks).values("group")
+    organizations = Organization._base_manager.using(using)
+    return organizations.filter(**{f"{ADMIN.key}__in": groups})
+
+
+def find_losing_last_admin(
+    leaving: Mapping[Organization, Collection[int]], *, using: str = "default"
+) -> list[Organization]:
+    """Return the organizations that lose their last active admin.
+
+    `leaving` is {organization: IDs of the users who will not be its admins}.
+    """
+    group_ids = [getattr(organization, ADMIN.attname) for organization in leaving]
+    admins = find_active_members(group_ids, using=using)
+    organizations = []
+    for organization, pks in leaving.items():
+        active_admins = admins[getattr(organization, ADMIN.attname)]
+        if active_admins and active_admins <= set(pks):
+            organizations.append(organization)
+    return organizations
+
+
+def find_active_members(
+    group_ids: Sequence[int], *, using: str = "default"
+) -> dict[int, set[int]]:
+    """Return {group ID: IDs of its active members}."""
+    members: dict[int, set[int]] = defaultdict(set)
+    memberships = get_user_model().groups.through.objects.using(using)
+    for start in range(0, len(group_ids), BATCH):
+        rows = memberships.filter(
+            group__in=group_ids[start : start + BATCH], user__is_active=True
+        )
+        for group_id, user_id in rows.values_list("group", "user"):
+            members[group_id].add(user_id)
+    return members
+
+
+def require_confirmation(
+    orphaned: Sequence[Organization],
+    *,
+    actor: User | None,
+    confirmed: Collection[int],
+) -> None:
+    """Raise `LastAdminError` unless the actor may leave these without an active admin.
+
+    A superuser may if they have confirmed it for each. A command without an actor may,
+    too. A request always has an actor: if a page forgets to name them, it is refused.
+    """
+    if not orphaned:
+        return
+    if actor is None and current_request.get() is None:
+        return
+    is_confirmed = {organization.pk for organization in orphaned} <= set(confirmed)
+    if is_confirmed and actor is not None and is_still_superuser(actor):
+        return
+    raise LastAdminError(orphaned)
+
+
+def is_still_superuser(user: User) -> bool:
+    """Return whether the stored account is an active superuser."""
+    superusers = get_user_model()._base_manager.filter(
+        is_superuser=True, is_active=True
+    )
+    return superusers.filter(pk=user.pk).exists()
