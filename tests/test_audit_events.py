@@ -330,7 +330,7 @@ class RecordingTests(TestCase):
         self.anna.groups.add(self.friends, self.acme.admin)
         grant(self.anna, "view_organization", self.acme)
         self.setUp()
-        offboard(self.anna, actor=self.root)
+        offboard(self.anna, actor=self.root, confirmed=[self.acme.pk])
         rows = self.list_new()
         self.assertEqual({row.actor_key for row in rows}, {self.root.pk})
         self.assertEqual({row.user_key for row in rows}, {self.anna.pk})

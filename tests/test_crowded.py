@@ -44,7 +44,7 @@ QUERIES_OF_PERSON = {
     "change": 8,
     "access": 7,
     "activity": 5,
-    "leave": 6,
+    "leave": 8,
     "company": 4,
     "export": 3,
     # The number depends on how many batches of rows name the person.

@@ -125,6 +125,7 @@ class LastAdminTests(GuardCase):
         url = self.url(self.anna, "delete")
         response = self.client.get(url)
         self.assertContains(response, "This organization will have no active admin:")
+        self.assertContains(response, 'value="Delete anna"')
         self.assertContains(response, "<bdi>Acme</bdi>")
         self.assertNotContains(response, "<bdi>Beta</bdi>")
         response = self.client.post(url, {"post": "yes"}, follow=True)
@@ -326,13 +327,13 @@ class LastSuperuserTests(GuardCase):
         url = self.url(self.root, "delete")
         page = self.client.get(url)
         self.assertContains(page, "this is the last active superuser")
-        self.assertNotContains(page, "Yes, I’m sure")
+        self.assertNotContains(page, 'value="Delete')
         response = self.client.post(url, {"post": "yes"}, follow=True)
         self.assertContains(response, "The last active superuser must keep")
         everybody = [self.root, self.anna]
         page = self.delete_selected(everybody)
         self.assertContains(page, "no active superuser would be left")
-        self.assertNotContains(page, "Yes, I’m sure")
+        self.assertNotContains(page, 'value="Delete')
         confirmed = str(self.acme.pk)
         response = self.delete_selected(
             everybody, post="yes", confirmed_organizations=confirmed

@@ -102,12 +102,14 @@ class EachWayTests(TestCase):
         self.post(user=self.user.pk, role="admin")
         self.assert_row("joined")
         self.watch(self.acme.admin)
-        self.post(user=self.user.pk, role="reviewer", confirmed="1", reason="Less work")
+        confirmed = {"confirmed": "1", "confirmed_organizations": self.acme.pk}
+        self.post(user=self.user.pk, role="reviewer", reason="Less work", **confirmed)
         self.assert_row("joined", "reviewer", reason="Less work")
 
     def test_removed_on_the_page_of_people(self):
         self.watch(self.acme.admin)
-        self.post(user=self.user.pk, remove="", confirmed="1", reason="Moved on")
+        confirmed = {"confirmed": "1", "confirmed_organizations": self.acme.pk}
+        self.post(user=self.user.pk, remove="", reason="Moved on", **confirmed)
         self.assert_row("left", reason="Moved on")
 
     def test_invited_and_accepted(self):
@@ -150,7 +152,11 @@ class EachWayTests(TestCase):
         self.watch(self.acme.admin)
         self.client.post(
             f"/admin/orgadmin/user/{self.user.pk}/leave/",
-            {"confirmed": "1", "reason": "Retired"},
+            {
+                "confirmed": "1",
+                "confirmed_organizations": self.acme.pk,
+                "reason": "Retired",
+            },
         )
         self.assert_row("left", reason="Retired")
 

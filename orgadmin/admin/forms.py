@@ -113,8 +113,8 @@ class UserForm(UserChangeForm):
     A change that leaves organizations without an active admin must be saved twice. The
     first time, an error names the organizations, and the hidden field
     `confirmed_organizations` carries their IDs to the page. If the field is sent back
-    with these IDs, the person who saves has seen the error. Only superusers can confirm it like this.
-    `ClosedModelAdmin.get_form` sets `user` to the person who saves.
+    with these IDs, the person who saves has seen the error. Only superusers can confirm
+    it like this. `ClosedModelAdmin.get_form` sets `user` to the person who saves.
 
     The form shows GROUPS_SHOWN groups at most. The hidden field `groups_shown` has
     their keys. Groups that were not shown stay, also those that someone else added in

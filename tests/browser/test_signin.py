@@ -143,7 +143,7 @@ class StepUpTests(BrowserTestCase):
             store = session.get_session_store_class()(session.session_key)
             store["signed_in"] -= 11 * 60
             store.save()
-            page.get_by_role("button", name="Yes, I’m sure").click()
+            page.get_by_role("button", name="Delete anna").click()
             expect(page.get_by_role("heading", name="Confirm it’s you")).to_be_visible()
             with page.context.expect_page() as opened:
                 page.get_by_role("button", name="Sign in with Example").click()
