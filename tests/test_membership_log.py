@@ -195,16 +195,15 @@ class EachWayTests(TestCase):
 
     def test_the_person_is_deleted_in_the_admin(self):
         self.watch(self.acme.admin)
-        self.client.post(
-            f"/admin/orgadmin/user/{self.user.pk}/delete/", {"post": "yes"}
-        )
+        confirmed = {"post": "yes", "confirmed_organizations": self.acme.pk}
+        self.client.post(f"/admin/orgadmin/user/{self.user.pk}/delete/", confirmed)
         self.assert_row("left")
         self.user = create_user()
         self.watch(self.acme.admin)
         data = {
             "action": "delete_selected",
             "_selected_action": [self.user.pk],
-            "post": "yes",
+            **confirmed,
         }
         self.client.post("/admin/orgadmin/user/", data)
         self.assert_row("left")
