@@ -243,7 +243,7 @@ class CompanyTests(CompanyCase):
         root = create_superuser("root")
         self.come()
         self.client.logout()
-        offboarding.offboard(self.ada, actor=root)
+        offboarding.offboard(self.ada, actor=root, confirmed=[self.acme.pk])
         unlinked = self.assert_recorded(SecurityEvent.PROVIDER_UNLINKED, self.ada)
         self.assertEqual(unlinked.actor_key, root.pk)
         User.objects.filter(pk=self.ada.pk).update(

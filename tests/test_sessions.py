@@ -12,7 +12,7 @@ from django.test import Client, SimpleTestCase, override_settings, tag
 from django.test.utils import CaptureQueriesContext
 
 from orgadmin.accounts import sessions
-from orgadmin.models import AuditEvent, User
+from orgadmin.models import AuditEvent, Organization, User
 from orgadmin.people.offboarding import offboard
 from tests.factories import (
     age_sign_in,
@@ -140,7 +140,8 @@ class FactorTests(SignInCase):
 
     @tag("D27")
     def test_offboarding_records_it_and_ends_the_sessions(self):
-        offboard(self.ada, actor=create_superuser())
+        confirmed = Organization.objects.values_list("pk", flat=True)
+        offboard(self.ada, actor=create_superuser(), confirmed=confirmed)
         for client in (self.client, self.other):
             self.assert_ended(client)
         self.assertIn("factor removed", list_events(self.ada))
