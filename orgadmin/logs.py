@@ -36,8 +36,9 @@ PERSONAL = re.compile(
     # path, as in "text/html" and "</p>".
     (?<![\w>])/\S.*
 
-    # An email address.
-    |\S+@\S+
+    # An email address, and the word that it is a part of. Only the beginnings of words
+    # are tried: trying each character of a long word would take seconds.
+    |(?<!\S)\S+@\S+
 
     # An IPv4 address, except those that servers listen on.
     |\b(?!127\.0|0\.0)\d{1,3}(\.\d{1,3}){3}\b
