@@ -11,6 +11,8 @@ from django.db.models import Exists, OuterRef, Q
 from orgadmin.access.audit_log import SecurityEvent
 from orgadmin.access.membership_log import Event
 from orgadmin.models import AuditEvent, MembershipEvent, Organization, User
+from orgadmin.people.membership import AnyModel
+from orgadmin.records.batches import read_in_batches
 from orgadmin.records.doctor import Issue
 from orgadmin.records.keys import find_outdated_sequences, raise_sequences
 
@@ -45,13 +47,12 @@ def examine_keys(*, fix: bool = False) -> Iterator[Issue]:
     sequences = raise_sequences() if fix else find_outdated_sequences()
     for sequence in sequences:
         yield Issue("ID sequence", str(sequence))
-    suspected = Organization.objects.filter(pk__in=find_suspected_organizations())
-    for organization in suspected.order_by("pk"):
+    for organization in read_rows(Organization, find_suspected_organizations()):
         name = find_previous_organization(organization)
         if name is not None:
             text = f"the organization “{name}”, which was deleted, had the same ID"
             yield Issue(REUSED, text, organization, is_repairable=False)
-    for user in User.objects.filter(pk__in=find_suspected_users()).order_by("pk"):
+    for user in read_rows(User, find_suspected_users()):
         name = find_previous_user(user)
         if name is not None:
             text = (
@@ -59,6 +60,12 @@ def examine_keys(*, fix: bool = False) -> Iterator[Issue]:
                 " ID"
             )
             yield Issue(REUSED, text, is_repairable=False)
+
+
+def read_rows(model: type[AnyModel], pks: set[int]) -> Iterator[AnyModel]:
+    """Yield the rows with these keys, in their order."""
+    for batch in read_in_batches(sorted(pks)):
+        yield from model._default_manager.filter(pk__in=batch).order_by("pk")
 
 
 def find_suspected_organizations() -> set[int]:
@@ -91,7 +98,7 @@ def find_suspected_organizations() -> set[int]:
     }
 
 
-def find_suspected_users() -> set[int | None]:
+def find_suspected_users() -> set[int]:
     """Return the keys of users whose logs also contain traces of another one."""
     is_user = Exists(User.objects.filter(pk=OuterRef("user_key")))
     audit_events = AuditEvent.objects.filter(is_user)
@@ -104,7 +111,7 @@ def find_suspected_users() -> set[int | None]:
         at__gt=OuterRef("at"),
     )
     events = MembershipEvent.objects.order_by().filter(is_user)
-    return {
+    keys = {
         *audit_events.filter(event=SecurityEvent.USER_DELETED).values_list(
             "user_key", flat=True
         ),
@@ -115,6 +122,7 @@ def find_suspected_users() -> set[int | None]:
             "user_key", flat=True
         ),
     }
+    return {key for key in keys if key is not None}
 
 
 def find_previous_organization(organization: Organization) -> str | None:
