@@ -165,11 +165,12 @@ class PeoplePage:
 
         Asks nothing if the answer would change nothing.
         """
-        changes = assignment.list_changes()
-        orphaned = membership.find_organizations_losing_last_admin(changes)
-        if orphaned and not request.user.is_superuser:
-            text = describe_refusal(LastAdminError(orphaned), request.user)
-            return self.redirect_with_message(request, text, messages.ERROR)
+        if not request.user.is_superuser:
+            changes = assignment.list_changes()
+            orphaned = membership.find_organizations_losing_last_admin(changes)
+            if orphaned:
+                text = describe_refusal(LastAdminError(orphaned), request.user)
+                return self.redirect_with_message(request, text, messages.ERROR)
         users_losing_access = assignment.find_users_losing_access()
         if users_losing_access and "confirmed" not in request.POST:
             # The page shows only the people who would lose access.
