@@ -505,6 +505,7 @@ def list_contact_pages(demo):
     contact = f"{CONTACTS}{demo.contact.pk}/"
     return [
         Page("contacts", ORG_ADMIN, CONTACTS),
+        Page("contacts-organization", ORG_ADMIN, f"{demo.organization}contacts/"),
         Page("contact", ORG_ADMIN, f"{contact}change/"),
         Page("contact-add", ORG_ADMIN, f"{CONTACTS}add/"),
         Page("contact-add-refused", ORG_ADMIN, f"{CONTACTS}add/", press("Save")),
