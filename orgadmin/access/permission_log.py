@@ -109,11 +109,11 @@ def find_rows(
     on the other side, as in `group.user_set.add()`. Either way, all rows have one side
     in common.
     """
-    if reverse:
-        field, related_field = related_field, field
-    rows = through.objects.filter(**{field: instance.pk})
+    instance_field = related_field if reverse else field
+    other_field = field if reverse else related_field
+    rows = through.objects.filter(**{instance_field: instance.pk})
     if pk_set is not None:
-        rows = rows.filter(**{f"{related_field}__in": pk_set})
+        rows = rows.filter(**{f"{other_field}__in": pk_set})
     return rows
 
 

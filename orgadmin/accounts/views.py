@@ -77,9 +77,9 @@ class BusyFormMixin:
 
 def mark_busy(response, form):
     """Set the status of a page with a form, if the site was too busy for the form."""
-    codes = {
-        error.code for errors in form.errors.as_data().values() for error in errors
-    }
+    codes = set()
+    for errors in form.errors.as_data().values():
+        codes.update(error.code for error in errors)
     if BUSY in codes:
         response.status_code = 503
         response.headers["Retry-After"] = str(RETRY_AFTER)

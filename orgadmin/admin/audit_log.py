@@ -72,7 +72,9 @@ class DateRangeFilter(admin.ListFilter):
         others = changelist.get_filters_params()
         for name in self.parameter_names:
             others.pop(name, None)
-        kept = [(name, value) for name, values in others.items() for value in values]
+        kept = []
+        for name, values in others.items():
+            kept += [(name, value) for value in values]
         if changelist.query:
             kept.append((SEARCH_VAR, changelist.query))
         yield {"values": self.used_parameters, "kept": kept}

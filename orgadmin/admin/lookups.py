@@ -40,7 +40,8 @@ def is_declared(lookup, value, declared, model):
         if isinstance(item, tuple | list):
             path, filter_class = item
         else:
-            path, filter_class = item, None
+            path = item
+            filter_class = None
         if not isinstance(path, str):
             if lookup == getattr(path, "parameter_name", None):
                 return True

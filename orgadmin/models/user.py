@@ -255,7 +255,9 @@ class User(DeletedThroughQuerySet, AbstractUser):
         Django compares it on each request. Sessions from before the first change of the
         epoch stay valid: they have Django's own value.
         """
-        session_hash = super()._get_session_auth_hash(secret=secret)  # type: ignore[misc]
+        session_hash = super()._get_session_auth_hash(  # type: ignore[misc]
+            secret=secret
+        )
         if self.session_epoch == 0:
             return session_hash
         return salted_hmac(
