@@ -451,11 +451,12 @@ def list_people_pages(demo):
         Page("people", ORG_ADMIN, people),
         Page("people-refused", ORG_ADMIN, people, press("Invite person")),
         Page("people-nobody", STAFF, nobody),
+        Page("people-last-admin", ORG_ADMIN, people_of_other),
         Page("people-staff", STAFF, people),
         Page("people-staff-refused", STAFF, people, press("Add people")),
         Page("people-staff-search", STAFF, people, search_people),
         Page("remove", ORG_ADMIN, people, remove_nora),
-        Page("remove-oneself", ORG_ADMIN, people_of_other, remove_oneself),
+        Page("remove-oneself", ORG_ADMIN, people, remove_oneself),
         Page("demote", ORG_ADMIN, people, demote_nora),
     ]
 
