@@ -25,6 +25,13 @@ def file_of(text):
     return file
 
 
+def choose_address(user, email, actor):
+    """Let someone put an email address on an account."""
+    user.email = email
+    user.changed_by = actor
+    user.save()
+
+
 class ImportPageTests(TestCase):
     def setUp(self):
         self.client.force_login(create_superuser())
@@ -152,8 +159,9 @@ class ImportPageTests(TestCase):
         )
 
     @tag("D19")
-    def test_gives_no_role_to_an_address_that_nobody_verified(self):
-        puppet = create_user("puppet", email="ceo@example.com")
+    def test_gives_no_role_to_an_address_that_a_user_manager_chose(self):
+        puppet = create_user("puppet")
+        choose_address(puppet, "ceo@example.com", create_user("manager"))
         text = "reference,name,admins\nR1,Acme,ceo@example.com\n"
         self.assertContains(self.preview(text), "has not confirmed it")
         self.confirm(self.preview(text, send_mail="on"), send_mail="on")
@@ -161,8 +169,19 @@ class ImportPageTests(TestCase):
         self.assertEqual(self.acme.invitations.get().email, "ceo@example.com")
 
     @tag("D19")
-    def test_a_role_that_an_unverified_person_already_has_is_no_change(self):
-        create_user("bea", email="bea@example.com", reviewer_of=[self.acme])
+    def test_gives_a_role_to_an_address_that_a_superuser_or_a_command_chose(self):
+        by_command = create_user("bea", email="bea@example.com")
+        by_superuser = create_user("cleo")
+        choose_address(by_superuser, "cleo@example.com", create_superuser("other"))
+        text = "reference,name,reviewers\nR1,Acme,bea@example.com; cleo@example.com\n"
+        self.confirm(self.preview(text))
+        for user in (by_command, by_superuser):
+            self.assertTrue(user.groups.filter(pk=self.acme.reviewer_id).exists())
+
+    @tag("D19")
+    def test_a_role_that_a_doubtful_person_already_has_is_no_change(self):
+        bea = create_user("bea", reviewer_of=[self.acme])
+        choose_address(bea, "bea@example.com", create_user("manager"))
         text = "reference,name,{}\nR1,Acme,bea@example.com\n"
         response = self.preview(text.format("reviewers"))
         self.assertContains(response, "Leave 1 organization unchanged")

@@ -99,8 +99,9 @@ class LongTransactionTests(TransactionTestCase):
             future = self.start("0019")
             self.edit_first()
         future.result()
-        organizations = Organization.objects.order_by("pk")
-        texts = [row.search_text.strip() for row in organizations]
+        # The table does not have the columns of later migrations.
+        stored = Organization.objects.order_by("pk").values_list("search_text")
+        texts = [text.strip() for (text,) in stored]
         self.assertEqual(texts, ["a", "b"])
 
     def test_an_edit_does_not_wait_for_a_group_with_a_wanted_name(self):

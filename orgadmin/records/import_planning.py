@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from django.db.models.functions import Lower
 from django.utils.translation import gettext as _
 
+from orgadmin.access.audit_log import SecurityEvent
 from orgadmin.access.roles import CONFIDENTIAL_FIELDS, Role
-from orgadmin.models import Organization, User
+from orgadmin.models import AuditEvent, Organization, User
 from orgadmin.people.membership import Membership
 from orgadmin.records.columns import ROLE_COLUMNS
 from orgadmin.records.import_cleaning import ImportRow, InvalidCell, clean_value
@@ -22,7 +23,7 @@ from orgadmin.records.import_reading import Header
 class PlannedPerson:
     """A person who should get a role, or be invited to it.
 
-    A person is invited if they have no account, or if nobody verified that the account
+    A person is invited if they have no account, or if it is doubtful that the account
     with this address is theirs. Their answer verifies it.
     """
 
@@ -56,8 +57,10 @@ class StoredObjects:
     reference_owners: dict[str | None, int]
     # {email address in lower case: user}
     users: dict[str, User]
-    # (user ID, group ID) of users whose address is not verified
-    memberships_of_unverified: set[tuple[int, int]]
+    # IDs of users whose address may belong to someone else
+    doubtful_pks: set[int]
+    # (user ID, group ID) of these users
+    memberships_of_doubtful: set[tuple[int, int]]
 
 
 class RowPlanner:
@@ -95,13 +98,15 @@ class RowPlanner:
         by_reference = self.changeable.filter(reference__in=references)
         owners = Organization.objects.filter(reference__in=references)
         users = find_users(rows)
+        doubtful_pks = find_doubtful(users.values())
         return StoredObjects(
             by_pk={row.pk: row for row in by_pk},
             by_reference={row.reference: row for row in by_reference},
             reference_owners=dict(owners.values_list("reference", "pk")),
             users=users,
-            memberships_of_unverified=find_memberships_of_unverified(
-                users.values(), [*by_pk, *by_reference]
+            doubtful_pks=doubtful_pks,
+            memberships_of_doubtful=find_memberships(
+                doubtful_pks, [*by_pk, *by_reference]
             ),
         )
 
@@ -254,17 +259,42 @@ def find_users(rows: Iterable[ImportRow]) -> dict[str, User]:
     return {user.address: user for user in users}
 
 
-def find_memberships_of_unverified(
-    users: Iterable[User], organizations: Iterable[Organization]
+def find_doubtful(users: Iterable[User]) -> set[int]:
+    """Return the IDs of users whose address may belong to someone else.
+
+    Nobody has verified it, and someone who is not a superuser has put it on the
+    account, such as a user manager. Runs up to two queries.
+    """
+    pks = [user.pk for user in users if not user.has_verified_email]
+    if not pks:
+        return set()
+    events = AuditEvent.objects.filter(
+        user_key__in=pks,
+        event__in=[SecurityEvent.USER_CREATED, SecurityEvent.EMAIL_CHANGED],
+    )
+    # {user ID: ID of the person who set the address last}
+    actor_pks: dict[int | None, int | None] = {}
+    for user_key, actor_key in events.order_by("pk").values_list(
+        "user_key", "actor_key"
+    ):
+        actor_pks[user_key] = actor_key
+    known = User.objects.filter(pk__in=set(actor_pks.values()) - {None})
+    superuser_pks = set(known.filter(is_superuser=True).values_list("pk", flat=True))
+    # A command, which has no actor, may do everything.
+    trusted = superuser_pks | {None}
+    return {pk for pk in pks if actor_pks.get(pk) not in trusted}
+
+
+def find_memberships(
+    user_pks: Collection[int], organizations: Iterable[Organization]
 ) -> set[tuple[int, int]]:
-    """Return (user ID, group ID) of roles of users whose address is not verified."""
-    user_ids = [user.pk for user in users if not user.has_verified_email]
-    if not user_ids:
+    """Return (user ID, group ID) of the roles of users in organizations."""
+    if not user_pks:
         return set()
     group_ids: list[int | None] = []
     for organization in organizations:
         group_ids += organization.group_ids
-    memberships = Membership.objects.filter(user__in=user_ids, group__in=group_ids)
+    memberships = Membership.objects.filter(user__in=user_pks, group__in=group_ids)
     return set(memberships.values_list("user", "group"))
 
 
@@ -273,13 +303,12 @@ def is_known(
 ) -> bool:
     """Return whether a file may mean this user by their email address.
 
-    Someone may have put another person's address on an account, so an address that
-    nobody verified gives no role. A role that the user already has is no change.
+    A doubtful address gives no role. A role that the user already has is no change.
     """
-    if user.has_verified_email:
+    if user.pk not in stored.doubtful_pks:
         return True
     membership = (user.pk, getattr(organization, role.attname))
-    return membership in stored.memberships_of_unverified
+    return membership in stored.memberships_of_doubtful
 
 
 def find_old_values(

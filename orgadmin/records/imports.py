@@ -67,7 +67,7 @@ def import_organizations(
     is none, the row creates an organization. An empty cell empties the field. If a
     column is missing, the field stays as it is. The columns "admins" and "reviewers"
     contain email addresses of people who get the role. With `send_mail`, these people
-    are notified, and `actor` invites people without an account or without a verified
+    are notified, and `actor` invites people without an account or with a doubtful
     address. Without `send_mail`, or without an actor, such people are refused.
 
     The import may do what `actor` may do. None means a command, which may do
