@@ -7,8 +7,10 @@ from unittest import mock, skipUnless
 from django.contrib.auth.models import Permission
 from django.core.management import CommandError, call_command
 from django.db import connection
+from django.http import HttpRequest
 from django.test import Client, TestCase, TransactionTestCase, tag
 
+from orgadmin.access.origin import current_request
 from orgadmin.access.roles import PERMISSIONS, codename
 from orgadmin.models import Invitation, MembershipEvent, User
 from orgadmin.models.guards import LastAdminError, LastSuperuserError
@@ -344,19 +346,18 @@ class LastSuperuserTests(GuardCase):
 
     @tag("C12")
     def test_every_way_through_the_models_is_refused(self):
-        """This also holds for commands, which otherwise may do everything."""
         create_superuser("away", is_active=False)
         demoted = User.objects.get(pk=self.root.pk)
+        demoted.changed_by = self.anna
         demoted.is_superuser = False
         deactivated = User.objects.get(pk=self.root.pk)
+        deactivated.changed_by = self.root
         deactivated.is_active = False
-        roots = User.objects.filter(pk=self.root.pk)
+        everybody = User.objects.all()
         ways = {
             "demote": demoted.save,
             "deactivate": deactivated.save,
-            "update": lambda: roots.update(is_superuser=False),
-            "delete": lambda: User.objects.get(pk=self.root.pk).delete(),
-            "delete all": lambda: User.objects.all().delete(),
+            "delete all": lambda: everybody.delete(actor=self.root),
             "offboard": lambda: offboarding.offboard(self.root, actor=self.root),
             "erase": lambda: erase_person(self.root),
         }
@@ -364,6 +365,20 @@ class LastSuperuserTests(GuardCase):
             with self.subTest(way=name), self.assertRaises(LastSuperuserError):
                 end_access()
             self.assert_superuser(self.root)
+
+    @tag("C12")
+    def test_a_request_that_names_no_actor_is_refused(self):
+        token = current_request.set(HttpRequest())
+        self.addCleanup(current_request.reset, token)
+        roots = User.objects.filter(pk=self.root.pk)
+        with self.assertRaises(LastSuperuserError):
+            roots.update(is_superuser=False)
+        with self.assertRaises(LastSuperuserError):
+            roots.delete()
+
+    def test_code_without_an_actor_may_remove_the_last(self):
+        User.objects.filter(pk=self.root.pk).update(is_superuser=False)
+        self.assertFalse(User.objects.filter(is_superuser=True).exists())
 
     @tag("C12")
     def test_a_superuser_who_is_not_the_last_can_go(self):

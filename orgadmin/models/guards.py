@@ -47,7 +47,7 @@ class LastAdminError(Exception):
 
 
 class LastSuperuserError(Exception):
-    """A change would leave the site without an active superuser. Nobody may make it."""
+    """A change would leave the site without an active superuser."""
 
     explanation: Promise = _(
         "The last active superuser must keep their account and their access. Make"
@@ -56,6 +56,15 @@ class LastSuperuserError(Exception):
 
     def __str__(self) -> str:
         return str(self.explanation)
+
+
+def is_made_by_a_person(actor: User | None) -> bool:
+    """Return whether a person makes a change, and not a command.
+
+    A request always has an actor: a page that forgets to name them is refused what a
+    command may do.
+    """
+    return actor is not None or current_request.get() is not None
 
 
 def lock_users(pks: Collection[int], *, using: str) -> list[User]:
@@ -179,11 +188,9 @@ def require_confirmation(
     """Raise `LastAdminError` unless the actor may leave these without an active admin.
 
     A superuser may if they have confirmed it for each. A command without an actor may,
-    too. A request always has an actor: if a page forgets to name them, it is refused.
+    too.
     """
-    if not orphaned:
-        return
-    if actor is None and current_request.get() is None:
+    if not orphaned or not is_made_by_a_person(actor):
         return
     is_confirmed = {organization.pk for organization in orphaned} <= set(confirmed)
     if is_confirmed and actor is not None and is_still_superuser(actor):

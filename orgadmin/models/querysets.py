@@ -24,7 +24,12 @@ from orgadmin.access.roles import ROLES
 from orgadmin.access.rule import RuleQuerySet
 from orgadmin.access.sql import Statement, execute_together, placeholders
 from orgadmin.models.fields import LookAlikeKeyField, SearchTextField
-from orgadmin.models.guards import keep_a_superuser, keep_admins, lock_users
+from orgadmin.models.guards import (
+    is_made_by_a_person,
+    keep_a_superuser,
+    keep_admins,
+    lock_users,
+)
 
 if TYPE_CHECKING:
     from orgadmin.models import Organization, User
@@ -91,7 +96,8 @@ class UserQuerySet(models.QuerySet["User"]):
             # join an organization until they are deleted.
             pks = lock_and_list_pks(self, no_key=True)
             leaving = lock_users(pks, using=self.db)
-            keep_a_superuser(leaving, using=self.db)
+            if is_made_by_a_person(actor):
+                keep_a_superuser(leaving, using=self.db)
             keep_admins(leaving, actor=actor, confirmed=confirmed, using=self.db)
             # Only now lock them as a deletion does. A transaction that has logged what
             # one of them did must be able to commit while this one waits for the guard.

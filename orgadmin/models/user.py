@@ -20,7 +20,12 @@ from django.utils.translation import gettext_lazy as _, gettext_noop
 from orgadmin.access.audit_log import SecurityEvent, record
 from orgadmin.access.origin import current_request
 from orgadmin.models.fields import LineEmailField, LineField, LookAlikeKeyField
-from orgadmin.models.guards import keep_a_superuser, keep_admins, lock_users
+from orgadmin.models.guards import (
+    is_made_by_a_person,
+    keep_a_superuser,
+    keep_admins,
+    lock_users,
+)
 from orgadmin.models.look_alikes import make_key
 from orgadmin.models.mixins import DeletedThroughQuerySet
 from orgadmin.models.querysets import UserQuerySet, is_same_email
@@ -290,7 +295,8 @@ class User(DeletedThroughQuerySet, AbstractUser):
         if not (is_deactivated or is_demoted):
             return
         stored = lock_users([self.pk], using=using)
-        keep_a_superuser(stored, using=using)
+        if is_made_by_a_person(self.changed_by):
+            keep_a_superuser(stored, using=using)
         if is_deactivated:
             keep_admins(
                 stored,
