@@ -150,6 +150,16 @@ class OrganizationAdminSite(admin.AdminSite):
         }
         return super().index(request, context)
 
+    def get_app_list(self, request, app_label=None):
+        """Return the models as Django does, but organizations first.
+
+        They are what people look for.
+        """
+        app_list = super().get_app_list(request, app_label)
+        for app in app_list:
+            app["models"].sort(key=is_not_about_organizations)
+        return app_list
+
     def get_log_entries(self, request):
         """Return the recent changes, or none if the person is not a superuser.
 
@@ -210,6 +220,10 @@ def needs_recent_sign_in(request, view, kwargs):
         # is not enough.
         return bool(request.session.get("second_factor"))
     return view.__name__ not in OPEN_TO_OLD_SIGN_INS
+
+
+def is_not_about_organizations(model):
+    return model["object_name"] != "Organization"
 
 
 def find_organization_id(request):

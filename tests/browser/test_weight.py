@@ -85,7 +85,9 @@ class WeightTests(BrowserTestCase):
             scratch.environment |= PRODUCTION
             scratch.migrate()
             scratch.run("manage.py", "collectstatic", "--noinput", "--verbosity", "0")
-            organization, person = scratch.run(FILL).split()
+            # The lines before are those of the log.
+            printed = scratch.run(FILL).splitlines()[-1]
+            organization, person = printed.split()
             with serve(scratch.environment, 2) as server:
                 site = "http://{}:{}".format(*server.address)
                 self.state = self.sign_in_to(site)
