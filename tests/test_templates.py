@@ -7,7 +7,7 @@ from unittest import mock
 from django.conf import settings
 from django.test import Client, TestCase, override_settings, tag
 
-from .factories import create_organization, create_user
+from .factories import create_organization, create_superuser, create_user
 
 TEMPLATES = Path(settings.BASE_DIR, "templates")
 LINK = re.compile(r'(?:href|action|src)="([^"]*)"')
@@ -16,6 +16,7 @@ EXPRESSION = re.compile(r"{{ (.*?) }}")
 # What templates use as a link as it is: Django makes it, or encodes it. The website of
 # an organization is only a link if it begins with "http".
 WHOLE_LINKS = {
+    "activity_url",
     "app_path",
     "cl.get_query_string",
     "cl.next_string",
@@ -38,6 +39,17 @@ NUMBERS = {
 }
 
 FRONT = '<a href="/admin/">Go to the home page</a>'
+
+
+@override_settings(ROOT_URLCONF="tests.urls_with_two_sites")
+class SecondSiteTests(TestCase):
+    """Django's own admin site, beside ours, with our templates."""
+
+    def test_shows_its_lists(self):
+        self.client.force_login(create_superuser(email="root@example.com"))
+        response = self.client.get("/second/auth/group/")
+        self.assertContains(response, "Select group to change")
+        self.assertNotContains(response, "Security activity")
 
 
 class ErrorPageTests(TestCase):
