@@ -324,7 +324,6 @@ MFA_ADAPTER = "orgadmin.accounts.adapters.MFAAdapter"
 
 MFA_FORMS = {
     "authenticate": "orgadmin.accounts.forms.SecondFactorForm",
-    "reauthenticate": "orgadmin.accounts.forms.SecondFactorAgainForm",
     "activate_totp": "orgadmin.accounts.forms.SetUpSecondFactorForm",
 }
 

@@ -19,6 +19,7 @@ from django.db import connection
 from django.http import HttpResponseBase
 from django.test import Client, SimpleTestCase, TestCase, override_settings, tag
 from django.test.utils import CaptureQueriesContext
+from django.urls import NoReverseMatch, reverse
 from django.utils import timezone
 from django.utils.encoding import force_bytes
 from django.utils.formats import date_format
@@ -133,12 +134,14 @@ class EveryCheckCountsTests(GuessingCase):
     def test_all_forms_that_ask_for_a_code_limit_guesses(self):
         forms = {
             "authenticate": BaseAuthenticateForm,
-            "reauthenticate": BaseAuthenticateForm,
             "activate_totp": ActivateTOTPForm,
         }
         for name, default in forms.items():
             form = get_form_class(mfa_settings.FORMS, name, default)
             self.assertTrue(issubclass(form, LimitedCodeMixin), name)
+        # django-allauth's page that asks once more would use a form without limits.
+        with self.assertRaises(NoReverseMatch):
+            reverse("mfa_reauthenticate")
 
     def change_password(self, old_password):
         data = {

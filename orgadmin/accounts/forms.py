@@ -7,7 +7,7 @@ from urllib.parse import urlsplit
 from allauth.core import context
 from allauth.core.internal.cryptokit import normalize_user_code
 from allauth.mfa.adapter import get_adapter
-from allauth.mfa.base.forms import AuthenticateForm, ReauthenticateForm
+from allauth.mfa.base.forms import AuthenticateForm
 from allauth.mfa.models import Authenticator
 from allauth.mfa.totp.forms import ActivateTOTPForm
 from allauth.mfa.totp.internal.auth import SECRET_SESSION_KEY
@@ -158,10 +158,6 @@ class SecondFactorForm(LimitedCodeMixin, AuthenticateForm):
             user=self.user,
             details={"step": "second factor"},
         )
-
-
-class SecondFactorAgainForm(LimitedCodeMixin, ReauthenticateForm):
-    """Asks people who are signed in for a code. Also named in MFA_FORMS."""
 
 
 class SetUpSecondFactorForm(LimitedCodeMixin, ActivateTOTPForm):
