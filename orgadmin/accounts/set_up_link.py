@@ -21,7 +21,7 @@ from django.views.decorators.cache import never_cache
 from orgadmin.accounts import throttle
 from orgadmin.accounts.tokens import make_link_token, read_link_token
 from orgadmin.models import User
-from orgadmin.people.mail import send_set_up_link
+from orgadmin.people import mail
 
 PURPOSE = "set up second factor"
 LINK_LIFETIME = 60 * 60  # seconds
@@ -71,7 +71,8 @@ def send_link(request: HttpRequest, user: User) -> None:
         return
     nonce = get_random_string(22)
     token = make_link_token(user, PURPOSE, nonce)
-    if send_set_up_link(user, reverse("mfa_open_set_up_link", args=[token])):
+    path = reverse("mfa_open_set_up_link", args=[token])
+    if mail.send_link("set_up_link", user, path):
         request.session[NONCE] = nonce
         messages.success(request, _("The link was sent. Open it in this browser."))
     else:

@@ -44,6 +44,7 @@ from orgadmin.accounts.sessions import (
 from orgadmin.accounts.tokens import make_link_token, read_link_token, reset_tokens
 from orgadmin.models import Invitation, User
 from orgadmin.models.user import CredentialsChanged
+from orgadmin.people import mail
 from orgadmin.people.invitations import (
     AccountInactive,
     InvitationError,
@@ -51,7 +52,6 @@ from orgadmin.people.invitations import (
     find_invitation,
     may_choose_password,
 )
-from orgadmin.people.mail import send_email_confirmation
 from orgadmin.people.membership import lock
 
 # The purpose of the links that confirm an email address.
@@ -289,7 +289,8 @@ def send_confirmation_link(request: HttpRequest, user: User) -> None:
         messages.error(request, text % user.email)
         return
     token = make_link_token(user, CONFIRM_EMAIL)
-    if send_email_confirmation(user, reverse("confirm_email_link", args=[token])):
+    path = reverse("confirm_email_link", args=[token])
+    if mail.send_link("confirm_email", user, path):
         text = _("We sent a link to “%s”. Open it in this browser.")
         messages.success(request, text % user.email)
     else:

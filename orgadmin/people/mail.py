@@ -66,32 +66,14 @@ def send_invitation(invitation: Invitation) -> bool:
     return send_messages([message])
 
 
-def send_set_up_link(user: User, path: str) -> bool:
-    """Send the link that opens the page to set up a second factor.
+def send_link(template: str, user: User, path: str) -> bool:
+    """Send a link to the email address of the person who asked for it.
 
-    `path` is the link without the URL of this site. Returns whether the mail server
-    accepted the message.
+    `template` is "set_up_link" or "confirm_email". `path` is the link without the URL
+    of this site. Returns whether the mail server accepted the message.
     """
     message = write_message(
-        "set_up_link",
-        to=user.email,
-        ours={
-            "link": settings.BASE_URL + path,
-            "reset_link": settings.BASE_URL + reverse("admin_password_reset"),
-        },
-        person=user,
-    )
-    return send_messages([message])
-
-
-def send_email_confirmation(user: User, path: str) -> bool:
-    """Send the link that confirms a person's email address to this address.
-
-    `path` is the link without the URL of this site. Returns whether the mail server
-    accepted the message.
-    """
-    message = write_message(
-        "confirm_email",
+        template,
         to=user.email,
         ours={"link": settings.BASE_URL + path},
         person=user,
