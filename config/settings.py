@@ -323,8 +323,8 @@ SECOND_FACTOR = env.read_choice(
 MFA_ADAPTER = "orgadmin.accounts.adapters.MFAAdapter"
 
 MFA_FORMS = {
-    "authenticate": "orgadmin.accounts.forms.SecondFactorForm",
-    "activate_totp": "orgadmin.accounts.forms.SetUpSecondFactorForm",
+    "authenticate": "orgadmin.accounts.second_factor_forms.SecondFactorForm",
+    "activate_totp": "orgadmin.accounts.second_factor_forms.SetUpSecondFactorForm",
 }
 
 # Also accept the previous and the next code, for clocks that are half a minute off.

@@ -32,7 +32,7 @@ from orgadmin.accounts import (
     throttle,
     urls as accounts_urls,
 )
-from orgadmin.accounts.forms import LimitedCodeMixin
+from orgadmin.accounts.second_factor_forms import LimitedCodeMixin
 from orgadmin.accounts.tokens import reset_tokens
 from orgadmin.models import AuditEvent, Organization, SignInAttempt, User
 from orgadmin.models.user import UncountedAttempt

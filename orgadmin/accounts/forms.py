@@ -1,16 +1,9 @@
-"""The forms to sign in, reset a password, and accept an invitation."""
+"""The forms to sign in, choose a password, and accept an invitation."""
 
-import logging
 from functools import partial
 from urllib.parse import urlsplit
 
-from allauth.core import context
-from allauth.core.internal.cryptokit import normalize_user_code
-from allauth.mfa.adapter import get_adapter
-from allauth.mfa.base.forms import AuthenticateForm
 from allauth.mfa.models import Authenticator
-from allauth.mfa.totp.forms import ActivateTOTPForm
-from allauth.mfa.totp.internal.auth import SECRET_SESSION_KEY
 from django.conf import settings
 from django.contrib.admin.forms import AdminAuthenticationForm, AdminPasswordChangeForm
 from django.contrib.auth.forms import PasswordResetForm, SetPasswordForm
@@ -18,29 +11,15 @@ from django.core.exceptions import ValidationError
 from django.db import transaction
 from django.utils.translation import gettext_lazy as _
 
-from orgadmin.access.audit_log import SecurityEvent, record
 from orgadmin.access.origin import run_after_response
 from orgadmin.accounts import passwords, throttle
+from orgadmin.accounts.busy import make_busy_error
 from orgadmin.accounts.hashing import TooBusy
 from orgadmin.accounts.password_rules import warn_about_short_password
 from orgadmin.models import User
 from orgadmin.people.company_accounts import remove_company_accounts
 from orgadmin.people.invitations import find_invitations
 from orgadmin.people.mail import send_invitation
-from orgadmin.records.encryption import UnreadableSecret, decrypt, encrypt
-
-logger = logging.getLogger("orgadmin.accounts")
-
-BUSY = "busy"
-
-
-def make_busy_error():
-    """Return the error for a password that cannot be hashed at the moment."""
-    text = _(
-        "Many people are signing in at the moment. Enter your password again in a few"
-        " seconds."
-    )
-    return ValidationError(text, code=BUSY)
 
 
 class SignInForm(AdminAuthenticationForm):
@@ -121,56 +100,6 @@ class ResetPasswordForm(SetPasswordForm):
                 remove_company_accounts(user, actor=user)
                 user.verify_email()
         return user
-
-
-class LimitedCodeMixin:
-    """Limits how many wrong codes people can enter, and accepts each code only once.
-
-    django-allauth has the same limits, but counts in each process separately.
-    """
-
-    def clean_code(self):
-        subject = throttle.code_subject(self.user, context.request)
-        if not throttle.count_for_user("code", self.user, subject):
-            raise self._wrong_code()
-        try:
-            code = super().clean_code()
-        except UnreadableSecret as error:
-            logger.error("%s", error)
-            raise self._wrong_code() from error
-        used_code = f"{self.user.pk} {normalize_user_code(code)}"
-        if not throttle.count_attempt("used code", used_code, limit=1):
-            raise self._wrong_code()
-        throttle.forget_attempts("code", subject)
-        return code
-
-    def _wrong_code(self):
-        return get_adapter().validation_error("incorrect_code")
-
-
-class SecondFactorForm(LimitedCodeMixin, AuthenticateForm):
-    """Asks for a code after the password. The setting MFA_FORMS names this form."""
-
-    def _emit_authentication_failed(self, authenticator):
-        super()._emit_authentication_failed(authenticator)
-        record(
-            SecurityEvent.SIGN_IN_FAILED,
-            user=self.user,
-            details={"step": "second factor"},
-        )
-
-
-class SetUpSecondFactorForm(LimitedCodeMixin, ActivateTOTPForm):
-    """Asks for the first code of a new authenticator app. Also named in MFA_FORMS."""
-
-    def __init__(self, *args, **kwargs):
-        # django-allauth keeps the secret in the session until the app is set up. The
-        # database stores the session, so the secret is encrypted there, too.
-        session = context.request.session
-        if SECRET_SESSION_KEY in session:
-            session[SECRET_SESSION_KEY] = decrypt(session[SECRET_SESSION_KEY])
-        super().__init__(*args, **kwargs)
-        session[SECRET_SESSION_KEY] = encrypt(self.secret)
 
 
 class AcceptInvitationForm(SetPasswordForm):

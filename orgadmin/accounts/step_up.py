@@ -22,11 +22,11 @@ from django.shortcuts import render
 from django.utils.translation import gettext_lazy as _
 
 from orgadmin.access.audit_log import SecurityEvent, record
-from orgadmin.accounts.forms import SecondFactorForm, make_busy_error
+from orgadmin.accounts.busy import make_busy_error, mark_busy
 from orgadmin.accounts.hashing import TooBusy
 from orgadmin.accounts.passwords import check_own_password
+from orgadmin.accounts.second_factor_forms import SecondFactorForm
 from orgadmin.accounts.sessions import confirm_identity, is_sign_in_recent
-from orgadmin.accounts.views import mark_busy
 from orgadmin.models import User
 
 SAFE_METHODS = ("GET", "HEAD", "OPTIONS", "TRACE")

@@ -4,14 +4,14 @@ from django.contrib import admin
 from django.contrib.auth import views as auth_views
 from django.urls import path
 
-from orgadmin.accounts.forms import ForgottenPasswordForm
-from orgadmin.accounts.tokens import reset_tokens
-from orgadmin.accounts.views import (
-    ResetPasswordView,
+from orgadmin.accounts.confirm_email import (
     confirm_email_link_view,
     confirm_email_view,
-    invitation_view,
 )
+from orgadmin.accounts.forms import ForgottenPasswordForm
+from orgadmin.accounts.invitation_link import invitation_view
+from orgadmin.accounts.tokens import reset_tokens
+from orgadmin.accounts.views import ResetPasswordView
 
 # The admin's templates use these variables in the header of a page.
 HEADER_CONTEXT = {

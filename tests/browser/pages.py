@@ -21,8 +21,8 @@ from django.urls import path
 from django.utils.encoding import force_bytes
 from django.utils.http import urlsafe_base64_encode
 
+from orgadmin.accounts import confirm_email
 from orgadmin.accounts.tokens import make_link_token, reset_tokens
-from orgadmin.accounts.views import CONFIRM_EMAIL
 from orgadmin.models import Contact, Organization, User
 from orgadmin.people.invitations import invite
 from tests.factories import ADMIN, REVIEWER, create_user, set_role
@@ -281,7 +281,7 @@ def invitation_link(demo, email):
 
 def confirmation_link(user):
     """Return the link with which a user confirms their email address."""
-    token = make_link_token(user, CONFIRM_EMAIL)
+    token = make_link_token(user, confirm_email.PURPOSE)
     return f"{SITE}confirm-email/{token}/"
 
 

@@ -1,0 +1,76 @@
+"""The link by which people confirm their email address."""
+
+from django.contrib import admin, messages
+from django.contrib.auth.decorators import login_required
+from django.db import transaction
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import redirect, render
+from django.urls import reverse
+from django.utils.translation import gettext as _
+from django.views.decorators.cache import never_cache
+
+from orgadmin.accounts import throttle
+from orgadmin.accounts.tokens import make_link_token, read_link_token
+from orgadmin.models import User
+from orgadmin.people import mail
+from orgadmin.people.membership import lock
+
+# The purpose of the links that confirm an email address.
+PURPOSE = "confirm email"
+
+# How long such a link works.
+LINK_LIFETIME = 60 * 60  # seconds
+
+
+@never_cache
+@login_required
+def confirm_email_view(request: HttpRequest) -> HttpResponse:
+    """Show whether the person's email address is confirmed, and send them a link."""
+    user = request.user
+    if request.method == "POST" and user.email and not user.has_verified_email:
+        send_link(request, user)
+        return redirect("confirm_email")
+    return render(
+        request, "registration/confirm_email.html", admin.site.each_context(request)
+    )
+
+
+def send_link(request: HttpRequest, user: User) -> None:
+    """Mail the link to the person's current address, and say so on the next page."""
+    if not throttle.count_attempt("own mail", user.pk):
+        text = _(
+            "Too many emails were sent to “%s” in a short time. Wait 15 minutes, then"
+            " try again."
+        )
+        messages.error(request, text % user.email)
+        return
+    token = make_link_token(user, PURPOSE)
+    path = reverse("confirm_email_link", args=[token])
+    if mail.send_link("confirm_email", user, path):
+        text = _("We sent a link to “%s”. Open it in this browser.")
+        messages.success(request, text % user.email)
+    else:
+        messages.error(request, _("The email could not be sent. Try again later."))
+
+
+@never_cache
+@login_required
+def confirm_email_link_view(request: HttpRequest, token: str) -> HttpResponse:
+    """Confirm the email address that the link was sent to.
+
+    The link alone confirms nothing: whoever opens it must be signed in to the account
+    that asked for it. Otherwise, someone could put another person's address on an
+    account of their own, and have this person confirm it with a click.
+    """
+    with transaction.atomic():
+        # The address must not change between the check and the write.
+        lock(User, [request.user.pk])
+        user = read_link_token(token, PURPOSE, LINK_LIFETIME)
+        is_valid = user is not None and user == request.user
+        if is_valid and request.method == "POST":
+            user.changed_by = user
+            user.verify_email()
+            messages.success(request, _("Your email address is confirmed."))
+            return redirect("confirm_email")
+    context = {**admin.site.each_context(request), "is_valid": is_valid}
+    return render(request, "registration/confirm_email_link.html", context)

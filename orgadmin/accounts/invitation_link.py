@@ -1,0 +1,149 @@
+"""The page that the link in an invitation leads to."""
+
+import re
+from typing import Any
+
+from allauth.account.utils import perform_login
+from django.contrib import admin, messages
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import redirect, render
+from django.urls import reverse
+from django.utils.translation import gettext as _
+from django.views.decorators.cache import never_cache
+
+from orgadmin.accounts.busy import make_busy_error, mark_busy
+from orgadmin.accounts.forms import AcceptInvitationForm
+from orgadmin.accounts.hashing import TooBusy
+from orgadmin.models import Invitation, User
+from orgadmin.people.invitations import (
+    AccountInactive,
+    InvitationError,
+    accept,
+    find_invitation,
+    may_choose_password,
+)
+
+# A username may have 150 characters. This leaves room to append a number.
+USERNAME_LENGTH = 140
+
+
+@never_cache
+def invitation_view(request: HttpRequest, token: str) -> HttpResponse:
+    """Show an invitation, or let the person accept it.
+
+    People without an account choose a password here and are then signed in, and so do
+    people whose account nobody has used. Everyone else must be signed in to the account
+    with the invited address. Nothing is accepted for any other account.
+    """
+    try:
+        invitation = find_invitation(token)
+    except InvitationError as error:
+        return show_dead_link(request, error)
+    account = User.objects.find_by_email(invitation.email)
+    if account is not None and not account.is_active:
+        return show_dead_link(request, AccountInactive())
+    if request.user.is_authenticated:
+        if request.user != account:
+            return show_invitation(request, invitation, "sign out")
+        if request.method == "POST":
+            return accept_invitation(request, invitation, account)
+        return show_invitation(request, invitation, "accept")
+    if account is None:
+        account = build_user(invitation.email)
+    elif not may_choose_password(account):
+        return show_invitation(request, invitation, "sign in")
+    return choose_password(request, invitation, account)
+
+
+def choose_password(
+    request: HttpRequest, invitation: Invitation, account: User
+) -> HttpResponse:
+    """Let the person choose the first password of an account, and sign them in."""
+    names = {"first_name": account.first_name, "last_name": account.last_name}
+    form = AcceptInvitationForm(account, request.POST or None, initial=names)
+    if request.method != "POST" or not form.is_valid():
+        return show_invitation(
+            request, invitation, "choose password", person=account, form=form
+        )
+    try:
+        form.save(commit=False)
+    except TooBusy:
+        form.add_error("new_password1", make_busy_error())
+        response = show_invitation(
+            request, invitation, "choose password", person=account, form=form
+        )
+        return mark_busy(response, form)
+    return accept_invitation(request, invitation, account, chose_password=True)
+
+
+def accept_invitation(
+    request: HttpRequest,
+    invitation: Invitation,
+    account: User,
+    *,
+    chose_password: bool = False,
+) -> HttpResponse:
+    """Give the account the role of the invitation, and redirect to the organization."""
+    try:
+        role = accept(invitation, account, chose_password=chose_password)
+    except InvitationError as error:
+        return show_dead_link(request, error)
+    if role.key == invitation.role:
+        text = _("You now have access to “%(organization)s”.")
+    else:
+        text = _(
+            "You keep your role in “%(organization)s”: %(role)s. It already allows more"
+            " than the invitation, which is used up now."
+        )
+    values = {"organization": invitation.organization, "role": role.label}
+    messages.success(request, text % values)
+    page = reverse(
+        "admin:orgadmin_organization_change", args=[invitation.organization_id]
+    )
+    if chose_password:
+        return perform_login(request, account, redirect_url=page)
+    return redirect(page)
+
+
+def show_dead_link(request: HttpRequest, error: InvitationError) -> HttpResponse:
+    """Show why a link does not work, and what to do next."""
+    context = {**admin.site.each_context(request), "explanation": error.explanation}
+    return render(request, "registration/invitation_dead.html", context)
+
+
+def show_invitation(
+    request: HttpRequest, invitation: Invitation, step: str, **context: Any
+) -> HttpResponse:
+    """Show an invitation, and what the person does next.
+
+    `step` is "choose password", "sign in", "sign out" or "accept".
+    """
+    context |= {
+        **admin.site.each_context(request),
+        "invitation": invitation,
+        "step": step,
+    }
+    return render(request, "registration/invitation.html", context)
+
+
+def build_user(email: str) -> User:
+    """Return an unsaved user for an email address, without a password."""
+    user = User(username=choose_username(email), email=email)
+    user.set_unusable_password()
+    return user
+
+
+def choose_username(email: str) -> str:
+    """Return a free username that is made from the email address.
+
+    Each character that usernames do not allow becomes "-".
+    """
+    base = re.sub(r"[^\w.@+-]", "-", email)[:USERNAME_LENGTH]
+    similar = User.objects.filter(username__startswith=base)
+    taken = set(similar.values_list("username", flat=True))
+    if base not in taken:
+        return base
+    number = 2
+    while f"{base}-{number}" in taken:
+        number += 1
+    return f"{base}-{number}"
