@@ -104,9 +104,7 @@ class StepUpMiddleware(MiddlewareMixin):
 
 
 def must_have_second_factor(user: User) -> bool:
-    if settings.SECOND_FACTOR != "staff":
-        return False
-    return user.is_superuser or user.is_staff
+    return settings.SECOND_FACTOR == "staff" and user.is_platform_staff
 
 
 class SetUpLinkMiddleware(MiddlewareMixin):

@@ -52,7 +52,7 @@ MAX_ORGANIZATIONS = 100
 
 def find_minimum_length(user: User | None) -> int:
     """Return how many characters a new password of the user must have."""
-    if user is not None and (user.is_staff or user.is_superuser):
+    if user is not None and user.is_platform_staff:
         return STAFF_LENGTH
     return MEMBER_LENGTH
 

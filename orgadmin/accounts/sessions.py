@@ -50,7 +50,7 @@ class Limits:
 
 
 def find_limits(user: User) -> Limits:
-    if user.is_superuser or user.is_staff:
+    if user.is_platform_staff:
         return Limits(
             idle=settings.STAFF_SESSION_IDLE_MINUTES * MINUTE,
             total=settings.STAFF_SESSION_HOURS * HOUR,

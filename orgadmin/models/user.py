@@ -240,6 +240,11 @@ class User(DeletedThroughQuerySet, AbstractUser):
         return super().check_password(raw_password)
 
     @property
+    def is_platform_staff(self) -> bool:
+        """Whether the user is a superuser or staff: "Platform staff" on pages."""
+        return self.is_superuser or self.is_staff
+
+    @property
     def has_verified_email(self) -> bool:
         """Whether the person is known to receive mail at their current address."""
         return bool(self.email) and is_same_email(self.email, self.verified_email)

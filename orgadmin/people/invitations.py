@@ -225,7 +225,7 @@ def may_choose_password(user: User) -> bool:
     Everyone else has a way to sign in, or someone else has: the company's provider or a
     second factor must not be bypassed, and the account may belong to another person.
     """
-    is_special = user.is_staff or user.is_superuser or not user.is_active
+    is_special = user.is_platform_staff or not user.is_active
     if is_special or user.last_login is not None or user.has_usable_password():
         return False
     if user.groups.exists() or user.user_permissions.exists():

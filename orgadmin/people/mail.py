@@ -86,7 +86,7 @@ def name_inviter(inviter: User | None) -> str:
 
     Platform staff stay anonymous, as they do on the pages of an organization.
     """
-    if inviter is None or is_anonymous(inviter):
+    if inviter is None or inviter.is_platform_staff:
         return _("Platform staff")
     return inviter.get_full_name() or inviter.username
 
@@ -96,13 +96,9 @@ def find_inviter_address(inviter: User | None) -> str:
 
     Only addresses that are known to be the inviter's are given.
     """
-    if inviter is None or is_anonymous(inviter) or not inviter.has_verified_email:
+    if inviter is None or inviter.is_platform_staff or not inviter.has_verified_email:
         return ""
     return inviter.email if PLAIN_ADDRESS.fullmatch(inviter.email) else ""
-
-
-def is_anonymous(inviter: User) -> bool:
-    return inviter.is_staff or inviter.is_superuser
 
 
 def notify(changes: Sequence[RoleChange], actor: User | None) -> None:

@@ -501,7 +501,7 @@ def hide_people(
         visible_ids.update(members.values_list("user", flat=True))
     former_members = _find_former_members(entries, organization)
     for entry in entries:
-        is_staff = entry.user.is_staff or entry.user.is_superuser
+        is_staff = entry.user.is_platform_staff
         if _is_deleted(entry.user):
             is_staff = entry.user.pk not in former_members
         if is_staff:
