@@ -35,6 +35,7 @@ from orgadmin.accounts import (
 from orgadmin.accounts.second_factor_forms import LimitedCodeMixin
 from orgadmin.accounts.tokens import reset_tokens
 from orgadmin.models import AuditEvent, Organization, SignInAttempt, User
+from orgadmin.models.sign_in_attempt import WINDOW
 from orgadmin.models.user import UncountedAttempt
 from orgadmin.people import invitations, mail as people_mail
 from orgadmin.records import batches, history
@@ -163,7 +164,7 @@ class EveryCheckCountsTests(GuessingCase):
             wrong.context["form"].errors.as_json(),
             right.context["form"].errors.as_json(),
         )
-        SignInAttempt.objects.update(since=timezone.now() - throttle.WINDOW)
+        SignInAttempt.objects.update(since=timezone.now() - WINDOW)
         self.assertEqual(self.change_password("secret").status_code, 302)
 
     @tag("H1")
@@ -228,7 +229,7 @@ class EveryCheckCountsTests(GuessingCase):
             list(events.values_list("user_key", "user_name")),
             [(self.ada.pk, "ada"), (None, "nobody")],
         )
-        SignInAttempt.objects.update(since=timezone.now() - throttle.WINDOW)
+        SignInAttempt.objects.update(since=timezone.now() - WINDOW)
         self.guess(throttle.LIMIT + 1)
         self.assertEqual(events.count(), 3)
 

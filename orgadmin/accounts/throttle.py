@@ -21,11 +21,9 @@ from orgadmin.access.origin import (
 )
 from orgadmin.accounts.devices import find_device
 from orgadmin.models import SignInAttempt, User
-from orgadmin.models.sign_in_attempt import WINDOW, make_key
+from orgadmin.models.sign_in_attempt import make_key
 
-__all__ = ["WINDOW"]
-
-LIMIT = 10  # attempts in a WINDOW
+LIMIT = 10  # attempts in a WINDOW, as models/sign_in_attempt.py defines it
 
 # For attempts from devices that the account does not know, from all addresses together.
 USERNAME_LIMIT = 100
@@ -166,8 +164,8 @@ class SignInAttemptCount:
 def record_lock_out(kind: Kind, user: User | None, username: str) -> None:
     """Record that someone used up their attempts, once in a WINDOW.
 
-    `user` is None if nobody has this username. Nobody is told about that by email, so
-    the response must not wait for the email.
+    `user` is None if nobody has this username, and then no email is sent. The response
+    does not wait for the email, so that its time does not reveal whether there is one.
     """
     subject = user.pk if user else f"name {username}"
     if SignInAttempt.objects.count_one(Counter("lock-out", subject).key).count > 1:
