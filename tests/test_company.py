@@ -8,7 +8,6 @@ import warnings
 from base64 import urlsafe_b64encode
 from datetime import timedelta
 from functools import partial
-from threading import Barrier, Thread
 from unittest import mock
 from urllib.parse import parse_qs, parse_qsl, urlsplit
 
@@ -17,7 +16,6 @@ from allauth.socialaccount.models import SocialAccount
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from django.conf import settings
 from django.core import mail
-from django.db import connection
 from django.test import (
     Client,
     TestCase,
@@ -51,6 +49,7 @@ from tests.identity import (
     sign,
 )
 from tests.test_sign_in import ENTER_CODE, LOGIN, SignInCase, make_code
+from tests.together import run_together
 
 SIGN_IN = "/admin/oidc/company/login/"
 CALLBACK = f"{SIGN_IN}callback/"
@@ -955,25 +954,6 @@ class TwoAtOnceTests(TransactionTestCase):
             "ada", admin_of=[create_organization()], email="ada@example.com"
         )
 
-    def run_together(self, *functions):
-        """Run functions at the same time, and return what they return, sorted."""
-        barrier = Barrier(len(functions))
-        results = []
-
-        def run(function):
-            barrier.wait()
-            try:
-                results.append(function())
-            finally:
-                connection.close()
-
-        threads = [Thread(target=run, args=[function]) for function in functions]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join()
-        return sorted(results)
-
     def sign_in(self, subject):
         from orgadmin.accounts.company import Identity, SignInRefused, find_user
 
@@ -993,19 +973,15 @@ class TwoAtOnceTests(TransactionTestCase):
     def test_two_people_with_one_address(self):
         for _round in range(5):
             SocialAccount.objects.all().delete()
-            results = self.run_together(
-                lambda: self.sign_in("1"), lambda: self.sign_in("2")
-            )
-            self.assertEqual(results, ["ada", "other subject"])
+            results = run_together(lambda: self.sign_in("1"), lambda: self.sign_in("2"))
+            self.assertEqual(sorted(results), ["ada", "other subject"])
             self.assertEqual(SocialAccount.objects.count(), 1)
 
     @tag("D22")
     def test_one_person_in_two_browsers(self):
         for _round in range(5):
             SocialAccount.objects.all().delete()
-            results = self.run_together(
-                lambda: self.sign_in("1"), lambda: self.sign_in("1")
-            )
+            results = run_together(lambda: self.sign_in("1"), lambda: self.sign_in("1"))
             self.assertEqual(results, ["ada", "ada"])
             self.assertEqual(SocialAccount.objects.count(), 1)
 

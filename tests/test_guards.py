@@ -1,7 +1,7 @@
 """Nothing leaves an organization without an admin, or the site without a superuser."""
 
 import io
-from threading import Barrier, Thread
+from functools import partial
 from unittest import mock, skipUnless
 
 from django.contrib.auth.models import Permission
@@ -25,6 +25,7 @@ from tests.factories import (
     create_user,
     set_role,
 )
+from tests.together import run_together
 
 USERS = "/admin/orgadmin/user/"
 
@@ -637,31 +638,18 @@ class RaceTests(TransactionTestCase):
         self.anna = create_user("anna", admin_of=[self.acme])
         self.bert = create_user("bert", admin_of=[self.acme])
 
-    def run_together(self, *requests):
+    def send_together(self, *requests):
         """Send POST requests, (actor, URL, data), at the same time.
 
         Each begins once the others have a session, and the guards of all have to wait
         for each other. Returns the responses.
         """
-        barrier = Barrier(len(requests))
-        responses = []
-
-        def send(actor, url, data):
-            client = Client(raise_request_exception=True)
+        functions = []
+        for actor, url, data in requests:
+            client = Client()
             client.force_login(actor)
-            barrier.wait()
-            try:
-                responses.append(client.post(url, data))
-            finally:
-                connection.close()
-
-        threads = [Thread(target=send, args=request) for request in requests]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join()
-        self.assertEqual(len(responses), len(requests))
-        return responses
+            functions.append(partial(client.post, url, data))
+        return run_together(*functions)
 
     def make_ways(self, user, flag):
         """Return the requests that end the access of a user, {name: (URL, data)}."""
@@ -691,7 +679,7 @@ class RaceTests(TransactionTestCase):
         first, second = self.roots
         request = self.make_ways(first, "is_superuser")[way]
         other_request = self.make_ways(second, "is_superuser")[other_way]
-        self.run_together((second, *request), (first, *other_request))
+        self.send_together((second, *request), (first, *other_request))
         left = User.objects.filter(is_superuser=True, is_active=True)
         self.assertEqual(left.count(), 1)
 
@@ -699,7 +687,7 @@ class RaceTests(TransactionTestCase):
         first, second = self.roots
         request = self.make_ways(self.anna, "is_active")[way]
         other_request = self.make_ways(self.bert, "is_active")[other_way]
-        self.run_together((first, *request), (second, *other_request))
+        self.send_together((first, *request), (second, *other_request))
         admins = self.acme.admin.user_set.filter(is_active=True)
         self.assertEqual(admins.count(), 1)
 
@@ -750,7 +738,7 @@ class RaceTests(TransactionTestCase):
         del changed["is_active"]
         people = f"/admin/orgadmin/organization/{self.acme.pk}/people/"
         removal = {"user": self.bert.pk, "remove": "", "confirmed": "1"}
-        self.run_together(
+        self.send_together(
             (first, f"{USERS}{self.anna.pk}/change/", changed),
             (second, people, removal),
         )

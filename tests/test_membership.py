@@ -1,6 +1,7 @@
 """Changing roles: by organization, by person, and by two people at once."""
 
-from threading import Barrier, Thread
+from functools import partial
+from threading import Thread
 
 from django.core.exceptions import PermissionDenied
 from django.db import connection, transaction
@@ -17,6 +18,7 @@ from orgadmin.people.membership import (
 )
 
 from .factories import ADMIN, REVIEWER, create_organization, create_user, set_role
+from .together import run_together
 
 
 class SetRoleTests(TestCase):
@@ -131,16 +133,13 @@ class LastTwoAdminsTests(TransactionTestCase):
         self.acme = create_organization()
         self.anna = create_user("anna", admin_of=[self.acme])
         self.bert = create_user("bert", admin_of=[self.acme])
-        self.barrier = Barrier(2)
-        self.results = []
 
     def remove(self, user, actor):
-        self.barrier.wait()
+        """Remove an admin. Return how many were removed, or the name of the error."""
         try:
-            self.results.append(len(set_role(self.acme, [user], None, actor=actor)))
+            return len(set_role(self.acme, [user], None, actor=actor))
         except (PermissionDenied, LastAdminError) as error:
-            self.results.append(type(error).__name__)
-        connection.close()
+            return type(error).__name__
 
     def test_when_they_remove_each_other(self):
         self.assert_one_stays([(self.bert, self.anna), (self.anna, self.bert)])
@@ -150,10 +149,7 @@ class LastTwoAdminsTests(TransactionTestCase):
 
     def assert_one_stays(self, removals):
         """Run removals, [(user, actor)], at the same time."""
-        threads = [Thread(target=self.remove, args=removal) for removal in removals]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join()
-        self.assertEqual(self.acme.admin.user_set.count(), 1, self.results)
-        self.assertEqual(self.results.count(1), 1, self.results)
+        functions = [partial(self.remove, *removal) for removal in removals]
+        results = run_together(*functions)
+        self.assertEqual(self.acme.admin.user_set.count(), 1, results)
+        self.assertEqual(results.count(1), 1, results)

@@ -2,7 +2,7 @@
 
 import io
 import json
-import threading
+from functools import partial
 from unittest import mock, skipUnless
 
 from allauth.account.models import EmailAddress
@@ -48,6 +48,7 @@ from tests.factories import (
     grant,
     set_role,
 )
+from tests.together import run_together
 
 SECRET = "JBSWY3DPEHPK3PXP" * 2
 
@@ -388,27 +389,18 @@ class RaceTests(TransactionTestCase):
     @tag("D36")
     def test_two_superusers_cannot_erase_each_other_at_the_same_time(self):
         users = [create_superuser("root"), create_superuser("second")]
-        barrier = threading.Barrier(2)
-        refused = []
 
-        def erase(user, actor):
-            barrier.wait()
+        def is_refused(user, actor):
             try:
                 erasure.erase_person(user, actor=actor)
-            except LastSuperuserError as error:
-                refused.append(error)
-            finally:
-                connection.close()
+            except LastSuperuserError:
+                return True
+            return False
 
-        threads = [
-            threading.Thread(target=erase, args=pair)
-            for pair in (users, reversed(users))
-        ]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join()
-        self.assertEqual(len(refused), 1)
+        refusals = run_together(
+            partial(is_refused, *users), partial(is_refused, *reversed(users))
+        )
+        self.assertEqual(sorted(refusals), [False, True])
         active = User.objects.filter(is_superuser=True, is_active=True)
         self.assertEqual(active.count(), 1)
 
