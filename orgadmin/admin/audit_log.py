@@ -6,11 +6,7 @@ from django import forms
 from django.contrib import admin
 from django.contrib.admin.options import IncorrectLookupParameters
 from django.contrib.admin.views.main import SEARCH_VAR
-from django.core.exceptions import (
-    PermissionDenied,
-    SuspiciousOperation,
-    ValidationError,
-)
+from django.core.exceptions import ValidationError
 from django.db.models import Q
 from django.urls import path
 from django.utils import timezone
@@ -19,6 +15,7 @@ from django.utils.translation import gettext_lazy as _
 from orgadmin.access.audit_log import SecurityEvent, find_last
 from orgadmin.access.membership_log import find_start_of_next_day
 from orgadmin.admin.base import SEARCH_LENGTH, SuperuserOnlyAdmin
+from orgadmin.admin.changelist import list_all_rows
 from orgadmin.models import AuditEvent, User
 from orgadmin.models.validators import is_primary_key
 from orgadmin.records.csv_files import respond_with_csv
@@ -169,14 +166,7 @@ class AuditLogAdmin(SuperuserOnlyAdmin):
         The rows are in the order of the chain. Without a filter, the last one is the
         record of this export.
         """
-        if not self.has_view_permission(request):
-            raise PermissionDenied
-        try:
-            changelist = self.get_changelist_instance(request)
-            changelist.after = ""
-            events = changelist.get_queryset(request)
-        except IncorrectLookupParameters as error:
-            raise SuspiciousOperation("The list has no such page or filter.") from error
+        events = list_all_rows(self, request)
         record_export("audit log", actor=request.user, filters=sorted(request.GET))
         last = find_last()
         until = last.position if last is not None else 0

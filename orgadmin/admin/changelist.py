@@ -6,6 +6,7 @@ that come before it.
 
 from django.contrib.admin.options import IncorrectLookupParameters
 from django.contrib.admin.views.main import PAGE_VAR, ChangeList
+from django.core.exceptions import PermissionDenied, SuspiciousOperation
 from django.core.paginator import Paginator
 from django.db.models import Q
 from django.utils.functional import cached_property
@@ -37,6 +38,21 @@ def get_page(request, rows, paginator=Paginator, *, parameter=PAGE_VAR, size=PER
 def exceeds(queryset, limit):
     """Return whether a queryset has more than `limit` rows, without counting all."""
     return queryset.order_by()[limit:].exists()
+
+
+def list_all_rows(model_admin, request):
+    """Return the rows of a list, with the search, filters and order of the request.
+
+    Begins with the first row, whichever page of the list is open.
+    """
+    if not model_admin.has_view_permission(request):
+        raise PermissionDenied
+    try:
+        changelist = model_admin.get_changelist_instance(request)
+        changelist.after = ""
+        return changelist.get_queryset(request)
+    except IncorrectLookupParameters as error:
+        raise SuspiciousOperation("The list has no such page or filter.") from error
 
 
 class LimitedPaginator(Paginator):

@@ -6,13 +6,13 @@ import io
 from dataclasses import dataclass
 from functools import partial
 
-from django.contrib.admin.options import IncorrectLookupParameters
-from django.core.exceptions import PermissionDenied, SuspiciousOperation
+from django.core.exceptions import PermissionDenied
 from django.db import transaction
 from django.urls import path, reverse
 from django.utils.translation import gettext_lazy as _, ngettext
 
 from orgadmin.admin.base import is_active_superuser
+from orgadmin.admin.changelist import list_all_rows
 from orgadmin.admin.import_form import ImportForm
 from orgadmin.admin.once import AlreadySent, note_sent
 from orgadmin.records.csv_files import respond_with_csv
@@ -67,15 +67,7 @@ class ImportExportPages:
 
         The file has the rows and the fields that the person may view.
         """
-        if not self.has_view_permission(request):
-            raise PermissionDenied
-        try:
-            changelist = self.get_changelist_instance(request)
-            # Export from the first row, whichever page of the list is open.
-            changelist.after = ""
-            organizations = changelist.get_queryset(request)
-        except IncorrectLookupParameters as error:
-            raise SuspiciousOperation("The list has no such page or filter.") from error
+        organizations = list_all_rows(self, request)
         record_export("organizations", actor=request.user, filters=sorted(request.GET))
         rows = list_organizations(organizations, request.user)
         return respond_with_csv("organizations", rows)
