@@ -32,6 +32,7 @@ from orgadmin.admin.changelist import (
     LongChangeList,
     exceeds,
 )
+from orgadmin.admin.departures import REFUSALS, describe_refusal
 from orgadmin.admin.kept_entries import HistoryWithKeptEntries
 from orgadmin.admin.lookups import is_declared
 from orgadmin.admin.once import (
@@ -163,6 +164,8 @@ class ClosedModelAdmin(PermissionHooks, SearchedChoices, admin.ModelAdmin):
                 return view(request, obj)
             except AlreadySent as error:
                 return self.respond_to_second(request, error.location)
+            except REFUSALS as error:
+                return self.respond_to_refusal(request, error)
             except (ObjectDoesNotExist, PermissionDenied):
                 # Since the check above, someone has deleted the object or ended the
                 # person's access.
@@ -199,6 +202,11 @@ class ClosedModelAdmin(PermissionHooks, SearchedChoices, admin.ModelAdmin):
         return self.redirect_with_message(
             request, SENT_TWICE, messages.WARNING, location
         )
+
+    def respond_to_refusal(self, request, error):
+        """Respond to a change that the guards have refused: show the page again."""
+        text = describe_refusal(error, request.user)
+        return self.redirect_with_message(request, text, messages.ERROR)
 
     def render_page(self, request, obj, template, title, **context):
         """Render a template of templates/admin/orgadmin/<model>/."""

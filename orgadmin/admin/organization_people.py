@@ -12,7 +12,7 @@ from django.utils.translation import gettext as _, ngettext
 from orgadmin.access.roles import ROLES, ROLES_BY_KEY, Role
 from orgadmin.accounts import throttle
 from orgadmin.admin.changelist import get_page
-from orgadmin.admin.departures import describe_refusal, read_confirmed
+from orgadmin.admin.departures import read_confirmed
 from orgadmin.admin.membership_log import hide_platform_staff
 from orgadmin.admin.once import note_sent
 from orgadmin.admin.people_forms import AddMembersForm, InviteForm, ReasonForm
@@ -163,14 +163,13 @@ class PeoplePage:
     def _assign(self, request, assignment):
         """Carry out an assignment. Ask first if anyone would lose access.
 
-        Asks nothing if the answer would change nothing.
+        Raises `LastAdminError` without asking if the person cannot confirm the change.
         """
         if not request.user.is_superuser:
             changes = assignment.list_changes()
             orphaned = membership.find_organizations_losing_last_admin(changes)
             if orphaned:
-                text = describe_refusal(LastAdminError(orphaned), request.user)
-                return self.redirect_with_message(request, text, messages.ERROR)
+                raise LastAdminError(orphaned)
         users_losing_access = assignment.find_users_losing_access()
         if users_losing_access and "confirmed" not in request.POST:
             # The page shows only the people who would lose access.
@@ -205,18 +204,14 @@ class PeoplePage:
         )
 
     def _carry_out(self, request, assignment, reason):
-        try:
-            with transaction.atomic():
-                note_sent(request, request.path)
-                changed = membership.change_roles(
-                    assignment.list_changes(),
-                    actor=request.user,
-                    reason=reason,
-                    confirmed=read_confirmed(request.POST),
-                )
-        except LastAdminError as error:
-            text = describe_refusal(error, request.user)
-            return self.redirect_with_message(request, text, messages.ERROR)
+        with transaction.atomic():
+            note_sent(request, request.path)
+            changed = membership.change_roles(
+                assignment.list_changes(),
+                actor=request.user,
+                reason=reason,
+                confirmed=read_confirmed(request.POST),
+            )
         if not changed:
             text = describe_no_change(assignment)
             return self.redirect_with_message(request, text, messages.WARNING)

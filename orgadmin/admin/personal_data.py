@@ -5,8 +5,8 @@ from django.http import StreamingHttpResponse
 from django.urls import reverse
 from django.utils.translation import gettext_lazy as _
 
-from orgadmin.admin.departures import describe_refusal, read_confirmed
-from orgadmin.models.guards import LastAdminError, LastSuperuserError
+from orgadmin.admin.departures import read_confirmed
+from orgadmin.models.guards import LastSuperuserError
 from orgadmin.records.erasure import ErasureRefused, erase_person
 from orgadmin.records.personal_data import export_person
 
@@ -44,9 +44,6 @@ class PersonalDataPages:
             return self.redirect_with_message(
                 request, str(error), messages.ERROR, to=url
             )
-        except LastAdminError as error:
-            text = describe_refusal(error, request.user)
-            return self.redirect_with_message(request, text, messages.ERROR)
         if is_confirmed:
             text = _("The person was erased. The account is now called “%s”.")
             return self.redirect_with_message(request, text % report.pseudonym, to=url)

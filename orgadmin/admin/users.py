@@ -77,16 +77,12 @@ class OffboardingPage:
         )
 
     def _offboard(self, request, user, reason):
-        try:
-            offboarding.offboard(
-                user,
-                actor=request.user,
-                reason=reason,
-                confirmed=read_confirmed(request.POST),
-            )
-        except REFUSALS as error:
-            text = describe_refusal(error, request.user)
-            return self.redirect_with_message(request, text, messages.ERROR)
+        offboarding.offboard(
+            user,
+            actor=request.user,
+            reason=reason,
+            confirmed=read_confirmed(request.POST),
+        )
         self.log_change(request, user, gettext_noop("Offboarded and deactivated."))
         text = _(
             "“%s” was offboarded. The account is deactivated and signed out everywhere."
@@ -144,8 +140,7 @@ class GuardedDeletion:
         try:
             return super().delete_view(request, object_id, extra_context)
         except REFUSALS as error:
-            text = describe_refusal(error, request.user)
-            return self.redirect_with_message(request, text, messages.ERROR)
+            return self.respond_to_refusal(request, error)
 
     def render_delete_form(self, request, context):
         context |= describe_departure([context["object"]])
@@ -270,8 +265,7 @@ class UserAdmin(
             return super().changeform_view(request, object_id, form_url, extra_context)
         except REFUSALS as error:
             # Something has changed since the form was checked.
-            text = describe_refusal(error, request.user)
-            return self.redirect_with_message(request, text, messages.ERROR)
+            return self.respond_to_refusal(request, error)
 
     def save_model(self, request, obj, form, change):
         obj.changed_by = request.user
