@@ -312,7 +312,7 @@ class ClosedModelAdmin(PermissionHooks, SearchedChoices, admin.ModelAdmin):
         name = capfirst(obj._meta.verbose_name)
         if type(obj) not in self.admin_site._registry:
             return f"{name}: {obj}"
-        link = self._get_change_url(obj)
+        link = self.get_change_url(obj)
         return format_html('{}: <a href="{}">{}</a>', name, link, obj)
 
     def _selects_all(self, request):
@@ -433,11 +433,11 @@ class ClosedModelAdmin(PermissionHooks, SearchedChoices, admin.ModelAdmin):
             # Something in the form is wrong, so it will be sent again.
             sent.delete()
             return response
-        sent.location = self._get_change_url(saved)
+        sent.location = self.get_change_url(saved)
         sent.save(update_fields=["location"])
         return response
 
-    def _get_change_url(self, obj):
+    def get_change_url(self, obj):
         url_name = f"admin:{obj._meta.app_label}_{obj._meta.model_name}_change"
         return reverse(url_name, args=[quote(obj.pk)])
 

@@ -2,7 +2,6 @@
 
 from django.contrib import messages
 from django.http import StreamingHttpResponse
-from django.urls import reverse
 from django.utils.translation import gettext_lazy as _
 
 from orgadmin.admin.departures import read_confirmed
@@ -30,7 +29,7 @@ class PersonalDataPages:
 
     def erase_view(self, request, user):
         """Show what would be erased, or erase it if the username was entered."""
-        url = reverse("admin:orgadmin_user_change", args=[user.pk])
+        url = self.get_change_url(user)
         entered = request.POST.get("username", "")
         is_confirmed = request.method == "POST" and entered == user.username
         try:

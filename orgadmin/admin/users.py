@@ -19,6 +19,7 @@ from orgadmin.admin.base import (
     SUPERUSERS_ONLY,
     DeletesAsActor,
     SuperuserOnlyAdmin,
+    is_active_superuser,
 )
 from orgadmin.admin.changelist import get_page
 from orgadmin.admin.departures import REFUSALS, describe_refusal, read_confirmed
@@ -60,7 +61,7 @@ class OffboardingPage:
         if user == request.user:
             text = _("You cannot offboard yourself. Ask another superuser.")
             return self.redirect_with_message(
-                request, text, messages.ERROR, get_url(user)
+                request, text, messages.ERROR, self.get_change_url(user)
             )
         form = ReasonForm(request.POST or None)
         if "confirmed" in request.POST and form.is_valid():
@@ -87,7 +88,9 @@ class OffboardingPage:
         text = _(
             "“%s” was offboarded. The account is deactivated and signed out everywhere."
         )
-        return self.redirect_with_message(request, text % user, to=get_url(user))
+        return self.redirect_with_message(
+            request, text % user, to=self.get_change_url(user)
+        )
 
 
 class CompanyAccountPage:
@@ -130,7 +133,7 @@ class SignOutPage:
         if user == request.user:
             keep_session(request, user)
         text = _("“%s” was signed out everywhere.") % user
-        return self.redirect_with_message(request, text, to=get_url(user))
+        return self.redirect_with_message(request, text, to=self.get_change_url(user))
 
 
 class GuardedDeletion:
@@ -169,15 +172,11 @@ class GuardedDeletion:
 
 def describe_departure(users):
     """Return what a page says before these people are deleted."""
-    has_superusers = any(user.is_active and user.is_superuser for user in users)
+    has_superusers = any(is_active_superuser(user) for user in users)
     return {
         "orphaned": find_orphaned_by(users),
         "is_last_superuser": has_superusers and not is_another_superuser_left(users),
     }
-
-
-def get_url(user):
-    return reverse("admin:orgadmin_user_change", args=[user.pk])
 
 
 @admin.register(User)
