@@ -129,9 +129,6 @@ class OrganizationAdminSite(admin.AdminSite):
         response["Clear-Site-Data"] = '"cache"'
         return response
 
-    def sign_out_elsewhere(self, request):
-        return sign_out_elsewhere(request)
-
     def each_context(self, request):
         return {
             **super().each_context(request),
@@ -192,7 +189,7 @@ class OrganizationAdminSite(admin.AdminSite):
             path("activity/", activity_view, name="activity"),
             path(
                 "sign-out-elsewhere/",
-                self.admin_view(self.sign_out_elsewhere),
+                self.admin_view(sign_out_elsewhere),
                 name="sign_out_elsewhere",
             ),
         ]
