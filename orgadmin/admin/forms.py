@@ -122,6 +122,9 @@ class UserForm(UserChangeForm):
     groups.
     """
 
+    # The roles that the chosen groups stand for.
+    chosen_roles = ()
+
     # The IDs of the organizations for which the person has confirmed it.
     confirmed = frozenset()
 
@@ -183,7 +186,7 @@ class UserForm(UserChangeForm):
 
     def clean_groups(self):
         groups = self.cleaned_data["groups"]
-        self._choose_roles(groups)
+        self.chosen_roles = self._choose_roles(groups)
         return groups
 
     def clean(self):
@@ -208,9 +211,9 @@ class UserForm(UserChangeForm):
         """Show an error if nobody would be left as admin, and nobody confirmed it."""
         organizations = {}
         if "groups" in self.cleaned_data:
-            roles = self._choose_roles(self.cleaned_data["groups"])
             changes = [
-                RoleChange(self.instance, row.organization, row.role) for row in roles
+                RoleChange(self.instance, row.organization, row.role)
+                for row in self.chosen_roles
             ]
             orphaned = find_organizations_losing_last_admin(changes)
             organizations["groups"] = orphaned
