@@ -8,6 +8,7 @@ was sent may contain new passwords, so it is stored nowhere on the server.
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 
 from allauth.mfa.adapter import get_adapter
@@ -187,11 +188,15 @@ def show_page(
     return render(request, "registration/confirm_identity.html", context)
 
 
-def list_fields(data: QueryDict) -> list[tuple[str, list[str]]]:
-    """Return what was sent, except the CSRF token. The page has its own."""
-    return [
-        (name, values) for name, values in data.lists() if name != "csrfmiddlewaretoken"
-    ]
+def list_fields(
+    data: QueryDict, *, without: Collection[str] = ()
+) -> list[tuple[str, list[str]]]:
+    """Return what was sent, except some fields and the CSRF token.
+
+    A page that sends the rest again has its own token.
+    """
+    left_out = {"csrfmiddlewaretoken", *without}
+    return [(name, values) for name, values in data.lists() if name not in left_out]
 
 
 def has_company_account(user: User) -> bool:

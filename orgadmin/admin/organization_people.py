@@ -11,8 +11,9 @@ from django.utils.translation import gettext as _, ngettext
 
 from orgadmin.access.roles import ROLES, ROLES_BY_KEY, Role
 from orgadmin.accounts import throttle
+from orgadmin.accounts.step_up import list_fields
 from orgadmin.admin.changelist import get_page
-from orgadmin.admin.departures import read_confirmed
+from orgadmin.admin.departures import CONFIRMED, read_confirmed
 from orgadmin.admin.membership_log import hide_platform_staff
 from orgadmin.admin.once import note_sent
 from orgadmin.admin.people_forms import AddMembersForm, InviteForm, ReasonForm
@@ -199,7 +200,7 @@ class PeoplePage:
             orphaned=membership.find_organizations_losing_last_admin(
                 affected.list_changes()
             ),
-            posted=request.POST.lists(),
+            posted=list_fields(request.POST, without=["reason", CONFIRMED]),
             form=form,
         )
 
