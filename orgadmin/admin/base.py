@@ -33,7 +33,7 @@ from orgadmin.admin.changelist import (
     exceeds,
 )
 from orgadmin.admin.departures import REFUSALS, describe_refusal
-from orgadmin.admin.kept_entries import HistoryWithKeptEntries
+from orgadmin.admin.history_page import HistoryPage
 from orgadmin.admin.lookups import is_declared
 from orgadmin.admin.once import (
     SENT_TWICE,
@@ -107,7 +107,7 @@ class SearchedChoices:
         return db_field.name in self.get_autocomplete_fields(request)
 
 
-class ClosedModelAdmin(PermissionHooks, SearchedChoices, admin.ModelAdmin):
+class ClosedModelAdmin(PermissionHooks, SearchedChoices, HistoryPage, admin.ModelAdmin):
     """The base of all admin classes of the site.
 
     `pages` lists the pages below an object, as {name: permission}. To open a page,
@@ -467,7 +467,7 @@ def is_caused_by_another_change(error):
     return type(error) in (DatabaseError, IntegrityError)
 
 
-class SuperuserOnlyAdmin(HistoryWithKeptEntries, ClosedModelAdmin):
+class SuperuserOnlyAdmin(ClosedModelAdmin):
     """The admin of a model that only superusers may see.
 
     Everyone else sees no rows, no pages, and not even the name of the model.

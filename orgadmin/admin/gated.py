@@ -19,6 +19,7 @@ from orgadmin.admin.base import (
 )
 from orgadmin.admin.changelist import get_page
 from orgadmin.admin.formsets import ROWS_SENT, GatedInlineFormSet
+from orgadmin.admin.history_page import show_page
 from orgadmin.admin.merging import MergingForm
 from orgadmin.gate.answers import get_gate
 from orgadmin.models import Organization
@@ -139,33 +140,13 @@ class GatedModelAdmin(Gated, ClosedModelAdmin):
             queryset = self.narrow(queryset, request.user, permission)
         return function(model_admin, request, queryset)
 
-    def get_organization(self, obj):
-        return Organization.objects.get(pk=self.get_organization_id(obj))
-
-    def history_view(self, request, object_id, extra_context=None):
-        """Show the history of an object, as far as the person may see it."""
-        response = super().history_view(request, object_id, extra_context)
-        context = getattr(response, "context_data", None)
-        if not context:
-            # This is a redirect, because there is no such object.
-            return response
-        log_entries = context["action_list"].paginator.object_list
-        organization = self.get_organization(context["object"])
-        context.update(
-            self.read_history(request, log_entries, context["object"], organization)
-        )
-        return response
-
-    def read_history(self, request, log_entries, obj, organization):
-        """Return what the history page shows: one page of the log entries."""
+    def read_history(self, request, log_entries, obj):
+        """Return what the history page shows, as far as the person may see it."""
+        organization = Organization.objects.get(pk=self.get_organization_id(obj))
         page = get_page(request, add_kept_entries(log_entries, obj))
         page.object_list = list(page.object_list)
         show_log_entries(page.object_list, organization, get_gate(request))
-        return {
-            "action_list": page,
-            "page_range": page.numbers,
-            "pagination_required": page.has_other_pages(),
-        }
+        return show_page(page)
 
 
 class GatedOrganizationAdmin(GatedModelAdmin):
@@ -183,13 +164,10 @@ class GatedOrganizationAdmin(GatedModelAdmin):
     def get_organization_id(self, obj):
         return obj.pk
 
-    def get_organization(self, obj):
-        return obj
-
     def narrow(self, queryset, user, permission="view"):
         return queryset.permitted(user, permission)
 
-    def read_history(self, request, log_entries, obj, organization):
+    def read_history(self, request, log_entries, organization):
         """Return what the history page shows: log entries and changes of fields.
 
         ?before=<position> continues after another page, and ?whole=<key> shows one

@@ -1,0 +1,35 @@
+"""The history page of an object, including what deleted accounts did."""
+
+from orgadmin.admin.changelist import get_page
+from orgadmin.records.history import add_kept_entries
+
+
+class HistoryPage:
+    """Django's history page, with the entries that `read_history()` returns."""
+
+    def history_view(self, request, object_id, extra_context=None):
+        response = super().history_view(request, object_id, extra_context)
+        context = getattr(response, "context_data", None)
+        if not context:
+            # This is a redirect, because there is no such object.
+            return response
+        log_entries = context["action_list"].paginator.object_list
+        context.update(self.read_history(request, log_entries, context["object"]))
+        return response
+
+    def read_history(self, request, log_entries, obj):
+        """Return what replaces Django's page of log entries, as template variables."""
+        entries = add_kept_entries(log_entries, obj)
+        if not isinstance(entries, list):
+            return {}
+        # Django shows the oldest entry first.
+        return show_page(get_page(request, entries[::-1]))
+
+
+def show_page(page):
+    """Return the variables by which Django's template shows a page of entries."""
+    return {
+        "action_list": page,
+        "page_range": page.numbers,
+        "pagination_required": page.has_other_pages(),
+    }
