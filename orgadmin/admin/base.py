@@ -6,42 +6,29 @@ what: `gated.GatedModelAdmin` asks the access rule, and `SuperuserOnlyAdmin` adm
 superusers. The system checks refuse any other admin class.
 """
 
-from functools import partial
-
 from django.contrib import admin, messages
 from django.contrib.admin.helpers import ACTION_CHECKBOX_NAME
-from django.contrib.admin.options import IS_POPUP_VAR
-from django.contrib.admin.utils import NestedObjects, quote, unquote
+from django.contrib.admin.utils import quote, unquote
 from django.core.exceptions import (
     ObjectDoesNotExist,
     PermissionDenied,
     SuspiciousOperation,
 )
-from django.db import DatabaseError, IntegrityError, connection, router, transaction
+from django.db import connection
 from django.db.models import TextField
 from django.http import HttpResponseRedirect
 from django.shortcuts import render
-from django.urls import path, resolve, reverse
-from django.utils.html import format_html
-from django.utils.text import capfirst
-from django.utils.translation import gettext_lazy as _, ngettext
+from django.urls import path, reverse
+from django.utils.translation import gettext_lazy as _
 
 from orgadmin.accounts.step_up import SAFE_METHODS
-from orgadmin.admin.changelist import (
-    LimitedPaginator,
-    LongChangeList,
-    exceeds,
-)
+from orgadmin.admin.changelist import LimitedPaginator, LongChangeList, exceeds
+from orgadmin.admin.delete_page import DeletePage
 from orgadmin.admin.departures import REFUSALS, describe_refusal
+from orgadmin.admin.form_page import FormPage
 from orgadmin.admin.history_page import HistoryPage
 from orgadmin.admin.lookups import is_declared
-from orgadmin.admin.once import (
-    SENT_TWICE,
-    AlreadySent,
-    has_form_key,
-    make_form_key,
-    note_sent,
-)
+from orgadmin.admin.once import SENT_TWICE, AlreadySent, make_form_key
 from orgadmin.admin.widgets import ChooseManyWidget, ChooseOneWidget
 from orgadmin.gate.answers import get_gate, renew_gate
 from orgadmin.models.validators import is_primary_key
@@ -49,9 +36,6 @@ from orgadmin.models.validators import is_primary_key
 # How many characters of a search are used. Each word adds a condition to the query, and
 # databases refuse a query with a thousand conditions.
 SEARCH_LENGTH = 200
-
-# How many objects the delete page names. The others are only counted.
-DELETIONS_SHOWN = 100
 
 # How many rows an action can change at once. The page that asks for confirmation sends
 # a field for each row, and Django refuses a request with more than a thousand fields.
@@ -107,7 +91,14 @@ class SearchedChoices:
         return db_field.name in self.get_autocomplete_fields(request)
 
 
-class ClosedModelAdmin(PermissionHooks, SearchedChoices, HistoryPage, admin.ModelAdmin):
+class ClosedModelAdmin(
+    PermissionHooks,
+    SearchedChoices,
+    FormPage,
+    DeletePage,
+    HistoryPage,
+    admin.ModelAdmin,
+):
     """The base of all admin classes of the site.
 
     `pages` lists the pages below an object, as {name: permission}. To open a page,
@@ -222,6 +213,10 @@ class ClosedModelAdmin(PermissionHooks, SearchedChoices, HistoryPage, admin.Mode
         template_name = f"admin/orgadmin/{self.opts.model_name}/{template}.html"
         return render(request, template_name, page_context)
 
+    def get_change_url(self, obj):
+        url_name = f"admin:{obj._meta.app_label}_{obj._meta.model_name}_change"
+        return reverse(url_name, args=[quote(obj.pk)])
+
     def _get_obj_does_not_exist_redirect(self, request, opts, object_id):
         """Respond to a missing object, and to one that the person may not see.
 
@@ -274,46 +269,6 @@ class ClosedModelAdmin(PermissionHooks, SearchedChoices, HistoryPage, admin.Mode
             self.message_user(request, text % ACTION_LIMIT, messages.WARNING)
             return None
         return super().response_action(request, queryset, **kwargs)
-
-    def get_deleted_objects(self, objs, request):
-        """Name the objects, and count what will be deleted with them.
-
-        Django would show every related row, and query the database for its name.
-        """
-        collector = NestedObjects(router.db_for_write(self.model))
-        collector.collect(objs)
-        numbers = {}
-        missing_permissions = set()
-        for model, rows in collector.data.items():
-            numbers[model._meta.verbose_name_plural] = len(rows)
-            if not self._may_delete(request, model, rows):
-                missing_permissions.add(model._meta.verbose_name)
-        lines = self._list_first(objs)
-        protected = self._list_first(collector.protected)
-        return lines, numbers, missing_permissions, protected
-
-    def _may_delete(self, request, model, rows):
-        """Return whether the person may delete rows, as far as the model has pages."""
-        model_admin = self.admin_site._registry.get(model)
-        if model_admin is None:
-            return True
-        return all(model_admin.has_delete_permission(request, row) for row in rows)
-
-    def _list_first(self, objects):
-        """Return DELETIONS_SHOWN objects as links, and how many more there are."""
-        objects = list(objects)
-        lines = [self._describe_with_link(obj) for obj in objects[:DELETIONS_SHOWN]]
-        more = len(objects) - DELETIONS_SHOWN
-        if more > 0:
-            lines.append(_("… and %d more") % more)
-        return lines
-
-    def _describe_with_link(self, obj):
-        name = capfirst(obj._meta.verbose_name)
-        if type(obj) not in self.admin_site._registry:
-            return f"{name}: {obj}"
-        link = self.get_change_url(obj)
-        return format_html('{}: <a href="{}">{}</a>', name, link, obj)
 
     def _selects_all(self, request):
         """Return whether an action is for all rows, including those on other pages."""
@@ -370,102 +325,6 @@ class ClosedModelAdmin(PermissionHooks, SearchedChoices, HistoryPage, admin.Mode
         """
         return request.method == "POST" and connection.in_atomic_block
 
-    def get_form(self, request, obj=None, **kwargs):
-        form = super().get_form(request, obj, **kwargs)
-        # Django makes a new class for each request, so the class can hold the user.
-        form.user = request.user
-        return form
-
-    def save_model(self, request, obj, form, change):
-        """Save a new object, or only the changed fields of an existing one.
-
-        Other people may have changed other fields since the page was opened.
-        """
-        obj._history_user = request.user
-        request.saved_object = obj
-        if change:
-            columns = {field.name for field in self.opts.concrete_fields}
-            obj.save(update_fields=columns.intersection(form.changed_data))
-        else:
-            obj.save()
-        merged = getattr(form, "merged", None)
-        if merged:
-            text = ngettext(
-                "Someone else changed %s while you were editing. Their change was"
-                " kept; the history has the details.",
-                "Someone else changed %s while you were editing. Their changes were"
-                " kept; the history has the details.",
-                len(merged),
-            )
-            self.message_user(request, text % ", ".join(merged))
-
-    def changeform_view(self, request, object_id=None, form_url="", extra_context=None):
-        """Show or save the form. If someone else's change prevents this, say so."""
-        view = super().changeform_view
-        if has_form_key(request) and self._can_create(object_id):
-            view = partial(self._save_once, view)
-        try:
-            return view(request, object_id, form_url, extra_context)
-        except AlreadySent as error:
-            return self.respond_to_second_form(request, error.location)
-        except (ObjectDoesNotExist, DatabaseError) as error:
-            if not is_caused_by_another_change(error):
-                raise
-        if object_id:
-            return self._get_obj_does_not_exist_redirect(request, self.opts, object_id)
-        text = _(
-            "Nothing was saved, because someone changed or deleted a related object at"
-            " the same time. Try again."
-        )
-        return self.redirect_with_message(request, text, messages.WARNING)
-
-    def _can_create(self, object_id):
-        """Return whether a form can create objects: a new one, or rows below one."""
-        return object_id is None or bool(self.inlines)
-
-    @transaction.atomic
-    def _save_once(self, view, request, *args):
-        """Save a form, and note that it was sent. Raises `AlreadySent`."""
-        sent = note_sent(request, request.get_full_path())
-        response = view(request, *args)
-        saved = getattr(request, "saved_object", None)
-        if saved is None:
-            # Something in the form is wrong, so it will be sent again.
-            sent.delete()
-            return response
-        sent.location = self.get_change_url(saved)
-        sent.save(update_fields=["location"])
-        return response
-
-    def get_change_url(self, obj):
-        url_name = f"admin:{obj._meta.app_label}_{obj._meta.model_name}_change"
-        return reverse(url_name, args=[quote(obj.pk)])
-
-    def respond_to_second_form(self, request, location):
-        """Respond to a form of an object that was sent twice.
-
-        A popup passes the object that was created to the page that opened it.
-        """
-        if IS_POPUP_VAR not in request.POST:
-            return self.respond_to_second(request, location)
-        object_id = resolve(location).kwargs["object_id"]
-        obj = self.get_object(request, unquote(object_id))
-        if obj is None:
-            return self._get_obj_does_not_exist_redirect(request, self.opts, object_id)
-        return self.response_add(request, obj)
-
-
-def is_caused_by_another_change(error):
-    """Return whether an error means that a row was changed or deleted during a save.
-
-    Django raises a plain `DatabaseError` if the row to update is gone. The database
-    reports an `IntegrityError` if a related row is gone, or a unique value is taken.
-    All other database errors, which have classes of their own, are real failures.
-    """
-    if isinstance(error, ObjectDoesNotExist):
-        return True
-    return type(error) in (DatabaseError, IntegrityError)
-
 
 class SuperuserOnlyAdmin(ClosedModelAdmin):
     """The admin of a model that only superusers may see.
@@ -484,13 +343,3 @@ class SuperuserOnlyAdmin(ClosedModelAdmin):
         if not self.is_permitted(request, "view"):
             return queryset.none()
         return queryset
-
-
-class DeletesAsActor:
-    """Passes the user to `delete()`, for the membership log and the history."""
-
-    def delete_model(self, request, obj):
-        self.delete_queryset(request, self.model.objects.filter(pk=obj.pk))
-
-    def delete_queryset(self, request, queryset):
-        queryset.delete(actor=request.user)

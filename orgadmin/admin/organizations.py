@@ -9,8 +9,9 @@ from django.utils.html import format_html
 from django.utils.translation import gettext_lazy as _, ngettext
 
 from orgadmin.access.roles import CONFIDENTIAL_FIELDS, ROLES
-from orgadmin.admin.base import DELETIONS_SHOWN, SUPERUSERS_ONLY, DeletesAsActor
+from orgadmin.admin.base import SUPERUSERS_ONLY
 from orgadmin.admin.contacts import ContactInline, ContactsPage
+from orgadmin.admin.delete_page import DELETIONS_SHOWN, DeletesAsActor
 from orgadmin.admin.forms import OrganizationForm
 from orgadmin.admin.gated import GatedOrganizationAdmin
 from orgadmin.admin.import_export import ImportExportPages

@@ -17,11 +17,11 @@ from orgadmin.accounts.sessions import end_all_sessions, keep_session
 from orgadmin.admin.activity import ActivityPage
 from orgadmin.admin.base import (
     SUPERUSERS_ONLY,
-    DeletesAsActor,
     SuperuserOnlyAdmin,
     is_active_superuser,
 )
 from orgadmin.admin.changelist import get_page
+from orgadmin.admin.delete_page import DeletesAsActor
 from orgadmin.admin.departures import REFUSALS, describe_refusal, read_confirmed
 from orgadmin.admin.forms import UserForm
 from orgadmin.admin.people_forms import ReasonForm

@@ -1,0 +1,113 @@
+"""The page that adds or changes an object.
+
+It saves only what the person changed, saves each form once, and says so if someone
+else's change prevents it.
+"""
+
+from functools import partial
+
+from django.contrib import messages
+from django.contrib.admin.options import IS_POPUP_VAR
+from django.contrib.admin.utils import unquote
+from django.core.exceptions import ObjectDoesNotExist
+from django.db import DatabaseError, IntegrityError, transaction
+from django.urls import resolve
+from django.utils.translation import gettext_lazy as _, ngettext
+
+from orgadmin.admin.once import AlreadySent, has_form_key, note_sent
+
+
+class FormPage:
+    """Django's page with the form of an object."""
+
+    def get_form(self, request, obj=None, **kwargs):
+        form = super().get_form(request, obj, **kwargs)
+        # Django makes a new class for each request, so the class can hold the user.
+        form.user = request.user
+        return form
+
+    def save_model(self, request, obj, form, change):
+        """Save a new object, or only the changed fields of an existing one.
+
+        Other people may have changed other fields since the page was opened.
+        """
+        obj._history_user = request.user
+        request.saved_object = obj
+        if change:
+            columns = {field.name for field in self.opts.concrete_fields}
+            obj.save(update_fields=columns.intersection(form.changed_data))
+        else:
+            obj.save()
+        merged = getattr(form, "merged", None)
+        if merged:
+            text = ngettext(
+                "Someone else changed %s while you were editing. Their change was"
+                " kept; the history has the details.",
+                "Someone else changed %s while you were editing. Their changes were"
+                " kept; the history has the details.",
+                len(merged),
+            )
+            self.message_user(request, text % ", ".join(merged))
+
+    def changeform_view(self, request, object_id=None, form_url="", extra_context=None):
+        """Show or save the form. If someone else's change prevents this, say so."""
+        view = super().changeform_view
+        if has_form_key(request) and self._can_create(object_id):
+            view = partial(self._save_once, view)
+        try:
+            return view(request, object_id, form_url, extra_context)
+        except AlreadySent as error:
+            return self.respond_to_second_form(request, error.location)
+        except (ObjectDoesNotExist, DatabaseError) as error:
+            if not is_caused_by_another_change(error):
+                raise
+        if object_id:
+            return self._get_obj_does_not_exist_redirect(request, self.opts, object_id)
+        text = _(
+            "Nothing was saved, because someone changed or deleted a related object at"
+            " the same time. Try again."
+        )
+        return self.redirect_with_message(request, text, messages.WARNING)
+
+    def _can_create(self, object_id):
+        """Return whether a form can create objects: a new one, or rows below one."""
+        return object_id is None or bool(self.inlines)
+
+    @transaction.atomic
+    def _save_once(self, view, request, *args):
+        """Save a form, and note that it was sent. Raises `AlreadySent`."""
+        sent = note_sent(request, request.get_full_path())
+        response = view(request, *args)
+        saved = getattr(request, "saved_object", None)
+        if saved is None:
+            # Something in the form is wrong, so it will be sent again.
+            sent.delete()
+            return response
+        sent.location = self.get_change_url(saved)
+        sent.save(update_fields=["location"])
+        return response
+
+    def respond_to_second_form(self, request, location):
+        """Respond to a form of an object that was sent twice.
+
+        A popup passes the object that was created to the page that opened it.
+        """
+        if IS_POPUP_VAR not in request.POST:
+            return self.respond_to_second(request, location)
+        object_id = resolve(location).kwargs["object_id"]
+        obj = self.get_object(request, unquote(object_id))
+        if obj is None:
+            return self._get_obj_does_not_exist_redirect(request, self.opts, object_id)
+        return self.response_add(request, obj)
+
+
+def is_caused_by_another_change(error):
+    """Return whether an error means that a row was changed or deleted during a save.
+
+    Django raises a plain `DatabaseError` if the row to update is gone. The database
+    reports an `IntegrityError` if a related row is gone, or a unique value is taken.
+    All other database errors, which have classes of their own, are real failures.
+    """
+    if isinstance(error, ObjectDoesNotExist):
+        return True
+    return type(error) in (DatabaseError, IntegrityError)
