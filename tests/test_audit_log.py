@@ -13,7 +13,7 @@ from orgadmin.access import audit_log
 from orgadmin.access.audit_log import SecurityEvent, record, record_all
 from orgadmin.logs import LogFormatter
 from orgadmin.models import AuditEvent
-from tests.factories import create_user
+from tests.factories import create_superuser, create_user, tamper_with_audit_log
 from tests.scratch import scratch_database
 
 EVENTS = 15  # of each thread
@@ -180,18 +180,50 @@ class SealingTests(TransactionTestCase):
 
 
 @tag("G2")
+class ChainTests(TransactionTestCase):
+    def setUp(self):
+        self.user = create_user()
+        create_superuser()
+        self.user.changed_by = self.user
+        self.user.set_password("other")
+        self.user.save()
+
+    def test_seals_each_event_after_the_commit(self):
+        events = AuditEvent.objects.order_by("position")
+        self.assertEqual([event.position for event in events], [1, 2, 3])
+        self.assertEqual(list(audit_log.verify()), [])
+
+    def test_notices_a_changed_event(self):
+        tamper_with_audit_log(
+            "UPDATE orgadmin_auditevent SET user_key = 7 WHERE position = 2"
+        )
+        problems = [problem.position for problem in audit_log.verify()]
+        self.assertEqual(problems, [2])
+
+    def test_notices_a_removed_event(self):
+        tamper_with_audit_log("DELETE FROM orgadmin_auditevent WHERE position = 2")
+        problems = [problem.position for problem in audit_log.verify()]
+        self.assertEqual(problems, [2])
+
+    def test_a_name_can_be_erased(self):
+        tamper_with_audit_log("UPDATE orgadmin_auditevent SET user_name = 'erased'")
+        self.assertEqual(list(audit_log.verify()), [])
+
+    def test_seals_what_an_interrupted_process_left(self):
+        tamper_with_audit_log(
+            "UPDATE orgadmin_auditevent SET position = NULL, hash = ''"
+            " WHERE position = 3"
+        )
+        self.user.is_staff = True
+        self.user.save()
+        self.assertEqual(AuditEvent.objects.filter(position=None).count(), 0)
+        self.assertEqual(list(audit_log.verify()), [])
+
+
+@tag("G2")
 class TamperingTests(TransactionTestCase):
     def setUp(self):
         record_all(SecurityEvent.EXPORTED, [None] * 5)
-
-    def tamper(self, sql):
-        """Change the log as someone with the database could."""
-        with connection.cursor() as cursor:
-            if connection.vendor == "postgresql":
-                cursor.execute("ALTER TABLE orgadmin_auditevent DISABLE TRIGGER USER")
-            cursor.execute(sql)
-            if connection.vendor == "postgresql":
-                cursor.execute("ALTER TABLE orgadmin_auditevent ENABLE TRIGGER USER")
 
     def list_problems(self):
         return [(problem.position, problem.text) for problem in audit_log.verify()]
@@ -209,7 +241,7 @@ class TamperingTests(TransactionTestCase):
         }
         for column, value in changes.items():
             with self.subTest(column), transaction.atomic():
-                self.tamper(
+                tamper_with_audit_log(
                     f"UPDATE orgadmin_auditevent SET {column} = {value}"
                     " WHERE position = 3"
                 )
@@ -217,11 +249,15 @@ class TamperingTests(TransactionTestCase):
                 transaction.set_rollback(True)
 
     def test_notices_events_that_were_removed(self):
-        self.tamper("DELETE FROM orgadmin_auditevent WHERE position IN (2, 3)")
+        tamper_with_audit_log(
+            "DELETE FROM orgadmin_auditevent WHERE position IN (2, 3)"
+        )
         self.assertEqual(self.list_problems(), [(2, "events 2 to 3 are missing")])
 
     def test_notices_an_event_that_was_inserted_before_the_first(self):
-        self.tamper("UPDATE orgadmin_auditevent SET position = -1 WHERE position = 5")
+        tamper_with_audit_log(
+            "UPDATE orgadmin_auditevent SET position = -1 WHERE position = 5"
+        )
         self.assertIn((-1, "the event was inserted"), self.list_problems())
 
     def test_reads_the_log_in_batches(self):

@@ -2,12 +2,11 @@ import io
 import os
 
 from django.core.management import call_command
-from django.db import connection
 from django.test import TestCase, TransactionTestCase, tag
 
 from orgadmin.access.audit_log import SecurityEvent, record_all
 from orgadmin.models import AuditEvent, Organization
-from tests.factories import create_organization
+from tests.factories import create_organization, tamper_with_audit_log
 
 EMPTY = "The audit log is empty."
 
@@ -60,14 +59,6 @@ class AuditLogTests(TransactionTestCase):
     def setUp(self):
         record_all(SecurityEvent.EXPORTED, [None] * 3)
 
-    def change_database(self, sql):
-        with connection.cursor() as cursor:
-            if connection.vendor == "postgresql":
-                cursor.execute("ALTER TABLE orgadmin_auditevent DISABLE TRIGGER USER")
-            cursor.execute(sql)
-            if connection.vendor == "postgresql":
-                cursor.execute("ALTER TABLE orgadmin_auditevent ENABLE TRIGGER USER")
-
     def test_prints_where_the_log_ends(self):
         last = AuditEvent.objects.get(position=3)
         _, lines = run_command()
@@ -76,7 +67,7 @@ class AuditLogTests(TransactionTestCase):
 
     @tag("G2")
     def test_a_broken_chain_is_an_error_that_cannot_be_repaired(self):
-        self.change_database(
+        tamper_with_audit_log(
             "UPDATE orgadmin_auditevent SET network = 'x' WHERE position = 2"
         )
         for arguments in ([], ["--fix"]):
@@ -91,12 +82,12 @@ class AuditLogTests(TransactionTestCase):
                 self.assertNotIn("--fix", lines[-1])
 
     def test_seals_what_was_left_unsealed_for_a_minute(self):
-        self.change_database(
+        tamper_with_audit_log(
             "UPDATE orgadmin_auditevent SET position = NULL, hash = ''"
             " WHERE position = 3"
         )
         self.assertEqual(run_command()[1][0], "0 errors.")
-        self.change_database(
+        tamper_with_audit_log(
             "UPDATE orgadmin_auditevent SET at = '2026-01-01 00:00:00+00:00'"
             " WHERE position IS NULL"
         )
