@@ -568,6 +568,16 @@ class PasswordTests(GuardCase):
 
         return mock.patch.object(User, "set_password", set_password_slowly)
 
+    def set_password_of_bert(self):
+        """Send the form with which a superuser sets someone else's password."""
+        data = {
+            "usable_password": "true",
+            "password1": self.password,
+            "password2": self.password,
+            "set-password": "1",
+        }
+        return self.client.post(self.url(self.bert, "password"), data, follow=True)
+
     @tag("D38")
     def test_the_page_to_change_it_says_so(self):
         self.client.force_login(self.bert)
@@ -583,27 +593,13 @@ class PasswordTests(GuardCase):
 
     @tag("D38")
     def test_the_page_of_superusers_says_so(self):
-        data = {
-            "usable_password": "true",
-            "password1": self.password,
-            "password2": self.password,
-            "set-password": "1",
-        }
-        url = self.url(self.bert, "password")
         with self.let_it_change():
-            response = self.client.post(url, data, follow=True)
+            response = self.set_password_of_bert()
         self.assertContains(response, "The password was not set")
         self.assertTrue(User.objects.get(pk=self.bert.pk).check_password("secret"))
 
     @tag("D38")
     def test_a_deleted_account_is_no_error_page_either(self):
-        data = {
-            "usable_password": "true",
-            "password1": self.password,
-            "password2": self.password,
-            "set-password": "1",
-        }
-        url = self.url(self.bert, "password")
         with (
             mock.patch.object(
                 self,
@@ -612,7 +608,7 @@ class PasswordTests(GuardCase):
             ),
             self.let_it_change(),
         ):
-            response = self.client.post(url, data, follow=True)
+            response = self.set_password_of_bert()
         self.assertContains(response, "The password was not set")
         self.assertFalse(User.objects.filter(pk=self.bert.pk).exists())
 
