@@ -6,11 +6,12 @@ import random
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
+from django.apps import apps
 from django.contrib.auth.models import Group
 from django.contrib.contenttypes.models import ContentType
-from django.db import IntegrityError, connections, transaction
+from django.db import IntegrityError, connections, models, transaction
 
 from orgadmin.access.roles import (
     FIRST_RANDOM_NUMBER,
@@ -72,6 +73,13 @@ class GroupSlot:
 
     def fill(self, group_pk: int | None) -> None:
         setattr(self.organization, self.role.attname, group_pk)
+
+
+def get_owner_relation(role: Role) -> str:
+    """Return the relation that leads from a role's group to its organization."""
+    Organization = apps.get_model("orgadmin", "Organization")
+    field = cast(models.OneToOneField, Organization._meta.get_field(role.key))
+    return field.related_query_name()
 
 
 def find_free_names(wanted: Sequence[NameSeries], *, using: str) -> list[str]:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import datetime
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, NoReturn, cast
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from django.apps import apps
 from django.contrib.auth import get_user_model
@@ -21,7 +21,9 @@ from django.db.models.signals import m2m_changed
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
+from orgadmin.access.groups import get_owner_relation
 from orgadmin.access.roles import ROLES, Role
+from orgadmin.access.signals import find_rows
 
 if TYPE_CHECKING:
     from orgadmin.models import User
@@ -150,12 +152,10 @@ def write_memberships(
     `memberships` is a queryset of `User.groups.through`. Reads the memberships with one
     query per role.
     """
-    Organization = apps.get_model("orgadmin", "Organization")
     changes = []
     for role in ROLES:
-        field = cast(models.OneToOneField, Organization._meta.get_field(role.key))
         # From a membership to the organization that owns its group.
-        path = f"group__{field.related_query_name()}"
+        path = f"group__{get_owner_relation(role)}"
         rows = memberships.filter(**{f"{path}__isnull": False}).values_list(
             "user", "user__username", f"{path}__pk", f"{path}__name"
         )
@@ -173,15 +173,7 @@ def write_memberships(
     write_changes(changes, actor=actor, reason=reason)
 
 
-def log_group_changes(
-    sender: Any,
-    instance: models.Model,
-    action: str,
-    reverse: bool,
-    pk_set: set[int] | None,
-    using: str,
-    **kwargs: Any,
-) -> None:
+def log_group_changes(sender: Any, action: str, **signal: Any) -> None:
     """Log changes that Django's related managers, such as `user.groups`, make.
 
     These managers call no method of a model, so a signal is the only way to notice
@@ -194,17 +186,7 @@ def log_group_changes(
         event = Event.LEFT
     else:
         return
-    # `reverse` means that the manager belongs to a group, as in `group.user_set.add()`.
-    if reverse:
-        instance_field = "group"
-        other_field = "user"
-    else:
-        instance_field = "user"
-        other_field = "group"
-    memberships = sender.objects.using(using).filter(**{instance_field: instance.pk})
-    if pk_set is not None:
-        memberships = memberships.filter(**{f"{other_field}__in": pk_set})
-    write_memberships(event, memberships)
+    write_memberships(event, find_rows(sender, "user", "group", **signal))
 
 
 def connect_signal() -> None:

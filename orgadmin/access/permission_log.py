@@ -9,17 +9,17 @@ so a signal is the only way to notice what they change. Whoever makes a change i
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any, cast
 
-from django.apps import apps
 from django.contrib.auth import get_user_model
 from django.contrib.auth.models import Group, Permission
 from django.db import models
 from django.db.models.signals import m2m_changed
 
 from orgadmin.access.audit_log import SecurityEvent, record, record_all
+from orgadmin.access.groups import get_owner_relation
 from orgadmin.access.roles import ROLES
+from orgadmin.access.signals import find_rows
 
 if TYPE_CHECKING:
     from orgadmin.models import User
@@ -42,13 +42,13 @@ def record_group_event(
 
 def list_permissions(group: Group) -> list[str]:
     """Return the model-level permissions of a group, such as "orgadmin.view_user"."""
-    return name_permissions(group.permissions.select_related("content_type"))
+    return name_permissions(group.permissions.all())
 
 
-def name_permissions(permissions: Iterable[Permission]) -> list[str]:
+def name_permissions(permissions: models.QuerySet[Permission]) -> list[str]:
     return [
         f"{permission.content_type.app_label}.{permission.codename}"
-        for permission in permissions
+        for permission in permissions.select_related("content_type")
     ]
 
 
@@ -58,7 +58,7 @@ def record_permissions_of_users(sender: Any, action: str, **signal: Any) -> None
         return
     rows = find_rows(sender, "user", "permission", **signal)
     permissions = Permission.objects.filter(pk__in=rows.values("permission"))
-    names = name_permissions(permissions.select_related("content_type"))
+    names = name_permissions(permissions)
     if names:
         record_for_users(rows, {VERBS[action]: names}, {}, signal["instance"])
 
@@ -83,7 +83,7 @@ def record_permissions_of_groups(sender: Any, action: str, **signal: Any) -> Non
         return
     rows = find_rows(sender, "group", "permission", **signal)
     permissions = Permission.objects.filter(pk__in=rows.values("permission"))
-    names = name_permissions(permissions.select_related("content_type"))
+    names = name_permissions(permissions)
     for group in Group.objects.filter(pk__in=rows.values("group")):
         record_group_event(
             SecurityEvent.PERMISSIONS_CHANGED,
@@ -93,35 +93,9 @@ def record_permissions_of_groups(sender: Any, action: str, **signal: Any) -> Non
         )
 
 
-def find_rows(
-    through: Any,
-    field: str,
-    related_field: str,
-    *,
-    instance: models.Model,
-    reverse: bool,
-    pk_set: set[int] | None,
-    **kwargs: Any,
-) -> models.QuerySet:
-    """Return the rows of a many-to-many table that were added or will be removed.
-
-    `field` is the side that declares the relation. `reverse` means that `instance` is
-    on the other side, as in `group.user_set.add()`. Either way, all rows have one side
-    in common.
-    """
-    instance_field = related_field if reverse else field
-    other_field = field if reverse else related_field
-    rows = through.objects.filter(**{instance_field: instance.pk})
-    if pk_set is not None:
-        rows = rows.filter(**{f"{other_field}__in": pk_set})
-    return rows
-
-
 def exclude_role_groups(groups: models.QuerySet) -> models.QuerySet:
-    Organization = apps.get_model("orgadmin", "Organization")
     for role in ROLES:
-        field = cast(models.OneToOneField, Organization._meta.get_field(role.key))
-        groups = groups.filter(**{f"{field.related_query_name()}__isnull": True})
+        groups = groups.filter(**{f"{get_owner_relation(role)}__isnull": True})
     return groups
 
 

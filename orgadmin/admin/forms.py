@@ -8,6 +8,7 @@ from django.urls import reverse
 from django.utils.html import format_html, format_html_join
 from django.utils.translation import gettext_lazy as _, ngettext
 
+from orgadmin.access.groups import get_owner_relation
 from orgadmin.access.roles import ROLES
 from orgadmin.admin.departures import (
     CONFIRMED,
@@ -172,8 +173,7 @@ class UserForm(UserChangeForm):
         """
         is_role = Q()
         for role in ROLES:
-            relation = Organization._meta.get_field(role.key).related_query_name()
-            is_role |= Q(**{f"{relation}__isnull": False})
+            is_role |= Q(**{f"{get_owner_relation(role)}__isnull": False})
         groups = self.instance.groups.annotate(is_role=Q(is_role))
         return list(groups.order_by("is_role", "name", "pk")[:GROUPS_SHOWN])
 

@@ -9,15 +9,13 @@ from django.utils.html import format_html
 from django.utils.translation import gettext_lazy as _
 
 from orgadmin.access.audit_log import SecurityEvent
+from orgadmin.access.groups import get_owner_relation
 from orgadmin.access.permission_log import list_permissions, record_group_event
 from orgadmin.access.roles import ROLES
 from orgadmin.admin.base import SuperuserOnlyAdmin
-from orgadmin.models import Organization
 
 # The relations that lead from a group to the organization that owns it.
-OWNER_RELATIONS = [
-    Organization._meta.get_field(role.key).related_query_name() for role in ROLES
-]
+OWNER_RELATIONS = [get_owner_relation(role) for role in ROLES]
 
 
 admin.site.unregister(Group)
