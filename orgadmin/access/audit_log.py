@@ -18,13 +18,14 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
 from itertools import islice
-from typing import TYPE_CHECKING, Any, NoReturn, cast
+from typing import TYPE_CHECKING, Any, cast
 
 from django.apps import apps
-from django.db import NotSupportedError, connection, models, transaction
+from django.db import connection, models, transaction
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
+from orgadmin.access.append_only import AppendOnlyQuerySet
 from orgadmin.access.origin import get_origin
 
 if TYPE_CHECKING:
@@ -96,18 +97,11 @@ ACCOUNT_EVENTS = frozenset(SecurityEvent) - {
 listeners: list[Callable[[AuditEvent], None]] = []
 
 
-def refuse_to_change(*args: object, **kwargs: object) -> NoReturn:
-    raise NotSupportedError("The audit log is append-only.")
-
-
-class AuditEventQuerySet(models.QuerySet):
+class AuditEventQuerySet(AppendOnlyQuerySet):
     def about(self, user: User) -> AuditEventQuerySet:
         """Return what happened to the account of a user, newest first."""
         events = self.filter(user_key=user.pk, event__in=sorted(ACCOUNT_EVENTS))
         return events.order_by("-pk")
-
-    update = refuse_to_change
-    delete = refuse_to_change
 
 
 def record(

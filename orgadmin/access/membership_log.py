@@ -10,17 +10,18 @@ from __future__ import annotations
 import datetime
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any
 
 from django.apps import apps
 from django.contrib.auth import get_user_model
-from django.db import NotSupportedError, models
+from django.db import models
 from django.db.models import Exists, OuterRef, Q
 from django.db.models.functions import Left
 from django.db.models.signals import m2m_changed
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
+from orgadmin.access.append_only import AppendOnlyQuerySet
 from orgadmin.access.groups import get_owner_relation
 from orgadmin.access.roles import ROLES, Role
 from orgadmin.access.signals import find_rows
@@ -63,14 +64,7 @@ class MembershipChange:
     role: Role
 
 
-def refuse_to_change(*args: object, **kwargs: object) -> NoReturn:
-    raise NotSupportedError(
-        "The membership log is append-only. Add an event that records the current"
-        " state instead."
-    )
-
-
-class MembershipEventQuerySet(models.QuerySet):
+class MembershipEventQuerySet(AppendOnlyQuerySet):
     def find_joining_events_of_members(
         self, moment: datetime.datetime | None = None
     ) -> MembershipEventQuerySet:
@@ -100,9 +94,6 @@ class MembershipEventQuerySet(models.QuerySet):
         """Read only as much of each reason as lists show, for `shown_reason`."""
         start = Left("reason", REASON_SHOWN + 1)
         return self.defer("reason").annotate(reason_start=start)
-
-    update = refuse_to_change
-    delete = refuse_to_change
 
 
 def find_start_of_next_day(date: datetime.date) -> datetime.datetime:

@@ -9,17 +9,14 @@ from django.db import models
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
-from orgadmin.access.audit_log import (
-    AuditEventQuerySet,
-    SecurityEvent,
-    refuse_to_change,
-)
+from orgadmin.access.append_only import AppendOnly
+from orgadmin.access.audit_log import AuditEventQuerySet, SecurityEvent
 
 if TYPE_CHECKING:
     from django_stubs_ext import StrOrPromise
 
 
-class AuditEvent(models.Model):
+class AuditEvent(AppendOnly):
     """A security event: who did what to whom, when, and from where.
 
     Keys and names are plain values instead of foreign keys. So a row remains when the
@@ -71,13 +68,6 @@ class AuditEvent(models.Model):
 
     def __str__(self) -> str:
         return f"{self.user_name} {self.event_label}"
-
-    def save(self, **kwargs: Any) -> None:
-        if not self._state.adding:
-            refuse_to_change()
-        super().save(**kwargs)
-
-    delete = refuse_to_change
 
     @property
     def event_label(self) -> StrOrPromise:

@@ -1,23 +1,21 @@
 """MembershipEvent: a row of the membership log."""
 
-from typing import Any
-
 from django.db import models
 from django.utils import timezone
 from django.utils.text import Truncator
 from django.utils.translation import gettext_lazy as _
 
+from orgadmin.access.append_only import AppendOnly
 from orgadmin.access.membership_log import (
     REASON_SHOWN,
     Event,
     MembershipEventQuerySet,
-    refuse_to_change,
 )
 from orgadmin.access.roles import ROLES
 from orgadmin.models.fields import LongLineField
 
 
-class MembershipEvent(models.Model):
+class MembershipEvent(AppendOnly):
     """A row of the membership log. `MembershipChange` explains the fields.
 
     Keys and names are plain values instead of foreign keys. So a row does not prevent
@@ -54,13 +52,6 @@ class MembershipEvent(models.Model):
 
     def __str__(self) -> str:
         return f"{self.user_name} {self.get_event_display()} {self.organization_name}"
-
-    def save(self, **kwargs: Any) -> None:
-        if not self._state.adding:
-            refuse_to_change()
-        super().save(**kwargs)
-
-    delete = refuse_to_change
 
     @property
     def shown_reason(self) -> str:
