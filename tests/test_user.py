@@ -1,10 +1,13 @@
-from django.db import DatabaseError, connection
+from unittest import mock
+
+from django.db import DatabaseError, NotSupportedError, connection
 from django.test import TestCase, tag
 from django.test.utils import CaptureQueriesContext
 
 from orgadmin.access.audit_log import SecurityEvent
 from orgadmin.accounts.tokens import reset_tokens
 from orgadmin.models import AuditEvent, User
+from orgadmin.models.querysets import UserQuerySet
 from orgadmin.models.user import CredentialsChanged
 from tests.factories import create_superuser, create_user
 
@@ -96,6 +99,41 @@ class UserSaveTests(TestCase):
         self.user.email = "Anna@example.com"
         self.user.save()
         self.assertTrue(User.objects.get().has_verified_email)
+
+
+class UserDeleteTests(TestCase):
+    def setUp(self):
+        self.user = create_user(is_active=False)
+        self.bert = create_user("bert")
+
+    def test_deletes_only_people_whose_departure_it_has_recorded(self):
+        """Someone else may be deactivated while the inactive people are deleted."""
+
+        def deactivate_bert(queryset, pks):
+            User.objects.filter(pk=self.bert.pk).update(is_active=False)
+
+        with mock.patch.object(UserQuerySet, "_keep_authors", deactivate_bert):
+            deleted, _models = User.objects.filter(is_active=False).delete()
+        self.assertEqual(deleted, 1)
+        self.assertEqual(User.objects.get(), self.bert)
+        events = AuditEvent.objects.filter(event=SecurityEvent.USER_DELETED)
+        self.assertEqual(events.get().user_key, self.user.pk)
+
+    def test_refuses_what_django_refuses(self):
+        everybody = User.objects.all()
+        with self.assertRaises(TypeError):
+            everybody[:1].delete()
+        with self.assertRaises(TypeError):
+            everybody.values("pk").delete()
+        with self.assertRaises(NotSupportedError):
+            everybody.union(everybody).delete()
+        self.assertEqual(User.objects.count(), 2)
+
+    def test_forgets_the_rows_that_it_has_loaded(self):
+        everybody = User.objects.all()
+        self.assertEqual(len(everybody), 2)
+        everybody.delete()
+        self.assertEqual(len(everybody), 0)
 
 
 class FindByEmailTests(TestCase):

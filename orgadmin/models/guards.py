@@ -67,8 +67,11 @@ def is_made_by_a_person(actor: User | None) -> bool:
     return actor is not None or current_request.get() is not None
 
 
-def lock_users(pks: Collection[int], *, using: str) -> list[User]:
-    """Lock users, in the order of their keys, and return them as stored."""
+def lock_users(pks: Collection[int] | QuerySet, *, using: str) -> list[User]:
+    """Lock users, in the order of their keys, and return them as stored.
+
+    `pks` are their keys, or a query that selects these.
+    """
     users = get_user_model()._base_manager.using(using).filter(pk__in=pks)
     return list(users.order_by("pk").select_for_update(no_key=True))
 

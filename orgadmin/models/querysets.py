@@ -94,20 +94,21 @@ class UserQuerySet(models.QuerySet["User"]):
         with transaction.atomic(using=self.db):
             # `membership` locks users before it gives them roles, so these users cannot
             # join an organization until they are deleted.
-            pks = lock_and_list_pks(self, no_key=True)
-            leaving = lock_users(pks, using=self.db)
+            leaving = lock_users(self.order_by().values("pk"), using=self.db)
             if is_made_by_a_person(actor):
                 keep_a_superuser(leaving, using=self.db)
             keep_admins(leaving, actor=actor, confirmed=confirmed, using=self.db)
+            # More users may match this queryset by now. The guards do not know them.
+            pks = [user.pk for user in leaving]
+            users = self.filter(pk__in=pks)
             # Only now lock them as a deletion does. A transaction that has logged what
             # one of them did must be able to commit while this one waits for the guard.
-            lock_and_list_pks(self)
-            users = self.model._base_manager.using(self.db).filter(pk__in=pks)
-            record_all(SecurityEvent.USER_DELETED, users, actor=actor)
+            lock_and_list_pks(users)
+            record_all(SecurityEvent.USER_DELETED, leaving, actor=actor)
             memberships = self.model.groups.through.objects.using(self.db)
             write_memberships(
                 Event.LEFT,
-                memberships.filter(user__in=self.order_by().values("pk")),
+                memberships.filter(user__in=pks),
                 actor=actor,
                 reason=_("The account was deleted."),
             )
@@ -118,7 +119,9 @@ class UserQuerySet(models.QuerySet["User"]):
             )
             for batch in split_into_batches(pks, BATCH):
                 self._keep_authors(batch)
-            return super().delete()
+            deleted = models.QuerySet.delete(users)
+        self._result_cache = None
+        return deleted
 
     delete.queryset_only = True  # type: ignore[attr-defined]
 
@@ -167,12 +170,12 @@ class UserQuerySet(models.QuerySet["User"]):
             return super().update(**kwargs)
         self._for_write = True
         with transaction.atomic(using=self.db):
-            pks = lock_and_list_pks(self, no_key=True)
-            for user in self.model._base_manager.using(self.db).filter(pk__in=pks):
+            users = lock_users(self.order_by().values("pk"), using=self.db)
+            for user in users:
                 for name, value in kwargs.items():
                     setattr(user, name, value)
                 user.save()
-        return len(pks)
+        return len(users)
 
     def find_by_email(self, email: str) -> User | None:
         """Return the user with an email address, ignoring case.
