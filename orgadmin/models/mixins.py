@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from typing import Any, Self
+
 from django.db import models, router
 
 
@@ -25,3 +28,52 @@ class DeletedThroughQuerySet(models.Model):
         return deleted
 
     delete.alters_data = True  # type: ignore[attr-defined]
+
+
+class RemembersStored(models.Model):
+    """Remembers the values in the database, to find the fields that were changed."""
+
+    class Meta:
+        abstract = True
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        # {name of a column's attribute: value in the database}
+        self._stored: dict[str, Any] = {}
+
+    @classmethod
+    def from_db(cls, *args: Any, **kwargs: Any) -> Self:
+        instance = super().from_db(*args, **kwargs)
+        instance._remember_stored()
+        return instance
+
+    def refresh_from_db(
+        self,
+        using: str | None = None,
+        fields: Iterable[str] | None = None,
+        from_queryset: models.QuerySet | None = None,
+    ) -> None:
+        super().refresh_from_db(using, fields, from_queryset)
+        self._remember_stored(fields)
+
+    def _remember_stored(self, names: Iterable[str] | None = None) -> None:
+        """Remember the values of loaded fields as those in the database.
+
+        `names` are the fields that were loaded or saved; None means all.
+        """
+        for field in self._meta.concrete_fields:
+            is_meant = names is None or field.name in names or field.attname in names
+            if is_meant and field.attname in self.__dict__:
+                self._stored[field.attname] = self.__dict__[field.attname]
+
+    def _find_changed(self) -> set[str]:
+        """Return the names of the fields that differ from the database."""
+        changed = set()
+        for field in self._meta.concrete_fields:
+            if field.primary_key or field.attname not in self.__dict__:
+                continue
+            is_known = field.attname in self._stored
+            value = self.__dict__[field.attname]
+            if not is_known or self._stored[field.attname] != value:
+                changed.add(field.name)
+        return changed

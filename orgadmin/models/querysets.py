@@ -36,8 +36,8 @@ if TYPE_CHECKING:
 
 BATCH = 1_000  # rows
 
-# The fields of a user whose changes are security events, and the one of which a key is
-# stored.
+# The fields of a user that only `User.save()` changes: it records security events, ends
+# sessions, and updates the key of the username.
 SAVED_FIELDS = {
     "password",
     "email",
@@ -163,8 +163,7 @@ class UserQuerySet(models.QuerySet["User"]):
     def update(self, **kwargs: Any) -> int:
         """Update columns.
 
-        SAVED_FIELDS are saved one user at a time, because `User.save()` records changes
-        of security fields, ends sessions, and updates the key of the username.
+        If one of SAVED_FIELDS is among them, the users are saved one at a time.
         """
         if not SAVED_FIELDS & kwargs.keys():
             return super().update(**kwargs)

@@ -17,7 +17,6 @@ from django.utils.crypto import salted_hmac
 # The log stores reasons in English. They are translated where they are shown.
 from django.utils.translation import gettext_lazy as _, gettext_noop
 
-from orgadmin.access.audit_log import SecurityEvent, record
 from orgadmin.access.origin import current_request
 from orgadmin.models.fields import LineEmailField, LineField, LookAlikeKeyField
 from orgadmin.models.guards import (
@@ -27,14 +26,13 @@ from orgadmin.models.guards import (
     lock_users,
 )
 from orgadmin.models.look_alikes import make_key
-from orgadmin.models.mixins import DeletedThroughQuerySet
+from orgadmin.models.mixins import DeletedThroughQuerySet, RemembersStored
 from orgadmin.models.querysets import UserQuerySet, is_same_email
+from orgadmin.models.user_events import record_changes, record_creation
 
 # When one of these changes, all sessions of the user end, and so do their links to
 # reset the password.
 SESSION_FIELDS = {"password", "email", "is_active"}
-
-FLAGS = ("is_staff", "is_superuser")
 
 
 class PeopleManager(UserManager.from_queryset(UserQuerySet)):  # type: ignore[misc]
@@ -64,7 +62,7 @@ class UncountedAttempt(Exception):
     """
 
 
-class User(DeletedThroughQuerySet, AbstractUser):
+class User(RemembersStored, DeletedThroughQuerySet, AbstractUser):
     """A person who can sign in.
 
     `save()` writes only the fields that were changed since the instance was loaded, so
@@ -120,48 +118,6 @@ class User(DeletedThroughQuerySet, AbstractUser):
             ),
         ]
 
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
-        # {name of a column's attribute: value in the database}
-        self._stored: dict[str, Any] = {}
-
-    @classmethod
-    def from_db(cls, *args: Any, **kwargs: Any) -> User:
-        user = super().from_db(*args, **kwargs)
-        user._remember_stored()
-        return user
-
-    def refresh_from_db(
-        self,
-        using: str | None = None,
-        fields: Iterable[str] | None = None,
-        from_queryset: models.QuerySet | None = None,
-    ) -> None:
-        super().refresh_from_db(using, fields, from_queryset)
-        self._remember_stored(fields)
-
-    def _remember_stored(self, names: Iterable[str] | None = None) -> None:
-        """Remember the values of loaded fields as those in the database.
-
-        `names` are the fields that were loaded or saved; None means all.
-        """
-        for field in self._meta.concrete_fields:
-            is_meant = names is None or field.name in names or field.attname in names
-            if is_meant and field.attname in self.__dict__:
-                self._stored[field.attname] = self.__dict__[field.attname]
-
-    def _find_changed(self) -> set[str]:
-        """Return the names of the fields that differ from the database."""
-        changed = set()
-        for field in self._meta.concrete_fields:
-            if field.primary_key or field.attname not in self.__dict__:
-                continue
-            is_known = field.attname in self._stored
-            value = self.__dict__[field.attname]
-            if not is_known or self._stored[field.attname] != value:
-                changed.add(field.name)
-        return changed
-
     def clean(self) -> None:
         """Refuse a new username if someone else has one that looks the same."""
         super().clean()
@@ -194,7 +150,7 @@ class User(DeletedThroughQuerySet, AbstractUser):
         if self._state.adding or force_insert:
             with transaction.atomic(using=using):
                 super().save(force_insert=force_insert, using=using)
-                self._record_creation()
+                record_creation(self)
             self._remember_stored()
             return
         written = self._find_changed()
@@ -209,7 +165,7 @@ class User(DeletedThroughQuerySet, AbstractUser):
                 written |= self._prepare_to_end_sessions(written, using)
             super().save(using=using, update_fields=written)
             if not is_hash_upgrade:
-                self._record_changes(written)
+                record_changes(self, written, self._stored)
             if "is_active" in written and not self.is_active:
                 self._revoke_invitations(using)
         self._remember_stored(written)
@@ -340,47 +296,3 @@ class User(DeletedThroughQuerySet, AbstractUser):
             self.email_verified_at = None
             more |= {"verified_email", "email_verified_at"}
         return more
-
-    def _record_creation(self) -> None:
-        flags = {name: True for name in FLAGS if getattr(self, name)}
-        record(
-            SecurityEvent.USER_CREATED,
-            user=self,
-            actor=self.changed_by,
-            details=flags,
-        )
-
-    def _record_changes(self, written: set[str]) -> None:
-        """Record the security events of a save, while `_stored` has the old values."""
-        actor = self.changed_by
-        if "username" in written:
-            names = {
-                "old_username": self._stored["username"],
-                "new_username": self.username,
-            }
-            record(
-                SecurityEvent.USERNAME_CHANGED,
-                user=self,
-                actor=actor,
-                personal=names,
-            )
-        if "password" in written:
-            record(SecurityEvent.PASSWORD_CHANGED, user=self, actor=actor)
-        if "email" in written:
-            addresses = {"old_email": self._stored["email"], "new_email": self.email}
-            record(
-                SecurityEvent.EMAIL_CHANGED,
-                user=self,
-                actor=actor,
-                personal=addresses,
-            )
-        if "verified_email" in written and self.has_verified_email:
-            record(SecurityEvent.EMAIL_VERIFIED, user=self, actor=actor)
-        if "is_active" in written:
-            event = SecurityEvent.DEACTIVATED
-            if self.is_active:
-                event = SecurityEvent.ACTIVATED
-            record(event, user=self, actor=actor)
-        flags = {name: getattr(self, name) for name in FLAGS if name in written}
-        if flags:
-            record(SecurityEvent.FLAGS_CHANGED, user=self, actor=actor, details=flags)
