@@ -17,7 +17,6 @@ import logging
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
-from itertools import islice
 from typing import TYPE_CHECKING, Any, cast
 
 from django.apps import apps
@@ -26,6 +25,7 @@ from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
 from orgadmin.access.append_only import AppendOnlyQuerySet
+from orgadmin.access.batches import split_into_batches
 from orgadmin.access.origin import get_origin
 
 if TYPE_CHECKING:
@@ -161,7 +161,7 @@ def record_all(
         for user in users
     )
     with transaction.atomic(savepoint=False):
-        while batch := list(islice(rows, BATCH)):
+        for batch in split_into_batches(rows, BATCH):
             AuditEvent.objects.bulk_create(batch)
     # `robust`: the change is committed, so an error must not make it look failed. The
     # next event seals what this one could not.

@@ -13,6 +13,7 @@ from django.contrib.auth.models import Group
 from django.contrib.contenttypes.models import ContentType
 from django.db import IntegrityError, connections, models, transaction
 
+from orgadmin.access.batches import split_into_batches
 from orgadmin.access.roles import (
     FIRST_RANDOM_NUMBER,
     ROLES,
@@ -134,12 +135,10 @@ def find_taken_names(
 
     Leaves out the names in `already_found`, which the caller knows to be taken.
     """
-    unknown = list(set().union(*candidates) - already_found)
+    unknown = set().union(*candidates) - already_found
     taken: set[str] = set()
-    for start in range(0, len(unknown), CHUNK):
-        groups = Group.objects.using(using).filter(
-            name__in=unknown[start : start + CHUNK]
-        )
+    for batch in split_into_batches(unknown, CHUNK):
+        groups = Group.objects.using(using).filter(name__in=batch)
         taken.update(groups.values_list("name", flat=True))
     return taken
 

@@ -19,6 +19,7 @@ from django.db import connections
 from django.utils.functional import Promise
 from django.utils.translation import gettext_lazy as _
 
+from orgadmin.access.batches import split_into_batches
 from orgadmin.access.origin import current_request
 from orgadmin.access.roles import ADMIN
 
@@ -173,10 +174,8 @@ def find_active_members(
     """Return {group ID: IDs of its active members}."""
     members: dict[int, set[int]] = defaultdict(set)
     memberships = get_user_model().groups.through.objects.using(using)
-    for start in range(0, len(group_ids), BATCH):
-        rows = memberships.filter(
-            group__in=group_ids[start : start + BATCH], user__is_active=True
-        )
+    for batch in split_into_batches(group_ids, BATCH):
+        rows = memberships.filter(group__in=batch, user__is_active=True)
         for group_id, user_id in rows.values_list("group", "user"):
             members[group_id].add(user_id)
     return members

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Collection, Iterable, Iterator, Sequence
-from typing import TYPE_CHECKING, Any, TypeVar, cast
+from collections.abc import Collection, Iterable
+from typing import TYPE_CHECKING, Any, cast
 
 from django.apps import apps
 from django.contrib.auth import get_user_model
@@ -18,6 +18,7 @@ from django.utils import timezone
 from django.utils.translation import gettext_noop as _
 
 from orgadmin.access.audit_log import SecurityEvent, record, record_all
+from orgadmin.access.batches import split_into_batches
 from orgadmin.access.groups import create_groups, grant_permissions
 from orgadmin.access.membership_log import Event, write_memberships
 from orgadmin.access.roles import ROLES
@@ -46,13 +47,6 @@ SAVED_FIELDS = {
     "is_superuser",
     "username",
 }
-
-Item = TypeVar("Item")
-
-
-def split_into_batches(items: Sequence[Item], size: int) -> Iterator[Sequence[Item]]:
-    for start in range(0, len(items), size):
-        yield items[start : start + size]
 
 
 def is_same_email(first: str, second: str) -> bool:

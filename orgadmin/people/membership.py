@@ -15,6 +15,7 @@ from django.core.exceptions import PermissionDenied
 from django.db import models, transaction
 from django.db.models import Q
 
+from orgadmin.access.batches import split_into_batches
 from orgadmin.access.membership_log import Event, MembershipChange, write_changes
 from orgadmin.access.roles import ADMIN, ROLES, Role
 from orgadmin.models import MembershipEvent, Organization, User
@@ -92,8 +93,7 @@ def change_roles(
     permissions than the role, and `LastAdminError`.
     """
     changes = []
-    for start in range(0, len(wanted), BATCH):
-        batch = wanted[start : start + BATCH]
+    for batch in split_into_batches(wanted, BATCH):
         changes += _change_batch(batch, actor, reason, confirmed)
     if notify:
         mail.notify(changes, actor)

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from array import array
 from collections.abc import Iterable, Iterator, Sequence
-from itertools import islice
 from typing import TypeVar
 
 from django.db.models import F, Model, QuerySet, Value
 from django.db.models.functions import Coalesce, Length
+
+from orgadmin.access.batches import split_into_batches
 
 BATCH = 1_000  # rows
 
@@ -20,10 +21,8 @@ Row = TypeVar("Row", bound=Model)
 
 
 def read_in_batches(items: Iterable[Item]) -> Iterator[list[Item]]:
-    """Yield lists of BATCH items; the last one may be shorter."""
-    iterator = iter(items)
-    while batch := list(islice(iterator, BATCH)):
-        yield batch
+    """Return lists of BATCH items; the last one may be shorter."""
+    return split_into_batches(items, BATCH)
 
 
 def read_by_size(rows: QuerySet[Row], texts: Sequence[str]) -> Iterator[list[Row]]:
