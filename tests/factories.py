@@ -4,6 +4,7 @@ import io
 import time
 
 from django.contrib.auth.models import Permission
+from django.core.management import call_command
 from django.db import connection
 
 from orgadmin.access.roles import ROLES_BY_KEY
@@ -83,6 +84,16 @@ def tamper_with_audit_log(sql):
         cursor.execute(sql)
         if connection.vendor == "postgresql":
             cursor.execute("ALTER TABLE orgadmin_auditevent ENABLE TRIGGER USER")
+
+
+def run_doctor(*arguments):
+    """Return the exit status of `manage.py doctor`, and what it prints."""
+    out = io.StringIO()
+    try:
+        call_command("doctor", *arguments, stdout=out)
+    except SystemExit as error:
+        return error.code, out.getvalue()
+    return 0, out.getvalue()
 
 
 def as_file(text):

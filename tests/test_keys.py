@@ -1,4 +1,3 @@
-import io
 import tempfile
 from datetime import timedelta
 from pathlib import Path
@@ -28,6 +27,7 @@ from tests.factories import (
     create_organization,
     create_superuser,
     create_user,
+    run_doctor,
     set_role,
 )
 
@@ -76,16 +76,6 @@ def load(*, models=DUMPED, rows=None):
         else:
             path.write_text(rows)
         call_command("loaddata", str(path), verbosity=0)
-
-
-def run_doctor(*arguments):
-    """Return the exit status and what the doctor prints."""
-    out = io.StringIO()
-    try:
-        call_command("doctor", *arguments, stdout=out)
-    except SystemExit as error:
-        return error.code, out.getvalue()
-    return 0, out.getvalue()
 
 
 class DeletedOrganizationMixin:

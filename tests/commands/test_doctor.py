@@ -1,24 +1,18 @@
-import io
 import os
 
-from django.core.management import call_command
 from django.test import TestCase, TransactionTestCase, tag
 
 from orgadmin.access.audit_log import SecurityEvent, record_all
 from orgadmin.models import AuditEvent, Organization
-from tests.factories import create_organization, tamper_with_audit_log
+from tests.factories import create_organization, run_doctor, tamper_with_audit_log
 
 EMPTY = "The audit log is empty."
 
 
 def run_command(*arguments):
     """Return the exit status and the lines printed."""
-    out = io.StringIO()
-    try:
-        call_command("doctor", *arguments, stdout=out)
-    except SystemExit as error:
-        return error.code, out.getvalue().splitlines()
-    return 0, out.getvalue().splitlines()
+    status, text = run_doctor(*arguments)
+    return status, text.splitlines()
 
 
 class DoctorTests(TestCase):
