@@ -28,10 +28,6 @@ class Outcome:
     time: float  # of the monotonic clock
     label: str
 
-    @property
-    def is_unexpected(self) -> bool:
-        return self.label.endswith("!")
-
 
 class Worker(threading.Thread):
     """A person who reads the list and a change page again and again."""
