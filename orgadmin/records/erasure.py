@@ -50,8 +50,8 @@ from orgadmin.people.membership import (
     change_roles,
     list_roles,
 )
+from orgadmin.records.batches import BATCH
 from orgadmin.records.personal_data import (
-    BATCH,
     Person,
     find_attempts,
     find_audit_events,

@@ -38,11 +38,10 @@ from orgadmin.models import (
 )
 from orgadmin.models.sign_in_attempt import make_key
 from orgadmin.people.membership import list_roles
+from orgadmin.records.batches import BATCH
 
 # Changes when a section is removed, or its content gets another meaning.
 FORMAT = "orgadmin person 1"
-
-BATCH = 1_000  # rows in memory
 
 # The kinds of attempts that are counted for the key of a user. The keys of other
 # attempts cannot be found, because they also contain an IP address, a device or the key
