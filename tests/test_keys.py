@@ -8,7 +8,7 @@ from django.contrib.auth.models import Group
 from django.contrib.contenttypes.models import ContentType
 from django.core import serializers
 from django.core.management import call_command
-from django.db import connection
+from django.db import connection, models
 from django.test import TestCase, TransactionTestCase, tag
 from django.utils import timezone
 
@@ -214,6 +214,19 @@ class SequenceTests(DeletedOrganizationMixin, TransactionTestCase):
         newest.delete()
         self.assertEqual(run_doctor("--fix")[0], 0)
         self.assertGreater(create_organization("New").pk, newest_pk)
+
+    @tag("G7")
+    def test_a_group_that_the_doctor_creates_has_a_new_key(self):
+        acme = create_organization("Acme")
+        other = create_organization("Other")
+        models.QuerySet.update(
+            Organization.objects.filter(pk=other.pk), reviewer=acme.admin
+        )
+        key = Group.objects.latest("pk").pk + 1
+        record_details({"group": key})
+        self.assertEqual(run_doctor("--fix")[0], 0)
+        other.refresh_from_db()
+        self.assertGreater(other.reviewer_id, key)
 
     def test_a_flush_leaves_nothing_that_names_a_key(self):
         call_command("flush", interactive=False, verbosity=0)

@@ -33,9 +33,10 @@ class Command(EscapedCommand):
             "repaired": Counter(),
             "note": Counter(),
         }
+        # The sequences are raised first, because `examine` may create groups.
         examinations = (
-            examine,
             examine_keys,
+            examine,
             examine_second_factors,
             examine_audit_log,
         )
