@@ -1,11 +1,10 @@
-"""Create organizations and people for tests."""
+"""Create organizations and people, and do what the tests of several modules do."""
 
 import io
 import time
 
 from django.contrib.auth.models import Permission
 from django.core.management import call_command
-from django.db import connection
 
 from orgadmin.access.roles import ROLES_BY_KEY
 from orgadmin.models import Organization, User
@@ -74,16 +73,6 @@ def age_sign_in(client, minutes):
     session = client.session
     session["signed_in"] -= minutes * 60
     session.save()
-
-
-def tamper_with_audit_log(sql):
-    """Change the audit log behind Django's back, as someone with the database could."""
-    with connection.cursor() as cursor:
-        if connection.vendor == "postgresql":
-            cursor.execute("ALTER TABLE orgadmin_auditevent DISABLE TRIGGER USER")
-        cursor.execute(sql)
-        if connection.vendor == "postgresql":
-            cursor.execute("ALTER TABLE orgadmin_auditevent ENABLE TRIGGER USER")
 
 
 def run_doctor(*arguments):

@@ -13,7 +13,8 @@ from orgadmin.access import audit_log
 from orgadmin.access.audit_log import SecurityEvent, record, record_all
 from orgadmin.logs import LogFormatter
 from orgadmin.models import AuditEvent
-from tests.factories import create_superuser, create_user, tamper_with_audit_log
+from tests.auditing import tamper_with_audit_log
+from tests.factories import create_superuser, create_user
 from tests.scratch import scratch_database
 
 EVENTS = 15  # of each thread

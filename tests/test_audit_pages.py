@@ -11,20 +11,14 @@ from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
 from orgadmin.access import audit_log
-from orgadmin.access.audit_log import SecurityEvent, record, record_all
+from orgadmin.access.audit_log import SecurityEvent, record_all
 from orgadmin.models import AuditEvent
 from orgadmin.records.csv_files import BYTE_ORDER_MARK
+from tests.auditing import write
 from tests.factories import create_organization, create_superuser, create_user
 
 LOG = "/admin/orgadmin/auditevent/"
 ACTIVITY = "/admin/activity/"
-
-
-def write(event, network="192.0.2.0/24", request_id="r" * 32, **values):
-    """Record an event as if a request had caused it."""
-    origin = mock.Mock(network=network, request_id=request_id)
-    with mock.patch("orgadmin.access.audit_log.get_origin", return_value=origin):
-        record(event, **values)
 
 
 def read_csv(response):

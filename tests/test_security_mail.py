@@ -9,7 +9,7 @@ from django.test import TransactionTestCase, override_settings, tag
 from django.utils import timezone
 
 from orgadmin.access import audit_log
-from orgadmin.access.audit_log import SecurityEvent, record
+from orgadmin.access.audit_log import SecurityEvent
 from orgadmin.accounts.refusals import Reason
 from orgadmin.models import AuditEvent, User
 from orgadmin.people.offboarding import offboard
@@ -18,17 +18,11 @@ from orgadmin.people.security_mail import (
     concerns_person,
     send_mail_about,
 )
+from tests.auditing import write
 from tests.factories import create_superuser, create_user
 from tests.mail_server import run_mail_server
 
 SITE = "https://orgs.example.com"
-
-
-def write(event, network="192.0.2.0/24", request_id="r" * 32, **values):
-    """Record an event as if a request had caused it."""
-    origin = mock.Mock(network=network, request_id=request_id)
-    with mock.patch("orgadmin.access.audit_log.get_origin", return_value=origin):
-        record(event, **values)
 
 
 @override_settings(BASE_URL=SITE, ACCESS_CONTACT="the help desk, help@example.com")

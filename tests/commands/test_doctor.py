@@ -4,7 +4,8 @@ from django.test import TestCase, TransactionTestCase, tag
 
 from orgadmin.access.audit_log import SecurityEvent, record_all
 from orgadmin.models import AuditEvent, Organization
-from tests.factories import create_organization, run_doctor, tamper_with_audit_log
+from tests.auditing import tamper_with_audit_log
+from tests.factories import create_organization, run_doctor
 
 EMPTY = "The audit log is empty."
 
