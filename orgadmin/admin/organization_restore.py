@@ -9,7 +9,7 @@ from django.utils.translation import gettext as _, gettext_noop
 
 from orgadmin.gate.answers import get_gate
 from orgadmin.models.validators import is_primary_key
-from orgadmin.records.history import describe_changes, restore_version
+from orgadmin.records.versions import describe_changes, restore_version
 
 
 class RestorePage:

@@ -16,26 +16,20 @@ from dataclasses import dataclass
 from datetime import datetime
 from heapq import merge
 from itertools import islice
-from os.path import commonprefix
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from django.contrib.admin.models import LogEntry
 from django.contrib.contenttypes.models import ContentType
-from django.db import models, transaction
-from django.db.models import Exists, OuterRef, Q, QuerySet
-from django.db.models.functions import Left
+from django.db import models
+from django.db.models import Q, QuerySet
 from django.utils import timezone
-from django.utils.text import capfirst
 from django.utils.translation import gettext as _
 
-from orgadmin.access import audit_log
-from orgadmin.access.audit_log import SecurityEvent
-from orgadmin.access.roles import CONFIDENTIAL_FIELDS, ROLES
 from orgadmin.gate.answers import Gate
 from orgadmin.models import KeptLogEntry, MembershipEvent, Organization, User
 from orgadmin.models.history import find_author as find_record_author
 from orgadmin.models.validators import is_primary_key
-from orgadmin.records.batches import read_in_batches
+from orgadmin.records.versions import cut_texts, describe_changes
 
 if TYPE_CHECKING:
     # django-simple-history creates this class at runtime, so it cannot be imported.
@@ -46,10 +40,6 @@ PAGE = 50  # entries
 
 # Values longer than this are cut in the list of changes, around what differs.
 SHOWN = 300  # characters
-CONTEXT = 40  # characters before the first difference
-
-# A longer text is compared and shown up to here. Texts of today's forms are not longer.
-READ = 20_000  # characters
 
 
 @dataclass(frozen=True)
@@ -90,7 +80,7 @@ def read_history(
 
     It is what the gate's user may see. `log_entries` are the entries of the admin log
     about the organization. Reads only what the page shows: at most PAGE versions at a
-    time, and no text beyond READ.
+    time, and of long texts only the beginning.
     """
     permissions = gate.permissions_on(organization.pk)
     changes = _read_changes(organization, permissions, position.record)
@@ -291,7 +281,7 @@ def _read_changes(
     Begins with the newest record before the key `before`. The attribute `version` of an
     entry is the key of its record.
     """
-    records = _cut_texts(organization.history.select_related("history_user"))
+    records = cut_texts(organization.history.select_related("history_user"))
     after = None
     for record in _read_newest_first(records, "history_id", before):
         if after is not None:
@@ -303,15 +293,6 @@ def _read_changes(
         entry = _describe_record(None, after, permissions)
         if entry is not None:
             yield entry
-
-
-def _cut_texts(records: QuerySet) -> QuerySet:
-    """Read long texts up to READ only, as "notes_start" instead of "notes"."""
-    for field in Organization.history.model.tracked_fields:
-        if isinstance(field, models.TextField):
-            start = {f"{field.name}_start": Left(field.name, READ)}
-            records = records.defer(field.name).annotate(**start)
-    return records
 
 
 def _describe_record(
@@ -343,62 +324,6 @@ def _describe_record(
     return entry
 
 
-def describe_changes(
-    before: Organization | HistoricalOrganization,
-    after: Organization | HistoricalOrganization,
-    permissions: Collection[str],
-    shown: int | None = None,
-) -> list[str]:
-    """Return a line for each field that differs between two states of an organization.
-
-    Confidential fields are left out if the permissions do not include them. Values that
-    are longer than `shown` are cut, around the first difference.
-    """
-    lines = []
-    for field in Organization.history.model.tracked_fields:
-        if field.name in CONFIDENTIAL_FIELDS and "view_confidential" not in permissions:
-            continue
-        old = _get_value(before, field.name)
-        new = _get_value(after, field.name)
-        if old != new:
-            start = _find_difference(old, new)
-            old_shown = _cut(old, start, shown)
-            new_shown = _cut(new, start, shown)
-            lines.append(_describe_change(field, old_shown, new_shown))
-    return lines
-
-
-def _get_value(state: Organization | HistoricalOrganization, name: str) -> str:
-    start = getattr(state, f"{name}_start", None)
-    return getattr(state, name) or "" if start is None else start
-
-
-def _find_difference(old: str, new: str) -> int:
-    """Return where two values begin to differ."""
-    return len(commonprefix([old, new]))
-
-
-def _cut(value: str, difference: int, shown: int | None) -> str:
-    """Return the part of a long value around its first difference from another."""
-    if shown is None or len(value) <= shown:
-        return value
-    start = max(0, min(difference - CONTEXT, len(value) - shown))
-    end = start + shown
-    before = "…" if start else ""
-    after = "…" if end < len(value) else ""
-    return f"{before}{value[start:end]}{after}"
-
-
-def _describe_change(field: models.Field, old: str, new: str) -> str:
-    if not old:
-        text = _("%(field)s: “%(new)s” added.")
-    elif not new:
-        text = _("%(field)s: “%(old)s” removed.")
-    else:
-        text = _("%(field)s: from “%(old)s” to “%(new)s”.")
-    return text % {"field": capfirst(field.verbose_name), "old": old, "new": new}
-
-
 def find_author(organization: Organization, field_name: str, user: User) -> str:
     """Return who gave a field of an organization its current value.
 
@@ -421,47 +346,6 @@ def find_author(organization: Organization, field_name: str, user: User) -> str:
     entry = LogEntry(user=author)
     hide_people([entry], organization, Gate(user))
     return entry.user.get_full_name() or entry.user.get_username()
-
-
-@transaction.atomic
-def restore_version(
-    organization: Organization, record: HistoricalOrganization, *, actor: User
-) -> Organization:
-    """Give an organization the values of a record and return the organization.
-
-    Raises `ValidationError` if the values are no longer valid, for example because
-    another organization has the reference by now.
-    """
-    organization = Organization.objects.select_for_update(no_key=True).get(
-        pk=organization.pk
-    )
-    for field in record.tracked_fields:
-        setattr(organization, field.attname, getattr(record, field.attname))
-    organization.full_clean(exclude=[role.key for role in ROLES])
-    # django-simple-history writes this user into the new record.
-    organization._history_user = actor  # type: ignore[attr-defined]
-    organization.save()
-    audit_log.record(
-        SecurityEvent.VERSION_RESTORED,
-        actor=actor,
-        details={"organization": organization.pk, "version": record.pk},
-    )
-    return organization
-
-
-def continue_histories(*, using: str) -> None:
-    """Add the present state of deleted organizations that exist again.
-
-    A fixture brings them back without a record, and they may have changed since.
-    """
-    rows = Organization.objects.using(using)
-    deletions = Organization.history.model.objects.using(using).filter(history_type="-")
-    later_records = Organization.history.model.objects.using(using).filter(
-        id=OuterRef("id"), history_id__gt=OuterRef("history_id")
-    )
-    ended = deletions.filter(~Exists(later_records)).values("id")
-    for pks in read_in_batches(rows.filter(pk__in=ended).values_list("pk", flat=True)):
-        rows.keep_history(pks, "~")
 
 
 def _is_deleted(user: User) -> bool:

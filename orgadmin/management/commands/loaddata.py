@@ -4,8 +4,8 @@ from django.core.management.commands import loaddata
 
 from orgadmin.access import membership_log, permission_log
 from orgadmin.access.audit_log import SecurityEvent, record
-from orgadmin.records.history import continue_histories
 from orgadmin.records.keys import COLUMNS, raise_sequences
+from orgadmin.records.versions import continue_histories
 
 
 class Command(loaddata.Command):
