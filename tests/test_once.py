@@ -220,17 +220,18 @@ class SecondClickTests(TransactionTestCase):
     def setUp(self):
         self.root = create_superuser()
         self.has_saved = Event()
-        self.responses = []
+        # In the order of the requests. The responses may come in another order.
+        self.responses = [None, None]
 
-    def send(self, url, data):
+    def send(self, number, url, data):
         client = Client()
         client.force_login(self.root)
-        self.responses.append(client.post(url, data))
+        self.responses[number] = client.post(url, data)
         connection.close()
 
     def send_twice(self, url, data):
-        first = Thread(target=self.send, args=[url, data])
-        second = Thread(target=self.send, args=[url, data])
+        first = Thread(target=self.send, args=[0, url, data])
+        second = Thread(target=self.send, args=[1, url, data])
         first.start()
         self.has_saved.wait(5)
         second.start()
@@ -262,10 +263,10 @@ class SecondClickTests(TransactionTestCase):
         data = {**NO_CONTACTS, "name": "", "form_key": "key"}
         slow = self.make_slow(SentForm.save)
         with mock.patch.object(SentForm, "save", slow):
-            first = Thread(target=self.send, args=[f"{ORGANIZATIONS}add/", data])
+            first = Thread(target=self.send, args=[0, f"{ORGANIZATIONS}add/", data])
             first.start()
             self.has_saved.wait(5)
-            self.send(f"{ORGANIZATIONS}add/", {**data, "name": "New"})
+            self.send(1, f"{ORGANIZATIONS}add/", {**data, "name": "New"})
             first.join()
         self.assertEqual(
             [response.status_code for response in self.responses], [200, 302]
