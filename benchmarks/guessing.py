@@ -4,10 +4,9 @@
 
 Guesses the password on the sign-in page, the old password on the page that changes it,
 the password on the page that asks people to confirm who they are, and the codes of an
-authenticator app and recovery codes. Runs on SQLite and on
-PostgreSQL. The right secret is among the guesses, but not among the first hundred. The
-exit status is 1 if more guesses are compared than the limit allows, or if a guess is
-accepted.
+authenticator app and recovery codes. Runs on SQLite and on PostgreSQL. The right secret
+is among the guesses, but not among the first hundred. The exit status is 1 if more
+guesses are compared than the limit allows, or if a guess is accepted.
 """
 
 import argparse
@@ -69,6 +68,10 @@ for row in Session.objects.all():
 """
 
 
+def make_password() -> str:
+    return "secret"
+
+
 @dataclass(frozen=True)
 class Place:
     """A page that checks a secret.
@@ -81,9 +84,9 @@ class Place:
     username: str
     page: str
     field: str
-    sign_in: bool
-    make_right: Callable[[], str]
-    make_wrong: Callable[[int], str]
+    sign_in: bool = True
+    make_right: Callable[[], str] = make_password
+    make_wrong: Callable[[int], str] = "guess {}".format
 
     def make_form(self, guess: str) -> dict[str, str]:
         form = {self.field: guess}
@@ -98,54 +101,27 @@ class Place:
 
 
 def list_places(recovery_code: str) -> list[Place]:
-    wrong_password = "guess {}".format
-    wrong_code = "{:08}".format
+    # Never a code of the app, which has six digits.
+    make_wrong_code = "{:08}".format
     return [
+        Place("sign-in", "password", LOGIN, "password", sign_in=False),
+        Place("old password", "old", CHANGE_PASSWORD, "old_password"),
+        Place("confirm who you are", "confirm", ADD_USER, "step-up-password"),
         Place(
-            name="sign-in",
-            username="password",
-            page=LOGIN,
-            field="password",
-            sign_in=False,
-            make_right=lambda: "secret",
-            make_wrong=wrong_password,
-        ),
-        Place(
-            name="old password",
-            username="old",
-            page=CHANGE_PASSWORD,
-            field="old_password",
-            sign_in=True,
-            make_right=lambda: "secret",
-            make_wrong=wrong_password,
-        ),
-        Place(
-            name="confirm who you are",
-            username="confirm",
-            page=ADD_USER,
-            field="step-up-password",
-            sign_in=True,
-            make_right=lambda: "secret",
-            make_wrong=wrong_password,
-        ),
-        Place(
-            name="code",
-            username="app",
-            page=ENTER_CODE,
-            field="code",
-            sign_in=True,
+            "code",
+            "app",
+            ENTER_CODE,
+            "code",
             make_right=make_app_code,
-            # Never a code of the app, which has six digits.
-            make_wrong=wrong_code,
+            make_wrong=make_wrong_code,
         ),
         Place(
-            name="recovery code",
-            username="recovery",
-            page=ENTER_CODE,
-            field="code",
-            sign_in=True,
+            "recovery code",
+            "recovery",
+            ENTER_CODE,
+            "code",
             make_right=lambda: recovery_code,
-            make_wrong=wrong_code,
+            make_wrong=make_wrong_code,
         ),
     ]
 
