@@ -158,7 +158,7 @@ class CompanyTests(CompanyCase):
         read_before = User.objects.find_by_email("ada@example.com")
         User.objects.filter(pk=self.ada.pk).update(first_name="Changed")
         with mock.patch(
-            "orgadmin.models.querysets.UserQuerySet.find_by_email",
+            "orgadmin.models.user_queryset.UserQuerySet.find_by_email",
             return_value=read_before,
         ):
             self.assert_signed_in(self.come())

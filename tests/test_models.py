@@ -231,7 +231,8 @@ class OrganizationSaveTests(InvariantMixin, TestCase):
     def test_a_failed_grant_leaves_nothing(self):
         with (
             mock.patch(
-                "orgadmin.models.querysets.grant_permissions", side_effect=RuntimeError
+                "orgadmin.models.organization_queryset.grant_permissions",
+                side_effect=RuntimeError,
             ),
             self.assertRaises(RuntimeError),
         ):
@@ -240,7 +241,8 @@ class OrganizationSaveTests(InvariantMixin, TestCase):
         organization = Organization(name="Acme")
         with (
             mock.patch(
-                "orgadmin.models.querysets.grant_permissions", side_effect=RuntimeError
+                "orgadmin.models.organization_queryset.grant_permissions",
+                side_effect=RuntimeError,
             ),
             self.assertRaises(RuntimeError),
         ):

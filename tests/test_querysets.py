@@ -258,7 +258,7 @@ class LockedWaysTests(TestCase):
             Organization.objects.filter(name="Acme").distinct(),
         ):
             before = acme.history.count()
-            with mock.patch("orgadmin.models.querysets.BATCH", 1):
+            with mock.patch("orgadmin.models.organization_queryset.BATCH", 1):
                 rows.update(phone="1")
             self.assertEqual(
                 (acme.history.count(), beta.history.count()), (before + 1, 1)

@@ -10,7 +10,7 @@ from django.utils import timezone
 from orgadmin.accounts import throttle
 from orgadmin.admin.home import CARDS, NAMED_PER_ROLE
 from orgadmin.models import Contact, Organization, SignInAttempt, User
-from orgadmin.models.querysets import OrganizationQuerySet
+from orgadmin.models.organization_queryset import OrganizationQuerySet
 from orgadmin.models.sign_in_attempt import WINDOW
 
 from .factories import (

@@ -7,8 +7,8 @@ from django.test.utils import CaptureQueriesContext
 from orgadmin.access.audit_log import SecurityEvent
 from orgadmin.accounts.tokens import reset_tokens
 from orgadmin.models import AuditEvent, User
-from orgadmin.models.querysets import UserQuerySet
 from orgadmin.models.user import CredentialsChanged
+from orgadmin.models.user_queryset import UserQuerySet
 from tests.factories import create_superuser, create_user
 
 
@@ -106,6 +106,7 @@ class UserDeleteTests(TestCase):
         self.user = create_user(is_active=False)
         self.bert = create_user("bert")
 
+    @tag("C11", "G3")
     def test_deletes_only_people_whose_departure_it_has_recorded(self):
         """Someone else may be deactivated while the inactive people are deleted."""
 

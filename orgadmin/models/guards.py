@@ -68,13 +68,16 @@ def is_made_by_a_person(actor: User | None) -> bool:
     return actor is not None or current_request.get() is not None
 
 
-def lock_users(pks: Collection[int] | QuerySet, *, using: str) -> list[User]:
+def lock_users(
+    pks: Collection[int] | QuerySet, *, using: str, no_key: bool = True
+) -> list[User]:
     """Lock users, in the order of their keys, and return them as stored.
 
-    `pks` are their keys, or a query that selects these.
+    `pks` are their keys, or a query that selects these. With `no_key`, the lock is FOR
+    NO KEY UPDATE: other transactions can still insert rows that refer to these users.
     """
     users = get_user_model()._base_manager.using(using).filter(pk__in=pks)
-    return list(users.order_by("pk").select_for_update(no_key=True))
+    return list(users.order_by("pk").select_for_update(no_key=no_key))
 
 
 def keep_a_superuser(leaving: Collection[User], *, using: str) -> None:

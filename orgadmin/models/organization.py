@@ -23,7 +23,7 @@ from orgadmin.models.fields import (
 )
 from orgadmin.models.history import UNTRACKED, AuthorValues, OrganizationRecords
 from orgadmin.models.mixins import DeletedThroughQuerySet
-from orgadmin.models.querysets import OrganizationQuerySet
+from orgadmin.models.organization_queryset import OrganizationQuerySet
 
 if TYPE_CHECKING:
     from django_stubs_ext import StrOrPromise

@@ -27,8 +27,8 @@ from orgadmin.models.guards import (
 )
 from orgadmin.models.look_alikes import make_key
 from orgadmin.models.mixins import DeletedThroughQuerySet, RemembersStored
-from orgadmin.models.querysets import UserQuerySet, is_same_email
 from orgadmin.models.user_events import record_changes, record_creation
+from orgadmin.models.user_queryset import UserQuerySet, is_same_email
 
 # When one of these changes, all sessions of the user end, and so do their links to
 # reset the password.

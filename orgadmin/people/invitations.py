@@ -25,9 +25,9 @@ from orgadmin.models import (
     User,
 )
 from orgadmin.models.invitation import hash_token
-from orgadmin.models.querysets import is_same_email
 from orgadmin.models.sign_in_attempt import make_key
 from orgadmin.models.user import CredentialsChanged
+from orgadmin.models.user_queryset import is_same_email
 from orgadmin.people.changes import RoleChange
 from orgadmin.people.membership import change_roles, find_role, lock, may_assign
 

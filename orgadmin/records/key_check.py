@@ -18,7 +18,8 @@ from orgadmin.records.keys import find_outdated_sequences, raise_sequences
 
 REUSED = "reused ID"
 
-# The reasons with which `orgadmin.models.querysets` logs the end of memberships.
+# The reasons with which deletions of users and organizations are logged as the end of
+# memberships.
 ORGANIZATION_DELETED = "The organization was deleted."
 ACCOUNT_DELETED = "The account was deleted."
 ORGANIZATION_ENDED = Q(event=Event.LEFT, reason=ORGANIZATION_DELETED)

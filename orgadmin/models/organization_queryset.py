@@ -1,4 +1,4 @@
-"""The querysets of users and organizations: creation, updates and deletion in bulk."""
+"""The queryset of organizations: creation, updates and deletion in bulk."""
 
 from __future__ import annotations
 
@@ -10,14 +10,12 @@ from django.apps import apps
 from django.contrib.auth import get_user_model
 from django.contrib.auth.models import Group
 from django.db import NotSupportedError, connections, models, transaction
-from django.db.models import Value
-from django.db.models.functions import Lower
 from django.utils import timezone
 
 # The log stores reasons in English. They are translated where they are shown.
 from django.utils.translation import gettext_noop as _
 
-from orgadmin.access.audit_log import SecurityEvent, record, record_all
+from orgadmin.access.audit_log import SecurityEvent, record
 from orgadmin.access.batches import split_into_batches
 from orgadmin.access.groups import create_groups, grant_permissions
 from orgadmin.access.membership_log import Event, write_memberships
@@ -25,38 +23,11 @@ from orgadmin.access.roles import ROLES
 from orgadmin.access.rule import RuleQuerySet
 from orgadmin.access.sql import Statement, execute_together, placeholders
 from orgadmin.models.fields import LookAlikeKeyField, SearchTextField
-from orgadmin.models.guards import (
-    is_made_by_a_person,
-    keep_a_superuser,
-    keep_admins,
-    lock_users,
-)
 
 if TYPE_CHECKING:
     from orgadmin.models import Organization, User
 
 BATCH = 1_000  # rows
-
-# The fields of a user that only `User.save()` changes: it records security events, ends
-# sessions, and updates the key of the username.
-SAVED_FIELDS = {
-    "password",
-    "email",
-    "is_active",
-    "is_staff",
-    "is_superuser",
-    "username",
-}
-
-
-def is_same_email(first: str, second: str) -> bool:
-    """Return whether two email addresses differ only in upper and lower case.
-
-    Databases treat some other characters as equal, and so does Python's `lower()`, such
-    as the Kelvin sign and "k". Such addresses can belong to different people, so the
-    lower-case and the upper-case forms must both be the same.
-    """
-    return first.lower() == second.lower() and first.upper() == second.upper()
 
 
 def lock_and_list_pks(queryset: models.QuerySet, *, no_key: bool = False) -> list[int]:
@@ -71,129 +42,6 @@ def lock_and_list_pks(queryset: models.QuerySet, *, no_key: bool = False) -> lis
     rows = rows.filter(pk__in=queryset.order_by().values("pk")).order_by("pk")
     locked = rows.select_for_update(no_key=no_key)
     return list(locked.values_list("pk", flat=True))
-
-
-class UserQuerySet(models.QuerySet["User"]):
-    def delete(
-        self, *, actor: User | None = None, confirmed: Collection[int] = ()
-    ) -> tuple[int, dict[str, int]]:
-        """Delete users and log that they left their organizations.
-
-        Revokes the invitations that they sent. `actor` is the person to name in the
-        membership log. `confirmed` are the IDs of organizations for which this person,
-        a superuser, has confirmed that no active admin will be left. Raises
-        `LastSuperuserError` and `LastAdminError`.
-        """
-        self._for_write = True
-        with transaction.atomic(using=self.db):
-            # `membership` locks users before it gives them roles, so these users cannot
-            # join an organization until they are deleted.
-            leaving = lock_users(self.order_by().values("pk"), using=self.db)
-            if is_made_by_a_person(actor):
-                keep_a_superuser(leaving, using=self.db)
-            keep_admins(leaving, actor=actor, confirmed=confirmed, using=self.db)
-            # More users may match this queryset by now. The guards do not know them.
-            pks = [user.pk for user in leaving]
-            users = self.filter(pk__in=pks)
-            # Only now lock them as a deletion does. A transaction that has logged what
-            # one of them did must be able to commit while this one waits for the guard.
-            lock_and_list_pks(users)
-            record_all(SecurityEvent.USER_DELETED, leaving, actor=actor)
-            memberships = self.model.groups.through.objects.using(self.db)
-            write_memberships(
-                Event.LEFT,
-                memberships.filter(user__in=pks),
-                actor=actor,
-                reason=_("The account was deleted."),
-            )
-            Invitation = apps.get_model("orgadmin", "Invitation")
-            Invitation.objects.using(self.db).filter(invited_by__in=pks).revoke(
-                actor=actor,
-                reason=_("The person who sent it was deleted."),
-            )
-            for batch in split_into_batches(pks, BATCH):
-                self._keep_authors(batch)
-            deleted = models.QuerySet.delete(users)
-        self._result_cache = None
-        return deleted
-
-    delete.queryset_only = True  # type: ignore[attr-defined]
-
-    def _keep_authors(self, pks: Collection[int]) -> None:
-        """Keep what users did, and their names, in the histories.
-
-        Django is about to delete their entries in its log. The previous release may
-        have written records that name their author only by a foreign key.
-        """
-        keep_entries = f"""
-            INSERT INTO orgadmin_keptlogentry
-                (entry_key, action_time, user_key, user_name, content_type_id,
-                object_id, object_repr, action_flag, change_message)
-            SELECT entry.id, entry.action_time, author.id, author.username,
-                entry.content_type_id, entry.object_id, entry.object_repr,
-                entry.action_flag, entry.change_message
-            FROM django_admin_log entry
-            JOIN orgadmin_user author ON author.id = entry.user_id
-            WHERE author.id IN ({placeholders(pks)})
-            ORDER BY entry.id
-        """
-        name_authors = f"""
-            UPDATE orgadmin_historicalorganization
-            SET history_user_key = history_user_id,
-                history_user_name = (
-                    SELECT username
-                    FROM orgadmin_user
-                    WHERE orgadmin_user.id = history_user_id
-                )
-            WHERE history_user_id IN ({placeholders(pks)})
-                AND history_user_key IS NULL
-        """
-        statements = [
-            Statement(keep_entries, [*pks]),
-            Statement(name_authors, [*pks]),
-        ]
-        execute_together(statements, using=self.db)
-
-    def update(self, **kwargs: Any) -> int:
-        """Update columns.
-
-        If one of SAVED_FIELDS is among them, the users are saved one at a time.
-        """
-        if not SAVED_FIELDS & kwargs.keys():
-            return super().update(**kwargs)
-        self._for_write = True
-        with transaction.atomic(using=self.db):
-            users = lock_users(self.order_by().values("pk"), using=self.db)
-            for user in users:
-                for name, value in kwargs.items():
-                    setattr(user, name, value)
-                user.save()
-        return len(users)
-
-    def find_by_email(self, email: str) -> User | None:
-        """Return the user with an email address, ignoring case.
-
-        Whether the address is verified makes no difference. To decide who gets access,
-        use `find_by_verified_email()`.
-        """
-        # In the database, lower case is what the index "unique_user_email" contains.
-        candidates = self.annotate(lower_email=Lower("email")).filter(
-            lower_email=Lower(Value(email))
-        )
-        for user in candidates.exclude(email=""):
-            if is_same_email(user.email, email):
-                return user
-        return None
-
-    def find_by_verified_email(self, email: str) -> User | None:
-        """Return the user who is known to receive mail at an address, ignoring case.
-
-        This is the user whose current address it is, and only if it is verified.
-        """
-        user = self.find_by_email(email)
-        if user is None or not user.has_verified_email:
-            return None
-        return user
 
 
 class OrganizationQuerySet(RuleQuerySet):
