@@ -1,8 +1,10 @@
 from unittest import mock
 
+from django.core.exceptions import ValidationError
 from django.db import DatabaseError, NotSupportedError, connection
 from django.test import TestCase, tag
 from django.test.utils import CaptureQueriesContext
+from django.utils import timezone
 
 from orgadmin.access.audit_log import SecurityEvent
 from orgadmin.accounts.tokens import reset_tokens
@@ -261,3 +263,46 @@ class AuditTests(TestCase):
             [SecurityEvent.PASSWORD_CHANGED, SecurityEvent.USER_DELETED],
         )
         self.assertEqual(AuditEvent.objects.filter(user_key=pk).count(), 3)
+
+
+class PreferenceTests(TestCase):
+    def test_by_default_the_browser_decides_and_all_mail_comes(self):
+        user = create_user()
+        user.refresh_from_db()
+        self.assertEqual((user.language, user.time_zone), ("", ""))
+        self.assertTrue(user.mail_own_roles)
+        self.assertTrue(user.mail_people)
+        self.assertTrue(user.mail_accepted)
+        user.full_clean()
+
+    def test_the_database_has_the_defaults_for_the_previous_release(self):
+        with connection.cursor() as cursor:
+            cursor.execute(
+                """
+                INSERT INTO orgadmin_user (
+                    username, password, first_name, last_name, email, is_superuser,
+                    is_staff, is_active, date_joined
+                )
+                VALUES ('old', '', '', '', '', %(no)s, %(no)s, %(yes)s, %(now)s)
+                """,
+                {"no": False, "yes": True, "now": timezone.now()},
+            )
+        user = User.objects.get(username="old")
+        self.assertEqual((user.language, user.time_zone), ("", ""))
+        self.assertTrue(user.mail_own_roles and user.mail_people and user.mail_accepted)
+
+    def test_only_languages_of_the_site_and_known_time_zones_are_valid(self):
+        user = create_user(language="de", time_zone="Pacific/Chatham")
+        user.full_clean()
+        wrong = {
+            "language": ["fr", "DE", "../de"],
+            "time_zone": ["Mars/Olympus", "Europe", "../etc/passwd", "europe/berlin"],
+        }
+        for field, values in wrong.items():
+            for value in values:
+                changed = User.objects.get(pk=user.pk)
+                setattr(changed, field, value)
+                with self.subTest(field=field, value=value):
+                    with self.assertRaises(ValidationError) as raised:
+                        changed.full_clean()
+                    self.assertEqual(list(raised.exception.message_dict), [field])

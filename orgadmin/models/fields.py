@@ -14,6 +14,7 @@ from django.db import models
 
 from orgadmin.models.look_alikes import KEY_LENGTH, make_key
 from orgadmin.models.text import check_length, clean_line, clean_paragraphs
+from orgadmin.models.validators import validate_language, validate_time_zone
 
 
 class CleanedFormField:
@@ -109,6 +110,18 @@ class LineEmailField(CleanedField, models.EmailField):
 
 class LineURLField(CleanedField, models.URLField):
     form_class = LineURLFormField
+
+
+class LanguageField(LineField):
+    """The code of one of the site's languages, such as "de"."""
+
+    default_validators = [validate_language]
+
+
+class TimeZoneField(LineField):
+    """The name of a time zone, such as "Europe/Berlin"."""
+
+    default_validators = [validate_time_zone]
 
 
 class UnlimitedColumn(CleanedField):

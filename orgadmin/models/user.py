@@ -18,7 +18,13 @@ from django.utils.crypto import salted_hmac
 from django.utils.translation import gettext_lazy as _, gettext_noop
 
 from orgadmin.access.origin import current_request
-from orgadmin.models.fields import LineEmailField, LineField, LookAlikeKeyField
+from orgadmin.models.fields import (
+    LanguageField,
+    LineEmailField,
+    LineField,
+    LookAlikeKeyField,
+    TimeZoneField,
+)
 from orgadmin.models.guards import (
     is_made_by_a_person,
     keep_a_superuser,
@@ -85,6 +91,38 @@ class User(RemembersStored, DeletedThroughQuerySet, AbstractUser):
     email_verified_at = models.DateTimeField(null=True, editable=False)
     # Part of the session hash: raising it ends all sessions of the user.
     session_epoch = models.PositiveIntegerField(default=0, db_default=0, editable=False)
+
+    # Blank means: as the browser asks, and the time zone of the site.
+    language = LanguageField(
+        _("language"),
+        max_length=16,
+        blank=True,
+        default="",
+        db_default="",
+    )
+    time_zone = TimeZoneField(
+        _("time zone"),
+        max_length=64,
+        blank=True,
+        default="",
+        db_default="",
+    )
+
+    # Which mail the person wants. Mail about the security of their account always
+    # comes.
+    mail_own_roles = models.BooleanField(
+        _("When my role in an organization changes"), default=True, db_default=True
+    )
+    mail_people = models.BooleanField(
+        _("When other people join or leave my organizations, or change their role"),
+        default=True,
+        db_default=True,
+    )
+    mail_accepted = models.BooleanField(
+        _("When someone accepts an invitation that I sent"),
+        default=True,
+        db_default=True,
+    )
 
     # `clean()` refuses a new username that looks like another one.
     username_key = LookAlikeKeyField("username")
