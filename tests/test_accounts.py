@@ -21,10 +21,11 @@ from django.test import (
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone, translation
 
-from orgadmin.accounts import throttle
+from orgadmin.accounts import confirm_email, throttle
 from orgadmin.accounts.forms import AcceptInvitationForm, ResetPasswordForm
 from orgadmin.models import AuditEvent, Invitation, User
 from orgadmin.people import invitations, mail as people_mail
+from orgadmin.people.membership import lock
 from tests.factories import (
     ADMIN,
     REVIEWER,
@@ -456,6 +457,14 @@ class ConfirmEmailTests(TestCase):
                 event="email verified", user_key=self.nora.pk, actor_key=self.nora.pk
             ).exists()
         )
+
+    def test_looking_at_a_link_locks_nothing(self):
+        link = self.ask()
+        with mock.patch.object(confirm_email, "lock", wraps=lock) as locks:
+            self.client.get(link)
+            self.assertFalse(locks.called)
+            self.client.post(link)
+            self.assertTrue(locks.called)
 
     @tag("D19")
     def test_a_link_works_only_while_signed_in_to_the_same_account(self):

@@ -227,11 +227,27 @@ class EveryCheckCountsTests(GuessingCase):
         events = AuditEvent.objects.filter(event="locked out").order_by("pk")
         self.assertEqual(
             list(events.values_list("user_key", "user_name")),
-            [(self.ada.pk, "ada"), (None, "nobody")],
+            [(self.ada.pk, "ada"), (None, "")],
         )
         SignInAttempt.objects.update(since=timezone.now() - WINDOW)
         self.guess(throttle.LIMIT + 1)
         self.assertEqual(events.count(), 3)
+
+    @tag("D31", "H1")
+    def test_a_lock_out_stores_nothing_of_what_was_typed_as_a_name(self):
+        password = "my quite secret passphrase"
+        with (
+            self.assertLogs("orgadmin.audit") as logs,
+            self.captureOnCommitCallbacks(execute=True),
+        ):
+            self.guess(throttle.LIMIT + 1, username=password)
+            self.guess(throttle.LIMIT + 1, username="x\n5,abc\u2028" + "y" * 100)
+        self.assertEqual(AuditEvent.objects.filter(event="locked out").count(), 2)
+        for event in AuditEvent.objects.filter(user_key=None):
+            self.assertEqual(event.user_name, "")
+            self.assertEqual(event.personal, {})
+            self.assertEqual(set(event.details) - {"kind", "step"}, set())
+        self.assertNotIn(password, str([vars(line) for line in logs.records]))
 
     @tag("H1")
     def test_the_response_does_not_wait_for_the_email_about_a_lock_out(self):
@@ -245,7 +261,7 @@ class EveryCheckCountsTests(GuessingCase):
         self.assertTrue(close.called)
         self.assertFalse(events.exists())
         self.guess(throttle.LIMIT + 1, username="nobody")
-        self.assertEqual(events.get().user_name, "nobody")
+        self.assertIsNone(events.get().user_key)
         self.assertEqual(response.status_code, 200)
 
 
@@ -400,6 +416,23 @@ class DeviceTests(GuessingCase):
         self.client.post("/admin/logout/")
         self.guess(REMOTE_ADDR=OFFICE)
         self.assertTrue(self.sign_in(REMOTE_ADDR=OFFICE))
+
+    @tag("H2", "D30")
+    def test_a_device_stays_known_when_superusers_sign_out_themselves(self):
+        self.sign_in(REMOTE_ADDR=OFFICE)
+        self.client.post(f"/admin/orgadmin/user/{self.ada.pk}/sign_out/")
+        self.client.post("/admin/logout/")
+        self.guess(REMOTE_ADDR=OFFICE)
+        self.assertTrue(self.sign_in(REMOTE_ADDR=OFFICE))
+
+    @tag("H1")
+    def test_signing_out_oneself_gives_no_new_guesses(self):
+        """A session without the cookie must not get one by signing out everywhere."""
+        root = create_superuser()
+        thief = Client()
+        thief.force_login(root)
+        thief.post(f"/admin/orgadmin/user/{root.pk}/sign_out/")
+        self.assertNotIn(devices.name_cookie(root), thief.cookies)
 
 
 class HashingTests(GuessingCase):

@@ -39,6 +39,7 @@ from orgadmin.models.guards import LastSuperuserError
 from orgadmin.models.look_alikes import make_key
 from orgadmin.people import invitations
 from orgadmin.records import erasure, personal_data
+from tests.auditing import write_typed_name
 from tests.factories import (
     ADMIN,
     REVIEWER,
@@ -143,7 +144,7 @@ class PersonCase(TestCase):
         self.log(zoe, acme, "Acme", message)
         message = [{"changed": {"fields": ["ZQuillfeather"]}}]
         self.log(self.root, acme, "Acme", message)
-        audit_log.record(SecurityEvent.SIGN_IN_FAILED, user_name="z.quill@example.net")
+        write_typed_name("z.quill@example.net")
         audit_log.record(
             SecurityEvent.PROVIDER_REFUSED,
             user=ben,

@@ -49,6 +49,9 @@ class PersonTests(MailCase):
         subjects = {
             SecurityEvent.PASSWORD_CHANGED: "Your password was changed",
             SecurityEvent.FACTOR_ADDED: "A second factor was added to your account",
+            SecurityEvent.RECOVERY_CODES_CREATED: (
+                "New recovery codes were created for your account"
+            ),
             SecurityEvent.FACTOR_REMOVED: (
                 "A second factor was removed from your account"
             ),
@@ -70,6 +73,7 @@ class PersonTests(MailCase):
             SecurityEvent.EMAIL_CHANGED,
             SecurityEvent.FACTOR_ADDED,
             SecurityEvent.FACTOR_REMOVED,
+            SecurityEvent.RECOVERY_CODES_CREATED,
             SecurityEvent.PROVIDER_LINKED,
             SecurityEvent.PROVIDER_UNLINKED,
             SecurityEvent.LOCKED_OUT,
@@ -186,7 +190,7 @@ class PersonTests(MailCase):
         with mock.patch("orgadmin.access.audit_log.publish"):
             write(SecurityEvent.PASSWORD_CHANGED, user=gone)
         gone.delete()
-        write(SecurityEvent.LOCKED_OUT, user_name="unknown")
+        write(SecurityEvent.LOCKED_OUT)
         self.assertEqual(self.take_sent(), {})
 
     def test_nobody_takes_over_a_deactivated_account_unnoticed(self):

@@ -7,6 +7,7 @@ from unittest import mock
 from allauth.mfa.models import Authenticator
 from django.conf import settings
 from django.contrib.sessions.models import Session
+from django.core import mail
 from django.db import connection
 from django.test import Client, SimpleTestCase, override_settings, tag
 from django.test.utils import CaptureQueriesContext
@@ -53,7 +54,9 @@ class FactorTests(SignInCase):
     """What a change of the second factor ends."""
 
     def setUp(self):
-        self.ada = create_user("ada", admin_of=[create_organization()])
+        self.ada = create_user(
+            "ada", email="ada@example.com", admin_of=[create_organization()]
+        )
         self.sign_in()
         self.secret, self.codes = self.set_up()
         self.other = Client()
@@ -124,6 +127,38 @@ class FactorTests(SignInCase):
         self.client.post(f"{RECOVERY_CODES}generate/")
         self.assert_goes_on(self.client)
         self.assert_ended(self.other)
+
+    @tag("G3", "G6")
+    def test_new_recovery_codes_are_recorded_and_mailed(self):
+        with self.captureOnCommitCallbacks(execute=True):
+            self.client.post(f"{RECOVERY_CODES}generate/")
+        event = AuditEvent.objects.get(event="recovery codes created")
+        self.assertEqual([event.user_key, event.actor_key], [self.ada.pk] * 2)
+        message = mail.outbox[-1]
+        self.assertEqual(message.to, ["ada@example.com"])
+        self.assertEqual(
+            message.subject, "New recovery codes were created for your account"
+        )
+
+    @tag("G3")
+    def test_each_view_of_the_recovery_codes_is_recorded(self):
+        # They were shown when the app was set up.
+        shown = 1
+        for page in ("", "download/"):
+            with self.subTest(page):
+                shown += 1
+                response = self.client.get(f"{RECOVERY_CODES}{page}")
+                self.assertContains(response, self.codes[0])
+                events = list_events(self.ada)
+                self.assertEqual(events.count("recovery codes viewed"), shown)
+
+    @tag("G3")
+    def test_a_page_without_recovery_codes_records_nothing(self):
+        Authenticator.objects.filter(type="recovery_codes").delete()
+        for page in ("", "download/"):
+            response = self.client.get(f"{RECOVERY_CODES}{page}")
+            self.assertEqual(response.status_code, 404)
+        self.assertEqual(list_events(self.ada).count("recovery codes viewed"), 1)
 
     @tag("D27")
     def test_superusers_who_remove_it_end_the_sessions(self):

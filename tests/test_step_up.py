@@ -19,6 +19,7 @@ from orgadmin.admin.gated import GatedModelAdmin
 from orgadmin.models import (
     AuditEvent,
     Contact,
+    Invitation,
     MembershipEvent,
     Organization,
     SignInAttempt,
@@ -187,6 +188,26 @@ class ConfirmTests(StepUpCase):
         self.assertTrue(asks(page))
         self.confirm(page)
         self.assertEqual(bolt.reviewer.user_set.count(), 2)
+
+    @tag("D26")
+    def test_no_spelling_of_the_role_makes_an_admin_with_an_old_sign_in(self):
+        bolt = create_organization("Bolt")
+        nina = create_user("nina", reviewer_of=[bolt])
+        age_sign_in(self.client, ELEVEN_MINUTES)
+        change = {"user": nina.pk, "confirmed": ""}
+        add = {"add": "", "add-users": [self.anna.pk]}
+        for data in (
+            change | {"role": ["reviewer", "admin"]},
+            change | {"role": ["admin", "reviewer"]},
+            change | {"role": "admin", "remove": ""},
+            change | {"role": " admin"},
+            change | {"role": "admin", "add": ""},
+            add | {"add-role": ["reviewer", "admin"]},
+            add | {"add-role": " admin "},
+        ):
+            with self.subTest(data=data):
+                self.client.post(f"{LIST}{bolt.pk}/people/", data)
+                self.assertFalse(bolt.admin.user_set.exists())
 
     @tag("D8", "D26")
     def test_requires_a_csrf_token(self):
@@ -435,6 +456,7 @@ class TableTests(TestCase):
         cls.acme = create_organization("Acme")
         cls.anna = create_user("anna", email="anna@example.com")
         cls.nina = create_user("nina", reviewer_of=[cls.acme])
+        cls.bea = create_user("bea", admin_of=[cls.acme])
         cls.group = Group.objects.create(name="Friends")
         cls.users = {
             "superuser": create_superuser("root"),
@@ -480,9 +502,42 @@ class TableTests(TestCase):
             "several roles": Action(
                 f"{acme}people/", several | {"add-role": "admin"}, root
             ),
-            "one role": Action(
+            "one admin": Action(
+                f"{acme}people/", {"user": self.nina.pk, "role": "admin"}, admins
+            ),
+            "one new admin": Action(
                 f"{acme}people/",
-                {"user": self.nina.pk, "role": "admin"},
+                {"add": "", "add-users": [self.anna.pk], "add-role": "admin"},
+                root,
+            ),
+            "one invited admin": Action(
+                f"{acme}people/",
+                {"invite": "", "invite-email": "new@example.com"}
+                | {"invite-role": "admin"},
+                admins,
+            ),
+            "one new reviewer": Action(
+                f"{acme}people/",
+                {"add": "", "add-users": [self.anna.pk], "add-role": "reviewer"},
+                root,
+                needs_recent_sign_in=False,
+            ),
+            "one invited reviewer": Action(
+                f"{acme}people/",
+                {"invite": "", "invite-email": "new@example.com"}
+                | {"invite-role": "reviewer"},
+                admins,
+                needs_recent_sign_in=False,
+            ),
+            "one removal": Action(
+                f"{acme}people/",
+                {"user": self.nina.pk, "remove": "", "confirmed": ""},
+                admins,
+                needs_recent_sign_in=False,
+            ),
+            "one admin who becomes a reviewer": Action(
+                f"{acme}people/",
+                {"user": self.bea.pk, "role": "reviewer", "confirmed": ""},
                 admins,
                 needs_recent_sign_in=False,
             ),
@@ -506,6 +561,7 @@ class TableTests(TestCase):
             *User.groups.through.objects.order_by("pk").values(),
             *Group.objects.order_by("pk").values("pk", "name"),
             *Organization.objects.order_by("pk").values("pk", "name"),
+            *Invitation.objects.order_by("pk").values("pk", "email", "role"),
             *Authenticator.objects.order_by("pk").values("pk"),
         ]
 

@@ -56,6 +56,8 @@ class SecurityEvent(models.TextChoices):
     EMAIL_VERIFIED = "email verified", _("email address verified")
     FACTOR_ADDED = "factor added", _("second factor added")
     FACTOR_REMOVED = "factor removed", _("second factor removed")
+    RECOVERY_CODES_CREATED = "recovery codes created", _("new recovery codes created")
+    RECOVERY_CODES_VIEWED = "recovery codes viewed", _("recovery codes viewed")
     PROVIDER_LINKED = "provider linked", _("company account linked")
     PROVIDER_UNLINKED = "provider unlinked", _("company account unlinked")
     PROVIDER_REFUSED = "provider refused", _("company sign-in refused")
@@ -108,16 +110,16 @@ def record(
     event: SecurityEvent,
     *,
     user: User | None = None,
-    user_name: str = "",
     actor: User | None = None,
     details: Mapping[str, Any] | None = None,
     personal: Mapping[str, str] | None = None,
 ) -> None:
     """Add an event to the audit log, in the current transaction.
 
-    `user` is the person that the event is about. If there is no such account, for
-    example after a failed sign-in, `user_name` is what was typed. `actor` is None for a
-    command, or if it is not known who acts. `details` are plain values without personal
+    `user` is the person that the event is about. It is None if there is no such
+    account, for example after a failed sign-in. What was typed is never recorded:
+    people sometimes type their password as their name. `actor` is None for a command,
+    or if it is not known who acts. `details` are plain values without personal
     data, such as keys and the names of fields; `personal` are values that are erased
     with the person, such as email addresses. Neither has passwords, codes or links.
 
@@ -127,7 +129,6 @@ def record(
     record_all(
         event,
         [user],
-        user_name=user_name,
         actor=actor,
         details=details,
         personal=personal,
@@ -138,7 +139,6 @@ def record_all(
     event: SecurityEvent,
     users: Iterable[User | None],
     *,
-    user_name: str = "",
     actor: User | None = None,
     details: Mapping[str, Any] | None = None,
     personal: Mapping[str, str] | None = None,
@@ -150,7 +150,7 @@ def record_all(
         AuditEvent(
             event=event,
             user_key=user.pk if user else None,
-            user_name=user.get_username() if user else make_printable(user_name),
+            user_name=user.get_username() if user else "",
             actor_key=actor.pk if actor else None,
             actor_name=actor.get_username() if actor else "",
             details=details or {},
@@ -166,12 +166,6 @@ def record_all(
     # `robust`: the change is committed, so an error must not make it look failed. The
     # next event seals what this one could not.
     transaction.on_commit(publish, robust=True)
-
-
-def make_printable(typed: str) -> str:
-    """Return what someone typed as a name, on one line, in at most 254 characters."""
-    characters = [char if char.isprintable() else "\ufffd" for char in typed[:254]]
-    return "".join(characters)
 
 
 def publish() -> int:

@@ -62,15 +62,28 @@ def confirm_email_link_view(request: HttpRequest, token: str) -> HttpResponse:
     that asked for it. Otherwise, someone could put another person's address on an
     account of their own, and have this person confirm it with a click.
     """
-    with transaction.atomic():
-        # The address must not change between the check and the write.
-        lock(User, [request.user.pk])
-        user = read_link_token(token, PURPOSE, LINK_LIFETIME)
-        is_valid = user is not None and user == request.user
-        if is_valid and request.method == "POST":
-            user.changed_by = user
-            user.verify_email()
-            messages.success(request, _("Your email address is confirmed."))
-            return redirect("confirm_email")
+    if request.method == "POST" and confirm(request.user, token):
+        messages.success(request, _("Your email address is confirmed."))
+        return redirect("confirm_email")
+    is_valid = find_owner(request.user, token) is not None
     context = {**admin.site.each_context(request), "is_valid": is_valid}
     return render(request, "registration/confirm_email_link.html", context)
+
+
+@transaction.atomic
+def confirm(user: User, token: str) -> bool:
+    """Confirm the address of a user, and return whether the link was valid."""
+    # The address must not change between the check and the write.
+    lock(User, [user.pk])
+    owner = find_owner(user, token)
+    if owner is None:
+        return False
+    owner.changed_by = owner
+    owner.verify_email()
+    return True
+
+
+def find_owner(user: User, token: str) -> User | None:
+    """Return the user as stored if the link was sent to their current address."""
+    owner = read_link_token(token, PURPOSE, LINK_LIFETIME)
+    return owner if owner == user else None

@@ -4,13 +4,14 @@ django-allauth's own list has more pages, which this site does not use.
 """
 
 from allauth.mfa.base import views as base_views
-from allauth.mfa.recovery_codes import views as recovery_codes_views
 from django.urls import path
 
 from orgadmin.accounts.second_factor import (
+    DownloadCodesView,
     NewRecoveryCodesView,
     RemoveView,
     SetUpView,
+    ShowCodesView,
 )
 from orgadmin.accounts.set_up_link import open_set_up_link_view, set_up_link_view
 
@@ -25,7 +26,7 @@ urlpatterns = [
     path("totp/deactivate/", RemoveView.as_view(), name="mfa_deactivate_totp"),
     path(
         "recovery-codes/",
-        recovery_codes_views.view_recovery_codes,
+        ShowCodesView.as_view(),
         name="mfa_view_recovery_codes",
     ),
     path(
@@ -35,7 +36,7 @@ urlpatterns = [
     ),
     path(
         "recovery-codes/download/",
-        recovery_codes_views.download_recovery_codes,
+        DownloadCodesView.as_view(),
         name="mfa_download_recovery_codes",
     ),
 ]

@@ -164,8 +164,9 @@ class SignInAttemptCount:
 def record_lock_out(kind: Kind, user: User | None, username: str) -> None:
     """Record that someone used up their attempts, once in a WINDOW.
 
-    `user` is None if nobody has this username, and then no email is sent. The response
-    does not wait for the email, so that its time does not reveal whether there is one.
+    `user` is None if nobody has this username, and then no email is sent, and the event
+    names nobody: people sometimes type their password as their name. The response does
+    not wait for the email, so that its time does not reveal whether there is one.
     """
     subject = user.pk if user else f"name {username}"
     if SignInAttempt.objects.count_one(Counter("lock-out", subject).key).count > 1:
@@ -175,7 +176,6 @@ def record_lock_out(kind: Kind, user: User | None, username: str) -> None:
             record,
             SecurityEvent.LOCKED_OUT,
             user=user,
-            user_name=username,
             details={"kind": kind},
         )
     )

@@ -29,6 +29,9 @@ from orgadmin.people.mail import send_invitation
 # The field with the people who are added.
 ADDED_USERS = f"{AddMembersForm.prefix}-users"
 
+# The fields of the page that name a role.
+ROLE_FIELDS = ("role", f"{AddMembersForm.prefix}-role", f"{InviteForm.prefix}-role")
+
 # How many members, and how many invitations, the page shows. Each has buttons.
 PEOPLE_PER_PAGE = 50
 
@@ -65,8 +68,15 @@ class PeoplePage:
     """The page people/ below an organization."""
 
     def needs_recent_sign_in(self, request, name):
-        if name == "people" and len(request.POST.getlist(ADDED_USERS)) > 1:
-            return True
+        """Return whether a request needs a recent sign-in.
+
+        On the People page, that is to give a role to several people at once, and to
+        give even one person a role that manages people. Removing people never needs it.
+        """
+        if name == "people":
+            adds_several = len(request.POST.getlist(ADDED_USERS)) > 1
+            if adds_several or gives_managing_role(request.POST):
+                return True
         return super().needs_recent_sign_in(request, name)
 
     def people_view(self, request, organization):
@@ -279,6 +289,13 @@ class PeoplePage:
         role = ROLES_BY_KEY[invitation.role]
         self._invite(request, organization, invitation.email, role)
         return HttpResponseRedirect(request.path)
+
+
+def gives_managing_role(post):
+    """Return whether a form names a role whose members manage the others."""
+    keys = [key for field in ROLE_FIELDS for key in post.getlist(field)]
+    roles = [ROLES_BY_KEY[key] for key in keys if key in ROLES_BY_KEY]
+    return any("manage_members" in role.permissions for role in roles)
 
 
 def describe_change(assignment):

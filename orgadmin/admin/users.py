@@ -13,6 +13,7 @@ from django.shortcuts import redirect
 from django.urls import reverse
 from django.utils.translation import gettext_lazy as _, gettext_noop
 
+from orgadmin.accounts.devices import find_device, keep_device
 from orgadmin.accounts.sessions import end_all_sessions, keep_session
 from orgadmin.admin.activity import ActivityPage
 from orgadmin.admin.base import (
@@ -129,11 +130,16 @@ class SignOutPage:
         if request.method != "POST":
             title = _("Sign out “%s” everywhere?") % user
             return self.render_page(request, user, "sign_out", title)
+        device = find_device(request, user)
         end_all_sessions(user, actor=request.user)
+        text = _("“%s” was signed out everywhere.") % user
+        response = self.redirect_with_message(
+            request, text, to=self.get_change_url(user)
+        )
         if user == request.user:
             keep_session(request, user)
-        text = _("“%s” was signed out everywhere.") % user
-        return self.redirect_with_message(request, text, to=self.get_change_url(user))
+            keep_device(response, user, device)
+        return response
 
 
 class GuardedDeletion:

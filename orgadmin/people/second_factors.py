@@ -29,7 +29,8 @@ def follow_up(
 ) -> None:
     """End the sessions of someone whose second factors have changed, and record it.
 
-    `event` is FACTOR_ADDED or FACTOR_REMOVED, and `kinds` are the types of the factors.
+    `event` is FACTOR_ADDED, FACTOR_REMOVED or RECOVERY_CODES_CREATED, and `kinds` are
+    the types of the factors.
     A session of someone else who knows the password would otherwise stay open, and so
     would one that was started with a factor that no longer exists.
     """

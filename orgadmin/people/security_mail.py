@@ -28,6 +28,7 @@ CREDENTIAL_EVENTS = {
     SecurityEvent.PASSWORD_CHANGED,
     SecurityEvent.FACTOR_ADDED,
     SecurityEvent.FACTOR_REMOVED,
+    SecurityEvent.RECOVERY_CODES_CREATED,
     SecurityEvent.PROVIDER_LINKED,
     SecurityEvent.PROVIDER_UNLINKED,
 }
