@@ -1,6 +1,7 @@
 """Old sign-ins: what they can still do, and the page that asks for a recent one."""
 
 import re
+import time
 from dataclasses import dataclass
 from html import unescape
 
@@ -416,6 +417,56 @@ class CompanyTests(CompanyCase):
         self.client.post("/admin/logout/", self.token())
         self.client.get(LOGIN)
         self.assertNotIn("prompt", self.sign_in_there())
+
+    def come_back(self, **claims):
+        """Return from the provider, and return the page that follows."""
+        response = self.client.post(SIGN_IN, self.token())
+        answer = self.visit(response["Location"], **claims)
+        return self.client.get(CALLBACK, answer, follow=True)
+
+    @tag("D16", "D26", "D39")
+    def test_the_provider_must_have_asked_for_the_password_again(self):
+        """`auth_time` says when the provider last asked."""
+        now = time.time()
+        cases = [
+            ({}, True),
+            ({"auth_time": int(now)}, True),
+            ({"auth_time": now - 30}, True),
+            ({"auth_time": now + 30}, True),
+            ({"auth_time": int(now) - 120}, False),
+            ({"auth_time": 0}, False),
+            ({"auth_time": -1}, False),
+            ({"auth_time": str(int(now))}, False),
+            ({"auth_time": True}, False),
+            ({"auth_time": None}, True),
+            ({"auth_time": float("inf")}, False),
+            ({"auth_time": float("nan")}, False),
+        ]
+        for claims, expected in cases:
+            with self.subTest(claims):
+                age_sign_in(self.client, ELEVEN_MINUTES)
+                page = self.come_back(**claims)
+                self.assertTrue(self.is_signed_in())
+                self.assertEqual(not asks(self.delete_anna(post="")), expected)
+                self.assertEqual(
+                    "did not ask for your password" in page.content.decode(),
+                    not expected and type(claims["auth_time"]) is int,
+                )
+        events = AuditEvent.objects.filter(event="provider refused")
+        self.assertIn("not signed in again", str(events.values_list("details")))
+
+    @tag("D16", "D26", "D39")
+    def test_signing_out_first_does_not_help(self):
+        """The provider still knows the person, so anyone there could come back."""
+        an_hour_ago = int(time.time()) - 3600
+        self.client.post("/admin/logout/", self.token())
+        self.client.get(LOGIN)
+        self.sign_in_there(auth_time=an_hour_ago)
+        self.assertEqual(self.client.get(PEOPLE).status_code, 200)
+        self.assertTrue(asks(self.delete_anna()))
+        self.assertTrue(self.has_anna())
+        self.sign_in_there(auth_time=int(time.time()))
+        self.assertFalse(asks(self.delete_anna()))
 
     @tag("D16", "D26")
     def test_only_the_forms_of_the_same_person_remain_valid(self):

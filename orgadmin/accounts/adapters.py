@@ -83,6 +83,8 @@ class AccountAdapter(DefaultAccountAdapter):
             request.META["CSRF_COOKIE"] = csrf_secret
         if sign_in.factor is not None:
             request.session["second_factor"] = sign_in.factor
+        if sign_in.asked_at is not None:
+            sessions.note_asked(request.session, sign_in.asked_at)
         record(SecurityEvent.SIGNED_IN, user=user, actor=user, details=sign_in.details)
 
     def post_login(self, request, user, **options):
@@ -104,10 +106,14 @@ class AccountAdapter(DefaultAccountAdapter):
 
 @dataclass(frozen=True)
 class SignIn:
-    """How someone has signed in. `factor` is what the session remembers of it."""
+    """How someone has signed in. `factor` is what the session remembers of it.
+
+    `asked_at` is when the company's server last asked for the password, if it says so.
+    """
 
     method: str
     factor: dict[str, Any] | None
+    asked_at: float | None
 
     @property
     def details(self) -> dict[str, str]:
@@ -119,12 +125,14 @@ def describe_sign_in(request: HttpRequest, user: User) -> SignIn:
     # A link in an email, such as an invitation, leaves no record.
     method = "link"
     factor = None
+    asked_at = None
     for step in get_authentication_records(request, user):
         if step["method"] == "mfa":
             factor = {"id": step["id"], "type": step["type"]}
         else:
             method = step["method"]
-    return SignIn(method, factor)
+            asked_at = step.get("signed_in_at")
+    return SignIn(method, factor, asked_at)
 
 
 class MFAAdapter(DefaultMFAAdapter):

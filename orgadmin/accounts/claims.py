@@ -6,6 +6,7 @@ signature.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -111,6 +112,21 @@ def read_subject(claims: Mapping[str, Any]) -> str:
     if not isinstance(subject, str) or not subject or not subject.isprintable():
         raise SignInRefused(Reason.NO_SUBJECT)
     return subject
+
+
+def read_auth_time(claims: Mapping[str, Any]) -> float | None:
+    """Return when the provider last asked the person to sign in, in seconds since 1970.
+
+    Returns None if the provider does not say it.
+    """
+    at = claims.get("auth_time")
+    if at is None:
+        return None
+    # In Python, True is a number, and so is what JSON calls Infinity.
+    is_number = isinstance(at, int | float) and not isinstance(at, bool)
+    if not is_number or not math.isfinite(at):
+        raise SignInRefused(Reason.INVALID_TOKEN, detail="auth_time")
+    return float(at)
 
 
 def read_email(claims: Mapping[str, Any]) -> str:

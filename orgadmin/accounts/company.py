@@ -8,8 +8,10 @@ An account is linked to one person of a provider only. No account is ever create
 from __future__ import annotations
 
 import logging
+import time
 from dataclasses import dataclass
 from hashlib import sha256
+from typing import Any
 
 from allauth.account.internal.flows.login import record_authentication
 from allauth.account.utils import get_next_redirect_url, perform_login
@@ -31,6 +33,7 @@ from django.utils.translation import gettext_lazy as _
 
 from orgadmin.access.audit_log import SecurityEvent, record
 from orgadmin.accounts import openid
+from orgadmin.accounts.claims import LEEWAY
 from orgadmin.accounts.redirects import redirect_to_sign_in
 from orgadmin.accounts.refusals import Reason, SignInRefused
 from orgadmin.accounts.sessions import leave_to_sign_in_again
@@ -53,9 +56,14 @@ UNREACHABLE = _(
     " sign in with your password."
 )
 FAILED = _("Sign-in failed. Try again, or sign in with your password.")
+NOT_AGAIN = _(
+    "The server that you sign in with did not ask for your password again. Sign out"
+    " there, then try again."
+)
 
 TEXTS = {
     Reason.UNREACHABLE: UNREACHABLE,
+    Reason.NOT_AGAIN: NOT_AGAIN,
     Reason.NO_EMAIL: NO_ACCOUNT,
     Reason.UNVERIFIED_EMAIL: NO_ACCOUNT,
     Reason.NO_ACCOUNT: NO_ACCOUNT,
@@ -88,6 +96,7 @@ class Identity:
     subject: str  # a hash of the URL and of the person's ID
     email: str
     is_email_verified: bool
+    signed_in_at: float | None = None  # as in `openid.Person`
 
 
 def sign_in_view(request: HttpRequest, provider_id: str) -> HttpResponse:
@@ -109,12 +118,16 @@ def callback_view(request: HttpRequest, provider_id: str) -> HttpResponse:
     provider = find_provider(request, provider_id)
     try:
         state = take_state(request, provider)
-        user = find_user(fetch_identity(request, provider, state))
+        identity = fetch_identity(request, provider, state)
+        check_asked_again(identity, state)
+        user = find_user(identity)
     except SignInRefused as refusal:
         return refuse(request, provider, refusal)
     # A session that someone else has used, or that has used a second factor, ends.
     leave_to_sign_in_again(request)
-    record_authentication(request, user, method="company")
+    record_authentication(
+        request, user, method="company", signed_in_at=identity.signed_in_at
+    )
     return perform_login(request, user, redirect_url=state.get("next"))
 
 
@@ -144,12 +157,15 @@ def start(request: HttpRequest, provider: OpenIDConnectProvider) -> str:
     configuration = openid.fetch_configuration(get_server(provider))
     pkce = generate_code_challenge()
     nonce = get_random_string(NONCE_LENGTH)
+    # People who are signed in here come to confirm who they are.
+    asks_again = request.user.is_authenticated
     state = provider.stash_redirect_state(
         request,
         "login",
         get_next_redirect_url(request),
         pkce_code_verifier=pkce["code_verifier"],
         nonce=nonce,
+        asked_again_at=time.time() if asks_again else None,
     )
     attempt = openid.Attempt(state, nonce, pkce["code_verifier"])
     return openid.build_authorization_url(
@@ -157,12 +173,11 @@ def start(request: HttpRequest, provider: OpenIDConnectProvider) -> str:
         describe_client(provider),
         attempt,
         pkce["code_challenge"],
-        # People who are signed in here come to confirm who they are.
-        asks_again=request.user.is_authenticated,
+        asks_again=asks_again,
     )
 
 
-def take_state(request: HttpRequest, provider: OpenIDConnectProvider) -> dict[str, str]:
+def take_state(request: HttpRequest, provider: OpenIDConnectProvider) -> dict[str, Any]:
     """Return what `start` remembered of this sign-in. It can be continued once."""
     try:
         state = provider.unstash_redirect_state(request, request.GET.get("state", ""))
@@ -175,7 +190,7 @@ def take_state(request: HttpRequest, provider: OpenIDConnectProvider) -> dict[st
 
 
 def fetch_identity(
-    request: HttpRequest, provider: OpenIDConnectProvider, state: dict[str, str]
+    request: HttpRequest, provider: OpenIDConnectProvider, state: dict[str, Any]
 ) -> Identity:
     """Return who has signed in at the provider."""
     error = request.GET.get("error")
@@ -200,7 +215,20 @@ def fetch_identity(
         subject=sha256(f"{server}\n{person.subject}".encode()).hexdigest(),
         email=person.email,
         is_email_verified=person.is_email_verified,
+        signed_in_at=person.signed_in_at,
     )
+
+
+def check_asked_again(identity: Identity, state: dict[str, Any]) -> None:
+    """Refuse people who came to confirm who they are, but were not asked for that.
+
+    A provider that does not say when it last asked was at least told to ask.
+    """
+    asked_again_at = state.get("asked_again_at")
+    if asked_again_at is None or identity.signed_in_at is None:
+        return
+    if identity.signed_in_at < asked_again_at - LEEWAY:
+        raise SignInRefused(Reason.NOT_AGAIN, subject=identity.subject)
 
 
 def find_user(identity: Identity) -> User:

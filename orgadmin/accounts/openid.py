@@ -18,6 +18,7 @@ from django.http import QueryDict
 from orgadmin.accounts.claims import (
     decode_id_token,
     is_email_verified,
+    read_auth_time,
     read_email,
     read_subject,
 )
@@ -83,6 +84,9 @@ class Person:
     subject: str
     email: str  # "" if there is none
     is_email_verified: bool
+    # When the provider last asked for the password, in seconds since 1970. None if it
+    # does not say.
+    signed_in_at: float | None
 
 
 def fetch_configuration(server: str) -> Configuration:
@@ -151,7 +155,8 @@ def build_authorization_url(
     """Return the URL at the provider where the person signs in.
 
     With `asks_again`, the provider should ask for the password although it knows the
-    person already.
+    person already. "max_age" also obliges it to say when it last did so (OpenID Connect
+    Core, section 3.1.2.1), but not all providers do.
     """
     parameters = {
         "response_type": "code",
@@ -237,7 +242,12 @@ def fetch_person(
     if userinfo and userinfo.get("sub") != subject:
         raise SignInRefused(Reason.USERINFO_SUBJECT)
     email = read_email(claims) or read_email(userinfo)
-    return Person(subject, email, is_email_verified(email, claims, userinfo))
+    return Person(
+        subject=subject,
+        email=email,
+        is_email_verified=is_email_verified(email, claims, userinfo),
+        signed_in_at=read_auth_time(claims),
+    )
 
 
 def fetch_userinfo(configuration: Configuration, tokens: Tokens) -> dict[str, Any]:

@@ -35,6 +35,7 @@ class Reason(StrEnum):
     NONCE = "ID token of another sign-in"
     NO_SUBJECT = "no subject"
     USERINFO_SUBJECT = "user info of another subject"
+    NOT_AGAIN = "not signed in again"
 
     # The person is known to the provider, but cannot use an account here.
     NO_EMAIL = "no email address"

@@ -3,6 +3,8 @@
 A session has these values, besides those of Django and django-allauth:
 
 - "signed_in": when the person signed in, or last confirmed who they are
+- "asked": when the company's server last asked for the password; missing if it does
+  not say
 - "last_seen": when the session was last used, within a minute
 - "second_factor": the factor that was used, as {"id": primary key, "type": "totp"};
   missing if none was used
@@ -66,6 +68,7 @@ def note_sign_in(session: SessionBase, user: User) -> None:
     now = time.time()
     session["signed_in"] = now
     session["last_seen"] = now
+    session.pop("asked", None)
     session.set_expiry(find_limits(user).total)
 
 
@@ -86,8 +89,19 @@ def note_second_factor(session: SessionBase, factor: Authenticator) -> None:
     session["second_factor"] = {"id": factor.pk, "type": factor.type}
 
 
+def note_asked(session: SessionBase, asked_at: float) -> None:
+    """Note when the company's server last asked for the password.
+
+    It signs people in without a question if it has asked them before.
+    """
+    session["asked"] = asked_at
+
+
 def is_sign_in_recent(session: SessionBase) -> bool:
-    return session.get("signed_in", 0) > time.time() - RECENT_SIGN_IN
+    """Return whether the person has proved who they are within RECENT_SIGN_IN."""
+    signed_in = session.get("signed_in", 0)
+    proved_at = min(signed_in, session.get("asked", signed_in))
+    return proved_at > time.time() - RECENT_SIGN_IN
 
 
 def confirm_identity(
