@@ -8,6 +8,20 @@ from django.test import SimpleTestCase
 PROJECT = Path(settings.BASE_DIR)
 DOCS = PROJECT / "docs"
 SHOWN_PICTURES = DOCS / "pictures"
+PAGES = [
+    *sorted(DOCS.glob("**/*.md")),
+    *(PROJECT / name for name in ("README.md", "CONTRIBUTING.md", "SECURITY.md")),
+]
+
+# A file below one of these folders, in backticks. URLs end in a slash.
+FILE = re.compile(r"`((?:orgadmin|config|docs|templates|static|tests)/[\w./-]*\w)`")
+
+# Files that a recipe in docs/changing.md has its readers write.
+WRITTEN_BY_RECIPES = {
+    "orgadmin/models/document.py",
+    "orgadmin/admin/documents.py",
+    "orgadmin/locale/fr/LC_MESSAGES/django.po",
+}
 
 
 def find_shown_pictures():
@@ -17,6 +31,90 @@ def find_shown_pictures():
         text = path.read_text(encoding="utf-8")
         names.update(re.findall(r"\bpictures/([\w-]+\.(?:webp|svg))", text))
     return names
+
+
+def list_files_of_the_code():
+    """Return the paths of our Python files, and of folders that have one row.
+
+    Each package has an `__init__.py`, which needs no row.
+    """
+    folders = {
+        "orgadmin/data/",
+        "orgadmin/locale/",
+        "orgadmin/migrations/",
+        "templates/",
+    }
+    paths = [*PROJECT.glob("config/*.py"), *PROJECT.glob("orgadmin/**/*.py")]
+    names = [path.relative_to(PROJECT).as_posix() for path in paths]
+    files = {
+        name
+        for name in names
+        if not name.endswith("/__init__.py") and not name.startswith(tuple(folders))
+    }
+    return files | folders
+
+
+def list_rows_of_architecture():
+    """Return the paths in the first column of the file tables, as a list."""
+    page = (DOCS / "architecture.md").read_text(encoding="utf-8")
+    tables = page.split("\n## Files\n")[1].split("\n## ")[0]
+    paths = []
+    folder = ""
+    for line in tables.splitlines():
+        if line.startswith("### "):
+            folder = read_folder(line.removeprefix("### "))
+        elif line.startswith("| `"):
+            cell = line.split("|")[1].strip()
+            subfolder = read_folder(cell)
+            for name in re.findall(r"`([^`]+)`", cell.removeprefix(f"`{subfolder}`:")):
+                is_outside = name.startswith(("config/", "templates/"))
+                path = name if is_outside else f"orgadmin/{folder}{subfolder}{name}"
+                paths.append(path)
+    return paths
+
+
+def read_folder(text):
+    """Return the folder at the start of "`access/`: the rule", or an empty text."""
+    match = re.match(r"`(\w+/)`:", text)
+    return match[1] if match else ""
+
+
+def list_anchors(page):
+    """Return the names by which links lead to the headings of a page."""
+    headings = re.findall(r"(?m)^#+ (.*)$", page.read_text(encoding="utf-8"))
+    return {
+        re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-")
+        for heading in headings
+    }
+
+
+class ArchitectureTests(SimpleTestCase):
+    def test_every_file_has_one_row_and_every_row_a_file(self):
+        rows = list_rows_of_architecture()
+        self.assertEqual(set(rows), list_files_of_the_code())
+        self.assertEqual(len(rows), len(set(rows)))
+
+
+class LinkTests(SimpleTestCase):
+    def test_files_that_the_docs_name_exist(self):
+        missing = {
+            (page.name, name)
+            for page in PAGES
+            for name in FILE.findall(page.read_text(encoding="utf-8"))
+            if name not in WRITTEN_BY_RECIPES and not (PROJECT / name).exists()
+        }
+        self.assertEqual(missing, set())
+
+    def test_links_lead_to_a_page_and_its_heading(self):
+        for page in PAGES:
+            text = page.read_text(encoding="utf-8")
+            for link in re.findall(r"\]\((?!http)([^)]+)\)", text):
+                name, _, anchor = link.partition("#")
+                target = page.parent / name if name else page
+                with self.subTest(page=page.name, link=link):
+                    self.assertTrue(target.exists())
+                    if anchor:
+                        self.assertIn(anchor, list_anchors(target))
 
 
 class PictureTests(SimpleTestCase):
