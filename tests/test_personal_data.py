@@ -28,6 +28,7 @@ from orgadmin.access import audit_log
 from orgadmin.access.audit_log import SecurityEvent
 from orgadmin.accounts import throttle
 from orgadmin.models import (
+    AcceptedInvitation,
     AuditEvent,
     Contact,
     Invitation,
@@ -131,6 +132,9 @@ class PersonCase(TestCase):
         invitations.invite(acme, "carl@example.com", REVIEWER, actor=zoe)
         invitations.invite(acme, "dora@example.com", REVIEWER, actor=self.root)
         grant(zoe, "view_organization", self.other)
+        AcceptedInvitation.objects.create(
+            token_hash="hash", user=zoe, organization=self.acme
+        )
         acme.contacts.create(name="Zoë Quillfeather", email="z.quill@example.net")
         acme._history_user = zoe
         acme.phone = "1"
@@ -201,6 +205,7 @@ class ExportTests(PersonCase):
             "history": 1,
             "admin_log": 3,
             "invitations": 3,
+            "accepted_invitations": 1,
             "contacts": 1,
             "second_factors": 1,
             "company_accounts": 1,
@@ -320,6 +325,7 @@ class ErasureTests(PersonCase):
         self.assertFalse(Organization.objects.permitted(user).exists())
         self.assertFalse(user.groups.exists() or user.user_permissions.exists())
         self.assertFalse(SocialAccount.objects.exists())
+        self.assertFalse(AcceptedInvitation.objects.exists())
         self.assertFalse(Contact.objects.exists())
 
     @tag("D36")
@@ -472,6 +478,7 @@ class CoverageTests(SimpleTestCase):
         "guardian.GroupObjectPermission": "never used",
         "guardian.UserObjectPermission": "never used",
         "mfa.Authenticator": "exported without secrets, and deleted",
+        "orgadmin.AcceptedInvitation": "exported and deleted",
         "orgadmin.AuditEvent": "exported, and names are replaced",
         "orgadmin.Contact": "exported and deleted by address",
         "orgadmin.HistoricalOrganization": "exported, and names are replaced",

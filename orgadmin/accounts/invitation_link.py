@@ -5,6 +5,7 @@ from typing import Any
 
 from allauth.account.utils import perform_login
 from django.contrib import admin, messages
+from django.contrib.auth.views import redirect_to_login
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
 from django.urls import reverse
@@ -14,11 +15,13 @@ from django.views.decorators.cache import never_cache
 from orgadmin.accounts.busy import make_busy_error, mark_busy
 from orgadmin.accounts.forms import AcceptInvitationForm
 from orgadmin.accounts.hashing import TooBusy
-from orgadmin.models import Invitation, User
+from orgadmin.models import Invitation, Organization, User
 from orgadmin.people.invitations import (
     AccountInactive,
     InvitationError,
+    InvitationGone,
     accept,
+    find_accepted,
     find_invitation,
     may_choose_password,
 )
@@ -33,10 +36,13 @@ def invitation_view(request: HttpRequest, token: str) -> HttpResponse:
 
     People without an account choose a password here and are then signed in, and so do
     people whose account nobody has used. Everyone else must be signed in to the account
-    with the invited address. Nothing is accepted for any other account.
+    with the invited address. Nothing is accepted for any other account. The person who
+    has used the link before gets to the organization.
     """
     try:
         invitation = find_invitation(token)
+    except InvitationGone as error:
+        return show_used_link(request, token, error)
     except InvitationError as error:
         return show_dead_link(request, error)
     account = User.objects.find_by_email(invitation.email)
@@ -46,17 +52,17 @@ def invitation_view(request: HttpRequest, token: str) -> HttpResponse:
         if request.user != account:
             return show_invitation(request, invitation, "sign out")
         if request.method == "POST":
-            return accept_invitation(request, invitation, account)
+            return accept_invitation(request, invitation, account, token)
         return show_invitation(request, invitation, "accept")
     if account is None:
         account = build_user(invitation.email)
     elif not may_choose_password(account):
         return show_invitation(request, invitation, "sign in")
-    return choose_password(request, invitation, account)
+    return choose_password(request, invitation, account, token)
 
 
 def choose_password(
-    request: HttpRequest, invitation: Invitation, account: User
+    request: HttpRequest, invitation: Invitation, account: User, token: str
 ) -> HttpResponse:
     """Let the person choose the first password of an account, and sign them in."""
     names = {"first_name": account.first_name, "last_name": account.last_name}
@@ -73,19 +79,23 @@ def choose_password(
             request, invitation, "choose password", person=account, form=form
         )
         return mark_busy(response, form)
-    return accept_invitation(request, invitation, account, chose_password=True)
+    return accept_invitation(request, invitation, account, token, chose_password=True)
 
 
 def accept_invitation(
     request: HttpRequest,
     invitation: Invitation,
     account: User,
+    token: str,
     *,
     chose_password: bool = False,
 ) -> HttpResponse:
     """Give the account the role of the invitation, and redirect to the organization."""
     try:
         role = accept(invitation, account, chose_password=chose_password)
+    except InvitationGone as error:
+        # Perhaps this is the second click on the button.
+        return show_used_link(request, token, error)
     except InvitationError as error:
         return show_dead_link(request, error)
     if role.key == invitation.role:
@@ -97,12 +107,34 @@ def accept_invitation(
         )
     values = {"organization": invitation.organization, "role": role.label}
     messages.success(request, text % values)
-    page = reverse(
-        "admin:orgadmin_organization_change", args=[invitation.organization_id]
-    )
+    page = get_organization_url(invitation.organization_id)
     if chose_password:
         return perform_login(request, account, redirect_url=page)
     return redirect(page)
+
+
+def show_used_link(
+    request: HttpRequest, token: str, error: InvitationError
+) -> HttpResponse:
+    """Redirect the person who accepted the invitation to the organization.
+
+    Visitors sign in first, whether or not the person still has access. Everyone else
+    gets the same response as for a link that never existed.
+    """
+    accepted = find_accepted(token)
+    if accepted is None:
+        return show_dead_link(request, error)
+    if not request.user.is_authenticated:
+        return redirect_to_login(request.path, reverse("admin:login"))
+    permitted = Organization.objects.permitted(request.user)
+    organization = permitted.filter(pk=accepted.organization_id).first()
+    if accepted.user_id != request.user.pk or organization is None:
+        return show_dead_link(request, error)
+    return redirect(get_organization_url(organization.pk))
+
+
+def get_organization_url(pk: int) -> str:
+    return reverse("admin:orgadmin_organization_change", args=[pk])
 
 
 def show_dead_link(request: HttpRequest, error: InvitationError) -> HttpResponse:

@@ -8,7 +8,7 @@ from django.db import migrations, models
 
 
 class Migration(migrations.Migration):
-    dependencies = [("orgadmin", "0037_fill_history_authors")]
+    dependencies = [("orgadmin", "0038_accepted_invitation")]
 
     operations = [
         migrations.AddField(

@@ -1,5 +1,6 @@
 """The models: people, organizations, and what belongs to them."""
 
+from orgadmin.models.accepted_invitation import AcceptedInvitation
 from orgadmin.models.audit_event import AuditEvent
 from orgadmin.models.contact import Contact
 from orgadmin.models.invitation import Invitation
@@ -15,6 +16,7 @@ from orgadmin.models.sign_in_attempt import SignInAttempt
 from orgadmin.models.user import User
 
 __all__ = [
+    "AcceptedInvitation",
     "AuditEvent",
     "Contact",
     "Invitation",

@@ -41,7 +41,8 @@ class Invitation(models.Model):
     """A role in an organization, offered to the person who reads an email address.
 
     The row is deleted when the invitation is accepted or revoked. The link in the mail
-    contains a secret, of which only a hash is stored.
+    contains a secret, of which only a hash is stored. `AcceptedInvitation` keeps this
+    hash after the invitation was accepted.
     """
 
     organization = models.ForeignKey(

@@ -18,6 +18,7 @@ from orgadmin.access.membership_log import Event, MembershipChange, write_change
 from orgadmin.access.roles import ROLES_BY_KEY, Role
 from orgadmin.gate.answers import Gate
 from orgadmin.models import (
+    AcceptedInvitation,
     Invitation,
     Organization,
     OrganizationUserObjectPermission,
@@ -205,6 +206,11 @@ def find_invitation(token: str) -> Invitation:
     return invitation
 
 
+def find_accepted(token: str) -> AcceptedInvitation | None:
+    """Return who accepted the invitation whose link contains this secret, if anyone."""
+    return AcceptedInvitation.objects.filter(token_hash=hash_token(token)).first()
+
+
 def may_sign_in(user: User) -> bool:
     """Return whether a person may enter, or has an invitation to accept.
 
@@ -268,7 +274,18 @@ def _accept(invitation: Invitation, user: User, *, chose_password: bool) -> Role
     deleted, _rows = unused.delete()
     if not deleted:
         raise InvitationGone
+    _remember_link(invitation, user)
     return role
+
+
+def _remember_link(invitation: Invitation, user: User) -> None:
+    """Let the link of an accepted invitation lead the user to the organization."""
+    if invitation.token_hash is not None:
+        AcceptedInvitation.objects.create(
+            token_hash=invitation.token_hash,
+            user=user,
+            organization=invitation.organization,
+        )
 
 
 def _save_account(invitation: Invitation, user: User, *, chose_password: bool) -> User:

@@ -29,6 +29,7 @@ from django.utils.translation import gettext_lazy as _, gettext_noop
 
 from orgadmin.access.audit_log import SecurityEvent, record
 from orgadmin.models import (
+    AcceptedInvitation,
     AuditEvent,
     Contact,
     Invitation,
@@ -228,6 +229,8 @@ class Erasure:
         permissions.delete()
         self._delete(_("Contacts with their address"), contacts)
         self._delete(_("Invitations to their address"), invitations)
+        accepted = AcceptedInvitation.objects.filter(user=user)
+        self._delete(_("Invitations that they accepted"), accepted)
         self._delete(_("Second factors"), Authenticator.objects.filter(user=user))
         self._delete(
             _("Linked company accounts"), SocialAccount.objects.filter(user=user)

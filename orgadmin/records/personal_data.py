@@ -26,6 +26,7 @@ from django.utils import timezone
 
 from orgadmin.access.audit_log import SecurityEvent, record
 from orgadmin.models import (
+    AcceptedInvitation,
     AuditEvent,
     Contact,
     Invitation,
@@ -270,6 +271,11 @@ def list_invitations(person: Person) -> Iterator[Row]:
         }
 
 
+def list_accepted_invitations(person: Person) -> Iterable[Row]:
+    accepted = AcceptedInvitation.objects.filter(user=person.user).order_by("pk")
+    return accepted.values("accepted_at", "organization_id")
+
+
 def list_contacts(person: Person) -> Iterator[Row]:
     contacts = Contact.objects.filter(has_address("email", person))
     for contact in contacts.select_related("organization").order_by("pk"):
@@ -323,6 +329,7 @@ SECTIONS: dict[str, Callable[[Person], Iterable[Row]]] = {
     "history": list_history,
     "admin_log": list_log_entries,
     "invitations": list_invitations,
+    "accepted_invitations": list_accepted_invitations,
     "contacts": list_contacts,
     "second_factors": list_second_factors,
     "company_accounts": list_providers,
