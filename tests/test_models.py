@@ -470,9 +470,9 @@ class QueryCountTests(TestCase):
 
     def test_deleting_one(self):
         organization = create_organization()
-        # Seven of them for logs, history and invitations. Django reads groups before it
+        # Eight of them for logs, history and invitations. Django reads groups before it
         # deletes them.
-        with self.assertNumQueries(22):
+        with self.assertNumQueries(23):
             organization.delete()
 
     def test_deleting_a_thousand(self):

@@ -93,11 +93,9 @@ def accept_invitation(
     """Give the account the role of the invitation, and redirect to the organization."""
     try:
         role = accept(invitation, account, chose_password=chose_password)
-    except InvitationGone as error:
+    except InvitationError as error:
         # Perhaps this is the second click on the button.
         return show_used_link(request, token, error)
-    except InvitationError as error:
-        return show_dead_link(request, error)
     if role.key == invitation.role:
         text = _("You now have access to “%(organization)s”.")
     else:
