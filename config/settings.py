@@ -132,6 +132,9 @@ DATABASES = {
 
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 
+# `dumpdata` writes exact times. Django's JSON cuts them to milliseconds.
+SERIALIZATION_MODULES = {"json": "orgadmin.records.fixtures"}
+
 
 # Migrations on PostgreSQL (django-zero-downtime-migrations)
 
