@@ -96,6 +96,7 @@ PAGES = {
     "orgadmin.user.history": ONLY_READS,
     "orgadmin.user.leave": {SecurityEvent.DEACTIVATED},
     "orgadmin.user.password_change": {SecurityEvent.PASSWORD_CHANGED},
+    "orgadmin.user.password_link": {SecurityEvent.PASSWORD_LINK_REQUESTED},
     "orgadmin.user.sign_out": {SecurityEvent.SESSIONS_ENDED},
 }
 

@@ -51,6 +51,7 @@ QUERIES_OF_PERSON = {
     "erase": None,
     "history": 6,
     "sign_out": 3,
+    "password_link": 3,
 }
 QUERIES_OF_LISTS = {
     "organization": 4,

@@ -537,9 +537,13 @@ class TableTests(TestCase):
         admins = ("superuser", "organization admin")
         several = {"add": "", "add-users": [self.anna.pk, self.nina.pk]}
         return {
-            "email": Action(f"{anna}change/", person | dates | email, managers),
+            "email": Action(f"{anna}change/", person | dates | email, root),
+            "activation": Action(
+                f"{anna}change/", person | dates | {"is_active": ""}, managers
+            ),
+            "link to set a password": Action(f"{anna}password_link/", {}, managers),
             "flags": Action(f"{anna}change/", person | dates | flags, root),
-            "password": Action(f"{anna}password/", password, managers),
+            "password": Action(f"{anna}password/", password, root),
             "deletion": Action(f"{anna}delete/", {"post": "yes"}, root),
             "offboarding": Action(f"{anna}leave/", {"confirmed": "1"}, root),
             "sign out": Action(f"{anna}sign_out/", {}, root),
@@ -614,6 +618,7 @@ class TableTests(TestCase):
             *Organization.objects.order_by("pk").values("pk", "name"),
             *Invitation.objects.order_by("pk").values("pk", "email", "role"),
             *Authenticator.objects.order_by("pk").values("pk"),
+            *AuditEvent.objects.filter(event="password link requested").values("pk"),
         ]
 
     def act(self, action, user, age, factor):

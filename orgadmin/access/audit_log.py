@@ -51,6 +51,10 @@ class SecurityEvent(models.TextChoices):
     SIGNED_OUT = "signed out", _("signed out")
     SESSIONS_ENDED = "sessions ended", _("signed out everywhere")
     USERNAME_CHANGED = "username changed", _("username changed")
+    PASSWORD_LINK_REQUESTED = (
+        "password link requested",
+        _("link to set a password requested"),
+    )
     PASSWORD_CHANGED = "password changed", _("password changed")
     EMAIL_CHANGED = "email changed", _("email address changed")
     EMAIL_VERIFIED = "email verified", _("email address verified")

@@ -45,6 +45,7 @@ Kind: TypeAlias = Literal[
     "mail",
     "own mail",
     "invitation mail",
+    "password link",
 ]
 
 
@@ -63,6 +64,7 @@ class Counter:
     - "lock-out": the key or the name of the user who is locked out
     - "mail": an email address that a visitor has entered
     - "own mail": the key of the user who asks for an email to their own address
+    - "password link": the key of the user to whom platform staff send a link
     - "invitation mail": the key of an organization, and the invited email address
     """
 

@@ -1,7 +1,7 @@
 """The forms that edit organizations and people."""
 
 from django import forms
-from django.contrib.auth.forms import UserChangeForm
+from django.contrib.auth.forms import UserChangeForm, UsernameField
 from django.db import IntegrityError
 from django.db.models import Q
 from django.urls import reverse
@@ -17,7 +17,7 @@ from orgadmin.admin.departures import (
     read_confirmed,
 )
 from orgadmin.admin.merging import MergingForm
-from orgadmin.models import Organization
+from orgadmin.models import Organization, User
 from orgadmin.models.guards import (
     LastAdminError,
     LastSuperuserError,
@@ -106,6 +106,29 @@ class OrganizationForm(MergingForm):
         """Return the URL and the text of the link to an organization."""
         url = reverse("admin:orgadmin_organization_change", args=[namesake.pk])
         return url, f"{namesake} ({namesake.reference or namesake.pk})"
+
+
+class NewPersonForm(forms.ModelForm):
+    """Add a person without a password.
+
+    This is for people who are no superusers. The person chooses the password, with the
+    link that is sent to their address.
+    """
+
+    class Meta:
+        model = User
+        fields = ["username", "first_name", "last_name", "email"]
+        field_classes = {"username": UsernameField}
+        help_texts = {
+            "email": _(
+                "We send a link to choose a password to this address. Check it: only a"
+                " superuser can change it later."
+            ),
+        }
+
+    def save(self, commit=True):
+        self.instance.set_unusable_password()
+        return super().save(commit)
 
 
 class UserForm(UserChangeForm):

@@ -8,12 +8,14 @@ from django.contrib import admin, messages
 from django.contrib.admin.actions import delete_selected
 from django.contrib.admin.utils import unquote
 from django.contrib.auth.admin import UserAdmin as DjangoUserAdmin
+from django.core.exceptions import PermissionDenied
 from django.db import transaction
 from django.shortcuts import redirect
 from django.urls import reverse
 from django.utils.translation import gettext_lazy as _, gettext_noop
 
 from orgadmin.accounts.devices import find_device, keep_device
+from orgadmin.accounts.password_link import TooManyLinks, request_password_link
 from orgadmin.accounts.sessions import end_all_sessions, keep_session
 from orgadmin.admin.activity import ActivityPage
 from orgadmin.admin.base import (
@@ -24,7 +26,7 @@ from orgadmin.admin.base import (
 from orgadmin.admin.changelist import get_page
 from orgadmin.admin.delete_page import DeletesAsActor
 from orgadmin.admin.departures import REFUSALS, describe_refusal, read_confirmed
-from orgadmin.admin.forms import UserForm
+from orgadmin.admin.forms import NewPersonForm, UserForm
 from orgadmin.admin.people_forms import ReasonForm
 from orgadmin.admin.people_viewed import note_people_viewed
 from orgadmin.admin.personal_data import PersonalDataPages
@@ -36,6 +38,11 @@ from orgadmin.models.user import CredentialsChanged
 from orgadmin.people import membership, offboarding
 from orgadmin.people.company_accounts import remove_company_accounts
 from orgadmin.people.second_factors import remove_second_factors
+
+TOO_MANY_LINKS = _(
+    "No link was sent to “%s”, because too many were sent in a short time. Try again"
+    " later."
+)
 
 
 class UserAccessPage:
@@ -142,6 +149,29 @@ class SignOutPage:
         return response
 
 
+class PasswordLinkPage:
+    """The page password_link/ below a person, for all who manage people."""
+
+    def password_link_view(self, request, user):
+        """Explain the link to set a password, or send it."""
+        if request.method != "POST":
+            title = _("Send a link to “%s”?") % user
+            return self.render_page(request, user, "password_link", title)
+        url = self.get_change_url(user)
+        try:
+            request_password_link(user, actor=request.user)
+        except TooManyLinks:
+            return self.redirect_with_message(
+                request, TOO_MANY_LINKS % user, messages.ERROR, to=url
+            )
+        # The same for all accounts: the text must not say how someone signs in.
+        text = _(
+            "If “%s” has an email address and can have a password, a link to choose one"
+            " was sent there."
+        )
+        return self.redirect_with_message(request, text % user, to=url)
+
+
 class GuardedDeletion:
     """Deletes people only if somebody else is left in charge, or asks first."""
 
@@ -191,6 +221,7 @@ class UserAdmin(
     ActivityPage,
     CompanyAccountPage,
     OffboardingPage,
+    PasswordLinkPage,
     PersonalDataPages,
     SignOutPage,
     GuardedDeletion,
@@ -202,7 +233,8 @@ class UserAdmin(
 
     Staff with the model-level permissions for users manage the people who do not have
     more permissions than they do. Only superusers can see and assign permissions, roles
-    and groups.
+    and groups, and change what someone else signs in with: the username, the password
+    and the email address.
     """
 
     form = UserForm
@@ -213,6 +245,7 @@ class UserAdmin(
         "leave": SUPERUSERS_ONLY,
         "export": SUPERUSERS_ONLY,
         "erase": SUPERUSERS_ONLY,
+        "password_link": "change",
         "sign_out": SUPERUSERS_ONLY,
     }
     actions = ["delete_selected", "remove_second_factor"]
@@ -240,16 +273,37 @@ class UserAdmin(
             return False
         return obj is None or not holds_more_than(obj, request.user)
 
+    def can_open(self, request, page, obj):
+        permission = self.pages[page]
+        if permission is SUPERUSERS_ONLY:
+            return is_active_superuser(request.user)
+        # Also for people with more permissions, so that the page reveals nothing.
+        return self.is_permitted(request, permission)
+
+    def get_form(self, request, obj=None, **kwargs):
+        if obj is None and not request.user.is_superuser:
+            kwargs["form"] = NewPersonForm
+        return super().get_form(request, obj, **kwargs)
+
+    def get_readonly_fields(self, request, obj=None):
+        names = super().get_readonly_fields(request, obj)
+        if obj is None or request.user.is_superuser:
+            return names
+        own = ["username"] if obj == request.user else ["username", "email"]
+        return [*names, *own]
+
     def get_fieldsets(self, request, obj=None):
-        if obj is None:
+        if obj is None and request.user.is_superuser:
             return super().get_fieldsets(request, obj)
+        if obj is None:
+            return [(None, {"fields": NewPersonForm.Meta.fields})]
         if request.user.is_superuser:
             # The hidden fields in which UserForm keeps what the person has seen.
             hidden = (None, {"fields": ["confirmed_organizations", "groups_shown"]})
             return [*super().get_fieldsets(request, obj), hidden]
         person = ["first_name", "last_name", "email", "is_active"]
         return [
-            (None, {"fields": ["username", "password"]}),
+            (None, {"fields": ["username"]}),
             (_("Person"), {"fields": person}),
         ]
 
@@ -276,14 +330,24 @@ class UserAdmin(
         obj.changed_by = request.user
         obj.confirmed_organizations = getattr(form, "confirmed", ())
         super().save_model(request, obj, form, change)
+        if not change and obj.email and not obj.has_usable_password():
+            self._send_first_link(request, obj)
+
+    def _send_first_link(self, request, user):
+        try:
+            request_password_link(user, actor=request.user)
+        except TooManyLinks:
+            self.message_user(request, TOO_MANY_LINKS % user, messages.WARNING)
 
     def user_change_password(self, request, id, form_url=""):
-        """Set someone's password.
+        """Set someone's password, as a superuser.
 
         For their own password, people get the page that asks for the old one.
         """
         if self.get_object(request, unquote(id)) == request.user:
             return redirect("admin:password_change")
+        if not request.user.is_superuser:
+            raise PermissionDenied
         try:
             return super().user_change_password(request, id, form_url)
         except CredentialsChanged:

@@ -1,7 +1,9 @@
-"""The guards of an organization's last active admin, and of the last superuser.
+"""The guards of an organization's last active admin, of the last superuser, and of
+what people sign in with.
 
-Whatever ends someone's access asks them in the transaction that writes the change:
-`User.save()`, the deletion of users, role changes, and the erasure of a person.
+Whatever ends someone's access asks the first two in the transaction that writes the
+change: `User.save()`, the deletion of users, role changes, and the erasure of a person.
+`User.save()` asks the third one.
 
 To prevent deadlocks, all code takes its locks in the same order: rows of users, the
 lock of superusers, rows of organizations.
@@ -15,6 +17,7 @@ from typing import TYPE_CHECKING
 
 from django.apps import apps
 from django.contrib.auth import get_user_model
+from django.core.exceptions import PermissionDenied
 from django.db import connections
 from django.utils.functional import Promise
 from django.utils.translation import gettext_lazy as _
@@ -33,6 +36,10 @@ if TYPE_CHECKING:
 SUPERUSER_LOCK = 0x6F72675375
 
 BATCH = 20_000  # groups in one query, below SQLite's limit of 32,766 parameters
+
+
+# Who knows one of these can sign in with the account, or receives its links.
+CREDENTIALS = {"username", "password", "email"}
 
 
 class LastAdminError(Exception):
@@ -57,6 +64,27 @@ class LastSuperuserError(Exception):
 
     def __str__(self) -> str:
         return str(self.explanation)
+
+
+class NotTheirAccount(PermissionDenied):
+    """Someone who is no superuser changes what another person signs in with.
+
+    They could prepare an account, and use it once it has a role.
+    """
+
+
+def keep_credentials(user: User, written: Collection[str]) -> None:
+    """Make sure that only the user and superusers change the user's credentials.
+
+    `written` are the names of the fields that are about to be saved. Raises
+    `NotTheirAccount`.
+    """
+    actor = user.changed_by
+    if not CREDENTIALS.intersection(written) or not is_made_by_a_person(actor):
+        return
+    if actor is not None and (actor == user or is_still_superuser(actor)):
+        return
+    raise NotTheirAccount
 
 
 def is_made_by_a_person(actor: User | None) -> bool:

@@ -29,6 +29,7 @@ from orgadmin.models.guards import (
     is_made_by_a_person,
     keep_a_superuser,
     keep_admins,
+    keep_credentials,
     lock_users,
 )
 from orgadmin.models.look_alikes import make_key
@@ -181,11 +182,14 @@ class User(RemembersStored, DeletedThroughQuerySet, AbstractUser):
 
         Raises `CredentialsChanged` if the password is to be saved and the account has
         changed or was deleted since this instance was loaded, and otherwise
-        `DatabaseError` if it was deleted. Raises `LastSuperuserError` and
-        `LastAdminError` if the guards refuse the change.
+        `DatabaseError` if it was deleted. Raises `LastSuperuserError`, `LastAdminError`
+        and `NotTheirAccount` if the guards refuse the change.
         """
         using = using or router.db_for_write(type(self), instance=self)
         if self._state.adding or force_insert:
+            if self.has_usable_password():
+                # Someone else may choose the other credentials of a new account.
+                keep_credentials(self, {"password"})
             with transaction.atomic(using=using):
                 super().save(force_insert=force_insert, using=using)
                 record_creation(self)
@@ -197,6 +201,8 @@ class User(RemembersStored, DeletedThroughQuerySet, AbstractUser):
         if "username" in written:
             written.add("username_key")
         is_hash_upgrade = self._is_hash_upgrade(update_fields)
+        if not is_hash_upgrade:
+            keep_credentials(self, written)
         with transaction.atomic(using=using):
             self._ask_guards(written, using)
             if written & SESSION_FIELDS and not is_hash_upgrade:

@@ -28,6 +28,8 @@ from orgadmin.people.changes import RoleChange
 
 logger = logging.getLogger("orgadmin.mail")
 
+DAY = 24 * 60 * 60  # seconds
+
 # Names are cut after this many characters in mail.
 NAME_LENGTH = 100
 
@@ -67,16 +69,17 @@ def send_invitation(invitation: Invitation) -> bool:
 
 
 def send_link(template: str, user: User, path: str) -> bool:
-    """Send a link to the email address of the person who asked for it.
+    """Send a link to the email address of an account.
 
-    `template` is "set_up_link" or "confirm_email". `path` is the link without the URL
-    of this site. Returns whether the mail server accepted the message.
+    `template` is "set_up_link", "confirm_email" or "password_link". `path` is the link
+    without the URL of this site. Returns whether the mail server accepted the message.
     """
     message = write_message(
         template,
         to=user.email,
         ours={"link": settings.BASE_URL + path},
         person=user,
+        days=settings.PASSWORD_RESET_TIMEOUT // DAY,
     )
     return send_messages([message])
 

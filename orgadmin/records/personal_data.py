@@ -55,6 +55,8 @@ ATTEMPTS_BY_KEY = (
     "lock-out",
     "invitations by",
     "own mail",
+    "password link",
+    "password links by",
 )
 
 Row = dict[str, Any]

@@ -1,0 +1,80 @@
+"""The link by which platform staff let a person choose a password for their account.
+
+Only superusers choose a password for someone else. Everyone else who manages people
+sends this link, so that nobody but the person who reads the mail knows the password.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+
+from django.db import transaction
+from django.urls import reverse
+from django.utils.encoding import force_bytes
+from django.utils.http import urlsafe_base64_encode
+
+from orgadmin.access.audit_log import SecurityEvent, record
+from orgadmin.access.origin import run_after_response
+from orgadmin.accounts import throttle
+from orgadmin.accounts.tokens import reset_tokens
+from orgadmin.models import SignInAttempt, User
+from orgadmin.models.sign_in_attempt import make_key
+from orgadmin.people import mail
+from orgadmin.people.invitations import (
+    DAY,
+    LIMIT_BY_PERSON,
+    SUPERUSER_FACTOR,
+    may_choose_password,
+)
+
+
+class TooManyLinks(Exception):
+    """Too many links were sent to the person, or by the person who acts."""
+
+
+@transaction.atomic
+def request_password_link(user: User, *, actor: User) -> None:
+    """Mail a link to the address of an account, if the account may get one.
+
+    The caller does not learn whether it may, and the response does not wait for the
+    answer. So a user manager learns nothing about the roles of the person, and not
+    whether they sign in another way. Raises `TooManyLinks`.
+    """
+    _count(user, actor)
+    record(SecurityEvent.PASSWORD_LINK_REQUESTED, user=user, actor=actor)
+    # A new account is sent its link only if it was really created.
+    send = partial(_send, user.pk, actor)
+    transaction.on_commit(partial(run_after_response, send))
+
+
+def may_get_link(user: User, actor: User) -> bool:
+    """Return whether a link that sets a password may be sent to an account.
+
+    An account without a password may belong to someone who must sign in another way,
+    such as with the company's account. Only a superuser gives them a password.
+    """
+    if not user.is_active or not user.email:
+        return False
+    if user.has_usable_password() or actor.is_superuser:
+        return True
+    return may_choose_password(user)
+
+
+def _count(user: User, actor: User) -> None:
+    """Count a link to the user by the actor. Raises `TooManyLinks`."""
+    if not throttle.count_attempt("password link", user.pk):
+        raise TooManyLinks
+    factor = SUPERUSER_FACTOR if actor.is_superuser else 1
+    key = make_key("password links by", actor.pk)
+    if SignInAttempt.objects.count_one(key, DAY).count > factor * LIMIT_BY_PERSON:
+        raise TooManyLinks
+
+
+def _send(pk: int, actor: User) -> None:
+    user = User.objects.filter(pk=pk).first()
+    if user is None or not may_get_link(user, actor):
+        return
+    uid = urlsafe_base64_encode(force_bytes(user.pk))
+    token = reset_tokens.make_token(user)
+    path = reverse("password_reset_confirm", args=[uid, token])
+    mail.send_link("password_link", user, path)
