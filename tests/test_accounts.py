@@ -236,7 +236,7 @@ class AcceptTests(InvitationCase):
         page = self.client.get(link)
         self.assertContains(page, f'name="next" value="{link}"')
         credentials = {"username": "nora", "password": "secret", "next": link}
-        # Without an organization, they could not sign in if they were not invited.
+        # They belong to no organization, and are still led to the invitation.
         self.assertRedirects(self.client.post(LOGIN, credentials), link)
         response = self.client.post(link)
         self.assertRedirects(response, self.change_url)
@@ -245,13 +245,15 @@ class AcceptTests(InvitationCase):
         self.assertTrue(user.has_verified_email)
         self.assertTrue(user.check_password("secret"))
 
-    @tag("D2")
-    def test_people_without_access_cannot_sign_in_once_it_is_revoked(self):
-        create_user("nora", email=EMAIL)
-        self.invite()
+    @tag("D18")
+    def test_people_who_sign_in_after_it_is_revoked_have_no_access(self):
+        user = create_user("nora", email=EMAIL)
+        link = self.invite()
         invitations.revoke(Invitation.objects.get(), actor=self.admin)
         self.client.post(LOGIN, {"username": "nora", "password": "secret"})
-        self.assertNotIn("_auth_user_id", self.client.session)
+        self.assert_dead(link)
+        self.assertFalse(user.groups.exists())
+        self.assertEqual(self.client.get("/admin/").status_code, 302)
 
     @tag("D18")
     def test_someone_else_signs_out_and_continues(self):

@@ -177,14 +177,12 @@ class CompanyTests(CompanyCase):
 
     @tag("D16")
     def test_refuses_everyone_else_and_creates_no_account(self):
-        outsider = create_verified_user("outsider", email="out@example.com")
         gone = create_verified_user(
             "gone", email="gone@example.com", is_superuser=True, is_active=False
         )
         cases = [
             ({"email": "new@example.com"}, None, "no account"),
-            ({"email": outsider.email}, outsider.pk, "no access"),
-            ({"email": gone.email}, gone.pk, "no access"),
+            ({"email": gone.email}, gone.pk, "inactive account"),
             ({"email_verified": False}, None, "unverified email address"),
             ({"email": None}, None, "no email address"),
             ({"email": ""}, None, "no email address"),
@@ -195,17 +193,34 @@ class CompanyTests(CompanyCase):
         for claims, user_key, reason in cases:
             with self.subTest(claims):
                 self.assert_refused(self.come(**claims))
-                self.assertEqual(User.objects.count(), 3)
+                self.assertEqual(User.objects.count(), 2)
                 self.assertEqual(SocialAccount.objects.count(), 0)
                 self.assertEqual(self.list_refusals()[0], (user_key, reason))
 
     @tag("D16")
-    def test_refuses_known_people_who_have_lost_their_access(self):
+    def test_tells_people_who_belong_to_no_organization(self):
+        outsider = create_verified_user("outsider", email="out@example.com")
+        response = self.come(sub="2", email=outsider.email)
+        self.assertRedirects(response, "/admin/no-organization/")
+        self.assertEqual(self.client.session["_auth_user_id"], str(outsider.pk))
+        page = f"/admin/orgadmin/organization/{self.acme.pk}/change/"
+        self.assertRedirects(self.client.get(page), f"{LOGIN}?next={page}")
+
+    @tag("D16")
+    def test_tells_known_people_who_have_lost_their_access(self):
         self.come()
         self.client.logout()
         set_role(self.acme, [self.ada], None)
+        self.assertRedirects(self.come(), "/admin/no-organization/")
+        self.assertEqual(self.list_refusals(), [])
+
+    @tag("D16")
+    def test_refuses_known_people_who_are_deactivated(self):
+        self.come()
+        self.client.logout()
+        User.objects.filter(pk=self.ada.pk).update(is_active=False)
         self.assert_refused(self.come())
-        self.assertEqual(self.list_refusals(), [(self.ada.pk, "no access")])
+        self.assertEqual(self.list_refusals(), [(self.ada.pk, "inactive account")])
 
     @tag("D16")
     @override_settings(OIDC_TRUST_EMAIL=True)
@@ -999,6 +1014,6 @@ class RemovedLinkTests(TestCase):
             SocialAccount.objects.all().delete()
 
         identity = company.Identity("company", "https://id.example.com", "1", "", False)
-        with mock.patch.object(company, "check_access", remove):
+        with mock.patch.object(company, "check_active", remove):
             company.find_user(identity)
         self.assertFalse(SocialAccount.objects.exists())

@@ -210,14 +210,60 @@ class EveryCheckCountsTests(GuessingCase):
                 self.assertEqual(CountingHasher.hashed, throttle.LIMIT)
 
     @tag("D2")
-    def test_the_right_password_of_someone_without_access_counts_like_a_wrong_one(self):
-        create_user("outsider")
+    def test_the_right_password_of_an_inactive_account_counts_like_a_wrong_one(self):
+        create_user("outsider", is_active=False)
         for password in ("secret", "wrong"):
             SignInAttempt.objects.all().delete()
             with self.subTest(password), count_hashes():
                 for _number in range(throttle.LIMIT + 2):
                     self.sign_in(username="outsider", password=password)
                 self.assertEqual(CountingHasher.hashed, throttle.LIMIT)
+
+    @tag("H1")
+    def test_all_names_of_an_account_have_the_same_attempts(self):
+        for name in ("ada", "ADA", "ada@example.com", "Ａｄａ@EXAMPLE.com"):
+            self.guess(throttle.LIMIT // 4, username=name)
+        self.guess(throttle.LIMIT - throttle.LIMIT // 4 * 4)
+        for name in ("ada", "ada@example.com"):
+            self.assertFalse(self.sign_in(username=name))
+        self.assertTrue(self.sign_in(REMOTE_ADDR=ELSEWHERE))
+
+    @tag("H1")
+    def test_no_password_is_compared_once_the_attempts_of_the_account_are_used_up(self):
+        self.guess(username="ada")
+        with mock.patch.object(User, "check_password") as check:
+            self.assertFalse(self.sign_in(username="ada@example.com"))
+        check.assert_not_called()
+
+    @tag("A39", "D2")
+    def test_attempts_for_a_username_do_not_show_which_address_belongs_to_it(self):
+        """After those of the username, the address is answered like an unknown one."""
+        self.guess(throttle.LIMIT + 1, username="ada")
+        works = [
+            self.describe_work(username)
+            for username in ("ada@example.com", "nobody@example.com")
+        ]
+        self.assertEqual(*works)
+
+    def describe_work(self, username):
+        """Return what the site does when a password is wrong: what takes its time."""
+        # What the site prepares for the first request only is prepared.
+        self.sign_in(Client(), "wrong", "warm-up", REMOTE_ADDR=OFFICE)
+        with count_hashes(), CaptureQueriesContext(connection) as queries:
+            self.sign_in(Client(), "wrong", username)
+            return CountingHasher.hashed, len(queries)
+
+    @tag("A39", "D2")
+    def test_whoever_cannot_sign_in_gets_an_answer_after_the_same_work(self):
+        create_user("inactive", email="inactive@example.com", is_active=False)
+        User.objects.create_user("company", email="company@example.com")
+        works = {}
+        for name in ("ada", "inactive", "company", "nobody"):
+            for username in (name, f"{name}@example.com"):
+                works[username] = self.describe_work(username)
+        hashes, _queries = works["ada"]
+        self.assertEqual(hashes, 1)
+        self.assertEqual(set(works.values()), {works["ada"]}, works)
 
     @tag("H1")
     def test_a_lock_out_is_recorded_once(self):

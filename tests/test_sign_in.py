@@ -155,11 +155,23 @@ class SecondFactorTests(SignInCase):
         self.assertTrue(self.is_signed_in())
 
     @tag("D15")
-    def test_refuses_people_who_lost_access_after_the_password(self):
+    def test_is_asked_of_people_who_have_no_access(self):
+        set_role(self.acme, [self.ada], None)
+        self.assertRedirects(self.sign_in(), ENTER_CODE)
+        self.assertFalse(self.is_signed_in())
+        no_organization = "/admin/no-organization/"
+        response = self.client.get(no_organization)
+        self.assertRedirects(response, f"{LOGIN}?next={no_organization}")
+        self.assertRedirects(self.enter_code(self.make_code()), no_organization)
+        self.assertContains(self.client.get(SECOND_FACTOR), "10 codes left")
+        self.assertRedirects(self.client.get("/admin/"), f"{LOGIN}?next=/admin/")
+
+    @tag("D15")
+    def test_people_who_lose_access_after_the_password_see_no_organization(self):
         self.sign_in()
         set_role(self.acme, [self.ada], None)
-        self.enter_code(self.make_code())
-        self.assertFalse(self.is_signed_in())
+        response = self.enter_code(self.make_code())
+        self.assertRedirects(response, "/admin/no-organization/")
 
     @tag("D15")
     def test_removing_it_asks_for_a_recent_sign_in(self):

@@ -2,6 +2,7 @@
 
 from unittest import mock
 
+from django.contrib.auth import authenticate
 from django.db import connection
 from django.test import TestCase, tag
 from django.test.utils import CaptureQueriesContext
@@ -45,12 +46,18 @@ class SignInTests(TestCase):
     @tag("D2")
     def test_refuses_everyone_else_like_a_wrong_password(self):
         acme = create_organization()
-        create_user("outsider")
-        create_user("inactive", admin_of=[acme], is_active=False)
-        create_user("admin", admin_of=[acme])
+        create_user(
+            "inactive",
+            admin_of=[acme],
+            is_active=False,
+            email="inactive@example.com",
+        )
+        create_user("admin", admin_of=[acme], email="admin@example.com")
         attempts = [
-            ("outsider", "secret"),
             ("inactive", "secret"),
+            ("inactive@example.com", "secret"),
+            ("admin@example.com", "wrong"),
+            ("nobody@example.com", "secret"),
             ("admin", "wrong"),
             ("nobody", "secret"),
         ]
@@ -62,6 +69,62 @@ class SignInTests(TestCase):
             errors = str(response.context["form"].errors)
             messages.add(errors.replace(username, ""))
         self.assertEqual(len(messages), 1)
+
+    @tag("D1")
+    def test_finds_people_by_username_or_email_address_in_any_spelling(self):
+        acme = create_organization()
+        create_user("Ada", admin_of=[acme], email="Lovelace@Example.com")
+        create_user("jörg", admin_of=[acme], email="jörg@münchen.example")
+        for name in (
+            "Ada",
+            "ADA",
+            " ada ",
+            "ａｄａ",
+            "lovelace@example.com",
+            "LOVELACE@EXAMPLE.COM",
+            "ｌｏｖｅｌａｃｅ＠example．com",
+            "JÖRG",
+            "JÖRG@MÜNCHEN.example",
+            "jörg@xn--mnchen-3ya.example",
+        ):
+            with self.subTest(name):
+                self.assertRedirects(self.sign_in(name), "/admin/")
+                self.client.logout()
+
+    @tag("D1")
+    def test_a_wrong_password_is_not_said_to_depend_on_the_case_of_the_username(self):
+        response = self.sign_in("ada", "wrong")
+        self.assertNotContains(response, "case-sensitive")
+        text = "The username or email address and the password do not match."
+        self.assertContains(response, text)
+        self.assertContains(response, "Username or email address")
+
+    @tag("D1")
+    def test_code_signs_in_with_the_exact_username(self):
+        create_user("Ada@example.com", email="other@example.com")
+        create_user("b", email="ada@example.com")
+        self.assertTrue(
+            self.client.login(username="Ada@example.com", password="secret")
+        )
+        user = authenticate(username="Ada@example.com", password="secret")
+        self.assertEqual(user.username, "Ada@example.com")
+        self.assertIsNone(authenticate(username="other@example.com", password="secret"))
+
+    @tag("D1")
+    def test_an_address_means_its_owner_rather_than_an_old_username(self):
+        create_user("ada@example.com")
+        owner = create_user("countess", email="ada@example.com")
+        self.sign_in("ada@example.com")
+        self.assertEqual(self.client.session["_auth_user_id"], str(owner.pk))
+
+    @tag("D1")
+    def test_an_old_username_still_works_on_a_device_that_its_owner_has_used(self):
+        old = create_user("ada@example.com")
+        self.sign_in("ada@example.com")
+        self.client.post("/admin/logout/")
+        create_user("countess", email="ada@example.com")
+        self.sign_in("ada@example.com")
+        self.assertEqual(self.client.session["_auth_user_id"], str(old.pk))
 
     def test_everyone_gets_the_page(self):
         outsider = create_user("outsider")
@@ -143,7 +206,6 @@ class EntryTests(TestCase):
         for url in (
             "/admin/",
             "/admin/orgadmin/organization/",
-            "/admin/password_change/",
             "/admin/jsi18n/",
         ):
             self.assertRedirects(self.client.get(url), f"{LOGIN}?next={url}")

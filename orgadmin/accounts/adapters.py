@@ -14,6 +14,7 @@ from allauth.core.exceptions import ImmediateHttpResponse
 from allauth.mfa.adapter import DefaultMFAAdapter
 from django.conf import settings
 from django.http import HttpRequest
+from django.shortcuts import redirect
 from django.utils.functional import Promise
 from django.utils.http import url_has_allowed_host_and_scheme
 from django.utils.translation import gettext_lazy as _
@@ -21,14 +22,14 @@ from django.utils.translation import gettext_lazy as _
 from orgadmin.access.audit_log import SecurityEvent, record
 from orgadmin.accounts import sessions
 from orgadmin.accounts.devices import remember_device
+from orgadmin.accounts.own_pages import find_home, leads_to_own_page
 from orgadmin.accounts.redirects import redirect_to_sign_in
 from orgadmin.models import User
-from orgadmin.people.invitations import may_sign_in
 from orgadmin.records import encryption
 
 NO_ACCOUNT = _(
-    "You do not have an account here, or your account has no access. Ask the people who"
-    " run this site for access."
+    "You do not have an account here, or your account is deactivated. Ask the people"
+    " who run this site for access."
 )
 
 SIGN_IN_AGAIN = _("Your account was changed while you were signing in. Sign in again.")
@@ -66,7 +67,7 @@ class AccountAdapter(DefaultAccountAdapter):
 
         Nothing of the visitor's session remains in it, and its key is new.
         """
-        if not may_sign_in(user):
+        if not user.is_active:
             details = {"step": "access"}
             record(SecurityEvent.SIGN_IN_FAILED, user=user, details=details)
             raise make_refusal(request, NO_ACCOUNT)
@@ -89,6 +90,9 @@ class AccountAdapter(DefaultAccountAdapter):
 
     def post_login(self, request, user, **options):
         response = super().post_login(request, user, **options)
+        home = find_home(user)
+        if home != "admin:index" and not leads_to_own_page(response.url):
+            response = redirect(home)
         remember_device(response, user)
         return response
 

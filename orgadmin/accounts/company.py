@@ -38,7 +38,6 @@ from orgadmin.accounts.redirects import redirect_to_sign_in
 from orgadmin.accounts.refusals import Reason, SignInRefused
 from orgadmin.accounts.sessions import leave_to_sign_in_again
 from orgadmin.models import User
-from orgadmin.people.invitations import may_sign_in
 
 logger = logging.getLogger("orgadmin.company")
 
@@ -47,7 +46,7 @@ NONCE_LENGTH = 32
 # One text for everyone whom the provider knows and this site does not admit. It must
 # not tell whether an account exists.
 NO_ACCOUNT = _(
-    "You do not have an account here, or your account has no access. If you have a"
+    "You do not have an account here, or your account is deactivated. If you have a"
     " password for this site, sign in with it and confirm your email address, then try"
     " again. Otherwise, ask the people who run this site for access."
 )
@@ -69,7 +68,7 @@ TEXTS = {
     Reason.NO_ACCOUNT: NO_ACCOUNT,
     Reason.UNVERIFIED_ACCOUNT: NO_ACCOUNT,
     Reason.OTHER_SUBJECT: NO_ACCOUNT,
-    Reason.NO_ACCESS: NO_ACCOUNT,
+    Reason.INACTIVE: NO_ACCOUNT,
 }
 
 # Anyone can cause these without an account at the provider, as often as they like. So
@@ -239,7 +238,7 @@ def find_user(identity: Identity) -> User:
     link = links.select_related("user").first()
     if link is None:
         return link_account(identity)
-    check_access(link.user, identity)
+    check_active(link.user, identity)
     # Not link.save(), which would restore a link that was removed in the meantime.
     links.update(last_login=timezone.now(), extra_data={"server": identity.server})
     return link.user
@@ -269,7 +268,7 @@ def link_account(identity: Identity) -> User:
     )
     # An error also undoes the link. The link is not new if the person has just signed
     # in twice.
-    check_access(link.user, identity)
+    check_active(link.user, identity)
     if is_new:
         record(
             SecurityEvent.PROVIDER_LINKED,
@@ -305,9 +304,9 @@ def is_linked_to_another(user: User, identity: Identity) -> bool:
     return False
 
 
-def check_access(user: User, identity: Identity) -> None:
-    if not may_sign_in(user):
-        raise make_refusal(Reason.NO_ACCESS, user, identity)
+def check_active(user: User, identity: Identity) -> None:
+    if not user.is_active:
+        raise make_refusal(Reason.INACTIVE, user, identity)
 
 
 def make_refusal(reason: Reason, user: User, identity: Identity) -> SignInRefused:

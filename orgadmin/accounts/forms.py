@@ -4,6 +4,7 @@ from functools import partial
 from urllib.parse import urlsplit
 
 from allauth.mfa.models import Authenticator
+from django import forms
 from django.conf import settings
 from django.contrib.admin.forms import AdminAuthenticationForm, AdminPasswordChangeForm
 from django.contrib.auth.forms import PasswordResetForm, SetPasswordForm
@@ -17,25 +18,45 @@ from orgadmin.accounts.busy import make_busy_error
 from orgadmin.accounts.hashing import TooBusy
 from orgadmin.accounts.password_rules import warn_about_short_password
 from orgadmin.models import User
+from orgadmin.models.addresses import fold_email
+from orgadmin.models.fields import LineEmailFormField
 from orgadmin.people.company_accounts import remove_company_accounts
 from orgadmin.people.invitations import find_invitations
 from orgadmin.people.mail import send_invitation
 
+# The longest email address.
+EMAIL_LENGTH = 254
+
 
 class SignInForm(AdminAuthenticationForm):
-    """Accepts everyone who may enter the admin, or has an invitation to accept.
+    """Accepts everyone who has an active account.
 
-    The error is the same for an unknown username, a wrong password, an inactive
-    account, a person without access, and too many attempts.
+    The error is the same for an unknown username or email address, a wrong password, an
+    inactive account, and too many attempts.
     """
+
+    # Not Django's field, which would turn an address into another one that looks alike.
+    username = forms.CharField(
+        label=_("Username or email address"),
+        max_length=EMAIL_LENGTH,
+        widget=forms.TextInput(
+            {"autofocus": True, "autocapitalize": "none", "autocomplete": "username"}
+        ),
+    )
 
     error_messages = {
         **AdminAuthenticationForm.error_messages,
         "invalid_login": _(
-            "Please enter the correct username and password. Both may be"
-            " case-sensitive."
+            "The username or email address and the password do not match. Enter both"
+            " again."
         ),
     }
+
+    def __init__(self, *args, **kwargs):
+        super().__init__(*args, **kwargs)
+        # Django allows only the length of a username.
+        self.fields["username"].max_length = EMAIL_LENGTH
+        self.fields["username"].widget.attrs["maxlength"] = EMAIL_LENGTH
 
     def clean(self):
         username = self.cleaned_data.get("username")
@@ -124,9 +145,21 @@ class ForgottenPasswordForm(PasswordResetForm):
     wait for the search and the mail.
     """
 
+    email = LineEmailFormField(
+        label=_("Email"),
+        max_length=EMAIL_LENGTH,
+        widget=forms.EmailInput({"autocomplete": "email"}),
+    )
+
+    def get_users(self, email):
+        user = User.objects.find_by_email(email)
+        if user is None or not user.is_active or not user.has_usable_password():
+            return []
+        return [user]
+
     def save(self, **options):
         email = self.cleaned_data["email"]
-        if not throttle.count_attempt("mail", email):
+        if not throttle.count_attempt("mail", fold_email(email)):
             return
         # Without these, the link would start with the Host header of the request.
         site = urlsplit(settings.BASE_URL)
@@ -136,5 +169,5 @@ class ForgottenPasswordForm(PasswordResetForm):
 
     def _send(self, email, options):
         super().save(**options)
-        for invitation in find_invitations(email__iexact=email):
+        for invitation in find_invitations(email):
             send_invitation(invitation)

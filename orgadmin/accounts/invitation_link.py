@@ -1,6 +1,5 @@
 """The page that the link in an invitation leads to."""
 
-import re
 from typing import Any
 
 from allauth.account.utils import perform_login
@@ -16,6 +15,7 @@ from orgadmin.accounts.busy import make_busy_error, mark_busy
 from orgadmin.accounts.forms import AcceptInvitationForm
 from orgadmin.accounts.hashing import TooBusy
 from orgadmin.models import Invitation, Organization, User
+from orgadmin.models.addresses import make_username
 from orgadmin.people.invitations import (
     AccountInactive,
     InvitationError,
@@ -25,9 +25,6 @@ from orgadmin.people.invitations import (
     find_invitation,
     may_choose_password,
 )
-
-# A username may have 150 characters. This leaves room to append a number.
-USERNAME_LENGTH = 140
 
 
 @never_cache
@@ -164,16 +161,11 @@ def build_user(email: str) -> User:
 
 
 def choose_username(email: str) -> str:
-    """Return a free username that is made from the email address.
-
-    Each character that usernames do not allow becomes "-".
-    """
-    base = re.sub(r"[^\w.@+-]", "-", email)[:USERNAME_LENGTH]
-    similar = User.objects.filter(username__startswith=base)
-    taken = set(similar.values_list("username", flat=True))
-    if base not in taken:
-        return base
-    number = 2
-    while f"{base}-{number}" in taken:
+    """Return a free username that is made from the email address."""
+    base = make_username(email)
+    username = base
+    number = 1
+    while User.objects.find_by_username(username):
         number += 1
-    return f"{base}-{number}"
+        username = f"{base}-{number}"
+    return username

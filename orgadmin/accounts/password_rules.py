@@ -227,7 +227,7 @@ def find_organization_names(user: User) -> list[str]:
         ).order_by("pk")
         names += organizations.values_list("name", flat=True)[:MAX_ORGANIZATIONS]
     if user.email and (user.pk is None or user.has_verified_email):
-        invitations = Invitation.objects.filter(email__iexact=user.email).order_by("pk")
+        invitations = Invitation.objects.to_email(user.email).order_by("pk")
         names += invitations.values_list("organization__name", flat=True)[
             :MAX_ORGANIZATIONS
         ]

@@ -15,7 +15,9 @@ from orgadmin.access.audit_log import SecurityEvent, record
 from orgadmin.accounts import throttle
 from orgadmin.accounts.hashing import take_place
 from orgadmin.models import User
-from orgadmin.people.invitations import may_sign_in
+
+# A username that nobody has.
+NOBODY = ""
 
 # More than anybody types, and little to hash.
 MAX_LENGTH = 1_000
@@ -35,23 +37,26 @@ class MaximumLengthValidator:
 
 
 @sensitive_variables("password")
-def find_user(request: HttpRequest, username: str, password: str) -> User | None:
-    """Return the user who has this username and password, and may sign in.
+def find_user(request: HttpRequest, text: str, password: str) -> User | None:
+    """Return the active user who has this username or email address, and this password.
 
-    Returns None if there is no such user, and also after too many attempts. Raises
-    `TooBusy` if the password cannot be hashed now; this does not count as an attempt.
+    Returns None if there is no such user, and also after too many attempts. Nobody can
+    tell from the time whether the user exists: the database is asked the same, and one
+    password is hashed.
+    Raises `TooBusy` if the password cannot be hashed now; this does not count as an
+    attempt.
     """
     with take_place():
-        attempt = throttle.SignInAttemptCount(request, username)
-        if not attempt.count() or len(password) > MAX_LENGTH:
+        attempt = throttle.SignInAttemptCount(request, text)
+        is_within_limits = attempt.count()
+        if attempt.is_refused_at_once or len(password) > MAX_LENGTH:
             return None
+        username = attempt.username if is_within_limits else NOBODY
         user = auth.authenticate(request, username=username, password=password)
-    if user is not None and may_sign_in(user):
+    if user is not None:
         attempt.succeed()
         return user
-    # For someone without access, the right password counts like a wrong one. Otherwise,
-    # people could tell from the limit that it is right.
-    step = "password" if user is None else "access"
+    step = "password" if is_within_limits else "limit"
     # Without what was typed: people sometimes type their password as their name.
     record(SecurityEvent.SIGN_IN_FAILED, user=attempt.user, details={"step": step})
     return None

@@ -43,7 +43,7 @@ class Reason(StrEnum):
     NO_ACCOUNT = "no account"
     UNVERIFIED_ACCOUNT = "unverified account"
     OTHER_SUBJECT = "other subject"
-    NO_ACCESS = "no access"
+    INACTIVE = "inactive account"
 
 
 class SignInRefused(Exception):

@@ -21,6 +21,7 @@ from orgadmin.access.origin import (
 )
 from orgadmin.accounts.devices import find_device
 from orgadmin.models import SignInAttempt, User
+from orgadmin.models.addresses import normalize_sign_in_name
 from orgadmin.models.sign_in_attempt import make_key
 
 LIMIT = 10  # attempts in a WINDOW, as models/sign_in_attempt.py defines it
@@ -35,6 +36,8 @@ Kind: TypeAlias = Literal[
     "sign-in",
     "username",
     "address",
+    "account",
+    "account anywhere",
     "device",
     "password",
     "step-up",
@@ -53,15 +56,20 @@ Kind: TypeAlias = Literal[
 class Counter:
     """What an attempt is counted by. `subject` depends on `kind`:
 
-    - "sign-in": a username and an IP address
-    - "username": a username
+    A name is a username or an email address, in its normal form. An account is the key
+    of a user, or a name that nobody has.
+
+    - "sign-in": a name and an IP address
+    - "username": a name
     - "address": an IP address
+    - "account": an account and an IP address
+    - "account anywhere": an account
     - "device": the key of a user, and a device that they have signed in on
     - "password", "step-up", "reset": the key of the user whose password it is
     - "code": the key of the user who enters a code of the second factor, and the device
       if they have signed in on it
     - "used code": the user's key and the code, such as "7 123456"
-    - "lock-out": the key or the name of the user who is locked out
+    - "lock-out": the account that is locked out
     - "mail": an email address that a visitor has entered
     - "own mail": the key of the user who asks for an email to their own address
     - "password link": the key of the user to whom platform staff send a link
@@ -121,34 +129,52 @@ class SignInAttemptCount:
 
     On a device on which the person has signed in before, attempts are counted by
     device. So nobody else can lock the person out there. All other attempts are counted
-    by username and address, by username, and by address.
+    by name and IP address, by IP address, and by name. After that, they are counted by
+    account, because a person has two names: the username and the email address.
+
+    `text` is the name that the person typed. `user` is whom it means, or None.
     """
 
-    def __init__(self, request: HttpRequest, username: str) -> None:
-        self.username = username
-        # Also looked up if there is no such user, so that this takes the same time.
-        self.user = User.objects.filter(username=username).first()
+    def __init__(self, request: HttpRequest, text: str) -> None:
+        self.user = find_person(request, text)
+        self.username = self.user.get_username() if self.user else text
+        self.name = normalize_sign_in_name(text)
         self.counters = self._find_counters(request)
+        self.exceeded: Counter | None = None
 
     def _find_counters(self, request: HttpRequest) -> list[Counter]:
         device = find_device(request, self.user) if self.user else ""
         if self.user and device:
             return [Counter("device", f"{self.user.pk} {device}")]
         address = find_address(request)
+        account = self.user.pk if self.user else self.name
         return [
-            Counter("sign-in", f"{self.username}\n{address}"),
+            Counter("sign-in", f"{self.name}\n{address}"),
             Counter("address", address, ADDRESS_LIMIT),
-            Counter("username", self.username, USERNAME_LIMIT),
+            Counter("username", self.name, USERNAME_LIMIT),
+            Counter("account", f"{account}\n{address}"),
+            Counter("account anywhere", account, USERNAME_LIMIT),
         ]
 
     def count(self) -> bool:
         """Count the attempt, and return whether it is within all limits."""
-        exceeded = _count(self.counters)
-        if exceeded is None:
+        self.exceeded = _count(self.counters)
+        if self.exceeded is None:
             return True
-        if exceeded.kind != "address":
+        if self.exceeded.kind != "address":
             record_lock_out("sign-in", self.user, self.username)
         return False
+
+    @property
+    def is_refused_at_once(self) -> bool:
+        """Whether a limit is exceeded, and the response may show it by its time.
+
+        The limits of an account must not show. Otherwise, someone could use up those of
+        a username, and then see which email address belongs to the same account.
+        """
+        if self.exceeded is None:
+            return False
+        return self.exceeded.kind not in ("account", "account anywhere")
 
     def succeed(self) -> None:
         """Do not count the attempt, because the password was right.
@@ -157,10 +183,24 @@ class SignInAttemptCount:
         or from several addresses.
         """
         for counter in self.counters:
-            if counter.kind in ("address", "username"):
+            if counter.kind in ("address", "username", "account anywhere"):
                 SignInAttempt.objects.take_back(counter.key)
             else:
                 forget_attempts(counter.kind, counter.subject)
+
+
+def find_person(request: HttpRequest, text: str) -> User | None:
+    """Return the user whom a username or an email address means at sign-in.
+
+    Someone may have the address that is the username of someone else. Then it means the
+    one who has signed in on this device, or else the one whose address it is. Runs one
+    query, so that this takes the same time for all texts.
+    """
+    candidates = User.objects.find_for_sign_in(text)
+    for user in candidates:
+        if find_device(request, user):
+            return user
+    return candidates[0] if candidates else None
 
 
 def record_lock_out(kind: Kind, user: User | None, username: str) -> None:
@@ -170,7 +210,7 @@ def record_lock_out(kind: Kind, user: User | None, username: str) -> None:
     names nobody: people sometimes type their password as their name. The response does
     not wait for the email, so that its time does not reveal whether there is one.
     """
-    subject = user.pk if user else f"name {username}"
+    subject = user.pk if user else f"name {normalize_sign_in_name(username)}"
     if SignInAttempt.objects.count_one(Counter("lock-out", subject).key).count > 1:
         return
     run_after_response(

@@ -1,4 +1,7 @@
-"""The pages of invitations, email addresses and forgotten passwords, below /admin/."""
+"""The pages of invitations, email addresses and forgotten passwords, below /admin/.
+
+Also the page for people who belong to no organization.
+"""
 
 from django.contrib import admin
 from django.contrib.auth import views as auth_views
@@ -10,6 +13,7 @@ from orgadmin.accounts.confirm_email import (
 )
 from orgadmin.accounts.forms import ForgottenPasswordForm
 from orgadmin.accounts.invitation_link import invitation_view
+from orgadmin.accounts.no_organization import no_organization_view
 from orgadmin.accounts.tokens import reset_tokens
 from orgadmin.accounts.views import ResetPasswordView
 
@@ -21,6 +25,7 @@ HEADER_CONTEXT = {
 
 urlpatterns = [
     path("invitation/<str:token>/", invitation_view, name="invitation"),
+    path("no-organization/", no_organization_view, name="no_organization"),
     path("confirm-email/", confirm_email_view, name="confirm_email"),
     path(
         "confirm-email/<str:token>/",

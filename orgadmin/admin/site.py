@@ -13,6 +13,7 @@ from django.utils.cache import patch_cache_control
 from django.utils.translation import gettext_lazy as _
 
 from orgadmin.accounts import sessions
+from orgadmin.accounts.own_pages import is_own_page
 from orgadmin.accounts.step_up import SAFE_METHODS, ask_for_recent_sign_in
 from orgadmin.accounts.views import (
     ChangePasswordView,
@@ -73,11 +74,19 @@ class OrganizationAdminSite(admin.AdminSite):
     site_url = None
 
     def has_permission(self, request):
+        """Return whether the person may open the page of a request.
+
+        Whoever may view an organization may enter the admin. Everyone else who is
+        signed in can open only the pages about their own account.
+        """
+        return is_own_page(request) or self.may_enter(request)
+
+    def may_enter(self, request):
         """Return whether the person may enter the admin.
 
-        Whoever may view an organization may enter. On the page of one organization,
-        this asks for the permissions on that organization first. The page needs them
-        anyway, and if they include "view", no other query is necessary.
+        On the page of one organization, this asks for the permissions on that
+        organization first. The page needs them anyway, and if they include "view", no
+        other query is necessary.
         """
         gate = get_gate(request)
         pk = find_organization_id(request)
@@ -103,7 +112,7 @@ class OrganizationAdminSite(admin.AdminSite):
         return super().admin_view(protected_view, cacheable)
 
     def login(self, request, extra_context=None):
-        may_enter = self.has_permission(request)
+        may_enter = self.may_enter(request)
         if may_enter and request.method == "GET" and "next" not in request.GET:
             return redirect("admin:index")
         context = {

@@ -21,8 +21,11 @@ MAX_LISTED = 100
 
 
 def find_user(username: str, returncode: int = UNCLEAR) -> User:
-    """Return a user by username. Raises `CommandError` if there is none."""
-    user = User.objects.filter(username=username).first()
+    """Return a user by username, in upper or lower case.
+
+    Raises `CommandError` if there is none.
+    """
+    user = User.objects.find_by_username(username)
     if user is None:
         raise CommandError(f"There is no user “{username}”.", returncode=returncode)
     return user

@@ -8,7 +8,7 @@ from django.db import migrations, models
 
 
 class Migration(migrations.Migration):
-    dependencies = [("orgadmin", "0038_accepted_invitation")]
+    dependencies = [("orgadmin", "0042_unique_normal_forms")]
 
     operations = [
         migrations.AddField(

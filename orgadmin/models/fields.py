@@ -12,6 +12,13 @@ from django.core.exceptions import ValidationError
 from django.core.validators import MaxLengthValidator
 from django.db import models
 
+from orgadmin.models.addresses import (
+    EMAIL_FOLD_LENGTH,
+    USERNAME_FOLD_LENGTH,
+    fold_email,
+    fold_username,
+    normalize_email,
+)
 from orgadmin.models.look_alikes import KEY_LENGTH, make_key
 from orgadmin.models.text import check_length, clean_line, clean_paragraphs
 from orgadmin.models.validators import validate_language, validate_time_zone
@@ -50,7 +57,10 @@ class LineFormField(CleanedFormField, forms.CharField):
 
 
 class LineEmailFormField(CleanedFormField, forms.EmailField):
-    pass
+    """An email address in a form, of which only the normal form is kept."""
+
+    def clean_text(self, text: str) -> str:
+        return normalize_email(super().clean_text(text))
 
 
 class LineURLFormField(CleanedFormField, forms.URLField):
@@ -106,6 +116,9 @@ class LineField(CleanedField, models.CharField):
 
 class LineEmailField(CleanedField, models.EmailField):
     form_class = LineEmailFormField
+
+    def clean_text(self, text: str) -> str:
+        return normalize_email(super().clean_text(text))
 
 
 class LineURLField(CleanedField, models.URLField):
@@ -192,12 +205,12 @@ class ComputedField:
     def make_text(self, text: str) -> str:
         raise NotImplementedError
 
-    def compute(self, instance: models.Model) -> str:
+    def compute(self, instance: models.Model) -> str | None:
         """Return the text for an instance, made from its other fields."""
         values = [str(getattr(instance, source) or "") for source in self.sources]
         return self.make_text("\n".join(values))
 
-    def pre_save(self, instance: models.Model, add: bool) -> str:
+    def pre_save(self, instance: models.Model, add: bool) -> str | None:
         text = self.compute(instance)
         field: Any = self
         setattr(instance, field.attname, text)
@@ -220,6 +233,44 @@ class LookAlikeKeyField(ComputedField, models.CharField):
 
     def make_text(self, text: str) -> str:
         return make_key(text)
+
+
+class FoldField(ComputedField, models.CharField):
+    """What names have in common that must not exist side by side.
+
+    It is NULL for an empty name, and in rows that the previous release has written.
+    """
+
+    def __init__(self, *sources: str, **options: Any) -> None:
+        options.setdefault("null", True)
+        options.setdefault("default", None)
+        options.setdefault("db_default", models.NOT_PROVIDED)
+        super().__init__(*sources, **options)
+
+    def compute(self, instance: models.Model) -> str | None:
+        return super().compute(instance) or None
+
+
+class UsernameFoldField(FoldField):
+    """A username without case and widths."""
+
+    def __init__(self, *sources: str, **options: Any) -> None:
+        options.setdefault("max_length", USERNAME_FOLD_LENGTH)
+        super().__init__(*sources, **options)
+
+    def make_text(self, text: str) -> str:
+        return fold_username(text)
+
+
+class EmailFoldField(FoldField):
+    """The normal form of an email address."""
+
+    def __init__(self, *sources: str, **options: Any) -> None:
+        options.setdefault("max_length", EMAIL_FOLD_LENGTH)
+        super().__init__(*sources, **options)
+
+    def make_text(self, text: str) -> str:
+        return fold_email(text)
 
 
 def find_django_class(field: object) -> str:

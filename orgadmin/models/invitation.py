@@ -5,21 +5,34 @@ from __future__ import annotations
 import secrets
 from datetime import timedelta
 from hashlib import sha256
+from typing import Self
 
 from django.conf import settings
 from django.db import models, transaction
+from django.db.models import Value
 from django.db.models.functions import Lower
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
 from orgadmin.access.membership_log import Event, MembershipChange, write_changes
 from orgadmin.access.roles import ROLES, ROLES_BY_KEY
+from orgadmin.models.addresses import list_spellings
 from orgadmin.models.fields import LineEmailField
 from orgadmin.models.organization import Organization
 from orgadmin.models.user import User
 
 
 class InvitationQuerySet(models.QuerySet["Invitation"]):
+    def to_email(self, email: str) -> Self:
+        """Return the invitations to an email address, in any spelling.
+
+        The database treats more characters as equal than `is_same_email()`, which must
+        decide what gives somebody access.
+        """
+        spellings = [Lower(Value(spelling)) for spelling in list_spellings(email)]
+        rows = self.annotate(lower_email=Lower("email"))
+        return rows.filter(lower_email__in=[Lower(Value(email)), *spellings])
+
     def revoke(self, *, actor: User | None, reason: str = "") -> int:
         """Delete invitations, so that their links no longer work, and log it.
 

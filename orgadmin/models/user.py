@@ -18,12 +18,20 @@ from django.utils.crypto import salted_hmac
 from django.utils.translation import gettext_lazy as _, gettext_noop
 
 from orgadmin.access.origin import current_request
+from orgadmin.models.addresses import (
+    fold_username,
+    is_same_email,
+    make_username,
+    normalize_email,
+)
 from orgadmin.models.fields import (
+    EmailFoldField,
     LanguageField,
     LineEmailField,
     LineField,
     LookAlikeKeyField,
     TimeZoneField,
+    UsernameFoldField,
 )
 from orgadmin.models.guards import (
     is_made_by_a_person,
@@ -35,15 +43,33 @@ from orgadmin.models.guards import (
 from orgadmin.models.look_alikes import make_key
 from orgadmin.models.mixins import DeletedThroughQuerySet, RemembersStored
 from orgadmin.models.user_events import record_changes, record_creation
-from orgadmin.models.user_queryset import UserQuerySet, is_same_email
+from orgadmin.models.user_queryset import UserQuerySet
 
 # When one of these changes, all sessions of the user end, and so do their links to
 # reset the password.
 SESSION_FIELDS = {"password", "email", "is_active"}
 
+EMAIL_TAKEN = _(
+    "Someone else has this email address. Use another one, or leave it empty."
+)
+
 
 class PeopleManager(UserManager.from_queryset(UserQuerySet)):  # type: ignore[misc]
     use_in_migrations = False
+
+    @classmethod
+    def normalize_email(cls, email: str | None) -> str:
+        return normalize_email((email or "").strip())
+
+    def get_by_natural_key(self, username: str | None) -> User:
+        """Return the user with a username, in upper or lower case.
+
+        Django's `authenticate()` and its commands find people with this method.
+        """
+        user = self.find_by_username(username or "")
+        if user is None:
+            raise self.model.DoesNotExist("Nobody has this username.")
+        return user
 
 
 class CredentialsChanged(DatabaseError):
@@ -73,7 +99,8 @@ class User(RemembersStored, DeletedThroughQuerySet, AbstractUser):
     """A person who can sign in.
 
     `save()` writes only the fields that were changed since the instance was loaded, so
-    that it cannot undo what someone else has changed. It never inserts a row that has
+    that it cannot undo what someone else has changed. A username that was made from the
+    email address follows when the address changes. It never inserts a row that has
     been deleted. It records changes of credentials and permissions in the audit log,
     and names `changed_by` as the person who made them. It asks the guards in
     `models/guards.py` before it ends someone's access.
@@ -128,6 +155,11 @@ class User(RemembersStored, DeletedThroughQuerySet, AbstractUser):
     # `clean()` refuses a new username that looks like another one.
     username_key = LookAlikeKeyField("username")
 
+    # People sign in with their username or email address in any case, so these must be
+    # unique in any case, too.
+    username_fold = UsernameFoldField("username")
+    email_fold = EmailFoldField("email")
+
     objects: ClassVar[PeopleManager] = PeopleManager()
 
     # The person who makes the changes that `save()` will write. None for a command.
@@ -147,28 +179,72 @@ class User(RemembersStored, DeletedThroughQuerySet, AbstractUser):
         indexes = [models.Index(fields=["username_key"], name="user_username_key")]
         constraints = [
             models.UniqueConstraint(
+                fields=["username_fold"],
+                name="unique_username_fold",
+                condition=Q(username_fold__isnull=False),
+            ),
+            models.UniqueConstraint(
+                fields=["email_fold"],
+                name="unique_email_fold",
+                condition=Q(email_fold__isnull=False),
+            ),
+            models.UniqueConstraint(
                 Lower("email"),
                 name="unique_user_email",
                 condition=~Q(email=""),
-                violation_error_message=_(
-                    "Someone else has this email address. Use another one, or leave it"
-                    " empty."
-                ),
+                violation_error_message=EMAIL_TAKEN,
             ),
         ]
 
     def clean(self) -> None:
-        """Refuse a new username if someone else has one that looks the same."""
+        """Refuse a new username or email address that people could mistake for another.
+
+        Nobody else must have it, or one that looks the same.
+        """
         super().clean()
-        if self.username == self._stored.get("username"):
-            return
+        errors = {}
+        if self.username != self._stored.get("username"):
+            errors["username"] = self._find_username_fault()
+        if self.email and self.email != self._stored.get("email"):
+            errors["email"] = self._find_email_fault()
+        found = {name: error for name, error in errors.items() if error is not None}
+        if found:
+            raise ValidationError(found)
+
+    def _find_username_fault(self) -> ValidationError | None:
         others = type(self).objects.exclude(pk=self.pk)
+        if others.find_by_username(self.username):
+            message = _(
+                "Someone else has this username. Upper and lower case make no"
+                " difference. Choose another one."
+            )
+            return ValidationError(message, code="unique")
+        if "@" in self.username and others.find_by_email(self.username):
+            message = _(
+                "This is the email address of someone else. Choose another username."
+            )
+            return ValidationError(message, code="email_of_another")
         if others.filter(username_key=make_key(self.username)).exists():
             message = _(
                 "A username that looks almost the same exists. Choose one that people"
                 " can tell apart from it."
             )
-            raise ValidationError({"username": message}, code="look_alike")
+            return ValidationError(message, code="look_alike")
+        return None
+
+    def _find_email_fault(self) -> ValidationError | None:
+        others = type(self).objects.exclude(pk=self.pk)
+        if others.find_by_email(self.email):
+            return ValidationError(EMAIL_TAKEN, code="unique")
+        namesake = others.find_by_username(self.email)
+        if namesake is not None and not namesake.email:
+            # They could no longer sign in: the address would mean this person.
+            message = _(
+                "Someone else signs in with this address as their username. Give them"
+                " another username first."
+            )
+            return ValidationError(message, code="username_of_another")
+        return None
 
     def save(  # type: ignore[override]
         self,
@@ -198,8 +274,10 @@ class User(RemembersStored, DeletedThroughQuerySet, AbstractUser):
         written = self._find_changed()
         if update_fields is not None:
             written &= set(update_fields)
+        if "email" in written:
+            written |= {"email_fold"} | self._follow_email(using)
         if "username" in written:
-            written.add("username_key")
+            written |= {"username_key", "username_fold"}
         is_hash_upgrade = self._is_hash_upgrade(update_fields)
         if not is_hash_upgrade:
             keep_credentials(self, written)
@@ -317,6 +395,27 @@ class User(RemembersStored, DeletedThroughQuerySet, AbstractUser):
             actor=self.changed_by,
             reason=gettext_noop("The person who sent it was deactivated."),
         )
+
+    def _follow_email(self, using: str) -> set[str]:
+        """Make the username from the new email address if it was made from the old one.
+
+        Otherwise, the person would sign in with an address that is no longer theirs.
+        They keep their username if someone else has the new one. Returns the names of
+        the fields that must be written, too.
+        """
+        old_email = self._stored.get("email")
+        username = self._stored.get("username")
+        if not old_email or not username or not self.email:
+            return set()
+        is_made = fold_username(username) == fold_username(make_username(old_email))
+        if not is_made or self.username != username:
+            return set()
+        new_username = make_username(self.email)
+        others = type(self).objects.using(using).exclude(pk=self.pk)
+        if others.find_by_username(new_username) or others.find_by_email(new_username):
+            return set()
+        self.username = new_username
+        return {"username"}
 
     def _prepare_to_end_sessions(self, written: set[str], using: str) -> set[str]:
         """Raise the session epoch, and forget that an outdated address is verified.

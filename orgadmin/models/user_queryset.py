@@ -1,13 +1,13 @@
-"""The queryset of users: updates and deletion, and finding people by email address."""
+"""The queryset of users: updates and deletion, and finding people by their names."""
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from typing import TYPE_CHECKING, Any
 
 from django.apps import apps
 from django.db import models, transaction
-from django.db.models import Value
+from django.db.models import Q, Value
 from django.db.models.functions import Lower
 
 # The log stores reasons in English. They are translated where they are shown.
@@ -17,6 +17,13 @@ from orgadmin.access.audit_log import SecurityEvent, record_all
 from orgadmin.access.batches import split_into_batches
 from orgadmin.access.membership_log import Event, write_memberships
 from orgadmin.access.sql import Statement, execute_together, placeholders
+from orgadmin.models.addresses import (
+    fold_email,
+    fold_username,
+    is_same_email,
+    list_spellings,
+    normalize_email,
+)
 from orgadmin.models.guards import (
     is_made_by_a_person,
     keep_a_superuser,
@@ -30,7 +37,7 @@ if TYPE_CHECKING:
 BATCH = 1_000  # rows
 
 # The fields of a user that only `User.save()` changes: it records security events, ends
-# sessions, and updates the key of the username.
+# sessions, and updates what is computed from the username and the address.
 SAVED_FIELDS = {
     "password",
     "email",
@@ -41,14 +48,49 @@ SAVED_FIELDS = {
 }
 
 
-def is_same_email(first: str, second: str) -> bool:
-    """Return whether two email addresses differ only in upper and lower case.
+def has_email(emails: Collection[str]) -> Q:
+    """Return the condition for the users who may have one of these email addresses.
 
-    Databases treat some other characters as equal, and so does Python's `lower()`, such
-    as the Kelvin sign and "k". Such addresses can belong to different people, so the
-    lower-case and the upper-case forms must both be the same.
+    Requires the annotation "lower_email", by which rows of the previous release are
+    found. `is_same_email()` must decide afterwards: databases treat more characters as
+    equal than we do.
     """
-    return first.lower() == second.lower() and first.upper() == second.upper()
+    spellings = set(emails)
+    for email in emails:
+        spellings.update(list_spellings(email))
+    lower = [Lower(Value(spelling)) for spelling in sorted(spellings)]
+    folds = sorted(fold_email(email) for email in emails)
+    # The condition of the index "unique_user_email".
+    is_stored = Q(lower_email__in=lower) & ~Q(email="")
+    return Q(email_fold__in=folds) | is_stored
+
+
+def has_username(username: str) -> Q:
+    """Return the condition for the users who may have a username.
+
+    Rows of the previous release may have an outdated "username_fold", so
+    `choose_by_username()` must decide afterwards.
+    """
+    return Q(username=username) | Q(username_fold=fold_username(username))
+
+
+def choose_by_email(users: Iterable[User], email: str) -> User | None:
+    for user in users:
+        if user.email and is_same_email(user.email, email):
+            return user
+    return None
+
+
+def choose_by_username(users: Iterable[User], username: str) -> User | None:
+    """Return the user with exactly this username, or else with one that is the same."""
+    folded = fold_username(username)
+    found = None
+    for user in users:
+        if user.username == username:
+            return user
+        if fold_username(user.username) == folded:
+            found = user
+    return found
 
 
 class UserQuerySet(models.QuerySet["User"]):
@@ -149,22 +191,44 @@ class UserQuerySet(models.QuerySet["User"]):
         return len(users)
 
     def find_by_email(self, email: str) -> User | None:
-        """Return the user with an email address, ignoring case.
+        """Return the user with an email address, in any spelling.
 
         Whether the address is verified makes no difference. To decide who gets access,
         use `find_by_verified_email()`.
         """
-        # In the database, lower case is what the index "unique_user_email" contains.
-        candidates = self.annotate(lower_email=Lower("email")).filter(
-            lower_email=Lower(Value(email))
-        )
-        for user in candidates.exclude(email=""):
-            if is_same_email(user.email, email):
-                return user
-        return None
+        users = self.annotate(lower_email=Lower("email")).filter(has_email([email]))
+        return choose_by_email(users.order_by("pk"), email)
+
+    def find_by_username(self, username: str) -> User | None:
+        """Return the user with a username, in upper or lower case."""
+        return choose_by_username(self.filter(has_username(username)), username)
+
+    def find_for_sign_in(self, text: str) -> list[User]:
+        """Return whom a text at sign-in can mean: a username, or an email address.
+
+        An address means first of all the person who has it now, and only then one whose
+        username it is. Runs one query, whatever the text is.
+        """
+        email = normalize_email(text)
+        users = self.annotate(lower_email=Lower("email"))
+        users = users.filter(has_email([email]) | has_username(text)).order_by("pk")
+        candidates = list(users)
+        owner = choose_by_email(candidates, email) if "@" in email else None
+        namesake = choose_by_username(candidates, text)
+        found = [user for user in (owner, namesake) if user is not None]
+        return list(dict.fromkeys(found))
+
+    def find_by_emails(self, emails: Collection[str]) -> dict[str, User]:
+        """Return {email address: user} for the addresses that someone has.
+
+        `emails` are in their normal form.
+        """
+        users = self.annotate(lower_email=Lower("email")).filter(has_email(emails))
+        found = {fold_email(user.email): user for user in users.order_by("-pk")}
+        return {email: found[email] for email in emails if email in found}
 
     def find_by_verified_email(self, email: str) -> User | None:
-        """Return the user who is known to receive mail at an address, ignoring case.
+        """Return the user who is known to receive mail at an address.
 
         This is the user whose current address it is, and only if it is verified.
         """

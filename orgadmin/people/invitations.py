@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime, timedelta
-from typing import Any, ClassVar
+from typing import ClassVar
 
 from allauth.mfa.models import Authenticator
 from allauth.socialaccount.models import SocialAccount
@@ -16,7 +16,6 @@ from django.utils.translation import gettext_lazy, gettext_noop as _
 
 from orgadmin.access.membership_log import Event, MembershipChange, write_changes
 from orgadmin.access.roles import ROLES_BY_KEY, Role
-from orgadmin.gate.answers import Gate
 from orgadmin.models import (
     AcceptedInvitation,
     Invitation,
@@ -25,10 +24,10 @@ from orgadmin.models import (
     SignInAttempt,
     User,
 )
+from orgadmin.models.addresses import fold_email, is_same_email
 from orgadmin.models.invitation import hash_token
 from orgadmin.models.sign_in_attempt import make_key
 from orgadmin.models.user import CredentialsChanged
-from orgadmin.models.user_queryset import is_same_email
 from orgadmin.people.changes import RoleChange
 from orgadmin.people.membership import change_roles, find_role, lock, may_assign
 
@@ -114,8 +113,9 @@ def invite(
 ) -> Invitation:
     """Invite an email address to a role, whether or not a user has that address.
 
-    Replaces an earlier invitation to the same organization and address. Sends no mail;
-    the caller does. Imports, which only superusers can run, are not limited.
+    Replaces an earlier invitation to the same organization and address. The address is
+    stored in its normal form. Sends no mail; the caller does. Imports, which only
+    superusers can run, are not limited.
     Raises `PermissionDenied` if the actor may not assign the role,
     `TooManyInvitations` if the limit of a day is reached, and
     `Organization.DoesNotExist` if the organization has been deleted.
@@ -126,7 +126,8 @@ def invite(
     _check_may_assign(actor, organization, role)
     if is_limited:
         _count(organization, actor)
-    organization.invitations.filter(email__iexact=email).delete()
+    email = fold_email(email)
+    organization.invitations.to_email(email).delete()
     _log_invited(organization, email, role, actor)
     return organization.invitations.create(email=email, role=role.key, invited_by=actor)
 
@@ -182,11 +183,14 @@ def _log_invited(
     write_changes([change], actor=actor)
 
 
-def find_invitations(**conditions: Any) -> list[Invitation]:
-    """Return the invitations that can still be accepted."""
-    invitations = Invitation.objects.filter(**conditions)
-    invitations = invitations.select_related("organization", "invited_by")
-    return [invitation for invitation in invitations if not invitation.expired]
+def find_invitations(email: str) -> list[Invitation]:
+    """Return the invitations to an email address that can still be accepted."""
+    invitations = Invitation.objects.to_email(email).order_by("pk")
+    found = []
+    for invitation in invitations.select_related("organization", "invited_by"):
+        if is_same_email(invitation.email, email) and not invitation.expired:
+            found.append(invitation)
+    return found
 
 
 def find_invitation(token: str) -> Invitation:
@@ -209,19 +213,6 @@ def find_invitation(token: str) -> Invitation:
 def find_accepted(token: str) -> AcceptedInvitation | None:
     """Return who accepted the invitation whose link contains this secret, if anyone."""
     return AcceptedInvitation.objects.filter(token_hash=hash_token(token)).first()
-
-
-def may_sign_in(user: User) -> bool:
-    """Return whether a person may enter, or has an invitation to accept.
-
-    People who had access before must sign in to accept an invitation.
-    """
-    if Gate(user).may_enter:
-        return True
-    if not user.is_active or not user.email:
-        return False
-    invitations = find_invitations(email__iexact=user.email)
-    return any(is_same_email(row.email, user.email) for row in invitations)
 
 
 def may_choose_password(user: User) -> bool:

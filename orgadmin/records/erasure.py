@@ -40,6 +40,7 @@ from orgadmin.models import (
     SignInAttempt,
     User,
 )
+from orgadmin.models.addresses import fold_username
 from orgadmin.models.guards import (
     find_orphaned_by,
     keep_a_superuser,
@@ -256,6 +257,8 @@ class Erasure:
         models.QuerySet(User).filter(pk=self.user.pk).update(
             username=self.names.pseudonym,
             username_key=make_key(self.names.pseudonym),
+            username_fold=fold_username(self.names.pseudonym),
+            email_fold=None,
             first_name="",
             last_name="",
             email="",

@@ -13,6 +13,7 @@ from django.utils.translation import gettext as _
 
 from orgadmin.access.roles import Role
 from orgadmin.models import Organization
+from orgadmin.models.addresses import fold_email
 from orgadmin.models.fields import LineEmailField
 from orgadmin.records.columns import ROLE_COLUMNS
 from orgadmin.records.import_problems import ImportProblem, RowRefused
@@ -31,7 +32,7 @@ class NamedPerson:
 
     column: str  # as in ROLE_COLUMNS
     role: Role
-    email: str  # in lower case
+    email: str  # in its normal form
 
 
 @dataclass(frozen=True)
@@ -143,12 +144,12 @@ def clean_id(cell: str) -> int | None:
 def clean_emails(cell: str) -> list[str]:
     """Return the email addresses in a cell, each once. Raises `InvalidCell`."""
     # The keys of a dictionary are unique, and keep their order.
-    addresses = dict.fromkeys(re.split(r"[\s;,]+", cell.lower()))
-    emails = []
-    for address in addresses:
+    emails = {}
+    for address in re.split(r"[\s;,]+", cell):
         if address:
-            emails.append(clean_field(EMAIL_FIELD, address, address))
-    return emails
+            email = fold_email(clean_field(EMAIL_FIELD, address, address))
+            emails[email] = True
+    return list(emails)
 
 
 def clean_value(name: str, cell: str) -> Any:

@@ -6,7 +6,6 @@ from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from django.db.models.functions import Lower
 from django.utils.translation import gettext as _
 
 from orgadmin.access.audit_log import SecurityEvent
@@ -55,7 +54,7 @@ class StoredObjects:
     by_reference: dict[str | None, Organization]
     # {reference: organization ID} of all organizations, changeable or not
     reference_owners: dict[str | None, int]
-    # {email address in lower case: user}
+    # {email address in its normal form: user}
     users: dict[str, User]
     # IDs of users whose address may belong to someone else
     doubtful_pks: set[int]
@@ -251,12 +250,11 @@ class RowPlanner:
 
 
 def find_users(rows: Iterable[ImportRow]) -> dict[str, User]:
-    """Return {email address in lower case: user} for people in the rows."""
+    """Return {email address in its normal form: user} for people in the rows."""
     emails: set[str] = set()
     for row in rows:
         emails.update(person.email for person in row.people)
-    users = User.objects.annotate(address=Lower("email")).filter(address__in=emails)
-    return {user.address: user for user in users}
+    return User.objects.find_by_emails(emails)
 
 
 def find_doubtful(users: Iterable[User]) -> set[int]:

@@ -81,9 +81,8 @@ def invite_people(
         for person in row.people:
             if person.user is not None:
                 continue
-            existing = row.organization.invitations.filter(
-                email__iexact=person.email, role=person.role.key
-            )
+            existing = row.organization.invitations.to_email(person.email)
+            existing = existing.filter(role=person.role.key)
             if not existing.exists():
                 invitation = invite(
                     row.organization,

@@ -21,7 +21,6 @@ from django.contrib.contenttypes.models import ContentType
 from django.contrib.sessions.models import Session
 from django.core.serializers.json import DjangoJSONEncoder
 from django.db.models import Q
-from django.db.models.functions import Lower
 from django.utils import timezone
 
 from orgadmin.access.audit_log import SecurityEvent, record
@@ -37,6 +36,7 @@ from orgadmin.models import (
     SignInAttempt,
     User,
 )
+from orgadmin.models.addresses import fold_email, fold_username, list_spellings
 from orgadmin.models.sign_in_attempt import make_key
 from orgadmin.people.membership import list_roles
 from orgadmin.records.batches import BATCH
@@ -48,6 +48,7 @@ FORMAT = "orgadmin person 1"
 # attempts cannot be found, because they also contain an IP address, a device or the key
 # of an organization.
 ATTEMPTS_BY_KEY = (
+    "account anywhere",
     "password",
     "step-up",
     "reset",
@@ -64,7 +65,10 @@ Row = dict[str, Any]
 
 @dataclass(frozen=True)
 class Person:
-    """A user, and the email addresses that are known to be theirs, in lower case."""
+    """A user, and the email addresses that are known to be theirs.
+
+    The addresses are in lower case, in all spellings in which they may be stored.
+    """
 
     user: User
     addresses: frozenset[str]
@@ -79,17 +83,21 @@ def find_person(user: User) -> Person:
 
     An earlier address that someone else has now is not among them.
     """
-    addresses = {user.email.lower(), user.verified_email.lower()}
+    stored = {user.email, user.verified_email}
     changes = AuditEvent.objects.filter(
         user_key=user.pk, event=SecurityEvent.EMAIL_CHANGED
     )
     for personal in changes.values_list("personal", flat=True):
-        addresses |= {str(address).lower() for address in personal.values()}
-    addresses.discard("")
-    others = User.objects.exclude(pk=user.pk).exclude(email="")
-    others = others.annotate(address=Lower("email")).filter(address__in=addresses)
-    taken = set(others.values_list("address", flat=True))
-    return Person(user, frozenset(addresses - taken))
+        stored |= {str(address) for address in personal.values()}
+    stored.discard("")
+    others = User.objects.exclude(pk=user.pk)
+    folds = {fold_email(address) for address in stored}
+    taken = others.find_by_emails(folds)
+    addresses: set[str] = set()
+    for address in stored:
+        if fold_email(address) not in taken:
+            addresses |= {address.lower(), *list_spellings(address)}
+    return Person(user, frozenset(addresses))
 
 
 def has_address(field: str, person: Person) -> Q:
@@ -132,14 +140,16 @@ def list_sessions(user: User) -> Iterator[Session]:
 def find_attempts(person: Person) -> dict[str, str]:
     """Return {key: kind} of the attempts that are counted for the person."""
     kinds = {make_key(kind, person.key): kind for kind in ATTEMPTS_BY_KEY}
-    kinds[make_key("username", person.user.username)] = "username"
+    kinds[make_key("username", fold_username(person.user.username))] = "username"
     for address in person.addresses:
+        kinds[make_key("username", fold_username(address))] = "username"
         kinds[make_key("mail", address)] = "mail"
     return kinds
 
 
 def describe_account(person: Person) -> Row:
     user = person.user
+    current = {user.email.lower(), *list_spellings(user.email)}
     names = [
         "username",
         "first_name",
@@ -162,7 +172,7 @@ def describe_account(person: Person) -> Row:
         "id": user.pk,
         **{name: getattr(user, name) for name in names},
         "has_password": user.has_usable_password(),
-        "earlier_addresses": sorted(person.addresses - {user.email.lower()}),
+        "earlier_addresses": sorted(person.addresses - current),
     }
 
 

@@ -8,6 +8,7 @@ from orgadmin.records.audit_check import ERROR, describe_end, examine_audit_log
 from orgadmin.records.doctor import Issue, examine
 from orgadmin.records.encryption import examine_second_factors
 from orgadmin.records.key_check import REUSED, examine_keys
+from orgadmin.records.name_check import CLASH, examine_names
 
 # How many issues of each kind are printed. The others are only counted.
 SHOWN = 20
@@ -37,6 +38,7 @@ class Command(EscapedCommand):
         examinations = (
             examine_keys,
             examine,
+            examine_names,
             examine_second_factors,
             examine_audit_log,
         )
@@ -90,7 +92,7 @@ def choose_level(issue: Issue, *, fix: bool) -> str:
 def describe_remedy(errors: Counter[str], *, fix: bool) -> str:
     """Return what to do about the errors that remain."""
     lines = []
-    if not fix and not errors.keys() <= {ERROR, REUSED}:
+    if not fix and not errors.keys() <= {ERROR, REUSED, CLASH}:
         lines.append("Run “manage.py doctor --fix” to repair the errors.")
     if ERROR in errors:
         lines.append(
@@ -101,6 +103,10 @@ def describe_remedy(errors: Counter[str], *, fix: bool) -> str:
         lines.append(
             "A reused ID cannot be repaired: create the organization or the person"
             " again, and delete the one with this ID (see docs/operations.md)."
+        )
+    if CLASH in errors:
+        lines.append(
+            "Give one of these people another username or email address on their page."
         )
     return "\n".join(lines)
 

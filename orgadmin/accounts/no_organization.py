@@ -1,0 +1,72 @@
+"""The page for people who are signed in and belong to no organization."""
+
+from __future__ import annotations
+
+from django.contrib import admin, messages
+from django.contrib.auth.decorators import login_required
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import redirect, render
+from django.utils.translation import gettext as _
+from django.views.decorators.cache import never_cache
+
+from orgadmin.accounts import throttle
+from orgadmin.gate.answers import Gate
+from orgadmin.models import Invitation, User
+from orgadmin.people import mail
+from orgadmin.people.invitations import find_invitations
+
+
+@never_cache
+@login_required
+def no_organization_view(request: HttpRequest) -> HttpResponse:
+    """Tell people that they belong to no organization yet, and what they can do.
+
+    They see the invitations to their address once it is verified. Otherwise, someone
+    could put another person's address on an account, and learn who has invited them.
+    """
+    user = request.user
+    if Gate(user).may_enter:
+        return redirect("admin:index")
+    invitations = find_own_invitations(user)
+    if request.method == "POST":
+        send_again(request, user, invitations)
+        return redirect("no_organization")
+    context = {
+        **admin.site.each_context(request),
+        "title": _("You belong to no organization yet"),
+        "invitations": invitations,
+    }
+    return render(request, "registration/no_organization.html", context)
+
+
+def find_own_invitations(user: User) -> list[Invitation]:
+    if not user.has_verified_email:
+        return []
+    return find_invitations(user.email)
+
+
+def send_again(request: HttpRequest, user: User, invitations: list[Invitation]) -> None:
+    """Send the link of one of the invitations again, and say whether that worked."""
+    chosen = request.POST.get("invitation")
+    for invitation in invitations:
+        if str(invitation.pk) == chosen:
+            send_to_own_address(request, user, invitation)
+            return
+    text = _("This invitation no longer exists. Ask for a new one.")
+    messages.error(request, text)
+
+
+def send_to_own_address(
+    request: HttpRequest, user: User, invitation: Invitation
+) -> None:
+    if not throttle.count_attempt("own mail", user.pk):
+        text = _(
+            "Too many emails were sent to “%s” in a short time. Wait 15 minutes, then"
+            " try again."
+        )
+        messages.error(request, text % user.email)
+    elif mail.send_invitation(invitation):
+        text = _("We sent the link to “%s”. Open it in this browser.")
+        messages.success(request, text % user.email)
+    else:
+        messages.error(request, _("The email could not be sent. Try again later."))

@@ -1,0 +1,58 @@
+"""The pages about their own account that everyone can open who is signed in.
+
+People without access to any organization can open these and no other page. The rest of
+the site treats them like visitors.
+"""
+
+from __future__ import annotations
+
+from urllib.parse import urlsplit
+
+from django.http import HttpRequest
+from django.urls import Resolver404, resolve
+
+from orgadmin.gate.answers import Gate
+from orgadmin.models import User
+
+# The names of their URLs. A new page is closed to people without access until its name
+# is added here.
+OWN_PAGES = frozenset(
+    [
+        "admin:activity",
+        "admin:password_change",
+        "admin:password_change_done",
+        "admin:sign_out_elsewhere",
+        "confirm_email",
+        "confirm_email_link",
+        "invitation",
+        "mfa_activate_totp",
+        "mfa_deactivate_totp",
+        "mfa_download_recovery_codes",
+        "mfa_generate_recovery_codes",
+        "mfa_index",
+        "mfa_open_set_up_link",
+        "mfa_set_up_link",
+        "mfa_view_recovery_codes",
+        "no_organization",
+    ]
+)
+
+
+def is_own_page(request: HttpRequest) -> bool:
+    """Return whether someone who is signed in opens a page about their own account."""
+    match = request.resolver_match
+    if match is None or not request.user.is_authenticated:
+        return False
+    return match.view_name in OWN_PAGES
+
+
+def find_home(user: User) -> str:
+    """Return the name of the URL of the page where a person's visit begins."""
+    return "admin:index" if Gate(user).may_enter else "no_organization"
+
+
+def leads_to_own_page(url: str) -> bool:
+    try:
+        return resolve(urlsplit(url).path).view_name in OWN_PAGES
+    except Resolver404:
+        return False
