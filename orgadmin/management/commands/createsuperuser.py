@@ -14,6 +14,11 @@ EMAIL_TAKEN = (
 )
 
 
+USERNAME_IS_EMAIL = (
+    "Error: %s is the email address of someone else. Choose another username."
+)
+
+
 class SuperuserModel:
     """Stands in for the user model, and makes users that are superusers.
 
@@ -29,7 +34,8 @@ class SuperuserModel:
 
 
 def is_taken(email: str) -> bool:
-    return User.objects.filter(email__iexact=email.strip()).exists()
+    address = User.objects.normalize_email(email)
+    return User.objects.find_by_email(address) is not None
 
 
 class Command(createsuperuser.Command):
@@ -59,6 +65,18 @@ class Command(createsuperuser.Command):
             self.stderr.write(f"Error: {EMAIL_TAKEN % value}")
             return None
         return value
+
+    def _validate_username(
+        self, username: str, verbose_field_name: str, database: str
+    ) -> str | None:
+        """Return why a username cannot be used, or None.
+
+        Django looks it up in any case, with `PeopleManager.get_by_natural_key()`.
+        """
+        error = super()._validate_username(username, verbose_field_name, database)
+        if error is None and "@" in username and is_taken(username):
+            error = USERNAME_IS_EMAIL % username
+        return error
 
     def _validate(self, password: str, options: dict[str, Any]) -> None:
         """Check the password of the environment, which Django accepts unchecked."""
