@@ -121,7 +121,7 @@ class UniqueNameTests(TestCase):
         with self.assertRaises(IntegrityError), transaction.atomic():
             User.objects.create_user(**values)
 
-    @tag("D40")
+    @tag("D41")
     def test_the_database_refuses_other_spellings(self):
         create_user("jörg", email=READABLE)
         for username in ("ADA", "ａｄａ", "JÖRG"):
@@ -131,7 +131,7 @@ class UniqueNameTests(TestCase):
         create_user("nobody")
         create_user("nobody2", email="")
 
-    @tag("D40")
+    @tag("D41")
     def test_every_way_to_store_a_name_keeps_its_normal_form(self):
         self.ada.username = "Countess"
         self.ada.save(update_fields=["username"])
@@ -152,7 +152,7 @@ class UniqueNameTests(TestCase):
             user.full_clean()
         return caught.exception.message_dict
 
-    @tag("D40")
+    @tag("D41")
     def test_forms_say_what_is_taken(self):
         faults = self.find_faults(username="ADA")
         self.assertIn("Someone else has this username.", str(faults["username"]))
@@ -160,14 +160,14 @@ class UniqueNameTests(TestCase):
         faults = self.find_faults(username="new", email=ENCODED)
         self.assertIn("Someone else has this email address.", str(faults["email"]))
 
-    @tag("D40")
+    @tag("D41")
     def test_a_username_is_not_the_address_of_someone_else(self):
         faults = self.find_faults(username="ADA@example.com")
         self.assertIn("the email address of someone else", str(faults["username"]))
         self.ada.username = "ada@example.com"
         self.ada.full_clean()
 
-    @tag("D40")
+    @tag("D41")
     def test_an_address_is_not_what_someone_else_needs_to_sign_in(self):
         bert = create_user("bert@example.com")
         faults = self.find_faults(username="new", email="Bert@example.com")
@@ -176,7 +176,7 @@ class UniqueNameTests(TestCase):
         bert.save()
         User(username="new", email="Bert@example.com", password="x").full_clean()
 
-    @tag("D40")
+    @tag("D41")
     def test_pages_say_what_is_taken(self):
         self.client.force_login(create_superuser())
         data = {
@@ -187,7 +187,7 @@ class UniqueNameTests(TestCase):
         response = self.client.post("/admin/orgadmin/user/add/", data)
         self.assertIn("username", response.context["adminform"].form.errors)
 
-    @tag("D40")
+    @tag("D41")
     def test_createsuperuser_says_what_is_taken(self):
         for username, email, error in (
             ("ADA", "new@example.com", "already taken"),
@@ -231,14 +231,14 @@ class PreviousReleaseTests(TestCase):
         self.client.logout()
         return signed_in
 
-    @tag("D40")
+    @tag("D41")
     def test_people_are_found(self):
         for name in ("Ada", READABLE, ENCODED, READABLE.upper()):
             with self.subTest(name):
                 self.assertTrue(self.signs_in(name))
         self.assertEqual(User.objects.find_by_email(ENCODED), self.ada)
 
-    @tag("D40")
+    @tag("D41")
     def test_outdated_normal_forms_mislead_nobody(self):
         self.write(username_fold="bert", email_fold="bert@example.com")
         for name in ("bert", "bert@example.com"):
@@ -246,7 +246,7 @@ class PreviousReleaseTests(TestCase):
         self.assertTrue(self.signs_in("Ada"))
         self.assertIsNone(User.objects.find_by_email("bert@example.com"))
 
-    @tag("D40")
+    @tag("D41")
     def test_the_doctor_repairs_normal_forms(self):
         for values in (
             {"username_fold": None, "email_fold": None},
@@ -264,7 +264,7 @@ class PreviousReleaseTests(TestCase):
             expected = ENCODED if self.ada.email else None
             self.assertEqual(self.ada.email_fold, expected)
 
-    @tag("D40")
+    @tag("D41")
     def test_the_doctor_reports_people_who_cannot_be_told_apart(self):
         create_user("bert")
         self.write(username="BERT")
@@ -404,10 +404,10 @@ class MigrationTests(TransactionTestCase):
 
     def setUp(self):
         self.addCleanup(migrate)
-        migrate("0037")
-        self.users = models_at("0037_fill_history_authors")("orgadmin", "User").objects
+        migrate("0038")
+        self.users = models_at("0038_accepted_invitation")("orgadmin", "User").objects
 
-    @tag("D40")
+    @tag("D41")
     def test_fill_the_normal_forms_of_everyone(self):
         for number in range(3):
             self.users.create(username=f"Ada{number}", email=f"ADA{number}@x.example")
@@ -417,10 +417,10 @@ class MigrationTests(TransactionTestCase):
         for user in User.objects.all():
             self.assertEqual(user.username_fold, fold_username(user.username))
             self.assertEqual(user.email_fold, fold_email(user.email) or None)
-        migrate("0037")
+        migrate("0038")
         migrate()
 
-    @tag("D40")
+    @tag("D41")
     def test_report_people_who_cannot_be_told_apart_and_change_nothing(self):
         for username, email in (
             ("ada", READABLE),

@@ -393,7 +393,7 @@ class InvitingTests(PeopleMixin, TestCase):
         self.invite("NEW@example.com", "admin")  # replaces it
         pending = Invitation.objects.get()
         self.assertEqual(pending.role, "admin")
-        self.assertEqual(pending.email, "NEW@example.com")
+        self.assertEqual(pending.email, "new@example.com")
         self.assertNotEqual(pending.pk, first.pk)
         self.assertContains(
             self.post(invitation=pending.pk, resend=""), "An invitation was sent to"

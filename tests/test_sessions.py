@@ -479,6 +479,9 @@ class RecordTests(SignInCase):
     def test_people_without_access(self):
         create_user("nobody")
         self.sign_in(username="nobody")
+        self.assertEqual(self.last_event().event, "signed in")
+        self.client.logout()
+        self.sign_in(username="nobody", password="wrong")
         self.assertEqual(self.last_event().event, "sign-in failed")
 
     @tag("D31")
