@@ -164,7 +164,7 @@ class ListTests(TestCase):
         # Session, user, a page of rows, and the count because there is another page.
         with self.assertNumQueries(4):
             self.client.get(LOG)
-        # Three queries for the person, and no count.
+        # Two queries for the person, and no count.
         with self.assertNumQueries(5):
             self.client.get(LOG, {"q": "anna", "since": "2026-01-01"})
 
