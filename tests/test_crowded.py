@@ -46,7 +46,7 @@ QUERIES_OF_PERSON = {
     "activity": 5,
     "leave": 8,
     "company": 4,
-    "export": 3,
+    "export": 4,
     # The number depends on how many batches of rows name the person.
     "erase": None,
     "history": 6,

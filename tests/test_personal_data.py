@@ -113,6 +113,7 @@ class PersonCase(TestCase):
             email="ZQ@old.example.org",
             permissions=["add_user"],
         )
+        user.verify_email()
         user.email = "Z.Quill@example.net"
         user.changed_by = self.root
         user.save()
@@ -253,7 +254,7 @@ class ErasureTests(PersonCase):
             "orgadmin_user",
         }
         self.assertGreaterEqual(find_needles().keys(), traces)
-        self.erase("--yes")
+        self.erase("--yes", "--replace-texts")
         self.assertEqual(find_needles(), {})
 
     @tag("D36")
@@ -278,7 +279,7 @@ class ErasureTests(PersonCase):
 
     @tag("D36")
     def test_others_keep_what_is_theirs(self):
-        self.erase("--yes")
+        self.erase("--yes", "--replace-texts")
         self.acme.refresh_from_db()
         self.assertEqual(
             self.acme.notes,
@@ -299,7 +300,7 @@ class ErasureTests(PersonCase):
         user = create_user("fields", first_name="changed")
         message = [{"changed": {"fields": ["Fields", "Phone"]}}]
         self.log(user, self.other, "Other", message)
-        report = erasure.erase_person(user)
+        report = erasure.erase_person(user, replaces_texts=True)
         entry = LogEntry.objects.get(user=user)
         expected = f"Changed {report.pseudonym} and Phone."
         self.assertEqual(entry.get_change_message(), expected)
@@ -310,7 +311,7 @@ class ErasureTests(PersonCase):
         self.other.address = "A B " * 250
         self.other.save()
         self.log(self.root, self.other, "x " * 100)
-        pseudonym = erasure.erase_person(user).pseudonym
+        pseudonym = erasure.erase_person(user, replaces_texts=True).pseudonym
         self.other.refresh_from_db()
         self.assertTrue(self.other.address.startswith(f"{pseudonym} {pseudonym} "))
         self.assertLessEqual(len(self.other.address), 1000)
@@ -362,7 +363,7 @@ class ErasureTests(PersonCase):
         self.assertTrue(User.objects.filter(email="zq@old.example.org").exists())
 
     def test_a_second_erasure_finds_nothing(self):
-        self.erase("--yes")
+        self.erase("--yes", "--replace-texts")
         report = erasure.erase_person(User.objects.get(pk=self.zoe.pk))
         self.assertEqual(report.pseudonym, f"erased-{self.zoe.pk}")
         self.assertEqual(find_needles(), {})
@@ -387,6 +388,114 @@ class ErasureTests(PersonCase):
                 connection.cursor() as cursor,
             ):
                 cursor.execute(statement)
+
+
+class MistakenIdentityTests(PersonCase):
+    """What is not about the person stays, and is in no export."""
+
+    def put_address_of_another(self):
+        """Someone puts the address of another person on their account."""
+        self.acme.contacts.create(name="Victor", email="victor@example.com")
+        with self.captureOnCommitCallbacks(execute=True):
+            invitations.invite(
+                self.other, "victor@example.com", REVIEWER, actor=self.root
+            )
+            self.zoe.refresh_from_db()
+            self.zoe.email = "victor@example.com"
+            self.zoe.save()
+
+    @tag("D36")
+    def test_an_address_that_nobody_verified_exports_nothing(self):
+        self.put_address_of_another()
+        exported = self.export()
+        self.assertEqual(exported["account"]["email"], "victor@example.com")
+        for section in ("contacts", "invitations", "membership_log"):
+            self.assertNotIn("victor", json.dumps(exported[section]).lower())
+        # It does not hide what the account really received before.
+        self.assertEqual(len(exported["contacts"]), 1)
+
+    @tag("D36")
+    def test_an_address_that_nobody_verified_erases_nothing_of_its_owner(self):
+        self.put_address_of_another()
+        report = self.erase("--yes", "--replace-texts")
+        self.assertIn("Not included", report)
+        self.assertIn("victor@example.com (3 rows)", report)
+        self.assertTrue(Contact.objects.filter(name="Victor").exists())
+        self.assertTrue(Invitation.objects.filter(email="victor@example.com").exists())
+        events = MembershipEvent.objects.filter(user_name="victor@example.com")
+        self.assertTrue(events.exists())
+        self.assertEqual(User.objects.get(pk=self.zoe.pk).email, "")
+
+    @tag("D36")
+    def test_an_earlier_address_that_nobody_verified_is_not_included(self):
+        self.put_address_of_another()
+        self.zoe.email = "new@example.net"
+        self.zoe.save()
+        self.zoe.verify_email()
+        person = personal_data.find_person(self.zoe)
+        self.assertNotIn("victor@example.com", person.addresses)
+        self.assertEqual(
+            person.addresses,
+            {"new@example.net", "z.quill@example.net", "zq@old.example.org"},
+        )
+        self.assertEqual(person.other_addresses, {"victor@example.com"})
+
+    @tag("D36")
+    def test_a_superuser_can_include_an_address(self):
+        self.put_address_of_another()
+        self.erase("--yes", "--include", "Victor@Example.com")
+        self.assertFalse(Contact.objects.filter(name="Victor").exists())
+
+    @tag("D36")
+    def test_no_other_address_can_be_included(self):
+        self.acme.contacts.create(name="Ben", email="ben@example.com")
+        self.erase("--yes", "--include", "ben@example.com")
+        self.assertTrue(Contact.objects.filter(name="Ben").exists())
+
+    @tag("D36")
+    def test_a_name_like_that_of_an_organization_changes_no_text_about_it(self):
+        notes = "Acme GmbH pays late. Notes on the company."
+        self.other.notes = notes
+        self.other.save()
+        user = create_user("notes", first_name="Acme", last_name="GmbH")
+        ben = User.objects.get(username="ben")
+        set_role(self.other, [ben], ADMIN, reason="Acme GmbH asked for it. See notes.")
+        self.log(self.root, self.other, "Acme GmbH", [{"added": {"name": "notes"}}])
+        before = self.read_texts()
+        report = erasure.erase_person(user)
+        self.assertEqual(self.read_texts(), before)
+        found = {str(texts.label): texts.keys for texts in report.texts}
+        self.assertIn(
+            (self.other.pk,),
+            [keys for label, keys in found.items() if "notes of org" in label],
+        )
+        self.assertGreaterEqual(len(found), 3)
+
+    def read_texts(self):
+        return [
+            *Organization.objects.order_by("pk").values_list("notes", "address"),
+            *Organization.history.order_by("pk").values_list("notes", "address"),
+            *MembershipEvent.objects.order_by("pk").values_list("reason"),
+            *LogEntry.objects.order_by("pk").values_list(
+                "object_repr", "change_message"
+            ),
+        ]
+
+    @tag("D36")
+    def test_the_author_is_replaced_by_key_without_the_option(self):
+        self.erase("--yes")
+        pseudonym = f"erased-{self.zoe.pk}"
+        authors = MembershipEvent.objects.filter(actor_key=self.zoe.pk)
+        self.assertEqual({event.actor_name for event in authors}, {pseudonym})
+        versions = Organization.history.filter(history_user_key=self.zoe.pk)
+        self.assertEqual({row.history_user_name for row in versions}, {pseudonym})
+        about = LogEntry.objects.filter(
+            content_type=ContentType.objects.get_for_model(User),
+            object_id=str(self.zoe.pk),
+        )
+        self.assertEqual({entry.object_repr for entry in about}, {pseudonym})
+        self.acme.refresh_from_db()
+        self.assertIn("Zoë Quillfeather", self.acme.notes)
 
 
 class RaceTests(TransactionTestCase):
@@ -420,6 +529,34 @@ class PageTests(PersonCase):
         self.url = f"/admin/orgadmin/user/{self.zoe.pk}/"
 
     @tag("D36")
+    def test_the_pages_list_what_a_superuser_has_to_decide(self):
+        self.zoe.refresh_from_db()
+        self.zoe.email = "victor@example.com"
+        self.zoe.save()
+        self.acme.contacts.create(name="Victor", email="victor@example.com")
+        for page in ("erase/", "export/"):
+            response = self.client.get(self.url + page)
+            self.assertContains(response, "Include victor@example.com (1 entry)")
+        response = self.client.get(f"{self.url}erase/")
+        self.assertContains(response, "Also replace the name")
+        self.assertContains(response, f"(IDs of organizations): 1 ({self.acme.pk})")
+        self.acme.refresh_from_db()
+        self.assertIn("Zoë Quillfeather", self.acme.notes)
+        response = self.client.post(
+            f"{self.url}export/", {"include": "victor@example.com"}
+        )
+        content = b"".join(response.streaming_content).decode()
+        self.assertIn("Victor", content)
+        data = {"username": "zquillfeather", "include": "victor@example.com"}
+        confirmed = {"confirmed_organizations": str(self.acme.pk)}
+        self.client.post(
+            f"{self.url}erase/", data | confirmed | {"replace_texts": "on"}
+        )
+        self.acme.refresh_from_db()
+        self.assertNotIn("Zoë Quillfeather", self.acme.notes)
+        self.assertFalse(Contact.objects.filter(name="Victor").exists())
+
+    @tag("D36")
     def test_superusers_download_the_export(self):
         self.assertContains(self.client.get(f"{self.url}export/"), "as JSON")
         response = self.client.post(f"{self.url}export/")
@@ -437,6 +574,7 @@ class PageTests(PersonCase):
         self.assertContains(response, "Nothing was erased")
         self.assertTrue(User.objects.filter(username="zquillfeather").exists())
         data = {"username": "zquillfeather", "confirmed_organizations": self.acme.pk}
+        data["replace_texts"] = "on"
         response = self.client.post(page, data, follow=True)
         self.assertContains(response, "The person was erased")
         self.assertEqual(find_needles(), {})

@@ -7,7 +7,11 @@ from django.utils.translation import gettext_lazy as _
 from orgadmin.admin.departures import read_confirmed
 from orgadmin.models.guards import LastSuperuserError
 from orgadmin.records.erasure import ErasureRefused, erase_person
-from orgadmin.records.personal_data import export_person
+from orgadmin.records.personal_data import (
+    export_person,
+    find_person,
+    list_not_included,
+)
 
 
 class PersonalDataPages:
@@ -17,8 +21,10 @@ class PersonalDataPages:
         """Explain the export, or send it."""
         if request.method != "POST":
             title = _("Export personal data of “%s”?") % user
-            return self.render_page(request, user, "export", title)
-        lines = export_person(user, actor=request.user)
+            others = list_not_included(find_person(user))
+            return self.render_page(request, user, "export", title, not_included=others)
+        included = request.POST.getlist("include")
+        lines = export_person(user, actor=request.user, included=included)
         response = StreamingHttpResponse(
             (f"{line}\n" for line in lines),
             content_type="application/json; charset=utf-8",
@@ -38,6 +44,8 @@ class PersonalDataPages:
                 actor=request.user,
                 dry_run=not is_confirmed,
                 confirmed=read_confirmed(request.POST),
+                included=request.POST.getlist("include") if is_confirmed else (),
+                replaces_texts=is_confirmed and "replace_texts" in request.POST,
             )
         except (ErasureRefused, LastSuperuserError) as error:
             return self.redirect_with_message(

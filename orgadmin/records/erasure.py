@@ -2,8 +2,11 @@
 
 The account remains as an empty shell with a pseudonym that is made from its key, such
 as "erased-17". So the logs still explain every membership and every change, by key. The
-rest of what is stored about the person is deleted, and texts that contain their name or
-address get the pseudonym instead.
+rest of what is stored about the person is deleted.
+
+What people wrote, such as notes and reasons, may name the person. It may also be about
+somebody or something of the same name, such as an organization. So it is only reported,
+with the places, and changed only if the superuser asks for it.
 """
 
 from __future__ import annotations
@@ -54,6 +57,7 @@ from orgadmin.people.membership import (
 )
 from orgadmin.records.batches import BATCH
 from orgadmin.records.personal_data import (
+    OtherAddress,
     Person,
     find_attempts,
     find_audit_events,
@@ -61,12 +65,16 @@ from orgadmin.records.personal_data import (
     find_membership_events,
     find_person,
     has_address,
+    list_not_included,
     list_sessions,
 )
 
 # The texts of organizations in which a person may be named. The names of organizations
 # are not among them.
 ORGANIZATION_TEXTS = ("email", "address", "notes")
+
+# How many IDs of rows a report lists.
+KEYS_SHOWN = 20
 
 
 class ErasureRefused(Exception):
@@ -90,12 +98,34 @@ class Count:
     number: int
 
 
+@dataclass(frozen=True)
+class Texts:
+    """The texts of one kind that contain a name or an address of the person."""
+
+    label: Any
+    # The IDs of the rows that the label names.
+    keys: tuple[int, ...]
+
+    @property
+    def number(self) -> int:
+        return len(self.keys)
+
+    @property
+    def first_keys(self) -> str:
+        keys = ", ".join(str(key) for key in self.keys[:KEYS_SHOWN])
+        return f"{keys}, …" if len(self.keys) > KEYS_SHOWN else keys
+
+
 @dataclass
 class ErasureReport:
     """What was erased, or would be."""
 
     pseudonym: str
     counts: list[Count] = field(default_factory=list)
+    # Changed only if `replaces_texts` is true.
+    texts: list[Texts] = field(default_factory=list)
+    replaces_texts: bool = False
+    not_included: list[OtherAddress] = field(default_factory=list)
     # These organizations have no active admin any more.
     orphaned: list[Organization] = field(default_factory=list)
 
@@ -160,8 +190,13 @@ def erase_person(
     actor: User | None = None,
     dry_run: bool = False,
     confirmed: Collection[int] = (),
+    included: Collection[str] = (),
+    replaces_texts: bool = False,
 ) -> ErasureReport:
     """Erase a person in one transaction, and return what was erased.
+
+    `included` are addresses as in `find_person()`. With `replaces_texts`, what people
+    wrote gets the pseudonym instead of the person's names and addresses.
 
     With `dry_run`, everything is undone at the end. `confirmed` are the IDs of the
     organizations for which the actor, a superuser, has confirmed that no active admin
@@ -177,7 +212,9 @@ def erase_person(
         keep_a_superuser(locked, using="default")
         if dry_run:
             confirmed = [organization.pk for organization in find_orphaned_by(locked)]
-        report = Erasure(locked[0], actor).run(confirmed)
+        person = find_person(locked[0], included=included)
+        erasure = Erasure(person, actor, replaces_texts=replaces_texts)
+        report = erasure.run(confirmed)
         if dry_run:
             transaction.set_rollback(True)
     return report
@@ -186,17 +223,24 @@ def erase_person(
 class Erasure:
     """Erases one person, whose row is locked."""
 
-    def __init__(self, user: User, actor: User | None) -> None:
-        self.user = user
+    def __init__(
+        self, person: Person, actor: User | None, *, replaces_texts: bool
+    ) -> None:
+        self.person = person
+        self.user = person.user
         self.user.changed_by = actor
         self.actor = actor
-        self.person = find_person(user)
-        self.names = find_names(self.person)
-        self.report = ErasureReport(self.names.pseudonym)
+        self.names = find_names(person)
+        self.report = ErasureReport(
+            self.names.pseudonym,
+            replaces_texts=replaces_texts,
+            not_included=list_not_included(person),
+        )
 
     def run(self, confirmed: Collection[int]) -> ErasureReport:
         self._end_roles(confirmed)
-        contact_names = self._delete_rows()
+        contact_names = self._change_entries_about_contacts()
+        self._delete_rows()
         self._empty_account()
         with allow_log_changes():
             self._change_membership_log()
@@ -217,11 +261,24 @@ class Erasure:
         number = sent.revoke(actor=self.actor, reason=reason)
         self.report.add(_("Invitations that they sent"), number)
 
-    def _delete_rows(self) -> set[str]:
-        """Delete what only concerns the person. Returns the names of their contacts."""
+    def _change_entries_about_contacts(self) -> set[str]:
+        """Rename the contacts with their address in the admin log.
+
+        Returns the names of these contacts, which are about to be deleted.
+        """
+        contacts = Contact.objects.filter(has_address("email", self.person))
+        names = dict(contacts.values_list("pk", "name"))
+        content_type = ContentType.objects.get_for_model(Contact)
+        about = Q(content_type=content_type, object_id__in=[str(pk) for pk in names])
+        for model in (LogEntry, KeptLogEntry):
+            entries: models.QuerySet[Any] = models.QuerySet(model).filter(about)
+            entries.update(object_repr=self.names.pseudonym)
+        return set(names.values())
+
+    def _delete_rows(self) -> None:
+        """Delete what only concerns the person."""
         user = self.user
         contacts = Contact.objects.filter(has_address("email", self.person))
-        contact_names = set(contacts.values_list("name", flat=True))
         addresses = Q(user=user) | has_address("email", self.person)
         permissions = OrganizationUserObjectPermission.objects.filter(user=user)
         invitations = Invitation.objects.filter(has_address("email", self.person))
@@ -243,7 +300,6 @@ class Erasure:
         for session in sessions:
             session.delete()
         self.report.add(_("Sessions"), len(sessions))
-        return contact_names
 
     def _delete(self, label: Any, rows: models.QuerySet) -> None:
         self.report.add(label, len(rows))
@@ -280,25 +336,21 @@ class Erasure:
     def _change_membership_log(self) -> None:
         about = find_membership_events(self.person)
         by_person = Q(actor_key=self.user.pk)
-        number = change_texts(
-            MembershipEvent,
-            about | by_person,
-            ["reason"],
-            self.names,
-            self.names.in_own_logs,
+        keys = self._change_texts(
+            MembershipEvent, about | by_person, ["reason"], self.names.in_own_logs
         )
-        number += change_texts(
+        keys |= self._change_texts(
             MembershipEvent,
             contains_any("reason", self.names.in_logs),
             ["reason"],
-            self.names,
             self.names.in_logs,
         )
+        self._report_texts(_("Reasons in the membership log (IDs of entries)"), keys)
         events: models.QuerySet[MembershipEvent] = models.QuerySet(MembershipEvent)
         pseudonym = self.names.pseudonym
-        number += events.filter(about).update(user_name=pseudonym)
+        number = events.filter(about).update(user_name=pseudonym)
         number += events.filter(by_person).update(actor_name=pseudonym)
-        self.report.add(_("Texts in the membership log"), number)
+        self.report.add(_("Names in the membership log"), number)
 
     def _change_audit_log(self) -> None:
         events: models.QuerySet[AuditEvent] = models.QuerySet(AuditEvent)
@@ -309,64 +361,111 @@ class Erasure:
         number += by_person.update(actor_name=pseudonym)
         for event in events.exclude(personal={}).iterator(chunk_size=BATCH):
             personal = {
-                key: self.names.replace(str(value), self.names.in_logs)
+                key: pseudonym if self._is_address(value) else value
                 for key, value in event.personal.items()
             }
             if personal != event.personal:
                 events.filter(pk=event.pk).update(personal=personal)
                 number += 1
-        self.report.add(_("Texts in the audit log"), number)
+        self.report.add(_("Names in the audit log"), number)
+
+    def _is_address(self, value: Any) -> bool:
+        return str(value).lower() in self.person.addresses
 
     def _change_admin_log(self, contact_names: Collection[str]) -> None:
-        number = self._change_entries(LogEntry, Q(user=self.user), contact_names)
+        number = 0
+        about = find_log_entries(self.person)
+        for model in (LogEntry, KeptLogEntry):
+            entries: models.QuerySet[Any] = models.QuerySet(model).filter(about)
+            number += entries.update(object_repr=self.names.pseudonym)
+        self.report.add(_("Names in the admin log"), number)
+        keys = self._change_entries(LogEntry, Q(user=self.user), contact_names)
+        self._report_texts(_("Texts in the admin log (IDs of entries)"), keys)
         by_person = Q(user_key=self.user.pk)
-        number += self._change_entries(KeptLogEntry, by_person, contact_names)
-        self.report.add(_("Texts in the admin log"), number)
+        keys = self._change_entries(KeptLogEntry, by_person, contact_names)
+        self._report_texts(
+            _("Texts in what deleted accounts did (IDs of entries)"), keys
+        )
 
     def _change_entries(
         self,
         model: type[LogEntry] | type[KeptLogEntry],
         by_person: Q,
         contact_names: Collection[str],
-    ) -> int:
+    ) -> set[int]:
+        """Change the texts of an admin log. Returns the IDs of the entries."""
         about = find_log_entries(self.person)
-        entries: models.QuerySet[Any] = models.QuerySet(model).filter(about)
-        number = entries.update(object_repr=self.names.pseudonym)
         texts = ["object_repr", "change_message"]
-        number += change_texts(
-            model, about | by_person, texts, self.names, self.names.in_own_logs
+        keys = self._change_texts(
+            model, about | by_person, texts, self.names.in_own_logs
         )
         words = self.names.in_logs
-        condition = names_in_entries(words)
-        number += change_texts(model, condition, texts, self.names, words)
+        keys |= self._change_texts(model, names_in_entries(words), texts, words)
         # The names of contacts are only looked for where contacts are named.
         content_types = ContentType.objects.get_for_models(Contact, Organization)
         condition = names_in_entries(contact_names)
         condition &= Q(content_type__in=content_types.values())
-        return number + change_texts(model, condition, texts, self.names, contact_names)
+        return keys | self._change_texts(model, condition, texts, contact_names)
 
     def _change_organizations(self) -> None:
         words = self.names.in_records
         condition = Q(pk__in=[])
         for name in ORGANIZATION_TEXTS:
             condition |= contains_any(name, words)
-        number = 0
-        for organization in Organization.objects.filter(condition):
-            changed = self._replace_in_organization(organization)
-            if changed:
-                rows = Organization.objects.filter(pk=organization.pk)
-                number += rows.update(**changed)
-        self.report.add(_("Organizations whose texts name them"), number)
-        number = 0
-        history = Organization.history.model
-        by_person = history.objects.filter(history_user_key=self.user.pk)
-        by_person.update(history_user_name=self.names.pseudonym)
-        for version in history.objects.filter(condition).iterator(chunk_size=BATCH):
-            changed = self._replace_in_organization(version)
-            if changed:
-                rows = history.objects.filter(pk=version.pk)
-                number += rows.update(**changed)
-        self.report.add(_("Versions in the history that name them"), number)
+        keys = self._change_rows(Organization.objects.filter(condition))
+        self._report_texts(
+            _("Email, address and notes of organizations (IDs of organizations)"),
+            {row.pk for row in keys},
+        )
+        versions = Organization.history.model.objects
+        by_person = versions.filter(history_user_key=self.user.pk)
+        number = by_person.update(history_user_name=self.names.pseudonym)
+        self.report.add(_("Names in the history"), number)
+        keys = self._change_rows(versions.filter(condition))
+        self._report_texts(
+            _("The same in the history (IDs of organizations)"),
+            {row.id for row in keys},
+        )
+
+    def _change_rows(self, rows: models.QuerySet) -> list[Any]:
+        """Change the texts of organizations or versions. Returns those with any."""
+        found = []
+        for row in rows.iterator(chunk_size=BATCH):
+            changed = self._replace_in_organization(row)
+            if not changed:
+                continue
+            found.append(row)
+            if self.report.replaces_texts:
+                type(row).objects.filter(pk=row.pk).update(**changed)
+        return found
+
+    def _change_texts(
+        self,
+        model: type[models.Model],
+        condition: Q,
+        fields: Collection[str],
+        words: Collection[str],
+    ) -> set[int]:
+        """Replace the words in texts, if that was asked for. Returns the rows' IDs."""
+        rows: models.QuerySet[models.Model] = models.QuerySet(model)
+        keys = set()
+        stored = rows.filter(condition).values_list("pk", *fields)
+        for pk, *texts in stored.iterator(chunk_size=BATCH):
+            changed = {}
+            for name, text in zip(fields, texts, strict=True):
+                replaced = self.names.replace(text, words)
+                if replaced != text:
+                    changed[name] = cut(replaced, model, name)
+            if not changed:
+                continue
+            keys.add(pk)
+            if self.report.replaces_texts:
+                rows.filter(pk=pk).update(**changed)
+        return keys
+
+    def _report_texts(self, label: Any, keys: Collection[int]) -> None:
+        if keys:
+            self.report.texts.append(Texts(label, tuple(sorted(keys))))
 
     def _replace_in_organization(self, row: Any) -> dict[str, str]:
         """Return {field: text without the person} of the fields that name them."""
@@ -473,28 +572,6 @@ def names_in_entries(words: Iterable[str]) -> Q:
     return contains_any("change_message", spellings) | contains_any(
         "object_repr", spellings
     )
-
-
-def change_texts(
-    model: type[models.Model],
-    condition: Q,
-    fields: Collection[str],
-    names: Names,
-    words: Collection[str],
-) -> int:
-    """Replace the words in texts of the rows, and return how many rows changed."""
-    rows: models.QuerySet[models.Model] = models.QuerySet(model)
-    number = 0
-    stored = rows.filter(condition).values_list("pk", *fields)
-    for pk, *texts in stored.iterator(chunk_size=BATCH):
-        changed = {}
-        for name, text in zip(fields, texts, strict=True):
-            replaced = names.replace(text, words)
-            if replaced != text:
-                changed[name] = cut(replaced, model, name)
-        if changed:
-            number += rows.filter(pk=pk).update(**changed)
-    return number
 
 
 def cut(text: str, model: type[models.Model], name: str) -> str:

@@ -8,7 +8,7 @@ the names of other people.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -68,36 +68,101 @@ class Person:
     """A user, and the email addresses that are known to be theirs.
 
     The addresses are in lower case, in all spellings in which they may be stored.
+    `other_addresses` are also, or were, on the account, but may be those of someone
+    else: nobody verified them, or another account has them now. They are in their
+    normal form.
     """
 
     user: User
     addresses: frozenset[str]
+    other_addresses: frozenset[str] = frozenset()
 
     @property
     def key(self) -> int:
         return self.user.pk
 
 
-def find_person(user: User) -> Person:
-    """Return the person with their present and earlier addresses.
+@dataclass(frozen=True)
+class OtherAddress:
+    """An address that may be someone else's, and how many rows have it."""
 
-    An earlier address that someone else has now is not among them.
+    address: str
+    number: int
+
+
+def find_person(user: User, *, included: Collection[str] = ()) -> Person:
+    """Return the person with their present and earlier verified addresses.
+
+    Someone could put the address of another person on their account, to receive what
+    is stored about that person or to destroy it. So an address only counts if mail to
+    it has reached the person, and if nobody else has it now. `included` are other
+    addresses of the account for which a superuser has decided that they are theirs.
     """
-    stored = {user.email, user.verified_email}
-    changes = AuditEvent.objects.filter(
-        user_key=user.pk, event=SecurityEvent.EMAIL_CHANGED
-    )
-    for personal in changes.values_list("personal", flat=True):
-        stored |= {str(address) for address in personal.values()}
-    stored.discard("")
-    others = User.objects.exclude(pk=user.pk)
-    folds = {fold_email(address) for address in stored}
-    taken = others.find_by_emails(folds)
+    events = list_address_events(user)
+    verified = find_verified_addresses(user, events)
+    known = verified | find_entered_addresses(user, events)
+    folds = fold_all(known)
+    taken = User.objects.exclude(pk=user.pk).find_by_emails(folds)
+    theirs = (fold_all(verified) - taken.keys()) | (fold_all(included) & folds)
     addresses: set[str] = set()
-    for address in stored:
-        if fold_email(address) not in taken:
+    for address in known:
+        if fold_email(address) in theirs:
             addresses |= {address.lower(), *list_spellings(address)}
-    return Person(user, frozenset(addresses))
+    return Person(user, frozenset(addresses), frozenset(folds - theirs))
+
+
+def fold_all(addresses: Iterable[str]) -> set[str]:
+    return {fold_email(address) for address in addresses}
+
+
+def list_address_events(user: User) -> list[AuditEvent]:
+    """Return when addresses of an account were changed or verified, oldest first."""
+    kinds = (SecurityEvent.EMAIL_CHANGED, SecurityEvent.EMAIL_VERIFIED)
+    events = AuditEvent.objects.filter(user_key=user.pk, event__in=kinds)
+    return list(events.order_by("pk"))
+
+
+def find_entered_addresses(user: User, events: Iterable[AuditEvent]) -> set[str]:
+    """Return all addresses that the account has or had."""
+    addresses = {user.email}
+    for event in events:
+        addresses |= {str(address) for address in event.personal.values()}
+    return addresses - {""}
+
+
+def find_verified_addresses(user: User, events: Iterable[AuditEvent]) -> set[str]:
+    """Return the addresses at which the person has received mail.
+
+    An earlier address was verified if the audit log has the event before the one in
+    which the address was changed.
+    """
+    addresses = {user.verified_email}
+    is_verified = False
+    for event in events:
+        if event.event == SecurityEvent.EMAIL_VERIFIED:
+            is_verified = True
+            continue
+        if is_verified:
+            addresses.add(event.personal.get("old_email", ""))
+        is_verified = False
+    return addresses - {""}
+
+
+def list_not_included(person: Person) -> list[OtherAddress]:
+    """Return the addresses that a superuser has to decide about."""
+    others = []
+    for address in sorted(person.other_addresses):
+        alone = Person(person.user, frozenset(list_spellings(address)))
+        events = MembershipEvent.objects.filter(
+            Q(user_key=None) & has_address("user_name", alone)
+        )
+        rows = (
+            events,
+            Invitation.objects.filter(has_address("email", alone)),
+            Contact.objects.filter(has_address("email", alone)),
+        )
+        others.append(OtherAddress(address, sum(part.count() for part in rows)))
+    return others
 
 
 def has_address(field: str, person: Person) -> Q:
@@ -351,13 +416,15 @@ SECTIONS: dict[str, Callable[[Person], Iterable[Row]]] = {
 }
 
 
-def export_person(user: User, *, actor: User | None = None) -> Iterator[str]:
+def export_person(
+    user: User, *, actor: User | None = None, included: Collection[str] = ()
+) -> Iterator[str]:
     """Record the export, and return the lines of a JSON text.
 
-    Keeps BATCH rows in memory.
+    `included` is as in `find_person()`. Keeps BATCH rows in memory.
     """
     record(SecurityEvent.PERSON_EXPORTED, user=user, actor=actor)
-    return write_json(find_person(user))
+    return write_json(find_person(user, included=included))
 
 
 def write_json(person: Person) -> Iterator[str]:

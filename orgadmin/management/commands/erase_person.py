@@ -1,3 +1,5 @@
+from functools import partial
+
 from django.core.management.base import CommandError, CommandParser
 
 from orgadmin.management.arguments import find_user
@@ -20,6 +22,18 @@ class Command(EscapedCommand):
             help="print what would be erased, and change nothing",
         )
         parser.add_argument(
+            "--include",
+            action="append",
+            default=[],
+            metavar="ADDRESS",
+            help="an email address that is reported as not included, but is theirs",
+        )
+        parser.add_argument(
+            "--replace-texts",
+            action="store_true",
+            help="also replace their names in what people wrote, such as notes",
+        )
+        parser.add_argument(
             "--yes",
             action="store_true",
             help="do not ask for confirmation",
@@ -27,11 +41,17 @@ class Command(EscapedCommand):
 
     def handle(self, *, username: str, dry_run: bool, yes: bool, **options):
         user = find_user(username)
+        erase = partial(
+            erase_person,
+            user,
+            included=options["include"],
+            replaces_texts=options["replace_texts"],
+        )
         try:
             if not dry_run and not yes:
-                self._print(erase_person(user, dry_run=True), "would become")
+                self._print(erase(dry_run=True), "would become")
                 self._confirm(username)
-            report = erase_person(user, dry_run=dry_run)
+            report = erase(dry_run=dry_run)
         except (ErasureRefused, LastSuperuserError) as error:
             raise CommandError(str(error)) from error
         self._print(report, "would become" if dry_run else "is now")
@@ -40,6 +60,16 @@ class Command(EscapedCommand):
         self.stdout.write(f"The person {verb} “{report.pseudonym}”.")
         for count in report.counts:
             self.stdout.write(f"  {count.label}: {count.number:,}")
+        what = "replaced" if report.replaces_texts else "NOT replaced"
+        for texts in report.texts:
+            self.stdout.write(
+                f"  {texts.label}, {what}: {texts.number:,} ({texts.first_keys})"
+            )
+        for other in report.not_included:
+            self.stdout.write(
+                f"  Not included, because it may be someone else's: {other.address}"
+                f" ({other.number:,} rows)"
+            )
         for organization in report.orphaned:
             self.stdout.write(
                 f"  No active admin remains: {organization} (ID {organization.pk})"
