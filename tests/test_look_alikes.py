@@ -1,19 +1,30 @@
 """Names that look alike are compared when asking whether a name already exists."""
 
 import os
+import time
 import unicodedata
-from unittest import skipUnless
+from functools import partial
+from unittest import mock, skipUnless
 
 from django.core.exceptions import ValidationError
+from django.db import connection
 from django.db.models import QuerySet
-from django.test import SimpleTestCase, TestCase, tag
+from django.test import (
+    Client,
+    SimpleTestCase,
+    TestCase,
+    TransactionTestCase,
+    tag,
+)
+from django.test.utils import CaptureQueriesContext
 
 from orgadmin.models import Organization, User
-from orgadmin.models.look_alikes import KEY_LENGTH, TABLE, make_key
+from orgadmin.models.look_alikes import KEY_LENGTH, NAME_LOCK, TABLE, make_key
 from orgadmin.records.doctor import examine
 
 from .factories import NO_CONTACTS, create_organization, create_superuser, create_user
 from .look_alikes import make_table, write_table
+from .together import run_together
 
 LIST = "/admin/orgadmin/organization/"
 
@@ -153,3 +164,90 @@ class UserTests(TestCase):
         for username in ("anna", "boss", "bert"):
             stored = User.objects.get(username=username)
             self.assertEqual(stored.username_key, make_key(username))
+
+
+def save_slowly(model):
+    """Let each save take so long that others could check their names meanwhile."""
+    save = model.save
+
+    def wait_and_save(self, *args, **options):
+        time.sleep(0.5)
+        return save(self, *args, **options)
+
+    return mock.patch.object(model, "save", wait_and_save)
+
+
+@skipUnless(connection.vendor == "postgresql", "only PostgreSQL has two writers")
+class TwoAtOnceTests(TransactionTestCase):
+    """Two people save names that look alike at the same moment."""
+
+    def setUp(self):
+        self.root = create_superuser()
+
+    def send_together(self, model, *requests):
+        """Send forms at the same time, and return the statuses of the responses."""
+        functions = []
+        for url, data in requests:
+            client = Client()
+            client.force_login(self.root)
+            functions.append(partial(client.post, url, data))
+        with save_slowly(model):
+            responses = run_together(*functions)
+        return sorted(response.status_code for response in responses)
+
+    @tag("E10")
+    def test_one_organization_is_created_and_the_other_is_asked_about(self):
+        url = f"{LIST}add/"
+        requests = [
+            (url, NO_CONTACTS | {"name": name}) for name in ("PaypaI", "Paypal")
+        ]
+        self.assertEqual(self.send_together(Organization, *requests), [200, 302])
+        self.assertEqual(Organization.objects.count(), 1)
+
+    @tag("E10")
+    def test_one_account_is_created(self):
+        password = {
+            "usable_password": "true",
+            "password1": "correct horse battery",
+            "password2": "correct horse battery",
+        }
+        url = "/admin/orgadmin/user/add/"
+        requests = [(url, password | {"username": name}) for name in ("pauI", "paul")]
+        self.assertEqual(self.send_together(User, *requests), [200, 302])
+        self.assertEqual(User.objects.count(), 2)
+
+    @tag("E10")
+    def test_one_account_is_renamed(self):
+        requests = []
+        for name in ("pauI", "paul"):
+            user = create_user(f"before-{name}")
+            data = {
+                "username": name,
+                "is_active": "on",
+                "date_joined_0": "2026-01-01",
+                "date_joined_1": "00:00",
+            }
+            requests.append((f"/admin/orgadmin/user/{user.pk}/change/", data))
+        self.assertEqual(self.send_together(User, *requests), [200, 302])
+        self.assertEqual(User.objects.filter(username__startswith="before").count(), 1)
+
+    @tag("E10")
+    def test_reading_and_other_changes_take_no_lock(self):
+        acme = create_organization("Acme")
+        anna = create_user("anna")
+        client = Client()
+        client.force_login(self.root)
+        change = {
+            "username": "anna",
+            "first_name": "Anna",
+            "is_active": "on",
+            "date_joined_0": "2026-01-01",
+            "date_joined_1": "00:00",
+        }
+        person = f"/admin/orgadmin/user/{anna.pk}/change/"
+        with CaptureQueriesContext(connection) as queries:
+            for url in (LIST, f"{LIST}{acme.pk}/change/", f"{LIST}add/", person):
+                self.assertEqual(client.get(url).status_code, 200)
+            self.assertEqual(client.post(person, change).status_code, 302)
+        locks = [query for query in queries if f"({NAME_LOCK}," in query["sql"]]
+        self.assertEqual(locks, [])

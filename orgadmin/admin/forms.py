@@ -24,7 +24,7 @@ from orgadmin.models.guards import (
     find_orphaned_by,
     is_last_superuser,
 )
-from orgadmin.models.look_alikes import make_key
+from orgadmin.models.look_alikes import lock_key, make_key
 from orgadmin.models.validators import is_primary_key
 from orgadmin.people.changes import RoleChange
 from orgadmin.people.membership import (
@@ -77,10 +77,11 @@ class OrganizationForm(MergingForm):
         is_new = self.instance.pk is None
         was_asked = self.data.get(self.add_prefix("namesake")) == name
         if is_new and not was_asked:
+            key = make_key(name)
+            lock_key(key)
             # Whoever may create organizations may view all of them.
-            namesakes = Organization.objects.permitted(self.user).filter(
-                name_key=make_key(name)
-            )[:NAMESAKES_SHOWN]
+            namesakes = Organization.objects.permitted(self.user).filter(name_key=key)
+            namesakes = namesakes[:NAMESAKES_SHOWN]
             if namesakes:
                 self._ask_about_namesakes(name, namesakes)
         return name

@@ -10,12 +10,18 @@ from __future__ import annotations
 import unicodedata
 from functools import cache
 from pathlib import Path
+from zlib import crc32
+
+from django.db import connection
 
 from orgadmin.models.text import remove_invisible
 
 # Each line has what to write instead of some characters, and these characters, all as
 # hexadecimal code points. tests/test_look_alikes.py writes the file.
 TABLE = Path(__file__).parents[1] / "data" / "look_alikes.txt"
+
+# The first half of PostgreSQL's locks of names, as a number that only this module uses.
+NAME_LOCK = 0x6E616D65
 
 # Short enough for an index, also if each character takes four bytes.
 KEY_LENGTH = 255
@@ -28,6 +34,23 @@ def make_key(text: str) -> str:
     """
     words = remove_invisible(text).split()
     return replace_look_alikes(fold(" ".join(words)))[:KEY_LENGTH]
+
+
+def lock_key(key: str) -> None:
+    """Let other transactions wait that want to use a name with the same key.
+
+    Someone who checks a new name takes this lock first. Otherwise, two people could
+    save names that look alike at the same moment, and neither would see the other. The
+    lock ends with the transaction. Nothing that only reads takes it.
+    """
+    if connection.vendor != "postgresql":
+        # SQLite has one writer at a time, and forms are checked in its transaction.
+        return
+    # PostgreSQL wants a signed number. Different keys rarely have the same one, and
+    # then only wait for each other.
+    number = crc32(key.encode()) - 2**31
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT pg_advisory_xact_lock(%s, %s)", [NAME_LOCK, number])
 
 
 def fold(text: str) -> str:

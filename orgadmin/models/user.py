@@ -40,7 +40,7 @@ from orgadmin.models.guards import (
     keep_credentials,
     lock_users,
 )
-from orgadmin.models.look_alikes import make_key
+from orgadmin.models.look_alikes import lock_key, make_key
 from orgadmin.models.mixins import DeletedThroughQuerySet, RemembersStored
 from orgadmin.models.user_events import record_changes, record_creation
 from orgadmin.models.user_queryset import UserQuerySet
@@ -212,6 +212,8 @@ class User(RemembersStored, DeletedThroughQuerySet, AbstractUser):
             raise ValidationError(found)
 
     def _find_username_fault(self) -> ValidationError | None:
+        key = make_key(self.username)
+        lock_key(key)
         others = type(self).objects.exclude(pk=self.pk)
         if others.find_by_username(self.username):
             message = _(
@@ -224,7 +226,7 @@ class User(RemembersStored, DeletedThroughQuerySet, AbstractUser):
                 "This is the email address of someone else. Choose another username."
             )
             return ValidationError(message, code="email_of_another")
-        if others.filter(username_key=make_key(self.username)).exists():
+        if others.filter(username_key=key).exists():
             message = _(
                 "A username that looks almost the same exists. Choose one that people"
                 " can tell apart from it."
