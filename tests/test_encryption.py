@@ -1,5 +1,6 @@
 """Second factors are encrypted in the database, with a key that can be replaced."""
 
+import binascii
 import io
 
 from allauth.mfa.models import Authenticator
@@ -155,3 +156,22 @@ class MigrationTests(TransactionTestCase):
         migrate("0025_text_is_cleaned_by_fields")
         self.assertIn(SECRET, read_stored())
         self.assertEqual(Authenticator.objects.get(type="recovery_codes").data, data)
+
+    @tag("D35")
+    def test_the_previous_release_accepts_no_code_and_breaks_nothing(self):
+        """Until it is restarted, it takes the encrypted text for the secret."""
+        ada = create_user("ada")
+        TOTP.activate(ada, SECRET)
+        RecoveryCodes.activate(ada)
+        codes = Authenticator.objects.get(type="recovery_codes").wrap().generate_codes()
+        before = read_stored()
+        app, recovery = Authenticator.objects.order_by("pk")
+        with override_settings(MFA_ADAPTER="allauth.mfa.adapter.DefaultMFAAdapter"):
+            with self.assertRaises(binascii.Error):
+                app.wrap().validate_code(make_code(SECRET))
+            # The page that shows these codes shows others, which never work.
+            self.assertFalse(set(recovery.wrap().generate_codes()) & set(codes))
+            self.assertFalse(recovery.wrap().validate_code(codes[0]))
+        self.assertEqual(read_stored(), before)
+        self.assertTrue(app.wrap().validate_code(make_code(SECRET)))
+        self.assertTrue(recovery.wrap().validate_code(codes[0]))

@@ -182,7 +182,8 @@ class PersonCase(TestCase):
 
     def export(self):
         out = io.StringIO()
-        call_command("export_person", "zquillfeather", stdout=out)
+        errors = io.StringIO()
+        call_command("export_person", "zquillfeather", stdout=out, stderr=errors)
         return json.loads(out.getvalue())
 
 
