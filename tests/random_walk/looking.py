@@ -1,0 +1,237 @@
+"""What people are shown, and whether the world says that they may see it."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterator
+from html import unescape
+from typing import TYPE_CHECKING, Any
+from urllib.parse import unquote
+
+from django.contrib.auth.models import Group
+from django.utils import timezone
+
+from orgadmin.models import MembershipEvent, Organization, User
+from tests.factories import run_doctor
+from tests.random_walk.world import find_numbers
+
+if TYPE_CHECKING:
+    from tests.random_walk.walking import Walk
+
+ORGANIZATIONS = "/admin/orgadmin/organization/"
+PEOPLE = "/admin/orgadmin/user/"
+CONTACTS = "/admin/orgadmin/contact/"
+
+# Pages that everybody may ask for. What they contain depends on the reader.
+SITE_PAGES = [
+    "/admin/",
+    "/admin/?q=canary",
+    "/admin/activity/",
+    ORGANIZATIONS,
+    f"{ORGANIZATIONS}?q=canary",
+    f"{ORGANIZATIONS}export/",
+    f"{ORGANIZATIONS}import/",
+    f"{ORGANIZATIONS}add/",
+    CONTACTS,
+    f"{CONTACTS}?q=canary",
+    f"{CONTACTS}add/",
+    PEOPLE,
+    f"{PEOPLE}?q=canary",
+    f"{PEOPLE}add/",
+    "/admin/auth/group/",
+    "/admin/orgadmin/membershipevent/",
+    "/admin/orgadmin/membershipevent/?q=canary",
+    "/admin/orgadmin/auditevent/",
+    "/admin/orgadmin/auditevent/export/",
+    "/admin/autocomplete/?app_label=orgadmin&model_name=contact"
+    "&field_name=organization&term=canary",
+    "/admin/autocomplete/?app_label=orgadmin&model_name=user&field_name=groups&term=c",
+    "/admin/autocomplete/?app_label=orgadmin"
+    "&model_name=organizationuserobjectpermission&field_name=user&term=canary",
+]
+PAGES_OF_ORGANIZATION = [
+    "change",
+    "history",
+    "contacts",
+    "people",
+    "ledger",
+    "ledger/?csv=1",
+    "ledger/?on={today}",
+    "access",
+    "delete",
+]
+PAGES_OF_PERSON = ["change", "history", "access", "activity", "leave", "delete"]
+PAGES_OF_CONTACT = ["change", "history", "delete"]
+
+# Which pages of an organization open for whom.
+FOR_VIEWERS = {"change", "history", "contacts"}
+FOR_MANAGERS = {"people", "ledger", "access"}
+
+
+class Difference(AssertionError):
+    """The site and the world differ."""
+
+
+def read(response: Any) -> str:
+    """Return the text of a response, without what is only encoded."""
+    content = b"".join(response) if response.streaming else response.content
+    text = unescape(content.decode())
+    return f"{text} {unquote(response.headers.get('Location', ''))}"
+
+
+def compare_shown(text: str, allowed: set[int], what: str) -> None:
+    """Raise `Difference` if a text contains a number that is not allowed."""
+    hidden = find_numbers(text) - allowed
+    if hidden:
+        raise Difference(f"{what} shows {name_numbers(hidden)}")
+
+
+def name_numbers(numbers: set[int]) -> str:
+    return ", ".join(f"canary{number}x" for number in sorted(numbers))
+
+
+def list_pages(walk: Walk) -> list[str]:
+    """Return the URL of every page that anybody may ask for.
+
+    Among them are those of what was deleted, and of what never existed.
+    """
+    world = walk.world
+    today = timezone.localdate().isoformat()
+    pages = list(SITE_PAGES)
+    for pk in sorted(world.organization_pks | {walk.missing_pk}):
+        for page in PAGES_OF_ORGANIZATION:
+            path = page.format(today=today)
+            end = "" if "?" in path else "/"
+            pages.append(f"{ORGANIZATIONS}{pk}/{path}{end}")
+    for pk in sorted(world.person_pks | {walk.missing_pk}):
+        pages += [f"{PEOPLE}{pk}/{page}/" for page in PAGES_OF_PERSON]
+    for pk in sorted(world.contact_pks | {walk.missing_pk}):
+        pages += [f"{CONTACTS}{pk}/{page}/" for page in PAGES_OF_CONTACT]
+    return pages
+
+
+def look(walk: Walk, pk: int | None, url: str) -> None:
+    """Let a person open a page. Raises `Difference` if they are shown too much.
+
+    Also if they are shown too little: the pages of what they may view open, and the
+    list has all their organizations.
+    """
+    client = walk.sign_in(pk)
+    response = client.get(url)
+    text = read(response)
+    what = f"GET {url} as {walk.describe(pk)}"
+    compare_shown(text, walk.world.find_visible(pk), what)
+    if url.startswith(ORGANIZATIONS):
+        compare_status(walk, pk, url, response.status_code)
+    if url in (ORGANIZATIONS, f"{ORGANIZATIONS}export/"):
+        compare_list(walk, pk, text, what)
+
+
+def compare_status(walk: Walk, pk: int | None, url: str, status: int) -> None:
+    """Raise `Difference` if a page of an organization opens for the wrong people."""
+    key, _slash, page = url.removeprefix(ORGANIZATIONS).partition("/")
+    page = page.partition("/")[0]
+    if page not in FOR_VIEWERS | FOR_MANAGERS:
+        return
+    organization = walk.world.organizations.get(int(key))
+    may = walk.world.may_manage if page in FOR_MANAGERS else walk.world.may_view
+    expected = 200
+    if organization is None or not may(pk, organization):
+        # What a person may not view answers like what does not exist.
+        missing = url.replace(f"/{key}/", f"/{walk.missing_pk}/")
+        expected = walk.sign_in(pk).get(missing).status_code
+    if status != expected:
+        who = walk.describe(pk)
+        raise Difference(f"GET {url} as {who} answers {status}, not {expected}")
+
+
+def compare_list(walk: Walk, pk: int | None, text: str, what: str) -> None:
+    for organization in walk.world.organizations.values():
+        if walk.world.may_view(pk, organization):
+            missing = find_numbers(organization.name) - find_numbers(text)
+            if missing:
+                raise Difference(f"{what} lacks {name_numbers(missing)}")
+
+
+def compare_database(walk: Walk) -> None:
+    """Raise `Difference` if the tables do not contain what the world contains."""
+    world = walk.world
+    compare(
+        "people",
+        set(
+            User.objects.values_list(
+                "pk", "username", "email", "is_active", "is_superuser"
+            )
+        ),
+        {
+            (row.pk, row.username, row.email, row.is_active, row.is_superuser)
+            for row in world.people.values()
+        },
+    )
+    compare(
+        "organizations",
+        set(Organization.objects.values_list("pk", "name", "address", "tax_id")),
+        {
+            (row.pk, row.name, row.address, row.tax_id)
+            for row in world.organizations.values()
+        },
+    )
+    memberships = read_memberships()
+    compare("roles", memberships, list_roles(world.organizations))
+    compare("the membership log", replay_log(), memberships)
+
+
+def compare(what: str, found: set[Any], expected: set[Any]) -> None:
+    if found != expected:
+        raise Difference(
+            f"{what}: {sorted(found - expected)} should not be there,"
+            f" {sorted(expected - found)} should"
+        )
+
+
+def list_roles(organizations: dict[int, Any]) -> set[tuple[int, int, str]]:
+    return {
+        (organization.pk, pk, role)
+        for organization in organizations.values()
+        for pk, role in organization.roles.items()
+    }
+
+
+def read_memberships() -> set[tuple[int, int, str]]:
+    """Return (organization, person, role) of each membership in the tables."""
+    members = defaultdict(list)
+    for group, user in Group.user_set.through.objects.values_list("group", "user"):
+        members[group].append(user)
+    memberships = set()
+    for pk, admin, reviewer in Organization.objects.values_list(
+        "pk", "admin", "reviewer"
+    ):
+        memberships.update((pk, user, "admin") for user in members[admin])
+        memberships.update((pk, user, "reviewer") for user in members[reviewer])
+    return memberships
+
+
+def replay_log() -> set[tuple[int, int, str]]:
+    """Return (organization, person, role) as the membership log explains it."""
+    roles: dict[tuple[int, int], set[str]] = defaultdict(set)
+    for event in MembershipEvent.objects.order_by("pk"):
+        key = (event.organization_key, event.user_key)
+        if event.event == "joined":
+            roles[key] = {event.role}
+        elif event.event == "found":
+            roles[key].add(event.role)
+        elif event.event == "left":
+            roles[key].discard(event.role)
+    return {(*key, role) for key, found in roles.items() for role in found}
+
+
+def compare_with_doctor() -> None:
+    status, output = run_doctor()
+    if status:
+        raise Difference(f"doctor reports: {output}")
+
+
+def choose_readers(walk: Walk) -> Iterator[int | None]:
+    """Yield everybody who may look: all people, and a visitor."""
+    yield from sorted(walk.world.person_pks)
+    yield None
