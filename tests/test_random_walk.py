@@ -28,8 +28,9 @@ class RandomWalkTests(TransactionTestCase):
                 self.fail(describe(seed, shortest))
             steps += len(outcome.walk.done)
             pages += outcome.walk.pages_opened
-        if WALKS > 1:
-            print(f"{WALKS} walks, {steps:,} steps, {pages:,} pages")
+            if WALKS > 1:
+                text = f"seed {seed}: {steps:,} steps and {pages:,} pages until now"
+                print(text, flush=True)
 
 
 def describe(seed: int, outcome: Outcome) -> str:
