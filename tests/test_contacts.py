@@ -162,6 +162,33 @@ class ContactTests(TestCase):
         self.assertRedirects(response, contacts)
         self.assertFalse(self.own.contacts.filter(name="New").exists())
 
+    def test_another_one_is_added_to_the_same_organization(self):
+        add = f"{LIST}add/?organization={self.own.pk}"
+        change = f"{LIST}{self.mine.pk}/change/"
+        data = {"name": "New", "organization": self.own.pk, "_addanother": "1"}
+        for url in (add, change, f"{change}?organization={self.own.pk}"):
+            with self.subTest(url=url):
+                response = self.client.post(url, data)
+                self.assertRedirects(response, add)
+        page = self.client.get(add)
+        chosen = page.context["adminform"].form["organization"].value()
+        self.assertEqual(chosen, str(self.own.pk))
+
+    def test_editing_on_still_leads_back_to_the_page_of_the_organization(self):
+        url = f"{LIST}{self.mine.pk}/change/?organization={self.own.pk}"
+        data = {"name": "New", "organization": self.own.pk}
+        response = self.client.post(url, {**data, "_continue": "1"})
+        self.assertRedirects(response, url)
+        response = self.client.post(response.url, data)
+        self.assertRedirects(response, f"{ORGANIZATIONS}{self.own.pk}/contacts/")
+
+    @tag("A20")
+    def test_the_organization_of_the_next_one_is_not_named_unless_it_is_a_choice(self):
+        url = f"{LIST}{self.mine.pk}/change/?organization={self.foreign.pk}"
+        data = {"name": "New", "organization": self.own.pk, "_addanother": "1"}
+        response = self.client.post(url, data, follow=True)
+        self.assertNotContains(response, "Canary")
+
     def test_stay_if_a_post_does_not_mention_them(self):
         response = self.change_organization(self.own, {"name": "New"})
         self.assertRedirects(response, ORGANIZATIONS)

@@ -15,6 +15,7 @@ from orgadmin.models import (
     AuditEvent,
     Contact,
     Invitation,
+    KeptLogEntry,
     MembershipEvent,
     Organization,
     OrganizationUserObjectPermission,
@@ -49,7 +50,7 @@ QUERIES_OF_PERSON = {
     "export": 4,
     # The number depends on how many batches of rows name the person.
     "erase": None,
-    "history": 6,
+    "history": 10,
     "sign_out": 3,
     "password_link": 3,
 }
@@ -200,6 +201,7 @@ class CrowdedTests(TestCase):
                 )
                 for _number in range(MANY)
             )
+            cls.keep_log_entries(obj)
         AuditEvent.objects.bulk_create(
             AuditEvent(
                 event=SecurityEvent.PASSWORD_CHANGED,
@@ -209,6 +211,27 @@ class CrowdedTests(TestCase):
                 actor_name="root",
             )
             for _number in range(MANY)
+        )
+
+    @classmethod
+    def keep_log_entries(cls, obj):
+        """Add what people did whose accounts were deleted."""
+        details = {"name": "contact", "object": "Eve", "fields": ["Phone"]}
+        message = json.dumps([{"changed": details}])
+        first_key = cls.root.pk + 1_000_000
+        KeptLogEntry.objects.bulk_create(
+            KeptLogEntry(
+                entry_key=number + 1,
+                user_key=first_key + number,
+                user_name=f"former-{number}",
+                content_type=ContentType.objects.get_for_model(obj),
+                object_id=str(obj.pk),
+                object_repr=str(obj),
+                action_flag=CHANGE,
+                change_message=message,
+                action_time=timezone.now(),
+            )
+            for number in range(MANY)
         )
 
     def setUp(self):

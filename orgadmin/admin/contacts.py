@@ -1,7 +1,10 @@
 """The pages of contacts."""
 
+from urllib.parse import urlsplit
+
 from django.contrib import admin
-from django.http import HttpResponseRedirect
+from django.contrib.admin.options import IS_POPUP_VAR
+from django.http import HttpResponseRedirect, QueryDict
 from django.urls import reverse
 from django.utils.translation import gettext_lazy as _
 
@@ -39,7 +42,8 @@ class ContactAdmin(GatedModelAdmin):
     """The contacts of all organizations that a person may view.
 
     The links on the page of an organization's contacts end with ?organization=<key>.
-    They lead back to that page after the contact was saved or deleted.
+    They lead back to that page after the contact was saved or deleted. "Save and add
+    another" chooses the same organization again.
     """
 
     organization_path = "organization"
@@ -48,6 +52,14 @@ class ContactAdmin(GatedModelAdmin):
     sortable_by = ["name"]
     search_fields = ["name", "role", "email", "organization__name"]
     search_help_text = _("Search by name, role, email or organization.")
+
+    def response_add(self, request, obj, post_url_continue=None):
+        response = super().response_add(request, obj, post_url_continue)
+        return stay_with_organization(request, obj, response)
+
+    def response_change(self, request, obj):
+        response = super().response_change(request, obj)
+        return stay_with_organization(request, obj, response)
 
     def response_post_save_add(self, request, obj):
         response = super().response_post_save_add(request, obj)
@@ -63,13 +75,39 @@ class ContactAdmin(GatedModelAdmin):
         return go_back_to_organization(request) or response
 
 
+def stay_with_organization(request, contact, response):
+    """Let the next form know the organization, if the response leads to a form."""
+    key = find_organization_key(request)
+    if "_addanother" in request.POST:
+        key = key or contact.organization_id
+    elif "_continue" not in request.POST:
+        key = None
+    if key is None or IS_POPUP_VAR in request.POST:
+        return response
+    return HttpResponseRedirect(add_organization(response.url, key))
+
+
+def add_organization(url, key):
+    """Return the URL of a form with the organization of its contact."""
+    parts = urlsplit(url)
+    query = QueryDict(parts.query, mutable=True)
+    query["organization"] = key
+    return parts._replace(query=query.urlencode()).geturl()
+
+
+def find_organization_key(request):
+    """Return the key of the organization that the person came from, or None."""
+    key = request.GET.get("organization", "")
+    return key if is_primary_key(key) else None
+
+
 def go_back_to_organization(request):
     """Redirect to the contacts of the organization that the person came from, if any.
 
     The page itself checks whether they may view the organization.
     """
-    key = request.GET.get("organization", "")
-    if not is_primary_key(key):
+    key = find_organization_key(request)
+    if key is None:
         return None
     url = reverse("admin:orgadmin_organization_contacts", args=[key])
     return HttpResponseRedirect(url)

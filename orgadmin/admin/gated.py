@@ -143,7 +143,8 @@ class GatedModelAdmin(Gated, ClosedModelAdmin):
     def read_history(self, request, log_entries, obj):
         """Return what the history page shows, as far as the person may see it."""
         organization = Organization.objects.get(pk=self.get_organization_id(obj))
-        page = get_page(request, add_kept_entries(log_entries, obj))
+        entries = add_kept_entries(log_entries, obj, newest_first=True)
+        page = get_page(request, entries)
         page.object_list = list(page.object_list)
         show_log_entries(page.object_list, organization, get_gate(request))
         return show_page(page)

@@ -1,7 +1,7 @@
 """The history page of an object, including what deleted accounts did."""
 
 from orgadmin.admin.changelist import get_page
-from orgadmin.records.history import add_kept_entries
+from orgadmin.records.history import CombinedEntries, add_kept_entries
 
 
 class HistoryPage:
@@ -19,11 +19,11 @@ class HistoryPage:
 
     def read_history(self, request, log_entries, obj):
         """Return what replaces Django's page of log entries, as template variables."""
-        entries = add_kept_entries(log_entries, obj)
-        if not isinstance(entries, list):
-            return {}
         # Django shows the oldest entry first.
-        return show_page(get_page(request, entries[::-1]))
+        entries = add_kept_entries(log_entries, obj, newest_first=False)
+        if not isinstance(entries, CombinedEntries):
+            return {}
+        return show_page(get_page(request, entries))
 
 
 def show_page(page):

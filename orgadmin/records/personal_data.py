@@ -348,9 +348,12 @@ def list_invitations(person: Person) -> Iterator[Row]:
         }
 
 
-def list_accepted_invitations(person: Person) -> Iterable[Row]:
-    accepted = AcceptedInvitation.objects.filter(user=person.user).order_by("pk")
-    return accepted.values("accepted_at", "organization_id")
+def list_accepted_invitations(person: Person) -> Iterator[Row]:
+    for accepted in AcceptedInvitation.objects.filter(user=person.user).order_by("pk"):
+        yield {
+            "accepted_at": accepted.accepted_at,
+            "organization_id": accepted.organization_id,
+        }
 
 
 def list_contacts(person: Person) -> Iterator[Row]:
