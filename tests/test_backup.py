@@ -151,6 +151,7 @@ class BackupTests(TransactionTestCase):
             copy.migrate("--check")
             copy.run(CHECK)
 
+    @tag("G10")
     def test_fixture_of_dumpdata_is_loaded_with_groups_permissions_and_log(self):
         with (
             tempfile.TemporaryDirectory() as folder,

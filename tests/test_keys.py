@@ -1,3 +1,4 @@
+import io
 import tempfile
 from datetime import timedelta
 from pathlib import Path
@@ -16,6 +17,7 @@ from orgadmin.access.audit_log import SecurityEvent, record
 from orgadmin.models import (
     AuditEvent,
     Contact,
+    KeptLogEntry,
     MembershipEvent,
     Organization,
     User,
@@ -179,6 +181,7 @@ class LoadedKeysTests(DeletedOrganizationMixin, TestCase):
             (Group, lambda: record_details({"group": key})),
             (Group, lambda: record_details({"groups added": [key]})),
             (Contact, lambda: self.log_entry_about("Contact", key, "x")),
+            (LogEntry, lambda: keep_entry(key)),
         ]
         for model, add in entries:
             key += 10_000
@@ -199,6 +202,17 @@ def add_event(**keys):
 
 def add_record(key):
     Organization.history.create(id=key, name="x", history_date=timezone.now())
+
+
+def keep_entry(key):
+    KeptLogEntry.objects.create(
+        entry_key=key,
+        user_key=1,
+        user_name="x",
+        object_repr="x",
+        action_flag=DELETION,
+        action_time=timezone.now(),
+    )
 
 
 def record_details(details):
@@ -238,6 +252,32 @@ class SequenceTests(DeletedOrganizationMixin, TransactionTestCase):
         ):
             self.assertFalse(model._base_manager.exists(), model)
         self.assertEqual(run_doctor()[0], 0)
+
+    @skipUnless(connection.vendor == "postgresql", "SQLite has no such statements")
+    @tag("G7")
+    def test_what_sqlsequencereset_prints_does_not_restart_sequences(self):
+        restart_sequences()
+        out = io.StringIO()
+        call_command("sqlsequencereset", "orgadmin", "auth", stdout=out, no_color=True)
+        with connection.cursor() as cursor:
+            cursor.execute(out.getvalue())
+        self.assertGreater(create_organization("New").pk, self.gone_pk)
+        self.assertGreater(create_user("new").pk, self.olga_pk)
+        # Other tables are reset as Django does it.
+        self.assertIn("orgadmin_invitation", out.getvalue())
+        self.assertIn("auth_permission", out.getvalue())
+
+    @skipUnless(connection.vendor == "postgresql", "SQLite has no such statements")
+    @tag("G7")
+    def test_what_sqlsequencereset_printed_before_does_not_lower_sequences(self):
+        out = io.StringIO()
+        call_command("sqlsequencereset", "orgadmin", stdout=out, no_color=True)
+        later = create_organization("Later")
+        later_pk = later.pk
+        later.delete()
+        with connection.cursor() as cursor:
+            cursor.execute(out.getvalue())
+        self.assertGreater(create_organization("New").pk, later_pk)
 
     @skipUnless(connection.vendor == "sqlite", "PostgreSQL alters tables in place")
     def test_migrations_that_copy_a_table_keep_its_sequence(self):

@@ -43,8 +43,9 @@ class Column:
     name: str
 
 
-# {table: the columns that remember its keys}. Django's admin log remembers the keys of
-# all of them, and `DETAILS` are in the audit log.
+# {table: the columns that remember its keys}. Django's admin log also remembers the
+# keys of what people edit, and `DETAILS` are in the audit log. The history page sorts
+# the entries of the admin log, including those that were kept, by their keys.
 COLUMNS: dict[Model, Sequence[Column]] = {
     Organization: (
         Column(Organization.history.model, "id"),
@@ -60,6 +61,7 @@ COLUMNS: dict[Model, Sequence[Column]] = {
     ),
     Contact: (),
     Group: (),
+    LogEntry: (Column(KeptLogEntry, "entry_key"),),
 }
 
 # {name in the details of audit events: the table whose keys these are}
@@ -193,3 +195,17 @@ def raise_sequence(model: Model, key: int, using: str) -> None:
             return
         cursor.execute("DELETE FROM sqlite_sequence WHERE name = %s", [table])
         cursor.execute("INSERT INTO sqlite_sequence VALUES (%s, %s)", [table, key])
+
+
+def make_raising_sql(model: Model, key: int) -> str:
+    """Return a statement for PostgreSQL that makes a sequence continue after a key.
+
+    It also continues after each key that is in the table, or that was issued, by the
+    time the statement runs.
+    """
+    table = model._meta.db_table
+    sequence = f"pg_get_serial_sequence('{table}', 'id')"
+    return (
+        f"SELECT setval({sequence}, GREATEST({key}, MAX(id),"
+        f" COALESCE(pg_sequence_last_value({sequence}::regclass), 1))) FROM {table};"
+    )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from html import unescape
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote
@@ -11,9 +11,9 @@ from urllib.parse import unquote
 from django.contrib.auth.models import Group
 from django.utils import timezone
 
-from orgadmin.models import MembershipEvent, Organization, User
+from orgadmin.models import Invitation, MembershipEvent, Organization, User
 from tests.factories import run_doctor
-from tests.random_walk.world import find_numbers
+from tests.random_walk.world import World, find_numbers
 
 if TYPE_CHECKING:
     from tests.random_walk.walking import Walk
@@ -155,46 +155,55 @@ def compare_list(walk: Walk, pk: int | None, text: str, what: str) -> None:
 
 def compare_database(walk: Walk) -> None:
     """Raise `Difference` if the tables do not contain what the world contains."""
-    world = walk.world
+    people = walk.world.people.values()
+    organizations = walk.world.organizations.values()
     compare(
         "people",
-        set(
-            User.objects.values_list(
-                "pk", "username", "email", "is_active", "is_superuser"
-            )
-        ),
-        {
-            (row.pk, row.username, row.email, row.is_active, row.is_superuser)
-            for row in world.people.values()
-        },
+        User.objects.values_list("pk", "username", "email", "is_active"),
+        [(row.pk, row.username, row.email, row.is_active) for row in people],
+    )
+    superusers = User.objects.filter(is_superuser=True)
+    compare(
+        "superusers",
+        superusers.values_list("pk"),
+        [(row.pk,) for row in people if row.is_superuser],
     )
     compare(
         "organizations",
-        set(Organization.objects.values_list("pk", "name", "address", "tax_id")),
-        {
-            (row.pk, row.name, row.address, row.tax_id)
-            for row in world.organizations.values()
-        },
+        Organization.objects.values_list("pk", "name", "address", "tax_id"),
+        [(row.pk, row.name, row.address, row.tax_id) for row in organizations],
+    )
+    compare(
+        "invitations",
+        Invitation.objects.values_list("organization", "email", "role", "invited_by"),
+        list_invitations(walk.world),
     )
     memberships = read_memberships()
-    compare("roles", memberships, list_roles(world.organizations))
+    compare("roles", memberships, list_roles(walk.world))
     compare("the membership log", replay_log(), memberships)
 
 
-def compare(what: str, found: set[Any], expected: set[Any]) -> None:
-    if found != expected:
-        raise Difference(
-            f"{what}: {sorted(found - expected)} should not be there,"
-            f" {sorted(expected - found)} should"
-        )
+def compare(
+    what: str, found: Iterable[tuple[Any, ...]], expected: Iterable[tuple[Any, ...]]
+) -> None:
+    rows = set(found)
+    expected_rows = set(expected)
+    more = rows - expected_rows
+    missing = expected_rows - rows
+    if more or missing:
+        raise Difference(f"{what}: there is {more}, and {missing} is missing")
 
 
-def list_roles(organizations: dict[int, Any]) -> set[tuple[int, int, str]]:
-    return {
-        (organization.pk, pk, role)
-        for organization in organizations.values()
-        for pk, role in organization.roles.items()
-    }
+def list_invitations(world: World) -> Iterator[tuple[int, str, str, int]]:
+    for organization in world.organizations.values():
+        for row in organization.invitations:
+            yield organization.pk, row.email, row.role, row.inviter
+
+
+def list_roles(world: World) -> Iterator[tuple[int, int, str]]:
+    for organization in world.organizations.values():
+        for pk, role in organization.roles.items():
+            yield organization.pk, pk, role
 
 
 def read_memberships() -> set[tuple[int, int, str]]:

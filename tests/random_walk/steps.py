@@ -246,7 +246,8 @@ def send_invitation(
 def open_link(walk: Walk) -> str:
     """Open a link, which may be used, revoked or forged, and press its button."""
     world = walk.world
-    token = walk.choose([*walk.tokens[-8:], "forged"])
+    recent = walk.choose([*walk.tokens[-8:], "forged"])
+    token = walk.choose([recent, recent, walk.choose([*world.used, "forged"])])
     found = world.find_invitation(token)
     visitor = walk.choose([None, walk.choose(list(world.people))])
     if found is not None and walk.choose([True, False]):
