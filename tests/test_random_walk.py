@@ -21,11 +21,9 @@ class RandomWalkTests(TransactionTestCase):
         steps = 0
         pages = 0
         for seed in range(FIRST_SEED, FIRST_SEED + WALKS):
-            planned = plan(seed, STEPS)
-            outcome = run(planned, SHARE)
+            outcome = run(plan(seed, STEPS), SHARE)
             if outcome.error is not None:
-                shortest = shorten(planned, SHARE, outcome)
-                self.fail(describe(seed, shortest))
+                self.fail(describe(seed, shorten(outcome, SHARE)))
             steps += len(outcome.walk.done)
             pages += outcome.walk.pages_opened
             if WALKS > 1:

@@ -219,6 +219,7 @@ class Walk:
 @dataclass(frozen=True)
 class Outcome:
     walk: Walk
+    steps: list[PlannedStep]  # those until the failure
     error: Exception | None
 
 
@@ -233,27 +234,27 @@ def run(steps: Sequence[PlannedStep], share: float) -> Outcome:
     moves.empty()
     walk = Walk()
     walk.begin()
+    taken = []
     try:
         for planned in steps:
+            taken.append(planned)
             walk.take(planned)
         walk.finish(share)
     except Exception as error:
-        return Outcome(walk, error)
-    return Outcome(walk, None)
+        return Outcome(walk, taken, error)
+    return Outcome(walk, taken, None)
 
 
-def shorten(
-    steps: Sequence[PlannedStep], share: float, failed: Outcome, attempts: int = 60
-) -> Outcome:
+def shorten(failed: Outcome, share: float, attempts: int = 40) -> Outcome:
     """Leave out steps as long as the walk still fails. Returns the shortest walk."""
-    size = max(1, len(steps) // 2)
-    for shorter in leave_out(steps, size):
+    size = max(1, len(failed.steps) // 2)
+    for shorter in leave_out(failed.steps, size):
         if attempts == 0:
             break
         attempts -= 1
         outcome = run(shorter, share)
         if outcome.error is not None:
-            return shorten(shorter, share, outcome, attempts)
+            return shorten(outcome, share, attempts)
     return failed
 
 
