@@ -297,41 +297,64 @@ def open_valid_link(
     world = walk.world
     url = f"{INVITATION}{invitation.token}/"
     account = world.find_by_email(invitation.email)
-    shown = find_numbers(organization.name, invitation.email)
-    if account is not None:
-        shown |= account.numbers
-        if not account.is_active:
-            shown = set()
     client = Client() if visitor is None else walk.sign_in(visitor)
-    walk.note_response(visitor, url, client.get(url), shown)
     first_name = walk.name()
-    data = {
-        "new_password1": PASSWORD,
-        "new_password2": PASSWORD,
-        "first_name": first_name,
-    }
-    inviter_may = world.may_manage(invitation.inviter, organization)
+    shown = list_shown_by_link(organization, invitation, account)
     chooses_password = visitor is None and may_choose_password(account, world)
-    response = client.post(url, data, follow=True)
-    if account is not None and not account.is_active:
-        outcome = "the account is inactive"
-    elif visitor != (account.pk if account else None) and not chooses_password:
-        outcome = "another account is signed in, or none"
-    elif not inviter_may:
-        outcome = "the inviter lost access"
-    else:
+    refusal = find_refusal(world, organization, invitation, visitor)
+    walk.note_response(visitor, url, client.get(url), shown)
+    data = {"new_password1": PASSWORD, "new_password2": PASSWORD}
+    response = client.post(url, {**data, "first_name": first_name}, follow=True)
+    if not refusal:
         if account is None:
-            account = add_invited(walk, invitation.email, client)
+            account = add_invited(walk, invitation.email)
         if chooses_password:
-            account.first_name = first_name
-            account.has_password = True
-            world.known |= find_numbers(first_name)
-            walk.clients[account.pk] = client
+            choose_password(walk, account, first_name, client)
         accept(world, organization, invitation, account)
         visitor = account.pk
-        outcome = "accepted"
     walk.note_response(visitor, url, response, shown | find_numbers(first_name))
-    return outcome
+    return refusal or "accepted"
+
+
+def find_refusal(
+    world: World,
+    organization: worlds.Organization,
+    invitation: worlds.Invitation,
+    visitor: int | None,
+) -> str:
+    """Return why a visitor may not accept an invitation, or "" if they may."""
+    account = world.find_by_email(invitation.email)
+    if account is not None and not account.is_active:
+        return "the account is inactive"
+    is_owner = account is not None and visitor == account.pk
+    chooses_password = visitor is None and may_choose_password(account, world)
+    if not is_owner and not chooses_password:
+        return "another account is signed in, or none"
+    if not world.may_manage(invitation.inviter, organization):
+        return "the inviter lost access"
+    return ""
+
+
+def list_shown_by_link(
+    organization: worlds.Organization,
+    invitation: worlds.Invitation,
+    account: Person | None,
+) -> set[int]:
+    """Return the numbers that the page of a valid link may show to anyone."""
+    if account is not None and not account.is_active:
+        return set()
+    shown = find_numbers(organization.name, invitation.email)
+    return shown | account.numbers if account is not None else shown
+
+
+def choose_password(
+    walk: Walk, person: Person, first_name: str, client: Client
+) -> None:
+    """Note that a link has set the password of an account, and signed it in."""
+    person.first_name = first_name
+    person.has_password = True
+    walk.world.known |= person.numbers
+    walk.clients[person.pk] = client
 
 
 def may_choose_password(account: Person | None, world: World) -> bool:
@@ -346,7 +369,7 @@ def may_choose_password(account: Person | None, world: World) -> bool:
     return not (is_used or has_access or account.is_delegate or account.is_user_manager)
 
 
-def add_invited(walk: Walk, email: str, client: Client) -> Person:
+def add_invited(walk: Walk, email: str) -> Person:
     """Return the person whose account an invitation has just created."""
     user = User.objects.get(email=email)
     person = Person(user.pk, user.username, email)
