@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import socketserver
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from email import message_from_bytes, policy
@@ -11,13 +12,17 @@ from email.message import EmailMessage
 
 
 class MailServer(socketserver.ThreadingTCPServer):
-    """Listens on a free port of this machine. `refused` are addresses it rejects."""
+    """Listens on a free port of this machine.
+
+    `refused` are addresses it rejects. It takes `delay` seconds to accept a message.
+    """
 
     daemon_threads = True
 
-    def __init__(self, refused: tuple[str, ...] = ()) -> None:
+    def __init__(self, refused: tuple[str, ...] = (), delay: float = 0) -> None:
         super().__init__(("127.0.0.1", 0), _Conversation)
         self.refused = refused
+        self.delay = delay
         self.messages: list[EmailMessage] = []
 
     @property
@@ -35,6 +40,7 @@ class _Conversation(socketserver.StreamRequestHandler):
             if command == "data":
                 self.reply("354 go on")
                 self.read_message()
+                time.sleep(self.server.delay)
                 self.reply("250 accepted")
             elif command == "quit":
                 self.reply("221 bye")
@@ -59,8 +65,10 @@ class _Conversation(socketserver.StreamRequestHandler):
 
 
 @contextmanager
-def run_mail_server(refused: tuple[str, ...] = ()) -> Iterator[MailServer]:
-    with MailServer(refused) as server:
+def run_mail_server(
+    refused: tuple[str, ...] = (), delay: float = 0
+) -> Iterator[MailServer]:
+    with MailServer(refused, delay) as server:
         thread = threading.Thread(target=server.serve_forever, args=[0.05])
         thread.start()
         try:

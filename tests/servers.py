@@ -94,7 +94,7 @@ class Person:
     def get(self, path):
         return self.ask("GET", path)
 
-    def post(self, path, data, files=()):
+    def post(self, path, data, files=(), headers=()):
         """Send a form, as multipart if it has files."""
         fields = {**data, "csrfmiddlewaretoken": self.cookies["csrftoken"]}
         if files:
@@ -103,7 +103,8 @@ class Person:
         else:
             body = urlencode(fields)
             content_type = "application/x-www-form-urlencoded"
-        return self.ask("POST", path, body, {"Content-Type": content_type})
+        sent = {"Content-Type": content_type, **dict(headers)}
+        return self.ask("POST", path, body, sent)
 
     def sign_in(
         self, username: str, password: str = "secret", page: str = LOGIN

@@ -123,7 +123,7 @@ class EachWayTests(TestCase):
         )
         self.assert_row("invited", "reviewer")
         self.watch()
-        invitation = invitations.find_invitations()[0]
+        invitation = invitations.find_invitations("anna@example.com")[0]
         invitations.accept(invitation, self.user, chose_password=False)
         self.assert_row("joined", "reviewer", reason="Accepted an invitation.")
 

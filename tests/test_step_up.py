@@ -710,6 +710,8 @@ class EveryPageTests(TestCase):
                 # These confirm the address that the account already has.
                 "confirm-email/",
                 "confirm-email/<token>/",
+                # Sends an invitation to the address that it was sent to before.
+                "no-organization/",
                 # Visitors use these, or they end sessions.
                 "invitation/<token>/",
                 "login/",
