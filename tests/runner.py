@@ -1,13 +1,31 @@
-"""The test runner for the second database."""
+"""The test runners: of all tests, and of those for the second database."""
 
+from contextlib import ExitStack
 from unittest import TestSuite
 
 from django.test import SimpleTestCase, TransactionTestCase
 from django.test.runner import DiscoverRunner
 from django.test.utils import iter_test_cases
 
+from tests.scratch import template_of_scratch_databases
 
-class DatabaseTestRunner(DiscoverRunner):
+
+class AllTestsRunner(DiscoverRunner):
+    """Runs tests, some of which copy the database before anybody has used it."""
+
+    def setup_databases(self, **kwargs):
+        self.resources = ExitStack()
+        created = super().setup_databases(**kwargs)
+        if created:
+            self.resources.enter_context(template_of_scratch_databases())
+        return created
+
+    def teardown_databases(self, old_config, **kwargs):
+        self.resources.close()
+        super().teardown_databases(old_config, **kwargs)
+
+
+class DatabaseTestRunner(AllTestsRunner):
     """Runs only the tests that may use the database.
 
     Django does not let a `SimpleTestCase` use the database, so its result is the same

@@ -3,6 +3,8 @@
 from config.settings import *  # noqa: F403
 from config.settings import MIDDLEWARE
 
+TEST_RUNNER = "tests.runner.AllTestsRunner"
+
 # Hashes passwords fast, which is not safe.
 PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
 

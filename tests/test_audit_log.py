@@ -72,7 +72,6 @@ class ConcurrencyTests(TransactionTestCase):
 
     def test_many_writers_leave_one_chain_without_gaps(self):
         with scratch_database() as scratch:
-            scratch.migrate()
             processes = [scratch.start(WRITE_EVENTS) for _ in range(4)]
             for process in processes:
                 _, errors = process.communicate()
@@ -84,7 +83,6 @@ class ConcurrencyTests(TransactionTestCase):
 
     def test_the_next_event_seals_what_a_killed_process_left(self):
         with scratch_database() as scratch:
-            scratch.migrate()
             process = scratch.start(KILL_BEFORE_SEALING)
             process.communicate()
             self.assertLess(process.returncode, 0)

@@ -140,8 +140,10 @@ def run_tool(*command, url="", **options):
 class BackupTests(TransactionTestCase):
     @tag("I3")
     def test_backup_equals_the_database(self):
-        with scratch_database() as original, scratch_database() as copy:
-            original.migrate()
+        with (
+            scratch_database() as original,
+            scratch_database(is_migrated=False) as copy,
+        ):
             original.run(FILL)
             if connection.vendor == "sqlite":
                 copy_sqlite(original, copy)
@@ -158,11 +160,9 @@ class BackupTests(TransactionTestCase):
             scratch_database() as original,
             scratch_database() as copy,
         ):
-            original.migrate()
             original.run(FILL)
             fixture = str(Path(folder, "all.json"))
             self.dump(original, fixture)
-            copy.migrate()
             copy.run("manage.py", "loaddata", fixture)
             self.assertEqual(copy.run(PRINT_ALL_ROWS), original.run(PRINT_ALL_ROWS))
             copy.run(CHECK)
@@ -190,7 +190,6 @@ class BackupRoleTests(TransactionTestCase):
             "SELECT pg_read_file('/etc/passwd')",
         ]
         with scratch_database() as scratch:
-            scratch.migrate()
             with backup_role(scratch) as url:
                 self.assertEqual(
                     self.ask(url, "SHOW transaction_read_only").strip(), "on"
@@ -238,7 +237,7 @@ Organization.objects.bulk_create(
         return subprocess.run(command, env=environment, capture_output=True, text=True)
 
     def test_goes_forwards_backwards_and_forwards_on_a_copy(self):
-        with scratch_database() as scratch:
+        with scratch_database(is_migrated=False) as scratch:
             scratch.migrate("orgadmin", "0001_initial")
             scratch.run(self.FILL)
             done = self.rehearse(scratch)
@@ -266,7 +265,7 @@ Organization.objects.bulk_create(
             self.assertEqual(cursor.fetchall(), [])
 
     def test_shows_the_step_that_fails_and_leaves_no_copy(self):
-        with scratch_database() as scratch:
+        with scratch_database(is_migrated=False) as scratch:
             scratch.migrate("orgadmin", "0003")
             # These rows have no group, although the step that creates groups is done.
             scratch.run(self.FILL)

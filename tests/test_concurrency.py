@@ -55,7 +55,6 @@ class ManyWritersTests(TransactionTestCase):
     def save_in_processes(self, program):
         count = 16 if connection.vendor == "postgresql" else 4
         with scratch_database() as scratch:
-            scratch.migrate()
             processes = [scratch.start(program) for _ in range(count)]
             for process in processes:
                 _, errors = process.communicate()

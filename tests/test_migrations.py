@@ -229,7 +229,7 @@ class KilledDataStepTests(TransactionTestCase):
     """Real SIGKILLs at random moments of the data steps, in a database of its own."""
 
     def test_ends_with_the_groups_and_permissions_of_an_undisturbed_run(self):
-        with scratch_database() as scratch:
+        with scratch_database(is_migrated=False) as scratch:
             scratch.migrate("orgadmin", "0002")
             scratch.run(IMPORT + "create_organizations()")
             seconds = {step: self.run_step(scratch, step) for step in DATA_STEPS}
@@ -275,7 +275,7 @@ class KilledDataStepTests(TransactionTestCase):
 
 class FreshDatabaseTests(TransactionTestCase):
     def test_a_fresh_database_gets_permissions_and_works(self):
-        with scratch_database() as scratch:
+        with scratch_database(is_migrated=False) as scratch:
             scratch.migrate()
             out = scratch.run(
                 "from orgadmin.models import Organization\n"

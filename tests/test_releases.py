@@ -78,7 +78,7 @@ class ReleasesAtOnceTests(TransactionTestCase):
             self.assertRegex(group, rf"^{name}( {pk})?( \d+)? Admin$")
 
     def test_old_and_new_release_save_while_groups_are_created(self):
-        with scratch_database() as scratch:
+        with scratch_database(is_migrated=False) as scratch:
             self.prepare(scratch, "create_organizations()")
             saved = self.run_at_once(scratch, [WITHOUT, FILLING, FILLING], FILLED)
             # The old release may have saved rows after the step went past them. They
@@ -88,14 +88,14 @@ class ReleasesAtOnceTests(TransactionTestCase):
             self.assert_complete(scratch, saved)
 
     def test_old_and_new_release_save_while_the_group_becomes_required(self):
-        with scratch_database() as scratch:
+        with scratch_database(is_migrated=False) as scratch:
             self.prepare(scratch, "create_organizations()")
             scratch.migrate("orgadmin", FILLED)
             saved = self.run_at_once(scratch, [FILLING, REQUIRING], REQUIRED)
             self.assert_complete(scratch, saved)
 
     def test_migration_leaves_a_name_to_the_process_that_takes_it_first(self):
-        with scratch_database() as scratch:
+        with scratch_database(is_migrated=False) as scratch:
             self.prepare(scratch, "Release(WITHOUT).create('Acme')")
             process = scratch.start(IMPORT + "save_slowly('Acme')")
             process.stdout.readline()

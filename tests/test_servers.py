@@ -40,7 +40,6 @@ class ServersTestCase(TransactionTestCase):
     def setUpClass(cls):
         super().setUpClass()
         cls.scratch = cls.enterClassContext(scratch_database())
-        cls.scratch.migrate()
         cls.scratch.run(CREATE_PEOPLE)
 
     @classmethod
