@@ -63,6 +63,8 @@ INSTALLED_APPS = [
     "guardian",
     "simple_history",
     "csp",
+    "django_tasks",
+    "django_tasks_db",
     "allauth",
     "allauth.account",
     "allauth.mfa",
@@ -154,6 +156,19 @@ ZERO_DOWNTIME_MIGRATIONS_IDEMPOTENT_SQL = True
 # Run each statement at once, not at the end of the migration: `RequireRelation` in
 # orgadmin/operations.py handles its errors.
 ZERO_DOWNTIME_MIGRATIONS_DEFERRED_SQL = False
+
+
+# Background tasks (django-tasks)
+
+# Tasks wait in the database until "manage.py worker" runs them. With DEBUG, they run at
+# once, so that nobody has to run a worker on their own machine.
+TASKS = {
+    "default": {
+        "BACKEND": "django_tasks_db.DatabaseBackend",
+    },
+}
+if DEBUG:
+    TASKS["default"]["BACKEND"] = "orgadmin.people.at_once.AtOnceBackend"
 
 
 # Mail

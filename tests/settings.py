@@ -10,6 +10,8 @@ PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
 
 EMAIL_BACKEND = "django.core.mail.backends.locmem.EmailBackend"
 
+TASKS = {"default": {"BACKEND": "tests.at_once.TestBackend"}}
+
 ROOT_URLCONF = "tests.urls"
 
 # The tests collect no static files.

@@ -26,7 +26,7 @@ from orgadmin.models.addresses import (
     list_spellings,
     normalize_email,
 )
-from orgadmin.people import invitations, mail as people_mail
+from orgadmin.people import invitations
 from orgadmin.records.imports import import_organizations
 from tests.factories import (
     ADMIN,
@@ -37,6 +37,7 @@ from tests.factories import (
     create_user,
     run_doctor,
 )
+from tests.mailing import send_invitation
 from tests.migrating import migrate, models_at
 
 SAME = [
@@ -289,7 +290,7 @@ class FollowTests(TestCase):
         invitation = invitations.invite(
             acme, "nora@example.com", ADMIN, actor=create_superuser()
         )
-        people_mail.send_invitation(invitation)
+        send_invitation(invitation)
         link = re.search(r"https?://[^/\s]+(/\S+)", mail.outbox[-1].body)[1]
         password = "correct horse battery"
         self.client.post(link, {"new_password1": password, "new_password2": password})
@@ -352,7 +353,7 @@ class SpellingsMeetTests(TestCase):
             invitation = invitations.invite(
                 self.acme, second, REVIEWER, actor=self.root
             )
-            people_mail.send_invitation(invitation)
+            send_invitation(invitation)
             self.client.force_login(user)
             self.client.post(self.read_link())
             self.assertTrue(user.groups.contains(self.acme.reviewer))

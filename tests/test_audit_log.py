@@ -12,7 +12,7 @@ from django.utils import timezone
 from orgadmin.access import audit_log
 from orgadmin.access.audit_log import SecurityEvent, record, record_all
 from orgadmin.logs import LogFormatter
-from orgadmin.models import AuditEvent
+from orgadmin.models import AuditEvent, SentForm
 from tests.auditing import tamper_with_audit_log
 from tests.factories import create_superuser, create_user
 from tests.scratch import scratch_database
@@ -157,18 +157,23 @@ class SealingTests(TransactionTestCase):
             record_all(SecurityEvent.EXPORTED, [None, None])
         self.assertEqual([event.position for event in heard], [1, 2])
 
-    def test_listeners_run_outside_of_a_transaction(self):
-        states = []
-        listener = mock.Mock(
-            side_effect=lambda event: states.append(connection.in_atomic_block)
-        )
-        with (
-            mock.patch.object(audit_log, "listeners", [listener]),
-            transaction.atomic(),
-        ):
+    def test_what_a_listener_writes_is_sealed_with_the_event_or_not_at_all(self):
+        def write(event):
+            SentForm.objects.create(key=str(event.pk))
+
+        def write_and_be_killed(event):
+            write(event)
+            raise KeyboardInterrupt
+
+        with mock.patch.object(audit_log, "listeners", [write_and_be_killed]):
+            with self.assertRaises(KeyboardInterrupt):
+                record(SecurityEvent.EXPORTED)
+        self.assertEqual(SentForm.objects.count(), 0)
+        self.assertEqual(audit_log.find_unsealed().count(), 1)
+        with mock.patch.object(audit_log, "listeners", [write]):
             record(SecurityEvent.EXPORTED)
-            self.assertEqual(states, [])
-        self.assertEqual(states, [False])
+        self.assertEqual(SentForm.objects.count(), 2)
+        self.assertFalse(audit_log.find_unsealed().exists())
 
 
 @tag("G2")

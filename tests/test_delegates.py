@@ -27,6 +27,7 @@ from .factories import (
     grant,
     set_role,
 )
+from .mailing import queues_mail
 
 LIST = "/admin/orgadmin/user/"
 NEW_PASSWORD = {
@@ -484,6 +485,7 @@ class PasswordLinkTests(TestCase):
             self.assertEqual(event.actor_key, self.delegate.pk)
             self.assertEqual((event.details, event.personal), ({}, {}))
 
+    @queues_mail()
     def test_the_response_does_not_wait_for_what_is_sent(self):
         counts = set()
         for user in self.people.values():

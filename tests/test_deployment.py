@@ -98,6 +98,7 @@ class HardeningTests(SimpleTestCase):
             "orgadmin.service": 1.6,
             "orgadmin-backup.service": 0.5,
             "orgadmin-cleanup.service": 1.6,
+            "orgadmin-worker.service": 1.6,
         }
         self.assertEqual(sorted(limits), list_services())
         with tempfile.TemporaryDirectory() as root:

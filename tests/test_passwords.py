@@ -14,8 +14,9 @@ from django.core.management import CommandError, call_command
 from django.test import TestCase, override_settings, tag
 
 from orgadmin.models import User
-from orgadmin.people import invitations, mail as people_mail
+from orgadmin.people import invitations
 from tests.factories import ADMIN, create_organization, create_superuser, create_user
+from tests.mailing import send_invitation
 from tests.test_accounts import read_link
 
 SHORT = "plum kettle"  # 11 characters
@@ -144,7 +145,7 @@ class WaysTests(TestCase):
         invitation = invitations.invite(
             self.acme, "nora@example.com", ADMIN, actor=self.root
         )
-        people_mail.send_invitation(invitation)
+        send_invitation(invitation)
         data = {"new_password1": SHORT, "new_password2": SHORT}
         response = self.client.post(read_link(), data)
         self.assertContains(response, TOO_SHORT)

@@ -27,6 +27,7 @@ from django.test import (
 from orgadmin.access import audit_log
 from orgadmin.access.audit_log import SecurityEvent
 from orgadmin.accounts import throttle
+from orgadmin.accounts.reset_mail import answer_request
 from orgadmin.models import (
     AcceptedInvitation,
     AuditEvent,
@@ -38,7 +39,7 @@ from orgadmin.models import (
 )
 from orgadmin.models.guards import LastSuperuserError
 from orgadmin.models.look_alikes import make_key
-from orgadmin.people import invitations
+from orgadmin.people import invitations, mail, outbox
 from orgadmin.records import erasure, personal_data
 from tests.auditing import write_typed_name
 from tests.factories import (
@@ -50,6 +51,7 @@ from tests.factories import (
     grant,
     set_role,
 )
+from tests.mailing import queues_mail, send_invitation
 from tests.together import run_together
 
 SECRET = "JBSWY3DPEHPK3PXP" * 2
@@ -157,8 +159,20 @@ class PersonCase(TestCase):
             personal={"email": "z.quill@example.net"},
         )
         throttle.count_attempt("mail", "z.quill@example.net")
+        self.leave_mail()
         self.browser = Client()
         self.browser.force_login(zoe)
+
+    def leave_mail(self):
+        """Add mail to the outbox: three messages to the person, and one about them."""
+        ben = User.objects.get(username="ben")
+        invitation = Invitation.objects.get(email="zq@old.example.org")
+        values = {"organization": self.acme.pk, "role": "admin"}
+        with queues_mail():
+            send_invitation(invitation)
+            outbox.enqueue(answer_request, address="Z.Quill@example.net")
+            outbox.enqueue(mail.tell_member, person=self.zoe.pk, **values)
+            outbox.enqueue(mail.tell_admin, user=ben.pk, person=self.zoe.pk, **values)
 
     def log(self, user, obj, text, message=""):
         LogEntry.objects.create(
@@ -214,6 +228,7 @@ class ExportTests(PersonCase):
             "email_addresses": 1,
             "sessions": 1,
             "attempts": 2,
+            "unsent_mail": 3,
         }
         self.assertEqual(counts, expected)
 
@@ -614,6 +629,7 @@ class CoverageTests(SimpleTestCase):
         "auth.Group": "names no people",
         "auth.Permission": "names no people",
         "contenttypes.ContentType": "names no people",
+        "django_tasks_database.DBTaskResult": "exported and deleted",
         "guardian.GroupObjectPermission": "never used",
         "guardian.UserObjectPermission": "never used",
         "mfa.Authenticator": "exported without secrets, and deleted",
@@ -623,6 +639,7 @@ class CoverageTests(SimpleTestCase):
         "orgadmin.HistoricalOrganization": "exported, and names are replaced",
         "orgadmin.Invitation": "exported, and deleted by address",
         "orgadmin.KeptLogEntry": "exported, and names are replaced",
+        "orgadmin.MailWorker": "has no personal data: the name of a process",
         "orgadmin.MembershipEvent": "exported, and names are replaced",
         "orgadmin.Organization": "names are replaced",
         "orgadmin.OrganizationUserObjectPermission": "exported and deleted",

@@ -21,6 +21,7 @@ from orgadmin.people.security_mail import (
 from tests.auditing import write
 from tests.factories import create_superuser, create_user
 from tests.mail_server import run_mail_server
+from tests.mailing import fail_to_send, queues_mail, work, work_later
 
 SITE = "https://orgs.example.com"
 
@@ -222,28 +223,53 @@ class PersonTests(MailCase):
             self.take_sent(), {"anna@example.com": "Your password was changed"}
         )
 
+    @queues_mail()
     def test_a_mail_server_that_fails_does_not_undo_the_change(self):
-        self.client.force_login(self.anna)
-        with (
-            mock.patch(
-                "orgadmin.people.mail.get_connection", side_effect=OSError("down")
-            ),
-            self.assertLogs("orgadmin.mail", "ERROR"),
-        ):
-            self.anna.set_password("other")
-            self.anna.save()
+        self.anna.set_password("other")
+        self.anna.save()
+        with fail_to_send():
+            work()
         self.assertTrue(User.objects.get(pk=self.anna.pk).check_password("other"))
+        self.assertEqual(self.take_sent(), {})
+        work_later()
+        self.assertEqual(
+            self.take_sent(), {"anna@example.com": "Your password was changed"}
+        )
 
-    def test_a_mail_that_cannot_be_written_does_not_undo_the_change(self):
+    def test_mail_that_cannot_be_added_does_not_undo_the_change(self):
         with (
             mock.patch(
-                "orgadmin.people.security_mail.write_message", side_effect=KeyError
+                "orgadmin.people.security_mail.outbox.enqueue", side_effect=KeyError
             ),
             self.assertLogs("orgadmin.audit", "ERROR"),
         ):
             self.anna.set_password("other")
             self.anna.save()
         self.assertTrue(User.objects.get(pk=self.anna.pk).check_password("other"))
+        self.assertFalse(audit_log.find_unsealed().exists())
+
+    @queues_mail()
+    def test_mail_reaches_those_whom_someone_made_unreachable_meanwhile(self):
+        """Someone takes over an account while no worker is running."""
+        boss = create_superuser("boss", email="boss@example.com")
+        self.anna.set_password("other")
+        self.anna.is_superuser = True
+        self.anna.save()
+        for user in (self.anna, self.root, boss):
+            user.refresh_from_db()
+            user.changed_by = self.anna
+            user.email = f"thief+{user.pk}@example.com"
+            user.is_superuser = user == self.anna
+            user.is_active = user == self.anna
+            user.save()
+        work()
+        sent = {(message.to[0], message.subject) for message in mail.outbox}
+        for expected in (
+            ("anna@example.com", "Your password was changed"),
+            ("root@example.com", "There is a new superuser"),
+            ("boss@example.com", "There is a new superuser"),
+        ):
+            self.assertIn(expected, sent)
 
 
 @tag("G6")
@@ -330,10 +356,12 @@ class RealServerTests(MailCase):
                     EMAIL_HOST="127.0.0.1",
                     EMAIL_PORT=server.port,
                 ),
+                queues_mail(),
                 self.assertLogs("orgadmin.mail", "ERROR"),
             ):
                 self.anna.email = "new@example.com"
                 self.anna.save()
+                work()
         [message] = server.messages
         self.assertEqual(message["To"], "new@example.com")
         self.assertEqual(message["Subject"], "Your account now has this email address")

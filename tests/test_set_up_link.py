@@ -7,9 +7,10 @@ from unittest import mock
 from allauth.mfa.models import Authenticator
 from django.core import mail
 from django.test import Client, override_settings, tag
+from django_tasks_db.models import DBTaskResult
 
 from orgadmin.accounts import throttle
-from orgadmin.accounts.set_up_link import mask_address, open_page
+from orgadmin.accounts.set_up_link import NONCE, mask_address, open_page
 from orgadmin.accounts.tokens import make_link_token
 from orgadmin.models import AuditEvent, User
 from tests.factories import (
@@ -18,6 +19,7 @@ from tests.factories import (
     create_user,
     refresh_sign_in,
 )
+from tests.mailing import fail_to_send, queues_mail, work, work_later
 from tests.test_accounts import read_link
 from tests.test_sign_in import (
     LOGIN,
@@ -165,15 +167,22 @@ class SetUpLinkTests(SignInCase):
         self.sign_in("ada")
         self.assert_closed()
 
-    @override_settings(EMAIL_BACKEND="django.core.mail.backends.smtp.EmailBackend")
-    def test_a_mail_server_that_fails_is_reported(self):
-        backend = "django.core.mail.backends.smtp.EmailBackend.send_messages"
-        with (
-            mock.patch(backend, side_effect=OSError),
-            self.assertLogs("orgadmin.mail", "ERROR"),
-        ):
-            response = self.client.post(ASK, follow=True)
-        self.assertContains(response, "The email could not be sent")
+    @queues_mail()
+    def test_the_page_does_not_wait_for_the_mail_server(self):
+        response = self.client.post(ASK, follow=True)
+        self.assertContains(response, "The link is on its way to you.")
+        with fail_to_send():
+            work()
+        work_later()
+        self.assertEqual(mail.outbox[0].to, ["root@example.com"])
+
+    @tag("J2")
+    @queues_mail()
+    def test_the_outbox_has_nothing_that_opens_the_page(self):
+        self.client.post(ASK)
+        nonce = self.client.session[NONCE]
+        stored = DBTaskResult.objects.get()
+        self.assertNotIn(nonce, str(stored.args_kwargs))
 
     def test_the_page_shows_only_a_part_of_the_address(self):
         self.assertContains(self.client.get(ASK), "r…@example.com")

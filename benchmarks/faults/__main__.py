@@ -49,9 +49,7 @@ def list_faults(site: Site) -> list[Fault]:
         Fault("PostgreSQL stopped: fast", stop_fast, OUTAGE),
         Fault("PostgreSQL stopped: immediate", stop_immediately, OUTAGE),
         Fault("a worker killed", partial(kill_worker, site), "SIGKILL"),
-        Fault(
-            "no mail server", partial(invite_without_mail_server, site), "orgadmin.mail"
-        ),
+        Fault("no mail server", partial(invite_without_mail_server, site)),
         Fault("a row locked", partial(lock_row, site), "LockNotAvailable"),
         Fault("a statement too long", partial(wait_for_statement_timeout, site)),
         Fault("100 slow clients: headers", slow_headers.send),

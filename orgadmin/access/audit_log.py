@@ -98,8 +98,9 @@ ACCOUNT_EVENTS = frozenset(SecurityEvent) - {
     SecurityEvent.FIXTURES_LOADED,
 }
 
-# Called with each event after it was sealed, outside of any transaction. An error in a
-# listener is logged, and does not reach the person whose request it is.
+# Called with each event in the transaction that seals it. So what a listener writes is
+# neither lost nor written twice. An error in a listener is logged, and does not reach
+# the person whose request it is.
 listeners: list[Callable[[AuditEvent], None]] = []
 
 
@@ -127,8 +128,8 @@ def record(
     data, such as keys and the names of fields; `personal` are values that are erased
     with the person, such as email addresses. Neither has passwords, codes or links.
 
-    Once the transaction commits, the event is sealed, written to the site's log, and
-    passed to `listeners`.
+    Once the transaction commits, the event is sealed, passed to `listeners`, and
+    written to the site's log.
     """
     record_all(
         event,
@@ -173,12 +174,12 @@ def record_all(
 
 
 def publish() -> int:
-    """Seal the events that are not sealed yet, and announce them.
+    """Seal the events that are not sealed yet, and write them to the site's log.
 
-    Returns how many were sealed, by one batch after the other. An event is announced at
-    most once, after its seal has been committed. If this process is killed in between,
-    the event is in the log, and the next line of the site's log has the hash that
-    follows it.
+    Returns how many were sealed, by one batch after the other. A line about the event
+    is written at most once, after its seal has been committed. If this process is
+    killed in between, the event is in the log, and the next line of the site's log has
+    the hash that follows it.
     """
     total = 0
     # Another process may have sealed them in the meantime. Then nobody has to wait for
@@ -186,16 +187,14 @@ def publish() -> int:
     while find_unsealed().exists():
         events = seal()
         for event in events:
-            announce(event)
+            logger.info("%s", event.event, extra=event.describe())
         total += len(events)
         if len(events) < BATCH:
             break
     return total
 
 
-def announce(event: AuditEvent) -> None:
-    """Write a sealed event to the site's log, and pass it to the listeners."""
-    logger.info("%s", event.event, extra=event.describe())
+def tell_listeners(event: AuditEvent) -> None:
     for listener in listeners:
         try:
             listener(event)
@@ -226,7 +225,8 @@ def find_last() -> AuditEvent | None:
 def seal() -> list[AuditEvent]:
     """Give events without a position the next ones, and the hashes of the chain.
 
-    Returns the events that were sealed, BATCH at most. Runs four queries.
+    Passes the events to the listeners, and returns them, BATCH at most. Runs four
+    queries, and those of the listeners.
     """
     if connection.vendor == "postgresql":
         # SQLite has one writer at a time anyway.
@@ -244,6 +244,8 @@ def seal() -> list[AuditEvent]:
         event.hash = compute_hash(event, previous_hash)
         previous_hash = event.hash
     _write_seals(pending)
+    for event in pending:
+        tell_listeners(event)
     return pending
 
 

@@ -1,5 +1,7 @@
 """The link by which people confirm their email address."""
 
+from __future__ import annotations
+
 from django.contrib import admin, messages
 from django.contrib.auth.decorators import login_required
 from django.db import transaction
@@ -8,11 +10,12 @@ from django.shortcuts import redirect, render
 from django.urls import reverse
 from django.utils.translation import gettext as _
 from django.views.decorators.cache import never_cache
+from django_tasks import TaskContext, task
 
 from orgadmin.accounts import throttle
 from orgadmin.accounts.tokens import make_link_token, read_link_token
 from orgadmin.models import User
-from orgadmin.people import mail
+from orgadmin.people import mail, outbox
 from orgadmin.people.membership import lock
 
 # The purpose of the links that confirm an email address.
@@ -36,7 +39,7 @@ def confirm_email_view(request: HttpRequest) -> HttpResponse:
 
 
 def send_link(request: HttpRequest, user: User) -> None:
-    """Mail the link to the person's current address, and say so on the next page."""
+    """Have the link sent to the person's address, and say so on the next page."""
     if not throttle.count_attempt("own mail", user.pk):
         text = _(
             "Too many emails were sent to “%s” in a short time. Wait 15 minutes, then"
@@ -44,13 +47,21 @@ def send_link(request: HttpRequest, user: User) -> None:
         )
         messages.error(request, text % user.email)
         return
-    token = make_link_token(user, PURPOSE)
+    outbox.enqueue(mail_link, user=user.pk)
+    text = _("A link is on its way to “%s”. Open it in this browser.")
+    messages.success(request, text % user.email)
+
+
+@task(takes_context=True, priority=outbox.URGENT)
+def mail_link(context: TaskContext, *, user: int, language: str) -> None:
+    """Send the link to the address that the person has now."""
+    person = User.objects.filter(pk=user, is_active=True).exclude(email="").first()
+    if person is None:
+        return
+    token = make_link_token(person, PURPOSE)
     path = reverse("confirm_email_link", args=[token])
-    if mail.send_link("confirm_email", user, path):
-        text = _("We sent a link to “%s”. Open it in this browser.")
-        messages.success(request, text % user.email)
-    else:
-        messages.error(request, _("The email could not be sent. Try again later."))
+    message = mail.write_link("confirm_email", person, path, language)
+    outbox.deliver(message, context)
 
 
 @never_cache

@@ -1,28 +1,23 @@
 """The forms to sign in, choose a password, and accept an invitation."""
 
-from functools import partial
-from urllib.parse import urlsplit
-
 from allauth.mfa.models import Authenticator
 from django import forms
-from django.conf import settings
 from django.contrib.admin.forms import AdminAuthenticationForm, AdminPasswordChangeForm
 from django.contrib.auth.forms import PasswordResetForm, SetPasswordForm
 from django.core.exceptions import ValidationError
 from django.db import transaction
 from django.utils.translation import gettext_lazy as _
 
-from orgadmin.access.origin import run_after_response
 from orgadmin.accounts import passwords, throttle
 from orgadmin.accounts.busy import make_busy_error
 from orgadmin.accounts.hashing import TooBusy
 from orgadmin.accounts.password_rules import warn_about_short_password
+from orgadmin.accounts.reset_mail import answer_request
 from orgadmin.models import User
 from orgadmin.models.addresses import fold_email
 from orgadmin.models.fields import LineEmailFormField
+from orgadmin.people import outbox
 from orgadmin.people.company_accounts import remove_company_accounts
-from orgadmin.people.invitations import find_invitations
-from orgadmin.people.mail import send_invitation
 
 # The longest email address.
 EMAIL_LENGTH = 254
@@ -141,8 +136,8 @@ class AcceptInvitationForm(SetPasswordForm):
 class ForgottenPasswordForm(PasswordResetForm):
     """Sends a link to set a new password, and resends pending invitations.
 
-    The response is the same whether or not someone has the email address, and does not
-    wait for the search and the mail.
+    The response is the same whether or not someone has the email address: a task finds
+    out who has it.
     """
 
     email = LineEmailFormField(
@@ -151,23 +146,7 @@ class ForgottenPasswordForm(PasswordResetForm):
         widget=forms.EmailInput({"autocomplete": "email"}),
     )
 
-    def get_users(self, email):
-        user = User.objects.find_by_email(email)
-        if user is None or not user.is_active or not user.has_usable_password():
-            return []
-        return [user]
-
     def save(self, **options):
         email = self.cleaned_data["email"]
-        if not throttle.count_attempt("mail", fold_email(email)):
-            return
-        # Without these, the link would start with the Host header of the request.
-        site = urlsplit(settings.BASE_URL)
-        options["domain_override"] = site.netloc
-        options["use_https"] = site.scheme == "https"
-        run_after_response(partial(self._send, email, options))
-
-    def _send(self, email, options):
-        super().save(**options)
-        for invitation in find_invitations(email):
-            send_invitation(invitation)
+        if throttle.count_attempt("mail", fold_email(email)):
+            outbox.enqueue(answer_request, address=email)

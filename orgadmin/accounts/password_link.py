@@ -6,20 +6,18 @@ sends this link, so that nobody but the person who reads the mail knows the pass
 
 from __future__ import annotations
 
-from functools import partial
-
 from django.db import transaction
 from django.urls import reverse
 from django.utils.encoding import force_bytes
 from django.utils.http import urlsafe_base64_encode
+from django_tasks import TaskContext, task
 
 from orgadmin.access.audit_log import SecurityEvent, record
-from orgadmin.access.origin import run_after_response
 from orgadmin.accounts import throttle
 from orgadmin.accounts.tokens import reset_tokens
 from orgadmin.models import SignInAttempt, User
 from orgadmin.models.sign_in_attempt import make_key
-from orgadmin.people import mail
+from orgadmin.people import mail, outbox
 from orgadmin.people.invitations import (
     DAY,
     LIMIT_BY_PERSON,
@@ -36,15 +34,13 @@ class TooManyLinks(Exception):
 def request_password_link(user: User, *, actor: User) -> None:
     """Mail a link to the address of an account, if the account may get one.
 
-    The caller does not learn whether it may, and the response does not wait for the
-    answer. So a user manager learns nothing about the roles of the person, and not
-    whether they sign in another way. Raises `TooManyLinks`.
+    The caller does not learn whether it may: a task finds out. So a user manager learns
+    nothing about the roles of the person, and not whether they sign in another way.
+    Raises `TooManyLinks`.
     """
     _count(user, actor)
     record(SecurityEvent.PASSWORD_LINK_REQUESTED, user=user, actor=actor)
-    # A new account is sent its link only if it was really created.
-    send = partial(_send, user.pk, actor)
-    transaction.on_commit(partial(run_after_response, send))
+    outbox.enqueue(mail_link, user=user.pk, actor=actor.pk)
 
 
 def may_get_link(user: User, actor: User) -> bool:
@@ -70,11 +66,15 @@ def _count(user: User, actor: User) -> None:
         raise TooManyLinks
 
 
-def _send(pk: int, actor: User) -> None:
-    user = User.objects.filter(pk=pk).first()
-    if user is None or not may_get_link(user, actor):
+@task(takes_context=True, priority=outbox.URGENT)
+def mail_link(context: TaskContext, *, user: int, actor: int, language: str) -> None:
+    """Send the link, if the account may get one, to the address that it has now."""
+    person = User.objects.filter(pk=user).first()
+    asker = User.objects.filter(pk=actor).first()
+    if person is None or asker is None or not may_get_link(person, asker):
         return
-    uid = urlsafe_base64_encode(force_bytes(user.pk))
-    token = reset_tokens.make_token(user)
+    uid = urlsafe_base64_encode(force_bytes(person.pk))
+    token = reset_tokens.make_token(person)
     path = reverse("password_reset_confirm", args=[uid, token])
-    mail.send_link("password_link", user, path)
+    message = mail.write_link("password_link", person, path, language)
+    outbox.deliver(message, context)

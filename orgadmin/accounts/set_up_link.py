@@ -7,6 +7,7 @@ password could set up a second factor of their own, and lock the person out.
 from __future__ import annotations
 
 import time
+from hashlib import sha256
 
 from django.contrib import admin, messages
 from django.contrib.auth.decorators import login_required
@@ -17,11 +18,12 @@ from django.urls import reverse
 from django.utils.crypto import get_random_string
 from django.utils.translation import gettext as _
 from django.views.decorators.cache import never_cache
+from django_tasks import TaskContext, task
 
 from orgadmin.accounts import throttle
 from orgadmin.accounts.tokens import make_link_token, read_link_token
 from orgadmin.models import User
-from orgadmin.people import mail
+from orgadmin.people import mail, outbox
 
 PURPOSE = "set up second factor"
 LINK_LIFETIME = 60 * 60  # seconds
@@ -61,7 +63,7 @@ def set_up_link_view(request: HttpRequest) -> HttpResponse:
 
 
 def send_link(request: HttpRequest, user: User) -> None:
-    """Send the link, and say on the next page whether that worked."""
+    """Have the link sent, and say so on the next page."""
     if not throttle.count_attempt("own mail", user.pk):
         text = _(
             "Too many emails were sent to you in a short time. Wait 15 minutes, then"
@@ -70,13 +72,29 @@ def send_link(request: HttpRequest, user: User) -> None:
         messages.error(request, text)
         return
     nonce = get_random_string(22)
-    token = make_link_token(user, PURPOSE, nonce)
+    outbox.enqueue(mail_link, user=user.pk, nonce_hash=hash_nonce(nonce))
+    request.session[NONCE] = nonce
+    text = _("The link is on its way to you. Open it in this browser.")
+    messages.success(request, text)
+
+
+def hash_nonce(nonce: str) -> str:
+    """Return the part of the link that only matches the session with the nonce."""
+    return sha256(nonce.encode()).hexdigest()
+
+
+@task(takes_context=True, priority=outbox.URGENT)
+def mail_link(
+    context: TaskContext, *, user: int, nonce_hash: str, language: str
+) -> None:
+    """Send the link to the address that the person has now."""
+    person = User.objects.filter(pk=user, is_active=True).exclude(email="").first()
+    if person is None:
+        return
+    token = make_link_token(person, PURPOSE, nonce_hash)
     path = reverse("mfa_open_set_up_link", args=[token])
-    if mail.send_link("set_up_link", user, path):
-        request.session[NONCE] = nonce
-        messages.success(request, _("The link was sent. Open it in this browser."))
-    else:
-        messages.error(request, _("The email could not be sent. Try again later."))
+    message = mail.write_link("set_up_link", person, path, language)
+    outbox.deliver(message, context)
 
 
 @never_cache
@@ -84,7 +102,7 @@ def send_link(request: HttpRequest, user: User) -> None:
 def open_set_up_link_view(request: HttpRequest, token: str) -> HttpResponse:
     """Open the page to set up a second factor, and note that the person gets mail."""
     nonce = request.session.get(NONCE)
-    user = nonce and read_link_token(token, PURPOSE, LINK_LIFETIME, nonce)
+    user = nonce and read_link_token(token, PURPOSE, LINK_LIFETIME, hash_nonce(nonce))
     if not user or user != request.user:
         text = _(
             "This link no longer works, or you asked for it in another browser. Send a"

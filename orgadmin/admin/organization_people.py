@@ -22,7 +22,7 @@ from orgadmin.gate.answers import get_gate
 from orgadmin.models import Organization, User
 from orgadmin.models.guards import LastAdminError
 from orgadmin.models.validators import is_primary_key
-from orgadmin.people import invitations, membership
+from orgadmin.people import invitations, membership, outbox
 from orgadmin.people.changes import RoleChange
 from orgadmin.people.mail import send_invitation
 
@@ -237,7 +237,7 @@ class PeoplePage:
         The message on the page does not reveal whether someone has this address.
         """
         try:
-            invitation = self._save_invitation(request, organization, email, role)
+            self._save_invitation(request, organization, email, role)
         except TooManyEmails:
             text = _(
                 "Too many emails were sent to “%s” in a short time. Wait 15 minutes,"
@@ -253,29 +253,23 @@ class PeoplePage:
             when = date_format(timezone.localtime(error.until), "DATETIME_FORMAT")
             self.message_user(request, text % when, messages.ERROR)
             return False
-        if send_invitation(invitation):
-            text = _("An invitation was sent to “%s”.")
-            self.message_user(request, text % email, messages.SUCCESS)
-        else:
-            text = _(
-                "“%s” was invited, but the email could not be sent. Resend the"
-                " invitation later."
-            )
-            self.message_user(request, text % email, messages.WARNING)
+        text = _("An invitation is on its way to “%s”.")
+        self.message_user(request, text % email, messages.SUCCESS)
         return True
 
     @transaction.atomic
     def _save_invitation(self, request, organization, email, role):
-        """Write an invitation, unless the form was sent before.
+        """Write an invitation, and the task to send it, unless that was done before.
 
-        If it cannot be sent, nothing is written, so the form can be sent again.
+        If there were too many, nothing is written, so the form can be sent again.
         """
         note_sent(request, request.path, button=email)
         # Strangers who ask for emails to this address must not prevent the invitation.
         subject = f"{organization.pk} {email}"
         if not throttle.count_attempt("invitation mail", subject):
             raise TooManyEmails
-        return invitations.invite(organization, email, role, actor=request.user)
+        invitation = invitations.invite(organization, email, role, actor=request.user)
+        outbox.enqueue(send_invitation, invitation=invitation.pk)
 
     def _change_invitation(self, request, organization):
         """Revoke or resend the invitation whose key was sent as `invitation`."""

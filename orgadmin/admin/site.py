@@ -25,6 +25,7 @@ from orgadmin.admin.base import ClosedModelAdmin
 from orgadmin.admin.gated import Gated
 from orgadmin.admin.home import list_cards, search
 from orgadmin.admin.people_viewed import note_people_viewed
+from orgadmin.admin.unsent_mail import find_trouble, unsent_mail_view
 from orgadmin.gate.answers import get_gate
 from orgadmin.models import User
 from orgadmin.models.validators import is_primary_key
@@ -153,6 +154,7 @@ class OrganizationAdminSite(admin.AdminSite):
             "title": _("Your organizations") if cards else self.site_title,
             "cards": cards,
             "found": search(request, self),
+            "outbox": find_trouble(request),
         }
         return super().index(request, context)
 
@@ -201,6 +203,7 @@ class OrganizationAdminSite(admin.AdminSite):
                 self.admin_view(sign_out_elsewhere),
                 name="sign_out_elsewhere",
             ),
+            path("unsent-mail/", self.admin_view(unsent_mail_view), name="unsent_mail"),
         ]
         # Before the others, because Django's last URL matches everything.
         return [*own_urls, *urls]

@@ -5,6 +5,7 @@ from orgadmin.models.audit_event import AuditEvent
 from orgadmin.models.contact import Contact
 from orgadmin.models.invitation import Invitation
 from orgadmin.models.kept_log_entry import KeptLogEntry
+from orgadmin.models.mail_worker import MailWorker
 from orgadmin.models.membership_event import MembershipEvent
 from orgadmin.models.organization import Organization
 from orgadmin.models.permissions import (
@@ -21,6 +22,7 @@ __all__ = [
     "Contact",
     "Invitation",
     "KeptLogEntry",
+    "MailWorker",
     "MembershipEvent",
     "Organization",
     "OrganizationGroupObjectPermission",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import secrets
+from base64 import urlsafe_b64encode
 from datetime import timedelta
 from hashlib import sha256
 from typing import Self
@@ -12,6 +13,7 @@ from django.db import models, transaction
 from django.db.models import Value
 from django.db.models.functions import Lower
 from django.utils import timezone
+from django.utils.crypto import salted_hmac
 from django.utils.translation import gettext_lazy as _
 
 from orgadmin.access.membership_log import Event, MembershipChange, write_changes
@@ -20,6 +22,8 @@ from orgadmin.models.addresses import list_spellings
 from orgadmin.models.fields import LineEmailField
 from orgadmin.models.organization import Organization
 from orgadmin.models.user import User
+
+TOKEN_SALT = "orgadmin.invitation"
 
 
 class InvitationQuerySet(models.QuerySet["Invitation"]):
@@ -101,12 +105,15 @@ class Invitation(models.Model):
             role=ROLES_BY_KEY[self.role],
         )
 
-    def make_token(self) -> str:
+    def make_token(self, seed: str = "") -> str:
         """Return a new secret for the link. Earlier links no longer work.
 
-        Raises `Invitation.DoesNotExist` if the invitation is gone.
+        The same `seed` gives the same secret, which nobody can compute without the
+        site's secret key. Raises `Invitation.DoesNotExist` if the invitation is gone.
         """
-        token = secrets.token_urlsafe()
+        seed = seed or secrets.token_urlsafe()
+        digest = salted_hmac(TOKEN_SALT, f"{self.pk} {seed}", algorithm="sha256")
+        token = urlsafe_b64encode(digest.digest()).decode().rstrip("=")
         self.token_hash = hash_token(token)
         stored = Invitation.objects.filter(pk=self.pk)
         if not stored.update(token_hash=self.token_hash):

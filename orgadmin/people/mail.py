@@ -1,32 +1,30 @@
 """The mail that the site sends to people.
 
-Mail about a change is sent after the change has been committed. If the mail cannot be
-sent, the change stays.
+The functions of tasks send one message each. `outbox.py` says when they run.
 """
 
 from __future__ import annotations
 
-import logging
 import re
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from functools import partial
 from typing import Any
 from unicodedata import category
 from urllib.parse import urlsplit
 
 from django.conf import settings
-from django.core.mail import EmailMessage, get_connection
-from django.db import transaction
+from django.core.mail import EmailMessage
 from django.template.loader import render_to_string
 from django.urls import reverse
-from django.utils.translation import gettext as _
+from django.utils import translation
+from django.utils.functional import Promise
+from django.utils.translation import gettext_lazy as _
+from django_tasks import TaskContext, task
 
 from orgadmin.access.roles import ADMIN, ROLES_BY_KEY
-from orgadmin.models import Invitation, User
+from orgadmin.models import Invitation, Organization, User
+from orgadmin.people import outbox
 from orgadmin.people.changes import RoleChange
-
-logger = logging.getLogger("orgadmin.mail")
 
 DAY = 24 * 60 * 60  # seconds
 
@@ -45,46 +43,52 @@ SCHEME = re.compile(r"(?<=\w):(?=\S)")
 PLAIN_ADDRESS = re.compile(r"[\w.+-]+@[\w.-]+", re.ASCII)
 
 
-def send_invitation(invitation: Invitation) -> bool:
+@task(takes_context=True)
+def send_invitation(context: TaskContext, *, invitation: int, language: str) -> None:
     """Send a new link that accepts an invitation. Earlier links no longer work.
 
-    Returns whether the mail server accepted the message. Sends nothing if the
-    invitation has been accepted or revoked.
+    Sends nothing if the invitation has expired, or was accepted or revoked.
     """
+    stored = Invitation.objects.filter(pk=invitation)
+    invited = stored.select_related("organization", "invited_by").first()
+    if invited is None or invited.expired:
+        return
     try:
-        token = invitation.make_token()
+        # If the task runs twice, both messages have the same link.
+        token = invited.make_token(seed=context.task_result.id)
     except Invitation.DoesNotExist:
-        return False
+        return
     link = settings.BASE_URL + reverse("invitation", args=[token])
     message = write_message(
         "invitation",
-        to=invitation.email,
-        ours={"link": link, "address": find_inviter_address(invitation.invited_by)},
-        inviter=name_inviter(invitation.invited_by),
-        organization=invitation.organization,
-        role=ROLES_BY_KEY[invitation.role].label,
+        to=invited.email,
+        language=language,
+        ours={"link": link, "address": find_inviter_address(invited.invited_by)},
+        inviter=name_inviter(invited.invited_by),
+        organization=invited.organization,
+        role=ROLES_BY_KEY[invited.role].label,
         days=settings.INVITATION_DAYS,
     )
-    return send_messages([message])
+    outbox.deliver(message, context)
 
 
-def send_link(template: str, user: User, path: str) -> bool:
-    """Send a link to the email address of an account.
+def write_link(template: str, user: User, path: str, language: str) -> EmailMessage:
+    """Return a message with a link, to the email address of an account.
 
     `template` is "set_up_link", "confirm_email" or "password_link". `path` is the link
-    without the URL of this site. Returns whether the mail server accepted the message.
+    without the URL of this site.
     """
-    message = write_message(
+    return write_message(
         template,
         to=user.email,
+        language=language,
         ours={"link": settings.BASE_URL + path},
         person=user,
         days=settings.PASSWORD_RESET_TIMEOUT // DAY,
     )
-    return send_messages([message])
 
 
-def name_inviter(inviter: User | None) -> str:
+def name_inviter(inviter: User | None) -> str | Promise:
     """Return the name of the inviter for an invitation mail.
 
     Platform staff stay anonymous, as they do on the pages of an organization.
@@ -105,72 +109,120 @@ def find_inviter_address(inviter: User | None) -> str:
 
 
 def notify(changes: Sequence[RoleChange], actor: User | None) -> None:
-    """After the commit, send mail about role changes.
+    """Once the current transaction is committed, send mail about role changes.
 
     The settings `NOTIFY_PEOPLE` and `NOTIFY_ADMINS` decide who receives it: the user
     whose role changes, and the organization's admins except the actor.
     """
-    admin_emails: dict[int, list[str]] = defaultdict(list)
+    admins: dict[int, list[int]] = defaultdict(list)
     if settings.NOTIFY_ADMINS:
-        admin_emails = find_admin_emails(changes, actor)
-    messages = []
+        admins = find_admins(changes, actor)
     for change in changes:
-        role = change.role.label if change.role is not None else ""
-        context: dict[str, Any] = {
-            "organization": change.organization,
-            "role": role,
+        values = {
+            "person": change.user.pk,
+            "organization": change.organization.pk,
+            "role": change.role.key if change.role is not None else "",
         }
         if settings.NOTIFY_PEOPLE and change.user.email:
-            messages.append(
-                write_message("membership", to=change.user.email, **context)
-            )
-        for email in admin_emails[getattr(change.organization, ADMIN.attname)]:
-            if email != change.user.email:
-                page = reverse(
-                    "admin:orgadmin_organization_people", args=[change.organization.pk]
-                )
-                message = write_message(
-                    "people",
-                    to=email,
-                    ours={"page": settings.BASE_URL + page},
-                    person=change.user,
-                    **context,
-                )
-                messages.append(message)
-    if messages:
-        transaction.on_commit(partial(send_messages, messages))
+            outbox.enqueue(tell_member, **values)
+        for pk in admins[getattr(change.organization, ADMIN.attname)]:
+            if pk != change.user.pk:
+                outbox.enqueue(tell_admin, user=pk, **values)
 
 
-def find_admin_emails(
+def find_admins(
     changes: Sequence[RoleChange], actor: User | None
-) -> dict[int, list[str]]:
-    """Return {admin group ID: email addresses} of active admins except the actor."""
+) -> dict[int, list[int]]:
+    """Return {admin group ID: user IDs} of active admins except the actor.
+
+    Admins without an email address are left out.
+    """
     group_ids = {getattr(change.organization, ADMIN.attname) for change in changes}
     admins = User.groups.through.objects.filter(
         group__in=group_ids, user__is_active=True
     ).exclude(user__email="")
     if actor is not None:
         admins = admins.exclude(user=actor.pk)
-    emails: dict[int, list[str]] = defaultdict(list)
-    for group_id, email in admins.values_list("group", "user__email"):
-        emails[group_id].append(email)
-    return emails
+    pks: dict[int, list[int]] = defaultdict(list)
+    for group_id, pk in admins.values_list("group", "user"):
+        pks[group_id].append(pk)
+    return pks
+
+
+@task(takes_context=True)
+def tell_member(
+    context: TaskContext, *, person: int, organization: int, role: str, language: str
+) -> None:
+    """Tell a person about their new role, or that they have none any more."""
+    member = User.objects.filter(pk=person).exclude(email="").first()
+    about = Organization.objects.filter(pk=organization).first()
+    if member is None or about is None:
+        return
+    message = write_message(
+        "membership",
+        to=member.email,
+        language=language,
+        organization=about,
+        role=ROLES_BY_KEY[role].label if role else "",
+    )
+    outbox.deliver(message, context)
+
+
+@task(takes_context=True)
+def tell_admin(
+    context: TaskContext,
+    *,
+    user: int,
+    person: int,
+    organization: int,
+    role: str,
+    language: str,
+) -> None:
+    """Tell an admin of an organization about the new role of another person.
+
+    Sends nothing if they are no longer an admin.
+    """
+    member = User.objects.filter(pk=person).first()
+    about = Organization.objects.filter(pk=organization).first()
+    if member is None or about is None:
+        return
+    admins = User.objects.filter(is_active=True, groups=getattr(about, ADMIN.attname))
+    admin = admins.filter(pk=user).exclude(email="").first()
+    if admin is None:
+        return
+    page = reverse("admin:orgadmin_organization_people", args=[about.pk])
+    message = write_message(
+        "people",
+        to=admin.email,
+        language=language,
+        ours={"page": settings.BASE_URL + page},
+        person=member,
+        organization=about,
+        role=ROLES_BY_KEY[role].label if role else "",
+    )
+    outbox.deliver(message, context)
 
 
 def write_message(
-    template: str, *, to: str, ours: Mapping[str, str] | None = None, **context: Any
+    template: str,
+    *,
+    to: str,
+    language: str,
+    ours: Mapping[str, Any] | None = None,
+    **context: Any,
 ) -> EmailMessage:
-    """Return a message from a template in templates/mail/.
+    """Return a message from a template in templates/mail/, in a language.
 
     The first line of the template is the subject. It must be the same for everyone, so
     that nobody writes it. Values in the context are made harmless; those in `ours` are
     inserted as they are, so they must not contain what other people typed.
     """
-    values = {name: make_harmless(value) for name, value in context.items()}
-    values["site"] = settings.BASE_URL
-    values["host"] = urlsplit(settings.BASE_URL).netloc
-    values.update(ours or {})
-    text = render_to_string(f"mail/{template}.txt", values)
+    with translation.override(language):
+        values = {name: make_harmless(value) for name, value in context.items()}
+        values["site"] = settings.BASE_URL
+        values["host"] = urlsplit(settings.BASE_URL).netloc
+        values.update(ours or {})
+        text = render_to_string(f"mail/{template}.txt", values)
     subject, body = text.split("\n", 1)
     return EmailMessage(" ".join(subject.split()), body.lstrip(), to=[to])
 
@@ -195,19 +247,3 @@ def make_harmless(value: Any) -> Any:
     text = WWW.sub("[.]", text)
     text = DOT.sub("[.]", text)
     return text.replace("@", "[@]")
-
-
-def send_messages(messages: Sequence[EmailMessage]) -> bool:
-    """Send messages and return whether that worked. If not, log the reason."""
-    try:
-        get_connection().send_messages(messages)
-    except OSError as error:
-        # smtplib's errors and timeouts are OSErrors, too.
-        logger.error(
-            "%d messages could not be sent (%s: %s). No data was lost.",
-            len(messages),
-            type(error),
-            error,
-        )
-        return False
-    return True

@@ -13,12 +13,15 @@ from typing import TYPE_CHECKING
 
 from django.conf import settings
 from django.core.mail import EmailMessage
-from django.utils import timezone
+from django.db import transaction
+from django.utils import timezone, translation
 from django.utils.formats import date_format
+from django_tasks import TaskContext, task
 
 from orgadmin.access.audit_log import SecurityEvent
 from orgadmin.models import AuditEvent, User
-from orgadmin.people.mail import send_messages, write_message
+from orgadmin.people import outbox
+from orgadmin.people.mail import write_message
 
 if TYPE_CHECKING:
     from django.db.models import QuerySet
@@ -33,6 +36,15 @@ CREDENTIAL_EVENTS = {
     SecurityEvent.PROVIDER_UNLINKED,
 }
 
+EVENTS_WITH_MAIL = CREDENTIAL_EVENTS | {
+    SecurityEvent.EMAIL_CHANGED,
+    SecurityEvent.SESSIONS_ENDED,
+    SecurityEvent.LOCKED_OUT,
+    SecurityEvent.USER_CREATED,
+    SecurityEvent.FLAGS_CHANGED,
+    SecurityEvent.PROVIDER_REFUSED,
+}
+
 # After a mail about a lock-out or a refused company account, there is no other one for
 # this time about the same account. Someone who is refused may try again and again.
 PAUSE = datetime.timedelta(hours=1)
@@ -43,32 +55,59 @@ OTHER_SUBJECT = "other subject"
 
 
 def send_mail_about(event: AuditEvent) -> None:
-    """Send the mail about an event that was sealed, if it needs any.
+    """Have the mail about an event sent, if it needs any.
 
-    `orgadmin.apps` adds this function to the listeners of the audit log.
+    `orgadmin.apps` adds this function to the listeners of the audit log. Who gets mail
+    is decided here, and not when it is sent: until then, someone who takes over an
+    account could have made the others unreachable.
     """
-    messages = [*write_to_person(event), *write_to_superusers(event)]
-    for message in messages:
-        # One by one: if the server refuses an address, the other mail is still sent.
-        send_messages([message])
+    if event.event not in EVENTS_WITH_MAIL:
+        return
+    # With the savepoint, an error here does not undo the seals of events.
+    with transaction.atomic():
+        for address in list_addresses_of_person(event):
+            outbox.enqueue(tell_person, event=event.pk, address=address)
+        for pk in list_superusers_to_tell(event):
+            outbox.enqueue(tell_superuser, event=event.pk, user=pk)
 
 
 # To the person
 
 
-def write_to_person(event: AuditEvent) -> list[EmailMessage]:
-    """Return the messages to the person whose account an event is about."""
+def list_addresses_of_person(event: AuditEvent) -> list[str]:
+    """Return to which addresses of the person the mail about an event goes.
+
+    "then" is the one that was theirs at that moment. If the event is that it changed,
+    both get mail: "old_email" and "new_email".
+    """
     if not concerns_person(event):
         return []
     user = User.objects.filter(pk=event.user_key).first()
     if user is None or not may_matter(event, user):
         return []
     if event.event == SecurityEvent.EMAIL_CHANGED:
-        return write_about_email(event)
-    address = find_address_then(event, user)
-    if not address:
-        return []
-    return [write_security_message(event, address)]
+        names = ["old_email", "new_email"]
+        return [name for name in names if event.personal.get(name)]
+    return ["then"]
+
+
+@task(takes_context=True, priority=outbox.URGENT)
+def tell_person(
+    context: TaskContext, *, event: int, address: str, language: str
+) -> None:
+    """Tell a person of an event. `list_addresses_of_person()` explains `address`."""
+    stored = AuditEvent.objects.filter(pk=event).first()
+    if stored is None or stored.user_key is None:
+        return
+    if address == "then":
+        to = find_address_then(stored, stored.user_key)
+    else:
+        to = stored.personal.get(address, "")
+    if not to:
+        return
+    is_old = address == "old_email"
+    message = write_security_message(stored, to, language, is_old=is_old)
+    outbox.deliver(message, context)
 
 
 def concerns_person(event: AuditEvent) -> bool:
@@ -107,53 +146,52 @@ def list_recent(event: AuditEvent) -> QuerySet[AuditEvent]:
     )
 
 
-def write_about_email(event: AuditEvent) -> list[EmailMessage]:
-    """Return messages to the old and the new address, neither of which names the other.
-
-    If someone else has changed the address, one of the two belongs to them.
-    """
-    messages = []
-    for name in ("old_email", "new_email"):
-        address = event.personal.get(name)
-        if address:
-            is_old = name == "old_email"
-            messages.append(write_security_message(event, address, is_old=is_old))
-    return messages
-
-
-def find_address_then(event: AuditEvent, user: User) -> str:
-    """Return the email address of the person at the time of the event.
+def find_address_then(event: AuditEvent, pk: int) -> str:
+    """Return the email address that a user had at the time of the event, or "".
 
     If the address has changed since, the first change after the event has it. Someone
     who takes over an account may change the address together with the password.
     """
     changes = AuditEvent.objects.filter(
-        user_key=user.pk, event=SecurityEvent.EMAIL_CHANGED, pk__gt=event.pk
+        user_key=pk, event=SecurityEvent.EMAIL_CHANGED, pk__gt=event.pk
     )
     change = changes.order_by("pk").first()
-    if change is None:
-        return user.email
-    return change.personal.get("old_email", "")
+    if change is not None:
+        return change.personal.get("old_email", "")
+    user = User.objects.filter(pk=pk).first()
+    return user.email if user is not None else ""
 
 
 # To the superusers
 
 
-def write_to_superusers(event: AuditEvent) -> list[EmailMessage]:
-    """Return the messages to all superusers except the person that an event is about.
+def list_superusers_to_tell(event: AuditEvent) -> list[int]:
+    """Return the IDs of all superusers but the person that an event is about.
 
-    Whoever acted gets one as well: if it was not them, someone uses their account.
+    Whoever acted gets mail as well: if it was not them, someone uses their account.
     """
     if not concerns_superusers(event):
         return []
-    messages = []
-    for superuser in list_superusers():
-        if superuser.email and superuser.pk != event.user_key:
-            message = write_security_message(
-                event, superuser.email, template="security_superusers"
-            )
-            messages.append(message)
-    return messages
+    superusers = list_superusers().exclude(email="")
+    pks = superusers.values_list("pk", flat=True)
+    return [pk for pk in pks if pk != event.user_key]
+
+
+@task(takes_context=True, priority=outbox.URGENT)
+def tell_superuser(
+    context: TaskContext, *, event: int, user: int, language: str
+) -> None:
+    """Tell someone who was a superuser at that moment of an event."""
+    stored = AuditEvent.objects.filter(pk=event).first()
+    if stored is None:
+        return
+    to = find_address_then(stored, user)
+    if not to:
+        return
+    message = write_security_message(
+        stored, to, language, template="security_superusers"
+    )
+    outbox.deliver(message, context)
 
 
 def concerns_superusers(event: AuditEvent) -> bool:
@@ -180,6 +218,7 @@ def list_superusers() -> QuerySet[User]:
 def write_security_message(
     event: AuditEvent,
     address: str,
+    language: str,
     *,
     template: str = "security",
     is_old: bool = False,
@@ -189,15 +228,18 @@ def write_security_message(
     `is_old` says that the address was that of the account before the event.
     """
     when = timezone.localtime(event.at)
+    with translation.override(language):
+        date = date_format(when, "DATETIME_FORMAT")
     ours = {
         "kind": SecurityEvent(event.event).name,
-        "when": f"{date_format(when, 'DATETIME_FORMAT')} ({when:%Z})",
+        "when": f"{date} ({when:%Z})",
         "network": event.network,
         "contact": settings.ACCESS_CONTACT,
     }
     return write_message(
         template,
         to=address,
+        language=language,
         ours=ours,
         person=event.user_name,
         actor=event.actor_name,

@@ -29,8 +29,10 @@ from django.db.models import F, Q
 
 # The log stores reasons in English. They are translated where they are shown.
 from django.utils.translation import gettext_lazy as _, gettext_noop
+from django_tasks_db.models import DBTaskResult
 
 from orgadmin.access.audit_log import SecurityEvent, record
+from orgadmin.access.batches import split_into_batches
 from orgadmin.models import (
     AcceptedInvitation,
     AuditEvent,
@@ -55,6 +57,7 @@ from orgadmin.people.membership import (
     change_roles,
     list_roles,
 )
+from orgadmin.people.unsent import find_mail_to
 from orgadmin.records.batches import BATCH
 from orgadmin.records.personal_data import (
     OtherAddress,
@@ -278,6 +281,8 @@ class Erasure:
     def _delete_rows(self) -> None:
         """Delete what only concerns the person."""
         user = self.user
+        # Before the invitations, which the outbox knows by their keys.
+        self._delete_mail()
         contacts = Contact.objects.filter(has_address("email", self.person))
         addresses = Q(user=user) | has_address("email", self.person)
         permissions = OrganizationUserObjectPermission.objects.filter(user=user)
@@ -300,6 +305,13 @@ class Erasure:
         for session in sessions:
             session.delete()
         self.report.add(_("Sessions"), len(sessions))
+
+    def _delete_mail(self) -> None:
+        mail = find_mail_to(self.user, self.person.addresses)
+        keys = [message.pk for message in mail]
+        for batch in split_into_batches(keys, BATCH):
+            DBTaskResult.objects.filter(pk__in=batch).delete()
+        self.report.add(_("Emails that wait to be sent to them"), len(keys))
 
     def _delete(self, label: Any, rows: models.QuerySet) -> None:
         self.report.add(label, len(rows))

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import partial
-
-from django.db import transaction
 
 from orgadmin.models import Invitation, Organization, User
+from orgadmin.people import outbox
 from orgadmin.people.changes import RoleChange
 from orgadmin.people.invitations import invite
 from orgadmin.people.mail import send_invitation
@@ -91,6 +89,6 @@ def invite_people(
                     actor=actor,
                     is_limited=False,
                 )
-                transaction.on_commit(partial(send_invitation, invitation))
+                outbox.enqueue(send_invitation, invitation=invitation.pk)
                 invitations.append(invitation)
     return invitations

@@ -39,6 +39,7 @@ from orgadmin.models import (
 from orgadmin.models.addresses import fold_email, fold_username, list_spellings
 from orgadmin.models.sign_in_attempt import make_key
 from orgadmin.people.membership import list_roles
+from orgadmin.people.unsent import KINDS, find_mail_to
 from orgadmin.records.batches import BATCH
 
 # Changes when a section is removed, or its content gets another meaning.
@@ -401,6 +402,15 @@ def list_attempts(person: Person) -> Iterator[Row]:
         }
 
 
+def list_unsent_mail(person: Person) -> Iterator[Row]:
+    for message in find_mail_to(person.user, person.addresses):
+        yield {
+            "kind": str(KINDS.get(message.task_path, message.task_path)),
+            "added_at": message.enqueued_at,
+            "reason": message.traceback,
+        }
+
+
 SECTIONS: dict[str, Callable[[Person], Iterable[Row]]] = {
     "roles": list_role_rows,
     "permissions": list_permissions,
@@ -416,6 +426,7 @@ SECTIONS: dict[str, Callable[[Person], Iterable[Row]]] = {
     "email_addresses": list_other_addresses,
     "sessions": list_session_rows,
     "attempts": list_attempts,
+    "unsent_mail": list_unsent_mail,
 }
 
 

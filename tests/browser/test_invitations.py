@@ -1,9 +1,9 @@
 from playwright.sync_api import expect
 
 from orgadmin.people import invitations
-from orgadmin.people.mail import send_invitation
 from tests.browser import PHONE, BrowserTestCase
 from tests.factories import ADMIN, create_organization, create_user
+from tests.mailing import send_invitation
 from tests.test_accounts import read_link
 
 

@@ -8,6 +8,13 @@ from orgadmin.records.audit_check import ERROR, describe_end, examine_audit_log
 from orgadmin.records.doctor import Issue, examine
 from orgadmin.records.encryption import examine_second_factors
 from orgadmin.records.key_check import REUSED, examine_keys
+from orgadmin.records.mail_check import (
+    GIVEN_UP,
+    LATE,
+    MAIL_PROBLEMS,
+    STOPPED,
+    examine_outbox,
+)
 from orgadmin.records.name_check import CLASH, examine_names
 
 # How many issues of each kind are printed. The others are only counted.
@@ -41,6 +48,7 @@ class Command(EscapedCommand):
             examine_names,
             examine_second_factors,
             examine_audit_log,
+            examine_outbox,
         )
         for issue in chain.from_iterable(run(fix=fix) for run in examinations):
             level = choose_level(issue, fix=fix)
@@ -92,7 +100,7 @@ def choose_level(issue: Issue, *, fix: bool) -> str:
 def describe_remedy(errors: Counter[str], *, fix: bool) -> str:
     """Return what to do about the errors that remain."""
     lines = []
-    if not fix and not errors.keys() <= {ERROR, REUSED, CLASH}:
+    if not fix and not errors.keys() <= {ERROR, REUSED, CLASH, *MAIL_PROBLEMS}:
         lines.append("Run “manage.py doctor --fix” to repair the errors.")
     if ERROR in errors:
         lines.append(
@@ -107,6 +115,17 @@ def describe_remedy(errors: Counter[str], *, fix: bool) -> str:
     if CLASH in errors:
         lines.append(
             "Give one of these people another username or email address on their page."
+        )
+    if STOPPED in errors:
+        lines.append("Start the worker, which sends the mail (see docs/operations.md).")
+    if LATE in errors:
+        lines.append(
+            "Look in the worker's log, and check that the mail server accepts mail."
+        )
+    if GIVEN_UP in errors:
+        lines.append(
+            "Open “Unsent emails” as a superuser, and send the mail again or discard it"
+            " (see docs/operations.md)."
         )
     return "\n".join(lines)
 

@@ -1,0 +1,49 @@
+"""The mail for people who forgot their password, or who lost an invitation."""
+
+from __future__ import annotations
+
+from django.conf import settings
+from django.urls import reverse
+from django.utils import translation
+from django.utils.encoding import force_bytes
+from django.utils.http import urlsafe_base64_encode
+from django_tasks import TaskContext, task
+
+from orgadmin.accounts.tokens import reset_tokens
+from orgadmin.models import User
+from orgadmin.people import mail, outbox
+from orgadmin.people.invitations import find_invitations
+
+
+@task(takes_context=True, priority=outbox.URGENT)
+def answer_request(context: TaskContext, *, address: str, language: str) -> None:
+    """Find out who has an address, and add a task for each message to send there.
+
+    The request for the mail adds this task for every address, so it takes the same time
+    whether or not someone has the address. `address` is what someone typed, and is
+    deleted together with this task.
+    """
+    with translation.override(language), outbox.replace_task(context):
+        user = User.objects.find_by_email(address)
+        if user is not None and user.is_active and user.has_usable_password():
+            outbox.enqueue(send_reset_link, user=user.pk)
+        for invitation in find_invitations(address):
+            outbox.enqueue(mail.send_invitation, invitation=invitation.pk)
+
+
+@task(takes_context=True, priority=outbox.URGENT)
+def send_reset_link(context: TaskContext, *, user: int, language: str) -> None:
+    """Send a link to set a new password, to the address that the person has now."""
+    person = User.objects.filter(pk=user, is_active=True).exclude(email="").first()
+    if person is None or not person.has_usable_password():
+        return
+    key = urlsafe_base64_encode(force_bytes(person.pk))
+    token = reset_tokens.make_token(person)
+    path = reverse("password_reset_confirm", args=[key, token])
+    ours = {
+        "link": settings.BASE_URL + path,
+        # Usernames have no spaces and slashes. People must be able to type theirs.
+        "username": person.get_username(),
+    }
+    message = mail.write_message("reset", to=person.email, language=language, ours=ours)
+    outbox.deliver(message, context)

@@ -1,0 +1,101 @@
+"""The page of mail that could not be sent, for superusers."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from uuid import UUID
+
+from django.contrib import admin, messages
+from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
+from django.shortcuts import render
+from django.utils.functional import Promise
+from django.utils.translation import gettext as _, ngettext
+from django_tasks_db.models import DBTaskResult
+
+from orgadmin.admin.base import is_active_superuser
+from orgadmin.admin.changelist import get_page
+from orgadmin.people.outbox import is_queued
+from orgadmin.people.unsent import (
+    KINDS,
+    OutboxState,
+    Recipients,
+    discard,
+    find_state,
+    send_again,
+)
+
+
+@dataclass(frozen=True)
+class GivenUp:
+    """A message that was given up, as the page shows it."""
+
+    key: UUID
+    kind: str | Promise
+    recipient: str
+    at: datetime
+    reason: str
+
+
+def find_trouble(request: HttpRequest) -> OutboxState | None:
+    """Return the state of the outbox if a superuser must look at it.
+
+    For everyone else, this runs no query.
+    """
+    if not is_active_superuser(request.user) or not is_queued():
+        return None
+    state = find_state()
+    return None if state.is_healthy else state
+
+
+def unsent_mail_view(request: HttpRequest) -> HttpResponse:
+    """Show the mail that was given up, and send it again or discard it."""
+    if not is_active_superuser(request.user):
+        raise Http404
+    if request.method == "POST":
+        change_mail(request)
+        return HttpResponseRedirect(request.path)
+    given_up = DBTaskResult.objects.failed().order_by("-finished_at", "pk")
+    page = get_page(request, given_up)
+    recipients = Recipients(page.object_list)
+    page.object_list = [describe(message, recipients) for message in page.object_list]
+    context = {
+        **admin.site.each_context(request),
+        "title": _("Unsent emails"),
+        "page": page,
+        "state": find_state() if is_queued() else None,
+    }
+    return render(request, "admin/orgadmin/unsent_mail.html", context)
+
+
+def describe(message: DBTaskResult, recipients: Recipients) -> GivenUp:
+    return GivenUp(
+        key=message.pk,
+        kind=KINDS.get(message.task_path, message.task_path),
+        recipient=recipients.find(message),
+        at=message.finished_at,
+        reason=message.traceback,
+    )
+
+
+def change_mail(request: HttpRequest) -> None:
+    """Send or discard the message that was sent as `message`, or all of them."""
+    chosen = DBTaskResult.objects.failed()
+    if "all" not in request.POST:
+        chosen = chosen.filter(pk=read_key(request.POST.get("message", "")))
+    if "discard" in request.POST:
+        number = discard(chosen)
+        text = ngettext("%d email was discarded.", "%d emails were discarded.", number)
+    else:
+        number = send_again(chosen)
+        text = ngettext(
+            "%d email is on its way again.", "%d emails are on their way again.", number
+        )
+    messages.success(request, text % number)
+
+
+def read_key(text: str) -> UUID | None:
+    try:
+        return UUID(text)
+    except ValueError:
+        return None

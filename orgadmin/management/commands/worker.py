@@ -1,0 +1,32 @@
+import signal
+
+from django.core.management.base import CommandError
+
+from orgadmin.management.output import EscapedCommand
+from orgadmin.people.outbox import is_queued
+from orgadmin.people.worker import Worker
+
+
+class Command(EscapedCommand):
+    help = (
+        "Send the mail in the outbox, until the command is stopped. It finishes the"
+        " message that it is sending. Any number of workers can run."
+    )
+
+    def add_arguments(self, parser):
+        parser.add_argument(
+            "--once",
+            action="store_true",
+            help="send the mail that is due, then stop",
+        )
+
+    def handle(self, *, once: bool, **options):
+        if not is_queued():
+            raise CommandError(
+                "There is nothing to do: with DEBUG, mail is sent at once."
+            )
+        worker = Worker()
+        signal.signal(signal.SIGTERM, worker.stop)
+        signal.signal(signal.SIGINT, worker.stop)
+        number = worker.run(once=once)
+        self.stdout.write(f"{number:,} tasks were run.")

@@ -1,0 +1,17 @@
+"""MailWorker: a process that sends the mail in the outbox."""
+
+from __future__ import annotations
+
+from django.db import models
+from django.utils import timezone
+
+
+class MailWorker(models.Model):
+    """A worker, and when it last reported that it is running."""
+
+    name = models.CharField(max_length=64, unique=True)
+    started_at = models.DateTimeField(default=timezone.now)
+    seen_at = models.DateTimeField(default=timezone.now)
+
+    def __str__(self) -> str:
+        return self.name

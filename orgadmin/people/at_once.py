@@ -1,0 +1,19 @@
+"""How tasks run where nobody runs a worker, as with DEBUG."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Any
+
+from django.db import transaction
+from django_tasks.backends.immediate import ImmediateBackend
+from django_tasks.base import Task
+
+
+class AtOnceBackend(ImmediateBackend):
+    """Runs each task in the process that adds it, once its transaction is committed."""
+
+    def enqueue(self, task: Task, args: Any, kwargs: Any) -> Any:
+        """Run a task after the commit. Returns no result, because there is none yet."""
+        run = super().enqueue
+        transaction.on_commit(partial(run, task, args, kwargs))

@@ -1,0 +1,164 @@
+"""Mail that has not been sent: who should get it, and whether it is late."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+from django.db.models import Count, Max, Min, QuerySet, Value
+from django.utils import timezone
+from django.utils.functional import Promise
+from django.utils.translation import gettext_lazy as _
+from django_tasks.base import TaskResultStatus
+from django_tasks_db.models import DBTaskResult
+
+from orgadmin.models import AuditEvent, Invitation, MailWorker, User
+from orgadmin.people.outbox import get_values
+
+# A worker that runs reports more often than this.
+SILENT = timedelta(minutes=5)
+
+# Mail that is waiting for longer is late.
+LATE = timedelta(minutes=15)
+
+# {path of a task: what it sends}
+KINDS: dict[str, str | Promise] = {
+    "orgadmin.accounts.confirm_email.mail_link": _("link to confirm an address"),
+    "orgadmin.accounts.password_link.mail_link": _("link to choose a password"),
+    "orgadmin.accounts.reset_mail.answer_request": _("request for a new password"),
+    "orgadmin.accounts.reset_mail.send_reset_link": _("link to set a new password"),
+    "orgadmin.accounts.set_up_link.mail_link": _("link to set up a second factor"),
+    "orgadmin.people.mail.send_invitation": _("invitation"),
+    "orgadmin.people.mail.tell_admin": _("change of a member, to an admin"),
+    "orgadmin.people.mail.tell_member": _("change of a role, to the member"),
+    "orgadmin.people.security_mail.tell_person": _("security, to the person"),
+    "orgadmin.people.security_mail.tell_superuser": _("security, to a superuser"),
+}
+
+
+@dataclass(frozen=True)
+class OutboxState:
+    """How the outbox is doing."""
+
+    seen_at: datetime | None  # when a worker last reported
+    waiting_since: datetime | None  # when the oldest message was added
+    waiting: int
+    given_up: int
+
+    @property
+    def is_stopped(self) -> bool:
+        return self.seen_at is None or self.seen_at < timezone.now() - SILENT
+
+    @property
+    def is_late(self) -> bool:
+        since = self.waiting_since
+        return since is not None and since < timezone.now() - LATE
+
+    @property
+    def is_healthy(self) -> bool:
+        return not (self.is_stopped or self.is_late or self.given_up)
+
+
+def find_state() -> OutboxState:
+    """Return how the outbox is doing. Runs one query."""
+    tasks = DBTaskResult.objects.order_by().values_list("status")
+    workers = MailWorker.objects.annotate(kind=Value("worker")).values_list("kind")
+    rows = tasks.annotate(Count("pk"), Min("enqueued_at")).union(
+        workers.annotate(Count("pk"), Max("seen_at")), all=True
+    )
+    seen_at = None
+    waiting_since = []
+    numbers: dict[str, int] = {}
+    for kind, number, at in rows:
+        numbers[kind] = number
+        if kind == "worker":
+            seen_at = at
+        elif kind != TaskResultStatus.FAILED:
+            waiting_since.append(at)
+    return OutboxState(
+        seen_at=seen_at,
+        waiting_since=min(waiting_since, default=None),
+        waiting=sum(
+            numbers.get(status, 0)
+            for status in (TaskResultStatus.READY, TaskResultStatus.RUNNING)
+        ),
+        given_up=numbers.get(TaskResultStatus.FAILED, 0),
+    )
+
+
+def send_again(mail: QuerySet[DBTaskResult]) -> int:
+    """Have a worker send mail now, in as many attempts as new mail.
+
+    Returns how many messages that are. Those that are being sent are left out.
+    """
+    now = timezone.now()
+    return mail.exclude(status=TaskResultStatus.RUNNING).update(
+        status=TaskResultStatus.READY,
+        run_after=now,
+        enqueued_at=now,
+        finished_at=None,
+        worker_ids=[],
+        traceback="",
+    )
+
+
+def discard(mail: QuerySet[DBTaskResult]) -> int:
+    """Delete mail that was given up. Returns how many messages that were."""
+    deleted, _rows = mail.filter(status=TaskResultStatus.FAILED).delete()
+    return deleted
+
+
+class Recipients:
+    """Finds the addresses of messages, in three queries for any number of them."""
+
+    def __init__(self, mail: Collection[DBTaskResult]) -> None:
+        invitations = Invitation.objects.filter(pk__in=collect(mail, "invitation"))
+        self.invited = dict(invitations.values_list("pk", "email"))
+        self.events = AuditEvent.objects.in_bulk(collect(mail, "event"))
+        keys = collect(mail, "user") | collect(mail, "person")
+        keys |= {event.user_key for event in self.events.values() if event.user_key}
+        self.users = dict(User.objects.filter(pk__in=keys).values_list("pk", "email"))
+
+    def find(self, message: DBTaskResult) -> str:
+        """Return the address of a message, or "" if it is no longer known."""
+        values = get_values(message)
+        if "invitation" in values:
+            return self.invited.get(values["invitation"], "")
+        if "user" in values:
+            return self.users.get(values["user"], "")
+        if "person" in values:
+            return self.users.get(values["person"], "")
+        if "event" in values:
+            return self._find_by_event(values["event"], values["address"])
+        return values.get("address", "")
+
+    def _find_by_event(self, key: int, name: str) -> str:
+        event = self.events.get(key)
+        if event is None or event.user_key is None:
+            return ""
+        return event.personal.get(name) or self.users.get(event.user_key, "")
+
+
+def collect(mail: Iterable[DBTaskResult], name: str) -> set[Any]:
+    """Return the keys that tasks have as the argument `name`."""
+    return {
+        get_values(message)[name] for message in mail if name in get_values(message)
+    }
+
+
+def find_mail_to(user: User, addresses: Collection[str]) -> list[DBTaskResult]:
+    """Return the mail to a person, or to one of their addresses, in lower case.
+
+    Reads all unsent mail, because its arguments are stored as JSON.
+    """
+    found = []
+    mail = list(DBTaskResult.objects.order_by("enqueued_at"))
+    recipients = Recipients(mail)
+    for message in mail:
+        values = get_values(message)
+        is_theirs = values.get("user", values.get("person")) == user.pk
+        if is_theirs or recipients.find(message).lower() in addresses:
+            found.append(message)
+    return found

@@ -1,0 +1,38 @@
+"""What the doctor checks of the outbox: mail leaves it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from django.utils import timezone
+
+from orgadmin.people.outbox import is_queued
+from orgadmin.people.unsent import find_state
+from orgadmin.records.doctor import Issue
+
+STOPPED = "stopped worker"
+LATE = "late mail"
+GIVEN_UP = "unsent mail"
+MAIL_PROBLEMS = {STOPPED, LATE, GIVEN_UP}
+
+
+def examine_outbox(*, fix: bool = False) -> Iterator[Issue]:
+    """Yield what keeps mail from being sent. None of it can be repaired here."""
+    if not is_queued():
+        return
+    state = find_state()
+    if state.is_stopped:
+        since = "no worker has sent mail since yesterday"
+        if state.seen_at is not None:
+            since = f"no worker has reported since {state.seen_at:%Y-%m-%d %H:%M} UTC"
+        yield Issue(STOPPED, since, is_repairable=False)
+    if state.is_late and state.waiting_since is not None:
+        minutes = (timezone.now() - state.waiting_since).total_seconds() // 60
+        text = (
+            f"{state.waiting:,} messages wait to be sent, the oldest for"
+            f" {minutes:,.0f} minutes"
+        )
+        yield Issue(LATE, text, is_repairable=False)
+    if state.given_up:
+        text = f"{state.given_up:,} messages could not be sent and were given up"
+        yield Issue(GIVEN_UP, text, is_repairable=False)
