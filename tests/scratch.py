@@ -89,19 +89,20 @@ class ScratchOfTest(Scratch):
         return Fork(partial(self.run_command, arguments))
 
     def run_program(self, source: str) -> None:
-        self.connect()
-        exec(source, {"__name__": "__main__"})
+        os.environ.update(self.environment)
+        with self.connected():
+            exec(source, {"__name__": "__main__"})
 
     def run_command(self, arguments: Sequence[str]) -> None:
-        self.connect()
-        execute_from_command_line(list(arguments))
-
-    def connect(self) -> None:
-        """Connect this process to the database."""
         os.environ.update(self.environment)
+        with self.connected():
+            execute_from_command_line(list(arguments))
+
+    @contextmanager
+    def connected(self) -> Iterator[None]:
+        """Connect this process to the database for the duration of the context."""
         inherited = connections[DEFAULT_DB_ALIAS]
-        # Without a reference, Python would close the connection of the tests.
-        self.inherited = inherited
+        settings = connections.settings[DEFAULT_DB_ALIAS]
         connections.settings[DEFAULT_DB_ALIAS] = {
             **inherited.settings_dict,
             "NAME": self.name,
@@ -109,6 +110,13 @@ class ScratchOfTest(Scratch):
         connections[DEFAULT_DB_ALIAS] = connections.create_connection(DEFAULT_DB_ALIAS)
         # The keys of the content types may differ.
         ContentType.objects.clear_cache()
+        try:
+            yield
+        finally:
+            connections[DEFAULT_DB_ALIAS].close()
+            connections[DEFAULT_DB_ALIAS] = inherited
+            connections.settings[DEFAULT_DB_ALIAS] = settings
+            ContentType.objects.clear_cache()
 
 
 @contextmanager

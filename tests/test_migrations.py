@@ -77,8 +77,12 @@ def write_or_stop(operation, write, batches, filled, rows):
 class LedgerAndHistoryTests(TransactionTestCase):
     """The membership log and the history begin with what exists."""
 
+    def setUp(self):
+        # A database of its own need not be migrated again after the test.
+        scratch = self.enterContext(scratch_database())
+        self.enterContext(scratch.connected())
+
     def test_begin_with_a_row_for_each_membership_and_each_organization(self):
-        self.addCleanup(migrate)
         acme = create_organization("Acme")
         anna = create_user()
         migrate("0011_sign_in_attempt")
@@ -109,10 +113,15 @@ class LedgerAndHistoryTests(TransactionTestCase):
 
 
 class SeedPathTests(TransactionTestCase):
-    """A live table gets its groups, loses them, and gets them again."""
+    """A live table gets its groups, loses them, and gets them again.
+
+    It is in a database of its own, which need not be migrated back and forth before and
+    after each test.
+    """
 
     def setUp(self):
-        self.addCleanup(migrate)
+        scratch = self.enterContext(scratch_database(is_migrated=False))
+        self.enterContext(scratch.connected())
         migrate(BEFORE)
         OldOrganization = models_at(BEFORE)("orgadmin", "Organization")
         Group.objects.bulk_create(Group(name=name) for name in TAKEN)
