@@ -63,7 +63,7 @@ from tests.mailing import (
     work,
     work_later,
 )
-from tests.scratch import scratch_database
+from tests.scratch import Scratch, scratch_database
 
 REFUSED = SMTPRecipientsRefused({"new@example.com": (550, b"5.1.1 no such mailbox")})
 BUSY = SMTPRecipientsRefused({"new@example.com": (450, b"try again later")})
@@ -384,16 +384,17 @@ class WorkerTests(OutboxMixin, TestCase):
 class KilledWorkerTests(TransactionTestCase):
     @tag("J1")
     def test_no_mail_is_lost_when_workers_are_killed(self):
-        with scratch_database() as scratch:
-            scratch.migrate()
+        with scratch_database() as database:
+            # Workers are processes with settings of their own, not forks.
+            scratch = Scratch(database.environment["DATABASE_URL"])
             outcome = send_and_kill(scratch, mails=50, kills=4, end_leases=True)
         self.assertEqual((outcome.arrived, outcome.left), (50, 0))
         self.assertLessEqual(outcome.duplicates, 4)
         self.assertEqual(outcome.recognizable, outcome.duplicates)
 
     def test_a_worker_finishes_its_message_before_it_stops(self):
-        with scratch_database() as scratch, run_mail_server() as server:
-            scratch.migrate()
+        with scratch_database() as database, run_mail_server() as server:
+            scratch = Scratch(database.environment["DATABASE_URL"])
             prepare(scratch, server)
             worker = start_worker(scratch)
             while (
