@@ -112,6 +112,7 @@ TEMPLATES = [
                 "django.contrib.auth.context_processors.auth",
                 "django.contrib.messages.context_processors.messages",
                 "django.template.context_processors.request",
+                "orgadmin.accounts.session_end.add_seconds_left",
             ],
         },
     },
@@ -422,6 +423,9 @@ MESSAGE_STORAGE = "django.contrib.messages.storage.session.SessionStorage"
 
 # Forms contain the token, so no script has to read the cookie.
 CSRF_COOKIE_HTTPONLY = True
+
+# Shows a form again that was sent with the token of an ended session.
+CSRF_FAILURE_VIEW = "orgadmin.accounts.late_forms.csrf_failure"
 
 if BASE_URL.startswith("https://"):
     # Without a proxy that reports the scheme, every request seems to use HTTP, and

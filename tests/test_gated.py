@@ -462,6 +462,7 @@ class ClosedPagesTests(GateMixin, TestCase):
         for user in (self.user, self.superuser):
             request = RequestFactory().get("/")
             request.user = user
+            request.session = self.client.session
             fieldsets = organization_admin.get_fieldsets(request, self.reviewed)
             fields = set(flatten_fieldsets(fieldsets))
             confidential = {"tax_id", "notes"} if user == self.superuser else set()

@@ -725,6 +725,8 @@ class EveryPageTests(TestCase):
                 "second-factor/",
                 "second-factor/authenticate/",
                 "sign-out-elsewhere/",
+                # Tells when the session ends, or lets it go on.
+                "stay-signed-in/",
                 # This page asks for the old password.
                 "password_change/",
                 # Records of organizations.

@@ -25,6 +25,7 @@ WHOLE_LINKS = {
     "original.website",
     "query",
     "request.GET.urlencode",
+    "stay_signed_in_url",
     "totp_svg_data_uri",
 }
 

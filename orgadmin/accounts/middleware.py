@@ -8,6 +8,8 @@ from django.utils.deprecation import MiddlewareMixin
 from django.utils.translation import gettext_lazy as _
 
 from orgadmin.accounts import sessions
+from orgadmin.accounts.kept_forms import drop_expired
+from orgadmin.accounts.late_forms import ask_to_sign_in
 from orgadmin.accounts.redirects import redirect_to_sign_in
 from orgadmin.accounts.set_up_link import is_open
 from orgadmin.accounts.step_up import ask_for_recent_sign_in
@@ -20,6 +22,7 @@ URLS_ALLOWED_BEFORE_SETUP = (
     "mfa_activate_totp",
     "mfa_open_set_up_link",
     "mfa_set_up_link",
+    "stay_signed_in",
 )
 
 # The pages of the second factor that do not need a recent sign-in: one tells whether
@@ -29,26 +32,34 @@ SECOND_FACTOR_URLS_FOR_OLD_SIGN_INS = ("mfa_index", "mfa_authenticate")
 # Monitoring reads these pages, also while there is no database to read a session from.
 ROUTES_WITHOUT_SESSION = ("healthz", "livez")
 
+# This page tells when the session ends. To open it is no use of the session, and it
+# does not end an expired one.
+ABOUT_THE_SESSION = "stay_signed_in"
+
 
 class SessionLimitsMiddleware(MiddlewareMixin):
     """Ends sessions that were not used for a while, or that have lasted too long.
 
-    The page then redirects to the sign-in page, like any page for visitors.
+    The page then redirects to the sign-in page, like any page for visitors. If a form
+    was sent, it is kept until the person has signed in.
     """
 
     def process_view(self, request, view, args, kwargs):
         if request.resolver_match.route in ROUTES_WITHOUT_SESSION:
-            return
-        if not request.user.is_authenticated:
-            return
-        expiry = sessions.find_expiry(request.session, request.user)
-        if expiry is None:
+            return None
+        if request.resolver_match.url_name == ABOUT_THE_SESSION:
+            return None
+        has_expired = sessions.end_expired(request)
+        if request.user.is_authenticated:
             sessions.note_use(request.session)
-            return
-        sessions.sign_out(request, reason=expiry)
-        messages.info(
-            request, _("You were signed out after a while. Sign in to continue.")
-        )
+            drop_expired(request.session)
+            return None
+        response = ask_to_sign_in(request)
+        if has_expired and response is None:
+            messages.info(
+                request, _("You were signed out after a while. Sign in to continue.")
+            )
+        return response
 
 
 class SecondFactorMiddleware(MiddlewareMixin):
@@ -74,7 +85,7 @@ class SecondFactorMiddleware(MiddlewareMixin):
             if used_second_factor:
                 return None
             sessions.sign_out(request, reason="second factor not used")
-            return redirect_to_sign_in(
+            return ask_to_sign_in(request) or redirect_to_sign_in(
                 request, _("Sign in again, with your second factor.")
             )
         if not is_required:

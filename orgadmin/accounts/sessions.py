@@ -14,6 +14,7 @@ Times are seconds since 1970. A session without "signed_in" has expired.
 
 from __future__ import annotations
 
+import math
 import time
 from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias
@@ -27,6 +28,7 @@ from django.db import transaction
 from django.http import HttpRequest
 
 from orgadmin.access.audit_log import SecurityEvent, record
+from orgadmin.accounts import kept_forms
 from orgadmin.models import User
 
 MINUTE = 60  # seconds
@@ -49,6 +51,14 @@ class Limits:
 
     idle: int  # without a request
     total: int  # since the person signed in
+
+
+@dataclass(frozen=True)
+class TimeLeft:
+    """When a session ends unless it is used."""
+
+    seconds: int  # from now
+    is_last: bool  # whether it ends even if it is used
 
 
 def find_limits(user: User) -> Limits:
@@ -137,11 +147,38 @@ def find_expiry(session: SessionBase, user: User) -> Expiry | None:
     return None
 
 
+def find_time_left(session: SessionBase, user: User) -> TimeLeft:
+    """Return when a session ends that has not expired."""
+    limits = find_limits(user)
+    signed_in = session.get("signed_in", 0)
+    last = signed_in + limits.total
+    idle = session.get("last_seen", signed_in) + limits.idle
+    # Rounded up: zero would mean that the session has ended.
+    seconds = math.ceil(min(idle, last) - time.time())
+    return TimeLeft(seconds=max(seconds, 0), is_last=last <= idle)
+
+
+def extend(session: SessionBase) -> None:
+    """Note that the person wants to go on with a session."""
+    session["last_seen"] = time.time()
+
+
 def note_use(session: SessionBase) -> None:
     """Store that a session is used, unless that was stored within SEEN_EVERY."""
     now = time.time()
     if session.get("last_seen", 0) + SEEN_EVERY <= now:
         session["last_seen"] = now
+
+
+def end_expired(request: HttpRequest) -> bool:
+    """End the session of a request if it has expired. Returns whether it has."""
+    if not request.user.is_authenticated:
+        return False
+    expiry = find_expiry(request.session, request.user)
+    if expiry is None:
+        return False
+    sign_out(request, reason=expiry)
+    return True
 
 
 def sign_out(request: HttpRequest, **details: str) -> None:
@@ -153,9 +190,15 @@ def sign_out(request: HttpRequest, **details: str) -> None:
 
 
 def leave_to_sign_in_again(request: HttpRequest) -> None:
-    """End a session, because someone signs in again in the same browser."""
+    """End a session, because someone signs in again in the same browser.
+
+    A form that waits for its person is kept until it is known who signs in.
+    """
     user_id = request.user.pk
+    kept_form = request.session.get(kept_forms.SESSION_KEY)
     logout(request)
+    if kept_form is not None:
+        request.session[kept_forms.SESSION_KEY] = kept_form
     if user_id is not None:
         request.session["returning_user"] = user_id
 

@@ -1,6 +1,7 @@
 """The pages of invitations, email addresses and forgotten passwords, below /admin/.
 
-Also the page for people who belong to no organization.
+Also the page for people who belong to no organization, and the URL that extends a
+session.
 """
 
 from django.contrib import admin
@@ -14,6 +15,7 @@ from orgadmin.accounts.confirm_email import (
 from orgadmin.accounts.forms import ForgottenPasswordForm
 from orgadmin.accounts.invitation_link import invitation_view
 from orgadmin.accounts.no_organization import no_organization_view
+from orgadmin.accounts.session_end import stay_signed_in_view
 from orgadmin.accounts.tokens import reset_tokens
 from orgadmin.accounts.views import ResetPasswordView
 
@@ -24,6 +26,7 @@ HEADER_CONTEXT = {
 }
 
 urlpatterns = [
+    path("stay-signed-in/", stay_signed_in_view, name="stay_signed_in"),
     path("invitation/<str:token>/", invitation_view, name="invitation"),
     path("no-organization/", no_organization_view, name="no_organization"),
     path("confirm-email/", confirm_email_view, name="confirm_email"),

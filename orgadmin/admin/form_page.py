@@ -1,7 +1,8 @@
 """The page that adds or changes an object.
 
 It saves only what the person changed, saves each form once, and says so if someone
-else's change prevents it.
+else's change prevents it. After a sign-in in the middle of the work, it shows again
+what the person had entered.
 """
 
 from functools import partial
@@ -14,7 +15,10 @@ from django.db import DatabaseError, IntegrityError, transaction
 from django.urls import resolve
 from django.utils.translation import gettext_lazy as _, ngettext
 
+from orgadmin.accounts.kept_forms import get_returned_form
 from orgadmin.admin.once import AlreadySent, has_form_key, note_sent
+
+NOT_SAVED_YET = _("You were signed out before this was saved. Check it, then save.")
 
 
 class FormPage:
@@ -24,7 +28,26 @@ class FormPage:
         form = super().get_form(request, obj, **kwargs)
         # Django makes a new class for each request, so the class can hold the user.
         form.user = request.user
-        return form
+        returned = self.find_returned_form(request, obj)
+        return form if returned is None else fill_in(form, returned)
+
+    def get_formset_kwargs(self, request, obj, inline, prefix):
+        kwargs = super().get_formset_kwargs(request, obj, inline, prefix)
+        returned = self.find_returned_form(request, obj)
+        if returned is not None:
+            kwargs["data"] = returned
+        return kwargs
+
+    def find_returned_form(self, request, obj=None):
+        """Return what the person had entered before they signed in again, or None.
+
+        If they can only view the object now, the page shows what is stored.
+        """
+        returned = get_returned_form(request)
+        is_new = obj is None or obj.pk is None
+        if is_new or self.has_change_permission(request, obj):
+            return returned
+        return None
 
     def save_model(self, request, obj, form, change):
         """Save a new object, or only the changed fields of an existing one.
@@ -99,6 +122,19 @@ class FormPage:
         if obj is None:
             return self._get_obj_does_not_exist_redirect(request, self.opts, object_id)
         return self.response_add(request, obj)
+
+
+def fill_in(form, data):
+    """Return a form class that has the same fields as `form`, filled in with `data`.
+
+    Django makes the form of a page that is only shown without any data.
+    """
+
+    class FilledInForm(form):
+        def __init__(self, **kwargs):
+            super().__init__(data, **kwargs)
+
+    return FilledInForm
 
 
 def is_caused_by_another_change(error):

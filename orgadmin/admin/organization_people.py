@@ -11,11 +11,13 @@ from django.utils.translation import gettext as _, ngettext
 
 from orgadmin.access.roles import ROLES, ROLES_BY_KEY, Role
 from orgadmin.accounts import throttle
+from orgadmin.accounts.kept_forms import get_returned_form
 from orgadmin.accounts.step_up import list_fields
 from orgadmin.admin.changelist import get_page
 from orgadmin.admin.departures import CONFIRMED, read_confirmed
+from orgadmin.admin.form_page import NOT_SAVED_YET
 from orgadmin.admin.membership_log import hide_platform_staff
-from orgadmin.admin.once import note_sent
+from orgadmin.admin.once import make_kept_form_key, note_sent
 from orgadmin.admin.people_forms import AddMembersForm, InviteForm, ReasonForm
 from orgadmin.admin.quotes import list_quoted
 from orgadmin.gate.answers import get_gate
@@ -85,15 +87,11 @@ class PeoplePage:
         Only superusers can add people who have an account. Admins invite people by
         email, so that they do not learn who has an account.
         """
+        returned = get_returned_form(request)
+        if returned is not None:
+            return self._show_returned(request, organization, returned)
         post = request.POST
-        permissions = get_gate(request).permissions_on(organization.pk)
-        # Each form gets the data only if its own button was pressed. A form without
-        # data is not valid.
-        is_adding = request.user.is_superuser and "add" in post
-        add_form = AddMembersForm(post if is_adding else None, permissions=permissions)
-        invite_form = InviteForm(
-            post if "invite" in post else None, permissions=permissions
-        )
+        add_form, invite_form = self._make_forms(request, organization, post)
         if add_form.is_valid():
             return self._add_people(request, organization, add_form)
         already = None
@@ -111,6 +109,26 @@ class PeoplePage:
             if "remove" in post:
                 return self._change_member(request, organization, None)
         return self._show_people(request, organization, add_form, invite_form, already)
+
+    def _make_forms(self, request, organization, data):
+        """Return the form that adds people, and the form that invites someone.
+
+        Each gets the data only if its own button was pressed. A form without data is
+        not valid.
+        """
+        permissions = get_gate(request).permissions_on(organization.pk)
+        is_adding = request.user.is_superuser and "add" in data
+        add_form = AddMembersForm(data if is_adding else None, permissions=permissions)
+        is_inviting = "invite" in data
+        invite_form = InviteForm(data if is_inviting else None, permissions=permissions)
+        return add_form, invite_form
+
+    def _show_returned(self, request, organization, data):
+        """Show a form as it was before the person signed in again. Saves nothing."""
+        add_form, invite_form = self._make_forms(request, organization, data)
+        if add_form.is_bound or invite_form.is_bound:
+            self.message_user(request, NOT_SAVED_YET, messages.WARNING)
+        return self._show_people(request, organization, add_form, invite_form, None)
 
     def _show_people(self, request, organization, add_form, invite_form, already):
         """Show the members, the invitations, and the forms.
@@ -144,6 +162,7 @@ class PeoplePage:
             ),
             adding=add_form if request.user.is_superuser else None,
             inviting=invite_form,
+            form_key=make_kept_form_key(request),
             already=already,
             offered=invite_form.cleaned_data["role"] if already else None,
             media=self.media + add_form.media,

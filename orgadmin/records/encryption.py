@@ -1,4 +1,4 @@
-"""Encrypts the secrets of second factors in the database.
+"""Encrypts the secrets of second factors, and other text, in the database.
 
 The keys are derived from the settings SECRET_KEY and SECRET_KEY_FALLBACKS. The first
 encrypts; all of them decrypt. So a secret key can be replaced: the earlier one becomes
@@ -24,7 +24,7 @@ from orgadmin.records.doctor import Issue
 PREFIX = "fernet:"
 
 # What the keys are derived for. A key for another purpose is a different one.
-PURPOSE = b"orgadmin second factor"
+PURPOSE = "orgadmin second factor"
 
 # The keys in `Authenticator.data` whose values are secret.
 SECRETS = ("secret", "seed")
@@ -52,18 +52,18 @@ class Report:
     unreadable: int = 0
 
 
-def encrypt(text: str) -> str:
-    [cipher, *_others] = list_ciphers()
+def encrypt(text: str, *, purpose: str = PURPOSE) -> str:
+    [cipher, *_others] = list_ciphers(purpose)
     return PREFIX + cipher.encrypt(text.encode()).decode()
 
 
-def decrypt(text: str) -> str:
+def decrypt(text: str, *, purpose: str = PURPOSE) -> str:
     """Return the decrypted text. Raises `UnreadableSecret` if no key fits."""
     if not text.startswith(PREFIX):
         return text
     token = text.removeprefix(PREFIX)
     try:
-        return MultiFernet(list_ciphers()).decrypt(token).decode()
+        return MultiFernet(list_ciphers(purpose)).decrypt(token).decode()
     except InvalidToken as error:
         raise UnreadableSecret from error
 
@@ -78,13 +78,14 @@ def is_current(text: str) -> bool:
     return text.startswith(PREFIX)
 
 
-def list_ciphers() -> list[Fernet]:
+def list_ciphers(purpose: str = PURPOSE) -> list[Fernet]:
     secret_keys = [settings.SECRET_KEY, *settings.SECRET_KEY_FALLBACKS]
-    return [Fernet(derive_key(secret_key)) for secret_key in secret_keys]
+    return [Fernet(derive_key(secret_key, purpose)) for secret_key in secret_keys]
 
 
-def derive_key(secret_key: str) -> bytes:
-    derivation = HKDF(algorithm=SHA256(), length=32, salt=None, info=PURPOSE)
+def derive_key(secret_key: str, purpose: str) -> bytes:
+    info = purpose.encode()
+    derivation = HKDF(algorithm=SHA256(), length=32, salt=None, info=info)
     return urlsafe_b64encode(derivation.derive(secret_key.encode()))
 
 

@@ -1,8 +1,9 @@
 "use strict";
 
 /*
- * What Django's admin lacks: a note while a long form is being sent, and names of fields
- * for people who use a screen reader. The page works without any of it.
+ * What Django's admin lacks: a note while a long form is being sent, a question before a
+ * changed form is left, and names of fields for people who use a screen reader. The page
+ * works without any of it.
  *
  * The script is deferred: it runs when the page has been parsed, and before the admin
  * turns its select fields into widgets that search (select2).
@@ -28,6 +29,65 @@ function hideBusyNotes() {
   for (const note of document.querySelectorAll(".busy")) {
     note.hidden = true;
   }
+}
+
+/* Leaving a form that was changed */
+
+const NOTHING_TO_SAVE = ["hidden", "password", "submit", "button", "reset", "file"];
+
+let formBeingSent = null;
+
+function isChosen(select) {
+  const options = [...select.options];
+  const hasDefault = options.some((option) => option.defaultSelected);
+  if (!hasDefault && !select.multiple) {
+    // A field that searches has no choice until someone has made one.
+    const first = select.matches(".admin-autocomplete") ? -1 : 0;
+    return select.selectedIndex > first;
+  }
+  return options.some((option) => option.selected !== option.defaultSelected);
+}
+
+function isChanged(field) {
+  if (field.disabled || NOTHING_TO_SAVE.includes(field.type)) {
+    return false;
+  }
+  if (field.options) {
+    return isChosen(field);
+  }
+  if (field.type === "checkbox" || field.type === "radio") {
+    return field.checked !== field.defaultChecked;
+  }
+  return field.value !== field.defaultValue;
+}
+
+/* Return whether leaving the page would lose something. Only forms that save have a key. */
+function hasUnsavedFields(key) {
+  const form = key.form;
+  if (form === formBeingSent) {
+    return false;
+  }
+  return "unsaved" in key.dataset || [...form.elements].some(isChanged);
+}
+
+function askBeforeLeaving(event) {
+  const keys = [...document.querySelectorAll("[name=form_key]")];
+  if (keys.some(hasUnsavedFields)) {
+    event.preventDefault();
+    // Browsers from before 2024 ask only because of this.
+    event.returnValue = true;
+  }
+}
+
+function noteSending(event) {
+  if (!event.defaultPrevented) {
+    formBeingSent = event.target;
+  }
+}
+
+/* The browser may show a page again that was left. */
+function forgetSending() {
+  formBeingSent = null;
 }
 
 /* Tables of fields, such as the contacts of an organization */
@@ -147,6 +207,10 @@ function watchSearchFields() {
 
 document.addEventListener("submit", showBusyNote);
 window.addEventListener("pageshow", hideBusyNotes);
+
+document.addEventListener("submit", noteSending);
+window.addEventListener("pageshow", forgetSending);
+window.addEventListener("beforeunload", askBeforeLeaving);
 
 makeTablesFocusable();
 labelTables();
