@@ -15,7 +15,7 @@ from pathlib import Path
 from unittest import mock
 from urllib.parse import urlsplit
 
-from django.contrib.contenttypes.models import ContentType
+from django.apps import apps
 from django.core.management import execute_from_command_line
 from django.db import DEFAULT_DB_ALIAS, connection, connections
 
@@ -109,14 +109,15 @@ class ScratchOfTest(Scratch):
         }
         connections[DEFAULT_DB_ALIAS] = connections.create_connection(DEFAULT_DB_ALIAS)
         # The keys of the content types may differ.
-        ContentType.objects.clear_cache()
+        content_types = apps.get_model("contenttypes", "ContentType").objects
+        content_types.clear_cache()
         try:
             yield
         finally:
             connections[DEFAULT_DB_ALIAS].close()
             connections[DEFAULT_DB_ALIAS] = inherited
             connections.settings[DEFAULT_DB_ALIAS] = settings
-            ContentType.objects.clear_cache()
+            content_types.clear_cache()
 
 
 @contextmanager

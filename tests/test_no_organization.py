@@ -174,7 +174,7 @@ class InvitationsTests(NoOrganizationCase):
     def test_can_be_sent_again(self):
         User.objects.get(pk=self.nora.pk).verify_email()
         response = self.send_again(self.invitation)
-        self.assertContains(response, f"We sent the link to “{EMAIL}”.")
+        self.assertContains(response, f"A link is on its way to “{EMAIL}”.")
         self.assertEqual(mail.outbox[-1].to, [EMAIL])
         link = re.search(r"https?://[^/\s]+(/\S+)", mail.outbox[-1].body)[1]
         self.client.post(link)

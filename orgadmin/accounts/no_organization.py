@@ -12,8 +12,9 @@ from django.views.decorators.cache import never_cache
 from orgadmin.accounts import throttle
 from orgadmin.gate.answers import Gate
 from orgadmin.models import Invitation, User
-from orgadmin.people import mail
+from orgadmin.people import outbox
 from orgadmin.people.invitations import find_invitations
+from orgadmin.people.mail import send_invitation
 
 
 @never_cache
@@ -46,7 +47,7 @@ def find_own_invitations(user: User) -> list[Invitation]:
 
 
 def send_again(request: HttpRequest, user: User, invitations: list[Invitation]) -> None:
-    """Send the link of one of the invitations again, and say whether that worked."""
+    """Have the link of one of the invitations sent again, and say so."""
     chosen = request.POST.get("invitation")
     for invitation in invitations:
         if str(invitation.pk) == chosen:
@@ -65,8 +66,7 @@ def send_to_own_address(
             " try again."
         )
         messages.error(request, text % user.email)
-    elif mail.send_invitation(invitation):
-        text = _("We sent the link to “%s”. Open it in this browser.")
-        messages.success(request, text % user.email)
-    else:
-        messages.error(request, _("The email could not be sent. Try again later."))
+        return
+    outbox.enqueue(send_invitation, invitation=invitation.pk)
+    text = _("A link is on its way to “%s”. Open it in this browser.")
+    messages.success(request, text % user.email)
