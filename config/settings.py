@@ -341,8 +341,14 @@ SECOND_FACTOR = env.read_choice(
 
 MFA_ADAPTER = "orgadmin.accounts.adapters.MFAAdapter"
 
+# orgadmin.accounts.throttle counts attempts instead.
+MFA_RATE_LIMITS = False
+
+MFA_SUPPORTED_TYPES = ["recovery_codes", "totp", "webauthn"]
+
 MFA_FORMS = {
     "authenticate": "orgadmin.accounts.second_factor_forms.SecondFactorForm",
+    "authenticate_webauthn": "orgadmin.accounts.passkey_forms.SecondStepPasskeyForm",
     "activate_totp": "orgadmin.accounts.second_factor_forms.SetUpSecondFactorForm",
 }
 
@@ -415,6 +421,8 @@ PERMISSIONS_POLICY = {
     "geolocation": [],
     "microphone": [],
     "payment": [],
+    "publickey-credentials-create": ["self"],
+    "publickey-credentials-get": ["self"],
     "usb": [],
 }
 

@@ -724,6 +724,8 @@ class EveryPageTests(TestCase):
                 "reset/done/",
                 "second-factor/",
                 "second-factor/authenticate/",
+                "second-factor/passkeys/options/<purpose>/",
+                "second-factor/passkeys/sign-in/",
                 "sign-out-elsewhere/",
                 # Tells when the session ends, or lets it go on.
                 "stay-signed-in/",

@@ -23,6 +23,7 @@ WHOLE_LINKS = {
     "entry.get_admin_url",
     "login_url",
     "original.website",
+    "passkey_action",
     "query",
     "request.GET.urlencode",
     "stay_signed_in_url",

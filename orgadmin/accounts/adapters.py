@@ -139,6 +139,8 @@ def describe_sign_in(request: HttpRequest, user: User) -> SignIn:
     for step in get_authentication_records(request, user):
         if step["method"] == "mfa":
             factor = {"id": step["id"], "type": step["type"]}
+            if step.get("passwordless"):
+                method = "passkey"
         else:
             method = step["method"]
             asked_at = step.get("signed_in_at")

@@ -1,33 +1,40 @@
 """Middleware that ends sessions, and asks for a second factor and recent sign-ins."""
 
-from allauth.mfa.adapter import get_adapter
 from django.conf import settings
 from django.contrib import messages
 from django.shortcuts import redirect
 from django.utils.deprecation import MiddlewareMixin
 from django.utils.translation import gettext_lazy as _
 
-from orgadmin.accounts import sessions
+from orgadmin.accounts import passkeys, sessions
 from orgadmin.accounts.kept_forms import drop_expired
 from orgadmin.accounts.late_forms import ask_to_sign_in
 from orgadmin.accounts.redirects import redirect_to_sign_in
-from orgadmin.accounts.set_up_link import is_open
+from orgadmin.accounts.set_up_link import SET_UP_URLS, is_open, note_wanted_page
 from orgadmin.accounts.step_up import ask_for_recent_sign_in
 from orgadmin.models import User
+from orgadmin.people.second_factors import has_second_factor
 
 # Names of the URLs that platform staff can open before they set up a second factor.
 URLS_ALLOWED_BEFORE_SETUP = (
     "account_login",
     "account_logout",
-    "mfa_activate_totp",
+    "mfa_login_webauthn",
     "mfa_open_set_up_link",
+    "mfa_passkey_options",
     "mfa_set_up_link",
     "stay_signed_in",
+    *SET_UP_URLS,
 )
 
-# The pages of the second factor that do not need a recent sign-in: one tells whether
-# the person has a second factor, and the other is part of the sign-in.
-SECOND_FACTOR_URLS_FOR_OLD_SIGN_INS = ("mfa_index", "mfa_authenticate")
+# The pages of the second factor that do not need a recent sign-in: the first one lists
+# the person's second factors, and the others are part of the sign-in.
+SECOND_FACTOR_URLS_FOR_OLD_SIGN_INS = (
+    "mfa_index",
+    "mfa_authenticate",
+    "mfa_login_webauthn",
+    "mfa_passkey_options",
+)
 
 # Monitoring reads these pages, also while there is no database to read a session from.
 ROUTES_WITHOUT_SESSION = ("healthz", "livez")
@@ -81,7 +88,7 @@ class SecondFactorMiddleware(MiddlewareMixin):
         # the one that they used to sign in.
         if used_second_factor and not is_required:
             return None
-        if get_adapter().is_mfa_enabled(user, ["totp"]):
+        if has_second_factor(user):
             if used_second_factor:
                 return None
             sessions.sign_out(request, reason="second factor not used")
@@ -119,17 +126,22 @@ def must_have_second_factor(user: User) -> bool:
 
 
 class SetUpLinkMiddleware(MiddlewareMixin):
-    """Opens the page that sets up a second factor only after the link from an email.
+    """Opens the pages that set up a second factor only after the link from an email.
 
     A password alone must not be enough to set up the factor that protects the account.
     """
 
     def process_view(self, request, view, args, kwargs):
-        if request.resolver_match.url_name != "mfa_activate_totp":
+        name = request.resolver_match.url_name
+        if name not in SET_UP_URLS:
+            return None
+        if name != "mfa_activate_totp" and not passkeys.are_available():
+            # The page answers as if it did not exist.
             return None
         if not request.user.is_authenticated or is_open(request.session):
             return None
-        if get_adapter().is_mfa_enabled(request.user, ["totp"]):
-            # The page redirects people who have one.
+        if has_second_factor(request.user):
+            # StepUpMiddleware has asked for it.
             return None
+        note_wanted_page(request)
         return redirect("mfa_set_up_link")

@@ -1,4 +1,4 @@
-"""The link that opens the page to set up a second factor.
+"""The link that opens the pages to set up a second factor.
 
 It is sent to the email address of the account. Otherwise, someone who only knows the
 password could set up a second factor of their own, and lock the person out.
@@ -31,10 +31,16 @@ LINK_LIFETIME = 60 * 60  # seconds
 # How long the page stays open after the link was opened, in seconds.
 PAGE_LIFETIME = 30 * 60
 
+# The names of the URLs that the link opens. After the link, people see the first page,
+# unless they asked for the other one.
+SET_UP_PAGES = ("mfa_activate_totp", "mfa_add_webauthn")
+SET_UP_URLS = (*SET_UP_PAGES, "mfa_add_webauthn_options")
+
 # Keys in the session. A link only works in the session that asked for it, and only
 # once, because opening it removes the nonce.
 NONCE = "set_up_nonce"
 OPEN_UNTIL = "set_up_open_until"
+WANTED_PAGE = "set_up_page"
 
 
 def is_open(session: SessionBase) -> bool:
@@ -44,6 +50,13 @@ def is_open(session: SessionBase) -> bool:
 def open_page(session: SessionBase) -> None:
     session.pop(NONCE, None)
     session[OPEN_UNTIL] = time.time() + PAGE_LIFETIME
+
+
+def note_wanted_page(request: HttpRequest) -> None:
+    """Remember which page someone asked for who has to open the link first."""
+    name = request.resolver_match.url_name
+    if name in SET_UP_PAGES:
+        request.session[WANTED_PAGE] = name
 
 
 @never_cache
@@ -113,7 +126,7 @@ def open_set_up_link_view(request: HttpRequest, token: str) -> HttpResponse:
     user.changed_by = user
     user.verify_email()
     open_page(request.session)
-    return redirect("mfa_activate_totp")
+    return redirect(request.session.pop(WANTED_PAGE, SET_UP_PAGES[0]))
 
 
 def mask_address(address: str) -> str:

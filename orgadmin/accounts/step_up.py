@@ -1,9 +1,10 @@
 """Asking people who signed in a while ago to confirm who they are.
 
 When a request needs a recent sign-in, the response is a page that asks for the password
-(and for a code, if the person has a second factor). This page also contains what was
-sent, in hidden fields, so that the request can go on once the password is correct. What
-was sent may contain new passwords, so it is stored nowhere on the server.
+(and for a code, if the person has a second factor), or for a passkey. This page also
+contains what was sent, in hidden fields, so that the request can go on once the answer
+is correct. What was sent may contain new passwords, so it is stored nowhere on the
+server.
 """
 
 from __future__ import annotations
@@ -11,7 +12,6 @@ from __future__ import annotations
 from collections.abc import Collection
 from dataclasses import dataclass
 
-from allauth.mfa.adapter import get_adapter
 from allauth.mfa.models import Authenticator
 from allauth.socialaccount.models import SocialAccount
 from django import forms
@@ -25,10 +25,13 @@ from django.utils.translation import gettext_lazy as _
 from orgadmin.access.audit_log import SecurityEvent, record
 from orgadmin.accounts.busy import make_busy_error, mark_busy
 from orgadmin.accounts.hashing import TooBusy
+from orgadmin.accounts.passkey_forms import PasskeyForm
+from orgadmin.accounts.passkeys import can_use_passkey
 from orgadmin.accounts.passwords import check_own_password
 from orgadmin.accounts.second_factor_forms import SecondFactorForm
 from orgadmin.accounts.sessions import confirm_identity, is_sign_in_recent
 from orgadmin.models import User
+from orgadmin.people.second_factors import has_app, has_second_factor
 
 SAFE_METHODS = ("GET", "HEAD", "OPTIONS", "TRACE")
 
@@ -37,6 +40,9 @@ PREFIX = "step-up"
 
 # Sent by the button for people who have just signed in again in another tab.
 CONTINUE = f"{PREFIX}-continue"
+
+# What the browser answers about a passkey.
+PASSKEY = f"{PREFIX}-credential"
 
 # Sent by the page if the request cannot go on after it, because it contained files or
 # was a GET. The page that was asked for is then opened instead.
@@ -69,8 +75,11 @@ class IdentityForm(forms.Form):
         super().__init__(data)
         self.user = user
         self.factor: Authenticator | None = None
-        if not get_adapter().is_mfa_enabled(user, ["totp"]):
+        if not has_second_factor(user):
             del self.fields["code"]
+        elif not has_app(user):
+            self.fields["code"].label = _("One of your recovery codes")
+            self.fields["code"].help_text = ""
 
     def clean(self) -> None:
         if self.errors:
@@ -116,6 +125,15 @@ class Answer:
     def is_without_password(self) -> bool:
         return CONTINUE in self.data
 
+    @property
+    def has_passkey(self) -> bool:
+        return PASSKEY in self.data
+
+    def make_form(self, user: User) -> IdentityForm | PasskeyForm:
+        if self.has_passkey:
+            return PasskeyForm(user=user, data={"credential": self.data[PASSKEY]})
+        return IdentityForm(user, self.data)
+
 
 def ask_for_recent_sign_in(request: HttpRequest) -> HttpResponse | None:
     """Return the page that asks people to confirm who they are, if that is necessary.
@@ -129,7 +147,7 @@ def ask_for_recent_sign_in(request: HttpRequest) -> HttpResponse | None:
     user = request.user
     if answer is None or answer.is_without_password:
         return show_page(request, IdentityForm(user), answer)
-    form = IdentityForm(user, answer.data)
+    form = answer.make_form(user)
     if not form.is_valid():
         return mark_busy(show_page(request, form, answer), form)
     confirm_identity(request, user, form.factor)
@@ -166,9 +184,10 @@ def go_on(request: HttpRequest, answer: Answer | None) -> HttpResponse | None:
 
 
 def show_page(
-    request: HttpRequest, form: IdentityForm, answer: Answer | None
+    request: HttpRequest, form: IdentityForm | PasskeyForm, answer: Answer | None
 ) -> HttpResponse:
     """Show the page that asks the person to confirm who they are."""
+    is_passkey = isinstance(form, PasskeyForm)
     if answer is not None:
         has_to_reopen = answer.has_to_reopen
     else:
@@ -176,7 +195,10 @@ def show_page(
     context = {
         **admin.site.each_context(request),
         "title": _("Confirm it’s you"),
-        "form": form,
+        "form": IdentityForm(request.user) if is_passkey else form,
+        "passkey_form": form if is_passkey else None,
+        "passkey_field": PASSKEY,
+        "has_passkey": can_use_passkey(request.user),
         "posted": [] if has_to_reopen else list_fields(request.POST),
         "had_files": bool(request.FILES),
         "reopen_field": REOPEN if has_to_reopen else "",

@@ -44,6 +44,8 @@ Kind: TypeAlias = Literal[
     "reset",
     "code",
     "used code",
+    "passkey",
+    "used challenge",
     "lock-out",
     "mail",
     "own mail",
@@ -69,6 +71,8 @@ class Counter:
     - "code": the key of the user who enters a code of the second factor, and the device
       if they have signed in on it
     - "used code": the user's key and the code, such as "7 123456"
+    - "passkey": the IP address of someone who signs in with a passkey alone
+    - "used challenge": what a browser was asked to sign for a passkey
     - "lock-out": the account that is locked out
     - "mail": an email address that a visitor has entered
     - "own mail": the key of the user who asks for an email to their own address

@@ -12,7 +12,7 @@ from django.urls import path
 from django.utils.cache import patch_cache_control
 from django.utils.translation import gettext_lazy as _
 
-from orgadmin.accounts import sessions
+from orgadmin.accounts import passkeys, sessions
 from orgadmin.accounts.own_pages import is_own_page
 from orgadmin.accounts.step_up import SAFE_METHODS, ask_for_recent_sign_in
 from orgadmin.accounts.views import (
@@ -145,6 +145,7 @@ class OrganizationAdminSite(admin.AdminSite):
             "access_contact": settings.ACCESS_CONTACT,
             "oidc_name": settings.OIDC_NAME,
             "oidc_server": settings.OIDC_SERVER,
+            "passkeys_available": passkeys.are_available(),
             "second_factor": settings.SECOND_FACTOR,
         }
 

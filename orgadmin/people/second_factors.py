@@ -6,10 +6,27 @@ All code that adds, removes or replaces a second factor calls this module.
 from __future__ import annotations
 
 from allauth.mfa.models import Authenticator
+from django.conf import settings
 from django.db import transaction
 
 from orgadmin.access.audit_log import SecurityEvent, record
 from orgadmin.models import User
+
+# What people can use after their password. Recovery codes only stand in for these.
+FACTORS = (Authenticator.Type.TOTP, Authenticator.Type.WEBAUTHN)
+
+
+def has_second_factor(user: User) -> bool:
+    """Return whether a person has a second factor, and so must use it to sign in."""
+    if settings.SECOND_FACTOR == "off":
+        return False
+    return Authenticator.objects.filter(user=user, type__in=FACTORS).exists()
+
+
+def has_app(user: User) -> bool:
+    """Return whether a person can enter codes of an authenticator app."""
+    kind = Authenticator.Type.TOTP
+    return Authenticator.objects.filter(user=user, type=kind).exists()
 
 
 @transaction.atomic

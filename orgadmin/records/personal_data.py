@@ -370,9 +370,15 @@ def list_contacts(person: Person) -> Iterator[Row]:
         }
 
 
-def list_second_factors(person: Person) -> Iterable[Row]:
+def list_second_factors(person: Person) -> Iterator[Row]:
     factors = Authenticator.objects.filter(user=person.user).order_by("pk")
-    return factors.values("type", "created_at", "last_used_at")
+    for factor in factors:
+        yield {
+            "type": factor.type,
+            "name": factor.data.get("name", ""),
+            "created_at": factor.created_at,
+            "last_used_at": factor.last_used_at,
+        }
 
 
 def list_providers(person: Person) -> Iterable[Row]:

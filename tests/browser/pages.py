@@ -29,6 +29,8 @@ from tests.factories import ADMIN, REVIEWER, create_user, set_role
 from tests.urls import urlpatterns as site_patterns
 
 WITH_SECOND_FACTOR = {"SECOND_FACTOR": "optional"}
+# Browsers allow passkeys on this address, but not on an IP address.
+WITH_PASSKEYS = {**WITH_SECOND_FACTOR, "BASE_URL": "http://localhost:8000"}
 WITH_COMPANY_SERVER = {
     "OIDC_SERVER": "https://id.example.com",
     "OIDC_NAME": "Example ID",
@@ -181,7 +183,14 @@ def send_an_old_form(page):
 def make_people():
     with override_settings(DEBUG=True):
         call_command("demo", verbosity=0, stdout=StringIO())
-    create_user(VIEWER, is_staff=True, permissions=["view_organization"])
+    viewer = create_user(VIEWER, is_staff=True, permissions=["view_organization"])
+    Authenticator.objects.create(
+        user=viewer,
+        type="webauthn",
+        data={"name": "Laptop"},
+        created_at=START,
+        last_used_at=START + timedelta(days=20),
+    )
     create_user(
         MANAGER, is_staff=True, permissions=["view_user", "add_user", "change_user"]
     )
@@ -301,6 +310,7 @@ def list_pages():
     return [
         *list_sign_in_pages(),
         *list_second_factor_pages(),
+        *list_passkey_pages(),
         *list_link_pages(demo),
         *list_error_pages(),
         *list_home_pages(),
@@ -347,6 +357,21 @@ def list_second_factor_pages():
         Page("second-factor-remove", MANAGER, remove, settings=optional),
         Page("second-factor-codes", MANAGER, codes, settings=optional),
         Page("second-factor-codes-new", MANAGER, new_codes, settings=optional),
+    ]
+
+
+def list_passkey_pages():
+    passkey = Authenticator.objects.get(type="webauthn")
+    right_password = fill("Sign in", username=VIEWER, password="secret")
+    own = f"{FACTOR}passkeys/{passkey.pk}/"
+    return [
+        Page("sign-in-passkey", NOBODY, SITE, settings=WITH_PASSKEYS),
+        Page("sign-in-passkey-second", NOBODY, SITE, right_password, WITH_PASSKEYS),
+        Page("passkeys", VIEWER, FACTOR, settings=WITH_PASSKEYS),
+        Page("passkeys-none", ORG_ADMIN, FACTOR, settings=WITH_PASSKEYS),
+        Page("passkey-add", VIEWER, f"{FACTOR}passkeys/add/", settings=WITH_PASSKEYS),
+        Page("passkey-rename", VIEWER, f"{own}rename/", settings=WITH_PASSKEYS),
+        Page("passkey-remove", VIEWER, f"{own}remove/", settings=WITH_PASSKEYS),
     ]
 
 

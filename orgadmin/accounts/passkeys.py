@@ -1,0 +1,336 @@
+"""Passkeys: what a browser is asked for, and whether to believe its answer.
+
+django-allauth stores passkeys, and the library fido2 checks signatures. This module
+adds what both leave to the site: an answer counts once, for a few minutes, in the
+session that asked for it, and on pages below BASE_URL; and a copied passkey is noticed.
+
+Each passkey asks its owner for a PIN, a fingerprint or the like. So a passkey alone
+proves as much as a password together with a second factor.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import json
+import struct
+import time
+from typing import Any, Literal, TypeAlias
+from urllib.parse import urlsplit
+
+from allauth.account.utils import url_str_to_user_pk
+from allauth.mfa.models import Authenticator
+from allauth.mfa.webauthn.internal import auth
+from django.conf import settings
+from django.contrib import admin
+from django.contrib.sessions.backends.base import SessionBase
+from django.core.exceptions import ValidationError
+from django.db import transaction
+from django.utils import timezone
+from fido2.cose import UnsupportedKey
+from fido2.server import Fido2Server
+from fido2.webauthn import (
+    AuthenticationResponse,
+    AuthenticatorData,
+    CollectedClientData,
+    PublicKeyCredentialRpEntity,
+    RegistrationResponse,
+    ResidentKeyRequirement,
+    UserVerificationRequirement,
+)
+
+from orgadmin.accounts import throttle
+from orgadmin.models import User
+
+# How long people have to answer their browser, in seconds.
+CHALLENGE_LIFETIME = 5 * 60
+
+# The key in the session of what was asked last.
+CHALLENGE = "passkey_challenge"
+
+# Longer than any answer of a browser.
+MOST_TEXT = 20_000
+
+# What the libraries raise for answers that no browser would send.
+MALFORMED = (
+    AssertionError,
+    AttributeError,
+    IndexError,
+    KeyError,
+    NotImplementedError,
+    RecursionError,
+    TypeError,
+    ValidationError,
+    ValueError,
+    struct.error,
+)
+
+Purpose: TypeAlias = Literal["add", "use"]
+
+
+class PasskeyRefused(Exception):
+    """An answer does not prove who someone is.
+
+    `passkey` is the one that was used, if it is known, and `reason` says more for the
+    audit log.
+    """
+
+    def __init__(self, passkey: Authenticator | None = None, reason: str = "") -> None:
+        super().__init__(reason)
+        self.passkey = passkey
+        self.reason = reason
+
+    @property
+    def details(self) -> dict[str, str]:
+        return {"reason": self.reason} if self.reason else {}
+
+
+# Which site
+
+
+def are_available() -> bool:
+    """Return whether people can use passkeys on this site.
+
+    Browsers only allow them for a name, not for an IP address, and only with https or
+    on the same computer.
+    """
+    site = urlsplit(settings.BASE_URL)
+    if settings.SECOND_FACTOR == "off" or is_ip_address(find_domain()):
+        return False
+    return site.scheme == "https" or is_local(find_domain())
+
+
+def is_ip_address(host: str) -> bool:
+    try:
+        ipaddress.ip_address(host)
+    except ValueError:
+        return False
+    return True
+
+
+def is_local(host: str) -> bool:
+    return host == "localhost" or host.endswith(".localhost")
+
+
+def find_domain() -> str:
+    """Return the domain for which passkeys are made.
+
+    Not that of the request, because a visitor can choose its Host header.
+    """
+    host = urlsplit(settings.BASE_URL).hostname or ""
+    return host.encode("idna").decode()
+
+
+def find_origin() -> str:
+    """Return the origin of the site's pages, as browsers write it."""
+    site = urlsplit(settings.BASE_URL)
+    default_port = 443 if site.scheme == "https" else 80
+    if site.port in (None, default_port):
+        return f"{site.scheme}://{find_domain()}"
+    return f"{site.scheme}://{find_domain()}:{site.port}"
+
+
+def make_server() -> Fido2Server:
+    # By itself, the library would also accept pages of subdomains and of other ports.
+    entity = PublicKeyCredentialRpEntity(
+        id=find_domain(), name=str(admin.site.site_header)
+    )
+    return Fido2Server(entity, verify_origin=lambda origin: origin == find_origin())
+
+
+# Asking
+
+
+def ask_for_passkey(session: SessionBase, user: User | None) -> dict[str, Any]:
+    """Return what a browser needs to let someone use a passkey.
+
+    `user` is None if nobody knows yet who it is. Then the browser offers all passkeys
+    that it has for this site, and the response is the same for everyone.
+    """
+    options, state = make_server().authenticate_begin(
+        credentials=auth.get_credentials(user) if user else None,
+        user_verification=UserVerificationRequirement.REQUIRED,
+    )
+    keep_challenge(session, "use", user, state)
+    return dict(options)
+
+
+def ask_for_new_passkey(session: SessionBase, user: User) -> dict[str, Any]:
+    """Return what a browser needs to make a passkey for a user."""
+    options, state = make_server().register_begin(
+        user=auth.build_user_payload(user),
+        credentials=auth.get_credentials(user),
+        resident_key_requirement=ResidentKeyRequirement.REQUIRED,
+        user_verification=UserVerificationRequirement.REQUIRED,
+    )
+    keep_challenge(session, "add", user, state)
+    return dict(options)
+
+
+def keep_challenge(
+    session: SessionBase, purpose: Purpose, user: User | None, state: dict[str, Any]
+) -> None:
+    session[CHALLENGE] = {
+        "purpose": purpose,
+        "user": user.pk if user else None,
+        "at": time.time(),
+        "state": state,
+    }
+
+
+def take_challenge(
+    session: SessionBase, purpose: Purpose, user: User | None
+) -> dict[str, Any]:
+    """Remove the challenge from a session, and return it. It can be answered once."""
+    asked = session.pop(CHALLENGE, None)
+    if asked is None or asked["purpose"] != purpose:
+        raise PasskeyRefused
+    if asked["user"] != (user.pk if user else None):
+        raise PasskeyRefused
+    if asked["at"] + CHALLENGE_LIFETIME < time.time():
+        raise PasskeyRefused
+    # Two requests at the same time could both find the challenge in the session.
+    state = asked["state"]
+    if not throttle.count_attempt("used challenge", state["challenge"], limit=1):
+        raise PasskeyRefused
+    return state
+
+
+# Believing
+
+
+def check_passkey(session: SessionBase, user: User | None, text: str) -> Authenticator:
+    """Return the passkey that someone has used, and note its use.
+
+    If `user` is None, the passkey says who it is. Raises `PasskeyRefused` for anything
+    else than the right answer to what this session was asked, from an active person.
+    """
+    state = take_challenge(session, "use", user)
+    answer = parse_answer(text)
+    owner = find_owner(answer, user)
+    passkey = find_passkey(owner, answer.raw_id)
+    try:
+        make_server().authenticate_complete(
+            state, [passkey.wrap().authenticator_data.credential_data], answer
+        )
+    except MALFORMED as error:
+        raise PasskeyRefused(passkey) from error
+    check_frame(answer.response.client_data)
+    if not owner.is_active:
+        raise PasskeyRefused(passkey, "inactive account")
+    if not note_use(passkey, answer.response.authenticator_data.counter):
+        raise PasskeyRefused(passkey, "copied passkey")
+    return passkey
+
+
+def parse_answer(text: str) -> AuthenticationResponse:
+    try:
+        answer = AuthenticationResponse.from_dict(json.loads(text))
+    except MALFORMED as error:
+        raise PasskeyRefused from error
+    if answer is None:
+        # The library returns this for null.
+        raise PasskeyRefused
+    return answer
+
+
+def find_owner(answer: AuthenticationResponse, user: User | None) -> User:
+    """Return the user whose passkey it claims to be, who is `user` if that is given."""
+    handle = answer.response.user_handle
+    if not handle:
+        if user is None:
+            raise PasskeyRefused
+        return user
+    try:
+        pk = url_str_to_user_pk(handle.decode())
+    except MALFORMED as error:
+        raise PasskeyRefused from error
+    if user is not None and pk != user.pk:
+        raise PasskeyRefused
+    owner = user or User.objects.filter(pk=pk).first()
+    if owner is None:
+        raise PasskeyRefused
+    return owner
+
+
+def find_passkey(owner: User, credential_id: bytes) -> Authenticator:
+    passkey = auth.get_authenticator_by_credential_id(owner, credential_id)
+    if passkey is None:
+        raise PasskeyRefused
+    return passkey
+
+
+def check_frame(client_data: CollectedClientData) -> None:
+    """Refuse an answer from a page that was shown in a frame of another site."""
+    if client_data.cross_origin:
+        raise PasskeyRefused
+
+
+@transaction.atomic
+def note_use(passkey: Authenticator, counter: int) -> bool:
+    """Note that a passkey was used. Returns False if it seems to be a copy.
+
+    Some devices count how often they have signed. A copy of the device does not know
+    of signatures that the other one made, so sooner or later a number comes twice.
+    Passkeys that are synchronized between devices always say 0.
+    """
+    row = Authenticator.objects.select_for_update().filter(pk=passkey.pk).first()
+    if row is None:
+        return False
+    known = row.data.get("counter", row.wrap().authenticator_data.counter)
+    if (counter or known) and counter <= known:
+        return False
+    row.data["counter"] = counter
+    row.last_used_at = timezone.now()
+    row.save(update_fields=["data", "last_used_at"])
+    return True
+
+
+def check_new_passkey(session: SessionBase, user: User, text: str) -> dict[str, Any]:
+    """Return what to store about a new passkey. Raises `PasskeyRefused`."""
+    state = take_challenge(session, "add", user)
+    try:
+        answer = RegistrationResponse.from_dict(json.loads(text))
+        made = make_server().register_complete(state, answer)
+        check_key(made)
+    except MALFORMED as error:
+        raise PasskeyRefused from error
+    check_frame(answer.response.client_data)
+    if auth.get_authenticator_by_credential_id(
+        user, made.credential_data.credential_id
+    ):
+        raise PasskeyRefused
+    return {
+        "id": answer.id,
+        "rawId": answer.id,
+        "type": "public-key",
+        "response": {
+            "clientDataJSON": answer.response.client_data.b64,
+            "attestationObject": dict(answer.response)["attestationObject"],
+        },
+        "clientExtensionResults": {},
+    }
+
+
+def check_key(made: AuthenticatorData) -> None:
+    """Refuse a public key with which no signature could be checked."""
+    if isinstance(made.credential_data.public_key, UnsupportedKey):
+        raise ValueError("The algorithm of the key is not supported.")
+
+
+# Whose they are
+
+
+def can_use_passkey(user: User) -> bool:
+    """Return whether a person has a passkey, and can use it on this site."""
+    if not are_available():
+        return False
+    kind = Authenticator.Type.WEBAUTHN
+    return Authenticator.objects.filter(user=user, type=kind).exists()
+
+
+@transaction.atomic
+def rename_passkey(passkey: Authenticator, name: str) -> None:
+    """Rename a passkey, without undoing what `note_use()` stores meanwhile."""
+    row = Authenticator.objects.select_for_update().get(pk=passkey.pk)
+    row.data["name"] = name
+    row.save(update_fields=["data"])
