@@ -96,17 +96,24 @@ def list_pages(walk: Walk) -> list[str]:
     Among them are those of what was deleted, and of what never existed.
     """
     world = walk.world
-    today = timezone.localdate().isoformat()
     pages = list(SITE_PAGES)
-    for pk in sorted(world.organization_pks | {walk.missing_pk}):
-        for page in PAGES_OF_ORGANIZATION:
-            path = page.format(today=today)
-            end = "" if "?" in path else "/"
-            pages.append(f"{ORGANIZATIONS}{pk}/{path}{end}")
+    pages += list_pages_of(world.organization_pks | {walk.missing_pk})
     for pk in sorted(world.person_pks | {walk.missing_pk}):
         pages += [f"{PEOPLE}{pk}/{page}/" for page in PAGES_OF_PERSON]
     for pk in sorted(world.contact_pks | {walk.missing_pk}):
         pages += [f"{CONTACTS}{pk}/{page}/" for page in PAGES_OF_CONTACT]
+    return pages
+
+
+def list_pages_of(organizations: Iterable[int]) -> list[str]:
+    """Return the URL of every page of organizations."""
+    today = timezone.localdate().isoformat()
+    pages = []
+    for pk in sorted(organizations):
+        for page in PAGES_OF_ORGANIZATION:
+            path = page.format(today=today)
+            end = "" if "?" in path else "/"
+            pages.append(f"{ORGANIZATIONS}{pk}/{path}{end}")
     return pages
 
 

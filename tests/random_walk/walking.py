@@ -21,7 +21,10 @@ from tests.random_walk.world import Person, World, find_numbers
 Choice = TypeVar("Choice")
 
 # How many pages a random reader opens after each step.
-PAGES_AFTER_STEP = 4
+PAGES_AFTER_STEP = 3
+
+# How many pages a random member of an organization opens of it.
+PAGES_OF_MEMBER = 2
 
 
 @dataclass(frozen=True)
@@ -201,6 +204,16 @@ class Walk:
         reader = self.choose(list(looking.choose_readers(self)))
         pages = looking.list_pages(self)
         self.look_at(reader, self.random.sample(pages, PAGES_AFTER_STEP))
+        self.let_a_member_look()
+
+    def let_a_member_look(self) -> None:
+        """Let a member look at the organization, where most of the texts are."""
+        organizations = self.world.organizations.values()
+        organization = self.choose([row for row in organizations if row.roles])
+        if organization is not None:
+            reader = self.choose(list(organization.roles))
+            pages = looking.list_pages_of([organization.pk])
+            self.look_at(reader, self.random.sample(pages, PAGES_OF_MEMBER))
 
     def look_at(self, reader: int | None, pages: Sequence[str]) -> None:
         for url in pages:
