@@ -24,6 +24,7 @@ from tests.factories import (
 )
 from tests.forms_in_pages import ORIGIN, Browser, read_form, read_forms
 from tests.test_company import CompanyCase
+from tests.test_matrix import World, fill, walk
 from tests.test_sessions import leave_idle
 from tests.test_sign_in import ENTER_CODE, LOGIN, SET_UP, make_code
 
@@ -676,6 +677,21 @@ class PageTests(KeptFormCase):
         self.assertEqual(Invitation.objects.count(), 1)
         self.assertEqual(len(mail.outbox), 1)
 
+    def test_nobody_is_offboarded_by_the_return(self):
+        create_superuser("root")
+        self.username = "root"
+        self.browser.sign_in("root")
+        url = f"{USERS}{self.eve.pk}/leave/"
+        form = self.open_form(url, reason="Has left")
+        purge(self.browser)
+        self.send({**form, "confirmed": "Offboard eve"}, url)
+        page = self.assert_returns(self.browser.sign_in("root"), form, url)
+        self.eve.refresh_from_db()
+        self.assertTrue(self.eve.is_active)
+        self.send({**read_form(page), "confirmed": "Offboard eve"}, url)
+        self.eve.refresh_from_db()
+        self.assertFalse(self.eve.is_active)
+
     def test_a_button_without_fields_shows_the_page(self):
         invitation = self.acme.invitations.create(email="a@b.org", role="reviewer")
         self.browser.sign_in()
@@ -706,6 +722,48 @@ class PageTests(KeptFormCase):
         response = self.send({**form, "old_password": "secret"}, url)
         self.assertRedirects(response, f"{LOGIN}?next={url}")
         self.assertNotIn(kept_forms.SESSION_KEY, self.browser.session)
+
+
+FORM = re.compile(r'<form[^>]*method="post".*?</form>', re.DOTALL)
+TEXT_FIELD = re.compile(r'<textarea|<input type="(text|email|url)"')
+SIGNED_KEY = re.compile(r'name="form_key" value="\d+-[^"]+:[^"]+:[^"]+"')
+
+
+@tag("D50")
+class EveryPageTests(TestCase):
+    """Each page on which people type something keeps it, or is known not to."""
+
+    def test_pages_that_keep_nothing_are_known(self):
+        world = World()
+        self.client.force_login(world.users["superuser"])
+        typed = set()
+        keeping = set()
+        for route in walk():
+            for page in fill(route, world):
+                response = self.client.get(page.url)
+                for form in FORM.findall(read_text(response)):
+                    if TEXT_FIELD.search(form):
+                        typed.add(page.label)
+                        if SIGNED_KEY.search(form):
+                            keeping.add(page.label)
+        self.assertGreater(len(keeping), 8)
+        self.assertEqual(
+            typed - keeping,
+            {
+                # The only text is the username of a hidden field for password managers.
+                "orgadmin/user/<id>/password/",
+                # The username is a confirmation, which must be typed again.
+                "orgadmin/user/<object_id>/erase/",
+                # For visitors.
+                "password_reset/",
+            },
+        )
+
+
+def read_text(response):
+    if response.streaming or response.status_code != 200:
+        return ""
+    return response.content.decode()
 
 
 def list_form_classes(parent=forms.BaseForm):

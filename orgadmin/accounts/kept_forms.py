@@ -20,9 +20,11 @@ from base64 import b64decode, b64encode
 from dataclasses import dataclass
 from typing import Any
 
+from django.contrib import messages
 from django.contrib.sessions.backends.base import SessionBase
 from django.core.signing import BadSignature, TimestampSigner
 from django.http import HttpRequest, QueryDict
+from django.utils.translation import gettext_lazy as _
 
 from orgadmin.models import User
 from orgadmin.records.encryption import UnreadableSecret, decrypt, encrypt
@@ -52,6 +54,9 @@ SECRET_NAME = re.compile(r"password|secret|token|(^|[-_])code$", re.IGNORECASE)
 HARMLESS_NAME = "usable_password"
 
 
+NOT_SAVED_YET = _("You were signed out before this was saved. Check it, then save.")
+
+
 class TooLong(Exception):
     """What was entered is too long to be kept."""
 
@@ -78,6 +83,18 @@ def make_key(request: HttpRequest) -> str:
     """Return a new key for a form on the page of a request."""
     value = f"{request.user.pk}-{secrets.token_urlsafe()}"
     return make_signer(request).sign(value)
+
+
+def choose_key(request: HttpRequest) -> str:
+    """Return the key for the form of a page that shows kept forms again.
+
+    A form that is shown again keeps its key, unless it is the key of someone else.
+    """
+    data = get_returned_form(request) or request.POST
+    key = data.get(FIELD, "")
+    if find_owner(request, key) == request.user.pk:
+        return key
+    return make_key(request)
 
 
 def find_owner(request: HttpRequest, key: str) -> int | None:
@@ -173,12 +190,18 @@ def get_returned_form(request: HttpRequest) -> QueryDict | None:
     """Return what the person entered on this page before they signed in again.
 
     The first call for a request removes it from the session, so that it is shown once.
-    A page that calls this shows the fields again, and saves nothing.
+    A page that calls this fills in its form, calls `tell_not_saved`, and saves nothing.
+    The form needs a key from `choose_key`.
     """
     remembered = vars(request)
     if "returned_form" not in remembered:
         remembered["returned_form"] = take_kept_form(request)
     return remembered["returned_form"]
+
+
+def tell_not_saved(request: HttpRequest) -> None:
+    """Say on the page of a returned form that it was not saved."""
+    messages.warning(request, NOT_SAVED_YET)
 
 
 def take_kept_form(request: HttpRequest) -> QueryDict | None:

@@ -21,19 +21,15 @@ from django.shortcuts import render
 from django.urls import path, reverse
 from django.utils.translation import gettext_lazy as _
 
+from orgadmin.accounts.kept_forms import choose_key, tell_not_saved
 from orgadmin.accounts.step_up import SAFE_METHODS
 from orgadmin.admin.changelist import LimitedPaginator, LongChangeList, exceeds
 from orgadmin.admin.delete_page import DeletePage
 from orgadmin.admin.departures import REFUSALS, describe_refusal
-from orgadmin.admin.form_page import NOT_SAVED_YET, FormPage
+from orgadmin.admin.form_page import FormPage
 from orgadmin.admin.history_page import HistoryPage
 from orgadmin.admin.lookups import is_declared
-from orgadmin.admin.once import (
-    SENT_TWICE,
-    AlreadySent,
-    make_form_key,
-    make_kept_form_key,
-)
+from orgadmin.admin.once import SENT_TWICE, AlreadySent, make_form_key
 from orgadmin.admin.widgets import ChooseManyWidget, ChooseOneWidget
 from orgadmin.gate.answers import get_gate, renew_gate
 from orgadmin.models.validators import is_primary_key
@@ -178,11 +174,11 @@ class ClosedModelAdmin(
         self, request, context, add=False, change=False, form_url="", obj=None
     ):
         """Give the template the names of the pages that it can link to."""
-        context["form_key"] = make_kept_form_key(request)
+        context["form_key"] = choose_key(request)
         context["is_unsaved"] = request.method == "POST"
         if self.find_returned_form(request, obj) is not None:
             context["is_unsaved"] = True
-            self.message_user(request, NOT_SAVED_YET, messages.WARNING)
+            tell_not_saved(request)
         context["pages"] = []
         if obj is not None:
             context["pages"] = [

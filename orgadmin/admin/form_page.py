@@ -18,8 +18,6 @@ from django.utils.translation import gettext_lazy as _, ngettext
 from orgadmin.accounts.kept_forms import get_returned_form
 from orgadmin.admin.once import AlreadySent, has_form_key, note_sent
 
-NOT_SAVED_YET = _("You were signed out before this was saved. Check it, then save.")
-
 
 class FormPage:
     """Django's page with the form of an object."""

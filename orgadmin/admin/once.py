@@ -7,8 +7,8 @@ Then it finds the row, saves nothing, and leads to what the first one saved.
 
 A request without a key, such as one from a script, is saved each time.
 
-A page that can show what was entered before a session ended, signs its key
-(`orgadmin.accounts.kept_forms`).
+A page that can show again what was entered before a session ended has a signed key,
+from `orgadmin.accounts.kept_forms`.
 """
 
 import secrets
@@ -16,7 +16,6 @@ from hashlib import sha256
 
 from django.utils.translation import gettext_lazy as _
 
-from orgadmin.accounts import kept_forms
 from orgadmin.accounts.kept_forms import FIELD
 from orgadmin.models import SentForm
 
@@ -37,18 +36,6 @@ def make_form_key(request):
     A form that is shown again, because something in it is wrong, keeps its key.
     """
     return request.POST.get(FIELD) or secrets.token_urlsafe()
-
-
-def make_kept_form_key(request):
-    """Return the key for the form of a page that shows a kept form again.
-
-    A form that is shown again keeps its key, unless it is the key of someone else.
-    """
-    data = kept_forms.get_returned_form(request) or request.POST
-    key = data.get(FIELD, "")
-    if kept_forms.find_owner(request, key) == request.user.pk:
-        return key
-    return kept_forms.make_key(request)
 
 
 def has_form_key(request):

@@ -11,13 +11,16 @@ from django.utils.translation import gettext as _, ngettext
 
 from orgadmin.access.roles import ROLES, ROLES_BY_KEY, Role
 from orgadmin.accounts import throttle
-from orgadmin.accounts.kept_forms import get_returned_form
+from orgadmin.accounts.kept_forms import (
+    choose_key,
+    get_returned_form,
+    tell_not_saved,
+)
 from orgadmin.accounts.step_up import list_fields
 from orgadmin.admin.changelist import get_page
 from orgadmin.admin.departures import CONFIRMED, read_confirmed
-from orgadmin.admin.form_page import NOT_SAVED_YET
 from orgadmin.admin.membership_log import hide_platform_staff
-from orgadmin.admin.once import make_kept_form_key, note_sent
+from orgadmin.admin.once import note_sent
 from orgadmin.admin.people_forms import AddMembersForm, InviteForm, ReasonForm
 from orgadmin.admin.quotes import list_quoted
 from orgadmin.gate.answers import get_gate
@@ -127,7 +130,7 @@ class PeoplePage:
         """Show a form as it was before the person signed in again. Saves nothing."""
         add_form, invite_form = self._make_forms(request, organization, data)
         if add_form.is_bound or invite_form.is_bound:
-            self.message_user(request, NOT_SAVED_YET, messages.WARNING)
+            tell_not_saved(request)
         return self._show_people(request, organization, add_form, invite_form, None)
 
     def _show_people(self, request, organization, add_form, invite_form, already):
@@ -162,7 +165,7 @@ class PeoplePage:
             ),
             adding=add_form if request.user.is_superuser else None,
             inviting=invite_form,
-            form_key=make_kept_form_key(request),
+            form_key=choose_key(request),
             already=already,
             offered=invite_form.cleaned_data["role"] if already else None,
             media=self.media + add_form.media,

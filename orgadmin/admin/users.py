@@ -15,6 +15,11 @@ from django.urls import reverse
 from django.utils.translation import gettext_lazy as _, gettext_noop
 
 from orgadmin.accounts.devices import find_device, keep_device
+from orgadmin.accounts.kept_forms import (
+    choose_key,
+    get_returned_form,
+    tell_not_saved,
+)
 from orgadmin.accounts.password_link import TooManyLinks, request_password_link
 from orgadmin.accounts.sessions import end_all_sessions, keep_session
 from orgadmin.admin.activity import ActivityPage
@@ -71,7 +76,10 @@ class OffboardingPage:
             return self.redirect_with_message(
                 request, text, messages.ERROR, self.get_change_url(user)
             )
-        form = ReasonForm(request.POST or None)
+        returned = get_returned_form(request)
+        if returned is not None:
+            tell_not_saved(request)
+        form = ReasonForm(request.POST or returned)
         if "confirmed" in request.POST and form.is_valid():
             return self._offboard(request, user, form.cleaned_data["reason"])
         return self.render_page(
@@ -80,6 +88,7 @@ class OffboardingPage:
             "leave",
             _("Offboard “%s”?") % user,
             form=form,
+            form_key=choose_key(request),
             roles=membership.list_roles(user),
             invitations=Invitation.objects.filter(invited_by=user).count(),
             orphaned=find_orphaned_by([user]),

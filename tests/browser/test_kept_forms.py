@@ -3,6 +3,7 @@
 import re
 import time
 
+from axe_playwright_python.base import AXE_SCRIPT
 from django.contrib.sessions.models import Session
 from django.test import override_settings
 from playwright.sync_api import expect
@@ -10,6 +11,7 @@ from playwright.sync_api import expect
 from orgadmin.models import Organization
 from tests.browser import PHONE, BrowserTestCase
 from tests.browser.hands import WIDER_THAN_WINDOW
+from tests.browser.test_accessibility import AXE
 from tests.factories import create_organization, create_superuser, create_user
 
 NARROW = {"width": 320, "height": 640}
@@ -339,6 +341,9 @@ class NoticeTests(KeptFormCase):
         notice = page.locator("#session-end")
         expect(notice).to_be_visible()
         self.assertFalse(page.evaluate(WIDER_THAN_WINDOW))
+        page.evaluate(AXE_SCRIPT)
+        findings = page.evaluate("options => axe.run(document, options)", AXE)
+        self.assertEqual(findings["violations"], [])
         # The last link of the page can be scrolled above the notice.
         link = page.get_by_role("link", name="Security activity")
         link.focus()
