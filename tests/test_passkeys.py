@@ -14,6 +14,8 @@ from orgadmin.access.audit_log import SecurityEvent
 from orgadmin.accounts import passkeys, throttle
 from orgadmin.accounts.adapters import AccountAdapter
 from orgadmin.models import AuditEvent
+from orgadmin.records.encryption import encrypt_all, examine_second_factors
+from orgadmin.records.personal_data import export_person
 from tests.factories import (
     age_sign_in,
     create_organization,
@@ -773,3 +775,30 @@ class SiteTests(SimpleTestCase):
                 self.assertEqual(passkeys.find_domain(), domain)
                 expected = origin or origins.get(url, url)
                 self.assertEqual(passkeys.find_origin(), expected)
+
+
+class StoredPasskeyTests(PasskeyCase):
+    """What other parts of the site do with stored passkeys."""
+
+    def setUp(self):
+        super().setUp()
+        self.add_as_ada()
+
+    @tag("D35")
+    def test_a_public_key_is_not_encrypted_and_needs_no_repair(self):
+        before = Authenticator.objects.get(type="webauthn").data
+        self.assertEqual(list(examine_second_factors()), [])
+        with override_settings(SECRET_KEY="new", SECRET_KEY_FALLBACKS=[]):
+            encrypt_all()
+        self.assertEqual(Authenticator.objects.get(type="webauthn").data, before)
+        self.sign_in_with_passkey()
+        self.assertTrue(self.is_signed_in())
+
+    @tag("D36")
+    def test_the_export_has_the_name_and_no_key(self):
+        text = "".join(export_person(self.ada, actor=create_superuser()))
+        exported = json.loads(text)["second_factors"]
+        self.assertIn(
+            ("webauthn", "Laptop"), [(row["type"], row["name"]) for row in exported]
+        )
+        self.assertNotIn(websafe_encode(self.device.credential_id), text)
