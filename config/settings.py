@@ -480,6 +480,8 @@ if not DEBUG:
             # Leave everything to the root logger.
             "django": {"handlers": []},
             "django.server": {"handlers": []},
+            # It logs the ID of each passkey that is used, which identifies a person.
+            "fido2": {"level": "WARNING"},
         },
         "handlers": {
             "all": {

@@ -318,6 +318,13 @@ class PasskeySignInTests(PasskeyCase):
             self.client.post(SIGN_IN, data, REMOTE_ADDR="192.0.2.1")
         self.assertTrue(self.is_signed_in())
 
+    def test_successful_ones_do_not_count(self):
+        with mock.patch.object(throttle, "ADDRESS_LIMIT", 2):
+            for _time in range(4):
+                self.sign_in_with_passkey()
+                self.assertTrue(self.is_signed_in())
+                self.client.logout()
+
     def test_an_answer_without_javascript_is_explained(self):
         response = self.client.post(SIGN_IN, {"credential": ""}, follow=True)
         self.assertContains(response, "Passkeys need JavaScript")

@@ -3,7 +3,7 @@ import subprocess
 import sys
 
 from django.conf import settings
-from django.test import SimpleTestCase
+from django.test import SimpleTestCase, tag
 
 KEY = {"SECRET_KEY": "x"}
 OPENID = {
@@ -119,6 +119,18 @@ class SettingsTests(SimpleTestCase):
         for environment in environments:
             with self.subTest(environment=environment):
                 self.assertEqual(self.check(**environment).returncode, 0)
+
+    @tag("D17")
+    def test_the_log_has_no_ids_of_passkeys(self):
+        code = (
+            "import django, logging; django.setup();"
+            " log = logging.getLogger('fido2.server');"
+            " log.info('Credential authenticated: 00ff'); log.warning('Kept')"
+        )
+        environment = KEY | {"DJANGO_SETTINGS_MODULE": "config.settings"}
+        result = self.start("-c", code, **environment)
+        self.assertIn("Kept", result.stdout)
+        self.assertNotIn("00ff", result.stdout + result.stderr)
 
     def test_spaces_and_empty_items_of_lists_are_ignored(self):
         code = (

@@ -58,7 +58,7 @@ class PasskeySignInForm(forms.Form):
         session = self.request.session
         text = self.cleaned_data["credential"]
         try:
-            return passkeys.check_passkey(session, None, text)
+            passkey = passkeys.check_passkey(session, None, text)
         except PasskeyRefused as error:
             record(
                 SecurityEvent.SIGN_IN_FAILED,
@@ -66,6 +66,9 @@ class PasskeySignInForm(forms.Form):
                 details={"step": "passkey", **error.details},
             )
             raise ValidationError(REFUSED) from error
+        # Many people may share an address.
+        throttle.take_back("passkey", address)
+        return passkey
 
 
 class PasskeyForm(forms.Form):

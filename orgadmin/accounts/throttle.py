@@ -128,6 +128,11 @@ def code_subject(user: User, request: HttpRequest) -> str:
     return f"{user.pk} {find_device(request, user)}".strip()
 
 
+def take_back(kind: Kind, subject: str | int) -> None:
+    """Undo the counting of one attempt."""
+    SignInAttempt.objects.take_back(Counter(kind, subject).key)
+
+
 class SignInAttemptCount:
     """Counts an attempt to sign in.
 
