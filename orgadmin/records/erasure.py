@@ -406,11 +406,13 @@ class Erasure:
         contact_names: Collection[str],
     ) -> set[int]:
         """Change the texts of an admin log. Returns the IDs of the entries."""
-        about = find_log_entries(self.person)
         texts = ["object_repr", "change_message"]
-        keys = self._change_texts(
-            model, about | by_person, texts, self.names.in_own_logs
+        # These are about the account, so a name in them is the person's.
+        about = find_log_entries(self.person)
+        self._change_texts(
+            model, about, texts, self.names.in_own_logs, always_replaces=True
         )
+        keys = self._change_texts(model, by_person, texts, self.names.in_own_logs)
         words = self.names.in_logs
         keys |= self._change_texts(model, names_in_entries(words), texts, words)
         # The names of contacts are only looked for where contacts are named.
@@ -457,8 +459,11 @@ class Erasure:
         condition: Q,
         fields: Collection[str],
         words: Collection[str],
+        *,
+        always_replaces: bool = False,
     ) -> set[int]:
         """Replace the words in texts, if that was asked for. Returns the rows' IDs."""
+        replaces_texts = always_replaces or self.report.replaces_texts
         rows: models.QuerySet[models.Model] = models.QuerySet(model)
         keys = set()
         stored = rows.filter(condition).values_list("pk", *fields)
@@ -471,7 +476,7 @@ class Erasure:
             if not changed:
                 continue
             keys.add(pk)
-            if self.report.replaces_texts:
+            if replaces_texts:
                 rows.filter(pk=pk).update(**changed)
         return keys
 
