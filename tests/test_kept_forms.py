@@ -25,6 +25,7 @@ from tests.factories import (
 from tests.forms_in_pages import ORIGIN, Browser, read_form, read_forms
 from tests.test_company import CompanyCase
 from tests.test_matrix import World, fill, walk
+from tests.test_passkeys import PasskeyCase
 from tests.test_sessions import leave_idle
 from tests.test_sign_in import ENTER_CODE, LOGIN, SET_UP, make_code
 
@@ -426,6 +427,37 @@ class CompanyAccountTests(CompanyCase, KeptFormCase):
                 self.assertRedirects(response, "/admin/")
                 self.assert_gets_nothing()
         self.assert_nothing_saved()
+
+
+@tag("D50")
+class PasskeyTests(PasskeyCase):
+    def leave_form(self, url):
+        """Send a form after the session of Ada, who uses a passkey, has ended."""
+        self.add_as_ada()
+        self.sign_in_with_passkey()
+        form = read_form(self.client.get(url)) | {"notes": ["Typed"]}
+        purge(self.client)
+        response = self.client.post(url, form)
+        self.assertRedirects(response, LOGIN)
+
+    def test_the_same_person_finds_the_form(self):
+        url = f"{LIST}{self.acme.pk}/change/"
+        self.leave_form(url)
+        response = self.sign_in_with_passkey()
+        self.assertRedirects(response, url, fetch_redirect_response=False)
+        page = self.client.get(url)
+        self.assertContains(page, CHECK_IT)
+        self.assertEqual(read_form(page)["notes"], ["Typed"])
+
+    def test_another_person_gets_nothing_of_it(self):
+        create_user("eve", admin_of=[self.acme])
+        url = f"{LIST}{self.acme.pk}/change/"
+        self.leave_form(url)
+        self.assertRedirects(self.sign_in("eve"), "/admin/")
+        page = self.client.get(url)
+        self.assertNotContains(page, NOT_SAVED)
+        self.assertNotContains(page, "Typed")
+        self.assertNotIn(kept_forms.SESSION_KEY, self.client.session)
 
 
 @tag("D51")
