@@ -275,7 +275,8 @@ def note_use(passkey: Authenticator, counter: int) -> bool:
     """
     row = Authenticator.objects.select_for_update().filter(pk=passkey.pk).first()
     if row is None:
-        return False
+        # It was removed in the meantime.
+        raise PasskeyRefused
     known = row.data.get("counter", row.wrap().authenticator_data.counter)
     if (counter or known) and counter <= known:
         return False

@@ -20,7 +20,7 @@ class SignInTests(BrowserTestCase):
         page = self.page
         self.enter_password()
         page.get_by_role("button", name="Send link").click()
-        expect(page.get_by_text("The link was sent")).to_be_visible()
+        expect(page.get_by_text("The link is on its way")).to_be_visible()
         page.goto(read_link())
         qr_code = page.get_by_role("img", name="QR code for the app")
         self.assertGreater(qr_code.evaluate("element => element.naturalWidth"), 0)
