@@ -375,7 +375,7 @@ class WorkerTests(OutboxMixin, TestCase):
         out = io.StringIO()
         with keep_connection():
             call_command("worker", "--once", stdout=out)
-        self.assertEqual(out.getvalue(), "1 tasks were run.\n")
+        self.assertEqual(out.getvalue(), "Ran 1 task.\n")
         self.assertEqual(len(mail.outbox), 1)
         with sends_mail_after_commit(), self.assertRaises(CommandError):
             call_command("worker", "--once")
@@ -408,7 +408,7 @@ class KilledWorkerTests(TransactionTestCase):
             worker.send_signal(signal.SIGTERM)
             output, errors = worker.communicate(timeout=60)
         self.assertEqual(worker.returncode, 0, errors)
-        self.assertEqual(output, "0 tasks were run.\n")
+        self.assertEqual(output, "Ran 0 tasks.\n")
 
 
 class TroubleTests(OutboxMixin, TestCase):
@@ -477,8 +477,8 @@ class TroubleTests(OutboxMixin, TestCase):
             self.assertEqual(status, 1)
             for finding in (
                 "error: stopped worker: no worker has reported since",
-                "error: late mail: 1 messages wait to be sent, the oldest for 15",
-                "error: unsent mail: 1 messages could not be sent and were given up",
+                "error: late mail: messages that wait to be sent: 1; the oldest for 15",
+                "error: unsent mail: messages that were given up: 1",
                 "Start the worker",
                 "Look in the worker's log",
                 "Open “Unsent emails”",

@@ -14,8 +14,10 @@ from orgadmin.accounts.refusals import Reason
 from orgadmin.models import AuditEvent, User
 from orgadmin.people.offboarding import offboard
 from orgadmin.people.security_mail import (
+    EVENTS_WITH_MAIL,
     OTHER_SUBJECT,
     concerns_person,
+    concerns_superusers,
     send_mail_about,
 )
 from tests.auditing import write
@@ -85,6 +87,17 @@ class PersonTests(MailCase):
             )
             with self.subTest(event):
                 self.assertEqual(concerns_person(row), event in mailed)
+
+    def test_no_kind_of_event_with_mail_is_left_out(self):
+        """`EVENTS_WITH_MAIL` saves queries for the others."""
+        details = {"is_superuser": True, "reason": OTHER_SUBJECT}
+        for event in SecurityEvent:
+            row = AuditEvent(
+                event=event, user_key=self.root.pk, details=details, pk=10**9
+            )
+            row.at = timezone.now()
+            if concerns_person(row) or concerns_superusers(row):
+                self.assertIn(event, EVENTS_WITH_MAIL)
 
     def test_the_mail_says_when_from_where_by_whom_and_what_to_do(self):
         write(SecurityEvent.PASSWORD_CHANGED, user=self.anna, actor=self.anna)

@@ -22,17 +22,17 @@ def examine_outbox(*, fix: bool = False) -> Iterator[Issue]:
         return
     state = find_state()
     if state.is_stopped:
-        since = "no worker has sent mail since yesterday"
+        text = "no worker has reported since yesterday"
         if state.seen_at is not None:
-            since = f"no worker has reported since {state.seen_at:%Y-%m-%d %H:%M} UTC"
-        yield Issue(STOPPED, since, is_repairable=False)
+            text = f"no worker has reported since {state.seen_at:%Y-%m-%d %H:%M} UTC"
+        yield Issue(STOPPED, text, is_repairable=False)
     if state.is_late and state.waiting_since is not None:
         minutes = (timezone.now() - state.waiting_since).total_seconds() // 60
         text = (
-            f"{state.waiting:,} messages wait to be sent, the oldest for"
+            f"messages that wait to be sent: {state.waiting:,}; the oldest for"
             f" {minutes:,.0f} minutes"
         )
         yield Issue(LATE, text, is_repairable=False)
     if state.given_up:
-        text = f"{state.given_up:,} messages could not be sent and were given up"
+        text = f"messages that were given up: {state.given_up:,}"
         yield Issue(GIVEN_UP, text, is_repairable=False)

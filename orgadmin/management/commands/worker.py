@@ -29,4 +29,5 @@ class Command(EscapedCommand):
         signal.signal(signal.SIGTERM, worker.stop)
         signal.signal(signal.SIGINT, worker.stop)
         number = worker.run(once=once)
-        self.stdout.write(f"{number:,} tasks were run.")
+        plural = "" if number == 1 else "s"
+        self.stdout.write(f"Ran {number:,} task{plural}.")
