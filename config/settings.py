@@ -84,6 +84,7 @@ MIDDLEWARE = [
     "orgadmin.health.HostMiddleware",
     "django.middleware.csrf.CsrfViewMiddleware",
     "django.contrib.auth.middleware.AuthenticationMiddleware",
+    "orgadmin.accounts.preferences.PreferencesMiddleware",
     "django.contrib.messages.middleware.MessageMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
     "csp.middleware.CSPMiddleware",
@@ -269,6 +270,9 @@ ACCOUNT_RATE_LIMITS = False
 
 # Sessions
 
+# Django's sessions in the database, which also note whose session each is.
+SESSION_ENGINE = "orgadmin.accounts.session_store"
+
 # How long visitors keep their session, in seconds. It ends when they sign in.
 SESSION_COOKIE_AGE = 60 * 60
 
@@ -369,6 +373,13 @@ LANGUAGES = [
     ("de", _("German")),
 ]
 
+# The cookie repeats the language that the person has chosen, for the sign-in page.
+LANGUAGE_COOKIE_AGE = 365 * 24 * 60 * 60
+
+LANGUAGE_COOKIE_HTTPONLY = True
+
+LANGUAGE_COOKIE_SAMESITE = "Lax"
+
 LOCALE_PATHS = [BASE_DIR / "orgadmin" / "locale"]
 
 TIME_ZONE = env.read_time_zone("TIME_ZONE", default="UTC")
@@ -459,6 +470,10 @@ if BASE_URL.startswith("https://"):
     CSRF_COOKIE_NAME = "__Host-csrftoken"
 
     CSRF_COOKIE_SECURE = True
+
+    LANGUAGE_COOKIE_NAME = "__Host-language"
+
+    LANGUAGE_COOKIE_SECURE = True
 
 
 # Logging. With DEBUG, Django's default applies; otherwise, each line is JSON.

@@ -290,9 +290,9 @@ class ActivityTests(TestCase):
         response = self.client.get(ACTIVITY)
         self.assertRedirects(response, f"/admin/login/?next={ACTIVITY}")
 
-    def test_is_linked_from_the_header(self):
+    def test_is_linked_from_the_account_page(self):
         self.client.force_login(self.root)
-        self.assertContains(self.client.get("/admin/"), f'href="{ACTIVITY}"')
+        self.assertContains(self.client.get("/admin/account/"), f'href="{ACTIVITY}"')
 
     def test_has_pages_and_runs_as_many_queries_for_many_events(self):
         record_all(SecurityEvent.SIGNED_IN, [self.anna] * 150)

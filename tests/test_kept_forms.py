@@ -786,6 +786,8 @@ class EveryPageTests(TestCase):
                 "orgadmin/user/<id>/password/",
                 # The username is a confirmation, which must be typed again.
                 "orgadmin/user/<object_id>/erase/",
+                # Short forms, each of which is saved on its own.
+                "account/",
                 # For visitors.
                 "password_reset/",
             },

@@ -1021,6 +1021,7 @@ class ProxyTests(SimpleTestCase):
         for page in (
             "/admin/invitation/token/",
             "/admin/reset/uid/token/",
+            "/admin/new-email/token/",
             "/admin/second-factor/set-up/token/",
         ):
             self.assertIn("orgadmin_links", self.find_limits(page))

@@ -505,8 +505,11 @@ HIDDEN_TEXT = {
     ),
 }
 
-# Pages may repeat what was searched for.
-ECHO = r'value="[^"]*" id="searchbar"|name="q" value="[^"]*"|\bq(=|%3D)Canary'
+# Pages may repeat what was searched for, and there is a time zone of this name.
+ECHO = (
+    r'value="[^"]*" id="searchbar"|name="q" value="[^"]*"|\bq(=|%3D)Canary'
+    r'|<option value="Atlantic/Canary">Canary<'
+)
 
 MAX_PAGES = 3_000
 

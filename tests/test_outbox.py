@@ -24,7 +24,13 @@ from django_tasks.base import Task
 from django_tasks_db.models import DBTaskResult
 
 from orgadmin.access.audit_log import SecurityEvent
-from orgadmin.accounts import confirm_email, password_link, reset_mail, set_up_link
+from orgadmin.accounts import (
+    confirm_email,
+    new_email,
+    password_link,
+    reset_mail,
+    set_up_link,
+)
 from orgadmin.models import Invitation, MailWorker
 from orgadmin.people import (
     invitations,
@@ -168,6 +174,7 @@ class TaskTests(OutboxMixin, TestCase):
     def test_every_task_has_a_name_for_superusers(self):
         modules = (
             confirm_email,
+            new_email,
             password_link,
             people_mail,
             reset_mail,

@@ -647,6 +647,7 @@ class CoverageTests(SimpleTestCase):
         "orgadmin.SignInAttempt": "exported and deleted, or deleted after a while",
         "orgadmin.User": "exported and emptied",
         "orgadmin.User_groups": "exported as roles, and deleted",
+        "orgadmin.UserSession": "exported as sessions, and deleted",
         "orgadmin.User_user_permissions": "exported and deleted",
         "sessions.Session": "exported without content, and deleted",
         "socialaccount.SocialAccount": "exported and deleted",

@@ -366,11 +366,11 @@ class SignInTests(SignInCase):
         other = Client()
         for client in (self.client, other):
             client.force_login(self.ada)
-        for url in ("/admin/password_change/", "/admin/activity/"):
+        for url in ("/admin/password_change/", "/admin/activity/", "/admin/account/"):
             self.assertContains(self.client.get(url), f'action="{ELSEWHERE}"')
         self.assertEqual(self.client.get(ELSEWHERE).status_code, 405)
         self.assertEqual(other.get(LIST).status_code, 200)
-        self.assertRedirects(self.client.post(ELSEWHERE), "/admin/")
+        self.assertRedirects(self.client.post(ELSEWHERE), "/admin/account/")
         self.assertEqual(other.get(LIST).status_code, 302)
         self.assertEqual(self.client.get(LIST).status_code, 200)
         self.assertIn("sessions ended", list_events(self.ada))

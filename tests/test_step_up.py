@@ -705,8 +705,11 @@ class EveryPageTests(TestCase):
         self.assertEqual(
             doors,
             {
-                # Shows what happened to one's own account.
+                # These change or show one's own account. The account page asks before
+                # the email address is changed, and only then is there a link.
+                "account/",
                 "activity/",
+                "new-email/<token>/",
                 # These confirm the address that the account already has.
                 "confirm-email/",
                 "confirm-email/<token>/",
@@ -714,6 +717,7 @@ class EveryPageTests(TestCase):
                 "no-organization/",
                 # Visitors use these, or they end sessions.
                 "invitation/<token>/",
+                "account/end-session/",
                 "login/",
                 "logout/",
                 "oidc/<provider_id>/login/",

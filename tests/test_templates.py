@@ -16,7 +16,7 @@ EXPRESSION = re.compile(r"{{ (.*?) }}")
 # What templates use as a link as it is: Django makes it, or encodes it. The website of
 # an organization is only a link if it begins with "http".
 WHOLE_LINKS = {
-    "activity_url",
+    "account_url",
     "app_path",
     "cl.get_query_string",
     "cl.next_string",
@@ -51,7 +51,7 @@ class SecondSiteTests(TestCase):
         self.client.force_login(create_superuser(email="root@example.com"))
         response = self.client.get("/second/auth/group/")
         self.assertContains(response, "Select group to change")
-        self.assertNotContains(response, "Security activity")
+        self.assertNotContains(response, "Account</a>")
 
 
 class ErrorPageTests(TestCase):

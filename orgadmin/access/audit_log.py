@@ -49,6 +49,7 @@ class SecurityEvent(models.TextChoices):
     LOCKED_OUT = "locked out", _("too many failed attempts")
     IDENTITY_CONFIRMED = "identity confirmed", _("confirmed their identity")
     SIGNED_OUT = "signed out", _("signed out")
+    SESSION_ENDED = "session ended", _("signed out on one device")
     SESSIONS_ENDED = "sessions ended", _("signed out everywhere")
     USERNAME_CHANGED = "username changed", _("username changed")
     PASSWORD_LINK_REQUESTED = (

@@ -103,7 +103,8 @@ def find_start_of_next_day(date: datetime.date) -> datetime.datetime:
     Midnight itself is always the start of the next day.
     """
     next_day = date + datetime.timedelta(days=1)
-    return timezone.make_aware(datetime.datetime.combine(next_day, datetime.time.min))
+    midnight = datetime.datetime.combine(next_day, datetime.time.min)
+    return timezone.make_aware(midnight, timezone.get_default_timezone())
 
 
 def write_changes(

@@ -18,13 +18,16 @@ from orgadmin.models import User
 # is added here.
 OWN_PAGES = frozenset(
     [
+        "admin:account",
         "admin:activity",
+        "admin:end_session",
         "admin:password_change",
         "admin:password_change_done",
         "admin:sign_out_elsewhere",
         "confirm_email",
         "confirm_email_link",
         "invitation",
+        "new_email_link",
         "mfa_activate_totp",
         "mfa_add_webauthn",
         "mfa_add_webauthn_options",

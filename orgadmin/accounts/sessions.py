@@ -6,6 +6,8 @@ A session has these values, besides those of Django and django-allauth:
 - "asked": when the company's server last asked for the password; missing if it does
   not say
 - "last_seen": when the session was last used, within a minute
+- "began": how the session began, as {"at": time, "network": "192.0.2.0/24", "browser":
+  "Firefox", "system": "Linux"}. What is not known is ""
 - "second_factor": the factor that was used, as {"id": primary key, "type": "totp"};
   missing if none was used
 
@@ -16,6 +18,7 @@ from __future__ import annotations
 
 import math
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias
 
@@ -28,7 +31,9 @@ from django.db import transaction
 from django.http import HttpRequest
 
 from orgadmin.access.audit_log import SecurityEvent, record
+from orgadmin.access.origin import find_address, shorten_address
 from orgadmin.accounts import kept_forms
+from orgadmin.accounts.browsers import find_browser
 from orgadmin.models import User
 
 MINUTE = 60  # seconds
@@ -89,6 +94,13 @@ def note_login(sender: object, request: HttpRequest, user: User, **kwargs: Any) 
     signal is the only way to notice it.
     """
     note_sign_in(request.session, user)
+    browser = find_browser(request.headers.get("User-Agent", ""))
+    request.session["began"] = {
+        "at": request.session["signed_in"],
+        "network": shorten_address(find_address(request)),
+        "browser": browser.name,
+        "system": browser.system,
+    }
 
 
 def connect_signal() -> None:
@@ -134,7 +146,7 @@ def keep_session(request: HttpRequest, user: User) -> None:
         update_session_auth_hash(request, user)
 
 
-def find_expiry(session: SessionBase, user: User) -> Expiry | None:
+def find_expiry(session: SessionBase | Mapping[str, Any], user: User) -> Expiry | None:
     """Return why a session has expired, or None if it has not."""
     limits = find_limits(user)
     now = time.time()

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 from django.contrib.auth.tokens import PasswordResetTokenGenerator
 from django.core import signing
 
 from orgadmin.models import User
+
+# The purpose of the links that change an email address.
+NEW_EMAIL = "new email"
 
 
 class ResetTokenGenerator(PasswordResetTokenGenerator):
@@ -40,16 +45,50 @@ def read_link_token(
 
     `max_age` is in seconds.
     """
+    link = _read_token(token, purpose, max_age)
+    if link is None or link.nonce != nonce:
+        return None
+    return link.user
+
+
+@dataclass(frozen=True)
+class NewEmail:
+    """An address that a user wants to have, and that a link was sent to."""
+
+    user: User
+    address: str
+
+
+def make_new_email_token(user: User, address: str) -> str:
+    """Return a token for a link that is sent to an address that is not the user's yet.
+
+    It ends when the user gets this address or another one.
+    """
+    return make_link_token(user, NEW_EMAIL, nonce=address)
+
+
+def read_new_email_token(token: str, max_age: int) -> NewEmail | None:
+    """Return whose new address a link was sent to, or None if it is not valid."""
+    link = _read_token(token, NEW_EMAIL, max_age)
+    return NewEmail(link.user, link.nonce) if link is not None else None
+
+
+@dataclass(frozen=True)
+class _Link:
+    user: User
+    nonce: str
+
+
+def _read_token(token: str, purpose: str, max_age: int) -> _Link | None:
     try:
         content = signing.loads(token, salt=_make_salt(purpose), max_age=max_age)
     except signing.BadSignature:
         return None
-    pk, email, session_epoch, signed_nonce = content
-    if signed_nonce != nonce:
-        return None
-    return User.objects.filter(
+    pk, email, session_epoch, nonce = content
+    user = User.objects.filter(
         pk=pk, email=email, session_epoch=session_epoch, is_active=True
     ).first()
+    return _Link(user, nonce) if user is not None else None
 
 
 def _make_salt(purpose: str) -> str:

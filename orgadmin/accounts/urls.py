@@ -14,6 +14,7 @@ from orgadmin.accounts.confirm_email import (
 )
 from orgadmin.accounts.forms import ForgottenPasswordForm
 from orgadmin.accounts.invitation_link import invitation_view
+from orgadmin.accounts.new_email import new_email_link_view
 from orgadmin.accounts.no_organization import no_organization_view
 from orgadmin.accounts.session_end import stay_signed_in_view
 from orgadmin.accounts.tokens import reset_tokens
@@ -35,6 +36,7 @@ urlpatterns = [
         confirm_email_link_view,
         name="confirm_email_link",
     ),
+    path("new-email/<str:token>/", new_email_link_view, name="new_email_link"),
     path(
         "password_reset/",
         auth_views.PasswordResetView.as_view(

@@ -26,7 +26,6 @@ from orgadmin.accounts.forms import (
     SignInForm,
 )
 from orgadmin.accounts.hashing import TooBusy
-from orgadmin.accounts.own_pages import find_home
 from orgadmin.accounts.redirects import redirect_to_sign_in
 from orgadmin.accounts.sessions import (
     end_all_sessions,
@@ -75,7 +74,7 @@ def sign_out_elsewhere(request: HttpRequest) -> HttpResponse:
     end_all_sessions(user, actor=user)
     keep_session(request, user)
     messages.success(request, _("You were signed out on all your other devices."))
-    response = redirect(find_home(user))
+    response = redirect("admin:account")
     keep_device(response, user, device)
     return response
 

@@ -2,6 +2,7 @@
 
 from functools import partial
 
+from django.conf import settings
 from django.contrib import admin
 from django.utils.translation import gettext_lazy as _
 
@@ -82,6 +83,7 @@ class MembershipLogPage:
             page=page,
             form=form,
             on=on,
+            site_time_zone=settings.TIME_ZONE,
         )
 
 

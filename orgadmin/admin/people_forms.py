@@ -96,7 +96,9 @@ class MembersOnForm(forms.Form):
 
     def clean_on(self):
         on = self.cleaned_data["on"]
-        if on is not None and on > timezone.localdate():
+        # A day is that of the site, so that everyone gets the same answer.
+        today = timezone.localdate(timezone=timezone.get_default_timezone())
+        if on is not None and on > today:
             raise forms.ValidationError(
                 _("This day is in the future. Choose today or an earlier day.")
             )

@@ -13,6 +13,7 @@ from django.utils.cache import patch_cache_control
 from django.utils.translation import gettext_lazy as _
 
 from orgadmin.accounts import passkeys, sessions
+from orgadmin.accounts.account_page import account_view, end_session_view
 from orgadmin.accounts.own_pages import is_own_page
 from orgadmin.accounts.step_up import SAFE_METHODS, ask_for_recent_sign_in
 from orgadmin.accounts.views import (
@@ -33,8 +34,13 @@ from orgadmin.models.validators import is_primary_key
 ONE_HOUR = 60 * 60  # seconds
 
 # The views of the site itself that accept a POST although the person signed in a while
-# ago.
-OPEN_TO_OLD_SIGN_INS = ("logout", "sign_out_elsewhere")
+# ago. The account page asks for a recent sign-in by itself.
+OPEN_TO_OLD_SIGN_INS = (
+    "logout",
+    "sign_out_elsewhere",
+    "account_view",
+    "end_session_view",
+)
 
 
 class ChoicesView(AutocompleteJsonView):
@@ -198,6 +204,12 @@ class OrganizationAdminSite(admin.AdminSite):
             if getattr(url, "name", None) != "view_on_site"
         ]
         own_urls = [
+            path("account/", self.admin_view(account_view), name="account"),
+            path(
+                "account/end-session/",
+                self.admin_view(end_session_view),
+                name="end_session",
+            ),
             path("activity/", activity_view, name="activity"),
             path(
                 "sign-out-elsewhere/",

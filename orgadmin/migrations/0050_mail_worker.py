@@ -5,7 +5,7 @@ from django.db import migrations, models
 
 
 class Migration(migrations.Migration):
-    dependencies = [("orgadmin", "0044_user_preferences")]
+    dependencies = [("orgadmin", "0045_user_session")]
 
     operations = [
         migrations.CreateModel(

@@ -15,6 +15,7 @@ from orgadmin.models.permissions import (
 from orgadmin.models.sent_form import SentForm
 from orgadmin.models.sign_in_attempt import SignInAttempt
 from orgadmin.models.user import User
+from orgadmin.models.user_session import UserSession
 
 __all__ = [
     "AcceptedInvitation",
@@ -30,4 +31,5 @@ __all__ = [
     "SentForm",
     "SignInAttempt",
     "User",
+    "UserSession",
 ]

@@ -72,15 +72,18 @@ def send_invitation(context: TaskContext, *, invitation: int, language: str) -> 
     outbox.deliver(message, context)
 
 
-def write_link(template: str, user: User, path: str, language: str) -> EmailMessage:
+def write_link(
+    template: str, user: User, path: str, language: str, *, to: str = ""
+) -> EmailMessage:
     """Return a message with a link, to the email address of an account.
 
-    `template` is "set_up_link", "confirm_email" or "password_link". `path` is the link
-    without the URL of this site.
+    `template` is "set_up_link", "confirm_email", "new_email" or "password_link". `path`
+    is the link without the URL of this site. `to` is the address if it is not that of
+    the account yet.
     """
     return write_message(
         template,
-        to=user.email,
+        to=to or user.email,
         language=language,
         ours={"link": settings.BASE_URL + path},
         person=user,

@@ -359,6 +359,22 @@ def list_roles(user: User) -> list[OrganizationRole]:
     return sorted(roles, key=lambda row: (row.organization.name, row.organization.pk))
 
 
+def list_first_roles(user: User, limit: int) -> list[OrganizationRole]:
+    """Return the first of the user's roles in organizations that they may view.
+
+    They are sorted by the name of the organization. Runs one query per role.
+    """
+    group_ids = Membership.objects.filter(user=user).values("group")
+    roles = []
+    for role in ROLES:
+        organizations = Organization.objects.permitted(user).filter(
+            **{f"{role.key}__in": group_ids}
+        )
+        roles += [OrganizationRole(row, role) for row in organizations[:limit]]
+    roles.sort(key=lambda row: (row.organization.name, row.organization.pk))
+    return roles[:limit]
+
+
 def find_role(organization: Organization, user: User) -> Role | None:
     """Return the role of a user in an organization; the highest, if they have both."""
     group_ids = set(

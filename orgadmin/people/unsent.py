@@ -26,6 +26,7 @@ LATE = timedelta(minutes=15)
 # {path of a task: what it sends}
 KINDS: dict[str, str | Promise] = {
     "orgadmin.accounts.confirm_email.mail_link": _("link to confirm an address"),
+    "orgadmin.accounts.new_email.mail_new_address": _("link to change an address"),
     "orgadmin.accounts.password_link.mail_link": _("link to choose a password"),
     "orgadmin.accounts.reset_mail.answer_request": _("request for a new password"),
     "orgadmin.accounts.reset_mail.send_reset_link": _("link to set a new password"),
@@ -158,7 +159,8 @@ def find_mail_to(user: User, addresses: Collection[str]) -> list[DBTaskResult]:
     recipients = Recipients(mail)
     for message in mail:
         values = get_values(message)
-        is_theirs = values.get("user", values.get("person")) == user.pk
+        people = [values.get(name) for name in ("user", "person", "asker")]
+        is_theirs = user.pk in people
         if is_theirs or recipients.find(message).lower() in addresses:
             found.append(message)
     return found

@@ -74,7 +74,6 @@ def respond_with_csv(
         chain([BYTE_ORDER_MARK], write_csv(rows)),
         content_type="text/csv; charset=utf-8",
     )
-    response["Content-Disposition"] = (
-        f'attachment; filename="{name}-{timezone.localdate()}.csv"'
-    )
+    today = timezone.localdate(timezone=timezone.get_default_timezone())
+    response["Content-Disposition"] = f'attachment; filename="{name}-{today}.csv"'
     return response

@@ -304,6 +304,7 @@ class Erasure:
         sessions = list(list_sessions(user))
         for session in sessions:
             session.delete()
+        user.sessions.all().delete()
         self.report.add(_("Sessions"), len(sessions))
 
     def _delete_mail(self) -> None:

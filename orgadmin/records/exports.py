@@ -207,8 +207,10 @@ def find_texts(
 
 
 def list_event(event: MembershipEvent) -> list[object]:
+    # In the time zone of the site: a file can be compared with that of someone else.
+    at = timezone.localtime(event.at, timezone.get_default_timezone())
     return [
-        timezone.localtime(event.at).isoformat(timespec="seconds"),
+        at.isoformat(timespec="seconds"),
         event.event,
         event.user_name,
         event.organization_key,

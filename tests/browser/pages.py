@@ -22,7 +22,11 @@ from django.utils.encoding import force_bytes
 from django.utils.http import urlsafe_base64_encode
 
 from orgadmin.accounts import confirm_email
-from orgadmin.accounts.tokens import make_link_token, reset_tokens
+from orgadmin.accounts.tokens import (
+    make_link_token,
+    make_new_email_token,
+    reset_tokens,
+)
 from orgadmin.models import Contact, Organization, User
 from orgadmin.people.invitations import invite
 from tests.factories import ADMIN, REVIEWER, create_user, set_role
@@ -294,6 +298,12 @@ def confirmation_link(user):
     return f"{SITE}confirm-email/{token}/"
 
 
+def new_email_link(user):
+    """Return the link with which a user changes their email address."""
+    token = make_new_email_token(user, "new@example.com")
+    return f"{SITE}new-email/{token}/"
+
+
 def password_link(user):
     """Return the link with which a user chooses a new password."""
     uid = urlsafe_base64_encode(force_bytes(user.pk))
@@ -394,6 +404,8 @@ def list_link_pages(demo):
         Page("confirm-email", ORG_ADMIN, f"{SITE}confirm-email/"),
         Page("confirm-email-link", ORG_ADMIN, confirmation_link(demo.admin)),
         Page("confirm-email-dead", ORG_ADMIN, f"{SITE}confirm-email/dead/"),
+        Page("new-email-link", ORG_ADMIN, new_email_link(demo.admin)),
+        Page("new-email-dead", ORG_ADMIN, f"{SITE}new-email/dead/"),
     ]
 
 
@@ -581,7 +593,13 @@ def list_account_pages():
         new_password1="a",
         new_password2="b",
     )
+    account = f"{SITE}account/"
+    wrong_email = fill("Change email address", **{"email-email": "nobody"})
+    optional = WITH_SECOND_FACTOR
     return [
+        Page("account", ORG_ADMIN, account),
+        Page("account-refused", ORG_ADMIN, account, wrong_email),
+        Page("account-second-factor", MANAGER, account, settings=optional),
         Page("password", ORG_ADMIN, password),
         Page("password-refused", ORG_ADMIN, password, wrong_passwords),
         Page("password-changed", ORG_ADMIN, f"{password}done/"),

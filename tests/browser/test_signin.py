@@ -34,7 +34,8 @@ class SignInTests(BrowserTestCase):
         self.enter_password()
         page.get_by_label("Code").fill(recovery_code)
         page.get_by_role("button", name="Sign in").click()
-        page.get_by_role("link", name="Second factor").click()
+        page.get_by_role("link", name="Account", exact=True).click()
+        page.get_by_role("link", name="Change second factor").click()
         expect(page.get_by_text("9 codes left")).to_be_visible()
         self.assertEqual(Authenticator.objects.count(), 2)
 

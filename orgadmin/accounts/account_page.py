@@ -1,0 +1,99 @@
+"""The account page, on which people change what is about themselves."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from allauth.mfa.models import Authenticator
+from django import forms
+from django.conf import settings
+from django.contrib import admin, messages
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import redirect, render
+from django.urls import reverse
+from django.utils.translation import gettext as _
+from django.views.decorators.http import require_POST
+
+from orgadmin.accounts.account_forms import LanguageForm, MailForm, NameForm
+from orgadmin.accounts.new_email import NewEmailForm
+from orgadmin.accounts.own_sessions import end_own_session, list_own_sessions
+from orgadmin.accounts.step_up import ask_for_recent_sign_in, has_company_account
+from orgadmin.models import User
+from orgadmin.models.validators import is_primary_key
+from orgadmin.people.membership import list_first_roles
+from orgadmin.people.second_factors import FACTORS
+
+# {section of the page: its form}
+FORMS = {
+    "name": NameForm,
+    "email": NewEmailForm,
+    "language": LanguageForm,
+    "mail": MailForm,
+}
+
+# How many organizations are shown. The list of organizations has the others.
+SHOWN_ROLES = 20
+
+
+def account_view(request: HttpRequest) -> HttpResponse:
+    """Show people their own account, also if they have no access, or save a form."""
+    section = request.POST.get("section", "")
+    if section not in FORMS:
+        return show_account(request, {})
+    if section == "email":
+        # Whoever controls the address can reset the password.
+        page = ask_for_recent_sign_in(request)
+        if page is not None:
+            return page
+    # The page shows the person as they are stored, also if the form is refused.
+    user = User.objects.get(pk=request.user.pk)
+    form = FORMS[section](user, request.POST)
+    if not form.is_valid():
+        return show_account(request, {section: form})
+    form.save(request)
+    return redirect_to_section(section)
+
+
+def show_account(
+    request: HttpRequest, refused: Mapping[str, forms.BaseForm]
+) -> HttpResponse:
+    """Show the account page. `refused` are the forms that were not saved."""
+    user = request.user
+    page_forms = {name: form_class(user) for name, form_class in FORMS.items()}
+    page_forms.update(refused)
+    roles = list_first_roles(user, SHOWN_ROLES + 1)
+    context = {
+        **admin.site.each_context(request),
+        "title": _("Your account"),
+        "forms": page_forms,
+        "has_password": user.has_usable_password(),
+        "has_company_account": has_company_account(user),
+        "factors": list_factors(user),
+        "roles": roles[:SHOWN_ROLES],
+        "has_more_roles": len(roles) > SHOWN_ROLES,
+        "sessions": list_own_sessions(request),
+    }
+    return render(request, "registration/account.html", context)
+
+
+def list_factors(user: User) -> set[str]:
+    """Return the types of the second factors that a person has, if there are any."""
+    if settings.SECOND_FACTOR == "off":
+        return set()
+    factors = Authenticator.objects.filter(user=user, type__in=FACTORS)
+    return set(factors.values_list("type", flat=True))
+
+
+@require_POST
+def end_session_view(request: HttpRequest) -> HttpResponse:
+    """End one of the person's other sessions."""
+    pk = request.POST.get("session", "")
+    if is_primary_key(pk) and end_own_session(request, int(pk)):
+        messages.success(request, _("You were signed out there."))
+    else:
+        messages.info(request, _("You are no longer signed in there."))
+    return redirect_to_section("sessions")
+
+
+def redirect_to_section(section: str) -> HttpResponse:
+    return redirect(f"{reverse('admin:account')}#{section}")

@@ -1,0 +1,56 @@
+"""The store of sessions: Django's, which also notes whose session each is.
+
+A session has one more value for this, "listed": the key under which it is listed in
+`UserSession`. Django gives a session a new key when the person signs in or confirms who
+they are.
+"""
+
+from typing import Any
+
+from django.contrib.auth import SESSION_KEY
+from django.contrib.sessions.backends import db
+from django.contrib.sessions.exceptions import SessionInterrupted
+from django.contrib.sessions.models import Session
+from django.db import transaction
+from django.db.models import Exists, OuterRef
+
+from orgadmin.models import UserSession
+
+LISTED = "listed"
+
+
+class SessionStore(db.SessionStore):
+    def save(self, must_create: bool = False) -> None:
+        """Save the session. List it, if it is not listed under its present key.
+
+        Raises `SessionInterrupted` if the person has ended it in the meantime.
+        """
+        if self.session_key is None:
+            # This calls save() again, with a key.
+            self.create()
+            return
+        data = self._get_session(no_load=must_create)
+        listed_key = data.get(LISTED)
+        if SESSION_KEY not in data or listed_key == self.session_key:
+            super().save(must_create)
+            return
+        data[LISTED] = self.session_key
+        with transaction.atomic():
+            super().save(must_create)
+            self._list(data, listed_key)
+
+    def _list(self, data: dict[str, Any], previous_key: str | None) -> None:
+        if previous_key is None:
+            UserSession.objects.create(
+                user_id=data[SESSION_KEY], session_key=self.session_key
+            )
+            return
+        rows = UserSession.objects.filter(session_key=previous_key)
+        if not rows.update(session_key=self.session_key):
+            raise SessionInterrupted("The session was ended during the request.")
+
+    @classmethod
+    def clear_expired(cls) -> None:
+        super().clear_expired()
+        stored = Session.objects.filter(session_key=OuterRef("session_key"))
+        UserSession.objects.filter(~Exists(stored)).delete()

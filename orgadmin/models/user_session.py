@@ -1,0 +1,29 @@
+"""UserSession: which sessions a person has."""
+
+from __future__ import annotations
+
+from django.conf import settings
+from django.db import models
+
+
+class UserSession(models.Model):
+    """A session in which a person is signed in.
+
+    Django's table of sessions does not say whose they are. With this one, the sessions
+    of a person are found without reading everyone's. `orgadmin.accounts.session_store`
+    writes it. What the session contains, such as when it was last used, is only in
+    Django's table. A row can remain after its session has ended.
+    """
+
+    # Without a constraint, the previous release can still delete users.
+    user = models.ForeignKey(
+        settings.AUTH_USER_MODEL,
+        models.CASCADE,
+        related_name="sessions",
+        db_constraint=False,
+    )
+    session_key = models.CharField(max_length=40, unique=True)
+
+    def __str__(self) -> str:
+        # Whoever knows the key can use the session.
+        return f"Session {self.pk}"
