@@ -159,8 +159,8 @@ def find_mail_to(user: User, addresses: Collection[str]) -> list[DBTaskResult]:
     recipients = Recipients(mail)
     for message in mail:
         values = get_values(message)
-        people = [values.get(name) for name in ("user", "person", "asker")]
-        is_theirs = user.pk in people
+        names = [name for name in ("user", "person", "asker") if name in values]
+        is_theirs = bool(names) and values[names[0]] == user.pk
         if is_theirs or recipients.find(message).lower() in addresses:
             found.append(message)
     return found
