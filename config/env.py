@@ -88,8 +88,9 @@ def read_required(name: str, *, expected: str, default: str = "") -> str:
     return read(name, parse_required, expected=expected, default=default)
 
 
-def read_flag(name: str) -> bool:
-    return read(name, parse_flag, expected="true or false", default="false")
+def read_flag(name: str, *, default: bool = False) -> bool:
+    text = str(default).lower()
+    return read(name, parse_flag, expected="true or false", default=text)
 
 
 def read_number(name: str, *, default: int) -> int:

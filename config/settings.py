@@ -200,9 +200,10 @@ EMAIL_TIMEOUT = 10  # seconds
 
 DEFAULT_FROM_EMAIL = env.read_text("DEFAULT_FROM_EMAIL", default="orgadmin@localhost")
 
-# Whether people get an email when their own role changes, and whether admins get one
-# when the people of their organization change.
-NOTIFY_PEOPLE = env.read_flag("NOTIFY_PEOPLE")
+# Whether people get an email when their own role changes or their invitation is
+# accepted, and whether admins get one when the people of their organization change.
+# Everyone can turn them off for themselves.
+NOTIFY_PEOPLE = env.read_flag("NOTIFY_PEOPLE", default=True)
 
 NOTIFY_ADMINS = env.read_flag("NOTIFY_ADMINS")
 

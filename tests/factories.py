@@ -43,9 +43,9 @@ def create_user(
     """
     user = User.objects.create_user(username, password="secret", **values)
     for organization in admin_of:
-        set_role(organization, [user], ADMIN)
+        set_role(organization, [user], ADMIN, notify=False)
     for organization in reviewer_of:
-        set_role(organization, [user], REVIEWER)
+        set_role(organization, [user], REVIEWER, notify=False)
     user.user_permissions.set(Permission.objects.filter(codename__in=permissions))
     return user
 

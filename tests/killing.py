@@ -116,4 +116,4 @@ def examine(server: MailServer, left: int) -> Outcome:
 
 
 def describe(message) -> tuple[str, str]:
-    return message["Message-ID"], message.get_content()
+    return message["Message-ID"], message.get_body(["plain"]).get_content()

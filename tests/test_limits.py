@@ -37,7 +37,8 @@ from orgadmin.accounts.tokens import reset_tokens
 from orgadmin.models import AuditEvent, Organization, SignInAttempt, User
 from orgadmin.models.sign_in_attempt import WINDOW
 from orgadmin.models.user import UncountedAttempt
-from orgadmin.people import invitations, mail as people_mail
+from orgadmin.people import invitations
+from orgadmin.people.message import make_harmless
 from orgadmin.records import batches, history
 from tests.factories import (
     ADMIN,
@@ -716,7 +717,8 @@ class NastyNameTests(TestCase):
     def assert_harmless(self, message, ours):
         """Check a message, of which `ours` are the links that it may have."""
         body = message.body
-        for text in ours:
+        # The longest first, because some links begin like others.
+        for text in sorted(ours, key=len, reverse=True):
             self.assertIn(text, body)
             body = body.replace(text, "")
         self.assertIsNone(LINK.search(body), body)
@@ -793,7 +795,7 @@ class NastyNameTests(TestCase):
             "Müller: Söhne",
             "株式会社",
         ):
-            self.assertEqual(people_mail.make_harmless(name), name)
+            self.assertEqual(make_harmless(name), name)
 
 
 class HistoryMemoryTests(TestCase):

@@ -351,6 +351,7 @@ class InvitingTests(PeopleMixin, TestCase):
         pages = []
         compared = set()
         set_role(self.acme, [self.stranger], REVIEWER)
+        mail.outbox.clear()
         for email in (
             "new@example.com",
             "anna@example.com",
@@ -458,17 +459,24 @@ class NotifyTests(PeopleMixin, TestCase):
         self.assertEqual(
             sent,
             [
-                ("ada@example.com", "anna is now Reviewer of “Acme”."),
+                (
+                    "ada@example.com",
+                    "Platform staff gave “Anna Ångström” access to “Acme” as Reviewer.",
+                ),
                 (
                     "anna@example.com",
-                    "You now have access to “Acme” as Reviewer.",
+                    "Platform staff gave you access to “Acme” as Reviewer.",
                 ),
             ],
         )
         sent = self.change(self.anna, None, actor=self.admin)
         [(address, text)] = sent
         self.assertEqual(address, "anna@example.com")
-        self.assertTrue(text.startswith("You no longer have a role in “Acme”."))
+        self.assertEqual(
+            text,
+            "ada removed you from “Acme”. You were Reviewer, and no longer have a role"
+            " there.",
+        )
         self.assertEqual(self.change(self.anna, None), [])
 
     def test_only_where_the_settings_say_so_and_only_after_the_commit(self):

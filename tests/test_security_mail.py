@@ -378,7 +378,8 @@ class RealServerTests(MailCase):
         [message] = server.messages
         self.assertEqual(message["To"], "new@example.com")
         self.assertEqual(message["Subject"], "Your account now has this email address")
-        self.assertIn(f"{SITE}/", message.get_content())
+        for kind in ("plain", "html"):
+            self.assertIn(f"{SITE}/", message.get_body([kind]).get_content())
 
 
 class ListenerTests(MailCase):

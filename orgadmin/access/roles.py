@@ -27,6 +27,7 @@ class Role:
     suffix: str  # the last word of the group's name
     label: StrOrPromise
     permissions: tuple[str, ...]  # as in PERMISSIONS; "view" must be one of them
+    description: StrOrPromise = ""  # for people who get the role, in emails
 
     @property
     def attname(self) -> str:
@@ -40,12 +41,20 @@ ROLES = (
         suffix="Admin",
         label=_("Admin"),
         permissions=("view", "change", "view_confidential", "manage_members"),
+        description=_(
+            "Admins can view and edit the organization, with its confidential fields,"
+            " and decide who else has access."
+        ),
     ),
     Role(
         key="reviewer",
         suffix="Reviewer",
         label=_("Reviewer"),
         permissions=("view",),
+        description=_(
+            "Reviewers can view the organization, without its confidential fields, and"
+            " cannot change anything."
+        ),
     ),
 )
 

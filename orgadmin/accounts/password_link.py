@@ -6,6 +6,7 @@ sends this link, so that nobody but the person who reads the mail knows the pass
 
 from __future__ import annotations
 
+from django.conf import settings
 from django.db import transaction
 from django.urls import reverse
 from django.utils.encoding import force_bytes
@@ -76,5 +77,6 @@ def mail_link(context: TaskContext, *, user: int, actor: int, language: str) -> 
     uid = urlsafe_base64_encode(force_bytes(person.pk))
     token = reset_tokens.make_token(person)
     path = reverse("password_reset_confirm", args=[uid, token])
-    message = mail.write_link("password_link", person, path, language)
+    # `language` is that of the person who sends the link.
+    message = mail.write_link("password_link", person, path, settings.LANGUAGE_CODE)
     outbox.deliver(message, context)

@@ -45,5 +45,11 @@ def send_reset_link(context: TaskContext, *, user: int, language: str) -> None:
         # Usernames have no spaces and slashes. People must be able to type theirs.
         "username": person.get_username(),
     }
-    message = mail.write_message("reset", to=person.email, language=language, ours=ours)
+    message = mail.write_message(
+        "reset",
+        to=person.email,
+        language=person.language or language,
+        time_zone=person.time_zone,
+        ours=ours,
+    )
     outbox.deliver(message, context)

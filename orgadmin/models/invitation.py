@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import secrets
 from base64 import urlsafe_b64encode
-from datetime import timedelta
+from datetime import datetime, timedelta
 from hashlib import sha256
 from typing import Self
 
@@ -90,9 +90,12 @@ class Invitation(models.Model):
         return self.email
 
     @property
+    def expires_at(self) -> datetime:
+        return self.sent_at + timedelta(days=settings.INVITATION_DAYS)
+
+    @property
     def expired(self) -> bool:
-        lifetime = timedelta(days=settings.INVITATION_DAYS)
-        return self.sent_at <= timezone.now() - lifetime
+        return self.expires_at <= timezone.now()
 
     def describe_revocation(self) -> MembershipChange:
         """Return the row of the membership log about the end of this invitation."""

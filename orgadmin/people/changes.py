@@ -15,3 +15,4 @@ class RoleChange:
     user: User
     organization: Organization
     role: Role | None  # None removes the user from the organization
+    previous: Role | None = None  # once it is made: the role that it replaces

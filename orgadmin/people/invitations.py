@@ -29,6 +29,7 @@ from orgadmin.models.invitation import hash_token
 from orgadmin.models.sign_in_attempt import make_key
 from orgadmin.models.user import CredentialsChanged
 from orgadmin.people.changes import RoleChange
+from orgadmin.people.mail import notify_accepted
 from orgadmin.people.membership import change_roles, find_role, lock, may_assign
 
 # How many invitations are sent in a DAY, including those that are sent again.
@@ -266,6 +267,7 @@ def _accept(invitation: Invitation, user: User, *, chose_password: bool) -> Role
     if not deleted:
         raise InvitationGone
     _remember_link(invitation, user)
+    notify_accepted(invitation, user, role)
     return role
 
 

@@ -7,47 +7,54 @@ from __future__ import annotations
 
 import re
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
-from typing import Any
-from unicodedata import category
-from urllib.parse import urlsplit
+from collections.abc import Collection, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, TypedDict
 
 from django.conf import settings
 from django.core.mail import EmailMessage
-from django.template.loader import render_to_string
 from django.urls import reverse
-from django.utils import translation
 from django.utils.functional import Promise
 from django.utils.translation import gettext_lazy as _
 from django_tasks import TaskContext, task
+from django_tasks.base import Task
 
-from orgadmin.access.roles import ADMIN, ROLES_BY_KEY
+from orgadmin.access.batches import split_into_batches
+from orgadmin.access.roles import ROLES, ROLES_BY_KEY, Role
 from orgadmin.models import Invitation, Organization, User
 from orgadmin.people import outbox
 from orgadmin.people.changes import RoleChange
+from orgadmin.people.message import write_message
+
+if TYPE_CHECKING:
+    from django.db.models import QuerySet
 
 DAY = 24 * 60 * 60  # seconds
 
-# Names are cut after this many characters in mail.
-NAME_LENGTH = 100
+# A message lists the first changes, and says how many more there are.
+MAX_CHANGES = 20
 
-# What mail programs turn into links, or what would end the quotation of a name.
-LINE_BREAKS = re.compile(r"\s+")
-QUOTES = re.compile(r"[\"“”„‟«»]")
-SLASHES = re.compile(r"[/\\]{2,}")
-# A domain: a dot before at least two letters or digits. Initials, as in "J.R.", stay.
-DOT = re.compile(r"(?<=\S)[.\u2024\u3002\uff0e\uff61](?=\w\w)|(?<=\d)\.(?=\d)")
-WWW = re.compile(r"(?<=www)\.", re.IGNORECASE)
-SCHEME = re.compile(r"(?<=\w):(?=\S)")
+BATCH = 5_000  # keys in one query, below SQLite's limit of 32,766 parameters
+
 # An address that contains nothing else.
 PLAIN_ADDRESS = re.compile(r"[\w.+-]+@[\w.-]+", re.ASCII)
+
+
+class Keys(TypedDict):
+    """A role change in the arguments of a task."""
+
+    person: int
+    organization: int
+    role: str  # the key of the new role, or "" without one
+    previous: str  # the same for the old role
 
 
 @task(takes_context=True)
 def send_invitation(context: TaskContext, *, invitation: int, language: str) -> None:
     """Send a new link that accepts an invitation. Earlier links no longer work.
 
-    Sends nothing if the invitation has expired, or was accepted or revoked.
+    Sends nothing if the invitation has expired, or was accepted or revoked. If nobody
+    has an account with the address, the mail is in the language of whoever asked for
+    it: mostly the inviter.
     """
     stored = Invitation.objects.filter(pk=invitation)
     invited = stored.select_related("organization", "invited_by").first()
@@ -58,16 +65,25 @@ def send_invitation(context: TaskContext, *, invitation: int, language: str) -> 
         token = invited.make_token(seed=context.task_result.id)
     except Invitation.DoesNotExist:
         return
-    link = settings.BASE_URL + reverse("invitation", args=[token])
+    # Someone unknown has chosen no language and no time zone.
+    person = User.objects.find_by_email(invited.email) or User()
+    role = ROLES_BY_KEY[invited.role]
+    ours = {
+        "link": settings.BASE_URL + reverse("invitation", args=[token]),
+        "address": find_address(invited.invited_by),
+        "until": invited.expires_at,
+        "description": role.description,
+        "contact": settings.ACCESS_CONTACT,
+    }
     message = write_message(
         "invitation",
         to=invited.email,
-        language=language,
-        ours={"link": link, "address": find_inviter_address(invited.invited_by)},
-        inviter=name_inviter(invited.invited_by),
+        language=person.language or language,
+        time_zone=person.time_zone,
+        ours=ours,
+        inviter=name_actor(invited.invited_by),
         organization=invited.organization,
-        role=ROLES_BY_KEY[invited.role].label,
-        days=settings.INVITATION_DAYS,
+        role=role.label,
     )
     outbox.deliver(message, context)
 
@@ -78,95 +94,183 @@ def write_link(
     """Return a message with a link, to the email address of an account.
 
     `template` is "set_up_link", "confirm_email", "new_email" or "password_link". `path`
-    is the link without the URL of this site. `to` is the address if it is not that of
-    the account yet.
+    is the link without the URL of this site. `language` is used if the person has
+    chosen none. `to` is the address if it is not that of the account yet.
     """
     return write_message(
         template,
         to=to or user.email,
-        language=language,
+        language=user.language or language,
+        time_zone=user.time_zone,
         ours={"link": settings.BASE_URL + path},
         person=user,
         days=settings.PASSWORD_RESET_TIMEOUT // DAY,
     )
 
 
-def name_inviter(inviter: User | None) -> str | Promise:
-    """Return the name of the inviter for an invitation mail.
+def name_actor(actor: User | None) -> str | Promise:
+    """Return the name of the person who did something, for people of an organization.
 
-    Platform staff stay anonymous, as they do on the pages of an organization.
+    Platform staff stay anonymous, as they do on the pages of an organization. None
+    means a command, which platform staff have run.
     """
-    if inviter is None or inviter.is_platform_staff:
+    if actor is None or actor.is_platform_staff:
         return _("Platform staff")
-    return inviter.get_full_name() or inviter.username
+    return name_person(actor)
 
 
-def find_inviter_address(inviter: User | None) -> str:
-    """Return the address by which people can check who invited them, or "".
+def name_person(person: User) -> str:
+    return person.get_full_name() or person.username
 
-    Only addresses that are known to be the inviter's are given.
+
+def find_address(actor: User | None) -> str:
+    """Return the address by which people can ask whoever did something, or "".
+
+    Only addresses that are known to be the actor's are given.
     """
-    if inviter is None or inviter.is_platform_staff or not inviter.has_verified_email:
+    if actor is None or actor.is_platform_staff or not actor.has_verified_email:
         return ""
-    return inviter.email if PLAIN_ADDRESS.fullmatch(inviter.email) else ""
+    return actor.email if PLAIN_ADDRESS.fullmatch(actor.email) else ""
+
+
+# Changes of roles
 
 
 def notify(changes: Sequence[RoleChange], actor: User | None) -> None:
     """Once the current transaction is committed, send mail about role changes.
 
-    The settings `NOTIFY_PEOPLE` and `NOTIFY_ADMINS` decide who receives it: the user
-    whose role changes, and the organization's admins except the actor.
+    The settings `NOTIFY_PEOPLE` and `NOTIFY_ADMINS` decide who can receive it: the user
+    whose role changes, and the organization's admins except the actor. Everyone gets
+    one message, however many changes there are. Runs at most two queries: a worker
+    finds out who gets mail.
     """
-    admins: dict[int, list[int]] = defaultdict(list)
+    notify_about([describe_keys(change) for change in changes], actor)
+
+
+def notify_about(changes: Sequence[Keys], actor: User | None) -> None:
+    """Do the same as `notify()`, for changes of which only the keys are kept."""
+    if not changes:
+        return
+    values = {
+        "changes": list(changes),
+        "actor": actor.pk if actor is not None else None,
+    }
+    if settings.NOTIFY_PEOPLE:
+        outbox.enqueue(tell_members, **values)
     if settings.NOTIFY_ADMINS:
-        admins = find_admins(changes, actor)
+        outbox.enqueue(tell_admins, **values)
+
+
+def describe_keys(change: RoleChange) -> Keys:
+    """Return a change as a task stores it."""
+    return {
+        "person": change.user.pk,
+        "organization": change.organization.pk,
+        "role": change.role.key if change.role is not None else "",
+        "previous": change.previous.key if change.previous is not None else "",
+    }
+
+
+@task(takes_context=True)
+def tell_members(
+    context: TaskContext, *, changes: list[Keys], actor: int | None, language: str
+) -> None:
+    """Add a task for each person whose roles have changed, and who wants the mail."""
+    changes_of: dict[int, list[Keys]] = defaultdict(list)
     for change in changes:
-        values = {
-            "person": change.user.pk,
-            "organization": change.organization.pk,
-            "role": change.role.key if change.role is not None else "",
-        }
-        if settings.NOTIFY_PEOPLE and change.user.email:
-            outbox.enqueue(tell_member, **values)
-        for pk in admins[getattr(change.organization, ADMIN.attname)]:
-            if pk != change.user.pk:
-                outbox.enqueue(tell_admin, user=pk, **values)
+        changes_of[change["person"]].append(change)
+    willing = find_recipients("mail_own_roles")
+    wanted: list[int] = []
+    for batch in split_into_batches(sorted(changes_of), BATCH):
+        wanted += willing.filter(pk__in=batch).values_list("pk", flat=True)
+    with outbox.replace_task(context):
+        for pk in wanted:
+            enqueue_changes(tell_member, pk, changes_of[pk], actor)
 
 
-def find_admins(
-    changes: Sequence[RoleChange], actor: User | None
-) -> dict[int, list[int]]:
-    """Return {admin group ID: user IDs} of active admins except the actor.
+@task(takes_context=True)
+def tell_admins(
+    context: TaskContext, *, changes: list[Keys], actor: int | None, language: str
+) -> None:
+    """Add a task for each admin whom the changes concern, and who wants the mail.
 
-    Admins without an email address are left out.
+    People hear of their own changes from `tell_member()`, and the actor knows them.
     """
-    group_ids = {getattr(change.organization, ADMIN.attname) for change in changes}
-    admins = User.groups.through.objects.filter(
-        group__in=group_ids, user__is_active=True
-    ).exclude(user__email="")
-    if actor is not None:
-        admins = admins.exclude(user=actor.pk)
-    pks: dict[int, list[int]] = defaultdict(list)
-    for group_id, pk in admins.values_list("group", "user"):
-        pks[group_id].append(pk)
-    return pks
+    changes_of: dict[int, list[Keys]] = defaultdict(list)
+    admins = find_admins({change["organization"] for change in changes})
+    for change in changes:
+        for pk in admins[change["organization"]]:
+            if pk not in (change["person"], actor):
+                changes_of[pk].append(change)
+    with outbox.replace_task(context):
+        for pk in sorted(changes_of):
+            enqueue_changes(tell_admin, pk, changes_of[pk], actor)
+
+
+def enqueue_changes(
+    task: Task, user: int, changes: Sequence[Keys], actor: int | None
+) -> None:
+    """Add the task that tells one person of changes, with the first of them."""
+    outbox.enqueue(
+        task,
+        user=user,
+        changes=changes[:MAX_CHANGES],
+        more=max(len(changes) - MAX_CHANGES, 0),
+        actor=actor,
+    )
+
+
+def find_recipients(choice: str) -> QuerySet[User]:
+    """Return the active people with an email address who want a kind of mail.
+
+    `choice` is the field of the user that says so, such as "mail_people".
+    """
+    return User.objects.filter(is_active=True, **{choice: True}).exclude(email="")
+
+
+def find_admins(organizations: Collection[int]) -> dict[int, set[int]]:
+    """Return {organization ID: user IDs} of the admins who want mail about others."""
+    admins: dict[int, set[int]] = defaultdict(set)
+    willing = find_recipients("mail_people")
+    for batch in split_into_batches(sorted(organizations), BATCH):
+        rows = Organization.objects.filter(pk__in=batch, admin__user__in=willing)
+        for organization, user in rows.values_list("pk", "admin__user"):
+            admins[organization].add(user)
+    return admins
 
 
 @task(takes_context=True)
 def tell_member(
-    context: TaskContext, *, person: int, organization: int, role: str, language: str
+    context: TaskContext,
+    *,
+    user: int,
+    changes: list[Keys],
+    more: int,
+    actor: int | None,
+    language: str,
 ) -> None:
-    """Tell a person about their new role, or that they have none any more."""
-    member = User.objects.filter(pk=person).exclude(email="").first()
-    about = Organization.objects.filter(pk=organization).first()
-    if member is None or about is None:
+    """Tell a person about their new roles, and those that they have no more."""
+    member = find_recipients("mail_own_roles").filter(pk=user).first()
+    if member is None:
         return
+    described = describe_changes(changes)
+    if not described:
+        return
+    acting = User.objects.filter(pk=actor).first()
+    ours = {
+        "descriptions": describe_roles(described),
+        "address": find_address(acting),
+        "contact": settings.ACCESS_CONTACT,
+    }
     message = write_message(
         "membership",
         to=member.email,
-        language=language,
-        organization=about,
-        role=ROLES_BY_KEY[role].label if role else "",
+        language=member.language or settings.LANGUAGE_CODE,
+        time_zone=member.time_zone,
+        ours=ours,
+        actor=name_actor(acting),
+        changes=described,
+        more=more,
     )
     outbox.deliver(message, context)
 
@@ -176,77 +280,125 @@ def tell_admin(
     context: TaskContext,
     *,
     user: int,
+    changes: list[Keys],
+    more: int,
+    actor: int | None,
+    language: str,
+) -> None:
+    """Tell an admin about the new roles of other people in their organizations.
+
+    Leaves out the organizations of which they are no longer an admin.
+    """
+    admin = find_recipients("mail_people").filter(pk=user).first()
+    if admin is None:
+        return
+    own = Organization.objects.filter(admin__user=admin)
+    own_pks = set(own.values_list("pk", flat=True))
+    seen = [change for change in changes if change["organization"] in own_pks]
+    described = describe_changes(seen)
+    if not described:
+        return
+    pages = {change["organization"] for change in seen}
+    page = reverse("admin:orgadmin_organization_people", args=[min(pages)])
+    message = write_message(
+        "people",
+        to=admin.email,
+        language=admin.language or settings.LANGUAGE_CODE,
+        time_zone=admin.time_zone,
+        ours={"page": settings.BASE_URL + page if len(pages) == 1 else ""},
+        actor=name_actor(User.objects.filter(pk=actor).first()),
+        changes=described,
+        more=more,
+    )
+    outbox.deliver(message, context)
+
+
+def describe_changes(changes: Sequence[Keys]) -> list[dict[str, Any]]:
+    """Return what a template needs of changes. Leaves out what has been deleted.
+
+    Runs two queries.
+    """
+    people = User.objects.in_bulk({change["person"] for change in changes})
+    organizations = Organization.objects.in_bulk(
+        {change["organization"] for change in changes}
+    )
+    described = []
+    for change in changes:
+        person = people.get(change["person"])
+        organization = organizations.get(change["organization"])
+        if person is None or organization is None:
+            continue
+        described.append(
+            {
+                "person": name_person(person),
+                "organization": organization.name,
+                "role": label_role(change["role"]),
+                "previous": label_role(change["previous"]),
+                "key": change["role"],
+            }
+        )
+    return described
+
+
+def label_role(key: str) -> str | Promise:
+    return ROLES_BY_KEY[key].label if key else ""
+
+
+def describe_roles(changes: Sequence[Mapping[str, Any]]) -> list[str | Promise]:
+    """Return what each of the new roles lets people do."""
+    keys = {change["key"] for change in changes}
+    return [role.description for role in ROLES if role.key in keys]
+
+
+# Accepted invitations
+
+
+def notify_accepted(invitation: Invitation, user: User, role: Role) -> None:
+    """Once the current transaction is committed, tell the inviter who accepted."""
+    inviter = invitation.invited_by
+    if not settings.NOTIFY_PEOPLE or inviter is None or inviter.pk == user.pk:
+        return
+    if not inviter.mail_accepted:
+        return
+    outbox.enqueue(
+        tell_inviter,
+        user=inviter.pk,
+        person=user.pk,
+        organization=invitation.organization_id,
+        role=role.key,
+    )
+
+
+@task(takes_context=True)
+def tell_inviter(
+    context: TaskContext,
+    *,
+    user: int,
     person: int,
     organization: int,
     role: str,
     language: str,
 ) -> None:
-    """Tell an admin of an organization about the new role of another person.
+    """Tell the inviter that an invitation was accepted.
 
-    Sends nothing if they are no longer an admin.
+    Sends nothing if they no longer manage the people of the organization.
     """
+    inviter = find_recipients("mail_accepted").filter(pk=user).first()
     member = User.objects.filter(pk=person).first()
     about = Organization.objects.filter(pk=organization).first()
-    if member is None or about is None:
+    if inviter is None or member is None or about is None:
         return
-    admins = User.objects.filter(is_active=True, groups=getattr(about, ADMIN.attname))
-    admin = admins.filter(pk=user).exclude(email="").first()
-    if admin is None:
+    if "manage_members" not in Organization.objects.permissions_on(inviter, about.pk):
         return
     page = reverse("admin:orgadmin_organization_people", args=[about.pk])
     message = write_message(
-        "people",
-        to=admin.email,
-        language=language,
+        "accepted",
+        to=inviter.email,
+        language=inviter.language or settings.LANGUAGE_CODE,
+        time_zone=inviter.time_zone,
         ours={"page": settings.BASE_URL + page},
-        person=member,
+        person=name_person(member),
         organization=about,
-        role=ROLES_BY_KEY[role].label if role else "",
+        role=ROLES_BY_KEY[role].label,
     )
     outbox.deliver(message, context)
-
-
-def write_message(
-    template: str,
-    *,
-    to: str,
-    language: str,
-    ours: Mapping[str, Any] | None = None,
-    **context: Any,
-) -> EmailMessage:
-    """Return a message from a template in templates/mail/, in a language.
-
-    The first line of the template is the subject. It must be the same for everyone, so
-    that nobody writes it. Values in the context are made harmless; those in `ours` are
-    inserted as they are, so they must not contain what other people typed.
-    """
-    with translation.override(language):
-        values = {name: make_harmless(value) for name, value in context.items()}
-        values["site"] = settings.BASE_URL
-        values["host"] = urlsplit(settings.BASE_URL).netloc
-        values.update(ours or {})
-        text = render_to_string(f"mail/{template}.txt", values)
-    subject, body = text.split("\n", 1)
-    return EmailMessage(" ".join(subject.split()), body.lstrip(), to=[to])
-
-
-def make_harmless(value: Any) -> Any:
-    """Return a value as text that cannot turn our mail into someone else's.
-
-    Someone can name an organization "Your account is locked, see http://evil.example".
-    In mail, such a name is one line, no program makes a link of it, and it cannot end
-    the quotation that it is in. Numbers stay as they are.
-    """
-    if value is None or isinstance(value, int):
-        return value
-    text = LINE_BREAKS.sub(" ", str(value))
-    # Control characters, and invisible ones such as those that change the direction.
-    visible = [char for char in text if not category(char).startswith("C")]
-    text = QUOTES.sub("'", "".join(visible).strip())
-    if len(text) > NAME_LENGTH:
-        text = f"{text[:NAME_LENGTH]}…"
-    text = SLASHES.sub("[/]", text)
-    text = SCHEME.sub("[:]", text)
-    text = WWW.sub("[.]", text)
-    text = DOT.sub("[.]", text)
-    return text.replace("@", "[@]")

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from django.core.exceptions import PermissionDenied
@@ -186,8 +186,9 @@ def _add_to_plan(
 
     `current_ids` is {role: membership ID} of the user's present roles.
     """
-    plan.changes.append(change)
     lost = [role for role in current_ids if role is not change.role]
+    previous = max(lost, key=lambda role: len(role.permissions), default=None)
+    plan.changes.append(replace(change, previous=previous))
     plan.removed += [current_ids[role] for role in lost]
     if change.role is not None and change.role not in current_ids:
         group_id = getattr(change.organization, change.role.attname)

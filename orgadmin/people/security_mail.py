@@ -14,14 +14,12 @@ from typing import TYPE_CHECKING
 from django.conf import settings
 from django.core.mail import EmailMessage
 from django.db import transaction
-from django.utils import timezone, translation
-from django.utils.formats import date_format
 from django_tasks import TaskContext, task
 
 from orgadmin.access.audit_log import SecurityEvent
 from orgadmin.models import AuditEvent, User
 from orgadmin.people import outbox
-from orgadmin.people.mail import write_message
+from orgadmin.people.message import write_message
 
 if TYPE_CHECKING:
     from django.db.models import QuerySet
@@ -106,7 +104,10 @@ def tell_person(
     if not to:
         return
     is_old = address == "old_email"
-    message = write_security_message(stored, to, language, is_old=is_old)
+    recipient = User.objects.filter(pk=stored.user_key).first()
+    message = write_security_message(
+        stored, to, language, recipient=recipient, is_old=is_old
+    )
     outbox.deliver(message, context)
 
 
@@ -189,7 +190,11 @@ def tell_superuser(
     if not to:
         return
     message = write_security_message(
-        stored, to, language, template="security_superusers"
+        stored,
+        to,
+        language,
+        recipient=User.objects.filter(pk=user).first(),
+        template="security_superusers",
     )
     outbox.deliver(message, context)
 
@@ -220,30 +225,34 @@ def write_security_message(
     address: str,
     language: str,
     *,
+    recipient: User | None,
     template: str = "security",
     is_old: bool = False,
 ) -> EmailMessage:
-    """Return a message about an event.
+    """Return a message about an event, for the recipient if the account exists.
 
-    `is_old` says that the address was that of the account before the event.
+    `language` is that of the person who acted, and used if they get the mail and have
+    chosen none. `is_old` says that the address was that of the account before the
+    event.
     """
-    when = timezone.localtime(event.at)
-    with translation.override(language):
-        date = date_format(when, "DATETIME_FORMAT")
+    is_own = event.actor_key is not None and event.actor_key == event.user_key
+    person = recipient or User()
+    default = language if is_own else settings.LANGUAGE_CODE
     ours = {
         "kind": SecurityEvent(event.event).name,
-        "when": f"{date} ({when:%Z})",
+        "when": event.at,
         "network": event.network,
         "contact": settings.ACCESS_CONTACT,
     }
     return write_message(
         template,
         to=address,
-        language=language,
+        language=person.language or default,
+        time_zone=person.time_zone,
         ours=ours,
         person=event.user_name,
         actor=event.actor_name,
         is_old=is_old,
-        is_own=event.actor_key is not None and event.actor_key == event.user_key,
+        is_own=is_own,
         is_unknown=event.is_actor_unknown,
     )

@@ -33,7 +33,10 @@ KINDS: dict[str, str | Promise] = {
     "orgadmin.accounts.set_up_link.mail_link": _("link to set up a second factor"),
     "orgadmin.people.mail.send_invitation": _("invitation"),
     "orgadmin.people.mail.tell_admin": _("change of a member, to an admin"),
+    "orgadmin.people.mail.tell_admins": _("changes of members, to all admins"),
+    "orgadmin.people.mail.tell_inviter": _("accepted invitation, to the inviter"),
     "orgadmin.people.mail.tell_member": _("change of a role, to the member"),
+    "orgadmin.people.mail.tell_members": _("changes of roles, to all members"),
     "orgadmin.people.security_mail.tell_person": _("security, to the person"),
     "orgadmin.people.security_mail.tell_superuser": _("security, to a superuser"),
 }

@@ -31,10 +31,8 @@ class WrittenBatch:
         return touched
 
 
-def write_batch(
-    rows: Sequence[PlannedRow], *, actor: User | None, send_mail: bool
-) -> WrittenBatch:
-    """Write the planned changes. Mail is sent after the transaction is committed.
+def write_batch(rows: Sequence[PlannedRow], *, actor: User | None) -> WrittenBatch:
+    """Write the planned changes. The caller sends the mail about changes of roles.
 
     Raises `Organization.DoesNotExist`, `PermissionDenied` or a `DatabaseError` if
     people, organizations or permissions have changed since the rows were planned.
@@ -46,14 +44,12 @@ def write_batch(
         if row.old_values and not row.is_new:
             row.organization.save(update_fields=list(row.old_values))
             changed.append(row.organization)
-    role_changes = give_roles(rows, actor=actor, notify=send_mail)
+    role_changes = give_roles(rows, actor=actor)
     invitations = invite_people(rows, actor=actor)
     return WrittenBatch(created, changed, role_changes, invitations)
 
 
-def give_roles(
-    rows: Sequence[PlannedRow], *, actor: User | None, notify: bool
-) -> list[RoleChange]:
+def give_roles(rows: Sequence[PlannedRow], *, actor: User | None) -> list[RoleChange]:
     """Give roles to the people who need no invitation, and return the changes."""
     wanted = []
     for row in rows:
@@ -63,7 +59,7 @@ def give_roles(
                 wanted.append(change)
     if not wanted:
         return []
-    return change_roles(wanted, actor=actor, notify=notify)
+    return change_roles(wanted, actor=actor, notify=False)
 
 
 def invite_people(

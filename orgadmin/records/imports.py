@@ -18,6 +18,7 @@ from django.utils.translation import gettext as _
 from orgadmin.access import audit_log
 from orgadmin.models import Organization, User
 from orgadmin.models.guards import LastAdminError
+from orgadmin.people import mail
 from orgadmin.records.batches import read_in_batches
 from orgadmin.records.import_cleaning import ImportRow, RowCleaner
 from orgadmin.records.import_planning import PlannedRow, RowPlanner
@@ -139,6 +140,8 @@ class _Import:
         self.report = ImportReport()
         self.problems: list[ImportProblem] = []
         self.digest = sha256()
+        # Everyone gets one message about all their changes.
+        self.mailed_changes: list[mail.Keys] = []
 
     def import_file(self, file: Iterable[bytes]) -> ImportReport:
         try:
@@ -147,6 +150,7 @@ class _Import:
             self.problems.append(error.problem)
         if self.problems:
             raise ImportRefused(sorted(self.problems, key=lambda each: each.line or 0))
+        mail.notify_about(self.mailed_changes, self.actor)
         self._record_import()
         return self.report
 
@@ -211,7 +215,7 @@ class _Import:
         return planned_rows
 
     def _write(self, rows: Sequence[PlannedRow]) -> WrittenBatch:
-        written = write_batch(rows, actor=self.actor, send_mail=self.send_mail)
+        written = write_batch(rows, actor=self.actor)
         touched = written.find_touched()
         untouched = [row for row in rows if row.organization.pk not in touched]
         self.report.created += len(written.created)
@@ -219,6 +223,9 @@ class _Import:
         self.report.unchanged += len(untouched)
         self.report.people += len(written.role_changes)
         self.report.invited += len(written.invitations)
+        if self.send_mail:
+            for change in written.role_changes:
+                self.mailed_changes.append(mail.describe_keys(change))
         if self.on_row is not None:
             for preview in preview_batch(rows, written):
                 self.on_row(preview)

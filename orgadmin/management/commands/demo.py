@@ -94,6 +94,7 @@ class Command(EscapedCommand):
                     [
                         RoleChange(user, organization, role)
                         for organization in islice(organizations, count)
-                    ]
+                    ],
+                    notify=False,
                 )
         return password
