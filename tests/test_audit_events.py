@@ -110,6 +110,7 @@ COMMANDS = {
     "clean_orphan_obj_perms": "It removes generic permissions, which nothing uses.",
     "clearsessions": "It removes sessions that have expired.",
     "createsuperuser": {SecurityEvent.USER_CREATED},
+    "db_worker": "It runs the tasks of pages, which record what they do.",
     "demo": EACH_OBJECT,
     "doctor": {SecurityEvent.REPAIRED},
     "encrypt_secrets": "It stores the same secrets, encrypted with another key.",
@@ -121,7 +122,10 @@ COMMANDS = {
     "members": ONLY_READS,
     "migrate": "It changes the schema, for each release in the same way.",
     "populate_history": DATABASE,
+    "prune_db_task_results": "It deletes tasks that are done.",
     "remove_stale_contenttypes": DATABASE,
+    "sqlsequencereset": ONLY_READS,
+    "worker": "It sends mail that pages have recorded.",
 }
 IGNORED_APPS = {
     "django.core",

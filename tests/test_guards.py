@@ -513,7 +513,7 @@ class InvitedMemberTests(GuardCase):
         self.assertFalse(member.has_verified_email)
         for email in ("nobody@example.com", "dora@example.com", "emil@example.com"):
             response = self.invite(email, "reviewer")
-            self.assertContains(response, f"An invitation was sent to “{email}”.")
+            self.assertContains(response, f"An invitation is on its way to “{email}”.")
             self.assertNotContains(response, "already has")
         self.assertEqual(Invitation.objects.count(), 3)
 

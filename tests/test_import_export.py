@@ -13,7 +13,14 @@ from orgadmin.models import Organization, User
 from orgadmin.records.exports import list_organizations
 from orgadmin.records.imports import import_organizations
 
-from .factories import ADMIN, create_organization, create_superuser, create_user
+from .factories import (
+    ADMIN,
+    REVIEWER,
+    create_organization,
+    create_superuser,
+    create_user,
+    set_role,
+)
 
 LIST = "/admin/orgadmin/organization/"
 IMPORT = f"{LIST}import/"
@@ -25,11 +32,13 @@ def file_of(text):
     return file
 
 
-def choose_address(user, email, actor):
-    """Let someone put an email address on an account."""
-    user.email = email
+def create_account(username, actor):
+    """Let someone create an account, and choose its email address."""
+    user = User(username=username, email=f"{username}@example.com")
+    user.set_unusable_password()
     user.changed_by = actor
     user.save()
+    return user
 
 
 class ImportPageTests(TestCase):
@@ -160,8 +169,7 @@ class ImportPageTests(TestCase):
 
     @tag("D19")
     def test_gives_no_role_to_an_address_that_a_user_manager_chose(self):
-        puppet = create_user("puppet")
-        choose_address(puppet, "ceo@example.com", create_user("manager"))
+        puppet = create_account("ceo", create_user("manager"))
         text = "reference,name,admins\nR1,Acme,ceo@example.com\n"
         self.assertContains(self.preview(text), "has not confirmed it")
         self.confirm(self.preview(text, send_mail="on"), send_mail="on")
@@ -171,8 +179,7 @@ class ImportPageTests(TestCase):
     @tag("D19")
     def test_gives_a_role_to_an_address_that_a_superuser_or_a_command_chose(self):
         by_command = create_user("bea", email="bea@example.com")
-        by_superuser = create_user("cleo")
-        choose_address(by_superuser, "cleo@example.com", create_superuser("other"))
+        by_superuser = create_account("cleo", create_superuser("other"))
         text = "reference,name,reviewers\nR1,Acme,bea@example.com; cleo@example.com\n"
         self.confirm(self.preview(text))
         for user in (by_command, by_superuser):
@@ -180,8 +187,8 @@ class ImportPageTests(TestCase):
 
     @tag("D19")
     def test_a_role_that_a_doubtful_person_already_has_is_no_change(self):
-        bea = create_user("bea", reviewer_of=[self.acme])
-        choose_address(bea, "bea@example.com", create_user("manager"))
+        bea = create_account("bea", create_user("manager"))
+        set_role(self.acme, [bea], REVIEWER)
         text = "reference,name,{}\nR1,Acme,bea@example.com\n"
         response = self.preview(text.format("reviewers"))
         self.assertContains(response, "Leave 1 organization unchanged")

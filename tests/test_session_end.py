@@ -29,11 +29,11 @@ class SessionEndTests(TestCase):
         self.client.force_login(self.ada)
 
     def ask(self, client=None, user=None):
-        data = {"user": (user or self.ada).pk}
+        data = {"session_of": (user or self.ada).pk}
         return (client or self.client).get(URL, data).json()
 
     def extend(self, client=None, user=None):
-        data = {"user": (user or self.ada).pk}
+        data = {"session_of": (user or self.ada).pk}
         return (client or self.client).post(URL, data).json()
 
     def assert_left(self, state, minutes, *, is_last):
@@ -102,7 +102,7 @@ class SessionEndTests(TestCase):
         leave_idle(self.client, 59)
         self.assertEqual(self.extend(user=eve), ENDED)
         self.assertEqual(self.client.post(URL).json(), ENDED)
-        self.assertEqual(self.client.post(URL, {"user": "x"}).json(), ENDED)
+        self.assertEqual(self.client.post(URL, {"session_of": "x"}).json(), ENDED)
         self.assert_left(self.ask(), 1, is_last=False)
 
     def test_visitors_learn_nothing(self):
@@ -115,7 +115,7 @@ class SessionEndTests(TestCase):
     def test_another_site_cannot_extend_a_session(self):
         client = Client(enforce_csrf_checks=True)
         client.force_login(self.ada)
-        response = client.post(URL, {"user": self.ada.pk})
+        response = client.post(URL, {"session_of": self.ada.pk})
         self.assertEqual(response.status_code, 403)
 
     def test_only_get_and_post(self):

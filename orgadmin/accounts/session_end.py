@@ -36,11 +36,12 @@ def find_seconds_left(request: HttpRequest) -> int:
 def stay_signed_in_view(request: HttpRequest) -> HttpResponse:
     """Tell when the session ends, and extend it first if the request is a POST.
 
-    `user` is the person whom the page belongs to. If nobody or someone else is signed
-    in now, the session of the page has ended. Asking does not count as using a session.
+    `session_of` is the person whom the page belongs to. If nobody or someone else is
+    signed in now, the session of the page has ended. Asking does not count as using a
+    session.
     """
     sent = request.POST if request.method == "POST" else request.GET
-    if not is_session_of(request, sent.get("user", "")):
+    if not is_session_of(request, sent.get("session_of", "")):
         return JsonResponse({"seconds": 0, "is_last": True})
     if request.method == "POST":
         sessions.extend(request.session)

@@ -174,9 +174,9 @@ async function send(url, options) {
 
 async function askServer() {
   clearTimeout(timer);
-  const user = extendForm.elements.user.value;
+  const user = extendForm.elements.session_of.value;
   try {
-    follow(await send(`${extendForm.action}?user=${user}`));
+    follow(await send(`${extendForm.action}?session_of=${user}`));
   } catch {
     followOwnClock();
   }
@@ -204,12 +204,12 @@ async function extendSession(event) {
 
 function tellTabs(state) {
   if (tabs) {
-    tabs.postMessage({ ...state, user: extendForm.elements.user.value });
+    tabs.postMessage({ ...state, user: extendForm.elements.session_of.value });
   }
 }
 
 function hearTab(event) {
-  if (event.data.user === extendForm.elements.user.value) {
+  if (event.data.user === extendForm.elements.session_of.value) {
     follow(event.data);
   }
 }

@@ -19,7 +19,13 @@ from ..factories import ADMIN, create_organization, create_superuser, set_role
 EVIL = "A\x1b[1A\x1b[2K\x9b\u202e\u2066\u200b\u2028\nfake line"
 
 # Commands that print no text of people: they extend Django's own.
-OF_DJANGO = {"changepassword", "createsuperuser", "loaddata", "migrate"}
+OF_DJANGO = {
+    "changepassword",
+    "createsuperuser",
+    "loaddata",
+    "migrate",
+    "sqlsequencereset",
+}
 
 
 def list_commands():
