@@ -175,6 +175,9 @@ class WordingTests(TextCase):
         self.assertIn(str(ADMIN.description), changed.body)
         self.assertNotIn("root", changed.body)
         self.assertIn("You were Admin, and no longer have a role there.", lost.body)
+        # Only the link that the mail is about is a button.
+        self.assertEqual(read_html(gained).attributes["class"], 1)
+        self.assertEqual(read_html(lost).attributes["class"], 0)
         for message in (gained, changed, lost):
             self.assertTrue(message.body.endswith(f"{ACCOUNT}\n"))
             self.assertEqual(message.to, ["anna@example.com"])

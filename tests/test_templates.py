@@ -16,6 +16,7 @@ EXPRESSION = re.compile(r"{{ (.*?) }}")
 # What templates use as a link as it is: Django makes it, or encodes it. The website of
 # an organization is only a link if it begins with "http".
 WHOLE_LINKS = {
+    "line.url",
     "account_url",
     "app_path",
     "cl.get_query_string",
