@@ -4,6 +4,7 @@ import json
 from collections import Counter
 from datetime import UTC, datetime
 from html.parser import HTMLParser
+from unittest import mock
 
 from django.conf import settings
 from django.core import mail
@@ -20,6 +21,7 @@ from orgadmin.people.changes import RoleChange
 from orgadmin.people.mail import MAX_CHANGES
 from orgadmin.people.membership import change_roles
 from orgadmin.people.message import write_html
+from orgadmin.records.imports import import_organizations
 from tests.factories import (
     REVIEWER,
     create_organization,
@@ -261,6 +263,19 @@ class ManyChangesTests(TextCase):
         for address in (bea.email, self.anna.email):
             self.assertEqual(sent[address].count("“Org "), MAX_CHANGES)
             self.assertIn("There are 5 more changes.", sent[address])
+
+    def test_an_import_of_several_batches_sends_each_person_one_message(self):
+        self.anna.verify_email()
+        rows = "".join(f"Org {number},anna@example.com\n" for number in range(5))
+        file = f"name,reviewers\n{rows}".encode().splitlines(keepends=True)
+        with (
+            mock.patch("orgadmin.records.batches.BATCH", 2),
+            self.captureOnCommitCallbacks(execute=True),
+        ):
+            import_organizations(file, actor=self.root, send_mail=True)
+        [message] = mail.outbox
+        self.assertEqual(message.to, ["anna@example.com"])
+        self.assertEqual(message.body.count("“Org "), 5)
 
     def test_mail_about_many_people_costs_the_change_two_queries(self):
         people = [User(username=f"p{n}", email=f"p{n}@example.com") for n in range(60)]
