@@ -16,6 +16,7 @@ from django.contrib.admin.models import LogEntry
 from django.test import SimpleTestCase, TestCase, override_settings
 from django.utils import translation
 
+from orgadmin.admin.django_texts import TEXTS
 from orgadmin.models import Organization
 from tests.factories import (
     NO_CONTACTS,
@@ -154,6 +155,20 @@ class LanguageTests(TestCase):
         }
         for path, text in expected.items():
             self.assertContains(self.get("de", path), text)
+
+    def test_pages_of_people_have_no_english_texts_of_django(self):
+        self.client.force_login(create_superuser())
+        page = f"/admin/orgadmin/user/{create_user().pk}/"
+        expected = {
+            "/admin/orgadmin/user/add/": "Anmeldung mit Passwort",
+            f"{page}change/": "Passwort zurücksetzen",
+            f"{page}password/": "geht das bisherige Passwort",
+        }
+        for path, text in expected.items():
+            response = self.get("de", path)
+            self.assertContains(response, text)
+            for english in [*TEXTS, "If disabled"]:
+                self.assertNotContains(response, english)
 
     def test_stored_texts_are_the_same_in_every_language(self):
         self.client.force_login(create_superuser())

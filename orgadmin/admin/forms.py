@@ -1,11 +1,17 @@
 """The forms that edit organizations and people."""
 
 from django import forms
-from django.contrib.auth.forms import UserChangeForm, UsernameField
+from django.contrib.auth.forms import (
+    AdminPasswordChangeForm,
+    SetUnusablePasswordMixin,
+    UserChangeForm,
+    UsernameField,
+)
 from django.db import IntegrityError
 from django.db.models import Q
 from django.urls import reverse
 from django.utils.html import format_html, format_html_join
+from django.utils.text import format_lazy
 from django.utils.translation import gettext_lazy as _, ngettext
 
 from orgadmin.access.groups import get_owner_relation
@@ -130,6 +136,20 @@ class NewPersonForm(forms.ModelForm):
     def save(self, commit=True):
         self.instance.set_unusable_password()
         return super().save(commit)
+
+
+class PersonPasswordForm(AdminPasswordChangeForm):
+    """Set or disable the password of a person.
+
+    Django's own form has its help text in English for everyone.
+    """
+
+    usable_password_help_text = format_lazy(
+        '{}<ul id="id_unusable_warning" class="messagelist">'
+        '<li class="warning">{}</li></ul>',
+        SetUnusablePasswordMixin.usable_password_help_text,
+        _("If disabled, the current password for this user will be lost."),
+    )
 
 
 class UserForm(UserChangeForm):

@@ -31,7 +31,7 @@ from orgadmin.admin.base import (
 from orgadmin.admin.changelist import get_page
 from orgadmin.admin.delete_page import DeletesAsActor
 from orgadmin.admin.departures import REFUSALS, describe_refusal, read_confirmed
-from orgadmin.admin.forms import NewPersonForm, UserForm
+from orgadmin.admin.forms import NewPersonForm, PersonPasswordForm, UserForm
 from orgadmin.admin.people_forms import ReasonForm
 from orgadmin.admin.people_viewed import note_people_viewed
 from orgadmin.admin.personal_data import PersonalDataPages
@@ -247,6 +247,7 @@ class UserAdmin(
     """
 
     form = UserForm
+    change_password_form = PersonPasswordForm
     pages = {
         "access": SUPERUSERS_ONLY,
         "activity": SUPERUSERS_ONLY,
