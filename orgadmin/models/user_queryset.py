@@ -74,6 +74,10 @@ def has_username(username: str) -> Q:
     return Q(username=username) | Q(username_fold=fold_username(username))
 
 
+def get_key(user: User) -> int:
+    return user.pk
+
+
 def choose_by_email(users: Iterable[User], email: str) -> User | None:
     for user in users:
         if user.email and is_same_email(user.email, email):
@@ -197,7 +201,8 @@ class UserQuerySet(models.QuerySet["User"]):
         use `find_by_verified_email()`.
         """
         users = self.annotate(lower_email=Lower("email")).filter(has_email([email]))
-        return choose_by_email(users.order_by("pk"), email)
+        # Sorted here, so that no database reads all users in this order.
+        return choose_by_email(sorted(users, key=get_key), email)
 
     def find_by_username(self, username: str) -> User | None:
         """Return the user with a username, in upper or lower case."""
@@ -211,8 +216,8 @@ class UserQuerySet(models.QuerySet["User"]):
         """
         email = normalize_email(text)
         users = self.annotate(lower_email=Lower("email"))
-        users = users.filter(has_email([email]) | has_username(text)).order_by("pk")
-        candidates = list(users)
+        users = users.filter(has_email([email]) | has_username(text))
+        candidates = sorted(users, key=get_key)
         owner = choose_by_email(candidates, email) if "@" in email else None
         namesake = choose_by_username(candidates, text)
         found = [user for user in (owner, namesake) if user is not None]

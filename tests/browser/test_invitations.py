@@ -42,7 +42,7 @@ class InvitationTests(BrowserTestCase):
         page.goto("/admin/")
         page.get_by_role("link", name="Confirm email address").click()
         page.get_by_role("button", name="Send link").click()
-        expect(page.get_by_text("We sent a link to")).to_be_visible()
+        expect(page.get_by_text("A link is on its way to")).to_be_visible()
         page.goto(read_link())
         page.get_by_role("button", name="Confirm email address").click()
         expect(page.get_by_text("Your email address is confirmed.")).to_be_visible()
