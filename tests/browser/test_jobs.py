@@ -78,7 +78,7 @@ class Jobs:
     def enter(self, username):
         """Return the hand of someone who has signed in, which did not count."""
         hand = self.come(self.page)
-        hand.fill(hand.field("Username:"), username)
+        hand.fill(hand.field("Username or email address:"), username)
         self.enter_password(hand)
         hand.presses = 0
         return hand
@@ -94,7 +94,7 @@ class Jobs:
 
     def test_sign_in(self):
         hand = self.come(self.page)
-        hand.fill(hand.field("Username:"), "anna")
+        hand.fill(hand.field("Username or email address:"), "anna")
         self.enter_password(hand)
         expect(hand.link("Acme")).to_be_visible()
         expect(self.page.get_by_text("Foreign")).to_have_count(0)
@@ -128,7 +128,7 @@ class Jobs:
         hand.fill(hand.field("Email:"), "nora@example.com")
         hand.choose(self.page.locator("#id_invite-role").get_by_label("Admin"))
         hand.press(hand.button("Invite person"))
-        self.sees("An invitation was sent to “nora@example.com”.")
+        self.sees("An invitation is on its way to “nora@example.com”.")
 
         nora = self.come(self.open_page(), read_link())
         nora.fill(nora.field("First name:"), "Nora")
@@ -282,7 +282,7 @@ class JobTests(BrowserTestCase):
         page.get_by_label("Email:").fill("nora@example.com")
         page.locator("#id_invite-role").get_by_label("Admin").check()
         self.click_button("Invite person")
-        self.sees("An invitation was sent to “nora@example.com”.")
+        self.sees("An invitation is on its way to “nora@example.com”.")
         revoke = "Revoke the invitation for nora@example.com"
         expect(page.get_by_role("button", name=revoke)).to_be_visible()
         self.assertLessEqual(
