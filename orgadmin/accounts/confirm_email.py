@@ -12,7 +12,7 @@ from django.utils.translation import gettext as _
 from django.views.decorators.cache import never_cache
 from django_tasks import TaskContext, task
 
-from orgadmin.accounts import throttle
+from orgadmin.accounts.own_mail import send_to_own_address
 from orgadmin.accounts.tokens import make_link_token, read_link_token
 from orgadmin.models import User
 from orgadmin.people import mail, outbox
@@ -31,25 +31,11 @@ def confirm_email_view(request: HttpRequest) -> HttpResponse:
     """Show whether the person's email address is confirmed, and send them a link."""
     user = request.user
     if request.method == "POST" and user.email and not user.has_verified_email:
-        send_link(request, user)
+        send_to_own_address(request, mail_link, user=user.pk)
         return redirect("confirm_email")
     return render(
         request, "registration/confirm_email.html", admin.site.each_context(request)
     )
-
-
-def send_link(request: HttpRequest, user: User) -> None:
-    """Have the link sent to the person's address, and say so on the next page."""
-    if not throttle.count_attempt("own mail", user.pk):
-        text = _(
-            "Too many emails were sent to “%s” in a short time. Wait 15 minutes, then"
-            " try again."
-        )
-        messages.error(request, text % user.email)
-        return
-    outbox.enqueue(mail_link, user=user.pk)
-    text = _("A link is on its way to “%s”. Open it in this browser.")
-    messages.success(request, text % user.email)
 
 
 @task(takes_context=True, priority=outbox.URGENT)

@@ -9,10 +9,9 @@ from django.shortcuts import redirect, render
 from django.utils.translation import gettext as _
 from django.views.decorators.cache import never_cache
 
-from orgadmin.accounts import throttle
+from orgadmin.accounts.own_mail import send_to_own_address
 from orgadmin.gate.answers import Gate
 from orgadmin.models import Invitation, User
-from orgadmin.people import outbox
 from orgadmin.people.invitations import find_invitations
 from orgadmin.people.mail import send_invitation
 
@@ -30,7 +29,7 @@ def no_organization_view(request: HttpRequest) -> HttpResponse:
         return redirect("admin:index")
     invitations = find_own_invitations(user)
     if request.method == "POST":
-        send_again(request, user, invitations)
+        send_again(request, invitations)
         return redirect("no_organization")
     context = {
         **admin.site.each_context(request),
@@ -46,27 +45,12 @@ def find_own_invitations(user: User) -> list[Invitation]:
     return find_invitations(user.email)
 
 
-def send_again(request: HttpRequest, user: User, invitations: list[Invitation]) -> None:
+def send_again(request: HttpRequest, invitations: list[Invitation]) -> None:
     """Have the link of one of the invitations sent again, and say so."""
     chosen = request.POST.get("invitation")
     for invitation in invitations:
         if str(invitation.pk) == chosen:
-            send_to_own_address(request, user, invitation)
+            send_to_own_address(request, send_invitation, invitation=invitation.pk)
             return
     text = _("This invitation no longer exists. Ask for a new one.")
     messages.error(request, text)
-
-
-def send_to_own_address(
-    request: HttpRequest, user: User, invitation: Invitation
-) -> None:
-    if not throttle.count_attempt("own mail", user.pk):
-        text = _(
-            "Too many emails were sent to “%s” in a short time. Wait 15 minutes, then"
-            " try again."
-        )
-        messages.error(request, text % user.email)
-        return
-    outbox.enqueue(send_invitation, invitation=invitation.pk)
-    text = _("A link is on its way to “%s”. Open it in this browser.")
-    messages.success(request, text % user.email)
