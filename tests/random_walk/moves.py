@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from django.contrib.contenttypes.models import ContentType
 from django.core.management import call_command
 
-from tests.random_walk.steps import step
+from tests.random_walk.steps import NothingToDo, step
 from tests.random_walk.world import World
 
 if TYPE_CHECKING:
@@ -65,7 +65,7 @@ def back_up(walk: Walk) -> str:
 @step(1)
 def restore(walk: Walk) -> str:
     if walk.backup is None:
-        return ""
+        raise NothingToDo
     load(walk.backup.fixture)
     walk.world = deepcopy(walk.backup.world)
     walk.forget_sessions()

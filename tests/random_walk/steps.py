@@ -1,7 +1,8 @@
 """What people do in a random walk, on the site's pages.
 
 A step is a function that takes the walk. It chooses who does what, does it, and changes
-the world accordingly. It returns what it did, or "" if there was nothing to do.
+the world accordingly. It returns what it did. If that is impossible at the moment, it
+raises `NothingToDo` before it does anything.
 """
 
 from __future__ import annotations
@@ -35,6 +36,11 @@ INVITATION = "/admin/invitation/"
 
 Step = Callable[["Walk"], str]
 
+
+class NothingToDo(Exception):
+    """A step is impossible at the moment: it lacks a person or an organization."""
+
+
 # {step: how often it is chosen, compared with the others}
 STEPS: dict[Step, int] = {}
 
@@ -55,8 +61,11 @@ def choose_superuser(walk: Walk) -> Person:
     return walk.choose([row for row in people if row.is_active and row.is_superuser])
 
 
-def choose_organization(walk: Walk) -> worlds.Organization | None:
-    return walk.choose(list(walk.world.organizations.values()))
+def choose_organization(walk: Walk) -> worlds.Organization:
+    organizations = list(walk.world.organizations.values())
+    if not organizations:
+        raise NothingToDo
+    return walk.choose(organizations)
 
 
 def choose_manager(walk: Walk, organization: worlds.Organization) -> Person:
@@ -67,13 +76,16 @@ def choose_manager(walk: Walk, organization: worlds.Organization) -> Person:
     )
 
 
-def choose_other(walk: Walk, actor: Person) -> Person | None:
+def choose_other(walk: Walk, actor: Person) -> Person:
     """Return someone whom a superuser may take everything from.
 
     The first person stays, so that there is always a superuser.
     """
     people = walk.world.people.values()
-    return walk.choose([row for row in people if row.pk not in (walk.root, actor.pk)])
+    others = [row for row in people if row.pk not in (walk.root, actor.pk)]
+    if not others:
+        raise NothingToDo
+    return walk.choose(others)
 
 
 def list_confirmed(world: World) -> str:
@@ -88,7 +100,7 @@ def list_confirmed(world: World) -> str:
 def add_organization(walk: Walk) -> str:
     world = walk.world
     if len(world.organizations) >= walk.most_organizations:
-        return ""
+        raise NothingToDo
     actor = choose_superuser(walk)
     texts = {
         "name": walk.name("Company"),
@@ -110,8 +122,6 @@ def add_organization(walk: Walk) -> str:
 @step(8)
 def edit_organization(walk: Walk) -> str:
     organization = choose_organization(walk)
-    if organization is None:
-        return ""
     actor = choose_manager(walk, organization)
     field = walk.choose(["name", "address", "tax_id"])
     before = getattr(organization, field)
@@ -133,8 +143,6 @@ def edit_organization(walk: Walk) -> str:
 @step(3)
 def delete_organization(walk: Walk) -> str:
     organization = choose_organization(walk)
-    if organization is None:
-        return ""
     actor = choose_superuser(walk)
     url = f"{ORGANIZATIONS}{organization.pk}/delete/"
     walk.post(actor.pk, url, {"post": "yes"})
@@ -147,8 +155,6 @@ def delete_organization(walk: Walk) -> str:
 def change_contact(walk: Walk) -> str:
     """Add, rename or delete a contact."""
     organization = choose_organization(walk)
-    if organization is None:
-        return ""
     actor = choose_manager(walk, organization)
     name = walk.name("Contact")
     data = {"organization": organization.pk, "name": name}
@@ -183,8 +189,6 @@ def choose_address(walk: Walk) -> str:
 @step(12)
 def invite(walk: Walk) -> str:
     organization = choose_organization(walk)
-    if organization is None:
-        return ""
     actor = choose_manager(walk, organization)
     email = choose_address(walk)
     role = walk.choose(ROLES)
@@ -202,8 +206,8 @@ def invite(walk: Walk) -> str:
 @step(3)
 def resend_or_revoke(walk: Walk) -> str:
     organization = choose_organization(walk)
-    if organization is None or not organization.invitations:
-        return ""
+    if not organization.invitations:
+        raise NothingToDo
     actor = choose_manager(walk, organization)
     invitation = walk.choose(organization.invitations)
     pk = Invitation.objects.get(organization=organization.pk, email=invitation.email).pk
@@ -401,8 +405,8 @@ def accept(
 def change_role(walk: Walk) -> str:
     """Change the role of a member, or remove them. Admins use the page as well."""
     organization = choose_organization(walk)
-    if organization is None or not organization.roles:
-        return ""
+    if not organization.roles:
+        raise NothingToDo
     actor = choose_manager(walk, organization)
     person = walk.world.people[walk.choose(list(organization.roles))]
     role = walk.choose([*ROLES, None])
@@ -427,8 +431,6 @@ def change_role(walk: Walk) -> str:
 def add_member(walk: Walk) -> str:
     """Give a role to someone who has an account. Only superusers can do so."""
     organization = choose_organization(walk)
-    if organization is None:
-        return ""
     actor = choose_superuser(walk)
     person = walk.choose(list(walk.world.people.values()))
     role = walk.choose(ROLES)
@@ -471,7 +473,7 @@ def set_role(
 def add_person(walk: Walk) -> str:
     world = walk.world
     if len(world.people) >= walk.most_people:
-        return ""
+        raise NothingToDo
     username = walk.name()
     free = world.former_usernames - {row.username for row in world.people.values()}
     if free and walk.choose([True, False]):
@@ -498,8 +500,6 @@ def change_person(walk: Walk, actor: Person, person: Person, **values: Any) -> N
 def rename_person(walk: Walk) -> str:
     actor = choose_superuser(walk)
     person = choose_other(walk, actor)
-    if person is None:
-        return ""
     field = walk.choose(["username", "email", "first_name"])
     before = person.username
     value = f"{walk.name()}@example.com" if field == "email" else walk.name()
@@ -519,8 +519,6 @@ def switch_active(walk: Walk) -> str:
     """Deactivate a person, or activate them again."""
     actor = choose_superuser(walk)
     person = choose_other(walk, actor)
-    if person is None:
-        return ""
     change_person(walk, actor, person, is_active=not person.is_active)
     person.is_active = not person.is_active
     walk.signed_out.add(person.pk)
@@ -535,8 +533,6 @@ def switch_active(walk: Walk) -> str:
 def switch_superuser(walk: Walk) -> str:
     actor = choose_superuser(walk)
     person = choose_other(walk, actor)
-    if person is None:
-        return ""
     change_person(walk, actor, person, is_superuser=not person.is_superuser)
     person.is_superuser = not person.is_superuser
     kind = "a superuser" if person.is_superuser else "an ordinary person"
@@ -547,8 +543,6 @@ def switch_superuser(walk: Walk) -> str:
 def offboard(walk: Walk) -> str:
     actor = choose_superuser(walk)
     person = choose_other(walk, actor)
-    if person is None:
-        return ""
     reason = walk.name("because")
     data = {
         "confirmed": "1",
@@ -573,8 +567,6 @@ def offboard(walk: Walk) -> str:
 def delete_person(walk: Walk) -> str:
     actor = choose_superuser(walk)
     person = choose_other(walk, actor)
-    if person is None:
-        return ""
     data = {"post": "yes", "confirmed_organizations": list_confirmed(walk.world)}
     walk.post(actor.pk, f"{PEOPLE}{person.pk}/delete/", data)
     world = walk.world

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import random
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Sequence, Set
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
@@ -15,7 +15,7 @@ from orgadmin.models import User
 from tests.factories import create_superuser, create_user
 from tests.random_walk import looking, moves  # noqa: F401 (the steps register)
 from tests.random_walk.looking import Difference, read
-from tests.random_walk.steps import STEPS, Step
+from tests.random_walk.steps import STEPS, NothingToDo, Step
 from tests.random_walk.world import Person, World, find_numbers
 
 Choice = TypeVar("Choice")
@@ -72,8 +72,7 @@ class Walk:
     # Choosing and naming
 
     def choose(self, choices: Sequence[Choice]) -> Choice:
-        """Return one of the choices, or None if there are none."""
-        return self.random.choice(choices) if choices else None  # type: ignore
+        return self.random.choice(choices)
 
     def name(self, prefix: str = "") -> str:
         """Return a text that nothing had before."""
@@ -159,7 +158,7 @@ class Walk:
         url: str,
         data: dict[str, Any],
         *,
-        shown: set[int] = frozenset(),  # type: ignore
+        shown: Set[int] = frozenset(),
     ) -> None:
         before = self.world.find_visible(pk) | find_numbers(str(data)) | shown
         response = self.sign_in(pk).post(url, data, follow=True)
@@ -170,7 +169,7 @@ class Walk:
         pk: int | None,
         url: str,
         response: Any,
-        allowed: set[int] = frozenset(),  # type: ignore
+        allowed: Set[int] = frozenset(),
     ) -> None:
         """Remember what a step showed. It may be what the person saw before it."""
         what = f"{url} as {self.describe(pk)}"
@@ -193,10 +192,10 @@ class Walk:
     def take(self, planned: PlannedStep) -> None:
         self.random = random.Random(planned.seed)
         self.responses = []
-        described = planned.step(self)
-        if not described:
+        try:
+            self.done.append(planned.step(self))
+        except NothingToDo:
             return
-        self.done.append(described)
         for response in self.responses:
             allowed = self.world.find_visible(response.reader) | response.allowed
             looking.compare_shown(response.text, allowed, response.what)
@@ -209,11 +208,13 @@ class Walk:
     def let_a_member_look(self) -> None:
         """Let a member look at the organization, where most of the texts are."""
         organizations = self.world.organizations.values()
-        organization = self.choose([row for row in organizations if row.roles])
-        if organization is not None:
-            reader = self.choose(list(organization.roles))
-            pages = looking.list_pages_of([organization.pk])
-            self.look_at(reader, self.random.sample(pages, PAGES_OF_MEMBER))
+        with_members = [row for row in organizations if row.roles]
+        if not with_members:
+            return
+        organization = self.choose(with_members)
+        reader = self.choose(list(organization.roles))
+        pages = looking.list_pages_of([organization.pk])
+        self.look_at(reader, self.random.sample(pages, PAGES_OF_MEMBER))
 
     def look_at(self, reader: int | None, pages: Sequence[str]) -> None:
         for url in pages:
