@@ -8,14 +8,11 @@ from __future__ import annotations
 
 from django.conf import settings
 from django.db import transaction
-from django.urls import reverse
-from django.utils.encoding import force_bytes
-from django.utils.http import urlsafe_base64_encode
 from django_tasks import TaskContext, task
 
 from orgadmin.access.audit_log import SecurityEvent, record
 from orgadmin.accounts import throttle
-from orgadmin.accounts.tokens import reset_tokens
+from orgadmin.accounts.tokens import make_reset_path
 from orgadmin.models import SignInAttempt, User
 from orgadmin.models.sign_in_attempt import make_key
 from orgadmin.people import mail, outbox
@@ -74,9 +71,7 @@ def mail_link(context: TaskContext, *, user: int, actor: int, language: str) -> 
     asker = User.objects.filter(pk=actor).first()
     if person is None or asker is None or not may_get_link(person, asker):
         return
-    uid = urlsafe_base64_encode(force_bytes(person.pk))
-    token = reset_tokens.make_token(person)
-    path = reverse("password_reset_confirm", args=[uid, token])
+    path = make_reset_path(person)
     # `language` is that of the person who sends the link.
     message = mail.write_link("password_link", person, path, settings.LANGUAGE_CODE)
     outbox.deliver(message, context)

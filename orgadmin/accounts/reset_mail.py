@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 from django.conf import settings
-from django.urls import reverse
 from django.utils import translation
-from django.utils.encoding import force_bytes
-from django.utils.http import urlsafe_base64_encode
 from django_tasks import TaskContext, task
 
-from orgadmin.accounts.tokens import reset_tokens
+from orgadmin.accounts.tokens import make_reset_path
 from orgadmin.models import User
 from orgadmin.people import mail, outbox
 from orgadmin.people.invitations import find_invitations
@@ -37,11 +34,8 @@ def send_reset_link(context: TaskContext, *, user: int, language: str) -> None:
     person = User.objects.filter(pk=user, is_active=True).exclude(email="").first()
     if person is None or not person.has_usable_password():
         return
-    key = urlsafe_base64_encode(force_bytes(person.pk))
-    token = reset_tokens.make_token(person)
-    path = reverse("password_reset_confirm", args=[key, token])
     ours = {
-        "link": settings.BASE_URL + path,
+        "link": settings.BASE_URL + make_reset_path(person),
         # Usernames have no spaces and slashes. People must be able to type theirs.
         "username": person.get_username(),
     }

@@ -6,6 +6,9 @@ from dataclasses import dataclass
 
 from django.contrib.auth.tokens import PasswordResetTokenGenerator
 from django.core import signing
+from django.urls import reverse
+from django.utils.encoding import force_bytes
+from django.utils.http import urlsafe_base64_encode
 
 from orgadmin.models import User
 
@@ -26,6 +29,13 @@ class ResetTokenGenerator(PasswordResetTokenGenerator):
 
 
 reset_tokens = ResetTokenGenerator()
+
+
+def make_reset_path(user: User) -> str:
+    """Return the path of the link with which a user chooses a new password."""
+    uid = urlsafe_base64_encode(force_bytes(user.pk))
+    token = reset_tokens.make_token(user)
+    return reverse("password_reset_confirm", args=[uid, token])
 
 
 def make_link_token(user: User, purpose: str, nonce: str = "") -> str:

@@ -18,14 +18,12 @@ from django.contrib.auth.models import Group
 from django.core.management import call_command
 from django.test import override_settings
 from django.urls import path
-from django.utils.encoding import force_bytes
-from django.utils.http import urlsafe_base64_encode
 
 from orgadmin.accounts import confirm_email
 from orgadmin.accounts.tokens import (
     make_link_token,
     make_new_email_token,
-    reset_tokens,
+    make_reset_path,
 )
 from orgadmin.models import Contact, Organization, User
 from orgadmin.people.invitations import invite
@@ -306,9 +304,7 @@ def new_email_link(user):
 
 def password_link(user):
     """Return the link with which a user chooses a new password."""
-    uid = urlsafe_base64_encode(force_bytes(user.pk))
-    token = reset_tokens.make_token(user)
-    return f"{SITE}reset/{uid}/{token}/"
+    return make_reset_path(user)
 
 
 # The pages
