@@ -38,7 +38,7 @@ Step = Callable[["Walk"], str]
 
 
 class NothingToDo(Exception):
-    """A step is impossible at the moment: it lacks a person or an organization."""
+    """A step is impossible at the moment, such as because there is no organization."""
 
 
 # {step: how often it is chosen, compared with the others}
