@@ -5,6 +5,7 @@ import time
 from unittest import mock
 
 from django import forms
+from django.conf import settings
 from django.contrib.sessions.models import Session
 from django.core import mail
 from django.core.files.uploadedfile import SimpleUploadedFile
@@ -640,8 +641,13 @@ class AttackTests(KeptFormCase):
         form = self.open_form()
         purge(self.browser)
         self.send(form)
-        with override_settings(SECRET_KEY="another"):
+        earlier = [settings.SECRET_KEY]
+        with override_settings(SECRET_KEY="another", SECRET_KEY_FALLBACKS=earlier):
             self.browser.sign_in()
+        # The session is readable, because it was saved with the new key. The form in
+        # it is not.
+        with override_settings(SECRET_KEY="another"):
+            self.assertIn(kept_forms.SESSION_KEY, self.browser.session)
             self.assertNotContains(self.browser.get(self.url), NOT_SAVED)
 
 
