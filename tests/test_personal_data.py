@@ -443,6 +443,33 @@ class MistakenIdentityTests(PersonCase):
         self.assertEqual(User.objects.get(pk=self.zoe.pk).email, "")
 
     @tag("D36")
+    def test_an_address_that_databases_take_for_that_of_another_is_not(self):
+        for letter, written_as in (("k", "\N{KELVIN SIGN}"), ("s", "\u017f")):
+            name = f"{letter}im"
+            address = f"{name}@example.com"
+            similar = f"{written_as}im@example.com"
+            self.acme.contacts.create(name=name, email=address)
+            with self.captureOnCommitCallbacks(execute=True):
+                invitations.invite(self.other, address, REVIEWER, actor=self.root)
+            self.zoe.refresh_from_db()
+            self.zoe.email = similar
+            self.zoe.save()
+            self.zoe.verify_email()
+            self.acme.contacts.create(name="Zoë", email=similar)
+            with self.subTest(letter=letter):
+                person = personal_data.find_person(self.zoe)
+                self.assertIn(similar, person.addresses)
+                exported = json.dumps(self.export(), ensure_ascii=False)
+                self.assertNotIn(address, exported)
+        self.erase("--yes")
+        self.assertEqual(Contact.objects.filter(name="Zoë").count(), 0)
+        self.assertEqual(Contact.objects.filter(name__in=("kim", "sim")).count(), 2)
+        for address in ("kim@example.com", "sim@example.com"):
+            self.assertTrue(Invitation.objects.filter(email=address).exists())
+            events = MembershipEvent.objects.filter(user_name=address)
+            self.assertTrue(events.exists())
+
+    @tag("D36")
     def test_an_earlier_address_that_nobody_verified_is_not_included(self):
         self.put_address_of_another()
         self.zoe.email = "new@example.net"

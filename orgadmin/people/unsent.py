@@ -15,6 +15,7 @@ from django_tasks.base import TaskResultStatus
 from django_tasks_db.models import DBTaskResult
 
 from orgadmin.models import AuditEvent, Invitation, MailWorker, User
+from orgadmin.models.addresses import fold_email
 from orgadmin.people.outbox import get_values
 
 # A worker that runs reports more often than this.
@@ -152,8 +153,8 @@ def collect(mail: Iterable[DBTaskResult], name: str) -> set[Any]:
     }
 
 
-def find_mail_to(user: User, addresses: Collection[str]) -> list[DBTaskResult]:
-    """Return the mail to a person, or to one of their addresses, in lower case.
+def find_mail_to(user: User, folds: Collection[str]) -> list[DBTaskResult]:
+    """Return the mail to a person, or to one of their addresses in its normal form.
 
     Reads all unsent mail, because its arguments are stored as JSON.
     """
@@ -164,6 +165,6 @@ def find_mail_to(user: User, addresses: Collection[str]) -> list[DBTaskResult]:
         values = get_values(message)
         names = [name for name in ("user", "person", "asker") if name in values]
         is_theirs = bool(names) and values[names[0]] == user.pk
-        if is_theirs or recipients.find(message).lower() in addresses:
+        if is_theirs or fold_email(recipients.find(message)) in folds:
             found.append(message)
     return found

@@ -308,7 +308,7 @@ class Erasure:
         self.report.add(_("Sessions"), len(sessions))
 
     def _delete_mail(self) -> None:
-        mail = find_mail_to(self.user, self.person.addresses)
+        mail = find_mail_to(self.user, self.person.folds)
         keys = [message.pk for message in mail]
         for batch in split_into_batches(keys, BATCH):
             DBTaskResult.objects.filter(pk__in=batch).delete()
@@ -374,16 +374,13 @@ class Erasure:
         number += by_person.update(actor_name=pseudonym)
         for event in events.exclude(personal={}).iterator(chunk_size=BATCH):
             personal = {
-                key: pseudonym if self._is_address(value) else value
+                key: pseudonym if self.person.has(str(value)) else value
                 for key, value in event.personal.items()
             }
             if personal != event.personal:
                 events.filter(pk=event.pk).update(personal=personal)
                 number += 1
         self.report.add(_("Names in the audit log"), number)
-
-    def _is_address(self, value: Any) -> bool:
-        return str(value).lower() in self.person.addresses
 
     def _change_admin_log(self, contact_names: Collection[str]) -> None:
         number = 0

@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 from allauth.account.models import EmailAddress
@@ -20,7 +21,9 @@ from django.contrib.auth import SESSION_KEY
 from django.contrib.contenttypes.models import ContentType
 from django.contrib.sessions.models import Session
 from django.core.serializers.json import DjangoJSONEncoder
-from django.db.models import Q
+from django.db.models import Q, Value
+from django.db.models.functions import Lower
+from django.db.models.lookups import Exact
 from django.utils import timezone
 
 from orgadmin.access.audit_log import SecurityEvent, record
@@ -36,7 +39,13 @@ from orgadmin.models import (
     SignInAttempt,
     User,
 )
-from orgadmin.models.addresses import fold_email, fold_username, list_spellings
+from orgadmin.models.addresses import (
+    fold_email,
+    fold_username,
+    is_same_email,
+    list_spellings,
+    lower_exactly,
+)
 from orgadmin.models.sign_in_attempt import make_key
 from orgadmin.people.membership import list_roles
 from orgadmin.people.unsent import KINDS, find_mail_to
@@ -82,6 +91,15 @@ class Person:
     def key(self) -> int:
         return self.user.pk
 
+    @cached_property
+    def folds(self) -> set[str]:
+        """The addresses in their normal form, in which they are compared."""
+        return fold_all(self.addresses)
+
+    def has(self, address: str) -> bool:
+        """Return whether an address is one of the person's, in any spelling."""
+        return fold_email(address) in self.folds
+
 
 @dataclass(frozen=True)
 class OtherAddress:
@@ -108,7 +126,7 @@ def find_person(user: User, *, included: Collection[str] = ()) -> Person:
     addresses: set[str] = set()
     for address in known:
         if fold_email(address) in theirs:
-            addresses |= {address.lower(), *list_spellings(address)}
+            addresses |= {lower_exactly(address), *list_spellings(address)}
     return Person(user, frozenset(addresses), frozenset(folds - theirs))
 
 
@@ -167,10 +185,16 @@ def list_not_included(person: Person) -> list[OtherAddress]:
 
 
 def has_address(field: str, person: Person) -> Q:
-    """Return the condition that a field contains one of the person's addresses."""
+    """Return the condition that a field contains one of the person's addresses.
+
+    A database may turn different letters into the same one in upper case, or in lower
+    case. So both must be the same.
+    """
     condition = Q(pk__in=[])
     for address in person.addresses:
-        condition |= Q(**{f"{field}__iexact": address})
+        is_same_in_upper_case = Q(**{f"{field}__iexact": address})
+        is_same_in_lower_case = Q(Exact(Lower(field), Lower(Value(address))))
+        condition |= is_same_in_upper_case & is_same_in_lower_case
     return condition
 
 
@@ -215,7 +239,11 @@ def find_attempts(person: Person) -> dict[str, str]:
 
 def describe_account(person: Person) -> Row:
     user = person.user
-    current = {user.email.lower(), *list_spellings(user.email)}
+    earlier = [
+        address
+        for address in sorted(person.addresses)
+        if not is_same_email(address, user.email)
+    ]
     names = [
         "username",
         "first_name",
@@ -238,7 +266,7 @@ def describe_account(person: Person) -> Row:
         "id": user.pk,
         **{name: getattr(user, name) for name in names},
         "has_password": user.has_usable_password(),
-        "earlier_addresses": sorted(person.addresses - current),
+        "earlier_addresses": earlier,
     }
 
 
@@ -274,7 +302,7 @@ def list_membership_events(person: Person) -> Iterator[Row]:
             "by_user_id": event.actor_key,
             "reason": event.reason,
         }
-        if event.user_key is None and event.user_name.lower() in person.addresses:
+        if event.user_key is None and person.has(event.user_name):
             row["invited_address"] = event.user_name
         yield row
 
@@ -338,7 +366,7 @@ def list_invitations(person: Person) -> Iterator[Row]:
     condition = has_address("email", person)
     invitations = Invitation.objects.filter(condition | Q(invited_by=person.user))
     for invitation in invitations.select_related("organization").order_by("pk"):
-        is_invited = invitation.email.lower() in person.addresses
+        is_invited = person.has(invitation.email)
         yield {
             "sent_at": invitation.sent_at,
             "organization_id": invitation.organization.pk,
@@ -409,7 +437,7 @@ def list_attempts(person: Person) -> Iterator[Row]:
 
 
 def list_unsent_mail(person: Person) -> Iterator[Row]:
-    for message in find_mail_to(person.user, person.addresses):
+    for message in find_mail_to(person.user, person.folds):
         yield {
             "kind": str(KINDS.get(message.task_path, message.task_path)),
             "added_at": message.enqueued_at,
