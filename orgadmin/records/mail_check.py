@@ -13,7 +13,6 @@ from orgadmin.records.doctor import Issue
 STOPPED = "stopped worker"
 LATE = "late mail"
 GIVEN_UP = "unsent mail"
-MAIL_PROBLEMS = {STOPPED, LATE, GIVEN_UP}
 
 
 def examine_outbox(*, fix: bool = False) -> Iterator[Issue]:

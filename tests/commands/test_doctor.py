@@ -1,11 +1,12 @@
 import os
 
+from allauth.mfa.models import Authenticator
 from django.test import TestCase, TransactionTestCase, tag
 
 from orgadmin.access.audit_log import SecurityEvent, record_all
 from orgadmin.models import AuditEvent, Organization
 from tests.auditing import tamper_with_audit_log
-from tests.factories import create_organization, run_doctor
+from tests.factories import create_organization, create_user, run_doctor
 
 EMPTY = "The audit log is empty."
 
@@ -49,6 +50,17 @@ class DoctorTests(TestCase):
         self.assertEqual(len(lines), 23)
         self.assertEqual(lines[-2], "50 notes: no active admin (50).")
 
+    @tag("D35")
+    def test_does_not_advise_a_repair_of_what_cannot_be_repaired(self):
+        data = {"secret": "fernet:of-a-lost-key"}
+        Authenticator.objects.create(user=create_user(), type="totp", data=data)
+        for arguments in ([], ["--fix"]):
+            with self.subTest(arguments):
+                status, lines = run_command(*arguments)
+                self.assertEqual(status, 1)
+                self.assertIn("1 error: second factors (1).", lines)
+                self.assertEqual(lines[-1], EMPTY)
+
 
 class AuditLogTests(TransactionTestCase):
     def setUp(self):
@@ -75,6 +87,16 @@ class AuditLogTests(TransactionTestCase):
                 self.assertIn("1 error: audit log (1).", lines)
                 self.assertRegex(lines[-1], "cannot be repaired")
                 self.assertNotIn("--fix", lines[-1])
+
+    def test_each_remedy_is_a_line(self):
+        tamper_with_audit_log(
+            "UPDATE orgadmin_auditevent SET network = 'x' WHERE position = 2"
+        )
+        create_organization("Acme").group_grants.all().delete()
+        _, lines = run_command()
+        repair, compare = lines[-2:]
+        self.assertEqual(repair, "Run “manage.py doctor --fix” to repair the errors.")
+        self.assertRegex(compare, "^A broken audit log cannot be repaired")
 
     def test_seals_what_was_left_unsealed_for_a_minute(self):
         tamper_with_audit_log(

@@ -8,13 +8,7 @@ from orgadmin.records.audit_check import ERROR, describe_end, examine_audit_log
 from orgadmin.records.doctor import Issue, examine
 from orgadmin.records.encryption import examine_second_factors
 from orgadmin.records.key_check import REUSED, examine_keys
-from orgadmin.records.mail_check import (
-    GIVEN_UP,
-    LATE,
-    MAIL_PROBLEMS,
-    STOPPED,
-    examine_outbox,
-)
+from orgadmin.records.mail_check import GIVEN_UP, LATE, STOPPED, examine_outbox
 from orgadmin.records.name_check import CLASH, examine_names
 
 # How many issues of each kind are printed. The others are only counted.
@@ -41,6 +35,7 @@ class Command(EscapedCommand):
             "repaired": Counter(),
             "note": Counter(),
         }
+        can_repair = False
         # The sequences are raised first, because `examine` may create groups.
         examinations = (
             examine_keys,
@@ -52,6 +47,8 @@ class Command(EscapedCommand):
         )
         for issue in chain.from_iterable(run(fix=fix) for run in examinations):
             level = choose_level(issue, fix=fix)
+            if level == "error" and issue.is_repairable:
+                can_repair = True
             levels[level][issue.kind] += 1
             if levels[level][issue.kind] <= SHOWN:
                 self._print_issue(level, issue)
@@ -66,7 +63,8 @@ class Command(EscapedCommand):
             record_repairs(repaired)
         self.stdout.write(describe_end())
         if errors:
-            self.stdout.write(describe_remedy(errors, fix=fix))
+            for line in list_remedies(errors, can_repair=can_repair):
+                self.stdout.write(line)
             raise SystemExit(1)
 
     def _print_issue(self, level: str, issue: Issue) -> None:
@@ -97,10 +95,13 @@ def choose_level(issue: Issue, *, fix: bool) -> str:
     return "error"
 
 
-def describe_remedy(errors: Counter[str], *, fix: bool) -> str:
-    """Return what to do about the errors that remain."""
+def list_remedies(errors: Counter[str], *, can_repair: bool) -> list[str]:
+    """Return what to do about the errors that remain, in lines.
+
+    With `can_repair`, the command can repair at least one of them.
+    """
     lines = []
-    if not fix and not errors.keys() <= {ERROR, REUSED, CLASH, *MAIL_PROBLEMS}:
+    if can_repair:
         lines.append("Run “manage.py doctor --fix” to repair the errors.")
     if ERROR in errors:
         lines.append(
@@ -127,7 +128,7 @@ def describe_remedy(errors: Counter[str], *, fix: bool) -> str:
             "Open “Unsent emails” as a superuser, and send the mail again or discard it"
             " (see docs/operations.md)."
         )
-    return "\n".join(lines)
+    return lines
 
 
 def record_repairs(repaired: Counter[str]) -> None:
