@@ -32,7 +32,6 @@ from django.utils.translation import gettext_lazy as _, gettext_noop
 from django_tasks_db.models import DBTaskResult
 
 from orgadmin.access.audit_log import SecurityEvent, record
-from orgadmin.access.batches import split_into_batches
 from orgadmin.models import (
     AcceptedInvitation,
     AuditEvent,
@@ -58,7 +57,7 @@ from orgadmin.people.membership import (
     list_roles,
 )
 from orgadmin.people.unsent import find_mail_to
-from orgadmin.records.batches import BATCH
+from orgadmin.records.batches import BATCH, read_in_batches
 from orgadmin.records.personal_data import (
     OtherAddress,
     Person,
@@ -310,7 +309,7 @@ class Erasure:
     def _delete_mail(self) -> None:
         mail = find_mail_to(self.user, self.person.folds)
         keys = [message.pk for message in mail]
-        for batch in split_into_batches(keys, BATCH):
+        for batch in read_in_batches(keys):
             DBTaskResult.objects.filter(pk__in=batch).delete()
         self.report.add(_("Emails that wait to be sent to them"), len(keys))
 
@@ -424,19 +423,19 @@ class Erasure:
         condition = Q(pk__in=[])
         for name in ORGANIZATION_TEXTS:
             condition |= contains_any(name, words)
-        keys = self._change_rows(Organization.objects.filter(condition))
+        rows = self._change_rows(Organization.objects.filter(condition))
         self._report_texts(
             _("Email, address and notes of organizations (IDs of organizations)"),
-            {row.pk for row in keys},
+            {row.pk for row in rows},
         )
         versions = Organization.history.model.objects
         by_person = versions.filter(history_user_key=self.user.pk)
         number = by_person.update(history_user_name=self.names.pseudonym)
         self.report.add(_("Names in the history"), number)
-        keys = self._change_rows(versions.filter(condition))
+        rows = self._change_rows(versions.filter(condition))
         self._report_texts(
             _("The same in the history (IDs of organizations)"),
-            {row.id for row in keys},
+            {row.id for row in rows},
         )
 
     def _change_rows(self, rows: models.QuerySet) -> list[Any]:

@@ -8,9 +8,8 @@ from django.db import models
 
 from orgadmin.models import User
 from orgadmin.models.addresses import fold_email, fold_username
+from orgadmin.records.batches import BATCH
 from orgadmin.records.doctor import Issue
-
-BATCH = 1_000  # users
 
 CLASH = "same name"
 OUTDATED = "outdated normal form"
@@ -23,7 +22,7 @@ def examine_names(*, fix: bool = False) -> Iterator[Issue]:
     they are written, unless someone else has the same. Reads all users.
     """
     fields = ("pk", "username", "email", "username_fold", "email_fold")
-    for user in User.objects.only(*fields).order_by("pk").iterator(BATCH):
+    for user in User.objects.only(*fields).order_by("pk").iterator(chunk_size=BATCH):
         if is_outdated(user):
             yield examine_user(user, fix=fix)
     yield from note_usernames_of_others()
