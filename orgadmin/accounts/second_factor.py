@@ -132,7 +132,6 @@ class OwnFactorsView(IndexView):
     def get_context_data(self, **kwargs: Any) -> dict[str, Any]:
         return {
             **super().get_context_data(**kwargs),
-            "has_second_factor": has_second_factor(self.request.user),
             "passkeys_available": passkeys.are_available(),
         }
 
