@@ -118,9 +118,7 @@ def new_email_link_view(request: HttpRequest, token: str) -> HttpResponse:
         with transaction.atomic():
             # The account must not change between the check and the write.
             lock(User, [request.user.pk])
-            change = read_new_email_token(token, LINK_LIFETIME)
-            if change is not None and change.user != request.user:
-                change = None
+            change = find_change(request.user, token)
             if change is not None and request.method == "POST":
                 return change_email(request, change)
     except (ValidationError, IntegrityError):
@@ -130,6 +128,12 @@ def new_email_link_view(request: HttpRequest, token: str) -> HttpResponse:
         return redirect("admin:account")
     context = {**admin.site.each_context(request), "change": change}
     return render(request, "registration/new_email_link.html", context)
+
+
+def find_change(user: User, token: str) -> NewEmail | None:
+    """Return the new address that a link is for, if this user has asked for it."""
+    change = read_new_email_token(token, LINK_LIFETIME)
+    return change if change is not None and change.user == user else None
 
 
 def change_email(request: HttpRequest, change: NewEmail) -> HttpResponse:
