@@ -342,6 +342,15 @@ class KnownWordsTests(TestCase):
             validate_password("harbor-lights-9", puppet)
 
     @tag("D33")
+    def test_an_address_that_looks_the_same_does_not_reveal_who_is_invited(self):
+        harbor = create_organization("Harbor Lights")
+        actor = create_superuser()
+        invitations.invite(harbor, "kim@example.com", ADMIN, actor=actor)
+        puppet = create_user("puppet", email="\N{KELVIN SIGN}im@example.com")
+        puppet.verify_email()
+        validate_password("harbor-lights-9", puppet)
+
+    @tag("D33")
     def test_other_organizations_are_not_revealed(self):
         create_organization("Plum Kettle")
         validate_password("plum-kettle-9", self.ada)

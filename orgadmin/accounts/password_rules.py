@@ -26,6 +26,7 @@ from django.utils.translation import gettext as _
 from django.views.decorators.debug import sensitive_variables
 
 from orgadmin.models import Invitation, Organization, User
+from orgadmin.models.addresses import is_same_email
 from orgadmin.models.fields import normalize
 
 logger = logging.getLogger("orgadmin.passwords")
@@ -228,9 +229,10 @@ def find_organization_names(user: User) -> list[str]:
         names += organizations.values_list("name", flat=True)[:MAX_ORGANIZATIONS]
     if user.email and (user.pk is None or user.has_verified_email):
         invitations = Invitation.objects.to_email(user.email).order_by("pk")
-        names += invitations.values_list("organization__name", flat=True)[
-            :MAX_ORGANIZATIONS
-        ]
+        rows = invitations.values_list("email", "organization__name")
+        for email, name in rows[:MAX_ORGANIZATIONS]:
+            if is_same_email(email, user.email):
+                names.append(name)
     return names
 
 
