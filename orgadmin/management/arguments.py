@@ -1,16 +1,17 @@
-"""Functions that find the people and organizations named on a command line."""
+"""The arguments that several commands have, and which rows they mean."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 
 from django.core.exceptions import ValidationError
-from django.core.management.base import CommandError
+from django.core.management.base import CommandError, CommandParser
 from django.db.models import Q
 
 from orgadmin.management.output import DetailedError
 from orgadmin.models import MembershipEvent, Organization, User
 from orgadmin.models.validators import is_primary_key
+from orgadmin.records.personal_data import OtherAddress
 
 # The exit status if a person or an organization cannot be identified. It is not 1,
 # because that is the exit status of `explain` for "may not".
@@ -29,6 +30,26 @@ def find_user(username: str, returncode: int = UNCLEAR) -> User:
     if user is None:
         raise CommandError(f"There is no user “{username}”.", returncode=returncode)
     return user
+
+
+def add_person_arguments(parser: CommandParser) -> None:
+    """Add the arguments that say whose personal data a command is about."""
+    parser.add_argument("username", metavar="USER", help="a username")
+    parser.add_argument(
+        "--include",
+        action="append",
+        default=[],
+        metavar="ADDRESS",
+        help="an email address that is reported as not included, but is theirs",
+    )
+
+
+def describe_not_included(other: OtherAddress) -> str:
+    """Return the line about an address that `--include` would add."""
+    return (
+        f"Not included, because it may be someone else's: {other.address}"
+        f" ({other.number:,} rows)"
+    )
 
 
 def find_organization(text: str) -> Organization:

@@ -2,7 +2,11 @@ from functools import partial
 
 from django.core.management.base import CommandError, CommandParser
 
-from orgadmin.management.arguments import find_user
+from orgadmin.management.arguments import (
+    add_person_arguments,
+    describe_not_included,
+    find_user,
+)
 from orgadmin.management.output import EscapedCommand
 from orgadmin.models.guards import LastSuperuserError
 from orgadmin.records.erasure import ErasureRefused, ErasureReport, erase_person
@@ -15,18 +19,11 @@ class Command(EscapedCommand):
     )
 
     def add_arguments(self, parser: CommandParser) -> None:
-        parser.add_argument("username", metavar="USER", help="a username")
+        add_person_arguments(parser)
         parser.add_argument(
             "--dry-run",
             action="store_true",
             help="print what would be erased, and change nothing",
-        )
-        parser.add_argument(
-            "--include",
-            action="append",
-            default=[],
-            metavar="ADDRESS",
-            help="an email address that is reported as not included, but is theirs",
         )
         parser.add_argument(
             "--replace-texts",
@@ -66,10 +63,7 @@ class Command(EscapedCommand):
                 f"  {texts.label}, {what}: {texts.number:,} ({texts.first_keys})"
             )
         for other in report.not_included:
-            self.stdout.write(
-                f"  Not included, because it may be someone else's: {other.address}"
-                f" ({other.number:,} rows)"
-            )
+            self.stdout.write(f"  {describe_not_included(other)}")
         for organization in report.orphaned:
             self.stdout.write(
                 f"  No active admin remains: {organization} (ID {organization.pk})"

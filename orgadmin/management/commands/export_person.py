@@ -1,6 +1,10 @@
 from django.core.management.base import CommandParser
 
-from orgadmin.management.arguments import find_user
+from orgadmin.management.arguments import (
+    add_person_arguments,
+    describe_not_included,
+    find_user,
+)
 from orgadmin.management.output import EscapedCommand
 from orgadmin.records.personal_data import (
     export_person,
@@ -13,21 +17,11 @@ class Command(EscapedCommand):
     help = "Print everything that is stored about USER as JSON."
 
     def add_arguments(self, parser: CommandParser) -> None:
-        parser.add_argument("username", metavar="USER", help="a username")
-        parser.add_argument(
-            "--include",
-            action="append",
-            default=[],
-            metavar="ADDRESS",
-            help="an email address that is reported as not included, but is theirs",
-        )
+        add_person_arguments(parser)
 
     def handle(self, *, username: str, include: list[str], **options):
         user = find_user(username)
         for line in export_person(user, included=include):
             self.stdout.write(line)
         for other in list_not_included(find_person(user, included=include)):
-            self.stderr.write(
-                f"Not included, because it may be someone else's: {other.address}"
-                f" ({other.number:,} rows)"
-            )
+            self.stderr.write(describe_not_included(other))
