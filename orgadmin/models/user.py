@@ -424,13 +424,13 @@ class User(RemembersStored, DeletedThroughQuerySet, AbstractUser):
 
         Locks the row. Returns the names of the fields that must be written, too.
         """
-        rows = type(self)._base_manager.using(using).select_for_update(no_key=True)
-        current = rows.filter(pk=self.pk).first()
-        if current is None:
+        locked = lock_users([self.pk], using=using)
+        if not locked:
             if "password" in written:
                 raise CredentialsChanged("The account was deleted since it was read.")
             # super().save() raises the error about a missing row.
             return set()
+        current = locked[0]
         is_outdated = current.session_epoch != self._stored.get("session_epoch")
         if is_outdated and "password" in written and self.has_usable_password():
             raise CredentialsChanged("The account has changed since it was read.")
