@@ -95,6 +95,18 @@ class KeptFormCase(TestCase):
     def send(self, form, url=None, **options):
         return self.browser.send(url or self.url, form, **options)
 
+    def leave_form(self, end=purge, **typed):
+        """Send a form after its session has ended, and return what it contained."""
+        self.begin_session()
+        form = self.open_form(**typed)
+        end(self.browser)
+        self.assert_asks_to_sign_in(self.send(form))
+        return form
+
+    def begin_session(self):
+        """Sign in as Ada. Where the password does not suffice, there is another way."""
+        self.browser.sign_in()
+
     def assert_asks_to_sign_in(self, response):
         self.assertRedirects(response, LOGIN, fetch_redirect_response=False)
         self.assertContains(self.browser.get(LOGIN), NOT_SAVED)
@@ -140,16 +152,8 @@ class ReturnTests(KeptFormCase):
             with self.subTest(name):
                 Contact.objects.all().delete()
                 self.browser = Browser()
-                self.browser.sign_in()
-                form = self.open_form(
-                    name=f"Saved {name}",
-                    **{
-                        "contacts-TOTAL_FORMS": "1",
-                        "contacts-0-name": "Bo",
-                    },
-                )
-                end(self.browser)
-                self.assert_asks_to_sign_in(self.send(form))
+                contact = {"contacts-TOTAL_FORMS": "1", "contacts-0-name": "Bo"}
+                form = self.leave_form(end, name=f"Saved {name}", **contact)
                 self.assertFalse(Contact.objects.exists())
                 page = self.assert_returns(self.browser.sign_in(), form)
                 self.assertFalse(Contact.objects.exists())
@@ -162,10 +166,7 @@ class ReturnTests(KeptFormCase):
                 self.assertEqual(Contact.objects.count(), 1)
 
     def test_everything_that_was_typed_comes_back_unchanged(self):
-        self.browser.sign_in()
-        form = self.open_form()
-        purge(self.browser)
-        self.send(form)
+        form = self.leave_form()
         self.assert_returns(self.browser.sign_in(), form)
         self.assert_nothing_saved()
 
@@ -173,10 +174,7 @@ class ReturnTests(KeptFormCase):
         for name, end in ENDS.items():
             with self.subTest(name):
                 self.browser = Browser()
-                self.browser.sign_in()
-                form = self.open_form()
-                end(self.browser)
-                self.assert_asks_to_sign_in(self.send(form))
+                self.leave_form(end)
                 response = self.browser.sign_in("eve")
                 self.assertRedirects(response, "/admin/")
                 self.assert_gets_nothing()
@@ -190,10 +188,7 @@ class ReturnTests(KeptFormCase):
         return read_forms(self.browser.get("/admin/"))[0]
 
     def test_someone_who_has_not_signed_in_gets_nothing(self):
-        self.browser.sign_in()
-        form = self.open_form()
-        purge(self.browser)
-        self.send(form)
+        form = self.leave_form()
         self.browser.sign_in(password="wrong")
         page = self.browser.get(self.url, follow=True)
         self.assertContains(page, 'name="password"')
@@ -203,10 +198,7 @@ class ReturnTests(KeptFormCase):
     def test_someone_whose_access_has_ended_gets_what_a_missing_page_gets(self):
         other = create_organization("Other")
         set_role(other, [self.ada], REVIEWER)
-        self.browser.sign_in()
-        form = self.open_form()
-        purge(self.browser)
-        self.send(form)
+        self.leave_form()
         set_role(self.acme, [self.ada], None)
         self.browser.sign_in()
         hidden = self.browser.get(self.url, follow=True)
@@ -216,20 +208,14 @@ class ReturnTests(KeptFormCase):
         self.assertNotContains(hidden, NOT_SAVED)
 
     def test_someone_who_can_only_view_it_now_sees_what_is_stored(self):
-        self.browser.sign_in()
-        form = self.open_form()
-        purge(self.browser)
-        self.send(form)
+        self.leave_form()
         set_role(self.acme, [self.ada], REVIEWER)
         response = self.browser.sign_in()
         self.assertRedirects(response, self.url, fetch_redirect_response=False)
         self.assert_gets_nothing()
 
     def test_someone_who_may_not_sign_in_any_more_gets_nothing(self):
-        self.browser.sign_in()
-        form = self.open_form()
-        purge(self.browser)
-        self.send(form)
+        self.leave_form()
         set_role(self.acme, [self.ada], None)
         self.browser.sign_in()
         page = self.browser.get(self.url, follow=True)
@@ -237,10 +223,7 @@ class ReturnTests(KeptFormCase):
         self.assertNotContains(page, CHECK_IT)
 
     def test_the_form_comes_back_once(self):
-        self.browser.sign_in()
-        form = self.open_form()
-        purge(self.browser)
-        self.send(form)
+        form = self.leave_form()
         self.assert_returns(self.browser.sign_in(), form)
         self.assert_gets_nothing()
 
@@ -248,10 +231,7 @@ class ReturnTests(KeptFormCase):
         for seconds, is_kept in ((60 * 60 - 10, True), (60 * 60 + 10, False)):
             with self.subTest(seconds):
                 self.browser = Browser()
-                self.browser.sign_in()
-                form = self.open_form()
-                purge(self.browser)
-                self.send(form)
+                form = self.leave_form()
                 self.age_kept_form(seconds)
                 response = self.browser.sign_in()
                 if is_kept:
@@ -279,10 +259,7 @@ class ReturnTests(KeptFormCase):
         self.assert_gets_nothing()
 
     def test_what_someone_else_saved_meanwhile_is_not_overwritten_unseen(self):
-        self.browser.sign_in()
-        form = self.open_form()
-        purge(self.browser)
-        self.send(form)
+        self.leave_form()
         Organization.objects.filter(pk=self.acme.pk).update(phone="+49 1")
         self.browser.sign_in()
         page = self.browser.get(self.url)
@@ -358,17 +335,12 @@ class SecondFactorTests(KeptFormCase):
         form = read_form(self.browser.get(ENTER_CODE), "code")
         return self.browser.send(ENTER_CODE, {**form, "code": code})
 
-    def leave_form(self, end):
-        """Send a form after its session has ended."""
+    def begin_session(self):
         self.browser = Browser()
         self.browser.force_login(User.objects.get(pk=self.ada.pk), BACKEND)
         session = self.browser.session
         note_second_factor(session, self.ada.authenticator_set.first())
         session.save()
-        form = self.open_form()
-        end(self.browser)
-        self.assert_asks_to_sign_in(self.send(form))
-        return form
 
     def test_the_same_person_finds_the_form_after_the_code(self):
         for name, end in ENDS.items():
@@ -407,12 +379,8 @@ class CompanyAccountTests(CompanyCase, KeptFormCase):
     def send(self, form, url=None, **options):
         return self.client.post(url or self.url, form, **options)
 
-    def leave_form(self, end):
+    def begin_session(self):
         self.come()
-        form = self.open_form()
-        end(self.client)
-        self.assert_asks_to_sign_in(self.send(form))
-        return form
 
     def test_the_same_person_finds_the_form(self):
         for name, end in ENDS.items():
@@ -465,19 +433,18 @@ class PasskeyTests(PasskeyCase):
 class AttackTests(KeptFormCase):
     """Someone tries to fill in a form in the name of someone else."""
 
-    def plant(self, key, url=None, **changes):
+    def plant(self, key):
         """Send a form with a key, as a visitor with a valid token."""
         page = self.browser.get(LOGIN)
         token = read_form(page, "csrfmiddlewaretoken")["csrfmiddlewaretoken"]
-        fields = {**TYPED, "csrfmiddlewaretoken": token, "form_key": key, **changes}
-        return self.send(fields, url)
+        fields = {**TYPED, "csrfmiddlewaretoken": token, "form_key": key}
+        return self.send(fields)
 
     def assert_not_kept(self):
         for session in Session.objects.all():
             self.assertNotIn(kept_forms.SESSION_KEY, session.get_decoded())
-        response = self.browser.sign_in()
+        self.browser.sign_in()
         self.assert_gets_nothing()
-        return response
 
     def get_key(self, username, url=None):
         browser = Browser()
@@ -569,18 +536,12 @@ class AttackTests(KeptFormCase):
         self.assert_not_kept()
 
     def test_a_form_of_the_greatest_length_is_kept(self):
-        self.browser.sign_in()
         notes = "\U0001f600" * 20_000
-        form = self.open_form(notes=notes, **{"initial-notes": notes})
-        purge(self.browser)
-        self.send(form)
+        form = self.leave_form(notes=notes, **{"initial-notes": notes})
         self.assert_returns(self.browser.sign_in(), form)
 
     def test_bytes_that_are_no_text_do_no_harm(self):
-        self.browser.sign_in()
-        form = self.open_form(name="\0\x01\ufffd", **{"contacts-TOTAL_FORMS": "\0"})
-        purge(self.browser)
-        self.send(form)
+        self.leave_form(name="\0\x01\ufffd", **{"contacts-TOTAL_FORMS": "\0"})
         self.browser.sign_in()
         self.assertContains(self.browser.get(self.url), NOT_SAVED)
         for encoding in ("utf-8", "utf-7", "utf-16", "nothing"):
@@ -626,10 +587,7 @@ class AttackTests(KeptFormCase):
         self.assertNotIn("file", names)
 
     def test_what_is_kept_is_encrypted(self):
-        self.browser.sign_in()
-        form = self.open_form()
-        purge(self.browser)
-        self.send(form)
+        self.leave_form()
         kept = self.browser.session[kept_forms.SESSION_KEY]
         self.assertEqual(set(kept), {"owner", "until", "content"})
         self.assertTrue(kept["content"].startswith("fernet:"))
@@ -637,10 +595,7 @@ class AttackTests(KeptFormCase):
             self.assertNotIn(text, str(kept))
 
     def test_a_form_of_an_earlier_secret_key_is_not_shown(self):
-        self.browser.sign_in()
-        form = self.open_form()
-        purge(self.browser)
-        self.send(form)
+        self.leave_form()
         earlier = [settings.SECRET_KEY]
         with override_settings(SECRET_KEY="another", SECRET_KEY_FALLBACKS=earlier):
             self.browser.sign_in()
