@@ -1,4 +1,4 @@
-"""Writing to the audit log as requests do, and as someone with the database could."""
+"""The audit log in tests: writing events, reading them, and tampering with them."""
 
 from unittest import mock
 
@@ -13,6 +13,12 @@ def write(event, network="192.0.2.0/24", request_id="r" * 32, **values):
     origin = mock.Mock(network=network, request_id=request_id)
     with mock.patch("orgadmin.access.audit_log.get_origin", return_value=origin):
         record(event, **values)
+
+
+def list_events(user):
+    """Return the kinds of the events of a person's account, the oldest first."""
+    events = AuditEvent.objects.filter(user_key=user.pk).order_by("pk")
+    return list(events.values_list("event", flat=True))
 
 
 def write_typed_name(name):

@@ -1,8 +1,10 @@
 """Mail in tests: sent at once, or kept in the outbox until a worker runs."""
 
+import re
 from datetime import timedelta
 from unittest import mock
 
+from django.core import mail as sent_mail
 from django.test import override_settings
 from django.utils import timezone
 from django_tasks_db.models import DBTaskResult
@@ -45,6 +47,12 @@ def work_later():
     waiting = DBTaskResult.objects.filter(status="READY", run_after__year__lt=9999)
     waiting.update(run_after=timezone.now() - timedelta(seconds=1))
     return work()
+
+
+def read_link():
+    """Return the path of the link in the last message that was sent."""
+    body = sent_mail.outbox[-1].body
+    return re.search(r"https?://[^/\s]+(/\S+)", body)[1]
 
 
 def fail_to_send(error=None):

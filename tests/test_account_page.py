@@ -20,6 +20,7 @@ from orgadmin.accounts.session_store import SessionStore
 from orgadmin.accounts.sessions import SEEN_EVERY
 from orgadmin.accounts.tokens import make_new_email_token
 from orgadmin.models import AuditEvent, User, UserSession
+from tests.auditing import list_events
 from tests.factories import (
     ADMIN,
     age_sign_in,
@@ -39,12 +40,6 @@ IPHONE = (
     "Mozilla/5.0 (iPhone; CPU iPhone OS 18_5 like Mac OS X) AppleWebKit/605.1.15"
     " (KHTML, like Gecko) Version/18.5 Mobile/15E148 Safari/604.1"
 )
-
-
-def list_events(user):
-    """Return the kinds of the events of a person's account, the oldest first."""
-    events = AuditEvent.objects.filter(user_key=user.pk).order_by("pk")
-    return list(events.values_list("event", flat=True))
 
 
 class AccountCase(TestCase):

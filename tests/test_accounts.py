@@ -1,4 +1,3 @@
-import re
 import time
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
@@ -38,6 +37,7 @@ from tests.factories import (
 from tests.mailing import (
     fail_to_send,
     queues_mail,
+    read_link,
     send_invitation,
     work,
     work_later,
@@ -51,11 +51,6 @@ DEAD_LINK = "This link no longer works"
 LOGIN = "/admin/login/"
 CONFIRM_EMAIL = "/admin/confirm-email/"
 VISITORS = ("nobody", "its owner", "someone else")
-
-
-def read_link():
-    """Return the path of the link in the last message that was sent."""
-    return re.search(r"https?://[^/\s]+(/\S+)", mail.outbox[-1].body)[1]
 
 
 def create_account(state):

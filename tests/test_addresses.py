@@ -2,7 +2,6 @@
 
 import io
 import os
-import re
 from contextlib import redirect_stdout
 from unittest import mock
 
@@ -37,7 +36,7 @@ from tests.factories import (
     create_user,
     run_doctor,
 )
-from tests.mailing import send_invitation
+from tests.mailing import read_link, send_invitation
 from tests.migrating import migrate, models_at
 
 SAME = [
@@ -291,7 +290,7 @@ class FollowTests(TestCase):
             acme, "nora@example.com", ADMIN, actor=create_superuser()
         )
         send_invitation(invitation)
-        link = re.search(r"https?://[^/\s]+(/\S+)", mail.outbox[-1].body)[1]
+        link = read_link()
         password = "correct horse battery"
         self.client.post(link, {"new_password1": password, "new_password2": password})
         self.nora = User.objects.get(email="nora@example.com")
@@ -332,9 +331,6 @@ class SpellingsMeetTests(TestCase):
         self.acme = create_organization("Acme")
         self.root = create_superuser()
 
-    def read_link(self):
-        return re.search(r"https?://[^/\s]+(/\S+)", mail.outbox[-1].body)[1]
-
     @tag("D19")
     def test_an_invitation_is_stored_in_its_normal_form(self):
         self.client.force_login(self.root)
@@ -355,7 +351,7 @@ class SpellingsMeetTests(TestCase):
             )
             send_invitation(invitation)
             self.client.force_login(user)
-            self.client.post(self.read_link())
+            self.client.post(read_link())
             self.assertTrue(user.groups.contains(self.acme.reviewer))
             user.delete()
 

@@ -22,8 +22,8 @@ from tests.factories import (
     create_superuser,
     create_user,
 )
+from tests.mailing import read_link
 from tests.passkeys import SITE, Device
-from tests.test_accounts import read_link
 from tests.test_sign_in import (
     ENTER_CODE,
     LOGIN,

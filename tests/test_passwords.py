@@ -16,8 +16,7 @@ from django.test import TestCase, override_settings, tag
 from orgadmin.models import User
 from orgadmin.people import invitations
 from tests.factories import ADMIN, create_organization, create_superuser, create_user
-from tests.mailing import send_invitation
-from tests.test_accounts import read_link
+from tests.mailing import read_link, send_invitation
 
 SHORT = "plum kettle"  # 11 characters
 MEMBERS_ONLY = "plum kettle 9z"  # 14 characters

@@ -15,6 +15,7 @@ from django.test.utils import CaptureQueriesContext
 from orgadmin.accounts import sessions
 from orgadmin.models import AuditEvent, Organization, User
 from orgadmin.people.offboarding import offboard
+from tests.auditing import list_events
 from tests.factories import (
     age_sign_in,
     create_organization,
@@ -41,12 +42,6 @@ def leave_idle(client, minutes):
     session = client.session
     session["last_seen"] -= minutes * 60
     session.save()
-
-
-def list_events(user):
-    """Return the events of a person's account, the oldest first."""
-    events = AuditEvent.objects.filter(user_key=user.pk).order_by("pk")
-    return [event.event for event in events]
 
 
 @override_settings(SECOND_FACTOR="optional")

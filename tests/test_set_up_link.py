@@ -19,8 +19,7 @@ from tests.factories import (
     create_user,
     refresh_sign_in,
 )
-from tests.mailing import fail_to_send, queues_mail, work, work_later
-from tests.test_accounts import read_link
+from tests.mailing import fail_to_send, queues_mail, read_link, work, work_later
 from tests.test_sign_in import (
     LOGIN,
     SECOND_FACTOR,
