@@ -27,6 +27,7 @@ from django.utils.translation import gettext_lazy as _
 from orgadmin.access.append_only import AppendOnlyQuerySet
 from orgadmin.access.batches import split_into_batches
 from orgadmin.access.origin import get_origin
+from orgadmin.access.sql import lock_until_commit
 
 if TYPE_CHECKING:
     from orgadmin.models import AuditEvent, User
@@ -229,10 +230,7 @@ def seal() -> list[AuditEvent]:
     Passes the events to the listeners, and returns them, BATCH at most. Runs four
     queries, and those of the listeners.
     """
-    if connection.vendor == "postgresql":
-        # SQLite has one writer at a time anyway.
-        with connection.cursor() as cursor:
-            cursor.execute("SELECT pg_advisory_xact_lock(%s)", [SEAL_LOCK])
+    lock_until_commit(SEAL_LOCK)
     pending = list(find_unsealed()[:BATCH])
     if not pending:
         return []

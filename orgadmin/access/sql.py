@@ -1,4 +1,4 @@
-"""Helpers for raw SQL: placeholders, and statements in one round trip."""
+"""Helpers for raw SQL: placeholders, statements in one round trip, and locks."""
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
@@ -16,6 +16,18 @@ class Statement:
 def placeholders(values: Collection[object]) -> str:
     """Return "%s, %s, %s" for three values."""
     return ", ".join(["%s"] * len(values))
+
+
+def lock_until_commit(*key: int, using: str = "default") -> None:
+    """Make other transactions wait that take the same lock, until this one ends.
+
+    `key` is one number of 64 bits, or two of 32 bits, all with a sign. Nothing that
+    only reads waits. SQLite has one writer at a time anyway.
+    """
+    if connections[using].vendor == "postgresql":
+        sql = f"SELECT pg_advisory_xact_lock({placeholders(key)})"
+        with connections[using].cursor() as cursor:
+            cursor.execute(sql, key)
 
 
 def execute_together(statements: Sequence[Statement], *, using: str) -> None:

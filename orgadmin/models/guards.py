@@ -18,13 +18,13 @@ from typing import TYPE_CHECKING
 from django.apps import apps
 from django.contrib.auth import get_user_model
 from django.core.exceptions import PermissionDenied
-from django.db import connections
 from django.utils.functional import Promise
 from django.utils.translation import gettext_lazy as _
 
 from orgadmin.access.batches import split_into_batches
 from orgadmin.access.origin import current_request
 from orgadmin.access.roles import ADMIN
+from orgadmin.access.sql import lock_until_commit
 
 if TYPE_CHECKING:
     from django.db.models import QuerySet
@@ -116,12 +116,9 @@ def keep_a_superuser(leaving: Collection[User], *, using: str) -> None:
     """
     if not any(user.is_active and user.is_superuser for user in leaving):
         return
-    connection = connections[using]
-    if connection.vendor == "postgresql":
-        # SQLite has one writer at a time anyway. Locking all superusers instead would
-        # be a deadlock if two of them remove each other.
-        with connection.cursor() as cursor:
-            cursor.execute("SELECT pg_advisory_xact_lock(%s)", [SUPERUSER_LOCK])
+    # Locking all superusers instead would be a deadlock if two of them remove each
+    # other.
+    lock_until_commit(SUPERUSER_LOCK, using=using)
     if not is_another_superuser_left(leaving, using=using):
         raise LastSuperuserError
 

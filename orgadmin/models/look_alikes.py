@@ -12,8 +12,7 @@ from functools import cache
 from pathlib import Path
 from zlib import crc32
 
-from django.db import connection
-
+from orgadmin.access.sql import lock_until_commit
 from orgadmin.models.text import remove_invisible
 
 # Each line has what to write instead of some characters, and these characters, all as
@@ -40,17 +39,13 @@ def lock_key(key: str) -> None:
     """Let other transactions wait that want to use a name with the same key.
 
     Someone who checks a new name takes this lock first. Otherwise, two people could
-    save names that look alike at the same moment, and neither would see the other. The
-    lock ends with the transaction. Nothing that only reads takes it.
+    save names that look alike at the same moment, and neither would see the other. On
+    SQLite, forms are checked in the transaction of the one writer.
     """
-    if connection.vendor != "postgresql":
-        # SQLite has one writer at a time, and forms are checked in its transaction.
-        return
-    # PostgreSQL wants a signed number. Different keys rarely have the same one, and
-    # then only wait for each other.
+    # The number has a sign. Different keys rarely have the same one, and then only wait
+    # for each other.
     number = crc32(key.encode()) - 2**31
-    with connection.cursor() as cursor:
-        cursor.execute("SELECT pg_advisory_xact_lock(%s, %s)", [NAME_LOCK, number])
+    lock_until_commit(NAME_LOCK, number)
 
 
 def fold(text: str) -> str:
