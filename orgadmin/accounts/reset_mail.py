@@ -6,6 +6,7 @@ from django.conf import settings
 from django.utils import translation
 from django_tasks import TaskContext, task
 
+from orgadmin.accounts.own_mail import find_recipient
 from orgadmin.accounts.tokens import make_reset_path
 from orgadmin.models import User
 from orgadmin.people import mail, outbox
@@ -31,7 +32,7 @@ def answer_request(context: TaskContext, *, address: str, language: str) -> None
 @task(takes_context=True, priority=outbox.URGENT)
 def send_reset_link(context: TaskContext, *, user: int, language: str) -> None:
     """Send a link to set a new password, to the address that the person has now."""
-    person = User.objects.filter(pk=user, is_active=True).exclude(email="").first()
+    person = find_recipient(user)
     if person is None or not person.has_usable_password():
         return
     ours = {

@@ -21,6 +21,7 @@ from django.views.decorators.cache import never_cache
 from django_tasks import TaskContext, task
 
 from orgadmin.accounts import throttle
+from orgadmin.accounts.own_mail import find_recipient
 from orgadmin.accounts.tokens import make_link_token, read_link_token
 from orgadmin.models import User
 from orgadmin.people import mail, outbox
@@ -101,7 +102,7 @@ def mail_link(
     context: TaskContext, *, user: int, nonce_hash: str, language: str
 ) -> None:
     """Send the link to the address that the person has now."""
-    person = User.objects.filter(pk=user, is_active=True).exclude(email="").first()
+    person = find_recipient(user)
     if person is None:
         return
     token = make_link_token(person, PURPOSE, nonce_hash)
