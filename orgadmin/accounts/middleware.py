@@ -9,6 +9,7 @@ from django.utils.translation import gettext_lazy as _
 from orgadmin.accounts import passkeys, sessions
 from orgadmin.accounts.kept_forms import drop_expired
 from orgadmin.accounts.late_forms import ask_to_sign_in
+from orgadmin.accounts.preferences import PATHS_WITHOUT_SESSION
 from orgadmin.accounts.redirects import redirect_to_sign_in
 from orgadmin.accounts.set_up_link import SET_UP_URLS, is_open, note_wanted_page
 from orgadmin.accounts.step_up import ask_for_recent_sign_in
@@ -36,9 +37,6 @@ SECOND_FACTOR_URLS_FOR_OLD_SIGN_INS = (
     "mfa_passkey_options",
 )
 
-# Monitoring reads these pages, also while there is no database to read a session from.
-ROUTES_WITHOUT_SESSION = ("healthz", "livez")
-
 # This page tells when the session ends. To open it is no use of the session, and it
 # does not end an expired one.
 ABOUT_THE_SESSION = "stay_signed_in"
@@ -52,7 +50,7 @@ class SessionLimitsMiddleware(MiddlewareMixin):
     """
 
     def process_view(self, request, view, args, kwargs):
-        if request.resolver_match.route in ROUTES_WITHOUT_SESSION:
+        if request.path_info in PATHS_WITHOUT_SESSION:
             return None
         if request.resolver_match.url_name == ABOUT_THE_SESSION:
             return None
