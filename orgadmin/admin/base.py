@@ -21,7 +21,6 @@ from django.shortcuts import render
 from django.urls import path, reverse
 from django.utils.translation import gettext_lazy as _
 
-from orgadmin.accounts.kept_forms import choose_key, tell_not_saved
 from orgadmin.accounts.step_up import SAFE_METHODS
 from orgadmin.admin.changelist import LimitedPaginator, LongChangeList, exceeds
 from orgadmin.admin.delete_page import DeletePage
@@ -174,11 +173,6 @@ class ClosedModelAdmin(
         self, request, context, add=False, change=False, form_url="", obj=None
     ):
         """Give the template the names of the pages that it can link to."""
-        context["form_key"] = choose_key(request)
-        context["is_unsaved"] = request.method == "POST"
-        if self.find_returned_form(request, obj) is not None:
-            context["is_unsaved"] = True
-            tell_not_saved(request)
         context["pages"] = []
         if obj is not None:
             context["pages"] = [

@@ -15,7 +15,11 @@ from django.db import DatabaseError, IntegrityError, transaction
 from django.urls import resolve
 from django.utils.translation import gettext_lazy as _, ngettext
 
-from orgadmin.accounts.kept_forms import get_returned_form
+from orgadmin.accounts.kept_forms import (
+    choose_key,
+    get_returned_form,
+    tell_not_saved,
+)
 from orgadmin.admin.once import AlreadySent, has_form_key, note_sent
 
 
@@ -46,6 +50,17 @@ class FormPage:
         if is_new or self.has_change_permission(request, obj):
             return returned
         return None
+
+    def render_change_form(
+        self, request, context, add=False, change=False, form_url="", obj=None
+    ):
+        """Give the template the key of the form, and whether it has unsaved text."""
+        returned = self.find_returned_form(request, obj)
+        context["form_key"] = choose_key(request)
+        context["is_unsaved"] = request.method == "POST" or returned is not None
+        if returned is not None:
+            tell_not_saved(request)
+        return super().render_change_form(request, context, add, change, form_url, obj)
 
     def save_model(self, request, obj, form, change):
         """Save a new object, or only the changed fields of an existing one.
