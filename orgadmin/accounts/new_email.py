@@ -96,7 +96,7 @@ def mail_new_address(
     owner = User.objects.find_by_email(address)
     if owner is not None:
         message = mail.write_message(
-            "new_email_taken", to=owner.email, language=owner.language or language
+            "new_email_taken", to=owner.email, recipient=owner, language=language
         )
     else:
         token = make_new_email_token(person, address)

@@ -43,8 +43,8 @@ def send_reset_link(context: TaskContext, *, user: int, language: str) -> None:
     message = mail.write_message(
         "reset",
         to=person.email,
-        language=person.language or language,
-        time_zone=person.time_zone,
+        recipient=person,
+        language=language,
         ours=ours,
     )
     outbox.deliver(message, context)

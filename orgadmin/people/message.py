@@ -19,6 +19,7 @@ from django.core.mail import EmailMultiAlternatives
 from django.template.loader import render_to_string
 from django.utils import timezone, translation
 
+from orgadmin.models import User
 from orgadmin.models.validators import list_time_zones
 
 # Names are cut after this many characters in mail.
@@ -70,21 +71,24 @@ def write_message(
     template: str,
     *,
     to: str,
+    recipient: User,
     language: str,
-    time_zone: str = "",
     ours: Mapping[str, Any] | None = None,
     **context: Any,
 ) -> EmailMultiAlternatives:
     """Return a message from a template, in the recipient's language and time zone.
 
-    Without a time zone, times are in that of the site. The first line of the template
-    is the subject. It must be the same for everyone, so that nobody writes it. Values
-    in the context are made harmless; those in `ours` are inserted as they are, so they
-    must not contain what other people typed.
+    If they have chosen no language, it is in `language`. Without a time zone, times are
+    in that of the site. For someone who has no account, `recipient` is a new `User()`.
+
+    The first line of the template is the subject. It must be the same for everyone, so
+    that nobody writes it. Values in the context are made harmless; those in `ours` are
+    inserted as they are, so they must not contain what other people typed.
     """
     zone = timezone.get_default_timezone()
-    if time_zone in list_time_zones():
-        zone = ZoneInfo(time_zone)
+    if recipient.time_zone in list_time_zones():
+        zone = ZoneInfo(recipient.time_zone)
+    language = recipient.language or language
     with translation.override(language), timezone.override(zone):
         values = {name: make_harmless(value) for name, value in context.items()}
         values["site"] = settings.BASE_URL

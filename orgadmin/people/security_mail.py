@@ -236,8 +236,6 @@ def write_security_message(
     event.
     """
     is_own = event.actor_key is not None and event.actor_key == event.user_key
-    person = recipient or User()
-    default = language if is_own else settings.LANGUAGE_CODE
     ours = {
         "kind": SecurityEvent(event.event).name,
         "when": event.at,
@@ -247,8 +245,8 @@ def write_security_message(
     return write_message(
         template,
         to=address,
-        language=person.language or default,
-        time_zone=person.time_zone,
+        recipient=recipient or User(),
+        language=language if is_own else settings.LANGUAGE_CODE,
         ours=ours,
         person=event.user_name,
         actor=event.actor_name,
