@@ -65,7 +65,6 @@ def send_invitation(context: TaskContext, *, invitation: int, language: str) -> 
         token = invited.make_token(seed=context.task_result.id)
     except Invitation.DoesNotExist:
         return
-    # Someone unknown has chosen no language and no time zone.
     person = User.objects.find_by_email(invited.email) or User()
     role = ROLES_BY_KEY[invited.role]
     ours = {

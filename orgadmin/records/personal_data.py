@@ -207,7 +207,8 @@ def find_membership_events(person: Person) -> Q:
 def find_audit_events(person: Person) -> Q:
     """Return the condition for entries of the audit log about the person.
 
-    Among them are failed sign-ins with their username or address.
+    Among them are failed sign-ins with their username or address, of which early
+    releases recorded what was typed.
     """
     typed = Q(user_name__iexact=person.user.username)
     typed |= has_address("user_name", person)
