@@ -1,9 +1,7 @@
 """Old sign-ins: what they can still do, and the page that asks for a recent one."""
 
-import re
 import time
 from dataclasses import dataclass
-from html import unescape
 
 from allauth.mfa.models import Authenticator
 from django.contrib import admin
@@ -33,6 +31,7 @@ from tests.factories import (
     create_superuser,
     create_user,
 )
+from tests.forms_in_pages import read_form
 from tests.test_company import CALLBACK, SIGN_IN, CompanyCase
 from tests.test_matrix import ATTACK, World, fill, find_model, walk
 from tests.test_sign_in import (
@@ -62,19 +61,6 @@ def asks(response):
     return response.status_code == 200 and ASKS in response.content.decode()
 
 
-def read_fields(response, form=0):
-    """Return what one of the forms of a page would send: {name: value}."""
-    forms = re.findall(r"<form[^>]*>.*?</form>", response.content.decode(), re.DOTALL)
-    forms = [text for text in forms if 'id="logout-form"' not in text]
-    fields = {}
-    for tag_text in re.findall(r"<input[^>]*>", forms[form]):
-        attributes = dict(re.findall(r'([\w-]+)="([^"]*)"', tag_text))
-        if "name" in attributes:
-            value = unescape(attributes.get("value", ""))
-            fields.setdefault(unescape(attributes["name"]), []).append(value)
-    return fields
-
-
 class StepUpCase(SignInCase):
     def setUp(self):
         self.root = create_superuser("root", email="root@example.com")
@@ -99,7 +85,7 @@ class StepUpCase(SignInCase):
     def confirm(self, response, password="secret", **fields):
         """Fill in the page that asks for the password, and send it."""
         url = response.wsgi_request.get_full_path()
-        data = read_fields(response) | {"step-up-password": password}
+        data = read_form(response, "step-up-password") | {"step-up-password": password}
         return self.client.post(url, data | fields)
 
     def is_superuser(self, user):
@@ -261,7 +247,7 @@ class ConfirmTests(StepUpCase):
         file = SimpleUploadedFile("new.csv", b"name\nNew\n")
         preview = self.client.post(IMPORT, {"file": file})
         age_sign_in(self.client, ELEVEN_MINUTES)
-        page = self.client.post(IMPORT, read_fields(preview))
+        page = self.client.post(IMPORT, read_form(preview, "seen"))
         self.assertTrue(asks(page))
         self.assertFalse(Organization.objects.exists())
         self.confirm(page)
@@ -403,7 +389,7 @@ class CompanyTests(CompanyCase):
         page = self.delete_anna()
         self.assertTrue(asks(page))
         self.assertNotContains(page, 'type="password"')
-        fields = read_fields(page, form=1)
+        fields = read_form(page, "step-up-continue")
         early = self.client.post(self.delete_url, fields)
         self.assertContains(early, "You have not signed in again yet")
         self.assertTrue(self.has_anna())
