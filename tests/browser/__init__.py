@@ -3,6 +3,7 @@
 import os
 
 from django.conf import settings
+from django.contrib.sessions.models import Session
 from django.contrib.staticfiles.testing import StaticLiveServerTestCase
 from django.test import Client, tag
 from playwright.sync_api import expect, sync_playwright
@@ -83,13 +84,17 @@ class BrowserTestCase(StaticLiveServerTestCase):
         """Open a page as someone who is signed in; without a name, as nobody."""
         page = self.open_page(**options)
         if username:
-            cookie = {
-                "name": settings.SESSION_COOKIE_NAME,
-                "value": self.create_session(username),
-                "url": self.live_server_url,
-            }
-            page.context.add_cookies([cookie])
+            self.start_session(page, username)
         return page
+
+    def start_session(self, page, username):
+        """Sign someone in without the sign-in pages."""
+        cookie = {
+            "name": settings.SESSION_COOKIE_NAME,
+            "value": self.create_session(username),
+            "url": self.live_server_url,
+        }
+        page.context.add_cookies([cookie])
 
     def create_session(self, username):
         """Return the cookie of a session as the sign-in pages would create it."""
@@ -103,6 +108,14 @@ class BrowserTestCase(StaticLiveServerTestCase):
         open_page(session)
         session.save()
         return client.cookies[settings.SESSION_COOKIE_NAME].value
+
+    def change_session(self, **changes):
+        """Change the times of the only session, as {name: seconds to add}."""
+        session = Session.objects.get()
+        store = session.get_session_store_class()(session.session_key)
+        for name, seconds in changes.items():
+            store[name] += seconds
+        store.save()
 
     def sign_in(self, username, password="secret", page=None):
         page = page or self.page

@@ -27,14 +27,6 @@ class KeptFormCase(BrowserTestCase):
         create_user("eve", admin_of=[self.acme])
         self.url = f"/admin/orgadmin/organization/{self.acme.pk}/change/"
 
-    def change_session(self, **changes):
-        """Change the times of the only session, as {name: seconds to add}."""
-        session = Session.objects.get()
-        store = session.get_session_store_class()(session.session_key)
-        for name, seconds in changes.items():
-            store[name] += seconds
-        store.save()
-
     def read_session(self):
         return Session.objects.get().get_decoded()
 

@@ -2,8 +2,6 @@
 
 from allauth.mfa.models import Authenticator
 from axe_playwright_python.base import AXE_SCRIPT
-from django.conf import settings
-from django.contrib.sessions.models import Session
 from django.test import override_settings
 from playwright.sync_api import expect
 
@@ -75,17 +73,8 @@ class PasskeyTests(BrowserTestCase):
         self.page.locator("#id_password").fill("secret")
         self.press("Sign in")
 
-    def start_session(self):
-        """Sign in without pages, with the link from the email already opened."""
-        cookie = {
-            "name": settings.SESSION_COOKIE_NAME,
-            "value": self.create_session("ada"),
-            "url": self.live_server_url,
-        }
-        self.page.context.add_cookies([cookie])
-
     def add_passkey(self):
-        self.start_session()
+        self.start_session(self.page, "ada")
         self.page.goto(FACTOR)
         self.follow("Add passkey")
         expect(self.page.get_by_role("heading", name="Add passkey")).to_be_visible()
@@ -145,10 +134,7 @@ class PasskeyTests(BrowserTestCase):
 
     def test_confirms_who_one_is(self):
         self.add_passkey()
-        session = Session.objects.get()
-        store = session.get_session_store_class()(session.session_key)
-        store["signed_in"] -= 11 * 60
-        store.save()
+        self.change_session(signed_in=-11 * 60)
         passkey = Authenticator.objects.get(type="webauthn")
         self.page.goto(f"{FACTOR}passkeys/{passkey.pk}/rename/")
         self.check_page()

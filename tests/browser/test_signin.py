@@ -1,6 +1,5 @@
 from allauth.mfa.models import Authenticator
 from django.conf import settings
-from django.contrib.sessions.models import Session
 from django.test import override_settings
 from playwright.sync_api import expect
 
@@ -77,10 +76,7 @@ class StepUpTests(BrowserTestCase):
         """Open a page with a sign-in of eleven minutes ago."""
         page = self.open_page_of(username, **options)
         page.goto(url)
-        session = Session.objects.get()
-        store = session.get_session_store_class()(session.session_key)
-        store["signed_in"] -= 11 * 60
-        store.save()
+        self.change_session(signed_in=-11 * 60)
         return page
 
     def test_what_was_entered_is_kept_on_a_phone_without_scripts(self):
@@ -140,10 +136,7 @@ class StepUpTests(BrowserTestCase):
             expect(self.page.get_by_role("button", name="Sign out")).to_be_visible()
             page = self.page
             page.goto(f"/admin/orgadmin/user/{anna.pk}/delete/")
-            session = Session.objects.get()
-            store = session.get_session_store_class()(session.session_key)
-            store["signed_in"] -= 11 * 60
-            store.save()
+            self.change_session(signed_in=-11 * 60)
             page.get_by_role("button", name="Delete anna").click()
             expect(page.get_by_role("heading", name="Confirm it’s you")).to_be_visible()
             with page.context.expect_page() as opened:
