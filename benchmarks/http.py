@@ -6,6 +6,7 @@ Compares ours with the floor and the usual way, on gunicorn with two workers. Ne
 gunicorn and wrk. DATABASE_URL names a database that benchmarks.fill filled.
 """
 
+import argparse
 import re
 import shutil
 import statistics
@@ -97,6 +98,9 @@ def find_figure(label: str, text: str) -> str:
 
 
 def main() -> None:
+    argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    ).parse_args()
     if not shutil.which("wrk"):
         sys.exit("wrk is missing. To install it, run: apt-get install wrk")
     loads = {name: [] for name in PAGES}
