@@ -120,7 +120,11 @@ class BrowserTestCase(StaticLiveServerTestCase):
     def sign_in(self, username, password="secret", page=None):
         page = page or self.page
         page.goto("/admin/")
+        self.send_sign_in_form(page, username, password)
+        expect(page.get_by_text("Sign out")).to_be_visible()
+
+    def send_sign_in_form(self, page, username, password="secret"):
+        """Fill in the sign-in form that a page shows, and send it."""
         page.get_by_label("Username").fill(username)
         page.get_by_label("Password").fill(password)
         page.get_by_role("button", name="Sign in").click()
-        expect(page.get_by_text("Sign out")).to_be_visible()

@@ -41,11 +41,6 @@ class KeptFormCase(BrowserTestCase):
         page.on("dialog", dismiss)
         return kinds
 
-    def enter_password(self, page, username="ada"):
-        page.get_by_label("Username").fill(username)
-        page.get_by_label("Password").fill("secret")
-        page.get_by_role("button", name="Sign in").click()
-
 
 class ReturnTests(KeptFormCase):
     def fill_in(self, page):
@@ -65,7 +60,7 @@ class ReturnTests(KeptFormCase):
         Session.objects.all().delete()
         self.save(page)
         expect(page.get_by_text("You were signed out before this was")).to_be_visible()
-        self.enter_password(page)
+        self.send_sign_in_form(page, "ada")
         expect(page.get_by_text("Check it, then save.")).to_be_visible()
         self.assertTrue(page.url.endswith(self.url))
         expect(page.get_by_label("Name:")).to_have_value("Acme & Söhne")
@@ -97,7 +92,7 @@ class ReturnTests(KeptFormCase):
         page.get_by_label("Name:").fill("New name")
         Session.objects.all().delete()
         self.save(page)
-        self.enter_password(page)
+        self.send_sign_in_form(page, "ada")
         expect(page.get_by_label("Name:")).to_have_value("New name")
 
     def test_the_form_comes_back_on_a_phone(self):
@@ -109,7 +104,7 @@ class ReturnTests(KeptFormCase):
         Session.objects.all().delete()
         tab = page.context.new_page()
         tab.goto("/admin/")
-        self.enter_password(tab)
+        self.send_sign_in_form(tab, "ada")
         expect(tab.get_by_text("Sign out")).to_be_visible()
         self.save(page)
         expect(page.get_by_text("Check it, then save.")).to_be_visible()
@@ -122,7 +117,7 @@ class ReturnTests(KeptFormCase):
         self.fill_in(page)
         Session.objects.all().delete()
         self.save(page)
-        self.enter_password(page, "eve")
+        self.send_sign_in_form(page, "eve")
         expect(page.get_by_text("Sign out")).to_be_visible()
         page.goto(self.url)
         expect(page.get_by_label("Name:")).to_have_value("Acme")
@@ -135,7 +130,7 @@ class ReturnTests(KeptFormCase):
         page.get_by_role("radio", name="Reviewer").check()
         Session.objects.all().delete()
         page.get_by_role("button", name="Invite person").click()
-        self.enter_password(page)
+        self.send_sign_in_form(page, "ada")
         expect(page.get_by_text("Check it, then save.")).to_be_visible()
         expect(page.get_by_label("Email:")).to_have_value("new@example.com")
         expect(page.get_by_role("radio", name="Reviewer")).to_be_checked()
@@ -296,7 +291,7 @@ class NoticeTests(KeptFormCase):
         self.expect_text(self.notice, "If you save now, you are asked to sign in")
         expect(page.get_by_role("button", name="Stay signed in")).to_have_count(0)
         page.get_by_role("button", name="Save", exact=True).click()
-        self.enter_password(page)
+        self.send_sign_in_form(page, "ada")
         expect(page.get_by_label("Notes:")).to_have_value(NOTES)
 
     def test_says_when_a_session_ends_that_cannot_be_extended(self):
@@ -319,7 +314,7 @@ class NoticeTests(KeptFormCase):
         Session.objects.all().delete()
         tab = page.context.new_page()
         tab.goto("/admin/")
-        self.enter_password(tab, "eve")
+        self.send_sign_in_form(tab, "eve")
         expect(tab.get_by_text("Sign out")).to_be_visible()
         before = self.read_session()["last_seen"]
         page.clock.fast_forward(121 * 1000)
@@ -353,6 +348,6 @@ class NoticeTests(KeptFormCase):
         self.assertGreater(time.time() - started, 4)
         page.get_by_label("Notes:").fill("Late")
         page.get_by_role("button", name="Save", exact=True).click()
-        self.enter_password(page)
+        self.send_sign_in_form(page, "ada")
         expect(page.get_by_label("Notes:")).to_have_value("Late")
         self.assertEqual(Organization.objects.get().notes, "")

@@ -12,6 +12,22 @@ from tests.test_accounts import read_link
 from tests.test_sign_in import make_code
 
 
+def use_company_server(test, email):
+    """Have a server of the company sign in someone with an address, during a test."""
+    server = test.enterContext(identity_server())
+    server.person = {"sub": "1", "email": email, "email_verified": True}
+    test.other_servers = (server.address,)
+    policy = settings.CONTENT_SECURITY_POLICY["DIRECTIVES"] | {
+        "form-action": ["'self'", server.address]
+    }
+    changes = {
+        **company_settings(server),
+        "BASE_URL": test.live_server_url,
+        "CONTENT_SECURITY_POLICY": {"DIRECTIVES": policy},
+    }
+    test.enterContext(override_settings(**changes))
+
+
 class SignInTests(BrowserTestCase):
     @override_settings(SECOND_FACTOR="staff")
     def test_platform_staff_set_up_a_second_factor_and_sign_in_with_it(self):
@@ -40,9 +56,7 @@ class SignInTests(BrowserTestCase):
 
     def enter_password(self):
         self.page.goto("/admin/")
-        self.page.get_by_label("Username").fill("root")
-        self.page.get_by_label("Password").fill("secret")
-        self.page.get_by_role("button", name="Sign in").click()
+        self.send_sign_in_form(self.page, "root")
 
     def test_the_companys_server_signs_in(self):
         ada = create_user(
@@ -52,21 +66,11 @@ class SignInTests(BrowserTestCase):
             admin_of=[create_organization("Acme")],
         )
         ada.verify_email()
-        server = self.enterContext(identity_server())
-        server.person = {"sub": "1", "email": "ada@example.com", "email_verified": True}
-        self.other_servers = (server.address,)
-        policy = settings.CONTENT_SECURITY_POLICY["DIRECTIVES"] | {
-            "form-action": ["'self'", server.address]
-        }
-        with override_settings(
-            **company_settings(server),
-            BASE_URL=self.live_server_url,
-            CONTENT_SECURITY_POLICY={"DIRECTIVES": policy},
-        ):
-            self.page.goto("/admin/orgadmin/organization/")
-            self.page.get_by_role("button", name="Sign in with Example").click()
-            acme = self.page.get_by_role("link", name="Acme", exact=True)
-            expect(acme).to_be_visible()
+        use_company_server(self, "ada@example.com")
+        self.page.goto("/admin/orgadmin/organization/")
+        self.page.get_by_role("button", name="Sign in with Example").click()
+        acme = self.page.get_by_role("link", name="Acme", exact=True)
+        expect(acme).to_be_visible()
 
 
 class StepUpTests(BrowserTestCase):
@@ -116,34 +120,20 @@ class StepUpTests(BrowserTestCase):
         root.set_unusable_password()
         root.save()
         anna = create_user("anna")
-        server = self.enterContext(identity_server())
-        server.person = {
-            "sub": "1",
-            "email": "root@example.com",
-            "email_verified": True,
-        }
-        self.other_servers = (server.address,)
-        policy = settings.CONTENT_SECURITY_POLICY["DIRECTIVES"] | {
-            "form-action": ["'self'", server.address]
-        }
-        with override_settings(
-            **company_settings(server),
-            BASE_URL=self.live_server_url,
-            CONTENT_SECURITY_POLICY={"DIRECTIVES": policy},
-        ):
-            self.page.goto("/admin/")
-            self.page.get_by_role("button", name="Sign in with Example").click()
-            expect(self.page.get_by_role("button", name="Sign out")).to_be_visible()
-            page = self.page
-            page.goto(f"/admin/orgadmin/user/{anna.pk}/delete/")
-            self.change_session(signed_in=-11 * 60)
-            page.get_by_role("button", name="Delete anna").click()
-            expect(page.get_by_role("heading", name="Confirm it’s you")).to_be_visible()
-            with page.context.expect_page() as opened:
-                page.get_by_role("button", name="Sign in with Example").click()
-            tab = opened.value
-            expect(tab.get_by_role("button", name="Sign out")).to_be_visible()
-            tab.close()
-            page.get_by_role("button", name="Continue after signing in").click()
-            expect(page.get_by_text("was deleted successfully")).to_be_visible()
+        use_company_server(self, "root@example.com")
+        page = self.page
+        page.goto("/admin/")
+        page.get_by_role("button", name="Sign in with Example").click()
+        expect(page.get_by_role("button", name="Sign out")).to_be_visible()
+        page.goto(f"/admin/orgadmin/user/{anna.pk}/delete/")
+        self.change_session(signed_in=-11 * 60)
+        page.get_by_role("button", name="Delete anna").click()
+        expect(page.get_by_role("heading", name="Confirm it’s you")).to_be_visible()
+        with page.context.expect_page() as opened:
+            page.get_by_role("button", name="Sign in with Example").click()
+        tab = opened.value
+        expect(tab.get_by_role("button", name="Sign out")).to_be_visible()
+        tab.close()
+        page.get_by_role("button", name="Continue after signing in").click()
+        expect(page.get_by_text("was deleted successfully")).to_be_visible()
         self.assertFalse(User.objects.filter(pk=anna.pk).exists())
