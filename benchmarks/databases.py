@@ -92,6 +92,18 @@ def use_postgres() -> Iterator[PostgreSQL]:
         yield PostgreSQL(url)
 
 
+def measure_on_both(measure: Callable[[str], bool], *, durable: bool) -> bool:
+    """Call a function with the URL of an empty database: on SQLite, then on PostgreSQL.
+
+    Returns whether both calls returned True. `durable` is as for `run_postgres`.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        is_good_on_sqlite = measure(f"sqlite:///{folder}/database")
+    with run_postgres(durable) as url:
+        is_good_on_postgres = measure(url)
+    return is_good_on_sqlite and is_good_on_postgres
+
+
 SERVERS: dict[str, Callable[[], AbstractContextManager[Server]]] = {
     "sqlite": use_sqlite,
     "postgresql": use_postgres,

@@ -22,8 +22,8 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
+from benchmarks.databases import measure_on_both
 from benchmarks.results import print_result
-from tests.postgres import run_postgres
 from tests.scratch import Scratch
 from tests.servers import LOGIN, Person, serve
 
@@ -136,9 +136,13 @@ def make_app_code() -> str:
     return f"{number % 1_000_000:06}"
 
 
-def measure(url: str, folder: str, guesses: int) -> bool:
+def measure(url: str, guesses: int) -> bool:
     """Print what became of the guesses, and return whether all limits held."""
-    compared_file = Path(folder, "compared")
+    with tempfile.TemporaryDirectory() as folder:
+        return guess_everywhere(url, Path(folder, "compared"), guesses)
+
+
+def guess_everywhere(url: str, compared_file: Path, guesses: int) -> bool:
     compared_file.write_bytes(b"")
     scratch = Scratch(url)
     scratch.migrate("--verbosity", "0")
@@ -215,11 +219,8 @@ def main() -> int:
     )
     parser.add_argument("guesses", nargs="?", type=int, default=10_000)
     guesses = parser.parse_args().guesses
-    with tempfile.TemporaryDirectory() as folder:
-        held_on_sqlite = measure(f"sqlite:///{folder}/database", folder, guesses)
-        with run_postgres(durable=True) as url:
-            held_on_postgres = measure(url, folder, guesses)
-    return 0 if held_on_sqlite and held_on_postgres else 1
+    have_held = measure_on_both(partial(measure, guesses=guesses), durable=True)
+    return 0 if have_held else 1
 
 
 if __name__ == "__main__":

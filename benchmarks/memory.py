@@ -12,16 +12,16 @@ LIMIT, or if a page failed.
 
 import argparse
 import sys
-import tempfile
 import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 import psutil
 
+from benchmarks.databases import measure_on_both
 from benchmarks.results import print_result
-from tests.postgres import run_postgres
 from tests.scratch import Scratch
 from tests.servers import LIST, LOGIN, Person, read_form, serve
 
@@ -199,10 +199,7 @@ def main() -> int:
     )
     parser.add_argument("times", nargs="?", type=int, default=TIMES)
     times = parser.parse_args().times
-    with tempfile.TemporaryDirectory() as folder:
-        is_good = measure(f"sqlite:///{folder}/database", times)
-    with run_postgres() as url:
-        is_good = measure(url, times) and is_good
+    is_good = measure_on_both(partial(measure, times=times), durable=False)
     return 0 if is_good else 1
 
 

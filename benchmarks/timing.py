@@ -13,18 +13,17 @@ import argparse
 import random
 import statistics
 import sys
-import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from itertools import count
-from pathlib import Path
 
+from benchmarks.databases import measure_on_both
 from benchmarks.ranks import find_p_value
 from benchmarks.results import print_result
 from tests.mail_server import run_mail_server
-from tests.postgres import run_postgres
 from tests.scratch import Scratch
 from tests.servers import LOGIN, Person, serve
 
@@ -193,21 +192,17 @@ def report(url: str, page: Page, times: dict[str, list[float]]) -> bool:
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("requests", nargs="?", type=int, default=200)
     parser.add_argument("--fast-hashing", action="store_true")
     arguments = parser.parse_args()
     settings = "benchmarks.settings"
     if arguments.fast_hashing:
         settings = "benchmarks.fast_hashing"
-    requests = arguments.requests
-    with tempfile.TemporaryDirectory() as folder:
-        is_sqlite_fine = measure(
-            f"sqlite:///{Path(folder, 'timing')}", requests, settings
-        )
-    with run_postgres() as url:
-        is_postgres_fine = measure(url, requests, settings)
-    return 0 if is_sqlite_fine and is_postgres_fine else 1
+    measure_times = partial(measure, requests=arguments.requests, settings=settings)
+    return 0 if measure_on_both(measure_times, durable=False) else 1
 
 
 if __name__ == "__main__":
