@@ -5,34 +5,40 @@
 Invites as many people (1,000), and kills the worker as many times (20) meanwhile, on
 each database. A real mail server counts what arrives. The last worker waits, as in
 production, until the leases of the killed ones have ended: five minutes. Prints a line
-for each database. The exit status is 1 if anything is lost.
+of JSON for each database. `recognizable` are the duplicates with the ID and the text of
+the first message. The exit status is 1 if anything is lost.
 """
 
 import argparse
 import sys
-import tempfile
 import time
-from pathlib import Path
+from functools import partial
 
-from tests.killing import Outcome, send_and_kill
-from tests.postgres import run_postgres
+from benchmarks.databases import measure_on_both
+from benchmarks.results import print_result
+from tests.killing import send_and_kill
 from tests.scratch import Scratch
 
 
-def measure(name: str, url: str, mails: int, kills: int) -> Outcome:
+def measure(url: str, mails: int, kills: int) -> bool:
+    """Print what became of the mail, and return whether all of it arrived."""
     scratch = Scratch(url)
     scratch.migrate()
     start = time.monotonic()
     outcome = send_and_kill(scratch, mails=mails, kills=kills, end_leases=False)
     seconds = time.monotonic() - start
-    print(
-        f"{name}: {mails:,} messages, {kills} kills, {seconds:.0f} s:"
-        f" {mails - outcome.arrived} lost, {outcome.left} left,"
-        f" {outcome.duplicates} duplicates, of which {outcome.recognizable} have the"
-        " ID and the text of the first message",
-        flush=True,
+    print_result(
+        "outbox",
+        database=url.partition(":")[0],
+        mails=mails,
+        kills=kills,
+        s=round(seconds),
+        lost=mails - outcome.arrived,
+        left=outcome.left,
+        duplicates=outcome.duplicates,
+        recognizable=outcome.recognizable,
     )
-    return outcome
+    return outcome.arrived >= mails
 
 
 def main() -> int:
@@ -42,13 +48,8 @@ def main() -> int:
     parser.add_argument("mails", type=int, nargs="?", default=1_000)
     parser.add_argument("kills", type=int, nargs="?", default=20)
     options = parser.parse_args()
-    outcomes = []
-    with tempfile.TemporaryDirectory() as folder:
-        url = f"sqlite:///{Path(folder, 'outbox.sqlite3')}"
-        outcomes.append(measure("SQLite", url, options.mails, options.kills))
-    with run_postgres(durable=True) as url:
-        outcomes.append(measure("PostgreSQL", url, options.mails, options.kills))
-    return int(any(outcome.arrived < options.mails for outcome in outcomes))
+    measure_mail = partial(measure, mails=options.mails, kills=options.kills)
+    return 0 if measure_on_both(measure_mail, durable=True) else 1
 
 
 if __name__ == "__main__":
