@@ -98,8 +98,8 @@ def holds_more_than(user: User, other: User) -> bool:
     """Return whether a user could do anything that the other user cannot.
 
     An inactive user counts as active, because the account can be activated. Nobody may
-    edit a person who has more permissions than they have: by setting that person's
-    password, they could act as that person.
+    edit a person who has more permissions than they have: they could deactivate that
+    person, for example.
     """
     if other.is_superuser:
         return False
