@@ -28,7 +28,7 @@ from tests.test_company import CompanyCase
 from tests.test_matrix import World, fill, walk
 from tests.test_passkeys import PasskeyCase
 from tests.test_sessions import leave_idle
-from tests.test_sign_in import ENTER_CODE, LOGIN, SET_UP, make_code
+from tests.test_sign_in import ENTER_CODE, LOGIN, SignInCase
 
 LIST = "/admin/orgadmin/organization/"
 USERS = "/admin/orgadmin/user/"
@@ -312,24 +312,14 @@ def list_messages(response, pk=999999):
 
 @tag("D50")
 @override_settings(SECOND_FACTOR="optional")
-class SecondFactorTests(KeptFormCase):
+class SecondFactorTests(SignInCase, KeptFormCase):
     def setUp(self):
         super().setUp()
-        self.codes = {name: self.set_up(name) for name in ("ada", "eve")}
-
-    def set_up(self, username):
-        """Set up an app for a person, and return their recovery codes."""
-        browser = Browser()
-        browser.sign_in(username)
-        session = browser.session
-        session["set_up_open_until"] = time.time() + 60
-        session.save()
-        page = browser.get(SET_UP)
-        secret = page.content.decode().split("<code>")[1].split("</code>")[0]
-        form = read_form(page, "code")
-        data = {**form, "code": make_code(secret)}
-        page = browser.send(SET_UP, data, follow=True)
-        return re.findall(r"<li><code>(\d{8})</code>", page.content.decode())
+        self.codes = {}  # {username: their recovery codes}
+        for username in ("ada", "eve"):
+            self.sign_in(username)
+            _secret, self.codes[username] = self.set_up()
+            self.client.logout()
 
     def enter_code(self, code):
         form = read_form(self.browser.get(ENTER_CODE), "code")
