@@ -70,9 +70,13 @@ function hasUnsavedFields(key) {
   return "unsaved" in key.dataset || [...form.elements].some(isChanged);
 }
 
+/* Return the key of a form with something that is not saved, if there is one. */
+function findUnsavedKey() {
+  return [...document.querySelectorAll("[name=form_key]")].find(hasUnsavedFields);
+}
+
 function askBeforeLeaving(event) {
-  const keys = [...document.querySelectorAll("[name=form_key]")];
-  if (keys.some(hasUnsavedFields)) {
+  if (findUnsavedKey()) {
     event.preventDefault();
     // Browsers from before 2024 ask only because of this.
     event.returnValue = true;

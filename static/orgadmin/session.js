@@ -84,9 +84,8 @@ function fillIn(name, text) {
 
 /* Return the button that saves what was entered, if anything was. */
 function findSaveButton() {
-  const keys = [...document.querySelectorAll("[name=form_key]")];
-  const unsaved = keys.find(hasUnsavedFields);
-  return unsaved && unsaved.form.querySelector("[name=_continue], .default");
+  const key = findUnsavedKey();
+  return key && key.form.querySelector("[name=_continue], .default");
 }
 
 /* The time that is left */
