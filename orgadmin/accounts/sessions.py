@@ -1,6 +1,6 @@
 """What a session remembers about the sign-in, and how long it lasts.
 
-A session has these values, besides those of Django and django-allauth:
+The session of a person who is signed in has these values for this:
 
 - "signed_in": when the person signed in, or last confirmed who they are
 - "asked": when the company's server last asked for the password; missing if it does
