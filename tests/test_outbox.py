@@ -40,6 +40,7 @@ from orgadmin.people import (
     unsent,
 )
 from orgadmin.people.mail import tell_member
+from orgadmin.people.offboarding import offboard
 from orgadmin.people.worker import (
     KEPT,
     LEASE,
@@ -208,6 +209,21 @@ class TaskTests(OutboxMixin, TestCase):
         set_role(self.acme, [ada], REVIEWER)
         work()
         self.assertEqual(mail.outbox, [])
+
+    @override_settings(NOTIFY_PEOPLE=True, NOTIFY_ADMINS=True)
+    def test_platform_staff_stay_anonymous_if_they_left_in_the_meantime(self):
+        sue = create_superuser("sue", email="sue@example.com")
+        sue.verify_email()
+        create_user("ada", email="ada@example.com", admin_of=[self.acme])
+        anna = create_user("anna", email="anna@example.com")
+        set_role(self.acme, [anna], REVIEWER, actor=sue)
+        offboard(sue, actor=self.root)
+        work()
+        bodies = [message.body for message in mail.outbox if "Acme" in message.body]
+        self.assertEqual(len(bodies), 2)
+        for body in bodies:
+            self.assertIn("Platform staff gave", body)
+            self.assertNotIn("sue", body)
 
     def test_an_urgent_message_overtakes_those_of_an_import(self):
         create_user("anna", email="anna@example.com")

@@ -150,14 +150,14 @@ def notify_about(changes: Sequence[Keys], actor: User | None) -> None:
     """Do the same as `notify()`, for changes of which only the keys are kept."""
     if not changes:
         return
-    values = {
-        "changes": list(changes),
-        "actor": actor.pk if actor is not None else None,
-    }
+    acting = actor.pk if actor is not None else None
+    # Platform staff also stay anonymous if they leave before the mail is sent.
+    is_staff = actor is not None and actor.is_platform_staff
+    values = {"changes": list(changes), "named": None if is_staff else acting}
     if settings.NOTIFY_PEOPLE:
         outbox.enqueue(tell_members, **values)
     if settings.NOTIFY_ADMINS:
-        outbox.enqueue(tell_admins, **values)
+        outbox.enqueue(tell_admins, actor=acting, **values)
 
 
 def describe_keys(change: RoleChange) -> Keys:
@@ -172,9 +172,12 @@ def describe_keys(change: RoleChange) -> Keys:
 
 @task(takes_context=True)
 def tell_members(
-    context: TaskContext, *, changes: list[Keys], actor: int | None, language: str
+    context: TaskContext, *, changes: list[Keys], named: int | None, language: str
 ) -> None:
-    """Add a task for each person whose roles have changed, and who wants the mail."""
+    """Add a task for each person whose roles have changed, and who wants the mail.
+
+    `named` is the actor, unless the mail must not name them.
+    """
     changes_of: dict[int, list[Keys]] = defaultdict(list)
     for change in changes:
         changes_of[change["person"]].append(change)
@@ -184,16 +187,22 @@ def tell_members(
         wanted += willing.filter(pk__in=batch).values_list("pk", flat=True)
     with outbox.replace_task(context):
         for pk in wanted:
-            enqueue_changes(tell_member, pk, changes_of[pk], actor)
+            enqueue_changes(tell_member, pk, changes_of[pk], named)
 
 
 @task(takes_context=True)
 def tell_admins(
-    context: TaskContext, *, changes: list[Keys], actor: int | None, language: str
+    context: TaskContext,
+    *,
+    changes: list[Keys],
+    named: int | None,
+    actor: int | None,
+    language: str,
 ) -> None:
     """Add a task for each admin whom the changes concern, and who wants the mail.
 
     People hear of their own changes from `tell_member()`, and the actor knows them.
+    `named` is the actor, unless the mail must not name them.
     """
     changes_of: dict[int, list[Keys]] = defaultdict(list)
     admins = find_admins({change["organization"] for change in changes})
@@ -203,7 +212,7 @@ def tell_admins(
                 changes_of[pk].append(change)
     with outbox.replace_task(context):
         for pk in sorted(changes_of):
-            enqueue_changes(tell_admin, pk, changes_of[pk], actor)
+            enqueue_changes(tell_admin, pk, changes_of[pk], named)
 
 
 def enqueue_changes(
