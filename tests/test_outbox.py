@@ -31,7 +31,7 @@ from orgadmin.accounts import (
     reset_mail,
     set_up_link,
 )
-from orgadmin.models import Invitation, MailWorker
+from orgadmin.models import Invitation, MailWorker, Organization
 from orgadmin.people import (
     invitations,
     mail as people_mail,
@@ -224,6 +224,16 @@ class TaskTests(OutboxMixin, TestCase):
         for body in bodies:
             self.assertIn("Platform staff gave", body)
             self.assertNotIn("sue", body)
+
+    @override_settings(NOTIFY_PEOPLE=True)
+    def test_who_left_does_not_learn_what_the_organization_is_called_now(self):
+        anna = create_user("anna", email="anna@example.com", reviewer_of=[self.acme])
+        set_role(self.acme, [anna], None)
+        Organization.objects.filter(pk=self.acme.pk).update(name="Secret merger")
+        work()
+        [message] = [sent for sent in mail.outbox if sent.to == [anna.email]]
+        self.assertIn("“Acme”", message.body)
+        self.assertNotIn("Secret merger", message.body)
 
     def test_an_urgent_message_overtakes_those_of_an_import(self):
         create_user("anna", email="anna@example.com")

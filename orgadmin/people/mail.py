@@ -20,7 +20,7 @@ from django_tasks.base import Task
 
 from orgadmin.access.batches import split_into_batches
 from orgadmin.access.roles import ROLES, ROLES_BY_KEY, Role
-from orgadmin.models import Invitation, Organization, User
+from orgadmin.models import Invitation, MembershipEvent, Organization, User
 from orgadmin.people import outbox
 from orgadmin.people.changes import RoleChange
 from orgadmin.people.message import write_message
@@ -261,7 +261,9 @@ def tell_member(
     member = find_recipients("mail_own_roles").filter(pk=user).first()
     if member is None:
         return
-    described = describe_changes(changes)
+    organizations = {change["organization"] for change in changes}
+    names = find_names_then(member, organizations)
+    described = describe_changes(changes, names)
     if not described:
         return
     acting = User.objects.filter(pk=actor).first()
@@ -300,13 +302,13 @@ def tell_admin(
     admin = find_recipients("mail_people").filter(pk=user).first()
     if admin is None:
         return
-    own = Organization.objects.filter(admin__user=admin)
-    own_pks = set(own.values_list("pk", flat=True))
-    seen = [change for change in changes if change["organization"] in own_pks]
-    described = describe_changes(seen)
+    organizations = {change["organization"] for change in changes}
+    own = Organization.objects.filter(pk__in=organizations, admin__user=admin)
+    names = dict(own.values_list("pk", "name"))
+    described = describe_changes(changes, names)
     if not described:
         return
-    pages = {change["organization"] for change in seen}
+    pages = names.keys()
     page = reverse("admin:orgadmin_organization_people", args=[min(pages)])
     message = write_message(
         "people",
@@ -321,25 +323,39 @@ def tell_admin(
     outbox.deliver(message, context)
 
 
-def describe_changes(changes: Sequence[Keys]) -> list[dict[str, Any]]:
-    """Return what a template needs of changes. Leaves out what has been deleted.
+def find_names_then(member: User, organizations: Collection[int]) -> dict[int, str]:
+    """Return {ID: name} of organizations, as of the last change of the member's role.
 
-    Runs two queries.
+    Someone who has left an organization must not learn what it is called now. Leaves
+    out organizations that have been deleted.
+    """
+    existing = Organization.objects.filter(pk__in=organizations)
+    events = MembershipEvent.objects.filter(
+        user_key=member.pk, organization_key__in=existing.values("pk")
+    )
+    rows = events.order_by("pk").values_list("organization_key", "organization_name")
+    return dict(rows)
+
+
+def describe_changes(
+    changes: Sequence[Keys], names: Mapping[int, str]
+) -> list[dict[str, Any]]:
+    """Return what a template needs of changes.
+
+    `names` is {ID: name} of the organizations that the mail may be about. Leaves out
+    the others, and people who have been deleted. Runs one query.
     """
     people = User.objects.in_bulk({change["person"] for change in changes})
-    organizations = Organization.objects.in_bulk(
-        {change["organization"] for change in changes}
-    )
     described = []
     for change in changes:
         person = people.get(change["person"])
-        organization = organizations.get(change["organization"])
-        if person is None or organization is None:
+        name = names.get(change["organization"])
+        if person is None or name is None:
             continue
         described.append(
             {
                 "person": name_person(person),
-                "organization": organization.name,
+                "organization": name,
                 "role": label_role(change["role"]),
                 "previous": label_role(change["previous"]),
                 "key": change["role"],
