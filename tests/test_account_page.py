@@ -486,6 +486,27 @@ class SessionTests(AccountCase):
         self.assertContains(response, "This session")
         self.assertContains(response, "on more devices")
 
+    def test_ended_sessions_are_not_counted_as_more(self):
+        for _number in range(SHOWN + 1):
+            Client().force_login(self.anna)
+        self.anna.end_sessions()
+        self.client.force_login(self.anna)
+        response = self.client.get(PAGE)
+        self.assertContains(response, "This session")
+        self.assertNotContains(response, "on more devices")
+
+    def test_an_open_session_is_listed_behind_many_ended_ones(self):
+        other = self.sign_in()
+        for _number in range(SHOWN + 1):
+            client = Client()
+            client.force_login(self.anna)
+            session = client.session
+            session["signed_in"] = 1
+            session.save()
+        response = self.client.get(PAGE)
+        row = self.find_row(other)
+        self.assertContains(response, f'name="session" value="{row.pk}"')
+
     def test_a_session_of_the_previous_release_is_listed_when_it_is_used(self):
         key = self.client.session.session_key
         content = dict(self.client.session.items())

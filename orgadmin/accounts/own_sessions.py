@@ -23,6 +23,9 @@ from orgadmin.models import User, UserSession
 # How many sessions are shown, the newest of them.
 SHOWN = 20
 
+# How many are read to find them. Some may have ended without being deleted.
+READ = 200
+
 
 @dataclass(frozen=True)
 class OwnSession:
@@ -52,18 +55,19 @@ def list_own_sessions(request: HttpRequest) -> OwnSessions:
     stored = Session.objects.filter(expire_date__gt=timezone.now())
     is_stored = Exists(stored.filter(session_key=OuterRef("session_key")))
     rows = UserSession.objects.filter(is_stored, user=user)
-    newest = list(rows.order_by(this_first, "-pk")[: SHOWN + 1])
+    newest = list(rows.order_by(this_first, "-pk")[: READ + 1])
     keys = [row.session_key for row in newest]
     contents = {
         session.session_key: session.get_decoded()
         for session in stored.filter(session_key__in=keys)
     }
     listed = []
-    for row in newest[:SHOWN]:
+    for row in newest[:READ]:
         content = contents.get(row.session_key, {})
         if is_open(content, user):
             listed.append(describe_session(row, content, this_key))
-    return OwnSessions(listed, has_more=len(newest) > SHOWN)
+    has_more = len(listed) > SHOWN or len(newest) > READ
+    return OwnSessions(listed[:SHOWN], has_more)
 
 
 def is_open(content: Mapping[str, Any], user: User) -> bool:
