@@ -35,10 +35,25 @@ new PerformanceObserver((list) => {
   }
 }).observe({type: "layout-shift", buffered: true});
 """
+SLOW_NETWORK = {
+    "offline": False,
+    "latency": 0,
+    "downloadThroughput": 2_000,  # bytes per second
+    "uploadThroughput": 2_000,
+}
 LIST_SHIFTS = """
 new Promise((done) => {
   requestAnimationFrame(() => setTimeout(() => done(window.shifts), 50));
 })
+"""
+
+# How long before the end of the page the browser showed something.
+SECONDS_EARLY = """
+(() => {
+  const [response] = performance.getEntriesByType("navigation");
+  const [paint] = performance.getEntriesByType("paint");
+  return (response.responseEnd - paint.startTime) / 1000;
+})()
 """
 
 
@@ -94,6 +109,20 @@ class PageTests(BrowserTestCase):
             rule = f"{violation['id']} ({violation['help']})"
             for node in violation["nodes"]:
                 yield f"{rule}: {node['target']} {node['html'][:150]}"
+
+
+class SlowNetworkTests(BrowserTestCase):
+    def test_a_page_shows_nothing_before_all_of_it_is_there(self):
+        """Otherwise, a table changes the widths of its columns with each new row."""
+        [page] = [page for page in list_pages() if page.name == "ledger-of-all"]
+        tab = self.open_page_of(page.who)
+        tab.goto(page.address)  # from now on, its styles and scripts are in the cache
+        network = tab.context.new_cdp_session(tab)
+        network.send("Network.enable")
+        network.send("Network.emulateNetworkConditions", SLOW_NETWORK)
+        tab.goto(page.address)
+        seconds_early = tab.evaluate(SECONDS_EARLY)
+        self.assertLessEqual(seconds_early, 0)
 
 
 class NarrowPageTests(PageTests):
