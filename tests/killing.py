@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import random
-import subprocess
 import time
 from collections import Counter
 from dataclasses import dataclass
 
 from tests.mail_server import MailServer, run_mail_server
-from tests.scratch import Scratch
+from tests.scratch import Program, Scratch
 
 # Each address is invited once. The tasks are added as a request adds them.
 INVITE = """
@@ -86,7 +85,7 @@ def send_and_kill(
     return examine(server, left)
 
 
-def start_worker(scratch: Scratch) -> subprocess.Popen[str]:
+def start_worker(scratch: Scratch) -> Program:
     return scratch.start("manage.py", "worker")
 
 
@@ -101,7 +100,7 @@ def kill_after(scratch: Scratch, server: MailServer, number: int) -> None:
     worker.communicate()
 
 
-def wait_until_empty(scratch: Scratch, worker: subprocess.Popen[str]) -> None:
+def wait_until_empty(scratch: Scratch, worker: Program) -> None:
     while int(scratch.run(COUNT)):
         assert worker.poll() is None, worker.communicate()
         time.sleep(1)

@@ -8,7 +8,7 @@ import subprocess
 import sys
 import tempfile
 import uuid
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
@@ -29,6 +29,35 @@ PROJECT = Path(__file__).parents[1]
 SETUP = "import django; django.setup()\n"
 
 
+class Program(subprocess.Popen[str]):
+    """A Python process in the project's folder.
+
+    Its errors go to a file, because nobody reads them while it runs. It would stop as
+    soon as a pipe is full.
+    """
+
+    def __init__(self, command: Sequence[str], env: Mapping[str, str]) -> None:
+        self.error_file = tempfile.TemporaryFile("w+")  # noqa: SIM115
+        super().__init__(
+            command,
+            env=env,
+            cwd=PROJECT,
+            text=True,
+            stdout=subprocess.PIPE,
+            stderr=self.error_file,
+        )
+
+    def communicate(  # type: ignore[override]
+        self, *, timeout: float | None = None
+    ) -> tuple[str, str]:
+        """Wait for the end. Returns what the process printed, and its errors."""
+        output, _nothing = super().communicate(timeout=timeout)
+        with self.error_file:
+            self.error_file.seek(0)
+            errors = self.error_file.read()
+        return output, errors
+
+
 class Scratch:
     """A database, and processes that use it."""
 
@@ -39,7 +68,7 @@ class Scratch:
             "DJANGO_SETTINGS_MODULE": "tests.settings",
         }
 
-    def start(self, *arguments: str) -> subprocess.Popen[str] | Fork:
+    def start(self, *arguments: str) -> Program | Fork:
         """Start a Python process in the project's folder.
 
         A single argument is the source of a program, which may use the models. Several
@@ -49,14 +78,7 @@ class Scratch:
             command = [sys.executable, "-c", SETUP + arguments[0]]
         else:
             command = [sys.executable, *arguments]
-        return subprocess.Popen(
-            command,
-            env=self.environment,
-            cwd=PROJECT,
-            text=True,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-        )
+        return Program(command, env=self.environment)
 
     def run(self, *arguments: str) -> str:
         """Run a process as `start` does, and return what it printed.
