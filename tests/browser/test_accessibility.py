@@ -49,11 +49,13 @@ new Promise((done) => {
 
 # How long before the end of the page the browser showed something.
 SECONDS_EARLY = """
-(() => {
-  const [response] = performance.getEntriesByType("navigation");
-  const [paint] = performance.getEntriesByType("paint");
-  return (response.responseEnd - paint.startTime) / 1000;
-})()
+new Promise((done) => {
+  new PerformanceObserver((list) => {
+    const [paint] = list.getEntries();
+    const [page] = performance.getEntriesByType("navigation");
+    done((page.responseEnd - paint.startTime) / 1000);
+  }).observe({type: "paint", buffered: true});
+})
 """
 
 
