@@ -126,13 +126,13 @@ def read_time_zone(name: str, *, default: str) -> str:
     return read(name, parse_time_zone, expected=expected, default=default)
 
 
-def read_openid_server(name: str, *, allow_http: bool) -> str:
+def read_openid_server(name: str, *, is_required: bool, allow_http: bool) -> str:
     """Return the URL of an OpenID provider, or "" if there is none.
 
     The URL must use https and have no "@", unless `allow_http` is set.
     """
     expected = "a URL such as https://login.example.com (https, without a password)"
-    parse = partial(parse_openid_server, allow_http=allow_http)
+    parse = partial(parse_openid_server, is_required=is_required, allow_http=allow_http)
     return read(name, parse, expected=expected)
 
 
@@ -211,8 +211,8 @@ def parse_time_zone(text: str) -> str:
     return ZoneInfo(text).key
 
 
-def parse_openid_server(text: str, *, allow_http: bool) -> str:
-    if not text:
+def parse_openid_server(text: str, *, is_required: bool, allow_http: bool) -> str:
+    if not text and not is_required:
         return ""
     # This site relies on https to make sure that the provider's keys and the answers to
     # its own requests come from the provider.

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from django.utils.translation import gettext_lazy as _
 
-from config import env
+from config import env, providers
 
 BASE_DIR = Path(__file__).resolve().parent.parent
 
@@ -69,7 +69,6 @@ INSTALLED_APPS = [
     "allauth.account",
     "allauth.mfa",
     "allauth.socialaccount",
-    "allauth.socialaccount.providers.openid_connect",
 ]
 
 MIDDLEWARE = [
@@ -292,46 +291,9 @@ STAFF_SESSION_IDLE_MINUTES = env.read_positive_number(
 STAFF_SESSION_HOURS = env.read_positive_number("STAFF_SESSION_HOURS", default=8)
 
 
-# Sign-in with a company's OpenID provider. It is off if OIDC_SERVER is not set.
+# Sign-in with OpenID providers. It is off if there is none.
 
-OIDC_SERVER = env.read_openid_server("OIDC_SERVER", allow_http=DEBUG)
-
-OIDC_CLIENT_ID = ""
-
-OIDC_CLIENT_SECRET = ""
-
-if OIDC_SERVER:
-    OIDC_CLIENT_ID = env.read_required(
-        "OIDC_CLIENT_ID",
-        expected="the client ID that the OpenID provider gave to this site",
-    )
-    OIDC_CLIENT_SECRET = env.read_required(
-        "OIDC_CLIENT_SECRET",
-        expected="the client secret that the OpenID provider gave to this site",
-    )
-
-# The name of the provider on the sign-in page.
-OIDC_NAME = env.read_text("OIDC_NAME", default="OpenID Connect")
-
-# Set this if all email addresses at the provider are confirmed, but the provider does
-# not send "email_verified".
-OIDC_TRUST_EMAIL = env.read_flag("OIDC_TRUST_EMAIL")
-
-SOCIALACCOUNT_PROVIDERS = {
-    "openid_connect": {
-        "APPS": [
-            {
-                "provider_id": "company",
-                "name": OIDC_NAME,
-                "client_id": OIDC_CLIENT_ID,
-                "secret": OIDC_CLIENT_SECRET,
-                "settings": {
-                    "server_url": OIDC_SERVER,
-                },
-            },
-        ],
-    },
-}
+OIDC_PROVIDERS = providers.read_providers(allow_http=DEBUG)
 
 
 # Second factor
@@ -421,11 +383,10 @@ CONTENT_SECURITY_POLICY = {
         "form-action": ["'self'"],
     },
 }
-if OIDC_SERVER:
-    # The sign-in form redirects to the provider.
-    CONTENT_SECURITY_POLICY["DIRECTIVES"]["form-action"] += [
-        env.get_origin(OIDC_SERVER)
-    ]
+# The sign-in form redirects to the provider.
+CONTENT_SECURITY_POLICY["DIRECTIVES"]["form-action"] += [
+    env.get_origin(provider.server) for provider in OIDC_PROVIDERS
+]
 
 PERMISSIONS_POLICY = {
     "camera": [],

@@ -29,7 +29,7 @@ urlpatterns = [
 ]
 if settings.SECOND_FACTOR != "off":
     urlpatterns += [second_factor_urls]
-if settings.OIDC_SERVER:
+if settings.OIDC_PROVIDERS:
     urlpatterns += [openid_connect_urls]
 urlpatterns += [
     # django-allauth requires URLs with these names. Unlike the admin's own page, this

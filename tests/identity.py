@@ -16,7 +16,8 @@ from urllib.parse import parse_qs, parse_qsl, urlencode, urlsplit
 
 import jwt
 from cryptography.hazmat.primitives.asymmetric import rsa
-from django.conf import settings
+
+from config.providers import OpenIDProvider
 
 CLIENT_ID = "orgadmin"
 CLIENT_SECRET = "hush, which no other client knows"
@@ -102,21 +103,22 @@ def identity_server():
         server.server_close()
 
 
-def company_settings(server):
-    """Return the settings for signing in with a server of `identity_server`."""
-    app = {
-        "provider_id": "company",
+def describe_provider(server, **values):
+    """Return a server of `identity_server` as the settings describe it."""
+    described = {
+        "id": "company",
         "name": "Example",
+        "server": server.address,
         "client_id": CLIENT_ID,
-        "secret": CLIENT_SECRET,
-        "settings": {"server_url": server.address},
+        "client_secret": CLIENT_SECRET,
+        **values,
     }
-    provider = settings.SOCIALACCOUNT_PROVIDERS["openid_connect"] | {"APPS": [app]}
-    return {
-        "OIDC_SERVER": server.address,
-        "OIDC_NAME": "Example",
-        "SOCIALACCOUNT_PROVIDERS": {"openid_connect": provider},
-    }
+    return OpenIDProvider(**described)
+
+
+def company_settings(server, **values):
+    """Return the settings for signing in with a server of `identity_server`."""
+    return {"OIDC_PROVIDERS": [describe_provider(server, **values)]}
 
 
 class Handler(BaseHTTPRequestHandler):

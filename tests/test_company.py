@@ -43,6 +43,7 @@ from tests.identity import (
     LEFT_OUT,
     Answer,
     company_settings,
+    describe_provider,
     identity_server,
     make_key,
     publish,
@@ -223,13 +224,15 @@ class CompanyTests(CompanyCase):
         self.assertEqual(self.list_refusals(), [(self.ada.pk, "inactive account")])
 
     @tag("D16")
-    @override_settings(OIDC_TRUST_EMAIL=True)
     def test_can_trust_a_provider_that_does_not_say_which_addresses_are_confirmed(self):
-        self.assert_signed_in(self.come(email_verified=None))
+        self.assert_refused(self.come(email_verified=None))
+        with override_settings(**company_settings(self.server, trusts_email=True)):
+            self.assert_signed_in(self.come(email_verified=None))
 
     @tag("D16")
-    @override_settings(OIDC_TRUST_EMAIL=True)
     def test_refuses_an_address_that_even_a_trusted_provider_does_not_confirm(self):
+        changes = company_settings(self.server, trusts_email=True)
+        self.enterContext(override_settings(**changes))
         for unconfirmed in (False, "false", "0", 0):
             self.assert_refused(self.come(email_verified=unconfirmed))
 
@@ -293,7 +296,7 @@ class CompanyTests(CompanyCase):
 
     @tag("D16")
     def test_the_sign_in_page_does_not_offer_it_when_there_is_no_provider(self):
-        with override_settings(OIDC_SERVER=""):
+        with override_settings(OIDC_PROVIDERS=[]):
             self.assertNotContains(self.client.get(LOGIN), "Sign in with")
 
     @tag("D16")
@@ -301,6 +304,60 @@ class CompanyTests(CompanyCase):
         for method in (self.client.get, self.client.head):
             self.assertEqual(method(SIGN_IN).status_code, 200)
         self.assertEqual(self.server.visits, [])
+
+
+class TwoProvidersTests(CompanyCase):
+    """Two servers that people can sign in with."""
+
+    def setUp(self):
+        super().setUp()
+        self.partner = self.enterContext(identity_server())
+        partner = describe_provider(self.partner, id="partner", name="Partner")
+        both = [*settings.OIDC_PROVIDERS, partner]
+        self.enterContext(override_settings(OIDC_PROVIDERS=both))
+
+    @tag("D16")
+    def test_the_sign_in_page_offers_both(self):
+        page = self.client.get(LOGIN)
+        for name, provider_id in (("Example", "company"), ("Partner", "partner")):
+            self.assertContains(page, f"Sign in with {name}")
+            self.assertContains(page, f'action="/admin/oidc/{provider_id}/login/"')
+
+    @tag("D16")
+    def test_each_leads_to_its_server_and_back(self):
+        response = self.client.post("/admin/oidc/partner/login/")
+        url = response["Location"]
+        self.assertTrue(url.startswith(f"{self.partner.address}/authorization"))
+        callback = "/admin/oidc/partner/login/callback/"
+        sent = parse_qs(urlsplit(url).query)
+        self.assertEqual(sent["redirect_uri"], [f"{settings.BASE_URL}{callback}"])
+        self.server = self.partner
+        self.assert_signed_in(self.client.get(callback, self.visit(url)))
+        self.assertEqual(SocialAccount.objects.get().provider, "partner")
+
+    @tag("D22")
+    def test_one_account_can_have_a_person_at_each(self):
+        self.assert_signed_in(self.come())
+        self.client.logout()
+        callback = "/admin/oidc/partner/login/callback/"
+        self.server = self.partner
+        url = self.client.post("/admin/oidc/partner/login/")["Location"]
+        self.assert_signed_in(self.client.get(callback, self.visit(url)))
+        self.assertEqual(SocialAccount.objects.count(), 2)
+
+    @tag("D24")
+    def test_the_response_of_one_does_not_continue_a_sign_in_at_the_other(self):
+        """A server must not get the code, and the secret, of another one."""
+        response = self.visit(self.client.post(SIGN_IN)["Location"])
+        callback = "/admin/oidc/partner/login/callback/"
+        self.assert_refused(self.client.get(callback, response), FAILED)
+        self.assertEqual(self.partner.visits, [])
+
+    def test_there_are_no_others(self):
+        for name in ("other", "openid_connect", "COMPANY"):
+            page = f"/admin/oidc/{name}/login/"
+            self.assertEqual(self.client.get(page).status_code, 404)
+            self.assertEqual(self.client.get(f"{page}callback/").status_code, 404)
 
 
 class LinkTests(CompanyCase):

@@ -1,15 +1,41 @@
 import os
 import subprocess
 import sys
+from unittest import mock
 
 from django.conf import settings
 from django.test import SimpleTestCase, tag
+
+from config import env, providers
+from orgadmin.access.roles import ROLES
 
 KEY = {"SECRET_KEY": "x"}
 OPENID = {
     "OIDC_SERVER": "https://id.example.com",
     "OIDC_CLIENT_ID": "orgadmin",
     "OIDC_CLIENT_SECRET": "hush",
+}
+PARTNER = {
+    "OIDC_PROVIDERS": "our-partner",
+    "OIDC_OUR_PARTNER_SERVER": "https://id.partner.example",
+    "OIDC_OUR_PARTNER_CLIENT_ID": "us",
+    "OIDC_OUR_PARTNER_CLIENT_SECRET": "hush",
+    "OIDC_OUR_PARTNER_NAME": "Partner",
+}
+# What is wrong for a provider. The variables of all have the same endings.
+WRONG_OF_PROVIDERS = {
+    "SERVER": ["id.example.com", "http://id.example.com", "https://a:b@example.com"],
+    "TRUST_EMAIL": ["maybe"],
+    "ROLES": [
+        "staff",
+        "staff=reviewer",
+        "staff=reviewer@",
+        "=reviewer@C-1",
+        "staff=owner@C-1",
+        "staff=Admin@C-1",
+        "staff:reviewer@C-1",
+        "staff=reviewer@C-1;board=admin@C-1",
+    ],
 }
 INHERITED = ("PATH", "LANG", "HOME")
 GUNICORN = [
@@ -59,7 +85,7 @@ WRONG_VALUES = {
     "STAFF_SESSION_HOURS": ["0"],
     "SECOND_FACTOR": ["true"],
     "OIDC_SERVER": ["id.example.com"],
-    "OIDC_TRUST_EMAIL": ["maybe"],
+    "OIDC_PROVIDERS": ["Partner", "1", "a b", "company", "a,a", "a/b", "é"],
     "PWNED_PASSWORDS_URL": ["passwords.example.com", "ftp://passwords.example.com"],
 }
 
@@ -99,6 +125,8 @@ class SettingsTests(SimpleTestCase):
         self.assert_stops("SECRET_KEY", {"SECRET_KEY": "", "DEBUG": "false"})
         for name in ("OIDC_CLIENT_ID", "OIDC_CLIENT_SECRET"):
             self.assert_stops(name, KEY | OPENID | {name: ""})
+        for name in PARTNER.keys() - {"OIDC_PROVIDERS"}:
+            self.assert_stops(name, KEY | PARTNER | {name: ""})
 
     def test_a_wrong_variable_stops_the_server_and_not_each_worker(self):
         self.assertEqual(self.start(*GUNICORN, **KEY).returncode, 0)
@@ -165,3 +193,92 @@ class SettingsTests(SimpleTestCase):
         self.assertEqual(accepted.stdout, "7\n")
         refused = self.run_signing(loads, SECRET_KEY="new")
         self.assertIn("BadSignature", refused.stderr)
+
+
+class ProviderTests(SimpleTestCase):
+    """The OpenID providers in the environment."""
+
+    def read(self, **environment):
+        with mock.patch.object(env.environment, "ENVIRON", environment):
+            return providers.read_providers(allow_http=False)
+
+    def read_roles(self, text):
+        [provider] = self.read(**OPENID, OIDC_ROLES=text)
+        return [(row.group, row.role, row.reference) for row in provider.roles]
+
+    def test_there_is_none_without_settings(self):
+        self.assertEqual(self.read(), [])
+        self.assertEqual(self.read(OIDC_SERVER="", OIDC_PROVIDERS=""), [])
+
+    def test_the_first_is_called_company(self):
+        [provider] = self.read(**OPENID, OIDC_NAME="Example")
+        self.assertEqual(provider.id, "company")
+        self.assertEqual(provider.name, "Example")
+        self.assertEqual(provider.server, "https://id.example.com")
+        self.assertEqual(provider.client_id, "orgadmin")
+        self.assertEqual(provider.client_secret, "hush")
+        self.assertFalse(provider.trusts_email)
+        self.assertEqual(provider.groups_claim, "groups")
+
+    def test_an_empty_name_counts_as_not_set(self):
+        for name in ("", "  "):
+            [provider] = self.read(**OPENID, OIDC_NAME=name)
+            self.assertEqual(provider.name, "OpenID Connect")
+
+    def test_there_can_be_others(self):
+        first, second = self.read(
+            **OPENID,
+            **PARTNER,
+            OIDC_OUR_PARTNER_TRUST_EMAIL="true",
+            OIDC_OUR_PARTNER_GROUPS_CLAIM="cognito:groups",
+        )
+        self.assertEqual((first.id, second.id), ("company", "our-partner"))
+        self.assertEqual(second.server, "https://id.partner.example")
+        self.assertEqual(second.name, "Partner")
+        self.assertTrue(second.trusts_email)
+        self.assertEqual(second.groups_claim, "cognito:groups")
+        self.assertFalse(first.trusts_email)
+
+    def test_there_can_be_others_only(self):
+        self.assertEqual([row.id for row in self.read(**PARTNER)], ["our-partner"])
+
+    def test_two_with_one_name_stop_the_start(self):
+        with self.assertRaisesMessage(SystemExit, "OIDC_OUR_PARTNER_NAME is"):
+            self.read(**OPENID, **PARTNER, OIDC_NAME="Partner")
+
+    def test_a_wrong_variable_of_any_stops_the_start(self):
+        for ending, values in WRONG_OF_PROVIDERS.items():
+            for value in values:
+                first = f"OIDC_{ending}"
+                with self.assertRaisesMessage(SystemExit, f"{first} is missing or"):
+                    self.read(**OPENID | {first: value})
+                second = f"OIDC_OUR_PARTNER_{ending}"
+                with self.assertRaisesMessage(SystemExit, f"{second} is missing or"):
+                    self.read(**PARTNER | {second: value})
+
+    def test_maps_groups_to_roles(self):
+        cases = [
+            ("", []),
+            (" , ", []),
+            ("staff=reviewer@C-1", [("staff", "reviewer", "C-1")]),
+            (
+                "staff=reviewer@C-1, board=admin@C-2,",
+                [("staff", "reviewer", "C-1"), ("board", "admin", "C-2")],
+            ),
+            ("/a/b=admin@C@1", [("/a/b", "admin", "C@1")]),
+            ("cn%3Da=admin@1", [("cn=a", "admin", "1")]),
+            (
+                "Our%20staff%2C%20all=reviewer@C%3D1",
+                [("Our staff, all", "reviewer", "C=1")],
+            ),
+        ]
+        for text, roles in cases:
+            with self.subTest(text):
+                self.assertEqual(self.read_roles(text), roles)
+
+    def test_knows_the_roles_of_the_site(self):
+        self.assertEqual(list(providers.ROLE_KEYS), [role.key for role in ROLES])
+
+    @tag("D17")
+    def test_does_not_show_the_secret(self):
+        self.assertNotIn("hush", repr(self.read(**OPENID)))

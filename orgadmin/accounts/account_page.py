@@ -17,7 +17,7 @@ from django.views.decorators.http import require_POST
 from orgadmin.accounts.account_forms import LanguageForm, MailForm, NameForm
 from orgadmin.accounts.new_email import NewEmailForm
 from orgadmin.accounts.own_sessions import end_own_session, list_own_sessions
-from orgadmin.accounts.step_up import ask_for_recent_sign_in, has_company_account
+from orgadmin.accounts.step_up import ask_for_recent_sign_in, list_own_providers
 from orgadmin.models import User
 from orgadmin.models.validators import is_primary_key
 from orgadmin.people.membership import list_first_roles
@@ -67,7 +67,7 @@ def show_account(
         "title": _("Your account"),
         "forms": page_forms,
         "has_password": user.has_usable_password(),
-        "has_company_account": has_company_account(user),
+        "own_providers": list_own_providers(user),
         "factors": list_factors(user),
         "roles": roles[:SHOWN_ROLES],
         "has_more_roles": len(roles) > SHOWN_ROLES,

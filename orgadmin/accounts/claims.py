@@ -11,7 +11,6 @@ from collections.abc import Mapping
 from typing import Any
 
 import jwt
-from django.conf import settings
 
 from orgadmin.accounts.refusals import Reason, SignInRefused
 
@@ -137,18 +136,19 @@ def read_email(claims: Mapping[str, Any]) -> str:
     return email
 
 
-def is_email_verified(
+def read_email_verified(
     email: str, claims: Mapping[str, Any], userinfo: Mapping[str, Any]
-) -> bool:
+) -> bool | None:
     """Return whether the provider says that the person receives mail at an address.
 
-    What the ID token says outranks the user info, because only the ID token is signed.
-    What the user info says counts for the address in it, and for no other.
+    Returns None if the provider does not say anything about it. What the ID token says
+    outranks the user info, because only the ID token is signed. What the user info says
+    counts for the address in it, and for no other.
     """
     verified = claims.get("email_verified")
     if verified is None and email == read_email(userinfo):
         verified = userinfo.get("email_verified")
     if verified is None:
-        return settings.OIDC_TRUST_EMAIL
+        return None
     # Some providers send the string "true".
     return str(verified).lower() == "true"

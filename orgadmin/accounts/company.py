@@ -11,18 +11,14 @@ import logging
 import time
 from dataclasses import dataclass
 from hashlib import sha256
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from allauth.account.internal.flows.login import record_authentication
 from allauth.account.utils import get_next_redirect_url, perform_login
-from allauth.socialaccount.adapter import get_adapter
-from allauth.socialaccount.models import SocialAccount, SocialApp
+from allauth.socialaccount.internal import statekit
+from allauth.socialaccount.models import SocialAccount
 from allauth.socialaccount.providers.oauth2.utils import generate_code_challenge
-from allauth.socialaccount.providers.openid_connect.provider import (
-    OpenIDConnectProvider,
-)
 from django.conf import settings
-from django.core.exceptions import PermissionDenied
 from django.db import transaction
 from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
@@ -38,6 +34,9 @@ from orgadmin.accounts.redirects import redirect_to_sign_in
 from orgadmin.accounts.refusals import Reason, SignInRefused
 from orgadmin.accounts.sessions import leave_to_sign_in_again
 from orgadmin.models import User
+
+if TYPE_CHECKING:
+    from config.providers import OpenIDProvider
 
 logger = logging.getLogger("orgadmin.company")
 
@@ -103,7 +102,7 @@ def sign_in_view(request: HttpRequest, provider_id: str) -> HttpResponse:
 
     Of the request's parameters, only "next" is read: the page to open afterwards.
     """
-    provider = find_provider(request, provider_id)
+    provider = find_provider(provider_id)
     if request.method != "POST":
         return render(request, "socialaccount/login.html", {"provider": provider})
     try:
@@ -114,7 +113,7 @@ def sign_in_view(request: HttpRequest, provider_id: str) -> HttpResponse:
 
 def callback_view(request: HttpRequest, provider_id: str) -> HttpResponse:
     """Sign in the person who comes back from the provider."""
-    provider = find_provider(request, provider_id)
+    provider = find_provider(provider_id)
     try:
         state = take_state(request, provider)
         identity = fetch_identity(request, provider, state)
@@ -130,42 +129,37 @@ def callback_view(request: HttpRequest, provider_id: str) -> HttpResponse:
     return perform_login(request, user, redirect_url=state.get("next"))
 
 
-def find_provider(request: HttpRequest, provider_id: str) -> OpenIDConnectProvider:
-    try:
-        return get_adapter().get_provider(request, provider_id)
-    except SocialApp.DoesNotExist:
-        raise Http404 from None
+def find_provider(provider_id: str) -> OpenIDProvider:
+    for provider in settings.OIDC_PROVIDERS:
+        if provider.id == provider_id:
+            return provider
+    raise Http404
 
 
-def describe_client(provider: OpenIDConnectProvider) -> openid.Client:
-    path = reverse("openid_connect_callback", args=[provider.sub_id])
+def describe_client(provider: OpenIDProvider) -> openid.Client:
+    path = reverse("openid_connect_callback", args=[provider.id])
     return openid.Client(
-        id=provider.app.client_id,
-        secret=provider.app.secret,
+        id=provider.client_id,
+        secret=provider.client_secret,
         # Not from the request, whose host the visitor chooses.
         redirect_uri=f"{settings.BASE_URL}{path}",
     )
 
 
-def get_server(provider: OpenIDConnectProvider) -> str:
-    return provider.app.settings["server_url"]
-
-
-def start(request: HttpRequest, provider: OpenIDConnectProvider) -> str:
+def start(request: HttpRequest, provider: OpenIDProvider) -> str:
     """Begin a sign-in, and return the URL where it continues at the provider."""
-    configuration = openid.fetch_configuration(get_server(provider))
+    configuration = openid.fetch_configuration(provider.server)
     pkce = generate_code_challenge()
     nonce = get_random_string(NONCE_LENGTH)
     # People who are signed in here come to confirm who they are.
     asks_again = request.user.is_authenticated
-    state = provider.stash_redirect_state(
-        request,
-        "login",
-        get_next_redirect_url(request),
-        pkce_code_verifier=pkce["code_verifier"],
-        nonce=nonce,
-        asked_again_at=time.time() if asks_again else None,
-    )
+    remembered = {
+        "next": get_next_redirect_url(request),
+        "pkce_code_verifier": pkce["code_verifier"],
+        "nonce": nonce,
+        "asked_again_at": time.time() if asks_again else None,
+    }
+    state = statekit.stash_state(request, provider_id=provider.id, state=remembered)
     attempt = openid.Attempt(state, nonce, pkce["code_verifier"])
     return openid.build_authorization_url(
         configuration,
@@ -176,20 +170,21 @@ def start(request: HttpRequest, provider: OpenIDConnectProvider) -> str:
     )
 
 
-def take_state(request: HttpRequest, provider: OpenIDConnectProvider) -> dict[str, Any]:
-    """Return what `start` remembered of this sign-in. It can be continued once."""
-    try:
-        state = provider.unstash_redirect_state(request, request.GET.get("state", ""))
-    except PermissionDenied:
-        raise SignInRefused(Reason.NOT_STARTED) from None
-    if "nonce" not in state:
-        # The previous release has started this sign-in.
+def take_state(request: HttpRequest, provider: OpenIDProvider) -> dict[str, Any]:
+    """Return what `start` remembered of this sign-in.
+
+    It can be continued once, and with the response of the same provider.
+    """
+    state_id = request.GET.get("state", "")
+    state = statekit.unstash_state(request, state_id=state_id, provider_id=provider.id)
+    # An earlier release started sign-ins without a nonce.
+    if state is None or "nonce" not in state:
         raise SignInRefused(Reason.NOT_STARTED)
     return state
 
 
 def fetch_identity(
-    request: HttpRequest, provider: OpenIDConnectProvider, state: dict[str, Any]
+    request: HttpRequest, provider: OpenIDProvider, state: dict[str, Any]
 ) -> Identity:
     """Return who has signed in at the provider."""
     error = request.GET.get("error")
@@ -197,23 +192,26 @@ def fetch_identity(
         raise SignInRefused(Reason.CANCELED)
     if error is not None:
         raise SignInRefused(Reason.REFUSED_BY_PROVIDER)
-    server = get_server(provider)
     client = describe_client(provider)
     attempt = openid.Attempt(
         request.GET["state"], state["nonce"], state["pkce_code_verifier"]
     )
-    configuration = openid.fetch_configuration(server)
+    configuration = openid.fetch_configuration(provider.server)
     code = openid.read_code(request.GET, configuration)
     tokens = openid.fetch_tokens(configuration, client, attempt, code)
     person = openid.fetch_person(configuration, client, attempt, tokens)
+    is_email_verified = person.is_email_verified
+    if is_email_verified is None:
+        is_email_verified = provider.trusts_email
+    server = provider.server
     return Identity(
-        provider=provider.sub_id,
+        provider=provider.id,
         server=server,
         # The hash includes the URL of the provider. If the site changes its provider, a
         # person at the new one never has the hash of a person at the old one.
         subject=sha256(f"{server}\n{person.subject}".encode()).hexdigest(),
         email=person.email,
-        is_email_verified=person.is_email_verified,
+        is_email_verified=is_email_verified,
         signed_in_at=person.signed_in_at,
     )
 
@@ -314,10 +312,10 @@ def make_refusal(reason: Reason, user: User, identity: Identity) -> SignInRefuse
 
 
 def refuse(
-    request: HttpRequest, provider: OpenIDConnectProvider, refusal: SignInRefused
+    request: HttpRequest, provider: OpenIDProvider, refusal: SignInRefused
 ) -> HttpResponse:
     """Log a refusal with its reason, and show a text that does not tell the reason."""
-    details = {"provider": provider.sub_id, "reason": str(refusal.reason)}
+    details = {"provider": provider.id, "reason": str(refusal.reason)}
     if refusal.detail:
         details["detail"] = refusal.detail
     if refusal.subject:

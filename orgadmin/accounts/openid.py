@@ -17,9 +17,9 @@ from django.http import QueryDict
 
 from orgadmin.accounts.claims import (
     decode_id_token,
-    is_email_verified,
     read_auth_time,
     read_email,
+    read_email_verified,
     read_subject,
 )
 from orgadmin.accounts.refusals import Reason, SignInRefused
@@ -83,7 +83,7 @@ class Person:
 
     subject: str
     email: str  # "" if there is none
-    is_email_verified: bool
+    is_email_verified: bool | None  # None if the provider does not say it
     # When the provider last asked for the password, in seconds since 1970. None if it
     # does not say.
     signed_in_at: float | None
@@ -245,7 +245,7 @@ def fetch_person(
     return Person(
         subject=subject,
         email=email,
-        is_email_verified=is_email_verified(email, claims, userinfo),
+        is_email_verified=read_email_verified(email, claims, userinfo),
         signed_in_at=read_auth_time(claims),
     )
 

@@ -205,8 +205,9 @@ class KnownWordsValidator:
 
 def list_known_words(user: User | None) -> set[str]:
     """Return the normalized words that others can guess a password of the user from."""
-    names = ["orgadmin", str(admin.site.site_header), settings.OIDC_NAME]
+    names = ["orgadmin", str(admin.site.site_header)]
     names.append(urlsplit(settings.BASE_URL).hostname or "")
+    names += [provider.name for provider in settings.OIDC_PROVIDERS]
     if user is not None:
         # A form leaves the username empty if it refuses the one that was sent.
         names += [user.username or "", user.first_name, user.last_name, user.email]

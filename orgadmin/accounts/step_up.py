@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Collection
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from allauth.mfa.models import Authenticator
 from allauth.socialaccount.models import SocialAccount
@@ -32,6 +33,9 @@ from orgadmin.accounts.second_factor_forms import SecondFactorForm
 from orgadmin.accounts.sessions import confirm_identity, is_sign_in_recent
 from orgadmin.models import User
 from orgadmin.people.second_factors import has_app, has_second_factor
+
+if TYPE_CHECKING:
+    from config.providers import OpenIDProvider
 
 SAFE_METHODS = ("GET", "HEAD", "OPTIONS", "TRACE")
 
@@ -205,7 +209,7 @@ def show_page(
         "continue_field": CONTINUE,
         "did_not_sign_in": answer is not None and answer.is_without_password,
         "has_password": request.user.has_usable_password(),
-        "has_company_account": has_company_account(request.user),
+        "own_providers": list_own_providers(request.user),
     }
     return render(request, "registration/confirm_identity.html", context)
 
@@ -221,7 +225,10 @@ def list_fields(
     return [(name, values) for name, values in data.lists() if name not in left_out]
 
 
-def has_company_account(user: User) -> bool:
-    if not settings.OIDC_SERVER:
-        return False
-    return SocialAccount.objects.filter(user=user).exists()
+def list_own_providers(user: User) -> list[OpenIDProvider]:
+    """Return the providers at which a person can sign in to their account."""
+    if not settings.OIDC_PROVIDERS:
+        return []
+    links = SocialAccount.objects.filter(user=user)
+    own_ids = set(links.values_list("provider", flat=True))
+    return [row for row in settings.OIDC_PROVIDERS if row.id in own_ids]

@@ -149,8 +149,7 @@ class OrganizationAdminSite(admin.AdminSite):
         return {
             **super().each_context(request),
             "access_contact": settings.ACCESS_CONTACT,
-            "oidc_name": settings.OIDC_NAME,
-            "oidc_server": settings.OIDC_SERVER,
+            "company_providers": settings.OIDC_PROVIDERS,
             "passkeys_available": passkeys.are_available(),
             "second_factor": settings.SECOND_FACTOR,
         }

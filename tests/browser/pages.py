@@ -19,6 +19,7 @@ from django.core.management import call_command
 from django.test import override_settings
 from django.urls import path
 
+from config.providers import OpenIDProvider
 from orgadmin.accounts import confirm_email
 from orgadmin.accounts.tokens import (
     make_link_token,
@@ -33,9 +34,11 @@ from tests.urls import urlpatterns as site_patterns
 WITH_SECOND_FACTOR = {"SECOND_FACTOR": "optional"}
 # Browsers allow passkeys on this address, but not on an IP address.
 WITH_PASSKEYS = {**WITH_SECOND_FACTOR, "BASE_URL": "http://localhost:8000"}
+COMPANY_SERVER = "https://id.example.com"
 WITH_COMPANY_SERVER = {
-    "OIDC_SERVER": "https://id.example.com",
-    "OIDC_NAME": "Example ID",
+    "OIDC_PROVIDERS": [
+        OpenIDProvider("company", "Example ID", COMPANY_SERVER, "orgadmin", "hush")
+    ],
 }
 SEED = "an example of 20 by."
 PASSWORD = make_password("secret", "fixedsalt")  # a user's page shows a part of it
@@ -211,7 +214,7 @@ def make_people():
         user=leaver,
         provider="company",
         uid="1",
-        extra_data={"server": WITH_COMPANY_SERVER["OIDC_SERVER"]},
+        extra_data={"server": COMPANY_SERVER},
     )
     SocialAccount.objects.update(
         date_joined=START, last_login=START + timedelta(days=20)

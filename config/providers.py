@@ -1,0 +1,140 @@
+"""Read the environment variables about OpenID providers.
+
+The variables OIDC_SERVER, OIDC_CLIENT_ID and so on describe the provider "company".
+OIDC_PROVIDERS names others: those of "partner" are OIDC_PARTNER_SERVER and so on.
+"""
+
+from __future__ import annotations
+
+import re
+import sys
+from dataclasses import dataclass, field
+from urllib.parse import unquote
+
+from config import env
+
+# The ID in the URLs of the provider that the variables without a name describe.
+FIRST = "company"
+
+ROLE_KEYS = ("admin", "reviewer")
+
+
+@dataclass(frozen=True)
+class GroupRole:
+    """A role in an organization that the members of a provider's group get."""
+
+    group: str
+    role: str  # its key
+    reference: str  # of the organization
+
+
+@dataclass(frozen=True)
+class OpenIDProvider:
+    """A server that people can sign in with."""
+
+    id: str  # a part of the URLs, and of what is stored about people
+    name: str  # on the sign-in page
+    server: str  # the issuer, or the URL of the discovery document
+    client_id: str
+    client_secret: str = field(repr=False)
+    # Whether all email addresses there are confirmed, although the provider does not
+    # send "email_verified".
+    trusts_email: bool = False
+    groups_claim: str = "groups"
+    roles: tuple[GroupRole, ...] = ()
+
+
+def read_providers(*, allow_http: bool) -> list[OpenIDProvider]:
+    """Return the providers in the order of the sign-in page."""
+    providers = []
+    server = env.read_openid_server(
+        "OIDC_SERVER", is_required=False, allow_http=allow_http
+    )
+    if server:
+        name = env.read_required(
+            "OIDC_NAME", expected="a name", default="OpenID Connect"
+        )
+        providers.append(read_provider(FIRST, "OIDC", name, allow_http=allow_http))
+    for provider_id in read_ids("OIDC_PROVIDERS"):
+        prefix = "OIDC_" + provider_id.upper().replace("-", "_")
+        expected = "the name of the provider on the sign-in page"
+        name = env.read_required(f"{prefix}_NAME", expected=expected)
+        if name in [provider.name for provider in providers]:
+            sys.exit(f"{prefix}_NAME is missing or wrong: expected another name.")
+        provider = read_provider(provider_id, prefix, name, allow_http=allow_http)
+        providers.append(provider)
+    return providers
+
+
+def read_provider(
+    provider_id: str, prefix: str, name: str, *, allow_http: bool
+) -> OpenIDProvider:
+    """Return the provider whose variables begin with a prefix."""
+    server = env.read_openid_server(
+        f"{prefix}_SERVER", is_required=True, allow_http=allow_http
+    )
+    return OpenIDProvider(
+        id=provider_id,
+        name=name,
+        server=server,
+        client_id=env.read_required(
+            f"{prefix}_CLIENT_ID",
+            expected="the client ID that the OpenID provider gave to this site",
+        ),
+        client_secret=env.read_required(
+            f"{prefix}_CLIENT_SECRET",
+            expected="the client secret that the OpenID provider gave to this site",
+        ),
+        trusts_email=env.read_flag(f"{prefix}_TRUST_EMAIL"),
+        groups_claim=env.read_required(
+            f"{prefix}_GROUPS_CLAIM",
+            expected="the name of a claim, such as groups",
+            default="groups",
+        ),
+        roles=read_roles(f"{prefix}_ROLES"),
+    )
+
+
+def read_ids(name: str) -> list[str]:
+    expected = (
+        "different IDs of small letters, digits and hyphens, such as partner,"
+        f" separated by commas, and not {FIRST}"
+    )
+    return env.read(name, parse_ids, expected=expected)
+
+
+def parse_ids(text: str) -> list[str]:
+    ids = split(text)
+    for provider_id in ids:
+        if provider_id == FIRST or not re.fullmatch("[a-z][a-z0-9-]*", provider_id):
+            raise ValueError(f"{provider_id!r} is not an ID.")
+    if len(set(ids)) < len(ids):
+        raise ValueError("An ID occurs twice.")
+    return ids
+
+
+def read_roles(name: str) -> tuple[GroupRole, ...]:
+    expected = "GROUP=ROLE@REFERENCE, such as staff=reviewer@C-1,board=admin@C-1"
+    return env.read(name, parse_roles, expected=expected)
+
+
+def parse_roles(text: str) -> tuple[GroupRole, ...]:
+    """Return the roles of "GROUP=ROLE@REFERENCE" items.
+
+    Characters that would end a part, or that the file of variables does not allow, are
+    written as in URLs: %20 for a space, %2C for a comma.
+    """
+    return tuple(parse_role(item) for item in split(text))
+
+
+def parse_role(item: str) -> GroupRole:
+    group, rest = item.split("=")
+    role, _at, reference = rest.partition("@")
+    if role not in ROLE_KEYS or not group or not reference:
+        raise ValueError(f"{item!r} is not GROUP=ROLE@REFERENCE.")
+    return GroupRole(unquote(group), role, unquote(reference))
+
+
+def split(text: str) -> list[str]:
+    items = [item.strip() for item in text.split(",")]
+    return [item for item in items if item]
