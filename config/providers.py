@@ -40,6 +40,9 @@ class OpenIDProvider:
     # Whether all email addresses there are confirmed, although the provider does not
     # send "email_verified".
     trusts_email: bool = False
+    # What the site requests besides "openid profile email".
+    scopes: tuple[str, ...] = ()
+    # The claim that has the names of the person's groups.
     groups_claim: str = "groups"
     roles: tuple[GroupRole, ...] = ()
 
@@ -86,6 +89,7 @@ def read_provider(
             expected="the client secret that the OpenID provider gave to this site",
         ),
         trusts_email=env.read_flag(f"{prefix}_TRUST_EMAIL"),
+        scopes=tuple(env.read_list(f"{prefix}_SCOPES", default=[])),
         groups_claim=env.read_required(
             f"{prefix}_GROUPS_CLAIM",
             expected="the name of a claim, such as groups",

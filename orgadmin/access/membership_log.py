@@ -112,6 +112,7 @@ def write_changes(
     *,
     actor: User | None = None,
     reason: str = "",
+    source: str = "",
 ) -> None:
     """Add a row to the log for each change. Runs one query per BATCH rows."""
     MembershipEvent = apps.get_model("orgadmin", "MembershipEvent")
@@ -126,6 +127,7 @@ def write_changes(
             actor_key=actor.pk if actor else None,
             actor_name=str(actor) if actor else "",
             reason=reason,
+            source=source,
         )
         for change in changes
     ]

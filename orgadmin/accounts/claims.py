@@ -136,6 +136,25 @@ def read_email(claims: Mapping[str, Any]) -> str:
     return email
 
 
+def read_groups(
+    claims: Mapping[str, Any], userinfo: Mapping[str, Any], name: str
+) -> tuple[str, ...] | None:
+    """Return the names of the person's groups. `name` is that of the claim.
+
+    Returns None if the provider does not say in which groups the person is. This is not
+    the same as in no group: Microsoft Entra ID leaves the claim out for people in many.
+    """
+    groups = claims.get(name)
+    if groups is None:
+        groups = userinfo.get(name)
+    if isinstance(groups, str):
+        # Some providers do not send a list for a single group.
+        groups = [groups]
+    if not isinstance(groups, list):
+        return None
+    return tuple(group for group in groups if isinstance(group, str))
+
+
 def read_email_verified(
     email: str, claims: Mapping[str, Any], userinfo: Mapping[str, Any]
 ) -> bool | None:

@@ -34,6 +34,7 @@ from orgadmin.accounts.redirects import redirect_to_sign_in
 from orgadmin.accounts.refusals import Reason, SignInRefused
 from orgadmin.accounts.sessions import leave_to_sign_in_again
 from orgadmin.models import User
+from orgadmin.people.provider_groups import apply_groups
 
 if TYPE_CHECKING:
     from config.providers import OpenIDProvider
@@ -94,6 +95,7 @@ class Identity:
     subject: str  # a hash of the URL and of the person's ID
     email: str
     is_email_verified: bool
+    groups: tuple[str, ...] | None = None  # as in `openid.Person`
     signed_in_at: float | None = None  # as in `openid.Person`
 
 
@@ -121,6 +123,8 @@ def callback_view(request: HttpRequest, provider_id: str) -> HttpResponse:
         user = find_user(identity)
     except SignInRefused as refusal:
         return refuse(request, provider, refusal)
+    if identity.groups is not None:
+        apply_groups(user, provider, identity.groups)
     # A session that someone else has used, or that has used a second factor, ends.
     leave_to_sign_in_again(request)
     record_authentication(
@@ -143,6 +147,8 @@ def describe_client(provider: OpenIDProvider) -> openid.Client:
         secret=provider.client_secret,
         # Not from the request, whose host the visitor chooses.
         redirect_uri=f"{settings.BASE_URL}{path}",
+        scopes=provider.scopes,
+        groups_claim=provider.groups_claim,
     )
 
 
@@ -212,6 +218,7 @@ def fetch_identity(
         subject=sha256(f"{server}\n{person.subject}".encode()).hexdigest(),
         email=person.email,
         is_email_verified=is_email_verified,
+        groups=person.groups,
         signed_in_at=person.signed_in_at,
     )
 

@@ -20,6 +20,7 @@ from orgadmin.accounts.claims import (
     read_auth_time,
     read_email,
     read_email_verified,
+    read_groups,
     read_subject,
 )
 from orgadmin.accounts.refusals import Reason, SignInRefused
@@ -55,11 +56,15 @@ class Configuration:
 
 @dataclass(frozen=True)
 class Client:
-    """This site, as the provider knows it."""
+    """This site, as the provider knows it, and what it asks for."""
 
     id: str
     secret: str
     redirect_uri: str
+    # What is requested besides "openid profile email".
+    scopes: tuple[str, ...] = ()
+    # The claim that has the names of the person's groups.
+    groups_claim: str = "groups"
 
 
 @dataclass(frozen=True)
@@ -84,6 +89,7 @@ class Person:
     subject: str
     email: str  # "" if there is none
     is_email_verified: bool | None  # None if the provider does not say it
+    groups: tuple[str, ...] | None  # None if the provider does not say it
     # When the provider last asked for the password, in seconds since 1970. None if it
     # does not say.
     signed_in_at: float | None
@@ -160,7 +166,7 @@ def build_authorization_url(
     """
     parameters = {
         "response_type": "code",
-        "scope": "openid profile email",
+        "scope": " ".join(["openid", "profile", "email", *client.scopes]),
         "client_id": client.id,
         "redirect_uri": client.redirect_uri,
         "state": attempt.state,
@@ -246,6 +252,7 @@ def fetch_person(
         subject=subject,
         email=email,
         is_email_verified=read_email_verified(email, claims, userinfo),
+        groups=read_groups(claims, userinfo, client.groups_claim),
         signed_in_at=read_auth_time(claims),
     )
 

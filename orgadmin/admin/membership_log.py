@@ -25,7 +25,7 @@ class MembershipLogAdmin(SuperuserOnlyAdmin):
         "event",
         "role",
         "organization_name",
-        "actor_name",
+        "shown_actor",
         "shown_reason",
     ]
     list_display_links = None
@@ -35,6 +35,14 @@ class MembershipLogAdmin(SuperuserOnlyAdmin):
 
     def leave_out_long_texts(self, rows):
         return rows.cut_reasons()
+
+    @admin.display(
+        description=MembershipEvent._meta.get_field("actor_name").verbose_name,
+        ordering="actor_name",
+        empty_value="",
+    )
+    def shown_actor(self, event):
+        return event.shown_actor
 
     @admin.display(description=MembershipEvent._meta.get_field("reason").verbose_name)
     def shown_reason(self, event):

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, TypeAlias
 from django.contrib.auth.models import Group
 from django.utils.translation import gettext as _
 
-from orgadmin.access.roles import PERMISSIONS, ROLES
+from orgadmin.access.roles import PERMISSIONS, ROLES, ROLES_BY_KEY
 from orgadmin.access.rule import PermissionSource, SourceKind, Sources
 from orgadmin.gate.answers import as_active
-from orgadmin.models import Organization, User
+from orgadmin.models import MembershipEvent, Organization, User
 
 if TYPE_CHECKING:
     from django_stubs_ext import StrOrPromise
@@ -49,11 +49,32 @@ def explain(
     for name in required:
         sentences = reasons.get(name) or [_("no reason")]
         lines.append(f"{name}: {'; '.join(sentences)}")
+    source = find_provider_of_role(user, organization)
+    if source:
+        text = _("The role comes from a group of %(provider)s.")
+        lines.append(text % {"provider": source})
     if not user.is_active:
         lines.append(_("But the account is inactive, so no permission counts."))
     elif permission in reasons and "view" not in reasons:
         lines.append(_("But without “view”, no other permission counts."))
     return Explanation(may, lines)
+
+
+def find_provider_of_role(user: User, organization: Organization) -> str:
+    """Return the name of the OpenID provider whose groups give the user their role.
+
+    Returns "" if the user has no role there, or got it in another way.
+    """
+    events = MembershipEvent.objects.filter(
+        user_key=user.pk, organization_key=organization.pk
+    )
+    joined = events.exclude(source="").find_joining_events_of_members().first()
+    if joined is None:
+        return ""
+    group_id = getattr(organization, ROLES_BY_KEY[joined.role].attname)
+    # The log may lack changes that were made without `membership`.
+    is_member = user.groups.filter(pk=group_id).exists()
+    return joined.shown_actor if is_member else ""
 
 
 def find_reasons(

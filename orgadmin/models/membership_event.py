@@ -1,5 +1,6 @@
 """MembershipEvent: a row of the membership log."""
 
+from django.conf import settings
 from django.db import models
 from django.utils import timezone
 from django.utils.text import Truncator
@@ -34,6 +35,10 @@ class MembershipEvent(AppendOnly):
     # Empty if a command made the change, or if it is not known who made it.
     actor_key = models.BigIntegerField(_("by user ID"), null=True)
     actor_name = models.CharField(_("by"), max_length=150, blank=True)
+    # The ID of the OpenID provider whose groups decided; empty for all other changes.
+    source = models.CharField(
+        _("source"), max_length=200, blank=True, default="", db_default=""
+    )
     reason = LongLineField(_("reason"), max_length=500, blank=True)
 
     objects = MembershipEventQuerySet.as_manager()
@@ -54,8 +59,24 @@ class MembershipEvent(AppendOnly):
         return f"{self.user_name} {self.get_event_display()} {self.organization_name}"
 
     @property
+    def shown_actor(self) -> str:
+        """Who made the change: a person, or the provider whose groups decided."""
+        if self.source:
+            return name_source(self.source)
+        return self.actor_name
+
+    @property
     def shown_reason(self) -> str:
         """The reason as lists show it: cut if it is long."""
         start: str | None = getattr(self, "reason_start", None)
         reason = self.reason if start is None else start
         return Truncator(reason).chars(REASON_SHOWN)
+
+
+def name_source(source: str) -> str:
+    """Return the name of the OpenID provider that is the source of a change.
+
+    A provider that is no longer in the settings has only its ID.
+    """
+    names = {provider.id: provider.name for provider in settings.OIDC_PROVIDERS}
+    return names.get(source, source)

@@ -21,6 +21,7 @@ from django_tasks.base import Task
 from orgadmin.access.batches import split_into_batches
 from orgadmin.access.roles import ROLES, ROLES_BY_KEY, Role
 from orgadmin.models import Invitation, MembershipEvent, Organization, User
+from orgadmin.models.membership_event import name_source
 from orgadmin.people import outbox
 from orgadmin.people.changes import RoleChange
 from orgadmin.people.message import write_message
@@ -107,12 +108,15 @@ def write_link(
     )
 
 
-def name_actor(actor: User | None) -> str | Promise:
+def name_actor(actor: User | None, source: str = "") -> str | Promise:
     """Return the name of the person who did something, for people of an organization.
 
     Platform staff stay anonymous, as they do on the pages of an organization. None
-    means a command, which platform staff have run.
+    means a command, which platform staff have run, unless `source` is the ID of an
+    OpenID provider whose groups decided.
     """
+    if source:
+        return name_source(source)
     if actor is None or actor.is_platform_staff:
         return _("Platform staff")
     return name_person(actor)
@@ -135,7 +139,7 @@ def find_address(actor: User | None) -> str:
 # Changes of roles
 
 
-def notify(changes: Sequence[RoleChange], actor: User | None) -> None:
+def notify(changes: Sequence[RoleChange], actor: User | None, source: str = "") -> None:
     """Once the current transaction is committed, send mail about role changes.
 
     The settings `NOTIFY_PEOPLE` and `NOTIFY_ADMINS` decide who can receive it: the user
@@ -143,17 +147,23 @@ def notify(changes: Sequence[RoleChange], actor: User | None) -> None:
     one message, however many changes there are. Runs at most two queries: a worker
     finds out who gets mail.
     """
-    notify_about([describe_keys(change) for change in changes], actor)
+    notify_about([describe_keys(change) for change in changes], actor, source)
 
 
-def notify_about(changes: Sequence[Keys], actor: User | None) -> None:
+def notify_about(changes: Sequence[Keys], actor: User | None, source: str = "") -> None:
     """Do the same as `notify()`, for changes of which only the keys are kept."""
     if not changes:
         return
     acting = actor.pk if actor is not None else None
     # Platform staff also stay anonymous if they leave before the mail is sent.
     is_staff = actor is not None and actor.is_platform_staff
-    values = {"changes": list(changes), "named": None if is_staff else acting}
+    values: dict[str, Any] = {
+        "changes": list(changes),
+        "named": None if is_staff else acting,
+    }
+    if source:
+        # A worker of the previous release does not know this argument.
+        values["source"] = source
     if settings.NOTIFY_PEOPLE:
         outbox.enqueue(tell_members, **values)
     if settings.NOTIFY_ADMINS:
@@ -172,7 +182,12 @@ def describe_keys(change: RoleChange) -> Keys:
 
 @task(takes_context=True)
 def tell_members(
-    context: TaskContext, *, changes: list[Keys], named: int | None, language: str
+    context: TaskContext,
+    *,
+    changes: list[Keys],
+    named: int | None,
+    language: str,
+    source: str = "",
 ) -> None:
     """Add a task for each person whose roles have changed, and who wants the mail.
 
@@ -187,7 +202,7 @@ def tell_members(
         wanted += willing.filter(pk__in=batch).values_list("pk", flat=True)
     with outbox.replace_task(context):
         for pk in wanted:
-            enqueue_changes(tell_member, pk, changes_of[pk], named)
+            enqueue_changes(tell_member, pk, changes_of[pk], named, source)
 
 
 @task(takes_context=True)
@@ -198,6 +213,7 @@ def tell_admins(
     named: int | None,
     actor: int | None,
     language: str,
+    source: str = "",
 ) -> None:
     """Add a task for each admin whom the changes concern, and who wants the mail.
 
@@ -212,19 +228,21 @@ def tell_admins(
                 changes_of[pk].append(change)
     with outbox.replace_task(context):
         for pk in sorted(changes_of):
-            enqueue_changes(tell_admin, pk, changes_of[pk], named)
+            enqueue_changes(tell_admin, pk, changes_of[pk], named, source)
 
 
 def enqueue_changes(
-    task: Task, user: int, changes: Sequence[Keys], actor: int | None
+    task: Task, user: int, changes: Sequence[Keys], actor: int | None, source: str
 ) -> None:
     """Add the task that tells one person of changes, with the first of them."""
+    values = {"source": source} if source else {}
     outbox.enqueue(
         task,
         user=user,
         changes=changes[:MAX_CHANGES],
         more=max(len(changes) - MAX_CHANGES, 0),
         actor=actor,
+        **values,
     )
 
 
@@ -256,6 +274,7 @@ def tell_member(
     more: int,
     actor: int | None,
     language: str,
+    source: str = "",
 ) -> None:
     """Tell a person about their new roles, and those that they have no more."""
     member = find_recipients("mail_own_roles").filter(pk=user).first()
@@ -278,7 +297,7 @@ def tell_member(
         recipient=member,
         language=settings.LANGUAGE_CODE,
         ours=ours,
-        actor=name_actor(acting),
+        actor=name_actor(acting, source),
         changes=described,
         more=more,
     )
@@ -294,6 +313,7 @@ def tell_admin(
     more: int,
     actor: int | None,
     language: str,
+    source: str = "",
 ) -> None:
     """Tell an admin about the new roles of other people in their organizations.
 
@@ -316,7 +336,7 @@ def tell_admin(
         recipient=admin,
         language=settings.LANGUAGE_CODE,
         ours={"page": settings.BASE_URL + page if len(pages) == 1 else ""},
-        actor=name_actor(User.objects.filter(pk=actor).first()),
+        actor=name_actor(User.objects.filter(pk=actor).first(), source),
         changes=described,
         more=more,
     )

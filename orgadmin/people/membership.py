@@ -77,14 +77,16 @@ def change_roles(
     *,
     actor: User | None = None,
     reason: str = "",
+    source: str = "",
     notify: bool = True,
     confirmed: Collection[int] = (),
 ) -> list[RoleChange]:
     """Give each user the wanted role, which replaces any other in the organization.
 
     Returns the changes that were made, with freshly loaded users and organizations.
-    Users who have been deleted are skipped. `actor` is None for a command; it and
-    `reason` are recorded in the membership log. `confirmed` are the IDs of the
+    Users who have been deleted are skipped. `actor` is None for a command, or if the
+    groups of an OpenID provider decide; then, `source` is its ID. The membership log
+    records them, and `reason`. `confirmed` are the IDs of the
     organizations for which the actor, a superuser, has confirmed that no active admin
     will be left. Runs about 12 queries per BATCH of changes.
 
@@ -94,9 +96,9 @@ def change_roles(
     """
     changes = []
     for batch in split_into_batches(wanted, BATCH):
-        changes += _change_batch(batch, actor, reason, confirmed)
+        changes += _change_batch(batch, actor, reason, source, confirmed)
     if notify:
-        mail.notify(changes, actor)
+        mail.notify(changes, actor, source)
     return changes
 
 
@@ -104,6 +106,7 @@ def _change_batch(
     wanted: Sequence[RoleChange],
     actor: User | None,
     reason: str,
+    source: str,
     confirmed: Collection[int],
 ) -> list[RoleChange]:
     current = _lock_and_reload(wanted)
@@ -115,7 +118,7 @@ def _change_batch(
     # Code that calls `user.groups.add()` takes no lock, so it may have added the same
     # row by now.
     Membership.objects.bulk_create(plan.added, ignore_conflicts=True)
-    write_changes(plan.logged, actor=actor, reason=reason)
+    write_changes(plan.logged, actor=actor, reason=reason, source=source)
     return plan.changes
 
 

@@ -40,6 +40,8 @@ EVENT_COLUMNS = (
     "by_id",
     "person_now",
     "organization_now",
+    # The ID of the OpenID provider whose groups decided.
+    "source",
 )
 
 # "position" and "hash" come first, so that they are easy to compare with the site's
@@ -195,6 +197,7 @@ def list_events(
             row = list_event(event)
             row.append(usernames.get(event.user_key))
             row.append(names.get(event.organization_key))
+            row.append(event.source)
             yield row
 
 
@@ -216,7 +219,7 @@ def list_event(event: MembershipEvent) -> list[object]:
         event.organization_key,
         event.organization_name,
         event.role,
-        event.actor_name,
+        event.shown_actor,
         event.reason,
         event.user_key,
         event.actor_key,

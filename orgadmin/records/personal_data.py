@@ -302,6 +302,7 @@ def list_membership_events(person: Person) -> Iterator[Row]:
             "user_id": event.user_key,
             "by_user_id": event.actor_key,
             "reason": event.reason,
+            "source": event.source,
         }
         if event.user_key is None and person.has(event.user_name):
             row["invited_address"] = event.user_name

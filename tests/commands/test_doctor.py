@@ -1,8 +1,9 @@
 import os
 
 from allauth.mfa.models import Authenticator
-from django.test import TestCase, TransactionTestCase, tag
+from django.test import TestCase, TransactionTestCase, override_settings, tag
 
+from config.providers import GroupRole, OpenIDProvider
 from orgadmin.access.audit_log import SecurityEvent, record_all
 from orgadmin.models import AuditEvent, Organization
 from tests.auditing import tamper_with_audit_log
@@ -129,3 +130,20 @@ class AuditLogTests(TransactionTestCase):
         self.assertEqual(
             event.details, {"group name": 2, "ID of the system user": os.getuid()}
         )
+
+
+class CompanyTests(TestCase):
+    def test_a_reference_in_the_settings_that_no_organization_has_is_an_error(self):
+        create_organization("Acme", reference="C-1")
+        roles = tuple(GroupRole("staff", "admin", name) for name in ("C-1", "C-2"))
+        provider = OpenIDProvider(
+            "partner", "Partner", "https://id.example.com", "us", "x", roles=roles
+        )
+        with override_settings(OIDC_PROVIDERS=[provider]):
+            status, lines = run_command()
+        self.assertEqual(status, 1)
+        text = "the settings of partner map groups to the reference “C-2”"
+        self.assertIn(
+            f"error: unknown reference: {text}, which no organization has", lines
+        )
+        self.assertNotIn("C-1", "".join(lines))

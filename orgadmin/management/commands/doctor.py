@@ -5,6 +5,7 @@ from itertools import chain
 from orgadmin.access.audit_log import SecurityEvent, record
 from orgadmin.management.output import EscapedCommand
 from orgadmin.records.audit_check import ERROR, describe_end, examine_audit_log
+from orgadmin.records.company_check import UNKNOWN_REFERENCE, examine_mapped_roles
 from orgadmin.records.doctor import Issue, examine
 from orgadmin.records.encryption import examine_second_factors
 from orgadmin.records.key_check import REUSED, examine_keys
@@ -44,6 +45,7 @@ class Command(EscapedCommand):
             examine_second_factors,
             examine_audit_log,
             examine_outbox,
+            examine_mapped_roles,
         )
         for issue in chain.from_iterable(run(fix=fix) for run in examinations):
             level = choose_level(issue, fix=fix)
@@ -126,6 +128,11 @@ def list_remedies(errors: Counter[str], *, can_repair: bool) -> list[str]:
     if GIVEN_UP in errors:
         lines.append(
             "Open “Unsent emails” as a superuser, and send the mail again or discard it"
+            " (see docs/operations.md)."
+        )
+    if UNKNOWN_REFERENCE in errors:
+        lines.append(
+            "Correct the mapping in OIDC_ROLES, or the reference of the organization"
             " (see docs/operations.md)."
         )
     return lines

@@ -1,0 +1,146 @@
+"""Roles that people get because of their groups at an OpenID provider.
+
+The settings map groups to roles in organizations. Each sign-in applies the mapping to
+the person who signs in, and to nothing else: organizations that it does not name, and
+roles that did not come from it, stay as they are.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections import defaultdict
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from django.db import transaction
+
+from orgadmin.access.membership_log import REASON_SHOWN
+from orgadmin.access.roles import ROLES, ROLES_BY_KEY, Role
+from orgadmin.models import MembershipEvent, Organization, User
+from orgadmin.models.guards import LastAdminError
+from orgadmin.people.changes import RoleChange
+from orgadmin.people.membership import Membership, change_roles, lock
+
+if TYPE_CHECKING:
+    from config.providers import GroupRole, OpenIDProvider
+
+logger = logging.getLogger("orgadmin.company")
+
+
+@dataclass(frozen=True)
+class MappedRole:
+    """What a person's groups give them in an organization."""
+
+    role: Role | None
+    groups: str  # those that give the role, for the membership log
+
+
+@transaction.atomic
+def apply_groups(
+    user: User, provider: OpenIDProvider, groups: Collection[str]
+) -> list[RoleChange]:
+    """Give a person the roles of their groups, and take those of other groups away.
+
+    Returns the changes that were made. The last admin of an organization keeps their
+    role. Runs four queries if nothing changes, and none without a mapping.
+    """
+    if not provider.roles:
+        return []
+    # Other changes of the person's roles wait until this transaction ends.
+    lock(User, [user.pk])
+    mapped = map_groups(provider.roles, groups)
+    organizations = list(Organization.objects.filter(reference__in=mapped))
+    held = find_held_roles(user, organizations)
+    given = find_given_roles(user, provider, organizations)
+    wanted: dict[str, list[RoleChange]] = defaultdict(list)
+    for organization in organizations:
+        target = mapped[str(organization.reference)]
+        current = held[organization.pk]
+        if not current <= given[organization.pk]:
+            # Someone gave the person a role here by hand.
+            continue
+        roles = set() if target.role is None else {target.role}
+        if current != roles:
+            change = RoleChange(user, organization, target.role)
+            wanted[target.groups].append(change)
+    made = []
+    for reason, changes in wanted.items():
+        made += change_except_last_admins(changes, provider, reason)
+    return made
+
+
+def map_groups(
+    mapping: Collection[GroupRole], groups: Collection[str]
+) -> dict[str, MappedRole]:
+    """Return {reference: role} for all organizations that the mapping names."""
+    found: dict[str, list[GroupRole]] = {row.reference: [] for row in mapping}
+    for row in mapping:
+        if row.group in groups:
+            found[row.reference].append(row)
+    return {reference: choose_role(rows) for reference, rows in found.items()}
+
+
+def choose_role(rows: Sequence[GroupRole]) -> MappedRole:
+    """Return the role with the most permissions, and all groups that give it."""
+    roles = [ROLES_BY_KEY[row.role] for row in rows]
+    role = max(roles, key=lambda role: len(role.permissions), default=None)
+    groups = [row.group for row in rows if ROLES_BY_KEY[row.role] is role]
+    return MappedRole(role, ", ".join(groups)[:REASON_SHOWN])
+
+
+def find_held_roles(
+    user: User, organizations: Collection[Organization]
+) -> Mapping[int, set[Role]]:
+    """Return {organization ID: the user's roles there}."""
+    owners = {}
+    for organization in organizations:
+        for role in ROLES:
+            owners[getattr(organization, role.attname)] = (organization.pk, role)
+    memberships = Membership.objects.filter(user=user, group__in=owners)
+    held: dict[int, set[Role]] = defaultdict(set)
+    for group_id in memberships.values_list("group", flat=True):
+        pk, role = owners[group_id]
+        held[pk].add(role)
+    return held
+
+
+def find_given_roles(
+    user: User, provider: OpenIDProvider, organizations: Collection[Organization]
+) -> Mapping[int, set[Role]]:
+    """Return {organization ID: roles that came from the provider's groups}.
+
+    If someone has changed a role since, it is no longer one of them.
+    """
+    events = MembershipEvent.objects.filter(
+        user_key=user.pk,
+        organization_key__in=[organization.pk for organization in organizations],
+        source=provider.id,
+    )
+    given: dict[int, set[Role]] = defaultdict(set)
+    for event in events.find_joining_events_of_members().defer("reason"):
+        given[event.organization_key].add(ROLES_BY_KEY[event.role])
+    return given
+
+
+def change_except_last_admins(
+    changes: list[RoleChange], provider: OpenIDProvider, reason: str
+) -> list[RoleChange]:
+    """Make the changes, except those that would leave an organization without admin.
+
+    Also leaves out all changes if an organization is deleted at the same time. The next
+    sign-in makes them.
+    """
+    try:
+        with transaction.atomic():
+            return change_roles(changes, reason=reason, source=provider.id)
+    except Organization.DoesNotExist:
+        return []
+    except LastAdminError as error:
+        kept = [organization.pk for organization in error.organizations]
+    logger.warning(
+        "company sign-in: the last admin of an organization keeps their role",
+        extra={"provider": provider.id, "organization_keys": kept},
+    )
+    others = [change for change in changes if change.organization.pk not in kept]
+    return change_except_last_admins(others, provider, reason) if others else []

@@ -1,0 +1,27 @@
+"""What the doctor checks of the sign-in with OpenID providers."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from django.conf import settings
+
+from orgadmin.models import Organization
+from orgadmin.records.doctor import Issue
+
+UNKNOWN_REFERENCE = "unknown reference"
+
+
+def examine_mapped_roles(*, fix: bool = False) -> Iterator[Issue]:
+    """Yield the references that the settings map groups to, but no organization has."""
+    for provider in settings.OIDC_PROVIDERS:
+        references = {row.reference for row in provider.roles}
+        known = Organization.objects.filter(reference__in=references)
+        for reference in sorted(
+            references - set(known.values_list("reference", flat=True))
+        ):
+            text = (
+                f"the settings of {provider.id} map groups to the reference"
+                f" “{reference}”, which no organization has"
+            )
+            yield Issue(UNKNOWN_REFERENCE, text, is_repairable=False)
