@@ -13,6 +13,7 @@ from django.conf import settings
 from django.core.exceptions import RequestDataTooBig
 from django.http import HttpRequest
 from django.utils.cache import add_never_cache_headers
+from django.utils.functional import LazyObject
 from pythonjsonlogger.json import JsonFormatter
 
 from orgadmin.access.origin import current_request
@@ -122,7 +123,8 @@ class LogFormatter(JsonFormatter):
         # Django's development server logs a socket as the request. It has no ID.
         if hasattr(request, "id"):
             log_data["request"] = request.id
-            log_data["user"] = get_user_id(request)
+            # A record about a sign-in names the person itself.
+            log_data.setdefault("user", get_user_id(request))
             log_data["route"] = getattr(request.resolver_match, "route", None)
         log_data["message"] = PERSONAL.sub(REPLACEMENT, log_data["message"])
 
@@ -138,6 +140,11 @@ class LogFormatter(JsonFormatter):
 
 
 def get_user_id(request: HttpRequest) -> int | None:
-    """Return the primary key of the user, if the request has already loaded them."""
-    user = getattr(request, "_cached_user", None)
+    """Return the primary key of the user, if the request has already loaded them.
+
+    In a request that signs someone in, this is the person who is signed in then.
+    """
+    user = request.__dict__.get("user")
+    if isinstance(user, LazyObject) or not getattr(user, "is_authenticated", False):
+        user = getattr(request, "_cached_user", None)
     return getattr(user, "pk", None)

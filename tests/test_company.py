@@ -604,7 +604,7 @@ class WrongAnswerTests(CompanyCase):
         """
         self.client.raise_request_exception = False
         before = self.list_refusals()
-        with self.assertLogs("orgadmin.company", "WARNING") as logs:
+        with self.assertLogs("orgadmin.company", "INFO") as logs:
             response = self.come() if query is None else self.come_with(query)
             self.assert_refused(response, text)
         self.assertEqual([record.reason for record in logs.records], [reason])

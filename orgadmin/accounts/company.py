@@ -7,7 +7,6 @@ An account is linked to one person of a provider only. No account is ever create
 
 from __future__ import annotations
 
-import logging
 import time
 from dataclasses import dataclass
 from hashlib import sha256
@@ -30,16 +29,15 @@ from django.utils.translation import gettext_lazy as _
 from orgadmin.access.audit_log import SecurityEvent, record
 from orgadmin.accounts import openid
 from orgadmin.accounts.claims import LEEWAY
+from orgadmin.accounts.company_log import log_refusal, log_success
 from orgadmin.accounts.redirects import redirect_to_sign_in
-from orgadmin.accounts.refusals import Reason, SignInRefused
+from orgadmin.accounts.refusals import Reason, SignInRefused, Step, at
 from orgadmin.accounts.sessions import leave_to_sign_in_again
 from orgadmin.models import User
 from orgadmin.people.provider_groups import apply_groups
 
 if TYPE_CHECKING:
     from config.providers import OpenIDProvider
-
-logger = logging.getLogger("orgadmin.company")
 
 NONCE_LENGTH = 32
 
@@ -69,20 +67,6 @@ TEXTS = {
     Reason.UNVERIFIED_ACCOUNT: NO_ACCOUNT,
     Reason.OTHER_SUBJECT: NO_ACCOUNT,
     Reason.INACTIVE: NO_ACCOUNT,
-}
-
-# Anyone can cause these without an account at the provider, as often as they like. So
-# they are in the site's log, but not in the audit log, which nobody can shorten.
-NOT_AUDITED = {
-    Reason.NOT_STARTED,
-    Reason.CANCELED,
-    Reason.REFUSED_BY_PROVIDER,
-    Reason.UNREACHABLE,
-    Reason.INVALID_DISCOVERY,
-    Reason.DISCOVERY_ISSUER,
-    Reason.RESPONSE_ISSUER,
-    Reason.CODE_REFUSED,
-    Reason.INVALID_RESPONSE,
 }
 
 
@@ -117,10 +101,12 @@ def callback_view(request: HttpRequest, provider_id: str) -> HttpResponse:
     """Sign in the person who comes back from the provider."""
     provider = find_provider(provider_id)
     try:
-        state = take_state(request, provider)
+        with at(Step.RESPONSE):
+            state = take_state(request, provider)
         identity = fetch_identity(request, provider, state)
-        check_asked_again(identity, state)
-        user = find_user(identity)
+        with at(Step.ACCOUNT):
+            check_asked_again(identity, state)
+            user = find_user(identity)
     except SignInRefused as refusal:
         return refuse(request, provider, refusal)
     if identity.groups is not None:
@@ -130,7 +116,10 @@ def callback_view(request: HttpRequest, provider_id: str) -> HttpResponse:
     record_authentication(
         request, user, method="company", signed_in_at=identity.signed_in_at
     )
-    return perform_login(request, user, redirect_url=state.get("next"))
+    response = perform_login(request, user, redirect_url=state.get("next"))
+    is_done = request.user.is_authenticated
+    log_success(provider.id, identity.subject, user, is_done=is_done)
+    return response
 
 
 def find_provider(provider_id: str) -> OpenIDProvider:
@@ -154,7 +143,8 @@ def describe_client(provider: OpenIDProvider) -> openid.Client:
 
 def start(request: HttpRequest, provider: OpenIDProvider) -> str:
     """Begin a sign-in, and return the URL where it continues at the provider."""
-    configuration = openid.fetch_configuration(provider.server)
+    with at(Step.DISCOVERY):
+        configuration = openid.fetch_configuration(provider.server)
     pkce = generate_code_challenge()
     nonce = get_random_string(NONCE_LENGTH)
     # People who are signed in here come to confirm who they are.
@@ -193,18 +183,18 @@ def fetch_identity(
     request: HttpRequest, provider: OpenIDProvider, state: dict[str, Any]
 ) -> Identity:
     """Return who has signed in at the provider."""
-    error = request.GET.get("error")
-    if error == "access_denied":
-        raise SignInRefused(Reason.CANCELED)
-    if error is not None:
-        raise SignInRefused(Reason.REFUSED_BY_PROVIDER)
+    with at(Step.RESPONSE):
+        openid.check_no_error(request.GET)
     client = describe_client(provider)
     attempt = openid.Attempt(
         request.GET["state"], state["nonce"], state["pkce_code_verifier"]
     )
-    configuration = openid.fetch_configuration(provider.server)
-    code = openid.read_code(request.GET, configuration)
-    tokens = openid.fetch_tokens(configuration, client, attempt, code)
+    with at(Step.DISCOVERY):
+        configuration = openid.fetch_configuration(provider.server)
+    with at(Step.RESPONSE):
+        code = openid.read_code(request.GET, configuration)
+    with at(Step.TOKEN):
+        tokens = openid.fetch_tokens(configuration, client, attempt, code)
     person = openid.fetch_person(configuration, client, attempt, tokens)
     is_email_verified = person.is_email_verified
     if is_email_verified is None:
@@ -322,17 +312,5 @@ def refuse(
     request: HttpRequest, provider: OpenIDProvider, refusal: SignInRefused
 ) -> HttpResponse:
     """Log a refusal with its reason, and show a text that does not tell the reason."""
-    details = {"provider": provider.id, "reason": str(refusal.reason)}
-    if refusal.detail:
-        details["detail"] = refusal.detail
-    if refusal.subject:
-        details["subject"] = refusal.subject
-    if refusal.reason not in NOT_AUDITED:
-        record(SecurityEvent.PROVIDER_REFUSED, user=refusal.user, details=details)
-    user_key = refusal.user.pk if refusal.user else None
-    logger.warning(
-        "company sign-in refused: %s",
-        refusal.reason,
-        extra=details | {"user_key": user_key},
-    )
+    log_refusal(provider.id, refusal)
     return redirect_to_sign_in(request, TEXTS.get(refusal.reason, FAILED))

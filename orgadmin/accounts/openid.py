@@ -23,7 +23,7 @@ from orgadmin.accounts.claims import (
     read_groups,
     read_subject,
 )
-from orgadmin.accounts.refusals import Reason, SignInRefused
+from orgadmin.accounts.refusals import Reason, SignInRefused, Step, at
 
 TIMEOUT = 5  # seconds, to connect and to wait for a response
 
@@ -35,6 +35,21 @@ TOKEN_ERRORS = (
     "unauthorized_client",
     "unsupported_grant_type",
     "invalid_scope",
+)
+
+# What a provider may answer instead of a code (RFC 6749, section 4.1.2.1, and OpenID
+# Connect Core, section 3.1.2.6).
+AUTHORIZATION_ERRORS = (
+    "invalid_request",
+    "unauthorized_client",
+    "unsupported_response_type",
+    "invalid_scope",
+    "server_error",
+    "temporarily_unavailable",
+    "login_required",
+    "interaction_required",
+    "account_selection_required",
+    "consent_required",
 )
 
 WELL_KNOWN = "/.well-known/"
@@ -183,6 +198,17 @@ def build_authorization_url(
     return f"{endpoint}{separator}{query}"
 
 
+def check_no_error(response: QueryDict) -> None:
+    """Refuse a response to the browser that says that nobody has signed in."""
+    error = response.get("error")
+    if error == "access_denied":
+        raise SignInRefused(Reason.CANCELED)
+    if error is not None:
+        # Whoever sends the browser here chooses the text, so only known ones are kept.
+        detail = error if error in AUTHORIZATION_ERRORS else ""
+        raise SignInRefused(Reason.REFUSED_BY_PROVIDER, detail=detail)
+
+
 def read_code(response: QueryDict, configuration: Configuration) -> str:
     """Return the code in the provider's response to the browser."""
     issuers = response.getlist("iss")
@@ -234,26 +260,31 @@ def fetch_person(
     configuration: Configuration, client: Client, attempt: Attempt, tokens: Tokens
 ) -> Person:
     """Return the person that the tokens are about, after all checks."""
-    keys = request_json(
-        "GET", configuration.jwks_uri, error=Reason.INVALID_RESPONSE
-    ).get("keys")
-    claims = decode_id_token(
-        tokens.id_token, keys, issuer=configuration.issuer, client_id=client.id
-    )
-    if claims.get("nonce") != attempt.nonce:
-        raise SignInRefused(Reason.NONCE)
-    subject = read_subject(claims)
-    userinfo = fetch_userinfo(configuration, tokens)
-    # OpenID Connect Core, section 5.3.2: claims about another subject must not be used.
-    if userinfo and userinfo.get("sub") != subject:
-        raise SignInRefused(Reason.USERINFO_SUBJECT)
+    with at(Step.KEYS):
+        keys = request_json(
+            "GET", configuration.jwks_uri, error=Reason.INVALID_RESPONSE
+        ).get("keys")
+    with at(Step.ID_TOKEN):
+        claims = decode_id_token(
+            tokens.id_token, keys, issuer=configuration.issuer, client_id=client.id
+        )
+        if claims.get("nonce") != attempt.nonce:
+            raise SignInRefused(Reason.NONCE)
+        subject = read_subject(claims)
+        signed_in_at = read_auth_time(claims)
+    with at(Step.USERINFO):
+        userinfo = fetch_userinfo(configuration, tokens)
+        # OpenID Connect Core, section 5.3.2: claims about another subject must not be
+        # used.
+        if userinfo and userinfo.get("sub") != subject:
+            raise SignInRefused(Reason.USERINFO_SUBJECT)
     email = read_email(claims) or read_email(userinfo)
     return Person(
         subject=subject,
         email=email,
         is_email_verified=read_email_verified(email, claims, userinfo),
         groups=read_groups(claims, userinfo, client.groups_claim),
-        signed_in_at=read_auth_time(claims),
+        signed_in_at=signed_in_at,
     )
 
 

@@ -1,7 +1,9 @@
-"""Why people cannot sign in with a company account."""
+"""Why people cannot sign in with a company account, and in which step it shows."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
@@ -46,11 +48,24 @@ class Reason(StrEnum):
     INACTIVE = "inactive account"
 
 
+class Step(StrEnum):
+    """What this site does in a sign-in, one after the other, as the logs say it."""
+
+    DISCOVERY = "discovery"
+    RESPONSE = "response to the browser"
+    TOKEN = "token request"
+    KEYS = "keys"
+    ID_TOKEN = "ID token"
+    USERINFO = "user info"
+    ACCOUNT = "account"
+
+
 class SignInRefused(Exception):
     """Someone cannot sign in with a company account.
 
-    `detail` is for operators, such as "HTTP 500". `user` is the account that the person
-    would have used, and `subject` the hash of their ID at the provider, if known.
+    `detail` is for operators, such as "HTTP 500". `step` is set by `at()`. `user` is
+    the account that the person would have used, and `subject` the hash of their ID at
+    the provider, if known.
     """
 
     def __init__(
@@ -64,5 +79,16 @@ class SignInRefused(Exception):
         super().__init__(reason)
         self.reason = reason
         self.detail = detail
+        self.step: Step | None = None
         self.user = user
         self.subject = subject
+
+
+@contextmanager
+def at(step: Step) -> Iterator[None]:
+    """Note the step in a `SignInRefused` that the block raises."""
+    try:
+        yield
+    except SignInRefused as refusal:
+        refusal.step = step
+        raise
