@@ -383,10 +383,6 @@ CONTENT_SECURITY_POLICY = {
         "form-action": ["'self'"],
     },
 }
-# The sign-in form redirects to the provider.
-CONTENT_SECURITY_POLICY["DIRECTIVES"]["form-action"] += [
-    env.get_origin(provider.server) for provider in OIDC_PROVIDERS
-]
 
 PERMISSIONS_POLICY = {
     "camera": [],

@@ -6,7 +6,6 @@ from django.urls import include, path
 from django.views.generic import RedirectView
 
 from orgadmin import health
-from orgadmin.accounts import company
 
 handler500 = health.server_error
 
@@ -15,13 +14,7 @@ second_factor_urls = path(
     "admin/second-factor/", include("orgadmin.accounts.second_factor_urls")
 )
 openid_connect_urls = path(
-    "admin/oidc/<str:provider_id>/login/",
-    include(
-        [
-            path("", company.sign_in_view, name="openid_connect_login"),
-            path("callback/", company.callback_view, name="openid_connect_callback"),
-        ]
-    ),
+    "admin/oidc/<str:provider_id>/", include("orgadmin.accounts.company_urls")
 )
 
 urlpatterns = [

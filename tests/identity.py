@@ -121,6 +121,12 @@ def company_settings(server, **values):
     return {"OIDC_PROVIDERS": [describe_provider(server, **values)]}
 
 
+def leave(client, start, data=None, **extra):
+    """Press the button of a provider, and return the URL there where it leads to."""
+    page = client.get(client.post(start, data, **extra)["Location"])
+    return page.context["onward_url"]
+
+
 class Handler(BaseHTTPRequestHandler):
     def do_GET(self):
         url = urlsplit(self.path)

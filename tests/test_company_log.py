@@ -9,7 +9,7 @@ from django.test import override_settings, tag
 
 from orgadmin.logs import LogFormatter
 from tests.factories import create_superuser
-from tests.identity import LEFT_OUT, Answer
+from tests.identity import LEFT_OUT, Answer, leave
 from tests.test_company import (
     CALLBACK,
     SIGN_IN,
@@ -75,7 +75,7 @@ class SuccessTests(LogCase):
         with mock.patch.multiple(
             requests_log, handlers=[handler], propagate=False, level=logging.INFO
         ):
-            response = self.visit(self.client.post(SIGN_IN)["Location"])
+            response = self.visit(leave(self.client, SIGN_IN))
             self.client.get(CALLBACK, response)
         last = json.loads(output.getvalue().splitlines()[-1])
         self.assertEqual(last["user"], self.ada.pk)

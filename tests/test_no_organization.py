@@ -40,6 +40,7 @@ PUBLIC = {
     "password_reset_complete",
     "openid_connect_login",
     "openid_connect_callback",
+    "openid_connect_departure",
     "mfa_authenticate",
     "healthz",
     "livez",

@@ -32,6 +32,7 @@ from tests.factories import (
     create_user,
 )
 from tests.forms_in_pages import read_form
+from tests.identity import leave
 from tests.test_company import CALLBACK, SIGN_IN, CompanyCase
 from tests.test_matrix import ATTACK, World, fill, find_model, walk
 from tests.test_sign_in import (
@@ -367,10 +368,10 @@ class CompanyTests(CompanyCase):
 
         Returns the address at the provider to which the site has led.
         """
-        response = self.client.post(SIGN_IN, self.token())
-        self.client.get(CALLBACK, self.visit(response["Location"], **claims))
+        url = leave(self.client, SIGN_IN, self.token())
+        self.client.get(CALLBACK, self.visit(url, **claims))
         self.assertTrue(self.is_signed_in())
-        return response["Location"]
+        return url
 
     def token(self):
         return {"csrfmiddlewaretoken": self.client.cookies["csrftoken"].value}
@@ -406,8 +407,8 @@ class CompanyTests(CompanyCase):
 
     def come_back(self, **claims):
         """Return from the provider, and return the page that follows."""
-        response = self.client.post(SIGN_IN, self.token())
-        answer = self.visit(response["Location"], **claims)
+        url = leave(self.client, SIGN_IN, self.token())
+        answer = self.visit(url, **claims)
         return self.client.get(CALLBACK, answer, follow=True)
 
     @tag("D16", "D26", "D39")
@@ -706,6 +707,7 @@ class EveryPageTests(TestCase):
                 "account/end-session/",
                 "login/",
                 "logout/",
+                "oidc/<provider_id>/departure/<key>/",
                 "oidc/<provider_id>/login/",
                 "oidc/<provider_id>/login/callback/",
                 "password_reset/",

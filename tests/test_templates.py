@@ -23,6 +23,7 @@ WHOLE_LINKS = {
     "cl.next_string",
     "entry.get_admin_url",
     "login_url",
+    "onward_url",
     "original.website",
     "passkey_action",
     "query",

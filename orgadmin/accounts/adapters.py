@@ -20,7 +20,7 @@ from django.utils.http import url_has_allowed_host_and_scheme
 from django.utils.translation import gettext_lazy as _
 
 from orgadmin.access.audit_log import SecurityEvent, record
-from orgadmin.accounts import kept_forms, sessions
+from orgadmin.accounts import kept_forms, round_trips, sessions
 from orgadmin.accounts.devices import remember_device
 from orgadmin.accounts.own_pages import find_home, leads_to_own_page
 from orgadmin.accounts.redirects import redirect_to_sign_in
@@ -65,8 +65,8 @@ class AccountAdapter(DefaultAccountAdapter):
     def login(self, request, user):
         """Start the session of someone who has passed all steps of a sign-in.
 
-        Nothing of the visitor's session remains in it, except the person's own form,
-        and its key is new.
+        Nothing of the visitor's session remains in it, except the person's own form
+        and the pages that other tabs wait for, and its key is new.
         """
         if not user.is_active:
             details = {"step": "access"}
@@ -79,8 +79,10 @@ class AccountAdapter(DefaultAccountAdapter):
         is_returning = sessions.is_returning(request.session, user)
         csrf_secret = request.META.get("CSRF_COOKIE")
         kept_form = request.session.get(kept_forms.SESSION_KEY)
+        trips = round_trips.take(request.session)
         request.session.flush()
         super().login(request, user)
+        round_trips.give(trips, request.session)
         kept_forms.hand_over(kept_form, request.session, user)
         if is_returning and csrf_secret:
             # Forms that the same person has opened in other tabs remain valid.

@@ -19,17 +19,18 @@ from allauth.socialaccount.models import SocialAccount
 from allauth.socialaccount.providers.oauth2.utils import generate_code_challenge
 from django.conf import settings
 from django.db import transaction
-from django.http import Http404, HttpRequest, HttpResponse
-from django.shortcuts import redirect, render
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import render
 from django.urls import reverse
 from django.utils import timezone
 from django.utils.crypto import get_random_string
 from django.utils.translation import gettext_lazy as _
 
 from orgadmin.access.audit_log import SecurityEvent, record
-from orgadmin.accounts import openid
+from orgadmin.accounts import openid, round_trips
 from orgadmin.accounts.claims import LEEWAY
 from orgadmin.accounts.company_log import log_refusal, log_success
+from orgadmin.accounts.providers import find_provider
 from orgadmin.accounts.redirects import redirect_to_sign_in
 from orgadmin.accounts.refusals import Reason, SignInRefused, Step, at
 from orgadmin.accounts.sessions import leave_to_sign_in_again
@@ -86,13 +87,14 @@ class Identity:
 def sign_in_view(request: HttpRequest, provider_id: str) -> HttpResponse:
     """Lead the person to the provider.
 
-    Of the request's parameters, only "next" is read: the page to open afterwards.
+    Of the request's parameters, only two are read: "next", the page to open afterwards,
+    and "another_account", which lets the person choose an account at the provider.
     """
     provider = find_provider(provider_id)
     if request.method != "POST":
         return render(request, "socialaccount/login.html", {"provider": provider})
     try:
-        return redirect(start(request, provider))
+        return start(request, provider)
     except SignInRefused as refusal:
         return refuse(request, provider, refusal)
 
@@ -100,6 +102,12 @@ def sign_in_view(request: HttpRequest, provider_id: str) -> HttpResponse:
 def callback_view(request: HttpRequest, provider_id: str) -> HttpResponse:
     """Sign in the person who comes back from the provider."""
     provider = find_provider(provider_id)
+    key = request.GET.get("state", "")
+    return round_trips.arrive(request, key, receive(request, provider))
+
+
+def receive(request: HttpRequest, provider: OpenIDProvider) -> HttpResponse:
+    """Sign in the person, and return where they go now."""
     try:
         with at(Step.RESPONSE):
             state = take_state(request, provider)
@@ -122,13 +130,6 @@ def callback_view(request: HttpRequest, provider_id: str) -> HttpResponse:
     return response
 
 
-def find_provider(provider_id: str) -> OpenIDProvider:
-    for provider in settings.OIDC_PROVIDERS:
-        if provider.id == provider_id:
-            return provider
-    raise Http404
-
-
 def describe_client(provider: OpenIDProvider) -> openid.Client:
     path = reverse("openid_connect_callback", args=[provider.id])
     return openid.Client(
@@ -141,8 +142,8 @@ def describe_client(provider: OpenIDProvider) -> openid.Client:
     )
 
 
-def start(request: HttpRequest, provider: OpenIDProvider) -> str:
-    """Begin a sign-in, and return the URL where it continues at the provider."""
+def start(request: HttpRequest, provider: OpenIDProvider) -> HttpResponse:
+    """Begin a sign-in, and send the person to the provider."""
     with at(Step.DISCOVERY):
         configuration = openid.fetch_configuration(provider.server)
     pkce = generate_code_challenge()
@@ -157,13 +158,16 @@ def start(request: HttpRequest, provider: OpenIDProvider) -> str:
     }
     state = statekit.stash_state(request, provider_id=provider.id, state=remembered)
     attempt = openid.Attempt(state, nonce, pkce["code_verifier"])
-    return openid.build_authorization_url(
+    url = openid.build_authorization_url(
         configuration,
         describe_client(provider),
         attempt,
         pkce["code_challenge"],
         asks_again=asks_again,
+        chooses_account="another_account" in request.POST,
     )
+    wanted = remembered["next"]
+    return round_trips.leave(request, provider.id, key=state, url=url, wanted=wanted)
 
 
 def take_state(request: HttpRequest, provider: OpenIDProvider) -> dict[str, Any]:

@@ -172,12 +172,14 @@ def build_authorization_url(
     code_challenge: str,
     *,
     asks_again: bool = False,
+    chooses_account: bool = False,
 ) -> str:
     """Return the URL at the provider where the person signs in.
 
     With `asks_again`, the provider should ask for the password although it knows the
     person already. "max_age" also obliges it to say when it last did so (OpenID Connect
-    Core, section 3.1.2.1), but not all providers do.
+    Core, section 3.1.2.1), but not all providers do. With `chooses_account`, it should
+    let the person choose an account.
     """
     parameters = {
         "response_type": "code",
@@ -192,6 +194,8 @@ def build_authorization_url(
     if asks_again:
         parameters["prompt"] = "login"
         parameters["max_age"] = "0"
+    elif chooses_account:
+        parameters["prompt"] = "select_account"
     query = urlencode(parameters)
     endpoint = configuration.authorization_endpoint
     separator = "&" if "?" in endpoint else "?"

@@ -1,8 +1,12 @@
 """The redirect for people who cannot continue without signing in."""
 
+from urllib.parse import urlencode
+
+from allauth.account.utils import get_next_redirect_url
 from django.contrib import messages
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect
+from django.urls import reverse
 from django.utils.functional import Promise
 
 
@@ -10,3 +14,14 @@ def redirect_to_sign_in(request: HttpRequest, error: str | Promise) -> HttpRespo
     """Redirect to the sign-in page, and show the error there."""
     messages.error(request, str(error))
     return redirect("admin:login")
+
+
+def make_sign_in_url(wanted: str | None) -> str:
+    """Return the URL of the sign-in page, which leads to the wanted page."""
+    url = reverse("admin:login")
+    return f"{url}?{urlencode({'next': wanted})}" if wanted else url
+
+
+def find_wanted_page(request: HttpRequest) -> str | None:
+    """Return the page of this site that the parameter "next" of a request names."""
+    return get_next_redirect_url(request)

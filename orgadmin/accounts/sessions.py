@@ -32,7 +32,7 @@ from django.http import HttpRequest
 
 from orgadmin.access.audit_log import SecurityEvent, record
 from orgadmin.access.origin import find_address, shorten_address
-from orgadmin.accounts import kept_forms
+from orgadmin.accounts import kept_forms, round_trips
 from orgadmin.accounts.browsers import find_browser
 from orgadmin.models import User
 
@@ -208,7 +208,9 @@ def leave_to_sign_in_again(request: HttpRequest) -> None:
     """
     user_id = request.user.pk
     kept_form = request.session.get(kept_forms.SESSION_KEY)
+    trips = round_trips.take(request.session)
     logout(request)
+    round_trips.give(trips, request.session)
     if kept_form is not None:
         request.session[kept_forms.SESSION_KEY] = kept_form
     if user_id is not None:

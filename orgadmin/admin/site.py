@@ -15,6 +15,7 @@ from django.utils.translation import gettext_lazy as _
 from orgadmin.accounts import passkeys, sessions
 from orgadmin.accounts.account_page import account_view, end_session_view
 from orgadmin.accounts.own_pages import is_own_page
+from orgadmin.accounts.redirects import find_wanted_page
 from orgadmin.accounts.step_up import SAFE_METHODS, ask_for_recent_sign_in
 from orgadmin.accounts.views import (
     ChangePasswordView,
@@ -120,8 +121,9 @@ class OrganizationAdminSite(admin.AdminSite):
 
     def login(self, request, extra_context=None):
         may_enter = self.may_enter(request)
-        if may_enter and request.method == "GET" and "next" not in request.GET:
-            return redirect("admin:index")
+        if may_enter and request.method == "GET":
+            # They have signed in in another tab, or pressed "Back".
+            return redirect(find_wanted_page(request) or "admin:index")
         context = {
             **self.each_context(request),
             "title": _("Sign in"),

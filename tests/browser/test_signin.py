@@ -1,5 +1,4 @@
 from allauth.mfa.models import Authenticator
-from django.conf import settings
 from django.test import override_settings
 from playwright.sync_api import expect
 
@@ -17,15 +16,9 @@ def use_company_server(test, email):
     server = test.enterContext(identity_server())
     server.person = {"sub": "1", "email": email, "email_verified": True}
     test.other_servers = (server.address,)
-    policy = settings.CONTENT_SECURITY_POLICY["DIRECTIVES"] | {
-        "form-action": ["'self'", server.address]
-    }
-    changes = {
-        **company_settings(server),
-        "BASE_URL": test.live_server_url,
-        "CONTENT_SECURITY_POLICY": {"DIRECTIVES": policy},
-    }
+    changes = {**company_settings(server), "BASE_URL": test.live_server_url}
     test.enterContext(override_settings(**changes))
+    return server
 
 
 class SignInTests(BrowserTestCase):

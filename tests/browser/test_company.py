@@ -1,0 +1,144 @@
+"""Going to a company's provider and back, over several hosts, in a real browser."""
+
+from urllib.parse import parse_qsl, urlencode, urlsplit
+
+from playwright.sync_api import expect
+
+from tests.browser import BrowserTestCase
+from tests.browser.test_signin import use_company_server
+from tests.factories import create_organization, create_user
+from tests.identity import Answer
+
+PAGE = "/admin/orgadmin/organization/"
+BUTTON = "Sign in with Example"
+
+
+class RoundTripCase(BrowserTestCase):
+    """The issuer is on 127.0.0.1. Browsers find any name below "localhost" there, too.
+
+    The site is on "localhost".
+    """
+
+    def setUp(self):
+        super().setUp()
+        self.acme = create_organization("Acme")
+        self.ada = create_user(
+            "ada", first_name="Ada", email="ada@example.com", admin_of=[self.acme]
+        )
+        self.ada.verify_email()
+        self.server = use_company_server(self, "ada@example.com")
+        self.login_host = self.name_host("login.localhost")
+        self.broker_host = self.name_host("broker.localhost")
+        self.other_servers = (self.server.address, self.login_host, self.broker_host)
+        self.hosts = []
+        self.page.on("request", self.note_host)
+
+    def name_host(self, name):
+        return f"http://{name}:{self.server.server_port}"
+
+    def note_host(self, request):
+        host = urlsplit(request.url).hostname
+        if request.is_navigation_request() and host not in self.hosts[-1:]:
+            self.hosts.append(host)
+
+    def use_endpoint(self, host):
+        """Have people sign in on another host than that of the issuer."""
+        self.server.discovery_changes = {
+            "authorization_endpoint": f"{host}/authorization"
+        }
+
+    def use_broker(self):
+        """Have the endpoint redirect at once to a third host, which signs people in."""
+        self.use_endpoint(self.broker_host)
+        self.server.answers = {
+            "/authorization": self.redirect_on,
+            "/third": lambda handler: handler.redirect_back(),
+        }
+
+    def redirect_on(self, handler):
+        query = urlsplit(handler.path).query
+        handler.send(Answer("", 302, Location=f"{self.login_host}/third?{query}"))
+
+    def use_form(self):
+        """Have people press a button at the provider. The page of the button ends."""
+        self.used = set()
+        self.server.answers = {
+            "/authorization": self.show_form,
+            "/press": self.use_up_form,
+        }
+
+    def show_form(self, handler):
+        query = dict(parse_qsl(urlsplit(handler.path).query))
+        if query["state"] in self.used:
+            handler.send(Answer("This page has expired.", 400))
+            return
+        button = f'<a href="/press?{urlencode(query)}">Allow</a>'
+        handler.send(Answer(button, **{"Content-Type": "text/html"}))
+
+    def use_up_form(self, handler):
+        query = dict(parse_qsl(urlsplit(handler.path).query))
+        self.used.add(query["state"])
+        handler.redirect_back()
+
+    def press_button(self, page=None):
+        (page or self.page).get_by_role("button", name=BUTTON).click()
+
+    def expect_acme(self, page=None):
+        acme = (page or self.page).get_by_role("link", name="Acme", exact=True)
+        expect(acme).to_be_visible()
+
+
+class HostTests(RoundTripCase):
+    def test_an_endpoint_on_another_host_than_the_issuer(self):
+        self.use_endpoint(self.login_host)
+        self.page.goto(PAGE)
+        self.press_button()
+        self.expect_acme()
+        self.assertEqual(self.hosts, ["localhost", "login.localhost", "localhost"])
+
+    def test_a_broker_that_redirects_at_once_to_a_third_host(self):
+        self.use_broker()
+        self.page.goto(PAGE)
+        self.press_button()
+        self.expect_acme()
+        self.assertEqual(
+            self.hosts,
+            ["localhost", "broker.localhost", "login.localhost", "localhost"],
+        )
+
+    def test_a_browser_without_scripts(self):
+        self.use_broker()
+        page = self.open_page(java_script_enabled=False)
+        page.goto(PAGE)
+        self.press_button(page)
+        self.expect_acme(page)
+
+
+class HistoryTests(RoundTripCase):
+    def sign_in(self):
+        self.use_form()
+        self.page.goto("/admin/login/")
+        self.page.goto(PAGE)
+        self.press_button()
+        self.page.get_by_text("Allow").click()
+        self.expect_acme()
+
+    def test_back_does_not_lead_to_the_pages_of_the_provider(self):
+        self.sign_in()
+        for _ in range(2):
+            self.page.go_back()
+            expect(self.page.get_by_text("Sign out")).to_be_visible()
+        self.assertEqual(self.hosts[-1], "localhost")
+
+    def test_back_from_the_provider_leads_to_the_sign_in_page(self):
+        self.use_form()
+        self.page.goto(PAGE)
+        self.press_button()
+        expect(self.page.get_by_text("Allow")).to_be_visible()
+        self.page.go_back()
+        expect(self.page.get_by_role("link", name="Continue")).to_be_visible()
+        self.page.go_back()
+        expect(self.page.get_by_role("button", name=BUTTON)).to_be_visible()
+        self.press_button()
+        self.page.get_by_text("Allow").click()
+        self.expect_acme()
