@@ -22,9 +22,17 @@ from django_tasks_db.models import DBTaskResult
 
 from orgadmin.accounts import confirm_email, throttle
 from orgadmin.accounts.forms import AcceptInvitationForm, ResetPasswordForm
-from orgadmin.models import AcceptedInvitation, AuditEvent, Invitation, User
+from orgadmin.models import (
+    AcceptedInvitation,
+    AuditEvent,
+    Invitation,
+    SignInAttempt,
+    User,
+)
+from orgadmin.models.sign_in_attempt import make_key
 from orgadmin.people import invitations
 from orgadmin.people.membership import lock
+from orgadmin.people.worker import Worker, run_task
 from tests.factories import (
     ADMIN,
     REVIEWER,
@@ -748,8 +756,10 @@ class ForgottenPasswordTests(TestCase):
             with CaptureQueriesContext(connection) as queries:
                 self.client.post("/admin/password_reset/", {"email": email})
             statements = [query["sql"].split()[0] for query in queries]
-            # The limit of emails to one address, and the task.
-            self.assertEqual(statements, ["DELETE", "INSERT", "INSERT"], email)
+            # The limits of emails for one visitor and to one address, and the task.
+            self.assertEqual(
+                statements, ["DELETE", "INSERT", "INSERT", "INSERT"], email
+            )
         self.assertEqual(mail.outbox, [])
         work()
         self.assertEqual(
@@ -779,6 +789,52 @@ class ForgottenPasswordTests(TestCase):
         self.assertEqual(
             [message.to for message in mail.outbox], [["anna@example.com"], [EMAIL]]
         )
+
+    @tag("H12")
+    def test_visitors_at_one_address_cannot_ask_for_very_many_emails(self):
+        for number in range(throttle.ADDRESS_LIMIT + 5):
+            self.ask(f"{number}@example.com")
+        self.ask("anna@example.com")
+        self.assertEqual(mail.outbox, [])
+        self.client.defaults["REMOTE_ADDR"] = "198.51.100.7"
+        self.ask("anna@example.com")
+        self.assertEqual(len(mail.outbox), 1)
+
+    @tag("H12")
+    def test_mail_that_visitors_ask_for_is_sent_after_that_of_people_signed_in(self):
+        invited = {"invite": "", "invite-email": EMAIL, "invite-role": "reviewer"}
+        people = f"/admin/orgadmin/organization/{self.acme.pk}/people/"
+        invitations.invite(self.acme, "other@example.com", REVIEWER, actor=self.anna)
+        self.client.force_login(self.anna)
+        with queues_mail():
+            for email in ("anna@example.com", "other@example.com"):
+                self.ask(email)
+            for _task in range(2):
+                # The worker finds out who has an address.
+                run_task(Worker().take())
+            self.client.post(people, invited)
+            self.client.post(CONFIRM_EMAIL)
+            work()
+        self.assertEqual(
+            [message.to[0] for message in mail.outbox],
+            [EMAIL, "anna@example.com", "anna@example.com", "other@example.com"],
+        )
+
+    @tag("H12")
+    def test_very_many_requests_of_strangers_use_up_no_invitation(self):
+        """The limits of an organization and of its people stay as they are."""
+        invitations.invite(self.acme, EMAIL, REVIEWER, actor=self.anna)
+        keys = [
+            make_key("invitations by", self.anna.pk),
+            make_key("invitations to", self.acme.pk),
+        ]
+        counted = SignInAttempt.objects.filter(key__in=keys)
+        before = sorted(counted.values_list("key", "count"))
+        for number in range(throttle.LIMIT + 5):
+            self.client.defaults["REMOTE_ADDR"] = f"198.51.100.{number}"
+            self.ask(EMAIL)
+        self.assertEqual(sorted(counted.values_list("key", "count")), before)
+        self.assertEqual(len(before), 2)
 
     def test_sends_a_pending_invitation_again(self):
         invitations.invite(self.acme, EMAIL, REVIEWER, actor=self.anna)

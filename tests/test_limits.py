@@ -1020,6 +1020,7 @@ class ProxyTests(SimpleTestCase):
         for page in (
             "/admin/invitation/token/",
             "/admin/reset/uid/token/",
+            "/admin/lock-out/token/",
             "/admin/new-email/token/",
             "/admin/second-factor/set-up/token/",
         ):

@@ -11,8 +11,8 @@ from django_tasks_db.models import DBTaskResult
 
 from orgadmin.accounts import throttle
 from orgadmin.accounts.set_up_link import NONCE, mask_address, open_page
-from orgadmin.accounts.tokens import make_link_token
 from orgadmin.models import AuditEvent, User
+from orgadmin.people.link_tokens import make_link_token
 from tests.factories import (
     create_organization,
     create_superuser,

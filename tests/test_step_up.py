@@ -704,6 +704,7 @@ class EveryPageTests(TestCase):
                 "no-organization/",
                 # Visitors use these, or they end sessions.
                 "invitation/<token>/",
+                "lock-out/<token>/",
                 "account/end-session/",
                 "login/",
                 "logout/",

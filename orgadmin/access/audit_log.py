@@ -48,6 +48,10 @@ class SecurityEvent(models.TextChoices):
     SIGNED_IN = "signed in", _("signed in")
     SIGN_IN_FAILED = "sign-in failed", _("sign-in failed")
     LOCKED_OUT = "locked out", _("too many failed attempts")
+    LOCK_OUT_LINK_USED = (
+        "lock-out link used",
+        _("link to try again used"),
+    )
     IDENTITY_CONFIRMED = "identity confirmed", _("confirmed their identity")
     SIGNED_OUT = "signed out", _("signed out")
     SESSION_ENDED = "session ended", _("signed out on one device")

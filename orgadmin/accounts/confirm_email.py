@@ -13,9 +13,9 @@ from django.views.decorators.cache import never_cache
 from django_tasks import TaskContext, task
 
 from orgadmin.accounts.own_mail import find_recipient, send_to_own_address
-from orgadmin.accounts.tokens import make_link_token, read_link_token
 from orgadmin.models import User
 from orgadmin.people import mail, outbox
+from orgadmin.people.link_tokens import make_link_token, read_link_token
 from orgadmin.people.membership import lock
 
 # The purpose of the links that confirm an email address.

@@ -21,7 +21,8 @@ LIFETIME = timedelta(days=180)
 
 SALT = "orgadmin.device"
 
-PASSWORD_DEVICE = "new-password"
+# The ID of all devices that became known by a link from an email.
+LINK_DEVICE = "new-password"
 
 
 def find_device(request: HttpRequest, user: User) -> str:
@@ -38,13 +39,15 @@ def remember_device(response: HttpResponseBase, user: User) -> None:
     _set_cookie(response, user, get_random_string(16))
 
 
-def remember_password_device(response: HttpResponseBase, user: User) -> None:
-    """Make the device known on which a person has chosen a new password.
+def remember_link_device(response: HttpResponseBase, user: User) -> None:
+    """Make the device known on which a person has used a link from an email.
+
+    With the link, they have chosen a new password, or asked for attempts of their own.
 
     All these devices have the same ID, and so the same attempts. Otherwise, someone who
     reads the mail of a person could get new attempts to guess a code with each link.
     """
-    _set_cookie(response, user, PASSWORD_DEVICE)
+    _set_cookie(response, user, LINK_DEVICE)
 
 
 def keep_device(response: HttpResponseBase, user: User, device: str) -> None:

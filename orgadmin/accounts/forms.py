@@ -8,6 +8,7 @@ from django.core.exceptions import ValidationError
 from django.db import transaction
 from django.utils.translation import gettext_lazy as _
 
+from orgadmin.access.origin import find_address
 from orgadmin.accounts import passwords, throttle
 from orgadmin.accounts.busy import make_busy_error
 from orgadmin.accounts.hashing import TooBusy
@@ -146,7 +147,8 @@ class ForgottenPasswordForm(PasswordResetForm):
         widget=forms.EmailInput({"autocomplete": "email"}),
     )
 
-    def save(self, **options):
+    def save(self, *, request, **options):
         email = self.cleaned_data["email"]
-        if throttle.count_attempt("mail", fold_email(email)):
+        address = find_address(request)
+        if throttle.count_visitor_mail(address, fold_email(email)):
             outbox.enqueue(answer_request, address=email)

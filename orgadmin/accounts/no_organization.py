@@ -12,6 +12,7 @@ from django.views.decorators.cache import never_cache
 from orgadmin.accounts.own_mail import send_to_own_address
 from orgadmin.gate.answers import Gate
 from orgadmin.models import Invitation, User
+from orgadmin.people import outbox
 from orgadmin.people.invitations import find_invitations
 from orgadmin.people.mail import send_invitation
 
@@ -50,7 +51,12 @@ def send_again(request: HttpRequest, invitations: list[Invitation]) -> None:
     chosen = request.POST.get("invitation")
     for invitation in invitations:
         if str(invitation.pk) == chosen:
-            send_to_own_address(request, send_invitation, invitation=invitation.pk)
+            send_to_own_address(
+                request,
+                send_invitation,
+                priority=outbox.URGENT,
+                invitation=invitation.pk,
+            )
             return
     text = _("This invitation no longer exists. Ask for a new one.")
     messages.error(request, text)

@@ -13,7 +13,7 @@ from orgadmin.people import mail, outbox
 from orgadmin.people.invitations import find_invitations
 
 
-@task(takes_context=True, priority=outbox.URGENT)
+@task(takes_context=True, priority=outbox.FOR_VISITORS)
 def answer_request(context: TaskContext, *, address: str, language: str) -> None:
     """Find out who has an address, and add a task for each message to send there.
 
@@ -26,10 +26,14 @@ def answer_request(context: TaskContext, *, address: str, language: str) -> None
         if user is not None and user.is_active and user.has_usable_password():
             outbox.enqueue(send_reset_link, user=user.pk)
         for invitation in find_invitations(address):
-            outbox.enqueue(mail.send_invitation, invitation=invitation.pk)
+            outbox.enqueue(
+                mail.send_invitation,
+                priority=outbox.FOR_VISITORS,
+                invitation=invitation.pk,
+            )
 
 
-@task(takes_context=True, priority=outbox.URGENT)
+@task(takes_context=True, priority=outbox.FOR_VISITORS)
 def send_reset_link(context: TaskContext, *, user: int, language: str) -> None:
     """Send a link to set a new password, to the address that the person has now."""
     person = find_recipient(user)

@@ -22,9 +22,9 @@ from django_tasks import TaskContext, task
 
 from orgadmin.accounts import throttle
 from orgadmin.accounts.own_mail import find_recipient
-from orgadmin.accounts.tokens import make_link_token, read_link_token
 from orgadmin.models import User
 from orgadmin.people import mail, outbox
+from orgadmin.people.link_tokens import make_link_token, read_link_token
 
 PURPOSE = "set up second factor"
 LINK_LIFETIME = 60 * 60  # seconds

@@ -29,7 +29,8 @@ LIMIT = 10  # attempts in a WINDOW, as models/sign_in_attempt.py defines it
 # For attempts from devices that the account does not know, from all addresses together.
 USERNAME_LIMIT = 100
 
-# For attempts from one address with any username, except from known devices.
+# For attempts from one address with any username, except from known devices. Also for
+# emails that visitors at one address ask for.
 ADDRESS_LIMIT = 100
 
 Kind: TypeAlias = Literal[
@@ -48,6 +49,7 @@ Kind: TypeAlias = Literal[
     "used challenge",
     "lock-out",
     "mail",
+    "mail for visitors",
     "own mail",
     "invitation mail",
     "password link",
@@ -75,6 +77,7 @@ class Counter:
     - "used challenge": what a browser was asked to sign for a passkey
     - "lock-out": the account that is locked out
     - "mail": an email address that a visitor has entered
+    - "mail for visitors": the IP address of a visitor who has entered an email address
     - "own mail": the key of the user who asks for an email to their own address
     - "password link": the key of the user to whom platform staff send a link
     - "invitation mail": the key of an organization, and the invited email address
@@ -100,6 +103,19 @@ def count_attempt(kind: Kind, subject: str | int, limit: int = LIMIT) -> bool:
     attempt. Runs two queries.
     """
     return _count([Counter(kind, subject, limit)]) is None
+
+
+def count_visitor_mail(request_address: str, email: str) -> bool:
+    """Count an email that a visitor asks for, and return whether it is within limits.
+
+    `request_address` is the visitor's IP address, `email` what they entered, in its
+    normal form.
+    """
+    counters = [
+        Counter("mail for visitors", request_address, ADDRESS_LIMIT),
+        Counter("mail", email),
+    ]
+    return _count(counters) is None
 
 
 def count_for_user(kind: Kind, user: User, subject: str | int | None = None) -> bool:

@@ -1,4 +1,4 @@
-"""The pages of invitations, email addresses and forgotten passwords, below /admin/.
+"""The pages of links in mail, and of forgotten passwords, below /admin/.
 
 Also the page for people who belong to no organization, and the URL that extends a
 session.
@@ -14,6 +14,7 @@ from orgadmin.accounts.confirm_email import (
 )
 from orgadmin.accounts.forms import ForgottenPasswordForm
 from orgadmin.accounts.invitation_link import invitation_view
+from orgadmin.accounts.lock_out_link import lock_out_link_view
 from orgadmin.accounts.new_email import new_email_link_view
 from orgadmin.accounts.no_organization import no_organization_view
 from orgadmin.accounts.session_end import stay_signed_in_view
@@ -37,6 +38,7 @@ urlpatterns = [
         name="confirm_email_link",
     ),
     path("new-email/<str:token>/", new_email_link_view, name="new_email_link"),
+    path("lock-out/<str:token>/", lock_out_link_view, name="lock_out_link"),
     path(
         "password_reset/",
         auth_views.PasswordResetView.as_view(

@@ -18,7 +18,7 @@ from orgadmin.accounts.busy import BusyFormMixin, make_busy_error
 from orgadmin.accounts.devices import (
     find_device,
     keep_device,
-    remember_password_device,
+    remember_link_device,
 )
 from orgadmin.accounts.forms import (
     ChangePasswordForm,
@@ -47,7 +47,7 @@ class SetPasswordMixin(BusyFormMixin):
             form.add_error("new_password1", make_busy_error())
             return self.form_invalid(form)
         # The change has ended all sessions of the person, and devices with them.
-        remember_password_device(response, form.user)
+        remember_link_device(response, form.user)
         return response
 
 

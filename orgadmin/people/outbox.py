@@ -33,17 +33,24 @@ from django_tasks_db.models import DBTaskResult
 # add thousands of other messages before it.
 URGENT = 10
 
+# The priority of mail that visitors ask for. Strangers can ask for much of it, and must
+# not keep people who are signed in waiting.
+FOR_VISITORS = 5
+
 
 def is_queued() -> bool:
     """Return whether tasks wait for a worker. With DEBUG, they run at once."""
     return isinstance(task_backends[DEFAULT_TASK_BACKEND_ALIAS], DatabaseBackend)
 
 
-def enqueue(task: Task, **values: Any) -> None:
+def enqueue(task: Task, *, priority: int | None = None, **values: Any) -> None:
     """Have a task run once the current transaction is committed.
 
     The task gets `values`, and `language`: the language of the person who acts now.
+    With `priority`, it has this one instead of its own.
     """
+    if priority is not None:
+        task = task.using(priority=priority)
     task.enqueue(language=get_language() or settings.LANGUAGE_CODE, **values)
 
 

@@ -3,7 +3,8 @@
 People are told of each change of their credentials, at the address that was theirs at
 that moment. Superusers are told of what could give someone all permissions. No mail
 contains a link except that of the site's start page, so that people need not learn to
-trust links about their password.
+trust links about their password. The mail about failed attempts has one more, which
+gives the person attempts of their own (`lock_out.py`).
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from django_tasks import TaskContext, task
 
 from orgadmin.access.audit_log import SecurityEvent
 from orgadmin.models import AuditEvent, User
-from orgadmin.people import outbox
+from orgadmin.people import lock_out, outbox
 from orgadmin.people.message import write_message
 
 if TYPE_CHECKING:
@@ -43,8 +44,8 @@ EVENTS_WITH_MAIL = CREDENTIAL_EVENTS | {
     SecurityEvent.PROVIDER_REFUSED,
 }
 
-# After a mail about a lock-out or a refused company account, there is no other one for
-# this time about the same account. Someone who is refused may try again and again.
+# After a mail about a refused company account, there is no other one for this time
+# about the same account. Someone who is refused may try again and again.
 PAUSE = datetime.timedelta(hours=1)
 
 # The reason for a refusal that superusers must know. orgadmin.accounts.refusals has all
@@ -83,6 +84,8 @@ def list_addresses_of_person(event: AuditEvent) -> list[str]:
     user = User.objects.filter(pk=event.user_key).first()
     if user is None or not may_matter(event, user):
         return []
+    if event.event == SecurityEvent.LOCKED_OUT and not lock_out.count_mail(event):
+        return []
     if event.event == SecurityEvent.EMAIL_CHANGED:
         names = ["old_email", "new_email"]
         return [name for name in names if event.personal.get(name)]
@@ -119,9 +122,7 @@ def concerns_person(event: AuditEvent) -> bool:
         return True
     if event.event == SecurityEvent.SESSIONS_ENDED:
         return event.actor_key != event.user_key
-    if event.event == SecurityEvent.LOCKED_OUT:
-        return not list_recent(event).exists()
-    return False
+    return event.event == SecurityEvent.LOCKED_OUT
 
 
 def may_matter(event: AuditEvent, user: User) -> bool:
@@ -236,7 +237,11 @@ def write_security_message(
     event.
     """
     is_own = event.actor_key is not None and event.actor_key == event.user_key
+    recipient = recipient or User()
+    path = lock_out.make_path(event, recipient, address)
     ours = {
+        "link": settings.BASE_URL + path if path else "",
+        "passed_first_step": event.details.get("kind") == "code",
         "kind": SecurityEvent(event.event).name,
         "when": event.at,
         "network": event.network,
@@ -245,7 +250,7 @@ def write_security_message(
     return write_message(
         template,
         to=address,
-        recipient=recipient or User(),
+        recipient=recipient,
         language=language if is_own else settings.LANGUAGE_CODE,
         ours=ours,
         person=event.user_name,

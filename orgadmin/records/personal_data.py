@@ -64,6 +64,7 @@ ATTEMPTS_BY_KEY = (
     "reset",
     "code",
     "lock-out",
+    "lock-out mail",
     "invitations by",
     "own mail",
     "password link",

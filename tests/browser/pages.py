@@ -21,13 +21,11 @@ from django.urls import path
 
 from config.providers import OpenIDProvider
 from orgadmin.accounts import confirm_email
-from orgadmin.accounts.tokens import (
-    make_link_token,
-    make_new_email_token,
-    make_reset_path,
-)
-from orgadmin.models import Contact, Organization, User
+from orgadmin.accounts.tokens import make_new_email_token, make_reset_path
+from orgadmin.models import AuditEvent, Contact, Organization, User
+from orgadmin.people import lock_out
 from orgadmin.people.invitations import invite
+from orgadmin.people.link_tokens import make_link_token
 from tests.factories import ADMIN, REVIEWER, create_user, set_role
 from tests.urls import urlpatterns as site_patterns
 
@@ -299,6 +297,13 @@ def confirmation_link(user):
     return f"{SITE}confirm-email/{token}/"
 
 
+def lock_out_link(user):
+    """Return the link that a user gets after too many failed attempts."""
+    details = {"kind": "sign-in"}
+    event = AuditEvent(event="locked out", user_key=user.pk, details=details, pk=1)
+    return lock_out.make_path(event, user, user.email)
+
+
 def new_email_link(user):
     """Return the link with which a user changes their email address."""
     token = make_new_email_token(user, "new@example.com")
@@ -395,6 +400,8 @@ def list_link_pages(demo):
         Page("new-password", NOBODY, password_link(demo.nora)),
         Page("new-password-dead", NOBODY, f"{SITE}reset/x/y/"),
         Page("new-password-done", NOBODY, f"{SITE}reset/done/"),
+        Page("lock-out-link", NOBODY, lock_out_link(demo.admin)),
+        Page("lock-out-dead", NOBODY, f"{SITE}lock-out/dead/"),
         Page("invitation", NOBODY, new_person),
         Page("invitation-refused", NOBODY, new_person, weak_password),
         Page("invitation-known", NOBODY, known_person),
