@@ -51,12 +51,8 @@ def send_again(request: HttpRequest, invitations: list[Invitation]) -> None:
     chosen = request.POST.get("invitation")
     for invitation in invitations:
         if str(invitation.pk) == chosen:
-            send_to_own_address(
-                request,
-                send_invitation,
-                priority=outbox.URGENT,
-                invitation=invitation.pk,
-            )
+            task = send_invitation.using(priority=outbox.URGENT)
+            send_to_own_address(request, task, invitation=invitation.pk)
             return
     text = _("This invitation no longer exists. Ask for a new one.")
     messages.error(request, text)

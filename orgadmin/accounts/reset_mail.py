@@ -25,12 +25,9 @@ def answer_request(context: TaskContext, *, address: str, language: str) -> None
         user = User.objects.find_by_email(address)
         if user is not None and user.is_active and user.has_usable_password():
             outbox.enqueue(send_reset_link, user=user.pk)
+        resend = mail.send_invitation.using(priority=outbox.FOR_VISITORS)
         for invitation in find_invitations(address):
-            outbox.enqueue(
-                mail.send_invitation,
-                priority=outbox.FOR_VISITORS,
-                invitation=invitation.pk,
-            )
+            outbox.enqueue(resend, invitation=invitation.pk)
 
 
 @task(takes_context=True, priority=outbox.FOR_VISITORS)

@@ -291,9 +291,9 @@ class PeoplePage:
         if not throttle.count_attempt("invitation mail", subject):
             raise TooManyEmails
         invitation = invitations.invite(organization, email, role, actor=request.user)
-        outbox.enqueue(
-            send_invitation, priority=outbox.URGENT, invitation=invitation.pk
-        )
+        # The admin waits for it. The invitations of an import come later.
+        task = send_invitation.using(priority=outbox.URGENT)
+        outbox.enqueue(task, invitation=invitation.pk)
 
     def _change_invitation(self, request, organization):
         """Revoke or resend the invitation whose key was sent as `invitation`."""

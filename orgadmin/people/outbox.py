@@ -43,14 +43,11 @@ def is_queued() -> bool:
     return isinstance(task_backends[DEFAULT_TASK_BACKEND_ALIAS], DatabaseBackend)
 
 
-def enqueue(task: Task, *, priority: int | None = None, **values: Any) -> None:
+def enqueue(task: Task, **values: Any) -> None:
     """Have a task run once the current transaction is committed.
 
     The task gets `values`, and `language`: the language of the person who acts now.
-    With `priority`, it has this one instead of its own.
     """
-    if priority is not None:
-        task = task.using(priority=priority)
     task.enqueue(language=get_language() or settings.LANGUAGE_CODE, **values)
 
 
