@@ -421,7 +421,8 @@ class LinkTests(CompanyCase):
         staff = Client()
         staff.force_login(root)
         self.assertContains(staff.get(page), "Remove company account of ada")
-        response = staff.post(page, {"confirmed": "1"}, follow=True)
+        data = {"account": SocialAccount.objects.get().pk}
+        response = staff.post(page, data, follow=True)
         self.assertContains(response, "was removed")
         self.assertContains(response, "has not signed in with a company account yet")
         # The session of the person at the provider has ended.
@@ -443,7 +444,7 @@ class LinkTests(CompanyCase):
             self.client.force_login(user)
             for response in (self.client.get(page), self.client.post(page)):
                 self.assertRedirects(response, "/admin/")
-            self.client.post(page, {"confirmed": "1"})
+            self.client.post(page, {"account": SocialAccount.objects.get().pk})
             self.assertTrue(SocialAccount.objects.exists())
 
     @tag("D22")

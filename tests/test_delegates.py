@@ -272,6 +272,8 @@ class PreparedAccountTests(TestCase):
             "date_joined_1": "00:00:00",
         }
         chosen = {"_selected_action": [user.pk]}
+        links = SocialAccount.objects.filter(user=user)
+        link = links.values_list("pk", flat=True).first() or 1
         return {
             "password": (f"{url}/password/", NEW_PASSWORD | {"set-password": "1"}),
             "no password": (
@@ -291,7 +293,7 @@ class PreparedAccountTests(TestCase):
                 | {"verified_email": "mine@example.com"},
             ),
             "factors": (LIST, chosen | {"action": "remove_second_factor"}),
-            "company account": (f"{url}/company/", {"confirmed": "1"}),
+            "company account": (f"{url}/company/", {"account": link}),
             "deletion": (LIST, chosen | {"action": "delete_selected", "post": "yes"}),
             "erasure": (f"{url}/erase/", {"username": user.username}),
             "offboarding": (f"{url}/leave/", {"confirmed": "1"}),

@@ -16,8 +16,12 @@ from django.views.decorators.http import require_POST
 
 from orgadmin.accounts.account_forms import LanguageForm, MailForm, NameForm
 from orgadmin.accounts.new_email import NewEmailForm
+from orgadmin.accounts.own_company_accounts import (
+    list_own_company_accounts,
+    remove_own_company_account,
+)
 from orgadmin.accounts.own_sessions import end_own_session, list_own_sessions
-from orgadmin.accounts.step_up import ask_for_recent_sign_in, list_own_providers
+from orgadmin.accounts.step_up import ask_for_recent_sign_in
 from orgadmin.models import User
 from orgadmin.models.validators import is_primary_key
 from orgadmin.people.membership import list_first_roles
@@ -31,6 +35,13 @@ FORMS = {
     "mail": MailForm,
 }
 
+# The section with company accounts, which can only be removed.
+COMPANY = "company"
+
+# What needs a recent sign-in: how the person signs in, and the address, because whoever
+# controls it can reset the password.
+PROTECTED = {"email", COMPANY}
+
 # How many organizations are shown. The list of organizations has the others.
 SHOWN_ROLES = 20
 
@@ -38,13 +49,15 @@ SHOWN_ROLES = 20
 def account_view(request: HttpRequest) -> HttpResponse:
     """Show people their own account, also if they have no access, or save a form."""
     section = request.POST.get("section", "")
-    if section not in FORMS:
+    if section not in FORMS and section != COMPANY:
         return show_account(request, {})
-    if section == "email":
-        # Whoever controls the address can reset the password.
+    if section in PROTECTED:
         page = ask_for_recent_sign_in(request)
         if page is not None:
             return page
+    if section == COMPANY:
+        remove_own_company_account(request)
+        return redirect_to_section(section)
     # The page shows the person as they are stored, also if the form is refused.
     user = User.objects.get(pk=request.user.pk)
     form = FORMS[section](user, request.POST)
@@ -67,7 +80,7 @@ def show_account(
         "title": _("Your account"),
         "forms": page_forms,
         "has_password": user.has_usable_password(),
-        "own_providers": list_own_providers(user),
+        "company_accounts": list_own_company_accounts(user),
         "factors": list_factors(user),
         "roles": roles[:SHOWN_ROLES],
         "has_more_roles": len(roles) > SHOWN_ROLES,

@@ -3,7 +3,6 @@
 from http import HTTPStatus
 
 from allauth.mfa.models import Authenticator
-from allauth.socialaccount.models import SocialAccount
 from django.contrib import admin, messages
 from django.contrib.admin.actions import delete_selected
 from django.contrib.admin.utils import unquote
@@ -40,14 +39,26 @@ from orgadmin.gate.explain import find_reasons, summarize_reasons
 from orgadmin.models import Invitation, Organization, User
 from orgadmin.models.guards import find_orphaned_by, is_another_superuser_left
 from orgadmin.models.user import CredentialsChanged
+from orgadmin.models.validators import is_primary_key
 from orgadmin.people import membership, offboarding
-from orgadmin.people.company_accounts import remove_company_accounts
+from orgadmin.people.company_accounts import (
+    list_company_accounts,
+    list_refused_people,
+    move_link,
+    remove_company_account,
+)
 from orgadmin.people.second_factors import remove_second_factors
 
 TOO_MANY_LINKS = _(
     "No link was sent to “%s”, because too many were sent in a short time. Try again"
     " later."
 )
+
+# What the log of the admin says; {whether the link was moved: text}.
+COMPANY_CHANGES = {
+    False: gettext_noop("Removed the company account."),
+    True: gettext_noop("Moved the link to another company account."),
+}
 
 
 class UserAccessPage:
@@ -114,27 +125,44 @@ class CompanyAccountPage:
     """The page company/ below a person, for superusers."""
 
     def company_view(self, request, user):
-        """Show the company accounts that a person signs in with, or remove them."""
-        if "confirmed" in request.POST:
-            return self._remove_company_accounts(request, user)
-        accounts = SocialAccount.objects.filter(user=user).order_by("date_joined")
-        title = _("Company account of “%s”") % user
-        return self.render_page(request, user, "company", title, accounts=accounts)
+        """Show the company accounts that a person signs in with, or change them.
 
-    def _remove_company_accounts(self, request, user):
-        with transaction.atomic():
-            number = remove_company_accounts(user, actor=request.user)
-            if number:
-                user.end_sessions()
-                text = gettext_noop("Removed the company account.")
-                self.log_change(request, user, text)
-        if not number:
-            text = _("“%s” has no company account.") % user
-            return self.redirect_with_message(request, text, messages.WARNING)
-        text = _(
-            "The company account of “%s” was removed, and they were signed out"
-            " everywhere."
+        A link can be removed, or moved to another person who was refused because of it.
+        """
+        pk = request.POST.get("account", "")
+        if is_primary_key(pk):
+            subject = request.POST.get("subject", "")
+            return self._change_company_account(request, user, int(pk), subject)
+        title = _("Company account of “%s”") % user
+        accounts = list_company_accounts(user)
+        return self.render_page(
+            request,
+            user,
+            "company",
+            title,
+            accounts=accounts,
+            refused=list_refused_people(user) if accounts else [],
         )
+
+    def _change_company_account(self, request, user, pk, subject):
+        with transaction.atomic():
+            if subject:
+                is_done = move_link(user, pk, subject, actor=request.user)
+            else:
+                is_done = remove_company_account(user, pk, actor=request.user)
+            if is_done:
+                user.end_sessions()
+                self.log_change(request, user, COMPANY_CHANGES[bool(subject)])
+        if not is_done:
+            text = _("Nothing was changed, because this company account has changed.")
+            return self.redirect_with_message(request, text, messages.WARNING)
+        if subject:
+            text = _("The link was moved, and “%s” was signed out everywhere.")
+        else:
+            text = _(
+                "The company account of “%s” was removed, and they were signed out"
+                " everywhere."
+            )
         return self.redirect_with_message(request, text % user)
 
 

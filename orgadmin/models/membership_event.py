@@ -1,6 +1,5 @@
 """MembershipEvent: a row of the membership log."""
 
-from django.conf import settings
 from django.db import models
 from django.utils import timezone
 from django.utils.text import Truncator
@@ -12,6 +11,7 @@ from orgadmin.access.membership_log import (
     Event,
     MembershipEventQuerySet,
 )
+from orgadmin.access.providers import name_provider
 from orgadmin.access.roles import ROLES
 from orgadmin.models.fields import LongLineField
 
@@ -62,7 +62,7 @@ class MembershipEvent(AppendOnly):
     def shown_actor(self) -> str:
         """Who made the change: a person, or the provider whose groups decided."""
         if self.source:
-            return name_source(self.source)
+            return name_provider(self.source)
         return self.actor_name
 
     @property
@@ -71,12 +71,3 @@ class MembershipEvent(AppendOnly):
         start: str | None = getattr(self, "reason_start", None)
         reason = self.reason if start is None else start
         return Truncator(reason).chars(REASON_SHOWN)
-
-
-def name_source(source: str) -> str:
-    """Return the name of the OpenID provider that is the source of a change.
-
-    A provider that is no longer in the settings has only its ID.
-    """
-    names = {provider.id: provider.name for provider in settings.OIDC_PROVIDERS}
-    return names.get(source, source)

@@ -1,30 +1,174 @@
-"""The company accounts that people sign in with, and removing them."""
+"""The company accounts that people sign in with: listing, removing and moving links.
+
+A link connects an account here to one person at a provider.
+"""
 
 from __future__ import annotations
 
+import datetime
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
 from allauth.socialaccount.models import SocialAccount
+from django.conf import settings
 from django.db import transaction
 
 from orgadmin.access.audit_log import SecurityEvent, record
-from orgadmin.models import User
+from orgadmin.access.providers import name_provider
+from orgadmin.models import AuditEvent, User
+
+if TYPE_CHECKING:
+    from django.db.models import QuerySet
+
+# The reason for which another person with the address of a linked account is refused.
+# orgadmin.accounts.refusals has all reasons, and may not be imported here.
+OTHER_SUBJECT = "other subject"
+
+# How many of the newest refusals are read.
+READ = 200
+
+
+@dataclass(frozen=True)
+class CompanyAccount:
+    """A link, as pages show it."""
+
+    pk: int
+    provider: str  # its name
+    server: str  # the URL of the provider; "" in old links that were not used since
+    since: datetime.datetime
+    last_used: datetime.datetime
+    # Whether the person can sign in with it: the provider is still in the settings.
+    is_usable: bool
+
+
+@dataclass
+class RefusedPerson:
+    """Someone at a provider with the address of an account that is not theirs."""
+
+    subject: str  # the hash of their ID
+    link: CompanyAccount  # that of the account's person
+    last_at: datetime.datetime
+    attempts: int = 0
+
+    @property
+    def short_subject(self) -> str:
+        """Enough of the hash to find it in the log."""
+        return self.subject[:8]
+
+
+def list_company_accounts(user: User) -> list[CompanyAccount]:
+    """Return the links of an account, oldest first. Runs one query."""
+    links = SocialAccount.objects.filter(user=user).order_by("date_joined", "pk")
+    return [describe_link(link) for link in links]
+
+
+def describe_link(link: SocialAccount) -> CompanyAccount:
+    return CompanyAccount(
+        pk=link.pk,
+        provider=name_provider(link.provider),
+        server=link.extra_data.get("server", ""),
+        since=link.date_joined,
+        last_used=link.last_login,
+        is_usable=is_usable(link),
+    )
+
+
+def is_usable(link: SocialAccount) -> bool:
+    for provider in settings.OIDC_PROVIDERS:
+        if provider.id == link.provider:
+            return link.extra_data.get("server", provider.server) == provider.server
+    return False
+
+
+def list_refused_people(user: User) -> list[RefusedPerson]:
+    """Return the other people who were refused since a link was made, newest first.
+
+    They are known from the audit log, of which only the newest refusals are read. Runs
+    three queries.
+    """
+    links = {
+        link.provider: link
+        for link in SocialAccount.objects.filter(user=user).order_by("pk")
+        if is_usable(link)
+    }
+    refusals = AuditEvent.objects.filter(
+        user_key=user.pk, event=SecurityEvent.PROVIDER_REFUSED
+    )
+    found: dict[str, RefusedPerson] = {}
+    for event in refusals.order_by("-pk")[:READ]:
+        link = links.get(event.details.get("provider"))
+        subject = event.details.get("subject")
+        if event.details.get("reason") != OTHER_SUBJECT or link is None:
+            continue
+        if event.at <= link.date_joined:
+            continue
+        person = RefusedPerson(subject, describe_link(link), event.at)
+        found.setdefault(subject, person).attempts += 1
+    linked = SocialAccount.objects.filter(uid__in=found)
+    known = set(linked.values_list("uid", flat=True))
+    return [person for subject, person in found.items() if subject not in known]
+
+
+def remove_company_accounts(user: User, *, actor: User) -> int:
+    """Remove all links of an account. Returns their number. See `remove_links()`."""
+    return remove_links(user, SocialAccount.objects.filter(user=user), actor=actor)
+
+
+def remove_company_account(user: User, pk: int, *, actor: User) -> bool:
+    """Remove one link of an account. Returns whether there was one."""
+    links = SocialAccount.objects.filter(user=user, pk=pk)
+    return remove_links(user, links, actor=actor) > 0
 
 
 @transaction.atomic
-def remove_company_accounts(user: User, *, actor: User) -> int:
-    """Remove a user's links to company accounts. Returns their number.
+def remove_links(
+    user: User, links: QuerySet[SocialAccount], *, actor: User | None
+) -> int:
+    """Remove links of an account. Returns their number.
 
     The next person who signs in at the provider with the user's verified address is
     linked to the user. Sessions continue; the caller ends them.
     """
+    lock_account(user)
+    removed = list(links)
+    for link in removed:
+        link.delete()
+        record_change(SecurityEvent.PROVIDER_UNLINKED, user, link, actor)
+    return len(removed)
+
+
+@transaction.atomic
+def move_link(user: User, pk: int, subject: str, *, actor: User) -> bool:
+    """Give the account to another person at the provider, who was refused before.
+
+    Returns whether the link was moved. It is not if it is gone, if the site has not
+    refused this person, or if they have an account by now. The caller ends sessions.
+    """
+    lock_account(user)
+    refused = [
+        person
+        for person in list_refused_people(user)
+        if person.subject == subject and person.link.pk == pk
+    ]
+    if not refused:
+        return False
+    old = SocialAccount.objects.get(pk=pk)
+    old.delete()
+    record_change(SecurityEvent.PROVIDER_UNLINKED, user, old, actor)
+    new = SocialAccount.objects.create(
+        user=user, provider=old.provider, uid=subject, extra_data=old.extra_data
+    )
+    record_change(SecurityEvent.PROVIDER_LINKED, user, new, actor)
+    return True
+
+
+def lock_account(user: User) -> None:
     # Also locked when an account is linked (orgadmin/accounts/company.py).
     User.objects.select_for_update(no_key=True).get(pk=user.pk)
-    links = list(SocialAccount.objects.filter(user=user))
-    for link in links:
-        link.delete()
-        record(
-            SecurityEvent.PROVIDER_UNLINKED,
-            user=user,
-            actor=actor,
-            details={"provider": link.provider, "subject": link.uid},
-        )
-    return len(links)
+
+
+def record_change(
+    event: SecurityEvent, user: User, link: SocialAccount, actor: User | None
+) -> None:
+    details = {"provider": link.provider, "subject": link.uid}
+    record(event, user=user, actor=actor, details=details)

@@ -19,9 +19,9 @@ from django_tasks import TaskContext, task
 from django_tasks.base import Task
 
 from orgadmin.access.batches import split_into_batches
+from orgadmin.access.providers import name_provider
 from orgadmin.access.roles import ROLES, ROLES_BY_KEY, Role
 from orgadmin.models import Invitation, MembershipEvent, Organization, User
-from orgadmin.models.membership_event import name_source
 from orgadmin.people import outbox
 from orgadmin.people.changes import RoleChange
 from orgadmin.people.message import write_message
@@ -116,7 +116,7 @@ def name_actor(actor: User | None, source: str = "") -> str | Promise:
     OpenID provider whose groups decided.
     """
     if source:
-        return name_source(source)
+        return name_provider(source)
     if actor is None or actor.is_platform_staff:
         return _("Platform staff")
     return name_person(actor)

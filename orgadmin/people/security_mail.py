@@ -20,6 +20,7 @@ from django_tasks import TaskContext, task
 from orgadmin.access.audit_log import SecurityEvent
 from orgadmin.models import AuditEvent, User
 from orgadmin.people import lock_out, outbox
+from orgadmin.people.company_accounts import OTHER_SUBJECT
 from orgadmin.people.message import write_message
 
 if TYPE_CHECKING:
@@ -47,10 +48,6 @@ EVENTS_WITH_MAIL = CREDENTIAL_EVENTS | {
 # After a mail about a refused company account, there is no other one for this time
 # about the same account. Someone who is refused may try again and again.
 PAUSE = datetime.timedelta(hours=1)
-
-# The reason for a refusal that superusers must know. orgadmin.accounts.refusals has all
-# reasons, and may not be imported here.
-OTHER_SUBJECT = "other subject"
 
 
 def send_mail_about(event: AuditEvent) -> None:

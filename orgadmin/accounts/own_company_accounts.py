@@ -1,0 +1,72 @@
+"""The company accounts on the account page, and how people remove one of theirs."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from django.conf import settings
+from django.contrib import messages
+from django.db import transaction
+from django.http import HttpRequest
+from django.utils.translation import gettext as _
+
+from orgadmin.accounts.passkeys import can_use_passkey
+from orgadmin.models import User
+from orgadmin.models.validators import is_primary_key
+from orgadmin.people.company_accounts import (
+    CompanyAccount,
+    list_company_accounts,
+    lock_account,
+    remove_company_account,
+)
+
+
+@dataclass(frozen=True)
+class OwnCompanyAccount:
+    account: CompanyAccount
+    # False if the person could not sign in without it.
+    is_removable: bool
+
+
+def list_own_company_accounts(user: User) -> list[OwnCompanyAccount]:
+    """Return the company accounts of a person, if this site uses any.
+
+    Runs one query, and another one for people without a password.
+    """
+    accounts = list_company_accounts(user) if settings.OIDC_PROVIDERS else []
+    if not accounts:
+        return []
+    has_other_way = user.has_usable_password() or can_use_passkey(user)
+    return [
+        OwnCompanyAccount(account, has_other_way or is_needless(account, accounts))
+        for account in accounts
+    ]
+
+
+def is_needless(account: CompanyAccount, accounts: Sequence[CompanyAccount]) -> bool:
+    """Return whether someone who has only company accounts can sign in without one."""
+    return any(other.is_usable for other in accounts if other != account)
+
+
+@transaction.atomic
+def remove_own_company_account(request: HttpRequest) -> None:
+    """Remove one of the person's company accounts, unless they need it to sign in."""
+    sent = request.POST.get("account", "")
+    pk = int(sent) if is_primary_key(sent) else None
+    # Two requests at the same time must not remove both of two company accounts.
+    lock_account(request.user)
+    user = User.objects.get(pk=request.user.pk)
+    for own in list_own_company_accounts(user):
+        if own.account.pk == pk:
+            break
+    else:
+        messages.info(request, _("The company account was removed before."))
+        return
+    if not own.is_removable:
+        text = _("You cannot sign in without this company account, so it was kept.")
+        messages.error(request, text)
+        return
+    remove_company_account(user, own.account.pk, actor=user)
+    text = _("You can no longer sign in with this company account: %s")
+    messages.success(request, text % own.account.provider)
