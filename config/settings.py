@@ -434,14 +434,44 @@ if BASE_URL.startswith("https://"):
     LANGUAGE_COOKIE_SECURE = True
 
 
-# Logging. With DEBUG, Django's default applies; otherwise, each line is JSON.
+# Logging. With DEBUG, Django's default applies, without the lines about static files.
+# Otherwise, each line is JSON.
 
 # Commands print their results to standard output, so they log to standard error.
 LOG_STREAM = "ext://sys.stdout"
 if Path(sys.argv[0]).name == "manage.py":
     LOG_STREAM = "ext://sys.stderr"
 
-if not DEBUG:
+if DEBUG:
+    LOGGING = {
+        "version": 1,
+        "disable_existing_loggers": False,
+        "loggers": {
+            "django.server": {
+                "handlers": ["server"],
+                "level": "INFO",
+                "propagate": False,
+            },
+        },
+        "handlers": {
+            "server": {
+                "class": "logging.StreamHandler",
+                "formatter": "server",
+                "filters": ["without_static_files"],
+            },
+        },
+        "filters": {
+            "without_static_files": {"()": "orgadmin.logs.WithoutStaticFiles"},
+        },
+        "formatters": {
+            "server": {
+                "()": "django.utils.log.ServerFormatter",
+                "format": "[{server_time}] {message}",
+                "style": "{",
+            },
+        },
+    }
+else:
     LOGGING = {
         "version": 1,
         "disable_existing_loggers": False,

@@ -139,6 +139,19 @@ class LogFormatter(JsonFormatter):
         return "".join(lines)
 
 
+class WithoutStaticFiles(logging.Filter):
+    """Leaves out the lines of `runserver` about files that it has found.
+
+    Each page loads a dozen of them.
+    """
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        if record.levelno > logging.INFO or not isinstance(record.args, tuple):
+            return True
+        request_line = str(record.args[0]) if record.args else ""
+        return f" {settings.STATIC_URL}" not in request_line
+
+
 def get_user_id(request: HttpRequest) -> int | None:
     """Return the primary key of the user, if the request has already loaded them.
 

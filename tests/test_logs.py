@@ -7,10 +7,10 @@ import time
 from unittest import mock
 
 from django.db import OperationalError
-from django.test import Client, TestCase, override_settings, tag
+from django.test import Client, SimpleTestCase, TestCase, override_settings, tag
 from django.urls import path
 
-from orgadmin.logs import MAX_REQUEST_SIZE, LogFormatter
+from orgadmin.logs import MAX_REQUEST_SIZE, LogFormatter, WithoutStaticFiles
 from orgadmin.models import Organization
 from tests.factories import create_organization, create_superuser, create_user
 from tests.urls import urlpatterns as site_urlpatterns
@@ -237,3 +237,26 @@ class ResponseTests(LogCase):
         self.assertEqual(headers["Cache-Control"], "private, max-age=3600")
         self.assertIn("Accept-Language", headers["Vary"])
         self.assertIn("Cookie", headers["Vary"])
+
+
+class WithoutStaticFilesTests(SimpleTestCase):
+    def test_lines_of_runserver_about_files_that_it_found_are_left_out(self):
+        rows = [
+            # (request, status, level, whether the line is kept)
+            ("GET /static/admin/css/base.css HTTP/1.1", 200, logging.INFO, False),
+            ("GET /static/admin/css/base.css HTTP/1.1", 304, logging.INFO, False),
+            ("GET /static/missing.css HTTP/1.1", 404, logging.WARNING, True),
+            ("GET /admin/ HTTP/1.1", 200, logging.INFO, True),
+            ("GET /admin/login/?next=/static/ HTTP/1.1", 200, logging.INFO, True),
+        ]
+        for request, status, level, is_kept in rows:
+            arguments = (request, status, "7")
+            line = logging.LogRecord(
+                "django.server", level, "", 0, '"%s" %s %s', arguments, None
+            )
+            with self.subTest(request):
+                self.assertEqual(WithoutStaticFiles().filter(line), is_kept)
+
+    def test_other_lines_are_kept(self):
+        line = logging.LogRecord("django.server", logging.INFO, "", 0, "x", (), None)
+        self.assertTrue(WithoutStaticFiles().filter(line))

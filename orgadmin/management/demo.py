@@ -1,0 +1,179 @@
+"""The demo: organizations, accounts to try, and what has happened in the last months.
+
+Everything happens through the same functions as on the pages, with an earlier date. So
+the logs, the histories and the roles fit together.
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from itertools import islice
+from pathlib import Path
+
+from django.conf import settings
+from django.contrib.auth.models import Permission
+from django.db import transaction
+
+from orgadmin.access.roles import ADMIN, ROLES_BY_KEY, Role
+from orgadmin.management.demo_clock import days_ago
+from orgadmin.management.demo_story import tell_story
+from orgadmin.models import Organization, User
+from orgadmin.people.changes import RoleChange
+from orgadmin.people.membership import change_roles
+from orgadmin.records.imports import import_organizations
+
+FILE = Path(__file__).parents[1] / "data" / "demo.csv"
+REVIEWER = ROLES_BY_KEY["reviewer"]
+
+# How many days ago the site began.
+BEGINNING = 200
+
+
+class NotADemo(Exception):
+    """The database contains people or organizations that no demo has created."""
+
+
+@dataclass(frozen=True)
+class DemoAccount:
+    """An account to try, with {role: in how many organizations it has it}."""
+
+    username: str
+    first_name: str
+    last_name: str
+    description: str
+    email: str = ""
+    roles: dict[Role, int] = field(default_factory=dict)
+    permissions: tuple[str, ...] = ()
+    is_superuser: bool = False
+
+    @property
+    def is_staff(self) -> bool:
+        return self.is_superuser or bool(self.permissions)
+
+
+STAFF = DemoAccount(
+    username="demo-staff",
+    first_name="Sam",
+    last_name="Sorensen",
+    email="sam@example.com",
+    is_superuser=True,
+    description="platform staff",
+)
+ORG_ADMIN = DemoAccount(
+    username="demo-admin",
+    first_name="Ada",
+    last_name="Adeyemi",
+    email="ada@example.com",
+    roles={ADMIN: 3, REVIEWER: 1},
+    description="admin of 3, reviewer of 1",
+)
+ORG_REVIEWER = DemoAccount(
+    username="demo-reviewer",
+    first_name="Ravi",
+    last_name="Rao",
+    email="ravi@example.com",
+    roles={REVIEWER: 2},
+    description="reviewer of 2",
+)
+DELEGATE = DemoAccount(
+    username="demo-support",
+    first_name="Dana",
+    last_name="Díaz",
+    email="dana@example.com",
+    permissions=("view_organization", "view_user", "add_user", "change_user"),
+    description="delegated staff: views all organizations, manages people",
+)
+NEWCOMER = DemoAccount(
+    username="demo-newcomer",
+    first_name="Nina",
+    last_name="Novák",
+    email="nina@example.com",
+    description="belongs to no organization yet, and is invited to one",
+)
+
+ACCOUNTS = [STAFF, ORG_ADMIN, ORG_REVIEWER, DELEGATE, NEWCOMER]
+
+
+def is_loaded() -> bool:
+    """Return whether the database contains the demo.
+
+    Raises `NotADemo` if it contains anything else.
+    """
+    if User.objects.filter(username=STAFF.username).exists():
+        return True
+    if User.objects.exists() or Organization.objects.exists():
+        raise NotADemo
+    return False
+
+
+@transaction.atomic
+def load_demo() -> dict[str, str]:
+    """Fill an empty database, and return {username: password} of the accounts."""
+    with days_ago(BEGINNING):
+        load_organizations()
+        passwords = create_accounts(ACCOUNTS)
+    tell_story()
+    return passwords
+
+
+def load_organizations() -> None:
+    with FILE.open("rb") as stream:
+        import_organizations(stream)
+
+
+def create_accounts(accounts: Iterable[DemoAccount]) -> dict[str, str]:
+    """Create accounts with their roles. Returns {username: password}."""
+    passwords = {}
+    # All accounts take from the same iterator, so they share no organization.
+    organizations = iter(Organization.objects.order_by("pk"))
+    for account in accounts:
+        passwords[account.username] = make_password()
+        user = User.objects.create_user(
+            account.username,
+            account.email,
+            passwords[account.username],
+            first_name=account.first_name,
+            last_name=account.last_name,
+            is_staff=account.is_staff,
+            is_superuser=account.is_superuser,
+        )
+        if account.email:
+            user.verify_email()
+        user.user_permissions.set(
+            Permission.objects.filter(codename__in=account.permissions)
+        )
+        for role, number in account.roles.items():
+            chosen = islice(organizations, number)
+            changes = [RoleChange(user, organization, role) for organization in chosen]
+            change_roles(changes, notify=False)
+    return passwords
+
+
+@transaction.atomic
+def replace_passwords() -> dict[str, str]:
+    """Give the accounts that exist new passwords, and return these."""
+    passwords = {}
+    names = [account.username for account in ACCOUNTS]
+    for user in User.objects.filter(username__in=names).order_by("pk"):
+        passwords[user.username] = make_password()
+        user.set_password(passwords[user.username])
+        user.save()
+    return passwords
+
+
+def make_password() -> str:
+    return secrets.token_urlsafe(12)  # 16 characters
+
+
+@contextmanager
+def without_mail() -> Iterator[None]:
+    """Send no mail. The console would be full of what has happened in months."""
+    backend = settings.EMAIL_BACKEND
+    settings.EMAIL_BACKEND = "django.core.mail.backends.dummy.EmailBackend"
+    try:
+        yield
+    finally:
+        settings.EMAIL_BACKEND = backend

@@ -1,0 +1,205 @@
+"""What has happened in the demo before someone looks at it.
+
+The organizations of the demo, in the order of their IDs: demo-admin is an admin of the
+first three and a reviewer of the fourth, demo-reviewer is a reviewer of the next two.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from django.contrib.admin.models import CHANGE, LogEntry
+from django.utils import timezone
+
+from orgadmin.access.audit_log import SecurityEvent, record
+from orgadmin.access.roles import ADMIN, ROLES_BY_KEY, Role
+from orgadmin.management.demo_clock import days_ago
+from orgadmin.models import Invitation, Organization, User
+from orgadmin.people.changes import RoleChange
+from orgadmin.people.invitations import accept, invite
+from orgadmin.people.membership import change_roles
+from orgadmin.people.offboarding import offboard
+
+REVIEWER = ROLES_BY_KEY["reviewer"]
+
+
+def tell_story() -> None:
+    """Let some months pass in which people work with the site.
+
+    Everything happens in its order, because the logs are shown in the order in which
+    they were written.
+    """
+    organizations = list(Organization.objects.order_by("pk")[:7])
+    first, second = organizations[:2]
+    staff = User.objects.get(username="demo-staff")
+    ada = User.objects.get(username="demo-admin")
+    with days_ago(180):
+        create_people(staff)
+    begin_work(first, staff)
+    share_work(first, organizations[6], staff)
+    lose_people(first, organizations[6], staff, ada)
+    take_over(first, second, ada)
+    sign_everyone_in()
+
+
+def create_people(staff: User) -> None:
+    """Create people with accounts in several states. They cannot sign in."""
+    people = [
+        ("olga", "Olga", "Ortiz"),
+        ("leo", "Leo", "Lindqvist"),
+        ("mei", "Mei", "Murata"),
+        ("otto", "Otto", "Özdemir"),
+        ("vera", "Vera", "Vogel"),
+    ]
+    for username, first_name, last_name in people:
+        user = User(
+            username=username,
+            first_name=first_name,
+            last_name=last_name,
+            email=f"{username}@example.com",
+        )
+        user.changed_by = staff
+        user.set_unusable_password()
+        user.save()
+        # Vera has never confirmed her address.
+        if username != "vera":
+            user.changed_by = user
+            user.verify_email()
+
+
+def begin_work(first: Organization, staff: User) -> None:
+    """Let the first organization have people and contacts, and fill in its fields."""
+    olga, leo, otto = find_people("olga", "leo", "otto")
+    with days_ago(170):
+        give_role(first, [olga], ADMIN, staff, "First contact at the company")
+    with days_ago(155):
+        give_role(first, [leo, otto], REVIEWER, olga)
+    with days_ago(150, hour=14):
+        change(
+            first,
+            olga,
+            website="https://www.example.com/",
+            email="office@example.com",
+            phone="+1 555 0100",
+        )
+    with days_ago(140):
+        first.contacts.create(
+            name="Carla Castellano",
+            role="Head of purchasing",
+            email="carla@example.com",
+            phone="+1 555 0101",
+        )
+        first.contacts.create(name="Kim Kowalski", role="Warehouse")
+
+
+def share_work(first: Organization, other: Organization, staff: User) -> None:
+    """Give Leo more to do, and deactivate an account."""
+    olga, leo, mei, otto = find_people("olga", "leo", "mei", "otto")
+    with days_ago(125):
+        give_role(first, [leo], ADMIN, olga, "Looks after the contacts")
+    with days_ago(120):
+        give_role(other, [leo], ADMIN, staff)
+        give_role(other, [mei], REVIEWER, staff)
+    with days_ago(110):
+        otto.changed_by = staff
+        otto.is_active = False
+        otto.save()
+
+
+def lose_people(
+    first: Organization, other: Organization, staff: User, ada: User
+) -> None:
+    """Let someone join, and Leo leave, who was the only admin of an organization."""
+    with days_ago(40):
+        pia = User(
+            username="pia@example.com",
+            email="pia@example.com",
+            first_name="Pia",
+            last_name="Petrova",
+        )
+        pia.set_unusable_password()
+        accept(send(first, pia.email, REVIEWER, ada), pia, chose_password=True)
+    [leo] = find_people("leo")
+    with days_ago(35, hour=16):
+        offboard(leo, actor=staff, reason="Left the company", confirmed=[other.pk])
+
+
+def take_over(first: Organization, second: Organization, ada: User) -> None:
+    """Let demo-admin do the work of others, and invite people.
+
+    One invitation has expired, and two are pending.
+    """
+    olga, vera = find_people("olga", "vera")
+    with days_ago(30):
+        change(first, ada, tax_id="12-3456789", notes="Pays late.\nAsk for Kim.")
+    with days_ago(25):
+        give_role(first, [olga], None, ada, "Moved to another team")
+        give_role(first, [vera], REVIEWER, ada)
+    with days_ago(18):
+        change(first, ada, phone="+1 555 0199")
+        change(second, ada, phone="+1 555 0142", email="hello@example.com")
+    with days_ago(15):
+        send(first, "late@example.com", REVIEWER, ada)
+    with days_ago(12):
+        second.contacts.create(name="Per Persson", email="per@example.com")
+        give_role(second, [vera], ADMIN, ada)
+    with days_ago(2):
+        send(first, "soon@example.com", ADMIN, ada)
+    with days_ago(1):
+        send(second, "nina@example.com", ADMIN, ada)
+
+
+def sign_everyone_in() -> None:
+    """Note when people have signed in, and that each of them has failed to, once."""
+    users = find_people("demo-support", "demo-reviewer", "demo-admin", "demo-staff")
+    for days, user in zip((11, 10, 9, 8), users, strict=True):
+        with days_ago(days):
+            sign_in(user)
+    for days, user in zip((4, 3, 2, 1), users, strict=True):
+        with days_ago(days, hour=8):
+            details = {"step": "password"}
+            record(SecurityEvent.SIGN_IN_FAILED, user=user, details=details)
+            sign_in(user)
+
+
+# What people do
+
+
+def find_people(*usernames: str) -> list[User]:
+    return [User.objects.get(username=username) for username in usernames]
+
+
+def give_role(
+    organization: Organization,
+    users: Iterable[User],
+    role: Role | None,
+    actor: User,
+    reason: str = "",
+) -> None:
+    """Give people a role, or remove them if it is None."""
+    changes = [RoleChange(user, organization, role) for user in users]
+    change_roles(changes, actor=actor, reason=reason, notify=False)
+
+
+def change(organization: Organization, actor: User, **values: str) -> None:
+    """Change fields, as on the page of the organization."""
+    for name, value in values.items():
+        setattr(organization, name, value)
+    organization._history_user = actor
+    organization.save()
+    message = [{"changed": {"fields": sorted(values)}}]
+    LogEntry.objects.log_actions(
+        actor.pk, [organization], CHANGE, message, single_object=True
+    )
+
+
+def send(organization: Organization, email: str, role: Role, actor: User) -> Invitation:
+    invitation = invite(organization, email, role, actor=actor, is_limited=False)
+    invitation.make_token()
+    return invitation
+
+
+def sign_in(user: User) -> None:
+    details = {"method": "password", "factor": ""}
+    record(SecurityEvent.SIGNED_IN, user=user, actor=user, details=details)
+    User.objects.filter(pk=user.pk).update(last_login=timezone.now())
