@@ -112,7 +112,7 @@ class LayerTests(SimpleTestCase):
             find_rooms(APP / "admin/site.py"),
             {"accounts", "admin", "gate", "models"},
         )
-        self.assertIn("access", find_rooms(APP / "management/commands/demo.py"))
+        self.assertIn("access", find_rooms(APP / "management/demo.py"))
 
     def test_only_two_logs_and_the_start_of_sessions_listen_to_signals(self):
         listening = {
