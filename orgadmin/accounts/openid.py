@@ -52,6 +52,8 @@ AUTHORIZATION_ERRORS = (
     "consent_required",
 )
 
+ISSUER_SHOWN = 200  # characters of a wrong issuer in the log
+
 WELL_KNOWN = "/.well-known/"
 
 
@@ -111,18 +113,33 @@ class Person:
 
 
 def fetch_configuration(server: str) -> Configuration:
-    """Return the configuration of the provider at a URL.
+    """Return the configuration of the provider at a URL."""
+    document = request_json(
+        "GET", make_discovery_url(server), error=Reason.INVALID_DISCOVERY
+    )
+    return read_configuration(document, server)
 
-    The issuer must be this URL. It may end with a slash even if the URL does not. If
-    the URL is the one of the discovery document, the issuer is the part before
-    "/.well-known/".
+
+def make_discovery_url(server: str) -> str:
+    """Return the URL of the discovery document of the provider at a URL.
+
+    The URL of the document itself is accepted, too.
     """
-    issuer, separator, _path = server.partition(WELL_KNOWN)
-    url = server if separator else f"{server}{WELL_KNOWN}openid-configuration"
-    document = request_json("GET", url, error=Reason.INVALID_DISCOVERY)
+    if WELL_KNOWN in server:
+        return server
+    return f"{server}{WELL_KNOWN}openid-configuration"
+
+
+def read_configuration(document: Mapping[str, Any], server: str) -> Configuration:
+    """Return what this site uses of a discovery document.
+
+    The issuer must be the URL of the provider. It may end with a slash even if the URL
+    does not.
+    """
+    issuer, _separator, _path = server.partition(WELL_KNOWN)
     found = document.get("issuer")
     if not isinstance(found, str) or found.rstrip("/") != issuer.rstrip("/"):
-        raise SignInRefused(Reason.DISCOVERY_ISSUER)
+        raise SignInRefused(Reason.DISCOVERY_ISSUER, detail=str(found)[:ISSUER_SHOWN])
     userinfo_endpoint = ""
     if document.get("userinfo_endpoint") is not None:
         userinfo_endpoint = read_endpoint(document, "userinfo_endpoint", server)
@@ -310,11 +327,22 @@ def request_json(
     """Return the JSON object that the provider answers.
 
     Raises `SignInRefused`: UNREACHABLE if the provider does not answer or reports an
-    error of its own, and `error` for any other answer. Redirects are not followed, so
-    secrets are only sent to the URLs of the discovery document.
+    error of its own, and `error` for any other answer.
+    """
+    response = send(method, url, **options)
+    if response.status_code >= 500:
+        raise SignInRefused(Reason.UNREACHABLE, detail=describe_error(response))
+    return read_json(response, error=error)
+
+
+def send(method: str, url: str, **options: Any) -> requests.Response:
+    """Return the provider's answer. Raises UNREACHABLE if there is none.
+
+    Redirects are not followed, so secrets are only sent to the URLs of the discovery
+    document.
     """
     try:
-        response = requests.request(
+        return requests.request(
             method,
             url,
             headers=options.pop("headers", {}) | {"Accept": "application/json"},
@@ -325,8 +353,10 @@ def request_json(
     except (requests.RequestException, UnicodeError) as problem:
         detail = type(problem).__name__
         raise SignInRefused(Reason.UNREACHABLE, detail=detail) from problem
-    if response.status_code >= 500:
-        raise SignInRefused(Reason.UNREACHABLE, detail=describe_error(response))
+
+
+def read_json(response: requests.Response, *, error: Reason) -> dict[str, Any]:
+    """Return the JSON object in an answer. Raises `error` if it reports an error."""
     if response.status_code != 200:
         raise SignInRefused(error, detail=describe_error(response))
     try:

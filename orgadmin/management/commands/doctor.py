@@ -2,7 +2,10 @@ import os
 from collections import Counter
 from itertools import chain
 
+from django.conf import settings
+
 from orgadmin.access.audit_log import SecurityEvent, record
+from orgadmin.accounts.provider_check import Level, examine_provider
 from orgadmin.management.output import EscapedCommand
 from orgadmin.records.audit_check import ERROR, describe_end, examine_audit_log
 from orgadmin.records.company_check import UNKNOWN_REFERENCE, examine_mapped_roles
@@ -29,8 +32,16 @@ class Command(EscapedCommand):
             help="repair the errors, and seal events of the audit log; other notes and"
             " a broken audit log are never repaired",
         )
+        parser.add_argument(
+            "--providers",
+            action="store_true",
+            help="only test the connection to the OpenID providers in the settings",
+        )
 
-    def handle(self, *, fix: bool, **options):
+    def handle(self, *, fix: bool, providers: bool, **options):
+        if providers:
+            self._examine_providers()
+            return
         levels: dict[str, Counter[str]] = {
             "error": Counter(),
             "repaired": Counter(),
@@ -64,9 +75,26 @@ class Command(EscapedCommand):
         if repaired:
             record_repairs(repaired)
         self.stdout.write(describe_end())
+        if settings.OIDC_PROVIDERS:
+            self.stdout.write("To test company sign-in, run “doctor --providers”.")
         if errors:
             for line in list_remedies(errors, can_repair=can_repair):
                 self.stdout.write(line)
+            raise SystemExit(1)
+
+    def _examine_providers(self) -> None:
+        """Print what is found about each provider. Raises an error if one is broken."""
+        if not settings.OIDC_PROVIDERS:
+            self.stdout.write("The settings have no OpenID provider.")
+        errors = 0
+        for provider in settings.OIDC_PROVIDERS:
+            for finding in examine_provider(provider):
+                line = (
+                    f"{finding.level}: {provider.id}: {finding.check}: {finding.text}"
+                )
+                self.stdout.write(line)
+                errors += finding.level is Level.ERROR
+        if errors:
             raise SystemExit(1)
 
     def _print_issue(self, level: str, issue: Issue) -> None:
