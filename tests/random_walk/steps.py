@@ -504,12 +504,15 @@ def rename_person(walk: Walk) -> str:
     before = person.username
     value = f"{walk.name()}@example.com" if field == "email" else walk.name()
     change_person(walk, actor, person, **{field: value})
-    if field == "username":
-        walk.world.former_usernames.add(before)
     if field == "email":
         person.is_verified = False
         walk.signed_out.add(person.pk)
+        # A username that was made from the address follows it.
+        if person.username == person.email:
+            person.username = value
     setattr(person, field, value)
+    if person.username != before:
+        walk.world.former_usernames.add(before)
     walk.world.known |= person.numbers
     return f"{actor.username} sets the {field} of {before} to {value}"
 
