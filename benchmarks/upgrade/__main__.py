@@ -139,7 +139,7 @@ def compare_data_steps(url: str) -> None:
         roles = []
         codenames = []
         for role, permissions in migration.ROLES.items():
-            for codename, _ in permissions:
+            for codename in permissions:
                 roles.append(role)
                 codenames.append(codename)
         compare_data_step(
