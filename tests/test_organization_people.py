@@ -192,7 +192,7 @@ class CostTests(PeopleMixin, TestCase):
             User(username=f"user{n}", email=f"u{n}@example.com") for n in range(number)
         )
 
-    def test_an_organization_with_5_000_members(self):
+    def test_an_organization_with_500_members(self):
         urls = [
             f"{LIST}{self.acme.pk}/{page}/"
             for page in ("people", "ledger", "access", "history", "change")
@@ -203,13 +203,13 @@ class CostTests(PeopleMixin, TestCase):
             self.client.force_login(user)
             before[user] = [self.count(url) for url in urls]
         User.objects.filter(username__startswith="user").delete()
-        set_role(self.acme, self.fill(5_000), REVIEWER)
+        set_role(self.acme, self.fill(500), REVIEWER)
         for user in (self.staff, self.admin):
             self.client.force_login(user)
             self.assertEqual([self.count(url) for url in urls], before[user])
             self.assertEqual(len(self.client.get(f"{urls[0]}?p=7").context["page"]), 50)
 
-    def test_a_person_in_5_000_organizations(self):
+    def test_a_person_in_500_organizations(self):
         self.client.force_login(self.staff)
         urls = [
             f"{USERS}{self.anna.pk}/{page}/"
@@ -218,7 +218,7 @@ class CostTests(PeopleMixin, TestCase):
         # The form has one more query if it does not show all groups.
         self.join_organizations(GROUPS_SHOWN + 1)
         before = [self.count(url) for url in urls]
-        self.join_organizations(5_000)
+        self.join_organizations(500)
         self.assertEqual([self.count(url) for url in urls], before)
 
     def join_organizations(self, number):
