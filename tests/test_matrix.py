@@ -16,6 +16,7 @@ from django.conf import settings
 from django.contrib import admin
 from django.contrib.admin.models import CHANGE, LogEntry
 from django.contrib.auth.models import Group
+from django.db import connection
 from django.test import Client, TestCase, override_settings, tag
 from django.urls import URLPattern, get_resolver
 
@@ -38,7 +39,10 @@ FOREIGN_PK = 770077
 HIDDEN_USER_PK = 660066
 MISSING_PK = 880088
 
-METHODS = ("get", "post", "head", "options", "put", "patch", "delete")
+METHODS = ["get", "post", "head", "options", "put", "patch", "delete"]
+if connection.vendor == "postgresql":
+    # The other methods run the same queries as GET. They are tried on SQLite.
+    METHODS = ["get", "post"]
 
 # A POST with everything that an attacker could send to one of the forms. A user who has
 # the permission would change something with it.
@@ -605,3 +609,5 @@ class CrawlTests(TestCase):
                     with self.subTest(name=name, **query):
                         self.assertIn(response.status_code, (200, 302, 403))
                         self.assertNotRegex(response.content.decode(), hidden)
+                    if response.status_code != 200:
+                        break  # whatever one searches for
