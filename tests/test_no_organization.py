@@ -41,6 +41,7 @@ PUBLIC = {
     "openid_connect_login",
     "openid_connect_callback",
     "openid_connect_departure",
+    "openid_connect_send_invitation",
     "mfa_authenticate",
     "healthz",
     "livez",

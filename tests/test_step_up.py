@@ -711,6 +711,7 @@ class EveryPageTests(TestCase):
                 "oidc/<provider_id>/departure/<key>/",
                 "oidc/<provider_id>/login/",
                 "oidc/<provider_id>/login/callback/",
+                "oidc/<provider_id>/send-invitation/",
                 "password_reset/",
                 "password_reset/done/",
                 "reset/<uidb64>/<token>/",

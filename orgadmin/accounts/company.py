@@ -18,20 +18,21 @@ from allauth.socialaccount.internal import statekit
 from allauth.socialaccount.models import SocialAccount
 from allauth.socialaccount.providers.oauth2.utils import generate_code_challenge
 from django.conf import settings
+from django.contrib import messages
 from django.db import transaction
 from django.http import HttpRequest, HttpResponse
-from django.shortcuts import render
+from django.shortcuts import redirect, render
 from django.urls import reverse
 from django.utils import timezone
 from django.utils.crypto import get_random_string
-from django.utils.translation import gettext_lazy as _
 
 from orgadmin.access.audit_log import SecurityEvent, record
-from orgadmin.accounts import openid, round_trips
+from orgadmin.accounts import company_problems, openid, round_trips
 from orgadmin.accounts.claims import LEEWAY
 from orgadmin.accounts.company_log import log_refusal, log_success
+from orgadmin.accounts.own_pages import find_home
 from orgadmin.accounts.providers import find_provider
-from orgadmin.accounts.redirects import redirect_to_sign_in
+from orgadmin.accounts.redirects import make_sign_in_url
 from orgadmin.accounts.refusals import Reason, SignInRefused, Step, at
 from orgadmin.accounts.sessions import leave_to_sign_in_again
 from orgadmin.models import User
@@ -41,34 +42,6 @@ if TYPE_CHECKING:
     from config.providers import OpenIDProvider
 
 NONCE_LENGTH = 32
-
-# One text for everyone whom the provider knows and this site does not admit. It must
-# not tell whether an account exists.
-NO_ACCOUNT = _(
-    "You do not have an account here, or your account is deactivated. If you have a"
-    " password for this site, sign in with it and confirm your email address, then try"
-    " again. Otherwise, ask the people who run this site for access."
-)
-UNREACHABLE = _(
-    "The server that you sign in with did not respond. Wait a minute and try again, or"
-    " sign in with your password."
-)
-FAILED = _("Sign-in failed. Try again, or sign in with your password.")
-NOT_AGAIN = _(
-    "The server that you sign in with did not ask for your password again. Sign out"
-    " there, then try again."
-)
-
-TEXTS = {
-    Reason.UNREACHABLE: UNREACHABLE,
-    Reason.NOT_AGAIN: NOT_AGAIN,
-    Reason.NO_EMAIL: NO_ACCOUNT,
-    Reason.UNVERIFIED_EMAIL: NO_ACCOUNT,
-    Reason.NO_ACCOUNT: NO_ACCOUNT,
-    Reason.UNVERIFIED_ACCOUNT: NO_ACCOUNT,
-    Reason.OTHER_SUBJECT: NO_ACCOUNT,
-    Reason.INACTIVE: NO_ACCOUNT,
-}
 
 
 @dataclass(frozen=True)
@@ -96,27 +69,33 @@ def sign_in_view(request: HttpRequest, provider_id: str) -> HttpResponse:
     try:
         return start(request, provider)
     except SignInRefused as refusal:
-        return refuse(request, provider, refusal)
+        wanted = get_next_redirect_url(request)
+        return refuse(request, provider, refusal, wanted=wanted)
 
 
 def callback_view(request: HttpRequest, provider_id: str) -> HttpResponse:
     """Sign in the person who comes back from the provider."""
     provider = find_provider(provider_id)
     key = request.GET.get("state", "")
-    return round_trips.arrive(request, key, receive(request, provider))
+    return round_trips.arrive(request, key, receive(request, provider, key))
 
 
-def receive(request: HttpRequest, provider: OpenIDProvider) -> HttpResponse:
-    """Sign in the person, and return where they go now."""
+def receive(request: HttpRequest, provider: OpenIDProvider, key: str) -> HttpResponse:
+    """Sign in the person, and return where they go now. `key` names the sign-in."""
+    identity = None
     try:
         with at(Step.RESPONSE):
-            state = take_state(request, provider)
+            state = take_state(request, provider, key)
         identity = fetch_identity(request, provider, state)
         with at(Step.ACCOUNT):
             check_asked_again(identity, state)
             user = find_user(identity)
     except SignInRefused as refusal:
-        return refuse(request, provider, refusal)
+        if refusal.reason == Reason.NOT_STARTED and request.user.is_authenticated:
+            # They have come back with "Back", or signed in in another tab.
+            return redirect(round_trips.find_page(request, key))
+        wanted = round_trips.find_wanted(request, key)
+        return refuse(request, provider, refusal, identity, wanted=wanted)
     if identity.groups is not None:
         apply_groups(user, provider, identity.groups)
     # A session that someone else has used, or that has used a second factor, ends.
@@ -170,13 +149,14 @@ def start(request: HttpRequest, provider: OpenIDProvider) -> HttpResponse:
     return round_trips.leave(request, provider.id, key=state, url=url, wanted=wanted)
 
 
-def take_state(request: HttpRequest, provider: OpenIDProvider) -> dict[str, Any]:
+def take_state(
+    request: HttpRequest, provider: OpenIDProvider, key: str
+) -> dict[str, Any]:
     """Return what `start` remembered of this sign-in.
 
     It can be continued once, and with the response of the same provider.
     """
-    state_id = request.GET.get("state", "")
-    state = statekit.unstash_state(request, state_id=state_id, provider_id=provider.id)
+    state = statekit.unstash_state(request, state_id=key, provider_id=provider.id)
     # An earlier release started sign-ins without a nonce.
     if state is None or "nonce" not in state:
         raise SignInRefused(Reason.NOT_STARTED)
@@ -313,8 +293,27 @@ def make_refusal(reason: Reason, user: User, identity: Identity) -> SignInRefuse
 
 
 def refuse(
-    request: HttpRequest, provider: OpenIDProvider, refusal: SignInRefused
+    request: HttpRequest,
+    provider: OpenIDProvider,
+    refusal: SignInRefused,
+    identity: Identity | None = None,
+    *,
+    wanted: str | None,
 ) -> HttpResponse:
-    """Log a refusal with its reason, and show a text that does not tell the reason."""
+    """Log a refusal with its reason, and tell people what they can do.
+
+    `identity` is what the provider says about the person, if they got that far. They
+    open `wanted` after the next sign-in.
+    """
     log_refusal(provider.id, refusal)
-    return redirect_to_sign_in(request, TEXTS.get(refusal.reason, FAILED))
+    problem = company_problems.Problem(
+        kind=company_problems.choose_kind(refusal, identity),
+        provider_id=provider.id,
+        provider=provider.name,
+        email=identity.email if identity is not None else "",
+    )
+    if request.user.is_authenticated:
+        messages.warning(request, problem.text)
+        return redirect(wanted or find_home(request.user))
+    company_problems.keep(problem, request.session)
+    return redirect(make_sign_in_url(wanted))

@@ -74,10 +74,13 @@ def log_refusal(provider_id: str, refusal: SignInRefused) -> None:
 
 
 def choose_level(refusal: SignInRefused) -> int:
+    return logging.WARNING if is_misconfigured(refusal) else logging.INFO
+
+
+def is_misconfigured(refusal: SignInRefused) -> bool:
+    """Return whether nobody can sign in until someone looks at it."""
     is_single = any(error in refusal.detail for error in SINGLE_ERRORS)
-    if refusal.reason in MISCONFIGURED and not is_single:
-        return logging.WARNING
-    return logging.INFO
+    return refusal.reason in MISCONFIGURED and not is_single
 
 
 def log_success(provider_id: str, subject: str, user: User, *, is_done: bool) -> None:

@@ -2,6 +2,7 @@
 
 from allauth.mfa.models import Authenticator
 from django import forms
+from django.conf import settings
 from django.contrib.admin.forms import AdminAuthenticationForm, AdminPasswordChangeForm
 from django.contrib.auth.forms import PasswordResetForm, SetPasswordForm
 from django.core.exceptions import ValidationError
@@ -53,6 +54,9 @@ class SignInForm(AdminAuthenticationForm):
         # Django allows only the length of a username.
         self.fields["username"].max_length = EMAIL_LENGTH
         self.fields["username"].widget.attrs["maxlength"] = EMAIL_LENGTH
+        if settings.OIDC_PROVIDERS:
+            # The buttons above come first, and a phone's keyboard would hide them.
+            self.fields["username"].widget.attrs.pop("autofocus", None)
 
     def clean(self):
         username = self.cleaned_data.get("username")

@@ -14,6 +14,7 @@ from django.utils.translation import gettext_lazy as _
 from django.views import csrf
 
 from orgadmin.accounts import kept_forms, sessions
+from orgadmin.accounts.redirects import find_wanted_page, make_sign_in_url
 
 NOT_SAVED = _("You were signed out before this was saved. Sign in to continue.")
 
@@ -43,6 +44,20 @@ def ask_to_sign_in(request: HttpRequest) -> HttpResponse | None:
     return redirect("admin:login")
 
 
+# The pages that people sign in with. What is sent there is not kept.
+SIGN_IN_PAGES = (
+    "account_login",
+    "login",
+    "mfa_login_webauthn",
+    "openid_connect_login",
+)
+
+SIGN_IN_AGAIN = _(
+    "The sign-in page was open for too long, or your browser blocks cookies. Sign in"
+    " again."
+)
+
+
 def csrf_failure(request: HttpRequest, reason: str = "") -> HttpResponse:
     """Respond to a request with a wrong CSRF token. The setting CSRF_FAILURE_VIEW.
 
@@ -53,6 +68,16 @@ def csrf_failure(request: HttpRequest, reason: str = "") -> HttpResponse:
         sessions.end_expired(request)
         response = show_again(request)
     return response or csrf.csrf_failure(request, reason)
+
+
+def show_sign_in_page(request: HttpRequest) -> HttpResponse:
+    """Show the sign-in page again, which leads people on who are signed in by now.
+
+    They have signed in in another tab, which has changed the CSRF token.
+    """
+    if not request.user.is_authenticated:
+        messages.info(request, SIGN_IN_AGAIN)
+    return redirect(make_sign_in_url(find_wanted_page(request)))
 
 
 def was_sent_by_our_page(request: HttpRequest, reason: str) -> bool:
@@ -70,6 +95,8 @@ def show_again(request: HttpRequest) -> HttpResponse | None:
 
     Returns None if the form is someone else's, or cannot be kept.
     """
+    if request.resolver_match.url_name in SIGN_IN_PAGES:
+        return show_sign_in_page(request)
     if not request.user.is_authenticated:
         return ask_to_sign_in(request)
     if kept_forms.find_sender(request) != request.user.pk:

@@ -19,7 +19,7 @@ def redirect_to_sign_in(request: HttpRequest, error: str | Promise) -> HttpRespo
 def make_sign_in_url(wanted: str | None) -> str:
     """Return the URL of the sign-in page, which leads to the wanted page."""
     url = reverse("admin:login")
-    return f"{url}?{urlencode({'next': wanted})}" if wanted else url
+    return f"{url}?{urlencode({'next': wanted}, safe='/')}" if wanted else url
 
 
 def find_wanted_page(request: HttpRequest) -> str | None:

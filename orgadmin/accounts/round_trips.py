@@ -73,6 +73,11 @@ def arrive(request: HttpRequest, key: str, response: HttpResponse) -> HttpRespon
     return page
 
 
+def find_wanted(request: HttpRequest, key: str) -> str | None:
+    """Return the page that the person of a trip wants, if it is known."""
+    return request.session.get(SESSION_KEY, {}).get(key, {}).get("next")
+
+
 def find_page(request: HttpRequest, key: str) -> str:
     """Return where someone goes whose trip is over, or who has never left."""
     trip = request.session.get(SESSION_KEY, {}).get(key, {})

@@ -12,7 +12,7 @@ from django.urls import path
 from django.utils.cache import patch_cache_control
 from django.utils.translation import gettext_lazy as _
 
-from orgadmin.accounts import passkeys, sessions
+from orgadmin.accounts import company_problems, passkeys, sessions
 from orgadmin.accounts.account_page import account_view, end_session_view
 from orgadmin.accounts.own_pages import is_own_page
 from orgadmin.accounts.redirects import find_wanted_page
@@ -130,6 +130,8 @@ class OrganizationAdminSite(admin.AdminSite):
             "app_path": request.get_full_path(),
             "username": request.user.get_username(),
         }
+        if request.method == "GET":
+            context["problem"] = company_problems.take(request.session)
         if may_enter:
             # The template would tell a signed-in user that they have no access.
             context["user"] = None

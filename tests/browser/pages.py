@@ -180,7 +180,7 @@ def delete_selected(page):
 
 def send_an_old_form(page):
     page.context.clear_cookies()
-    fill("Sign in", username="somebody", password="secret")(page)
+    fill("Reset my password", email="somebody@example.com")(page)
 
 
 # The rows behind the pages
@@ -426,7 +426,7 @@ def list_error_pages():
     return [
         Page("error-400", ORG_ADMIN, f"{ORGANIZATIONS}?name__regex=x"),
         Page("error-403", ORG_ADMIN, f"{ORGANIZATIONS}import/"),
-        Page("error-403-form", NOBODY, SITE, send_an_old_form),
+        Page("error-403-form", NOBODY, f"{SITE}password_reset/", send_an_old_form),
         Page("error-404", ORG_ADMIN, f"{SITE}nothing/"),
         Page("error-500", NOBODY, "/broken/"),
     ]
