@@ -32,6 +32,7 @@ from tests.test_sign_in import ENTER_CODE, LOGIN, SignInCase
 
 LIST = "/admin/orgadmin/organization/"
 USERS = "/admin/orgadmin/user/"
+ACCOUNT = "/admin/account/"
 BACKEND = "django.contrib.auth.backends.ModelBackend"
 NOT_SAVED = "You were signed out before this was saved."
 CHECK_IT = f"{NOT_SAVED} Check it, then save."
@@ -675,6 +676,63 @@ class PageTests(KeptFormCase):
         self.eve.refresh_from_db()
         self.assertFalse(self.eve.is_active)
 
+    def test_each_form_of_the_account_page(self):
+        rows = [
+            # (one of its fields, what was typed; None is a box that is not checked)
+            ("name-first_name", {"name-first_name": "Adah", "name-last_name": ""}),
+            ("email-email", {"email-email": "not an address yet"}),
+            ("language-language", {"language-language": "de"}),
+            ("mail-mail_accepted", {"mail-mail_accepted": None}),
+        ]
+        self.browser.sign_in()
+        for field, typed in rows:
+            with self.subTest(field):
+                form = read_form(self.browser.get(ACCOUNT), field)
+                for name, value in typed.items():
+                    form[name] = [value]
+                    if value is None:
+                        del form[name]
+                purge(self.browser)
+                self.assert_asks_to_sign_in(self.send(form, ACCOUNT))
+                response = self.browser.sign_in()
+                self.assertRedirects(response, ACCOUNT, fetch_redirect_response=False)
+                page = self.browser.get(ACCOUNT)
+                self.assertContains(page, CHECK_IT)
+                self.assertContains(page, "data-unsaved", count=1)
+                self.assertNotContains(page, "errorlist")
+                [returned] = [
+                    other
+                    for other in read_forms(page)
+                    if other.get("section") == form["section"]
+                ]
+                for left_out in ("csrfmiddlewaretoken", "form_key"):
+                    returned.pop(left_out)
+                    form.pop(left_out)
+                self.assertEqual(returned, form)
+                self.assertNotContains(self.browser.get(ACCOUNT), CHECK_IT)
+        self.ada.refresh_from_db()
+        self.assertEqual((self.ada.first_name, self.ada.language), ("", ""))
+        self.assertTrue(self.ada.mail_accepted)
+        self.assertEqual(mail.outbox, [])
+
+    def test_another_person_gets_nothing_of_a_form_of_the_account_page(self):
+        self.browser.sign_in()
+        form = read_form(self.browser.get(ACCOUNT), "name-first_name")
+        purge(self.browser)
+        self.send({**form, "name-first_name": ["New contact"]}, ACCOUNT)
+        self.browser.sign_in("eve")
+        self.assert_gets_nothing(ACCOUNT)
+
+    def test_someone_without_access_gets_a_form_of_the_account_page_back(self):
+        create_user("zoe")
+        self.browser.sign_in("zoe")
+        form = read_form(self.browser.get(ACCOUNT), "name-first_name")
+        purge(self.browser)
+        self.send({**form, "name-first_name": ["Zoë"]}, ACCOUNT)
+        response = self.browser.sign_in("zoe")
+        self.assertRedirects(response, ACCOUNT, fetch_redirect_response=False)
+        self.assertContains(self.browser.get(ACCOUNT), 'value="Zoë"')
+
     def test_a_button_without_fields_shows_the_page(self):
         invitation = self.acme.invitations.create(email="a@b.org", role="reviewer")
         self.browser.sign_in()
@@ -737,8 +795,6 @@ class EveryPageTests(TestCase):
                 "orgadmin/user/<id>/password/",
                 # The username is a confirmation, which must be typed again.
                 "orgadmin/user/<object_id>/erase/",
-                # Short forms, each of which is saved on its own.
-                "account/",
                 # For visitors.
                 "password_reset/",
             },

@@ -8,13 +8,18 @@ from allauth.mfa.models import Authenticator
 from django import forms
 from django.conf import settings
 from django.contrib import admin, messages
-from django.http import HttpRequest, HttpResponse
+from django.http import HttpRequest, HttpResponse, QueryDict
 from django.shortcuts import redirect, render
 from django.urls import reverse
 from django.utils.translation import gettext as _
 from django.views.decorators.http import require_POST
 
 from orgadmin.accounts.account_forms import LanguageForm, MailForm, NameForm
+from orgadmin.accounts.kept_forms import (
+    choose_key,
+    get_returned_form,
+    tell_not_saved,
+)
 from orgadmin.accounts.new_email import NewEmailForm
 from orgadmin.accounts.own_company_accounts import (
     list_own_company_accounts,
@@ -48,6 +53,9 @@ SHOWN_ROLES = 20
 
 def account_view(request: HttpRequest) -> HttpResponse:
     """Show people their own account, also if they have no access, or save a form."""
+    returned = get_returned_form(request)
+    if returned is not None:
+        return show_returned(request, returned)
     section = request.POST.get("section", "")
     if section not in FORMS and section != COMPANY:
         return show_account(request, {})
@@ -67,18 +75,34 @@ def account_view(request: HttpRequest) -> HttpResponse:
     return redirect_to_section(section)
 
 
+def show_returned(request: HttpRequest, data: QueryDict) -> HttpResponse:
+    """Show a form as it was before the person signed in again. Saves nothing."""
+    section = data.get("section", "")
+    if section not in FORMS:
+        return show_account(request, {})
+    form = FORMS[section](request.user)
+    # The form is not checked before it is sent again: checking a new address counts.
+    for name, field in form.fields.items():
+        value = field.widget.value_from_datadict(data, {}, form.add_prefix(name))
+        form.initial[name] = value
+    tell_not_saved(request)
+    return show_account(request, {section: form})
+
+
 def show_account(
-    request: HttpRequest, refused: Mapping[str, forms.BaseForm]
+    request: HttpRequest, unsaved: Mapping[str, forms.BaseForm]
 ) -> HttpResponse:
-    """Show the account page. `refused` are the forms that were not saved."""
+    """Show the account page. `unsaved` are the forms that were sent, and not saved."""
     user = request.user
     page_forms = {name: form_class(user) for name, form_class in FORMS.items()}
-    page_forms.update(refused)
+    page_forms.update(unsaved)
     roles = list_first_roles(user, SHOWN_ROLES + 1)
     context = {
         **admin.site.each_context(request),
         "title": _("Your account"),
         "forms": page_forms,
+        "form_key": choose_key(request),
+        "unsaved": unsaved.keys(),
         "has_password": user.has_usable_password(),
         "company_accounts": list_own_company_accounts(user),
         "factors": list_factors(user),
