@@ -506,7 +506,7 @@ class UsedLinkTests(InvitationCase):
         user = create_user("bob", email="bob@example.com")
         link = self.invite(user.email)
         invitation = Invitation.objects.select_related("invited_by").get()
-        invitations.accept(invitation, user, chose_password=False)
+        invitations.accept(invitation, user, is_unused=False)
         self.client.force_login(user)
         with mock.patch(
             "orgadmin.accounts.invitation_link.find_invitation",

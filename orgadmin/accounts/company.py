@@ -2,7 +2,8 @@
 
 The first sign-in links the person at the provider to the account with their email
 address, if both sides know that they receive mail there. Later sign-ins use the link.
-An account is linked to one person of a provider only. No account is ever created.
+An account is linked to one person of a provider only. An account is created only for
+people who come from the link of an invitation to their address.
 """
 
 from __future__ import annotations
@@ -30,12 +31,14 @@ from orgadmin.access.audit_log import SecurityEvent, record
 from orgadmin.accounts import company_problems, openid, round_trips
 from orgadmin.accounts.claims import LEEWAY
 from orgadmin.accounts.company_log import log_refusal, log_success
+from orgadmin.accounts.invited_people import accept_with_company_account
 from orgadmin.accounts.own_pages import find_home
 from orgadmin.accounts.providers import find_provider
 from orgadmin.accounts.redirects import make_sign_in_url
 from orgadmin.accounts.refusals import Reason, SignInRefused, Step, at
 from orgadmin.accounts.sessions import leave_to_sign_in_again
 from orgadmin.models import User
+from orgadmin.people.invitations import InvitationError
 from orgadmin.people.provider_groups import apply_groups
 
 if TYPE_CHECKING:
@@ -89,7 +92,7 @@ def receive(request: HttpRequest, provider: OpenIDProvider, key: str) -> HttpRes
         identity = fetch_identity(request, provider, state)
         with at(Step.ACCOUNT):
             check_asked_again(identity, state)
-            user = find_user(identity)
+            user = find_invited_user(request, identity, state.get("next") or "")
     except SignInRefused as refusal:
         if refusal.reason == Reason.NOT_STARTED and request.user.is_authenticated:
             # They have come back with "Back", or signed in in another tab.
@@ -207,6 +210,36 @@ def check_asked_again(identity: Identity, state: dict[str, Any]) -> None:
         return
     if identity.signed_in_at < asked_again_at - LEEWAY:
         raise SignInRefused(Reason.NOT_AGAIN, subject=identity.subject)
+
+
+def find_invited_user(request: HttpRequest, identity: Identity, wanted: str) -> User:
+    """Return the account of a person, whom it may be made for.
+
+    That is so if they have come from the link of an invitation to the address that the
+    provider confirms. `wanted` is the page where they came from.
+    """
+    try:
+        return find_user(identity)
+    except SignInRefused as refusal:
+        if refusal.reason not in (Reason.NO_ACCOUNT, Reason.UNVERIFIED_ACCOUNT):
+            raise
+        with transaction.atomic():
+            if not accept_invitation(request, identity, wanted):
+                raise
+            return find_user(identity)
+
+
+def accept_invitation(request: HttpRequest, identity: Identity, wanted: str) -> bool:
+    """Accept the invitation that the person comes from. Returns whether it is theirs.
+
+    If it can no longer be accepted, the next page says so.
+    """
+    try:
+        account = accept_with_company_account(request, wanted, identity.email)
+    except InvitationError as error:
+        messages.error(request, str(error.explanation))
+        return False
+    return account is not None
 
 
 def find_user(identity: Identity) -> User:

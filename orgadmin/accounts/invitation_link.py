@@ -3,19 +3,18 @@
 from typing import Any
 
 from allauth.account.utils import perform_login
-from django.contrib import admin, messages
+from django.contrib import admin
 from django.contrib.auth.views import redirect_to_login
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
 from django.urls import reverse
-from django.utils.translation import gettext as _
 from django.views.decorators.cache import never_cache
 
 from orgadmin.accounts.busy import make_busy_error, mark_busy
 from orgadmin.accounts.forms import AcceptInvitationForm
 from orgadmin.accounts.hashing import TooBusy
+from orgadmin.accounts.invited_people import build_user, tell_accepted
 from orgadmin.models import Invitation, Organization, User
-from orgadmin.models.addresses import make_username
 from orgadmin.people.invitations import (
     AccountInactive,
     InvitationError,
@@ -32,9 +31,10 @@ def invitation_view(request: HttpRequest, token: str) -> HttpResponse:
     """Show an invitation, or let the person accept it.
 
     People without an account choose a password here and are then signed in, and so do
-    people whose account nobody has used. Everyone else must be signed in to the account
-    with the invited address. Nothing is accepted for any other account. The person who
-    has used the link before gets to the organization.
+    people whose account nobody has used. Both can use a company account instead.
+    Everyone else must be signed in to the account with the invited address. Nothing is
+    accepted for any other account. The person who has used the link before gets to the
+    organization.
     """
     try:
         invitation = find_invitation(token)
@@ -89,19 +89,11 @@ def accept_invitation(
 ) -> HttpResponse:
     """Give the account the role of the invitation, and redirect to the organization."""
     try:
-        role = accept(invitation, account, chose_password=chose_password)
+        role = accept(invitation, account, is_unused=chose_password)
     except InvitationError as error:
         # Perhaps this is the second click on the button.
         return show_used_link(request, token, error)
-    if role.key == invitation.role:
-        text = _("You now have access to “%(organization)s”.")
-    else:
-        text = _(
-            "You keep your role in “%(organization)s”: %(role)s. It already allows more"
-            " than the invitation, which is used up now."
-        )
-    values = {"organization": invitation.organization, "role": role.label}
-    messages.success(request, text % values)
+    tell_accepted(request, invitation, role)
     page = get_organization_url(invitation.organization_id)
     if chose_password:
         return perform_login(request, account, redirect_url=page)
@@ -151,21 +143,3 @@ def show_invitation(
         "step": step,
     }
     return render(request, "registration/invitation.html", context)
-
-
-def build_user(email: str) -> User:
-    """Return an unsaved user for an email address, without a password."""
-    user = User(username=choose_username(email), email=email)
-    user.set_unusable_password()
-    return user
-
-
-def choose_username(email: str) -> str:
-    """Return a free username that is made from the email address."""
-    base = make_username(email)
-    username = base
-    number = 1
-    while User.objects.find_by_username(username):
-        number += 1
-        username = f"{base}-{number}"
-    return username

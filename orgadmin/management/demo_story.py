@@ -118,7 +118,7 @@ def lose_people(
             last_name="Petrova",
         )
         pia.set_unusable_password()
-        accept(send(first, pia.email, REVIEWER, ada), pia, chose_password=True)
+        accept(send(first, pia.email, REVIEWER, ada), pia, is_unused=True)
     [leo] = find_people("leo")
     with days_ago(35, hour=16):
         offboard(leo, actor=staff, reason="Left the company", confirmed=[other.pk])

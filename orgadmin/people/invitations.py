@@ -219,6 +219,8 @@ def find_accepted(token: str) -> AcceptedInvitation | None:
 def may_choose_password(user: User) -> bool:
     """Return whether the link in an invitation may set the password of an account.
 
+    Or whether it may connect the account with a company account.
+
     It may only if nobody has used the account, and if it gives no access to anything.
     Everyone else has a way to sign in, or someone else has: the company's provider or a
     second factor must not be bypassed, and the account may belong to another person.
@@ -232,22 +234,22 @@ def may_choose_password(user: User) -> bool:
     return not any(table.objects.filter(user=user).exists() for table in tables)
 
 
-def accept(invitation: Invitation, user: User, *, chose_password: bool) -> Role:
+def accept(invitation: Invitation, user: User, *, is_unused: bool) -> Role:
     """Give a user the role that they were invited to.
 
     Returns the role that they have now. It differs from that of the invitation if they
     already had a role with more permissions, which they keep.
 
     Whoever has the link receives mail at the invited address, so it becomes the
-    verified address of the account. With `chose_password`, `user` is an account as in
-    `may_choose_password()`, or a new one, with a new password that is saved here.
-    Otherwise, `user` is the person who is signed in.
+    verified address of the account. With `is_unused`, `user` is an account as in
+    `may_choose_password()`, or a new one. It is saved here, with its new password if it
+    has one. Otherwise, `user` is the person who is signed in.
 
     Raises an `InvitationError`, and then changes nothing.
     """
     try:
         with transaction.atomic():
-            return _accept(invitation, user, chose_password=chose_password)
+            return _accept(invitation, user, is_unused=is_unused)
     except PermissionDenied as error:
         raise InviterLostAccess from error
     except Organization.DoesNotExist as error:
@@ -257,8 +259,8 @@ def accept(invitation: Invitation, user: User, *, chose_password: bool) -> Role:
         raise AccountChanged from error
 
 
-def _accept(invitation: Invitation, user: User, *, chose_password: bool) -> Role:
-    user = _save_account(invitation, user, chose_password=chose_password)
+def _accept(invitation: Invitation, user: User, *, is_unused: bool) -> Role:
+    user = _save_account(invitation, user, is_unused=is_unused)
     role = _assign_role(invitation, user)
     unused = Invitation.objects.filter(
         pk=invitation.pk, token_hash=invitation.token_hash
@@ -281,7 +283,7 @@ def _remember_link(invitation: Invitation, user: User) -> None:
         )
 
 
-def _save_account(invitation: Invitation, user: User, *, chose_password: bool) -> User:
+def _save_account(invitation: Invitation, user: User, *, is_unused: bool) -> User:
     """Lock and check the account, save its new password, and verify its address.
 
     Other transactions that change the roles of the user wait until this one ends.
@@ -293,12 +295,12 @@ def _save_account(invitation: Invitation, user: User, *, chose_password: bool) -
             raise AccountChanged
         if not stored.is_active:
             raise AccountInactive
-        if chose_password and not may_choose_password(stored):
+        if is_unused and not may_choose_password(stored):
             raise AccountChanged
-        if not chose_password:
+        if not is_unused:
             user = stored
             user.changed_by = stored
-    if chose_password:
+    if is_unused:
         user.save()
     user.verify_email()
     return user
