@@ -13,6 +13,25 @@ from tests.factories import create_organization, create_user
 FACTOR = "/admin/second-factor/"
 
 
+def add_device(tools, **changes):
+    """Give a browser a device that keeps passkeys, and return its ID.
+
+    `tools` is a session of the browser's developer tools.
+    """
+    tools.send("WebAuthn.enable")
+    options = {
+        "protocol": "ctap2",
+        "transport": "internal",
+        "hasResidentKey": True,
+        "hasUserVerification": True,
+        "isUserVerified": True,
+        "automaticPresenceSimulation": True,
+        **changes,
+    }
+    device = tools.send("WebAuthn.addVirtualAuthenticator", {"options": options})
+    return device["authenticatorId"]
+
+
 class PasskeyTests(BrowserTestCase):
     viewport = DESKTOP
 
@@ -26,22 +45,8 @@ class PasskeyTests(BrowserTestCase):
         self.device = self.add_device()
 
     def add_device(self, **changes):
-        """Give the browser a device that keeps passkeys, and return its ID."""
         self.tools = self.page.context.new_cdp_session(self.page)
-        self.tools.send("WebAuthn.enable")
-        options = {
-            "protocol": "ctap2",
-            "transport": "internal",
-            "hasResidentKey": True,
-            "hasUserVerification": True,
-            "isUserVerified": True,
-            "automaticPresenceSimulation": True,
-            **changes,
-        }
-        device = self.tools.send(
-            "WebAuthn.addVirtualAuthenticator", {"options": options}
-        )
-        return device["authenticatorId"]
+        return add_device(self.tools, **changes)
 
     def check_page(self):
         """Fail if axe-core finds anything, or the page scrolls sideways."""
