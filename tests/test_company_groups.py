@@ -2,10 +2,16 @@
 
 from unittest import mock
 
+from django.conf import settings
 from django.core import mail
-from django.test import override_settings, tag
+from django.test import (
+    TransactionTestCase,
+    override_settings,
+    skipUnlessDBFeature,
+    tag,
+)
 
-from config.providers import GroupRole
+from config.providers import GroupRole, OpenIDProvider
 from orgadmin.gate.explain import explain
 from orgadmin.models import MembershipEvent, User
 from orgadmin.people import membership
@@ -21,6 +27,7 @@ from tests.factories import (
 )
 from tests.identity import LEFT_OUT, company_settings, describe_provider
 from tests.test_company import CompanyCase, create_verified_user
+from tests.together import run_together
 
 MAPPING = (
     GroupRole("staff", "reviewer", "C-1"),
@@ -274,3 +281,48 @@ class RecordTests(GroupsCase):
             if message.to == ["nora@example.com"] and "access" in message.subject
         ]
         self.assertIn("Example gave you access to “First” as Admin.", text)
+
+
+class CostTests(GroupsCase):
+    def test_a_sign_in_that_changes_nothing_runs_four_queries(self):
+        self.sign_in(["staff"])
+        [provider] = settings.OIDC_PROVIDERS
+        # The transaction of the tests adds a savepoint, with two statements.
+        with self.assertNumQueries(4 + 2):
+            self.assertEqual(apply_groups(self.nora, provider, ["staff"]), [])
+
+
+@skipUnlessDBFeature("has_select_for_update")
+class TwoAtOnceTests(TransactionTestCase):
+    """A sign-in, and another one or a change by hand, at the same time."""
+
+    def setUp(self):
+        self.acme = create_organization(reference="C-1")
+        create_user("keeper", admin_of=[self.acme])
+        self.nora = create_user("nora")
+        self.provider = OpenIDProvider(
+            "company", "Example", "https://id.example.com", "us", "x", roles=MAPPING
+        )
+
+    def sign_in(self, groups):
+        return apply_groups(self.nora, self.provider, groups)
+
+    def give(self):
+        change = RoleChange(self.nora, self.acme, REVIEWER)
+        return membership.change_roles([change])
+
+    @tag("D60")
+    def test_two_sign_ins_give_one_role(self):
+        results = run_together(
+            lambda: self.sign_in(["board"]), lambda: self.sign_in(["board"])
+        )
+        self.assertEqual(sorted(len(changes) for changes in results), [0, 1])
+        self.assertEqual(membership.find_role(self.acme, self.nora), ADMIN)
+
+    @tag("D60")
+    def test_what_someone_does_by_hand_at_the_same_time_stays(self):
+        for _round in range(3):
+            run_together(lambda: self.sign_in(["board"]), self.give)
+            self.sign_in([])
+            self.assertEqual(membership.find_role(self.acme, self.nora), REVIEWER)
+            membership.change_roles([RoleChange(self.nora, self.acme, None)])

@@ -1,10 +1,24 @@
 """What `doctor --providers` says about OpenID providers."""
 
+import os
+import ssl
+import tempfile
 import time
-from dataclasses import replace
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
 from email.utils import formatdate
 from io import StringIO
+from ipaddress import ip_address
+from unittest import mock
 
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.serialization import (
+    Encoding,
+    NoEncryption,
+    PrivateFormat,
+)
+from cryptography.x509.oid import NameOID
 from django.conf import settings
 from django.core.management import call_command
 from django.test import SimpleTestCase, override_settings
@@ -33,6 +47,39 @@ def run():
     except SystemExit as error:
         status = error.code
     return status, output.getvalue().splitlines()
+
+
+def make_certificate(key):
+    """Return a certificate for this machine, signed with its own key."""
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "127.0.0.1")])
+    address = x509.IPAddress(ip_address("127.0.0.1"))
+    now = datetime.now(UTC)
+    builder = x509.CertificateBuilder(
+        issuer_name=name,
+        subject_name=name,
+        public_key=key.public_key(),
+        serial_number=1,
+        not_valid_before=now - timedelta(days=1),
+        not_valid_after=now + timedelta(days=1),
+    )
+    builder = builder.add_extension(x509.SubjectAlternativeName([address]), False)
+    return builder.sign(key, hashes.SHA256())
+
+
+@contextmanager
+def use_tls(server):
+    """Have a server speak TLS. Yields the path of its certificate."""
+    key = make_key()
+    certificate = make_certificate(key).public_bytes(Encoding.PEM)
+    private = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+    with tempfile.NamedTemporaryFile() as file:
+        file.write(certificate + private)
+        file.flush()
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(file.name)
+        server.socket = context.wrap_socket(server.socket, server_side=True)
+        server.address = server.address.replace("http://", "https://")
+        yield file.name
 
 
 class ProviderCheckTests(SimpleTestCase):
@@ -89,14 +136,15 @@ class ProviderCheckTests(SimpleTestCase):
         self.assertIn("(ConnectionError)", line)
 
     def test_a_certificate_that_is_not_trusted(self):
-        # The server does not speak TLS at all, which is the same error.
-        server = self.server.address.replace("http://", "https://")
-        provider = replace(describe_provider(self.server), server=server)
-        self.enterContext(override_settings(OIDC_PROVIDERS=[provider]))
+        bundle = self.enterContext(use_tls(self.server))
+        self.use()
         status, [line] = run()
         self.assertEqual(status, 1)
         self.assertIn("(SSLError)", line)
         self.assertIn("REQUESTS_CA_BUNDLE", line)
+        with mock.patch.dict(os.environ, REQUESTS_CA_BUNDLE=bundle):
+            status, lines = run()
+        self.assertEqual(status, 0, lines)
 
     def test_another_issuer(self):
         self.server.discovery_changes = {"issuer": "https://id.example.com"}

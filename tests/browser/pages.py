@@ -18,6 +18,7 @@ from django.test import override_settings
 from django.urls import path
 
 from config.providers import OpenIDProvider
+from orgadmin.access.audit_log import SecurityEvent, record
 from orgadmin.accounts import confirm_email
 from orgadmin.accounts.tokens import make_new_email_token, make_reset_path
 from orgadmin.management.demo import (
@@ -221,9 +222,17 @@ def make_people():
         uid="1",
         extra_data={"server": COMPANY_SERVER},
     )
-    SocialAccount.objects.update(
-        date_joined=START, last_login=START + timedelta(days=20)
+    SocialAccount.objects.create(
+        user=User.objects.get(username=ORG_ADMIN),
+        provider="company",
+        uid="2",
+        extra_data={"server": COMPANY_SERVER},
     )
+    SocialAccount.objects.update(
+        date_joined=START - timedelta(days=1), last_login=START + timedelta(days=20)
+    )
+    refused = {"provider": "company", "reason": "other subject", "subject": "c0ffee00"}
+    record(SecurityEvent.PROVIDER_REFUSED, user=leaver, details=refused)
     User.objects.update(password=PASSWORD, date_joined=START)
     User.objects.filter(username__startswith="demo").update(
         last_login=START + timedelta(days=20)
@@ -576,7 +585,7 @@ def list_user_pages(demo):
         Page("user-add", STAFF, f"{USERS}add/"),
         Page("user-add-refused", STAFF, f"{USERS}add/", press("Save")),
         Page("user-access", STAFF, f"{USERS}{demo.admin.pk}/access/"),
-        Page("user-company", STAFF, f"{user}company/"),
+        Page("user-company", STAFF, f"{user}company/", settings=WITH_COMPANY_SERVER),
         Page("user-no-company", STAFF, f"{USERS}{demo.admin.pk}/company/"),
         Page("user-leave", STAFF, f"{user}leave/"),
         Page("user-password", STAFF, f"{user}password/"),
@@ -612,6 +621,7 @@ def list_account_pages():
     return [
         Page("account", ORG_ADMIN, account),
         Page("account-refused", ORG_ADMIN, account, wrong_email),
+        Page("account-company", ORG_ADMIN, account, settings=WITH_COMPANY_SERVER),
         Page("account-second-factor", MANAGER, account, settings=optional),
         Page("password", ORG_ADMIN, password),
         Page("password-refused", ORG_ADMIN, password, wrong_passwords),
