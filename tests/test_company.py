@@ -8,6 +8,7 @@ import warnings
 from base64 import urlsafe_b64encode
 from datetime import timedelta
 from functools import partial
+from hashlib import sha256
 from unittest import mock
 from urllib.parse import parse_qs, parse_qsl, urlsplit
 
@@ -274,6 +275,13 @@ class CompanyTests(CompanyCase):
         )
         set_role(self.acme, [self.ada], ADMIN)
         self.assert_refused(self.come())
+
+    def test_the_hash_of_a_person_is_as_documented(self):
+        """Operators compute it, as docs/company-sign-in.md says."""
+        self.come(sub="an ID")
+        text = f"{self.server.address}\nan ID"
+        digest = sha256(text.encode()).hexdigest()
+        self.assertEqual(SocialAccount.objects.get().uid, digest)
 
     @tag("D16")
     def test_keeps_nothing_that_the_provider_says(self):

@@ -4,6 +4,7 @@ import time
 from dataclasses import dataclass
 
 from allauth.mfa.models import Authenticator
+from allauth.socialaccount.models import SocialAccount
 from django.contrib import admin
 from django.contrib.admin.helpers import ACTION_CHECKBOX_NAME
 from django.contrib.auth.models import Group
@@ -496,6 +497,9 @@ class TableTests(TestCase):
         cls.nina = create_user("nina", reviewer_of=[cls.acme])
         cls.bea = create_user("bea", admin_of=[cls.acme])
         cls.group = Group.objects.create(name="Friends")
+        cls.link = SocialAccount.objects.create(
+            user=cls.anna, provider="company", uid="1"
+        )
         cls.users = {
             "superuser": create_superuser("root"),
             "user manager": create_user(
@@ -533,6 +537,9 @@ class TableTests(TestCase):
             "password": Action(f"{anna}password/", password, root),
             "deletion": Action(f"{anna}delete/", {"post": "yes"}, root),
             "offboarding": Action(f"{anna}leave/", {"confirmed": "1"}, root),
+            "company account": Action(
+                f"{anna}company/", {"account": self.link.pk}, root
+            ),
             "sign out": Action(f"{anna}sign_out/", {}, root),
             "bulk deletion": Action(
                 PEOPLE, chosen | {"action": "delete_selected", "post": "yes"}, root
@@ -605,6 +612,7 @@ class TableTests(TestCase):
             *Organization.objects.order_by("pk").values("pk", "name"),
             *Invitation.objects.order_by("pk").values("pk", "email", "role"),
             *Authenticator.objects.order_by("pk").values("pk"),
+            *SocialAccount.objects.order_by("pk").values("pk"),
             *AuditEvent.objects.filter(event="password link requested").values("pk"),
         ]
 
