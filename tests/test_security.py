@@ -17,6 +17,7 @@ from django.urls import get_resolver
 from guardian.admin import GuardedModelAdminMixin  # noqa: TID251 (nothing may use it)
 from guardian.conf import settings as guardian_settings
 
+from orgadmin.accounts.back_channel import back_channel_view
 from orgadmin.gate.answers import Gate
 from orgadmin.models import Organization, User
 from tests.factories import (
@@ -113,9 +114,11 @@ class LibraryTests(TestCase):
             self.assertNotIn("simple_history", packages)
 
     @tag("D8")
-    def test_no_view_is_exempt_from_csrf(self):
-        for view in list_views(get_resolver().url_patterns):
-            self.assertFalse(getattr(view, "csrf_exempt", False), view)
+    def test_no_view_is_exempt_from_csrf_except_that_for_a_providers_server(self):
+        patterns = get_resolver("tests.urls").url_patterns
+        views = [*list_views(get_resolver().url_patterns), *list_views(patterns)]
+        exempt = {view for view in views if getattr(view, "csrf_exempt", False)}
+        self.assertEqual(exempt, {back_channel_view})
 
 
 class SessionTests(TestCase):

@@ -91,6 +91,8 @@ class AccountAdapter(DefaultAccountAdapter):
             request.session["second_factor"] = sign_in.factor
         if sign_in.asked_at is not None:
             sessions.note_asked(request.session, sign_in.asked_at)
+        if sign_in.company is not None:
+            request.session["company"] = sign_in.company
         record(SecurityEvent.SIGNED_IN, user=user, actor=user, details=sign_in.details)
 
     def post_login(self, request, user, **options):
@@ -121,11 +123,13 @@ class SignIn:
     """How someone has signed in. `factor` is what the session remembers of it.
 
     `asked_at` is when the company's server last asked for the password, if it says so.
+    `company` is a `CompanySession`, as a dict.
     """
 
     method: str
     factor: dict[str, Any] | None
     asked_at: float | None
+    company: dict[str, Any] | None
 
     @property
     def details(self) -> dict[str, str]:
@@ -138,6 +142,7 @@ def describe_sign_in(request: HttpRequest, user: User) -> SignIn:
     method = "link"
     factor = None
     asked_at = None
+    company = None
     for step in get_authentication_records(request, user):
         if step["method"] == "mfa":
             factor = {"id": step["id"], "type": step["type"]}
@@ -146,7 +151,8 @@ def describe_sign_in(request: HttpRequest, user: User) -> SignIn:
         else:
             method = step["method"]
             asked_at = step.get("signed_in_at")
-    return SignIn(method, factor, asked_at)
+            company = step.get("company")
+    return SignIn(method, factor, asked_at, company)
 
 
 class MFAAdapter(DefaultMFAAdapter):

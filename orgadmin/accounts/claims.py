@@ -113,6 +113,14 @@ def read_subject(claims: Mapping[str, Any]) -> str:
     return subject
 
 
+def read_session_id(claims: Mapping[str, Any]) -> str:
+    """Return the ID of the person's session at the provider, or ""."""
+    session_id = claims.get("sid")
+    if not isinstance(session_id, str) or not session_id.isprintable():
+        return ""
+    return session_id
+
+
 def read_auth_time(claims: Mapping[str, Any]) -> float | None:
     """Return when the provider last asked the person to sign in, in seconds since 1970.
 

@@ -9,8 +9,7 @@ people who come from the link of an invitation to their address.
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
-from hashlib import sha256
+from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 from allauth.account.internal.flows.login import record_authentication
@@ -31,6 +30,12 @@ from orgadmin.access.audit_log import SecurityEvent, record
 from orgadmin.accounts import company_problems, openid, round_trips
 from orgadmin.accounts.claims import LEEWAY
 from orgadmin.accounts.company_log import log_refusal, log_success
+from orgadmin.accounts.company_sessions import (
+    CompanySession,
+    hash_sid,
+    hash_subject,
+    seal_id_token,
+)
 from orgadmin.accounts.invited_people import accept_with_company_account
 from orgadmin.accounts.own_pages import find_home
 from orgadmin.accounts.providers import find_provider
@@ -58,6 +63,7 @@ class Identity:
     is_email_verified: bool
     groups: tuple[str, ...] | None = None  # as in `openid.Person`
     signed_in_at: float | None = None  # as in `openid.Person`
+    session: CompanySession | None = None
 
 
 def sign_in_view(request: HttpRequest, provider_id: str) -> HttpResponse:
@@ -104,7 +110,11 @@ def receive(request: HttpRequest, provider: OpenIDProvider, key: str) -> HttpRes
     # A session that someone else has used, or that has used a second factor, ends.
     leave_to_sign_in_again(request)
     record_authentication(
-        request, user, method="company", signed_in_at=identity.signed_in_at
+        request,
+        user,
+        method="company",
+        signed_in_at=identity.signed_in_at,
+        company=asdict(identity.session) if identity.session else None,
     )
     response = perform_login(request, user, redirect_url=state.get("next"))
     is_done = request.user.is_authenticated
@@ -187,16 +197,23 @@ def fetch_identity(
     if is_email_verified is None:
         is_email_verified = provider.trusts_email
     server = provider.server
+    subject = hash_subject(server, person.subject)
+    session = CompanySession(
+        provider=provider.id,
+        subject=subject,
+        sid=hash_sid(server, person.session_id),
+        id_token=seal_id_token(tokens.id_token),
+        can_sign_out=bool(configuration.end_session_endpoint),
+    )
     return Identity(
         provider=provider.id,
         server=server,
-        # The hash includes the URL of the provider. If the site changes its provider, a
-        # person at the new one never has the hash of a person at the old one.
-        subject=sha256(f"{server}\n{person.subject}".encode()).hexdigest(),
+        subject=subject,
         email=person.email,
         is_email_verified=is_email_verified,
         groups=person.groups,
         signed_in_at=person.signed_in_at,
+        session=session,
     )
 
 

@@ -2,8 +2,10 @@
 
 from django.urls import path
 
+from orgadmin.accounts.back_channel import back_channel_view
 from orgadmin.accounts.company import callback_view, sign_in_view
 from orgadmin.accounts.company_problems import send_invitation_view
+from orgadmin.accounts.company_sign_out import sign_out_view, signed_out_view
 from orgadmin.accounts.round_trips import departure_view
 
 urlpatterns = [
@@ -15,4 +17,11 @@ urlpatterns = [
         name="openid_connect_send_invitation",
     ),
     path("departure/<str:key>/", departure_view, name="openid_connect_departure"),
+    path("sign-out/", sign_out_view, name="openid_connect_sign_out"),
+    path("signed-out/", signed_out_view, name="openid_connect_signed_out"),
+    path(
+        "back-channel-logout/",
+        back_channel_view,
+        name="openid_connect_back_channel_logout",
+    ),
 ]

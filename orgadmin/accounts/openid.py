@@ -21,6 +21,7 @@ from orgadmin.accounts.claims import (
     read_email,
     read_email_verified,
     read_groups,
+    read_session_id,
     read_subject,
 )
 from orgadmin.accounts.refusals import Reason, SignInRefused, Step, at
@@ -69,6 +70,7 @@ class Configuration:
     wants_basic_auth: bool
     # Whether each response to the browser names the issuer (RFC 9207).
     names_issuer: bool
+    end_session_endpoint: str  # "" if there is none
 
 
 @dataclass(frozen=True)
@@ -110,6 +112,7 @@ class Person:
     # When the provider last asked for the password, in seconds since 1970. None if it
     # does not say.
     signed_in_at: float | None
+    session_id: str = ""  # of the session there; "" if the provider does not say it
 
 
 def fetch_configuration(server: str) -> Configuration:
@@ -154,7 +157,19 @@ def read_configuration(document: Mapping[str, Any], server: str) -> Configuratio
         userinfo_endpoint=userinfo_endpoint,
         wants_basic_auth=wants_basic_auth(document),
         names_issuer=names_issuer is True,
+        end_session_endpoint=read_end_session_endpoint(document, server),
     )
+
+
+def read_end_session_endpoint(document: Mapping[str, Any], server: str) -> str:
+    """Return where the provider signs people out, or "".
+
+    A wrong URL must not keep people from signing in.
+    """
+    try:
+        return read_endpoint(document, "end_session_endpoint", server)
+    except SignInRefused:
+        return ""
 
 
 def wants_basic_auth(document: Mapping[str, Any]) -> bool:
@@ -282,9 +297,7 @@ def fetch_person(
 ) -> Person:
     """Return the person that the tokens are about, after all checks."""
     with at(Step.KEYS):
-        keys = request_json(
-            "GET", configuration.jwks_uri, error=Reason.INVALID_RESPONSE
-        ).get("keys")
+        keys = fetch_keys(configuration)
     with at(Step.ID_TOKEN):
         claims = decode_id_token(
             tokens.id_token, keys, issuer=configuration.issuer, client_id=client.id
@@ -306,7 +319,16 @@ def fetch_person(
         is_email_verified=read_email_verified(email, claims, userinfo),
         groups=read_groups(claims, userinfo, client.groups_claim),
         signed_in_at=signed_in_at,
+        session_id=read_session_id(claims),
     )
+
+
+def fetch_keys(configuration: Configuration) -> Any:
+    """Return the keys that the provider signs with, unchecked."""
+    document = request_json(
+        "GET", configuration.jwks_uri, error=Reason.INVALID_RESPONSE
+    )
+    return document.get("keys")
 
 
 def fetch_userinfo(configuration: Configuration, tokens: Tokens) -> dict[str, Any]:

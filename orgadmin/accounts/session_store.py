@@ -41,8 +41,12 @@ class SessionStore(db.SessionStore):
 
     def _list(self, data: dict[str, Any], previous_key: str | None) -> None:
         if previous_key is None:
+            company = data.get("company", {})
             UserSession.objects.create(
-                user_id=data[SESSION_KEY], session_key=self.session_key
+                user_id=data[SESSION_KEY],
+                session_key=self.session_key,
+                company_subject=company.get("subject"),
+                company_sid=company.get("sid"),
             )
             return
         rows = UserSession.objects.filter(session_key=previous_key)

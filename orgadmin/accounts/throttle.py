@@ -48,6 +48,8 @@ Kind: TypeAlias = Literal[
     "passkey",
     "used challenge",
     "lock-out",
+    "logout token",
+    "used logout token",
     "mail",
     "mail for visitors",
     "own mail",
@@ -76,6 +78,8 @@ class Counter:
     - "passkey": the IP address of someone who signs in with a passkey alone
     - "used challenge": what a browser was asked to sign for a passkey
     - "lock-out": the account that is locked out
+    - "logout token": the IP address of a server that reports a sign-out
+    - "used logout token": the ID of such a report
     - "mail": an email address that a visitor has entered
     - "mail for visitors": the IP address of a visitor who has entered an email address
     - "own mail": the key of the user who asks for an email to their own address

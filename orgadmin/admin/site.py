@@ -1,6 +1,7 @@
 """The admin site: who may enter, sign-in, the home page, and the search in forms."""
 
 from functools import wraps
+from http import HTTPStatus
 
 from django.conf import settings
 from django.contrib import admin
@@ -12,7 +13,12 @@ from django.urls import path
 from django.utils.cache import patch_cache_control
 from django.utils.translation import gettext_lazy as _
 
-from orgadmin.accounts import company_problems, passkeys, sessions
+from orgadmin.accounts import (
+    company_problems,
+    company_sign_out,
+    passkeys,
+    sessions,
+)
 from orgadmin.accounts.account_page import account_view, end_session_view
 from orgadmin.accounts.own_pages import is_own_page
 from orgadmin.accounts.redirects import find_wanted_page
@@ -143,9 +149,16 @@ class OrganizationAdminSite(admin.AdminSite):
 
     def logout(self, request, extra_context=None):
         """Sign out, and let the browser forget the pages that it has stored."""
+        used = None
         if request.method == "POST":
+            used = company_sign_out.find_used(request)
             sessions.sign_out(request)
         response = super().logout(request, extra_context)
+        if used is not None:
+            company_sign_out.keep(used, request.session)
+            if response.status_code == HTTPStatus.OK:
+                # Not this page itself: "Back" cannot lead to the response to a form.
+                response = redirect("openid_connect_signed_out", used.provider.id)
         response["Clear-Site-Data"] = '"cache"'
         return response
 

@@ -23,6 +23,24 @@ class UserSession(models.Model):
         db_constraint=False,
     )
     session_key = models.CharField(max_length=40, unique=True)
+    # Hashes of the person and of their session at a company's provider, if the session
+    # began there (orgadmin/accounts/company_sessions.py).
+    company_subject = models.CharField(max_length=64, blank=True, null=True)
+    company_sid = models.CharField(max_length=64, blank=True, null=True)
+
+    class Meta:
+        indexes = (
+            models.Index(
+                fields=["company_subject"],
+                name="user_session_company_subject",
+                condition=models.Q(company_subject__isnull=False),
+            ),
+            models.Index(
+                fields=["company_sid"],
+                name="user_session_company_sid",
+                condition=models.Q(company_sid__isnull=False),
+            ),
+        )
 
     def __str__(self) -> str:
         # Whoever knows the key can use the session.

@@ -114,6 +114,39 @@ class HostTests(RoundTripCase):
         self.expect_acme(page)
 
 
+class SignOutTests(RoundTripCase):
+    def end(self, handler):
+        """Sign someone out, and lead them back as they asked."""
+        query = dict(parse_qsl(urlsplit(handler.path).query))
+        self.assertEqual(query["id_token_hint"].count("."), 2)
+        url = f"{query['post_logout_redirect_uri']}?state={query['state']}"
+        handler.send(Answer("", 302, Location=url))
+
+    def redirect_to_end(self, handler):
+        query = urlsplit(handler.path).query
+        handler.send(Answer("", 302, Location=f"{self.broker_host}/third?{query}"))
+
+    def test_signing_out_there_as_well_over_two_more_hosts(self):
+        self.server.discovery_changes = {
+            "end_session_endpoint": f"{self.login_host}/end"
+        }
+        self.server.answers = {"/end": self.redirect_to_end, "/third": self.end}
+        self.page.goto(PAGE)
+        self.press_button()
+        self.expect_acme()
+        self.hosts.clear()
+        self.page.get_by_role("button", name="Sign out").click()
+        self.page.get_by_role("button", name="Sign out of Example").click()
+        done = self.page.get_by_text("signed out of this site and of Example")
+        expect(done).to_be_visible()
+        self.assertEqual(
+            self.hosts,
+            ["localhost", "login.localhost", "broker.localhost", "localhost"],
+        )
+        self.page.go_back()
+        expect(self.page.get_by_role("heading", name="signed out")).to_be_visible()
+
+
 class HistoryTests(RoundTripCase):
     def sign_in(self):
         self.use_form()
