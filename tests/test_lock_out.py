@@ -17,6 +17,7 @@ from django.test import (
 )
 from django.utils import timezone
 
+from orgadmin.access.audit_log import SecurityEvent, record
 from orgadmin.accounts import throttle
 from orgadmin.models import AuditEvent, SignInAttempt, User
 from orgadmin.models.sign_in_attempt import WINDOW, make_key
@@ -249,7 +250,7 @@ class BoundTests(LockOutCase):
     def forget_lock_out(self):
         """Let the next lock-out send mail again, before the attempts are forgotten."""
         mail.outbox.clear()
-        for kind in ("lock-out mail", "lock-out"):
+        for kind in ("lock-out link", "lock-out"):
             key = make_key(kind, str(self.ada.pk))
             SignInAttempt.objects.filter(key=key).delete()
 
@@ -291,6 +292,14 @@ class MailTests(LockOutCase):
         self.assertEqual(sent, [1, 0, 0, 0] * 3)
 
     @tag("H11")
+    def test_mail_without_a_link_does_not_put_off_the_one_with_a_link(self):
+        for kind, has_link in (("step-up", False), ("sign-in", True)):
+            with self.captureOnCommitCallbacks(execute=True):
+                record(SecurityEvent.LOCKED_OUT, user=self.ada, details={"kind": kind})
+            self.assertEqual(bool(LINK.search(mail.outbox[-1].body)), has_link, kind)
+        self.assertEqual(len(mail.outbox), 2)
+
+    @tag("H11")
     def test_only_those_get_a_link_who_can_use_it(self):
         rows = [
             # (the account, kind of attempts, whether there is a link)
@@ -300,6 +309,8 @@ class MailTests(LockOutCase):
             ({}, "step-up", False),
             ({}, "reset", False),
             ({"password": "!"}, "sign-in", False),
+            # People who sign in with a company account enter codes here, too.
+            ({"password": "!"}, "code", True),
             ({"is_active": False}, "sign-in", False),
         ]
         for number, (values, kind, has_link) in enumerate(rows):

@@ -33,9 +33,19 @@ KINDS = ("sign-in", "code")
 
 
 def count_mail(event: AuditEvent) -> bool:
-    """Count a lock-out of a user, and return whether to send mail about it."""
-    key = make_key("lock-out mail", str(event.user_key))
+    """Count a lock-out of a user, and return whether to send mail about it.
+
+    Mail without a link does not put off the one with a link.
+    """
+    kind = "lock-out link" if has_link(event) else "lock-out mail"
+    key = make_key(kind, str(event.user_key))
     return SignInAttempt.objects.count_one(key, PAUSE).count == 1
+
+
+def has_link(event: AuditEvent) -> bool:
+    """Return whether the mail about an event has a link, for those who can use it."""
+    is_lock_out = event.event == SecurityEvent.LOCKED_OUT
+    return is_lock_out and event.details.get("kind") in KINDS
 
 
 def make_path(event: AuditEvent, user: User, address: str) -> str:
@@ -44,12 +54,12 @@ def make_path(event: AuditEvent, user: User, address: str) -> str:
     `address` is where the mail goes: only the present address of the user gets a link.
     The link works once, also if the mail is sent twice.
     """
-    is_lock_out = event.event == SecurityEvent.LOCKED_OUT
-    if not is_lock_out or event.details.get("kind") not in KINDS:
+    if not has_link(event) or not user.is_active:
         return ""
     if event.user_key != user.pk or user.email != address:
         return ""
-    if not user.is_active or not user.has_usable_password():
+    # Codes are also asked for after a sign-in with a company account.
+    if event.details["kind"] == "sign-in" and not user.has_usable_password():
         return ""
     token = make_link_token(user, PURPOSE, nonce=str(event.pk))
     return reverse("lock_out_link", args=[token])

@@ -65,6 +65,7 @@ ATTEMPTS_BY_KEY = (
     "code",
     "lock-out",
     "lock-out mail",
+    "lock-out link",
     "invitations by",
     "own mail",
     "password link",
