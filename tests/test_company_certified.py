@@ -4,12 +4,14 @@ Unlike the provider of tests/identity.py, it does nothing wrong, but everything 
 standards ask for: claims in the user info only, the issuer in each response, sessions.
 """
 
+import re
 from io import StringIO
 from unittest import skipUnless
 from urllib.parse import parse_qsl, urlsplit
 
 import requests
 from allauth.socialaccount.models import SocialAccount
+from django.conf import settings
 from django.core.management import call_command
 from django.test import override_settings, tag
 
@@ -25,6 +27,9 @@ from tests.identity import (
 )
 from tests.test_company import CALLBACK, SIGN_IN, create_verified_user, keep_quiet
 from tests.test_sign_in import ENTER_CODE, SignInCase, make_code
+
+SIGN_OUT = "/admin/oidc/company/sign-out/"
+SIGNED_OUT = f"{settings.BASE_URL}/admin/oidc/company/signed-out/"
 
 ADA = {"email": "ada@example.com", "email_verified": True}
 
@@ -131,6 +136,21 @@ class CertifiedTests(SignInCase):
         with self.assertLogs("orgadmin.company", "INFO") as logs:
             self.come()
         self.assertEqual([record.outcome for record in logs.records], ["signed in"])
+
+    @tag("D72")
+    def test_signs_people_out_there_as_well(self):
+        self.come()
+        self.client.post("/admin/logout/")
+        page = self.browser.get(leave(self.client, SIGN_OUT), timeout=10)
+        action, secret = re.search(
+            r'action="([^"]+)".*name="xsrf" value="([^"]+)"', page.text, re.DOTALL
+        ).groups()
+        answer = {"xsrf": secret, "logout": "yes"}
+        response = self.browser.post(action, answer, allow_redirects=False, timeout=10)
+        back = response.headers["Location"]
+        self.assertRegex(back, rf"\A{re.escape(SIGNED_OUT)}\?state=")
+        response = self.client.get(back.removeprefix(settings.BASE_URL), follow=True)
+        self.assertContains(response, "signed out of this site and of Example")
 
     def test_the_doctor_finds_nothing(self):
         output = StringIO()

@@ -65,6 +65,14 @@ class AccountPageTests(TiesCase):
         ):
             self.assertContains(page, text)
 
+    def test_says_with_what_people_without_a_password_sign_in(self):
+        self.use_two_providers()
+        self.use_no_password()
+        self.link()
+        self.link("partner")
+        self.link("gone")
+        self.assertContains(self.open(), "None. You sign in with Example, Partner.")
+
     @tag("D62")
     def test_are_removed_by_their_person(self):
         link = self.link()

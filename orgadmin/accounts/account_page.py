@@ -97,6 +97,7 @@ def show_account(
     page_forms = {name: form_class(user) for name, form_class in FORMS.items()}
     page_forms.update(unsaved)
     roles = list_first_roles(user, SHOWN_ROLES + 1)
+    company_accounts = list_own_company_accounts(user)
     context = {
         **admin.site.each_context(request),
         "title": _("Your account"),
@@ -104,7 +105,10 @@ def show_account(
         "form_key": choose_key(request),
         "unsaved": unsaved.keys(),
         "has_password": user.has_usable_password(),
-        "company_accounts": list_own_company_accounts(user),
+        "company_accounts": company_accounts,
+        "company_names": [
+            own.account.provider for own in company_accounts if own.account.is_usable
+        ],
         "factors": list_factors(user),
         "roles": roles[:SHOWN_ROLES],
         "has_more_roles": len(roles) > SHOWN_ROLES,

@@ -76,9 +76,12 @@ def sign_out_view(request: HttpRequest, provider_id: str) -> HttpResponse:
         return redirect("admin:login")
     key = get_random_string(KEY_LENGTH)
     page = reverse("openid_connect_signed_out", args=[provider.id])
+    back = f"{settings.BASE_URL}{page}"
     parameters = {
         "client_id": provider.client_id,
-        "post_logout_redirect_uri": f"{settings.BASE_URL}{page}",
+        "post_logout_redirect_uri": back,
+        # The same, as AWS Cognito calls it. Others ignore it.
+        "logout_uri": back,
         "state": key,
     }
     id_token = open_id_token(company["id_token"])

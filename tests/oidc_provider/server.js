@@ -25,6 +25,7 @@ const provider = new Provider(issuer, {
       client_id: clientId,
       client_secret: clientSecret,
       redirect_uris: [redirectUri],
+      post_logout_redirect_uris: [new URL("../../signed-out/", redirectUri).href],
     },
   ],
   claims: {
