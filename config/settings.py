@@ -296,6 +296,11 @@ STAFF_SESSION_HOURS = env.read_positive_number("STAFF_SESSION_HOURS", default=8)
 OIDC_PROVIDERS = providers.read_providers(allow_http=DEBUG)
 
 
+# Whether people without a password, who sign in with a provider, can set one for this
+# site. By default, the provider alone decides who can sign in as them.
+ALLOW_FIRST_PASSWORD = env.read_flag("ALLOW_FIRST_PASSWORD")
+
+
 # Second factor
 
 # "off", "optional", or "staff". With "staff", superusers and staff must have one.

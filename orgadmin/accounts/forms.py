@@ -90,6 +90,10 @@ class ChangePasswordForm(AdminPasswordChangeForm):
         return old_password
 
 
+class FirstPasswordForm(SetPasswordForm):
+    """Asks people who have no password for one."""
+
+
 class ResetPasswordForm(SetPasswordForm):
     """Asks for a new password, after a link from an email."""
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from allauth.socialaccount.models import SocialAccount
 from django.conf import settings
+from django.urls import reverse
 from django.utils import translation
 from django_tasks import TaskContext, task
 
@@ -23,8 +25,10 @@ def answer_request(context: TaskContext, *, address: str, language: str) -> None
     """
     with translation.override(language), outbox.replace_task(context):
         user = User.objects.find_by_email(address)
-        if user is not None and user.is_active and user.has_usable_password():
-            outbox.enqueue(send_reset_link, user=user.pk)
+        if user is not None and user.is_active:
+            has_password = user.has_usable_password()
+            task = send_reset_link if has_password else send_sign_in_help
+            outbox.enqueue(task, user=user.pk)
         resend = mail.send_invitation.using(priority=outbox.FOR_VISITORS)
         for invitation in find_invitations(address):
             outbox.enqueue(resend, invitation=invitation.pk)
@@ -49,3 +53,38 @@ def send_reset_link(context: TaskContext, *, user: int, language: str) -> None:
         ours=ours,
     )
     outbox.deliver(message, context)
+
+
+@task(takes_context=True, priority=outbox.FOR_VISITORS)
+def send_sign_in_help(context: TaskContext, *, user: int, language: str) -> None:
+    """Tell people without a password how they sign in."""
+    person = find_recipient(user)
+    if person is None or person.has_usable_password():
+        return
+    # All of it is from the settings.
+    ours = {
+        "link": settings.BASE_URL + reverse("admin:login"),
+        "buttons": list_buttons(person),
+        "contact": settings.ACCESS_CONTACT,
+    }
+    message = mail.write_message(
+        "sign_in_help",
+        to=person.email,
+        recipient=person,
+        language=language,
+        ours=ours,
+    )
+    outbox.deliver(message, context)
+
+
+def list_buttons(user: User) -> list[str]:
+    """Return the names of the providers with which a person can sign in.
+
+    People who have used none can begin with any, once their address is verified.
+    """
+    providers = {provider.id: provider.name for provider in settings.OIDC_PROVIDERS}
+    links = SocialAccount.objects.filter(user=user, provider__in=providers)
+    used = [providers[link.provider] for link in links.order_by("pk")]
+    if used:
+        return used
+    return list(providers.values()) if user.has_verified_email else []

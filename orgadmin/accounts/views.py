@@ -2,6 +2,7 @@
 
 from allauth.account.internal.flows.login import record_authentication
 from allauth.account.utils import perform_login
+from django.conf import settings
 from django.contrib import messages
 from django.contrib.auth.views import (
     LoginView,
@@ -9,7 +10,7 @@ from django.contrib.auth.views import (
     PasswordResetConfirmView,
 )
 from django.http import HttpRequest, HttpResponse
-from django.shortcuts import redirect
+from django.shortcuts import redirect, render
 from django.urls import reverse_lazy
 from django.utils.translation import gettext as _
 from django.views.decorators.http import require_POST
@@ -22,6 +23,7 @@ from orgadmin.accounts.devices import (
 )
 from orgadmin.accounts.forms import (
     ChangePasswordForm,
+    FirstPasswordForm,
     ResetPasswordForm,
     SignInForm,
 )
@@ -80,10 +82,31 @@ def sign_out_elsewhere(request: HttpRequest) -> HttpResponse:
 
 
 class ChangePasswordView(SetPasswordMixin, PasswordChangeView):
-    """The page where people change their own password."""
+    """The page where people change their own password.
+
+    People without a password can set one if the setting ALLOW_FIRST_PASSWORD says so.
+    The admin site then requires a recent sign-in, because there is no old password.
+    """
 
     form_class = ChangePasswordForm
     success_url = reverse_lazy("admin:password_change_done")
+
+    def dispatch(self, request, *args, **kwargs):
+        has_password = request.user.has_usable_password()
+        if not has_password and not settings.ALLOW_FIRST_PASSWORD:
+            context = {**self.extra_context, "title": _("You have no password here")}
+            return render(request, "registration/no_password.html", context)
+        return super().dispatch(request, *args, **kwargs)
+
+    def get_form_class(self):
+        if self.request.user.has_usable_password():
+            return ChangePasswordForm
+        return FirstPasswordForm
+
+    def get_template_names(self):
+        if self.request.user.has_usable_password():
+            return ["registration/password_change_form.html"]
+        return ["registration/first_password.html"]
 
     def form_valid(self, form):
         try:

@@ -169,6 +169,7 @@ class OrganizationAdminSite(admin.AdminSite):
             "company_providers": settings.OIDC_PROVIDERS,
             "passkeys_available": passkeys.are_available(),
             "second_factor": settings.SECOND_FACTOR,
+            "allow_first_password": settings.ALLOW_FIRST_PASSWORD,
         }
 
     def index(self, request, extra_context=None):
@@ -254,8 +255,10 @@ def needs_recent_sign_in(request, view, kwargs):
     if request.method in SAFE_METHODS:
         return False
     if view.__name__ == "password_change":
-        # This page asks for the old password. For people who have a second factor, that
-        # is not enough.
+        # This page asks for the old password, if there is one. For people who have a
+        # second factor, that is not enough.
+        if not request.user.has_usable_password():
+            return True
         return bool(request.session.get("second_factor"))
     return view.__name__ not in OPEN_TO_OLD_SIGN_INS
 

@@ -31,6 +31,7 @@ KINDS: dict[str, str | Promise] = {
     "orgadmin.accounts.password_link.mail_link": _("link to choose a password"),
     "orgadmin.accounts.reset_mail.answer_request": _("request for a new password"),
     "orgadmin.accounts.reset_mail.send_reset_link": _("link to set a new password"),
+    "orgadmin.accounts.reset_mail.send_sign_in_help": _("how to sign in"),
     "orgadmin.accounts.set_up_link.mail_link": _("link to set up a second factor"),
     "orgadmin.people.mail.send_invitation": _("invitation"),
     "orgadmin.people.mail.tell_admin": _("change of a member, to an admin"),
