@@ -34,6 +34,7 @@ from tests.identity import (
     leave,
     sign,
 )
+from tests.mailing import read_link, send_invitation
 from tests.test_company import CALLBACK, SIGN_IN, CompanyCase, create_verified_user
 
 PAGE = Path(settings.BASE_DIR, "docs/company-sign-in.md")
@@ -208,6 +209,24 @@ class CasesTests(CompanyCase):
     def test_has_an_invitation(self):
         invitations.invite(self.acme, "new@example.com", REVIEWER, actor=self.ada)
         self.check(sub="2", email="new@example.com")
+
+    def read_invitation(self):
+        """Invite someone, and return the address in the link."""
+        invitation = invitations.invite(
+            self.acme, "new@example.com", REVIEWER, actor=self.ada
+        )
+        send_invitation(invitation)
+        return read_link()
+
+    @tag("D18")
+    def test_accepts_an_invitation(self):
+        start = f"{SIGN_IN}?next={self.read_invitation()}"
+        self.check(lambda: self.come(start=start, sub="2", email="new@example.com"))
+
+    @tag("D18")
+    def test_opens_the_invitation_of_someone_else(self):
+        start = f"{SIGN_IN}?next={self.read_invitation()}"
+        self.check(lambda: self.come(start=start, sub="2", email="evil@example.com"))
 
     @tag("D16")
     def test_is_deactivated(self):

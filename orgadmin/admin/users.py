@@ -54,12 +54,6 @@ TOO_MANY_LINKS = _(
     " later."
 )
 
-# What the log of the admin says; {whether the link was moved: text}.
-COMPANY_CHANGES = {
-    False: gettext_noop("Removed the company account."),
-    True: gettext_noop("Moved the link to another company account."),
-}
-
 
 class UserAccessPage:
     """The page access/ below a person, for superusers."""
@@ -148,21 +142,21 @@ class CompanyAccountPage:
         with transaction.atomic():
             if subject:
                 is_done = move_link(user, pk, subject, actor=request.user)
+                change = gettext_noop("Moved the link to another company account.")
+                text = _("The link was moved, and “%s” was signed out everywhere.")
             else:
                 is_done = remove_company_account(user, pk, actor=request.user)
+                change = gettext_noop("Removed the company account.")
+                text = _(
+                    "The company account of “%s” was removed, and they were signed out"
+                    " everywhere."
+                )
             if is_done:
                 user.end_sessions()
-                self.log_change(request, user, COMPANY_CHANGES[bool(subject)])
+                self.log_change(request, user, change)
         if not is_done:
             text = _("Nothing was changed, because this company account has changed.")
             return self.redirect_with_message(request, text, messages.WARNING)
-        if subject:
-            text = _("The link was moved, and “%s” was signed out everywhere.")
-        else:
-            text = _(
-                "The company account of “%s” was removed, and they were signed out"
-                " everywhere."
-            )
         return self.redirect_with_message(request, text % user)
 
 

@@ -15,11 +15,10 @@ UNKNOWN_REFERENCE = "unknown reference"
 def examine_mapped_roles(*, fix: bool = False) -> Iterator[Issue]:
     """Yield the references that the settings map groups to, but no organization has."""
     for provider in settings.OIDC_PROVIDERS:
-        references = {row.reference for row in provider.roles}
-        known = Organization.objects.filter(reference__in=references)
-        for reference in sorted(
-            references - set(known.values_list("reference", flat=True))
-        ):
+        mapped = {row.reference for row in provider.roles}
+        found = Organization.objects.filter(reference__in=mapped)
+        unknown = mapped.difference(found.values_list("reference", flat=True))
+        for reference in sorted(unknown):
             text = (
                 f"the settings of {provider.id} map groups to the reference"
                 f" “{reference}”, which no organization has"
