@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urlsplit
+from urllib.parse import parse_qs, urlsplit
 
 import jwt
 import requests
@@ -21,6 +21,7 @@ from django.utils.crypto import get_random_string
 from orgadmin.accounts import openid
 from orgadmin.accounts.claims import KEY_PAIR_ALGORITHMS, LEEWAY
 from orgadmin.accounts.company import describe_client
+from orgadmin.accounts.company_log import SINGLE_ERRORS
 from orgadmin.accounts.refusals import Reason, SignInRefused
 
 if TYPE_CHECKING:
@@ -153,9 +154,10 @@ def check_authorization(
 ) -> Finding:
     """Ask the provider to sign in someone who is already signed in there.
 
-    Nobody is, so it should send the browser back with an error. It does so for a client
-    and a redirect URI that it knows.
+    Nobody is, so it should send the browser back with an error that says so. It does
+    so for a client and a redirect URI that it knows.
     """
+    check = "authorization endpoint"
     client = describe_client(provider)
     attempt = openid.Attempt(*(get_random_string(32) for _name in range(3)))
     url = openid.build_authorization_url(
@@ -164,21 +166,23 @@ def check_authorization(
     try:
         response = openid.send("GET", f"{url}&prompt=none")
     except SignInRefused as refusal:
-        return Finding(Level.ERROR, "authorization endpoint", describe(refusal))
+        return Finding(Level.ERROR, check, describe(refusal))
     target = response.headers.get("Location", "")
     if target.startswith(f"{client.redirect_uri}?"):
-        text = f"the provider leads back to {client.redirect_uri}"
-        return Finding(Level.OK, "authorization endpoint", text)
+        errors = parse_qs(urlsplit(target).query).get("error", [])
+        if set(errors) <= set(SINGLE_ERRORS):
+            text = f"the provider leads back to {client.redirect_uri}"
+            return Finding(Level.OK, check, text)
+        return Finding(Level.ERROR, check, f"the provider answers {errors[0]}")
     if response.status_code >= 500:
-        text = f"HTTP {response.status_code}"
-        return Finding(Level.ERROR, "authorization endpoint", text)
+        return Finding(Level.ERROR, check, f"HTTP {response.status_code}")
     host = urlsplit(target).hostname
     answer = f"leads to {host}" if host else f"answers HTTP {response.status_code}"
     text = (
         f"the provider {answer}; make sure that it knows the redirect URI"
         f" {client.redirect_uri}"
     )
-    return Finding(Level.NOTE, "authorization endpoint", text)
+    return Finding(Level.NOTE, check, text)
 
 
 def check_client(
@@ -192,8 +196,9 @@ def check_client(
     except SignInRefused as refusal:
         if "invalid_grant" in refusal.detail:
             return Finding(Level.OK, check, "the provider accepts them")
-        is_refused = "_client" in refusal.detail or "HTTP 401" in refusal.detail
-        if is_refused or refusal.reason is Reason.UNREACHABLE:
+        if refusal.reason is Reason.UNREACHABLE:
+            return Finding(Level.ERROR, "token endpoint", describe(refusal))
+        if "_client" in refusal.detail or "HTTP 401" in refusal.detail:
             text = f"{describe(refusal)}; check the client ID and the client secret"
             return Finding(Level.ERROR, check, text)
         text = f"the provider does not say whether they are right: {describe(refusal)}"
