@@ -21,7 +21,8 @@ OLDEST = 20
 
 @cache
 def is_installed():
-    if shutil.which("node") is None or not (FOLDER / "node_modules").is_dir():
+    package = FOLDER / "node_modules/oidc-provider/package.json"
+    if shutil.which("node") is None or not package.exists():
         return False
     version = subprocess.check_output(["node", "--version"], text=True)
     return int(version.removeprefix("v").partition(".")[0]) >= OLDEST
