@@ -14,9 +14,12 @@ from django.test import override_settings
 
 from config.providers import OpenIDProvider
 from orgadmin.accounts.company_problems import TEXTS, Problem, keep
+from orgadmin.people.invitations import invite
 from tests.browser import BrowserTestCase
 from tests.browser.hands import WIDER_THAN_WINDOW
 from tests.browser.test_accessibility import AXE
+from tests.factories import REVIEWER, create_organization, create_user
+from tests.mailing import read_link, send_invitation
 
 PROVIDER = OpenIDProvider("company", "Example ID", "https://id.example.com", "a", "b")
 LONG_NAME = "Verband der Wasserwirtschaftsgenossenschaften Nordrhein-Westfalen"
@@ -53,6 +56,37 @@ class SignInPageTests(BrowserTestCase):
                 self.look(str(kind).replace(" ", "-"), language, kind)
         self.assertFalse(self.findings, "\n" + "\n".join(self.findings))
 
+    def test_the_pages_around_it(self):
+        self.use([PROVIDER], has_passkeys=False)
+        acme = create_organization("Acme")
+        ada = create_user("ada", admin_of=[acme])
+        ada.set_unusable_password()
+        ada.save()
+        create_user("nora", email="nora@example.com")
+        addresses = {
+            "invitation": ("", self.invite(acme, ada, "new@example.com")),
+            "invitation-known": ("", self.invite(acme, ada, "nora@example.com")),
+            "signed-out": ("", "/admin/oidc/company/signed-out/"),
+            "no-password": ("ada", "/admin/password_change/"),
+        }
+        for name, (username, address) in addresses.items():
+            for language in LANGUAGES:
+                self.look_at(name, language, username, address)
+        self.enterContext(override_settings(ALLOW_FIRST_PASSWORD=True))
+        self.look_at("first-password", "en", "ada", "/admin/password_change/")
+        self.assertFalse(self.findings, "\n" + "\n".join(self.findings))
+
+    def invite(self, organization, actor, email):
+        """Return the address in the link of an invitation."""
+        send_invitation(invite(organization, email, REVIEWER, actor=actor))
+        return read_link()
+
+    def look_at(self, name, language, username, address):
+        page = self.open_page_of(username, locale=language)
+        page.goto(address)
+        page.evaluate(AXE_SCRIPT)
+        self.check_widths(page, f"{name}-{language}")
+
     def use(self, providers, *, has_passkeys):
         changes = {
             "ACCESS_CONTACT": "servicedesk@example.com",
@@ -75,9 +109,12 @@ class SignInPageTests(BrowserTestCase):
             page.locator("#id_password").fill("wrong")
             page.locator("#login-form [type=submit]").click()
         page.evaluate(AXE_SCRIPT)
+        self.check_widths(page, f"{name}-{language}")
+
+    def check_widths(self, page, name):
         for width in WIDTHS:
             page.set_viewport_size({"width": width, "height": 800})
-            self.check(page, f"{name}-{language}-{width}")
+            self.check(page, f"{name}-{width}")
 
     def check(self, page, name):
         for violation in page.evaluate("options => axe.run(options)", AXE)[
