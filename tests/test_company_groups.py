@@ -263,7 +263,7 @@ class RecordTests(GroupsCase):
 
     @tag("D60")
     def test_explain_says_it(self):
-        line = "The role comes from a group of Example."
+        line = "The role comes from a group at Example."
         self.sign_in(["staff"])
         self.assertIn(line, explain(self.nora, self.first).lines)
         self.give(ADMIN)

@@ -41,7 +41,7 @@ class TextTests(ProblemCase):
             ({"email": "invited@example.com"}, "You have an invitation", True),
             ({"email": None}, "has no email address", True),
             ({"email_verified": False}, "does not confirm", True),
-            ({"sub": ""}, "do not understand each other", False),
+            ({"sub": ""}, "is not set up correctly", False),
         ]
         for claims, text, offers_another in cases:
             with self.subTest(claims):

@@ -152,7 +152,7 @@ class LinkTests(LockOutCase):
     def assert_dead(self, link=None):
         for method in ("get", "post"):
             response = getattr(Client(), method)(link or self.link)
-            self.assertContains(response, "This link does not work any more")
+            self.assertContains(response, "This link no longer works")
             self.assertEqual(response.cookies.keys() - {"csrftoken"}, set())
 
     @tag("H11")

@@ -56,9 +56,9 @@ TEXTS: dict[Kind, str | Promise] = {
         " password for this site, you can sign in with it."
     ),
     Kind.SETTINGS: _(
-        "Sign-in failed because this site and %(provider)s do not understand each"
-        " other. You can do nothing about it: tell the people who run this site. If"
-        " you have a password for this site, you can sign in with it."
+        "Sign-in failed because the connection between this site and %(provider)s is"
+        " not set up correctly. You cannot fix this yourself: tell the people who run"
+        " this site. If you have a password for this site, you can sign in with it."
     ),
     Kind.AGAIN: _(
         "Sign-in failed because it took too long, or was started in another browser."
@@ -78,7 +78,7 @@ TEXTS: dict[Kind, str | Promise] = {
     ),
     Kind.INVITED: _(
         "You are signed in at %(provider)s as %(email)s. You have an invitation that"
-        " you have not accepted yet. Open the link in the email that we sent there."
+        " you have not accepted yet. Open the link in the email that we sent you."
     ),
     Kind.UNKNOWN: _(
         "You are signed in at %(provider)s as %(email)s. You do not have an account"

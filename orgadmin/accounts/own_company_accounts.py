@@ -61,10 +61,13 @@ def remove_own_company_account(request: HttpRequest) -> None:
         if own.account.pk == pk:
             break
     else:
-        messages.info(request, _("The company account was removed before."))
+        messages.info(request, _("This company account was already removed."))
         return
     if not own.is_removable:
-        text = _("You cannot sign in without this company account, so it was kept.")
+        text = _(
+            "The company account was not removed, because you cannot sign in without"
+            " it."
+        )
         messages.error(request, text)
         return
     remove_company_account(user, own.account.pk, actor=user)

@@ -155,7 +155,10 @@ class CompanyAccountPage:
                 user.end_sessions()
                 self.log_change(request, user, change)
         if not is_done:
-            text = _("Nothing was changed, because this company account has changed.")
+            text = _(
+                "Nothing was changed, because the company account has changed in the"
+                " meantime. Open “Company account” again."
+            )
             return self.redirect_with_message(request, text, messages.WARNING)
         return self.redirect_with_message(request, text % user)
 

@@ -51,7 +51,7 @@ def explain(
         lines.append(f"{name}: {'; '.join(sentences)}")
     source = find_provider_of_role(user, organization)
     if source:
-        text = _("The role comes from a group of %(provider)s.")
+        text = _("The role comes from a group at %(provider)s.")
         lines.append(text % {"provider": source})
     if not user.is_active:
         lines.append(_("But the account is inactive, so no permission counts."))
