@@ -107,10 +107,10 @@ class ProviderCheckTests(SimpleTestCase):
             [
                 f"ok: company: discovery: the issuer is {address}",
                 "ok: company: keys: usable keys: 1",
-                f"ok: company: authorization endpoint: the provider leads back to"
+                f"ok: company: authorization endpoint: the provider redirects back to"
                 f" {callback}",
                 "ok: company: client credentials: the provider accepts them",
-                "ok: company: user info endpoint: the provider wants a token",
+                "ok: company: user info endpoint: the provider requires a token",
             ],
         )
         self.assertEqual(status, 0)
@@ -178,7 +178,7 @@ class ProviderCheckTests(SimpleTestCase):
             handler.describe()
 
         self.server.answers = {DISCOVERY: answer}
-        text = "the provider does not say its time"
+        text = "the provider does not send its time"
         self.assert_found(f"note: company: clock: {text}", status=0)
 
     def test_what_a_provider_cannot_do(self):

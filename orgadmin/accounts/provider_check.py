@@ -82,7 +82,7 @@ def check_clock(response: requests.Response) -> Finding:
         there = parsedate_to_datetime(response.headers["Date"])
         seconds = round(abs((there - timezone.now()).total_seconds()))
     except (KeyError, ValueError, TypeError):
-        return Finding(Level.NOTE, "clock", "the provider does not say its time")
+        return Finding(Level.NOTE, "clock", "the provider does not send its time")
     if seconds > LEEWAY:
         text = f"the clocks differ by {seconds:,} seconds; set them"
         return Finding(Level.ERROR, "clock", text)
@@ -171,13 +171,13 @@ def check_authorization(
     if target.startswith(f"{client.redirect_uri}?"):
         errors = parse_qs(urlsplit(target).query).get("error", [])
         if set(errors) <= set(SINGLE_ERRORS):
-            text = f"the provider leads back to {client.redirect_uri}"
+            text = f"the provider redirects back to {client.redirect_uri}"
             return Finding(Level.OK, check, text)
         return Finding(Level.ERROR, check, f"the provider answers {errors[0]}")
     if response.status_code >= 500:
         return Finding(Level.ERROR, check, f"HTTP {response.status_code}")
     host = urlsplit(target).hostname
-    answer = f"leads to {host}" if host else f"answers HTTP {response.status_code}"
+    answer = f"redirects to {host}" if host else f"answers HTTP {response.status_code}"
     text = (
         f"the provider {answer}; make sure that it knows the redirect URI"
         f" {client.redirect_uri}"
@@ -216,5 +216,5 @@ def check_userinfo(configuration: openid.Configuration) -> Finding:
         return Finding(Level.ERROR, check, describe(refusal))
     text = f"HTTP {response.status_code}"
     if response.status_code in (400, 401, 403):
-        return Finding(Level.OK, check, "the provider wants a token")
+        return Finding(Level.OK, check, "the provider requires a token")
     return Finding(Level.ERROR, check, text)

@@ -29,8 +29,9 @@ class Command(EscapedCommand):
         self.stdout.write()
         if not passwords:
             self.stdout.write(
-                "The demo is loaded, and its passwords are as before. For new ones:"
-                " manage.py demo --new-passwords"
+                "The demo is already loaded, and its passwords have not changed. To get"
+                " new ones, run DEBUG=true .venv/bin/python manage.py demo"
+                " --new-passwords"
             )
             return
         self.stdout.write(f"Sign in at {settings.BASE_URL}/admin/ as")
