@@ -18,7 +18,7 @@ from allauth.socialaccount.internal import statekit
 from allauth.socialaccount.models import SocialAccount
 from allauth.socialaccount.providers.oauth2.utils import generate_code_challenge
 from django.conf import settings
-from django.contrib import messages
+from django.contrib import admin, messages
 from django.db import transaction
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
@@ -74,7 +74,8 @@ def sign_in_view(request: HttpRequest, provider_id: str) -> HttpResponse:
     """
     provider = find_provider(provider_id)
     if request.method != "POST":
-        return render(request, "socialaccount/login.html", {"provider": provider})
+        context = {**admin.site.each_context(request), "provider": provider}
+        return render(request, "socialaccount/login.html", context)
     try:
         return start(request, provider)
     except SignInRefused as refusal:

@@ -4,6 +4,7 @@ Also the page for people who belong to no organization, and the URL that extends
 session.
 """
 
+from django.conf import settings
 from django.contrib import admin
 from django.contrib.auth import views as auth_views
 from django.urls import path
@@ -25,6 +26,7 @@ from orgadmin.accounts.views import ResetPasswordView
 HEADER_CONTEXT = {
     "site_header": admin.site.site_header,
     "site_title": admin.site.site_title,
+    "access_contact": settings.ACCESS_CONTACT,
 }
 
 urlpatterns = [
