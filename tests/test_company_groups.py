@@ -16,6 +16,7 @@ from orgadmin.gate.explain import explain
 from orgadmin.models import MembershipEvent, User
 from orgadmin.people import membership
 from orgadmin.people.changes import RoleChange
+from orgadmin.people.company_accounts import remove_company_accounts
 from orgadmin.people.provider_groups import apply_groups
 from tests.factories import (
     ADMIN,
@@ -98,6 +99,36 @@ class GroupsTests(GroupsCase):
         events = MembershipEvent.objects.filter(user_key=self.nora.pk)
         self.assertEqual({event.source for event in events}, {"company"})
         self.assertEqual(self.sign_in(["staff"]).keys(), {"First", "Second"})
+
+    @tag("D60")
+    def test_nothing_changes_for_an_account_that_has_changed_in_the_meantime(self):
+        def deactivate(user):
+            user.is_active = False
+            user.save()
+
+        for change in (deactivate, User.end_sessions):
+            with self.subTest(change):
+                self.nora.refresh_from_db()
+                stale = User.objects.get(pk=self.nora.pk)
+                change(self.nora)
+                [provider] = settings.OIDC_PROVIDERS
+                self.assertEqual(apply_groups(stale, provider, ["board"]), [])
+                self.assertEqual(self.list_roles(), {})
+
+    @tag("D60", "D62")
+    def test_a_person_whose_account_is_gone_does_not_give_it_roles(self):
+        self.sign_in([])
+
+        def remove_first(user, *others):
+            stored = User.objects.get(pk=user.pk)
+            remove_company_accounts(stored, actor=stored)
+            stored.end_sessions()
+            return apply_groups(user, *others)
+
+        with mock.patch("orgadmin.accounts.company.apply_groups", remove_first):
+            self.come(sub="nora", email="nora@example.com", groups=["board"])
+        self.assertEqual(self.list_roles(), {})
+        self.assertEqual(self.client.get("/admin/").status_code, 302)
 
     @tag("D60")
     def test_a_missing_claim_changes_nothing(self):

@@ -43,12 +43,16 @@ def apply_groups(
     """Give a person the roles of their groups, and take those of other groups away.
 
     Returns the changes that were made. The last admin of an organization keeps their
-    role. Runs four queries if nothing changes, and none without a mapping.
+    role. Changes nothing if the sessions of the person have ended since `user` was
+    read: the account was deactivated, for example, or belongs to someone else there.
+    Runs four queries if nothing changes, and none without a mapping.
     """
     if not provider.roles:
         return []
     # Other changes of the person's roles wait until this transaction ends.
-    lock(User, [user.pk])
+    stored = lock(User, [user.pk]).get(user.pk)
+    if stored is None or stored.session_epoch != user.session_epoch:
+        return []
     mapped = map_groups(provider.roles, groups)
     organizations = list(Organization.objects.filter(reference__in=mapped))
     held = find_held_roles(user, organizations)
