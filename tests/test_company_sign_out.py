@@ -19,7 +19,7 @@ from tests.test_company import (
     leave_unsigned,
     sign_with,
 )
-from tests.test_sign_in import LOGIN
+from tests.test_sign_in import LOGIN, make_code
 
 SIGN_OUT = "/admin/oidc/company/sign-out/"
 SIGNED_OUT = "/admin/oidc/company/signed-out/"
@@ -48,6 +48,16 @@ class SignOutTests(SignOutCase):
         self.assertContains(page, "You are signed out")
         self.assertContains(page, BUTTON)
         self.assertFalse(self.is_signed_in())
+
+    @override_settings(SECOND_FACTOR="optional")
+    def test_people_with_a_second_factor_are_asked_as_well(self):
+        self.come()
+        secret, _codes = self.set_up()
+        self.sign_out()
+        self.come()
+        self.enter_code(make_code(secret, 1))
+        self.assertTrue(self.is_signed_in())
+        self.assertContains(self.sign_out(), BUTTON)
 
     def test_others_are_not_asked(self):
         self.client.force_login(self.ada)

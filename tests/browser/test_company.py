@@ -4,10 +4,18 @@ from urllib.parse import parse_qsl, urlencode, urlsplit
 
 from playwright.sync_api import expect
 
-from tests.browser import BrowserTestCase
+from orgadmin.people.invitations import invite
+from tests.browser import PHONE, BrowserTestCase
 from tests.browser.test_signin import use_company_server
-from tests.factories import create_organization, create_user
+from tests.factories import (
+    ADMIN,
+    REVIEWER,
+    create_organization,
+    create_user,
+    set_role,
+)
 from tests.identity import Answer
+from tests.mailing import read_link, send_invitation
 
 PAGE = "/admin/orgadmin/organization/"
 BUTTON = "Sign in with Example"
@@ -175,3 +183,51 @@ class HistoryTests(RoundTripCase):
         self.press_button()
         self.page.get_by_text("Allow").click()
         self.expect_acme()
+
+
+class TabTests(RoundTripCase):
+    def test_a_second_tab_gets_to_its_page(self):
+        second = self.page.context.new_page()
+        for tab in (self.page, second):
+            tab.goto(PAGE)
+        for tab in (self.page, second):
+            self.press_button(tab)
+            self.expect_acme(tab)
+
+    def test_two_tabs_at_the_provider(self):
+        self.use_form()
+        second = self.page.context.new_page()
+        for tab in (self.page, second):
+            tab.goto(PAGE)
+            self.press_button(tab)
+            expect(tab.get_by_text("Allow")).to_be_visible()
+        for tab in (self.page, second):
+            tab.get_by_text("Allow").click()
+            self.expect_acme(tab)
+
+    def test_the_address_of_the_answer_again(self):
+        answers = []
+        self.page.on("request", lambda request: answers.append(request.url))
+        self.page.goto(PAGE)
+        self.press_button()
+        self.expect_acme()
+        [answer] = [url for url in answers if "/callback/" in url]
+        self.page.goto(answer)
+        self.expect_acme()
+
+
+class InvitationTests(RoundTripCase):
+    viewport = PHONE
+
+    def test_accepting_with_the_company_account(self):
+        set_role(self.acme, [self.ada], ADMIN)
+        send_invitation(invite(self.acme, "nora@example.com", REVIEWER, actor=self.ada))
+        self.server.person = {"sub": "2", "email": "nora@example.com"}
+        self.page.goto(read_link())
+        self.page.get_by_role("button", name="Accept with Example").click()
+        problem = self.page.get_by_text("does not confirm that you receive mail")
+        expect(problem).to_be_visible()
+        self.server.person["email_verified"] = True
+        self.page.get_by_role("button", name="Use another account").click()
+        done = self.page.get_by_text("You now have access to “Acme”.")
+        expect(done).to_be_visible()
