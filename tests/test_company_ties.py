@@ -3,15 +3,17 @@
 from unittest import mock
 
 from allauth.socialaccount.models import SocialAccount
-from django.test import Client, override_settings, tag
+from django.test import Client, RequestFactory, override_settings, tag
 from django.utils import timezone
 
 from orgadmin.access.audit_log import SecurityEvent
+from orgadmin.accounts.devices import find_device
 from orgadmin.models import AuditEvent, User
 from orgadmin.people import company_accounts
 from tests.factories import create_superuser, create_user
 from tests.identity import describe_provider
 from tests.test_company import CompanyCase
+from tests.test_sign_in import LOGIN
 
 ACCOUNT = "/admin/account/"
 
@@ -85,6 +87,32 @@ class AccountPageTests(TiesCase):
         )
         self.assertEqual(event.actor_key, self.ada.pk)
         self.assertTrue(self.is_signed_in())
+
+    @tag("D62")
+    def test_whoever_else_used_it_is_signed_out_with_it(self):
+        thief = Client()
+        self.come(client=thief)
+        self.client.post(LOGIN, {"username": "ada", "password": "secret"})
+        self.assertEqual(thief.get("/admin/").status_code, 200)
+        response = self.remove(SocialAccount.objects.get().pk)
+        self.assertContains(response, "signed out on all your other devices")
+        self.assertEqual(thief.get("/admin/").status_code, 302)
+        self.assertEqual(self.client.get("/admin/").status_code, 200)
+        # This device is still known to the account.
+        request = RequestFactory().get("/")
+        request.COOKIES = {name: row.value for name, row in self.client.cookies.items()}
+        self.assertTrue(find_device(request, User.objects.get(pk=self.ada.pk)))
+
+    @tag("D62")
+    def test_sessions_continue_if_nothing_is_removed(self):
+        self.link()
+        self.use_no_password()
+        other = Client()
+        other.force_login(self.ada)
+        self.open()
+        self.remove(SocialAccount.objects.get().pk)
+        self.remove(0)
+        self.assertEqual(other.get("/admin/").status_code, 200)
 
     @tag("D62", "D26")
     def test_are_removed_after_a_recent_sign_in_only(self):

@@ -15,6 +15,7 @@ from django.utils.translation import gettext as _
 from django.views.decorators.http import require_POST
 
 from orgadmin.accounts.account_forms import LanguageForm, MailForm, NameForm
+from orgadmin.accounts.devices import find_device, keep_device
 from orgadmin.accounts.kept_forms import (
     choose_key,
     get_returned_form,
@@ -64,8 +65,7 @@ def account_view(request: HttpRequest) -> HttpResponse:
         if page is not None:
             return page
     if section == COMPANY:
-        remove_own_company_account(request)
-        return redirect_to_section(section)
+        return remove_company_account(request)
     # The page shows the person as they are stored, also if the form is refused.
     user = User.objects.get(pk=request.user.pk)
     form = FORMS[section](user, request.POST)
@@ -73,6 +73,16 @@ def account_view(request: HttpRequest) -> HttpResponse:
         return show_account(request, {section: form})
     form.save(request)
     return redirect_to_section(section)
+
+
+def remove_company_account(request: HttpRequest) -> HttpResponse:
+    device = find_device(request, request.user)
+    is_removed = remove_own_company_account(request)
+    response = redirect_to_section(COMPANY)
+    if is_removed:
+        # Devices that the account knew have ended with the sessions.
+        keep_device(response, request.user, device)
+    return response
 
 
 def show_returned(request: HttpRequest, data: QueryDict) -> HttpResponse:

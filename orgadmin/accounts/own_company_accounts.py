@@ -12,6 +12,7 @@ from django.http import HttpRequest
 from django.utils.translation import gettext as _
 
 from orgadmin.accounts.passkeys import can_use_passkey
+from orgadmin.accounts.sessions import keep_session
 from orgadmin.models import User
 from orgadmin.models.validators import is_primary_key
 from orgadmin.people.company_accounts import (
@@ -50,8 +51,12 @@ def is_needless(account: CompanyAccount, accounts: Sequence[CompanyAccount]) -> 
 
 
 @transaction.atomic
-def remove_own_company_account(request: HttpRequest) -> None:
-    """Remove one of the person's company accounts, unless they need it to sign in."""
+def remove_own_company_account(request: HttpRequest) -> bool:
+    """Remove one of the person's company accounts, unless they need it to sign in.
+
+    Returns whether it was removed. All other sessions of the person have ended then:
+    someone else may have begun them with the company account.
+    """
     sent = request.POST.get("account", "")
     pk = int(sent) if is_primary_key(sent) else None
     # Two requests at the same time must not remove both of two company accounts.
@@ -62,14 +67,18 @@ def remove_own_company_account(request: HttpRequest) -> None:
             break
     else:
         messages.info(request, _("This company account was already removed."))
-        return
+        return False
     if not own.is_removable:
         text = _(
             "The company account was not removed, because you cannot sign in without"
             " it."
         )
         messages.error(request, text)
-        return
+        return False
     remove_company_account(user, own.account.pk, actor=user)
+    request.user.end_sessions()
+    keep_session(request, request.user)
     text = _("You can no longer sign in with this company account: %s")
     messages.success(request, text % own.account.provider)
+    messages.success(request, _("You were signed out on all your other devices."))
+    return True
