@@ -85,6 +85,9 @@ class SignOutTests(SignOutCase):
         self.assertTrue(token.startswith("fernet:"))
         self.sign_out()
         self.assertEqual(self.client.session["company_sign_out"]["id_token"], token)
+        url = leave(self.client, SIGN_OUT)
+        [token] = parse_qs(urlsplit(url).query)["id_token_hint"]
+        self.assertNotIn(token, str(dict(self.client.session)))
 
     @tag("D72")
     def test_a_token_that_is_too_long_is_not_kept(self):

@@ -6,9 +6,9 @@ the form leads to a page of this site, the departure page, which goes on by itse
 browser also returns to it, so that "Back" does not lead to the provider's pages, which
 have often ended.
 
-The session remembers a few trips, as {key: {"url": where it leads, "next": the page
-that the person wants, "answer": where they went when they came back}}. After a sign-in,
-it only remembers the last two values.
+The session remembers a few trips, as {key: {"url": where it leads, encrypted, "next":
+the page that the person wants, "answer": where they went when they came back}}. After a
+sign-in, it only remembers the last two values.
 """
 
 from __future__ import annotations
@@ -25,8 +25,12 @@ from django.views.decorators.http import require_safe
 
 from orgadmin.accounts.providers import find_provider
 from orgadmin.accounts.redirects import make_sign_in_url
+from orgadmin.records.encryption import UnreadableSecret, decrypt, encrypt
 
 SESSION_KEY = "round_trips"
+
+# What the URLs are encrypted for.
+PURPOSE = "orgadmin round trip"
 
 # How many trips a browser can make at the same time, in several tabs.
 LIMIT = 5
@@ -40,7 +44,8 @@ def leave(
     `key` names the trip, and `wanted` is the page of this site to open afterwards.
     """
     trips = request.session.get(SESSION_KEY, {})
-    trips[key] = {"url": url, "next": wanted}
+    # The URL can contain an ID token.
+    trips[key] = {"url": encrypt(url, purpose=PURPOSE), "next": wanted}
     _store(request.session, trips)
     return redirect("openid_connect_departure", provider_id, key)
 
@@ -51,9 +56,10 @@ def departure_view(request: HttpRequest, provider_id: str, key: str) -> HttpResp
     """Go on to the provider. If the trip is over, go where the person went then."""
     find_provider(provider_id)
     trip = request.session.get(SESSION_KEY, {}).get(key, {})
-    if "url" not in trip:
+    url = _open(trip.get("url", ""))
+    if not url:
         return redirect(find_page(request, key))
-    return _show(request, "registration/departure.html", trip["url"])
+    return _show(request, "registration/departure.html", url)
 
 
 def arrive(request: HttpRequest, key: str, response: HttpResponse) -> HttpResponse:
@@ -104,6 +110,14 @@ def give(trips: dict[str, dict[str, Any]], session: SessionBase) -> None:
 def _store(session: SessionBase, trips: dict[str, dict[str, Any]]) -> None:
     """Remember the newest trips. Dicts keep their order, also in a session."""
     session[SESSION_KEY] = dict(list(trips.items())[-LIMIT:])
+
+
+def _open(sealed: str) -> str:
+    """Return the URL of a trip, or "" if there is none that can be decrypted."""
+    try:
+        return decrypt(sealed, purpose=PURPOSE) if sealed else ""
+    except UnreadableSecret:
+        return ""
 
 
 def _show(request: HttpRequest, template: str, url: str) -> HttpResponse:
