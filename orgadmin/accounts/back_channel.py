@@ -63,11 +63,12 @@ def back_channel_view(request: HttpRequest, provider_id: str) -> HttpResponse:
     except SignInRefused as refusal:
         return refuse(provider, f"{refusal.reason} {refusal.detail}".strip())
     throttle.take_back("logout token", address)
+    subject = ""
+    if sign_out.subject:
+        subject = hash_subject(provider.server, sign_out.subject)
     ended = end_sessions(
         provider_id=provider.id,
-        subject=hash_subject(provider.server, sign_out.subject)
-        if sign_out.subject
-        else "",
+        subject=subject,
         sid=hash_sid(provider.server, sign_out.sid),
     )
     values = {"provider": provider.id, "ended": ended}

@@ -65,8 +65,8 @@ def departure_view(request: HttpRequest, provider_id: str, key: str) -> HttpResp
 def arrive(request: HttpRequest, key: str, response: HttpResponse) -> HttpResponse:
     """Note that a trip is over, and take the browser back to the departure page.
 
-    `response` redirects to where the person goes now. Without scripts, and in browsers
-    that do not say what they load, it is the answer.
+    `response` redirects to where the person goes now. In browsers that do not say what
+    they load, it is the answer.
     """
     trips = request.session.get(SESSION_KEY, {})
     if key in trips:
