@@ -12,7 +12,16 @@ from orgadmin.access.audit_log import SecurityEvent
 from orgadmin.accounts.back_channel import EVENT
 from orgadmin.models import UserSession
 from tests.factories import create_user
-from tests.identity import CLIENT_ID, LEFT_OUT, change, leave, make_key, sign
+from tests.identity import (
+    CLIENT_ID,
+    LEFT_OUT,
+    change,
+    describe_provider,
+    identity_server,
+    leave,
+    make_key,
+    sign,
+)
 from tests.test_company import (
     CompanyCase,
     forge_with_public_key,
@@ -146,7 +155,7 @@ class BackChannelCase(SignOutCase):
         self.come(sid="s1")
         self.assertTrue(self.is_signed_in())
 
-    def report(self, sign=sign, **changes):
+    def report(self, sign=sign, page=BACK_CHANNEL, **changes):
         """Report a sign-out as the provider does, and return the status."""
         now = time.time()
         claims = {
@@ -160,7 +169,7 @@ class BackChannelCase(SignOutCase):
         }
         token = sign(change(claims, changes))
         client = Client(enforce_csrf_checks=True)
-        response = client.post(BACK_CHANNEL, {"logout_token": token})
+        response = client.post(page, {"logout_token": token})
         self.assertIn("no-store", response["Cache-Control"])
         return response.status_code
 
@@ -237,6 +246,7 @@ class WrongTokenTests(BackChannelCase):
             {"iat": now + 120},
             {"iat": now - 3600},
             {"iat": LEFT_OUT},
+            {"iat": str(int(now))},
             {"events": LEFT_OUT},
             {"events": {}},
             {"events": EVENT},
@@ -279,6 +289,19 @@ class WrongTokenTests(BackChannelCase):
         self.assertEqual(self.report(jti="once"), 200)
         self.come(sid="s1")
         self.assert_refused(jti="once")
+
+    @tag("D73")
+    def test_another_provider_does_not_use_up_a_token(self):
+        with identity_server() as other:
+            partner = describe_provider(other, id="partner", name="Partner")
+            providers = [*settings.OIDC_PROVIDERS, partner]
+            with override_settings(OIDC_PROVIDERS=providers):
+                page = BACK_CHANNEL.replace("company", "partner")
+                status = self.report(page=page, iss=other.address, jti="same")
+                self.assertEqual(status, 200)
+                self.assertTrue(self.is_in())
+                self.assertEqual(self.report(jti="same"), 200)
+        self.assertFalse(self.is_in())
 
     @tag("D73")
     def test_wrong_tokens_are_limited_and_right_ones_are_not(self):

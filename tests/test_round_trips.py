@@ -117,3 +117,15 @@ class SignedInTests(RoundTripCase):
         self.client.force_login(self.ada)
         response = self.client.get(f"{LOGIN}?next=https://evil.example/")
         self.assertRedirects(response, "/admin/")
+
+    def test_what_is_no_address_of_a_page_is_ignored(self):
+        self.client.force_login(self.ada)
+        for wanted in ("x", "logout", "?x", "./x", "http://testserver/admin/"):
+            with self.subTest(wanted):
+                response = self.client.get(LOGIN, {"next": wanted})
+                self.assertRedirects(response, "/admin/")
+                departure = self.depart(wanted=wanted)
+                answer = {"state": departure.split("/")[-2], "error": "access_denied"}
+                response = self.client.get(CALLBACK, answer)
+                self.assertRedirects(response, "/admin/")
+                self.assertRedirects(self.client.get(departure), "/admin/")

@@ -52,9 +52,10 @@ class AccountAdapter(DefaultAccountAdapter):
 
     def is_safe_url(self, url):
         # django-allauth would also accept the other hosts in ALLOWED_HOSTS. An entry
-        # there can stand for all subdomains of a domain.
+        # there can stand for all subdomains of a domain. Django's redirect() would take
+        # a text without a slash for the name of a view.
         request = context.request
-        return url_has_allowed_host_and_scheme(
+        return url.startswith("/") and url_has_allowed_host_and_scheme(
             url, {request.get_host()}, require_https=request.is_secure()
         )
 

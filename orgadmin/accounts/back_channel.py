@@ -94,14 +94,19 @@ def read_logout_token(provider: OpenIDProvider, token: str) -> SignOut:
         client_id=provider.client_id,
     )
     sign_out = read_claims(claims)
-    if not throttle.count_attempt("used logout token", sign_out.token_id, limit=1):
+    # Two providers may use the same IDs.
+    token_id = f"{provider.id} {sign_out.token_id}"
+    if not throttle.count_attempt("used logout token", token_id, limit=1):
         raise SignInRefused(Reason.INVALID_TOKEN, detail="used before")
     return sign_out
 
 
 def read_claims(claims: Mapping[str, Any]) -> SignOut:
     """Check what makes a logout token (section 2.6), and return what it says."""
-    if claims["iat"] < time.time() - MAX_AGE - LEEWAY:
+    issued_at = claims["iat"]
+    if not isinstance(issued_at, int | float):
+        raise SignInRefused(Reason.INVALID_TOKEN, detail="iat")
+    if issued_at < time.time() - MAX_AGE - LEEWAY:
         raise SignInRefused(Reason.NOT_VALID_NOW, detail="iat")
     events = claims.get("events")
     if not isinstance(events, dict) or not isinstance(events.get(EVENT), dict):

@@ -79,7 +79,7 @@ class Counter:
     - "used challenge": what a browser was asked to sign for a passkey
     - "lock-out": the account that is locked out
     - "logout token": the IP address of a server that reports a sign-out
-    - "used logout token": the ID of such a report
+    - "used logout token": a provider and the ID of such a report
     - "mail": an email address that a visitor has entered
     - "mail for visitors": the IP address of a visitor who has entered an email address
     - "own mail": the key of the user who asks for an email to their own address
