@@ -120,10 +120,10 @@ class CompanyCase(SignInCase):
         pk = self.client.session.get("_auth_user_id")
         self.assertEqual(pk, str((user or self.ada).pk))
 
-    def assert_refused(self, response, text=NO_ACCOUNT):
+    def assert_refused(self, response, text=NO_ACCOUNT, page=LOGIN):
         self.assertFalse(self.is_signed_in())
-        self.assertRedirects(response, LOGIN, fetch_redirect_response=False)
-        self.assertContains(self.client.get(LOGIN), text)
+        self.assertRedirects(response, page, fetch_redirect_response=False)
+        self.assertContains(self.client.get(page), text)
 
     def list_refusals(self):
         """Return [(key of the user, reason)] of the refusals in the audit log.
@@ -901,14 +901,15 @@ class WrongAnswerTests(CompanyCase):
     @tag("D24")
     def test_a_response_counts_once_and_in_one_browser(self):
         response = self.visit(leave(self.client, SIGN_IN))
+        again = f"{LOGIN}?again=company"
         thief = Client()
         self.assertRedirects(
-            thief.get(CALLBACK, response), LOGIN, fetch_redirect_response=False
+            thief.get(CALLBACK, response), again, fetch_redirect_response=False
         )
         self.assertNotIn("_auth_user_id", thief.session)
         self.assert_signed_in(self.client.get(CALLBACK, response))
         self.client.logout()
-        self.assert_refused(self.client.get(CALLBACK, response), FAILED)
+        self.assert_refused(self.client.get(CALLBACK, response), FAILED, again)
 
     @tag("D24")
     def test_the_code_of_another_sign_in(self):

@@ -1,5 +1,6 @@
 """What people read who could not sign in with a company account."""
 
+from django.contrib.sessions.models import Session
 from django.core import mail
 from django.test import Client, override_settings, tag
 
@@ -191,6 +192,23 @@ class SignedInTests(ProblemCase):
         page = self.client.post(SIGN_IN, {"next": WANTED}, follow=True)
         self.assertRedirects(page, WANTED)
         self.assertContains(page, "did not respond")
+
+
+class NoSessionTests(ProblemCase):
+    """A browser that this site has never seen, or that blocks cookies."""
+
+    @tag("D61")
+    def test_is_told_to_sign_in_again_and_stores_nothing(self):
+        for data in ({}, {"state": "x"}, {"state": "x", "error": "access_denied"}):
+            with self.subTest(data):
+                page = Client().get(CALLBACK, data, follow=True)
+                self.assertEqual(page.status_code, 200)
+                self.assertContains(page, "Sign-in failed because")
+        self.assertFalse(Session.objects.exists())
+
+    def test_the_sign_in_page_shows_nothing_about_a_provider_that_does_not_exist(self):
+        page = Client().get(LOGIN, {"again": "other"})
+        self.assertNotContains(page, "company-problem")
 
 
 class OldFormTests(ProblemCase):

@@ -366,5 +366,7 @@ def refuse(
     if request.user.is_authenticated:
         messages.warning(request, problem.text)
         return redirect(wanted or find_home(request.user))
+    if refusal.reason == Reason.NOT_STARTED and request.session.session_key is None:
+        return redirect(company_problems.make_url_without_session(provider.id))
     company_problems.keep(problem, request.session)
     return redirect(make_sign_in_url(wanted))

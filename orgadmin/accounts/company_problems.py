@@ -9,11 +9,14 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass, replace
 from enum import StrEnum
 from typing import TYPE_CHECKING
+from urllib.parse import urlencode
 
+from django.conf import settings
 from django.contrib import messages
 from django.contrib.sessions.backends.base import SessionBase
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect
+from django.urls import reverse
 from django.utils.functional import Promise
 from django.utils.translation import gettext_lazy as _
 from django.views.decorators.http import require_POST
@@ -32,6 +35,10 @@ if TYPE_CHECKING:
     from orgadmin.accounts.company import Identity
 
 SESSION_KEY = "company_problem"
+
+# The parameter of the sign-in page that stands for a problem of a browser without a
+# session. Its value is the ID of the provider.
+PARAMETER = "again"
 
 
 class Kind(StrEnum):
@@ -180,13 +187,29 @@ def find(session: SessionBase) -> Problem | None:
     return Problem(**values) if values is not None else None
 
 
-def take(session: SessionBase) -> Problem | None:
+def take(request: HttpRequest) -> Problem | None:
     """Return the problem for the page that shows it, and note that it was shown."""
-    problem = find(session)
+    problem = find(request.session)
     if problem is None or problem.is_shown:
-        return None
-    keep(replace(problem, is_shown=True), session)
+        return find_without_session(request)
+    keep(replace(problem, is_shown=True), request.session)
     return problem
+
+
+def make_url_without_session(provider_id: str) -> str:
+    """Return the URL of the sign-in page that tells people to sign in again.
+
+    It needs no session. Otherwise, visitors could fill the table of sessions.
+    """
+    return f"{reverse('admin:login')}?{urlencode({PARAMETER: provider_id})}"
+
+
+def find_without_session(request: HttpRequest) -> Problem | None:
+    provider_id = request.GET.get(PARAMETER)
+    for provider in settings.OIDC_PROVIDERS:
+        if provider.id == provider_id:
+            return Problem(Kind.AGAIN, provider.id, provider.name)
+    return None
 
 
 @require_POST

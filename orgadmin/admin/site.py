@@ -137,7 +137,7 @@ class OrganizationAdminSite(admin.AdminSite):
             "username": request.user.get_username(),
         }
         if request.method == "GET":
-            context["problem"] = company_problems.take(request.session)
+            context["problem"] = company_problems.take(request)
         if may_enter:
             # The template would tell a signed-in user that they have no access.
             context["user"] = None
