@@ -28,7 +28,7 @@ from tests.test_company import (
     leave_unsigned,
     sign_with,
 )
-from tests.test_sign_in import LOGIN, make_code
+from tests.test_sign_in import ENTER_CODE, LOGIN, make_code
 
 SIGN_OUT = "/admin/oidc/company/sign-out/"
 SIGNED_OUT = "/admin/oidc/company/signed-out/"
@@ -197,6 +197,34 @@ class BackChannelTests(BackChannelCase):
                 self.assertEqual(self.report(**claims), 200)
                 self.assertTrue(self.is_in())
                 self.assertFalse(self.is_in(other))
+
+    @tag("D73", "D28")
+    @override_settings(SECOND_FACTOR="optional")
+    def test_ends_sign_ins_that_are_not_finished(self):
+        _secret, codes = self.set_up()
+        # (session there, what the report says, whether the sign-in goes on)
+        cases = [
+            ("s1", {}, False),
+            ("s1", {"sid": "s1"}, False),
+            ("s1", {"sub": LEFT_OUT, "sid": "s1"}, False),
+            (LEFT_OUT, {"sid": "s1"}, False),
+            ("s1", {"sid": "s2"}, True),
+            ("s1", {"sub": "2"}, True),
+            (LEFT_OUT, {"sub": LEFT_OUT, "sid": "s2"}, True),
+        ]
+        for number, (sid, claims, goes_on) in enumerate(cases):
+            with self.subTest(sid=sid, claims=claims):
+                self.client.logout()
+                self.assertRedirects(self.come(sid=sid), ENTER_CODE)
+                self.assertEqual(self.report(**claims), 200)
+                self.enter_code(codes[number])
+                self.assertEqual(self.is_in(), goes_on)
+
+    @tag("D73")
+    def test_people_can_sign_in_again_at_once(self):
+        self.report()
+        self.come()
+        self.assertTrue(self.is_in())
 
     @tag("D73")
     def test_leaves_sessions_that_began_in_another_way(self):

@@ -21,6 +21,7 @@ from django.utils.translation import gettext_lazy as _
 
 from orgadmin.access.audit_log import SecurityEvent, record
 from orgadmin.accounts import kept_forms, round_trips, sessions
+from orgadmin.accounts.company_sessions import has_signed_out
 from orgadmin.accounts.devices import remember_device
 from orgadmin.accounts.own_pages import find_home, leads_to_own_page
 from orgadmin.accounts.redirects import redirect_to_sign_in
@@ -77,6 +78,8 @@ class AccountAdapter(DefaultAccountAdapter):
         if request.session.get("sign_in_epoch") != user.session_epoch:
             raise make_refusal(request, SIGN_IN_AGAIN)
         sign_in = describe_sign_in(request, user)
+        if sign_in.company is not None and has_signed_out(sign_in.company):
+            raise make_refusal(request, SIGN_IN_AGAIN)
         is_returning = sessions.is_returning(request.session, user)
         csrf_secret = request.META.get("CSRF_COOKIE")
         kept_form = request.session.get(kept_forms.SESSION_KEY)

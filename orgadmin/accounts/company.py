@@ -205,6 +205,7 @@ def fetch_identity(
         sid=hash_sid(server, person.session_id),
         id_token=seal_id_token(tokens.id_token),
         can_sign_out=bool(configuration.end_session_endpoint),
+        since=time.time(),
     )
     return Identity(
         provider=provider.id,

@@ -2,21 +2,31 @@
 
 The session has it under "company", as {"provider": the ID in the settings, "subject"
 and "sid": hashes of the person and of their session at the provider, "id_token": the ID
-token, encrypted, "can_sign_out": whether the provider can sign people out}. The hashes
-are also in `UserSession`, where the back channel finds the session.
+token, encrypted, "can_sign_out": whether the provider can sign people out, "since":
+when the person came back from the provider}. The hashes are also in `UserSession`,
+where the back channel finds the session.
+
+Someone who has yet to enter a second factor has no `UserSession`. So the times of
+sign-outs at a provider are kept for as long as a sign-in can take, and the end of each
+sign-in asks for them.
 """
 
 from __future__ import annotations
 
+import datetime
+from collections.abc import Collection
 from dataclasses import dataclass
 from hashlib import sha256
+from typing import Any
 
 from django.contrib.sessions.models import Session
 from django.db import transaction
 from django.db.models import Q
+from django.utils import timezone
 
 from orgadmin.access.audit_log import SecurityEvent, record
-from orgadmin.models import UserSession
+from orgadmin.models import SignInAttempt, UserSession
+from orgadmin.models.sign_in_attempt import make_key
 from orgadmin.records.encryption import UnreadableSecret, decrypt, encrypt
 
 # What ID tokens are encrypted for.
@@ -35,6 +45,7 @@ class CompanySession:
     sid: str  # "" if the provider does not say it
     id_token: str  # "" if it is too long
     can_sign_out: bool
+    since: float = 0  # seconds since 1970
 
 
 def hash_subject(server: str, subject: str) -> str:
@@ -70,8 +81,9 @@ def end_sessions(*, provider_id: str, subject: str, sid: str) -> int:
     """End the sessions here that began with a session at a provider.
 
     Without `sid`, these are all sessions of the person. Without `subject`, the session
-    with this ID. Returns their number.
+    with this ID. Returns their number. Also ends sign-ins that are not finished yet.
     """
+    note_sign_out(subject, sid)
     rows = UserSession.objects.select_for_update(of=["self"]).select_related("user")
     if subject:
         rows = rows.filter(company_subject=subject)
@@ -87,3 +99,31 @@ def end_sessions(*, provider_id: str, subject: str, sid: str) -> int:
         details = {"provider": provider_id, "reason": "signed out there"}
         record(SecurityEvent.SIGNED_OUT, user=row.user, details=details)
     return len(ended)
+
+
+def note_sign_out(subject: str, sid: str) -> None:
+    """Note that someone has signed out at a provider, as `end_sessions()` has it."""
+    names = [f"{subject} {sid}"]
+    if subject and sid:
+        names.append(f"{subject} unknown")
+    now = {"count": 1, "since": timezone.now()}
+    for key in make_keys(names):
+        SignInAttempt.objects.update_or_create(key=key, defaults=now)
+
+
+def has_signed_out(company: dict[str, Any]) -> bool:
+    """Return whether the session at the provider has ended since someone came back.
+
+    `company` is a `CompanySession`, as a dict.
+    """
+    subject = company["subject"]
+    sid = company["sid"]
+    names = [f"{subject} ", f"{subject} {sid or 'unknown'}", f" {sid}"]
+    # The previous release did not remember it.
+    since = datetime.datetime.fromtimestamp(company.get("since", 0), datetime.UTC)
+    noted = SignInAttempt.objects.filter(key__in=make_keys(names), since__gte=since)
+    return noted.exists()
+
+
+def make_keys(names: Collection[str]) -> list[str]:
+    return [make_key("signed out at a provider", name) for name in names]
