@@ -300,6 +300,17 @@ class MailTests(LockOutCase):
         self.assertEqual(len(mail.outbox), 2)
 
     @tag("H11")
+    def test_passwords_of_people_without_one_do_not_put_off_the_link_for_codes(self):
+        self.ada.set_unusable_password()
+        self.ada.save()
+        for kind, has_link in (("sign-in", False), ("code", True)):
+            mail.outbox.clear()
+            with self.captureOnCommitCallbacks(execute=True):
+                record(SecurityEvent.LOCKED_OUT, user=self.ada, details={"kind": kind})
+            [message] = [row for row in mail.outbox if "failed attempts" in row.subject]
+            self.assertEqual(bool(LINK.search(message.body)), has_link, kind)
+
+    @tag("H11")
     def test_only_those_get_a_link_who_can_use_it(self):
         rows = [
             # (the account, kind of attempts, whether there is a link)

@@ -32,20 +32,23 @@ LINK_LIFETIME = timedelta(hours=2)
 KINDS = ("sign-in", "code")
 
 
-def count_mail(event: AuditEvent) -> bool:
+def count_mail(event: AuditEvent, user: User) -> bool:
     """Count a lock-out of a user, and return whether to send mail about it.
 
     Mail without a link does not put off the one with a link.
     """
-    kind = "lock-out link" if has_link(event) else "lock-out mail"
-    key = make_key(kind, str(event.user_key))
+    kind = "lock-out link" if has_link(event, user) else "lock-out mail"
+    key = make_key(kind, str(user.pk))
     return SignInAttempt.objects.count_one(key, PAUSE).count == 1
 
 
-def has_link(event: AuditEvent) -> bool:
-    """Return whether the mail about an event has a link, for those who can use it."""
-    is_lock_out = event.event == SecurityEvent.LOCKED_OUT
-    return is_lock_out and event.details.get("kind") in KINDS
+def has_link(event: AuditEvent, user: User) -> bool:
+    """Return whether the mail to a user about an event has a link."""
+    kind = event.details.get("kind")
+    if event.event != SecurityEvent.LOCKED_OUT or kind not in KINDS:
+        return False
+    # Codes are also asked for after a sign-in with a company account.
+    return user.is_active and (kind == "code" or user.has_usable_password())
 
 
 def make_path(event: AuditEvent, user: User, address: str) -> str:
@@ -54,12 +57,9 @@ def make_path(event: AuditEvent, user: User, address: str) -> str:
     `address` is where the mail goes: only the present address of the user gets a link.
     The link works once, also if the mail is sent twice.
     """
-    if not has_link(event) or not user.is_active:
-        return ""
     if event.user_key != user.pk or user.email != address:
         return ""
-    # Codes are also asked for after a sign-in with a company account.
-    if event.details["kind"] == "sign-in" and not user.has_usable_password():
+    if not has_link(event, user):
         return ""
     token = make_link_token(user, PURPOSE, nonce=str(event.pk))
     return reverse("lock_out_link", args=[token])

@@ -81,7 +81,7 @@ def list_addresses_of_person(event: AuditEvent) -> list[str]:
     user = User.objects.filter(pk=event.user_key).first()
     if user is None or not may_matter(event, user):
         return []
-    if event.event == SecurityEvent.LOCKED_OUT and not lock_out.count_mail(event):
+    if event.event == SecurityEvent.LOCKED_OUT and not lock_out.count_mail(event, user):
         return []
     if event.event == SecurityEvent.EMAIL_CHANGED:
         names = ["old_email", "new_email"]
