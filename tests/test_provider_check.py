@@ -209,6 +209,7 @@ class ProviderCheckTests(SimpleTestCase):
             notes,
             [
                 f"{prefix} scope groups",
+                f"{prefix} claim auth_time",
                 f"{prefix} claim email_verified",
                 f"{prefix} claim groups",
             ],

@@ -118,7 +118,8 @@ def check_description(
 
 
 def list_needed_claims(provider: OpenIDProvider) -> list[str]:
-    claims = ["email"]
+    # "auth_time" says when the provider last asked for the password.
+    claims = ["email", "auth_time"]
     if not provider.trusts_email:
         claims.append("email_verified")
     if provider.roles:
