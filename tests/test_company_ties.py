@@ -80,13 +80,22 @@ class AccountPageTests(TiesCase):
         link = self.link()
         self.open()
         response = self.remove(link.pk)
-        self.assertContains(response, "You can no longer sign in with this company")
+        self.assertContains(response, "The company account was removed: Example.")
         self.assertFalse(SocialAccount.objects.exists())
         event = self.assert_recorded(
             SecurityEvent.PROVIDER_UNLINKED, self.ada, provider="company", subject="a"
         )
         self.assertEqual(event.actor_key, self.ada.pk)
         self.assertTrue(self.is_signed_in())
+
+    @tag("D62")
+    def test_the_person_is_told_how_it_comes_back(self):
+        self.come()
+        response = self.remove(SocialAccount.objects.get().pk)
+        text = "signs in there with your email address, it is added again"
+        self.assertContains(response, text)
+        self.come(client=Client())
+        self.assertTrue(SocialAccount.objects.exists())
 
     @tag("D62")
     def test_whoever_else_used_it_is_signed_out_with_it(self):

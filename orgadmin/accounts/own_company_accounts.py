@@ -78,7 +78,10 @@ def remove_own_company_account(request: HttpRequest) -> bool:
     remove_company_account(user, own.account.pk, actor=user)
     request.user.end_sessions()
     keep_session(request, request.user)
-    text = _("You can no longer sign in with this company account: %s")
+    text = _(
+        "The company account was removed: %s. If someone signs in there with your email"
+        " address, it is added again."
+    )
     messages.success(request, text % own.account.provider)
     messages.success(request, _("You were signed out on all your other devices."))
     return True
