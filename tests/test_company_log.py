@@ -7,6 +7,7 @@ from unittest import mock
 
 from django.test import override_settings, tag
 
+from orgadmin.accounts import throttle
 from orgadmin.logs import LogFormatter
 from tests.factories import create_superuser
 from tests.identity import LEFT_OUT, Answer, leave
@@ -184,6 +185,16 @@ class RefusalTests(LogCase):
                     detail=detail,
                 )
                 self.assertNotIn("ada@", json.dumps(line))
+
+    @tag("D61")
+    def test_nobody_fills_the_audit_log(self):
+        for _number in range(throttle.LIMIT + 2):
+            line = self.try_with(email="new@example.com", sub="2")
+            self.assert_line(line, "INFO", reason="no account")
+        self.assertEqual(len(self.list_refusals()), throttle.LIMIT)
+        self.try_with(email="new@example.com", sub="3")
+        self.try_with(email=None, sub="2")
+        self.assertEqual(len(self.list_refusals()), throttle.LIMIT + 2)
 
     @tag("D61")
     def test_a_response_that_nobody_waits_for(self):

@@ -10,6 +10,7 @@ import logging
 from typing import Any
 
 from orgadmin.access.audit_log import SecurityEvent, record
+from orgadmin.accounts import throttle
 from orgadmin.accounts.refusals import Reason, SignInRefused
 from orgadmin.models import User
 
@@ -66,11 +67,22 @@ def log_refusal(provider_id: str, refusal: SignInRefused) -> None:
         details["detail"] = refusal.detail
     if refusal.subject:
         details["subject"] = refusal.subject
-    if refusal.reason not in NOT_AUDITED:
+    if is_audited(provider_id, refusal):
         record(SecurityEvent.PROVIDER_REFUSED, user=refusal.user, details=details)
     step = str(refusal.step or "")
     values = {**details, "outcome": "refused", "step": step}
     write(choose_level(refusal), values, refusal.user, signed_in=None)
+
+
+def is_audited(provider_id: str, refusal: SignInRefused) -> bool:
+    """Return whether a refusal belongs into the audit log, too.
+
+    Someone who is refused may try again and again, so only the first ones do.
+    """
+    if refusal.reason in NOT_AUDITED:
+        return False
+    subject = f"{provider_id} {refusal.reason} {refusal.subject}"
+    return throttle.count_attempt("refused company account", subject)
 
 
 def choose_level(refusal: SignInRefused) -> int:

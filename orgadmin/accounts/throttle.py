@@ -48,6 +48,7 @@ Kind: TypeAlias = Literal[
     "passkey",
     "used challenge",
     "lock-out",
+    "refused company account",
     "logout token",
     "used logout token",
     "mail",
@@ -78,6 +79,7 @@ class Counter:
     - "passkey": the IP address of someone who signs in with a passkey alone
     - "used challenge": what a browser was asked to sign for a passkey
     - "lock-out": the account that is locked out
+    - "refused company account": a provider, why it was refused, and the person there
     - "logout token": the IP address of a server that reports a sign-out
     - "used logout token": a provider and the ID of such a report
     - "mail": an email address that a visitor has entered
