@@ -975,6 +975,7 @@ class RequestTests(CompanyCase):
             "client_id": [CLIENT_ID],
             "redirect_uri": [f"{settings.BASE_URL}{CALLBACK}"],
             "code_challenge_method": ["S256"],
+            "max_age": ["31536000"],
         }
         secrets = {
             name: query.pop(name) for name in ("state", "nonce", "code_challenge")

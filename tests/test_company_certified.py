@@ -137,6 +137,14 @@ class CertifiedTests(SignInCase):
             self.come()
         self.assertEqual([record.outcome for record in logs.records], ["signed in"])
 
+    @tag("D39")
+    def test_says_when_it_last_asked_so_signing_out_first_does_not_help(self):
+        self.come()
+        asked = self.client.session["asked"]
+        self.client.logout()
+        self.come()
+        self.assertEqual(self.client.session["asked"], asked)
+
     @tag("D72")
     def test_signs_people_out_there_as_well(self):
         self.come()

@@ -13,6 +13,7 @@ from django.db import transaction
 from django.test import Client, SimpleTestCase, TestCase, override_settings, tag
 
 from orgadmin.accounts import throttle
+from orgadmin.accounts.openid import ANY_AGE
 from orgadmin.admin.base import SuperuserOnlyAdmin
 from orgadmin.admin.checks import check_admin_site
 from orgadmin.admin.gated import GatedModelAdmin
@@ -405,6 +406,12 @@ class CompanyTests(CompanyCase):
         self.client.post("/admin/logout/", self.token())
         self.client.get(LOGIN)
         self.assertNotIn("prompt", self.sign_in_there())
+
+    @tag("D39")
+    def test_the_provider_is_always_asked_to_say_when_it_asked(self):
+        self.client.post("/admin/logout/", self.token())
+        self.client.get(LOGIN)
+        self.assertIn(f"&max_age={ANY_AGE}", self.sign_in_there())
 
     def come_back(self, **claims):
         """Return from the provider, and return the page that follows."""

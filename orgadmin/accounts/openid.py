@@ -53,6 +53,9 @@ AUTHORIZATION_ERRORS = (
     "consent_required",
 )
 
+# The provider need not ask again: no session lasts a year. In seconds.
+ANY_AGE = 365 * 24 * 60 * 60
+
 ISSUER_SHOWN = 200  # characters of a wrong issuer in the log
 
 WELL_KNOWN = "/.well-known/"
@@ -209,9 +212,9 @@ def build_authorization_url(
     """Return the URL at the provider where the person signs in.
 
     With `asks_again`, the provider should ask for the password although it knows the
-    person already. "max_age" also obliges it to say when it last did so (OpenID Connect
-    Core, section 3.1.2.1), but not all providers do. With `chooses_account`, it should
-    let the person choose an account.
+    person already. With `chooses_account`, it should let the person choose an account.
+    In any case, "max_age" obliges it to say when it last asked for the password (OpenID
+    Connect Core, section 3.1.2.1), but not all providers do.
     """
     parameters = {
         "response_type": "code",
@@ -225,9 +228,9 @@ def build_authorization_url(
     }
     if asks_again:
         parameters["prompt"] = "login"
-        parameters["max_age"] = "0"
     elif chooses_account:
         parameters["prompt"] = "select_account"
+    parameters["max_age"] = "0" if asks_again else str(ANY_AGE)
     query = urlencode(parameters)
     endpoint = configuration.authorization_endpoint
     separator = "&" if "?" in endpoint else "?"
