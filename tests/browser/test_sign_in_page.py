@@ -11,9 +11,10 @@ from axe_playwright_python.base import AXE_SCRIPT
 from django.conf import settings
 from django.contrib.sessions.backends.db import SessionStore
 from django.test import override_settings
+from playwright.sync_api import expect
 
 from config.providers import OpenIDProvider
-from orgadmin.accounts.company_problems import TEXTS, Problem, keep
+from orgadmin.accounts.company_problems import TEXTS, Kind, Problem, keep
 from orgadmin.people.invitations import invite
 from tests.browser import BrowserTestCase
 from tests.browser.hands import WIDER_THAN_WINDOW
@@ -33,6 +34,8 @@ WAYS = {
     "providers-passkey": (SEVERAL, True),
 }
 WIDTHS = (320, 1280)
+# A desktop's scrollbar is up to 17 px wide. Chromium has none in tests.
+BESIDE_SCROLLBAR = {"width": 320 - 17, "height": 800}
 LANGUAGES = ("en", "de")
 WRONG_PASSWORD = "wrong password"
 
@@ -48,6 +51,15 @@ class SignInPageTests(BrowserTestCase):
             for language in LANGUAGES:
                 self.look(name, language)
         self.assertFalse(self.findings, "\n" + "\n".join(self.findings))
+
+    def test_a_small_window_with_a_scrollbar(self):
+        self.use(SEVERAL, has_passkeys=True)
+        page = self.open_page(viewport=BESIDE_SCROLLBAR)
+        self.show_problem(page, Kind.UNKNOWN)
+        page.goto("/admin/login/")
+        button = page.get_by_role("button", name="Use another account")
+        expect(button).to_be_visible()
+        self.assertFalse(page.evaluate(WIDER_THAN_WINDOW))
 
     def test_each_problem(self):
         self.use([PROVIDER], has_passkeys=True)
