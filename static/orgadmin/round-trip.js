@@ -9,7 +9,7 @@
  */
 
 const LENGTH = "length of the history at departure";
-// Chromium keeps no more pages, so the length says nothing from there on.
+// Chromium and Firefox keep no more pages, so the length says nothing from there on.
 const MOST_PAGES = 50;
 const PATIENCE = 2000; // milliseconds
 
