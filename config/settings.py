@@ -72,8 +72,12 @@ INSTALLED_APPS = [
 ]
 
 MIDDLEWARE = [
+    # First those that add headers, so that the responses to errors have them, too.
     "django.middleware.security.SecurityMiddleware",
     "orgadmin.headers.ResourcePolicyMiddleware",
+    "django.middleware.clickjacking.XFrameOptionsMiddleware",
+    "csp.middleware.CSPMiddleware",
+    "django_permissions_policy.PermissionsPolicyMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
     "orgadmin.logs.RequestLogMiddleware",
     # Adds random bytes to compressed pages, so that BREACH cannot read secrets in them.
@@ -85,9 +89,6 @@ MIDDLEWARE = [
     "django.contrib.auth.middleware.AuthenticationMiddleware",
     "orgadmin.accounts.preferences.PreferencesMiddleware",
     "django.contrib.messages.middleware.MessageMiddleware",
-    "django.middleware.clickjacking.XFrameOptionsMiddleware",
-    "csp.middleware.CSPMiddleware",
-    "django_permissions_policy.PermissionsPolicyMiddleware",
     "allauth.account.middleware.AccountMiddleware",
     "orgadmin.accounts.middleware.SessionLimitsMiddleware",
     "orgadmin.accounts.middleware.SecondFactorMiddleware",

@@ -126,7 +126,11 @@ class LogFormatter(JsonFormatter):
             # A record about a sign-in names the person itself.
             log_data.setdefault("user", get_user_id(request))
             log_data["route"] = getattr(request.resolver_match, "route", None)
-        log_data["message"] = PERSONAL.sub(REPLACEMENT, log_data["message"])
+        message = log_data["message"]
+        error = record.exc_info[1] if record.exc_info else None
+        if error is not None and message == str(error):
+            message = type(error).__name__
+        log_data["message"] = PERSONAL.sub(REPLACEMENT, message)
 
     def formatException(self, exc_info):
         lines = []

@@ -6,10 +6,12 @@ import socket
 import time
 from unittest import mock
 
+from django.conf import settings
 from django.db import OperationalError
 from django.test import Client, SimpleTestCase, TestCase, override_settings, tag
 from django.urls import path
 
+from orgadmin.accounts.session_store import SessionStore
 from orgadmin.logs import MAX_REQUEST_SIZE, LogFormatter, WithoutStaticFiles
 from orgadmin.models import Organization
 from tests.factories import create_organization, create_superuser, create_user
@@ -133,6 +135,8 @@ class RequestLogTests(LogCase):
         self.client.get("/admin/nothing/Quist/")
         self.client.get("/admin/fail/Quist/", REMOTE_ADDR="2001:db8::77")
         self.client.get("/admin/", headers={"host": "zoe@quist.example"})
+        self.client.force_login(create_user("ada", admin_of=[create_organization()]))
+        self.client.get("/admin/orgadmin/organization/?Zoe+Quist=1")
         for odd in ("Zo%C3%AB%20Quist/", "%0AQuist/", "%5CQuist/"):
             self.client.get(f"/admin/fail/{odd}")
         # Is refused because of the Referer, which the log message then quotes.
@@ -179,6 +183,19 @@ class ResponseTests(LogCase):
         self.assertContains(response, "did not respond in time", status_code=503)
         self.assertEqual(response.headers["Retry-After"], "10")
 
+    @tag("D10")
+    def test_a_page_has_the_policies_of_the_site_wherever_an_error_occurs(self):
+        with mock.patch.object(SessionStore, "load", side_effect=OperationalError):
+            self.client.cookies[settings.SESSION_COOKIE_NAME] = "x" * 32
+            response = self.client.get("/admin/")
+        self.assertEqual(response.status_code, 503)
+        self.assert_has_policies(response)
+
+    def assert_has_policies(self, response):
+        self.assertIn("form-action", response["Content-Security-Policy"])
+        self.assertIn("camera", response["Permissions-Policy"])
+        self.assertEqual(response["X-Frame-Options"], "DENY")
+
     def test_any_other_error_is_ours(self):
         self.assertContains(
             self.client.get("/admin/fail/x/"),
@@ -224,6 +241,7 @@ class ResponseTests(LogCase):
             response = self.import_file(MAX_REQUEST_SIZE)
         self.assertEqual(response.status_code, 400)
         new_file.assert_not_called()
+        self.assert_has_policies(response)
 
     @tag("E6")
     def test_says_so_if_a_file_is_larger_than_the_import_page_accepts(self):
