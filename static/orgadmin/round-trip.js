@@ -36,7 +36,9 @@ function goBackToDeparture() {
     return;
   }
   history.go(-pages);
-  setTimeout(goOn, PATIENCE);
+  // If the browser cannot go back. Once it has begun to, the next page may take its time.
+  const waiting = setTimeout(goOn, PATIENCE);
+  window.addEventListener("beforeunload", () => clearTimeout(waiting));
 }
 
 function leave() {
