@@ -232,10 +232,10 @@ def check_asked_again(identity: Identity, state: dict[str, Any]) -> None:
 
 
 def find_invited_user(request: HttpRequest, identity: Identity, wanted: str) -> User:
-    """Return the account of a person, whom it may be made for.
+    """Return the account of a person, and create it if they accept an invitation.
 
-    That is so if they have come from the link of an invitation to the address that the
-    provider confirms. `wanted` is the page where they came from.
+    They accept one if they come from its link, and the provider confirms the address
+    that was invited. `wanted` is the page that they come from.
     """
     try:
         return find_user(identity)

@@ -75,7 +75,7 @@ def log_refusal(provider_id: str, refusal: SignInRefused) -> None:
 
 
 def is_audited(provider_id: str, refusal: SignInRefused) -> bool:
-    """Return whether a refusal belongs into the audit log, too.
+    """Return whether a refusal belongs in the audit log, too.
 
     Someone who is refused may try again and again, so only the first ones do.
     """

@@ -1,4 +1,4 @@
-"""A clock that is slow, so that the demo has happened in the last months."""
+"""A clock that is behind, so that the demo's past is in the last months."""
 
 from __future__ import annotations
 

@@ -33,8 +33,8 @@ REQUEST_ID = "demo"
 def tell_story() -> None:
     """Let some months pass in which people work with the site.
 
-    Everything happens in its order, because the logs are shown in the order in which
-    they were written.
+    The steps are in the order of their dates, because the logs list entries in the
+    order in which they were written.
     """
     organizations = list(Organization.objects.order_by("pk")[:7])
     first, second = organizations[:2]
