@@ -27,9 +27,7 @@ from orgadmin.accounts.providers import find_provider
 from orgadmin.accounts.redirects import find_wanted_page, make_sign_in_url
 from orgadmin.accounts.refusals import Reason, SignInRefused
 from orgadmin.models.addresses import fold_email
-from orgadmin.people import outbox
-from orgadmin.people.invitations import find_invitations
-from orgadmin.people.mail import send_invitation
+from orgadmin.people.invitations import find_invitations, resend_invitations
 
 if TYPE_CHECKING:
     from orgadmin.accounts.company import Identity
@@ -223,8 +221,7 @@ def send_invitation_view(request: HttpRequest, provider_id: str) -> HttpResponse
     if problem is None or not problem.is_invited:
         return redirect("admin:login")
     if throttle.count_attempt("mail", fold_email(problem.email)):
-        for invitation in find_invitations(problem.email):
-            outbox.enqueue(send_invitation, invitation=invitation.pk)
+        resend_invitations(problem.email)
     text = _("If the invitation is still valid, its link is on its way to “%s”.")
     messages.success(request, text % problem.email)
     return redirect(make_sign_in_url(find_wanted_page(request)))

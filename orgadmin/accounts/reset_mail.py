@@ -12,7 +12,7 @@ from orgadmin.accounts.own_mail import find_recipient
 from orgadmin.accounts.tokens import make_reset_path
 from orgadmin.models import User
 from orgadmin.people import mail, outbox
-from orgadmin.people.invitations import find_invitations
+from orgadmin.people.invitations import resend_invitations
 
 
 @task(takes_context=True, priority=outbox.FOR_VISITORS)
@@ -29,9 +29,7 @@ def answer_request(context: TaskContext, *, address: str, language: str) -> None
             has_password = user.has_usable_password()
             task = send_reset_link if has_password else send_sign_in_help
             outbox.enqueue(task, user=user.pk)
-        resend = mail.send_invitation.using(priority=outbox.FOR_VISITORS)
-        for invitation in find_invitations(address):
-            outbox.enqueue(resend, invitation=invitation.pk)
+        resend_invitations(address)
 
 
 @task(takes_context=True, priority=outbox.FOR_VISITORS)

@@ -28,8 +28,9 @@ from orgadmin.models.addresses import fold_email, is_same_email
 from orgadmin.models.invitation import hash_token
 from orgadmin.models.sign_in_attempt import make_key
 from orgadmin.models.user import CredentialsChanged
+from orgadmin.people import outbox
 from orgadmin.people.changes import RoleChange
-from orgadmin.people.mail import notify_accepted
+from orgadmin.people.mail import notify_accepted, send_invitation
 from orgadmin.people.membership import change_roles, find_role, lock, may_assign
 
 # How many invitations are sent in a DAY, including those that are sent again.
@@ -192,6 +193,16 @@ def find_invitations(email: str) -> list[Invitation]:
         if is_same_email(invitation.email, email) and not invitation.expired:
             found.append(invitation)
     return found
+
+
+def resend_invitations(email: str) -> None:
+    """Send the links of an address's invitations again, for a visitor who asks for it.
+
+    Mail that signed-in people wait for goes first.
+    """
+    resend = send_invitation.using(priority=outbox.FOR_VISITORS)
+    for invitation in find_invitations(email):
+        outbox.enqueue(resend, invitation=invitation.pk)
 
 
 def find_invitation(token: str) -> Invitation:
