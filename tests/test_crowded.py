@@ -284,7 +284,7 @@ class CrowdedTests(TestCase):
                 self.client.get(url)
                 self.assert_opens(url, queries)
         self.assert_opens("/admin/")
-        self.assert_opens("/admin/?q=m")
+        self.assert_opens("/admin/search/?q=m")
         self.assert_opens("/admin/activity/")
 
     def test_an_admin_and_a_reviewer_open_the_pages_of_their_organization(self):
@@ -300,7 +300,7 @@ class CrowdedTests(TestCase):
 
     def test_a_person_with_many_organizations_opens_their_pages(self):
         self.client.force_login(self.busy)
-        for url in ("/admin/", "/admin/?q=m", "/admin/activity/"):
+        for url in ("/admin/", "/admin/search/?q=m", "/admin/activity/"):
             self.assert_opens(url)
         self.assert_opens(get_url("organization_changelist"))
 

@@ -511,7 +511,8 @@ HIDDEN_TEXT = {
 
 # Pages may repeat what was searched for, and there is a time zone of this name.
 ECHO = (
-    r'value="[^"]*" id="searchbar"|name="q" value="[^"]*"|\bq(=|%3D)Canary'
+    r'value="[^"]*" id="searchbar"|name="q"[^>]* value="[^"]*"|\bq(=|%3D)Canary'
+    r"|(Search results for|that you can see matches|\bwith) “Canary”"
     r'|<option value="Atlantic/Canary">Canary<'
 )
 
@@ -532,6 +533,7 @@ class CrawlTests(TestCase):
         client = Client()
         client.force_login(user)
         remaining = ["/admin/", "/admin/auth/group/", "/admin/orgadmin/user/"]
+        remaining.append("/admin/search/")
         seen = set()
         while remaining:
             url = remaining.pop()
@@ -568,6 +570,8 @@ class CrawlTests(TestCase):
             queries = QUERIES_OF_LISTS
         elif re.fullmatch(r"/admin/orgadmin/\w+/(\d+/change|add)/", url):
             queries = QUERIES_OF_FORMS
+        elif url == "/admin/search/":
+            queries = ["q=Canary", "q=Can", "q=%00", "q=Canary+x"]
         return [f"{url}?{query}" for query in queries]
 
     @tag("A3", "A4", "A38")

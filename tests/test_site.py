@@ -10,7 +10,7 @@ from django.utils import timezone
 
 from orgadmin.accounts import throttle
 from orgadmin.admin.home import CARDS, NAMED_PER_ROLE
-from orgadmin.models import Contact, Organization, SignInAttempt, User
+from orgadmin.models import Organization, SignInAttempt, User
 from orgadmin.models.organization_queryset import OrganizationQuerySet
 from orgadmin.models.sign_in_attempt import WINDOW
 
@@ -305,43 +305,10 @@ class CardTests(TestCase):
             self.assertEqual(self.client.get(FRONT).context["cards"], [])
 
 
-class SearchTests(TestCase):
+class RecentChangesTests(TestCase):
     def setUp(self):
         self.acme = create_organization("Acme Müller", reference="R1")
-        Contact.objects.create(organization=self.acme, name="Muller, Eva")
         self.ada = create_user("muller", email="ada@example.com", admin_of=[self.acme])
-
-    def search(self, user, text):
-        """Return {name of the model: what is found}."""
-        self.client.force_login(user)
-        response = self.client.get(FRONT, {"q": text})
-        found = {}
-        for results in response.context["found"]:
-            model_name = results.model_admin.opts.model_name
-            found[model_name] = [str(row) for row in results.rows]
-        return found
-
-    def test_finds_organizations_contacts_and_people_for_superusers(self):
-        superuser = create_superuser()
-        self.assertEqual(
-            self.search(superuser, "muller"),
-            {
-                "organization": ["Acme Müller"],
-                "contact": ["Muller, Eva"],
-                "user": ["muller"],
-            },
-        )
-        self.assertEqual(self.search(superuser, ""), {})
-        self.assertContains(self.client.get(FRONT, {"q": "nobody"}), "No results.")
-
-    @tag("A42")
-    def test_finds_nothing_that_the_person_may_not_see(self):
-        outsider = create_user("out", admin_of=[create_organization("Other")])
-        self.assertEqual(
-            self.search(outsider, "muller"), {"organization": [], "contact": []}
-        )
-        found = self.search(self.ada, "muller")
-        self.assertEqual(found["organization"], ["Acme Müller"])
 
     def test_shows_superusers_what_others_changed(self):
         self.client.force_login(self.ada)

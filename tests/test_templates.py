@@ -28,6 +28,7 @@ WHOLE_LINKS = {
     "passkey_action",
     "query",
     "request.GET.urlencode",
+    "result.url",
     "stay_signed_in_url",
     "totp_svg_data_uri",
 }

@@ -1,15 +1,13 @@
-"""The home page: cards of the person's organizations, and search results."""
+"""The home page: cards of the person's organizations."""
 
 from __future__ import annotations
 
 import datetime
 from collections import defaultdict
-from collections.abc import Collection, Sequence
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Any
 
-from django.contrib import admin
-from django.db import models
 from django.db.models import Count, Max, Window
 from django.db.models.functions import RowNumber
 from django.http import HttpRequest
@@ -18,7 +16,7 @@ from django.utils.functional import Promise
 from orgadmin.access.roles import ROLES, Role
 from orgadmin.access.rule import Sources
 from orgadmin.gate.answers import get_gate
-from orgadmin.models import Contact, Organization, User
+from orgadmin.models import Organization, User
 
 # How many organizations the home page shows as cards.
 CARDS = 12
@@ -26,13 +24,8 @@ CARDS = 12
 # How many people a card names in each role.
 NAMED_PER_ROLE = 3
 
-# How many rows of each model a search shows.
-ROWS_PER_MODEL = 5
-
 # If one of these fields is empty, the card reminds people who can fill it in.
 WANTED_FIELDS = ("website", "email", "phone", "address", "tax_id")
-
-SEARCHED_MODELS = (Organization, Contact, User)
 
 
 @dataclass(frozen=True)
@@ -59,12 +52,6 @@ class Colleagues:
 
     people: list[User]
     more: int
-
-
-@dataclass(frozen=True)
-class SearchResults:
-    model_admin: admin.ModelAdmin
-    rows: Sequence[models.Model]
 
 
 def list_cards(request: HttpRequest) -> list[Card]:
@@ -188,22 +175,3 @@ def find_first_memberships(
     for membership in first.order_by("group", "number"):
         memberships_of_group[membership.group_id].append(membership)
     return memberships_of_group
-
-
-def search(request: HttpRequest, site: admin.AdminSite) -> list[SearchResults]:
-    """Search for ?q= in every model that the person may view.
-
-    Returns at most ROWS_PER_MODEL rows of each model, all of which the person may view.
-    """
-    text = request.GET.get("q", "")
-    if not text.strip():
-        return []
-    results = []
-    for model in SEARCHED_MODELS:
-        model_admin = site._registry[model]
-        if model_admin.has_view_permission(request):
-            rows, _may_have_duplicates = model_admin.get_search_results(
-                request, model_admin.get_queryset(request), text
-            )
-            results.append(SearchResults(model_admin, rows[:ROWS_PER_MODEL]))
-    return results

@@ -2,14 +2,16 @@
 
 from functools import wraps
 from http import HTTPStatus
+from urllib.parse import urlencode
 
 from django.conf import settings
 from django.contrib import admin
 from django.contrib.admin.models import LogEntry
 from django.contrib.admin.views.autocomplete import AutocompleteJsonView
+from django.contrib.admin.views.main import SEARCH_VAR
 from django.core.exceptions import PermissionDenied
 from django.shortcuts import redirect
-from django.urls import path
+from django.urls import path, reverse
 from django.utils.cache import patch_cache_control
 from django.utils.translation import gettext_lazy as _
 
@@ -31,8 +33,9 @@ from orgadmin.accounts.views import (
 from orgadmin.admin.activity import activity_view
 from orgadmin.admin.base import ClosedModelAdmin
 from orgadmin.admin.gated import Gated
-from orgadmin.admin.home import list_cards, search
+from orgadmin.admin.home import list_cards
 from orgadmin.admin.people_viewed import note_people_viewed
+from orgadmin.admin.search import search_view
 from orgadmin.admin.unsent_mail import find_trouble, unsent_mail_view
 from orgadmin.gate.answers import get_gate
 from orgadmin.models import User
@@ -173,11 +176,14 @@ class OrganizationAdminSite(admin.AdminSite):
         }
 
     def index(self, request, extra_context=None):
+        if SEARCH_VAR in request.GET:
+            # The search was here in earlier releases.
+            query = urlencode({SEARCH_VAR: request.GET[SEARCH_VAR]})
+            return redirect(f"{reverse('admin:search')}?{query}")
         cards = list_cards(request)
         context = {
             "title": _("Your organizations") if cards else self.site_title,
             "cards": cards,
-            "found": search(request, self),
             "outbox": find_trouble(request),
         }
         return super().index(request, context)
@@ -233,6 +239,7 @@ class OrganizationAdminSite(admin.AdminSite):
                 self.admin_view(sign_out_elsewhere),
                 name="sign_out_elsewhere",
             ),
+            path("search/", self.admin_view(search_view), name="search"),
             path("unsent-mail/", self.admin_view(unsent_mail_view), name="unsent_mail"),
         ]
         # Before the others, because Django's last URL matches everything.

@@ -1,0 +1,103 @@
+"""The page that shows what a search on the whole site finds."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from django.contrib import admin
+from django.contrib.admin.options import ModelAdmin
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import render
+from django.utils.translation import gettext as _
+
+from orgadmin.admin.base import SEARCH_LENGTH
+from orgadmin.admin.people_viewed import note_people_viewed
+from orgadmin.models import Contact, Organization, User
+from orgadmin.records.search import (
+    FOUND,
+    SHORTEST_PART,
+    Hit,
+    SearchText,
+    find_contacts,
+    find_organizations,
+    find_people,
+)
+
+
+@dataclass(frozen=True)
+class Result:
+    """What was found, and the URL of the page that opens it."""
+
+    hit: Hit
+    url: str
+
+
+@dataclass(frozen=True)
+class ResultsOfModel:
+    model_admin: ModelAdmin
+    results: list[Result]
+
+    @property
+    def may_have_more(self) -> bool:
+        return len(self.results) >= FOUND
+
+
+# {model: what searches it}, in the order of the page
+SEARCHES: dict[type, Callable] = {
+    Organization: find_organizations,
+    Contact: find_contacts,
+    User: find_people,
+}
+
+
+def search_view(request: HttpRequest) -> HttpResponse:
+    """Show what matches ?q= in all models that the person may view."""
+    # PostgreSQL refuses strings with a NUL character.
+    typed = request.GET.get("q", "").replace("\0", " ")[:SEARCH_LENGTH]
+    text = SearchText.parse(typed)
+    groups = search(request, text) if text.words else []
+    title = _("Search")
+    if text.typed:
+        title = _("Search results for “%s”") % text.typed
+    context = {
+        **admin.site.each_context(request),
+        "title": title,
+        "text": text,
+        "groups": groups,
+        "total": sum(len(group.results) for group in groups),
+        "shortest_part": SHORTEST_PART,
+        "lists": list_searchable(request),
+    }
+    return render(request, "admin/orgadmin/search.html", context)
+
+
+def list_searchable(request: HttpRequest) -> list[ModelAdmin]:
+    """Return the admin classes of the models that the person may view."""
+    registry = admin.site._registry
+    return [
+        registry[model]
+        for model in SEARCHES
+        if registry[model].has_view_permission(request)
+    ]
+
+
+def search(request: HttpRequest, text: SearchText) -> list[ResultsOfModel]:
+    """Return what is found in each model. Models without a result are left out."""
+    groups = []
+    for model_admin in list_searchable(request):
+        find = SEARCHES[model_admin.model]
+        hits = find(model_admin.get_queryset(request), text)
+        if not hits:
+            continue
+        if model_admin.model is User:
+            note_people_viewed(request)
+        results = [Result(hit, find_url(model_admin, hit)) for hit in hits]
+        groups.append(ResultsOfModel(model_admin, results))
+    return groups
+
+
+def find_url(model_admin: ModelAdmin, hit: Hit) -> str:
+    # The page that shows the object to read, where there is one.
+    get_url = getattr(model_admin, "get_record_url", model_admin.get_change_url)
+    return get_url(hit.row)

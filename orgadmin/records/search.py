@@ -1,0 +1,199 @@
+"""The search on every page: organizations, contacts and people, the best ones first.
+
+Names that start with the text come first, then names that contain it, then rows of
+which another field does. On PostgreSQL, similar names follow if little was found, so
+that a typing error does not matter. Confidential fields are never searched.
+
+A search runs a few queries, one for each of these kinds of match. Each returns a few
+rows, in the order of an index or from a trigram index, and runs only if those before it
+have not found enough. tests/test_plans.py pins their plans.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable
+from dataclasses import dataclass
+from typing import Any
+
+from django.db import models
+from django.db.models import Q, QuerySet
+from django.db.models.functions import Left
+from django.utils.text import smart_split, unescape_string_literal
+
+from orgadmin.models import Contact, Organization, User
+from orgadmin.models.fields import normalize
+from orgadmin.records.marking import Part, mark
+
+# How many rows of each model a search finds.
+FOUND = 6
+
+# Trigram indexes, as their name says, know no shorter parts of words.
+SHORTEST_PART = 3  # characters
+
+# How many words of a text are searched for. Each adds a condition to the queries.
+MAX_WORDS = 10
+
+# How much of a long text is read. Today's forms accept no longer ones.
+READ = 1_000  # characters
+
+
+@dataclass(frozen=True)
+class SearchText:
+    """What someone searches for."""
+
+    typed: str
+    words: list[str]  # normalized
+
+    @classmethod
+    def parse(cls, typed: str) -> SearchText:
+        words = []
+        for word in smart_split(typed):
+            if word.startswith(('"', "'")) and word[0] == word[-1] and len(word) > 1:
+                word = unescape_string_literal(word)
+            normal = normalize(word).strip()
+            if normal:
+                words.append(normal)
+        return cls(typed.strip(), words[:MAX_WORDS])
+
+    @property
+    def start(self) -> str:
+        """What a name starts with, in its normalized form."""
+        return " ".join(normalize(self.typed.strip("\"'")).split())
+
+    @property
+    def is_short(self) -> bool:
+        """Whether only names that start with the text are searched."""
+        return all(len(word) < SHORTEST_PART for word in self.words)
+
+
+@dataclass(frozen=True)
+class FoundField:
+    """A field of a row that was found, and whether it is a reason why."""
+
+    label: Any
+    parts: list[Part]
+
+    @property
+    def is_match(self) -> bool:
+        return any(part.is_match for part in self.parts)
+
+
+@dataclass(frozen=True)
+class Hit:
+    """A row that was found: its title, and other fields that help to recognize it."""
+
+    row: models.Model
+    title: FoundField
+    fields: list[FoundField]
+
+    @property
+    def is_similar(self) -> bool:
+        """Whether nothing of it contains the text: it was found by a similar name."""
+        return not any(field.is_match for field in [self.title, *self.fields])
+
+
+class Collector:
+    """Collects the first rows of querysets, and runs only as many as it needs."""
+
+    def __init__(self) -> None:
+        self.rows: list[Any] = []
+
+    def add(self, queryset: QuerySet) -> None:
+        missing = FOUND - len(self.rows)
+        if missing <= 0:
+            return
+        known = [row.pk for row in self.rows]
+        if known:
+            queryset = queryset.exclude(pk__in=known)
+        self.rows += queryset[:missing]
+
+
+def find_organizations(rows: QuerySet[Organization], text: SearchText) -> list[Hit]:
+    """Return the best matches among `rows`, organizations that the reader may view."""
+    found = Collector()
+    rows = rows.defer("tax_id", "notes", "address", "search_text").annotate(
+        address_start=Left("address", READ)
+    )
+    found.add(rows.filter(search_text__startswith=text.start))
+    if not text.is_short:
+        found.add(rows.filter(contains_all(["search_text"], text.words, "contains")))
+    return [describe_organization(row, text.words) for row in found.rows]
+
+
+def find_contacts(rows: QuerySet[Contact], text: SearchText) -> list[Hit]:
+    """Return the best matches among `rows`, contacts that the reader may view."""
+    found = Collector()
+    rows = rows.select_related("organization").only(
+        "name", "role", "email", "organization__name"
+    )
+    found.add(rows.filter(name__istartswith=text.typed))
+    if not text.is_short:
+        fields = ["name", "role", "email"]
+        found.add(rows.filter(contains_all(fields, text.typed.split(), "icontains")))
+    return [describe_contact(row, text.words) for row in found.rows]
+
+
+def find_people(rows: QuerySet[User], text: SearchText) -> list[Hit]:
+    """Return the best matches among `rows`, people whom the reader may see."""
+    found = Collector()
+    fields = ["username", "first_name", "last_name", "email"]
+    starts = Q()
+    for name in fields:
+        starts |= Q(**{f"{name}__istartswith": text.typed})
+    rows = rows.order_by("username")
+    found.add(rows.filter(starts))
+    if not text.is_short:
+        found.add(rows.filter(contains_all(fields, text.typed.split(), "icontains")))
+    return [describe_person(row, text.words) for row in found.rows]
+
+
+def contains_all(fields: Collection[str], words: Iterable[str], lookup: str) -> Q:
+    """Return the condition that each word is in at least one of the fields."""
+    condition = Q()
+    for word in words:
+        in_any = Q()
+        for name in fields:
+            in_any |= Q(**{f"{name}__{lookup}": word})
+        condition &= in_any
+    return condition
+
+
+def describe_organization(row: Any, words: Collection[str]) -> Hit:
+    fields = [make_field(row, "reference", words)]
+    address = FoundField(get_label(row, "address"), mark(row.address_start, words))
+    if address.is_match:
+        fields.append(address)
+    return Hit(row, make_field(row, "name", words), remove_empty(fields))
+
+
+def describe_contact(row: Contact, words: Collection[str]) -> Hit:
+    organization = FoundField(
+        get_label(row, "organization"), mark(row.organization.name, words)
+    )
+    fields = [
+        organization,
+        make_field(row, "role", words),
+        make_field(row, "email", words),
+    ]
+    return Hit(row, make_field(row, "name", words), remove_empty(fields))
+
+
+def describe_person(row: User, words: Collection[str]) -> Hit:
+    fields = [
+        make_field(row, "first_name", words),
+        make_field(row, "last_name", words),
+        make_field(row, "email", words),
+    ]
+    return Hit(row, make_field(row, "username", words), remove_empty(fields))
+
+
+def make_field(row: models.Model, name: str, words: Collection[str]) -> FoundField:
+    return FoundField(get_label(row, name), mark(getattr(row, name) or "", words))
+
+
+def get_label(row: models.Model, name: str) -> Any:
+    return row._meta.get_field(name).verbose_name  # type: ignore[union-attr]
+
+
+def remove_empty(fields: Iterable[FoundField]) -> list[FoundField]:
+    return [field for field in fields if field.parts]
