@@ -512,7 +512,7 @@ HIDDEN_TEXT = {
 # Pages may repeat what was searched for, and there is a time zone of this name.
 ECHO = (
     r'value="[^"]*" id="searchbar"|name="q"[^>]* value="[^"]*"|\bq(=|%3D)Canary'
-    r"|(Search results for|that you can see matches|\bwith) “Canary”"
+    r"|(Search results for|that you can see matches|\bwith) “Canary( x)?”"
     r'|<option value="Atlantic/Canary">Canary<'
 )
 
