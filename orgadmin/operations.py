@@ -295,6 +295,25 @@ class PopulateGroups(migrations.RunPython):
             )
 
 
+class AddSortColumn(migrations.AddField):
+    """Add a text column whose values both databases compare by their code points.
+
+    SQLite always does so; PostgreSQL does if the column has the collation "C".
+    """
+
+    def database_forwards(
+        self,
+        app_label: str,
+        schema_editor: BaseDatabaseSchemaEditor,
+        from_state: ProjectState,
+        to_state: ProjectState,
+    ) -> None:
+        if schema_editor.connection.vendor == "postgresql":
+            model = to_state.apps.get_model(app_label, self.model_name)
+            model._meta.get_field(self.name).db_collation = "C"
+        super().database_forwards(app_label, schema_editor, from_state, to_state)
+
+
 class RequireRelation(migrations.AlterField):
     """Make a relation NOT NULL.
 

@@ -53,6 +53,13 @@ class ContactAdmin(GatedModelAdmin):
     search_fields = ["name", "role", "email", "organization__name"]
     search_help_text = _("Search by name, role, email or organization.")
 
+    def get_object(self, request, object_id, from_field=None):
+        if self._is_saving(request) and is_primary_key(object_id):
+            chosen = request.POST.get("organization", "")
+            others = [int(chosen)] if is_primary_key(chosen) else []
+            Contact.objects.filter(pk=object_id).lock_organizations(others=others)
+        return super().get_object(request, object_id, from_field)
+
     def response_add(self, request, obj, post_url_continue=None):
         response = super().response_add(request, obj, post_url_continue)
         return stay_with_organization(request, obj, response)

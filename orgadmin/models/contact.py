@@ -1,10 +1,37 @@
 """Contact: a contact person of an organization."""
 
-from django.db import models
+from __future__ import annotations
+
+from collections.abc import Collection
+
+from django.db import models, transaction
 from django.utils.translation import gettext_lazy as _
 
-from orgadmin.models.fields import LineEmailField, LineField
+from orgadmin.models.fields import LineEmailField, LineField, SortTextField
 from orgadmin.models.organization import Organization
+
+
+class ContactQuerySet(models.QuerySet["Contact"]):
+    def lock_organizations(self, *, others: Collection[int] = ()) -> None:
+        """Lock the organizations of these contacts, and `others`, until the commit.
+
+        A change of a contact is a change of its organization, whose row a trigger then
+        updates. Whoever edits an organization locks it before its contacts. In the
+        other order, two people could block each other.
+        """
+        rows = Organization._base_manager.using(self.db)
+        owners = self.order_by().values("organization")
+        concerned = rows.filter(models.Q(pk__in=owners) | models.Q(pk__in=others))
+        locked = concerned.order_by("pk").select_for_update(no_key=True)
+        list(locked.values_list("pk"))
+
+    def delete(self) -> tuple[int, dict[str, int]]:
+        with transaction.atomic(using=self.db):
+            self.lock_organizations()
+            return super().delete()
+
+    delete.alters_data = True  # type: ignore[attr-defined]
+    delete.queryset_only = True  # type: ignore[attr-defined]
 
 
 class Contact(models.Model):
@@ -24,12 +51,19 @@ class Contact(models.Model):
     role = LineField(_("role"), max_length=100, blank=True)
     email = LineEmailField(_("email"), blank=True)
     phone = LineField(_("phone"), max_length=50, blank=True)
+    # Lists are sorted by it.
+    sort_name = SortTextField("name")
+
+    objects = ContactQuerySet.as_manager()
 
     class Meta:
         verbose_name = _("contact")
         verbose_name_plural = _("contacts")
-        ordering = ["name", "pk"]
-        indexes = [models.Index(fields=["name", "id"], name="contact_name")]
+        ordering = ["sort_name", "pk"]
+        indexes = [
+            models.Index(fields=["name", "id"], name="contact_name"),
+            models.Index(fields=["sort_name", "id"], name="contact_sort_name"),
+        ]
 
     def __str__(self) -> str:
         return self.name

@@ -23,6 +23,8 @@ from orgadmin.models.look_alikes import KEY_LENGTH, make_key
 from orgadmin.models.text import check_length, clean_line, clean_paragraphs
 from orgadmin.models.validators import validate_language, validate_time_zone
 
+SORT_LENGTH = 255  # characters of a name by which a list is sorted
+
 
 class CleanedFormField:
     """Cleans the text that was sent, before it is validated.
@@ -235,6 +237,22 @@ class LookAlikeKeyField(ComputedField, models.CharField):
         return make_key(text)
 
 
+class SortTextField(ComputedField, models.CharField):
+    """The text that a list is sorted by: without case, accents and widths.
+
+    Both databases compare its code points, so they sort alike: on PostgreSQL, the
+    migration gives the column the collation "C". The text is cut, because PostgreSQL
+    refuses long texts in an index.
+    """
+
+    def __init__(self, *sources: str, **options: Any) -> None:
+        options.setdefault("max_length", SORT_LENGTH)
+        super().__init__(*sources, **options)
+
+    def make_text(self, text: str) -> str:
+        return normalize(text)[:SORT_LENGTH]
+
+
 class FoldField(ComputedField, models.CharField):
     """What names have in common that must not exist side by side.
 
@@ -271,6 +289,47 @@ class EmailFoldField(FoldField):
 
     def make_text(self, text: str) -> str:
         return fold_email(text)
+
+
+class KeptByDatabase:
+    """A column that triggers of the database keep, and that code can only read.
+
+    Django does not write such a field: neither `save()` and `bulk_create()` nor
+    `update()` and fixtures. After INSERT, the database returns its value; after a
+    save, the instance must forget it, and reads it again when it is needed. In
+    migrations, the field appears as Django's own.
+    """
+
+    generated = True
+
+    # Django asks for it when it validates constraints. None of them is about such a
+    # field.
+    expression = models.Value(None)
+
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        options.setdefault("editable", False)
+        super().__init__(*arguments, **options)
+
+    @property
+    def output_field(self) -> KeptByDatabase:
+        return self
+
+    def deconstruct(self) -> tuple[str, str, Sequence[Any], dict[str, Any]]:
+        name, _path, arguments, options = super().deconstruct()  # type: ignore[misc]
+        return (
+            name,
+            f"django.db.models.{find_django_class(self)}",
+            arguments,
+            options,
+        )
+
+
+class KeptTimeField(KeptByDatabase, models.DateTimeField):
+    """A time that triggers keep."""
+
+
+class KeptNumberField(KeptByDatabase, models.IntegerField):
+    """A number that triggers keep."""
 
 
 def find_django_class(field: object) -> str:

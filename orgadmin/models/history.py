@@ -15,7 +15,15 @@ if TYPE_CHECKING:
     from orgadmin.models import Organization, User
 
 # The fields of an organization that have no history.
-UNTRACKED = ["search_text", "name_key", *(role.key for role in ROLES)]
+UNTRACKED = [
+    "search_text",
+    "name_key",
+    "sort_name",
+    "created_at",
+    "changed_at",
+    "active_admins",
+    *(role.key for role in ROLES),
+]
 
 
 class AuthorValues(models.Model):

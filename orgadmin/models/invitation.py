@@ -80,6 +80,9 @@ class Invitation(models.Model):
 
     class Meta:
         ordering = ["email"]
+        indexes = [
+            models.Index(fields=["sent_at", "organization"], name="invitation_sent"),
+        ]
         constraints = [
             models.UniqueConstraint(
                 "organization", Lower("email"), name="unique_invitation"

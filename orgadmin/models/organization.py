@@ -4,26 +4,35 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import reduce
+from operator import or_
 from typing import TYPE_CHECKING, Any
 
 from django.db import models, router, transaction
 from django.db.models import F, Q
 from django.db.models.base import ModelBase
+from django.db.models.functions import Now
 from django.utils.translation import gettext_lazy as _
 
 from orgadmin.access.groups import StoredGroup, create_groups, rename_groups
 from orgadmin.access.roles import ROLES, Role
 from orgadmin.models.fields import (
+    KeptNumberField,
+    KeptTimeField,
     LineEmailField,
     LineField,
     LineURLField,
     LookAlikeKeyField,
     ParagraphsField,
     SearchTextField,
+    SortTextField,
 )
 from orgadmin.models.history import UNTRACKED, AuthorValues, OrganizationRecords
 from orgadmin.models.mixins import DeletedThroughQuerySet
-from orgadmin.models.organization_queryset import OrganizationQuerySet
+from orgadmin.models.organization_queryset import (
+    OrganizationQuerySet,
+    list_computed_fields,
+)
 
 if TYPE_CHECKING:
     from django_stubs_ext import StrOrPromise
@@ -35,6 +44,16 @@ GROUP_FIELDS = {
     *(role.key for role in ROLES),
     *(role.attname for role in ROLES),
 }
+
+
+# Fields that should not be empty. People who can fill them in are reminded of them.
+WANTED_FIELDS = ("website", "email", "phone", "address", "tax_id")
+
+
+def is_incomplete() -> Q:
+    """Return the condition for organizations that lack one of the wanted fields."""
+    empty = [Q(**{name: ""}) for name in WANTED_FIELDS]
+    return reduce(or_, empty)
 
 
 def role_group_field(related_name: str, label: StrOrPromise) -> models.OneToOneField:
@@ -82,6 +101,14 @@ class Organization(DeletedThroughQuerySet):
     # Platform staff who create an organization are asked about those whose names look
     # the same.
     name_key = LookAlikeKeyField("name")
+    # Lists are sorted by it.
+    sort_name = SortTextField("name")
+    created_at = models.DateTimeField(_("created"), db_default=Now(), editable=False)
+    # When its fields or contacts were last changed. Only people who may see the
+    # confidential fields may know: it may have been one of those.
+    changed_at = KeptTimeField(_("last change"), db_default=Now())
+    # How many of its admins can sign in.
+    active_admins = KeptNumberField(_("active admins"), db_default=0)
     admin = role_group_field("administrators_of", _("admin group"))
     reviewer = role_group_field("reviewers_of", _("reviewer group"))
 
@@ -99,7 +126,7 @@ class Organization(DeletedThroughQuerySet):
     class Meta:
         verbose_name = _("organization")
         verbose_name_plural = _("organizations")
-        ordering = ["name", "pk"]
+        ordering = ["sort_name", "pk"]
         # Django then also uses OrganizationQuerySet for related objects.
         base_manager_name = "objects"
         permissions = [
@@ -113,6 +140,24 @@ class Organization(DeletedThroughQuerySet):
             models.Index(fields=["name", "id"], name="organization_name"),
             models.Index(fields=["reference", "id"], name="organization_reference"),
             models.Index(fields=["name_key"], name="organization_name_key"),
+            models.Index(fields=["sort_name", "id"], name="organization_sort_name"),
+            models.Index(fields=["created_at", "id"], name="organization_created"),
+            models.Index(fields=["changed_at", "id"], name="organization_changed"),
+            models.Index(
+                fields=["sort_name", "id"],
+                name="organization_no_admin",
+                condition=Q(active_admins=0),
+            ),
+            models.Index(
+                fields=["sort_name", "id"],
+                name="organization_one_admin",
+                condition=Q(active_admins=1),
+            ),
+            models.Index(
+                fields=["sort_name", "id"],
+                name="organization_incomplete",
+                condition=is_incomplete(),
+            ),
         ]
         constraints = [
             models.CheckConstraint(
@@ -151,6 +196,7 @@ class Organization(DeletedThroughQuerySet):
             # save(), this sets no savepoint.
             with transaction.atomic(using=using, savepoint=False):
                 super().save(**options)
+            self._forget_kept()
             return
         with transaction.atomic(using=using):
             if self.pk is None or force_insert:
@@ -160,6 +206,7 @@ class Organization(DeletedThroughQuerySet):
             if is_stored or force_update or update_fields is not None:
                 # Django raises an error if there is no such row.
                 super().save(**options)
+                self._forget_kept()
             else:
                 self._insert(options)
 
@@ -181,6 +228,19 @@ class Organization(DeletedThroughQuerySet):
             super().save(**options)
             type(self).objects.using(using).complete([self])
         transaction.on_commit(self._forget_created_groups, using=using)
+
+    def has_outdated_texts(self) -> bool:
+        """Return whether a text that is made from other fields does not match them."""
+        return any(
+            getattr(self, field.attname) != field.compute(self)
+            for field in list_computed_fields(type(self))
+        )
+
+    def _forget_kept(self) -> None:
+        """Forget what triggers may have changed, so that it is read again."""
+        for field in self._meta.concrete_fields:
+            if field.generated:
+                self.__dict__.pop(field.attname, None)
 
     def _forget_created_groups(self) -> None:
         self.created_groups = None
@@ -274,6 +334,9 @@ class Organization(DeletedThroughQuerySet):
         was_rolled_back = self.created_groups == self.group_ids
         if is_copy or was_rolled_back:
             self.group_ids = [None] * len(ROLES)
+            # The copy is new.
+            created_at: Any = self._meta.get_field("created_at")
+            self.created_at = created_at.get_default()
         elif not self._state.adding:
             raise self.DoesNotExist(
                 f"Organization {self.pk} has been deleted, together with its groups."

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Collection, Iterable
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 from django.apps import apps
 from django.contrib.auth import get_user_model
@@ -22,7 +22,7 @@ from orgadmin.access.membership_log import Event, write_memberships
 from orgadmin.access.roles import ROLES
 from orgadmin.access.rule import RuleQuerySet
 from orgadmin.access.sql import Statement, execute_together, placeholders
-from orgadmin.models.fields import LookAlikeKeyField, SearchTextField
+from orgadmin.models.fields import ComputedField
 
 if TYPE_CHECKING:
     from orgadmin.models import Organization, User
@@ -42,6 +42,12 @@ def lock_and_list_pks(queryset: models.QuerySet, *, no_key: bool = False) -> lis
     rows = rows.filter(pk__in=queryset.order_by().values("pk")).order_by("pk")
     locked = rows.select_for_update(no_key=no_key)
     return list(locked.values_list("pk", flat=True))
+
+
+def list_computed_fields(model: type[models.Model]) -> list[Any]:
+    """Return the fields of a model that are made from others."""
+    fields = model._meta.concrete_fields
+    return [field for field in fields if isinstance(field, ComputedField)]
 
 
 class OrganizationQuerySet(RuleQuerySet):
@@ -142,26 +148,43 @@ class OrganizationQuerySet(RuleQuerySet):
         return Counter(organizations) + Counter(others)
 
     def write_computed_texts(self, pks: Collection[int], written: set[str]) -> None:
-        """Update the search text and the name key of stored rows.
+        """Update the texts of stored rows that are made from other fields.
 
         Does so only if one of the fields that they are made from is in `written`, the
         names of fields. Executes one prepared statement for all rows, because
         `bulk_update()` would build a large CASE expression.
         """
-        search_text = cast(SearchTextField, self.model._meta.get_field("search_text"))
-        name_key = cast(LookAlikeKeyField, self.model._meta.get_field("name_key"))
-        if not written.intersection(search_text.sources + name_key.sources):
+        computed = list_computed_fields(self.model)
+        sources = {source for field in computed for source in field.sources}
+        if not written & sources:
             return
         rows = self.model._base_manager.using(self.db).filter(pk__in=pks)
-        texts = [
-            (search_text.compute(row), name_key.compute(row), row.pk) for row in rows
-        ]
-        statement = """
-            UPDATE orgadmin_organization SET search_text = %s, name_key = %s
-            WHERE id = %s
-        """
+        texts = [[*(field.compute(row) for field in computed), row.pk] for row in rows]
+        columns = ", ".join(f"{field.column} = %s" for field in computed)
+        statement = f"UPDATE orgadmin_organization SET {columns} WHERE id = %s"
         with connections[self.db].cursor() as cursor:
             cursor.executemany(statement, texts)
+
+    def count_active_admins(self, pks: Collection[int]) -> None:
+        """Count the active admins of locked organizations again, if triggers did not.
+
+        `update()` would leave out the column, which only the database writes.
+        """
+        if not pks:
+            return
+        statement = f"""
+            UPDATE orgadmin_organization
+            SET active_admins = (
+                SELECT COUNT(*)
+                FROM orgadmin_user_groups membership
+                JOIN orgadmin_user member ON member.id = membership.user_id
+                WHERE membership.group_id = orgadmin_organization.admin_id
+                    AND member.is_active
+            )
+            WHERE id IN ({placeholders(pks)})
+        """
+        with connections[self.db].cursor() as cursor:
+            cursor.execute(statement, [*pks])
 
     def complete(self, organizations: Collection[Organization]) -> None:
         """Grant the permissions of new organizations and begin their histories."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -30,6 +30,7 @@ from orgadmin.access.roles import (
     is_generated,
 )
 from orgadmin.models import (
+    Contact,
     MembershipEvent,
     Organization,
     OrganizationGroupObjectPermission,
@@ -193,7 +194,9 @@ class BatchExamination:
         issues += self._check_role_permissions()
         issues += self._check_model_permissions()
         issues += self._check_membership_log()
-        issues += self._check_search_texts()
+        issues += self._check_computed_texts()
+        issues += self._check_active_admins()
+        issues += self._check_contacts()
         issues += self._note_user_permissions()
         issues += self._note_other_groups()
         issues += self._note_members()
@@ -385,24 +388,55 @@ class BatchExamination:
             write_changes(changes, reason=_("Found by the doctor."))
         return issues
 
-    def _check_search_texts(self) -> list[Issue]:
-        """Find search texts and name keys that are outdated.
+    def _check_computed_texts(self) -> list[Issue]:
+        """Find search texts, name keys and names for sorting that are outdated.
 
         During an upgrade, a release that does not know their columns can leave them.
         """
-        search_text = Organization._meta.get_field("search_text")
-        name_key = Organization._meta.get_field("name_key")
         outdated = [
             organization
             for organization in self.organizations
-            if organization.search_text != search_text.compute(organization)
-            or organization.name_key != name_key.compute(organization)
+            if organization.has_outdated_texts()
         ]
         if self.fix:
             pks = [organization.pk for organization in outdated]
             Organization.objects.write_computed_texts(pks, {"name"})
         text = "a search does not find its current name, reference or address"
         return [Issue("search text", text, organization) for organization in outdated]
+
+    def _check_contacts(self) -> list[Issue]:
+        """Find contacts that lists cannot sort, because an older release saved them."""
+        unsorted = Contact.objects.filter(organization__in=self.by_pk, sort_name="")
+        issues = []
+        for contact in unsorted.exclude(name=""):
+            text = f"lists show its contact “{contact}” in the wrong place"
+            organization = self.by_pk[contact.organization_id]
+            issues.append(Issue("contact order", text, organization))
+            if self.fix:
+                contact.save(update_fields=["sort_name"])
+        return issues
+
+    def _check_active_admins(self) -> list[Issue]:
+        """Find organizations whose number of active admins is wrong.
+
+        Triggers of the database keep it, so someone has changed rows without them.
+        """
+        numbers = Counter(
+            member.group_id for member in self.members if member.is_active
+        )
+        issues = []
+        for organization in self.organizations:
+            number = numbers[getattr(organization, ADMIN.attname)]
+            if organization.active_admins != number:
+                text = (
+                    f"its lists count {organization.active_admins} active admins"
+                    f" instead of {number}"
+                )
+                issues.append(Issue("active admins", text, organization))
+        if self.fix:
+            pks = [issue.organization.pk for issue in issues if issue.organization]
+            Organization.objects.count_active_admins(pks)
+        return issues
 
     def _note_user_permissions(self) -> list[Issue]:
         """Note the object permissions of users. No role needs them."""

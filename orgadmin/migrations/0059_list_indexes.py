@@ -1,0 +1,149 @@
+"""The columns of lists, step 4 of 4: add the indexes.
+
+On PostgreSQL, they are built without blocking reads or writes. If the migration is
+interrupted, PostgreSQL leaves an invalid index. Running the migration again replaces
+that index.
+"""
+
+from django.db import migrations, models
+
+INCOMPLETE = "website = '' OR email = '' OR phone = '' OR address = '' OR tax_id = ''"
+
+# {name of the index: what it covers}
+INDEXES = {
+    "organization_sort_name": "orgadmin_organization (sort_name, id)",
+    "organization_created": "orgadmin_organization (created_at, id)",
+    "organization_changed": "orgadmin_organization (changed_at, id)",
+    "organization_no_admin": """
+        orgadmin_organization (sort_name, id) WHERE active_admins = 0
+    """,
+    "organization_one_admin": """
+        orgadmin_organization (sort_name, id) WHERE active_admins = 1
+    """,
+    "organization_incomplete": f"""
+        orgadmin_organization (sort_name, id) WHERE ({INCOMPLETE})
+    """,
+    "contact_sort_name": "orgadmin_contact (sort_name, id)",
+    "invitation_sent": "orgadmin_invitation (sent_at, organization_id)",
+}
+
+
+def create(apps, schema_editor):
+    concurrently = get_concurrently(schema_editor)
+    for name, definition in INDEXES.items():
+        schema_editor.execute(f"DROP INDEX {concurrently} IF EXISTS {name}")
+        schema_editor.execute(f"CREATE INDEX {concurrently} {name} ON {definition}")
+
+
+def drop(apps, schema_editor):
+    concurrently = get_concurrently(schema_editor)
+    for name in INDEXES:
+        schema_editor.execute(f"DROP INDEX {concurrently} IF EXISTS {name}")
+
+
+def get_concurrently(schema_editor):
+    """Return the keyword that avoids blocking writes. SQLite has none."""
+    if schema_editor.connection.vendor == "postgresql":
+        return "CONCURRENTLY"
+    return ""
+
+
+class Migration(migrations.Migration):
+    # PostgreSQL cannot build an index concurrently in a transaction.
+    atomic = False
+
+    dependencies = [("orgadmin", "0058_fill_list_columns")]
+
+    operations = [
+        migrations.SeparateDatabaseAndState(
+            database_operations=[migrations.RunPython(create, drop)],
+            state_operations=[
+                migrations.AddIndex(
+                    "organization",
+                    models.Index(
+                        fields=["sort_name", "id"], name="organization_sort_name"
+                    ),
+                ),
+                migrations.AddIndex(
+                    "organization",
+                    models.Index(
+                        fields=["created_at", "id"], name="organization_created"
+                    ),
+                ),
+                migrations.AddIndex(
+                    "organization",
+                    models.Index(
+                        fields=["changed_at", "id"], name="organization_changed"
+                    ),
+                ),
+                migrations.AddIndex(
+                    "organization",
+                    models.Index(
+                        fields=["sort_name", "id"],
+                        name="organization_no_admin",
+                        condition=models.Q(active_admins=0),
+                    ),
+                ),
+                migrations.AddIndex(
+                    "organization",
+                    models.Index(
+                        fields=["sort_name", "id"],
+                        name="organization_one_admin",
+                        condition=models.Q(active_admins=1),
+                    ),
+                ),
+                migrations.AddIndex(
+                    "organization",
+                    models.Index(
+                        fields=["sort_name", "id"],
+                        name="organization_incomplete",
+                        condition=models.Q(
+                            ("website", ""),
+                            ("email", ""),
+                            ("phone", ""),
+                            ("address", ""),
+                            ("tax_id", ""),
+                            _connector="OR",
+                        ),
+                    ),
+                ),
+                migrations.AddIndex(
+                    "contact",
+                    models.Index(fields=["sort_name", "id"], name="contact_sort_name"),
+                ),
+                migrations.AddIndex(
+                    "invitation",
+                    models.Index(
+                        fields=["sent_at", "organization"], name="invitation_sent"
+                    ),
+                ),
+            ],
+        ),
+        migrations.AlterModelOptions(
+            name="contact",
+            options={
+                "ordering": ["sort_name", "pk"],
+                "verbose_name": "contact",
+                "verbose_name_plural": "contacts",
+            },
+        ),
+        migrations.AlterModelOptions(
+            name="organization",
+            options={
+                "base_manager_name": "objects",
+                "ordering": ["sort_name", "pk"],
+                "permissions": [
+                    (
+                        "view_confidential_organization",
+                        "Can view confidential fields of organization",
+                    ),
+                    (
+                        "manage_members_organization",
+                        "Can manage members of organization",
+                    ),
+                ],
+                "verbose_name": "organization",
+                "verbose_name_plural": "organizations",
+            },
+        ),
+    ]
