@@ -102,11 +102,12 @@ def insert_organizations(count: int, tag: str = "") -> int:
     newline = "chr(10)" if connection.vendor == "postgresql" else "char(10)"
     run(f"""
         INSERT INTO orgadmin_organization
-            (id, {COLUMNS}, search_text, name_key, {group_columns})
+            (id, {COLUMNS}, search_text, name_key, sort_name, {group_columns})
         SELECT
             new.id,
             {VALUES},
             lower(new.name) || {newline} || 'r' || new.id || {newline},
+            lower(new.name),
             lower(new.name),
             {", ".join(group_ids)}
         FROM {rows} AS new

@@ -16,7 +16,6 @@ from tests.factories import (
     create_user,
     set_role,
 )
-from tests.migrating import models_at
 
 ADMIN_URL = "/admin/orgadmin"
 
@@ -163,16 +162,13 @@ class DeletedAuthorTests(TestCase):
 
 class MigrationTests(TransactionTestCase):
     def test_names_the_authors_of_existing_records(self):
-        self.addCleanup(call_command, "migrate", "orgadmin", verbosity=0)
-        call_command("migrate", "orgadmin", "0036", verbosity=0)
-        # The columns that `create_user` writes do not all exist at this migration.
-        OldUser = models_at("0036_keep_authors")("orgadmin", "User")
-        old_user = OldUser.objects.create(username="olga")
-        olga = User(pk=old_user.pk)
+        olga = create_user("olga")
         acme = create_organization("Acme")
         acme._history_user = olga
         acme.phone = "1"
         acme.save()
+        self.addCleanup(call_command, "migrate", "orgadmin", verbosity=0)
+        call_command("migrate", "orgadmin", "0036", verbosity=0)
         nobody, by_olga = acme.history.order_by("history_id")
         records = models.QuerySet(type(by_olga))
         records.update(history_user_key=None, history_user_name="")

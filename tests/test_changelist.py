@@ -137,7 +137,7 @@ class LongListTests(TestCase):
 
     def test_the_key_has_the_direction_of_the_first_column(self):
         expected = {
-            "": ["name", "pk"],
+            "": ["sort_name", "pk"],
             "?o=-1": ["-name", "-pk"],
             "?o=2": ["reference", "pk"],
         }

@@ -119,7 +119,7 @@ class ImportTests(TestCase):
         create_organization("First")
         text = "name\n" + "".join(f"Name {number}\n" for number in range(1_500))
         # On PostgreSQL, each batch is one INSERT. SQLite limits the parameters of one.
-        inserts = 12 + 8 + 2 if connection.vendor == "sqlite" else 2
+        inserts = 15 + 8 + 2 if connection.vendor == "sqlite" else 2
         # The transaction, the entry of the audit log, and for each of two batches a
         # savepoint and the rest of bulk creation.
         with self.assertNumQueries(2 + 1 + 2 * 4 + inserts):

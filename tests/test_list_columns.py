@@ -14,6 +14,7 @@ from orgadmin.access.roles import ROLES_BY_KEY
 from orgadmin.models import Contact, Organization, User
 from orgadmin.people.changes import RoleChange
 from orgadmin.people.membership import change_roles
+from orgadmin.records.columns import FIELDS
 
 from .factories import create_organization, create_user
 from .migrating import migrate
@@ -87,6 +88,13 @@ class TriggersTests(TestCase):
         else:
             rows = execute("SELECT tgname FROM pg_trigger WHERE NOT tgisinternal")
         self.assertLessEqual(TRIGGERS, {name for (name,) in rows})
+
+    def test_they_know_all_fields(self):
+        triggers = importlib.import_module("orgadmin.migrations.0057_list_triggers")
+        self.assertEqual(triggers.ORGANIZATION_FIELDS, [*FIELDS])
+        fields = {field.column for field in Contact._meta.fields}
+        expected = fields - {"id", "sort_name"}
+        self.assertEqual({*triggers.CONTACT_FIELDS}, expected)
 
 
 class ActiveAdminsTests(TestCase):

@@ -17,15 +17,13 @@ from orgadmin.access.roles import ROLES, Role
 from orgadmin.access.rule import Sources
 from orgadmin.gate.answers import get_gate
 from orgadmin.models import Organization, User
+from orgadmin.models.organization import WANTED_FIELDS
 
 # How many organizations the home page shows as cards.
 CARDS = 12
 
 # How many people a card names in each role.
 NAMED_PER_ROLE = 3
-
-# If one of these fields is empty, the card reminds people who can fill it in.
-WANTED_FIELDS = ("website", "email", "phone", "address", "tax_id")
 
 
 @dataclass(frozen=True)
