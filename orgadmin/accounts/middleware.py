@@ -20,6 +20,7 @@ from orgadmin.people.second_factors import has_second_factor
 URLS_ALLOWED_BEFORE_SETUP = (
     "account_login",
     "account_logout",
+    "language",
     "mfa_login_webauthn",
     "mfa_open_set_up_link",
     "mfa_passkey_options",

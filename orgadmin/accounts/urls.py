@@ -15,6 +15,7 @@ from orgadmin.accounts.confirm_email import (
 )
 from orgadmin.accounts.forms import ForgottenPasswordForm
 from orgadmin.accounts.invitation_link import invitation_view
+from orgadmin.accounts.language import language_view
 from orgadmin.accounts.lock_out_link import lock_out_link_view
 from orgadmin.accounts.new_email import new_email_link_view
 from orgadmin.accounts.no_organization import no_organization_view
@@ -32,6 +33,7 @@ HEADER_CONTEXT = {
 urlpatterns = [
     path("stay-signed-in/", stay_signed_in_view, name="stay_signed_in"),
     path("invitation/<str:token>/", invitation_view, name="invitation"),
+    path("language/", language_view, name="language"),
     path("no-organization/", no_organization_view, name="no_organization"),
     path("confirm-email/", confirm_email_view, name="confirm_email"),
     path(

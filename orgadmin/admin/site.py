@@ -34,6 +34,7 @@ from orgadmin.admin.activity import activity_view
 from orgadmin.admin.base import ClosedModelAdmin
 from orgadmin.admin.gated import Gated
 from orgadmin.admin.home import list_cards
+from orgadmin.admin.navigation import list_sections
 from orgadmin.admin.people_viewed import note_people_viewed
 from orgadmin.admin.search import search_view
 from orgadmin.admin.unsent_mail import find_trouble, unsent_mail_view
@@ -85,7 +86,7 @@ class ChoicesView(AutocompleteJsonView):
 class OrganizationAdminSite(admin.AdminSite):
     site_header = _("Organizations")
     site_title = _("Organizations")
-    # With so few models, a sidebar would take more space than it saves time.
+    # Instead, templates/admin/base_site.html has the navigation of navigation.py.
     enable_nav_sidebar = False
     # There is no other site to link to.
     site_url = None
@@ -166,8 +167,14 @@ class OrganizationAdminSite(admin.AdminSite):
         return response
 
     def each_context(self, request):
+        context = super().each_context(request)
+        navigation = []
+        # The list of apps has asked the gate whether the person may view anything.
+        if self.may_enter(request):
+            navigation = list_sections(request, context["available_apps"])
         return {
-            **super().each_context(request),
+            **context,
+            "navigation": navigation,
             "access_contact": settings.ACCESS_CONTACT,
             "company_providers": settings.OIDC_PROVIDERS,
             "passkeys_available": passkeys.are_available(),

@@ -1,0 +1,113 @@
+"""The side navigation: the lists and pages that the person may open."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from django.http import HttpRequest
+from django.urls import reverse
+from django.utils.functional import Promise
+from django.utils.translation import gettext_lazy as _
+
+
+@dataclass(frozen=True)
+class Item:
+    """A link. `current` is "page" on its page, and "true" on pages below that."""
+
+    label: str | Promise
+    icon: str
+    url: str
+    current: str = ""
+
+
+@dataclass(frozen=True)
+class Section:
+    heading: str | Promise
+    items: list[Item]
+
+
+@dataclass(frozen=True)
+class ModelList:
+    """The list of a model: how it is called, and its icon in icons.svg."""
+
+    label: str | Promise
+    icon: str
+
+
+RECORDS = {
+    "Organization": ModelList(_("Organizations"), "organizations"),
+    "User": ModelList(_("People"), "people"),
+    "Contact": ModelList(_("Contacts"), "contacts"),
+}
+
+OVERSIGHT = {
+    "MembershipEvent": ModelList(_("Membership log"), "log"),
+    "AuditEvent": ModelList(_("Audit log"), "shield"),
+    "Group": ModelList(_("Groups"), "groups"),
+}
+
+
+def list_sections(request: HttpRequest, app_list: Sequence[Any]) -> list[Section]:
+    """Return the sections of the navigation, without any query.
+
+    `app_list` is Django's list of the models that the person may see. The rest is only
+    for superusers.
+    """
+    urls = find_list_urls(app_list)
+    home = Item(_("Home"), "home", reverse("admin:index"))
+    records = [home, *make_items(RECORDS, urls)]
+    oversight = make_items(OVERSIGHT, urls)
+    if request.user.is_superuser:
+        import_url = reverse("admin:orgadmin_organization_import")
+        mail_url = reverse("admin:unsent_mail")
+        oversight.append(Item(_("Import"), "import", import_url))
+        oversight.append(Item(_("Unsent emails"), "mail", mail_url))
+    current = find_current([*records, *oversight], request.path)
+    sections = [Section("", mark_current(records, current, request.path))]
+    if oversight:
+        items = mark_current(oversight, current, request.path)
+        sections.append(Section(_("Oversight"), items))
+    return sections
+
+
+def find_list_urls(app_list: Sequence[Any]) -> dict[str, str]:
+    """Return {name of a model: URL of its list} of those that the person may open."""
+    urls = {}
+    for app in app_list:
+        for model in app["models"]:
+            if model.get("admin_url"):
+                urls[model["object_name"]] = model["admin_url"]
+    return urls
+
+
+def make_items(lists: dict[str, ModelList], urls: dict[str, str]) -> list[Item]:
+    return [
+        Item(row.label, row.icon, urls[name])
+        for name, row in lists.items()
+        if name in urls
+    ]
+
+
+def find_current(items: Sequence[Item], path: str) -> str:
+    """Return the URL of the item to which a page belongs, or "" if there is none."""
+    home = reverse("admin:index")
+    above = [
+        item.url for item in items if path.startswith(item.url) and item.url != home
+    ]
+    if path == home:
+        return home
+    return max(above, key=len, default="")
+
+
+def mark_current(items: Sequence[Item], current: str, path: str) -> list[Item]:
+    """Return the items, of which one says that it is the current one."""
+    marked = []
+    for item in items:
+        if item.url != current:
+            marked.append(item)
+            continue
+        state = "page" if item.url == path else "true"
+        marked.append(Item(item.label, item.icon, item.url, state))
+    return marked
