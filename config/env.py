@@ -17,6 +17,7 @@ from zoneinfo import ZoneInfo
 from django.core.exceptions import ImproperlyConfigured, ValidationError
 from django.core.validators import URLValidator
 from environ import Env
+from phonenumbers import SUPPORTED_REGIONS
 
 environment = Env()
 
@@ -126,6 +127,12 @@ def read_time_zone(name: str, *, default: str) -> str:
     return read(name, parse_time_zone, expected=expected, default=default)
 
 
+def read_phone_region(name: str) -> str:
+    """Return the code of a country with phone numbers, or "" if it is empty."""
+    expected = "the code of a country, such as DE, or nothing"
+    return read(name, parse_phone_region, expected=expected)
+
+
 def read_openid_server(name: str, *, is_required: bool, allow_http: bool) -> str:
     """Return the URL of an OpenID provider, or "" if there is none.
 
@@ -209,6 +216,13 @@ def get_origin(url: str) -> str:
 
 def parse_time_zone(text: str) -> str:
     return ZoneInfo(text).key
+
+
+def parse_phone_region(text: str) -> str:
+    region = text.upper()
+    if region and region not in SUPPORTED_REGIONS:
+        raise ValueError(f"{text!r} is not a country with phone numbers.")
+    return region
 
 
 def parse_openid_server(text: str, *, is_required: bool, allow_http: bool) -> str:

@@ -214,6 +214,17 @@ NOTIFY_ADMINS = env.read_flag("NOTIFY_ADMINS")
 INVITATION_DAYS = 7
 
 
+# Records
+
+# Whether everyone who may view an organization sees the names of its admins, for
+# example its reviewers.
+REVIEWERS_SEE_ADMINS = env.read_flag("REVIEWERS_SEE_ADMINS")
+
+# The country of phone numbers that begin with neither "+" nor "00", such as "DE".
+# Without it, such numbers stay as people type them.
+PHONE_REGION = env.read_phone_region("PHONE_REGION")
+
+
 # Users and permissions
 
 AUTH_USER_MODEL = "orgadmin.User"

@@ -7,7 +7,12 @@ from collections.abc import Collection
 from django.db import models, transaction
 from django.utils.translation import gettext_lazy as _
 
-from orgadmin.models.fields import LineEmailField, LineField, SortTextField
+from orgadmin.models.fields import (
+    LineEmailField,
+    LineField,
+    PhoneField,
+    SortTextField,
+)
 from orgadmin.models.organization import Organization
 
 
@@ -50,7 +55,7 @@ class Contact(models.Model):
     name = LineField(_("name"), max_length=255)
     role = LineField(_("role"), max_length=100, blank=True)
     email = LineEmailField(_("email"), blank=True)
-    phone = LineField(_("phone"), max_length=50, blank=True)
+    phone = PhoneField(_("phone"), max_length=50, blank=True)
     # Lists are sorted by it.
     sort_name = SortTextField("name")
 

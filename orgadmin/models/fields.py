@@ -20,6 +20,7 @@ from orgadmin.models.addresses import (
     normalize_email,
 )
 from orgadmin.models.look_alikes import KEY_LENGTH, make_key
+from orgadmin.models.phone_numbers import format_phone
 from orgadmin.models.text import check_length, clean_line, clean_paragraphs
 from orgadmin.models.validators import validate_language, validate_time_zone
 
@@ -67,6 +68,13 @@ class LineEmailFormField(CleanedFormField, forms.EmailField):
 
 class LineURLFormField(CleanedFormField, forms.URLField):
     pass
+
+
+class PhoneFormField(LineFormField):
+    """A phone number in a form, of which only the readable form is kept."""
+
+    def clean_text(self, text: str) -> str:
+        return format_phone(super().clean_text(text))
 
 
 class ParagraphsFormField(CleanedFormField, forms.CharField):
@@ -125,6 +133,15 @@ class LineEmailField(CleanedField, models.EmailField):
 
 class LineURLField(CleanedField, models.URLField):
     form_class = LineURLFormField
+
+
+class PhoneField(LineField):
+    """A phone number, or whatever people write instead of one."""
+
+    form_class = PhoneFormField
+
+    def clean_text(self, text: str) -> str:
+        return format_phone(super().clean_text(text))
 
 
 class LanguageField(LineField):

@@ -24,6 +24,7 @@ from orgadmin.models.fields import (
     LineURLField,
     LookAlikeKeyField,
     ParagraphsField,
+    PhoneField,
     SearchTextField,
     SortTextField,
 )
@@ -91,7 +92,7 @@ class Organization(DeletedThroughQuerySet):
     )
     website = LineURLField(_("website"), max_length=500, blank=True)
     email = LineEmailField(_("email"), blank=True)
-    phone = LineField(_("phone"), max_length=50, blank=True)
+    phone = PhoneField(_("phone"), max_length=50, blank=True)
     address = ParagraphsField(_("address"), max_length=1_000, blank=True)
     tax_id = LineField(_("tax ID"), max_length=50, blank=True)
     notes = ParagraphsField(_("notes"), max_length=20_000, blank=True)
