@@ -1,8 +1,9 @@
-"""Where a request comes from: its ID and its IP address."""
+"""Where a change comes from: a request with its ID and IP address, or a program."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from contextvars import ContextVar, copy_context
 from dataclasses import dataclass
 from functools import partial
@@ -26,6 +27,13 @@ current_request: ContextVar[HttpRequest | None] = ContextVar(
     "current_request", default=None
 )
 
+# What makes changes other than a person with a form: IMPORT, or the name of a command
+# after COMMAND. Empty for everything else. Like the request, it only describes.
+current_means: ContextVar[str] = ContextVar("current_means", default="")
+
+IMPORT = "import"
+COMMAND = "command "
+
 
 @dataclass(frozen=True)
 class Origin:
@@ -42,6 +50,16 @@ def get_origin() -> Origin:
         return Origin(request_id="", network="")
     request_id = getattr(request, "id", "")
     return Origin(request_id, shorten_address(find_address(request)))
+
+
+@contextmanager
+def by_means_of(means: str) -> Iterator[None]:
+    """Use around code that makes changes by an import or a command."""
+    token = current_means.set(means)
+    try:
+        yield
+    finally:
+        current_means.reset(token)
 
 
 def run_after_response(function: Callable[[], None]) -> None:

@@ -7,6 +7,7 @@ from typing import Any, TextIO
 
 from django.core.management.base import BaseCommand, CommandError, OutputWrapper
 
+from orgadmin.access.origin import COMMAND, by_means_of
 from orgadmin.models.text import escape_unprintable
 
 
@@ -44,7 +45,8 @@ class EscapedCommand(BaseCommand):
     """A command whose output and error messages are escaped.
 
     All commands of this app that print text from the database, from files, or from
-    their arguments are derived from this class.
+    their arguments are derived from this class. What they change without acting for a
+    person has the command as its author.
     """
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
@@ -60,8 +62,11 @@ class EscapedCommand(BaseCommand):
         stderr = options.pop("stderr", None)
         if stderr is not None:
             self._replace_errors(stderr)
+        # The name of the module is that of the command.
+        name = type(self).__module__.rpartition(".")[2]
         try:
-            return super().execute(*args, **options)
+            with by_means_of(f"{COMMAND}{name}"):
+                return super().execute(*args, **options)
         except DetailedError as error:
             for line in error.details:
                 self.stderr.write(line)

@@ -19,6 +19,7 @@ from orgadmin.access.audit_log import SecurityEvent, record
 from orgadmin.access.batches import split_into_batches
 from orgadmin.access.groups import create_groups, grant_permissions
 from orgadmin.access.membership_log import Event, write_memberships
+from orgadmin.access.origin import current_means
 from orgadmin.access.roles import ROLES
 from orgadmin.access.rule import RuleQuerySet
 from orgadmin.access.sql import Statement, execute_together, placeholders
@@ -224,8 +225,8 @@ class OrganizationQuerySet(RuleQuerySet):
         sql = f"""
             INSERT INTO orgadmin_historicalorganization
                 ({columns}, history_date, history_type, history_user_id,
-                history_user_key, history_user_name)
-            SELECT {columns}, %s, %s, %s, %s, %s
+                history_user_key, history_user_name, history_change_reason)
+            SELECT {columns}, %s, %s, %s, %s, %s, %s
             FROM orgadmin_organization
             WHERE id IN ({placeholders(pks)})
             ORDER BY id
@@ -233,5 +234,6 @@ class OrganizationQuerySet(RuleQuerySet):
         now = operations.adapt_datetimefield_value(timezone.now())
         author_pk = author.pk if author else None
         name = author.get_username() if author else ""
-        values = [now, history_type, author_pk, author_pk, name]
+        means = current_means.get() or None
+        values = [now, history_type, author_pk, author_pk, name, means]
         return Statement(sql, [*values, *pks])

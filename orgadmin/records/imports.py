@@ -16,6 +16,7 @@ from django.db import DatabaseError, IntegrityError, transaction
 from django.utils.translation import gettext as _
 
 from orgadmin.access import audit_log
+from orgadmin.access.origin import IMPORT, by_means_of, current_means
 from orgadmin.models import Organization, User
 from orgadmin.models.guards import LastAdminError
 from orgadmin.people import mail
@@ -80,7 +81,7 @@ def import_organizations(
     renamed one. Keeps one batch and the keys of all rows in memory.
     """
     try:
-        with transaction.atomic():
+        with transaction.atomic(), by_means_of(describe_means(actor)):
             run = _Import(
                 actor=actor,
                 send_mail=send_mail,
@@ -99,6 +100,14 @@ def import_organizations(
         if type(error) in CONFLICTS:
             raise describe_conflict() from error
         raise
+
+
+def describe_means(actor: User | None) -> str:
+    """Return what the history names as the author of the changes.
+
+    Without an actor, that is the command that runs the import, if any.
+    """
+    return IMPORT if actor is not None else current_means.get()
 
 
 def describe_conflict() -> ImportRefused:
