@@ -65,9 +65,9 @@ class OrganizationAdminTests(SuperuserMixin, TestCase):
         self.assertContains(response, 'name="namesake" value="Acme"')
         other = self.client.post(f"{LIST}add/", {**data, "namesake": "Other"})
         self.assertContains(other, NAME_EXISTS)
-        self.assertRedirects(
-            self.client.post(f"{LIST}add/", {**data, "namesake": "Acme"}), LIST
-        )
+        response = self.client.post(f"{LIST}add/", {**data, "namesake": "Acme"})
+        added = Organization.objects.filter(name="Acme").last()
+        self.assertRedirects(response, f"{LIST}{added.pk}/overview/")
         self.assertEqual(Organization.objects.filter(name="Acme").count(), 2)
 
     def test_the_name_in_the_question_is_escaped(self):

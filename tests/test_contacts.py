@@ -191,7 +191,7 @@ class ContactTests(TestCase):
 
     def test_stay_if_a_post_does_not_mention_them(self):
         response = self.change_organization(self.own, {"name": "New"})
-        self.assertRedirects(response, ORGANIZATIONS)
+        self.assertRedirects(response, f"{ORGANIZATIONS}{self.own.pk}/overview/")
         self.assertEqual(list(self.own.contacts.all()), [self.mine])
 
     @tag("A31")

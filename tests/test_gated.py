@@ -184,7 +184,7 @@ class OrgAdminTests(GateMixin, TestCase):
             "address": "Street 1\r\nTown",
         }
         response = self.client.post(get_url(self.own), data)
-        self.assertRedirects(response, LIST)
+        self.assertRedirects(response, get_url(self.own, "overview"))
         self.own.refresh_from_db()
         self.assertEqual(self.own.name, "Own new")
         self.assertEqual(self.own.tax_id, "7")
@@ -257,7 +257,7 @@ class OrgAdminTests(GateMixin, TestCase):
     def test_may_take_the_name_of_a_foreign_organization_and_is_not_told(self):
         data = NO_CONTACTS | {"name": "Canary Ltd"}
         response = self.client.post(get_url(self.own), data, follow=True)
-        self.assertRedirects(response, LIST)
+        self.assertRedirects(response, get_url(self.own, "overview"))
         self.assertEqual(Organization.objects.filter(name="Canary Ltd").count(), 2)
 
     @tag("D4")

@@ -1,14 +1,23 @@
+import tempfile
+from io import StringIO
+
 from django.contrib.admin.models import LogEntry
+from django.core.exceptions import PermissionDenied
+from django.core.management import call_command
 from django.test import TestCase, tag
 
-from orgadmin.models import Organization
+from orgadmin.access.audit_log import SecurityEvent
+from orgadmin.models import AuditEvent, Organization
+from orgadmin.records.history import describe_author
 from orgadmin.records.imports import import_organizations
+from orgadmin.records.versions import restore_version
 from tests.factories import (
     NO_CONTACTS,
     as_file,
     create_organization,
     create_superuser,
     create_user,
+    grant,
 )
 
 LIST = "/admin/orgadmin/organization/"
@@ -104,6 +113,62 @@ class HistoryTests(TestCase):
         self.assertEqual((record.name, record.phone), ("Acme", "5"))
 
 
+class MeansTests(TestCase):
+    """Imports and commands are named as authors of what they change."""
+
+    def setUp(self):
+        self.root = create_superuser(first_name="Mary")
+        self.acme = create_organization("Acme", reference="R1")
+        self.admin = create_user("ada", admin_of=[self.acme])
+        self.text = "reference,name,phone\nR1,Acme,{}\n"
+
+    def run_command(self, phone, **options):
+        with tempfile.NamedTemporaryFile() as file:
+            file.write(self.text.format(phone).encode())
+            file.flush()
+            call_command(
+                "import_organizations", file.name, stdout=StringIO(), **options
+            )
+
+    def read_authors(self, user):
+        """Return the author of each entry on the history page, newest first."""
+        self.client.force_login(user)
+        response = self.client.get(f"{LIST}{self.acme.pk}/history/")
+        entries = response.context["action_list"]
+        return [describe_author(entry) for entry in entries], response
+
+    def test_an_import_names_the_person_who_made_it(self):
+        import_organizations(as_file(self.text.format(1)), actor=self.root)
+        self.run_command(2, actor="root")
+        authors, response = self.read_authors(self.root)
+        self.assertEqual(authors, ["Import by Mary", "Import by Mary", "unknown"])
+        self.assertContains(response, "Import by root")
+        authors, response = self.read_authors(self.admin)
+        staff = "Import by Platform staff"
+        self.assertEqual(authors, [staff, staff, "unknown"])
+        self.assertNotContains(response, "Mary")
+
+    def test_a_command_is_named_if_it_acts_for_nobody(self):
+        self.run_command(1)
+        expected = ["Command import_organizations", "unknown"]
+        for user in (self.root, self.admin):
+            self.assertEqual(self.read_authors(user)[0], expected)
+        self.assertEqual(self.acme.history.first().history_user, None)
+
+    def test_a_change_after_an_import_is_not_part_of_it(self):
+        import_organizations(as_file(self.text.format(1)), actor=self.root)
+        self.acme.refresh_from_db()
+        self.acme.phone = "2"
+        self.acme._history_user = self.root
+        self.acme.save()
+        authors, _response = self.read_authors(self.root)
+        self.assertEqual(authors, ["Mary", "Import by Mary", "unknown"])
+
+    def test_an_import_without_a_person_and_command_has_no_author(self):
+        import_organizations(as_file(self.text.format(1)))
+        self.assertEqual(self.read_authors(self.root)[0], ["unknown", "unknown"])
+
+
 class RestoreTests(TestCase):
     def setUp(self):
         self.client.force_login(create_superuser())
@@ -132,6 +197,79 @@ class RestoreTests(TestCase):
             self.client.get(f"{self.url}{self.first.pk}"),
             "There is nothing to restore.",
         )
+
+    def restore_as(self, user, record=None, **data):
+        self.client.force_login(user)
+        key = (record or self.first).pk
+        return self.client.post(f"{self.url}{key}", data, follow=True)
+
+    @tag("C14")
+    def test_admins_restore_what_they_may_change(self):
+        admin = create_user("ada", admin_of=[self.acme])
+        self.client.force_login(admin)
+        response = self.client.get(f"{self.url}{self.first.pk}")
+        self.assertContains(response, "Phone: from “2” to “1”.")
+        self.assertNotContains(response, "R1")
+        self.assertContains(response, "Reference stays as it is now")
+        self.assertContains(response, "Contacts and people are not part of a version.")
+        self.restore_as(admin)
+        self.acme = Organization.objects.get()
+        self.assertEqual(
+            (self.acme.name, self.acme.phone, self.acme.reference), ("Acme", "1", None)
+        )
+        self.assertEqual(self.acme.history.count(), 3)
+        self.assertEqual(self.acme.history.first().history_user, admin)
+        event = AuditEvent.objects.get(event=SecurityEvent.VERSION_RESTORED)
+        self.assertEqual(event.actor_key, admin.pk)
+
+    @tag("C14")
+    def test_confidential_fields_stay_if_the_person_may_not_see_them(self):
+        self.acme.tax_id = "Old tax"
+        self.acme.save()
+        record = self.acme.history.first()
+        self.acme.tax_id = "New tax"
+        self.acme.phone = "3"
+        self.acme.save()
+        editor = create_user("eddie")
+        for codename in ("view_organization", "change_organization"):
+            grant(editor, codename, self.acme)
+        self.client.force_login(editor)
+        response = self.client.get(f"{self.url}{record.pk}")
+        self.assertNotContains(response, "tax")
+        self.restore_as(editor, record)
+        self.acme.refresh_from_db()
+        self.assertEqual((self.acme.tax_id, self.acme.phone), ("New tax", "2"))
+
+    @tag("C10")
+    def test_reviewers_cannot_restore_a_version(self):
+        reviewer = create_user("remi", reviewer_of=[self.acme])
+        self.client.force_login(reviewer)
+        for method in (self.client.get, self.client.post):
+            response = method(f"{self.url}{self.first.pk}")
+            self.assertEqual(response.status_code, 403)
+        self.assertEqual(Organization.objects.get().phone, "2")
+        history = self.client.get(f"{LIST}{self.acme.pk}/history/")
+        self.assertNotContains(history, "/restore/")
+
+    @tag("C14")
+    def test_nothing_is_restored_if_the_difference_has_changed_meanwhile(self):
+        page = self.client.get(f"{self.url}{self.first.pk}")
+        Organization.objects.update(address="New street")
+        url = f"{self.url}{self.first.pk}"
+        data = {"seen": page.context["seen"]}
+        response = self.client.post(url, data, follow=True)
+        self.assertContains(response, "someone has changed the organization")
+        self.assertContains(response, "Address: “New street” removed.")
+        self.assertEqual(Organization.objects.get().phone, "2")
+        self.client.post(url, {"seen": response.context["seen"]})
+        self.assertEqual(Organization.objects.get().phone, "1")
+
+    @tag("C14")
+    def test_a_permission_that_was_lost_meanwhile_does_not_count(self):
+        reviewer = create_user("remi", reviewer_of=[self.acme])
+        with self.assertRaises(PermissionDenied):
+            restore_version(self.acme, self.first, actor=reviewer)
+        self.assertEqual(Organization.objects.get().phone, "2")
 
     def test_a_version_that_is_no_longer_possible_is_refused(self):
         create_organization("Other", reference="R1")

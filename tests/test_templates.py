@@ -7,6 +7,8 @@ from unittest import mock
 from django.conf import settings
 from django.test import Client, TestCase, override_settings, tag
 
+from orgadmin.models import User
+
 from .factories import create_organization, create_superuser, create_user
 
 TEMPLATES = Path(settings.BASE_DIR, "templates")
@@ -21,6 +23,9 @@ WHOLE_LINKS = {
     "app_path",
     "cl.get_query_string",
     "cl.next_string",
+    "contact.email_link",
+    "contact.phone_link",
+    "detail.link",
     "entry.get_admin_url",
     "item.url",
     "language_url",
@@ -30,10 +35,12 @@ WHOLE_LINKS = {
     "parent_url",
     "passkey_action",
     "query",
+    "record_url",
     "request.GET.urlencode",
     "result.url",
     "search_url",
     "stay_signed_in_url",
+    "tab.url",
     "totp_svg_data_uri",
 }
 
@@ -171,16 +178,17 @@ class LinkTests(TestCase):
             'href="mailto:a%3Fbcc%3Dall%26x%3D%2540%23y@acme.example"',
             'href="tel:+4930%3Fx%3D1%3Bext%3D2%23"',
         ]
-        for user in (
-            create_user("bert", reviewer_of=[acme]),
-            create_user("ada", admin_of=[acme]),
-        ):
+        url = f"/admin/orgadmin/organization/{acme.pk}"
+        self.client.force_login(create_user("bert", reviewer_of=[acme]))
+        response = self.client.get(f"{url}/change/")
+        for link in expected:
+            self.assertContains(response, link)
+        for user in (User.objects.get(), create_user("ada", admin_of=[acme])):
             self.client.force_login(user)
-            response = self.client.get(
-                f"/admin/orgadmin/organization/{acme.pk}/change/"
-            )
-            for link in expected:
-                self.assertContains(response, link)
+            response = self.client.get(f"{url}/overview/")
+            self.assertContains(response, expected[0])
+            # Nobody can dial this.
+            self.assertNotContains(response, 'href="tel:')
 
     @tag("E11")
     def test_every_template_encodes_what_it_puts_into_a_link(self):

@@ -6,6 +6,8 @@ what: `gated.GatedModelAdmin` asks the access rule, and `SuperuserOnlyAdmin` adm
 superusers. The system checks refuse any other admin class.
 """
 
+from http import HTTPStatus
+
 from django.contrib import admin, messages
 from django.contrib.admin.helpers import ACTION_CHECKBOX_NAME
 from django.contrib.admin.utils import quote, unquote
@@ -29,6 +31,8 @@ from orgadmin.admin.form_page import FormPage
 from orgadmin.admin.history_page import HistoryPage
 from orgadmin.admin.lookups import is_declared
 from orgadmin.admin.once import SENT_TWICE, AlreadySent, make_form_key
+from orgadmin.admin.record_pages import RecordPages
+from orgadmin.admin.refused import Refusal
 from orgadmin.admin.widgets import ChooseManyWidget, ChooseOneWidget
 from orgadmin.gate.answers import get_gate, renew_gate
 from orgadmin.models.validators import is_primary_key
@@ -40,6 +44,9 @@ SEARCH_LENGTH = 200
 # How many rows an action can change at once. The page that asks for confirmation sends
 # a field for each row, and Django refuses a request with more than a thousand fields.
 ACTION_LIMIT = 500
+
+# {page of Django's own: the permission on the object that it requires}
+STOCK_PAGES = {"change": "change", "delete": "delete", "history": "view"}
 
 # In `ClosedModelAdmin.pages`, stands for a page that only superusers can open.
 SUPERUSERS_ONLY = None
@@ -94,6 +101,7 @@ class SearchedChoices:
 class ClosedModelAdmin(
     PermissionHooks,
     SearchedChoices,
+    RecordPages,
     FormPage,
     DeletePage,
     HistoryPage,
@@ -146,28 +154,91 @@ class ClosedModelAdmin(
     def open_page(self, request, object_id, page):
         """Show a page below an object.
 
-        If the person may not open it, the response is the same as for a missing object.
+        If the person may not view the object, the response is the same as for a missing
+        one. If they may view it, but not open the page, the response says so.
         """
         obj = self.get_object(request, unquote(object_id))
-        if obj is not None and self.can_open(request, page, obj):
-            view = getattr(self, f"{page}_view")
-            try:
-                return view(request, obj)
-            except AlreadySent as error:
-                return self.respond_to_second(request, error.location)
-            except REFUSALS as error:
-                return self.respond_to_refusal(request, error)
-            except (ObjectDoesNotExist, PermissionDenied):
-                # Since the check above, someone has deleted the object or ended the
-                # person's access.
-                pass
-        return self._get_obj_does_not_exist_redirect(request, self.opts, object_id)
+        if obj is None:
+            return self._get_obj_does_not_exist_redirect(request, self.opts, object_id)
+        if not self.can_open(request, page, obj):
+            return self.refuse(request, obj, page)
+        view = getattr(self, f"{page}_view")
+        try:
+            return view(request, obj)
+        except AlreadySent as error:
+            return self.respond_to_second(request, error.location)
+        except REFUSALS as error:
+            return self.respond_to_refusal(request, error)
+        except ObjectDoesNotExist:
+            # Someone has deleted the object since it was loaded.
+            return self._get_obj_does_not_exist_redirect(request, self.opts, object_id)
+        except PermissionDenied:
+            # Someone has ended the person's access since it was checked.
+            renew_gate(request)
+            return self.respond_to_denial(request, object_id, page)
 
     def can_open(self, request, page, obj):
+        """Return whether the person may open a page of an object they may view."""
+        if page in STOCK_PAGES:
+            return self.is_permitted(request, STOCK_PAGES[page], obj)
         permission = self.pages[page]
         if permission is SUPERUSERS_ONLY:
             return is_active_superuser(request.user)
         return get_gate(request).permits(permission, self.get_organization_id(obj))
+
+    # Pages of Django
+
+    def change_view(self, request, object_id, form_url="", extra_context=None):
+        try:
+            return super().change_view(request, object_id, form_url, extra_context)
+        except PermissionDenied:
+            return self.respond_to_denial(request, object_id, "change")
+
+    def delete_view(self, request, object_id, extra_context=None):
+        try:
+            return super().delete_view(request, object_id, extra_context)
+        except PermissionDenied:
+            return self.respond_to_denial(request, object_id, "delete")
+
+    def history_view(self, request, object_id, extra_context=None):
+        try:
+            return super().history_view(request, object_id, extra_context)
+        except PermissionDenied:
+            return self.respond_to_denial(request, object_id, "history")
+
+    def render_delete_form(self, request, context):
+        context |= self.describe_record(request, context["object"])
+        return super().render_delete_form(request, context)
+
+    def respond_to_denial(self, request, object_id, page):
+        """Respond to a page that was denied.
+
+        Raises `PermissionDenied` again if there is no such object, or the person may
+        not view it.
+        """
+        obj = self.get_object(request, unquote(object_id))
+        if obj is None:
+            raise PermissionDenied
+        return self.refuse(request, obj, page)
+
+    def refuse(self, request, obj, page):
+        """Say why the person may not open a page of an object that they may view."""
+        if not self.has_view_permission(request, obj):
+            key = str(obj.pk)
+            return self._get_obj_does_not_exist_redirect(request, self.opts, key)
+        response = self.render_page(
+            request,
+            obj,
+            "refused",
+            _("You cannot open this page"),
+            refusal=self.explain_refusal(request, obj, page),
+        )
+        response.status_code = HTTPStatus.FORBIDDEN
+        return response
+
+    def explain_refusal(self, request, obj, page):
+        """Return the `Refusal` that the page describes."""
+        return Refusal(page=self.get_page_label(page))
 
     def render_change_form(
         self, request, context, add=False, change=False, form_url="", obj=None
@@ -178,6 +249,7 @@ class ClosedModelAdmin(
             context["pages"] = [
                 page for page in self.pages if self.can_open(request, page, obj)
             ]
+            context.update(self.describe_record(request, obj))
         return super().render_change_form(request, context, add, change, form_url, obj)
 
     # Responses
@@ -199,7 +271,10 @@ class ClosedModelAdmin(
         return self.redirect_with_message(request, text, messages.ERROR)
 
     def render_page(self, request, obj, template, title, **context):
-        """Render a template of templates/admin/orgadmin/<model>/."""
+        """Render a template of templates/admin/orgadmin/<model>/.
+
+        If there is none, renders that of templates/admin/orgadmin/.
+        """
         page_context = {
             **self.admin_site.each_context(request),
             "opts": self.opts,
@@ -207,10 +282,14 @@ class ClosedModelAdmin(
             "title": title,
             "media": self.media,
             "form_key": make_form_key(request),
+            **self.describe_record(request, obj),
             **context,
         }
-        template_name = f"admin/orgadmin/{self.opts.model_name}/{template}.html"
-        return render(request, template_name, page_context)
+        template_names = [
+            f"admin/orgadmin/{self.opts.model_name}/{template}.html",
+            f"admin/orgadmin/{template}.html",
+        ]
+        return render(request, template_names, page_context)
 
     def get_change_url(self, obj):
         url_name = f"admin:{obj._meta.app_label}_{obj._meta.model_name}_change"

@@ -10,6 +10,7 @@ from django.utils.translation import gettext_lazy as _
 
 from orgadmin.admin.changelist import get_page
 from orgadmin.admin.gated import GatedModelAdmin, GatedTabularInline
+from orgadmin.admin.links import add_links
 from orgadmin.models import Contact
 from orgadmin.models.validators import is_primary_key
 
@@ -27,12 +28,14 @@ class ContactsPage:
 
     def contacts_view(self, request, organization):
         """Show all contacts of an organization, with links that edit each of them."""
+        page = get_page(request, organization.contacts.all())
+        add_links(page)
         return self.render_page(
             request,
             organization,
             "contacts",
             _("Contacts: %s") % organization,
-            page=get_page(request, organization.contacts.all()),
+            page=page,
             can_change=self.has_change_permission(request, organization),
         )
 

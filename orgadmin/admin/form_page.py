@@ -119,7 +119,7 @@ class FormPage:
             # Something in the form is wrong, so it will be sent again.
             sent.delete()
             return response
-        sent.location = self.get_change_url(saved)
+        sent.location = self.get_record_url(saved)
         sent.save(update_fields=["location"])
         return response
 

@@ -12,6 +12,7 @@ from django.contrib import admin
 
 from orgadmin.access.roles import CONFIDENTIAL_FIELDS, ROLES
 from orgadmin.admin.base import (
+    STOCK_PAGES,
     ClosedModelAdmin,
     PermissionHooks,
     SearchedChoices,
@@ -21,6 +22,7 @@ from orgadmin.admin.changelist import get_page
 from orgadmin.admin.formsets import ROWS_SENT, GatedInlineFormSet
 from orgadmin.admin.history_page import show_page
 from orgadmin.admin.merging import MergingForm
+from orgadmin.admin.refused import explain_refusal
 from orgadmin.gate.answers import get_gate
 from orgadmin.models import Organization
 from orgadmin.models.validators import is_primary_key
@@ -140,6 +142,15 @@ class GatedModelAdmin(Gated, ClosedModelAdmin):
             queryset = self.narrow(queryset, request.user, permission)
         return function(model_admin, request, queryset)
 
+    def explain_refusal(self, request, obj, page):
+        organization = Organization.objects.get(pk=self.get_organization_id(obj))
+        if page in STOCK_PAGES:
+            permission = self.required_permission(STOCK_PAGES[page])
+        else:
+            permission = self.pages[page]
+        label = self.get_page_label(page)
+        return explain_refusal(request, label, organization, permission)
+
     def read_history(self, request, log_entries, obj):
         """Return what the history page shows, as far as the person may see it."""
         organization = Organization.objects.get(pk=self.get_organization_id(obj))
@@ -176,16 +187,22 @@ class GatedOrganizationAdmin(GatedModelAdmin):
         """
         gate = get_gate(request)
         whole = request.GET.get("whole", "")
+        can_restore = gate.permits("change", organization.pk)
         if is_primary_key(whole):
             entry = read_whole_change(organization, gate, int(whole))
             entries = [entry] if entry else []
-            return {"action_list": entries, "is_whole": True}
+            return {
+                "action_list": entries,
+                "is_whole": True,
+                "can_restore": can_restore,
+            }
         before = request.GET.get("before", "")
         page = read_history(log_entries, organization, gate, Position.parse(before))
         return {
             "action_list": page.entries,
             "older": page.older,
             "is_newest": not before,
+            "can_restore": can_restore,
         }
 
     def is_offered(self, gate, permission):

@@ -14,6 +14,7 @@ class HistoryPage:
             # This is a redirect, because there is no such object.
             return response
         log_entries = context["action_list"].paginator.object_list
+        context.update(self.describe_record(request, context["object"]))
         context.update(self.read_history(request, log_entries, context["object"]))
         return response
 

@@ -2,14 +2,20 @@
 
 from django.contrib import messages
 from django.core.exceptions import ValidationError
-from django.urls import reverse
+from django.db import transaction
 from django.utils import timezone
 from django.utils.formats import date_format
 from django.utils.translation import gettext as _, gettext_noop
 
 from orgadmin.gate.answers import get_gate
 from orgadmin.models.validators import is_primary_key
-from orgadmin.records.versions import describe_changes, restore_version
+from orgadmin.records.versions import (
+    ChangesDiffer,
+    describe_restoring,
+    find_kept_fields,
+    make_digest,
+    restore_version,
+)
 
 
 class RestorePage:
@@ -24,32 +30,47 @@ class RestorePage:
         if request.method == "POST":
             return self._restore(request, organization, record)
         permissions = get_gate(request).permissions_on(organization.pk)
+        lines = describe_restoring(organization, record, permissions, request.user)
         return self.render_page(
             request,
             organization,
             "restore",
-            _("Restore “%s” to an earlier version?") % organization,
-            lines=list(describe_changes(organization, record, permissions)),
+            _("Restore an earlier version?"),
+            lines=lines,
+            seen=make_digest(lines),
+            kept=find_kept_fields(organization, record, request.user),
             record=record,
         )
 
     def _restore(self, request, organization, record):
-        history = reverse("admin:orgadmin_organization_history", args=[organization.pk])
+        seen = request.POST.get("seen", "")
         try:
-            organization = restore_version(organization, record, actor=request.user)
+            with transaction.atomic():
+                organization = restore_version(
+                    organization, record, actor=request.user, seen=seen
+                )
+                self.log_change(
+                    request, organization, gettext_noop("Restored an earlier version.")
+                )
+        except ChangesDiffer:
+            text = _(
+                "Nothing was restored, because someone has changed the organization in"
+                " the meantime. These are the changes now."
+            )
+            return self.redirect_with_message(request, text, messages.WARNING)
         except ValidationError as error:
             text = _("This version cannot be restored: %s") % " ".join(error.messages)
+            history = self.get_page_url("history", organization)
             return self.redirect_with_message(request, text, messages.ERROR, history)
-        self.log_change(
-            request, organization, gettext_noop("Restored an earlier version.")
-        )
         when = timezone.localtime(record.history_date)
         text = _("“%(organization)s” was restored to the version of %(when)s.")
         names = {
             "organization": organization,
             "when": date_format(when, "DATETIME_FORMAT"),
         }
-        return self.redirect_with_message(request, text % names, to=history)
+        return self.redirect_with_message(
+            request, text % names, to=self.get_record_url(organization)
+        )
 
 
 def find_version(organization, key):

@@ -9,7 +9,6 @@ from django.utils.html import format_html
 from django.utils.translation import gettext_lazy as _, ngettext
 
 from orgadmin.access.roles import CONFIDENTIAL_FIELDS, ROLES
-from orgadmin.admin.base import SUPERUSERS_ONLY
 from orgadmin.admin.contacts import ContactInline, ContactsPage
 from orgadmin.admin.delete_page import DELETIONS_SHOWN, DeletesAsActor
 from orgadmin.admin.forms import OrganizationForm
@@ -17,6 +16,7 @@ from orgadmin.admin.gated import GatedOrganizationAdmin
 from orgadmin.admin.import_export import ImportExportPages
 from orgadmin.admin.membership_log import MembershipLogPage
 from orgadmin.admin.organization_access import OrganizationAccessPage
+from orgadmin.admin.organization_overview import OverviewPage
 from orgadmin.admin.organization_people import PeoplePage
 from orgadmin.admin.organization_restore import RestorePage
 from orgadmin.models import Contact, Organization
@@ -27,6 +27,7 @@ from orgadmin.people.membership import Membership
 @admin.register(Organization)
 class OrganizationAdmin(
     ImportExportPages,
+    OverviewPage,
     PeoplePage,
     ContactsPage,
     MembershipLogPage,
@@ -36,11 +37,29 @@ class OrganizationAdmin(
     GatedOrganizationAdmin,
 ):
     pages = {
+        "overview": "view",
         "contacts": "view",
         "people": "manage_members",
         "ledger": "manage_members",
         "access": "manage_members",
-        "restore": SUPERUSERS_ONLY,
+        "restore": "change",
+    }
+    tabs = {
+        "overview": _("Overview"),
+        "people": _("People"),
+        "contacts": _("Contacts"),
+        "access": _("Access"),
+        "history": _("History"),
+    }
+    page_labels = {
+        "ledger": _("Membership log"),
+        "restore": _("Restore an earlier version"),
+    }
+    parent_tabs = {
+        "change": "overview",
+        "delete": "overview",
+        "ledger": "people",
+        "restore": "history",
     }
     # On the page "people", adding several people at once needs a recent sign-in.
     open_to_old_sign_ins = ("add_view", "change_view", "people", "restore")

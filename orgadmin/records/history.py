@@ -25,6 +25,7 @@ from django.db.models import F, Q, QuerySet, Value
 from django.utils import timezone
 from django.utils.translation import gettext as _
 
+from orgadmin.access.origin import COMMAND, IMPORT
 from orgadmin.gate.answers import Gate
 from orgadmin.models import KeptLogEntry, MembershipEvent, Organization, User
 from orgadmin.models.history import find_author as find_record_author
@@ -75,22 +76,23 @@ def read_history(
     organization: Organization,
     gate: Gate,
     position: Position,
+    limit: int = PAGE,
 ) -> HistoryPage:
     """Return a page of the history of an organization, newest first.
 
-    It is what the gate's user may see. `log_entries` are the entries of the admin log
-    about the organization. Reads only what the page shows: at most PAGE versions at a
-    time, and of long texts only the beginning.
+    It is what the gate's user may see, `limit` entries at most. `log_entries` are the
+    entries of the admin log about the organization. Reads only what the page shows: at
+    most PAGE versions at a time, and of long texts only the beginning.
     """
     permissions = gate.permissions_on(organization.pk)
-    changes = _read_changes(organization, permissions, position.record)
+    changes = _read_changes(organization, permissions, position.record, limit)
     others = _read_log_entries(
-        log_entries, organization, permissions, position.log_entry
+        log_entries, organization, permissions, position.log_entry, limit
     )
     newest_first = merge(changes, others, key=_get_time, reverse=True)
-    entries = list(islice(newest_first, PAGE + 1))
-    has_more = len(entries) > PAGE
-    del entries[PAGE:]
+    entries = list(islice(newest_first, limit + 1))
+    has_more = len(entries) > limit
+    del entries[limit:]
     older = _find_end(entries, position) if has_more else None
     hide_people(entries, organization, gate)
     return HistoryPage(entries, older)
@@ -143,6 +145,7 @@ def _read_log_entries(
     organization: Organization,
     permissions: Collection[str],
     before: int | None,
+    limit: int,
 ) -> Iterator[LogEntry]:
     """Yield what the admin log says about an organization beyond its records.
 
@@ -152,9 +155,8 @@ def _read_log_entries(
     confidential fields get them as they are. From all other entries, only the parts
     about related objects are kept.
     """
-    records = organization.history.order_by("history_id")
-    dates = records.values_list("history_date", flat=True)
-    history_began = dates.first() or timezone.now()
+    if "view_confidential" in permissions:
+        history_began = _find_beginning(organization)
     # Most entries are about fields, and are left out. The database finds the others.
     is_candidate = Q(change_message__contains='"name"')
     if "view_confidential" in permissions:
@@ -164,6 +166,7 @@ def _read_log_entries(
         log_entries.filter(is_candidate),
         find_kept_entries(organization).filter(is_candidate),
         before,
+        limit,
     )
     for entry in candidates:
         if "view_confidential" in permissions and _has_no_record(entry, history_began):
@@ -173,6 +176,13 @@ def _read_log_entries(
         if parts:
             entry.change_message = json.dumps(parts)
             yield entry
+
+
+def _find_beginning(organization: Organization) -> datetime:
+    """Return when the field history of an organization began."""
+    records = organization.history.order_by("history_id")
+    dates = records.values_list("history_date", flat=True)
+    return dates.first() or timezone.now()
 
 
 def find_kept_entries(obj: models.Model) -> QuerySet[KeptLogEntry]:
@@ -241,11 +251,12 @@ def _read_with_kept(
     log_entries: QuerySet[LogEntry],
     kept_entries: QuerySet[KeptLogEntry],
     before: int | None,
+    limit: int,
 ) -> Iterator[LogEntry]:
     """Yield entries before a key, newest first, also those of deleted users."""
-    kept = _read_newest_first(kept_entries, "entry_key", before)
+    kept = _read_newest_first(kept_entries, "entry_key", before, limit)
     return merge(
-        _read_newest_first(log_entries, "pk", before),
+        _read_newest_first(log_entries, "pk", before, limit),
         (entry.to_log_entry() for entry in kept),
         key=_get_pk,
         reverse=True,
@@ -256,16 +267,23 @@ def _get_pk(entry: LogEntry) -> int:
     return entry.pk
 
 
-def _read_newest_first(rows: QuerySet, key: str, before: int | None) -> Iterator[Any]:
-    """Yield rows in descending order of their key, PAGE of them at a time."""
+def _read_newest_first(
+    rows: QuerySet, key: str, before: int | None, limit: int
+) -> Iterator[Any]:
+    """Yield rows in descending order of their key, PAGE of them at a time.
+
+    First reads enough for `limit` rows, and one to compare the last of them with.
+    """
     rows = rows.order_by(f"-{key}")
+    size = min(limit + 2, PAGE)
     while True:
         older = rows if before is None else rows.filter(**{f"{key}__lt": before})
-        batch = list(older[:PAGE])
+        batch = list(older[:size])
         yield from batch
-        if len(batch) < PAGE:
+        if len(batch) < size:
             return
         before = getattr(batch[-1], key)
+        size = PAGE
 
 
 def _has_no_record(entry: LogEntry, history_began: datetime) -> bool:
@@ -313,7 +331,10 @@ def _remove_details(entries: Iterable[LogEntry]) -> None:
 
 
 def _read_changes(
-    organization: Organization, permissions: Collection[str], before: int | None
+    organization: Organization,
+    permissions: Collection[str],
+    before: int | None,
+    limit: int,
 ) -> Iterator[LogEntry]:
     """Yield an unsaved log entry for each record that contains a visible change.
 
@@ -322,7 +343,7 @@ def _read_changes(
     """
     records = cut_texts(organization.history.select_related("history_user"))
     after = None
-    for record in _read_newest_first(records, "history_id", before):
+    for record in _read_newest_first(records, "history_id", before, limit):
         if after is not None:
             entry = _describe_record(record, after, permissions)
             if entry is not None:
@@ -355,12 +376,30 @@ def _describe_record(
         return None
     entry = LogEntry(
         action_time=record.history_date,
-        user=find_record_author(record) or User(username=_("unknown")),
+        user=find_record_author(record) or _make_stand_in(record),
         change_message="\n".join(lines),
     )
     entry.version = record.pk  # type: ignore[attr-defined]
+    entry.is_import = record.history_change_reason == IMPORT  # type: ignore[attr-defined]
     entry.is_cut = is_cut  # type: ignore[attr-defined]
     return entry
+
+
+def _make_stand_in(record: HistoricalOrganization) -> User:
+    """Return what stands for the author of a record that no person has written."""
+    means = record.history_change_reason or ""
+    if means.startswith(COMMAND):
+        text = _("Command %(name)s")
+        return User(username=text % {"name": means.removeprefix(COMMAND)})
+    return User(username=_("unknown"))
+
+
+def describe_author(entry: LogEntry) -> str:
+    """Return who made a change, such as "Mary Major" or "Import by Mary Major"."""
+    name = entry.user.get_full_name() or entry.user.get_username()
+    if getattr(entry, "is_import", False):
+        return _("Import by %(name)s") % {"name": name}
+    return name
 
 
 def find_author(organization: Organization, field_name: str, user: User) -> str:

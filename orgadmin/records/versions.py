@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
+from hashlib import sha256
 from os.path import commonprefix
 from typing import TYPE_CHECKING, Any, TypeAlias
 
+from django.core.exceptions import PermissionDenied
 from django.db import models, transaction
 from django.db.models import Exists, OuterRef, QuerySet
 from django.db.models.functions import Left
@@ -14,7 +16,7 @@ from django.utils.translation import gettext as _
 
 from orgadmin.access import audit_log
 from orgadmin.access.audit_log import SecurityEvent
-from orgadmin.access.roles import CONFIDENTIAL_FIELDS, ROLES
+from orgadmin.access.roles import CONFIDENTIAL_FIELDS
 from orgadmin.models import Organization, User
 from orgadmin.records.batches import read_in_batches
 
@@ -25,8 +27,15 @@ if TYPE_CHECKING:
 
 CONTEXT = 40  # characters of a value before the first difference
 
+# The fields that only superusers can change in the form.
+STAFF_FIELDS = ("reference",)
+
 # A longer text is compared and shown up to here. Texts of today's forms are not longer.
 READ = 20_000  # characters
+
+
+class ChangesDiffer(Exception):
+    """Restoring a version would make other changes than the person was shown."""
 
 
 def cut_texts(records: QuerySet) -> QuerySet:
@@ -43,15 +52,19 @@ def describe_changes(
     after: Organization | HistoricalOrganization,
     permissions: Collection[str],
     shown: int | None = None,
+    names: Collection[str] | None = None,
 ) -> list[str]:
     """Return a line for each field that differs between two states of an organization.
 
     Confidential fields are left out if the permissions do not include them. Values that
-    are longer than `shown` are cut, around the first difference.
+    are longer than `shown` are cut, around the first difference. If `names` are given,
+    only these fields are compared.
     """
     lines = []
     for field in Organization.history.model.tracked_fields:
         if field.name in CONFIDENTIAL_FIELDS and "view_confidential" not in permissions:
+            continue
+        if names is not None and field.name not in names:
             continue
         old = _get_value(before, field.name)
         new = _get_value(after, field.name)
@@ -94,30 +107,108 @@ def _describe_change(field: models.Field, old: str, new: str) -> str:
     return text % {"field": capfirst(field.verbose_name), "old": old, "new": new}
 
 
+def find_restorable_fields(permissions: Collection[str], actor: User) -> list[str]:
+    """Return the fields that a version gives back if the actor restores it.
+
+    These are the fields that they may see and change in the form.
+    """
+    names = []
+    for field in Organization.history.model.tracked_fields:
+        is_hidden = (
+            field.name in CONFIDENTIAL_FIELDS and "view_confidential" not in permissions
+        )
+        is_closed = field.name in STAFF_FIELDS and not actor.is_superuser
+        if not (field.primary_key or is_hidden or is_closed):
+            names.append(field.name)
+    return names
+
+
+def describe_restoring(
+    organization: Organization,
+    record: HistoricalOrganization,
+    permissions: Collection[str],
+    actor: User,
+) -> list[str]:
+    """Return a line for each field that restoring a version would change."""
+    names = find_restorable_fields(permissions, actor)
+    return describe_changes(organization, record, permissions, names=names)
+
+
+def find_kept_fields(
+    organization: Organization, record: HistoricalOrganization, actor: User
+) -> list[models.Field]:
+    """Return the fields that differ, but that only superusers could restore."""
+    if actor.is_superuser:
+        return []
+    return [
+        field
+        for field in Organization._meta.concrete_fields
+        if field.name in STAFF_FIELDS
+        and getattr(organization, field.name) != getattr(record, field.name)
+    ]
+
+
+def make_digest(lines: Iterable[str]) -> str:
+    """Return what identifies the changes that a person was shown."""
+    return sha256("\n".join(lines).encode()).hexdigest()
+
+
 @transaction.atomic
 def restore_version(
-    organization: Organization, record: HistoricalOrganization, *, actor: User
+    organization: Organization,
+    record: HistoricalOrganization,
+    *,
+    actor: User,
+    seen: str = "",
 ) -> Organization:
     """Give an organization the values of a record and return the organization.
 
-    Raises `ValidationError` if the values are no longer valid, for example because
-    another organization has the reference by now.
+    Only the fields that the actor may see and change get their values. `seen` is the
+    digest of the changes that they were shown.
+
+    Raises `PermissionDenied` if they may not change the organization, `ChangesDiffer`
+    if other changes would be made than they have seen, and `ValidationError` if the
+    values are no longer valid, for example because another organization has the
+    reference by now.
     """
     organization = Organization.objects.select_for_update(no_key=True).get(
         pk=organization.pk
     )
-    for field in record.tracked_fields:
-        setattr(organization, field.attname, getattr(record, field.attname))
-    organization.full_clean(exclude=[role.key for role in ROLES])
+    permissions = Organization.objects.permissions_on(actor, organization.pk)
+    if "change" not in permissions:
+        raise PermissionDenied
+    lines = describe_restoring(organization, record, permissions, actor)
+    if seen and seen != make_digest(lines):
+        raise ChangesDiffer
+    changed = _set_values(
+        organization, record, find_restorable_fields(permissions, actor)
+    )
+    if not changed:
+        return organization
+    fields = {field.name for field in Organization._meta.fields}
+    organization.full_clean(exclude=fields.difference(changed))
     # django-simple-history writes this user into the new record.
     organization._history_user = actor  # type: ignore[attr-defined]
-    organization.save()
+    organization.save(update_fields=changed)
     audit_log.record(
         SecurityEvent.VERSION_RESTORED,
         actor=actor,
         details={"organization": organization.pk, "version": record.pk},
     )
     return organization
+
+
+def _set_values(
+    organization: Organization, record: HistoricalOrganization, names: Iterable[str]
+) -> list[str]:
+    """Give an organization the values of a record, and return the names that differ."""
+    changed = []
+    for name in names:
+        value = getattr(record, name)
+        if getattr(organization, name) != value:
+            setattr(organization, name, value)
+            changed.append(name)
+    return changed
 
 
 def continue_histories(*, using: str) -> None:

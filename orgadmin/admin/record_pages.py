@@ -1,0 +1,99 @@
+"""The pages of one object: the one to read it on, and those that are tabs."""
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from django.contrib.admin.utils import quote
+from django.http import HttpResponseRedirect
+from django.urls import reverse
+from django.utils.translation import gettext_lazy as _
+
+if TYPE_CHECKING:
+    from django_stubs_ext import StrOrPromise
+
+
+# {page of Django's own: what people call it}
+STOCK_LABELS = {
+    "change": _("Edit"),
+    "delete": _("Delete"),
+    "history": _("History"),
+}
+
+
+@dataclass(frozen=True)
+class Tab:
+    """A link at the head of the pages of an object."""
+
+    label: "StrOrPromise"
+    url: str
+    is_current: bool
+
+
+class RecordPages:
+    """Names the pages of an object, and gives their templates the tabs.
+
+    `tabs` is {page: label}, in the order in which they are shown. The pages are those
+    in `pages`, and Django's own: "change", "delete" and "history". `page_labels` names
+    pages without a tab, and `parent_tabs` says whose tab is current there.
+    """
+
+    tabs = {}
+    page_labels = {}
+    parent_tabs = {}
+
+    def get_page_url(self, page, obj):
+        name = f"admin:{self.opts.app_label}_{self.opts.model_name}_{page}"
+        return reverse(name, args=[quote(obj.pk)])
+
+    def get_record_url(self, obj):
+        """Return the page on which people read an object."""
+        page = "overview" if "overview" in self.pages else "change"
+        return self.get_page_url(page, obj)
+
+    def get_page_label(self, page):
+        """Return what people call a page."""
+        label = self.tabs.get(page) or self.page_labels.get(page)
+        return label or STOCK_LABELS.get(page, self.opts.verbose_name)
+
+    def find_open_page(self, request):
+        """Return the name of the page that a request is for, or ""."""
+        match = request.resolver_match
+        if match is None or match.url_name is None:
+            return ""
+        prefix = f"{self.opts.app_label}_{self.opts.model_name}_"
+        return match.url_name.removeprefix(prefix)
+
+    def list_tabs(self, request, obj):
+        """Return the tabs that the person may open. The gate remembers the answers."""
+        page = self.find_open_page(request)
+        current = self.parent_tabs.get(page, page)
+        return [
+            Tab(label, self.get_page_url(name, obj), name == current)
+            for name, label in self.tabs.items()
+            if self.can_open(request, name, obj)
+        ]
+
+    def response_post_save_add(self, request, obj):
+        return self.show_saved(obj) or super().response_post_save_add(request, obj)
+
+    def response_post_save_change(self, request, obj):
+        return self.show_saved(obj) or super().response_post_save_change(request, obj)
+
+    def show_saved(self, obj):
+        """Return a redirect to the overview of an object, if it has one."""
+        if "overview" not in self.pages:
+            return None
+        return HttpResponseRedirect(self.get_record_url(obj))
+
+    def describe_record(self, request, obj):
+        """Return what the templates of all pages of an object know about it.
+
+        `obj` is None on pages that are about no single object, such as the import.
+        """
+        if obj is None:
+            return {}
+        return {
+            "original": obj,
+            "tabs": self.list_tabs(request, obj),
+            "record_url": self.get_record_url(obj),
+        }

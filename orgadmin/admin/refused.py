@@ -1,0 +1,59 @@
+"""The page that says why a person may not open a page of an object they can view."""
+
+from dataclasses import dataclass, field
+
+from django.conf import settings
+
+from orgadmin.access.roles import ADMIN, Role
+from orgadmin.gate.answers import get_gate
+from orgadmin.models import Organization, User
+from orgadmin.people.membership import find_role
+
+# How many admins the page names.
+ADMINS_NAMED = 5
+
+
+@dataclass(frozen=True)
+class Refusal:
+    """Why a page stays closed to a person.
+
+    `organization` is the one whose permissions decide, or None. `role` is the role of
+    the person there. `admins_can` says whether the organization's admins could open the
+    page, and `admins` are some of them, if the person may know their names.
+    """
+
+    page: str
+    organization: Organization | None = None
+    role: Role | None = None
+    admins_can: bool = False
+    admins: list[User] = field(default_factory=list)
+
+
+def explain_refusal(request, page, organization, permission):
+    """Return why a page of an organization is closed. Runs up to three queries."""
+    gate = get_gate(request)
+    admins_can = permission in ADMIN.permissions
+    permissions = gate.permissions_on(organization.pk)
+    admins = []
+    if admins_can and may_see_admins(permissions):
+        admins = list(find_admins(organization)[:ADMINS_NAMED])
+    return Refusal(
+        page=page,
+        organization=organization,
+        role=find_role(organization, request.user),
+        admins_can=admins_can,
+        admins=admins,
+    )
+
+
+def may_see_admins(permissions):
+    """Return whether someone with these permissions may know who the admins are."""
+    if settings.REVIEWERS_SEE_ADMINS:
+        return "view" in permissions
+    return "manage_members" in permissions
+
+
+def find_admins(organization):
+    """Return the active admins of an organization."""
+    group_id = getattr(organization, ADMIN.attname)
+    return User.objects.filter(groups=group_id, is_active=True).order_by("username")
