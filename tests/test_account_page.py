@@ -78,7 +78,7 @@ class PageTests(AccountCase):
         self.assertEqual(nobody.first_name, "Nora")
 
     def test_every_page_links_to_it(self):
-        self.assertContains(self.client.get(LIST), f'<a href="{PAGE}">Account</a>')
+        self.assertContains(self.client.get(LIST), f'href="{PAGE}">Your account</a>')
 
     def test_it_says_how_people_sign_in(self):
         response = self.client.get(PAGE)

@@ -129,7 +129,7 @@ class ContactTests(TestCase):
             "contacts-1-name": "New",
         }
         response = self.change_organization(self.own, data)
-        self.assertContains(response, "Please correct the error below.")
+        self.assertContains(response, "Nothing was saved. Correct the error below")
         self.assertEqual(self.list_names(self.own), {"Mine"})
         data["contacts-1-organization"] = self.own.pk
         self.change_organization(self.own, data)

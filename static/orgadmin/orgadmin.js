@@ -1,13 +1,49 @@
 "use strict";
 
 /*
- * What Django's admin lacks: a note while a long form is being sent, a question before a
- * changed form is left, and names of fields for people who use a screen reader. The page
- * works without any of it.
+ * What Django's admin lacks: a key that leads to the search, a note while a long form is
+ * being sent, a note and a question about a changed form, and names of fields for people
+ * who use a screen reader. The page works without any of it.
  *
  * The script is deferred: it runs when the page has been parsed, and before the admin
  * turns its select fields into widgets that search (select2).
  */
+
+/* The key "/" leads to the search, unless the person has turned this off. */
+
+const SHORTCUT = "search shortcut";
+
+function hasShortcut() {
+  return localStorage.getItem(SHORTCUT) !== "off";
+}
+
+function isForText(element) {
+  return element.isContentEditable || element.matches("input, textarea, select");
+}
+
+function goToSearch(event) {
+  const field = document.getElementById("site-search");
+  const isOther = event.key !== "/" || event.ctrlKey || event.metaKey || event.altKey;
+  if (isOther || !field || isForText(event.target) || !hasShortcut()) {
+    return;
+  }
+  event.preventDefault();
+  field.focus();
+  field.select();
+}
+
+/* People who speak to their computer, or press keys by accident, can turn it off. */
+function offerShortcut() {
+  const box = document.querySelector("[data-shortcut]");
+  if (!box) {
+    return;
+  }
+  box.checked = hasShortcut();
+  box.closest("[hidden]").hidden = false;
+  box.addEventListener("change", () => {
+    localStorage.setItem(SHORTCUT, box.checked ? "on" : "off");
+  });
+}
 
 /* Sending a form once */
 
@@ -73,6 +109,14 @@ function hasUnsavedFields(key) {
 /* Return the key of a form with something that is not saved, if there is one. */
 function findUnsavedKey() {
   return [...document.querySelectorAll("[name=form_key]")].find(hasUnsavedFields);
+}
+
+/* Say beside the buttons of a form whether something in it is not saved. */
+function showUnsavedNotes() {
+  for (const note of document.querySelectorAll("[data-unsaved-note]")) {
+    const key = note.closest("form").elements.form_key;
+    note.hidden = !key || !hasUnsavedFields(key);
+  }
 }
 
 function askBeforeLeaving(event) {
@@ -204,6 +248,8 @@ function watchSearchFields() {
   const page = django.jQuery(document);
   labelSearchFields();
   page.on("select2:open", describeOpenList);
+  // jQuery does not tell other scripts about the changes that it makes.
+  page.on("change", showUnsavedNotes);
   page.on("select2:close select2:select select2:unselect", describeClosedList);
 }
 
@@ -215,6 +261,12 @@ window.addEventListener("pageshow", hideBusyNotes);
 document.addEventListener("submit", noteSending);
 window.addEventListener("pageshow", forgetSending);
 window.addEventListener("beforeunload", askBeforeLeaving);
+
+document.addEventListener("input", showUnsavedNotes);
+document.addEventListener("change", showUnsavedNotes);
+
+document.addEventListener("keydown", goToSearch);
+offerShortcut();
 
 makeTablesFocusable();
 labelTables();

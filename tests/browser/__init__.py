@@ -23,6 +23,9 @@ FLAGS = [
 # Long, because many tests run at the same time.
 TIMEOUT = 30_000  # milliseconds
 PHONE = {"width": 390, "height": 844}
+# The menu of the account, in any language
+ACCOUNT_BUTTON = "[popovertarget=account-menu]"
+SIGN_OUT_BUTTON = "#account-menu #logout-form button"
 DESKTOP = {"width": 1280, "height": 800}
 
 
@@ -122,7 +125,15 @@ class BrowserTestCase(StaticLiveServerTestCase):
         page = page or self.page
         page.goto("/admin/")
         self.send_sign_in_form(page, username, password)
-        expect(page.get_by_text("Sign out")).to_be_visible()
+        self.expect_signed_in(page)
+
+    def expect_signed_in(self, page):
+        """Wait until a page shows the menu of the person who is signed in."""
+        expect(page.locator(ACCOUNT_BUTTON)).to_be_visible()
+
+    def sign_out(self, page):
+        page.locator(ACCOUNT_BUTTON).click()
+        page.locator(SIGN_OUT_BUTTON).click()
 
     def send_sign_in_form(self, page, username, password="secret"):
         """Fill in the sign-in form that a page shows, and send it."""

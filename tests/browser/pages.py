@@ -30,6 +30,7 @@ from orgadmin.models import AuditEvent, Contact, Organization, User
 from orgadmin.people import lock_out
 from orgadmin.people.invitations import invite
 from orgadmin.people.link_tokens import make_link_token
+from tests.browser import ACCOUNT_BUTTON
 from tests.factories import ADMIN, REVIEWER, create_user, set_role
 from tests.urls import urlpatterns as site_patterns
 
@@ -142,6 +143,11 @@ def press(name):
             page.get_by_role("button", name=name, exact=True).first.click()
 
     return act
+
+
+def sign_out(page):
+    page.locator(ACCOUNT_BUTTON).click()
+    press("Sign out")(page)
 
 
 def fill(button, **texts):
@@ -626,5 +632,5 @@ def list_account_pages():
         Page("password", ORG_ADMIN, password),
         Page("password-refused", ORG_ADMIN, password, wrong_passwords),
         Page("password-changed", ORG_ADMIN, f"{password}done/"),
-        Page("signed-out", ORG_ADMIN, SITE, press("Sign out")),
+        Page("signed-out", ORG_ADMIN, SITE, sign_out),
     ]

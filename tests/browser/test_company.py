@@ -143,7 +143,7 @@ class SignOutTests(RoundTripCase):
         self.press_button()
         self.expect_acme()
         self.hosts.clear()
-        self.page.get_by_role("button", name="Sign out").click()
+        self.sign_out(self.page)
         self.page.get_by_role("button", name="Sign out of Example").click()
         done = self.page.get_by_text("signed out of this site and of Example")
         expect(done).to_be_visible()
@@ -168,7 +168,7 @@ class HistoryTests(RoundTripCase):
         self.sign_in()
         for _ in range(2):
             self.page.go_back()
-            expect(self.page.get_by_text("Sign out")).to_be_visible()
+            self.expect_signed_in(self.page)
         self.assertEqual(self.hosts[-1], "localhost")
 
     def test_back_from_the_provider_leads_to_the_sign_in_page(self):
