@@ -10,8 +10,6 @@ https://docs.djangoproject.com/en/5.2/ref/settings/
 import sys
 from pathlib import Path
 
-from django.utils.translation import gettext_lazy as _
-
 from config import env, providers
 
 BASE_DIR = Path(__file__).resolve().parent.parent
@@ -348,9 +346,11 @@ SIMPLE_HISTORY_DATE_INDEX = False
 
 # Internationalization
 
+# Each is called what its own speakers call it.
 LANGUAGES = [
-    ("en", _("English")),
-    ("de", _("German")),
+    ("en", "English"),
+    ("de", "Deutsch"),
+    ("fr", "Français"),
 ]
 
 # The cookie repeats the language that the person has chosen, for the sign-in page.
