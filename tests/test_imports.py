@@ -264,13 +264,13 @@ class RefusalTests(RefusalMixin, TestCase):
             ),
             (
                 ",R21,Few cells",
-                "line 21: This line has 3 cells, but the header has 7. Look for a"
-                " missing or extra separator.",
+                "line 21: The header and this line have different numbers of cells: 7"
+                " and 3. Look for a missing or extra separator.",
             ),
             (
                 ",R22,Many cells,,,,,,",
-                "line 22: This line has 9 cells, but the header has 7. Look for a"
-                " missing or extra separator.",
+                "line 22: The header and this line have different numbers of cells: 7"
+                " and 9. Look for a missing or extra separator.",
             ),
             (
                 f",R23,Long tax ID,,,,{'9' * 51}",

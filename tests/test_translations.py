@@ -13,23 +13,35 @@ from unittest import skipUnless
 
 from django.conf import settings
 from django.contrib.admin.models import LogEntry
-from django.test import SimpleTestCase, TestCase, override_settings
+from django.test import Client, SimpleTestCase, TestCase, override_settings
 from django.utils import translation
 
-from orgadmin.admin.django_texts import TEXTS
+from orgadmin.admin.quotes import quote
 from orgadmin.models import Organization
-from tests.factories import (
-    NO_CONTACTS,
-    create_organization,
-    create_superuser,
-    create_user,
-)
+from orgadmin.people.message import QUOTES
+from tests.factories import NO_CONTACTS, create_organization, create_superuser
+from tests.test_matrix import World, fill, walk
+from tests.untranslated import find_unmarked, find_untranslated, list_typed_words
 
 PROJECT = Path(settings.BASE_DIR)
 LOCALE = Path(settings.LOCALE_PATHS[0])
 
 # Placeholders that code fills in, and HTML tags: a translation must keep them.
 MARKS = r"%\(\w+\)[sd]|%[sd]|\{\w*\}|</?\w[^>]*>"
+
+LANGUAGES = dict(settings.LANGUAGES)
+TRANSLATIONS = sorted(set(LANGUAGES) - {"en"})
+
+# Every quotation mark of every language. Apostrophes are not among them.
+QUOTATION_MARKS = set('"“”„‟«»‹›「」『』')
+
+# {language: what is wrong before punctuation}. French has a no-break space there.
+WRONG_SPACES = {"fr": r"(?<!\u00a0)[;?!»]|(?<!\u00a0):(?=\s|$)|«(?!\u00a0)|\.{3}|'"}
+WRONG_SPACES_ELSEWHERE = r"\s[:;?!](?=\s|$)|\.{3}"
+
+# What templates show dates with. Each language has one format for dates, and another
+# for dates with times.
+DATE_FORMATS = ("DATE_FORMAT", "DATETIME_FORMAT", "TIME_FORMAT")
 
 needs_gettext = skipUnless(
     shutil.which("msgfmt") and shutil.which("xgettext"), "gettext is missing"
@@ -76,7 +88,7 @@ class CatalogueTests(SimpleTestCase):
     def setUp(self):
         self.paths = sorted(LOCALE.glob("*/LC_MESSAGES/django.po"))
         languages = {path.parts[-3] for path in self.paths}
-        self.assertEqual(languages, set(dict(settings.LANGUAGES)) - {"en"})
+        self.assertEqual(languages, set(TRANSLATIONS))
 
     def read_compiled(self, path):
         return read_catalogue(path.with_suffix(".mo").read_bytes())
@@ -109,6 +121,31 @@ class CatalogueTests(SimpleTestCase):
                         re.findall(MARKS, key), re.findall(MARKS, text), key
                     )
 
+    def list_texts(self, path):
+        """Return the translations of a catalogue, without HTML tags."""
+        texts = self.read_compiled(path).values()
+        return [re.sub(r"</?\w[^>]*>", "", text) for text in texts]
+
+    def test_names_are_in_the_quotation_marks_of_the_language(self):
+        for path in self.paths:
+            with translation.override(path.parts[-3]):
+                opening, closing = quote("\0").split("\0")
+            # Otherwise, names in emails could end their quotation.
+            for mark in (opening, closing):
+                self.assertRegex(mark, QUOTES, "Add the mark to QUOTES in message.py.")
+            for text in self.list_texts(path):
+                with self.subTest(path=path, text=text):
+                    self.assertEqual(text.count(opening), text.count(closing))
+                    rest = text.replace(opening, "").replace(closing, "")
+                    self.assertEqual(QUOTATION_MARKS & set(rest), set())
+
+    def test_spaces_before_punctuation_are_those_of_the_language(self):
+        for path in self.paths:
+            wrong = WRONG_SPACES.get(path.parts[-3], WRONG_SPACES_ELSEWHERE)
+            for text in self.list_texts(path):
+                with self.subTest(path=path):
+                    self.assertNotRegex(text, wrong)
+
     @needs_gettext
     def test_catalogues_have_exactly_the_strings_of_the_site(self):
         with tempfile.TemporaryDirectory() as folder:
@@ -122,6 +159,13 @@ class CatalogueTests(SimpleTestCase):
                 )
 
 
+class TemplateTests(SimpleTestCase):
+    def test_all_texts_are_marked_for_translation(self):
+        for path in sorted(Path(PROJECT, "templates").glob("**/*.*")):
+            with self.subTest(path=path):
+                self.assertEqual(find_unmarked(path.read_text()), [])
+
+
 class LanguageTests(TestCase):
     def setUp(self):
         # Requests leave their language active. The next tests expect English again.
@@ -131,68 +175,93 @@ class LanguageTests(TestCase):
         return self.client.get(path, headers={"accept-language": language}, follow=True)
 
     def test_pages_are_in_the_language_of_the_browser_or_else_in_english(self):
-        texts = {"de": "Brauchen Sie Zugriff", "en": "Need access?"}
-        expected = {
-            "de": "de",
-            "de-AT,en;q=0.5": "de",
-            "en": "en",
-            "xx": "en",
-            "": "en",
-        }
+        expected = {"en": "en", "xx": "en", "": "en"}
+        for language in LANGUAGES:
+            expected[language] = language
+            expected[f"{language}-CH,en;q=0.5"] = language
         for header, language in expected.items():
             with self.subTest(header=header):
                 response = self.get(header)
                 self.assertContains(response, f'<html lang="{language}" dir="ltr"')
-                self.assertContains(response, texts[language])
+                with translation.override(language):
+                    self.assertContains(response, translation.gettext("Password"))
 
-    def test_terms_are_german(self):
-        acme = create_organization()
-        self.client.force_login(create_user(admin_of=[acme]))
-        expected = {
-            "/admin/": "Ihre Organisationen",
-            f"/admin/orgadmin/organization/{acme.pk}/change/": "Steuernummer",
-            "/admin/orgadmin/organization/0/change/": "Organisation „0“ gibt es nicht",
-        }
-        for path, text in expected.items():
-            self.assertContains(self.get("de", path), text)
-
-    def test_pages_of_people_have_no_english_texts_of_django(self):
+    def test_languages_are_called_what_their_speakers_call_them(self):
         self.client.force_login(create_superuser())
-        page = f"/admin/orgadmin/user/{create_user().pk}/"
-        expected = {
-            "/admin/orgadmin/user/add/": "Anmeldung mit Passwort",
-            f"{page}change/": "Passwort zurücksetzen",
-            f"{page}password/": "geht das bisherige Passwort",
-        }
-        for path, text in expected.items():
-            response = self.get("de", path)
-            self.assertContains(response, text)
-            for english in [*TEXTS, "If disabled"]:
-                self.assertNotContains(response, english)
+        for language in LANGUAGES:
+            response = self.get(language, "/admin/account/")
+            for code, name in LANGUAGES.items():
+                info = translation.get_language_info(code)
+                with self.subTest(language=language, name=name):
+                    self.assertEqual(name, info["name_local"].capitalize())
+                    self.assertContains(response, name)
 
     def test_stored_texts_are_the_same_in_every_language(self):
         self.client.force_login(create_superuser())
-        response = self.client.post(
-            "/admin/orgadmin/organization/add/",
-            {"name": "Acme", **NO_CONTACTS},
-            headers={"accept-language": "de"},
-        )
-        self.assertEqual(response.headers["Content-Language"], "de")
-        with translation.override("de"):
-            create_organization("Beta")
-            create_organization(" ")
-        organizations = Organization.objects.order_by("pk")
+        expected = []
+        for language in LANGUAGES:
+            response = self.client.post(
+                "/admin/orgadmin/organization/add/",
+                {"name": f"Acme {language}", **NO_CONTACTS},
+                headers={"accept-language": language},
+            )
+            self.assertEqual(response.headers["Content-Language"], language)
+            with translation.override(language):
+                create_organization(f"Beta {language}")
+                unnamed = create_organization(" ")
+            self.assertRegex(unnamed.admin.name, r"^Organization( \d+)? Admin$")
+            for name in (f"Acme {language}", f"Beta {language}"):
+                expected.append((f"{name} Admin", f"{name} Reviewer"))
+        organizations = Organization.objects.exclude(name=" ").order_by("pk")
         self.assertEqual(
-            list(organizations.values_list("admin__name", "reviewer__name")),
-            [
-                ("Acme Admin", "Acme Reviewer"),
-                ("Beta Admin", "Beta Reviewer"),
-                ("Organization Admin", "Organization Reviewer"),
-            ],
+            list(organizations.values_list("admin__name", "reviewer__name")), expected
         )
-        self.assertEqual(LogEntry.objects.get().change_message, '[{"added": {}}]')
+        messages = LogEntry.objects.values_list("change_message", flat=True)
+        self.assertEqual(set(messages), {'[{"added": {}}]'})
 
     @override_settings(LANGUAGES=[*settings.LANGUAGES, ("ar", "Arabic")])
     def test_home_page_follows_the_direction_of_the_script(self):
         self.client.force_login(create_superuser())
         self.assertContains(self.get("ar"), '<html lang="ar" dir="rtl"')
+
+
+@override_settings(SECOND_FACTOR="optional")
+class PageTests(TestCase):
+    """Every page of the admin site, in every language."""
+
+    @classmethod
+    def setUpTestData(cls):
+        cls.world = World()
+
+    def setUp(self):
+        self.enterContext(translation.override("en"))
+
+    def get(self, user, url, language):
+        """Return a page in a language, or "" if the user does not get one."""
+        client = Client(headers={"accept-language": language})
+        if user is not None:
+            client.force_login(user)
+        response = client.get(url)
+        is_page = response.get("Content-Type", "").startswith("text/html")
+        if response.status_code != 200 or not is_page:
+            return ""
+        return response.content.decode()
+
+    def list_urls(self):
+        """Return the URL of every page. Pages of objects are those of the first one."""
+        return [next(iter(fill(route, self.world))).url for route in walk()]
+
+    def test_no_page_is_half_english(self):
+        typed = list_typed_words()
+        problems = set()
+        for name in ("anonymous", "no organization", "admin", "superuser"):
+            user = self.world.users[name]
+            for url in self.list_urls():
+                english = self.get(user, url, "en")
+                for language in TRANSLATIONS if english else ():
+                    page = self.get(user, url, language)
+                    for text in find_untranslated(page, english, language, typed):
+                        problems.add(f"{language}: {text} ({url})")
+        if problems:
+            # Texts of Django and of other packages belong in admin/django_texts.py.
+            self.fail("These texts are in English:\n" + "\n".join(sorted(problems)))

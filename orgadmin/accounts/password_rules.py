@@ -22,7 +22,7 @@ from django.contrib.auth.password_validation import CommonPasswordValidator
 from django.core.exceptions import ValidationError
 from django.db.models import Q
 from django.http import HttpRequest
-from django.utils.translation import gettext as _
+from django.utils.translation import gettext as _, ngettext
 from django.views.decorators.debug import sensitive_variables
 
 from orgadmin.models import Invitation, Organization, User
@@ -187,13 +187,18 @@ class KnownWordsValidator:
         length = min(len(rest), len(password))
         if not found or length >= minimum or len(password) < minimum:
             return
-        text = _(
+        missing = minimum - length
+        text = ngettext(
             "Your name and the names of your organizations and this site do not count"
             " towards the length. Without %(words)s, this password needs"
-            " %(missing)d more characters."
+            " %(missing)d more character.",
+            "Your name and the names of your organizations and this site do not count"
+            " towards the length. Without %(words)s, this password needs"
+            " %(missing)d more characters.",
+            missing,
         )
         quoted = ", ".join(_("“%s”") % word for word in found)
-        params = {"words": quoted, "missing": minimum - length}
+        params = {"words": quoted, "missing": missing}
         raise ValidationError(text, code="password_known_words", params=params)
 
     def get_help_text(self) -> str:

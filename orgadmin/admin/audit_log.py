@@ -111,7 +111,7 @@ class AuditLogAdmin(SuperuserOnlyAdmin):
         "actor_name",
         "network",
         "details_text",
-        "position",
+        "place",
     ]
     list_display_links = None
     list_filter = [EventFilter, DateRangeFilter]
@@ -137,6 +137,10 @@ class AuditLogAdmin(SuperuserOnlyAdmin):
     @admin.display(description=_("details"))
     def details_text(self, event):
         return describe_details(event)
+
+    @admin.display(description=_("position"))
+    def place(self, event):
+        return event.position
 
     def get_search_results(self, request, queryset, search_term):
         """Find the events of one person. Parts of a name would need a slow search."""

@@ -1,6 +1,7 @@
-"""Django's texts on the pages of people that its German catalogue does not translate.
+"""Django's texts that its catalogue for one of our languages does not translate.
 
-Marked here, they are in this project's catalogue, which comes before Django's.
+Marked here, they are in this project's catalogues, which come before Django's. A test
+finds the texts that are missing here.
 """
 
 from django.utils.translation import gettext_noop
@@ -34,4 +35,14 @@ TEXTS = [
         " disabled, they may still be able to authenticate using other backends, such"
         " as Single Sign-On or LDAP."
     ),
+    # Names of apps and models in the list of permissions
+    gettext_noop("authenticator"),
+    gettext_noop("group object permission"),
+    gettext_noop("Guardian"),
+    gettext_noop("MFA"),
+    gettext_noop("session"),
+    gettext_noop("Sessions"),
+    gettext_noop("Task Result"),
+    gettext_noop("Tasks Database Backend"),
+    gettext_noop("user object permission"),
 ]

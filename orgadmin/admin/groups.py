@@ -13,6 +13,7 @@ from orgadmin.access.groups import get_owner_relation
 from orgadmin.access.permission_log import list_permissions, record_group_event
 from orgadmin.access.roles import ROLES
 from orgadmin.admin.base import SuperuserOnlyAdmin
+from orgadmin.admin.permission_names import NamesPermissions
 
 # The relations that lead from a group to the organization that owns it.
 OWNER_RELATIONS = [get_owner_relation(role) for role in ROLES]
@@ -22,7 +23,7 @@ admin.site.unregister(Group)
 
 
 @admin.register(Group)
-class GroupAdmin(SuperuserOnlyAdmin, DjangoGroupAdmin):
+class GroupAdmin(NamesPermissions, SuperuserOnlyAdmin, DjangoGroupAdmin):
     """The admin of groups. A group that an organization owns cannot be edited here."""
 
     list_display = ["name", "organization"]

@@ -33,6 +33,7 @@ from orgadmin.admin.departures import REFUSALS, describe_refusal, read_confirmed
 from orgadmin.admin.forms import NewPersonForm, PersonPasswordForm, UserForm
 from orgadmin.admin.people_forms import ReasonForm
 from orgadmin.admin.people_viewed import note_people_viewed
+from orgadmin.admin.permission_names import NamesPermissions
 from orgadmin.admin.personal_data import PersonalDataPages
 from orgadmin.gate.answers import as_active, holds_more_than
 from orgadmin.gate.explain import find_reasons, summarize_reasons
@@ -260,6 +261,7 @@ class UserAdmin(
     SignOutPage,
     GuardedDeletion,
     DeletesAsActor,
+    NamesPermissions,
     SuperuserOnlyAdmin,
     DjangoUserAdmin,
 ):

@@ -25,11 +25,14 @@ from orgadmin.models.validators import list_time_zones
 # Names are cut after this many characters in mail.
 NAME_LENGTH = 100
 
+# French has a no-break space before a colon.
+ENDING = re.compile(r"[\s:：]+$")
+
 EMPTY_LINES = re.compile(r"\n\s*\n")
 
 # What mail programs turn into links, or what would end the quotation of a name.
 LINE_BREAKS = re.compile(r"\s+")
-QUOTES = re.compile(r"[\"“”„‟«»]")
+QUOTES = re.compile(r"[\"“”„‟«»‹›「」『』]")
 SLASHES = re.compile(r"[/\\]{2,}")
 # A domain: a dot before at least two letters or digits. Initials, as in "J.R.", stay.
 DOT = re.compile(r"(?<=\S)[.\u2024\u3002\uff0e\uff61](?=\w\w)|(?<=\d)\.(?=\d)")
@@ -50,7 +53,7 @@ class Line:
 
         Without any, it is the link itself.
         """
-        return self.text.rstrip(": ") or self.url
+        return ENDING.sub("", self.text) or self.url
 
 
 @dataclass(frozen=True)

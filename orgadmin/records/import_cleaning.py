@@ -98,8 +98,8 @@ class RowCleaner:
         columns = len(self.header.titles)
         if cells != columns:
             message = _(
-                "This line has %(cells)d cells, but the header has %(columns)d. Look"
-                " for a missing or extra separator."
+                "The header and this line have different numbers of cells:"
+                " %(columns)d and %(cells)d. Look for a missing or extra separator."
             ) % {"cells": cells, "columns": columns}
             raise RowRefused(ImportProblem(message, record.line))
 

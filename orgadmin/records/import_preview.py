@@ -56,17 +56,19 @@ def load_groups(organizations: Sequence[Organization]) -> dict[int, Group]:
 
 
 def describe_creation(organization: Organization, groups: dict[int, Group]) -> str:
-    names = ", ".join(
-        f"“{groups[getattr(organization, role.attname)]}”" for role in ROLES
-    )
-    return _("created, with the groups %s") % names
+    names = []
+    for role in ROLES:
+        names.append(_("“%s”") % groups[getattr(organization, role.attname)])
+    return _("created, with the groups %s") % ", ".join(names)
 
 
 def describe_changes(row: PlannedRow) -> list[str]:
     effects = []
     for name, old_value in row.old_values.items():
         new_value = getattr(row.organization, name)
-        effects.append(f"{name}: “{old_value or ''}” → “{new_value or ''}”")
+        text = _("%(field)s: “%(old)s” → “%(new)s”")
+        values = {"field": name, "old": old_value or "", "new": new_value or ""}
+        effects.append(text % values)
     return effects
 
 

@@ -32,7 +32,7 @@ class ImportProblem:
         if self.column:
             parts.append(_("column “%s”") % printable(self.column))
         if self.value:
-            parts.append(f"“{printable(self.value)}”")
+            parts.append(_("“%s”") % printable(self.value))
         if not parts:
             return self.message
         place = ", ".join(parts)

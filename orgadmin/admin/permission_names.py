@@ -1,0 +1,61 @@
+"""Permissions in forms, in the reader's language.
+
+Django stores the names of permissions in English.
+"""
+
+from django import forms
+from django.contrib.auth.models import Permission
+from django.utils.translation import gettext as _, gettext_noop
+
+DEFAULT_NAMES = {
+    "add": gettext_noop("Can add %s"),
+    "change": gettext_noop("Can change %s"),
+    "delete": gettext_noop("Can delete %s"),
+    "view": gettext_noop("Can view %s"),
+}
+
+# Those of our own permissions, as in Organization.Meta
+OWN_NAMES = [
+    gettext_noop("Can view confidential fields of organization"),
+    gettext_noop("Can manage members of organization"),
+]
+
+# Models without pages, whose names are shown nowhere else
+MODEL_NAMES = [
+    gettext_noop("accepted invitation"),
+    gettext_noop("kept log entry"),
+    gettext_noop("organization group object permission"),
+    gettext_noop("organization user object permission"),
+    gettext_noop("sent form"),
+    gettext_noop("sign in attempt"),
+    gettext_noop("user session"),
+]
+
+
+class PermissionChoiceField(forms.ModelMultipleChoiceField):
+    def label_from_instance(self, permission):
+        return name_permission(permission)
+
+
+class NamesPermissions:
+    """For the admin class of a model that has permissions."""
+
+    def formfield_for_manytomany(self, db_field, request, **kwargs):
+        if db_field.related_model is Permission:
+            kwargs["form_class"] = PermissionChoiceField
+        return super().formfield_for_manytomany(db_field, request, **kwargs)
+
+
+def name_permission(permission):
+    """Return what Django would say, such as "Records | contact | Can add contact"."""
+    model = permission.content_type.model_class()
+    if model is None:  # of an app that is no longer installed
+        return str(permission)
+    app_name = _(str(model._meta.app_config.verbose_name))
+    model_name = _(str(model._meta.verbose_name))
+    action = permission.codename.removesuffix(f"_{model._meta.model_name}")
+    if action in DEFAULT_NAMES:
+        name = _(DEFAULT_NAMES[action]) % model_name
+    else:
+        name = _(permission.name)
+    return f"{app_name} | {model_name} | {name}"
