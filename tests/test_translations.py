@@ -13,21 +13,26 @@ from unittest import skipUnless
 
 from django.conf import settings
 from django.contrib.admin.models import LogEntry
-from django.test import Client, SimpleTestCase, TestCase, override_settings
+from django.contrib.auth.models import Group
+from django.test import (
+    Client,
+    SimpleTestCase,
+    TestCase,
+    override_settings,
+)
 from django.utils import translation
+from django.utils.text import capfirst
+from django.utils.translation import trans_real
 
 from orgadmin.admin.quotes import quote
-from orgadmin.models import Organization
+from orgadmin.models import Contact, Organization, User
 from orgadmin.people.message import QUOTES
 from tests.factories import NO_CONTACTS, create_organization, create_superuser
 from tests.test_matrix import World, fill, walk
-from tests.untranslated import find_unmarked, find_untranslated, list_typed_words
+from tests.untranslated import MARK, find_unmarked, find_untranslated, list_typed_words
 
 PROJECT = Path(settings.BASE_DIR)
 LOCALE = Path(settings.LOCALE_PATHS[0])
-
-# Placeholders that code fills in, and HTML tags: a translation must keep them.
-MARKS = r"%\(\w+\)[sd]|%[sd]|\{\w*\}|</?\w[^>]*>"
 
 LANGUAGES = dict(settings.LANGUAGES)
 TRANSLATIONS = sorted(set(LANGUAGES) - {"en"})
@@ -117,14 +122,12 @@ class CatalogueTests(SimpleTestCase):
             for key, text in self.read_compiled(path).items():
                 # msgfmt checks plural forms.
                 if isinstance(key, str):
-                    self.assertCountEqual(
-                        re.findall(MARKS, key), re.findall(MARKS, text), key
-                    )
+                    self.assertCountEqual(MARK.findall(key), MARK.findall(text), key)
 
     def list_texts(self, path):
-        """Return the translations of a catalogue, without HTML tags."""
+        """Return the translations of a catalogue, without placeholders and tags."""
         texts = self.read_compiled(path).values()
-        return [re.sub(r"</?\w[^>]*>", "", text) for text in texts]
+        return [MARK.sub("", text) for text in texts]
 
     def test_names_are_in_the_quotation_marks_of_the_language(self):
         for path in self.paths:
@@ -247,16 +250,46 @@ class PageTests(TestCase):
             return ""
         return response.content.decode()
 
-    def list_urls(self):
-        """Return the URL of every page. Pages of objects are those of the first one."""
-        return [next(iter(fill(route, self.world))).url for route in walk()]
+    def list_urls(self, value):
+        """Return the URL of every page, for an object such as "own" or "foreign"."""
+        urls = []
+        for route in walk():
+            pages = list(fill(route, self.world))
+            pages.sort(key=lambda page: page.value != value)
+            urls.append(pages[0].url)
+        return urls
+
+    def list_field_labels(self):
+        """Return the labels of fields in English, as the log of changes has them."""
+        labels = set()
+        with translation.override(None):
+            for model in (Contact, Group, Organization, User):
+                for field in [*model._meta.fields, *model._meta.many_to_many]:
+                    if field.editable and not field.primary_key:
+                        labels.add(capfirst(field.verbose_name))
+        return labels
+
+    def test_the_log_names_fields_in_the_language_of_the_page(self):
+        """Django stores their labels in English, and translates the stored ones."""
+        for language in TRANSLATIONS:
+            catalogue = trans_real.translation(language)._catalog
+            missing = [
+                label for label in self.list_field_labels() if label not in catalogue
+            ]
+            self.assertEqual(missing, [], f"{language}: add them to django_texts.py.")
 
     def test_no_page_is_half_english(self):
         typed = list_typed_words()
         problems = set()
-        for name in ("anonymous", "no organization", "admin", "superuser"):
+        readers = {
+            "anonymous": "own",
+            "no organization": "own",
+            "admin": "own",
+            "superuser": "foreign",
+        }
+        for name, value in readers.items():
             user = self.world.users[name]
-            for url in self.list_urls():
+            for url in self.list_urls(value):
                 english = self.get(user, url, "en")
                 for language in TRANSLATIONS if english else ():
                     page = self.get(user, url, language)

@@ -22,6 +22,9 @@ SKIPPED_TAGS = ("blocktranslate", "comment")
 CLASS_BLOCKS = ("block bodyclass", "block coltype")
 PATH = re.compile(r"/\S*")
 
+# Placeholders, and HTML tags
+MARK = re.compile(r"%\(\w+\)[sd]|%[sd]|\{\w*\}|</?\w[^>]*>")
+
 # Shorter words are too often the same in several languages.
 WORD = re.compile(r"[^\W\d_]{3,}")
 
@@ -103,7 +106,7 @@ def list_english_words(language):
 
 
 def find_words(text):
-    return [word.lower() for word in WORD.findall(text)]
+    return [word.lower() for word in WORD.findall(MARK.sub(" ", text))]
 
 
 def list_typed_words():

@@ -4,7 +4,7 @@ from django.contrib.admin.utils import NestedObjects
 from django.db import router
 from django.utils.html import format_html
 from django.utils.text import capfirst
-from django.utils.translation import gettext_lazy as _
+from django.utils.translation import gettext, gettext_lazy as _
 
 # How many objects the delete page names. The others are only counted.
 DELETIONS_SHOWN = 100
@@ -23,7 +23,8 @@ class DeletePage:
         numbers = {}
         missing_permissions = set()
         for model, rows in collector.data.items():
-            numbers[model._meta.verbose_name_plural] = len(rows)
+            name = gettext(str(model._meta.verbose_name_plural))
+            numbers[name] = len(rows)
             if not self._may_delete(request, model, rows):
                 missing_permissions.add(model._meta.verbose_name)
         lines = self._list_first(objs)

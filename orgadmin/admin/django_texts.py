@@ -35,6 +35,19 @@ TEXTS = [
         " disabled, they may still be able to authenticate using other backends, such"
         " as Single Sign-On or LDAP."
     ),
+    # Labels of fields, as the log of changes stores them: with a capital letter
+    gettext_noop("Active"),
+    gettext_noop("Address"),
+    gettext_noop("Date joined"),
+    gettext_noop("First name"),
+    gettext_noop("Last login"),
+    gettext_noop("Last name"),
+    gettext_noop("Notes"),
+    gettext_noop("Reference"),
+    gettext_noop("Staff status"),
+    gettext_noop("Superuser status"),
+    gettext_noop("Tax ID"),
+    gettext_noop("User permissions"),
     # Names of apps and models in the list of permissions
     gettext_noop("authenticator"),
     gettext_noop("group object permission"),

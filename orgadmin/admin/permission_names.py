@@ -29,6 +29,11 @@ MODEL_NAMES = [
     gettext_noop("sent form"),
     gettext_noop("sign in attempt"),
     gettext_noop("user session"),
+    gettext_noop("user sessions"),
+    # Django's tables between users, groups and permissions
+    gettext_noop("group-permission relationships"),
+    gettext_noop("user-group relationships"),
+    gettext_noop("user-permission relationships"),
 ]
 
 
