@@ -44,6 +44,9 @@ QUOTATION_MARKS = set('"“”„‟«»‹›「」『』')
 WRONG_SPACES = {"fr": r"(?<!\u00a0)[;?!»]|(?<!\u00a0):(?=\s|$)|«(?!\u00a0)|\.{3}|'"}
 WRONG_SPACES_ELSEWHERE = r"\s[:;?!](?=\s|$)|\.{3}"
 
+# Fields that no form changes
+READ_ONLY = ("id", "date_joined", "last_login")
+
 # What templates show dates with. Each language has one format for dates, and another
 # for dates with times.
 DATE_FORMATS = ("DATE_FORMAT", "DATETIME_FORMAT", "TIME_FORMAT")
@@ -265,7 +268,7 @@ class PageTests(TestCase):
         with translation.override(None):
             for model in (Contact, Group, Organization, User):
                 for field in [*model._meta.fields, *model._meta.many_to_many]:
-                    if field.editable and not field.primary_key:
+                    if field.editable and field.name not in READ_ONLY:
                         labels.add(capfirst(field.verbose_name))
         return labels
 

@@ -78,6 +78,9 @@ class TextParser(HTMLParser):
 def is_hidden(tag, attributes):
     if tag in HIDDEN_TAGS:
         return True
+    # What has a language of its own is a name of a language.
+    if "lang" in attributes and tag != "html":
+        return True
     if tag == "select" and attributes.get("name") in HIDDEN_CHOICES:
         return True
     # Only these elements have an end tag in every page.
@@ -117,7 +120,8 @@ def list_typed_words():
         Invitation: ["email"],
         User: ["username", "first_name", "last_name", "email"],
     }
-    words = {"erased"}  # as in "erased-17", which replaces names
+    # As in "erased-17", which replaces names, and "Canary of the own".
+    words = {"erased", "own", "the"}
     for model, names in fields.items():
         for values in model._base_manager.values_list(*names):
             for value in values:

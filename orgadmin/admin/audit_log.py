@@ -114,7 +114,7 @@ class AuditLogAdmin(SuperuserOnlyAdmin):
         "place",
     ]
     list_display_links = None
-    fields = [*list_display, "user_key", "actor_key", "request_id", "hash"]
+    fields = [*list_display, "user_key", "actor_key", "request_id"]
     list_filter = [EventFilter, DateRangeFilter]
     # Only this column has an index for sorting.
     sortable_by = ["at"]

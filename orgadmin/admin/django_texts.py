@@ -38,9 +38,7 @@ TEXTS = [
     # Labels of fields, as the log of changes stores them: with a capital letter
     gettext_noop("Active"),
     gettext_noop("Address"),
-    gettext_noop("Date joined"),
     gettext_noop("First name"),
-    gettext_noop("Last login"),
     gettext_noop("Last name"),
     gettext_noop("Notes"),
     gettext_noop("Reference"),
