@@ -20,7 +20,7 @@ from orgadmin.people import invitations
 from orgadmin.people.changes import RoleChange
 from orgadmin.people.mail import MAX_CHANGES
 from orgadmin.people.membership import change_roles
-from orgadmin.people.message import write_html
+from orgadmin.people.message import Line, write_html
 from orgadmin.records.imports import import_organizations
 from tests.factories import (
     REVIEWER,
@@ -138,6 +138,14 @@ class LanguageTests(TextCase):
                 message = self.change(REVIEWER)
                 set_role(self.acme, [self.anna], None)
             self.assertIn(f'lang="{expected}"', message.alternatives[0].content)
+
+    def test_buttons_have_no_colon_in_any_language(self):
+        for text in (
+            "Accept the invitation:",
+            "Accept the invitation\u00a0:",
+            "Accept the invitation：",
+        ):
+            self.assertEqual(Line(text, "https://…").label, "Accept the invitation")
 
     def test_a_wrong_time_zone_does_not_stop_mail(self):
         User.objects.filter(pk=self.anna.pk).update(time_zone="Mars/Base")

@@ -188,7 +188,7 @@ function configureSearchFields() {
 function findName(select) {
   const label = select.labels[0];
   if (label) {
-    return label.textContent.replace(/:\s*$/, "");
+    return label.textContent.replace(/\s*:\s*$/, "");
   }
   return select.getAttribute("aria-label") || "";
 }
