@@ -1,7 +1,7 @@
-"""Django's texts that its catalogue for one of our languages does not translate.
+"""Texts of Django that its catalogues lack, or translate with other terms than ours.
 
 Marked here, they are in this project's catalogues, which come before Django's. A test
-finds the texts that are missing here.
+finds the texts that are missing in one of the site's languages.
 """
 
 from django.utils.translation import gettext_noop
@@ -35,6 +35,22 @@ TEXTS = [
         " disabled, they may still be able to authenticate using other backends, such"
         " as Single Sign-On or LDAP."
     ),
+    # Django uses other terms than this site in German or French, or, in French, a word
+    # that does not fit before a name that begins with a vowel.
+    gettext_noop("Add %(name)s"),
+    gettext_noop("Add %s"),
+    gettext_noop("Change"),
+    gettext_noop("Change %s"),
+    gettext_noop("email address"),
+    gettext_noop("Enter a valid email address."),
+    gettext_noop("Go"),
+    gettext_noop("Save"),
+    gettext_noop("Save and add another"),
+    gettext_noop("Save and continue editing"),
+    gettext_noop("Save and view"),
+    gettext_noop("staff status"),
+    gettext_noop("superuser status"),
+    gettext_noop("View %s"),
     # Labels of fields, as the log of changes stores them: with a capital letter
     gettext_noop("Active"),
     gettext_noop("Address"),
