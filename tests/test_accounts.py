@@ -122,7 +122,7 @@ class InvitationCase(TestCase):
     def setUp(self):
         self.acme = create_organization("Acme")
         self.admin = create_user("ada", admin_of=[self.acme])
-        self.change_url = f"/admin/orgadmin/organization/{self.acme.pk}/change/"
+        self.record_url = f"/admin/orgadmin/organization/{self.acme.pk}/overview/"
 
     def invite(self, email=EMAIL, role=ADMIN):
         """Send an invitation, and return the path of its link."""
@@ -223,7 +223,7 @@ class AcceptTests(InvitationCase):
     def test_a_new_person_chooses_a_password_and_sees_the_organization(self):
         link = self.invite()
         response = self.client.post(link, NORA, follow=True)
-        self.assertRedirects(response, self.change_url)
+        self.assertRedirects(response, self.record_url)
         self.assertContains(response, "You now have access to “Acme”.")
         user = User.objects.get(email=EMAIL)
         self.assertEqual(user.username, EMAIL)
@@ -249,7 +249,7 @@ class AcceptTests(InvitationCase):
         # They belong to no organization, and are still led to the invitation.
         self.assertRedirects(self.client.post(LOGIN, credentials), link)
         response = self.client.post(link)
-        self.assertRedirects(response, self.change_url)
+        self.assertRedirects(response, self.record_url)
         self.assertEqual(list(user.groups.all()), [self.acme.admin])
         user.refresh_from_db()
         self.assertTrue(user.has_verified_email)
@@ -427,7 +427,7 @@ class UsedLinkTests(InvitationCase):
 
     def assert_leads_to_organization(self):
         for response in (self.client.get(self.link), self.client.post(self.link)):
-            self.assertRedirects(response, self.change_url)
+            self.assertRedirects(response, self.record_url)
 
     def assert_unknown(self):
         """Check that the response is that of a link that never existed."""
@@ -447,7 +447,7 @@ class UsedLinkTests(InvitationCase):
         self.assertRedirects(response, f"{LOGIN}?next={self.link}")
         credentials = {"username": EMAIL, "password": PASSWORD, "next": self.link}
         response = self.client.post(LOGIN, credentials, follow=True)
-        self.assertRedirects(response, self.change_url)
+        self.assertRedirects(response, self.record_url)
 
     def test_visitors_do_not_learn_who_still_has_access(self):
         self.client.logout()
@@ -490,7 +490,7 @@ class UsedLinkTests(InvitationCase):
 
     def test_counts_as_no_pending_invitation(self):
         self.client.force_login(self.admin)
-        people = self.change_url.replace("change", "people")
+        people = self.record_url.replace("change", "people")
         self.assertNotContains(self.client.get(people), "Pending invitations")
         self.assertFalse(Invitation.objects.exists())
         [owner] = User.objects.filter(email=EMAIL)
@@ -512,7 +512,7 @@ class UsedLinkTests(InvitationCase):
             "orgadmin.accounts.invitation_link.find_invitation",
             return_value=invitation,
         ):
-            self.assertRedirects(self.client.post(link), self.change_url)
+            self.assertRedirects(self.client.post(link), self.record_url)
 
     def test_rows_that_the_previous_release_leaves_behind_lead_nowhere(self):
         """It deletes people and organizations without knowing this table."""
@@ -543,7 +543,7 @@ class AcceptTogetherTests(TransactionTestCase):
             with ThreadPoolExecutor(4) as pool:
                 locations = sorted(pool.map(self.accept, [link] * 4))
             # One is signed in. The others sign in first, like after a second click.
-            acme_url = f"/admin/orgadmin/organization/{acme.pk}/change/"
+            acme_url = f"/admin/orgadmin/organization/{acme.pk}/overview/"
             self.assertEqual(locations, [f"{LOGIN}?next={link}"] * 3 + [acme_url])
             self.assertEqual(User.objects.filter(email=email).count(), 1)
             self.assertEqual(acme.admin.user_set.filter(email=email).count(), 1)

@@ -74,7 +74,7 @@ class AcceptTests(InvitationCase):
     def test_the_page_leads_to_the_organization_afterwards(self):
         self.accept()
         response = self.client.get(self.page)
-        page = f"/admin/orgadmin/organization/{self.beta.pk}/change/"
+        page = f"/admin/orgadmin/organization/{self.beta.pk}/overview/"
         self.assertRedirects(response, page)
 
     @tag("D18")

@@ -23,8 +23,6 @@ WHOLE_LINKS = {
     "app_path",
     "cl.get_query_string",
     "cl.next_string",
-    "contact.email_link",
-    "contact.phone_link",
     "detail.link",
     "entry.get_admin_url",
     "item.url",
@@ -40,6 +38,7 @@ WHOLE_LINKS = {
     "stay_signed_in_url",
     "tab.url",
     "totp_svg_data_uri",
+    "url",
 }
 
 # What cannot contain anything that would need to be encoded

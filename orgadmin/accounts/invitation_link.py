@@ -121,7 +121,7 @@ def show_used_link(
 
 
 def get_organization_url(pk: int) -> str:
-    return reverse("admin:orgadmin_organization_change", args=[pk])
+    return reverse("admin:orgadmin_organization_overview", args=[pk])
 
 
 def show_dead_link(request: HttpRequest, error: InvitationError) -> HttpResponse:

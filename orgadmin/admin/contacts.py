@@ -34,7 +34,7 @@ class ContactsPage:
             request,
             organization,
             "contacts",
-            _("Contacts: %s") % organization,
+            _("Contacts"),
             page=page,
             can_change=self.has_change_permission(request, organization),
         )

@@ -111,7 +111,7 @@ class OrganizationForm(MergingForm):
 
     def _describe_namesake(self, namesake):
         """Return the URL and the text of the link to an organization."""
-        url = reverse("admin:orgadmin_organization_change", args=[namesake.pk])
+        url = reverse("admin:orgadmin_organization_overview", args=[namesake.pk])
         return url, f"{namesake} ({namesake.reference or namesake.pk})"
 
 

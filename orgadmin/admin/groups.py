@@ -35,7 +35,7 @@ class GroupAdmin(NamesPermissions, SuperuserOnlyAdmin, DjangoGroupAdmin):
         owner = find_owner(group)
         if owner is None:
             return "-"
-        link = reverse("admin:orgadmin_organization_change", args=[owner.pk])
+        link = reverse("admin:orgadmin_organization_overview", args=[owner.pk])
         return format_html('<a href="{}">{}</a>', link, owner)
 
     def save_model(self, request, obj, form, change):

@@ -28,7 +28,7 @@ class OrganizationAccessPage:
             request,
             organization,
             "access",
-            _("Who can see “%s”?") % organization,
+            _("Access"),
             page=page,
             everybody=everybody,
         )

@@ -474,7 +474,8 @@ def list_organization_forms(demo):
     add = f"{ORGANIZATIONS}add/"
     change = f"{demo.organization}change/"
     change_other = f"{ORGANIZATIONS}{demo.other.pk}/change/"
-    view = f"{ORGANIZATIONS}{demo.reviewed.pk}/change/"
+    reviewed = f"{ORGANIZATIONS}{demo.reviewed.pk}/"
+    view = f"{reviewed}change/"
     add_wrongly = fill("Save", name=demo.own.name, email="nobody")
     change_wrongly = fill("Save", name="", website="no address")
     save = press("Save and continue editing")
@@ -485,6 +486,12 @@ def list_organization_forms(demo):
         Page("change-refused", ORG_ADMIN, change, change_wrongly),
         Page("change-saved", ORG_ADMIN, change_other, save),
         Page("change-staff", STAFF, change),
+        Page("overview", ORG_ADMIN, f"{demo.organization}overview/"),
+        Page("overview-bare", STAFF, f"{ORGANIZATIONS}{demo.empty.pk}/overview/"),
+        Page("overview-reviewer", REVIEWS, f"{reviewed}overview/"),
+        Page("overview-staff", STAFF, f"{demo.organization}overview/"),
+        Page("overview-viewer", VIEWER, f"{demo.organization}overview/"),
+        Page("page-refused", REVIEWS, f"{reviewed}people/"),
         Page("view-reviewer", REVIEWS, view),
         Page("view-viewer", VIEWER, change),
     ]
@@ -501,6 +508,7 @@ def list_history_pages(demo):
         Page("history-reviewer", REVIEWS, reviewed_history),
         Page("history-staff", STAFF, history),
         Page("restore", STAFF, f"{restore}{earlier.pk}"),
+        Page("restore-admin", ORG_ADMIN, f"{restore}{earlier.pk}"),
         Page("restore-nothing", STAFF, f"{restore}{current.pk}"),
     ]
 
