@@ -25,6 +25,7 @@ WHOLE_LINKS = {
     "cl.next_string",
     "detail.link",
     "entry.get_admin_url",
+    "inline_admin_form.absolute_url",
     "item.url",
     "login_url",
     "onward_url",
