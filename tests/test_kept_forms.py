@@ -186,7 +186,7 @@ class ReturnTests(KeptFormCase):
         self.assert_nothing_saved()
 
     def read_logout_form(self):
-        return read_forms(self.browser.get("/admin/"))[0]
+        return read_form(self.browser.get("/admin/"), "csrfmiddlewaretoken")
 
     def test_someone_who_has_not_signed_in_gets_nothing(self):
         form = self.leave_form()
@@ -302,7 +302,7 @@ class ReturnTests(KeptFormCase):
         self.browser.sign_in()
         self.send(form)
         page = self.browser.get(LIST)
-        self.browser.send("/admin/logout/", read_forms(page)[0])
+        self.browser.send("/admin/logout/", read_form(page, "csrfmiddlewaretoken"))
         self.browser.sign_in()
         self.assert_gets_nothing()
 

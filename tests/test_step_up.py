@@ -711,6 +711,7 @@ class EveryPageTests(TestCase):
                 # the email address is changed, and only then is there a link.
                 "account/",
                 "activity/",
+                "language/",
                 "new-email/<token>/",
                 # These confirm the address that the account already has.
                 "confirm-email/",
