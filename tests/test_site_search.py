@@ -1,9 +1,14 @@
 """The search on the whole site: what it finds, in which order, and what it shows."""
 
-from django.test import SimpleTestCase, TestCase, tag
+from unittest import SkipTest, mock
 
-from orgadmin.models import AuditEvent, Contact
+from django.db import connection
+from django.test import SimpleTestCase, TestCase, tag
+from django.test.utils import CaptureQueriesContext
+
+from orgadmin.models import AuditEvent, Contact, Organization
 from orgadmin.records.marking import mark
+from orgadmin.records.search import FOUND
 
 from .factories import create_organization, create_superuser, create_user
 
@@ -165,3 +170,104 @@ class SearchTests(SearchCase):
         self.search(self.root, "muller")
         self.search(self.root, "muller")
         self.assertEqual(events.count(), 1)
+
+
+class RankingTests(SearchCase):
+    @classmethod
+    def setUpTestData(cls):
+        cls.root = create_superuser()
+        for name, values in {
+            "Zeta": {"address": "Acme Road 1"},
+            "The Acme of it": {},
+            "acme two": {},
+            "Ácme one": {},
+            "Other": {"reference": "acme"},
+        }.items():
+            create_organization(name, **values)
+
+    def test_the_reference_comes_first_then_names_that_start_with_the_text(self):
+        expected = ["Other", "Ácme one", "acme two", "The Acme of it", "Zeta"]
+        self.assertEqual(self.search(self.root, "acme"), {"organization": expected})
+
+    def test_org_admins_get_the_same_order_of_their_own(self):
+        own = Organization.objects.exclude(name="acme two")
+        ada = create_user("ada", admin_of=own)
+        expected = ["Other", "Ácme one", "The Acme of it", "Zeta"]
+        self.assertEqual(self.search(ada, "acme"), {"organization": expected})
+
+    def test_finds_all_words_in_any_order(self):
+        self.assertEqual(
+            self.search(self.root, "it acme"), {"organization": ["The Acme of it"]}
+        )
+        self.assertEqual(
+            self.search(self.root, '"acme of"'), {"organization": ["The Acme of it"]}
+        )
+
+    def test_shows_a_few_of_many_and_the_list_has_the_others(self):
+        Organization.objects.bulk_create(
+            Organization(name=f"Bulk {number}") for number in range(20)
+        )
+        found = self.search(self.root, "bulk")
+        self.assertEqual(len(found["organization"]), FOUND)
+
+    def test_a_text_that_is_found_by_its_first_query_runs_no_other(self):
+        Organization.objects.bulk_create(
+            Organization(name=f"Bulk {number}") for number in range(20)
+        )
+        Contact.objects.bulk_create(
+            Contact(
+                name=f"Bulk {number}", sort_name=f"bulk {number}", organization_id=pk
+            )
+            for number, pk in enumerate(
+                Organization.objects.values_list("pk", flat=True)
+            )
+        )
+        self.client.force_login(self.root)
+        self.client.get(SEARCH)
+        with CaptureQueriesContext(connection) as queries:
+            self.client.get(SEARCH, {"q": "bulk"})
+        rows = [query for query in queries if "LIMIT" in query["sql"]]
+        # Organizations: by reference, then by name. Contacts: by name. People: two.
+        self.assertEqual(len([row for row in rows if "sort_name" in row["sql"]]), 3)
+
+    def test_contacts_are_found_by_their_organization_last(self):
+        zeta = Organization.objects.get(name="acme two")
+        zeta.contacts.create(name="Eve")
+        zeta.contacts.create(name="Adam Acme")
+        self.assertEqual(
+            self.search(self.root, "acme")["contact"], ["Adam Acme", "Eve"]
+        )
+
+
+class SimilarNameTests(SearchCase):
+    @classmethod
+    def setUpClass(cls):
+        if connection.vendor != "postgresql":
+            raise SkipTest("Only PostgreSQL finds similar names.")
+        super().setUpClass()
+
+    @classmethod
+    def setUpTestData(cls):
+        cls.root = create_superuser()
+        cls.acme = create_organization("Internationale Handelsgesellschaft")
+        cls.other = create_organization("Internationale Spedition")
+        cls.acme.contacts.create(name="Margarethe Oberhauser")
+
+    def test_tolerates_a_typing_error(self):
+        found = self.search(self.root, "Handelsgeselschaft")
+        self.assertEqual(found, {"organization": [self.acme.name]})
+        self.assertContains(self.response, "Similar name")
+        found = self.search(self.root, "oberhausser")
+        self.assertEqual(found, {"contact": ["Margarethe Oberhauser"]})
+
+    @tag("A42")
+    def test_finds_no_similar_names_of_others(self):
+        ada = create_user("ada", admin_of=[self.other])
+        self.assertEqual(self.search(ada, "Handelsgeselschaft"), {})
+        self.assertEqual(
+            self.search(ada, "Speditionn"), {"organization": [self.other.name]}
+        )
+
+    def test_does_without_the_extension(self):
+        with mock.patch("orgadmin.records.search.has_trigrams", return_value=False):
+            self.assertEqual(self.search(self.root, "Handelsgeselschaft"), {})

@@ -23,10 +23,15 @@ WHOLE_LINKS = {
     "app_path",
     "cl.get_query_string",
     "cl.next_string",
+    "concern.url",
+    "contact.email_link",
+    "contact.phone_link",
     "detail.link",
     "entry.get_admin_url",
     "inline_admin_form.absolute_url",
     "item.url",
+    "language_url",
+    "link.url",
     "login_url",
     "onward_url",
     "original.website",
@@ -111,7 +116,7 @@ class ErrorPageTests(TestCase):
     def test_an_error_of_ours_is_told_without_the_database(self):
         self.client.raise_request_exception = False
         with mock.patch(
-            "orgadmin.admin.site.list_cards", side_effect=RuntimeError("secret")
+            "orgadmin.admin.site.describe_home", side_effect=RuntimeError("secret")
         ):
             response = self.client.get("/admin/")
         self.check(response, 500, "Something went wrong")

@@ -82,6 +82,7 @@ class SecurityEvent(models.TextChoices):
     PEOPLE_VIEWED = "people viewed", _("list of all people viewed")
     EXPORTED = "exported", _("exported")
     IMPORTED = "imported", _("imported")
+    IMPORT_REFUSED = "import refused", _("import refused")
     ORGANIZATIONS_DELETED = "organizations deleted", _("organizations deleted")
     VERSION_RESTORED = "version restored", _("earlier version restored")
     REPAIRED = "repaired", _("repaired by the doctor")
@@ -98,6 +99,7 @@ ACCOUNT_EVENTS = frozenset(SecurityEvent) - {
     SecurityEvent.PEOPLE_VIEWED,
     SecurityEvent.EXPORTED,
     SecurityEvent.IMPORTED,
+    SecurityEvent.IMPORT_REFUSED,
     SecurityEvent.ORGANIZATIONS_DELETED,
     SecurityEvent.VERSION_RESTORED,
     SecurityEvent.REPAIRED,

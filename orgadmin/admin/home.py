@@ -1,4 +1,4 @@
-"""The home page: cards of the person's organizations."""
+"""The home page: cards of the person's organizations, or what staff must look at."""
 
 from __future__ import annotations
 
@@ -8,13 +8,18 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Any
 
-from django.db.models import Count, Max, Window
+from django.db.models import Count, Window
 from django.db.models.functions import RowNumber
 from django.http import HttpRequest
 from django.utils.functional import Promise
+from django.utils.translation import gettext as _
 
 from orgadmin.access.roles import ROLES, Role
 from orgadmin.access.rule import Sources
+from orgadmin.admin.attention import list_concerns
+from orgadmin.admin.feed_items import list_recent_activity
+from orgadmin.admin.growth import find_growth
+from orgadmin.admin.unsent_mail import find_trouble
 from orgadmin.gate.answers import get_gate
 from orgadmin.models import Organization, User
 from orgadmin.models.organization import WANTED_FIELDS
@@ -52,51 +57,76 @@ class Colleagues:
     more: int
 
 
-def list_cards(request: HttpRequest) -> list[Card]:
+@dataclass(frozen=True)
+class Cards:
+    """The cards of the page, and whether there are more organizations than that."""
+
+    cards: list[Card]
+    has_more: bool
+
+
+def describe_home(request: HttpRequest) -> dict[str, Any]:
+    """Return what the template of the home page shows."""
+    gate = get_gate(request)
+    if gate.permits_everywhere("view") or not gate.has_any("view"):
+        return {
+            "title": _("Home"),
+            "activity": list_recent_activity(request),
+            "concerns": list_concerns(request),
+            "growth": find_growth(request),
+            "outbox": find_trouble(request),
+        }
+    cards = list_cards(request)
+    own_pks = None
+    if not cards.has_more:
+        own_pks = [card.organization.pk for card in cards.cards]
+    return {
+        "title": _("Your organizations"),
+        "cards": cards.cards,
+        "has_more": cards.has_more,
+        "activity": list_recent_activity(request, own_pks),
+    }
+
+
+def list_cards(request: HttpRequest) -> Cards:
     """Return a card for each of the person's first organizations, CARDS at most.
 
-    People who can view every organization get no cards. In addition to the queries of
-    the gate, this runs four queries for any number of organizations.
+    In addition to the queries of the gate, this runs three queries for any number of
+    organizations.
     """
     user = request.user
-    if get_gate(request).permits_everywhere("view"):
-        return []
-    organizations = list(Organization.objects.permitted(user)[:CARDS])
-    pks = [organization.pk for organization in organizations]
-    all_sources = Organization.objects.find_sources([user], pks)
-    sources = {pk: all_sources[user.pk, pk] for pk in pks}
+    organizations = list(Organization.objects.permitted(user)[: CARDS + 1])
+    has_more = len(organizations) > CARDS
+    del organizations[CARDS:]
+    sources = get_gate(request).find_sources([row.pk for row in organizations])
     # Access may have ended since the first query.
     visible = [row for row in organizations if "view" in sources[row.pk]]
     managed = [row for row in visible if "manage_members" in sources[row.pk]]
-    last_changes = find_last_changes(pks)
     colleagues = find_colleagues(user, managed)
-    return [
+    cards = [
         make_card(
-            organization,
-            sources[organization.pk],
-            colleagues.get(organization.pk),
-            last_changes.get(organization.pk),
+            organization, sources[organization.pk], colleagues.get(organization.pk)
         )
         for organization in visible
     ]
+    return Cards(cards, has_more)
 
 
 def make_card(
     organization: Organization,
     sources: Sources,
     colleagues: Colleagues | None,
-    last_change: datetime.datetime | None,
 ) -> Card:
     # The last change may be one of a confidential field. Then the date of the change is
     # confidential, too.
-    changed_at = last_change if "view_confidential" in sources else None
+    sees_all = "view_confidential" in sources
     missing = find_missing_fields(organization) if "change" in sources else None
     return Card(
         organization=organization,
         role=find_role(organization, sources),
         people=colleagues.people if colleagues else None,
         more=colleagues.more if colleagues else None,
-        changed_at=changed_at,
+        changed_at=organization.changed_at if sees_all else None,
         missing=missing,
     )
 
@@ -117,13 +147,6 @@ def find_missing_fields(organization: Organization) -> list[str | Promise]:
         for name in WANTED_FIELDS
         if not getattr(organization, name)
     ]
-
-
-def find_last_changes(pks: Collection[int]) -> dict[int, datetime.datetime]:
-    """Return {organization ID: when it was last changed}. Runs one query."""
-    versions = Organization.history.filter(id__in=pks).order_by()
-    last_changes = versions.values("id").annotate(changed_at=Max("history_date"))
-    return dict(last_changes.values_list("id", "changed_at"))
 
 
 def find_colleagues(

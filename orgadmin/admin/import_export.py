@@ -17,7 +17,12 @@ from orgadmin.admin.import_form import ImportForm
 from orgadmin.admin.once import AlreadySent, note_sent
 from orgadmin.records.csv_files import respond_with_csv
 from orgadmin.records.exports import list_organizations, record_export
-from orgadmin.records.imports import ImportRefused, ImportReport, import_organizations
+from orgadmin.records.imports import (
+    ImportRefused,
+    ImportReport,
+    import_organizations,
+    record_refusal,
+)
 
 
 @dataclass(frozen=True)
@@ -99,6 +104,8 @@ class ImportExportPages:
                 context["digest"] = preview.digest
             except ImportRefused as error:
                 context["problems"] = error.problems
+                if "seen" in request.POST:
+                    record_refusal(error, actor=request.user)
         title = _("Import organizations")
         return self.render_page(request, None, "import", title, **context)
 

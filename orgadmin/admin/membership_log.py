@@ -12,6 +12,7 @@ from orgadmin.admin.changelist import get_page
 from orgadmin.admin.people_forms import MembersOnForm
 from orgadmin.models import MembershipEvent, User
 from orgadmin.records.csv_files import respond_with_csv
+from orgadmin.records.event_actors import hide_platform_staff
 from orgadmin.records.exports import list_events, record_export
 
 
@@ -105,21 +106,3 @@ def list_visible_people(organization, user):
     group_ids = organization.group_ids
     memberships = User.groups.through.objects.filter(group__in=group_ids)
     return User.objects.filter(pk__in=memberships.values("user"))
-
-
-def hide_platform_staff(events, organization, user):
-    """Remove actors who were never members of the organization.
-
-    Its admins do not know these people. Superusers see all names. Runs one query.
-    """
-    if user.is_superuser:
-        return
-    actor_keys = {event.actor_key for event in events}
-    members = MembershipEvent.objects.filter(
-        organization_key=organization.pk, user_key__in=actor_keys
-    )
-    known_keys = set(members.values_list("user_key", flat=True))
-    for event in events:
-        if event.actor_key and event.actor_key not in known_keys:
-            event.actor_name = _("Platform staff")
-            event.actor_key = None

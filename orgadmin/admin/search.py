@@ -13,6 +13,7 @@ from django.utils.translation import gettext as _
 
 from orgadmin.admin.base import SEARCH_LENGTH
 from orgadmin.admin.people_viewed import note_people_viewed
+from orgadmin.gate.answers import get_gate
 from orgadmin.models import Contact, Organization, User
 from orgadmin.records.search import (
     FOUND,
@@ -84,10 +85,11 @@ def list_searchable(request: HttpRequest) -> list[ModelAdmin]:
 
 def search(request: HttpRequest, text: SearchText) -> list[ResultsOfModel]:
     """Return what is found in each model. Models without a result are left out."""
+    sees_everything = get_gate(request).permits_everywhere("view")
     groups = []
     for model_admin in list_searchable(request):
         find = SEARCHES[model_admin.model]
-        hits = find(model_admin.get_queryset(request), text)
+        hits = find(model_admin.get_queryset(request), text, everywhere=sees_everything)
         if not hits:
             continue
         if model_admin.model is User:

@@ -32,12 +32,13 @@ from orgadmin.accounts.views import (
 )
 from orgadmin.admin.activity import activity_view
 from orgadmin.admin.base import ClosedModelAdmin
+from orgadmin.admin.doctor_page import doctor_run_view
 from orgadmin.admin.gated import Gated
-from orgadmin.admin.home import list_cards
+from orgadmin.admin.home import describe_home
 from orgadmin.admin.navigation import list_sections
 from orgadmin.admin.people_viewed import note_people_viewed
 from orgadmin.admin.search import search_view
-from orgadmin.admin.unsent_mail import find_trouble, unsent_mail_view
+from orgadmin.admin.unsent_mail import unsent_mail_view
 from orgadmin.gate.answers import get_gate
 from orgadmin.models import User
 from orgadmin.models.validators import is_primary_key
@@ -187,13 +188,7 @@ class OrganizationAdminSite(admin.AdminSite):
             # The search was here in earlier releases.
             query = urlencode({SEARCH_VAR: request.GET[SEARCH_VAR]})
             return redirect(f"{reverse('admin:search')}?{query}")
-        cards = list_cards(request)
-        context = {
-            "title": _("Your organizations") if cards else self.site_title,
-            "cards": cards,
-            "outbox": find_trouble(request),
-        }
-        return super().index(request, context)
+        return super().index(request, describe_home(request))
 
     def get_app_list(self, request, app_label=None):
         """Return the models as Django does, but organizations first.
@@ -246,6 +241,7 @@ class OrganizationAdminSite(admin.AdminSite):
                 self.admin_view(sign_out_elsewhere),
                 name="sign_out_elsewhere",
             ),
+            path("doctor/", self.admin_view(doctor_run_view), name="doctor_run"),
             path("search/", self.admin_view(search_view), name="search"),
             path("unsent-mail/", self.admin_view(unsent_mail_view), name="unsent_mail"),
         ]

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from functools import cached_property
 from typing import TYPE_CHECKING
 
 from django.http import HttpRequest
 
 from orgadmin.access.roles import PERMISSIONS
+from orgadmin.access.rule import Sources, get_effective_permissions
 from orgadmin.models import Organization, User
 
 if TYPE_CHECKING:
@@ -53,6 +55,25 @@ class Gate:
         if pk not in self._permissions:
             self._permissions[pk] = Organization.objects.permissions_on(self.user, pk)
         return self._permissions[pk]
+
+    def learn(self, pks: Collection[int]) -> None:
+        """Ask the rule about several organizations at once. Runs one query."""
+        unknown = [pk for pk in pks if pk not in self._permissions]
+        if unknown:
+            self.find_sources(unknown)
+
+    def find_sources(self, pks: Collection[int]) -> dict[int, Sources]:
+        """Return {organization ID: why the user has which permission there}.
+
+        Remembers the permissions. Runs one query.
+        """
+        if not isinstance(self.user, User) or not self.user.is_active:
+            return {pk: {} for pk in pks}
+        found = Organization.objects.find_sources([self.user], pks)
+        sources_of = {pk: found[self.user.pk, pk] for pk in pks}
+        for pk, sources in sources_of.items():
+            self._permissions[pk] = get_effective_permissions(sources)
+        return sources_of
 
     @cached_property
     def permissions_everywhere(self) -> frozenset[str]:

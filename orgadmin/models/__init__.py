@@ -3,10 +3,12 @@
 from orgadmin.models.accepted_invitation import AcceptedInvitation
 from orgadmin.models.audit_event import AuditEvent
 from orgadmin.models.contact import Contact
+from orgadmin.models.doctor_run import DoctorRun
 from orgadmin.models.invitation import Invitation
 from orgadmin.models.kept_log_entry import KeptLogEntry
 from orgadmin.models.mail_worker import MailWorker
 from orgadmin.models.membership_event import MembershipEvent
+from orgadmin.models.monthly_count import MonthlyCount
 from orgadmin.models.organization import Organization
 from orgadmin.models.permissions import (
     OrganizationGroupObjectPermission,
@@ -21,10 +23,12 @@ __all__ = [
     "AcceptedInvitation",
     "AuditEvent",
     "Contact",
+    "DoctorRun",
     "Invitation",
     "KeptLogEntry",
     "MailWorker",
     "MembershipEvent",
+    "MonthlyCount",
     "Organization",
     "OrganizationGroupObjectPermission",
     "OrganizationUserObjectPermission",

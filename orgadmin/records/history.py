@@ -11,7 +11,7 @@ It combines two sources in one list:
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from heapq import merge
@@ -108,7 +108,7 @@ def read_whole_change(
     if not pair or pair[0].pk != key:
         return None
     before = pair[1] if len(pair) == 2 else None
-    entry = _describe_record(before, pair[0], permissions, shown=None)
+    entry = describe_record(before, pair[0], permissions, shown=None)
     if entry is not None:
         hide_people([entry], organization, gate)
     return entry
@@ -119,7 +119,7 @@ def show_log_entries(
 ) -> None:
     """Hide in entries about an organization's object what the user may not see."""
     if not gate.permits("view_confidential", organization.pk):
-        _remove_details(entries)
+        remove_details(entries)
     hide_people(entries, organization, gate)
 
 
@@ -172,7 +172,7 @@ def _read_log_entries(
         if "view_confidential" in permissions and _has_no_record(entry, history_began):
             yield entry
             continue
-        parts = _list_parts_about_related_objects(entry)
+        parts = list_parts_about_related_objects(entry)
         if parts:
             entry.change_message = json.dumps(parts)
             yield entry
@@ -296,7 +296,7 @@ def _has_no_record(entry: LogEntry, history_began: datetime) -> bool:
     return entry.action_time < history_began or not is_generated
 
 
-def _list_parts_about_related_objects(
+def list_parts_about_related_objects(
     entry: LogEntry,
 ) -> list[dict[str, dict[str, Any]]]:
     """Return the parts of a log message that are about related objects.
@@ -321,7 +321,7 @@ def _is_about_related_object(part: dict[str, dict[str, Any]]) -> bool:
     return all(isinstance(details.get("name"), str) for details in part.values())
 
 
-def _remove_details(entries: Iterable[LogEntry]) -> None:
+def remove_details(entries: Iterable[LogEntry]) -> None:
     """Replace the messages of log entries, which may quote any field.
 
     Only the kind of change remains, such as "Change".
@@ -345,17 +345,17 @@ def _read_changes(
     after = None
     for record in _read_newest_first(records, "history_id", before, limit):
         if after is not None:
-            entry = _describe_record(record, after, permissions)
+            entry = describe_record(record, after, permissions)
             if entry is not None:
                 yield entry
         after = record
     if after is not None:
-        entry = _describe_record(None, after, permissions)
+        entry = describe_record(None, after, permissions)
         if entry is not None:
             yield entry
 
 
-def _describe_record(
+def describe_record(
     before: HistoricalOrganization | None,
     record: HistoricalOrganization,
     permissions: Collection[str],
@@ -431,22 +431,6 @@ def _is_deleted(user: User) -> bool:
     return user.pk is not None and user._state.adding
 
 
-def _find_former_members(
-    entries: Iterable[LogEntry], organization: Organization
-) -> set[int]:
-    """Return the keys of the deleted users who were members of the organization.
-
-    Runs one query if there are deleted users.
-    """
-    keys = {entry.user.pk for entry in entries if _is_deleted(entry.user)}
-    if not keys:
-        return set()
-    events = MembershipEvent.objects.filter(
-        organization_key=organization.pk, user_key__in=keys
-    )
-    return {key for key in events.values_list("user_key", flat=True) if key}
-
-
 def hide_people(
     entries: Collection[LogEntry], organization: Organization, gate: Gate
 ) -> None:
@@ -455,18 +439,72 @@ def hide_people(
     Superusers see all names. Nobody else sees the names of platform staff. People who
     may manage the organization's members see the names of its current members.
     """
+    hide_people_of_several({organization: entries}, gate)
+
+
+def hide_people_of_several(
+    entries_of: Mapping[Organization, Collection[LogEntry]], gate: Gate
+) -> None:
+    """Do what `hide_people()` does, in entries about several organizations.
+
+    Runs two queries at most, if the gate knows the permissions on the organizations.
+    """
     if gate.user.is_superuser:
         return
-    visible_ids: set[int] = set()
-    if gate.permits("manage_members", organization.pk):
-        members = User.groups.through.objects.filter(group__in=organization.group_ids)
-        visible_ids.update(members.values_list("user", flat=True))
-    former_members = _find_former_members(entries, organization)
-    for entry in entries:
-        is_staff = entry.user.is_platform_staff
-        if _is_deleted(entry.user):
-            is_staff = entry.user.pk not in former_members
-        if is_staff:
-            entry.user = User(username=_("Platform staff"))
-        elif entry.user.pk and entry.user.pk not in visible_ids:
-            entry.user = User(username=_("An admin of this organization"))
+    managed = [
+        organization
+        for organization in entries_of
+        if gate.permits("manage_members", organization.pk)
+    ]
+    members = _find_members(managed, entries_of)
+    former_members = _find_former_members(entries_of)
+    for organization, entries in entries_of.items():
+        for entry in entries:
+            key = (organization.pk, entry.user.pk)
+            is_staff = entry.user.is_platform_staff
+            if _is_deleted(entry.user):
+                is_staff = key not in former_members
+            if is_staff:
+                entry.user = User(username=_("Platform staff"))
+            elif entry.user.pk and key not in members:
+                entry.user = User(username=_("An admin of this organization"))
+
+
+def _find_members(
+    organizations: Collection[Organization],
+    entries_of: Mapping[Organization, Collection[LogEntry]],
+) -> set[tuple[int, int]]:
+    """Return (organization ID, user ID) of the authors who are members there."""
+    organization_of_group = {}
+    for organization in organizations:
+        for group_id in organization.group_ids:
+            organization_of_group[group_id] = organization.pk
+    if not organization_of_group:
+        return set()
+    authors = {entry.user.pk for entries in entries_of.values() for entry in entries}
+    memberships = User.groups.through.objects.filter(
+        group__in=organization_of_group, user__in=authors - {None}
+    )
+    return {
+        (organization_of_group[group_id], user_id)
+        for group_id, user_id in memberships.values_list("group", "user")
+    }
+
+
+def _find_former_members(
+    entries_of: Mapping[Organization, Collection[LogEntry]],
+) -> set[tuple[int, int]]:
+    """Return (organization ID, key) of the deleted users who were members there.
+
+    Runs one query if there are deleted users.
+    """
+    keys = set()
+    for entries in entries_of.values():
+        keys |= {entry.user.pk for entry in entries if _is_deleted(entry.user)}
+    if not keys:
+        return set()
+    events = MembershipEvent.objects.filter(
+        organization_key__in=[organization.pk for organization in entries_of],
+        user_key__in=keys,
+    )
+    return {(event.organization_key, event.user_key or 0) for event in events}

@@ -110,6 +110,18 @@ def describe_means(actor: User | None) -> str:
     return IMPORT if actor is not None else current_means.get()
 
 
+def record_refusal(error: ImportRefused, *, actor: User | None = None) -> None:
+    """Record that a file was to be imported, and was refused.
+
+    Call this outside of the transaction of the import, and not after a preview.
+    """
+    audit_log.record(
+        audit_log.SecurityEvent.IMPORT_REFUSED,
+        actor=actor,
+        details={"problems": len(error.problems)},
+    )
+
+
 def describe_conflict() -> ImportRefused:
     message = _(
         "Someone else changed or deleted organizations in this file during the import."

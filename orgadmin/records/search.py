@@ -1,8 +1,8 @@
 """The search on every page: organizations, contacts and people, the best ones first.
 
 Names that start with the text come first, then names that contain it, then rows of
-which another field does. On PostgreSQL, similar names follow if little was found, so
-that a typing error does not matter. Confidential fields are never searched.
+which another field does. On PostgreSQL, similar names are found if nothing else
+is, so that a typing error does not matter. Confidential fields are never searched.
 
 A search runs a few queries, one for each of these kinds of match. Each returns a few
 rows, in the order of an index or from a trigram index, and runs only if those before it
@@ -15,8 +15,9 @@ from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from django.db import models
+from django.db import connections, models
 from django.db.models import Q, QuerySet
+from django.db.models.expressions import RawSQL
 from django.db.models.functions import Left
 from django.utils.text import smart_split, unescape_string_literal
 
@@ -33,8 +34,19 @@ SHORTEST_PART = 3  # characters
 # How many words of a text are searched for. Each adds a condition to the queries.
 MAX_WORDS = 10
 
+# Similar names are the best of so many candidates, in no order.
+CANDIDATES = 200
+SIMILAR = 0.6
+TRIGRAM_INDEX = "organization_name_trigram"
+
+# Follows all characters that names have.
+LAST_CHARACTER = "\U0010ffff"
+
 # How much of a long text is read. Today's forms accept no longer ones.
 READ = 1_000  # characters
+
+# The databases that were found to have trigram indexes.
+_with_trigrams: set[str] = set()
 
 
 @dataclass(frozen=True)
@@ -108,32 +120,46 @@ class Collector:
         self.rows += queryset[:missing]
 
 
-def find_organizations(rows: QuerySet[Organization], text: SearchText) -> list[Hit]:
-    """Return the best matches among `rows`, organizations that the reader may view."""
+def find_organizations(
+    rows: QuerySet[Organization], text: SearchText, *, everywhere: bool
+) -> list[Hit]:
+    """Return the best matches among `rows`, organizations that the reader may view.
+
+    `everywhere` says that the reader may view all organizations. The same goes for the
+    other functions.
+    """
     found = Collector()
-    rows = rows.defer("tax_id", "notes", "address", "search_text").annotate(
-        address_start=Left("address", READ)
-    )
-    found.add(rows.filter(search_text__startswith=text.start))
+    rows = rows.order_by("sort_name", "pk").only("name", "reference")
+    rows = rows.annotate(address_start=Left("address", READ))
+    found.add(rows.filter(reference=text.typed))
+    found.add(rows.filter(starts_with("sort_name", text.start)))
     if not text.is_short:
+        found.add(rows.filter(contains_all(["sort_name"], text.words, "contains")))
         found.add(rows.filter(contains_all(["search_text"], text.words, "contains")))
+        find_similar(found, rows, text, everywhere=everywhere)
     return [describe_organization(row, text.words) for row in found.rows]
 
 
-def find_contacts(rows: QuerySet[Contact], text: SearchText) -> list[Hit]:
+def find_contacts(
+    rows: QuerySet[Contact], text: SearchText, *, everywhere: bool
+) -> list[Hit]:
     """Return the best matches among `rows`, contacts that the reader may view."""
     found = Collector()
-    rows = rows.select_related("organization").only(
-        "name", "role", "email", "organization__name"
-    )
-    found.add(rows.filter(name__istartswith=text.typed))
+    rows = rows.order_by("sort_name", "pk").select_related("organization")
+    rows = rows.only("name", "role", "email", "organization__name")
+    found.add(rows.filter(starts_with("sort_name", text.start)))
     if not text.is_short:
-        fields = ["name", "role", "email"]
-        found.add(rows.filter(contains_all(fields, text.typed.split(), "icontains")))
+        found.add(rows.filter(contains_all(["sort_name"], text.words, "contains")))
+        typed = text.typed.split()[:MAX_WORDS]
+        found.add(rows.filter(contains_all(["role", "email"], typed, "icontains")))
+        found.add(rows.filter(starts_with("organization__sort_name", text.start)))
+        find_similar(found, rows, text, everywhere=everywhere)
     return [describe_contact(row, text.words) for row in found.rows]
 
 
-def find_people(rows: QuerySet[User], text: SearchText) -> list[Hit]:
+def find_people(
+    rows: QuerySet[User], text: SearchText, *, everywhere: bool
+) -> list[Hit]:
     """Return the best matches among `rows`, people whom the reader may see."""
     found = Collector()
     fields = ["username", "first_name", "last_name", "email"]
@@ -143,8 +169,52 @@ def find_people(rows: QuerySet[User], text: SearchText) -> list[Hit]:
     rows = rows.order_by("username")
     found.add(rows.filter(starts))
     if not text.is_short:
-        found.add(rows.filter(contains_all(fields, text.typed.split(), "icontains")))
+        typed = text.typed.split()[:MAX_WORDS]
+        found.add(rows.filter(contains_all(fields, typed, "icontains")))
     return [describe_person(row, text.words) for row in found.rows]
+
+
+def starts_with(name: str, start: str) -> Q:
+    """Return the condition that a column starts with a text, as a range of its index.
+
+    The column is sorted by code points.
+    """
+    return Q(**{f"{name}__gte": start, f"{name}__lt": f"{start}{LAST_CHARACTER}"})
+
+
+def find_similar(
+    found: Collector, rows: QuerySet, text: SearchText, *, everywhere: bool
+) -> None:
+    """Add rows of which a part of the name is similar, if nothing else was found.
+
+    Only PostgreSQL can find them, if it has the extension pg_trgm and the index. An
+    index that knows the names of all organizations is no use for a reader who may view
+    a few, so the names of these are compared one by one.
+    """
+    if found.rows or not has_trigrams(rows.db):
+        return
+    table = rows.model._meta.db_table
+    similarity = RawSQL(f'word_similarity(%s, "{table}"."sort_name")', [text.start])
+    rows = rows.alias(similarity=similarity).order_by("-similarity", "sort_name", "pk")
+    if not everywhere:
+        found.add(rows.filter(similarity__gte=SIMILAR))
+        return
+    # The operator finds by the index what is similar by PostgreSQL's own threshold.
+    is_similar = RawSQL(
+        f'%s <%% "{table}"."sort_name"', [text.start], models.BooleanField()
+    )
+    candidates = rows.model._base_manager.filter(is_similar).values("pk")[:CANDIDATES]
+    found.add(rows.filter(pk__in=candidates))
+
+
+def has_trigrams(using: str) -> bool:
+    """Return whether the database can compare names. Asks until it can."""
+    if using not in _with_trigrams and connections[using].vendor == "postgresql":
+        with connections[using].cursor() as cursor:
+            cursor.execute("SELECT to_regclass(%s) IS NOT NULL", [TRIGRAM_INDEX])
+            if cursor.fetchone()[0]:
+                _with_trigrams.add(using)
+    return using in _with_trigrams
 
 
 def contains_all(fields: Collection[str], words: Iterable[str], lookup: str) -> Q:

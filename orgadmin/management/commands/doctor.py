@@ -3,10 +3,12 @@ from collections import Counter
 from itertools import chain
 
 from django.conf import settings
+from django.utils import timezone
 
 from orgadmin.access.audit_log import SecurityEvent, record
 from orgadmin.accounts.provider_check import Level, examine_provider
 from orgadmin.management.output import EscapedCommand
+from orgadmin.models import DoctorRun
 from orgadmin.records.audit_check import ERROR, describe_end, examine_audit_log
 from orgadmin.records.company_check import UNKNOWN_REFERENCE, examine_mapped_roles
 from orgadmin.records.doctor import Issue, examine
@@ -74,6 +76,7 @@ class Command(EscapedCommand):
         self._print_total(levels["note"], "note")
         if repaired:
             record_repairs(repaired)
+        remember_run(errors)
         self.stdout.write(describe_end())
         if settings.OIDC_PROVIDERS:
             self.stdout.write("To test company sign-in, run “doctor --providers”.")
@@ -164,6 +167,12 @@ def list_remedies(errors: Counter[str], *, can_repair: bool) -> list[str]:
             " (see docs/operations.md)."
         )
     return lines
+
+
+def remember_run(errors: Counter[str]) -> None:
+    """Keep the number of errors that remain, for the home page of superusers."""
+    values = {"at": timezone.now(), "errors": dict(errors)}
+    DoctorRun.objects.update_or_create(pk=1, defaults=values)
 
 
 def record_repairs(repaired: Counter[str]) -> None:

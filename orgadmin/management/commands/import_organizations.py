@@ -14,6 +14,7 @@ from orgadmin.records.imports import (
     ImportRefused,
     ImportReport,
     import_organizations,
+    record_refusal,
 )
 
 # In a log, progress is reported each time this many lines were read. On a terminal, it
@@ -84,15 +85,20 @@ class Command(EscapedCommand):
         actor = None if username is None else find_user(username, returncode=1)
         if send_mail and actor is None:
             raise CommandError("Use --as to say who sends the invitations.")
-        with open(file, "rb") as stream:
-            return import_organizations(
-                stream,
-                actor=actor,
-                dry_run=dry_run,
-                send_mail=send_mail,
-                on_progress=self._print_progress,
-                on_row=self._print_row if dry_run else None,
-            )
+        try:
+            with open(file, "rb") as stream:
+                return import_organizations(
+                    stream,
+                    actor=actor,
+                    dry_run=dry_run,
+                    send_mail=send_mail,
+                    on_progress=self._print_progress,
+                    on_row=self._print_row if dry_run else None,
+                )
+        except ImportRefused as error:
+            if not dry_run:
+                record_refusal(error, actor=actor)
+            raise
 
     def _print_progress(self, lines: int) -> None:
         if self.stderr.isatty():

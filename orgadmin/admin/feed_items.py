@@ -1,0 +1,179 @@
+"""How the home page shows recent activity: with links, and as far as people may see."""
+
+from __future__ import annotations
+
+import datetime
+from collections import defaultdict
+from collections.abc import Collection
+from dataclasses import dataclass
+from typing import Any
+
+from django.contrib import admin
+from django.http import HttpRequest
+from django.utils import timezone
+from django.utils.formats import date_format
+from django.utils.translation import gettext as _, ngettext
+
+from orgadmin.access.roles import ROLES
+from orgadmin.gate.answers import get_gate
+from orgadmin.models import Contact, Organization, User
+from orgadmin.records.feed import Entry, Reader
+from orgadmin.records.history import hide_people_of_several, remove_details
+
+
+@dataclass(frozen=True)
+class Link:
+    """A name, and where it leads. Without a URL, it is text."""
+
+    text: str
+    url: str = ""
+
+
+@dataclass(frozen=True)
+class Item:
+    """An entry as the page shows it. `links` are what it is about."""
+
+    at: datetime.datetime
+    author: Link
+    links: list[Link]
+    text: str
+
+    @property
+    def short_time(self) -> str:
+        """The time of today's entries, and the date of others."""
+        at = timezone.localtime(self.at)
+        if at.date() == timezone.localdate():
+            return date_format(at, "TIME_FORMAT")
+        return date_format(at, "SHORT_DATE_FORMAT")
+
+
+def list_recent_activity(
+    request: HttpRequest, own_pks: list[int] | None = None
+) -> list[Item]:
+    """Return what happened lately, as far as the person may see it.
+
+    `own_pks` are the organizations that they may view, if that is already known.
+    """
+    entries = Reader(get_gate(request), own_pks).read()
+    return Presenter(request, entries).present()
+
+
+class Presenter:
+    """Turns entries into items. Runs a few queries for any number of entries."""
+
+    def __init__(self, request: HttpRequest, entries: Collection[Entry]) -> None:
+        self.request = request
+        self.gate = get_gate(request)
+        self.entries = entries
+        self.others = self.load_others()
+        self.organizations = self.load_organizations()
+        self.gate.learn(self.organizations)
+        self.authors = self.load_authors()
+
+    def load_others(self) -> dict[type, dict[int, Any]]:
+        """Return {model: {key: object}} of those that exist, if they have a page."""
+        keys_of: dict[type, set[int]] = defaultdict(set)
+        for entry in self.entries:
+            if entry.other is not None:
+                model, key = entry.other
+                keys_of[model].add(key)
+        loaded = {}
+        for model, keys in keys_of.items():
+            model_admin = admin.site._registry.get(model)
+            if model_admin is not None and model_admin.has_view_permission(
+                self.request
+            ):
+                loaded[model] = model._default_manager.in_bulk(keys)
+        return loaded
+
+    def load_organizations(self) -> dict[int, Organization]:
+        keys = {entry.organization_key for entry in self.entries}
+        contacts = self.others.get(Contact, {}).values()
+        keys |= {contact.organization_id for contact in contacts}
+        fields = ["name", *(role.attname for role in ROLES)]
+        rows = Organization.objects.order_by().only(*fields)
+        return rows.in_bulk(keys - {None})
+
+    def load_authors(self) -> set[int]:
+        """Return the keys of authors who still have an account, for superusers."""
+        if not self.request.user.is_superuser:
+            return set()
+        keys = set()
+        for entry in self.entries:
+            if entry.log_entry is not None:
+                keys.add(entry.log_entry.user.pk)
+            keys.add(entry.author_key)
+        known = User.objects.filter(pk__in=keys - {None})
+        return set(known.values_list("pk", flat=True))
+
+    def present(self) -> list[Item]:
+        self.hide()
+        return [self.make_item(entry) for entry in self.entries]
+
+    def hide(self) -> None:
+        """Hide in log entries what the history pages would not show, either."""
+        entries_of = defaultdict(list)
+        for entry in self.entries:
+            organization = self.find_organization(entry)
+            if entry.log_entry is None or organization is None:
+                continue
+            entries_of[organization].append(entry.log_entry)
+            sees_all = self.gate.permits("view_confidential", organization.pk)
+            if entry.other is not None and not sees_all:
+                remove_details([entry.log_entry])
+        hide_people_of_several(entries_of, self.gate)
+
+    def find_organization(self, entry: Entry) -> Organization | None:
+        other = self.find_other(entry)
+        if isinstance(other, Contact):
+            return self.organizations.get(other.organization_id)
+        return self.organizations.get(entry.organization_key)
+
+    def find_other(self, entry: Entry) -> Any:
+        if entry.other is None:
+            return None
+        model, key = entry.other
+        return self.others.get(model, {}).get(key)
+
+    def make_item(self, entry: Entry) -> Item:
+        text = entry.text
+        if entry.log_entry is not None and not text:
+            text = entry.log_entry.get_change_message()
+        return Item(entry.at, self.link_author(entry), self.link_subjects(entry), text)
+
+    def link_author(self, entry: Entry) -> Link:
+        key = entry.author_key
+        name = entry.author_name
+        if entry.log_entry is not None:
+            user = entry.log_entry.user
+            key = user.pk
+            name = user.get_full_name() or user.get_username()
+        if key is not None and key == self.request.user.pk:
+            name = _("You")
+        if key in self.authors:
+            return Link(name, find_url(User(pk=key)))
+        return Link(name)
+
+    def link_subjects(self, entry: Entry) -> list[Link]:
+        links = []
+        if entry.other is not None:
+            other = self.find_other(entry)
+            links.append(Link(entry.other_name, find_url(other) if other else ""))
+        organization = self.find_organization(entry)
+        if entry.number > 1:
+            text = ngettext("%d organization", "%d organizations", entry.number)
+            links.append(Link(text % entry.number))
+        elif organization is not None:
+            links.append(Link(organization.name, find_url(organization)))
+        elif entry.name:
+            links.append(Link(entry.name))
+        return links
+
+
+def find_url(obj: Any) -> str:
+    """Return the URL of the page that shows an object."""
+    model_admin = admin.site._registry.get(type(obj))
+    if model_admin is None:
+        return ""
+    get_url = getattr(model_admin, "get_record_url", model_admin.get_change_url)
+    return get_url(obj)

@@ -1,0 +1,106 @@
+"""The chart on the home page: how many organizations and people there are by month."""
+
+from __future__ import annotations
+
+import datetime
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from django.contrib import admin
+from django.http import HttpRequest
+from django.utils.functional import Promise
+from django.utils.translation import gettext_lazy as _
+
+from orgadmin.access.origin import run_after_response
+from orgadmin.gate.answers import get_gate
+from orgadmin.models import MonthlyCount, User
+from orgadmin.models.monthly_count import get_today
+
+MONTHS = 12
+
+# The size of a chart in units of its own. Pages scale it.
+WIDTH = 288
+HEIGHT = 72
+GAP = 6
+
+
+@dataclass(frozen=True)
+class Bar:
+    x: int
+    y: int
+    width: int
+    height: int
+    is_last: bool
+
+
+@dataclass(frozen=True)
+class Chart:
+    """One chart: a bar for each month, and what it says in words."""
+
+    name: str  # identifies it on the page
+    label: str | Promise
+    bars: list[Bar]
+    first: int
+    last: int
+    width: int = WIDTH
+    height: int = HEIGHT
+
+
+@dataclass(frozen=True)
+class Month:
+    month: datetime.date
+    numbers: list[int]  # one for each chart
+
+
+@dataclass(frozen=True)
+class Growth:
+    charts: list[Chart]
+    months: list[Month]  # the oldest first
+
+
+def find_growth(request: HttpRequest) -> Growth | None:
+    """Return the charts that the person may see, or None. Runs one query.
+
+    Everything is counted once a day: by a worker, or else after the first response of
+    the day that shows the charts.
+    """
+    if not get_gate(request).permits_everywhere("view"):
+        return None
+    counts = list(MonthlyCount.objects.order_by("-month")[:MONTHS])
+    if not counts or counts[0].counted_on != get_today():
+        run_after_response(MonthlyCount.objects.count_today)
+    if not counts:
+        return None
+    counts.reverse()
+    labels = {"organizations": _("Organizations")}
+    if admin.site._registry[User].has_view_permission(request):
+        labels["people"] = _("People")
+    charts = [
+        make_chart(name, label, [getattr(count, name) for count in counts])
+        for name, label in labels.items()
+    ]
+    months = [
+        Month(count.month, [getattr(count, name) for name in labels])
+        for count in counts
+    ]
+    return Growth(charts, months)
+
+
+def make_chart(name: str, label: str | Promise, values: Sequence[int]) -> Chart:
+    """Return a chart whose bars begin at zero and end at the right edge."""
+    step = (WIDTH + GAP) // MONTHS
+    highest = max([*values, 1])
+    bars = []
+    for number, value in enumerate(values):
+        from_the_end = len(values) - number
+        height = round(HEIGHT * value / highest)
+        bars.append(
+            Bar(
+                x=WIDTH + GAP - step * from_the_end,
+                y=HEIGHT - height,
+                width=step - GAP,
+                height=height,
+                is_last=from_the_end == 1,
+            )
+        )
+    return Chart(name, label, bars, first=values[0], last=values[-1])

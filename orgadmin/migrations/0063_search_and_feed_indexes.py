@@ -1,0 +1,76 @@
+"""Add the indexes that the search on the whole site and recent activity need.
+
+On PostgreSQL, they are built without blocking reads or writes. If the migration is
+interrupted, PostgreSQL leaves an invalid index. Running the migration again replaces
+that index. Without the extension pg_trgm (see migration 0020), the trigram indexes are
+skipped, and similar names are not found.
+"""
+
+from django.db import migrations
+
+# {name of the index: what it covers}
+INDEXES = {
+    "history_by_hand": """
+        orgadmin_historicalorganization (history_id)
+        WHERE history_change_reason IS NULL
+    """,
+    "history_versions": "orgadmin_historicalorganization (id, history_id)",
+    "event_not_imported": """
+        orgadmin_membershipevent (id)
+        WHERE source <> '(import)' AND source <> '(command import_organizations)'
+    """,
+}
+
+TRIGRAM_INDEXES = {
+    "organization_name_trigram": """
+        orgadmin_organization USING gin (sort_name gin_trgm_ops)
+    """,
+    "contact_name_trigram": """
+        orgadmin_contact USING gin (
+            sort_name gin_trgm_ops,
+            UPPER(role) gin_trgm_ops,
+            UPPER(email) gin_trgm_ops
+        )
+    """,
+}
+
+
+def create(apps, schema_editor):
+    indexes = dict(INDEXES)
+    if has_trigrams(schema_editor.connection):
+        indexes.update(TRIGRAM_INDEXES)
+    concurrently = get_concurrently(schema_editor)
+    for name, definition in indexes.items():
+        schema_editor.execute(f"DROP INDEX {concurrently} IF EXISTS {name}")
+        schema_editor.execute(f"CREATE INDEX {concurrently} {name} ON {definition}")
+
+
+def drop(apps, schema_editor):
+    concurrently = get_concurrently(schema_editor)
+    for name in [*INDEXES, *TRIGRAM_INDEXES]:
+        schema_editor.execute(f"DROP INDEX {concurrently} IF EXISTS {name}")
+
+
+def has_trigrams(connection):
+    """Return whether an earlier migration could create the extension."""
+    if connection.vendor != "postgresql":
+        return False
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT 1 FROM pg_extension WHERE extname = 'pg_trgm'")
+        return cursor.fetchone() is not None
+
+
+def get_concurrently(schema_editor):
+    """Return the keyword that avoids blocking writes. SQLite has none."""
+    if schema_editor.connection.vendor == "postgresql":
+        return "CONCURRENTLY"
+    return ""
+
+
+class Migration(migrations.Migration):
+    # PostgreSQL cannot build an index concurrently in a transaction.
+    atomic = False
+
+    dependencies = [("orgadmin", "0062_fill_monthly_counts")]
+
+    operations = [migrations.RunPython(create, drop)]

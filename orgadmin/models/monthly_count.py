@@ -1,0 +1,56 @@
+"""MonthlyCount: how many organizations and people there were in a month."""
+
+from __future__ import annotations
+
+import datetime
+
+from django.db import models
+from django.utils import timezone
+
+from orgadmin.models.organization import Organization
+from orgadmin.models.user import User
+
+
+class MonthlyCountQuerySet(models.QuerySet["MonthlyCount"]):
+    def count_today(self) -> None:
+        """Count everything, unless that was done today.
+
+        Counting a million rows takes a moment. So pages show what was counted last.
+        """
+        today = get_today()
+        if self.filter(month=find_month(today), counted_on=today).exists():
+            return
+        self.update_or_create(
+            month=find_month(today),
+            defaults={
+                "counted_on": today,
+                "organizations": Organization.objects.order_by().count(),
+                "people": User.objects.order_by().count(),
+            },
+        )
+
+
+class MonthlyCount(models.Model):
+    """The numbers at the end of a month, or those of today for the current month."""
+
+    month = models.DateField(unique=True)  # its first day
+    counted_on = models.DateField()
+    organizations = models.PositiveIntegerField()
+    people = models.PositiveIntegerField()
+
+    objects = MonthlyCountQuerySet.as_manager()
+
+    class Meta:
+        ordering = ["-month"]
+
+    def __str__(self) -> str:
+        return f"{self.month:%Y-%m}"
+
+
+def get_today() -> datetime.date:
+    """Return the date in the time zone of the site, not of the person."""
+    return timezone.localdate(timezone=timezone.get_default_timezone())
+
+
+def find_month(date: datetime.date) -> datetime.date:
+    return date.replace(day=1)

@@ -1,0 +1,318 @@
+"""Recent activity: what happened to organizations, contacts and people, in one list.
+
+It joins the newest entries of several logs: the history of fields, the log of Django's
+admin, the membership log, and the imports of the audit log. Each is read by an index,
+and no further than the list needs. What a person may see follows the rules of the
+history page and of the membership log. Platform staff read about everything, and other
+people about their own organizations.
+"""
+
+from __future__ import annotations
+
+import datetime
+import json
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from operator import attrgetter
+from typing import Any
+
+from django.contrib.admin.models import LogEntry
+from django.contrib.contenttypes.models import ContentType
+from django.db.models import OuterRef, Q, QuerySet, Subquery
+from django.utils.functional import cached_property
+from django.utils.translation import gettext as _, ngettext
+
+from orgadmin.access.audit_log import SecurityEvent
+from orgadmin.gate.answers import Gate
+from orgadmin.models import AuditEvent, Contact, MembershipEvent, Organization, User
+from orgadmin.models.history import find_author
+from orgadmin.records.event_actors import hide_platform_staff_of_several
+from orgadmin.records.history import describe_record, list_parts_about_related_objects
+from orgadmin.records.versions import cut_texts
+
+# How many entries the list has.
+SHOWN = 12
+
+# How many rows of a log are read at a time. Most of them become an entry.
+BATCH = 40
+
+# Of how many organizations, and of how many of their contacts, people see the activity.
+MAX_OWN = 1_000
+MAX_CONTACTS = 500
+
+# Values of fields are cut to this length, and only so many fields are shown.
+VALUE_SHOWN = 60  # characters
+FIELDS_SHOWN = 3
+
+# What one action did to several organizations is one entry, if it took no longer.
+AT_ONCE = datetime.timedelta(minutes=1)
+
+# How the membership log marks what an import did, which is an entry of its own.
+IMPORT_SOURCES = ("(import)", "(command import_organizations)")
+
+
+@dataclass(frozen=True)
+class Entry:
+    """Something that happened, not yet as the person may see it."""
+
+    at: datetime.datetime
+    text: str
+    # What it is about. The name remains when the object was deleted.
+    organization_key: int | None = None
+    name: str = ""
+    # A contact, a person or another object that it is about, as (model, key).
+    other: tuple[type, int] | None = None
+    other_name: str = ""
+    # Who did it, if there is no log entry: the key, or None, and the name, or "".
+    author_key: int | None = None
+    author_name: str = ""
+    # The rules about names and details apply to this.
+    log_entry: LogEntry | None = None
+    # Entries that have this in common are parts of one action.
+    action: tuple[Any, ...] | None = None
+    number: int = 1
+
+
+class Reader:
+    """Reads the logs for one person."""
+
+    def __init__(self, gate: Gate, own_pks: list[int] | None = None) -> None:
+        """`own_pks` are the organizations that the person may view, if known."""
+        self.gate = gate
+        self.user: Any = gate.user
+        self.sees_all = gate.permits_everywhere("view")
+        self._own_pks = own_pks
+
+    @cached_property
+    def own_pks(self) -> list[int]:
+        """The organizations that the person reads about, unless it is all of them."""
+        if self._own_pks is not None:
+            return self._own_pks
+        organizations = Organization.objects.permitted(self.user)
+        return list(organizations.values_list("pk", flat=True)[:MAX_OWN])
+
+    def read(self) -> list[Entry]:
+        """Return the newest entries, SHOWN at most."""
+        entries = [
+            *self.read_records(),
+            *self.read_log_entries(),
+            *self.read_events(),
+            *self.read_imports(),
+        ]
+        entries.sort(key=attrgetter("at"), reverse=True)
+        return join_actions(entries)[:SHOWN]
+
+    # The history of fields
+
+    def read_records(self) -> list[Entry]:
+        """Return the newest changes of fields that the person may see.
+
+        Reads on until there are enough of them.
+        """
+        records = Organization.history.order_by("-history_id")
+        if self.sees_all:
+            # What an import did is an entry of its own.
+            records = records.filter(history_change_reason__isnull=True)
+        else:
+            records = records.filter(id__in=self.own_pks)
+        entries: list[Entry] = []
+        pairs = read_versions(records)
+        while pairs:
+            self.gate.learn({record.id for _before, record in pairs})
+            for before, record in pairs:
+                entries += self.describe_version(before, record)
+            if len(entries) >= SHOWN or len(pairs) < BATCH:
+                break
+            last = pairs[-1][1]
+            pairs = read_versions(records.filter(history_id__lt=last.pk))
+        return entries
+
+    def describe_version(self, before: Any, record: Any) -> list[Entry]:
+        """Return the entry about a version, or none if the person may see no change."""
+        permissions = self.gate.permissions_on(record.id)
+        log_entry = describe_record(before, record, permissions, VALUE_SHOWN)
+        if record.history_type == "-":
+            log_entry = LogEntry(
+                action_time=record.history_date,
+                user=find_author(record) or User(username=_("unknown")),
+                change_message=_("Deleted."),
+            )
+        if log_entry is None:
+            return []
+        action = None
+        if record.history_change_reason:
+            action = ("import", record.history_user_key)
+        entry = Entry(
+            at=record.history_date,
+            text=shorten(log_entry.change_message),
+            organization_key=record.id,
+            name=record.name,
+            log_entry=log_entry,
+            action=action,
+        )
+        return [entry]
+
+    # The log of Django's admin
+
+    def read_log_entries(self) -> list[Entry]:
+        entries = []
+        for log_entry in self.select_log_entries():
+            entries += self.describe_log_entry(log_entry)
+        return entries
+
+    def select_log_entries(self) -> QuerySet[LogEntry]:
+        rows = LogEntry.objects.select_related("user").order_by("-pk")
+        if self.sees_all:
+            return rows[:BATCH]
+        contacts = Contact.objects.filter(organization__in=self.own_pks)
+        pks = contacts.order_by("-pk").values_list("pk", flat=True)[:MAX_CONTACTS]
+        about_organizations = Q(
+            content_type=find_type(Organization),
+            object_id__in=[str(pk) for pk in self.own_pks],
+            change_message__contains='"name"',
+        )
+        about_contacts = Q(
+            content_type=find_type(Contact), object_id__in=[str(pk) for pk in pks]
+        )
+        return rows.filter(about_organizations | about_contacts)[:BATCH]
+
+    def describe_log_entry(self, log_entry: LogEntry) -> list[Entry]:
+        model = find_model(log_entry)
+        key = log_entry.object_id or ""
+        if model is None or not key.isdecimal():
+            return []
+        if model is Organization:
+            # The history has its fields.
+            parts = list_parts_about_related_objects(log_entry)
+            if not parts:
+                return []
+            log_entry.change_message = json.dumps(parts)
+        elif model is not Contact and not self.user.is_superuser:
+            return []
+        entry = Entry(at=log_entry.action_time, text="", log_entry=log_entry)
+        name = log_entry.object_repr
+        if model is Organization:
+            return [replace(entry, organization_key=int(key), name=name)]
+        return [replace(entry, other=(model, int(key)), other_name=name)]
+
+    # The membership log
+
+    def read_events(self) -> list[Entry]:
+        events = MembershipEvent.objects.defer("reason").order_by("-pk")
+        if self.gate.permits_everywhere("manage_members"):
+            # What an import did is an entry of its own.
+            for source in IMPORT_SOURCES:
+                events = events.exclude(source=source)
+        else:
+            managed = Organization.objects.permitted(self.user, "manage_members")
+            events = events.filter(organization_key__in=managed.order_by().values("pk"))
+        rows = list(events[:BATCH])
+        hide_platform_staff_of_several(rows, self.user)
+        return [describe_event(event) for event in rows]
+
+    # Imports
+
+    def read_imports(self) -> list[Entry]:
+        if not self.user.is_superuser:
+            return []
+        events = AuditEvent.objects.filter(event=SecurityEvent.IMPORTED)
+        return [
+            Entry(
+                at=event.at,
+                text=describe_import(event.details),
+                name=_("Import"),
+                author_key=event.actor_key,
+                author_name=event.actor_name,
+            )
+            for event in events.order_by("-at", "-pk")[:SHOWN]
+        ]
+
+
+def read_versions(records: QuerySet) -> list[tuple[Any, Any]]:
+    """Return the first BATCH records, each after the version before it, or None.
+
+    Runs two queries. The first one reads only keys, because records may be large.
+    """
+    versions = Organization.history.order_by()
+    earlier = versions.filter(id=OuterRef("id"), history_id__lt=OuterRef("history_id"))
+    before = Subquery(earlier.order_by("-history_id").values("history_id")[:1])
+    newest = versions.filter(history_id__in=records.values("history_id")[:BATCH])
+    pairs = dict(newest.annotate(before=before).values_list("history_id", "before"))
+    if not pairs:
+        return []
+    wanted = {*pairs.keys(), *pairs.values()} - {None}
+    rows = cut_texts(versions.filter(history_id__in=wanted))
+    loaded = {row.pk: row for row in rows.select_related("history_user")}
+    return [
+        (loaded.get(pairs[key]), loaded[key])
+        for key in sorted(pairs, reverse=True)
+        if key in loaded
+    ]
+
+
+def find_type(model: type) -> ContentType:
+    return ContentType.objects.get_for_model(model)
+
+
+def find_model(log_entry: LogEntry) -> type | None:
+    if log_entry.content_type_id is None:
+        return None
+    # Django remembers these.
+    content_type = ContentType.objects.get_for_id(log_entry.content_type_id)
+    return content_type.model_class()
+
+
+def shorten(text: str) -> str:
+    """Return a description of changed fields in one line, with the first ones only."""
+    lines = text.split("\n")
+    shown = " ".join(lines[:FIELDS_SHOWN])
+    more = len(lines) - FIELDS_SHOWN
+    if more <= 0:
+        return shown
+    rest = ngettext("and %d more field", "and %d more fields", more)
+    return f"{shown} … {rest % more}"
+
+
+def describe_event(event: MembershipEvent) -> Entry:
+    text = f"{event.get_event_display()} ({event.get_role_display()})"
+    return Entry(
+        at=event.at,
+        text=text,
+        organization_key=event.organization_key,
+        name=event.organization_name,
+        other=(User, event.user_key or 0),
+        other_name=event.user_name,
+        author_key=event.actor_key,
+        author_name=event.shown_actor,
+        action=(event.user_name, text, event.actor_key),
+    )
+
+
+def describe_import(details: dict[str, Any]) -> str:
+    """Return how many organizations and people an import has created or changed."""
+    created = details.get("created", 0)
+    changed = details.get("changed", 0)
+    people = details.get("people", 0)
+    parts = [
+        ngettext("%d organization added", "%d organizations added", created) % created,
+        ngettext("%d changed", "%d changed", changed) % changed,
+        ngettext("%d person given a role", "%d people given a role", people) % people,
+    ]
+    return ", ".join(parts)
+
+
+def join_actions(entries: Iterable[Entry]) -> list[Entry]:
+    """Return the entries with those of one action in a row as one entry."""
+    joined: list[Entry] = []
+    for entry in entries:
+        if joined and is_one_action(joined[-1], entry):
+            joined[-1] = replace(joined[-1], number=joined[-1].number + 1)
+        else:
+            joined.append(entry)
+    return joined
+
+
+def is_one_action(newer: Entry, older: Entry) -> bool:
+    if newer.action is None or newer.action != older.action:
+        return False
+    return newer.at - older.at <= AT_ONCE
