@@ -663,6 +663,7 @@ class CoverageTests(SimpleTestCase):
         "orgadmin.AcceptedInvitation": "exported and deleted",
         "orgadmin.AuditEvent": "exported, and names are replaced",
         "orgadmin.Contact": "exported and deleted by address",
+        "orgadmin.DoctorRun": "has no personal data: numbers of errors",
         "orgadmin.HistoricalOrganization": "exported, and names are replaced",
         "orgadmin.Invitation": "exported, and deleted by address",
         "orgadmin.KeptLogEntry": "exported, and names are replaced",

@@ -18,7 +18,11 @@ from orgadmin.access.roles import ROLES
 from orgadmin.gate.answers import get_gate
 from orgadmin.models import Contact, Organization, User
 from orgadmin.records.feed import Entry, Reader
-from orgadmin.records.history import hide_people_of_several, remove_details
+from orgadmin.records.history import (
+    describe_author,
+    hide_people_of_several,
+    remove_details,
+)
 
 
 @dataclass(frozen=True)
@@ -145,9 +149,8 @@ class Presenter:
         key = entry.author_key
         name = entry.author_name
         if entry.log_entry is not None:
-            user = entry.log_entry.user
-            key = user.pk
-            name = user.get_full_name() or user.get_username()
+            key = entry.log_entry.user.pk
+            name = describe_author(entry.log_entry)
         if key is not None and key == self.request.user.pk:
             name = _("You")
         if key in self.authors:
@@ -175,5 +178,4 @@ def find_url(obj: Any) -> str:
     model_admin = admin.site._registry.get(type(obj))
     if model_admin is None:
         return ""
-    get_url = getattr(model_admin, "get_record_url", model_admin.get_change_url)
-    return get_url(obj)
+    return model_admin.get_record_url(obj)

@@ -8,6 +8,7 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Any
 
+from django.contrib import admin
 from django.db.models import Count, Window
 from django.db.models.functions import RowNumber
 from django.http import HttpRequest
@@ -42,6 +43,7 @@ class Card:
     """
 
     organization: Organization
+    url: str
     role: Role | None
     people: list[User] | None = None
     more: int | None = None
@@ -121,8 +123,10 @@ def make_card(
     # confidential, too.
     sees_all = "view_confidential" in sources
     missing = find_missing_fields(organization) if "change" in sources else None
+    model_admin = admin.site._registry[Organization]
     return Card(
         organization=organization,
+        url=model_admin.get_record_url(organization),
         role=find_role(organization, sources),
         people=colleagues.people if colleagues else None,
         more=colleagues.more if colleagues else None,

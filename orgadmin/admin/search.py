@@ -94,12 +94,6 @@ def search(request: HttpRequest, text: SearchText) -> list[ResultsOfModel]:
             continue
         if model_admin.model is User:
             note_people_viewed(request)
-        results = [Result(hit, find_url(model_admin, hit)) for hit in hits]
+        results = [Result(hit, model_admin.get_record_url(hit.row)) for hit in hits]
         groups.append(ResultsOfModel(model_admin, results))
     return groups
-
-
-def find_url(model_admin: ModelAdmin, hit: Hit) -> str:
-    # The page that shows the object to read, where there is one.
-    get_url = getattr(model_admin, "get_record_url", model_admin.get_change_url)
-    return get_url(hit.row)

@@ -289,16 +289,21 @@ def describe_event(event: MembershipEvent) -> Entry:
 
 
 def describe_import(details: dict[str, Any]) -> str:
-    """Return how many organizations and people an import has created or changed."""
+    """Return how many organizations and people an import has added or changed."""
     created = details.get("created", 0)
     changed = details.get("changed", 0)
     people = details.get("people", 0)
-    parts = [
-        ngettext("%d organization added", "%d organizations added", created) % created,
-        ngettext("%d changed", "%d changed", changed) % changed,
-        ngettext("%d person given a role", "%d people given a role", people) % people,
-    ]
-    return ", ".join(parts)
+    texts = []
+    if created:
+        text = ngettext("%d organization added", "%d organizations added", created)
+        texts.append(text % created)
+    if changed:
+        text = ngettext("%d organization changed", "%d organizations changed", changed)
+        texts.append(text % changed)
+    if people:
+        text = ngettext("%d person got a role", "%d people got a role", people)
+        texts.append(text % people)
+    return ", ".join(texts) or _("Nothing was changed.")
 
 
 def join_actions(entries: Iterable[Entry]) -> list[Entry]:
