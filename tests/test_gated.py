@@ -404,10 +404,11 @@ class ClosedPagesTests(GateMixin, TestCase):
                 self.user.pk,
                 [organization],
                 CHANGE,
-                [{"changed": {"fields": ["Name"]}}],
+                [{"added": {"name": "contact", "object": "Eve"}}],
             )
         response = self.client.get("/admin/")
-        self.assertContains(response, get_url(self.own))
+        self.assertContains(response, "Added contact “Eve”.")
+        self.assertContains(response, f"/admin/orgadmin/organization/{self.own.pk}/")
         self.assertNotContains(response, CANARY)
 
     @tag("A26")

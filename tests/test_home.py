@@ -258,7 +258,9 @@ class ActivityTests(HomeCase):
         self.change(self.ada, self.foreign, phone="2")
         set_role(self.foreign, [self.rev], REVIEWER, actor=self.root)
         contact = self.acme.contacts.create(name="Eve")
-        LogEntry.objects.log_actions(self.root.pk, [contact], CHANGE, [{"changed": {"fields": ["Name"]}}])
+        LogEntry.objects.log_actions(
+            self.root.pk, [contact], CHANGE, [{"changed": {"fields": ["Name"]}}]
+        )
         response = self.get_home(self.root)
         for item in response.context["activity"]:
             for link in [item.author, *item.links]:

@@ -25,8 +25,6 @@ WHOLE_LINKS = {
     "cl.get_query_string",
     "cl.next_string",
     "concern.url",
-    "contact.email_link",
-    "contact.phone_link",
     "detail.link",
     "entry.get_admin_url",
     "inline_admin_form.absolute_url",
