@@ -95,8 +95,9 @@ class WeightTests(BrowserTestCase):
                 self.state = self.sign_in_to(site)
                 app = f"{site}/admin/orgadmin/"
                 for address in (
-                    f"{site}/admin/?q=name",
+                    f"{site}/admin/search/?q=name",
                     f"{app}organization/",
+                    f"{app}organization/{organization}/overview/",
                     f"{app}organization/{organization}/change/",
                     f"{app}organization/{organization}/people/",
                     f"{app}organization/{organization}/access/",
