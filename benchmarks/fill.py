@@ -8,6 +8,7 @@ DATABASE_URL names the database. It is migrated first, and filled if it is empty
 import argparse
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import timedelta
 
 import django
 
@@ -18,6 +19,8 @@ from django.contrib.auth.models import Group, Permission
 from django.contrib.contenttypes.models import ContentType
 from django.core.management import call_command
 from django.db import connection, models, transaction
+from django.db.models import F
+from django.utils import timezone
 from guardian.models import GroupObjectPermission
 
 from benchmarks.peers.models import FLOORS, Floor, UsualOrganization
@@ -33,10 +36,14 @@ from benchmarks.rows import (
 )
 from orgadmin.models import (
     Contact,
+    Invitation,
     Organization,
     OrganizationGroupObjectPermission,
     User,
 )
+
+MEMBERS = 1_000
+THREE_YEARS = 3 * 365 * 24  # hours
 
 
 def migrate() -> None:
@@ -48,12 +55,59 @@ def migrate() -> None:
 def fill(count: int) -> None:
     with transaction.atomic():
         make_words()
-        insert_organizations(count)
+        first = insert_organizations(count)
+        vary_organizations(first)
         insert_usual_organizations(count)
         User.objects.create_superuser("root", password="root")
         for number, floor in FLOORS.items():
             create_people(number, floor, count)
     run("VACUUM ANALYZE" if connection.vendor == "postgresql" else "ANALYZE")
+
+
+def vary_organizations(first: int) -> None:
+    """Give organizations from an id onwards what the filters of the list look for.
+
+    5 % have no admin, 5 % one, and the others two. 10 % lack a field. One in 1,000 has
+    a pending invitation, and one in 1,000 one that has expired. They were created and
+    changed within the last three years.
+    """
+    people = User.objects.bulk_create(
+        User(username=f"member-{number}", first_name=f"Member {number}")
+        for number in range(MEMBERS)
+    )
+    first_person = people[0].pk
+    for condition, offset in (("> 0", 0), ("> 1", 1)):
+        run(f"""
+            INSERT INTO orgadmin_user_groups (group_id, user_id)
+            SELECT admin_id, {first_person} + (id + {offset}) % {MEMBERS}
+            FROM orgadmin_organization
+            WHERE id >= {first} AND id % 20 {condition}
+        """)
+    run(f"""
+        UPDATE orgadmin_organization
+        SET phone = '1', address = 'Road 1', tax_id = 'T'
+        WHERE id >= {first} AND id % 10 <> 3
+    """)
+    for column, factor in (("created_at", 7919), ("changed_at", 104729)):
+        hours = f"(id * {factor} % {THREE_YEARS})"
+        if connection.vendor == "postgresql":
+            time = f"CURRENT_TIMESTAMP - {hours} * INTERVAL '1 hour'"
+        else:
+            time = f"STRFTIME('%%Y-%%m-%%d %%H:%%M:%%f', 'NOW', -{hours} || ' hours')"
+        run(f"UPDATE orgadmin_organization SET {column} = {time} WHERE id >= %s", first)
+    organizations = Organization.objects.filter(pk__gte=first).order_by()
+    for remainder, sent_at in (
+        (5, timezone.now()),
+        (6, timezone.now() - timedelta(days=365)),
+    ):
+        numbered = organizations.annotate(remainder=F("pk") % 1_000)
+        invited = numbered.filter(remainder=remainder)
+        Invitation.objects.bulk_create(
+            Invitation(
+                organization_id=pk, email="a@example.com", role="admin", sent_at=sent_at
+            )
+            for pk in invited.values_list("pk", flat=True)
+        )
 
 
 def insert_usual_organizations(count: int) -> None:

@@ -1,6 +1,6 @@
 """Measure pages against the floor and the usual way, in one run.
 
-    python -m benchmarks.pages [1 10 1000 staff]
+    python -m benchmarks.pages [1 10 1000 staff filters]
 
 The numbers stand for the pages of an org admin with so many organizations. DATABASE_URL
 and, if set, SMALL_DATABASE_URL name databases that benchmarks.fill filled. Prints a
@@ -13,6 +13,7 @@ import re
 import statistics
 import warnings
 from collections.abc import Callable, Mapping
+from datetime import timedelta
 from functools import partial
 from urllib.parse import urlencode
 
@@ -25,6 +26,7 @@ warnings.filterwarnings("ignore", message="No directory at")
 from django.db import connection, connections
 from django.test import Client
 from django.test.utils import CaptureQueriesContext
+from django.utils import timezone
 
 from benchmarks.compare import compare, find_ratio
 from benchmarks.peers.models import FLOORS, UsualOrganization
@@ -33,8 +35,9 @@ from benchmarks.router import use_database
 from orgadmin.models import Organization, User
 
 LIST = "/admin/orgadmin/organization/"
+PEOPLE = "/admin/orgadmin/user/"
 USUAL_LIST = "/usual/peers/usualorganization/"
-PARTS = ["1", "10", "1000", "staff"]
+PARTS = ["1", "10", "1000", "staff", "filters"]
 PAIRS = int(os.environ.get("PAIRS", 200))
 
 
@@ -172,12 +175,12 @@ def measure_staff() -> None:
 def measure_staff_list(client: Client) -> None:
     """Compare the list of all organizations with the stock admin's."""
     total = UsualOrganization.objects.count()
-    last = Organization.objects.order_by("name", "pk").last()
+    last = Organization.objects.order_by("sort_name", "pk").last()
     first_word = last.name.split()[0].lower()
     last_word = last.name.split()[-1]
     page_90 = f"?p={min(90, total // 100)}"
     # The last page of our list is the one after the hundredth row from the end.
-    from_the_end = Organization.objects.order_by("-name", "-pk")
+    from_the_end = Organization.objects.order_by("-sort_name", "-pk")
     nearly_last = list(from_the_end.values_list("pk", flat=True)[:101])[-1]
     queries = {
         "first page": ("", ""),
@@ -194,6 +197,41 @@ def measure_staff_list(client: Client) -> None:
             "stock": partial(get_page, client, USUAL_LIST + stock_query),
         }
         measure(f"staff: {what}", pages, pairs=20, budget=30.0)
+
+
+def measure_filters(client: Client) -> None:
+    """Compare each filter and each order of the lists with the plain list."""
+    day = (timezone.now() - timedelta(days=30)).date().isoformat()
+    queries = [
+        "?admins=none",
+        "?admins=one",
+        "?incomplete=1",
+        "?invitations=pending",
+        "?invitations=expired",
+        f"?changed_since={day}",
+        f"?created_since={day}",
+        "?o=-name",
+        "?o=reference",
+        "?o=created",
+        "?o=-created",
+        "?o=changed",
+        "?o=-changed",
+    ]
+    plain = partial(get_page, client, LIST)
+    for query in queries:
+        pages = {"filtered": partial(get_page, client, LIST + query), "plain": plain}
+        measure(f"organizations: {query}", pages, pairs=30)
+    plain = partial(get_page, client, PEOPLE)
+    for query in ("role=admin", "role=reviewer", "role=superuser", "role=staff"):
+        pages = {
+            "filtered": partial(get_page, client, f"{PEOPLE}?{query}"),
+            "plain": plain,
+        }
+        measure(f"people: ?{query}", pages, pairs=30)
+    for status in ("active", "inactive", "cannot-sign-in", "never"):
+        address = f"{PEOPLE}?status={status}"
+        pages = {"filtered": partial(get_page, client, address), "plain": plain}
+        measure(f"people: ?status={status}", pages, pairs=30)
 
 
 def measure_growth(client: Client) -> None:
@@ -235,6 +273,8 @@ def main() -> None:
     for part in parser.parse_args().parts or PARTS:
         if part == "staff":
             measure_staff()
+        elif part == "filters":
+            measure_filters(sign_in("root"))
         else:
             measure_org_admin(int(part))
 

@@ -104,7 +104,7 @@ class ListTests(TestCase):
         write(SecurityEvent.EXPORTED, actor=self.root)
         [row] = self.list_rows(event="exported")
         self.assertEqual(row.event, SecurityEvent.EXPORTED)
-        self.assertEqual(self.list_rows(event="nothing"), [])
+        self.assertGreater(len(self.list_rows(event="nothing")), 1)
 
     def test_filters_by_days(self):
         AuditEvent.objects.all()
@@ -117,12 +117,15 @@ class ListTests(TestCase):
         self.assertEqual([row.at.day for row in rows], [2])
 
     @tag("F5", "F6")
-    def test_refuses_days_that_are_none(self):
-        for value in ("x", "0001-01-01", "9999-12-31", "2026-02-30", "\0", "1" * 500):
+    def test_explains_days_that_are_none(self):
+        for value in ("x", "0001-01-01", "9999-12-31", "2026-02-30", "1" * 500):
             for name in ("since", "until"):
                 with self.subTest(value=value, name=name):
                     response = self.client.get(LOG, {name: value})
-                    self.assertRedirects(response, f"{LOG}?e=1")
+                    self.assertContains(response, "is not a date. Write it like 2")
+                    self.assertEqual(response.context["cl"].chips, [])
+                    response = self.client.get(f"{LOG}export/", {name: value})
+                    self.assertEqual(response.status_code, 400)
 
     @tag("A9")
     def test_no_other_lookup_is_accepted(self):
@@ -136,7 +139,9 @@ class ListTests(TestCase):
             "hash",
         ):
             with self.subTest(lookup):
-                self.assertEqual(self.client.get(LOG, {lookup: "1"}).status_code, 400)
+                changelist = self.client.get(LOG, {lookup: "1"}).context["cl"]
+                self.assertNotIn("WHERE", str(changelist.queryset.query))
+                self.assertEqual(changelist.get_query_string(), "?")
 
     def test_keeps_the_other_filters_when_days_are_chosen(self):
         response = self.client.get(LOG, {"event": "exported", "q": "anna"})

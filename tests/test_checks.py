@@ -12,7 +12,9 @@ from django.test.utils import isolate_apps
 from orgadmin.access import roles
 from orgadmin.admin import checks
 from orgadmin.admin.base import SuperuserOnlyAdmin
+from orgadmin.admin.changelist import Sort
 from orgadmin.admin.checks import check_admin_site, check_roles
+from orgadmin.admin.filters import ChoiceFilter
 from orgadmin.admin.gated import (
     Gated,
     GatedModelAdmin,
@@ -45,9 +47,25 @@ class AllValuesFilter(admin.AllValuesFieldListFilter):
     pass
 
 
-class OwnFilter(admin.SimpleListFilter):
+class DjangoFilter(admin.SimpleListFilter):
     title = "own"
     parameter_name = "own"
+
+
+class OwnFilter(ChoiceFilter):
+    title = "own"
+    parameter_name = "own"
+    permission = "manage_members"
+
+
+class UndeclaredFilter(ChoiceFilter):
+    title = "own"
+    parameter_name = "own"
+
+
+class UnaskedFilter(OwnFilter):
+    def queryset(self, request, queryset):
+        return queryset.filter(name="Acme")
 
 
 def undeclared_action(modeladmin, request, queryset):
@@ -184,6 +202,13 @@ class CheckTests(SimpleTestCase):
             {"list_filter": ["admin__name"]},
             {"list_filter": [("admin__name", AllValuesFilter)]},
             {"list_filter": [("tax_id", AllValuesFilter)]},
+            {"list_filter": [DjangoFilter]},
+            {"list_filter": [UndeclaredFilter]},
+            {"list_filter": [UnaskedFilter]},
+            {"list_filter": ["changed_at"]},
+            {"list_display": ["name", "changed_at"]},
+            {"list_display": ["name", "active_admins"]},
+            {"sorts": {"changed": Sort("changed_at")}},
             {"date_hierarchy": "created"},
             {"list_display": ["name", "phone"], "list_editable": ["phone"]},
             {"actions": [undeclared_action]},
@@ -202,6 +227,7 @@ class CheckTests(SimpleTestCase):
     def test_other_options_are_allowed(self):
         allowed = [
             {"list_filter": [OwnFilter]},
+            {"sorts": {"changed": Sort("changed_at", "view_confidential")}},
             {"list_filter": ["phone"]},
             {"list_filter": [("contacts", admin.RelatedOnlyFieldListFilter)]},
             {"actions": [declared_action]},

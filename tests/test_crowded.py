@@ -55,9 +55,9 @@ QUERIES_OF_PERSON = {
     "password_link": 3,
 }
 QUERIES_OF_LISTS = {
-    "organization": 4,
+    "organization": 5,
     "contact": 4,
-    "user": 4,
+    "user": 5,
     "membershipevent": 4,
     "auditevent": 4,
 }

@@ -22,6 +22,8 @@ WHOLE_LINKS = {
     "account_url",
     "app_path",
     "card.url",
+    "chip.url",
+    "cl.clear_all_filters_qs",
     "cl.get_query_string",
     "cl.next_string",
     "concern.url",

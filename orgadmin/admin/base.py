@@ -125,6 +125,9 @@ class ClosedModelAdmin(
 
     pages = {}
     paginator = LimitedPaginator
+
+    # {name in the URL: Sort}. If None, the sortable columns are the ways to sort.
+    sorts = None
     view_on_site = False
 
     # The views and pages in which people can change something although they signed in a
@@ -339,6 +342,38 @@ class ClosedModelAdmin(
 
     def get_changelist(self, request, **kwargs):
         return LongChangeList
+
+    def narrow_by(self, queryset, user, required):
+        """Return the rows on whose organization the user has a permission.
+
+        Rows of other classes than `Gated` belong to no organization.
+        """
+        return queryset
+
+    def may_sort(self, request, permission):
+        """Return whether the person has a permission on all rows that they can view."""
+        return True
+
+    def knows_all(self, request, permission, rows):
+        """Return whether the person has a permission on all of these rows."""
+        return True
+
+    def knows_some(self, request, permission, rows):
+        """Return whether the person may have a permission on one of these rows."""
+        return True
+
+    def find_hidden_columns(self, request, rows):
+        """Return the names of columns that would be empty, or that are not for them."""
+        return set()
+
+    def prepare_rows(self, request, rows):
+        """Load what the columns of these rows show besides their fields."""
+
+    def find_selectable(self, request, rows):
+        """Return the keys of the rows that the person can use an action on."""
+        if not self.get_actions(request):
+            return set()
+        return {row.pk for row in rows}
 
     def leave_out_long_texts(self, rows):
         """Return the rows of a list without the texts that the list does not show.

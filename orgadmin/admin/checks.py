@@ -12,8 +12,9 @@ from django.contrib.auth.models import Group
 from django.core import checks
 from django.core.exceptions import FieldDoesNotExist
 
-from orgadmin.access.roles import CONFIDENTIAL_FIELDS, ROLES
+from orgadmin.access.roles import CONFIDENTIAL_FIELDS, PERMISSIONS, ROLES
 from orgadmin.admin.base import ClosedModelAdmin, SuperuserOnlyAdmin
+from orgadmin.admin.filters import Filter
 from orgadmin.admin.gated import (
     GatedModelAdmin,
     GatedOrganizationAdmin,
@@ -202,6 +203,8 @@ def check_options(model_admin):
         find_hidden_fields,
         find_expressions,
         find_revealing_filters,
+        find_undeclared_filters,
+        find_revealing_sorts,
         find_date_hierarchy,
         find_list_editable,
         find_undeclared_actions,
@@ -271,6 +274,36 @@ def reveals_values(model, list_filter):
     return not is_field_of_model
 
 
+def find_undeclared_filters(model_admin):
+    """Find filters that do not say who may know what they tell."""
+    for list_filter in model_admin.list_filter:
+        if not isinstance(list_filter, type):
+            continue
+        is_narrowed = (
+            issubclass(list_filter, Filter)
+            and list_filter.queryset is Filter.queryset
+            and list_filter.permission in PERMISSIONS
+        )
+        if not is_narrowed:
+            yield Mistake(
+                f"The filter {list_filter.__name__} does not declare which permission"
+                " people need for what it tells, or does not ask for it.",
+                "Derive it from Filter (orgadmin/admin/filters.py), set its permission,"
+                " and override narrow() instead of queryset().",
+            )
+
+
+def find_revealing_sorts(model_admin):
+    for name, sort in (model_admin.sorts or {}).items():
+        needs_permission = is_hidden(model_admin.model, sort.field)
+        if needs_permission and sort.permission == "view":
+            yield Mistake(
+                f"The order '{name}' tells something that not everyone who can view the"
+                " list may know.",
+                "Set the permission of the Sort.",
+            )
+
+
 def find_date_hierarchy(model_admin):
     if model_admin.date_hierarchy:
         yield Mistake(
@@ -301,7 +334,7 @@ def is_hidden(model, lookup):
 
     An example is the lookup "organization__notes__startswith".
     """
-    hidden = {*CONFIDENTIAL_FIELDS}
+    hidden = {*CONFIDENTIAL_FIELDS, "active_admins", "changed_at"}
     for role in ROLES:
         hidden |= {role.key, role.attname}
     current = model

@@ -8,7 +8,7 @@ from django.http import HttpResponseRedirect, QueryDict
 from django.urls import reverse
 from django.utils.translation import gettext_lazy as _
 
-from orgadmin.admin.changelist import get_page
+from orgadmin.admin.changelist import Sort, get_page
 from orgadmin.admin.gated import GatedModelAdmin, GatedTabularInline
 from orgadmin.admin.links import add_links
 from orgadmin.models import Contact
@@ -52,7 +52,7 @@ class ContactAdmin(GatedModelAdmin):
     organization_path = "organization"
     list_display = ["name", "role", "organization", "email", "phone"]
     list_select_related = ["organization"]
-    sortable_by = ["name"]
+    sorts = {"name": Sort("sort_name")}
     search_fields = ["name", "role", "email", "organization__name"]
     search_help_text = _("Search by name, role, email or organization.")
 

@@ -60,7 +60,10 @@ class Gated:
 
     def narrow(self, queryset, user, permission="view"):
         """Return the rows of `queryset` on which the user has a permission."""
-        required = self.required_permission(permission)
+        return self.narrow_by(queryset, user, self.required_permission(permission))
+
+    def narrow_by(self, queryset, user, required):
+        """Return the rows on whose organization the user has a permission."""
         if required in Organization.objects.permissions_everywhere(user):
             return queryset
         organizations = Organization.objects.permitted(user, required).order_by()
@@ -134,6 +137,7 @@ class GatedModelAdmin(Gated, ClosedModelAdmin):
         for name, action in super().get_actions(request).items():
             function, _name, description = action
             run = partial(self._run_on_permitted_rows, function)
+            run.allowed_permissions = function.allowed_permissions
             actions[name] = (run, name, description)
         return actions
 
@@ -141,6 +145,58 @@ class GatedModelAdmin(Gated, ClosedModelAdmin):
         for permission in function.allowed_permissions:
             queryset = self.narrow(queryset, request.user, permission)
         return function(model_admin, request, queryset)
+
+    # {column of the list: the permission that people need to see it}
+    column_permissions = {}
+
+    def may_sort(self, request, permission):
+        required = self.required_permission(permission)
+        if required == "view" or get_gate(request).permits_everywhere(required):
+            return True
+        visible = self.get_queryset(request).order_by()
+        known = self.narrow_by(self.model.objects.order_by(), request.user, required)
+        return not visible.exclude(pk__in=known.values("pk")).exists()
+
+    def knows_all(self, request, permission, rows):
+        if permission == "view":
+            return True
+        return all(self._knows(request, permission, row) for row in rows)
+
+    def knows_some(self, request, permission, rows):
+        if permission == "view" or get_gate(request).permits_everywhere(permission):
+            return True
+        if not rows:
+            return get_gate(request).has_any(permission)
+        return any(self._knows(request, permission, row) for row in rows)
+
+    def _knows(self, request, permission, row):
+        return get_gate(request).permits(permission, self.get_organization_id(row))
+
+    def find_hidden_columns(self, request, rows):
+        return {
+            name
+            for name, permission in self.column_permissions.items()
+            if not any(self._knows(request, permission, row) for row in rows)
+        }
+
+    def prepare_rows(self, request, rows):
+        """Load the permissions on the organizations of the rows, if they matter."""
+        if self.column_permissions or self.get_actions(request):
+            pks = {self.get_organization_id(row) for row in rows}
+            get_gate(request).learn(pks)
+
+    def find_selectable(self, request, rows):
+        required = set()
+        for run, _name, _description in self.get_actions(request).values():
+            required |= {
+                self.required_permission(permission)
+                for permission in run.allowed_permissions
+            }
+        return {
+            row.pk
+            for row in rows
+            if any(self._knows(request, permission, row) for permission in required)
+        }
 
     def explain_refusal(self, request, obj, page):
         organization = Organization.objects.get(pk=self.get_organization_id(obj))
@@ -176,8 +232,8 @@ class GatedOrganizationAdmin(GatedModelAdmin):
     def get_organization_id(self, obj):
         return obj.pk
 
-    def narrow(self, queryset, user, permission="view"):
-        return queryset.permitted(user, permission)
+    def narrow_by(self, queryset, user, required):
+        return queryset.permitted(user, required)
 
     def read_history(self, request, log_entries, organization):
         """Return what the history page shows: log entries and changes of fields.

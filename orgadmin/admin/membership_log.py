@@ -9,11 +9,20 @@ from django.utils.translation import gettext_lazy as _
 from orgadmin.access.membership_log import find_start_of_next_day
 from orgadmin.admin.base import SuperuserOnlyAdmin
 from orgadmin.admin.changelist import get_page
+from orgadmin.admin.filters import FieldChoiceFilter
 from orgadmin.admin.people_forms import MembersOnForm
 from orgadmin.models import MembershipEvent, User
 from orgadmin.records.csv_files import respond_with_csv
 from orgadmin.records.event_actors import hide_platform_staff
 from orgadmin.records.exports import list_events, record_export
+
+
+class EventFilter(FieldChoiceFilter):
+    parameter_name = "event"
+
+
+class RoleFilter(FieldChoiceFilter):
+    parameter_name = "role"
 
 
 @admin.register(MembershipEvent)
@@ -30,7 +39,7 @@ class MembershipLogAdmin(SuperuserOnlyAdmin):
         "shown_reason",
     ]
     list_display_links = None
-    list_filter = ["event", "role"]
+    list_filter = [EventFilter, RoleFilter]
     search_fields = ["user_name", "organization_name", "actor_name"]
     search_help_text = _("Search by person, organization, or who made the change.")
 

@@ -4,11 +4,13 @@ from collections import Counter
 
 from django.contrib import admin, messages
 from django.contrib.auth.models import Group
+from django.db.models import BooleanField, ExpressionWrapper, Q
 from django.urls import reverse
 from django.utils.html import format_html
 from django.utils.translation import gettext_lazy as _, ngettext
 
 from orgadmin.access.roles import CONFIDENTIAL_FIELDS, ROLES
+from orgadmin.admin.changelist import Sort
 from orgadmin.admin.contacts import ContactInline, ContactsPage
 from orgadmin.admin.delete_page import DELETIONS_SHOWN, DeletesAsActor
 from orgadmin.admin.forms import OrganizationForm
@@ -16,9 +18,24 @@ from orgadmin.admin.gated import GatedOrganizationAdmin
 from orgadmin.admin.import_export import ImportExportPages
 from orgadmin.admin.membership_log import MembershipLogPage
 from orgadmin.admin.organization_access import OrganizationAccessPage
+from orgadmin.admin.organization_filters import (
+    AdminsFilter,
+    ChangedSinceFilter,
+    CreatedSinceFilter,
+    IncompleteFilter,
+    InvitationsFilter,
+)
 from orgadmin.admin.organization_overview import OverviewPage
 from orgadmin.admin.organization_people import PeoplePage
 from orgadmin.admin.organization_restore import RestorePage
+from orgadmin.admin.organization_rows import (
+    describe_admins,
+    find_people,
+    list_badges,
+    render_badges,
+)
+from orgadmin.admin.rows import show_day
+from orgadmin.gate.answers import get_gate
 from orgadmin.models import Contact, Organization
 from orgadmin.models.fields import normalize
 from orgadmin.people.membership import Membership
@@ -66,11 +83,27 @@ class OrganizationAdmin(
     closed_to_old_sign_ins = ("import_view",)
     form = OrganizationForm
     inlines = [ContactInline]
-    list_display = ["name", "reference", "website", "email", "phone"]
+    list_display = ["name", "reference", "admins", "status", "changed"]
+    column_permissions = {
+        "admins": "manage_members",
+        "changed": "view_confidential",
+    }
+    list_filter = [
+        AdminsFilter,
+        IncompleteFilter,
+        InvitationsFilter,
+        ChangedSinceFilter,
+        CreatedSinceFilter,
+    ]
     search_fields = ["search_text__contains"]
     search_help_text = _("Search by name, reference or address.")
     # Only these columns have an index for sorting.
-    sortable_by = ["name", "reference"]
+    sorts = {
+        "name": Sort("sort_name"),
+        "reference": Sort("reference"),
+        "created": Sort("created_at", label=_("Created")),
+        "changed": Sort("changed_at", permission="view_confidential"),
+    }
 
     fieldsets = [
         (None, {"fields": ["name", "reference"]}),
@@ -96,6 +129,53 @@ class OrganizationAdmin(
         if request.user.is_superuser:
             return groups
         return [*groups, "reference"]
+
+    def leave_out_long_texts(self, rows):
+        """Return the rows of the list with the columns that it shows.
+
+        Of an address, it only shows whether it is missing.
+        """
+        is_empty = ExpressionWrapper(Q(address=""), BooleanField())
+        rows = rows.annotate(lacks_address=is_empty)
+        return rows.defer("address", "notes", "search_text", "name_key")
+
+    def prepare_rows(self, request, rows):
+        super().prepare_rows(request, rows)
+        gate = get_gate(request)
+        managed = [row for row in rows if gate.permits("manage_members", row.pk)]
+        people = find_people(managed)
+        for row in rows:
+            row.sees_confidential = gate.permits("view_confidential", row.pk)
+            row.people = None
+        for row in managed:
+            row.people = people[row.pk]
+
+    @admin.display(description=_("Admins"))
+    def admins(self, organization):
+        if organization.people is None:
+            return ""
+        return describe_admins(organization, organization.people)
+
+    @admin.display(description=_("Status"))
+    def status(self, organization):
+        badges = list_badges(
+            organization,
+            organization.people,
+            sees_fields=organization.sees_confidential,
+        )
+        return render_badges(badges)
+
+    @admin.display(description=_("Last change"))
+    def changed(self, organization):
+        if not organization.sees_confidential:
+            return ""
+        return show_day(organization.changed_at)
+
+    def find_hidden_columns(self, request, rows):
+        hidden = super().find_hidden_columns(request, rows)
+        if {"admins", "changed"} <= hidden:
+            hidden.add("status")
+        return hidden
 
     def get_search_results(self, request, queryset, search_term):
         text = normalize(search_term)

@@ -32,6 +32,14 @@ from orgadmin.admin.delete_page import DeletesAsActor
 from orgadmin.admin.departures import REFUSALS, describe_refusal, read_confirmed
 from orgadmin.admin.forms import NewPersonForm, PersonPasswordForm, UserForm
 from orgadmin.admin.people_forms import ReasonForm
+from orgadmin.admin.people_lists import (
+    NumbersOfRoles,
+    RoleFilter,
+    StatusFilter,
+    find_numbers_of_roles,
+    render_roles,
+    render_status,
+)
 from orgadmin.admin.people_viewed import note_people_viewed
 from orgadmin.admin.permission_names import NamesPermissions
 from orgadmin.admin.personal_data import PersonalDataPages
@@ -286,7 +294,10 @@ class UserAdmin(
         "sign_out": SUPERUSERS_ONLY,
     }
     actions = ["delete_selected", "remove_second_factor"]
-    list_filter = ["is_staff", "is_superuser", "is_active"]
+    list_display = ["username", "full_name", "email", "roles", "status", "last_login"]
+    list_filter = [RoleFilter, StatusFilter]
+    # Only these columns have an index for sorting.
+    sortable_by = ["username"]
     autocomplete_fields = ["groups"]
     readonly_fields = ["last_login", "date_joined"]
 
@@ -343,6 +354,30 @@ class UserAdmin(
             (None, {"fields": ["username"]}),
             (_("Person"), {"fields": person}),
         ]
+
+    def find_hidden_columns(self, request, rows):
+        if is_active_superuser(request.user):
+            return set()
+        return {"roles", "last_login"}
+
+    def prepare_rows(self, request, rows):
+        numbers = {}
+        if is_active_superuser(request.user):
+            numbers = find_numbers_of_roles(rows)
+        for user in rows:
+            user.numbers_of_roles = numbers.get(user.pk, NumbersOfRoles())
+
+    @admin.display(description=_("Name"))
+    def full_name(self, user):
+        return user.get_full_name()
+
+    @admin.display(description=_("Roles"))
+    def roles(self, user):
+        return render_roles(user, user.numbers_of_roles)
+
+    @admin.display(description=_("Status"))
+    def status(self, user):
+        return render_status(user)
 
     def get_object(self, request, object_id, from_field=None):
         user = super().get_object(request, object_id, from_field)

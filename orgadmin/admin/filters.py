@@ -1,0 +1,171 @@
+"""The filters of lists: each is a parameter of the URL, a field, and a chip."""
+
+import datetime
+from dataclasses import dataclass
+
+from django import forms
+from django.contrib import admin
+from django.core.exceptions import ValidationError
+from django.utils import timezone
+from django.utils.formats import date_format
+from django.utils.translation import gettext_lazy as _
+
+# Time zones cannot be applied to the first and the last years that dates can have.
+YEARS = range(1900, 3000)
+
+# Stands for a filter that only superusers may use.
+SUPERUSERS_ONLY = None
+
+
+@dataclass(frozen=True)
+class Option:
+    """One of the choices of a filter."""
+
+    value: str
+    label: str
+    is_selected: bool
+
+
+class Filter(admin.ListFilter):
+    """A filter that only tells people what they may know.
+
+    `permission` is the one that people need to learn what the filter is about. The
+    filter then only finds rows on whose organization they have it: otherwise, being
+    among the rows would tell them. The system checks refuse filters on pages about
+    organizations that declare none, or that override `queryset()`.
+
+    `parameter_name` is the parameter of the URL. What the filter does not understand
+    is ignored; `error` says so if people can correct it.
+    """
+
+    parameter_name = ""
+    permission = SUPERUSERS_ONLY
+    kind = ""  # the kind of field in the panel of filters
+
+    def __init__(self, request, params, model, model_admin):
+        super().__init__(request, params, model, model_admin)
+        self.model_admin = model_admin
+        self.text = (params.pop(self.parameter_name, None) or [""])[-1]
+        self.value = None
+        self.error = ""
+        if self.text and self.has_output():
+            self.value = self.read(self.text)
+        if self.value is not None:
+            self.used_parameters[self.parameter_name] = self.text
+
+    def has_output(self):
+        if self.permission is SUPERUSERS_ONLY:
+            user = self.request.user
+            return user.is_active and user.is_superuser
+        return True
+
+    def expected_parameters(self):
+        return [self.parameter_name]
+
+    def choices(self, changelist):
+        return []
+
+    def read(self, text):
+        """Return the value that a text stands for, or None."""
+        raise NotImplementedError
+
+    def narrow(self, queryset):
+        """Return the rows with `self.value`."""
+        raise NotImplementedError
+
+    def queryset(self, request, queryset):
+        if self.value is None:
+            return queryset
+        if self.permission is not SUPERUSERS_ONLY:
+            queryset = self.model_admin.narrow_by(
+                queryset, request.user, self.permission
+            )
+        return self.narrow(queryset)
+
+    def describe(self):
+        """Return the text of the chip, after the title."""
+        raise NotImplementedError
+
+
+class ChoiceFilter(Filter):
+    """A filter with a few choices. `options` is {value: label}."""
+
+    kind = "choice"
+    options = {}
+
+    def list_options(self):
+        return self.options
+
+    def read(self, text):
+        return text if text in self.list_options() else None
+
+    def choices(self, changelist):
+        """Yield what Django's template shows: a link for each choice."""
+        for option in self.all_options:
+            params = {self.parameter_name: option.value}
+            yield {
+                "selected": option.is_selected,
+                "query_string": changelist.get_query_string(params),
+                "display": option.label,
+            }
+
+    @property
+    def all_options(self):
+        return [
+            Option(value, label, value == self.value)
+            for value, label in self.list_options().items()
+        ]
+
+    def describe(self):
+        return self.list_options()[self.value]
+
+
+class FieldChoiceFilter(ChoiceFilter):
+    """A filter by the choices of the field that the parameter names."""
+
+    title = ""
+
+    def __init__(self, request, params, model, model_admin):
+        self.field = model._meta.get_field(self.parameter_name)
+        self.title = self.field.verbose_name
+        super().__init__(request, params, model, model_admin)
+
+    def list_options(self):
+        return dict(self.field.choices)
+
+    def narrow(self, queryset):
+        return queryset.filter(**{self.parameter_name: self.value})
+
+
+class DateFilter(Filter):
+    """A filter by a time: from a day on, or until the end of a day."""
+
+    kind = "date"
+    field = ""
+    is_until = False
+
+    def read(self, text):
+        try:
+            day = forms.DateField().clean(text)
+        except ValidationError:
+            day = None
+        if day is None or day.year not in YEARS:
+            error = _("“%(text)s” is not a date. Write it like %(example)s.")
+            example = timezone.localdate().isoformat()
+            self.error = error % {"text": text[:30], "example": example}
+            return None
+        return day
+
+    def narrow(self, queryset):
+        if self.is_until:
+            next_day = self.value + datetime.timedelta(days=1)
+            return queryset.filter(**{f"{self.field}__lt": find_midnight(next_day)})
+        return queryset.filter(**{f"{self.field}__gte": find_midnight(self.value)})
+
+    def describe(self):
+        return date_format(self.value, "DATE_FORMAT")
+
+
+def find_midnight(day):
+    """Return when a day begins in the time zone of the person."""
+    return timezone.make_aware(datetime.datetime.combine(day, datetime.time.min))

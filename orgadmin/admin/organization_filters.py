@@ -1,0 +1,72 @@
+"""The filters of the list of organizations."""
+
+from datetime import timedelta
+
+from django.conf import settings
+from django.utils import timezone
+from django.utils.translation import gettext_lazy as _
+
+from orgadmin.admin.filters import ChoiceFilter, DateFilter
+from orgadmin.models import Invitation
+from orgadmin.models.organization import is_incomplete
+
+
+class AdminsFilter(ChoiceFilter):
+    title = _("Admins")
+    parameter_name = "admins"
+    permission = "manage_members"
+    options = {"none": _("No active admin"), "one": _("Only one active admin")}
+
+    def narrow(self, queryset):
+        # Each number has a partial index.
+        if self.value == "none":
+            return queryset.filter(active_admins=0)
+        return queryset.filter(active_admins=1)
+
+
+class IncompleteFilter(ChoiceFilter):
+    """Organizations that lack a wanted field, which may be a confidential one."""
+
+    title = _("Fields")
+    parameter_name = "incomplete"
+    permission = "view_confidential"
+    options = {"1": _("Something is missing")}
+
+    def narrow(self, queryset):
+        return queryset.filter(is_incomplete())
+
+
+class InvitationsFilter(ChoiceFilter):
+    title = _("Invitations")
+    parameter_name = "invitations"
+    permission = "manage_members"
+    options = {"pending": _("Pending"), "expired": _("Expired")}
+
+    def narrow(self, queryset):
+        oldest = find_oldest_pending()
+        if self.value == "pending":
+            invitations = Invitation.objects.filter(sent_at__gt=oldest)
+        else:
+            invitations = Invitation.objects.filter(sent_at__lte=oldest)
+        return queryset.filter(pk__in=invitations.order_by().values("organization"))
+
+
+class ChangedSinceFilter(DateFilter):
+    """When a confidential field was changed is confidential, too."""
+
+    title = _("Changed since")
+    parameter_name = "changed_since"
+    permission = "view_confidential"
+    field = "changed_at"
+
+
+class CreatedSinceFilter(DateFilter):
+    title = _("Created since")
+    parameter_name = "created_since"
+    permission = "view"
+    field = "created_at"
+
+
+def find_oldest_pending():
+    """Return the time at which invitations were sent that expire now."""
+    return timezone.now() - timedelta(days=settings.INVITATION_DAYS)

@@ -1,0 +1,144 @@
+"""What the list of organizations shows of each, besides its fields."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, field
+
+from django.db import connection
+from django.utils.html import escape
+from django.utils.safestring import SafeString, mark_safe
+from django.utils.translation import gettext as _, ngettext
+
+from orgadmin.access.sql import placeholders
+from orgadmin.admin.organization_filters import find_oldest_pending
+from orgadmin.models import Organization
+from orgadmin.models.organization import WANTED_FIELDS
+
+# How many admins a row names.
+NAMED = 2
+
+# The first admins of organizations who can sign in, and how many invitations are
+# pending. One statement, because every page of the list runs it. Parameters: the IDs of
+# the admin groups, NAMED, the IDs of the organizations, and the oldest time at which
+# pending invitations were sent.
+PEOPLE = """
+    SELECT group_id, 0 AS pending, first_name, last_name, username
+    FROM (
+        SELECT
+            membership.group_id,
+            member.first_name,
+            member.last_name,
+            member.username,
+            ROW_NUMBER() OVER (
+                PARTITION BY membership.group_id ORDER BY membership.id
+            ) AS number
+        FROM orgadmin_user_groups membership
+        JOIN orgadmin_user member ON member.id = membership.user_id
+        WHERE membership.group_id IN ({groups}) AND member.is_active
+    ) numbered
+    WHERE number <= %s
+    UNION ALL
+    SELECT organization_id, COUNT(*), '', '', ''
+    FROM orgadmin_invitation
+    WHERE organization_id IN ({organizations}) AND sent_at > %s
+    GROUP BY organization_id
+"""
+
+
+@dataclass
+class People:
+    """Some admins of an organization by name, and its pending invitations."""
+
+    names: list[str] = field(default_factory=list)
+    pending: int = 0
+
+
+def find_people(organizations: Collection[Organization]) -> dict[int, People]:
+    """Return {organization ID: People}. Runs one query, or none without rows."""
+    people: dict[int, People] = defaultdict(People)
+    if not organizations:
+        return people
+    by_group = {row.admin_id: row.pk for row in organizations}
+    pks = [row.pk for row in organizations]
+    statement = PEOPLE.format(
+        groups=placeholders(by_group), organizations=placeholders(pks)
+    )
+    oldest = connection.ops.adapt_datetimefield_value(find_oldest_pending())
+    with connection.cursor() as cursor:
+        cursor.execute(statement, [*by_group, NAMED, *pks, oldest])
+        for key, pending, first_name, last_name, username in cursor.fetchall():
+            if pending:
+                people[key].pending = pending
+            else:
+                name = f"{first_name} {last_name}".strip() or username
+                people[by_group[key]].names.append(name)
+    return people
+
+
+def describe_admins(organization: Organization, people: People) -> str:
+    """Return the names of the first admins, and how many others there are."""
+    names = list(people.names)
+    others = organization.active_admins - len(names)
+    if others > 0:
+        names.append(ngettext("%d more", "%d more", others) % others)
+    return ", ".join(names)
+
+
+def list_missing(organization: Organization) -> list[str]:
+    """Return the names of the wanted fields that are empty.
+
+    `lacks_address` is an annotation: the list does not load the address.
+    """
+    return [
+        name
+        for name in WANTED_FIELDS
+        if (
+            organization.lacks_address  # type: ignore[attr-defined]
+            if name == "address"
+            else not getattr(organization, name)
+        )
+    ]
+
+
+@dataclass(frozen=True)
+class Badge:
+    text: str
+    kind: str = ""  # a class of the style sheet
+
+
+def list_badges(
+    organization: Organization, people: People | None, *, sees_fields: bool
+) -> list[Badge]:
+    """Return what a row says about the state of an organization.
+
+    `people` is None if the person may not see them.
+    """
+    badges = []
+    if people is not None and organization.active_admins == 0:
+        badges.append(Badge(_("No active admin"), "bad"))
+    elif people is not None and organization.active_admins == 1:
+        badges.append(Badge(_("Only one admin"), "warn"))
+    if sees_fields:
+        missing = len(list_missing(organization))
+        if missing:
+            text = ngettext("%d missing", "%d missing", missing) % missing
+            badges.append(Badge(text, "warn"))
+        elif not badges:
+            badges.append(Badge(_("Complete"), "good"))
+    if people is not None and people.pending:
+        text = ngettext(
+            "%d invitation pending", "%d invitations pending", people.pending
+        )
+        badges.append(Badge(text % people.pending))
+    return badges
+
+
+def render_badges(badges: Sequence[Badge]) -> SafeString:
+    return mark_safe(
+        " ".join(
+            f'<span class="badge {badge.kind}">{escape(badge.text)}</span>'
+            for badge in badges
+        )
+    )
