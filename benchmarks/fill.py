@@ -93,8 +93,10 @@ def vary_organizations(first: int) -> None:
         if connection.vendor == "postgresql":
             time = f"CURRENT_TIMESTAMP - {hours} * INTERVAL '1 hour'"
         else:
-            time = f"STRFTIME('%%Y-%%m-%%d %%H:%%M:%%f', 'NOW', -{hours} || ' hours')"
-        run(f"UPDATE orgadmin_organization SET {column} = {time} WHERE id >= %s", first)
+            time = f"STRFTIME('%Y-%m-%d %H:%M:%f', 'NOW', -{hours} || ' hours')"
+        run(f"""
+            UPDATE orgadmin_organization SET {column} = {time} WHERE id >= {first}
+        """)
     organizations = Organization.objects.filter(pk__gte=first).order_by()
     for remainder, sent_at in (
         (5, timezone.now()),
