@@ -2,14 +2,19 @@
 
 If a variable is missing or wrong, the process stops with one line that names the
 variable and says what is expected.
+
+If ENV_FILE is set, the variables in this file count as well: see env_file.py. Each
+variable can also be read from a file of its own: SECRET_KEY_FILE=/run/secrets/key.
 """
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
 from zoneinfo import ZoneInfo
@@ -19,7 +24,7 @@ from django.core.validators import URLValidator
 from environ import Env
 from phonenumbers import SUPPORTED_REGIONS
 
-environment = Env()
+from config.env_file import EnvFileError, Variable, read_env_file
 
 Value = TypeVar("Value")
 
@@ -34,6 +39,22 @@ WRONG_VALUE_ERRORS = (
 )
 FLAGS = {"true": True, "false": False}
 DATABASE_SCHEMES = ("sqlite", "postgres", "postgresql")
+
+# libpq reads this variable by itself, so its file is read here.
+DATABASE_PASSWORD = "PGPASSWORD"
+
+
+@dataclass(frozen=True)
+class Setting:
+    """A variable that settings.py reads: its text, and where it comes from."""
+
+    name: str
+    text: str
+    source: str
+
+
+# The variables that were read, by name. The command `show_settings` prints them.
+settings_read: dict[str, Setting] = {}
 
 
 @dataclass(frozen=True)
@@ -50,12 +71,77 @@ class EmailServer:
     file_path: str
 
 
+# Where variables come from
+
+
+def load_env_file() -> dict[str, Variable]:
+    """Add the variables of ENV_FILE to the environment, and return them by name.
+
+    A variable that the environment already has keeps its value, or its own file.
+    """
+    path = os.environ.get("ENV_FILE", "")
+    if not path:
+        return {}
+    try:
+        variables = read_env_file(Path(path))
+    except OSError as error:
+        sys.exit(f"{path} cannot be read: {error.strerror}.")
+    except EnvFileError as error:
+        sys.exit(f"{path}, {error}")
+    given = set(os.environ)
+    for name, variable in variables.items():
+        base = name.removesuffix("_FILE")
+        if given.isdisjoint({base, f"{base}_FILE"}):
+            os.environ[name] = variable.value
+    return variables
+
+
+def find_text(name: str) -> str | None:
+    """Return the text of a variable, or of the file that NAME_FILE names."""
+    path = os.environ.get(f"{name}_FILE", "")
+    if not path:
+        return os.environ.get(name)
+    if os.environ.get(name):
+        sys.exit(f"{name} is missing or wrong: expected it, or {name}_FILE, not both.")
+    try:
+        return Path(path).read_text(encoding="utf-8").rstrip("\r\n")
+    except (OSError, ValueError):
+        sys.exit(f"{name}_FILE is missing or wrong: expected a file to read.")
+
+
+def describe_source(name: str) -> str:
+    """Return where a variable comes from, such as "/etc/orgadmin.env, line 7"."""
+    path = os.environ.get(f"{name}_FILE")
+    if path:
+        return path
+    if name not in os.environ:
+        return "default"
+    variable = variables_of_file.get(name)
+    if variable and variable.value == os.environ[name]:
+        return f"{os.environ['ENV_FILE']}, line {variable.line}"
+    return "environment"
+
+
+def get_text(name: str, *, default: str) -> str:
+    """Return the text of a variable, or the default if it is not set, and note it."""
+    found = find_text(name)
+    text = default if found is None else found
+    settings_read[name] = Setting(name, text, describe_source(name))
+    return text
+
+
+variables_of_file = load_env_file()
+database_password = find_text(DATABASE_PASSWORD)
+if database_password:
+    os.environ[DATABASE_PASSWORD] = database_password
+
+
 # Variables that are not checked
 
 
 def read_text(name: str, *, default: str) -> str:
     """Return the value of a variable, or the default if it is not set."""
-    return environment.str(name, default=default)
+    return get_text(name, default=default)
 
 
 def read_list(name: str, *, default: Sequence[str]) -> list[str]:
@@ -63,7 +149,8 @@ def read_list(name: str, *, default: Sequence[str]) -> list[str]:
 
     Spaces around items and empty items are ignored.
     """
-    items = [item.strip() for item in environment.list(name, default=list(default))]
+    text = get_text(name, default=",".join(default))
+    items = [item.strip() for item in text.split(",")]
     return [item for item in items if item]
 
 
@@ -78,8 +165,8 @@ def read(
     If `parse` raises an error, the process stops with a line that says what is
     expected.
     """
+    text = get_text(name, default=default).strip()
     try:
-        text = environment.str(name, default="").strip()
         return parse(text or default)
     except WRONG_VALUE_ERRORS:
         sys.exit(f"{name} is missing or wrong: expected {expected}.")
@@ -239,7 +326,7 @@ def parse_database(url: str, *, pool_size: int) -> dict[str, Any]:
     scheme, _separator, rest = url.partition("://")
     if scheme not in DATABASE_SCHEMES or not rest:
         raise ValueError("The URL does not name a supported database.")
-    database = environment.db_url_config(url)
+    database = Env.db_url_config(url)
     if not database["NAME"]:
         raise ValueError("The URL does not name a database.")
     if scheme == "sqlite":
@@ -278,7 +365,7 @@ def _configure_postgresql(database: dict[str, Any], pool_size: int) -> None:
 def parse_email_server(url: str) -> EmailServer:
     if "://" not in url:
         raise ValueError("This is not a URL.")
-    values = environment.email_url_config(url)
+    values = Env.email_url_config(url)
     return EmailServer(
         backend=values["EMAIL_BACKEND"],
         host=values["EMAIL_HOST"],

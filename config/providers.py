@@ -125,8 +125,8 @@ def read_roles(name: str) -> tuple[GroupRole, ...]:
 def parse_roles(text: str) -> tuple[GroupRole, ...]:
     """Return the roles of "GROUP=ROLE@REFERENCE" items.
 
-    Characters that would end a part, or that the file of variables does not allow, are
-    written as in URLs: %20 for a space, %2C for a comma.
+    Characters that would end a part are written as in URLs: %2C for a comma, %3D for an
+    equals sign.
     """
     return tuple(parse_role(item) for item in split(text))
 

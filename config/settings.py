@@ -14,6 +14,9 @@ from config import env, providers
 
 BASE_DIR = Path(__file__).resolve().parent.parent
 
+# Whether this is a command, and not the server.
+IS_COMMAND = Path(sys.argv[0]).name == "manage.py"
+
 
 # Debugging and secrets
 
@@ -124,9 +127,15 @@ TEMPLATES = [
 # thread keeps its own.
 DATABASE_POOL = env.read_number("DATABASE_POOL", default=0)
 
+# Commands bypass a connection pooler, because some of them need the same connection for
+# more than one transaction. DIRECT_DATABASE_URL is the address without the pooler.
+DATABASE_VARIABLE = "DATABASE_URL"
+if IS_COMMAND and env.read_text("DIRECT_DATABASE_URL", default=""):
+    DATABASE_VARIABLE = "DIRECT_DATABASE_URL"
+
 DATABASES = {
     "default": env.read_database(
-        "DATABASE_URL",
+        DATABASE_VARIABLE,
         pool_size=DATABASE_POOL,
         default=f"sqlite:///{BASE_DIR / 'db.sqlite3'}",
     ),
@@ -456,7 +465,7 @@ if BASE_URL.startswith("https://"):
 
 # Commands print their results to standard output, so they log to standard error.
 LOG_STREAM = "ext://sys.stdout"
-if Path(sys.argv[0]).name == "manage.py":
+if IS_COMMAND:
     LOG_STREAM = "ext://sys.stderr"
 
 if DEBUG:

@@ -1,8 +1,11 @@
 """The files of docs/deployment: systemd units and the container file."""
 
+import json
+import os
 import re
 import shutil
 import subprocess
+import sys
 import tempfile
 from collections import defaultdict
 from pathlib import Path
@@ -17,6 +20,7 @@ SYSTEMD_ANALYZE = shutil.which("systemd-analyze")
 
 # Directives that say who a unit is and what it runs. All others limit what it may do.
 NOT_HARDENING = {
+    "Environment",
     "EnvironmentFile",
     "ExecReload",
     "ExecStart",
@@ -118,6 +122,63 @@ class HardeningTests(SimpleTestCase):
         found = re.search(r"exposure level for \S+: ([\d.]+)", result.stdout)
         self.assertIsNotNone(found, result.stderr)
         return float(found[1])
+
+
+class WrapperTests(SimpleTestCase):
+    """docs/deployment/orgadmin runs commands with the service's settings only."""
+
+    def setUp(self):
+        folder = tempfile.TemporaryDirectory()
+        self.addCleanup(folder.cleanup)
+        self.folder = Path(folder.name)
+        # Stands in for the program that becomes another user.
+        runuser = self.folder / "runuser"
+        runuser.write_text('#!/bin/sh\nshift 3\nexec "$@"\n')
+        runuser.chmod(0o755)
+        self.release = self.folder / "release"
+        python = self.release / ".venv/bin/python"
+        python.parent.mkdir(parents=True)
+        python.symlink_to(sys.executable)
+        (self.release / "manage.py").write_text(
+            "import os, sys, json\n"
+            "print(json.dumps([os.getcwd(), sys.argv[1:], dict(os.environ)]))\n"
+        )
+
+    def run_wrapper(self, *arguments, **environment):
+        """Return the working directory, the arguments and the environment."""
+        environment["PATH"] = f"{self.folder}:{os.environ['PATH']}"
+        result = subprocess.run(
+            ["sh", DEPLOYMENT / "orgadmin", *arguments],
+            env={"RELEASE": str(self.release), **environment},
+            capture_output=True,
+            text=True,
+            check=True,
+            cwd=self.folder,
+        )
+        return json.loads(result.stdout)
+
+    def test_relative_paths_are_those_of_the_caller(self):
+        folder, arguments, _environment = self.run_wrapper("import", "a b.csv")
+        self.assertEqual(folder, str(self.folder))
+        self.assertEqual(arguments, ["import", "a b.csv"])
+
+    @tag("I6")
+    def test_the_variables_of_the_caller_do_not_count(self):
+        _folder, _arguments, environment = self.run_wrapper(
+            "check", DEBUG="true", TIME_ZONE="UTC", SECRET_KEY="x\ny=z", LANG="C"
+        )
+        environment.pop("PWD", None)
+        environment.pop("LC_CTYPE", None)
+        self.assertEqual(sorted(environment), ["ENV_FILE", "LANG", "PATH"])
+        self.assertEqual(environment["ENV_FILE"], "/etc/orgadmin.env")
+
+    def test_a_given_database_or_file_is_used(self):
+        _folder, _arguments, environment = self.run_wrapper(
+            "check", DATABASE_URL="sqlite:////a b", ENV_FILE="/etc/new.env"
+        )
+        self.assertEqual(environment["DATABASE_URL"], "sqlite:////a b")
+        self.assertEqual(environment["DIRECT_DATABASE_URL"], "sqlite:////a b")
+        self.assertEqual(environment["ENV_FILE"], "/etc/new.env")
 
 
 class SupplyTests(SimpleTestCase):

@@ -6,7 +6,7 @@ from unittest import mock
 from django.conf import settings
 from django.test import SimpleTestCase, tag
 
-from config import env, providers
+from config import providers
 from orgadmin.access.roles import ROLES
 
 KEY = {"SECRET_KEY": "x"}
@@ -199,7 +199,7 @@ class ProviderTests(SimpleTestCase):
     """The OpenID providers in the environment."""
 
     def read(self, **environment):
-        with mock.patch.object(env.environment, "ENVIRON", environment):
+        with mock.patch.dict(os.environ, environment, clear=True):
             return providers.read_providers(allow_http=False)
 
     def read_roles(self, text):

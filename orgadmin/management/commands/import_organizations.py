@@ -1,6 +1,9 @@
+import io
+import sys
 from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from django.core.management.base import CommandError, CommandParser
 from django.db import DatabaseError
@@ -22,6 +25,13 @@ from orgadmin.records.imports import (
 LINES_BETWEEN_REPORTS = 100_000
 
 
+def open_file(file: str | Path) -> AbstractContextManager[BinaryIO]:
+    """Open a file, or standard input: the service's user cannot open root's files."""
+    if str(file) == "-":
+        return io.BytesIO(sys.stdin.buffer.read())
+    return open(file, "rb")
+
+
 class Command(EscapedCommand):
     help = (
         "Create and change organizations from a CSV file. If one line cannot be"
@@ -32,7 +42,8 @@ class Command(EscapedCommand):
         parser.add_argument(
             "file",
             metavar="FILE",
-            help="CSV in UTF-8 with a header line; the column “name” is required",
+            help="CSV in UTF-8 with a header line; the column “name” is required; “-”"
+            " is standard input",
         )
         parser.add_argument(
             "--as",
@@ -86,7 +97,7 @@ class Command(EscapedCommand):
         if send_mail and actor is None:
             raise CommandError("Use --as to say who sends the invitations.")
         try:
-            with open(file, "rb") as stream:
+            with open_file(file) as stream:
                 return import_organizations(
                     stream,
                     actor=actor,
