@@ -25,8 +25,9 @@ PATH = re.compile(r"/\S*")
 # Placeholders, and HTML tags
 MARK = re.compile(r"%\(\w+\)[sd]|%[sd]|\{\w*\}|</?\w[^>]*>")
 
-# Shorter words are too often the same in several languages.
-WORD = re.compile(r"[^\W\d_]{3,}")
+# Shorter words are too often the same in several languages. Letters beside digits and
+# asterisks are parts of keys.
+WORD = re.compile(r"(?<![\w*])[^\W\d_]{3,}(?![\w*])")
 
 
 class TextParser(HTMLParser):

@@ -23,7 +23,9 @@ OWN_NAMES = [
 # Models without pages, whose names are shown nowhere else
 MODEL_NAMES = [
     gettext_noop("accepted invitation"),
+    gettext_noop("doctor run"),
     gettext_noop("kept log entry"),
+    gettext_noop("monthly count"),
     gettext_noop("organization group object permission"),
     gettext_noop("organization user object permission"),
     gettext_noop("sent form"),
