@@ -8,7 +8,6 @@ DATABASE_URL names the database. It is migrated first, and filled if it is empty
 import argparse
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import timedelta
 
 import django
 
@@ -19,8 +18,6 @@ from django.contrib.auth.models import Group, Permission
 from django.contrib.contenttypes.models import ContentType
 from django.core.management import call_command
 from django.db import connection, models, transaction
-from django.db.models import F
-from django.utils import timezone
 from guardian.models import GroupObjectPermission
 
 from benchmarks.peers.models import FLOORS, Floor, UsualOrganization
@@ -33,17 +30,16 @@ from benchmarks.rows import (
     new_rows,
     run,
     set_sequences,
+    vary_organizations,
 )
 from orgadmin.models import (
     Contact,
-    Invitation,
     Organization,
     OrganizationGroupObjectPermission,
     User,
 )
 
 MEMBERS = 1_000
-THREE_YEARS = 3 * 365 * 24  # hours
 
 
 def migrate() -> None:
@@ -56,6 +52,7 @@ def fill(count: int) -> None:
     with transaction.atomic():
         make_words()
         first = insert_organizations(count)
+        add_members(first)
         vary_organizations(first)
         insert_usual_organizations(count)
         User.objects.create_superuser("root", password="root")
@@ -64,13 +61,8 @@ def fill(count: int) -> None:
     run("VACUUM ANALYZE" if connection.vendor == "postgresql" else "ANALYZE")
 
 
-def vary_organizations(first: int) -> None:
-    """Give organizations from an id onwards what the filters of the list look for.
-
-    5 % have no admin, 5 % one, and the others two. 10 % lack a field. One in 1,000 has
-    a pending invitation, and one in 1,000 one that has expired. They were created and
-    changed within the last three years.
-    """
+def add_members(first: int) -> None:
+    """Give organizations from an id onwards admins: 5 % none, 5 % one, others two."""
     people = User.objects.bulk_create(
         User(username=f"member-{number}", first_name=f"Member {number}")
         for number in range(MEMBERS)
@@ -83,33 +75,6 @@ def vary_organizations(first: int) -> None:
             FROM orgadmin_organization
             WHERE id >= {first} AND id % 20 {condition}
         """)
-    run(f"""
-        UPDATE orgadmin_organization
-        SET phone = '1', address = 'Road 1', tax_id = 'T'
-        WHERE id >= {first} AND id % 10 <> 3
-    """)
-    for column, factor in (("created_at", 7919), ("changed_at", 104729)):
-        hours = f"(id * {factor} % {THREE_YEARS})"
-        if connection.vendor == "postgresql":
-            time = f"CURRENT_TIMESTAMP - {hours} * INTERVAL '1 hour'"
-        else:
-            time = f"STRFTIME('%Y-%m-%d %H:%M:%f', 'NOW', -{hours} || ' hours')"
-        run(f"""
-            UPDATE orgadmin_organization SET {column} = {time} WHERE id >= {first}
-        """)
-    organizations = Organization.objects.filter(pk__gte=first).order_by()
-    for remainder, sent_at in (
-        (5, timezone.now()),
-        (6, timezone.now() - timedelta(days=365)),
-    ):
-        numbered = organizations.annotate(remainder=F("pk") % 1_000)
-        invited = numbered.filter(remainder=remainder)
-        Invitation.objects.bulk_create(
-            Invitation(
-                organization_id=pk, email="a@example.com", role="admin", sent_at=sent_at
-            )
-            for pk in invited.values_list("pk", flat=True)
-        )
 
 
 def insert_usual_organizations(count: int) -> None:

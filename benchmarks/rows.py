@@ -1,6 +1,7 @@
 """Write many rows with one SQL statement per table, the fastest way to do so."""
 
 import re
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -8,11 +9,14 @@ from django.conf import settings
 from django.contrib.auth.models import Group
 from django.core.management.color import no_style
 from django.db import connection, models
+from django.db.models import F
+from django.utils import timezone
 
 from orgadmin.access.roles import ROLES, codename
-from orgadmin.models import Organization
+from orgadmin.models import Invitation, Organization
 
 WORDS = 64
+THREE_YEARS = 3 * 365 * 24  # hours
 
 # The columns that every kind of organization in the benchmarks has, and their values
 # for a row of `new_rows()`.
@@ -156,3 +160,38 @@ def set_sequences(*tables: type[models.Model]) -> None:
     """Let the database count on after the ids that were written explicitly."""
     for statement in connection.ops.sequence_reset_sql(no_style(), tables):
         run(statement)
+
+
+def vary_organizations(first: int) -> None:
+    """Give organizations from an id onwards what the filters of the list look for.
+
+    10 % lack a field. One in 1,000 has a pending invitation, and one in 1,000 one that
+    has expired. They were created and changed within the last three years.
+    """
+    run(f"""
+        UPDATE orgadmin_organization
+        SET phone = '1', address = 'Road 1', tax_id = 'T'
+        WHERE id >= {first} AND id % 10 <> 3
+    """)
+    for column, factor in (("created_at", 7919), ("changed_at", 104729)):
+        hours = f"(id * {factor} % {THREE_YEARS})"
+        if connection.vendor == "postgresql":
+            time = f"CURRENT_TIMESTAMP - {hours} * INTERVAL '1 hour'"
+        else:
+            time = f"STRFTIME('%Y-%m-%d %H:%M:%f', 'NOW', -{hours} || ' hours')"
+        run(f"""
+            UPDATE orgadmin_organization SET {column} = {time} WHERE id >= {first}
+        """)
+    organizations = Organization.objects.filter(pk__gte=first).order_by()
+    for remainder, sent_at in (
+        (5, timezone.now()),
+        (6, timezone.now() - timedelta(days=365)),
+    ):
+        numbered = organizations.annotate(remainder=F("pk") % 1_000)
+        invited = numbered.filter(remainder=remainder)
+        Invitation.objects.bulk_create(
+            Invitation(
+                organization_id=pk, email="a@example.com", role="admin", sent_at=sent_at
+            )
+            for pk in invited.values_list("pk", flat=True)
+        )

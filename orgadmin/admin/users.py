@@ -43,6 +43,7 @@ from orgadmin.admin.people_lists import (
 from orgadmin.admin.people_viewed import note_people_viewed
 from orgadmin.admin.permission_names import NamesPermissions
 from orgadmin.admin.personal_data import PersonalDataPages
+from orgadmin.admin.rows import show_day
 from orgadmin.gate.answers import as_active, holds_more_than
 from orgadmin.gate.explain import find_reasons, summarize_reasons
 from orgadmin.models import Invitation, Organization, User
@@ -294,7 +295,7 @@ class UserAdmin(
         "sign_out": SUPERUSERS_ONLY,
     }
     actions = ["delete_selected", "remove_second_factor"]
-    list_display = ["username", "full_name", "email", "roles", "status", "last_login"]
+    list_display = ["username", "full_name", "email", "roles", "status", "last_sign_in"]
     list_filter = [RoleFilter, StatusFilter]
     # Only these columns have an index for sorting.
     sortable_by = ["username"]
@@ -356,9 +357,12 @@ class UserAdmin(
         ]
 
     def find_hidden_columns(self, request, rows):
-        if is_active_superuser(request.user):
-            return set()
-        return {"roles", "last_login"}
+        hidden = set()
+        if not is_active_superuser(request.user):
+            hidden |= {"roles", "last_sign_in"}
+        if all(user.is_active for user in rows):
+            hidden.add("status")
+        return hidden
 
     def prepare_rows(self, request, rows):
         numbers = {}
@@ -378,6 +382,12 @@ class UserAdmin(
     @admin.display(description=_("Status"))
     def status(self, user):
         return render_status(user)
+
+    @admin.display(description=_("Last sign-in"))
+    def last_sign_in(self, user):
+        if user.last_login is None:
+            return _("Never")
+        return show_day(user.last_login)
 
     def get_object(self, request, object_id, from_field=None):
         user = super().get_object(request, object_id, from_field)

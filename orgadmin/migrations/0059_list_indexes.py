@@ -25,6 +25,10 @@ INDEXES = {
     """,
     "contact_sort_name": "orgadmin_contact (sort_name, id)",
     "invitation_sent": "orgadmin_invitation (sent_at, organization_id)",
+    "user_inactive": "orgadmin_user (username) WHERE NOT is_active",
+    "user_superuser": "orgadmin_user (username) WHERE is_superuser",
+    "user_staff": "orgadmin_user (username) WHERE is_staff AND NOT is_superuser",
+    "user_never_signed_in": "orgadmin_user (username) WHERE last_login IS NULL",
 }
 
 
@@ -115,6 +119,38 @@ class Migration(migrations.Migration):
                     "invitation",
                     models.Index(
                         fields=["sent_at", "organization"], name="invitation_sent"
+                    ),
+                ),
+                migrations.AddIndex(
+                    "user",
+                    models.Index(
+                        fields=["username"],
+                        name="user_inactive",
+                        condition=models.Q(is_active=False),
+                    ),
+                ),
+                migrations.AddIndex(
+                    "user",
+                    models.Index(
+                        fields=["username"],
+                        name="user_superuser",
+                        condition=models.Q(is_superuser=True),
+                    ),
+                ),
+                migrations.AddIndex(
+                    "user",
+                    models.Index(
+                        fields=["username"],
+                        name="user_staff",
+                        condition=models.Q(is_staff=True, is_superuser=False),
+                    ),
+                ),
+                migrations.AddIndex(
+                    "user",
+                    models.Index(
+                        fields=["username"],
+                        name="user_never_signed_in",
+                        condition=models.Q(last_login=None),
                     ),
                 ),
             ],

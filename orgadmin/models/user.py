@@ -176,7 +176,29 @@ class User(RemembersStored, DeletedThroughQuerySet, AbstractUser):
     class Meta(AbstractUser.Meta):
         # Django then also uses UserQuerySet for related objects.
         base_manager_name = "objects"
-        indexes = [models.Index(fields=["username_key"], name="user_username_key")]
+        indexes = [
+            models.Index(fields=["username_key"], name="user_username_key"),
+            models.Index(
+                fields=["username"],
+                name="user_inactive",
+                condition=Q(is_active=False),
+            ),
+            models.Index(
+                fields=["username"],
+                name="user_superuser",
+                condition=Q(is_superuser=True),
+            ),
+            models.Index(
+                fields=["username"],
+                name="user_staff",
+                condition=Q(is_staff=True, is_superuser=False),
+            ),
+            models.Index(
+                fields=["username"],
+                name="user_never_signed_in",
+                condition=Q(last_login=None),
+            ),
+        ]
         constraints = [
             models.UniqueConstraint(
                 fields=["username_fold"],
