@@ -454,12 +454,16 @@ class TroubleTests(OutboxMixin, TestCase):
         self.client.force_login(self.root)
         work()
 
+    def read_main(self):
+        """Return the home page without the navigation, which links to the mail."""
+        return self.client.get(HOME).content.decode().partition('id="content"')[2]
+
     def assert_trouble(self, text):
-        self.assertContains(self.client.get(HOME), text)
-        self.assertContains(self.client.get(HOME), PAGE)
+        self.assertIn(text, self.read_main())
+        self.assertIn(PAGE, self.read_main())
 
     def test_nothing_is_said_while_mail_is_sent(self):
-        self.assertNotContains(self.client.get(HOME), PAGE)
+        self.assertNotIn(PAGE, self.read_main())
 
     @tag("J3")
     def test_a_stopped_worker(self):
@@ -471,14 +475,14 @@ class TroubleTests(OutboxMixin, TestCase):
     @tag("J3")
     def test_mail_that_waits_for_a_long_time(self):
         self.invite()
-        self.assertNotContains(self.client.get(HOME), PAGE)
+        self.assertNotIn(PAGE, self.read_main())
         DBTaskResult.objects.update(enqueued_at=timezone.now() - unsent.LATE)
         self.assert_trouble("waiting to be sent")
 
     @tag("J3")
     def test_mail_that_was_given_up(self):
         self.give_up()
-        self.assert_trouble("1 email could not be sent.")
+        self.assert_trouble("<strong>1</strong> email that could not be sent")
 
     def test_it_costs_superusers_one_query_and_others_none(self):
         with self.assertNumQueries(1):

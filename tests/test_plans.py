@@ -28,6 +28,7 @@ COUNT = 100_000
 EVENT_COUNT = 20_000
 LIST = "/admin/orgadmin/organization/"
 CONTACTS = "/admin/orgadmin/contact/"
+SEARCH = "/admin/search/"
 CHOICES = "/admin/autocomplete/?app_label=orgadmin"
 
 LARGE_TABLES = {
@@ -87,8 +88,9 @@ LOG_ENTRIES = """
     WHERE organization.id >= %s
 """
 CONTACT_OF_EACH = """
-    INSERT INTO orgadmin_contact (organization_id, name, role, email, phone)
-    SELECT id, 'Ada', '', '', ''
+    INSERT INTO orgadmin_contact
+        (organization_id, name, sort_name, role, email, phone)
+    SELECT id, 'Ada', 'ada', '', '', ''
     FROM orgadmin_organization
 """
 
@@ -228,6 +230,9 @@ class PlanTests(PlanCase):
             f"{LIST}{self.own.pk}/history/",
             CONTACTS,
             "/admin/",
+            f"{SEARCH}?q=muller",
+            f"{SEARCH}?q=gmbh",
+            f"{SEARCH}?q={self.own.pk}",
         ]
         of_admins = [
             *shared,
@@ -269,6 +274,8 @@ class PlanTests(PlanCase):
                 "/admin/orgadmin/membershipevent/",
                 CONTACTS,
                 "/admin/",
+                f"{SEARCH}?q=ab",
+                f"{SEARCH}?q={self.own.name[:6]}",
             ],
         )
 
@@ -347,6 +354,10 @@ class PlanTests(PlanCase):
             [
                 f"{LIST}?q=zzqqxx",
                 f"{LIST}?q={word}",
+                f"{SEARCH}?q=zzqqxx",
+                f"{SEARCH}?q={word}",
+                f"{SEARCH}?q=gmbh",
+                f"{SEARCH}?q={self.own.name[1:6]}",
                 f"/admin/auth/group/?q={word}",
                 f"{CHOICES}&model_name=user&field_name=groups&term={word}",
             ],

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
-from django.conf import settings
 from django.contrib.auth.models import Group
 from django.db import connection, models
 from django.db.models import Exists, OuterRef, Q, Subquery
@@ -20,8 +19,10 @@ from django.utils.translation import ngettext
 
 from orgadmin.access.audit_log import SecurityEvent
 from orgadmin.admin.base import is_active_superuser
+from orgadmin.admin.organization_filters import find_oldest_pending
 from orgadmin.gate.answers import get_gate
 from orgadmin.models import AuditEvent, DoctorRun, Invitation, Organization, User
+from orgadmin.people.unsent import OutboxState
 
 # Rows are counted up to this number.
 LIMIT = 1_000
@@ -55,11 +56,14 @@ class Question:
     url: str
 
 
-def list_concerns(request: HttpRequest) -> list[Concern] | None:
+def list_concerns(
+    request: HttpRequest, outbox: OutboxState | None
+) -> list[Concern] | None:
     """Return what needs attention, without what there is none of.
 
-    Returns None for people to whom the page does not say anything about it. Runs one
-    query, and one more for superusers.
+    `outbox` is its state, if a superuser must look at it. Returns None for people to
+    whom the page does not say anything about it. Runs one query, and one more for
+    superusers.
     """
     gate = get_gate(request)
     if not gate.permits_everywhere("manage_members"):
@@ -75,6 +79,8 @@ def list_concerns(request: HttpRequest) -> list[Concern] | None:
         Concern(count, question.describe(count), question.url)
         for question, count in zip(questions, counts)
     ]
+    if outbox is not None:
+        concerns.append(describe_unsent_mail(outbox.given_up))
     if is_superuser:
         concerns.append(examine_last_doctor_run())
     return [concern for concern in concerns if concern.count]
@@ -83,8 +89,7 @@ def list_concerns(request: HttpRequest) -> list[Concern] | None:
 def ask_about_members() -> list[Question]:
     organizations = reverse("admin:orgadmin_organization_changelist")
     rows = Organization.objects.order_by()
-    expired_before = timezone.now() - timedelta(days=settings.INVITATION_DAYS)
-    expired = Invitation.objects.filter(sent_at__lte=expired_before)
+    expired = Invitation.objects.filter(sent_at__lte=find_oldest_pending())
     return [
         Question(
             rows.filter(active_admins=0),
@@ -151,6 +156,13 @@ def find_refused_imports() -> models.QuerySet[AuditEvent]:
     last_import = Coalesce(Subquery(imports.values("at")[:1]), since)
     refused = events.filter(event=SecurityEvent.IMPORT_REFUSED, at__gt=since)
     return refused.filter(at__gt=last_import)
+
+
+def describe_unsent_mail(count: int) -> Concern:
+    text = ngettext(
+        "email that could not be sent", "emails that could not be sent", count
+    )
+    return Concern(count, text, reverse("admin:unsent_mail"))
 
 
 def examine_last_doctor_run() -> Concern:

@@ -18,6 +18,9 @@ from orgadmin.models.monthly_count import get_today
 
 MONTHS = 12
 
+# With fewer months, there is no growth to show.
+FEWEST = 2
+
 # The size of a chart in units of its own. Pages scale it.
 WIDTH = 288
 HEIGHT = 72
@@ -69,7 +72,7 @@ def find_growth(request: HttpRequest) -> Growth | None:
     counts = list(MonthlyCount.objects.order_by("-month")[:MONTHS])
     if not counts or counts[0].counted_on != get_today():
         run_after_response(MonthlyCount.objects.count_today)
-    if not counts:
+    if len(counts) < FEWEST:
         return None
     counts.reverse()
     labels = {"organizations": _("Organizations")}

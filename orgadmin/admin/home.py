@@ -71,12 +71,13 @@ def describe_home(request: HttpRequest) -> dict[str, Any]:
     """Return what the template of the home page shows."""
     gate = get_gate(request)
     if gate.permits_everywhere("view") or not gate.has_any("view"):
+        outbox = find_trouble(request)
         return {
             "title": _("Home"),
             "activity": list_recent_activity(request),
-            "concerns": list_concerns(request),
+            "concerns": list_concerns(request, outbox),
             "growth": find_growth(request),
-            "outbox": find_trouble(request),
+            "outbox": outbox,
         }
     cards = list_cards(request)
     own_pks = None

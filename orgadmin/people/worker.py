@@ -26,7 +26,7 @@ from django.utils.crypto import get_random_string
 from django_tasks import DEFAULT_TASK_BACKEND_ALIAS, TaskContext, TaskResultStatus
 from django_tasks_db.models import DBTaskResult
 
-from orgadmin.models import MailWorker
+from orgadmin.models import MailWorker, MonthlyCount
 from orgadmin.people.outbox import get_values
 
 logger = logging.getLogger("orgadmin.mail")
@@ -106,6 +106,8 @@ class Worker:
         self.beat_at = now
         release_abandoned()
         delete_old()
+        # The home page shows how many organizations and people there are.
+        MonthlyCount.objects.count_today()
 
     def take(self) -> DBTaskResult | None:
         """Return a task that is due, and which no other worker takes."""
