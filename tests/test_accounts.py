@@ -784,7 +784,7 @@ class ForgottenPasswordTests(TestCase):
         self.client.force_login(self.anna)
         self.client.post(CONFIRM_EMAIL)
         people = f"/admin/orgadmin/organization/{self.acme.pk}/people/"
-        data = {"invite": "", "invite-email": EMAIL, "invite-role": "reviewer"}
+        data = {"add": "", "add-who": EMAIL, "add-role": "reviewer"}
         self.client.post(people, data)
         self.assertEqual(
             [message.to for message in mail.outbox], [["anna@example.com"], [EMAIL]]
@@ -802,7 +802,7 @@ class ForgottenPasswordTests(TestCase):
 
     @tag("H12")
     def test_mail_that_visitors_ask_for_is_sent_after_that_of_people_signed_in(self):
-        invited = {"invite": "", "invite-email": EMAIL, "invite-role": "reviewer"}
+        invited = {"add": "", "add-who": EMAIL, "add-role": "reviewer"}
         people = f"/admin/orgadmin/organization/{self.acme.pk}/people/"
         invitations.invite(self.acme, "other@example.com", REVIEWER, actor=self.anna)
         self.client.force_login(self.anna)

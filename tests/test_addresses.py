@@ -336,7 +336,7 @@ class SpellingsMeetTests(TestCase):
         self.client.force_login(self.root)
         page = f"/admin/orgadmin/organization/{self.acme.pk}/people/"
         for typed in ("ＡＤＡ＠münchen.example", "ada@XN--MNCHEN-3YA.example"):
-            data = {"invite": "1", "invite-email": typed, "invite-role": "reviewer"}
+            data = {"add": "1", "add-who": typed, "add-role": "reviewer"}
             self.client.post(page, data)
             self.assertEqual(Invitation.objects.get().email, ENCODED)
 

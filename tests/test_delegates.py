@@ -292,8 +292,12 @@ class PreparedAccountTests(TestCase):
                 | {"email": "mine@example.com"}
                 | {"verified_email": "mine@example.com"},
             ),
-            "factors": (LIST, chosen | {"action": "remove_second_factor"}),
+            "factors": (
+                LIST,
+                chosen | {"action": "remove_second_factor", "post": "yes"},
+            ),
             "company account": (f"{url}/company/", {"account": link}),
+            "factors of one person": (f"{url}/second_factor/", {}),
             "deletion": (LIST, chosen | {"action": "delete_selected", "post": "yes"}),
             "erasure": (f"{url}/erase/", {"username": user.username}),
             "offboarding": (f"{url}/leave/", {"confirmed": "1"}),

@@ -560,7 +560,7 @@ class InvalidInputTests(GateMixin, TestCase):
             self.client.force_login(user)
             for key in ("x", "\0", "9" * 30, "9" * 5_000, "-1"):
                 for data in (
-                    {"add": "1", "users": key, "role": "admin"},
+                    {"add": "1", "add-who": key, "add-role": "admin"},
                     {"user": key, "role": "admin"},
                     {"user": key, "remove": ""},
                 ):

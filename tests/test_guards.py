@@ -474,7 +474,7 @@ class InvitedMemberTests(GuardCase):
         self.client.force_login(self.bert)
 
     def invite(self, email, role):
-        data = {"invite": "1", "invite-email": email, "invite-role": role}
+        data = {"add": "1", "add-who": email, "add-role": role}
         return self.client.post(self.people, data, follow=True)
 
     @tag("C5")

@@ -248,9 +248,7 @@ class ReturnTests(KeptFormCase):
     def test_a_later_form_replaces_an_earlier_one(self):
         self.browser.sign_in()
         first = self.open_form()
-        second = self.open_form(
-            self.people, **{"invite": "", "invite-email": "x@y.org"}
-        )
+        second = self.open_form(self.people, **{"add": "", "add-who": "x@y.org"})
         purge(self.browser)
         self.send(first)
         self.send(second, self.people)
@@ -648,7 +646,7 @@ class PageTests(KeptFormCase):
     def test_an_invitation_is_not_sent_before_the_button_is_pressed_again(self):
         self.username = "ada"
         self.browser.sign_in()
-        typed = {"invite-email": "new@example.com", "invite-role": "reviewer"}
+        typed = {"add-who": "new@example.com", "add-role": "reviewer"}
         form = self.open_form(self.people, **typed, invite="")
         del form["invite"]
         purge(self.browser)

@@ -633,7 +633,7 @@ class InvitationTests(TestCase):
         self.invite_many(self.ada, invitations.LIMIT_BY_PERSON)
         self.client.force_login(self.ada)
         url = f"/admin/orgadmin/organization/{self.acme.pk}/people/"
-        data = {"invite": "", "invite-email": "x@example.com", "invite-role": "admin"}
+        data = {"add": "", "add-who": "x@example.com", "add-role": "admin"}
         response = self.client.post(url, data, follow=True)
         tomorrow = date_format(timezone.localtime() + timedelta(days=1), "DATE_FORMAT")
         self.assertContains(response, f"You can send more from {tomorrow}")

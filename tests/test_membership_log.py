@@ -94,7 +94,7 @@ class EachWayTests(TestCase):
 
     def test_added_on_the_page_of_people(self):
         self.watch()
-        self.post(**{"add": "1", "add-users": [self.user.pk], "add-role": "admin"})
+        self.post(**{"add": "1", "add-who": "anna", "add-role": "admin"})
         self.assert_row("joined")
 
     def test_another_role_on_the_page_of_people(self):
@@ -116,9 +116,9 @@ class EachWayTests(TestCase):
         self.watch()
         self.post(
             **{
-                "invite": "1",
-                "invite-email": "anna@example.com",
-                "invite-role": "reviewer",
+                "add": "1",
+                "add-who": "anna@example.com",
+                "add-role": "reviewer",
             }
         )
         self.assert_row("invited", "reviewer")

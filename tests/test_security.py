@@ -237,7 +237,7 @@ class InputTests(TestCase):
         page = f"{LIST}{acme.pk}/"
         website = NO_CONTACTS | {"name": evil + "2", "website": evil}
         namesake = NO_CONTACTS | {"name": evil}
-        member = {"add": "1", "users": root.pk, "role": "admin"}
+        member = {"add": "1", "add-who": "root", "add-role": "admin"}
         responses = [
             self.client.get(LIST),
             self.client.get(f"{page}change/"),

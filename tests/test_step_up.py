@@ -171,7 +171,7 @@ class ConfirmTests(StepUpCase):
         age_sign_in(self.client, ELEVEN_MINUTES)
         people = {
             "add": "",
-            "add-users": [self.anna.pk, nina.pk],
+            "add-several": f"{self.anna}\n{nina}",
             "add-role": "reviewer",
         }
         page = self.client.post(f"{LIST}{bolt.pk}/people/", people)
@@ -185,7 +185,7 @@ class ConfirmTests(StepUpCase):
         nina = create_user("nina", reviewer_of=[bolt])
         age_sign_in(self.client, ELEVEN_MINUTES)
         change = {"user": nina.pk, "confirmed": ""}
-        add = {"add": "", "add-users": [self.anna.pk]}
+        add = {"add": "", "add-who": "anna"}
         for data in (
             change | {"role": ["reviewer", "admin"]},
             change | {"role": ["admin", "reviewer"]},
@@ -533,7 +533,7 @@ class TableTests(TestCase):
         managers = ("superuser", "user manager")
         acme = f"{LIST}{self.acme.pk}/"
         admins = ("superuser", "organization admin")
-        several = {"add": "", "add-users": [self.anna.pk, self.nina.pk]}
+        several = {"add": "", "add-several": "anna, nina"}
         return {
             "email": Action(f"{anna}change/", person | dates | email, root),
             "activation": Action(
@@ -548,11 +548,12 @@ class TableTests(TestCase):
                 f"{anna}company/", {"account": self.link.pk}, root
             ),
             "sign out": Action(f"{anna}sign_out/", {}, root),
+            "factors of one person": Action(f"{anna}second_factor/", {}, root),
             "bulk deletion": Action(
                 PEOPLE, chosen | {"action": "delete_selected", "post": "yes"}, root
             ),
             "factors": Action(
-                PEOPLE, chosen | {"action": "remove_second_factor"}, root
+                PEOPLE, chosen | {"action": "remove_second_factor", "post": "yes"}, root
             ),
             "group": Action(f"{GROUPS}{self.group.pk}/change/", {"name": "Foes"}, root),
             "several roles": Action(
@@ -563,25 +564,35 @@ class TableTests(TestCase):
             ),
             "one new admin": Action(
                 f"{acme}people/",
-                {"add": "", "add-users": [self.anna.pk], "add-role": "admin"},
+                {"add": "", "add-who": "anna", "add-role": "admin"},
                 root,
             ),
             "one invited admin": Action(
                 f"{acme}people/",
-                {"invite": "", "invite-email": "new@example.com"}
-                | {"invite-role": "admin"},
+                {"add": "", "add-who": "new@example.com"} | {"add-role": "admin"},
                 admins,
             ),
             "one new reviewer": Action(
                 f"{acme}people/",
-                {"add": "", "add-users": [self.anna.pk], "add-role": "reviewer"},
+                {"add": "", "add-who": "anna", "add-role": "reviewer"},
                 root,
                 needs_recent_sign_in=False,
             ),
+            "several invitations": Action(
+                f"{acme}people/",
+                {"add": "", "add-who": "a@example.com, b@example.com"}
+                | {"add-role": "reviewer"},
+                admins,
+            ),
+            "invitations in two fields": Action(
+                f"{acme}people/",
+                {"add": "", "add-who": "a@example.com", "add-several": "b@example.com"}
+                | {"add-role": "reviewer"},
+                admins,
+            ),
             "one invited reviewer": Action(
                 f"{acme}people/",
-                {"invite": "", "invite-email": "new@example.com"}
-                | {"invite-role": "reviewer"},
+                {"add": "", "add-who": "new@example.com"} | {"add-role": "reviewer"},
                 admins,
                 needs_recent_sign_in=False,
             ),

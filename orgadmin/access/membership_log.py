@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from django.apps import apps
 from django.contrib.auth import get_user_model
 from django.db import models
-from django.db.models import Exists, OuterRef, Q
+from django.db.models import Case, Exists, F, OuterRef, Q, Subquery, Value, When
 from django.db.models.functions import Left
 from django.db.models.signals import m2m_changed
 from django.utils import timezone
@@ -23,6 +23,7 @@ from django.utils.translation import gettext_lazy as _
 
 from orgadmin.access.append_only import AppendOnlyQuerySet
 from orgadmin.access.groups import get_owner_relation
+from orgadmin.access.origin import current_means
 from orgadmin.access.roles import ROLES, Role
 from orgadmin.access.signals import find_rows
 
@@ -90,6 +91,27 @@ class MembershipEventQuerySet(AppendOnlyQuerySet):
         joining = [Event.JOINED, Event.FOUND]
         return self.filter(until_then, ~Exists(superseded), event__in=joining)
 
+    def find_previous_roles(self) -> MembershipEventQuerySet:
+        """Read with each event the role that it replaced, as `replaced_role`.
+
+        That is the role of the person's latest event in the organization before, if it
+        gave them another role and this event gives them one. Otherwise it is NULL.
+        """
+        earlier = self.model._base_manager.filter(
+            organization_key=OuterRef("organization_key"),
+            user_key=OuterRef("user_key"),
+            pk__lt=OuterRef("pk"),
+        )
+        latest = earlier.order_by("-pk")
+        role_before = Case(
+            When(event__in=[Event.JOINED, Event.FOUND], then=F("role")),
+            default=Value(None),
+        )
+        is_change = Q(event=Event.JOINED, user_key__isnull=False)
+        before = Subquery(latest.values_list(role_before)[:1])
+        replaced = Case(When(is_change, then=before), default=Value(None))
+        return self.annotate(replaced_role=replaced)
+
     def cut_reasons(self) -> MembershipEventQuerySet:
         """Read only as much of each reason as lists show, for `shown_reason`."""
         start = Left("reason", REASON_SHOWN + 1)
@@ -107,6 +129,15 @@ def find_start_of_next_day(date: datetime.date) -> datetime.datetime:
     return timezone.make_aware(midnight, timezone.get_default_timezone())
 
 
+def describe_means() -> str:
+    """Return the `source` of changes that an import or a command makes, or "".
+
+    The brackets tell it from the ID of an OpenID provider.
+    """
+    means = current_means.get()
+    return f"({means})" if means else ""
+
+
 def write_changes(
     changes: Iterable[MembershipChange],
     *,
@@ -114,7 +145,11 @@ def write_changes(
     reason: str = "",
     source: str = "",
 ) -> None:
-    """Add a row to the log for each change. Runs one query per BATCH rows."""
+    """Add a row to the log for each change. Runs one query per BATCH rows.
+
+    `source` is the ID of the OpenID provider whose groups decided, if any.
+    """
+    source = source or describe_means()
     MembershipEvent = apps.get_model("orgadmin", "MembershipEvent")
     rows = [
         MembershipEvent(

@@ -49,8 +49,14 @@ class OwnSessions:
 
 def list_own_sessions(request: HttpRequest) -> OwnSessions:
     """Return the newest sessions of the person who is signed in. Runs two queries."""
-    user = request.user
-    this_key = request.session.session_key
+    return list_sessions(request.user, request.session.session_key)
+
+
+def list_sessions(user: User, this_key: str | None = None) -> OwnSessions:
+    """Return the newest sessions of a person, for them or for superusers.
+
+    `this_key` is the key of the session that comes first. Runs two queries.
+    """
     this_first = Case(When(session_key=this_key, then=0), default=1)
     stored = Session.objects.filter(expire_date__gt=timezone.now())
     is_stored = Exists(stored.filter(session_key=OuterRef("session_key")))

@@ -32,8 +32,8 @@ class MembershipLogAdmin(SuperuserOnlyAdmin):
     list_display = [
         "at",
         "user_name",
-        "event",
-        "role",
+        "shown_event",
+        "shown_role",
         "organization_name",
         "shown_actor",
         "shown_reason",
@@ -44,7 +44,21 @@ class MembershipLogAdmin(SuperuserOnlyAdmin):
     search_help_text = _("Search by person, organization, or who made the change.")
 
     def leave_out_long_texts(self, rows):
-        return rows.cut_reasons()
+        return rows.cut_reasons().find_previous_roles()
+
+    @admin.display(
+        description=MembershipEvent._meta.get_field("event").verbose_name,
+        ordering="event",
+    )
+    def shown_event(self, event):
+        return event.shown_event
+
+    @admin.display(
+        description=MembershipEvent._meta.get_field("role").verbose_name,
+        ordering="role",
+    )
+    def shown_role(self, event):
+        return event.shown_role
 
     @admin.display(
         description=MembershipEvent._meta.get_field("actor_name").verbose_name,
@@ -91,7 +105,7 @@ class MembershipLogPage:
             people = list_visible_people(organization, request.user)
             rows = list_events(events, hide, people)
             return respond_with_csv("membership-log", rows)
-        page = get_page(request, events.cut_reasons())
+        page = get_page(request, events.cut_reasons().find_previous_roles())
         hide_platform_staff(page, organization, request.user)
         return self.render_page(
             request,

@@ -1,13 +1,14 @@
 """The page of an organization's people: members, their roles, and invitations."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from django.contrib import messages
 from django.db import transaction
-from django.http import HttpResponseRedirect
+from django.http import HttpResponseRedirect, JsonResponse
+from django.urls import reverse
 from django.utils import timezone
 from django.utils.formats import date_format
-from django.utils.translation import gettext as _, ngettext
+from django.utils.translation import gettext as _
 
 from orgadmin.access.roles import ROLES, ROLES_BY_KEY, Role
 from orgadmin.accounts import throttle
@@ -18,36 +19,46 @@ from orgadmin.accounts.kept_forms import (
 )
 from orgadmin.accounts.step_up import list_fields
 from orgadmin.admin.changelist import get_page
-from orgadmin.admin.departures import CONFIRMED, read_confirmed
-from orgadmin.admin.membership_log import hide_platform_staff
+from orgadmin.admin.departures import CONFIRMED, describe_refusal, read_confirmed
 from orgadmin.admin.once import note_sent
-from orgadmin.admin.people_forms import AddMembersForm, InviteForm, ReasonForm
-from orgadmin.admin.quotes import list_quoted
+from orgadmin.admin.people_forms import AddPeopleForm, NewRoleForm, ReasonForm
+from orgadmin.admin.people_messages import (
+    describe_change,
+    describe_invitations,
+    describe_no_change,
+    title_question,
+)
+from orgadmin.admin.quotes import quote
+from orgadmin.admin.suggestions import sees_people, suggest
 from orgadmin.gate.answers import get_gate
 from orgadmin.models import Organization, User
 from orgadmin.models.guards import LastAdminError
 from orgadmin.models.validators import is_primary_key
 from orgadmin.people import invitations, membership, outbox
 from orgadmin.people.changes import RoleChange
+from orgadmin.people.find_people import split_names
 from orgadmin.people.mail import send_invitation
+from orgadmin.records.event_actors import find_known_actors, hide_platform_staff
 
-# The field with the people who are added.
-ADDED_USERS = f"{AddMembersForm.prefix}-users"
+# The fields of the page that name people, and those that name a role.
+NAME_FIELDS = (f"{AddPeopleForm.prefix}-who", f"{AddPeopleForm.prefix}-several")
+ROLE_FIELDS = ("role", f"{AddPeopleForm.prefix}-role")
 
-# The fields of the page that name a role.
-ROLE_FIELDS = ("role", f"{AddMembersForm.prefix}-role", f"{InviteForm.prefix}-role")
-
-# How many members, and how many invitations, the page shows. Each has buttons.
+# How many members, and how many invitations, the page shows.
 PEOPLE_PER_PAGE = 50
 
 
 @dataclass(frozen=True)
 class Assignment:
-    """The role to give to some people in an organization. None removes them."""
+    """The role to give to some people in an organization. None removes them.
+
+    People with one of the `emails` are invited to the role.
+    """
 
     organization: Organization
     users: list[User]
     role: Role | None
+    emails: list[str] = field(default_factory=list)
 
     def list_changes(self) -> list[RoleChange]:
         return [RoleChange(user, self.organization, self.role) for user in self.users]
@@ -68,6 +79,10 @@ class Assignment:
 class TooManyEmails(Exception):
     """Too many emails were sent to an address in a short time."""
 
+    def __init__(self, email):
+        super().__init__(email)
+        self.email = email
+
 
 class PeoplePage:
     """The page people/ below an organization."""
@@ -75,11 +90,11 @@ class PeoplePage:
     def needs_recent_sign_in(self, request, name):
         """Return whether a request needs a recent sign-in.
 
-        On the People page, that is to give a role to several people at once, and to
-        give even one person a role that manages people. Removing people never needs it.
+        On the People page, that is to add several people at once, and to give even one
+        person a role that manages people. Removing people never needs it.
         """
         if name == "people":
-            adds_several = len(request.POST.getlist(ADDED_USERS)) > 1
+            adds_several = len(list_names(request.POST)) > 1
             if adds_several or gives_managing_role(request.POST):
                 return True
         return super().needs_recent_sign_in(request, name)
@@ -87,22 +102,24 @@ class PeoplePage:
     def people_view(self, request, organization):
         """Show an organization's people, or handle a button of that page.
 
-        Only superusers can add people who have an account. Admins invite people by
-        email, so that they do not learn who has an account.
+        ?suggest=<text> finds people who can be added. ?change=, ?remove= and ?revoke=
+        ask about a member or an invitation.
         """
+        if request.method == "GET" and "suggest" in request.GET:
+            found = suggest(request, organization, self.admin_site)
+            return JsonResponse({"suggestions": found})
         returned = get_returned_form(request)
         if returned is not None:
             return self._show_returned(request, organization, returned)
         post = request.POST
-        add_form, invite_form = self._make_forms(request, organization, post)
-        if add_form.is_valid():
-            return self._add_people(request, organization, add_form)
-        already = None
-        if invite_form.is_valid():
-            invited = invite_form.cleaned_data
-            already = membership.find_member(organization, invited["email"])
-            if already is None and self._invite(request, organization, **invited):
-                return HttpResponseRedirect(request.path)
+        form = self._make_form(request, organization, post)
+        already = []
+        if form.is_valid():
+            already = self._find_members_to_invite(request, organization, form)
+            if not already:
+                response = self._add_people(request, organization, form)
+                if response is not None:
+                    return response
         if is_primary_key(post.get("invitation", "")):
             return self._change_invitation(request, organization)
         if is_primary_key(post.get("user", "")):
@@ -111,32 +128,31 @@ class PeoplePage:
                 return self._change_member(request, organization, role)
             if "remove" in post:
                 return self._change_member(request, organization, None)
-        return self._show_people(request, organization, add_form, invite_form, already)
+        response = self._ask(request, organization)
+        return response or self._show_people(request, organization, form, already)
 
-    def _make_forms(self, request, organization, data):
-        """Return the form that adds people, and the form that invites someone.
+    def _make_form(self, request, organization, data):
+        """Return the form that adds people.
 
-        Each gets the data only if its own button was pressed. A form without data is
-        not valid.
+        It gets the data only if its button was pressed. A form without data is not
+        valid.
         """
         permissions = get_gate(request).permissions_on(organization.pk)
-        is_adding = request.user.is_superuser and "add" in data
-        add_form = AddMembersForm(data if is_adding else None, permissions=permissions)
-        is_inviting = "invite" in data
-        invite_form = InviteForm(data if is_inviting else None, permissions=permissions)
-        return add_form, invite_form
+        return AddPeopleForm(
+            data if "add" in data else None, permissions=permissions, actor=request.user
+        )
 
     def _show_returned(self, request, organization, data):
         """Show a form as it was before the person signed in again. Saves nothing."""
-        add_form, invite_form = self._make_forms(request, organization, data)
-        if add_form.is_bound or invite_form.is_bound:
+        form = self._make_form(request, organization, data)
+        if form.is_bound:
             tell_not_saved(request)
-        return self._show_people(request, organization, add_form, invite_form, None)
+        return self._show_people(request, organization, form, [])
 
-    def _show_people(self, request, organization, add_form, invite_form, already):
-        """Show the members, the invitations, and the forms.
+    def _show_people(self, request, organization, form, already):
+        """Show the members, the invitations, and the form that adds people.
 
-        `already` is the member whom someone wanted to invite, or None.
+        `already` are the members whom someone wanted to invite.
         """
         memberships = (
             membership.Membership.objects.filter(group__in=organization.group_ids)
@@ -145,9 +161,15 @@ class PeoplePage:
         )
         page = get_page(request, memberships, size=PEOPLE_PER_PAGE)
         members = membership.describe_members(organization, page)
-        joined = [member.joined for member in members if member.joined is not None]
-        hide_platform_staff(joined, organization, request.user)
+        invited = get_page(
+            request,
+            organization.invitations.select_related("invited_by"),
+            parameter="invitations",
+            size=PEOPLE_PER_PAGE,
+        )
+        self._hide_platform_staff(request, organization, members, invited)
         permissions = get_gate(request).permissions_on(organization.pk)
+        roles = [role for role in ROLES if membership.may_assign(permissions, role)]
         return self.render_page(
             request,
             organization,
@@ -156,20 +178,29 @@ class PeoplePage:
             page=page,
             members=members,
             last_admin=self._find_last_admin(request, organization),
-            roles=[role for role in ROLES if membership.may_assign(permissions, role)],
-            invitations=get_page(
-                request,
-                organization.invitations.all(),
-                parameter="invitations",
-                size=PEOPLE_PER_PAGE,
-            ),
-            adding=add_form if request.user.is_superuser else None,
-            inviting=invite_form,
+            assignable=roles,
+            only_role=roles[0] if len(roles) == 1 else None,
+            invitations=invited,
+            adding=form,
             form_key=choose_key(request),
             already=already,
-            offered=invite_form.cleaned_data["role"] if already else None,
-            media=self.media + add_form.media,
+            offered=form.cleaned_data["role"] if already else None,
+            sees_people=sees_people(request, self.admin_site),
+            media=self.media + form.media,
         )
+
+    def _hide_platform_staff(self, request, organization, members, invited):
+        """Remove the names of platform staff from what the page shows. One query."""
+        if request.user.is_superuser:
+            return
+        joined = [member.joined for member in members if member.joined is not None]
+        keys = {event.actor_key for event in joined}
+        keys.update(invitation.invited_by_id for invitation in invited)
+        known_keys = find_known_actors(keys, organization)
+        hide_platform_staff(joined, organization, request.user, known_keys)
+        for invitation in invited:
+            if invitation.invited_by_id not in known_keys | {None}:
+                invitation.is_by_platform_staff = True
 
     def _find_last_admin(self, request, organization):
         """Return the ID of the only active admin if the person cannot remove them."""
@@ -177,10 +208,23 @@ class PeoplePage:
             return None
         return membership.find_last_admin(organization)
 
+    # Adding and changing people
+
+    def _find_members_to_invite(self, request, organization, form):
+        """Return the members among the people who would be invited.
+
+        Superusers give them the role at once.
+        """
+        if request.user.is_superuser:
+            return []
+        return membership.find_members(organization, form.people.emails)
+
     def _add_people(self, request, organization, form):
-        users = list(form.cleaned_data["users"])
+        """Add and invite people. Returns None if the form must be shown again."""
+        people = form.people
         role = form.cleaned_data["role"]
-        return self._assign(request, Assignment(organization, users, role))
+        assignment = Assignment(organization, people.users, role, people.emails)
+        return self._assign(request, assignment)
 
     def _change_member(self, request, organization, role):
         """Change the role of the member who was sent as `user`; None removes them.
@@ -196,13 +240,10 @@ class PeoplePage:
     def _assign(self, request, assignment):
         """Carry out an assignment. Ask first if anyone would lose access.
 
-        Raises `LastAdminError` without asking if the person cannot confirm the change.
+        Returns None if nothing was saved, because of too many emails. Raises
+        `LastAdminError` without asking if the person cannot confirm the change.
         """
-        if not request.user.is_superuser:
-            changes = assignment.list_changes()
-            orphaned = membership.find_organizations_losing_last_admin(changes)
-            if orphaned:
-                raise LastAdminError(orphaned)
+        self._refuse_last_admin(request, assignment)
         users_losing_access = assignment.find_users_losing_access()
         if users_losing_access and "confirmed" not in request.POST:
             # The page shows only the people who would lose access.
@@ -211,85 +252,137 @@ class PeoplePage:
         form = ReasonForm(request.POST)
         if not form.is_valid():
             return self._ask_to_confirm(request, assignment, form)
-        return self._carry_out(request, assignment, form.cleaned_data["reason"])
+        try:
+            return self._carry_out(request, assignment, form.cleaned_data["reason"])
+        except (TooManyEmails, invitations.TooManyInvitations) as error:
+            self.message_user(request, describe_limit(error), messages.ERROR)
+            return None
+
+    def _refuse_last_admin(self, request, assignment):
+        if request.user.is_superuser:
+            return
+        changes = assignment.list_changes()
+        orphaned = membership.find_organizations_losing_last_admin(changes)
+        if orphaned:
+            raise LastAdminError(orphaned)
+
+    def _ask(self, request, organization):
+        """Show the page that asks about a member or an invitation, if a link names one.
+
+        The response is the same for people who are not members and for people who do
+        not exist.
+        """
+        pk = find_asked(request, "revoke")
+        if pk is not None:
+            return self._ask_to_revoke(request, organization, pk)
+        changed_pk = find_asked(request, "change")
+        pk = changed_pk or find_asked(request, "remove")
+        if pk is None:
+            return None
+        members = User.objects.filter(groups__in=organization.group_ids, pk=pk)
+        removal = Assignment(organization, list(members.distinct()), None)
+        url = self._get_people_url(organization)
+        if not removal.users:
+            text = describe_no_change(removal)
+            return self.redirect_with_message(request, text, messages.WARNING, url)
+        try:
+            self._refuse_last_admin(request, removal)
+        except LastAdminError as error:
+            text = describe_refusal(error, request.user)
+            return self.redirect_with_message(request, text, messages.ERROR, url)
+        if changed_pk is not None:
+            return self._ask_for_role(request, organization, removal.users[0])
+        return self._ask_to_confirm(request, removal, ReasonForm())
+
+    def _ask_for_role(self, request, organization, user):
+        """Show the page that changes the role of a member."""
+        permissions = get_gate(request).permissions_on(organization.pk)
+        current = membership.find_role(organization, user)
+        return self.render_page(
+            request,
+            organization,
+            "change_role",
+            _("Change the role of %(person)s in %(organization)s?")
+            % {"person": quote(user), "organization": quote(organization)},
+            person=user,
+            current=current,
+            roles_form=NewRoleForm(permissions=permissions, current=current),
+            form=ReasonForm(),
+            orphaned=membership.find_organizations_losing_last_admin(
+                [RoleChange(user, organization, None)]
+            ),
+        )
 
     def _ask_to_confirm(self, request, affected, form):
         """Show who is affected, with a button that sends the same data again.
 
         `form` asks for the reason, or shows why the reason cannot be used.
         """
-        if affected.role is None:
-            title = _("Remove from “%s”?") % affected.organization
-        else:
-            title = _("Change role in “%s”?") % affected.organization
+        posted = list_fields(request.POST, without=["reason", CONFIRMED])
+        if request.method == "GET":
+            posted = [("user", [affected.users[0].pk]), ("remove", [""])]
         return self.render_page(
             request,
             affected.organization,
             "confirm",
-            title,
+            title_question(affected),
             users=affected.users,
             role=affected.role,
             orphaned=membership.find_organizations_losing_last_admin(
                 affected.list_changes()
             ),
-            posted=list_fields(request.POST, without=["reason", CONFIRMED]),
+            posted=posted,
             form=form,
         )
 
-    def _carry_out(self, request, assignment, reason):
-        with transaction.atomic():
-            note_sent(request, request.path)
-            changed = membership.change_roles(
-                assignment.list_changes(),
-                actor=request.user,
-                reason=reason,
-                confirmed=read_confirmed(request.POST),
-            )
-        if not changed:
-            text = describe_no_change(assignment)
-            return self.redirect_with_message(request, text, messages.WARNING)
-        users = [change.user for change in changed]
-        return self.redirect_with_message(
-            request, describe_change(replace(assignment, users=users))
+    def _ask_to_revoke(self, request, organization, pk):
+        """Show the page that asks before an invitation is revoked."""
+        invitation = organization.invitations.get(pk=pk)
+        title = _("Revoke the invitation for %s?") % quote(invitation.email)
+        return self.render_page(
+            request, organization, "revoke", title, invitation=invitation
         )
 
-    def _invite(self, request, organization, email, role):
-        """Invite someone by email. Returns whether the invitation was created.
+    def _carry_out(self, request, assignment, reason):
+        """Give people their roles, and invite the others, in one transaction."""
+        with transaction.atomic():
+            note_sent(request, self._get_people_url(assignment.organization))
+            changed = []
+            if assignment.users:
+                changed = membership.change_roles(
+                    assignment.list_changes(),
+                    actor=request.user,
+                    reason=reason,
+                    confirmed=read_confirmed(request.POST),
+                )
+            for email in assignment.emails:
+                self._send_invitation(
+                    request, assignment.organization, email, assignment.role
+                )
+        if changed:
+            users = [change.user for change in changed]
+            text = describe_change(replace(assignment, users=users))
+            self.message_user(request, text, messages.SUCCESS)
+        elif not assignment.emails:
+            text = describe_no_change(assignment)
+            self.message_user(request, text, messages.WARNING)
+        if assignment.emails:
+            text = describe_invitations(assignment.emails)
+            self.message_user(request, text, messages.SUCCESS)
+        return HttpResponseRedirect(self._get_people_url(assignment.organization))
 
-        The message on the page does not reveal whether someone has this address.
+    # Invitations
+
+    def _send_invitation(self, request, organization, email, role):
+        """Write an invitation, and the task to send it.
+
+        The caller's transaction writes nothing if there were too many, so the form can
+        be sent again.
         """
-        try:
-            self._save_invitation(request, organization, email, role)
-        except TooManyEmails:
-            text = _(
-                "Too many emails were sent to “%s” in a short time. Wait 15 minutes,"
-                " then try again."
-            )
-            self.message_user(request, text % email, messages.ERROR)
-            return False
-        except invitations.TooManyInvitations as error:
-            text = _(
-                "Nobody was invited, because too many invitations were sent in a day."
-                " You can send more from %s."
-            )
-            when = date_format(timezone.localtime(error.until), "DATETIME_FORMAT")
-            self.message_user(request, text % when, messages.ERROR)
-            return False
-        text = _("An invitation is on its way to “%s”.")
-        self.message_user(request, text % email, messages.SUCCESS)
-        return True
-
-    @transaction.atomic
-    def _save_invitation(self, request, organization, email, role):
-        """Write an invitation, and the task to send it, unless that was done before.
-
-        If there were too many, nothing is written, so the form can be sent again.
-        """
-        note_sent(request, request.path, button=email)
         # Strangers who ask for emails to this address must not prevent the invitation.
         subject = f"{organization.pk} {email}"
         if not throttle.count_attempt("invitation mail", subject):
-            raise TooManyEmails
+            raise TooManyEmails(email)
         invitation = invitations.invite(organization, email, role, actor=request.user)
         # The admin waits for it. The invitations of an import come later.
         task = send_invitation.using(priority=outbox.URGENT)
@@ -297,16 +390,46 @@ class PeoplePage:
 
     def _change_invitation(self, request, organization):
         """Revoke or resend the invitation whose key was sent as `invitation`."""
+        url = self._get_people_url(organization)
         invitation = organization.invitations.select_related("organization").get(
             pk=request.POST["invitation"]
         )
         if "revoke" in request.POST:
             invitations.revoke(invitation, actor=request.user)
-            text = _("The invitation for “%s” was revoked.")
-            return self.redirect_with_message(request, text % invitation.email)
+            text = _("The invitation for “%s” was revoked.") % invitation.email
+            return self.redirect_with_message(request, text, to=url)
+        try:
+            self._resend(request, organization, invitation)
+        except (TooManyEmails, invitations.TooManyInvitations) as error:
+            text = describe_limit(error)
+            return self.redirect_with_message(request, text, messages.ERROR)
+        text = describe_invitations([invitation.email])
+        return self.redirect_with_message(request, text)
+
+    @transaction.atomic
+    def _resend(self, request, organization, invitation):
+        url = self._get_people_url(organization)
+        # The page has one key for the buttons of all invitations.
+        note_sent(request, url, button=invitation.email)
         role = ROLES_BY_KEY[invitation.role]
-        self._invite(request, organization, invitation.email, role)
-        return HttpResponseRedirect(request.path)
+        self._send_invitation(request, organization, invitation.email, role)
+
+    def _get_people_url(self, organization):
+        return reverse("admin:orgadmin_organization_people", args=[organization.pk])
+
+
+def find_asked(request, name):
+    """Return the key that a link has in a parameter, or None."""
+    key = request.GET.get(name, "")
+    if request.method != "GET" or not is_primary_key(key):
+        return None
+    return int(key)
+
+
+def list_names(post):
+    """Return the names of people in a form, whichever field they are in."""
+    texts = [text for field in NAME_FIELDS for text in post.getlist(field)]
+    return split_names("\n".join(texts))
 
 
 def gives_managing_role(post):
@@ -316,30 +439,16 @@ def gives_managing_role(post):
     return any("manage_members" in role.permissions for role in roles)
 
 
-def describe_change(assignment):
-    """Return the message about an assignment that was carried out."""
-    names = list_quoted(assignment.users)
-    if assignment.role is None:
-        text = ngettext(
-            "%(names)s was removed from “%(organization)s”.",
-            "%(names)s were removed from “%(organization)s”.",
-            len(assignment.users),
+def describe_limit(error):
+    """Return the message about an invitation that was one too many."""
+    if isinstance(error, TooManyEmails):
+        text = _(
+            "Nothing was saved, because too many emails were sent to “%s” in a short"
+            " time. Wait 15 minutes, then try again."
         )
-        return text % {"names": names, "organization": assignment.organization}
-    text = ngettext(
-        "%(names)s is now %(role)s of “%(organization)s”.",
-        "%(names)s now have the role %(role)s in “%(organization)s”.",
-        len(assignment.users),
+        return text % error.email
+    text = _(
+        "Nothing was saved, because too many invitations were sent in a day. You can"
+        " send more from %s."
     )
-    return text % {
-        "names": names,
-        "role": assignment.role.label,
-        "organization": assignment.organization,
-    }
-
-
-def describe_no_change(assignment):
-    """Return the message about an assignment that had nothing to change."""
-    if assignment.role is None or not assignment.users:
-        return _("No changes: this person is not a member.")
-    return _("No changes: they already have this role.")
+    return text % date_format(timezone.localtime(error.until), "DATETIME_FORMAT")

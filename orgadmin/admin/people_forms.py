@@ -1,19 +1,33 @@
 """The forms of the pages about an organization's people."""
 
 from django import forms
-from django.contrib import admin
 from django.utils import timezone
-from django.utils.translation import gettext_lazy as _
+from django.utils.translation import gettext_lazy as _, ngettext
 
 from orgadmin.access.roles import ROLES, ROLES_BY_KEY
-from orgadmin.admin.widgets import ChooseManyWidget
-from orgadmin.models import (
-    Invitation,
-    MembershipEvent,
-    OrganizationUserObjectPermission,
-    User,
+from orgadmin.admin.quotes import list_quoted, quote
+from orgadmin.models import Invitation, MembershipEvent
+from orgadmin.people.find_people import (
+    NamedPeople,
+    find_named,
+    is_address,
+    split_names,
 )
 from orgadmin.people.membership import may_assign
+
+# How many people can be added at once, and how long their names can be together.
+NAMES_AT_ONCE = 50
+NAMES_LENGTH = 20_000
+
+
+class RoleSelect(forms.RadioSelect):
+    """Radio buttons, each with what the role allows, for role_choices.html."""
+
+    def create_option(self, name, value, label, *args, **kwargs):
+        option = super().create_option(name, value, label, *args, **kwargs)
+        option["description"] = ROLES_BY_KEY[value].description
+        option["attrs"]["aria-describedby"] = f"{option['attrs']['id']}_description"
+        return option
 
 
 class RoleForm(forms.Form):
@@ -26,7 +40,7 @@ class RoleForm(forms.Form):
     role = forms.TypedChoiceField(
         label=_("Role"),
         coerce=ROLES_BY_KEY.get,
-        widget=forms.RadioSelect,
+        widget=RoleSelect,
         error_messages={
             "required": _("Choose a role."),
             "invalid_choice": _("You cannot assign this role. Choose another one."),
@@ -40,40 +54,115 @@ class RoleForm(forms.Form):
         ]
 
 
-class AddMembersForm(RoleForm):
-    """Give people who have an account a role."""
+class AddPeopleForm(RoleForm):
+    """Give people a role: those who are known get it at once, others are invited.
+
+    `actor` is the person who fills in the form. After `is_valid()`, `people` are the
+    people who were named.
+    """
 
     prefix = "add"
-    field_order = ["users", "role"]
+    field_order = ["who", "several", "role"]
 
-    users = forms.ModelMultipleChoiceField(
-        User.objects.order_by("username"),
-        label=_("People"),
-        # The widget takes a foreign key, and searches the model that it leads to. Any
-        # foreign key to User works.
-        widget=ChooseManyWidget(
-            OrganizationUserObjectPermission._meta.get_field("user"), admin.site
-        ),
-        error_messages={"required": _("Choose at least one person.")},
-        help_text=_(
-            "Search by username, name or email. People with another role here will be"
-            " switched to this one."
+    # The field that shows the errors about names.
+    field_of_errors = "who"
+
+    who = forms.CharField(
+        label=_("Name or email address"),
+        required=False,
+        max_length=NAMES_LENGTH,
+        widget=forms.TextInput(
+            {
+                "class": "vTextField",
+                "autocomplete": "off",
+                "autocapitalize": "off",
+                "spellcheck": "false",
+            }
         ),
     )
-
-
-class InviteForm(RoleForm):
-    """Invite someone by email, whether they have an account or not."""
-
-    prefix = "invite"
-    field_order = ["email", "role"]
-
-    email = Invitation._meta.get_field("email").formfield(
-        help_text=_(
-            "We send this person an email with a link. They have access once they"
-            " accept the invitation."
-        )
+    several = forms.CharField(
+        label=_("Names or email addresses"),
+        required=False,
+        max_length=NAMES_LENGTH,
+        widget=forms.Textarea({"rows": 5, "spellcheck": "false"}),
+        help_text=_("One on each line, or separated by commas."),
     )
+
+    def __init__(self, data=None, *, permissions, actor):
+        super().__init__(data, permissions=permissions)
+        self.actor = actor
+        self.people = NamedPeople()
+        # The role with the fewest permissions, unless someone chooses another one.
+        choices = self.fields["role"].choices
+        self.initial["role"] = choices[-1][0] if choices else ""
+
+    def clean(self):
+        cleaned = super().clean()
+        if cleaned.get("several"):
+            self.field_of_errors = "several"
+        names = split_names(f"{cleaned.get('who', '')}\n{cleaned.get('several', '')}")
+        if not names and not self.errors:
+            self.add_error("who", _("Enter a name or an email address."))
+        if len(names) > NAMES_AT_ONCE:
+            text = _("Enter at most %d people at once.") % NAMES_AT_ONCE
+            self.add_error(self.field_of_errors, text)
+            return cleaned
+        names = [self._clean_address(name) for name in names]
+        if not self.errors:
+            self._find_people(names)
+        return cleaned
+
+    def _clean_address(self, name):
+        """Return a name; if it is an email address, in the form that is stored."""
+        if not is_address(name):
+            return name
+        field = Invitation._meta.get_field("email").formfield()
+        try:
+            return field.clean(name)
+        except forms.ValidationError as error:
+            text = f"{quote(name)}: {' '.join(error.messages)}"
+            self.add_error(self.field_of_errors, text)
+            return name
+
+    def _find_people(self, names):
+        self.people = find_named(names, actor=self.actor)
+        unknown = self.people.unknown
+        if not unknown:
+            return
+        if self.actor.is_superuser:
+            text = ngettext(
+                "Nobody has the username %s. To invite someone, enter their email"
+                " address.",
+                "Nobody has one of these usernames: %s. To invite someone, enter their"
+                " email address.",
+                len(unknown),
+            )
+        else:
+            # The same for people whom the actor may not know and for those who do not
+            # exist.
+            text = ngettext(
+                "Nobody in your organizations has the username %s. To invite someone,"
+                " enter their email address.",
+                "Nobody in your organizations has one of these usernames: %s. To invite"
+                " someone, enter their email address.",
+                len(unknown),
+            )
+        self.add_error(self.field_of_errors, text % list_quoted(unknown))
+
+
+class NewRoleForm(RoleForm):
+    """Choose another role for a member. Their present one is not a choice."""
+
+    def __init__(self, data=None, *, permissions, current):
+        super().__init__(data, permissions=permissions)
+        choices = [
+            (key, label)
+            for key, label in self.fields["role"].choices
+            if key != current.key
+        ]
+        self.fields["role"].choices = choices
+        if len(choices) == 1:
+            self.initial["role"] = choices[0][0]
 
 
 class ReasonForm(forms.Form):

@@ -35,7 +35,7 @@ class PersonalDataPages:
 
     def erase_view(self, request, user):
         """Show what would be erased, or erase it if the username was entered."""
-        url = self.get_change_url(user)
+        url = self.get_record_url(user)
         entered = request.POST.get("username", "")
         is_confirmed = request.method == "POST" and entered == user.username
         try:

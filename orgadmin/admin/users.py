@@ -13,21 +13,18 @@ from django.shortcuts import redirect
 from django.urls import reverse
 from django.utils.translation import gettext_lazy as _, gettext_noop
 
-from orgadmin.accounts.devices import find_device, keep_device
 from orgadmin.accounts.kept_forms import (
     choose_key,
     get_returned_form,
     tell_not_saved,
 )
 from orgadmin.accounts.password_link import TooManyLinks, request_password_link
-from orgadmin.accounts.sessions import end_all_sessions, keep_session
 from orgadmin.admin.activity import ActivityPage
 from orgadmin.admin.base import (
     SUPERUSERS_ONLY,
     SuperuserOnlyAdmin,
     is_active_superuser,
 )
-from orgadmin.admin.changelist import get_page
 from orgadmin.admin.delete_page import DeletesAsActor
 from orgadmin.admin.departures import REFUSALS, describe_refusal, read_confirmed
 from orgadmin.admin.forms import NewPersonForm, PersonPasswordForm, UserForm
@@ -42,43 +39,22 @@ from orgadmin.admin.people_lists import (
 )
 from orgadmin.admin.people_viewed import note_people_viewed
 from orgadmin.admin.permission_names import NamesPermissions
+from orgadmin.admin.person_access import (
+    TOO_MANY_LINKS,
+    AccessPage,
+    CompanyAccountPage,
+    PasswordLinkPage,
+    SecondFactorPage,
+    SignOutPage,
+)
+from orgadmin.admin.person_overview import OrganizationsPage, OverviewPage
 from orgadmin.admin.personal_data import PersonalDataPages
 from orgadmin.admin.rows import show_day
-from orgadmin.gate.answers import as_active, holds_more_than
-from orgadmin.gate.explain import find_reasons, summarize_reasons
-from orgadmin.models import Invitation, Organization, User
+from orgadmin.gate.answers import holds_more_than
+from orgadmin.models import Invitation, User
 from orgadmin.models.guards import find_orphaned_by, is_another_superuser_left
 from orgadmin.models.user import CredentialsChanged
-from orgadmin.models.validators import is_primary_key
 from orgadmin.people import membership, offboarding
-from orgadmin.people.company_accounts import (
-    list_company_accounts,
-    list_refused_people,
-    move_link,
-    remove_company_account,
-)
-from orgadmin.people.second_factors import remove_second_factors
-
-TOO_MANY_LINKS = _(
-    "No link was sent to “%s”, because too many were sent in a short time. Try again"
-    " later."
-)
-
-
-class UserAccessPage:
-    """The page access/ below a person, for superusers."""
-
-    def access_view(self, request, user):
-        """Show what a person can see, and why.
-
-        For an inactive person, shows what they could see if they were active.
-        """
-        page = get_page(request, Organization.objects.permitted(as_active(user)))
-        reasons = find_reasons([user], page)
-        for organization in page:
-            organization.reasons = summarize_reasons(reasons[user.pk, organization.pk])
-        title = _("What can “%s” see?") % user
-        return self.render_page(request, user, "access", title, page=page)
 
 
 class OffboardingPage:
@@ -89,7 +65,7 @@ class OffboardingPage:
         if user == request.user:
             text = _("You cannot offboard yourself. Ask another superuser.")
             return self.redirect_with_message(
-                request, text, messages.ERROR, self.get_change_url(user)
+                request, text, messages.ERROR, self.get_record_url(user)
             )
         returned = get_returned_form(request)
         if returned is not None:
@@ -121,99 +97,8 @@ class OffboardingPage:
             "“%s” was offboarded. The account is deactivated and signed out everywhere."
         )
         return self.redirect_with_message(
-            request, text % user, to=self.get_change_url(user)
+            request, text % user, to=self.get_record_url(user)
         )
-
-
-class CompanyAccountPage:
-    """The page company/ below a person, for superusers."""
-
-    def company_view(self, request, user):
-        """Show the company accounts that a person signs in with, or change them.
-
-        A link can be removed, or moved to another person who was refused because of it.
-        """
-        pk = request.POST.get("account", "")
-        if is_primary_key(pk):
-            subject = request.POST.get("subject", "")
-            return self._change_company_account(request, user, int(pk), subject)
-        title = _("Company account of “%s”") % user
-        accounts = list_company_accounts(user)
-        return self.render_page(
-            request,
-            user,
-            "company",
-            title,
-            accounts=accounts,
-            refused=list_refused_people(user) if accounts else [],
-        )
-
-    def _change_company_account(self, request, user, pk, subject):
-        with transaction.atomic():
-            if subject:
-                is_done = move_link(user, pk, subject, actor=request.user)
-                change = gettext_noop("Moved the link to another company account.")
-                text = _("The link was moved, and “%s” was signed out everywhere.")
-            else:
-                is_done = remove_company_account(user, pk, actor=request.user)
-                change = gettext_noop("Removed the company account.")
-                text = _(
-                    "The company account of “%s” was removed, and they were signed out"
-                    " everywhere."
-                )
-            if is_done:
-                user.end_sessions()
-                self.log_change(request, user, change)
-        if not is_done:
-            text = _(
-                "Nothing was changed, because the company account has changed in the"
-                " meantime. Open “Company account” again."
-            )
-            return self.redirect_with_message(request, text, messages.WARNING)
-        return self.redirect_with_message(request, text % user)
-
-
-class SignOutPage:
-    """The page sign_out/ below a person, for superusers."""
-
-    def sign_out_view(self, request, user):
-        """Ask whether to sign a person out everywhere, or do so."""
-        if request.method != "POST":
-            title = _("Sign out “%s” everywhere?") % user
-            return self.render_page(request, user, "sign_out", title)
-        device = find_device(request, user)
-        end_all_sessions(user, actor=request.user)
-        text = _("“%s” was signed out everywhere.") % user
-        response = self.redirect_with_message(
-            request, text, to=self.get_change_url(user)
-        )
-        if user == request.user:
-            keep_session(request, user)
-            keep_device(response, user, device)
-        return response
-
-
-class PasswordLinkPage:
-    """The page password_link/ below a person, for all who manage people."""
-
-    def password_link_view(self, request, user):
-        """Explain the link to set a password, or send it."""
-        if request.method != "POST":
-            title = _("Send a link to “%s”?") % user
-            return self.render_page(request, user, "password_link", title)
-        url = self.get_change_url(user)
-        try:
-            request_password_link(user, actor=request.user)
-        except TooManyLinks:
-            return self.redirect_with_message(
-                request, TOO_MANY_LINKS % user, messages.ERROR, to=url
-            )
-        # The same for all accounts: the text must not say how someone signs in.
-        text = _(
-            "If “%s” has an email address and can have a password, a link to choose one"
-            " was sent there."
-        )
-        return self.redirect_with_message(request, text % user, to=url)
 
 
 class GuardedDeletion:
@@ -261,12 +146,15 @@ def describe_departure(users):
 
 @admin.register(User)
 class UserAdmin(
-    UserAccessPage,
+    OverviewPage,
+    OrganizationsPage,
+    AccessPage,
     ActivityPage,
     CompanyAccountPage,
     OffboardingPage,
     PasswordLinkPage,
     PersonalDataPages,
+    SecondFactorPage,
     SignOutPage,
     GuardedDeletion,
     DeletesAsActor,
@@ -285,14 +173,45 @@ class UserAdmin(
     form = UserForm
     change_password_form = PersonPasswordForm
     pages = {
+        "overview": "view",
+        "organizations": SUPERUSERS_ONLY,
         "access": SUPERUSERS_ONLY,
         "activity": SUPERUSERS_ONLY,
         "company": SUPERUSERS_ONLY,
+        "second_factor": SUPERUSERS_ONLY,
         "leave": SUPERUSERS_ONLY,
         "export": SUPERUSERS_ONLY,
         "erase": SUPERUSERS_ONLY,
         "password_link": "change",
         "sign_out": SUPERUSERS_ONLY,
+    }
+    tabs = {
+        "overview": _("Overview"),
+        "organizations": _("Organizations"),
+        "access": _("Access"),
+        "activity": _("Activity"),
+    }
+    page_labels = {
+        "company": _("Company account"),
+        "second_factor": _("Second factor"),
+        "leave": _("Offboard"),
+        "export": _("Export personal data"),
+        "erase": _("Erase"),
+        "password_link": _("Send a link to set a password"),
+        "sign_out": _("Sign out everywhere"),
+    }
+    # Pages without a tab of their own, and the tab that leads to them.
+    parent_tabs = {
+        "change": "overview",
+        "history": "activity",
+        "delete": "overview",
+        "company": "access",
+        "second_factor": "access",
+        "leave": "overview",
+        "export": "overview",
+        "erase": "overview",
+        "password_link": "overview",
+        "sign_out": "access",
     }
     actions = ["delete_selected", "remove_second_factor"]
     list_display = ["username", "full_name", "email", "roles", "status", "last_sign_in"]
@@ -444,20 +363,31 @@ class UserAdmin(
         permissions=["delete"],
         description=_("Remove second factor (for people who lost their phone)"),
     )
-    @transaction.atomic
     def remove_second_factor(self, request, queryset):
-        """Let people sign in with their password alone.
+        """Let people sign in with their password alone. Asks first.
 
         The action requires the permission to delete people, which only superusers have.
         It skips their own second factor. They can remove that on the page of the second
         factor, which asks them to sign in again.
         """
         others = Authenticator.objects.exclude(user=request.user.pk)
-        for user in queryset.filter(pk__in=others.values("user")):
-            remove_second_factors(user, actor=request.user)
-            self.log_change(request, user, gettext_noop("Removed the second factor."))
+        people = list(queryset.filter(pk__in=others.values("user")))
+        if not people:
+            text = _(
+                "Nobody whom you selected has a second factor that you can remove."
+            )
+            self.message_user(request, text, messages.WARNING)
+            return None
+        if "post" not in request.POST:
+            title = _("Remove the second factors of these people?")
+            return self.render_page(
+                request, None, "second_factor", title, people=people, is_action=True
+            )
+        for user in people:
+            self.remove_factors_of(request, user)
             text = _("%s can now sign in with their password alone.")
             self.message_user(request, text % user)
+        return None
 
     def describe_choice(self, user):
         """Return enough about a person to recognize them in a list of choices.

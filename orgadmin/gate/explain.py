@@ -69,7 +69,7 @@ def find_provider_of_role(user: User, organization: Organization) -> str:
         user_key=user.pk, organization_key=organization.pk
     )
     joined = events.exclude(source="").find_joining_events_of_members().first()
-    if joined is None:
+    if joined is None or joined.means:
         return ""
     group_id = getattr(organization, ROLES_BY_KEY[joined.role].attname)
     # The log may lack changes that were made without `membership`.

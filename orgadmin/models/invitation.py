@@ -6,6 +6,7 @@ import secrets
 from base64 import urlsafe_b64encode
 from datetime import datetime, timedelta
 from hashlib import sha256
+from math import ceil
 from typing import Self
 
 from django.conf import settings
@@ -99,6 +100,11 @@ class Invitation(models.Model):
     @property
     def expired(self) -> bool:
         return self.expires_at <= timezone.now()
+
+    @property
+    def days_left(self) -> int:
+        """How many days it can still be accepted. The last one may have begun."""
+        return ceil((self.expires_at - timezone.now()) / timedelta(days=1))
 
     def describe_revocation(self) -> MembershipChange:
         """Return the row of the membership log about the end of this invitation."""

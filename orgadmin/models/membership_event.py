@@ -1,19 +1,27 @@
 """MembershipEvent: a row of the membership log."""
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
 from django.db import models
 from django.utils import timezone
 from django.utils.text import Truncator
-from django.utils.translation import gettext_lazy as _
+from django.utils.translation import gettext, gettext_lazy as _
 
 from orgadmin.access.append_only import AppendOnly
+from orgadmin.access.authors import describe_author
 from orgadmin.access.membership_log import (
     REASON_SHOWN,
     Event,
     MembershipEventQuerySet,
 )
 from orgadmin.access.providers import name_provider
-from orgadmin.access.roles import ROLES
+from orgadmin.access.roles import ROLES, ROLES_BY_KEY
 from orgadmin.models.fields import LongLineField
+
+if TYPE_CHECKING:
+    from django_stubs_ext import StrOrPromise
 
 
 class MembershipEvent(AppendOnly):
@@ -35,7 +43,8 @@ class MembershipEvent(AppendOnly):
     # Empty if a command made the change, or if it is not known who made it.
     actor_key = models.BigIntegerField(_("by user ID"), null=True)
     actor_name = models.CharField(_("by"), max_length=150, blank=True)
-    # The ID of the OpenID provider whose groups decided; empty for all other changes.
+    # The ID of the OpenID provider whose groups decided, or the import or the command
+    # that made the change, in brackets. Empty for all other changes.
     source = models.CharField(
         _("source"), max_length=200, blank=True, default="", db_default=""
     )
@@ -59,11 +68,40 @@ class MembershipEvent(AppendOnly):
         return f"{self.user_name} {self.get_event_display()} {self.organization_name}"
 
     @property
-    def shown_actor(self) -> str:
-        """Who made the change: a person, or the provider whose groups decided."""
-        if self.source:
+    def named_actor(self) -> str:
+        """Who decided: a person, or the provider of OpenID whose groups did."""
+        if self.source and not self.means:
             return name_provider(self.source)
         return self.actor_name
+
+    @property
+    def means(self) -> str:
+        """The import or the command that made the change, as in `current_means`."""
+        if self.source.startswith("("):
+            return self.source.strip("()")
+        return ""
+
+    @property
+    def shown_actor(self) -> str:
+        """Who made the change, such as "Mary", "Import by Mary" or "Command assign"."""
+        if not self.means:
+            return self.named_actor
+        return describe_author(self.means, self.actor_name)
+
+    @property
+    def shown_event(self) -> StrOrPromise:
+        """What happened, in words. A change of the role is not a new member."""
+        if getattr(self, "replaced_role", None) and self.replaced_role != self.role:
+            return gettext("role changed")
+        return self.get_event_display()
+
+    @property
+    def shown_role(self) -> StrOrPromise:
+        """The role, or both roles if one replaced the other."""
+        replaced = ROLES_BY_KEY.get(getattr(self, "replaced_role", None) or "")
+        if replaced is None or replaced.key == self.role:
+            return self.get_role_display()
+        return f"{replaced.label} → {self.get_role_display()}"
 
     @property
     def shown_reason(self) -> str:

@@ -40,7 +40,8 @@ EVENT_COLUMNS = (
     "by_id",
     "person_now",
     "organization_now",
-    # The ID of the OpenID provider whose groups decided.
+    # The ID of the OpenID provider whose groups decided, or what made the change, in
+    # brackets, such as "(import)".
     "source",
 )
 
@@ -219,7 +220,7 @@ def list_event(event: MembershipEvent) -> list[object]:
         event.organization_key,
         event.organization_name,
         event.role,
-        event.shown_actor,
+        event.named_actor,
         event.reason,
         event.user_key,
         event.actor_key,

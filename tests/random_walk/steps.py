@@ -198,7 +198,7 @@ def invite(walk: Walk) -> str:
         actor,
         organization,
         worlds.Invitation(email, role, actor.pk, ""),
-        {"invite": "1", "invite-email": email, "invite-role": role},
+        {"add": "1", "add-who": email, "add-role": role},
     )
     return f"{actor.username} invites {email} to {organization.pk} as {role}"
 
@@ -437,7 +437,7 @@ def add_member(walk: Walk) -> str:
     reason = walk.name("because")
     data = {
         "add": "1",
-        "add-users": person.pk,
+        "add-who": f"#{person.pk}",
         "add-role": role,
         "confirmed": "1",
         "reason": reason,

@@ -1,0 +1,20 @@
+"""How pages name the author of a change that an import or a command made."""
+
+from django.utils.translation import gettext as _
+
+from orgadmin.access.origin import COMMAND, IMPORT
+
+
+def describe_author(means: str, name: str) -> str:
+    """Return the author of a change, such as "Import by Mary" or "Command assign".
+
+    `means` is as in `current_means`; `name` is that of the person who ran it, or "".
+    """
+    if means == IMPORT:
+        return _("Import by %s") % name if name else _("Import")
+    if not means.startswith(COMMAND):
+        return name
+    command = means.removeprefix(COMMAND)
+    if not name:
+        return _("Command %s") % command
+    return _("Command %(command)s by %(name)s") % {"command": command, "name": name}

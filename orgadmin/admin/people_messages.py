@@ -1,0 +1,58 @@
+"""What the People page says about changes, and asks before them."""
+
+from django.utils.translation import gettext as _, ngettext
+
+from orgadmin.admin.quotes import list_quoted, quote
+
+
+def title_question(assignment):
+    """Return the title of the page that asks whether to change or remove people."""
+    organization = quote(assignment.organization)
+    if assignment.role is not None:
+        return _("Change role in %s?") % organization
+    if len(assignment.users) == 1:
+        values = {"person": quote(assignment.users[0]), "organization": organization}
+        return _("Remove %(person)s from %(organization)s?") % values
+    return _("Remove people from %s?") % organization
+
+
+def describe_invitations(emails):
+    """Return the message about invitations.
+
+    It does not reveal whether anyone has one of the addresses.
+    """
+    text = ngettext(
+        "An invitation is on its way to %s.",
+        "Invitations are on their way to %s.",
+        len(emails),
+    )
+    return text % list_quoted(emails)
+
+
+def describe_change(assignment):
+    """Return the message about an assignment that was carried out."""
+    names = list_quoted(assignment.users)
+    if assignment.role is None:
+        text = ngettext(
+            "%(names)s was removed from “%(organization)s”.",
+            "%(names)s were removed from “%(organization)s”.",
+            len(assignment.users),
+        )
+        return text % {"names": names, "organization": assignment.organization}
+    text = ngettext(
+        "%(names)s is now %(role)s of “%(organization)s”.",
+        "%(names)s now have the role %(role)s in “%(organization)s”.",
+        len(assignment.users),
+    )
+    return text % {
+        "names": names,
+        "role": assignment.role.label,
+        "organization": assignment.organization,
+    }
+
+
+def describe_no_change(assignment):
+    """Return the message about an assignment that had nothing to change."""
+    if assignment.role is None or not assignment.users:
+        return _("No changes: this person is not a member.")
+    return _("No changes: they already have this role.")

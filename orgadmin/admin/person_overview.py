@@ -1,0 +1,61 @@
+"""The pages to read about a person: who they are, and what they can see."""
+
+from allauth.mfa.models import Authenticator
+from django.utils.translation import gettext as _
+
+from orgadmin.admin.changelist import get_page
+from orgadmin.gate.answers import as_active
+from orgadmin.gate.explain import find_reasons, summarize_reasons
+from orgadmin.models import Organization
+from orgadmin.people.second_factors import FACTORS
+
+
+class OverviewPage:
+    """The page overview/ below a person, for everyone who may view them."""
+
+    def overview_view(self, request, user):
+        """Show who a person is.
+
+        Staff who are no superusers see what they also see in the form.
+        """
+        everything = request.user.is_superuser
+        return self.render_page(
+            request,
+            user,
+            "overview",
+            str(user),
+            everything=everything,
+            factors=list_factor_names(user) if everything else [],
+            can_change=self.has_change_permission(request, user),
+            can_delete=self.has_delete_permission(request, user),
+            open_pages=[
+                page for page in self.pages if self.can_open(request, page, user)
+            ],
+        )
+
+
+class OrganizationsPage:
+    """The page organizations/ below a person, for superusers."""
+
+    def organizations_view(self, request, user):
+        """Show what a person can see, and why.
+
+        For an inactive person, shows what they could see if they were active.
+        """
+        page = get_page(request, Organization.objects.permitted(as_active(user)))
+        reasons = find_reasons([user], page)
+        for organization in page:
+            organization.reasons = summarize_reasons(reasons[user.pk, organization.pk])
+        title = _("What can “%s” see?") % user
+        return self.render_page(request, user, "organizations", title, page=page)
+
+
+def list_factor_names(user):
+    """Return what people call the second factors that a person has."""
+    names = {
+        Authenticator.Type.WEBAUTHN: _("passkey"),
+        Authenticator.Type.TOTP: _("authenticator app"),
+    }
+    rows = Authenticator.objects.filter(user=user, type__in=FACTORS)
+    kinds = set(rows.values_list("type", flat=True))
+    return [name for kind, name in names.items() if kind in kinds]

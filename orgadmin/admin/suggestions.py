@@ -1,0 +1,76 @@
+"""Suggests people while someone types whom to add to an organization."""
+
+from django.db.models import Q
+
+from orgadmin.admin.people_viewed import note_people_viewed
+from orgadmin.gate.answers import get_gate
+from orgadmin.models import User
+from orgadmin.people.find_people import find_known_people, name_for
+
+# How many people are suggested.
+LIMIT = 8
+
+# From how many letters on, and how many words of a text are searched for.
+SHORTEST = 2
+WORDS = 5
+
+
+def sees_people(request, site):
+    """Return whether the person may see all people, as in the list of people."""
+    return site.get_model_admin(User).has_view_permission(request)
+
+
+def suggest(request, organization, site):
+    """Return people who can be added, each as the name to enter and a text.
+
+    People who may see all people get suggestions from among them. Everyone else gets
+    the people of the organizations that they manage, whom the People pages of these
+    show them.
+    """
+    # PostgreSQL refuses strings with a NUL character.
+    term = request.GET["suggest"].replace("\0", " ").strip()
+    if len(term) < SHORTEST:
+        return []
+    if sees_people(request, site):
+        return search_everyone(request, site, term)
+    return search_known(request, organization, term)
+
+
+def search_everyone(request, site, term):
+    note_people_viewed(request)
+    people_admin = site.get_model_admin(User)
+    rows = people_admin.get_queryset(request).order_by("username", "pk")
+    users, _may_have_duplicates = people_admin.get_search_results(request, rows, term)
+    suggestions = []
+    for user in users[:LIMIT]:
+        # Only superusers add people by their username. Others invite an address.
+        name = name_for(user) if request.user.is_superuser else user.email
+        if name:
+            text = people_admin.describe_choice(user)
+            suggestions.append({"name": name, "text": text})
+    return suggestions
+
+
+def search_known(request, organization, term):
+    if get_gate(request).permits_everywhere("manage_members"):
+        # These would be the people of all organizations.
+        return []
+    known = find_known_people(request.user).filter(is_active=True)
+    others = known.exclude(groups__in=organization.group_ids)
+    suggestions = []
+    for user in search_names(others, term).order_by("username", "pk")[:LIMIT]:
+        parts = [user.username, user.get_full_name()]
+        text = " · ".join(part for part in parts if part)
+        suggestions.append({"name": user.username, "text": text})
+    return suggestions
+
+
+def search_names(users, term):
+    """Return the users whose username or name contains each word."""
+    for word in term.split()[:WORDS]:
+        users = users.filter(
+            Q(username__icontains=word)
+            | Q(first_name__icontains=word)
+            | Q(last_name__icontains=word)
+        )
+    return users
