@@ -95,8 +95,11 @@ PAGES = {
     "orgadmin.user.export": {SecurityEvent.PERSON_EXPORTED},
     "orgadmin.user.history": ONLY_READS,
     "orgadmin.user.leave": {SecurityEvent.DEACTIVATED},
+    "orgadmin.user.organizations": ONLY_READS,
+    "orgadmin.user.overview": ONLY_READS,
     "orgadmin.user.password_change": {SecurityEvent.PASSWORD_CHANGED},
     "orgadmin.user.password_link": {SecurityEvent.PASSWORD_LINK_REQUESTED},
+    "orgadmin.user.second_factor": {SecurityEvent.FACTOR_REMOVED},
     "orgadmin.user.sign_out": {SecurityEvent.SESSIONS_ENDED},
 }
 
@@ -238,7 +241,11 @@ class RecordingTests(TestCase):
     @tag("G3")
     def test_second_factors_that_a_superuser_removes(self):
         Authenticator.objects.create(user=self.anna, type="totp", data={})
-        data = {"action": "remove_second_factor", "_selected_action": [self.anna.pk]}
+        data = {
+            "action": "remove_second_factor",
+            "_selected_action": [self.anna.pk],
+            "post": "yes",
+        }
         self.client.post("/admin/orgadmin/user/", data)
         self.assert_new(
             SecurityEvent.FACTOR_REMOVED,

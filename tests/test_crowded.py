@@ -43,7 +43,9 @@ QUERIES_OF_ORGANIZATION = {
 }
 QUERIES_OF_PERSON = {
     "change": 8,
-    "access": 7,
+    "overview": 4,
+    "organizations": 7,
+    "access": 8,
     "activity": 5,
     "leave": 8,
     "company": 4,
@@ -51,6 +53,7 @@ QUERIES_OF_PERSON = {
     # The number depends on how many batches of rows name the person.
     "erase": None,
     "history": 10,
+    "second_factor": 3,
     "sign_out": 3,
     "password_link": 3,
 }

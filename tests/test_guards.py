@@ -128,7 +128,7 @@ class LastAdminTests(GuardCase):
         url = self.url(self.anna, "delete")
         response = self.client.get(url)
         self.assertContains(response, "This organization will have no active admin:")
-        self.assertContains(response, 'value="Delete anna"')
+        self.assertContains(response, "Delete anna</button>")
         self.assertContains(response, "<bdi>Acme</bdi>")
         self.assertNotContains(response, "<bdi>Beta</bdi>")
         response = self.client.post(url, {"post": "yes"}, follow=True)

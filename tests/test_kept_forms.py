@@ -647,13 +647,13 @@ class PageTests(KeptFormCase):
         self.username = "ada"
         self.browser.sign_in()
         typed = {"add-who": "new@example.com", "add-role": "reviewer"}
-        form = self.open_form(self.people, **typed, invite="")
-        del form["invite"]
+        form = self.open_form(self.people, **typed, add="")
+        del form["add"]
         purge(self.browser)
-        self.send({**form, "invite": "Invite person"}, self.people)
+        self.send({**form, "add": "1"}, self.people)
         page = self.assert_returns(self.browser.sign_in(), form, self.people)
         self.assertFalse(Invitation.objects.exists())
-        again = {**read_form(page), "invite": "Invite person"}
+        again = {**read_form(page), "add": "1"}
         for _click in range(2):
             self.send(again, self.people)
         self.assertEqual(Invitation.objects.count(), 1)

@@ -384,7 +384,9 @@ class OrgAdminTests(PeopleMixin, TestCase):
     def test_adds_people_of_other_organizations_that_they_manage(self):
         create_user("vernon", reviewer_of=[self.beta])
         set_role(self.beta, [self.admin], ADMIN)
-        response = self.post(**{"add": "1", "add-who": "VERNON", "add-role": "reviewer"})
+        response = self.post(
+            **{"add": "1", "add-who": "VERNON", "add-role": "reviewer"}
+        )
         self.assertContains(response, "“vernon” is now Reviewer of “Acme”.")
         self.assertEqual(self.roles(), {"ada": "admin", "vernon": "reviewer"})
 

@@ -160,7 +160,11 @@ class FactorTests(SignInCase):
         root = create_superuser()
         staff = Client()
         staff.force_login(root)
-        data = {"action": "remove_second_factor", "_selected_action": [self.ada.pk]}
+        data = {
+            "action": "remove_second_factor",
+            "_selected_action": [self.ada.pk],
+            "post": "yes",
+        }
         staff.post(PEOPLE, data)
         for client in (self.client, self.other):
             self.assert_ended(client)
@@ -216,7 +220,11 @@ class FactorTests(SignInCase):
         self.sign_in()
         superuser = Client()
         superuser.force_login(create_superuser())
-        data = {"action": "remove_second_factor", "_selected_action": [self.ada.pk]}
+        data = {
+            "action": "remove_second_factor",
+            "_selected_action": [self.ada.pk],
+            "post": "yes",
+        }
         superuser.post(PEOPLE, data)
         Authenticator.objects.create(
             user=self.ada, type="recovery_codes", data={"seed": "a" * 80}

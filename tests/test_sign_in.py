@@ -282,7 +282,11 @@ class LostPhoneTests(SignInCase):
         Authenticator.objects.create(user=self.ada, type="totp", data={})
 
     def remove(self, user):
-        data = {"action": "remove_second_factor", "_selected_action": [user.pk]}
+        data = {
+            "action": "remove_second_factor",
+            "_selected_action": [user.pk],
+            "post": "yes",
+        }
         return self.client.post("/admin/orgadmin/user/", data, follow=True)
 
     @tag("D15")

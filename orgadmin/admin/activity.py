@@ -32,7 +32,7 @@ class ActivityPage:
 
     def activity_view(self, request, user):
         page = get_activity_page(request, user)
-        title = _("Security activity of “%s”") % user
+        title = _("Activity")
         return self.render_page(request, user, "activity", title, page=page)
 
 

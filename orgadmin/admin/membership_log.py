@@ -111,7 +111,7 @@ class MembershipLogPage:
             request,
             organization,
             "ledger",
-            _("Membership log: %s") % organization,
+            _("Membership log"),
             page=page,
             form=form,
             on=on,

@@ -30,7 +30,7 @@ from orgadmin.admin.people_messages import (
 )
 from orgadmin.admin.quotes import quote
 from orgadmin.admin.suggestions import sees_people, suggest
-from orgadmin.gate.answers import get_gate
+from orgadmin.gate.answers import get_gate, renew_gate
 from orgadmin.models import Organization, User
 from orgadmin.models.guards import LastAdminError
 from orgadmin.models.validators import is_primary_key
@@ -174,7 +174,7 @@ class PeoplePage:
             request,
             organization,
             "people",
-            _("People: %s") % organization,
+            _("People"),
             page=page,
             members=members,
             last_admin=self._find_last_admin(request, organization),
@@ -369,7 +369,21 @@ class PeoplePage:
         if assignment.emails:
             text = describe_invitations(assignment.emails)
             self.message_user(request, text, messages.SUCCESS)
-        return HttpResponseRedirect(self._get_people_url(assignment.organization))
+        users = [change.user for change in changed]
+        return HttpResponseRedirect(
+            self._find_next_url(request, assignment.organization, users)
+        )
+
+    def _find_next_url(self, request, organization, changed_users):
+        """Return the page after a change: another one if people gave up their role."""
+        if request.user not in changed_users:
+            return self._get_people_url(organization)
+        gate = renew_gate(request)
+        if gate.permits("manage_members", organization.pk):
+            return self._get_people_url(organization)
+        if gate.permits("view", organization.pk):
+            return self.get_record_url(organization)
+        return reverse("admin:index")
 
     # Invitations
 

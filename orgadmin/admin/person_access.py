@@ -40,7 +40,7 @@ class AccessPage:
             request,
             user,
             "access",
-            _("Access of “%s”") % user,
+            _("Access"),
             accounts=accounts,
             refused=list_refused_people(user) if accounts else [],
             factors=factors[:SHOWN],

@@ -23,7 +23,7 @@ class OverviewPage:
             request,
             user,
             "overview",
-            str(user),
+            _("Overview"),
             everything=everything,
             factors=list_factor_names(user) if everything else [],
             can_change=self.has_change_permission(request, user),
@@ -46,7 +46,7 @@ class OrganizationsPage:
         reasons = find_reasons([user], page)
         for organization in page:
             organization.reasons = summarize_reasons(reasons[user.pk, organization.pk])
-        title = _("What can “%s” see?") % user
+        title = _("Organizations")
         return self.render_page(request, user, "organizations", title, page=page)
 
 

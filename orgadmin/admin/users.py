@@ -21,6 +21,7 @@ from orgadmin.accounts.kept_forms import (
 from orgadmin.accounts.password_link import TooManyLinks, request_password_link
 from orgadmin.admin.activity import ActivityPage
 from orgadmin.admin.base import (
+    STOCK_PAGES,
     SUPERUSERS_ONLY,
     SuperuserOnlyAdmin,
     is_active_superuser,
@@ -242,6 +243,11 @@ class UserAdmin(
         return obj is None or not holds_more_than(obj, request.user)
 
     def can_open(self, request, page, obj):
+        if page == "history":
+            # The history names organizations.
+            return is_active_superuser(request.user)
+        if page in STOCK_PAGES:
+            return super().can_open(request, page, obj)
         permission = self.pages[page]
         if permission is SUPERUSERS_ONLY:
             return is_active_superuser(request.user)
