@@ -77,6 +77,7 @@ PAGES = {
     "orgadmin.organization.history": ONLY_READS,
     "orgadmin.organization.import": {SecurityEvent.IMPORTED},
     "orgadmin.organization.ledger": {SecurityEvent.EXPORTED},
+    "orgadmin.organization.overview": ONLY_READS,
     "orgadmin.organization.people": MEMBERSHIP_LOG,
     "orgadmin.organization.restore": {SecurityEvent.VERSION_RESTORED},
     "orgadmin.user.access": ONLY_READS,

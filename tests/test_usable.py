@@ -9,7 +9,7 @@ from html.parser import HTMLParser
 from urllib.parse import urljoin, urlsplit
 
 from django.db import transaction
-from django.test import Client, TestCase, override_settings, tag
+from django.test import Client, TestCase, override_settings
 
 from .factories import REVIEWER, create_user, set_role
 from .test_matrix import World, read
@@ -130,7 +130,6 @@ class UsableTests(TestCase):
             self.assertNotIn(response.status_code, (403, 404, 500))
             self.assertNotIn(MISSING, text)
 
-    @tag("A42-people")
     def test_every_link_and_every_button_can_be_used(self):
         for name, user in self.users.items():
             pages = 0

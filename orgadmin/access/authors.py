@@ -11,10 +11,10 @@ def describe_author(means: str, name: str) -> str:
     `means` is as in `current_means`; `name` is that of the person who ran it, or "".
     """
     if means == IMPORT:
-        return _("Import by %s") % name if name else _("Import")
+        return _("Import by %(name)s") % {"name": name} if name else _("Import")
     if not means.startswith(COMMAND):
         return name
     command = means.removeprefix(COMMAND)
     if not name:
-        return _("Command %s") % command
+        return _("Command %(name)s") % {"name": command}
     return _("Command %(command)s by %(name)s") % {"command": command, "name": name}

@@ -359,8 +359,8 @@ class PeoplePage:
                 self._send_invitation(
                     request, assignment.organization, email, assignment.role
                 )
-        if changed:
-            users = [change.user for change in changed]
+        users = [change.user for change in changed]
+        if users:
             text = describe_change(replace(assignment, users=users))
             self.message_user(request, text, messages.SUCCESS)
         elif not assignment.emails:
@@ -369,10 +369,8 @@ class PeoplePage:
         if assignment.emails:
             text = describe_invitations(assignment.emails)
             self.message_user(request, text, messages.SUCCESS)
-        users = [change.user for change in changed]
-        return HttpResponseRedirect(
-            self._find_next_url(request, assignment.organization, users)
-        )
+        url = self._find_next_url(request, assignment.organization, users)
+        return HttpResponseRedirect(url)
 
     def _find_next_url(self, request, organization, changed_users):
         """Return the page after a change: another one if people gave up their role."""

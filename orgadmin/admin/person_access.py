@@ -9,6 +9,7 @@ from orgadmin.accounts.devices import find_device, keep_device
 from orgadmin.accounts.own_sessions import list_sessions
 from orgadmin.accounts.password_link import TooManyLinks, request_password_link
 from orgadmin.accounts.sessions import end_all_sessions, keep_session
+from orgadmin.admin.permission_names import name_permission
 from orgadmin.models.validators import is_primary_key
 from orgadmin.people.company_accounts import (
     list_company_accounts,
@@ -47,7 +48,7 @@ class AccessPage:
             sessions=list_sessions(user, request.session.session_key),
             groups=groups[:SHOWN],
             has_more_groups=len(groups) > SHOWN,
-            permissions=permissions[:SHOWN],
+            permissions=[name_permission(row) for row in permissions[:SHOWN]],
         )
 
 
