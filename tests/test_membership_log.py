@@ -10,6 +10,7 @@ from django.test import Client, TestCase, override_settings, tag
 from django.utils import timezone
 
 from orgadmin.access.membership_log import Event
+from orgadmin.gate.explain import explain
 from orgadmin.models import MembershipEvent, Organization, User
 from orgadmin.people import invitations, membership
 from orgadmin.records.doctor import examine
@@ -288,6 +289,96 @@ class EachWayTests(TestCase):
         self.user.groups.add(Group.objects.create(name="Other"))
         self.post_person(Group.objects.create(name="Another"))
         self.assertFalse(MembershipEvent.objects.filter(pk__gt=self.last).exists())
+
+
+class LineTests(TestCase):
+    """What the pages of the log show for each row."""
+
+    def setUp(self):
+        self.acme = create_organization()
+        self.anna = create_user("anna", email="anna@example.com")
+        self.ada = create_user("ada", admin_of=[self.acme])
+        self.root = create_superuser()
+        self.client.force_login(self.root)
+
+    def read_lines(self):
+        """Return {(event, role, by)} of Anna's rows on the page, newest first."""
+        url = f"/admin/orgadmin/organization/{self.acme.pk}/ledger/"
+        lines = []
+        for event in self.client.get(url).context["page"]:
+            if event.user_name == "anna":
+                line = (event.shown_event, event.shown_role, event.shown_actor)
+                lines.append(line)
+        return lines
+
+    def test_a_change_of_the_role_is_one_line(self):
+        set_role(self.acme, [self.anna], REVIEWER, actor=self.ada)
+        set_role(self.acme, [self.anna], ADMIN, actor=self.ada)
+        set_role(self.acme, [self.anna], None, actor=self.ada)
+        set_role(self.acme, [self.anna], ADMIN, actor=self.root)
+        set_role(self.acme, [self.anna], REVIEWER, actor=self.root)
+        expected = [
+            ("role changed", "Admin → Reviewer", "root"),
+            ("joined", "Admin", "root"),
+            ("left", "Admin", "ada"),
+            ("role changed", "Reviewer → Admin", "ada"),
+            ("joined", "Reviewer", "ada"),
+        ]
+        self.assertEqual(self.read_lines(), expected)
+        page = self.client.get("/admin/orgadmin/membershipevent/")
+        self.assertContains(page, "Reviewer → Admin")
+
+    def test_roles_in_other_organizations_and_of_other_people_make_no_difference(self):
+        beta = create_organization("Beta")
+        set_role(beta, [self.anna], REVIEWER)
+        set_role(self.acme, [self.ada], REVIEWER, confirmed=[self.acme.pk])
+        set_role(self.acme, [self.anna], ADMIN)
+        self.assertEqual(self.read_lines(), [("joined", "Admin", "")])
+
+    def test_a_file_keeps_one_row_for_each_change(self):
+        set_role(self.acme, [self.anna], REVIEWER, actor=self.ada)
+        set_role(self.acme, [self.anna], ADMIN, actor=self.ada)
+        url = f"/admin/orgadmin/organization/{self.acme.pk}/ledger/?csv=1"
+        file = self.client.get(url).getvalue().decode()
+        self.assertIn(f"joined,anna,{self.acme.pk},Acme,admin,ada,", file)
+        self.assertNotIn("→", file)
+
+    def test_names_imports_and_commands_as_authors(self):
+        self.anna.verify_email()
+        text = f"id,name,reviewers\n{self.acme.pk},Acme,anna@example.com\n"
+        import_organizations(as_file(text), actor=self.root)
+        call_command("assign", "anna", str(self.acme.pk), "admin", stdout=io.StringIO())
+        call_command(
+            "assign",
+            "anna",
+            str(self.acme.pk),
+            "none",
+            actor="root",
+            stdout=io.StringIO(),
+        )
+        self.assertEqual(
+            self.read_lines(),
+            [
+                ("left", "Admin", "Command assign by root"),
+                ("role changed", "Reviewer → Admin", "Command assign"),
+                ("joined", "Reviewer", "Import by root"),
+            ],
+        )
+        url = f"/admin/orgadmin/organization/{self.acme.pk}/ledger/"
+        file = self.client.get(f"{url}?csv=1").getvalue().decode()
+        self.assertIn(",reviewer,root,", file)
+        self.assertIn("(import)", file)
+        self.client.force_login(self.ada)
+        page = self.client.get(url)
+        self.assertContains(page, "Import by Platform staff")
+        self.assertNotContains(page, "root")
+
+    def test_an_import_is_no_provider_whose_groups_decide(self):
+        self.anna.verify_email()
+        text = f"id,name,reviewers\n{self.acme.pk},Acme,anna@example.com\n"
+        import_organizations(as_file(text), actor=self.root)
+        lines = explain(self.anna, self.acme).lines
+        self.assertFalse([line for line in lines if "comes from a group" in line])
 
 
 class AppendOnlyTests(TestCase):

@@ -103,7 +103,7 @@ class SeveralServersTests(ServersTestCase):
 
     def remove_first_member(self, person):
         page = person.get(PEOPLE).text
-        pk = re.search(r'name="user" value="(\d+)"', page)[1]
+        pk = re.search(r"\?remove=(\d+)", page)[1]
         response = person.post(PEOPLE, {"user": pk, "remove": "", "confirmed": "1"})
         self.assertEqual(response.status, 302)
 

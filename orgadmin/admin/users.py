@@ -380,7 +380,8 @@ class UserAdmin(
         people = list(queryset.filter(pk__in=others.values("user")))
         if not people:
             text = _(
-                "None of the people you selected has a second factor that you can remove."
+                "None of the people you selected has a second factor that you can"
+                " remove."
             )
             self.message_user(request, text, messages.WARNING)
             return None

@@ -172,10 +172,25 @@ def choose_file(text):
     return act
 
 
+def follow(name):
+    """Return an act: follow a link."""
+
+    def act(page):
+        with page.expect_navigation():
+            page.get_by_role("link", name=name, exact=True).first.click()
+
+    return act
+
+
 def search_people(page):
-    page.locator("#id_add-users ~ .select2 .select2-selection").click()
-    page.keyboard.type("demo-")
-    page.get_by_role("option", name="demo-reviewer").wait_for()
+    with page.expect_response("**/people/?suggest=*"):
+        page.locator("#id_add-who").press_sequentially("demo-")
+
+
+def add_several(page):
+    page.get_by_text("Add several").click()
+    page.locator("#id_add-several").fill("nobody, new@example.com\nnothing@")
+    press("Add person")(page)
 
 
 def delete_selected(page):
@@ -517,20 +532,23 @@ def list_people_pages(demo):
     people = f"{demo.organization}people/"
     people_of_other = f"{ORGANIZATIONS}{demo.other.pk}/people/"
     nobody = f"{ORGANIZATIONS}{demo.empty.pk}/people/"
-    remove_nora = press("Remove nora@example.com")
-    remove_oneself = press(f"Remove {ORG_ADMIN}")
-    demote_nora = press("Make nora@example.com Reviewer")
+    remove_nora = follow("Remove nora@example.com")
+    remove_oneself = follow(f"Remove {ORG_ADMIN}")
+    change_nora = follow("Change role of nora@example.com")
+    revoke = follow("Revoke the invitation for soon@example.com")
     return [
         Page("people", ORG_ADMIN, people),
-        Page("people-refused", ORG_ADMIN, people, press("Invite person")),
+        Page("people-refused", ORG_ADMIN, people, press("Add person")),
+        Page("people-several", ORG_ADMIN, people, add_several),
         Page("people-nobody", STAFF, nobody),
         Page("people-last-admin", ORG_ADMIN, people_of_other),
         Page("people-staff", STAFF, people),
-        Page("people-staff-refused", STAFF, people, press("Add people")),
+        Page("people-staff-refused", STAFF, people, press("Add person")),
         Page("people-staff-search", STAFF, people, search_people),
         Page("remove", ORG_ADMIN, people, remove_nora),
         Page("remove-oneself", ORG_ADMIN, people, remove_oneself),
-        Page("demote", ORG_ADMIN, people, demote_nora),
+        Page("change-role", ORG_ADMIN, people, change_nora),
+        Page("revoke", ORG_ADMIN, people, revoke),
     ]
 
 
@@ -594,11 +612,17 @@ def list_user_pages(demo):
     return [
         Page("users", STAFF, USERS),
         Page("users-manager", MANAGER, USERS),
-        Page("user", STAFF, f"{user}change/"),
-        Page("user-manager", MANAGER, f"{user}change/"),
+        Page("user", STAFF, f"{user}overview/"),
+        Page("user-manager", MANAGER, f"{user}overview/"),
+        Page("user-change", STAFF, f"{user}change/"),
+        Page("user-change-manager", MANAGER, f"{user}change/"),
         Page("user-add", STAFF, f"{USERS}add/"),
         Page("user-add-refused", STAFF, f"{USERS}add/", press("Save")),
-        Page("user-access", STAFF, f"{USERS}{demo.admin.pk}/access/"),
+        Page("user-organizations", STAFF, f"{USERS}{demo.admin.pk}/organizations/"),
+        Page("user-access", STAFF, f"{user}access/", settings=WITH_COMPANY_SERVER),
+        Page("user-activity", STAFF, f"{user}activity/"),
+        Page("user-second-factor", STAFF, f"{user}second_factor/"),
+        Page("user-sign-out", STAFF, f"{user}sign_out/"),
         Page("user-company", STAFF, f"{user}company/", settings=WITH_COMPANY_SERVER),
         Page("user-no-company", STAFF, f"{USERS}{demo.admin.pk}/company/"),
         Page("user-leave", STAFF, f"{user}leave/"),
