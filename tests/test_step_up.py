@@ -108,7 +108,7 @@ class ConfirmTests(StepUpCase):
         self.assertTrue(asks(page))
         self.assertFalse(self.is_superuser(self.anna))
         response = self.confirm(page)
-        self.assertRedirects(response, PEOPLE)
+        self.assertRedirects(response, f"{PEOPLE}{self.anna.pk}/overview/")
         self.assertTrue(self.is_superuser(self.anna))
         self.assertFalse(asks(self.promote(self.root)))
 

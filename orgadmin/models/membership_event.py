@@ -17,7 +17,7 @@ from orgadmin.access.membership_log import (
     MembershipEventQuerySet,
 )
 from orgadmin.access.providers import name_provider
-from orgadmin.access.roles import ROLES, ROLES_BY_KEY
+from orgadmin.access.roles import ROLES, ROLES_BY_KEY, Role
 from orgadmin.models.fields import LongLineField
 
 if TYPE_CHECKING:
@@ -89,19 +89,26 @@ class MembershipEvent(AppendOnly):
         return describe_author(self.means, self.actor_name)
 
     @property
+    def replaced(self) -> Role | None:
+        """The role that this one replaced, if `find_previous_roles()` was called."""
+        key: str | None = getattr(self, "replaced_role", None)
+        if key is None or key == self.role:
+            return None
+        return ROLES_BY_KEY[key]
+
+    @property
     def shown_event(self) -> StrOrPromise:
         """What happened, in words. A change of the role is not a new member."""
-        if getattr(self, "replaced_role", None) and self.replaced_role != self.role:
+        if self.replaced is not None:
             return gettext("role changed")
         return self.get_event_display()
 
     @property
     def shown_role(self) -> StrOrPromise:
         """The role, or both roles if one replaced the other."""
-        replaced = ROLES_BY_KEY.get(getattr(self, "replaced_role", None) or "")
-        if replaced is None or replaced.key == self.role:
-            return self.get_role_display()
-        return f"{replaced.label} → {self.get_role_display()}"
+        if self.replaced is not None:
+            return f"{self.replaced.label} → {self.get_role_display()}"
+        return self.get_role_display()
 
     @property
     def shown_reason(self) -> str:

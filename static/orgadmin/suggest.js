@@ -5,51 +5,56 @@
  * them: it answers ?suggest=<text>. Without this script, people type the whole name.
  */
 
-const WAIT = 200; // milliseconds without a key
-const SHORTEST = 2; // letters
+const SUGGESTION_WAIT = 200; // milliseconds without a key
+const SHORTEST_NAME = 2; // letters
 
-const field = document.querySelector("#id_add-who");
-const list = document.querySelector("#suggested-people");
+const nameField = document.querySelector("#id_add-who");
+const suggestionList = document.querySelector("#suggested-people");
 
-let timer = null;
-let newest = 0;
+let suggestionTimer = null;
+let newestQuestion = 0;
 
-function show(suggestions) {
+function showSuggestions(suggestions) {
   const options = suggestions.map(({ name, text }) => {
     const option = document.createElement("option");
     option.value = name;
     option.textContent = text;
     return option;
   });
-  list.replaceChildren(...options);
+  suggestionList.replaceChildren(...options);
 }
 
-async function suggest() {
-  const text = field.value.trim();
-  newest += 1;
-  const number = newest;
-  if (text.length < SHORTEST) {
-    show([]);
+async function suggestPeople() {
+  const text = nameField.value.trim();
+  newestQuestion += 1;
+  const number = newestQuestion;
+  if (text.length < SHORTEST_NAME) {
+    showSuggestions([]);
     return;
   }
-  const url = new URL(field.form.action);
+  const url = new URL(nameField.form.action);
   url.searchParams.set("suggest", text);
   const response = await fetch(url, { headers: { Accept: "application/json" } });
   // Someone whose session has ended gets a page instead.
   const isJson = response.headers.get("Content-Type")?.startsWith("application/json");
   // An older answer may come later than a newer one.
-  if (response.ok && isJson && number === newest) {
+  if (response.ok && isJson && number === newestQuestion) {
     const { suggestions } = await response.json();
-    show(suggestions);
+    showSuggestions(suggestions);
   }
 }
 
-function suggestSoon() {
-  clearTimeout(timer);
-  timer = setTimeout(() => suggest().catch(() => show([])), WAIT);
+/* Without a connection, people go on typing. */
+function suggestIfPossible() {
+  suggestPeople().catch(() => showSuggestions([]));
 }
 
-if (field && list) {
-  field.setAttribute("list", list.id);
-  field.addEventListener("input", suggestSoon);
+function suggestPeopleSoon() {
+  clearTimeout(suggestionTimer);
+  suggestionTimer = setTimeout(suggestIfPossible, SUGGESTION_WAIT);
+}
+
+if (nameField && suggestionList) {
+  nameField.setAttribute("list", suggestionList.id);
+  nameField.addEventListener("input", suggestPeopleSoon);
 }
