@@ -398,7 +398,7 @@ class SignInTests(SignInCase):
         staff.force_login(root)
         self.sign_in()
         url = f"{PEOPLE}{self.ada.pk}/sign_out/"
-        self.assertContains(staff.get(f"{PEOPLE}{self.ada.pk}/change/"), url)
+        self.assertContains(staff.get(f"{PEOPLE}{self.ada.pk}/overview/"), url)
         self.assertContains(staff.get(url), "Sign out ada")
         self.assertEqual(self.client.get(LIST).status_code, 200)
         staff.post(url)
