@@ -10,6 +10,7 @@ from orgadmin.access.roles import ROLES_BY_KEY
 from orgadmin.models import Organization, User
 from orgadmin.people.changes import RoleChange
 from orgadmin.people.membership import change_roles
+from orgadmin.records.id_keys import make_id_key
 
 ADMIN = ROLES_BY_KEY["admin"]
 REVIEWER = ROLES_BY_KEY["reviewer"]
@@ -87,3 +88,8 @@ def run_doctor(*arguments):
 
 def as_file(text):
     return io.BytesIO(text.encode())
+
+
+def id_cells(pk):
+    """Return the cells "id" and "id_key" that an export has for an organization."""
+    return f"{pk},{make_id_key(pk)}"

@@ -396,7 +396,7 @@ class RecordingTests(TestCase):
     def test_previews_and_refused_imports_are_not_recorded(self):
         import_organizations(as_file("name\nNew\n"), actor=self.root, dry_run=True)
         with self.assertRaises(ImportRefused):
-            import_organizations(as_file("name,id\nNew,77\n"), actor=self.root)
+            import_organizations(as_file("name,email\nNew,77\n"), actor=self.root)
         self.assertEqual(self.list_new(), [])
 
     @tag("G3")

@@ -16,6 +16,7 @@ from orgadmin.models import Invitation, MembershipEvent, User
 from orgadmin.models.guards import LastAdminError, LastSuperuserError
 from orgadmin.people import invitations, offboarding
 from orgadmin.records.erasure import erase_person
+from orgadmin.records.import_options import ImportOptions
 from orgadmin.records.imports import ImportRefused, import_organizations
 from tests.factories import (
     ADMIN,
@@ -23,6 +24,7 @@ from tests.factories import (
     create_organization,
     create_superuser,
     create_user,
+    id_cells,
     set_role,
 )
 from tests.together import run_together
@@ -44,6 +46,10 @@ def describe(user):
             data[flag] = "on"
     data["groups"] = list(user.groups.values_list("pk", flat=True))
     return data
+
+
+# The import of someone who agrees that an admin loses this role.
+ACCEPTING = ImportOptions(accepts_warnings=True)
 
 
 class GuardCase(TestCase):
@@ -195,14 +201,15 @@ class LastAdminTests(GuardCase):
         self.anna.save()
         self.anna.verify_email()
         for actor in (self.root, None):
-            text = f"id,name,reviewers\n{self.acme.pk},Acme,anna@example.com\n"
+            cells = id_cells(self.acme.pk)
+            text = f"id,id_key,name,reviewers\n{cells},Acme,anna@example.com\n"
             file = io.BytesIO(text.encode())
             if actor is None:
-                import_organizations(file, actor=None)
+                import_organizations(file, actor=None, options=ACCEPTING)
                 self.assertFalse(self.acme.admin.user_set.exists())
                 continue
             with self.assertRaises(ImportRefused) as refused:
-                import_organizations(file, actor=actor)
+                import_organizations(file, actor=actor, options=ACCEPTING)
             [problem] = refused.exception.problems
             self.assertIn("“Acme” without an active admin", str(problem))
             self.assert_admin_stays()
@@ -216,10 +223,11 @@ class LastAdminTests(GuardCase):
         self.bert.save()
         self.bert.verify_email()
         text = (
-            "id,name,admins,reviewers\n"
-            f"{self.acme.pk},Acme,bert@example.com,anna@example.com\n"
+            "id,id_key,name,admins,reviewers\n"
+            f"{id_cells(self.acme.pk)},Acme,bert@example.com,anna@example.com\n"
         )
-        import_organizations(io.BytesIO(text.encode()), actor=self.root)
+        file = io.BytesIO(text.encode())
+        import_organizations(file, actor=self.root, options=ACCEPTING)
         self.assertEqual(list(self.acme.admin.user_set.all()), [self.bert])
 
     @tag("C11")

@@ -18,6 +18,7 @@ from tests.factories import (
     create_superuser,
     create_user,
     grant,
+    id_cells,
 )
 
 LIST = "/admin/orgadmin/organization/"
@@ -87,7 +88,8 @@ class HistoryTests(TestCase):
         second.phone = "9"
         Organization.objects.bulk_update([first, second], ["phone"])
         import_organizations(
-            as_file(f"id,name,phone\n{second.pk},B,10\n"), actor=self.staff
+            as_file(f"id,id_key,name,phone\n{id_cells(second.pk)},B,10\n"),
+            actor=self.staff,
         )
         self.assertEqual(
             self.read_records(first), [("+", "A", ""), ("~", "A2", ""), ("~", "A2", "")]

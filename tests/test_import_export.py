@@ -150,7 +150,8 @@ class ImportPageTests(TestCase):
             )
         self.assertContains(
             self.preview("name\n" + "x\n" * (IMPORT_MAX_LINES + 2)),
-            f"more than {IMPORT_MAX_LINES} lines",
+            f"The file has {IMPORT_MAX_LINES + 2:,} rows, and at most"
+            f" {IMPORT_MAX_LINES:,} can be imported.",
         )
         self.assertEqual(Organization.objects.count(), 1)
 
@@ -242,7 +243,9 @@ class ExportTests(TestCase):
         reviewer = create_user("bert", reviewer_of=[self.other])
         for person in (self.user, reviewer):
             header = self.export(person).decode("utf-8-sig").splitlines()[0]
-            self.assertEqual(header, "id,name,reference,website,email,phone,address")
+            self.assertEqual(
+                header, "id,id_key,name,reference,website,email,phone,address"
+            )
 
     def test_what_a_reviewer_exported_empties_nothing_when_it_is_imported(self):
         reviewer = create_user("bert", reviewer_of=[self.other])
@@ -272,7 +275,7 @@ class ExportTests(TestCase):
     def test_follows_the_search(self):
         text = self.export(create_superuser(), "?q=Hid&o=1").decode()
         rows = text.splitlines()[1:]
-        names = [row.split(",")[1] for row in rows]
+        names = [row.split(",")[2] for row in rows]
         self.assertEqual(names, ["Hidden"])
 
     def test_a_filter_that_does_not_exist_is_a_bad_request(self):

@@ -1,5 +1,6 @@
 """What emails say, in which language, and what other people's names cannot do there."""
 
+import io
 import json
 from collections import Counter
 from datetime import UTC, datetime
@@ -275,7 +276,7 @@ class ManyChangesTests(TextCase):
     def test_an_import_of_several_batches_sends_each_person_one_message(self):
         self.anna.verify_email()
         rows = "".join(f"Org {number},anna@example.com\n" for number in range(5))
-        file = f"name,reviewers\n{rows}".encode().splitlines(keepends=True)
+        file = io.BytesIO(f"name,reviewers\n{rows}".encode())
         with (
             mock.patch("orgadmin.records.batches.BATCH", 2),
             self.captureOnCommitCallbacks(execute=True),

@@ -23,6 +23,7 @@ from .factories import (
     create_organization,
     create_superuser,
     create_user,
+    id_cells,
     set_role,
 )
 
@@ -180,7 +181,9 @@ class EachWayTests(TestCase):
     def test_from_a_file(self):
         self.user.verify_email()
         self.watch()
-        file = as_file(f"id,name,admins\n{self.acme.pk},Acme,anna@example.com\n")
+        file = as_file(
+            f"id,id_key,name,admins\n{id_cells(self.acme.pk)},Acme,anna@example.com\n"
+        )
         import_organizations(file, actor=self.root)
         self.assert_row("joined")
 
@@ -482,7 +485,9 @@ class ReplayTests(TestCase):
                     people, {"user": user.pk, "remove": "", "confirmed": "1"}
                 ),
                 lambda: import_organizations(
-                    as_file(f"id,name,{role.key}s\n{place.pk},Same,{user.email}\n")
+                    as_file(
+                        f"id,id_key,name,{role.key}s\n{id_cells(place.pk)},Same,{user.email}\n"
+                    )
                 ),
                 lambda: user.groups.add(group, other),
                 lambda: user.groups.remove(group),

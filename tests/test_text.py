@@ -12,9 +12,16 @@ from orgadmin.models import Contact, Invitation, Organization, User
 from orgadmin.models.fields import LineFormField, ParagraphsFormField
 from orgadmin.models.membership_event import MembershipEvent
 from orgadmin.models.text import clean_line, clean_paragraphs, escape_unprintable
+from orgadmin.records.import_options import ImportOptions
 from orgadmin.records.imports import ImportRefused, import_organizations
 
-from .factories import NO_CONTACTS, as_file, create_organization, create_superuser
+from .factories import (
+    NO_CONTACTS,
+    as_file,
+    create_organization,
+    create_superuser,
+    id_cells,
+)
 
 LIST = "/admin/orgadmin/organization/"
 TOO_LONG_WRITTEN_OUT = "\ufdfa"  # one character, 18 after normalization
@@ -70,6 +77,9 @@ UNCHANGED = [
 
 # Characters whose treatment depends on those beside them
 NOT_STABLE_ALONE = "\u200d\u200b\ufe0f كक् e\u0301"
+
+# The import of someone who agrees that the same name exists twice.
+ACCEPTING = ImportOptions(accepts_warnings=True)
 
 
 class CleaningTests(SimpleTestCase):
@@ -188,7 +198,8 @@ class EntryTests(TestCase):
             with self.subTest(spelling=ascii(spelling)):
                 Organization.objects.all().delete()
                 self.client.post(f"{LIST}add/", NO_CONTACTS | {"name": spelling})
-                import_organizations(as_file(f"name\n{spelling}\n"), actor=self.root)
+                file = as_file(f"name\n{spelling}\n")
+                import_organizations(file, actor=self.root, options=ACCEPTING)
                 names = set(Organization.objects.values_list("name", flat=True))
                 self.assertEqual(names, {"Café Acme"})
                 self.assertEqual(Organization.objects.count(), 2)
@@ -215,7 +226,9 @@ class EntryTests(TestCase):
                     )
                     errors = response.context["adminform"].form.errors
                     self.assertEqual(list(errors), [field])
-                    file = as_file(f"id,name,{field}\n{acme.pk},New,{text}\n")
+                    file = as_file(
+                        f"id,id_key,name,{field}\n{id_cells(acme.pk)},New,{text}\n"
+                    )
                     with self.assertRaises(ImportRefused) as caught:
                         import_organizations(file, actor=self.root)
                     [problem] = caught.exception.problems

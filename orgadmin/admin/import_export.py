@@ -3,7 +3,7 @@
 import base64
 import hashlib
 import io
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 from django.core.exceptions import PermissionDenied
@@ -23,6 +23,10 @@ from orgadmin.records.imports import (
     import_organizations,
     record_refusal,
 )
+
+# How many problems, warnings and skipped rows a page lists. It says how many more there
+# are.
+MAX_LISTED = 100
 
 
 @dataclass(frozen=True)
@@ -92,50 +96,69 @@ class ImportExportPages:
             content = form.cleaned_data["content"]
             form.initial["text"] = base64.b64encode(content).decode()
             try:
-                report = self._import_if_seen(request, form.cleaned_data)
+                report = self._import_if_seen(request, form)
                 text = describe_import(report)
                 return self.redirect_with_message(request, text, to="../")
             except AlreadySent as error:
                 return self.respond_to_second(request, error.location)
             except NotSeen as error:
-                preview = error.preview
-                context["steps"] = preview.steps
-                context["report"] = preview.report
-                context["digest"] = preview.digest
+                context |= describe_preview(error.preview, form)
+                context["needs_tick"] = error.needs_tick
             except ImportRefused as error:
-                context["problems"] = error.problems
+                context["problems"] = error.problems[:MAX_LISTED]
+                context["problem_count"] = len(error.problems)
                 if "seen" in request.POST:
                     record_refusal(error, actor=request.user)
         title = _("Import organizations")
         return self.render_page(request, None, "import", title, **context)
 
     @transaction.atomic
-    def _import_if_seen(self, request, data):
+    def _import_if_seen(self, request, form):
         """Import a file, if the person has seen what it does. Returns the report.
 
         Raises `NotSeen` if not, and `AlreadySent` if the file was imported when the
         person confirmed before. Nothing is written then.
         """
-        seen = request.POST.get("seen")
+        wants_preview = "preview" in request.POST
+        seen = "" if wants_preview else request.POST.get("seen")
         if seen:
             note_sent(
                 request, location=reverse("admin:orgadmin_organization_changelist")
             )
-        preview = run_import(data, request.user, dry_run=True)
+        preview = run_import(form, request.user, dry_run=True)
         if seen != preview.digest:
             raise NotSeen(preview)
-        return run_import(data, request.user, dry_run=False).report
+        if preview.report.needs_consent and not form.cleaned_data["accepts_warnings"]:
+            raise NotSeen(preview, needs_tick=True)
+        return run_import(form, request.user, dry_run=False).report
 
 
 class NotSeen(Exception):
-    """The person has not seen what the import would do now."""
+    """The person has not seen what the import would do now.
 
-    def __init__(self, preview):
+    Or they have seen warnings, and have not ticked that the rows are imported.
+    """
+
+    def __init__(self, preview, *, needs_tick=False):
         super().__init__()
         self.preview = preview
+        self.needs_tick = needs_tick
 
 
-def run_import(data, user, *, dry_run):
+def describe_preview(preview, form):
+    """Return what the template shows of a preview."""
+    report = preview.report
+    return {
+        "steps": preview.steps,
+        "report": report,
+        "digest": preview.digest,
+        "fields": form.list_preview_fields(report),
+        "skipped": report.skipped[:MAX_LISTED],
+        "warnings": report.warnings[:MAX_LISTED],
+    }
+
+
+def run_import(form, user, *, dry_run):
     """Import the file of a valid form, or preview the import. Returns an ImportRun.
 
     `import_view()` compares the digests of two previews, to import only what the person
@@ -144,14 +167,19 @@ def run_import(data, user, *, dry_run):
     Raises `ImportRefused` if the file has problems.
     """
     steps = []
+    data = form.cleaned_data
+    options = form.make_options()
     report = import_organizations(
         io.BytesIO(data["content"]),
         actor=user,
+        options=options,
         send_mail=data["send_mail"],
         dry_run=dry_run,
         on_row=partial(add_step, steps),
     )
-    description = repr((steps, data["content"], data["send_mail"]))
+    # The tick that accepts the warnings is set after the person has seen them.
+    choices = replace(options, accepts_warnings=False)
+    description = repr((steps, data["content"], data["send_mail"], choices))
     digest = hashlib.sha256(description.encode("utf-8", "replace"))
     return ImportRun(steps, report, digest.hexdigest())
 

@@ -1,11 +1,15 @@
-"""The form that accepts an import file, and the limits for the file."""
+"""The form that accepts an import file and the choices for it."""
 
 import base64
 
 from django import forms
 from django.core.validators import FileExtensionValidator
-from django.utils.formats import number_format
 from django.utils.translation import gettext_lazy as _
+
+from orgadmin.models import Organization
+from orgadmin.records.import_options import ImportOptions, Limits
+from orgadmin.records.imports import CLEARABLE
+from orgadmin.records.text_encoding import ENCODINGS
 
 # The largest file that can be imported in the browser. The preview sends the file back
 # as base64, which is a third longer. These limits must be larger than that: Django's
@@ -14,18 +18,30 @@ from django.utils.translation import gettext_lazy as _
 IMPORT_MAX_LINES = 2_000  # without the header
 IMPORT_MAX_BYTES = 1_500_000
 
+LIMITS = Limits(rows=IMPORT_MAX_LINES, size=IMPORT_MAX_BYTES)
+
+# Files from some systems have no extension. The import looks at the content itself.
+EXTENSIONS = ["csv", "tsv", "txt", "xlsx", "xlsm", "xls", "ods", ""]
+
+
+def list_clearable():
+    fields = [Organization._meta.get_field(name) for name in CLEARABLE]
+    return [(field.name, field.verbose_name) for field in fields]
+
 
 class ImportForm(forms.Form):
     """Accepts an uploaded file, and later the same file as text from the preview."""
 
     file = forms.FileField(
-        label=_("CSV file"),
+        label=_("Spreadsheet or CSV file"),
         required=False,
         validators=[
             FileExtensionValidator(
-                # Files from some systems have no extension.
-                ["csv", "txt", ""],
-                _("This is not a CSV file. Choose a file that ends in .csv or .txt."),
+                EXTENSIONS,
+                _(
+                    "This is not a table. Choose a file that ends in .xlsx, .xls, .ods,"
+                    " .csv or .txt."
+                ),
             )
         ],
     )
@@ -40,22 +56,46 @@ class ImportForm(forms.Form):
             " email addresses are rejected."
         ),
     )
+    encoding = forms.ChoiceField(
+        label=_("Encoding of a CSV file"),
+        required=False,
+        choices=[("", _("Find out")), *ENCODINGS.items()],
+        help_text=_("Choose another one if letters such as “ü” look wrong."),
+    )
+    sheet = forms.CharField(
+        label=_("Sheet of a workbook"),
+        required=False,
+        help_text=_("Its name or number. If empty, the first sheet with text is used."),
+    )
+
+    # The choices that the preview offers, too
+    matches_names = forms.BooleanField(
+        label=_("Match organizations by name"),
+        required=False,
+        help_text=_(
+            "Rows without a key change the organization that has their name. Otherwise,"
+            " they create one."
+        ),
+    )
+    keeps_totals = forms.BooleanField(
+        label=_("Import totals and repeated headers, too"), required=False
+    )
+    clear_blank = forms.MultipleChoiceField(
+        label=_("Empty these fields where the cell is empty"),
+        required=False,
+        choices=list_clearable,
+        widget=forms.CheckboxSelectMultiple,
+        help_text=_("In all other fields, an empty cell keeps what is there."),
+    )
+    accepts_warnings = forms.BooleanField(
+        label=_("Import rows with warnings, too"), required=False
+    )
 
     def clean(self):
         cleaned = super().clean()
         content = self._read_content(cleaned)
         if not content:
             self.add_error("file", _("Choose a file."))
-        elif self._is_too_large(content):
-            text = _(
-                "The file has more than %(lines)d lines or %(megabytes)s MB. Split it,"
-                " or import it with “manage.py import_organizations”."
-            )
-            limits = {
-                "lines": IMPORT_MAX_LINES,
-                "megabytes": number_format(IMPORT_MAX_BYTES / 1_000_000),
-            }
-            self.add_error("file", text % limits)
         return {**cleaned, "content": content}
 
     def _read_content(self, cleaned):
@@ -69,8 +109,38 @@ class ImportForm(forms.Form):
         except ValueError:
             return b""
 
-    def _is_too_large(self, content):
-        lines = content.count(b"\n")
-        # The file has one more line than IMPORT_MAX_LINES, its header.
-        has_too_many_lines = lines > IMPORT_MAX_LINES + 1
-        return has_too_many_lines or len(content) > IMPORT_MAX_BYTES
+    def list_upload_fields(self):
+        """Return the fields on the page where people choose the file."""
+        return [self[name] for name in ("file", "encoding", "sheet", "send_mail")]
+
+    def list_preview_fields(self, report):
+        """Return the fields in the preview of a file with this report.
+
+        Of the fields that can be emptied, these are the ones that the file has.
+        """
+        has_sheets = bool(report.format.sheets)
+        names = ["sheet" if has_sheets else "encoding", "matches_names"]
+        if report.skipped or self.cleaned_data["keeps_totals"]:
+            names.append("keeps_totals")
+        clearable = [
+            choice for choice in list_clearable() if choice[0] in report.columns
+        ]
+        if clearable:
+            self.fields["clear_blank"].choices = clearable
+            names.append("clear_blank")
+        if report.needs_consent:
+            names.append("accepts_warnings")
+        return [self[name] for name in names]
+
+    def make_options(self):
+        """Return the choices of a valid form."""
+        data = self.cleaned_data
+        return ImportOptions(
+            encoding=data["encoding"] or None,
+            sheet=data["sheet"],
+            clear_blank=tuple(data["clear_blank"]),
+            matches_names=data["matches_names"],
+            keeps_totals=data["keeps_totals"],
+            accepts_warnings=data["accepts_warnings"],
+            limits=LIMITS,
+        )

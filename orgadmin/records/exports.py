@@ -15,7 +15,8 @@ from orgadmin.access.audit_log import SecurityEvent, record
 from orgadmin.access.roles import CONFIDENTIAL_FIELDS
 from orgadmin.models import Organization, User
 from orgadmin.records.batches import read_by_size
-from orgadmin.records.columns import FIELDS, ROLE_COLUMNS
+from orgadmin.records.columns import FIELDS, ID_COLUMNS, ROLE_COLUMNS
+from orgadmin.records.id_keys import make_id_key
 
 if TYPE_CHECKING:
     from django.db.models import QuerySet
@@ -91,7 +92,7 @@ def list_organizations(
         for organization in batch:
             with_confidential = organization.pk in confidential_pks
             values = list_values(organization, fields, with_confidential)
-            row = [organization.pk, *values]
+            row = [organization.pk, make_id_key(organization.pk), *values]
             if user.is_superuser:
                 row += list_people(organization, emails)
             yield row
@@ -116,7 +117,7 @@ def sees_all_confidential(user: User) -> bool:
 
 
 def list_columns(fields: Sequence[str], user: User) -> list[str]:
-    columns = ["id", *fields]
+    columns = [*ID_COLUMNS, *fields]
     if user.is_superuser:
         columns += ROLE_COLUMNS
     return columns

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections import Counter
-from dataclasses import dataclass
+from collections import Counter, defaultdict
+from collections.abc import Collection, Iterator
+from dataclasses import dataclass, field as dataclass_field
 from typing import Any
 
 from django.core.exceptions import ValidationError
@@ -15,9 +16,16 @@ from orgadmin.access.roles import Role
 from orgadmin.models import Organization
 from orgadmin.models.addresses import fold_email
 from orgadmin.models.fields import LineEmailField
-from orgadmin.records.columns import ROLE_COLUMNS
+from orgadmin.records.columns import ID_COLUMNS, ROLE_COLUMNS
+from orgadmin.records.id_keys import is_id_key
+from orgadmin.records.import_header import Header
 from orgadmin.records.import_problems import ImportProblem, RowRefused
-from orgadmin.records.import_reading import Header, Record
+from orgadmin.records.import_records import Record
+from orgadmin.records.import_suspicions import (
+    ImportWarning,
+    find_suspicions,
+    split_emails,
+)
 
 ID = "[1-9][0-9]{0,17}"  # so that the number fits into 64 bits
 EMAIL_FIELD = LineEmailField()
@@ -41,8 +49,12 @@ class ImportRow:
 
     line: int
     pk: int | None  # None if there is no "id" column, or if the cell is empty
-    values: dict[str, Any]  # {field of Organization: value} for columns in the file
+    # {field of Organization: value} for the cells that are imported: those that are not
+    # empty, and empty ones that empty the field.
+    values: dict[str, Any]
     people: list[NamedPerson]
+    # What is suspicious about the cells. Those that change nothing do not matter.
+    warnings: list[ImportWarning] = dataclass_field(default_factory=list)
 
     @property
     def reference(self) -> str | None:
@@ -62,32 +74,35 @@ class RowCleaner:
     Remembers the keys of the rows, because two rows must not have the same one.
     """
 
-    def __init__(self, header: Header) -> None:
+    def __init__(self, header: Header, clear_blank: Collection[str] = ()) -> None:
         self.header = header
+        self.clear_blank = frozenset(clear_blank)
         # {column: {key: line in which it appears}}
         self.lines_by_key: dict[str, dict[int | str, int]] = {"id": {}, "reference": {}}
 
     def clean(self, record: Record) -> ImportRow:
         """Return the row of a record. Raises `RowRefused` with all of its problems."""
         self._check_length(record)
-        pk = None
         values: dict[str, Any] = {}
         emails: dict[str, list[str]] = {}
+        warnings: list[ImportWarning] = []
         problems = []
-        for field, position in self.header.positions.items():
-            cell = record.cells[position]
+        for name, cell in self._list_cells(record):
             try:
-                if field == "id":
-                    pk = clean_id(cell)
-                elif field in ROLE_COLUMNS:
-                    emails[field] = clean_emails(cell)
-                else:
-                    values[field] = clean_value(field, cell)
+                if name in ROLE_COLUMNS:
+                    emails[name] = clean_emails(cell)
+                    continue
+                values |= self._clean_value(name, cell)
+                warnings += self._find_warnings(record, name, cell)
             except InvalidCell as error:
-                title = self.header.find_title(field)
-                problem = ImportProblem(error.message, record.line, title, error.value)
-                problems.append(problem)
-        row = ImportRow(record.line, pk, values, list_people(emails))
+                problems.append(self._describe(error, record, name))
+        pk = None
+        try:
+            pk = self._clean_id(record)
+        except InvalidCell as error:
+            problems.append(self._describe(error, record, "id"))
+        row = ImportRow(record.line, pk, values, list_people(emails), warnings)
+        problems += self._check_has_name(row, record)
         problems += self._check_row(row)
         if problems:
             raise RowRefused(*problems)
@@ -96,12 +111,70 @@ class RowCleaner:
     def _check_length(self, record: Record) -> None:
         cells = len(record.cells)
         columns = len(self.header.titles)
-        if cells != columns:
+        # Some programs end each line with separators, and workbooks have cells without
+        # a title.
+        extra_cells = record.cells[columns:]
+        if cells < columns or any(extra_cells):
             message = _(
                 "The header and this line have different numbers of cells:"
                 " %(columns)d and %(cells)d. Look for a missing or extra separator."
             ) % {"cells": cells, "columns": columns}
             raise RowRefused(ImportProblem(message, record.line))
+
+    def _list_cells(self, record: Record) -> Iterator[tuple[str, str]]:
+        """Yield the fields and their cells, without the ID and its key."""
+        for name, position in self.header.positions.items():
+            if name not in ID_COLUMNS:
+                yield name, record.cells[position]
+        if self.header.address_parts:
+            yield "address", self._join_address(record)
+
+    def _join_address(self, record: Record) -> str:
+        """Return the address that the parts in a record make, or an empty text."""
+        parts = defaultdict(str)
+        for part, position in self.header.address_parts.items():
+            parts[part] = record.cells[position]
+        town = f"{parts['postal_code']} {parts['city']}".strip()
+        lines = [parts["street"], town, parts["region"], parts["country"]]
+        return "\n".join(line for line in lines if line)
+
+    def _clean_value(self, name: str, cell: str) -> dict[str, Any]:
+        """Return {field: value} for a cell, or nothing if it keeps what is there."""
+        if name == "email":
+            cell = next(iter(split_emails(cell)), cell)
+        value = clean_value(name, cell)
+        if not value and name not in self.clear_blank:
+            return {}
+        return {name: value}
+
+    def _clean_id(self, record: Record) -> int | None:
+        """Return the ID in a record. Raises `InvalidCell` if it has another's key."""
+        position = self.header.positions.get("id")
+        if position is None:
+            return None
+        pk = clean_id(record.cells[position])
+        key = record.cells[self.header.positions["id_key"]]
+        if pk is not None and not is_id_key(pk, key):
+            message = _(
+                "This ID does not belong to the “id_key” in its line. Export the"
+                " organizations again, or empty both cells to create an organization."
+            )
+            raise InvalidCell(message, str(pk))
+        return pk
+
+    def _find_warnings(
+        self, record: Record, name: str, cell: str
+    ) -> list[ImportWarning]:
+        warnings = []
+        for suspicion in find_suspicions(name, cell):
+            title = self.header.find_title(name)
+            warning = ImportWarning(suspicion, record.line, title, cell, name)
+            warnings.append(warning)
+        return warnings
+
+    def _describe(self, error: InvalidCell, record: Record, name: str) -> ImportProblem:
+        title = self.header.find_title(name)
+        return ImportProblem(error.message, record.line, title, error.value)
 
     def _check_row(self, row: ImportRow) -> list[ImportProblem]:
         """Return a problem if the row repeats a person, or another row's key.
@@ -112,6 +185,13 @@ class RowCleaner:
         if problem is None:
             problem = self._claim_keys(row)
         return [] if problem is None else [problem]
+
+    def _check_has_name(self, row: ImportRow, record: Record) -> list[ImportProblem]:
+        """Return a problem if a row has neither a key nor a name."""
+        has_key = row.pk is not None or row.reference is not None
+        if has_key or record.cells[self.header.positions["name"]]:
+            return []
+        return [describe_blank_name(self.header, row.line)]
 
     def _claim_keys(self, row: ImportRow) -> ImportProblem | None:
         """Remember the keys of a row. Returns a problem if an earlier row has one."""
@@ -127,6 +207,12 @@ class RowCleaner:
                 title = self.header.find_title(column)
                 return ImportProblem(message, row.line, title, str(key))
         return None
+
+
+def describe_blank_name(header: Header, line: int) -> ImportProblem:
+    """Return the problem of a row that would create an organization without a name."""
+    message = str(Organization._meta.get_field("name").error_messages["blank"])
+    return ImportProblem(message, line, header.find_title("name"))
 
 
 def clean_id(cell: str) -> int | None:
@@ -160,7 +246,7 @@ def clean_value(name: str, cell: str) -> Any:
     """
     field: Any = Organization._meta.get_field(name)
     text = complete_url(cell) if name == "website" else cell
-    value = clean_field(field, text, cell)
+    value = clean_field(field, text, cell) if cell else ""
     if value:
         return value
     return None if field.null else ""

@@ -2,20 +2,40 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from django.utils.translation import gettext as _
 
 from orgadmin.access.audit_log import SecurityEvent
-from orgadmin.access.roles import CONFIDENTIAL_FIELDS, Role
+from orgadmin.access.roles import CONFIDENTIAL_FIELDS, PERMISSIONS, ROLES, Role
 from orgadmin.models import AuditEvent, Organization, User
+from orgadmin.models.fields import normalize
+from orgadmin.models.look_alikes import make_key
 from orgadmin.people.membership import Membership
 from orgadmin.records.columns import ROLE_COLUMNS
-from orgadmin.records.import_cleaning import ImportRow, InvalidCell, clean_value
-from orgadmin.records.import_problems import ImportProblem, RowRefused
-from orgadmin.records.import_reading import Header
+from orgadmin.records.import_cleaning import (
+    ImportRow,
+    InvalidCell,
+    clean_value,
+    describe_blank_name,
+)
+from orgadmin.records.import_header import Header
+from orgadmin.records.import_problems import ImportProblem, RowRefused, printable
+from orgadmin.records.import_suspicions import (
+    ALMOST_SAME_REFERENCE,
+    LOSES_ROLE,
+    ImportWarning,
+    compare,
+)
+
+if TYPE_CHECKING:
+    from django.db.models import QuerySet
+
+# The most zeros that are tried at the start of a reference
+MAX_ZEROS = 8
 
 
 @dataclass(frozen=True)
@@ -43,6 +63,16 @@ class PlannedRow:
     is_new: bool
     old_values: dict[str, Any]  # {field that will change: current value}
     people: list[PlannedPerson]
+    warnings: list[ImportWarning]  # about what will change
+
+    @property
+    def cleared(self) -> list[str]:
+        """The fields that will be emptied."""
+        fields = []
+        for name, old_value in self.old_values.items():
+            if old_value and not getattr(self.organization, name):
+                fields.append(name)
+        return fields
 
 
 @dataclass(frozen=True)
@@ -52,14 +82,18 @@ class StoredObjects:
     # Organizations that the actor may change
     by_pk: dict[int, Organization]
     by_reference: dict[str | None, Organization]
+    # {normalized name: organizations}, if names identify organizations
+    by_name: dict[str, list[Organization]]
     # {reference: organization ID} of all organizations, changeable or not
     reference_owners: dict[str | None, int]
+    # {number without zeros at its start: references that are the same number}
+    almost_same_references: dict[str, list[str]]
     # {email address in its normal form: user}
     users: dict[str, User]
     # IDs of users whose address may belong to someone else
     doubtful_pks: set[int]
-    # (user ID, group ID) of these users
-    memberships_of_doubtful: set[tuple[int, int]]
+    # (user ID, group ID) of the users
+    memberships: set[tuple[int, int]]
 
 
 class RowPlanner:
@@ -70,16 +104,23 @@ class RowPlanner:
     """
 
     def __init__(
-        self, header: Header, *, actor: User | None, invites_unknown: bool
+        self,
+        header: Header,
+        *,
+        actor: User | None,
+        invites_unknown: bool,
+        matches_names: bool = False,
     ) -> None:
         self.header = header
         self.actor = actor
         self.invites_unknown = invites_unknown
+        self.matches_names = matches_names
         # A command without an actor may do everything, as a superuser may.
         asker = User(is_superuser=True) if actor is None else actor
         self.is_superuser = asker.is_active and asker.is_superuser
         self.permissions = Organization.objects.permissions_everywhere(asker)
         self.changeable = Organization.objects.permitted(asker, "change")
+        self.viewable = Organization.objects.permitted(asker, "view")
         # {ID of an existing organization: line that changes it}
         self.lines_by_pk: dict[int, int] = {}
         # References that earlier rows replace with others. Later rows cannot use them.
@@ -88,26 +129,45 @@ class RowPlanner:
         self.created_pks: set[int] = set()
 
     def load(self, rows: Sequence[ImportRow]) -> StoredObjects:
-        """Load the organizations and users that rows refer to. Runs up to 5 queries."""
+        """Load the organizations and users that rows refer to. Runs up to 7 queries."""
         pks = {row.pk for row in rows if row.pk is not None}
         references = [row.reference for row in rows if row.reference is not None]
         # A file cannot contain the ID of an organization that this import creates. If
         # it seems to, the row was meant for another organization.
         by_pk = self.changeable.filter(pk__in=pks - self.created_pks)
         by_reference = self.changeable.filter(reference__in=references)
+        by_name = self._load_by_name(rows)
         owners = Organization.objects.filter(reference__in=references)
         users = find_users(rows)
-        doubtful_pks = find_doubtful(users.values())
+        organizations = [*by_pk, *by_reference]
+        for namesakes in by_name.values():
+            organizations += namesakes
+        user_pks = {user.pk for user in users.values()}
         return StoredObjects(
             by_pk={row.pk: row for row in by_pk},
             by_reference={row.reference: row for row in by_reference},
+            by_name=by_name,
             reference_owners=dict(owners.values_list("reference", "pk")),
+            almost_same_references=find_almost_same(references, self.viewable),
             users=users,
-            doubtful_pks=doubtful_pks,
-            memberships_of_doubtful=find_memberships(
-                doubtful_pks, [*by_pk, *by_reference]
-            ),
+            doubtful_pks=find_doubtful(users.values()),
+            memberships=find_memberships(user_pks, organizations),
         )
+
+    def _load_by_name(self, rows: Iterable[ImportRow]) -> dict[str, list[Organization]]:
+        """Return {normalized name: organizations} for rows that have no other key."""
+        if not self.matches_names:
+            return {}
+        keys = set()
+        for row in rows:
+            if row.pk is None and row.reference is None:
+                keys.add(make_key(row.values.get("name", "")))
+        found = self.changeable.filter(name_key__in=keys).order_by("pk")
+        by_name: dict[str, list[Organization]] = defaultdict(list)
+        for organization in found:
+            # The keys of long names, and of names that only look alike, are the same.
+            by_name[normalize(organization.name)].append(organization)
+        return by_name
 
     def plan(self, row: ImportRow, stored: StoredObjects) -> PlannedRow:
         """Work out what importing this row will change, and remember it for later rows.
@@ -118,16 +178,97 @@ class RowPlanner:
         is_new = organization is None
         if organization is None:
             self._check_may_create(row)
+            self._check_has_name(row)
             organization = Organization()
-        old_values = find_old_values(organization, row.values)
+        values = dict(row.values)
+        if not is_new and self._is_matched_by_name(row):
+            # The name has identified the organization, and need not be written alike.
+            values.pop("name", None)
+        old_values = find_old_values(organization, values)
         self._check_may_write(row, old_values)
         people = self._plan_people(row, organization, stored)
         self._check_reference_is_free(row, organization, stored)
         old_reference = old_values.get("reference")
         if old_reference is not None:
             self.replaced_references.add(old_reference)
-        self._set_values(organization, row.values)
-        return PlannedRow(row.line, organization, is_new, old_values, people)
+        warnings = self._find_warnings(row, is_new, old_values)
+        if is_new:
+            warnings += self._find_almost_same(row, stored)
+        else:
+            warnings += self._find_lost_roles(row, organization, people, stored)
+        self._set_values(organization, values)
+        return PlannedRow(row.line, organization, is_new, old_values, people, warnings)
+
+    def _is_matched_by_name(self, row: ImportRow) -> bool:
+        return self.matches_names and row.pk is None and row.reference is None
+
+    def _check_has_name(self, row: ImportRow) -> None:
+        """Raise `RowRefused` if a row that creates an organization has no name."""
+        if not row.values.get("name"):
+            raise RowRefused(describe_blank_name(self.header, row.line))
+
+    def _find_warnings(
+        self, row: ImportRow, is_new: bool, old_values: dict[str, Any]
+    ) -> list[ImportWarning]:
+        """Return the warnings about cells that change something."""
+        warnings = [each for each in row.warnings if is_new or each.field in old_values]
+        for name, old_value in old_values.items():
+            new_value = row.values[name] or ""
+            for suspicion in compare(name, old_value or "", new_value):
+                title = self.header.find_title(name)
+                detail = _("The present value is “%s”.") % printable(old_value)
+                warnings.append(
+                    ImportWarning(suspicion, row.line, title, new_value, name, detail)
+                )
+        return warnings
+
+    def _find_almost_same(
+        self, row: ImportRow, stored: StoredObjects
+    ) -> list[ImportWarning]:
+        """Return a warning if other references differ only in zeros at the start."""
+        reference = row.reference or ""
+        found = stored.almost_same_references.get(reference.lstrip("0"), [])
+        if not found or reference in found:
+            return []
+        title = self.header.find_title("reference")
+        detail = _("It is “%s”.") % printable(found[0])
+        suspicion = ALMOST_SAME_REFERENCE
+        return [
+            ImportWarning(suspicion, row.line, title, reference, "reference", detail)
+        ]
+
+    def _find_lost_roles(
+        self,
+        row: ImportRow,
+        organization: Organization,
+        people: Sequence[PlannedPerson],
+        stored: StoredObjects,
+    ) -> list[ImportWarning]:
+        """Return a warning for each person who may do less in their new role."""
+        warnings = []
+        for person in people:
+            if person.user is None:
+                continue
+            for role in ROLES:
+                lost = [
+                    name
+                    for name in role.permissions
+                    if name not in person.role.permissions
+                ]
+                membership = (person.user.pk, getattr(organization, role.attname))
+                if not lost or membership not in stored.memberships:
+                    continue
+                title = self.header.find_title(find_column(person.role))
+                warnings.append(
+                    ImportWarning(
+                        LOSES_ROLE,
+                        row.line,
+                        title,
+                        person.email,
+                        detail=describe_lost(role, lost),
+                    )
+                )
+        return warnings
 
     def _set_values(self, organization: Organization, values: dict[str, Any]) -> None:
         for name, value in values.items():
@@ -159,9 +300,32 @@ class RowPlanner:
                 raise RowRefused(problem)
         elif row.reference is not None:
             organization = stored.by_reference.get(row.reference)
+        elif self.matches_names:
+            organization = self._match_by_name(row, stored)
         if organization is not None:
             self._check_matched_once(row, organization)
         return organization
+
+    def _match_by_name(
+        self, row: ImportRow, stored: StoredObjects
+    ) -> Organization | None:
+        """Return the organization with the name in a row, or None if there is none.
+
+        Raises `RowRefused` if several have it.
+        """
+        name = row.values.get("name", "")
+        found = []
+        for organization in stored.by_name.get(normalize(name), []):
+            if organization.pk not in self.created_pks:
+                found.append(organization)
+        if len(found) > 1:
+            message = _(
+                "%d organizations have this name. Add a column with the reference, or"
+                " the “id” and “id_key” of an export."
+            )
+            title = self.header.find_title("name")
+            raise RowRefused(ImportProblem(message % len(found), row.line, title, name))
+        return next(iter(found), None)
 
     def _check_matched_once(self, row: ImportRow, organization: Organization) -> None:
         first_line = self.lines_by_pk.setdefault(organization.pk, row.line)
@@ -190,7 +354,7 @@ class RowPlanner:
         restricted = [
             field
             for field in (*CONFIDENTIAL_FIELDS, *ROLE_COLUMNS)
-            if field in self.header.positions
+            if field in self.header.fields
         ]
         if "reference" in old_values:
             restricted.append("reference")
@@ -257,6 +421,40 @@ def find_users(rows: Iterable[ImportRow]) -> dict[str, User]:
     return User.objects.find_by_emails(emails)
 
 
+def find_almost_same(
+    references: Iterable[str], organizations: QuerySet[Organization]
+) -> dict[str, list[str]]:
+    """Return {number without zeros at its start: references that are this number}.
+
+    Runs a query if a reference is a number.
+    """
+    spellings: set[str] = set()
+    for reference in references:
+        if reference.isascii() and reference.isdecimal():
+            digits = reference.lstrip("0")
+            spellings.update("0" * zeros + digits for zeros in range(MAX_ZEROS + 1))
+    if not spellings:
+        return {}
+    found = organizations.filter(reference__in=spellings).order_by("pk")
+    almost_same: dict[str, list[str]] = defaultdict(list)
+    for spelling in found.values_list("reference", flat=True):
+        if spelling is not None:
+            almost_same[spelling.lstrip("0")].append(spelling)
+    return almost_same
+
+
+def describe_lost(role: Role, permissions: Iterable[str]) -> str:
+    """Return what someone with a role can no longer do without these permissions."""
+    text = _("The person is %(role)s now, and can then no longer: %(permissions)s.")
+    labels = [str(PERMISSIONS[permission]) for permission in permissions]
+    return text % {"role": role.label, "permissions": ", ".join(labels)}
+
+
+def find_column(role: Role) -> str:
+    """Return the column for the people of a role."""
+    return next(column for column, each in ROLE_COLUMNS.items() if each == role)
+
+
 def find_doubtful(users: Iterable[User]) -> set[int]:
     """Return the IDs of users whose address may belong to someone else.
 
@@ -306,7 +504,7 @@ def is_known(
     if user.pk not in stored.doubtful_pks:
         return True
     membership = (user.pk, getattr(organization, role.attname))
-    return membership in stored.memberships_of_doubtful
+    return membership in stored.memberships
 
 
 def find_old_values(

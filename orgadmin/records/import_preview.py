@@ -11,17 +11,51 @@ from django.utils.translation import gettext as _
 
 from orgadmin.access.roles import ROLES, ROLES_BY_KEY
 from orgadmin.models import Organization
+from orgadmin.records.columns import FIELDS
 from orgadmin.records.import_planning import PlannedRow
 from orgadmin.records.import_writing import WrittenBatch
+
+MAX_SHOWN = 200  # characters of a value
+
+
+@dataclass(frozen=True)
+class CellPreview:
+    """A value that an import writes."""
+
+    field: str
+    old: str  # empty for a new organization
+    new: str
+    is_new: bool  # whether the organization is new
+    words: list[str]  # what is suspicious about it
+
+    @property
+    def is_cleared(self) -> bool:
+        return bool(self.old) and not self.new
+
+    def __str__(self) -> str:
+        values = {"field": self.field, "old": self.old, "new": self.new}
+        if self.is_new:
+            text = _("%(field)s: “%(new)s”") % values
+        else:
+            text = _("%(field)s: “%(old)s” → “%(new)s”") % values
+        notes = [str(word) for word in self.words]
+        if self.is_cleared:
+            notes.insert(0, _("emptied"))
+        return f"{text} ({', '.join(notes)})" if notes else text
 
 
 @dataclass(frozen=True)
 class RowPreview:
-    """The effects of a row on an organization, such as "phone: “1” → “2”"."""
+    """The effects of a row on an organization.
+
+    As text, they are for example "phone: “1” → “2”".
+    """
 
     line: int
     organization: Organization
     effects: list[str]
+    cells: list[CellPreview]
+    is_new: bool
 
 
 def preview_batch(
@@ -34,13 +68,14 @@ def preview_batch(
     groups = load_groups(written.created)
     effects_on_people = describe_people(written)
     for row in rows:
+        cells = list_cells(row)
+        effects = []
         if row.is_new:
-            effects = [describe_creation(row.organization, groups)]
-        else:
-            effects = describe_changes(row)
+            effects.append(describe_creation(row.organization, groups))
+        effects += [str(cell) for cell in cells]
         effects += effects_on_people[row.organization.pk]
         if effects:
-            yield RowPreview(row.line, row.organization, effects)
+            yield RowPreview(row.line, row.organization, effects, cells, row.is_new)
 
 
 def load_groups(organizations: Sequence[Organization]) -> dict[int, Group]:
@@ -62,14 +97,34 @@ def describe_creation(organization: Organization, groups: dict[int, Group]) -> s
     return _("created, with the groups %s") % ", ".join(names)
 
 
-def describe_changes(row: PlannedRow) -> list[str]:
-    effects = []
-    for name, old_value in row.old_values.items():
-        new_value = getattr(row.organization, name)
-        text = _("%(field)s: “%(old)s” → “%(new)s”")
-        values = {"field": name, "old": old_value or "", "new": new_value or ""}
-        effects.append(text % values)
-    return effects
+def list_cells(row: PlannedRow) -> list[CellPreview]:
+    """Return the values that a row writes, without the name of a new organization."""
+    words = defaultdict(list)
+    for warning in row.warnings:
+        words[warning.field].append(warning.word)
+    cells = []
+    for name in FIELDS:
+        new_value = getattr(row.organization, name) or ""
+        if row.is_new:
+            is_written = bool(new_value) and (name != "name" or bool(words[name]))
+        else:
+            is_written = name in row.old_values
+        if is_written:
+            old_value = row.old_values.get(name) or ""
+            cells.append(
+                CellPreview(
+                    field=name,
+                    old="" if row.is_new else shorten(old_value),
+                    new=shorten(new_value),
+                    is_new=row.is_new,
+                    words=words[name],
+                )
+            )
+    return cells
+
+
+def shorten(value: str) -> str:
+    return value if len(value) <= MAX_SHOWN else f"{value[:MAX_SHOWN]}…"
 
 
 def describe_people(written: WrittenBatch) -> dict[int, list[str]]:

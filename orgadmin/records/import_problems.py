@@ -50,6 +50,10 @@ class ImportRefused(Exception):
         self.problems = problems
 
 
+class WarningsRefused(ImportRefused):
+    """The import was refused only because nobody has agreed to its warnings."""
+
+
 class FileRefused(Exception):
     """The file cannot be imported, or cannot be read beyond a certain line."""
 

@@ -1,19 +1,22 @@
-"""Importing organizations and their people from a CSV file.
+"""Importing organizations and their people from a table.
 
-Each step is a module of its own: `import_reading` reads the file, `import_cleaning`
-validates its cells, `import_planning` works out the changes, `import_writing` writes
-them, and `import_preview` describes them.
+Each step is a module of its own: `import_tables` reads the file, `import_header` finds
+out what its columns contain, `import_cleaning` validates its cells, `import_planning`
+works out the changes, `import_writing` writes them, `import_duplicates` compares new
+organizations with those that exist, and `import_preview` describes what happens.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from hashlib import sha256
+from hashlib import file_digest
+from itertools import chain, islice
+from typing import BinaryIO
 
 from django.core.exceptions import PermissionDenied
 from django.db import DatabaseError, IntegrityError, transaction
-from django.utils.translation import gettext as _
+from django.utils.translation import gettext as _, gettext_lazy
 
 from orgadmin.access import audit_log
 from orgadmin.access.origin import IMPORT, by_means_of, current_means
@@ -21,7 +24,11 @@ from orgadmin.models import Organization, User
 from orgadmin.models.guards import LastAdminError
 from orgadmin.people import mail
 from orgadmin.records.batches import read_in_batches
+from orgadmin.records.columns import FIELDS
 from orgadmin.records.import_cleaning import ImportRow, RowCleaner
+from orgadmin.records.import_duplicates import DuplicateFinder
+from orgadmin.records.import_header import Header, TitleReader
+from orgadmin.records.import_options import DEFAULTS, ImportOptions
 from orgadmin.records.import_planning import PlannedRow, RowPlanner
 from orgadmin.records.import_preview import RowPreview, preview_batch
 from orgadmin.records.import_problems import (
@@ -29,13 +36,49 @@ from orgadmin.records.import_problems import (
     ImportProblem,
     ImportRefused,
     RowRefused,
+    WarningsRefused,
+    printable,
 )
-from orgadmin.records.import_reading import Record, read_header, read_records
+from orgadmin.records.import_records import SAMPLE, Record
+from orgadmin.records.import_suspicions import (
+    ImportWarning,
+    is_repeated_header,
+    is_total,
+)
+from orgadmin.records.import_tables import Format, read_table
 from orgadmin.records.import_writing import WrittenBatch, write_batch
 
 # Django raises exactly these if a row to be saved has been deleted, or if a key is
 # taken. Their subclasses, such as OperationalError, mean that the database has failed.
 CONFLICTS = (DatabaseError, IntegrityError)
+
+# The fields that an empty cell may empty
+CLEARABLE = FIELDS[1:]  # all but the name
+
+# Why a row is skipped
+TITLE = "title"
+HEADER = "header"
+TOTAL = "total"
+REASONS = {
+    TITLE: gettext_lazy("stands above the header"),
+    HEADER: gettext_lazy("repeats the header"),
+    TOTAL: gettext_lazy("looks like a total"),
+}
+
+
+@dataclass(frozen=True)
+class SkippedRow:
+    """A row that is not imported, because it is no organization."""
+
+    line: int
+    kind: str  # a key of REASONS
+    cells: Sequence[str]
+
+    def __str__(self) -> str:
+        text = " | ".join(cell for cell in self.cells if cell)
+        place = _("line %d") % self.line
+        quoted = _("“%s”") % printable(text)
+        return f"{place}, {quoted}: {REASONS[self.kind]}"
 
 
 @dataclass
@@ -49,41 +92,60 @@ class ImportReport:
     # People
     people: int = 0  # who got a role
     invited: int = 0
+    cleared: int = 0  # values that were emptied
     # The file
+    format: Format = field(default_factory=Format)
+    columns: list[str] = field(default_factory=list)  # fields that it contains
     ignored: list[str] = field(default_factory=list)  # titles of unknown columns
     has_key: bool = False  # whether a column can identify existing organizations
+    has_foreign_ids: bool = False  # whether there are IDs without their keys
+    skipped: list[SkippedRow] = field(default_factory=list)
+    warnings: list[ImportWarning] = field(default_factory=list)
+
+    @property
+    def needs_consent(self) -> bool:
+        """Whether a person must agree to the warnings before the file is imported."""
+        return any(warning.needs_consent for warning in self.warnings)
 
 
 def import_organizations(
-    file: Iterable[bytes],
+    file: BinaryIO,
     *,
     actor: User | None = None,
+    options: ImportOptions = DEFAULTS,
     dry_run: bool = False,
     send_mail: bool = False,
     on_progress: Callable[[int], None] | None = None,
     on_row: Callable[[RowPreview], None] | None = None,
 ) -> ImportReport:
-    """Import a CSV file in UTF-8, in one transaction: all of it, or nothing.
+    """Import a table, in one transaction: all of it, or nothing.
 
-    A row changes the organization with its "id", or else with its "reference". If there
-    is none, the row creates an organization. An empty cell empties the field. If a
-    column is missing, the field stays as it is. The columns "admins" and "reviewers"
-    contain email addresses of people who get the role. With `send_mail`, these people
-    are notified, and `actor` invites people without an account or with a doubtful
-    address. Without `send_mail`, or without an actor, such people are refused.
+    A row changes the organization with its "id" and "id_key", or else with its
+    "reference", or else with its name if `options` say so. If there is none, the row
+    creates an organization. An empty cell keeps what is there, except in the columns
+    that `options.clear_blank` names. The columns "admins" and "reviewers" contain email
+    addresses of people who get the role. With `send_mail`, these people are notified,
+    and `actor` invites people without an account or with a doubtful address. Without
+    `send_mail`, or without an actor, such people are refused.
+
+    Rows with warnings are refused unless `options` accept them. A dry run does not
+    refuse them: its report has the warnings.
 
     The import may do what `actor` may do. None means a command, which may do
     everything. `on_progress` is called after each batch with the number of its last
     line. `on_row` is called for each row that changes something.
 
-    Raises `ImportRefused` with all problems, and `DatabaseError` if the database fails.
-    Runs about 15 queries for 1,000 new rows, 2 for each changed row, and 11 for each
-    renamed one. Keeps one batch and the keys of all rows in memory.
+    Raises `ImportRefused` with all problems, or `WarningsRefused` if there are only
+    warnings, and `DatabaseError` if the database fails. Runs about 15 queries for 1,000
+    new rows, 2 for each changed row, and 11 for each renamed one. Keeps one batch, and
+    the keys and names of all rows in memory.
     """
     try:
         with transaction.atomic(), by_means_of(describe_means(actor)):
             run = _Import(
                 actor=actor,
+                options=options,
+                dry_run=dry_run,
                 send_mail=send_mail,
                 on_progress=on_progress,
                 on_row=on_row,
@@ -143,6 +205,43 @@ def describe_last_admins(organizations: Sequence[Organization]) -> ImportRefused
     return ImportRefused(problems)
 
 
+def hash_file(file: BinaryIO) -> str:
+    file.seek(0)
+    return file_digest(file, "sha256").hexdigest()  # type: ignore[arg-type]
+
+
+def check_cleared(header: Header, options: ImportOptions) -> None:
+    """Raise `FileRefused` if a column that may empty fields does not exist."""
+    for name in options.clear_blank:
+        if name not in CLEARABLE:
+            message = _(
+                "The field “%(field)s” cannot be emptied. These can: %(names)s."
+            )
+        elif name not in header.fields:
+            message = _(
+                "The file has no column for “%(field)s”, so it cannot empty this field."
+                " It has: %(names)s."
+            )
+        else:
+            continue
+        known = [each for each in CLEARABLE if each in header.fields]
+        values = {"field": printable(name), "names": ", ".join(known) or "-"}
+        raise FileRefused(ImportProblem(message % values))
+
+
+def find_kind(record: Record, header: Header) -> str | None:
+    """Return why a record is skipped, or None if it is a row of the table.
+
+    A row of an export is always imported: an organization can have such a name.
+    """
+    position = header.positions.get("id_key")
+    if position is not None and any(record.cells[position : position + 1]):
+        return HEADER if is_repeated_header(record.cells, header.titles) else None
+    if is_repeated_header(record.cells, header.titles):
+        return HEADER
+    return TOTAL if is_total(record.cells) else None
+
+
 class _Import:
     """A running import, which counts its changes and collects problems."""
 
@@ -150,35 +249,44 @@ class _Import:
         self,
         *,
         actor: User | None,
+        options: ImportOptions,
+        dry_run: bool,
         send_mail: bool,
         on_progress: Callable[[int], None] | None,
         on_row: Callable[[RowPreview], None] | None,
     ) -> None:
         self.actor = actor
+        self.options = options
+        self.dry_run = dry_run
         self.send_mail = send_mail
         self.on_progress = on_progress
         self.on_row = on_row
         self.report = ImportReport()
         self.problems: list[ImportProblem] = []
-        self.digest = sha256()
+        self.digest = ""
         # Everyone gets one message about all their changes.
         self.mailed_changes: list[mail.Keys] = []
 
-    def import_file(self, file: Iterable[bytes]) -> ImportReport:
+    def import_file(self, file: BinaryIO) -> ImportReport:
+        self.digest = hash_file(file)
         try:
-            self._import_records(self._read_and_digest(file))
+            self._import_table(file)
         except FileRefused as error:
             self.problems.append(error.problem)
         if self.problems:
             raise ImportRefused(sorted(self.problems, key=lambda each: each.line or 0))
+        self._check_warnings()
         mail.notify_about(self.mailed_changes, self.actor)
         self._record_import()
         return self.report
 
-    def _read_and_digest(self, file: Iterable[bytes]) -> Iterator[bytes]:
-        for line in file:
-            self.digest.update(line)
-            yield line
+    def _check_warnings(self) -> None:
+        """Raise `WarningsRefused` if a person must agree first, and has not."""
+        if self.dry_run or self.options.accepts_warnings:
+            return
+        refused = [each for each in self.report.warnings if each.needs_consent]
+        if refused:
+            raise WarningsRefused([warning.describe() for warning in refused])
 
     def _record_import(self) -> None:
         """Record which file was imported, without its name and content."""
@@ -186,7 +294,7 @@ class _Import:
             audit_log.SecurityEvent.IMPORTED,
             actor=self.actor,
             details={
-                "sha256": self.digest.hexdigest(),
+                "sha256": self.digest,
                 "created": self.report.created,
                 "changed": self.report.changed,
                 "people": self.report.people,
@@ -194,20 +302,24 @@ class _Import:
             },
         )
 
-    def _import_records(self, file: Iterable[bytes]) -> None:
-        records = read_records(file)
-        header = read_header(next(records, Record(line=1, cells=[])))
-        self.report.ignored = header.ignored
-        self.report.has_key = header.has_key
-        cleaner = RowCleaner(header)
+    def _import_table(self, file: BinaryIO) -> None:
+        titles = TitleReader(self.options.mapping)
+        table = read_table(file, self.options, titles)
+        self.report.format = table.format
+        header, records = self._read_header(table.records, titles)
+        check_cleared(header, self.options)
+        cleaner = RowCleaner(header, self.options.clear_blank)
         planner = RowPlanner(
             header,
             actor=self.actor,
             invites_unknown=self.send_mail and self.actor is not None,
+            matches_names=self.options.matches_names,
         )
-        for batch in read_in_batches(records):
+        duplicates = DuplicateFinder(planner.viewable)
+        for batch in read_in_batches(self._skip(records, header)):
             rows = self._clean(batch, cleaner)
             planned_rows = self._plan(rows, planner)
+            duplicates.add(planned_rows)
             # After the first problem, nothing more is written, but later rows are still
             # checked, so that people can fix all problems at once.
             if not self.problems:
@@ -215,6 +327,37 @@ class _Import:
                 planner.remember_created(written.created)
             if self.on_progress is not None:
                 self.on_progress(batch[-1].line)
+        self.report.warnings += duplicates.find(planner.created_pks)
+        self.report.warnings.sort(key=lambda warning: warning.line)
+
+    def _read_header(
+        self, records: Iterator[Record], titles: TitleReader
+    ) -> tuple[Header, Iterator[Record]]:
+        """Return the header of a table, and the records after it."""
+        sample = list(islice(records, SAMPLE))
+        if not sample:
+            message = _(
+                "The file has no header line. Its first line must name the columns."
+            )
+            raise FileRefused(ImportProblem(message))
+        index = titles.find_header(sample)
+        for record in sample[:index]:
+            self.report.skipped.append(SkippedRow(record.line, TITLE, record.cells))
+        header = titles.read(sample[index])
+        self.report.columns = [name for name in FIELDS if name in header.fields]
+        self.report.ignored = header.ignored
+        self.report.has_key = header.has_key or self.options.matches_names
+        self.report.has_foreign_ids = header.has_foreign_ids
+        return header, chain(sample[index + 1 :], records)
+
+    def _skip(self, records: Iterable[Record], header: Header) -> Iterator[Record]:
+        """Yield the records, without those that look like totals or headers."""
+        for record in records:
+            kind = None if self.options.keeps_totals else find_kind(record, header)
+            if kind is None:
+                yield record
+            else:
+                self.report.skipped.append(SkippedRow(record.line, kind, record.cells))
 
     def _clean(self, records: Sequence[Record], cleaner: RowCleaner) -> list[ImportRow]:
         rows = []
@@ -230,9 +373,13 @@ class _Import:
         planned_rows = []
         for row in rows:
             try:
-                planned_rows.append(planner.plan(row, stored))
+                planned_row = planner.plan(row, stored)
             except RowRefused as error:
                 self.problems += error.problems
+                continue
+            planned_rows.append(planned_row)
+            self.report.warnings += planned_row.warnings
+            self.report.cleared += len(planned_row.cleared)
         return planned_rows
 
     def _write(self, rows: Sequence[PlannedRow]) -> WrittenBatch:

@@ -31,7 +31,7 @@ from orgadmin.people import lock_out
 from orgadmin.people.invitations import invite
 from orgadmin.people.link_tokens import make_link_token
 from tests.browser import ACCOUNT_BUTTON
-from tests.factories import ADMIN, REVIEWER, create_user, set_role
+from tests.factories import ADMIN, REVIEWER, create_user, id_cells, set_role
 from tests.urls import urlpatterns as site_patterns
 
 WITH_SECOND_FACTOR = {"SECOND_FACTOR": "optional"}
@@ -570,13 +570,14 @@ def list_import_pages(demo):
     other = demo.other
     address = f"{ORGANIZATIONS}import/"
     file_with_problems = (
-        f"id,name,email\n{own.pk},,\n999999,Nobody knows,\n,Wrong mail,nobody\n"
+        f"id,id_key,name,email\n{id_cells(own.pk)},Acme,x\n"
+        f"{id_cells(999_999)},Nobody knows,\n,,Wrong mail,nobody\n"
     )
     file_without_problems = (
-        "id,name,phone,fax,admins\n"
-        f"{own.pk},{own.name},+1 555 0123,1,nora@example.com\n"
-        ",Widget Works,,2,\n"
-        f"{other.pk},{other.name},,3,\n"
+        "id,id_key,name,phone,fax,admins\n"
+        f"{id_cells(own.pk)},{own.name},+1 555 0123,1,nora@example.com\n"
+        ",,Widget Works,,2,\n"
+        f"{id_cells(other.pk)},{other.name},,3,\n"
     )
     return [
         Page("import", STAFF, address),

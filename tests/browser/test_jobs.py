@@ -10,7 +10,7 @@ from playwright.sync_api import expect
 from orgadmin.models import Organization, User
 from tests.browser import PHONE, BrowserTestCase
 from tests.browser.hands import Finger, Hand, Keys
-from tests.factories import create_organization, create_superuser, create_user
+from tests.factories import create_organization, create_superuser, create_user, id_cells
 
 # How many presses each job may take, not counting typed text: clicks or taps, and keys
 # if there is nothing but a keyboard.
@@ -157,7 +157,7 @@ class Jobs:
         hand = self.enter("root")
         hand.press(hand.link("Organizations").last)
         hand.press(hand.link("Import"))
-        text = f"id,name,phone\n{self.acme.pk},Acme,2\n,Imported,3\n"
+        text = f"id,id_key,name,phone\n{id_cells(self.acme.pk)},Acme,2\n,,Imported,3\n"
         hand.give(hand.field("CSV file:"), text)
         hand.press(hand.button("Preview import"))
         self.sees("“1” → “2”")
@@ -330,7 +330,7 @@ class JobTests(BrowserTestCase):
         self.sign_in("root")
         page.goto("/admin/orgadmin/organization/")
         page.get_by_role("link", name="Import").click()
-        text = f"id,name,phone\n{self.acme.pk},Acme,2\n,Imported,3\n"
+        text = f"id,id_key,name,phone\n{id_cells(self.acme.pk)},Acme,2\n,,Imported,3\n"
         file = {"name": "file.csv", "mimeType": "text/csv", "buffer": text.encode()}
         page.get_by_label("CSV file:").set_input_files(file)
         page.get_by_role("button", name="Preview import").click()

@@ -45,10 +45,13 @@ class ImportOrganizationsTests(TestCase):
         self.assertEqual(
             output.out.splitlines(),
             [
+                "Read as CSV, UTF-8, separated by commas.",
                 "Columns not used: Colour.",
-                "There is no column “id” or “reference”, so each line creates an"
-                " organization. If you import the file again, it creates them again.",
+                "There is no column that identifies organizations, so each line"
+                " creates an organization. If you import the file again, it creates"
+                " them again.",
                 "Organizations: 1 created, 0 changed, 0 unchanged.",
+                "Values: 0 emptied. Rows: 0 skipped, 0 warnings.",
                 "People: 0 given a role, 0 invited.",
             ],
         )
@@ -59,12 +62,14 @@ class ImportOrganizationsTests(TestCase):
         self.assertRegex(
             row,
             r"^line 2: Acme \(ID \d+\): created, with the groups “Acme Admin”,"
-            r" “Acme Reviewer”$",
+            r" “Acme Reviewer”; reference: “R1”$",
         )
         self.assertEqual(
             summary,
             [
+                "Read as CSV, UTF-8, separated by commas.",
                 "Organizations: 1 would be created, 0 would be changed, 0 unchanged.",
+                "Values: 0 would be emptied. Rows: 0 skipped, 0 warnings.",
                 "People: 0 would be given a role, 0 would be invited.",
                 "This was a dry run: nothing was changed.",
             ],

@@ -14,7 +14,7 @@ from orgadmin.management import commands
 from orgadmin.management.output import EscapedCommand
 from orgadmin.models import Organization, User
 
-from ..factories import ADMIN, create_organization, create_superuser, set_role
+from ..factories import ADMIN, create_organization, create_superuser, id_cells, set_role
 
 # A name that deletes the line before it, turns the text around and begins a new line.
 EVIL = "A\x1b[1A\x1b[2K\x9b\u202e\u2066\u200b\u2028\nfake line"
@@ -103,14 +103,15 @@ class OutputTests(TestCase):
     @tag("E8")
     def test_import(self):
         cell = EVIL.replace("\n", " ").replace("\u2028", " ")
+        cells = id_cells(self.evil.pk)
         with tempfile.TemporaryDirectory() as folder:
             file = Path(folder, "file.csv")
             for column in ("address", "phone", cell):
-                file.write_text(f'id,name,{column}\n{self.evil.pk},New,"{cell}"\n')
+                file.write_text(f'id,id_key,name,{column}\n{cells},New,"{cell}"\n')
                 self.assert_escaped(
                     self.run_command("import_organizations", file, "--dry-run")
                 )
-            file.write_text(f'id,name,address\n{self.evil.pk},New,"A\n\x1bfake"\n')
+            file.write_text(f'id,id_key,name,address\n{cells},New,"A\n\x1bfake"\n')
             text = self.run_command("import_organizations", file, "--dry-run")
             self.assertNotIn("\x1b", text)
 

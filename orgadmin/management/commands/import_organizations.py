@@ -11,39 +11,51 @@ from django.db import DatabaseError
 from orgadmin.management.arguments import find_user
 from orgadmin.management.output import EscapedCommand
 from orgadmin.records.batches import BATCH
+from orgadmin.records.import_options import ImportOptions
 from orgadmin.records.import_preview import RowPreview
-from orgadmin.records.import_problems import ImportProblem
-from orgadmin.records.imports import (
+from orgadmin.records.import_problems import (
+    ImportProblem,
     ImportRefused,
+    WarningsRefused,
+)
+from orgadmin.records.imports import (
+    CLEARABLE,
     ImportReport,
     import_organizations,
     record_refusal,
 )
+from orgadmin.records.text_encoding import ENCODINGS, find_by_name
 
 # In a log, progress is reported each time this many lines were read. On a terminal, it
 # is reported after each batch.
 LINES_BETWEEN_REPORTS = 100_000
+
+# How many problems are printed. Someone who has read so many knows what to do.
+MAX_PROBLEMS = 500
 
 
 def open_file(file: str | Path) -> AbstractContextManager[BinaryIO]:
     """Open a file, or standard input: the service's user cannot open root's files."""
     if str(file) == "-":
         return io.BytesIO(sys.stdin.buffer.read())
+    if Path(file).is_fifo():
+        # A pipe can be read once, and an import reads its file several times.
+        return io.BytesIO(Path(file).read_bytes())
     return open(file, "rb")
 
 
 class Command(EscapedCommand):
     help = (
-        "Create and change organizations from a CSV file. If one line cannot be"
-        " imported, nothing is changed."
+        "Create and change organizations from a spreadsheet or a CSV file. If one line"
+        " cannot be imported, nothing is changed."
     )
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument(
             "file",
             metavar="FILE",
-            help="CSV in UTF-8 with a header line; the column “name” is required; “-”"
-            " is standard input",
+            help=".xlsx, .xls, .ods or CSV, with a header line and a column of names;"
+            " “-” is standard input",
         )
         parser.add_argument(
             "--as",
@@ -61,6 +73,51 @@ class Command(EscapedCommand):
             action="store_true",
             help="print what would happen, and change nothing",
         )
+        parser.add_argument(
+            "--accept-warnings",
+            action="store_true",
+            help="import rows with warnings, too, such as damaged numbers",
+        )
+        self._add_reading_arguments(parser)
+
+    def _add_reading_arguments(self, parser: CommandParser) -> None:
+        """Add the arguments that say how the file is read."""
+        parser.add_argument(
+            "--encoding",
+            metavar="NAME",
+            help="the encoding of a CSV file, such as cp1252 (default: find out)",
+        )
+        parser.add_argument(
+            "--sheet",
+            default="",
+            metavar="NAME",
+            help="the name or number of the sheet (default: the first with text)",
+        )
+        parser.add_argument(
+            "--map",
+            action="append",
+            default=[],
+            metavar="TITLE=FIELD",
+            help="what a column contains; without FIELD, it is not used",
+        )
+        parser.add_argument(
+            "--match",
+            choices=["name"],
+            help="let rows without a key change the organization with their name",
+        )
+        parser.add_argument(
+            "--clear-blank",
+            action="append",
+            default=[],
+            metavar="FIELD",
+            choices=CLEARABLE,
+            help="empty this field where its cell is empty (default: keep the value)",
+        )
+        parser.add_argument(
+            "--keep-totals",
+            action="store_true",
+            help="import rows that look like totals or repeated headers, too",
+        )
 
     def handle(
         self,
@@ -71,13 +128,19 @@ class Command(EscapedCommand):
         send_mail: bool,
         **options: Any,
     ) -> None:
+        choices = read_options(options)
         try:
-            report = self._import(file, actor, dry_run=dry_run, send_mail=send_mail)
+            report = self._import(
+                file, actor, choices, dry_run=dry_run, send_mail=send_mail
+            )
         except (OSError, ValueError) as error:
             reason = getattr(error, "strerror", None) or error
             raise CommandError(
                 f"{ascii(str(file))} cannot be read: {reason}."
             ) from error
+        except WarningsRefused as error:
+            self._print_problems(error.problems)
+            raise CommandError(describe_warnings(len(error.problems))) from error
         except ImportRefused as error:
             self._print_problems(error.problems)
             raise CommandError(describe_refusal(error.problems)) from error
@@ -87,9 +150,18 @@ class Command(EscapedCommand):
                 f"Nothing was imported. The database failed: {reason}. Try again."
             ) from error
         self._print_report(report, dry_run=dry_run)
+        if report.needs_consent and not choices.accepts_warnings:
+            refused = [each for each in report.warnings if each.needs_consent]
+            raise CommandError(describe_warnings(len(refused)))
 
     def _import(
-        self, file: str | Path, username: str | None, *, dry_run: bool, send_mail: bool
+        self,
+        file: str | Path,
+        username: str | None,
+        options: ImportOptions,
+        *,
+        dry_run: bool,
+        send_mail: bool,
     ) -> ImportReport:
         # Without an actor, everything is allowed. An empty username is not the same as
         # no actor: it is looked up, and not found.
@@ -101,6 +173,7 @@ class Command(EscapedCommand):
                 return import_organizations(
                     stream,
                     actor=actor,
+                    options=options,
                     dry_run=dry_run,
                     send_mail=send_mail,
                     on_progress=self._print_progress,
@@ -124,17 +197,30 @@ class Command(EscapedCommand):
         self.stdout.write(f"line {row.line}: {organization}: {effects}")
 
     def _print_problems(self, problems: Sequence[ImportProblem]) -> None:
-        for problem in problems:
+        for problem in problems[:MAX_PROBLEMS]:
             self.stderr.write(str(problem))
+        more = len(problems) - MAX_PROBLEMS
+        if more > 0:
+            self.stderr.write(f"… and {more:,} more")
 
     def _print_report(self, report: ImportReport, *, dry_run: bool) -> None:
+        self.stdout.write(f"Read as {report.format}.")
+        for skipped in report.skipped[:MAX_PROBLEMS]:
+            self.stdout.write(f"Skipped {skipped}.")
+        for warning in report.warnings[:MAX_PROBLEMS]:
+            self.stdout.write(f"Warning: {warning}")
         if report.ignored:
             titles = ", ".join(report.ignored)
             self.stdout.write(f"Columns not used: {titles}.")
+        if report.has_foreign_ids:
+            self.stdout.write(
+                "The column “id” is not used, because there is no column “id_key”"
+                " beside it, as in an export of this site."
+            )
         if not report.has_key:
             self.stdout.write(
-                "There is no column “id” or “reference”, so each line creates an"
-                " organization. If you import the file again, it creates them again."
+                "There is no column that identifies organizations, so each line creates"
+                " an organization. If you import the file again, it creates them again."
             )
         would_be = "would be " if dry_run else ""
         self.stdout.write(
@@ -142,11 +228,50 @@ class Command(EscapedCommand):
             f" {report.changed:,} {would_be}changed, {report.unchanged:,} unchanged."
         )
         self.stdout.write(
+            f"Values: {report.cleared:,} {would_be}emptied. Rows:"
+            f" {len(report.skipped):,} skipped, {len(report.warnings):,} warnings."
+        )
+        self.stdout.write(
             f"People: {report.people:,} {would_be}given a role,"
             f" {report.invited:,} {would_be}invited."
         )
         if dry_run:
             self.stdout.write("This was a dry run: nothing was changed.")
+
+
+def read_options(options: dict[str, Any]) -> ImportOptions:
+    """Return the choices that the arguments make. Raises `CommandError`."""
+    encoding = None
+    if options["encoding"] is not None:
+        encoding = find_by_name(options["encoding"])
+        if encoding is None:
+            name = ascii(options["encoding"])
+            known = ", ".join(ENCODINGS.values())
+            raise CommandError(f"There is no encoding {name}. Choose one of: {known}.")
+    mapping = {}
+    for pair in options["map"]:
+        title, separator, name = pair.rpartition("=")
+        if not separator or not title:
+            raise CommandError(f"Write {ascii(pair)} as TITLE=FIELD.")
+        mapping[title] = name
+    return ImportOptions(
+        encoding=encoding,
+        sheet=options["sheet"],
+        mapping=mapping,
+        clear_blank=options["clear_blank"],
+        matches_names=options["match"] == "name",
+        keeps_totals=options["keep_totals"],
+        accepts_warnings=options["accept_warnings"],
+    )
+
+
+def describe_warnings(count: int) -> str:
+    """Return the last line of an import that only warnings have refused."""
+    warnings = "the warning" if count == 1 else f"the {count:,} warnings"
+    return (
+        f"Nothing was imported. Look at {warnings} above. To import these rows as they"
+        " are, add --accept-warnings."
+    )
 
 
 def describe_refusal(problems: Sequence[ImportProblem]) -> str:

@@ -1,0 +1,193 @@
+"""Finding organizations that new rows of an import may mean."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from difflib import SequenceMatcher
+from typing import TYPE_CHECKING
+
+from django.db.models import F, Value
+from django.db.models.functions import Lower, StrIndex, Substr
+from django.utils.translation import gettext as _
+
+from orgadmin.models.fields import normalize
+from orgadmin.models.look_alikes import make_key
+from orgadmin.records.batches import read_in_batches
+from orgadmin.records.import_problems import printable
+from orgadmin.records.import_suspicions import DUPLICATE, ImportWarning
+
+if TYPE_CHECKING:
+    from django.db.models import QuerySet
+
+    from orgadmin.models import Organization
+    from orgadmin.records.import_planning import PlannedRow
+
+# Domains that say nothing about an organization, because anyone can have an address
+# there.
+PUBLIC_DOMAINS = frozenset(
+    [
+        *("gmail.com", "googlemail.com", "outlook.com", "outlook.de", "outlook.fr"),
+        *("hotmail.com", "hotmail.de", "hotmail.fr", "live.com", "msn.com"),
+        *("yahoo.com", "yahoo.de", "yahoo.fr", "icloud.com", "me.com", "mac.com"),
+        *("aol.com", "aol.de", "gmx.de", "gmx.net", "gmx.at", "gmx.ch", "web.de"),
+        *("t-online.de", "freenet.de", "posteo.de", "mailbox.org", "proton.me"),
+        *("protonmail.com", "orange.fr", "wanadoo.fr", "free.fr", "sfr.fr"),
+        *("laposte.net", "bluewin.ch"),
+    ]
+)
+
+# How similar two names are at least, from 0 to 1, if their email domains are the same
+SIMILAR = 0.6
+
+# Words that say what kind of company a name belongs to
+LEGAL_FORMS = frozenset(
+    [
+        *("gmbh", "ag", "kg", "ohg", "ug", "gbr", "se", "mbh", "co", "e.v.", "ev"),
+        *("eg", "inc", "inc.", "ltd", "ltd.", "limited", "llc", "corp", "plc", "sa"),
+        *("s.a.", "sarl", "s.a.r.l.", "sas", "eurl", "bv", "b.v.", "nv", "n.v.", "spa"),
+        *("s.p.a.", "srl", "s.r.l.", "ab", "oy", "as"),
+    ]
+)
+
+
+@dataclass(frozen=True)
+class NewRow:
+    """What is compared of a row that creates an organization."""
+
+    line: int
+    name: str
+    domain: str
+    tax_id: str
+
+
+class DuplicateFinder:
+    """Collects the new rows of an import, and compares them with what exists.
+
+    Organizations that the person may not view are never found.
+    """
+
+    def __init__(self, viewable: QuerySet[Organization]) -> None:
+        self.viewable = viewable.order_by()
+        self.rows: list[NewRow] = []
+
+    def add(self, rows: Iterable[PlannedRow]) -> None:
+        for row in rows:
+            if row.is_new:
+                self.rows.append(
+                    NewRow(
+                        row.line,
+                        row.organization.name,
+                        find_domain(row.organization.email),
+                        row.organization.tax_id,
+                    )
+                )
+
+    def find(self, created_pks: Iterable[int]) -> list[ImportWarning]:
+        """Return a warning for each new row that resembles an organization.
+
+        Those that the import itself has created do not count. Runs up to three queries
+        per batch.
+        """
+        created = frozenset(created_pks)
+        warnings = []
+        for batch in read_in_batches(self.rows):
+            by_key = self._find_by_name(batch, created)
+            by_domain = self._find_by_domain(batch, created)
+            by_tax_id = self._find_by_tax_id(batch, created)
+            for row in batch:
+                reason = describe_duplicate(row, by_key, by_domain, by_tax_id)
+                if reason:
+                    warning = ImportWarning(
+                        DUPLICATE, row.line, value=row.name, detail=reason
+                    )
+                    warnings.append(warning)
+        return warnings
+
+    def _find_by_name(
+        self, rows: Sequence[NewRow], created: frozenset[int]
+    ) -> dict[str, str]:
+        """Return {key of a name: name of an organization}."""
+        keys = {make_key(row.name) for row in rows}
+        found = self.viewable.filter(name_key__in=keys)
+        names = {}
+        for pk, key, name in found.values_list("pk", "name_key", "name"):
+            if pk not in created:
+                names[key] = name
+        return names
+
+    def _find_by_domain(
+        self, rows: Sequence[NewRow], created: frozenset[int]
+    ) -> dict[str, list[str]]:
+        """Return {email domain: names of the organizations that have it}."""
+        domains = {row.domain for row in rows if row.domain}
+        if not domains:
+            return {}
+        start = StrIndex("email", Value("@")) + 1
+        found = self.viewable.exclude(email="")
+        found = found.annotate(domain=Lower(Substr("email", start)))
+        found = found.filter(domain__in=domains)
+        names: dict[str, list[str]] = defaultdict(list)
+        for pk, domain, name in found.values_list("pk", F("domain"), "name"):
+            if pk not in created:
+                names[domain].append(name)
+        return names
+
+    def _find_by_tax_id(
+        self, rows: Sequence[NewRow], created: frozenset[int]
+    ) -> dict[str, str]:
+        """Return {tax ID: name of an organization}.
+
+        Only superusers and commands import tax IDs, so the answer tells nobody else.
+        """
+        tax_ids = {row.tax_id for row in rows if row.tax_id}
+        if not tax_ids:
+            return {}
+        found = self.viewable.filter(tax_id__in=tax_ids)
+        names = {}
+        for pk, tax_id, name in found.values_list("pk", "tax_id", "name"):
+            if pk not in created:
+                names[tax_id] = name
+        return names
+
+
+def describe_duplicate(
+    row: NewRow,
+    by_key: dict[str, str],
+    by_domain: dict[str, list[str]],
+    by_tax_id: dict[str, str],
+) -> str:
+    """Return why a row may mean an organization that exists, or an empty text."""
+    namesake = by_key.get(make_key(row.name))
+    if namesake is not None:
+        return _("“%s” has the same name, or one that looks like it.") % printable(
+            namesake
+        )
+    same_tax_id = by_tax_id.get(row.tax_id)
+    if same_tax_id is not None:
+        return _("“%s” has the same tax ID.") % printable(same_tax_id)
+    for name in by_domain.get(row.domain, []):
+        if are_similar(row.name, name):
+            text = _(
+                "“%s” has a similar name, and an email address at the same domain."
+            )
+            return text % printable(name)
+    return ""
+
+
+def find_domain(email: str) -> str:
+    """Return the domain of an email address, if it says whose address it is."""
+    domain = email.rpartition("@")[2].lower()
+    return "" if domain in PUBLIC_DOMAINS else domain
+
+
+def are_similar(first: str, second: str) -> bool:
+    """Return whether two names are similar, whatever their legal forms."""
+    matcher = SequenceMatcher(None, strip_legal_form(first), strip_legal_form(second))
+    return matcher.ratio() >= SIMILAR
+
+
+def strip_legal_form(name: str) -> str:
+    words = [word for word in normalize(name).split() if word not in LEGAL_FORMS]
+    return " ".join(words)

@@ -1,0 +1,39 @@
+"""What people choose for an import, and the limits that it keeps to."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field
+
+
+@dataclass(frozen=True)
+class Limits:
+    """The largest file that an import reads."""
+
+    rows: int  # that are not empty, without the header
+    size: int  # in bytes
+
+
+# Without a page in between, a file may be as large as the database can take in one
+# transaction.
+COMMAND_LIMITS = Limits(rows=1_000_000, size=500_000_000)
+
+
+@dataclass(frozen=True)
+class ImportOptions:
+    """The choices for one import. The page and the command offer the same ones."""
+
+    encoding: str | None = None  # of a CSV file. None: find out.
+    sheet: str = ""  # of a workbook. Empty: the first one.
+    # {title of a column: field}, where the titles alone say something else. An empty
+    # field means that the column is not used.
+    mapping: Mapping[str, str] = field(default_factory=dict)
+    # Fields that an empty cell empties. In all others, it keeps what is there.
+    clear_blank: Collection[str] = ()
+    matches_names: bool = False  # whether a name identifies an organization
+    keeps_totals: bool = False  # whether rows that look like totals are imported
+    accepts_warnings: bool = False  # whether rows with warnings are imported
+    limits: Limits = COMMAND_LIMITS
+
+
+DEFAULTS = ImportOptions()

@@ -1,0 +1,151 @@
+"""Reading the sheets of workbooks: .xlsx, .xls and .ods files."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from shutil import copyfileobj
+from typing import BinaryIO
+from zipfile import BadZipFile, ZipFile, is_zipfile
+
+from django.utils.formats import number_format
+from django.utils.translation import gettext as _
+
+from orgadmin.records import workbook_reader
+from orgadmin.records.file_kinds import describe_damage, describe_password
+from orgadmin.records.import_problems import FileRefused, ImportProblem, printable
+from orgadmin.records.import_records import Record, make_record
+
+READER = Path(workbook_reader.__file__)
+
+# The largest size of a workbook when it is unpacked. A workbook with 100,000 rows has
+# about 100 MB.
+MAX_UNPACKED = 500_000_000  # bytes
+
+# What the reader needs of the environment, which has secrets of the site.
+ENVIRONMENT = ("LD_LIBRARY_PATH", "PATH")
+
+# The reader ends itself earlier, by the time that it computes.
+MAX_WAIT = 2 * workbook_reader.MAX_SECONDS
+
+
+@dataclass(frozen=True)
+class Sheet:
+    """A sheet of a workbook, and the names of all of them."""
+
+    name: str
+    names: Sequence[str]
+    records: Sequence[Record]  # that are not empty
+    rows: int  # the number of such rows, of which there may be more than records
+
+
+def read_workbook(file: BinaryIO, chosen: str, *, max_rows: int) -> Sheet:
+    """Return a sheet, chosen by its name or number. Empty: the first one with text.
+
+    Reads at most `max_rows` that are not empty, and counts the others. Raises
+    `FileRefused` if the workbook is damaged, has a password or is too large, or if
+    there is no such sheet.
+    """
+    check_unpacked_size(file)
+    with tempfile.TemporaryFile() as copy:
+        # The reader needs a file of the operating system to move in.
+        file.seek(0)
+        copyfileobj(file, copy)
+        copy.seek(0)
+        status, lines = run_reader(copy, chosen, max_rows)
+    names: list[str] = []
+    name = ""
+    if lines:
+        overview = json.loads(lines[0])
+        names = overview["sheets"]
+        name = overview["sheet"] or ""
+    if status != 0:
+        raise FileRefused(describe_failure(status, chosen, names))
+    records = list_records(lines[1:-1])
+    return Sheet(name, names, records, rows=int(lines[-1]))
+
+
+def run_reader(file: BinaryIO, chosen: str, max_rows: int) -> tuple[int, list[bytes]]:
+    """Run the reader. Returns its exit status, and the lines that it has printed."""
+    environment = {name: os.environ[name] for name in ENVIRONMENT if name in os.environ}
+    command = [sys.executable, "-I", str(READER), chosen, str(max_rows)]
+    try:
+        # The name of a sheet is one argument, whatever it contains.
+        done = subprocess.run(
+            command,
+            stdin=file,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            env=environment,
+            timeout=MAX_WAIT,
+            check=False,
+        )
+    except subprocess.TimeoutExpired:
+        return workbook_reader.TOO_LARGE, []
+    except ValueError:
+        # No sheet has a name with a NUL in it.
+        return workbook_reader.NO_SUCH_SHEET, []
+    return done.returncode, done.stdout.splitlines()
+
+
+def list_records(lines: Sequence[bytes]) -> list[Record]:
+    records = []
+    for line in lines:
+        number, *cells = json.loads(line)
+        record = make_record(number, cells)
+        if record is not None:
+            records.append(record)
+    return records
+
+
+def check_unpacked_size(file: BinaryIO) -> None:
+    """Raise `FileRefused` if a workbook says that it is too large when unpacked.
+
+    The reader has limits of its own, in case that it does not tell the truth.
+    """
+    if not is_zipfile(file):
+        return
+    try:
+        with ZipFile(file) as archive:
+            size = sum(entry.file_size for entry in archive.infolist())
+    except (BadZipFile, OSError, ValueError) as error:
+        raise FileRefused(describe_damage()) from error
+    if size > MAX_UNPACKED:
+        message = _(
+            "Unpacked, this workbook has %(size)s MB, and at most %(limit)s MB can be"
+            " read. Copy the table to a new workbook, or save it as “CSV UTF-8”."
+        )
+        values = {
+            "size": number_format(size // 1_000_000, force_grouping=True),
+            "limit": number_format(MAX_UNPACKED // 1_000_000),
+        }
+        raise FileRefused(ImportProblem(message % values))
+
+
+def describe_failure(status: int, chosen: str, names: Sequence[str]) -> ImportProblem:
+    if status == workbook_reader.PASSWORD:
+        return describe_password()
+    if status == workbook_reader.DAMAGED:
+        return describe_damage()
+    if status == workbook_reader.NO_SUCH_SHEET:
+        message = _(
+            "This workbook has no sheet “%(sheet)s”. Its sheets are: %(names)s."
+        )
+        values = {
+            "sheet": printable(chosen),
+            "names": ", ".join(printable(name) for name in names) or "-",
+        }
+        return ImportProblem(message % values)
+    # The reader was ended because it needed too much memory or time.
+    return ImportProblem(
+        _(
+            "This sheet is too large to be read: a cell far away from the others may be"
+            " the reason. Copy the table to a new workbook, or save it as “CSV UTF-8”."
+        )
+    )
