@@ -188,7 +188,7 @@ class CheckTests(SimpleTestCase):
         with mock.patch.object(checks, "UNGATED", {"orgadmin.Visit": "because"}):
             self.assertEqual(self.check({}, [Visit]), [])
 
-    @tag("A5", "A6", "A8", "A16")
+    @tag("A5", "A6", "A8", "A16", "A52")
     def test_options_that_show_or_change_more_are_refused(self):
         refused = [
             {"search_fields": ["name", "notes"]},

@@ -165,7 +165,7 @@ class OrganizationFilterTests(ListCase):
             response = self.client.get(f"{LIST}export/?{query}")
             self.assertEqual(response.status_code, 400, query)
 
-    @tag("A5", "A9")
+    @tag("A52")
     def test_each_finds_only_rows_of_which_the_person_may_know_it(self):
         """A reviewer of all, who is admin of one, learns nothing about the others."""
         organizations = Organization.objects.all()
@@ -188,7 +188,7 @@ class OrganizationFilterTests(ListCase):
             with self.subTest(query):
                 self.assertEqual(self.find(query), names)
 
-    @tag("A9")
+    @tag("A52")
     def test_the_order_of_changes_is_only_for_those_who_may_know_all(self):
         anna = create_user("anna", reviewer_of=[self.alone])
         set_role(self.full, [anna], ADMIN)
@@ -249,7 +249,7 @@ class OrganizationColumnTests(ListCase):
         response = self.get_page(self.root)
         self.assertContains(response, '<span class="badge good">Complete</span>')
 
-    @tag("A9")
+    @tag("A53")
     def test_reviewers_see_names_and_references_only(self):
         create_user("ida", first_name="Ida", admin_of=[self.acme])
         rita = create_user("rita", reviewer_of=[self.acme])
@@ -259,7 +259,7 @@ class OrganizationColumnTests(ListCase):
         for text in ("Ida", "Only one admin", "Complete", "badge"):
             self.assertNotContains(response, text)
 
-    @tag("A9")
+    @tag("A53")
     def test_rows_show_what_the_person_may_see_of_each(self):
         create_user("ida", first_name="Ida", admin_of=[self.acme])
         anna = create_user("anna", reviewer_of=[self.acme], admin_of=[self.zeta])
@@ -306,6 +306,7 @@ class ActionTests(ListCase):
         self.assertEqual('name="action"' in text, expected > 0)
         self.assertEqual("action-toggle" in text, expected > 0)
 
+    @tag("A53")
     def test_people_get_checkboxes_for_rows_that_they_can_use_an_action_on(self):
         anna = create_user("anna", reviewer_of=[self.acme])
         self.client.force_login(anna)
@@ -360,7 +361,7 @@ class PeopleFilterTests(ListCase):
             with self.subTest(query):
                 self.assertEqual(self.find(query), names)
 
-    @tag("A9")
+    @tag("A52")
     def test_delegated_staff_learn_nothing_about_roles(self):
         self.client.force_login(self.staff)
         everybody = self.find("")

@@ -78,6 +78,17 @@ QUERIES_OF_LISTS = [
     "organization__name__startswith=C",
     "is_staff__exact=1",
     "_changelist_filters=q%3DCanary",
+    "admins=none",
+    "admins=one",
+    "incomplete=1",
+    "invitations=pending",
+    "changed_since=2000-01-01",
+    "created_since=2000-01-01",
+    "changed_since=Canary",
+    "o=-changed",
+    "role=admin",
+    "status=cannot-sign-in",
+    "status=never",
 ]
 QUERIES_OF_FORMS = [
     "admin=1",
