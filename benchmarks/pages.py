@@ -157,6 +157,8 @@ def measure_change_page(client: Client, floor_client: Client) -> None:
         "floor": partial(get_page, floor_client, floor_address),
     }
     measure("change page", pages)
+    overview = partial(get_page, client, f"{LIST}{ours.pk}/overview/")
+    measure("overview", {"ours": overview, "change page": pages["ours"]})
     saves = {
         "ours": ChangeForm(client, address).save,
         "floor": ChangeForm(floor_client, floor_address).save,
@@ -242,6 +244,7 @@ def measure_growth(client: Client) -> None:
     addresses = {
         "user page": f"/admin/orgadmin/user/{user.pk}/change/",
         "organization page": f"{LIST}1/change/",
+        "overview": f"{LIST}1/overview/",
         "new organization": f"{LIST}add/",
         "group page": f"/admin/auth/group/{group.pk}/change/",
         "people page": f"{LIST}1/people/",

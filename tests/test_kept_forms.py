@@ -83,6 +83,7 @@ class KeptFormCase(TestCase):
         self.ada = create_user("ada", email="ada@example.com", admin_of=[self.acme])
         self.eve = create_user("eve", email="eve@example.com", admin_of=[self.acme])
         self.url = f"{LIST}{self.acme.pk}/change/"
+        self.record = f"{LIST}{self.acme.pk}/overview/"
         self.people = f"{LIST}{self.acme.pk}/people/"
         self.browser = Browser()
 
@@ -159,7 +160,7 @@ class ReturnTests(KeptFormCase):
                 page = self.assert_returns(self.browser.sign_in(), form)
                 self.assertFalse(Contact.objects.exists())
                 again = read_form(page)
-                self.assertRedirects(self.send(again), LIST)
+                self.assertRedirects(self.send(again), self.record)
                 self.acme.refresh_from_db()
                 self.assertEqual(self.acme.name, f"Saved {name}")
                 second = self.send(again, follow=True)
@@ -363,6 +364,7 @@ class CompanyAccountTests(CompanyCase, KeptFormCase):
         self.eve = create_user("eve", email="eve@example.com", admin_of=[self.acme])
         self.eve.verify_email()
         self.url = f"{LIST}{self.acme.pk}/change/"
+        self.record = f"{LIST}{self.acme.pk}/overview/"
         self.browser = self.client
 
     def send(self, form, url=None, **options):
@@ -498,7 +500,7 @@ class AttackTests(KeptFormCase):
     def test_a_form_that_was_saved_and_is_sent_again_is_not_saved_twice(self):
         self.browser.sign_in()
         form = self.open_form()
-        self.assertRedirects(self.send(form), LIST)
+        self.assertRedirects(self.send(form), self.record)
         purge(self.browser)
         self.send(form)
         self.browser.sign_in()

@@ -88,7 +88,7 @@ class OrganizationTests(TestCase):
             with self.subTest(name=name):
                 Organization.objects.all().delete()
                 existing = create_organization(other)
-                self.assertIn(f"/{existing.pk}/change/", self.add(name))
+                self.assertIn(f"/{existing.pk}/overview/", self.add(name))
                 self.assertEqual(Organization.objects.count(), 1)
         for name, other in DIFFERENT:
             Organization.objects.all().delete()

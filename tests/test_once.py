@@ -60,9 +60,9 @@ class OnceTests(TestCase):
     def test_an_organization_is_added_once(self):
         data = {**NO_CONTACTS, "name": "New"}
         first, second = self.send_twice(f"{ORGANIZATIONS}add/", data)
-        self.assertRedirects(first, ORGANIZATIONS)
         new = Organization.objects.get(name="New")
-        self.assertRedirects(second, f"{ORGANIZATIONS}{new.pk}/change/")
+        self.assertRedirects(first, f"{ORGANIZATIONS}{new.pk}/overview/")
+        self.assertRedirects(second, f"{ORGANIZATIONS}{new.pk}/overview/")
         self.assertContains(second, SENT_TWICE)
 
     def test_a_contact_a_person_and_a_group_are_added_once(self):
@@ -98,7 +98,7 @@ class OnceTests(TestCase):
         }
         url = f"{ORGANIZATIONS}{self.acme.pk}/change/"
         _first, second = self.send_twice(url, data)
-        self.assertRedirects(second, url)
+        self.assertRedirects(second, f"{ORGANIZATIONS}{self.acme.pk}/overview/")
         self.assertContains(second, SENT_TWICE)
         self.assertEqual(self.acme.contacts.count(), 1)
 
@@ -120,7 +120,8 @@ class OnceTests(TestCase):
         self.assertContains(response, "save again")
         namesake = {"name": "Acme", "namesake": "Acme"}
         response = self.client.post(url, {**data, **namesake})
-        self.assertRedirects(response, ORGANIZATIONS)
+        added = Organization.objects.filter(name="Acme").latest("pk")
+        self.assertRedirects(response, f"{ORGANIZATIONS}{added.pk}/overview/")
         self.assertEqual(Organization.objects.filter(name="Acme").count(), 2)
 
     def test_a_script_without_a_key_adds_as_often_as_it_asks(self):

@@ -6,8 +6,6 @@ what: `gated.GatedModelAdmin` asks the access rule, and `SuperuserOnlyAdmin` adm
 superusers. The system checks refuse any other admin class.
 """
 
-from http import HTTPStatus
-
 from django.conf import settings
 from django.contrib import admin, messages
 from django.contrib.admin.helpers import ACTION_CHECKBOX_NAME
@@ -34,7 +32,6 @@ from orgadmin.admin.history_page import HistoryPage
 from orgadmin.admin.lookups import is_declared
 from orgadmin.admin.once import SENT_TWICE, AlreadySent, make_form_key
 from orgadmin.admin.record_pages import RecordPages
-from orgadmin.admin.refused import Refusal
 from orgadmin.admin.widgets import ChooseManyWidget, ChooseOneWidget
 from orgadmin.gate.answers import get_gate, renew_gate
 from orgadmin.models.validators import is_primary_key
@@ -176,7 +173,7 @@ class ClosedModelAdmin(
         """Show a page below an object.
 
         If the person may not view the object, the response is the same as for a missing
-        one. If they may view it, but not open the page, the response says so.
+        one. If they may view it, but not open the page, `refuse()` responds.
         """
         obj = self.get_object(request, unquote(object_id))
         if obj is None:
@@ -196,7 +193,7 @@ class ClosedModelAdmin(
         except PermissionDenied:
             # Someone has ended the person's access since it was checked.
             renew_gate(request)
-            return self.respond_to_denial(request, object_id, page)
+            return self.refuse(request, obj, page)
 
     def can_open(self, request, page, obj):
         """Return whether the person may open a page of an object they may view."""
@@ -207,59 +204,17 @@ class ClosedModelAdmin(
             return is_active_superuser(request.user)
         return get_gate(request).permits(permission, self.get_organization_id(obj))
 
-    # Pages of Django
-
-    def change_view(self, request, object_id, form_url="", extra_context=None):
-        try:
-            return super().change_view(request, object_id, form_url, extra_context)
-        except PermissionDenied:
-            return self.respond_to_denial(request, object_id, "change")
-
-    def delete_view(self, request, object_id, extra_context=None):
-        try:
-            return super().delete_view(request, object_id, extra_context)
-        except PermissionDenied:
-            return self.respond_to_denial(request, object_id, "delete")
-
-    def history_view(self, request, object_id, extra_context=None):
-        try:
-            return super().history_view(request, object_id, extra_context)
-        except PermissionDenied:
-            return self.respond_to_denial(request, object_id, "history")
-
     def render_delete_form(self, request, context):
         context |= self.describe_record(request, context["object"])
         return super().render_delete_form(request, context)
 
-    def respond_to_denial(self, request, object_id, page):
-        """Respond to a page that was denied.
-
-        Raises `PermissionDenied` again if there is no such object, or the person may
-        not view it.
-        """
-        obj = self.get_object(request, unquote(object_id))
-        if obj is None:
-            raise PermissionDenied
-        return self.refuse(request, obj, page)
-
     def refuse(self, request, obj, page):
-        """Say why the person may not open a page of an object that they may view."""
-        if not self.has_view_permission(request, obj):
-            key = str(obj.pk)
-            return self._get_obj_does_not_exist_redirect(request, self.opts, key)
-        response = self.render_page(
-            request,
-            obj,
-            "refused",
-            _("You cannot open this page"),
-            refusal=self.explain_refusal(request, obj, page),
-        )
-        response.status_code = HTTPStatus.FORBIDDEN
-        return response
+        """Respond to a page that the person may not open: as if the object was missing.
 
-    def explain_refusal(self, request, obj, page):
-        """Return the `Refusal` that the page describes."""
-        return Refusal(page=self.get_page_label(page))
+        Subclasses can say more about objects that the person may view.
+        """
+        key = str(obj.pk)
+        return self._get_obj_does_not_exist_redirect(request, self.opts, key)
 
     def render_change_form(
         self, request, context, add=False, change=False, form_url="", obj=None

@@ -6,9 +6,13 @@ any other admin class for these models.
 """
 
 from functools import partial
+from http import HTTPStatus
 from operator import attrgetter
 
 from django.contrib import admin
+from django.contrib.admin.utils import unquote
+from django.core.exceptions import PermissionDenied
+from django.utils.translation import gettext_lazy as _
 
 from orgadmin.access.roles import CONFIDENTIAL_FIELDS, ROLES
 from orgadmin.admin.base import (
@@ -198,14 +202,50 @@ class GatedModelAdmin(Gated, ClosedModelAdmin):
             if any(self._knows(request, permission, row) for permission in required)
         }
 
-    def explain_refusal(self, request, obj, page):
+    # Pages that are closed to people who may view the object
+
+    def change_view(self, request, object_id, form_url="", extra_context=None):
+        try:
+            return super().change_view(request, object_id, form_url, extra_context)
+        except PermissionDenied:
+            return self.respond_to_denial(request, object_id, "change")
+
+    def delete_view(self, request, object_id, extra_context=None):
+        try:
+            return super().delete_view(request, object_id, extra_context)
+        except PermissionDenied:
+            return self.respond_to_denial(request, object_id, "delete")
+
+    def respond_to_denial(self, request, object_id, page):
+        """Respond to a page of Django's that was denied.
+
+        Raises `PermissionDenied` again if there is no such object, or the person may
+        not view it.
+        """
+        obj = self.get_object(request, unquote(object_id))
+        if obj is None:
+            raise PermissionDenied
+        return self.refuse(request, obj, page)
+
+    def refuse(self, request, obj, page):
+        """Say why the person may not open a page of an object that they may view."""
+        if not self.has_view_permission(request, obj):
+            return super().refuse(request, obj, page)
         organization = Organization.objects.get(pk=self.get_organization_id(obj))
         if page in STOCK_PAGES:
             permission = self.required_permission(STOCK_PAGES[page])
         else:
             permission = self.pages[page]
         label = self.get_page_label(page)
-        return explain_refusal(request, label, organization, permission)
+        response = self.render_page(
+            request,
+            obj,
+            "refused",
+            _("You cannot open this page"),
+            refusal=explain_refusal(request, label, organization, permission),
+        )
+        response.status_code = HTTPStatus.FORBIDDEN
+        return response
 
     def read_history(self, request, log_entries, obj):
         """Return what the history page shows, as far as the person may see it."""

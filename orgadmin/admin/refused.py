@@ -1,6 +1,6 @@
 """The page that says why a person may not open a page of an object they can view."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from django.conf import settings
 
@@ -17,16 +17,16 @@ ADMINS_NAMED = 5
 class Refusal:
     """Why a page stays closed to a person.
 
-    `organization` is the one whose permissions decide, or None. `role` is the role of
-    the person there. `admins_can` says whether the organization's admins could open the
-    page, and `admins` are some of them, if the person may know their names.
+    `organization` is the one whose permissions decide, and `role` the person's role
+    there, if they have one. `admins_can` says whether its admins can open the page.
+    `admins` are some of them, if the person may know their names.
     """
 
     page: str
-    organization: Organization | None = None
-    role: Role | None = None
-    admins_can: bool = False
-    admins: list[User] = field(default_factory=list)
+    organization: Organization
+    role: Role | None
+    admins_can: bool
+    admins: list[User]
 
 
 def explain_refusal(request, page, organization, permission):
