@@ -1,6 +1,6 @@
 """Measure pages against the floor and the usual way, in one run.
 
-    python -m benchmarks.pages [1 10 1000 staff filters]
+    python -m benchmarks.pages [1 10 1000 staff filters home]
 
 The numbers stand for the pages of an org admin with so many organizations. DATABASE_URL
 and, if set, SMALL_DATABASE_URL name databases that benchmarks.fill filled. Prints a
@@ -36,8 +36,9 @@ from orgadmin.models import Organization, User
 
 LIST = "/admin/orgadmin/organization/"
 PEOPLE = "/admin/orgadmin/user/"
+SEARCH = "/admin/search/"
 USUAL_LIST = "/usual/peers/usualorganization/"
-PARTS = ["1", "10", "1000", "staff", "filters"]
+PARTS = ["1", "10", "1000", "staff", "filters", "home"]
 PAIRS = int(os.environ.get("PAIRS", 200))
 
 
@@ -236,6 +237,26 @@ def measure_filters(client: Client) -> None:
         measure(f"people: ?status={status}", pages, pairs=30)
 
 
+def measure_home(username: str) -> None:
+    """Compare the home page and the search on every page with the plain list."""
+    client = sign_in(username)
+    name = Organization.objects.order_by("-sort_name", "-pk")[0].name.lower()
+    first_word, *_others, last_word = name.split()
+    addresses = {
+        "home page": "/admin/",
+        "search: names start with it": f"{SEARCH}?q={first_word}",
+        "search: names contain it": f"{SEARCH}?q={first_word[1:]}",
+        "search: in one name": f"{SEARCH}?q={last_word}",
+        "search: similar names": f"{SEARCH}?q={first_word[:-1]}x{first_word[-1]}",
+        "search: nothing": f"{SEARCH}?q=zzqqxx",
+        "search: two letters": f"{SEARCH}?q={first_word[:2]}",
+    }
+    plain = partial(get_page, client, LIST)
+    for what, address in addresses.items():
+        pages = {"ours": partial(get_page, client, address), "plain list": plain}
+        measure(f"{username}: {what}", pages, pairs=30, budget=30.0)
+
+
 def measure_growth(client: Client) -> None:
     """Compare staff's pages with those of the small database."""
     small_client = sign_in("root", "small")
@@ -276,6 +297,9 @@ def main() -> None:
     for part in parser.parse_args().parts or PARTS:
         if part == "staff":
             measure_staff()
+        elif part == "home":
+            measure_home("root")
+            measure_home("admin-10")
         elif part == "filters":
             measure_filters(sign_in("root"))
         else:

@@ -382,6 +382,18 @@ class ActivityTests(HomeCase):
         self.assertIn("You", lines[0])
         self.assertNotIn("Imported", str(lines))
 
+    @tag("A50")
+    def test_org_admins_read_that_an_import_changed_their_organizations(self):
+        set_role(self.foreign, [self.ada], ADMIN, notify=False)
+        rows = f"{self.acme.pk},Acme,7\n{self.foreign.pk},Foreign,7\n"
+        import_organizations(as_file(f"id,name,phone\n{rows}"), actor=self.root)
+        self.assertIn(
+            "2 organizations: Changed. (Import by Platform staff)", self.read(self.ada)
+        )
+        self.assertIn(
+            "Acme: Phone: “7” added. (Import by Platform staff)", self.read(self.rev)
+        )
+
     def test_one_action_on_several_organizations_is_one_entry(self):
         set_role(self.foreign, [self.rev], REVIEWER, notify=False)
         offboard(self.rev, actor=self.root)

@@ -148,10 +148,11 @@ class Presenter:
     def link_author(self, entry: Entry) -> Link:
         key = entry.author_key
         name = entry.author_name
+        is_import = getattr(entry.log_entry, "is_import", False)
         if entry.log_entry is not None:
             key = entry.log_entry.user.pk
             name = describe_author(entry.log_entry)
-        if key is not None and key == self.request.user.pk:
+        if key is not None and key == self.request.user.pk and not is_import:
             name = _("You")
         if key in self.authors:
             return Link(name, find_url(User(pk=key)))

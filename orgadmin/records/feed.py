@@ -23,6 +23,7 @@ from django.utils.functional import cached_property
 from django.utils.translation import gettext as _, ngettext
 
 from orgadmin.access.audit_log import SecurityEvent
+from orgadmin.access.origin import IMPORT
 from orgadmin.gate.answers import Gate
 from orgadmin.models import AuditEvent, Contact, MembershipEvent, Organization, User
 from orgadmin.models.history import find_author
@@ -140,8 +141,8 @@ class Reader:
         if log_entry is None:
             return []
         action = None
-        if record.history_change_reason:
-            action = ("import", record.history_user_key)
+        if record.history_change_reason == IMPORT:
+            action = (IMPORT, record.history_user_key)
         entry = Entry(
             at=record.history_date,
             text=shorten(log_entry.change_message),
@@ -311,10 +312,19 @@ def join_actions(entries: Iterable[Entry]) -> list[Entry]:
     joined: list[Entry] = []
     for entry in entries:
         if joined and is_one_action(joined[-1], entry):
-            joined[-1] = replace(joined[-1], number=joined[-1].number + 1)
+            joined[-1] = add_to_action(joined[-1])
         else:
             joined.append(entry)
     return joined
+
+
+def add_to_action(entry: Entry) -> Entry:
+    """Return the entry of an action that is about one more organization."""
+    text = entry.text
+    if entry.action and entry.action[0] == IMPORT:
+        # The text says what was changed in one of them.
+        text = _("Changed.")
+    return replace(entry, text=text, number=entry.number + 1)
 
 
 def is_one_action(newer: Entry, older: Entry) -> bool:
