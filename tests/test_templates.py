@@ -30,6 +30,7 @@ WHOLE_LINKS = {
     "concern.url",
     "detail.link",
     "entry.get_admin_url",
+    "icons",
     "inline_admin_form.absolute_url",
     "item.url",
     "link.url",
