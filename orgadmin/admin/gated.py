@@ -174,7 +174,10 @@ class GatedModelAdmin(Gated, ClosedModelAdmin):
         return any(self._knows(request, permission, row) for row in rows)
 
     def _knows(self, request, permission, row):
-        return get_gate(request).permits(permission, self.get_organization_id(row))
+        gate = get_gate(request)
+        if gate.permits_everywhere(permission):
+            return True
+        return gate.permits(permission, self.get_organization_id(row))
 
     def find_hidden_columns(self, request, rows):
         return {
@@ -185,17 +188,27 @@ class GatedModelAdmin(Gated, ClosedModelAdmin):
 
     def prepare_rows(self, request, rows):
         """Load the permissions on the organizations of the rows, if they matter."""
-        if self.column_permissions or self.get_actions(request):
+        required = self._list_permissions(request)
+        if required - get_gate(request).permissions_everywhere:
             pks = {self.get_organization_id(row) for row in rows}
             get_gate(request).learn(pks)
 
-    def find_selectable(self, request, rows):
+    def _list_permissions(self, request):
+        """Return the permissions that matter for the table of the list."""
+        of_actions = self._list_permissions_of_actions(request)
+        return of_actions.union(self.column_permissions.values())
+
+    def _list_permissions_of_actions(self, request):
         required = set()
         for run, _name, _description in self.get_actions(request).values():
             required |= {
                 self.required_permission(permission)
                 for permission in run.allowed_permissions
             }
+        return required
+
+    def find_selectable(self, request, rows):
+        required = self._list_permissions_of_actions(request)
         return {
             row.pk
             for row in rows

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Collection, Sequence
+from collections.abc import Collection
 from dataclasses import dataclass, field
+from functools import lru_cache
 
 from django.db import connection
 from django.utils.html import escape
@@ -103,42 +104,43 @@ def list_missing(organization: Organization) -> list[str]:
 
 
 @dataclass(frozen=True)
-class Badge:
-    text: str
-    kind: str = ""  # a class of the style sheet
+class State:
+    """What the badges of a row depend on. None stands for what is not shown."""
+
+    admins: int | None  # active ones, at most 2
+    pending: int  # invitations
+    missing: int | None  # wanted fields that are empty
 
 
-def list_badges(
-    organization: Organization, people: People | None, *, sees_fields: bool
-) -> list[Badge]:
-    """Return what a row says about the state of an organization.
+def describe_state(organization: Organization, people: People | None) -> State:
+    """Return the state of an organization; `people` is None if they are not shown."""
+    missing = len(list_missing(organization))
+    if people is None:
+        return State(None, 0, missing)
+    return State(min(organization.active_admins, 2), people.pending, missing)
 
-    `people` is None if the person may not see them.
-    """
+
+@lru_cache(maxsize=1_000)
+def render_badges(state: State, language: str) -> SafeString:
+    """Return the badges for a state. Many rows of a list share theirs."""
     badges = []
-    if people is not None and organization.active_admins == 0:
-        badges.append(Badge(_("No active admin"), "bad"))
-    elif people is not None and organization.active_admins == 1:
-        badges.append(Badge(_("Only one admin"), "warn"))
-    if sees_fields:
-        missing = len(list_missing(organization))
-        if missing:
-            text = ngettext("%d missing", "%d missing", missing) % missing
-            badges.append(Badge(text, "warn"))
-        elif not badges:
-            badges.append(Badge(_("Complete"), "good"))
-    if people is not None and people.pending:
+    if state.admins == 0:
+        badges.append(make_badge(_("No active admin"), "bad"))
+    elif state.admins == 1:
+        badges.append(make_badge(_("Only one admin"), "warn"))
+    if state.missing:
+        text = ngettext("%d missing", "%d missing", state.missing)
+        badges.append(make_badge(text % state.missing, "warn"))
+    elif state.missing is not None and not badges:
+        badges.append(make_badge(_("Complete"), "good"))
+    if state.pending:
         text = ngettext(
-            "%d invitation pending", "%d invitations pending", people.pending
+            "%d invitation pending", "%d invitations pending", state.pending
         )
-        badges.append(Badge(text % people.pending))
-    return badges
+        badges.append(make_badge(text % state.pending, ""))
+    return mark_safe(" ".join(badges))
 
 
-def render_badges(badges: Sequence[Badge]) -> SafeString:
-    return mark_safe(
-        " ".join(
-            f'<span class="badge {badge.kind}">{escape(badge.text)}</span>'
-            for badge in badges
-        )
-    )
+def make_badge(text: str, kind: str) -> str:
+    """Return a badge; `kind` is a class of the style sheet."""
+    return f'<span class="badge {kind}">{escape(text)}</span>'

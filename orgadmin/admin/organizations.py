@@ -1,13 +1,14 @@
 """The pages of organizations."""
 
 from collections import Counter
+from dataclasses import replace
 
 from django.contrib import admin, messages
 from django.contrib.auth.models import Group
 from django.db.models import BooleanField, ExpressionWrapper, Q
 from django.urls import reverse
 from django.utils.html import format_html
-from django.utils.translation import gettext_lazy as _, ngettext
+from django.utils.translation import get_language, gettext_lazy as _, ngettext
 
 from orgadmin.access.roles import CONFIDENTIAL_FIELDS, ROLES
 from orgadmin.admin.changelist import Sort
@@ -30,12 +31,11 @@ from orgadmin.admin.organization_people import PeoplePage
 from orgadmin.admin.organization_restore import RestorePage
 from orgadmin.admin.organization_rows import (
     describe_admins,
+    describe_state,
     find_people,
-    list_badges,
     render_badges,
 )
 from orgadmin.admin.rows import show_day
-from orgadmin.gate.answers import get_gate
 from orgadmin.models import Contact, Organization
 from orgadmin.models.fields import normalize
 from orgadmin.people.membership import Membership
@@ -141,11 +141,10 @@ class OrganizationAdmin(
 
     def prepare_rows(self, request, rows):
         super().prepare_rows(request, rows)
-        gate = get_gate(request)
-        managed = [row for row in rows if gate.permits("manage_members", row.pk)]
+        managed = [row for row in rows if self._knows(request, "manage_members", row)]
         people = find_people(managed)
         for row in rows:
-            row.sees_confidential = gate.permits("view_confidential", row.pk)
+            row.sees_confidential = self._knows(request, "view_confidential", row)
             row.people = None
         for row in managed:
             row.people = people[row.pk]
@@ -158,12 +157,10 @@ class OrganizationAdmin(
 
     @admin.display(description=_("Status"))
     def status(self, organization):
-        badges = list_badges(
-            organization,
-            organization.people,
-            sees_fields=organization.sees_confidential,
-        )
-        return render_badges(badges)
+        state = describe_state(organization, organization.people)
+        if not organization.sees_confidential:
+            state = replace(state, missing=None)
+        return render_badges(state, get_language())
 
     @admin.display(description=_("Last change"))
     def changed(self, organization):

@@ -133,12 +133,13 @@ def render_rows(changelist, columns):
         for column, has_link in zip(columns, is_linked)
     ]
     make_link = LinkMaker(changelist)
-    has_checkboxes = changelist.has_checkboxes
+    selectable = changelist.selectable
+    label = escape(_("Select this object for an action - {}"))
     lines = []
     for row in changelist.shown_rows:
         cells = ['<tr role="row">']
-        if has_checkboxes:
-            cells.append(render_checkbox(row, row.pk in changelist.selectable))
+        if selectable:
+            cells.append(render_checkbox(row, selectable, label))
         for start, read, has_link in zip(starts, readers, is_linked):
             text = show(read(row))
             if has_link:
@@ -160,14 +161,14 @@ def start_cell(column, *, is_header):
     return f'<td role="cell" class="field-{column.name}" data-label="{label}">'
 
 
-def render_checkbox(row, is_selectable):
-    if not is_selectable:
+def render_checkbox(row, selectable, label):
+    """Return the cell with the checkbox of a row; `label` has a place for its name."""
+    if row.pk not in selectable:
         return '<td role="cell" class="action-checkbox"></td>'
-    label = escape(_("Select this object for an action - {}").format(row))
     return (
         '<td role="cell" class="action-checkbox"><input type="checkbox"'
         f' name="{ACTION_CHECKBOX_NAME}" value="{row.pk}" class="action-select"'
-        f' aria-label="{label}"></td>'
+        f' aria-label="{label.replace("{}", escape(row))}"></td>'
     )
 
 

@@ -38,7 +38,7 @@ POSTGRESQL = """
     BEGIN
         PERFORM 1
         FROM orgadmin_organization
-        WHERE id = ANY (organization_ids)
+        WHERE id IN (SELECT unnest(organization_ids))
         ORDER BY id
         FOR NO KEY UPDATE;
 
@@ -52,7 +52,7 @@ POSTGRESQL = """
                 WHERE membership.group_id = owner.admin_id AND member.is_active
             ) AS number
             FROM orgadmin_organization owner
-            WHERE owner.id = ANY (organization_ids)
+            WHERE owner.id IN (SELECT unnest(organization_ids))
         ) counted
         WHERE organization.id = counted.id
             AND organization.active_admins <> counted.number;
@@ -205,12 +205,12 @@ POSTGRESQL = """
         IF cardinality(organization_ids) > 0 THEN
             PERFORM 1
             FROM orgadmin_organization
-            WHERE id = ANY (organization_ids)
+            WHERE id IN (SELECT unnest(organization_ids))
             ORDER BY id
             FOR NO KEY UPDATE;
             UPDATE orgadmin_organization
             SET changed_at = STATEMENT_TIMESTAMP()
-            WHERE id = ANY (organization_ids);
+            WHERE id IN (SELECT unnest(organization_ids));
         END IF;
         RETURN NULL;
     END $$;
