@@ -65,6 +65,7 @@ def search_view(request: HttpRequest) -> HttpResponse:
         **admin.site.each_context(request),
         "title": title,
         "text": text,
+        "site_search": text.typed,
         "groups": groups,
         "total": sum(len(group.results) for group in groups),
         "shortest_part": SHORTEST_PART,

@@ -66,6 +66,13 @@ class Hand:
             self.touch(locator)
         self.arrive()
 
+    def enter(self):
+        """Press Enter in a field, which leads to another page."""
+        self.presses += 1
+        with self.page.expect_navigation():
+            self.page.keyboard.press("Enter")
+        self.arrive()
+
     def fill(self, locator, text):
         self.reach(locator)
         self.page.keyboard.press("Control+A")

@@ -470,8 +470,11 @@ def list_home_pages():
         Page("front-viewer", VIEWER, SITE),
         Page("front-manager", MANAGER, SITE),
         Page("front-staff", STAFF, SITE),
-        Page("front-staff-found", STAFF, f"{SITE}?q=a"),
-        Page("front-staff-nothing", STAFF, f"{SITE}?q=zzzz"),
+        Page("search-staff", STAFF, f"{SITE}search/?q=vogel"),
+        Page("search-staff-nothing", STAFF, f"{SITE}search/?q=zzzz"),
+        Page("search-staff-empty", STAFF, f"{SITE}search/"),
+        Page("search-org-admin", ORG_ADMIN, f"{SITE}search/?q=a"),
+        Page("doctor-run", STAFF, f"{SITE}doctor/"),
     ]
 
 
