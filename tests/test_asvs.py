@@ -310,10 +310,11 @@ class DocumentedFileTests(SimpleTestCase):
     GUIDE = (DOCS / "deployment.md").read_text()
 
     def test_a_release_has_no_git_folder(self):
-        clones = re.findall(r"git clone .*\n(.*)", self.GUIDE)
-        self.assertEqual(len(clones), 2)
-        for next_line in clones:
-            self.assertEqual(next_line.strip(), "rm -rf $release/.git")
+        script = (DOCS / "deployment/orgadmin-release").read_text()
+        clones = re.findall(r'run\("git", "clone", .*, release\)\n(.*)', script)
+        self.assertEqual(len(clones), 1)
+        self.assertEqual(clones[0].strip(), 'shutil.rmtree(release / ".git")')
+        self.assertNotRegex(self.GUIDE, "git clone .*/srv")
 
     def test_only_root_and_the_service_read_the_settings(self):
         self.assertIn(
@@ -363,4 +364,6 @@ class NginxTests(SimpleTestCase):
 
     def test_lists_no_folders(self):
         self.assertNotIn("autoindex", self.CONFIGURATION)
-        self.assertNotRegex(self.CONFIGURATION, r"(?m)^\s*(root|alias) ")
+        folders = re.findall(r"(?m)^\s*(?:root|alias) (.*);", self.CONFIGURATION)
+        # For the files that a certificate authority fetches.
+        self.assertEqual(folders, ["/var/www/orgadmin"])

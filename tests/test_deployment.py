@@ -14,8 +14,11 @@ from unittest import skipUnless
 from django.conf import settings
 from django.test import SimpleTestCase, tag
 
+from config.env_file import parse_env_file
+
 PROJECT = Path(settings.BASE_DIR)
 DEPLOYMENT = PROJECT / "docs/deployment"
+NGINX = shutil.which("nginx", path=f"{os.environ['PATH']}:/usr/sbin")
 SYSTEMD_ANALYZE = shutil.which("systemd-analyze")
 
 # Directives that say who a unit is and what it runs. All others limit what it may do.
@@ -25,8 +28,10 @@ NOT_HARDENING = {
     "ExecReload",
     "ExecStart",
     "KillMode",
+    "ReadWritePaths",
     "Restart",
     "RestartSec",
+    "SyslogIdentifier",
     "TimeoutStopSec",
     "Type",
     "User",
@@ -58,7 +63,7 @@ class HardeningTests(SimpleTestCase):
 
     @tag("I4")
     def test_every_unit_is_as_hardened_as_the_service(self):
-        service = read_service("orgadmin.service")
+        service = read_service("orgadmin@.service")
         hardening = service.keys() - NOT_HARDENING
         self.assertGreater(len(hardening), 20)
         for name in list_services():
@@ -80,7 +85,7 @@ class HardeningTests(SimpleTestCase):
 
     @tag("I3", "I4")
     def test_the_backup_is_another_user_without_the_settings_and_the_network(self):
-        service = read_service("orgadmin.service")
+        service = read_service("orgadmin@.service")
         backup = read_service("orgadmin-backup.service")
         self.assertNotEqual(backup["User"], service["User"])
         self.assertNotIn("root", backup["User"])
@@ -88,7 +93,8 @@ class HardeningTests(SimpleTestCase):
         self.assertEqual(backup["ReadWritePaths"], ["/var/backups/orgadmin"])
         self.assertEqual(backup["PrivateNetwork"], ["true"])
         self.assertEqual(backup["RestrictAddressFamilies"], ["AF_UNIX"])
-        self.assertNotIn("ReadWritePaths", service)
+        # The service creates its socket, and nothing else.
+        self.assertEqual(service["ReadWritePaths"], ["/run/orgadmin"])
         folder = re.search(
             r"install -d .*-o (\S+) .*-m (\d+) /var/backups/orgadmin",
             (PROJECT / "docs/deployment.md").read_text(),
@@ -99,7 +105,7 @@ class HardeningTests(SimpleTestCase):
     @skipUnless(SYSTEMD_ANALYZE, "systemd-analyze is missing: apt-get install systemd")
     def test_systemd_rates_the_units_as_the_docs_say(self):
         limits = {
-            "orgadmin.service": 1.6,
+            "orgadmin@.service": 1.6,
             "orgadmin-backup.service": 0.5,
             "orgadmin-cleanup.service": 1.6,
             "orgadmin-worker.service": 1.6,
@@ -109,8 +115,10 @@ class HardeningTests(SimpleTestCase):
             units = Path(root, "etc/systemd/system")
             units.mkdir(parents=True)
             for name, limit in limits.items():
-                shutil.copy(DEPLOYMENT / name, units)
-                self.assertLessEqual(self.rate(root, name), limit, name)
+                # systemd rates an instance of a template.
+                instance = name.replace("@.", "@a.")
+                shutil.copy(DEPLOYMENT / name, units / instance)
+                self.assertLessEqual(self.rate(root, instance), limit, name)
 
     def rate(self, root, unit):
         """Return the exposure of a unit, from 0 to 10."""
@@ -202,3 +210,82 @@ class SupplyTests(SimpleTestCase):
         for path in [PROJECT / "docs/deployment.md", DEPLOYMENT / "Containerfile"]:
             for command in re.findall(r"pip install .*", path.read_text()):
                 self.assertIn("--require-hashes", command, path)
+
+
+class NginxTests(SimpleTestCase):
+    """nginx accepts the configuration without a warning, as the guide installs it."""
+
+    def install(self, version):
+        """Return the text that the guide's commands write for a version of nginx."""
+        guide = (PROJECT / "docs/deployment.md").read_text()
+        found = re.search(r"(?m)^    case \$\(nginx -v.*?^    esac$", guide, re.DOTALL)
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder, "orgadmin")
+            shutil.copy(DEPLOYMENT / "nginx.conf", path)
+            command = found[0].replace("/etc/nginx/sites-available/orgadmin", str(path))
+            function = f'nginx() {{ echo "nginx version: nginx/{version}" >&2; }}\n'
+            subprocess.run(["sh", "-c", function + command], check=True)
+            return path.read_text()
+
+    def test_switches_http2_on_in_the_way_of_each_version(self):
+        for version in ("1.18.0", "1.22.1"):
+            text = self.install(version)
+            self.assertEqual(text.count("443 ssl http2;"), 2)
+            self.assertNotIn("http2 on;", text)
+        for version in ("1.26.3", "1.28.0", "1.25.1"):
+            text = self.install(version)
+            self.assertNotIn("ssl http2", text)
+            self.assertEqual(text.count("    http2 on;\n"), 1)
+
+    @skipUnless(NGINX, "nginx is missing: apt-get install nginx")
+    def test_nginx_accepts_it_without_a_warning(self):
+        shown = subprocess.run([NGINX, "-v"], capture_output=True, text=True).stderr
+        text = self.install(shown.strip().rpartition("/")[2])
+        with tempfile.TemporaryDirectory() as folder:
+            for name in ("/etc/ssl/orgadmin", "/var/log/nginx"):
+                text = text.replace(name, folder)
+            Path(folder, "site.conf").write_text(text)
+            certificate = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes"]
+            subprocess.run(
+                [*certificate, "-subj", "/CN=x", "-keyout", "key.pem"]
+                + ["-out", "fullchain.pem"],
+                cwd=folder,
+                check=True,
+                capture_output=True,
+            )
+            Path(folder, "nginx.conf").write_text(
+                f"pid {folder}/pid; error_log stderr; events {{}}\n"
+                f"http {{ include {folder}/site.conf; }}\n"
+            )
+            result = subprocess.run(
+                [NGINX, "-t", "-c", f"{folder}/nginx.conf", "-e", "stderr"],
+                capture_output=True,
+                text=True,
+            )
+        self.assertEqual(result.returncode, 0, result.stderr)
+        self.assertNotIn("[warn]", result.stderr)
+
+
+class KeyRotationTests(SimpleTestCase):
+    """The commands of the guide that replace SECRET_KEY keep all earlier keys."""
+
+    def rotate(self, text):
+        guide = (PROJECT / "docs/deployment.md").read_text()
+        section = guide.split("### SECRET_KEY\n")[1].split("### ")[0]
+        lines = re.findall(r"(?m)^    (.*)$", section)
+        commands = "\n".join(line for line in lines if not line.startswith("orgadmin"))
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder, "orgadmin.env")
+            path.write_text(text)
+            commands = commands.replace("/etc/orgadmin.env", str(path))
+            subprocess.run(["sh", "-euc", commands], check=True)
+            return path.read_text()
+
+    def test_a_second_rotation_keeps_both_earlier_keys(self):
+        once = self.rotate("SECRET_KEY=first\nDEBUG=false\n")
+        twice = self.rotate(once)
+        variables = parse_env_file(twice.encode())
+        second = parse_env_file(once.encode())["SECRET_KEY"].value
+        self.assertEqual(variables["SECRET_KEY_FALLBACKS"].value, f"{second},first")
+        self.assertNotIn(variables["SECRET_KEY"].value, (second, "first"))
+        self.assertEqual(variables["DEBUG"].value, "false")

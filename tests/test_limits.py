@@ -977,7 +977,9 @@ class ProxyTests(SimpleTestCase):
         self.locations = dict(
             re.findall(r"location ~ (\S+) \{\n(.*?)\n    \}", text, re.DOTALL)
         )
-        self.other = re.search(r"location / \{\n(.*?)\n    \}", text, re.DOTALL)[1]
+        # The first one redirects to https.
+        blocks = re.findall(r"location / \{\n(.*?)\n    \}", text, re.DOTALL)
+        self.other = blocks[-1]
 
     def find_limits(self, path):
         """Return the limits that nginx has for a path, from the first that matches."""
