@@ -124,6 +124,11 @@ class OverviewTests(OverviewMixin, TestCase):
             (change.action_time, change.author),
         )
 
+    def test_does_not_name_an_author_who_is_not_known(self):
+        response = self.open(self.root)
+        self.assertContains(response, "Changed on")
+        self.assertNotContains(response, "unknown")
+
     def test_names_who_made_the_last_change_as_far_as_people_may_know(self):
         self.change(self.admin, phone="+4930998879")
         self.assertContains(self.open(self.admin), "by Ada")

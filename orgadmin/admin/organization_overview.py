@@ -14,7 +14,12 @@ from orgadmin.gate.answers import get_gate
 from orgadmin.models import Organization
 from orgadmin.models.phone_numbers import format_phone
 from orgadmin.people import membership
-from orgadmin.records.history import Position, describe_author, read_history
+from orgadmin.records.history import (
+    Position,
+    describe_author,
+    is_author_known,
+    read_history,
+)
 
 if TYPE_CHECKING:
     from django_stubs_ext import StrOrPromise
@@ -89,7 +94,7 @@ class OverviewPage:
             log_entries, organization, gate, Position(), limit=CHANGES_SHOWN
         )
         for entry in page.entries:
-            entry.author = describe_author(entry)
+            entry.author = describe_author(entry) if is_author_known(entry) else ""
         return page.entries
 
 

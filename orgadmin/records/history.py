@@ -385,6 +385,12 @@ def describe_record(
     return entry
 
 
+def is_author_known(entry: LogEntry) -> bool:
+    """Return whether it is known which person, import or command made a change."""
+    is_person = entry.user.pk is not None
+    return is_person or entry.user.get_username() != _("unknown")
+
+
 def _make_stand_in(record: HistoricalOrganization) -> User:
     """Return what stands for the author of a record that no person has written."""
     means = record.history_change_reason or ""
