@@ -71,6 +71,11 @@ class AddPeopleForm(RoleForm):
         label=_("Name or email address"),
         required=False,
         max_length=NAMES_LENGTH,
+        help_text=_(
+            "We send an invitation to an email address. You can also enter the username"
+            " of someone from another organization that you manage: they get the role"
+            " at once."
+        ),
         widget=forms.TextInput(
             {
                 "class": "vTextField",
@@ -92,6 +97,11 @@ class AddPeopleForm(RoleForm):
         super().__init__(data, permissions=permissions)
         self.actor = actor
         self.people = NamedPeople()
+        if actor.is_superuser:
+            self.fields["who"].help_text = _(
+                "People who have an account get the role at once. Anyone else gets an"
+                " invitation by email."
+            )
         # The role with the fewest permissions, unless someone chooses another one.
         choices = self.fields["role"].choices
         self.initial["role"] = choices[-1][0] if choices else ""

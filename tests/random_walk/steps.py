@@ -192,6 +192,10 @@ def invite(walk: Walk) -> str:
     actor = choose_manager(walk, organization)
     email = choose_address(walk)
     role = walk.choose(ROLES)
+    person = walk.world.find_by_email(email)
+    if actor.is_superuser and person is not None and person.is_verified:
+        # They get the role at once: see `add_member`.
+        raise NothingToDo
     walk.world.known |= find_numbers(email)
     send_invitation(
         walk,
@@ -233,7 +237,7 @@ def send_invitation(
     walk.post(actor.pk, f"{ORGANIZATIONS}{organization.pk}/people/", data)
     person = walk.world.find_by_email(invitation.email)
     is_member = person is not None and person.pk in organization.roles
-    if is_member and person is not None and person.is_verified and "invite" in data:
+    if is_member and person is not None and person.is_verified and "add" in data:
         # The page says that they are a member, and sends nothing.
         return
     [message] = mail.outbox
@@ -435,9 +439,12 @@ def add_member(walk: Walk) -> str:
     person = walk.choose(list(walk.world.people.values()))
     role = walk.choose(ROLES)
     reason = walk.name("because")
+    name = f"#{person.pk}"
+    if person.is_verified:
+        name = walk.choose([name, person.email])
     data = {
         "add": "1",
-        "add-who": f"#{person.pk}",
+        "add-who": name,
         "add-role": role,
         "confirmed": "1",
         "reason": reason,
