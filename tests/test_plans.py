@@ -237,6 +237,7 @@ class PlanTests(PlanCase):
         of_admins = [
             *shared,
             f"{LIST}{self.own.pk}/people/",
+            f"{LIST}{self.own.pk}/people/?suggest=user",
             f"{LIST}{self.own.pk}/ledger/",
             f"{LIST}{self.own.pk}/access/",
             f"{CHOICES}&model_name=contact&field_name=organization&term=a",
@@ -271,6 +272,10 @@ class PlanTests(PlanCase):
                 f"{CHOICES}&model_name=user&field_name=groups",
                 "/admin/orgadmin/user/",
                 f"/admin/orgadmin/user/{person.pk}/change/",
+                f"/admin/orgadmin/user/{person.pk}/overview/",
+                f"/admin/orgadmin/user/{person.pk}/organizations/",
+                f"/admin/orgadmin/user/{person.pk}/access/",
+                f"/admin/orgadmin/user/{person.pk}/activity/",
                 "/admin/orgadmin/membershipevent/",
                 CONTACTS,
                 "/admin/",

@@ -118,10 +118,12 @@ def read_key(name: str) -> int | None:
 def find_known_people(actor: User) -> QuerySet[User]:
     """Return the members of the organizations whose people the actor manages."""
     managed = Organization.objects.permitted(actor, "manage_members").order_by()
-    is_member = Q()
-    for role in ROLES:
-        is_member |= Q(groups__in=managed.values(role.key))
-    return User.objects.filter(is_member).distinct()
+    group_ids = [managed.values(role.key) for role in ROLES]
+    # With an OR instead of the UNION, PostgreSQL reads all memberships.
+    memberships = User.groups.through.objects.filter(
+        group__in=group_ids[0].union(*group_ids[1:])
+    )
+    return User.objects.filter(pk__in=memberships.values("user"))
 
 
 def name_for(user: User) -> str:
