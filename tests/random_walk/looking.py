@@ -50,6 +50,7 @@ SITE_PAGES = [
     "&model_name=organizationuserobjectpermission&field_name=user&term=canary",
 ]
 PAGES_OF_ORGANIZATION = [
+    "overview",
     "change",
     "history",
     "contacts",
@@ -64,7 +65,7 @@ PAGES_OF_PERSON = ["change", "history", "access", "activity", "leave", "delete"]
 PAGES_OF_CONTACT = ["change", "history", "delete"]
 
 # Which pages of an organization open for whom.
-FOR_VIEWERS = {"change", "history", "contacts"}
+FOR_VIEWERS = {"overview", "change", "history", "contacts"}
 FOR_MANAGERS = {"people", "ledger", "access"}
 
 
@@ -141,12 +142,14 @@ def compare_status(walk: Walk, pk: int | None, url: str, status: int) -> None:
     if page not in FOR_VIEWERS | FOR_MANAGERS:
         return
     organization = walk.world.organizations.get(int(key))
-    may = walk.world.may_manage if page in FOR_MANAGERS else walk.world.may_view
     expected = 200
-    if organization is None or not may(pk, organization):
+    if organization is None or not walk.world.may_view(pk, organization):
         # What a person may not view answers like what does not exist.
         missing = url.replace(f"/{key}/", f"/{walk.missing_pk}/")
         expected = walk.sign_in(pk).get(missing).status_code
+    elif page in FOR_MANAGERS and not walk.world.may_manage(pk, organization):
+        # They know the organization, so the page says that their role is not enough.
+        expected = 403
     if status != expected:
         who = walk.describe(pk)
         raise Difference(f"GET {url} as {who} answers {status}, not {expected}")
