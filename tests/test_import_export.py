@@ -5,6 +5,7 @@ import re
 from unittest import mock
 
 from django.core.exceptions import PermissionDenied
+from django.core.files.uploadedfile import SimpleUploadedFile
 from django.db import IntegrityError
 from django.test import TestCase, tag
 
@@ -21,6 +22,7 @@ from .factories import (
     create_user,
     set_role,
 )
+from .import_corpus.workbook_files import make_workbook
 
 LIST = "/admin/orgadmin/organization/"
 IMPORT = f"{LIST}import/"
@@ -195,6 +197,94 @@ class ImportPageTests(TestCase):
         self.assertContains(response, "Leave 1 organization unchanged")
         response = self.preview(text.format("admins"))
         self.assertContains(response, "has not confirmed it")
+
+    def test_shows_all_values_of_new_organizations(self):
+        response = self.preview("name,phone,address\nNew,030 1,Weg 1\n")
+        self.assertContains(response, "phone: “030 1”")
+        self.assertContains(response, "address: “Weg 1”")
+
+    def test_reads_workbooks_and_lets_people_choose_the_sheet(self):
+        book = make_workbook({"A": [["name"], ["First"]], "B": [["name"], ["Second"]]})
+        file = SimpleUploadedFile("book.xlsx", book)
+        response = self.client.post(IMPORT, {"file": file})
+        self.assertContains(response, "The file was read as: workbook, sheet “A”")
+        self.assertContains(response, "First")
+        response = self.confirm(response, sheet="B")
+        self.assertContains(response, "Nothing was imported yet.")
+        self.assertContains(response, "Second")
+        self.confirm(response, sheet="B")
+        self.assertTrue(Organization.objects.filter(name="Second").exists())
+        self.assertFalse(Organization.objects.filter(name="First").exists())
+
+    def test_shows_the_encoding_and_lets_people_choose_another(self):
+        file = SimpleUploadedFile("a.csv", "name\nMüller\n".encode("cp1252"))
+        response = self.client.post(IMPORT, {"file": file})
+        self.assertContains(response, "CSV, Windows-1252, separated by commas")
+        self.assertContains(response, "Müller")
+        response = self.confirm(response, encoding="mac_roman")
+        self.assertContains(response, "CSV, Mac Roman, separated by commas")
+        self.assertFalse(Organization.objects.filter(name="Müller").exists())
+
+    def test_a_file_that_was_refused_can_be_read_with_another_encoding(self):
+        file = SimpleUploadedFile("a.csv", "name\nРоссия\n".encode("cp1251"))
+        response = self.client.post(IMPORT, {"file": file})
+        self.assertContains(response, "cannot be recognized")
+        text = re.search(r'name="text" value="(.*?)"', response.content.decode())[1]
+        response = self.client.post(IMPORT, {"text": text, "encoding": "cp1251"})
+        self.assertContains(response, "Россия")
+
+    def test_empties_the_fields_that_people_tick(self):
+        text = "reference,name,phone\nR1,Acme,\n"
+        response = self.preview(text)
+        self.assertContains(response, "Leave 1 organization unchanged")
+        response = self.update(response, clear_blank="phone")
+        self.assertContains(response, "The import empties 1 value.")
+        self.assertContains(response, "phone: “1” → “” (emptied)")
+        self.assertEqual(Organization.objects.get().phone, "1")
+        self.confirm(response, clear_blank="phone")
+        self.assertEqual(Organization.objects.get().phone, "")
+
+    def update(self, response, **data):
+        """Press the button that shows the preview again, with other choices."""
+        page = response.content.decode()
+        text = re.search(r'name="text" value="(.*?)"', page)[1]
+        seen = re.search(r'name="seen" value="(\w+)"', page)[1]
+        return self.client.post(
+            IMPORT, data | {"text": text, "seen": seen, "preview": "1"}
+        )
+
+    @tag("E15")
+    def test_imports_warnings_only_with_a_tick(self):
+        response = self.preview("reference,name,phone\nR1,Acme,4.9E+11\n")
+        self.assertContains(response, "“4.9E+11”: damaged number.")
+        self.assertContains(response, "phone: “1” → “4.9E+11” (damaged number)")
+        response = self.confirm(response)
+        self.assertContains(response, "Nothing was imported. Look at the warnings.")
+        self.assertEqual(Organization.objects.get().phone, "1")
+        response = self.confirm(response, accepts_warnings="on")
+        self.assertContains(response, "1 organization was changed.")
+        self.assertEqual(Organization.objects.get().phone, "4.9E+11")
+
+    def test_lists_what_it_skips_and_imports_it_with_a_tick(self):
+        response = self.preview("List of 2026\nname,notes\nNew,a\nTotal,1\n")
+        self.assertContains(response, "line 1, “List of 2026”: stands above the header")
+        self.assertContains(response, "line 4, “Total | 1”: looks like a total")
+        response = self.update(response, keeps_totals="on")
+        self.assertContains(response, "Create 2 organizations")
+
+    def test_a_preview_can_be_updated_again_and_again(self):
+        response = self.preview("name\nNew\n")
+        for _number in range(3):
+            response = self.update(response)
+            self.assertContains(response, "Nothing was imported yet.")
+        self.confirm(response)
+        self.assertTrue(Organization.objects.filter(name="New").exists())
+
+    def test_lists_a_hundred_problems_and_says_how_many_more_there_are(self):
+        response = self.preview("name,email\n" + "New,x\n" * 130)
+        self.assertContains(response, "Enter a valid email address.", count=100)
+        self.assertContains(response, "Fix these 130 problems")
+        self.assertContains(response, "and 30 more")
 
     @tag("A41")
     def test_is_for_superusers(self):

@@ -7,7 +7,10 @@ from django.db import connection
 from django.test import TestCase, tag
 
 from orgadmin.models import Organization
+from orgadmin.records.import_duplicates import DuplicateFinder
 from orgadmin.records.import_options import ImportOptions
+from orgadmin.records.import_planning import PlannedRow
+from orgadmin.records.import_problems import WarningsRefused
 from orgadmin.records.imports import ImportRefused, import_organizations
 
 from .factories import create_organization, create_superuser, create_user, id_cells
@@ -503,3 +506,168 @@ class ImportAsOrgAdminTests(RefusalMixin, TestCase):
                 f"line 2, column “reference”: {NOT_ALLOWED}",
                 actor=self.user,
             )
+
+
+class ConsentTests(TestCase):
+    """Rows that look damaged are imported only if someone agrees."""
+
+    @tag("E15")
+    def test_refuses_damaged_cells_and_imports_them_if_someone_agrees(self):
+        create_organization("Acme", reference="R1", phone="030 1234567")
+        text = "reference,name,phone\nR1,Acme,3.01235E+08\nR2,New,1\n"
+        with self.assertRaises(WarningsRefused) as caught:
+            run(text)
+        [problem] = caught.exception.problems
+        self.assertEqual(
+            str(problem),
+            "line 2, column “phone”, “3.01235E+08”: damaged number. A spreadsheet has"
+            " shortened this number. Format the column as text there, and enter the"
+            " number again.",
+        )
+        self.assertEqual(Organization.objects.get().phone, "030 1234567")
+        report = run(text, options=ImportOptions(accepts_warnings=True))
+        self.assertEqual((report.created, report.changed), (1, 1))
+
+    def test_what_is_damaged_already_needs_no_consent(self):
+        create_organization("NULL", reference="R1", phone="4.9E+11")
+        report = run("reference,name,phone,email\nR1,NULL,4.9E+11,a@b.de\n")
+        self.assertEqual((report.changed, report.warnings), (1, []))
+
+    def test_invisible_characters_are_removed_without_consent(self):
+        report = run("name,reference\nA\u200bcme,K\u200b1\n")
+        self.assertEqual(len(report.warnings), 2)
+        self.assertIs(report.needs_consent, False)
+        organization = Organization.objects.get()
+        self.assertEqual((organization.name, organization.reference), ("Acme", "K1"))
+
+    def test_takes_the_first_of_two_addresses(self):
+        options = ImportOptions(accepts_warnings=True)
+        run("name,email\nAcme,a@b.de; c@d.de\n", options=options)
+        self.assertEqual(Organization.objects.get().email, "a@b.de")
+
+    def test_keeps_the_text_of_a_formula(self):
+        run('name,phone\nAcme,"=""030 1"""\n')
+        self.assertEqual(Organization.objects.get().phone, "030 1")
+
+    def test_says_what_an_admin_loses_who_becomes_a_reviewer(self):
+        acme = create_organization("Acme", reference="R1")
+        anna = create_user("anna", email="anna@example.com", admin_of=[acme])
+        anna.verify_email()
+        other = create_user("bert", admin_of=[acme])
+        self.assertTrue(other.groups.exists())
+        text = "reference,name,reviewers\nR1,Acme,anna@example.com\n"
+        with self.assertRaises(WarningsRefused) as caught:
+            run(text)
+        self.assertIn(
+            "line 2, column “reviewers”, “anna@example.com”: loses a role. The person"
+            " has another role in this organization, and the new one replaces it. The"
+            " person is Admin now, and can then no longer: edit it, view and edit"
+            " confidential fields, manage its people.",
+            str(caught.exception.problems[0]),
+        )
+        self.assertIn(acme.admin, anna.groups.all())
+        report = run("reference,name,admins\nR1,Acme,anna@example.com\n")
+        self.assertEqual(report.warnings, [])
+
+
+class DuplicateTests(TestCase):
+    def test_names_the_organization_and_the_reason(self):
+        create_organization("Zero GmbH", email="info@zero.example", tax_id="DE1")
+        text = (
+            "name,email,tax_id\n"
+            "zero gmbh,,\n"
+            "Zero Ltd,x@ZERO.example,\n"
+            "Widgets,,DE1\n"
+            "Bakery,b@zero.example,\n"
+        )
+        report = run(text, dry_run=True)
+        self.assertEqual(
+            [warning.detail for warning in report.warnings],
+            [
+                "“Zero GmbH” has the same name, or one that looks like it.",
+                "“Zero GmbH” has a similar name, and an email address at the same"
+                " domain.",
+                "“Zero GmbH” has the same tax ID.",
+            ],
+        )
+
+    def test_a_public_domain_says_nothing(self):
+        create_organization("Zero", email="zero@gmail.com")
+        report = run("name,email\nZero 2,other@gmail.com\n", dry_run=True)
+        self.assertEqual(report.warnings, [])
+
+    def test_rows_of_the_same_file_are_no_duplicates(self):
+        report = run("name\n" + "Acme\n" * 1_001)
+        self.assertEqual((report.created, report.warnings), (1_001, []))
+
+    @tag("A41")
+    def test_finds_only_what_the_person_may_view(self):
+        create_organization("Hidden", email="a@hidden.example", tax_id="DE1")
+        own = create_organization("Own")
+        user = create_user(reviewer_of=[own])
+        rows = []
+        for line, name in enumerate(["Hidden", "Hidden 2", "Own"], start=2):
+            new = Organization(name=name, email="b@hidden.example", tax_id="DE1")
+            rows.append(PlannedRow(line, new, True, {}, [], []))
+        finder = DuplicateFinder(Organization.objects.permitted(user, "view"))
+        finder.add(rows)
+        self.assertEqual([warning.line for warning in finder.find([])], [4])
+        finder = DuplicateFinder(Organization.objects.all())
+        finder.add(rows)
+        self.assertEqual(len(finder.find([])), 3)
+
+
+class NameTests(TestCase):
+    """Names identify organizations if the person chooses so."""
+
+    OPTIONS = ImportOptions(matches_names=True)
+
+    def test_keeps_the_name_as_it_is_written_here(self):
+        acme = create_organization("Acme")
+        report = run("name,phone\n ACME ,7\nNew,8\n", options=self.OPTIONS)
+        self.assertEqual((report.created, report.changed), (1, 1))
+        acme.refresh_from_db()
+        self.assertEqual((acme.name, acme.phone), ("Acme", "7"))
+
+    def test_refuses_a_name_that_several_have(self):
+        create_organization("Acme")
+        create_organization("acme")
+        with self.assertRaises(ImportRefused) as caught:
+            run("name,phone\nAcme,7\n", options=self.OPTIONS)
+        self.assertIn("2 organizations have this name.", str(caught.exception))
+
+    def test_names_that_only_look_alike_are_others(self):
+        create_organization("Acme", phone="1")
+        report = run("name,phone\n\u0410cme,7\n", options=self.OPTIONS, dry_run=True)
+        self.assertEqual((report.created, len(report.warnings)), (1, 1))
+
+    @tag("A41")
+    def test_finds_only_what_the_person_may_change(self):
+        own = create_organization("Own")
+        create_organization("Foreign")
+        user = create_user(admin_of=[own])
+        report = run("name,phone\nOwn,7\n", actor=user, options=self.OPTIONS)
+        self.assertEqual(report.changed, 1)
+        with self.assertRaises(ImportRefused) as caught:
+            run("name,phone\nForeign,7\n", actor=user, options=self.OPTIONS)
+        self.assertIn("You cannot create organizations.", str(caught.exception))
+
+
+class IdTests(TestCase):
+    @tag("A41")
+    def test_the_ids_of_another_system_change_nothing(self):
+        acme = create_organization("Acme", phone="1")
+        report = run(f"id,name,phone\n{acme.pk},Stranger,7\n")
+        self.assertEqual((report.created, report.changed), (1, 0))
+        self.assertIs(report.has_foreign_ids, True)
+        acme.refresh_from_db()
+        self.assertEqual((acme.name, acme.phone), ("Acme", "1"))
+
+    @tag("A41")
+    def test_an_id_with_the_key_of_another_is_refused(self):
+        acme = create_organization("Acme")
+        other = create_organization("Other")
+        key = id_cells(other.pk).partition(",")[2]
+        with self.assertRaises(ImportRefused) as caught:
+            run(f"id,id_key,name\n{acme.pk},{key},Stranger\n")
+        self.assertIn("does not belong to the “id_key”", str(caught.exception))

@@ -117,7 +117,8 @@ ERRORS = re.compile(
 )
 DATES = re.compile(
     r"\d{4}-\d\d?-\d\d?( \d\d:\d\d(:\d\d)?)?|\d\d?\.\d\d?\.\d{2,4}|\d\d?/\d\d?/\d{2,4}"
-    r"|\d\d?[-. ]+(jan|feb|mär|mar|apr|mai|may|jun|jul|aug|sep|okt|oct|nov|dez|dec)\w*",
+    r"|\d\d?[-. ]+(jan|feb|mär|mrz|mar|apr|mai|may|jun|jul|aug|sep|okt|oct|nov|dez|dec)"
+    r"\w*",
     re.IGNORECASE,
 )
 NOT_ASCII = re.compile(r"[^\x00-\x7f]+")

@@ -55,6 +55,8 @@ LONE_SURROGATE = re.compile(rb"\xed[\xa0-\xbf][\x80-\xbf]")
 # only where words begin, or in words of capital letters.
 COMMON = frozenset("äöüßéèêëàâáãåæçíìîïñóòôõøœúùûýÿ“”„‘’‚–—…€§°«»\u00a0·®©´²³½")
 
+APOSTROPHES = "’·"
+
 
 @dataclass(frozen=True)
 class Survey:
@@ -197,10 +199,13 @@ def count_common(text: str) -> int:
 def is_common(character: str, before: str, after: str) -> bool:
     """Return whether a character is common beside the characters before and after it.
 
-    A capital letter is common where a word begins, or in a word of capital letters.
+    A capital letter is common where a word begins, or in a word of capital letters. A
+    mark, except an apostrophe, is not common between two letters.
     """
     if character.lower() not in COMMON:
         return False
+    if not character.isalpha():
+        return character in APOSTROPHES or not (before.isalpha() and after.isalpha())
     if not character.isupper() or not before.isalpha():
         return True
     return before.isupper() and not after.islower()

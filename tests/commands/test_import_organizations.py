@@ -1,16 +1,19 @@
 import io
+import os
 import tempfile
+import threading
 from dataclasses import dataclass
 from pathlib import Path
 from unittest import mock
 
 from django.core.management import CommandError, call_command
 from django.db import OperationalError
-from django.test import TestCase
+from django.test import TestCase, tag
 
 from orgadmin.models import Organization
 
 from ..factories import create_superuser
+from ..import_corpus.workbook_files import make_workbook
 
 
 @dataclass(frozen=True)
@@ -27,7 +30,9 @@ class ImportOrganizationsTests(TestCase):
         self.file = Path(folder.name, "file.csv")
 
     def run_command(self, text, *arguments):
-        self.file.write_text(text)
+        """Write a text or bytes into a file, and import it."""
+        content = text if isinstance(text, bytes) else text.encode()
+        self.file.write_bytes(content)
         out = io.StringIO()
         err = io.StringIO()
         error_text = None
@@ -105,6 +110,77 @@ class ImportOrganizationsTests(TestCase):
         )
         with self.assertRaisesMessage(CommandError, "cannot be read: Is a directory."):
             call_command("import_organizations", str(self.file.parent))
+
+    def test_reads_the_file_as_the_arguments_say(self):
+        book = {"A": [["name"], ["First"]], "B": [["Wer", "X"], ["Second", "y"]]}
+        output = self.run_command(
+            make_workbook(book), "--sheet", "B", "--map", "Wer=name", "--dry-run"
+        )
+        self.assertIn("Read as workbook, sheet “B”.", output.out)
+        self.assertIn("line 2: Second", output.out)
+        content = "name\nРоссия\n".encode("cp1251")
+        output = self.run_command(content, "--encoding", "windows-1251")
+        self.assertIn("Read as CSV, Windows-1251, separated by commas.", output.out)
+        self.assertTrue(Organization.objects.filter(name="Россия").exists())
+
+    def test_names_arguments_that_it_does_not_know(self):
+        for arguments, error in (
+            (
+                ["--encoding", "hex"],
+                "There is no encoding 'hex'. Choose one of: UTF-8,",
+            ),
+            (["--map", "Firma"], "Write 'Firma' as TITLE=FIELD."),
+            (["--clear-blank", "name"], "invalid choice: 'name'"),
+        ):
+            output = self.run_command("name\nAcme\n", *arguments)
+            self.assertIn(error, output.error or "")
+        self.assertFalse(Organization.objects.exists())
+
+    def test_empties_the_fields_that_the_arguments_name(self):
+        Organization(name="Acme", reference="R1", phone="1", email="a@b.de").save()
+        text = "reference,name,phone,email\nR1,Acme,,\n"
+        output = self.run_command(text, "--clear-blank", "phone")
+        self.assertIn("Values: 1 emptied.", output.out)
+        organization = Organization.objects.get()
+        self.assertEqual((organization.phone, organization.email), ("", "a@b.de"))
+
+    @tag("E15")
+    def test_refuses_warnings_in_dry_runs_too(self):
+        text = "name,phone\nAcme,4.9E+11\n"
+        refused = (
+            "Nothing was imported. Look at the warning above. To import these rows as"
+            " they are, add --accept-warnings."
+        )
+        output = self.run_command(text, "--dry-run")
+        self.assertEqual(output.error, refused)
+        self.assertIn("line 2: Acme", output.out)
+        self.assertIn("Warning: line 2, column “phone”, “4.9E+11”: damaged", output.out)
+        output = self.run_command(text)
+        self.assertEqual(output.error, refused)
+        self.assertIn("line 2, column “phone”, “4.9E+11”: damaged number.", output.err)
+        self.assertFalse(Organization.objects.exists())
+        self.assertIsNone(self.run_command(text, "--accept-warnings").error)
+        self.assertEqual(Organization.objects.get().phone, "4.9E+11")
+
+    def test_matches_by_name(self):
+        Organization(name="Acme").save()
+        output = self.run_command("name,phone\nacme,7\n", "--match", "name")
+        self.assertIn("Organizations: 0 created, 1 changed, 0 unchanged.", output.out)
+
+    def test_prints_the_first_problems_and_how_many_more_there_are(self):
+        output = self.run_command("name,email\n" + "New,x\n" * 510)
+        self.assertEqual(output.err.count("Enter a valid email address."), 500)
+        self.assertIn("… and 10 more", output.err)
+
+    def test_reads_a_pipe(self):
+        pipe = self.file.with_name("pipe")
+        os.mkfifo(pipe)
+        writer = threading.Thread(target=pipe.write_text, args=["name\nAcme\n"])
+        writer.start()
+        out = io.StringIO()
+        call_command("import_organizations", pipe, stdout=out, stderr=out)
+        writer.join()
+        self.assertTrue(Organization.objects.exists())
 
     def test_imports_as_a_person(self):
         create_superuser("root")

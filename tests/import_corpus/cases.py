@@ -200,4 +200,319 @@ FORMATS = [
     ),
 ]
 
-CASES = FORMATS
+COLUMNS = [
+    text(
+        "German titles",
+        "Firmenname;Telefonnr.;Straße;PLZ;Ort\nNew;1;A 1;1;B\n",
+        "1 new",
+    ),
+    text(
+        "German accounting",
+        "Kd.-Nr.;Name 1;USt-IdNr.;E-Mail-Adresse\n7;New;DE7;a@b.de\n",
+        "1 new",
+    ),
+    text(
+        "French titles",
+        "Raison sociale;Téléphone;Adresse;N° TVA;Site web\nNew;1;A;FR1;new.example\n",
+        "1 new",
+    ),
+    text(
+        "HubSpot",
+        "Record ID,Company name,Company owner,Phone Number,City,Country/Region,"
+        "Company Domain Name,Website URL\n"
+        "123,New,,+1 555,Paris,France,new.example,https://new.example\n",
+        "1 new",
+    ),
+    text(
+        "Salesforce",
+        "Account ID,Account Name,Account Number,Phone,Website,Billing Street,"
+        "Billing City,Billing Zip/Postal Code,Billing Country,Description\n"
+        "001xx,New,R9,1,new.example,1 Main St,Town,1,US,Text\n",
+        "1 new",
+    ),
+    text(
+        "CiviCRM",
+        "Contact ID,Contact Type,Organization Name,Legal Name,External Identifier,"
+        "Email,Phone,Street Address,City,Postal Code,Country\n"
+        "7,Organization,New,New Inc.,R9,a@b.de,1,Street 1,Town,1,Germany\n",
+        "1 new",
+    ),
+    text(
+        "Google contacts",
+        "First Name,Middle Name,Last Name,Organization Name,Organization Title,"
+        "Birthday,E-mail 1 - Value\nAnna,,Ba,New,Head,,a@b.de\n",
+        "refused: line 1: This is a file of people",
+    ),
+    text(
+        "Outlook contacts",
+        "First Name,Last Name,Company,Job Title,Business Phone,Mobile Phone\n"
+        "Anna,Ba,New,Head,1,2\n",
+        "refused: line 1: This is a file of people",
+    ),
+    text(
+        "people without a company",
+        "Vorname;Nachname;E-Mail\nAnna;Ba;a@b.de\n",
+        "refused: line 1: This is a file of people",
+    ),
+    text(
+        "people whose last name is Name",
+        "Vorname;Name;Telefon\nAnna;Ba;1\n",
+        "refused: line 1: This is a file of people",
+    ),
+    text(
+        "French people",
+        "Prénom;Nom;Téléphone\nAnne;B;1\n",
+        "refused: line 1: This is a file of people",
+    ),
+    text(
+        "people that are organizations nevertheless",
+        "Vorname;Name;Telefon\nAnna;New;1\n",
+        "1 new",
+        mapping={"Name": "name"},
+    ),
+    text("a contact beside the company", "Firma;Nachname\nNew;Ba\n", "1 new"),
+    text("title line", "Customers 2026\nname;phone\nNew;1\n", "1 new, 1 skipped"),
+    text(
+        "two title lines and a blank one",
+        "Kundenliste;;\nStand:;29.11.2026;\n;;\nFirma;Telefon;Notiz\nNew;1;\n",
+        "1 new, 2 skipped",
+    ),
+    text(
+        "a title that is a column", "Company\nname;phone\nNew;1\n", "1 new, 1 skipped"
+    ),
+    book(
+        "title in a workbook",
+        [["Customers"], [], ["Name", "Phone"], ["New", "1"]],
+        "1 new, 1 skipped",
+    ),
+    text(
+        "data above the header",
+        "New;1;a@b.de\nname;phone;email\nOther;1;\n",
+        "refused: line 1: There is no column “name”. The columns are: New, 1, a@b.de.",
+    ),
+    text(
+        "no name",
+        "phone;fax\n1;2\n",
+        "refused: line 1: There is no column “name”. The columns are: phone, fax.",
+    ),
+    text(
+        "mapped", "Wer;Wo\nNew;A\n", "1 new", mapping={"Wer": "name", "wo": "address"}
+    ),
+    text("ignored by choice", "name;email\nNew;x\n", "1 new", mapping={"email": ""}),
+    text(
+        "mapped to a field that does not exist",
+        "Wer\nNew\n",
+        "refused: There is no field “nom”.",
+        mapping={"Wer": "nom"},
+    ),
+    text(
+        "a mapped column that does not exist",
+        "name\nNew\n",
+        "refused: line 1: There is no column “Firma”. The columns are: name.",
+        mapping={"Firma": "name"},
+    ),
+    text(
+        "two columns for one field",
+        "name;Firma\nNew;Other\n",
+        "refused: line 1, column “Firma”: This column and column “name” both contain",
+    ),
+    text(
+        "two columns for one field, one of them chosen",
+        "name;Firma\nx;New\n",
+        "1 new",
+        mapping={"Firma": "name"},
+    ),
+    text("unknown columns", "name;Farbe;\nNew;rot;1\n", "1 new"),
+    text(
+        "shifted columns",
+        "name;phone;email\nNew;1\n",
+        "refused: line 2: The header and this line have different numbers of cells: 3",
+    ),
+    text(
+        "a comma too many",
+        "name,phone,email\nNew, Inc.,1,a@b.de\n",
+        "refused: line 2: The header and this line have different numbers of cells: 3",
+    ),
+    text(
+        "an open quotation mark",
+        'name,phone\n"New,1\n',
+        "refused: line 2: A quotation mark in this line opens a cell that is never",
+    ),
+    text(
+        "a quotation mark inside a cell",
+        'name,phone\n"New "X" Inc.",1\n',
+        "refused: line 2: In this line, text follows a cell in quotation marks.",
+    ),
+    text(
+        "a long name",
+        f"name\n{'x' * 300}\n",
+        f"refused: line 2, column “name”, “{'x' * 60}…”: Ensure this value has at most",
+    ),
+]
+
+BLANKS = [
+    text("blank cells", "reference,name,phone,notes\nR1,,,\n", "1 unchanged"),
+    text(
+        "blank cells that empty",
+        "reference,name,phone,notes\nR1,,,\n",
+        "1 changed, 1 emptied",
+        clear_blank=["phone"],
+    ),
+    text(
+        "blank and empty already",
+        "reference,name,website\n00042,Zero,\n",
+        "1 unchanged",
+        clear_blank=["website"],
+    ),
+    text(
+        "a field without a column cannot be emptied",
+        "reference,name\nR1,\n",
+        "refused: The file has no column for “phone”",
+        clear_blank=["phone"],
+    ),
+    text(
+        "names cannot be emptied",
+        "reference,name\nR1,\n",
+        "refused: The field “name” cannot be emptied.",
+        clear_blank=["name"],
+    ),
+    text(
+        "a new row without a name",
+        "reference,name\nR9,\n",
+        "refused: line 2, column “name”: This field cannot be blank.",
+    ),
+    text(
+        "an export of a reviewer",
+        "id,id_key,name,reference,website,email,phone,address\n"
+        "<R1>,Acme,R1,,,030 1234567,\n",
+        "1 unchanged",
+    ),
+]
+
+SUSPICIOUS = [
+    text("scientific phone", "name;phone\nNew;4,91512E+11\n", "1 new, damaged number"),
+    text(
+        "scientific phone over a good one",
+        "reference,name,phone\nR1,Acme,4.91512E+11\n",
+        "1 changed, damaged number",
+    ),
+    book(
+        "large number",
+        [["name", "tax_id"], ["New", 1.23457e22]],
+        "1 new, damaged number",
+    ),
+    text(
+        "damaged as it is stored",
+        "reference,name,phone\nR4,NULL,4.91512E+11\n",
+        "1 unchanged",
+    ),
+    text("error of Excel", "name,phone\nNew,#N/A\n", "1 new, no value"),
+    text("German error", "name;phone\nNew;#BEZUG!\n", "1 new, no value"),
+    text("too narrow a column", "name;phone\nNew;########\n", "1 new, no value"),
+    text("NULL", "name,notes\nNew,NULL\n", "1 new, no value"),
+    text("a name that is NULL", "name\nnull\n", "1 new, no value, possible duplicate"),
+    text("date as a name", "name\n2026-03-04\n", "1 new, date"),
+    text("day and month as a name", "name\n04. Mrz\n4-Mar\n", "2 new, date, date"),
+    text("garbled", "name\nBÃ¼ro\n", "1 new, garbled"),
+    text("garbled marks", "name,notes\nNew,itâ€™s\n", "1 new, garbled"),
+    text("garbled on a Mac", "name\nB√ºro\n", "1 new, garbled"),
+    text("lost letters", "name\nB\ufffdro\n", "1 new, garbled"),
+    text("not garbled", "name\nÇa «Été» Øl Ärger ÅÄÖ\n", "1 new"),
+    text(
+        "lost zeros",
+        "reference,name,phone\nR1,Acme,301234567\n",
+        "1 changed, lost zeros",
+    ),
+    text("lost zeros of a reference", "reference,name\n42,Nil\n", "1 new, lost zeros"),
+    text("zeros too many", "reference,name\n000042,Nil\n", "1 new, lost zeros"),
+    text("other digits", "reference,name\n43,Nil\n", "1 new"),
+    text(
+        "far longer",
+        f"reference,name,notes\nR1,Acme,{'long ' * 50}\n",
+        "1 changed, far longer",
+    ),
+    text("two addresses", "name,email\nNew,a@b.de; c@d.de\n", "1 new, two addresses"),
+    text(
+        "no address",
+        "name,email\nNew,info at b.de\n",
+        "refused: line 2, column “email”",
+    ),
+    text(
+        "invisible characters in a key",
+        "reference,name\nR\u200b1,Acme\n",
+        "1 unchanged",
+    ),
+    text("invisible characters", "name\nN\u200bew\n", "1 new, invisible characters"),
+    text("text formula", 'name,phone\nNew,"=""030 1"""\n', "1 new"),
+    text("text formula without quotes", 'name;phone\nNew;="030 1"\n', "1 new"),
+    text("total", "name;reference\nNew;R9\nSumme;2\n", "1 new, 1 skipped"),
+    text("total at the right", "name;phone\nNew;1\n;Total: 12\n", "1 new, 1 skipped"),
+    text("French total", "Nom;Notes\nNew;1\nTotal général;2\n", "1 new, 1 skipped"),
+    text("kept total", "name;notes\nTotal;2\n", "1 new", keeps_totals=True),
+    text("a company named Total", "name;address\nTotal;Paris\n", "1 new"),
+    text("repeated header", "name;phone\nNew;1\nName;Phone\nX;2\n", "2 new, 1 skipped"),
+]
+
+MATCHING = [
+    text("by reference", "reference,name,phone\nR1,Acme,7\n", "1 changed"),
+    text("another spelling of blanks", "reference,name\n R1 ,Acme\n", "1 unchanged"),
+    text("by ID and key", "id,id_key,name\n<R1>,Acme Ltd\n", "1 changed"),
+    text("ID of another system", "id,name\n1,Stranger\n2,Other\n", "2 new"),
+    text(
+        "ID with the key of another",
+        "id,id_key,name\n1,abcdefabcdef,Stranger\n",
+        "refused: line 2, column “id”, “1”: This ID does not belong to the “id_key”",
+    ),
+    text(
+        "ID without its key",
+        "id,id_key,name\n1,,Stranger\n",
+        "refused: line 2, column “id”, “1”: This ID does not belong to the “id_key”",
+    ),
+    text(
+        "new rows in an export",
+        "id,id_key,name\n<R1>,Acme\n,,New\n",
+        "1 new, 1 unchanged",
+    ),
+    text("the same name", "name,phone\nacme,7\n", "1 new, possible duplicate"),
+    text("a name that looks the same", "name\nАcme\n", "1 new, possible duplicate"),
+    text(
+        "similar name and domain",
+        "name,email\nZero GmbH,sales@zero.example\n",
+        "1 new, possible duplicate",
+    ),
+    text("same domain only", "name,email\nBakery,b@zero.example\n", "1 new"),
+    text("same tax ID", "name,tax_id\nWidgets,DE1\n", "1 new, possible duplicate"),
+    text("matched by name", "name,phone\nACME,7\n", "1 changed", matches_names=True),
+    text("new by name", "name,phone\nNew,7\n", "1 new", matches_names=True),
+    text(
+        "matched by name twice",
+        "name,phone\nAcme,7\nAcme,8\n",
+        "refused: line 3: Line 2 already changes this organization",
+        matches_names=True,
+    ),
+    text(
+        "the same reference twice",
+        "reference,name\nR8,New\nR8,Other\n",
+        "refused: line 3, column “reference”, “R8”: Line 2 already has this reference.",
+    ),
+    text("empty key column", "reference,name\n,New\n,Other\n", "2 new"),
+]
+
+
+def list_office_files():
+    """Yield the files that LibreOffice saved, and what each of them does."""
+    for path in sorted(OFFICE.glob("*")):
+        outcome = "2 new"
+        if "password" in path.name:
+            outcome = "refused: This workbook is protected with a password."
+        yield Case(f"office {path.name}", path.read_bytes(), outcome)
+
+
+CASES = [
+    *FORMATS,
+    *COLUMNS,
+    *BLANKS,
+    *SUSPICIOUS,
+    *MATCHING,
+    *list_office_files(),
+]
