@@ -31,7 +31,10 @@ NOT_HARDENING = {
     "ReadWritePaths",
     "Restart",
     "RestartSec",
+    "StateDirectory",
+    "StateDirectoryMode",
     "SyslogIdentifier",
+    "SyslogLevel",
     "TimeoutStopSec",
     "Type",
     "User",
@@ -108,6 +111,8 @@ class HardeningTests(SimpleTestCase):
             "orgadmin@.service": 1.6,
             "orgadmin-backup.service": 0.5,
             "orgadmin-cleanup.service": 1.6,
+            "orgadmin-failure@.service": 1.1,
+            "orgadmin-verify-backup.service": 0.5,
             "orgadmin-worker.service": 1.6,
         }
         self.assertEqual(sorted(limits), list_services())
