@@ -167,6 +167,12 @@ ZERO_DOWNTIME_MIGRATIONS_IDEMPOTENT_SQL = True
 ZERO_DOWNTIME_MIGRATIONS_DEFERRED_SQL = False
 
 
+# Backups
+
+# A file in which the backup reports when it last succeeded and failed, if there is one.
+BACKUP_STATUS = env.read_text("BACKUP_STATUS", default="")
+
+
 # Background tasks (django-tasks)
 
 # Tasks wait in the database until "manage.py worker" runs them. With DEBUG, they run at

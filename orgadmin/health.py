@@ -1,10 +1,11 @@
 """Health checks for load balancers, and the error page that people see."""
 
 import sys
-from enum import StrEnum
+from dataclasses import dataclass
 from functools import cache
 
 from django.db import (
+    DatabaseError,
     Error,
     InterfaceError,
     OperationalError,
@@ -19,7 +20,9 @@ from django.template.loader import render_to_string
 from django.views import defaults
 from django.views.decorators.cache import never_cache
 
+from orgadmin.access import reasons
 from orgadmin.accounts.hashing import TooBusy
+from orgadmin.records.backup_status import describe_backup
 
 # Errors that may be gone on the next attempt: the database did not respond in time, or
 # many people are signing in.
@@ -36,11 +39,19 @@ HEALTH_CHECK_PATHS = ("/healthz", "/livez")
 ADDRESSES_OF_THIS_MACHINE = ("", "127.0.0.1", "::1")
 
 
-class Problem(StrEnum):
-    """Why the site cannot serve people."""
+UNAPPLIED_MIGRATIONS = "there are unapplied migrations"
+NO_DATABASE = "the database does not answer"
 
-    UNAPPLIED_MIGRATIONS = "there are unapplied migrations"
-    NO_DATABASE = "the database does not answer"
+
+@dataclass(frozen=True)
+class Problem:
+    """Why the site cannot serve people. The reason is an error's text, or empty."""
+
+    text: str
+    reason: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.text}: {self.reason}" if self.reason else self.text
 
 
 class HostMiddleware(CommonMiddleware):
@@ -66,13 +77,17 @@ def livez(request: HttpRequest) -> HttpResponse:
 def healthz(request: HttpRequest) -> HttpResponse:
     """Answer 200 if the database works and is migrated, else 503.
 
-    Only superusers and programs on this machine learn what the problem is. Runs one
+    Only superusers and programs on this machine learn what the problem is. With
+    "?details", programs on this machine also learn how old the backup is. Runs one
     query if there is no session.
     """
     problem = find_problem()
     if problem is None:
-        return HttpResponse("ok\n", content_type=PLAIN_TEXT)
-    text = problem if _may_read_details(request) else "unavailable"
+        text = "ok"
+        if "details" in request.GET and _is_from_this_machine(request):
+            text = f"ok\n{describe_backup()}"
+        return HttpResponse(f"{text}\n", content_type=PLAIN_TEXT)
+    text = str(problem) if _may_read_details(request) else "unavailable"
     return HttpResponse(f"{text}\n", status=503, content_type=PLAIN_TEXT)
 
 
@@ -84,10 +99,13 @@ def find_problem() -> Problem | None:
             return None
     except ProgrammingError:
         # Nothing was ever migrated, so the table of applied migrations is missing.
-        return Problem.UNAPPLIED_MIGRATIONS
-    except Error:
-        return Problem.NO_DATABASE
-    return Problem.UNAPPLIED_MIGRATIONS
+        return Problem(UNAPPLIED_MIGRATIONS)
+    except Error as error:
+        reasons.report("database", error)
+        # Without a text, the class of the error would say nothing new.
+        reason = reasons.describe_error(error) if str(error) else ""
+        return Problem(NO_DATABASE, reason)
+    return Problem(UNAPPLIED_MIGRATIONS)
 
 
 @cache
@@ -120,6 +138,8 @@ def server_error(request: HttpRequest) -> HttpResponse:
     error = sys.exc_info()[1]
     if not isinstance(error, TEMPORARY_ERRORS):
         return defaults.server_error(request)
+    if isinstance(error, DatabaseError | InterfaceError):
+        reasons.report("database", error)
     return HttpResponse(
         render_to_string("503.html"),
         status=503,

@@ -24,7 +24,7 @@ BESIDE = {
     "__init__": set(),
     "apps": {"access", "accounts", "admin", "people"},
     "headers": set(),
-    "health": {"accounts"},
+    "health": {"access", "accounts", "records"},
     "logs": {"access"},
     "operations": set(),
     "migrations": {"operations"},

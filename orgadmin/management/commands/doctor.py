@@ -1,12 +1,14 @@
 import os
 from collections import Counter
+from collections.abc import Iterable
 from itertools import chain
 
 from django.conf import settings
 from django.utils import timezone
 
 from orgadmin.access.audit_log import SecurityEvent, record
-from orgadmin.accounts.provider_check import Level, examine_provider
+from orgadmin.accounts.provider_check import Finding, Level
+from orgadmin.management.deploy_check import examine_deployment, examine_providers
 from orgadmin.management.output import EscapedCommand
 from orgadmin.models import DoctorRun
 from orgadmin.records.audit_check import ERROR, describe_end, examine_audit_log
@@ -39,8 +41,17 @@ class Command(EscapedCommand):
             action="store_true",
             help="only test the connection to the OpenID providers in the settings",
         )
+        parser.add_argument(
+            "--deploy",
+            action="store_true",
+            help="only test what the site needs besides its data: database, mail,"
+            " certificate, backup and so on",
+        )
 
-    def handle(self, *, fix: bool, providers: bool, **options):
+    def handle(self, *, fix: bool, providers: bool, deploy: bool, **options):
+        if deploy:
+            self._print_findings(examine_deployment())
+            return
         if providers:
             self._examine_providers()
             return
@@ -89,14 +100,14 @@ class Command(EscapedCommand):
         """Print what is found about each provider. Raises an error if one is broken."""
         if not settings.OIDC_PROVIDERS:
             self.stdout.write("The settings have no OpenID provider.")
+        self._print_findings(examine_providers())
+
+    def _print_findings(self, findings: Iterable[Finding]) -> None:
+        """Print what was found. Raises `SystemExit` if there is an error."""
         errors = 0
-        for provider in settings.OIDC_PROVIDERS:
-            for finding in examine_provider(provider):
-                line = (
-                    f"{finding.level}: {provider.id}: {finding.check}: {finding.text}"
-                )
-                self.stdout.write(line)
-                errors += finding.level is Level.ERROR
+        for finding in findings:
+            self.stdout.write(f"{finding.level}: {finding.check}: {finding.text}")
+            errors += finding.level is Level.ERROR
         if errors:
             raise SystemExit(1)
 

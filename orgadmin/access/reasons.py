@@ -1,0 +1,77 @@
+"""Says in the log why a part of the site does not work, without passwords or data."""
+
+from __future__ import annotations
+
+import logging
+import os
+import re
+import threading
+import time
+from urllib.parse import quote
+
+from django.conf import settings
+
+logger = logging.getLogger("orgadmin.health")
+
+INTERVAL = 60  # seconds between two lines about the same component, in each process
+
+HIDDEN = "***"
+
+PASSWORD_IN_URL = re.compile(r"(?<=://)([^:/?#\s]*):\S*@")
+PASSWORD_IN_OPTIONS = re.compile(r"(?i)\b(password|passwd|pwd)\s*=\s*('[^']*'|\S+)")
+
+# PostgreSQL quotes values of rows, and statements, in lines that begin with these.
+LINES_WITH_DATA = ("DETAIL:", "CONTEXT:", "QUERY:", "STATEMENT:", "LINE ")
+
+_lock = threading.Lock()
+_reported_at: dict[str, float] = {}
+
+
+def describe_error(error: BaseException) -> str:
+    """Return the text of a driver's error in one line, without credentials and data."""
+    lines = [line.strip() for line in str(error).splitlines()]
+    kept = [line for line in lines if line and not line.startswith(LINES_WITH_DATA)]
+    text = hide_credentials(" ".join(kept))
+    return text or type(error).__name__
+
+
+def hide_credentials(text: str) -> str:
+    for secret in list_secrets():
+        text = text.replace(secret, HIDDEN)
+    text = PASSWORD_IN_URL.sub(rf"\1:{HIDDEN}@", text)
+    return PASSWORD_IN_OPTIONS.sub(rf"\1={HIDDEN}", text)
+
+
+def list_secrets() -> list[str]:
+    """Return the passwords of the settings, also as they are written in URLs."""
+    passwords = [
+        settings.DATABASES["default"].get("PASSWORD"),
+        os.environ.get("PGPASSWORD"),
+        settings.EMAIL_HOST_PASSWORD,
+        settings.SECRET_KEY,
+    ]
+    secrets = [str(password) for password in passwords if password]
+    return secrets + [quote(secret, safe="") for secret in secrets]
+
+
+def report(component: str, error: BaseException) -> None:
+    """Log why a component does not work, at most once a minute in each process.
+
+    `LogFormatter` removes what looks like a path or an address from messages, so the
+    reason has a field of its own.
+    """
+    now = time.monotonic()
+    with _lock:
+        reported_at = _reported_at.get(component)
+        if reported_at is not None and now - reported_at < INTERVAL:
+            return
+        _reported_at[component] = now
+    reason = describe_error(error)
+    extra = {"component": component, "reason": reason}
+    logger.error("A component does not work.", extra=extra)
+
+
+def forget_reports() -> None:
+    """Log the next problem of each component in any case."""
+    with _lock:
+        _reported_at.clear()
