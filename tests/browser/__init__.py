@@ -131,6 +131,10 @@ class BrowserTestCase(StaticLiveServerTestCase):
         """Wait until a page shows the menu of the person who is signed in."""
         expect(page.locator(ACCOUNT_BUTTON)).to_be_visible()
 
+    def open_account(self, page):
+        page.locator(ACCOUNT_BUTTON).click()
+        page.locator("#account-menu").get_by_role("link").click()
+
     def sign_out(self, page):
         page.locator(ACCOUNT_BUTTON).click()
         page.locator(SIGN_OUT_BUTTON).click()

@@ -166,7 +166,7 @@ def choose_file(text):
 
     def act(page):
         file = {"name": "file.csv", "mimeType": "text/csv", "buffer": text.encode()}
-        page.get_by_label("CSV file:").set_input_files(file)
+        page.get_by_label("Spreadsheet or CSV file:").set_input_files(file)
         press("Preview import")(page)
 
     return act

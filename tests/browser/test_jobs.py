@@ -187,7 +187,7 @@ class Jobs:
         hand.press(hand.link("Organizations").last)
         hand.press(hand.link("Import"))
         text = f"id,id_key,name,phone\n{id_cells(self.acme.pk)},Acme,2\n,,Imported,3\n"
-        hand.give(hand.field("CSV file:"), text)
+        hand.give(hand.field("Spreadsheet or CSV file:"), text)
         hand.press(hand.button("Preview import"))
         self.sees("“1” → “2”")
         hand.press(hand.button("Import organizations"))
@@ -365,7 +365,7 @@ class JobTests(BrowserTestCase):
         page.get_by_role("link", name="Import").click()
         text = f"id,id_key,name,phone\n{id_cells(self.acme.pk)},Acme,2\n,,Imported,3\n"
         file = {"name": "file.csv", "mimeType": "text/csv", "buffer": text.encode()}
-        page.get_by_label("CSV file:").set_input_files(file)
+        page.get_by_label("Spreadsheet or CSV file:").set_input_files(file)
         page.get_by_role("button", name="Preview import").click()
         self.sees("phone: “1” → “2”")
         self.click_button("Import organizations")

@@ -87,7 +87,7 @@ class PasskeyTests(BrowserTestCase):
         self.press("Add passkey")
         expect(self.page.get_by_text("The passkey was added.")).to_be_visible()
 
-    def sign_out(self):
+    def leave(self):
         self.page.goto("/admin/")
         self.sign_out(self.page)
         expect(self.page.get_by_text("You are signed out")).to_be_visible()
@@ -101,14 +101,14 @@ class PasskeyTests(BrowserTestCase):
         self.press("Add passkey")
         self.expect_problem("already has a passkey on this device")
         self.check_page()
-        self.sign_out()
+        self.leave()
 
         page.goto("/admin/login/")
         self.expect_no_problem()
         self.check_page()
         self.press("Sign in with a passkey")
         self.expect_signed_in(page)
-        self.sign_out()
+        self.leave()
 
         self.enter_password()
         expect(page.get_by_role("button", name="Use your passkey")).to_be_visible()
@@ -131,7 +131,7 @@ class PasskeyTests(BrowserTestCase):
         self.press("Remove passkey")
         expect(page.get_by_text("The passkey was removed.")).to_be_visible()
         self.assertFalse(Authenticator.objects.exists())
-        self.sign_out()
+        self.leave()
 
         page.goto("/admin/login/")
         self.press("Sign in with a passkey")
@@ -150,7 +150,7 @@ class PasskeyTests(BrowserTestCase):
 
     def test_says_when_the_person_was_not_verified(self):
         self.add_passkey()
-        self.sign_out()
+        self.leave()
         self.tools.send(
             "WebAuthn.setUserVerified",
             {"authenticatorId": self.device, "isUserVerified": False},

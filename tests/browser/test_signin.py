@@ -42,7 +42,7 @@ class SignInTests(BrowserTestCase):
         self.enter_password()
         page.get_by_label("Code").fill(recovery_code)
         page.get_by_role("button", name="Sign in").click()
-        page.get_by_role("link", name="Account", exact=True).click()
+        self.open_account(page)
         page.get_by_role("link", name="Change second factor").click()
         expect(page.get_by_text("9 codes left")).to_be_visible()
         self.assertEqual(Authenticator.objects.count(), 2)
@@ -105,7 +105,7 @@ class StepUpTests(BrowserTestCase):
         self.assertFalse(page.evaluate(WIDER_THAN_WINDOW))
         page.get_by_label("Your password").fill("secret")
         page.get_by_role("button", name="Confirm and continue").click()
-        expect(page.get_by_label("CSV file")).to_be_visible()
+        expect(page.get_by_label("Spreadsheet or CSV file")).to_be_visible()
 
     def test_people_without_a_password_continue_after_signing_in_in_another_tab(self):
         root = create_superuser("root", email="root@example.com")
