@@ -18,7 +18,7 @@ from tests.factories import create_organization, create_superuser, create_user, 
 PRESSES = {
     "sign_in": (2, 4),
     "find": (3, 20),
-    "edit": (3, 33),
+    "edit": (4, 44),
     "add_a_person": (8, 44),
     "invite": (8, 39),
     "change_a_role": (3, 30),
