@@ -7,7 +7,7 @@ from django.db import connection
 from django.test import TestCase, tag
 
 from orgadmin.models import Organization
-from orgadmin.records.import_duplicates import DuplicateFinder
+from orgadmin.records.import_duplicates import MAX_AT_DOMAIN, DuplicateFinder
 from orgadmin.records.import_options import ImportOptions
 from orgadmin.records.import_planning import PlannedRow
 from orgadmin.records.import_problems import WarningsRefused
@@ -82,6 +82,10 @@ class ImportTests(TestCase):
         self.assertEqual(acme.name, "Acme new")
         self.assertEqual(acme.phone, "3")
         self.assertEqual(acme.admin.name, "Acme new Admin")
+
+    def test_says_so_if_the_column_of_keys_is_empty(self):
+        self.assertIs(run("reference,name\n,Acme\n").has_key, False)
+        self.assertIs(run("reference,name\n,Other\nR1,Third\n").has_key, True)
 
     def test_the_same_file_twice_changes_nothing(self):
         text = "reference,name,phone\nR1,Acme,1\nR2,Acme,\n"
@@ -590,6 +594,16 @@ class DuplicateTests(TestCase):
                 "“Zero GmbH” has the same tax ID.",
             ],
         )
+
+    def test_a_domain_that_many_have_says_nothing(self):
+        names = [f"Shop {number}" for number in range(MAX_AT_DOMAIN + 1)]
+        Organization.objects.bulk_create(
+            Organization(name=name, email="shop@mall.example") for name in names
+        )
+        text = "name,email\nShop 99,b@mall.example\n"
+        self.assertEqual(run(text, dry_run=True).warnings, [])
+        Organization.objects.filter(name="Shop 0").delete()
+        self.assertEqual(len(run(text, dry_run=True).warnings), 1)
 
     def test_a_public_domain_says_nothing(self):
         create_organization("Zero", email="zero@gmail.com")

@@ -60,6 +60,10 @@ class ImportRow:
     def reference(self) -> str | None:
         return self.values.get("reference")
 
+    @property
+    def has_key(self) -> bool:
+        return self.pk is not None or self.reference is not None
+
 
 class InvalidCell(Exception):
     def __init__(self, message: str, value: str) -> None:
@@ -188,8 +192,7 @@ class RowCleaner:
 
     def _check_has_name(self, row: ImportRow, record: Record) -> list[ImportProblem]:
         """Return a problem if a row has neither a key nor a name."""
-        has_key = row.pk is not None or row.reference is not None
-        if has_key or record.cells[self.header.positions["name"]]:
+        if row.has_key or record.cells[self.header.positions["name"]]:
             return []
         return [describe_blank_name(self.header, row.line)]
 

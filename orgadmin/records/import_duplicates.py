@@ -38,6 +38,10 @@ PUBLIC_DOMAINS = frozenset(
     ]
 )
 
+# A domain that more organizations have says nothing, either: it may be the one of a
+# provider or a group of companies.
+MAX_AT_DOMAIN = 20
+
 # How similar two names are at least, from 0 to 1, if their email domains are the same
 SIMILAR = 0.6
 
@@ -71,6 +75,7 @@ class DuplicateFinder:
     def __init__(self, viewable: QuerySet[Organization]) -> None:
         self.viewable = viewable.order_by()
         self.rows: list[NewRow] = []
+        self.common_domains: set[str] = set()
 
     def add(self, rows: Iterable[PlannedRow]) -> None:
         for row in rows:
@@ -120,8 +125,11 @@ class DuplicateFinder:
     def _find_by_domain(
         self, rows: Sequence[NewRow], created: frozenset[int]
     ) -> dict[str, list[str]]:
-        """Return {email domain: names of the organizations that have it}."""
-        domains = {row.domain for row in rows if row.domain}
+        """Return {email domain: names of the organizations that have it}.
+
+        Without the domains that many have.
+        """
+        domains = {row.domain for row in rows if row.domain} - self.common_domains
         if not domains:
             return {}
         start = StrIndex("email", Value("@")) + 1
@@ -129,9 +137,13 @@ class DuplicateFinder:
         found = found.annotate(domain=Lower(Substr("email", start)))
         found = found.filter(domain__in=domains)
         names: dict[str, list[str]] = defaultdict(list)
-        for pk, domain, name in found.values_list("pk", F("domain"), "name"):
-            if pk not in created:
-                names[domain].append(name)
+        for pk, domain, name in found.values_list("pk", F("domain"), "name").iterator():
+            if pk in created or domain in self.common_domains:
+                continue
+            names[domain].append(name)
+            if len(names[domain]) > MAX_AT_DOMAIN:
+                self.common_domains.add(domain)
+                del names[domain]
         return names
 
     def _find_by_tax_id(

@@ -39,11 +39,6 @@ class Header:
     has_foreign_ids: bool = False
 
     @property
-    def has_key(self) -> bool:
-        """Whether a column can identify existing organizations."""
-        return "id" in self.positions or "reference" in self.positions
-
-    @property
     def fields(self) -> set[str]:
         """What the columns contain. Parts of an address are an address."""
         parts = {"address"} if self.address_parts else set()

@@ -160,7 +160,7 @@ class RowPlanner:
             return {}
         keys = set()
         for row in rows:
-            if row.pk is None and row.reference is None:
+            if not row.has_key:
                 keys.add(make_key(row.values.get("name", "")))
         found = self.changeable.filter(name_key__in=keys).order_by("pk")
         by_name: dict[str, list[Organization]] = defaultdict(list)
@@ -200,7 +200,7 @@ class RowPlanner:
         return PlannedRow(row.line, organization, is_new, old_values, people, warnings)
 
     def _is_matched_by_name(self, row: ImportRow) -> bool:
-        return self.matches_names and row.pk is None and row.reference is None
+        return self.matches_names and not row.has_key
 
     def _check_has_name(self, row: ImportRow) -> None:
         """Raise `RowRefused` if a row that creates an organization has no name."""

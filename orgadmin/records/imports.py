@@ -97,7 +97,7 @@ class ImportReport:
     format: Format = field(default_factory=Format)
     columns: list[str] = field(default_factory=list)  # fields that it contains
     ignored: list[str] = field(default_factory=list)  # titles of unknown columns
-    has_key: bool = False  # whether a column can identify existing organizations
+    has_key: bool = False  # whether rows can identify existing organizations
     has_foreign_ids: bool = False  # whether there are IDs without their keys
     skipped: list[SkippedRow] = field(default_factory=list)
     warnings: list[ImportWarning] = field(default_factory=list)
@@ -316,8 +316,10 @@ class _Import:
             matches_names=self.options.matches_names,
         )
         duplicates = DuplicateFinder(planner.viewable)
+        has_keys = False
         for batch in read_in_batches(self._skip(records, header)):
             rows = self._clean(batch, cleaner)
+            has_keys = has_keys or any(row.has_key for row in rows)
             planned_rows = self._plan(rows, planner)
             duplicates.add(planned_rows)
             # After the first problem, nothing more is written, but later rows are still
@@ -327,6 +329,7 @@ class _Import:
                 planner.remember_created(written.created)
             if self.on_progress is not None:
                 self.on_progress(batch[-1].line)
+        self.report.has_key = has_keys or self.options.matches_names
         self.report.warnings += duplicates.find(planner.created_pks)
         self.report.warnings.sort(key=lambda warning: warning.line)
 
@@ -346,7 +349,6 @@ class _Import:
         header = titles.read(sample[index])
         self.report.columns = [name for name in FIELDS if name in header.fields]
         self.report.ignored = header.ignored
-        self.report.has_key = header.has_key or self.options.matches_names
         self.report.has_foreign_ids = header.has_foreign_ids
         return header, chain(sample[index + 1 :], records)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 import subprocess
 import sys
@@ -22,6 +23,8 @@ from orgadmin.records.file_kinds import describe_damage, describe_password
 from orgadmin.records.import_problems import FileRefused, ImportProblem, printable
 from orgadmin.records.import_records import Record, make_record
 
+logger = logging.getLogger(__name__)
+
 READER = Path(workbook_reader.__file__)
 
 # The largest size of a workbook when it is unpacked. A workbook with 100,000 rows has
@@ -30,6 +33,9 @@ MAX_UNPACKED = 500_000_000  # bytes
 
 # What the reader needs of the environment, which has secrets of the site.
 ENVIRONMENT = ("LD_LIBRARY_PATH", "PATH")
+
+# The exit status of Python if an exception was not caught
+FAILED = 1
 
 # The reader ends itself earlier, by the time that it computes.
 MAX_WAIT = 2 * workbook_reader.MAX_SECONDS
@@ -80,8 +86,7 @@ def run_reader(file: BinaryIO, chosen: str, max_rows: int) -> tuple[int, list[by
         done = subprocess.run(
             command,
             stdin=file,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
+            capture_output=True,
             env=environment,
             timeout=MAX_WAIT,
             check=False,
@@ -91,6 +96,11 @@ def run_reader(file: BinaryIO, chosen: str, max_rows: int) -> tuple[int, list[by
     except ValueError:
         # No sheet has a name with a NUL in it.
         return workbook_reader.NO_SUCH_SHEET, []
+    if done.returncode == FAILED:
+        # The last line names the error. Others may contain text of the file.
+        error = done.stderr.decode(errors="replace").strip().rpartition("\n")[2]
+        logger.error("The reader of workbooks failed: %s", error.partition(":")[0])
+        return workbook_reader.DAMAGED, []
     return done.returncode, done.stdout.splitlines()
 
 

@@ -52,9 +52,8 @@ class ImportOrganizationsTests(TestCase):
             [
                 "Read as CSV, UTF-8, separated by commas.",
                 "Columns not used: Colour.",
-                "There is no column that identifies organizations, so each line"
-                " creates an organization. If you import the file again, it creates"
-                " them again.",
+                "No line has an ID or a reference, so each line creates an"
+                " organization. If you import the file again, it creates them again.",
                 "Organizations: 1 created, 0 changed, 0 unchanged.",
                 "Values: 0 emptied. Rows: 0 skipped, 0 warnings.",
                 "People: 0 given a role, 0 invited.",

@@ -219,8 +219,8 @@ class Command(EscapedCommand):
             )
         if not report.has_key:
             self.stdout.write(
-                "There is no column that identifies organizations, so each line creates"
-                " an organization. If you import the file again, it creates them again."
+                "No line has an ID or a reference, so each line creates an"
+                " organization. If you import the file again, it creates them again."
             )
         would_be = "would be " if dry_run else ""
         self.stdout.write(
