@@ -12,6 +12,7 @@ from pathlib import Path
 from unittest import skipUnless
 
 from django.conf import settings
+from django.core.management import get_commands
 from django.test import SimpleTestCase, tag
 
 from config.env_file import parse_env_file
@@ -294,3 +295,35 @@ class KeyRotationTests(SimpleTestCase):
         self.assertEqual(variables["SECRET_KEY_FALLBACKS"].value, f"{second},first")
         self.assertNotIn(variables["SECRET_KEY"].value, (second, "first"))
         self.assertEqual(variables["DEBUG"].value, "false")
+
+
+class DocumentedCommandTests(SimpleTestCase):
+    """Commands and units that the pages for operators name exist."""
+
+    PAGES = ("deployment.md", "operations.md", "troubleshooting.md")
+
+    def setUp(self):
+        texts = [(PROJECT / "docs" / page).read_text() for page in self.PAGES]
+        self.text = "\n".join(texts)
+
+    def test_commands_of_the_site(self):
+        names = set(re.findall(r"(?m)(?:`|^    )orgadmin ([a-z]\w+)", self.text))
+        self.assertGreater(len(names), 7)
+        self.assertEqual(names - get_commands().keys(), set())
+
+    def test_commands_for_releases(self):
+        names = set(re.findall(r"orgadmin-release ([a-z]+)\b", self.text))
+        self.assertGreater(len(names), 7)
+        script = [sys.executable, DEPLOYMENT / "orgadmin-release"]
+        shown = subprocess.run([*script, "--help"], capture_output=True, text=True)
+        known = set(re.findall(r"(?m)^    orgadmin-release (\w+)", shown.stdout))
+        self.assertEqual(names - known, set())
+
+    def test_units(self):
+        names = set(re.findall(r"(orgadmin[\w@-]*\.(?:service|timer))", self.text))
+        self.assertGreater(len(names), 7)
+        # The guide says how to remove this one, which earlier releases had.
+        names.remove("orgadmin.service")
+        for name in names:
+            file = re.sub("@[ab]?\\.", "@.", name)
+            self.assertTrue((DEPLOYMENT / file).exists(), name)

@@ -208,6 +208,9 @@ class DeployTests(TestCase):
         finding = deploy_check.check_migrations()
         self.assertEqual(finding.level, Level.ERROR)
         self.assertIn("1 are not applied", finding.text)
+        with mock.patch.object(deploy_check, "check_worker") as check_worker:
+            list(deploy_check.examine_deployment())
+        check_worker.assert_not_called()
 
     def test_the_host_of_the_site_must_be_allowed(self):
         cases = [

@@ -309,6 +309,14 @@ class ActivateTests(ReleaseTestCase):
         self.run_script("activate")
         self.assertNotIn("doctor", " ".join(self.list_commands()))
 
+    def test_errors_of_the_data_do_not_undo_an_upgrade(self):
+        self.start_old()
+        write_release(self.new)
+        (self.new / "doctor-fails").touch()
+        self.succeed("activate")
+        self.assertIn("doctor has found errors", self.printed)
+        self.assertEqual(self.visit().ask(), NEW)
+
     def test_an_incomplete_release_is_refused(self):
         self.start_old()
         write_release(self.new, complete=False)

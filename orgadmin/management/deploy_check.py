@@ -39,9 +39,12 @@ def examine_deployment() -> Iterator[Finding]:
     database = check_database()
     yield database
     if database.level is not Level.ERROR:
-        yield check_migrations()
+        migrations = check_migrations()
+        yield migrations
         yield check_clock()
-        yield from check_worker()
+        # Without its migrations, the table of mail may be missing.
+        if migrations.level is not Level.ERROR:
+            yield from check_worker()
     yield from check_pooler()
     yield check_mail()
     yield from examine_providers()
@@ -115,9 +118,18 @@ def check_pooler() -> Iterator[Finding]:
 
 
 def connect_through_pooler(url: str) -> Finding:
-    base = url.partition("?")[0]
+    database = env.parse_database(url, pool_size=0)
+    options = database.get("OPTIONS", {})
     try:
-        with psycopg.connect(base, connect_timeout=TIMEOUT, options="") as pooled:
+        with psycopg.connect(
+            host=database["HOST"] or None,
+            port=database["PORT"] or None,
+            user=database["USER"] or None,
+            password=database["PASSWORD"] or None,
+            dbname=database["NAME"],
+            connect_timeout=TIMEOUT,
+            **options,
+        ) as pooled:
             row = pooled.execute("SHOW statement_timeout").fetchone()
     except psycopg.Error as error:
         return Finding(Level.ERROR, "pooler", describe_error(error))
