@@ -21,6 +21,7 @@ from benchmarks.rows import (
 )
 from orgadmin.models import AuditEvent, Contact, Organization, User
 from orgadmin.models.organization import is_incomplete
+from orgadmin.records.search import ONLY_BITMAPS
 
 from .factories import create_superuser, create_user
 
@@ -133,7 +134,13 @@ def find_tables(sql):
 
 
 def find_scans_in_postgresql(sql):
+    is_similarity = " <% " in sql
+    if is_similarity:
+        # The search allows nothing but the trigram index for this query.
+        run(ONLY_BITMAPS.format(state="off"))
     plan = "\n".join(row[0] for row in read_rows(f"EXPLAIN {sql}"))
+    if is_similarity:
+        run(ONLY_BITMAPS.format(state="DEFAULT"))
     return set(re.findall(r"Seq Scan on (\w+)", plan))
 
 
