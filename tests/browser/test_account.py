@@ -40,7 +40,7 @@ class Account:
         self.sign_in("anna")
         mail.outbox.clear()
         hand = self.hand_class(self.page)
-        hand.press(self.page.locator(ACCOUNT_BUTTON))
+        hand.touch(self.page.locator(ACCOUNT_BUTTON))
         hand.press(hand.link("Your account"))
 
         hand.fill(hand.field("First name:"), "Anna Maria")
@@ -67,7 +67,7 @@ class Account:
     def test_a_refused_form_is_shown_where_it_was(self):
         self.sign_in("anna")
         hand = self.hand_class(self.page)
-        hand.press(self.page.locator(ACCOUNT_BUTTON))
+        hand.touch(self.page.locator(ACCOUNT_BUTTON))
         hand.press(hand.link("Your account"))
         hand.fill(hand.field("New email address:"), "nobody")
         hand.press(hand.button("Change email address"))
