@@ -209,6 +209,9 @@ class ImportPageTests(TestCase):
         response = self.client.post(IMPORT, {"file": file})
         self.assertContains(response, "The file was read as: workbook, sheet “A”")
         self.assertContains(response, "First")
+        self.assertContains(
+            response, '<option value="A" selected>A</option>', html=True
+        )
         response = self.confirm(response, sheet="B")
         self.assertContains(response, "Nothing was imported yet.")
         self.assertContains(response, "Second")
@@ -221,6 +224,11 @@ class ImportPageTests(TestCase):
         response = self.client.post(IMPORT, {"file": file})
         self.assertContains(response, "CSV, Windows-1252, separated by commas")
         self.assertContains(response, "Müller")
+        self.assertContains(
+            response,
+            '<option value="cp1252" selected>Windows-1252</option>',
+            html=True,
+        )
         response = self.confirm(response, encoding="mac_roman")
         self.assertContains(response, "CSV, Mac Roman, separated by commas")
         self.assertFalse(Organization.objects.filter(name="Müller").exists())
@@ -238,7 +246,7 @@ class ImportPageTests(TestCase):
         response = self.preview(text)
         self.assertContains(response, "Leave 1 organization unchanged")
         response = self.update(response, clear_blank="phone")
-        self.assertContains(response, "The import empties 1 value.")
+        self.assertContains(response, "<li>Empty 1 value</li>", html=True)
         self.assertContains(response, "phone: “1” → “” (emptied)")
         self.assertEqual(Organization.objects.get().phone, "1")
         self.confirm(response, clear_blank="phone")
@@ -257,6 +265,7 @@ class ImportPageTests(TestCase):
     def test_imports_warnings_only_with_a_tick(self):
         response = self.preview("reference,name,phone\nR1,Acme,4.9E+11\n")
         self.assertContains(response, "“4.9E+11”: damaged number.")
+        self.assertContains(response, "Warnings (1)")
         self.assertContains(response, "phone: “1” → “4.9E+11” (damaged number)")
         response = self.confirm(response)
         self.assertContains(response, "Nothing was imported. Look at the warnings.")
@@ -269,8 +278,20 @@ class ImportPageTests(TestCase):
         response = self.preview("List of 2026\nname,notes\nNew,a\nTotal,1\n")
         self.assertContains(response, "line 1, “List of 2026”: stands above the header")
         self.assertContains(response, "line 4, “Total | 1”: looks like a total")
+        self.assertContains(response, "<li>Skip 2 rows</li>", html=True)
         response = self.update(response, keeps_totals="on")
         self.assertContains(response, "Create 2 organizations")
+
+    def test_what_the_preview_shows_as_chosen_is_no_other_choice(self):
+        for text in ("name\nNew\n", "name\nNéw\n"):
+            for encoding in ("utf-8", "cp1252"):
+                file = SimpleUploadedFile("a.csv", text.encode(encoding))
+                response = self.client.post(IMPORT, {"file": file})
+                chosen = response.context["report"].format.encoding
+                response = self.confirm(
+                    response, encoding=chosen, accepts_warnings="on"
+                )
+                self.assertContains(response, "1 organization was created.")
 
     def test_a_preview_can_be_updated_again_and_again(self):
         response = self.preview("name\nNew\n")

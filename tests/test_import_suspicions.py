@@ -2,11 +2,17 @@
 
 import io
 
+from django.core.exceptions import ValidationError
 from django.test import SimpleTestCase, override_settings, tag
+from hypothesis import example, given, settings, strategies as st
 
+from orgadmin.models.text import clean_paragraphs
 from orgadmin.records.columns import find_field
+from orgadmin.records.csv_files import write_csv
 from orgadmin.records.id_keys import is_id_key, make_id_key
+from orgadmin.records.import_csv import find_delimiter, read_csv
 from orgadmin.records.import_header import TitleReader
+from orgadmin.records.import_options import ImportOptions
 from orgadmin.records.import_problems import FileRefused
 from orgadmin.records.import_records import Record
 from orgadmin.records.import_suspicions import (
@@ -17,6 +23,7 @@ from orgadmin.records.import_suspicions import (
     is_repeated_header,
     is_total,
 )
+from orgadmin.records.import_tables import read_table
 from orgadmin.records.text_encoding import find_by_name, find_encoding
 
 
@@ -220,3 +227,37 @@ class EncodingTests(SimpleTestCase):
             self.assertEqual(find_by_name(name), encoding, name)
         for name in ("", "hex", "unicode_escape", "idna", "x" * 1_000, "a\0b"):
             self.assertIsNone(find_by_name(name), name)
+
+
+class RoundTripTests(SimpleTestCase):
+    """What an export writes, an import reads, whatever text it is."""
+
+    @settings(max_examples=300, deadline=None)
+    @given(st.lists(st.text(max_size=30), min_size=1, max_size=4))
+    @example(['="030 1"', "'=1", "sep=;", '"'])
+    def test_any_text(self, texts):
+        values = [clean_paragraphs_or_nothing(text) for text in texts]
+        rows = [["id", *["notes"] * len(values)], ["7", *values]]
+        file = io.BytesIO("".join(write_csv(rows)).encode("utf-8-sig"))
+        delimiter = find_delimiter(file, "utf-8-sig", TitleReader({}).rate)
+        self.assertEqual(delimiter, ",")
+        _header, record = read_csv(file, find_encoding(file), delimiter)
+        self.assertEqual(record.cells, ["7", *values])
+
+    @settings(max_examples=200, deadline=None)
+    @given(st.binary(max_size=300))
+    def test_no_file_breaks_the_reading(self, content):
+        options = ImportOptions()
+        try:
+            table = read_table(io.BytesIO(content), options, TitleReader({}))
+            list(table.records)
+        except FileRefused as error:
+            self.assertTrue(str(error.problem))
+
+
+def clean_paragraphs_or_nothing(text):
+    """Return a text as it is stored, or nothing if it cannot be stored."""
+    try:
+        return clean_paragraphs(text)
+    except ValidationError:
+        return ""

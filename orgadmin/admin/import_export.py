@@ -177,8 +177,14 @@ def run_import(form, user, *, dry_run):
         dry_run=dry_run,
         on_row=partial(add_step, steps),
     )
-    # The tick that accepts the warnings is set after the person has seen them.
-    choices = replace(options, accepts_warnings=False)
+    # The tick that accepts the warnings is set after the person has seen them. The form
+    # in the preview has the sheet and the encoding that were found.
+    choices = replace(
+        options,
+        accepts_warnings=False,
+        encoding=report.format.encoding,
+        sheet=report.format.sheet,
+    )
     description = repr((steps, data["content"], data["send_mail"], choices))
     digest = hashlib.sha256(description.encode("utf-8", "replace"))
     return ImportRun(steps, report, digest.hexdigest())

@@ -118,8 +118,7 @@ class ImportForm(forms.Form):
 
         Of the fields that can be emptied, these are the ones that the file has.
         """
-        has_sheets = bool(report.format.sheets)
-        names = ["sheet" if has_sheets else "encoding", "matches_names"]
+        names = [self._show_format(report.format), "matches_names"]
         if report.skipped or self.cleaned_data["keeps_totals"]:
             names.append("keeps_totals")
         clearable = [
@@ -131,6 +130,18 @@ class ImportForm(forms.Form):
         if report.needs_consent:
             names.append("accepts_warnings")
         return [self[name] for name in names]
+
+    def _show_format(self, file_format):
+        """Let a field show how the file was read, and return the name of the field."""
+        name = "sheet" if file_format.sheets else "encoding"
+        if file_format.sheets:
+            choices = [(sheet, sheet) for sheet in file_format.sheets]
+            self.fields[name].widget = forms.Select(choices=choices)
+            self.fields[name].help_text = ""
+        # The form has been sent, so it shows what was sent.
+        self.data = self.data.copy()
+        self.data[name] = getattr(file_format, name)
+        return name
 
     def make_options(self):
         """Return the choices of a valid form."""
