@@ -34,6 +34,10 @@ POSTGRESQL = """
     CREATE OR REPLACE FUNCTION orgadmin_count_admins(organization_ids bigint[])
     RETURNS void
     LANGUAGE plpgsql
+    -- After a bulk load, there are no statistics yet. With a join instead of the inner
+    -- query, or without this setting, the planner could then choose to read all users
+    -- again for each organization.
+    SET enable_seqscan = off
     AS $$
     BEGIN
         PERFORM 1
@@ -48,8 +52,11 @@ POSTGRESQL = """
             SELECT owner.id, (
                 SELECT count(*)
                 FROM orgadmin_user_groups membership
-                JOIN orgadmin_user member ON member.id = membership.user_id
-                WHERE membership.group_id = owner.admin_id AND member.is_active
+                WHERE membership.group_id = owner.admin_id AND (
+                    SELECT member.is_active
+                    FROM orgadmin_user member
+                    WHERE member.id = membership.user_id
+                )
             ) AS number
             FROM orgadmin_organization owner
             WHERE owner.id IN (SELECT unnest(organization_ids))
