@@ -314,6 +314,11 @@ class LineTests(TestCase):
                 lines.append(line)
         return lines
 
+    def import_reviewer(self, email):
+        cells = f"{id_cells(self.acme.pk)},Acme,{email}"
+        file = as_file(f"id,id_key,name,reviewers\n{cells}\n")
+        import_organizations(file, actor=self.root)
+
     def test_a_change_of_the_role_is_one_line(self):
         set_role(self.acme, [self.anna], REVIEWER, actor=self.ada)
         set_role(self.acme, [self.anna], ADMIN, actor=self.ada)
@@ -348,8 +353,7 @@ class LineTests(TestCase):
 
     def test_names_imports_and_commands_as_authors(self):
         self.anna.verify_email()
-        text = f"id,name,reviewers\n{self.acme.pk},Acme,anna@example.com\n"
-        import_organizations(as_file(text), actor=self.root)
+        self.import_reviewer("anna@example.com")
         call_command("assign", "anna", str(self.acme.pk), "admin", stdout=io.StringIO())
         call_command(
             "assign",
@@ -378,8 +382,7 @@ class LineTests(TestCase):
 
     def test_an_import_is_no_provider_whose_groups_decide(self):
         self.anna.verify_email()
-        text = f"id,name,reviewers\n{self.acme.pk},Acme,anna@example.com\n"
-        import_organizations(as_file(text), actor=self.root)
+        self.import_reviewer("anna@example.com")
         lines = explain(self.anna, self.acme).lines
         self.assertFalse([line for line in lines if "comes from a group" in line])
 
