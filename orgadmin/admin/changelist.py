@@ -5,6 +5,7 @@ that come before it.
 """
 
 from dataclasses import dataclass
+from datetime import datetime
 
 from django.contrib.admin.options import IncorrectLookupParameters
 from django.contrib.admin.utils import label_for_field
@@ -16,6 +17,7 @@ from django.contrib.admin.views.main import (
 )
 from django.core.exceptions import PermissionDenied, SuspiciousOperation
 from django.core.paginator import Paginator
+from django.db import connection
 from django.db.models import Q, Subquery
 from django.utils.functional import cached_property
 from django.utils.text import capfirst
@@ -399,10 +401,12 @@ class LongChangeList(ChangeList):
     def _keep_rows_after(self, queryset, row):
         first = queryset.query.order_by[0]
         column = first.removeprefix("-")
-        # The database compares the stored values: SQLite stores times as text, in more
-        # than one form.
-        stored = self.model._base_manager.filter(pk=row.pk).values(column)
-        value = row.pk if column == "pk" else Subquery(stored)
+        value = getattr(row, column)
+        if connection.vendor == "sqlite" and isinstance(value, datetime):
+            # SQLite stores times as text, in more than one form, so it must compare
+            # with the stored text. On PostgreSQL, a value has better statistics.
+            rows = self.model._base_manager.filter(pk=row.pk)
+            value = Subquery(rows.values(column))
         operator = "lt" if first.startswith("-") else "gt"
         # Rows with the same value are sorted by key. The database enters the index at
         # the first of them, and leaves out those up to `row`, which were on an earlier
