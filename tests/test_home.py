@@ -189,7 +189,7 @@ class GrowthTests(HomeCase):
 
     def test_a_worker_counts_too(self):
         MonthlyCount.objects.all().delete()
-        Worker().run(once=True)
+        Worker().report()
         self.assertEqual(MonthlyCount.objects.get().organizations, 1)
 
     def test_the_past_is_worked_out_from_the_history(self):
@@ -385,13 +385,16 @@ class ActivityTests(HomeCase):
     @tag("A50")
     def test_org_admins_read_that_an_import_changed_their_organizations(self):
         set_role(self.foreign, [self.ada], ADMIN, notify=False)
-        rows = f"{self.acme.pk},Acme,7\n{self.foreign.pk},Foreign,7\n"
-        import_organizations(as_file(f"id,name,phone\n{rows}"), actor=self.root)
+        for organization in (self.acme, self.foreign):
+            self.change(None, organization, reference=organization.name)
+        rows = "Acme,Acme,x\nForeign,Foreign,x\n"
+        file = as_file(f"reference,name,address\n{rows}")
+        import_organizations(file, actor=self.root)
         self.assertIn(
             "2 organizations: Changed. (Import by Platform staff)", self.read(self.ada)
         )
         self.assertIn(
-            "Acme: Phone: “7” added. (Import by Platform staff)", self.read(self.rev)
+            "Acme: Address: “x” added. (Import by Platform staff)", self.read(self.rev)
         )
 
     def test_one_action_on_several_organizations_is_one_entry(self):
