@@ -15,13 +15,21 @@ from orgadmin.models import Organization
 from orgadmin.people.membership import Membership
 
 # In how many organizations people have each role. Parameters: the IDs of the people.
+# With joins, PostgreSQL would read all organizations.
 NUMBERS_OF_ROLES = """
-    SELECT membership.user_id, COUNT(administered.id), COUNT(reviewed.id)
+    SELECT
+        membership.user_id,
+        COUNT((
+            SELECT 1
+            FROM orgadmin_organization administered
+            WHERE administered.admin_id = membership.group_id
+        )),
+        COUNT((
+            SELECT 1
+            FROM orgadmin_organization reviewed
+            WHERE reviewed.reviewer_id = membership.group_id
+        ))
     FROM orgadmin_user_groups membership
-    LEFT JOIN orgadmin_organization administered
-        ON administered.admin_id = membership.group_id
-    LEFT JOIN orgadmin_organization reviewed
-        ON reviewed.reviewer_id = membership.group_id
     WHERE membership.user_id IN ({users})
     GROUP BY membership.user_id
 """
