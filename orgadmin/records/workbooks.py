@@ -31,6 +31,9 @@ READER = Path(workbook_reader.__file__)
 # about 100 MB.
 MAX_UNPACKED = 500_000_000  # bytes
 
+# A workbook has a few files, and one for each sheet and picture.
+MAX_FILES = 5_000
+
 # What the reader needs of the environment, which has secrets of the site.
 ENVIRONMENT = ("LD_LIBRARY_PATH", "PATH")
 
@@ -58,7 +61,7 @@ def read_workbook(file: BinaryIO, chosen: str, *, max_rows: int) -> Sheet:
     `FileRefused` if the workbook is damaged, has a password or is too large, or if
     there is no such sheet.
     """
-    check_unpacked_size(file)
+    check_archive(file)
     with tempfile.TemporaryFile() as copy:
         # The reader needs a file of the operating system to move in.
         file.seek(0)
@@ -114,8 +117,8 @@ def list_records(lines: Sequence[bytes]) -> list[Record]:
     return records
 
 
-def check_unpacked_size(file: BinaryIO) -> None:
-    """Raise `FileRefused` if a workbook says that it is too large when unpacked.
+def check_archive(file: BinaryIO) -> None:
+    """Raise `FileRefused` if a workbook says that it has too many files or bytes.
 
     The reader has limits of its own, in case that it does not tell the truth.
     """
@@ -123,9 +126,20 @@ def check_unpacked_size(file: BinaryIO) -> None:
         return
     try:
         with ZipFile(file) as archive:
-            size = sum(entry.file_size for entry in archive.infolist())
+            entries = archive.infolist()
     except (BadZipFile, OSError, ValueError) as error:
         raise FileRefused(describe_damage()) from error
+    size = sum(entry.file_size for entry in entries)
+    if len(entries) > MAX_FILES:
+        message = _(
+            "This workbook consists of %(files)s files, and at most %(limit)s can be"
+            " read. Copy the table to a new workbook, or save it as “CSV UTF-8”."
+        )
+        values = {
+            "files": number_format(len(entries), force_grouping=True),
+            "limit": number_format(MAX_FILES, force_grouping=True),
+        }
+        raise FileRefused(ImportProblem(message % values))
     if size > MAX_UNPACKED:
         message = _(
             "Unpacked, this workbook has %(size)s MB, and at most %(limit)s MB can be"

@@ -9,7 +9,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from orgadmin.records.import_options import DEFAULTS, ImportOptions, Limits
-from tests.import_corpus.workbook_files import make_archive, make_bomb, make_workbook
+from tests.import_corpus.workbook_files import (
+    make_archive,
+    make_bomb,
+    make_entities,
+    make_file_entity,
+    make_workbook,
+)
 
 OFFICE = Path(__file__).parent / "office"
 
@@ -171,6 +177,15 @@ FORMATS = [
         "zip bomb",
         make_bomb(600),
         "refused: Unpacked, this workbook has 600 MB, and at most 500 MB can be read.",
+    ),
+    Case("an entity a billion times", make_entities(), "refused: This workbook is dam"),
+    Case(
+        "a file as an entity", make_file_entity(), "refused: This workbook is damaged"
+    ),
+    Case(
+        "many files",
+        make_archive({"xl/workbook.xml": ""} | {f"f{n}": "" for n in range(5_000)}),
+        "refused: This workbook consists of 5,001 files, and at most 5,000 can be read",
     ),
     Case(
         "encrypted workbook",

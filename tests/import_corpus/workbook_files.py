@@ -89,6 +89,41 @@ def make_archive(files):
     return file.getvalue()
 
 
+def make_workbook_with_xml(before, cell):
+    """Return an .xlsx file whose sheet has a declaration, and a cell as XML."""
+    rows = f'<row><c r="A1" t="inlineStr"><is><t>name</t></is></c></row>{cell}'
+    sheet = f'<worksheet xmlns="{SHEETS}"><sheetData>{rows}</sheetData></worksheet>'
+    file = io.BytesIO(make_workbook({"A": []}))
+    changed = io.BytesIO()
+    with (
+        zipfile.ZipFile(file) as source,
+        zipfile.ZipFile(changed, "w", zipfile.ZIP_DEFLATED) as archive,
+    ):
+        for name in source.namelist():
+            is_sheet = name.startswith("xl/worksheets/")
+            archive.writestr(name, before + sheet if is_sheet else source.read(name))
+    return changed.getvalue()
+
+
+def make_entities():
+    """Return a workbook with a cell that is a billion times a word, as XML entities."""
+    entities = ['<!ENTITY e0 "word">']
+    for level in range(1, 10):
+        entities.append(f'<!ENTITY e{level} "{f"&e{level - 1};" * 10}">')
+    before = f"<!DOCTYPE worksheet [{''.join(entities)}]>"
+    return make_workbook_with_xml(before, make_entity_row("e9"))
+
+
+def make_file_entity():
+    """Return a workbook with a cell that is the content of a file of the server."""
+    before = '<!DOCTYPE worksheet [<!ENTITY f SYSTEM "file:///etc/passwd">]>'
+    return make_workbook_with_xml(before, make_entity_row("f"))
+
+
+def make_entity_row(name):
+    return f'<row><c r="A2" t="inlineStr"><is><t>a&{name};b</t></is></c></row>'
+
+
 def make_bomb(megabytes):
     """Return a small .xlsx file whose sheet is larger by a factor of about 1,000."""
     text = f'<worksheet xmlns="{SHEETS}"><sheetData>'
