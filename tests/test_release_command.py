@@ -244,13 +244,22 @@ class ActivateTests(ReleaseTestCase):
             steps,
             [
                 "check --deploy --fail-level WARNING",
-                "migrate --plan",
                 "backup",
                 "migrate",
                 "doctor --fix",
             ],
         )
-        self.assertIn("orgadmin-release rollback", self.printed)
+
+    def test_check_shows_what_would_change(self):
+        self.start_old()
+        write_release(self.new)
+        self.succeed("check")
+        steps = [line.removeprefix(f"{NEW} ") for line in self.list_commands()]
+        self.assertEqual(
+            steps, ["check --deploy --fail-level WARNING", "migrate --plan"]
+        )
+        self.assertIn(f"orgadmin-release activate {NEW}", self.printed)
+        self.assertEqual(self.visit().ask(), OLD)
 
     def test_nobody_notices_a_new_release(self):
         self.start_old()
@@ -261,6 +270,7 @@ class ActivateTests(ReleaseTestCase):
         self.assertEqual(visitors.bodies[0], OLD)
         self.assertEqual(visitors.bodies[-1], NEW)
         self.assertEqual(self.read_link("previous"), OLD)
+        self.assertIn("orgadmin-release rollback", self.printed)
         supervisor = script.WithoutSystemd()
         running = [name for name in "ab" if supervisor.is_running(name)]
         self.assertEqual(running, ["b"])
