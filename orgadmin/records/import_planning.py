@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from django.utils.translation import gettext as _
 
-from orgadmin.access.audit_log import SecurityEvent
-from orgadmin.access.roles import CONFIDENTIAL_FIELDS, PERMISSIONS, ROLES, Role
-from orgadmin.models import AuditEvent, Organization, User
+from orgadmin.access.roles import CONFIDENTIAL_FIELDS, Role
+from orgadmin.models import Organization, User
 from orgadmin.models.fields import normalize
 from orgadmin.models.look_alikes import make_key
-from orgadmin.people.membership import Membership
 from orgadmin.records.columns import ROLE_COLUMNS
 from orgadmin.records.import_cleaning import (
     ImportRow,
@@ -23,19 +21,21 @@ from orgadmin.records.import_cleaning import (
     describe_blank_name,
 )
 from orgadmin.records.import_header import Header
-from orgadmin.records.import_problems import ImportProblem, RowRefused, printable
-from orgadmin.records.import_suspicions import (
-    ALMOST_SAME_REFERENCE,
-    LOSES_ROLE,
-    ImportWarning,
-    compare,
+from orgadmin.records.import_problems import ImportProblem, RowRefused
+from orgadmin.records.import_stored import (
+    StoredObjects,
+    find_almost_same,
+    find_doubtful,
+    find_memberships,
+    find_users,
+    is_known,
 )
-
-if TYPE_CHECKING:
-    from django.db.models import QuerySet
-
-# The most zeros that are tried at the start of a reference
-MAX_ZEROS = 8
+from orgadmin.records.import_suspicions import ImportWarning
+from orgadmin.records.import_warnings import (
+    find_almost_same_reference,
+    find_cell_warnings,
+    find_lost_roles,
+)
 
 
 @dataclass(frozen=True)
@@ -73,27 +73,6 @@ class PlannedRow:
             if old_value and not getattr(self.organization, name):
                 fields.append(name)
         return fields
-
-
-@dataclass(frozen=True)
-class StoredObjects:
-    """The stored organizations and users that a batch of rows refers to."""
-
-    # Organizations that the actor may change
-    by_pk: dict[int, Organization]
-    by_reference: dict[str | None, Organization]
-    # {normalized name: organizations}, if names identify organizations
-    by_name: dict[str, list[Organization]]
-    # {reference: organization ID} of all organizations, changeable or not
-    reference_owners: dict[str | None, int]
-    # {number without zeros at its start: references that are the same number}
-    almost_same_references: dict[str, list[str]]
-    # {email address in its normal form: user}
-    users: dict[str, User]
-    # IDs of users whose address may belong to someone else
-    doubtful_pks: set[int]
-    # (user ID, group ID) of the users
-    memberships: set[tuple[int, int]]
 
 
 class RowPlanner:
@@ -191,11 +170,11 @@ class RowPlanner:
         old_reference = old_values.get("reference")
         if old_reference is not None:
             self.replaced_references.add(old_reference)
-        warnings = self._find_warnings(row, is_new, old_values)
+        warnings = find_cell_warnings(self.header, row, is_new, old_values)
         if is_new:
-            warnings += self._find_almost_same(row, stored)
+            warnings += find_almost_same_reference(self.header, row, stored)
         else:
-            warnings += self._find_lost_roles(row, organization, people, stored)
+            warnings += find_lost_roles(self.header, row, organization, people, stored)
         self._set_values(organization, values)
         return PlannedRow(row.line, organization, is_new, old_values, people, warnings)
 
@@ -206,69 +185,6 @@ class RowPlanner:
         """Raise `RowRefused` if a row that creates an organization has no name."""
         if not row.values.get("name"):
             raise RowRefused(describe_blank_name(self.header, row.line))
-
-    def _find_warnings(
-        self, row: ImportRow, is_new: bool, old_values: dict[str, Any]
-    ) -> list[ImportWarning]:
-        """Return the warnings about cells that change something."""
-        warnings = [each for each in row.warnings if is_new or each.field in old_values]
-        for name, old_value in old_values.items():
-            new_value = row.values[name] or ""
-            for suspicion in compare(name, old_value or "", new_value):
-                title = self.header.find_title(name)
-                detail = _("The present value is “%s”.") % printable(old_value)
-                warnings.append(
-                    ImportWarning(suspicion, row.line, title, new_value, name, detail)
-                )
-        return warnings
-
-    def _find_almost_same(
-        self, row: ImportRow, stored: StoredObjects
-    ) -> list[ImportWarning]:
-        """Return a warning if other references differ only in zeros at the start."""
-        reference = row.reference or ""
-        found = stored.almost_same_references.get(reference.lstrip("0"), [])
-        if not found or reference in found:
-            return []
-        title = self.header.find_title("reference")
-        detail = _("It is “%s”.") % printable(found[0])
-        suspicion = ALMOST_SAME_REFERENCE
-        return [
-            ImportWarning(suspicion, row.line, title, reference, "reference", detail)
-        ]
-
-    def _find_lost_roles(
-        self,
-        row: ImportRow,
-        organization: Organization,
-        people: Sequence[PlannedPerson],
-        stored: StoredObjects,
-    ) -> list[ImportWarning]:
-        """Return a warning for each person who may do less in their new role."""
-        warnings = []
-        for person in people:
-            if person.user is None:
-                continue
-            for role in ROLES:
-                lost = [
-                    name
-                    for name in role.permissions
-                    if name not in person.role.permissions
-                ]
-                membership = (person.user.pk, getattr(organization, role.attname))
-                if not lost or membership not in stored.memberships:
-                    continue
-                title = self.header.find_title(find_column(person.role))
-                warnings.append(
-                    ImportWarning(
-                        LOSES_ROLE,
-                        row.line,
-                        title,
-                        person.email,
-                        detail=describe_lost(role, lost),
-                    )
-                )
-        return warnings
 
     def _set_values(self, organization: Organization, values: dict[str, Any]) -> None:
         for name, value in values.items():
@@ -411,100 +327,6 @@ class RowPlanner:
             message = _("Another organization has this reference. Choose another one.")
             title = self.header.find_title("reference")
             raise RowRefused(ImportProblem(message, row.line, title, row.reference))
-
-
-def find_users(rows: Iterable[ImportRow]) -> dict[str, User]:
-    """Return {email address in its normal form: user} for people in the rows."""
-    emails: set[str] = set()
-    for row in rows:
-        emails.update(person.email for person in row.people)
-    return User.objects.find_by_emails(emails)
-
-
-def find_almost_same(
-    references: Iterable[str], organizations: QuerySet[Organization]
-) -> dict[str, list[str]]:
-    """Return {number without zeros at its start: references that are this number}.
-
-    Runs a query if a reference is a number.
-    """
-    spellings: set[str] = set()
-    for reference in references:
-        if reference.isascii() and reference.isdecimal():
-            digits = reference.lstrip("0")
-            spellings.update("0" * zeros + digits for zeros in range(MAX_ZEROS + 1))
-    if not spellings:
-        return {}
-    found = organizations.filter(reference__in=spellings).order_by("pk")
-    almost_same: dict[str, list[str]] = defaultdict(list)
-    for spelling in found.values_list("reference", flat=True):
-        if spelling is not None:
-            almost_same[spelling.lstrip("0")].append(spelling)
-    return almost_same
-
-
-def describe_lost(role: Role, permissions: Iterable[str]) -> str:
-    """Return what someone with a role can no longer do without these permissions."""
-    text = _("The person is %(role)s now, and can then no longer: %(permissions)s.")
-    labels = [str(PERMISSIONS[permission]) for permission in permissions]
-    return text % {"role": role.label, "permissions": ", ".join(labels)}
-
-
-def find_column(role: Role) -> str:
-    """Return the column for the people of a role."""
-    return next(column for column, each in ROLE_COLUMNS.items() if each == role)
-
-
-def find_doubtful(users: Iterable[User]) -> set[int]:
-    """Return the IDs of users whose address may belong to someone else.
-
-    Nobody has verified it, and someone who is not a superuser has put it on the
-    account, such as a user manager. Runs up to two queries.
-    """
-    pks = [user.pk for user in users if not user.has_verified_email]
-    if not pks:
-        return set()
-    events = AuditEvent.objects.filter(
-        user_key__in=pks,
-        event__in=[SecurityEvent.USER_CREATED, SecurityEvent.EMAIL_CHANGED],
-    )
-    # {user ID: ID of the person who set the address last}
-    actor_pks: dict[int | None, int | None] = {}
-    for user_key, actor_key in events.order_by("pk").values_list(
-        "user_key", "actor_key"
-    ):
-        actor_pks[user_key] = actor_key
-    known = User.objects.filter(pk__in=set(actor_pks.values()) - {None})
-    superuser_pks = set(known.filter(is_superuser=True).values_list("pk", flat=True))
-    # A command, which has no actor, may do everything.
-    trusted = superuser_pks | {None}
-    return {pk for pk in pks if actor_pks.get(pk) not in trusted}
-
-
-def find_memberships(
-    user_pks: Collection[int], organizations: Iterable[Organization]
-) -> set[tuple[int, int]]:
-    """Return (user ID, group ID) of the roles of users in organizations."""
-    if not user_pks:
-        return set()
-    group_ids: list[int | None] = []
-    for organization in organizations:
-        group_ids += organization.group_ids
-    memberships = Membership.objects.filter(user__in=user_pks, group__in=group_ids)
-    return set(memberships.values_list("user", "group"))
-
-
-def is_known(
-    user: User, role: Role, organization: Organization, stored: StoredObjects
-) -> bool:
-    """Return whether a file may mean this user by their email address.
-
-    A doubtful address gives no role. A role that the user already has is no change.
-    """
-    if user.pk not in stored.doubtful_pks:
-        return True
-    membership = (user.pk, getattr(organization, role.attname))
-    return membership in stored.memberships
 
 
 def find_old_values(
