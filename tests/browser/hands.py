@@ -37,6 +37,10 @@ class Hand:
     def link(self, name):
         return self.page.get_by_role("link", name=name, exact=True)
 
+    def tab(self, name):
+        tabs = self.page.get_by_role("navigation", name="Pages")
+        return tabs.get_by_role("link", name=name, exact=True)
+
     def button(self, name):
         return self.page.get_by_role("button", name=name, exact=True)
 
