@@ -21,7 +21,9 @@ folder=$(mktemp -d)
 case $original in *\?*) query="?${original#*\?}" ;; *) query= ;; esac
 address=${original%%\?*}
 DATABASE_URL=${address%/*}/$copy$query
-export DATABASE_URL
+# Commands prefer the second variable.
+DIRECT_DATABASE_URL=$DATABASE_URL
+export DATABASE_URL DIRECT_DATABASE_URL
 
 clean_up() {
   rm -rf "$folder"
