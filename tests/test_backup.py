@@ -153,6 +153,33 @@ class BackupTests(TransactionTestCase):
             copy.migrate("--check")
             copy.run(CHECK)
 
+    @skipUnless(connection.vendor == "postgresql", "SQLite has no such backups")
+    def test_a_backup_is_restored_to_verify_it(self):
+        script = PROJECT / "docs/deployment/orgadmin-verify-backup"
+        # PostgreSQL refuses to run as root.
+        user = {"user": "nobody"} if os.geteuid() == 0 else {}
+        with (
+            scratch_database() as original,
+            backup_role(original) as url,
+            tempfile.TemporaryDirectory() as folder,
+        ):
+            original.run(FILL)
+            backups = Path(folder)
+            run_tool("sh", script.with_name("orgadmin-backup"), folder, url=url)
+            [dump] = backups.iterdir()
+            for path in (backups, dump):
+                if user:
+                    shutil.chown(path, user["user"])
+            result = run_tool("sh", script, folder, **user)
+            self.assertRegex(result.stdout, r"3 organizations, \d+ people, \d+ migr")
+            self.assertEqual(list(backups.iterdir()), [dump])
+            # A part of the file is missing.
+            dump.write_bytes(dump.read_bytes()[:-2000])
+            with self.assertRaises(subprocess.CalledProcessError) as caught:
+                run_tool("sh", script, folder, **user)
+            self.assertIn("cannot be restored", caught.exception.stderr)
+            self.assertEqual(list(backups.iterdir()), [dump])
+
     @tag("G10")
     def test_fixture_of_dumpdata_is_loaded_with_groups_permissions_and_log(self):
         with (
