@@ -1,12 +1,15 @@
 """The files of docs/deployment: systemd units and the container file."""
 
+import http.client
 import json
 import os
 import re
 import shutil
+import socket
 import subprocess
 import sys
 import tempfile
+import time
 from collections import defaultdict
 from pathlib import Path
 from unittest import skipUnless
@@ -270,6 +273,53 @@ class NginxTests(SimpleTestCase):
             )
         self.assertEqual(result.returncode, 0, result.stderr)
         self.assertNotIn("[warn]", result.stderr)
+
+    @skipUnless(NGINX, "nginx is missing: apt-get install nginx")
+    def test_nginx_answers_at_once_while_no_server_runs(self):
+        with tempfile.TemporaryDirectory() as folder:
+            process = self.start(folder)
+            try:
+                connection = http.client.HTTPConnection("localhost", timeout=10)
+                connection.sock = self.connect(f"{folder}/socket")
+                started = time.monotonic()
+                connection.request("GET", "/admin/")
+                response = connection.getresponse()
+                self.assertLess(time.monotonic() - started, 2)
+            finally:
+                process.terminate()
+                process.wait()
+        self.assertEqual(response.status, 503)
+        self.assertEqual(response.headers["Retry-After"], "10")
+        self.assertIn("default-src", response.headers["Content-Security-Policy"])
+        self.assertIn("The site is not available", response.read().decode())
+
+    def start(self, folder):
+        """Run the last server of the configuration on a socket, without TLS."""
+        text = (DEPLOYMENT / "nginx.conf").read_text()
+        text = text[: text.index("\nserver {")] + text[text.rindex("\nserver {") :]
+        text = re.sub(r"(?m)^ *(listen|ssl_\w+|access_log|error_log) .*\n", "", text)
+        listen = f"server {{\n    listen unix:{folder}/socket;\n"
+        text = re.sub(r"(?m)^server \{\n", listen, text)
+        folders = ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
+        paths = "".join(f"{name}_temp_path {folder}/{name};\n" for name in folders)
+        Path(folder, "nginx.conf").write_text(
+            f"daemon off; master_process off; pid {folder}/pid; error_log {folder}/log;"
+            f" events {{}} http {{ access_log off; {paths}{text} }}"
+        )
+        return subprocess.Popen([NGINX, "-c", f"{folder}/nginx.conf"])
+
+    def connect(self, path):
+        for _ in range(100):
+            connected = socket.socket(socket.AF_UNIX)
+            connected.settimeout(10)
+            try:
+                connected.connect(path)
+            except OSError:
+                connected.close()
+                time.sleep(0.1)
+            else:
+                return connected
+        self.fail("nginx has not started.")
 
 
 class KeyRotationTests(SimpleTestCase):
