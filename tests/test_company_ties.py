@@ -62,7 +62,7 @@ class AccountPageTests(TiesCase):
         for text in (
             "Example",
             "March 4, 2026",
-            "05/06/2026 7:08",
+            "May 6, 2026, 7:08",
             f'value="{link.pk}"',
         ):
             self.assertContains(page, text)

@@ -122,7 +122,7 @@ class TimeZoneTests(PreferenceCase):
     def show(self, zone):
         """Return when the person joined, as pages show it in a time zone."""
         return date_format(
-            self.joined.astimezone(ZoneInfo(zone)), "SHORT_DATETIME_FORMAT"
+            self.joined.astimezone(ZoneInfo(zone)), "DATETIME_FORMAT"
         )
 
     def test_times_on_pages_are_those_of_the_person(self):
@@ -170,5 +170,5 @@ class TimeZoneTests(PreferenceCase):
         self.choose(time_zone=PERSON)
         now = timezone.now().astimezone(ZoneInfo(PERSON))
         self.assertContains(
-            self.client.get(PAGE), date_format(now, "SHORT_DATE_FORMAT")
+            self.client.get(PAGE), date_format(now, "DATE_FORMAT")
         )

@@ -14,6 +14,7 @@ from unittest import skipUnless
 from django.conf import settings
 from django.contrib.admin.models import LogEntry
 from django.contrib.auth.models import Group
+from django.template.base import Lexer, TokenType
 from django.test import (
     Client,
     SimpleTestCase,
@@ -47,9 +48,21 @@ WRONG_SPACES_ELSEWHERE = r"\s[:;?!](?=\s|$)|\.{3}"
 # Fields that no form changes
 READ_ONLY = ("id", "date_joined", "last_login")
 
-# What templates show dates with. Each language has one format for dates, and another
-# for dates with times.
-DATE_FORMATS = ("DATE_FORMAT", "DATETIME_FORMAT", "TIME_FORMAT")
+# How templates may write a date: one format for dates, and one for dates with times.
+# The others are for computers and for the name of the time zone.
+DATE_FORMATS = {
+    "DATE_FORMAT",
+    "DATETIME_FORMAT",
+    "TIME_FORMAT",
+    "YEAR_MONTH_FORMAT",
+    "T",
+    "Y-m-d",
+    "c",
+}
+DATE_FILTER = re.compile(r"""\|date:["']([^"']+)""")
+
+# A colon after a label. {% translate ":" %} also writes the space that French has.
+COLON = re.compile(r":(?=[\s<]|$)")
 
 needs_gettext = skipUnless(
     shutil.which("msgfmt") and shutil.which("xgettext"), "gettext is missing"
@@ -165,11 +178,46 @@ class CatalogueTests(SimpleTestCase):
                 )
 
 
+def list_labels(template):
+    """Return the tags outside of translations that a colon follows."""
+    labels = []
+    is_translated = False
+    previous = ""
+    for token in Lexer(template).tokenize():
+        if token.token_type == TokenType.BLOCK:
+            name = token.contents.split()[0]
+            if name in ("blocktranslate", "endblocktranslate"):
+                is_translated = name == "blocktranslate"
+        is_text = token.token_type == TokenType.TEXT
+        if is_text and previous and not is_translated and COLON.match(token.contents):
+            labels.append(previous)
+        previous = "" if is_text else token.contents
+    return labels
+
+
 class TemplateTests(SimpleTestCase):
     def test_all_texts_are_marked_for_translation(self):
         for path in sorted(Path(PROJECT, "templates").glob("**/*.*")):
             with self.subTest(path=path):
                 self.assertEqual(find_unmarked(path.read_text()), [])
+
+    def test_each_language_has_one_format_for_dates(self):
+        """Short dates would be another one, and mean another day in another country."""
+        for path in sorted(Path(PROJECT, "templates").glob("**/*.*")):
+            with self.subTest(path=path):
+                formats = set(DATE_FILTER.findall(path.read_text()))
+                self.assertLessEqual(formats, DATE_FORMATS)
+        for path in sorted(Path(PROJECT, "orgadmin").glob("**/*.py")):
+            with self.subTest(path=path):
+                self.assertNotIn('"SHORT_DATE', path.read_text())
+
+    def test_colons_are_written_as_in_the_language(self):
+        for path in sorted(Path(PROJECT, "templates").glob("**/*.html")):
+            labels = list_labels(path.read_text())
+            with self.subTest(path=path):
+                self.assertEqual(
+                    labels, [], 'Write {% translate ":" %} instead of ":".'
+                )
 
 
 class LanguageTests(TestCase):

@@ -50,9 +50,10 @@ class DeletePage:
     def _describe_with_link(self, obj):
         name = capfirst(obj._meta.verbose_name)
         if type(obj) not in self.admin_site._registry:
-            return f"{name}: {obj}"
+            return f"{name}{_(':')} {obj}"
         link = self.get_change_url(obj)
-        return format_html('{}: <a href="{}">{}</a>', name, link, obj)
+        label = f"{name}{_(':')}"
+        return format_html('{} <a href="{}">{}</a>', label, link, obj)
 
 
 class DeletesAsActor:

@@ -48,7 +48,7 @@ class Item:
         at = timezone.localtime(self.at)
         if at.date() == timezone.localdate():
             return date_format(at, "TIME_FORMAT")
-        return date_format(at, "SHORT_DATE_FORMAT")
+        return date_format(at, "DATE_FORMAT")
 
 
 def list_recent_activity(

@@ -130,7 +130,8 @@ class AddPeopleForm(RoleForm):
         try:
             return field.clean(name)
         except forms.ValidationError as error:
-            text = f"{quote(name)}: {' '.join(error.messages)}"
+            reasons = " ".join(error.messages)
+            text = f"{quote(name)}{_(':')} {reasons}"
             self.add_error(self.field_of_errors, text)
             return name
 

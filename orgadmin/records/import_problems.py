@@ -36,7 +36,7 @@ class ImportProblem:
         if not parts:
             return self.message
         place = ", ".join(parts)
-        return f"{place}: {self.message}"
+        return f"{place}{_(':')} {self.message}"
 
 
 class ImportRefused(Exception):

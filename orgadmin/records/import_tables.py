@@ -54,7 +54,7 @@ def name_delimiter(delimiter: str) -> str:
         "\t": _("tabs"),
         "|": _("vertical bars"),
     }
-    return names.get(delimiter, f"“{delimiter}”")
+    return names.get(delimiter, _("“%s”") % delimiter)
 
 
 def read_table(file: BinaryIO, options: ImportOptions, titles: TitleReader) -> Table:

@@ -78,7 +78,7 @@ class SkippedRow:
         text = " | ".join(cell for cell in self.cells if cell)
         place = _("line %d") % self.line
         quoted = _("“%s”") % printable(text)
-        return f"{place}, {quoted}: {REASONS[self.kind]}"
+        return f"{place}, {quoted}{_(':')} {REASONS[self.kind]}"
 
 
 @dataclass
