@@ -121,9 +121,7 @@ class TimeZoneTests(PreferenceCase):
 
     def show(self, zone):
         """Return when the person joined, as pages show it in a time zone."""
-        return date_format(
-            self.joined.astimezone(ZoneInfo(zone)), "DATETIME_FORMAT"
-        )
+        return date_format(self.joined.astimezone(ZoneInfo(zone)), "DATETIME_FORMAT")
 
     def test_times_on_pages_are_those_of_the_person(self):
         self.assertContains(self.client.get(self.log), self.show(SITE))
@@ -169,6 +167,4 @@ class TimeZoneTests(PreferenceCase):
     def test_times_of_sessions_are_those_of_the_person(self):
         self.choose(time_zone=PERSON)
         now = timezone.now().astimezone(ZoneInfo(PERSON))
-        self.assertContains(
-            self.client.get(PAGE), date_format(now, "DATE_FORMAT")
-        )
+        self.assertContains(self.client.get(PAGE), date_format(now, "DATE_FORMAT"))
