@@ -17,6 +17,7 @@ from django.conf import settings
 from django.contrib.auth.models import Permission
 from django.db import transaction
 
+from orgadmin.access.origin import by_means_of
 from orgadmin.access.roles import ADMIN, ROLES_BY_KEY, Role
 from orgadmin.management.demo_clock import days_ago
 from orgadmin.management.demo_story import tell_story
@@ -115,7 +116,9 @@ def load_demo() -> dict[str, str]:
     with days_ago(BEGINNING):
         load_organizations()
         passwords = create_accounts(ACCOUNTS)
-    tell_story()
+    # In the story, people do everything themselves.
+    with by_means_of(""):
+        tell_story()
     return passwords
 
 
