@@ -12,10 +12,13 @@ larger than the number of lines.
 """
 
 import datetime
+import html
 import json
+import re
 import resource
 import sys
 from collections.abc import Sequence
+from zipfile import BadZipFile, ZipFile
 
 from python_calamine import (
     CalamineError,
@@ -30,6 +33,16 @@ MAX_MEMORY = 1_500_000_000  # bytes of addresses, of which most are never used
 MAX_SECONDS = 60
 MAX_TEXT = 200_000_000  # characters that are printed
 MAX_EXACT = 1e15  # larger whole numbers are not exact in a spreadsheet
+
+# The parts of an .xlsx file that say in which cells a formula has failed
+SHEET = re.compile(rb"<(?:\w+:)?sheet\b[^>]*>")
+RELATION = re.compile(rb"<(?:\w+:)?Relationship\b[^>]*>")
+ATTRIBUTE = re.compile(rb'([\w:]+)="([^"]*)"')
+ERROR_CELL = re.compile(
+    rb'<(?:\w+:)?c\b([^>]*\bt="e"[^>]*)>(.{1,10000}?)</(?:\w+:)?c>', re.DOTALL
+)
+CELL_PLACE = re.compile(rb'\br="([A-Z]{1,3})(\d{1,7})"')
+CELL_VALUE = re.compile(rb"<(?:\w+:)?v>([^<]{1,20})<")
 
 # What the process says with its exit status
 PASSWORD = 3
@@ -69,10 +82,15 @@ def print_sheet(chosen: str, max_rows: int) -> int:
         return NO_SUCH_SHEET
     rows = 0
     text = 0
+    sheet = workbook.get_sheet_by_name(name)
+    errors = find_errors(name)
+    first_column = sheet.start[1] if sheet.start is not None else 0
     # Rows before the first one with text are among these, and so are empty ones.
-    rows_of_sheet = workbook.get_sheet_by_name(name).iter_rows()
-    for number, row in enumerate(rows_of_sheet, start=1):
+    for number, row in enumerate(sheet.iter_rows(), start=1):
         cells = [write_cell(value) for value in row]
+        for column, error in errors.get(number, {}).items():
+            if 0 <= column - first_column < len(cells):
+                cells[column - first_column] = error
         if not any(cells):
             continue
         rows += 1
@@ -85,6 +103,54 @@ def print_sheet(chosen: str, max_rows: int) -> int:
         print(line)
     print(rows)
     return 0
+
+
+def find_errors(name: str) -> dict[int, dict[int, str]]:
+    """Return {row: {index of the column: error}} of an .xlsx file, such as "#N/A".
+
+    The library reads such cells as if they were empty. Rows are counted from 1.
+    """
+    errors: dict[int, dict[int, str]] = {}
+    try:
+        content = read_sheet_xml(name)
+    except (BadZipFile, KeyError, OSError, ValueError):
+        # In another format, or written in a way that is not expected here.
+        return errors
+    for match in ERROR_CELL.finditer(content):
+        place = CELL_PLACE.search(match[1])
+        value = CELL_VALUE.search(match[2])
+        if place is not None and value is not None:
+            row = errors.setdefault(int(place[2]), {})
+            row[find_column_index(place[1])] = value[1].decode("utf-8", "replace")
+    return errors
+
+
+def read_sheet_xml(name: str) -> bytes:
+    """Return the XML of a sheet of an .xlsx file. Raises `KeyError` and others."""
+    sys.stdin.buffer.seek(0)
+    with ZipFile(sys.stdin.buffer) as archive:
+        for sheet in SHEET.findall(archive.read("xl/workbook.xml")):
+            attributes = dict(ATTRIBUTE.findall(sheet))
+            if html.unescape(attributes[b"name"].decode()) == name:
+                break
+        else:
+            raise KeyError(name)
+        relation_id = attributes[b"r:id"]
+        relations = archive.read("xl/_rels/workbook.xml.rels")
+        for relation in RELATION.findall(relations):
+            attributes = dict(ATTRIBUTE.findall(relation))
+            if attributes[b"Id"] == relation_id:
+                target = attributes[b"Target"].decode().removeprefix("/xl/")
+                return archive.read(f"xl/{target}")
+    raise KeyError(name)
+
+
+def find_column_index(letters: bytes) -> int:
+    """Return 0 for column A, 26 for column AA, and so on."""
+    number = 0
+    for letter in letters:
+        number = number * 26 + letter - ord("A") + 1
+    return number - 1
 
 
 def choose_sheet(

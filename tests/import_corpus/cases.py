@@ -10,6 +10,7 @@ from pathlib import Path
 
 from orgadmin.records.import_options import DEFAULTS, ImportOptions, Limits
 from tests.import_corpus.workbook_files import (
+    FormulaError,
     make_archive,
     make_bomb,
     make_entities,
@@ -420,6 +421,23 @@ SUSPICIOUS = [
         "damaged as it is stored",
         "reference,name,phone\nR4,NULL,4.91512E+11\n",
         "1 unchanged",
+    ),
+    book(
+        "errors of formulas in a workbook",
+        [["name", "phone"], ["New", FormulaError("#N/A")], ["Other", "1"]],
+        "2 new, no value",
+    ),
+    book(
+        "errors of formulas beside empty columns",
+        [{}, {"C2": "name", "D2": "phone"}, {"C3": "New", "D3": FormulaError("#REF!")}],
+        "1 new, no value",
+    ),
+    Case(
+        "errors in another sheet",
+        make_workbook(
+            {"A & B": [["name"], ["New"]], "C": [["name"], [FormulaError("#N/A")]]}
+        ),
+        "1 new",
     ),
     text("error of Excel", "name,phone\nNew,#N/A\n", "1 new, no value"),
     text("German error", "name;phone\nNew;#BEZUG!\n", "1 new, no value"),

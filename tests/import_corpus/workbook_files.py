@@ -22,6 +22,10 @@ RELATIONS = f"""<?xml version="1.0" encoding="UTF-8"?>
 </Relationships>"""
 
 
+class FormulaError(str):
+    """What a spreadsheet shows in a cell whose formula has failed."""
+
+
 def make_workbook(sheets, hidden=()):
     """Return an .xlsx file. `sheets` is {name: rows}; numbers stay numbers."""
     names = list(sheets)
@@ -63,6 +67,8 @@ def make_sheet(rows):
 def make_cell(place, value):
     if value is None:
         return ""
+    if isinstance(value, FormulaError):
+        return f'<c r="{place}" t="e"><f>A1/0</f><v>{escape(value)}</v></c>'
     if isinstance(value, str):
         text = f'<is><t xml:space="preserve">{escape(value)}</t></is>'
         return f'<c r="{place}" t="inlineStr">{text}</c>'
