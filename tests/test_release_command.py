@@ -280,7 +280,7 @@ class ActivateTests(ReleaseTestCase):
             "unhealthy": "the database does not answer",
             "broken": "it stopped",
             "bug": "status 500",
-            "sick-later": "its health check says",
+            "sick-later": "take over: its ",
         }
         self.start_old()
         for problem, reason in reasons.items():
