@@ -153,6 +153,7 @@ def describe_preview(preview, form):
         "report": report,
         "digest": preview.digest,
         "fields": form.list_preview_fields(report),
+        "consent_fields": form.list_consent_fields(report),
         "skipped": report.skipped[:MAX_LISTED],
         "warnings": report.warnings[:MAX_LISTED],
     }

@@ -111,10 +111,14 @@ class ImportForm(forms.Form):
 
     def list_upload_fields(self):
         """Return the fields on the page where people choose the file."""
-        return [self[name] for name in ("file", "encoding", "sheet", "send_mail")]
+        return [self["file"], self["send_mail"]]
+
+    def list_reading_fields(self):
+        """Return the fields that say how the file is read, which few people need."""
+        return [self["encoding"], self["sheet"]]
 
     def list_preview_fields(self, report):
-        """Return the fields in the preview of a file with this report.
+        """Return the choices in the preview of a file with this report.
 
         Of the fields that can be emptied, these are the ones that the file has.
         """
@@ -127,9 +131,11 @@ class ImportForm(forms.Form):
         if clearable:
             self.fields["clear_blank"].choices = clearable
             names.append("clear_blank")
-        if report.needs_consent:
-            names.append("accepts_warnings")
         return [self[name] for name in names]
+
+    def list_consent_fields(self, report):
+        """Return the tick that a preview with warnings asks for, if it has any."""
+        return [self["accepts_warnings"]] if report.needs_consent else []
 
     def _show_format(self, file_format):
         """Let a field show how the file was read, and return the name of the field."""
