@@ -141,9 +141,9 @@ class CatalogueTests(SimpleTestCase):
                     self.assertCountEqual(MARK.findall(key), MARK.findall(text), key)
 
     def list_texts(self, path):
-        """Return the translations of a catalogue, without placeholders and tags."""
+        """Return translations, with an "x" for each placeholder and HTML tag."""
         texts = self.read_compiled(path).values()
-        return [MARK.sub("", text) for text in texts]
+        return [MARK.sub("x", text) for text in texts]
 
     def test_names_are_in_the_quotation_marks_of_the_language(self):
         for path in self.paths:

@@ -121,8 +121,8 @@ def list_typed_words():
         Invitation: ["email"],
         User: ["username", "first_name", "last_name", "email"],
     }
-    # As in "erased-17", which replaces names, and "Canary of the own".
-    words = {"erased", "own", "the"}
+    # As in "erased-17", which replaces names, and in "Canary notes of the own".
+    words = {"erased", "notes", "own", "the"}
     for model, names in fields.items():
         for values in model._base_manager.values_list(*names):
             for value in values:

@@ -25,6 +25,7 @@ MODEL_NAMES = [
     gettext_noop("accepted invitation"),
     gettext_noop("doctor run"),
     gettext_noop("kept log entry"),
+    gettext_noop("mail worker"),
     gettext_noop("monthly count"),
     gettext_noop("organization group object permission"),
     gettext_noop("organization user object permission"),
