@@ -5,7 +5,7 @@ Django stores the names of permissions in English.
 
 from django import forms
 from django.contrib.auth.models import Permission
-from django.utils.translation import gettext as _, gettext_noop
+from django.utils.translation import gettext as _, gettext_noop, override
 
 DEFAULT_NAMES = {
     "add": gettext_noop("Can add %s"),
@@ -24,6 +24,7 @@ OWN_NAMES = [
 MODEL_NAMES = [
     gettext_noop("accepted invitation"),
     gettext_noop("doctor run"),
+    gettext_noop("historical organization"),
     gettext_noop("kept log entry"),
     gettext_noop("mail worker"),
     gettext_noop("monthly count"),
@@ -59,11 +60,18 @@ def name_permission(permission):
     model = permission.content_type.model_class()
     if model is None:  # of an app that is no longer installed
         return str(permission)
-    app_name = _(str(model._meta.app_config.verbose_name))
-    model_name = _(str(model._meta.verbose_name))
+    app_name = translate_name(model._meta.app_config.verbose_name)
+    model_name = translate_name(model._meta.verbose_name)
     action = permission.codename.removesuffix(f"_{model._meta.model_name}")
     if action in DEFAULT_NAMES:
         name = _(DEFAULT_NAMES[action]) % model_name
     else:
         name = _(permission.name)
     return f"{app_name} | {model_name} | {name}"
+
+
+def translate_name(name):
+    """Translate a name of a model or an app, of which packages translate only parts."""
+    with override(None):
+        english = str(name)
+    return _(english)
