@@ -143,7 +143,9 @@ class MeansTests(TestCase):
         import_organizations(as_file(self.text.format(1)), actor=self.root)
         self.run_command(2, actor="root")
         authors, response = self.read_authors(self.root)
-        self.assertEqual(authors, ["Import by Mary", "Import by Mary", "unknown"])
+        self.assertEqual(
+            authors, ["Import by Mary (root)", "Import by Mary (root)", "unknown"]
+        )
         self.assertContains(response, "Import by root")
         authors, response = self.read_authors(self.admin)
         staff = "Import by Platform staff"
@@ -164,7 +166,7 @@ class MeansTests(TestCase):
         self.acme._history_user = self.root
         self.acme.save()
         authors, _response = self.read_authors(self.root)
-        self.assertEqual(authors, ["Mary", "Import by Mary", "unknown"])
+        self.assertEqual(authors, ["Mary (root)", "Import by Mary (root)", "unknown"])
 
     def test_an_import_without_a_person_and_command_has_no_author(self):
         import_organizations(as_file(self.text.format(1)))

@@ -279,7 +279,7 @@ class ActivityTests(HomeCase):
                 "Foreign 2: Name: from “Foreign” to “Foreign 2”. (unknown)",
                 "ada · Foreign 2: joined (Reviewer) (You)",
                 "Eva · Acme: Changed Name. (You)",
-                "Acme: Phone: “2” added. (Ada)",
+                "Acme: Phone: “2” added. (Ada (ada))",
             ],
         )
 
@@ -373,6 +373,36 @@ class ActivityTests(HomeCase):
             self.assertNotIn(hidden, str(lines))
         manager = create_user("m", is_staff=True, permissions=["view_user"])
         self.assertEqual(self.read(manager), [])
+
+    @tag("A50")
+    def test_names_nobody_in_entries_about_what_was_deleted(self):
+        viewer = create_user("v", is_staff=True, permissions=["view_organization"])
+        self.change(self.root, self.foreign, phone="2")
+        contacts = [
+            self.foreign.contacts.create(name="Eve"),
+            self.acme.contacts.create(name="Eve"),
+        ]
+        LogEntry.objects.log_actions(
+            self.root.pk, contacts, CHANGE, [{"changed": {"fields": ["Email"]}}]
+        )
+        contacts[1].delete()
+        Organization.objects.filter(pk=self.foreign.pk).delete(actor=self.root)
+        lines = self.read(viewer)
+        self.assertIn("Foreign: Deleted. (Someone)", lines)
+        self.assertEqual(lines.count("Eve: Change (Someone)"), 2)
+        for hidden in ("Rita", "root"):
+            self.assertNotIn(hidden, str(lines))
+        self.assertIn("Foreign: Deleted. (You)", self.read(self.root))
+
+    @tag("A50")
+    def test_nobody_can_pass_for_a_command_or_for_platform_staff(self):
+        other = create_user("other", admin_of=[self.acme])
+        for name in ("Command doctor", "Platform staff"):
+            self.ada.first_name, self.ada.last_name = name.split()
+            self.ada.save()
+            self.change(self.ada, phone=name)
+            for user in (self.root, other):
+                self.assertIn(f"({name} (ada))", self.read(user)[0])
 
     def test_an_import_is_one_entry(self):
         rows = "".join(f"Imported {number},\n" for number in range(30))

@@ -14,7 +14,7 @@ from orgadmin.models import Organization, SignInAttempt, User
 from orgadmin.models.organization_queryset import OrganizationQuerySet
 from orgadmin.models.sign_in_attempt import WINDOW
 
-from .factories import create_organization, create_superuser, create_user
+from .factories import create_organization, create_superuser, create_user, grant
 
 LOGIN = "/admin/login/"
 FRONT = "/admin/"
@@ -239,6 +239,15 @@ class CardTests(TestCase):
         with CaptureQueriesContext(connection) as queries:
             self.client.get(FRONT)
         return len(queries)
+
+    @tag("A42", "A44")
+    def test_do_not_tell_that_a_confidential_field_is_empty(self):
+        editor = create_user("editor")
+        for codename in ("view_organization", "change_organization"):
+            grant(editor, codename, self.acme)
+        self.client.force_login(editor)
+        [card] = self.get_cards(self.client.get(FRONT)).values()
+        self.assertEqual([str(name) for name in card.missing], ["email"])
 
     @tag("A42")
     def test_show_of_each_organization_what_the_role_there_may_see(self):

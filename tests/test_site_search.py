@@ -152,6 +152,10 @@ class SearchTests(SearchCase):
                 self.search(self.root, text)
         self.assertEqual(self.search(self.root, "m%r"), {})
 
+    def test_a_quotation_mark_alone_finds_nothing(self):
+        for text in ('"', "'", '""', "' \""):
+            self.assertEqual(self.search(self.root, text), {})
+
     def test_a_short_text_finds_what_names_start_with(self):
         found = self.search(self.root, "ac")
         self.assertEqual(found, {"organization": ["Acme Müller"]})

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from django.contrib import admin
+from django.contrib.admin.models import LogEntry
 from django.http import HttpRequest
 from django.utils import timezone
 from django.utils.formats import date_format
@@ -68,6 +69,7 @@ class Presenter:
     def __init__(self, request: HttpRequest, entries: Collection[Entry]) -> None:
         self.request = request
         self.gate = get_gate(request)
+        self.sees_all = self.gate.permits_everywhere("view_confidential")
         self.entries = entries
         self.others = self.load_others()
         self.organizations = self.load_organizations()
@@ -119,13 +121,30 @@ class Presenter:
         entries_of = defaultdict(list)
         for entry in self.entries:
             organization = self.find_organization(entry)
-            if entry.log_entry is None or organization is None:
+            if entry.log_entry is None:
+                continue
+            if organization is None:
+                self.hide_deleted(entry.log_entry)
                 continue
             entries_of[organization].append(entry.log_entry)
             sees_all = self.gate.permits("view_confidential", organization.pk)
             if entry.other is not None and not sees_all:
                 remove_details([entry.log_entry])
         hide_people_of_several(entries_of, self.gate)
+
+    def hide_deleted(self, log_entry: LogEntry) -> None:
+        """Hide in an entry about something that was deleted what nobody can look up.
+
+        Nobody is a member any more who may know the author, so only superusers and the
+        author read the name.
+        """
+        user = self.request.user
+        if user.is_superuser:
+            return
+        if log_entry.content_type_id and not self.sees_all:
+            remove_details([log_entry])
+        if log_entry.user.pk not in (None, user.pk):
+            log_entry.user = User(username=_("Someone"))
 
     def find_organization(self, entry: Entry) -> Organization | None:
         other = self.find_other(entry)

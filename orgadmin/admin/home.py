@@ -15,7 +15,7 @@ from django.http import HttpRequest
 from django.utils.functional import Promise
 from django.utils.translation import gettext as _
 
-from orgadmin.access.roles import ROLES, Role
+from orgadmin.access.roles import CONFIDENTIAL_FIELDS, ROLES, Role
 from orgadmin.access.rule import Sources
 from orgadmin.admin.attention import list_concerns
 from orgadmin.admin.feed_items import list_recent_activity
@@ -123,7 +123,9 @@ def make_card(
     # The last change may be one of a confidential field. Then the date of the change is
     # confidential, too.
     sees_all = "view_confidential" in sources
-    missing = find_missing_fields(organization) if "change" in sources else None
+    missing = None
+    if "change" in sources:
+        missing = find_missing_fields(organization, sees_all=sees_all)
     model_admin = admin.site._registry[Organization]
     return Card(
         organization=organization,
@@ -145,12 +147,18 @@ def find_role(organization: Organization, sources: Sources) -> Role | None:
     return None
 
 
-def find_missing_fields(organization: Organization) -> list[str | Promise]:
-    """Return the labels of the wanted fields that are empty."""
+def find_missing_fields(
+    organization: Organization, *, sees_all: bool
+) -> list[str | Promise]:
+    """Return the labels of the wanted fields that are empty.
+
+    That a confidential field is empty is confidential, too.
+    """
     return [
         Organization._meta.get_field(name).verbose_name
         for name in WANTED_FIELDS
-        if not getattr(organization, name)
+        if (sees_all or name not in CONFIDENTIAL_FIELDS)
+        and not getattr(organization, name)
     ]
 
 

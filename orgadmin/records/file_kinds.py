@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import re
+import zlib
 from dataclasses import dataclass
+from lzma import LZMAError
 from typing import BinaryIO
 from zipfile import BadZipFile, ZipFile
 
@@ -73,6 +75,18 @@ ARCHIVES = {
 SHEETS = ("xl/workbook.xml", "xl/workbook.bin")
 OPEN_DOCUMENT = "application/vnd.oasis.opendocument."
 
+# What `zipfile` raises for archives that are damaged, encrypted, or packed in a way
+# that it does not know. NotImplementedError is a RuntimeError.
+UNREADABLE = (
+    BadZipFile,
+    EOFError,
+    LZMAError,
+    OSError,
+    RuntimeError,
+    ValueError,
+    zlib.error,
+)
+
 # What people can do about a file that is no table
 CURE = gettext_lazy(
     "Open it in a spreadsheet program if that is possible, and save the table as a"
@@ -116,7 +130,7 @@ def recognize_archive(file: BinaryIO) -> None:
         with ZipFile(file) as archive:
             names = archive.namelist()
             kind = find_archive_kind(archive, names)
-    except (BadZipFile, OSError, ValueError, NotImplementedError) as error:
+    except UNREADABLE as error:
         raise FileRefused(describe_damage()) from error
     if kind:
         raise refuse(kind)

@@ -401,8 +401,15 @@ def _make_stand_in(record: HistoricalOrganization) -> User:
 
 
 def describe_author(entry: LogEntry) -> str:
-    """Return who made a change, such as "Mary Major" or "Import by Mary Major"."""
-    name = entry.user.get_full_name() or entry.user.get_username()
+    """Return who made a change, such as "Mary Major (mary)" or "Import by mary".
+
+    People choose their full name, so it never stands alone: someone could pass for a
+    command, or for platform staff.
+    """
+    name = entry.user.get_username()
+    full_name = entry.user.get_full_name()
+    if full_name:
+        name = f"{full_name} ({name})"
     if getattr(entry, "is_import", False):
         return _("Import by %(name)s") % {"name": name}
     return name
@@ -429,7 +436,7 @@ def find_author(organization: Organization, field_name: str, user: User) -> str:
         return _("Someone")
     entry = LogEntry(user=author)
     hide_people([entry], organization, Gate(user))
-    return entry.user.get_full_name() or entry.user.get_username()
+    return describe_author(entry)
 
 
 def _is_deleted(user: User) -> bool:

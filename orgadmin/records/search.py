@@ -69,7 +69,8 @@ class SearchText:
             if word.startswith(('"', "'")) and word[0] == word[-1] and len(word) > 1:
                 word = unescape_string_literal(word)
             normal = normalize(word).strip()
-            if normal:
+            # Without quotation marks around it, every name would start with nothing.
+            if normal.strip("\"'"):
                 words.append(normal)
         return cls(typed.strip(), words[:MAX_WORDS])
 

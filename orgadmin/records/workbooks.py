@@ -13,13 +13,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from shutil import copyfileobj
 from typing import BinaryIO
-from zipfile import BadZipFile, ZipFile, is_zipfile
+from zipfile import ZipFile, is_zipfile
 
 from django.utils.formats import number_format
 from django.utils.translation import gettext as _
 
 from orgadmin.records import workbook_reader
-from orgadmin.records.file_kinds import describe_damage, describe_password
+from orgadmin.records.file_kinds import (
+    UNREADABLE,
+    describe_damage,
+    describe_password,
+)
 from orgadmin.records.import_problems import FileRefused, ImportProblem, printable
 from orgadmin.records.import_records import Record, make_record
 
@@ -127,7 +131,7 @@ def check_archive(file: BinaryIO) -> None:
     try:
         with ZipFile(file) as archive:
             entries = archive.infolist()
-    except (BadZipFile, OSError, ValueError) as error:
+    except UNREADABLE as error:
         raise FileRefused(describe_damage()) from error
     size = sum(entry.file_size for entry in entries)
     if len(entries) > MAX_FILES:

@@ -15,6 +15,7 @@ from tests.import_corpus.workbook_files import (
     make_bomb,
     make_entities,
     make_file_entity,
+    make_unreadable_archive,
     make_workbook,
 )
 
@@ -167,6 +168,16 @@ FORMATS = [
     Case(
         "truncated workbook",
         make_workbook({"A": [["name"], ["x"]]})[:-40],
+        "refused: This workbook is damaged or incomplete.",
+    ),
+    Case(
+        "encrypted archive",
+        make_unreadable_archive(is_encrypted=True),
+        "refused: This workbook is damaged or incomplete.",
+    ),
+    Case(
+        "damaged archive",
+        make_unreadable_archive(),
         "refused: This workbook is damaged or incomplete.",
     ),
     Case(

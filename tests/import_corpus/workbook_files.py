@@ -95,6 +95,19 @@ def make_archive(files):
     return file.getvalue()
 
 
+def make_unreadable_archive(*, is_encrypted=False):
+    """Return an archive whose file "mimetype" cannot be unpacked."""
+    content = bytearray(make_archive({"mimetype": "application/" * 10}))
+    if is_encrypted:
+        # The flags in the headers of the file, and in the directory.
+        content[6] |= 1
+        content[content.index(b"PK\x01\x02") + 8] |= 1
+    else:
+        start = content.index(b"mimetype") + len("mimetype")
+        content[start : start + 4] = b"\xff\xff\xff\xff"
+    return bytes(content)
+
+
 def make_workbook_with_xml(before, cell):
     """Return an .xlsx file whose sheet has a declaration, and a cell as XML."""
     rows = f'<row><c r="A1" t="inlineStr"><is><t>name</t></is></c></row>{cell}'
