@@ -219,6 +219,15 @@ class ImportPageTests(TestCase):
         self.assertTrue(Organization.objects.filter(name="Second").exists())
         self.assertFalse(Organization.objects.filter(name="First").exists())
 
+    def test_a_name_that_no_sheet_has_is_refused(self):
+        for name in ("C", "-", "--help", "9" * 5_000, "x" * 200_000):
+            file = io.BytesIO(make_workbook({"A": [["name"], ["x"]]}))
+            file.name = "two.xlsx"
+            with self.subTest(name[:10]):
+                response = self.client.post(IMPORT, {"file": file, "sheet": name})
+                self.assertEqual(response.status_code, 200)
+                self.assertNotIn("report", response.context)
+
     def test_shows_the_encoding_and_lets_people_choose_another(self):
         file = SimpleUploadedFile("a.csv", "name\nMüller\n".encode("cp1252"))
         response = self.client.post(IMPORT, {"file": file})

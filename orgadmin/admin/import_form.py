@@ -18,6 +18,9 @@ from orgadmin.records.text_encoding import ENCODINGS
 IMPORT_MAX_LINES = 2_000  # without the header
 IMPORT_MAX_BYTES = 1_500_000
 
+# The names of sheets have 31 characters in Excel, and may be longer elsewhere.
+SHEET_LENGTH = 255
+
 LIMITS = Limits(rows=IMPORT_MAX_LINES, size=IMPORT_MAX_BYTES)
 
 # Files from some systems have no extension. The import looks at the content itself.
@@ -65,6 +68,7 @@ class ImportForm(forms.Form):
     sheet = forms.CharField(
         label=_("Sheet of a workbook"),
         required=False,
+        max_length=SHEET_LENGTH,
         help_text=_("Its name or number. If empty, the first sheet with text is used."),
     )
 

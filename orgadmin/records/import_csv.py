@@ -47,7 +47,8 @@ def read_csv(file: BinaryIO, encoding: str, delimiter: str) -> Iterator[Record]:
     try:
         with open_text(file, encoding) as text:
             yield from parse(text, delimiter)
-    except UnicodeDecodeError as error:
+    except UnicodeError as error:
+        # UTF-16 without the mark that it begins with is no UnicodeDecodeError.
         raise FileRefused(find_damage(file, encoding)) from error
 
 
@@ -116,7 +117,7 @@ def find_delimiter(
     with open_text(file, encoding) as text:
         try:
             lines = [text.readline(MAX_CELL) for _number in range(SAMPLE)]
-        except UnicodeDecodeError:
+        except UnicodeError:
             # Reading the records finds the same error, with the number of its line.
             return DELIMITERS[0]
     named = DELIMITER_LINE.fullmatch(lines[0])

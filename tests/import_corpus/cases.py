@@ -86,6 +86,9 @@ FORMATS = [
         "refused: line 2: The encoding of this file cannot be recognized.",
         "cp1251",
     ),
+    text(
+        "no mark of UTF-16", "name\nx\n", "refused: This is not text", encoding="utf-16"
+    ),
     text("Cyrillic is chosen", "name\nРоссия\n", "1 new", "cp1251", encoding="cp1251"),
     Case(
         "the wrong encoding is chosen",
