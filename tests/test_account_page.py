@@ -108,7 +108,7 @@ class PageTests(AccountCase):
         set_role(hidden, [self.anna], ADMIN)
         hidden.group_grants.all().delete()
         response = self.client.get(PAGE)
-        self.assertContains(response, f"{LIST}{self.acme.pk}/change/")
+        self.assertContains(response, f"{LIST}{self.acme.pk}/overview/")
         self.assertNotContains(response, "Foreign")
         self.assertNotContains(response, "Hidden")
         self.assertNotContains(response, "All your organizations")
