@@ -23,8 +23,9 @@ from django.utils.functional import cached_property
 from django.utils.text import capfirst
 from django.utils.translation import gettext as _
 
-from orgadmin.admin.filters import Filter, Option
+from orgadmin.admin.filters import SUPERUSERS_ONLY, DateFilter, Filter, Option
 from orgadmin.admin.rows import make_columns, render_head, render_rows
+from orgadmin.gate.answers import get_gate
 from orgadmin.models.validators import is_primary_key
 
 # How many rows are counted and shown on numbered pages, at most.
@@ -78,9 +79,12 @@ class LimitedPaginator(Paginator):
 
     more = False
 
+    # The columns of an index that has all rows, if it must be read to count them.
+    count_order = ()
+
     @cached_property
     def count(self):
-        counted = self.object_list.order_by()[: LIMIT + 1].count()
+        counted = self.object_list.order_by(*self.count_order)[: LIMIT + 1].count()
         self.more = counted > LIMIT
         return min(counted, LIMIT)
 
@@ -430,6 +434,7 @@ class LongChangeList(ChangeList):
             rows = self._read_rows(0)
         start = (self.page_num - 1) * size
         self.paginator = self.model_admin.get_paginator(request, self.queryset, size)
+        self.paginator.count_order = self._find_count_order()
         if len(rows) <= size:
             self.paginator.count = start + len(rows)
         self.result_list = rows[:size]
@@ -445,6 +450,25 @@ class LongChangeList(ChangeList):
         if self.more and is_last_page and self.can_continue:
             self.last = rows[size - 1]
             self.next_string = self.get_query_string({AFTER_VAR: self.last.pk})
+
+    def _find_count_order(self):
+        """Return the column of the only condition, if it is a range of an index.
+
+        PostgreSQL would rather read the table if it expects to reach LIMIT soon, but
+        only the index is sure to have no other rows.
+        """
+        active = [spec for spec in self.filter_specs if spec.used_parameters]
+        if self.query or self.after or len(active) != 1:
+            return []
+        spec = active[0]
+        if not isinstance(spec, DateFilter):
+            return []
+        # Of other people, the permissions are a further condition.
+        if spec.permission is not SUPERUSERS_ONLY:
+            gate = get_gate(self.request)
+            if not gate.permits_everywhere(spec.permission):
+                return []
+        return [spec.field]
 
     def _read_rows(self, start):
         """Return the rows of the page, and one more row if there is a next page."""

@@ -8,16 +8,18 @@ skipped, and similar names are not found.
 
 from django.db import migrations
 
-# {name of the index: what it covers}
+# {name of the index: what it covers}. SQLite uses the first and the last one only if
+# they have all columns of the query, and if their conditions are written like its own.
 INDEXES = {
     "history_by_hand": """
-        orgadmin_historicalorganization (history_id)
+        orgadmin_historicalorganization (history_id, history_change_reason)
         WHERE history_change_reason IS NULL
     """,
     "history_versions": "orgadmin_historicalorganization (id, history_id)",
     "event_not_imported": """
-        orgadmin_membershipevent (id)
-        WHERE source <> '(import)' AND source <> '(command import_organizations)'
+        orgadmin_membershipevent (id, source)
+        WHERE NOT (source = '(import)')
+            AND NOT (source = '(command import_organizations)')
     """,
 }
 

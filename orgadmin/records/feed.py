@@ -34,8 +34,10 @@ from orgadmin.records.versions import cut_texts
 # How many entries the list has.
 SHOWN = 12
 
-# How many rows of a log are read at a time. Most of them become an entry.
+# How many rows of a log are read at a time. Most of them become an entry. Versions of
+# an organization are large, so fewer of them are read first.
 BATCH = 40
+FIRST_VERSIONS = SHOWN + 4
 
 # Of how many organizations, and of how many of their contacts, people see the activity.
 MAX_OWN = 1_000
@@ -117,15 +119,17 @@ class Reader:
         else:
             records = records.filter(id__in=self.own_pks)
         entries: list[Entry] = []
-        pairs = read_versions(records)
+        size = FIRST_VERSIONS
+        pairs = read_versions(records, size)
         while pairs:
             self.gate.learn({record.id for _before, record in pairs})
             for before, record in pairs:
                 entries += self.describe_version(before, record)
-            if len(entries) >= SHOWN or len(pairs) < BATCH:
+            if len(pairs) < size or has_enough(entries):
                 break
             last = pairs[-1][1]
-            pairs = read_versions(records.filter(history_id__lt=last.pk))
+            size = BATCH
+            pairs = read_versions(records.filter(history_id__lt=last.pk), size)
         return entries
 
     def describe_version(self, before: Any, record: Any) -> list[Entry]:
@@ -199,15 +203,18 @@ class Reader:
     # The membership log
 
     def read_events(self) -> list[Entry]:
-        events = MembershipEvent.objects.defer("reason").order_by("-pk")
+        events = MembershipEvent.objects.order_by("-pk")
         if self.gate.permits_everywhere("manage_members"):
-            # What an import did is an entry of its own.
+            # What an import did is an entry of its own. Only the keys of the others are
+            # in the index.
+            by_hand = events
             for source in IMPORT_SOURCES:
-                events = events.exclude(source=source)
+                by_hand = by_hand.exclude(source=source)
+            events = events.filter(pk__in=by_hand.values("pk")[:BATCH])
         else:
             managed = Organization.objects.permitted(self.user, "manage_members")
             events = events.filter(organization_key__in=managed.order_by().values("pk"))
-        rows = list(events[:BATCH])
+        rows = list(events.defer("reason")[:BATCH])
         hide_platform_staff_of_several(rows, self.user)
         return [describe_event(event) for event in rows]
 
@@ -229,15 +236,23 @@ class Reader:
         ]
 
 
-def read_versions(records: QuerySet) -> list[tuple[Any, Any]]:
-    """Return the first BATCH records, each after the version before it, or None.
+def has_enough(entries: list[Entry]) -> bool:
+    """Return whether the list needs no older entries of a log.
+
+    The last action that it shows is known to be complete if another one comes before.
+    """
+    return len(entries) >= BATCH or len(join_actions(entries)) > SHOWN
+
+
+def read_versions(records: QuerySet, size: int) -> list[tuple[Any, Any]]:
+    """Return the first `size` records, each after the version before it, or None.
 
     Runs two queries. The first one reads only keys, because records may be large.
     """
     versions = Organization.history.order_by()
     earlier = versions.filter(id=OuterRef("id"), history_id__lt=OuterRef("history_id"))
     before = Subquery(earlier.order_by("-history_id").values("history_id")[:1])
-    newest = versions.filter(history_id__in=records.values("history_id")[:BATCH])
+    newest = versions.filter(history_id__in=records.values("history_id")[:size])
     pairs = dict(newest.annotate(before=before).values_list("history_id", "before"))
     if not pairs:
         return []

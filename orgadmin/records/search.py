@@ -4,19 +4,20 @@ Names that start with the text come first, then names that contain it, then rows
 which another field does. On PostgreSQL, similar names are found if nothing else
 is, so that a typing error does not matter. Confidential fields are never searched.
 
-A search runs a few queries, one for each of these kinds of match. Each returns a few
-rows, in the order of an index or from a trigram index, and runs only if those before it
-have not found enough. tests/test_plans.py pins their plans.
+A search of everything runs a few queries, one for each of these kinds of match. Each
+returns a few rows, in the order of an index or from a trigram index, and runs only if
+those before it have not found enough. For people who may view a few organizations, one
+query looks for all kinds. tests/test_plans.py pins their plans.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from django.db import connections, models, transaction
-from django.db.models import Q, QuerySet
+from django.db.models import Case, Q, QuerySet, When
 from django.db.models.expressions import RawSQL
 from django.db.models.functions import Left
 from django.utils.text import smart_split, unescape_string_literal
@@ -112,10 +113,26 @@ class Hit:
 
 
 class Collector:
-    """Collects the first rows of querysets, and runs only as many as it needs."""
+    """Collects the first rows of querysets, and runs only as many as it needs.
 
-    def __init__(self) -> None:
+    `everywhere` says that the reader may view all rows.
+    """
+
+    def __init__(self, *, everywhere: bool) -> None:
+        self.everywhere = everywhere
         self.rows: list[Any] = []
+
+    def add_matches(self, rows: QuerySet, conditions: Sequence[Q]) -> None:
+        """Add the rows that fulfil a condition, those of the first one first.
+
+        The indexes know the rows of everyone. For a reader who may view a few, all
+        conditions are checked on these in one query.
+        """
+        if not self.everywhere:
+            self.add(rank_rows(rows, conditions))
+            return
+        for condition in conditions:
+            self.add(rows.filter(condition))
 
     def add(self, queryset: QuerySet) -> None:
         missing = FOUND - len(self.rows)
@@ -135,15 +152,18 @@ def find_organizations(
     `everywhere` says that the reader may view all organizations. The same goes for the
     other functions.
     """
-    found = Collector()
+    found = Collector(everywhere=everywhere)
     rows = rows.order_by("sort_name", "pk").only("name", "reference")
     rows = rows.annotate(address_start=Left("address", READ))
-    found.add(rows.filter(reference=text.typed))
-    found.add(rows.filter(starts_with("sort_name", text.start)))
+    conditions = [Q(reference=text.typed), starts_with("sort_name", text.start)]
     if not text.is_short:
-        found.add(rows.filter(contains_all(["sort_name"], text.words, "contains")))
-        found.add(rows.filter(contains_all(["search_text"], text.words, "contains")))
-        find_similar(found, rows, text, everywhere=everywhere)
+        conditions += [
+            contains_all(["sort_name"], text.words, "contains"),
+            contains_all(["search_text"], text.words, "contains"),
+        ]
+    found.add_matches(rows, conditions)
+    if not text.is_short:
+        find_similar(found, rows, text)
     return [describe_organization(row, text.words) for row in found.rows]
 
 
@@ -151,16 +171,20 @@ def find_contacts(
     rows: QuerySet[Contact], text: SearchText, *, everywhere: bool
 ) -> list[Hit]:
     """Return the best matches among `rows`, contacts that the reader may view."""
-    found = Collector()
+    found = Collector(everywhere=everywhere)
     rows = rows.order_by("sort_name", "pk").select_related("organization")
     rows = rows.only("name", "role", "email", "organization__name")
-    found.add(rows.filter(starts_with("sort_name", text.start)))
+    conditions = [starts_with("sort_name", text.start)]
     if not text.is_short:
-        found.add(rows.filter(contains_all(["sort_name"], text.words, "contains")))
         typed = text.typed.split()[:MAX_WORDS]
-        found.add(rows.filter(contains_all(["role", "email"], typed, "icontains")))
-        found.add(rows.filter(starts_with("organization__sort_name", text.start)))
-        find_similar(found, rows, text, everywhere=everywhere)
+        conditions += [
+            contains_all(["sort_name"], text.words, "contains"),
+            contains_all(["role", "email"], typed, "icontains"),
+            starts_with("organization__sort_name", text.start),
+        ]
+    found.add_matches(rows, conditions)
+    if not text.is_short:
+        find_similar(found, rows, text)
     return [describe_contact(row, text.words) for row in found.rows]
 
 
@@ -168,7 +192,7 @@ def find_people(
     rows: QuerySet[User], text: SearchText, *, everywhere: bool
 ) -> list[Hit]:
     """Return the best matches among `rows`, people whom the reader may see."""
-    found = Collector()
+    found = Collector(everywhere=everywhere)
     fields = ["username", "first_name", "last_name", "email"]
     starts = Q()
     for name in fields:
@@ -189,9 +213,16 @@ def starts_with(name: str, start: str) -> Q:
     return Q(**{f"{name}__gte": start, f"{name}__lt": f"{start}{LAST_CHARACTER}"})
 
 
-def find_similar(
-    found: Collector, rows: QuerySet, text: SearchText, *, everywhere: bool
-) -> None:
+def rank_rows(rows: QuerySet, conditions: Iterable[Q]) -> QuerySet:
+    """Return the rows that fulfil a condition, in the order of the conditions."""
+    ranks = [
+        When(condition, then=number) for number, condition in enumerate(conditions)
+    ]
+    ranked = rows.alias(rank=Case(*ranks)).filter(rank__isnull=False)
+    return ranked.order_by("rank", *rows.query.order_by)
+
+
+def find_similar(found: Collector, rows: QuerySet, text: SearchText) -> None:
     """Add rows of which a part of the name is similar, if nothing else was found.
 
     Only PostgreSQL can find them, if it has the extension pg_trgm and the index. An
@@ -203,7 +234,7 @@ def find_similar(
     table = rows.model._meta.db_table
     similarity = RawSQL(f'word_similarity(%s, "{table}"."sort_name")', [text.start])
     rows = rows.alias(similarity=similarity).order_by("-similarity", "sort_name", "pk")
-    if not everywhere:
+    if not found.everywhere:
         found.add(rows.filter(similarity__gte=SIMILAR))
         return
     pks = find_candidates(table, text.start, using=rows.db)
