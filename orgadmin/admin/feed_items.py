@@ -53,26 +53,32 @@ class Item:
 
 
 def list_recent_activity(
-    request: HttpRequest, own_pks: list[int] | None = None
+    request: HttpRequest, own: dict[int, Organization] | None = None
 ) -> list[Item]:
     """Return what happened lately, as far as the person may see it.
 
-    `own_pks` are the organizations that they may view, if that is already known.
+    `own` are the organizations that they may view, by key, if these are already known.
     """
+    own_pks = None if own is None else list(own)
     entries = Reader(get_gate(request), own_pks).read()
-    return Presenter(request, entries).present()
+    return Presenter(request, entries, own or {}).present()
 
 
 class Presenter:
     """Turns entries into items. Runs a few queries for any number of entries."""
 
-    def __init__(self, request: HttpRequest, entries: Collection[Entry]) -> None:
+    def __init__(
+        self,
+        request: HttpRequest,
+        entries: Collection[Entry],
+        known: dict[int, Organization],
+    ) -> None:
         self.request = request
         self.gate = get_gate(request)
         self.sees_all = self.gate.permits_everywhere("view_confidential")
         self.entries = entries
         self.others = self.load_others()
-        self.organizations = self.load_organizations()
+        self.organizations = known | self.load_organizations(known)
         self.gate.learn(self.organizations)
         self.authors = self.load_authors()
 
@@ -92,13 +98,14 @@ class Presenter:
                 loaded[model] = model._default_manager.in_bulk(keys)
         return loaded
 
-    def load_organizations(self) -> dict[int, Organization]:
+    def load_organizations(self, known: Collection[int]) -> dict[int, Organization]:
+        """Return the organizations of the entries, without those that are known."""
         keys = {entry.organization_key for entry in self.entries}
         contacts = self.others.get(Contact, {}).values()
         keys |= {contact.organization_id for contact in contacts}
         fields = ["name", *(role.attname for role in ROLES)]
         rows = Organization.objects.order_by().only(*fields)
-        return rows.in_bulk(keys - {None})
+        return rows.in_bulk(keys.difference(known, [None]))
 
     def load_authors(self) -> set[int]:
         """Return the keys of authors who still have an account, for superusers."""

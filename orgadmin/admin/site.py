@@ -193,11 +193,16 @@ class OrganizationAdminSite(admin.AdminSite):
     def get_app_list(self, request, app_label=None):
         """Return the models as Django does, but organizations first.
 
-        They are what people look for.
+        They are what people look for. The home page asks for the list twice.
         """
+        known = getattr(request, "_app_list", None)
+        if app_label is None and known is not None:
+            return known
         app_list = super().get_app_list(request, app_label)
         for app in app_list:
             app["models"].sort(key=is_not_about_organizations)
+        if app_label is None:
+            request._app_list = app_list
         return app_list
 
     def get_log_entries(self, request):

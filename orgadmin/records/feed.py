@@ -212,11 +212,18 @@ class Reader:
                 by_hand = by_hand.exclude(source=source)
             events = events.filter(pk__in=by_hand.values("pk")[:BATCH])
         else:
-            managed = Organization.objects.permitted(self.user, "manage_members")
-            events = events.filter(organization_key__in=managed.order_by().values("pk"))
+            events = events.filter(organization_key__in=self.find_managed())
         rows = list(events.defer("reason")[:BATCH])
         hide_platform_staff_of_several(rows, self.user)
         return [describe_event(event) for event in rows]
+
+    def find_managed(self) -> list[int] | QuerySet:
+        """Return the organizations whose members the person may manage."""
+        if self._own_pks is not None:
+            permits = self.gate.permits
+            return [pk for pk in self._own_pks if permits("manage_members", pk)]
+        managed = Organization.objects.permitted(self.user, "manage_members")
+        return managed.order_by().values("pk")
 
     # Imports
 
