@@ -795,6 +795,9 @@ class EveryPageTests(TestCase):
                 "orgadmin/user/<id>/password/",
                 # The username is a confirmation, which must be typed again.
                 "orgadmin/user/<object_id>/erase/",
+                # People upload a file here, which cannot be kept. The page therefore
+                # asks who they are before it shows the form.
+                "orgadmin/organization/import/",
                 # For visitors.
                 "password_reset/",
             },
