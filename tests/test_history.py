@@ -229,20 +229,39 @@ class RestoreTests(TestCase):
     @tag("C14")
     def test_confidential_fields_stay_if_the_person_may_not_see_them(self):
         self.acme.tax_id = "Old tax"
+        self.acme.phone = "4"
         self.acme.save()
         record = self.acme.history.first()
         self.acme.tax_id = "New tax"
         self.acme.phone = "3"
         self.acme.save()
-        editor = create_user("eddie")
-        for codename in ("view_organization", "change_organization"):
-            grant(editor, codename, self.acme)
+        editor = self.create_editor()
         self.client.force_login(editor)
         response = self.client.get(f"{self.url}{record.pk}")
         self.assertNotContains(response, "tax")
         self.restore_as(editor, record)
         self.acme.refresh_from_db()
-        self.assertEqual((self.acme.tax_id, self.acme.phone), ("New tax", "2"))
+        self.assertEqual((self.acme.tax_id, self.acme.phone), ("New tax", "4"))
+
+    def create_editor(self):
+        """Create someone who may edit the organization except confidential fields."""
+        editor = create_user("eddie")
+        for codename in ("view_organization", "change_organization"):
+            grant(editor, codename, self.acme)
+        return editor
+
+    @tag("C14", "A44")
+    def test_nobody_learns_when_a_confidential_field_has_changed(self):
+        self.acme.tax_id = "Tax"
+        self.acme.save()
+        hidden = self.acme.history.first()
+        self.client.force_login(self.create_editor())
+        self.assertEqual(self.client.get(f"{self.url}{self.first.pk}").status_code, 200)
+        for key in (hidden.pk, 999_999):
+            for method in (self.client.get, self.client.post):
+                self.assertRedirects(
+                    method(f"{self.url}{key}"), "/admin/", fetch_redirect_response=False
+                )
 
     @tag("C10")
     def test_reviewers_cannot_restore_a_version(self):

@@ -9,6 +9,7 @@ from django.utils.translation import gettext as _, gettext_noop
 
 from orgadmin.gate.answers import get_gate
 from orgadmin.models.validators import is_primary_key
+from orgadmin.records.history import read_whole_change
 from orgadmin.records.versions import (
     ChangesDiffer,
     describe_restoring,
@@ -26,10 +27,11 @@ class RestorePage:
 
         ?to=<key> has the primary key of the version in the history.
         """
-        record = find_version(organization, request.GET.get("to", ""))
+        gate = get_gate(request)
+        record = find_version(organization, request.GET.get("to", ""), gate)
         if request.method == "POST":
             return self._restore(request, organization, record)
-        permissions = get_gate(request).permissions_on(organization.pk)
+        permissions = gate.permissions_on(organization.pk)
         lines = describe_restoring(organization, record, permissions, request.user)
         return self.render_page(
             request,
@@ -73,12 +75,16 @@ class RestorePage:
         )
 
 
-def find_version(organization, key):
+def find_version(organization, key, gate):
     """Return the version with a key in the organization's history.
 
-    Raises `DoesNotExist` if there is none. `ClosedModelAdmin.open_page` then responds
-    as if the organization did not exist.
+    Raises `DoesNotExist` if there is none, or if it changed nothing that the person may
+    see: when a confidential field was changed is confidential, too.
+    `ClosedModelAdmin.open_page` then responds as if the organization did not exist.
     """
     if not is_primary_key(key):
+        raise organization.history.model.DoesNotExist
+    sees_all = gate.permits("view_confidential", organization.pk)
+    if not sees_all and read_whole_change(organization, gate, int(key)) is None:
         raise organization.history.model.DoesNotExist
     return organization.history.get(pk=key)
