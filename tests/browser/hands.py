@@ -1,6 +1,7 @@
 """Ways to use a page: the mouse, a finger, the keyboard alone.
 
-Each counts how often something is pressed. Typing text does not count.
+Each counts how often something is pressed. Typing text does not count. `steps` leaves
+out what only leads to a field for text, which the budget of a job does not count.
 """
 
 import re
@@ -21,6 +22,10 @@ element => {
   return focused.type === "radio" && focused.name === element.name;
 }
 """
+# At the top of a page, where its content is still behind the top bar and the navigation
+IS_BEHIND_NAVIGATION = """
+element => document.activeElement === document.body && element.closest("main") !== null
+"""
 # Not window.innerWidth: if a page is too wide, a phone zooms out.
 WIDER_THAN_WINDOW = (
     "document.documentElement.scrollWidth > document.documentElement.clientWidth"
@@ -33,6 +38,11 @@ class Hand:
     def __init__(self, page):
         self.page = page
         self.presses = 0
+        self.steps = 0
+
+    def begin(self):
+        """Begin to count steps: this is where a job starts."""
+        self.steps = 0
 
     def link(self, name):
         return self.page.get_by_role("link", name=name, exact=True)
@@ -55,14 +65,21 @@ class Hand:
     def arrive(self):
         """Look at the page that has loaded."""
 
+    def navigate(self, name):
+        """Follow a link of the main navigation."""
+        navigation = self.page.get_by_role("navigation", name="Main")
+        self.press(navigation.get_by_role("link", name=name, exact=True))
+
     def touch(self, locator):
         self.presses += 1
+        self.steps += 1
         locator.click()
 
     def reach(self, locator):
         """Put the focus into a field."""
         if not locator.evaluate(IS_FOCUSED):
             self.touch(locator)
+            self.steps -= 1
 
     def press(self, locator):
         """Follow a link, or press a button, that leads to another page."""
@@ -73,6 +90,7 @@ class Hand:
     def enter(self):
         """Press Enter in a field, which leads to another page."""
         self.presses += 1
+        self.steps += 1
         with self.page.expect_navigation():
             self.page.keyboard.press("Enter")
         self.arrive()
@@ -95,6 +113,7 @@ class Hand:
     def give(self, locator, text):
         """Choose a file. The dialog that opens belongs to the browser."""
         self.presses += 1
+        self.steps += 1
         locator.set_input_files(
             {"name": "file.csv", "mimeType": "text/csv", "buffer": text.encode()}
         )
@@ -112,8 +131,13 @@ class Finger(Hand):
             f"{self.page.url} scrolls sideways"
         )
 
+    def navigate(self, name):
+        self.touch(self.button("Menu"))
+        super().navigate(name)
+
     def touch(self, locator):
         self.presses += 1
+        self.steps += 1
         locator.tap()
 
 
@@ -124,7 +148,19 @@ class Keys(Hand):
         self.presses += 1
         self.page.keyboard.press(name)
 
+    def has_skip_link(self):
+        return self.link("Skip to main content").count() > 0
+
+    def skip_navigation(self):
+        """Follow the first link of a page, which leads to its content."""
+        self.key("Tab")
+        expect(self.link("Skip to main content")).to_be_focused()
+        self.key("Enter")
+        expect(self.page.locator("main")).to_be_focused()
+
     def reach(self, locator, is_there=IS_FOCUSED):
+        if locator.evaluate(IS_BEHIND_NAVIGATION) and self.has_skip_link():
+            self.skip_navigation()
         for _ in range(MOST_TABS):
             if locator.evaluate(is_there):
                 return

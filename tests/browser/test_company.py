@@ -229,6 +229,6 @@ class InvitationTests(RoundTripCase):
         expect(problem).to_be_visible()
         self.server.person["email_verified"] = True
         self.page.get_by_role("button", name="Use another account").click()
-        self.page.wait_for_url(f"**{PAGE}{self.acme.pk}/change/")
+        self.page.wait_for_url(f"**{PAGE}{self.acme.pk}/overview/")
         done = self.page.get_by_text("You now have access to “Acme”.")
         expect(done).to_be_visible()

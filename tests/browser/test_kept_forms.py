@@ -75,7 +75,7 @@ class ReturnTests(KeptFormCase):
         page = self.open_page_of("ada")
         self.check_return(page)
         dialogs = self.list_dialogs(page)
-        page.get_by_role("link", name="Home").click()
+        page.get_by_role("link", name="Home", exact=True).click()
         expect(page.get_by_label("Notes:")).to_have_value(NOTES)
         self.assertEqual(dialogs, ["beforeunload"])
         self.save(page)
@@ -126,15 +126,17 @@ class ReturnTests(KeptFormCase):
     def test_an_invitation_comes_back(self):
         page = self.open_page_of("ada")
         page.goto(f"/admin/orgadmin/organization/{self.acme.pk}/people/")
-        page.get_by_label("Email:").fill("new@example.com")
+        page.get_by_label("Name or email address").fill("new@example.com")
         page.get_by_role("radio", name="Reviewer").check()
         Session.objects.all().delete()
-        page.get_by_role("button", name="Invite person").click()
+        page.get_by_role("button", name="Add person").click()
         self.send_sign_in_form(page, "ada")
         expect(page.get_by_text("Check it, then save.")).to_be_visible()
-        expect(page.get_by_label("Email:")).to_have_value("new@example.com")
+        expect(page.get_by_label("Name or email address")).to_have_value(
+            "new@example.com"
+        )
         expect(page.get_by_role("radio", name="Reviewer")).to_be_checked()
-        page.get_by_role("button", name="Invite person").click()
+        page.get_by_role("button", name="Add person").click()
         expect(page.get_by_text("An invitation is on its way")).to_be_visible()
 
 
@@ -209,12 +211,12 @@ class LeavingTests(KeptFormCase):
     def test_sending_another_form_of_the_page_asks(self):
         page = self.open_page_of("ada")
         page.goto(f"/admin/orgadmin/organization/{self.acme.pk}/people/")
-        page.get_by_label("Email:").fill("new@example.com")
+        page.get_by_label("Name or email address").fill("new@example.com")
         dialogs = self.list_dialogs(page)
         self.sign_out(page)
         page.wait_for_timeout(500)
         self.assertEqual(dialogs, ["beforeunload"])
-        page.get_by_role("button", name="Invite person").click()
+        page.get_by_role("button", name="Add person").click()
         expect(page.get_by_text("Choose a role")).to_be_visible()
         self.assertEqual(len(dialogs), 1)
 
