@@ -131,7 +131,8 @@ class Jobs:
         hand = self.come(self.page)
         hand.fill(hand.field("Username or email address:"), "anna")
         self.enter_password(hand)
-        expect(hand.link("Acme")).to_be_visible()
+        card = self.page.get_by_role("heading", name="Acme").get_by_role("link")
+        expect(card).to_be_visible()
         expect(self.page.get_by_text("Foreign")).to_have_count(0)
 
     def test_open(self):
@@ -311,7 +312,7 @@ class JobTests(BrowserTestCase):
     def test_an_org_admin_finds_edits_and_reads_the_history(self):
         page = self.page
         self.sign_in("anna")
-        self.click_link("Organizations")
+        self.click_link("Your organizations as a list")
         expect(page.locator("#result_list tbody tr")).to_have_count(2)
         expect(page.get_by_text("Foreign")).to_have_count(0)
         page.get_by_role("link", name="Acme").click()
