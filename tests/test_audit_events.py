@@ -128,6 +128,7 @@ COMMANDS = {
     "populate_history": DATABASE,
     "prune_db_task_results": "It deletes tasks that are done.",
     "remove_stale_contenttypes": DATABASE,
+    "show_settings": ONLY_READS,
     "sqlsequencereset": ONLY_READS,
     "worker": "It sends mail that pages have recorded.",
 }

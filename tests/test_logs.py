@@ -246,7 +246,10 @@ class ResponseTests(LogCase):
     @tag("E6")
     def test_says_so_if_a_file_is_larger_than_the_import_page_accepts(self):
         self.client.force_login(create_superuser())
-        self.assertContains(self.import_file(2_000_000), "or 1.5 MB")
+        response = self.import_file(2_000_000)
+        self.assertContains(
+            response, "The file has 2.0 MB, and at most 1.5 MB can be imported."
+        )
         self.assertFalse(Organization.objects.exists())
 
     def test_only_the_browser_may_keep_the_words_of_scripts_for_an_hour(self):
