@@ -54,7 +54,7 @@ class OrganizationAdminTests(SuperuserMixin, TestCase):
         data = NO_CONTACTS | {"name": "Acme", "phone": "1"}
         response = self.client.post(f"{LIST}add/", data)
         self.assertContains(response, NAME_EXISTS)
-        url = f"{LIST}{self.acme.pk}/change/"
+        url = f"{LIST}{self.acme.pk}/overview/"
         link = f'<a href="{url}" target="_blank">Acme ({self.acme.pk})</a>'
         self.assertContains(response, link)
         self.assertContains(
@@ -170,7 +170,9 @@ class UserAdminTests(SuperuserMixin, TestCase):
                 self.assertNotContains(self.client.get(url), "Hidden")
 
     def test_a_group_gives_its_role(self):
-        self.assertRedirects(self.post(self.user, [self.acme.admin]), USERS)
+        self.assertRedirects(
+            self.post(self.user, [self.acme.admin]), f"{USERS}{self.user.pk}/overview/"
+        )
         self.assertEqual(list(self.user.groups.all()), [self.acme.admin])
 
     def test_a_new_role_replaces_the_old(self):
@@ -206,7 +208,7 @@ class UserAdminTests(SuperuserMixin, TestCase):
             self.assertContains(response, f"“Beta” ({beta.pk}). Save again to confirm.")
         self.assertRedirects(
             self.post(self.user, [beta.admin], confirmed_organizations=self.acme.pk),
-            USERS,
+            f"{USERS}{self.user.pk}/overview/",
         )
         self.assertEqual(list(self.user.groups.all()), [beta.admin])
 
@@ -215,13 +217,16 @@ class UserAdminTests(SuperuserMixin, TestCase):
         self.user.groups.add(two.admin)
         self.assertContains(self.post(self.user, []), "Save again to confirm.")
         self.assertRedirects(
-            self.post(self.user, [], confirmed_organizations=two.pk), USERS
+            self.post(self.user, [], confirmed_organizations=two.pk),
+            f"{USERS}{self.user.pk}/overview/",
         )
 
     def test_an_admin_who_is_not_the_last_is_removed_at_once(self):
         create_user("other", admin_of=[self.acme])
         self.user.groups.add(self.acme.admin)
-        self.assertRedirects(self.post(self.user, []), USERS)
+        self.assertRedirects(
+            self.post(self.user, []), f"{USERS}{self.user.pk}/overview/"
+        )
         self.assertFalse(self.user.groups.exists())
 
     def test_a_role_that_is_lost_while_the_other_is_chosen_breaks_nothing(self):
@@ -254,7 +259,7 @@ class UserAdminTests(SuperuserMixin, TestCase):
 
 class GroupAdminTests(SuperuserMixin, TestCase):
     def test_links_the_organization(self):
-        link = f'<a href="{LIST}{self.acme.pk}/change/">Acme</a>'
+        link = f'<a href="{LIST}{self.acme.pk}/overview/">Acme</a>'
         self.assertContains(self.client.get(GROUPS), link, count=2)
         self.assertContains(
             self.client.get(f"{GROUPS}{self.acme.admin_id}/change/"), link
