@@ -234,6 +234,16 @@ class RankingTests(SearchCase):
         # Organizations: by reference, then by name. Contacts: by name. People: two.
         self.assertEqual(len([row for row in rows if "sort_name" in row["sql"]]), 3)
 
+    def test_one_query_finds_the_organizations_of_people_who_have_a_few(self):
+        ada = create_user("ada", admin_of=Organization.objects.all())
+        self.client.force_login(ada)
+        self.client.get(SEARCH)
+        with CaptureQueriesContext(connection) as queries:
+            self.client.get(SEARCH, {"q": "acme"})
+        rows = [query["sql"] for query in queries if "LIMIT 6" in query["sql"]]
+        # Organizations, contacts, and on PostgreSQL contacts with similar names.
+        self.assertLessEqual(len(rows), 3)
+
     def test_contacts_are_found_by_their_organization_last(self):
         zeta = Organization.objects.get(name="acme two")
         zeta.contacts.create(name="Eve")
