@@ -39,6 +39,11 @@ class Format:
         return _("workbook, sheet “%s”") % self.sheet
 
 
+# A workbook may have this many times as much text as bytes. The text fills the memory
+# of the server, and a workbook stores a text once that a million cells have.
+UNPACKED = 20
+
+
 @dataclass(frozen=True)
 class Table:
     """The records of a file, which can be read once, and how the file was read."""
@@ -68,7 +73,12 @@ def read_table(file: BinaryIO, options: ImportOptions, titles: TitleReader) -> T
     if size > limits.size:
         raise FileRefused(describe_size(size, limits))
     if recognize(file) == WORKBOOK:
-        sheet = read_workbook(file, options.sheet, max_rows=limits.rows + 1)
+        sheet = read_workbook(
+            file,
+            options.sheet,
+            max_rows=limits.rows + 1,
+            max_text=UNPACKED * limits.size,
+        )
         check_rows(sheet.rows, limits)
         return Table(Format(sheet=sheet.name, sheets=sheet.names), iter(sheet.records))
     encoding = options.encoding or find_encoding(file)

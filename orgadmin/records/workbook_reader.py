@@ -31,7 +31,7 @@ from python_calamine import (
 
 MAX_MEMORY = 1_500_000_000  # bytes of addresses, of which most are never used
 MAX_SECONDS = 60
-MAX_TEXT = 200_000_000  # characters that are printed
+MAX_TEXT = 200_000_000  # characters that are printed, at most
 MAX_EXACT = 1e15  # larger whole numbers are not exact in a spreadsheet
 
 # The parts of an .xlsx file that say in which cells a formula has failed
@@ -51,12 +51,12 @@ NO_SUCH_SHEET = 5
 TOO_LARGE = 6
 
 
-def read(sheet: str, max_rows: int) -> int:
+def read(sheet: str, max_rows: int, max_text: int) -> int:
     resource.setrlimit(resource.RLIMIT_AS, (MAX_MEMORY, MAX_MEMORY))
     resource.setrlimit(resource.RLIMIT_CPU, (MAX_SECONDS, MAX_SECONDS))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     try:
-        return print_sheet(sheet, max_rows)
+        return print_sheet(sheet, max_rows, max_text)
     except PasswordError:
         return PASSWORD
     except WorksheetNotFound:
@@ -72,7 +72,7 @@ def read(sheet: str, max_rows: int) -> int:
         raise
 
 
-def print_sheet(chosen: str, max_rows: int) -> int:
+def print_sheet(chosen: str, max_rows: int, max_text: int) -> int:
     """Print a sheet. Returns the exit status of the process."""
     workbook = CalamineWorkbook.from_filelike(sys.stdin.buffer)
     names = list(workbook.sheet_names)
@@ -98,7 +98,7 @@ def print_sheet(chosen: str, max_rows: int) -> int:
             continue
         line = json.dumps([number, *cells])
         text += len(line)
-        if text > MAX_TEXT:
+        if text > max_text:
             return TOO_LARGE
         print(line)
     print(rows)
@@ -195,4 +195,4 @@ def has_time(value: datetime.date) -> bool:
 
 
 if __name__ == "__main__":
-    sys.exit(read(sys.argv[1], int(sys.argv[2])))
+    sys.exit(read(sys.argv[1], int(sys.argv[2]), int(sys.argv[3])))

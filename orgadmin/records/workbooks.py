@@ -58,12 +58,14 @@ class Sheet:
     rows: int  # the number of such rows, of which there may be more than records
 
 
-def read_workbook(file: BinaryIO, chosen: str, *, max_rows: int) -> Sheet:
+def read_workbook(
+    file: BinaryIO, chosen: str, *, max_rows: int, max_text: int
+) -> Sheet:
     """Return a sheet, chosen by its name or number. Empty: the first one with text.
 
     Reads at most `max_rows` that are not empty, and counts the others. Raises
-    `FileRefused` if the workbook is damaged, has a password or is too large, or if
-    there is no such sheet.
+    `FileRefused` if the workbook is damaged, has a password or is too large, such as
+    with more than `max_text` characters, or if there is no such sheet.
     """
     check_archive(file)
     with tempfile.TemporaryFile() as copy:
@@ -71,7 +73,7 @@ def read_workbook(file: BinaryIO, chosen: str, *, max_rows: int) -> Sheet:
         file.seek(0)
         copyfileobj(file, copy)
         copy.seek(0)
-        status, lines = run_reader(copy, chosen, max_rows)
+        status, lines = run_reader(copy, chosen, max_rows, max_text)
     names: list[str] = []
     name = ""
     if lines:
@@ -84,10 +86,13 @@ def read_workbook(file: BinaryIO, chosen: str, *, max_rows: int) -> Sheet:
     return Sheet(name, names, records, rows=int(lines[-1]))
 
 
-def run_reader(file: BinaryIO, chosen: str, max_rows: int) -> tuple[int, list[bytes]]:
+def run_reader(
+    file: BinaryIO, chosen: str, max_rows: int, max_text: int
+) -> tuple[int, list[bytes]]:
     """Run the reader. Returns its exit status, and the lines that it has printed."""
     environment = {name: os.environ[name] for name in ENVIRONMENT if name in os.environ}
-    command = [sys.executable, "-I", str(READER), chosen, str(max_rows)]
+    limits = [str(max_rows), str(min(max_text, workbook_reader.MAX_TEXT))]
+    command = [sys.executable, "-I", str(READER), chosen, *limits]
     try:
         # The name of a sheet is one argument, whatever it contains.
         done = subprocess.run(

@@ -189,6 +189,12 @@ FORMATS = [
         "refused: This sheet is too large to be read",
     ),
     Case(
+        "one long text in many cells",
+        make_workbook({"A": [["name"], *[["x" * 30_000]] * 20]}),
+        "refused: This sheet is too large to be read",
+        ImportOptions(limits=Limits(rows=100, size=20_000)),
+    ),
+    Case(
         "zip bomb",
         make_bomb(600),
         "refused: Unpacked, this workbook has 600 MB, and at most 500 MB can be read.",
