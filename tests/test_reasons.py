@@ -148,7 +148,12 @@ class BackupStatusTests(TestCase):
 
     def test_a_missing_or_broken_file_is_an_error(self):
         self.assertEqual(deploy_check.check_backup().level, Level.ERROR)
-        for text in ("nonsense", "BACKUP=yesterday\n", "OTHER=2026-01-01T00:00:00Z\n"):
+        for text in (
+            "nonsense",
+            "BACKUP=yesterday\n",
+            "BACKUP=2026-01-01T00:00:00\n",
+            "OTHER=2026-01-01T00:00:00Z\n",
+        ):
             self.path.write_text(text)
             self.assertEqual(deploy_check.check_backup().level, Level.ERROR)
 

@@ -33,6 +33,8 @@ def read_status() -> BackupStatus:
         name.lower(): datetime.fromisoformat(variable.value)
         for name, variable in variables.items()
     }
+    if any(timezone.is_naive(time) for time in times.values()):
+        raise ValueError("A time has no time zone.")
     return BackupStatus(**times)
 
 
