@@ -45,6 +45,9 @@ def get_page(request, rows, paginator=Paginator, *, parameter=PAGE_VAR, size=PER
     second list of a page needs another `parameter` of the URL.
     """
     page = paginator(rows, size).get_page(request.GET.get(parameter))
+    if not page.paginator.count:
+        # Django would prepare a query for no rows, which takes as long as any query.
+        page.object_list = []
     page.parameter = parameter
     page.numbers = page.paginator.get_elided_page_range(page.number)
     return page

@@ -13,9 +13,11 @@ from django.contrib.admin.models import LogEntry
 from django.http import HttpRequest
 from django.utils import timezone
 from django.utils.formats import date_format
+from django.utils.html import format_html
 from django.utils.translation import gettext as _, ngettext
 
 from orgadmin.access.roles import ROLES
+from orgadmin.admin.rows import show_day
 from orgadmin.gate.answers import get_gate
 from orgadmin.models import Contact, Organization, User
 from orgadmin.records.feed import Entry, Reader
@@ -33,6 +35,13 @@ class Link:
     text: str
     url: str = ""
 
+    @property
+    def html(self) -> str:
+        name = format_html("<bdi>{}</bdi>", self.text)
+        if not self.url:
+            return name
+        return format_html('<a href="{}">{}</a>', self.url, name)
+
 
 @dataclass(frozen=True)
 class Item:
@@ -44,12 +53,16 @@ class Item:
     text: str
 
     @property
+    def utc_time(self) -> str:
+        return self.at.astimezone(datetime.UTC).isoformat()
+
+    @property
     def short_time(self) -> str:
         """The time of today's entries, and the date of others."""
         at = timezone.localtime(self.at)
         if at.date() == timezone.localdate():
             return date_format(at, "TIME_FORMAT")
-        return date_format(at, "DATE_FORMAT")
+        return show_day(self.at)
 
 
 def list_recent_activity(

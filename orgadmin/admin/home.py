@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import datetime
 from collections import defaultdict
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from django.contrib import admin
 from django.db import connection
 from django.http import HttpRequest
-from django.utils.functional import Promise
 from django.utils.translation import gettext as _
 
 from orgadmin.access.roles import CONFIDENTIAL_FIELDS, ROLES, Role
@@ -20,6 +18,7 @@ from orgadmin.access.sql import placeholders
 from orgadmin.admin.attention import list_concerns
 from orgadmin.admin.feed_items import list_recent_activity
 from orgadmin.admin.growth import find_growth
+from orgadmin.admin.rows import show_day
 from orgadmin.admin.unsent_mail import find_trouble
 from orgadmin.gate.answers import get_gate
 from orgadmin.models import Organization, User
@@ -74,8 +73,9 @@ class Card:
     role: Role | None
     people: list[User] | None = None
     more: int | None = None
-    changed_at: datetime.datetime | None = None
-    missing: list[str | Promise] | None = None
+    changed_on: str = ""
+    missing: list[str] | None = None
+    edit_url: str = ""
 
 
 @dataclass(frozen=True)
@@ -141,9 +141,13 @@ def list_cards(request: HttpRequest) -> Cards:
     visible = [row for row in organizations if "view" in sources[row.pk]]
     managed = [row for row in visible if "manage_members" in sources[row.pk]]
     colleagues = find_colleagues(user, managed)
+    labels = find_labels()
     cards = [
         make_card(
-            organization, sources[organization.pk], colleagues.get(organization.pk)
+            organization,
+            sources[organization.pk],
+            colleagues.get(organization.pk),
+            labels,
         )
         for organization in visible
     ]
@@ -154,22 +158,26 @@ def make_card(
     organization: Organization,
     sources: Sources,
     colleagues: Colleagues | None,
+    labels: Mapping[str, str],
 ) -> Card:
     # The last change may be one of a confidential field. Then the date of the change is
     # confidential, too.
     sees_all = "view_confidential" in sources
-    missing = None
-    if "change" in sources:
-        missing = find_missing_fields(organization, sees_all=sees_all)
     model_admin = admin.site._registry[Organization]
+    missing = None
+    edit_url = ""
+    if "change" in sources:
+        missing = find_missing_fields(organization, labels, sees_all=sees_all)
+        edit_url = model_admin.get_page_url("change", organization)
     return Card(
         organization=organization,
         url=model_admin.get_record_url(organization),
         role=find_role(organization, sources),
         people=colleagues.people if colleagues else None,
         more=colleagues.more if colleagues else None,
-        changed_at=organization.changed_at if sees_all else None,
+        changed_on=show_day(organization.changed_at) if sees_all else "",
         missing=missing,
+        edit_url=edit_url,
     )
 
 
@@ -182,16 +190,24 @@ def find_role(organization: Organization, sources: Sources) -> Role | None:
     return None
 
 
+def find_labels() -> dict[str, str]:
+    """Return {name: label} of the wanted fields, translated once for all cards."""
+    return {
+        name: str(Organization._meta.get_field(name).verbose_name)
+        for name in WANTED_FIELDS
+    }
+
+
 def find_missing_fields(
-    organization: Organization, *, sees_all: bool
-) -> list[str | Promise]:
-    """Return the labels of the wanted fields that are empty.
+    organization: Organization, labels: Mapping[str, str], *, sees_all: bool
+) -> list[str]:
+    """Return the labels of those fields that are empty.
 
     That a confidential field is empty is confidential, too.
     """
     return [
-        Organization._meta.get_field(name).verbose_name
-        for name in WANTED_FIELDS
+        label
+        for name, label in labels.items()
         if (sees_all or name not in CONFIDENTIAL_FIELDS)
         and not getattr(organization, name)
     ]

@@ -1,11 +1,13 @@
 """The pages of one object: the one to read it on, and those that are tabs."""
 
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
+from django.conf import settings
 from django.contrib.admin.utils import quote
 from django.http import HttpResponseRedirect
-from django.urls import reverse
+from django.urls import get_script_prefix, get_urlconf, reverse
 from django.utils.translation import gettext_lazy as _
 
 if TYPE_CHECKING:
@@ -29,6 +31,28 @@ class Tab:
     is_current: bool
 
 
+# Stands for the key of an object.
+PLACEHOLDER = "0"
+
+
+def make_page_url(name, pk):
+    """Return the URL of a page of the object with the key `pk`.
+
+    Pages have many of these links. Only the key differs, so each address is made once.
+    """
+    urlconf = get_urlconf() or settings.ROOT_URLCONF
+    before, after = split_page_url(name, urlconf, get_script_prefix())
+    return f"{before}{quote(pk)}{after}"
+
+
+@lru_cache
+def split_page_url(name, _urlconf, _script_prefix):
+    """Return what comes before and after the key. URLs depend on all arguments."""
+    url = reverse(name, args=[PLACEHOLDER])
+    before, _separator, after = url.rpartition(f"/{PLACEHOLDER}/")
+    return f"{before}/", f"/{after}"
+
+
 class RecordPages:
     """Names the pages of an object, and gives their templates the tabs.
 
@@ -43,7 +67,7 @@ class RecordPages:
 
     def get_page_url(self, page, obj):
         name = f"admin:{self.opts.app_label}_{self.opts.model_name}_{page}"
-        return reverse(name, args=[quote(obj.pk)])
+        return make_page_url(name, obj.pk)
 
     def get_record_url(self, obj):
         """Return the page on which people read an object."""

@@ -11,6 +11,7 @@ from django.contrib.admin.views.autocomplete import AutocompleteJsonView
 from django.contrib.admin.views.main import SEARCH_VAR
 from django.core.exceptions import PermissionDenied
 from django.shortcuts import redirect
+from django.template.response import TemplateResponse
 from django.urls import path, reverse
 from django.utils.cache import patch_cache_control
 from django.utils.translation import gettext_lazy as _
@@ -188,7 +189,10 @@ class OrganizationAdminSite(admin.AdminSite):
             # The search was here in earlier releases.
             query = urlencode({SEARCH_VAR: request.GET[SEARCH_VAR]})
             return redirect(f"{reverse('admin:search')}?{query}")
-        return super().index(request, describe_home(request))
+        # Django's view would also list the models, which this page does not show.
+        context = {**self.each_context(request), **describe_home(request)}
+        request.current_app = self.name
+        return TemplateResponse(request, "admin/index.html", context)
 
     def get_app_list(self, request, app_label=None):
         """Return the models as Django does, but organizations first.

@@ -54,8 +54,8 @@ def hide_platform_staff_of_several(
         user_key__in={event.actor_key for event in events} - {None},
     )
     known_keys: dict[int, set[int | None]] = defaultdict(set)
-    for member in members.only("organization_key", "user_key"):
-        known_keys[member.organization_key].add(member.user_key)
+    for organization_key, key in members.values_list("organization_key", "user_key"):
+        known_keys[organization_key].add(key)
     for event in events:
         hide_actor(event, known_keys[event.organization_key])
 

@@ -29,7 +29,7 @@ from orgadmin.models import AuditEvent, Contact, MembershipEvent, Organization, 
 from orgadmin.models.history import find_author
 from orgadmin.records.event_actors import hide_platform_staff_of_several
 from orgadmin.records.history import describe_record, list_parts_about_related_objects
-from orgadmin.records.versions import cut_texts
+from orgadmin.records.versions import VERSIONS, cut_texts
 
 # How many entries the list has.
 SHOWN = 12
@@ -112,7 +112,7 @@ class Reader:
 
         Reads on until there are enough of them.
         """
-        records = Organization.history.order_by("-history_id")
+        records = VERSIONS.order_by("-history_id")
         if self.sees_all:
             # What an import did is an entry of its own.
             records = records.filter(history_change_reason__isnull=True)
@@ -215,7 +215,10 @@ class Reader:
             events = events.filter(organization_key__in=self.find_managed())
         rows = list(events.defer("reason")[:BATCH])
         hide_platform_staff_of_several(rows, self.user)
-        return [describe_event(event) for event in rows]
+        # Many events have the same text.
+        kinds = {(event.event, event.role): event for event in rows}
+        texts = {kind: describe_event(event) for kind, event in kinds.items()}
+        return [make_entry(event, texts[event.event, event.role]) for event in rows]
 
     def find_managed(self) -> list[int] | QuerySet:
         """Return the organizations whose members the person may manage."""
@@ -256,7 +259,7 @@ def read_versions(records: QuerySet, size: int) -> list[tuple[Any, Any]]:
 
     Runs two queries. The first one reads only keys, because records may be large.
     """
-    versions = Organization.history.order_by()
+    versions = VERSIONS.order_by()
     earlier = versions.filter(id=OuterRef("id"), history_id__lt=OuterRef("history_id"))
     before = Subquery(earlier.order_by("-history_id").values("history_id")[:1])
     newest = versions.filter(history_id__in=records.values("history_id")[:size])
@@ -296,8 +299,11 @@ def shorten(text: str) -> str:
     return f"{shown} … {rest % more}"
 
 
-def describe_event(event: MembershipEvent) -> Entry:
-    text = f"{event.get_event_display()} ({event.get_role_display()})"
+def describe_event(event: MembershipEvent) -> str:
+    return f"{event.get_event_display()} ({event.get_role_display()})"
+
+
+def make_entry(event: MembershipEvent, text: str) -> Entry:
     return Entry(
         at=event.at,
         text=text,

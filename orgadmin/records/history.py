@@ -30,7 +30,7 @@ from orgadmin.gate.answers import Gate
 from orgadmin.models import KeptLogEntry, MembershipEvent, Organization, User
 from orgadmin.models.history import find_author as find_record_author
 from orgadmin.models.validators import is_primary_key
-from orgadmin.records.versions import cut_texts, describe_changes
+from orgadmin.records.versions import cut_texts, describe_changes, find_versions
 
 if TYPE_CHECKING:
     # django-simple-history creates this class at runtime, so it cannot be imported.
@@ -103,7 +103,7 @@ def read_whole_change(
 ) -> LogEntry | None:
     """Return one change without cutting it, or None if the user may not see it."""
     permissions = gate.permissions_on(organization.pk)
-    records = organization.history.select_related("history_user")
+    records = find_versions(organization).select_related("history_user")
     pair = list(records.filter(history_id__lte=key).order_by("-history_id")[:2])
     if not pair or pair[0].pk != key:
         return None
@@ -180,7 +180,7 @@ def _read_log_entries(
 
 def _find_beginning(organization: Organization) -> datetime:
     """Return when the field history of an organization began."""
-    records = organization.history.order_by("history_id")
+    records = find_versions(organization).order_by("history_id")
     dates = records.values_list("history_date", flat=True)
     return dates.first() or timezone.now()
 
@@ -341,7 +341,7 @@ def _read_changes(
     Begins with the newest record before the key `before`. The attribute `version` of an
     entry is the key of its record.
     """
-    records = cut_texts(organization.history.select_related("history_user"))
+    records = cut_texts(find_versions(organization).select_related("history_user"))
     after = None
     for record in _read_newest_first(records, "history_id", before, limit):
         if after is not None:
@@ -422,7 +422,7 @@ def find_author(organization: Organization, field_name: str, user: User) -> str:
     "platform staff".
     """
     value = getattr(organization, field_name)
-    records = organization.history.order_by("history_id")
+    records = find_versions(organization).order_by("history_id")
     # The record that introduced the current value comes after the newest one that has
     # another value. The database compares them, because there may be many long texts.
     others = records.exclude(**{field_name: value}).values_list("history_id", flat=True)

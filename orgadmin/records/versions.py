@@ -25,6 +25,11 @@ if TYPE_CHECKING:
     HistoricalOrganization: TypeAlias = Any
 
 
+# The history of all organizations. The attribute `Organization.history` makes a new
+# class of managers each time, which takes longer than most queries.
+VERSIONS = Organization.history.model.objects
+TRACKED_FIELDS = Organization.history.model.tracked_fields
+
 CONTEXT = 40  # characters of a value before the first difference
 
 # The fields that only superusers can change in the form.
@@ -38,13 +43,17 @@ class ChangesDiffer(Exception):
     """Restoring a version would make other changes than the person was shown."""
 
 
+def find_versions(organization: Organization) -> QuerySet:
+    return VERSIONS.filter(id=organization.pk)
+
+
 def cut_texts(records: QuerySet) -> QuerySet:
     """Read long texts up to READ only, as "notes_start" instead of "notes"."""
-    for field in Organization.history.model.tracked_fields:
-        if isinstance(field, models.TextField):
-            start = {f"{field.name}_start": Left(field.name, READ)}
-            records = records.defer(field.name).annotate(**start)
-    return records
+    names = [
+        field.name for field in TRACKED_FIELDS if isinstance(field, models.TextField)
+    ]
+    starts = {f"{name}_start": Left(name, READ) for name in names}
+    return records.defer(*names).annotate(**starts)
 
 
 def describe_changes(
@@ -61,7 +70,7 @@ def describe_changes(
     only these fields are compared.
     """
     lines = []
-    for field in Organization.history.model.tracked_fields:
+    for field in TRACKED_FIELDS:
         if field.name in CONFIDENTIAL_FIELDS and "view_confidential" not in permissions:
             continue
         if names is not None and field.name not in names:
@@ -113,7 +122,7 @@ def find_restorable_fields(permissions: Collection[str], actor: User) -> list[st
     These are the fields that they may see and change in the form.
     """
     names = []
-    for field in Organization.history.model.tracked_fields:
+    for field in TRACKED_FIELDS:
         is_hidden = (
             field.name in CONFIDENTIAL_FIELDS and "view_confidential" not in permissions
         )
