@@ -64,8 +64,8 @@ class Card:
 
     `role` is None if the person has access without a role. `people` are some of the
     other members, and `more` is the number of those not named. `missing` lists the
-    labels of empty fields. All attributes from `people` on are None if the person does
-    not have the permission to see them.
+    labels of empty fields. All attributes from `people` on are None or empty if the
+    person does not have the permission to see them.
     """
 
     organization: Organization
