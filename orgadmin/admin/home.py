@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 from collections import defaultdict
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
@@ -73,9 +74,13 @@ class Card:
     role: Role | None
     people: list[User] | None = None
     more: int | None = None
-    changed_on: str = ""
+    changed_at: datetime.datetime | None = None
     missing: list[str] | None = None
     edit_url: str = ""
+
+    @property
+    def changed_on(self) -> str:
+        return show_day(self.changed_at)
 
 
 @dataclass(frozen=True)
@@ -175,7 +180,7 @@ def make_card(
         role=find_role(organization, sources),
         people=colleagues.people if colleagues else None,
         more=colleagues.more if colleagues else None,
-        changed_on=show_day(organization.changed_at) if sees_all else "",
+        changed_at=organization.changed_at if sees_all else None,
         missing=missing,
         edit_url=edit_url,
     )
