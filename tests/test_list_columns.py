@@ -2,7 +2,9 @@
 
 import importlib
 import io
+import tempfile
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from unittest import skipUnless
 
 from django.core.management import call_command
@@ -255,6 +257,18 @@ class ChangedAtTests(TestCase):
         self.assertTrue(self.is_changed())
         Contact.objects.all().delete()
         self.assertTrue(self.is_changed())
+
+    def test_fixtures_say_when_it_was(self):
+        Contact.objects.create(organization=self.acme, name="Ada")
+        change_long_ago()
+        folder = self.enterContext(tempfile.TemporaryDirectory())
+        fixture = str(Path(folder, "all.json"))
+        labels = ["orgadmin.organization", "orgadmin.contact"]
+        call_command("dumpdata", *labels, output=fixture, verbosity=0)
+        Organization.objects.update(notes="new")
+        Contact.objects.all().delete()
+        call_command("loaddata", fixture, verbosity=0)
+        self.assertFalse(self.is_changed())
 
     def test_is_not_in_forms_or_histories(self):
         names = {"sort_name", "created_at", "changed_at", "active_admins"}
