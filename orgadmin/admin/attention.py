@@ -7,9 +7,8 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
-from django.contrib.auth.models import Group
 from django.db import connection, models
-from django.db.models import Exists, OuterRef, Q, Subquery
+from django.db.models import Subquery
 from django.db.models.functions import Coalesce
 from django.http import HttpRequest
 from django.urls import reverse
@@ -20,6 +19,7 @@ from django.utils.translation import ngettext
 from orgadmin.access.audit_log import SecurityEvent
 from orgadmin.admin.base import is_active_superuser
 from orgadmin.admin.organization_filters import find_oldest_pending
+from orgadmin.admin.people_lists import has_role
 from orgadmin.gate.answers import get_gate
 from orgadmin.models import AuditEvent, DoctorRun, Invitation, Organization, User
 from orgadmin.people.unsent import OutboxState
@@ -141,11 +141,7 @@ def ask_about_the_site() -> list[Question]:
 
 
 def find_members_who_cannot_sign_in() -> models.QuerySet[User]:
-    owned = Group.objects.filter(
-        Q(administrators_of__isnull=False) | Q(reviewers_of__isnull=False),
-        user=OuterRef("pk"),
-    )
-    return User.objects.filter(Exists(owned), is_active=False).order_by()
+    return User.objects.filter(has_role(), is_active=False).order_by()
 
 
 def find_refused_imports() -> models.QuerySet[AuditEvent]:

@@ -461,17 +461,18 @@ class LongChangeList(ChangeList):
         only the index is sure to have no other rows.
         """
         active = [spec for spec in self.filter_specs if spec.used_parameters]
-        if self.query or self.after or len(active) != 1:
+        # Of people who may not view everything, the permissions are a condition, too.
+        everywhere = get_gate(self.request).permissions_everywhere
+        if self.query or "view" not in everywhere:
             return []
-        spec = active[0]
-        if not isinstance(spec, DateFilter):
+        if self.after:
+            return [] if active else self.queryset.query.order_by[:1]
+        if len(active) != 1 or not isinstance(active[0], DateFilter):
             return []
-        # Of other people, the permissions are a further condition.
-        if spec.permission is not SUPERUSERS_ONLY:
-            gate = get_gate(self.request)
-            if not gate.permits_everywhere(spec.permission):
-                return []
-        return [spec.field]
+        permission = active[0].permission
+        if permission is SUPERUSERS_ONLY or permission in everywhere:
+            return [active[0].field]
+        return []
 
     def _read_rows(self, start):
         """Return the rows of the page, and one more row if there is a next page."""

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from django.db import connection
-from django.db.models import Q
+from django.db.models import Exists, OuterRef, Q
 from django.utils.html import escape
 from django.utils.safestring import mark_safe
 from django.utils.translation import gettext as _, gettext_lazy, ngettext
@@ -54,7 +54,9 @@ class RoleFilter(ChoiceFilter):
         if self.value == "staff":
             return queryset.filter(is_staff=True, is_superuser=False)
         role = ROLES_BY_KEY[self.value]
-        return queryset.filter(pk__in=list_member_ids([role]))
+        groups = Organization.objects.order_by().values(role.key)
+        members = Membership.objects.filter(group__in=groups)
+        return queryset.filter(pk__in=members.values("user"))
 
 
 class StatusFilter(ChoiceFilter):
@@ -85,17 +87,22 @@ class StatusFilter(ChoiceFilter):
             return queryset.filter(last_login=None)
         inactive = queryset.filter(is_active=False)
         if self.value == "cannot-sign-in":
-            return inactive.filter(pk__in=list_member_ids(ROLES))
+            return inactive.filter(has_role())
         return inactive
 
 
-def list_member_ids(roles):
-    """Return a query for the IDs of the people who have one of the roles somewhere."""
+def has_role():
+    """Return the condition that a person has a role somewhere.
+
+    For a group that is of one kind or the other, PostgreSQL would read all
+    organizations.
+    """
     condition = Q()
-    for role in roles:
+    for role in ROLES:
         groups = Organization.objects.order_by().values(role.key)
-        condition |= Q(group__in=groups)
-    return Membership.objects.filter(condition).values("user")
+        memberships = Membership.objects.filter(user=OuterRef("pk"), group__in=groups)
+        condition |= Q(Exists(memberships))
+    return condition
 
 
 @dataclass(frozen=True)
