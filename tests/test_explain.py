@@ -180,12 +180,10 @@ class AgreementTests(TestCase):
         self.client.force_login(root)
         people = list(User.objects.exclude(pk=root.pk))
         paths = find_reasons(people, self.places)
-        pages = {
-            user.pk: self.client.get(f"/admin/orgadmin/user/{user.pk}/access/").context[
-                "page"
-            ]
-            for user in people
-        }
+        pages = {}
+        for user in people:
+            url = f"/admin/orgadmin/user/{user.pk}/organizations/"
+            pages[user.pk] = self.client.get(url).context["page"]
         reach = {
             pk: {organization.pk for organization in page} for pk, page in pages.items()
         }

@@ -257,7 +257,7 @@ class SecondClickTests(TransactionTestCase):
             self.send_twice(f"{ORGANIZATIONS}add/", data)
         new = Organization.objects.get(name="New")
         locations = [response["Location"] for response in self.responses]
-        self.assertEqual(locations, [ORGANIZATIONS, f"{ORGANIZATIONS}{new.pk}/change/"])
+        self.assertEqual(locations, [f"{ORGANIZATIONS}{new.pk}/overview/"] * 2)
 
     def test_a_second_click_after_a_failure_saves(self):
         """The first request rolls back, so the second one is the first that saves."""

@@ -102,7 +102,7 @@ class LanguageTests(PreferenceCase):
             self.client.get(LIST)
         self.choose("de", "Asia/Tokyo")
         self.client.get(LIST)
-        with self.assertNumQueries(4):
+        with self.assertNumQueries(6):
             self.client.get(LIST)
 
 

@@ -58,7 +58,7 @@ class ServersTestCase(TransactionTestCase):
         form = read_form(person.get(CHANGE).text)
         response = person.post(CHANGE, form | values)
         self.assertEqual(response.status, 302, response.text)
-        self.assertEqual(response.headers["Location"], LIST)
+        self.assertEqual(response.headers["Location"], f"{LIST}1/overview/")
 
 
 class SeveralServersTests(ServersTestCase):
