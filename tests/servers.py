@@ -120,7 +120,7 @@ def read_form(page: str) -> dict[str, str]:
 
     Buttons and checkboxes are left out.
     """
-    page = re.sub(r'<input type="submit"[^>]*>', "", page)
+    page = re.sub(r'<input type="(?:submit|checkbox)"[^>]*>', "", page)
     inputs = re.findall(r'<input[^>]* name="([^"]+)"[^>]* value="([^"]*)"', page)
     textareas = re.findall(
         r'<textarea[^>]* name="([^"]+)"[^>]*>\r?\n?([^<]*)</textarea>', page
