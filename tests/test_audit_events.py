@@ -446,6 +446,15 @@ class RecordingTests(TestCase):
         self.assertEqual(response.status_code, 200)
         self.assert_new(SecurityEvent.PEOPLE_VIEWED, actor=self.root)
 
+    def test_suggestions_count_once_an_hour_and_leave_the_session_alone(self):
+        """They run beside a form, whose message the session keeps."""
+        before = dict(self.client.session)
+        url = f"/admin/orgadmin/organization/{self.acme.pk}/people/?suggest=an"
+        for _ in range(2):
+            self.assertEqual(self.client.get(url).status_code, 200)
+        self.assert_new(SecurityEvent.PEOPLE_VIEWED, actor=self.root)
+        self.assertEqual(dict(self.client.session), before)
+
     def test_people_who_may_not_see_the_list_have_not_viewed_it(self):
         self.client.force_login(create_user("zoe", admin_of=[self.acme]))
         self.setUp()

@@ -37,7 +37,7 @@ from orgadmin.admin.doctor_page import doctor_run_view
 from orgadmin.admin.gated import Gated
 from orgadmin.admin.home import describe_home
 from orgadmin.admin.navigation import list_sections
-from orgadmin.admin.people_viewed import note_people_viewed
+from orgadmin.admin.people_viewed import note_people_suggested
 from orgadmin.admin.search import search_view
 from orgadmin.admin.unsent_mail import unsent_mail_view
 from orgadmin.gate.answers import get_gate
@@ -74,7 +74,7 @@ class ChoicesView(AutocompleteJsonView):
     def get_queryset(self):
         queryset = super().get_queryset()
         if queryset.model is User:
-            note_people_viewed(self.request)
+            note_people_suggested(self.request)
         if isinstance(self.model_admin, Gated):
             return self.model_admin.narrow(queryset, self.request.user, "change")
         return queryset

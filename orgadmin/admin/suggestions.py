@@ -2,7 +2,7 @@
 
 from django.db.models import Q
 
-from orgadmin.admin.people_viewed import note_people_viewed
+from orgadmin.admin.people_viewed import note_people_suggested
 from orgadmin.gate.answers import get_gate
 from orgadmin.models import User
 from orgadmin.people.find_people import find_known_people, name_for
@@ -37,7 +37,7 @@ def suggest(request, organization, site):
 
 
 def search_everyone(request, site, term):
-    note_people_viewed(request)
+    note_people_suggested(request)
     people_admin = site.get_model_admin(User)
     rows = people_admin.get_queryset(request).order_by("username", "pk")
     users, _may_have_duplicates = people_admin.get_search_results(request, rows, term)
