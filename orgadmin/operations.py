@@ -1,6 +1,6 @@
-"""Migration operations for a relation that every row must have.
+"""What migrations share: a relation that every row must have, and indexes.
 
-docs/required-relation.md is the recipe that uses them. Migrations may import this
+docs/required-relation.md is the recipe for such a relation. Migrations may import this
 module, because it imports no other module of this app.
 """
 
@@ -82,6 +82,38 @@ def configure_transaction(schema_editor: BaseDatabaseSchemaEditor) -> None:
         schema_editor.execute(
             "SET LOCAL lock_timeout = '80ms'; SET LOCAL enable_seqscan = off"
         )
+
+
+def create_index(
+    schema_editor: BaseDatabaseSchemaEditor,
+    name: str,
+    definition: str,
+    *,
+    unique: bool = False,
+) -> None:
+    """Create an index on `definition`, such as "orgadmin_user (username)".
+
+    On PostgreSQL, this blocks neither reads nor writes, and the migration needs
+    `atomic = False`. An attempt that was interrupted leaves an invalid index there,
+    which this replaces.
+    """
+    drop_index(schema_editor, name)
+    kind = "UNIQUE INDEX" if unique else "INDEX"
+    concurrently = get_concurrently(schema_editor)
+    schema_editor.execute(f"CREATE {kind} {concurrently} {name} ON {definition}")
+
+
+def drop_index(schema_editor: BaseDatabaseSchemaEditor, name: str) -> None:
+    """Drop an index, if there is one. Blocks nobody."""
+    concurrently = get_concurrently(schema_editor)
+    schema_editor.execute(f"DROP INDEX {concurrently} IF EXISTS {name}")
+
+
+def get_concurrently(schema_editor: BaseDatabaseSchemaEditor) -> str:
+    """Return the keyword that avoids blocking writes. SQLite has none."""
+    if schema_editor.connection.vendor == "postgresql":
+        return "CONCURRENTLY"
+    return ""
 
 
 def count_noun(number: int, noun: str) -> str:

@@ -12,6 +12,8 @@ add the indexes later.
 
 from django.db import DatabaseError, migrations, models
 
+from orgadmin.operations import create_index, drop_index
+
 # {name of the index: the table and columns that it covers}
 INDEXES = {
     "organization_reference": "orgadmin_organization (reference, id)",
@@ -43,16 +45,13 @@ def create(apps, schema_editor):
     indexes = dict(INDEXES)
     if create_trigram_extension(schema_editor):
         indexes.update(TRIGRAM_INDEXES)
-    concurrently = get_concurrently(schema_editor)
     for name, definition in indexes.items():
-        schema_editor.execute(f"DROP INDEX {concurrently} IF EXISTS {name}")
-        schema_editor.execute(f"CREATE INDEX {concurrently} {name} ON {definition}")
+        create_index(schema_editor, name, definition)
 
 
 def drop(apps, schema_editor):
-    concurrently = get_concurrently(schema_editor)
     for name in [*INDEXES, *TRIGRAM_INDEXES]:
-        schema_editor.execute(f"DROP INDEX {concurrently} IF EXISTS {name}")
+        drop_index(schema_editor, name)
 
 
 def create_trigram_extension(schema_editor):
@@ -69,13 +68,6 @@ def create_trigram_extension(schema_editor):
         )
         return False
     return True
-
-
-def get_concurrently(schema_editor):
-    """Return the keyword that avoids blocking writes. SQLite has none."""
-    if schema_editor.connection.vendor == "postgresql":
-        return "CONCURRENTLY"
-    return ""
 
 
 class Migration(migrations.Migration):

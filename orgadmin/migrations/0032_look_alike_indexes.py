@@ -7,6 +7,8 @@ that index.
 
 from django.db import migrations, models
 
+from orgadmin.operations import create_index, drop_index
+
 # {name of the index: the table and column that it covers}
 INDEXES = {
     "organization_name_key": "orgadmin_organization (name_key)",
@@ -15,23 +17,13 @@ INDEXES = {
 
 
 def create(apps, schema_editor):
-    concurrently = get_concurrently(schema_editor)
     for name, definition in INDEXES.items():
-        schema_editor.execute(f"DROP INDEX {concurrently} IF EXISTS {name}")
-        schema_editor.execute(f"CREATE INDEX {concurrently} {name} ON {definition}")
+        create_index(schema_editor, name, definition)
 
 
 def drop(apps, schema_editor):
-    concurrently = get_concurrently(schema_editor)
     for name in INDEXES:
-        schema_editor.execute(f"DROP INDEX {concurrently} IF EXISTS {name}")
-
-
-def get_concurrently(schema_editor):
-    """Return the keyword that avoids blocking writes. SQLite has none."""
-    if schema_editor.connection.vendor == "postgresql":
-        return "CONCURRENTLY"
-    return ""
+        drop_index(schema_editor, name)
 
 
 class Migration(migrations.Migration):

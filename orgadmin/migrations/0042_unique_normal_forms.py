@@ -7,6 +7,8 @@ that index.
 
 from django.db import IntegrityError, migrations, models
 
+from orgadmin.operations import create_index, drop_index
+
 # {name of the index: its column in orgadmin_user}
 INDEXES = {
     "unique_username_fold": "username_fold",
@@ -15,14 +17,10 @@ INDEXES = {
 
 
 def create(apps, schema_editor):
-    concurrently = get_concurrently(schema_editor)
     for name, column in INDEXES.items():
-        schema_editor.execute(f"DROP INDEX {concurrently} IF EXISTS {name}")
+        definition = f"orgadmin_user ({column}) WHERE {column} IS NOT NULL"
         try:
-            schema_editor.execute(
-                f"CREATE UNIQUE INDEX {concurrently} {name}"
-                f" ON orgadmin_user ({column}) WHERE {column} IS NOT NULL"
-            )
+            create_index(schema_editor, name, definition, unique=True)
         except IntegrityError as error:
             raise IntegrityError(
                 "Two people with the same name have come since the last step. Run"
@@ -32,16 +30,8 @@ def create(apps, schema_editor):
 
 
 def drop(apps, schema_editor):
-    concurrently = get_concurrently(schema_editor)
     for name in INDEXES:
-        schema_editor.execute(f"DROP INDEX {concurrently} IF EXISTS {name}")
-
-
-def get_concurrently(schema_editor):
-    """Return the keyword that avoids blocking writes. SQLite has none."""
-    if schema_editor.connection.vendor == "postgresql":
-        return "CONCURRENTLY"
-    return ""
+        drop_index(schema_editor, name)
 
 
 class Migration(migrations.Migration):

@@ -7,6 +7,8 @@ that index.
 
 from django.db import migrations, models
 
+from orgadmin.operations import create_index, drop_index
+
 # {name of the index: the column that it covers}
 INDEXES = {
     "user_session_company_subject": "company_subject",
@@ -15,26 +17,14 @@ INDEXES = {
 
 
 def create(apps, schema_editor):
-    concurrently = get_concurrently(schema_editor)
     for name, column in INDEXES.items():
-        schema_editor.execute(f"DROP INDEX {concurrently} IF EXISTS {name}")
-        schema_editor.execute(
-            f"CREATE INDEX {concurrently} {name} ON orgadmin_usersession ({column})"
-            f" WHERE {column} IS NOT NULL"
-        )
+        definition = f"orgadmin_usersession ({column}) WHERE {column} IS NOT NULL"
+        create_index(schema_editor, name, definition)
 
 
 def drop(apps, schema_editor):
-    concurrently = get_concurrently(schema_editor)
     for name in INDEXES:
-        schema_editor.execute(f"DROP INDEX {concurrently} IF EXISTS {name}")
-
-
-def get_concurrently(schema_editor):
-    """Return the keyword that avoids blocking writes. SQLite has none."""
-    if schema_editor.connection.vendor == "postgresql":
-        return "CONCURRENTLY"
-    return ""
+        drop_index(schema_editor, name)
 
 
 class Migration(migrations.Migration):

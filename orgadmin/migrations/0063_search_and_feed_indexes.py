@@ -8,6 +8,8 @@ skipped, and similar names are not found.
 
 from django.db import migrations
 
+from orgadmin.operations import create_index, drop_index
+
 # {name of the index: what it covers}. SQLite uses the first and the last one only if
 # they have all columns of the query, and if their conditions are written like its own.
 INDEXES = {
@@ -41,16 +43,13 @@ def create(apps, schema_editor):
     indexes = dict(INDEXES)
     if has_trigrams(schema_editor.connection):
         indexes.update(TRIGRAM_INDEXES)
-    concurrently = get_concurrently(schema_editor)
     for name, definition in indexes.items():
-        schema_editor.execute(f"DROP INDEX {concurrently} IF EXISTS {name}")
-        schema_editor.execute(f"CREATE INDEX {concurrently} {name} ON {definition}")
+        create_index(schema_editor, name, definition)
 
 
 def drop(apps, schema_editor):
-    concurrently = get_concurrently(schema_editor)
     for name in [*INDEXES, *TRIGRAM_INDEXES]:
-        schema_editor.execute(f"DROP INDEX {concurrently} IF EXISTS {name}")
+        drop_index(schema_editor, name)
 
 
 def has_trigrams(connection):
@@ -60,13 +59,6 @@ def has_trigrams(connection):
     with connection.cursor() as cursor:
         cursor.execute("SELECT 1 FROM pg_extension WHERE extname = 'pg_trgm'")
         return cursor.fetchone() is not None
-
-
-def get_concurrently(schema_editor):
-    """Return the keyword that avoids blocking writes. SQLite has none."""
-    if schema_editor.connection.vendor == "postgresql":
-        return "CONCURRENTLY"
-    return ""
 
 
 class Migration(migrations.Migration):
