@@ -21,6 +21,7 @@ from django.views import defaults
 from django.views.decorators.cache import never_cache
 
 from orgadmin.access import reasons
+from orgadmin.access.rule import is_active_superuser
 from orgadmin.accounts.hashing import TooBusy
 from orgadmin.records.backup_status import describe_backup
 
@@ -121,7 +122,7 @@ def _may_read_details(request: HttpRequest) -> bool:
     if _is_from_this_machine(request):
         return True
     try:
-        return request.user.is_active and request.user.is_superuser
+        return is_active_superuser(request.user)
     except Error:
         return False
 

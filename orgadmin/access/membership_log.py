@@ -129,12 +129,11 @@ def find_start_of_next_day(date: datetime.date) -> datetime.datetime:
     return timezone.make_aware(midnight, timezone.get_default_timezone())
 
 
-def describe_means() -> str:
-    """Return the `source` of changes that an import or a command makes, or "".
+def make_source(means: str) -> str:
+    """Return the `source` of changes by an import or a command, as in `current_means`.
 
-    The brackets tell it from the ID of an OpenID provider.
+    The brackets tell it from the ID of an OpenID provider. Empty for other changes.
     """
-    means = current_means.get()
     return f"({means})" if means else ""
 
 
@@ -149,7 +148,7 @@ def write_changes(
 
     `source` is the ID of the OpenID provider whose groups decided, if any.
     """
-    source = source or describe_means()
+    source = source or make_source(current_means.get())
     MembershipEvent = apps.get_model("orgadmin", "MembershipEvent")
     rows = [
         MembershipEvent(

@@ -34,6 +34,9 @@ if TYPE_CHECKING:
 
     Visitor: TypeAlias = User | AnonymousUser
 
+# In place of a permission, stands for what only superusers may see and do.
+SUPERUSERS_ONLY = None
+
 MODEL_BACKEND = "django.contrib.auth.backends.ModelBackend"
 
 # The statements below are SQL for two reasons. First, every page runs them, and the ORM
@@ -264,3 +267,8 @@ def find_source_everywhere(user: Visitor, permission: str) -> PermissionSource |
     if user.is_staff and user.has_perm(f"orgadmin.{codename(permission)}"):
         return PermissionSource(SourceKind.MODEL_PERMISSION)
     return None
+
+
+def is_active_superuser(user: Visitor) -> bool:
+    """Return whether the user may do everything, also what has no permission."""
+    return user.is_active and user.is_superuser

@@ -17,7 +17,7 @@ from django.utils.formats import number_format
 from django.utils.translation import ngettext
 
 from orgadmin.access.audit_log import SecurityEvent
-from orgadmin.admin.base import is_active_superuser
+from orgadmin.access.rule import is_active_superuser
 from orgadmin.admin.organization_filters import find_oldest_pending
 from orgadmin.admin.people_lists import has_role
 from orgadmin.gate.answers import get_gate

@@ -6,7 +6,7 @@ from django.urls import path
 from django.utils.translation import gettext_lazy as _
 
 from orgadmin.access.audit_log import SecurityEvent, find_last
-from orgadmin.admin.base import SEARCH_LENGTH, SuperuserOnlyAdmin
+from orgadmin.admin.base import SuperuserOnlyAdmin, clean_search
 from orgadmin.admin.changelist import list_all_rows
 from orgadmin.admin.filters import ChoiceFilter, DateFilter
 from orgadmin.models import AuditEvent, User
@@ -87,7 +87,7 @@ class AuditLogAdmin(SuperuserOnlyAdmin):
 
     def get_search_results(self, request, queryset, search_term):
         """Find the events of one person. Parts of a name would need a slow search."""
-        term = search_term.replace("\0", " ").strip()[:SEARCH_LENGTH]
+        term = clean_search(search_term).strip()
         if not term:
             return queryset, False
         keys = find_keys(term)

@@ -23,6 +23,7 @@ from django.shortcuts import render
 from django.urls import path, reverse
 from django.utils.translation import gettext_lazy as _
 
+from orgadmin.access.rule import SUPERUSERS_ONLY, is_active_superuser
 from orgadmin.accounts.step_up import SAFE_METHODS
 from orgadmin.admin.changelist import LimitedPaginator, LongChangeList, exceeds
 from orgadmin.admin.delete_page import DeletePage
@@ -47,18 +48,17 @@ ACTION_LIMIT = 500
 # {page of Django's own: the permission on the object that it requires}
 STOCK_PAGES = {"change": "change", "delete": "delete", "history": "view"}
 
-# In `ClosedModelAdmin.pages`, stands for a page that only superusers can open.
-SUPERUSERS_ONLY = None
+
+def clean_search(text):
+    """Return the part of a search that is used, without what databases refuse."""
+    # PostgreSQL refuses strings with a NUL character.
+    return text.replace("\0", " ")[:SEARCH_LENGTH]
 
 
 def list_scripts():
     """Return the names of the scripts that the pages of objects and lists need."""
     jquery = "vendor/jquery/jquery" if settings.DEBUG else "vendor/jquery/jquery.min"
     return [jquery, "jquery.init", "core", "admin/RelatedObjectLookups", "actions"]
-
-
-def is_active_superuser(user):
-    return user.is_active and user.is_superuser
 
 
 class PermissionHooks:
@@ -362,8 +362,7 @@ class ClosedModelAdmin(
 
     def get_search_results(self, request, queryset, search_term):
         """Search within `queryset` for any text that people may type."""
-        # PostgreSQL refuses strings with a NUL character.
-        text = search_term.replace("\0", " ")[:SEARCH_LENGTH]
+        text = clean_search(search_term)
         return super().get_search_results(request, queryset, text)
 
     def describe_choice(self, obj):

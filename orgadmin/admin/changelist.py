@@ -23,7 +23,8 @@ from django.utils.functional import cached_property
 from django.utils.text import capfirst
 from django.utils.translation import gettext as _
 
-from orgadmin.admin.filters import SUPERUSERS_ONLY, DateFilter, Filter, Option
+from orgadmin.access.rule import SUPERUSERS_ONLY
+from orgadmin.admin.filters import DateFilter, Filter, Option
 from orgadmin.admin.rows import make_columns, render_head, render_rows
 from orgadmin.gate.answers import get_gate
 from orgadmin.models.validators import is_primary_key

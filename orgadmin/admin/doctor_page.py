@@ -7,7 +7,7 @@ from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import render
 from django.utils.translation import gettext as _
 
-from orgadmin.admin.base import is_active_superuser
+from orgadmin.access.rule import is_active_superuser
 from orgadmin.models import DoctorRun
 
 

@@ -10,11 +10,10 @@ from django.utils import timezone
 from django.utils.formats import date_format
 from django.utils.translation import gettext_lazy as _
 
+from orgadmin.access.rule import SUPERUSERS_ONLY, is_active_superuser
+
 # Time zones cannot be applied to the first and the last years that dates can have.
 YEARS = range(1900, 3000)
-
-# Stands for a filter that only superusers may use.
-SUPERUSERS_ONLY = None
 
 
 @dataclass(frozen=True)
@@ -55,8 +54,7 @@ class Filter(admin.ListFilter):
 
     def has_output(self):
         if self.permission is SUPERUSERS_ONLY:
-            user = self.request.user
-            return user.is_active and user.is_superuser
+            return is_active_superuser(self.request.user)
         return True
 
     def expected_parameters(self):

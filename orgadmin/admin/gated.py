@@ -15,12 +15,12 @@ from django.core.exceptions import PermissionDenied
 from django.utils.translation import gettext_lazy as _
 
 from orgadmin.access.roles import CONFIDENTIAL_FIELDS, ROLES
+from orgadmin.access.rule import is_active_superuser
 from orgadmin.admin.base import (
     STOCK_PAGES,
     ClosedModelAdmin,
     PermissionHooks,
     SearchedChoices,
-    is_active_superuser,
 )
 from orgadmin.admin.changelist import get_page
 from orgadmin.admin.formsets import ROWS_SENT, GatedInlineFormSet

@@ -13,7 +13,7 @@ from django.db import connection
 from django.http import HttpRequest
 from django.utils.translation import gettext as _
 
-from orgadmin.access.roles import CONFIDENTIAL_FIELDS, ROLES, Role
+from orgadmin.access.roles import ROLES, Role
 from orgadmin.access.rule import Sources
 from orgadmin.access.sql import placeholders
 from orgadmin.admin.attention import list_concerns
@@ -172,7 +172,8 @@ def make_card(
     missing = None
     edit_url = ""
     if "change" in sources:
-        missing = find_missing_fields(organization, labels, sees_all=sees_all)
+        names = organization.find_missing_fields(sees_confidential=sees_all)
+        missing = [labels[name] for name in names]
         edit_url = model_admin.get_page_url("change", organization)
     return Card(
         organization=organization,
@@ -201,21 +202,6 @@ def find_labels() -> dict[str, str]:
         name: str(Organization._meta.get_field(name).verbose_name)
         for name in WANTED_FIELDS
     }
-
-
-def find_missing_fields(
-    organization: Organization, labels: Mapping[str, str], *, sees_all: bool
-) -> list[str]:
-    """Return the labels of those fields that are empty.
-
-    That a confidential field is empty is confidential, too.
-    """
-    return [
-        label
-        for name, label in labels.items()
-        if (sees_all or name not in CONFIDENTIAL_FIELDS)
-        and not getattr(organization, name)
-    ]
 
 
 def find_colleagues(

@@ -11,7 +11,7 @@ from django.db import transaction
 from django.urls import path, reverse
 from django.utils.translation import gettext_lazy as _, ngettext
 
-from orgadmin.admin.base import is_active_superuser
+from orgadmin.access.rule import is_active_superuser
 from orgadmin.admin.changelist import list_all_rows
 from orgadmin.admin.import_form import ImportForm
 from orgadmin.admin.once import AlreadySent, note_sent

@@ -7,7 +7,6 @@ from django.contrib.admin.models import LogEntry
 from django.contrib.contenttypes.models import ContentType
 
 from orgadmin.access.roles import ADMIN, CONFIDENTIAL_FIELDS
-from orgadmin.admin.home import WANTED_FIELDS
 from orgadmin.admin.links import LINKS, add_links
 from orgadmin.admin.refused import may_see_admins
 from orgadmin.gate.answers import get_gate
@@ -122,11 +121,9 @@ def list_details(organization, permissions):
 
 def list_missing(organization, permissions):
     """Return the labels of wanted fields that are empty, if they may be seen."""
-    return [
-        Organization._meta.get_field(name).verbose_name
-        for name in WANTED_FIELDS
-        if is_visible(name, permissions) and not getattr(organization, name)
-    ]
+    sees_confidential = "view_confidential" in permissions
+    names = organization.find_missing_fields(sees_confidential=sees_confidential)
+    return [Organization._meta.get_field(name).verbose_name for name in names]
 
 
 def find_first(rows, number):

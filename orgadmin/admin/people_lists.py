@@ -9,8 +9,9 @@ from django.utils.safestring import mark_safe
 from django.utils.translation import gettext as _, gettext_lazy, ngettext
 
 from orgadmin.access.roles import ROLES, ROLES_BY_KEY
+from orgadmin.access.rule import SUPERUSERS_ONLY, is_active_superuser
 from orgadmin.access.sql import placeholders
-from orgadmin.admin.filters import SUPERUSERS_ONLY, ChoiceFilter
+from orgadmin.admin.filters import ChoiceFilter
 from orgadmin.models import Organization
 from orgadmin.people.membership import Membership
 
@@ -75,8 +76,7 @@ class StatusFilter(ChoiceFilter):
     }
 
     def list_options(self):
-        user = self.request.user
-        if user.is_active and user.is_superuser:
+        if is_active_superuser(self.request.user):
             return self.options | self.options_for_superusers
         return self.options
 

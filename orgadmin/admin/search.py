@@ -11,12 +11,11 @@ from django.http import HttpRequest, HttpResponse
 from django.shortcuts import render
 from django.utils.translation import gettext as _
 
-from orgadmin.admin.base import SEARCH_LENGTH
+from orgadmin.admin.base import clean_search
 from orgadmin.admin.people_viewed import note_people_viewed
 from orgadmin.gate.answers import get_gate
 from orgadmin.models import Contact, Organization, User
 from orgadmin.records.search import (
-    FOUND,
     SHORTEST_PART,
     Hit,
     SearchText,
@@ -39,10 +38,6 @@ class ResultsOfModel:
     model_admin: ModelAdmin
     results: list[Result]
 
-    @property
-    def may_have_more(self) -> bool:
-        return len(self.results) >= FOUND
-
 
 # {model: what searches it}, in the order of the page
 SEARCHES: dict[type, Callable] = {
@@ -54,9 +49,7 @@ SEARCHES: dict[type, Callable] = {
 
 def search_view(request: HttpRequest) -> HttpResponse:
     """Show what matches ?q= in all models that the person may view."""
-    # PostgreSQL refuses strings with a NUL character.
-    typed = request.GET.get("q", "").replace("\0", " ")[:SEARCH_LENGTH]
-    text = SearchText.parse(typed)
+    text = SearchText.parse(clean_search(request.GET.get("q", "")))
     groups = search(request, text) if text.words else []
     title = _("Search")
     if text.typed:

@@ -2,6 +2,7 @@
 
 from django.db.models import Q
 
+from orgadmin.admin.base import clean_search
 from orgadmin.admin.people_viewed import note_people_suggested
 from orgadmin.gate.answers import get_gate
 from orgadmin.models import User
@@ -27,8 +28,7 @@ def suggest(request, organization, site):
     the people of the organizations that they manage, whom the People pages of these
     show them.
     """
-    # PostgreSQL refuses strings with a NUL character.
-    term = request.GET["suggest"].replace("\0", " ").strip()
+    term = clean_search(request.GET["suggest"]).strip()
     if len(term) < SHORTEST:
         return []
     if sees_people(request, site):

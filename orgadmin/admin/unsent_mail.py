@@ -13,7 +13,7 @@ from django.utils.functional import Promise
 from django.utils.translation import gettext as _, ngettext
 from django_tasks_db.models import DBTaskResult
 
-from orgadmin.admin.base import is_active_superuser
+from orgadmin.access.rule import is_active_superuser
 from orgadmin.admin.changelist import get_page
 from orgadmin.people.outbox import is_queued
 from orgadmin.people.unsent import (

@@ -13,6 +13,7 @@ from django.shortcuts import redirect
 from django.urls import reverse
 from django.utils.translation import gettext_lazy as _, gettext_noop
 
+from orgadmin.access.rule import SUPERUSERS_ONLY, is_active_superuser
 from orgadmin.accounts.kept_forms import (
     choose_key,
     get_returned_form,
@@ -22,9 +23,7 @@ from orgadmin.accounts.password_link import TooManyLinks, request_password_link
 from orgadmin.admin.activity import ActivityPage
 from orgadmin.admin.base import (
     STOCK_PAGES,
-    SUPERUSERS_ONLY,
     SuperuserOnlyAdmin,
-    is_active_superuser,
 )
 from orgadmin.admin.delete_page import DeletesAsActor
 from orgadmin.admin.departures import REFUSALS, describe_refusal, read_confirmed

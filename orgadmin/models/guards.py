@@ -24,6 +24,7 @@ from django.utils.translation import gettext_lazy as _
 from orgadmin.access.batches import split_into_batches
 from orgadmin.access.origin import current_request
 from orgadmin.access.roles import ADMIN
+from orgadmin.access.rule import is_active_superuser
 from orgadmin.access.sql import lock_until_commit
 
 if TYPE_CHECKING:
@@ -114,7 +115,7 @@ def keep_a_superuser(leaving: Collection[User], *, using: str) -> None:
     From now on, other transactions wait before they remove a superuser, until this one
     ends. Raises `LastSuperuserError`.
     """
-    if not any(user.is_active and user.is_superuser for user in leaving):
+    if not any(is_active_superuser(user) for user in leaving):
         return
     # Locking all superusers instead would be a deadlock if two of them remove each
     # other.
@@ -134,7 +135,7 @@ def is_another_superuser_left(
 
 def is_last_superuser(user: User) -> bool:
     """Return whether a user is the only active superuser."""
-    if not (user.is_active and user.is_superuser):
+    if not is_active_superuser(user):
         return False
     return not is_another_superuser_left([user])
 

@@ -15,7 +15,7 @@ from django.db.models.functions import Now
 from django.utils.translation import gettext_lazy as _
 
 from orgadmin.access.groups import StoredGroup, create_groups, rename_groups
-from orgadmin.access.roles import ROLES, Role
+from orgadmin.access.roles import CONFIDENTIAL_FIELDS, ROLES, Role
 from orgadmin.models.fields import (
     KeptNumberField,
     KeptTimeField,
@@ -169,6 +169,18 @@ class Organization(DeletedThroughQuerySet):
 
     def __str__(self) -> str:
         return self.name
+
+    def find_missing_fields(self, *, sees_confidential: bool) -> list[str]:
+        """Return the names of the wanted fields that are empty.
+
+        That a confidential field is empty is confidential, too.
+        """
+        return [
+            name
+            for name in WANTED_FIELDS
+            if (sees_confidential or name not in CONFIDENTIAL_FIELDS)
+            and not getattr(self, name)
+        ]
 
     def save(
         self,

@@ -23,7 +23,8 @@ from django.utils.functional import cached_property
 from django.utils.translation import gettext as _, ngettext
 
 from orgadmin.access.audit_log import SecurityEvent
-from orgadmin.access.origin import IMPORT
+from orgadmin.access.membership_log import make_source
+from orgadmin.access.origin import COMMAND, IMPORT
 from orgadmin.gate.answers import Gate
 from orgadmin.models import AuditEvent, Contact, MembershipEvent, Organization, User
 from orgadmin.models.history import find_author
@@ -51,7 +52,10 @@ FIELDS_SHOWN = 3
 AT_ONCE = datetime.timedelta(minutes=1)
 
 # How the membership log marks what an import did, which is an entry of its own.
-IMPORT_SOURCES = ("(import)", "(command import_organizations)")
+IMPORT_SOURCES = (
+    make_source(IMPORT),
+    make_source(f"{COMMAND}import_organizations"),
+)
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,7 @@ from typing import Any
 from django.utils.translation import gettext as _
 
 from orgadmin.access.roles import CONFIDENTIAL_FIELDS, Role
+from orgadmin.access.rule import is_active_superuser
 from orgadmin.models import Organization, User
 from orgadmin.models.fields import normalize
 from orgadmin.models.look_alikes import make_key
@@ -96,7 +97,7 @@ class RowPlanner:
         self.matches_names = matches_names
         # A command without an actor may do everything, as a superuser may.
         asker = User(is_superuser=True) if actor is None else actor
-        self.is_superuser = asker.is_active and asker.is_superuser
+        self.is_superuser = is_active_superuser(asker)
         self.permissions = Organization.objects.permissions_everywhere(asker)
         self.changeable = Organization.objects.permitted(asker, "change")
         self.viewable = Organization.objects.permitted(asker, "view")
