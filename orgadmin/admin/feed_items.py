@@ -140,9 +140,9 @@ class Presenter:
         """Hide in log entries what the history pages would not show, either."""
         entries_of = defaultdict(list)
         for entry in self.entries:
-            organization = self.find_organization(entry)
             if entry.log_entry is None:
                 continue
+            organization = self.find_organization(entry)
             if organization is None:
                 self.hide_deleted(entry.log_entry)
                 continue

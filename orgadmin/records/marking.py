@@ -56,9 +56,11 @@ def _find_marked(text: str, words: Collection[str]) -> list[bool]:
         start = normal.find(word) if word else -1
         while start >= 0:
             end = start + len(word)
-            # Includes accents that are characters of their own.
+            last = origins[end - 1]
+            # Accents can be characters of their own, which the normalized text lacks.
+            # Those up to its next character belong to the word.
             following = origins[end] if end < len(origins) else len(text)
-            for place in range(origins[start], max(following, origins[end - 1] + 1)):
+            for place in range(origins[start], max(following, last + 1)):
                 is_marked[place] = True
             start = normal.find(word, end)
     return is_marked

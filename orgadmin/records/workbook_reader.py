@@ -52,6 +52,7 @@ TOO_LARGE = 6
 
 
 def read(sheet: str, max_rows: int, max_text: int) -> int:
+    """Print a sheet of the workbook, within the limits, and return the exit status."""
     resource.setrlimit(resource.RLIMIT_AS, (MAX_MEMORY, MAX_MEMORY))
     resource.setrlimit(resource.RLIMIT_CPU, (MAX_SECONDS, MAX_SECONDS))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
