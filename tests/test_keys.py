@@ -15,11 +15,16 @@ from django.utils import timezone
 
 from orgadmin.access.audit_log import SecurityEvent, record
 from orgadmin.models import (
+    AccessReview,
     AuditEvent,
     Contact,
     KeptLogEntry,
     MembershipEvent,
     Organization,
+    ReviewDecision,
+    ReviewItem,
+    ReviewNotice,
+    ReviewSection,
     User,
 )
 from orgadmin.records.erasure import erase_person
@@ -180,6 +185,14 @@ class LoadedKeysTests(DeletedOrganizationMixin, TestCase):
             (Organization, lambda: record_details({"organization": key})),
             (Group, lambda: record_details({"group": key})),
             (Group, lambda: record_details({"groups added": [key]})),
+            (Organization, lambda: add_review_item(organization_key=key)),
+            (Organization, lambda: add_review_notice(organization_key=key)),
+            (Organization, lambda: add_section(key)),
+            (User, lambda: add_review_item(user_key=key)),
+            (User, lambda: add_review_item(added_by_key=key)),
+            (User, lambda: add_review_decision(key)),
+            (User, lambda: add_review_notice(user_key=key)),
+            (User, lambda: add_review(started_by_key=key)),
             (Contact, lambda: self.log_entry_about("Contact", key, "x")),
             (LogEntry, lambda: keep_entry(key)),
         ]
@@ -213,6 +226,30 @@ def keep_entry(key):
         action_flag=DELETION,
         action_time=timezone.now(),
     )
+
+
+def add_review(**keys):
+    today = timezone.localdate()
+    return AccessReview.objects.create(scope="all", due_on=today, **keys)
+
+
+def add_section(key):
+    return ReviewSection.objects.create(review=add_review(), organization_key=key)
+
+
+def add_review_item(**keys):
+    section = add_section(None)
+    return ReviewItem.objects.create(section=section, key="x", path="member", **keys)
+
+
+def add_review_decision(key):
+    item = add_review_item()
+    ReviewDecision.objects.create(item=item, answer="confirmed", actor_key=key)
+
+
+def add_review_notice(**keys):
+    values = {"organization_key": 1, "user_key": 1} | keys
+    ReviewNotice.objects.create(review=add_review(), kind="start", **values)
 
 
 def record_details(details):

@@ -2,6 +2,7 @@
 
 import io
 import json
+from datetime import timedelta
 from functools import partial
 from unittest import mock, skipUnless
 
@@ -23,6 +24,7 @@ from django.test import (
     override_settings,
     tag,
 )
+from django.utils import timezone
 
 from orgadmin.access import audit_log
 from orgadmin.access.audit_log import SecurityEvent
@@ -35,11 +37,16 @@ from orgadmin.models import (
     Invitation,
     MembershipEvent,
     Organization,
+    ReviewAnswer,
+    ReviewNotice,
+    ReviewScope,
     User,
 )
 from orgadmin.models.guards import LastSuperuserError
 from orgadmin.models.look_alikes import make_key
 from orgadmin.people import invitations, mail, outbox
+from orgadmin.people.review_items import prepare
+from orgadmin.people.reviews import Decision, decide, start_review
 from orgadmin.records import erasure, personal_data
 from tests.auditing import write_typed_name
 from tests.factories import (
@@ -160,8 +167,27 @@ class PersonCase(TestCase):
         )
         throttle.count_attempt("mail", "z.quill@example.net")
         self.leave_mail()
+        self.leave_review(ben)
         self.browser = Client()
         self.browser.force_login(zoe)
+
+    def leave_review(self, ben):
+        """Let access reviews be about the person, by them, and started by them."""
+        due_on = timezone.localdate() + timedelta(days=30)
+        review = start_review(ReviewScope.ALL, due_on=due_on, actor=self.zoe)
+        prepare(review.pk)
+        section = review.sections.get(organization_key=self.acme.pk)
+        [item] = section.items.filter(user_key=ben.pk)
+        decision = Decision(item.pk, ReviewAnswer.CONFIRMED)
+        reason = "As Z.Quill@example.net says"
+        decide(section, [decision], actor=self.zoe, reason=reason)
+        ReviewNotice.objects.create(
+            review=review,
+            organization_key=self.acme.pk,
+            user_key=self.zoe.pk,
+            user_name="zquillfeather",
+            kind="start",
+        )
 
     def leave_mail(self):
         """Add mail to the outbox: three messages to the person, and one about them."""
@@ -218,6 +244,9 @@ class ExportTests(PersonCase):
             "roles": 1,
             "permissions": 2,
             "membership_log": 5,
+            # A role, and a permission on the other organization.
+            "access_reviews": 2,
+            "review_answers": 3,
             "history": 1,
             "admin_log": 3,
             "invitations": 3,
@@ -661,6 +690,7 @@ class CoverageTests(SimpleTestCase):
         "guardian.UserObjectPermission": "never used",
         "mfa.Authenticator": "exported without secrets, and deleted",
         "orgadmin.AcceptedInvitation": "exported and deleted",
+        "orgadmin.AccessReview": "exported, and names are replaced",
         "orgadmin.AuditEvent": "exported, and names are replaced",
         "orgadmin.Contact": "exported and deleted by address",
         "orgadmin.DoctorRun": "has no personal data: numbers of errors",
@@ -671,6 +701,10 @@ class CoverageTests(SimpleTestCase):
         "orgadmin.MembershipEvent": "exported, and names are replaced",
         "orgadmin.Organization": "names are replaced",
         "orgadmin.OrganizationUserObjectPermission": "exported and deleted",
+        "orgadmin.ReviewDecision": "exported, and names are replaced",
+        "orgadmin.ReviewItem": "exported, and names are replaced",
+        "orgadmin.ReviewNotice": "exported, and names are replaced",
+        "orgadmin.ReviewSection": "names no people",
         "orgadmin.SentForm": "has no personal data: a hash, and the URL of a page",
         "orgadmin.SignInAttempt": "exported and deleted, or deleted after a while",
         "orgadmin.User": "exported and emptied",

@@ -34,7 +34,7 @@ LIST = "/admin/orgadmin/organization/"
 CREDENTIALS = {"username": "anna", "password": "secret"}
 
 # The ID of a row, such as "A17".
-ROW_ID = r"[A-I]\d+"
+ROW_ID = r"[A-Z]\d+"
 
 
 def list_views(patterns):

@@ -89,6 +89,8 @@ class SecurityEvent(models.TextChoices):
     FIXTURES_LOADED = "fixtures loaded", _("fixtures loaded")
     PERSON_EXPORTED = "person exported", _("personal data exported")
     PERSON_ERASED = "person erased", _("personal data erased")
+    REVIEW_STARTED = "review started", _("access review started")
+    REVIEW_COMPLETED = "review completed", _("access review completed")
 
 
 # What people see of their own account. The other events are about data, or about what
@@ -104,6 +106,8 @@ ACCOUNT_EVENTS = frozenset(SecurityEvent) - {
     SecurityEvent.VERSION_RESTORED,
     SecurityEvent.REPAIRED,
     SecurityEvent.FIXTURES_LOADED,
+    SecurityEvent.REVIEW_STARTED,
+    SecurityEvent.REVIEW_COMPLETED,
 }
 
 # Called with each event in the transaction that seals it. So what a listener writes is

@@ -1,6 +1,13 @@
 """The models: people, organizations, and what belongs to them."""
 
 from orgadmin.models.accepted_invitation import AcceptedInvitation
+from orgadmin.models.access_review import (
+    AccessReview,
+    ReviewIsComplete,
+    ReviewRhythm,
+    ReviewScope,
+    ReviewSection,
+)
 from orgadmin.models.audit_event import AuditEvent
 from orgadmin.models.contact import Contact
 from orgadmin.models.doctor_run import DoctorRun
@@ -14,6 +21,13 @@ from orgadmin.models.permissions import (
     OrganizationGroupObjectPermission,
     OrganizationUserObjectPermission,
 )
+from orgadmin.models.review_evidence import (
+    AccessPath,
+    ReviewAnswer,
+    ReviewDecision,
+    ReviewItem,
+    ReviewNotice,
+)
 from orgadmin.models.sent_form import SentForm
 from orgadmin.models.sign_in_attempt import SignInAttempt
 from orgadmin.models.user import User
@@ -21,6 +35,8 @@ from orgadmin.models.user_session import UserSession
 
 __all__ = [
     "AcceptedInvitation",
+    "AccessReview",
+    "ReviewAnswer",
     "AuditEvent",
     "Contact",
     "DoctorRun",
@@ -32,6 +48,14 @@ __all__ = [
     "Organization",
     "OrganizationGroupObjectPermission",
     "OrganizationUserObjectPermission",
+    "AccessPath",
+    "ReviewDecision",
+    "ReviewIsComplete",
+    "ReviewItem",
+    "ReviewNotice",
+    "ReviewRhythm",
+    "ReviewSection",
+    "ReviewScope",
     "SentForm",
     "SignInAttempt",
     "User",

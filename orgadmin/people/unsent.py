@@ -39,6 +39,8 @@ KINDS: dict[str, str | Promise] = {
     "orgadmin.people.mail.tell_inviter": _("accepted invitation, to the inviter"),
     "orgadmin.people.mail.tell_member": _("change of a role, to the member"),
     "orgadmin.people.mail.tell_members": _("changes of roles, to all members"),
+    "orgadmin.people.review_items.prepare_review": _("start of an access review"),
+    "orgadmin.people.review_mail.ask_to_review": _("request to review access"),
     "orgadmin.people.security_mail.tell_person": _("security, to the person"),
     "orgadmin.people.security_mail.tell_superuser": _("security, to a superuser"),
 }

@@ -34,6 +34,7 @@ from django_tasks_db.models import DBTaskResult
 from orgadmin.access.audit_log import SecurityEvent, record
 from orgadmin.models import (
     AcceptedInvitation,
+    AccessReview,
     AuditEvent,
     Contact,
     Invitation,
@@ -41,6 +42,9 @@ from orgadmin.models import (
     MembershipEvent,
     Organization,
     OrganizationUserObjectPermission,
+    ReviewDecision,
+    ReviewItem,
+    ReviewNotice,
     SignInAttempt,
     User,
 )
@@ -247,6 +251,7 @@ class Erasure:
         with allow_log_changes():
             self._change_membership_log()
             self._change_audit_log()
+            self._change_reviews()
         self._change_admin_log(contact_names)
         self._change_organizations()
         self._record()
@@ -380,6 +385,31 @@ class Erasure:
                 events.filter(pk=event.pk).update(personal=personal)
                 number += 1
         self.report.add(_("Names in the audit log"), number)
+
+    def _change_reviews(self) -> None:
+        """Replace names in access reviews. What was decided stays, by key."""
+        pk = self.user.pk
+        words = self.names.in_own_logs
+        by_person = Q(actor_key=pk)
+        about = Q(item__user_key=pk)
+        keys = self._change_texts(ReviewDecision, about | by_person, ["reason"], words)
+        words = self.names.in_logs
+        named = contains_any("reason", words)
+        keys |= self._change_texts(ReviewDecision, named, ["reason"], words)
+        self._report_texts(_("Reasons in access reviews (IDs of decisions)"), keys)
+        pseudonym = self.names.pseudonym
+        items: models.QuerySet[ReviewItem] = models.QuerySet(ReviewItem)
+        named_item = {"user_name": pseudonym, "full_name": ""}
+        number = items.filter(user_key=pk).update(**named_item)
+        number += items.filter(added_by_key=pk).update(added_by_name=pseudonym)
+        decisions: models.QuerySet[ReviewDecision] = models.QuerySet(ReviewDecision)
+        number += decisions.filter(by_person).update(actor_name=pseudonym)
+        notices: models.QuerySet[ReviewNotice] = models.QuerySet(ReviewNotice)
+        number += notices.filter(user_key=pk).update(user_name=pseudonym)
+        reviews: models.QuerySet[AccessReview] = models.QuerySet(AccessReview)
+        started = reviews.filter(started_by_key=pk)
+        number += started.update(started_by_name=pseudonym)
+        self.report.add(_("Names in access reviews"), number)
 
     def _change_admin_log(self, contact_names: Collection[str]) -> None:
         number = 0

@@ -23,11 +23,16 @@ from django.db.models import BigIntegerField, Max
 from django.db.models.functions import Cast
 
 from orgadmin.models import (
+    AccessReview,
     AuditEvent,
     Contact,
     KeptLogEntry,
     MembershipEvent,
     Organization,
+    ReviewDecision,
+    ReviewItem,
+    ReviewNotice,
+    ReviewSection,
     User,
 )
 from orgadmin.records.batches import BATCH
@@ -50,6 +55,9 @@ COLUMNS: dict[Model, Sequence[Column]] = {
     Organization: (
         Column(Organization.history.model, "id"),
         Column(MembershipEvent, "organization_key"),
+        Column(ReviewSection, "organization_key"),
+        Column(ReviewItem, "organization_key"),
+        Column(ReviewNotice, "organization_key"),
     ),
     User: (
         Column(MembershipEvent, "user_key"),
@@ -58,6 +66,11 @@ COLUMNS: dict[Model, Sequence[Column]] = {
         Column(AuditEvent, "actor_key"),
         Column(Organization.history.model, "history_user_key"),
         Column(KeptLogEntry, "user_key"),
+        Column(ReviewItem, "user_key"),
+        Column(ReviewItem, "added_by_key"),
+        Column(ReviewDecision, "actor_key"),
+        Column(ReviewNotice, "user_key"),
+        Column(AccessReview, "started_by_key"),
     ),
     Contact: (),
     Group: (),

@@ -29,6 +29,7 @@ from django.utils import timezone
 from orgadmin.access.audit_log import SecurityEvent, record
 from orgadmin.models import (
     AcceptedInvitation,
+    AccessReview,
     AuditEvent,
     Contact,
     Invitation,
@@ -36,6 +37,9 @@ from orgadmin.models import (
     MembershipEvent,
     Organization,
     OrganizationUserObjectPermission,
+    ReviewDecision,
+    ReviewItem,
+    ReviewNotice,
     SignInAttempt,
     User,
 )
@@ -311,6 +315,60 @@ def list_membership_events(person: Person) -> Iterator[Row]:
         yield row
 
 
+def list_review_items(person: Person) -> Iterator[Row]:
+    """Yield what access reviews asked about the person, and what was decided."""
+    items = ReviewItem.objects.filter(user_key=person.key)
+    found = items.select_related("section", "decision").order_by("pk")
+    for item in found.iterator(chunk_size=BATCH):
+        decision: ReviewDecision | None = getattr(item, "decision", None)
+        yield {
+            "review": item.section.review_id,
+            "organization_id": item.section.organization_key or item.organization_key,
+            "organization": item.section.organization_name or item.organization_name,
+            "access": item.path,
+            "role": item.role,
+            "details": item.detail,
+            "since": item.since,
+            "by_user_id": item.added_by_key,
+            "last_sign_in": item.last_sign_in,
+            "ends_at": item.ends_at,
+            "answer": decision.answer if decision else None,
+            "answered_at": decision.at if decision else None,
+            "answered_by_user_id": decision.actor_key if decision else None,
+            "reason": decision.reason if decision else "",
+        }
+
+
+def list_review_answers(person: Person) -> Iterator[Row]:
+    """Yield what the person was asked and decided in access reviews."""
+    for pk, at in AccessReview.objects.filter(started_by_key=person.key).values_list(
+        "pk", "started_at"
+    ):
+        yield {"review": pk, "what": "started", "at": at}
+    notices = ReviewNotice.objects.filter(user_key=person.key).order_by("pk")
+    for notice in notices.iterator(chunk_size=BATCH):
+        yield {
+            "review": notice.review_id,
+            "what": "asked",
+            "organization_id": notice.organization_key,
+            "request": notice.kind,
+            "at": notice.at,
+        }
+    decisions = ReviewDecision.objects.filter(actor_key=person.key).order_by("pk")
+    for decision in decisions.select_related("item__section").iterator(
+        chunk_size=BATCH
+    ):
+        yield {
+            "review": decision.item.section.review_id,
+            "what": decision.answer,
+            "organization_id": decision.item.section.organization_key,
+            "user_id": decision.item.user_key,
+            "role": decision.role,
+            "reason": decision.reason,
+            "at": decision.at,
+        }
+
+
 def list_audit_events(person: Person) -> Iterator[Row]:
     condition = find_audit_events(person)
     events = AuditEvent.objects.filter(condition | Q(actor_key=person.key))
@@ -453,6 +511,8 @@ SECTIONS: dict[str, Callable[[Person], Iterable[Row]]] = {
     "roles": list_role_rows,
     "permissions": list_permissions,
     "membership_log": list_membership_events,
+    "access_reviews": list_review_items,
+    "review_answers": list_review_answers,
     "audit_log": list_audit_events,
     "history": list_history,
     "admin_log": list_log_entries,

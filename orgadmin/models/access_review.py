@@ -1,0 +1,211 @@
+"""AccessReview: a campaign in which people confirm who has access, and its schedule."""
+
+from __future__ import annotations
+
+import datetime
+from typing import Any
+
+from django.core.validators import MaxValueValidator, MinValueValidator
+from django.db import NotSupportedError, models
+from django.db.models import F, Q
+from django.utils import timezone
+from django.utils.translation import gettext_lazy as _
+
+from orgadmin.access.membership_log import find_start_of_next_day
+
+
+class ReviewIsComplete(NotSupportedError):
+    """A completed review is evidence, and cannot change any more."""
+
+    def __init__(self) -> None:
+        super().__init__("A completed access review is evidence. Start a new one.")
+
+
+class ReviewScope(models.TextChoices):
+    """Which organizations a review covers."""
+
+    ALL = "all", _("All organizations")
+    LIST = "list", _("The organizations of a filtered list")
+    ONE = "one", _("One organization")
+
+
+class ReviewRhythm(models.Model):
+    """Starts a review of all organizations again and again.
+
+    The next one starts on `next_on`, or later if the previous one is still open then.
+    """
+
+    every_days = models.PositiveSmallIntegerField(
+        _("repeat every (days)"),
+        default=90,
+        validators=[MinValueValidator(7), MaxValueValidator(1_000)],
+    )
+    answer_days = models.PositiveSmallIntegerField(
+        _("time to answer (days)"),
+        default=30,
+        validators=[MinValueValidator(1), MaxValueValidator(365)],
+    )
+    ends_access = models.BooleanField(
+        _("unconfirmed access ends"),
+        default=False,
+        help_text=_(
+            "On the due date, members whose access nobody has confirmed lose it."
+            " Otherwise, the review only reports them."
+        ),
+    )
+    next_on = models.DateField(_("next review starts on"))
+    is_active = models.BooleanField(_("active"), default=True)
+
+    class Meta:
+        verbose_name = _("review rhythm")
+        verbose_name_plural = _("review rhythms")
+        ordering = ["next_on", "pk"]
+
+    def __str__(self) -> str:
+        return str(_("every %d days") % self.every_days)
+
+
+class AccessReviewQuerySet(models.QuerySet["AccessReview"]):
+    def update(self, **values: Any) -> int:
+        """Change the reviews that are not completed, and no others."""
+        return models.QuerySet.update(self.filter(completed_at=None), **values)
+
+    def delete(self) -> Any:
+        raise ReviewIsComplete
+
+    def open(self) -> AccessReviewQuerySet:
+        """Return the reviews that people can answer, or soon can."""
+        return self.filter(completed_at=None)
+
+
+class AccessReview(models.Model):
+    """Asks who still needs their access, until the end of a day.
+
+    What is asked and answered is in `ReviewSection`, `ReviewItem` and `ReviewDecision`.
+    Once the review is completed, none of these rows can change. The keys and names of
+    people and organizations are plain values, so they stay when those are deleted.
+    """
+
+    started_at = models.DateTimeField(_("started"), default=timezone.now)
+    # Empty if a rhythm has started it.
+    started_by_key = models.BigIntegerField(_("by user ID"), null=True)
+    started_by_name = models.CharField(_("started by"), max_length=150, blank=True)
+    rhythm = models.ForeignKey(
+        ReviewRhythm,
+        models.PROTECT,
+        null=True,
+        related_name="reviews",
+        verbose_name=_("rhythm"),
+    )
+    scope = models.CharField(
+        _("organizations"), max_length=10, choices=ReviewScope.choices
+    )
+    # For a list, its search and filters as people read them; for one organization, its
+    # name then.
+    scope_text = models.CharField(max_length=500, blank=True)
+    due_on = models.DateField(_("due date"))
+    ends_access = models.BooleanField(_("unconfirmed access ends"), default=False)
+    # All organizations up to this key have their items. Once all have, `prepared_at`.
+    prepared_to = models.BigIntegerField(default=0, editable=False)
+    prepared_at = models.DateTimeField(null=True, editable=False)
+    # The request that is being sent to all admins, such as "7 days", and up to which
+    # user ID; then the last one that everybody got. See people/review_schedule.py.
+    asking = models.CharField(max_length=20, blank=True, editable=False)
+    asked_to = models.BigIntegerField(default=0, editable=False)
+    asked = models.CharField(max_length=20, blank=True, editable=False)
+    # Up to which entry the membership log was searched for people who have left.
+    log_position = models.BigIntegerField(default=0, editable=False)
+    completed_at = models.DateTimeField(_("completed"), null=True)
+
+    objects = AccessReviewQuerySet.as_manager()
+
+    class Meta:
+        verbose_name = _("access review")
+        verbose_name_plural = _("access reviews")
+        ordering = ["-pk"]
+        base_manager_name = "objects"
+        constraints = [
+            models.UniqueConstraint(
+                fields=["rhythm"],
+                condition=Q(completed_at=None),
+                name="one_open_review_per_rhythm",
+            )
+        ]
+
+    def __str__(self) -> str:
+        day = timezone.localtime(self.started_at, timezone.get_default_timezone())
+        return str(_("Access review of %s") % day.date().isoformat())
+
+    def save(self, **kwargs: Any) -> None:
+        """Save the review, unless it has been completed."""
+        if not self._state.adding and not type(self).objects.open().filter(pk=self.pk):
+            raise ReviewIsComplete
+        super().save(**kwargs)
+
+    def delete(self, *args: Any, **kwargs: Any) -> Any:
+        raise ReviewIsComplete
+
+    @property
+    def due_at(self) -> datetime.datetime:
+        """The moment at which the due date is over, in the time zone of the site."""
+        return find_start_of_next_day(self.due_on)
+
+    @property
+    def is_open(self) -> bool:
+        """Whether people can answer."""
+        return self.prepared_at is not None and self.completed_at is None
+
+
+class ReviewSectionQuerySet(models.QuerySet["ReviewSection"]):
+    def unanswered(self) -> ReviewSectionQuerySet:
+        return self.filter(open_items__gt=0)
+
+
+class ReviewSection(models.Model):
+    """The part of a review that is about one organization.
+
+    In addition, each review has one section without an organization, in which platform
+    staff confirm all access that is not by a role.
+    """
+
+    review = models.ForeignKey(
+        AccessReview, models.PROTECT, related_name="sections", db_index=False
+    )
+    organization_key = models.BigIntegerField(_("organization ID"), null=True)
+    organization_name = models.CharField(_("organization"), max_length=255, blank=True)
+    items_total = models.PositiveIntegerField(default=0)
+    open_items = models.PositiveIntegerField(default=0)
+    answered_at = models.DateTimeField(_("answered"), null=True)
+
+    objects = ReviewSectionQuerySet.as_manager()
+
+    class Meta:
+        verbose_name = _("section of an access review")
+        verbose_name_plural = _("sections of access reviews")
+        ordering = ["organization_key"]
+        constraints = [
+            models.UniqueConstraint(
+                fields=["review", "organization_key"], name="review_organization"
+            ),
+            models.UniqueConstraint(
+                fields=["review"],
+                condition=Q(organization_key=None),
+                name="review_staff_section",
+            ),
+            models.CheckConstraint(
+                condition=Q(open_items__lte=F("items_total")), name="review_open_items"
+            ),
+        ]
+        indexes = [
+            models.Index(
+                fields=["organization_key", "review"], name="review_of_organization"
+            ),
+            models.Index(
+                fields=["review", "organization_key"],
+                condition=Q(open_items__gt=0),
+                name="review_unanswered",
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return self.organization_name or str(_("Platform staff"))

@@ -1,0 +1,200 @@
+"""What an access review asks, to whom, and what they decided: rows that stay."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from django.db import models
+from django.utils import timezone
+from django.utils.translation import gettext, gettext_lazy as _
+
+from orgadmin.access.append_only import AppendOnly, AppendOnlyQuerySet
+from orgadmin.access.authors import describe_author
+from orgadmin.access.providers import name_provider
+from orgadmin.access.roles import PERMISSIONS, ROLES, ROLES_BY_KEY
+from orgadmin.models.access_review import AccessReview, ReviewSection
+from orgadmin.models.fields import LongLineField
+
+if TYPE_CHECKING:
+    from django_stubs_ext import StrOrPromise
+
+ROLE_CHOICES = [(role.key, role.label) for role in ROLES]
+
+
+class AccessPath(models.TextChoices):
+    """How someone has access."""
+
+    MEMBER = "member", _("Role")
+    SUPERUSER = "superuser", _("Superuser")
+    DELEGATED = "delegated", _("Staff with a permission on all organizations")
+    GRANT = "grant", _("Permission on one organization")
+    GROUP = "group", _("Group with a permission on one organization")
+    PROVIDER = "provider", _("Group at a sign-in provider")
+
+
+class ReviewAnswer(models.TextChoices):
+    """What became of an item."""
+
+    CONFIRMED = "confirmed", _("confirmed")
+    CHANGED = "changed", _("changed")
+    ENDED = "ended", _("ended")
+    # The access had ended in another way by then.
+    LEFT = "left", _("left before an answer")
+    UNCONFIRMED = "unconfirmed", _("not confirmed")
+    # The review ended the access, because nobody had confirmed it.
+    EXPIRED = "expired", _("not confirmed, ended")
+    # Ending it would have left the organization without an active admin.
+    KEPT = "kept", _("not confirmed, kept as last admin")
+
+
+class ReviewItem(AppendOnly):
+    """One reason for which someone had access when a review started.
+
+    Like in the membership log, keys and names are plain values.
+    """
+
+    section = models.ForeignKey(ReviewSection, models.PROTECT, related_name="items")
+    # What the item is about, such as "member 17 admin". So none is created twice.
+    key = models.CharField(max_length=80)
+    path = models.CharField(_("access"), max_length=20, choices=AccessPath.choices)
+    # Empty for a group.
+    user_key = models.BigIntegerField(_("user ID"), null=True)
+    user_name = models.CharField(_("person"), max_length=254, blank=True)
+    full_name = models.CharField(_("name"), max_length=310, blank=True)
+    # Of a permission on one organization; members have that of the section.
+    organization_key = models.BigIntegerField(_("organization ID"), null=True)
+    organization_name = models.CharField(_("organization"), max_length=255, blank=True)
+    role = models.CharField(
+        _("role"), max_length=20, choices=ROLE_CHOICES, blank=True, default=""
+    )
+    # The permissions, after the name of the group if it is one: "Auditors: view".
+    detail = models.CharField(_("details"), max_length=1_000, blank=True)
+    # Since when they have the role; with `is_older`, since before that.
+    since = models.DateTimeField(_("since"), null=True)
+    is_older = models.BooleanField(default=False)
+    added_by_key = models.BigIntegerField(_("by user ID"), null=True)
+    added_by_name = models.CharField(_("added by"), max_length=150, blank=True)
+    # As in MembershipEvent.
+    source = models.CharField(_("source"), max_length=200, blank=True)
+    last_sign_in = models.DateTimeField(_("last sign-in"), null=True)
+    ends_at = models.DateTimeField(_("ends"), null=True)
+
+    objects = AppendOnlyQuerySet.as_manager()
+
+    class Meta:
+        verbose_name = _("item of an access review")
+        verbose_name_plural = _("items of access reviews")
+        ordering = ["pk"]
+        base_manager_name = "objects"
+        constraints = [
+            models.UniqueConstraint(fields=["section", "key"], name="review_item_key")
+        ]
+        indexes = [models.Index(fields=["user_key"], name="review_item_user")]
+
+    def __str__(self) -> str:
+        return self.user_name or self.detail
+
+    @property
+    def shown_detail(self) -> str:
+        """The group, and what the permissions allow, in words."""
+        if self.path in (AccessPath.MEMBER, AccessPath.SUPERUSER, AccessPath.PROVIDER):
+            return self.detail
+        group, separator, names = self.detail.rpartition(": ")
+        known = names.split(", ")
+        abilities = [str(text) for name, text in PERMISSIONS.items() if name in known]
+        return f"{group}{separator}{', '.join(abilities)}"
+
+    @property
+    def means(self) -> str:
+        return self.source.strip("()") if self.source.startswith("(") else ""
+
+    @property
+    def shown_added_by(self) -> str:
+        """Who added the person, as `MembershipEvent.shown_actor` says it."""
+        if self.means:
+            return describe_author(self.means, self.added_by_name)
+        if self.source:
+            return name_provider(self.source)
+        return self.added_by_name
+
+
+class ReviewDecision(AppendOnly):
+    """What someone decided about an item, and what that changed."""
+
+    item = models.OneToOneField(ReviewItem, models.PROTECT, related_name="decision")
+    at = models.DateTimeField(_("when"), default=timezone.now)
+    answer = models.CharField(
+        _("decision"), max_length=20, choices=ReviewAnswer.choices
+    )
+    # Empty if nobody decided.
+    actor_key = models.BigIntegerField(_("by user ID"), null=True)
+    actor_name = models.CharField(_("by"), max_length=150, blank=True)
+    # The role and its end when it was decided, and afterwards. No role: none any more.
+    role_before = models.CharField(max_length=20, choices=ROLE_CHOICES, blank=True)
+    ends_at_before = models.DateTimeField(null=True)
+    role = models.CharField(_("role"), max_length=20, choices=ROLE_CHOICES, blank=True)
+    ends_at = models.DateTimeField(_("ends"), null=True)
+    reason = LongLineField(_("reason"), max_length=500, blank=True)
+
+    objects = AppendOnlyQuerySet.as_manager()
+
+    class Meta:
+        verbose_name = _("decision of an access review")
+        verbose_name_plural = _("decisions of access reviews")
+        ordering = ["pk"]
+        base_manager_name = "objects"
+        indexes = [models.Index(fields=["actor_key"], name="review_decision_actor")]
+
+    def __str__(self) -> str:
+        return self.get_answer_display()
+
+    @property
+    def is_own(self) -> bool:
+        """Whether people decided about their own access."""
+        return self.actor_key is not None and self.actor_key == self.item.user_key
+
+    @property
+    def shown_role(self) -> StrOrPromise:
+        """The role, or both if one replaced the other."""
+        if not self.role or self.role == self.role_before or not self.role_before:
+            return self.get_role_display()
+        before = ROLES_BY_KEY[self.role_before].label
+        return f"{before} → {self.get_role_display()}"
+
+    @property
+    def shown_actor(self) -> str:
+        if self.is_own:
+            return gettext("%s (own access)") % self.actor_name
+        return self.actor_name
+
+
+class ReviewNotice(AppendOnly):
+    """That someone was asked to review an organization, and when."""
+
+    review = models.ForeignKey(
+        AccessReview, models.PROTECT, related_name="notices", db_index=False
+    )
+    organization_key = models.BigIntegerField(_("organization ID"))
+    user_key = models.BigIntegerField(_("user ID"))
+    user_name = models.CharField(_("person"), max_length=254)
+    # Which of the requests: "start", "14 days", or the day of one by hand.
+    kind = models.CharField(max_length=20)
+    at = models.DateTimeField(_("when"), default=timezone.now)
+
+    objects = AppendOnlyQuerySet.as_manager()
+
+    class Meta:
+        verbose_name = _("request of an access review")
+        verbose_name_plural = _("requests of access reviews")
+        ordering = ["pk"]
+        base_manager_name = "objects"
+        constraints = [
+            models.UniqueConstraint(
+                fields=["review", "organization_key", "user_key", "kind"],
+                name="review_asked_once",
+            )
+        ]
+        indexes = [models.Index(fields=["user_key"], name="review_notice_user")]
+
+    def __str__(self) -> str:
+        return f"{self.user_name}: {self.kind}"

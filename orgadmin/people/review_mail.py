@@ -1,0 +1,53 @@
+"""The mail that asks admins to review who has access to their organizations."""
+
+from __future__ import annotations
+
+from django.conf import settings
+from django.urls import reverse
+from django_tasks import TaskContext, task
+
+from orgadmin.models import AccessReview, Organization, User
+from orgadmin.people import outbox
+from orgadmin.people.message import write_message
+
+# A message names the first organizations, and says how many more there are.
+MAX_ORGANIZATIONS = 20
+
+
+@task(takes_context=True)
+def ask_to_review(
+    context: TaskContext, *, user: int, review: int, language: str
+) -> None:
+    """Ask a person to review the organizations that have no answer yet.
+
+    Sends nothing if there is none of which they manage the people.
+    """
+    person = User.objects.filter(pk=user, is_active=True).exclude(email="").first()
+    asked = AccessReview.objects.open().filter(pk=review).first()
+    if person is None or asked is None:
+        return
+    unanswered = asked.sections.unanswered().exclude(organization_key=None)
+    organizations = Organization.objects.permitted(person, "manage_members").filter(
+        pk__in=unanswered.values("organization_key"), admin__user=person
+    )
+    number = organizations.count()
+    if not number:
+        return
+    first = list(organizations[:MAX_ORGANIZATIONS])
+    path = reverse("admin:index")
+    if number == 1:
+        path = reverse("admin:orgadmin_organization_people", args=[first[0].pk])
+    message = write_message(
+        "review",
+        to=person.email,
+        recipient=person,
+        language=settings.LANGUAGE_CODE,
+        ours={
+            "page": settings.BASE_URL + path,
+            "due": asked.due_on,
+            "ends_access": asked.ends_access,
+        },
+        organizations=[organization.name for organization in first],
+        more=number - len(first),
+    )
+    outbox.deliver(message, context)

@@ -1,0 +1,161 @@
+"""Access that is not by a role: what platform staff confirm in an access review.
+
+These are superusers, staff with a permission on all organizations, permissions on one
+organization, and groups at OpenID providers that give roles.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Iterator
+from hashlib import sha256
+from typing import TYPE_CHECKING
+
+from django.conf import settings
+
+from orgadmin.access.batches import split_into_batches
+from orgadmin.access.roles import PERMISSIONS, ROLES_BY_KEY, codename
+from orgadmin.access.rule import MODEL_BACKEND
+from orgadmin.models import (
+    AccessPath,
+    AccessReview,
+    Organization,
+    OrganizationGroupObjectPermission,
+    OrganizationUserObjectPermission,
+    ReviewItem,
+    ReviewSection,
+    User,
+)
+
+if TYPE_CHECKING:
+    from config.providers import GroupRole, OpenIDProvider
+
+DETAIL_LENGTH = 1_000  # characters, as many as the column has
+
+BATCH = 5_000  # keys in one query, below SQLite's limit of 32,766 parameters
+
+
+def add_people_with_access_to_all(staff: ReviewSection) -> None:
+    """Add the active superusers, and the staff with a permission on everything."""
+    items = [
+        make_item(staff, user, AccessPath.SUPERUSER)
+        for user in User.objects.filter(is_superuser=True, is_active=True)
+    ]
+    for user, names in find_delegated_staff().items():
+        items.append(make_item(staff, user, AccessPath.DELEGATED, ", ".join(names)))
+    ReviewItem.objects.bulk_create(items, ignore_conflicts=True)
+
+
+def find_delegated_staff() -> dict[User, list[str]]:
+    """Return {person: permissions} of staff with permissions on all organizations."""
+    found: dict[User, list[str]] = defaultdict(list)
+    for permission in PERMISSIONS:
+        users = User.objects.with_perm(
+            f"orgadmin.{codename(permission)}",
+            include_superusers=False,
+            backend=MODEL_BACKEND,
+        )
+        for user in users.filter(is_staff=True, is_superuser=False):
+            found[user].append(permission)
+    return found
+
+
+def make_item(
+    section: ReviewSection, user: User, path: AccessPath, detail: str = ""
+) -> ReviewItem:
+    return ReviewItem(
+        section=section,
+        key=f"{path} {user.pk}",
+        path=path,
+        user_key=user.pk,
+        user_name=user.username,
+        full_name=user.get_full_name(),
+        detail=detail,
+        last_sign_in=user.last_login,
+    )
+
+
+def add_provider_groups(review: AccessReview, staff: ReviewSection) -> None:
+    """Add the groups at OpenID providers that give roles in the review's organizations.
+
+    The settings map them to the references of organizations.
+    """
+    items = []
+    organization_of = find_mapped_organizations(review)
+    for provider in settings.OIDC_PROVIDERS:
+        for mapped in provider.roles:
+            organization = organization_of.get(mapped.reference)
+            if organization is None:
+                continue
+            role = ROLES_BY_KEY[mapped.role]
+            items.append(
+                ReviewItem(
+                    section=staff,
+                    key=make_provider_key(provider, mapped),
+                    path=AccessPath.PROVIDER,
+                    organization_key=organization.pk,
+                    organization_name=organization.name,
+                    role=role.key,
+                    detail=f"{provider.name}: {mapped.group}"[:DETAIL_LENGTH],
+                )
+            )
+    ReviewItem.objects.bulk_create(items, ignore_conflicts=True)
+
+
+def find_mapped_organizations(review: AccessReview) -> dict[str | None, Organization]:
+    """Return {reference: organization} of those that the settings map groups to."""
+    references = {
+        mapped.reference
+        for provider in settings.OIDC_PROVIDERS
+        for mapped in provider.roles
+    }
+    sections = review.sections.exclude(organization_key=None)
+    rows = Organization.objects.filter(
+        reference__in=references, pk__in=sections.values("organization_key")
+    )
+    return {organization.reference: organization for organization in rows}
+
+
+def make_provider_key(provider: OpenIDProvider, mapped: GroupRole) -> str:
+    """Return the key of the item for a group. The names of groups may be long."""
+    text = f"{provider.id} {mapped.group} {mapped.role} {mapped.reference}"
+    return f"provider {sha256(text.encode()).hexdigest()}"
+
+
+# Whether the access still exists
+
+
+def find_ended_paths(items: Iterable[ReviewItem]) -> set[int]:
+    """Return the keys of the items of platform staff whose access has ended.
+
+    Runs some queries for each batch of items.
+    """
+    ended = set()
+    for batch in split_into_batches(items, BATCH):
+        existing = set(list_existing_keys(batch))
+        ended |= {item.pk for item in batch if item.key not in existing}
+    return ended
+
+
+def list_existing_keys(items: Iterable[ReviewItem]) -> Iterator[str]:
+    """Yield the keys of those of the items that a new review would create, too."""
+    user_keys = {item.user_key for item in items}
+    organization_keys = {item.organization_key for item in items}
+    users = User.objects.filter(pk__in=user_keys, is_active=True)
+    for pk in users.filter(is_superuser=True).values_list("pk", flat=True):
+        yield f"{AccessPath.SUPERUSER} {pk}"
+    for user in find_delegated_staff():
+        yield f"{AccessPath.DELEGATED} {user.pk}"
+    grants = OrganizationUserObjectPermission.objects.filter(
+        user__in=users.values("pk"), content_object__in=organization_keys
+    )
+    for pk, organization in grants.values_list("user", "content_object"):
+        yield f"{AccessPath.GRANT} {pk} {organization}"
+    groups = OrganizationGroupObjectPermission.objects.filter(
+        content_object__in=organization_keys
+    )
+    for pk, organization in groups.values_list("group", "content_object"):
+        yield f"{AccessPath.GROUP} {pk} {organization}"
+    for provider in settings.OIDC_PROVIDERS:
+        for mapped in provider.roles:
+            yield make_provider_key(provider, mapped)

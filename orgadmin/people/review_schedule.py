@@ -1,0 +1,394 @@
+"""What the worker does for access reviews: rhythms, requests, and the due date.
+
+Each function does its work in batches, each of which is one transaction that also notes
+how far it got. So any of them can be killed at any time, and run by several workers.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Collection, Sequence
+from datetime import date, datetime, timedelta
+
+from django.db import IntegrityError, transaction
+from django.db.models import Exists, OuterRef, QuerySet
+from django.utils import timezone
+
+# The membership log stores reasons in English.
+from django.utils.translation import gettext_noop
+
+from orgadmin.access.audit_log import SecurityEvent, record
+from orgadmin.access.membership_log import Event
+from orgadmin.access.roles import ADMIN
+from orgadmin.models import (
+    AccessReview,
+    MembershipEvent,
+    Organization,
+    ReviewAnswer,
+    ReviewDecision,
+    ReviewItem,
+    ReviewNotice,
+    ReviewRhythm,
+    ReviewScope,
+    ReviewSection,
+    User,
+)
+from orgadmin.models.guards import find_active_members
+from orgadmin.people import outbox
+from orgadmin.people.changes import RoleChange
+from orgadmin.people.membership import Membership, change_roles, lock
+from orgadmin.people.review_items import continue_preparing
+from orgadmin.people.review_mail import ask_to_review
+from orgadmin.people.review_paths import find_ended_paths
+from orgadmin.people.reviews import (
+    add_decisions,
+    choose_access,
+    close_as_left,
+    find_access,
+    lock_people,
+    start_review,
+)
+
+# How many people are asked, and how many organizations closed, in one transaction.
+PEOPLE_BATCH = 500
+SECTIONS_BATCH = 100
+ITEMS_BATCH = 2_000
+EVENTS_BATCH = 1_000
+
+# {name: how long before the due date is over}. The first request is sent at the start.
+START = "start"
+REQUESTS = {
+    "14 days": timedelta(days=14),
+    "7 days": timedelta(days=7),
+    "1 day": timedelta(days=1),
+}
+
+NOT_CONFIRMED = gettext_noop("Nobody confirmed the access in an access review.")
+
+
+def run_reviews() -> None:
+    """Do what is due for all reviews. The worker calls this about once a minute."""
+    start_by_rhythm()
+    continue_preparing()
+    for review in list(AccessReview.objects.open().exclude(prepared_at=None)):
+        close_left(review)
+        if review.due_at <= timezone.now():
+            close_unconfirmed(review)
+        else:
+            send_requests(review)
+        complete_if_answered(review)
+
+
+# Rhythms
+
+
+def start_by_rhythm() -> None:
+    """Start the reviews whose day has come, unless the previous one is still open."""
+    today = find_today()
+    due = ReviewRhythm.objects.filter(is_active=True, next_on__lte=today)
+    for pk in due.values_list("pk", flat=True):
+        try:
+            start_one_by_rhythm(pk)
+        except IntegrityError:
+            # Another worker has started it, or one is open.
+            continue
+
+
+@transaction.atomic
+def start_one_by_rhythm(pk: int) -> None:
+    today = find_today()
+    rhythms = ReviewRhythm.objects.select_for_update(no_key=True)
+    rhythm = rhythms.filter(pk=pk, is_active=True, next_on__lte=today).first()
+    if rhythm is None or rhythm.reviews.filter(completed_at=None).exists():
+        return
+    start_review(
+        ReviewScope.ALL,
+        due_on=today + timedelta(days=rhythm.answer_days),
+        ends_access=rhythm.ends_access,
+        rhythm=rhythm,
+    )
+    rhythm.next_on = today + timedelta(days=rhythm.every_days)
+    rhythm.save(update_fields=["next_on"])
+
+
+def find_today() -> date:
+    return timezone.localdate(timezone=timezone.get_default_timezone())
+
+
+# Requests
+
+
+def find_request(review: AccessReview, now: datetime) -> str:
+    """Return the name of the latest request that admins should have got by now.
+
+    If nothing was sent for a while, they get only this one. A short review has no
+    request that would have been due before its start.
+    """
+    latest = START
+    for name, before in REQUESTS.items():
+        moment = review.due_at - before
+        if review.prepared_at is not None and review.prepared_at < moment <= now:
+            latest = name
+    return latest
+
+
+def send_requests(review: AccessReview) -> None:
+    """Ask the admins who have not answered, once for each request."""
+    if not review.asking:
+        name = find_request(review, timezone.now())
+        if name == review.asked:
+            return
+        begin_request(review.pk, name)
+    while send_batch(review.pk):
+        pass
+
+
+def begin_request(pk: int, name: str) -> bool:
+    """Have a request sent to all who have not answered. False: another one is."""
+    reviews = AccessReview.objects.open().exclude(prepared_at=None)
+    return bool(reviews.filter(pk=pk, asking="").update(asking=name, asked_to=0))
+
+
+def remind_now(review: AccessReview) -> bool:
+    """Have a worker ask everyone who has not answered, once a day at most.
+
+    Returns False if they were asked today, or are being asked.
+    """
+    name = f"by hand {find_today()}"
+    if review.notices.filter(kind=name).exists():
+        return False
+    return begin_request(review.pk, name)
+
+
+@transaction.atomic
+def send_batch(pk: int) -> bool:
+    """Ask the next people. Returns False if nobody is left."""
+    reviews = AccessReview.objects.select_for_update(no_key=True).open()
+    review = reviews.filter(pk=pk).exclude(asking="").first()
+    if review is None:
+        return False
+    people = list(
+        find_unanswering(review).filter(pk__gt=review.asked_to)[:PEOPLE_BATCH]
+    )
+    if not people:
+        if review.asking == START or review.asking in REQUESTS:
+            review.asked = review.asking
+        review.asking = ""
+        review.save(update_fields=["asking", "asked"])
+        return False
+    note_asked(review, people)
+    for user in people:
+        if user.email:
+            outbox.enqueue(ask_to_review, user=user.pk, review=review.pk)
+    review.asked_to = people[-1].pk
+    review.save(update_fields=["asked_to"])
+    return True
+
+
+def find_unanswering(review: AccessReview) -> QuerySet[User]:
+    """Return the active admins of organizations without an answer, by their keys."""
+    unanswered = review.sections.unanswered().exclude(organization_key=None)
+    groups = Organization.objects.order_by().filter(
+        pk__in=unanswered.values("organization_key")
+    )
+    memberships = Membership.objects.filter(
+        user=OuterRef("pk"), group__in=groups.values(ADMIN.key)
+    )
+    return User.objects.filter(Exists(memberships), is_active=True).order_by("pk")
+
+
+def note_asked(review: AccessReview, people: Sequence[User]) -> None:
+    """Record who is asked about which organization."""
+    name_of = {user.pk: user.username for user in people}
+    unanswered = review.sections.unanswered().values("organization_key")
+    rows = Organization.objects.order_by("pk").filter(
+        admin__user__in=name_of, pk__in=unanswered
+    )
+    notices = [
+        ReviewNotice(
+            review=review,
+            organization_key=organization,
+            user_key=user,
+            user_name=name_of[user],
+            kind=review.asking,
+        )
+        for organization, user in rows.values_list("pk", "admin__user")
+    ]
+    ReviewNotice.objects.bulk_create(notices, batch_size=1_000, ignore_conflicts=True)
+
+
+# People who leave
+
+
+def close_left(review: AccessReview) -> None:
+    """Close the items of people who have left since, as the membership log says.
+
+    What it cannot find here, such as a deleted organization, is found at the end.
+    """
+    while close_left_batch(review):
+        pass
+
+
+@transaction.atomic
+def close_left_batch(review: AccessReview) -> bool:
+    """Read the next entries of the log. Returns False if there are no more."""
+    events = MembershipEvent.objects.filter(pk__gt=review.log_position).order_by("pk")
+    rows = list(
+        events.values_list("pk", "event", "organization_key", "user_key")[:EVENTS_BATCH]
+    )
+    if not rows:
+        return False
+    left: dict[int | None, set[int]] = defaultdict(set)
+    for _pk, event, organization, user in rows:
+        if event == Event.LEFT and user is not None:
+            left[organization].add(user)
+    sections = review.sections.unanswered().filter(organization_key__in=left)
+    for section in sections.order_by("pk"):
+        close_gone(section.pk, left[section.organization_key])
+    review.log_position = rows[-1][0]
+    AccessReview.objects.filter(pk=review.pk).update(log_position=review.log_position)
+    return True
+
+
+def close_gone(section_pk: int, user_keys: Collection[int]) -> None:
+    """Close the open items of those of these people who have no role any more."""
+    section = lock(ReviewSection, [section_pk])[section_pk]
+    items = section.items.filter(user_key__in=user_keys, decision=None)
+    key = section.organization_key or 0
+    organization = Organization.objects.filter(pk=key).first()
+    gone = list(items)
+    if organization is not None:
+        access_of = find_access(organization, gone)
+        gone = [item for item in gone if choose_access(item, access_of) is None]
+    close_as_left(section, gone)
+
+
+# The due date
+
+
+def close_unconfirmed(review: AccessReview) -> None:
+    """Decide about all items that nobody has decided about."""
+    organizations = review.sections.unanswered().exclude(organization_key=None)
+    ordered = organizations.order_by("organization_key").values_list("pk", flat=True)
+    while pks := list(ordered[:SECTIONS_BATCH]):
+        close_sections(review, pks)
+    for pk in review.sections.unanswered().values_list("pk", flat=True):
+        close_other_paths(pk)
+
+
+@transaction.atomic
+def close_sections(review: AccessReview, pks: Sequence[int]) -> None:
+    """Close the items of some organizations, and end the access if the review does.
+
+    The locks are in the order of `membership`.
+    """
+    rows = ReviewItem.objects.filter(section__in=pks, decision=None).order_by("pk")
+    found = rows.select_related("section")[:ITEMS_BATCH]
+    items = {item.pk: item for item in found}
+    lock_people(items.values())
+    keys = {item.section.organization_key or 0 for item in items.values()}
+    organizations = lock(Organization, keys)
+    sections = lock(ReviewSection, {item.section_id for item in items.values()})
+    items_of: dict[int, list[ReviewItem]] = defaultdict(list)
+    # Someone may have decided about some of them before they were locked.
+    for item in ReviewItem.objects.filter(pk__in=items, decision=None).order_by("pk"):
+        items_of[item.section_id].append(item)
+    changes: list[RoleChange] = []
+    for pk, section in sections.items():
+        organization = organizations.get(section.organization_key or 0)
+        if organization is None:
+            close_as_left(section, items_of[pk])
+            continue
+        decisions = judge(review, organization, items_of[pk])
+        add_decisions(section, decisions)
+        changes += [
+            RoleChange(User(pk=decision.item.user_key), organization, None)
+            for decision in decisions
+            if decision.answer == ReviewAnswer.EXPIRED
+        ]
+    change_roles(changes, reason=NOT_CONFIRMED)
+
+
+def judge(
+    review: AccessReview, organization: Organization, items: Sequence[ReviewItem]
+) -> list[ReviewDecision]:
+    """Return what becomes of items of one organization that nobody has decided about.
+
+    If no active admin would be left, all its admins keep their access, for platform
+    staff to look at: nothing says which of them should stay.
+    """
+    access_of = find_access(organization, items)
+    confirmed = find_confirmed(items)
+    ending = {
+        item.user_key
+        for item in items
+        if choose_access(item, access_of) and item.user_key not in confirmed
+    }
+    admins = find_active_members([organization.admin_id])[organization.admin_id]
+    are_admins_kept = bool(admins) and admins <= ending
+    decisions = []
+    for item in items:
+        access = choose_access(item, access_of)
+        if access is None:
+            decisions.append(ReviewDecision(item=item, answer=ReviewAnswer.LEFT))
+            continue
+        answer = ReviewAnswer.UNCONFIRMED
+        if review.ends_access and item.user_key in ending:
+            is_kept = are_admins_kept and item.user_key in admins
+            answer = ReviewAnswer.KEPT if is_kept else ReviewAnswer.EXPIRED
+        has_ended = answer == ReviewAnswer.EXPIRED
+        decisions.append(
+            ReviewDecision(
+                item=item,
+                answer=answer,
+                role_before=access.role.key,
+                ends_at_before=access.ends_at,
+                role="" if has_ended else access.role.key,
+                ends_at=None if has_ended else access.ends_at,
+            )
+        )
+    return decisions
+
+
+def find_confirmed(items: Collection[ReviewItem]) -> set[int | None]:
+    """Return the keys of people of whom another item of the section was confirmed.
+
+    Someone may have both roles of an organization.
+    """
+    sections = {item.section_id for item in items}
+    confirmed = ReviewDecision.objects.filter(
+        item__section__in=sections,
+        item__user_key__in={item.user_key for item in items},
+        answer__in=[ReviewAnswer.CONFIRMED, ReviewAnswer.CHANGED],
+    )
+    return set(confirmed.values_list("item__user_key", flat=True))
+
+
+@transaction.atomic
+def close_other_paths(pk: int) -> None:
+    """Report what platform staff have not confirmed. A review never ends it."""
+    section = lock(ReviewSection, [pk])[pk]
+    items = list(section.items.filter(decision=None).order_by("pk"))
+    ended = find_ended_paths(items)
+    decisions = []
+    for item in items:
+        is_gone = item.pk in ended
+        answer = ReviewAnswer.LEFT if is_gone else ReviewAnswer.UNCONFIRMED
+        role = "" if is_gone else item.role
+        decisions.append(
+            ReviewDecision(item=item, answer=answer, role_before=role, role=role)
+        )
+    add_decisions(section, decisions)
+
+
+@transaction.atomic
+def complete_if_answered(review: AccessReview) -> None:
+    """Complete a review of which nothing is open. From now on, it cannot change."""
+    reviews = AccessReview.objects.open().exclude(prepared_at=None)
+    stored = reviews.select_for_update(no_key=True).filter(pk=review.pk).first()
+    if stored is None or stored.sections.unanswered().exists():
+        return
+    stored.completed_at = timezone.now()
+    stored.asking = ""
+    stored.save(update_fields=["completed_at", "asking"])
+    record(SecurityEvent.REVIEW_COMPLETED, details={"review": stored.pk})

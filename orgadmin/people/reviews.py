@@ -1,0 +1,333 @@
+"""Access reviews: starting them, and what people decide about each item.
+
+A decision and the change of the role that it makes are one transaction. `membership`
+makes the change, so the access rule, the guards and the membership log apply.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import date, datetime
+from typing import TYPE_CHECKING
+
+from django.core.exceptions import PermissionDenied
+from django.db import connection, transaction
+from django.db.models import F
+from django.utils import timezone
+from django.utils.translation import gettext_lazy as _, gettext_noop
+
+from orgadmin.access.audit_log import SecurityEvent, record
+from orgadmin.access.roles import ROLES, Role
+from orgadmin.models import (
+    AccessReview,
+    MembershipEvent,
+    Organization,
+    ReviewAnswer,
+    ReviewDecision,
+    ReviewIsComplete,
+    ReviewItem,
+    ReviewRhythm,
+    ReviewScope,
+    ReviewSection,
+    User,
+)
+from orgadmin.models.guards import find_active_members
+from orgadmin.people import outbox
+from orgadmin.people.changes import RoleChange
+from orgadmin.people.membership import Membership, change_roles, lock, may_assign
+from orgadmin.people.review_items import prepare_review
+from orgadmin.people.review_paths import find_ended_paths
+
+if TYPE_CHECKING:
+    from django.db.models import QuerySet
+
+# The reason in the membership log if people give none.
+DECIDED = gettext_noop("Decided in an access review.")
+
+ADD_LIST = """
+    INSERT INTO orgadmin_reviewsection
+        (review_id, organization_key, organization_name, items_total, open_items)
+    SELECT %s, organization.id, organization.name, 0, 0
+    FROM orgadmin_organization organization
+    WHERE organization.id IN ({organizations})
+"""
+
+
+class DueDateInThePast(Exception):
+    """A review would be due today or earlier, so nobody could answer."""
+
+    def __str__(self) -> str:
+        return str(_("Choose a due date after today."))
+
+
+@dataclass(frozen=True)
+class Access:
+    """The role that someone has in an organization at the moment."""
+
+    role: Role
+    ends_at: datetime | None = None
+
+    def __str__(self) -> str:
+        """Return what a form sends back, to show which access the person has seen."""
+        end = self.ends_at.isoformat() if self.ends_at else "-"
+        return f"{self.role.key} {end}"
+
+
+@dataclass(frozen=True)
+class Decision:
+    """What someone wants to become of an item.
+
+    `seen` is the access that the page showed, as text; None: the person saw it in
+    another way. `role` is the new one if the answer is that it changes.
+    """
+
+    item: int
+    answer: ReviewAnswer
+    seen: str | None = None
+    role: Role | None = None
+
+
+@dataclass
+class Outcome:
+    """What became of decisions. The lists have the items."""
+
+    decided: list[ReviewDecision] = field(default_factory=list)
+    # Their access was changed after the person had seen it.
+    changed_meanwhile: list[ReviewItem] = field(default_factory=list)
+    # Someone else must confirm these.
+    own: list[ReviewItem] = field(default_factory=list)
+    # They had lost the access already.
+    left: list[ReviewItem] = field(default_factory=list)
+
+
+@transaction.atomic
+def start_review(
+    scope: ReviewScope,
+    *,
+    due_on: date,
+    ends_access: bool = False,
+    organizations: QuerySet[Organization] | None = None,
+    scope_text: str = "",
+    rhythm: ReviewRhythm | None = None,
+    actor: User | None = None,
+) -> AccessReview:
+    """Start a review. A worker then finds out who has access, as of now.
+
+    `organizations` are those of a list, or the one. Raises `DueDateInThePast`.
+    """
+    if due_on <= timezone.localdate(timezone=timezone.get_default_timezone()):
+        raise DueDateInThePast
+    newest = MembershipEvent.objects.order_by("pk").last()
+    review = AccessReview.objects.create(
+        started_by_key=actor.pk if actor else None,
+        started_by_name=str(actor) if actor else "",
+        scope=scope,
+        scope_text=scope_text[:500],
+        due_on=due_on,
+        ends_access=ends_access,
+        rhythm=rhythm,
+        log_position=newest.pk if newest else 0,
+    )
+    if organizations is not None:
+        keys = organizations.order_by().values("pk")
+        sql, parameters = keys.query.sql_with_params()
+        statement = ADD_LIST.format(organizations=sql)
+        with connection.cursor() as cursor:
+            cursor.execute(statement, [review.pk, *parameters])
+    details = {"review": review.pk, "scope": scope, "ends_access": ends_access}
+    record(SecurityEvent.REVIEW_STARTED, actor=actor, details=details)
+    task = prepare_review.using(priority=outbox.URGENT)
+    outbox.enqueue(task, review=review.pk)
+    return review
+
+
+# Answers
+
+
+@transaction.atomic
+def decide(
+    section: ReviewSection,
+    decisions: Sequence[Decision],
+    *,
+    actor: User,
+    reason: str = "",
+    confirmed: Collection[int] = (),
+) -> Outcome:
+    """Decide about open items of one organization, and change the roles accordingly.
+
+    Decides about nothing that was changed since the person saw it, and nobody confirms
+    their own access as long as there is another active admin who can. Items that have
+    been decided are left out. `confirmed` is as in `change_roles()`.
+
+    Raises `Organization.DoesNotExist`, `ReviewIsComplete`, `PermissionDenied`, and
+    `LastAdminError`.
+    """
+    wanted = {decision.item: decision for decision in decisions}
+    organization, items = lock_items(section, wanted)
+    access_of = find_access(organization, items)
+    permissions = Organization.objects.permissions_on(actor, organization.pk)
+    needs_other = has_other_admin(organization, actor)
+    outcome = Outcome()
+    changes = []
+    for item in items:
+        decision = wanted[item.pk]
+        current = choose_access(item, access_of)
+        if current is None:
+            outcome.left.append(item)
+            continue
+        if not may_assign(permissions, current.role):
+            raise PermissionDenied("You cannot review a role with more permissions.")
+        if decision.seen is not None and decision.seen != str(current):
+            outcome.changed_meanwhile.append(item)
+            continue
+        is_own = item.user_key == actor.pk
+        if is_own and needs_other and decision.answer != ReviewAnswer.ENDED:
+            outcome.own.append(item)
+            continue
+        made = make_decision(item, decision, current, actor, reason)
+        outcome.decided.append(made)
+        if decision.answer != ReviewAnswer.CONFIRMED:
+            user = User(pk=item.user_key)
+            changes.append(RoleChange(user, organization, decision.role))
+    change_roles(changes, actor=actor, reason=reason or DECIDED, confirmed=confirmed)
+    close_as_left(section, outcome.left)
+    add_decisions(section, outcome.decided)
+    return outcome
+
+
+def lock_items(
+    section: ReviewSection, keys: Collection[int]
+) -> tuple[Organization, list[ReviewItem]]:
+    """Lock everything that decisions about items depend on, and return it as stored.
+
+    The order is that of `membership`: people, organizations, and then the section.
+    Returns the items without a decision.
+    """
+    chosen = ReviewItem.objects.filter(section=section, pk__in=keys)
+    lock_people(chosen)
+    # The section of platform staff has none.
+    pk = section.organization_key or 0
+    organizations = lock(Organization, [pk])
+    if not organizations:
+        raise Organization.DoesNotExist(f"Organization {pk} does not exist.")
+    lock(ReviewSection, [section.pk])
+    if not AccessReview.objects.open().filter(pk=section.review_id).exists():
+        raise ReviewIsComplete
+    return organizations[pk], list(chosen.filter(decision=None).order_by("pk"))
+
+
+def lock_people(items: Iterable[ReviewItem]) -> None:
+    """Lock the people of items who still have an account."""
+    lock(User, {item.user_key for item in items if item.user_key is not None})
+
+
+def find_access(
+    organization: Organization, items: Iterable[ReviewItem]
+) -> dict[int, list[Access]]:
+    """Return {user ID: the roles that they have now} of the people of items."""
+    user_keys = {item.user_key for item in items}
+    role_of_group = {getattr(organization, role.attname): role for role in ROLES}
+    memberships = Membership.objects.filter(user__in=user_keys, group__in=role_of_group)
+    access_of: dict[int, list[Access]] = defaultdict(list)
+    for membership in memberships:
+        access = Access(role_of_group[membership.group_id])
+        access_of[membership.user_id].append(access)
+    return access_of
+
+
+def choose_access(
+    item: ReviewItem, access_of: Mapping[int, list[Access]]
+) -> Access | None:
+    """Return the access that an item is about now: another role may have replaced it.
+
+    None means that the person has none any more.
+    """
+    roles = access_of.get(item.user_key or 0, [])
+    for access in roles:
+        if access.role.key == item.role:
+            return access
+    return roles[0] if roles else None
+
+
+def has_other_admin(organization: Organization, user: User) -> bool:
+    """Return whether an active admin except the user can review the organization."""
+    admins = find_active_members([organization.admin_id])[organization.admin_id]
+    return bool(admins - {user.pk})
+
+
+def make_decision(
+    item: ReviewItem, decision: Decision, current: Access, actor: User, reason: str
+) -> ReviewDecision:
+    is_confirmed = decision.answer == ReviewAnswer.CONFIRMED
+    role = current.role if is_confirmed else decision.role
+    ends_at = current.ends_at if role is not None else None
+    return ReviewDecision(
+        item=item,
+        answer=decision.answer,
+        actor_key=actor.pk,
+        actor_name=str(actor),
+        role_before=current.role.key,
+        ends_at_before=current.ends_at,
+        role=role.key if role is not None else "",
+        ends_at=ends_at,
+        reason=reason,
+    )
+
+
+def close_as_left(section: ReviewSection, items: Iterable[ReviewItem]) -> None:
+    """Close items of people who had lost their access in another way."""
+    add_decisions(
+        section,
+        [ReviewDecision(item=item, answer=ReviewAnswer.LEFT) for item in items],
+    )
+
+
+def add_decisions(section: ReviewSection, decisions: Sequence[ReviewDecision]) -> None:
+    """Add decisions about items of a locked section, which have none yet."""
+    if not decisions:
+        return
+    ReviewDecision.objects.bulk_create(decisions)
+    sections = ReviewSection.objects.filter(pk=section.pk)
+    sections.update(open_items=F("open_items") - len(decisions))
+    sections.filter(open_items=0).update(answered_at=timezone.now())
+
+
+# Access that is not by a role
+
+
+@transaction.atomic
+def confirm_other_paths(
+    section: ReviewSection, keys: Collection[int], *, actor: User
+) -> Outcome:
+    """Confirm items of platform staff: superusers, permissions, groups.
+
+    As in `decide()`, superusers do not confirm themselves if there is another one.
+    """
+    lock(ReviewSection, [section.pk])
+    if not AccessReview.objects.open().filter(pk=section.review_id).exists():
+        raise ReviewIsComplete
+    items = ReviewItem.objects.filter(section=section, pk__in=keys, decision=None)
+    ended = find_ended_paths(items)
+    superusers = User.objects.filter(is_superuser=True, is_active=True)
+    needs_other = superusers.exclude(pk=actor.pk).exists()
+    outcome = Outcome()
+    for item in items.order_by("pk"):
+        if item.pk in ended:
+            outcome.left.append(item)
+        elif item.user_key == actor.pk and needs_other:
+            outcome.own.append(item)
+        else:
+            decision = ReviewDecision(
+                item=item,
+                answer=ReviewAnswer.CONFIRMED,
+                actor_key=actor.pk,
+                actor_name=str(actor),
+                role_before=item.role,
+                role=item.role,
+            )
+            outcome.decided.append(decision)
+    close_as_left(section, outcome.left)
+    add_decisions(section, outcome.decided)
+    return outcome
