@@ -795,6 +795,8 @@ class EveryPageTests(TestCase):
                 "orgadmin/user/<id>/password/",
                 # The username is a confirmation, which must be typed again.
                 "orgadmin/user/<object_id>/erase/",
+                # Who takes over, too: the page shows what will be deleted.
+                "orgadmin/user/<object_id>/delete/",
                 # People upload a file here, which cannot be kept. The page therefore
                 # asks who they are before it shows the form.
                 "orgadmin/organization/import/",

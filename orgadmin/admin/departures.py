@@ -1,8 +1,9 @@
 """Pages that end someone's access ask before nobody is left in charge.
 
 They show the organizations that would have no active admin, and send the IDs of these
-organizations back in a hidden field. The guards in `models/guards.py` refuse to write
-anything if other organizations would be affected by then.
+organizations back in a field, once someone has confirmed it. The guards in
+`models/guards.py` refuse to write anything if other organizations would be affected by
+then. `successors.py` asks who takes over instead.
 """
 
 from django.utils.translation import gettext as _
@@ -11,11 +12,13 @@ from orgadmin.admin.quotes import quote
 from orgadmin.models import Organization
 from orgadmin.models.guards import LastAdminError, LastSuperuserError
 from orgadmin.models.validators import is_primary_key
+from orgadmin.people.succession import SuccessionRefused
 
-# The hidden field. Its value is "3 17": the IDs of the organizations on the page.
+# The hidden field, or the checkbox. Its value is "3 17": the IDs of the organizations
+# on the page.
 CONFIRMED = "confirmed_organizations"
 
-REFUSALS = (LastAdminError, LastSuperuserError)
+REFUSALS = (LastAdminError, LastSuperuserError, SuccessionRefused)
 
 NAMES_SHOWN = 10
 
@@ -43,7 +46,7 @@ def describe_refusal(error, user):
 
     Names only organizations that the user may view.
     """
-    if isinstance(error, LastSuperuserError):
+    if isinstance(error, (LastSuperuserError, SuccessionRefused)):
         return str(error)
     pks = [organization.pk for organization in error.organizations]
     visible = Organization.objects.permitted(user).filter(pk__in=pks)

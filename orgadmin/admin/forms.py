@@ -1,5 +1,7 @@
 """The forms that edit organizations and people."""
 
+from typing import ClassVar
+
 from django import forms
 from django.contrib.auth.forms import (
     AdminPasswordChangeForm,
@@ -15,7 +17,7 @@ from django.utils.text import format_lazy
 from django.utils.translation import gettext_lazy as _, ngettext
 
 from orgadmin.access.groups import get_owner_relation
-from orgadmin.access.roles import ROLES
+from orgadmin.access.roles import ADMIN, ROLES
 from orgadmin.admin.departures import (
     CONFIRMED,
     describe_refusal,
@@ -23,6 +25,7 @@ from orgadmin.admin.departures import (
     read_confirmed,
 )
 from orgadmin.admin.merging import MergingForm
+from orgadmin.admin.successors import find_objection
 from orgadmin.models import Organization, User
 from orgadmin.models.guards import (
     LastAdminError,
@@ -33,13 +36,16 @@ from orgadmin.models.guards import (
 from orgadmin.models.look_alikes import lock_key, make_key
 from orgadmin.models.validators import is_primary_key
 from orgadmin.people.changes import RoleChange
+from orgadmin.people.find_people import identify
 from orgadmin.people.membership import (
     AmbiguousRoles,
+    change_roles,
     choose_roles,
     find_groups_to_replace,
     find_organizations_losing_last_admin,
     set_groups,
 )
+from orgadmin.people.succession import REASON, hand_over
 from orgadmin.records.columns import FIELDS
 
 NAMESAKES_SHOWN = 5
@@ -158,8 +164,10 @@ class UserForm(UserChangeForm):
     A change that leaves organizations without an active admin must be saved twice. The
     first time, an error names the organizations, and the hidden field
     `confirmed_organizations` carries their IDs to the page. If the field is sent back
-    with these IDs, the person who saves has seen the error. Only superusers can confirm
-    it like this. `ClosedModelAdmin.get_form` sets `user` to the person who saves.
+    with these IDs, the person who saves has seen the error. The error also shows the
+    field `successor`: whoever is named there becomes admin of these organizations. Only
+    superusers can confirm it like this. `ClosedModelAdmin.get_form` sets `user` to the
+    person who saves.
 
     The form shows GROUPS_SHOWN groups at most. The hidden field `groups_shown` has
     their keys. Groups that were not shown stay, also those that someone else added in
@@ -173,7 +181,20 @@ class UserForm(UserChangeForm):
     # The IDs of the organizations for which the person has confirmed it.
     confirmed = frozenset()
 
+    # {ID of an organization: user}: who takes over.
+    successors: ClassVar[dict] = {}
+
     confirmed_organizations = forms.CharField(required=False, widget=forms.HiddenInput)
+    successor = forms.CharField(
+        label=_("Who takes over"),
+        required=False,
+        max_length=254,
+        widget=forms.HiddenInput,
+        help_text=_(
+            "Enter a username, a confirmed email address, or a number such as #17."
+            " Leave it empty to leave the organizations without an active admin."
+        ),
+    )
     groups_shown = forms.CharField(required=False, widget=forms.HiddenInput)
 
     class Meta(UserChangeForm.Meta):
@@ -303,13 +324,54 @@ class UserForm(UserChangeForm):
             self.add_error(fields[0], text)
             return
         if organizations.keys() <= read_confirmed(self.data):
-            self.confirmed = frozenset(organizations)
+            self._read_successor(organizations)
             return
+        self._show_successor()
         # The form is shown again with this value in the hidden field.
         self.data = self.data.copy()
         self.data[CONFIRMED] = " ".join(str(pk) for pk in organizations)
-        text = _("No active admin would be left in %s. Save again to confirm.")
+        text = _(
+            "No active admin would be left in %s. Save again to confirm. You can also"
+            " say below who takes over."
+        )
         self.add_error(fields[0], text % list_organizations(orphaned))
+
+    def _show_successor(self):
+        widget = forms.TextInput(
+            {
+                "class": "vTextField",
+                "autocomplete": "off",
+                "data-suggest": reverse("admin:orgadmin_user_suggest"),
+            }
+        )
+        self.fields["successor"].widget = widget
+
+    def _read_successor(self, keys):
+        """Set who takes over organizations, or that they stay without an admin."""
+        name = self.cleaned_data.get("successor", "").strip()
+        if not name:
+            self.confirmed = frozenset(keys)
+            return
+        self._show_successor()
+        naming = identify([name])[name]
+        objection = find_objection(naming, [self.instance])
+        if objection:
+            self.add_error("successor", objection)
+            return
+        self.successors = dict.fromkeys(keys, naming.user)
+
+    def appoint_successors(self):
+        """Make whoever takes over an admin, before the change is saved."""
+        if self._loses("is_active"):
+            hand_over([self.instance], self.successors, actor=self.user)
+            return
+        # They only lose roles, and may stay the last superuser.
+        organizations = Organization.objects.filter(pk__in=self.successors)
+        changes = [
+            RoleChange(self.successors[organization.pk], organization, ADMIN)
+            for organization in organizations
+        ]
+        change_roles(changes, actor=self.user, reason=REASON)
 
     def _save_m2m(self):
         groups = self.cleaned_data.pop("groups", None)

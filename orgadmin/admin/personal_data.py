@@ -4,7 +4,7 @@ from django.contrib import messages
 from django.http import StreamingHttpResponse
 from django.utils.translation import gettext_lazy as _
 
-from orgadmin.admin.departures import read_confirmed
+from orgadmin.admin.successors import read_succession, require_succession
 from orgadmin.models.guards import LastSuperuserError
 from orgadmin.records.erasure import ErasureRefused, erase_person
 from orgadmin.records.personal_data import (
@@ -38,12 +38,17 @@ class PersonalDataPages:
         url = self.get_record_url(user)
         entered = request.POST.get("username", "")
         is_confirmed = request.method == "POST" and entered == user.username
+        if is_confirmed:
+            succession = require_succession(request.POST, [user])
+        else:
+            succession = read_succession(request.POST, [user], is_sent=False)
         try:
             report = erase_person(
                 user,
                 actor=request.user,
                 dry_run=not is_confirmed,
-                confirmed=read_confirmed(request.POST),
+                confirmed=succession.confirmed,
+                successors=succession.chosen if is_confirmed else {},
                 included=request.POST.getlist("include") if is_confirmed else (),
                 replaces_texts=is_confirmed and "replace_texts" in request.POST,
             )
@@ -60,5 +65,6 @@ class PersonalDataPages:
             "erase",
             _("Erase “%s”?") % user,
             report=report,
+            succession=succession,
             is_refused=request.method == "POST",
         )

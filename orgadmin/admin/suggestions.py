@@ -36,6 +36,14 @@ def suggest(request, organization, site):
     return search_known(request, organization, term)
 
 
+def suggest_anyone(request, site):
+    """Return people to a superuser, who may name anyone."""
+    term = clean_search(request.GET.get("suggest", "")).strip()
+    if len(term) < SHORTEST:
+        return []
+    return search_everyone(request, site, term)
+
+
 def search_everyone(request, site, term):
     note_people_suggested(request)
     people_admin = site.get_model_admin(User)

@@ -25,8 +25,9 @@ from orgadmin.admin.base import (
     STOCK_PAGES,
     SuperuserOnlyAdmin,
 )
+from orgadmin.admin.bulk_pages import BulkPages
 from orgadmin.admin.delete_page import DeletesAsActor
-from orgadmin.admin.departures import REFUSALS, describe_refusal, read_confirmed
+from orgadmin.admin.departures import REFUSALS, describe_refusal
 from orgadmin.admin.forms import NewPersonForm, PersonPasswordForm, UserForm
 from orgadmin.admin.people_forms import ReasonForm
 from orgadmin.admin.people_lists import (
@@ -50,11 +51,13 @@ from orgadmin.admin.person_access import (
 from orgadmin.admin.person_overview import OrganizationsPage, OverviewPage
 from orgadmin.admin.personal_data import PersonalDataPages
 from orgadmin.admin.rows import show_day
+from orgadmin.admin.successors import read_succession, require_succession
 from orgadmin.gate.answers import holds_more_than
 from orgadmin.models import Invitation, User
-from orgadmin.models.guards import find_orphaned_by, is_another_superuser_left
+from orgadmin.models.guards import is_another_superuser_left
 from orgadmin.models.user import CredentialsChanged
 from orgadmin.people import membership, offboarding
+from orgadmin.people.succession import hand_over
 
 
 class OffboardingPage:
@@ -71,8 +74,12 @@ class OffboardingPage:
         if returned is not None:
             tell_not_saved(request)
         form = ReasonForm(request.POST or returned)
-        if "confirmed" in request.POST and form.is_valid():
-            return self._offboard(request, user, form.cleaned_data["reason"])
+        is_sent = "confirmed" in request.POST
+        data = returned if returned is not None else request.POST
+        succession = read_succession(data, [user], is_sent=is_sent)
+        if is_sent and form.is_valid() and not succession.has_errors:
+            reason = form.cleaned_data["reason"]
+            return self._offboard(request, user, reason, succession)
         return self.render_page(
             request,
             user,
@@ -82,15 +89,16 @@ class OffboardingPage:
             form_key=choose_key(request),
             roles=membership.list_roles(user),
             invitations=Invitation.objects.filter(invited_by=user).count(),
-            orphaned=find_orphaned_by([user]),
+            succession=succession,
         )
 
-    def _offboard(self, request, user, reason):
+    def _offboard(self, request, user, reason, succession):
         offboarding.offboard(
             user,
             actor=request.user,
             reason=reason,
-            confirmed=read_confirmed(request.POST),
+            confirmed=succession.confirmed,
+            successors=succession.chosen,
         )
         self.log_change(request, user, gettext_noop("Offboarded and deactivated."))
         text = _(
@@ -131,15 +139,18 @@ class GuardedDeletion:
             response.context_data |= describe_departure(queryset)
         return response
 
+    @transaction.atomic
     def delete_queryset(self, request, queryset):
-        queryset.delete(actor=request.user, confirmed=read_confirmed(request.POST))
+        succession = require_succession(request.POST, list(queryset))
+        hand_over(queryset, succession.chosen, actor=request.user)
+        queryset.delete(actor=request.user, confirmed=succession.confirmed)
 
 
 def describe_departure(users):
     """Return what a page says before these people are deleted."""
     has_superusers = any(is_active_superuser(user) for user in users)
     return {
-        "orphaned": find_orphaned_by(users),
+        "succession": read_succession({}, users, is_sent=False),
         "is_last_superuser": has_superusers and not is_another_superuser_left(users),
     }
 
@@ -150,6 +161,7 @@ class UserAdmin(
     OrganizationsPage,
     AccessPage,
     ActivityPage,
+    BulkPages,
     CompanyAccountPage,
     OffboardingPage,
     PasswordLinkPage,
@@ -271,9 +283,10 @@ class UserAdmin(
         if obj is None:
             return [(None, {"fields": NewPersonForm.Meta.fields})]
         if request.user.is_superuser:
-            # The hidden fields in which UserForm keeps what the person has seen.
-            hidden = (None, {"fields": ["confirmed_organizations", "groups_shown"]})
-            return [*super().get_fieldsets(request, obj), hidden]
+            # What UserForm asks for, or has shown: all hidden until it is needed.
+            names = ["successor", "confirmed_organizations", "groups_shown"]
+            asked = (None, {"fields": names})
+            return [*super().get_fieldsets(request, obj), asked]
         person = ["first_name", "last_name", "email", "is_active"]
         return [
             (None, {"fields": ["username"]}),
@@ -335,6 +348,8 @@ class UserAdmin(
     def save_model(self, request, obj, form, change):
         obj.changed_by = request.user
         obj.confirmed_organizations = getattr(form, "confirmed", ())
+        if change and request.user.is_superuser:
+            form.appoint_successors()
         super().save_model(request, obj, form, change)
         if not change and obj.email and not obj.has_usable_password():
             self._send_first_link(request, obj)

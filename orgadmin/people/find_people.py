@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING
 
 from django.db.models import Q
 
+from orgadmin.access.batches import split_into_batches
 from orgadmin.access.roles import ROLES
 from orgadmin.models import Organization, User
-from orgadmin.models.addresses import fold_email, normalize_email
+from orgadmin.models.addresses import fold_email, fold_username, normalize_email
 from orgadmin.models.user_queryset import choose_by_username, has_username
 from orgadmin.models.validators import is_primary_key
 
@@ -22,6 +23,8 @@ SEPARATORS = re.compile(r"[,;\n\r]+")
 
 # "#17" stands for the account with this ID.
 KEY = re.compile(r"#(\d+)")
+
+BATCH = 1_000  # names in one query
 
 
 @dataclass
@@ -131,3 +134,65 @@ def name_for(user: User) -> str:
     if not is_address(user.username):
         return user.username
     return user.email if user.has_verified_email else f"#{user.pk}"
+
+
+@dataclass(frozen=True)
+class Naming:
+    """A name that a superuser typed, and whom it may mean.
+
+    It is clear if it means exactly one person. A name that means nobody has no
+    candidates. An address that its owner has not confirmed is not clear, because
+    someone else may have entered it.
+    """
+
+    name: str
+    user: User | None = None
+    candidates: tuple[User, ...] = ()
+
+
+def identify(names: Collection[str]) -> dict[str, Naming]:
+    """Return {name: Naming}: whom usernames, IDs such as "#17" and addresses mean.
+
+    Only for superusers. Runs two queries per BATCH of names.
+    """
+    found: dict[str, Naming] = {}
+    for batch in split_into_batches(dict.fromkeys(names), BATCH):
+        emails = {
+            name: fold_email(normalize_email(name))
+            for name in batch
+            if is_address(name)
+        }
+        owners = User.objects.find_by_emails(set(emails.values())) if emails else {}
+        named = find_users_named(batch)
+        for name in batch:
+            found[name] = choose_meaning(name, named, owners.get(emails.get(name, "")))
+    return found
+
+
+def find_users_named(names: Collection[str]) -> list[User]:
+    """Return the users who have one of these usernames, or one of these IDs."""
+    keys = [key for key in map(read_key, names) if key is not None]
+    folds = {fold_username(name) for name in names}
+    users = User.objects.filter(
+        Q(username__in=names) | Q(username_fold__in=folds) | Q(pk__in=keys)
+    )
+    return list(users.order_by("pk"))
+
+
+def choose_meaning(name: str, named: Collection[User], owner: User | None) -> Naming:
+    """Return whom a name means.
+
+    `named` are users among whom are those with this username or ID. `owner` is the
+    user with this address.
+    """
+    key = read_key(name)
+    namesake = choose_by_username(named, name)
+    with_key = next((user for user in named if user.pk == key), None)
+    meanings = [user for user in (owner, namesake, with_key) if user is not None]
+    candidates = tuple(dict.fromkeys(meanings))
+    if len(candidates) != 1:
+        return Naming(name, None, candidates)
+    is_confirmed = owner is not None and owner.has_verified_email
+    if is_address(name) and not is_confirmed:
+        return Naming(name, None, candidates)
+    return Naming(name, candidates[0], candidates)

@@ -1,6 +1,6 @@
-"""Removing all access of a person who leaves."""
+"""Removing all access of people who leave."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 
 from django.db import transaction
 
@@ -10,37 +10,84 @@ from django.utils.translation import gettext_noop as _
 from orgadmin.access.audit_log import SecurityEvent, record
 from orgadmin.models import Invitation, OrganizationUserObjectPermission, User
 from orgadmin.models.guards import keep_a_superuser, lock_users
+from orgadmin.people import mail
 from orgadmin.people.changes import RoleChange
 from orgadmin.people.company_accounts import remove_company_accounts
-from orgadmin.people.membership import change_roles, list_roles
+from orgadmin.people.membership import change_roles, list_all_roles
 from orgadmin.people.second_factors import remove_second_factors
+from orgadmin.people.succession import hand_over
 
 
 @transaction.atomic
 def offboard(
-    user: User, *, actor: User, reason: str = "", confirmed: Collection[int] = ()
+    user: User,
+    *,
+    actor: User,
+    reason: str = "",
+    confirmed: Collection[int] = (),
+    successors: Mapping[int, User] | None = None,
 ) -> None:
     """Remove all access of a person and deactivate their account.
 
-    Their sessions end, and their password no longer works, even if the account is
-    activated again. The invitations that they sent are revoked. `confirmed` is as in
-    `change_roles()`. Raises `User.DoesNotExist`, `LastSuperuserError`, and
-    `LastAdminError` if an organization would be left without an active admin.
+    As `offboard_all()`. Raises `User.DoesNotExist` if the person has been deleted.
     """
-    locked = lock_users([user.pk], using="default")
-    if not locked:
+    offboarded = offboard_all(
+        [user],
+        actor=actor,
+        reason=reason,
+        confirmed=confirmed,
+        successors=successors,
+    )
+    if not offboarded:
         raise User.DoesNotExist("The person has been deleted.")
-    user = locked[0]
+
+
+@transaction.atomic
+def offboard_all(
+    users: Collection[User],
+    *,
+    actor: User,
+    reason: str = "",
+    confirmed: Collection[int] = (),
+    successors: Mapping[int, User] | None = None,
+) -> list[User]:
+    """Remove all access of people and deactivate their accounts.
+
+    Their sessions end, and their passwords no longer work, even if the accounts are
+    activated again. The invitations that they sent are revoked. `successors` is as in
+    `hand_over()`, and `confirmed` as in `change_roles()`. Returns the people as they
+    are stored, without those who have been deleted.
+
+    Raises the exceptions of `hand_over()`, `LastSuperuserError`, and `LastAdminError`
+    if an organization would be left without an active admin.
+    """
+    pks = [user.pk for user in users]
+    changes = hand_over(users, successors or {}, actor=actor, notify=False)
+    locked = lock_users(pks, using="default")
     keep_a_superuser(locked, using="default")
-    user.changed_by = actor
-    # A set, because a person has both roles in an organization if one of them was added
-    # without `membership`.
-    organizations = {row.organization for row in list_roles(user)}
-    changes = [RoleChange(user, organization, None) for organization in organizations]
-    change_roles(changes, actor=actor, reason=reason, confirmed=confirmed)
-    Invitation.objects.filter(invited_by=user).revoke(
+    changes += change_roles(
+        [
+            RoleChange(row.user, row.organization, None)
+            for row in list_all_roles(locked)
+        ],
+        actor=actor,
+        reason=reason,
+        confirmed=confirmed,
+        notify=False,
+    )
+    # Together, so that everyone gets one message.
+    mail.notify(changes, actor)
+    Invitation.objects.filter(invited_by__in=pks).revoke(
         actor=actor, reason=_("The person who sent it was offboarded.")
     )
+    for user in locked:
+        _close_account(user, actor)
+    return locked
+
+
+def _close_account(user: User, actor: User) -> None:
+    """Remove what gives access besides roles, and deactivate the account."""
+    user.changed_by = actor
     user.groups.clear()
     user.user_permissions.clear()
     _remove_object_permissions(user, actor)

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -60,6 +60,7 @@ from orgadmin.people.membership import (
     change_roles,
     list_roles,
 )
+from orgadmin.people.succession import hand_over
 from orgadmin.people.unsent import find_mail_to
 from orgadmin.records.batches import BATCH, read_in_batches
 from orgadmin.records.personal_data import (
@@ -198,11 +199,13 @@ def erase_person(
     confirmed: Collection[int] = (),
     included: Collection[str] = (),
     replaces_texts: bool = False,
+    successors: Mapping[int, User] | None = None,
 ) -> ErasureReport:
     """Erase a person in one transaction, and return what was erased.
 
     `included` are addresses as in `find_person()`. With `replaces_texts`, what people
-    wrote gets the pseudonym instead of the person's names and addresses.
+    wrote gets the pseudonym instead of the person's names and addresses. `successors`
+    is as in `hand_over()`, whose exceptions apply.
 
     With `dry_run`, everything is undone at the end. `confirmed` are the IDs of the
     organizations for which the actor, a superuser, has confirmed that no active admin
@@ -212,6 +215,7 @@ def erase_person(
     if user == actor:
         raise ErasesThemselves
     with transaction.atomic():
+        hand_over([user], successors or {}, actor=actor)
         locked = lock_users([user.pk], using="default")
         if not locked:
             raise User.DoesNotExist("The person has been deleted.")

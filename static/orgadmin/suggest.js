@@ -1,16 +1,18 @@
 "use strict";
 
 /*
- * Suggests people while someone types whom to add to an organization. The page finds
- * them: it answers ?suggest=<text>. Without this script, people type the whole name.
+ * Suggests people while someone types a name: in the field that adds someone to an
+ * organization, whose page answers ?suggest=<text>, and in fields with the attribute
+ * "data-suggest", which is the address that answers. Without this script, people type
+ * the whole name.
  */
 
 const SUGGESTION_WAIT = 200; // milliseconds without a key
 const SHORTEST_NAME = 2; // letters
 
-const nameField = document.querySelector("#id_add-who");
-const suggestionList = document.querySelector("#suggested-people");
+const nameFields = document.querySelectorAll("#id_add-who, [data-suggest]");
 
+let suggestionList = document.querySelector("#suggested-people");
 let suggestionTimer = null;
 let newestQuestion = 0;
 
@@ -24,15 +26,15 @@ function showSuggestions(suggestions) {
   suggestionList.replaceChildren(...options);
 }
 
-async function suggestPeople() {
-  const text = nameField.value.trim();
+async function suggestPeople(field) {
+  const text = field.value.trim();
   newestQuestion += 1;
   const number = newestQuestion;
   if (text.length < SHORTEST_NAME) {
     showSuggestions([]);
     return;
   }
-  const url = new URL(nameField.form.action);
+  const url = new URL(field.dataset.suggest || field.form.action, document.baseURI);
   url.searchParams.set("suggest", text);
   const response = await fetch(url, { headers: { Accept: "application/json" } });
   // Someone whose session has ended gets a page instead.
@@ -45,16 +47,22 @@ async function suggestPeople() {
 }
 
 /* Without a connection, people go on typing. */
-function suggestIfPossible() {
-  suggestPeople().catch(() => showSuggestions([]));
+function suggestIfPossible(field) {
+  suggestPeople(field).catch(() => showSuggestions([]));
 }
 
-function suggestPeopleSoon() {
+function suggestPeopleSoon(event) {
   clearTimeout(suggestionTimer);
-  suggestionTimer = setTimeout(suggestIfPossible, SUGGESTION_WAIT);
+  suggestionTimer = setTimeout(suggestIfPossible, SUGGESTION_WAIT, event.target);
 }
 
-if (nameField && suggestionList) {
-  nameField.setAttribute("list", suggestionList.id);
-  nameField.addEventListener("input", suggestPeopleSoon);
+if (nameFields.length > 0 && !suggestionList) {
+  suggestionList = document.createElement("datalist");
+  suggestionList.id = "suggested-people";
+  document.body.append(suggestionList);
+}
+
+for (const field of nameFields) {
+  field.setAttribute("list", suggestionList.id);
+  field.addEventListener("input", suggestPeopleSoon);
 }

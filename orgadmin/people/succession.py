@@ -1,0 +1,99 @@
+"""Who takes over the organizations of people who leave."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from typing import Any
+
+from django.db import transaction
+from django.db.models import Q
+
+# The log stores reasons in English. They are translated where they are shown.
+from django.utils.translation import gettext_lazy as _, gettext_noop
+
+from orgadmin.access.roles import ADMIN
+from orgadmin.models import Organization, User
+from orgadmin.models.guards import find_orphaned_by, keep_a_superuser, lock_users
+from orgadmin.people.changes import RoleChange
+from orgadmin.people.membership import Membership, change_roles, lock
+
+REASON = gettext_noop("Takes over from an admin who leaves.")
+
+
+class SuccessionRefused(Exception):
+    """Nobody can take over as it was chosen."""
+
+    explanation: Any = ""
+
+    def __str__(self) -> str:
+        return str(self.explanation)
+
+
+class SuccessorUnavailable(SuccessionRefused):
+    explanation = _(
+        "Nothing was changed, because someone who was to take over has left in the"
+        " meantime. Choose someone else."
+    )
+
+
+class SuccessionChanged(SuccessionRefused):
+    explanation = _(
+        "Nothing was changed, because the admins of these organizations have changed in"
+        " the meantime. Read the list of organizations again."
+    )
+
+
+@transaction.atomic
+def hand_over(
+    leaving: Collection[User],
+    successors: Mapping[int, User],
+    *,
+    actor: User | None,
+    notify: bool = True,
+) -> list[RoleChange]:
+    """Make people admins of the organizations that others are about to leave.
+
+    Runs in the transaction that then ends the access of the users in `leaving`.
+    `successors` is {ID of an organization: user}. All locks of this transaction are
+    taken here, in the order of `models/guards.py`. Returns the changes that were made.
+
+    Raises `LastSuperuserError`; `SuccessorUnavailable` if a successor is among those
+    who leave, or has no active account; and `SuccessionChanged` if one of the
+    organizations keeps an active admin without them. The exceptions of
+    `change_roles()` apply.
+    """
+    if not successors:
+        return []
+    leaving_pks = {user.pk for user in leaving}
+    successor_pks = {user.pk for user in successors.values()}
+    users = lock_users(leaving_pks | successor_pks, using="default")
+    locked = {user.pk: user for user in users}
+    leavers = [user for user in users if user.pk in leaving_pks]
+    keep_a_superuser(leavers, using="default")
+    organizations = lock_organizations(leaving_pks, successors.keys())
+    changes = []
+    for pk, successor in successors.items():
+        stored = locked.get(successor.pk)
+        if stored is None or not stored.is_active or stored.pk in leaving_pks:
+            raise SuccessorUnavailable
+        if pk not in organizations:
+            raise SuccessionChanged
+        changes.append(RoleChange(stored, organizations[pk], ADMIN))
+    orphaned = {organization.pk for organization in find_orphaned_by(leavers)}
+    if not successors.keys() <= orphaned:
+        raise SuccessionChanged
+    return change_roles(changes, actor=actor, reason=REASON, notify=notify)
+
+
+def lock_organizations(
+    members: Collection[int], others: Collection[int]
+) -> dict[int, Organization]:
+    """Lock the organizations of some users, and others, in the order of their keys.
+
+    Returns {ID: organization}.
+    """
+    groups = Membership.objects.filter(user__in=members).values("group")
+    pks = set(others)
+    for condition in (Q(admin__in=groups), Q(reviewer__in=groups)):
+        pks.update(Organization.objects.filter(condition).values_list("pk", flat=True))
+    return lock(Organization, pks)
