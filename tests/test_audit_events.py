@@ -35,6 +35,7 @@ ACTIONS = {
     "auth.group.delete_selected": {SecurityEvent.GROUP_DELETED},
     "orgadmin.contact.delete_selected": HISTORY,
     "orgadmin.organization.delete_selected": {SecurityEvent.ORGANIZATIONS_DELETED},
+    "orgadmin.organization.give_role": "It leads to a page that asks first.",
     "orgadmin.user.delete_selected": {SecurityEvent.USER_DELETED},
     "orgadmin.user.remove_second_factor": {SecurityEvent.FACTOR_REMOVED},
 }
@@ -83,6 +84,16 @@ PAGES = {
     "orgadmin.user.access": ONLY_READS,
     "orgadmin.user.activity": ONLY_READS,
     "orgadmin.user.add": {SecurityEvent.USER_CREATED},
+    "orgadmin.user.bulk_end": {
+        SecurityEvent.DEACTIVATED,
+        SecurityEvent.EXPORTED,
+        SecurityEvent.ROLES_CHANGED,
+    },
+    "orgadmin.user.bulk_give": {SecurityEvent.EXPORTED, SecurityEvent.ROLES_CHANGED},
+    "orgadmin.user.bulk_replace": {
+        SecurityEvent.EXPORTED,
+        SecurityEvent.ROLES_CHANGED,
+    },
     "orgadmin.user.change": {
         SecurityEvent.EMAIL_CHANGED,
         SecurityEvent.FLAGS_CHANGED,
@@ -101,6 +112,7 @@ PAGES = {
     "orgadmin.user.password_change": {SecurityEvent.PASSWORD_CHANGED},
     "orgadmin.user.password_link": {SecurityEvent.PASSWORD_LINK_REQUESTED},
     "orgadmin.user.second_factor": {SecurityEvent.FACTOR_REMOVED},
+    "orgadmin.user.suggest": {SecurityEvent.PEOPLE_VIEWED},
     "orgadmin.user.sign_out": {SecurityEvent.SESSIONS_ENDED},
 }
 

@@ -36,6 +36,7 @@ WHOLE_LINKS = {
     "item.url",
     "login_url",
     "onward_url",
+    "page_url",
     "original.website",
     "parent_url",
     "passkey_action",

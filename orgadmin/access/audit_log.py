@@ -84,6 +84,7 @@ class SecurityEvent(models.TextChoices):
     IMPORTED = "imported", _("imported")
     IMPORT_REFUSED = "import refused", _("import refused")
     ORGANIZATIONS_DELETED = "organizations deleted", _("organizations deleted")
+    ROLES_CHANGED = "roles changed", _("many roles changed at once")
     VERSION_RESTORED = "version restored", _("earlier version restored")
     REPAIRED = "repaired", _("repaired by the doctor")
     FIXTURES_LOADED = "fixtures loaded", _("fixtures loaded")
@@ -103,6 +104,7 @@ ACCOUNT_EVENTS = frozenset(SecurityEvent) - {
     SecurityEvent.IMPORTED,
     SecurityEvent.IMPORT_REFUSED,
     SecurityEvent.ORGANIZATIONS_DELETED,
+    SecurityEvent.ROLES_CHANGED,
     SecurityEvent.VERSION_RESTORED,
     SecurityEvent.REPAIRED,
     SecurityEvent.FIXTURES_LOADED,

@@ -17,7 +17,7 @@ from django.utils.text import format_lazy
 from django.utils.translation import gettext_lazy as _, ngettext
 
 from orgadmin.access.groups import get_owner_relation
-from orgadmin.access.roles import ADMIN, ROLES
+from orgadmin.access.roles import ROLES
 from orgadmin.admin.departures import (
     CONFIRMED,
     describe_refusal,
@@ -39,13 +39,12 @@ from orgadmin.people.changes import RoleChange
 from orgadmin.people.find_people import identify
 from orgadmin.people.membership import (
     AmbiguousRoles,
-    change_roles,
     choose_roles,
     find_groups_to_replace,
     find_organizations_losing_last_admin,
     set_groups,
 )
-from orgadmin.people.succession import REASON, hand_over
+from orgadmin.people.succession import hand_over
 from orgadmin.records.columns import FIELDS
 
 NAMESAKES_SHOWN = 5
@@ -362,16 +361,12 @@ class UserForm(UserChangeForm):
 
     def appoint_successors(self):
         """Make whoever takes over an admin, before the change is saved."""
-        if self._loses("is_active"):
-            hand_over([self.instance], self.successors, actor=self.user)
-            return
-        # They only lose roles, and may stay the last superuser.
-        organizations = Organization.objects.filter(pk__in=self.successors)
-        changes = [
-            RoleChange(self.successors[organization.pk], organization, ADMIN)
-            for organization in organizations
-        ]
-        change_roles(changes, actor=self.user, reason=REASON)
+        hand_over(
+            [self.instance],
+            self.successors,
+            actor=self.user,
+            keeps_account=not self._loses("is_active"),
+        )
 
     def _save_m2m(self):
         groups = self.cleaned_data.pop("groups", None)

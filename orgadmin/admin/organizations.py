@@ -11,6 +11,7 @@ from django.utils.html import format_html
 from django.utils.translation import get_language, gettext_lazy as _, ngettext
 
 from orgadmin.access.roles import CONFIDENTIAL_FIELDS, ROLES
+from orgadmin.access.rule import is_active_superuser
 from orgadmin.admin.changelist import Sort
 from orgadmin.admin.contacts import ContactInline, ContactsPage
 from orgadmin.admin.delete_page import DELETIONS_SHOWN, DeletesAsActor
@@ -36,7 +37,7 @@ from orgadmin.admin.organization_rows import (
     render_badges,
 )
 from orgadmin.admin.rows import show_day
-from orgadmin.models import Contact, Organization
+from orgadmin.models import Contact, Organization, User
 from orgadmin.models.fields import normalize
 from orgadmin.people.membership import Membership
 
@@ -82,6 +83,7 @@ class OrganizationAdmin(
     open_to_old_sign_ins = ("add_view", "change_view", "people", "restore")
     closed_to_old_sign_ins = ("import_view",)
     form = OrganizationForm
+    actions = ["give_role"]
     inlines = [ContactInline]
     list_display = ["name", "reference", "admins", "status", "changed"]
     column_permissions = {
@@ -173,6 +175,31 @@ class OrganizationAdmin(
         if {"admins", "changed"} <= hidden:
             hidden.add("status")
         return hidden
+
+    # Giving a role in many organizations
+
+    def has_manage_members_permission(self, request):
+        """Return whether to offer actions that change roles. Django asks this."""
+        return is_active_superuser(request.user)
+
+    @admin.action(
+        permissions=["manage_members"], description=_("Give someone a role here…")
+    )
+    def give_role(self, request, queryset):
+        """Ask who gets a role in the selected organizations."""
+        keys = " ".join(str(pk) for pk in queryset.values_list("pk", flat=True))
+        people_admin = self.admin_site.get_model_admin(User)
+        return people_admin.show_give_form(request, chosen=keys)
+
+    def response_action(self, request, queryset, **kwargs):
+        """Run an action. Giving a role is for a list of any length."""
+        is_giving = request.POST.get("action") == "give_role"
+        offered = "give_role" in self.get_actions(request)
+        if is_giving and offered and self._selects_all(request):
+            people_admin = self.admin_site.get_model_admin(User)
+            listed = f"?{request.GET.urlencode()}"
+            return people_admin.show_give_form(request, listed=listed)
+        return super().response_action(request, queryset, **kwargs)
 
     def get_search_results(self, request, queryset, search_term):
         text = normalize(search_term)

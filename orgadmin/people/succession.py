@@ -49,12 +49,14 @@ def hand_over(
     successors: Mapping[int, User],
     *,
     actor: User | None,
+    keeps_account: bool = False,
     notify: bool = True,
 ) -> list[RoleChange]:
     """Make people admins of the organizations that others are about to leave.
 
     Runs in the transaction that then ends the access of the users in `leaving`.
-    `successors` is {ID of an organization: user}. All locks of this transaction are
+    `successors` is {ID of an organization: user}. With `keeps_account`, those who leave
+    lose only roles, and may be the last superusers. All locks of this transaction are
     taken here, in the order of `models/guards.py`. Returns the changes that were made.
 
     Raises `LastSuperuserError`; `SuccessorUnavailable` if a successor is among those
@@ -69,7 +71,8 @@ def hand_over(
     users = lock_users(leaving_pks | successor_pks, using="default")
     locked = {user.pk: user for user in users}
     leavers = [user for user in users if user.pk in leaving_pks]
-    keep_a_superuser(leavers, using="default")
+    if not keeps_account:
+        keep_a_superuser(leavers, using="default")
     organizations = lock_organizations(leaving_pks, successors.keys())
     changes = []
     for pk, successor in successors.items():

@@ -1,0 +1,318 @@
+"""Changes of many roles at once: what they would do, and carrying them out.
+
+A change is planned twice: for the preview, and in the transaction that carries it out,
+where people and organizations are locked. If both plans have the same digest, what is
+written is what someone has seen. Otherwise nothing is written.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from hashlib import sha256
+
+from django.db import transaction
+
+from orgadmin.access.audit_log import SecurityEvent, record
+from orgadmin.access.batches import split_into_batches
+from orgadmin.access.roles import Role
+from orgadmin.models import Organization, User
+from orgadmin.models.guards import find_orphaned_by, keep_a_superuser, lock_users
+from orgadmin.people import mail
+from orgadmin.people.changes import RoleChange
+from orgadmin.people.membership import (
+    BATCH,
+    change_roles,
+    find_current_roles,
+    find_organizations_losing_last_admin,
+    list_all_roles,
+    lock,
+)
+from orgadmin.people.offboarding import offboard_all
+from orgadmin.people.succession import hand_over
+
+# How many roles can change at once. The figures are in docs/scale-figures.md.
+LIMIT = 20_000
+
+# How many people can be offboarded at once. Each account takes several queries.
+OFFBOARDED_AT_ONCE = 200
+
+
+class TooManyChanges(Exception):
+    """More than LIMIT roles would change."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__(number)
+        self.number = number
+
+
+class PlanChanged(Exception):
+    """What a change would do is no longer what someone has seen."""
+
+
+@dataclass(frozen=True)
+class GiveRole:
+    """Give people a role in organizations. Nobody loses a role that permits more."""
+
+    users: Sequence[User]
+    organizations: Sequence[Organization]
+    role: Role
+
+    kind = "give"
+
+    def list_people(self) -> list[User]:
+        return [*self.users]
+
+    def list_wanted(self) -> list[RoleChange]:
+        """Return each role as it is to be, with the role that it replaces."""
+        number = len(self.users) * len(self.organizations)
+        if number > LIMIT:
+            raise TooManyChanges(number)
+        current = find_current_roles(self.users, self.organizations)
+        wanted = []
+        for organization in self.organizations:
+            for user in self.users:
+                previous = current.get((user.pk, organization.pk))
+                role = choose_higher(previous, self.role)
+                wanted.append(RoleChange(user, organization, role, previous))
+        return wanted
+
+    def replace_people(self, stored: Mapping[int, User]) -> GiveRole:
+        return replace(self, users=keep_stored(self.users, stored))
+
+
+@dataclass(frozen=True)
+class ReplacePerson:
+    """Give all roles of one person to another. With `ends`, the first one loses them.
+
+    The other person keeps a role that permits more.
+    """
+
+    old: User
+    new: User
+    ends: bool
+
+    kind = "replace"
+
+    def list_people(self) -> list[User]:
+        return [self.old, self.new]
+
+    def list_wanted(self) -> list[RoleChange]:
+        held = list_all_roles([self.old])
+        if len(held) > LIMIT:
+            raise TooManyChanges(len(held))
+        organizations = [row.organization for row in held]
+        current = find_current_roles([self.new], organizations)
+        wanted = []
+        for row in held:
+            previous = current.get((self.new.pk, row.organization.pk))
+            role = choose_higher(previous, row.role)
+            wanted.append(RoleChange(self.new, row.organization, role, previous))
+        if self.ends:
+            wanted += [end_role(row) for row in held]
+        return wanted
+
+    def replace_people(self, stored: Mapping[int, User]) -> ReplacePerson:
+        [old, new] = keep_stored([self.old, self.new], stored)
+        return replace(self, old=old, new=new)
+
+
+@dataclass(frozen=True)
+class EndAccess:
+    """End all roles of people. With `offboards`, end everything else, too."""
+
+    users: Sequence[User]
+    offboards: bool
+
+    kind = "end"
+
+    def list_people(self) -> list[User]:
+        return [*self.users]
+
+    def list_wanted(self) -> list[RoleChange]:
+        held = list_all_roles(self.users)
+        if len(held) > LIMIT:
+            raise TooManyChanges(len(held))
+        return [end_role(row) for row in held]
+
+    def replace_people(self, stored: Mapping[int, User]) -> EndAccess:
+        return replace(self, users=keep_stored(self.users, stored))
+
+
+BulkChange = GiveRole | ReplacePerson | EndAccess
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a bulk change would do now."""
+
+    change: BulkChange
+    changes: Sequence[RoleChange]  # with the role that each replaces
+    skipped: Sequence[RoleChange] = field(default_factory=list)  # stay as they are
+    # These would have no active admin.
+    orphaned: Sequence[Organization] = field(default_factory=list)
+
+    @property
+    def digest(self) -> str:
+        """Identifies what matters about the plan.
+
+        The names of people and organizations do not.
+        """
+        lines = [repr(describe_change(self.change))]
+        lines += [describe_person(user) for user in self.change.list_people()]
+        lines += [describe_role(row) for row in [*self.changes, *self.skipped]]
+        lines += [f"orphaned {organization.pk}" for organization in self.orphaned]
+        return sha256("\n".join(sorted(lines)).encode()).hexdigest()
+
+
+@dataclass(frozen=True)
+class Result:
+    """What a bulk change has done."""
+
+    changed: int
+    skipped: int
+
+
+def make_plan(change: BulkChange) -> Plan:
+    """Return what a change would do now. Raises `TooManyChanges`."""
+    wanted = change.list_wanted()
+    plan = Plan(
+        change,
+        changes=[row for row in wanted if row.role is not row.previous],
+        skipped=[row for row in wanted if row.role is row.previous],
+    )
+    return replace(plan, orphaned=find_orphaned(plan))
+
+
+def find_orphaned(plan: Plan) -> list[Organization]:
+    """Return the organizations that would have no active admin, sorted by name."""
+    change = plan.change
+    if isinstance(change, EndAccess) and change.offboards:
+        return find_orphaned_by(change.users)
+    orphaned = find_organizations_losing_last_admin(plan.changes)
+    return sorted(orphaned, key=lambda row: (row.name, row.pk))
+
+
+@transaction.atomic
+def carry_out(
+    change: BulkChange,
+    *,
+    actor: User,
+    seen: str,
+    reason: str = "",
+    confirmed: Collection[int] = (),
+    successors: Mapping[int, User] | None = None,
+) -> Result:
+    """Make a bulk change that the actor, a superuser, has seen.
+
+    `seen` is the digest of the plan that they have seen. `confirmed` is as in
+    `change_roles()`, and `successors` as in `hand_over()`; both only matter if access
+    ends. Everyone gets one mail.
+
+    Raises `PlanChanged` if the plan is another one by now, and the exceptions of
+    `change_roles()` and `hand_over()`. Nothing is written then.
+    """
+    successors = successors or {}
+    plan = lock_and_plan(change, successors)
+    if plan.digest != seen:
+        raise PlanChanged
+    change = plan.change
+    if isinstance(change, EndAccess) and change.offboards:
+        offboard_all(
+            change.users,
+            actor=actor,
+            reason=reason,
+            confirmed=confirmed,
+            successors=successors,
+        )
+    else:
+        made = hand_over(
+            change.list_people(),
+            successors,
+            actor=actor,
+            keeps_account=True,
+            notify=False,
+        )
+        made += change_roles(
+            plan.changes,
+            actor=actor,
+            reason=reason,
+            confirmed=confirmed,
+            notify=False,
+        )
+        # Together, so that everyone gets one message.
+        mail.notify(made, actor)
+    result = Result(len(plan.changes), len(plan.skipped))
+    record_change(plan, result, actor)
+    return result
+
+
+def lock_and_plan(change: BulkChange, successors: Mapping[int, User]) -> Plan:
+    """Lock everyone and everything that a change concerns, and plan it.
+
+    The locks are taken in the order of `models/guards.py`. While people are locked,
+    their roles stay the same; while organizations are, their admins do.
+    """
+    pks = {user.pk for user in change.list_people()}
+    others = {user.pk for user in successors.values()}
+    users: dict[int, User] = {}
+    for batch in split_into_batches(sorted(pks | others), BATCH):
+        users.update({user.pk: user for user in lock_users(batch, using="default")})
+    if pks - users.keys():
+        raise PlanChanged
+    change = change.replace_people(users)
+    if isinstance(change, EndAccess) and change.offboards:
+        keep_a_superuser(change.users, using="default")
+    organizations = {row.organization.pk for row in change.list_wanted()}
+    organizations.update(successors)
+    for batch in split_into_batches(sorted(organizations), BATCH):
+        if len(lock(Organization, batch)) < len(batch):
+            raise PlanChanged
+    return make_plan(change)
+
+
+def record_change(plan: Plan, result: Result, actor: User) -> None:
+    """Note in the audit log that many roles were changed at once."""
+    details = {
+        "kind": plan.change.kind,
+        "people": len(plan.change.list_people()),
+        "changed": result.changed,
+        "skipped": result.skipped,
+    }
+    record(SecurityEvent.ROLES_CHANGED, actor=actor, details=details)
+
+
+def choose_higher(previous: Role | None, role: Role | None) -> Role | None:
+    """Return the one of two roles that permits more."""
+    roles = [role for role in (previous, role) if role is not None]
+    return max(roles, key=lambda role: len(role.permissions), default=None)
+
+
+def end_role(held: RoleChange) -> RoleChange:
+    return RoleChange(held.user, held.organization, None, held.role)
+
+
+def keep_stored(users: Iterable[User], stored: Mapping[int, User]) -> list[User]:
+    """Return users as they are stored, in the same order."""
+    return [stored[user.pk] for user in users]
+
+
+def describe_change(change: BulkChange) -> tuple[str, bool]:
+    """Return what else decides what a change does, besides the roles."""
+    match change:
+        case ReplacePerson():
+            return change.kind, change.ends
+        case EndAccess():
+            return change.kind, change.offboards
+        case _:
+            return change.kind, False
+
+
+def describe_person(user: User) -> str:
+    return f"person {user.pk} {user.is_active} {user.is_superuser} {user.is_staff}"
+
+
+def describe_role(change: RoleChange) -> str:
+    before = change.previous.key if change.previous is not None else "-"
+    after = change.role.key if change.role is not None else "-"
+    return f"{change.user.pk} {change.organization.pk} {before} {after}"

@@ -1,0 +1,107 @@
+"""Finds the organizations that a superuser names."""
+
+from __future__ import annotations
+
+import re
+from collections import defaultdict
+from collections.abc import Collection, Iterable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from django.db.models import Q
+
+from orgadmin.access.batches import split_into_batches
+from orgadmin.access.roles import ROLES
+from orgadmin.models import Organization, User
+from orgadmin.models.look_alikes import make_key
+from orgadmin.people.find_people import read_key
+
+if TYPE_CHECKING:
+    from django.db.models import QuerySet
+
+# Names of organizations can contain commas.
+SEPARATORS = re.compile(r"[\t\n\r]+")
+
+BATCH = 1_000  # names in one query
+
+# What bulk changes load of an organization. The rest may be megabytes.
+COLUMNS = ("pk", "name", "reference", *[role.attname for role in ROLES])
+
+
+@dataclass(frozen=True)
+class OrganizationNaming:
+    """A name that someone typed, and which organizations it may mean.
+
+    It is clear if it means exactly one. `candidates` of an unclear name may only look
+    like it.
+    """
+
+    name: str
+    organization: Organization | None = None
+    candidates: tuple[Organization, ...] = ()
+
+
+def split_lines(text: str) -> list[str]:
+    """Return the lines of a text, and the cells of a copied table, each once."""
+    lines = [" ".join(line.split()) for line in SEPARATORS.split(text)]
+    return list(dict.fromkeys(line for line in lines if line))
+
+
+def identify_organizations(
+    names: Collection[str], *, actor: User
+) -> dict[str, OrganizationNaming]:
+    """Return {name: OrganizationNaming}: what references, names and IDs mean.
+
+    An ID is written as "#17". Runs one query per BATCH of names.
+    """
+    found = {}
+    visible = Organization.objects.permitted(actor).order_by()
+    for batch in split_into_batches(dict.fromkeys(names), BATCH):
+        candidates = find_candidates(visible, batch)
+        for name in batch:
+            found[name] = choose_meaning(name, candidates)
+    return found
+
+
+class Candidates:
+    """Organizations, by each way in which they can be named."""
+
+    def __init__(self, organizations: Iterable[Organization]) -> None:
+        self.by_pk: dict[int, Organization] = {}
+        self.by_reference: dict[str, Organization] = {}
+        self.by_name: dict[str, list[Organization]] = defaultdict(list)
+        self.by_look: dict[str, list[Organization]] = defaultdict(list)
+        for organization in organizations:
+            self.by_pk[organization.pk] = organization
+            if organization.reference:
+                self.by_reference[organization.reference] = organization
+            self.by_name[fold(organization.name)].append(organization)
+            self.by_look[make_key(organization.name)].append(organization)
+
+
+def find_candidates(visible: QuerySet[Organization], names: list[str]) -> Candidates:
+    keys = [key for key in map(read_key, names) if key is not None]
+    looks = {make_key(name) for name in names}
+    found = visible.filter(
+        Q(reference__in=names) | Q(name_key__in=looks) | Q(pk__in=keys)
+    )
+    return Candidates(found.only(*COLUMNS).order_by("pk"))
+
+
+def choose_meaning(name: str, candidates: Candidates) -> OrganizationNaming:
+    meanings = [*candidates.by_name.get(fold(name), [])]
+    if name in candidates.by_reference:
+        meanings.append(candidates.by_reference[name])
+    key = read_key(name)
+    if key in candidates.by_pk:
+        meanings.append(candidates.by_pk[key])
+    found = tuple(dict.fromkeys(meanings))
+    if len(found) == 1:
+        return OrganizationNaming(name, found[0], found)
+    if not found:
+        found = tuple(candidates.by_look.get(make_key(name), []))
+    return OrganizationNaming(name, None, found)
+
+
+def fold(name: str) -> str:
+    return " ".join(name.split()).casefold()

@@ -1,0 +1,474 @@
+"""Giving a role in many organizations, replacing people, and ending access."""
+
+from unittest import mock, skipUnless
+
+from django.core.exceptions import PermissionDenied
+from django.db import connection
+from django.test import TestCase, TransactionTestCase, override_settings, tag
+from django_tasks_db.models import DBTaskResult
+
+from orgadmin.access.roles import ADMIN, ROLES_BY_KEY
+from orgadmin.models import AuditEvent, MembershipEvent, Organization, User
+from orgadmin.people import bulk
+from orgadmin.people.bulk import (
+    EndAccess,
+    GiveRole,
+    PlanChanged,
+    ReplacePerson,
+    TooManyChanges,
+    carry_out,
+    make_plan,
+)
+from orgadmin.people.membership import find_role
+from tests.factories import create_organization, create_superuser, create_user, set_role
+from tests.mailing import queues_mail
+from tests.together import run_together
+
+REVIEWER = ROLES_BY_KEY["reviewer"]
+USERS = "/admin/orgadmin/user/"
+LIST = "/admin/orgadmin/organization/"
+GIVE = f"{USERS}bulk/give/"
+REPLACE = f"{USERS}bulk/replace/"
+END = f"{USERS}bulk/end/"
+
+
+class BulkMixin:
+    @classmethod
+    def setUpTestData(cls):
+        cls.root = create_superuser()
+        cls.acme = create_organization("Acme", reference="A-1")
+        cls.beta = create_organization("Beta, Inc.", reference="B-2")
+        cls.gamma = create_organization("Gamma")
+        cls.anna = create_user("anna", admin_of=[cls.acme], reviewer_of=[cls.beta])
+        cls.bert = create_user("bert", reviewer_of=[cls.acme])
+        cls.tom = create_user("tom", admin_of=[cls.beta])
+        cls.gone = create_user("gone", is_active=False)
+
+    def setUp(self):
+        self.client.force_login(self.root)
+
+    def roles_of(self, user):
+        found = {}
+        for organization in Organization.objects.all():
+            role = find_role(organization, user)
+            if role is not None:
+                found[organization.name] = role.key
+        return found
+
+    def preview(self, url, **data):
+        response = self.client.post(url, {"preview": "1", **data})
+        self.assertEqual(response.status_code, 200)
+        return response
+
+    def confirm(self, url, response, **data):
+        """Press the button of a preview, which sends what it has in hidden fields."""
+        plan = response.context["plan"]
+        posted = dict(response.context["posted"])
+        return self.client.post(
+            url,
+            posted
+            | {
+                "confirmed": "1",
+                "seen": plan.digest,
+                "form_key": response.context["form_key"],
+                **data,
+            },
+            follow=True,
+        )
+
+
+class GiveRoleTests(BulkMixin, TestCase):
+    places = "A-1\nBeta, Inc.\n"
+
+    def test_previews_and_then_gives_the_role(self):
+        before = MembershipEvent.objects.count()
+        response = self.preview(
+            GIVE, who="bert", places=self.places, role="admin", reason="New team"
+        )
+        self.assertContains(response, "1 role changes from Reviewer to Admin")
+        self.assertContains(response, "1 new role: Admin")
+        self.assertEqual(MembershipEvent.objects.count(), before)
+        response = self.confirm(GIVE, response)
+        self.assertContains(response, "2 roles were changed.")
+        self.assertEqual(
+            self.roles_of(self.bert), {"Acme": "admin", "Beta, Inc.": "admin"}
+        )
+        events = MembershipEvent.objects.filter(reason="New team")
+        self.assertEqual(events.count(), 2)
+
+    def test_nobody_loses_a_role_that_permits_more(self):
+        response = self.preview(
+            GIVE, several="anna, bert", places=self.places, role="reviewer"
+        )
+        self.assertContains(
+            response, "1 stays as it is, because the person is already Admin"
+        )
+        self.confirm(GIVE, response)
+        self.assertEqual(self.roles_of(self.anna)["Acme"], "admin")
+
+    def test_unclear_names_are_named_and_nothing_happens_until_they_are_left_out(self):
+        twin = create_organization("Gamma")
+        data = {"several": "bert\nnobody\ngone", "role": "admin"}
+        data["places"] = "Acme\nGamma\nnowhere"
+        response = self.preview(GIVE, **data)
+        for text in (
+            "There is no account with the name or address “nobody”.",
+            "The account of “gone” is inactive.",
+            f"“Gamma” may mean Gamma (#{self.gamma.pk}), Gamma (#{twin.pk}).",
+            "There is no organization with the name or reference “nowhere”.",
+            "4 names are not clear.",
+        ):
+            self.assertContains(response, text)
+        self.assertNotIn("plan", response.context)
+        response = self.preview(GIVE, **data, leave_out="on")
+        self.assertContains(response, "4 names are left out")
+        self.confirm(GIVE, response)
+        self.assertEqual(self.roles_of(self.bert), {"Acme": "admin"})
+
+    def test_a_name_in_another_case_or_a_number_is_clear(self):
+        places = f"acme\n#{self.gamma.pk}"
+        response = self.preview(GIVE, who="bert", places=places, role="admin")
+        self.confirm(GIVE, response)
+        self.assertEqual(self.roles_of(self.bert), {"Acme": "admin", "Gamma": "admin"})
+
+    def test_a_name_that_only_looks_the_same_is_not_clear(self):
+        response = self.preview(GIVE, who="bert", places="Аcme", role="admin")
+        self.assertContains(response, f"may mean Acme (#{self.acme.pk})")
+
+    def test_needs_people_and_organizations(self):
+        response = self.preview(GIVE, role="admin")
+        self.assertContains(response, "Enter a username or an email address.")
+        self.assertContains(response, "Enter at least one organization.")
+        response = self.preview(
+            GIVE, who="nobody", places="Acme", role="admin", leave_out="on"
+        )
+        self.assertContains(response, "Nothing is left to change.")
+
+    def test_an_action_of_the_list_takes_the_selected_organizations(self):
+        data = {"action": "give_role", "_selected_action": [self.gamma.pk]}
+        response = self.client.post(LIST, data)
+        self.assertContains(response, "In 1 organization that you have chosen")
+        self.assertContains(response, f'action="{GIVE}"')
+        response = self.preview(
+            GIVE, who="bert", role="admin", chosen=str(self.gamma.pk)
+        )
+        self.confirm(GIVE, response)
+        self.assertEqual(self.roles_of(self.bert)["Gamma"], "admin")
+
+    def test_an_action_takes_the_whole_list_as_it_is_filtered(self):
+        data = {"action": "give_role", "_selected_action": [], "select_across": "1"}
+        data["_selected_action"] = [self.acme.pk]
+        with mock.patch("orgadmin.admin.base.ACTION_LIMIT", 1):
+            response = self.client.post(f"{LIST}?q=a-1", data)
+        self.assertContains(response, "In 1 organization that you have chosen")
+        response = self.preview(GIVE, who="tom", role="admin", listed="?q=gamma")
+        self.confirm(GIVE, response)
+        self.assertEqual(
+            self.roles_of(self.tom), {"Beta, Inc.": "admin", "Gamma": "admin"}
+        )
+
+    def test_edit_shows_the_form_again(self):
+        response = self.preview(GIVE, who="bert", places="Acme", role="admin", edit="1")
+        self.assertContains(response, 'value="bert"')
+        self.assertNotIn("plan", response.context)
+
+    def test_the_preview_can_be_downloaded(self):
+        response = self.preview(
+            GIVE, who="bert", places="Acme", role="admin", download="1"
+        )
+        text = b"".join(response.streaming_content).decode()
+        self.assertIn(
+            f"{self.bert.pk},bert,{self.acme.pk},Acme,A-1,reviewer,admin", text
+        )
+        event = AuditEvent.objects.latest("pk")
+        self.assertEqual(event.details["content"], "role changes")
+
+
+class StalePreviewTests(BulkMixin, TestCase):
+    @tag("C32")
+    def test_a_change_since_the_preview_is_shown_before_anything_happens(self):
+        response = self.preview(GIVE, who="bert", places="Acme", role="admin")
+        set_role(self.acme, [self.bert], None)
+        before = MembershipEvent.objects.count()
+        response = self.confirm(GIVE, response)
+        self.assertContains(response, "something has changed in the meantime")
+        self.assertContains(response, "1 new role: Admin")
+        self.assertEqual(MembershipEvent.objects.count(), before)
+        self.confirm(GIVE, response)
+        self.assertEqual(self.roles_of(self.bert), {"Acme": "admin"})
+
+    @tag("C32")
+    def test_an_organization_that_joins_the_list_is_shown_first(self):
+        response = self.preview(GIVE, who="bert", role="admin", listed="?q=gamma")
+        create_organization("Gamma Two")
+        response = self.confirm(GIVE, response)
+        self.assertContains(response, "something has changed in the meantime")
+        self.assertNotIn("Gamma", self.roles_of(self.bert))
+
+    @tag("C32")
+    def test_someone_who_is_deactivated_or_deleted_gets_nothing(self):
+        response = self.preview(GIVE, who="bert", places="Acme", role="admin")
+        User.objects.filter(pk=self.bert.pk).update(is_active=False)
+        self.assertContains(self.confirm(GIVE, response), "is inactive")
+        self.assertEqual(self.roles_of(self.bert), {"Acme": "reviewer"})
+
+    def test_a_new_name_of_an_organization_does_not_matter(self):
+        response = self.preview(GIVE, who="bert", places="A-1", role="admin")
+        self.acme.name = "Acme Ltd"
+        self.acme.save()
+        self.assertContains(self.confirm(GIVE, response), "1 role was changed.")
+
+    def test_a_preview_is_confirmed_once(self):
+        response = self.preview(GIVE, who="bert", places="Acme", role="admin")
+        self.confirm(GIVE, response)
+        self.assertContains(self.confirm(GIVE, response), "sent twice")
+
+    @tag("C32")
+    def test_nothing_happens_without_a_preview(self):
+        data = {"who": "bert", "places": "Acme", "role": "admin", "confirmed": "1"}
+        self.client.post(GIVE, data)
+        self.assertEqual(self.roles_of(self.bert), {"Acme": "reviewer"})
+
+
+class ReplacePersonTests(BulkMixin, TestCase):
+    def test_all_roles_go_to_the_other_person(self):
+        response = self.preview(REPLACE, old="anna", new="bert", ends="end")
+        self.assertContains(response, "1 role changes from Reviewer to Admin")
+        self.assertContains(response, "1 role ends: Admin")
+        self.confirm(REPLACE, response)
+        self.assertEqual(self.roles_of(self.anna), {})
+        self.assertEqual(
+            self.roles_of(self.bert), {"Acme": "admin", "Beta, Inc.": "reviewer"}
+        )
+
+    def test_the_roles_can_stay(self):
+        response = self.preview(REPLACE, old="anna", new="bert", ends="stay")
+        self.confirm(REPLACE, response)
+        self.assertEqual(self.roles_of(self.anna)["Acme"], "admin")
+        self.assertEqual(self.roles_of(self.bert)["Acme"], "admin")
+
+    def test_the_other_person_keeps_what_permits_more(self):
+        response = self.preview(REPLACE, old="anna", new="tom", ends="end")
+        self.confirm(REPLACE, response)
+        self.assertEqual(
+            self.roles_of(self.tom), {"Acme": "admin", "Beta, Inc.": "admin"}
+        )
+
+    def test_refuses_the_same_and_inactive_people(self):
+        for new, text in (("anna", "Enter someone else."), ("gone", "is inactive.")):
+            response = self.preview(REPLACE, old="anna", new=new, ends="end")
+            self.assertContains(response, text)
+            self.assertNotIn("plan", response.context)
+
+    def test_a_link_names_the_person(self):
+        response = self.client.get(REPLACE, {"old": f"#{self.anna.pk}"})
+        self.assertContains(response, f'value="#{self.anna.pk}"')
+
+
+class EndAccessTests(BulkMixin, TestCase):
+    def test_offboards_people_once_someone_takes_over(self):
+        data = {"people": "anna\ntom", "what": "offboard", "reason": "Left"}
+        response = self.preview(END, **data)
+        self.assertContains(response, "Who takes over?")
+        response = self.confirm(END, response)
+        self.assertContains(response, "Choose who takes over each organization")
+        keys = f"{self.acme.pk} {self.beta.pk}"
+        response = self.confirm(
+            END, response, successor="bert", successor_organizations=keys
+        )
+        self.assertContains(response, "2 people were offboarded.")
+        self.assertFalse(
+            User.objects.filter(username__in=["anna", "tom"], is_active=True)
+        )
+        self.assertEqual(
+            self.roles_of(self.bert), {"Acme": "admin", "Beta, Inc.": "admin"}
+        )
+
+    def test_ends_roles_only(self):
+        response = self.preview(END, people="bert", what="roles")
+        self.confirm(END, response)
+        self.assertEqual(self.roles_of(self.bert), {})
+        self.assertTrue(User.objects.get(pk=self.bert.pk).is_active)
+
+    def test_roles_end_with_a_successor(self):
+        response = self.preview(END, people="anna", what="roles")
+        self.confirm(
+            END,
+            response,
+            successor="bert",
+            successor_organizations=str(self.acme.pk),
+        )
+        self.assertEqual(self.roles_of(self.anna), {})
+        self.assertEqual(self.roles_of(self.bert), {"Acme": "admin"})
+
+    @tag("C11")
+    def test_an_organization_stays_without_admin_only_if_it_is_ticked(self):
+        response = self.preview(END, people="anna", what="roles")
+        response = self.confirm(END, response)
+        self.assertEqual(self.roles_of(self.anna)["Acme"], "admin")
+        self.confirm(END, response, confirmed_organizations=str(self.acme.pk))
+        self.assertEqual(self.roles_of(self.anna), {})
+
+    def test_says_what_access_stays(self):
+        self.bert.is_staff = True
+        self.bert.save()
+        response = self.preview(END, people="bert", what="roles")
+        self.assertContains(response, "Delegated staff")
+
+    @tag("C12")
+    def test_nobody_ends_their_own_access(self):
+        response = self.preview(END, people="root", what="offboard")
+        self.assertContains(response, "“root” is you. Ask another superuser.")
+        self.assertNotIn("plan", response.context)
+
+    def test_names_are_unclear_unless_they_mean_one_person(self):
+        pat = create_user("pat", email="pat@example.org")
+        response = self.preview(END, people="nobody; pat@example.org", what="offboard")
+        self.assertContains(response, "“nobody”")
+        self.assertContains(response, f"enter #{pat.pk}.")
+        pat.verify_email()
+        response = self.preview(END, people="PAT@example.org", what="offboard")
+        self.assertContains(response, "End access of 1 person")
+
+
+class CarryOutTests(BulkMixin, TestCase):
+    def test_everything_or_nothing(self):
+        change = GiveRole([self.bert], [self.acme, self.beta, self.gamma], ADMIN)
+        seen = make_plan(change).digest
+        with mock.patch("orgadmin.people.bulk.record", side_effect=PermissionDenied):
+            with self.assertRaises(PermissionDenied):
+                carry_out(change, actor=self.root, seen=seen)
+        self.assertEqual(self.roles_of(self.bert), {"Acme": "reviewer"})
+
+    @tag("C31")
+    def test_only_those_who_may_assign_the_role(self):
+        change = GiveRole([self.bert], [self.gamma], ADMIN)
+        with self.assertRaises(PermissionDenied):
+            carry_out(change, actor=self.anna, seen=make_plan(change).digest)
+
+    def test_the_audit_log_has_the_numbers(self):
+        change = GiveRole([self.bert, self.anna], [self.acme], ADMIN)
+        carry_out(change, actor=self.root, seen=make_plan(change).digest)
+        event = AuditEvent.objects.get(event="roles changed")
+        self.assertEqual(
+            event.details, {"kind": "give", "people": 2, "changed": 1, "skipped": 1}
+        )
+
+    def test_too_many_at_once_are_refused(self):
+        change = GiveRole([self.bert, self.anna], [self.acme, self.beta], ADMIN)
+        with mock.patch.object(bulk, "LIMIT", 3):
+            with self.assertRaises(TooManyChanges):
+                make_plan(change)
+            response = self.preview(
+                GIVE, several="anna,bert", places="A-1\nB-2", role="admin"
+            )
+            self.assertContains(response, "4 roles would change.")
+
+    @queues_mail()
+    @override_settings(NOTIFY_ADMINS=True)
+    def test_everyone_gets_one_mail(self):
+        changes = [
+            GiveRole([self.bert], [self.beta, self.gamma], ADMIN),
+            ReplacePerson(self.anna, self.tom, ends=True),
+            EndAccess([self.bert, self.tom], offboards=False),
+        ]
+        for change in changes:
+            DBTaskResult.objects.all().delete()
+            plan = make_plan(change)
+            keys = [organization.pk for organization in plan.orphaned]
+            carry_out(change, actor=self.root, seen=plan.digest, confirmed=keys)
+            paths = DBTaskResult.objects.values_list("task_path", flat=True)
+            names = sorted(path.rpartition(".")[2] for path in paths)
+            self.assertEqual(names, ["tell_admins", "tell_members"])
+
+    def test_the_number_of_queries_does_not_depend_on_that_of_organizations(self):
+        organizations = [self.acme, self.beta, self.gamma]
+        with self.assertNumQueries(22) as few:
+            self.carry_out_for(organizations)
+        set_role(self.beta, [self.bert], REVIEWER)
+        organizations += [create_organization(f"More {n}") for n in range(20)]
+        with self.assertNumQueries(len(few.captured_queries)):
+            self.carry_out_for(organizations)
+
+    def carry_out_for(self, organizations):
+        change = GiveRole([self.bert], organizations, ADMIN)
+        carry_out(change, actor=self.root, seen=make_plan(change).digest)
+
+    def test_pages_take_as_many_queries_for_many_organizations(self):
+        data = {"who": "bert", "role": "admin", "listed": "?q=more"}
+        create_organization("More")
+        with self.assertNumQueries(6) as few:
+            self.preview(GIVE, **data)
+        for number in range(20):
+            create_organization(f"More {number}")
+        with self.assertNumQueries(len(few.captured_queries)):
+            self.preview(GIVE, **data)
+
+
+@skipUnless(connection.vendor == "postgresql", "SQLite has one writer at a time")
+class ConcurrencyTests(TransactionTestCase):
+    def test_two_superusers_replace_and_end_at_the_same_time(self):
+        root = create_superuser()
+        organizations = [create_organization(f"No {n}") for n in range(5)]
+        anna = create_user("anna", admin_of=organizations)
+        bert = create_user("bert")
+        replacing = ReplacePerson(anna, bert, ends=True)
+        ending = EndAccess([anna], offboards=False)
+        seen_first = make_plan(replacing).digest
+        seen_second = make_plan(ending).digest
+        keys = [organization.pk for organization in organizations]
+        outcomes = run_together(
+            lambda: self.try_to(replacing, actor=root, seen=seen_first),
+            lambda: self.try_to(ending, actor=root, seen=seen_second, confirmed=keys),
+        )
+        self.assertCountEqual(outcomes, [True, False])
+        self.assertFalse(anna.groups.exists())
+        self.assertIn(bert.groups.count(), (0, 5))
+
+    def try_to(self, change, **options):
+        try:
+            carry_out(change, **options)
+        except PlanChanged:
+            return False
+        return True
+
+
+@tag("C31")
+class ClosedTests(BulkMixin, TestCase):
+    """For everyone but superusers, the pages do not exist."""
+
+    def test_answer_like_a_missing_page(self):
+        delegate = create_user(
+            "delegate",
+            is_staff=True,
+            permissions=["view_user", "change_user", "add_user", "view_organization"],
+        )
+        for user in (self.anna, self.bert, delegate):
+            self.client.force_login(user)
+            for kind in ("give", "replace", "end"):
+                for method in (self.client.get, self.client.post):
+                    with self.subTest(user=user, kind=kind, method=method.__name__):
+                        found = method(f"{USERS}bulk/{kind}/", {"who": "bert"})
+                        missing = method(f"{USERS}bulk/nothing/", {"who": "bert"})
+                        self.assertEqual(found.status_code, missing.status_code)
+                        self.assertEqual(
+                            found["Location"],
+                            missing["Location"].replace("nothing", kind),
+                        )
+
+    def test_no_action_is_offered(self):
+        for user in (self.anna, self.bert):
+            self.client.force_login(user)
+            self.assertNotContains(self.client.get(LIST), "give_role")
+            data = {"action": "give_role", "_selected_action": [self.acme.pk]}
+            for across in ("0", "1"):
+                response = self.client.post(LIST, data | {"select_across": across})
+                self.assertNotContains(
+                    response, "chosen in the list", status_code=response.status_code
+                )
+
+    def test_only_superusers_are_led_to_them(self):
+        self.assertContains(self.client.get(USERS), GIVE)
+        delegate = create_user("delegate", is_staff=True, permissions=["view_user"])
+        self.client.force_login(delegate)
+        self.assertNotContains(self.client.get(USERS), "bulk/")
