@@ -95,6 +95,8 @@ MIDDLEWARE = [
     "orgadmin.accounts.middleware.SecondFactorMiddleware",
     "orgadmin.accounts.middleware.StepUpMiddleware",
     "orgadmin.accounts.middleware.SetUpLinkMiddleware",
+    # Last: the middleware above is about the person whose session it is.
+    "orgadmin.accounts.view_as.ViewAsMiddleware",
 ]
 
 ROOT_URLCONF = "config.urls"

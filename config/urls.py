@@ -18,7 +18,7 @@ openid_connect_urls = path(
 )
 
 urlpatterns = [
-    path("", RedirectView.as_view(pattern_name="admin:index")),
+    path("", RedirectView.as_view(pattern_name="admin:index"), name="home"),
 ]
 if settings.SECOND_FACTOR != "off":
     urlpatterns += [second_factor_urls]

@@ -125,6 +125,9 @@ class LogFormatter(JsonFormatter):
             log_data["request"] = request.id
             # A record about a sign-in names the person itself.
             log_data.setdefault("user", get_user_id(request))
+            if getattr(request, "viewing", None):
+                # A superuser views the site as this person.
+                log_data["viewed_as"] = request.viewing.person.pk
             log_data["route"] = getattr(request.resolver_match, "route", None)
         message = log_data["message"]
         error = record.exc_info[1] if record.exc_info else None
@@ -159,8 +162,12 @@ class WithoutStaticFiles(logging.Filter):
 def get_user_id(request: HttpRequest) -> int | None:
     """Return the primary key of the user, if the request has already loaded them.
 
-    In a request that signs someone in, this is the person who is signed in then.
+    In a request that signs someone in, this is the person who is signed in then. If a
+    superuser views the site as someone else, it is the superuser.
     """
+    viewing = getattr(request, "viewing", None)
+    if viewing is not None:
+        return viewing.viewer.pk
     user = request.__dict__.get("user")
     if isinstance(user, LazyObject) or not getattr(user, "is_authenticated", False):
         user = getattr(request, "_cached_user", None)

@@ -729,6 +729,8 @@ class EveryPageTests(TestCase):
                 "confirm-email/<token>/",
                 # Sends an invitation to the address that it was sent to before.
                 "no-organization/",
+                # Leads back to one's own view of the site.
+                "stop-viewing/",
                 # Visitors use these, or they end sessions.
                 "invitation/<token>/",
                 "lock-out/<token>/",

@@ -80,6 +80,8 @@ class SecurityEvent(models.TextChoices):
     GROUP_RENAMED = "group renamed", _("group renamed")
     GROUP_DELETED = "group deleted", _("group deleted")
     PEOPLE_VIEWED = "people viewed", _("list of all people viewed")
+    VIEWING_STARTED = "viewing started", _("site viewed as this person")
+    VIEWING_ENDED = "viewing ended", _("site no longer viewed as this person")
     EXPORTED = "exported", _("exported")
     IMPORTED = "imported", _("imported")
     IMPORT_REFUSED = "import refused", _("import refused")

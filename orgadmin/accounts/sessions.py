@@ -32,7 +32,7 @@ from django.http import HttpRequest
 
 from orgadmin.access.audit_log import SecurityEvent, record
 from orgadmin.access.origin import find_address, shorten_address
-from orgadmin.accounts import kept_forms, round_trips
+from orgadmin.accounts import kept_forms, round_trips, viewing
 from orgadmin.accounts.browsers import find_browser
 from orgadmin.models import User
 
@@ -197,6 +197,8 @@ def sign_out(request: HttpRequest, **details: str) -> None:
     """Sign out the person of a request, if there is one, and record it."""
     user = request.user
     if user.is_authenticated:
+        if viewing.SESSION_KEY in request.session:
+            viewing.forget(request, viewing.End.SIGNED_OUT)
         record(SecurityEvent.SIGNED_OUT, user=user, actor=user, details=details)
     logout(request)
 

@@ -31,6 +31,7 @@ from orgadmin.accounts.passkeys import can_use_passkey
 from orgadmin.accounts.passwords import check_own_password
 from orgadmin.accounts.second_factor_forms import SecondFactorForm
 from orgadmin.accounts.sessions import confirm_identity, is_sign_in_recent
+from orgadmin.accounts.viewing import NotWhileViewing, get_viewing
 from orgadmin.models import User
 from orgadmin.people.second_factors import has_app, has_second_factor
 
@@ -143,8 +144,12 @@ def ask_for_recent_sign_in(request: HttpRequest) -> HttpResponse | None:
     """Return the page that asks people to confirm who they are, if that is necessary.
 
     Returns None if the request can go on. `request.POST` then has only the fields that
-    the page had which sent the original request.
+    the page had which sent the original request. Raises `NotWhileViewing` if a
+    superuser views the site as someone else: nobody confirms that they are another
+    person, and a recent sign-in of the superuser is not theirs.
     """
+    if get_viewing(request) is not None:
+        raise NotWhileViewing
     answer = take_answer(request)
     if is_sign_in_recent(request.session):
         return go_on(request, answer)

@@ -21,6 +21,7 @@ from orgadmin.accounts.new_email import new_email_link_view
 from orgadmin.accounts.no_organization import no_organization_view
 from orgadmin.accounts.session_end import stay_signed_in_view
 from orgadmin.accounts.tokens import reset_tokens
+from orgadmin.accounts.view_as import stop_viewing
 from orgadmin.accounts.views import ResetPasswordView
 
 # The admin's templates use these variables in the header of a page.
@@ -31,6 +32,7 @@ HEADER_CONTEXT = {
 }
 
 urlpatterns = [
+    path("stop-viewing/", stop_viewing, name="stop_viewing"),
     path("stay-signed-in/", stay_signed_in_view, name="stay_signed_in"),
     path("invitation/<str:token>/", invitation_view, name="invitation"),
     path("language/", language_view, name="language"),

@@ -13,6 +13,7 @@ from django.shortcuts import render
 from django.utils.functional import Promise
 from django.utils.translation import gettext as _
 
+from orgadmin.access.audit_log import SecurityEvent
 from orgadmin.admin.changelist import LimitedPaginator, get_page
 from orgadmin.models import AuditEvent
 
@@ -25,6 +26,8 @@ class Activity:
     text: str | Promise
     by: str
     network: str
+    # Why someone viewed the site as the person. Empty for other events.
+    reason: str = ""
 
 
 class ActivityPage:
@@ -62,7 +65,15 @@ def describe_activity(event, reader):
         text=event.event_label,
         by=name_actor(event, reader),
         network=event.network if may_see_network(event, reader) else "",
+        reason=find_reason(event),
     )
+
+
+def find_reason(event):
+    """Return the reason for which platform staff viewed the site as the person."""
+    if event.event != SecurityEvent.VIEWING_STARTED:
+        return ""
+    return event.personal.get("reason", "")
 
 
 def name_actor(event, reader):

@@ -3,6 +3,7 @@
 from allauth.mfa.models import Authenticator
 from django.utils.translation import gettext as _
 
+from orgadmin.accounts.viewing import may_be_viewed
 from orgadmin.admin.changelist import get_page
 from orgadmin.gate.answers import as_active
 from orgadmin.gate.explain import find_reasons, summarize_reasons
@@ -26,6 +27,7 @@ class OverviewPage:
             _("Overview"),
             everything=everything,
             factors=list_factor_names(user) if everything else [],
+            may_be_viewed=may_be_viewed(user, request.user),
             can_change=self.has_change_permission(request, user),
             can_delete=self.has_delete_permission(request, user),
             open_pages=[

@@ -52,6 +52,7 @@ from orgadmin.admin.person_overview import OrganizationsPage, OverviewPage
 from orgadmin.admin.personal_data import PersonalDataPages
 from orgadmin.admin.rows import show_day
 from orgadmin.admin.successors import read_succession, require_succession
+from orgadmin.admin.view_as import ViewAsPage
 from orgadmin.gate.answers import holds_more_than
 from orgadmin.models import Invitation, User
 from orgadmin.models.guards import is_another_superuser_left
@@ -168,6 +169,7 @@ class UserAdmin(
     PersonalDataPages,
     SecondFactorPage,
     SignOutPage,
+    ViewAsPage,
     GuardedDeletion,
     DeletesAsActor,
     NamesPermissions,
@@ -196,6 +198,7 @@ class UserAdmin(
         "erase": SUPERUSERS_ONLY,
         "password_link": "change",
         "sign_out": SUPERUSERS_ONLY,
+        "view_as": SUPERUSERS_ONLY,
     }
     tabs = {
         "overview": _("Overview"),
@@ -211,6 +214,7 @@ class UserAdmin(
         "erase": _("Erase"),
         "password_link": _("Send a link to set a password"),
         "sign_out": _("Sign out everywhere"),
+        "view_as": _("View site as this person"),
     }
     # Pages without a tab of their own, and the tab that leads to them.
     parent_tabs = {
@@ -224,6 +228,7 @@ class UserAdmin(
         "erase": "overview",
         "password_link": "overview",
         "sign_out": "access",
+        "view_as": "overview",
     }
     actions = ["delete_selected", "remove_second_factor"]
     list_display = ["username", "full_name", "email", "roles", "status", "last_sign_in"]
