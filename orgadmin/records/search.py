@@ -132,16 +132,30 @@ class Collector:
             self.add(rank_rows(rows, conditions))
             return
         for condition in conditions:
-            self.add(rows.filter(condition))
+            self.add_first(rows, condition)
 
-    def add(self, queryset: QuerySet) -> None:
-        missing = FOUND - len(self.rows)
-        if missing <= 0:
-            return
+    def add_first(self, rows: QuerySet, condition: Q) -> None:
+        """Add the first rows that fulfil a condition.
+
+        The inner query reads nothing but keys. So an index alone answers it, however
+        many rows it has to pass until it has found enough.
+        """
+        if self.missing > 0:
+            keys = self.exclude_known(rows.filter(condition)).values("pk")
+            self.rows += rows.filter(pk__in=keys[: self.missing])
+
+    def add(self, rows: QuerySet) -> None:
+        if self.missing > 0:
+            self.rows += self.exclude_known(rows)[: self.missing]
+
+    @property
+    def missing(self) -> int:
+        """How many more rows are wanted."""
+        return FOUND - len(self.rows)
+
+    def exclude_known(self, rows: QuerySet) -> QuerySet:
         known = [row.pk for row in self.rows]
-        if known:
-            queryset = queryset.exclude(pk__in=known)
-        self.rows += queryset[:missing]
+        return rows.exclude(pk__in=known) if known else rows
 
 
 def find_organizations(
