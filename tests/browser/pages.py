@@ -145,6 +145,11 @@ def press(name):
     return act
 
 
+def view_as(page):
+    page.get_by_label("Reason:").fill("Ticket 4711")
+    page.locator("main button.primary").click()
+
+
 def sign_out(page):
     page.locator(ACCOUNT_BUTTON).click()
     press("Sign out")(page)
@@ -635,6 +640,8 @@ def list_user_pages(demo):
         Page("user-erase", STAFF, f"{user}erase/"),
         Page("user-history", STAFF, f"{user}history/"),
         Page("user-delete", STAFF, f"{user}delete/"),
+        Page("user-view-as", STAFF, f"{user}view_as/"),
+        Page("viewed-as", STAFF, f"{USERS}{demo.admin.pk}/view_as/", view_as),
     ]
 
 
