@@ -89,6 +89,12 @@ class OrganizationFilterTests(ListCase):
             with self.subTest(query):
                 self.assertEqual(self.find(query), names)
 
+    def test_the_constants_of_partial_indexes_are_no_parameters(self):
+        for query in ("?admins=none", "?admins=one", "?incomplete=1"):
+            with self.subTest(query):
+                rows = self.get_list(query).queryset
+                self.assertEqual(rows.query.sql_with_params()[1], ())
+
     @override_settings(TIME_ZONE="America/New_York")
     def test_a_day_begins_in_the_time_zone_of_the_person(self):
         moment = datetime(2026, 3, 5, 3, tzinfo=UTC)

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from django.db import connections
+from django.db.models.expressions import RawSQL
 
 
 @dataclass(frozen=True)
@@ -16,6 +17,16 @@ class Statement:
 def placeholders(values: Collection[object]) -> str:
     """Return "%s, %s, %s" for three values."""
     return ", ".join(["%s"] * len(values))
+
+
+def write_constant(value: int | str) -> RawSQL:
+    """Return a constant of the code that is written into statements.
+
+    SQLite reads rows from a partial index alone only if the constants of its condition
+    are in the statement. With parameters, it looks each row up in the table.
+    """
+    text = str(value).replace("'", "''")
+    return RawSQL(text if isinstance(value, int) else f"'{text}'", [])
 
 
 def lock_until_commit(*key: int, using: str = "default") -> None:

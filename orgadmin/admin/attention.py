@@ -18,6 +18,7 @@ from django.utils.translation import ngettext
 
 from orgadmin.access.audit_log import SecurityEvent
 from orgadmin.access.rule import is_active_superuser
+from orgadmin.access.sql import write_constant
 from orgadmin.admin.organization_filters import find_oldest_pending
 from orgadmin.admin.people_lists import has_role
 from orgadmin.gate.answers import get_gate
@@ -92,7 +93,7 @@ def ask_about_members() -> list[Question]:
     expired = Invitation.objects.filter(sent_at__lte=find_oldest_pending())
     return [
         Question(
-            rows.filter(active_admins=0),
+            rows.filter(active_admins=write_constant(0)),
             lambda count: ngettext(
                 "organization without an active admin",
                 "organizations without an active admin",
@@ -101,7 +102,7 @@ def ask_about_members() -> list[Question]:
             f"{organizations}?admins=none",
         ),
         Question(
-            rows.filter(active_admins=1),
+            rows.filter(active_admins=write_constant(1)),
             lambda count: ngettext(
                 "organization with only one admin",
                 "organizations with only one admin",

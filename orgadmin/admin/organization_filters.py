@@ -6,6 +6,7 @@ from django.conf import settings
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
+from orgadmin.access.sql import write_constant
 from orgadmin.admin.filters import ChoiceFilter, DateFilter
 from orgadmin.models import Invitation
 from orgadmin.models.organization import is_incomplete
@@ -20,8 +21,8 @@ class AdminsFilter(ChoiceFilter):
     def narrow(self, queryset):
         # Each number has a partial index.
         if self.value == "none":
-            return queryset.filter(active_admins=0)
-        return queryset.filter(active_admins=1)
+            return queryset.filter(active_admins=write_constant(0))
+        return queryset.filter(active_admins=write_constant(1))
 
 
 class IncompleteFilter(ChoiceFilter):
@@ -33,7 +34,7 @@ class IncompleteFilter(ChoiceFilter):
     options = {"1": _("Something is missing")}
 
     def narrow(self, queryset):
-        return queryset.filter(is_incomplete())
+        return queryset.filter(is_incomplete(write_constant("")))
 
 
 class InvitationsFilter(ChoiceFilter):

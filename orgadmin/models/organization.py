@@ -36,6 +36,7 @@ from orgadmin.models.organization_queryset import (
 )
 
 if TYPE_CHECKING:
+    from django.db.models.expressions import RawSQL
     from django_stubs_ext import StrOrPromise
 
 # When one of these is saved, the groups must be checked. The name is among them because
@@ -51,10 +52,13 @@ GROUP_FIELDS = {
 WANTED_FIELDS = ("website", "email", "phone", "address", "tax_id")
 
 
-def is_incomplete() -> Q:
-    """Return the condition for organizations that lack one of the wanted fields."""
-    empty = [Q(**{name: ""}) for name in WANTED_FIELDS]
-    return reduce(or_, empty)
+def is_incomplete(empty: str | RawSQL = "") -> Q:
+    """Return the condition for organizations that lack one of the wanted fields.
+
+    `empty` is the empty text, or how queries write it.
+    """
+    conditions = [Q(**{name: empty}) for name in WANTED_FIELDS]
+    return reduce(or_, conditions)
 
 
 def role_group_field(related_name: str, label: StrOrPromise) -> models.OneToOneField:
