@@ -13,7 +13,7 @@ from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
 from orgadmin.access.audit_log import SecurityEvent, record
-from orgadmin.admin import attention
+from orgadmin.admin import attention, feed_items
 from orgadmin.models import (
     DoctorRun,
     Invitation,
@@ -39,10 +39,13 @@ from .factories import (
 )
 
 HOME = "/admin/"
+ALL_ACTIVITY = "/admin/all-activity/"
 LIST = "/admin/orgadmin/organization/"
 
 
 class HomeCase(TestCase):
+    url = HOME
+
     def get_home(self, user):
         self.client.force_login(user)
         response = self.client.get(HOME)
@@ -52,8 +55,17 @@ class HomeCase(TestCase):
     def count_queries(self, user):
         self.get_home(user)
         with CaptureQueriesContext(connection) as queries:
-            self.client.get(HOME)
+            self.client.get(self.url)
         return len(queries)
+
+
+def list_lines(response):
+    """Return the activity on a page, as "links: text (author)"."""
+    return [
+        f"{' · '.join(link.text for link in item.links)}: {item.text}"
+        f" ({item.author.text})"
+        for item in response.context["activity"].items
+    ]
 
 
 class AttentionTests(HomeCase):
@@ -250,12 +262,7 @@ class ActivityTests(HomeCase):
 
     def read(self, user):
         """Return what the page shows, as "links: text (author)"."""
-        items = self.get_home(user).context["activity"]
-        return [
-            f"{' · '.join(link.text for link in item.links)}: {item.text}"
-            f" ({item.author.text})"
-            for item in items
-        ]
+        return list_lines(self.get_home(user))
 
     def change(self, user, organization=None, **values):
         organization = organization or self.acme
@@ -291,7 +298,7 @@ class ActivityTests(HomeCase):
             self.root.pk, [contact], CHANGE, [{"changed": {"fields": ["Name"]}}]
         )
         response = self.get_home(self.root)
-        for item in response.context["activity"]:
+        for item in response.context["activity"].items:
             for link in [item.author, *item.links]:
                 if link.url:
                     self.assertEqual(self.client.get(link.url).status_code, 200)
@@ -299,7 +306,7 @@ class ActivityTests(HomeCase):
         contact.delete()
         self.foreign.delete()
         self.rev.delete()
-        activity = self.get_home(self.root).context["activity"]
+        activity = self.get_home(self.root).context["activity"].items
         gone = [
             link
             for item in activity
@@ -463,3 +470,89 @@ class ActivityTests(HomeCase):
         self.assertLessEqual(self.count_queries(self.root), 12)
         self.assertLessEqual(self.count_queries(self.ada), 11)
         self.assertLessEqual(self.count_queries(self.rev), 10)
+
+
+class AllActivityTests(ActivityTests):
+    """The pages behind the home page. What they show follows the same rules."""
+
+    url = ALL_ACTIVITY
+
+    def read(self, user):
+        self.client.force_login(user)
+        response = self.client.get(ALL_ACTIVITY)
+        self.assertEqual(response.status_code, 200)
+        return list_lines(response)
+
+    def read_pages(self, user):
+        """Return what all pages show, and check that each has a link to the next."""
+        self.client.force_login(user)
+        lines = []
+        query = ""
+        while query is not None:
+            response = self.client.get(f"{ALL_ACTIVITY}{query}")
+            lines += list_lines(response)
+            older = response.context["activity"].older
+            query = f"?before={older}" if older else None
+            if older:
+                self.assertContains(response, f'href="{query}"')
+        return lines
+
+    def test_takes_a_few_queries(self):
+        self.assertLessEqual(self.count_queries(self.root), 11)
+        self.assertLessEqual(self.count_queries(self.ada), 12)
+        self.assertLessEqual(self.count_queries(self.rev), 12)
+
+    def make_history(self):
+        for number in range(12):
+            self.change(self.ada, phone=str(number))
+            self.change(self.ada, tax_id=str(number))
+            self.change(self.root, self.foreign, phone=str(number))
+            person = create_user(f"p{number}")
+            set_role(self.acme, [person], REVIEWER, actor=self.ada, notify=False)
+            contact = self.acme.contacts.create(name=f"Contact {number}")
+            LogEntry.objects.log_actions(
+                self.ada.pk, [contact], CHANGE, [{"changed": {"fields": ["Name"]}}]
+            )
+
+    @tag("A50")
+    def test_pages_show_each_entry_once_and_in_order(self):
+        self.make_history()
+        for user in (self.root, self.ada, self.rev):
+            with self.subTest(user=str(user)):
+                with mock.patch.object(feed_items, "PAGE", 1_000):
+                    expected = self.read(user)
+                self.assertGreater(len(expected), 20)
+                with mock.patch.object(feed_items, "PAGE", 5):
+                    self.assertEqual(self.read_pages(user), expected)
+
+    @tag("A50")
+    def test_positions_name_nothing_that_is_hidden(self):
+        self.make_history()
+        with mock.patch.object(feed_items, "PAGE", 5):
+            self.client.force_login(self.rev)
+            before = self.client.get(ALL_ACTIVITY).context["activity"].older
+            self.change(self.ada, tax_id="hidden")
+            invite(self.acme, "x@example.com", REVIEWER, actor=self.ada)
+            after = self.client.get(ALL_ACTIVITY).context["activity"].older
+        self.assertEqual(before, after)
+
+    def test_other_positions_are_the_beginning(self):
+        self.make_history()
+        expected = self.read(self.ada)
+        for text in ("", "x", "1-2", "1-2-3-x", "1-2-3-٤", "-1-2-3", "1-2-3-4-5"):
+            response = self.client.get(f"{ALL_ACTIVITY}?before={text}")
+            self.assertEqual(list_lines(response), expected, text)
+        largest = "-".join(["9" * 18] * 4)
+        response = self.client.get(f"{ALL_ACTIVITY}?before={largest}")
+        self.assertEqual(list_lines(response), expected)
+
+    def test_the_home_page_leads_there_if_there_is_more(self):
+        self.assertNotContains(self.get_home(self.rev), ALL_ACTIVITY)
+        self.make_history()
+        self.assertContains(self.get_home(self.rev), ALL_ACTIVITY)
+
+    def test_only_people_who_may_enter_may_open_it(self):
+        self.client.force_login(create_user("nobody"))
+        self.assertEqual(self.client.get(ALL_ACTIVITY).status_code, 302)
+        self.client.logout()
+        self.assertEqual(self.client.get(ALL_ACTIVITY).status_code, 302)

@@ -607,7 +607,7 @@ class CrawlTests(TestCase):
         client = Client()
         client.force_login(user)
         remaining = ["/admin/", "/admin/auth/group/", "/admin/orgadmin/user/"]
-        remaining.append("/admin/search/")
+        remaining += ["/admin/search/", "/admin/all-activity/"]
         seen = set()
         while remaining:
             url = remaining.pop()

@@ -296,7 +296,10 @@ class CostTests(PeopleMixin, TestCase):
         set_role(self.acme, self.fill(500), REVIEWER)
         for user in (self.staff, self.admin):
             self.client.force_login(user)
-            self.assertEqual([self.count(url) for url in urls], before[user])
+            # The first three count the rows, because there is another page.
+            expected = [queries + 1 for queries in before[user][:3]]
+            expected += before[user][3:]
+            self.assertEqual([self.count(url) for url in urls], expected)
             self.assertEqual(len(self.client.get(f"{urls[0]}?p=7").context["page"]), 50)
 
     def test_a_person_in_500_organizations(self):

@@ -29,6 +29,10 @@ EVENT_COUNT = 20_000
 LIST = "/admin/orgadmin/organization/"
 CONTACTS = "/admin/orgadmin/contact/"
 SEARCH = "/admin/search/"
+ALL_ACTIVITY = [
+    "/admin/all-activity/",
+    "/admin/all-activity/?before=99999-99999-99999-99999",
+]
 CHOICES = "/admin/autocomplete/?app_label=orgadmin"
 
 LARGE_TABLES = {
@@ -291,6 +295,7 @@ class PlanTests(PlanCase):
             f"{LIST}{self.own.pk}/history/",
             CONTACTS,
             "/admin/",
+            *ALL_ACTIVITY,
             f"{SEARCH}?q=muller",
             f"{SEARCH}?q=gmbh",
             f"{SEARCH}?q={self.own.pk}",
@@ -340,6 +345,7 @@ class PlanTests(PlanCase):
                 "/admin/orgadmin/membershipevent/",
                 CONTACTS,
                 "/admin/",
+                *ALL_ACTIVITY,
                 f"{SEARCH}?q=ab",
                 f"{SEARCH}?q={self.own.name[:6]}",
             ],

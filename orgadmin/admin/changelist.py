@@ -16,7 +16,7 @@ from django.contrib.admin.views.main import (
     ChangeList,
 )
 from django.core.exceptions import PermissionDenied, SuspiciousOperation
-from django.core.paginator import Paginator
+from django.core.paginator import Page, Paginator
 from django.db import connection
 from django.db.models import Q, Subquery
 from django.utils.functional import cached_property
@@ -43,12 +43,17 @@ def get_page(request, rows, paginator=Paginator, *, parameter=PAGE_VAR, size=PER
     """Return the page of `rows` that ?p= asks for.
 
     Its `numbers` are the page numbers to link to, with an ellipsis for the others. The
-    second list of a page needs another `parameter` of the URL.
+    second list of a page needs another `parameter` of the URL. The rows are counted
+    only if there is another page.
     """
-    page = paginator(rows, size).get_page(request.GET.get(parameter))
-    if not page.paginator.count:
-        # Django would prepare a query for no rows, which takes as long as any query.
-        page.object_list = []
+    pages = paginator(rows, size)
+    if parameter in request.GET:
+        page = pages.get_page(request.GET[parameter])
+    else:
+        first_rows = list(rows[: size + 1])
+        if len(first_rows) <= size:
+            pages.count = len(first_rows)
+        page = Page(first_rows[:size], 1, pages)
     page.parameter = parameter
     page.numbers = page.paginator.get_elided_page_range(page.number)
     return page

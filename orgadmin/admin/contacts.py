@@ -21,6 +21,8 @@ class ContactInline(GatedTabularInline):
     model = Contact
     organization_path = "organization"
     page = "contacts"
+    # Without the names, Django would make a form just to find them out.
+    fields = ["name", "role", "email", "phone"]
 
 
 class ContactsPage:

@@ -1,4 +1,7 @@
-"""How the home page shows recent activity: with links, and as far as people may see."""
+"""How pages show activity: with links, and as far as people may see.
+
+The home page shows the newest entries, and a page of its own shows all of them.
+"""
 
 from __future__ import annotations
 
@@ -10,22 +13,25 @@ from typing import Any
 
 from django.contrib import admin
 from django.contrib.admin.models import LogEntry
-from django.http import HttpRequest
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import render
 from django.utils import timezone
 from django.utils.formats import date_format
-from django.utils.html import format_html
+from django.utils.html import format_html, format_html_join
 from django.utils.translation import gettext as _, ngettext
 
 from orgadmin.access.roles import ROLES
 from orgadmin.admin.rows import show_day
 from orgadmin.gate.answers import get_gate
 from orgadmin.models import Contact, Organization, User
-from orgadmin.records.feed import Entry, Reader
+from orgadmin.records.feed import BEGINNING, PAGE, Entry, Position, Reader
 from orgadmin.records.history import (
     describe_author,
     hide_people_of_several,
     remove_details,
 )
+
+TIME = '<time class="when" datetime="{}" title="{}">{}</time>'
 
 
 @dataclass(frozen=True)
@@ -53,28 +59,57 @@ class Item:
     text: str
 
     @property
-    def utc_time(self) -> str:
-        return self.at.astimezone(datetime.UTC).isoformat()
+    def subjects(self) -> str:
+        return format_html_join(" · ", "{}", [[link.html] for link in self.links])
 
     @property
-    def short_time(self) -> str:
+    def time(self) -> str:
         """The time of today's entries, and the date of others."""
         at = timezone.localtime(self.at)
         if at.date() == timezone.localdate():
-            return date_format(at, "TIME_FORMAT")
-        return show_day(self.at)
+            shown = date_format(at, "TIME_FORMAT")
+        else:
+            shown = show_day(self.at)
+        utc_time = self.at.astimezone(datetime.UTC).isoformat()
+        return format_html(TIME, utc_time, date_format(at, "DATETIME_FORMAT"), shown)
+
+
+@dataclass(frozen=True)
+class ItemPage:
+    """Items, newest first. `older` is where the next page begins, or None."""
+
+    items: list[Item]
+    older: Position | None
 
 
 def list_recent_activity(
     request: HttpRequest, own: dict[int, Organization] | None = None
-) -> list[Item]:
+) -> ItemPage:
     """Return what happened lately, as far as the person may see it.
 
     `own` are the organizations that they may view, by key, if these are already known.
     """
     own_pks = None if own is None else list(own)
-    entries = Reader(get_gate(request), own_pks).read()
-    return Presenter(request, entries, own or {}).present()
+    page = Reader(get_gate(request), own_pks).read()
+    items = Presenter(request, page.entries, own or {}).present()
+    return ItemPage(items, page.older)
+
+
+def show_activity(request: HttpRequest) -> HttpResponse:
+    """Show a page of everything that the person may see of what happened.
+
+    ?before=<position> continues after another page.
+    """
+    position = Position.parse(request.GET.get("before", ""))
+    page = Reader(get_gate(request)).read(position, PAGE)
+    items = Presenter(request, page.entries, {}).present()
+    context = {
+        **admin.site.each_context(request),
+        "title": _("All activity"),
+        "activity": ItemPage(items, page.older),
+        "is_newest": position == BEGINNING,
+    }
+    return render(request, "admin/orgadmin/all_activity.html", context)
 
 
 class Presenter:

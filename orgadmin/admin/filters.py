@@ -8,9 +8,14 @@ from django.contrib import admin
 from django.core.exceptions import ValidationError
 from django.utils import timezone
 from django.utils.formats import date_format
+from django.utils.html import format_html
+from django.utils.safestring import mark_safe
+from django.utils.text import capfirst
 from django.utils.translation import gettext_lazy as _
 
 from orgadmin.access.rule import SUPERUSERS_ONLY, is_active_superuser
+
+OPTION = '<option value="{}"{}>{}</option>'
 
 # Time zones cannot be applied to the first and the last years that dates can have.
 YEARS = range(1900, 3000)
@@ -23,6 +28,12 @@ class Option:
     value: str
     label: str
     is_selected: bool
+
+    @property
+    def html(self):
+        selected = mark_safe(" selected") if self.is_selected else ""
+        label = capfirst(self.label)
+        return format_html(OPTION, self.value, selected, label)
 
 
 class Filter(admin.ListFilter):

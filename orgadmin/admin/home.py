@@ -11,6 +11,7 @@ from typing import Any
 from django.contrib import admin
 from django.db import connection
 from django.http import HttpRequest
+from django.utils.html import format_html_join
 from django.utils.translation import gettext as _
 
 from orgadmin.access.roles import ROLES, Role
@@ -81,6 +82,20 @@ class Card:
     @property
     def changed_on(self) -> str:
         return show_day(self.changed_at)
+
+    @property
+    def names(self) -> str:
+        """The names of the people."""
+        names = [[person.get_full_name() or person.username] for person in self.people]
+        return format_html_join(", ", "<bdi>{}</bdi>", names)
+
+    @property
+    def missing_fields(self) -> str:
+        return ", ".join(self.missing)
+
+    @property
+    def edit_label(self) -> str:
+        return _("Edit %(organization)s") % {"organization": self.organization}
 
 
 @dataclass(frozen=True)

@@ -34,6 +34,7 @@ from orgadmin.accounts.views import (
 from orgadmin.admin.activity import activity_view
 from orgadmin.admin.base import ClosedModelAdmin
 from orgadmin.admin.doctor_page import doctor_run_view
+from orgadmin.admin.feed_items import show_activity
 from orgadmin.admin.gated import Gated
 from orgadmin.admin.home import describe_home
 from orgadmin.admin.navigation import list_sections
@@ -251,6 +252,7 @@ class OrganizationAdminSite(admin.AdminSite):
                 name="sign_out_elsewhere",
             ),
             path("doctor/", self.admin_view(doctor_run_view), name="doctor_run"),
+            path("all-activity/", self.admin_view(show_activity), name="all_activity"),
             path("search/", self.admin_view(search_view), name="search"),
             path("unsent-mail/", self.admin_view(unsent_mail_view), name="unsent_mail"),
         ]

@@ -1,18 +1,19 @@
-"""Recent activity: what happened to organizations, contacts and people, in one list.
+"""Activity: what happened to organizations, contacts and people, in one list.
 
-It joins the newest entries of several logs: the history of fields, the log of Django's
-admin, the membership log, and the imports of the audit log. Each is read by an index,
-and no further than the list needs. What a person may see follows the rules of the
-history page and of the membership log. Platform staff read about everything, and other
-people about their own organizations.
+It joins the entries of several logs, newest first: the history of fields, the log of
+Django's admin, the membership log, and the imports of the audit log. Each is read by an
+index, and no further than the list needs. What a person may see follows the rules of
+the history page and of the membership log. Platform staff read about everything, and
+other people about their own organizations.
 """
 
 from __future__ import annotations
 
 import datetime
 import json
-from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterator
+from dataclasses import astuple, dataclass, fields, replace
+from heapq import merge
 from operator import attrgetter
 from typing import Any
 
@@ -28,17 +29,23 @@ from orgadmin.access.origin import COMMAND, IMPORT
 from orgadmin.gate.answers import Gate
 from orgadmin.models import AuditEvent, Contact, MembershipEvent, Organization, User
 from orgadmin.models.history import find_author
+from orgadmin.models.validators import is_primary_key
 from orgadmin.records.event_actors import hide_platform_staff_of_several
 from orgadmin.records.history import describe_record, list_parts_about_related_objects
 from orgadmin.records.versions import VERSIONS, cut_texts
 
-# How many entries the list has.
+# How many entries the list has on the home page, and a page of the whole list.
 SHOWN = 12
+PAGE = 50
 
 # How many rows of a log are read at a time. Most of them become an entry. Versions of
 # an organization are large, so fewer of them are read first.
 BATCH = 40
 FIRST_VERSIONS = SHOWN + 4
+MAX_BATCH = 320
+
+# How many rows a page may join, at most.
+MAX_ROWS = 200
 
 # Of how many organizations, and of how many of their contacts, people see the activity.
 MAX_OWN = 1_000
@@ -80,6 +87,58 @@ class Entry:
     number: int = 1
 
 
+@dataclass(frozen=True)
+class Row:
+    """A row of a log. `entry` is None if the person may see nothing of it."""
+
+    log: str
+    key: int
+    entry: Entry | None
+
+
+@dataclass(frozen=True)
+class VisibleRow:
+    log: str
+    key: int
+    entry: Entry
+
+
+@dataclass(frozen=True)
+class Position:
+    """Where a page begins: in each log, after the row with this key, or with the first.
+
+    The names are those of the logs in `Row`.
+    """
+
+    records: int = 0
+    log_entries: int = 0
+    events: int = 0
+    imports: int = 0
+
+    @classmethod
+    def parse(cls, text: str) -> Position:
+        """Return the position that `str()` described, or else the beginning."""
+        keys = text.split("-")
+        is_valid = all(key == "0" or is_primary_key(key) for key in keys)
+        if len(keys) != len(fields(cls)) or not is_valid:
+            return cls()
+        return cls(*(int(key) for key in keys))
+
+    def __str__(self) -> str:
+        return "-".join(str(key) for key in astuple(self))
+
+
+BEGINNING = Position()
+
+
+@dataclass(frozen=True)
+class Page:
+    """Entries, newest first. `older` is where the next page begins, or None."""
+
+    entries: list[Entry]
+    older: Position | None
+
+
 class Reader:
     """Reads the logs for one person."""
 
@@ -98,48 +157,59 @@ class Reader:
         organizations = Organization.objects.permitted(self.user)
         return list(organizations.values_list("pk", flat=True)[:MAX_OWN])
 
-    def read(self) -> list[Entry]:
-        """Return the newest entries, SHOWN at most."""
-        entries = [
-            *self.read_records(),
-            *self.read_log_entries(),
-            *self.read_events(),
-            *self.read_imports(),
-        ]
-        entries.sort(key=attrgetter("at"), reverse=True)
-        return join_actions(entries)[:SHOWN]
+    def read(self, position: Position = BEGINNING, size: int = SHOWN) -> Page:
+        """Return the newest entries after a position, `size` at most.
+
+        Each log is read in batches, and no further than the page needs.
+        """
+        rows = merge(
+            read_on(self.read_records, position.records, FIRST_VERSIONS),
+            read_on(self.read_log_entries, position.log_entries, BATCH),
+            read_on(self.read_events, position.events, BATCH),
+            read_on(self.read_imports, position.imports, SHOWN),
+            key=attrgetter("entry.at"),
+            reverse=True,
+        )
+        entries: list[Entry] = []
+        for number, row in enumerate(rows):
+            is_same = bool(entries) and is_one_action(entries[-1], row.entry)
+            is_full = len(entries) == size and not is_same
+            if is_full or number == MAX_ROWS:
+                return Page(entries, position)
+            if is_same:
+                entries[-1] = add_to_action(entries[-1])
+            else:
+                entries.append(row.entry)
+            position = replace(position, **{row.log: row.key})
+        return Page(entries, None)
 
     # The history of fields
 
-    def read_records(self) -> list[Entry]:
-        """Return the newest changes of fields that the person may see.
-
-        Reads on until there are enough of them.
-        """
+    def read_records(self, before: int, size: int) -> list[Row]:
         records = VERSIONS.order_by("-history_id")
         if self.sees_all:
             # What an import did is an entry of its own.
             records = records.filter(history_change_reason__isnull=True)
         else:
             records = records.filter(id__in=self.own_pks)
-        entries: list[Entry] = []
-        size = FIRST_VERSIONS
-        pairs = read_versions(records, size)
-        while pairs:
-            self.gate.learn({record.id for _before, record in pairs})
-            for before, record in pairs:
-                entries += self.describe_version(before, record)
-            if len(pairs) < size or has_enough(entries):
-                break
-            last = pairs[-1][1]
-            size = BATCH
-            pairs = read_versions(records.filter(history_id__lt=last.pk), size)
-        return entries
+        if before:
+            records = records.filter(history_id__lt=before)
+        versions = read_versions(records, size)
+        self.gate.learn({version.record.id for version in versions})
+        return [
+            Row(
+                log="records",
+                key=version.record.pk,
+                entry=self.describe_version(version),
+            )
+            for version in versions
+        ]
 
-    def describe_version(self, before: Any, record: Any) -> list[Entry]:
-        """Return the entry about a version, or none if the person may see no change."""
+    def describe_version(self, version: Version) -> Entry | None:
+        """Return the entry about a version, or None if the person may see no change."""
+        record = version.record
         permissions = self.gate.permissions_on(record.id)
-        log_entry = describe_record(before, record, permissions, VALUE_SHOWN)
+        log_entry = describe_record(version.before, record, permissions, VALUE_SHOWN)
         if record.history_type == "-":
             log_entry = LogEntry(
                 action_time=record.history_date,
@@ -147,11 +217,11 @@ class Reader:
                 change_message=_("Deleted."),
             )
         if log_entry is None:
-            return []
+            return None
         action = None
         if record.history_change_reason == IMPORT:
             action = (IMPORT, record.history_user_key)
-        entry = Entry(
+        return Entry(
             at=record.history_date,
             text=shorten(log_entry.change_message),
             organization_key=record.id,
@@ -159,20 +229,30 @@ class Reader:
             log_entry=log_entry,
             action=action,
         )
-        return [entry]
 
     # The log of Django's admin
 
-    def read_log_entries(self) -> list[Entry]:
-        entries = []
-        for log_entry in self.select_log_entries():
-            entries += self.describe_log_entry(log_entry)
-        return entries
+    def read_log_entries(self, before: int, size: int) -> list[Row]:
+        log_entries = self.select_log_entries()
+        if before:
+            log_entries = log_entries.filter(pk__lt=before)
+        return [
+            Row(
+                log="log_entries",
+                key=log_entry.pk,
+                entry=self.describe_log_entry(log_entry),
+            )
+            for log_entry in log_entries[:size]
+        ]
 
     def select_log_entries(self) -> QuerySet[LogEntry]:
         rows = LogEntry.objects.select_related("user").order_by("-pk")
+        if self.user.is_superuser:
+            return rows
         if self.sees_all:
-            return rows[:BATCH]
+            return rows.filter(
+                content_type__in=[find_type(Organization), find_type(Contact)]
+            )
         contacts = Contact.objects.filter(organization__in=self.own_pks)
         pks = contacts.order_by("-pk").values_list("pk", flat=True)[:MAX_CONTACTS]
         about_organizations = Q(
@@ -183,46 +263,53 @@ class Reader:
         about_contacts = Q(
             content_type=find_type(Contact), object_id__in=[str(pk) for pk in pks]
         )
-        return rows.filter(about_organizations | about_contacts)[:BATCH]
+        return rows.filter(about_organizations | about_contacts)
 
-    def describe_log_entry(self, log_entry: LogEntry) -> list[Entry]:
+    def describe_log_entry(self, log_entry: LogEntry) -> Entry | None:
         model = find_model(log_entry)
         key = log_entry.object_id or ""
         if model is None or not key.isdecimal():
-            return []
+            return None
         if model is Organization:
             # The history has its fields.
             parts = list_parts_about_related_objects(log_entry)
             if not parts:
-                return []
+                return None
             log_entry.change_message = json.dumps(parts)
-        elif model is not Contact and not self.user.is_superuser:
-            return []
         entry = Entry(at=log_entry.action_time, text="", log_entry=log_entry)
         name = log_entry.object_repr
         if model is Organization:
-            return [replace(entry, organization_key=int(key), name=name)]
-        return [replace(entry, other=(model, int(key)), other_name=name)]
+            return replace(entry, organization_key=int(key), name=name)
+        return replace(entry, other=(model, int(key)), other_name=name)
 
     # The membership log
 
-    def read_events(self) -> list[Entry]:
+    def read_events(self, before: int, size: int) -> list[Row]:
         events = MembershipEvent.objects.order_by("-pk")
+        if before:
+            events = events.filter(pk__lt=before)
         if self.gate.permits_everywhere("manage_members"):
             # What an import did is an entry of its own. Only the keys of the others are
             # in the index.
             by_hand = events
             for source in IMPORT_SOURCES:
                 by_hand = by_hand.exclude(source=source)
-            events = events.filter(pk__in=by_hand.values("pk")[:BATCH])
+            events = events.filter(pk__in=by_hand.values("pk")[:size])
         else:
             events = events.filter(organization_key__in=self.find_managed())
-        rows = list(events.defer("reason")[:BATCH])
+        rows = list(events.defer("reason")[:size])
         hide_platform_staff_of_several(rows, self.user)
         # Many events have the same text.
         kinds = {(event.event, event.role): event for event in rows}
         texts = {kind: describe_event(event) for kind, event in kinds.items()}
-        return [make_entry(event, texts[event.event, event.role]) for event in rows]
+        return [
+            Row(
+                log="events",
+                key=event.pk,
+                entry=make_entry(event, texts[event.event, event.role]),
+            )
+            for event in rows
+        ]
 
     def find_managed(self) -> list[int] | QuerySet:
         """Return the organizations whose members the person may manage."""
@@ -234,32 +321,47 @@ class Reader:
 
     # Imports
 
-    def read_imports(self) -> list[Entry]:
+    def read_imports(self, before: int, size: int) -> list[Row]:
         if not self.user.is_superuser:
             return []
         events = AuditEvent.objects.filter(event=SecurityEvent.IMPORTED)
+        if before:
+            events = events.filter(pk__lt=before)
         return [
-            Entry(
-                at=event.at,
-                text=describe_import(event.details),
-                name=_("Import"),
-                author_key=event.actor_key,
-                author_name=event.actor_name,
-            )
-            for event in events.order_by("-at", "-pk")[:SHOWN]
+            Row("imports", event.pk, make_entry_of_import(event))
+            for event in events.order_by("-at", "-pk")[:size]
         ]
 
 
-def has_enough(entries: list[Entry]) -> bool:
-    """Return whether the list needs no older entries of a log.
+def read_on(
+    read: Callable[[int, int], list[Row]], before: int, size: int
+) -> Iterator[VisibleRow]:
+    """Yield the rows of a log that have an entry, from the key `before` on, or all.
 
-    The last action that it shows is known to be complete if another one comes before.
+    `read(before, size)` returns the next rows. Batches grow, because a log may have
+    many rows of which the person may see nothing.
     """
-    return len(entries) >= BATCH or len(join_actions(entries)) > SHOWN
+    while True:
+        rows = read(before, size)
+        for row in rows:
+            if row.entry is not None:
+                yield VisibleRow(row.log, row.key, row.entry)
+        if len(rows) < size:
+            return
+        before = rows[-1].key
+        size = min(max(2 * size, BATCH), MAX_BATCH)
 
 
-def read_versions(records: QuerySet, size: int) -> list[tuple[Any, Any]]:
-    """Return the first `size` records, each after the version before it, or None.
+@dataclass(frozen=True)
+class Version:
+    """A record of the history, and the one before it of the same organization."""
+
+    before: Any
+    record: Any
+
+
+def read_versions(records: QuerySet, size: int) -> list[Version]:
+    """Return the first `size` of the records as versions.
 
     Runs two queries. The first one reads only keys, because records may be large.
     """
@@ -274,7 +376,7 @@ def read_versions(records: QuerySet, size: int) -> list[tuple[Any, Any]]:
     rows = cut_texts(versions.filter(history_id__in=wanted))
     loaded = {row.pk: row for row in rows.select_related("history_user")}
     return [
-        (loaded.get(pairs[key]), loaded[key])
+        Version(loaded.get(pairs[key]), loaded[key])
         for key in sorted(pairs, reverse=True)
         if key in loaded
     ]
@@ -339,15 +441,14 @@ def describe_import(details: dict[str, Any]) -> str:
     return ", ".join(texts) or _("Nothing was changed.")
 
 
-def join_actions(entries: Iterable[Entry]) -> list[Entry]:
-    """Return the entries with those of one action in a row as one entry."""
-    joined: list[Entry] = []
-    for entry in entries:
-        if joined and is_one_action(joined[-1], entry):
-            joined[-1] = add_to_action(joined[-1])
-        else:
-            joined.append(entry)
-    return joined
+def make_entry_of_import(event: AuditEvent) -> Entry:
+    return Entry(
+        at=event.at,
+        text=describe_import(event.details),
+        name=_("Import"),
+        author_key=event.actor_key,
+        author_name=event.actor_name,
+    )
 
 
 def add_to_action(entry: Entry) -> Entry:
