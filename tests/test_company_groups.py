@@ -285,7 +285,7 @@ class RecordTests(GroupsCase):
         url = f"/admin/orgadmin/organization/{self.first.pk}/ledger/?csv"
         content = b"".join(self.client.get(url).streaming_content).decode()
         self.assertIn(",Example,board,", content)
-        self.assertRegex(content, r",company\r?\n")
+        self.assertRegex(content, r",company,\r?\n")
 
     @tag("D60")
     def test_names_a_provider_that_is_no_longer_there_by_its_id(self):

@@ -97,5 +97,6 @@ class LogFileTests(TestCase):
             last["organization_id"], MembershipEvent.objects.first().organization_key
         )
         self.assertIsNone(last["organization_now"])
+        now = rows[0].index("person_now")
         of_eve = [row for row in rows if row[2] in {"eve", "eva"}]
-        self.assertEqual([row[-2] for row in of_eve], [None, None])
+        self.assertEqual([row[now] for row in of_eve], [None, None])

@@ -201,7 +201,7 @@ class GrowthTests(HomeCase):
 
     def test_a_worker_counts_too(self):
         MonthlyCount.objects.all().delete()
-        Worker().report()
+        Worker().do_periodic_work()
         self.assertEqual(MonthlyCount.objects.get().organizations, 1)
 
     def test_the_past_is_worked_out_from_the_history(self):

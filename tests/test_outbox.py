@@ -361,7 +361,7 @@ class WorkerTests(OutboxMixin, TestCase):
         for _attempt in range(MAX_ATTEMPTS):
             stored = Worker().take() or self.leave_task(LEASE)
             DBTaskResult.objects.update(started_at=timezone.now() - LEASE)
-            Worker().report()
+            Worker().do_periodic_work()
         work()
         stored.refresh_from_db()
         self.assertEqual(stored.status, "FAILED")
@@ -369,7 +369,7 @@ class WorkerTests(OutboxMixin, TestCase):
 
     def test_a_slow_worker_does_not_change_a_task_that_another_one_took(self):
         stored = self.leave_task(LEASE * 2)
-        Worker().report()
+        Worker().do_periodic_work()
         other = Worker().take()
         with fail_to_send(REFUSED):
             run_task(stored)
@@ -382,6 +382,7 @@ class WorkerTests(OutboxMixin, TestCase):
         MailWorker.objects.update(seen_at=timezone.now() - WORKER_KEPT)
         worker = Worker()
         worker.report()
+        worker.do_periodic_work()
         self.assertEqual(DBTaskResult.objects.count(), 0)
         self.assertEqual(MailWorker.objects.get().name, worker.name)
 

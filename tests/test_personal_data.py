@@ -698,6 +698,7 @@ class CoverageTests(SimpleTestCase):
         "orgadmin.Invitation": "exported, and deleted by address",
         "orgadmin.KeptLogEntry": "exported, and names are replaced",
         "orgadmin.MailWorker": "has no personal data: the name of a process",
+        "orgadmin.Membership": "the same table as User_groups",
         "orgadmin.MembershipEvent": "exported, and names are replaced",
         "orgadmin.Organization": "names are replaced",
         "orgadmin.OrganizationUserObjectPermission": "exported and deleted",

@@ -16,10 +16,11 @@ from django.apps import apps
 from django.contrib.auth import get_user_model
 from django.db import models
 from django.db.models import Case, Exists, F, OuterRef, Q, Subquery, Value, When
-from django.db.models.functions import Left
+from django.db.models.functions import Coalesce, Left, Now, NullIf
 from django.db.models.signals import m2m_changed
 from django.utils import timezone
-from django.utils.translation import gettext_lazy as _
+from django.utils.formats import date_format
+from django.utils.translation import gettext_lazy as _, gettext_noop
 
 from orgadmin.access.append_only import AppendOnlyQuerySet
 from orgadmin.access.groups import get_owner_relation
@@ -33,6 +34,12 @@ if TYPE_CHECKING:
 BATCH = 1_000  # rows in one INSERT
 
 
+# Stands for no end where the database compares ends.
+NEVER = datetime.datetime(9999, 1, 1, tzinfo=datetime.UTC)
+
+# The reason why a membership that had an end has left the table.
+ENDED_AS_PLANNED = gettext_noop("Access ended as planned.")
+
 # Longer reasons are cut in lists. Today's forms accept no longer ones.
 REASON_SHOWN = 500  # characters
 
@@ -45,8 +52,13 @@ class Event(models.TextChoices):
     # may also have the other role.
     FOUND = "found", _("found")
     LEFT = "left", _("left")
+    END_CHANGED = "end changed", _("end changed")
     INVITED = "invited", _("invited")
     REVOKED = "withdrawn", _("invitation revoked")
+
+
+# After these events, the person has the role.
+GIVING_A_ROLE = [Event.JOINED, Event.FOUND, Event.END_CHANGED]
 
 
 @dataclass(frozen=True)
@@ -63,6 +75,9 @@ class MembershipChange:
     organization_key: int
     organization_name: str
     role: Role
+    # The end that the membership has from now on; None if it has no end.
+    ends_at: datetime.datetime | None = None
+    at: datetime.datetime | None = None  # None means now
 
 
 class MembershipEventQuerySet(AppendOnlyQuerySet):
@@ -71,9 +86,13 @@ class MembershipEventQuerySet(AppendOnlyQuerySet):
     ) -> MembershipEventQuerySet:
         """Return the members before a time: for each, the event that made them one.
 
-        Leaves out people who joined but had left again by then, and roles that had been
-        replaced. `moment` is an aware datetime; None means now. A membership that is
-        older than the log is treated as starting when the log began.
+        Leaves out people who joined but had left again by then, roles that had been
+        replaced, and memberships that had ended by their date, whether or not the log
+        says that these were removed. Each event says as `planned_end` when the
+        membership was to end.
+
+        `moment` is an aware datetime; None means now. A membership that is older than
+        the log is treated as starting when the log began.
         """
         until_then = Q(at__lt=moment) if moment else Q()
         later = self.model._base_manager.filter(
@@ -89,7 +108,27 @@ class MembershipEventQuerySet(AppendOnlyQuerySet):
             | Q(event__in=[Event.LEFT, Event.FOUND], role=OuterRef("role"))
         )
         joining = [Event.JOINED, Event.FOUND]
-        return self.filter(until_then, ~Exists(superseded), event__in=joining)
+        members = self.filter(until_then, ~Exists(superseded), event__in=joining)
+        changed = later.filter(event=Event.END_CHANGED, role=OuterRef("role"))
+        return members._leave_out_ended(changed, moment)
+
+    def _leave_out_ended(
+        self, changed: models.QuerySet, moment: datetime.datetime | None
+    ) -> MembershipEventQuerySet:
+        """Leave out memberships whose last planned end was before `moment`, or is now.
+
+        `changed` are the later changes of the end, for a subquery.
+        """
+        never = Value(NEVER, models.DateTimeField())
+        new_end = changed.order_by("-pk").values(end=Coalesce("ends_at", never))[:1]
+        last_end = Coalesce(Subquery(new_end), "ends_at", never)
+        members = self.annotate(planned_end=NullIf(last_end, never))
+        if moment is None:
+            condition = Q(planned_end__gt=Now())
+        else:
+            # What is true before a moment includes what ends in that moment.
+            condition = Q(planned_end__gte=moment)
+        return members.filter(Q(planned_end=None) | condition)
 
     def find_previous_roles(self) -> MembershipEventQuerySet:
         """Read with each event the role that it replaced, as `replaced_role`.
@@ -104,7 +143,7 @@ class MembershipEventQuerySet(AppendOnlyQuerySet):
         )
         latest = earlier.order_by("-pk")
         role_before = Case(
-            When(event__in=[Event.JOINED, Event.FOUND], then=F("role")),
+            When(event__in=GIVING_A_ROLE, then=F("role")),
             default=Value(None),
         )
         is_change = Q(event=Event.JOINED, user_key__isnull=False)
@@ -129,6 +168,19 @@ def find_start_of_next_day(date: datetime.date) -> datetime.datetime:
     return timezone.make_aware(midnight, timezone.get_default_timezone())
 
 
+def show_end(ends_at: datetime.datetime) -> str:
+    """Return the last day of a membership, in the site's time zone: "Dec. 31, 2026".
+
+    People choose a day, at whose end the membership ends. The time follows if it ends
+    at another time of the day.
+    """
+    site = timezone.get_default_timezone()
+    last = timezone.localtime(ends_at - datetime.timedelta(microseconds=1), site)
+    if ends_at == find_start_of_next_day(last.date()):
+        return date_format(last.date(), "DATE_FORMAT")
+    return date_format(timezone.localtime(ends_at, site), "DATETIME_FORMAT")
+
+
 def make_source(means: str) -> str:
     """Return the `source` of changes by an import or a command, as in `current_means`.
 
@@ -149,15 +201,28 @@ def write_changes(
     `source` is the ID of the OpenID provider whose groups decided, if any.
     """
     source = source or make_source(current_means.get())
+    _write(changes, actor, reason, source)
+
+
+def write_planned_ends(changes: Iterable[MembershipChange]) -> None:
+    """Log memberships that have ended by their date. Nobody ended them just now."""
+    _write(changes, None, ENDED_AS_PLANNED, "")
+
+
+def _write(
+    changes: Iterable[MembershipChange], actor: User | None, reason: str, source: str
+) -> None:
     MembershipEvent = apps.get_model("orgadmin", "MembershipEvent")
     rows = [
         MembershipEvent(
+            at=change.at or timezone.now(),
             event=change.event,
             user_key=change.user_key,
             user_name=change.user_name,
             organization_key=change.organization_key,
             organization_name=change.organization_name,
             role=change.role.key,
+            ends_at=change.ends_at,
             actor_key=actor.pk if actor else None,
             actor_name=str(actor) if actor else "",
             reason=reason,
@@ -177,8 +242,8 @@ def write_memberships(
 ) -> None:
     """Log the event for each membership in a group of an organization.
 
-    `memberships` is a queryset of `User.groups.through`. Reads the memberships with one
-    query per role.
+    `memberships` is a queryset of `Membership`, or of `User.groups.through`. Reads the
+    memberships with one query per role.
     """
     changes = []
     for role in ROLES:

@@ -10,7 +10,8 @@ A user has a permission on an organization for one of three reasons:
 2. they are staff and have the model-level permission, which covers all organizations;
 3. they, or one of their groups, have an object permission.
 
-A permission counts only together with "view", and inactive users have none.
+A permission counts only together with "view", and inactive users have none. A
+membership that has ended gives none, whether or not its row was already removed.
 """
 
 from __future__ import annotations
@@ -18,14 +19,16 @@ from __future__ import annotations
 import enum
 from collections.abc import Collection
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Self, TypeAlias
+from datetime import datetime
+from typing import TYPE_CHECKING, Any, Self, TypeAlias
 
 from django.contrib.auth import get_user_model
 from django.db import connections, models
 from django.db.models.expressions import RawSQL
 
+from orgadmin.access.ends import not_ended
 from orgadmin.access.roles import PERMISSIONS, codename
-from orgadmin.access.sql import placeholders
+from orgadmin.access.sql import placeholders, read_time
 
 if TYPE_CHECKING:
     from django.contrib.auth.models import AnonymousUser
@@ -54,6 +57,8 @@ PERMISSION_ID = """
         AND permission.codename = %s
 """
 
+# In these statements, `not_ended` is the condition that a membership counts.
+
 # The organizations on which a user, or one of the user's groups, has a permission.
 # Parameters: user ID and codename, twice.
 GRANTED_ORGANIZATIONS = f"""
@@ -62,6 +67,7 @@ GRANTED_ORGANIZATIONS = f"""
     JOIN orgadmin_organizationgroupobjectpermission group_grant
         ON group_grant.group_id = membership.group_id
     WHERE membership.user_id = %s
+        AND {{not_ended}}
         AND group_grant.permission_id = ({PERMISSION_ID})
     UNION ALL
     SELECT user_grant.content_object_id
@@ -78,6 +84,7 @@ GRANTED_USERS = f"""
     JOIN orgadmin_user_groups membership
         ON membership.group_id = group_grant.group_id
     WHERE group_grant.content_object_id = %s
+        AND {{not_ended}}
         AND group_grant.permission_id = ({PERMISSION_ID})
     UNION ALL
     SELECT user_grant.user_id
@@ -87,14 +94,16 @@ GRANTED_USERS = f"""
 """
 
 # All object permissions of some users on some organizations, each with the group that
-# has it, or NULL if it is the user's own. Parameters: the IDs of the users and of the
+# has it and the end of the membership. The group is NULL if it is the user's own, and
+# the end if there is none. Parameters: the IDs of the users and of the
 # organizations, twice.
 GRANTS = """
     SELECT
         membership.user_id,
         group_grant.content_object_id,
         permission.codename,
-        group_grant.group_id
+        group_grant.group_id,
+        membership.ends_at
     FROM orgadmin_user_groups membership
     JOIN orgadmin_organizationgroupobjectpermission group_grant
         ON group_grant.group_id = membership.group_id
@@ -103,6 +112,7 @@ GRANTS = """
     JOIN django_content_type content_type
         ON content_type.id = permission.content_type_id
     WHERE membership.user_id IN ({users})
+        AND {not_ended}
         AND group_grant.content_object_id IN ({organizations})
         AND content_type.app_label = 'orgadmin'
         AND content_type.model = 'organization'
@@ -111,6 +121,7 @@ GRANTS = """
         user_grant.user_id,
         user_grant.content_object_id,
         permission.codename,
+        NULL,
         NULL
     FROM orgadmin_organizationuserobjectpermission user_grant
     JOIN auth_permission permission
@@ -136,7 +147,9 @@ class SourceKind(enum.Enum):
 @dataclass(frozen=True)
 class PermissionSource:
     kind: SourceKind
-    group_id: int | None = None  # only for SourceKind.GROUP
+    # Only for SourceKind.GROUP: the group, and the end of the membership if it has one.
+    group_id: int | None = None
+    ends_at: datetime | None = None
 
 
 # {permission: where it comes from}, of one user on one organization
@@ -156,7 +169,8 @@ class RuleQuerySet(models.QuerySet["Organization"]):
         for name in required:
             if find_source_everywhere(user, name) is None:
                 parameters = [user.pk, codename(name)]
-                granted = RawSQL(GRANTED_ORGANIZATIONS, parameters * 2)
+                statement = GRANTED_ORGANIZATIONS.format(not_ended=not_ended(self.db))
+                granted = RawSQL(statement, parameters * 2)
                 organizations = organizations.filter(pk__in=granted)
         return organizations
 
@@ -196,14 +210,14 @@ class RuleQuerySet(models.QuerySet["Organization"]):
         if not user_pks or not pks:
             return sources_of
         by_codename = {codename(permission): permission for permission in PERMISSIONS}
-        for user_pk, pk, name, group_id in self._read_grants(user_pks, pks):
+        for user_pk, pk, name, group_id, end in self._read_grants(user_pks, pks):
             if name not in by_codename:
                 # A custom permission, which has no meaning here.
                 continue
             if group_id is None:
                 source = PermissionSource(SourceKind.USER)
             else:
-                source = PermissionSource(SourceKind.GROUP, group_id)
+                source = PermissionSource(SourceKind.GROUP, group_id, read_time(end))
             sources = sources_of[user_pk, pk].setdefault(by_codename[name], [])
             sources.append(source)
         return sources_of
@@ -222,7 +236,8 @@ class RuleQuerySet(models.QuerySet["Organization"]):
             backend=MODEL_BACKEND,
         )
         superusers = users.filter(is_superuser=True)
-        granted = users.filter(pk__in=RawSQL(GRANTED_USERS, [pk, view] * 2))
+        statement = GRANTED_USERS.format(not_ended=not_ended(self.db))
+        granted = users.filter(pk__in=RawSQL(statement, [pk, view] * 2))
         viewers = superusers.values("pk").union(
             staff.filter(is_staff=True).values("pk"), granted.values("pk")
         )
@@ -230,13 +245,15 @@ class RuleQuerySet(models.QuerySet["Organization"]):
 
     def _read_grants(
         self, user_pks: Collection[int], pks: Collection[int]
-    ) -> list[tuple[int, int, str, int | None]]:
+    ) -> list[tuple[int, int, str, int | None, Any]]:
         """Return the object permissions of users on organizations.
 
-        Each is (user ID, organization ID, codename, group ID or None).
+        Each is (user ID, organization ID, codename, group ID or None, end or None).
         """
         statement = GRANTS.format(
-            users=placeholders(user_pks), organizations=placeholders(pks)
+            users=placeholders(user_pks),
+            organizations=placeholders(pks),
+            not_ended=not_ended(self.db),
         )
         with connections[self.db].cursor() as cursor:
             cursor.execute(statement, [*user_pks, *pks] * 2)

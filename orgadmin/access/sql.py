@@ -1,11 +1,25 @@
 """Helpers for raw SQL: placeholders, statements in one round trip, and locks."""
 
+from __future__ import annotations
+
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
 
 from django.db import connections
 from django.db.models.expressions import RawSQL
+from django.utils import timezone
+
+if TYPE_CHECKING:
+    from django.db.backends.base.base import BaseDatabaseWrapper
+
+# {database: the time of its clock, when the statement began}. SQLite's text has the
+# form in which Django stores times, and is escaped for statements with parameters.
+CLOCKS = {
+    "postgresql": "STATEMENT_TIMESTAMP()",
+    "sqlite": "STRFTIME('%%Y-%%m-%%d %%H:%%M:%%f', 'NOW')",
+}
 
 
 @dataclass(frozen=True)
@@ -27,6 +41,34 @@ def write_constant(value: int | str) -> RawSQL:
     """
     text = str(value).replace("'", "''")
     return RawSQL(text if isinstance(value, int) else f"'{text}'", [])
+
+
+def get_clock(connection: BaseDatabaseWrapper) -> str:
+    """Return the SQL for the time of the database's clock, as `Now()` in querysets.
+
+    Statements that contain it need parameters.
+    """
+    return CLOCKS[connection.vendor]
+
+
+def read_clock(using: str = "default") -> datetime:
+    """Return the time of the database's clock."""
+    connection = connections[using]
+    sql = f"SELECT {get_clock(connection)}"
+    with connection.cursor() as cursor:
+        cursor.execute(sql, [])
+        [now] = cursor.fetchone()
+    time = read_time(now)
+    assert time is not None
+    return time
+
+
+def read_time(value: datetime | str | None) -> datetime | None:
+    """Return a time that raw SQL has returned. SQLite returns text in UTC."""
+    time = datetime.fromisoformat(value) if isinstance(value, str) else value
+    if time is not None and timezone.is_naive(time):
+        return time.replace(tzinfo=UTC)
+    return time
 
 
 def lock_until_commit(*key: int, using: str = "default") -> None:

@@ -25,7 +25,7 @@ from django.http import HttpRequest
 from django.utils.translation import gettext as _, ngettext
 from django.views.decorators.debug import sensitive_variables
 
-from orgadmin.models import Invitation, Organization, User
+from orgadmin.models import Invitation, Membership, Organization, User
 from orgadmin.models.addresses import is_same_email
 from orgadmin.models.fields import normalize
 
@@ -228,7 +228,7 @@ def find_organization_names(user: User) -> list[str]:
     """
     names: list[str] = []
     if user.pk is not None:
-        groups = user.groups.values("pk")
+        groups = Membership.objects.groups_of(user).values("pk")
         organizations = Organization.objects.filter(
             Q(admin__in=groups) | Q(reviewer__in=groups)
         ).order_by("pk")

@@ -26,7 +26,7 @@ from orgadmin.admin.departures import (
 )
 from orgadmin.admin.merging import MergingForm
 from orgadmin.admin.successors import find_objection
-from orgadmin.models import Organization, User
+from orgadmin.models import Membership, Organization, User
 from orgadmin.models.guards import (
     LastAdminError,
     LastSuperuserError,
@@ -209,7 +209,13 @@ class UserForm(UserChangeForm):
         }
 
     def __init__(self, *args, **kwargs):
+        person = kwargs.get("instance")
+        if person is not None and person.pk:
+            # The form reads the person's groups from here. Some may have ended.
+            current = Membership.objects.groups_of(person)
+            person._prefetched_objects_cache = {"groups": current}
         super().__init__(*args, **kwargs)
+        self.instance._prefetched_objects_cache = {}
         if "groups" in self.fields and self.instance.pk:
             self._show_groups()
 
@@ -238,7 +244,8 @@ class UserForm(UserChangeForm):
         is_role = Q()
         for role in ROLES:
             is_role |= Q(**{f"{get_owner_relation(role)}__isnull": False})
-        groups = self.instance.groups.annotate(is_role=Q(is_role))
+        current = Membership.objects.groups_of(self.instance)
+        groups = current.annotate(is_role=Q(is_role))
         return list(groups.order_by("is_role", "name", "pk")[:GROUPS_SHOWN])
 
     def _read_keys_shown(self):

@@ -57,7 +57,7 @@ class GroupAdmin(NamesPermissions, SuperuserOnlyAdmin, DjangoGroupAdmin):
                 group,
                 actor=request.user,
                 permissions=list_permissions(group),
-                members=group.user_set.count(),
+                members=group.memberships.current().count(),
             )
         super().delete_queryset(request, queryset)
 

@@ -14,6 +14,7 @@ from django.http import HttpRequest
 from django.utils.html import format_html_join
 from django.utils.translation import gettext as _
 
+from orgadmin.access.ends import not_ended
 from orgadmin.access.roles import ROLES, Role
 from orgadmin.access.rule import Sources
 from orgadmin.access.sql import placeholders
@@ -53,6 +54,7 @@ FIRST_MEMBERS = """
         JOIN orgadmin_user member ON member.id = membership.user_id
         WHERE membership.group_id IN ({groups})
             AND member.is_active
+            AND {not_ended}
             AND member.id <> %s
     ) numbered
     WHERE number <= %s
@@ -256,7 +258,9 @@ def find_first_members(
     members: dict[int, list[Member]] = defaultdict(list)
     if not group_ids:
         return members
-    statement = FIRST_MEMBERS.format(groups=placeholders(group_ids))
+    statement = FIRST_MEMBERS.format(
+        groups=placeholders(group_ids), not_ended=not_ended()
+    )
     with connection.cursor() as cursor:
         cursor.execute(statement, [*group_ids, user.pk, NAMED_PER_ROLE])
         for group_id, total, pk, username, first_name, last_name in cursor.fetchall():

@@ -11,7 +11,7 @@ from orgadmin.admin.base import SuperuserOnlyAdmin
 from orgadmin.admin.changelist import get_page
 from orgadmin.admin.filters import FieldChoiceFilter
 from orgadmin.admin.people_forms import MembersOnForm
-from orgadmin.models import MembershipEvent, User
+from orgadmin.models import Membership, MembershipEvent, User
 from orgadmin.records.csv_files import respond_with_csv
 from orgadmin.records.event_actors import hide_platform_staff
 from orgadmin.records.exports import list_events, record_export
@@ -126,6 +126,5 @@ def list_visible_people(organization, user):
     """
     if user.is_superuser:
         return User.objects.all()
-    group_ids = organization.group_ids
-    memberships = User.groups.through.objects.filter(group__in=group_ids)
-    return User.objects.filter(pk__in=memberships.values("user"))
+    members = Membership.objects.users_in(organization.group_ids)
+    return User.objects.filter(pk__in=members)

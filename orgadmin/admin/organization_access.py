@@ -4,7 +4,7 @@ from django.utils.translation import gettext as _
 
 from orgadmin.admin.changelist import get_page
 from orgadmin.gate.explain import find_reasons, summarize_reasons
-from orgadmin.models import Organization, User
+from orgadmin.models import Membership, Organization, User
 
 
 class OrganizationAccessPage:
@@ -19,7 +19,8 @@ class OrganizationAccessPage:
         if everybody:
             users = Organization.objects.find_viewers(organization.pk)
         else:
-            users = User.objects.filter(groups__in=organization.group_ids).distinct()
+            members = Membership.objects.users_in(organization.group_ids)
+            users = User.objects.filter(pk__in=members)
         page = get_page(request, users.order_by("username"))
         reasons = find_reasons(page, [organization], members_only=not everybody)
         for user in page:

@@ -10,7 +10,7 @@ from orgadmin.access.roles import ADMIN, CONFIDENTIAL_FIELDS
 from orgadmin.admin.links import LINKS, add_links
 from orgadmin.admin.refused import may_see_admins
 from orgadmin.gate.answers import get_gate
-from orgadmin.models import Organization
+from orgadmin.models import Membership, Organization
 from orgadmin.models.phone_numbers import format_phone
 from orgadmin.people import membership
 from orgadmin.records.history import (
@@ -135,9 +135,8 @@ def find_first(rows, number):
 def find_first_admins(organization):
     """Return the first active admins as `Member`, by name. Runs two queries."""
     memberships = (
-        membership.Membership.objects.filter(
-            group=getattr(organization, ADMIN.attname), user__is_active=True
-        )
+        Membership.objects.current()
+        .filter(group=getattr(organization, ADMIN.attname), user__is_active=True)
         .select_related("user")
         .order_by("user__username", "pk")
     )

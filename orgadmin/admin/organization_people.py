@@ -31,7 +31,7 @@ from orgadmin.admin.people_messages import (
 from orgadmin.admin.quotes import quote
 from orgadmin.admin.suggestions import sees_people, suggest
 from orgadmin.gate.answers import get_gate, renew_gate
-from orgadmin.models import Organization, User
+from orgadmin.models import Membership, Organization, User
 from orgadmin.models.guards import LastAdminError
 from orgadmin.models.validators import is_primary_key
 from orgadmin.people import invitations, membership, outbox
@@ -72,8 +72,8 @@ class Assignment:
             if not set(role.permissions) <= permissions
         ]
         user_ids = [user.pk for user in self.users]
-        users = User.objects.filter(pk__in=user_ids, groups__in=group_ids)
-        return list(users.distinct())
+        members = Membership.objects.users_in(group_ids).filter(user__in=user_ids)
+        return list(User.objects.filter(pk__in=members))
 
 
 class TooManyEmails(Exception):
@@ -155,7 +155,8 @@ class PeoplePage:
         `already` are the members whom someone wanted to invite.
         """
         memberships = (
-            membership.Membership.objects.filter(group__in=organization.group_ids)
+            Membership.objects.current()
+            .filter(group__in=organization.group_ids)
             .select_related("user")
             .order_by("user__username", "pk")
         )
@@ -232,9 +233,7 @@ class PeoplePage:
         The response is the same for people who are not members and for people who do
         not exist.
         """
-        members = User.objects.filter(
-            groups__in=organization.group_ids, pk=request.POST["user"]
-        ).distinct()
+        members = find_member(organization, request.POST["user"])
         return self._assign(request, Assignment(organization, list(members), role))
 
     def _assign(self, request, assignment):
@@ -279,8 +278,8 @@ class PeoplePage:
         pk = changed_pk or find_asked(request, "remove")
         if pk is None:
             return None
-        members = User.objects.filter(groups__in=organization.group_ids, pk=pk)
-        removal = Assignment(organization, list(members.distinct()), None)
+        members = find_member(organization, pk)
+        removal = Assignment(organization, list(members), None)
         url = self._get_people_url(organization)
         if not removal.users:
             text = describe_no_change(removal)
@@ -428,6 +427,12 @@ class PeoplePage:
 
     def _get_people_url(self, organization):
         return reverse("admin:orgadmin_organization_people", args=[organization.pk])
+
+
+def find_member(organization, pk):
+    """Return the users with this key who are members: one, or none."""
+    members = Membership.objects.users_in(organization.group_ids)
+    return User.objects.filter(pk__in=members.filter(user=pk))
 
 
 def find_asked(request, name):

@@ -12,6 +12,7 @@ from django.utils.html import escape
 from django.utils.safestring import SafeString, mark_safe
 from django.utils.translation import gettext as _, ngettext
 
+from orgadmin.access.ends import not_ended
 from orgadmin.access.sql import placeholders
 from orgadmin.admin.organization_filters import find_oldest_pending
 from orgadmin.models import Organization
@@ -37,7 +38,9 @@ PEOPLE = """
             ) AS number
         FROM orgadmin_user_groups membership
         JOIN orgadmin_user member ON member.id = membership.user_id
-        WHERE membership.group_id IN ({groups}) AND member.is_active
+        WHERE membership.group_id IN ({groups})
+            AND member.is_active
+            AND {not_ended}
     ) numbered
     WHERE number <= %s
     UNION ALL
@@ -64,7 +67,9 @@ def find_people(organizations: Collection[Organization]) -> dict[int, People]:
     by_group = {row.admin_id: row.pk for row in organizations}
     pks = [row.pk for row in organizations]
     statement = PEOPLE.format(
-        groups=placeholders(by_group), organizations=placeholders(pks)
+        groups=placeholders(by_group),
+        organizations=placeholders(pks),
+        not_ended=not_ended(),
     )
     oldest = connection.ops.adapt_datetimefield_value(find_oldest_pending())
     with connection.cursor() as cursor:

@@ -37,9 +37,8 @@ from orgadmin.admin.organization_rows import (
     render_badges,
 )
 from orgadmin.admin.rows import show_day
-from orgadmin.models import Contact, Organization, User
+from orgadmin.models import Contact, Membership, Organization, User
 from orgadmin.models.fields import normalize
-from orgadmin.people.membership import Membership
 
 
 @admin.register(Organization)
@@ -255,7 +254,7 @@ def count_people(organizations):
     for organization in organizations:
         for group_id in organization.group_ids:
             organization_of_group[group_id] = organization.pk
-    memberships = Membership.objects.filter(group__in=organization_of_group)
+    memberships = Membership.objects.current().filter(group__in=organization_of_group)
     # Someone may be in both groups of an organization. A set counts them once.
     members = {
         (organization_of_group[group_id], user_id)

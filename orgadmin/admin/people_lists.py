@@ -8,12 +8,12 @@ from django.utils.html import escape
 from django.utils.safestring import mark_safe
 from django.utils.translation import gettext as _, gettext_lazy, ngettext
 
+from orgadmin.access.ends import not_ended
 from orgadmin.access.roles import ROLES, ROLES_BY_KEY
 from orgadmin.access.rule import SUPERUSERS_ONLY, is_active_superuser
 from orgadmin.access.sql import placeholders
 from orgadmin.admin.filters import ChoiceFilter
-from orgadmin.models import Organization
-from orgadmin.people.membership import Membership
+from orgadmin.models import Membership, Organization
 
 # In how many organizations people have each role. Parameters: the IDs of the people.
 # With joins, PostgreSQL would read all organizations.
@@ -31,7 +31,7 @@ NUMBERS_OF_ROLES = """
             WHERE reviewed.reviewer_id = membership.group_id
         ))
     FROM orgadmin_user_groups membership
-    WHERE membership.user_id IN ({users})
+    WHERE membership.user_id IN ({users}) AND {not_ended}
     GROUP BY membership.user_id
 """
 
@@ -56,8 +56,7 @@ class RoleFilter(ChoiceFilter):
             return queryset.filter(is_staff=True, is_superuser=False)
         role = ROLES_BY_KEY[self.value]
         groups = Organization.objects.order_by().values(role.key)
-        members = Membership.objects.filter(group__in=groups)
-        return queryset.filter(pk__in=members.values("user"))
+        return queryset.filter(pk__in=Membership.objects.users_in(groups))
 
 
 class StatusFilter(ChoiceFilter):
@@ -100,7 +99,9 @@ def has_role():
     condition = Q()
     for role in ROLES:
         groups = Organization.objects.order_by().values(role.key)
-        memberships = Membership.objects.filter(user=OuterRef("pk"), group__in=groups)
+        memberships = Membership.objects.current().filter(
+            user=OuterRef("pk"), group__in=groups
+        )
         condition |= Q(Exists(memberships))
     return condition
 
@@ -118,7 +119,7 @@ def find_numbers_of_roles(users):
     pks = [user.pk for user in users]
     if not pks:
         return {}
-    statement = NUMBERS_OF_ROLES.format(users=placeholders(pks))
+    statement = NUMBERS_OF_ROLES.format(users=placeholders(pks), not_ended=not_ended())
     with connection.cursor() as cursor:
         cursor.execute(statement, pks)
         return {

@@ -10,6 +10,7 @@ from orgadmin.accounts.own_sessions import list_sessions
 from orgadmin.accounts.password_link import TooManyLinks, request_password_link
 from orgadmin.accounts.sessions import end_all_sessions, keep_session
 from orgadmin.admin.permission_names import name_permission
+from orgadmin.models import Membership
 from orgadmin.models.validators import is_primary_key
 from orgadmin.people.company_accounts import (
     list_company_accounts,
@@ -35,7 +36,8 @@ class AccessPage:
         """Show how a person signs in, where they are signed in, and their flags."""
         accounts = list_company_accounts(user)
         factors = Authenticator.objects.filter(user=user).order_by("type", "pk")
-        groups = list(user.groups.order_by("name")[: SHOWN + 1])
+        current = Membership.objects.groups_of(user)
+        groups = list(current.order_by("name")[: SHOWN + 1])
         permissions = user.user_permissions.select_related("content_type")
         return self.render_page(
             request,

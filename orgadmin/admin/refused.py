@@ -6,7 +6,7 @@ from django.conf import settings
 
 from orgadmin.access.roles import ADMIN, Role
 from orgadmin.gate.answers import get_gate
-from orgadmin.models import Organization, User
+from orgadmin.models import Membership, Organization, User
 from orgadmin.people.membership import find_role
 
 # How many admins the page names.
@@ -56,4 +56,6 @@ def may_see_admins(permissions):
 def find_admins(organization):
     """Return the active admins of an organization."""
     group_id = getattr(organization, ADMIN.attname)
-    return User.objects.filter(groups=group_id, is_active=True).order_by("username")
+    return User.objects.filter(
+        pk__in=Membership.objects.users_in([group_id]), is_active=True
+    ).order_by("username")

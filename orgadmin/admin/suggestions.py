@@ -5,7 +5,7 @@ from django.db.models import Q
 from orgadmin.admin.base import clean_search
 from orgadmin.admin.people_viewed import note_people_suggested
 from orgadmin.gate.answers import get_gate
-from orgadmin.models import User
+from orgadmin.models import Membership, User
 from orgadmin.people.find_people import find_known_people, name_for
 
 # How many people are suggested.
@@ -64,7 +64,8 @@ def search_known(request, organization, term):
         # These would be the people of all organizations.
         return []
     known = find_known_people(request.user).filter(is_active=True)
-    others = known.exclude(groups__in=organization.group_ids)
+    members = Membership.objects.users_in(organization.group_ids)
+    others = known.exclude(pk__in=members)
     suggestions = []
     for user in search_names(others, term).order_by("username", "pk")[:LIMIT]:
         parts = [user.username, user.get_full_name()]

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Collection
 from dataclasses import dataclass
+from datetime import datetime
 from typing import TYPE_CHECKING, TypeAlias
 
 from django.contrib.auth.models import Group
 from django.utils.translation import gettext as _
 
+from orgadmin.access.membership_log import show_end
 from orgadmin.access.roles import PERMISSIONS, ROLES, ROLES_BY_KEY
 from orgadmin.access.rule import PermissionSource, SourceKind, Sources
 from orgadmin.gate.answers import as_active
-from orgadmin.models import MembershipEvent, Organization, User
+from orgadmin.models import Membership, MembershipEvent, Organization, User
 
 if TYPE_CHECKING:
     from django_stubs_ext import StrOrPromise
@@ -53,11 +55,37 @@ def explain(
     if source:
         text = _("The role comes from a group at %(provider)s.")
         lines.append(text % {"provider": source})
+    ended_at = find_last_end(user, organization)
+    if ended_at is not None:
+        text = _("Their role in the organization ended on %(end)s.")
+        lines.append(text % {"end": show_end(ended_at)})
     if not user.is_active:
         lines.append(_("But the account is inactive, so no permission counts."))
     elif permission in reasons and "view" not in reasons:
         lines.append(_("But without “view”, no other permission counts."))
     return Explanation(may, lines)
+
+
+def find_last_end(user: User, organization: Organization) -> datetime | None:
+    """Return when the user's role in an organization ended by its date.
+
+    Returns None if they have a role, or if it ended in another way.
+    """
+    # Those that have ended, too.
+    roles = Membership.objects.filter(user=user, group__in=organization.group_ids)
+    if roles.current().exists():
+        return None
+    # The worker removes their rows. Then the log knows of them.
+    ended = roles.ended().order_by("ends_at").last()
+    if ended is not None:
+        return ended.ends_at
+    events = MembershipEvent.objects.filter(
+        user_key=user.pk, organization_key=organization.pk
+    )
+    last = events.order_by("pk").last()
+    if last is None or not last.is_planned_end:
+        return None
+    return last.at
 
 
 def find_provider_of_role(user: User, organization: Organization) -> str:
@@ -73,7 +101,7 @@ def find_provider_of_role(user: User, organization: Organization) -> str:
         return ""
     group_id = getattr(organization, ROLES_BY_KEY[joined.role].attname)
     # The log may lack changes that were made without `membership`.
-    is_member = user.groups.filter(pk=group_id).exists()
+    is_member = Membership.objects.groups_of(user).filter(pk=group_id).exists()
     return joined.shown_actor if is_member else ""
 
 
@@ -138,6 +166,11 @@ def describe_source(
         return _("was granted the permission personally")
     for role in ROLES:
         if source.group_id == getattr(organization, role.attname):
-            return _("is in its %(role)s group") % {"role": role.label}
+            if source.ends_at is None:
+                return _("is in its %(role)s group") % {"role": role.label}
+            return _("is in its %(role)s group until %(end)s") % {
+                "role": role.label,
+                "end": show_end(source.ends_at),
+            }
     group = groups.get(source.group_id) if source.group_id else None
     return _("is in the group “%s”, which was granted the permission") % group

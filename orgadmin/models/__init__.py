@@ -14,6 +14,7 @@ from orgadmin.models.doctor_run import DoctorRun
 from orgadmin.models.invitation import Invitation
 from orgadmin.models.kept_log_entry import KeptLogEntry
 from orgadmin.models.mail_worker import MailWorker
+from orgadmin.models.membership import Membership
 from orgadmin.models.membership_event import MembershipEvent
 from orgadmin.models.monthly_count import MonthlyCount
 from orgadmin.models.organization import Organization
@@ -43,6 +44,7 @@ __all__ = [
     "Invitation",
     "KeptLogEntry",
     "MailWorker",
+    "Membership",
     "MembershipEvent",
     "MonthlyCount",
     "Organization",

@@ -26,6 +26,7 @@ from orgadmin.access.origin import current_request
 from orgadmin.access.roles import ADMIN
 from orgadmin.access.rule import is_active_superuser
 from orgadmin.access.sql import lock_until_commit
+from orgadmin.models.membership import Membership
 
 if TYPE_CHECKING:
     from django.db.models import QuerySet
@@ -174,7 +175,7 @@ def find_orphaned_by(leaving: Collection[User]) -> list[Organization]:
 def list_administered(pks: Collection[int], *, using: str) -> QuerySet[Organization]:
     """Return the organizations of which one of these users is an admin."""
     Organization = apps.get_model("orgadmin", "Organization")
-    memberships = get_user_model().groups.through.objects.using(using)
+    memberships = Membership.objects.using(using).current()
     groups = memberships.filter(user__in=pks).values("group")
     organizations = Organization._base_manager.using(using)
     return organizations.filter(**{f"{ADMIN.key}__in": groups})
@@ -202,7 +203,7 @@ def find_active_members(
 ) -> dict[int, set[int]]:
     """Return {group ID: IDs of its active members}."""
     members: dict[int, set[int]] = defaultdict(set)
-    memberships = get_user_model().groups.through.objects.using(using)
+    memberships = Membership.objects.using(using).current()
     for batch in split_into_batches(group_ids, BATCH):
         rows = memberships.filter(group__in=batch, user__is_active=True)
         for group_id, user_id in rows.values_list("group", "user"):

@@ -74,6 +74,8 @@ class Invitation(models.Model):
         User, on_delete=models.SET_NULL, null=True, related_name="+"
     )
     sent_at = models.DateTimeField(default=timezone.now)
+    # When the membership ends that the invitation offers. None if it has no end.
+    membership_ends_at = models.DateTimeField(null=True)
     # None until the first link is made. Invitations of earlier releases have none.
     token_hash = models.CharField(max_length=64, null=True, unique=True, editable=False)
 
@@ -95,7 +97,9 @@ class Invitation(models.Model):
 
     @property
     def expires_at(self) -> datetime:
-        return self.sent_at + timedelta(days=settings.INVITATION_DAYS)
+        """When it can no longer be accepted: after some days, or with its offer."""
+        last = self.sent_at + timedelta(days=settings.INVITATION_DAYS)
+        return min(last, self.membership_ends_at or last)
 
     @property
     def expired(self) -> bool:

@@ -12,6 +12,7 @@ from django.utils.translation import gettext, gettext_lazy as _
 from orgadmin.access.append_only import AppendOnly
 from orgadmin.access.authors import describe_author
 from orgadmin.access.membership_log import (
+    ENDED_AS_PLANNED,
     REASON_SHOWN,
     Event,
     MembershipEventQuerySet,
@@ -40,6 +41,8 @@ class MembershipEvent(AppendOnly):
     role = models.CharField(
         _("role"), max_length=20, choices=[(role.key, role.label) for role in ROLES]
     )
+    # When the membership ends, as was decided with this event. Empty if it has no end.
+    ends_at = models.DateTimeField(_("until"), null=True)
     # Empty if a command made the change, or if it is not known who made it.
     actor_key = models.BigIntegerField(_("by user ID"), null=True)
     actor_name = models.CharField(_("by"), max_length=150, blank=True)
@@ -87,6 +90,11 @@ class MembershipEvent(AppendOnly):
         if not self.means:
             return self.named_actor
         return describe_author(self.means, self.actor_name)
+
+    @property
+    def is_planned_end(self) -> bool:
+        """Whether a membership ended by its date, and not because someone ended it."""
+        return self.event == Event.LEFT and self.reason == ENDED_AS_PLANNED
 
     @property
     def replaced(self) -> Role | None:

@@ -7,7 +7,6 @@ from collections.abc import Collection, Iterable
 from typing import TYPE_CHECKING, Any
 
 from django.apps import apps
-from django.contrib.auth import get_user_model
 from django.contrib.auth.models import Group
 from django.db import NotSupportedError, connections, models, transaction
 from django.utils import timezone
@@ -24,6 +23,7 @@ from orgadmin.access.roles import ROLES
 from orgadmin.access.rule import RuleQuerySet
 from orgadmin.access.sql import Statement, execute_together, placeholders
 from orgadmin.models.fields import ComputedField
+from orgadmin.models.membership import Membership
 
 if TYPE_CHECKING:
     from orgadmin.models import Organization, User
@@ -130,7 +130,8 @@ class OrganizationQuerySet(RuleQuerySet):
         group_ids = []
         for role in ROLES:
             group_ids += [getattr(organization, role.attname) for organization in rows]
-        memberships = get_user_model().groups.through.objects.using(self.db)
+        # Each row ends in the log, also those that have ended by their date.
+        memberships = Membership.objects.using(self.db)
         write_memberships(
             Event.LEFT,
             memberships.filter(group__in=group_ids),
@@ -173,6 +174,7 @@ class OrganizationQuerySet(RuleQuerySet):
         """
         if not pks:
             return
+        # The triggers count ended rows, too, until the worker removes them.
         statement = f"""
             UPDATE orgadmin_organization
             SET active_admins = (

@@ -30,6 +30,7 @@ from orgadmin.models.guards import (
     keep_admins,
     lock_users,
 )
+from orgadmin.models.membership import Membership
 
 if TYPE_CHECKING:
     from orgadmin.models import User
@@ -123,7 +124,8 @@ class UserQuerySet(models.QuerySet["User"]):
             # one of them did must be able to commit while this one waits for the guard.
             lock_users(pks, using=self.db, no_key=False)
             record_all(SecurityEvent.USER_DELETED, leaving, actor=actor)
-            memberships = self.model.groups.through.objects.using(self.db)
+            # Each row ends in the log, also those that have ended by their date.
+            memberships = Membership.objects.using(self.db)
             write_memberships(
                 Event.LEFT,
                 memberships.filter(user__in=pks),

@@ -11,7 +11,7 @@ from django.db.models import Q
 
 from orgadmin.access.batches import split_into_batches
 from orgadmin.access.roles import ROLES
-from orgadmin.models import Organization, User
+from orgadmin.models import Membership, Organization, User
 from orgadmin.models.addresses import fold_email, fold_username, normalize_email
 from orgadmin.models.user_queryset import choose_by_username, has_username
 from orgadmin.models.validators import is_primary_key
@@ -123,10 +123,8 @@ def find_known_people(actor: User) -> QuerySet[User]:
     managed = Organization.objects.permitted(actor, "manage_members").order_by()
     group_ids = [managed.values(role.key) for role in ROLES]
     # With an OR instead of the UNION, PostgreSQL reads all memberships.
-    memberships = User.groups.through.objects.filter(
-        group__in=group_ids[0].union(*group_ids[1:])
-    )
-    return User.objects.filter(pk__in=memberships.values("user"))
+    members = Membership.objects.users_in(group_ids[0].union(*group_ids[1:]))
+    return User.objects.filter(pk__in=members)
 
 
 def name_for(user: User) -> str:

@@ -29,9 +29,16 @@ from orgadmin.models.invitation import hash_token
 from orgadmin.models.sign_in_attempt import make_key
 from orgadmin.models.user import CredentialsChanged
 from orgadmin.people import outbox
-from orgadmin.people.changes import RoleChange
+from orgadmin.people.changes import MembershipEnd, RoleChange
 from orgadmin.people.mail import notify_accepted, send_invitation
-from orgadmin.people.membership import change_roles, find_role, lock, may_assign
+from orgadmin.people.membership import (
+    EndInThePast,
+    change_roles,
+    find_role,
+    lock,
+    may_assign,
+    require_future,
+)
 
 # How many invitations are sent in a DAY, including those that are sent again.
 DAY = timedelta(days=1)
@@ -112,16 +119,18 @@ def invite(
     *,
     actor: User,
     is_limited: bool = True,
+    ends_at: datetime | None = None,
 ) -> Invitation:
     """Invite an email address to a role, whether or not a user has that address.
 
     Replaces an earlier invitation to the same organization and address. The address is
-    stored in its normal form. Sends no mail; the caller does. Imports, which only
-    superusers can run, are not limited.
+    stored in its normal form. `ends_at` is when the membership will end. Sends no mail;
+    the caller does. Imports, which only superusers can run, are not limited.
     Raises `PermissionDenied` if the actor may not assign the role,
-    `TooManyInvitations` if the limit of a day is reached, and
+    `TooManyInvitations` if the limit of a day is reached, `EndInThePast`, and
     `Organization.DoesNotExist` if the organization has been deleted.
     """
+    require_future([ends_at])
     organization = Organization.objects.select_for_update(no_key=True).get(
         pk=organization.pk
     )
@@ -130,8 +139,10 @@ def invite(
         _count(organization, actor)
     email = fold_email(email)
     organization.invitations.to_email(email).delete()
-    _log_invited(organization, email, role, actor)
-    return organization.invitations.create(email=email, role=role.key, invited_by=actor)
+    _log_invited(organization, email, role, actor, ends_at)
+    return organization.invitations.create(
+        email=email, role=role.key, invited_by=actor, membership_ends_at=ends_at
+    )
 
 
 def _count(organization: Organization, actor: User) -> None:
@@ -172,7 +183,11 @@ def _check_may_assign(actor: User, organization: Organization, role: Role) -> No
 
 
 def _log_invited(
-    organization: Organization, email: str, role: Role, actor: User
+    organization: Organization,
+    email: str,
+    role: Role,
+    actor: User,
+    ends_at: datetime | None,
 ) -> None:
     change = MembershipChange(
         Event.INVITED,
@@ -181,6 +196,7 @@ def _log_invited(
         organization_key=organization.pk,
         organization_name=organization.name,
         role=role,
+        ends_at=ends_at,
     )
     write_changes([change], actor=actor)
 
@@ -239,6 +255,7 @@ def may_choose_password(user: User) -> bool:
     is_special = user.is_platform_staff or not user.is_active
     if is_special or user.last_login is not None or user.has_usable_password():
         return False
+    # A membership that has ended says that the account belongs to somebody.
     if user.groups.exists() or user.user_permissions.exists():
         return False
     tables = (OrganizationUserObjectPermission, SocialAccount, Authenticator)
@@ -265,6 +282,8 @@ def accept(invitation: Invitation, user: User, *, is_unused: bool) -> Role:
         raise InviterLostAccess from error
     except Organization.DoesNotExist as error:
         raise InvitationGone from error
+    except EndInThePast as error:
+        raise InvitationExpired from error
     except (IntegrityError, CredentialsChanged) as error:
         # Someone else has taken the email address, or has changed the account.
         raise AccountChanged from error
@@ -326,8 +345,9 @@ def _assign_role(invitation: Invitation, user: User) -> Role:
     # If the inviter has been deleted, use a new user as the actor, because it has no
     # permissions. None would mean a command, which may do everything.
     actor = invitation.invited_by or User()
+    end = MembershipEnd(invitation.membership_ends_at)
     change_roles(
-        [RoleChange(user, invitation.organization, role)],
+        [RoleChange(user, invitation.organization, role, end=end)],
         actor=actor,
         reason=_("Accepted an invitation."),
     )

@@ -21,7 +21,13 @@ from django_tasks.base import Task
 from orgadmin.access.batches import split_into_batches
 from orgadmin.access.providers import name_provider
 from orgadmin.access.roles import ROLES, ROLES_BY_KEY, Role
-from orgadmin.models import Invitation, MembershipEvent, Organization, User
+from orgadmin.models import (
+    Invitation,
+    Membership,
+    MembershipEvent,
+    Organization,
+    User,
+)
 from orgadmin.people import outbox
 from orgadmin.people.changes import RoleChange
 from orgadmin.people.message import write_message
@@ -147,7 +153,8 @@ def notify(changes: Sequence[RoleChange], actor: User | None, source: str = "") 
     one message, however many changes there are. Runs at most two queries: a worker
     finds out who gets mail.
     """
-    notify_about([describe_keys(change) for change in changes], actor, source)
+    of_roles = [change for change in changes if not change.is_only_of_end]
+    notify_about([describe_keys(change) for change in of_roles], actor, source)
 
 
 def notify_about(changes: Sequence[Keys], actor: User | None, source: str = "") -> None:
@@ -259,8 +266,11 @@ def find_admins(organizations: Collection[int]) -> dict[int, set[int]]:
     admins: dict[int, set[int]] = defaultdict(set)
     willing = find_recipients("mail_people")
     for batch in split_into_batches(sorted(organizations), BATCH):
-        rows = Organization.objects.filter(pk__in=batch, admin__user__in=willing)
-        for organization, user in rows.values_list("pk", "admin__user"):
+        administered = Membership.objects.current().filter(
+            group__administrators_of__in=batch, user__in=willing
+        )
+        rows = administered.values_list("group__administrators_of", "user")
+        for organization, user in rows:
             admins[organization].add(user)
     return admins
 
@@ -323,7 +333,8 @@ def tell_admin(
     if admin is None:
         return
     organizations = {change["organization"] for change in changes}
-    own = Organization.objects.filter(pk__in=organizations, admin__user=admin)
+    groups = Membership.objects.groups_of(admin)
+    own = Organization.objects.filter(pk__in=organizations, admin__in=groups)
     names = dict(own.values_list("pk", "name"))
     described = describe_changes(changes, names)
     if not described:

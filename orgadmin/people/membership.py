@@ -9,29 +9,35 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any, TypeVar
+from datetime import datetime
+from typing import TYPE_CHECKING, TypeVar
 
 from django.core.exceptions import PermissionDenied
 from django.db import models, transaction
-from django.db.models import Q
+from django.db.models import F, Q
 
 from orgadmin.access.batches import split_into_batches
-from orgadmin.access.membership_log import Event, MembershipChange, write_changes
+from orgadmin.access.ends import is_current
+from orgadmin.access.membership_log import (
+    Event,
+    MembershipChange,
+    write_changes,
+    write_planned_ends,
+)
 from orgadmin.access.roles import ADMIN, ROLES, Role
-from orgadmin.models import MembershipEvent, Organization, User
+from orgadmin.access.sql import read_clock
+from orgadmin.models import Membership, MembershipEvent, Organization, User
 from orgadmin.models.guards import (
     find_losing_last_admin,
     require_confirmation,
 )
 from orgadmin.people import mail
-from orgadmin.people.changes import RoleChange
+from orgadmin.people.changes import MembershipEnd, RoleChange
 
 if TYPE_CHECKING:
     from django.contrib.auth.models import Group
 
 BATCH = 5_000  # changes in one query, below SQLite's limit of 32,766 parameters
-
-Membership = User.groups.through
 
 AnyModel = TypeVar("AnyModel", bound=models.Model)
 
@@ -44,12 +50,21 @@ class AmbiguousRoles(Exception):
         self.organizations = organizations
 
 
+class EndInThePast(Exception):
+    """A membership was to end at a time that has passed."""
+
+    def __init__(self, ends_at: datetime) -> None:
+        super().__init__(ends_at)
+        self.ends_at = ends_at
+
+
 @dataclass(frozen=True)
 class OrganizationRole:
-    """A person's role in an organization; None if they have none."""
+    """A person's role in an organization, and its end; None if they have none."""
 
     organization: Organization
     role: Role | None
+    ends_at: datetime | None = None
 
 
 @dataclass(frozen=True)
@@ -59,6 +74,7 @@ class Member:
     user: User
     role: Role
     joined: MembershipEvent | None  # None if the log has no such row
+    ends_at: datetime | None = None
 
 
 @dataclass
@@ -66,8 +82,15 @@ class _Plan:
     """What a batch of role changes will write."""
 
     changes: list[RoleChange] = field(default_factory=list)
-    added: list[Any] = field(default_factory=list)  # memberships to create
+    # {(user ID, group ID): membership to create}
+    added: dict[tuple[int, int], Membership] = field(default_factory=dict)
     removed: list[int] = field(default_factory=list)  # IDs of memberships to delete
+    # {end: IDs of the memberships that get it}
+    new_ends: dict[datetime | None, list[int]] = field(
+        default_factory=lambda: defaultdict(list)
+    )
+    # Memberships that have ended by their date, and whose rows remain.
+    ended: list[MembershipChange] = field(default_factory=list)
     logged: list[MembershipChange] = field(default_factory=list)
 
 
@@ -83,6 +106,9 @@ def change_roles(
 ) -> list[RoleChange]:
     """Give each user the wanted role, which replaces any other in the organization.
 
+    Also sets the end of the membership, if the change has one. A change of nothing but
+    the end is a change, too, and needs the same permissions as giving the role.
+
     Returns the changes that were made, with freshly loaded users and organizations.
     Users who have been deleted are skipped. `actor` is None for a command, or if the
     groups of an OpenID provider decide; then, `source` is its ID. The membership log
@@ -92,8 +118,9 @@ def change_roles(
 
     Raises `Organization.DoesNotExist` if an organization has been deleted,
     `PermissionDenied` if the actor may not manage the members there or has fewer
-    permissions than the role, and `LastAdminError`.
+    permissions than the role, `LastAdminError`, and `EndInThePast`.
     """
+    require_future(change.ends_at for change in wanted)
     changes = []
     for batch in split_into_batches(wanted, BATCH):
         changes += _change_batch(batch, actor, reason, source, confirmed)
@@ -114,12 +141,37 @@ def _change_batch(
     _check_allowed(plan.changes, actor)
     orphaned = find_organizations_losing_last_admin(plan.changes)
     require_confirmation(orphaned, actor=actor, confirmed=confirmed)
-    Membership.objects.filter(pk__in=plan.removed).delete()
-    # Code that calls `user.groups.add()` takes no lock, so it may have added the same
-    # row by now.
-    Membership.objects.bulk_create(plan.added, ignore_conflicts=True)
+    _write_memberships(plan)
+    write_planned_ends(plan.ended)
     write_changes(plan.logged, actor=actor, reason=reason, source=source)
     return plan.changes
+
+
+def require_future(ends: Iterable[datetime | None]) -> None:
+    """Raise `EndInThePast` unless all ends are still to come.
+
+    Asks the database for the time, because its clock decides when memberships end. Runs
+    no query if there is no end.
+    """
+    first = min((end for end in ends if end is not None), default=None)
+    if first is not None and first <= read_clock():
+        raise EndInThePast(first)
+
+
+def _write_memberships(plan: _Plan) -> None:
+    # Rows that have ended by their date are among those removed.
+    Membership.objects.filter(pk__in=plan.removed).delete()
+    for ends_at, pks in plan.new_ends.items():
+        # None of them had ended when they were read.
+        Membership.objects.filter(pk__in=pks).update(ends_at=ends_at)
+    # Code that calls `user.groups.add()` takes no lock, so it may have added the same
+    # row by now, without an end.
+    Membership.objects.bulk_create(
+        plan.added.values(),
+        update_conflicts=True,
+        unique_fields=["user", "group"],
+        update_fields=["ends_at"],
+    )
 
 
 def _lock_and_reload(wanted: Sequence[RoleChange]) -> list[RoleChange]:
@@ -139,7 +191,7 @@ def _lock_and_reload(wanted: Sequence[RoleChange]) -> list[RoleChange]:
         if change.user.pk in users:
             user = users[change.user.pk]
             organization = organizations[change.organization.pk]
-            current.append(RoleChange(user, organization, change.role))
+            current.append(replace(change, user=user, organization=organization))
     return current
 
 
@@ -151,57 +203,103 @@ def lock(model: type[AnyModel], pks: Collection[int]) -> dict[int, AnyModel]:
 
 def _plan_changes(wanted: Iterable[RoleChange]) -> _Plan:
     """Compare the wanted roles with the memberships that exist."""
-    membership_ids = _find_memberships(wanted)
+    memberships = _find_memberships(wanted)
     plan = _Plan()
     for change in wanted:
-        current_ids = {}
+        held = {}
         for role in ROLES:
             group_id = getattr(change.organization, role.attname)
-            membership_id = membership_ids.get((change.user.pk, group_id))
-            if membership_id is not None:
-                current_ids[role] = membership_id
-        wanted_roles = set() if change.role is None else {change.role}
-        if set(current_ids) != wanted_roles:
-            _add_to_plan(plan, change, current_ids)
+            row = memberships.get((change.user.pk, group_id))
+            if row is None:
+                continue
+            if row.has_ended:
+                plan.removed.append(row.pk)
+                plan.ended.append(_describe_planned_end(change, row, role))
+            else:
+                held[role] = row
+        _add_to_plan(plan, change, held)
     return plan
 
 
-def _find_memberships(changes: Iterable[RoleChange]) -> dict[tuple[int, int], int]:
-    """Return {(user ID, group ID): membership ID} of users in role groups.
+def _find_memberships(
+    changes: Iterable[RoleChange],
+) -> dict[tuple[int, int], Membership]:
+    """Return {(user ID, group ID): membership} of users in role groups.
 
-    The users and organizations are those of the changes.
+    The users and organizations are those of the changes. Each membership says as
+    `has_ended` whether it has ended by its date.
     """
     user_ids = {change.user.pk for change in changes}
     group_ids: set[int | None] = set()
     for change in changes:
         group_ids.update(change.organization.group_ids)
-    memberships = Membership.objects.filter(user__in=user_ids, group__in=group_ids)
-    return {
-        (user_id, group_id): pk
-        for pk, user_id, group_id in memberships.values_list("pk", "user", "group")
-    }
+    # Those that have ended are removed.
+    rows = Membership.objects.filter(user__in=user_ids, group__in=group_ids)
+    return {(row.user_id, row.group_id): row for row in rows.tell_ended()}
 
 
 def _add_to_plan(
-    plan: _Plan, change: RoleChange, current_ids: Mapping[Role, int]
+    plan: _Plan, change: RoleChange, held: Mapping[Role, Membership]
 ) -> None:
-    """Plan one change.
+    """Plan one change, if it changes anything.
 
-    `current_ids` is {role: membership ID} of the user's present roles.
+    `held` is {role: membership} of the user's present roles.
     """
-    lost = [role for role in current_ids if role is not change.role]
+    lost = [role for role in held if role is not change.role]
     previous = max(lost, key=lambda role: len(role.permissions), default=None)
-    plan.changes.append(replace(change, previous=previous))
-    plan.removed += [current_ids[role] for role in lost]
-    if change.role is not None and change.role not in current_ids:
+    plan.removed += [held[role].pk for role in lost]
+    if change.role is None:
+        if lost:
+            plan.changes.append(replace(change, previous=previous, end=None))
+        plan.logged += [_describe_change(change, Event.LEFT, role) for role in lost]
+    elif change.role in held:
+        _plan_kept_role(plan, change, held, previous)
+    else:
+        ends_at = held[previous].ends_at if previous is not None else None
+        made = _state_end(replace(change, previous=previous), ends_at)
+        plan.changes.append(made)
         group_id = getattr(change.organization, change.role.attname)
-        plan.added.append(Membership(user_id=change.user.pk, group_id=group_id))
+        row = Membership(
+            user_id=change.user.pk, group_id=group_id, ends_at=made.ends_at
+        )
+        plan.added[change.user.pk, group_id] = row
         # "Joined" implies that any other role of the user in the organization ends, so
         # that is not logged separately.
-        plan.logged.append(_describe_change(change, Event.JOINED, change.role))
-    else:
-        for role in lost:
-            plan.logged.append(_describe_change(change, Event.LEFT, role))
+        plan.logged.append(_describe_change(made, Event.JOINED, change.role))
+
+
+def _plan_kept_role(
+    plan: _Plan,
+    change: RoleChange,
+    held: Mapping[Role, Membership],
+    previous: Role | None,
+) -> None:
+    """Plan a change of someone who has the role: of its end, or of the other role.
+
+    `previous` is the other role, if they have both.
+    """
+    assert change.role is not None
+    row = held[change.role]
+    has_new_end = change.end is not None and change.end.at != row.ends_at
+    if previous is None and not has_new_end:
+        return
+    made = _state_end(replace(change, previous=previous or change.role), row.ends_at)
+    plan.changes.append(made)
+    if previous is not None:
+        plan.logged.append(_describe_change(change, Event.LEFT, previous))
+    if has_new_end:
+        plan.new_ends[made.ends_at].append(row.pk)
+        plan.logged.append(_describe_change(made, Event.END_CHANGED, change.role))
+
+
+def _state_end(change: RoleChange, ends_at: datetime | None) -> RoleChange:
+    """Return the change with the end that the membership gets.
+
+    `ends_at` is the end that it keeps if the change does not say otherwise.
+    """
+    if change.end is None and ends_at is not None:
+        return replace(change, end=MembershipEnd(ends_at))
+    return change
 
 
 def _describe_change(change: RoleChange, event: Event, role: Role) -> MembershipChange:
@@ -212,7 +310,15 @@ def _describe_change(change: RoleChange, event: Event, role: Role) -> Membership
         change.organization.pk,
         change.organization.name,
         role,
+        ends_at=None if event is Event.LEFT else change.ends_at,
     )
+
+
+def _describe_planned_end(
+    change: RoleChange, row: Membership, role: Role
+) -> MembershipChange:
+    left = _describe_change(change, Event.LEFT, role)
+    return replace(left, at=row.ends_at)
 
 
 def _check_allowed(changes: Sequence[RoleChange], actor: User | None) -> None:
@@ -271,7 +377,7 @@ def find_organizations_losing_last_admin(
 def find_last_admin(organization: Organization) -> int | None:
     """Return the ID of the only active admin of an organization, if there is one."""
     group_id = getattr(organization, ADMIN.attname)
-    admins = Membership.objects.filter(group=group_id, user__is_active=True)
+    admins = Membership.objects.current().filter(group=group_id, user__is_active=True)
     pks = list(admins.values_list("user", flat=True)[:2])
     return pks[0] if len(pks) == 1 else None
 
@@ -306,7 +412,10 @@ def set_groups(
     removed = current_groups - chosen_groups
     added = chosen_groups - current_groups
     user.groups.remove(*[group for group in removed if group.pk not in role_group_ids])
-    user.groups.add(*[group for group in added if group.pk not in role_group_ids])
+    others = [group for group in added if group.pk not in role_group_ids]
+    # Django would leave a row that has ended as it is.
+    Membership.objects.ended().filter(user=user, group__in=others).delete()
+    user.groups.add(*others)
 
 
 def find_groups_to_replace(
@@ -316,7 +425,7 @@ def find_groups_to_replace(
 
     These are all groups, or those of which `replaced` has the keys and those chosen.
     """
-    groups = user.groups.all()
+    groups = Membership.objects.groups_of(user)
     if replaced is not None:
         chosen_ids = {group.pk for group in chosen}
         groups = groups.filter(pk__in=chosen_ids.union(replaced))
@@ -354,13 +463,14 @@ def choose_roles(
 
 
 def list_roles(user: User) -> list[OrganizationRole]:
-    """Return the user's roles, sorted by the name of the organization."""
-    group_ids = Membership.objects.filter(user=user).values("group")
+    """Return the user's roles, sorted by the name of the organization.
+
+    Runs one query per role.
+    """
     roles = []
     for role in ROLES:
-        organizations = Organization.objects.filter(**{f"{role.key}__in": group_ids})
-        roles += [OrganizationRole(row, role) for row in organizations]
-    return sorted(roles, key=lambda row: (row.organization.name, row.organization.pk))
+        roles += _read_roles(Organization.objects.all(), user, role)
+    return sort_roles(roles)
 
 
 def list_all_roles(users: Collection[User]) -> list[RoleChange]:
@@ -370,7 +480,7 @@ def list_all_roles(users: Collection[User]) -> list[RoleChange]:
     permits more. Runs three queries per BATCH of memberships.
     """
     users_by_pk = {user.pk: user for user in users}
-    memberships = Membership.objects.filter(user__in=users_by_pk)
+    memberships = Membership.objects.current().filter(user__in=users_by_pk)
     groups_of: dict[int, list[int]] = defaultdict(list)
     for user_id, group_id in memberships.values_list("user", "group"):
         groups_of[group_id].append(user_id)
@@ -403,7 +513,9 @@ def find_current_roles(
             for role in roles:
                 group_id = getattr(organization, role.attname)
                 owners[group_id] = (organization.pk, role)
-        memberships = Membership.objects.filter(user__in=user_ids, group__in=owners)
+        memberships = Membership.objects.current().filter(
+            user__in=user_ids, group__in=owners
+        )
         rows = list(memberships.values_list("user", "group"))
         rows.sort(key=lambda row: roles.index(owners[row[1]][1]))
         for user_id, group_id in rows:
@@ -417,22 +529,37 @@ def list_first_roles(user: User, limit: int) -> list[OrganizationRole]:
 
     They are sorted by the name of the organization. Runs one query per role.
     """
-    group_ids = Membership.objects.filter(user=user).values("group")
     roles = []
     for role in ROLES:
-        organizations = Organization.objects.permitted(user).filter(
-            **{f"{role.key}__in": group_ids}
-        )
-        roles += [OrganizationRole(row, role) for row in organizations[:limit]]
-    roles.sort(key=lambda row: (row.organization.name, row.organization.pk))
-    return roles[:limit]
+        permitted = Organization.objects.permitted(user)
+        roles += _read_roles(permitted, user, role, limit)
+    return sort_roles(roles)[:limit]
+
+
+def _read_roles(
+    organizations: models.QuerySet[Organization],
+    user: User,
+    role: Role,
+    limit: int | None = None,
+) -> list[OrganizationRole]:
+    """Return those of the first organizations in which the user has a role."""
+    # One filter for one membership: it is the user's, and it has not ended.
+    path = f"{role.key}__memberships__"
+    found = organizations.filter(is_current(path), **{f"{path}user": user})
+    rows = found.annotate(role_ends_at=F(f"{path}ends_at"))[:limit]
+    return [OrganizationRole(row, role, row.role_ends_at) for row in rows]
+
+
+def sort_roles(roles: Iterable[OrganizationRole]) -> list[OrganizationRole]:
+    return sorted(roles, key=lambda row: (row.organization.name, row.organization.pk))
 
 
 def find_role(organization: Organization, user: User) -> Role | None:
     """Return the role of a user in an organization; the highest, if they have both."""
-    group_ids = set(
-        user.groups.filter(pk__in=organization.group_ids).values_list("pk", flat=True)
+    groups = Membership.objects.current().filter(
+        user=user, group__in=organization.group_ids
     )
+    group_ids = set(groups.values_list("group", flat=True))
     roles = [role for role in ROLES if getattr(organization, role.attname) in group_ids]
     return max(roles, key=lambda role: len(role.permissions), default=None)
 
@@ -445,7 +572,8 @@ def find_members(organization: Organization, emails: Collection[str]) -> list[Me
     """
     if not emails:
         return []
-    members = User.objects.filter(groups__in=organization.group_ids).distinct()
+    memberships = Membership.objects.current()
+    members = User.objects.filter(pk__in=memberships.users_in(organization.group_ids))
     found = []
     for user in members.find_by_emails(emails).values():
         role = find_role(organization, user)
@@ -455,7 +583,7 @@ def find_members(organization: Organization, emails: Collection[str]) -> list[Me
 
 
 def describe_members(
-    organization: Organization, memberships: Collection[Any]
+    organization: Organization, memberships: Collection[Membership]
 ) -> list[Member]:
     """Return a Member for each membership of the organization's groups.
 
@@ -474,5 +602,5 @@ def describe_members(
     for membership in memberships:
         role = role_of_group[membership.group_id]
         event = joining_events.get((membership.user_id, role.key))
-        members.append(Member(membership.user, role, event))
+        members.append(Member(membership.user, role, event, membership.ends_at))
     return members

@@ -88,6 +88,7 @@ def offboard_all(
 def _close_account(user: User, actor: User) -> None:
     """Remove what gives access besides roles, and deactivate the account."""
     user.changed_by = actor
+    # Also removes the rows of memberships that have ended.
     user.groups.clear()
     user.user_permissions.clear()
     _remove_object_permissions(user, actor)

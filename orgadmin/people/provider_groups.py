@@ -17,10 +17,10 @@ from django.db import transaction
 
 from orgadmin.access.membership_log import REASON_SHOWN
 from orgadmin.access.roles import ROLES, ROLES_BY_KEY, Role
-from orgadmin.models import MembershipEvent, Organization, User
+from orgadmin.models import Membership, MembershipEvent, Organization, User
 from orgadmin.models.guards import LastAdminError
 from orgadmin.people.changes import RoleChange
-from orgadmin.people.membership import Membership, change_roles, lock
+from orgadmin.people.membership import change_roles, lock
 
 if TYPE_CHECKING:
     from config.providers import GroupRole, OpenIDProvider
@@ -101,7 +101,7 @@ def find_held_roles(
     for organization in organizations:
         for role in ROLES:
             owners[getattr(organization, role.attname)] = (organization.pk, role)
-    memberships = Membership.objects.filter(user=user, group__in=owners)
+    memberships = Membership.objects.current().filter(user=user, group__in=owners)
     held: dict[int, set[Role]] = defaultdict(set)
     for group_id in memberships.values_list("group", flat=True):
         pk, role = owners[group_id]

@@ -13,6 +13,7 @@ from django.db.models.functions import Coalesce
 from django.utils import timezone
 from django_tasks import TaskContext, task
 
+from orgadmin.access.ends import not_ended
 from orgadmin.access.roles import ROLES
 from orgadmin.models import (
     AccessReview,
@@ -42,7 +43,8 @@ ADD_SECTIONS = """
 """
 
 # The members with a role, of all sections in a range. Someone who joined after the
-# start is not part of the review, unless that only replaced another role. Parameters:
+# start is not part of the review, unless that only replaced another role, and nobody is
+# whose membership has ended. Parameters:
 # the role, twice; the review, the range, and the start of the review.
 ADD_MEMBERS = """
     INSERT INTO orgadmin_reviewitem
@@ -277,6 +279,6 @@ def describe_database() -> dict[str, str]:
     return {
         "false": "false" if is_postgresql else "0",
         "names": names,
-        "ends_at": "NULL",
-        "is_current": "1 = 1",
+        "ends_at": "membership.ends_at",
+        "is_current": not_ended(),
     }

@@ -6,7 +6,7 @@ from django.conf import settings
 from django.urls import reverse
 from django_tasks import TaskContext, task
 
-from orgadmin.models import AccessReview, Organization, User
+from orgadmin.models import AccessReview, Membership, Organization, User
 from orgadmin.people import outbox
 from orgadmin.people.message import write_message
 
@@ -28,7 +28,8 @@ def ask_to_review(
         return
     unanswered = asked.sections.unanswered().exclude(organization_key=None)
     organizations = Organization.objects.permitted(person, "manage_members").filter(
-        pk__in=unanswered.values("organization_key"), admin__user=person
+        pk__in=unanswered.values("organization_key"),
+        admin__in=Membership.objects.groups_of(person),
     )
     number = organizations.count()
     if not number:

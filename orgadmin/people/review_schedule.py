@@ -22,6 +22,7 @@ from orgadmin.access.membership_log import Event
 from orgadmin.access.roles import ADMIN
 from orgadmin.models import (
     AccessReview,
+    Membership,
     MembershipEvent,
     Organization,
     ReviewAnswer,
@@ -36,7 +37,7 @@ from orgadmin.models import (
 from orgadmin.models.guards import find_active_members
 from orgadmin.people import outbox
 from orgadmin.people.changes import RoleChange
-from orgadmin.people.membership import Membership, change_roles, lock
+from orgadmin.people.membership import change_roles, lock
 from orgadmin.people.review_items import continue_preparing
 from orgadmin.people.review_mail import ask_to_review
 from orgadmin.people.review_paths import find_ended_paths
@@ -191,7 +192,7 @@ def find_unanswering(review: AccessReview) -> QuerySet[User]:
     groups = Organization.objects.order_by().filter(
         pk__in=unanswered.values("organization_key")
     )
-    memberships = Membership.objects.filter(
+    memberships = Membership.objects.current().filter(
         user=OuterRef("pk"), group__in=groups.values(ADMIN.key)
     )
     return User.objects.filter(Exists(memberships), is_active=True).order_by("pk")
@@ -201,8 +202,11 @@ def note_asked(review: AccessReview, people: Sequence[User]) -> None:
     """Record who is asked about which organization."""
     name_of = {user.pk: user.username for user in people}
     unanswered = review.sections.unanswered().values("organization_key")
-    rows = Organization.objects.order_by("pk").filter(
-        admin__user__in=name_of, pk__in=unanswered
+    memberships = Membership.objects.current().filter(
+        user__in=name_of, group__administrators_of__in=unanswered
+    )
+    rows = memberships.order_by("group__administrators_of").values_list(
+        "group__administrators_of", "user"
     )
     notices = [
         ReviewNotice(
@@ -212,7 +216,7 @@ def note_asked(review: AccessReview, people: Sequence[User]) -> None:
             user_name=name_of[user],
             kind=review.asking,
         )
-        for organization, user in rows.values_list("pk", "admin__user")
+        for organization, user in rows
     ]
     ReviewNotice.objects.bulk_create(notices, batch_size=1_000, ignore_conflicts=True)
 

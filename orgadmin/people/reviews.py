@@ -22,6 +22,7 @@ from orgadmin.access.audit_log import SecurityEvent, record
 from orgadmin.access.roles import ROLES, Role
 from orgadmin.models import (
     AccessReview,
+    Membership,
     MembershipEvent,
     Organization,
     ReviewAnswer,
@@ -36,7 +37,7 @@ from orgadmin.models import (
 from orgadmin.models.guards import find_active_members
 from orgadmin.people import outbox
 from orgadmin.people.changes import RoleChange
-from orgadmin.people.membership import Membership, change_roles, lock, may_assign
+from orgadmin.people.membership import change_roles, lock, may_assign
 from orgadmin.people.review_items import prepare_review
 from orgadmin.people.review_paths import find_ended_paths
 
@@ -229,10 +230,12 @@ def find_access(
     """Return {user ID: the roles that they have now} of the people of items."""
     user_keys = {item.user_key for item in items}
     role_of_group = {getattr(organization, role.attname): role for role in ROLES}
-    memberships = Membership.objects.filter(user__in=user_keys, group__in=role_of_group)
+    memberships = Membership.objects.current().filter(
+        user__in=user_keys, group__in=role_of_group
+    )
     access_of: dict[int, list[Access]] = defaultdict(list)
     for membership in memberships:
-        access = Access(role_of_group[membership.group_id])
+        access = Access(role_of_group[membership.group_id], membership.ends_at)
         access_of[membership.user_id].append(access)
     return access_of
 

@@ -12,10 +12,10 @@ from django.db.models import Q
 from django.utils.translation import gettext_lazy as _, gettext_noop
 
 from orgadmin.access.roles import ADMIN
-from orgadmin.models import Organization, User
+from orgadmin.models import Membership, Organization, User
 from orgadmin.models.guards import find_orphaned_by, keep_a_superuser, lock_users
 from orgadmin.people.changes import RoleChange
-from orgadmin.people.membership import Membership, change_roles, lock
+from orgadmin.people.membership import change_roles, lock
 
 REASON = gettext_noop("Takes over from an admin who leaves.")
 
@@ -95,6 +95,7 @@ def lock_organizations(
 
     Returns {ID: organization}.
     """
+    # Those of memberships that have ended, too.
     groups = Membership.objects.filter(user__in=members).values("group")
     pks = set(others)
     for condition in (Q(admin__in=groups), Q(reviewer__in=groups)):

@@ -1,4 +1,4 @@
-"""The worker: sends the mail in the outbox.
+"""The worker: sends the mail in the outbox, and does what is due from time to time.
 
 A message that could not be sent is tried again after a while, for about a day. Then it
 is given up, which the doctor and the page of unsent mail report. Any number of workers
@@ -10,6 +10,8 @@ from __future__ import annotations
 import logging
 import socket
 import threading
+from collections.abc import Callable
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from smtplib import SMTPDataError, SMTPRecipientsRefused, SMTPResponseException
 from typing import Any
@@ -27,6 +29,7 @@ from django_tasks import DEFAULT_TASK_BACKEND_ALIAS, TaskContext, TaskResultStat
 from django_tasks_db.models import DBTaskResult
 
 from orgadmin.models import MailWorker, MonthlyCount
+from orgadmin.people.expiry import remove_ended_memberships
 from orgadmin.people.outbox import get_values
 
 logger = logging.getLogger("orgadmin.mail")
@@ -60,6 +63,18 @@ BEAT = timedelta(seconds=15)
 REASON_LENGTH = 500
 
 
+@dataclass(frozen=True)
+class PeriodicWork:
+    """A function that each worker calls from time to time, between two messages.
+
+    Several workers may call it at the same time, and it may be killed anywhere. So it
+    works in batches, and calling it again does no harm.
+    """
+
+    work: Callable[[], object]
+    every: timedelta
+
+
 class Worker:
     """Sends one message after the other, until it is told to stop."""
 
@@ -68,6 +83,7 @@ class Worker:
         self.name = f"{socket.gethostname()[:30]}-{get_random_string(12)}"
         self.stopping = threading.Event()
         self.beat_at: datetime | None = None
+        self.worked_at: dict[PeriodicWork, datetime] = {}
 
     def stop(self, *_signal: Any) -> None:
         """Stop after the message that is being sent."""
@@ -83,6 +99,7 @@ class Worker:
             close_old_connections()
             try:
                 self.report()
+                self.do_periodic_work()
                 stored = self.take()
                 if stored is not None:
                     run_task(stored)
@@ -98,16 +115,28 @@ class Worker:
         return number
 
     def report(self) -> None:
-        """Note that this worker is running, and clean up, every BEAT."""
+        """Note that this worker is running, every BEAT."""
         now = timezone.now()
         if self.beat_at is not None and now - self.beat_at < BEAT:
             return
         MailWorker.objects.update_or_create(name=self.name, defaults={"seen_at": now})
         self.beat_at = now
-        release_abandoned()
-        delete_old()
-        # The home page shows how many organizations and people there are.
-        MonthlyCount.objects.count_today()
+
+    def do_periodic_work(self) -> None:
+        """Do what in PERIODIC is due. An error in it does not stop the mail."""
+        for periodic in PERIODIC:
+            now = timezone.now()
+            worked_at = self.worked_at.get(periodic)
+            if worked_at is not None and now - worked_at < periodic.every:
+                continue
+            self.worked_at[periodic] = now
+            try:
+                periodic.work()
+            except (OperationalError, InterfaceError):
+                raise
+            except Exception:
+                name = getattr(periodic.work, "__name__", "")
+                logger.exception("Periodic work failed: %s", name)
 
     def take(self) -> DBTaskResult | None:
         """Return a task that is due, and which no other worker takes."""
@@ -138,6 +167,16 @@ def delete_old() -> None:
     now = timezone.now()
     DBTaskResult.objects.failed().filter(finished_at__lt=now - KEPT).delete()
     MailWorker.objects.filter(seen_at__lt=now - WORKER_KEPT).delete()
+
+
+# What each worker does from time to time.
+PERIODIC = [
+    PeriodicWork(release_abandoned, every=BEAT),
+    PeriodicWork(delete_old, every=BEAT),
+    # The home page shows how many organizations and people there are.
+    PeriodicWork(MonthlyCount.objects.count_today, every=BEAT),
+    PeriodicWork(remove_ended_memberships, every=timedelta(minutes=1)),
+]
 
 
 def run_task(stored: DBTaskResult) -> None:

@@ -6,6 +6,8 @@ from collections import Counter, defaultdict
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
 
 from django.contrib.auth.models import Group
 from django.db import connection, models, transaction
@@ -31,13 +33,14 @@ from orgadmin.access.roles import (
 )
 from orgadmin.models import (
     Contact,
+    Membership,
     MembershipEvent,
     Organization,
     OrganizationGroupObjectPermission,
     OrganizationUserObjectPermission,
     User,
 )
-from orgadmin.people.membership import Membership, lock
+from orgadmin.people.membership import lock
 
 BATCH = 1_000  # organizations in one transaction
 
@@ -68,6 +71,7 @@ class GroupMember:
     user_pk: int
     username: str
     is_active: bool
+    has_ended: bool  # by its date, and its row remains
 
 
 @dataclass(frozen=True, order=True)
@@ -79,6 +83,14 @@ class Grant:
 
     def __str__(self) -> str:
         return f"{self.codename} ({self.organization_pk})"
+
+
+@dataclass(frozen=True)
+class KnownMember:
+    """What the table of memberships or the log knows of someone's role."""
+
+    username: str
+    ends_at: datetime | None
 
 
 @dataclass(frozen=True)
@@ -211,14 +223,13 @@ class BatchExamination:
         return owners
 
     def _list_members(self) -> list[GroupMember]:
+        # Rows of memberships that have ended count for the number in lists.
         memberships = Membership.objects.filter(group__in=self.owners)
-        rows = memberships.values_list(
-            "group", "user", "user__username", "user__is_active"
+        told: Any = memberships.tell_ended()
+        rows = told.values_list(
+            "group", "user", "user__username", "user__is_active", "has_ended"
         )
-        return [
-            GroupMember(self.owners[group_id], group_id, user_pk, username, is_active)
-            for group_id, user_pk, username, is_active in rows
-        ]
+        return [GroupMember(self.owners[row[0]], *row) for row in rows]
 
     def _check_shared_groups(self) -> list[Issue]:
         """Find reviewer groups that are another organization's admin group."""
@@ -327,50 +338,61 @@ class BatchExamination:
         return issues
 
     def _check_membership_log(self) -> list[Issue]:
-        """Find memberships that began or ended without a row in the membership log."""
+        """Find memberships of which the log does not know the beginning or the end."""
         actual, logged = self._read_memberships_and_log()
         joined = {key: actual[key] for key in actual if key not in logged}
         left = {key: logged[key] for key in logged if key not in actual}
-        self.unlogged_users = {key.user_pk for key in (joined | left)}
+        new_ends = {
+            key: actual[key]
+            for key in actual.keys() & logged.keys()
+            if actual[key].ends_at != logged[key].ends_at
+        }
+        self.unlogged_users = {key.user_pk for key in (joined | left | new_ends)}
         return [
             *self._log_changes(Event.FOUND, joined, "joined"),
             *self._log_changes(Event.LEFT, left, "left"),
+            *self._log_changes(Event.END_CHANGED, new_ends, "got another end in"),
         ]
 
-    def _read_memberships_and_log(self) -> tuple[dict[RoleKey, str], ...]:
-        """Return {RoleKey: username} of the members, and of those that the log knows.
+    def _read_memberships_and_log(self) -> tuple[dict[RoleKey, KnownMember], ...]:
+        """Return {RoleKey: KnownMember} of the members, and of those in the log.
 
         Reads both in one query: between two, someone could join or leave.
         """
-        members = Membership.objects.filter(group__in=self.owners)
+        members = Membership.objects.current().filter(group__in=self.owners)
         events = MembershipEvent.objects.filter(organization_key__in=self.by_pk)
         joining = events.find_joining_events_of_members().order_by()
-        rows = members.values_list("user", "group", "user__username", Value("")).union(
-            joining.values_list("user_key", "organization_key", "user_name", "role"),
-            all=True,
+        of_members = members.values_list(
+            "user", "group", "user__username", "ends_at", Value("")
+        )
+        of_log = joining.values_list(
+            "user_key", "organization_key", "user_name", "planned_end", "role"
         )
         actual = {}
         logged = {}
-        for user_pk, key, username, role_key in rows:
+        for user_pk, key, username, ends_at, role_key in of_members.union(
+            of_log, all=True
+        ):
+            member = KnownMember(username, ends_at)
             if role_key:
-                logged[RoleKey(user_pk, key, ROLES_BY_KEY[role_key])] = username
+                logged[RoleKey(user_pk, key, ROLES_BY_KEY[role_key])] = member
             else:
                 owner = self.owners[key]
                 role_of_member = RoleKey(user_pk, owner.organization.pk, owner.role)
-                actual[role_of_member] = username
+                actual[role_of_member] = member
         return actual, logged
 
     def _log_changes(
-        self, event: Event, unlogged: Mapping[RoleKey, str], verb: str
+        self, event: Event, unlogged: Mapping[RoleKey, KnownMember], verb: str
     ) -> list[Issue]:
         issues = []
         changes = []
-        for key, username in unlogged.items():
+        for key, member in unlogged.items():
             if self.fix and key.user_pk not in self.locked_users:
                 continue
             organization = self.by_pk[key.organization_pk]
             text = (
-                f"the membership log does not say that {username} {verb} its"
+                f"the membership log does not say that {member.username} {verb} its"
                 f" {key.role.key} group"
             )
             issues.append(Issue("membership log", text, organization))
@@ -378,10 +400,11 @@ class BatchExamination:
                 MembershipChange(
                     event,
                     key.user_pk,
-                    username,
+                    member.username,
                     organization.pk,
                     organization.name,
                     key.role,
+                    None if event is Event.LEFT else member.ends_at,
                 )
             )
         if self.fix:
@@ -466,15 +489,14 @@ class BatchExamination:
 
     def _note_members(self) -> list[Issue]:
         """Note organizations without an active admin, and inactive members."""
-        active_group_ids = {
-            member.group_id for member in self.members if member.is_active
-        }
+        members = [member for member in self.members if not member.has_ended]
+        active_group_ids = {member.group_id for member in members if member.is_active}
         notes = []
         for organization in self.organizations:
             if getattr(organization, ADMIN.attname) not in active_group_ids:
                 text = "nobody looks after it"
                 notes.append(note("no active admin", text, organization))
-        for member in self.members:
+        for member in members:
             if not member.is_active:
                 text = (
                     f"{member.username} is in its {member.owner.role.key} group, but"

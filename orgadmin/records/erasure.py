@@ -295,6 +295,7 @@ class Erasure:
         addresses = Q(user=user) | has_address("email", self.person)
         permissions = OrganizationUserObjectPermission.objects.filter(user=user)
         invitations = Invitation.objects.filter(has_address("email", self.person))
+        # Also removes the rows of memberships that have ended.
         user.groups.clear()
         user.user_permissions.clear()
         permissions.delete()

@@ -13,7 +13,7 @@ from django.utils import timezone
 from orgadmin.access import audit_log
 from orgadmin.access.audit_log import SecurityEvent, record
 from orgadmin.access.roles import CONFIDENTIAL_FIELDS
-from orgadmin.models import Organization, User
+from orgadmin.models import Membership, Organization, User
 from orgadmin.records.batches import read_by_size
 from orgadmin.records.columns import FIELDS, ID_COLUMNS, ROLE_COLUMNS
 from orgadmin.records.id_keys import make_id_key
@@ -44,6 +44,8 @@ EVENT_COLUMNS = (
     # The ID of the OpenID provider whose groups decided, or what made the change, in
     # brackets, such as "(import)".
     "source",
+    # When the membership ends. In a list of members, as it was planned at that time.
+    "until",
 )
 
 # "position" and "hash" come first, so that they are easy to compare with the site's
@@ -140,7 +142,7 @@ def find_emails(organizations: Sequence[Organization]) -> dict[int, list[str]]:
     group_ids: list[int | None] = []
     for organization in organizations:
         group_ids += organization.group_ids
-    memberships = User.groups.through.objects.filter(group__in=group_ids)
+    memberships = Membership.objects.current().filter(group__in=group_ids)
     memberships = memberships.exclude(user__email="").order_by("user__email")
     emails: dict[int, list[str]] = defaultdict(list)
     for group_id, email in memberships.values_list("group", "user__email"):
@@ -200,6 +202,7 @@ def list_events(
             row.append(usernames.get(event.user_key))
             row.append(names.get(event.organization_key))
             row.append(event.source)
+            row.append(show_time(getattr(event, "planned_end", event.ends_at)))
             yield row
 
 
@@ -211,11 +214,17 @@ def find_texts(
     return dict(found.values_list("pk", field))
 
 
+def show_time(time: datetime.datetime | None) -> str | None:
+    """Return a time in the time zone of the site, in which files can be compared."""
+    if time is None:
+        return None
+    local = timezone.localtime(time, timezone.get_default_timezone())
+    return local.isoformat(timespec="seconds")
+
+
 def list_event(event: MembershipEvent) -> list[object]:
-    # In the time zone of the site: a file can be compared with that of someone else.
-    at = timezone.localtime(event.at, timezone.get_default_timezone())
     return [
-        at.isoformat(timespec="seconds"),
+        show_time(event.at),
         event.event,
         event.user_name,
         event.organization_key,

@@ -27,7 +27,13 @@ from django.utils.translation import gettext as _
 
 from orgadmin.access.origin import COMMAND, IMPORT
 from orgadmin.gate.answers import Gate
-from orgadmin.models import KeptLogEntry, MembershipEvent, Organization, User
+from orgadmin.models import (
+    KeptLogEntry,
+    Membership,
+    MembershipEvent,
+    Organization,
+    User,
+)
 from orgadmin.models.history import find_author as find_record_author
 from orgadmin.models.validators import is_primary_key
 from orgadmin.records.versions import cut_texts, describe_changes, find_versions
@@ -495,7 +501,7 @@ def _find_members(
     if not organization_of_group:
         return set()
     authors = {entry.user.pk for entries in entries_of.values() for entry in entries}
-    memberships = User.groups.through.objects.filter(
+    memberships = Membership.objects.current().filter(
         group__in=organization_of_group, user__in=authors - {None}
     )
     return {

@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING
 
 from orgadmin.access.audit_log import SecurityEvent
 from orgadmin.access.roles import Role
-from orgadmin.models import AuditEvent, Organization, User
-from orgadmin.people.membership import Membership
+from orgadmin.models import AuditEvent, Membership, Organization, User
 from orgadmin.records.import_cleaning import ImportRow
 
 if TYPE_CHECKING:
@@ -106,7 +105,9 @@ def find_memberships(
     group_ids: list[int | None] = []
     for organization in organizations:
         group_ids += organization.group_ids
-    memberships = Membership.objects.filter(user__in=user_pks, group__in=group_ids)
+    memberships = Membership.objects.current().filter(
+        user__in=user_pks, group__in=group_ids
+    )
     return set(memberships.values_list("user", "group"))
 
 

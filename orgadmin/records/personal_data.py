@@ -283,6 +283,7 @@ def list_role_rows(person: Person) -> Iterator[Row]:
             "organization_id": row.organization.pk,
             "organization": row.organization.name,
             "role": row.role.key if row.role else None,
+            "ends_at": row.ends_at,
         }
 
 
@@ -305,6 +306,7 @@ def list_membership_events(person: Person) -> Iterator[Row]:
             "organization_id": event.organization_key,
             "organization": event.organization_name,
             "role": event.role,
+            "ends_at": event.ends_at,
             "user_id": event.user_key,
             "by_user_id": event.actor_key,
             "reason": event.reason,

@@ -1,12 +1,15 @@
+from datetime import date
+
 from django.core.exceptions import PermissionDenied
 from django.core.management.base import CommandError
 
+from orgadmin.access.membership_log import find_start_of_next_day, show_end
 from orgadmin.access.roles import ROLES_BY_KEY
 from orgadmin.management.arguments import clean_reason, find_organization, find_user
 from orgadmin.management.output import EscapedCommand
 from orgadmin.models.guards import LastAdminError
-from orgadmin.people.changes import RoleChange
-from orgadmin.people.membership import change_roles
+from orgadmin.people.changes import MembershipEnd, RoleChange
+from orgadmin.people.membership import EndInThePast, change_roles
 
 NO_ROLE = "none"
 
@@ -30,6 +33,13 @@ class Command(EscapedCommand):
             help="act as this person, with their permissions",
         )
         parser.add_argument(
+            "--until",
+            metavar="DATE",
+            type=date.fromisoformat,
+            help="let the role end at the end of this day, such as 2026-12-31, in the"
+            " site's time zone; without it, a role that the person has keeps its end",
+        )
+        parser.add_argument(
             "--reason", default="", help="the reason to record in the membership log"
         )
 
@@ -40,6 +50,7 @@ class Command(EscapedCommand):
         organization: str,
         role: str,
         actor: str | None,
+        until: date | None,
         reason: str,
         **options,
     ):
@@ -48,7 +59,8 @@ class Command(EscapedCommand):
         acting_user = None if actor is None else find_user(actor)
         user = find_user(username)
         found_organization = find_organization(organization)
-        change = RoleChange(user, found_organization, ROLES_BY_KEY.get(role))
+        end = read_end(until, role)
+        change = RoleChange(user, found_organization, ROLES_BY_KEY.get(role), end=end)
         try:
             changes = change_roles(
                 [change], actor=acting_user, reason=clean_reason(reason)
@@ -63,7 +75,27 @@ class Command(EscapedCommand):
                 f"Nothing was changed. {found_organization} would be left without an"
                 " active admin. Assign another admin first, or run this without --as."
             ) from error
-        self.stdout.write(describe(change, changed=bool(changes)))
+        except EndInThePast as error:
+            raise CommandError(
+                f"Nothing was changed. {until} is over. Choose today or a later day."
+            ) from error
+        made = changes[0] if changes else change
+        self.stdout.write(describe(made, changed=bool(changes)))
+
+
+def read_end(until: date | None, role: str) -> MembershipEnd | None:
+    """Return the end that the role is to have, or None to keep the one that it has.
+
+    Raises `CommandError` if there is no role that could end, or no such day.
+    """
+    if until is None:
+        return None
+    if role == NO_ROLE:
+        raise CommandError("Leave out --until, or choose a role that is to end.")
+    try:
+        return MembershipEnd(find_start_of_next_day(until))
+    except OverflowError as error:
+        raise CommandError(f"{until} is too late. Choose an earlier day.") from error
 
 
 def describe(change: RoleChange, *, changed: bool) -> str:
@@ -74,6 +106,7 @@ def describe(change: RoleChange, *, changed: bool) -> str:
         if changed:
             return f"{user} was removed from {organization}."
         return f"No changes: {user} is not a member of {organization}."
+    until = f" until {show_end(change.ends_at)}" if change.ends_at else ""
     if changed:
-        return f"{user} is now {change.role.key} of {organization}."
+        return f"{user} is now {change.role.key} of {organization}{until}."
     return f"No changes: {user} is already {change.role.key} of {organization}."

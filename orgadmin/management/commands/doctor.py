@@ -15,6 +15,7 @@ from orgadmin.records.audit_check import ERROR, describe_end, examine_audit_log
 from orgadmin.records.company_check import UNKNOWN_REFERENCE, examine_mapped_roles
 from orgadmin.records.doctor import Issue, examine
 from orgadmin.records.encryption import examine_second_factors
+from orgadmin.records.ends_check import OTHER_GROUP, examine_ends
 from orgadmin.records.key_check import REUSED, examine_keys
 from orgadmin.records.mail_check import GIVEN_UP, LATE, STOPPED, examine_outbox
 from orgadmin.records.name_check import CLASH, examine_names
@@ -69,6 +70,7 @@ class Command(EscapedCommand):
             examine_second_factors,
             examine_audit_log,
             examine_outbox,
+            examine_ends,
             examine_mapped_roles,
         )
         for issue in chain.from_iterable(run(fix=fix) for run in examinations):
@@ -171,6 +173,12 @@ def list_remedies(errors: Counter[str], *, can_repair: bool) -> list[str]:
         lines.append(
             "Open “Unsent emails” as a superuser, and send the mail again or discard it"
             " (see docs/operations.md)."
+        )
+    if OTHER_GROUP in errors:
+        # Both those that have ended and those that have not.
+        lines.append(
+            "Take these people out of the group, or clear “ends_at” in the table"
+            " orgadmin_user_groups (see docs/operations.md)."
         )
     if UNKNOWN_REFERENCE in errors:
         lines.append(

@@ -1,0 +1,27 @@
+"""When a membership counts: until its end, by the clock of the database.
+
+Application servers may have wrong clocks. The database has one clock, so a membership
+ends at the same moment for all of them. The moment at which it ends no longer counts.
+"""
+
+from django.db import connections
+from django.db.models import Q
+from django.db.models.functions import Now
+
+from orgadmin.access.sql import get_clock
+
+# For statements that name the table of memberships "membership".
+NOT_ENDED = "(membership.ends_at IS NULL OR membership.ends_at > {now})"
+
+
+def not_ended(using: str = "default") -> str:
+    """Return the condition in SQL that a membership counts."""
+    return NOT_ENDED.format(now=get_clock(connections[using]))
+
+
+def is_current(path: str = "") -> Q:
+    """Return the condition for querysets that a membership counts.
+
+    `path` leads to the membership, such as "memberships__".
+    """
+    return Q(**{f"{path}ends_at": None}) | Q(**{f"{path}ends_at__gt": Now()})

@@ -1,0 +1,111 @@
+"""Membership: that a person is in a group, and until when."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Self
+
+from django.conf import settings
+from django.contrib.auth.models import Group
+from django.db import models
+from django.db.models import Case, When
+from django.db.models.functions import Now
+
+from orgadmin.access.ends import is_current
+
+if TYPE_CHECKING:
+    from orgadmin.models.user import User
+
+
+class MembershipQuerySet(models.QuerySet["Membership"]):
+    def current(self) -> Self:
+        """Leave out memberships that have ended. Their rows remain for a minute or so.
+
+        tests/test_reads.py fails for code that reads memberships without this and does
+        not say why.
+        """
+        return self.filter(is_current())
+
+    def ended(self) -> Self:
+        """Return only memberships that have ended, and whose rows remain."""
+        return self.filter(ends_at__lte=Now())
+
+    def tell_ended(self) -> Self:
+        """Read with each membership whether it has ended, as `has_ended`."""
+        has_ended = Case(When(ends_at__lte=Now(), then=True), default=False)
+        return self.annotate(has_ended=has_ended)
+
+    def groups_of(self, user: User) -> models.QuerySet[Group]:
+        """Return the groups that a user is in now."""
+        rows = self.current().filter(user=user)
+        return Group.objects.filter(pk__in=rows.values("group"))
+
+    def users_in(self, groups: Any) -> models.QuerySet[Any, Any]:
+        """Return the keys of the users who are in one of these groups now."""
+        return self.current().filter(group__in=groups).values("user")
+
+
+class Membership(models.Model):
+    """A row of the table behind `User.groups`, with its end.
+
+    Django manages the table as part of `User.groups`, and knows nothing of the end.
+    `orgadmin.access.ends` says what it means.
+    """
+
+    user = models.ForeignKey(
+        settings.AUTH_USER_MODEL,
+        on_delete=models.DO_NOTHING,
+        db_constraint=False,
+        related_name="memberships",
+    )
+    group = models.ForeignKey(
+        Group,
+        on_delete=models.DO_NOTHING,
+        db_constraint=False,
+        related_name="memberships",
+    )
+    ends_at = models.DateTimeField(null=True)
+
+    if TYPE_CHECKING:
+        has_ended: bool  # after `tell_ended()`
+
+    objects = MembershipQuerySet.as_manager()
+
+    class Meta:
+        managed = False
+        db_table = "orgadmin_user_groups"
+        default_permissions = ()
+
+    def __str__(self) -> str:
+        return f"{self.user_id} in {self.group_id}"
+
+    def _save_table(
+        self,
+        raw: bool = False,
+        cls: Any = None,
+        force_insert: bool = False,
+        force_update: bool = False,
+        using: str | None = None,
+        update_fields: Any = None,
+    ) -> bool:
+        """Save the row. From a fixture, only take the end of a user's membership.
+
+        A fixture contains each membership twice: among the groups of its user, and here
+        with its end. Whichever is loaded first creates the row, and the database
+        chooses its key.
+        """
+        if not raw:
+            # Django's type hints leave out this method.
+            saves: Any = super()
+            return saves._save_table(
+                raw, cls, force_insert, force_update, using, update_fields
+            )
+        row = Membership(
+            user_id=self.user_id, group_id=self.group_id, ends_at=self.ends_at
+        )
+        Membership.objects.using(using).bulk_create(
+            [row],
+            update_conflicts=True,
+            unique_fields=["user", "group"],
+            update_fields=["ends_at"],
+        )
+        return False
