@@ -90,6 +90,7 @@ PAGES = {
         SecurityEvent.ROLES_CHANGED,
     },
     "orgadmin.user.bulk_give": {SecurityEvent.EXPORTED, SecurityEvent.ROLES_CHANGED},
+    "orgadmin.user.bulk_job": ONLY_READS,
     "orgadmin.user.bulk_replace": {
         SecurityEvent.EXPORTED,
         SecurityEvent.ROLES_CHANGED,

@@ -8,8 +8,14 @@ from django.test import TestCase, TransactionTestCase, override_settings, tag
 from django_tasks_db.models import DBTaskResult
 
 from orgadmin.access.roles import ADMIN, ROLES_BY_KEY
-from orgadmin.models import AuditEvent, MembershipEvent, Organization, User
-from orgadmin.people import bulk
+from orgadmin.models import (
+    AuditEvent,
+    BulkJob,
+    MembershipEvent,
+    Organization,
+    User,
+)
+from orgadmin.people import bulk, bulk_jobs, outbox
 from orgadmin.people.bulk import (
     EndAccess,
     GiveRole,
@@ -20,8 +26,9 @@ from orgadmin.people.bulk import (
     make_plan,
 )
 from orgadmin.people.membership import find_role
+from orgadmin.people.worker import delete_old, release_abandoned
 from tests.factories import create_organization, create_superuser, create_user, set_role
-from tests.mailing import queues_mail
+from tests.mailing import queues_mail, work
 from tests.together import run_together
 
 REVIEWER = ROLES_BY_KEY["reviewer"]
@@ -383,7 +390,7 @@ class CarryOutTests(BulkMixin, TestCase):
 
     def test_the_number_of_queries_does_not_depend_on_that_of_organizations(self):
         organizations = [self.acme, self.beta, self.gamma]
-        with self.assertNumQueries(22) as few:
+        with self.assertNumQueries(21) as few:
             self.carry_out_for(organizations)
         set_role(self.beta, [self.bert], REVIEWER)
         organizations += [create_organization(f"More {n}") for n in range(20)]
@@ -433,11 +440,132 @@ class ConcurrencyTests(TransactionTestCase):
         return True
 
 
+class Killed(BaseException):
+    """A worker is killed."""
+
+
+@queues_mail()
+class JobTests(BulkMixin, TestCase):
+    """A worker makes changes that take long."""
+
+    def setUp(self):
+        super().setUp()
+        patch = mock.patch.object(bulk_jobs, "AT_ONCE", 1)
+        patch.start()
+        self.addCleanup(patch.stop)
+
+    def start(self, **data):
+        data = {"who": "tom", "places": "A-1\nGamma", "role": "admin"} | data
+        response = self.confirm(GIVE, self.preview(GIVE, **data))
+        return BulkJob.objects.get(), response
+
+    def test_shows_progress_and_the_result(self):
+        job, response = self.start(reason="New team")
+        self.assertContains(response, "2 roles change in one step.")
+        self.assertContains(response, 'http-equiv="refresh"')
+        self.assertContains(response, "No worker is running")
+        self.assertEqual(self.roles_of(self.tom), {"Beta, Inc.": "admin"})
+        work()
+        response = self.client.get(f"{USERS}bulk/jobs/{job.pk}/")
+        self.assertContains(response, "2 roles were changed.")
+        self.assertNotContains(response, 'http-equiv="refresh"')
+        self.assertEqual(len(self.roles_of(self.tom)), 3)
+        self.assertEqual(MembershipEvent.objects.filter(reason="New team").count(), 2)
+        self.assertContains(self.client.get(GIVE), f"{USERS}bulk/jobs/{job.pk}/")
+        job.refresh_from_db()
+        self.assertEqual(job.order, {})
+
+    @tag("C32")
+    def test_a_change_before_the_worker_begins_is_refused(self):
+        job, _response = self.start()
+        set_role(self.acme, [self.tom], REVIEWER)
+        work()
+        response = self.client.get(f"{USERS}bulk/jobs/{job.pk}/")
+        self.assertContains(response, "Something has changed since you saw the preview")
+        self.assertEqual(self.roles_of(self.tom)["Acme"], "reviewer")
+        self.assertNotIn("Gamma", self.roles_of(self.tom))
+
+    @tag("C32")
+    def test_an_outdated_preview_starts_nothing(self):
+        response = self.preview(GIVE, who="tom", places="A-1\nGamma", role="admin")
+        set_role(self.acme, [self.tom], REVIEWER)
+        response = self.confirm(GIVE, response)
+        self.assertContains(response, "something has changed in the meantime")
+        self.assertFalse(BulkJob.objects.exists())
+
+    @tag("C31")
+    def test_nothing_happens_for_someone_who_is_no_superuser_by_then(self):
+        create_superuser("other")
+        job, _response = self.start()
+        User.objects.filter(pk=self.root.pk).update(is_superuser=False)
+        work()
+        job.refresh_from_db()
+        self.assertEqual(job.refusal, "You are no longer platform staff.")
+        self.assertNotIn("Gamma", self.roles_of(self.tom))
+
+    def test_is_started_once(self):
+        response = self.preview(GIVE, who="tom", places="A-1\nGamma", role="admin")
+        self.confirm(GIVE, response)
+        self.confirm(GIVE, response)
+        self.assertEqual(BulkJob.objects.count(), 1)
+
+    def test_a_worker_that_is_killed_leaves_nothing_half_done(self):
+        job, _response = self.start()
+        for place in (
+            "orgadmin.people.bulk.change_roles",
+            "orgadmin.people.bulk.record",
+        ):
+            with self.subTest(place=place):
+                with mock.patch(place, side_effect=Killed), self.assertRaises(Killed):
+                    work()
+                self.assertEqual(self.roles_of(self.tom), {"Beta, Inc.": "admin"})
+                DBTaskResult.objects.update(started_at="2026-01-01 00:00Z")
+                release_abandoned()
+        work()
+        job.refresh_from_db()
+        self.assertEqual(job.state, "done")
+        self.assertEqual(len(self.roles_of(self.tom)), 3)
+
+    def test_a_task_that_runs_again_after_the_commit_does_nothing(self):
+        job, _response = self.start()
+        work()
+        set_role(self.acme, [self.tom], None)
+        outbox.enqueue(bulk_jobs.run_bulk_change, job=job.pk)
+        work()
+        self.assertNotIn("Acme", self.roles_of(self.tom))
+
+    def test_other_kinds_are_stored_and_made_as_they_were(self):
+        for change in (
+            ReplacePerson(self.anna, self.bert, ends=True),
+            EndAccess([self.anna, self.tom], offboards=True),
+            GiveRole([self.bert], [self.gamma, self.acme], REVIEWER),
+        ):
+            rebuilt = bulk_jobs.rebuild(bulk_jobs.describe(change))
+            self.assertEqual(rebuilt, change)
+            self.assertEqual(make_plan(rebuilt).digest, make_plan(change).digest)
+
+    def test_offboards_with_successors(self):
+        response = self.preview(END, people="anna, tom", what="offboard")
+        keys = f"{self.acme.pk} {self.beta.pk}"
+        self.confirm(END, response, successor="bert", successor_organizations=keys)
+        work()
+        self.assertEqual(len(self.roles_of(self.bert)), 2)
+        self.assertFalse(User.objects.get(pk=self.anna.pk).is_active)
+
+    def test_finished_jobs_are_deleted_after_a_while(self):
+        job, _response = self.start()
+        work()
+        BulkJob.objects.update(finished_at="2026-01-01 00:00Z")
+        delete_old()
+        self.assertFalse(BulkJob.objects.exists())
+
+
 @tag("C31")
 class ClosedTests(BulkMixin, TestCase):
     """For everyone but superusers, the pages do not exist."""
 
     def test_answer_like_a_missing_page(self):
+        BulkJob.objects.create(pk=1, actor_key=self.root.pk, kind="give", number=1)
         delegate = create_user(
             "delegate",
             is_staff=True,
@@ -445,7 +573,7 @@ class ClosedTests(BulkMixin, TestCase):
         )
         for user in (self.anna, self.bert, delegate):
             self.client.force_login(user)
-            for kind in ("give", "replace", "end"):
+            for kind in ("give", "replace", "end", "jobs/1"):
                 for method in (self.client.get, self.client.post):
                     with self.subTest(user=user, kind=kind, method=method.__name__):
                         found = method(f"{USERS}bulk/{kind}/", {"who": "bert"})

@@ -174,6 +174,7 @@ class TaskTests(OutboxMixin, TestCase):
 
     def test_every_task_has_a_name_for_superusers(self):
         modules = (
+            bulk_jobs,
             confirm_email,
             new_email,
             password_link,

@@ -36,7 +36,13 @@ from orgadmin.admin.quotes import quote
 from orgadmin.admin.record_pages import Tab
 from orgadmin.admin.successors import FOR_ALL, SHOWN, read_succession
 from orgadmin.admin.suggestions import suggest_anyone
-from orgadmin.models import Organization, OrganizationUserObjectPermission, User
+from orgadmin.models import (
+    BulkJob,
+    Organization,
+    OrganizationUserObjectPermission,
+    User,
+)
+from orgadmin.people import bulk_jobs
 from orgadmin.people.bulk import (
     LIMIT,
     BulkChange,
@@ -49,6 +55,8 @@ from orgadmin.people.bulk import (
     carry_out,
     make_plan,
 )
+from orgadmin.people.outbox import is_queued
+from orgadmin.people.unsent import find_state
 from orgadmin.records.csv_files import respond_with_csv
 from orgadmin.records.exports import record_export
 
@@ -56,6 +64,7 @@ from orgadmin.records.exports import record_export
 CHANGES_SHOWN = 200
 SKIPPED_SHOWN = 100
 PEOPLE_SHOWN = 100
+JOBS_SHOWN = 5
 
 TABS = {
     "give": gettext_lazy("Give a role"),
@@ -93,6 +102,10 @@ class BulkPages:
         urls = [
             path("suggest/", protect(self.suggest_view), name="orgadmin_user_suggest"),
         ]
+        job_view = protect(self.bulk_job_view)
+        urls.append(
+            path("bulk/jobs/<int:pk>/", job_view, name="orgadmin_user_bulk_job")
+        )
         for kind in TABS:
             name = f"orgadmin_user_bulk_{kind}"
             view = protect(self.bulk_view)
@@ -197,7 +210,7 @@ class BulkPages:
             bulk_tabs=list_tabs(kind),
             page_url=get_bulk_url(kind),
             number_of_organizations=number,
-            limit=LIMIT,
+            jobs=list_jobs(),
         )
 
     def _show_preview(self, request, kind, form, plan):
@@ -245,12 +258,14 @@ class BulkPages:
         if not form.is_valid():
             return None
         change = form.change
-        orphaned = make_plan(change).orphaned
+        plan = make_plan(change)
         succession = read_succession(
-            request.POST, change.list_people(), orphaned, is_sent=True
+            request.POST, change.list_people(), plan.orphaned, is_sent=True
         )
         if succession.has_errors:
             return None
+        if len(plan.changes) > bulk_jobs.AT_ONCE:
+            return self._start_job(request, form, plan, succession)
         url = get_bulk_url(kind)
         with transaction.atomic():
             note_sent(request, url)
@@ -266,6 +281,45 @@ class BulkPages:
         self.message_user(request, text, messages.SUCCESS)
         return HttpResponseRedirect(url)
 
+    def _start_job(self, request, form, plan, succession):
+        """Have a worker make a change that takes long."""
+        if plan.digest != request.POST.get("seen"):
+            raise PlanChanged
+        with transaction.atomic():
+            job = bulk_jobs.start(
+                plan.change,
+                actor=request.user,
+                number=len(plan.changes),
+                seen=plan.digest,
+                reason=form.cleaned_data["reason"],
+                confirmed=succession.confirmed,
+                successors=succession.chosen,
+            )
+            url = get_job_url(job)
+            note_sent(request, url)
+        return HttpResponseRedirect(url)
+
+    def bulk_job_view(self, request, pk):
+        """Show what has become of a change that a worker makes."""
+        if not is_active_superuser(request.user):
+            return self._respond_as_if_missing(f"bulk/jobs/{pk}")
+        job = BulkJob.objects.filter(pk=pk).first()
+        if job is None:
+            return self._respond_as_if_missing(f"bulk/jobs/{pk}")
+        return self.render_page(
+            request,
+            None,
+            "bulk_job",
+            TABS.get(job.kind, _("Bulk changes")),
+            job=job,
+            again_url=get_bulk_url(job.kind),
+            outbox=find_state() if is_queued() and not job.is_finished else None,
+        )
+
+
+def get_job_url(job):
+    return reverse("admin:orgadmin_user_bulk_job", args=[job.pk])
+
 
 def get_bulk_url(kind):
     return reverse(f"admin:orgadmin_user_bulk_{kind}")
@@ -275,6 +329,11 @@ def list_tabs(current):
     return [
         Tab(label, get_bulk_url(kind), kind == current) for kind, label in TABS.items()
     ]
+
+
+def list_jobs():
+    """Return the newest jobs of a worker, as (job, URL)."""
+    return [(job, get_job_url(job)) for job in BulkJob.objects.all()[:JOBS_SHOWN]]
 
 
 def is_needed(plan: Plan) -> bool:

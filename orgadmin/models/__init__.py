@@ -9,6 +9,7 @@ from orgadmin.models.access_review import (
     ReviewSection,
 )
 from orgadmin.models.audit_event import AuditEvent
+from orgadmin.models.bulk_job import BulkJob
 from orgadmin.models.contact import Contact
 from orgadmin.models.doctor_run import DoctorRun
 from orgadmin.models.invitation import Invitation
@@ -39,6 +40,7 @@ __all__ = [
     "AccessReview",
     "ReviewAnswer",
     "AuditEvent",
+    "BulkJob",
     "Contact",
     "DoctorRun",
     "Invitation",

@@ -173,9 +173,13 @@ class Result:
     skipped: int
 
 
-def make_plan(change: BulkChange) -> Plan:
-    """Return what a change would do now. Raises `TooManyChanges`."""
-    wanted = change.list_wanted()
+def make_plan(change: BulkChange, wanted: Sequence[RoleChange] | None = None) -> Plan:
+    """Return what a change would do now. Raises `TooManyChanges`.
+
+    `wanted` is the result of `change.list_wanted()`, if it is known.
+    """
+    if wanted is None:
+        wanted = change.list_wanted()
     plan = Plan(
         change,
         changes=[row for row in wanted if row.role is not row.previous],
@@ -263,12 +267,13 @@ def lock_and_plan(change: BulkChange, successors: Mapping[int, User]) -> Plan:
     change = change.replace_people(users)
     if isinstance(change, EndAccess) and change.offboards:
         keep_a_superuser(change.users, using="default")
-    organizations = {row.organization.pk for row in change.list_wanted()}
+    wanted = change.list_wanted()
+    organizations = {row.organization.pk for row in wanted}
     organizations.update(successors)
     for batch in split_into_batches(sorted(organizations), BATCH):
         if len(lock(Organization, batch)) < len(batch):
             raise PlanChanged
-    return make_plan(change)
+    return make_plan(change, wanted)
 
 
 def record_change(plan: Plan, result: Result, actor: User) -> None:

@@ -33,6 +33,7 @@ KINDS: dict[str, str | Promise] = {
     "orgadmin.accounts.reset_mail.send_reset_link": _("link to set a new password"),
     "orgadmin.accounts.reset_mail.send_sign_in_help": _("how to sign in"),
     "orgadmin.accounts.set_up_link.mail_link": _("link to set up a second factor"),
+    "orgadmin.people.bulk_jobs.run_bulk_change": _("bulk change of roles"),
     "orgadmin.people.mail.send_invitation": _("invitation"),
     "orgadmin.people.mail.tell_admin": _("change of a member, to an admin"),
     "orgadmin.people.mail.tell_admins": _("changes of members, to all admins"),

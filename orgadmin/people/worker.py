@@ -28,7 +28,7 @@ from django.utils.crypto import get_random_string
 from django_tasks import DEFAULT_TASK_BACKEND_ALIAS, TaskContext, TaskResultStatus
 from django_tasks_db.models import DBTaskResult
 
-from orgadmin.models import MailWorker, MonthlyCount
+from orgadmin.models import BulkJob, MailWorker, MonthlyCount
 from orgadmin.people.expiry import remove_ended_memberships
 from orgadmin.people.outbox import get_values
 
@@ -163,10 +163,11 @@ def release_abandoned() -> None:
 
 
 def delete_old() -> None:
-    """Delete mail that was given up long ago, and workers that no longer run."""
+    """Delete what was given up or finished long ago, and workers that no longer run."""
     now = timezone.now()
     DBTaskResult.objects.failed().filter(finished_at__lt=now - KEPT).delete()
     MailWorker.objects.filter(seen_at__lt=now - WORKER_KEPT).delete()
+    BulkJob.objects.filter(finished_at__lt=now - KEPT).delete()
 
 
 # What each worker does from time to time.

@@ -1,0 +1,47 @@
+"""BulkJob: a change of many roles that a worker makes."""
+
+from __future__ import annotations
+
+from django.db import models
+from django.utils import timezone
+from django.utils.translation import gettext_lazy as _
+
+
+class BulkJob(models.Model):
+    """A bulk change that someone has confirmed, and what has become of it.
+
+    Once it is finished, `order` is emptied: the logs have what was done.
+    """
+
+    class State(models.TextChoices):
+        WAITING = "waiting", _("Waiting")
+        WORKING = "working", _("Working")
+        DONE = "done", _("Done")
+        REFUSED = "refused", _("Nothing was changed")
+
+    # No foreign key: a release that does not know this table can delete the account.
+    actor_key = models.BigIntegerField()
+    kind = models.CharField(max_length=16)
+    # The keys of people, organizations and roles, and the reason.
+    order = models.JSONField(default=dict)
+    state = models.CharField(
+        max_length=16, choices=State.choices, default=State.WAITING
+    )
+    number = models.PositiveIntegerField()  # of roles that are to change
+    changed = models.PositiveIntegerField(default=0)
+    skipped = models.PositiveIntegerField(default=0)
+    # What was in the way, for superusers, in the actor's language.
+    refusal = models.TextField(blank=True)
+    created_at = models.DateTimeField(default=timezone.now)
+    started_at = models.DateTimeField(null=True, blank=True)
+    finished_at = models.DateTimeField(null=True, blank=True)
+
+    class Meta:
+        ordering = ["-pk"]
+
+    def __str__(self) -> str:
+        return f"{self.kind} #{self.pk}"
+
+    @property
+    def is_finished(self) -> bool:
+        return self.finished_at is not None

@@ -1,0 +1,184 @@
+"""Bulk changes that take longer than a request may: a worker makes them.
+
+The worker makes the whole change in one transaction, together with the row that says
+so. If it is killed before the commit, nothing is changed, and the change is made again.
+If it is killed after the commit, the row says that it is done.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from typing import Any
+
+from django.core.exceptions import ObjectDoesNotExist, PermissionDenied
+from django.db import transaction
+from django.utils import timezone, translation
+from django.utils.translation import gettext as _
+from django_tasks import TaskContext, task
+
+from orgadmin.access.batches import split_into_batches
+from orgadmin.access.roles import ROLES_BY_KEY
+from orgadmin.access.rule import is_active_superuser
+from orgadmin.models import BulkJob, Organization, User
+from orgadmin.models.guards import LastAdminError, LastSuperuserError
+from orgadmin.people import outbox
+from orgadmin.people.bulk import (
+    BulkChange,
+    EndAccess,
+    GiveRole,
+    PlanChanged,
+    ReplacePerson,
+    TooManyChanges,
+    carry_out,
+)
+from orgadmin.people.find_organizations import COLUMNS
+from orgadmin.people.membership import BATCH
+from orgadmin.people.succession import SuccessionRefused
+
+# A worker makes bulk changes of more roles than this.
+AT_ONCE = 2_000
+
+REFUSALS = (
+    LastAdminError,
+    LastSuperuserError,
+    ObjectDoesNotExist,
+    PermissionDenied,
+    PlanChanged,
+    SuccessionRefused,
+    TooManyChanges,
+)
+
+
+def start(
+    change: BulkChange,
+    *,
+    actor: User,
+    number: int,
+    seen: str,
+    reason: str = "",
+    confirmed: Collection[int] = (),
+    successors: Mapping[int, User] | None = None,
+) -> BulkJob:
+    """Have a worker make a change, once the current transaction is committed.
+
+    The arguments are those of `carry_out()`, and `number`: how many roles will change.
+    """
+    order = {
+        "change": describe(change),
+        "seen": seen,
+        "reason": reason,
+        "confirmed": sorted(confirmed),
+        "successors": [[pk, user.pk] for pk, user in (successors or {}).items()],
+    }
+    job = BulkJob.objects.create(
+        actor_key=actor.pk, kind=change.kind, order=order, number=number
+    )
+    # Someone waits for it.
+    urgent = run_bulk_change.using(priority=outbox.URGENT)
+    outbox.enqueue(urgent, job=job.pk)
+    return job
+
+
+@task(takes_context=True)
+def run_bulk_change(context: TaskContext, *, job: int, language: str) -> None:
+    """Make a bulk change that waits, or note why it cannot be made."""
+    stored = BulkJob.objects.filter(pk=job, finished_at=None)
+    if not stored.update(state=BulkJob.State.WORKING, started_at=timezone.now()):
+        return
+    with translation.override(language):
+        try:
+            make_change(job)
+        except REFUSALS as error:
+            stored.update(
+                state=BulkJob.State.REFUSED,
+                refusal=explain(error),
+                finished_at=timezone.now(),
+                order={},
+            )
+
+
+@transaction.atomic
+def make_change(pk: int) -> None:
+    """Make the change of a job, unless another worker has done it meanwhile."""
+    jobs = BulkJob.objects.select_for_update()
+    job = jobs.filter(pk=pk, finished_at=None).first()
+    if job is None:
+        return
+    actor = User.objects.get(pk=job.actor_key)
+    if not is_active_superuser(actor):
+        raise PermissionDenied
+    order = job.order
+    result = carry_out(
+        rebuild(order["change"]),
+        actor=actor,
+        seen=order["seen"],
+        reason=order["reason"],
+        confirmed=order["confirmed"],
+        successors=load_successors(order["successors"]),
+    )
+    job.state = BulkJob.State.DONE
+    job.changed = result.changed
+    job.skipped = result.skipped
+    job.finished_at = timezone.now()
+    job.order = {}
+    job.save()
+
+
+def explain(error: Exception) -> str:
+    """Return why nothing was changed."""
+    if isinstance(error, (LastSuperuserError, SuccessionRefused)):
+        return str(error)
+    if isinstance(error, PermissionDenied):
+        return _("You are no longer platform staff.")
+    return _(
+        "Something has changed since you saw the preview. Enter the change again, and"
+        " read the new preview."
+    )
+
+
+# How a change is stored: as keys.
+
+
+def describe(change: BulkChange) -> dict[str, Any]:
+    described: dict[str, Any] = {
+        "kind": change.kind,
+        "users": [user.pk for user in change.list_people()],
+    }
+    match change:
+        case GiveRole():
+            described["role"] = change.role.key
+            described["organizations"] = [row.pk for row in change.organizations]
+        case ReplacePerson():
+            described["ends"] = change.ends
+        case EndAccess():
+            described["offboards"] = change.offboards
+    return described
+
+
+def rebuild(described: Mapping[str, Any]) -> BulkChange:
+    """Return the change that was stored. Raises `PlanChanged` if someone is missing."""
+    users = load(User.objects.all(), described["users"])
+    if described["kind"] == GiveRole.kind:
+        rows = Organization.objects.only(*COLUMNS).order_by()
+        organizations = load(rows, described["organizations"])
+        return GiveRole(users, organizations, ROLES_BY_KEY[described["role"]])
+    if described["kind"] == ReplacePerson.kind:
+        return ReplacePerson(users[0], users[1], described["ends"])
+    return EndAccess(users, described["offboards"])
+
+
+def load_successors(pairs: Collection[tuple[int, int]]) -> dict[int, User]:
+    """Return {ID of an organization: user}."""
+    keys = list(dict.fromkeys(key for _pk, key in pairs))
+    users = {user.pk: user for user in load(User.objects.all(), keys)}
+    return {pk: users[key] for pk, key in pairs}
+
+
+def load(rows: Any, pks: Collection[int]) -> list[Any]:
+    """Return rows in the order of their keys `pks`."""
+    found: dict[int, Any] = {}
+    for batch in split_into_batches(pks, BATCH):
+        found.update({row.pk: row for row in rows.filter(pk__in=batch)})
+    if len(found) < len(set(pks)):
+        raise PlanChanged
+    return [found[pk] for pk in pks]
