@@ -33,6 +33,7 @@ from orgadmin.accounts import (
 )
 from orgadmin.models import Invitation, MailWorker, Organization
 from orgadmin.people import (
+    bulk_jobs,
     invitations,
     mail as people_mail,
     outbox,
