@@ -1,4 +1,5 @@
 import random
+from datetime import UTC, datetime, timedelta
 
 from django.contrib.auth.models import Group, Permission
 from django.test import TestCase
@@ -6,11 +7,20 @@ from django.test import TestCase
 from orgadmin.access.roles import PERMISSIONS, ROLES
 from orgadmin.gate.answers import Gate, holds_more_than
 from orgadmin.gate.explain import explain, find_reasons
-from orgadmin.models import Organization, User
+from orgadmin.models import Membership, Organization, User
 from orgadmin.people import membership
 from orgadmin.people.changes import RoleChange
+from orgadmin.people.expiry import remove_ended_memberships
 
-from .factories import create_organization, create_superuser, create_user, grant
+from .clocks import time
+from .factories import (
+    REVIEWER,
+    create_organization,
+    create_superuser,
+    create_user,
+    grant,
+    set_role,
+)
 
 
 class ExplainTests(TestCase):
@@ -51,6 +61,28 @@ class ExplainTests(TestCase):
             "view: is staff and has the permission for all organizations",
         )
         self.assert_explained(create_user("other"), "view", False, "view: no reason")
+
+    def test_says_until_when(self):
+        admin = create_user("admin", admin_of=[self.acme])
+        ends_at = datetime(2027, 1, 1, tzinfo=UTC)
+        Membership.objects.filter(user=admin).update(ends_at=ends_at)
+        with time(ends_at - timedelta(seconds=1)):
+            self.assert_explained(
+                admin,
+                "change",
+                True,
+                "view: is in its Admin group until Dec. 31, 2026",
+                "change: is in its Admin group until Dec. 31, 2026",
+            )
+        ended = ["view: no reason", "Their role ended on Dec. 31, 2026."]
+        with time(ends_at):
+            self.assert_explained(admin, "view", False, *ended)
+            self.assertEqual(remove_ended_memberships(), 1)
+            self.assert_explained(admin, "view", False, *ended)
+        set_role(self.acme, [admin], REVIEWER)
+        self.assert_explained(admin, "view", True, "view: is in its Reviewer group")
+        set_role(self.acme, [admin], None)
+        self.assert_explained(admin, "view", False, "view: no reason")
 
     def test_names_all_paths(self):
         user, friends = (

@@ -6,7 +6,8 @@ here.
 
 import os
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from datetime import timedelta
 from html import unescape
 from pathlib import Path
 from urllib.parse import parse_qsl, quote, urlencode, urljoin, urlsplit
@@ -19,10 +20,12 @@ from django.contrib.auth.models import Group
 from django.db import connection
 from django.test import Client, SimpleTestCase, TestCase, override_settings, tag
 from django.urls import URLPattern, get_resolver
+from django.utils import timezone
 
 from orgadmin.models import (
     AuditEvent,
     Contact,
+    Membership,
     MembershipEvent,
     MonthlyCount,
     Organization,
@@ -208,6 +211,7 @@ class World:
         self.create_organizations()
         self.create_users()
         self.create_members()
+        self.create_ended()
         self.create_log_entries()
         # Otherwise, the first visit of the home page would change it for the second.
         MonthlyCount.objects.count_today()
@@ -282,6 +286,14 @@ class World:
             organization.save()
         invite(self.foreign, "canary-invited@example.com", REVIEWER, actor=self.hidden)
 
+    def create_ended(self):
+        """Create someone whose roles have ended by their date a moment ago."""
+        self.ended = create_user(
+            "stopped", admin_of=[self.own], reviewer_of=[self.reviewed]
+        )
+        rows = Membership.objects.filter(user=self.ended)
+        rows.update(ends_at=timezone.now() - timedelta(seconds=1))
+
     def create_log_entries(self):
         for organization in (self.own, self.reviewed):
             self.log_changes(self.staff, organization)
@@ -334,6 +346,14 @@ class World:
             *users.order_by("pk").values("pk", "username", "password", "is_active"),
             *Group.objects.order_by("pk").values(),
         ]
+
+
+def forget_person(response, user):
+    """Return a response without the name and the key of its reader."""
+    text = response.text.replace(user.username, "NAME").replace(str(user.pk), "KEY")
+    # The keys of forms, and what a passkey must sign, are new each time.
+    text = re.sub(r'KEY-[\w:=-]+|"(challenge|id)": "[\w-]+"', "", text)
+    return replace(response, text=text)
 
 
 def find_event(organization):
@@ -459,6 +479,21 @@ class MatrixTests(TestCase):
             re.sub(repeated, r"\1KEY\2", response.location),
             re.sub(repeated, r"\1KEY\2", response.text),
         )
+
+    @tag("C15")
+    def test_whose_access_has_ended_gets_what_a_stranger_gets(self):
+        stranger = self.world.users["no organization"]
+        ended = self.world.ended
+        clients = {stranger: Client(), ended: Client()}
+        for user, client in clients.items():
+            client.force_login(user)
+        for page in self.pages:
+            for method, data in (("get", None), ("post", None), ("post", ATTACK)):
+                responses = []
+                for user, client in clients.items():
+                    response = self.request(client, user, method, page.url, data)
+                    responses.append(forget_person(response, user))
+                self.assertEqual(*responses, f"{method} {page.url} {data}")
 
     def test_the_table_of_access_is_as_documented(self):
         outcomes = {}

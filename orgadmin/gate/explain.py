@@ -57,7 +57,7 @@ def explain(
         lines.append(text % {"provider": source})
     ended_at = find_last_end(user, organization)
     if ended_at is not None:
-        text = _("Their role in the organization ended on %(end)s.")
+        text = _("Their role ended on %(end)s.")
         lines.append(text % {"end": show_end(ended_at)})
     if not user.is_active:
         lines.append(_("But the account is inactive, so no permission counts."))

@@ -7,6 +7,7 @@ first three and a reviewer of the fourth, demo-reviewer is a reviewer of the nex
 from __future__ import annotations
 
 from collections.abc import Iterable
+from datetime import UTC, datetime, timedelta
 
 from django.contrib.admin.models import CHANGE, LogEntry
 from django.http import HttpRequest
@@ -14,11 +15,12 @@ from django.utils import timezone
 from django.utils.text import capfirst
 
 from orgadmin.access.audit_log import SecurityEvent, record
+from orgadmin.access.membership_log import find_start_of_next_day
 from orgadmin.access.origin import current_request
 from orgadmin.access.roles import ADMIN, ROLES_BY_KEY, Role
 from orgadmin.management.demo_clock import days_ago
 from orgadmin.models import Invitation, Organization, User
-from orgadmin.people.changes import RoleChange
+from orgadmin.people.changes import MembershipEnd, RoleChange
 from orgadmin.people.invitations import accept, invite
 from orgadmin.people.membership import change_roles
 from orgadmin.people.offboarding import offboard
@@ -150,10 +152,20 @@ def take_over(first: Organization, second: Organization, ada: User) -> None:
     with days_ago(12):
         second.contacts.create(name="Per Persson", email="per@example.com")
         give_role(second, [vera], ADMIN, ada)
+    let_access_end(first, second, ada)
     with days_ago(2):
         send(first, "soon@example.com", ADMIN, ada)
     with days_ago(1):
         send(second, "nina@example.com", ADMIN, ada)
+
+
+def let_access_end(first: Organization, second: Organization, ada: User) -> None:
+    """Let some people have access for a while: some days, or two months."""
+    [mei, vera] = find_people("mei", "vera")
+    with days_ago(10):
+        give_role(first, [mei], REVIEWER, ada, "Helps with the audit", days=5)
+    with days_ago(8):
+        give_role(second, [vera], ADMIN, ada, "Until Olga is back", days=60)
 
 
 def sign_everyone_in() -> None:
@@ -180,9 +192,17 @@ def give_role(
     role: Role | None,
     actor: User,
     reason: str = "",
+    days: int | None = None,
 ) -> None:
-    """Give people a role, or remove them if it is None."""
-    changes = [RoleChange(user, organization, role) for user in users]
+    """Give people a role, or remove them if it is None.
+
+    The role ends some days from now, or keeps its end without `days`.
+    """
+    end = None
+    if days is not None:
+        last_day = datetime.now(UTC).date() + timedelta(days=days)
+        end = MembershipEnd(find_start_of_next_day(last_day))
+    changes = [RoleChange(user, organization, role, end=end) for user in users]
     change_roles(changes, actor=actor, reason=reason, notify=False)
 
 

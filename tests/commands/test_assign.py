@@ -1,9 +1,13 @@
 import io
+from datetime import timedelta
 
 from django.core.management import CommandError, call_command
 from django.test import TestCase, tag
+from django.utils import timezone
+from django.utils.formats import date_format
 
-from orgadmin.models import MembershipEvent
+from orgadmin.access.membership_log import find_start_of_next_day
+from orgadmin.models import Membership, MembershipEvent
 from tests.factories import create_organization, create_user
 
 
@@ -33,6 +37,43 @@ class AssignTests(TestCase):
             self.run_command("anna", "Acme", "none"),
             "No changes: anna is not a member of Acme.\n",
         )
+        self.assertFalse(self.anna.groups.exists())
+
+    def test_until_a_day(self):
+        today = timezone.localdate()
+        later = today + timedelta(days=30)
+        shown = date_format(later, "DATE_FORMAT")
+        self.assertEqual(
+            self.run_command("anna", "Acme", "reviewer", "--until", later.isoformat()),
+            f"anna is now reviewer of Acme until {shown}.\n",
+        )
+        row = Membership.objects.get(user=self.anna)
+        self.assertEqual(row.ends_at, find_start_of_next_day(later))
+        # Another role keeps the end.
+        self.assertEqual(
+            self.run_command("anna", "Acme", "admin"),
+            f"anna is now admin of Acme until {shown}.\n",
+        )
+        self.assertEqual(
+            self.run_command("anna", "Acme", "admin", "--until", later.isoformat()),
+            f"No changes: anna is already admin of Acme until {shown}.\n",
+        )
+        self.run_command("anna", "Acme", "admin", "--until", today.isoformat())
+        self.assertEqual(
+            Membership.objects.get(user=self.anna).ends_at,
+            find_start_of_next_day(today),
+        )
+
+    def test_refuses_days_that_are_over_and_ends_of_nothing(self):
+        yesterday = timezone.localdate() - timedelta(days=1)
+        for role, day in (
+            ("reviewer", yesterday.isoformat()),
+            ("reviewer", "9999-12-31"),
+            ("reviewer", "tomorrow"),
+            ("none", timezone.localdate().isoformat()),
+        ):
+            with self.subTest(day=day), self.assertRaises(CommandError):
+                self.run_command("anna", "Acme", role, "--until", day)
         self.assertFalse(self.anna.groups.exists())
 
     def test_acts_with_the_permissions_of_a_person(self):

@@ -6,7 +6,12 @@ from django.core.management import CommandError, call_command
 from django.test import TestCase
 from django.utils import timezone
 
-from ..factories import create_organization, create_user, set_role
+from orgadmin.access.membership_log import find_start_of_next_day
+from orgadmin.people.changes import MembershipEnd, RoleChange
+from orgadmin.people.membership import change_roles
+
+from ..clocks import time
+from ..factories import ADMIN, create_organization, create_user, set_role
 
 
 class MembersTests(TestCase):
@@ -41,6 +46,32 @@ class MembersTests(TestCase):
             [("ada", "Acme", "admin")],
         )
         self.assertEqual(self.list_members("--on", yesterday.isoformat()), [])
+
+    def test_counts_ends(self):
+        today = timezone.localdate()
+        end = MembershipEnd(find_start_of_next_day(today))
+        anna = create_user("anna")
+        change_roles([RoleChange(anna, self.acme, ADMIN, end=end)])
+        expected = [("ada", "Acme", "admin"), ("anna", "Acme", "admin")]
+        self.assertEqual(self.list_members("Acme"), expected)
+        self.assertEqual(self.list_members("Acme", "--on", str(today)), expected)
+        with time(end.at):
+            self.assertEqual(self.list_members("Acme"), expected[:1])
+            self.assertEqual(self.list_members("Acme", "--on", str(today)), expected)
+            tomorrow = str(today + timedelta(days=1))
+            on_next_day = self.list_members("Acme", "--on", tomorrow)
+        self.assertEqual(on_next_day, expected[:1])
+
+    def test_prints_until_when(self):
+        end = MembershipEnd(find_start_of_next_day(timezone.localdate()))
+        anna = create_user("anna")
+        change_roles([RoleChange(anna, self.acme, ADMIN)])
+        change_roles([RoleChange(anna, self.acme, ADMIN, end=end)])
+        out = io.StringIO()
+        call_command("members", "Acme", stdout=out)
+        rows = csv.DictReader(io.StringIO(out.getvalue()))
+        ends = {row["person"]: row["until"] for row in rows}
+        self.assertEqual(ends, {"ada": "", "anna": end.at.isoformat()})
 
     def test_refuses_what_it_does_not_know(self):
         for arguments in (("Nothing",), ("--on", "yesterday")):

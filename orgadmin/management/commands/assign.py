@@ -109,4 +109,4 @@ def describe(change: RoleChange, *, changed: bool) -> str:
     until = f" until {show_end(change.ends_at)}" if change.ends_at else ""
     if changed:
         return f"{user} is now {change.role.key} of {organization}{until}."
-    return f"No changes: {user} is already {change.role.key} of {organization}."
+    return f"No changes: {user} is already {change.role.key} of {organization}{until}."
