@@ -1,16 +1,22 @@
 """Giving a role in many organizations, replacing people, and ending access."""
 
+from datetime import timedelta
 from unittest import mock, skipUnless
 
 from django.core.exceptions import PermissionDenied
 from django.db import connection
 from django.test import TestCase, TransactionTestCase, override_settings, tag
+from django.utils import timezone
+from django.utils.formats import date_format
+from django.utils.html import strip_tags
 from django_tasks_db.models import DBTaskResult
 
+from orgadmin.access.membership_log import find_start_of_next_day
 from orgadmin.access.roles import ADMIN, ROLES_BY_KEY
 from orgadmin.models import (
     AuditEvent,
     BulkJob,
+    Membership,
     MembershipEvent,
     Organization,
     User,
@@ -25,7 +31,8 @@ from orgadmin.people.bulk import (
     carry_out,
     make_plan,
 )
-from orgadmin.people.membership import find_role
+from orgadmin.people.changes import MembershipEnd, RoleChange
+from orgadmin.people.membership import change_roles, find_role
 from orgadmin.people.worker import delete_old, release_abandoned
 from tests.factories import create_organization, create_superuser, create_user, set_role
 from tests.mailing import queues_mail, work
@@ -67,6 +74,20 @@ class BulkMixin:
         self.assertEqual(response.status_code, 200)
         return response
 
+    def read_summary(self, response, name="summary"):
+        """Return {"before > after": number} as the page shows it."""
+        text = " ".join(strip_tags(response.content.decode()).split())
+        found = {}
+        for line in response.context[name]:
+            before, after = (
+                one.role.label if one is not None else "No role"
+                for one in (line.before, line.after)
+            )
+            found[f"{before} > {after}"] = line.number
+            if name == "summary":
+                self.assertRegex(text, rf"{before} → ?becomes {after}")
+        return found
+
     def confirm(self, url, response, **data):
         """Press the button of a preview, which sends what it has in hidden fields."""
         plan = response.context["plan"]
@@ -92,8 +113,9 @@ class GiveRoleTests(BulkMixin, TestCase):
         response = self.preview(
             GIVE, who="bert", places=self.places, role="admin", reason="New team"
         )
-        self.assertContains(response, "1 role changes from Reviewer to Admin")
-        self.assertContains(response, "1 new role: Admin")
+        self.assertEqual(
+            self.read_summary(response), {"Reviewer > Admin": 1, "No role > Admin": 1}
+        )
         self.assertEqual(MembershipEvent.objects.count(), before)
         response = self.confirm(GIVE, response)
         self.assertContains(response, "2 roles were changed.")
@@ -107,8 +129,9 @@ class GiveRoleTests(BulkMixin, TestCase):
         response = self.preview(
             GIVE, several="anna, bert", places=self.places, role="reviewer"
         )
-        self.assertContains(
-            response, "1 stays as it is, because the person is already Admin"
+        self.assertEqual(
+            self.read_summary(response, "skipped_summary"),
+            {"Admin > Admin": 1, "Reviewer > Reviewer": 2},
         )
         self.confirm(GIVE, response)
         self.assertEqual(self.roles_of(self.anna)["Acme"], "admin")
@@ -185,7 +208,7 @@ class GiveRoleTests(BulkMixin, TestCase):
         )
         text = b"".join(response.streaming_content).decode()
         self.assertIn(
-            f"{self.bert.pk},bert,{self.acme.pk},Acme,A-1,reviewer,admin", text
+            f"{self.bert.pk},bert,{self.acme.pk},Acme,A-1,reviewer,,admin,", text
         )
         event = AuditEvent.objects.latest("pk")
         self.assertEqual(event.details["content"], "role changes")
@@ -199,7 +222,7 @@ class StalePreviewTests(BulkMixin, TestCase):
         before = MembershipEvent.objects.count()
         response = self.confirm(GIVE, response)
         self.assertContains(response, "something has changed in the meantime")
-        self.assertContains(response, "1 new role: Admin")
+        self.assertEqual(self.read_summary(response), {"No role > Admin": 1})
         self.assertEqual(MembershipEvent.objects.count(), before)
         self.confirm(GIVE, response)
         self.assertEqual(self.roles_of(self.bert), {"Acme": "admin"})
@@ -240,8 +263,15 @@ class StalePreviewTests(BulkMixin, TestCase):
 class ReplacePersonTests(BulkMixin, TestCase):
     def test_all_roles_go_to_the_other_person(self):
         response = self.preview(REPLACE, old="anna", new="bert", ends="end")
-        self.assertContains(response, "1 role changes from Reviewer to Admin")
-        self.assertContains(response, "1 role ends: Admin")
+        self.assertEqual(
+            self.read_summary(response),
+            {
+                "Reviewer > Admin": 1,
+                "No role > Reviewer": 1,
+                "Admin > No role": 1,
+                "Reviewer > No role": 1,
+            },
+        )
         self.confirm(REPLACE, response)
         self.assertEqual(self.roles_of(self.anna), {})
         self.assertEqual(
@@ -336,6 +366,96 @@ class EndAccessTests(BulkMixin, TestCase):
         pat.verify_email()
         response = self.preview(END, people="PAT@example.org", what="offboard")
         self.assertContains(response, "End access of 1 person")
+
+
+class EndsTests(BulkMixin, TestCase):
+    """Roles can end on a day."""
+
+    @classmethod
+    def setUpTestData(cls):
+        super().setUpTestData()
+        today = timezone.localdate(timezone=timezone.get_default_timezone())
+        cls.soon = today + timedelta(days=10)
+        cls.later = today + timedelta(days=20)
+
+    def give_until(self, user, organization, role, day):
+        at = find_start_of_next_day(day) if day is not None else None
+        change_roles([RoleChange(user, organization, role, end=MembershipEnd(at))])
+
+    def find_end(self, user, organization):
+        rows = Membership.objects.filter(user=user, group__in=organization.group_ids)
+        at = rows.get().ends_at
+        return at and timezone.localdate(at - timedelta(seconds=1))
+
+    def test_a_role_is_given_until_the_end_of_a_day(self):
+        response = self.preview(
+            GIVE, who="tom", places="Acme", role="admin", until=self.soon.isoformat()
+        )
+        self.assertContains(response, f"Admin until {date_format(self.soon)}")
+        self.confirm(GIVE, response)
+        self.assertEqual(self.find_end(self.tom, self.acme), self.soon)
+
+    def test_giving_a_role_lets_none_end_earlier(self):
+        for before, given, after in (
+            (None, self.soon, None),
+            (self.soon, self.later, self.later),
+            (self.later, self.soon, self.later),
+            (self.soon, None, None),
+        ):
+            with self.subTest(before=before, given=given):
+                self.give_until(self.tom, self.acme, ADMIN, before)
+                until = given.isoformat() if given is not None else ""
+                response = self.preview(
+                    GIVE, who="tom", places="Acme", role="admin", until=until
+                )
+                self.confirm(GIVE, response)
+                self.assertEqual(self.find_end(self.tom, self.acme), after)
+
+    def test_a_day_in_the_past_is_refused(self):
+        response = self.preview(
+            GIVE, who="tom", places="Acme", role="admin", until="2020-01-01"
+        )
+        self.assertContains(response, "Choose today or a later day.")
+        self.assertNotIn("plan", response.context)
+
+    def test_someone_else_gets_roles_with_their_ends(self):
+        self.give_until(self.anna, self.acme, ADMIN, self.soon)
+        response = self.preview(REPLACE, old="anna", new="tom", ends="stay")
+        self.confirm(REPLACE, response)
+        self.assertEqual(self.find_end(self.tom, self.acme), self.soon)
+
+    def test_roles_end_on_a_day_unless_they_end_earlier(self):
+        self.give_until(self.anna, self.beta, REVIEWER, self.soon)
+        response = self.preview(
+            END, people="anna", what="roles", until=self.later.isoformat()
+        )
+        self.assertNotContains(response, "Who takes over?")
+        self.confirm(END, response)
+        self.assertEqual(self.find_end(self.anna, self.acme), self.later)
+        self.assertEqual(self.find_end(self.anna, self.beta), self.soon)
+
+    def test_offboarding_takes_effect_at_once(self):
+        response = self.preview(
+            END, people="anna", what="offboard", until=self.later.isoformat()
+        )
+        self.assertContains(response, "Offboarding takes effect at once.")
+
+    @tag("C32")
+    def test_an_end_that_has_changed_since_the_preview_matters(self):
+        response = self.preview(REPLACE, old="anna", new="tom", ends="stay")
+        self.give_until(self.anna, self.acme, ADMIN, self.soon)
+        response = self.confirm(REPLACE, response)
+        self.assertContains(response, "something has changed in the meantime")
+
+    @tag("C32")
+    def test_a_role_that_has_ended_goes_to_nobody(self):
+        self.give_until(self.anna, self.acme, ADMIN, self.soon)
+        Membership.objects.filter(user=self.anna).update(
+            ends_at=timezone.now() - timedelta(seconds=1)
+        )
+        response = self.preview(REPLACE, old="anna", new="tom", ends="stay")
+        self.assertContains(response, "No role changes.")
+        self.assertNotContains(response, 'name="confirmed"')
 
 
 class CarryOutTests(BulkMixin, TestCase):
@@ -539,6 +659,7 @@ class JobTests(BulkMixin, TestCase):
             ReplacePerson(self.anna, self.bert, ends=True),
             EndAccess([self.anna, self.tom], offboards=True),
             GiveRole([self.bert], [self.gamma, self.acme], REVIEWER),
+            GiveRole([self.bert], [self.gamma], ADMIN, timezone.now()),
         ):
             rebuilt = bulk_jobs.rebuild(bulk_jobs.describe(change))
             self.assertEqual(rebuilt, change)

@@ -5,8 +5,10 @@ from typing import Any
 
 from django import forms
 from django.urls import reverse_lazy
+from django.utils import timezone
 from django.utils.translation import gettext_lazy as _, ngettext
 
+from orgadmin.access.membership_log import find_start_of_next_day
 from orgadmin.access.roles import ROLES, ROLES_BY_KEY
 from orgadmin.admin.people_forms import ReasonForm, RoleSelect
 from orgadmin.admin.quotes import quote
@@ -58,6 +60,16 @@ def make_names_field(label: Any, help_text: Any, **options: Any) -> forms.CharFi
         max_length=NAMES_LENGTH,
         widget=forms.Textarea({"rows": 5, "spellcheck": "false"}),
         **options,
+    )
+
+
+def make_end_field(help_text: Any) -> forms.DateField:
+    """Return a field for the last day of access."""
+    return forms.DateField(
+        label=_("Access ends on"),
+        required=False,
+        help_text=help_text,
+        widget=forms.DateInput({"type": "date"}, format="%Y-%m-%d"),
     )
 
 
@@ -114,6 +126,19 @@ class BulkForm(ReasonForm):
         """Return the change. Adds errors and `problems`."""
         raise NotImplementedError
 
+    def clean_until(self) -> Any:
+        """Return when the last day of access ends, if one was chosen."""
+        until = self.cleaned_data["until"]
+        if until is None:
+            return None
+        try:
+            ends_at = find_start_of_next_day(until)
+        except (OverflowError, ValueError):
+            raise forms.ValidationError(_("Choose an earlier day.")) from None
+        if ends_at <= timezone.now():
+            raise forms.ValidationError(_("Choose today or a later day."))
+        return ends_at
+
     @property
     def problems_shown(self) -> list[str]:
         return self.problems[:PROBLEMS_SHOWN]
@@ -160,7 +185,7 @@ class GiveRoleForm(BulkForm):
     else they are named in `places`. `find_listed` returns the organizations of a list.
     """
 
-    field_order = ["who", "several", "places", "role", "reason"]
+    field_order = ["who", "several", "places", "role", "until", "reason"]
 
     who = make_name_field(_("Person"), required=False)
     several = make_names_field(
@@ -180,6 +205,7 @@ class GiveRoleForm(BulkForm):
         widget=RoleSelect,
         error_messages={"required": _("Choose a role.")},
     )
+    until = make_end_field(_("The last day of access. Leave it empty for no end."))
     listed = forms.CharField(required=False, widget=forms.HiddenInput)
     chosen = forms.CharField(required=False, widget=forms.HiddenInput)
 
@@ -231,7 +257,7 @@ class GiveRoleForm(BulkForm):
             self.add_error(None if self.is_about_list else "places", text)
         if not users or not organizations:
             return None
-        return GiveRole(users, organizations, cleaned["role"])
+        return GiveRole(users, organizations, cleaned["role"], cleaned["until"])
 
     def _find_organizations(self) -> list[Organization]:
         if self.is_about_list:
@@ -290,7 +316,7 @@ class ReplacePersonForm(BulkForm):
 class EndAccessForm(BulkForm):
     """End the access of several people."""
 
-    field_order = ["people", "what", "reason"]
+    field_order = ["people", "what", "until", "reason"]
 
     people = make_names_field(
         _("People"),
@@ -318,6 +344,10 @@ class EndAccessForm(BulkForm):
         error_messages={"required": _("Choose what ends.")},
     )
 
+    until = make_end_field(
+        _("If only roles end: their last day. Leave it empty to end them now.")
+    )
+
     def find_objection(self, naming: Naming) -> str:
         if naming.user == self.actor:
             return _("%s is you. Ask another superuser.") % quote(naming.name)
@@ -332,7 +362,11 @@ class EndAccessForm(BulkForm):
             self.add_error("people", text % OFFBOARDED_AT_ONCE)
         if not users and not self.problems and not self.errors:
             self.add_error("people", _("Enter a username or an email address."))
-        return EndAccess(users, offboards) if users else None
+        until = self.cleaned_data["until"]
+        if offboards and until is not None:
+            text = _("Offboarding takes effect at once. Leave the day empty.")
+            self.add_error("until", text)
+        return EndAccess(users, offboards, until) if users else None
 
 
 def describe_organization_naming(naming: OrganizationNaming) -> str:

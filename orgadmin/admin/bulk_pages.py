@@ -7,7 +7,7 @@ changed, and the response is a new preview.
 """
 
 from collections import Counter
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from copy import copy
 from dataclasses import dataclass
 from functools import partial
@@ -20,7 +20,6 @@ from django.shortcuts import redirect
 from django.urls import path, reverse
 from django.utils.translation import gettext as _, gettext_lazy, ngettext
 
-from orgadmin.access.roles import Role
 from orgadmin.access.rule import is_active_superuser
 from orgadmin.accounts.kept_forms import (
     choose_key,
@@ -50,11 +49,14 @@ from orgadmin.people.bulk import (
     GiveRole,
     Plan,
     PlanChanged,
+    PlannedRole,
     ReplacePerson,
     TooManyChanges,
     carry_out,
     make_plan,
 )
+from orgadmin.people.held_roles import HeldRole
+from orgadmin.people.membership import EndInThePast
 from orgadmin.people.outbox import is_queued
 from orgadmin.people.unsent import find_state
 from orgadmin.records.csv_files import respond_with_csv
@@ -62,6 +64,7 @@ from orgadmin.records.exports import record_export
 
 # How many changes, and how many people, a preview lists. A file has them all.
 CHANGES_SHOWN = 200
+SUMMARY_SHOWN = 50
 SKIPPED_SHOWN = 100
 PEOPLE_SHOWN = 100
 JOBS_SHOWN = 5
@@ -78,10 +81,10 @@ OWN_FIELDS = ("form_key", "seen", "confirmed", "preview", "edit", "download")
 
 @dataclass(frozen=True)
 class SummaryLine:
-    """How many people get a role instead of another one, in an organization each."""
+    """How many people have one role instead of another, in an organization each."""
 
-    previous: Role | None
-    role: Role | None
+    before: HeldRole | None
+    after: HeldRole | None
     number: int
 
 
@@ -137,7 +140,12 @@ class BulkPages:
             except REFUSALS as error:
                 text = describe_refusal(error, request.user)
                 self.message_user(request, text, messages.ERROR)
-            except (PlanChanged, TooManyChanges, ObjectDoesNotExist):
+            except (
+                EndInThePast,
+                ObjectDoesNotExist,
+                PlanChanged,
+                TooManyChanges,
+            ):
                 text = _(
                     "Nothing was changed, because something has changed in the"
                     " meantime. Read the preview again."
@@ -343,11 +351,11 @@ def is_needed(plan: Plan) -> bool:
     return bool(plan.changes)
 
 
-def summarize(rows) -> list[SummaryLine]:
-    numbers = Counter((row.previous, row.role) for row in rows)
+def summarize(rows: Sequence[PlannedRole]) -> list[SummaryLine]:
+    numbers = Counter((row.before, row.after) for row in rows)
     return [
-        SummaryLine(previous, role, number)
-        for (previous, role), number in numbers.most_common()
+        SummaryLine(before, after, number)
+        for (before, after), number in numbers.most_common(SUMMARY_SHOWN)
     ]
 
 
@@ -458,7 +466,9 @@ def list_rows(plan: Plan):
         "organization",
         "reference",
         "before",
+        "before_until",
         "after",
+        "after_until",
     ]
     for row in [*plan.changes, *plan.skipped]:
         yield [
@@ -467,6 +477,13 @@ def list_rows(plan: Plan):
             row.organization.pk,
             row.organization.name,
             row.organization.reference,
-            row.previous.key if row.previous is not None else "",
-            row.role.key if row.role is not None else "",
+            *list_cells(row.before),
+            *list_cells(row.after),
         ]
+
+
+def list_cells(held: HeldRole | None) -> list[str]:
+    """Return the key of a role, and its last day."""
+    if held is None:
+        return ["", ""]
+    return [held.role.key, held.last_day]

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from datetime import datetime
 from hashlib import sha256
 
 from django.db import transaction
@@ -19,13 +20,17 @@ from orgadmin.access.roles import Role
 from orgadmin.models import Organization, User
 from orgadmin.models.guards import find_orphaned_by, keep_a_superuser, lock_users
 from orgadmin.people import mail
-from orgadmin.people.changes import RoleChange
-from orgadmin.people.membership import (
+from orgadmin.people.changes import MembershipEnd, RoleChange
+from orgadmin.people.held_roles import (
     BATCH,
-    change_roles,
+    HeldRole,
+    Holding,
     find_current_roles,
-    find_organizations_losing_last_admin,
     list_all_roles,
+)
+from orgadmin.people.membership import (
+    change_roles,
+    find_organizations_losing_last_admin,
     lock,
 )
 from orgadmin.people.offboarding import offboard_all
@@ -51,30 +56,56 @@ class PlanChanged(Exception):
 
 
 @dataclass(frozen=True)
+class PlannedRole:
+    """The role of a person in an organization, before and after a change.
+
+    None means that they have none.
+    """
+
+    user: User
+    organization: Organization
+    before: HeldRole | None
+    after: HeldRole | None
+
+    @property
+    def is_needed(self) -> bool:
+        return self.before != self.after
+
+    def make_change(self) -> RoleChange:
+        if self.after is None:
+            return RoleChange(self.user, self.organization, None)
+        end = MembershipEnd(self.after.ends_at)
+        return RoleChange(self.user, self.organization, self.after.role, end=end)
+
+
+@dataclass(frozen=True)
 class GiveRole:
-    """Give people a role in organizations. Nobody loses a role that permits more."""
+    """Give people a role in organizations, until a time if `ends_at` is not None.
+
+    Nobody loses a role that permits more, or that lasts longer.
+    """
 
     users: Sequence[User]
     organizations: Sequence[Organization]
     role: Role
+    ends_at: datetime | None = None
 
     kind = "give"
 
     def list_people(self) -> list[User]:
         return [*self.users]
 
-    def list_wanted(self) -> list[RoleChange]:
-        """Return each role as it is to be, with the role that it replaces."""
-        number = len(self.users) * len(self.organizations)
-        if number > LIMIT:
-            raise TooManyChanges(number)
+    def list_wanted(self) -> list[PlannedRole]:
+        """Return each role, before and after. Raises `TooManyChanges`."""
+        check_number(len(self.users) * len(self.organizations))
         current = find_current_roles(self.users, self.organizations)
+        given = HeldRole(self.role, self.ends_at)
         wanted = []
         for organization in self.organizations:
             for user in self.users:
-                previous = current.get((user.pk, organization.pk))
-                role = choose_higher(previous, self.role)
-                wanted.append(RoleChange(user, organization, role, previous))
+                before = current.get((user.pk, organization.pk))
+                after = choose_better(before, given)
+                wanted.append(PlannedRole(user, organization, before, after))
         return wanted
 
     def replace_people(self, stored: Mapping[int, User]) -> GiveRole:
@@ -83,9 +114,10 @@ class GiveRole:
 
 @dataclass(frozen=True)
 class ReplacePerson:
-    """Give all roles of one person to another. With `ends`, the first one loses them.
+    """Give all roles of one person to another, with their ends.
 
-    The other person keeps a role that permits more.
+    The other person keeps a role that permits more, or that lasts longer. With `ends`,
+    the first one loses the roles.
     """
 
     old: User
@@ -97,19 +129,18 @@ class ReplacePerson:
     def list_people(self) -> list[User]:
         return [self.old, self.new]
 
-    def list_wanted(self) -> list[RoleChange]:
-        held = list_all_roles([self.old])
-        if len(held) > LIMIT:
-            raise TooManyChanges(len(held))
-        organizations = [row.organization for row in held]
+    def list_wanted(self) -> list[PlannedRole]:
+        holdings = list_all_roles([self.old])
+        check_number(len(holdings))
+        organizations = [row.organization for row in holdings]
         current = find_current_roles([self.new], organizations)
         wanted = []
-        for row in held:
-            previous = current.get((self.new.pk, row.organization.pk))
-            role = choose_higher(previous, row.role)
-            wanted.append(RoleChange(self.new, row.organization, role, previous))
+        for row in holdings:
+            before = current.get((self.new.pk, row.organization.pk))
+            after = choose_better(before, row.held)
+            wanted.append(PlannedRole(self.new, row.organization, before, after))
         if self.ends:
-            wanted += [end_role(row) for row in held]
+            wanted += [end_role(row) for row in holdings]
         return wanted
 
     def replace_people(self, stored: Mapping[int, User]) -> ReplacePerson:
@@ -119,21 +150,27 @@ class ReplacePerson:
 
 @dataclass(frozen=True)
 class EndAccess:
-    """End all roles of people. With `offboards`, end everything else, too."""
+    """End all roles of people, now or at `ends_at`.
+
+    A role that ends earlier stays as it is. With `offboards`, everything else ends,
+    too, and now.
+    """
 
     users: Sequence[User]
     offboards: bool
+    ends_at: datetime | None = None
 
     kind = "end"
 
     def list_people(self) -> list[User]:
         return [*self.users]
 
-    def list_wanted(self) -> list[RoleChange]:
-        held = list_all_roles(self.users)
-        if len(held) > LIMIT:
-            raise TooManyChanges(len(held))
-        return [end_role(row) for row in held]
+    def list_wanted(self) -> list[PlannedRole]:
+        holdings = list_all_roles(self.users)
+        check_number(len(holdings))
+        if self.ends_at is None or self.offboards:
+            return [end_role(row) for row in holdings]
+        return [limit_role(row, self.ends_at) for row in holdings]
 
     def replace_people(self, stored: Mapping[int, User]) -> EndAccess:
         return replace(self, users=keep_stored(self.users, stored))
@@ -147,8 +184,8 @@ class Plan:
     """What a bulk change would do now."""
 
     change: BulkChange
-    changes: Sequence[RoleChange]  # with the role that each replaces
-    skipped: Sequence[RoleChange] = field(default_factory=list)  # stay as they are
+    changes: Sequence[PlannedRole]
+    skipped: Sequence[PlannedRole] = field(default_factory=list)  # stay as they are
     # These would have no active admin.
     orphaned: Sequence[Organization] = field(default_factory=list)
 
@@ -158,7 +195,7 @@ class Plan:
 
         The names of people and organizations do not.
         """
-        lines = [repr(describe_change(self.change))]
+        lines = [describe_change(self.change)]
         lines += [describe_person(user) for user in self.change.list_people()]
         lines += [describe_role(row) for row in [*self.changes, *self.skipped]]
         lines += [f"orphaned {organization.pk}" for organization in self.orphaned]
@@ -173,7 +210,7 @@ class Result:
     skipped: int
 
 
-def make_plan(change: BulkChange, wanted: Sequence[RoleChange] | None = None) -> Plan:
+def make_plan(change: BulkChange, wanted: Sequence[PlannedRole] | None = None) -> Plan:
     """Return what a change would do now. Raises `TooManyChanges`.
 
     `wanted` is the result of `change.list_wanted()`, if it is known.
@@ -182,8 +219,8 @@ def make_plan(change: BulkChange, wanted: Sequence[RoleChange] | None = None) ->
         wanted = change.list_wanted()
     plan = Plan(
         change,
-        changes=[row for row in wanted if row.role is not row.previous],
-        skipped=[row for row in wanted if row.role is row.previous],
+        changes=[row for row in wanted if row.is_needed],
+        skipped=[row for row in wanted if not row.is_needed],
     )
     return replace(plan, orphaned=find_orphaned(plan))
 
@@ -193,7 +230,8 @@ def find_orphaned(plan: Plan) -> list[Organization]:
     change = plan.change
     if isinstance(change, EndAccess) and change.offboards:
         return find_orphaned_by(change.users)
-    orphaned = find_organizations_losing_last_admin(plan.changes)
+    changes = [row.make_change() for row in plan.changes]
+    orphaned = find_organizations_losing_last_admin(changes)
     return sorted(orphaned, key=lambda row: (row.name, row.pk))
 
 
@@ -238,7 +276,7 @@ def carry_out(
             notify=False,
         )
         made += change_roles(
-            plan.changes,
+            [row.make_change() for row in plan.changes],
             actor=actor,
             reason=reason,
             confirmed=confirmed,
@@ -287,14 +325,29 @@ def record_change(plan: Plan, result: Result, actor: User) -> None:
     record(SecurityEvent.ROLES_CHANGED, actor=actor, details=details)
 
 
-def choose_higher(previous: Role | None, role: Role | None) -> Role | None:
-    """Return the one of two roles that permits more."""
-    roles = [role for role in (previous, role) if role is not None]
-    return max(roles, key=lambda role: len(role.permissions), default=None)
+def check_number(number: int) -> None:
+    if number > LIMIT:
+        raise TooManyChanges(number)
 
 
-def end_role(held: RoleChange) -> RoleChange:
-    return RoleChange(held.user, held.organization, None, held.role)
+def choose_better(before: HeldRole | None, given: HeldRole) -> HeldRole:
+    """Return the one of two roles that permits more, or else lasts longer."""
+    if before is None or given.permits_more_than(before):
+        return given
+    if before.permits_more_than(given) or not given.lasts_longer_than(before):
+        return before
+    return given
+
+
+def end_role(row: Holding) -> PlannedRole:
+    return PlannedRole(row.user, row.organization, row.held, None)
+
+
+def limit_role(row: Holding, ends_at: datetime) -> PlannedRole:
+    """Plan that a role ends at a time, unless it ends earlier."""
+    limited = HeldRole(row.held.role, ends_at)
+    after = limited if row.held.lasts_longer_than(limited) else row.held
+    return PlannedRole(row.user, row.organization, row.held, after)
 
 
 def keep_stored(users: Iterable[User], stored: Mapping[int, User]) -> list[User]:
@@ -302,22 +355,26 @@ def keep_stored(users: Iterable[User], stored: Mapping[int, User]) -> list[User]
     return [stored[user.pk] for user in users]
 
 
-def describe_change(change: BulkChange) -> tuple[str, bool]:
+def describe_change(change: BulkChange) -> str:
     """Return what else decides what a change does, besides the roles."""
     match change:
         case ReplacePerson():
-            return change.kind, change.ends
+            return f"{change.kind} {change.ends}"
         case EndAccess():
-            return change.kind, change.offboards
+            return f"{change.kind} {change.offboards}"
         case _:
-            return change.kind, False
+            return change.kind
 
 
 def describe_person(user: User) -> str:
     return f"person {user.pk} {user.is_active} {user.is_superuser} {user.is_staff}"
 
 
-def describe_role(change: RoleChange) -> str:
-    before = change.previous.key if change.previous is not None else "-"
-    after = change.role.key if change.role is not None else "-"
-    return f"{change.user.pk} {change.organization.pk} {before} {after}"
+def describe_role(row: PlannedRole) -> str:
+    before = describe_held(row.before)
+    after = describe_held(row.after)
+    return f"{row.user.pk} {row.organization.pk} {before} {after}"
+
+
+def describe_held(held: HeldRole | None) -> str:
+    return "-" if held is None else f"{held.role.key} {held.ends_at}"

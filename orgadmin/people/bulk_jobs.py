@@ -8,6 +8,7 @@ If it is killed after the commit, the row says that it is done.
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
+from datetime import datetime
 from typing import Any
 
 from django.core.exceptions import ObjectDoesNotExist, PermissionDenied
@@ -32,13 +33,15 @@ from orgadmin.people.bulk import (
     carry_out,
 )
 from orgadmin.people.find_organizations import COLUMNS
-from orgadmin.people.membership import BATCH
+from orgadmin.people.held_roles import BATCH
+from orgadmin.people.membership import EndInThePast
 from orgadmin.people.succession import SuccessionRefused
 
 # A worker makes bulk changes of more roles than this.
 AT_ONCE = 2_000
 
 REFUSALS = (
+    EndInThePast,
     LastAdminError,
     LastSuperuserError,
     ObjectDoesNotExist,
@@ -147,11 +150,13 @@ def describe(change: BulkChange) -> dict[str, Any]:
     match change:
         case GiveRole():
             described["role"] = change.role.key
+            described["ends_at"] = store_time(change.ends_at)
             described["organizations"] = [row.pk for row in change.organizations]
         case ReplacePerson():
             described["ends"] = change.ends
         case EndAccess():
             described["offboards"] = change.offboards
+            described["ends_at"] = store_time(change.ends_at)
     return described
 
 
@@ -161,10 +166,20 @@ def rebuild(described: Mapping[str, Any]) -> BulkChange:
     if described["kind"] == GiveRole.kind:
         rows = Organization.objects.only(*COLUMNS).order_by()
         organizations = load(rows, described["organizations"])
-        return GiveRole(users, organizations, ROLES_BY_KEY[described["role"]])
+        role = ROLES_BY_KEY[described["role"]]
+        return GiveRole(users, organizations, role, read_time(described))
     if described["kind"] == ReplacePerson.kind:
         return ReplacePerson(users[0], users[1], described["ends"])
-    return EndAccess(users, described["offboards"])
+    return EndAccess(users, described["offboards"], read_time(described))
+
+
+def store_time(ends_at: datetime | None) -> str | None:
+    return ends_at.isoformat() if ends_at is not None else None
+
+
+def read_time(described: Mapping[str, Any]) -> datetime | None:
+    text = described["ends_at"]
+    return datetime.fromisoformat(text) if text else None
 
 
 def load_successors(pairs: Collection[tuple[int, int]]) -> dict[int, User]:

@@ -473,57 +473,6 @@ def list_roles(user: User) -> list[OrganizationRole]:
     return sort_roles(roles)
 
 
-def list_all_roles(users: Collection[User]) -> list[RoleChange]:
-    """Return each role of these users, in the order of users and organizations.
-
-    Someone who was added to both groups of an organization is listed with the role that
-    permits more. Runs three queries per BATCH of memberships.
-    """
-    users_by_pk = {user.pk: user for user in users}
-    memberships = Membership.objects.current().filter(user__in=users_by_pk)
-    groups_of: dict[int, list[int]] = defaultdict(list)
-    for user_id, group_id in memberships.values_list("user", "group"):
-        groups_of[group_id].append(user_id)
-    found: dict[tuple[int, int], RoleChange] = {}
-    # The role that permits most comes last, and replaces the other.
-    for role in sorted(ROLES, key=lambda role: len(role.permissions)):
-        for batch in split_into_batches(groups_of, BATCH):
-            rows = Organization.objects.filter(**{f"{role.key}__in": batch}).order_by()
-            for row in rows.only("pk", "name", *[role.attname for role in ROLES]):
-                for pk in groups_of[getattr(row, role.attname)]:
-                    found[pk, row.pk] = RoleChange(users_by_pk[pk], row, role)
-    return [found[key] for key in sorted(found)]
-
-
-def find_current_roles(
-    users: Collection[User], organizations: Sequence[Organization]
-) -> dict[tuple[int, int], Role]:
-    """Return {(user ID, organization ID): role} of those who have one.
-
-    Of someone who was added to both groups, it is the role that permits more. Runs one
-    query per BATCH of organizations.
-    """
-    found: dict[tuple[int, int], Role] = {}
-    user_ids = {user.pk for user in users}
-    # The role that permits most comes last, and replaces the other.
-    roles = sorted(ROLES, key=lambda role: len(role.permissions))
-    for batch in split_into_batches(organizations, BATCH):
-        owners: dict[int, tuple[int, Role]] = {}
-        for organization in batch:
-            for role in roles:
-                group_id = getattr(organization, role.attname)
-                owners[group_id] = (organization.pk, role)
-        memberships = Membership.objects.current().filter(
-            user__in=user_ids, group__in=owners
-        )
-        rows = list(memberships.values_list("user", "group"))
-        rows.sort(key=lambda row: roles.index(owners[row[1]][1]))
-        for user_id, group_id in rows:
-            pk, role = owners[group_id]
-            found[user_id, pk] = role
-    return found
-
-
 def list_first_roles(user: User, limit: int) -> list[OrganizationRole]:
     """Return the first of the user's roles in organizations that they may view.
 

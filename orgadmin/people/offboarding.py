@@ -13,7 +13,8 @@ from orgadmin.models.guards import keep_a_superuser, lock_users
 from orgadmin.people import mail
 from orgadmin.people.changes import RoleChange
 from orgadmin.people.company_accounts import remove_company_accounts
-from orgadmin.people.membership import change_roles, list_all_roles
+from orgadmin.people.held_roles import list_all_roles
+from orgadmin.people.membership import change_roles
 from orgadmin.people.second_factors import remove_second_factors
 from orgadmin.people.succession import hand_over
 

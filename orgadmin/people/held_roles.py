@@ -1,0 +1,107 @@
+"""The roles that many people have now, in many organizations."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from orgadmin.access.batches import split_into_batches
+from orgadmin.access.membership_log import show_end
+from orgadmin.access.roles import ROLES, Role
+from orgadmin.models import Membership, Organization, User
+
+BATCH = 5_000  # keys in one query, below SQLite's limit of 32,766 parameters
+
+# The role that permits most comes last.
+RANKED = sorted(ROLES, key=lambda role: len(role.permissions))
+
+
+@dataclass(frozen=True)
+class HeldRole:
+    """A role, and when it ends; None if it has no end."""
+
+    role: Role
+    ends_at: datetime | None = None
+
+    @property
+    def last_day(self) -> str:
+        """The last day of the role, in the site's time zone; "" if it has no end."""
+        return show_end(self.ends_at) if self.ends_at is not None else ""
+
+    def permits_more_than(self, other: HeldRole) -> bool:
+        return RANKED.index(self.role) > RANKED.index(other.role)
+
+    def lasts_longer_than(self, other: HeldRole) -> bool:
+        if other.ends_at is None:
+            return False
+        return self.ends_at is None or self.ends_at > other.ends_at
+
+
+@dataclass(frozen=True)
+class Holding:
+    """A person's role in an organization."""
+
+    user: User
+    organization: Organization
+    held: HeldRole
+
+
+def list_all_roles(users: Collection[User]) -> list[Holding]:
+    """Return each role of these users, in the order of users and organizations.
+
+    Someone who was added to both groups of an organization is listed with the role that
+    permits more. Runs three queries per BATCH of memberships.
+    """
+    users_by_pk = {user.pk: user for user in users}
+    memberships = Membership.objects.current().filter(user__in=users_by_pk)
+    rows_of: dict[int, list[Membership]] = defaultdict(list)
+    for row in memberships:
+        rows_of[row.group_id].append(row)
+    found: dict[tuple[int, int], Holding] = {}
+    for role in RANKED:
+        for organization in list_owners(role, rows_of):
+            for row in rows_of[getattr(organization, role.attname)]:
+                user = users_by_pk[row.user_id]
+                held = HeldRole(role, row.ends_at)
+                # The role that permits more replaces the other.
+                found[user.pk, organization.pk] = Holding(user, organization, held)
+    return [found[key] for key in sorted(found)]
+
+
+def list_owners(role: Role, group_ids: Collection[int]) -> list[Organization]:
+    """Return the organizations whose group for a role is among these."""
+    columns = [one.attname for one in ROLES]
+    found: list[Organization] = []
+    for batch in split_into_batches(group_ids, BATCH):
+        rows = Organization.objects.filter(**{f"{role.key}__in": batch}).order_by()
+        found += rows.only("pk", "name", "reference", *columns)
+    return found
+
+
+def find_current_roles(
+    users: Collection[User], organizations: Sequence[Organization]
+) -> dict[tuple[int, int], HeldRole]:
+    """Return {(user ID, organization ID): HeldRole} of those who have a role.
+
+    Of someone who was added to both groups, it is the role that permits more. Runs one
+    query per BATCH of organizations.
+    """
+    found: dict[tuple[int, int], HeldRole] = {}
+    user_ids = {user.pk for user in users}
+    for batch in split_into_batches(organizations, BATCH):
+        owners: dict[int, tuple[int, Role]] = {}
+        for organization in batch:
+            for role in ROLES:
+                owners[getattr(organization, role.attname)] = (organization.pk, role)
+        memberships = Membership.objects.current().filter(
+            user__in=user_ids, group__in=owners
+        )
+        for row in memberships:
+            pk, role = owners[row.group_id]
+            held = HeldRole(role, row.ends_at)
+            other = found.get((row.user_id, pk))
+            if other is None or held.permits_more_than(other):
+                found[row.user_id, pk] = held
+    return found
