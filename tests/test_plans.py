@@ -6,6 +6,7 @@ No query of an org admin reads through a large table.
 import re
 from collections import defaultdict
 from datetime import UTC, datetime, timedelta
+from unittest import skipUnless
 
 from django.contrib.auth.models import Group
 from django.db import connection
@@ -399,6 +400,12 @@ class PlanTests(PlanCase):
         self.assert_reads_no_large_table(
             self.root, [f"{people}?{query}" for query in queries]
         )
+
+    @skipUnless(connection.vendor == "sqlite", "PostgreSQL decides by its statistics.")
+    def test_the_rule_reads_memberships_from_an_index_alone(self):
+        organizations = Organization.objects.permitted(self.ten)
+        plan = organizations.explain()
+        self.assertIn("COVERING INDEX membership_of_user", plan)
 
     def test_filters_use_their_indexes(self):
         organizations = Organization.objects.all()
