@@ -231,6 +231,9 @@ INVITATION_DAYS = 7
 
 # Records
 
+# After how many days in the trash an organization is deleted for good.
+TRASH_DAYS = env.read_positive_number("TRASH_DAYS", default=30)
+
 # Whether everyone who may view an organization sees the names of its admins, for
 # example its reviewers.
 REVIEWERS_SEE_ADMINS = env.read_flag("REVIEWERS_SEE_ADMINS")

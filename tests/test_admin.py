@@ -7,6 +7,7 @@ from django.test import TestCase, tag
 
 from orgadmin.admin.forms import UserForm
 from orgadmin.models import Organization, User
+from orgadmin.people.archive import delete_permanently
 
 from .factories import NO_CONTACTS, create_organization, create_superuser, create_user
 
@@ -113,7 +114,7 @@ class OrganizationAdminTests(SuperuserMixin, TestCase):
         self.acme.refresh_from_db()
         self.assertEqual(self.acme.admin.name, "Acme Admin")
 
-    def test_the_delete_page_says_what_is_deleted(self):
+    def test_the_archive_page_says_who_loses_access(self):
         create_user("bert", admin_of=[self.acme])
         create_user("carl", admin_of=[self.acme])
         dora = create_user("dora", reviewer_of=[self.acme])
@@ -123,10 +124,12 @@ class OrganizationAdminTests(SuperuserMixin, TestCase):
         response = self.client.get(url)
         self.assertContains(response, f"Acme ({self.acme.pk}): 3 people lose access")
         self.assertRedirects(self.client.post(url, {"post": "yes"}), LIST)
+        self.assertEqual(Group.objects.filter(name__startswith="Acme").count(), 2)
+        self.client.post(f"{LIST}archived/{self.acme.pk}/purge/")
         self.assertFalse(Group.objects.filter(name__startswith="Acme").exists())
 
     @tag("A18")
-    def test_deleting_selected_organizations_deletes_their_groups(self):
+    def test_selected_organizations_are_archived_and_deleted_with_their_groups(self):
         organizations = Organization.objects.bulk_create(
             Organization(name=f"Gone {number}") for number in range(30)
         )
@@ -134,14 +137,17 @@ class OrganizationAdminTests(SuperuserMixin, TestCase):
             "action": "delete_selected",
             "_selected_action": [organization.pk for organization in organizations],
         }
-        # Session, user, the count of the list, its rows, their contacts, their groups,
-        # and their people.
-        with self.assertNumQueries(7):
+        # Session, user, the count of the list, its rows, their groups, and their
+        # people.
+        with self.assertNumQueries(6):
             response = self.client.post(LIST, data)
         self.assertContains(
             response, f"Gone 7 ({organizations[7].pk}): 0 people lose access"
         )
         self.client.post(LIST, {**data, "post": "yes"})
+        self.assertEqual(list(Organization.objects.unarchived()), [self.acme])
+        pks = [organization.pk for organization in organizations]
+        delete_permanently(pks, actor=None)
         self.assertEqual(list(Organization.objects.all()), [self.acme])
         self.assertEqual(Group.objects.count(), 2)
 

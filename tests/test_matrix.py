@@ -31,9 +31,11 @@ from orgadmin.models import (
     Organization,
     User,
 )
+from orgadmin.people import archive
 from orgadmin.people.invitations import invite
 
 from .factories import (
+    ADMIN,
     NO_CONTACTS,
     REVIEWER,
     create_organization,
@@ -45,7 +47,12 @@ from .factories import (
 # Every text of what is hidden contains this word.
 CANARY = "Canary"
 
+# Every text of an archived organization contains this word.
+VAULT = "Vault"
+
 FOREIGN_PK = 770077
+ARCHIVED_PK = FOREIGN_PK + 100
+TRASHED_PK = FOREIGN_PK + 101
 HIDDEN_USER_PK = 660066
 MISSING_PK = 880088
 
@@ -66,6 +73,7 @@ ATTACK = NO_CONTACTS | {
 
 QUERIES_OF_LISTS = [
     "q=Canary",
+    "q=Vault",
     "q=%00",
     "o=1",
     "o=-1.2.3",
@@ -117,9 +125,11 @@ leads to the home page, with the message for objects that do not exist or that t
 person may not view; *on* leads to another page of the site.
 
 The objects belong to the organization *own* or *reviewed*, to a *foreign* one, or are
-*missing*. The user *admin* is an admin of own, *reviewer* is a reviewer of own and
-reviewed, *admin and reviewer* is an admin of own and a reviewer of reviewed, and
-*admin of another* is an admin of reviewed. Nobody in the table belongs to foreign."""
+*missing*. Everybody has a role in *archived* and in *trashed*, which are archived, the
+latter also in the trash. The user *admin* is an admin of own, *reviewer* is a reviewer
+of own and reviewed, *admin and reviewer* is an admin of own and a reviewer of reviewed,
+and *admin of another* is an admin of reviewed. Nobody in the table belongs to
+foreign."""
 
 
 @dataclass(frozen=True)
@@ -204,7 +214,8 @@ class World:
     """Users of every kind, and what they may see and what is hidden from them.
 
     There is an organization of their own, one that they review, and a foreign one. What
-    is hidden from all of them contains the canary.
+    is hidden from all of them contains the canary. All of them have a role in two that
+    are archived, of which everything contains "Vault".
     """
 
     def __init__(self):
@@ -212,6 +223,7 @@ class World:
         self.create_users()
         self.create_members()
         self.create_ended()
+        self.create_archived()
         self.create_log_entries()
         # Otherwise, the first visit of the home page would change it for the second.
         MonthlyCount.objects.count_today()
@@ -294,6 +306,25 @@ class World:
         rows = Membership.objects.filter(user=self.ended)
         rows.update(ends_at=timezone.now() - timedelta(seconds=1))
 
+    def create_archived(self):
+        """Archive two organizations, in which everyone has a role."""
+        self.archived = create_organization(
+            "Vault Ltd", pk=ARCHIVED_PK, reference="Vault reference"
+        )
+        self.trashed = create_organization(
+            "Vault too", pk=TRASHED_PK, address="Vault Road 1"
+        )
+        for organization in (self.archived, self.trashed):
+            pk = organization.pk
+            organization.contacts.create(pk=pk, name="Vault contact")
+            users = [user for user in self.users.values() if user is not None]
+            set_role(organization, users[::2], ADMIN, notify=False)
+            set_role(organization, users[1::2], REVIEWER, notify=False)
+            invite(organization, f"invited{pk}@example.com", REVIEWER, actor=self.staff)
+            self.log_changes(self.staff, organization)
+        archive.archive([ARCHIVED_PK, TRASHED_PK], actor=self.staff)
+        archive.move_to_trash([TRASHED_PK], actor=self.staff)
+
     def create_log_entries(self):
         for organization in (self.own, self.reviewed):
             self.log_changes(self.staff, organization)
@@ -321,7 +352,13 @@ class World:
         own = self.own
         foreign = self.foreign
         if model in (Organization, Contact):
-            keys = {"own": own.pk, "reviewed": self.reviewed.pk, "foreign": foreign.pk}
+            keys = {
+                "own": own.pk,
+                "reviewed": self.reviewed.pk,
+                "foreign": foreign.pk,
+                "archived": ARCHIVED_PK,
+                "trashed": TRASHED_PK,
+            }
         elif model is User:
             nobody = self.users["no organization"]
             keys = {"own": nobody.pk, "foreign": self.hidden.pk}
@@ -463,6 +500,28 @@ class MatrixTests(TestCase):
                         self.assert_same_response(client, user, "post", urls, ATTACK)
         self.assertEqual(self.world.read_hidden(), before)
 
+    @tag("A1", "B15")
+    def test_an_archived_object_is_answered_like_a_missing_one(self):
+        """For everyone. Superusers are told of organizations, on pages of their own."""
+        urls_of = {"archived": {}, "trashed": {}, "missing": {}}
+        for page in self.pages:
+            if page.value in urls_of:
+                urls_of[page.value][page.label] = page.url
+        before = self.world.read_hidden()
+        for name, user, client in self.sign_in_everyone():
+            for label, archived_url in urls_of["archived"].items():
+                is_contact = label.split("/")[1] == "contact"
+                if name == "superuser" and not is_contact:
+                    continue
+                urls = [archived_url, urls_of["missing"][label]]
+                trashed_urls = [urls_of["trashed"][label], urls[1]]
+                with self.subTest(name=name, label=label):
+                    for method in METHODS:
+                        self.assert_same_response(client, user, method, urls)
+                    self.assert_same_response(client, user, "get", trashed_urls)
+                    self.assert_same_response(client, user, "post", urls, ATTACK)
+        self.assertEqual(self.world.read_hidden(), before)
+
     def assert_same_response(self, client, user, method, urls, data=None):
         responses = []
         for url in urls:
@@ -563,6 +622,14 @@ HIDDEN_TEXT = {
         r"Canary (Ltd|too|phone|address|reference|tax_id|notes)|Canary of the"
     ),
 }
+
+# The pages on which superusers read what is archived, or what was logged about it.
+PAGES_OF_THE_ARCHIVE = (
+    "/admin/orgadmin/organization/archived/",
+    "/admin/orgadmin/membershipevent/",
+    "/admin/orgadmin/auditevent/",
+    "/admin/orgadmin/user/",  # the access page lists all groups
+)
 
 # There is a time zone of this name.
 TIME_ZONE = '<option value="Atlantic/Canary">Canary<'
@@ -682,7 +749,7 @@ class CrawlTests(TestCase):
         elif re.fullmatch(r"/admin/orgadmin/\w+/(\d+/change|add)/", url):
             queries = QUERIES_OF_FORMS
         elif url == "/admin/search/":
-            queries = ["q=Canary", "q=Can", "q=%00", "q=Canary+x"]
+            queries = ["q=Canary", "q=Can", "q=Vault", "q=%00", "q=Canary+x"]
         return [f"{url}?{query}" for query in queries]
 
     @tag("A3", "A4", "A38")
@@ -693,6 +760,7 @@ class CrawlTests(TestCase):
                 count += 1
                 with self.subTest(name=name, url=url):
                     self.assertNotRegex(text, hidden)
+                    self.assertNotIn(VAULT, text)
             self.assertGreater(count, 2 if name == "no organization" else 25, name)
 
     def test_the_crawl_shows_superusers_everything(self):
@@ -701,6 +769,17 @@ class CrawlTests(TestCase):
             with self.subTest(text):
                 self.assertTrue(any(text in page for page in pages))
         self.assertGreater(len(pages), 150)
+
+    @tag("B15")
+    def test_superusers_see_what_is_archived_on_few_pages(self):
+        found = set()
+        for url, text in self.crawl("superuser"):
+            if VAULT not in text:
+                continue
+            found.add(url)
+            with self.subTest(url):
+                self.assertTrue(url.startswith(PAGES_OF_THE_ARCHIVE))
+        self.assertIn(PAGES_OF_THE_ARCHIVE[0], found)
 
     @tag("A24")
     def test_no_user_is_offered_what_is_hidden_as_a_choice(self):
@@ -724,5 +803,6 @@ class CrawlTests(TestCase):
                     with self.subTest(name=name, **query):
                         self.assertIn(response.status_code, (200, 302, 403))
                         self.assertNotRegex(response.content.decode(), hidden)
+                        self.assertNotIn(VAULT, response.content.decode())
                     if response.status_code != 200:
                         break  # whatever one searches for

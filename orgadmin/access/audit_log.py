@@ -85,6 +85,12 @@ class SecurityEvent(models.TextChoices):
     EXPORTED = "exported", _("exported")
     IMPORTED = "imported", _("imported")
     IMPORT_REFUSED = "import refused", _("import refused")
+    ORGANIZATIONS_ARCHIVED = "organizations archived", _("organizations archived")
+    ORGANIZATIONS_RESTORED = "organizations restored", _("organizations restored")
+    ORGANIZATIONS_TRASHED = (
+        "organizations trashed",
+        _("organizations moved to the trash"),
+    )
     ORGANIZATIONS_DELETED = "organizations deleted", _("organizations deleted")
     ROLES_CHANGED = "roles changed", _("many roles changed at once")
     VERSION_RESTORED = "version restored", _("earlier version restored")
@@ -105,6 +111,9 @@ ACCOUNT_EVENTS = frozenset(SecurityEvent) - {
     SecurityEvent.EXPORTED,
     SecurityEvent.IMPORTED,
     SecurityEvent.IMPORT_REFUSED,
+    SecurityEvent.ORGANIZATIONS_ARCHIVED,
+    SecurityEvent.ORGANIZATIONS_RESTORED,
+    SecurityEvent.ORGANIZATIONS_TRASHED,
     SecurityEvent.ORGANIZATIONS_DELETED,
     SecurityEvent.ROLES_CHANGED,
     SecurityEvent.VERSION_RESTORED,

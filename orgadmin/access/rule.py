@@ -11,7 +11,9 @@ A user has a permission on an organization for one of three reasons:
 3. they, or one of their groups, have an object permission.
 
 A permission counts only together with "view", and inactive users have none. A
-membership that has ended gives none, whether or not its row was already removed.
+membership that has ended gives none, whether or not its row was already removed. On an
+archived organization, nobody has any, superusers included: it behaves as if it did not
+exist.
 """
 
 from __future__ import annotations
@@ -22,8 +24,10 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Self, TypeAlias
 
+from django.apps import apps
 from django.contrib.auth import get_user_model
 from django.db import connections, models
+from django.db.models import Exists, OuterRef
 from django.db.models.expressions import RawSQL
 
 from orgadmin.access.ends import not_ended
@@ -134,6 +138,15 @@ GRANTS = """
         AND content_type.model = 'organization'
 """
 
+# Those of some organizations that are archived, with the columns of GRANTS.
+# Parameters: the IDs of the organizations.
+ARCHIVED = """
+    SELECT NULL, organization.id, NULL, NULL, NULL
+    FROM orgadmin_organization organization
+    WHERE organization.id IN ({organizations})
+        AND organization.archived_at IS NOT NULL
+"""
+
 
 class SourceKind(enum.Enum):
     """Why a user has a permission."""
@@ -159,12 +172,20 @@ Sources: TypeAlias = dict[str, list[PermissionSource]]
 class RuleQuerySet(models.QuerySet["Organization"]):
     """The rule, as methods of `Organization.objects`."""
 
+    def unarchived(self) -> Self:
+        """Return the organizations that are not archived."""
+        return self.filter(archived_at=None)
+
+    def archived(self) -> Self:
+        """Return the archived organizations, including those in the trash."""
+        return self.filter(archived_at__isnull=False)
+
     def permitted(self, user: Visitor, permission: str = "view") -> Self:
         """Return the organizations on which the user has a permission."""
         # Anonymous visitors are never active.
         if not user.is_active:
             return self.none()
-        organizations = self
+        organizations = self.unarchived()
         required = ["view"] if permission == "view" else ["view", permission]
         for name in required:
             if find_source_everywhere(user, name) is None:
@@ -179,13 +200,22 @@ class RuleQuerySet(models.QuerySet["Organization"]):
 
         Runs one query. For staff, Django runs others to load their permissions.
         """
+        return self.permissions_on_each(user, [pk])[pk]
+
+    def permissions_on_each(
+        self, user: Visitor, pks: Collection[int]
+    ) -> dict[int, frozenset[str]]:
+        """Return {organization ID: the permissions that the user has on it}.
+
+        Runs one query. For staff, Django runs others to load their permissions.
+        """
         if not user.is_active:
-            return frozenset()
-        sources = self.find_sources([user], [pk])[user.pk, pk]
-        return get_effective_permissions(sources)
+            return dict.fromkeys(pks, frozenset())
+        sources_of = self.find_sources([user], pks)
+        return {pk: get_effective_permissions(sources_of[user.pk, pk]) for pk in pks}
 
     def permissions_everywhere(self, user: Visitor) -> frozenset[str]:
-        """Return the permissions that the user has on all organizations."""
+        """Return the permissions that the user has on all unarchived organizations."""
         if not user.is_active:
             return frozenset()
         return get_effective_permissions(find_sources_everywhere(user))
@@ -196,10 +226,13 @@ class RuleQuerySet(models.QuerySet["Organization"]):
         """Return {(user ID, organization ID): {permission: [PermissionSource]}}.
 
         Does not decide whether a permission counts: inactive users are treated as
-        active, and another permission may be there without "view". Runs one query. For
-        staff, Django runs others to load their permissions.
+        active, and another permission may be there without "view". Runs one query, also
+        for superusers, to learn which organizations are archived. For staff, Django
+        runs others to load their permissions.
         """
         sources_of: dict[tuple[int, int], Sources] = {}
+        if not users or not pks:
+            return sources_of
         for user in users:
             everywhere = find_sources_everywhere(user)
             for pk in pks:
@@ -207,10 +240,12 @@ class RuleQuerySet(models.QuerySet["Organization"]):
                     permission: [*sources] for permission, sources in everywhere.items()
                 }
         user_pks = [user.pk for user in users if not user.is_superuser]
-        if not user_pks or not pks:
-            return sources_of
+        archived = set()
         by_codename = {codename(permission): permission for permission in PERMISSIONS}
         for user_pk, pk, name, group_id, end in self._read_grants(user_pks, pks):
+            if user_pk is None:
+                archived.add(pk)
+                continue
             if name not in by_codename:
                 # A custom permission, which has no meaning here.
                 continue
@@ -220,12 +255,16 @@ class RuleQuerySet(models.QuerySet["Organization"]):
                 source = PermissionSource(SourceKind.GROUP, group_id, read_time(end))
             sources = sources_of[user_pk, pk].setdefault(by_codename[name], [])
             sources.append(source)
+        for user in users:
+            for pk in archived:
+                sources_of[user.pk, pk] = {}
         return sources_of
 
     def find_viewers(self, pk: int) -> models.QuerySet[User]:
         """Return the users who may view an organization: the reverse of `permitted()`.
 
-        Includes inactive users, who could view it if they were active.
+        Includes inactive users, who could view it if they were active. Nobody may view
+        an archived organization, or one that does not exist.
         """
         users = get_user_model().objects
         view = codename("view")
@@ -241,23 +280,43 @@ class RuleQuerySet(models.QuerySet["Organization"]):
         viewers = superusers.values("pk").union(
             staff.filter(is_staff=True).values("pk"), granted.values("pk")
         )
-        return users.filter(pk__in=viewers)
+        unarchived = self.model._base_manager.using(self.db).filter(
+            pk=pk, archived_at=None
+        )
+        return users.filter(Exists(unarchived), pk__in=viewers)
 
     def _read_grants(
         self, user_pks: Collection[int], pks: Collection[int]
-    ) -> list[tuple[int, int, str, int | None, Any]]:
+    ) -> list[tuple[int | None, int, str, int | None, Any]]:
         """Return the object permissions of users on organizations.
 
         Each is (user ID, organization ID, codename, group ID or None, end or None).
+        Also returns a row with only the organization ID for each that is archived.
         """
-        statement = GRANTS.format(
+        statement = ARCHIVED
+        parameters = [*pks]
+        if user_pks:
+            statement = f"{GRANTS} UNION ALL {ARCHIVED}"
+            parameters = [*user_pks, *pks, *user_pks, *pks, *pks]
+        statement = statement.format(
             users=placeholders(user_pks),
             organizations=placeholders(pks),
             not_ended=not_ended(self.db),
         )
         with connections[self.db].cursor() as cursor:
-            cursor.execute(statement, [*user_pks, *pks] * 2)
+            cursor.execute(statement, parameters)
             return cursor.fetchall()
+
+
+def belongs_to_archived(path: str) -> Exists:
+    """Return the condition that the organization of a row is archived.
+
+    `path` is the field that has the ID of the organization, such as "organization".
+    PostgreSQL reads the index of archived organizations, of which there are few.
+    """
+    Organization = apps.get_model("orgadmin", "Organization")
+    archived = Organization._base_manager.filter(archived_at__isnull=False)
+    return Exists(archived.filter(pk=OuterRef(path)))
 
 
 def get_effective_permissions(sources: Sources) -> frozenset[str]:

@@ -229,12 +229,14 @@ def find_organization_names(user: User) -> list[str]:
     names: list[str] = []
     if user.pk is not None:
         groups = Membership.objects.groups_of(user).values("pk")
-        organizations = Organization.objects.filter(
+        unarchived = Organization.objects.unarchived()
+        organizations = unarchived.filter(
             Q(admin__in=groups) | Q(reviewer__in=groups)
         ).order_by("pk")
         names += organizations.values_list("name", flat=True)[:MAX_ORGANIZATIONS]
     if user.email and (user.pk is None or user.has_verified_email):
-        invitations = Invitation.objects.to_email(user.email).order_by("pk")
+        invitations = Invitation.objects.of_unarchived().to_email(user.email)
+        invitations = invitations.order_by("pk")
         rows = invitations.values_list("email", "organization__name")
         for email, name in rows[:MAX_ORGANIZATIONS]:
             if is_same_email(email, user.email):

@@ -89,8 +89,9 @@ def list_concerns(
 
 def ask_about_members() -> list[Question]:
     organizations = reverse("admin:orgadmin_organization_changelist")
-    rows = Organization.objects.order_by()
-    expired = Invitation.objects.filter(sent_at__lte=find_oldest_pending())
+    rows = Organization.objects.unarchived().order_by()
+    invitations = Invitation.objects.of_unarchived()
+    expired = invitations.filter(sent_at__lte=find_oldest_pending())
     return [
         Question(
             rows.filter(active_admins=write_constant(0)),

@@ -128,6 +128,7 @@ class Presenter:
         self.others = self.load_others()
         self.organizations = known | self.load_organizations(known)
         self.gate.learn(self.organizations)
+        self.entries = [entry for entry in entries if self.may_view(entry)]
         self.authors = self.load_authors()
 
     def load_others(self) -> dict[type, dict[int, Any]]:
@@ -154,6 +155,14 @@ class Presenter:
         fields = ["name", *(role.attname for role in ROLES)]
         rows = Organization.objects.order_by().only(*fields)
         return rows.in_bulk(keys.difference(known, [None]))
+
+    def may_view(self, entry: Entry) -> bool:
+        """Return whether the person may view what an entry is about, if it exists.
+
+        Logs of all organizations also have entries about archived ones.
+        """
+        organization = self.find_organization(entry)
+        return organization is None or self.gate.permits("view", organization.pk)
 
     def load_authors(self) -> set[int]:
         """Return the keys of authors who still have an account, for superusers."""

@@ -60,7 +60,8 @@ class OrganizationForm(MergingForm):
     A new organization whose name already exists, or looks like one that does, must be
     saved twice. The first time, an error links to these organizations, and the hidden
     field `namesake` carries the name to the page. If the field is sent back with the
-    same name, the person has seen the error.
+    same name, the person has seen the error. In the same way, the hidden field
+    `freed_reference` confirms that an archived organization loses its reference.
     """
 
     website = Organization._meta.get_field("website").formfield(
@@ -69,6 +70,10 @@ class OrganizationForm(MergingForm):
         widget=forms.URLInput({"class": "vURLField"}),
     )
     namesake = forms.CharField(required=False, widget=forms.HiddenInput)
+    freed_reference = forms.CharField(required=False, widget=forms.HiddenInput)
+
+    # The reference that an archived organization has to give away, if any.
+    taken_reference = ""
 
     class Meta:
         model = Organization
@@ -113,6 +118,40 @@ class OrganizationForm(MergingForm):
             len(namesakes),
         )
         raise forms.ValidationError(format_html(text, links))
+
+    def clean_reference(self):
+        """Ask before a reference is taken from an archived organization.
+
+        Only superusers can change references.
+        """
+        reference = self.cleaned_data["reference"]
+        if not reference or "reference" not in self.changed_data:
+            return reference
+        archived = Organization.objects.archived()
+        owner = archived.filter(reference=reference).first()
+        if owner is None:
+            return reference
+        if self.data.get(self.add_prefix("freed_reference")) != reference:
+            self._ask_about_archived(reference, owner)
+        self.taken_reference = reference
+        return reference
+
+    def _ask_about_archived(self, reference, owner):
+        self.data = self.data.copy()
+        self.data[self.add_prefix("freed_reference")] = reference
+        text = _(
+            'The archived organization <a href="{}" target="_blank">{}</a> has this'
+            " reference. To use it here and remove it there, save again."
+        )
+        name = "admin:orgadmin_organization_archived_record"
+        link = reverse(name, args=[owner.pk])
+        raise forms.ValidationError(format_html(text, link, owner))
+
+    def _get_validation_exclusions(self):
+        exclude = super()._get_validation_exclusions()
+        if self.taken_reference:
+            exclude.add("reference")
+        return exclude
 
     def _describe_namesake(self, namesake):
         """Return the URL and the text of the link to an organization."""

@@ -4,6 +4,7 @@ from django.contrib import admin
 from django.contrib.auth.admin import GroupAdmin as DjangoGroupAdmin
 from django.contrib.auth.models import Group
 from django.db import transaction
+from django.db.models import Exists, OuterRef
 from django.urls import reverse
 from django.utils.html import format_html
 from django.utils.translation import gettext_lazy as _
@@ -14,6 +15,7 @@ from orgadmin.access.permission_log import list_permissions, record_group_event
 from orgadmin.access.roles import ROLES
 from orgadmin.admin.base import SuperuserOnlyAdmin
 from orgadmin.admin.permission_names import NamesPermissions
+from orgadmin.models import Organization
 
 # The relations that lead from a group to the organization that owns it.
 OWNER_RELATIONS = [get_owner_relation(role) for role in ROLES]
@@ -37,6 +39,14 @@ class GroupAdmin(NamesPermissions, SuperuserOnlyAdmin, DjangoGroupAdmin):
             return "-"
         link = reverse("admin:orgadmin_organization_overview", args=[owner.pk])
         return format_html('<a href="{}">{}</a>', link, owner)
+
+    def get_queryset(self, request):
+        """Leave out the groups of archived organizations, also as choices in forms."""
+        groups = super().get_queryset(request)
+        for role in ROLES:
+            owners = Organization.objects.archived().order_by()
+            groups = groups.exclude(Exists(owners.filter(**{role.key: OuterRef("pk")})))
+        return groups
 
     def save_model(self, request, obj, form, change):
         # The signal handler in access/permission_log.py reads this.

@@ -4,7 +4,6 @@ from collections import Counter
 from dataclasses import replace
 
 from django.contrib import admin, messages
-from django.contrib.auth.models import Group
 from django.db.models import BooleanField, ExpressionWrapper, Q
 from django.urls import reverse
 from django.utils.html import format_html
@@ -12,9 +11,10 @@ from django.utils.translation import get_language, gettext_lazy as _, ngettext
 
 from orgadmin.access.roles import CONFIDENTIAL_FIELDS, ROLES
 from orgadmin.access.rule import is_active_superuser
+from orgadmin.admin.archived import ArchivedPages, ArchivesOrganizations
 from orgadmin.admin.changelist import Sort
 from orgadmin.admin.contacts import ContactInline, ContactsPage
-from orgadmin.admin.delete_page import DELETIONS_SHOWN, DeletesAsActor
+from orgadmin.admin.delete_page import DELETIONS_SHOWN
 from orgadmin.admin.forms import OrganizationForm
 from orgadmin.admin.gated import GatedOrganizationAdmin
 from orgadmin.admin.import_export import ImportExportPages
@@ -37,12 +37,14 @@ from orgadmin.admin.organization_rows import (
     render_badges,
 )
 from orgadmin.admin.rows import show_day
-from orgadmin.models import Contact, Membership, Organization, User
+from orgadmin.models import Membership, Organization, User
 from orgadmin.models.fields import normalize
+from orgadmin.people import archive
 
 
 @admin.register(Organization)
 class OrganizationAdmin(
+    ArchivedPages,
     ImportExportPages,
     OverviewPage,
     PeoplePage,
@@ -50,7 +52,7 @@ class OrganizationAdmin(
     MembershipLogPage,
     OrganizationAccessPage,
     RestorePage,
-    DeletesAsActor,
+    ArchivesOrganizations,
     GatedOrganizationAdmin,
 ):
     pages = {
@@ -69,6 +71,7 @@ class OrganizationAdmin(
         "history": _("History"),
     }
     page_labels = {
+        "delete": _("Archive"),
         "ledger": _("Membership log"),
         "restore": _("Restore an earlier version"),
     }
@@ -82,7 +85,7 @@ class OrganizationAdmin(
     open_to_old_sign_ins = ("add_view", "change_view", "people", "restore")
     closed_to_old_sign_ins = ("import_view",)
     form = OrganizationForm
-    actions = ["give_role"]
+    actions = ["delete_selected", "give_role"]
     inlines = [ContactInline]
     list_display = ["name", "reference", "admins", "status", "changed"]
     column_permissions = {
@@ -118,12 +121,19 @@ class OrganizationAdmin(
 
     def get_fieldsets(self, request, obj=None):
         fieldsets = super().get_fieldsets(request, obj)
-        if obj is not None:
-            return fieldsets
-        # If the name of a new organization already exists, OrganizationForm uses the
-        # hidden field "namesake".
-        names = (None, {"fields": ["name", "reference", "namesake"]})
+        # OrganizationForm asks with these hidden fields.
+        hidden = []
+        if obj is None:
+            hidden.append("namesake")
+        if is_active_superuser(request.user):
+            hidden.append("freed_reference")
+        names = (None, {"fields": ["name", "reference", *hidden]})
         return [names, *fieldsets[1:]]
+
+    def save_model(self, request, obj, form, change):
+        if form.taken_reference:
+            archive.free_reference(form.taken_reference, actor=request.user)
+        super().save_model(request, obj, form, change)
 
     def get_readonly_fields(self, request, obj=None):
         groups = [role.key for role in ROLES]
@@ -219,30 +229,23 @@ class OrganizationAdmin(
         return response
 
     def get_deleted_objects(self, objs, request):
-        """Describe what will be deleted, and how many people will lose access.
+        """Describe what will be archived, and how many people will lose access.
 
-        Django's own method would list every related row, such as permissions. It would
-        not list the groups, because the `delete()` of organizations deletes those.
+        Django's own method would list every related row, such as permissions.
         """
         pks = [organization.pk for organization in objs]
-        contacts = Contact.objects.filter(organization__in=pks)
-        numbers = {
-            self.opts.verbose_name_plural: len(pks),
-            Group._meta.verbose_name_plural: len(ROLES) * len(pks),
-            Contact._meta.verbose_name_plural: contacts.count(),
-        }
+        numbers = {self.opts.verbose_name_plural: len(pks)}
         # `objs` may have any order, so load the first ones in the order of their names.
         shown = list(self.model.objects.filter(pk__in=pks[:DELETIONS_SHOWN]))
         people = count_people(shown)
         lines = [
-            describe_deletion(organization, people[organization.pk])
+            describe_loss(organization, people[organization.pk])
             for organization in shown
         ]
         if len(pks) > DELETIONS_SHOWN:
             lines.append(_("… and %d more") % (len(pks) - DELETIONS_SHOWN))
-        # The permission to delete an organization, which Django checks elsewhere,
-        # includes everything that belongs to the organization. Nothing prevents the
-        # deletion.
+        # The permission to delete an organization, which Django checks elsewhere, is
+        # enough. Nothing prevents archiving.
         missing_permissions = set()
         protected = []
         return lines, numbers, missing_permissions, protected
@@ -263,8 +266,8 @@ def count_people(organizations):
     return Counter(pk for pk, _user_id in members)
 
 
-def describe_deletion(organization, number_of_people):
-    """Return the line of the delete page for an organization."""
+def describe_loss(organization, number_of_people):
+    """Return the line for an organization on the page that asks before archiving."""
     text = ngettext(
         "%(count)d person loses access",
         "%(count)d people lose access",

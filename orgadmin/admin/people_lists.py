@@ -24,11 +24,13 @@ NUMBERS_OF_ROLES = """
             SELECT 1
             FROM orgadmin_organization administered
             WHERE administered.admin_id = membership.group_id
+                AND administered.archived_at IS NULL
         )),
         COUNT((
             SELECT 1
             FROM orgadmin_organization reviewed
             WHERE reviewed.reviewer_id = membership.group_id
+                AND reviewed.archived_at IS NULL
         ))
     FROM orgadmin_user_groups membership
     WHERE membership.user_id IN ({users}) AND {not_ended}
@@ -55,7 +57,7 @@ class RoleFilter(ChoiceFilter):
         if self.value == "staff":
             return queryset.filter(is_staff=True, is_superuser=False)
         role = ROLES_BY_KEY[self.value]
-        groups = Organization.objects.order_by().values(role.key)
+        groups = Organization.objects.unarchived().order_by().values(role.key)
         return queryset.filter(pk__in=Membership.objects.users_in(groups))
 
 
@@ -98,7 +100,7 @@ def has_role():
     """
     condition = Q()
     for role in ROLES:
-        groups = Organization.objects.order_by().values(role.key)
+        groups = Organization.objects.unarchived().order_by().values(role.key)
         memberships = Membership.objects.current().filter(
             user=OuterRef("pk"), group__in=groups
         )

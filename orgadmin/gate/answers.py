@@ -9,7 +9,11 @@ from typing import TYPE_CHECKING
 from django.http import HttpRequest
 
 from orgadmin.access.roles import PERMISSIONS
-from orgadmin.access.rule import Sources, get_effective_permissions
+from orgadmin.access.rule import (
+    Sources,
+    get_effective_permissions,
+    is_active_superuser,
+)
 from orgadmin.models import Organization, User
 
 if TYPE_CHECKING:
@@ -95,6 +99,18 @@ class Gate:
         if permission == "view" and self.has_any("change"):
             return True
         return Organization.objects.permitted(self.user, permission).exists()
+
+
+class ArchiveGate(Gate):
+    """The answers for the pages of archived organizations, which superusers can open.
+
+    The rule gives nobody access to these organizations.
+    """
+
+    def permissions_on(self, pk: int) -> frozenset[str]:
+        if not is_active_superuser(self.user):
+            return frozenset()
+        return frozenset(PERMISSIONS)
 
 
 def get_gate(request: HttpRequest) -> Gate:

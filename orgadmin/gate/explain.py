@@ -59,6 +59,8 @@ def explain(
     if ended_at is not None:
         text = _("Their role ended on %(end)s.")
         lines.append(text % {"end": show_end(ended_at)})
+    if organization.archived_at is not None:
+        lines.append(_("The organization is archived, so nobody has access to it."))
     if not user.is_active:
         lines.append(_("But the account is inactive, so no permission counts."))
     elif permission in reasons and "view" not in reasons:

@@ -309,12 +309,13 @@ class EmailFoldField(FoldField):
 
 
 class KeptByDatabase:
-    """A column that triggers of the database keep, and that code can only read.
+    """A column that triggers of the database keep, or that `write_kept()` writes.
 
     Django does not write such a field: neither `save()` and `bulk_create()` nor
-    `update()` and fixtures. After INSERT, the database returns its value; after a
-    save, the instance must forget it, and reads it again when it is needed. In
-    migrations, the field appears as Django's own.
+    `update()` and fixtures. So an instance that was loaded earlier cannot overwrite it.
+    After INSERT, the database returns its value; after a save, the instance must forget
+    it, and reads it again when it is needed. In migrations, the field appears as
+    Django's own.
     """
 
     generated = True
@@ -342,11 +343,19 @@ class KeptByDatabase:
 
 
 class KeptTimeField(KeptByDatabase, models.DateTimeField):
-    """A time that triggers keep."""
+    """A time that `save()` does not write."""
 
 
 class KeptNumberField(KeptByDatabase, models.IntegerField):
-    """A number that triggers keep."""
+    """A number that `save()` does not write."""
+
+
+class KeptKeyField(KeptByDatabase, models.BigIntegerField):
+    """A key of another row that `save()` does not write."""
+
+
+class KeptTextField(KeptByDatabase, models.CharField):
+    """A text that `save()` does not write."""
 
 
 def find_django_class(field: object) -> str:

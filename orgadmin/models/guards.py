@@ -186,7 +186,8 @@ def find_losing_last_admin(
 ) -> list[Organization]:
     """Return the organizations that lose their last active admin.
 
-    `leaving` is {organization: IDs of the users who will not be its admins}.
+    `leaving` is {organization: IDs of the users who will not be its admins}. Archived
+    organizations need no admin: whoever restores one sees whether it has any.
     """
     group_ids = [getattr(organization, ADMIN.attname) for organization in leaving]
     admins = find_active_members(group_ids, using=using)
@@ -195,7 +196,24 @@ def find_losing_last_admin(
         active_admins = admins[getattr(organization, ADMIN.attname)]
         if active_admins and active_admins <= set(pks):
             organizations.append(organization)
-    return organizations
+    return leave_out_archived(organizations, using=using)
+
+
+def leave_out_archived(
+    organizations: list[Organization], *, using: str
+) -> list[Organization]:
+    """Return those of the organizations that are not archived, in the same order."""
+    if not organizations:
+        return []
+    Organization = apps.get_model("orgadmin", "Organization")
+    archived = set()
+    for batch in split_into_batches(organizations, BATCH):
+        pks = [organization.pk for organization in batch]
+        rows = Organization._base_manager.using(using).filter(pk__in=pks)
+        archived |= set(
+            rows.exclude(archived_at=None).order_by().values_list("pk", flat=True)
+        )
+    return [row for row in organizations if row.pk not in archived]
 
 
 def find_active_members(

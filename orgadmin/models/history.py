@@ -22,6 +22,12 @@ UNTRACKED = [
     "created_at",
     "changed_at",
     "active_admins",
+    "archived_at",
+    "archived_by_key",
+    "archived_by_name",
+    "trashed_at",
+    "trashed_by_key",
+    "trashed_by_name",
     *(role.key for role in ROLES),
 ]
 

@@ -19,6 +19,7 @@ from django.utils.translation import gettext_lazy as _
 
 from orgadmin.access.membership_log import Event, MembershipChange, write_changes
 from orgadmin.access.roles import ROLES, ROLES_BY_KEY
+from orgadmin.access.rule import belongs_to_archived
 from orgadmin.models.addresses import list_spellings
 from orgadmin.models.fields import LineEmailField
 from orgadmin.models.organization import Organization
@@ -28,6 +29,10 @@ TOKEN_SALT = "orgadmin.invitation"
 
 
 class InvitationQuerySet(models.QuerySet["Invitation"]):
+    def of_unarchived(self) -> Self:
+        """Return the invitations that count: those to unarchived organizations."""
+        return self.exclude(belongs_to_archived("organization"))
+
     def to_email(self, email: str) -> Self:
         """Return the invitations to an email address, in any spelling.
 

@@ -24,7 +24,7 @@ class MonthlyCountQuerySet(models.QuerySet["MonthlyCount"]):
             month=find_month(today),
             defaults={
                 "counted_on": today,
-                "organizations": Organization.objects.order_by().count(),
+                "organizations": Organization.objects.unarchived().count(),
                 "people": User.objects.order_by().count(),
             },
         )

@@ -17,7 +17,9 @@ from django.utils.translation import gettext_lazy as _
 from orgadmin.access.groups import StoredGroup, create_groups, rename_groups
 from orgadmin.access.roles import CONFIDENTIAL_FIELDS, ROLES, Role
 from orgadmin.models.fields import (
+    KeptKeyField,
     KeptNumberField,
+    KeptTextField,
     KeptTimeField,
     LineEmailField,
     LineField,
@@ -50,6 +52,20 @@ GROUP_FIELDS = {
 
 # Fields that should not be empty. People who can fill them in are reminded of them.
 WANTED_FIELDS = ("website", "email", "phone", "address", "tax_id")
+
+
+# Columns that only `write_kept()` writes.
+ARCHIVE_FIELDS = (
+    "archived_at",
+    "archived_by_key",
+    "archived_by_name",
+    "trashed_at",
+    "trashed_by_key",
+    "trashed_by_name",
+)
+
+# The condition of the organizations that lists show.
+IS_UNARCHIVED = Q(archived_at=None)
 
 
 def is_incomplete(empty: str | RawSQL = "") -> Q:
@@ -114,6 +130,14 @@ class Organization(DeletedThroughQuerySet):
     changed_at = KeptTimeField(_("last change"), db_default=Now())
     # How many of its admins can sign in.
     active_admins = KeptNumberField(_("active admins"), db_default=0)
+    # Since when nobody has access, and who decided that, as in the logs. Those in the
+    # trash are archived, too. people/archive.py writes these.
+    archived_at = KeptTimeField(_("archived"), null=True)
+    archived_by_key = KeptKeyField(null=True)
+    archived_by_name = KeptTextField(max_length=150, null=True)
+    trashed_at = KeptTimeField(_("moved to trash"), null=True)
+    trashed_by_key = KeptKeyField(null=True)
+    trashed_by_name = KeptTextField(max_length=150, null=True)
     admin = role_group_field("administrators_of", _("admin group"))
     reviewer = role_group_field("reviewers_of", _("reviewer group"))
 
@@ -145,23 +169,47 @@ class Organization(DeletedThroughQuerySet):
             models.Index(fields=["name", "id"], name="organization_name"),
             models.Index(fields=["reference", "id"], name="organization_reference"),
             models.Index(fields=["name_key"], name="organization_name_key"),
-            models.Index(fields=["sort_name", "id"], name="organization_sort_name"),
-            models.Index(fields=["created_at", "id"], name="organization_created"),
-            models.Index(fields=["changed_at", "id"], name="organization_changed"),
+            # Lists leave out archived organizations. With a partial index, databases
+            # count the others without reading the table.
             models.Index(
                 fields=["sort_name", "id"],
-                name="organization_no_admin",
-                condition=Q(active_admins=0),
+                name="unarchived_sort_name",
+                condition=IS_UNARCHIVED,
+            ),
+            models.Index(
+                fields=["created_at", "id"],
+                name="unarchived_created",
+                condition=IS_UNARCHIVED,
+            ),
+            models.Index(
+                fields=["changed_at", "id"],
+                name="unarchived_changed",
+                condition=IS_UNARCHIVED,
             ),
             models.Index(
                 fields=["sort_name", "id"],
-                name="organization_one_admin",
-                condition=Q(active_admins=1),
+                name="unarchived_no_admin",
+                condition=IS_UNARCHIVED & Q(active_admins=0),
             ),
             models.Index(
                 fields=["sort_name", "id"],
-                name="organization_incomplete",
-                condition=is_incomplete(),
+                name="unarchived_one_admin",
+                condition=IS_UNARCHIVED & Q(active_admins=1),
+            ),
+            models.Index(
+                fields=["sort_name", "id"],
+                name="unarchived_incomplete",
+                condition=IS_UNARCHIVED & is_incomplete(),
+            ),
+            models.Index(
+                fields=["archived_at", "id"],
+                name="organization_archived",
+                condition=Q(archived_at__isnull=False),
+            ),
+            models.Index(
+                fields=["trashed_at"],
+                name="organization_trashed",
+                condition=Q(trashed_at__isnull=False),
             ),
         ]
         constraints = [

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from django.apps import apps
@@ -188,6 +188,30 @@ class OrganizationQuerySet(RuleQuerySet):
         """
         with connections[self.db].cursor() as cursor:
             cursor.execute(statement, [*pks])
+
+    def write_kept(self, pks: Collection[int], values: Mapping[str, Any]) -> None:
+        """Write columns of locked organizations that `save()` and `update()` leave out.
+
+        `values` is {name of a field: value}. Writes no record of the field history,
+        which has nothing of these columns.
+        """
+        connection = connections[self.db]
+        fields: list[Any] = [self.model._meta.get_field(name) for name in values]
+        parameters = [
+            field.get_db_prep_save(value, connection)
+            for field, value in zip(fields, values.values())
+        ]
+        columns = ", ".join(f"{field.column} = %s" for field in fields)
+        with connection.cursor() as cursor:
+            for batch in split_into_batches([*pks], BATCH):
+                cursor.execute(
+                    f"""
+                        UPDATE orgadmin_organization
+                        SET {columns}
+                        WHERE id IN ({placeholders(batch)})
+                    """,
+                    [*parameters, *batch],
+                )
 
     def complete(self, organizations: Collection[Organization]) -> None:
         """Grant the permissions of new organizations and begin their histories."""

@@ -136,6 +136,9 @@ class ReplacePerson:
         current = find_current_roles([self.new], organizations)
         wanted = []
         for row in holdings:
+            if row.organization.archived_at is not None:
+                # Nobody can get a role there.
+                continue
             before = current.get((self.new.pk, row.organization.pk))
             after = choose_better(before, row.held)
             wanted.append(PlannedRole(self.new, row.organization, before, after))
@@ -170,7 +173,15 @@ class EndAccess:
         check_number(len(holdings))
         if self.ends_at is None or self.offboards:
             return [end_role(row) for row in holdings]
-        return [limit_role(row, self.ends_at) for row in holdings]
+        wanted = []
+        for row in holdings:
+            # Nobody has access to an archived organization, so nobody keeps it until
+            # then. Whoever restores it does not give it back.
+            if row.organization.archived_at is not None:
+                wanted.append(end_role(row))
+            else:
+                wanted.append(limit_role(row, self.ends_at))
+        return wanted
 
     def replace_people(self, stored: Mapping[int, User]) -> EndAccess:
         return replace(self, users=keep_stored(self.users, stored))

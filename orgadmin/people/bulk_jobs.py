@@ -164,7 +164,7 @@ def rebuild(described: Mapping[str, Any]) -> BulkChange:
     """Return the change that was stored. Raises `PlanChanged` if someone is missing."""
     users = load(User.objects.all(), described["users"])
     if described["kind"] == GiveRole.kind:
-        rows = Organization.objects.only(*COLUMNS).order_by()
+        rows = Organization.objects.unarchived().only(*COLUMNS).order_by()
         organizations = load(rows, described["organizations"])
         role = ROLES_BY_KEY[described["role"]]
         return GiveRole(users, organizations, role, read_time(described))

@@ -51,8 +51,9 @@ class Holding:
 def list_all_roles(users: Collection[User]) -> list[Holding]:
     """Return each role of these users, in the order of users and organizations.
 
-    Someone who was added to both groups of an organization is listed with the role that
-    permits more. Runs three queries per BATCH of memberships.
+    Includes roles in archived organizations, which end when the person leaves. Someone
+    who was added to both groups of an organization is listed with the role that permits
+    more. Runs three queries per BATCH of memberships.
     """
     users_by_pk = {user.pk: user for user in users}
     memberships = Membership.objects.current().filter(user__in=users_by_pk)
@@ -76,7 +77,7 @@ def list_owners(role: Role, group_ids: Collection[int]) -> list[Organization]:
     found: list[Organization] = []
     for batch in split_into_batches(group_ids, BATCH):
         rows = Organization.objects.filter(**{f"{role.key}__in": batch}).order_by()
-        found += rows.only("pk", "name", "reference", *columns)
+        found += rows.only("pk", "name", "reference", "archived_at", *columns)
     return found
 
 

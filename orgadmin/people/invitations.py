@@ -61,6 +61,8 @@ class InvitationError(Exception):
 class InvitationGone(InvitationError):
     """There is no such invitation, or it was accepted or revoked.
 
+    The same goes if its organization is archived.
+
     One text for all cases: strangers who try links learn nothing from it.
     """
 
@@ -128,12 +130,11 @@ def invite(
     the caller does. Imports, which only superusers can run, are not limited.
     Raises `PermissionDenied` if the actor may not assign the role,
     `TooManyInvitations` if the limit of a day is reached, `EndInThePast`, and
-    `Organization.DoesNotExist` if the organization has been deleted.
+    `Organization.DoesNotExist` if the organization has been deleted or archived.
     """
     require_future([ends_at])
-    organization = Organization.objects.select_for_update(no_key=True).get(
-        pk=organization.pk
-    )
+    unarchived = Organization.objects.unarchived()
+    organization = unarchived.select_for_update(no_key=True).get(pk=organization.pk)
     _check_may_assign(actor, organization, role)
     if is_limited:
         _count(organization, actor)
@@ -203,7 +204,7 @@ def _log_invited(
 
 def find_invitations(email: str) -> list[Invitation]:
     """Return the invitations to an email address that can still be accepted."""
-    invitations = Invitation.objects.to_email(email).order_by("pk")
+    invitations = Invitation.objects.of_unarchived().to_email(email).order_by("pk")
     found = []
     for invitation in invitations.select_related("organization", "invited_by"):
         if is_same_email(invitation.email, email) and not invitation.expired:
@@ -227,7 +228,8 @@ def find_invitation(token: str) -> Invitation:
     Raises `InvitationGone`, or `InvitationExpired` if the secret is right.
     """
     invitation = (
-        Invitation.objects.filter(token_hash=hash_token(token))
+        Invitation.objects.of_unarchived()
+        .filter(token_hash=hash_token(token))
         .select_related("organization", "invited_by")
         .first()
     )
@@ -339,6 +341,9 @@ def _save_account(invitation: Invitation, user: User, *, is_unused: bool) -> Use
 def _assign_role(invitation: Invitation, user: User) -> Role:
     """Give a locked user the role of the invitation, unless they have a higher one."""
     role = ROLES_BY_KEY[invitation.role]
+    # It can be archived since the page was shown. Nobody archives it from now on.
+    if not lock(Organization, [invitation.organization_id], unarchived=True):
+        raise InvitationGone
     current = find_role(invitation.organization, user)
     if current is not None and set(role.permissions) <= set(current.permissions):
         return current

@@ -59,11 +59,11 @@ class Keys(TypedDict):
 def send_invitation(context: TaskContext, *, invitation: int, language: str) -> None:
     """Send a new link that accepts an invitation. Earlier links no longer work.
 
-    Sends nothing if the invitation has expired, or was accepted or revoked. If nobody
-    has an account with the address, the mail is in the language of whoever asked for
-    it: mostly the inviter.
+    Sends nothing if the invitation has expired, or was accepted or revoked, or if the
+    organization is archived. If nobody has an account with the address, the mail is in
+    the language of whoever asked for it: mostly the inviter.
     """
-    stored = Invitation.objects.filter(pk=invitation)
+    stored = Invitation.objects.of_unarchived().filter(pk=invitation)
     invited = stored.select_related("organization", "invited_by").first()
     if invited is None or invited.expired:
         return
@@ -267,7 +267,9 @@ def find_admins(organizations: Collection[int]) -> dict[int, set[int]]:
     willing = find_recipients("mail_people")
     for batch in split_into_batches(sorted(organizations), BATCH):
         administered = Membership.objects.current().filter(
-            group__administrators_of__in=batch, user__in=willing
+            group__administrators_of__in=batch,
+            group__administrators_of__archived_at=None,
+            user__in=willing,
         )
         rows = administered.values_list("group__administrators_of", "user")
         for organization, user in rows:
@@ -334,7 +336,8 @@ def tell_admin(
         return
     organizations = {change["organization"] for change in changes}
     groups = Membership.objects.groups_of(admin)
-    own = Organization.objects.filter(pk__in=organizations, admin__in=groups)
+    unarchived = Organization.objects.unarchived()
+    own = unarchived.filter(pk__in=organizations, admin__in=groups)
     names = dict(own.values_list("pk", "name"))
     described = describe_changes(changes, names)
     if not described:
@@ -358,9 +361,9 @@ def find_names_then(member: User, organizations: Collection[int]) -> dict[int, s
     """Return {ID: name} of organizations, as of the last change of the member's role.
 
     Someone who has left an organization must not learn what it is called now. Leaves
-    out organizations that have been deleted.
+    out organizations that have been deleted or archived.
     """
-    existing = Organization.objects.filter(pk__in=organizations)
+    existing = Organization.objects.unarchived().filter(pk__in=organizations)
     events = MembershipEvent.objects.filter(
         user_key=member.pk, organization_key__in=existing.values("pk")
     )
@@ -440,7 +443,7 @@ def tell_inviter(
     """
     inviter = find_recipients("mail_accepted").filter(pk=user).first()
     member = User.objects.filter(pk=person).first()
-    about = Organization.objects.filter(pk=organization).first()
+    about = Organization.objects.unarchived().filter(pk=organization).first()
     if inviter is None or member is None or about is None:
         return
     if "manage_members" not in Organization.objects.permissions_on(inviter, about.pk):

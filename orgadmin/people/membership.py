@@ -25,6 +25,7 @@ from orgadmin.access.membership_log import (
     write_planned_ends,
 )
 from orgadmin.access.roles import ADMIN, ROLES, Role
+from orgadmin.access.rule import is_active_superuser
 from orgadmin.access.sql import read_clock
 from orgadmin.models import Membership, MembershipEvent, Organization, User
 from orgadmin.models.guards import (
@@ -116,9 +117,10 @@ def change_roles(
     organizations for which the actor, a superuser, has confirmed that no active admin
     will be left. Runs about 12 queries per BATCH of changes.
 
-    Raises `Organization.DoesNotExist` if an organization has been deleted,
-    `PermissionDenied` if the actor may not manage the members there or has fewer
-    permissions than the role, `LastAdminError`, and `EndInThePast`.
+    Raises `Organization.DoesNotExist` if an organization has been deleted, or if it is
+    archived and someone is to get a role there, `PermissionDenied` if the actor may not
+    manage the members there or has fewer permissions than the role, `LastAdminError`,
+    and `EndInThePast`.
     """
     require_future(change.ends_at for change in wanted)
     changes = []
@@ -184,6 +186,11 @@ def _lock_and_reload(wanted: Sequence[RoleChange]) -> list[RoleChange]:
     organization_pks = {change.organization.pk for change in wanted}
     organizations = lock(Organization, organization_pks)
     missing = organization_pks - organizations.keys()
+    for change in wanted:
+        organization = organizations.get(change.organization.pk)
+        if change.role and organization and organization.archived_at:
+            # Roles can end there, as when a person leaves the company.
+            missing.add(organization.pk)
     if missing:
         raise Organization.DoesNotExist(f"Organizations {missing} do not exist.")
     current = []
@@ -195,9 +202,16 @@ def _lock_and_reload(wanted: Sequence[RoleChange]) -> list[RoleChange]:
     return current
 
 
-def lock(model: type[AnyModel], pks: Collection[int]) -> dict[int, AnyModel]:
-    """Lock rows, in the order of their keys, and return {primary key: instance}."""
+def lock(
+    model: type[AnyModel], pks: Collection[int], *, unarchived: bool = False
+) -> dict[int, AnyModel]:
+    """Lock rows, in the order of their keys, and return {primary key: instance}.
+
+    `unarchived` leaves out organizations that are archived.
+    """
     rows = model._default_manager.filter(pk__in=pks).order_by("pk")
+    if unarchived:
+        rows = rows.filter(archived_at=None)
     return {row.pk: row for row in rows.select_for_update(no_key=True)}
 
 
@@ -332,11 +346,16 @@ def _check_allowed(changes: Sequence[RoleChange], actor: User | None) -> None:
     stored = User.objects.filter(pk=actor.pk).first()
     if stored is None:
         raise PermissionDenied("The person who makes this change does not exist.")
-    organization_pks = {change.organization.pk for change in changes}
-    permissions = {
-        pk: Organization.objects.permissions_on(stored, pk) for pk in organization_pks
-    }
+    concerned = []
     for change in changes:
+        # Nobody has permissions on an archived organization. Superusers can still end
+        # the roles there of a person who leaves.
+        is_archived = change.organization.archived_at is not None
+        if not (is_archived and is_active_superuser(stored)):
+            concerned.append(change)
+    organization_pks = {change.organization.pk for change in concerned}
+    permissions = Organization.objects.permissions_on_each(stored, organization_pks)
+    for change in concerned:
         if not may_assign(permissions[change.organization.pk], change.role):
             raise PermissionDenied(
                 "You cannot assign a role with more permissions than you have."
@@ -465,7 +484,8 @@ def choose_roles(
 def list_roles(user: User) -> list[OrganizationRole]:
     """Return the user's roles, sorted by the name of the organization.
 
-    Runs one query per role.
+    Includes roles in archived organizations, which end when the person leaves. Runs one
+    query per role.
     """
     roles = []
     for role in ROLES:

@@ -54,7 +54,10 @@ def apply_groups(
     if stored is None or stored.session_epoch != user.session_epoch:
         return []
     mapped = map_groups(provider.roles, groups)
-    organizations = list(Organization.objects.filter(reference__in=mapped))
+    # Archived organizations get their members right when someone signs in after they
+    # were restored.
+    unarchived = Organization.objects.unarchived()
+    organizations = list(unarchived.filter(reference__in=mapped))
     held = find_held_roles(user, organizations)
     given = find_given_roles(user, provider, organizations)
     wanted: dict[str, list[RoleChange]] = defaultdict(list)

@@ -39,6 +39,7 @@ ADD_SECTIONS = """
     FROM orgadmin_organization organization
     WHERE organization.id > %s
         AND organization.id <= %s
+        AND organization.archived_at IS NULL
     ON CONFLICT DO NOTHING
 """
 

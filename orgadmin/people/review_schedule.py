@@ -189,8 +189,10 @@ def send_batch(pk: int) -> bool:
 def find_unanswering(review: AccessReview) -> QuerySet[User]:
     """Return the active admins of organizations without an answer, by their keys."""
     unanswered = review.sections.unanswered().exclude(organization_key=None)
-    groups = Organization.objects.order_by().filter(
-        pk__in=unanswered.values("organization_key")
+    groups = (
+        Organization.objects.unarchived()
+        .order_by()
+        .filter(pk__in=unanswered.values("organization_key"))
     )
     memberships = Membership.objects.current().filter(
         user=OuterRef("pk"), group__in=groups.values(ADMIN.key)
@@ -203,7 +205,9 @@ def note_asked(review: AccessReview, people: Sequence[User]) -> None:
     name_of = {user.pk: user.username for user in people}
     unanswered = review.sections.unanswered().values("organization_key")
     memberships = Membership.objects.current().filter(
-        user__in=name_of, group__administrators_of__in=unanswered
+        user__in=name_of,
+        group__administrators_of__in=unanswered,
+        group__administrators_of__archived_at=None,
     )
     rows = memberships.order_by("group__administrators_of").values_list(
         "group__administrators_of", "user"

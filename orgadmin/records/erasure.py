@@ -466,12 +466,24 @@ class Erasure:
         versions = Organization.history.model.objects
         by_person = versions.filter(history_user_key=self.user.pk)
         number = by_person.update(history_user_name=self.names.pseudonym)
+        number += self._change_archived()
         self.report.add(_("Names in the history"), number)
         rows = self._change_rows(versions.filter(condition))
         self._report_texts(
             _("The same in the history (IDs of organizations)"),
             {row.id for row in rows},
         )
+
+    def _change_archived(self) -> int:
+        """Replace the name of who archived organizations, and return their number."""
+        number = 0
+        for action in ("archived", "trashed"):
+            rows = Organization.objects.filter(**{f"{action}_by_key": self.user.pk})
+            pks = list(rows.order_by("pk").values_list("pk", flat=True))
+            values = {f"{action}_by_name": self.names.pseudonym}
+            Organization.objects.write_kept(pks, values)
+            number += len(pks)
+        return number
 
     def _change_rows(self, rows: models.QuerySet) -> list[Any]:
         """Change the texts of organizations or versions. Returns those with any."""

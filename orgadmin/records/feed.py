@@ -209,6 +209,9 @@ class Reader:
         """Return the entry about a version, or None if the person may see no change."""
         record = version.record
         permissions = self.gate.permissions_on(record.id)
+        if "view" not in permissions:
+            # The organization is archived.
+            return None
         log_entry = describe_record(version.before, record, permissions, VALUE_SHOWN)
         if record.history_type == "-":
             log_entry = LogEntry(

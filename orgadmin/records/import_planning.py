@@ -117,6 +117,7 @@ class RowPlanner:
         by_pk = self.changeable.filter(pk__in=pks - self.created_pks)
         by_reference = self.changeable.filter(reference__in=references)
         by_name = self._load_by_name(rows)
+        # Archived ones are among them: no two organizations have the same reference.
         owners = Organization.objects.filter(reference__in=references)
         users = find_users(rows)
         organizations = [*by_pk, *by_reference]
@@ -127,7 +128,10 @@ class RowPlanner:
             by_pk={row.pk: row for row in by_pk},
             by_reference={row.reference: row for row in by_reference},
             by_name=by_name,
-            reference_owners=dict(owners.values_list("reference", "pk")),
+            reference_owners={
+                owner.reference: owner
+                for owner in owners.only("reference", "archived_at")
+            },
             almost_same_references=find_almost_same(references, self.viewable),
             users=users,
             doubtful_pks=find_doubtful(users.values()),
@@ -323,9 +327,16 @@ class RowPlanner:
         """
         if row.reference is None:
             return
-        owner_pk = stored.reference_owners.get(row.reference, organization.pk)
-        if row.reference in self.replaced_references or owner_pk != organization.pk:
+        owner = stored.reference_owners.get(row.reference)
+        is_taken = owner is not None and owner.pk != organization.pk
+        if row.reference in self.replaced_references or is_taken:
             message = _("Another organization has this reference. Choose another one.")
+            if owner is not None and owner.archived_at is not None:
+                message = _(
+                    "An archived organization has this reference: ID %(id)d. Restore"
+                    " it, or change this one by hand: its form asks whether to take"
+                    " over the reference."
+                ) % {"id": owner.pk}
             title = self.header.find_title("reference")
             raise RowRefused(ImportProblem(message, row.line, title, row.reference))
 

@@ -28,8 +28,8 @@ class StoredObjects:
     by_reference: dict[str | None, Organization]
     # {normalized name: organizations}, if names identify organizations
     by_name: dict[str, list[Organization]]
-    # {reference: organization ID} of all organizations, changeable or not
-    reference_owners: dict[str | None, int]
+    # {reference: organization} of all organizations, changeable or not
+    reference_owners: dict[str | None, Organization]
     # {number without zeros at its start: references that are the same number}
     almost_same_references: dict[str, list[str]]
     # {email address in its normal form: user}

@@ -65,6 +65,8 @@ COLUMNS: dict[Model, Sequence[Column]] = {
         Column(AuditEvent, "user_key"),
         Column(AuditEvent, "actor_key"),
         Column(Organization.history.model, "history_user_key"),
+        Column(Organization, "archived_by_key"),
+        Column(Organization, "trashed_by_key"),
         Column(KeptLogEntry, "user_key"),
         Column(ReviewItem, "user_key"),
         Column(ReviewItem, "added_by_key"),

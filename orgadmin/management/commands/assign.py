@@ -7,6 +7,7 @@ from orgadmin.access.membership_log import find_start_of_next_day, show_end
 from orgadmin.access.roles import ROLES_BY_KEY
 from orgadmin.management.arguments import clean_reason, find_organization, find_user
 from orgadmin.management.output import EscapedCommand
+from orgadmin.models import Organization
 from orgadmin.models.guards import LastAdminError
 from orgadmin.people.changes import MembershipEnd, RoleChange
 from orgadmin.people.membership import EndInThePast, change_roles
@@ -65,6 +66,11 @@ class Command(EscapedCommand):
             changes = change_roles(
                 [change], actor=acting_user, reason=clean_reason(reason)
             )
+        except Organization.DoesNotExist as error:
+            raise CommandError(
+                f"Nothing was changed. {found_organization} is archived, or has just"
+                " been deleted. Restore it first."
+            ) from error
         except PermissionDenied as error:
             raise CommandError(
                 f"Nothing was changed. {acting_user} does not have the permissions for"

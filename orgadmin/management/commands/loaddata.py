@@ -1,13 +1,16 @@
 """Load fixtures without adding entries to the logs, which fixtures contain."""
 
 from django.core.management.commands import loaddata
-from django.db import connections
 
 from orgadmin.access import membership_log, permission_log
 from orgadmin.access.audit_log import SecurityEvent, record
 from orgadmin.models import Organization
+from orgadmin.models.organization import ARCHIVE_FIELDS
 from orgadmin.records.keys import COLUMNS, raise_sequences
 from orgadmin.records.versions import continue_histories
+
+# The number of active admins is counted again.
+KEPT_FIELDS = ("changed_at", *ARCHIVE_FIELDS)
 
 
 class Command(loaddata.Command):
@@ -27,38 +30,38 @@ class Command(loaddata.Command):
         record(SecurityEvent.FIXTURES_LOADED, details={"fixtures": len(labels)})
 
     def loaddata(self, fixture_labels):
-        # {key of an organization: its last change, as the fixtures say}
-        self.changes = {}
+        # {key of an organization: the columns that saving leaves out, as the fixtures
+        # say}
+        self.kept = {}
         super().loaddata(fixture_labels)
-        self.restore_last_changes()
+        self.restore_kept()
         # The logs may name rows that were deleted before the fixture was made.
         raise_sequences(using=self.using)
         continue_histories(using=self.using)
 
     def save_obj(self, obj):
-        # Saving makes the instance forget what triggers keep.
-        changed_at = obj.object.__dict__.get("changed_at")
+        # Saving makes the instance forget what it does not write.
+        values = {
+            name: obj.object.__dict__[name]
+            for name in KEPT_FIELDS
+            if name in obj.object.__dict__
+        }
         saved = super().save_obj(obj)
-        if saved and changed_at is not None and isinstance(obj.object, Organization):
-            self.changes[obj.object.pk] = changed_at
+        if saved and isinstance(obj.object, Organization):
+            self.kept[obj.object.pk] = values
         return saved
 
-    def restore_last_changes(self):
-        """Store when organizations were last changed, as the fixtures say.
+    def restore_kept(self):
+        """Store when organizations were last changed, and which of them are archived.
 
-        For the triggers, each organization and contact of a fixture is a change.
+        Otherwise, each organization and contact of a fixture would be a change.
         """
-        connection = connections[self.using]
-        table = connection.ops.quote_name(Organization._meta.db_table)
-        field = Organization._meta.get_field("changed_at")
-        rows = [
-            (field.get_db_prep_save(changed_at, connection), pk)
-            for pk, changed_at in sorted(self.changes.items())
-        ]
-        with connection.cursor() as cursor:
-            cursor.executemany(
-                f"UPDATE {table} SET changed_at = %s WHERE id = %s", rows
-            )
+        organizations = Organization.objects.using(self.using)
+        for pk, values in sorted(self.kept.items()):
+            if values.get("changed_at", "") is None:
+                del values["changed_at"]
+            if values:
+                organizations.write_kept([pk], values)
 
     def reset_sequences(self, connection, models):
         # Django would continue after the highest key that is left, also in a database
