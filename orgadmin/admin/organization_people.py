@@ -1,6 +1,7 @@
 """The page of an organization's people: members, their roles, and invitations."""
 
 from dataclasses import dataclass, field, replace
+from datetime import datetime
 
 from django.contrib import messages
 from django.db import transaction
@@ -20,9 +21,13 @@ from orgadmin.accounts.kept_forms import (
 from orgadmin.accounts.step_up import list_fields
 from orgadmin.admin.changelist import get_page
 from orgadmin.admin.departures import CONFIRMED, describe_refusal, read_confirmed
+from orgadmin.admin.end_field import EndForm
+from orgadmin.admin.member_ends import MemberEnds, find_members
 from orgadmin.admin.once import note_sent
 from orgadmin.admin.people_forms import AddPeopleForm, NewRoleForm, ReasonForm
 from orgadmin.admin.people_messages import (
+    PAST_END,
+    PAST_OFFER,
     describe_change,
     describe_invitations,
     describe_no_change,
@@ -35,7 +40,8 @@ from orgadmin.models import Membership, Organization, User
 from orgadmin.models.guards import LastAdminError
 from orgadmin.models.validators import is_primary_key
 from orgadmin.people import invitations, membership, outbox
-from orgadmin.people.changes import RoleChange
+from orgadmin.people.changes import MembershipEnd, RoleChange
+from orgadmin.people.ends import plan_end
 from orgadmin.people.find_people import split_names
 from orgadmin.people.mail import send_invitation
 from orgadmin.records.event_actors import find_known_actors, hide_platform_staff
@@ -59,9 +65,17 @@ class Assignment:
     users: list[User]
     role: Role | None
     emails: list[str] = field(default_factory=list)
+    end: MembershipEnd | None = None  # as in `RoleChange`
+
+    @property
+    def ends_at(self) -> datetime | None:
+        return self.end.at if self.end is not None else None
 
     def list_changes(self) -> list[RoleChange]:
-        return [RoleChange(user, self.organization, self.role) for user in self.users]
+        return [
+            RoleChange(user, self.organization, self.role, end=self.end)
+            for user in self.users
+        ]
 
     def find_users_losing_access(self) -> list[User]:
         """Return the people whose current role has permissions the new one lacks."""
@@ -84,7 +98,7 @@ class TooManyEmails(Exception):
         self.email = email
 
 
-class PeoplePage:
+class PeoplePage(MemberEnds):
     """The page people/ below an organization."""
 
     def needs_recent_sign_in(self, request, name):
@@ -102,8 +116,8 @@ class PeoplePage:
     def people_view(self, request, organization):
         """Show an organization's people, or handle a button of that page.
 
-        ?suggest=<text> finds people who can be added. ?change=, ?remove= and ?revoke=
-        ask about a member or an invitation.
+        ?suggest=<text> finds people who can be added. ?change=, ?end=, ?remove= and
+        ?revoke= ask about a member or an invitation.
         """
         if request.method == "GET" and "suggest" in request.GET:
             found = suggest(request, organization, self.admin_site)
@@ -124,8 +138,10 @@ class PeoplePage:
             return self._change_invitation(request, organization)
         if is_primary_key(post.get("user", "")):
             role = ROLES_BY_KEY.get(post.get("role"))
+            if role is not None and "set_end" in post:
+                return self._set_end(request, organization, role)
             if role is not None:
-                return self._change_member(request, organization, role)
+                return self._change_role(request, organization, role)
             if "remove" in post:
                 return self._change_member(request, organization, None)
         response = self._ask(request, organization)
@@ -168,6 +184,8 @@ class PeoplePage:
             parameter="invitations",
             size=PEOPLE_PER_PAGE,
         )
+        for invitation in invited:
+            invitation.end = plan_end(invitation.membership_ends_at)
         self._hide_platform_staff(request, organization, members, invited)
         permissions = get_gate(request).permissions_on(organization.pk)
         roles = [role for role in ROLES if membership.may_assign(permissions, role)]
@@ -179,6 +197,7 @@ class PeoplePage:
             page=page,
             members=members,
             last_admin=self._find_last_admin(request, organization),
+            end_of_last_admin=self._find_end_of_last_admin(organization, members),
             assignable=roles,
             only_role=roles[0] if len(roles) == 1 else None,
             invitations=invited,
@@ -224,17 +243,34 @@ class PeoplePage:
         """Add and invite people. Returns None if the form must be shown again."""
         people = form.people
         role = form.cleaned_data["role"]
-        assignment = Assignment(organization, people.users, role, people.emails)
+        ends_at = form.cleaned_data["ends_on"]
+        # People who are members already keep their end unless a day was chosen.
+        end = MembershipEnd(ends_at) if ends_at is not None else None
+        assignment = Assignment(organization, people.users, role, people.emails, end)
         return self._assign(request, assignment)
 
-    def _change_member(self, request, organization, role):
+    def _change_role(self, request, organization, role):
+        """Change the role of a member, and its end if one was sent."""
+        if "ends_on" not in request.POST:
+            return self._change_member(request, organization, role)
+        form = EndForm(request.POST)
+        if form.is_valid():
+            end = MembershipEnd(form.cleaned_data["ends_on"])
+            return self._change_member(request, organization, role, end)
+        member = find_members(organization, request.POST["user"]).first()
+        if member is None:
+            return self._change_member(request, organization, role)
+        return self._ask_for_role(request, organization, member)
+
+    def _change_member(self, request, organization, role, end=None):
         """Change the role of the member who was sent as `user`; None removes them.
 
         The response is the same for people who are not members and for people who do
         not exist.
         """
-        members = find_member(organization, request.POST["user"])
-        return self._assign(request, Assignment(organization, list(members), role))
+        members = find_members(organization, request.POST["user"])
+        assignment = Assignment(organization, list(members), role, end=end)
+        return self._assign(request, assignment)
 
     def _assign(self, request, assignment):
         """Carry out an assignment. Ask first if anyone would lose access.
@@ -256,6 +292,9 @@ class PeoplePage:
         except (TooManyEmails, invitations.TooManyInvitations) as error:
             self.message_user(request, describe_limit(error), messages.ERROR)
             return None
+        except membership.EndInThePast:
+            self.message_user(request, PAST_END, messages.ERROR)
+            return None
 
     def _refuse_last_admin(self, request, assignment):
         if request.user.is_superuser:
@@ -274,11 +313,14 @@ class PeoplePage:
         pk = find_asked(request, "revoke")
         if pk is not None:
             return self._ask_to_revoke(request, organization, pk)
+        pk = find_asked(request, "end")
+        if pk is not None:
+            return self._ask_for_end(request, organization, pk)
         changed_pk = find_asked(request, "change")
         pk = changed_pk or find_asked(request, "remove")
         if pk is None:
             return None
-        members = find_member(organization, pk)
+        members = find_members(organization, pk)
         removal = Assignment(organization, list(members), None)
         url = self._get_people_url(organization)
         if not removal.users:
@@ -296,7 +338,13 @@ class PeoplePage:
     def _ask_for_role(self, request, organization, user):
         """Show the page that changes the role of a member."""
         permissions = get_gate(request).permissions_on(organization.pk)
-        current = membership.find_role(organization, user)
+        member = membership.find_member(organization, user)
+        form = NewRoleForm(
+            request.POST or None,
+            permissions=permissions,
+            current=member.role,
+            ends_at=member.ends_at,
+        )
         return self.render_page(
             request,
             organization,
@@ -304,9 +352,9 @@ class PeoplePage:
             _("Change the role of %(person)s in %(organization)s?")
             % {"person": quote(user), "organization": quote(organization)},
             person=user,
-            current=current,
-            roles_form=NewRoleForm(permissions=permissions, current=current),
-            form=ReasonForm(),
+            current=member.role,
+            roles_form=form,
+            form=ReasonForm(request.POST or None),
             orphaned=membership.find_organizations_losing_last_admin(
                 [RoleChange(user, organization, None)]
             ),
@@ -327,6 +375,7 @@ class PeoplePage:
             title_question(affected),
             users=affected.users,
             role=affected.role,
+            end=plan_end(affected.ends_at),
             orphaned=membership.find_organizations_losing_last_admin(
                 affected.list_changes()
             ),
@@ -355,9 +404,7 @@ class PeoplePage:
                     confirmed=read_confirmed(request.POST),
                 )
             for email in assignment.emails:
-                self._send_invitation(
-                    request, assignment.organization, email, assignment.role
-                )
+                self._send_invitation(request, assignment, email)
         users = [change.user for change in changed]
         if users:
             text = describe_change(replace(assignment, users=users))
@@ -384,17 +431,24 @@ class PeoplePage:
 
     # Invitations
 
-    def _send_invitation(self, request, organization, email, role):
+    def _send_invitation(self, request, assignment, email):
         """Write an invitation, and the task to send it.
 
         The caller's transaction writes nothing if there were too many, so the form can
         be sent again.
         """
         # Strangers who ask for emails to this address must not prevent the invitation.
+        organization = assignment.organization
         subject = f"{organization.pk} {email}"
         if not throttle.count_attempt("invitation mail", subject):
             raise TooManyEmails(email)
-        invitation = invitations.invite(organization, email, role, actor=request.user)
+        invitation = invitations.invite(
+            organization,
+            email,
+            assignment.role,
+            actor=request.user,
+            ends_at=assignment.ends_at,
+        )
         # The admin waits for it. The invitations of an import come later.
         task = send_invitation.using(priority=outbox.URGENT)
         outbox.enqueue(task, invitation=invitation.pk)
@@ -414,6 +468,8 @@ class PeoplePage:
         except (TooManyEmails, invitations.TooManyInvitations) as error:
             text = describe_limit(error)
             return self.redirect_with_message(request, text, messages.ERROR)
+        except membership.EndInThePast:
+            return self.redirect_with_message(request, PAST_OFFER, messages.ERROR)
         text = describe_invitations([invitation.email])
         return self.redirect_with_message(request, text)
 
@@ -422,17 +478,16 @@ class PeoplePage:
         url = self._get_people_url(organization)
         # The page has one key for the buttons of all invitations.
         note_sent(request, url, button=invitation.email)
-        role = ROLES_BY_KEY[invitation.role]
-        self._send_invitation(request, organization, invitation.email, role)
+        assignment = Assignment(
+            organization,
+            [],
+            ROLES_BY_KEY[invitation.role],
+            end=MembershipEnd(invitation.membership_ends_at),
+        )
+        self._send_invitation(request, assignment, invitation.email)
 
     def _get_people_url(self, organization):
         return reverse("admin:orgadmin_organization_people", args=[organization.pk])
-
-
-def find_member(organization, pk):
-    """Return the users with this key who are members: one, or none."""
-    members = Membership.objects.users_in(organization.group_ids)
-    return User.objects.filter(pk__in=members.filter(user=pk))
 
 
 def find_asked(request, name):

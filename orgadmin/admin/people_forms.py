@@ -5,6 +5,7 @@ from django.utils import timezone
 from django.utils.translation import gettext_lazy as _, ngettext
 
 from orgadmin.access.roles import ROLES, ROLES_BY_KEY
+from orgadmin.admin.end_field import EndField
 from orgadmin.admin.quotes import list_quoted, quote
 from orgadmin.models import Invitation, MembershipEvent
 from orgadmin.people.find_people import (
@@ -62,7 +63,7 @@ class AddPeopleForm(RoleForm):
     """
 
     prefix = "add"
-    field_order = ["who", "several", "role"]
+    field_order = ["who", "several", "role", "ends_on"]
 
     # The field that shows the errors about names.
     field_of_errors = "who"
@@ -92,6 +93,7 @@ class AddPeopleForm(RoleForm):
         widget=forms.Textarea({"rows": 5, "spellcheck": "false"}),
         help_text=_("One on each line, or separated by commas."),
     )
+    ends_on = EndField()
 
     def __init__(self, data=None, *, permissions, actor):
         super().__init__(data, permissions=permissions)
@@ -162,10 +164,16 @@ class AddPeopleForm(RoleForm):
 
 
 class NewRoleForm(RoleForm):
-    """Choose another role for a member. Their present one is not a choice."""
+    """Choose another role for a member, and its end.
 
-    def __init__(self, data=None, *, permissions, current):
+    Their present role is not a choice. `ends_at` is the present end.
+    """
+
+    ends_on = EndField()
+
+    def __init__(self, data=None, *, permissions, current, ends_at=None):
         super().__init__(data, permissions=permissions)
+        self.initial["ends_on"] = ends_at
         choices = [
             (key, label)
             for key, label in self.fields["role"].choices

@@ -1,8 +1,20 @@
 """What the People page says about changes, and asks before them."""
 
-from django.utils.translation import gettext as _, ngettext
+from django.utils.translation import gettext as _, gettext_lazy, ngettext
 
+from orgadmin.access.membership_log import show_end
 from orgadmin.admin.quotes import list_quoted, quote
+
+NO_MEMBER = gettext_lazy("No changes: this person is not a member.")
+
+PAST_END = gettext_lazy(
+    "Nothing was saved, because this end of the access has passed. Choose a later day."
+)
+
+PAST_OFFER = gettext_lazy(
+    "No invitation was sent, because the access that it offers would have ended by now."
+    " Invite the person again, with a later end."
+)
 
 
 def title_question(assignment):
@@ -44,15 +56,19 @@ def describe_change(assignment):
         "%(names)s now have the role %(role)s in “%(organization)s”.",
         len(assignment.users),
     )
-    return text % {
+    values = {
         "names": names,
         "role": assignment.role.label,
         "organization": assignment.organization,
     }
+    if assignment.ends_at is None:
+        return text % values
+    end = _("Access ends on %s.") % show_end(assignment.ends_at)
+    return f"{text % values} {end}"
 
 
 def describe_no_change(assignment):
     """Return the message about an assignment that had nothing to change."""
     if assignment.role is None or not assignment.users:
-        return _("No changes: this person is not a member.")
+        return NO_MEMBER
     return _("No changes: they already have this role.")

@@ -34,6 +34,7 @@ from orgadmin.models.guards import (
 )
 from orgadmin.people import mail
 from orgadmin.people.changes import MembershipEnd, RoleChange
+from orgadmin.people.ends import PlannedEnd, plan_end
 
 if TYPE_CHECKING:
     from django.contrib.auth.models import Group
@@ -67,6 +68,10 @@ class OrganizationRole:
     role: Role | None
     ends_at: datetime | None = None
 
+    @property
+    def end(self) -> PlannedEnd | None:
+        return plan_end(self.ends_at)
+
 
 @dataclass(frozen=True)
 class Member:
@@ -76,6 +81,10 @@ class Member:
     role: Role
     joined: MembershipEvent | None  # None if the log has no such row
     ends_at: datetime | None = None
+
+    @property
+    def end(self) -> PlannedEnd | None:
+        return plan_end(self.ends_at)
 
 
 @dataclass
@@ -401,6 +410,18 @@ def find_last_admin(organization: Organization) -> int | None:
     return pks[0] if len(pks) == 1 else None
 
 
+def find_end_of_last_admin(organization: Organization) -> datetime | None:
+    """Return when the access of the last active admin ends.
+
+    Returns None if the access of at least one does not end, and if there is none.
+    """
+    admins = Membership.objects.current().filter(
+        group=getattr(organization, ADMIN.attname), user__is_active=True
+    )
+    latest = admins.order_by(F("ends_at").desc(nulls_first=True))
+    return latest.values_list("ends_at", flat=True).first()
+
+
 @transaction.atomic
 def set_groups(
     user: User,
@@ -549,6 +570,19 @@ def find_members(organization: Organization, emails: Collection[str]) -> list[Me
         if user.has_verified_email and role is not None:
             found.append(Member(user, role, joined=None))
     return found
+
+
+def find_member(organization: Organization, user: User) -> Member | None:
+    """Return a member with their role and its end; the highest role, if they have both.
+
+    Does not read the log. Returns None for people who are no members.
+    """
+    role = find_role(organization, user)
+    if role is None:
+        return None
+    group_id = getattr(organization, role.attname)
+    row = Membership.objects.current().filter(user=user, group=group_id).first()
+    return Member(user, role, joined=None, ends_at=row.ends_at) if row else None
 
 
 def describe_members(

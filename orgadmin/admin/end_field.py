@@ -1,0 +1,73 @@
+"""The field of forms that asks for the last day of a membership."""
+
+import datetime
+
+from django import forms
+from django.conf import settings
+from django.utils.functional import lazy
+from django.utils.translation import gettext, gettext_lazy as _
+
+from orgadmin.access.membership_log import find_start_of_next_day
+from orgadmin.people.ends import find_last_day, find_today
+
+# Browsers send this form of a date, and show only this one.
+ISO_DATE = "%Y-%m-%d"
+
+# Dates far ahead are slips of the pen, such as 20226 for 2026.
+LAST_YEAR = 2999
+
+
+class EndField(forms.DateField):
+    """The last day of a membership.
+
+    Its value is the moment at which that day has ended in the site's time zone, or None
+    if the field is empty. The initial value is such a moment, too.
+    """
+
+    def __init__(self, **kwargs):
+        values = {
+            "label": _("Access ends on"),
+            "required": False,
+            "help_text": explain_day_lazy(),
+            "widget": forms.DateInput({"type": "date"}, format=ISO_DATE),
+        }
+        super().__init__(**values | kwargs)
+
+    def get_bound_field(self, form, field_name):
+        self.widget.attrs["min"] = find_today().isoformat()
+        return super().get_bound_field(form, field_name)
+
+    def prepare_value(self, value):
+        if isinstance(value, datetime.datetime):
+            return find_last_day(value)
+        return value
+
+    def clean(self, value):
+        day = super().clean(value)
+        if day is None:
+            return None
+        if day < find_today():
+            raise forms.ValidationError(
+                _("This day has passed. Choose today or a later day.")
+            )
+        if day.year > LAST_YEAR:
+            raise forms.ValidationError(
+                _("This day is too far ahead. Choose a day before the year 3000.")
+            )
+        return find_start_of_next_day(day)
+
+
+def explain_day():
+    text = gettext(
+        "Optional. Access ends at the end of this day, in the time zone %(zone)s."
+    )
+    return text % {"zone": settings.TIME_ZONE}
+
+
+explain_day_lazy = lazy(explain_day, str)
+
+
+class EndForm(forms.Form):
+    """Choose when the access of a member ends; nothing means that it does not."""
+
+    ends_on = EndField()

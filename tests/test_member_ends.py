@@ -1,0 +1,290 @@
+"""Pages about the end of memberships: setting, extending and removing it."""
+
+from datetime import date, timedelta
+
+from django.core import mail
+from django.test import TestCase, tag
+from django.utils.formats import date_format
+
+from orgadmin.access.membership_log import Event, find_start_of_next_day
+from orgadmin.models import Membership, MembershipEvent
+from orgadmin.people import invitations
+from orgadmin.people.ends import find_last_day, find_today
+
+from .factories import (
+    ADMIN,
+    REVIEWER,
+    age_sign_in,
+    create_organization,
+    create_superuser,
+    create_user,
+    set_role,
+)
+from .mailing import work
+from .test_organization_people import LIST, read_page
+
+DAY = timedelta(days=1)
+
+
+def set_last_day(user, organization, day):
+    """Let a membership end at the end of a day, past all checks."""
+    rows = Membership.objects.filter(user=user, group__in=organization.group_ids)
+    rows.update(ends_at=find_start_of_next_day(day) if day else None)
+
+
+class EndsMixin:
+    @classmethod
+    def setUpTestData(cls):
+        cls.staff = create_superuser()
+        cls.acme = create_organization("Acme")
+        cls.ada = create_user("ada", admin_of=[cls.acme], email="ada@example.com")
+        cls.mary = create_user("mary", reviewer_of=[cls.acme])
+        cls.url = f"{LIST}{cls.acme.pk}/people/"
+        cls.today = find_today()
+        cls.later = cls.today + 30 * DAY
+
+    def setUp(self):
+        self.client.force_login(self.ada)
+
+    def post(self, **data):
+        return self.client.post(self.url, data, follow=True)
+
+    def find_last_day(self, user):
+        rows = Membership.objects.filter(user=user, group__in=self.acme.group_ids)
+        ends_at = rows.get().ends_at
+        return find_last_day(ends_at) if ends_at else None
+
+    def set_end(self, user, role, **data):
+        return self.post(user=user.pk, role=role.key, set_end="1", **data)
+
+
+class PeoplePageTests(EndsMixin, TestCase):
+    def test_says_until_when_members_have_access(self):
+        self.assertNotContains(self.client.get(self.url), "until ")
+        set_last_day(self.mary, self.acme, self.later)
+        response = self.client.get(self.url)
+        self.assertContains(response, f"until {date_format(self.later)}")
+        self.assertNotContains(response, "Ends in")
+
+    def test_says_in_words_when_access_ends_soon(self):
+        for days, words in [
+            (0, "Ends today"),
+            (1, "Ends tomorrow"),
+            (6, "Ends in 6 days"),
+        ]:
+            set_last_day(self.mary, self.acme, self.today + days * DAY)
+            self.assertContains(self.client.get(self.url), words)
+        set_last_day(self.mary, self.acme, self.today + 7 * DAY)
+        self.assertNotContains(self.client.get(self.url), "Ends in")
+
+    def test_runs_as_many_queries_with_ends_as_without(self):
+        with self.assertNumQueries(8):
+            self.client.get(self.url)
+        set_last_day(self.mary, self.acme, self.later)
+        with self.assertNumQueries(8):
+            self.client.get(self.url)
+
+    @tag("C17")
+    def test_extends_access_by_one_press(self):
+        set_last_day(self.mary, self.acme, self.later)
+        extended = self.later + 90 * DAY
+        response = self.client.get(self.url)
+        self.assertContains(response, f"Extend until {date_format(extended)}")
+        self.assertContains(response, f'value="{extended.isoformat()}"')
+        for _press in range(2):
+            # The second press of the same button changes nothing more.
+            response = self.set_end(self.mary, REVIEWER, ends_on=extended)
+            self.assertEqual(self.find_last_day(self.mary), extended)
+        response = self.set_end(self.mary, REVIEWER, ends_on=extended + DAY)
+        day = date_format(extended + DAY)
+        self.assertContains(response, f"“mary” has access to “Acme” until {day}.")
+        [_first, event] = MembershipEvent.objects.filter(event=Event.END_CHANGED)[::-1]
+        self.assertEqual(event.actor_name, "ada")
+        self.assertEqual(event.ends_at, find_start_of_next_day(extended + DAY))
+
+    def test_removes_the_end(self):
+        set_last_day(self.mary, self.acme, self.later)
+        self.assertContains(
+            self.client.get(self.url, {"end": self.mary.pk}), "Remove end"
+        )
+        response = self.set_end(self.mary, REVIEWER, ends_on=self.later, no_end="1")
+        self.assertContains(response, "The access of “mary” to “Acme” no longer ends.")
+        self.assertIsNone(self.find_last_day(self.mary))
+        self.assertNotContains(
+            self.client.get(self.url, {"end": self.mary.pk}), "Remove end"
+        )
+
+    def test_refuses_days_that_are_no_use_next_to_the_field(self):
+        for day, text in [
+            (self.today - DAY, "This day has passed."),
+            ("2026-02-30", "Enter a valid date."),
+            (date(3000, 1, 1), "This day is too far ahead."),
+            (date.max, "This day is too far ahead."),
+        ]:
+            response = self.set_end(self.mary, REVIEWER, ends_on=day)
+            self.assertContains(response, text)
+            self.assertContains(response, "Save end")
+            self.assertIsNone(self.find_last_day(self.mary))
+        self.set_end(self.mary, REVIEWER, ends_on=self.today)
+        self.assertEqual(self.find_last_day(self.mary), self.today)
+
+    def test_asks_with_the_present_end(self):
+        set_last_day(self.mary, self.acme, self.later)
+        for question in ("end", "change"):
+            with self.settings(LANGUAGE_CODE="de"):
+                response = self.client.get(self.url, {question: self.mary.pk})
+            self.assertContains(response, f'value="{self.later.isoformat()}"')
+
+    @tag("C17")
+    def test_does_not_change_a_role_that_is_no_longer_the_same(self):
+        set_role(self.acme, [self.mary], ADMIN)
+        response = self.set_end(self.mary, REVIEWER, ends_on=self.later)
+        self.assertContains(response, "does not have this role any more")
+        self.assertIsNone(self.find_last_day(self.mary))
+        self.assertIn(self.mary, self.acme.admin.user_set.all())
+
+    @tag("C17")
+    def test_answers_the_same_about_strangers_and_people_who_do_not_exist(self):
+        stranger = create_user("stranger")
+        pages = []
+        for pk in (stranger.pk, 10**9):
+            shown = self.client.get(self.url, {"end": pk}, follow=True)
+            sent = self.post(user=pk, role="reviewer", set_end="1", ends_on=self.later)
+            wrong = self.post(user=pk, role="reviewer", set_end="1", ends_on="x")
+            pages.append([read_page(page) for page in (shown, sent, wrong)])
+        self.assertEqual(*pages)
+        self.assertFalse(stranger.groups.exists())
+
+    @tag("C17")
+    def test_needs_a_recent_sign_in_to_extend_admins(self):
+        create_user("other", admin_of=[self.acme])
+        set_last_day(self.ada, self.acme, self.later)
+        age_sign_in(self.client, minutes=60)
+        self.set_end(self.ada, ADMIN, ends_on="")
+        self.assertEqual(self.find_last_day(self.ada), self.later)
+        self.set_end(self.mary, REVIEWER, ends_on=self.later)
+        self.assertEqual(self.find_last_day(self.mary), self.later)
+
+    def test_reviewers_cannot_change_ends(self):
+        self.client.force_login(self.mary)
+        self.set_end(self.mary, REVIEWER, ends_on=self.later)
+        self.assertIsNone(self.find_last_day(self.mary))
+
+
+class AddAndChangeTests(EndsMixin, TestCase):
+    def add(self, who, role, ends_on=""):
+        return self.post(
+            **{
+                "add": "1",
+                "add-who": who,
+                "add-role": role.key,
+                "add-ends_on": ends_on,
+            }
+        )
+
+    def test_adds_a_person_with_an_end(self):
+        self.client.force_login(self.staff)
+        bert = create_user("bert")
+        response = self.add("bert", REVIEWER, self.later)
+        day = date_format(self.later)
+        self.assertContains(
+            response, f"“bert” is now Reviewer of “Acme”. Access ends on {day}."
+        )
+        self.assertEqual(self.find_last_day(bert), self.later)
+
+    def test_shows_the_form_again_if_the_day_has_passed(self):
+        self.client.force_login(self.staff)
+        bert = create_user("bert")
+        response = self.add("bert", REVIEWER, self.today - DAY)
+        self.assertContains(response, "This day has passed.")
+        self.assertFalse(bert.groups.exists())
+
+    def test_keeps_the_end_of_members_who_are_added_again_without_a_day(self):
+        self.client.force_login(self.staff)
+        set_last_day(self.mary, self.acme, self.later)
+        self.add("mary", REVIEWER)
+        self.assertEqual(self.find_last_day(self.mary), self.later)
+        self.add("mary", ADMIN)
+        self.assertEqual(self.find_last_day(self.mary), self.later)
+        self.add("mary", ADMIN, self.later + DAY)
+        self.assertEqual(self.find_last_day(self.mary), self.later + DAY)
+
+    def test_invitations_take_the_end_along(self):
+        self.add("new@example.com", REVIEWER, self.later)
+        [invitation] = self.acme.invitations.all()
+        self.assertEqual(find_last_day(invitation.membership_ends_at), self.later)
+        self.assertContains(
+            self.client.get(self.url), f"until {date_format(self.later)}"
+        )
+        self.post(invitation=invitation.pk, resend="1")
+        [invitation] = self.acme.invitations.all()
+        self.assertEqual(find_last_day(invitation.membership_ends_at), self.later)
+        new = create_user("new", email="new@example.com")
+        invitations.accept(invitation, new, is_unused=False)
+        self.assertEqual(self.find_last_day(new), self.later)
+
+    def test_does_not_resend_an_invitation_to_access_that_has_ended(self):
+        self.add("new@example.com", REVIEWER, self.later)
+        work()
+        mail.outbox.clear()
+        yesterday = find_start_of_next_day(self.today - DAY)
+        self.acme.invitations.update(membership_ends_at=yesterday)
+        [invitation] = self.acme.invitations.all()
+        response = self.post(invitation=invitation.pk, resend="1")
+        self.assertContains(response, "Invite the person again, with a later end.")
+        work()
+        self.assertEqual(mail.outbox, [])
+
+    def test_changes_the_role_and_the_end_together(self):
+        self.post(user=self.mary.pk, role="admin", confirmed="1", ends_on=self.later)
+        self.assertEqual(self.find_last_day(self.mary), self.later)
+        self.post(user=self.mary.pk, role="reviewer", confirmed="1", ends_on="")
+        self.assertIsNone(self.find_last_day(self.mary))
+
+    def test_keeps_the_end_if_only_the_role_was_sent(self):
+        set_last_day(self.mary, self.acme, self.later)
+        self.post(user=self.mary.pk, role="admin", confirmed="1")
+        self.assertEqual(self.find_last_day(self.mary), self.later)
+
+    def test_asks_again_for_the_role_if_the_day_has_passed(self):
+        response = self.post(
+            user=self.mary.pk,
+            role="admin",
+            confirmed="1",
+            ends_on=self.today - DAY,
+        )
+        self.assertContains(response, "This day has passed.")
+        self.assertContains(response, "Change role of mary")
+        self.assertIn(self.mary, self.acme.reviewer.user_set.all())
+
+    def test_keeps_the_day_while_it_asks_to_confirm(self):
+        set_role(self.acme, [self.mary], ADMIN)
+        response = self.post(user=self.mary.pk, role="reviewer", ends_on=self.later)
+        self.assertContains(response, f"Access ends on {date_format(self.later)}.")
+        self.assertContains(
+            response,
+            f'<input type="hidden" name="ends_on" value="{self.later}">',
+            html=True,
+        )
+
+
+class LastAdminTests(EndsMixin, TestCase):
+    def test_warns_if_the_access_of_all_admins_ends(self):
+        warning = "will have no active admin after"
+        other = create_user("other", admin_of=[self.acme])
+        gone = create_user("gone", admin_of=[self.acme], is_active=False)
+        set_last_day(self.ada, self.acme, self.later)
+        self.assertNotContains(self.client.get(self.url), warning)
+        set_last_day(other, self.acme, self.later + DAY)
+        for user in (self.ada, self.staff):
+            self.client.force_login(user)
+            self.assertContains(
+                self.client.get(self.url),
+                f"{warning} {date_format(self.later + DAY)}",
+            )
+        set_last_day(gone, self.acme, None)
+        self.assertContains(self.client.get(self.url), warning)
+
+    def test_allows_the_end_of_the_only_admin(self):
+        self.set_end(self.ada, ADMIN, ends_on=self.later)
+        self.assertEqual(self.find_last_day(self.ada), self.later)
