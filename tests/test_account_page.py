@@ -115,12 +115,12 @@ class PageTests(AccountCase):
 
     def test_it_takes_the_same_queries_for_many_organizations(self):
         self.client.get(PAGE)
-        with self.assertNumQueries(7):
+        with self.assertNumQueries(8):
             self.client.get(PAGE)
         for number in range(25):
             organization = create_organization(f"Number {number:02}")
             set_role(organization, [self.anna], ADMIN)
-        with self.assertNumQueries(7):
+        with self.assertNumQueries(8):
             response = self.client.get(PAGE)
         self.assertContains(response, "All your organizations as a list")
         self.assertContains(response, "Number 18")

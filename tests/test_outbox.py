@@ -37,6 +37,9 @@ from orgadmin.people import (
     invitations,
     mail as people_mail,
     outbox,
+    request_mail,
+    review_items,
+    review_mail,
     security_mail,
     unsent,
 )
@@ -180,7 +183,10 @@ class TaskTests(OutboxMixin, TestCase):
             new_email,
             password_link,
             people_mail,
+            request_mail,
             reset_mail,
+            review_items,
+            review_mail,
             security_mail,
             set_up_link,
         )

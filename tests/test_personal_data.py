@@ -32,6 +32,7 @@ from orgadmin.accounts import throttle
 from orgadmin.accounts.reset_mail import answer_request
 from orgadmin.models import (
     AcceptedInvitation,
+    AccessRequest,
     AuditEvent,
     Contact,
     Invitation,
@@ -145,6 +146,13 @@ class PersonCase(TestCase):
         AcceptedInvitation.objects.create(
             token_hash="hash", user=zoe, organization=self.acme
         )
+        AccessRequest.objects.create(
+            user=zoe,
+            organization=self.other,
+            organization_name="Other",
+            role="reviewer",
+            reason="Zoë Quillfeather needs it.",
+        )
         acme.contacts.create(name="Zoë Quillfeather", email="z.quill@example.net")
         acme._history_user = zoe
         acme.phone = "1"
@@ -251,6 +259,7 @@ class ExportTests(PersonCase):
             "admin_log": 3,
             "invitations": 3,
             "accepted_invitations": 1,
+            "access_requests": 1,
             "contacts": 1,
             "second_factors": 1,
             "company_accounts": 1,
@@ -372,6 +381,7 @@ class ErasureTests(PersonCase):
         self.assertFalse(user.groups.exists() or user.user_permissions.exists())
         self.assertFalse(SocialAccount.objects.exists())
         self.assertFalse(AcceptedInvitation.objects.exists())
+        self.assertFalse(AccessRequest.objects.exists())
         self.assertFalse(Contact.objects.exists())
 
     @tag("D36")
@@ -690,6 +700,8 @@ class CoverageTests(SimpleTestCase):
         "guardian.UserObjectPermission": "never used",
         "mfa.Authenticator": "exported without secrets, and deleted",
         "orgadmin.AcceptedInvitation": "exported and deleted",
+        "orgadmin.AccessLink": "has no personal data: a hash",
+        "orgadmin.AccessRequest": "exported and deleted",
         "orgadmin.AccessReview": "exported, and names are replaced",
         "orgadmin.AuditEvent": "exported, and names are replaced",
         "orgadmin.BulkJob": "has keys, and a reason until the change is made",

@@ -80,6 +80,16 @@ class SecurityEvent(models.TextChoices):
     GROUP_RENAMED = "group renamed", _("group renamed")
     GROUP_DELETED = "group deleted", _("group deleted")
     PEOPLE_VIEWED = "people viewed", _("list of all people viewed")
+    ACCESS_REQUESTED = "access requested", _("access requested")
+    ACCESS_DECLINED = "access declined", _("request for access declined")
+    ACCESS_LINK_CREATED = (
+        "access link created",
+        _("link to ask for access created"),
+    )
+    ACCESS_LINK_REMOVED = (
+        "access link removed",
+        _("link to ask for access switched off"),
+    )
     VIEWING_STARTED = "viewing started", _("site viewed as this person")
     VIEWING_ENDED = "viewing ended", _("site no longer viewed as this person")
     EXPORTED = "exported", _("exported")
@@ -116,6 +126,8 @@ ACCOUNT_EVENTS = frozenset(SecurityEvent) - {
     SecurityEvent.ORGANIZATIONS_TRASHED,
     SecurityEvent.ORGANIZATIONS_DELETED,
     SecurityEvent.ROLES_CHANGED,
+    SecurityEvent.ACCESS_LINK_CREATED,
+    SecurityEvent.ACCESS_LINK_REMOVED,
     SecurityEvent.VERSION_RESTORED,
     SecurityEvent.REPAIRED,
     SecurityEvent.FIXTURES_LOADED,

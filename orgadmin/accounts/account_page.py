@@ -30,6 +30,7 @@ from orgadmin.accounts.own_sessions import end_own_session, list_own_sessions
 from orgadmin.accounts.step_up import ask_for_recent_sign_in
 from orgadmin.models import User
 from orgadmin.models.validators import is_primary_key
+from orgadmin.people.access_requests import list_own
 from orgadmin.people.membership import list_first_roles
 from orgadmin.people.second_factors import FACTORS
 
@@ -122,6 +123,7 @@ def show_account(
         "factors": list_factors(user),
         "roles": roles[:SHOWN_ROLES],
         "has_more_roles": len(roles) > SHOWN_ROLES,
+        "requests": list_own(user, SHOWN_ROLES),
         "sessions": list_own_sessions(request),
     }
     return render(request, "registration/account.html", context)

@@ -13,8 +13,11 @@ from orgadmin.accounts.own_mail import send_to_own_address
 from orgadmin.gate.answers import Gate
 from orgadmin.models import Invitation, User
 from orgadmin.people import outbox
+from orgadmin.people.access_requests import list_own
 from orgadmin.people.invitations import find_invitations
 from orgadmin.people.mail import send_invitation
+
+SHOWN_REQUESTS = 20
 
 
 @never_cache
@@ -36,6 +39,7 @@ def no_organization_view(request: HttpRequest) -> HttpResponse:
         **admin.site.each_context(request),
         "title": _("You belong to no organization yet"),
         "invitations": invitations,
+        "requests": list_own(user, SHOWN_REQUESTS),
     }
     return render(request, "registration/no_organization.html", context)
 

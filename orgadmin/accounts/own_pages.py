@@ -41,6 +41,7 @@ OWN_PAGES = frozenset(
         "mfa_set_up_link",
         "mfa_view_recovery_codes",
         "no_organization",
+        "request_access",
     ]
 )
 

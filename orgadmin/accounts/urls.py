@@ -19,6 +19,7 @@ from orgadmin.accounts.language import language_view
 from orgadmin.accounts.lock_out_link import lock_out_link_view
 from orgadmin.accounts.new_email import new_email_link_view
 from orgadmin.accounts.no_organization import no_organization_view
+from orgadmin.accounts.request_access import request_access_view
 from orgadmin.accounts.session_end import stay_signed_in_view
 from orgadmin.accounts.tokens import reset_tokens
 from orgadmin.accounts.view_as import stop_viewing
@@ -35,6 +36,11 @@ urlpatterns = [
     path("stop-viewing/", stop_viewing, name="stop_viewing"),
     path("stay-signed-in/", stay_signed_in_view, name="stay_signed_in"),
     path("invitation/<str:token>/", invitation_view, name="invitation"),
+    path(
+        "request-access/<str:token>/",
+        request_access_view,
+        name="request_access",
+    ),
     path("language/", language_view, name="language"),
     path("no-organization/", no_organization_view, name="no_organization"),
     path("confirm-email/", confirm_email_view, name="confirm_email"),

@@ -76,6 +76,7 @@ PAGES = frozenset(
         "admin:orgadmin_organization_ledger",
         "admin:orgadmin_organization_overview",
         "admin:orgadmin_organization_people",
+        "admin:orgadmin_organization_requests",
         "admin:orgadmin_organization_restore",
         "admin:orgadmin_user_add",
         "admin:orgadmin_user_change",
@@ -138,7 +139,8 @@ class ViewAsMiddleware:
         except DatabaseError as error:
             if not is_read_only_error(error):
                 raise
-            logger.exception("A page that is viewed as someone else tried to write.")
+            text = "A page that is viewed as someone else tried to write."
+            logger.warning(text, exc_info=True)
             return refuse(request)
 
 

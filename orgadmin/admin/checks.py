@@ -25,6 +25,8 @@ from orgadmin.models import Organization, User
 # Models that belong to organizations but have no gated admin class, and why not.
 UNGATED = {
     "orgadmin.AcceptedInvitation": "No page shows it.",
+    "orgadmin.AccessLink": "No page shows it.",
+    "orgadmin.AccessRequest": "Only an organization's own pages show it.",
     "orgadmin.Invitation": "Only an organization's People page shows it.",
     "orgadmin.OrganizationUserObjectPermission": "No page shows it.",
     "orgadmin.OrganizationGroupObjectPermission": "No page shows it.",

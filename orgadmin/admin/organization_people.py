@@ -24,6 +24,7 @@ from orgadmin.admin.departures import CONFIRMED, describe_refusal, read_confirme
 from orgadmin.admin.end_field import EndForm
 from orgadmin.admin.member_ends import MemberEnds, find_members
 from orgadmin.admin.once import note_sent
+from orgadmin.admin.organization_requests import find_open
 from orgadmin.admin.people_forms import AddPeopleForm, NewRoleForm, ReasonForm
 from orgadmin.admin.people_messages import (
     PAST_END,
@@ -52,6 +53,9 @@ ROLE_FIELDS = ("role", f"{AddPeopleForm.prefix}-role")
 
 # How many members, and how many invitations, the page shows.
 PEOPLE_PER_PAGE = 50
+
+# How many requests for access it shows. Another page has the others.
+REQUESTS_SHOWN = 10
 
 
 @dataclass(frozen=True)
@@ -105,8 +109,11 @@ class PeoplePage(MemberEnds):
         """Return whether a request needs a recent sign-in.
 
         On the People page, that is to add several people at once, and to give even one
-        person a role that manages people. Removing people never needs it.
+        person a role that manages people, also if they have asked for it. Removing
+        people never needs it.
         """
+        if name == "requests" and gives_managing_role(request.POST):
+            return True
         if name == "people":
             adds_several = len(list_names(request.POST)) > 1
             if adds_several or gives_managing_role(request.POST):
@@ -201,6 +208,7 @@ class PeoplePage(MemberEnds):
             assignable=roles,
             only_role=roles[0] if len(roles) == 1 else None,
             invitations=invited,
+            requests=find_open(organization)[:REQUESTS_SHOWN],
             adding=form,
             form_key=choose_key(request),
             already=already,

@@ -29,6 +29,7 @@ from orgadmin.admin.organization_filters import (
 )
 from orgadmin.admin.organization_overview import OverviewPage
 from orgadmin.admin.organization_people import PeoplePage
+from orgadmin.admin.organization_requests import RequestsPage
 from orgadmin.admin.organization_restore import RestorePage
 from orgadmin.admin.organization_rows import (
     describe_admins,
@@ -48,6 +49,7 @@ class OrganizationAdmin(
     ImportExportPages,
     OverviewPage,
     PeoplePage,
+    RequestsPage,
     ContactsPage,
     MembershipLogPage,
     OrganizationAccessPage,
@@ -59,6 +61,7 @@ class OrganizationAdmin(
         "overview": "view",
         "contacts": "view",
         "people": "manage_members",
+        "requests": "manage_members",
         "ledger": "manage_members",
         "access": "manage_members",
         "restore": "change",
@@ -73,16 +76,18 @@ class OrganizationAdmin(
     page_labels = {
         "delete": _("Archive"),
         "ledger": _("Membership log"),
+        "requests": _("Requests for access"),
         "restore": _("Restore an earlier version"),
     }
     parent_tabs = {
         "change": "overview",
         "delete": "overview",
         "ledger": "people",
+        "requests": "people",
         "restore": "history",
     }
     # On the page "people", adding several people at once needs a recent sign-in.
-    open_to_old_sign_ins = ("add_view", "change_view", "people", "restore")
+    open_to_old_sign_ins = ("add_view", "change_view", "people", "requests", "restore")
     closed_to_old_sign_ins = ("import_view",)
     form = OrganizationForm
     actions = ["delete_selected", "give_role"]

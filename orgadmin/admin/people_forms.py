@@ -5,6 +5,7 @@ from django.utils import timezone
 from django.utils.translation import gettext_lazy as _, ngettext
 
 from orgadmin.access.roles import ROLES, ROLES_BY_KEY
+from orgadmin.accounts.widgets import RoleSelect
 from orgadmin.admin.end_field import EndField
 from orgadmin.admin.quotes import list_quoted, quote
 from orgadmin.models import Invitation, MembershipEvent
@@ -19,16 +20,6 @@ from orgadmin.people.membership import may_assign
 # How many people can be added at once, and how long their names can be together.
 NAMES_AT_ONCE = 50
 NAMES_LENGTH = 20_000
-
-
-class RoleSelect(forms.RadioSelect):
-    """Radio buttons, each with what the role allows, for role_choices.html."""
-
-    def create_option(self, name, value, label, *args, **kwargs):
-        option = super().create_option(name, value, label, *args, **kwargs)
-        option["description"] = ROLES_BY_KEY[value].description
-        option["attrs"]["aria-describedby"] = f"{option['attrs']['id']}_description"
-        return option
 
 
 class RoleForm(forms.Form):

@@ -1,6 +1,7 @@
 """The models: people, organizations, and what belongs to them."""
 
 from orgadmin.models.accepted_invitation import AcceptedInvitation
+from orgadmin.models.access_request import AccessLink, AccessRequest
 from orgadmin.models.access_review import (
     AccessReview,
     ReviewIsComplete,
@@ -37,6 +38,8 @@ from orgadmin.models.user_session import UserSession
 
 __all__ = [
     "AcceptedInvitation",
+    "AccessLink",
+    "AccessRequest",
     "AccessReview",
     "ReviewAnswer",
     "AuditEvent",

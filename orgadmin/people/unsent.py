@@ -40,6 +40,13 @@ KINDS: dict[str, str | Promise] = {
     "orgadmin.people.mail.tell_inviter": _("accepted invitation, to the inviter"),
     "orgadmin.people.mail.tell_member": _("change of a role, to the member"),
     "orgadmin.people.mail.tell_members": _("changes of roles, to all members"),
+    "orgadmin.people.request_mail.tell_admin_of_request": _(
+        "request for access, to an admin"
+    ),
+    "orgadmin.people.request_mail.tell_admins_of_request": _(
+        "request for access, to all admins"
+    ),
+    "orgadmin.people.request_mail.tell_declined": _("declined request for access"),
     "orgadmin.people.review_items.prepare_review": _("start of an access review"),
     "orgadmin.people.review_mail.ask_to_review": _("request to review access"),
     "orgadmin.people.security_mail.tell_person": _("security, to the person"),

@@ -34,6 +34,7 @@ from django_tasks_db.models import DBTaskResult
 from orgadmin.access.audit_log import SecurityEvent, record
 from orgadmin.models import (
     AcceptedInvitation,
+    AccessRequest,
     AccessReview,
     AuditEvent,
     Contact,
@@ -303,6 +304,8 @@ class Erasure:
         self._delete(_("Invitations to their address"), invitations)
         accepted = AcceptedInvitation.objects.filter(user=user)
         self._delete(_("Invitations that they accepted"), accepted)
+        requests = AccessRequest.objects.filter(user=user)
+        self._delete(_("Requests for access"), requests)
         self._delete(_("Second factors"), Authenticator.objects.filter(user=user))
         self._delete(
             _("Linked company accounts"), SocialAccount.objects.filter(user=user)

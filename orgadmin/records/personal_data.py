@@ -29,6 +29,7 @@ from django.utils import timezone
 from orgadmin.access.audit_log import SecurityEvent, record
 from orgadmin.models import (
     AcceptedInvitation,
+    AccessRequest,
     AccessReview,
     AuditEvent,
     Contact,
@@ -71,6 +72,7 @@ ATTEMPTS_BY_KEY = (
     "lock-out mail",
     "lock-out link",
     "invitations by",
+    "requests by",
     "own mail",
     "password link",
     "password links by",
@@ -449,6 +451,24 @@ def list_accepted_invitations(person: Person) -> Iterator[Row]:
         }
 
 
+def list_access_requests(person: Person) -> Iterator[Row]:
+    """Yield what the person has asked for, and what they have decided for others."""
+    condition = Q(user=person.user) | Q(decided_by=person.user)
+    for request in AccessRequest.objects.filter(condition).order_by("pk"):
+        is_theirs = request.user_id == person.user.pk
+        yield {
+            "asked_at": request.asked_at,
+            "organization_id": request.organization_id,
+            "organization": request.organization_name,
+            "role": request.role,
+            "reason": request.reason if is_theirs else None,
+            "outcome": request.outcome,
+            "answer": request.answer,
+            "decided_at": request.decided_at,
+            "decided_by_themselves": request.decided_by_id == person.user.pk,
+        }
+
+
 def list_contacts(person: Person) -> Iterator[Row]:
     contacts = Contact.objects.filter(has_address("email", person))
     for contact in contacts.select_related("organization").order_by("pk"):
@@ -520,6 +540,7 @@ SECTIONS: dict[str, Callable[[Person], Iterable[Row]]] = {
     "admin_log": list_log_entries,
     "invitations": list_invitations,
     "accepted_invitations": list_accepted_invitations,
+    "access_requests": list_access_requests,
     "contacts": list_contacts,
     "second_factors": list_second_factors,
     "company_accounts": list_providers,

@@ -1,0 +1,144 @@
+"""The page on which people ask an organization for a role.
+
+Its admins hand out the link. It contains a secret that permits to read the name of the
+organization, and nothing else about it.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django import forms
+from django.contrib import admin, messages
+from django.contrib.auth.decorators import login_required
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import redirect, render
+from django.utils import timezone
+from django.utils.formats import date_format
+from django.utils.translation import gettext as _, gettext_lazy
+from django.views.decorators.cache import never_cache
+
+from orgadmin.access.roles import ROLES, ROLES_BY_KEY
+from orgadmin.accounts.kept_forms import (
+    choose_key,
+    get_returned_form,
+    tell_not_saved,
+)
+from orgadmin.accounts.widgets import RoleSelect
+from orgadmin.models import AccessRequest, Organization
+from orgadmin.people.access_requests import (
+    AlreadyAsked,
+    AlreadyMember,
+    LinkGone,
+    TooManyRequests,
+    ask,
+    find_organization,
+    find_request,
+)
+from orgadmin.people.membership import find_role
+
+
+class AccessRequestForm(forms.Form):
+    """Ask for a role, and say why."""
+
+    role = forms.TypedChoiceField(
+        label=gettext_lazy("Role"),
+        coerce=ROLES_BY_KEY.get,
+        choices=[(role.key, role.label) for role in ROLES],
+        # The one with the fewest permissions.
+        initial=ROLES[-1].key,
+        widget=RoleSelect,
+        error_messages={"required": gettext_lazy("Choose a role.")},
+    )
+    reason = AccessRequest._meta.get_field("reason").formfield(
+        label=gettext_lazy("Why do you need access?"),
+        required=True,
+        widget=forms.TextInput({"class": "vTextField"}),
+        error_messages={"required": gettext_lazy("Enter a reason.")},
+    )
+
+
+@never_cache
+@login_required
+def request_access_view(request: HttpRequest, token: str) -> HttpResponse:
+    """Let a person ask for a role, or show that they have asked.
+
+    A link that never existed, one that was switched off, and one that was replaced get
+    the same response.
+    """
+    try:
+        organization = find_organization(token)
+        if request.method == "POST":
+            return ask_for_role(request, organization, token)
+        return show_state(request, organization)
+    except LinkGone:
+        context = admin.site.each_context(request)
+        return render(
+            request, "registration/request_access_dead.html", context, status=404
+        )
+
+
+def ask_for_role(
+    request: HttpRequest, organization: Organization, token: str
+) -> HttpResponse:
+    """Send the form to the admins, and show what became of it on the same page."""
+    form = AccessRequestForm(request.POST)
+    if not form.is_valid():
+        return show_form(request, organization, form)
+    role = form.cleaned_data["role"]
+    try:
+        ask(token, request.user, role, form.cleaned_data["reason"])
+    except TooManyRequests as error:
+        until = date_format(timezone.localtime(error.until), "DATETIME_FORMAT")
+        text = _(
+            "Your request was not sent, because there were too many in a day. You can"
+            " ask again from %s."
+        )
+        messages.error(request, text % until)
+        return show_form(request, organization, form)
+    except (AlreadyAsked, AlreadyMember):
+        # A second click, or a decision in the meantime. The page says what is so now.
+        return redirect(request.path)
+    messages.success(request, _("Your request was sent to the admins."))
+    return redirect(request.path)
+
+
+def show_state(request: HttpRequest, organization: Organization) -> HttpResponse:
+    """Show the person's role, their open request, or the form."""
+    role = find_role(organization, request.user)
+    if role is not None:
+        return show_page(request, organization, role=role)
+    asked = find_request(organization, request.user)
+    if asked is not None and asked.is_open:
+        return show_page(request, organization, asked=asked)
+    returned = get_returned_form(request)
+    if returned is not None:
+        tell_not_saved(request)
+    return show_form(request, organization, AccessRequestForm(returned), asked)
+
+
+def show_form(
+    request: HttpRequest,
+    organization: Organization,
+    form: AccessRequestForm,
+    previous: AccessRequest | None = None,
+) -> HttpResponse:
+    """Show the form, and what became of the previous request if it was declined."""
+    return show_page(
+        request,
+        organization,
+        form=form,
+        form_key=choose_key(request),
+        previous=previous,
+    )
+
+
+def show_page(
+    request: HttpRequest, organization: Organization, **context: Any
+) -> HttpResponse:
+    context |= {
+        **admin.site.each_context(request),
+        "title": _("Ask for access to “%s”") % organization,
+        "organization": organization,
+    }
+    return render(request, "registration/request_access.html", context)

@@ -1,0 +1,122 @@
+"""AccessLink and AccessRequest: people ask an organization for a role."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+from typing import Self
+
+from django.conf import settings
+from django.db import models
+from django.utils import timezone
+from django.utils.translation import gettext_lazy as _
+
+from orgadmin.access.roles import ROLES
+from orgadmin.models.fields import LongLineField
+from orgadmin.models.organization import Organization
+
+# How long admins can decide. After that, the person can ask again.
+LIFETIME = timedelta(days=14)
+
+
+class Outcome(models.TextChoices):
+    OPEN = "", _("not decided")
+    APPROVED = "approved", _("approved")
+    DECLINED = "declined", _("declined")
+
+
+class AccessLink(models.Model):
+    """The link by which people can ask for a role in an organization.
+
+    The link contains a secret, of which only a hash is stored. Without a row, nobody
+    can ask.
+    """
+
+    # Without constraints, the previous release can still delete organizations and
+    # people. The row can remain then; its organization is not found.
+    organization = models.OneToOneField(
+        Organization, models.CASCADE, related_name="access_link", db_constraint=False
+    )
+    token_hash = models.CharField(max_length=64, unique=True, editable=False)
+    created_at = models.DateTimeField(default=timezone.now)
+
+    def __str__(self) -> str:
+        return f"Access link {self.pk}"
+
+
+class AccessRequestQuerySet(models.QuerySet["AccessRequest"]):
+    def open(self) -> Self:
+        """Return the requests that can be decided.
+
+        An account that is deactivated can get no role.
+        """
+        return self.filter(
+            outcome=Outcome.OPEN,
+            asked_at__gt=timezone.now() - LIFETIME,
+            user__is_active=True,
+        )
+
+
+class AccessRequest(models.Model):
+    """What a person has asked an organization for last, and what became of it.
+
+    The next request of the same person replaces it. So there is at most one that is
+    open.
+    """
+
+    organization = models.ForeignKey(
+        Organization,
+        models.CASCADE,
+        related_name="access_requests",
+        db_constraint=False,
+        # The constraint below has an index that begins with it.
+        db_index=False,
+    )
+    user = models.ForeignKey(
+        settings.AUTH_USER_MODEL,
+        models.CASCADE,
+        related_name="access_requests",
+        db_constraint=False,
+    )
+    # How the organization was called when the person asked. They do not learn what it
+    # is called now unless they get a role.
+    organization_name = models.CharField(max_length=255)
+    role = models.CharField(
+        max_length=20, choices=[(role.key, role.label) for role in ROLES]
+    )
+    reason = LongLineField(_("reason"), max_length=500, blank=True)
+    asked_at = models.DateTimeField(default=timezone.now)
+    outcome = models.CharField(
+        max_length=20, choices=Outcome.choices, blank=True, default=Outcome.OPEN
+    )
+    # What the person reads if the request is declined.
+    answer = LongLineField(_("reason"), max_length=500, blank=True)
+    decided_at = models.DateTimeField(null=True)
+    # For exports of personal data. The person learns no names.
+    decided_by = models.ForeignKey(
+        settings.AUTH_USER_MODEL,
+        models.SET_NULL,
+        null=True,
+        related_name="+",
+        db_constraint=False,
+    )
+
+    objects = AccessRequestQuerySet.as_manager()
+
+    class Meta:
+        ordering = ["pk"]
+        constraints = [
+            models.UniqueConstraint(
+                fields=["organization", "user"], name="unique_access_request"
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return f"Access request {self.pk}"
+
+    @property
+    def expires_at(self) -> datetime:
+        return self.asked_at + LIFETIME
+
+    @property
+    def is_open(self) -> bool:
+        return self.outcome == Outcome.OPEN and self.expires_at > timezone.now()

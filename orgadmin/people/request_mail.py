@@ -1,0 +1,80 @@
+"""The mail about requests for a role. The functions of tasks send one message each."""
+
+from __future__ import annotations
+
+from django.conf import settings
+from django.urls import reverse
+from django_tasks import TaskContext, task
+
+from orgadmin.access.roles import ROLES_BY_KEY
+from orgadmin.models import AccessRequest, Organization, User
+from orgadmin.models.access_request import Outcome
+from orgadmin.people import outbox
+from orgadmin.people.mail import find_admins, find_recipients, name_person
+from orgadmin.people.message import write_message
+
+
+@task(takes_context=True)
+def tell_admins_of_request(
+    context: TaskContext, *, request: int, language: str
+) -> None:
+    """Add a task for each admin who wants mail about people."""
+    asked = AccessRequest.objects.open().filter(pk=request).first()
+    if asked is None:
+        return
+    admins = find_admins([asked.organization_id])[asked.organization_id]
+    with outbox.replace_task(context):
+        for pk in sorted(admins):
+            outbox.enqueue(tell_admin_of_request, request=request, user=pk)
+
+
+@task(takes_context=True)
+def tell_admin_of_request(
+    context: TaskContext, *, request: int, user: int, language: str
+) -> None:
+    """Tell an admin that someone asks for a role. Nothing if that is decided."""
+    admin = find_recipients("mail_people").filter(pk=user).first()
+    requests = AccessRequest.objects.open().select_related("organization", "user")
+    asked = requests.filter(pk=request).first()
+    if admin is None or asked is None:
+        return
+    organization = asked.organization
+    permissions = Organization.objects.permissions_on(admin, organization.pk)
+    if "manage_members" not in permissions:
+        return
+    page = reverse("admin:orgadmin_organization_requests", args=[organization.pk])
+    message = write_message(
+        "access_request",
+        to=admin.email,
+        recipient=admin,
+        language=settings.LANGUAGE_CODE,
+        ours={"page": f"{settings.BASE_URL}{page}?request={asked.pk}"},
+        person=name_person(asked.user),
+        organization=organization,
+        role=ROLES_BY_KEY[asked.role].label,
+        reason=asked.reason,
+    )
+    outbox.deliver(message, context)
+
+
+@task(takes_context=True)
+def tell_declined(
+    context: TaskContext, *, request: int, user: int, language: str
+) -> None:
+    """Tell a person that their request was declined, and why."""
+    declined = AccessRequest.objects.filter(pk=request, outcome=Outcome.DECLINED)
+    asked = declined.filter(user=user).first()
+    person = User.objects.filter(pk=user, is_active=True).exclude(email="").first()
+    if asked is None or person is None:
+        return
+    message = write_message(
+        "access_declined",
+        to=person.email,
+        recipient=person,
+        language=settings.LANGUAGE_CODE,
+        # The name that they have read when they asked.
+        organization=asked.organization_name,
+        role=ROLES_BY_KEY[asked.role].label,
+        reason=asked.answer,
+    )
+    outbox.deliver(message, context)
