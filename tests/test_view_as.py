@@ -234,7 +234,7 @@ class ReadOnlyTests(ViewAsCase):
     def test_the_database_refuses_what_a_page_tries_to_write(self):
         self.begin()
         with mock.patch.object(view_as, "PAGES", view_as.PAGES | {"write"}):
-            with self.assertLogs("orgadmin.accounts.view_as", "ERROR"):
+            with self.assertLogs("orgadmin.accounts.view_as", "WARNING"):
                 response = self.client.get("/write/")
         self.assertContains(response, REFUSED, status_code=403)
         self.acme.refresh_from_db()
@@ -244,6 +244,16 @@ class ReadOnlyTests(ViewAsCase):
         self.assertEqual(self.client.get("/write/").status_code, 200)
         self.acme.refresh_from_db()
         self.assertEqual(self.acme.phone, "changed")
+
+    @tag("D81")
+    def test_a_download_that_a_page_offers_is_neither_sent_nor_recorded(self):
+        admin = create_user("admin", admin_of=[self.acme])
+        self.begin(admin)
+        with self.assertLogs("orgadmin.accounts.view_as", "WARNING"):
+            response = self.client.get(f"{ORGANIZATIONS}{self.acme.pk}/ledger/?csv")
+        self.assertContains(response, REFUSED, status_code=403)
+        exports = AuditEvent.objects.filter(event=SecurityEvent.EXPORTED)
+        self.assertFalse(exports.exists())
 
     def test_other_errors_of_the_database_are_reported_as_such(self):
         self.begin()

@@ -54,6 +54,7 @@ PAGES = frozenset(
     [
         "home",
         "no_organization",
+        "admin:all_activity",
         "admin:app_list",
         "admin:autocomplete",
         "admin:index",
@@ -243,16 +244,18 @@ def only_reading() -> Iterator[None]:
     On PostgreSQL, the transaction itself is read-only, so the setting ends with it,
     also with a connection pooler. On SQLite, the connection is.
     """
-    with transaction.atomic(), connection.cursor() as cursor:
+    with transaction.atomic():
         if connection.vendor == "postgresql":
-            cursor.execute("SET TRANSACTION READ ONLY")
+            with connection.cursor() as cursor:
+                cursor.execute("SET TRANSACTION READ ONLY")
             yield
             return
-        cursor.execute("PRAGMA query_only = ON")
+        # Not through Django, which refuses statements after an error in a transaction.
+        connection.connection.execute("PRAGMA query_only = ON")
         try:
             yield
         finally:
-            cursor.execute("PRAGMA query_only = OFF")
+            connection.connection.execute("PRAGMA query_only = OFF")
 
 
 def is_read_only_error(error: DatabaseError) -> bool:
