@@ -37,6 +37,7 @@ from orgadmin.people.access_requests import (
     make_link,
     remove_link,
 )
+from orgadmin.people.archive import archive
 from orgadmin.people.membership import find_role
 from tests.auditing import list_events
 from tests.factories import (
@@ -299,15 +300,15 @@ class AnswerTests(RequestCase):
     def test_gives_another_role_until_a_day(self):
         day = timezone.localdate() + timedelta(days=30)
         age_sign_in(self.admin, 1)
-        self.answer(approve="1", role="admin", until=day.isoformat())
+        self.answer(approve="1", role="admin", ends_on=day.isoformat())
         self.assertEqual(find_role(self.acme, self.mary), ADMIN)
         membership = Membership.objects.get(user=self.mary)
         self.assertEqual(membership.ends_at, find_start_of_next_day(day))
 
     def test_refuses_a_day_in_the_past(self):
         day = timezone.localdate() - timedelta(days=2)
-        response = self.answer(approve="1", role="reviewer", until=day.isoformat())
-        self.assertContains(response, "This day is in the past.")
+        response = self.answer(approve="1", role="reviewer", ends_on=day.isoformat())
+        self.assertContains(response, "This day has passed.")
         self.assertIsNone(find_role(self.acme, self.mary))
 
     def test_declines_with_a_reason_that_the_person_reads(self):
@@ -400,6 +401,21 @@ class AnswerTests(RequestCase):
         self.assertFalse(AccessLink.objects.exists())
         with self.assertRaises(Organization.DoesNotExist):
             approve(self.asked, REVIEWER, actor=self.root)
+
+    @tag("D86")
+    def test_an_archived_organization_is_asked_nothing_and_answers_nothing(self):
+        archive([self.acme.pk], actor=self.root)
+        response = self.client.get(self.address)
+        self.assertContains(response, DEAD, status_code=404)
+        with self.assertRaises(LinkGone):
+            self.ask(create_user("bob"))
+        for decide in (
+            lambda: approve(self.asked, REVIEWER, actor=self.root),
+            lambda: decline(self.asked, "", actor=self.root),
+        ):
+            with self.assertRaises(Organization.DoesNotExist):
+                decide()
+        self.assertIsNone(find_role(self.acme, self.mary))
 
     def test_no_mail_about_a_request_that_was_answered_before_it_is_sent(self):
         mail.outbox.clear()

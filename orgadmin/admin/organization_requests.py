@@ -1,14 +1,12 @@
 """The page of an organization's requests for a role, and of the link to ask for one."""
 
-from django import forms
 from django.conf import settings
 from django.contrib import messages
 from django.urls import reverse
-from django.utils import timezone
 from django.utils.translation import gettext as _, gettext_lazy
 
-from orgadmin.access.membership_log import find_start_of_next_day
 from orgadmin.admin.changelist import get_page
+from orgadmin.admin.end_field import EndField
 from orgadmin.admin.people_forms import ReasonForm, RoleForm
 from orgadmin.admin.quotes import quote
 from orgadmin.gate.answers import get_gate
@@ -28,28 +26,12 @@ REQUEST_GONE = gettext_lazy(
 
 
 class ApproveForm(RoleForm):
-    """Choose a role and, if it is not for good, the last day on which it counts."""
+    """Choose a role and, if it is not for good, its last day."""
 
-    until = forms.DateField(
-        label=gettext_lazy("Last day (optional):"),
-        required=False,
-        widget=forms.DateInput({"type": "date"}),
-    )
-
-    def clean_until(self):
-        until = self.cleaned_data["until"]
-        # A day is that of the site, so that everyone gets the same answer.
-        today = timezone.localdate(timezone=timezone.get_default_timezone())
-        if until is not None and until < today:
-            raise forms.ValidationError(
-                _("This day is in the past. Choose today or a later day.")
-            )
-        return until
+    ends_on = EndField()
 
     def get_end(self):
-        """Return the end of the membership, after that day."""
-        until = self.cleaned_data["until"]
-        return MembershipEnd(find_start_of_next_day(until) if until else None)
+        return MembershipEnd(self.cleaned_data["ends_on"])
 
 
 class DeclineForm(ReasonForm):

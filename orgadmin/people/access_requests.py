@@ -97,9 +97,12 @@ def remove_link(organization: Organization, *, actor: User) -> bool:
 def find_organization(token: str) -> Organization:
     """Return the organization whose link contains this secret. Raises `LinkGone`.
 
-    One query, whether there is such a link or not.
+    The same goes if the organization is archived. One query, whether there is such a
+    link or not.
     """
-    links = AccessLink.objects.filter(token_hash=hash_token(token))
+    links = AccessLink.objects.filter(
+        token_hash=hash_token(token), organization__archived_at=None
+    )
     link = links.select_related("organization").first()
     if link is None:
         raise LinkGone
@@ -107,7 +110,7 @@ def find_organization(token: str) -> Organization:
 
 
 def _lock_to_manage(organization: Organization, actor: User) -> None:
-    if not lock(Organization, [organization.pk]):
+    if not lock(Organization, [organization.pk], unarchived=True):
         raise Organization.DoesNotExist
     permissions = Organization.objects.permissions_on(actor, organization.pk)
     if "manage_members" not in permissions:
@@ -126,7 +129,7 @@ def ask(token: str, user: User, role: Role, reason: str) -> AccessRequest:
     """
     organization = find_organization(token)
     lock(User, [user.pk])
-    if not lock(Organization, [organization.pk]):
+    if not lock(Organization, [organization.pk], unarchived=True):
         raise LinkGone
     # The link may have been switched off during the wait.
     organization = find_organization(token)

@@ -8,7 +8,7 @@ from django.db import migrations, models
 
 class Migration(migrations.Migration):
     dependencies = [
-        ("orgadmin", "0069_bulk_job"),
+        ("orgadmin", "0072_archive_indexes"),
     ]
 
     operations = [
