@@ -353,7 +353,18 @@ class SessionTests(AccountCase):
         return UserSession.objects.get(session_key=client.session.session_key)
 
     def end(self, row):
-        return self.client.post(END, {"session": row.pk}, follow=True)
+        data = {"session": row.pk, "confirmed": "1"}
+        return self.client.post(END, data, follow=True)
+
+    @tag("D48")
+    def test_it_asks_first(self):
+        other = self.sign_in()
+        row = self.find_row(other)
+        response = self.client.post(END, {"session": row.pk})
+        self.assertContains(response, "<h1>Sign out Safari on iPhone?</h1>")
+        self.assertContains(response, f'name="session" value="{row.pk}"')
+        self.assertContains(response, 'href="/admin/account/#sessions"')
+        self.assertEqual(other.get(LIST).status_code, 200)
 
     @tag("D48")
     def test_it_lists_each_session(self):

@@ -46,7 +46,7 @@ class AccountPageTests(TiesCase):
         return self.client.get(ACCOUNT)
 
     def remove(self, pk):
-        data = {"section": "company", "account": pk}
+        data = {"section": "company", "account": pk, "confirmed": "1"}
         return self.client.post(ACCOUNT, data, follow=True)
 
     @tag("D62")
@@ -133,7 +133,11 @@ class AccountPageTests(TiesCase):
         self.assertContains(self.remove(link.pk), "You signed in a while ago")
         self.assertTrue(SocialAccount.objects.exists())
         data = {"section": "company", "account": link.pk, "step-up-password": "secret"}
-        self.client.post(ACCOUNT, data)
+        page = self.client.post(ACCOUNT, data)
+        self.assertContains(page, "Remove company account Example?")
+        self.assertNotContains(page, "secret")
+        self.assertTrue(SocialAccount.objects.exists())
+        self.remove(link.pk)
         self.assertFalse(SocialAccount.objects.exists())
 
     @tag("D62")
@@ -196,6 +200,7 @@ class StaffPageTests(TiesCase):
         self.page = f"/admin/orgadmin/user/{self.ada.pk}/company/"
 
     def change(self, **data):
+        data["confirmed"] = "1"
         return self.staff.post(self.page, data, follow=True)
 
     def refuse_another(self, subject="newcomer"):
@@ -243,6 +248,10 @@ class StaffPageTests(TiesCase):
         self.assertContains(page, "Move the link to Example")
         self.assertContains(page, f"ID {subject[:8]}…: 2 attempts")
         link = SocialAccount.objects.get()
+        page = self.staff.post(self.page, {"account": link.pk, "subject": subject})
+        self.assertContains(page, "Move the link of “ada”?")
+        self.assertContains(page, f'name="subject" value="{subject}"')
+        self.assertEqual(SocialAccount.objects.get().uid, link.uid)
         response = self.change(account=link.pk, subject=subject)
         self.assertContains(response, "The link was moved")
         self.assertNotContains(response, "Move the link")

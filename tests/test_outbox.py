@@ -560,7 +560,11 @@ class UnsentMailPageTests(OutboxMixin, TestCase):
     def test_discards_it(self):
         key = DBTaskResult.objects.get().pk
         self.give_up("other@example.com")
-        response = self.client.post(PAGE, {"message": key, "discard": ""}, follow=True)
+        page = self.client.post(PAGE, {"message": key, "discard": ""})
+        self.assertContains(page, "Discard 1 email?")
+        self.assertEqual(DBTaskResult.objects.count(), 2)
+        data = {"message": key, "discard": "", "confirmed": "1"}
+        response = self.client.post(PAGE, data, follow=True)
         self.assertContains(response, "1 email was discarded.")
         self.assertContains(response, "other@example.com")
         self.assertNotContains(response, "new@example.com")
@@ -571,11 +575,22 @@ class UnsentMailPageTests(OutboxMixin, TestCase):
         work()
         self.assertEqual(len(mail.outbox), 2)
 
+    def test_discards_all_at_once_after_it_has_asked(self):
+        self.give_up("other@example.com")
+        page = self.client.post(PAGE, {"all": "1", "discard": ""})
+        self.assertContains(page, "Discard 2 emails?")
+        self.assertContains(page, "This cannot be undone.")
+        self.assertContains(page, 'name="all" value="1"')
+        self.assertEqual(DBTaskResult.objects.count(), 2)
+        self.client.post(PAGE, {"all": "1", "discard": "", "confirmed": "1"})
+        self.assertEqual(DBTaskResult.objects.count(), 0)
+
     def test_mail_that_is_not_given_up_cannot_be_discarded(self):
         self.invite("other@example.com")
         key = DBTaskResult.objects.get(status="READY").pk
         for message in (key, "nonsense", ""):
-            self.client.post(PAGE, {"message": message, "discard": ""})
+            data = {"message": message, "discard": "", "confirmed": "1"}
+            self.client.post(PAGE, data)
         self.assertEqual(DBTaskResult.objects.count(), 2)
 
     def test_names_the_recipient_of_each_kind(self):

@@ -11,6 +11,8 @@ from django.contrib import admin, messages
 from django.http import HttpRequest, HttpResponse, QueryDict
 from django.shortcuts import redirect, render
 from django.urls import reverse
+from django.utils.formats import date_format
+from django.utils.timezone import localtime
 from django.utils.translation import gettext as _
 from django.views.decorators.http import require_POST
 
@@ -23,10 +25,17 @@ from orgadmin.accounts.kept_forms import (
 )
 from orgadmin.accounts.new_email import NewEmailForm
 from orgadmin.accounts.own_company_accounts import (
+    OwnCompanyAccount,
+    find_own_company_account,
     list_own_company_accounts,
     remove_own_company_account,
 )
-from orgadmin.accounts.own_sessions import end_own_session, list_own_sessions
+from orgadmin.accounts.own_sessions import (
+    OwnSession,
+    end_own_session,
+    list_own_sessions,
+)
+from orgadmin.accounts.questions import Question, ask, is_confirmed
 from orgadmin.accounts.step_up import ask_for_recent_sign_in
 from orgadmin.models import User
 from orgadmin.models.validators import is_primary_key
@@ -66,6 +75,9 @@ def account_view(request: HttpRequest) -> HttpResponse:
         if page is not None:
             return page
     if section == COMPANY:
+        own = find_own_company_account(request)
+        if own is not None and own.is_removable and not is_confirmed(request):
+            return ask_about_company_account(request, own)
         return remove_company_account(request)
     # The page shows the person as they are stored, also if the form is refused.
     user = User.objects.get(pk=request.user.pk)
@@ -74,6 +86,24 @@ def account_view(request: HttpRequest) -> HttpResponse:
         return show_account(request, {section: form})
     form.save(request)
     return redirect_to_section(section)
+
+
+def ask_about_company_account(
+    request: HttpRequest, own: OwnCompanyAccount
+) -> HttpResponse:
+    provider = {"provider": own.account.provider}
+    question = Question(
+        title=_("Remove company account %(provider)s?") % provider,
+        text=_(
+            "You can no longer sign in with it, and you are signed out on all your"
+            " other devices at once. This cannot be undone here. If someone signs in"
+            " there with your email address, it is added again."
+        ),
+        button=_("Remove company account %(provider)s") % provider,
+        fields={"section": COMPANY, "account": str(own.account.pk)},
+        cancel_url=find_section(COMPANY),
+    )
+    return ask(request, question)
 
 
 def remove_company_account(request: HttpRequest) -> HttpResponse:
@@ -139,8 +169,11 @@ def list_factors(user: User) -> set[str]:
 
 @require_POST
 def end_session_view(request: HttpRequest) -> HttpResponse:
-    """End one of the person's other sessions."""
+    """Ask whether to end one of the person's other sessions, or end it."""
     pk = request.POST.get("session", "")
+    session = find_own_session(request, pk)
+    if session is not None and not is_confirmed(request):
+        return ask_about_session(request, session)
     if is_primary_key(pk) and end_own_session(request, int(pk)):
         messages.success(request, _("You were signed out there."))
     else:
@@ -148,5 +181,33 @@ def end_session_view(request: HttpRequest) -> HttpResponse:
     return redirect_to_section("sessions")
 
 
+def find_own_session(request: HttpRequest, pk: str) -> OwnSession | None:
+    """Return another session of the person, if they are still signed in there."""
+    for session in list_own_sessions(request).listed:
+        if str(session.pk) == pk and not session.is_this:
+            return session
+    return None
+
+
+def ask_about_session(request: HttpRequest, session: OwnSession) -> HttpResponse:
+    time = date_format(localtime(session.signed_in_at), "DATETIME_FORMAT")
+    question = Question(
+        title=_("Sign out %(browser)s?") % {"browser": session.browser},
+        text=_(
+            "You signed in there on %(time)s. The session ends at once, and what you"
+            " have not saved there may be lost. You can sign in there again."
+        )
+        % {"time": time},
+        button=_("Sign out %(browser)s") % {"browser": session.browser},
+        fields={"session": str(session.pk)},
+        cancel_url=find_section("sessions"),
+    )
+    return ask(request, question)
+
+
+def find_section(section: str) -> str:
+    return f"{reverse('admin:account')}#{section}"
+
+
 def redirect_to_section(section: str) -> HttpResponse:
-    return redirect(f"{reverse('admin:account')}#{section}")
+    return redirect(find_section(section))

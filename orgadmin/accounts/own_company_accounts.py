@@ -50,6 +50,14 @@ def is_needless(account: CompanyAccount, accounts: Sequence[CompanyAccount]) -> 
     return any(other.is_usable for other in accounts if other != account)
 
 
+def find_own_company_account(request: HttpRequest) -> OwnCompanyAccount | None:
+    """Return the company account of the person that a form names."""
+    for own in list_own_company_accounts(request.user):
+        if str(own.account.pk) == request.POST.get("account"):
+            return own
+    return None
+
+
 @transaction.atomic
 def remove_own_company_account(request: HttpRequest) -> bool:
     """Remove one of the person's company accounts, unless they need it to sign in.

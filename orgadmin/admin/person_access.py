@@ -8,6 +8,7 @@ from django.utils.translation import gettext as _, gettext_lazy, gettext_noop
 from orgadmin.accounts.devices import find_device, keep_device
 from orgadmin.accounts.own_sessions import list_sessions
 from orgadmin.accounts.password_link import TooManyLinks, request_password_link
+from orgadmin.accounts.questions import Question, ask, is_confirmed
 from orgadmin.accounts.sessions import end_all_sessions, keep_session
 from orgadmin.admin.permission_names import name_permission
 from orgadmin.models import Membership
@@ -65,6 +66,9 @@ class CompanyAccountPage:
         pk = request.POST.get("account", "")
         if is_primary_key(pk):
             subject = request.POST.get("subject", "")
+            moved = find_refused_person(user, pk, subject)
+            if moved is not None and not is_confirmed(request):
+                return self._ask_to_move(request, user, moved)
             return self._change_company_account(request, user, int(pk), subject)
         title = _("Company account of “%s”") % user
         accounts = list_company_accounts(user)
@@ -76,6 +80,26 @@ class CompanyAccountPage:
             accounts=accounts,
             refused=list_refused_people(user) if accounts else [],
         )
+
+    def _ask_to_move(self, request, user, moved):
+        values = {
+            "user": user,
+            "provider": moved.link.provider,
+            "subject": moved.short_subject,
+        }
+        question = Question(
+            title=_("Move the link of “%(user)s”?") % values,
+            text=_(
+                "“%(user)s” then signs in with another account at %(provider)s, whose"
+                " ID begins with %(subject)s. They are signed out everywhere, and their"
+                " old company account no longer works here. This cannot be undone here."
+            )
+            % values,
+            button=_("Move the link of %(user)s") % values,
+            fields={"account": str(moved.link.pk), "subject": moved.subject},
+            cancel_url=request.path,
+        )
+        return ask(request, question)
 
     def _change_company_account(self, request, user, pk, subject):
         with transaction.atomic():
@@ -100,6 +124,16 @@ class CompanyAccountPage:
             )
             return self.redirect_with_message(request, text, messages.WARNING)
         return self.redirect_with_message(request, text % user)
+
+
+def find_refused_person(user, pk, subject):
+    """Return the person to whom a link is to be moved, if that is offered."""
+    if not subject:
+        return None
+    for person in list_refused_people(user):
+        if str(person.link.pk) == pk and person.subject == subject:
+            return person
+    return None
 
 
 class SecondFactorPage:

@@ -7,6 +7,7 @@ from datetime import datetime
 from uuid import UUID
 
 from django.contrib import admin, messages
+from django.db.models import QuerySet
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
 from django.shortcuts import render
 from django.utils.functional import Promise
@@ -14,6 +15,7 @@ from django.utils.translation import gettext as _, ngettext
 from django_tasks_db.models import DBTaskResult
 
 from orgadmin.access.rule import is_active_superuser
+from orgadmin.accounts.questions import Question, ask, is_confirmed
 from orgadmin.admin.changelist import get_page
 from orgadmin.people.outbox import is_queued
 from orgadmin.people.unsent import (
@@ -53,6 +55,10 @@ def unsent_mail_view(request: HttpRequest) -> HttpResponse:
     if not is_active_superuser(request.user):
         raise Http404
     if request.method == "POST":
+        if "discard" in request.POST and not is_confirmed(request):
+            count = choose_mail(request).count()
+            if count:
+                return ask_to_discard(request, count)
         change_mail(request)
         return HttpResponseRedirect(request.path)
     given_up = DBTaskResult.objects.failed().order_by("-finished_at", "pk")
@@ -78,11 +84,35 @@ def describe(message: DBTaskResult, recipients: Recipients) -> GivenUp:
     )
 
 
+def ask_to_discard(request: HttpRequest, count: int) -> HttpResponse:
+    text = ngettext(
+        "%d email is deleted without being sent. This cannot be undone.",
+        "%d emails are deleted without being sent. This cannot be undone.",
+        count,
+    )
+    button = ngettext("Discard %d email", "Discard %d emails", count)
+    names = [name for name in ("all", "message") if name in request.POST]
+    question = Question(
+        title=ngettext("Discard %d email?", "Discard %d emails?", count) % count,
+        text=text % count,
+        button=button % count,
+        fields={name: request.POST[name] for name in ("discard", *names)},
+        cancel_url=request.path,
+    )
+    return ask(request, question)
+
+
+def choose_mail(request: HttpRequest) -> QuerySet[DBTaskResult]:
+    """Return the message that was sent as `message`, or all that were given up."""
+    given_up = DBTaskResult.objects.failed()
+    if "all" in request.POST:
+        return given_up
+    return given_up.filter(pk=read_key(request.POST.get("message", "")))
+
+
 def change_mail(request: HttpRequest) -> None:
     """Send or discard the message that was sent as `message`, or all of them."""
-    chosen = DBTaskResult.objects.failed()
-    if "all" not in request.POST:
-        chosen = chosen.filter(pk=read_key(request.POST.get("message", "")))
+    chosen = choose_mail(request)
     if "discard" in request.POST:
         number = discard(chosen)
         text = ngettext("%d email was discarded.", "%d emails were discarded.", number)
