@@ -80,6 +80,16 @@ class TabsTests(PersonCase):
             self.assertEqual(self.client.get(f"{self.url}{page}/").status_code, 200)
 
 
+class NameTests(PersonCase):
+    def test_the_list_and_the_trail_call_users_people(self):
+        response = self.client.get("/admin/orgadmin/user/")
+        self.assertContains(response, "<h1>People</h1>")
+        self.assertNotContains(response, "Users")
+        person = User.objects.first()
+        page = self.client.get(f"/admin/orgadmin/user/{person.pk}/overview/")
+        self.assertContains(page, '<a href="/admin/orgadmin/user/">People</a>')
+
+
 class AccessTabTests(PersonCase):
     def test_shows_how_a_person_signs_in_and_where(self):
         self.add_factor(self.anna, name="Blue key")

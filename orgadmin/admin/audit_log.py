@@ -46,6 +46,7 @@ class UntilFilter(DateFilter):
 class AuditLogAdmin(SuperuserOnlyAdmin):
     """The whole audit log, for superusers. Nobody can edit it."""
 
+    list_title = _("Audit log")
     list_display = [
         "at",
         "event_name",
@@ -131,9 +132,16 @@ def find_keys(term):
 
 
 def describe_details(event):
-    """Return the details of an event, and its personal ones, as "name: value"."""
-    values = {**event.details, **event.personal}
-    return "; ".join(f"{name}: {describe_value(values[name])}" for name in values)
+    """Return the details of an event, and its personal ones, as "name: value".
+
+    Leaves out what is empty.
+    """
+    details = []
+    for name, value in {**event.details, **event.personal}.items():
+        text = describe_value(value)
+        if text:
+            details.append(f"{name}: {text}")
+    return "; ".join(details)
 
 
 def describe_value(value):

@@ -123,6 +123,9 @@ class ClosedModelAdmin(
     pages = {}
     paginator = LimitedPaginator
 
+    # What the list is called, if that is not the plural of what its rows are called.
+    list_title = ""
+
     # {name in the URL: Sort}. If None, the sortable columns are the ways to sort.
     sorts = None
     view_on_site = False

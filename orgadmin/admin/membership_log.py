@@ -29,6 +29,7 @@ class RoleFilter(FieldChoiceFilter):
 class MembershipLogAdmin(SuperuserOnlyAdmin):
     """The log of all organizations, for superusers. Nobody can edit it."""
 
+    list_title = _("Membership log")
     list_display = [
         "at",
         "user_name",

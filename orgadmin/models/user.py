@@ -174,6 +174,8 @@ class User(RemembersStored, DeletedThroughQuerySet, AbstractUser):
     confirmed_organizations: Collection[int] = ()
 
     class Meta(AbstractUser.Meta):
+        verbose_name = _("person")
+        verbose_name_plural = _("people")
         # Django then also uses UserQuerySet for related objects.
         base_manager_name = "objects"
         indexes = [

@@ -56,9 +56,19 @@ requestAnimationFrame(() => {
 """
 
 
+# What does not fit in a table, which would be cut off.
+LIST_CUT = """
+[...document.querySelectorAll(".results")]
+  .filter((box) => box.scrollWidth > box.clientWidth + 1)
+  .map((box) => box.outerHTML.slice(0, 80));
+"""
+
+
 class PageTests(BrowserTestCase):
     viewport = DESKTOP
-    widths = (1280, 640)  # 640 pixels are what is left of 1280 at a zoom of 200 %
+    # 1024 pixels leave the least room beside the navigation, and 640 pixels are what is
+    # left of 1280 at a zoom of 200 %.
+    widths = (1280, 1024, 640)
 
     def setUp(self):
         super().setUp()
@@ -101,6 +111,8 @@ class PageTests(BrowserTestCase):
             tab.set_viewport_size({**self.viewport, "width": width})
             if tab.evaluate(WIDER_THAN_WINDOW):
                 yield f"scrolls sideways at {width} px"
+            for box in tab.evaluate(LIST_CUT):
+                yield f"is cut at {width} px: {box}"
 
     def run_axe(self, tab, options):
         result = tab.evaluate("options => axe.run(options)", options)
