@@ -12,6 +12,7 @@ from django.utils import timezone
 
 from orgadmin.access import audit_log
 from orgadmin.access.audit_log import SecurityEvent, record_all
+from orgadmin.admin.audit_log import describe_details
 from orgadmin.models import AuditEvent
 from orgadmin.records.csv_files import BYTE_ORDER_MARK
 from tests.auditing import write, write_typed_name
@@ -53,6 +54,16 @@ class ListTests(TestCase):
             for url in (LOG, f"{LOG}export/"):
                 with self.subTest(user=user, url=url):
                     self.assertEqual(self.client.get(url).status_code, 403)
+
+    def test_is_called_as_in_the_navigation(self):
+        self.assertContains(self.client.get(LOG), "<h1>Audit log</h1>")
+        page = self.client.get("/admin/orgadmin/membershipevent/")
+        self.assertContains(page, "<h1>Membership log</h1>")
+
+    def test_leaves_out_details_that_are_empty(self):
+        event = AuditEvent(details={"method": "password", "factor": "", "rows": 0})
+        event.personal = {"names": []}
+        self.assertEqual(describe_details(event), "method: password; rows: 0")
 
     @tag("G2")
     def test_nobody_can_add_change_or_delete_an_event(self):

@@ -90,6 +90,16 @@ class NameTests(PersonCase):
         self.assertContains(page, '<a href="/admin/orgadmin/user/">People</a>')
 
 
+class ButtonTests(PersonCase):
+    def test_the_primary_button_of_a_list_is_the_last_one(self):
+        for model, name in (("user", "Add person"), ("organization", "Add org")):
+            page = self.client.get(f"/admin/orgadmin/{model}/").content.decode()
+            head = page[page.index('class="object-tools') :]
+            buttons = head[: head.index("</ul>")]
+            last = buttons[buttons.rindex("<li>") :]
+            self.assertIn(name, last)
+
+
 class AccessTabTests(PersonCase):
     def test_shows_how_a_person_signs_in_and_where(self):
         self.add_factor(self.anna, name="Blue key")

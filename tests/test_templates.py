@@ -39,6 +39,7 @@ WHOLE_LINKS = {
     "login_url",
     "onward_url",
     "page_url",
+    "question.cancel_url",
     "original.website",
     "parent_url",
     "passkey_action",
