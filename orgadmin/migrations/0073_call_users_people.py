@@ -4,7 +4,7 @@ from django.db import migrations
 
 
 class Migration(migrations.Migration):
-    dependencies = [("orgadmin", "0065_reviews_are_evidence")]
+    dependencies = [("orgadmin", "0072_archive_indexes")]
 
     operations = [
         migrations.AlterModelOptions(
