@@ -4,7 +4,7 @@ from django.db import migrations
 
 
 class Migration(migrations.Migration):
-    dependencies = [("orgadmin", "0072_archive_indexes")]
+    dependencies = [("orgadmin", "0073_access_requests")]
 
     operations = [
         migrations.AlterModelOptions(
