@@ -8,15 +8,18 @@ from django.db import connections
 from django.db.models import Q
 from django.db.models.functions import Now
 
-from orgadmin.access.sql import get_clock
+from orgadmin.access.sql import CLOCKS
 
-# For statements that name the table of memberships "membership".
-NOT_ENDED = "(membership.ends_at IS NULL OR membership.ends_at > {now})"
+# {database: the condition}, for statements that name the table "membership"
+NOT_ENDED = {
+    vendor: f"(membership.ends_at IS NULL OR membership.ends_at > {clock})"
+    for vendor, clock in CLOCKS.items()
+}
 
 
 def not_ended(using: str = "default") -> str:
     """Return the condition in SQL that a membership counts."""
-    return NOT_ENDED.format(now=get_clock(connections[using]))
+    return NOT_ENDED[connections[using].vendor]
 
 
 def is_current(path: str = "") -> Q:

@@ -160,9 +160,14 @@ class SourceKind(enum.Enum):
 @dataclass(frozen=True)
 class PermissionSource:
     kind: SourceKind
-    # Only for SourceKind.GROUP: the group, and the end of the membership if it has one.
+    # Only for SourceKind.GROUP: the group, and the end of the membership if it has one,
+    # as the database returns it.
     group_id: int | None = None
-    ends_at: datetime | None = None
+    end: datetime | str | None = None
+
+    @property
+    def ends_at(self) -> datetime | None:
+        return read_time(self.end)
 
 
 # {permission: where it comes from}, of one user on one organization
@@ -252,7 +257,7 @@ class RuleQuerySet(models.QuerySet["Organization"]):
             if group_id is None:
                 source = PermissionSource(SourceKind.USER)
             else:
-                source = PermissionSource(SourceKind.GROUP, group_id, read_time(end))
+                source = PermissionSource(SourceKind.GROUP, group_id, end)
             sources = sources_of[user_pk, pk].setdefault(by_codename[name], [])
             sources.append(source)
         for user in users:

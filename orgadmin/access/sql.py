@@ -5,14 +5,11 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from django.db import connections
 from django.db.models.expressions import RawSQL
 from django.utils import timezone
-
-if TYPE_CHECKING:
-    from django.db.backends.base.base import BaseDatabaseWrapper
 
 # {database: the time of its clock, when the statement began}. SQLite's text has the
 # form in which Django stores times, and is escaped for statements with parameters.
@@ -43,18 +40,10 @@ def write_constant(value: int | str) -> RawSQL:
     return RawSQL(text if isinstance(value, int) else f"'{text}'", [])
 
 
-def get_clock(connection: BaseDatabaseWrapper) -> str:
-    """Return the SQL for the time of the database's clock, as `Now()` in querysets.
-
-    Statements that contain it need parameters.
-    """
-    return CLOCKS[connection.vendor]
-
-
 def read_clock(using: str = "default") -> datetime:
     """Return the time of the database's clock."""
     connection = connections[using]
-    sql = f"SELECT {get_clock(connection)}"
+    sql = f"SELECT {CLOCKS[connection.vendor]}"
     with connection.cursor() as cursor:
         cursor.execute(sql, [])
         [now] = cursor.fetchone()
