@@ -272,7 +272,8 @@ class BulkPages:
         )
         if succession.has_errors:
             return None
-        if len(plan.changes) > bulk_jobs.AT_ONCE:
+        number = len(plan.changes) + len(succession.chosen)
+        if number > bulk_jobs.AT_ONCE:
             return self._start_job(request, form, plan, succession)
         url = get_bulk_url(kind)
         with transaction.atomic():
