@@ -36,7 +36,7 @@ from orgadmin.people.membership import (
 from orgadmin.people.offboarding import offboard_all
 from orgadmin.people.succession import hand_over
 
-# How many roles can change at once. The figures are in docs/scale-figures.md.
+# How many roles can change at once. docs/operations.md says how long that takes.
 LIMIT = 20_000
 
 # How many people can be offboarded at once. Each account takes several queries.

@@ -104,6 +104,10 @@ class Hand:
         """Choose a radio button."""
         self.touch(locator)
 
+    def tick(self, locator):
+        """Tick a checkbox."""
+        self.touch(locator)
+
     def pick(self, locator, text):
         """Search in a field that searches, and choose the result."""
         self.reach(locator)
@@ -186,6 +190,10 @@ class Keys(Hand):
             self.key("ArrowDown")
         if not locator.is_checked():
             self.key("Space")
+
+    def tick(self, locator):
+        self.reach(locator)
+        self.key("Space")
 
     def pick(self, locator, text):
         self.reach(locator)

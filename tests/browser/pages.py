@@ -26,7 +26,7 @@ from orgadmin.management.demo import (
     create_accounts,
     load_organizations,
 )
-from orgadmin.models import AuditEvent, Contact, Organization, User
+from orgadmin.models import AuditEvent, BulkJob, Contact, Organization, User
 from orgadmin.people import lock_out
 from orgadmin.people.invitations import invite
 from orgadmin.people.link_tokens import make_link_token
@@ -162,6 +162,16 @@ def fill(button, **texts):
         for key, text in texts.items():
             page.locator(f"#id_{key}").fill(text)
         press(button)(page)
+
+    return act
+
+
+def fill_and_choose(option, button, **texts):
+    """Return an act: the same, and choose a radio button before."""
+
+    def act(page):
+        page.get_by_role("radio", name=option, exact=True).check()
+        fill(button, **texts)(page)
 
     return act
 
@@ -635,6 +645,7 @@ def list_user_pages(demo):
         Page("user-company", STAFF, f"{user}company/", settings=WITH_COMPANY_SERVER),
         Page("user-no-company", STAFF, f"{USERS}{demo.admin.pk}/company/"),
         Page("user-leave", STAFF, f"{user}leave/"),
+        *list_bulk_pages(demo),
         Page("user-password", STAFF, f"{user}password/"),
         Page("user-export", STAFF, f"{user}export/"),
         Page("user-erase", STAFF, f"{user}erase/"),
@@ -642,6 +653,40 @@ def list_user_pages(demo):
         Page("user-delete", STAFF, f"{user}delete/"),
         Page("user-view-as", STAFF, f"{user}view_as/"),
         Page("viewed-as", STAFF, f"{USERS}{demo.admin.pk}/view_as/", view_as),
+    ]
+
+
+def list_bulk_pages(demo):
+    places = "\n".join(
+        f"#{pk}" for pk in Organization.objects.values_list("pk", flat=True)[:30]
+    )
+    leaver = demo.leaver.username
+    admin = demo.admin.username
+    give = f"{USERS}bulk/give/"
+    preview = "Show preview"
+    unclear = fill(preview, who=admin, places="Nowhere\n#999999")
+    several = fill(preview, who=leaver, places=places, until="2030-12-31")
+    ending = fill_and_choose("All access", preview, people=f"{leaver}\n{admin}")
+    replacing = fill_and_choose("End", preview, old=leaver, new=admin)
+    job = BulkJob.objects.create(
+        actor_key=User.objects.get(username=STAFF).pk,
+        kind="give",
+        state=BulkJob.State.DONE,
+        number=4980,
+        changed=4980,
+        skipped=20,
+        created_at=START,
+        finished_at=START,
+    )
+    return [
+        Page("bulk-give", STAFF, give),
+        Page("bulk-give-unclear", STAFF, give, unclear),
+        Page("bulk-give-preview", STAFF, give, several),
+        Page("bulk-replace", STAFF, f"{USERS}bulk/replace/"),
+        Page("bulk-replace-preview", STAFF, f"{USERS}bulk/replace/", replacing),
+        Page("bulk-end", STAFF, f"{USERS}bulk/end/"),
+        Page("bulk-end-preview", STAFF, f"{USERS}bulk/end/", ending),
+        Page("bulk-job", STAFF, f"{USERS}bulk/jobs/{job.pk}/"),
     ]
 
 

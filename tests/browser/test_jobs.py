@@ -28,6 +28,11 @@ PRESSES = {
     "members_on_a_day": (4, 4, 22),
     # On a phone, the navigation is a menu.
     "offboard": (4, 5, 39),
+    "offboard_with_a_successor": (5, 6, 50),
+    "give_a_role_in_many_organizations": (7, 8, 60),
+    "give_a_role_from_the_list": (8, 9, 60),
+    "replace_a_person": (8, 9, 60),
+    "end_access_of_several": (7, 8, 60),
     "see_why_someone_has_access": (4, 4, 19),
     "import": (4, 4, 17),
     "export": (2, 2, 11),
@@ -209,6 +214,66 @@ class Jobs:
         hand.press(hand.link("Offboard"))
         hand.press(hand.button("Offboard bert"))
         self.sees("was offboarded")
+
+    def test_offboard_with_a_successor(self):
+        hand = self.enter("root")
+        hand.navigate("People")
+        hand.press(hand.link("anna"))
+        hand.press(hand.link("Offboard"))
+        hand.fill(hand.field("Person who becomes admin"), "bert")
+        hand.press(hand.button("Offboard anna"))
+        self.sees("was offboarded")
+        self.assertEqual(self.acme.admin.user_set.get().username, "bert")
+
+    def open_bulk_changes(self):
+        hand = self.enter("root")
+        hand.navigate("People")
+        hand.press(hand.link("Bulk changes"))
+        return hand
+
+    def test_give_a_role_in_many_organizations(self):
+        hand = self.open_bulk_changes()
+        hand.fill(self.page.locator("#id_who"), "bert")
+        hand.fill(self.page.locator("#id_places"), "Acme\nBeta")
+        hand.choose(self.page.get_by_role("radio", name="Admin"))
+        hand.press(hand.button("Show preview"))
+        self.sees("Nothing was changed yet.")
+        hand.press(hand.button("Give role"))
+        self.sees("2 roles were changed.")
+
+    def test_give_a_role_from_the_list(self):
+        hand = self.enter("root")
+        hand.navigate("Organizations")
+        hand.tick(self.page.get_by_role("checkbox", name=re.compile("Beta")))
+        action = self.page.get_by_label("Action:")
+        hand.reach(action)
+        action.select_option("give_role")
+        hand.press(hand.button("Go"))
+        self.sees("In 1 organization that you have chosen")
+        hand.fill(self.page.locator("#id_who"), "bert")
+        hand.choose(self.page.get_by_role("radio", name="Admin"))
+        hand.press(hand.button("Show preview"))
+        hand.press(hand.button("Give role"))
+        self.sees("1 role was changed.")
+
+    def test_replace_a_person(self):
+        hand = self.open_bulk_changes()
+        hand.press(hand.tab("Replace a person"))
+        hand.fill(self.page.locator("#id_old"), "anna")
+        hand.fill(self.page.locator("#id_new"), "bert")
+        hand.choose(self.page.get_by_role("radio", name="End"))
+        hand.press(hand.button("Show preview"))
+        hand.press(hand.button("Replace anna by bert"))
+        self.sees("4 roles were changed.")
+
+    def test_end_access_of_several(self):
+        hand = self.open_bulk_changes()
+        hand.press(hand.tab("End access"))
+        hand.fill(self.page.locator("#id_people"), "bert")
+        hand.choose(self.page.get_by_role("radio", name="All access"))
+        hand.press(hand.button("Show preview"))
+        hand.press(hand.button("End access of 1 person"))
+        self.sees("1 person was offboarded.")
 
     def test_remove_a_person(self):
         hand = self.enter_organization("anna", "Acme")
@@ -449,6 +514,7 @@ class JobTests(BrowserTestCase):
         page.goto(f"/admin/orgadmin/user/{self.anna.pk}/overview/")
         page.get_by_role("link", name="Offboard").click()
         self.sees("This organization will have no active admin:")
+        page.get_by_label("Leave it without an active admin").check()
         self.click_button("Offboard anna")
         self.sees("was offboarded")
 
