@@ -227,6 +227,8 @@ class EachWayTests(TestCase):
         self.client.post(
             f"/admin/orgadmin/organization/{self.acme.pk}/delete/", {"post": "yes"}
         )
+        archived = "/admin/orgadmin/organization/archived/"
+        self.client.post(f"{archived}{self.acme.pk}/purge/")
         self.assert_row("left")
 
     @tag("C8")

@@ -614,7 +614,7 @@ class TableTests(TestCase):
                 admins,
                 needs_recent_sign_in=False,
             ),
-            "deletion of an organization": Action(
+            "archiving of an organization": Action(
                 f"{acme}delete/", {"post": "yes"}, root
             ),
         }
@@ -627,7 +627,9 @@ class TableTests(TestCase):
             ),
             *User.groups.through.objects.order_by("pk").values(),
             *Group.objects.order_by("pk").values("pk", "name"),
-            *Organization.objects.order_by("pk").values("pk", "name"),
+            *Organization.objects.order_by("pk").values(
+                "pk", "name", "archived_at", "trashed_at"
+            ),
             *Invitation.objects.order_by("pk").values("pk", "email", "role"),
             *Authenticator.objects.order_by("pk").values("pk"),
             *SocialAccount.objects.order_by("pk").values("pk"),

@@ -27,7 +27,7 @@ from orgadmin.management.demo import (
     load_organizations,
 )
 from orgadmin.models import AuditEvent, BulkJob, Contact, Organization, User
-from orgadmin.people import lock_out
+from orgadmin.people import archive, lock_out
 from orgadmin.people.invitations import invite
 from orgadmin.people.link_tokens import make_link_token
 from tests.browser import ACCOUNT_BUTTON
@@ -84,6 +84,7 @@ class Demo:
     other: Organization  # ORG_ADMIN is its admin, too
     reviewed: Organization  # REVIEWS is its reviewer
     empty: Organization  # without people
+    archived: Organization
     admin: User  # ORG_ADMIN
     leaver: User
     nora: User
@@ -318,6 +319,14 @@ def make_history(own, admin):
     invite(own, "soon@example.com", ADMIN, actor=admin)
 
 
+def archive_one(reviewer):
+    """Archive an organization with a member, and return it."""
+    archived = Organization.objects.create(name="Old Mill Ltd", address="Mill Lane 1")
+    set_role(archived, [reviewer], ADMIN)
+    archive.archive([archived.pk], actor=User.objects.get(username=STAFF))
+    return archived
+
+
 def make_demo():
     make_people()
     admin = User.objects.get(username=ORG_ADMIN)
@@ -330,6 +339,7 @@ def make_demo():
         other=other,
         reviewed=reviewed,
         empty=Organization.objects.last(),
+        archived=archive_one(reviewer),
         admin=admin,
         leaver=User.objects.get(username="leaver"),
         nora=User.objects.get(username="nora@example.com"),
@@ -606,9 +616,15 @@ def list_import_pages(demo):
 
 
 def list_deletion_pages(demo):
+    archived = f"{ORGANIZATIONS}archived/"
     return [
         Page("delete", STAFF, f"{demo.organization}delete/"),
         Page("delete-several", STAFF, ORGANIZATIONS, delete_selected),
+        Page("archived", STAFF, archived),
+        Page("archived-record", STAFF, f"{archived}{demo.archived.pk}/"),
+        Page("archived-restore", STAFF, f"{archived}{demo.archived.pk}/restore/"),
+        Page("archived-trash", STAFF, f"{archived}{demo.archived.pk}/trash/"),
+        Page("archived-purge", STAFF, f"{archived}{demo.archived.pk}/purge/"),
     ]
 
 

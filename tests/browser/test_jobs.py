@@ -9,6 +9,7 @@ from django.utils import timezone
 from playwright.sync_api import expect
 
 from orgadmin.models import Organization, User
+from orgadmin.people import archive
 from tests.browser import PHONE, BrowserTestCase
 from tests.browser.hands import Finger, Hand, Keys
 from tests.factories import create_organization, create_superuser, create_user, id_cells
@@ -37,7 +38,10 @@ PRESSES = {
     "import": (4, 4, 17),
     "export": (2, 2, 11),
     "restore_an_earlier_version": (6, 6, 40),
-    "delete": (6, 6, 23),
+    "archive": (6, 6, 23),
+    # On a phone, the navigation is a menu.
+    "restore_from_the_archive": (5, 6, 35),
+    "delete_from_the_archive": (6, 7, 36),
 }
 
 # How many steps each job may take with the mouse: presses without those that only lead
@@ -55,7 +59,9 @@ STEPS = {
     "add_a_person": 7,
     "import": 5,
     "export": 2,
-    "delete": 4,
+    "archive": 4,
+    "restore_from_the_archive": 4,
+    "delete_from_the_archive": 5,
     "offboard": 4,
 }
 
@@ -321,14 +327,42 @@ class Jobs:
         self.acme.refresh_from_db()
         self.assertEqual(self.acme.phone, "1")
 
-    def test_delete(self):
+    def test_archive(self):
         hand = self.enter("root")
         self.find(hand, "Beta")
         hand.begin()
         hand.touch(self.page.locator(".more > summary"))
-        hand.press(hand.link("Delete Beta"))
-        hand.press(hand.button("Delete Beta"))
-        self.sees("was deleted successfully")
+        hand.press(hand.link("Archive Beta"))
+        hand.press(hand.button("Archive Beta"))
+        self.sees("was archived.")
+        self.beta.refresh_from_db()
+        self.assertIsNotNone(self.beta.archived_at)
+
+    def test_restore_from_the_archive(self):
+        archive.archive([self.beta.pk], actor=None)
+        hand = self.enter("root")
+        hand.navigate("Organizations")
+        hand.begin()
+        hand.press(hand.link("Archived"))
+        hand.press(hand.link("Beta"))
+        hand.press(hand.link("Restore"))
+        self.sees("This person has access again:")
+        hand.press(hand.button("Restore Beta"))
+        self.sees("was restored.")
+        self.beta.refresh_from_db()
+        self.assertIsNone(self.beta.archived_at)
+
+    def test_delete_from_the_archive(self):
+        archive.archive([self.beta.pk], actor=None)
+        hand = self.enter("root")
+        hand.navigate("Organizations")
+        hand.begin()
+        hand.press(hand.link("Archived"))
+        hand.press(hand.link("Beta"))
+        hand.touch(self.page.locator(".more > summary"))
+        hand.press(hand.link("Delete Beta permanently"))
+        hand.press(hand.button("Delete Beta permanently"))
+        self.sees("was deleted permanently.")
         self.assertFalse(Organization.objects.filter(pk=self.beta.pk).exists())
 
 

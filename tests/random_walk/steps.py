@@ -146,6 +146,7 @@ def delete_organization(walk: Walk) -> str:
     actor = choose_superuser(walk)
     url = f"{ORGANIZATIONS}{organization.pk}/delete/"
     walk.post(actor.pk, url, {"post": "yes"})
+    walk.post(actor.pk, f"{ORGANIZATIONS}archived/{organization.pk}/purge/", {})
     del walk.world.organizations[organization.pk]
     walk.world.forget_links(organization=organization.pk)
     return f"{actor.username} deletes {organization.name} ({organization.pk})"
