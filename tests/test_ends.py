@@ -1,5 +1,7 @@
 """Memberships that end: from that second, they count nowhere."""
 
+import io
+import json
 import time as real_time
 from datetime import UTC, date, datetime, timedelta
 from unittest import mock, skipUnless
@@ -34,8 +36,10 @@ from orgadmin.people.membership import (
     find_role,
     list_first_roles,
     list_roles,
+    lock,
     set_groups,
 )
+from orgadmin.records.erasure import erase_person
 
 from .clocks import application_time, database_time, time
 from .factories import (
@@ -47,6 +51,7 @@ from .factories import (
     grant,
     run_doctor,
 )
+from .together import run_together
 
 NOON = datetime(2026, 6, 1, 12, tzinfo=UTC)
 SECOND = timedelta(seconds=1)
@@ -55,7 +60,7 @@ HOUR = timedelta(hours=1)
 LIST = "/admin/orgadmin/organization/"
 
 on_postgresql = skipUnless(
-    connection.vendor == "postgresql", "SQLite's clock is the application's"
+    connection.vendor == "postgresql", "SQLite has one writer at a time"
 )
 
 
@@ -532,6 +537,71 @@ class RemovalTests(TestCase):
         ):
             sending.do_periodic_work()
         self.assertEqual(ran.call_count, 2)
+
+
+class RaceTests(TransactionTestCase):
+    """A worker removes what has ended while someone changes the same membership."""
+
+    def setUp(self):
+        self.acme = create_organization("Acme")
+        self.ada = create_user("ada", admin_of=[self.acme])
+        create_user("bob", admin_of=[self.acme])
+
+    def let_end(self):
+        set_end(self.ada, self.acme, read_clock() - SECOND)
+
+    def join_again(self):
+        return change_roles([RoleChange(self.ada, self.acme, ADMIN)], notify=False)
+
+    @on_postgresql
+    def test_who_joins_again_meanwhile_is_a_member(self):
+        for _attempt in range(5):
+            self.let_end()
+            run_together(remove_ended_memberships, self.join_again)
+            self.assertIsNone(Membership.objects.get(user=self.ada).ends_at)
+            events = MembershipEvent.objects.filter(user_key=self.ada.pk)
+            last = list(events.order_by("-pk").values_list("event", flat=True)[:2])
+            self.assertEqual(last, [Event.JOINED, Event.LEFT])
+        self.acme.refresh_from_db()
+        self.assertEqual(self.acme.active_admins, 2)
+        status, output = run_doctor()
+        self.assertEqual(status, 0, output)
+
+    @on_postgresql
+    def test_waits_for_nobody(self):
+        self.let_end()
+        for model, pk in ((User, self.ada.pk), (Organization, self.acme.pk)):
+            with transaction.atomic():
+                lock(model, [pk])
+                [removed] = run_together(remove_ended_memberships)
+            self.assertEqual(removed, 0)
+        self.assertEqual(remove_ended_memberships(), 1)
+
+
+class PersonalDataTests(TestCase):
+    def setUp(self):
+        self.acme = create_organization("Acme")
+        self.ada = create_user("ada", admin_of=[self.acme], email="ada@example.com")
+        create_user("bob", admin_of=[self.acme])
+
+    def test_the_export_says_until_when(self):
+        give(self.ada, self.acme, ADMIN, datetime(2999, 1, 1, tzinfo=UTC))
+        out = io.StringIO()
+        call_command("export_person", "ada", stdout=out)
+        data = json.loads(out.getvalue())
+        [role] = data["roles"]
+        self.assertEqual(role["ends_at"], "2999-01-01T00:00:00Z")
+        ends = [event["ends_at"] for event in data["membership_log"]]
+        self.assertEqual(ends, [None, "2999-01-01T00:00:00Z"])
+
+    def test_an_erased_person_leaves_no_membership_that_has_ended(self):
+        set_end(self.ada, self.acme, datetime.now(UTC) - SECOND)
+        root = create_superuser()
+        erase_person(self.ada, actor=root)
+        self.assertFalse(Membership.objects.filter(user=self.ada).exists())
+        names = MembershipEvent.objects.filter(user_key=self.ada.pk)
+        self.assertNotIn("ada", names.values_list("user_name", flat=True))
+        self.assertEqual(names.latest("pk").event, Event.LEFT)
 
 
 class DoctorTests(TestCase):
