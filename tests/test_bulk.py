@@ -34,7 +34,13 @@ from orgadmin.people.bulk import (
 from orgadmin.people.changes import MembershipEnd, RoleChange
 from orgadmin.people.membership import change_roles, find_role
 from orgadmin.people.worker import delete_old, release_abandoned
-from tests.factories import create_organization, create_superuser, create_user, set_role
+from tests.factories import (
+    age_sign_in,
+    create_organization,
+    create_superuser,
+    create_user,
+    set_role,
+)
 from tests.mailing import queues_mail, work
 from tests.together import run_together
 
@@ -715,6 +721,18 @@ class ClosedTests(BulkMixin, TestCase):
                 self.assertNotContains(
                     response, "chosen in the list", status_code=response.status_code
                 )
+
+    def test_nothing_is_given_by_someone_who_signed_in_a_while_ago(self):
+        data = {"who": "bert", "places": "Acme", "role": "admin"}
+        response = self.preview(GIVE, **data)
+        age_sign_in(self.client, 11)
+        seen = response.context["plan"].digest
+        data |= {"confirmed": "1", "seen": seen}
+        response = self.client.post(GIVE, data)
+        self.assertContains(response, "Your password")
+        self.assertEqual(self.roles_of(self.bert), {"Acme": "reviewer"})
+        self.client.post(GIVE, data | {"step-up-password": "secret"})
+        self.assertEqual(self.roles_of(self.bert), {"Acme": "admin"})
 
     def test_only_superusers_are_led_to_them(self):
         self.assertContains(self.client.get(USERS), GIVE)

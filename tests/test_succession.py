@@ -1,6 +1,10 @@
 """When people leave, someone takes over their organizations."""
 
-from django.test import TestCase, override_settings, tag
+from functools import partial
+from unittest import skipUnless
+
+from django.db import connection
+from django.test import TestCase, TransactionTestCase, override_settings, tag
 from django_tasks_db.models import DBTaskResult
 
 from orgadmin.access.roles import ADMIN, ROLES_BY_KEY
@@ -10,11 +14,13 @@ from orgadmin.people.membership import find_role
 from orgadmin.people.offboarding import offboard
 from orgadmin.people.succession import (
     SuccessionChanged,
+    SuccessionRefused,
     SuccessorUnavailable,
     hand_over,
 )
 from tests.factories import create_organization, create_superuser, create_user
 from tests.mailing import queues_mail
+from tests.together import run_together
 
 REVIEWER = ROLES_BY_KEY["reviewer"]
 USERS = "/admin/orgadmin/user/"
@@ -102,6 +108,50 @@ class HandOverTests(SuccessionMixin, TestCase):
         names = [path.rpartition(".")[2] for path in paths]
         self.assertEqual(names.count("tell_members"), 1)
         self.assertEqual(names.count("tell_admins"), 1)
+
+
+@skipUnless(connection.vendor == "postgresql", "SQLite has one writer at a time")
+class RaceTests(TransactionTestCase):
+    @tag("C30")
+    def test_a_successor_who_leaves_at_the_same_time(self):
+        """Whoever comes second is refused: each order leaves an active admin."""
+        root = create_superuser()
+        for number in range(4):
+            acme = create_organization(f"Acme {number}")
+            lea = create_user(f"lea{number}", admin_of=[acme])
+            mary = create_user(f"mary{number}", reviewer_of=[acme])
+            with self.subTest(number=number):
+                outcomes = run_together(
+                    partial(self.try_to, lea, root, {acme.pk: mary}),
+                    partial(self.try_to, mary, root, {}),
+                )
+                self.assertCountEqual(outcomes, [True, False])
+                self.assertTrue(acme.admin.user_set.filter(is_active=True).exists())
+
+    @tag("C30")
+    def test_two_people_leave_to_each_other(self):
+        root = create_superuser()
+        for number in range(4):
+            acme = create_organization(f"Acme {number}")
+            beta = create_organization(f"Beta {number}")
+            ann = create_user(f"ann{number}", admin_of=[acme])
+            bob = create_user(f"bob{number}", admin_of=[beta])
+            with self.subTest(number=number):
+                outcomes = run_together(
+                    partial(self.try_to, ann, root, {acme.pk: bob}),
+                    partial(self.try_to, bob, root, {beta.pk: ann}),
+                )
+                self.assertCountEqual(outcomes, [True, False])
+                for organization in (acme, beta):
+                    admins = organization.admin.user_set.filter(is_active=True)
+                    self.assertTrue(admins.exists())
+
+    def try_to(self, user, actor, successors):
+        try:
+            offboard(user, actor=actor, successors=successors)
+        except (LastAdminError, SuccessionRefused):
+            return False
+        return True
 
 
 class LeavePageTests(SuccessionMixin, TestCase):
