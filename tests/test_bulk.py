@@ -178,12 +178,12 @@ class GiveRoleTests(BulkMixin, TestCase):
         response = self.preview(
             GIVE, who="nobody", places="Acme", role="admin", leave_out="on"
         )
-        self.assertContains(response, "Nothing is left to change.")
+        self.assertContains(response, "There is nothing left to change.")
 
     def test_an_action_of_the_list_takes_the_selected_organizations(self):
         data = {"action": "give_role", "_selected_action": [self.gamma.pk]}
         response = self.client.post(LIST, data)
-        self.assertContains(response, "In 1 organization that you have chosen")
+        self.assertContains(response, "In 1 organization that you selected")
         self.assertContains(response, f'action="{GIVE}"')
         response = self.preview(
             GIVE, who="bert", role="admin", chosen=str(self.gamma.pk)
@@ -196,7 +196,7 @@ class GiveRoleTests(BulkMixin, TestCase):
         data["_selected_action"] = [self.acme.pk]
         with mock.patch("orgadmin.admin.base.ACTION_LIMIT", 1):
             response = self.client.post(f"{LIST}?q=a-1", data)
-        self.assertContains(response, "In 1 organization that you have chosen")
+        self.assertContains(response, "In 1 organization that you selected")
         response = self.preview(GIVE, who="tom", role="admin", listed="?q=gamma")
         self.confirm(GIVE, response)
         self.assertEqual(
@@ -361,7 +361,9 @@ class EndAccessTests(BulkMixin, TestCase):
     @tag("C12")
     def test_nobody_ends_their_own_access(self):
         response = self.preview(END, people="root", what="offboard")
-        self.assertContains(response, "“root” is you. Ask another superuser.")
+        self.assertContains(
+            response, "“root” is your own account. Ask another superuser."
+        )
         self.assertNotIn("plan", response.context)
 
     def test_names_are_unclear_unless_they_mean_one_person(self):
@@ -587,7 +589,7 @@ class JobTests(BulkMixin, TestCase):
 
     def test_shows_progress_and_the_result(self):
         job, response = self.start(reason="New team")
-        self.assertContains(response, "2 roles change in one step.")
+        self.assertContains(response, "2 roles are being changed.")
         self.assertContains(response, 'http-equiv="refresh"')
         self.assertContains(response, "No worker is running")
         self.assertEqual(self.roles_of(self.tom), {"Beta, Inc.": "admin"})

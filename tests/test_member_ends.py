@@ -105,25 +105,25 @@ class PeoplePageTests(EndsMixin, TestCase):
     def test_removes_the_end(self):
         set_last_day(self.mary, self.acme, self.later)
         self.assertContains(
-            self.client.get(self.url, {"end": self.mary.pk}), "Remove end"
+            self.client.get(self.url, {"end": self.mary.pk}), "Remove end date"
         )
         response = self.set_end(self.mary, REVIEWER, ends_on=self.later, no_end="1")
         self.assertContains(response, "The access of “mary” to “Acme” no longer ends.")
         self.assertIsNone(self.find_last_day(self.mary))
         self.assertNotContains(
-            self.client.get(self.url, {"end": self.mary.pk}), "Remove end"
+            self.client.get(self.url, {"end": self.mary.pk}), "Remove end date"
         )
 
     def test_refuses_days_that_are_no_use_next_to_the_field(self):
         for day, text in [
             (self.today - DAY, "This day has passed."),
             ("2026-02-30", "Enter a valid date."),
-            (date(3000, 1, 1), "This day is too far ahead."),
-            (date.max, "This day is too far ahead."),
+            (date(3000, 1, 1), "This day is too far in the future."),
+            (date.max, "This day is too far in the future."),
         ]:
             response = self.set_end(self.mary, REVIEWER, ends_on=day)
             self.assertContains(response, text)
-            self.assertContains(response, "Save end")
+            self.assertContains(response, "Save end date")
             self.assertIsNone(self.find_last_day(self.mary))
         self.set_end(self.mary, REVIEWER, ends_on=self.today)
         self.assertEqual(self.find_last_day(self.mary), self.today)

@@ -200,7 +200,7 @@ class LeavePageTests(SuccessionMixin, TestCase):
         for name, text in {
             "nobody": "There is no account with the name or address “nobody”.",
             "gone": "The account of “gone” is inactive. Choose someone else.",
-            "lea": "“lea” leaves. Choose someone else.",
+            "lea": "“lea” is leaving. Choose someone else.",
             "pat@example.org": f"enter #{unconfirmed.pk}.",
         }.items():
             with self.subTest(name=name):
@@ -295,7 +295,7 @@ class EditedPersonTests(SuccessionMixin, TestCase):
         response = self.save(is_active=None)
         self.assertContains(response, "say below who takes over")
         keys = f"{self.acme.pk} {self.beta.pk}"
-        for name, text in (("gone", "is inactive"), ("lea", "leaves")):
+        for name, text in (("gone", "is inactive"), ("lea", "is leaving")):
             response = self.save(
                 is_active=None, successor=name, confirmed_organizations=keys
             )

@@ -121,7 +121,7 @@ class StartTests(ViewAsCase):
         response = self.begin()
         self.assertRedirects(response, HOME)
         home = self.client.get(HOME)
-        self.assertContains(home, "You view the site as <bdi>Mary Jones</bdi>.")
+        self.assertContains(home, "You are viewing the site as <bdi>Mary Jones</bdi>.")
         self.assertContains(home, "Stop viewing")
         self.assertContains(home, "Acme")
         self.assertNotContains(home, "Beta")

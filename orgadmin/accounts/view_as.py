@@ -173,7 +173,7 @@ def end_viewing(request: HttpRequest, why: End) -> HttpResponse | None:
     viewing.end(request, why)
     if request.method not in METHODS:
         return refuse(request)
-    messages.info(request, _("You no longer view the site as someone else."))
+    messages.info(request, _("You are no longer viewing the site as someone else."))
     return redirect("admin:index")
 
 
@@ -290,11 +290,11 @@ def stop_viewing(request: HttpRequest) -> HttpResponse:
     """Stop viewing the site as someone else, and show the person whose view it was."""
     if get_viewing(request) is None:
         viewing.change_keys(request)
-        messages.info(request, _("You no longer view the site as someone else."))
+        messages.info(request, _("You are no longer viewing the site as someone else."))
         return redirect("admin:index")
     person = viewing.end(request, End.STOPPED)
     if person is None:
         return redirect("admin:index")
-    text = _("You no longer view the site as “%s”.")
+    text = _("You are no longer viewing the site as “%s”.")
     messages.success(request, text % person)
     return redirect(reverse("admin:orgadmin_user_overview", args=[person.pk]))

@@ -119,7 +119,7 @@ class BulkForm(ReasonForm):
             )
             raise forms.ValidationError(text % len(self.problems))
         if self.change is None and not self.errors:
-            raise forms.ValidationError(_("Nothing is left to change."))
+            raise forms.ValidationError(_("There is nothing left to change."))
         return cleaned
 
     def make_change(self) -> BulkChange | None:
@@ -350,7 +350,8 @@ class EndAccessForm(BulkForm):
 
     def find_objection(self, naming: Naming) -> str:
         if naming.user == self.actor:
-            return _("%s is you. Ask another superuser.") % quote(naming.name)
+            text = _("%s is your own account. Ask another superuser.")
+            return text % quote(naming.name)
         return super().find_objection(naming)
 
     def make_change(self) -> BulkChange | None:

@@ -389,7 +389,7 @@ def find_kept_access(users: Collection[User], plan: Plan) -> dict[int, list[str]
         elif user.is_staff:
             kinds.append(_("Delegated staff"))
         if user.pk in with_permissions:
-            kinds.append(_("Permissions of their own"))
+            kinds.append(_("Personal permissions"))
         kept[user.pk] = kinds
     return kept
 
@@ -407,7 +407,7 @@ def title_preview(change: BulkChange) -> str:
                 "number": len(change.organizations),
             }
         case ReplacePerson():
-            text = _("Replace %(old)s by %(new)s?")
+            text = _("Replace %(old)s with %(new)s?")
             return text % {"old": quote(change.old), "new": quote(change.new)}
         case _:
             text = ngettext(
@@ -423,7 +423,7 @@ def label_button(change: BulkChange) -> str:
         case GiveRole():
             return _("Give role")
         case ReplacePerson():
-            return _("Replace %(old)s by %(new)s") % {
+            return _("Replace %(old)s with %(new)s") % {
                 "old": change.old,
                 "new": change.new,
             }
@@ -446,7 +446,7 @@ def describe_result(change: BulkChange, result) -> str:
     texts.append(text % result.changed)
     if result.skipped:
         text = ngettext(
-            "%d stayed as it was.", "%d stayed as they were.", result.skipped
+            "%d role stayed the same.", "%d roles stayed the same.", result.skipped
         )
         texts.append(text % result.skipped)
     return " ".join(texts)

@@ -52,7 +52,10 @@ class EndField(forms.DateField):
             )
         if day.year > LAST_YEAR:
             raise forms.ValidationError(
-                _("This day is too far ahead. Choose a day before the year 3000.")
+                _(
+                    "This day is too far in the future. Choose a day before the year"
+                    " 3000."
+                )
             )
         return find_start_of_next_day(day)
 

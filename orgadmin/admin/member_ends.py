@@ -44,7 +44,7 @@ class MemberEnds:
         except membership.EndInThePast:
             return self.redirect_with_message(request, PAST_END, messages.ERROR, url)
         if not changed:
-            text = _("No changes: their access has this end already.")
+            text = _("No changes: their access already has this end date.")
             return self.redirect_with_message(request, text, messages.WARNING, url)
         return self.redirect_with_message(request, describe_end(changed[0]), to=url)
 

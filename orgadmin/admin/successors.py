@@ -191,7 +191,7 @@ def find_objection(naming: Naming, leaving: Collection[User]) -> str:
     if user is None:
         return describe_naming(naming)
     if user in leaving:
-        return _("%s leaves. Choose someone else.") % quote(user)
+        return _("%s is leaving. Choose someone else.") % quote(user)
     if not user.is_active:
         return _("The account of %s is inactive. Choose someone else.") % quote(user)
     return ""

@@ -55,8 +55,8 @@ class ViewAsPage:
 
     def _refuse_viewing(self, request, user):
         text = _(
-            "You cannot view the site as “%s”. You can view it as anyone else who is"
-            " active and no superuser."
+            "You cannot view the site as “%s”. You can view it as other people who are"
+            " active and not superusers."
         )
         url = self.get_record_url(user)
         return self.redirect_with_message(request, text % user, messages.ERROR, url)

@@ -255,7 +255,7 @@ class Jobs:
         hand.reach(action)
         action.select_option("give_role")
         hand.press(hand.button("Go"))
-        self.sees("In 1 organization that you have chosen")
+        self.sees("In 1 organization that you selected")
         hand.fill(self.page.locator("#id_who"), "bert")
         hand.choose(self.page.get_by_role("radio", name="Admin"))
         hand.press(hand.button("Show preview"))
@@ -269,7 +269,7 @@ class Jobs:
         hand.fill(self.page.locator("#id_new"), "bert")
         hand.choose(self.page.get_by_role("radio", name="End"))
         hand.press(hand.button("Show preview"))
-        hand.press(hand.button("Replace anna by bert"))
+        hand.press(hand.button("Replace anna with bert"))
         self.sees("4 roles were changed.")
 
     def test_end_access_of_several(self):
