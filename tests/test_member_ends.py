@@ -84,7 +84,7 @@ class PeoplePageTests(EndsMixin, TestCase):
         with self.assertNumQueries(8):
             self.client.get(self.url)
 
-    @tag("C17")
+    @tag("C18")
     def test_extends_access_by_one_press(self):
         set_last_day(self.mary, self.acme, self.later)
         extended = self.later + 90 * DAY
@@ -135,7 +135,7 @@ class PeoplePageTests(EndsMixin, TestCase):
                 response = self.client.get(self.url, {question: self.mary.pk})
             self.assertContains(response, f'value="{self.later.isoformat()}"')
 
-    @tag("C17")
+    @tag("C18")
     def test_does_not_change_a_role_that_is_no_longer_the_same(self):
         set_role(self.acme, [self.mary], ADMIN)
         response = self.set_end(self.mary, REVIEWER, ends_on=self.later)
@@ -143,7 +143,7 @@ class PeoplePageTests(EndsMixin, TestCase):
         self.assertIsNone(self.find_last_day(self.mary))
         self.assertIn(self.mary, self.acme.admin.user_set.all())
 
-    @tag("C17")
+    @tag("C18")
     def test_answers_the_same_about_strangers_and_people_who_do_not_exist(self):
         stranger = create_user("stranger")
         pages = []
@@ -155,7 +155,7 @@ class PeoplePageTests(EndsMixin, TestCase):
         self.assertEqual(*pages)
         self.assertFalse(stranger.groups.exists())
 
-    @tag("C17")
+    @tag("C18")
     def test_needs_a_recent_sign_in_to_extend_admins(self):
         create_user("other", admin_of=[self.acme])
         set_last_day(self.ada, self.acme, self.later)

@@ -34,6 +34,7 @@ from orgadmin.accounts import (
 from orgadmin.models import Invitation, MailWorker, Organization
 from orgadmin.people import (
     bulk_jobs,
+    end_mail,
     invitations,
     mail as people_mail,
     outbox,
@@ -180,6 +181,7 @@ class TaskTests(OutboxMixin, TestCase):
         modules = (
             bulk_jobs,
             confirm_email,
+            end_mail,
             new_email,
             password_link,
             people_mail,

@@ -358,6 +358,7 @@ class PlanTests(PlanCase):
         queries = [
             "admins=none",
             "admins=one",
+            "admins=ending",
             "incomplete=1",
             "invitations=pending",
             "invitations=expired",

@@ -23,6 +23,7 @@ from orgadmin.admin.organization_filters import find_oldest_pending
 from orgadmin.admin.people_lists import has_role
 from orgadmin.gate.answers import get_gate
 from orgadmin.models import AuditEvent, DoctorRun, Invitation, Organization, User
+from orgadmin.people.ends import FORESEEN, loses_last_admin
 from orgadmin.people.unsent import OutboxState
 
 # Rows are counted up to this number.
@@ -110,6 +111,15 @@ def ask_about_members() -> list[Question]:
                 count,
             ),
             f"{organizations}?admins=one",
+        ),
+        Question(
+            rows.filter(loses_last_admin(timezone.now() + FORESEEN)),
+            lambda count: ngettext(
+                "organization whose admins' access ends within 30 days",
+                "organizations whose admins' access ends within 30 days",
+                count,
+            ),
+            f"{organizations}?admins=ending",
         ),
         Question(
             expired.order_by().values("organization").distinct(),

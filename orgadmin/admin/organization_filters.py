@@ -10,18 +10,25 @@ from orgadmin.access.sql import write_constant
 from orgadmin.admin.filters import ChoiceFilter, DateFilter
 from orgadmin.models import Invitation
 from orgadmin.models.organization import is_incomplete
+from orgadmin.people.ends import FORESEEN, loses_last_admin
 
 
 class AdminsFilter(ChoiceFilter):
     title = _("Admins")
     parameter_name = "admins"
     permission = "manage_members"
-    options = {"none": _("No active admin"), "one": _("Only one active admin")}
+    options = {
+        "none": _("No active admin"),
+        "one": _("Only one active admin"),
+        "ending": _("Access of all admins ends within 30 days"),
+    }
 
     def narrow(self, queryset):
         # Each number has a partial index.
         if self.value == "none":
             return queryset.filter(active_admins=write_constant(0))
+        if self.value == "ending":
+            return queryset.filter(loses_last_admin(timezone.now() + FORESEEN))
         return queryset.filter(active_admins=write_constant(1))
 
 

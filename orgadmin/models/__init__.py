@@ -13,6 +13,7 @@ from orgadmin.models.audit_event import AuditEvent
 from orgadmin.models.bulk_job import BulkJob
 from orgadmin.models.contact import Contact
 from orgadmin.models.doctor_run import DoctorRun
+from orgadmin.models.end_reminder import EndReminder
 from orgadmin.models.invitation import Invitation
 from orgadmin.models.kept_log_entry import KeptLogEntry
 from orgadmin.models.mail_worker import MailWorker
@@ -46,6 +47,7 @@ __all__ = [
     "BulkJob",
     "Contact",
     "DoctorRun",
+    "EndReminder",
     "Invitation",
     "KeptLogEntry",
     "MailWorker",

@@ -8,17 +8,22 @@ from __future__ import annotations
 import datetime
 from dataclasses import dataclass
 
+from django.db.models import Exists, OuterRef, Q
 from django.utils import timezone
 from django.utils.formats import date_format
 from django.utils.translation import gettext as _, ngettext
 
 from orgadmin.access.membership_log import show_end
+from orgadmin.models import Membership
 
 # By how much the button on the People page extends a membership.
 EXTENSION = datetime.timedelta(days=90)
 
 # How long before the end pages say so in words, and mail reminds of it.
 SOON = datetime.timedelta(days=7)
+
+# How long before it platform staff see that an organization loses its last admin.
+FORESEEN = datetime.timedelta(days=30)
 
 
 @dataclass(frozen=True)
@@ -67,6 +72,19 @@ def find_last_day(ends_at: datetime.datetime) -> datetime.date:
 def find_today() -> datetime.date:
     """Return the day of the site, which is the same for everyone."""
     return timezone.localdate(timezone=timezone.get_default_timezone())
+
+
+def loses_last_admin(until: datetime.datetime) -> Q:
+    """Return the condition that an organization loses its last active admin by then.
+
+    Reads the memberships that end until then from their index, and no others.
+    """
+    admins = Membership.objects.current().filter(user__is_active=True)
+    ending = admins.filter(ends_at__lte=until)
+    staying = admins.filter(
+        Q(ends_at=None) | Q(ends_at__gt=until), group=OuterRef("admin")
+    )
+    return Q(~Exists(staying), admin__in=ending.order_by().values("group"))
 
 
 def plan_end(ends_at: datetime.datetime | None) -> PlannedEnd | None:

@@ -30,6 +30,7 @@ from django_tasks_db.models import DBTaskResult
 
 from orgadmin.models import BulkJob, MailWorker, MonthlyCount
 from orgadmin.people.archive import purge_trash
+from orgadmin.people.end_reminders import remind_of_ends
 from orgadmin.people.expiry import remove_ended_memberships
 from orgadmin.people.outbox import get_values
 
@@ -178,6 +179,7 @@ PERIODIC = [
     # The home page shows how many organizations and people there are.
     PeriodicWork(MonthlyCount.objects.count_today, every=BEAT),
     PeriodicWork(remove_ended_memberships, every=timedelta(minutes=1)),
+    PeriodicWork(remind_of_ends, every=timedelta(minutes=5)),
     PeriodicWork(purge_trash, every=timedelta(hours=1)),
 ]
 

@@ -1,0 +1,168 @@
+"""The mail that reminds of access that ends soon. `end_reminders` says who gets it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, TypedDict
+
+from django.conf import settings
+from django.urls import reverse
+from django_tasks import TaskContext, task
+
+from orgadmin.access.roles import ROLES, Role
+from orgadmin.access.sql import read_clock
+from orgadmin.models import Membership, Organization, User
+from orgadmin.people import outbox
+from orgadmin.people.ends import SOON, PlannedEnd, loses_last_admin
+from orgadmin.people.mail import find_recipients, name_person
+from orgadmin.people.membership import find_end_of_last_admin
+from orgadmin.people.message import make_harmless, write_message
+from orgadmin.people.security_mail import list_superusers
+
+# A message lists the first ends, and says how many more there are.
+MAX_ENDS = 20
+
+
+class EndKeys(TypedDict):
+    """The end of a membership in the arguments of a task."""
+
+    membership: int
+    ends_at: str  # in ISO format
+
+
+@dataclass(frozen=True)
+class _RoleThatEnds:
+    """A membership that still ends as the task says."""
+
+    user: User
+    organization: Organization
+    role: Role
+    ends_at: datetime
+
+    def describe(self) -> dict[str, Any]:
+        """Return what a template needs. Names are made harmless, dates need not be."""
+        return {
+            "person": make_harmless(name_person(self.user)),
+            "organization": make_harmless(self.organization.name),
+            "role": self.role.label,
+            "day": PlannedEnd(self.ends_at),
+        }
+
+
+@task(takes_context=True)
+def remind_member(
+    context: TaskContext, *, user: int, ends: list[EndKeys], more: int, language: str
+) -> None:
+    """Remind a person of their roles that end.
+
+    Leaves out roles that they have lost meanwhile, and those with another end by now.
+    """
+    member = find_recipients("mail_own_roles").filter(pk=user).first()
+    if member is None:
+        return
+    roles = [row for row in _find_roles(ends) if row.user == member]
+    if not roles:
+        return
+    message = write_message(
+        "own_end",
+        to=member.email,
+        recipient=member,
+        language=settings.LANGUAGE_CODE,
+        ours={
+            "ends": [row.describe() for row in roles],
+            "contact": settings.ACCESS_CONTACT,
+        },
+        more=more,
+    )
+    outbox.deliver(message, context)
+
+
+@task(takes_context=True)
+def remind_admin(
+    context: TaskContext, *, user: int, ends: list[EndKeys], more: int, language: str
+) -> None:
+    """Remind an admin of the roles of other people that end.
+
+    Leaves out organizations of which they are no longer an admin, and roles as in
+    `remind_member()`.
+    """
+    admin = find_recipients("mail_people").filter(pk=user).first()
+    if admin is None:
+        return
+    own_groups = set(Membership.objects.groups_of(admin).values_list("pk", flat=True))
+    roles = [
+        row for row in _find_roles(ends) if row.organization.admin_id in own_groups
+    ]
+    if not roles:
+        return
+    pages = {row.organization.pk for row in roles}
+    page = reverse("admin:orgadmin_organization_people", args=[min(pages)])
+    message = write_message(
+        "members_end",
+        to=admin.email,
+        recipient=admin,
+        language=settings.LANGUAGE_CODE,
+        ours={
+            "ends": [row.describe() for row in roles],
+            "page": settings.BASE_URL + page if len(pages) == 1 else "",
+        },
+        more=more,
+    )
+    outbox.deliver(message, context)
+
+
+@task(takes_context=True)
+def warn_superuser(
+    context: TaskContext,
+    *,
+    user: int,
+    organizations: list[int],
+    more: int,
+    language: str,
+) -> None:
+    """Warn a superuser of organizations that lose their last active admin.
+
+    Leaves out those that someone will still administer by now.
+    """
+    superuser = list_superusers().filter(pk=user).exclude(email="").first()
+    if superuser is None:
+        return
+    losing = Organization.objects.unarchived().filter(
+        loses_last_admin(read_clock() + SOON), pk__in=organizations
+    )
+    ends = []
+    for organization in losing:
+        ends_at = find_end_of_last_admin(organization)
+        if ends_at is not None:
+            name = make_harmless(organization.name)
+            ends.append({"organization": name, "day": PlannedEnd(ends_at)})
+    if not ends:
+        return
+    page = f"{reverse('admin:orgadmin_organization_changelist')}?admins=ending"
+    message = write_message(
+        "last_admins_end",
+        to=superuser.email,
+        recipient=superuser,
+        language=settings.LANGUAGE_CODE,
+        ours={"ends": ends, "page": settings.BASE_URL + page},
+        more=more,
+    )
+    outbox.deliver(message, context)
+
+
+def _find_roles(ends: Sequence[EndKeys]) -> list[_RoleThatEnds]:
+    """Return the memberships that have not ended, and still end as they did then."""
+    end_of = {keys["membership"]: keys["ends_at"] for keys in ends}
+    rows = Membership.objects.current().filter(pk__in=end_of).select_related("user")
+    found = []
+    for row in rows.order_by("ends_at", "pk"):
+        if row.ends_at is None or row.ends_at.isoformat() != end_of[row.pk]:
+            continue
+        for role in ROLES:
+            organizations = Organization.objects.unarchived()
+            owner = organizations.filter(**{role.key: row.group_id}).first()
+            if owner is not None:
+                found.append(_RoleThatEnds(row.user, owner, role, row.ends_at))
+    return found

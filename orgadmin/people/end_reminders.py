@@ -1,0 +1,141 @@
+"""Decides who is reminded of access that ends, once for each end of a membership."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from datetime import datetime
+
+from django.conf import settings
+from django.db import IntegrityError, transaction
+from django.db.models import Exists, OuterRef, Q, QuerySet
+from django_tasks.base import Task
+
+from orgadmin.access.roles import ADMIN
+from orgadmin.access.sql import read_clock
+from orgadmin.models import EndReminder, Membership, Organization
+from orgadmin.people import outbox
+from orgadmin.people.end_mail import (
+    MAX_ENDS,
+    EndKeys,
+    remind_admin,
+    remind_member,
+    warn_superuser,
+)
+from orgadmin.people.ends import SOON, loses_last_admin
+from orgadmin.people.mail import find_admins, find_recipients
+from orgadmin.people.security_mail import list_superusers
+
+BATCH = 500  # memberships in one transaction
+
+
+def remind_of_ends() -> int:
+    """Add mail about all memberships that end within a week to the outbox, once.
+
+    Returns how many memberships that are. A batch is reminded of in one transaction,
+    so nothing is lost or sent twice if the worker is killed.
+    """
+    now = read_clock()
+    EndReminder.objects.filter(ends_at__lte=now).delete()
+    number = 0
+    while True:
+        try:
+            reminded = _remind_of_batch(now + SOON)
+        except IntegrityError:
+            # Another worker has reminded of the same ends.
+            return number
+        number += reminded
+        if reminded < BATCH:
+            return number
+
+
+@transaction.atomic
+def _remind_of_batch(until: datetime) -> int:
+    locked = _find_due(until).select_for_update(of=("self",), skip_locked=True)
+    rows = list(locked.order_by("pk")[:BATCH])
+    reminders = [
+        EndReminder(user_key=row.user_id, group_key=row.group_id, ends_at=row.ends_at)
+        for row in rows
+    ]
+    EndReminder.objects.bulk_create(reminders)
+    if rows and settings.NOTIFY_PEOPLE:
+        _add_mail(rows, until)
+    return len(rows)
+
+
+def _find_due(until: datetime) -> QuerySet[Membership]:
+    """Return the memberships that end by then, without those reminded of.
+
+    In archived organizations, nobody has access that could end.
+    """
+    reminders = EndReminder.objects.filter(
+        user_key=OuterRef("user"),
+        group_key=OuterRef("group"),
+        ends_at=OuterRef("ends_at"),
+    )
+    due = Membership.objects.current().filter(~Exists(reminders), ends_at__lte=until)
+    archived = Organization.objects.archived().order_by()
+    return due.exclude(group__in=archived.values("admin")).exclude(
+        group__in=archived.values("reviewer")
+    )
+
+
+def _add_mail(rows: Sequence[Membership], until: datetime) -> None:
+    """Add a task for each person who is to get mail about these memberships."""
+    group_ids = {row.group_id for row in rows}
+    organizations = Organization.objects.filter(
+        Q(admin__in=group_ids) | Q(reviewer__in=group_ids)
+    ).order_by()
+    owners = {}
+    for organization in organizations:
+        for group_id in organization.group_ids:
+            owners[group_id] = organization.pk
+    # Other groups give roles nowhere.
+    rows = [row for row in rows if row.group_id in owners]
+    admins = find_admins(set(owners.values()))
+    willing = set(
+        find_recipients("mail_own_roles")
+        .filter(pk__in={row.user_id for row in rows})
+        .values_list("pk", flat=True)
+    )
+    own: dict[int, list[EndKeys]] = defaultdict(list)
+    others: dict[int, list[EndKeys]] = defaultdict(list)
+    for row in rows:
+        keys = describe_keys(row)
+        if row.user_id in willing:
+            own[row.user_id].append(keys)
+        for pk in admins[owners[row.group_id]] - {row.user_id}:
+            others[pk].append(keys)
+    _enqueue(remind_member, own)
+    _enqueue(remind_admin, others)
+    _warn_superusers(rows, until)
+
+
+def _warn_superusers(rows: Iterable[Membership], until: datetime) -> None:
+    """Add mail about the organizations that lose their last active admin by then."""
+    group_ids = {row.group_id for row in rows}
+    losing = Organization.objects.filter(
+        loses_last_admin(until), **{f"{ADMIN.key}__in": group_ids}
+    )
+    pks = sorted(losing.order_by().values_list("pk", flat=True))
+    if not pks:
+        return
+    for pk in list_superusers().exclude(email="").values_list("pk", flat=True):
+        outbox.enqueue(
+            warn_superuser,
+            user=pk,
+            organizations=pks[:MAX_ENDS],
+            more=max(len(pks) - MAX_ENDS, 0),
+        )
+
+
+def describe_keys(row: Membership) -> EndKeys:
+    assert row.ends_at is not None
+    return {"membership": row.pk, "ends_at": row.ends_at.isoformat()}
+
+
+def _enqueue(task: Task, ends_of: dict[int, list[EndKeys]]) -> None:
+    for pk in sorted(ends_of):
+        ends = ends_of[pk]
+        more = max(len(ends) - MAX_ENDS, 0)
+        outbox.enqueue(task, user=pk, ends=ends[:MAX_ENDS], more=more)
