@@ -731,6 +731,8 @@ class EveryPageTests(TestCase):
                 "confirm-email/<token>/",
                 # Sends an invitation to the address that it was sent to before.
                 "no-organization/",
+                # Asks for access, which someone else decides about.
+                "request-access/<token>/",
                 # Leads back to one's own view of the site.
                 "stop-viewing/",
                 # Visitors use these, or they end sessions.
@@ -767,6 +769,7 @@ class EveryPageTests(TestCase):
                 "orgadmin/organization/add/",
                 "orgadmin/organization/<object_id>/change/",
                 "orgadmin/organization/<object_id>/people/",
+                "orgadmin/organization/<object_id>/requests/",
                 "orgadmin/organization/<object_id>/restore/",
             },
         )

@@ -46,6 +46,7 @@ WHOLE_LINKS = {
     "people_url",
     "query",
     "record_url",
+    "requests_url",
     "request.GET.urlencode",
     "result.url",
     "stay_signed_in_url",

@@ -28,6 +28,7 @@ from orgadmin.management.demo import (
 )
 from orgadmin.models import AuditEvent, BulkJob, Contact, Organization, User
 from orgadmin.people import archive, lock_out
+from orgadmin.people.access_requests import ask, make_link
 from orgadmin.people.invitations import invite
 from orgadmin.people.link_tokens import make_link_token
 from tests.browser import ACCOUNT_BUTTON
@@ -53,6 +54,7 @@ REVIEWS = "demo-reviewer"
 VIEWER = "viewer"
 MANAGER = "manager"
 STAFF = "demo-staff"
+WATCHER = "watcher"  # views the site as someone else
 
 SITE = "/admin/"
 APP = "/admin/orgadmin/"
@@ -144,6 +146,10 @@ def press(name):
             page.get_by_role("button", name=name, exact=True).first.click()
 
     return act
+
+
+def make_access_link(page):
+    page.locator("[name=make_link]").click()
 
 
 def view_as(page):
@@ -243,6 +249,7 @@ def make_people():
         MANAGER, is_staff=True, permissions=["view_user", "add_user", "change_user"]
     )
     set_up_second_factor(User.objects.get(username=MANAGER))
+    create_user(WATCHER, is_staff=True, is_superuser=True)
     create_user(
         "nora@example.com",
         first_name="Nora",
@@ -317,6 +324,9 @@ def make_history(own, admin):
     set_role(own, [otto], REVIEWER, actor=staff)
     StandingClock.days_pass(5)
     invite(own, "soon@example.com", ADMIN, actor=admin)
+    leaver = User.objects.get(username="leaver")
+    ask(make_link(own, actor=admin), leaver, REVIEWER, "I look after its phones now.")
+    own.access_link.delete()
 
 
 def archive_one(reviewer):
@@ -351,6 +361,11 @@ def invitation_link(demo, email):
     """Invite someone to an organization, and return the link that they are sent."""
     invitation = invite(demo.other, email, ADMIN, actor=demo.admin)
     return f"{SITE}invitation/{invitation.make_token()}/"
+
+
+def access_link(demo):
+    """Return a link with which people ask an organization for a role."""
+    return f"{SITE}request-access/{make_link(demo.other, actor=demo.admin)}/"
 
 
 def confirmation_link(user):
@@ -559,6 +574,8 @@ def list_history_pages(demo):
 def list_people_pages(demo):
     people = f"{demo.organization}people/"
     people_of_other = f"{ORGANIZATIONS}{demo.other.pk}/people/"
+    requests = f"{demo.organization}requests/"
+    asked = demo.own.access_requests.get()
     nobody = f"{ORGANIZATIONS}{demo.empty.pk}/people/"
     remove_nora = follow("Remove nora@example.com")
     remove_oneself = follow(f"Remove {ORG_ADMIN}")
@@ -577,6 +594,11 @@ def list_people_pages(demo):
         Page("remove-oneself", ORG_ADMIN, people, remove_oneself),
         Page("change-role", ORG_ADMIN, people, change_nora),
         Page("revoke", ORG_ADMIN, people, revoke),
+        Page("requests", ORG_ADMIN, requests),
+        Page("requests-link", ORG_ADMIN, requests, make_access_link),
+        Page("request-answer", ORG_ADMIN, f"{requests}?request={asked.pk}"),
+        Page("request-access", VIEWER, access_link(demo)),
+        Page("request-access-dead", VIEWER, f"{SITE}request-access/nothing/"),
     ]
 
 
@@ -668,7 +690,7 @@ def list_user_pages(demo):
         Page("user-history", STAFF, f"{user}history/"),
         Page("user-delete", STAFF, f"{user}delete/"),
         Page("user-view-as", STAFF, f"{user}view_as/"),
-        Page("viewed-as", STAFF, f"{USERS}{demo.admin.pk}/view_as/", view_as),
+        Page("viewed-as", WATCHER, f"{USERS}{demo.admin.pk}/view_as/", view_as),
     ]
 
 
