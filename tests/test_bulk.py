@@ -1,5 +1,6 @@
 """Giving a role in many organizations, replacing people, and ending access."""
 
+import time
 from datetime import timedelta
 from unittest import mock, skipUnless
 
@@ -41,7 +42,9 @@ from tests.factories import (
     create_user,
     set_role,
 )
+from tests.killing import END_LEASES
 from tests.mailing import queues_mail, work
+from tests.scratch import scratch_database
 from tests.together import run_together
 
 REVIEWER = ROLES_BY_KEY["reviewer"]
@@ -687,6 +690,54 @@ class JobTests(BulkMixin, TestCase):
         BulkJob.objects.update(finished_at="2026-01-01 00:00Z")
         delete_old()
         self.assertFalse(BulkJob.objects.exists())
+
+
+# A bulk change of 300 roles that waits for a worker.
+START_JOB = """
+from orgadmin.access.roles import ADMIN
+from orgadmin.models import Organization, User
+from orgadmin.people import bulk_jobs
+from orgadmin.people.bulk import GiveRole, make_plan
+from tests.mailing import queues_mail
+
+root = User.objects.create_superuser("root")
+mary = User.objects.create_user("mary")
+rows = [Organization(name=f"No {n}") for n in range(300)]
+change = GiveRole([mary], Organization.objects.bulk_create(rows), ADMIN)
+with queues_mail():
+    seen = make_plan(change).digest
+    bulk_jobs.start(change, actor=root, number=300, seen=seen)
+"""
+WORK = """
+from orgadmin.people.worker import Worker
+from tests.mailing import queues_mail
+
+with queues_mail():
+    Worker().run(once=True)
+"""
+READ_JOB = """
+from orgadmin.models import BulkJob, Membership, MembershipEvent
+
+job = BulkJob.objects.get()
+print(job.state, Membership.objects.count(), MembershipEvent.objects.count())
+"""
+
+
+class KilledWorkerTests(TransactionTestCase):
+    def test_each_change_is_made_once_or_not_at_all(self):
+        with scratch_database() as database:
+            database.run(START_JOB)
+            for pause in (0.05, 0.1, 0.2, 0.3):
+                worker = database.start(WORK)
+                time.sleep(pause)
+                worker.kill()
+                worker.communicate()
+                state, *numbers = database.run(READ_JOB).split()
+                expected = "300" if state == "done" else "0"
+                self.assertEqual(numbers, [expected, expected])
+                database.run(END_LEASES)
+            database.run(WORK)
+            self.assertEqual(database.run(READ_JOB).split(), ["done", "300", "300"])
 
 
 @tag("C31")
