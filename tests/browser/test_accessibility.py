@@ -7,7 +7,7 @@ from axe_playwright_python.base import AXE_SCRIPT
 from django.test import override_settings
 from playwright.sync_api import Error
 
-from tests.browser import DESKTOP, BrowserTestCase
+from tests.browser import DESKTOP, PHONE, BrowserTestCase
 from tests.browser.hands import WIDER_THAN_WINDOW
 from tests.browser.pages import list_pages, stand_still
 
@@ -140,3 +140,37 @@ class SlowNetworkTests(BrowserTestCase):
 class NarrowPageTests(PageTests):
     viewport = {"width": 320, "height": 640}
     widths = (320,)
+
+
+# What people touch that stands alone: not links in the middle of a text, and not the
+# boxes whose whole row or label can be touched.
+LIST_LOW = """
+[...document.querySelectorAll(
+  ".button, .side a, .tabs a, .trail a, .row-actions :is(a, button), .cards h2 a,"
+  + ".results tbody :is(th, td) > a, .rows .person a, summary, header button"
+)]
+  .filter((target) => target.checkVisibility())
+  .map((target) => [target, target.getBoundingClientRect().height])
+  .filter(([target, height]) => height > 0 && height < 43.5)
+  .map(([target, height]) => `${height} px: ${target.outerHTML.slice(0, 80)}`);
+"""
+
+
+class TouchTests(BrowserTestCase):
+    viewport = PHONE
+    context = {"has_touch": True, "is_mobile": True}
+
+    def test_what_people_touch_is_44_pixels_high(self):
+        stand_still(self)
+        tabs = {}
+        findings = []
+        for page in list_pages():
+            if page.who not in tabs:
+                tabs[page.who] = self.open_page_of(page.who, reduced_motion="reduce")
+            tab = tabs[page.who]
+            with override_settings(**page.settings):
+                tab.goto(page.address)
+                page.act(tab)
+                low = tab.evaluate(LIST_LOW)
+            findings += [f"{page.name}: {target}" for target in low]
+        self.assertFalse(findings, "\n" + "\n".join(findings))
