@@ -94,13 +94,19 @@ class MembershipEventQuerySet(AppendOnlyQuerySet):
         `moment` is an aware datetime; None means now. A membership that is older than
         the log is treated as starting when the log began.
         """
-        until_then = Q(at__lt=moment) if moment else Q()
-        later = self.model._base_manager.filter(
-            until_then,
-            organization_key=OuterRef("organization_key"),
-            user_key=OuterRef("user_key"),
-            pk__gt=OuterRef("pk"),
-        )
+        later = self._find_later(moment)
+        changed = later.filter(event=Event.END_CHANGED, role=OuterRef("role"))
+        return self.find_joining_events(moment)._leave_out_ended(changed, moment)
+
+    def find_joining_events(
+        self, moment: datetime.datetime | None = None
+    ) -> MembershipEventQuerySet:
+        """Return the events that made people members, unless they left again.
+
+        Unlike `find_joining_events_of_members()`, this does not look at planned ends, so
+        it is for people who are known to be members.
+        """
+        later = self._find_later(moment)
         # "Joined" replaces any role that the person had. "Left" and "found" are about
         # one role, and the person may have the other one, too.
         superseded = later.filter(
@@ -108,9 +114,17 @@ class MembershipEventQuerySet(AppendOnlyQuerySet):
             | Q(event__in=[Event.LEFT, Event.FOUND], role=OuterRef("role"))
         )
         joining = [Event.JOINED, Event.FOUND]
-        members = self.filter(until_then, ~Exists(superseded), event__in=joining)
-        changed = later.filter(event=Event.END_CHANGED, role=OuterRef("role"))
-        return members._leave_out_ended(changed, moment)
+        until_then = Q(at__lt=moment) if moment else Q()
+        return self.filter(until_then, ~Exists(superseded), event__in=joining)
+
+    def _find_later(self, moment: datetime.datetime | None) -> models.QuerySet:
+        """Return the later events about the person and organization of an event."""
+        return self.model._base_manager.filter(
+            Q(at__lt=moment) if moment else Q(),
+            organization_key=OuterRef("organization_key"),
+            user_key=OuterRef("user_key"),
+            pk__gt=OuterRef("pk"),
+        )
 
     def _leave_out_ended(
         self, changed: models.QuerySet, moment: datetime.datetime | None

@@ -173,7 +173,7 @@ class User(RemembersStored, DeletedThroughQuerySet, AbstractUser):
     # that `save()` may leave them without an active admin.
     confirmed_organizations: Collection[int] = ()
 
-    class Meta(AbstractUser.Meta):
+    class Meta:
         verbose_name = _("person")
         verbose_name_plural = _("people")
         # Django then also uses UserQuerySet for related objects.

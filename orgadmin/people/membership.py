@@ -598,7 +598,7 @@ def describe_members(
     ).defer("reason")
     joining_events = {
         (event.user_key, event.role): event
-        for event in events.find_joining_events_of_members()
+        for event in events.find_joining_events()
     }
     role_of_group = {getattr(organization, role.attname): role for role in ROLES}
     members = []
