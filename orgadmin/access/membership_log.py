@@ -103,8 +103,8 @@ class MembershipEventQuerySet(AppendOnlyQuerySet):
     ) -> MembershipEventQuerySet:
         """Return the events that made people members, unless they left again.
 
-        Unlike `find_joining_events_of_members()`, this does not look at planned ends, so
-        it is for people who are known to be members.
+        Unlike `find_joining_events_of_members()`, this does not look at planned ends.
+        It is for people who are known to be members.
         """
         later = self._find_later(moment)
         # "Joined" replaces any role that the person had. "Left" and "found" are about

@@ -597,8 +597,7 @@ def describe_members(
         organization_key=organization.pk, user_key__in=user_ids
     ).defer("reason")
     joining_events = {
-        (event.user_key, event.role): event
-        for event in events.find_joining_events()
+        (event.user_key, event.role): event for event in events.find_joining_events()
     }
     role_of_group = {getattr(organization, role.attname): role for role in ROLES}
     members = []
