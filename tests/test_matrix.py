@@ -23,16 +23,21 @@ from django.urls import URLPattern, get_resolver
 from django.utils import timezone
 
 from orgadmin.models import (
+    AccessReview,
     AuditEvent,
     Contact,
     Membership,
     MembershipEvent,
     MonthlyCount,
     Organization,
+    ReviewRhythm,
+    ReviewScope,
     User,
 )
 from orgadmin.people import archive
 from orgadmin.people.invitations import invite
+from orgadmin.people.review_items import prepare
+from orgadmin.people.reviews import start_review
 
 from .factories import (
     ADMIN,
@@ -225,6 +230,7 @@ class World:
         self.create_ended()
         self.create_archived()
         self.create_log_entries()
+        self.create_reviews()
         # Otherwise, the first visit of the home page would change it for the second.
         MonthlyCount.objects.count_today()
 
@@ -306,6 +312,21 @@ class World:
         rows = Membership.objects.filter(user=self.ended)
         rows.update(ends_at=timezone.now() - timedelta(seconds=1))
 
+    def create_reviews(self):
+        """Start reviews of everything, and of the foreign organization alone."""
+        due_on = timezone.localdate() + timedelta(days=30)
+        foreign = Organization.objects.filter(pk=FOREIGN_PK)
+        values = {"due_on": due_on, "actor": self.staff}
+        self.review = start_review(ReviewScope.ALL, **values)
+        self.foreign_review = start_review(
+            ReviewScope.ONE, organizations=foreign, scope_text="Canary Ltd", **values
+        )
+        for review in (self.review, self.foreign_review):
+            prepare(review.pk)
+        self.rhythms = [
+            ReviewRhythm.objects.create(next_on=due_on) for _number in range(2)
+        ]
+
     def create_archived(self):
         """Archive two organizations, in which everyone has a role."""
         self.archived = create_organization(
@@ -366,6 +387,10 @@ class World:
             keys = {"own": find_event(own).pk, "foreign": find_event(foreign).pk}
         elif model is AuditEvent:
             keys = {"own": find_audit_event(own), "foreign": find_audit_event(foreign)}
+        elif model is AccessReview:
+            keys = {"own": self.review.pk, "foreign": self.foreign_review.pk}
+        elif model is ReviewRhythm:
+            keys = {"own": self.rhythms[0].pk, "foreign": self.rhythms[1].pk}
         elif model is Group:
             keys = {"own": own.admin_id, "foreign": foreign.admin_id}
         else:
@@ -421,6 +446,8 @@ HIDDEN_FROM = {
     "group": OUTSIDERS | {"delegated viewer", "delegated user manager"},
     "auditevent": OUTSIDERS | {"delegated viewer", "delegated user manager"},
     "membershipevent": OUTSIDERS | {"delegated viewer", "delegated user manager"},
+    "accessreview": OUTSIDERS | {"delegated viewer", "delegated user manager"},
+    "reviewrhythm": OUTSIDERS | {"delegated viewer", "delegated user manager"},
 }
 
 

@@ -16,6 +16,7 @@ PEOPLE = "/admin/orgadmin/user/"
 OVERSIGHT = [
     "/admin/orgadmin/membershipevent/",
     "/admin/orgadmin/auditevent/",
+    "/admin/orgadmin/accessreview/",
     "/admin/auth/group/",
     f"{LIST}import/",
     "/admin/unsent-mail/",

@@ -25,6 +25,7 @@ from config.providers import GroupRole, OpenIDProvider
 from orgadmin.models import (
     AccessReview,
     AuditEvent,
+    Membership,
     MembershipEvent,
     Organization,
     ReviewAnswer,
@@ -39,7 +40,9 @@ from orgadmin.models import (
 )
 from orgadmin.models.guards import LastAdminError
 from orgadmin.people import review_items, review_schedule
-from orgadmin.people.membership import find_role
+from orgadmin.people.archive import archive
+from orgadmin.people.changes import MembershipEnd, RoleChange
+from orgadmin.people.membership import change_roles, find_role
 from orgadmin.people.review_schedule import remind_now, run_reviews
 from orgadmin.people.reviews import (
     Decision,
@@ -159,6 +162,23 @@ class ItemTests(ReviewTestCase):
         self.assertEqual(items.get(user_key=self.ada.pk).full_name, "Ada")
         section = section_of(review, self.acme)
         self.assertEqual((section.items_total, section.open_items), (3, 3))
+
+    def test_an_end_is_part_of_what_is_asked_and_ended_access_is_not(self):
+        end = timezone.now() + timedelta(days=1000)
+        changes = [
+            RoleChange(user, self.acme, role, end=MembershipEnd(end))
+            for user, role in ((self.cyd, REVIEWER), (self.ben, ADMIN))
+        ]
+        change_roles(changes, notify=False)
+        memberships = Membership.objects.filter(user=self.ben)
+        memberships.update(ends_at=START - timedelta(days=1))
+        section = section_of(start(), self.acme)
+        items = section.items.order_by("user_name")
+        self.assertEqual([item.user_name for item in items], ["ada", "cyd"])
+        self.assertEqual(items[1].ends_at, end)
+        seen = Decision(items[1].pk, ReviewAnswer.CONFIRMED, seen="reviewer -")
+        outcome = decide(section, [seen], actor=self.ada)
+        self.assertEqual(outcome.changed_meanwhile, [items[1]])
 
     def test_an_organization_without_members_needs_no_answer(self):
         empty = create_organization("Empty")
@@ -296,6 +316,24 @@ class DecisionTests(ReviewTestCase):
         self.assertEqual(event.actor_key, self.ada.pk)
         decision = ReviewDecision.objects.get()
         self.assertEqual((decision.role_before, decision.role), ("reviewer", ""))
+
+    def test_access_that_ended_by_its_date_is_closed_as_left(self):
+        Membership.objects.filter(user=self.cyd).update(ends_at=START)
+        self.answer(self.cyd)
+        self.assertEqual(answers_of(self.review), {"cyd": "left"})
+
+    def test_a_new_end_is_set_and_the_role_stays(self):
+        end = timezone.now() + timedelta(days=1000)
+        section = section_of(self.review, self.acme)
+        item = section.items.get(user_key=self.cyd.pk)
+        decision = Decision(
+            item.pk, ReviewAnswer.CHANGED, role=REVIEWER, end=MembershipEnd(end)
+        )
+        decide(section, [decision], actor=self.ada)
+        self.assertEqual(Membership.objects.get(user=self.cyd).ends_at, end)
+        made = ReviewDecision.objects.get()
+        self.assertEqual((made.ends_at_before, made.ends_at), (None, end))
+        self.assertEqual((made.role_before, made.role), ("reviewer", "reviewer"))
 
     def test_a_changed_role_is_given(self):
         self.answer(self.cyd, "changed", role=ADMIN)
@@ -500,6 +538,16 @@ class DueTests(ReviewTestCase):
         self.assertEqual(review.completed_at, START)
         event = AuditEvent.objects.latest("pk")
         self.assertEqual(event.event, "review completed")
+
+    def test_archived_organizations_are_left_out(self):
+        archive([self.acme.pk], actor=self.root)
+        review = start()
+        keys = review.sections.values_list("organization_key", flat=True)
+        self.assertNotIn(self.acme.pk, keys)
+        archive([self.beta.pk], actor=self.root)
+        run_reviews()
+        section = section_of(review, self.beta)
+        self.assertEqual(section.items.get().decision.answer, "left")
 
     def test_a_deleted_organization_is_closed(self):
         review = start(ends_access=True)

@@ -22,6 +22,7 @@ WHOLE_LINKS = {
     "account_url",
     "app_path",
     "card.edit_url",
+    "card.review.url",
     "card.url",
     "chip.url",
     "cl.clear_all_filters_qs",
@@ -49,10 +50,12 @@ WHOLE_LINKS = {
     "requests_url",
     "request.GET.urlencode",
     "result.url",
+    "review_url",
     "stay_signed_in_url",
     "tab.url",
     "totp_svg_data_uri",
     "url",
+    "waiting.url",
 }
 
 # What cannot contain anything that would need to be encoded

@@ -22,7 +22,14 @@ from orgadmin.access.sql import write_constant
 from orgadmin.admin.organization_filters import find_oldest_pending
 from orgadmin.admin.people_lists import has_role
 from orgadmin.gate.answers import get_gate
-from orgadmin.models import AuditEvent, DoctorRun, Invitation, Organization, User
+from orgadmin.models import (
+    AuditEvent,
+    DoctorRun,
+    Invitation,
+    Organization,
+    ReviewSection,
+    User,
+)
 from orgadmin.people.ends import FORESEEN, loses_last_admin
 from orgadmin.people.unsent import OutboxState
 
@@ -136,7 +143,28 @@ def ask_about_members() -> list[Question]:
 def ask_about_the_site() -> list[Question]:
     people = reverse("admin:orgadmin_user_changelist")
     audit_log = reverse("admin:orgadmin_auditevent_changelist")
+    reviews = reverse("admin:orgadmin_accessreview_changelist")
+    unanswered = ReviewSection.objects.unanswered().order_by()
+    unanswered = unanswered.filter(review__completed_at=None)
     return [
+        Question(
+            unanswered.exclude(organization_key=None),
+            lambda count: ngettext(
+                "organization without an answer in an access review",
+                "organizations without an answer in an access review",
+                count,
+            ),
+            reviews,
+        ),
+        Question(
+            unanswered.filter(organization_key=None),
+            lambda count: ngettext(
+                "access review that waits for platform staff",
+                "access reviews that wait for platform staff",
+                count,
+            ),
+            reviews,
+        ),
         Question(
             find_members_who_cannot_sign_in(),
             lambda count: ngettext(

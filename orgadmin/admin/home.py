@@ -21,6 +21,7 @@ from orgadmin.access.sql import placeholders
 from orgadmin.admin.attention import list_concerns
 from orgadmin.admin.feed_items import list_recent_activity
 from orgadmin.admin.growth import find_growth
+from orgadmin.admin.review_notices import Waiting, find_waiting
 from orgadmin.admin.rows import show_day
 from orgadmin.admin.unsent_mail import find_trouble
 from orgadmin.gate.answers import get_gate
@@ -80,6 +81,7 @@ class Card:
     changed_at: datetime.datetime | None = None
     missing: list[str] | None = None
     edit_url: str = ""
+    review: Waiting | None = None
 
     @property
     def changed_on(self) -> str:
@@ -151,7 +153,7 @@ def describe_home(request: HttpRequest) -> dict[str, Any]:
 def list_cards(request: HttpRequest) -> Cards:
     """Return a card for each of the person's first organizations, CARDS at most.
 
-    In addition to the queries of the gate, this runs three queries for any number of
+    In addition to the queries of the gate, this runs four queries for any number of
     organizations.
     """
     user = request.user
@@ -163,6 +165,7 @@ def list_cards(request: HttpRequest) -> Cards:
     visible = [row for row in organizations if "view" in sources[row.pk]]
     managed = [row for row in visible if "manage_members" in sources[row.pk]]
     colleagues = find_colleagues(user, managed)
+    reviews = find_waiting([row.pk for row in managed])
     labels = find_labels()
     cards = [
         make_card(
@@ -170,6 +173,7 @@ def list_cards(request: HttpRequest) -> Cards:
             sources[organization.pk],
             colleagues.get(organization.pk),
             labels,
+            reviews.get(organization.pk),
         )
         for organization in visible
     ]
@@ -181,6 +185,7 @@ def make_card(
     sources: Sources,
     colleagues: Colleagues | None,
     labels: Mapping[str, str],
+    review: Waiting | None,
 ) -> Card:
     # The last change may be one of a confidential field. Then the date of the change is
     # confidential, too.
@@ -201,6 +206,7 @@ def make_card(
         changed_at=organization.changed_at if sees_all else None,
         missing=missing,
         edit_url=edit_url,
+        review=review,
     )
 
 

@@ -45,6 +45,7 @@ RECORDS = {
 OVERSIGHT = {
     "MembershipEvent": ModelList(_("Membership log"), "log"),
     "AuditEvent": ModelList(_("Audit log"), "shield"),
+    "AccessReview": ModelList(_("Access reviews"), "review"),
     "Group": ModelList(_("Groups"), "groups"),
 }
 

@@ -35,6 +35,7 @@ from orgadmin.admin.people_messages import (
     title_question,
 )
 from orgadmin.admin.quotes import quote
+from orgadmin.admin.review_notices import find_waiting
 from orgadmin.admin.suggestions import sees_people, suggest
 from orgadmin.gate.answers import get_gate, renew_gate
 from orgadmin.models import Membership, Organization, User
@@ -214,6 +215,7 @@ class PeoplePage(MemberEnds):
             already=already,
             offered=form.cleaned_data["role"] if already else None,
             sees_people=sees_people(request, self.admin_site),
+            waiting=find_waiting([organization.pk]).get(organization.pk),
             media=self.media + form.media,
         )
 

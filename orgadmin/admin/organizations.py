@@ -31,6 +31,7 @@ from orgadmin.admin.organization_overview import OverviewPage
 from orgadmin.admin.organization_people import PeoplePage
 from orgadmin.admin.organization_requests import RequestsPage
 from orgadmin.admin.organization_restore import RestorePage
+from orgadmin.admin.organization_review import ReviewPage
 from orgadmin.admin.organization_rows import (
     describe_admins,
     describe_state,
@@ -48,6 +49,7 @@ class OrganizationAdmin(
     ArchivedPages,
     ImportExportPages,
     OverviewPage,
+    ReviewPage,
     PeoplePage,
     RequestsPage,
     ContactsPage,
@@ -65,6 +67,7 @@ class OrganizationAdmin(
         "ledger": "manage_members",
         "access": "manage_members",
         "restore": "change",
+        "review": "manage_members",
     }
     tabs = {
         "overview": _("Overview"),
@@ -78,6 +81,7 @@ class OrganizationAdmin(
         "ledger": _("Membership log"),
         "requests": _("Requests for access"),
         "restore": _("Restore an earlier version"),
+        "review": _("Review access"),
     }
     parent_tabs = {
         "change": "overview",
@@ -85,9 +89,18 @@ class OrganizationAdmin(
         "ledger": "people",
         "requests": "people",
         "restore": "history",
+        "review": "people",
     }
-    # On the page "people", adding several people at once needs a recent sign-in.
-    open_to_old_sign_ins = ("add_view", "change_view", "people", "requests", "restore")
+    # On the pages "people" and "review", giving a role that manages people needs a
+    # recent sign-in, and so does adding several people at once.
+    open_to_old_sign_ins = (
+        "add_view",
+        "change_view",
+        "people",
+        "requests",
+        "restore",
+        "review",
+    )
     closed_to_old_sign_ins = ("import_view",)
     form = OrganizationForm
     actions = ["delete_selected", "give_role"]

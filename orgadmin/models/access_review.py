@@ -9,7 +9,8 @@ from django.core.validators import MaxValueValidator, MinValueValidator
 from django.db import NotSupportedError, models
 from django.db.models import F, Q
 from django.utils import timezone
-from django.utils.translation import gettext_lazy as _
+from django.utils.formats import date_format
+from django.utils.translation import gettext, gettext_lazy as _
 
 from orgadmin.access.membership_log import find_start_of_next_day
 
@@ -133,8 +134,8 @@ class AccessReview(models.Model):
         ]
 
     def __str__(self) -> str:
-        day = timezone.localtime(self.started_at, timezone.get_default_timezone())
-        return str(_("Access review of %s") % day.date().isoformat())
+        local = timezone.localtime(self.started_at, timezone.get_default_timezone())
+        return gettext("Access review of %s") % date_format(local, "DATE_FORMAT")
 
     def save(self, **kwargs: Any) -> None:
         """Save the review, unless it has been completed."""

@@ -10,6 +10,7 @@ from django.utils.translation import gettext, gettext_lazy as _
 
 from orgadmin.access.append_only import AppendOnly, AppendOnlyQuerySet
 from orgadmin.access.authors import describe_author
+from orgadmin.access.membership_log import show_end
 from orgadmin.access.providers import name_provider
 from orgadmin.access.roles import PERMISSIONS, ROLES, ROLES_BY_KEY
 from orgadmin.models.access_review import AccessReview, ReviewSection
@@ -38,8 +39,9 @@ class ReviewAnswer(models.TextChoices):
     CONFIRMED = "confirmed", _("confirmed")
     CHANGED = "changed", _("changed")
     ENDED = "ended", _("ended")
-    # The access had ended in another way by then.
-    LEFT = "left", _("left before an answer")
+    # The access had ended by then in another way: the person had left, or the
+    # organization was archived or deleted.
+    LEFT = "left", _("access ended before an answer")
     UNCONFIRMED = "unconfirmed", _("not confirmed")
     # The review ended the access, because nobody had confirmed it.
     EXPIRED = "expired", _("not confirmed, ended")
@@ -93,6 +95,11 @@ class ReviewItem(AppendOnly):
 
     def __str__(self) -> str:
         return self.user_name or self.detail
+
+    @property
+    def shown_end(self) -> str:
+        """The last day of the access, or "" if it has no end."""
+        return show_end(self.ends_at) if self.ends_at is not None else ""
 
     @property
     def shown_detail(self) -> str:
@@ -152,6 +159,11 @@ class ReviewDecision(AppendOnly):
     def is_own(self) -> bool:
         """Whether people decided about their own access."""
         return self.actor_key is not None and self.actor_key == self.item.user_key
+
+    @property
+    def shown_end(self) -> str:
+        """The last day of the access from then on, or "" if it has no end."""
+        return show_end(self.ends_at) if self.ends_at is not None else ""
 
     @property
     def shown_role(self) -> StrOrPromise:

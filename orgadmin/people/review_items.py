@@ -89,6 +89,7 @@ ADD_MEMBERS = """
         AND section.organization_key > %s
         AND section.organization_key <= %s
         AND {is_current}
+        AND organization.archived_at IS NULL
         AND (
             joined.at IS NULL
             OR joined.at <= %s
@@ -143,6 +144,7 @@ ADD_GRANTS = """
         AND section.organization_key > %s
         AND section.organization_key <= %s
         AND person.is_active
+        AND organization.archived_at IS NULL
     GROUP BY person.id, organization.id
     ON CONFLICT DO NOTHING
 """
@@ -177,6 +179,7 @@ ADD_GROUPS = """
         AND section.organization_key <= %s
         AND group_grant.group_id NOT IN
             (organization.admin_id, organization.reviewer_id)
+        AND organization.archived_at IS NULL
     GROUP BY auth_group.id, organization.id
     ON CONFLICT DO NOTHING
 """

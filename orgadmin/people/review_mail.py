@@ -37,7 +37,7 @@ def ask_to_review(
     first = list(organizations[:MAX_ORGANIZATIONS])
     path = reverse("admin:index")
     if number == 1:
-        path = reverse("admin:orgadmin_organization_people", args=[first[0].pk])
+        path = reverse("admin:orgadmin_organization_review", args=[first[0].pk])
     message = write_message(
         "review",
         to=person.email,

@@ -73,6 +73,7 @@ def run_reviews() -> None:
     continue_preparing()
     for review in list(AccessReview.objects.open().exclude(prepared_at=None)):
         close_left(review)
+        close_archived(review)
         if review.due_at <= timezone.now():
             close_unconfirmed(review)
         else:
@@ -271,6 +272,20 @@ def close_gone(section_pk: int, user_keys: Collection[int]) -> None:
     close_as_left(section, gone)
 
 
+def close_archived(review: AccessReview) -> None:
+    """Close the items of organizations that were archived since. Nobody has access."""
+    archived = Organization.objects.archived().order_by().values("pk")
+    sections = review.sections.unanswered().filter(organization_key__in=archived)
+    for pk in sections.values_list("pk", flat=True):
+        close_all(pk)
+
+
+@transaction.atomic
+def close_all(section_pk: int) -> None:
+    section = lock(ReviewSection, [section_pk])[section_pk]
+    close_as_left(section, section.items.filter(decision=None))
+
+
 # The due date
 
 
@@ -293,6 +308,11 @@ def close_sections(review: AccessReview, pks: Sequence[int]) -> None:
     rows = ReviewItem.objects.filter(section__in=pks, decision=None).order_by("pk")
     found = rows.select_related("section")[:ITEMS_BATCH]
     items = {item.pk: item for item in found}
+    if not items:
+        # The number was wrong. Otherwise, the caller would find them again and again.
+        empty = ReviewSection.objects.filter(pk__in=pks)
+        empty.update(open_items=0, answered_at=timezone.now())
+        return
     lock_people(items.values())
     keys = {item.section.organization_key or 0 for item in items.values()}
     organizations = lock(Organization, keys)

@@ -36,7 +36,7 @@ from orgadmin.models import (
 )
 from orgadmin.models.guards import find_active_members
 from orgadmin.people import outbox
-from orgadmin.people.changes import RoleChange
+from orgadmin.people.changes import MembershipEnd, RoleChange
 from orgadmin.people.membership import change_roles, lock, may_assign
 from orgadmin.people.review_items import prepare_review
 from orgadmin.people.review_paths import find_ended_paths
@@ -53,6 +53,7 @@ ADD_LIST = """
     SELECT %s, organization.id, organization.name, 0, 0
     FROM orgadmin_organization organization
     WHERE organization.id IN ({organizations})
+        AND organization.archived_at IS NULL
 """
 
 
@@ -81,13 +82,15 @@ class Decision:
     """What someone wants to become of an item.
 
     `seen` is the access that the page showed, as text; None: the person saw it in
-    another way. `role` is the new one if the answer is that it changes.
+    another way. `role` and
+    `end` are the new ones if the answer is that the access changes.
     """
 
     item: int
     answer: ReviewAnswer
     seen: str | None = None
     role: Role | None = None
+    end: MembershipEnd | None = None
 
 
 @dataclass
@@ -101,6 +104,11 @@ class Outcome:
     own: list[ReviewItem] = field(default_factory=list)
     # They had lost the access already.
     left: list[ReviewItem] = field(default_factory=list)
+
+    @property
+    def is_empty(self) -> bool:
+        lists = (self.decided, self.changed_meanwhile, self.own, self.left)
+        return not any(lists)
 
 
 @transaction.atomic
@@ -162,8 +170,8 @@ def decide(
     their own access as long as there is another active admin who can. Items that have
     been decided are left out. `confirmed` is as in `change_roles()`.
 
-    Raises `Organization.DoesNotExist`, `ReviewIsComplete`, `PermissionDenied`, and
-    `LastAdminError`.
+    Raises `Organization.DoesNotExist`, `ReviewIsComplete`, `PermissionDenied`,
+    `LastAdminError`, and `EndInThePast`.
     """
     wanted = {decision.item: decision for decision in decisions}
     organization, items = lock_items(section, wanted)
@@ -191,7 +199,8 @@ def decide(
         outcome.decided.append(made)
         if decision.answer != ReviewAnswer.CONFIRMED:
             user = User(pk=item.user_key)
-            changes.append(RoleChange(user, organization, decision.role))
+            change = RoleChange(user, organization, decision.role, end=decision.end)
+            changes.append(change)
     change_roles(changes, actor=actor, reason=reason or DECIDED, confirmed=confirmed)
     close_as_left(section, outcome.left)
     add_decisions(section, outcome.decided)
@@ -265,7 +274,9 @@ def make_decision(
 ) -> ReviewDecision:
     is_confirmed = decision.answer == ReviewAnswer.CONFIRMED
     role = current.role if is_confirmed else decision.role
-    ends_at = current.ends_at if role is not None else None
+    ends_at = decision.end.at if decision.end is not None else current.ends_at
+    if role is None:
+        ends_at = None
     return ReviewDecision(
         item=item,
         answer=decision.answer,

@@ -33,6 +33,7 @@ from orgadmin.people.archive import purge_trash
 from orgadmin.people.end_reminders import remind_of_ends
 from orgadmin.people.expiry import remove_ended_memberships
 from orgadmin.people.outbox import get_values
+from orgadmin.people.review_schedule import run_reviews
 
 logger = logging.getLogger("orgadmin.mail")
 
@@ -181,6 +182,7 @@ PERIODIC = [
     PeriodicWork(remove_ended_memberships, every=timedelta(minutes=1)),
     PeriodicWork(remind_of_ends, every=timedelta(minutes=5)),
     PeriodicWork(purge_trash, every=timedelta(hours=1)),
+    PeriodicWork(run_reviews, every=timedelta(minutes=1)),
 ]
 
 

@@ -26,11 +26,22 @@ from orgadmin.management.demo import (
     create_accounts,
     load_organizations,
 )
-from orgadmin.models import AuditEvent, BulkJob, Contact, Organization, User
+from orgadmin.models import (
+    AuditEvent,
+    BulkJob,
+    Contact,
+    Organization,
+    ReviewAnswer,
+    ReviewScope,
+    User,
+)
 from orgadmin.people import archive, lock_out
 from orgadmin.people.access_requests import ask, make_link
 from orgadmin.people.invitations import invite
 from orgadmin.people.link_tokens import make_link_token
+from orgadmin.people.review_items import prepare
+from orgadmin.people.review_schedule import run_reviews
+from orgadmin.people.reviews import Decision, decide, start_review
 from tests.browser import ACCOUNT_BUTTON
 from tests.factories import ADMIN, REVIEWER, create_user, id_cells, set_role
 from tests.urls import urlpatterns as site_patterns
@@ -357,6 +368,33 @@ def make_demo():
     )
 
 
+def make_reviews(demo):
+    """Let an organization be reviewed some days ago, and all of them now.
+
+    Returns both reviews.
+    """
+    staff = User.objects.get(username=STAFF)
+    now = StandingClock.moment
+    StandingClock.moment = START + timedelta(days=16)
+    own = Organization.objects.filter(pk=demo.own.pk)
+    due_on = StandingClock.moment.date() + timedelta(days=2)
+    values = {"organizations": own, "scope_text": demo.own.name, "actor": staff}
+    earlier = start_review(ReviewScope.ONE, due_on=due_on, **values)
+    prepare(earlier.pk)
+    section = earlier.sections.get(organization_key=demo.own.pk)
+    for item in section.items.exclude(user_key=demo.admin.pk).exclude(role="reviewer"):
+        decision = Decision(item.pk, ReviewAnswer.CONFIRMED)
+        decide(section, [decision], actor=demo.admin)
+    StandingClock.moment = now - timedelta(days=1)
+    run_reviews()
+    StandingClock.moment = now
+    due_on = now.date() + timedelta(days=30)
+    current = start_review(ReviewScope.ALL, due_on=due_on, actor=staff)
+    prepare(current.pk)
+    run_reviews()
+    return earlier, current
+
+
 def invitation_link(demo, email):
     """Invite someone to an organization, and return the link that they are sent."""
     invitation = invite(demo.other, email, ADMIN, actor=demo.admin)
@@ -409,6 +447,7 @@ def list_pages():
         *list_organization_forms(demo),
         *list_history_pages(demo),
         *list_people_pages(demo),
+        *list_review_pages(demo),
         *list_membership_pages(demo),
         *list_import_pages(demo),
         *list_deletion_pages(demo),
@@ -427,6 +466,28 @@ def list_sign_in_pages():
         Page("sign-in-refused", NOBODY, SITE, wrong_password),
         Page("sign-in-company", NOBODY, SITE, settings=WITH_COMPANY_SERVER),
         Page("sign-in-code", NOBODY, SITE, right_password, WITH_SECOND_FACTOR),
+    ]
+
+
+def list_review_pages(demo):
+    earlier, current = make_reviews(demo)
+    page = f"{demo.organization}review/"
+    reviews = f"{APP}accessreview/"
+    own = current.sections.get(organization_key=demo.own.pk)
+    items = own.items.exclude(user_key=demo.admin.pk)
+    item = items.filter(role="reviewer").first()
+    return [
+        Page("review", ORG_ADMIN, page),
+        Page("review-end", ORG_ADMIN, f"{page}?end={item.pk}"),
+        Page("review-change", ORG_ADMIN, f"{page}?change={item.pk}"),
+        Page("review-completed", ORG_ADMIN, f"{page}?review={earlier.pk}"),
+        Page("reviews", STAFF, reviews),
+        Page("review-start", STAFF, f"{reviews}add/"),
+        Page("review-progress", STAFF, f"{reviews}{current.pk}/overview/"),
+        Page("review-other-access", STAFF, f"{reviews}{current.pk}/other_access/"),
+        Page("review-evidence", STAFF, f"{reviews}{earlier.pk}/evidence/"),
+        Page("review-rhythms", STAFF, f"{APP}reviewrhythm/"),
+        Page("review-rhythm-add", STAFF, f"{APP}reviewrhythm/add/"),
     ]
 
 

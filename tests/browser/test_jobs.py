@@ -2,14 +2,17 @@
 
 import re
 import time
+from datetime import timedelta
 from urllib.parse import urlsplit
 
 from django.core import mail
 from django.utils import timezone
 from playwright.sync_api import expect
 
-from orgadmin.models import Organization, User
+from orgadmin.models import Organization, ReviewScope, User
 from orgadmin.people import archive
+from orgadmin.people.review_items import prepare
+from orgadmin.people.reviews import start_review
 from tests.browser import PHONE, BrowserTestCase
 from tests.browser.hands import Finger, Hand, Keys
 from tests.factories import create_organization, create_superuser, create_user, id_cells
@@ -42,6 +45,8 @@ PRESSES = {
     # On a phone, the navigation is a menu.
     "restore_from_the_archive": (5, 6, 35),
     "delete_from_the_archive": (6, 7, 36),
+    # Two for everyone, and two more to end the access of one person.
+    "review_12_people": (4, 4, 120),
 }
 
 # How many steps each job may take with the mouse: presses without those that only lead
@@ -55,6 +60,7 @@ STEPS = {
     "remove_a_person": 3,
     "see_why_someone_has_access": 2,
     "members_on_a_day": 3,
+    "review_12_people": 4,
     "restore_an_earlier_version": 5,
     "add_a_person": 7,
     "import": 5,
@@ -204,6 +210,25 @@ class Jobs:
         hand.press(hand.link("Change role of bert"))
         hand.press(hand.button("Change role of bert"))
         self.sees("“bert” is now Admin of “Acme”.")
+
+    def test_review_12_people(self):
+        for number in range(12):
+            create_user(f"member-{number}", reviewer_of=[self.acme])
+        review = start_review(
+            ReviewScope.ALL, due_on=timezone.localdate() + timedelta(days=14)
+        )
+        prepare(review.pk)
+        hand = self.enter("anna")
+        hand.press(self.page.get_by_role("link", name="Review access by").first)
+        hand.press(hand.link("End the access of member-3"))
+        hand.press(hand.button("End the access of member-3"))
+        self.sees("The access of “member-3” has ended.")
+        # With Anna, who is the only admin, and Bert.
+        hand.press(hand.button("Confirm all 13 people"))
+        self.sees("The access of 13 people is confirmed.")
+        self.sees("All people have an answer. Thank you.")
+        section = review.sections.get(organization_key=self.acme.pk)
+        self.assertEqual(section.open_items, 0)
 
     def test_members_on_a_day(self):
         hand = self.enter_organization("anna", "Acme")

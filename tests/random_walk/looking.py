@@ -43,6 +43,8 @@ SITE_PAGES = [
     "/admin/orgadmin/membershipevent/?q=canary",
     "/admin/orgadmin/auditevent/",
     "/admin/orgadmin/auditevent/export/",
+    "/admin/orgadmin/accessreview/",
+    "/admin/orgadmin/accessreview/add/",
     "/admin/autocomplete/?app_label=orgadmin&model_name=contact"
     "&field_name=organization&term=canary",
     "/admin/autocomplete/?app_label=orgadmin&model_name=user&field_name=groups&term=c",
@@ -58,6 +60,7 @@ PAGES_OF_ORGANIZATION = [
     "ledger",
     "ledger/?csv=1",
     "ledger/?on={today}",
+    "review",
     "access",
     "delete",
 ]
@@ -66,7 +69,7 @@ PAGES_OF_CONTACT = ["change", "history", "delete"]
 
 # Which pages of an organization open for whom.
 FOR_VIEWERS = {"overview", "change", "history", "contacts"}
-FOR_MANAGERS = {"people", "ledger", "access"}
+FOR_MANAGERS = {"people", "ledger", "access", "review"}
 
 
 class Difference(AssertionError):

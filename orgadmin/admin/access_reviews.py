@@ -1,0 +1,344 @@
+"""The pages of access reviews for platform staff."""
+
+from copy import copy
+from dataclasses import dataclass
+
+from django.contrib import admin, messages
+from django.contrib.admin.utils import unquote
+from django.core.exceptions import PermissionDenied
+from django.db import transaction
+from django.db.models import F
+from django.http import Http404, HttpResponseRedirect, QueryDict
+from django.utils.translation import gettext_lazy as _, ngettext
+
+from orgadmin.access.rule import SUPERUSERS_ONLY
+from orgadmin.accounts.kept_forms import get_returned_form, tell_not_saved
+from orgadmin.admin.base import SuperuserOnlyAdmin
+from orgadmin.admin.changelist import get_page, list_all_rows
+from orgadmin.admin.once import AlreadySent, note_sent
+from orgadmin.admin.review_forms import Covered, StartReviewForm
+from orgadmin.admin.review_rows import describe_outcome
+from orgadmin.models import (
+    AccessReview,
+    Membership,
+    Organization,
+    ReviewAnswer,
+    ReviewDecision,
+    ReviewIsComplete,
+    ReviewItem,
+    ReviewRhythm,
+    ReviewScope,
+    ReviewSection,
+    User,
+)
+from orgadmin.models.validators import is_primary_key
+from orgadmin.people.review_schedule import remind_now
+from orgadmin.people.reviews import confirm_other_paths, start_review
+from orgadmin.records.csv_files import respond_with_csv
+from orgadmin.records.exports import record_export
+from orgadmin.records.review_evidence import list_evidence, list_notices
+
+# How many organizations a page lists.
+PER_PAGE = 50
+
+# The parameter with the query of the list of organizations that a review covers.
+LIST_VAR = "list"
+
+
+@dataclass(frozen=True)
+class Unanswered:
+    """An organization without an answer, and who could give it."""
+
+    section: ReviewSection
+    admins: list[User]
+
+
+@dataclass(frozen=True)
+class Progress:
+    """How many organizations of a review have an answer."""
+
+    total: int
+    unanswered: int
+
+    @property
+    def answered(self):
+        return self.total - self.unanswered
+
+
+@admin.register(AccessReview)
+class AccessReviewAdmin(SuperuserOnlyAdmin):
+    """Reviews are started and read here. Nobody can edit or delete one."""
+
+    pages = {
+        "overview": SUPERUSERS_ONLY,
+        "other_access": SUPERUSERS_ONLY,
+        "evidence": SUPERUSERS_ONLY,
+    }
+    tabs = {
+        "overview": _("Progress"),
+        "other_access": _("Other access"),
+        "evidence": _("Evidence"),
+    }
+    list_display = ["name", "covers", "due_on", "state"]
+
+    def is_permitted(self, request, permission, obj=None):
+        return permission in ("view", "add") and super().is_permitted(
+            request, permission
+        )
+
+    @admin.display(description=AccessReview._meta.verbose_name)
+    def name(self, review):
+        return str(review)
+
+    @admin.display(description=_("Organizations"))
+    def covers(self, review):
+        return describe_scope(review)
+
+    @admin.display(description=_("Status"))
+    def state(self, review):
+        if review.completed_at is not None:
+            return _("Completed")
+        return _("Open") if review.is_open else _("Being prepared")
+
+    # Starting a review
+
+    def add_view(self, request, form_url="", extra_context=None):
+        """Start a review of all organizations, of ?organization=, or of a ?list=."""
+        if not self.has_add_permission(request):
+            raise PermissionDenied
+        covered = find_covered(request)
+        returned = get_returned_form(request)
+        form = StartReviewForm(request.POST or returned)
+        if returned is not None:
+            tell_not_saved(request)
+        elif form.is_valid():
+            try:
+                return self._start(request, covered, form.cleaned_data)
+            except AlreadySent as error:
+                return self.respond_to_second(request, error.location)
+        return self.render_page(
+            request,
+            None,
+            "start",
+            _("Start access review"),
+            form=form,
+            covered=covered,
+            number=covered.organizations.count(),
+        )
+
+    @transaction.atomic
+    def _start(self, request, covered, cleaned):
+        sent = note_sent(request, request.get_full_path())
+        is_all = covered.scope == ReviewScope.ALL
+        review = start_review(
+            covered.scope,
+            due_on=cleaned["due_on"],
+            ends_access=cleaned["ends_access"],
+            organizations=None if is_all else covered.organizations,
+            scope_text=covered.text,
+            actor=request.user,
+        )
+        url = self.get_record_url(review)
+        if sent is not None:
+            sent.location = url
+            sent.save(update_fields=["location"])
+        text = _("The review has started. Admins are asked by email.")
+        return self.redirect_with_message(request, text, to=url)
+
+    def change_view(self, request, object_id, form_url="", extra_context=None):
+        """Lead to the page to read the review on. There is nothing to edit."""
+        review = self.get_object(request, unquote(object_id))
+        if review is None:
+            return self._get_obj_does_not_exist_redirect(request, self.opts, object_id)
+        return HttpResponseRedirect(self.get_record_url(review))
+
+    # Pages of a review
+
+    def overview_view(self, request, review):
+        """Show which organizations have answered, and remind the others."""
+        if request.method == "POST":
+            return self._remind(request, review)
+        sections = review.sections.exclude(organization_key=None)
+        unanswered = sections.unanswered().order_by("organization_key")
+        page = get_page(request, unanswered, size=PER_PAGE)
+        progress = Progress(sections.count(), page.paginator.count)
+        page.object_list = list_unanswered(page.object_list)
+        staff = review.sections.filter(organization_key=None).first()
+        kept = ReviewDecision.objects.filter(
+            item__section__review=review, answer=ReviewAnswer.KEPT
+        )
+        return self.render_page(
+            request,
+            review,
+            "overview",
+            str(review),
+            review=review,
+            scope=describe_scope(review),
+            progress=progress,
+            page=page,
+            staff=staff,
+            kept=kept.select_related("item__section")[:PER_PAGE],
+        )
+
+    def _remind(self, request, review):
+        if remind_now(review):
+            text = _("Everyone who has not answered gets an email.")
+            return self.redirect_with_message(request, text)
+        text = _("They were asked today already. You can remind them again tomorrow.")
+        return self.redirect_with_message(request, text, messages.WARNING)
+
+    def other_access_view(self, request, review):
+        """Show access that is not by a role, and confirm it."""
+        section = review.sections.filter(organization_key=None).first()
+        if section is None:
+            text = _("The review is being prepared. Try again in a minute.")
+            url = self.get_record_url(review)
+            return self.redirect_with_message(request, text, messages.WARNING, url)
+        if request.method == "POST":
+            return self._confirm(request, section)
+        items = section.items.select_related("decision").order_by("path", "pk")
+        page = get_page(request, items)
+        is_open = [item for item in page if not hasattr(item, "decision")]
+        return self.render_page(
+            request,
+            review,
+            "other_access",
+            str(review),
+            review=review,
+            section=section,
+            page=page,
+            number=len(is_open) if review.is_open else 0,
+        )
+
+    def _confirm(self, request, section):
+        keys = [key for key in request.POST.getlist("item") if is_primary_key(key)]
+        key = request.POST.get("confirm", "")
+        if key != "all":
+            keys = [key] if is_primary_key(key) else []
+        try:
+            outcome = confirm_other_paths(section, keys, actor=request.user)
+        except ReviewIsComplete:
+            text = _("This review has ended, so nothing was changed.")
+            return self.redirect_with_message(request, text, messages.WARNING)
+        number = len(outcome.decided)
+        if number:
+            text = ngettext(
+                "%d entry is confirmed.", "%d entries are confirmed.", number
+            )
+            self.message_user(request, text % number)
+            outcome.decided = []
+        for level, text in describe_outcome(outcome):
+            self.message_user(request, text, level)
+        return HttpResponseRedirect(request.get_full_path())
+
+    def evidence_view(self, request, review):
+        """Show what was asked and decided, for reading and printing.
+
+        ?csv=decisions and ?csv=requests download all of it.
+        """
+        kind = request.GET.get("csv", "")
+        files = {"decisions": list_evidence, "requests": list_notices}
+        if kind in files:
+            content = f"access review: {kind}"
+            record_export(content, actor=request.user, review=review.pk)
+            name = f"access-review-{review.pk}-{kind}"
+            return respond_with_csv(name, files[kind](review))
+        # Platform staff come last.
+        sections = review.sections.order_by(F("organization_key").asc(nulls_last=True))
+        page = get_page(request, sections, size=PER_PAGE)
+        page.object_list = list_with_items(page.object_list)
+        return self.render_page(
+            request,
+            review,
+            "evidence",
+            str(review),
+            review=review,
+            scope=describe_scope(review),
+            page=page,
+        )
+
+
+@admin.register(ReviewRhythm)
+class ReviewRhythmAdmin(SuperuserOnlyAdmin):
+    """Rhythms are switched off, not deleted: reviews name the one that started them."""
+
+    list_display = ["name", "next_on", "ends_access", "is_active"]
+    fields = ["every_days", "answer_days", "ends_access", "next_on", "is_active"]
+
+    @admin.display(description=ReviewRhythm._meta.verbose_name)
+    def name(self, rhythm):
+        return str(rhythm)
+
+    def is_permitted(self, request, permission, obj=None):
+        return permission != "delete" and super().is_permitted(request, permission)
+
+
+def find_covered(request):
+    """Return the organizations that a review is to cover, as the URL says."""
+    key = request.GET.get("organization", "")
+    if key:
+        organizations = Organization.objects.filter(
+            pk=int(key) if is_primary_key(key) else None
+        )
+        organization = organizations.first()
+        if organization is None:
+            raise Http404
+        return Covered(ReviewScope.ONE, organizations, organization.name)
+    query = request.GET.get(LIST_VAR, "").lstrip("?")
+    if not query:
+        return Covered(ReviewScope.ALL, Organization.objects.all())
+    list_request = copy(request)
+    list_request.method = "GET"
+    list_request.GET = QueryDict(query)
+    model_admin = admin.site.get_model_admin(Organization)
+    organizations = list_all_rows(model_admin, list_request)
+    return Covered(
+        ReviewScope.LIST, organizations, describe_list(model_admin, list_request)
+    )
+
+
+def describe_list(model_admin, request):
+    """Return the search and the filters of a list, such as "Admins: Only one"."""
+    changelist = model_admin.get_changelist_instance(request)
+    parts = [f"{chip.title}: {chip.text}" for chip in changelist.chips]
+    if changelist.query:
+        parts.insert(0, f"“{changelist.query}”")
+    return "; ".join(parts)
+
+
+def describe_scope(review):
+    if review.scope == ReviewScope.ALL or not review.scope_text:
+        return review.get_scope_display()
+    return review.scope_text
+
+
+def list_unanswered(sections):
+    """Return the organizations without an answer, with their admins. Three queries."""
+    sections = list(sections)
+    organizations = Organization.objects.in_bulk(
+        [section.organization_key for section in sections]
+    )
+    groups = {row.admin_id: row.pk for row in organizations.values()}
+    memberships = Membership.objects.current().filter(
+        group__in=groups, user__is_active=True
+    )
+    admins = {}
+    memberships = memberships.select_related("user").order_by("user__username")
+    for membership in memberships:
+        admins.setdefault(groups[membership.group_id], []).append(membership.user)
+    return [
+        Unanswered(section, admins.get(section.organization_key, []))
+        for section in sections
+    ]
+
+
+def list_with_items(sections):
+    """Return sections, each with its items and their decisions. Runs two queries."""
+    sections = list(sections)
+    items = ReviewItem.objects.filter(section__in=sections).select_related("decision")
+    items_of = {section.pk: [] for section in sections}
+    for item in items.order_by("section", "user_name", "pk"):
+        items_of[item.section_id].append(item)
+    for section in sections:
+        section.rows = items_of[section.pk]
+    return sections

@@ -1,0 +1,114 @@
+"""The form that starts an access review."""
+
+import datetime
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from django import forms
+from django.utils import timezone
+from django.utils.translation import gettext_lazy as _
+
+from orgadmin.access.membership_log import find_start_of_next_day
+from orgadmin.admin.people_forms import RoleForm
+from orgadmin.models import ReviewScope
+from orgadmin.people.changes import MembershipEnd
+
+if TYPE_CHECKING:
+    from django.db.models import QuerySet
+
+    from orgadmin.models import Organization
+
+# The due date that the form proposes.
+DAYS_TO_ANSWER = 30
+
+# A review that is open for longer says little about the day on which it ends.
+MOST_DAYS = 366
+
+
+@dataclass(frozen=True)
+class Covered:
+    """The organizations that a review is about to cover."""
+
+    scope: ReviewScope
+    organizations: "QuerySet[Organization]"
+    text: str = ""
+
+
+def find_today():
+    return timezone.localdate(timezone=timezone.get_default_timezone())
+
+
+def propose_due_date():
+    return find_today() + datetime.timedelta(days=DAYS_TO_ANSWER)
+
+
+class StartReviewForm(forms.Form):
+    due_on = forms.DateField(
+        label=_("Due date"),
+        initial=propose_due_date,
+        widget=forms.DateInput({"type": "date"}),
+        help_text=_("People can answer until the end of this day."),
+    )
+    ends_access = forms.TypedChoiceField(
+        label=_("Access that nobody has confirmed by then"),
+        coerce=lambda value: value == "ends",
+        choices=[
+            ("reported", _("is reported, and stays")),
+            ("ends", _("ends. The last active admins of an organization stay")),
+        ],
+        initial="reported",
+        widget=forms.RadioSelect,
+    )
+
+    def clean_due_on(self):
+        due_on = self.cleaned_data["due_on"]
+        days = (due_on - find_today()).days
+        if not 0 < days <= MOST_DAYS:
+            raise forms.ValidationError(
+                _("Choose a day after today, and within the next year.")
+            )
+        return due_on
+
+
+class ReviewedAccessForm(RoleForm):
+    """Choose another role or another end for someone whose access is reviewed.
+
+    `access` is what they have now. After `is_valid()`, `end` is the new end, or None if
+    it stays as it is.
+    """
+
+    until = forms.DateField(
+        label=_("Last day (optional)"),
+        required=False,
+        widget=forms.DateInput({"type": "date"}),
+        help_text=_("The access ends by itself at the end of this day."),
+    )
+
+    def __init__(self, data=None, *, permissions, access):
+        super().__init__(data, permissions=permissions)
+        self.access = access
+        self.end = None
+        self.initial["role"] = access.role.key
+        self.last_day = None
+        if access.ends_at is not None:
+            last = access.ends_at - datetime.timedelta(microseconds=1)
+            local = timezone.localtime(last, timezone.get_default_timezone())
+            self.last_day = local.date()
+        self.initial["until"] = self.last_day
+
+    def clean_until(self):
+        until = self.cleaned_data["until"]
+        if until is not None and until != self.last_day and until < find_today():
+            raise forms.ValidationError(_("Choose today or a later day."))
+        return until
+
+    def clean(self):
+        cleaned = super().clean()
+        if self.errors:
+            return cleaned
+        if cleaned["until"] != self.last_day:
+            until = cleaned["until"]
+            self.end = MembershipEnd(find_start_of_next_day(until) if until else None)
+        elif cleaned["role"] is self.access.role:
+            self.add_error("role", _("Choose another role, or another last day."))
+        return cleaned

@@ -1,0 +1,177 @@
+"""The rows of the page on which admins review access, and what it says afterwards."""
+
+from __future__ import annotations
+
+import datetime
+from collections.abc import Collection, Iterable
+from dataclasses import dataclass
+from typing import Any
+
+from django.contrib import messages
+from django.utils.translation import gettext as _, ngettext
+
+from orgadmin.access.membership_log import show_end
+from orgadmin.access.roles import ROLES_BY_KEY
+from orgadmin.admin.quotes import list_quoted, quote
+from orgadmin.models import (
+    Organization,
+    ReviewAnswer,
+    ReviewDecision,
+    ReviewItem,
+    ReviewSection,
+    User,
+)
+from orgadmin.people.reviews import Access, Outcome, choose_access, find_access
+from orgadmin.records.event_actors import find_known_actors
+
+
+@dataclass(frozen=True)
+class ReviewRow:
+    """An item as the page shows it. `access` is None if the person has none now."""
+
+    item: ReviewItem
+    person: User | None
+    access: Access | None
+    decision: ReviewDecision | None
+    is_own: bool
+    needs_other: bool  # someone else must confirm it
+    added_by: str
+    decided_by: str
+
+    @property
+    def is_open(self) -> bool:
+        return self.decision is None and self.access is not None
+
+    @property
+    def can_confirm(self) -> bool:
+        return self.is_open and not self.needs_other
+
+    @property
+    def name(self) -> str:
+        if self.person is not None:
+            return self.person.get_full_name() or self.person.username
+        return self.item.full_name or self.item.user_name
+
+    @property
+    def username(self) -> str:
+        return self.person.username if self.person else self.item.user_name
+
+    @property
+    def role(self) -> Any:
+        """The label of the role that is to be confirmed, or of the one at the start."""
+        if self.is_open and self.access is not None:
+            return self.access.role.label
+        return ROLES_BY_KEY[self.item.role].label
+
+    @property
+    def last_day(self) -> str:
+        """The last day of the access, or "" if it has no end."""
+        ends_at = self.item.ends_at
+        if self.is_open and self.access is not None:
+            ends_at = self.access.ends_at
+        return show_end(ends_at) if ends_at is not None else ""
+
+    @property
+    def last_sign_in(self) -> datetime.datetime | None:
+        if self.person is not None:
+            return self.person.last_login
+        return self.item.last_sign_in
+
+
+def make_rows(
+    user: User,
+    organization: Organization,
+    section: ReviewSection,
+    items: Iterable[ReviewItem],
+    admins: Collection[int],
+) -> list[ReviewRow]:
+    """Return the rows of a page of items. Runs at most three queries.
+
+    `admins` are the keys of the active admins of the organization.
+    """
+    items = list(items)
+    keys = [item.user_key for item in items if item.user_key is not None]
+    people = User.objects.in_bulk(keys)
+    access_of = {}
+    needs_other = bool(set(admins) - {user.pk})
+    if section.review.is_open:
+        access_of = find_access(organization, items)
+    decisions = {item.pk: getattr(item, "decision", None) for item in items}
+    known = None
+    if not user.is_superuser:
+        actors = {item.added_by_key for item in items}
+        actors |= {row.actor_key for row in decisions.values() if row is not None}
+        known = find_known_actors(actors, organization)
+    rows = []
+    for item in items:
+        decision = decisions[item.pk]
+        is_own = item.user_key == user.pk
+        rows.append(
+            ReviewRow(
+                item=item,
+                person=people.get(item.user_key or 0),
+                access=choose_access(item, access_of),
+                decision=decision,
+                is_own=is_own,
+                needs_other=is_own and needs_other,
+                added_by=name_adder(item, known),
+                decided_by=name_decider(decision, known),
+            )
+        )
+    return rows
+
+
+def find_last_admin(user: User, admins: Collection[int]) -> int | None:
+    """Return the key of the only active admin if the person cannot remove them."""
+    if user.is_superuser or len(admins) != 1:
+        return None
+    return next(iter(admins))
+
+
+def name_adder(item: ReviewItem, known: Collection[int | None] | None) -> str:
+    """Return who added a person. `known` are those whom the reader may know; or all."""
+    if known is not None and item.added_by_key and item.added_by_key not in known:
+        return _("Platform staff")
+    return item.shown_added_by
+
+
+def name_decider(
+    decision: ReviewDecision | None, known: Collection[int | None] | None
+) -> str:
+    if decision is None:
+        return ""
+    if known is not None and decision.actor_key and decision.actor_key not in known:
+        return _("Platform staff")
+    return decision.shown_actor
+
+
+def describe_outcome(outcome: Outcome) -> list[tuple[int, str]]:
+    """Return the messages about what became of decisions, with their levels."""
+    lines = []
+    number = sum(row.answer == ReviewAnswer.CONFIRMED for row in outcome.decided)
+    if number:
+        text = ngettext(
+            "The access of %d person is confirmed.",
+            "The access of %d people is confirmed.",
+            number,
+        )
+        lines.append((messages.SUCCESS, text % number))
+    for row in outcome.decided:
+        if row.answer == ReviewAnswer.ENDED:
+            text = _("The access of %s has ended.") % quote(row.item)
+            lines.append((messages.SUCCESS, text))
+        elif row.answer == ReviewAnswer.CHANGED:
+            text = _("The access of %s was changed.") % quote(row.item)
+            lines.append((messages.SUCCESS, text))
+    if outcome.left:
+        text = _("These people had left already: %s.")
+        lines.append((messages.WARNING, text % list_quoted(outcome.left)))
+    if outcome.changed_meanwhile:
+        text = _(
+            "Someone changed this while you were reading: %s. Read it, then decide."
+        )
+        lines.append((messages.WARNING, text % list_quoted(outcome.changed_meanwhile)))
+    if outcome.own:
+        text = _("Another admin must confirm your own access.")
+        lines.append((messages.WARNING, text))
+    return lines
