@@ -1,16 +1,19 @@
 """When people leave, someone takes over their organizations."""
 
+from datetime import timedelta
 from functools import partial
 from unittest import skipUnless
 
 from django.db import connection
 from django.test import TestCase, TransactionTestCase, override_settings, tag
+from django.utils import timezone
 from django_tasks_db.models import DBTaskResult
 
 from orgadmin.access.roles import ADMIN, ROLES_BY_KEY
-from orgadmin.models import MembershipEvent, Organization, User
+from orgadmin.models import Membership, MembershipEvent, Organization, User
 from orgadmin.models.guards import LastAdminError
-from orgadmin.people.membership import find_role
+from orgadmin.people.changes import MembershipEnd, RoleChange
+from orgadmin.people.membership import change_roles, find_role
 from orgadmin.people.offboarding import offboard
 from orgadmin.people.succession import (
     SuccessionChanged,
@@ -63,6 +66,20 @@ class HandOverTests(SuccessionMixin, TestCase):
             organization_key=self.beta.pk, user_key=self.tom.pk
         )
         self.assertEqual(event.reason, "Takes over from an admin who leaves.")
+
+    @tag("C30")
+    def test_someone_whose_access_would_end_takes_over_without_an_end(self):
+        soon = timezone.now() + timedelta(days=3)
+        change = RoleChange(self.mary, self.acme, REVIEWER, end=MembershipEnd(soon))
+        change_roles([change])
+        offboard(
+            self.lea,
+            actor=self.root,
+            successors={self.acme.pk: self.mary},
+            confirmed=[self.beta.pk],
+        )
+        membership = Membership.objects.get(user=self.mary, group=self.acme.admin_id)
+        self.assertIsNone(membership.ends_at)
 
     def test_an_organization_without_successor_needs_confirmation(self):
         with self.assertRaises(LastAdminError):

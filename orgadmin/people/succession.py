@@ -14,7 +14,7 @@ from django.utils.translation import gettext_lazy as _, gettext_noop
 from orgadmin.access.roles import ADMIN
 from orgadmin.models import Membership, Organization, User
 from orgadmin.models.guards import find_orphaned_by, keep_a_superuser, lock_users
-from orgadmin.people.changes import RoleChange
+from orgadmin.people.changes import MembershipEnd, RoleChange
 from orgadmin.people.membership import change_roles, lock
 
 REASON = gettext_noop("Takes over from an admin who leaves.")
@@ -81,7 +81,9 @@ def hand_over(
             raise SuccessorUnavailable
         if pk not in organizations:
             raise SuccessionChanged
-        changes.append(RoleChange(stored, organizations[pk], ADMIN))
+        # Otherwise, the organization could lose its last admin soon after.
+        no_end = MembershipEnd(None)
+        changes.append(RoleChange(stored, organizations[pk], ADMIN, end=no_end))
     orphaned = {organization.pk for organization in find_orphaned_by(leavers)}
     if not successors.keys() <= orphaned:
         raise SuccessionChanged
