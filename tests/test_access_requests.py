@@ -24,7 +24,7 @@ from orgadmin.models import (
 )
 from orgadmin.models.access_request import LIFETIME, Outcome
 from orgadmin.models.invitation import hash_token
-from orgadmin.people import access_requests
+from orgadmin.people import access_requests, worker
 from orgadmin.people.access_requests import (
     AlreadyAsked,
     AlreadyMember,
@@ -34,6 +34,7 @@ from orgadmin.people.access_requests import (
     approve,
     ask,
     decline,
+    delete_old_requests,
     make_link,
     remove_link,
 )
@@ -416,6 +417,16 @@ class AnswerTests(RequestCase):
             with self.assertRaises(Organization.DoesNotExist):
                 decide()
         self.assertIsNone(find_role(self.acme, self.mary))
+
+    def test_the_worker_deletes_requests_of_long_ago(self):
+        recent = self.ask(create_user("bob"))
+        self.asked.asked_at = timezone.now() - access_requests.KEPT
+        self.asked.save()
+        with mock.patch.object(access_requests, "BATCH", 1):
+            self.assertEqual(delete_old_requests(), 1)
+        self.assertEqual(AccessRequest.objects.get(), recent)
+        works = [periodic.work for periodic in worker.PERIODIC]
+        self.assertIn(delete_old_requests, works)
 
     def test_no_mail_about_a_request_that_was_answered_before_it_is_sent(self):
         mail.outbox.clear()

@@ -29,6 +29,11 @@ from orgadmin.people.changes import MembershipEnd, RoleChange
 from orgadmin.people.membership import change_roles, find_role, lock
 from orgadmin.people.request_mail import tell_admins_of_request, tell_declined
 
+# How long the person can read what became of a request.
+KEPT = timedelta(days=90)
+
+BATCH = 1_000  # requests that are deleted together
+
 # How many requests are accepted in a DAY.
 DAY = timedelta(days=1)
 LIMIT_BY_PERSON = 10
@@ -242,3 +247,18 @@ def _decide(
     )
     if not decided:
         raise RequestGone
+
+
+def delete_old_requests() -> int:
+    """Delete requests that are older than KEPT, and return how many that were.
+
+    The worker does this once a day. Each batch is a transaction of its own.
+    """
+    total = 0
+    old = AccessRequest.objects.filter(asked_at__lt=timezone.now() - KEPT)
+    while True:
+        keys = list(old.order_by("pk").values_list("pk", flat=True)[:BATCH])
+        deleted, _rows = AccessRequest.objects.filter(pk__in=keys).delete()
+        total += deleted
+        if len(keys) < BATCH:
+            return total

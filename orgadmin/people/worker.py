@@ -29,6 +29,7 @@ from django_tasks import DEFAULT_TASK_BACKEND_ALIAS, TaskContext, TaskResultStat
 from django_tasks_db.models import DBTaskResult
 
 from orgadmin.models import BulkJob, MailWorker, MonthlyCount
+from orgadmin.people.access_requests import delete_old_requests
 from orgadmin.people.archive import purge_trash
 from orgadmin.people.end_reminders import remind_of_ends
 from orgadmin.people.expiry import remove_ended_memberships
@@ -183,6 +184,7 @@ PERIODIC = [
     PeriodicWork(remind_of_ends, every=timedelta(minutes=5)),
     PeriodicWork(purge_trash, every=timedelta(hours=1)),
     PeriodicWork(run_reviews, every=timedelta(minutes=1)),
+    PeriodicWork(delete_old_requests, every=timedelta(days=1)),
 ]
 
 
