@@ -105,6 +105,7 @@ class HandOverTests(SuccessionMixin, TestCase):
                 )
             self.assert_nothing_changed()
 
+    @tag("C30")
     def test_refuses_if_someone_else_became_admin(self):
         with self.assertRaises(SuccessionChanged):
             hand_over([self.lea], {self.shared.pk: self.mary}, actor=self.root)
