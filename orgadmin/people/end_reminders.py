@@ -56,6 +56,7 @@ def _remind_of_batch(until: datetime) -> int:
     reminders = [
         EndReminder(user_key=row.user_id, group_key=row.group_id, ends_at=row.ends_at)
         for row in rows
+        if row.ends_at is not None
     ]
     EndReminder.objects.bulk_create(reminders)
     if rows and settings.NOTIFY_PEOPLE:
