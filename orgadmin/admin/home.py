@@ -27,6 +27,7 @@ from orgadmin.admin.unsent_mail import find_trouble
 from orgadmin.gate.answers import get_gate
 from orgadmin.models import Organization, User
 from orgadmin.models.organization import WANTED_FIELDS
+from orgadmin.people.ends import PlannedEnd
 
 # How many organizations the home page shows as cards.
 CARDS = 12
@@ -82,6 +83,7 @@ class Card:
     missing: list[str] | None = None
     edit_url: str = ""
     review: Waiting | None = None
+    end: PlannedEnd | None = None  # of the person's role
 
     @property
     def changed_on(self) -> str:
@@ -207,6 +209,7 @@ def make_card(
         missing=missing,
         edit_url=edit_url,
         review=review,
+        end=find_end(sources),
     )
 
 
@@ -217,6 +220,13 @@ def find_role(organization: Organization, sources: Sources) -> Role | None:
         if getattr(organization, role.attname) in group_ids:
             return role
     return None
+
+
+def find_end(sources: Sources) -> PlannedEnd | None:
+    """Return when someone can no longer view an organization, if that is planned."""
+    ends = [source.ends_at for source in sources["view"]]
+    latest = [ends_at for ends_at in ends if ends_at is not None]
+    return PlannedEnd(max(latest)) if len(latest) == len(ends) else None
 
 
 def find_labels() -> dict[str, str]:

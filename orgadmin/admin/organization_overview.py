@@ -13,6 +13,7 @@ from orgadmin.gate.answers import get_gate
 from orgadmin.models import Membership, Organization
 from orgadmin.models.phone_numbers import format_phone
 from orgadmin.people import membership
+from orgadmin.people.ends import plan_end
 from orgadmin.records.history import (
     Position,
     describe_author,
@@ -77,7 +78,10 @@ class OverviewPage:
             context["admins"] = find_first_admins(organization)
         if "manage_members" in permissions:
             invitations = organization.invitations.order_by("sent_at", "pk")
-            context["invitations"] = find_first(invitations, INVITATIONS_SHOWN)
+            first = find_first(invitations, INVITATIONS_SHOWN)
+            for invitation in first.rows:
+                invitation.end = plan_end(invitation.membership_ends_at)
+            context["invitations"] = first
         return self.render_page(
             request, organization, "overview", str(organization), **context
         )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import TYPE_CHECKING
 
 from django.db import models
@@ -16,6 +17,7 @@ from orgadmin.access.membership_log import (
     REASON_SHOWN,
     Event,
     MembershipEventQuerySet,
+    show_end,
 )
 from orgadmin.access.providers import name_provider
 from orgadmin.access.roles import ROLES, ROLES_BY_KEY, Role
@@ -106,10 +108,27 @@ class MembershipEvent(AppendOnly):
 
     @property
     def shown_event(self) -> StrOrPromise:
-        """What happened, in words. A change of the role is not a new member."""
+        """What happened, and until when the person has the role from now on.
+
+        A change of the role is not a new member.
+        """
+        event = self.get_event_display()
         if self.replaced is not None:
-            return gettext("role changed")
-        return self.get_event_display()
+            event = gettext("role changed")
+        return f"{event}, {self.shown_end}" if self.shown_end else event
+
+    @property
+    def shown_end(self) -> str:
+        """Until when the person has the role, or "" if the event does not say it.
+
+        In a list of members, it is the end that was planned at that time.
+        """
+        ends_at: datetime | None = getattr(self, "planned_end", self.ends_at)
+        if ends_at is not None:
+            return gettext("until %s") % show_end(ends_at)
+        if self.event == Event.END_CHANGED:
+            return gettext("has no end now")
+        return ""
 
     @property
     def shown_role(self) -> StrOrPromise:

@@ -30,6 +30,7 @@ from orgadmin.models import (
 )
 from orgadmin.people import outbox
 from orgadmin.people.changes import RoleChange
+from orgadmin.people.ends import plan_end
 from orgadmin.people.message import write_message
 
 if TYPE_CHECKING:
@@ -78,6 +79,7 @@ def send_invitation(context: TaskContext, *, invitation: int, language: str) -> 
         "link": settings.BASE_URL + reverse("invitation", args=[token]),
         "address": find_address(invited.invited_by),
         "until": invited.expires_at,
+        "end": plan_end(invited.membership_ends_at),
         "description": role.description,
         "contact": settings.ACCESS_CONTACT,
     }

@@ -409,7 +409,10 @@ def shorten(text: str) -> str:
 
 
 def describe_event(event: MembershipEvent) -> str:
-    return f"{event.get_event_display()} ({event.get_role_display()})"
+    role = event.get_role_display()
+    if event.shown_end:
+        return f"{event.get_event_display()} ({role}, {event.shown_end})"
+    return f"{event.get_event_display()} ({role})"
 
 
 def make_entry(event: MembershipEvent, text: str) -> Entry:
