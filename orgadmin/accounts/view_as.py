@@ -79,6 +79,7 @@ PAGES = frozenset(
         "admin:orgadmin_organization_people",
         "admin:orgadmin_organization_requests",
         "admin:orgadmin_organization_restore",
+        "admin:orgadmin_organization_review",
         "admin:orgadmin_user_add",
         "admin:orgadmin_user_change",
         "admin:orgadmin_user_changelist",
