@@ -52,7 +52,10 @@ LARGE_TABLES = {
 # Counts the rows of a table, and stops at the limit of lists.
 COUNT_TO_LIMIT = (
     r"SELECT COUNT\(\*\) FROM "
-    r'\(SELECT "\w+"."id" AS "col1" FROM "\w+" LIMIT 10001\) subquery'
+    r'\(SELECT "\w+"."id" AS "col1" FROM "\w+"'
+    # Few organizations are archived.
+    r'( WHERE NOT \(EXISTS\(SELECT 1 .*"archived_at" IS NOT NULL.* LIMIT 1\)\))?'
+    r" LIMIT 10001\) subquery"
 )
 
 # What other people have and did in each organization. Parameters: the id of the first
@@ -409,14 +412,17 @@ class PlanTests(PlanCase):
         self.assertIn("COVERING INDEX membership_of_user", plan)
 
     def test_filters_use_their_indexes(self):
-        organizations = Organization.objects.all()
+        organizations = Organization.objects.unarchived()
         for name, queryset in {
-            "organization_no_admin": organizations.filter(active_admins=0),
-            "organization_one_admin": organizations.filter(active_admins=1),
-            "organization_incomplete": organizations.filter(is_incomplete()),
-            "organization_changed": organizations.order_by("-changed_at", "-pk"),
-            "organization_created": organizations.order_by("-created_at", "-pk"),
-            "organization_sort_name": organizations,
+            "unarchived_no_admin": organizations.filter(active_admins=0),
+            "unarchived_one_admin": organizations.filter(active_admins=1),
+            "unarchived_incomplete": organizations.filter(is_incomplete()),
+            "unarchived_changed": organizations.order_by("-changed_at", "-pk"),
+            "unarchived_created": organizations.order_by("-created_at", "-pk"),
+            "unarchived_sort_name": organizations,
+            "organization_archived": Organization.objects.archived().order_by(
+                "-archived_at", "-pk"
+            ),
         }.items():
             self.assertIn(name, queryset[:101].explain())
 

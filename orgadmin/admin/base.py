@@ -128,6 +128,10 @@ class ClosedModelAdmin(
 
     # {name in the URL: Sort}. If None, the sortable columns are the ways to sort.
     sorts = None
+
+    # The column of an index that has exactly the rows of the list without filters. If
+    # "", the list has all rows of the table.
+    count_column = ""
     view_on_site = False
 
     # The views and pages in which people can change something although they signed in a

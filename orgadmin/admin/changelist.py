@@ -461,7 +461,9 @@ class LongChangeList(ChangeList):
             self.next_string = self.get_query_string({AFTER_VAR: self.last.pk})
 
     def _find_count_order(self):
-        """Return the column of the only condition, if it is a range of an index.
+        """Return the column of an index that has exactly the rows of the list, if any.
+
+        It is that of the only condition, if this is a range of the index.
 
         PostgreSQL would rather read the table if it expects to reach LIMIT soon, but
         only the index is sure to have no other rows.
@@ -471,6 +473,8 @@ class LongChangeList(ChangeList):
         everywhere = get_gate(self.request).permissions_everywhere
         if self.query or "view" not in everywhere:
             return []
+        if self.model_admin.count_column and not self.after and not active:
+            return [self.model_admin.count_column]
         if self.after:
             return [] if active else self.queryset.query.order_by[:1]
         if len(active) != 1 or not isinstance(active[0], DateFilter):

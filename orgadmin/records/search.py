@@ -194,7 +194,9 @@ def find_contacts(
         conditions += [
             contains_all(["sort_name"], text.words, "contains"),
             contains_all(["role", "email"], typed, "icontains"),
-            starts_with("organization__sort_name", text.start),
+            # The index has only organizations that are not archived.
+            starts_with("organization__sort_name", text.start)
+            & Q(organization__archived_at=None),
         ]
     found.add_matches(rows, conditions)
     if not text.is_short:
