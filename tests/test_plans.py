@@ -54,7 +54,7 @@ COUNT_TO_LIMIT = (
     r"SELECT COUNT\(\*\) FROM "
     r'\(SELECT "\w+"."id" AS "col1" FROM "\w+"'
     # Few organizations are archived.
-    r'( WHERE NOT \(EXISTS\(SELECT 1 .*"archived_at" IS NOT NULL.* LIMIT 1\)\))?'
+    r'( WHERE \(?NOT \(EXISTS\(SELECT 1 .*"archived_at" IS NOT NULL.* LIMIT 1\)+)?'
     r" LIMIT 10001\) subquery"
 )
 
