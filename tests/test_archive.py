@@ -483,6 +483,9 @@ class RaceTests(TransactionTestCase):
 # {module: why it reads organizations without the rule, also archived ones}
 READS_ALL = {
     "orgadmin/access/rule.py": "is the rule",
+    "orgadmin/admin/access_reviews.py": "names those of a review for superusers",
+    "orgadmin/admin/organization_review.py": "loads one that the rule has permitted",
+    "orgadmin/people/end_reminders.py": "leaves out memberships in archived ones",
     "orgadmin/admin/archived.py": "shows archived ones, only to superusers",
     "orgadmin/admin/feed_items.py": "asks the gate about each before it is shown",
     "orgadmin/admin/forms.py": "asks superusers before it takes a reference",

@@ -277,7 +277,7 @@ def find_covered(request):
     """Return the organizations that a review is to cover, as the URL says."""
     key = request.GET.get("organization", "")
     if key:
-        organizations = Organization.objects.filter(
+        organizations = Organization.objects.unarchived().filter(
             pk=int(key) if is_primary_key(key) else None
         )
         organization = organizations.first()
@@ -286,7 +286,7 @@ def find_covered(request):
         return Covered(ReviewScope.ONE, organizations, organization.name)
     query = request.GET.get(LIST_VAR, "").lstrip("?")
     if not query:
-        return Covered(ReviewScope.ALL, Organization.objects.all())
+        return Covered(ReviewScope.ALL, Organization.objects.unarchived())
     list_request = copy(request)
     list_request.method = "GET"
     list_request.GET = QueryDict(query)
