@@ -60,6 +60,7 @@ ARCHIVED_PK = FOREIGN_PK + 100
 TRASHED_PK = FOREIGN_PK + 101
 HIDDEN_USER_PK = 660066
 MISSING_PK = 880088
+STRANGER_PK = 550055
 
 METHODS = ["get", "post", "head", "options", "put", "patch", "delete"]
 if connection.vendor == "postgresql":
@@ -309,10 +310,10 @@ class World:
 
         Their keys occur nowhere else in a page.
         """
-        self.stranger = create_user("stranger", pk=FOREIGN_PK + 3)
+        self.stranger = create_user("stranger", pk=STRANGER_PK)
         self.ended = create_user(
             "stopped",
-            pk=FOREIGN_PK + 4,
+            pk=STRANGER_PK + 1,
             admin_of=[self.own],
             reviewer_of=[self.reviewed],
         )
