@@ -192,7 +192,7 @@ class ArchivedListTests(PagesCase):
         archive.move_to_trash([self.acme.pk], actor=self.root)
         page = self.client.get(f"{ARCHIVED}?trash=1")
         self.assertContains(page, "Acme")
-        self.assertContains(page, "Deleted on")
+        self.assertContains(page, "Will be deleted on")
 
     def test_runs_the_same_queries_for_any_number(self):
         self.archive()

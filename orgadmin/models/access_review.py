@@ -58,8 +58,8 @@ class ReviewRhythm(models.Model):
     is_active = models.BooleanField(_("active"), default=True)
 
     class Meta:
-        verbose_name = _("review rhythm")
-        verbose_name_plural = _("review rhythms")
+        verbose_name = _("review schedule")
+        verbose_name_plural = _("review schedules")
         ordering = ["next_on", "pk"]
 
     def __str__(self) -> str:
@@ -96,7 +96,7 @@ class AccessReview(models.Model):
         models.PROTECT,
         null=True,
         related_name="reviews",
-        verbose_name=_("rhythm"),
+        verbose_name=_("schedule"),
     )
     scope = models.CharField(
         _("organizations"), max_length=10, choices=ReviewScope.choices
