@@ -249,7 +249,7 @@ class ArchivedRecordTests(PagesCase):
         self.archive()
         page = self.client.get(self.get_page("trash/"))
         self.assertContains(page, "Move Acme to the trash?")
-        self.assertContains(page, "It is deleted permanently on")
+        self.assertContains(page, "It will be deleted permanently on")
         self.client.post(self.get_page("trash/"))
         self.acme.refresh_from_db()
         self.assertIsNotNone(self.acme.trashed_at)
