@@ -273,7 +273,7 @@ class AdminPageTests(PagesTestCase):
         self.assertContains(home, "Review access by Dec. 14, 2026", count=2)
         self.assertContains(home, self.url)
         people = self.client.get(f"{ORGANIZATIONS}{self.acme.pk}/people/")
-        self.assertContains(people, "3 people wait for your answer")
+        self.assertContains(people, "Review the access of 3 people by")
         self.sign_in(self.cyd)
         self.assertNotContains(self.client.get("/admin/"), "Review access")
 
@@ -387,7 +387,7 @@ class StaffPageTests(PagesTestCase):
         self.assertIn(("by hand 2026-11-02", self.acme.pk), kinds)
         self.assertNotIn(("by hand 2026-11-02", self.beta.pk), kinds)
         response = self.client.post(url, {"remind": "1"}, follow=True)
-        self.assertContains(response, "They were asked today already.")
+        self.assertContains(response, "They were already asked today.")
 
     def test_lists_admins_that_were_kept(self):
         review = start(ends_access=True)

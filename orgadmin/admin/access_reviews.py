@@ -184,7 +184,7 @@ class AccessReviewAdmin(SuperuserOnlyAdmin):
         if remind_now(review):
             text = _("Everyone who has not answered gets an email.")
             return self.redirect_with_message(request, text)
-        text = _("They were asked today already. You can remind them again tomorrow.")
+        text = _("They were already asked today. You can remind them again tomorrow.")
         return self.redirect_with_message(request, text, messages.WARNING)
 
     def other_access_view(self, request, review):

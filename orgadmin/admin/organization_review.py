@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from django.contrib import messages
 from django.http import HttpRequest, HttpResponseRedirect, QueryDict
 from django.urls import reverse
-from django.utils.translation import gettext as _, gettext_lazy as _lazy
+from django.utils.translation import gettext as _, gettext_lazy
 
 from orgadmin.admin.changelist import get_page
 from orgadmin.admin.departures import describe_refusal, read_confirmed
@@ -45,7 +45,7 @@ REVIEWS_SHOWN = 20
 # {name of a button: what it decides}. The value of the button is the key of the item.
 BUTTONS = {"confirm": ReviewAnswer.CONFIRMED, "end": ReviewAnswer.ENDED}
 
-DECIDED = _lazy("This was decided already, or the person has left.")
+DECIDED = gettext_lazy("This was already decided, or the person has left.")
 
 
 class ReviewPage:
@@ -112,7 +112,7 @@ class ReviewPage:
         form = ReasonForm(request.POST)
         decisions = read_decisions(request.POST)
         if not decisions or not form.is_valid():
-            text = _("Nothing was changed. Choose what becomes of a person.")
+            text = _("Nothing was changed. Confirm, change or end someone's access.")
             return self.redirect_with_message(request, text, messages.WARNING, url)
         return self._carry_out_decisions(request, section, decisions, form)
 
@@ -158,7 +158,7 @@ class ReviewPage:
         for level, text in describe_outcome(outcome):
             self.message_user(request, text, level)
         if outcome.is_empty:
-            text = _("This was decided already, so nothing was changed.")
+            text = _("This was already decided, so nothing was changed.")
             self.message_user(request, text, messages.WARNING)
 
     def _ask_about_item(self, request, organization, section):

@@ -23,6 +23,9 @@ OWN_NAMES = [
 # Models without pages, whose names are shown nowhere else
 MODEL_NAMES = [
     gettext_noop("accepted invitation"),
+    gettext_noop("access link"),
+    gettext_noop("access request"),
+    gettext_noop("bulk job"),
     gettext_noop("doctor run"),
     gettext_noop("historical organization"),
     gettext_noop("kept log entry"),

@@ -54,7 +54,7 @@ class StartReviewForm(forms.Form):
         coerce=lambda value: value == "ends",
         choices=[
             ("reported", _("is reported, and stays")),
-            ("ends", _("ends. The last active admins of an organization stay")),
+            ("ends", _("ends, except for the last active admins of an organization")),
         ],
         initial="reported",
         widget=forms.RadioSelect,
@@ -81,7 +81,7 @@ class ReviewedAccessForm(RoleForm):
         label=_("Last day (optional)"),
         required=False,
         widget=forms.DateInput({"type": "date"}),
-        help_text=_("The access ends by itself at the end of this day."),
+        help_text=_("Access ends automatically at the end of this day."),
     )
 
     def __init__(self, data=None, *, permissions, access):

@@ -164,7 +164,7 @@ def describe_outcome(outcome: Outcome) -> list[tuple[int, str]]:
             text = _("The access of %s was changed.") % quote(row.item)
             lines.append((messages.SUCCESS, text))
     if outcome.left:
-        text = _("These people had left already: %s.")
+        text = _("These people had already left: %s.")
         lines.append((messages.WARNING, text % list_quoted(outcome.left)))
     if outcome.changed_meanwhile:
         text = _(

@@ -226,7 +226,7 @@ class Jobs:
         # With Anna, who is the only admin, and Bert.
         hand.press(hand.button("Confirm all 13 people"))
         self.sees("The access of 13 people is confirmed.")
-        self.sees("All people have an answer. Thank you.")
+        self.sees("Everyone has been reviewed. Thank you.")
         section = review.sections.get(organization_key=self.acme.pk)
         self.assertEqual(section.open_items, 0)
 
