@@ -280,7 +280,7 @@ class AdminPageTests(PagesTestCase):
     def test_without_a_review_the_page_says_so(self):
         self.sign_in(create_user("eve", admin_of=[create_organization("New")]))
         url = self.page_of(type(self.acme).objects.get(name="New"))
-        self.assertContains(self.client.get(url), "There was no access review")
+        self.assertContains(self.client.get(url), "has not had an access review")
 
 
 class StaffPageTests(PagesTestCase):
