@@ -1,6 +1,7 @@
 """The filters of lists: what they find, for whom, and what they show."""
 
 from datetime import UTC, datetime, timedelta
+from unittest.mock import patch
 
 from django.contrib.auth.models import Permission
 from django.db import connection
@@ -8,6 +9,7 @@ from django.test import TestCase, override_settings, tag
 from django.utils import timezone
 
 from orgadmin.access.roles import ADMIN
+from orgadmin.admin import people_lists
 from orgadmin.models import Contact, Invitation, Organization, User
 
 from .factories import create_organization, create_superuser, create_user, set_role
@@ -391,6 +393,19 @@ class PeopleFilterTests(ListCase):
         response = self.client.get(PEOPLE)
         for text in ("Admin of 1", "Reviewer of 1", "Platform staff", "Inactive"):
             self.assertContains(response, text)
+
+    def test_counts_no_more_than_the_first_memberships_of_each_person(self):
+        number = people_lists.COUNTED + 1
+        Organization.objects.bulk_create(
+            Organization(name=f"Org {position}") for position in range(number)
+        )
+        create_user(
+            "busy", admin_of=Organization.objects.filter(name__startswith="Org")
+        )
+        self.client.force_login(self.root)
+        self.assertContains(self.client.get(PEOPLE), f"Admin of {number} or more")
+        with patch.object(people_lists, "COUNTED", number):
+            self.assertContains(self.client.get(PEOPLE), f"Admin of {number}<")
 
     def test_takes_as_many_queries_for_many_people(self):
         self.client.force_login(self.root)

@@ -15,26 +15,38 @@ from orgadmin.access.sql import placeholders
 from orgadmin.admin.filters import ChoiceFilter
 from orgadmin.models import Membership, Organization
 
-# In how many organizations people have each role. Parameters: the IDs of the people.
-# With joins, PostgreSQL would read all organizations.
+# How many memberships of each person are counted. A page would otherwise take longer
+# the more organizations the people on it have.
+COUNTED = 100
+
+# Of how many organizations people are admin, and of how many reviewer, among their
+# first memberships, and how many of these there are. Parameters: the IDs of the people.
 NUMBERS_OF_ROLES = """
     SELECT
-        membership.user_id,
-        COUNT((
-            SELECT 1
-            FROM orgadmin_organization administered
-            WHERE administered.admin_id = membership.group_id
+        member.id,
+        (
+            SELECT COUNT(*)
+            FROM ({first_memberships}) AS first_ones
+            JOIN orgadmin_organization administered
+                ON administered.admin_id = first_ones.group_id
                 AND administered.archived_at IS NULL
-        )),
-        COUNT((
-            SELECT 1
-            FROM orgadmin_organization reviewed
-            WHERE reviewed.reviewer_id = membership.group_id
+        ),
+        (
+            SELECT COUNT(*)
+            FROM ({first_memberships}) AS first_ones
+            JOIN orgadmin_organization reviewed
+                ON reviewed.reviewer_id = first_ones.group_id
                 AND reviewed.archived_at IS NULL
-        ))
+        ),
+        (SELECT COUNT(*) FROM ({first_memberships}) AS first_ones)
+    FROM orgadmin_user member
+    WHERE member.id IN ({users})
+"""
+FIRST_MEMBERSHIPS = """
+    SELECT membership.group_id
     FROM orgadmin_user_groups membership
-    WHERE membership.user_id IN ({users}) AND {not_ended}
-    GROUP BY membership.user_id
+    WHERE membership.user_id = member.id AND {not_ended}
+    LIMIT {limit}
 """
 
 
@@ -110,23 +122,32 @@ def has_role():
 
 @dataclass(frozen=True)
 class NumbersOfRoles:
-    """In how many organizations a person is admin, and in how many reviewer."""
+    """In how many organizations a person is admin, and in how many reviewer.
+
+    With `are_minimum`, it may be more: not all memberships were counted.
+    """
 
     admin: int = 0
     reviewer: int = 0
+    are_minimum: bool = False
 
 
 def find_numbers_of_roles(users):
-    """Return {user ID: NumbersOfRoles} of those who have a role. Runs one query."""
+    """Return {user ID: NumbersOfRoles}. Runs one query."""
     pks = [user.pk for user in users]
     if not pks:
         return {}
-    statement = NUMBERS_OF_ROLES.format(users=placeholders(pks), not_ended=not_ended())
+    first_memberships = FIRST_MEMBERSHIPS.format(
+        not_ended=not_ended(), limit=COUNTED + 1
+    )
+    statement = NUMBERS_OF_ROLES.format(
+        first_memberships=first_memberships, users=placeholders(pks)
+    )
     with connection.cursor() as cursor:
         cursor.execute(statement, pks)
         return {
-            pk: NumbersOfRoles(admin, reviewer)
-            for pk, admin, reviewer in cursor.fetchall()
+            pk: NumbersOfRoles(admin, reviewer, are_minimum=total > COUNTED)
+            for pk, admin, reviewer, total in cursor.fetchall()
         }
 
 
@@ -138,14 +159,26 @@ def render_roles(user, numbers):
     elif user.is_staff:
         badges.append(_("Delegated staff"))
     if numbers.admin:
-        text = ngettext("Admin of %d", "Admin of %d", numbers.admin)
-        badges.append(text % numbers.admin)
+        badges.append(describe_admin(numbers))
     if numbers.reviewer:
-        text = ngettext("Reviewer of %d", "Reviewer of %d", numbers.reviewer)
-        badges.append(text % numbers.reviewer)
+        badges.append(describe_reviewer(numbers))
     return mark_safe(
         " ".join(f'<span class="badge role">{escape(text)}</span>' for text in badges)
     )
+
+
+def describe_admin(numbers):
+    if numbers.are_minimum:
+        return _("Admin of %d or more") % numbers.admin
+    text = ngettext("Admin of %d", "Admin of %d", numbers.admin)
+    return text % numbers.admin
+
+
+def describe_reviewer(numbers):
+    if numbers.are_minimum:
+        return _("Reviewer of %d or more") % numbers.reviewer
+    text = ngettext("Reviewer of %d", "Reviewer of %d", numbers.reviewer)
+    return text % numbers.reviewer
 
 
 def render_status(user):
