@@ -6,12 +6,15 @@ how far it got. So any of them can be killed at any time, and run by several wor
 
 from __future__ import annotations
 
+import time
 from collections import defaultdict
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 
 from django.db import IntegrityError, transaction
-from django.db.models import Exists, OuterRef, QuerySet
+from django.db.models import Count, Exists, OuterRef, QuerySet, Subquery
+from django.db.models.functions import Coalesce
 from django.utils import timezone
 
 # The membership log stores reasons in English.
@@ -42,10 +45,13 @@ from orgadmin.people.review_items import continue_preparing
 from orgadmin.people.review_mail import ask_to_review
 from orgadmin.people.review_paths import find_ended_paths
 from orgadmin.people.reviews import (
+    Access,
     add_decisions,
     choose_access,
+    choose_role,
     close_as_left,
     find_access,
+    find_access_to_each,
     lock_people,
     start_review,
 )
@@ -54,6 +60,10 @@ from orgadmin.people.reviews import (
 PEOPLE_BATCH = 500
 SECTIONS_BATCH = 100
 ITEMS_BATCH = 2_000
+
+# For how long the worker asks people, or closes items, before it does something else.
+TURN = 20  # seconds
+
 EVENTS_BATCH = 1_000
 
 # {name: how long before the due date is over}. The first request is sent at the start.
@@ -135,14 +145,19 @@ def find_request(review: AccessReview, now: datetime) -> str:
 
 
 def send_requests(review: AccessReview) -> None:
-    """Ask the admins who have not answered, once for each request."""
+    """Ask the admins who have not answered, once for each request.
+
+    Stops after TURN, as `close_unconfirmed()` does.
+    """
+    end = time.monotonic() + TURN
     if not review.asking:
         name = find_request(review, timezone.now())
         if name == review.asked:
             return
         begin_request(review.pk, name)
     while send_batch(review.pk):
-        pass
+        if time.monotonic() > end:
+            return
 
 
 def begin_request(pk: int, name: str) -> bool:
@@ -290,11 +305,17 @@ def close_all(section_pk: int) -> None:
 
 
 def close_unconfirmed(review: AccessReview) -> None:
-    """Decide about all items that nobody has decided about."""
+    """Decide about the items that nobody has decided about.
+
+    Stops after TURN. The worker goes on when it has sent the mail that waits.
+    """
+    end = time.monotonic() + TURN
     organizations = review.sections.unanswered().exclude(organization_key=None)
     ordered = organizations.order_by("organization_key").values_list("pk", flat=True)
     while pks := list(ordered[:SECTIONS_BATCH]):
         close_sections(review, pks)
+        if time.monotonic() > end:
+            return
     for pk in review.sections.unanswered().values_list("pk", flat=True):
         close_other_paths(pk)
 
@@ -317,79 +338,112 @@ def close_sections(review: AccessReview, pks: Sequence[int]) -> None:
     keys = {item.section.organization_key or 0 for item in items.values()}
     organizations = lock(Organization, keys)
     sections = lock(ReviewSection, {item.section_id for item in items.values()})
-    items_of: dict[int, list[ReviewItem]] = defaultdict(list)
     # Someone may have decided about some of them before they were locked.
-    for item in ReviewItem.objects.filter(pk__in=items, decision=None).order_by("pk"):
-        items_of[item.section_id].append(item)
-    changes: list[RoleChange] = []
-    for pk, section in sections.items():
-        organization = organizations.get(section.organization_key or 0)
-        if organization is None:
-            close_as_left(section, items_of[pk])
-            continue
-        decisions = judge(review, organization, items_of[pk])
-        add_decisions(section, decisions)
-        changes += [
-            RoleChange(User(pk=decision.item.user_key), organization, None)
-            for decision in decisions
-            if decision.answer == ReviewAnswer.EXPIRED
-        ]
+    open_items = ReviewItem.objects.filter(pk__in=items, decision=None)
+    ordered = list(open_items.select_related("section").order_by("pk"))
+    state = read_state(list(organizations.values()), ordered)
+    decisions = judge(review, state, ordered)
+    ReviewDecision.objects.bulk_create(decisions)
+    count_open(sections)
+    changes = []
+    for decision in decisions:
+        if decision.answer == ReviewAnswer.EXPIRED:
+            organization = organizations[decision.item.section.organization_key or 0]
+            user = User(pk=decision.item.user_key)
+            changes.append(RoleChange(user, organization, None))
     change_roles(changes, reason=NOT_CONFIRMED)
 
 
-def judge(
-    review: AccessReview, organization: Organization, items: Sequence[ReviewItem]
-) -> list[ReviewDecision]:
-    """Return what becomes of items of one organization that nobody has decided about.
+def count_open(pks: Collection[int]) -> None:
+    """Store how many items of locked sections are still open."""
+    items = ReviewItem.objects.filter(section=OuterRef("pk"), decision=None).order_by()
+    counts = items.values("section").annotate(number=Count("pk")).values("number")
+    sections = ReviewSection.objects.filter(pk__in=pks)
+    sections.update(open_items=Coalesce(Subquery(counts), 0))
+    sections.filter(open_items=0).update(answered_at=timezone.now())
 
-    If no active admin would be left, all its admins keep their access, for platform
-    staff to look at: nothing says which of them should stay.
+
+@dataclass(frozen=True)
+class State:
+    """What decides about items that nobody has decided about, by organization ID."""
+
+    # {(organization ID, user ID): the roles that they have now}
+    access_of: Mapping[tuple[int, int], Sequence[Access]]
+    admins: Mapping[int, Collection[int]]  # the active ones
+    # {(section ID, user ID)} of people of whom another item was confirmed
+    confirmed: Collection[tuple[int, int | None]]
+
+    def find_access(self, item: ReviewItem) -> Access | None:
+        key = (item.section.organization_key or 0, item.user_key or 0)
+        return choose_role(item, self.access_of.get(key, []))
+
+
+def read_state(
+    organizations: Sequence[Organization], items: Sequence[ReviewItem]
+) -> State:
+    """Read what `judge()` needs. Runs three queries."""
+    groups = {organization.pk: organization.admin_id for organization in organizations}
+    members = find_active_members(list(groups.values()))
+    return State(
+        access_of=find_access_to_each(organizations, items),
+        admins={pk: members[group_id] for pk, group_id in groups.items()},
+        confirmed=find_confirmed(items),
+    )
+
+
+def judge(
+    review: AccessReview, state: State, items: Sequence[ReviewItem]
+) -> list[ReviewDecision]:
+    """Return what becomes of items that nobody has decided about.
+
+    If no active admin would be left in an organization, all its admins keep their
+    access, for platform staff to look at: nothing says which of them should stay.
     """
-    access_of = find_access(organization, items)
-    confirmed = find_confirmed(items)
-    ending = {
-        item.user_key
-        for item in items
-        if choose_access(item, access_of) and item.user_key not in confirmed
-    }
-    admins = find_active_members([organization.admin_id])[organization.admin_id]
-    are_admins_kept = bool(admins) and admins <= ending
+    ending: dict[int, set[int | None]] = defaultdict(set)
+    for item in items:
+        is_confirmed = (item.section_id, item.user_key) in state.confirmed
+        if state.find_access(item) and not is_confirmed:
+            ending[item.section.organization_key or 0].add(item.user_key)
     decisions = []
     for item in items:
-        access = choose_access(item, access_of)
-        if access is None:
-            decisions.append(ReviewDecision(item=item, answer=ReviewAnswer.LEFT))
-            continue
+        pk = item.section.organization_key or 0
+        admins = set(state.admins.get(pk, []))
         answer = ReviewAnswer.UNCONFIRMED
-        if review.ends_access and item.user_key in ending:
-            is_kept = are_admins_kept and item.user_key in admins
+        if review.ends_access and item.user_key in ending[pk]:
+            is_kept = item.user_key in admins and admins <= ending[pk]
             answer = ReviewAnswer.KEPT if is_kept else ReviewAnswer.EXPIRED
-        has_ended = answer == ReviewAnswer.EXPIRED
-        decisions.append(
-            ReviewDecision(
-                item=item,
-                answer=answer,
-                role_before=access.role.key,
-                ends_at_before=access.ends_at,
-                role="" if has_ended else access.role.key,
-                ends_at=None if has_ended else access.ends_at,
-            )
-        )
+        decisions.append(describe_end(item, state.find_access(item), answer))
     return decisions
 
 
-def find_confirmed(items: Collection[ReviewItem]) -> set[int | None]:
-    """Return the keys of people of whom another item of the section was confirmed.
+def describe_end(
+    item: ReviewItem, access: Access | None, answer: ReviewAnswer
+) -> ReviewDecision:
+    """Return the decision about an item at the end of the review."""
+    if access is None:
+        return ReviewDecision(item=item, answer=ReviewAnswer.LEFT)
+    has_ended = answer == ReviewAnswer.EXPIRED
+    return ReviewDecision(
+        item=item,
+        answer=answer,
+        role_before=access.role.key,
+        ends_at_before=access.ends_at,
+        role="" if has_ended else access.role.key,
+        ends_at=None if has_ended else access.ends_at,
+    )
+
+
+def find_confirmed(items: Collection[ReviewItem]) -> set[tuple[int, int | None]]:
+    """Return (section ID, user ID) of people of whom another item was confirmed.
 
     Someone may have both roles of an organization.
     """
-    sections = {item.section_id for item in items}
     confirmed = ReviewDecision.objects.filter(
-        item__section__in=sections,
+        item__section__in={item.section_id for item in items},
         item__user_key__in={item.user_key for item in items},
         answer__in=[ReviewAnswer.CONFIRMED, ReviewAnswer.CHANGED],
     )
-    return set(confirmed.values_list("item__user_key", flat=True))
+    return set(confirmed.values_list("item__section", "item__user_key"))
 
 
 @transaction.atomic

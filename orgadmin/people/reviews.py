@@ -237,15 +237,26 @@ def find_access(
     organization: Organization, items: Iterable[ReviewItem]
 ) -> dict[int, list[Access]]:
     """Return {user ID: the roles that they have now} of the people of items."""
-    user_keys = {item.user_key for item in items}
-    role_of_group = {getattr(organization, role.attname): role for role in ROLES}
+    access_of = find_access_to_each([organization], items)
+    return {user: roles for (_pk, user), roles in access_of.items()}
+
+
+def find_access_to_each(
+    organizations: Collection[Organization], items: Iterable[ReviewItem]
+) -> dict[tuple[int, int], list[Access]]:
+    """Return {(organization ID, user ID): the roles that they have now}. One query."""
+    owner_of = {}
+    for organization in organizations:
+        for role in ROLES:
+            owner_of[getattr(organization, role.attname)] = (organization.pk, role)
     memberships = Membership.objects.current().filter(
-        user__in=user_keys, group__in=role_of_group
+        user__in={item.user_key for item in items}, group__in=owner_of
     )
-    access_of: dict[int, list[Access]] = defaultdict(list)
+    access_of: dict[tuple[int, int], list[Access]] = defaultdict(list)
     for membership in memberships:
-        access = Access(role_of_group[membership.group_id], membership.ends_at)
-        access_of[membership.user_id].append(access)
+        pk, role = owner_of[membership.group_id]
+        access = Access(role, membership.ends_at)
+        access_of[pk, membership.user_id].append(access)
     return access_of
 
 
@@ -256,7 +267,10 @@ def choose_access(
 
     None means that the person has none any more.
     """
-    roles = access_of.get(item.user_key or 0, [])
+    return choose_role(item, access_of.get(item.user_key or 0, []))
+
+
+def choose_role(item: ReviewItem, roles: Sequence[Access]) -> Access | None:
     for access in roles:
         if access.role.key == item.role:
             return access
