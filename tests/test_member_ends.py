@@ -349,7 +349,7 @@ class OtherPagesTests(EndsMixin, TestCase):
         )
         self.set_end(self.mary, REVIEWER, ends_on="")
         ledger = self.client.get(f"{self.record}/ledger/")
-        self.assertContains(ledger, "end changed, has no end now")
+        self.assertContains(ledger, "end changed, no end date")
         self.client.force_login(self.staff)
         log = self.client.get("/admin/orgadmin/membershipevent/")
         self.assertContains(log, f"end changed, {self.until}")

@@ -127,7 +127,7 @@ class MembershipEvent(AppendOnly):
         if ends_at is not None:
             return gettext("until %s") % show_end(ends_at)
         if self.event == Event.END_CHANGED:
-            return gettext("has no end now")
+            return gettext("no end date")
         return ""
 
     @property
