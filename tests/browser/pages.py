@@ -37,8 +37,10 @@ from orgadmin.models import (
 )
 from orgadmin.people import archive, lock_out
 from orgadmin.people.access_requests import ask, make_link
+from orgadmin.people.changes import MembershipEnd, RoleChange
 from orgadmin.people.invitations import invite
 from orgadmin.people.link_tokens import make_link_token
+from orgadmin.people.membership import change_roles
 from orgadmin.people.review_items import prepare
 from orgadmin.people.review_schedule import run_reviews
 from orgadmin.people.reviews import Decision, decide, start_review
@@ -312,7 +314,9 @@ def make_history(own, admin):
     set_role(own, [otto], REVIEWER, actor=staff)
     StandingClock.days_pass(7)
     set_role(own, [nora], ADMIN, actor=admin, reason="Looks after the phone book")
-    set_role(own, [reviewer], REVIEWER, actor=admin)
+    # In the future of the database, whose clock goes on.
+    end = MembershipEnd(datetime(2031, 1, 1, tzinfo=UTC))
+    change_roles([RoleChange(reviewer, own, REVIEWER, end=end)], actor=admin)
     invite(own, "late@example.com", REVIEWER, actor=admin)
     own.contacts.create(
         name="Carla Contact",
@@ -645,6 +649,7 @@ def list_people_pages(demo):
     return [
         Page("people", ORG_ADMIN, people),
         Page("people-refused", ORG_ADMIN, people, press("Add person")),
+        Page("people-end", ORG_ADMIN, f"{people}?end={demo.nora.pk}"),
         Page("people-several", ORG_ADMIN, people, add_several),
         Page("people-nobody", STAFF, nobody),
         Page("people-last-admin", ORG_ADMIN, people_of_other),
