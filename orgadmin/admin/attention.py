@@ -30,7 +30,7 @@ from orgadmin.models import (
     ReviewSection,
     User,
 )
-from orgadmin.people.ends import FORESEEN, loses_last_admin
+from orgadmin.people.ends import FORESEEN, find_last_ends
 from orgadmin.people.unsent import OutboxState
 
 # Rows are counted up to this number.
@@ -120,7 +120,7 @@ def ask_about_members() -> list[Question]:
             f"{organizations}?admins=one",
         ),
         Question(
-            rows.filter(loses_last_admin(timezone.now() + FORESEEN)),
+            find_last_ends(timezone.now() + FORESEEN).values("group").distinct(),
             lambda count: ngettext(
                 "organization whose admins' access ends within 30 days",
                 "organizations whose admins' access ends within 30 days",

@@ -8,7 +8,7 @@ from __future__ import annotations
 import datetime
 from dataclasses import dataclass
 
-from django.db.models import Exists, OuterRef, Q
+from django.db.models import Exists, OuterRef, Q, QuerySet
 from django.utils import timezone
 from django.utils.formats import date_format
 from django.utils.translation import gettext as _, ngettext
@@ -74,17 +74,28 @@ def find_today() -> datetime.date:
     return timezone.localdate(timezone=timezone.get_default_timezone())
 
 
-def loses_last_admin(until: datetime.datetime) -> Q:
-    """Return the condition that an organization loses its last active admin by then.
+def find_last_ends(until: datetime.datetime) -> QuerySet[Membership]:
+    """Return the memberships of admins that end by then, if no active admin stays.
 
-    Reads the memberships that end until then from their index, and no others.
+    Starts with the index of ends, so it costs as much as there are memberships that end
+    by then, and less if only the first rows are read.
     """
     admins = Membership.objects.current().filter(user__is_active=True)
-    ending = admins.filter(ends_at__lte=until)
     staying = admins.filter(
-        Q(ends_at=None) | Q(ends_at__gt=until), group=OuterRef("admin")
+        Q(ends_at=None) | Q(ends_at__gt=until), group=OuterRef("group")
     )
-    return Q(~Exists(staying), admin__in=ending.order_by().values("group"))
+    ending = admins.filter(
+        ~Exists(staying),
+        ends_at__lte=until,
+        group__administrators_of__archived_at=None,
+        group__administrators_of__isnull=False,
+    )
+    return ending.order_by()
+
+
+def loses_last_admin(until: datetime.datetime) -> Q:
+    """Return the condition that an organization loses its last active admin by then."""
+    return Q(admin__in=find_last_ends(until).values("group"))
 
 
 def plan_end(ends_at: datetime.datetime | None) -> PlannedEnd | None:
