@@ -2,6 +2,7 @@
 
 import io
 import re
+from datetime import timedelta
 from unittest import mock
 
 from django.core.exceptions import PermissionDenied
@@ -9,17 +10,22 @@ from django.core.files.uploadedfile import SimpleUploadedFile
 from django.db import IntegrityError
 from django.test import TestCase, tag
 
+from orgadmin.access.membership_log import find_start_of_next_day
 from orgadmin.admin.import_form import IMPORT_MAX_LINES
-from orgadmin.models import Organization, User
+from orgadmin.models import Membership, Organization, User
+from orgadmin.people.ends import find_today
 from orgadmin.records.exports import list_organizations
+from orgadmin.records.import_options import ImportOptions
 from orgadmin.records.imports import import_organizations
 
 from .factories import (
     ADMIN,
     REVIEWER,
+    as_file,
     create_organization,
     create_superuser,
     create_user,
+    id_cells,
     set_role,
 )
 from .import_corpus.workbook_files import make_workbook
@@ -375,6 +381,40 @@ class ExportTests(TestCase):
             self.assertEqual(report.changed, 0)
         self.other.refresh_from_db()
         self.assertEqual((self.other.tax_id, self.other.notes), ("T2", "secret"))
+
+    def test_names_the_ends_of_members_and_imports_do_not_change_them(self):
+        day = find_today() + timedelta(days=30)
+        ends_at = find_start_of_next_day(day)
+        rows = Membership.objects.filter(user=self.user, group=self.own.admin)
+        rows.update(ends_at=ends_at)
+        file = self.export(create_superuser())
+        self.assertIn(f",anna@example.com {day}\r\n".encode(), file)
+        report = import_organizations(io.BytesIO(file))
+        self.assertEqual((report.changed, report.people), (0, 0))
+        self.assertEqual(report.ignored, ["access_ends"])
+        without = file.replace(b"access_ends", b"colour")
+        without = without.replace(f" {day}".encode(), b"")
+        report = import_organizations(io.BytesIO(without))
+        self.assertEqual((report.changed, report.people), (0, 0))
+        self.assertEqual(rows.get().ends_at, ends_at)
+
+    def test_an_import_that_changes_a_role_keeps_the_end(self):
+        self.user.verify_email()
+        day = find_today() + timedelta(days=30)
+        ends_at = find_start_of_next_day(day)
+        Membership.objects.filter(user=self.user, group=self.own.admin).update(
+            ends_at=ends_at
+        )
+        text = (
+            "id,id_key,name,admins,reviewers\n"
+            f"{id_cells(self.own.pk)},'=Own,,anna@example.com\n"
+        )
+        options = ImportOptions(accepts_warnings=True)
+        report = import_organizations(as_file(text), options=options)
+        self.assertEqual(report.people, 1)
+        [row] = Membership.objects.filter(group__in=self.own.group_ids)
+        self.assertEqual(row.group, self.own.reviewer)
+        self.assertEqual(row.ends_at, ends_at)
 
     @tag("A41")
     def test_hides_a_field_if_access_ends_while_the_file_is_written(self):

@@ -6,6 +6,7 @@ import datetime
 import json
 from collections import defaultdict
 from collections.abc import Callable, Collection, Iterator, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from django.utils import timezone
@@ -14,6 +15,7 @@ from orgadmin.access import audit_log
 from orgadmin.access.audit_log import SecurityEvent, record
 from orgadmin.access.roles import CONFIDENTIAL_FIELDS
 from orgadmin.models import Membership, Organization, User
+from orgadmin.people.ends import find_last_day
 from orgadmin.records.batches import read_by_size
 from orgadmin.records.columns import FIELDS, ID_COLUMNS, ROLE_COLUMNS
 from orgadmin.records.id_keys import make_id_key
@@ -22,6 +24,9 @@ if TYPE_CHECKING:
     from django.db.models import QuerySet
 
     from orgadmin.models import AuditEvent, MembershipEvent
+
+# The last days of members' access. No import changes them.
+ENDS_COLUMN = "access_ends"
 
 # The fields of an organization that may have long texts.
 LONG_FIELDS = ("address", "notes")
@@ -66,6 +71,14 @@ AUDIT_COLUMNS = (
 )
 
 
+@dataclass(frozen=True)
+class MemberCell:
+    """What a file says of a member."""
+
+    email: str
+    ends_at: datetime.datetime | None
+
+
 def record_export(content: str, *, actor: User, **details: object) -> None:
     """Record that someone exports "organizations", or one of the logs.
 
@@ -83,20 +96,21 @@ def list_organizations(
     If the user may not see the confidential fields of every organization that they can
     view, these columns are left out: an empty cell would clear the field when someone
     imports the file. Superusers also get the columns of people, so they can import the
-    file again. Runs a query for the header, one for all keys, and two or three per
+    file again, and a column with the last days of their access, which imports ignore.
+    Runs a query for the header, one for all keys, and two or three per
     batch.
     """
     fields = list_fields(user)
     yield list_columns(fields, user)
     for batch in read_by_size(organizations, LONG_FIELDS):
         confidential_pks = find_with_confidential(batch, user)
-        emails = find_emails(batch) if user.is_superuser else {}
+        members = find_members(batch) if user.is_superuser else {}
         for organization in batch:
             with_confidential = organization.pk in confidential_pks
             values = list_values(organization, fields, with_confidential)
             row = [organization.pk, make_id_key(organization.pk), *values]
             if user.is_superuser:
-                row += list_people(organization, emails)
+                row += list_people(organization, members)
             yield row
 
 
@@ -121,7 +135,7 @@ def sees_all_confidential(user: User) -> bool:
 def list_columns(fields: Sequence[str], user: User) -> list[str]:
     columns = [*ID_COLUMNS, *fields]
     if user.is_superuser:
-        columns += ROLE_COLUMNS
+        columns += [*ROLE_COLUMNS, ENDS_COLUMN]
     return columns
 
 
@@ -134,8 +148,8 @@ def find_with_confidential(
     return set(permitted.filter(pk__in=pks).values_list("pk", flat=True))
 
 
-def find_emails(organizations: Sequence[Organization]) -> dict[int, list[str]]:
-    """Return {group ID: email addresses of its members}.
+def find_members(organizations: Sequence[Organization]) -> dict[int, list[MemberCell]]:
+    """Return {group ID: its members}, by email address.
 
     Members without an email address are left out.
     """
@@ -144,10 +158,11 @@ def find_emails(organizations: Sequence[Organization]) -> dict[int, list[str]]:
         group_ids += organization.group_ids
     memberships = Membership.objects.current().filter(group__in=group_ids)
     memberships = memberships.exclude(user__email="").order_by("user__email")
-    emails: dict[int, list[str]] = defaultdict(list)
-    for group_id, email in memberships.values_list("group", "user__email"):
-        emails[group_id].append(email)
-    return emails
+    members: dict[int, list[MemberCell]] = defaultdict(list)
+    rows = memberships.values_list("group", "user__email", "ends_at")
+    for group_id, email, ends_at in rows:
+        members[group_id].append(MemberCell(email, ends_at))
+    return members
 
 
 def list_values(
@@ -166,14 +181,21 @@ def list_values(
 
 
 def list_people(
-    organization: Organization, emails: dict[int, list[str]]
+    organization: Organization, members: dict[int, list[MemberCell]]
 ) -> list[object]:
-    """Return a cell for each role, with the email addresses of its members."""
+    """Return a cell for each role, with the email addresses of its members.
+
+    The last cell has the last day of each member whose access ends.
+    """
     cells: list[object] = []
+    ends = []
     for role in ROLE_COLUMNS.values():
-        group_id = getattr(organization, role.attname)
-        cells.append("; ".join(emails.get(group_id, [])))
-    return cells
+        found = members.get(getattr(organization, role.attname), [])
+        cells.append("; ".join(member.email for member in found))
+        for member in found:
+            if member.ends_at is not None:
+                ends.append(f"{member.email} {find_last_day(member.ends_at)}")
+    return [*cells, "; ".join(ends)]
 
 
 def list_events(
