@@ -45,6 +45,9 @@ QUOTATION_MARKS = set('"“”„‟«»‹›「」『』')
 WRONG_SPACES = {"fr": r"(?<!\u00a0)[;?!»]|(?<!\u00a0):(?=\s|$)|«(?!\u00a0)|\.{3}|'"}
 WRONG_SPACES_ELSEWHERE = r"\s[:;?!](?=\s|$)|\.{3}"
 
+# A name that makemessages does not know, so it misses the texts.
+UNKNOWN_NAME = re.compile(r"gettext(?:_lazy|_noop)? as (?!_\b)\w+")
+
 # Fields that no form changes
 READ_ONLY = ("id", "date_joined", "last_login")
 
@@ -200,6 +203,11 @@ class TemplateTests(SimpleTestCase):
         for path in sorted(Path(PROJECT, "templates").glob("**/*.*")):
             with self.subTest(path=path):
                 self.assertEqual(find_unmarked(path.read_text()), [])
+
+    def test_makemessages_knows_the_functions_that_translate(self):
+        for path in sorted(Path(PROJECT, "orgadmin").glob("**/*.py")):
+            with self.subTest(path=path):
+                self.assertNotRegex(path.read_text(), UNKNOWN_NAME)
 
     def test_each_language_has_one_format_for_dates(self):
         """Short dates would be another one, and mean another day in another country."""
