@@ -195,6 +195,19 @@ class AddAndChangeTests(EndsMixin, TestCase):
         )
         self.assertEqual(self.find_last_day(bert), self.later)
 
+    def test_the_mail_about_a_new_role_says_until_when(self):
+        self.client.force_login(self.staff)
+        create_user("bert", email="bert@example.com")
+        with self.captureOnCommitCallbacks(execute=True):
+            self.add("bert", REVIEWER, self.later)
+        work()
+        [message] = mail.outbox
+        self.assertIn(
+            "gave you access to “Acme” as Reviewer. This access ends after"
+            f" {date_format(self.later)}.",
+            message.body,
+        )
+
     def test_shows_the_form_again_if_the_day_has_passed(self):
         self.client.force_login(self.staff)
         bert = create_user("bert")

@@ -8,7 +8,8 @@ from __future__ import annotations
 import re
 from collections import defaultdict
 from collections.abc import Collection, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, TypedDict
+from datetime import datetime
+from typing import TYPE_CHECKING, Any, NotRequired, TypedDict
 
 from django.conf import settings
 from django.core.mail import EmailMessage
@@ -30,7 +31,7 @@ from orgadmin.models import (
 )
 from orgadmin.people import outbox
 from orgadmin.people.changes import RoleChange
-from orgadmin.people.ends import plan_end
+from orgadmin.people.ends import PlannedEnd, plan_end
 from orgadmin.people.message import write_message
 
 if TYPE_CHECKING:
@@ -54,6 +55,7 @@ class Keys(TypedDict):
     organization: int
     role: str  # the key of the new role, or "" without one
     previous: str  # the same for the old role
+    ends_at: NotRequired[str]  # in ISO format, if the role ends
 
 
 @task(takes_context=True)
@@ -181,12 +183,15 @@ def notify_about(changes: Sequence[Keys], actor: User | None, source: str = "") 
 
 def describe_keys(change: RoleChange) -> Keys:
     """Return a change as a task stores it."""
-    return {
+    keys: Keys = {
         "person": change.user.pk,
         "organization": change.organization.pk,
         "role": change.role.key if change.role is not None else "",
         "previous": change.previous.key if change.previous is not None else "",
     }
+    if change.ends_at is not None:
+        keys["ends_at"] = change.ends_at.isoformat()
+    return keys
 
 
 @task(takes_context=True)
@@ -395,9 +400,16 @@ def describe_changes(
                 "role": label_role(change["role"]),
                 "previous": label_role(change["previous"]),
                 "key": change["role"],
+                "end": read_end(change),
             }
         )
     return described
+
+
+def read_end(change: Keys) -> PlannedEnd | None:
+    if "ends_at" not in change:
+        return None
+    return PlannedEnd(datetime.fromisoformat(change["ends_at"]))
 
 
 def label_role(key: str) -> str | Promise:
