@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 
 from django.db import IntegrityError, transaction
-from django.db.models import Count, Exists, OuterRef, QuerySet, Subquery
+from django.db.models import Count, OuterRef, Subquery
 from django.db.models.functions import Coalesce
 from django.utils import timezone
 
@@ -22,7 +22,6 @@ from django.utils.translation import gettext_noop
 
 from orgadmin.access.audit_log import SecurityEvent, record
 from orgadmin.access.membership_log import Event
-from orgadmin.access.roles import ADMIN
 from orgadmin.models import (
     AccessReview,
     Membership,
@@ -57,7 +56,7 @@ from orgadmin.people.reviews import (
 )
 
 # How many people are asked, and how many organizations closed, in one transaction.
-PEOPLE_BATCH = 500
+PEOPLE_BATCH = 2_000
 SECTIONS_BATCH = 100
 ITEMS_BATCH = 2_000
 
@@ -184,61 +183,51 @@ def send_batch(pk: int) -> bool:
     review = reviews.filter(pk=pk).exclude(asking="").first()
     if review is None:
         return False
-    people = list(
-        find_unanswering(review).filter(pk__gt=review.asked_to)[:PEOPLE_BATCH]
-    )
-    if not people:
+    # Starting from a range of people keeps the query small, however many there are.
+    users = User.objects.filter(is_active=True, pk__gt=review.asked_to).order_by("pk")
+    keys = list(users.values_list("pk", flat=True)[:PEOPLE_BATCH])
+    if not keys:
         if review.asking == START or review.asking in REQUESTS:
             review.asked = review.asking
         review.asking = ""
         review.save(update_fields=["asking", "asked"])
         return False
-    note_asked(review, people)
-    for user in people:
-        if user.email:
-            outbox.enqueue(ask_to_review, user=user.pk, review=review.pk)
-    review.asked_to = people[-1].pk
+    ask(review, keys)
+    review.asked_to = keys[-1]
     review.save(update_fields=["asked_to"])
     return True
 
 
-def find_unanswering(review: AccessReview) -> QuerySet[User]:
-    """Return the active admins of organizations without an answer, by their keys."""
+def ask(review: AccessReview, keys: Collection[int]) -> None:
+    """Ask those of these people who are admins of organizations without an answer.
+
+    Records who is asked about which organization, and adds one email for each.
+    """
     unanswered = review.sections.unanswered().exclude(organization_key=None)
-    groups = (
-        Organization.objects.unarchived()
-        .order_by()
-        .filter(pk__in=unanswered.values("organization_key"))
-    )
     memberships = Membership.objects.current().filter(
-        user=OuterRef("pk"), group__in=groups.values(ADMIN.key)
+        user__in=keys,
+        group__administrators_of__in=unanswered.values("organization_key"),
     )
-    return User.objects.filter(Exists(memberships), is_active=True).order_by("pk")
-
-
-def note_asked(review: AccessReview, people: Sequence[User]) -> None:
-    """Record who is asked about which organization."""
-    name_of = {user.pk: user.username for user in people}
-    unanswered = review.sections.unanswered().values("organization_key")
-    memberships = Membership.objects.current().filter(
-        user__in=name_of,
-        group__administrators_of__in=unanswered,
-        group__administrators_of__archived_at=None,
+    rows = memberships.order_by("user", "group__administrators_of").values_list(
+        "user", "user__username", "user__email", "group__administrators_of"
     )
-    rows = memberships.order_by("group__administrators_of").values_list(
-        "group__administrators_of", "user"
-    )
-    notices = [
-        ReviewNotice(
-            review=review,
-            organization_key=organization,
-            user_key=user,
-            user_name=name_of[user],
-            kind=review.asking,
+    notices = []
+    addresses = {}
+    for user, username, email, organization in rows:
+        addresses[user] = email
+        notices.append(
+            ReviewNotice(
+                review=review,
+                organization_key=organization,
+                user_key=user,
+                user_name=username,
+                kind=review.asking,
+            )
         )
-        for organization, user in rows
-    ]
     ReviewNotice.objects.bulk_create(notices, batch_size=1_000, ignore_conflicts=True)
+    for user, email in addresses.items():
+        if email:
+            outbox.enqueue(ask_to_review, user=user, review=review.pk)
 
 
 # People who leave
