@@ -93,6 +93,11 @@ PAGES = {
     "orgadmin.organization.ledger": {SecurityEvent.EXPORTED},
     "orgadmin.organization.overview": ONLY_READS,
     "orgadmin.organization.people": MEMBERSHIP_LOG,
+    "orgadmin.organization.requests": {
+        SecurityEvent.ACCESS_DECLINED,
+        SecurityEvent.ACCESS_LINK_CREATED,
+        SecurityEvent.ACCESS_LINK_REMOVED,
+    },
     "orgadmin.organization.review": "The review and the membership log have it.",
     "orgadmin.organization.restore": {SecurityEvent.VERSION_RESTORED},
     "orgadmin.reviewrhythm.add": "Each review that it starts is recorded.",
@@ -134,6 +139,7 @@ PAGES = {
     "orgadmin.user.second_factor": {SecurityEvent.FACTOR_REMOVED},
     "orgadmin.user.suggest": {SecurityEvent.PEOPLE_VIEWED},
     "orgadmin.user.sign_out": {SecurityEvent.SESSIONS_ENDED},
+    "orgadmin.user.view_as": {SecurityEvent.VIEWING_STARTED},
 }
 
 # The same for commands. Those of Django that only read or write files are left out.
