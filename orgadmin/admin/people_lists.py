@@ -78,11 +78,18 @@ def holds_role(role):
     For "is among the members of all these groups", PostgreSQL would read all
     memberships. It looks for a first membership of one person after the other.
     """
-    groups = Organization.objects.unarchived().order_by().values(role.key)
-    memberships = Membership.objects.current().filter(
-        user=OuterRef("pk"), group__in=groups
-    )
-    return IsNull(Subquery(memberships.values("pk")[:1]), False)
+    return IsNull(Subquery(find_memberships(role).values("pk")[:1]), False)
+
+
+def find_memberships(role):
+    """Return the memberships of the person in the outer query that give a role.
+
+    For "is among all these groups", databases would read all organizations.
+    """
+    organizations = Organization.objects.unarchived().order_by()
+    owner = organizations.filter(**{role.key: OuterRef("group")})
+    memberships = Membership.objects.current().filter(user=OuterRef("pk"))
+    return memberships.filter(Exists(owner))
 
 
 class StatusFilter(ChoiceFilter):
@@ -117,18 +124,14 @@ class StatusFilter(ChoiceFilter):
 
 
 def has_role():
-    """Return the condition that a person has a role somewhere.
+    """Return the condition that a person has a role in an organization.
 
     For a group that is of one kind or the other, PostgreSQL would read all
     organizations.
     """
     condition = Q()
     for role in ROLES:
-        groups = Organization.objects.unarchived().order_by().values(role.key)
-        memberships = Membership.objects.current().filter(
-            user=OuterRef("pk"), group__in=groups
-        )
-        condition |= Q(Exists(memberships))
+        condition |= Q(Exists(find_memberships(role)))
     return condition
 
 
