@@ -284,7 +284,8 @@ class ContactTests(TestCase):
     def test_are_deleted_with_the_organization(self):
         self.client.force_login(create_superuser())
         self.assertContains(
-            self.client.get(f"{ORGANIZATIONS}{self.own.pk}/delete/"), "Contacts: 1"
+            self.client.get(f"{ORGANIZATIONS}{self.own.pk}/delete/"),
+            "Its people, contacts and history are kept.",
         )
         self.own.delete()
         self.assertFalse(Contact.objects.filter(pk=self.mine.pk).exists())

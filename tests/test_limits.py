@@ -1003,8 +1003,8 @@ class ProxyTests(SimpleTestCase):
         ]
         # All pages for people who are not signed in, including those to come.
         for pattern in accounts_urls.urlpatterns:
-            if pattern.name == "stay_signed_in":
-                # It checks no secret: the session either belongs to a person or not.
+            if pattern.name in ("stay_signed_in", "stop_viewing"):
+                # They check no secret: the session either belongs to a person or not.
                 continue
             path = re.sub(r"<\w+:\w+>|<\w+>", "x", str(pattern.pattern))
             pages.append(f"/admin/{path}")

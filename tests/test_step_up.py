@@ -771,6 +771,8 @@ class EveryPageTests(TestCase):
                 "orgadmin/organization/<object_id>/people/",
                 "orgadmin/organization/<object_id>/requests/",
                 "orgadmin/organization/<object_id>/restore/",
+                # Asks if a role is given, as the page of people does.
+                "orgadmin/organization/<object_id>/review/",
             },
         )
 
