@@ -3,10 +3,11 @@
 from copy import copy
 from dataclasses import dataclass
 
+from django import forms
 from django.contrib import admin, messages
 from django.contrib.admin.utils import unquote
 from django.core.exceptions import PermissionDenied
-from django.db import transaction
+from django.db import models, transaction
 from django.db.models import F
 from django.http import Http404, HttpResponseRedirect, QueryDict
 from django.utils.translation import gettext_lazy as _, ngettext
@@ -264,6 +265,12 @@ class ReviewRhythmAdmin(SuperuserOnlyAdmin):
 
     list_display = ["name", "next_on", "ends_access", "is_active"]
     fields = ["every_days", "answer_days", "ends_access", "next_on", "is_active"]
+    # The stock widget adds links when the page is shown already, which moves the rest.
+    formfield_overrides = {
+        models.DateField: {
+            "widget": forms.DateInput({"type": "date"}, format="%Y-%m-%d")
+        }
+    }
 
     @admin.display(description=ReviewRhythm._meta.verbose_name)
     def name(self, rhythm):

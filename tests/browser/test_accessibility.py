@@ -125,6 +125,7 @@ class PageTests(BrowserTestCase):
 class SlowNetworkTests(BrowserTestCase):
     def test_a_page_shows_nothing_before_all_of_it_is_there(self):
         """Otherwise, a table changes the widths of its columns with each new row."""
+        stand_still(self)
         [page] = [page for page in list_pages() if page.name == "ledger-of-all"]
         tab = self.open_page_of(page.who)
         tab.goto(page.address)  # from now on, its styles and scripts are in the cache
