@@ -223,6 +223,23 @@ class AdminPageTests(PagesTestCase):
         self.assertContains(page, "Platform staff")
         self.assertNotContains(page, "root")
 
+    @tag("A27")
+    def test_says_nothing_new_about_someone_who_has_left(self):
+        set_role(self.acme, [self.cyd], None, actor=self.ada, notify=False)
+        run_reviews()
+        elsewhere = create_organization("Elsewhere")
+        set_role(elsewhere, [self.cyd], REVIEWER, notify=False)
+        self.cyd.refresh_from_db()
+        self.cyd.username = "cyd.new"
+        self.cyd.first_name = "Cydney"
+        self.cyd.last_login = START + timedelta(days=5)
+        self.cyd.is_active = False
+        self.cyd.save()
+        page = self.client.get(self.url)
+        self.assertContains(page, "cyd")
+        for text in ("cyd.new", "Cydney", "Nov. 7, 2026", "cannot sign in"):
+            self.assertNotContains(page, text)
+
     @tag("K1")
     def test_the_item_of_another_organization_does_nothing(self):
         theirs = self.item_of(self.ada, self.beta)

@@ -27,7 +27,10 @@ from orgadmin.records.event_actors import find_known_actors
 
 @dataclass(frozen=True)
 class ReviewRow:
-    """An item as the page shows it. `access` is None if the person has none now."""
+    """An item as the page shows it. `access` is None if the person has none now.
+
+    `person` is None if the page shows only what the item says about them.
+    """
 
     item: ReviewItem
     person: User | None
@@ -90,12 +93,15 @@ def make_rows(
     `admins` are the keys of the active admins of the organization.
     """
     items = list(items)
-    keys = [item.user_key for item in items if item.user_key is not None]
+    access_of = find_access(organization, items)
+    keys = {item.user_key for item in items if item.user_key is not None}
+    if not user.is_superuser:
+        # Of people who have left, admins learn no more than what the review says.
+        keys &= access_of.keys()
     people = User.objects.in_bulk(keys)
-    access_of = {}
+    if not section.review.is_open:
+        access_of = {}
     needs_other = bool(set(admins) - {user.pk})
-    if section.review.is_open:
-        access_of = find_access(organization, items)
     decisions = {item.pk: getattr(item, "decision", None) for item in items}
     known = None
     if not user.is_superuser:
