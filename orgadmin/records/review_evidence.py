@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import datetime
 from collections.abc import Iterator, Sequence
-
-from django.utils import timezone
 
 from orgadmin.models import AccessReview, ReviewDecision, ReviewItem
 from orgadmin.records.batches import BATCH
+from orgadmin.records.exports import show_time
 
 EVIDENCE_COLUMNS = (
     "review",
@@ -116,14 +114,6 @@ def list_notices(review: AccessReview) -> Iterator[Sequence[object]]:
                 show_time(notice.at),
             ]
         last = batch[-1].pk
-
-
-def show_time(time: datetime.datetime | None) -> str | None:
-    """Return a time in the time zone of the site, so that files can be compared."""
-    if time is None:
-        return None
-    local = timezone.localtime(time, timezone.get_default_timezone())
-    return local.isoformat(timespec="seconds")
 
 
 def write_flag(is_so: bool) -> str:
