@@ -158,6 +158,18 @@ class AdminPageTests(PagesTestCase):
         page = self.client.get(self.url)
         self.assertContains(page, f"until {date_format(day, 'DATE_FORMAT')}")
 
+    def test_an_end_stays_in_each_language(self):
+        """Browsers leave a field empty if its date is not in ISO form."""
+        day = timezone.localdate() + timedelta(days=400)
+        Membership.objects.filter(user=self.cyd, group=self.acme.reviewer).update(
+            ends_at=find_start_of_next_day(day)
+        )
+        item = self.item_of(self.cyd)
+        for language in ("en", "de", "fr"):
+            headers = {"accept-language": language}
+            page = self.client.get(f"{self.url}?change={item.pk}", headers=headers)
+            self.assertContains(page, f'value="{day.isoformat()}"')
+
     @tag("D26")
     def test_making_someone_an_admin_needs_a_recent_sign_in(self):
         item = self.item_of(self.cyd)
@@ -325,6 +337,14 @@ class StaffPageTests(PagesTestCase):
         work()
         review.refresh_from_db()
         self.assertTrue(review.is_open)
+
+    def test_proposes_a_due_date_in_each_language(self):
+        """Browsers leave a field empty if its date is not in ISO form."""
+        day = timezone.localdate() + timedelta(days=30)
+        for language in ("en", "de", "fr"):
+            headers = {"accept-language": language}
+            page = self.client.get(f"{REVIEWS}add/", headers=headers)
+            self.assertContains(page, f'value="{day.isoformat()}"')
 
     def test_starts_a_review_of_a_filtered_list(self):
         organizations = self.client.get(f"{ORGANIZATIONS}?admins=one")

@@ -3,7 +3,6 @@
 from copy import copy
 from dataclasses import dataclass
 
-from django import forms
 from django.contrib import admin, messages
 from django.contrib.admin.utils import unquote
 from django.core.exceptions import PermissionDenied
@@ -19,6 +18,7 @@ from orgadmin.admin.changelist import get_page, list_all_rows
 from orgadmin.admin.once import AlreadySent, note_sent
 from orgadmin.admin.review_forms import Covered, StartReviewForm
 from orgadmin.admin.review_rows import describe_outcome
+from orgadmin.admin.widgets import DayInput
 from orgadmin.models import (
     AccessReview,
     Membership,
@@ -266,11 +266,7 @@ class ReviewRhythmAdmin(SuperuserOnlyAdmin):
     list_display = ["name", "next_on", "ends_access", "is_active"]
     fields = ["every_days", "answer_days", "ends_access", "next_on", "is_active"]
     # The stock widget adds links when the page is shown already, which moves the rest.
-    formfield_overrides = {
-        models.DateField: {
-            "widget": forms.DateInput({"type": "date"}, format="%Y-%m-%d")
-        }
-    }
+    formfield_overrides = {models.DateField: {"widget": DayInput}}
 
     @admin.display(description=ReviewRhythm._meta.verbose_name)
     def name(self, rhythm):

@@ -13,6 +13,7 @@ from orgadmin.access.roles import ROLES, ROLES_BY_KEY
 from orgadmin.admin.people_forms import ReasonForm, RoleSelect
 from orgadmin.admin.quotes import quote
 from orgadmin.admin.successors import describe_naming
+from orgadmin.admin.widgets import DayInput
 from orgadmin.models import Organization, User
 from orgadmin.models.validators import is_primary_key
 from orgadmin.people.bulk import (
@@ -69,7 +70,7 @@ def make_end_field(help_text: Any) -> forms.DateField:
         label=_("Access ends on"),
         required=False,
         help_text=help_text,
-        widget=forms.DateInput({"type": "date"}, format="%Y-%m-%d"),
+        widget=DayInput,
     )
 
 

@@ -8,10 +8,8 @@ from django.utils.functional import lazy
 from django.utils.translation import gettext, gettext_lazy as _
 
 from orgadmin.access.membership_log import find_start_of_next_day
+from orgadmin.admin.widgets import DayInput
 from orgadmin.people.ends import find_last_day, find_today
-
-# Browsers send this form of a date, and show only this one.
-ISO_DATE = "%Y-%m-%d"
 
 # Dates far ahead are slips of the pen, such as 20226 for 2026.
 LAST_YEAR = 2999
@@ -29,7 +27,7 @@ class EndField(forms.DateField):
             "label": _("Access ends on"),
             "required": False,
             "help_text": explain_day_lazy(),
-            "widget": forms.DateInput({"type": "date"}, format=ISO_DATE),
+            "widget": DayInput,
         }
         super().__init__(**values | kwargs)
 

@@ -8,6 +8,7 @@ from orgadmin.access.roles import ROLES, ROLES_BY_KEY
 from orgadmin.accounts.widgets import RoleSelect
 from orgadmin.admin.end_field import EndField
 from orgadmin.admin.quotes import list_quoted, quote
+from orgadmin.admin.widgets import DayInput
 from orgadmin.models import Invitation, MembershipEvent
 from orgadmin.people.find_people import (
     NamedPeople,
@@ -190,7 +191,7 @@ class MembersOnForm(forms.Form):
     on = forms.DateField(
         label=_("Members on"),
         required=False,
-        widget=forms.DateInput({"type": "date"}),
+        widget=DayInput,
     )
 
     def clean_on(self):

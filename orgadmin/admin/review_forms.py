@@ -10,6 +10,7 @@ from django.utils.translation import gettext_lazy as _
 
 from orgadmin.access.membership_log import find_start_of_next_day
 from orgadmin.admin.people_forms import RoleForm
+from orgadmin.admin.widgets import DayInput
 from orgadmin.models import ReviewScope
 from orgadmin.people.changes import MembershipEnd
 
@@ -46,7 +47,7 @@ class StartReviewForm(forms.Form):
     due_on = forms.DateField(
         label=_("Due date"),
         initial=propose_due_date,
-        widget=forms.DateInput({"type": "date"}),
+        widget=DayInput,
         help_text=_("People can answer until the end of this day."),
     )
     ends_access = forms.TypedChoiceField(
@@ -80,7 +81,7 @@ class ReviewedAccessForm(RoleForm):
     until = forms.DateField(
         label=_("Last day (optional)"),
         required=False,
-        widget=forms.DateInput({"type": "date"}),
+        widget=DayInput,
         help_text=_("Access ends automatically at the end of this day."),
     )
 

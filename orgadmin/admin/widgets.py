@@ -1,8 +1,21 @@
-"""Widgets that choose objects by search."""
+"""Widgets that choose days, and objects by search."""
 
+from django import forms
 from django.contrib.admin.widgets import AutocompleteSelect, AutocompleteSelectMultiple
 
 from orgadmin.models.validators import is_primary_key
+
+
+class DayInput(forms.DateInput):
+    """The browser's own field for a day.
+
+    It sends days in ISO form, and stays empty if it gets one in another form.
+    """
+
+    input_type = "date"
+
+    def __init__(self, attrs=None):
+        super().__init__(attrs, format="%Y-%m-%d")
 
 
 class ValidKeysOnly:
