@@ -5,8 +5,6 @@ gives nobody access to an archived organization.
 """
 
 from django.contrib import admin, messages
-from django.contrib.admin.models import LogEntry
-from django.contrib.contenttypes.models import ContentType
 from django.core.exceptions import PermissionDenied
 from django.http import Http404, HttpResponseRedirect
 from django.template.response import TemplateResponse
@@ -18,7 +16,7 @@ from django.utils.translation import gettext as _, gettext_lazy, ngettext
 from orgadmin.access.rule import is_active_superuser
 from orgadmin.admin.base import clean_search
 from orgadmin.admin.changelist import LimitedPaginator, get_page
-from orgadmin.admin.organization_overview import list_details
+from orgadmin.admin.organization_overview import list_details, list_log_entries
 from orgadmin.gate.answers import ArchiveGate
 from orgadmin.models import Contact, Membership, Organization
 from orgadmin.models.fields import normalize
@@ -67,17 +65,14 @@ class ArchivesOrganizations:
         return self._respond_to_archived(request, text % number)
 
     def _ask_about_selected(self, request, queryset):
-        lines, numbers, _missing, _protected = self.get_deleted_objects(
-            queryset, request
-        )
+        lines, *_others = self.get_deleted_objects(queryset, request)
         context = {
             **self.admin_site.each_context(request),
             "title": _("Archive organizations?"),
             "opts": self.opts,
             "media": self.media,
             "queryset": queryset,
-            "deletable_objects": [lines],
-            "model_count": numbers.items(),
+            "lines": lines,
         }
         template = "admin/orgadmin/organization/archive_selected.html"
         return TemplateResponse(request, template, context)
@@ -255,7 +250,7 @@ class ArchivedPages:
         """Tell superusers if the organization of an ordinary page is archived."""
         organization = None
         if is_active_superuser(request.user):
-            organization = find_archived(request).filter(pk=read_key(object_id)).first()
+            organization = get_archived(request, object_id)
         if organization is None:
             return super()._get_obj_does_not_exist_redirect(request, opts, object_id)
         text = _("“%s” is archived, so nobody has access to it.") % organization
@@ -273,11 +268,8 @@ def find_archived(request):
 
 def get_archived(request, object_id):
     """Return an archived organization, or None if it is not archived."""
-    return find_archived(request).filter(pk=read_key(object_id)).first()
-
-
-def read_key(text):
-    return int(text) if is_primary_key(text) else None
+    key = int(object_id) if is_primary_key(object_id) else None
+    return find_archived(request).filter(pk=key).first()
 
 
 def get_url(organization):
@@ -298,12 +290,3 @@ def list_memberships(organization):
     """Return the memberships of an organization, by the name of the user."""
     memberships = Membership.objects.current().filter(group__in=organization.group_ids)
     return memberships.select_related("user").order_by("user__username", "pk")
-
-
-def list_log_entries(organization):
-    """Return what the log of Django's admin says about an organization."""
-    content_type = ContentType.objects.get_for_model(Organization)
-    entries = LogEntry.objects.filter(
-        object_id=str(organization.pk), content_type=content_type
-    )
-    return entries.select_related("user")

@@ -88,17 +88,25 @@ class OverviewPage:
 
     def _read_last_changes(self, request, organization):
         """Return the newest changes that the person may see, with their authors."""
-        log_entries = LogEntry.objects.filter(
-            object_id=str(organization.pk),
-            content_type=ContentType.objects.get_for_model(Organization),
-        ).select_related("user")
-        gate = get_gate(request)
         page = read_history(
-            log_entries, organization, gate, Position(), limit=CHANGES_SHOWN
+            list_log_entries(organization),
+            organization,
+            get_gate(request),
+            Position(),
+            limit=CHANGES_SHOWN,
         )
         for entry in page.entries:
             entry.author = describe_author(entry) if is_author_known(entry) else ""
         return page.entries
+
+
+def list_log_entries(organization):
+    """Return what the log of Django's admin says about an organization."""
+    entries = LogEntry.objects.filter(
+        object_id=str(organization.pk),
+        content_type=ContentType.objects.get_for_model(Organization),
+    )
+    return entries.select_related("user")
 
 
 def is_visible(name, permissions):
