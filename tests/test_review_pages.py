@@ -143,6 +143,7 @@ class AdminPageTests(PagesTestCase):
         for until, text in (
             ("", "Choose another role, or another last day."),
             ("2020-01-01", "Choose today or a later day."),
+            ("9999-12-31", "This day is too far in the future."),
         ):
             response = self.client.post(self.url, data | {"until": until})
             self.assertContains(response, text)

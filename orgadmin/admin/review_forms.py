@@ -1,18 +1,18 @@
-"""The form that starts an access review."""
+"""The forms of access reviews: one starts a review, the other changes an access."""
 
 import datetime
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from django import forms
-from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
-from orgadmin.access.membership_log import find_start_of_next_day
+from orgadmin.admin.end_field import EndField
 from orgadmin.admin.people_forms import RoleForm
 from orgadmin.admin.widgets import DayInput
 from orgadmin.models import ReviewScope
 from orgadmin.people.changes import MembershipEnd
+from orgadmin.people.ends import find_last_day, find_today
 
 if TYPE_CHECKING:
     from django.db.models import QuerySet
@@ -33,10 +33,6 @@ class Covered:
     scope: ReviewScope
     organizations: "QuerySet[Organization]"
     text: str = ""
-
-
-def find_today():
-    return timezone.localdate(timezone=timezone.get_default_timezone())
 
 
 def propose_due_date():
@@ -78,10 +74,8 @@ class ReviewedAccessForm(RoleForm):
     it stays as it is.
     """
 
-    until = forms.DateField(
+    until = EndField(
         label=_("Last day (optional)"),
-        required=False,
-        widget=DayInput,
         help_text=_("Access ends automatically at the end of this day."),
     )
 
@@ -90,26 +84,24 @@ class ReviewedAccessForm(RoleForm):
         self.access = access
         self.end = None
         self.initial["role"] = access.role.key
-        self.last_day = None
-        if access.ends_at is not None:
-            last = access.ends_at - datetime.timedelta(microseconds=1)
-            local = timezone.localtime(last, timezone.get_default_timezone())
-            self.last_day = local.date()
-        self.initial["until"] = self.last_day
-
-    def clean_until(self):
-        until = self.cleaned_data["until"]
-        if until is not None and until != self.last_day and until < find_today():
-            raise forms.ValidationError(_("Choose today or a later day."))
-        return until
+        self.initial["until"] = access.ends_at
 
     def clean(self):
         cleaned = super().clean()
         if self.errors:
             return cleaned
-        if cleaned["until"] != self.last_day:
-            until = cleaned["until"]
-            self.end = MembershipEnd(find_start_of_next_day(until) if until else None)
+        if self._is_another_day(cleaned["until"]):
+            self.end = MembershipEnd(cleaned["until"])
         elif cleaned["role"] is self.access.role:
             self.add_error("role", _("Choose another role, or another last day."))
         return cleaned
+
+    def _is_another_day(self, ends_at):
+        """Return whether this is another last day than the present one.
+
+        The present end may be at any time of its day, and then stays as it is.
+        """
+        present = self.access.ends_at
+        if ends_at is None or present is None:
+            return ends_at != present
+        return find_last_day(ends_at) != find_last_day(present)
