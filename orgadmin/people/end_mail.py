@@ -11,11 +11,12 @@ from django.conf import settings
 from django.urls import reverse
 from django_tasks import TaskContext, task
 
-from orgadmin.access.roles import ROLES, Role
+from orgadmin.access.roles import Role
 from orgadmin.access.sql import read_clock
 from orgadmin.models import Membership, Organization, User
 from orgadmin.people import outbox
 from orgadmin.people.ends import SOON, PlannedEnd, loses_last_admin
+from orgadmin.people.held_roles import find_owners
 from orgadmin.people.mail import find_recipients, name_person
 from orgadmin.people.membership import find_end_of_last_admin
 from orgadmin.people.message import make_harmless, write_message
@@ -156,13 +157,15 @@ def _find_roles(ends: Sequence[EndKeys]) -> list[_RoleThatEnds]:
     """Return the memberships that have not ended, and still end as they did then."""
     end_of = {keys["membership"]: keys["ends_at"] for keys in ends}
     rows = Membership.objects.current().filter(pk__in=end_of).select_related("user")
+    members = list(rows.order_by("ends_at", "pk"))
+    owners = find_owners({row.group_id for row in members})
     found = []
-    for row in rows.order_by("ends_at", "pk"):
+    for row in members:
         if row.ends_at is None or row.ends_at.isoformat() != end_of[row.pk]:
             continue
-        for role in ROLES:
-            organizations = Organization.objects.unarchived()
-            owner = organizations.filter(**{role.key: row.group_id}).first()
-            if owner is not None:
-                found.append(_RoleThatEnds(row.user, owner, role, row.ends_at))
+        owner = owners.get(row.group_id)
+        if owner is None or owner.organization.archived_at is not None:
+            continue
+        role = _RoleThatEnds(row.user, owner.organization, owner.role, row.ends_at)
+        found.append(role)
     return found

@@ -8,7 +8,7 @@ from datetime import datetime
 
 from django.conf import settings
 from django.db import IntegrityError, transaction
-from django.db.models import Exists, OuterRef, Q, QuerySet
+from django.db.models import Exists, OuterRef, QuerySet
 from django_tasks.base import Task
 
 from orgadmin.access.roles import ADMIN
@@ -23,6 +23,7 @@ from orgadmin.people.end_mail import (
     warn_superuser,
 )
 from orgadmin.people.ends import SOON, loses_last_admin
+from orgadmin.people.held_roles import find_owners
 from orgadmin.people.mail import find_admins, find_recipients
 from orgadmin.people.security_mail import list_superusers
 
@@ -83,17 +84,10 @@ def _find_due(until: datetime) -> QuerySet[Membership]:
 
 def _add_mail(rows: Sequence[Membership], until: datetime) -> None:
     """Add a task for each person who is to get mail about these memberships."""
-    group_ids = {row.group_id for row in rows}
-    organizations = Organization.objects.filter(
-        Q(admin__in=group_ids) | Q(reviewer__in=group_ids)
-    ).order_by()
-    owners = {}
-    for organization in organizations:
-        for group_id in organization.group_ids:
-            owners[group_id] = organization.pk
+    owners = find_owners({row.group_id for row in rows})
     # Other groups give roles nowhere.
     rows = [row for row in rows if row.group_id in owners]
-    admins = find_admins(set(owners.values()))
+    admins = find_admins({owner.organization.pk for owner in owners.values()})
     willing = set(
         find_recipients("mail_own_roles")
         .filter(pk__in={row.user_id for row in rows})
@@ -105,7 +99,8 @@ def _add_mail(rows: Sequence[Membership], until: datetime) -> None:
         keys = describe_keys(row)
         if row.user_id in willing:
             own[row.user_id].append(keys)
-        for pk in admins[owners[row.group_id]] - {row.user_id}:
+        organization = owners[row.group_id].organization
+        for pk in admins[organization.pk] - {row.user_id}:
             others[pk].append(keys)
     _enqueue(remind_member, own)
     _enqueue(remind_admin, others)

@@ -5,27 +5,23 @@ This decides nothing: the access rule stops counting a membership at its end.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
-from typing import TYPE_CHECKING, TypeAlias
+from collections.abc import Collection
+from typing import TYPE_CHECKING
 
 from django.db import transaction
-from django.db.models import Q
 
 from orgadmin.access.membership_log import (
     Event,
     MembershipChange,
     write_planned_ends,
 )
-from orgadmin.access.roles import ROLES, Role
 from orgadmin.models import Membership, Organization, User
+from orgadmin.people.held_roles import GroupOwner, find_owners
 
 if TYPE_CHECKING:
     from django.db.models import QuerySet
 
 BATCH = 500  # memberships in one transaction
-
-# {group ID: the organization that owns it, and the role of its members}
-Owners: TypeAlias = dict[int, tuple[Organization, Role]]
 
 
 def remove_ended_memberships() -> int:
@@ -53,27 +49,22 @@ def _remove(pks: Collection[int]) -> int:
     would lock the organizations anyway.
     """
     ended = Membership.objects.ended().filter(pk__in=pks)
-    groups = ended.values("group")
     free_users = _lock_free(User.objects.filter(pk__in=ended.values("user")))
-    found = Organization.objects.filter(Q(admin__in=groups) | Q(reviewer__in=groups))
-    organizations = list(found.order_by())
-    free_organizations = _lock_free(
-        Organization.objects.filter(pk__in=[row.pk for row in organizations])
-    )
-    owners = _find_owners(organizations)
+    owners = find_owners(ended.values("group"))
+    owner_pks = {owner.organization.pk for owner in owners.values()}
+    free_organizations = _lock_free(Organization.objects.filter(pk__in=owner_pks))
     # Someone may have given a membership another end before its user was locked.
     rows = ended.filter(user__in=free_users).select_related("user", "group")
     removed = []
     changes = []
     others = []
     for row in rows.order_by("pk"):
-        if row.group_id not in owners:
+        owner = owners.get(row.group_id)
+        if owner is None:
             others.append(row)
-            continue
-        organization, role = owners[row.group_id]
-        if organization.pk in free_organizations:
+        elif owner.organization.pk in free_organizations:
             removed.append(row.pk)
-            changes.append(_describe_end(row, organization, role))
+            changes.append(_describe_end(row, owner))
     # These have all ended.
     Membership.objects.filter(pk__in=removed).delete()
     write_planned_ends(changes)
@@ -89,23 +80,13 @@ def _lock_free(rows: QuerySet) -> set[int]:
     return {row.pk for row in locked}
 
 
-def _find_owners(organizations: Iterable[Organization]) -> Owners:
-    owners = {}
-    for organization in organizations:
-        for role in ROLES:
-            owners[getattr(organization, role.attname)] = (organization, role)
-    return owners
-
-
-def _describe_end(
-    row: Membership, organization: Organization, role: Role
-) -> MembershipChange:
+def _describe_end(row: Membership, owner: GroupOwner) -> MembershipChange:
     return MembershipChange(
         Event.LEFT,
         row.user_id,
         row.user.username,
-        organization.pk,
-        organization.name,
-        role,
+        owner.organization.pk,
+        owner.organization.name,
+        owner.role,
         at=row.ends_at,
     )

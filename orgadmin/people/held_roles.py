@@ -1,11 +1,14 @@
-"""The roles that many people have now, in many organizations."""
+"""The roles that many people have now, and the organizations that own groups."""
 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
+
+from django.db.models import Q
 
 from orgadmin.access.batches import split_into_batches
 from orgadmin.access.membership_log import show_end
@@ -37,6 +40,14 @@ class HeldRole:
         if other.ends_at is None:
             return False
         return self.ends_at is None or self.ends_at > other.ends_at
+
+
+@dataclass(frozen=True)
+class GroupOwner:
+    """The organization that owns a group, and the role of the group's members."""
+
+    organization: Organization
+    role: Role
 
 
 @dataclass(frozen=True)
@@ -92,17 +103,35 @@ def find_current_roles(
     found: dict[tuple[int, int], HeldRole] = {}
     user_ids = {user.pk for user in users}
     for batch in split_into_batches(organizations, BATCH):
-        owners: dict[int, tuple[int, Role]] = {}
-        for organization in batch:
-            for role in ROLES:
-                owners[getattr(organization, role.attname)] = (organization.pk, role)
+        owners = map_owners(batch)
         memberships = Membership.objects.current().filter(
             user__in=user_ids, group__in=owners
         )
         for row in memberships:
-            pk, role = owners[row.group_id]
-            held = HeldRole(role, row.ends_at)
-            other = found.get((row.user_id, pk))
+            owner = owners[row.group_id]
+            key = (row.user_id, owner.organization.pk)
+            held = HeldRole(owner.role, row.ends_at)
+            other = found.get(key)
             if other is None or held.permits_more_than(other):
-                found[row.user_id, pk] = held
+                found[key] = held
     return found
+
+
+def find_owners(groups: Any) -> dict[int, GroupOwner]:
+    """Return {group ID: GroupOwner} of the organizations that own one of these groups.
+
+    `groups` are keys, or a query for them. Includes archived organizations, and the
+    other group of each organization. Runs one query.
+    """
+    found = Organization.objects.filter(Q(admin__in=groups) | Q(reviewer__in=groups))
+    return map_owners(found.order_by())
+
+
+def map_owners(organizations: Iterable[Organization]) -> dict[int, GroupOwner]:
+    """Return {group ID: GroupOwner} for the groups of organizations."""
+    owners = {}
+    for organization in organizations:
+        for role in ROLES:
+            group_id = getattr(organization, role.attname)
+            owners[group_id] = GroupOwner(organization, role)
+    return owners

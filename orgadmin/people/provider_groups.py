@@ -16,10 +16,11 @@ from typing import TYPE_CHECKING
 from django.db import transaction
 
 from orgadmin.access.membership_log import REASON_SHOWN
-from orgadmin.access.roles import ROLES, ROLES_BY_KEY, Role
+from orgadmin.access.roles import ROLES_BY_KEY, Role
 from orgadmin.models import Membership, MembershipEvent, Organization, User
 from orgadmin.models.guards import LastAdminError
 from orgadmin.people.changes import RoleChange
+from orgadmin.people.held_roles import map_owners
 from orgadmin.people.membership import change_roles, lock
 
 if TYPE_CHECKING:
@@ -100,15 +101,12 @@ def find_held_roles(
     user: User, organizations: Collection[Organization]
 ) -> Mapping[int, set[Role]]:
     """Return {organization ID: the user's roles there}."""
-    owners = {}
-    for organization in organizations:
-        for role in ROLES:
-            owners[getattr(organization, role.attname)] = (organization.pk, role)
+    owners = map_owners(organizations)
     memberships = Membership.objects.current().filter(user=user, group__in=owners)
     held: dict[int, set[Role]] = defaultdict(set)
     for group_id in memberships.values_list("group", flat=True):
-        pk, role = owners[group_id]
-        held[pk].add(role)
+        owner = owners[group_id]
+        held[owner.organization.pk].add(owner.role)
     return held
 
 

@@ -19,7 +19,7 @@ from django.utils import timezone
 from django.utils.translation import gettext_lazy as _, gettext_noop
 
 from orgadmin.access.audit_log import SecurityEvent, record
-from orgadmin.access.roles import ROLES, Role
+from orgadmin.access.roles import Role
 from orgadmin.models import (
     AccessReview,
     Membership,
@@ -37,6 +37,7 @@ from orgadmin.models import (
 from orgadmin.models.guards import find_active_members
 from orgadmin.people import outbox
 from orgadmin.people.changes import MembershipEnd, RoleChange
+from orgadmin.people.held_roles import map_owners
 from orgadmin.people.membership import change_roles, lock, may_assign
 from orgadmin.people.review_items import prepare_review
 from orgadmin.people.review_paths import find_ended_paths
@@ -245,18 +246,15 @@ def find_access_to_each(
     organizations: Collection[Organization], items: Iterable[ReviewItem]
 ) -> dict[tuple[int, int], list[Access]]:
     """Return {(organization ID, user ID): the roles that they have now}. One query."""
-    owner_of = {}
-    for organization in organizations:
-        for role in ROLES:
-            owner_of[getattr(organization, role.attname)] = (organization.pk, role)
+    owners = map_owners(organizations)
     memberships = Membership.objects.current().filter(
-        user__in={item.user_key for item in items}, group__in=owner_of
+        user__in={item.user_key for item in items}, group__in=owners
     )
     access_of: dict[tuple[int, int], list[Access]] = defaultdict(list)
     for membership in memberships:
-        pk, role = owner_of[membership.group_id]
-        access = Access(role, membership.ends_at)
-        access_of[pk, membership.user_id].append(access)
+        owner = owners[membership.group_id]
+        access = Access(owner.role, membership.ends_at)
+        access_of[owner.organization.pk, membership.user_id].append(access)
     return access_of
 
 
