@@ -5,15 +5,13 @@ from typing import Any
 
 from django import forms
 from django.urls import reverse_lazy
-from django.utils import timezone
 from django.utils.translation import gettext_lazy as _, ngettext
 
-from orgadmin.access.membership_log import find_start_of_next_day
 from orgadmin.access.roles import ROLES, ROLES_BY_KEY
+from orgadmin.admin.end_field import EndField
 from orgadmin.admin.people_forms import ReasonForm, RoleSelect
 from orgadmin.admin.quotes import quote
 from orgadmin.admin.successors import describe_naming
-from orgadmin.admin.widgets import DayInput
 from orgadmin.models import Organization, User
 from orgadmin.models.validators import is_primary_key
 from orgadmin.people.bulk import (
@@ -61,16 +59,6 @@ def make_names_field(label: Any, help_text: Any, **options: Any) -> forms.CharFi
         max_length=NAMES_LENGTH,
         widget=forms.Textarea({"rows": 5, "spellcheck": "false"}),
         **options,
-    )
-
-
-def make_end_field(help_text: Any) -> forms.DateField:
-    """Return a field for the last day of access."""
-    return forms.DateField(
-        label=_("Access ends on"),
-        required=False,
-        help_text=help_text,
-        widget=DayInput,
     )
 
 
@@ -126,19 +114,6 @@ class BulkForm(ReasonForm):
     def make_change(self) -> BulkChange | None:
         """Return the change. Adds errors and `problems`."""
         raise NotImplementedError
-
-    def clean_until(self) -> Any:
-        """Return when the last day of access ends, if one was chosen."""
-        until = self.cleaned_data["until"]
-        if until is None:
-            return None
-        try:
-            ends_at = find_start_of_next_day(until)
-        except (OverflowError, ValueError):
-            raise forms.ValidationError(_("Choose an earlier day.")) from None
-        if ends_at <= timezone.now():
-            raise forms.ValidationError(_("Choose today or a later day."))
-        return ends_at
 
     @property
     def problems_shown(self) -> list[str]:
@@ -206,7 +181,7 @@ class GiveRoleForm(BulkForm):
         widget=RoleSelect,
         error_messages={"required": _("Choose a role.")},
     )
-    until = make_end_field(_("The last day of access. Leave it empty for no end."))
+    until = EndField(help_text=_("The last day of access. Leave it empty for no end."))
     listed = forms.CharField(required=False, widget=forms.HiddenInput)
     chosen = forms.CharField(required=False, widget=forms.HiddenInput)
 
@@ -345,8 +320,10 @@ class EndAccessForm(BulkForm):
         error_messages={"required": _("Choose what ends.")},
     )
 
-    until = make_end_field(
-        _("If only roles end: their last day. Leave it empty to end them now.")
+    until = EndField(
+        help_text=_(
+            "If only roles end: their last day. Leave it empty to end them now."
+        )
     )
 
     def find_objection(self, naming: Naming) -> str:
