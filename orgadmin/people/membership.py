@@ -546,12 +546,8 @@ def sort_roles(roles: Iterable[OrganizationRole]) -> list[OrganizationRole]:
 
 def find_role(organization: Organization, user: User) -> Role | None:
     """Return the role of a user in an organization; the highest, if they have both."""
-    groups = Membership.objects.current().filter(
-        user=user, group__in=organization.group_ids
-    )
-    group_ids = set(groups.values_list("group", flat=True))
-    roles = [role for role in ROLES if getattr(organization, role.attname) in group_ids]
-    return max(roles, key=lambda role: len(role.permissions), default=None)
+    member = find_member(organization, user)
+    return member.role if member is not None else None
 
 
 def find_members(organization: Organization, emails: Collection[str]) -> list[Member]:
@@ -575,14 +571,19 @@ def find_members(organization: Organization, emails: Collection[str]) -> list[Me
 def find_member(organization: Organization, user: User) -> Member | None:
     """Return a member with their role and its end; the highest role, if they have both.
 
-    Does not read the log. Returns None for people who are no members.
+    Does not read the log. Returns None for people who are no members. Runs one query.
     """
-    role = find_role(organization, user)
+    rows = Membership.objects.current().filter(
+        user=user, group__in=organization.group_ids
+    )
+    # {group ID: end}
+    ends = dict(rows.values_list("group", "ends_at"))
+    roles = [role for role in ROLES if getattr(organization, role.attname) in ends]
+    role = max(roles, key=lambda role: len(role.permissions), default=None)
     if role is None:
         return None
-    group_id = getattr(organization, role.attname)
-    row = Membership.objects.current().filter(user=user, group=group_id).first()
-    return Member(user, role, joined=None, ends_at=row.ends_at) if row else None
+    ends_at = ends[getattr(organization, role.attname)]
+    return Member(user, role, joined=None, ends_at=ends_at)
 
 
 def describe_members(
