@@ -12,7 +12,7 @@ from django.utils.translation import gettext as _
 from django.views.decorators.cache import never_cache
 from django_tasks import TaskContext, task
 
-from orgadmin.accounts.own_mail import find_recipient, send_to_own_address
+from orgadmin.accounts.own_mail import send_to_own_address
 from orgadmin.models import User
 from orgadmin.people import mail, outbox
 from orgadmin.people.link_tokens import make_link_token, read_link_token
@@ -41,7 +41,7 @@ def confirm_email_view(request: HttpRequest) -> HttpResponse:
 @task(takes_context=True, priority=outbox.URGENT)
 def mail_link(context: TaskContext, *, user: int, language: str) -> None:
     """Send the link to the address that the person has now."""
-    person = find_recipient(user)
+    person = mail.find_recipient(user)
     if person is None:
         return
     token = make_link_token(person, PURPOSE)

@@ -10,7 +10,6 @@ from django.utils.translation import gettext as _
 from django_tasks.base import Task
 
 from orgadmin.accounts import throttle
-from orgadmin.models import User
 from orgadmin.people import outbox
 
 
@@ -30,8 +29,3 @@ def send_to_own_address(request: HttpRequest, task: Task, **values: Any) -> None
     outbox.enqueue(task, **values)
     text = _("A link is on its way to “%s”. Open it in this browser.")
     messages.success(request, text % user.email)
-
-
-def find_recipient(pk: int) -> User | None:
-    """Return the user to whom a task sends a link, if active and with an address."""
-    return User.objects.filter(pk=pk, is_active=True).exclude(email="").first()

@@ -8,7 +8,6 @@ from django.urls import reverse
 from django.utils import translation
 from django_tasks import TaskContext, task
 
-from orgadmin.accounts.own_mail import find_recipient
 from orgadmin.accounts.tokens import make_reset_path
 from orgadmin.models import User
 from orgadmin.people import mail, outbox
@@ -35,7 +34,7 @@ def answer_request(context: TaskContext, *, address: str, language: str) -> None
 @task(takes_context=True, priority=outbox.FOR_VISITORS)
 def send_reset_link(context: TaskContext, *, user: int, language: str) -> None:
     """Send a link to set a new password, to the address that the person has now."""
-    person = find_recipient(user)
+    person = mail.find_recipient(user)
     if person is None or not person.has_usable_password():
         return
     ours = {
@@ -56,7 +55,7 @@ def send_reset_link(context: TaskContext, *, user: int, language: str) -> None:
 @task(takes_context=True, priority=outbox.FOR_VISITORS)
 def send_sign_in_help(context: TaskContext, *, user: int, language: str) -> None:
     """Tell people without a password how they sign in."""
-    person = find_recipient(user)
+    person = mail.find_recipient(user)
     if person is None or person.has_usable_password():
         return
     # All of it is from the settings.

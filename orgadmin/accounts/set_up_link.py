@@ -21,7 +21,6 @@ from django.views.decorators.cache import never_cache
 from django_tasks import TaskContext, task
 
 from orgadmin.accounts import throttle
-from orgadmin.accounts.own_mail import find_recipient
 from orgadmin.models import User
 from orgadmin.people import mail, outbox
 from orgadmin.people.link_tokens import make_link_token, read_link_token
@@ -102,7 +101,7 @@ def mail_link(
     context: TaskContext, *, user: int, nonce_hash: str, language: str
 ) -> None:
     """Send the link to the address that the person has now."""
-    person = find_recipient(user)
+    person = mail.find_recipient(user)
     if person is None:
         return
     token = make_link_token(person, PURPOSE, nonce_hash)

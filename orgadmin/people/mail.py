@@ -260,6 +260,11 @@ def enqueue_changes(
     )
 
 
+def find_recipient(pk: int) -> User | None:
+    """Return the user to whom a task sends mail, if active and with an address."""
+    return User.objects.filter(pk=pk, is_active=True).exclude(email="").first()
+
+
 def find_recipients(choice: str) -> QuerySet[User]:
     """Return the active people with an email address who want a kind of mail.
 

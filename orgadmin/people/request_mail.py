@@ -7,10 +7,15 @@ from django.urls import reverse
 from django_tasks import TaskContext, task
 
 from orgadmin.access.roles import ROLES_BY_KEY
-from orgadmin.models import AccessRequest, Organization, User
+from orgadmin.models import AccessRequest, Organization
 from orgadmin.models.access_request import Outcome
 from orgadmin.people import outbox
-from orgadmin.people.mail import find_admins, find_recipients, name_person
+from orgadmin.people.mail import (
+    find_admins,
+    find_recipient,
+    find_recipients,
+    name_person,
+)
 from orgadmin.people.message import write_message
 
 
@@ -64,7 +69,7 @@ def tell_declined(
     """Tell a person that their request was declined, and why."""
     declined = AccessRequest.objects.filter(pk=request, outcome=Outcome.DECLINED)
     asked = declined.filter(user=user).first()
-    person = User.objects.filter(pk=user, is_active=True).exclude(email="").first()
+    person = find_recipient(user)
     if asked is None or person is None:
         return
     message = write_message(

@@ -6,8 +6,9 @@ from django.conf import settings
 from django.urls import reverse
 from django_tasks import TaskContext, task
 
-from orgadmin.models import AccessReview, Membership, Organization, User
+from orgadmin.models import AccessReview, Membership, Organization
 from orgadmin.people import outbox
+from orgadmin.people.mail import find_recipient
 from orgadmin.people.message import write_message
 
 # A message names the first organizations, and says how many more there are.
@@ -22,7 +23,7 @@ def ask_to_review(
 
     Sends nothing if there is none of which they manage the people.
     """
-    person = User.objects.filter(pk=user, is_active=True).exclude(email="").first()
+    person = find_recipient(user)
     asked = AccessReview.objects.open().filter(pk=review).first()
     if person is None or asked is None:
         return
