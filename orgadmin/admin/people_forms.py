@@ -1,7 +1,6 @@
 """The forms of the pages about an organization's people."""
 
 from django import forms
-from django.utils import timezone
 from django.utils.translation import gettext_lazy as _, ngettext
 
 from orgadmin.access.roles import ROLES, ROLES_BY_KEY
@@ -10,6 +9,7 @@ from orgadmin.admin.end_field import EndField
 from orgadmin.admin.quotes import list_quoted, quote
 from orgadmin.admin.widgets import DayInput
 from orgadmin.models import Invitation, MembershipEvent
+from orgadmin.people.ends import find_today
 from orgadmin.people.find_people import (
     NamedPeople,
     find_named,
@@ -196,9 +196,7 @@ class MembersOnForm(forms.Form):
 
     def clean_on(self):
         on = self.cleaned_data["on"]
-        # A day is that of the site, so that everyone gets the same answer.
-        today = timezone.localdate(timezone=timezone.get_default_timezone())
-        if on is not None and on > today:
+        if on is not None and on > find_today():
             raise forms.ValidationError(
                 _("This day is in the future. Choose today or an earlier day.")
             )
