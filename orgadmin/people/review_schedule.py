@@ -10,7 +10,7 @@ import time
 from collections import defaultdict
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import date, datetime, timedelta
+from datetime import datetime, timedelta
 
 from django.db import IntegrityError, transaction
 from django.db.models import Count, OuterRef, Subquery
@@ -39,6 +39,7 @@ from orgadmin.models import (
 from orgadmin.models.guards import find_active_members
 from orgadmin.people import outbox
 from orgadmin.people.changes import RoleChange
+from orgadmin.people.ends import find_today
 from orgadmin.people.membership import change_roles, lock
 from orgadmin.people.review_items import continue_preparing
 from orgadmin.people.review_mail import ask_to_review
@@ -120,10 +121,6 @@ def start_one_by_rhythm(pk: int) -> None:
     )
     rhythm.next_on = today + timedelta(days=rhythm.every_days)
     rhythm.save(update_fields=["next_on"])
-
-
-def find_today() -> date:
-    return timezone.localdate(timezone=timezone.get_default_timezone())
 
 
 # Requests

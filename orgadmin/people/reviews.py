@@ -37,6 +37,7 @@ from orgadmin.models import (
 from orgadmin.models.guards import find_active_members
 from orgadmin.people import outbox
 from orgadmin.people.changes import MembershipEnd, RoleChange
+from orgadmin.people.ends import find_today
 from orgadmin.people.held_roles import map_owners
 from orgadmin.people.membership import change_roles, lock, may_assign
 from orgadmin.people.review_items import prepare_review
@@ -127,7 +128,7 @@ def start_review(
 
     `organizations` are those of a list, or the one. Raises `DueDateInThePast`.
     """
-    if due_on <= timezone.localdate(timezone=timezone.get_default_timezone()):
+    if due_on <= find_today():
         raise DueDateInThePast
     newest = MembershipEvent.objects.order_by("pk").last()
     review = AccessReview.objects.create(
