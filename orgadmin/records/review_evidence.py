@@ -83,14 +83,13 @@ def list_item(item: ReviewItem) -> list[object]:
     ]
     if decision is None:
         return [*row, *[None] * (len(EVIDENCE_COLUMNS) - len(row))]
-    is_own = decision.actor_key is not None and decision.actor_key == item.user_key
     return [
         *row,
         decision.answer,
         show_time(decision.at),
         decision.actor_key,
         decision.actor_name,
-        write_flag(is_own),
+        write_flag(decision.is_own),
         decision.role_before,
         decision.role,
         show_time(decision.ends_at),
