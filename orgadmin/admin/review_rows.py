@@ -36,7 +36,6 @@ class ReviewRow:
     person: User | None
     access: Access | None
     decision: ReviewDecision | None
-    is_own: bool
     needs_other: bool  # someone else must confirm it
     added_by: str
     decided_by: str
@@ -111,15 +110,13 @@ def make_rows(
     rows = []
     for item in items:
         decision = decisions[item.pk]
-        is_own = item.user_key == user.pk
         rows.append(
             ReviewRow(
                 item=item,
                 person=people.get(item.user_key or 0),
                 access=choose_access(item, access_of),
                 decision=decision,
-                is_own=is_own,
-                needs_other=is_own and needs_other,
+                needs_other=needs_other and item.user_key == user.pk,
                 added_by=name_adder(item, known),
                 decided_by=name_decider(decision, known),
             )
