@@ -68,7 +68,7 @@ ADD_MEMBERS = """
         COALESCE(joined.actor_name, ''),
         COALESCE(joined.source, ''),
         person.last_login,
-        {ends_at}
+        membership.ends_at
     FROM orgadmin_reviewsection section
     JOIN orgadmin_organization organization
         ON organization.id = section.organization_key
@@ -88,7 +88,7 @@ ADD_MEMBERS = """
     WHERE section.review_id = %s
         AND section.organization_key > %s
         AND section.organization_key <= %s
-        AND {is_current}
+        AND {not_ended}
         AND organization.archived_at IS NULL
         AND (
             joined.at IS NULL
@@ -283,6 +283,5 @@ def describe_database() -> dict[str, str]:
     return {
         "false": "false" if is_postgresql else "0",
         "names": names,
-        "ends_at": "membership.ends_at",
-        "is_current": not_ended(),
+        "not_ended": not_ended(),
     }
