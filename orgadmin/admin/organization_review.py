@@ -114,7 +114,9 @@ class ReviewPage:
         if not decisions or not form.is_valid():
             text = _("Nothing was changed. Confirm, change or end someone's access.")
             return self.redirect_with_message(request, text, messages.WARNING, url)
-        return self._carry_out_decisions(request, section, decisions, form)
+        return self._carry_out_decisions(
+            request, organization, section, decisions, form
+        )
 
     def _change(self, request, organization, section):
         """Give someone another role or end, or show the form with its errors."""
@@ -137,9 +139,11 @@ class ReviewPage:
             role=form.cleaned_data["role"],
             end=form.end,
         )
-        return self._carry_out_decisions(request, section, [decision], reason)
+        return self._carry_out_decisions(
+            request, organization, section, [decision], reason
+        )
 
-    def _carry_out_decisions(self, request, section, decisions, form):
+    def _carry_out_decisions(self, request, organization, section, decisions, form):
         outcome = decide(
             section,
             decisions,
@@ -148,7 +152,6 @@ class ReviewPage:
             confirmed=read_confirmed(request.POST),
         )
         self._tell_outcome(request, outcome)
-        organization = Organization.objects.get(pk=section.organization_key)
         url = self._get_review_url(organization, section)
         if has_changed(outcome, request.user):
             url = self._find_next_url(request, organization, [request.user])
