@@ -1,6 +1,5 @@
 """The pages of access reviews for platform staff."""
 
-from copy import copy
 from dataclasses import dataclass
 
 from django.contrib import admin, messages
@@ -8,13 +7,13 @@ from django.contrib.admin.utils import unquote
 from django.core.exceptions import PermissionDenied
 from django.db import models, transaction
 from django.db.models import F
-from django.http import Http404, HttpResponseRedirect, QueryDict
+from django.http import Http404, HttpResponseRedirect
 from django.utils.translation import gettext_lazy as _, ngettext
 
 from orgadmin.access.rule import SUPERUSERS_ONLY
 from orgadmin.accounts.kept_forms import get_returned_form, tell_not_saved
 from orgadmin.admin.base import SuperuserOnlyAdmin
-from orgadmin.admin.changelist import get_page, list_all_rows
+from orgadmin.admin.changelist import get_page, list_all_rows, make_list_request
 from orgadmin.admin.once import AlreadySent, note_sent
 from orgadmin.admin.review_forms import Covered, StartReviewForm
 from orgadmin.admin.review_rows import describe_outcome
@@ -290,9 +289,7 @@ def find_covered(request):
     query = request.GET.get(LIST_VAR, "").lstrip("?")
     if not query:
         return Covered(ReviewScope.ALL, Organization.objects.unarchived())
-    list_request = copy(request)
-    list_request.method = "GET"
-    list_request.GET = QueryDict(query)
+    list_request = make_list_request(request, query)
     model_admin = admin.site.get_model_admin(Organization)
     organizations = list_all_rows(model_admin, list_request)
     return Covered(

@@ -8,14 +8,13 @@ changed, and the response is a new preview.
 
 from collections import Counter
 from collections.abc import Collection, Sequence
-from copy import copy
 from dataclasses import dataclass
 from functools import partial
 
 from django.contrib import messages
 from django.core.exceptions import ObjectDoesNotExist
 from django.db import transaction
-from django.http import HttpResponseRedirect, JsonResponse, QueryDict
+from django.http import HttpResponseRedirect, JsonResponse
 from django.shortcuts import redirect
 from django.urls import path, reverse
 from django.utils.translation import gettext as _, gettext_lazy, ngettext
@@ -28,7 +27,7 @@ from orgadmin.accounts.kept_forms import (
 )
 from orgadmin.accounts.step_up import list_fields
 from orgadmin.admin.bulk_forms import EndAccessForm, GiveRoleForm, ReplacePersonForm
-from orgadmin.admin.changelist import list_all_rows
+from orgadmin.admin.changelist import list_all_rows, make_list_request
 from orgadmin.admin.departures import CONFIRMED, REFUSALS, describe_refusal
 from orgadmin.admin.once import AlreadySent, note_sent
 from orgadmin.admin.quotes import quote
@@ -177,12 +176,8 @@ class BulkPages:
 
     def _find_listed(self, request, query):
         """Return the organizations of a list with the query string `query`."""
-        listed = copy(request)
-        # As the list itself, which locks no rows.
-        listed.method = "GET"
-        listed.GET = QueryDict(query)
         organization_admin = self.admin_site.get_model_admin(Organization)
-        return list_all_rows(organization_admin, listed)
+        return list_all_rows(organization_admin, make_list_request(request, query))
 
     def _show(self, request, kind):
         """Show the form, or the preview if the form was sent and is valid."""

@@ -4,6 +4,7 @@ Rows are counted only up to a limit, and no page makes the database read all the
 that come before it.
 """
 
+from copy import copy
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -19,6 +20,7 @@ from django.core.exceptions import PermissionDenied, SuspiciousOperation
 from django.core.paginator import Page, Paginator
 from django.db import connection
 from django.db.models import Q, Subquery
+from django.http import QueryDict
 from django.utils.functional import cached_property
 from django.utils.text import capfirst
 from django.utils.translation import gettext as _
@@ -78,6 +80,17 @@ def list_all_rows(model_admin, request):
         raise SuspiciousOperation(f"The list has no such filter: {names}")
     changelist.after = ""
     return changelist.get_queryset(request)
+
+
+def make_list_request(request, query):
+    """Return a request of the same person for a list with the query string `query`.
+
+    It is a GET request, for which lists lock no rows.
+    """
+    listed = copy(request)
+    listed.method = "GET"
+    listed.GET = QueryDict(query)
+    return listed
 
 
 class LimitedPaginator(Paginator):
