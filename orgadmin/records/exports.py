@@ -97,8 +97,7 @@ def list_organizations(
     view, these columns are left out: an empty cell would clear the field when someone
     imports the file. Superusers also get the columns of people, so they can import the
     file again, and a column with the last days of their access, which imports ignore.
-    Runs a query for the header, one for all keys, and two or three per
-    batch.
+    Runs a query for the header, one for all keys, and two or three per batch.
     """
     fields = list_fields(user)
     yield list_columns(fields, user)
