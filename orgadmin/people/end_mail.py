@@ -17,7 +17,7 @@ from orgadmin.models import Membership, Organization, User
 from orgadmin.people import outbox
 from orgadmin.people.ends import SOON, PlannedEnd, loses_last_admin
 from orgadmin.people.held_roles import find_owners
-from orgadmin.people.mail import find_recipients, name_person
+from orgadmin.people.mail import find_people_page, find_recipients, name_person
 from orgadmin.people.membership import find_end_of_last_admin
 from orgadmin.people.message import make_harmless, write_message
 from orgadmin.people.security_mail import list_superusers
@@ -98,8 +98,6 @@ def remind_admin(
     ]
     if not roles:
         return
-    pages = {row.organization.pk for row in roles}
-    page = reverse("admin:orgadmin_organization_people", args=[min(pages)])
     message = write_message(
         "members_end",
         to=admin.email,
@@ -107,7 +105,7 @@ def remind_admin(
         language=settings.LANGUAGE_CODE,
         ours={
             "ends": [row.describe() for row in roles],
-            "page": settings.BASE_URL + page if len(pages) == 1 else "",
+            "page": find_people_page({row.organization.pk for row in roles}),
         },
         more=more,
     )

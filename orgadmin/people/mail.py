@@ -354,19 +354,26 @@ def tell_admin(
     described = describe_changes(changes, names)
     if not described:
         return
-    pages = names.keys()
-    page = reverse("admin:orgadmin_organization_people", args=[min(pages)])
     message = write_message(
         "people",
         to=admin.email,
         recipient=admin,
         language=settings.LANGUAGE_CODE,
-        ours={"page": settings.BASE_URL + page if len(pages) == 1 else ""},
+        ours={"page": find_people_page(names)},
         actor=name_actor(User.objects.filter(pk=actor).first(), source),
         changes=described,
         more=more,
     )
     outbox.deliver(message, context)
+
+
+def find_people_page(organizations: Collection[int]) -> str:
+    """Return the URL of the People page of an organization, or "" for several."""
+    if len(organizations) != 1:
+        return ""
+    [pk] = organizations
+    page = reverse("admin:orgadmin_organization_people", args=[pk])
+    return settings.BASE_URL + page
 
 
 def find_names_then(member: User, organizations: Collection[int]) -> dict[int, str]:
@@ -467,13 +474,12 @@ def tell_inviter(
         return
     if "manage_members" not in Organization.objects.permissions_on(inviter, about.pk):
         return
-    page = reverse("admin:orgadmin_organization_people", args=[about.pk])
     message = write_message(
         "accepted",
         to=inviter.email,
         recipient=inviter,
         language=settings.LANGUAGE_CODE,
-        ours={"page": settings.BASE_URL + page},
+        ours={"page": find_people_page([about.pk])},
         person=name_person(member),
         organization=about,
         role=ROLES_BY_KEY[role].label,
