@@ -23,8 +23,10 @@ from django.utils.formats import date_format
 from django.utils.translation import gettext_lazy as _, gettext_noop
 
 from orgadmin.access.append_only import AppendOnlyQuerySet
+from orgadmin.access.authors import describe_author
 from orgadmin.access.groups import get_owner_relation
 from orgadmin.access.origin import current_means
+from orgadmin.access.providers import name_provider
 from orgadmin.access.roles import ROLES, Role
 from orgadmin.access.signals import find_rows
 
@@ -201,6 +203,23 @@ def make_source(means: str) -> str:
     The brackets tell it from the ID of an OpenID provider. Empty for other changes.
     """
     return f"({means})" if means else ""
+
+
+def read_means(source: str) -> str:
+    """Return the import or the command that `make_source()` has written, or ""."""
+    return source.strip("()") if source.startswith("(") else ""
+
+
+def name_author(source: str, name: str) -> str:
+    """Return who made a change, such as "Mary", "Import by Mary" or "Command assign".
+
+    If the groups of an OpenID provider decided, it is the provider. `name` is that of
+    the person, or "".
+    """
+    means = read_means(source)
+    if means:
+        return describe_author(means, name)
+    return name_provider(source) if source else name
 
 
 def write_changes(

@@ -11,15 +11,15 @@ from django.utils.text import Truncator
 from django.utils.translation import gettext, gettext_lazy as _
 
 from orgadmin.access.append_only import AppendOnly
-from orgadmin.access.authors import describe_author
 from orgadmin.access.membership_log import (
     ENDED_AS_PLANNED,
     REASON_SHOWN,
     Event,
     MembershipEventQuerySet,
+    name_author,
+    read_means,
     show_end,
 )
-from orgadmin.access.providers import name_provider
 from orgadmin.access.roles import ROLES, ROLES_BY_KEY, Role
 from orgadmin.models.fields import LongLineField
 
@@ -75,23 +75,17 @@ class MembershipEvent(AppendOnly):
     @property
     def named_actor(self) -> str:
         """Who decided: a person, or the provider of OpenID whose groups did."""
-        if self.source and not self.means:
-            return name_provider(self.source)
-        return self.actor_name
+        return self.actor_name if self.means else self.shown_actor
 
     @property
     def means(self) -> str:
         """The import or the command that made the change, as in `current_means`."""
-        if self.source.startswith("("):
-            return self.source.strip("()")
-        return ""
+        return read_means(self.source)
 
     @property
     def shown_actor(self) -> str:
         """Who made the change, such as "Mary", "Import by Mary" or "Command assign"."""
-        if not self.means:
-            return self.named_actor
-        return describe_author(self.means, self.actor_name)
+        return name_author(self.source, self.actor_name)
 
     @property
     def is_planned_end(self) -> bool:

@@ -9,9 +9,7 @@ from django.utils import timezone
 from django.utils.translation import gettext, gettext_lazy as _
 
 from orgadmin.access.append_only import AppendOnly, AppendOnlyQuerySet
-from orgadmin.access.authors import describe_author
-from orgadmin.access.membership_log import show_end
-from orgadmin.access.providers import name_provider
+from orgadmin.access.membership_log import name_author, show_end
 from orgadmin.access.roles import PERMISSIONS, ROLES, ROLES_BY_KEY
 from orgadmin.models.access_review import AccessReview, ReviewSection
 from orgadmin.models.fields import LongLineField
@@ -112,17 +110,9 @@ class ReviewItem(AppendOnly):
         return f"{group}{separator}{', '.join(abilities)}"
 
     @property
-    def means(self) -> str:
-        return self.source.strip("()") if self.source.startswith("(") else ""
-
-    @property
     def shown_added_by(self) -> str:
         """Who added the person, as `MembershipEvent.shown_actor` says it."""
-        if self.means:
-            return describe_author(self.means, self.added_by_name)
-        if self.source:
-            return name_provider(self.source)
-        return self.added_by_name
+        return name_author(self.source, self.added_by_name)
 
 
 class ReviewDecision(AppendOnly):
