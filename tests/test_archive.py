@@ -33,7 +33,7 @@ from orgadmin.models import (
     Organization,
 )
 from orgadmin.models.guards import find_orphaned_by
-from orgadmin.models.organization import ARCHIVE_FIELDS
+from orgadmin.models.organization_queryset import ARCHIVE_FIELDS
 from orgadmin.people import archive, mail, offboarding
 from orgadmin.people.changes import RoleChange
 from orgadmin.people.invitations import (

@@ -35,7 +35,6 @@ if TYPE_CHECKING:
 
 BATCH = 1_000  # rows in one INSERT
 
-
 # Stands for no end where the database compares ends.
 NEVER = datetime.datetime(9999, 1, 1, tzinfo=datetime.UTC)
 

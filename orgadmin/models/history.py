@@ -10,6 +10,7 @@ from django.db import models
 from simple_history.models import HistoricalRecords
 
 from orgadmin.access.roles import ROLES
+from orgadmin.models.organization_queryset import ARCHIVE_FIELDS
 
 if TYPE_CHECKING:
     from orgadmin.models import Organization, User
@@ -22,12 +23,7 @@ UNTRACKED = [
     "created_at",
     "changed_at",
     "active_admins",
-    "archived_at",
-    "archived_by_key",
-    "archived_by_name",
-    "trashed_at",
-    "trashed_by_key",
-    "trashed_by_name",
+    *ARCHIVE_FIELDS,
     *(role.key for role in ROLES),
 ]
 

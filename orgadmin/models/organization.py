@@ -53,17 +53,6 @@ GROUP_FIELDS = {
 # Fields that should not be empty. People who can fill them in are reminded of them.
 WANTED_FIELDS = ("website", "email", "phone", "address", "tax_id")
 
-
-# Columns that only `write_kept()` writes.
-ARCHIVE_FIELDS = (
-    "archived_at",
-    "archived_by_key",
-    "archived_by_name",
-    "trashed_at",
-    "trashed_by_key",
-    "trashed_by_name",
-)
-
 # The condition of the organizations that lists show.
 IS_UNARCHIVED = Q(archived_at=None)
 

@@ -30,6 +30,16 @@ if TYPE_CHECKING:
 
 BATCH = 1_000  # rows
 
+# Columns that only `write_kept()` writes.
+ARCHIVE_FIELDS = (
+    "archived_at",
+    "archived_by_key",
+    "archived_by_name",
+    "trashed_at",
+    "trashed_by_key",
+    "trashed_by_name",
+)
+
 
 def lock_and_list_pks(queryset: models.QuerySet, *, no_key: bool = False) -> list[int]:
     """Lock the rows of a queryset, and return their primary keys without duplicates.

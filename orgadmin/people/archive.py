@@ -26,7 +26,7 @@ from django.utils.translation import gettext_noop as _
 from orgadmin.access.audit_log import SecurityEvent, record
 from orgadmin.models import Organization, User
 from orgadmin.models.guards import is_still_superuser
-from orgadmin.models.organization import ARCHIVE_FIELDS
+from orgadmin.models.organization_queryset import ARCHIVE_FIELDS
 
 logger = logging.getLogger("orgadmin.archive")
 

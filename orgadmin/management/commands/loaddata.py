@@ -5,7 +5,7 @@ from django.core.management.commands import loaddata
 from orgadmin.access import membership_log, permission_log
 from orgadmin.access.audit_log import SecurityEvent, record
 from orgadmin.models import Organization
-from orgadmin.models.organization import ARCHIVE_FIELDS
+from orgadmin.models.organization_queryset import ARCHIVE_FIELDS
 from orgadmin.records.keys import COLUMNS, raise_sequences
 from orgadmin.records.versions import continue_histories
 
