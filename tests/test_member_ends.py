@@ -1,14 +1,16 @@
 """Pages about the end of memberships: setting, extending and removing it."""
 
 from datetime import date, timedelta
+from unittest.mock import patch
 
 from django.core import mail
 from django.db import connection
-from django.test import TestCase, tag
+from django.test import TestCase, override_settings, tag
 from django.test.utils import CaptureQueriesContext
 from django.utils.formats import date_format
 
 from orgadmin.access.membership_log import Event, find_start_of_next_day
+from orgadmin.admin.member_ends import NO_MEMBER
 from orgadmin.models import Membership, MembershipEvent
 from orgadmin.people import invitations
 from orgadmin.people.ends import find_last_day, find_today
@@ -68,6 +70,12 @@ class PeoplePageTests(EndsMixin, TestCase):
         response = self.client.get(self.url)
         self.assertContains(response, f"until {date_format(self.later)}")
         self.assertNotContains(response, "Ends in")
+
+    def test_access_that_ends_while_a_link_is_opened_is_no_error(self):
+        address = f"{self.url}?change={self.mary.pk}"
+        with patch("orgadmin.people.membership.find_member", return_value=None):
+            response = self.client.get(address, follow=True)
+        self.assertContains(response, NO_MEMBER)
 
     def test_says_in_words_when_access_ends_soon(self):
         for days, words in [
@@ -330,6 +338,13 @@ class OtherPagesTests(EndsMixin, TestCase):
         for user in (self.ada, self.staff):
             for page in ("overview", "people", "access"):
                 self.assert_shows_end(f"{self.record}/{page}/", user)
+
+    @override_settings(REVIEWERS_SEE_ADMINS=True)
+    def test_reviewers_see_no_more_than_the_names_of_admins(self):
+        self.client.force_login(self.mary)
+        overview = self.client.get(f"{self.record}/overview/")
+        self.assertContains(overview, "ada")
+        self.assertNotContains(overview, self.until)
 
     def test_pages_of_the_person(self):
         self.assert_shows_end(

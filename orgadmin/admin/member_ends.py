@@ -71,8 +71,7 @@ class MemberEnds:
         user = find_members(organization, pk).first()
         member = membership.find_member(organization, user) if user else None
         if member is None:
-            url = self._get_people_url(organization)
-            return self.redirect_with_message(request, NO_MEMBER, messages.WARNING, url)
+            return self._say_no_member(request, organization)
         values = {"person": quote(user), "organization": quote(organization)}
         return self.render_page(
             request,
@@ -83,6 +82,10 @@ class MemberEnds:
             member=member,
             form=form or EndForm(initial={"ends_on": member.ends_at}),
         )
+
+    def _say_no_member(self, request, organization):
+        url = self._get_people_url(organization)
+        return self.redirect_with_message(request, NO_MEMBER, messages.WARNING, url)
 
     def _find_end_of_last_admin(self, organization, members):
         """Return when the organization loses its last active admin, if that is planned.

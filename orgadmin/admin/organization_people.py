@@ -346,9 +346,14 @@ class PeoplePage(MemberEnds):
         return self._ask_to_confirm(request, removal, ReasonForm())
 
     def _ask_for_role(self, request, organization, user):
-        """Show the page that changes the role of a member."""
+        """Show the page that changes the role of a member.
+
+        Their access may have ended since `user` was found.
+        """
         permissions = get_gate(request).permissions_on(organization.pk)
         member = membership.find_member(organization, user)
+        if member is None:
+            return self._say_no_member(request, organization)
         form = NewRoleForm(
             request.POST or None,
             permissions=permissions,
