@@ -507,6 +507,21 @@ class DueTests(ReviewTestCase):
         )
         self.assertEqual(find_role(self.acme, self.ben), ADMIN)
 
+    @tag("K3")
+    def test_the_last_admins_are_kept_however_many_items_are_closed_at_once(self):
+        self.enterContext(mock.patch.object(review_schedule, "ITEMS_BATCH", 1))
+        review = start(ends_access=True)
+        self.after()
+        run_reviews()
+        found = ReviewDecision.objects.filter(
+            item__section__in=review.sections.filter(organization_key=self.acme.pk)
+        )
+        self.assertEqual(
+            dict(found.values_list("item__user_name", "answer")),
+            {"ada": "kept", "ben": "kept", "cyd": "expired"},
+        )
+        self.assertEqual(find_role(self.acme, self.ada), ADMIN)
+
     def test_killed_anywhere_each_item_gets_one_decision(self):
         for number in range(5):
             create_user(f"user {number}", admin_of=[create_organization()])

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import time
 from collections import defaultdict
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence, Set
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from django.db import IntegrityError, transaction
-from django.db.models import Count, OuterRef, Subquery
+from django.db.models import Count, Exists, OuterRef, Q, Subquery
 from django.db.models.functions import Coalesce
 from django.utils import timezone
 
@@ -56,7 +56,8 @@ from orgadmin.people.reviews import (
     start_review,
 )
 
-# How many people are asked, and how many organizations closed, in one transaction.
+# How many people are asked, and how many organizations and items are closed, in one
+# transaction.
 PEOPLE_BATCH = 2_000
 SECTIONS_BATCH = 100
 ITEMS_BATCH = 2_000
@@ -73,6 +74,9 @@ REQUESTS = {
     "7 days": timedelta(days=7),
     "1 day": timedelta(days=1),
 }
+
+# After these, someone has access because it was confirmed.
+CONFIRMING = [ReviewAnswer.CONFIRMED, ReviewAnswer.CHANGED]
 
 NOT_CONFIRMED = gettext_noop("Nobody confirmed the access in an access review.")
 
@@ -355,7 +359,8 @@ class State:
 
     # {(organization ID, user ID): the roles that they have now}
     access_of: Mapping[tuple[int, int], Sequence[Access]]
-    admins: Mapping[int, Collection[int]]  # the active ones
+    admins: Mapping[int, Set[int]]  # the active ones
+    unconfirmed_admins: Mapping[int, Set[int | None]]
     # {(section ID, user ID)} of people of whom another item was confirmed
     confirmed: Collection[tuple[int, int | None]]
 
@@ -367,12 +372,15 @@ class State:
 def read_state(
     organizations: Sequence[Organization], items: Sequence[ReviewItem]
 ) -> State:
-    """Read what `judge()` needs. Runs three queries."""
+    """Read what `judge()` needs. Runs four queries."""
     groups = {organization.pk: organization.admin_id for organization in organizations}
     members = find_active_members(list(groups.values()))
     return State(
         access_of=find_access_to_each(organizations, items),
         admins={pk: members[group_id] for pk, group_id in groups.items()},
+        unconfirmed_admins=find_unconfirmed_admins(
+            {item.section_id for item in items}, groups.values()
+        ),
         confirmed=find_confirmed(items),
     )
 
@@ -385,18 +393,15 @@ def judge(
     If no active admin would be left in an organization, all its admins keep their
     access, for platform staff to look at: nothing says which of them should stay.
     """
-    ending: dict[int, set[int | None]] = defaultdict(set)
-    for item in items:
-        is_confirmed = (item.section_id, item.user_key) in state.confirmed
-        if state.find_access(item) and not is_confirmed:
-            ending[item.section.organization_key or 0].add(item.user_key)
     decisions = []
     for item in items:
         pk = item.section.organization_key or 0
-        admins = set(state.admins.get(pk, []))
+        admins = state.admins.get(pk, set())
+        unconfirmed = state.unconfirmed_admins.get(pk, set())
+        is_confirmed = (item.section_id, item.user_key) in state.confirmed
         answer = ReviewAnswer.UNCONFIRMED
-        if review.ends_access and item.user_key in ending[pk]:
-            is_kept = item.user_key in admins and admins <= ending[pk]
+        if review.ends_access and not is_confirmed:
+            is_kept = item.user_key in admins and admins <= unconfirmed
             answer = ReviewAnswer.KEPT if is_kept else ReviewAnswer.EXPIRED
         decisions.append(describe_end(item, state.find_access(item), answer))
     return decisions
@@ -419,6 +424,30 @@ def describe_end(
     )
 
 
+def find_unconfirmed_admins(
+    section_pks: Collection[int], group_ids: Collection[int]
+) -> dict[int, set[int | None]]:
+    """Return {organization ID: IDs of the admins whom nobody has confirmed}.
+
+    Those whose items another batch closes, or has closed, are among them.
+    """
+    confirmed = ReviewDecision.objects.filter(
+        item__section=OuterRef("section"),
+        item__user_key=OuterRef("user_key"),
+        answer__in=CONFIRMING,
+    )
+    items = ReviewItem.objects.filter(
+        Q(decision=None) | Q(decision__answer=ReviewAnswer.KEPT),
+        ~Exists(confirmed),
+        section__in=section_pks,
+        user_key__in=Membership.objects.users_in(group_ids),
+    )
+    found: dict[int, set[int | None]] = defaultdict(set)
+    for pk, user_key in items.values_list("section__organization_key", "user_key"):
+        found[pk or 0].add(user_key)
+    return found
+
+
 def find_confirmed(items: Collection[ReviewItem]) -> set[tuple[int, int | None]]:
     """Return (section ID, user ID) of people of whom another item was confirmed.
 
@@ -427,7 +456,7 @@ def find_confirmed(items: Collection[ReviewItem]) -> set[tuple[int, int | None]]
     confirmed = ReviewDecision.objects.filter(
         item__section__in={item.section_id for item in items},
         item__user_key__in={item.user_key for item in items},
-        answer__in=[ReviewAnswer.CONFIRMED, ReviewAnswer.CHANGED],
+        answer__in=CONFIRMING,
     )
     return set(confirmed.values_list("item__section", "item__user_key"))
 
