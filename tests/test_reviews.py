@@ -40,7 +40,7 @@ from orgadmin.models import (
 )
 from orgadmin.models.guards import LastAdminError
 from orgadmin.people import review_items, review_schedule
-from orgadmin.people.archive import archive
+from orgadmin.people.archive import archive, restore
 from orgadmin.people.changes import MembershipEnd, RoleChange
 from orgadmin.people.membership import change_roles, find_role
 from orgadmin.people.review_schedule import remind_now, run_reviews
@@ -563,6 +563,16 @@ class DueTests(ReviewTestCase):
         run_reviews()
         section = section_of(review, self.beta)
         self.assertEqual(section.items.get().decision.answer, "left")
+
+    @tag("C40")
+    def test_nothing_ends_in_one_that_is_archived_during_the_last_step(self):
+        review = start(ends_access=True)
+        self.after()
+        archive([self.acme.pk], actor=self.root)
+        review_schedule.close_unconfirmed(review)
+        self.assertEqual(answers_of(review)["cyd"], "left")
+        restore([self.acme.pk], actor=self.root)
+        self.assertEqual(find_role(self.acme, self.cyd), REVIEWER)
 
     def test_a_deleted_organization_is_closed(self):
         review = start(ends_access=True)

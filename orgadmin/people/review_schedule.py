@@ -326,7 +326,9 @@ def close_sections(review: AccessReview, pks: Sequence[int]) -> None:
         return
     lock_people(items.values())
     keys = {item.section.organization_key or 0 for item in items.values()}
-    organizations = lock(Organization, keys)
+    # Nobody has access to those that were archived in the meantime, so nothing ends.
+    # If they are restored, people have their roles again.
+    organizations = lock(Organization, keys, unarchived=True)
     sections = lock(ReviewSection, {item.section_id for item in items.values()})
     # Someone may have decided about some of them before they were locked.
     open_items = ReviewItem.objects.filter(pk__in=items, decision=None)
