@@ -6,6 +6,7 @@ from django.urls import reverse
 from orgadmin.models import Organization
 from orgadmin.people import archive
 from orgadmin.people.invitations import invite
+from orgadmin.people.membership import find_role
 from tests.factories import (
     NO_CONTACTS,
     REVIEWER,
@@ -165,6 +166,34 @@ class OrdinaryPagesTests(PagesCase):
         self.assertNotContains(self.client.get(people), "Admin of 1")
         found = self.client.get(f"{people}?role=admin")
         self.assertNotContains(found, "mary@example.com")
+
+
+class PersonFormTests(PagesCase):
+    """Superusers edit people who have roles in archived organizations."""
+
+    def test_a_role_there_stays_and_the_rest_is_saved(self):
+        john = create_user("john", reviewer_of=[self.acme])
+        self.archive()
+        group = self.acme.reviewer
+        data = {
+            "username": "john",
+            "first_name": "John",
+            "groups": [group.pk],
+            "groups_shown": str(group.pk),
+        }
+        self.client.post(f"/admin/orgadmin/user/{john.pk}/change/", data)
+        john.refresh_from_db()
+        self.assertEqual(john.first_name, "John")
+        self.assertFalse(john.is_active)
+        self.assertEqual(find_role(self.acme, john), REVIEWER)
+
+    @tag("C40")
+    def test_nobody_gets_a_role_there(self):
+        john = create_user("john")
+        self.archive()
+        data = {"username": "john", "groups": [self.acme.reviewer.pk]}
+        self.client.post(f"/admin/orgadmin/user/{john.pk}/change/", data)
+        self.assertIsNone(find_role(self.acme, john))
 
 
 class ArchivedListTests(PagesCase):

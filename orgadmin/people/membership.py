@@ -149,6 +149,7 @@ def _change_batch(
 ) -> list[RoleChange]:
     current = _lock_and_reload(wanted)
     plan = _plan_changes(current)
+    _check_unarchived(plan.changes)
     _check_allowed(plan.changes, actor)
     orphaned = find_organizations_losing_last_admin(plan.changes)
     require_confirmation(orphaned, actor=actor, confirmed=confirmed)
@@ -195,11 +196,6 @@ def _lock_and_reload(wanted: Sequence[RoleChange]) -> list[RoleChange]:
     organization_pks = {change.organization.pk for change in wanted}
     organizations = lock(Organization, organization_pks)
     missing = organization_pks - organizations.keys()
-    for change in wanted:
-        organization = organizations.get(change.organization.pk)
-        if change.role and organization and organization.archived_at:
-            # Roles can end there, as when a person leaves the company.
-            missing.add(organization.pk)
     if missing:
         raise Organization.DoesNotExist(f"Organizations {missing} do not exist.")
     current = []
@@ -342,6 +338,18 @@ def _describe_planned_end(
 ) -> MembershipChange:
     left = _describe_change(change, Event.LEFT, role)
     return replace(left, at=row.ends_at)
+
+
+def _check_unarchived(changes: Iterable[RoleChange]) -> None:
+    """Raise an error if someone would get a role in an archived organization.
+
+    Roles can end there, as when a person leaves the company. Those that people have can
+    stay, as when a form shows all roles of a person and only one of them changes.
+    """
+    for change in changes:
+        if change.role is not None and change.organization.archived_at is not None:
+            pk = change.organization.pk
+            raise Organization.DoesNotExist(f"Organization {pk} does not exist.")
 
 
 def _check_allowed(changes: Sequence[RoleChange], actor: User | None) -> None:
