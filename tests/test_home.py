@@ -21,6 +21,7 @@ from orgadmin.models import (
     Organization,
     User,
 )
+from orgadmin.people.archive import archive
 from orgadmin.people.invitations import invite
 from orgadmin.people.offboarding import offboard
 from orgadmin.people.worker import Worker
@@ -454,6 +455,25 @@ class ActivityTests(HomeCase):
         offboard(self.rev, actor=self.root)
         lines = self.read(self.root)
         self.assertIn("rev · 2 organizations: left (Reviewer) (You)", lines)
+
+    @tag("A50", "B15")
+    def test_archived_organizations_neither_count_nor_displace_others(self):
+        contacts = [self.foreign.contacts.create(name=f"C {n}") for n in range(60)]
+        set_role(self.foreign, [self.rev], REVIEWER, notify=False)
+        archive([self.foreign.pk], actor=self.root)
+        offboard(self.rev, actor=self.root)
+        self.change(self.ada, phone="1")
+        for number in range(20):
+            person = create_user(f"p{number}")
+            self.foreign.reviewer.user_set.add(person)
+        for changed in (self.foreign, *contacts):
+            parts = [{"added": {"name": "contact", "object": "Secret"}}]
+            LogEntry.objects.log_actions(self.ada.pk, [changed], CHANGE, parts)
+        lines = self.read(self.root)
+        self.assertIn("rev · Acme: left (Reviewer) (You)", lines)
+        self.assertIn("Acme: Phone: “1” added. (Ada (ada))", lines)
+        for text in ("Secret", "C 1", "p1", self.foreign.name):
+            self.assertNotIn(text, " ".join(lines))
 
     def test_reads_the_same_for_one_and_for_many(self):
         self.change(self.ada, phone="1")

@@ -11,7 +11,8 @@ from __future__ import annotations
 
 import datetime
 import json
-from collections.abc import Callable, Iterator
+from collections import defaultdict
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import astuple, dataclass, fields, replace
 from heapq import merge
 from operator import attrgetter
@@ -239,14 +240,27 @@ class Reader:
         log_entries = self.select_log_entries()
         if before:
             log_entries = log_entries.filter(pk__lt=before)
+        rows = list(log_entries[:size])
+        # The others read only about organizations that they may view.
+        hidden = self.find_hidden(rows) if self.sees_all else set()
         return [
             Row(
                 log="log_entries",
                 key=log_entry.pk,
-                entry=self.describe_log_entry(log_entry),
+                entry=self.describe_log_entry(log_entry, hidden),
             )
-            for log_entry in log_entries[:size]
+            for log_entry in rows
         ]
+
+    def find_hidden(self, log_entries: Collection[LogEntry]) -> set[int]:
+        """Return the keys of log entries about organizations that are archived."""
+        organization_of = find_organizations(log_entries)
+        self.gate.learn(set(organization_of.values()))
+        return {
+            key
+            for key, organization in organization_of.items()
+            if not self.gate.permits("view", organization)
+        }
 
     def select_log_entries(self) -> QuerySet[LogEntry]:
         rows = LogEntry.objects.select_related("user").order_by("-pk")
@@ -268,10 +282,12 @@ class Reader:
         )
         return rows.filter(about_organizations | about_contacts)
 
-    def describe_log_entry(self, log_entry: LogEntry) -> Entry | None:
+    def describe_log_entry(
+        self, log_entry: LogEntry, hidden: Collection[int]
+    ) -> Entry | None:
         model = find_model(log_entry)
         key = log_entry.object_id or ""
-        if model is None or not key.isdecimal():
+        if model is None or not key.isdecimal() or log_entry.pk in hidden:
             return None
         if model is Organization:
             # The history has its fields.
@@ -302,6 +318,7 @@ class Reader:
             events = events.filter(organization_key__in=self.find_managed())
         rows = list(events.defer("reason")[:size])
         hide_platform_staff_of_several(rows, self.user)
+        self.gate.learn({event.organization_key for event in rows})
         # Many events have the same text.
         kinds = {(event.event, event.role): event for event in rows}
         texts = {kind: describe_event(event) for kind, event in kinds.items()}
@@ -309,10 +326,16 @@ class Reader:
             Row(
                 log="events",
                 key=event.pk,
-                entry=make_entry(event, texts[event.event, event.role]),
+                entry=self.make_entry(event, texts[event.event, event.role]),
             )
             for event in rows
         ]
+
+    def make_entry(self, event: MembershipEvent, text: str) -> Entry | None:
+        if not self.gate.permits("view", event.organization_key):
+            # The organization is archived.
+            return None
+        return make_entry(event, text)
 
     def find_managed(self) -> list[int] | QuerySet:
         """Return the organizations whose members the person may manage."""
@@ -387,6 +410,28 @@ def read_versions(records: QuerySet, size: int) -> list[Version]:
 
 def find_type(model: type) -> ContentType:
     return ContentType.objects.get_for_model(model)
+
+
+def find_organizations(log_entries: Collection[LogEntry]) -> dict[int, int]:
+    """Return {key of a log entry: key of its organization}.
+
+    Leaves out entries about people, and about contacts that were deleted. Runs a query
+    if there are contacts.
+    """
+    keys_of: dict[type | None, dict[int, int]] = defaultdict(dict)
+    for log_entry in log_entries:
+        key = log_entry.object_id or ""
+        if is_primary_key(key):
+            keys_of[find_model(log_entry)][log_entry.pk] = int(key)
+    contacts = keys_of[Contact]
+    found = keys_of[Organization]
+    if contacts:
+        rows = Contact.objects.filter(pk__in=set(contacts.values())).order_by()
+        owner_of = dict(rows.values_list("pk", "organization"))
+        for log_key, contact in contacts.items():
+            if contact in owner_of:
+                found[log_key] = owner_of[contact]
+    return found
 
 
 def find_model(log_entry: LogEntry) -> type | None:
