@@ -12,7 +12,7 @@ from django.urls import reverse
 from django.utils import timezone
 
 from orgadmin.access.audit_log import SecurityEvent
-from orgadmin.access.membership_log import find_start_of_next_day
+from orgadmin.access.ends import find_start_of_next_day
 from orgadmin.models import (
     AccessLink,
     AccessRequest,

@@ -12,7 +12,7 @@ from django.utils.formats import date_format
 from django.utils.html import strip_tags
 from django_tasks_db.models import DBTaskResult
 
-from orgadmin.access.membership_log import find_start_of_next_day
+from orgadmin.access.ends import find_start_of_next_day
 from orgadmin.access.roles import ADMIN, ROLES_BY_KEY
 from orgadmin.models import (
     AuditEvent,

@@ -14,12 +14,8 @@ from django.db import connection, transaction
 from django.test import TestCase, TransactionTestCase, override_settings, tag
 from django.test.utils import CaptureQueriesContext
 
-from orgadmin.access.membership_log import (
-    ENDED_AS_PLANNED,
-    Event,
-    find_start_of_next_day,
-    show_end,
-)
+from orgadmin.access.ends import find_start_of_next_day, show_end
+from orgadmin.access.membership_log import ENDED_AS_PLANNED, Event
 from orgadmin.access.roles import PERMISSIONS
 from orgadmin.access.sql import read_clock
 from orgadmin.models import Membership, MembershipEvent, Organization, User

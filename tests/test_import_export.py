@@ -10,7 +10,7 @@ from django.core.files.uploadedfile import SimpleUploadedFile
 from django.db import IntegrityError
 from django.test import TestCase, tag
 
-from orgadmin.access.membership_log import find_start_of_next_day
+from orgadmin.access.ends import find_start_of_next_day
 from orgadmin.admin.import_form import IMPORT_MAX_LINES
 from orgadmin.models import Membership, Organization, User
 from orgadmin.people.ends import find_today

@@ -9,7 +9,8 @@ from django.test import TestCase, override_settings, tag
 from django.test.utils import CaptureQueriesContext
 from django.utils.formats import date_format
 
-from orgadmin.access.membership_log import Event, find_start_of_next_day
+from orgadmin.access.ends import find_start_of_next_day
+from orgadmin.access.membership_log import Event
 from orgadmin.admin.member_ends import NO_MEMBER
 from orgadmin.models import Membership, MembershipEvent
 from orgadmin.people import invitations

@@ -19,7 +19,6 @@ from django.db.models import Case, Exists, F, OuterRef, Q, Subquery, Value, When
 from django.db.models.functions import Coalesce, Left, Now, NullIf
 from django.db.models.signals import m2m_changed
 from django.utils import timezone
-from django.utils.formats import date_format
 from django.utils.translation import gettext_lazy as _, gettext_noop
 
 from orgadmin.access.append_only import AppendOnlyQuerySet
@@ -170,30 +169,6 @@ class MembershipEventQuerySet(AppendOnlyQuerySet):
         """Read only as much of each reason as lists show, for `shown_reason`."""
         start = Left("reason", REASON_SHOWN + 1)
         return self.defer("reason").annotate(reason_start=start)
-
-
-def find_start_of_next_day(date: datetime.date) -> datetime.datetime:
-    """Return the moment at which a date has ended in the site's time zone.
-
-    The last hour of a day can occur twice, when the clocks are changed at midnight.
-    Midnight itself is always the start of the next day.
-    """
-    next_day = date + datetime.timedelta(days=1)
-    midnight = datetime.datetime.combine(next_day, datetime.time.min)
-    return timezone.make_aware(midnight, timezone.get_default_timezone())
-
-
-def show_end(ends_at: datetime.datetime) -> str:
-    """Return the last day of a membership, in the site's time zone: "Dec. 31, 2026".
-
-    People choose a day, at whose end the membership ends. The time follows if it ends
-    at another time of the day.
-    """
-    site = timezone.get_default_timezone()
-    last = timezone.localtime(ends_at - datetime.timedelta(microseconds=1), site)
-    if ends_at == find_start_of_next_day(last.date()):
-        return date_format(last.date(), "DATE_FORMAT")
-    return date_format(timezone.localtime(ends_at, site), "DATETIME_FORMAT")
 
 
 def make_source(means: str) -> str:

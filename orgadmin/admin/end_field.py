@@ -7,7 +7,7 @@ from django.conf import settings
 from django.utils.functional import lazy
 from django.utils.translation import gettext, gettext_lazy as _
 
-from orgadmin.access.membership_log import find_start_of_next_day
+from orgadmin.access.ends import find_start_of_next_day
 from orgadmin.admin.widgets import DayInput
 from orgadmin.people.ends import find_last_day, find_today
 

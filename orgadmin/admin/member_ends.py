@@ -4,7 +4,7 @@ from django.contrib import messages
 from django.db import transaction
 from django.utils.translation import gettext as _
 
-from orgadmin.access.membership_log import show_end
+from orgadmin.access.ends import show_end
 from orgadmin.access.roles import ADMIN
 from orgadmin.admin.end_field import EndForm
 from orgadmin.admin.people_messages import NO_MEMBER, PAST_END

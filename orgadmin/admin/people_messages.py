@@ -2,7 +2,7 @@
 
 from django.utils.translation import gettext as _, gettext_lazy, ngettext
 
-from orgadmin.access.membership_log import show_end
+from orgadmin.access.ends import show_end
 from orgadmin.admin.quotes import list_quoted, quote
 
 NO_MEMBER = gettext_lazy("No changes: this person is not a member.")

@@ -10,7 +10,7 @@ from typing import Any
 from django.contrib import messages
 from django.utils.translation import gettext as _, ngettext
 
-from orgadmin.access.membership_log import show_end
+from orgadmin.access.ends import show_end
 from orgadmin.access.roles import ROLES_BY_KEY
 from orgadmin.admin.quotes import list_quoted, quote
 from orgadmin.models import (

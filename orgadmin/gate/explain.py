@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, TypeAlias
 from django.contrib.auth.models import Group
 from django.utils.translation import gettext as _
 
-from orgadmin.access.membership_log import show_end
+from orgadmin.access.ends import show_end
 from orgadmin.access.roles import PERMISSIONS, ROLES, ROLES_BY_KEY
 from orgadmin.access.rule import PermissionSource, SourceKind, Sources
 from orgadmin.gate.answers import as_active

@@ -15,7 +15,7 @@ from django.utils import timezone
 from django.utils.text import capfirst
 
 from orgadmin.access.audit_log import SecurityEvent, record
-from orgadmin.access.membership_log import find_start_of_next_day
+from orgadmin.access.ends import find_start_of_next_day
 from orgadmin.access.origin import current_request
 from orgadmin.access.roles import ADMIN, ROLES_BY_KEY, Role
 from orgadmin.management.demo_clock import days_ago

@@ -12,7 +12,7 @@ from django.utils import timezone
 from django.utils.formats import date_format
 from django.utils.translation import gettext, gettext_lazy as _
 
-from orgadmin.access.membership_log import find_start_of_next_day
+from orgadmin.access.ends import find_start_of_next_day
 
 
 class ReviewIsComplete(NotSupportedError):

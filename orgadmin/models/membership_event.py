@@ -11,6 +11,7 @@ from django.utils.text import Truncator
 from django.utils.translation import gettext, gettext_lazy as _
 
 from orgadmin.access.append_only import AppendOnly
+from orgadmin.access.ends import show_end
 from orgadmin.access.membership_log import (
     ENDED_AS_PLANNED,
     REASON_SHOWN,
@@ -18,7 +19,6 @@ from orgadmin.access.membership_log import (
     MembershipEventQuerySet,
     name_author,
     read_means,
-    show_end,
 )
 from orgadmin.access.roles import ROLES, ROLES_BY_KEY, Role
 from orgadmin.models.fields import LongLineField

@@ -9,7 +9,8 @@ from django.utils import timezone
 from django.utils.translation import gettext, gettext_lazy as _
 
 from orgadmin.access.append_only import AppendOnly, AppendOnlyQuerySet
-from orgadmin.access.membership_log import name_author, show_end
+from orgadmin.access.ends import show_end
+from orgadmin.access.membership_log import name_author
 from orgadmin.access.roles import PERMISSIONS, ROLES, ROLES_BY_KEY
 from orgadmin.models.access_review import AccessReview, ReviewSection
 from orgadmin.models.fields import LongLineField

@@ -13,7 +13,7 @@ from django.utils import timezone
 from django.utils.formats import date_format
 from django.utils.translation import gettext as _, ngettext
 
-from orgadmin.access.membership_log import show_end
+from orgadmin.access.ends import show_end
 from orgadmin.models import Membership
 
 # By how much the button on the People page extends a membership.

@@ -11,7 +11,7 @@ from typing import Any
 from django.db.models import Q
 
 from orgadmin.access.batches import split_into_batches
-from orgadmin.access.membership_log import show_end
+from orgadmin.access.ends import show_end
 from orgadmin.access.roles import ROLES, Role
 from orgadmin.models import Membership, Organization, User
 

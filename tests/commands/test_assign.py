@@ -6,7 +6,7 @@ from django.test import TestCase, tag
 from django.utils import timezone
 from django.utils.formats import date_format
 
-from orgadmin.access.membership_log import find_start_of_next_day
+from orgadmin.access.ends import find_start_of_next_day
 from orgadmin.models import Membership, MembershipEvent
 from tests.factories import create_organization, create_user
 

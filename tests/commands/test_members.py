@@ -6,7 +6,7 @@ from django.core.management import CommandError, call_command
 from django.test import TestCase
 from django.utils import timezone
 
-from orgadmin.access.membership_log import find_start_of_next_day
+from orgadmin.access.ends import find_start_of_next_day
 from orgadmin.people.changes import MembershipEnd, RoleChange
 from orgadmin.people.membership import change_roles
 

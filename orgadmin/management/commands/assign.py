@@ -3,7 +3,7 @@ from datetime import date
 from django.core.exceptions import PermissionDenied
 from django.core.management.base import CommandError
 
-from orgadmin.access.membership_log import find_start_of_next_day, show_end
+from orgadmin.access.ends import find_start_of_next_day, show_end
 from orgadmin.access.roles import ROLES_BY_KEY
 from orgadmin.management.arguments import clean_reason, find_organization, find_user
 from orgadmin.management.output import EscapedCommand

@@ -4,7 +4,7 @@ from typing import Any
 from django.core.management.base import CommandError, CommandParser
 from django.utils import timezone
 
-from orgadmin.access.membership_log import find_start_of_next_day
+from orgadmin.access.ends import find_start_of_next_day
 from orgadmin.management.arguments import find_organization
 from orgadmin.management.output import EscapedCommand
 from orgadmin.models import MembershipEvent
