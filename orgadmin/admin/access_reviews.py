@@ -16,7 +16,7 @@ from orgadmin.admin.base import SuperuserOnlyAdmin
 from orgadmin.admin.changelist import get_page, list_all_rows, make_list_request
 from orgadmin.admin.once import AlreadySent, note_sent
 from orgadmin.admin.review_forms import Covered, StartReviewForm
-from orgadmin.admin.review_rows import describe_outcome
+from orgadmin.admin.review_rows import describe_undecided
 from orgadmin.admin.widgets import DayInput
 from orgadmin.models import (
     AccessReview,
@@ -226,8 +226,7 @@ class AccessReviewAdmin(SuperuserOnlyAdmin):
                 "%d entry is confirmed.", "%d entries are confirmed.", number
             )
             self.message_user(request, text % number)
-            outcome.decided = []
-        for level, text in describe_outcome(outcome):
+        for level, text in describe_undecided(outcome):
             self.message_user(request, text, level)
         return HttpResponseRedirect(request.get_full_path())
 

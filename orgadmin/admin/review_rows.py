@@ -150,8 +150,13 @@ def name_decider(
 
 def describe_outcome(outcome: Outcome) -> list[tuple[int, str]]:
     """Return the messages about what became of decisions, with their levels."""
+    return [*describe_decided(outcome.decided), *describe_undecided(outcome)]
+
+
+def describe_decided(decided: Collection[ReviewDecision]) -> list[tuple[int, str]]:
+    """Return the messages about the access of members that was decided about."""
     lines = []
-    number = sum(row.answer == ReviewAnswer.CONFIRMED for row in outcome.decided)
+    number = sum(row.answer == ReviewAnswer.CONFIRMED for row in decided)
     if number:
         text = ngettext(
             "The access of %d person is confirmed.",
@@ -159,13 +164,19 @@ def describe_outcome(outcome: Outcome) -> list[tuple[int, str]]:
             number,
         )
         lines.append((messages.SUCCESS, text % number))
-    for row in outcome.decided:
+    for row in decided:
         if row.answer == ReviewAnswer.ENDED:
             text = _("The access of %s has ended.") % quote(row.item)
             lines.append((messages.SUCCESS, text))
         elif row.answer == ReviewAnswer.CHANGED:
             text = _("The access of %s was changed.") % quote(row.item)
             lines.append((messages.SUCCESS, text))
+    return lines
+
+
+def describe_undecided(outcome: Outcome) -> list[tuple[int, str]]:
+    """Return the messages about what could not be decided."""
+    lines = []
     if outcome.left:
         text = _("These people had already left: %s.")
         lines.append((messages.WARNING, text % list_quoted(outcome.left)))
