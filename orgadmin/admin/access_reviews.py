@@ -314,10 +314,10 @@ def describe_scope(review):
 def list_unanswered(sections):
     """Return the organizations without an answer, with their admins. Three queries."""
     sections = list(sections)
-    organizations = Organization.objects.in_bulk(
-        [section.organization_key for section in sections]
+    organizations = Organization.objects.order_by().filter(
+        pk__in=[section.organization_key for section in sections]
     )
-    groups = {row.admin_id: row.pk for row in organizations.values()}
+    groups = dict(organizations.values_list("admin", "pk"))
     memberships = Membership.objects.current().filter(
         group__in=groups, user__is_active=True
     )
