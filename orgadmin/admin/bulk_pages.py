@@ -358,7 +358,7 @@ def summarize(rows: Sequence[PlannedRole]) -> list[SummaryLine]:
 def describe_people(plan: Plan) -> list[EndingPerson]:
     """Return the first people whose access ends, with what they keep.
 
-    Runs three queries if only their roles end.
+    Runs one query if only their roles end.
     """
     change = plan.change
     if not isinstance(change, EndAccess):

@@ -1,4 +1,4 @@
-"""The forms of access reviews: one starts a review, the other changes an access."""
+"""The forms that start an access review and change the access of someone in it."""
 
 import datetime
 from dataclasses import dataclass

@@ -45,8 +45,8 @@ ADD_SECTIONS = """
 
 # The members with a role, of all sections in a range. Someone who joined after the
 # start is not part of the review, unless that only replaced another role, and nobody is
-# whose membership has ended. Parameters:
-# the role, twice; the review, the range, and the start of the review.
+# whose membership has ended. Parameters: the review, the range, and the start of the
+# review.
 ADD_MEMBERS = """
     INSERT INTO orgadmin_reviewitem
         (section_id, key, path, user_key, user_name, full_name, organization_name,

@@ -83,9 +83,9 @@ class Access:
 class Decision:
     """What someone wants to become of an item.
 
-    `seen` is the access that the page showed, as text; None: the person saw it in
-    another way. `role` and
-    `end` are the new ones if the answer is that the access changes.
+    `seen` is the access that the page showed, as text; with None, the person saw it in
+    another way. `role` and `end` are the new ones if the answer is that the access
+    changes.
     """
 
     item: int
