@@ -235,8 +235,6 @@ class BulkPages:
             "bulk_preview",
             title_preview(form.change),
             kind=kind,
-            label=TABS[kind],
-            bulk_tabs=list_tabs(kind),
             page_url=get_bulk_url(kind),
             plan=plan,
             summary=summarize(plan.changes),
