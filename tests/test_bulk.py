@@ -13,7 +13,6 @@ from django.utils.html import strip_tags
 from django_tasks_db.models import DBTaskResult
 
 from orgadmin.access.ends import find_start_of_next_day
-from orgadmin.access.roles import ADMIN, ROLES_BY_KEY
 from orgadmin.models import (
     AuditEvent,
     BulkJob,
@@ -36,6 +35,8 @@ from orgadmin.people.changes import MembershipEnd, RoleChange
 from orgadmin.people.membership import change_roles, find_role
 from orgadmin.people.worker import delete_old, release_abandoned
 from tests.factories import (
+    ADMIN,
+    REVIEWER,
     age_sign_in,
     create_organization,
     create_superuser,
@@ -47,7 +48,6 @@ from tests.mailing import queues_mail, work
 from tests.scratch import scratch_database
 from tests.together import run_together
 
-REVIEWER = ROLES_BY_KEY["reviewer"]
 USERS = "/admin/orgadmin/user/"
 LIST = "/admin/orgadmin/organization/"
 GIVE = f"{USERS}bulk/give/"

@@ -9,7 +9,6 @@ from django.test import TestCase, TransactionTestCase, override_settings, tag
 from django.utils import timezone
 from django_tasks_db.models import DBTaskResult
 
-from orgadmin.access.roles import ADMIN, ROLES_BY_KEY
 from orgadmin.models import Membership, MembershipEvent, Organization, User
 from orgadmin.models.guards import LastAdminError
 from orgadmin.people.changes import MembershipEnd, RoleChange
@@ -21,11 +20,16 @@ from orgadmin.people.succession import (
     SuccessorUnavailable,
     hand_over,
 )
-from tests.factories import create_organization, create_superuser, create_user
+from tests.factories import (
+    ADMIN,
+    REVIEWER,
+    create_organization,
+    create_superuser,
+    create_user,
+)
 from tests.mailing import queues_mail
 from tests.together import run_together
 
-REVIEWER = ROLES_BY_KEY["reviewer"]
 USERS = "/admin/orgadmin/user/"
 
 
