@@ -129,6 +129,13 @@ class ReminderTests(TestCase):
         mail.outbox.clear()
         self.assertIn("mary@example.com", self.remind())
 
+    def test_says_nothing_about_what_was_archived_since(self):
+        set_last_day(self.mary, self.acme, self.soon)
+        remind_of_ends()
+        archive.archive([self.acme.pk], actor=self.staff)
+        work()
+        self.assertEqual(list_mail(), {})
+
     def test_people_can_turn_it_off(self):
         set_last_day(self.mary, self.acme, self.soon)
         User.objects.filter(pk=self.mary.pk).update(mail_own_roles=False)
