@@ -27,8 +27,10 @@ SITE_PAGES = [
     "/admin/",
     "/admin/?q=canary",
     "/admin/activity/",
+    "/admin/all-activity/",
     ORGANIZATIONS,
     f"{ORGANIZATIONS}?q=canary",
+    f"{ORGANIZATIONS}?admins=ending",
     f"{ORGANIZATIONS}export/",
     f"{ORGANIZATIONS}import/",
     f"{ORGANIZATIONS}add/",
@@ -60,6 +62,7 @@ PAGES_OF_ORGANIZATION = [
     "ledger",
     "ledger/?csv=1",
     "ledger/?on={today}",
+    "requests",
     "review",
     "access",
     "delete",
@@ -69,7 +72,7 @@ PAGES_OF_CONTACT = ["change", "history", "delete"]
 
 # Which pages of an organization open for whom.
 FOR_VIEWERS = {"overview", "change", "history", "contacts"}
-FOR_MANAGERS = {"people", "ledger", "access", "review"}
+FOR_MANAGERS = {"people", "ledger", "access", "requests", "review"}
 
 
 class Difference(AssertionError):
