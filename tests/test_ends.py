@@ -106,6 +106,11 @@ class RuleTests(TestCase):
             self.assertEqual(user.has_perm(perm, self.acme), permission in listed)
         return listed
 
+    def test_a_permission_of_another_app_is_not_one_of_the_rule(self):
+        with database_time(NOON - TICK):
+            self.assertTrue(self.ada.has_perm("orgadmin.view_organization", self.acme))
+            self.assertFalse(self.ada.has_perm("other.view_organization", self.acme))
+
     @tag("C15")
     def test_counts_until_the_end_and_not_in_that_moment(self):
         with database_time(NOON - TICK):

@@ -24,7 +24,10 @@ class RuleBackend(ObjectPermissionBackend):
     def has_perm(self, user_obj: Visitor, perm: str, obj: Any = None) -> bool:
         if not isinstance(obj, Organization):
             return super().has_perm(user_obj, perm, obj)
-        return perm.rpartition(".")[2] in self.get_all_permissions(user_obj, obj)
+        app_label, _dot, name = perm.rpartition(".")
+        if app_label not in ("", Organization._meta.app_label):
+            return False
+        return name in self.get_all_permissions(user_obj, obj)
 
     def get_all_permissions(self, user_obj: Visitor, obj: Any = None) -> set[str]:
         if not isinstance(obj, Organization):
