@@ -12,7 +12,6 @@ from django.db import IntegrityError, models, transaction
 from django.test import (
     SimpleTestCase,
     TestCase,
-    TransactionTestCase,
     override_settings,
     tag,
 )
@@ -38,6 +37,7 @@ from tests.factories import (
 )
 from tests.mailing import read_link, send_invitation
 from tests.migrating import migrate, models_at
+from tests.migration_case import MigrationCase
 
 SAME = [
     ("ada@example.com", "ADA@Example.COM"),
@@ -396,12 +396,13 @@ class SpellingsMeetTests(TestCase):
 
 
 @override_settings(SECOND_FACTOR="off")
-class MigrationTests(TransactionTestCase):
+class MigrationTests(MigrationCase):
     """What the migrations do with people who are there already."""
 
+    step = "0038"
+
     def setUp(self):
-        self.addCleanup(migrate)
-        migrate("0038")
+        super().setUp()
         self.users = models_at("0038_accepted_invitation")("orgadmin", "User").objects
 
     @tag("D41")

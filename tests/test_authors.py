@@ -5,7 +5,7 @@ from django.contrib.auth.models import Group
 from django.contrib.contenttypes.models import ContentType
 from django.core.management import call_command
 from django.db import models
-from django.test import TestCase, TransactionTestCase, tag
+from django.test import TestCase, tag
 
 from orgadmin.models import KeptLogEntry, Organization, User
 from orgadmin.records.erasure import erase_person
@@ -16,6 +16,7 @@ from tests.factories import (
     create_user,
     set_role,
 )
+from tests.migration_case import MigrationCase
 
 ADMIN_URL = "/admin/orgadmin"
 
@@ -160,14 +161,13 @@ class DeletedAuthorTests(TestCase):
         self.assertNotIn("olga", self.read(f"contact/{self.contact.pk}", self.ada))
 
 
-class MigrationTests(TransactionTestCase):
+class MigrationTests(MigrationCase):
     def test_names_the_authors_of_existing_records(self):
         olga = create_user("olga")
         acme = create_organization("Acme")
         acme._history_user = olga
         acme.phone = "1"
         acme.save()
-        self.addCleanup(call_command, "migrate", "orgadmin", verbosity=0)
         call_command("migrate", "orgadmin", "0036", verbosity=0)
         nobody, by_olga = acme.history.order_by("history_id")
         records = models.QuerySet(type(by_olga))

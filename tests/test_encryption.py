@@ -9,11 +9,12 @@ from allauth.mfa.totp.internal.auth import TOTP
 from django.conf import settings
 from django.core.management import call_command
 from django.db import connection
-from django.test import TestCase, TransactionTestCase, override_settings, tag
+from django.test import TestCase, override_settings, tag
 
 from orgadmin.records.encryption import examine_second_factors
 from tests.factories import create_organization, create_user
 from tests.migrating import migrate
+from tests.migration_case import MigrationCase
 from tests.test_sign_in import CREDENTIALS, ENTER_CODE, LOGIN, make_code, without_cache
 
 SECRET = "JBSWY3DPEHPK3PXP" * 2
@@ -137,10 +138,7 @@ class EncryptionTests(TestCase):
         self.assertNotIn(SECRET, str(dict(self.client.session)))
 
 
-class MigrationTests(TransactionTestCase):
-    def tearDown(self):
-        migrate()
-
+class MigrationTests(MigrationCase):
     @tag("D35")
     def test_the_migration_encrypts_and_going_back_decrypts(self):
         ada = create_user("ada")

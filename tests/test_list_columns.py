@@ -20,6 +20,7 @@ from orgadmin.records.columns import FIELDS
 
 from .factories import create_organization, create_user
 from .migrating import migrate
+from .migration_case import MigrationCase
 from .together import run_together
 
 TRIGGERS = {
@@ -296,7 +297,7 @@ class CreatedAtTests(TestCase):
         self.assertGreater(copy.created_at, LONG_AGO)
 
 
-class UpgradeTests(TransactionTestCase):
+class UpgradeTests(MigrationCase):
     def test_rows_from_before_get_their_columns(self):
         acme = create_organization("Äcme")
         mary = create_user("mary")
@@ -308,7 +309,6 @@ class UpgradeTests(TransactionTestCase):
         acme.save()
         acme.history.filter(history_type="+").update(history_date=first)
         acme.history.filter(history_type="~").update(history_date=last)
-        self.addCleanup(migrate)
         migrate("0055")
         migrate()
         stored = Organization.objects.get()

@@ -31,6 +31,7 @@ from django_zero_downtime_migrations.backends.postgres.schema import (
 )
 
 from tests.factories import create_organization
+from tests.migration_case import MigrationCase
 
 SLEEP = "orgadmin.management.commands.migrate.time.sleep"
 RECIPE = "docs/required-relation.md shows how to split a migration."
@@ -257,12 +258,13 @@ class PendingTriggersTests(TransactionTestCase):
 
 
 @on_postgresql
-class RequireRelationTests(TransactionTestCase):
+class RequireRelationTests(MigrationCase):
     """NOT NULL on PostgreSQL, while others save or read."""
 
+    step = "0003"
+
     def setUp(self):
-        self.addCleanup(call_command, "migrate", "orgadmin", verbosity=0)
-        call_command("migrate", "orgadmin", "0003", verbosity=0)
+        super().setUp()
         self.constraints = self.read_constraints()
         self.foreign_keys = self.read_foreign_keys()
 

@@ -19,6 +19,7 @@ from orgadmin.models import (
 from orgadmin.records.doctor import examine
 from tests.factories import create_organization, create_user
 from tests.migrating import DATA_STEPS, migrate, models_at
+from tests.migration_case import MigrationCase
 from tests.scratch import scratch_database
 from tests.test_models import expected_grants, grants_of
 
@@ -74,13 +75,8 @@ def write_or_stop(operation, write, batches, filled, rows):
     write(operation, filled, rows)
 
 
-class LedgerAndHistoryTests(TransactionTestCase):
+class LedgerAndHistoryTests(MigrationCase):
     """The membership log and the history begin with what exists."""
-
-    def setUp(self):
-        # A database of its own need not be migrated again after the test.
-        scratch = self.enterContext(scratch_database())
-        self.enterContext(scratch.connected())
 
     def test_begin_with_a_row_for_each_membership_and_each_organization(self):
         acme = create_organization("Acme")
@@ -112,17 +108,13 @@ class LedgerAndHistoryTests(TransactionTestCase):
         migrate(fake=True)
 
 
-class SeedPathTests(TransactionTestCase):
-    """A live table gets its groups, loses them, and gets them again.
+class SeedPathTests(MigrationCase):
+    """A live table gets its groups, loses them, and gets them again."""
 
-    It is in a database of its own, which need not be migrated back and forth before and
-    after each test.
-    """
+    step = BEFORE
 
     def setUp(self):
-        scratch = self.enterContext(scratch_database(is_migrated=False))
-        self.enterContext(scratch.connected())
-        migrate(BEFORE)
+        super().setUp()
         OldOrganization = models_at(BEFORE)("orgadmin", "Organization")
         Group.objects.bulk_create(Group(name=name) for name in TAKEN)
         OldOrganization.objects.bulk_create(
@@ -147,7 +139,17 @@ class SeedPathTests(TransactionTestCase):
     def read_group_names(self):
         return set(Group.objects.values_list("name", flat=True))
 
+    def assert_groups_are_created(self):
+        """Check the admin groups, as of the step that creates them."""
+        get_model = models_at(ADMIN_CREATED)
+        organizations = get_model("orgadmin", "Organization").objects
+        names = dict(organizations.values_list("pk", "admin__name"))
+        self.assertEqual(names, ADMIN_GROUPS)
+        self.assertEqual(self.read_rows(), self.rows)
+        self.assertEqual(Group.objects.count(), len(NAMES) + len(TAKEN))
+
     def assert_complete(self):
+        """Check both groups and the permissions, as of the latest step."""
         self.assertEqual(self.read_rows(), self.rows)
         groups = self.read_groups()
         self.assertEqual({pk: names[0] for pk, names in groups.items()}, ADMIN_GROUPS)
@@ -220,9 +222,11 @@ class SeedPathTests(TransactionTestCase):
                 ):
                     migrate(ADMIN_CREATED)
                 self.assertEqual(Group.objects.count(), len(TAKEN) + 2 * committed)
-                migrate()
-                self.assert_complete()
+                migrate(ADMIN_CREATED)
+                self.assert_groups_are_created()
                 migrate(BEFORE)
+        migrate()
+        self.assert_complete()
 
     def test_a_group_that_a_newer_release_has_created_is_kept(self):
         migrate("0002")

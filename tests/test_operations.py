@@ -11,11 +11,11 @@ from unittest import mock, skipUnless
 from django.contrib.auth.models import Group
 from django.core.management import call_command
 from django.db import DataError, connection, transaction
-from django.test import TransactionTestCase
 
 from orgadmin import operations
 from orgadmin.models import Organization
 from tests.migrating import migrate
+from tests.migration_case import MigrationCase
 from tests.releases import EMPTY, FILLED, FILLING, WITHOUT, Release
 
 WAITING = """
@@ -32,12 +32,13 @@ UNTIL_DEADLOCK_IS_FOUND = 1.2  # seconds
 
 
 @skipUnless(connection.vendor == "postgresql", "SQLite has one writer at a time")
-class LongTransactionTests(TransactionTestCase):
+class LongTransactionTests(MigrationCase):
     """A transaction holds something that the data step wants; another edits a row."""
 
+    step = EMPTY
+
     def setUp(self):
-        self.addCleanup(migrate)
-        migrate(EMPTY)
+        super().setUp()
         self.first = Release(WITHOUT).create("A")
         self.second = Release(WITHOUT).create("B")
         self.other_connection = connection.copy()

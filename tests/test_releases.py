@@ -14,6 +14,7 @@ from django.test import TransactionTestCase
 from orgadmin.models import Organization
 from orgadmin.records.doctor import examine
 from tests.migrating import migrate
+from tests.migration_case import MigrationCase
 from tests.releases import (
     EMPTY,
     FILLED,
@@ -109,12 +110,10 @@ class ReleasesAtOnceTests(TransactionTestCase):
             )
 
 
-class LateRowTests(TransactionTestCase):
+class LateRowTests(MigrationCase):
     """What the old release saves after the step that creates the groups."""
 
-    def setUp(self):
-        self.addCleanup(migrate)
-        migrate(FILLED)
+    step = FILLED
 
     def read_state(self):
         """Return all that a migration which fails must leave as it was."""

@@ -3,19 +3,21 @@ from unittest import mock, skipUnless
 
 from django.core.management import call_command
 from django.db import OperationalError, connection
-from django.test import TransactionTestCase
+
+from tests.migration_case import MigrationCase
 
 TABLE = "orgadmin_organization"
 SLEEP = "orgadmin.management.commands.migrate.time.sleep"
 
 
 @skipUnless(connection.vendor == "postgresql", "SQLite itself waits for locks")
-class GivesWayTests(TransactionTestCase):
+class GivesWayTests(MigrationCase):
     """A column is added while a long transaction reads the table of organizations."""
 
+    step = "0017"
+
     def setUp(self):
-        self.addCleanup(call_command, "migrate", "orgadmin", verbosity=0)
-        call_command("migrate", "orgadmin", "0017", verbosity=0)
+        super().setUp()
         self.reader = connection.copy()
         self.addCleanup(self.reader.close)
         self.reader.set_autocommit(False)
