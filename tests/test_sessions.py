@@ -311,6 +311,7 @@ class LimitTests(SignInCase):
         self.assertIn("last_seen", self.client.session)
 
     @tag("D29")
+    @mock.patch.object(sessions, "SEEN_EVERY", sessions.MINUTE)
     def test_use_is_stored_once_a_minute(self):
         self.client.force_login(self.people["ada"])
         with mock.patch.object(sessions.time, "time", return_value=time.time() + 50):
