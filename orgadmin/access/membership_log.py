@@ -78,6 +78,21 @@ class MembershipChange:
     # The end that the membership has from now on; None if it has no end.
     ends_at: datetime.datetime | None = None
     at: datetime.datetime | None = None  # None means now
+    replaced: Role | None = None  # the role that the person had until now, if known
+
+    def outdates(self, role: Role) -> bool:
+        """Return whether this outdates an invitation of the person to a role.
+
+        An invitation must not give back what somebody has taken from the person, and it
+        is of no use if it offers nothing that the person does not have.
+        """
+        if self.event is Event.LEFT:
+            return True
+        if self.event not in (Event.JOINED, Event.FOUND):
+            return False
+        if self.replaced is not None and not self.role.includes(self.replaced):
+            return True
+        return self.role.includes(role)
 
 
 class MembershipEventQuerySet(AppendOnlyQuerySet):
@@ -203,12 +218,17 @@ def write_changes(
     reason: str = "",
     source: str = "",
 ) -> None:
-    """Add a row to the log for each change. Runs one query per BATCH rows.
+    """Add a row to the log for each change, and revoke the invitations it outdates.
 
-    `source` is the ID of the OpenID provider whose groups decided, if any.
+    `source` is the ID of the OpenID provider whose groups decided, if any. Runs a few
+    queries per BATCH rows, in the transaction of the caller.
     """
+    written = list(changes)
     source = source or make_source(current_means.get())
-    _write(changes, actor, reason, source)
+    _write(written, actor, reason, source)
+    # Here, because every way to give or to take a role comes past here.
+    Invitation = apps.get_model("orgadmin", "Invitation")
+    Invitation.objects.revoke_outdated(written, actor=actor)
 
 
 def write_planned_ends(changes: Iterable[MembershipChange]) -> None:

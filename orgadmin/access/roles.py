@@ -34,6 +34,10 @@ class Role:
         """The attribute of Organization that holds the ID of the role's group."""
         return f"{self.key}_id"
 
+    def includes(self, other: Role) -> bool:
+        """Return whether this role has every permission of another one, or is it."""
+        return set(other.permissions) <= set(self.permissions)
+
 
 ROLES = (
     Role(

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import secrets
 from base64 import urlsafe_b64encode
+from collections import defaultdict
+from collections.abc import Collection, Sequence
 from datetime import datetime, timedelta
 from hashlib import sha256
 from math import ceil
@@ -15,17 +17,20 @@ from django.db.models import Value
 from django.db.models.functions import Lower
 from django.utils import timezone
 from django.utils.crypto import salted_hmac
-from django.utils.translation import gettext_lazy as _
+from django.utils.translation import gettext_lazy as _, gettext_noop
 
+from orgadmin.access.batches import split_into_batches
 from orgadmin.access.membership_log import Event, MembershipChange, write_changes
 from orgadmin.access.roles import ROLES, ROLES_BY_KEY
 from orgadmin.access.rule import belongs_to_archived
-from orgadmin.models.addresses import list_spellings
+from orgadmin.models.addresses import fold_email, list_spellings
 from orgadmin.models.fields import LineEmailField
 from orgadmin.models.organization import Organization
 from orgadmin.models.user import User
 
 TOKEN_SALT = "orgadmin.invitation"
+
+BATCH = 1_000  # changes whose invitations one query looks up
 
 
 class InvitationQuerySet(models.QuerySet["Invitation"]):
@@ -39,9 +44,16 @@ class InvitationQuerySet(models.QuerySet["Invitation"]):
         The database treats more characters as equal than `is_same_email()`, which must
         decide what gives somebody access.
         """
-        spellings = [Lower(Value(spelling)) for spelling in list_spellings(email)]
+        return self.to_emails([email])
+
+    def to_emails(self, emails: Collection[str]) -> Self:
+        """Return the invitations to email addresses, as `to_email()`."""
+        lower_spellings = []
+        for email in emails:
+            for spelling in [email, *list_spellings(email)]:
+                lower_spellings.append(Lower(Value(spelling)))
         rows = self.annotate(lower_email=Lower("email"))
-        return rows.filter(lower_email__in=[Lower(Value(email)), *spellings])
+        return rows.filter(lower_email__in=lower_spellings)
 
     def revoke(self, *, actor: User | None, reason: str = "") -> int:
         """Delete invitations, so that their links no longer work, and log it.
@@ -58,6 +70,47 @@ class InvitationQuerySet(models.QuerySet["Invitation"]):
         return len(invitations)
 
     revoke.queryset_only = True  # type: ignore[attr-defined]
+
+    def revoke_outdated(
+        self, changes: Sequence[MembershipChange], *, actor: User | None
+    ) -> None:
+        """Revoke the invitations that changes of roles outdate, and log it.
+
+        They are those of the same person to the same organization. Runs two queries per
+        BATCH of changes, and a few more if there are such invitations.
+        """
+        outdated: list[int] = []
+        for batch in split_into_batches(changes, BATCH):
+            outdated += self._find_outdated(batch)
+        if outdated:
+            self.filter(pk__in=outdated).revoke(
+                actor=actor, reason=gettext_noop("The role of the person has changed.")
+            )
+
+    def _find_outdated(self, changes: Collection[MembershipChange]) -> list[int]:
+        """Return the keys of the invitations that changes outdate."""
+        people = {change.user_key for change in changes} - {None}
+        if not people:
+            return []
+        users = User.objects.using(self.db).filter(pk__in=people).exclude(email="")
+        emails = dict(users.order_by().values_list("pk", "email"))
+        # {(key of the organization, email address): changes of the person's role there}
+        changes_of = defaultdict(list)
+        for change in changes:
+            if change.user_key in emails:
+                email = fold_email(emails[change.user_key])
+                changes_of[change.organization_key, email].append(change)
+        organizations = {organization for organization, _email in changes_of}
+        if not organizations:
+            return []
+        rows = self.filter(organization__in=organizations).to_emails(emails.values())
+        outdated = []
+        for invitation in rows.order_by():
+            key = (invitation.organization_id, fold_email(invitation.email))
+            role = ROLES_BY_KEY[invitation.role]
+            if any(change.outdates(role) for change in changes_of[key]):
+                outdated.append(invitation.pk)
+        return outdated
 
 
 class Invitation(models.Model):

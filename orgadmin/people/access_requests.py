@@ -206,7 +206,7 @@ def approve(
     _lock_to_manage(organization, actor)
     _decide(request, Outcome.APPROVED, actor)
     current = find_role(organization, request.user)
-    if current is not None and set(role.permissions) <= set(current.permissions):
+    if current is not None and current.includes(role):
         return current
     change = RoleChange(request.user, organization, role, end=end)
     change_roles([change], actor=actor, reason=_("Request approved."))

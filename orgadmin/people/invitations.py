@@ -293,16 +293,28 @@ def accept(invitation: Invitation, user: User, *, is_unused: bool) -> Role:
 
 def _accept(invitation: Invitation, user: User, *, is_unused: bool) -> Role:
     user = _save_account(invitation, user, is_unused=is_unused)
+    # It can be archived since the page was shown. Nobody archives it from now on.
+    if not lock(Organization, [invitation.organization_id], unarchived=True):
+        raise InvitationGone
+    _use_up(invitation)
     role = _assign_role(invitation, user)
+    _remember_link(invitation, user)
+    notify_accepted(invitation, user, role)
+    return role
+
+
+def _use_up(invitation: Invitation) -> None:
+    """Delete an invitation, so that nobody can accept it again.
+
+    The user and the organization are locked. So it cannot be that someone is removing
+    the user, which would revoke the invitation.
+    """
     unused = Invitation.objects.filter(
         pk=invitation.pk, token_hash=invitation.token_hash
     )
     deleted, _rows = unused.delete()
     if not deleted:
         raise InvitationGone
-    _remember_link(invitation, user)
-    notify_accepted(invitation, user, role)
-    return role
 
 
 def _remember_link(invitation: Invitation, user: User) -> None:
@@ -341,11 +353,8 @@ def _save_account(invitation: Invitation, user: User, *, is_unused: bool) -> Use
 def _assign_role(invitation: Invitation, user: User) -> Role:
     """Give a locked user the role of the invitation, unless they have a higher one."""
     role = ROLES_BY_KEY[invitation.role]
-    # It can be archived since the page was shown. Nobody archives it from now on.
-    if not lock(Organization, [invitation.organization_id], unarchived=True):
-        raise InvitationGone
     current = find_role(invitation.organization, user)
-    if current is not None and set(role.permissions) <= set(current.permissions):
+    if current is not None and current.includes(role):
         return current
     # If the inviter has been deleted, use a new user as the actor, because it has no
     # permissions. None would mean a command, which may do everything.

@@ -330,6 +330,7 @@ def _describe_change(change: RoleChange, event: Event, role: Role) -> Membership
         change.organization.name,
         role,
         ends_at=None if event is Event.LEFT else change.ends_at,
+        replaced=change.previous,
     )
 
 
