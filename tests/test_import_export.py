@@ -382,21 +382,35 @@ class ExportTests(TestCase):
         self.other.refresh_from_db()
         self.assertEqual((self.other.tax_id, self.other.notes), ("T2", "secret"))
 
-    def test_names_the_ends_of_members_and_imports_do_not_change_them(self):
+    def test_names_the_ends_of_members_and_can_be_imported_again(self):
         day = find_today() + timedelta(days=30)
         ends_at = find_start_of_next_day(day)
         rows = Membership.objects.filter(user=self.user, group=self.own.admin)
-        rows.update(ends_at=ends_at)
+        # It does not end with the day: a file has only days, which are no change.
+        early = ends_at - timedelta(hours=5)
+        rows.update(ends_at=early)
         file = self.export(create_superuser())
-        self.assertIn(f",anna@example.com {day}\r\n".encode(), file)
+        self.assertIn(f",anna@example.com until {day},\r\n".encode(), file)
         report = import_organizations(io.BytesIO(file))
-        self.assertEqual((report.changed, report.people), (0, 0))
-        self.assertEqual(report.ignored, ["access_ends"])
-        without = file.replace(b"access_ends", b"colour")
-        without = without.replace(f" {day}".encode(), b"")
+        self.assertEqual((report.changed, report.people, report.ends), (0, 0, 0))
+        self.assertEqual(report.ignored, [])
+        without = file.replace(f" until {day}".encode(), b"")
         report = import_organizations(io.BytesIO(without))
-        self.assertEqual((report.changed, report.people), (0, 0))
-        self.assertEqual(rows.get().ends_at, ends_at)
+        self.assertEqual((report.changed, report.people, report.ends), (0, 0, 0))
+        self.assertEqual(rows.get().ends_at, early)
+
+    @tag("A41")
+    def test_tells_only_superusers_when_access_ends(self):
+        ends_at = find_start_of_next_day(find_today())
+        Membership.objects.update(ends_at=ends_at)
+        clerk = create_user(
+            "clerk",
+            is_staff=True,
+            permissions=["view_organization", "view_confidential_organization"],
+        )
+        for person in (self.user, clerk):
+            self.assertNotIn(b"until", self.export(person))
+        self.assertIn(b"until", self.export(create_superuser()))
 
     def test_an_import_that_changes_a_role_keeps_the_end(self):
         self.user.verify_email()

@@ -7,12 +7,13 @@ from django.conf import settings
 from django.utils.functional import lazy
 from django.utils.translation import gettext, gettext_lazy as _
 
-from orgadmin.access.ends import find_start_of_next_day
 from orgadmin.admin.widgets import DayInput
-from orgadmin.people.ends import find_last_day, find_today
-
-# Dates far ahead are slips of the pen, such as 20226 for 2026.
-LAST_YEAR = 2999
+from orgadmin.people.ends import (
+    UnusableDay,
+    find_end_of_day,
+    find_last_day,
+    find_today,
+)
 
 
 class EndField(forms.DateField):
@@ -44,18 +45,10 @@ class EndField(forms.DateField):
         day = super().clean(value)
         if day is None:
             return None
-        if day < find_today():
-            raise forms.ValidationError(
-                _("This day has passed. Choose today or a later day.")
-            )
-        if day.year > LAST_YEAR:
-            raise forms.ValidationError(
-                _(
-                    "This day is too far in the future. Choose a day before the year"
-                    " 3000."
-                )
-            )
-        return find_start_of_next_day(day)
+        try:
+            return find_end_of_day(day)
+        except UnusableDay as error:
+            raise forms.ValidationError(str(error)) from error
 
 
 def explain_day():

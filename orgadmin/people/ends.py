@@ -13,7 +13,7 @@ from django.utils import timezone
 from django.utils.formats import date_format
 from django.utils.translation import gettext as _, ngettext
 
-from orgadmin.access.ends import show_end
+from orgadmin.access.ends import find_start_of_next_day, show_end
 from orgadmin.models import Membership
 
 # By how much the button on the People page extends a membership.
@@ -24,6 +24,13 @@ SOON = datetime.timedelta(days=7)
 
 # How long before it platform staff see that an organization loses its last admin.
 FORESEEN = datetime.timedelta(days=30)
+
+# Days far ahead are slips of the pen, such as 20226 for 2026.
+LAST_YEAR = 2999
+
+
+class UnusableDay(ValueError):
+    """A day that cannot be the last one of a membership. str() says why."""
 
 
 @dataclass(frozen=True)
@@ -69,9 +76,32 @@ def find_last_day(ends_at: datetime.datetime) -> datetime.date:
     return timezone.localdate(ends_at - datetime.timedelta(microseconds=1), site)
 
 
+def has_same_day(
+    first: datetime.datetime | None, second: datetime.datetime | None
+) -> bool:
+    """Return whether two ends have the same last day, or neither is an end."""
+    if first is None or second is None:
+        return first is second
+    return find_last_day(first) == find_last_day(second)
+
+
 def find_today() -> datetime.date:
     """Return the day of the site, which is the same for everyone."""
     return timezone.localdate(timezone=timezone.get_default_timezone())
+
+
+def find_end_of_day(day: datetime.date) -> datetime.datetime:
+    """Return when a membership ends that has this last day.
+
+    Raises `UnusableDay` if the day has passed, or is too far ahead.
+    """
+    if day < find_today():
+        raise UnusableDay(_("This day has passed. Choose today or a later day."))
+    if day.year > LAST_YEAR:
+        raise UnusableDay(
+            _("This day is too far in the future. Choose a day before the year 3000.")
+        )
+    return find_start_of_next_day(day)
 
 
 def find_last_ends(until: datetime.datetime) -> QuerySet[Membership]:

@@ -20,8 +20,11 @@ FIELDS = (
     "notes",
 )
 
-# {column: role}. A cell contains the email addresses of people with the role.
+# {column: role}. A cell contains the email addresses of people with the role, each
+# followed by the last day of their access if it ends:
+# "mary@example.com until 2026-12-31; ben@example.com".
 ROLE_COLUMNS = {f"{role.key}s": role for role in ROLES}
+UNTIL = "until"
 
 # An exported file has the ID of each organization, and a key that only this site can
 # make from it. So an ID in a file from elsewhere identifies nothing here.

@@ -17,16 +17,13 @@ from orgadmin.access.roles import CONFIDENTIAL_FIELDS
 from orgadmin.models import Membership, Organization, User
 from orgadmin.people.ends import find_last_day
 from orgadmin.records.batches import read_by_size
-from orgadmin.records.columns import FIELDS, ID_COLUMNS, ROLE_COLUMNS
+from orgadmin.records.columns import FIELDS, ID_COLUMNS, ROLE_COLUMNS, UNTIL
 from orgadmin.records.id_keys import make_id_key
 
 if TYPE_CHECKING:
     from django.db.models import QuerySet
 
     from orgadmin.models import AuditEvent, MembershipEvent
-
-# The last days of members' access. No import changes them.
-ENDS_COLUMN = "access_ends"
 
 # The fields of an organization that may have long texts.
 LONG_FIELDS = ("address", "notes")
@@ -78,6 +75,11 @@ class MemberCell:
     email: str
     ends_at: datetime.datetime | None
 
+    def __str__(self) -> str:
+        if self.ends_at is None:
+            return self.email
+        return f"{self.email} {UNTIL} {find_last_day(self.ends_at)}"
+
 
 def record_export(content: str, *, actor: User, **details: object) -> None:
     """Record that someone exports "organizations", or one of the logs.
@@ -96,7 +98,7 @@ def list_organizations(
     If the user may not see the confidential fields of every organization that they can
     view, these columns are left out: an empty cell would clear the field when someone
     imports the file. Superusers also get the columns of people, so they can import the
-    file again, and a column with the last days of their access, which imports ignore.
+    file again.
     Runs a query for the header, one for all keys, and two or three per batch.
     """
     fields = list_fields(user)
@@ -134,7 +136,7 @@ def sees_all_confidential(user: User) -> bool:
 def list_columns(fields: Sequence[str], user: User) -> list[str]:
     columns = [*ID_COLUMNS, *fields]
     if user.is_superuser:
-        columns += [*ROLE_COLUMNS, ENDS_COLUMN]
+        columns += ROLE_COLUMNS
     return columns
 
 
@@ -182,19 +184,12 @@ def list_values(
 def list_people(
     organization: Organization, members: dict[int, list[MemberCell]]
 ) -> list[object]:
-    """Return a cell for each role, with the email addresses of its members.
-
-    The last cell has the last day of each member whose access ends.
-    """
+    """Return a cell for each role: its members, and the last days of their access."""
     cells: list[object] = []
-    ends = []
     for role in ROLE_COLUMNS.values():
         found = members.get(getattr(organization, role.attname), [])
-        cells.append("; ".join(member.email for member in found))
-        for member in found:
-            if member.ends_at is not None:
-                ends.append(f"{member.email} {find_last_day(member.ends_at)}")
-    return [*cells, "; ".join(ends)]
+        cells.append("; ".join(str(member) for member in found))
+    return cells
 
 
 def list_events(

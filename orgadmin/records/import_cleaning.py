@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import re
 from collections import Counter, defaultdict
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field as dataclass_field
+from datetime import date, datetime
 from typing import Any
 
 from django.core.exceptions import ValidationError
@@ -16,7 +17,8 @@ from orgadmin.access.roles import Role
 from orgadmin.models import Organization
 from orgadmin.models.addresses import fold_email
 from orgadmin.models.fields import LineEmailField
-from orgadmin.records.columns import ID_COLUMNS, ROLE_COLUMNS
+from orgadmin.people.ends import UnusableDay, find_end_of_day
+from orgadmin.records.columns import ID_COLUMNS, ROLE_COLUMNS, UNTIL
 from orgadmin.records.id_keys import is_id_key
 from orgadmin.records.import_header import Header
 from orgadmin.records.import_problems import ImportProblem, RowRefused
@@ -28,6 +30,7 @@ from orgadmin.records.import_suspicions import (
 )
 
 ID = "[1-9][0-9]{0,17}"  # so that the number fits into 64 bits
+DAY = "[0-9]{4}-[0-9]{2}-[0-9]{2}"
 EMAIL_FIELD = LineEmailField()
 
 # {column that identifies an organization: its name in messages}
@@ -41,6 +44,7 @@ class NamedPerson:
     column: str  # as in ROLE_COLUMNS
     role: Role
     email: str  # in its normal form
+    ends_at: datetime | None = None  # None keeps the end that the membership has
 
 
 @dataclass(frozen=True)
@@ -88,13 +92,13 @@ class RowCleaner:
         """Return the row of a record. Raises `RowRefused` with all of its problems."""
         self._check_length(record)
         values: dict[str, Any] = {}
-        emails: dict[str, list[str]] = {}
+        members: dict[str, dict[str, datetime | None]] = {}
         warnings: list[ImportWarning] = []
         problems = []
         for name, cell in self._list_cells(record):
             try:
                 if name in ROLE_COLUMNS:
-                    emails[name] = clean_emails(cell)
+                    members[name] = clean_members(cell)
                     continue
                 values |= self._clean_value(name, cell)
                 warnings += self._find_warnings(record, name, cell)
@@ -105,7 +109,7 @@ class RowCleaner:
             pk = self._clean_id(record)
         except InvalidCell as error:
             problems.append(self._describe(error, record, "id"))
-        row = ImportRow(record.line, pk, values, list_people(emails), warnings)
+        row = ImportRow(record.line, pk, values, list_people(members), warnings)
         problems += self._check_has_name(row, record)
         problems += self._check_row(row)
         if problems:
@@ -230,15 +234,54 @@ def clean_id(cell: str) -> int | None:
     return int(cell)
 
 
-def clean_emails(cell: str) -> list[str]:
-    """Return the email addresses in a cell, each once. Raises `InvalidCell`."""
-    # The keys of a dictionary are unique, and keep their order.
-    emails = {}
-    for address in re.split(r"[\s;,]+", cell):
-        if address:
-            email = fold_email(clean_field(EMAIL_FIELD, address, address))
-            emails[email] = True
-    return list(emails)
+def clean_members(cell: str) -> dict[str, datetime | None]:
+    """Return {email address: end of the membership} of the people in a cell.
+
+    An address may be followed by the last day, as in "mary@example.com until
+    2026-12-31". Without it, the end is None. Raises `InvalidCell`.
+    """
+    ends: dict[str, datetime | None] = {}
+    email = None  # to which an end that follows belongs
+    words = iter(re.split(r"[\s;,]+", cell))
+    for word in words:
+        if word.lower() == UNTIL:
+            day = next(words, "")
+            if email is None or not day:
+                raise InvalidCell(explain_until(), cell)
+            ends[email] = choose_end(ends[email], clean_last_day(day), day)
+            email = None
+        elif word:
+            email = fold_email(clean_field(EMAIL_FIELD, word, word))
+            ends.setdefault(email, None)
+    return ends
+
+
+def explain_until() -> str:
+    return _(
+        "The word “until” stands between an email address and a day, as in"
+        " “mary@example.com until 2026-12-31”."
+    )
+
+
+def choose_end(first: datetime | None, second: datetime, day: str) -> datetime:
+    """Return the end of a person who may already have one in the same cell."""
+    if first is not None and first != second:
+        message = _("This person already has another last day here. Keep only one.")
+        raise InvalidCell(message, day)
+    return second
+
+
+def clean_last_day(text: str) -> datetime:
+    """Return when a membership ends that has this last day. Raises `InvalidCell`."""
+    try:
+        if not re.fullmatch(DAY, text):
+            raise ValueError(text)
+        return find_end_of_day(date.fromisoformat(text))
+    except UnusableDay as error:
+        raise InvalidCell(str(error), text) from error
+    except ValueError as error:
+        message = _("This is no date. Write year, month and day, as in 2026-12-31.")
+        raise InvalidCell(message, text) from error
 
 
 def clean_value(name: str, cell: str) -> Any:
@@ -273,14 +316,17 @@ def clean_field(field: models.Field, text: str, cell: str) -> Any:
         raise InvalidCell(" ".join(error.messages), cell) from error
 
 
-def list_people(emails: dict[str, list[str]]) -> list[NamedPerson]:
+def list_people(
+    members: Mapping[str, Mapping[str, datetime | None]],
+) -> list[NamedPerson]:
     """Return the people in the cells of a row, role by role.
 
-    `emails` is {column: email addresses}.
+    `members` is {column: {email address: end of the membership}}.
     """
     people = []
     for column, role in ROLE_COLUMNS.items():
-        people += [NamedPerson(column, role, email) for email in emails.get(column, [])]
+        for email, ends_at in members.get(column, {}).items():
+            people.append(NamedPerson(column, role, email, ends_at))
     return people
 
 

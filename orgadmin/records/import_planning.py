@@ -14,10 +14,13 @@ from orgadmin.access.rule import is_active_superuser
 from orgadmin.models import Organization, User
 from orgadmin.models.fields import normalize
 from orgadmin.models.look_alikes import make_key
+from orgadmin.people.changes import MembershipEnd
+from orgadmin.people.ends import has_same_day
 from orgadmin.records.columns import ROLE_COLUMNS
 from orgadmin.records.import_cleaning import (
     ImportRow,
     InvalidCell,
+    NamedPerson,
     clean_value,
     describe_blank_name,
 )
@@ -50,6 +53,8 @@ class PlannedPerson:
     role: Role
     email: str
     user: User | None  # None if the person is to be invited
+    # The end that the membership is to have. None keeps the one that it has.
+    end: MembershipEnd | None = None
 
 
 @dataclass(frozen=True)
@@ -313,7 +318,16 @@ class RowPlanner:
                 title = self.header.find_title(person.column)
                 problem = ImportProblem(message, row.line, title, person.email)
                 raise RowRefused(problem)
-            people.append(PlannedPerson(person.role, person.email, user))
+            end = find_new_end(person, user, organization, stored)
+            if end is not None and user is not None and user.pk in stored.doubtful_pks:
+                message = _(
+                    "The person with this email address has not confirmed it. Change"
+                    " the last day on the People page."
+                )
+                title = self.header.find_title(person.column)
+                problem = ImportProblem(message, row.line, title, person.email)
+                raise RowRefused(problem)
+            people.append(PlannedPerson(person.role, person.email, user, end))
         return people
 
     def _check_reference_is_free(
@@ -339,6 +353,27 @@ class RowPlanner:
                 ) % {"id": owner.pk}
             title = self.header.find_title("reference")
             raise RowRefused(ImportProblem(message, row.line, title, row.reference))
+
+
+def find_new_end(
+    person: NamedPerson,
+    user: User | None,
+    organization: Organization,
+    stored: StoredObjects,
+) -> MembershipEnd | None:
+    """Return the end that a membership is to have, or None if it keeps its own.
+
+    A membership may end at any time of its last day. A file has only days, so the same
+    day is no change.
+    """
+    if person.ends_at is None:
+        return None
+    if user is not None:
+        group_id = getattr(organization, person.role.attname)
+        present_end = stored.memberships.get((user.pk, group_id))
+        if has_same_day(present_end, person.ends_at):
+            return None
+    return MembershipEnd(person.ends_at)
 
 
 def find_old_values(

@@ -11,6 +11,8 @@ from django.utils.translation import gettext as _
 
 from orgadmin.access.roles import ROLES, ROLES_BY_KEY
 from orgadmin.models import Organization
+from orgadmin.people.changes import RoleChange
+from orgadmin.people.ends import plan_end
 from orgadmin.records.columns import FIELDS
 from orgadmin.records.import_planning import PlannedRow
 from orgadmin.records.import_writing import WrittenBatch
@@ -132,15 +134,29 @@ def describe_people(written: WrittenBatch) -> dict[int, list[str]]:
     effects: dict[int, list[str]] = defaultdict(list)
     for change in written.role_changes:
         if change.role is not None:  # an import never removes anyone
-            text = _("%(user)s becomes %(role)s") % {
+            values = {
                 "user": change.user,
                 "role": change.role.label,
+                "day": change.end and plan_end(change.end.at),
             }
+            text = choose_text_about_change(change) % values
             effects[change.organization.pk].append(text)
     for invitation in written.invitations:
-        text = _("%(email)s is invited as %(role)s") % {
+        values = {
             "email": invitation.email,
             "role": ROLES_BY_KEY[invitation.role].label,
+            "day": plan_end(invitation.membership_ends_at),
         }
-        effects[invitation.organization_id].append(text)
+        text = _("%(email)s is invited as %(role)s")
+        if values["day"] is not None:
+            text = _("%(email)s is invited as %(role)s, until %(day)s")
+        effects[invitation.organization_id].append(text % values)
     return effects
+
+
+def choose_text_about_change(change: RoleChange) -> str:
+    if change.is_only_of_end:
+        return _("%(user)s stays %(role)s, now until %(day)s")
+    if change.ends_at is not None:
+        return _("%(user)s becomes %(role)s, until %(day)s")
+    return _("%(user)s becomes %(role)s")

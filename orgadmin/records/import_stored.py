@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
+from datetime import datetime
 from typing import TYPE_CHECKING
 
 from orgadmin.access.audit_log import SecurityEvent
@@ -36,8 +37,8 @@ class StoredObjects:
     users: dict[str, User]
     # IDs of users whose address may belong to someone else
     doubtful_pks: set[int]
-    # (user ID, group ID) of the users
-    memberships: set[tuple[int, int]]
+    # {(user ID, group ID): end} of the users' memberships
+    memberships: dict[tuple[int, int], datetime | None]
 
 
 def find_users(rows: Iterable[ImportRow]) -> dict[str, User]:
@@ -98,17 +99,18 @@ def find_doubtful(users: Iterable[User]) -> set[int]:
 
 def find_memberships(
     user_pks: Collection[int], organizations: Iterable[Organization]
-) -> set[tuple[int, int]]:
-    """Return (user ID, group ID) of the roles of users in organizations."""
+) -> dict[tuple[int, int], datetime | None]:
+    """Return {(user ID, group ID): end} of the roles of users in organizations."""
     if not user_pks:
-        return set()
+        return {}
     group_ids: list[int | None] = []
     for organization in organizations:
         group_ids += organization.group_ids
     memberships = Membership.objects.current().filter(
         user__in=user_pks, group__in=group_ids
     )
-    return set(memberships.values_list("user", "group"))
+    rows = memberships.values_list("user", "group", "ends_at")
+    return {(user_id, group_id): ends_at for user_id, group_id, ends_at in rows}
 
 
 def is_known(

@@ -8,10 +8,11 @@ from dataclasses import dataclass
 from orgadmin.models import Invitation, Organization, User
 from orgadmin.people import outbox
 from orgadmin.people.changes import RoleChange
+from orgadmin.people.ends import has_same_day
 from orgadmin.people.invitations import invite
 from orgadmin.people.mail import send_invitation
 from orgadmin.people.membership import change_roles
-from orgadmin.records.import_planning import PlannedRow
+from orgadmin.records.import_planning import PlannedPerson, PlannedRow
 
 
 @dataclass(frozen=True)
@@ -55,7 +56,9 @@ def give_roles(rows: Sequence[PlannedRow], *, actor: User | None) -> list[RoleCh
     for row in rows:
         for person in row.people:
             if person.user is not None:
-                change = RoleChange(person.user, row.organization, person.role)
+                change = RoleChange(
+                    person.user, row.organization, person.role, end=person.end
+                )
                 wanted.append(change)
     if not wanted:
         return []
@@ -75,16 +78,29 @@ def invite_people(
         for person in row.people:
             if person.user is not None:
                 continue
-            existing = row.organization.invitations.to_email(person.email)
-            existing = existing.filter(role=person.role.key)
-            if not existing.exists():
-                invitation = invite(
-                    row.organization,
-                    person.email,
-                    person.role,
-                    actor=actor,
-                    is_limited=False,
-                )
-                outbox.enqueue(send_invitation, invitation=invitation.pk)
-                invitations.append(invitation)
+            if is_invited(person, row.organization):
+                continue
+            invitation = invite(
+                row.organization,
+                person.email,
+                person.role,
+                actor=actor,
+                is_limited=False,
+                ends_at=person.end.at if person.end is not None else None,
+            )
+            outbox.enqueue(send_invitation, invitation=invitation.pk)
+            invitations.append(invitation)
     return invitations
+
+
+def is_invited(person: PlannedPerson, organization: Organization) -> bool:
+    """Return whether an invitation offers a person what the file says.
+
+    If the file does not say when the membership ends, any end will do.
+    """
+    invitations = organization.invitations.to_email(person.email)
+    for invitation in invitations.filter(role=person.role.key):
+        offered = invitation.membership_ends_at
+        if person.end is None or has_same_day(offered, person.end.at):
+            return True
+    return False

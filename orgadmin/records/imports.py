@@ -23,6 +23,8 @@ from orgadmin.access.origin import IMPORT, by_means_of, current_means
 from orgadmin.models import Organization, User
 from orgadmin.models.guards import LastAdminError
 from orgadmin.people import mail
+from orgadmin.people.ends import find_last_day
+from orgadmin.people.membership import EndInThePast
 from orgadmin.records.batches import read_in_batches
 from orgadmin.records.columns import FIELDS
 from orgadmin.records.import_cleaning import ImportRow, RowCleaner
@@ -91,6 +93,7 @@ class ImportReport:
     unchanged: int = 0
     # People
     people: int = 0  # who got a role
+    ends: int = 0  # whose role ends at another time
     invited: int = 0
     cleared: int = 0  # values that were emptied
     # The file
@@ -124,9 +127,10 @@ def import_organizations(
     "reference", or else with its name if `options` say so. If there is none, the row
     creates an organization. An empty cell keeps what is there, except in the columns
     that `options.clear_blank` names. The columns "admins" and "reviewers" contain email
-    addresses of people who get the role. With `send_mail`, these people are notified,
-    and `actor` invites people without an account or with a doubtful address. Without
-    `send_mail`, or without an actor, such people are refused.
+    addresses of people who get the role, and the last days of their access. With
+    `send_mail`, these people are notified, and `actor` invites people without an
+    account or with a doubtful address. Without `send_mail`, or without an actor, such
+    people are refused.
 
     Rows with warnings are refused unless `options` accept them. A dry run does not
     refuse them: its report has the warnings.
@@ -158,6 +162,8 @@ def import_organizations(
         raise describe_last_admins(error.organizations) from error
     except (Organization.DoesNotExist, PermissionDenied) as error:
         raise describe_conflict() from error
+    except EndInThePast as error:
+        raise describe_past_end(error) from error
     except DatabaseError as error:
         if type(error) in CONFLICTS:
             raise describe_conflict() from error
@@ -203,6 +209,13 @@ def describe_last_admins(organizations: Sequence[Organization]) -> ImportRefused
     )
     problems = [ImportProblem(message % organization) for organization in organizations]
     return ImportRefused(problems)
+
+
+def describe_past_end(error: EndInThePast) -> ImportRefused:
+    """Return the error about a day that is over by the clock of the database."""
+    message = _("This day has passed. Choose today or a later day.")
+    day = find_last_day(error.ends_at).isoformat()
+    return ImportRefused([ImportProblem(message, value=day)])
 
 
 def hash_file(file: BinaryIO) -> str:
@@ -298,6 +311,7 @@ class _Import:
                 "created": self.report.created,
                 "changed": self.report.changed,
                 "people": self.report.people,
+                "ends": self.report.ends,
                 "invited": self.report.invited,
             },
         )
@@ -391,7 +405,9 @@ class _Import:
         self.report.created += len(written.created)
         self.report.changed += len(written.changed)
         self.report.unchanged += len(untouched)
-        self.report.people += len(written.role_changes)
+        ends = sum(change.is_only_of_end for change in written.role_changes)
+        self.report.ends += ends
+        self.report.people += len(written.role_changes) - ends
         self.report.invited += len(written.invitations)
         if self.send_mail:
             for change in written.role_changes:

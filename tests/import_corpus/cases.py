@@ -549,6 +549,21 @@ MATCHING = [
         "refused: line 3, column “reference”, “R8”: Line 2 already has this reference.",
     ),
     text("empty key column", "reference,name\n,New\n,Other\n", "2 new"),
+    text(
+        "no last day",
+        "reference,name,admins\nR1,Acme,a@b.example until\n",
+        "refused: line 2, column “admins”, “a@b.example until”: The word “until”",
+    ),
+    text(
+        "last day in German",
+        "reference,name,admins\nR1,Acme,a@b.example until 31.12.2990\n",
+        "refused: line 2, column “admins”, “31.12.2990”: This is no date.",
+    ),
+    text(
+        "last day that has passed",
+        "reference,name,reviewers\nR1,Acme,a@b.example until 2020-02-29\n",
+        "refused: line 2, column “reviewers”, “2020-02-29”: This day has passed.",
+    ),
 ]
 
 

@@ -235,6 +235,8 @@ class Command(EscapedCommand):
             f"People: {report.people:,} {would_be}given a role,"
             f" {report.invited:,} {would_be}invited."
         )
+        if report.ends:
+            self.stdout.write(f"Last days: {report.ends:,} {would_be}changed.")
         if dry_run:
             self.stdout.write("This was a dry run: nothing was changed.")
 
