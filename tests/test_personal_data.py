@@ -35,6 +35,8 @@ from orgadmin.models import (
     AccessRequest,
     AuditEvent,
     Contact,
+    Import,
+    ImportPart,
     Invitation,
     MembershipEvent,
     Organization,
@@ -87,6 +89,8 @@ def dump_database():
             texts[table] = str(cursor.fetchall()).lower()
     sessions = [session.get_decoded() for session in Session.objects.all()]
     texts["decoded sessions"] = str(sessions).lower()
+    parts = [part.read_text() for part in ImportPart.objects.all()]
+    texts["decoded parts of imports"] = str(parts).lower()
     return texts
 
 
@@ -176,6 +180,7 @@ class PersonCase(TestCase):
         throttle.count_attempt("mail", "z.quill@example.net")
         self.leave_mail()
         self.leave_review(ben)
+        self.leave_imports()
         self.browser = Client()
         self.browser.force_login(zoe)
 
@@ -196,6 +201,16 @@ class PersonCase(TestCase):
             user_name="zquillfeather",
             kind="start",
         )
+
+    def leave_imports(self):
+        """Let the person import files, and let files of others name them."""
+        for actor in (self.zoe, self.root):
+            for state in (Import.State.WAITING, Import.State.DONE):
+                stored = Import.objects.create(
+                    actor_key=actor.pk, file_name="Zoë Quillfeather.csv", state=state
+                )
+                content = ImportPart.pack([["New", "z.quill@example.net"]])
+                stored.parts.create(kind="changes", number=0, content=content)
 
     def leave_mail(self):
         """Add mail to the outbox: three messages to the person, and one about them."""
@@ -255,6 +270,7 @@ class ExportTests(PersonCase):
             # A role, and a permission on the other organization.
             "access_reviews": 2,
             "review_answers": 3,
+            "imports": 2,
             "history": 1,
             "admin_log": 3,
             "invitations": 3,
@@ -302,6 +318,8 @@ class ErasureTests(PersonCase):
             "orgadmin_auditevent",
             "orgadmin_contact",
             "orgadmin_historicalorganization",
+            "orgadmin_import",
+            "decoded parts of imports",
             "orgadmin_invitation",
             "orgadmin_membershipevent",
             "orgadmin_organization",
@@ -310,6 +328,8 @@ class ErasureTests(PersonCase):
         self.assertGreaterEqual(find_needles().keys(), traces)
         self.erase("--yes", "--replace-texts")
         self.assertEqual(find_needles(), {})
+        # What others have imported remains as an entry of the list.
+        self.assertEqual(Import.objects.filter(state=Import.State.DONE).count(), 2)
 
     @tag("D36")
     def test_the_logs_still_explain_every_membership(self):
@@ -708,6 +728,8 @@ class CoverageTests(SimpleTestCase):
         "orgadmin.Contact": "exported and deleted by address",
         "orgadmin.DoctorRun": "has no personal data: numbers of errors",
         "orgadmin.HistoricalOrganization": "exported, and names are replaced",
+        "orgadmin.Import": "exported; deleted, or the name of the file is",
+        "orgadmin.ImportPart": "deleted with what the person has not confirmed",
         "orgadmin.Invitation": "exported, and deleted by address",
         "orgadmin.KeptLogEntry": "exported, and names are replaced",
         "orgadmin.MailWorker": "has no personal data: the name of a process",

@@ -34,6 +34,7 @@ from orgadmin.models.review_evidence import (
 )
 from orgadmin.models.sent_form import SentForm
 from orgadmin.models.sign_in_attempt import SignInAttempt
+from orgadmin.models.stored_import import Import, ImportPart
 from orgadmin.models.user import User
 from orgadmin.models.user_session import UserSession
 
@@ -48,6 +49,8 @@ __all__ = [
     "Contact",
     "DoctorRun",
     "EndReminder",
+    "Import",
+    "ImportPart",
     "Invitation",
     "KeptLogEntry",
     "MailWorker",

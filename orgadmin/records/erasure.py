@@ -38,6 +38,8 @@ from orgadmin.models import (
     AccessReview,
     AuditEvent,
     Contact,
+    Import,
+    ImportPart,
     Invitation,
     KeptLogEntry,
     MembershipEvent,
@@ -258,6 +260,7 @@ class Erasure:
             self._change_audit_log()
             self._change_reviews()
         self._change_admin_log(contact_names)
+        self._change_imports()
         self._change_organizations()
         self._record()
         return self.report
@@ -393,6 +396,25 @@ class Erasure:
                 events.filter(pk=event.pk).update(personal=personal)
                 number += 1
         self.report.add(_("Names in the audit log"), number)
+
+    def _change_imports(self) -> None:
+        """Delete what the person has not confirmed, and all parts that name them.
+
+        An import that was done remains, but can no longer be undone if what it has
+        changed names the person.
+        """
+        by_person = Q(actor_key=self.user.pk)
+        words = self.names.in_logs
+        waiting = Import.objects.filter(by_person).exclude(state__in=Import.DONE_STATES)
+        number = waiting.count()
+        waiting.delete()
+        named = by_person | contains_any("file_name", words)
+        number += Import.objects.filter(named).update(file_name="")
+        for pk in find_imports_that_name(words):
+            ImportPart.objects.filter(stored_import=pk).delete()
+            Import.objects.filter(pk=pk).exclude(state__in=Import.DONE_STATES).delete()
+            number += 1
+        self.report.add(_("Imports"), number)
 
     def _change_reviews(self) -> None:
         """Replace names in access reviews. What was decided stays, by key."""
@@ -611,6 +633,20 @@ def build_pattern(words: Iterable[str]) -> re.Pattern[str]:
     )
     pattern = rf"(?<![\w.+@-])(?:{alternatives or '(?!)'})(?![\w@]|[.-]\w)"
     return re.compile(pattern, re.IGNORECASE)
+
+
+def find_imports_that_name(words: Iterable[str]) -> set[int]:
+    """Return the IDs of imports of which a part contains one of the words.
+
+    Reads all parts: those of imports that wait, and of the last weeks.
+    """
+    pattern = build_pattern(words)
+    found = set()
+    for part in ImportPart.objects.order_by("pk").iterator(chunk_size=1):
+        is_file = part.kind == ImportPart.Kind.FILE
+        if not is_file and pattern.search(part.read_text()):
+            found.add(part.stored_import_id)
+    return found
 
 
 def contains_any(name: str, words: Iterable[str]) -> Q:

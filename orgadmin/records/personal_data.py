@@ -33,6 +33,7 @@ from orgadmin.models import (
     AccessReview,
     AuditEvent,
     Contact,
+    Import,
     Invitation,
     KeptLogEntry,
     MembershipEvent,
@@ -373,6 +374,12 @@ def list_review_answers(person: Person) -> Iterator[Row]:
         }
 
 
+def list_imports(person: Person) -> Iterator[Row]:
+    imports = Import.objects.filter(actor_key=person.key).order_by("pk")
+    for stored in imports.iterator(chunk_size=BATCH):
+        yield {"at": stored.created_at, "file": stored.file_name, "what": stored.state}
+
+
 def list_audit_events(person: Person) -> Iterator[Row]:
     condition = find_audit_events(person)
     events = AuditEvent.objects.filter(condition | Q(actor_key=person.key))
@@ -535,6 +542,7 @@ SECTIONS: dict[str, Callable[[Person], Iterable[Row]]] = {
     "membership_log": list_membership_events,
     "access_reviews": list_review_items,
     "review_answers": list_review_answers,
+    "imports": list_imports,
     "audit_log": list_audit_events,
     "history": list_history,
     "admin_log": list_log_entries,
