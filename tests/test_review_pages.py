@@ -337,7 +337,7 @@ class StaffPageTests(PagesTestCase):
         self.assertEqual(event.actor_key, self.root.pk)
         work()
         review.refresh_from_db()
-        self.assertTrue(review.is_open)
+        self.assertTrue(review.is_answerable)
 
     def test_proposes_a_due_date_in_each_language(self):
         """Browsers leave a field empty if its date is not in ISO form."""

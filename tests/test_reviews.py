@@ -51,6 +51,7 @@ from orgadmin.people.reviews import (
     decide,
     start_review,
 )
+from tests.clocks import database_time
 from tests.factories import (
     ADMIN,
     REVIEWER,
@@ -68,7 +69,7 @@ DUE = datetime.date(2026, 12, 14)
 
 @contextmanager
 def at(moment):
-    """Let the clock stand at a moment. Yields the clock, which can be set."""
+    """Let both clocks stand at a moment. Yields the application's, which can be set."""
 
     class Clock(datetime.datetime):
         @classmethod
@@ -76,7 +77,10 @@ def at(moment):
             return cls.moment
 
     Clock.moment = moment
-    with mock.patch("django.utils.timezone.datetime", Clock):
+    with (
+        mock.patch("django.utils.timezone.datetime", Clock),
+        database_time(moment),
+    ):
         yield Clock
 
 
@@ -141,7 +145,11 @@ class ReviewTestCase(TestCase):
         self.clock = self.enterContext(at(START))
 
     def travel(self, moment):
-        self.clock.moment = moment
+        self.set_clocks(moment, moment)
+
+    def set_clocks(self, application, database):
+        self.clock.moment = application
+        self.enterContext(database_time(database))
 
 
 class ItemTests(ReviewTestCase):
@@ -894,6 +902,111 @@ class RequestTests(ReviewTestCase):
         self.assertFalse(remind_now(review))
         self.travel(START + timedelta(days=1))
         self.assertTrue(remind_now(review))
+
+
+class ClockTests(ReviewTestCase):
+    """The clock of the database decides, however wrong that of the application is."""
+
+    # The application may be ahead or behind.
+    APART = (timedelta(minutes=-20), timedelta(minutes=20))
+
+    @contextmanager
+    def clocks_apart(self, moment, apart):
+        """Set the database's clock to a moment, and undo what happens then."""
+        with self.subTest(moment=moment, apart=apart), transaction.atomic():
+            self.set_clocks(moment + apart, moment)
+            yield
+            transaction.set_rollback(True)
+        self.travel(START)
+
+    def test_all_times_of_a_review_are_of_one_clock(self):
+        for apart in self.APART:
+            with self.clocks_apart(START, apart):
+                review = start()
+                run_reviews()
+                answer(review, self.beta, self.ada, actor=self.ada)
+                times = [
+                    review.started_at,
+                    review.prepared_at,
+                    review.notices.latest("pk").at,
+                    ReviewDecision.objects.get().at,
+                    section_of(review, self.beta).answered_at,
+                ]
+                self.assertEqual(times, [START] * 5)
+
+    def test_it_is_open_until_the_due_date_is_over(self):
+        review = start()
+        item = section_of(review, self.acme).items.get(user_key=self.cyd.pk)
+        for apart in self.APART:
+            with self.clocks_apart(review.due_at - timedelta(seconds=1), apart):
+                run_reviews()
+                self.assertIsNone(AccessReview.objects.get().completed_at)
+                self.assertTrue(review.is_answerable)
+                answer(review, self.acme, self.cyd, actor=self.ada)
+                self.assertEqual(answers_of(review), {"cyd": "confirmed"})
+        for apart in self.APART:
+            with self.clocks_apart(review.due_at, apart):
+                self.assertFalse(review.is_answerable)
+                # No worker has completed it yet.
+                with self.assertRaises(ReviewIsComplete):
+                    answer(review, self.acme, self.cyd, "ended", actor=self.ada)
+                staff = review.sections.get(organization_key=None)
+                with self.assertRaises(ReviewIsComplete):
+                    confirm_other_paths(staff, [item.pk], actor=self.root)
+                run_reviews()
+                stored = AccessReview.objects.get()
+                self.assertEqual(stored.completed_at, review.due_at)
+                self.assertEqual(item.decision.at, review.due_at)
+
+    def test_whether_a_membership_has_ended_during_a_review(self):
+        review = start(ends_access=True)
+        end = START + timedelta(days=1)
+        Membership.objects.filter(user=self.cyd).update(ends_at=end)
+        for apart in self.APART:
+            with self.clocks_apart(end - timedelta(seconds=1), apart):
+                answer(review, self.acme, self.cyd, actor=self.ada)
+                self.assertEqual(answers_of(review), {"cyd": "confirmed"})
+        for apart in self.APART:
+            with self.clocks_apart(end, apart):
+                answer(review, self.acme, self.cyd, actor=self.ada)
+                self.assertEqual(answers_of(review), {"cyd": "left"})
+
+    def test_nobody_who_was_there_is_left_out(self):
+        """The log has times of the application, and reviews those of the database."""
+        for apart in self.APART:
+            with self.clocks_apart(START, apart):
+                early = create_user("early", reviewer_of=[self.acme])
+                review = start_review(ReviewScope.ALL, due_on=DUE)
+                late = create_user("late", reviewer_of=[self.acme])
+                review_items.prepare(review.pk)
+                keys = section_of(review, self.acme).items.values_list("user_key")
+                self.assertIn((early.pk,), keys)
+                self.assertNotIn((late.pk,), keys)
+
+    def test_requests_and_rhythms_follow_it(self):
+        review = start()
+        run_reviews()
+        week_before = review.due_at - timedelta(days=7)
+        for moment, name in (
+            (week_before - timedelta(seconds=1), "14 days"),
+            (week_before, "7 days"),
+        ):
+            for apart in self.APART:
+                with self.clocks_apart(moment, apart):
+                    run_reviews()
+                    self.assertEqual(review.notices.latest("pk").kind, name)
+        midnight = datetime.datetime(2026, 11, 5, tzinfo=UTC)
+        ReviewRhythm.objects.create(next_on=midnight.date())
+        for apart in self.APART:
+            with self.clocks_apart(midnight - timedelta(seconds=1), apart):
+                run_reviews()
+                self.assertEqual(AccessReview.objects.count(), 1)
+        for apart in self.APART:
+            with self.clocks_apart(midnight, apart):
+                run_reviews()
+                self.assertEqual(AccessReview.objects.count(), 2)
+                with self.assertRaises(DueDateInThePast):
+                    start_review(ReviewScope.ALL, due_on=midnight.date())
 
 
 class RhythmTests(ReviewTestCase):

@@ -33,7 +33,11 @@ from orgadmin.models import (
 )
 from orgadmin.models.validators import is_primary_key
 from orgadmin.people.review_schedule import remind_now
-from orgadmin.people.reviews import confirm_other_paths, start_review
+from orgadmin.people.reviews import (
+    DueDateInThePast,
+    confirm_other_paths,
+    start_review,
+)
 from orgadmin.records.csv_files import respond_with_csv
 from orgadmin.records.exports import record_export
 from orgadmin.records.review_evidence import list_evidence, list_notices
@@ -98,7 +102,7 @@ class AccessReviewAdmin(SuperuserOnlyAdmin):
     def state(self, review):
         if review.completed_at is not None:
             return _("Completed")
-        return _("Open") if review.is_open else _("Being prepared")
+        return _("Open") if review.prepared_at else _("Being prepared")
 
     # Starting a review
 
@@ -116,6 +120,9 @@ class AccessReviewAdmin(SuperuserOnlyAdmin):
                 return self._start(request, covered, form.cleaned_data)
             except AlreadySent as error:
                 return self.respond_to_second(request, error.location)
+            except DueDateInThePast as error:
+                # Midnight has passed since the form was checked.
+                form.add_error("due_on", str(error))
         return self.render_page(
             request,
             None,
@@ -198,7 +205,8 @@ class AccessReviewAdmin(SuperuserOnlyAdmin):
             return self._confirm(request, section)
         items = section.items.select_related("decision").order_by("path", "pk")
         page = get_page(request, items)
-        is_open = [item for item in page if not hasattr(item, "decision")]
+        is_answerable = review.is_answerable
+        undecided = [item for item in page if not hasattr(item, "decision")]
         return self.render_page(
             request,
             review,
@@ -207,7 +215,8 @@ class AccessReviewAdmin(SuperuserOnlyAdmin):
             review=review,
             section=section,
             page=page,
-            number=len(is_open) if review.is_open else 0,
+            is_answerable=is_answerable,
+            number=len(undecided) if is_answerable else 0,
         )
 
     def _confirm(self, request, section):

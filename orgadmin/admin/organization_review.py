@@ -82,13 +82,14 @@ class ReviewPage:
     def _show_review(self, request, organization, section, sections):
         page = None
         rows = []
+        is_open = section is not None and section.is_answerable
         admins = find_active_members([organization.admin_id])[organization.admin_id]
         if section is not None:
             items = section.items.select_related("decision")
             page = get_page(
                 request, items.order_by("user_name", "pk"), size=PEOPLE_PER_PAGE
             )
-            rows = make_rows(request.user, organization, section, page, admins)
+            rows = make_rows(request.user, organization, page, admins, is_open=is_open)
         return self.render_page(
             request,
             organization,
@@ -99,7 +100,7 @@ class ReviewPage:
             page=page,
             rows=rows,
             confirmable=sum(row.can_confirm for row in rows),
-            is_open=section is not None and section.review.is_open,
+            is_open=is_open,
             needs_other=any(row.needs_other and row.is_open for row in rows),
             last_admin=find_last_admin(request.user, admins),
         )
@@ -239,7 +240,7 @@ def find_asked_item(
 ) -> AskedItem | None:
     """Return the item, unless it was decided, or its person has left."""
     item = section.items.filter(pk=key, decision=None).first()
-    if item is None or not section.review.is_open:
+    if item is None or not section.is_answerable:
         return None
     user = User.objects.filter(pk=item.user_key or 0).first()
     access = choose_access(item, find_access(organization, [item]))
@@ -254,7 +255,7 @@ def list_sections(organization: Organization) -> list[ReviewSection]:
         organization_key=organization.pk, review__prepared_at__isnull=False
     )
     ordered = sections.select_related("review").order_by("-review")
-    return list(ordered[:REVIEWS_SHOWN])
+    return list(ordered.tell_answerable()[:REVIEWS_SHOWN])
 
 
 def choose_section(
@@ -265,7 +266,7 @@ def choose_section(
     for section in sections:
         if chosen == str(section.review_id):
             return section
-    waiting = [row for row in sections if row.review.is_open and row.open_items]
+    waiting = [row for row in sections if row.is_answerable and row.open_items]
     if waiting:
         return min(waiting, key=lambda section: section.review.due_on)
     return next(iter(sections), None)

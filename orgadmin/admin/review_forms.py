@@ -7,12 +7,13 @@ from typing import TYPE_CHECKING
 from django import forms
 from django.utils.translation import gettext_lazy as _
 
+from orgadmin.access.sql import read_clock
 from orgadmin.admin.end_field import EndField
 from orgadmin.admin.people_forms import RoleForm
 from orgadmin.admin.widgets import DayInput
 from orgadmin.models import ReviewScope
 from orgadmin.people.changes import MembershipEnd
-from orgadmin.people.ends import find_last_day, find_today
+from orgadmin.people.ends import find_day, find_last_day
 
 if TYPE_CHECKING:
     from django.db.models import QuerySet
@@ -36,7 +37,7 @@ class Covered:
 
 
 def propose_due_date():
-    return find_today() + datetime.timedelta(days=DAYS_TO_ANSWER)
+    return find_day(read_clock()) + datetime.timedelta(days=DAYS_TO_ANSWER)
 
 
 class StartReviewForm(forms.Form):
@@ -59,7 +60,7 @@ class StartReviewForm(forms.Form):
 
     def clean_due_on(self):
         due_on = self.cleaned_data["due_on"]
-        days = (due_on - find_today()).days
+        days = (due_on - find_day(read_clock())).days
         if not 0 < days <= MOST_DAYS:
             raise forms.ValidationError(
                 _("Choose a day after today, and within the next year.")

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from django.urls import reverse
 
 from orgadmin.models import ReviewSection
+from orgadmin.models.access_review import is_answerable
 
 
 @dataclass(frozen=True)
@@ -29,9 +30,7 @@ def find_waiting(pks: Collection[int]) -> dict[int, Waiting]:
     if not pks:
         return waiting
     sections = ReviewSection.objects.unanswered().filter(
-        organization_key__in=pks,
-        review__completed_at=None,
-        review__prepared_at__isnull=False,
+        is_answerable("review__"), organization_key__in=pks
     )
     rows = sections.order_by("-review__due_on", "-review").values_list(
         "organization_key", "review__due_on", "open_items"

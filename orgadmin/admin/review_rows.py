@@ -18,7 +18,6 @@ from orgadmin.models import (
     ReviewAnswer,
     ReviewDecision,
     ReviewItem,
-    ReviewSection,
     User,
 )
 from orgadmin.people.reviews import Access, Outcome, choose_access, find_access
@@ -83,13 +82,15 @@ class ReviewRow:
 def make_rows(
     user: User,
     organization: Organization,
-    section: ReviewSection,
     items: Iterable[ReviewItem],
     admins: Collection[int],
+    *,
+    is_open: bool,
 ) -> list[ReviewRow]:
     """Return the rows of a page of items. Runs at most three queries.
 
-    `admins` are the keys of the active admins of the organization.
+    `admins` are the keys of the active admins of the organization. `is_open` says
+    whether people can answer now.
     """
     items = list(items)
     access_of = find_access(organization, items)
@@ -98,7 +99,7 @@ def make_rows(
         # Of people who have left, admins learn no more than what the review says.
         keys &= access_of.keys()
     people = User.objects.in_bulk(keys)
-    if not section.review.is_open:
+    if not is_open:
         access_of = {}
     needs_other = bool(set(admins) - {user.pk})
     decisions = {item.pk: getattr(item, "decision", None) for item in items}

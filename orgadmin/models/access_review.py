@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from django.core.validators import MaxValueValidator, MinValueValidator
 from django.db import NotSupportedError, models
-from django.db.models import F, Q
+from django.db.models import Case, F, Q, When
+from django.db.models.functions import Now, TruncDate
 from django.utils import timezone
 from django.utils.formats import date_format
 from django.utils.translation import gettext, gettext_lazy as _
 
 from orgadmin.access.ends import find_start_of_next_day
+from orgadmin.access.sql import read_clock
 
 
 class ReviewIsComplete(NotSupportedError):
@@ -75,8 +77,27 @@ class AccessReviewQuerySet(models.QuerySet["AccessReview"]):
         raise ReviewIsComplete
 
     def open(self) -> AccessReviewQuerySet:
-        """Return the reviews that people can answer, or soon can."""
+        """Return the reviews that are not completed. Their due date may be over."""
         return self.filter(completed_at=None)
+
+    def answerable(self) -> AccessReviewQuerySet:
+        """Return the reviews that people can answer now, by the database's clock."""
+        return self.filter(is_answerable())
+
+
+def is_answerable(path: str = "") -> Q:
+    """Return the condition for querysets that people can answer a review now.
+
+    `path` leads to the review, such as "review__".
+    """
+    site = timezone.get_default_timezone()
+    return Q(
+        **{
+            f"{path}completed_at": None,
+            f"{path}prepared_at__isnull": False,
+            f"{path}due_on__gte": TruncDate(Now(), tzinfo=site),
+        }
+    )
 
 
 class AccessReview(models.Model):
@@ -85,6 +106,9 @@ class AccessReview(models.Model):
     What is asked and answered is in `ReviewSection`, `ReviewItem` and `ReviewDecision`.
     Once the review is completed, none of these rows can change. The keys and names of
     people and organizations are plain values, so they stay when those are deleted.
+
+    All times of a review are those of the database's clock, like the ends of
+    memberships: application servers may have wrong clocks.
     """
 
     started_at = models.DateTimeField(_("started"), default=timezone.now)
@@ -152,14 +176,21 @@ class AccessReview(models.Model):
         return find_start_of_next_day(self.due_on)
 
     @property
-    def is_open(self) -> bool:
-        """Whether people can answer."""
-        return self.prepared_at is not None and self.completed_at is None
+    def is_answerable(self) -> bool:
+        """Whether people can answer now. Asks the database for the time."""
+        if self.prepared_at is None or self.completed_at is not None:
+            return False
+        return read_clock() < self.due_at
 
 
 class ReviewSectionQuerySet(models.QuerySet["ReviewSection"]):
     def unanswered(self) -> ReviewSectionQuerySet:
         return self.filter(open_items__gt=0)
+
+    def tell_answerable(self) -> ReviewSectionQuerySet:
+        """Read with each section whether people can answer now, as `is_answerable`."""
+        condition = When(is_answerable("review__"), then=True)
+        return self.annotate(is_answerable=Case(condition, default=False))
 
 
 class ReviewSection(models.Model):
@@ -177,6 +208,9 @@ class ReviewSection(models.Model):
     items_total = models.PositiveIntegerField(default=0)
     open_items = models.PositiveIntegerField(default=0)
     answered_at = models.DateTimeField(_("answered"), null=True)
+
+    if TYPE_CHECKING:
+        is_answerable: bool  # after `tell_answerable()`
 
     objects = ReviewSectionQuerySet.as_manager()
 

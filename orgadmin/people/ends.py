@@ -87,7 +87,12 @@ def has_same_day(
 
 def find_today() -> datetime.date:
     """Return the day of the site, which is the same for everyone."""
-    return timezone.localdate(timezone=timezone.get_default_timezone())
+    return find_day(timezone.now())
+
+
+def find_day(moment: datetime.datetime) -> datetime.date:
+    """Return the day on which a moment is, in the site's time zone."""
+    return timezone.localdate(moment, timezone.get_default_timezone())
 
 
 def find_end_of_day(day: datetime.date) -> datetime.datetime:

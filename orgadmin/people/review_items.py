@@ -9,12 +9,12 @@ from __future__ import annotations
 
 from django.db import connection, transaction
 from django.db.models import Count, F, OuterRef, QuerySet, Subquery
-from django.db.models.functions import Coalesce
-from django.utils import timezone
+from django.db.models.functions import Coalesce, Now
 from django_tasks import TaskContext, task
 
 from orgadmin.access.ends import not_ended
 from orgadmin.access.roles import ROLES
+from orgadmin.access.sql import read_clock
 from orgadmin.models import (
     AccessReview,
     Organization,
@@ -45,8 +45,9 @@ ADD_SECTIONS = """
 
 # The members with a role, of all sections in a range. Someone who joined after the
 # start is not part of the review, unless that only replaced another role, and nobody is
-# whose membership has ended. Parameters: the review, the range, and the start of the
-# review.
+# whose membership has ended. The order of the membership log says who that is, because
+# its times may come from several clocks. Parameters: the review, the range, and the
+# last entry of the log when the review started.
 ADD_MEMBERS = """
     INSERT INTO orgadmin_reviewitem
         (section_id, key, path, user_key, user_name, full_name, organization_name,
@@ -91,8 +92,8 @@ ADD_MEMBERS = """
         AND {not_ended}
         AND organization.archived_at IS NULL
         AND (
-            joined.at IS NULL
-            OR joined.at <= %s
+            joined.id IS NULL
+            OR joined.id <= %s
             OR EXISTS (
                 SELECT 1
                 FROM orgadmin_membershipevent previous
@@ -225,7 +226,7 @@ def prepare_batch(pk: int) -> bool:
     if end is None:
         add_provider_groups(review, staff)
         count_items(ReviewSection.objects.filter(pk=staff.pk))
-        review.prepared_at = timezone.now()
+        review.prepared_at = read_clock()
         review.save(update_fields=["prepared_at"])
         return False
     add_items(review, staff, end)
@@ -247,14 +248,13 @@ def find_end_of_batch(review: AccessReview) -> int | None:
 def add_items(review: AccessReview, staff: ReviewSection, end: int) -> None:
     """Add the sections and items of the organizations up to the key `end`."""
     begin = review.prepared_to
-    start = connection.ops.adapt_datetimefield_value(review.started_at)
     values = describe_database()
     with connection.cursor() as cursor:
         if review.scope == ReviewScope.ALL:
             cursor.execute(ADD_SECTIONS, [review.pk, begin, end])
         for role in ROLES:
             statement = ADD_MEMBERS.format(role=role.key, **values)
-            cursor.execute(statement, [review.pk, begin, end, start])
+            cursor.execute(statement, [review.pk, begin, end, review.log_position])
         for statement in (ADD_GRANTS, ADD_GROUPS):
             parameters = [staff.pk, review.pk, begin, end]
             cursor.execute(statement.format(**values), parameters)
@@ -270,7 +270,7 @@ def count_items(sections: QuerySet[ReviewSection]) -> None:
     counts = items.values("section").annotate(number=Count("pk")).values("number")
     sections.update(items_total=Coalesce(Subquery(counts), 0))
     sections.update(open_items=F("items_total"))
-    sections.filter(items_total=0).update(answered_at=timezone.now())
+    sections.filter(items_total=0).update(answered_at=Now())
 
 
 def describe_database() -> dict[str, str]:

@@ -24,7 +24,7 @@ def ask_to_review(
     Sends nothing if there is none of which they manage the people.
     """
     person = find_recipient(user)
-    asked = AccessReview.objects.open().filter(pk=review).first()
+    asked = AccessReview.objects.answerable().filter(pk=review).first()
     if person is None or asked is None:
         return
     unanswered = asked.sections.unanswered().exclude(organization_key=None)

@@ -14,14 +14,14 @@ from datetime import datetime, timedelta
 
 from django.db import IntegrityError, transaction
 from django.db.models import Count, Exists, OuterRef, Q, Subquery
-from django.db.models.functions import Coalesce
-from django.utils import timezone
+from django.db.models.functions import Coalesce, Now
 
 # The membership log stores reasons in English.
 from django.utils.translation import gettext_noop
 
 from orgadmin.access.audit_log import SecurityEvent, record
 from orgadmin.access.membership_log import Event
+from orgadmin.access.sql import read_clock
 from orgadmin.models import (
     AccessReview,
     Membership,
@@ -39,7 +39,7 @@ from orgadmin.models import (
 from orgadmin.models.guards import find_active_members
 from orgadmin.people import outbox
 from orgadmin.people.changes import RoleChange
-from orgadmin.people.ends import find_today
+from orgadmin.people.ends import find_day
 from orgadmin.people.membership import change_roles, lock
 from orgadmin.people.review_items import continue_preparing
 from orgadmin.people.review_mail import ask_to_review
@@ -50,6 +50,7 @@ from orgadmin.people.reviews import (
     choose_access,
     choose_role,
     close_as_left,
+    create_decisions,
     find_access,
     find_access_to_each,
     lock_people,
@@ -88,7 +89,7 @@ def run_reviews() -> None:
     for review in list(AccessReview.objects.open().exclude(prepared_at=None)):
         close_left(review)
         close_archived(review)
-        if review.due_at <= timezone.now():
+        if review.due_at <= read_clock():
             close_unconfirmed(review)
         else:
             send_requests(review)
@@ -100,7 +101,7 @@ def run_reviews() -> None:
 
 def start_by_rhythm() -> None:
     """Start the reviews whose day has come, unless the previous one is still open."""
-    today = find_today()
+    today = find_day(read_clock())
     due = ReviewRhythm.objects.filter(is_active=True, next_on__lte=today)
     for pk in due.values_list("pk", flat=True):
         try:
@@ -112,7 +113,7 @@ def start_by_rhythm() -> None:
 
 @transaction.atomic
 def start_one_by_rhythm(pk: int) -> None:
-    today = find_today()
+    today = find_day(read_clock())
     rhythms = ReviewRhythm.objects.select_for_update(no_key=True)
     rhythm = rhythms.filter(pk=pk, is_active=True, next_on__lte=today).first()
     if rhythm is None or rhythm.reviews.filter(completed_at=None).exists():
@@ -151,7 +152,7 @@ def send_requests(review: AccessReview) -> None:
     """
     end = time.monotonic() + TURN
     if not review.asking:
-        name = find_request(review, timezone.now())
+        name = find_request(review, read_clock())
         if name == review.asked:
             return
         begin_request(review.pk, name)
@@ -171,7 +172,7 @@ def remind_now(review: AccessReview) -> bool:
 
     Returns False if they were asked today, or are being asked.
     """
-    name = f"by hand {find_today()}"
+    name = f"by hand {find_day(read_clock())}"
     if review.notices.filter(kind=name).exists():
         return False
     return begin_request(review.pk, name)
@@ -212,6 +213,7 @@ def ask(review: AccessReview, keys: Collection[int]) -> None:
     rows = memberships.order_by("user", "group__administrators_of").values_list(
         "user", "user__username", "user__email", "group__administrators_of"
     )
+    now = read_clock()
     notices = []
     addresses = {}
     for user, username, email, organization in rows:
@@ -223,6 +225,7 @@ def ask(review: AccessReview, keys: Collection[int]) -> None:
                 user_key=user,
                 user_name=username,
                 kind=review.asking,
+                at=now,
             )
         )
     ReviewNotice.objects.bulk_create(notices, batch_size=1_000, ignore_conflicts=True)
@@ -322,7 +325,7 @@ def close_sections(review: AccessReview, pks: Sequence[int]) -> None:
     if not items:
         # The number was wrong. Otherwise, the caller would find them again and again.
         empty = ReviewSection.objects.filter(pk__in=pks)
-        empty.update(open_items=0, answered_at=timezone.now())
+        empty.update(open_items=0, answered_at=Now())
         return
     lock_people(items.values())
     keys = {item.section.organization_key or 0 for item in items.values()}
@@ -335,7 +338,7 @@ def close_sections(review: AccessReview, pks: Sequence[int]) -> None:
     ordered = list(open_items.select_related("section").order_by("pk"))
     state = read_state(list(organizations.values()), ordered)
     decisions = judge(review, state, ordered)
-    ReviewDecision.objects.bulk_create(decisions)
+    create_decisions(decisions)
     count_open(sections)
     changes = []
     for decision in decisions:
@@ -352,7 +355,7 @@ def count_open(pks: Collection[int]) -> None:
     counts = items.values("section").annotate(number=Count("pk")).values("number")
     sections = ReviewSection.objects.filter(pk__in=pks)
     sections.update(open_items=Coalesce(Subquery(counts), 0))
-    sections.filter(open_items=0).update(answered_at=timezone.now())
+    sections.filter(open_items=0).update(answered_at=Now())
 
 
 @dataclass(frozen=True)
@@ -487,7 +490,7 @@ def complete_if_answered(review: AccessReview) -> None:
     stored = reviews.select_for_update(no_key=True).filter(pk=review.pk).first()
     if stored is None or stored.sections.unanswered().exists():
         return
-    stored.completed_at = timezone.now()
+    stored.completed_at = read_clock()
     stored.asking = ""
     stored.save(update_fields=["completed_at", "asking"])
     record(SecurityEvent.REVIEW_COMPLETED, details={"review": stored.pk})

@@ -15,11 +15,12 @@ from typing import TYPE_CHECKING
 from django.core.exceptions import PermissionDenied
 from django.db import connection, transaction
 from django.db.models import F
-from django.utils import timezone
+from django.db.models.functions import Now
 from django.utils.translation import gettext_lazy as _, gettext_noop
 
 from orgadmin.access.audit_log import SecurityEvent, record
 from orgadmin.access.roles import Role
+from orgadmin.access.sql import read_clock
 from orgadmin.models import (
     AccessReview,
     Membership,
@@ -37,7 +38,7 @@ from orgadmin.models import (
 from orgadmin.models.guards import find_active_members
 from orgadmin.people import outbox
 from orgadmin.people.changes import MembershipEnd, RoleChange
-from orgadmin.people.ends import find_today
+from orgadmin.people.ends import find_day
 from orgadmin.people.held_roles import map_owners
 from orgadmin.people.membership import change_roles, lock, may_assign
 from orgadmin.people.review_items import prepare_review
@@ -128,10 +129,12 @@ def start_review(
 
     `organizations` are those of a list, or the one. Raises `DueDateInThePast`.
     """
-    if due_on <= find_today():
+    now = read_clock()
+    if due_on <= find_day(now):
         raise DueDateInThePast
     newest = MembershipEvent.objects.order_by("pk").last()
     review = AccessReview.objects.create(
+        started_at=now,
         started_by_key=actor.pk if actor else None,
         started_by_name=str(actor) if actor else "",
         scope=scope,
@@ -225,9 +228,17 @@ def lock_items(
     if not organizations:
         raise Organization.DoesNotExist(f"Organization {pk} does not exist.")
     lock(ReviewSection, [section.pk])
-    if not AccessReview.objects.open().filter(pk=section.review_id).exists():
-        raise ReviewIsComplete
+    require_answerable(section)
     return organizations[pk], list(chosen.filter(decision=None).order_by("pk"))
+
+
+def require_answerable(section: ReviewSection) -> None:
+    """Raise `ReviewIsComplete` unless people can answer the review of a section now.
+
+    The section is locked. So nobody closes its items until the transaction ends.
+    """
+    if not AccessReview.objects.answerable().filter(pk=section.review_id).exists():
+        raise ReviewIsComplete
 
 
 def lock_people(items: Iterable[ReviewItem]) -> None:
@@ -315,10 +326,18 @@ def add_decisions(section: ReviewSection, decisions: Sequence[ReviewDecision]) -
     """Add decisions about items of a locked section, which have none yet."""
     if not decisions:
         return
-    ReviewDecision.objects.bulk_create(decisions)
+    create_decisions(decisions)
     sections = ReviewSection.objects.filter(pk=section.pk)
     sections.update(open_items=F("open_items") - len(decisions))
-    sections.filter(open_items=0).update(answered_at=timezone.now())
+    sections.filter(open_items=0).update(answered_at=Now())
+
+
+def create_decisions(decisions: Sequence[ReviewDecision]) -> None:
+    """Add the rows of decisions that are made now."""
+    now = read_clock()
+    for decision in decisions:
+        decision.at = now
+    ReviewDecision.objects.bulk_create(decisions)
 
 
 # Access that is not by a role
@@ -333,8 +352,7 @@ def confirm_other_paths(
     As in `decide()`, superusers do not confirm themselves if there is another one.
     """
     lock(ReviewSection, [section.pk])
-    if not AccessReview.objects.open().filter(pk=section.review_id).exists():
-        raise ReviewIsComplete
+    require_answerable(section)
     items = ReviewItem.objects.filter(section=section, pk__in=keys, decision=None)
     ended = find_ended_paths(items)
     superusers = User.objects.filter(is_superuser=True, is_active=True)
