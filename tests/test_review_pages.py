@@ -225,6 +225,29 @@ class AdminPageTests(PagesTestCase):
                     self.assertRedirects(method(missing, data), "/admin/")
         self.assertEqual(answers_of(self.review), {})
 
+    @tag("K1")
+    def test_offers_nothing_about_people_with_more_permissions(self):
+        helper = create_user("helper")
+        grant(helper, "view_organization", self.acme)
+        grant(helper, "manage_members_organization", self.acme)
+        self.sign_in(helper)
+        page = self.client.get(self.url)
+        self.assertContains(page, "Someone with more permissions must review this.", 2)
+        self.assertContains(page, "Confirm 1 person")
+        ben = self.item_of(self.ben)
+        for button in ("confirm", "end", "change"):
+            data = {button: ben.pk, f"seen-{ben.pk}": "admin -", "role": "reviewer"}
+            response = self.client.post(self.url, data)
+            self.assertEqual(response.status_code, 403)
+        for question in ("end", "change"):
+            response = self.client.get(f"{self.url}?{question}={ben.pk}")
+            self.assertEqual(response.status_code, 403)
+        cyd = self.item_of(self.cyd)
+        question = self.client.get(f"{self.url}?change={cyd.pk}")
+        self.assertNotContains(question, 'value="admin"')
+        self.client.post(self.url, self.read_form(self.acme) | {"confirm": "all"})
+        self.assertEqual(answers_of(self.review), {"cyd": "confirmed"})
+
     @tag("A27")
     def test_names_no_platform_staff(self):
         set_role(self.acme, [self.cyd], None, actor=self.root, notify=False)

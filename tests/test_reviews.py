@@ -66,6 +66,8 @@ from tests.mailing import queues_mail, work
 START = datetime.datetime(2026, 11, 2, 10, tzinfo=UTC)
 DUE = datetime.date(2026, 12, 14)
 
+MANAGING = ["view_organization", "manage_members_organization"]
+
 
 @contextmanager
 def at(moment):
@@ -382,6 +384,47 @@ class DecisionTests(ReviewTestCase):
             for what in ("confirmed", "ended"):
                 with self.assertRaises(PermissionDenied):
                     self.answer(self.cyd, what, actor=actor)
+        self.assertFalse(ReviewDecision.objects.exists())
+
+    @tag("K1")
+    def test_who_may_not_decide_any_more_decides_nothing(self):
+        """The person was loaded before they lost what let them decide."""
+        demoted = create_superuser("demoted")
+        User.objects.filter(pk=demoted.pk).update(is_superuser=False)
+        inactive = create_user("inactive", admin_of=[self.acme])
+        User.objects.filter(pk=inactive.pk).update(is_active=False)
+        set_role(self.acme, [self.ben], REVIEWER, notify=False)
+        deleted = create_superuser("deleted")
+        User.objects.filter(pk=deleted.pk).delete()
+        for actor in (demoted, inactive, self.ben, deleted):
+            for what in ("confirmed", "ended"):
+                with self.subTest(actor, what=what):
+                    with self.assertRaises(PermissionDenied):
+                        self.answer(self.cyd, what, actor=actor)
+        self.assertFalse(ReviewDecision.objects.exists())
+
+    @tag("K1")
+    def test_an_admin_of_two_organizations_decides_where_they_still_are(self):
+        change_roles([RoleChange(self.ada, self.acme, None)], notify=False)
+        with self.assertRaises(PermissionDenied):
+            self.answer(self.cyd)
+        self.answer(self.ada, organization=self.beta)
+        self.assertEqual(answers_of(self.review), {"ada": "confirmed"})
+
+    @tag("K1")
+    def test_only_superusers_decide_about_other_access_and_start_reviews(self):
+        staff = create_user("staff", is_staff=True, permissions=MANAGING)
+        demoted = create_superuser("demoted")
+        User.objects.filter(pk=demoted.pk).update(is_superuser=False)
+        section = self.review.sections.get(organization_key=None)
+        keys = list(section.items.values_list("pk", flat=True))
+        for actor in (self.ada, staff, demoted):
+            with self.subTest(actor):
+                with self.assertRaises(PermissionDenied):
+                    confirm_other_paths(section, keys, actor=actor)
+                with self.assertRaises(PermissionDenied):
+                    start_review(ReviewScope.ALL, due_on=DUE, actor=actor)
+        self.assertEqual(AccessReview.objects.count(), 1)
         self.assertFalse(ReviewDecision.objects.exists())
 
     @tag("K1")
@@ -934,6 +977,7 @@ class ClockTests(ReviewTestCase):
                 ]
                 self.assertEqual(times, [START] * 5)
 
+    @tag("K4")
     def test_it_is_open_until_the_due_date_is_over(self):
         review = start()
         item = section_of(review, self.acme).items.get(user_key=self.cyd.pk)

@@ -6,6 +6,7 @@ from collections.abc import Collection
 from dataclasses import dataclass
 
 from django.contrib import messages
+from django.core.exceptions import PermissionDenied
 from django.http import HttpRequest, HttpResponseRedirect, QueryDict
 from django.urls import reverse
 from django.utils.translation import gettext as _, gettext_lazy
@@ -89,7 +90,14 @@ class ReviewPage:
             page = get_page(
                 request, items.order_by("user_name", "pk"), size=PEOPLE_PER_PAGE
             )
-            rows = make_rows(request.user, organization, page, admins, is_open=is_open)
+            rows = make_rows(
+                request.user,
+                organization,
+                page,
+                admins,
+                permissions=get_gate(request).permissions_on(organization.pk),
+                is_open=is_open,
+            )
         return self.render_page(
             request,
             organization,
@@ -126,7 +134,7 @@ class ReviewPage:
         asked = find_asked_item(organization, section, key)
         if asked is None:
             return self.redirect_with_message(request, DECIDED, messages.WARNING, url)
-        permissions = get_gate(request).permissions_on(organization.pk)
+        permissions = get_permissions(request, asked)
         form = ReviewedAccessForm(
             request.POST, permissions=permissions, access=asked.access
         )
@@ -175,8 +183,8 @@ class ReviewPage:
         url = self._get_review_url(organization, section)
         if asked is None:
             return self.redirect_with_message(request, DECIDED, messages.WARNING, url)
+        permissions = get_permissions(request, asked)
         if changed:
-            permissions = get_gate(request).permissions_on(organization.pk)
             form = ReviewedAccessForm(permissions=permissions, access=asked.access)
             return self._show_question(request, asked, url, form)
         try:
@@ -247,6 +255,17 @@ def find_asked_item(
     if user is None or access is None:
         return None
     return AskedItem(organization, item, user, access)
+
+
+def get_permissions(request: HttpRequest, asked: AskedItem) -> Collection[str]:
+    """Return what the person may do in the organization of an item.
+
+    Raises `PermissionDenied` if they may not decide about the access of the item.
+    """
+    permissions = get_gate(request).permissions_on(asked.organization.pk)
+    if not membership.may_assign(permissions, asked.access.role):
+        raise PermissionDenied
+    return permissions
 
 
 def list_sections(organization: Organization) -> list[ReviewSection]:

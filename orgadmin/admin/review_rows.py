@@ -20,6 +20,7 @@ from orgadmin.models import (
     ReviewItem,
     User,
 )
+from orgadmin.people.membership import may_assign
 from orgadmin.people.reviews import Access, Outcome, choose_access, find_access
 from orgadmin.records.event_actors import find_known_actors
 
@@ -36,6 +37,7 @@ class ReviewRow:
     access: Access | None
     decision: ReviewDecision | None
     needs_other: bool  # someone else must confirm it
+    is_above: bool  # someone with more permissions must decide about it
     added_by: str
     decided_by: str
 
@@ -44,8 +46,12 @@ class ReviewRow:
         return self.decision is None and self.access is not None
 
     @property
+    def can_decide(self) -> bool:
+        return self.is_open and not self.is_above
+
+    @property
     def can_confirm(self) -> bool:
-        return self.is_open and not self.needs_other
+        return self.can_decide and not self.needs_other
 
     @property
     def name(self) -> str:
@@ -85,12 +91,13 @@ def make_rows(
     items: Iterable[ReviewItem],
     admins: Collection[int],
     *,
+    permissions: Collection[str],
     is_open: bool,
 ) -> list[ReviewRow]:
     """Return the rows of a page of items. Runs at most three queries.
 
-    `admins` are the keys of the active admins of the organization. `is_open` says
-    whether people can answer now.
+    `admins` are the keys of the active admins of the organization, and `permissions`
+    what the reader may do there. `is_open` says whether people can answer now.
     """
     items = list(items)
     access_of = find_access(organization, items)
@@ -111,13 +118,16 @@ def make_rows(
     rows = []
     for item in items:
         decision = decisions[item.pk]
+        access = choose_access(item, access_of)
+        is_above = access is not None and not may_assign(permissions, access.role)
         rows.append(
             ReviewRow(
                 item=item,
                 person=people.get(item.user_key or 0),
-                access=choose_access(item, access_of),
+                access=access,
                 decision=decision,
                 needs_other=needs_other and item.user_key == user.pk,
+                is_above=is_above,
                 added_by=name_adder(item, known),
                 decided_by=name_decider(decision, known),
             )

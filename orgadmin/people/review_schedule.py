@@ -53,7 +53,6 @@ from orgadmin.people.reviews import (
     create_decisions,
     find_access,
     find_access_to_each,
-    lock_people,
     start_review,
 )
 
@@ -327,7 +326,8 @@ def close_sections(review: AccessReview, pks: Sequence[int]) -> None:
         empty = ReviewSection.objects.filter(pk__in=pks)
         empty.update(open_items=0, answered_at=Now())
         return
-    lock_people(items.values())
+    keys = {item.user_key for item in items.values() if item.user_key is not None}
+    lock(User, keys)
     keys = {item.section.organization_key or 0 for item in items.values()}
     # Nobody has access to those that were archived in the meantime, so nothing ends.
     # If they are restored, people have their roles again.

@@ -20,6 +20,7 @@ from django.utils.translation import gettext_lazy as _, gettext_noop
 
 from orgadmin.access.audit_log import SecurityEvent, record
 from orgadmin.access.roles import Role
+from orgadmin.access.rule import is_active_superuser
 from orgadmin.access.sql import read_clock
 from orgadmin.models import (
     AccessReview,
@@ -35,7 +36,7 @@ from orgadmin.models import (
     ReviewSection,
     User,
 )
-from orgadmin.models.guards import find_active_members
+from orgadmin.models.guards import find_active_members, is_still_superuser
 from orgadmin.people import outbox
 from orgadmin.people.changes import MembershipEnd, RoleChange
 from orgadmin.people.ends import find_day
@@ -127,8 +128,11 @@ def start_review(
 ) -> AccessReview:
     """Start a review. A worker then finds out who has access, as of now.
 
-    `organizations` are those of a list, or the one. Raises `DueDateInThePast`.
+    `organizations` are those of a list, or the one. `actor` is None for a schedule.
+    Raises `DueDateInThePast`, and `PermissionDenied` unless the actor is a superuser.
     """
+    if actor is not None and not is_still_superuser(actor):
+        raise PermissionDenied("Only superusers start access reviews.")
     now = read_clock()
     if due_on <= find_day(now):
         raise DueDateInThePast
@@ -179,7 +183,7 @@ def decide(
     `LastAdminError`, and `EndInThePast`.
     """
     wanted = {decision.item: decision for decision in decisions}
-    organization, items = lock_items(section, wanted)
+    actor, organization, items = lock_items(section, wanted, actor)
     access_of = find_access(organization, items)
     permissions = Organization.objects.permissions_on(actor, organization.pk)
     needs_other = has_other_admin(organization, actor)
@@ -213,15 +217,15 @@ def decide(
 
 
 def lock_items(
-    section: ReviewSection, keys: Collection[int]
-) -> tuple[Organization, list[ReviewItem]]:
+    section: ReviewSection, keys: Collection[int], actor: User
+) -> tuple[User, Organization, list[ReviewItem]]:
     """Lock everything that decisions about items depend on, and return it as stored.
 
     The order is that of `membership`: people, organizations, and then the section.
-    Returns the items without a decision.
+    Returns the actor, the organization, and the items without a decision.
     """
     chosen = ReviewItem.objects.filter(section=section, pk__in=keys)
-    lock_people(chosen)
+    stored = lock_people(chosen, actor)
     # The section of platform staff has none.
     pk = section.organization_key or 0
     organizations = lock(Organization, [pk])
@@ -229,7 +233,8 @@ def lock_items(
         raise Organization.DoesNotExist(f"Organization {pk} does not exist.")
     lock(ReviewSection, [section.pk])
     require_answerable(section)
-    return organizations[pk], list(chosen.filter(decision=None).order_by("pk"))
+    items = chosen.filter(decision=None).order_by("pk")
+    return stored, organizations[pk], list(items)
 
 
 def require_answerable(section: ReviewSection) -> None:
@@ -241,9 +246,17 @@ def require_answerable(section: ReviewSection) -> None:
         raise ReviewIsComplete
 
 
-def lock_people(items: Iterable[ReviewItem]) -> None:
-    """Lock the people of items who still have an account."""
-    lock(User, {item.user_key for item in items if item.user_key is not None})
+def lock_people(items: Iterable[ReviewItem], actor: User) -> User:
+    """Lock the people of items who still have an account, and who decides about them.
+
+    Returns the latter as stored, because they may have lost what let them decide since
+    they were loaded. They cannot lose it any more until the transaction ends.
+    """
+    keys = {item.user_key for item in items if item.user_key is not None}
+    people = lock(User, keys | {actor.pk})
+    if actor.pk not in people:
+        raise PermissionDenied("The person who decides does not exist.")
+    return people[actor.pk]
 
 
 def find_access(
@@ -350,10 +363,15 @@ def confirm_other_paths(
     """Confirm items of platform staff: superusers, permissions, groups.
 
     As in `decide()`, superusers do not confirm themselves if there is another one.
+    Raises `PermissionDenied` and `ReviewIsComplete`.
     """
+    chosen = ReviewItem.objects.filter(section=section, pk__in=keys)
+    actor = lock_people(chosen, actor)
+    if not is_active_superuser(actor):
+        raise PermissionDenied("Only superusers confirm access without a role.")
     lock(ReviewSection, [section.pk])
     require_answerable(section)
-    items = ReviewItem.objects.filter(section=section, pk__in=keys, decision=None)
+    items = chosen.filter(decision=None)
     ended = find_ended_paths(items)
     superusers = User.objects.filter(is_superuser=True, is_active=True)
     needs_other = superusers.exclude(pk=actor.pk).exists()
