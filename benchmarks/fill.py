@@ -6,7 +6,7 @@ DATABASE_URL names the database. It is migrated first, and filled if it is empty
 """
 
 import argparse
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 import django
@@ -18,6 +18,7 @@ from django.contrib.auth.models import Group, Permission
 from django.contrib.contenttypes.models import ContentType
 from django.core.management import call_command
 from django.db import connection, models, transaction
+from django.utils import timezone
 from guardian.models import GroupObjectPermission
 
 from benchmarks.peers.models import FLOORS, Floor, UsualOrganization
@@ -25,6 +26,7 @@ from benchmarks.rows import (
     COLUMNS,
     VALUES,
     find_first_free_id,
+    hours_ago,
     insert_organizations,
     make_words,
     new_rows,
@@ -32,6 +34,8 @@ from benchmarks.rows import (
     set_sequences,
     vary_organizations,
 )
+from orgadmin.access.membership_log import Event
+from orgadmin.access.roles import ROLES
 from orgadmin.models import (
     Contact,
     Organization,
@@ -39,7 +43,13 @@ from orgadmin.models import (
     User,
 )
 
-MEMBERS = 1_000
+# How many people there are in small databases. In large ones, there are 240 for 1,000
+# organizations.
+FEWEST_PEOPLE = 1_000
+REVIEWERS = 20
+
+BATCH = 10_000  # people
+A_YEAR = 365 * 24  # hours
 
 
 def migrate() -> None:
@@ -52,29 +62,99 @@ def fill(count: int) -> None:
     with transaction.atomic():
         make_words()
         first = insert_organizations(count)
-        add_members(first)
+        add_members(first, add_people(count))
         vary_organizations(first)
         insert_usual_organizations(count)
         User.objects.create_superuser("root", password="root")
+        create_staff()
         for number, floor in FLOORS.items():
             create_people(number, floor, count)
     run("VACUUM ANALYZE" if connection.vendor == "postgresql" else "ANALYZE")
 
 
-def add_members(first: int) -> None:
-    """Give organizations from an id onwards admins: 5 % none, 5 % one, others two."""
-    people = User.objects.bulk_create(
-        User(username=f"member-{number}", first_name=f"Member {number}")
-        for number in range(MEMBERS)
+def add_people(count: int) -> list[int]:
+    """Create people for so many organizations, and return their ids.
+
+    Every third one holds no role, and half of these are inactive. One in 1,000 is
+    delegated staff, and one in 1,000 has never signed in.
+    """
+    number_of_people = max(FEWEST_PEOPLE, count * 24 // 100)
+    pks = []
+    for start in range(0, number_of_people, BATCH):
+        numbers = range(start, min(start + BATCH, number_of_people))
+        people = User.objects.bulk_create(build_person(number) for number in numbers)
+        pks += [person.pk for person in people]
+    return pks
+
+
+def build_person(number: int) -> User:
+    return User(
+        username=f"member-{number}",
+        first_name=f"Member {number}",
+        is_active=number % 6 != 5,
+        is_staff=number % 1_000 == 7,
+        last_login=None if number % 1_000 == 8 else timezone.now(),
     )
-    first_person = people[0].pk
+
+
+def add_members(first: int, people: Sequence[int]) -> None:
+    """Give organizations from an id onwards admins: 5 % none, 5 % one, others two.
+
+    One in 1,000 has a reviewer. Only 20 people review, as in a company with a few
+    auditors: it takes long to find them among all people. Half of the memberships end
+    some day, and a few have ended.
+    """
+    first_person = people[0]
+    holders = len(people) * 2 // 3
     for condition, offset in (("> 0", 0), ("> 1", 1)):
         run(f"""
             INSERT INTO orgadmin_user_groups (group_id, user_id)
-            SELECT admin_id, {first_person} + (id + {offset}) % {MEMBERS}
+            SELECT admin_id, {first_person} + (id + {offset}) % {holders} * 3 / 2
             FROM orgadmin_organization
             WHERE id >= {first} AND id % 20 {condition}
         """)
+    run(f"""
+        INSERT INTO orgadmin_user_groups (group_id, user_id)
+        SELECT reviewer_id, {first_person} + id / 1000 % {REVIEWERS} * 3 + 2
+        FROM orgadmin_organization
+        WHERE id >= {first} AND id % 1000 = 0
+    """)
+    ends_at = hours_ago(f"id * 7919 % {A_YEAR} - {A_YEAR} + 24")
+    run(f"""
+        UPDATE orgadmin_user_groups
+        SET ends_at = {ends_at}
+        WHERE user_id >= {first_person} AND id % 2 = 0
+    """)
+    log_memberships(first)
+
+
+def log_memberships(first: int) -> None:
+    """Write to the membership log who joined organizations from an id onwards."""
+    latest = "(SELECT MAX(id) FROM orgadmin_user_groups)"
+    joined_at = hours_ago(f"({latest} - membership.id) / 100")
+    for role in ROLES:
+        run(f"""
+            INSERT INTO orgadmin_membershipevent
+                (organization_key, organization_name, event, user_key, user_name, role,
+                actor_name, reason, at)
+            SELECT organization.id, organization.name, '{Event.JOINED}', member.id,
+                member.username, '{role.key}', '', '', {joined_at}
+            FROM orgadmin_organization organization
+            JOIN orgadmin_user_groups membership
+                ON membership.group_id = organization.{role.attname}
+            JOIN orgadmin_user member ON member.id = membership.user_id
+            WHERE organization.id >= {first}
+            ORDER BY membership.id
+        """)
+
+
+def create_staff() -> None:
+    """Create a person of delegated staff who may view all organizations and people."""
+    staff = User.objects.create_user("staff", is_staff=True)
+    content_types = ContentType.objects.get_for_models(Organization, User)
+    for model, content_type in content_types.items():
+        codename = f"view_{model._meta.model_name}"
+        staff.user_permissions.add(content_type.permission_set.get(codename=codename))
 
 
 def insert_usual_organizations(count: int) -> None:

@@ -208,6 +208,7 @@ def measure_filters(client: Client) -> None:
     queries = [
         "?admins=none",
         "?admins=one",
+        "?admins=ending",
         "?incomplete=1",
         "?invitations=pending",
         "?invitations=expired",
@@ -224,17 +225,33 @@ def measure_filters(client: Client) -> None:
     for query in queries:
         pages = {"filtered": partial(get_page, client, LIST + query), "plain": plain}
         measure(f"organizations: {query}", pages, pairs=30)
+    measure_people(client)
+
+
+def measure_people(client: Client) -> None:
+    """Compare each filter of the list of people with the plain list."""
+    queries = [
+        "role=admin",
+        "role=reviewer",
+        "role=superuser",
+        "role=staff",
+        "status=active",
+        "status=inactive",
+        "status=cannot-sign-in",
+        "status=never",
+        "role=reviewer&status=inactive",
+        "o=-username",
+    ]
     plain = partial(get_page, client, PEOPLE)
-    for query in ("role=admin", "role=reviewer", "role=superuser", "role=staff"):
-        pages = {
-            "filtered": partial(get_page, client, f"{PEOPLE}?{query}"),
-            "plain": plain,
-        }
-        measure(f"people: ?{query}", pages, pairs=30)
-    for status in ("active", "inactive", "cannot-sign-in", "never"):
-        address = f"{PEOPLE}?status={status}"
+    for query in queries:
+        address = f"{PEOPLE}?{query}"
         pages = {"filtered": partial(get_page, client, address), "plain": plain}
-        measure(f"people: ?status={status}", pages, pairs=30)
+        measure(f"people: ?{query}", pages, pairs=30)
+    staff = sign_in("staff")
+    for query in ("", "?status=active", "?status=inactive", "?o=-username"):
+        address = f"{PEOPLE}{query}"
+        pages = {"staff": partial(get_page, staff, address), "plain": plain}
+        measure(f"people, for delegated staff: {query}", pages, pairs=30)
 
 
 def measure_home(username: str) -> None:
@@ -298,8 +315,8 @@ def main() -> None:
         if part == "staff":
             measure_staff()
         elif part == "home":
-            measure_home("root")
-            measure_home("admin-10")
+            for username in ("root", "admin-10", "staff"):
+                measure_home(username)
         elif part == "filters":
             measure_filters(sign_in("root"))
         else:

@@ -84,6 +84,13 @@ def number_series(first: int, last: int) -> str:
     )"""
 
 
+def hours_ago(hours: str) -> str:
+    """Return SQL for the time that is so many hours ago. `hours` is SQL, too."""
+    if connection.vendor == "postgresql":
+        return f"CURRENT_TIMESTAMP - ({hours}) * INTERVAL '1 hour'"
+    return f"STRFTIME('%Y-%m-%d %H:%M:%f', 'NOW', -({hours}) || ' hours')"
+
+
 def insert_organizations(count: int, tag: str = "") -> int:
     """Write organizations with their groups, permissions and history.
 
@@ -174,11 +181,7 @@ def vary_organizations(first: int) -> None:
         WHERE id >= {first} AND id % 10 <> 3
     """)
     for column, factor in (("created_at", 7919), ("changed_at", 104729)):
-        hours = f"(id * {factor} % {THREE_YEARS})"
-        if connection.vendor == "postgresql":
-            time = f"CURRENT_TIMESTAMP - {hours} * INTERVAL '1 hour'"
-        else:
-            time = f"STRFTIME('%Y-%m-%d %H:%M:%f', 'NOW', -{hours} || ' hours')"
+        time = hours_ago(f"id * {factor} % {THREE_YEARS}")
         run(f"""
             UPDATE orgadmin_organization SET {column} = {time} WHERE id >= {first}
         """)
