@@ -146,7 +146,7 @@ class MeansTests(TestCase):
         self.assertEqual(
             authors, ["Import by Mary (root)", "Import by Mary (root)", "unknown"]
         )
-        self.assertContains(response, "Import by root")
+        self.assertContains(response, "Import by Mary (root)")
         authors, response = self.read_authors(self.admin)
         staff = "Import by Platform staff"
         self.assertEqual(authors, [staff, staff, "unknown"])

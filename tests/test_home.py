@@ -285,7 +285,7 @@ class ActivityTests(HomeCase):
             lines[:4],
             [
                 "Foreign 2: Name: from “Foreign” to “Foreign 2”. (unknown)",
-                "ada · Foreign 2: joined (Reviewer) (You)",
+                "Ada (ada) · Foreign 2: joined (Reviewer) (You)",
                 "Eva · Acme: Changed Name. (You)",
                 "Acme: Phone: “2” added. (Ada (ada))",
             ],
@@ -483,14 +483,16 @@ class ActivityTests(HomeCase):
                 self.change(self.ada, phone=str(number))
                 self.change(self.ada, self.foreign, phone=str(number))
                 self.acme.contacts.create(name=f"Contact {number}")
-            self.assertLessEqual(self.count_queries(user), few + 1)
+            # Few versions of organizations are one batch, and many are two.
+            self.assertLessEqual(self.count_queries(user), max(few + 1, 12))
 
     def test_takes_a_few_queries(self):
         MonthlyCount.objects.count_today()
         # One of them asks which organizations are archived.
         self.assertLessEqual(self.count_queries(self.root), 13)
-        # One of them asks which of hers wait for an access review.
-        self.assertLessEqual(self.count_queries(self.ada), 12)
+        # One of them asks which of hers wait for an access review, and one how people
+        # of hers are called.
+        self.assertLessEqual(self.count_queries(self.ada), 13)
         self.assertLessEqual(self.count_queries(self.rev), 10)
 
 

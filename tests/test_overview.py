@@ -131,7 +131,7 @@ class OverviewTests(OverviewMixin, TestCase):
 
     def test_names_who_made_the_last_change_as_far_as_people_may_know(self):
         self.change(self.admin, phone="+4930998879")
-        self.assertContains(self.open(self.admin), "by Ada (ada)")
+        self.assertContains(self.open(self.admin), "by Ada")
         self.assertContains(self.open(self.reviewer), "An admin of this organization")
         self.change(self.root, phone="+4930998870")
         self.assertContains(self.open(self.root), "by root")

@@ -119,7 +119,7 @@ class AccessTabTests(PersonCase):
         self.add_factor(self.anna)
         epoch = User.objects.get(pk=self.anna.pk).session_epoch
         page = self.client.get(f"{self.url}second_factor/")
-        self.assertContains(page, "Remove second factor of anna")
+        self.assertContains(page, "Remove second factor of Anna Ångström")
         self.assertTrue(Authenticator.objects.exists())
         response = self.client.post(f"{self.url}second_factor/")
         self.assertRedirects(response, f"{self.url}access/")
@@ -139,7 +139,7 @@ class AccessTabTests(PersonCase):
         }
         page = self.client.post(PEOPLE, data)
         self.assertContains(page, "Remove the second factors of these people?")
-        self.assertContains(page, "Remove second factor of anna")
+        self.assertContains(page, "Remove second factor of Anna Ångström")
         self.assertTrue(Authenticator.objects.exists())
         self.client.post(PEOPLE, data | {"post": "yes"})
         self.assertFalse(Authenticator.objects.exists())
@@ -158,11 +158,11 @@ class DangerTests(PersonCase):
         contact = self.acme.contacts.create(name="Carla")
         people = f"/admin/orgadmin/organization/{self.acme.pk}/people/"
         pages = {
-            f"{self.url}leave/": "Offboard anna",
+            f"{self.url}leave/": "Offboard Anna Ångström",
             f"{self.url}erase/": "Erase anna",
             f"{self.url}delete/": "Delete anna",
-            f"{self.url}sign_out/": "Sign out anna everywhere",
-            f"{self.url}second_factor/": "Remove second factor of anna",
+            f"{self.url}sign_out/": "Sign out Anna Ångström everywhere",
+            f"{self.url}second_factor/": "Remove second factor of Anna Ångström",
             f"{people}?remove={bert.pk}": "Remove bert from Acme",
             f"{people}?revoke={invitation.pk}": "Revoke invitation for new@example.com",
             f"/admin/auth/group/{group.pk}/delete/": "Delete Friends",

@@ -222,7 +222,7 @@ class LeavePageTests(SuccessionMixin, TestCase):
         for name, text in {
             "nobody": "There is no account with the name or address “nobody”.",
             "gone": "The account of “gone” is inactive. Choose someone else.",
-            "lea": "“lea” is leaving. Choose someone else.",
+            "lea": "“lea@example.org” is leaving. Choose someone else.",
             "pat@example.org": f"enter #{unconfirmed.pk}.",
         }.items():
             with self.subTest(name=name):

@@ -297,5 +297,5 @@ def stop_viewing(request: HttpRequest) -> HttpResponse:
     if person is None:
         return redirect("admin:index")
     text = _("You are no longer viewing the site as “%s”.")
-    messages.success(request, text % person)
+    messages.success(request, text % person.label)
     return redirect(reverse("admin:orgadmin_user_overview", args=[person.pk]))

@@ -22,6 +22,7 @@ from orgadmin.models import Contact, Membership, Organization
 from orgadmin.models.fields import normalize
 from orgadmin.models.validators import is_primary_key
 from orgadmin.people import archive, membership
+from orgadmin.records.event_actors import find_names_for_superusers
 from orgadmin.records.history import Position, read_history
 
 # What superusers can do with an archived organization: the last part of the URL.
@@ -125,6 +126,7 @@ class ArchivedPages:
             rows = rows.filter(trashed_at__isnull=False)
         rows = rows.order_by("-archived_at", "-pk").defer("notes", "search_text")
         page = get_page(request, rows, LimitedPaginator)
+        name_archivers(page)
         for organization in page:
             describe(organization)
         query = request.GET.copy()
@@ -151,6 +153,7 @@ class ArchivedPages:
             list_log_entries(organization), organization, gate, position
         )
         permissions = gate.permissions_on(organization.pk)
+        name_archivers([organization])
         return self.render_archived(
             request,
             "archived_record",
@@ -159,6 +162,7 @@ class ArchivedPages:
             details=list_details(organization, permissions),
             page=page,
             members=membership.describe_members(organization, page),
+            sees_people=True,
             action_list=history.entries,
             older=history.older,
             is_newest="before" not in request.GET,
@@ -284,6 +288,13 @@ def describe(organization):
     if organization.trashed_at is not None:
         at = archive.find_deletion_time(organization.trashed_at)
         organization.deleted_on = date_format(at, "DATE_FORMAT")
+
+
+def name_archivers(organizations):
+    """Let pages for superusers name those who archived these. Runs one query."""
+    names = find_names_for_superusers({row.archived_by_key for row in organizations})
+    for row in organizations:
+        row.archiver = names.get(row.archived_by_key, row.archived_by_name)
 
 
 def list_memberships(organization):

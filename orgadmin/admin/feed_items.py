@@ -20,10 +20,13 @@ from django.utils.formats import date_format
 from django.utils.html import format_html, format_html_join
 from django.utils.translation import gettext as _, ngettext
 
+from orgadmin.access.membership_log import name_author
 from orgadmin.access.roles import ROLES
 from orgadmin.admin.rows import show_day
 from orgadmin.gate.answers import get_gate
 from orgadmin.models import Contact, Organization, User
+from orgadmin.people.namesakes import find_named_members
+from orgadmin.records.event_actors import name_for_superusers
 from orgadmin.records.feed import BEGINNING, PAGE, Entry, Position, Reader
 from orgadmin.records.history import (
     describe_author,
@@ -129,7 +132,8 @@ class Presenter:
         self.organizations = known | self.load_organizations(known)
         self.gate.learn(self.organizations)
         self.entries = [entry for entry in entries if self.may_view(entry)]
-        self.authors = self.load_authors()
+        self.names = self.load_names()
+        self.members = self.load_members()
 
     def load_others(self) -> dict[type, dict[int, Any]]:
         """Return {model: {key: object}} of those that exist, if they have a page."""
@@ -138,6 +142,9 @@ class Presenter:
             if entry.other is not None:
                 model, key = entry.other
                 keys_of[model].add(key)
+        if self.request.user.is_superuser:
+            # Also the authors, to name them and to link to them.
+            keys_of[User] |= self.list_keys()
         loaded = {}
         for model, keys in keys_of.items():
             model_admin = admin.site._registry.get(model)
@@ -164,17 +171,49 @@ class Presenter:
         organization = self.find_organization(entry)
         return organization is None or self.gate.permits("view", organization.pk)
 
-    def load_authors(self) -> set[int]:
-        """Return the keys of authors who still have an account, for superusers."""
-        if not self.request.user.is_superuser:
-            return set()
+    def list_keys(self) -> set[int]:
+        """Return the keys of the people whom the entries name."""
         keys = set()
         for entry in self.entries:
+            keys.add(entry.author_key)
             if entry.log_entry is not None:
                 keys.add(entry.log_entry.user.pk)
-            keys.add(entry.author_key)
-        known = User.objects.filter(pk__in=keys - {None})
-        return set(known.values_list("pk", flat=True))
+            elif entry.other is not None and entry.other[0] is User:
+                keys.add(entry.other[1])
+        keys.discard(None)
+        return keys
+
+    def load_names(self) -> dict[int | None, str]:
+        """Return {user ID: name} of the people who have an account, for superusers."""
+        if not self.request.user.is_superuser:
+            return {}
+        people = self.others.get(User, {})
+        return {key: name_for_superusers(person) for key, person in people.items()}
+
+    def load_members(self) -> dict[tuple[int, int], User]:
+        """Return the members of the organizations whose people the person manages.
+
+        The People pages of these name them, so other pages may do so, too.
+        """
+        if self.request.user.is_superuser:
+            return {}
+        managed = [
+            organization
+            for organization in self.organizations.values()
+            if self.gate.permits("manage_members", organization.pk)
+        ]
+        user = self.request.user
+        members = find_named_members(self.list_keys() - {user.pk}, managed)
+        for organization in managed:
+            members[organization.pk, user.pk] = user
+        return members
+
+    def find_name(self, entry: Entry, key: int | None, stored: str) -> str:
+        """Return what the person may call someone, or else the stored username."""
+        member = self.members.get((entry.organization_key or 0, key or 0))
+        if member is not None:
+            return member.label_without_email
+        return self.names.get(key, stored)
 
     def present(self) -> list[Item]:
         self.hide()
@@ -194,7 +233,7 @@ class Presenter:
             sees_all = self.gate.permits("view_confidential", organization.pk)
             if entry.other is not None and not sees_all:
                 remove_details([entry.log_entry])
-        hide_people_of_several(entries_of, self.gate)
+        hide_people_of_several(entries_of, self.gate, self.members)
 
     def hide_deleted(self, log_entry: LogEntry) -> None:
         """Hide in an entry about something that was deleted what nobody can look up.
@@ -230,14 +269,15 @@ class Presenter:
 
     def link_author(self, entry: Entry) -> Link:
         key = entry.author_key
-        name = entry.author_name
+        name = self.find_name(entry, key, entry.author_name)
+        name = name_author(entry.source, name)
         is_import = getattr(entry.log_entry, "is_import", False)
         if entry.log_entry is not None:
             key = entry.log_entry.user.pk
             name = describe_author(entry.log_entry)
         if key is not None and key == self.request.user.pk and not is_import:
             name = _("You")
-        if key in self.authors:
+        if key in self.names:
             return Link(name, find_url(User(pk=key)))
         return Link(name)
 
@@ -245,7 +285,10 @@ class Presenter:
         links = []
         if entry.other is not None:
             other = self.find_other(entry)
-            links.append(Link(entry.other_name, find_url(other) if other else ""))
+            name = entry.other_name
+            if entry.log_entry is None and entry.other[0] is User:
+                name = self.find_name(entry, entry.other[1], name)
+            links.append(Link(name, find_url(other) if other else ""))
         organization = self.find_organization(entry)
         if entry.number > 1:
             text = ngettext("%d organization", "%d organizations", entry.number)

@@ -92,7 +92,7 @@ class Card:
     @property
     def names(self) -> str:
         """The names of the people."""
-        names = [[person.get_full_name() or person.username] for person in self.people]
+        names = [[person.label_without_email] for person in self.people]
         return format_html_join(", ", "<bdi>{}</bdi>", names)
 
     @property

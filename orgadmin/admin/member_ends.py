@@ -13,6 +13,7 @@ from orgadmin.models import Membership, User
 from orgadmin.people import membership
 from orgadmin.people.changes import MembershipEnd, RoleChange
 from orgadmin.people.ends import plan_end
+from orgadmin.people.namesakes import mark_namesakes_among_members
 
 
 class RoleHasChanged(Exception):
@@ -72,7 +73,11 @@ class MemberEnds:
         member = membership.find_member(organization, user) if user else None
         if member is None:
             return self._say_no_member(request, organization)
-        values = {"person": quote(user), "organization": quote(organization)}
+        mark_namesakes_among_members([user], [organization])
+        values = {
+            "person": quote(user.label_without_email),
+            "organization": quote(organization),
+        }
         return self.render_page(
             request,
             organization,
@@ -105,7 +110,10 @@ def find_members(organization, pk):
 
 def describe_end(change):
     """Return the message about the end of a membership that was changed."""
-    values = {"person": quote(change.user), "organization": quote(change.organization)}
+    values = {
+        "person": quote(change.user.label_without_email),
+        "organization": quote(change.organization),
+    }
     if change.ends_at is None:
         text = _("The access of %(person)s to %(organization)s no longer ends.")
         return text % values

@@ -13,7 +13,7 @@ from orgadmin.admin.filters import FieldChoiceFilter
 from orgadmin.admin.people_forms import MembersOnForm
 from orgadmin.models import Membership, MembershipEvent, User
 from orgadmin.records.csv_files import respond_with_csv
-from orgadmin.records.event_actors import hide_platform_staff
+from orgadmin.records.event_actors import hide_platform_staff, name_people
 from orgadmin.records.exports import list_events, record_export
 
 
@@ -108,6 +108,7 @@ class MembershipLogPage:
             return respond_with_csv("membership-log", rows)
         page = get_page(request, events.cut_reasons().find_previous_roles())
         hide_platform_staff(page, organization, request.user)
+        name_people(page, organization, request.user)
         return self.render_page(
             request,
             organization,

@@ -5,6 +5,7 @@ from django.utils.translation import gettext as _
 from orgadmin.admin.changelist import get_page
 from orgadmin.gate.explain import find_reasons, summarize_reasons
 from orgadmin.models import Membership, Organization, User
+from orgadmin.models.naming import mark_namesakes
 
 
 class OrganizationAccessPage:
@@ -23,6 +24,7 @@ class OrganizationAccessPage:
             users = User.objects.filter(pk__in=members)
         page = get_page(request, users.order_by("username"))
         reasons = find_reasons(page, [organization], members_only=not everybody)
+        mark_namesakes(page)
         for user in page:
             user.reasons = summarize_reasons(reasons[user.pk, organization.pk])
         return self.render_page(

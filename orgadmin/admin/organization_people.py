@@ -40,13 +40,19 @@ from orgadmin.admin.suggestions import sees_people, suggest
 from orgadmin.gate.answers import get_gate, renew_gate
 from orgadmin.models import Membership, Organization, User
 from orgadmin.models.guards import LastAdminError
+from orgadmin.models.naming import mark_namesakes
 from orgadmin.models.validators import is_primary_key
 from orgadmin.people import invitations, membership, outbox
 from orgadmin.people.changes import MembershipEnd, RoleChange
 from orgadmin.people.ends import plan_end
 from orgadmin.people.find_people import split_names
 from orgadmin.people.mail import send_invitation
-from orgadmin.records.event_actors import find_known_actors, hide_platform_staff
+from orgadmin.people.namesakes import mark_namesakes_among_members
+from orgadmin.records.event_actors import (
+    find_known_actors,
+    find_names,
+    hide_platform_staff,
+)
 
 # The fields of the page that name people, and those that name a role.
 NAME_FIELDS = (f"{AddPeopleForm.prefix}-who", f"{AddPeopleForm.prefix}-several")
@@ -194,7 +200,9 @@ class PeoplePage(MemberEnds):
         )
         for invitation in invited:
             invitation.end = plan_end(invitation.membership_ends_at)
+        mark_namesakes(member.user for member in members)
         self._hide_platform_staff(request, organization, members, invited)
+        self._name_inviters(request, organization, members, invited)
         permissions = get_gate(request).permissions_on(organization.pk)
         roles = [role for role in ROLES if membership.may_assign(permissions, role)]
         return self.render_page(
@@ -231,6 +239,21 @@ class PeoplePage(MemberEnds):
         for invitation in invited:
             if invitation.invited_by_id not in known_keys | {None}:
                 invitation.is_by_platform_staff = True
+
+    def _name_inviters(self, request, organization, members, invited):
+        """Let the page name those who added and invited people. Two queries at most.
+
+        Their names follow the rule of the membership log.
+        """
+        joined = [member.joined for member in members if member.joined is not None]
+        keys = {event.actor_key for event in joined}
+        keys.update(invitation.invited_by_id for invitation in invited)
+        names = find_names(keys, organization, request.user)
+        for event in joined:
+            event.actor_name = names.get(event.actor_key, event.actor_name)
+        for invitation in invited:
+            inviter = invitation.invited_by
+            invitation.inviter_name = names.get(invitation.invited_by_id, inviter)
 
     def _find_last_admin(self, request, organization):
         """Return the ID of the only active admin if the person cannot remove them."""
@@ -354,6 +377,7 @@ class PeoplePage(MemberEnds):
         member = membership.find_member(organization, user)
         if member is None:
             return self._say_no_member(request, organization)
+        mark_namesakes_among_members([user], [organization])
         form = NewRoleForm(
             request.POST or None,
             permissions=permissions,
@@ -365,7 +389,10 @@ class PeoplePage(MemberEnds):
             organization,
             "change_role",
             _("Change the role of %(person)s in %(organization)s?")
-            % {"person": quote(user), "organization": quote(organization)},
+            % {
+                "person": quote(user.label_without_email),
+                "organization": quote(organization),
+            },
             person=user,
             current=member.role,
             roles_form=form,
@@ -380,6 +407,7 @@ class PeoplePage(MemberEnds):
 
         `form` asks for the reason, or shows why the reason cannot be used.
         """
+        mark_namesakes_among_members(affected.users, [affected.organization])
         posted = list_fields(request.POST, without=["reason", CONFIRMED])
         if request.method == "GET":
             posted = [("user", [affected.users[0].pk]), ("remove", [""])]
@@ -389,6 +417,7 @@ class PeoplePage(MemberEnds):
             "confirm",
             title_question(affected),
             users=affected.users,
+            sees_people=sees_people(request, self.admin_site),
             role=affected.role,
             end=plan_end(affected.ends_at),
             orphaned=membership.find_organizations_losing_last_admin(

@@ -236,7 +236,7 @@ class AskedItem:
 
     @property
     def name(self) -> str:
-        return self.user.get_full_name() or self.user.username
+        return self.user.label_without_email
 
     def list_changes(self) -> list[RoleChange]:
         """Return what would end the access, which the guards may refuse."""

@@ -23,7 +23,10 @@ def title_question(assignment):
     if assignment.role is not None:
         return _("Change role in %s?") % organization
     if len(assignment.users) == 1:
-        values = {"person": quote(assignment.users[0]), "organization": organization}
+        values = {
+            "person": quote(assignment.users[0].label_without_email),
+            "organization": organization,
+        }
         return _("Remove %(person)s from %(organization)s?") % values
     return _("Remove people from %s?") % organization
 
@@ -43,7 +46,7 @@ def describe_invitations(emails):
 
 def describe_change(assignment):
     """Return the message about an assignment that was carried out."""
-    names = list_quoted(assignment.users)
+    names = list_quoted(user.label_without_email for user in assignment.users)
     if assignment.role is None:
         text = ngettext(
             "%(names)s was removed from “%(organization)s”.",

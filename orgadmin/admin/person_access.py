@@ -70,7 +70,7 @@ class CompanyAccountPage:
             if moved is not None and not is_confirmed(request):
                 return self._ask_to_move(request, user, moved)
             return self._change_company_account(request, user, int(pk), subject)
-        title = _("Company account of “%s”") % user
+        title = _("Company account of “%s”") % user.label
         accounts = list_company_accounts(user)
         return self.render_page(
             request,
@@ -123,7 +123,7 @@ class CompanyAccountPage:
                 " meantime. Open “Company account” again."
             )
             return self.redirect_with_message(request, text, messages.WARNING)
-        return self.redirect_with_message(request, text % user)
+        return self.redirect_with_message(request, text % user.label)
 
 
 def find_refused_person(user, pk, subject):
@@ -146,13 +146,13 @@ class SecondFactorPage:
             text = _("Remove your own second factor on the page “Account”.")
             return self.redirect_with_message(request, text, messages.ERROR, url)
         if request.method != "POST":
-            title = _("Remove the second factor of “%s”?") % user
+            title = _("Remove the second factor of “%s”?") % user.label
             return self.render_page(
                 request, user, "second_factor", title, people=[user]
             )
         self.remove_factors_of(request, user)
         text = _("%s can now sign in with their password alone.")
-        return self.redirect_with_message(request, text % user, to=url)
+        return self.redirect_with_message(request, text % user.label, to=url)
 
     @transaction.atomic
     def remove_factors_of(self, request, user):
@@ -166,11 +166,11 @@ class SignOutPage:
     def sign_out_view(self, request, user):
         """Ask whether to sign a person out everywhere, or do so."""
         if request.method != "POST":
-            title = _("Sign out “%s” everywhere?") % user
+            title = _("Sign out “%s” everywhere?") % user.label
             return self.render_page(request, user, "sign_out", title)
         device = find_device(request, user)
         end_all_sessions(user, actor=request.user)
-        text = _("“%s” was signed out everywhere.") % user
+        text = _("“%s” was signed out everywhere.") % user.label
         response = self.redirect_with_message(
             request, text, to=self.get_page_url("access", user)
         )
@@ -186,18 +186,18 @@ class PasswordLinkPage:
     def password_link_view(self, request, user):
         """Explain the link to set a password, or send it."""
         if request.method != "POST":
-            title = _("Send a link to “%s”?") % user
+            title = _("Send a link to “%s”?") % user.label
             return self.render_page(request, user, "password_link", title)
         url = self.get_record_url(user)
         try:
             request_password_link(user, actor=request.user)
         except TooManyLinks:
             return self.redirect_with_message(
-                request, TOO_MANY_LINKS % user, messages.ERROR, to=url
+                request, TOO_MANY_LINKS % user.label, messages.ERROR, to=url
             )
         # The same for all accounts: the text must not say how someone signs in.
         text = _(
             "If “%s” has an email address and can have a password, a link to choose one"
             " was sent there."
         )
-        return self.redirect_with_message(request, text % user, to=url)
+        return self.redirect_with_message(request, text % user.label, to=url)

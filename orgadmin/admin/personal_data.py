@@ -20,7 +20,7 @@ class PersonalDataPages:
     def export_view(self, request, user):
         """Explain the export, or send it."""
         if request.method != "POST":
-            title = _("Export personal data of “%s”?") % user
+            title = _("Export personal data of “%s”?") % user.label
             others = list_not_included(find_person(user))
             return self.render_page(request, user, "export", title, not_included=others)
         included = request.POST.getlist("include")

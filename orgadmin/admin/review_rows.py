@@ -20,9 +20,10 @@ from orgadmin.models import (
     ReviewItem,
     User,
 )
+from orgadmin.models.naming import is_misleading, mark_namesakes
 from orgadmin.people.membership import may_assign
 from orgadmin.people.reviews import Access, Outcome, choose_access, find_access
-from orgadmin.records.event_actors import find_known_actors
+from orgadmin.records.event_actors import find_known_actors, find_names
 
 
 @dataclass(frozen=True)
@@ -56,7 +57,9 @@ class ReviewRow:
     @property
     def name(self) -> str:
         if self.person is not None:
-            return self.person.get_full_name() or self.person.username
+            return self.person.label_without_email
+        if is_misleading(self.item.full_name):
+            return f"{self.item.full_name} ({self.item.user_name})"
         return self.item.full_name or self.item.user_name
 
     @property
@@ -94,7 +97,7 @@ def make_rows(
     permissions: Collection[str],
     is_open: bool,
 ) -> list[ReviewRow]:
-    """Return the rows of a page of items. Runs at most three queries.
+    """Return the rows of a page of items. Runs at most five queries.
 
     `admins` are the keys of the active admins of the organization, and `permissions`
     what the reader may do there. `is_open` says whether people can answer now.
@@ -110,11 +113,18 @@ def make_rows(
         access_of = {}
     needs_other = bool(set(admins) - {user.pk})
     decisions = {item.pk: getattr(item, "decision", None) for item in items}
+    actors = {item.added_by_key for item in items}
+    actors |= {row.actor_key for row in decisions.values() if row is not None}
+    names = find_names(actors, organization, user)
+    for item in items:
+        item.added_by_name = names.get(item.added_by_key, item.added_by_name)
+    for row in decisions.values():
+        if row is not None:
+            row.actor_name = names.get(row.actor_key, row.actor_name)
     known = None
     if not user.is_superuser:
-        actors = {item.added_by_key for item in items}
-        actors |= {row.actor_key for row in decisions.values() if row is not None}
         known = find_known_actors(actors, organization)
+    mark_namesakes(people.values())
     rows = []
     for item in items:
         decision = decisions[item.pk]

@@ -191,9 +191,11 @@ def find_objection(naming: Naming, leaving: Collection[User]) -> str:
     if user is None:
         return describe_naming(naming)
     if user in leaving:
-        return _("%s is leaving. Choose someone else.") % quote(user)
+        return _("%s is leaving. Choose someone else.") % quote(user.label)
     if not user.is_active:
-        return _("The account of %s is inactive. Choose someone else.") % quote(user)
+        return _("The account of %s is inactive. Choose someone else.") % quote(
+            user.label
+        )
     return ""
 
 
@@ -203,14 +205,14 @@ def describe_naming(naming: Naming) -> str:
         return _("There is no account with the name or address %s.") % quote(
             naming.name
         )
-    people = ", ".join(f"{user} (#{user.pk})" for user in naming.candidates)
+    people = ", ".join(f"{user.label} (#{user.pk})" for user in naming.candidates)
     if len(naming.candidates) == 1:
         return _(
             "%(name)s may mean %(person)s, who has not confirmed this address. To"
             " choose them, enter #%(key)d."
         ) % {
             "name": quote(naming.name),
-            "person": quote(naming.candidates[0]),
+            "person": quote(naming.candidates[0].label),
             "key": naming.candidates[0].pk,
         }
     return _("%(name)s may mean %(people)s. Enter the number instead.") % {

@@ -6,6 +6,7 @@ from orgadmin.admin.base import clean_search
 from orgadmin.admin.people_viewed import note_people_suggested
 from orgadmin.gate.answers import get_gate
 from orgadmin.models import Membership, User
+from orgadmin.models.naming import mark_namesakes
 from orgadmin.people.find_people import find_known_people, name_for
 
 # How many people are suggested.
@@ -67,10 +68,10 @@ def search_known(request, organization, term):
     members = Membership.objects.users_in(organization.group_ids)
     others = known.exclude(pk__in=members)
     suggestions = []
-    for user in search_names(others, term).order_by("username", "pk")[:LIMIT]:
-        parts = [user.username, user.get_full_name()]
-        text = " · ".join(part for part in parts if part)
-        suggestions.append({"name": user.username, "text": text})
+    found = search_names(others, term).order_by("username", "pk")[:LIMIT]
+    mark_namesakes(found)
+    for user in found:
+        suggestions.append({"name": user.username, "text": user.label_without_email})
     return suggestions
 
 

@@ -85,7 +85,7 @@ class OffboardingPage:
             request,
             user,
             "leave",
-            _("Offboard “%s”?") % user,
+            _("Offboard “%s”?") % user.label,
             form=form,
             form_key=choose_key(request),
             roles=membership.list_roles(user),
@@ -106,7 +106,7 @@ class OffboardingPage:
             "“%s” was offboarded. The account is deactivated and signed out everywhere."
         )
         return self.redirect_with_message(
-            request, text % user, to=self.get_record_url(user)
+            request, text % user.label, to=self.get_record_url(user)
         )
 
 
@@ -363,7 +363,7 @@ class UserAdmin(
         try:
             request_password_link(user, actor=request.user)
         except TooManyLinks:
-            self.message_user(request, TOO_MANY_LINKS % user, messages.WARNING)
+            self.message_user(request, TOO_MANY_LINKS % user.label, messages.WARNING)
 
     def user_change_password(self, request, id, form_url=""):
         """Set someone's password, as a superuser.
@@ -412,7 +412,7 @@ class UserAdmin(
         for user in people:
             self.remove_factors_of(request, user)
             text = _("%s can now sign in with their password alone.")
-            self.message_user(request, text % user)
+            self.message_user(request, text % user.label)
         return None
 
     def describe_choice(self, user):

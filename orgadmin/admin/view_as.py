@@ -42,7 +42,7 @@ class ViewAsPage:
                 request,
                 user,
                 "view_as",
-                _("View the site as “%s”?") % user,
+                _("View the site as “%s”?") % user.label,
                 form=form,
                 form_key=choose_key(request),
                 minutes=viewing.MINUTES,
@@ -59,4 +59,6 @@ class ViewAsPage:
             " active and not superusers."
         )
         url = self.get_record_url(user)
-        return self.redirect_with_message(request, text % user, messages.ERROR, url)
+        return self.redirect_with_message(
+            request, text % user.label, messages.ERROR, url
+        )

@@ -42,6 +42,7 @@ from orgadmin.models.guards import (
 )
 from orgadmin.models.look_alikes import lock_key, make_key
 from orgadmin.models.mixins import DeletedThroughQuerySet, RemembersStored
+from orgadmin.models.naming import is_misleading
 from orgadmin.models.user_events import record_changes, record_creation
 from orgadmin.models.user_queryset import UserQuerySet
 
@@ -172,6 +173,9 @@ class User(RemembersStored, DeletedThroughQuerySet, AbstractUser):
     # The IDs of the organizations for which this person, a superuser, has confirmed
     # that `save()` may leave them without an active admin.
     confirmed_organizations: Collection[int] = ()
+
+    # Whether the page also names someone who is called the same: `mark_namesakes()`.
+    has_namesake = False
 
     class Meta:
         verbose_name = _("person")
@@ -342,6 +346,29 @@ class User(RemembersStored, DeletedThroughQuerySet, AbstractUser):
         if request is not None and not getattr(request, "counted_attempt", False):
             raise UncountedAttempt
         return super().check_password(raw_password)
+
+    @property
+    def label(self) -> str:
+        """What to call the person where readers may know the email address."""
+        return self._make_label(self.email or self.username)
+
+    @property
+    def label_without_email(self) -> str:
+        """What to call the person where readers may not know the email address."""
+        return self._make_label(self.username)
+
+    @property
+    def is_label_unclear(self) -> bool:
+        """Whether the full name alone does not say who this is."""
+        full_name = self.get_full_name()
+        return bool(full_name) and (self.has_namesake or is_misleading(full_name))
+
+    def _make_label(self, address: str) -> str:
+        """Return the full name, with the address only if the name is unclear."""
+        full_name = self.get_full_name()
+        if not full_name:
+            return address
+        return f"{full_name} ({address})" if self.is_label_unclear else full_name
 
     @property
     def is_platform_staff(self) -> bool:

@@ -133,7 +133,7 @@ def name_actor(actor: User | None, source: str = "") -> str | Promise:
 
 
 def name_person(person: User) -> str:
-    return person.get_full_name() or person.username
+    return person.label_without_email
 
 
 def find_address(actor: User | None) -> str:

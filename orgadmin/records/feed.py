@@ -81,6 +81,7 @@ class Entry:
     # Who did it, if there is no log entry: the key, or None, and the name, or "".
     author_key: int | None = None
     author_name: str = ""
+    source: str = ""  # as in `MembershipEvent`
     # The rules about names and details apply to this.
     log_entry: LogEntry | None = None
     # Entries that have this in common are parts of one action.
@@ -469,7 +470,8 @@ def make_entry(event: MembershipEvent, text: str) -> Entry:
         other=(User, event.user_key or 0),
         other_name=event.user_name,
         author_key=event.actor_key,
-        author_name=event.shown_actor,
+        author_name=event.actor_name,
+        source=event.source,
         action=(event.user_name, text, event.actor_key),
     )
 

@@ -29,13 +29,14 @@ from orgadmin.access.origin import COMMAND, IMPORT
 from orgadmin.gate.answers import Gate
 from orgadmin.models import (
     KeptLogEntry,
-    Membership,
     MembershipEvent,
     Organization,
     User,
 )
 from orgadmin.models.history import find_author as find_record_author
 from orgadmin.models.validators import is_primary_key
+from orgadmin.people.namesakes import find_named_members
+from orgadmin.records.event_actors import name_for_superusers
 from orgadmin.records.versions import cut_texts, describe_changes, find_versions
 
 if TYPE_CHECKING:
@@ -407,15 +408,11 @@ def _make_stand_in(record: HistoricalOrganization) -> User:
 
 
 def describe_author(entry: LogEntry) -> str:
-    """Return who made a change, such as "Mary Major (mary)" or "Import by mary".
+    """Return who made a change, such as "Mary Major" or "Import by Mary Major".
 
-    People choose their full name, so it never stands alone: someone could pass for a
-    command, or for platform staff.
+    `hide_people()` decides how the reader may know the author.
     """
-    name = entry.user.get_username()
-    full_name = entry.user.get_full_name()
-    if full_name:
-        name = f"{full_name} ({name})"
+    name = getattr(entry, "author_label", entry.user.label_without_email)
     if getattr(entry, "is_import", False):
         return _("Import by %(name)s") % {"name": name}
     return name
@@ -456,26 +453,34 @@ def hide_people(
     """Replace people whose names the gate's user may not see in the entries.
 
     Superusers see all names. Nobody else sees the names of platform staff. People who
-    may manage the organization's members see the names of its current members.
+    may manage the organization's members see the names of its current members. Sets
+    `author_label` of the entries.
     """
     hide_people_of_several({organization: entries}, gate)
 
 
 def hide_people_of_several(
-    entries_of: Mapping[Organization, Collection[LogEntry]], gate: Gate
+    entries_of: Mapping[Organization, Collection[LogEntry]],
+    gate: Gate,
+    members: Mapping[tuple[int, int], User] | None = None,
 ) -> None:
     """Do what `hide_people()` does, in entries about several organizations.
+
+    `members` are those of the organizations whose people the user manages, as
+    `find_named_members()` returns them, if they are already known.
 
     Runs two queries at most, if the gate knows the permissions on the organizations.
     """
     if gate.user.is_superuser:
+        _label_for_superusers(entries_of)
         return
     managed = [
         organization
         for organization in entries_of
         if gate.permits("manage_members", organization.pk)
     ]
-    members = _find_members(managed, entries_of)
+    if members is None:
+        members = _find_members(managed, entries_of)
     former_members = _find_former_members(entries_of)
     for organization, entries in entries_of.items():
         for entry in entries:
@@ -487,27 +492,34 @@ def hide_people_of_several(
                 entry.user = User(username=_("Platform staff"))
             elif entry.user.pk and key not in members:
                 entry.user = User(username=_("An admin of this organization"))
+            member = members.get(key)
+            if member is not None:
+                entry.user.has_namesake = member.has_namesake
+            entry.author_label = entry.user.label_without_email  # type: ignore[attr-defined]
+
+
+def _list_all(entries_of: Mapping[Organization, Collection[LogEntry]]) -> list[Any]:
+    return [entry for entries in entries_of.values() for entry in entries]
+
+
+def _label_for_superusers(
+    entries_of: Mapping[Organization, Collection[LogEntry]],
+) -> None:
+    """Set the labels of authors, with what tells them from everyone on the site."""
+    for entry in _list_all(entries_of):
+        entry.author_label = name_for_superusers(entry.user)
 
 
 def _find_members(
     organizations: Collection[Organization],
     entries_of: Mapping[Organization, Collection[LogEntry]],
-) -> set[tuple[int, int]]:
-    """Return (organization ID, user ID) of the authors who are members there."""
-    organization_of_group = {}
-    for organization in organizations:
-        for group_id in organization.group_ids:
-            organization_of_group[group_id] = organization.pk
-    if not organization_of_group:
-        return set()
-    authors = {entry.user.pk for entries in entries_of.values() for entry in entries}
-    memberships = Membership.objects.current().filter(
-        group__in=organization_of_group, user__in=authors - {None}
-    )
-    return {
-        (organization_of_group[group_id], user_id)
-        for group_id, user_id in memberships.values_list("group", "user")
-    }
+) -> Mapping[tuple[int, int], User]:
+    """Return {(organization ID, user ID): user} of the authors who are members there.
+
+    Runs one query at most.
+    """
+    authors = {entry.user.pk for entry in _list_all(entries_of)}
+    return find_named_members(authors, organizations)
 
 
 def _find_former_members(

@@ -188,7 +188,7 @@ class Jobs:
         hand.fill(hand.field("Name or email address"), "anna")
         hand.choose(hand.field("Admin"))
         hand.press(hand.button("Add person"))
-        self.sees("“anna” is now Admin of “Foreign”.")
+        self.sees("“Anna” is now Admin of “Foreign”.")
 
     def test_invite(self):
         hand = self.enter_organization("anna", "Acme")
@@ -253,7 +253,7 @@ class Jobs:
         hand.press(hand.link("anna"))
         hand.press(hand.link("Offboard"))
         hand.fill(hand.field("Person who becomes admin"), "bert")
-        hand.press(hand.button("Offboard anna"))
+        hand.press(hand.button("Offboard Anna"))
         self.sees("was offboarded")
         self.assertEqual(self.acme.admin.user_set.get().username, "bert")
 
@@ -477,18 +477,18 @@ class JobTests(BrowserTestCase):
         page.get_by_label("Name or email address").fill("anna")
         page.get_by_label("Admin", exact=True).check()
         self.click_button("Add person")
-        self.sees("“anna” is now Admin of “Brand New”.")
+        self.sees("“Anna” is now Admin of “Brand New”.")
         person.goto("/admin/orgadmin/organization/")
         person.get_by_role("link", name="Brand New").click()
         expect(person.get_by_role("heading", name="Brand New")).to_be_visible()
 
-        self.click_link("Change role of anna")
-        self.click_button("Change role of anna")
-        self.sees("“anna” is now Reviewer of “Brand New”.")
-        self.click_link("Remove anna")
+        self.click_link("Change role of Anna")
+        self.click_button("Change role of Anna")
+        self.sees("“Anna” is now Reviewer of “Brand New”.")
+        self.click_link("Remove Anna")
         page.get_by_label("Reason (optional):").fill("Moved on")
-        self.click_button("Remove anna from Brand New")
-        self.sees("“anna” was removed from “Brand New”.")
+        self.click_button("Remove Anna from Brand New")
+        self.sees("“Anna” was removed from “Brand New”.")
         person.reload()
         self.sees("or you no longer have access to it", person)
 
@@ -575,7 +575,7 @@ class JobTests(BrowserTestCase):
         page.get_by_role("link", name="Offboard").click()
         self.sees("This organization will have no active admin:")
         page.get_by_label("Leave it without an active admin").check()
-        self.click_button("Offboard anna")
+        self.click_button("Offboard Anna")
         self.sees("was offboarded")
 
     def test_a_name_that_exists_is_confirmed_by_saving_again(self):

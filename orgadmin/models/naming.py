@@ -1,0 +1,79 @@
+"""What pages and mail call a person, so that readers know whom they mean.
+
+People choose their full name themselves. So it stands alone only if nobody else on the
+page is called the same, and if pages use these words for nobody else.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable
+from functools import cache
+from typing import TYPE_CHECKING
+
+from django.conf import settings
+from django.utils.translation import gettext, gettext_noop, override
+
+from orgadmin.models.look_alikes import make_key
+
+if TYPE_CHECKING:
+    from orgadmin.models.user import User
+
+# What pages say instead of a name, and how they begin the name of an import or command.
+STAND_INS = (
+    gettext_noop("Platform staff"),
+    gettext_noop("Delegated staff"),
+    gettext_noop("An admin of this organization"),
+    gettext_noop("Someone"),
+    gettext_noop("unknown"),
+    gettext_noop("You"),
+    gettext_noop("Import"),
+)
+BEGINNINGS = (
+    gettext_noop("Import by %(name)s"),
+    gettext_noop("Command %(name)s"),
+)
+
+
+def is_misleading(full_name: str) -> bool:
+    """Return whether a full name could pass for something else.
+
+    That is an email address, or what pages call platform staff, imports and commands,
+    in any language of the site.
+    """
+    if "@" in full_name:
+        return True
+    key = make_key(full_name)
+    stand_ins, beginnings = find_reserved_keys()
+    return key in stand_ins or f"{key} ".startswith(beginnings)
+
+
+@cache
+def find_reserved_keys() -> tuple[frozenset[str], tuple[str, ...]]:
+    """Return the keys of names that nobody has, and those with which no name begins."""
+    stand_ins = set()
+    beginnings = set()
+    for language, _name in settings.LANGUAGES:
+        with override(language):
+            stand_ins |= {make_key(gettext(text)) for text in STAND_INS}
+            for text in BEGINNINGS:
+                beginning, _separator, _rest = gettext(text).partition("%(")
+                beginnings.add(make_key(beginning))
+    return frozenset(stand_ins), tuple(f"{key} " for key in beginnings if key)
+
+
+def mark_namesakes(people: Iterable[User]) -> None:
+    """Let the labels of people who are called the same say who is who.
+
+    A name counts as the same if it looks the same.
+    """
+    people_by_key: dict[str, dict[int | None, list[User]]] = defaultdict(dict)
+    for person in people:
+        key = make_key(person.get_full_name() or person.username)
+        people_by_key[key].setdefault(person.pk, []).append(person)
+    for namesakes in people_by_key.values():
+        if len(namesakes) == 1:
+            continue
+        for instances in namesakes.values():
+            for person in instances:
+                person.has_namesake = True
