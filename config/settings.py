@@ -81,6 +81,7 @@ MIDDLEWARE = [
     "django_permissions_policy.PermissionsPolicyMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
     "orgadmin.logs.RequestLogMiddleware",
+    "orgadmin.metrics.MetricsMiddleware",
     # Adds random bytes to compressed pages, so that BREACH cannot read secrets in them.
     "django.middleware.gzip.GZipMiddleware",
     "django.contrib.sessions.middleware.SessionMiddleware",
@@ -173,6 +174,12 @@ ZERO_DOWNTIME_MIGRATIONS_DEFERRED_SQL = False
 
 # A file in which the backup reports when it last succeeded and failed, if there is one.
 BACKUP_STATUS = env.read_text("BACKUP_STATUS", default="")
+
+
+# Monitoring
+
+# Programs that send this token can read /metrics. Without it, there are no metrics.
+METRICS_TOKEN = env.read_text("METRICS_TOKEN", default="")
 
 
 # Background tasks (django-tasks)

@@ -1,11 +1,11 @@
-"""The URLs of the site: the admin, sign-in, and health checks."""
+"""The URLs of the site: the admin, sign-in, health checks, and metrics."""
 
 from django.conf import settings
 from django.contrib import admin
 from django.urls import include, path
 from django.views.generic import RedirectView
 
-from orgadmin import health
+from orgadmin import health, metrics
 
 handler500 = health.server_error
 
@@ -33,4 +33,5 @@ urlpatterns += [
     path("admin/", admin.site.urls),
     path("healthz", health.healthz),
     path("livez", health.livez),
+    path("metrics", metrics.show_metrics),
 ]

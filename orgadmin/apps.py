@@ -11,7 +11,7 @@ class OrgadminConfig(AppConfig):
 
     def ready(self):
         # Pages and checks register themselves when they are imported.
-        from orgadmin import admin  # noqa: F401
+        from orgadmin import admin, metrics  # noqa: F401
         from orgadmin.access import audit_log, membership_log, permission_log
         from orgadmin.accounts import sessions
         from orgadmin.people import security_mail
@@ -20,8 +20,9 @@ class OrgadminConfig(AppConfig):
         permission_log.connect_signals()
         sessions.connect_signal()
         # Tests that change INSTALLED_APPS call this method again.
-        if security_mail.send_mail_about not in audit_log.listeners:
-            audit_log.listeners.append(security_mail.send_mail_about)
+        for listener in (security_mail.send_mail_about, metrics.count_event):
+            if listener not in audit_log.listeners:
+                audit_log.listeners.append(listener)
 
 
 class AdminConfig(SimpleAdminConfig):

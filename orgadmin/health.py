@@ -23,6 +23,7 @@ from django.views.decorators.cache import never_cache
 from orgadmin.access import reasons
 from orgadmin.access.rule import is_active_superuser
 from orgadmin.accounts.hashing import TooBusy
+from orgadmin.accounts.preferences import PATHS_WITHOUT_SESSION
 from orgadmin.records.backup_status import describe_backup
 
 # Errors that may be gone on the next attempt: the database did not respond in time, or
@@ -32,8 +33,6 @@ TEMPORARY_ERRORS = (OperationalError, InterfaceError, TooBusy)
 RETRY_AFTER = 10  # seconds
 
 PLAIN_TEXT = "text/plain; charset=utf-8"
-
-HEALTH_CHECK_PATHS = ("/healthz", "/livez")
 
 # What gunicorn reports as the address of a client on a Unix socket, and on the loopback
 # interface.
@@ -56,14 +55,14 @@ class Problem:
 
 
 class HostMiddleware(CommonMiddleware):
-    """Refuse unknown hosts, except for health checks.
+    """Refuse unknown hosts, except for health checks and metrics.
 
-    A load balancer asks each server by its IP address, which is in no setting. Health
-    checks use the host name for nothing.
+    Load balancers and Prometheus ask each server by its IP address, which is in no
+    setting. The answers use the host name for nothing.
     """
 
     def process_request(self, request):
-        if request.path_info in HEALTH_CHECK_PATHS:
+        if request.path_info in PATHS_WITHOUT_SESSION:
             return None
         return super().process_request(request)
 

@@ -22,10 +22,11 @@ LAYERS = [
 # Modules that stand beside the layers, with the packages that they may import.
 BESIDE = {
     "__init__": set(),
-    "apps": {"access", "accounts", "admin", "people"},
+    "apps": {"access", "accounts", "admin", "metrics", "people"},
     "headers": set(),
     "health": {"access", "accounts", "records"},
     "logs": {"access"},
+    "metrics": {"access", "health", "models", "people", "records"},
     "operations": set(),
     "migrations": {"operations"},
 }

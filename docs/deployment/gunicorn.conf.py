@@ -6,6 +6,8 @@ Gunicorn's command line and GUNICORN_CMD_ARGS override the values in this file.
 """
 
 import os
+import shutil
+import tempfile
 
 # If a setting is wrong, this import stops gunicorn at once. Otherwise gunicorn would
 # restart a failing worker again and again.
@@ -41,6 +43,25 @@ timeouts = {
 }
 pgoptions = " ".join(f"-c {name}={value}" for name, value in timeouts.items())
 os.environ.setdefault("PGOPTIONS", pgoptions)
+
+# The processes write their metrics to files in memory, so that each can answer for all.
+metrics_folder = ""
+if settings.METRICS_TOKEN:
+    metrics_folder = tempfile.mkdtemp(prefix="orgadmin-metrics-", dir="/dev/shm")
+    os.environ["PROMETHEUS_MULTIPROC_DIR"] = metrics_folder
+
+
+def child_exit(server, worker):
+    """Forget the connections of a process that has ended. What it counted remains."""
+    if metrics_folder:
+        from prometheus_client.multiprocess import mark_process_dead
+
+        mark_process_dead(worker.pid)
+
+
+def on_exit(server):
+    shutil.rmtree(metrics_folder, ignore_errors=True)
+
 
 if not settings.DEBUG:
     # Gunicorn's error log has the same format as the application's log. Its access log

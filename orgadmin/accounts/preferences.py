@@ -14,7 +14,7 @@ from orgadmin.models import User
 from orgadmin.models.validators import list_time_zones
 
 # Monitoring reads these pages, also while there is no database to read a session from.
-PATHS_WITHOUT_SESSION = ("/healthz", "/livez")
+PATHS_WITHOUT_SESSION = ("/healthz", "/livez", "/metrics")
 
 
 class PreferencesMiddleware:

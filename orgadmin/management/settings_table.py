@@ -10,7 +10,7 @@ from config import env
 HIDDEN = "***"
 
 # Variables whose whole value is a secret.
-SECRET_NAME = re.compile("^SECRET_KEY|_SECRET$|^PGPASSWORD$")
+SECRET_NAME = re.compile("^SECRET_KEY|_(SECRET|TOKEN)$|^PGPASSWORD$")
 
 # Passwords in URLs. A password may contain "@", but a host must not.
 PASSWORD_IN_URL = re.compile(r"(?<=://)([^:/?#]*):.*@", re.DOTALL)

@@ -1,0 +1,293 @@
+"""Metrics for Prometheus: what the servers count, and how the site is doing.
+
+With METRICS_TOKEN, /metrics answers programs that send this token. Each process counts
+in memory. Under gunicorn, they share files, so that any of them can answer for all (see
+docs/deployment/gunicorn.conf.py). No metric contains personal data or keys.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from django.conf import settings
+from django.core.exceptions import MiddlewareNotUsed
+from django.db import Error, connection
+from django.db.migrations.recorder import MigrationRecorder
+from django.http import Http404, HttpRequest, HttpResponse
+from django.http.response import HttpResponseBase
+from django.utils import timezone
+from django.utils.crypto import constant_time_compare
+from django.views.decorators.cache import never_cache
+from prometheus_client import (
+    CONTENT_TYPE_LATEST,
+    CollectorRegistry,
+    Counter,
+    Gauge,
+    Histogram,
+    generate_latest,
+)
+from prometheus_client.metrics_core import GaugeMetricFamily, Metric
+from prometheus_client.multiprocess import MultiProcessCollector
+from prometheus_client.registry import Collector
+
+from orgadmin.access import reasons
+from orgadmin.access.audit_log import find_unsealed
+from orgadmin.health import find_migrations
+from orgadmin.models import AuditEvent, DoctorRun, Organization
+from orgadmin.people.unsent import find_state
+from orgadmin.records.backup_status import find_backup_problem, read_status
+
+# prometheus_client reads this variable when it is imported.
+SHARED_FOLDER = "PROMETHEUS_MULTIPROC_DIR"
+
+# Rows are counted up to this number, so that a large site answers as fast as others.
+LIMIT = 10_000
+
+# Pages take some 20 ms; health checks give up after a few seconds.
+BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)  # seconds
+
+REGISTRY = CollectorRegistry()
+
+REQUESTS = Counter(
+    "orgadmin_requests",
+    "Requests that were answered. Static files are not counted.",
+    ["route", "method", "status"],
+    registry=REGISTRY,
+)
+REQUEST_SECONDS = Histogram(
+    "orgadmin_request_seconds",
+    "How long requests took, without sending the response.",
+    ["route"],
+    buckets=BUCKETS,
+    registry=REGISTRY,
+)
+QUERIES = Counter(
+    "orgadmin_database_queries",
+    "Statements that requests sent to the database.",
+    ["route"],
+    registry=REGISTRY,
+)
+QUERY_SECONDS = Counter(
+    "orgadmin_database_seconds",
+    "How long requests waited for the database.",
+    ["route"],
+    registry=REGISTRY,
+)
+CONNECTIONS = Gauge(
+    "orgadmin_database_connections",
+    "Connections of the pools of all processes, if the site uses pools.",
+    ["state"],
+    multiprocess_mode="livesum",
+    registry=REGISTRY,
+)
+EVENTS = Counter(
+    "orgadmin_security_events",
+    "Events of the audit log, such as sign-ins, lock-outs and imports.",
+    ["event"],
+    registry=REGISTRY,
+)
+
+
+# What the servers count
+
+
+class DatabaseTimer:
+    """Counts the statements of a request, and how long they take in seconds."""
+
+    def __init__(self) -> None:
+        self.statements = 0
+        self.seconds = 0.0
+
+    def __call__(
+        self, execute: Callable, sql: Any, parameters: Any, many: bool, context: Any
+    ) -> Any:
+        self.statements += 1
+        started = time.perf_counter()
+        try:
+            return execute(sql, parameters, many, context)
+        finally:
+            self.seconds += time.perf_counter() - started
+
+
+class MetricsMiddleware:
+    """Counts and measures requests."""
+
+    def __init__(self, get_response: Callable[[HttpRequest], HttpResponseBase]) -> None:
+        if not settings.METRICS_TOKEN:
+            raise MiddlewareNotUsed
+        self.get_response = get_response
+
+    def __call__(self, request: HttpRequest) -> HttpResponseBase:
+        timer = DatabaseTimer()
+        started = time.perf_counter()
+        with connection.execute_wrapper(timer):
+            response = self.get_response(request)
+        seconds = time.perf_counter() - started
+        route = find_route(request)
+        method = request.method if request.method in KNOWN_METHODS else "other"
+        REQUESTS.labels(route, method, response.status_code).inc()
+        REQUEST_SECONDS.labels(route).observe(seconds)
+        QUERIES.labels(route).inc(timer.statements)
+        QUERY_SECONDS.labels(route).inc(timer.seconds)
+        if settings.DATABASE_POOL:
+            note_connections()
+        return response
+
+
+KNOWN_METHODS = frozenset({"GET", "HEAD", "POST", "OPTIONS", "PUT", "PATCH", "DELETE"})
+
+
+def find_route(request: HttpRequest) -> str:
+    """Return the route of a request, such as "admin/<path:object_id>/history/".
+
+    The path itself may contain keys and secrets, and there are too many of them.
+    """
+    match = request.resolver_match
+    return match.route if match is not None else "unknown"
+
+
+def note_connections() -> None:
+    """Store how many connections the pool of this process has, and who waits."""
+    statistics = connection.pool.get_stats()  # type: ignore[attr-defined]
+    CONNECTIONS.labels("all").set(statistics["pool_size"])
+    CONNECTIONS.labels("free").set(statistics["pool_available"])
+    CONNECTIONS.labels("awaited").set(statistics["requests_waiting"])
+
+
+def count_event(event: AuditEvent) -> None:
+    """Count an event of the audit log, which is told to one process."""
+    EVENTS.labels(event.event).inc()
+
+
+# How the site is doing
+
+
+class SiteCollector(Collector):
+    """Reads the state of the site from the database when somebody asks for it."""
+
+    def collect(self) -> Iterator[Metric]:
+        try:
+            metrics = [*describe_migrations(), *describe_site(), *describe_mail()]
+        except Error as error:
+            reasons.report("database", error)
+            metrics = []
+        is_up = bool(metrics)
+        yield make_gauge("database_up", "Whether the database answers.", is_up)
+        yield from metrics
+        yield from describe_backups()
+
+
+def make_gauge(name: str, text: str, value: float) -> Metric:
+    return GaugeMetricFamily(f"orgadmin_{name}", text, value)
+
+
+def describe_migrations() -> Iterator[Metric]:
+    applied = MigrationRecorder(connection).migration_qs.values_list("app", "name")
+    missing = find_migrations() - set(applied)
+    yield make_gauge(
+        "migrations_unapplied",
+        "Migrations of this release that the database does not have.",
+        len(missing),
+    )
+
+
+def describe_site() -> Iterator[Metric]:
+    rows = Organization.objects.unarchived().order_by()
+    orphaned = rows.filter(active_admins=0).values("pk")[:LIMIT].count()
+    yield make_gauge(
+        "organizations_without_admin",
+        f"Organizations without an active admin, {LIMIT} at most.",
+        orphaned,
+    )
+    yield make_gauge(
+        "audit_events_unsealed",
+        f"Events of the audit log that are not sealed yet, {LIMIT} at most.",
+        find_unsealed().values("pk")[:LIMIT].count(),
+    )
+    run = DoctorRun.objects.order_by("pk").last()
+    if run is not None:
+        yield make_gauge(
+            "doctor_errors", "Errors that the last run of doctor has left.", run.total
+        )
+        yield make_gauge(
+            "doctor_age_seconds", "Since the last run of doctor.", find_age(run.at)
+        )
+
+
+def describe_mail() -> Iterator[Metric]:
+    outbox = find_state()
+    yield make_gauge("mail_waiting", "Messages and tasks that wait.", outbox.waiting)
+    yield make_gauge(
+        "mail_waiting_seconds",
+        "How long the oldest message or task has been waiting.",
+        find_age(outbox.waiting_since) if outbox.waiting_since else 0,
+    )
+    yield make_gauge(
+        "mail_given_up", "Messages that could not be sent.", outbox.given_up
+    )
+    if outbox.seen_at is not None:
+        yield make_gauge(
+            "worker_silent_seconds",
+            "Since a worker last reported.",
+            find_age(outbox.seen_at),
+        )
+
+
+def describe_backups() -> Iterator[Metric]:
+    """Describe the backups, if BACKUP_STATUS names the file in which they report."""
+    if not settings.BACKUP_STATUS:
+        return
+    problem = find_backup_problem()
+    yield make_gauge(
+        "backup_ok", "Whether there is a recent backup that was tested.", not problem
+    )
+    try:
+        status = read_status()
+    except (OSError, ValueError, TypeError):
+        # `backup_ok` says that something is wrong.
+        return
+    if status.backup is not None:
+        yield make_gauge(
+            "backup_age_seconds", "Since the last backup.", find_age(status.backup)
+        )
+
+
+def find_age(moment: Any) -> float:
+    return (timezone.now() - moment).total_seconds()
+
+
+# The page
+
+
+@never_cache
+def show_metrics(request: HttpRequest) -> HttpResponse:
+    """Answer with all metrics, in the format that the client asks for.
+
+    The request needs the header "Authorization: Bearer" with METRICS_TOKEN. Without it,
+    or if there is no such setting, the page does not exist.
+    """
+    if not may_read(request):
+        raise Http404
+    of_site = CollectorRegistry()
+    of_site.register(SiteCollector())
+    content = generate_latest(find_registry()) + generate_latest(of_site)
+    return HttpResponse(content, content_type=CONTENT_TYPE_LATEST)
+
+
+def may_read(request: HttpRequest) -> bool:
+    if not settings.METRICS_TOKEN:
+        return False
+    expected = f"Bearer {settings.METRICS_TOKEN}"
+    return constant_time_compare(request.headers.get("Authorization", ""), expected)
+
+
+def find_registry() -> CollectorRegistry:
+    """Return what this process has counted, or all processes of the server."""
+    if SHARED_FOLDER not in os.environ:
+        return REGISTRY
+    registry = CollectorRegistry()
+    MultiProcessCollector(registry)
+    return registry
