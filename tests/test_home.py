@@ -8,7 +8,7 @@ from unittest import mock
 from django.apps import apps
 from django.contrib.admin.models import CHANGE, LogEntry
 from django.db import connection
-from django.test import TestCase, tag
+from django.test import TestCase, override_settings, tag
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
@@ -132,6 +132,16 @@ class AttentionTests(HomeCase):
         )
         import_organizations(as_file("name\nNew\n"), actor=self.root)
         self.assertNotIn("refused import", self.get_concerns())
+
+    def test_says_that_the_backups_need_attention(self):
+        self.assertNotIn("problem with the backups", self.get_concerns())
+        with override_settings(BACKUP_STATUS="/nonexistent/status"):
+            self.assertEqual(
+                self.get_concerns()["problem with the backups"],
+                ("1", "/admin/doctor/"),
+            )
+            page = self.client.get("/admin/doctor/")
+        self.assertContains(page, "No backup has been made yet.")
 
     def test_shows_what_the_last_run_of_doctor_has_found(self):
         DoctorRun.objects.create(pk=1, errors={"group name": 2, "permission": 1})

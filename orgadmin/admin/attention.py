@@ -32,6 +32,7 @@ from orgadmin.models import (
 )
 from orgadmin.people.ends import FORESEEN, find_last_ends
 from orgadmin.people.unsent import OutboxState
+from orgadmin.records.backup_status import find_backup_problem
 
 # Rows are counted up to this number.
 LIMIT = 1_000
@@ -92,6 +93,7 @@ def list_concerns(
         concerns.append(describe_unsent_mail(outbox.given_up))
     if is_superuser:
         concerns.append(examine_last_doctor_run())
+        concerns.append(examine_backups())
     return [concern for concern in concerns if concern.count]
 
 
@@ -205,6 +207,12 @@ def examine_last_doctor_run() -> Concern:
     run = DoctorRun.objects.order_by("pk").last()
     count = run.total if run is not None else 0
     text = ngettext("error found by doctor", "errors found by doctor", count)
+    return Concern(count, text, reverse("admin:doctor_run"))
+
+
+def examine_backups() -> Concern:
+    count = 0 if find_backup_problem() is None else 1
+    text = ngettext("problem with the backups", "problems with the backups", count)
     return Concern(count, text, reverse("admin:doctor_run"))
 
 

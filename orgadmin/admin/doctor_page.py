@@ -1,4 +1,4 @@
-"""The page that shows superusers what the last run of the doctor has found."""
+"""The page that shows superusers what the doctor has found, and if backups work."""
 
 from __future__ import annotations
 
@@ -9,15 +9,20 @@ from django.utils.translation import gettext as _
 
 from orgadmin.access.rule import is_active_superuser
 from orgadmin.models import DoctorRun
+from orgadmin.records.backup_status import find_backup_problem
 
 
 def doctor_run_view(request: HttpRequest) -> HttpResponse:
-    """Show how many errors of each kind remain, and what to do about them."""
+    """Show how many errors of each kind remain, and what to do about them.
+
+    Also shows what is wrong with the backups, if they report to the site.
+    """
     if not is_active_superuser(request.user):
         raise Http404
     context = {
         **admin.site.each_context(request),
         "title": _("Errors found by doctor"),
         "run": DoctorRun.objects.order_by("pk").last(),
+        "backup_problem": find_backup_problem(),
     }
     return render(request, "admin/orgadmin/doctor_run.html", context)
