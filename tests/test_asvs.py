@@ -294,7 +294,7 @@ class UploadTests(TestCase):
 
     def preview(self, name, content):
         file = SimpleUploadedFile(name, content)
-        return self.client.post(f"{LIST}import/", {"file": file})
+        return self.client.post(f"{LIST}import/", {"file": file}, follow=True)
 
 
 class LogTests(SimpleTestCase):

@@ -35,15 +35,25 @@ def describe(case):
 
 
 def describe_report(report):
+    return describe_numbers(report, len(report.skipped), report.warnings)
+
+
+def describe_page(context):
+    """Return what the preview on a page says."""
+    report = context["report"]
+    return describe_numbers(report, report.number_skipped, context["warnings"])
+
+
+def describe_numbers(report, skipped, warnings):
     numbers = {
         "new": report.created,
         "changed": report.changed,
         "unchanged": report.unchanged,
         "emptied": report.cleared,
-        "skipped": len(report.skipped),
+        "skipped": skipped,
     }
     parts = [f"{number} {name}" for name, number in numbers.items() if number]
-    parts += [warning.word for warning in report.warnings]
+    parts += [warning.word for warning in warnings]
     return ", ".join(parts)
 
 
@@ -99,9 +109,9 @@ class AgreementTests(StoredMixin, TestCase):
                     "matches_names": "on" if options.matches_names else "",
                     "keeps_totals": "on" if options.keeps_totals else "",
                 }
-                context = self.client.post(IMPORT, data).context
+                context = self.client.post(IMPORT, data, follow=True).context
                 if context.get("report") is not None:
-                    outcome = describe_report(context["report"])
+                    outcome = describe_page(context)
                 elif context["form"].errors:
                     outcome = "refused: The file has no header line."
                 else:

@@ -26,6 +26,8 @@ from orgadmin.models import (
     AccessReview,
     AuditEvent,
     Contact,
+    Import,
+    ImportPart,
     Membership,
     MembershipEvent,
     MonthlyCount,
@@ -247,6 +249,7 @@ class World:
         self.create_archived()
         self.create_log_entries()
         self.create_reviews()
+        self.create_imports()
         # Otherwise, the first visit of the home page would change it for the second.
         MonthlyCount.objects.count_today()
 
@@ -350,6 +353,26 @@ class World:
             ReviewRhythm.objects.create(next_on=due_on) for _number in range(2)
         ]
 
+    def create_imports(self):
+        """Let platform staff have imported a file, and uploaded another one.
+
+        Nobody else may see the latter: it waits for its author.
+        """
+        values = {"actor_key": self.staff.pk, "file_name": "Canary.csv"}
+        self.imported = Import.objects.create(
+            state=Import.State.DONE, finished_at=timezone.now(), **values
+        )
+        self.uploaded = Import.objects.create(state=Import.State.WAITING, **values)
+        change = {"line": 2, "organization": FOREIGN_PK, "is_new": True}
+        change |= {"before": {}, "after": {"name": "Canary Ltd"}}
+        contents = {
+            self.imported: ("changes", [change]),
+            self.uploaded: ("preview", [[2, "Canary", ["Canary phone"]]]),
+        }
+        for stored, (kind, items) in contents.items():
+            content = ImportPart.pack(items)
+            stored.parts.create(kind=kind, number=0, content=content)
+
     def create_archived(self):
         """Archive two organizations, in which everyone has a role."""
         self.archived = create_organization(
@@ -412,6 +435,8 @@ class World:
             keys = {"own": find_audit_event(own), "foreign": find_audit_event(foreign)}
         elif model is AccessReview:
             keys = {"own": self.review.pk, "foreign": self.foreign_review.pk}
+        elif model is Import:
+            keys = {"own": self.imported.pk, "foreign": self.uploaded.pk}
         elif model is ReviewRhythm:
             keys = {"own": self.rhythms[0].pk, "foreign": self.rhythms[1].pk}
         elif model is Group:
@@ -430,6 +455,7 @@ class World:
             *contacts.order_by("pk").values(),
             *users.order_by("pk").values("pk", "username", "password", "is_active"),
             *Group.objects.order_by("pk").values(),
+            *Import.objects.order_by("pk").values(),
         ]
 
 
@@ -468,6 +494,8 @@ HIDDEN_FROM = {
     "auditevent": OUTSIDERS | {"delegated viewer", "delegated user manager"},
     "membershipevent": OUTSIDERS | {"delegated viewer", "delegated user manager"},
     "accessreview": OUTSIDERS | {"delegated viewer", "delegated user manager"},
+    # One that waits for its author is hidden from other superusers, too.
+    "import": OUTSIDERS | {"delegated viewer", "delegated user manager", "superuser"},
     "reviewrhythm": OUTSIDERS | {"delegated viewer", "delegated user manager"},
 }
 

@@ -287,7 +287,8 @@ default_pool_size = 2
         root = self.enter(self.address, "root")
         content = b"name,reference,admins\nNew,R1,user-1@example.com\n"
         preview = root.post(f"{LIST}import/", {}, {"file": ("file.csv", content)})
-        response = root.post(f"{LIST}import/", read_form(preview.text))
+        address = preview.headers["Location"]
+        response = root.post(address, read_form(root.get(address).text))
         self.assertEqual(response.status, 302)
         export = root.get(f"{LIST}export/").text.replace('"', "")
         self.assertIn("New,R1", export)

@@ -248,9 +248,10 @@ class ConfirmTests(StepUpCase):
     @tag("D26")
     def test_an_import_that_was_previewed_goes_on_after_the_password(self):
         file = SimpleUploadedFile("new.csv", b"name\nNew\n")
-        preview = self.client.post(IMPORT, {"file": file})
+        preview = self.client.post(IMPORT, {"file": file}, follow=True)
         age_sign_in(self.client, ELEVEN_MINUTES)
-        page = self.client.post(IMPORT, read_form(preview, "seen"))
+        url = preview.request["PATH_INFO"]
+        page = self.client.post(url, read_form(preview, "seen"))
         self.assertTrue(asks(page))
         self.assertFalse(Organization.objects.exists())
         self.confirm(page)

@@ -6,6 +6,7 @@ from orgadmin.admin import (  # noqa: F401 (pages and checks register themselves
     checks,
     contacts,
     groups,
+    imports,
     membership_log,
     organizations,
     users,

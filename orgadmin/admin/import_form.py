@@ -1,27 +1,20 @@
-"""The form that accepts an import file and the choices for it."""
+"""The forms that accept an import file, and the choices for it."""
 
-import base64
+from dataclasses import replace
 
 from django import forms
 from django.core.validators import FileExtensionValidator
 from django.utils.translation import gettext_lazy as _
 
 from orgadmin.models import Organization
-from orgadmin.records.import_options import ImportOptions, Limits
+from orgadmin.records.import_options import PAGE_LIMITS, ImportOptions
+from orgadmin.records.import_tables import describe_size
 from orgadmin.records.imports import CLEARABLE
+from orgadmin.records.stored_imports import Choices, read_format
 from orgadmin.records.text_encoding import ENCODINGS
-
-# The largest file that can be imported in the browser. The preview sends the file back
-# as base64, which is a third longer. These limits must be larger than that: Django's
-# DATA_UPLOAD_MAX_MEMORY_SIZE (2.5 MB), MAX_REQUEST_SIZE in orgadmin/logs.py, and
-# client_max_body_size in docs/deployment/nginx.conf.
-IMPORT_MAX_LINES = 2_000  # without the header
-IMPORT_MAX_BYTES = 1_500_000
 
 # The names of sheets have 31 characters in Excel, and may be longer elsewhere.
 SHEET_LENGTH = 255
-
-LIMITS = Limits(rows=IMPORT_MAX_LINES, size=IMPORT_MAX_BYTES)
 
 # Files from some systems have no extension. The import looks at the content itself.
 EXTENSIONS = ["csv", "tsv", "txt", "xlsx", "xlsm", "xls", "ods", ""]
@@ -32,33 +25,9 @@ def list_clearable():
     return [(field.name, field.verbose_name) for field in fields]
 
 
-class ImportForm(forms.Form):
-    """Accepts an uploaded file, and later the same file as text from the preview."""
+class ChoicesForm(forms.Form):
+    """The choices that people have before and after they see the preview."""
 
-    file = forms.FileField(
-        label=_("Spreadsheet or CSV file"),
-        required=False,
-        validators=[
-            FileExtensionValidator(
-                EXTENSIONS,
-                _(
-                    "This is not a table. Choose a file that ends in .xlsx, .xls, .ods,"
-                    " .csv or .txt."
-                ),
-            )
-        ],
-    )
-    # The content of the file. It is encoded as base64, because browsers change the line
-    # endings of text.
-    text = forms.CharField(required=False, widget=forms.HiddenInput, strip=False)
-    send_mail = forms.BooleanField(
-        label=_("Send emails"),
-        required=False,
-        help_text=_(
-            "Invite people who don't have an account yet. Otherwise, rows with unknown"
-            " email addresses are rejected."
-        ),
-    )
     encoding = forms.ChoiceField(
         label=_("Encoding of a CSV file"),
         required=False,
@@ -95,63 +64,9 @@ class ImportForm(forms.Form):
         label=_("Import rows with warnings, too"), required=False
     )
 
-    def clean(self):
-        cleaned = super().clean()
-        content = self._read_content(cleaned)
-        if not content:
-            self.add_error("file", _("Choose a file."))
-        return {**cleaned, "content": content}
-
-    def _read_content(self, cleaned):
-        """Return the content of the file, which is empty if there is no file."""
-        file = cleaned.get("file")
-        content = file.read() if file else b""
-        if content:
-            return content
-        try:
-            return base64.b64decode(cleaned.get("text", ""), validate=True)
-        except ValueError:
-            return b""
-
-    def list_upload_fields(self):
-        """Return the fields on the page where people choose the file."""
-        return [self["file"], self["send_mail"]]
-
     def list_reading_fields(self):
         """Return the fields that say how the file is read, which few people need."""
         return [self["encoding"], self["sheet"]]
-
-    def list_preview_fields(self, report):
-        """Return the choices in the preview of a file with this report.
-
-        Of the fields that can be emptied, these are the ones that the file has.
-        """
-        names = [self._show_format(report.format), "matches_names"]
-        if report.skipped or self.cleaned_data["keeps_totals"]:
-            names.append("keeps_totals")
-        clearable = [
-            choice for choice in list_clearable() if choice[0] in report.columns
-        ]
-        if clearable:
-            self.fields["clear_blank"].choices = clearable
-            names.append("clear_blank")
-        return [self[name] for name in names]
-
-    def list_consent_fields(self, report):
-        """Return the tick that a preview with warnings asks for, if it has any."""
-        return [self["accepts_warnings"]] if report.needs_consent else []
-
-    def _show_format(self, file_format):
-        """Let a field show how the file was read, and return the name of the field."""
-        name = "sheet" if file_format.sheets else "encoding"
-        if file_format.sheets:
-            choices = [(sheet, sheet) for sheet in file_format.sheets]
-            self.fields[name].widget = forms.Select(choices=choices)
-            self.fields[name].help_text = ""
-        # The form has been sent, so it shows what was sent.
-        self.data = self.data.copy()
-        self.data[name] = getattr(file_format, name)
-        return name
 
     def make_options(self):
         """Return the choices of a valid form."""
@@ -159,9 +74,109 @@ class ImportForm(forms.Form):
         return ImportOptions(
             encoding=data["encoding"] or None,
             sheet=data["sheet"],
-            clear_blank=tuple(data["clear_blank"]),
+            clear_blank=tuple(sorted(data["clear_blank"])),
             matches_names=data["matches_names"],
             keeps_totals=data["keeps_totals"],
             accepts_warnings=data["accepts_warnings"],
-            limits=LIMITS,
+            limits=PAGE_LIMITS,
         )
+
+
+class UploadForm(ChoicesForm):
+    """Accepts a file."""
+
+    file = forms.FileField(
+        label=_("Spreadsheet or CSV file"),
+        error_messages={
+            name: _("Choose a file.") for name in ("required", "invalid", "empty")
+        },
+        validators=[
+            FileExtensionValidator(
+                EXTENSIONS,
+                _(
+                    "This is not a table. Choose a file that ends in .xlsx, .xls, .ods,"
+                    " .csv or .txt."
+                ),
+            )
+        ],
+    )
+    send_mail = forms.BooleanField(
+        label=_("Send emails"),
+        required=False,
+        help_text=_(
+            "Invite people who don't have an account yet. Otherwise, rows with unknown"
+            " email addresses are rejected."
+        ),
+    )
+
+    def clean_file(self):
+        file = self.cleaned_data["file"]
+        if file.size > PAGE_LIMITS.size:
+            raise forms.ValidationError(describe_size(file.size, PAGE_LIMITS).message)
+        return file
+
+    def list_upload_fields(self):
+        """Return the fields on the page where people choose the file."""
+        return [self["file"], self["send_mail"]]
+
+    def make_choices(self):
+        """Return the choices of a valid form."""
+        return Choices(self.make_options(), self.cleaned_data["send_mail"])
+
+
+class PreviewForm(ChoicesForm):
+    """The choices in the preview of a stored import. Without data, it shows them."""
+
+    def __init__(self, stored, report, data=None):
+        self.chosen = Choices.load(stored.choices)
+        self.format = read_format(stored)
+        options = self.chosen.options
+        initial = {
+            "encoding": options.encoding,
+            "sheet": options.sheet,
+            "matches_names": options.matches_names,
+            "keeps_totals": options.keeps_totals,
+            "clear_blank": options.clear_blank,
+            "accepts_warnings": options.accepts_warnings,
+        }
+        super().__init__(data, initial=initial)
+        self.report = report
+        self._offer_sheets()
+
+    def _offer_sheets(self):
+        sheets = [(sheet, sheet) for sheet in self.format.sheets]
+        if sheets:
+            self.fields["sheet"].widget = forms.Select(choices=sheets)
+            self.fields["sheet"].help_text = ""
+
+    def list_preview_fields(self):
+        """Return the choices in the preview.
+
+        Of the fields that can be emptied, these are the ones that the file has.
+        """
+        names = ["sheet" if self.format.sheets else "encoding", "matches_names"]
+        if self.report.number_skipped or self.chosen.options.keeps_totals:
+            names.append("keeps_totals")
+        clearable = [
+            choice for choice in list_clearable() if choice[0] in self.report.columns
+        ]
+        if clearable:
+            self.fields["clear_blank"].choices = clearable
+            names.append("clear_blank")
+        return [self[name] for name in names]
+
+    def list_consent_fields(self):
+        """Return the tick that a preview with warnings asks for, if it has any."""
+        return [self["accepts_warnings"]] if self.report.needs_consent else []
+
+    def make_choices(self):
+        """Return the choices of a valid form. What was not sent stays as it is."""
+        stored = self.chosen.options
+        options = self.make_options()
+        options = replace(
+            options,
+            encoding=options.encoding or stored.encoding,
+            sheet=options.sheet or stored.sheet,
+            mapping=stored.mapping,
+        )
+        return replace(self.chosen, options=options)

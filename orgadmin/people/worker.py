@@ -28,7 +28,7 @@ from django.utils.crypto import get_random_string
 from django_tasks import DEFAULT_TASK_BACKEND_ALIAS, TaskContext, TaskResultStatus
 from django_tasks_db.models import DBTaskResult
 
-from orgadmin.models import BulkJob, MailWorker, MonthlyCount
+from orgadmin.models import BulkJob, Import, MailWorker, MonthlyCount
 from orgadmin.people.access_requests import delete_old_requests
 from orgadmin.people.archive import purge_trash
 from orgadmin.people.end_reminders import remind_of_ends
@@ -182,6 +182,7 @@ PERIODIC = [
     PeriodicWork(MonthlyCount.objects.count_today, every=BEAT),
     PeriodicWork(remove_ended_memberships, every=timedelta(minutes=1)),
     PeriodicWork(remind_of_ends, every=timedelta(minutes=5)),
+    PeriodicWork(Import.objects.delete_old, every=timedelta(minutes=5)),
     PeriodicWork(purge_trash, every=timedelta(hours=1)),
     PeriodicWork(run_reviews, every=timedelta(minutes=1)),
     PeriodicWork(delete_old_requests, every=timedelta(days=1)),

@@ -18,6 +18,11 @@ class Limits:
 # transaction.
 COMMAND_LIMITS = Limits(rows=1_000_000, size=500_000_000)
 
+# The largest file that can be imported in the browser. MAX_REQUEST_SIZE in
+# orgadmin/logs.py, and client_max_body_size in docs/deployment/nginx.conf, must be
+# larger.
+PAGE_LIMITS = Limits(rows=2_000, size=1_500_000)
+
 
 @dataclass(frozen=True)
 class ImportOptions:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from django.contrib.auth.models import Group
 from django.utils.translation import gettext as _
@@ -58,6 +59,7 @@ class RowPreview:
     effects: list[str]
     cells: list[CellPreview]
     is_new: bool
+    old_values: dict[str, Any]  # {field that changes: value before}
 
 
 def preview_batch(
@@ -77,7 +79,14 @@ def preview_batch(
         effects += [str(cell) for cell in cells]
         effects += effects_on_people[row.organization.pk]
         if effects:
-            yield RowPreview(row.line, row.organization, effects, cells, row.is_new)
+            yield RowPreview(
+                line=row.line,
+                organization=row.organization,
+                effects=effects,
+                cells=cells,
+                is_new=row.is_new,
+                old_values={} if row.is_new else row.old_values,
+            )
 
 
 def load_groups(organizations: Sequence[Organization]) -> dict[int, Group]:

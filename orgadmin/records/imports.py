@@ -10,7 +10,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from hashlib import file_digest
 from itertools import chain, islice
 from typing import BinaryIO
 
@@ -42,12 +41,13 @@ from orgadmin.records.import_problems import (
     printable,
 )
 from orgadmin.records.import_records import SAMPLE, Record
+from orgadmin.records.import_source import FileSource, Source
 from orgadmin.records.import_suspicions import (
     ImportWarning,
     is_repeated_header,
     is_total,
 )
-from orgadmin.records.import_tables import Format, read_table
+from orgadmin.records.import_tables import Format
 from orgadmin.records.import_writing import WrittenBatch, write_batch
 
 # Django raises exactly these if a row to be saved has been deleted, or if a key is
@@ -121,6 +121,28 @@ def import_organizations(
     on_progress: Callable[[int], None] | None = None,
     on_row: Callable[[RowPreview], None] | None = None,
 ) -> ImportReport:
+    """Import the table in a file. See `import_table()`."""
+    return import_table(
+        FileSource(file),
+        actor=actor,
+        options=options,
+        dry_run=dry_run,
+        send_mail=send_mail,
+        on_progress=on_progress,
+        on_row=on_row,
+    )
+
+
+def import_table(
+    source: Source,
+    *,
+    actor: User | None = None,
+    options: ImportOptions = DEFAULTS,
+    dry_run: bool = False,
+    send_mail: bool = False,
+    on_progress: Callable[[int], None] | None = None,
+    on_row: Callable[[RowPreview], None] | None = None,
+) -> ImportReport:
     """Import a table, in one transaction: all of it, or nothing.
 
     A row changes the organization with its "id" and "id_key", or else with its
@@ -154,7 +176,7 @@ def import_organizations(
                 on_progress=on_progress,
                 on_row=on_row,
             )
-            report = run.import_file(file)
+            report = run.import_from(source)
             if dry_run:
                 transaction.set_rollback(True)
             return report
@@ -218,11 +240,6 @@ def describe_past_end(error: EndInThePast) -> ImportRefused:
     return ImportRefused([ImportProblem(message, value=day)])
 
 
-def hash_file(file: BinaryIO) -> str:
-    file.seek(0)
-    return file_digest(file, "sha256").hexdigest()  # type: ignore[arg-type]
-
-
 def check_cleared(header: Header, options: ImportOptions) -> None:
     """Raise `FileRefused` if a column that may empty fields does not exist."""
     for name in options.clear_blank:
@@ -280,10 +297,10 @@ class _Import:
         # Everyone gets one message about all their changes.
         self.mailed_changes: list[mail.Keys] = []
 
-    def import_file(self, file: BinaryIO) -> ImportReport:
-        self.digest = hash_file(file)
+    def import_from(self, source: Source) -> ImportReport:
+        self.digest = source.hash()
         try:
-            self._import_table(file)
+            self._import_table(source)
         except FileRefused as error:
             self.problems.append(error.problem)
         if self.problems:
@@ -316,9 +333,9 @@ class _Import:
             },
         )
 
-    def _import_table(self, file: BinaryIO) -> None:
+    def _import_table(self, source: Source) -> None:
         titles = TitleReader(self.options.mapping)
-        table = read_table(file, self.options, titles)
+        table = source.read(self.options, titles)
         self.report.format = table.format
         header, records = self._read_header(table.records, titles)
         check_cleared(header, self.options)

@@ -1,0 +1,305 @@
+"""The list of imports, and the page of each one, for superusers.
+
+Until an import is done, only its author can open its page, on which they confirm it.
+For others, it does not exist.
+"""
+
+from dataclasses import dataclass, replace
+
+from django.contrib import admin, messages
+from django.contrib.admin.utils import unquote
+from django.db import transaction
+from django.http import HttpResponseRedirect
+from django.urls import reverse
+from django.utils.translation import gettext_lazy as _, ngettext
+
+from orgadmin.access.rule import SUPERUSERS_ONLY
+from orgadmin.admin.base import SuperuserOnlyAdmin
+from orgadmin.admin.changelist import get_page
+from orgadmin.admin.import_form import PreviewForm
+from orgadmin.admin.once import note_sent
+from orgadmin.models import Import, ImportPart, Organization, User
+from orgadmin.records.import_parts import PartList
+from orgadmin.records.import_problems import ImportProblem, ImportRefused
+from orgadmin.records.imports import record_refusal
+from orgadmin.records.stored_imports import (
+    PreviewOutdated,
+    carry_out,
+    explain_outdated,
+    list_warnings,
+    prepare,
+    read_file,
+    read_report,
+)
+
+# How many problems, warnings and skipped rows a page lists. It says how many more there
+# are.
+MAX_LISTED = 100
+
+# How many rows of an import a page lists.
+PER_PAGE = 200
+
+
+@dataclass(frozen=True)
+class ImportStep:
+    """The effects of a line of the file on an organization."""
+
+    line: int
+    organization: str
+    texts: list[str]
+
+
+@dataclass(frozen=True)
+class ImportedRow:
+    """A line that was imported, and the organization that it has changed."""
+
+    line: int
+    key: int
+    organization: Organization | None  # None if it cannot be viewed any more
+    is_new: bool
+    fields: list[str]
+
+
+@admin.register(Import)
+class ImportAdmin(SuperuserOnlyAdmin):
+    """Files are uploaded on a page of the organizations, and confirmed here."""
+
+    pages = {"overview": SUPERUSERS_ONLY}
+    list_display = ["created_at", "file", "author", "state", "result"]
+    ordering = ["-pk"]
+    sortable_by = []
+
+    def is_permitted(self, request, permission, obj=None):
+        return permission == "view" and super().is_permitted(request, permission)
+
+    def get_queryset(self, request):
+        return super().get_queryset(request).readable_by(request.user)
+
+    def prepare_rows(self, request, rows):
+        add_authors(rows)
+
+    @admin.display(description=Import._meta.get_field("file_name").verbose_name)
+    def file(self, stored):
+        return str(stored)
+
+    @admin.display(description=Import._meta.get_field("actor_key").verbose_name)
+    def author(self, stored):
+        return stored.author
+
+    @admin.display(description=_("Result"))
+    def result(self, stored):
+        return describe_import(read_report(stored)) if stored.is_done else ""
+
+    def change_view(self, request, object_id, form_url="", extra_context=None):
+        """Lead to the page to read the import on. There is nothing to edit."""
+        stored = self.get_object(request, unquote(object_id))
+        if stored is None:
+            return self._get_obj_does_not_exist_redirect(request, self.opts, object_id)
+        return HttpResponseRedirect(self.get_record_url(stored))
+
+    # The page of an import
+
+    def overview_view(self, request, stored):
+        """Show an import as far as it has come, and let its author go on."""
+        if request.method == "POST" and stored.actor_key == request.user.pk:
+            response = self._go_on(request, stored)
+            if response is not None:
+                return response
+        if stored.is_done:
+            return self._show_done(request, stored)
+        report = read_report(stored)
+        if report.number_of_problems:
+            return self._show_problems(request, stored, report)
+        form = PreviewForm(stored, report, request.POST or None)
+        return self._show_preview(request, stored, report, form)
+
+    def _go_on(self, request, stored):
+        """Do what the author chose. Returns None if a choice is wrong or missing."""
+        url = self.get_record_url(stored)
+        if stored.state != Import.State.WAITING:
+            # Says so if the form was sent twice.
+            note_sent(request, url)
+            return HttpResponseRedirect(url)
+        if "cancel" in request.POST:
+            return self._cancel(request, stored)
+        report = read_report(stored)
+        form = PreviewForm(stored, report, request.POST)
+        if not form.is_valid():
+            return None
+        choices = form.make_choices()
+        if "preview" in request.POST or is_other_choice(choices, form.chosen):
+            self._update(request, stored, choices)
+            return HttpResponseRedirect(url)
+        if request.POST.get("seen") != stored.digest:
+            return self.redirect_with_message(
+                request, explain_outdated(), messages.WARNING, url
+            )
+        if report.number_of_problems:
+            return HttpResponseRedirect(url)
+        if report.needs_consent and not choices.options.accepts_warnings:
+            return None
+        return self._confirm(request, stored, choices)
+
+    def _cancel(self, request, stored):
+        stored.delete()
+        text = _("The import was cancelled. Nothing was imported.")
+        url = reverse("admin:orgadmin_organization_import")
+        return self.redirect_with_message(request, text, to=url)
+
+    def _update(self, request, stored, choices):
+        """Make a new preview, with other choices."""
+        old = PreviewForm(stored, read_report(stored)).chosen.options
+        stored.choices = choices.store()
+        stored.save(update_fields=["choices"])
+        new = choices.options
+        if (old.encoding, old.sheet) != (new.encoding, new.sheet):
+            read_file(stored)
+        prepare(stored, actor=request.user)
+
+    def _confirm(self, request, stored, choices):
+        url = self.get_record_url(stored)
+        stored.choices = choices.store()
+        try:
+            with transaction.atomic():
+                note_sent(request, url)
+                report = self._carry_out(request, stored)
+        except PreviewOutdated:
+            text = explain_outdated()
+        except ImportRefused as error:
+            record_refusal(error, actor=request.user)
+            text = _("Nothing was imported.")
+        else:
+            return self.redirect_with_message(request, describe_import(report), to=url)
+        stored.refresh_from_db()
+        prepare(stored, actor=request.user)
+        return self.redirect_with_message(request, text, messages.WARNING, url)
+
+    def _carry_out(self, request, stored):
+        locked = Import.objects.select_for_update(no_key=True)
+        if not locked.filter(pk=stored.pk, state=Import.State.WAITING).exists():
+            raise PreviewOutdated
+        return carry_out(stored, actor=request.user)
+
+    # What it shows
+
+    def _show_problems(self, request, stored, report):
+        problems = PartList(stored, ImportPart.Kind.PROBLEMS)[:MAX_LISTED]
+        return self._render(
+            request,
+            stored,
+            form=PreviewForm(stored, report, request.POST or None),
+            problems=[ImportProblem(**problem) for problem in problems],
+            problem_count=report.number_of_problems,
+        )
+
+    def _show_preview(self, request, stored, report, form):
+        page = get_page(
+            request, PartList(stored, ImportPart.Kind.PREVIEW), size=PER_PAGE
+        )
+        page.object_list = [ImportStep(*item) for item in page.object_list]
+        return self._render(
+            request,
+            stored,
+            form=form,
+            report=report,
+            page=page,
+            fields=form.list_preview_fields(),
+            consent_fields=form.list_consent_fields(),
+            skipped=PartList(stored, ImportPart.Kind.SKIPPED)[:MAX_LISTED],
+            warnings=list_warnings(stored, MAX_LISTED),
+            needs_tick=report.needs_consent and request.method == "POST",
+        )
+
+    def _show_done(self, request, stored):
+        page = get_page(
+            request, PartList(stored, ImportPart.Kind.CHANGES), size=PER_PAGE
+        )
+        page.object_list = list_imported(page.object_list, request.user)
+        add_authors([stored])
+        report = read_report(stored)
+        return self._render(
+            request,
+            stored,
+            report=report,
+            result=describe_import(report),
+            page=page,
+        )
+
+    def _render(self, request, stored, **context):
+        return self.render_page(
+            request,
+            stored,
+            "overview",
+            str(stored),
+            stored=stored,
+            upload_url=reverse("admin:orgadmin_organization_import"),
+            **context,
+        )
+
+
+def get_import_url(stored):
+    return reverse("admin:orgadmin_import_overview", args=[stored.pk])
+
+
+def list_own_waiting(user):
+    """Return the imports of a person that are not done, as (import, URL)."""
+    waiting = Import.objects.filter(actor_key=user.pk).exclude(
+        state__in=Import.DONE_STATES
+    )
+    return [(stored, get_import_url(stored)) for stored in waiting[:MAX_LISTED]]
+
+
+def is_other_choice(choices, chosen):
+    """Return whether the person has chosen something that the preview does not show."""
+    options = replace(choices.options, accepts_warnings=False)
+    shown = replace(chosen.options, accepts_warnings=False)
+    return (
+        replace(choices, options=options).store()
+        != replace(chosen, options=shown).store()
+    )
+
+
+def add_authors(rows):
+    """Load who has uploaded each import, as `author`. Runs one query."""
+    users = User.objects.in_bulk({stored.actor_key for stored in rows})
+    for stored in rows:
+        stored.author = users.get(stored.actor_key)
+
+
+def list_imported(items, user):
+    """Return what an import has changed, with its organizations. Runs one query."""
+    keys = [item["organization"] for item in items]
+    viewable = Organization.objects.permitted(user, "view").only("name")
+    organizations = viewable.in_bulk(keys)
+    return [
+        ImportedRow(
+            item["line"],
+            item["organization"],
+            organizations.get(item["organization"]),
+            item["is_new"],
+            list(item["before"]),
+        )
+        for item in items
+    ]
+
+
+def describe_import(report):
+    """Return a message with the numbers of created and changed rows."""
+    created = ngettext(
+        "%d organization was created.",
+        "%d organizations were created.",
+        report.created,
+    )
+    changed = ngettext(
+        "%d organization was changed.",
+        "%d organizations were changed.",
+        report.changed,
+    )
+    people = ngettext(
+        "%d person was given a role.",
+        "%d people were given a role.",
+        report.people,
+    )
+    return " ".join(
+        [created % report.created, changed % report.changed, people % report.people]
+    )

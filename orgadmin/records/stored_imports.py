@@ -1,0 +1,357 @@
+"""Imports in the browser: a file is uploaded and read once, and confirmed later.
+
+The records of the file are stored, together with what a preview shows of them. When the
+author confirms the import, it is made from these records. If it would do anything else
+than the preview has shown, nothing is imported.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import asdict, dataclass, field, replace
+from typing import Any, BinaryIO
+
+from django.db import transaction
+from django.utils import timezone
+from django.utils.translation import gettext as _
+
+from orgadmin.models import Import, ImportPart, User
+from orgadmin.models.text import remove_invisible
+from orgadmin.records.columns import FIELDS
+from orgadmin.records.import_header import TitleReader
+from orgadmin.records.import_options import PAGE_LIMITS, ImportOptions
+from orgadmin.records.import_parts import (
+    PartList,
+    PartWriter,
+    open_stored_file,
+    store_file,
+)
+from orgadmin.records.import_preview import RowPreview
+from orgadmin.records.import_problems import (
+    FileRefused,
+    ImportProblem,
+    ImportRefused,
+)
+from orgadmin.records.import_records import Record
+from orgadmin.records.import_source import hash_file
+from orgadmin.records.import_tables import Format, Table, read_table
+from orgadmin.records.imports import ImportReport, import_table
+
+FILE_NAME_LENGTH = 255
+
+# What is shown before the import is confirmed, and not needed afterwards.
+BEFORE = (
+    ImportPart.Kind.FILE,
+    ImportPart.Kind.RECORDS,
+    ImportPart.Kind.PREVIEW,
+    ImportPart.Kind.PROBLEMS,
+    ImportPart.Kind.WARNINGS,
+    ImportPart.Kind.SKIPPED,
+)
+
+
+class PreviewOutdated(Exception):
+    """The import would do something else than its preview shows."""
+
+
+@dataclass(frozen=True)
+class Choices:
+    """What the author of an import has chosen."""
+
+    options: ImportOptions
+    send_mail: bool = False
+
+    def store(self) -> dict[str, Any]:
+        stored = asdict(self.options)
+        del stored["limits"]
+        stored["mapping"] = dict(self.options.mapping)
+        stored["clear_blank"] = sorted(self.options.clear_blank)
+        return {**stored, "send_mail": self.send_mail}
+
+    @classmethod
+    def load(cls, stored: Mapping[str, Any]) -> Choices:
+        values = {**stored, "clear_blank": tuple(stored["clear_blank"])}
+        send_mail = values.pop("send_mail")
+        return cls(ImportOptions(**values, limits=PAGE_LIMITS), send_mail)
+
+
+@dataclass(frozen=True)
+class StoredWarning:
+    text: str
+    word: str
+
+    def __str__(self) -> str:
+        return self.text
+
+
+@dataclass(frozen=True)
+class StoredReport:
+    """What the preview of an import says, as `ImportReport` does.
+
+    `skipped`, `warnings` and `problems` are read when they are needed.
+    """
+
+    created: int = 0
+    changed: int = 0
+    unchanged: int = 0
+    people: int = 0
+    invited: int = 0
+    cleared: int = 0
+    rows: int = 0
+    format: Format = field(default_factory=Format)
+    columns: list[str] = field(default_factory=list)
+    ignored: list[str] = field(default_factory=list)
+    has_key: bool = True
+    has_foreign_ids: bool = False
+    needs_consent: bool = False
+    number_skipped: int = 0
+    number_of_warnings: int = 0
+    number_of_problems: int = 0
+
+
+@dataclass(frozen=True)
+class StoredSource:
+    """The records that were read from the file of an import."""
+
+    stored: Import
+
+    def hash(self) -> str:
+        return self.stored.sha256
+
+    def read(self, options: ImportOptions, titles: TitleReader) -> Table:
+        return Table(read_format(self.stored), self._list_records())
+
+    def _list_records(self) -> Iterator[Record]:
+        for line, cells in PartList(self.stored, ImportPart.Kind.RECORDS):
+            yield Record(line, cells)
+        problem = self.stored.summary.get("read_problem")
+        if problem is not None:
+            raise FileRefused(ImportProblem(**problem))
+
+
+class Recorder:
+    """Records what each row does: for the preview, for undoing it, and as a hash."""
+
+    def __init__(self) -> None:
+        self.previews = PartWriter(ImportPart.Kind.PREVIEW)
+        self.changes = PartWriter(ImportPart.Kind.CHANGES)
+        self.hash = hashlib.sha256()
+
+    def add(self, row: RowPreview) -> None:
+        preview = [row.line, str(row.organization), row.effects]
+        self.previews.add(preview)
+        self.hash.update(repr(preview).encode("utf-8", "replace"))
+        self.changes.add(describe_change(row))
+
+    def make_digest(self, stored: Import, choices: Choices) -> str:
+        """Return a hash of the file, the choices, and what the rows do.
+
+        The tick that accepts the warnings is set after the person has seen them.
+        """
+        options = replace(choices.options, accepts_warnings=False)
+        seen = replace(choices, options=options).store()
+        parts = (stored.sha256, read_format(stored), sorted(seen.items()))
+        digest = self.hash.copy()
+        digest.update(repr(parts).encode("utf-8", "replace"))
+        return digest.hexdigest()
+
+
+def describe_change(row: RowPreview) -> dict[str, Any]:
+    """Return what a row has changed, by key."""
+    organization = row.organization
+    names = FIELDS if row.is_new else row.old_values
+    return {
+        "line": row.line,
+        "organization": organization.pk,
+        "is_new": row.is_new,
+        "before": row.old_values,
+        "after": {name: getattr(organization, name) for name in names},
+    }
+
+
+def read_format(stored: Import) -> Format:
+    values = stored.summary.get("format", {})
+    return Format(**{**values, "sheets": tuple(values.get("sheets", ()))})
+
+
+def read_report(stored: Import) -> StoredReport:
+    values = stored.summary.get("report", {})
+    return StoredReport(**values, format=read_format(stored))
+
+
+def list_warnings(stored: Import, end: int) -> list[StoredWarning]:
+    """Return the first warnings of the preview."""
+    warnings = PartList(stored, ImportPart.Kind.WARNINGS)[:end]
+    return [StoredWarning(text, word) for text, word in warnings]
+
+
+def clean_file_name(name: str) -> str:
+    """Return what is kept of the name of an uploaded file."""
+    return remove_invisible(name.replace("\0", "")).strip()[-FILE_NAME_LENGTH:]
+
+
+# Steps
+
+
+@transaction.atomic
+def upload(file: BinaryIO, name: str, choices: Choices, *, actor: User) -> Import:
+    """Store a file that is to be imported."""
+    stored = Import.objects.create(
+        actor_key=actor.pk,
+        file_name=clean_file_name(name),
+        sha256=hash_file(file),
+        choices=choices.store(),
+    )
+    store_file(stored, file)
+    return stored
+
+
+def read_file(stored: Import) -> None:
+    """Read the records of an uploaded file, and store them.
+
+    A file that cannot be read, or not to its end, has a problem, which is stored.
+    """
+    with open_stored_file(stored) as file:
+        _read_file(stored, file)
+
+
+def _read_file(stored: Import, file: BinaryIO) -> None:
+    choices = Choices.load(stored.choices)
+    writer = PartWriter(ImportPart.Kind.RECORDS)
+    summary: dict[str, Any] = {}
+    try:
+        titles = TitleReader(choices.options.mapping)
+        table = read_table(file, choices.options, titles)
+        summary["format"] = asdict(table.format)
+        # From now on, this is what was chosen.
+        found = replace(
+            choices.options,
+            encoding=table.format.encoding or None,
+            sheet=table.format.sheet,
+        )
+        choices = replace(choices, options=found)
+        for record in table.records:
+            writer.add([record.line, record.cells])
+    except FileRefused as error:
+        summary["read_problem"] = asdict(error.problem)
+    summary["records"] = writer.count
+    with transaction.atomic():
+        writer.save(stored)
+        stored.summary = summary
+        stored.choices = choices.store()
+        stored.save(update_fields=["summary", "choices"])
+
+
+def prepare(
+    stored: Import,
+    *,
+    actor: User,
+    on_progress: Callable[[int], None] | None = None,
+) -> None:
+    """Find out what an import would do, and store it for the preview."""
+    choices = Choices.load(stored.choices)
+    recorder = Recorder()
+    problems: list[ImportProblem] = []
+    report = ImportReport()
+    try:
+        report = import_table(
+            StoredSource(stored),
+            actor=actor,
+            options=choices.options,
+            send_mail=choices.send_mail,
+            dry_run=True,
+            on_row=recorder.add,
+            on_progress=on_progress,
+        )
+    except ImportRefused as error:
+        problems += error.problems
+        recorder = Recorder()
+    with transaction.atomic():
+        # Another request may be doing the same.
+        Import.objects.select_for_update(no_key=True).get(pk=stored.pk)
+        save_preview(stored, recorder, report, problems)
+        stored.digest = recorder.make_digest(stored, choices)
+        stored.state = Import.State.WAITING
+        stored.save(update_fields=["summary", "digest", "state"])
+
+
+def save_preview(
+    stored: Import,
+    recorder: Recorder,
+    report: ImportReport,
+    problems: list[ImportProblem],
+) -> None:
+    lists: dict[str, list[Any]] = {
+        ImportPart.Kind.PROBLEMS: [asdict(problem) for problem in problems],
+        ImportPart.Kind.WARNINGS: [[str(row), row.word] for row in report.warnings],
+        ImportPart.Kind.SKIPPED: [str(row) for row in report.skipped],
+    }
+    for kind, items in lists.items():
+        writer = PartWriter(kind)
+        for item in items:
+            writer.add(item)
+        writer.save(stored)
+    recorder.previews.save(stored)
+    stored.summary["report"] = {
+        **count_report(report),
+        "rows": recorder.previews.count,
+        "columns": report.columns,
+        "ignored": report.ignored,
+        "has_key": report.has_key,
+        "has_foreign_ids": report.has_foreign_ids,
+        "needs_consent": report.needs_consent,
+        "number_skipped": len(report.skipped),
+        "number_of_warnings": len(report.warnings),
+        "number_of_problems": len(problems),
+    }
+
+
+def count_report(report: ImportReport) -> dict[str, int]:
+    names = ("created", "changed", "unchanged", "people", "invited", "cleared")
+    return {name: getattr(report, name) for name in names}
+
+
+@transaction.atomic
+def carry_out(
+    stored: Import,
+    *,
+    actor: User,
+    on_progress: Callable[[int], None] | None = None,
+) -> ImportReport:
+    """Make an import whose preview was confirmed, in one transaction.
+
+    Raises `PreviewOutdated` if it would do anything else than the preview shows, and
+    `ImportRefused`. The caller has made sure that nobody else makes it.
+    """
+    choices = Choices.load(stored.choices)
+    recorder = Recorder()
+    report = import_table(
+        StoredSource(stored),
+        actor=actor,
+        options=choices.options,
+        send_mail=choices.send_mail,
+        on_row=recorder.add,
+        on_progress=on_progress,
+    )
+    if recorder.make_digest(stored, choices) != stored.digest:
+        raise PreviewOutdated
+    stored.parts.filter(kind__in=BEFORE).delete()
+    recorder.changes.save(stored)
+    stored.summary["report"] |= {
+        **count_report(report),
+        "rows": recorder.changes.count,
+        "number_of_problems": 0,
+    }
+    stored.state = Import.State.DONE
+    stored.finished_at = timezone.now()
+    stored.notice = ""
+    stored.save()
+    return report
+
+
+def explain_outdated() -> str:
+    return _(
+        "Nothing was imported, because something has changed in the meantime. Read the"
+        " preview again."
+    )
