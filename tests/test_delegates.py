@@ -79,7 +79,7 @@ class UserManagerTests(TestCase):
         self.assertEqual(self.plain.get_full_name(), "New Name")
         response = self.client.post(f"{LIST}add/", {"username": "added"})
         added = User.objects.get(username="added")
-        self.assertRedirects(response, f"{LIST}{added.pk}/change/")
+        self.assertRedirects(response, f"{LIST}{added.pk}/overview/")
         self.assertFalse(added.is_staff or added.has_usable_password())
 
     def test_keeps_the_own_email_address(self):
@@ -451,7 +451,7 @@ class PasswordLinkTests(TestCase):
             )
         self.links = [m for m in mail.outbox if m.subject == LINK_SUBJECT]
         [message] = response.context["messages"]
-        return str(message).replace(user.username, "X")
+        return str(message).replace(user.label, "X")
 
     def test_is_offered_on_the_page_of_a_person(self):
         user = self.people["unused"]

@@ -7,7 +7,6 @@ from django.contrib.auth.forms import (
     AdminPasswordChangeForm,
     SetUnusablePasswordMixin,
     UserChangeForm,
-    UsernameField,
 )
 from django.db import IntegrityError
 from django.db.models import Q
@@ -26,7 +25,7 @@ from orgadmin.admin.departures import (
 )
 from orgadmin.admin.merging import MergingForm
 from orgadmin.admin.successors import find_objection
-from orgadmin.models import Membership, Organization, User
+from orgadmin.models import Membership, Organization
 from orgadmin.models.guards import (
     LastAdminError,
     LastSuperuserError,
@@ -157,29 +156,6 @@ class OrganizationForm(MergingForm):
         """Return the URL and the text of the link to an organization."""
         url = reverse("admin:orgadmin_organization_overview", args=[namesake.pk])
         return url, f"{namesake} ({namesake.reference or namesake.pk})"
-
-
-class NewPersonForm(forms.ModelForm):
-    """Add a person without a password.
-
-    This is for people who are no superusers. The person chooses the password, with the
-    link that is sent to their address.
-    """
-
-    class Meta:
-        model = User
-        fields = ["username", "first_name", "last_name", "email"]
-        field_classes = {"username": UsernameField}
-        help_texts = {
-            "email": _(
-                "We send a link to choose a password to this address. Check it: only a"
-                " superuser can change it later."
-            ),
-        }
-
-    def save(self, commit=True):
-        self.instance.set_unusable_password()
-        return super().save(commit)
 
 
 class PersonPasswordForm(AdminPasswordChangeForm):

@@ -70,6 +70,20 @@ def describe_change(assignment):
     return f"{text % values} {end}"
 
 
+def describe_given(change):
+    """Return the message about a role that was given to one person."""
+    values = {
+        "person": quote(change.user.label),
+        "role": change.role.label,
+        "organization": quote(change.organization),
+    }
+    text = _("%(person)s is now %(role)s of %(organization)s.") % values
+    if change.ends_at is None:
+        return text
+    end = _("Access ends on %s.") % show_end(change.ends_at)
+    return f"{text} {end}"
+
+
 def describe_no_change(assignment):
     """Return the message about an assignment that had nothing to change."""
     if assignment.role is None or not assignment.users:

@@ -1,13 +1,19 @@
 """The pages to read about a person: who they are, and what they can see."""
 
 from allauth.mfa.models import Authenticator
+from django.contrib import messages
 from django.utils.translation import gettext as _
 
 from orgadmin.accounts.viewing import may_be_viewed
 from orgadmin.admin.changelist import get_page
+from orgadmin.admin.departures import REFUSALS, describe_refusal
+from orgadmin.admin.member_ends import describe_end
+from orgadmin.admin.new_person import OrganizationRoleForm
+from orgadmin.admin.people_messages import PAST_END, describe_given
 from orgadmin.gate.answers import as_active
 from orgadmin.gate.explain import find_reasons, summarize_reasons
 from orgadmin.models import Organization
+from orgadmin.people import membership
 from orgadmin.people.second_factors import FACTORS
 
 
@@ -40,16 +46,57 @@ class OrganizationsPage:
     """The page organizations/ below a person, for superusers."""
 
     def organizations_view(self, request, user):
-        """Show what a person can see, and why.
+        """Show what a person can see, and why, and give them a role.
 
         For an inactive person, shows what they could see if they were active.
         """
+        form = OrganizationRoleForm(
+            request.POST if "give_role" in request.POST else None,
+            user=request.user,
+            prefix="give",
+        )
+        if form.is_valid():
+            return self._give_role(request, user, form)
         page = get_page(request, Organization.objects.permitted(as_active(user)))
         reasons = find_reasons([user], page)
         for organization in page:
             organization.reasons = summarize_reasons(reasons[user.pk, organization.pk])
         title = _("Organizations")
-        return self.render_page(request, user, "organizations", title, page=page)
+        return self.render_page(
+            request,
+            user,
+            "organizations",
+            title,
+            page=page,
+            form=form,
+            media=self.media + form.media,
+        )
+
+    def _give_role(self, request, user, form):
+        """Give a person the role that was chosen, and show it."""
+        given = form.get_role()
+        url = self.get_page_url("organizations", user)
+        try:
+            changed = membership.change_roles(
+                [given.make_change(user)], actor=request.user
+            )
+        except REFUSALS as error:
+            text = describe_refusal(error, request.user)
+            return self.redirect_with_message(request, text, messages.ERROR, to=url)
+        except Organization.DoesNotExist:
+            text = _("Nothing was saved, because the organization was archived.")
+            return self.redirect_with_message(request, text, messages.ERROR, to=url)
+        except membership.EndInThePast:
+            return self.redirect_with_message(request, PAST_END, messages.ERROR, to=url)
+        if not changed:
+            text = _("No changes: they already have this role.")
+            return self.redirect_with_message(request, text, messages.WARNING, to=url)
+        change = changed[0]
+        if change.is_only_of_end:
+            text = describe_end(change)
+        else:
+            text = describe_given(change)
+        return self.redirect_with_message(request, text, to=url)
 
 
 def list_factor_names(user):

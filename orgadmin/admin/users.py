@@ -28,7 +28,8 @@ from orgadmin.admin.base import (
 from orgadmin.admin.bulk_pages import BulkPages
 from orgadmin.admin.delete_page import DeletesAsActor
 from orgadmin.admin.departures import REFUSALS, describe_refusal
-from orgadmin.admin.forms import NewPersonForm, PersonPasswordForm, UserForm
+from orgadmin.admin.forms import PersonPasswordForm, UserForm
+from orgadmin.admin.new_person import AddPersonForm, NewPersonForm
 from orgadmin.admin.people_forms import ReasonForm
 from orgadmin.admin.people_lists import (
     NumbersOfRoles,
@@ -38,6 +39,7 @@ from orgadmin.admin.people_lists import (
     render_roles,
     render_status,
 )
+from orgadmin.admin.people_messages import PAST_END
 from orgadmin.admin.people_viewed import note_people_viewed
 from orgadmin.admin.permission_names import NamesPermissions
 from orgadmin.admin.person_access import (
@@ -185,6 +187,22 @@ class UserAdmin(
     """
 
     form = UserForm
+    add_form = AddPersonForm
+    # Django's own template has an introduction about usernames.
+    add_form_template = "admin/orgadmin/user/change_form.html"
+    add_fieldsets = [
+        (None, {"fields": ["email", "first_name", "last_name", "language"]}),
+        (
+            _("Username and password"),
+            {
+                "classes": ["collapse"],
+                "description": _(
+                    "Leave these empty to let the person choose a password."
+                ),
+                "fields": ["username", "password1", "password2"],
+            },
+        ),
+    ]
     change_password_form = PersonPasswordForm
     pages = {
         "overview": "view",
@@ -349,6 +367,8 @@ class UserAdmin(
         except REFUSALS as error:
             # Something has changed since the form was checked.
             return self.respond_to_refusal(request, error)
+        except membership.EndInThePast:
+            return self.redirect_with_message(request, PAST_END, messages.ERROR)
 
     def save_model(self, request, obj, form, change):
         obj.changed_by = request.user
@@ -356,8 +376,14 @@ class UserAdmin(
         if change and request.user.is_superuser:
             form.appoint_successors()
         super().save_model(request, obj, form, change)
+        if not change and request.user.is_superuser:
+            membership.change_roles(form.list_changes(), actor=request.user)
         if not change and obj.email and not obj.has_usable_password():
             self._send_first_link(request, obj)
+
+    def response_add(self, request, obj, post_url_continue=None):
+        """Show the new person, where Django would show their form."""
+        return admin.ModelAdmin.response_add(self, request, obj, post_url_continue)
 
     def _send_first_link(self, request, user):
         try:
