@@ -20,9 +20,9 @@ from orgadmin.access.origin import current_request
 
 logger = logging.getLogger("orgadmin.requests")
 
-# Larger than a file that the import page accepts (orgadmin/admin/import_form.py), and
-# smaller than client_max_body_size in docs/deployment/nginx.conf.
-MAX_REQUEST_SIZE = 5_000_000  # bytes
+# Larger than a file that the import page accepts (orgadmin/records/import_options.py),
+# and smaller than client_max_body_size in docs/deployment/nginx.conf.
+MAX_REQUEST_SIZE = 22_000_000  # bytes
 
 MAX_TRACEBACK_LINES = 1_000
 

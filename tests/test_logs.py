@@ -246,9 +246,9 @@ class ResponseTests(LogCase):
     @tag("E6")
     def test_says_so_if_a_file_is_larger_than_the_import_page_accepts(self):
         self.client.force_login(create_superuser())
-        response = self.import_file(2_000_000)
+        response = self.import_file(21_000_000)
         self.assertContains(
-            response, "The file has 2.0 MB, and at most 1.5 MB can be imported."
+            response, "The file has 21.0 MB, and at most 20.0 MB can be imported."
         )
         self.assertFalse(Organization.objects.exists())
 

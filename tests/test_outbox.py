@@ -55,6 +55,7 @@ from orgadmin.people.worker import (
     Worker,
     run_task,
 )
+from orgadmin.records import import_jobs
 from tests.auditing import write
 from tests.factories import (
     REVIEWER,
@@ -182,6 +183,7 @@ class TaskTests(OutboxMixin, TestCase):
             bulk_jobs,
             confirm_email,
             end_mail,
+            import_jobs,
             new_email,
             password_link,
             people_mail,

@@ -72,6 +72,19 @@ def lock_until_commit(*key: int, using: str = "default") -> None:
             cursor.execute(sql, key)
 
 
+def try_lock_until_commit(*key: int, using: str = "default") -> bool:
+    """Take the lock of `lock_until_commit()`, unless another transaction has it.
+
+    Returns whether this one has it now, on SQLite always.
+    """
+    if connections[using].vendor != "postgresql":
+        return True
+    sql = f"SELECT pg_try_advisory_xact_lock({placeholders(key)})"
+    with connections[using].cursor() as cursor:
+        cursor.execute(sql, key)
+        return cursor.fetchone()[0]
+
+
 def execute_together(statements: Sequence[Statement], *, using: str) -> None:
     """Execute the statements in order. On PostgreSQL, this takes one round trip."""
     if connections[using].vendor == "postgresql":

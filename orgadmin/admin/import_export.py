@@ -11,6 +11,8 @@ from orgadmin.admin.import_form import UploadForm
 from orgadmin.admin.imports import get_import_url, list_own_waiting
 from orgadmin.records.csv_files import respond_with_csv
 from orgadmin.records.exports import list_organizations, record_export
+from orgadmin.records.import_jobs import is_small, start_preparing
+from orgadmin.records.import_options import AT_ONCE
 from orgadmin.records.stored_imports import prepare, read_file, upload
 
 
@@ -61,8 +63,13 @@ class ImportExportPages:
         )
 
     def _upload(self, request, form):
+        """Store a file, and make its preview, or have a worker do so if it is large."""
         file = form.cleaned_data["file"]
         stored = upload(file, file.name, form.make_choices(), actor=request.user)
-        read_file(stored)
-        prepare(stored, actor=request.user)
+        if file.size <= AT_ONCE.size:
+            read_file(stored)
+            if is_small(stored):
+                prepare(stored, actor=request.user)
+                return stored
+        start_preparing(stored)
         return stored

@@ -19,6 +19,15 @@ from orgadmin.admin.changelist import get_page
 from orgadmin.admin.import_form import PreviewForm
 from orgadmin.admin.once import note_sent
 from orgadmin.models import Import, ImportPart, Organization, User
+from orgadmin.people.outbox import is_queued
+from orgadmin.people.unsent import find_state
+from orgadmin.records.import_jobs import (
+    is_given_up,
+    is_small,
+    start_again,
+    start_importing,
+    start_preparing,
+)
 from orgadmin.records.import_parts import PartList
 from orgadmin.records.import_problems import ImportProblem, ImportRefused
 from orgadmin.records.imports import record_refusal
@@ -107,6 +116,8 @@ class ImportAdmin(SuperuserOnlyAdmin):
                 return response
         if stored.is_done:
             return self._show_done(request, stored)
+        if stored.is_running or stored.state == Import.State.FAILED:
+            return self._show_running(request, stored)
         report = read_report(stored)
         if report.number_of_problems:
             return self._show_problems(request, stored, report)
@@ -116,12 +127,15 @@ class ImportAdmin(SuperuserOnlyAdmin):
     def _go_on(self, request, stored):
         """Do what the author chose. Returns None if a choice is wrong or missing."""
         url = self.get_record_url(stored)
+        if "cancel" in request.POST:
+            return self._cancel(request, stored)
+        if "again" in request.POST and is_given_up(stored):
+            start_again(stored)
+            return HttpResponseRedirect(url)
         if stored.state != Import.State.WAITING:
             # Says so if the form was sent twice.
             note_sent(request, url)
             return HttpResponseRedirect(url)
-        if "cancel" in request.POST:
-            return self._cancel(request, stored)
         report = read_report(stored)
         form = PreviewForm(stored, report, request.POST)
         if not form.is_valid():
@@ -141,24 +155,45 @@ class ImportAdmin(SuperuserOnlyAdmin):
         return self._confirm(request, stored, choices)
 
     def _cancel(self, request, stored):
-        stored.delete()
+        """Delete an import, unless it is done or a worker is about to do it."""
+        rows = Import.objects.filter(pk=stored.pk)
+        if is_given_up(stored):
+            cancelled = rows.exclude(state__in=Import.DONE_STATES)
+        else:
+            cancelled = rows.filter(state__in=Import.CANCELLABLE_STATES)
+        deleted, _numbers = cancelled.delete()
+        if not deleted:
+            text = _("The import has begun already, and cannot be cancelled any more.")
+            return self.redirect_with_message(request, text, messages.WARNING)
         text = _("The import was cancelled. Nothing was imported.")
         url = reverse("admin:orgadmin_organization_import")
         return self.redirect_with_message(request, text, to=url)
 
     def _update(self, request, stored, choices):
-        """Make a new preview, with other choices."""
+        """Make a new preview, with other choices, or have a worker do so."""
         old = PreviewForm(stored, read_report(stored)).chosen.options
         stored.choices = choices.store()
         stored.save(update_fields=["choices"])
         new = choices.options
-        if (old.encoding, old.sheet) != (new.encoding, new.sheet):
-            read_file(stored)
-        prepare(stored, actor=request.user)
+        is_read_again = (old.encoding, old.sheet) != (new.encoding, new.sheet)
+        if is_small(stored):
+            if is_read_again:
+                read_file(stored)
+            prepare(stored, actor=request.user)
+            return
+        if is_read_again:
+            stored.summary = {}
+        stored.notice = ""
+        stored.state = Import.State.PREPARING
+        with transaction.atomic():
+            stored.save(update_fields=["summary", "notice", "state"])
+            start_preparing(stored)
 
     def _confirm(self, request, stored, choices):
         url = self.get_record_url(stored)
         stored.choices = choices.store()
+        if not is_small(stored):
+            return self._queue(request, stored)
         try:
             with transaction.atomic():
                 note_sent(request, url)
@@ -174,6 +209,16 @@ class ImportAdmin(SuperuserOnlyAdmin):
         prepare(stored, actor=request.user)
         return self.redirect_with_message(request, text, messages.WARNING, url)
 
+    def _queue(self, request, stored):
+        """Have a worker import a large file."""
+        url = self.get_record_url(stored)
+        with transaction.atomic():
+            note_sent(request, url)
+            waiting = {"choices": stored.choices, "notice": "", "line": 0}
+            if stored.move([Import.State.WAITING], Import.State.QUEUED, **waiting):
+                start_importing(stored)
+        return HttpResponseRedirect(url)
+
     def _carry_out(self, request, stored):
         locked = Import.objects.select_for_update(no_key=True)
         if not locked.filter(pk=stored.pk, state=Import.State.WAITING).exists():
@@ -181,6 +226,17 @@ class ImportAdmin(SuperuserOnlyAdmin):
         return carry_out(stored, actor=request.user)
 
     # What it shows
+
+    def _show_running(self, request, stored):
+        """Show what a worker does with an import, or that it was given up."""
+        return self._render(
+            request,
+            stored,
+            total=stored.summary.get("records", 0),
+            is_given_up=is_given_up(stored),
+            is_cancellable=stored.state in Import.CANCELLABLE_STATES,
+            outbox=find_state() if is_queued() else None,
+        )
 
     def _show_problems(self, request, stored, report):
         problems = PartList(stored, ImportPart.Kind.PROBLEMS)[:MAX_LISTED]

@@ -62,6 +62,8 @@ class Import(models.Model):
     DONE_STATES = (State.DONE, State.UNDONE)
     # What is deleted if nobody goes on with it.
     OPEN_STATES = (State.PREPARING, State.WAITING, State.FAILED)
+    # Until a worker has begun to import it.
+    CANCELLABLE_STATES = (*OPEN_STATES, State.QUEUED)
 
     # No foreign key: a release that does not know this table can delete the account.
     actor_key = models.BigIntegerField(_("imported by"))

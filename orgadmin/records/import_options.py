@@ -21,7 +21,10 @@ COMMAND_LIMITS = Limits(rows=1_000_000, size=500_000_000)
 # The largest file that can be imported in the browser. MAX_REQUEST_SIZE in
 # orgadmin/logs.py, and client_max_body_size in docs/deployment/nginx.conf, must be
 # larger.
-PAGE_LIMITS = Limits(rows=2_000, size=1_500_000)
+PAGE_LIMITS = Limits(rows=100_000, size=20_000_000)
+
+# A larger file is read and imported by a worker.
+AT_ONCE = Limits(rows=2_000, size=1_500_000)
 
 
 @dataclass(frozen=True)

@@ -43,6 +43,9 @@ class Format:
 # of the server, and a workbook stores a text once that a million cells have.
 UNPACKED = 20
 
+# And at most so many bytes more than the largest file. Only large files have so many.
+MORE_TEXT = 80_000_000
+
 
 @dataclass(frozen=True)
 class Table:
@@ -77,7 +80,7 @@ def read_table(file: BinaryIO, options: ImportOptions, titles: TitleReader) -> T
             file,
             options.sheet,
             max_rows=limits.rows + 1,
-            max_text=UNPACKED * limits.size,
+            max_text=min(UNPACKED * limits.size, limits.size + MORE_TEXT),
         )
         check_rows(sheet.rows, limits)
         return Table(Format(sheet=sheet.name, sheets=sheet.names), iter(sheet.records))

@@ -273,7 +273,8 @@ def prepare(
         save_preview(stored, recorder, report, problems)
         stored.digest = recorder.make_digest(stored, choices)
         stored.state = Import.State.WAITING
-        stored.save(update_fields=["summary", "digest", "state"])
+        stored.line = 0
+        stored.save(update_fields=["summary", "digest", "state", "line"])
 
 
 def save_preview(
