@@ -8,9 +8,10 @@ from django.core import mail
 from django.test import Client, TestCase, override_settings, tag
 from django.urls import resolve, reverse
 
+from orgadmin.access.membership_log import Event
 from orgadmin.accounts import throttle
 from orgadmin.accounts.own_pages import OWN_PAGES
-from orgadmin.models import AuditEvent, Invitation, User
+from orgadmin.models import AuditEvent, Invitation, MembershipEvent, User
 from orgadmin.people import invitations
 from tests.factories import (
     ADMIN,
@@ -193,6 +194,58 @@ class InvitationsTests(NoOrganizationCase):
         sent = len(mail.outbox)
         self.assertContains(self.send_again(self.invitation), "Too many emails")
         self.assertEqual(len(mail.outbox), sent)
+
+    def answer(self, invitation, answer):
+        data = {"invitation": invitation.pk, answer: "1"}
+        return self.client.post(PAGE, data, follow=True)
+
+    def test_one_press_accepts(self):
+        User.objects.get(pk=self.nora.pk).verify_email()
+        response = self.answer(self.invitation, "accept")
+        self.assertContains(response, "You now have access to “Acme”.")
+        self.assertEqual(self.acme.reviewer.user_set.get(), self.nora)
+        response = self.answer(self.invitation, "accept")
+        self.assertContains(response, "no longer exists")
+
+    def test_one_press_declines(self):
+        User.objects.get(pk=self.nora.pk).verify_email()
+        response = self.answer(self.invitation, "decline")
+        self.assertContains(response, "You declined the invitation to “Acme”.")
+        self.assertFalse(Invitation.objects.exists())
+        self.assertFalse(self.nora.groups.exists())
+        event = MembershipEvent.objects.first()
+        self.assertEqual(event.event, Event.REVOKED)
+        self.assertEqual(event.reason, "The invited person declined.")
+        self.assertIsNone(event.actor_key)
+        self.assertContains(self.answer(self.invitation, "decline"), "no longer exists")
+
+    @tag("D19")
+    def test_nobody_answers_without_a_verified_address(self):
+        for answer in ("accept", "decline"):
+            response = self.answer(self.invitation, answer)
+            self.assertContains(response, "no longer exists")
+        self.assertTrue(Invitation.objects.exists())
+        self.assertFalse(self.nora.groups.exists())
+
+    @tag("D19")
+    def test_members_answer_on_the_home_page(self):
+        beta = create_organization("Beta")
+        set_role(beta, [self.nora], REVIEWER)
+        self.assertNotContains(self.client.get("/admin/"), "You are invited")
+        User.objects.get(pk=self.nora.pk).verify_email()
+        home = self.client.get("/admin/")
+        self.assertContains(home, "You are invited to “Acme” as Reviewer.")
+        self.answer(self.invitation, "accept")
+        self.assertEqual(self.acme.reviewer.user_set.get(), self.nora)
+
+    def test_says_why_an_invitation_cannot_be_accepted(self):
+        User.objects.get(pk=self.nora.pk).verify_email()
+        self.root.is_superuser = False
+        create_superuser("other")
+        self.root.save()
+        response = self.answer(self.invitation, "accept")
+        self.assertContains(response, "can no longer give you this role")
+        self.assertFalse(self.nora.groups.exists())
 
     @tag("D19")
     def test_of_other_people_look_like_missing_ones(self):

@@ -23,6 +23,7 @@ from orgadmin.accounts import (
     sessions,
 )
 from orgadmin.accounts.account_page import account_view, end_session_view
+from orgadmin.accounts.no_organization import find_own_invitations
 from orgadmin.accounts.own_pages import is_own_page
 from orgadmin.accounts.redirects import find_wanted_page
 from orgadmin.accounts.step_up import SAFE_METHODS, ask_for_recent_sign_in
@@ -191,7 +192,11 @@ class OrganizationAdminSite(admin.AdminSite):
             query = urlencode({SEARCH_VAR: request.GET[SEARCH_VAR]})
             return redirect(f"{reverse('admin:search')}?{query}")
         # Django's view would also list the models, which this page does not show.
-        context = {**self.each_context(request), **describe_home(request)}
+        context = {
+            **self.each_context(request),
+            **describe_home(request),
+            "own_invitations": find_own_invitations(request.user),
+        }
         request.current_app = self.name
         return TemplateResponse(request, "admin/index.html", context)
 

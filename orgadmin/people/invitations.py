@@ -175,6 +175,16 @@ def revoke(invitation: Invitation, *, actor: User) -> None:
     Invitation.objects.filter(pk=invitation.pk).revoke(actor=actor)
 
 
+def decline(invitation: Invitation) -> bool:
+    """Delete an invitation that the invited person does not want.
+
+    Returns whether it still existed. The log has no actor: its readers know only the
+    address of the person.
+    """
+    rows = Invitation.objects.filter(pk=invitation.pk)
+    return bool(rows.revoke(actor=None, reason=_("The invited person declined.")))
+
+
 def _check_may_assign(actor: User, organization: Organization, role: Role) -> None:
     permissions = Organization.objects.permissions_on(actor, organization.pk)
     if not may_assign(permissions, role):
