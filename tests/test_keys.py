@@ -19,6 +19,7 @@ from orgadmin.models import (
     AuditEvent,
     Contact,
     KeptLogEntry,
+    LaterDecision,
     MembershipEvent,
     Organization,
     ReviewDecision,
@@ -191,6 +192,7 @@ class LoadedKeysTests(DeletedOrganizationMixin, TestCase):
             (User, lambda: add_review_item(user_key=key)),
             (User, lambda: add_review_item(added_by_key=key)),
             (User, lambda: add_review_decision(key)),
+            (User, lambda: add_later_decision(key)),
             (User, lambda: add_review_notice(user_key=key)),
             (User, lambda: add_review(started_by_key=key)),
             (Contact, lambda: self.log_entry_about("Contact", key, "x")),
@@ -245,6 +247,11 @@ def add_review_item(**keys):
 def add_review_decision(key):
     item = add_review_item()
     ReviewDecision.objects.create(item=item, answer="confirmed", actor_key=key)
+
+
+def add_later_decision(key):
+    item = add_review_item()
+    LaterDecision.objects.create(item=item, number=1, answer="confirmed", actor_key=key)
 
 
 def add_review_notice(**keys):

@@ -33,6 +33,7 @@ from orgadmin.accounts.reset_mail import answer_request
 from orgadmin.models import (
     AcceptedInvitation,
     AccessRequest,
+    AccessReview,
     AuditEvent,
     Contact,
     Import,
@@ -187,13 +188,18 @@ class PersonCase(TestCase):
     def leave_review(self, ben):
         """Let access reviews be about the person, by them, and started by them."""
         due_on = timezone.localdate() + timedelta(days=30)
-        review = start_review(ReviewScope.ALL, due_on=due_on, actor=self.zoe)
+        review = start_review(ReviewScope.ALL, due_on=due_on)
+        # The person was a superuser then.
+        AccessReview.objects.update(
+            started_by_key=self.zoe.pk, started_by_name=str(self.zoe)
+        )
         prepare(review.pk)
         section = review.sections.get(organization_key=self.acme.pk)
         [item] = section.items.filter(user_key=ben.pk)
-        decision = Decision(item.pk, ReviewAnswer.CONFIRMED)
         reason = "As Z.Quill@example.net says"
-        decide(section, [decision], actor=self.zoe, reason=reason)
+        for number in range(2):
+            decision = Decision(item.pk, ReviewAnswer.CONFIRMED, number=number)
+            decide(section, [decision], actor=self.zoe, reason=reason)
         ReviewNotice.objects.create(
             review=review,
             organization_key=self.acme.pk,
@@ -269,7 +275,7 @@ class ExportTests(PersonCase):
             "membership_log": 5,
             # A role, and a permission on the other organization.
             "access_reviews": 2,
-            "review_answers": 3,
+            "review_answers": 4,
             "imports": 2,
             "history": 1,
             "admin_log": 3,
@@ -732,6 +738,7 @@ class CoverageTests(SimpleTestCase):
         "orgadmin.ImportPart": "deleted with what the person has not confirmed",
         "orgadmin.Invitation": "exported, and deleted by address",
         "orgadmin.KeptLogEntry": "exported, and names are replaced",
+        "orgadmin.LaterDecision": "exported, and names are replaced",
         "orgadmin.MailWorker": "has no personal data: the name of a process",
         "orgadmin.Membership": "the same table as User_groups",
         "orgadmin.MembershipEvent": "exported, and names are replaced",

@@ -17,6 +17,7 @@ from orgadmin.models import (
     AccessReview,
     AuditEvent,
     Membership,
+    ReviewAnswer,
     ReviewDecision,
     ReviewNotice,
     ReviewRhythm,
@@ -24,6 +25,7 @@ from orgadmin.models import (
 )
 from orgadmin.people.membership import find_role
 from orgadmin.people.review_schedule import run_reviews
+from orgadmin.people.reviews import Decision, decide
 from tests.factories import (
     ADMIN,
     REVIEWER,
@@ -72,7 +74,8 @@ class PagesTestCase(ReviewTestCase):
         """Return what the form of an admin's page sends besides its button."""
         page = self.client.get(self.page_of(organization)).content.decode()
         data = {"item": re.findall(r'name="item" value="(\d+)"', page)}
-        data.update(re.findall(r'name="(seen-\d+)" value="([^"]*)"', page))
+        fields = r'name="((?:seen|decisions)-\d+)" value="([^"]*)"'
+        data.update(re.findall(fields, page))
         return data
 
     def item_of(self, user, organization=None):
@@ -128,6 +131,28 @@ class AdminPageTests(PagesTestCase):
         self.assertContains(response, "The access of “cyd” has ended.")
         self.assertIsNone(find_role(self.acme, self.cyd))
         self.assertEqual(ReviewDecision.objects.get().reason, "Moved on")
+
+    @tag("K2")
+    def test_a_decision_can_be_replaced_as_long_as_it_is_the_last(self):
+        item = self.item_of(self.cyd)
+        old = self.read_form(self.acme)
+        self.client.post(self.url, old | {"confirm": "all"})
+        new = self.read_form(self.acme)
+        page = self.client.get(self.url)
+        self.assertContains(page, f"end={item.pk}")
+        # Only Ben can decide about Ada.
+        self.assertNotContains(page, 'name="confirm"')
+        response = self.client.post(self.url, old | {"end": item.pk}, follow=True)
+        self.assertContains(response, "Someone else has decided about this")
+        self.assertEqual(find_role(self.acme, self.cyd), REVIEWER)
+        question = self.client.get(f"{self.url}?end={item.pk}")
+        field = f'name="decisions-{item.pk}" value="1"'
+        self.assertContains(question, field)
+        response = self.client.post(self.url, new | {"end": item.pk}, follow=True)
+        self.assertContains(response, "The access of “cyd” has ended.")
+        answers = [row.answer for row in item.list_decisions()]
+        self.assertEqual(answers, ["confirmed", "ended"])
+        self.assertNotContains(response, f"end={item.pk}")
 
     def test_changing_a_role(self):
         item = self.item_of(self.cyd)
@@ -485,12 +510,18 @@ class StaffPageTests(PagesTestCase):
         run_reviews()
         answer(review, self.acme, self.cyd, "ended", actor=self.ada, reason="=Gone")
         answer(review, self.beta, self.ada, actor=self.ada)
+        item = section_of(review, self.acme).items.get(user_key=self.ben.pk)
+        for number in range(2):
+            decision = Decision(item.pk, ReviewAnswer.CONFIRMED, number=number)
+            decide(section_of(review, self.acme), [decision], actor=self.ada)
         self.travel(review.due_at)
         run_reviews()
         self.sign_in_again()
         url = f"{REVIEWS}{review.pk}/evidence/"
         rows = read_csv(self.client.get(f"{url}?csv=decisions"))
-        self.assertEqual(len(rows), 5)
+        self.assertEqual(len(rows), 6)
+        ben = [row["replaced"] for row in rows if row["person"] == "ben"]
+        self.assertEqual(ben, ["yes", ""])
         [cyd] = [row for row in rows if row["person"] == "cyd"]
         self.assertEqual(cyd["organization"], "Acme")
         self.assertEqual(cyd["since"], "2026-07-25T10:00:00+00:00")

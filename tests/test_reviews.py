@@ -25,6 +25,7 @@ from config.providers import GroupRole, OpenIDProvider
 from orgadmin.models import (
     AccessReview,
     AuditEvent,
+    LaterDecision,
     Membership,
     MembershipEvent,
     Organization,
@@ -463,6 +464,55 @@ class DecisionTests(ReviewTestCase):
         self.assertEqual(answers_of(self.review), {"cyd": "confirmed"})
         self.assertEqual(section_of(self.review, self.acme).open_items, 2)
 
+    def replace(self, user, what, number, **values):
+        """Let Ben replace what was decided, having seen so many decisions."""
+        section = section_of(self.review, self.acme)
+        item = section.items.get(user_key=user.pk)
+        decision = Decision(item.pk, ReviewAnswer(what), number=number, **values)
+        return decide(section, [decision], actor=self.ben)
+
+    def read_answers(self, user):
+        section = section_of(self.review, self.acme)
+        item = section.items.with_decisions().get(user_key=user.pk)
+        return [(row.answer, row.actor_name, row.role) for row in item.list_decisions()]
+
+    @tag("K2")
+    def test_a_decision_can_be_replaced_and_both_stay(self):
+        self.answer(self.cyd)
+        self.replace(self.cyd, "changed", 1, role=ADMIN)
+        self.assertEqual(find_role(self.acme, self.cyd), ADMIN)
+        self.replace(self.cyd, "ended", 2)
+        self.assertIsNone(find_role(self.acme, self.cyd))
+        told = [
+            ("confirmed", "ada", "reviewer"),
+            ("changed", "ben", "admin"),
+            ("ended", "ben", ""),
+        ]
+        self.assertEqual(self.read_answers(self.cyd), told)
+        self.assertEqual(section_of(self.review, self.acme).open_items, 2)
+        # Nobody confirms access that has ended.
+        outcome = self.replace(self.cyd, "confirmed", 3)
+        self.assertEqual([item.user_name for item in outcome.left], ["cyd"])
+        self.assertEqual(self.read_answers(self.cyd), told)
+
+    @tag("K2")
+    def test_nobody_replaces_a_decision_that_they_have_not_seen(self):
+        self.answer(self.cyd)
+        for number in (0, 2):
+            outcome = self.replace(self.cyd, "ended", number)
+            self.assertTrue(outcome.is_empty)
+        self.replace(self.cyd, "confirmed", 1)
+        self.assertTrue(self.replace(self.cyd, "ended", 1).is_empty)
+        self.assertEqual(find_role(self.acme, self.cyd), REVIEWER)
+
+    @tag("K1")
+    def test_nobody_replaces_what_others_decided_about_their_access(self):
+        self.answer(self.ben, "changed", role=REVIEWER)
+        set_role(self.acme, [self.ben], ADMIN, notify=False)
+        outcome = self.replace(self.ben, "confirmed", 1)
+        self.assertEqual([item.user_name for item in outcome.own], ["ben"])
+        self.assertEqual(len(self.read_answers(self.ben)), 1)
+
     def test_who_left_meanwhile_is_closed_as_left(self):
         set_role(self.acme, [self.cyd], None, notify=False)
         self.ben.delete()
@@ -537,6 +587,24 @@ class DueTests(ReviewTestCase):
         self.assertEqual(find_role(self.acme, self.ben), ADMIN)
         event = MembershipEvent.objects.filter(user_key=self.cyd.pk).latest("pk")
         self.assertEqual(event.reason, review_schedule.NOT_CONFIRMED)
+
+    @tag("K3")
+    def test_the_last_decision_about_a_role_counts_for_the_other_role(self):
+        """Someone may have both roles. Confirming one keeps the other."""
+        self.acme.reviewer.user_set.add(self.ben)
+        review = start(ends_access=True)
+        section = section_of(review, self.acme)
+        item = section.items.get(user_key=self.ben.pk, role="reviewer")
+        for number, what in enumerate(["confirmed", "ended"]):
+            decision = Decision(item.pk, ReviewAnswer(what), number=number)
+            decide(section, [decision], actor=self.ada)
+        set_role(self.acme, [self.ben], ADMIN, notify=False)
+        answer(review, self.acme, self.ada, actor=self.ben)
+        self.after()
+        run_reviews()
+        other = section.items.get(user_key=self.ben.pk, role="admin")
+        self.assertEqual(other.decision.answer, "expired")
+        self.assertIsNone(find_role(self.acme, self.ben))
 
     @tag("K3")
     def test_no_organization_loses_its_last_admins(self):
@@ -640,7 +708,12 @@ class EvidenceTests(ReviewTestCase):
 
     def complete(self):
         review = start()
+        run_reviews()
         answer(review, self.acme, self.cyd, actor=self.ada)
+        section = section_of(review, self.acme)
+        item = section.items.get(user_key=self.cyd.pk)
+        again = Decision(item.pk, ReviewAnswer.CONFIRMED, number=1)
+        decide(section, [again], actor=self.ben)
         self.travel(review.due_at)
         run_reviews()
         review.refresh_from_db()
@@ -653,6 +726,11 @@ class EvidenceTests(ReviewTestCase):
         item = section.items.first()
         with self.assertRaises(ReviewIsComplete):
             decide(section, [Decision(item.pk, ReviewAnswer.ENDED)], actor=self.ada)
+        cyd = section.items.get(user_key=self.cyd.pk)
+        again = Decision(cyd.pk, ReviewAnswer.ENDED, number=2)
+        with self.assertRaises(ReviewIsComplete):
+            decide(section, [again], actor=self.ada)
+        self.assertEqual(find_role(self.acme, self.cyd), REVIEWER)
 
     @tag("K4")
     def test_the_models_refuse_changes(self):
@@ -661,7 +739,7 @@ class EvidenceTests(ReviewTestCase):
         for change in (review.save, review.delete, AccessReview.objects.all().delete):
             with self.assertRaises(ReviewIsComplete):
                 change()
-        rows = [ReviewItem, ReviewDecision, ReviewNotice]
+        rows = [ReviewItem, ReviewDecision, LaterDecision, ReviewNotice]
         for model in rows:
             with self.assertRaises(NotSupportedError):
                 model.objects.all().delete()
@@ -673,7 +751,15 @@ class EvidenceTests(ReviewTestCase):
         if connection.vendor != "postgresql":
             self.skipTest("Only PostgreSQL has triggers for this.")
         review = self.complete()
-        for model in (AccessReview, ReviewSection, ReviewItem, ReviewDecision):
+        models_of_evidence = (
+            AccessReview,
+            ReviewSection,
+            ReviewItem,
+            ReviewDecision,
+            LaterDecision,
+            ReviewNotice,
+        )
+        for model in models_of_evidence:
             rows = models.QuerySet(model)
             with self.assertRaises(DatabaseError), transaction.atomic():
                 rows.delete()

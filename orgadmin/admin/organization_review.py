@@ -46,7 +46,7 @@ REVIEWS_SHOWN = 20
 # {name of a button: what it decides}. The value of the button is the key of the item.
 BUTTONS = {"confirm": ReviewAnswer.CONFIRMED, "end": ReviewAnswer.ENDED}
 
-DECIDED = gettext_lazy("This was already decided, or the person has left.")
+GONE = gettext_lazy("The review is over, or the person has left.")
 
 
 class ReviewPage:
@@ -86,7 +86,7 @@ class ReviewPage:
         is_open = section is not None and section.is_answerable
         admins = find_active_members([organization.admin_id])[organization.admin_id]
         if section is not None:
-            items = section.items.select_related("decision")
+            items = section.items.with_decisions()
             page = get_page(
                 request, items.order_by("user_name", "pk"), size=PEOPLE_PER_PAGE
             )
@@ -107,7 +107,7 @@ class ReviewPage:
             sections=sections,
             page=page,
             rows=rows,
-            confirmable=sum(row.can_confirm for row in rows),
+            confirmable=sum(row.is_open and row.can_confirm for row in rows),
             is_open=is_open,
             needs_other=any(row.needs_other and row.is_open for row in rows),
             last_admin=find_last_admin(request.user, admins),
@@ -133,7 +133,7 @@ class ReviewPage:
         url = self._get_review_url(organization, section)
         asked = find_asked_item(organization, section, key)
         if asked is None:
-            return self.redirect_with_message(request, DECIDED, messages.WARNING, url)
+            return self.redirect_with_message(request, GONE, messages.WARNING, url)
         permissions = get_permissions(request, asked)
         form = ReviewedAccessForm(
             request.POST, permissions=permissions, access=asked.access
@@ -145,6 +145,7 @@ class ReviewPage:
             asked.item.pk,
             ReviewAnswer.CHANGED,
             seen=read_seen(request.POST, key),
+            number=read_number(request.POST, key),
             role=form.cleaned_data["role"],
             end=form.end,
         )
@@ -170,7 +171,7 @@ class ReviewPage:
         for level, text in describe_outcome(outcome):
             self.message_user(request, text, level)
         if outcome.is_empty:
-            text = _("This was already decided, so nothing was changed.")
+            text = _("Someone else has decided about this, so nothing was changed.")
             self.message_user(request, text, messages.WARNING)
 
     def _ask_about_item(self, request, organization, section):
@@ -182,7 +183,7 @@ class ReviewPage:
         asked = find_asked_item(organization, section, key)
         url = self._get_review_url(organization, section)
         if asked is None:
-            return self.redirect_with_message(request, DECIDED, messages.WARNING, url)
+            return self.redirect_with_message(request, GONE, messages.WARNING, url)
         permissions = get_permissions(request, asked)
         if changed:
             form = ReviewedAccessForm(permissions=permissions, access=asked.access)
@@ -209,6 +210,7 @@ class ReviewPage:
             template,
             title % names,
             item=asked.item,
+            number=len(asked.item.list_decisions()),
             person=asked.user,
             name=asked.name,
             access=asked.access,
@@ -227,7 +229,7 @@ class ReviewPage:
 
 @dataclass(frozen=True)
 class AskedItem:
-    """An open item that a page asks about, and the present access of its person."""
+    """An item that a page asks about, and the present access of its person."""
 
     organization: Organization
     item: ReviewItem
@@ -246,8 +248,8 @@ class AskedItem:
 def find_asked_item(
     organization: Organization, section: ReviewSection, key: str
 ) -> AskedItem | None:
-    """Return the item, unless it was decided, or its person has left."""
-    item = section.items.filter(pk=key, decision=None).first()
+    """Return the item, unless the review is over, or its person has left."""
+    item = section.items.with_decisions().filter(pk=key).first()
     if item is None or not section.is_answerable:
         return None
     user = User.objects.filter(pk=item.user_key or 0).first()
@@ -297,16 +299,19 @@ def choose_section(
 def read_decisions(post: QueryDict) -> list[Decision]:
     """Return the decisions that buttons send; none if they do not make sense."""
     if post.get("confirm") == "all":
-        return [
-            Decision(int(key), ReviewAnswer.CONFIRMED, seen=read_seen(post, key))
-            for key in post.getlist("item")
-            if is_primary_key(key)
-        ]
+        keys = [key for key in post.getlist("item") if is_primary_key(key)]
+        return [read_decision(post, key, ReviewAnswer.CONFIRMED) for key in keys]
     for name, answer in BUTTONS.items():
         key = post.get(name, "")
         if is_primary_key(key):
-            return [Decision(int(key), answer, seen=read_seen(post, key))]
+            return [read_decision(post, key, answer)]
     return []
+
+
+def read_decision(post: QueryDict, key: str, answer: ReviewAnswer) -> Decision:
+    return Decision(
+        int(key), answer, seen=read_seen(post, key), number=read_number(post, key)
+    )
 
 
 def read_seen(post: QueryDict, key: str) -> str:
@@ -315,6 +320,12 @@ def read_seen(post: QueryDict, key: str) -> str:
     Without it, nothing was shown, so nothing is decided.
     """
     return post.get(f"seen-{key}", "")
+
+
+def read_number(post: QueryDict, key: str) -> int:
+    """Return how many decisions about an item a page knew of."""
+    number = post.get(f"decisions-{key}", "")
+    return int(number) if is_primary_key(number) else 0
 
 
 def has_changed(outcome: Outcome, user: User) -> bool:

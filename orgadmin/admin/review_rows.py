@@ -14,13 +14,14 @@ from orgadmin.access.ends import show_end
 from orgadmin.access.roles import ROLES_BY_KEY
 from orgadmin.admin.quotes import list_quoted, quote
 from orgadmin.models import (
+    Decided,
     Organization,
     ReviewAnswer,
-    ReviewDecision,
     ReviewItem,
     User,
 )
 from orgadmin.models.naming import is_misleading, mark_namesakes
+from orgadmin.models.review_evidence import CONFIRMING
 from orgadmin.people.membership import may_assign
 from orgadmin.people.reviews import Access, Outcome, choose_access, find_access
 from orgadmin.records.event_actors import find_known_actors, find_names
@@ -36,7 +37,9 @@ class ReviewRow:
     item: ReviewItem
     person: User | None
     access: Access | None
-    decision: ReviewDecision | None
+    decision: Decided | None
+    # How many decisions there are about the item. The last one counts.
+    number: int
     needs_other: bool  # someone else must confirm it
     is_above: bool  # someone with more permissions must decide about it
     added_by: str
@@ -44,15 +47,18 @@ class ReviewRow:
 
     @property
     def is_open(self) -> bool:
+        """Whether it waits for a decision."""
         return self.decision is None and self.access is not None
 
     @property
     def can_decide(self) -> bool:
-        return self.is_open and not self.is_above
+        """Whether the reader can decide, or replace what was decided."""
+        return self.access is not None and not self.is_above
 
     @property
     def can_confirm(self) -> bool:
-        return self.can_decide and not self.needs_other
+        is_confirmed = self.decision is not None and self.decision.answer in CONFIRMING
+        return self.can_decide and not self.needs_other and not is_confirmed
 
     @property
     def name(self) -> str:
@@ -68,8 +74,8 @@ class ReviewRow:
 
     @property
     def role(self) -> Any:
-        """The label of the role that is to be confirmed, or of the one at the start."""
-        if self.is_open and self.access is not None:
+        """The label of the present role, or of the one at the start."""
+        if self.access is not None:
             return self.access.role.label
         return ROLES_BY_KEY[self.item.role].label
 
@@ -77,7 +83,7 @@ class ReviewRow:
     def last_day(self) -> str:
         """The last day of the access, or "" if it has no end."""
         ends_at = self.item.ends_at
-        if self.is_open and self.access is not None:
+        if self.access is not None:
             ends_at = self.access.ends_at
         return show_end(ends_at) if ends_at is not None else ""
 
@@ -112,7 +118,7 @@ def make_rows(
     if not is_open:
         access_of = {}
     needs_other = bool(set(admins) - {user.pk})
-    decisions = {item.pk: getattr(item, "decision", None) for item in items}
+    decisions = {item.pk: item.last_decision for item in items}
     actors = {item.added_by_key for item in items}
     actors |= {row.actor_key for row in decisions.values() if row is not None}
     names = find_names(actors, organization, user)
@@ -136,6 +142,7 @@ def make_rows(
                 person=people.get(item.user_key or 0),
                 access=access,
                 decision=decision,
+                number=len(item.list_decisions()),
                 needs_other=needs_other and item.user_key == user.pk,
                 is_above=is_above,
                 added_by=name_adder(item, known),
@@ -159,9 +166,7 @@ def name_adder(item: ReviewItem, known: Collection[int | None] | None) -> str:
     return item.shown_added_by
 
 
-def name_decider(
-    decision: ReviewDecision | None, known: Collection[int | None] | None
-) -> str:
+def name_decider(decision: Decided | None, known: Collection[int | None] | None) -> str:
     if decision is None:
         return ""
     if known is not None and decision.actor_key and decision.actor_key not in known:
@@ -174,7 +179,7 @@ def describe_outcome(outcome: Outcome) -> list[tuple[int, str]]:
     return [*describe_decided(outcome.decided), *describe_undecided(outcome)]
 
 
-def describe_decided(decided: Collection[ReviewDecision]) -> list[tuple[int, str]]:
+def describe_decided(decided: Collection[Decided]) -> list[tuple[int, str]]:
     """Return the messages about the access of members that was decided about."""
     lines = []
     number = sum(row.answer == ReviewAnswer.CONFIRMED for row in decided)

@@ -27,6 +27,8 @@ from orgadmin.models.permissions import (
 )
 from orgadmin.models.review_evidence import (
     AccessPath,
+    Decided,
+    LaterDecision,
     ReviewAnswer,
     ReviewDecision,
     ReviewItem,
@@ -47,12 +49,14 @@ __all__ = [
     "AuditEvent",
     "BulkJob",
     "Contact",
+    "Decided",
     "DoctorRun",
     "EndReminder",
     "Import",
     "ImportPart",
     "Invitation",
     "KeptLogEntry",
+    "LaterDecision",
     "MailWorker",
     "Membership",
     "MembershipEvent",

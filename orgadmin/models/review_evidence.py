@@ -5,6 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from django.db import models
+from django.db.models import OuterRef, Subquery
+from django.db.models.functions import Coalesce
 from django.utils import timezone
 from django.utils.translation import gettext, gettext_lazy as _
 
@@ -48,6 +50,23 @@ class ReviewAnswer(models.TextChoices):
     KEPT = "kept", _("not confirmed, kept as last admin")
 
 
+# After these, someone has access because it was confirmed.
+CONFIRMING = [ReviewAnswer.CONFIRMED, ReviewAnswer.CHANGED]
+
+
+class ReviewItemQuerySet(AppendOnlyQuerySet):
+    def with_decisions(self) -> ReviewItemQuerySet:
+        """Read the decisions, for `list_decisions()`, with one more query."""
+        rows = self.select_related("decision")
+        return rows.prefetch_related("later_decisions")
+
+    def confirmed(self) -> ReviewItemQuerySet:
+        """Return the items of which the decision that counts confirmed the access."""
+        later = LaterDecision.objects.filter(item=OuterRef("pk")).order_by("-number")
+        answer = Coalesce(Subquery(later.values("answer")[:1]), "decision__answer")
+        return self.annotate(last_answer=answer).filter(last_answer__in=CONFIRMING)
+
+
 class ReviewItem(AppendOnly):
     """One reason for which someone had access when a review started.
 
@@ -80,7 +99,7 @@ class ReviewItem(AppendOnly):
     last_sign_in = models.DateTimeField(_("last sign-in"), null=True)
     ends_at = models.DateTimeField(_("ends"), null=True)
 
-    objects = AppendOnlyQuerySet.as_manager()
+    objects = ReviewItemQuerySet.as_manager()
 
     class Meta:
         verbose_name = _("item of an access review")
@@ -94,6 +113,21 @@ class ReviewItem(AppendOnly):
 
     def __str__(self) -> str:
         return self.user_name or self.detail
+
+    def list_decisions(self) -> list[Decided]:
+        """Return what was decided about the item, in order.
+
+        Pages read the rows before: `select_related("decision")`, and
+        `prefetch_related("later_decisions")`.
+        """
+        first: Decided | None = getattr(self, "decision", None)
+        return [first, *self.later_decisions.all()] if first is not None else []
+
+    @property
+    def last_decision(self) -> Decided | None:
+        """The decision that counts. None as long as the item is open."""
+        decisions = self.list_decisions()
+        return decisions[-1] if decisions else None
 
     @property
     def shown_end(self) -> str:
@@ -116,10 +150,9 @@ class ReviewItem(AppendOnly):
         return name_author(self.source, self.added_by_name)
 
 
-class ReviewDecision(AppendOnly):
+class Decided(AppendOnly):
     """What someone decided about an item, and what that changed."""
 
-    item = models.OneToOneField(ReviewItem, models.PROTECT, related_name="decision")
     at = models.DateTimeField(_("when"), default=timezone.now)
     answer = models.CharField(
         _("decision"), max_length=20, choices=ReviewAnswer.choices
@@ -134,14 +167,11 @@ class ReviewDecision(AppendOnly):
     ends_at = models.DateTimeField(_("ends"), null=True)
     reason = LongLineField(_("reason"), max_length=500, blank=True)
 
-    objects = AppendOnlyQuerySet.as_manager()
+    if TYPE_CHECKING:
+        item: models.ForeignKey[ReviewItem, ReviewItem]
 
     class Meta:
-        verbose_name = _("decision of an access review")
-        verbose_name_plural = _("decisions of access reviews")
-        ordering = ["pk"]
-        base_manager_name = "objects"
-        indexes = [models.Index(fields=["actor_key"], name="review_decision_actor")]
+        abstract = True
 
     def __str__(self) -> str:
         return self.get_answer_display()
@@ -169,6 +199,45 @@ class ReviewDecision(AppendOnly):
         if self.is_own:
             return gettext("%s (own access)") % self.actor_name
         return self.actor_name
+
+
+class ReviewDecision(Decided):
+    """The first decision about an item. Items without one are open."""
+
+    item = models.OneToOneField(ReviewItem, models.PROTECT, related_name="decision")
+
+    objects = AppendOnlyQuerySet.as_manager()
+
+    class Meta:
+        verbose_name = _("decision of an access review")
+        verbose_name_plural = _("decisions of access reviews")
+        ordering = ["pk"]
+        base_manager_name = "objects"
+        indexes = [models.Index(fields=["actor_key"], name="review_decision_actor")]
+
+
+class LaterDecision(Decided):
+    """A decision that replaced the previous one, before the review was completed."""
+
+    item = models.ForeignKey(
+        ReviewItem, models.PROTECT, related_name="later_decisions", db_index=False
+    )
+    # How many decisions about the item there were before.
+    number = models.PositiveSmallIntegerField()
+
+    objects = AppendOnlyQuerySet.as_manager()
+
+    class Meta:
+        verbose_name = _("later decision of an access review")
+        verbose_name_plural = _("later decisions of access reviews")
+        ordering = ["item", "number"]
+        base_manager_name = "objects"
+        constraints = [
+            models.UniqueConstraint(
+                fields=["item", "number"], name="review_later_decision"
+            )
+        ]
+        indexes = [models.Index(fields=["actor_key"], name="review_later_actor")]
 
 
 class ReviewNotice(AppendOnly):

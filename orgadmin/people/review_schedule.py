@@ -75,9 +75,6 @@ REQUESTS = {
     "1 day": timedelta(days=1),
 }
 
-# After these, someone has access because it was confirmed.
-CONFIRMING = [ReviewAnswer.CONFIRMED, ReviewAnswer.CHANGED]
-
 NOT_CONFIRMED = gettext_noop("Nobody confirmed the access in an access review.")
 
 
@@ -338,7 +335,7 @@ def close_sections(review: AccessReview, pks: Sequence[int]) -> None:
     ordered = list(open_items.select_related("section").order_by("pk"))
     state = read_state(list(organizations.values()), ordered)
     decisions = judge(review, state, ordered)
-    create_decisions(decisions)
+    create_decisions(ReviewDecision, decisions)
     count_open(sections)
     changes = []
     for decision in decisions:
@@ -436,10 +433,8 @@ def find_unconfirmed_admins(
 
     Those whose items another batch closes, or has closed, are among them.
     """
-    confirmed = ReviewDecision.objects.filter(
-        item__section=OuterRef("section"),
-        item__user_key=OuterRef("user_key"),
-        answer__in=CONFIRMING,
+    confirmed = ReviewItem.objects.confirmed().filter(
+        section=OuterRef("section"), user_key=OuterRef("user_key")
     )
     items = ReviewItem.objects.filter(
         Q(decision=None) | Q(decision__answer=ReviewAnswer.KEPT),
@@ -458,12 +453,11 @@ def find_confirmed(items: Collection[ReviewItem]) -> set[tuple[int, int | None]]
 
     Someone may have both roles of an organization.
     """
-    confirmed = ReviewDecision.objects.filter(
-        item__section__in={item.section_id for item in items},
-        item__user_key__in={item.user_key for item in items},
-        answer__in=CONFIRMING,
+    confirmed = ReviewItem.objects.confirmed().filter(
+        section__in={item.section_id for item in items},
+        user_key__in={item.user_key for item in items},
     )
-    return set(confirmed.values_list("item__section", "item__user_key"))
+    return set(confirmed.values_list("section", "user_key"))
 
 
 @transaction.atomic

@@ -10,7 +10,7 @@ from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date, datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from django.core.exceptions import PermissionDenied
 from django.db import connection, transaction
@@ -24,6 +24,8 @@ from orgadmin.access.rule import is_active_superuser
 from orgadmin.access.sql import read_clock
 from orgadmin.models import (
     AccessReview,
+    Decided,
+    LaterDecision,
     Membership,
     MembershipEvent,
     Organization,
@@ -47,6 +49,8 @@ from orgadmin.people.review_paths import find_ended_paths
 
 if TYPE_CHECKING:
     from django.db.models import QuerySet
+
+AnyDecision = TypeVar("AnyDecision", bound=Decided)
 
 # The reason in the membership log if people give none.
 DECIDED = gettext_noop("Decided in an access review.")
@@ -87,7 +91,8 @@ class Decision:
 
     `seen` is the access that the page showed, as text; with None, the person saw it in
     another way. `role` and `end` are the new ones if the answer is that the access
-    changes.
+    changes. `number` is how many decisions about the item the person has seen, which
+    this one replaces.
     """
 
     item: int
@@ -95,13 +100,14 @@ class Decision:
     seen: str | None = None
     role: Role | None = None
     end: MembershipEnd | None = None
+    number: int = 0
 
 
 @dataclass
 class Outcome:
     """What became of decisions. The lists have the items."""
 
-    decided: list[ReviewDecision] = field(default_factory=list)
+    decided: list[Decided] = field(default_factory=list)
     # Their access was changed after the person had seen it.
     changed_meanwhile: list[ReviewItem] = field(default_factory=list)
     # Someone else must confirm these.
@@ -173,11 +179,11 @@ def decide(
     reason: str = "",
     confirmed: Collection[int] = (),
 ) -> Outcome:
-    """Decide about open items of one organization, and change the roles accordingly.
+    """Decide about items of one organization, and change the roles accordingly.
 
     Decides about nothing that was changed since the person saw it, and nobody confirms
-    their own access as long as there is another active admin who can. Items that have
-    been decided are left out. `confirmed` is as in `change_roles()`.
+    their own access as long as there is another active admin who can. Items about which
+    someone else has decided since are left out. `confirmed` is as in `change_roles()`.
 
     Raises `Organization.DoesNotExist`, `ReviewIsComplete`, `PermissionDenied`,
     `LastAdminError`, and `EndInThePast`.
@@ -217,14 +223,15 @@ def decide(
 
 
 def lock_items(
-    section: ReviewSection, keys: Collection[int], actor: User
+    section: ReviewSection, wanted: Mapping[int, Decision], actor: User
 ) -> tuple[User, Organization, list[ReviewItem]]:
     """Lock everything that decisions about items depend on, and return it as stored.
 
-    The order is that of `membership`: people, organizations, and then the section.
-    Returns the actor, the organization, and the items without a decision.
+    The order is that of `membership`: people, organizations, the section, and then the
+    review. Returns the actor, the organization, and the items, without those about
+    which someone else has decided since. `wanted` is {item ID: decision}.
     """
-    chosen = ReviewItem.objects.filter(section=section, pk__in=keys)
+    chosen = ReviewItem.objects.filter(section=section, pk__in=wanted)
     stored = lock_people(chosen, actor)
     # The section of platform staff has none.
     pk = section.organization_key or 0
@@ -232,17 +239,26 @@ def lock_items(
     if not organizations:
         raise Organization.DoesNotExist(f"Organization {pk} does not exist.")
     lock(ReviewSection, [section.pk])
-    require_answerable(section)
-    items = chosen.filter(decision=None).order_by("pk")
-    return stored, organizations[pk], list(items)
+    is_replacing = any(decision.number for decision in wanted.values())
+    require_answerable(section, is_replacing=is_replacing)
+    items = []
+    for item in chosen.with_decisions().order_by("pk"):
+        if wanted[item.pk].number == len(item.list_decisions()):
+            items.append(item)
+    return stored, organizations[pk], items
 
 
-def require_answerable(section: ReviewSection) -> None:
+def require_answerable(section: ReviewSection, *, is_replacing: bool = False) -> None:
     """Raise `ReviewIsComplete` unless people can answer the review of a section now.
 
-    The section is locked. So nobody closes its items until the transaction ends.
+    The section is locked, so nobody closes its open items until the transaction ends.
+    Without any, the review could be completed. So whoever replaces a decision locks the
+    review, too.
     """
-    if not AccessReview.objects.answerable().filter(pk=section.review_id).exists():
+    reviews = AccessReview.objects.answerable().filter(pk=section.review_id)
+    if is_replacing:
+        reviews = reviews.select_for_update(no_key=True)
+    if reviews.first() is None:
         raise ReviewIsComplete
 
 
@@ -308,49 +324,60 @@ def has_other_admin(organization: Organization, user: User) -> bool:
 
 def make_decision(
     item: ReviewItem, decision: Decision, current: Access, actor: User, reason: str
-) -> ReviewDecision:
+) -> Decided:
     is_confirmed = decision.answer == ReviewAnswer.CONFIRMED
     role = current.role if is_confirmed else decision.role
     ends_at = decision.end.at if decision.end is not None else current.ends_at
     if role is None:
         ends_at = None
-    return ReviewDecision(
-        item=item,
-        answer=decision.answer,
-        actor_key=actor.pk,
-        actor_name=str(actor),
-        role_before=current.role.key,
-        ends_at_before=current.ends_at,
-        role=role.key if role is not None else "",
-        ends_at=ends_at,
-        reason=reason,
-    )
+    values = {
+        "item": item,
+        "answer": decision.answer,
+        "actor_key": actor.pk,
+        "actor_name": str(actor),
+        "role_before": current.role.key,
+        "ends_at_before": current.ends_at,
+        "role": role.key if role is not None else "",
+        "ends_at": ends_at,
+        "reason": reason,
+    }
+    if decision.number:
+        return LaterDecision(number=decision.number, **values)
+    return ReviewDecision(**values)
 
 
 def close_as_left(section: ReviewSection, items: Iterable[ReviewItem]) -> None:
-    """Close items of people who had lost their access in another way."""
-    add_decisions(
-        section,
-        [ReviewDecision(item=item, answer=ReviewAnswer.LEFT) for item in items],
-    )
+    """Close the open ones of items whose people had lost their access otherwise."""
+    decisions = [
+        ReviewDecision(item=item, answer=ReviewAnswer.LEFT)
+        for item in items
+        if not hasattr(item, "decision")
+    ]
+    add_decisions(section, decisions)
 
 
-def add_decisions(section: ReviewSection, decisions: Sequence[ReviewDecision]) -> None:
-    """Add decisions about items of a locked section, which have none yet."""
+def add_decisions(section: ReviewSection, decisions: Sequence[Decided]) -> None:
+    """Add decisions about items of a locked section."""
+    first = [row for row in decisions if isinstance(row, ReviewDecision)]
+    later = [row for row in decisions if isinstance(row, LaterDecision)]
+    create_decisions(ReviewDecision, first)
+    create_decisions(LaterDecision, later)
+    if first:
+        sections = ReviewSection.objects.filter(pk=section.pk)
+        sections.update(open_items=F("open_items") - len(first))
+        sections.filter(open_items=0).update(answered_at=Now())
+
+
+def create_decisions(
+    model: type[AnyDecision], decisions: Sequence[AnyDecision]
+) -> None:
+    """Add the rows of decisions that are made now."""
     if not decisions:
         return
-    create_decisions(decisions)
-    sections = ReviewSection.objects.filter(pk=section.pk)
-    sections.update(open_items=F("open_items") - len(decisions))
-    sections.filter(open_items=0).update(answered_at=Now())
-
-
-def create_decisions(decisions: Sequence[ReviewDecision]) -> None:
-    """Add the rows of decisions that are made now."""
     now = read_clock()
     for decision in decisions:
         decision.at = now
-    ReviewDecision.objects.bulk_create(decisions)
+    model._default_manager.bulk_create(decisions)
 
 
 # Access that is not by a role

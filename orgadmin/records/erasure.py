@@ -38,10 +38,12 @@ from orgadmin.models import (
     AccessReview,
     AuditEvent,
     Contact,
+    Decided,
     Import,
     ImportPart,
     Invitation,
     KeptLogEntry,
+    LaterDecision,
     MembershipEvent,
     Organization,
     OrganizationUserObjectPermission,
@@ -419,27 +421,34 @@ class Erasure:
     def _change_reviews(self) -> None:
         """Replace names in access reviews. What was decided stays, by key."""
         pk = self.user.pk
-        words = self.names.in_own_logs
-        by_person = Q(actor_key=pk)
-        about = Q(item__user_key=pk)
-        keys = self._change_texts(ReviewDecision, about | by_person, ["reason"], words)
-        words = self.names.in_logs
-        named = contains_any("reason", words)
-        keys |= self._change_texts(ReviewDecision, named, ["reason"], words)
+        keys = self._change_reasons(ReviewDecision)
         self._report_texts(_("Reasons in access reviews (IDs of decisions)"), keys)
+        keys = self._change_reasons(LaterDecision)
+        label = _("Reasons in access reviews (IDs of later decisions)")
+        self._report_texts(label, keys)
         pseudonym = self.names.pseudonym
         items: models.QuerySet[ReviewItem] = models.QuerySet(ReviewItem)
         named_item = {"user_name": pseudonym, "full_name": ""}
         number = items.filter(user_key=pk).update(**named_item)
         number += items.filter(added_by_key=pk).update(added_by_name=pseudonym)
-        decisions: models.QuerySet[ReviewDecision] = models.QuerySet(ReviewDecision)
-        number += decisions.filter(by_person).update(actor_name=pseudonym)
+        for model in (ReviewDecision, LaterDecision):
+            decisions: models.QuerySet[Any] = models.QuerySet(model)
+            number += decisions.filter(actor_key=pk).update(actor_name=pseudonym)
         notices: models.QuerySet[ReviewNotice] = models.QuerySet(ReviewNotice)
         number += notices.filter(user_key=pk).update(user_name=pseudonym)
         reviews: models.QuerySet[AccessReview] = models.QuerySet(AccessReview)
         started = reviews.filter(started_by_key=pk)
         number += started.update(started_by_name=pseudonym)
         self.report.add(_("Names in access reviews"), number)
+
+    def _change_reasons(self, model: type[Decided]) -> set[int]:
+        """Replace names in the reasons of decisions. Returns the IDs of decisions."""
+        pk = self.user.pk
+        concerned = Q(item__user_key=pk) | Q(actor_key=pk)
+        keys = self._change_texts(model, concerned, ["reason"], self.names.in_own_logs)
+        words = self.names.in_logs
+        named = contains_any("reason", words)
+        return keys | self._change_texts(model, named, ["reason"], words)
 
     def _change_admin_log(self, contact_names: Collection[str]) -> None:
         number = 0

@@ -33,9 +33,11 @@ from orgadmin.models import (
     AccessReview,
     AuditEvent,
     Contact,
+    Decided,
     Import,
     Invitation,
     KeptLogEntry,
+    LaterDecision,
     MembershipEvent,
     Organization,
     OrganizationUserObjectPermission,
@@ -323,10 +325,9 @@ def list_membership_events(person: Person) -> Iterator[Row]:
 def list_review_items(person: Person) -> Iterator[Row]:
     """Yield what access reviews asked about the person, and what was decided."""
     items = ReviewItem.objects.filter(user_key=person.key)
-    found = items.select_related("section", "decision").order_by("pk")
+    found = items.with_decisions().select_related("section").order_by("pk")
     for item in found.iterator(chunk_size=BATCH):
-        decision: ReviewDecision | None = getattr(item, "decision", None)
-        yield {
+        asked = {
             "review": item.section.review_id,
             "organization_id": item.section.organization_key or item.organization_key,
             "organization": item.section.organization_name or item.organization_name,
@@ -337,11 +338,16 @@ def list_review_items(person: Person) -> Iterator[Row]:
             "by_user_id": item.added_by_key,
             "last_sign_in": item.last_sign_in,
             "ends_at": item.ends_at,
-            "answer": decision.answer if decision else None,
-            "answered_at": decision.at if decision else None,
-            "answered_by_user_id": decision.actor_key if decision else None,
-            "reason": decision.reason if decision else "",
         }
+        # Each decision replaces the one before.
+        for decision in item.list_decisions() or [None]:
+            yield {
+                **asked,
+                "answer": decision.answer if decision else None,
+                "answered_at": decision.at if decision else None,
+                "answered_by_user_id": decision.actor_key if decision else None,
+                "reason": decision.reason if decision else "",
+            }
 
 
 def list_review_answers(person: Person) -> Iterator[Row]:
@@ -359,19 +365,22 @@ def list_review_answers(person: Person) -> Iterator[Row]:
             "request": notice.kind,
             "at": notice.at,
         }
-    decisions = ReviewDecision.objects.filter(actor_key=person.key).order_by("pk")
-    for decision in decisions.select_related("item__section").iterator(
-        chunk_size=BATCH
-    ):
-        yield {
-            "review": decision.item.section.review_id,
-            "what": decision.answer,
-            "organization_id": decision.item.section.organization_key,
-            "user_id": decision.item.user_key,
-            "role": decision.role,
-            "reason": decision.reason,
-            "at": decision.at,
-        }
+    for decisions in (ReviewDecision.objects, LaterDecision.objects):
+        made = decisions.filter(actor_key=person.key).order_by("pk")
+        for decision in made.select_related("item__section").iterator(chunk_size=BATCH):
+            yield describe_decision(decision)
+
+
+def describe_decision(decision: Decided) -> Row:
+    return {
+        "review": decision.item.section.review_id,
+        "what": decision.answer,
+        "organization_id": decision.item.section.organization_key,
+        "user_id": decision.item.user_key,
+        "role": decision.role,
+        "reason": decision.reason,
+        "at": decision.at,
+    }
 
 
 def list_imports(person: Person) -> Iterator[Row]:

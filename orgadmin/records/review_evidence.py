@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from orgadmin.models import AccessReview, ReviewDecision, ReviewItem
+from orgadmin.models import AccessReview, Decided, ReviewItem
 from orgadmin.records.batches import BATCH
 from orgadmin.records.exports import show_time
 
@@ -34,6 +34,8 @@ EVIDENCE_COLUMNS = (
     "role_after",
     "ends_after",
     "reason",
+    # "yes" if a later decision, in the next row, counts instead.
+    "replaced",
 )
 
 NOTICE_COLUMNS = (
@@ -47,24 +49,33 @@ NOTICE_COLUMNS = (
 
 
 def list_evidence(review: AccessReview) -> Iterator[Sequence[object]]:
-    """Yield a header and a row for each item of a review, with its decision.
+    """Yield a header and a row for each decision of a review, and for each open item.
 
-    Keeps BATCH rows in memory, and runs one query for each of these.
+    Keeps BATCH items in memory, and runs two queries for each of these.
     """
     yield EVIDENCE_COLUMNS
     items = ReviewItem.objects.filter(section__review=review).order_by("pk")
-    items = items.select_related("section", "decision")
+    items = items.with_decisions().select_related("section")
     last = 0
     while batch := list(items.filter(pk__gt=last)[:BATCH]):
         for item in batch:
-            yield list_item(item)
+            yield from list_item(item)
         last = batch[-1].pk
 
 
-def list_item(item: ReviewItem) -> list[object]:
+def list_item(item: ReviewItem) -> Iterator[list[object]]:
+    columns = list_asked(item)
+    decisions = item.list_decisions()
+    if not decisions:
+        yield [*columns, *[None] * (len(EVIDENCE_COLUMNS) - len(columns))]
+    for decision in decisions:
+        is_replaced = decision is not decisions[-1]
+        yield [*columns, *list_decided(decision), write_flag(is_replaced)]
+
+
+def list_asked(item: ReviewItem) -> list[object]:
     section = item.section
-    decision: ReviewDecision | None = getattr(item, "decision", None)
-    row: list[object] = [
+    return [
         section.review_id,
         section.organization_key or item.organization_key,
         section.organization_name or item.organization_name,
@@ -81,10 +92,10 @@ def list_item(item: ReviewItem) -> list[object]:
         show_time(item.last_sign_in),
         show_time(item.ends_at),
     ]
-    if decision is None:
-        return [*row, *[None] * (len(EVIDENCE_COLUMNS) - len(row))]
+
+
+def list_decided(decision: Decided) -> list[object]:
     return [
-        *row,
         decision.answer,
         show_time(decision.at),
         decision.actor_key,

@@ -45,6 +45,7 @@ from orgadmin.people.review_items import prepare
 from orgadmin.people.review_schedule import run_reviews
 from orgadmin.people.reviews import Decision, decide, start_review
 from tests.browser import ACCOUNT_BUTTON
+from tests.clocks import database_time
 from tests.factories import ADMIN, REVIEWER, create_user, id_cells, set_role
 from tests.urls import urlpatterns as site_patterns
 
@@ -118,7 +119,7 @@ class Demo:
 
 
 class StandingClock(datetime):
-    """Stands in for the clock of django.utils.timezone."""
+    """Stands in for the clocks of django.utils.timezone and of SQLite."""
 
     moment = START
 
@@ -139,9 +140,11 @@ urlpatterns = [*site_patterns, path("broken/", fail)]
 
 
 def stand_still(test):
-    """Stop the clock, and add the address that fails, for the time of a test."""
+    """Stop the clocks, and add the address that fails, for the time of a test."""
     StandingClock.moment = START
     test.enterContext(patch("django.utils.timezone.datetime", StandingClock))
+    test.enterContext(database_time(START))
+    test.enterContext(patch("tests.clocks.sqlite_clock", StandingClock))
     # Only for this module: the links in invitations must differ.
     random = SimpleNamespace(token_bytes=lambda length: SEED.encode())
     test.enterContext(patch("allauth.mfa.totp.internal.auth.secrets", random))
@@ -314,7 +317,6 @@ def make_history(own, admin):
     set_role(own, [otto], REVIEWER, actor=staff)
     StandingClock.days_pass(7)
     set_role(own, [nora], ADMIN, actor=admin, reason="Looks after the phone book")
-    # In the future of the database, whose clock goes on.
     end = MembershipEnd(datetime(2031, 1, 1, tzinfo=UTC))
     change_roles([RoleChange(reviewer, own, REVIEWER, end=end)], actor=admin)
     invite(own, "late@example.com", REVIEWER, actor=admin)
