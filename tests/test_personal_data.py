@@ -748,6 +748,7 @@ class CoverageTests(SimpleTestCase):
         "orgadmin.ReviewItem": "exported, and names are replaced",
         "orgadmin.ReviewNotice": "exported, and names are replaced",
         "orgadmin.ReviewSection": "names no people",
+        "orgadmin.RoleHolder": "says what the memberships say, and goes with them",
         "orgadmin.SentForm": "has no personal data: a hash, and the URL of a page",
         "orgadmin.SignInAttempt": "exported and deleted, or deleted after a while",
         "orgadmin.User": "exported and emptied",

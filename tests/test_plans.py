@@ -15,18 +15,21 @@ from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
 from benchmarks.rows import (
+    hours_ago,
     insert_organizations,
     make_words,
     run,
 )
 from orgadmin.models import AuditEvent, Contact, Invitation, Organization, User
 from orgadmin.models.organization import is_incomplete
+from orgadmin.people.ends import loses_last_admin
 from orgadmin.records.search import ONLY_BITMAPS
 
-from .factories import create_superuser, create_user
+from .factories import create_organization, create_superuser, create_user
 
 COUNT = 100_000
 EVENT_COUNT = 20_000
+PEOPLE_COUNT = 20_000
 LIST = "/admin/orgadmin/organization/"
 CONTACTS = "/admin/orgadmin/contact/"
 SEARCH = "/admin/search/"
@@ -114,6 +117,10 @@ VARIETY = """
             WHEN id %% 100 = 0 THEN 0
             WHEN id %% 20 = 0 THEN 1
             ELSE 2
+        END,
+        admins_end_at = CASE
+            WHEN id %% 100 = 0 THEN NULL
+            WHEN id %% 10 = 0 THEN {end}
         END,
         created_at = {ago},
         changed_at = {ago}
@@ -243,7 +250,8 @@ class PlanTests(PlanCase):
     @classmethod
     def vary_organizations(cls, first):
         """Let each filter find a few of the organizations."""
-        run(VARIETY.format(ago="%s"), LONG_AGO, LONG_AGO, first)
+        end = hours_ago("24 - id % 10000".replace("%", "%%"))
+        run(VARIETY.format(ago="%s", end=end), LONG_AGO, LONG_AGO, first)
         if connection.vendor == "sqlite":
             # A trigger has noted the change.
             run("UPDATE orgadmin_organization SET changed_at = created_at")
@@ -399,6 +407,7 @@ class PlanTests(PlanCase):
             "role=superuser",
             "role=staff",
             "role=admin",
+            "role=reviewer",
         ]
         people = "/admin/orgadmin/user/"
         self.assert_reads_no_large_table(
@@ -417,6 +426,9 @@ class PlanTests(PlanCase):
             "unarchived_no_admin": organizations.filter(active_admins=0),
             "unarchived_one_admin": organizations.filter(active_admins=1),
             "unarchived_incomplete": organizations.filter(is_incomplete()),
+            "unarchived_admins_end": organizations.filter(
+                loses_last_admin(timezone.now() + timedelta(days=30))
+            ),
             "unarchived_changed": organizations.order_by("-changed_at", "-pk"),
             "unarchived_created": organizations.order_by("-created_at", "-pk"),
             "unarchived_sort_name": organizations,
@@ -448,6 +460,49 @@ class PlanTests(PlanCase):
                 f"{CHOICES}&model_name=user&field_name=groups&term={word}",
             ],
         )
+
+
+class PeoplePlanTests(PlanCase):
+    """The filters of the list of people, most of whom have no role."""
+
+    @classmethod
+    def setUpTestData(cls):
+        cls.root = create_superuser()
+        acme = create_organization()
+        people = User.objects.bulk_create(
+            User(username=f"user {number}", is_active=number % 5 != 0)
+            for number in range(PEOPLE_COUNT)
+        )
+        memberships = User.groups.through
+        memberships.objects.bulk_create(
+            memberships(user=person, group=group)
+            for group, some in (
+                (acme.admin, people[:: PEOPLE_COUNT // 100]),
+                (acme.reviewer, people[7 :: PEOPLE_COUNT // 20]),
+            )
+            for person in some
+        )
+        run("ANALYZE")
+
+    def test_filters_begin_with_those_who_hold_roles(self):
+        self.client.force_login(self.root)
+        for query, number in {
+            "role=reviewer": 20,
+            "role=admin": 100,
+            "status=cannot-sign-in": 100,
+        }.items():
+            with CaptureQueriesContext(connection) as queries:
+                page = self.client.get(f"/admin/orgadmin/user/?{query}")
+            self.assertEqual(page.context["cl"].result_count, number, query)
+            filtered = [
+                sql["sql"] for sql in queries if "orgadmin_roleholder" in sql["sql"]
+            ]
+            self.assertTrue(filtered)
+            if connection.vendor == "postgresql":
+                for sql in filtered:
+                    self.assertEqual(find_scans(sql), set(), sql)
+                    plan = "\n".join(row[0] for row in read_rows(f"EXPLAIN {sql}"))
+                    self.assertIn("holder_", plan)
 
 
 class AuditLogPlanTests(PlanCase):

@@ -20,7 +20,7 @@ from orgadmin.access.audit_log import SecurityEvent
 from orgadmin.access.rule import is_active_superuser
 from orgadmin.access.sql import write_constant
 from orgadmin.admin.organization_filters import find_oldest_pending
-from orgadmin.admin.people_lists import has_role
+from orgadmin.admin.people_lists import cannot_sign_in
 from orgadmin.gate.answers import get_gate
 from orgadmin.models import (
     AuditEvent,
@@ -30,7 +30,7 @@ from orgadmin.models import (
     ReviewSection,
     User,
 )
-from orgadmin.people.ends import FORESEEN, find_last_ends
+from orgadmin.people.ends import FORESEEN, loses_last_admin
 from orgadmin.people.unsent import OutboxState
 from orgadmin.records.backup_status import find_backup_problem
 
@@ -122,7 +122,7 @@ def ask_about_members() -> list[Question]:
             f"{organizations}?admins=one",
         ),
         Question(
-            find_last_ends(timezone.now() + FORESEEN).values("group").distinct(),
+            rows.filter(loses_last_admin(timezone.now() + FORESEEN)),
             lambda count: ngettext(
                 "organization whose admins' access ends within 30 days",
                 "organizations whose admins' access ends within 30 days",
@@ -183,7 +183,7 @@ def ask_about_the_site() -> list[Question]:
 
 
 def find_members_who_cannot_sign_in() -> models.QuerySet[User]:
-    return User.objects.filter(has_role(), is_active=False).order_by()
+    return User.objects.filter(cannot_sign_in()).order_by()
 
 
 def find_refused_imports() -> models.QuerySet[AuditEvent]:

@@ -336,7 +336,7 @@ def is_hidden(model, lookup):
 
     An example is the lookup "organization__notes__startswith".
     """
-    hidden = {*CONFIDENTIAL_FIELDS, "active_admins", "changed_at"}
+    hidden = {*CONFIDENTIAL_FIELDS, "active_admins", "admins_end_at", "changed_at"}
     for role in ROLES:
         hidden |= {role.key, role.attname}
     current = model

@@ -3,18 +3,17 @@
 from dataclasses import dataclass
 
 from django.db import connection
-from django.db.models import Exists, OuterRef, Q, Subquery
-from django.db.models.lookups import IsNull
+from django.db.models import Exists, OuterRef, Q
 from django.utils.html import escape
 from django.utils.safestring import mark_safe
 from django.utils.translation import gettext as _, gettext_lazy, ngettext
 
 from orgadmin.access.ends import not_ended
-from orgadmin.access.roles import ROLES, ROLES_BY_KEY
+from orgadmin.access.roles import ROLES_BY_KEY
 from orgadmin.access.rule import SUPERUSERS_ONLY, is_active_superuser
 from orgadmin.access.sql import placeholders
 from orgadmin.admin.filters import ChoiceFilter
-from orgadmin.models import Membership, Organization
+from orgadmin.models import RoleHolder
 
 # How many memberships of each person are counted. A page would otherwise take longer
 # the more organizations the people on it have.
@@ -73,23 +72,9 @@ class RoleFilter(ChoiceFilter):
 
 
 def holds_role(role):
-    """Return the condition that a person has a role in an organization.
-
-    For "is among the members of all these groups", PostgreSQL would read all
-    memberships. It looks for a first membership of one person after the other.
-    """
-    return IsNull(Subquery(find_memberships(role).values("pk")[:1]), False)
-
-
-def find_memberships(role):
-    """Return the memberships of the person in the outer query that give a role.
-
-    For "is among all these groups", databases would read all organizations.
-    """
-    organizations = Organization.objects.unarchived().order_by()
-    owner = organizations.filter(**{role.key: OuterRef("group")})
-    memberships = Membership.objects.current().filter(user=OuterRef("pk"))
-    return memberships.filter(Exists(owner))
+    """Return the condition that a person has a role in an organization."""
+    holders = RoleHolder.objects.current(role)
+    return Exists(holders.filter(user=OuterRef("pk")))
 
 
 class StatusFilter(ChoiceFilter):
@@ -117,22 +102,19 @@ class StatusFilter(ChoiceFilter):
             return queryset.filter(is_active=True)
         if self.value == "never":
             return queryset.filter(last_login=None)
-        inactive = queryset.filter(is_active=False)
         if self.value == "cannot-sign-in":
-            return inactive.filter(has_role())
-        return inactive
+            return queryset.filter(cannot_sign_in())
+        return queryset.filter(is_active=False)
 
 
-def has_role():
-    """Return the condition that a person has a role in an organization.
+def cannot_sign_in():
+    """Return the condition that an inactive person has a role in an organization.
 
-    For a group that is of one kind or the other, PostgreSQL would read all
-    organizations.
+    Most inactive people have none. So the database begins with those role holders who
+    may be inactive.
     """
-    condition = Q()
-    for role in ROLES:
-        condition |= Q(Exists(find_memberships(role)))
-    return condition
+    holders = RoleHolder.objects.current().filter(may_be_inactive=True)
+    return Q(Exists(holders.filter(user=OuterRef("pk"))), is_active=False)
 
 
 @dataclass(frozen=True)

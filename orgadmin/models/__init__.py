@@ -34,6 +34,7 @@ from orgadmin.models.review_evidence import (
     ReviewItem,
     ReviewNotice,
 )
+from orgadmin.models.role_holder import RoleHolder
 from orgadmin.models.sent_form import SentForm
 from orgadmin.models.sign_in_attempt import SignInAttempt
 from orgadmin.models.stored_import import Import, ImportPart
@@ -72,6 +73,7 @@ __all__ = [
     "ReviewRhythm",
     "ReviewSection",
     "ReviewScope",
+    "RoleHolder",
     "SentForm",
     "SignInAttempt",
     "User",

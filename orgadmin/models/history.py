@@ -23,6 +23,7 @@ UNTRACKED = [
     "created_at",
     "changed_at",
     "active_admins",
+    "admins_end_at",
     *ARCHIVE_FIELDS,
     *(role.key for role in ROLES),
 ]

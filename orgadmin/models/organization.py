@@ -119,6 +119,8 @@ class Organization(DeletedThroughQuerySet):
     changed_at = KeptTimeField(_("last change"), db_default=Now())
     # How many of its admins can sign in.
     active_admins = KeptNumberField(_("active admins"), db_default=0)
+    # When the last of these memberships ends. NULL if one has no end, or there is none.
+    admins_end_at = KeptTimeField(_("end of all admins"), null=True)
     # Since when nobody has access, and who decided that, as in the logs. Those in the
     # trash are archived, too. people/archive.py writes these.
     archived_at = KeptTimeField(_("archived"), null=True)
@@ -184,6 +186,11 @@ class Organization(DeletedThroughQuerySet):
                 fields=["sort_name", "id"],
                 name="unarchived_one_admin",
                 condition=IS_UNARCHIVED & Q(active_admins=1),
+            ),
+            models.Index(
+                fields=["admins_end_at"],
+                name="unarchived_admins_end",
+                condition=IS_UNARCHIVED & Q(admins_end_at__isnull=False),
             ),
             models.Index(
                 fields=["sort_name", "id"],

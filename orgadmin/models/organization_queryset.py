@@ -24,6 +24,7 @@ from orgadmin.access.rule import RuleQuerySet
 from orgadmin.access.sql import Statement, execute_together, placeholders
 from orgadmin.models.fields import ComputedField
 from orgadmin.models.membership import Membership
+from orgadmin.models.role_holder import NEVER
 
 if TYPE_CHECKING:
     from orgadmin.models import Organization, User
@@ -180,7 +181,8 @@ class OrganizationQuerySet(RuleQuerySet):
     def count_active_admins(self, pks: Collection[int]) -> None:
         """Count the active admins of locked organizations again, if triggers did not.
 
-        `update()` would leave out the column, which only the database writes.
+        Also finds again when they all leave. `update()` would leave out the columns,
+        which only the database writes.
         """
         if not pks:
             return
@@ -193,11 +195,20 @@ class OrganizationQuerySet(RuleQuerySet):
                 JOIN orgadmin_user member ON member.id = membership.user_id
                 WHERE membership.group_id = orgadmin_organization.admin_id
                     AND member.is_active
+            ),
+            admins_end_at = (
+                SELECT NULLIF(MAX(COALESCE(membership.ends_at, %s)), %s)
+                FROM orgadmin_user_groups membership
+                JOIN orgadmin_user member ON member.id = membership.user_id
+                WHERE membership.group_id = orgadmin_organization.admin_id
+                    AND member.is_active
             )
             WHERE id IN ({placeholders(pks)})
         """
-        with connections[self.db].cursor() as cursor:
-            cursor.execute(statement, [*pks])
+        connection = connections[self.db]
+        never = connection.ops.adapt_datetimefield_value(NEVER)
+        with connection.cursor() as cursor:
+            cursor.execute(statement, [never, never, *pks])
 
     def write_kept(self, pks: Collection[int], values: Mapping[str, Any]) -> None:
         """Write columns of locked organizations that `save()` and `update()` leave out.

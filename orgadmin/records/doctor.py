@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -71,6 +71,7 @@ class GroupMember:
     user_pk: int
     username: str
     is_active: bool
+    ends_at: datetime | None
     has_ended: bool  # by its date, and its row remains
 
 
@@ -100,6 +101,12 @@ class RoleKey:
     user_pk: int
     organization_pk: int
     role: Role
+
+
+def find_last_end(ends: Sequence[datetime | None]) -> datetime | None:
+    """Return when the last of some memberships ends, or None if one has no end."""
+    known = [end for end in ends if end is not None]
+    return max(known) if known and len(known) == len(ends) else None
 
 
 def examine(*, fix: bool = False) -> Iterator[Issue]:
@@ -227,7 +234,12 @@ class BatchExamination:
         memberships = Membership.objects.filter(group__in=self.owners)
         told: Any = memberships.tell_ended()
         rows = told.values_list(
-            "group", "user", "user__username", "user__is_active", "has_ended"
+            "group",
+            "user",
+            "user__username",
+            "user__is_active",
+            "ends_at",
+            "has_ended",
         )
         return [GroupMember(self.owners[row[0]], *row) for row in rows]
 
@@ -440,16 +452,21 @@ class BatchExamination:
         return issues
 
     def _check_active_admins(self) -> list[Issue]:
-        """Find organizations whose number of active admins is wrong.
+        """Find organizations whose number of active admins is wrong, or their end.
 
-        Triggers of the database keep it, so someone has changed rows without them.
+        Triggers of the database keep them, so someone has changed rows without these.
         """
-        numbers = Counter(
-            member.group_id for member in self.members if member.is_active
-        )
+        ends: dict[int, list[datetime | None]] = defaultdict(list)
+        for member in self.members:
+            if member.is_active:
+                ends[member.group_id].append(member.ends_at)
         issues = []
         for organization in self.organizations:
-            number = numbers[getattr(organization, ADMIN.attname)]
+            ends_of_admins = ends[getattr(organization, ADMIN.attname)]
+            number = len(ends_of_admins)
+            if organization.admins_end_at != find_last_end(ends_of_admins):
+                text = "its lists have another day on which its last admin leaves"
+                issues.append(Issue("end of admins", text, organization))
             if organization.active_admins != number:
                 text = (
                     f"its lists count {organization.active_admins} active admins"

@@ -19,6 +19,7 @@ from orgadmin.records.ends_check import OTHER_GROUP, examine_ends
 from orgadmin.records.key_check import REUSED, examine_keys
 from orgadmin.records.mail_check import GIVEN_UP, LATE, STOPPED, examine_outbox
 from orgadmin.records.name_check import CLASH, examine_names
+from orgadmin.records.role_holder_check import examine_role_holders
 
 # How many issues of each kind are printed. The others are only counted.
 SHOWN = 20
@@ -71,6 +72,7 @@ class Command(EscapedCommand):
             examine_audit_log,
             examine_outbox,
             examine_ends,
+            examine_role_holders,
             examine_mapped_roles,
         )
         for issue in chain.from_iterable(run(fix=fix) for run in examinations):

@@ -1,0 +1,90 @@
+"""Until when people hold roles, step 3 of 4: fill the columns.
+
+Each batch is one transaction with one statement that writes. Filling a batch again
+changes nothing, so an interrupted migration can start again.
+"""
+
+from importlib import import_module
+
+from django.db import connections, migrations
+from django.db.models import Max
+
+from orgadmin.operations import commit
+
+# The IDs of a batch are in a range of this length.
+BATCH = 5_000
+REPORT_EVERY = 20 * BATCH
+
+FILL_ORGANIZATIONS = """
+    UPDATE orgadmin_organization
+    SET admins_end_at = ({end})
+    WHERE id > %s AND id <= %s
+        AND EXISTS (
+            SELECT 1
+            FROM orgadmin_user_groups membership
+            WHERE membership.group_id = orgadmin_organization.admin_id
+                AND membership.ends_at IS NOT NULL
+        )
+"""
+FILL_HOLDERS = {
+    "postgresql": """
+        SELECT orgadmin_update_role_holders(
+            ARRAY(SELECT id FROM orgadmin_user WHERE id > %s AND id <= %s), true
+        )
+    """,
+    "sqlite": """
+        INSERT INTO orgadmin_roleholder
+            (user_id, admin_until, reviewer_until, may_be_inactive)
+        SELECT id, admin_until, reviewer_until, NOT is_active
+        FROM (
+            SELECT
+                member.id,
+                member.is_active,
+                {admin_until} AS admin_until,
+                {reviewer_until} AS reviewer_until
+            FROM orgadmin_user member
+            WHERE member.id > %s AND member.id <= %s
+        ) found
+        WHERE admin_until IS NOT NULL OR reviewer_until IS NOT NULL
+        ON CONFLICT (user_id) DO NOTHING
+    """,
+}
+
+
+def fill(apps, schema_editor):
+    vendor = schema_editor.connection.vendor
+    triggers = import_module("orgadmin.migrations.0079_role_end_triggers")
+    parts = triggers.write_parts(vendor)
+    end = triggers.END.format(**parts)
+    fill_model(apps, schema_editor, "Organization", FILL_ORGANIZATIONS.format(end=end))
+    fill_model(apps, schema_editor, "User", FILL_HOLDERS[vendor].format(**parts))
+
+
+def fill_model(apps, schema_editor, model_name, statement):
+    model = apps.get_model("orgadmin", model_name)
+    rows = model._base_manager.using(schema_editor.connection.alias)
+    highest = rows.aggregate(highest=Max("pk"))["highest"] or 0
+    for last_pk in range(0, highest, BATCH):
+        commit(schema_editor, fill_batch, rows, last_pk, statement)
+        if last_pk and last_pk % REPORT_EVERY == 0:
+            print(f" {last_pk:,} ...", end="", flush=True)
+
+
+def fill_batch(rows, last_pk, statement):
+    """Fill the rows with the next keys after `last_pk`.
+
+    They are locked before the statement that fills them, which then sees what others
+    have committed.
+    """
+    batch = rows.filter(pk__gt=last_pk, pk__lte=last_pk + BATCH).order_by("pk")
+    list(batch.select_for_update(no_key=True).values_list("pk"))
+    with connections[rows.db].cursor() as cursor:
+        cursor.execute(statement, [last_pk, last_pk + BATCH])
+
+
+class Migration(migrations.Migration):
+    atomic = False
+
+    dependencies = [("orgadmin", "0079_role_end_triggers")]
+
+    operations = [migrations.RunPython(fill, migrations.RunPython.noop)]
