@@ -253,7 +253,7 @@ class UpgradeTests(MigrationCase):
         archive([other.pk], actor=root)
         before = read_holders()
         self.assertEqual(before, {"mary": (SOON, None), "john": (None, NEVER)})
-        migrate("0077")
+        migrate("0080")
         migrate()
         self.assertEqual(read_holders(), before)
         self.assertEqual(find_all_wrong(), [])

@@ -18,7 +18,7 @@ def add_index(name, field, **condition):
 
 
 class Migration(migrations.Migration):
-    dependencies = [("orgadmin", "0077_imports")]
+    dependencies = [("orgadmin", "0080_later_decisions_are_evidence")]
 
     operations = [
         migrations.CreateModel(

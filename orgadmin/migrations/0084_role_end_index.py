@@ -28,7 +28,7 @@ class Migration(migrations.Migration):
     # PostgreSQL cannot build an index concurrently in a transaction.
     atomic = False
 
-    dependencies = [("orgadmin", "0080_fill_role_ends")]
+    dependencies = [("orgadmin", "0083_fill_role_ends")]
 
     operations = [
         migrations.SeparateDatabaseAndState(

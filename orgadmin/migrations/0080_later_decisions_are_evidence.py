@@ -29,6 +29,6 @@ def drop_trigger(apps, schema_editor):
 
 
 class Migration(migrations.Migration):
-    dependencies = [("orgadmin", "0078_later_decisions")]
+    dependencies = [("orgadmin", "0079_later_decisions")]
 
     operations = [migrations.RunPython(create_trigger, drop_trigger)]

@@ -7,7 +7,7 @@ from django.db import migrations, models
 
 class Migration(migrations.Migration):
     dependencies = [
-        ("orgadmin", "0077_imports"),
+        ("orgadmin", "0078_invitation_email_index"),
     ]
 
     operations = [

@@ -53,7 +53,7 @@ FILL_HOLDERS = {
 
 def fill(apps, schema_editor):
     vendor = schema_editor.connection.vendor
-    triggers = import_module("orgadmin.migrations.0079_role_end_triggers")
+    triggers = import_module("orgadmin.migrations.0082_role_end_triggers")
     parts = triggers.write_parts(vendor)
     end = triggers.END.format(**parts)
     fill_model(apps, schema_editor, "Organization", FILL_ORGANIZATIONS.format(end=end))
@@ -85,6 +85,6 @@ def fill_batch(rows, last_pk, statement):
 class Migration(migrations.Migration):
     atomic = False
 
-    dependencies = [("orgadmin", "0079_role_end_triggers")]
+    dependencies = [("orgadmin", "0082_role_end_triggers")]
 
     operations = [migrations.RunPython(fill, migrations.RunPython.noop)]

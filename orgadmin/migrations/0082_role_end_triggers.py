@@ -596,6 +596,6 @@ def drop_triggers(apps, schema_editor):
 
 
 class Migration(migrations.Migration):
-    dependencies = [("orgadmin", "0078_role_ends")]
+    dependencies = [("orgadmin", "0081_role_ends")]
 
     operations = [migrations.RunPython(create_triggers, drop_triggers)]
