@@ -16,6 +16,7 @@ from orgadmin.access.ends import find_start_of_next_day
 from orgadmin.models import (
     AuditEvent,
     BulkJob,
+    Invitation,
     Membership,
     MembershipEvent,
     Organization,
@@ -221,6 +222,71 @@ class GiveRoleTests(BulkMixin, TestCase):
         )
         event = AuditEvent.objects.latest("pk")
         self.assertEqual(event.details["content"], "role changes")
+
+
+class InviteManyTests(BulkMixin, TestCase):
+    """Addresses without an account, and organizations by number."""
+
+    def give(self, **data):
+        places = f"{self.acme.pk}\n#{self.gamma.pk}"
+        data = {"places": places, "role": "reviewer"} | data
+        return self.preview(GIVE, **data)
+
+    def test_previews_and_then_invites_to_each_organization(self):
+        day = timezone.localdate() + timedelta(days=30)
+        response = self.give(
+            several="tom, new@example.com, NEW@example.com", until=day.isoformat()
+        )
+        self.assertEqual(self.read_summary(response), {"No role > Reviewer": 2})
+        self.assertContains(response, "2 invitations are sent:")
+        self.assertContains(response, "2 roles change:")
+        self.assertFalse(Invitation.objects.exists())
+        self.confirm(GIVE, response)
+        found = Invitation.objects.order_by("organization")
+        self.assertEqual(
+            [(row.organization, row.email, row.role) for row in found],
+            [
+                (self.acme, "new@example.com", "reviewer"),
+                (self.gamma, "new@example.com", "reviewer"),
+            ],
+        )
+        self.assertTrue(all(row.membership_ends_at for row in found))
+        self.assertEqual(self.roles_of(self.tom)["Gamma"], "reviewer")
+
+    def test_invites_also_if_nobody_else_is_named(self):
+        self.confirm(GIVE, self.give(who="new@example.com"))
+        self.assertEqual(Invitation.objects.count(), 2)
+
+    @tag("C32")
+    def test_an_account_that_is_new_since_the_preview_is_shown_first(self):
+        response = self.give(who="new@example.com")
+        user = create_user("nora", email="new@example.com")
+        user.verify_email()
+        response = self.confirm(GIVE, response)
+        self.assertContains(response, "something has changed in the meantime")
+        self.assertFalse(Invitation.objects.exists())
+
+    def test_nobody_is_invited_under_an_address_that_is_not_confirmed(self):
+        create_user("nora", email="new@example.com")
+        response = self.give(who="new@example.com")
+        self.assertContains(response, "has not confirmed this address")
+
+    def test_an_address_that_is_none_is_named(self):
+        response = self.give(who="new@")
+        self.assertContains(response, "There is no account with the name or address")
+
+    def test_limits_how_many_are_sent(self):
+        with mock.patch("orgadmin.admin.bulk_forms.INVITED_AT_ONCE", 1):
+            response = self.give(who="new@example.com")
+        self.assertContains(response, "2 invitations would be sent. At most 1 can be.")
+
+    def test_a_number_means_a_reference_or_a_name_first(self):
+        named = create_organization(str(self.acme.pk))
+        response = self.preview(
+            GIVE, who="tom", places=str(self.acme.pk), role="reviewer"
+        )
+        [change] = response.context["plan"].changes
+        self.assertEqual(change.organization, named)
 
 
 class StalePreviewTests(BulkMixin, TestCase):

@@ -12,9 +12,11 @@ from orgadmin.admin.end_field import EndField
 from orgadmin.admin.people_forms import ReasonForm, RoleSelect
 from orgadmin.admin.quotes import quote
 from orgadmin.admin.successors import describe_naming
-from orgadmin.models import Organization, User
+from orgadmin.models import Invitation, Organization, User
+from orgadmin.models.addresses import fold_email
 from orgadmin.models.validators import is_primary_key
 from orgadmin.people.bulk import (
+    INVITED_AT_ONCE,
     LIMIT,
     OFFBOARDED_AT_ONCE,
     BulkChange,
@@ -28,7 +30,7 @@ from orgadmin.people.find_organizations import (
     identify_organizations,
     split_lines,
 )
-from orgadmin.people.find_people import Naming, identify, split_names
+from orgadmin.people.find_people import Naming, identify, is_address, split_names
 
 # How many names can be entered, and how long they can be together.
 NAMES_AT_ONCE = 5_000
@@ -93,6 +95,7 @@ class BulkForm(ReasonForm):
         self.actor = actor
         self.problems: list[str] = []
         self.left_out: list[str] = []
+        self.emails: list[str] = []
         self.change: BulkChange | None = None
 
     def clean(self) -> dict[str, Any]:
@@ -126,6 +129,10 @@ class BulkForm(ReasonForm):
             return []
         found = []
         for naming in identify(names).values():
+            email = self.find_invited(naming)
+            if email:
+                self.emails.append(email)
+                continue
             objection = self.find_objection(naming)
             if naming.user is not None and not objection:
                 found.append(naming.user)
@@ -140,6 +147,10 @@ class BulkForm(ReasonForm):
         if naming.user is None:
             self.add_error(field, describe_naming(naming))
         return naming.user
+
+    def find_invited(self, naming: Naming) -> str:
+        """Return the address to invite if a name means nobody who has an account."""
+        return ""
 
     def find_objection(self, naming: Naming) -> str:
         """Return why a name cannot be used, or ""."""
@@ -166,12 +177,15 @@ class GiveRoleForm(BulkForm):
     who = make_name_field(_("Person"), required=False)
     several = make_names_field(
         _("Usernames or email addresses"),
-        _("One on each line, or separated by commas."),
+        _(
+            "One on each line, or separated by commas. We send an invitation to an"
+            " address that nobody has an account with."
+        ),
         required=False,
     )
     places = make_names_field(
         _("Organizations"),
-        _("One on each line: a reference, a name, or a number such as #17."),
+        _("One on each line: a reference, a name, or a number such as 17 or #17."),
         required=False,
     )
     role = forms.TypedChoiceField(
@@ -231,9 +245,29 @@ class GiveRoleForm(BulkForm):
         if not organizations and not self.problems and "places" not in self.errors:
             text = _("Enter at least one organization.")
             self.add_error(None if self.is_about_list else "places", text)
-        if not users or not organizations:
+        number = len(self.emails) * len(organizations)
+        if number > INVITED_AT_ONCE:
+            text = _("%(number)d invitations would be sent. At most %(limit)d can be.")
+            numbers = {"number": number, "limit": INVITED_AT_ONCE}
+            self.add_error("several", text % numbers)
+        if not (users or self.emails) or not organizations:
             return None
-        return GiveRole(users, organizations, cleaned["role"], cleaned["until"])
+        return GiveRole(
+            users,
+            organizations,
+            cleaned["role"],
+            cleaned["until"],
+            tuple(dict.fromkeys(self.emails)),
+        )
+
+    def find_invited(self, naming: Naming) -> str:
+        if naming.candidates or not is_address(naming.name):
+            return ""
+        field = Invitation._meta.get_field("email").formfield()
+        try:
+            return fold_email(field.clean(naming.name))
+        except forms.ValidationError:
+            return ""
 
     def _find_organizations(self) -> list[Organization]:
         if self.is_about_list:
@@ -253,7 +287,7 @@ class GiveRoleForm(BulkForm):
     def find_objection(self, naming: Naming) -> str:
         user = naming.user
         if user is not None and not user.is_active:
-            return _("The account of %s is inactive.") % quote(user)
+            return _("The account of %s is inactive.") % quote(user.label)
         return super().find_objection(naming)
 
 
@@ -284,7 +318,7 @@ class ReplacePersonForm(BulkForm):
         if old == new:
             self.add_error("new", _("Enter someone else."))
         if not new.is_active:
-            text = _("The account of %s is inactive.") % quote(new)
+            text = _("The account of %s is inactive.") % quote(new.label)
             self.add_error("new", text)
         return ReplacePerson(old, new, self.cleaned_data["ends"] == "end")
 

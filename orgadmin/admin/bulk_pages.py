@@ -68,6 +68,9 @@ SKIPPED_SHOWN = 100
 PEOPLE_SHOWN = 100
 JOBS_SHOWN = 5
 
+# An invitation takes about as long as this many changes of roles.
+INVITATION_COST = 10
+
 TABS = {
     "give": gettext_lazy("Give a role"),
     "replace": gettext_lazy("Replace a person"),
@@ -242,6 +245,7 @@ class BulkPages:
             changes=plan.changes[:CHANGES_SHOWN],
             skipped=plan.skipped[:SKIPPED_SHOWN],
             people=describe_people(plan),
+            invitations=plan.invitations[:CHANGES_SHOWN],
             left_out=form.left_out,
             reason=form.cleaned_data["reason"],
             succession=succession,
@@ -266,6 +270,7 @@ class BulkPages:
         if succession.has_errors:
             return None
         number = len(plan.changes) + len(succession.chosen)
+        number += INVITATION_COST * len(plan.invitations)
         if number > bulk_jobs.AT_ONCE:
             return self._start_job(request, form, plan, succession)
         url = get_bulk_url(kind)
@@ -342,7 +347,7 @@ def is_needed(plan: Plan) -> bool:
     """Return whether a plan changes anything. Offboarding always does."""
     if isinstance(plan.change, EndAccess) and plan.change.offboards:
         return True
-    return bool(plan.changes)
+    return bool(plan.changes) or bool(plan.invitations)
 
 
 def summarize(rows: Sequence[PlannedRole]) -> list[SummaryLine]:
@@ -401,7 +406,10 @@ def title_preview(change: BulkChange) -> str:
             }
         case ReplacePerson():
             text = _("Replace %(old)s with %(new)s?")
-            return text % {"old": quote(change.old), "new": quote(change.new)}
+            return text % {
+                "old": quote(change.old.label),
+                "new": quote(change.new.label),
+            }
         case _:
             text = ngettext(
                 "End the access of %d person?",
@@ -417,8 +425,8 @@ def label_button(change: BulkChange) -> str:
             return _("Give role")
         case ReplacePerson():
             return _("Replace %(old)s with %(new)s") % {
-                "old": change.old,
-                "new": change.new,
+                "old": change.old.label,
+                "new": change.new.label,
             }
         case _:
             text = ngettext(
@@ -442,6 +450,13 @@ def describe_result(change: BulkChange, result) -> str:
             "%d role stayed the same.", "%d roles stayed the same.", result.skipped
         )
         texts.append(text % result.skipped)
+    if result.invited:
+        text = ngettext(
+            "%d invitation is on its way.",
+            "%d invitations are on their way.",
+            result.invited,
+        )
+        texts.append(text % result.invited)
     return " ".join(texts)
 
 

@@ -19,7 +19,7 @@ from orgadmin.access.batches import split_into_batches
 from orgadmin.access.roles import Role
 from orgadmin.models import Organization, User
 from orgadmin.models.guards import find_orphaned_by, keep_a_superuser, lock_users
-from orgadmin.people import mail
+from orgadmin.people import mail, outbox
 from orgadmin.people.changes import MembershipEnd, RoleChange
 from orgadmin.people.held_roles import (
     BATCH,
@@ -28,6 +28,7 @@ from orgadmin.people.held_roles import (
     find_current_roles,
     list_all_roles,
 )
+from orgadmin.people.invitations import invite
 from orgadmin.people.membership import (
     change_roles,
     find_organizations_losing_last_admin,
@@ -38,6 +39,9 @@ from orgadmin.people.succession import hand_over
 
 # How many roles can change at once. docs/operations.md says how long that takes.
 LIMIT = 20_000
+
+# How many invitations can be sent at once. Each is an email.
+INVITED_AT_ONCE = 500
 
 # How many people can be offboarded at once. Each account takes several queries.
 OFFBOARDED_AT_ONCE = 200
@@ -79,16 +83,26 @@ class PlannedRole:
 
 
 @dataclass(frozen=True)
+class PlannedInvitation:
+    """An address that nobody has an account with, and what it is invited to."""
+
+    email: str
+    organization: Organization
+
+
+@dataclass(frozen=True)
 class GiveRole:
     """Give people a role in organizations, until a time if `ends_at` is not None.
 
-    Nobody loses a role that permits more, or that lasts longer.
+    Nobody loses a role that permits more, or that lasts longer. The `emails` are
+    addresses of people without an account, who are invited.
     """
 
     users: Sequence[User]
     organizations: Sequence[Organization]
     role: Role
     ends_at: datetime | None = None
+    emails: Sequence[str] = ()
 
     kind = "give"
 
@@ -107,6 +121,13 @@ class GiveRole:
                 after = choose_better(before, given)
                 wanted.append(PlannedRole(user, organization, before, after))
         return wanted
+
+    def list_invitations(self) -> list[PlannedInvitation]:
+        return [
+            PlannedInvitation(email, organization)
+            for organization in self.organizations
+            for email in self.emails
+        ]
 
     def replace_people(self, stored: Mapping[int, User]) -> GiveRole:
         return replace(self, users=keep_stored(self.users, stored))
@@ -199,6 +220,7 @@ class Plan:
     skipped: Sequence[PlannedRole] = field(default_factory=list)  # stay as they are
     # These would have no active admin.
     orphaned: Sequence[Organization] = field(default_factory=list)
+    invitations: Sequence[PlannedInvitation] = field(default_factory=list)
 
     @property
     def digest(self) -> str:
@@ -210,6 +232,7 @@ class Plan:
         lines += [describe_person(user) for user in self.change.list_people()]
         lines += [describe_role(row) for row in [*self.changes, *self.skipped]]
         lines += [f"orphaned {organization.pk}" for organization in self.orphaned]
+        lines += [describe_invitation(self.change, row) for row in self.invitations]
         return sha256("\n".join(sorted(lines)).encode()).hexdigest()
 
 
@@ -219,6 +242,7 @@ class Result:
 
     changed: int
     skipped: int
+    invited: int = 0
 
 
 def make_plan(change: BulkChange, wanted: Sequence[PlannedRole] | None = None) -> Plan:
@@ -232,6 +256,7 @@ def make_plan(change: BulkChange, wanted: Sequence[PlannedRole] | None = None) -
         change,
         changes=[row for row in wanted if row.is_needed],
         skipped=[row for row in wanted if not row.is_needed],
+        invitations=change.list_invitations() if isinstance(change, GiveRole) else [],
     )
     return replace(plan, orphaned=find_orphaned(plan))
 
@@ -295,9 +320,27 @@ def carry_out(
         )
         # Together, so that everyone gets one message.
         mail.notify(made, actor)
-    result = Result(len(plan.changes), len(plan.skipped))
+        if isinstance(change, GiveRole):
+            send_invitations(change, plan.invitations, actor)
+    result = Result(len(plan.changes), len(plan.skipped), len(plan.invitations))
     record_change(plan, result, actor)
     return result
+
+
+def send_invitations(
+    change: GiveRole, planned: Sequence[PlannedInvitation], actor: User
+) -> None:
+    """Invite people without an account, and replace invitations that they have."""
+    for row in planned:
+        invitation = invite(
+            row.organization,
+            row.email,
+            change.role,
+            actor=actor,
+            is_limited=False,
+            ends_at=change.ends_at,
+        )
+        outbox.enqueue(mail.send_invitation, invitation=invitation.pk)
 
 
 def lock_and_plan(change: BulkChange, successors: Mapping[int, User]) -> Plan:
@@ -333,6 +376,8 @@ def record_change(plan: Plan, result: Result, actor: User) -> None:
         "changed": result.changed,
         "skipped": result.skipped,
     }
+    if result.invited:
+        details["invited"] = result.invited
     record(SecurityEvent.ROLES_CHANGED, actor=actor, details=details)
 
 
@@ -385,6 +430,14 @@ def describe_role(row: PlannedRole) -> str:
     before = describe_held(row.before)
     after = describe_held(row.after)
     return f"{row.user.pk} {row.organization.pk} {before} {after}"
+
+
+def describe_invitation(change: BulkChange, row: PlannedInvitation) -> str:
+    """Return what identifies an invitation. It has a role and an end, too."""
+    if not isinstance(change, GiveRole):
+        return ""
+    given = describe_held(HeldRole(change.role, change.ends_at))
+    return f"invited {row.email} {row.organization.pk} {given}"
 
 
 def describe_held(held: HeldRole | None) -> str:

@@ -152,6 +152,7 @@ def describe(change: BulkChange) -> dict[str, Any]:
             described["role"] = change.role.key
             described["ends_at"] = store_time(change.ends_at)
             described["organizations"] = [row.pk for row in change.organizations]
+            described["emails"] = list(change.emails)
         case ReplacePerson():
             described["ends"] = change.ends
         case EndAccess():
@@ -167,7 +168,9 @@ def rebuild(described: Mapping[str, Any]) -> BulkChange:
         rows = Organization.objects.unarchived().only(*COLUMNS).order_by()
         organizations = load(rows, described["organizations"])
         role = ROLES_BY_KEY[described["role"]]
-        return GiveRole(users, organizations, role, read_time(described))
+        # A job of the previous release has no addresses.
+        emails = tuple(described.get("emails", ()))
+        return GiveRole(users, organizations, role, read_time(described), emails)
     if described["kind"] == ReplacePerson.kind:
         return ReplacePerson(users[0], users[1], described["ends"])
     return EndAccess(users, described["offboards"], read_time(described))

@@ -52,7 +52,8 @@ def identify_organizations(
 ) -> dict[str, OrganizationNaming]:
     """Return {name: OrganizationNaming}: what references, names and IDs mean.
 
-    An ID is written as "#17". Runs one query per BATCH of names.
+    An ID is written as "#17", or as "17" unless that is a reference or a name. Runs one
+    query per BATCH of names.
     """
     found = {}
     visible = Organization.objects.permitted(actor).order_by()
@@ -80,7 +81,7 @@ class Candidates:
 
 
 def find_candidates(visible: QuerySet[Organization], names: list[str]) -> Candidates:
-    keys = [key for key in map(read_key, names) if key is not None]
+    keys = [key for key in map(read_number, names) if key is not None]
     looks = {make_key(name) for name in names}
     found = visible.filter(
         Q(reference__in=names) | Q(name_key__in=looks) | Q(pk__in=keys)
@@ -95,12 +96,20 @@ def choose_meaning(name: str, candidates: Candidates) -> OrganizationNaming:
     key = read_key(name)
     if key in candidates.by_pk:
         meanings.append(candidates.by_pk[key])
+    number = read_number(name)
+    if not meanings and number in candidates.by_pk:
+        meanings.append(candidates.by_pk[number])
     found = tuple(dict.fromkeys(meanings))
     if len(found) == 1:
         return OrganizationNaming(name, found[0], found)
     if not found:
         found = tuple(candidates.by_look.get(make_key(name), []))
     return OrganizationNaming(name, None, found)
+
+
+def read_number(name: str) -> int | None:
+    """Return the ID in "#17", or in "17"."""
+    return read_key(name if name.startswith("#") else f"#{name}")
 
 
 def fold(name: str) -> str:
