@@ -365,6 +365,7 @@ class World:
         self.uploaded = Import.objects.create(state=Import.State.WAITING, **values)
         change = {"line": 2, "organization": FOREIGN_PK, "is_new": True}
         change |= {"before": {}, "after": {"name": "Canary Ltd"}}
+        change |= {"roles": [], "invitations": []}
         contents = {
             self.imported: ("changes", [change]),
             self.uploaded: ("preview", [[2, "Canary", ["Canary phone"]]]),

@@ -149,9 +149,9 @@ class DoneTests(StoredCase):
             rows = "".join(f"N {number} {row}\n" for row in range(number))
             urls.append(self.import_file(f"name\n{rows}").request["PATH_INFO"])
         self.client.get(urls[0])
-        with self.assertNumQueries(6):
+        with self.assertNumQueries(9):
             self.client.get(urls[0])
-        with self.assertNumQueries(6):
+        with self.assertNumQueries(9):
             self.client.get(urls[1])
 
     def test_is_one_event_of_the_audit_log(self):

@@ -95,6 +95,7 @@ class SecurityEvent(models.TextChoices):
     EXPORTED = "exported", _("exported")
     IMPORTED = "imported", _("imported")
     IMPORT_REFUSED = "import refused", _("import refused")
+    IMPORT_UNDONE = "import undone", _("import undone")
     ORGANIZATIONS_ARCHIVED = "organizations archived", _("organizations archived")
     ORGANIZATIONS_RESTORED = "organizations restored", _("organizations restored")
     ORGANIZATIONS_TRASHED = (

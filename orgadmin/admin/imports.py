@@ -19,17 +19,29 @@ from orgadmin.admin.changelist import get_page
 from orgadmin.admin.import_form import PreviewForm
 from orgadmin.admin.once import note_sent
 from orgadmin.models import Import, ImportPart, Organization, User
+from orgadmin.models.guards import LastAdminError
 from orgadmin.people.outbox import is_queued
 from orgadmin.people.unsent import find_state
 from orgadmin.records.import_jobs import (
+    is_being_undone,
+    is_few,
     is_given_up,
     is_small,
     start_again,
     start_importing,
     start_preparing,
+    start_undoing,
 )
 from orgadmin.records.import_parts import PartList
 from orgadmin.records.import_problems import ImportProblem, ImportRefused
+from orgadmin.records.import_undo import (
+    AlreadyUndone,
+    UndoOutdated,
+    explain_not_undone,
+    may_undo,
+    plan_undo,
+    undo_import,
+)
 from orgadmin.records.imports import record_refusal
 from orgadmin.records.stored_imports import (
     PreviewOutdated,
@@ -69,11 +81,19 @@ class ImportedRow:
     fields: list[str]
 
 
+@dataclass(frozen=True)
+class RestoredRow:
+    """An organization that gets its former values in these fields."""
+
+    organization: Organization
+    fields: list[str]
+
+
 @admin.register(Import)
 class ImportAdmin(SuperuserOnlyAdmin):
     """Files are uploaded on a page of the organizations, and confirmed here."""
 
-    pages = {"overview": SUPERUSERS_ONLY}
+    pages = {"overview": SUPERUSERS_ONLY, "undo": SUPERUSERS_ONLY}
     list_display = ["created_at", "file", "author", "state", "result"]
     ordering = ["-pk"]
     sortable_by = []
@@ -225,6 +245,49 @@ class ImportAdmin(SuperuserOnlyAdmin):
             raise PreviewOutdated
         return carry_out(stored, actor=request.user)
 
+    # Undoing
+
+    def undo_view(self, request, stored):
+        """Show what undoing an import would do, and do it."""
+        url = self.get_record_url(stored)
+        if not may_undo(stored) or is_being_undone(stored):
+            text = explain_not_undone(AlreadyUndone())
+            return self.redirect_with_message(request, text, messages.WARNING, url)
+        if request.method == "POST":
+            return self._undo(request, stored, url)
+        plan = plan_undo(stored, actor=request.user)
+        return self.render_page(
+            request,
+            stored,
+            "undo",
+            _("Undo import of “%s”?") % stored,
+            stored=stored,
+            plan=plan,
+            numbers=plan.count(),
+            deleted=plan.deleted[:MAX_LISTED],
+            restored=[
+                RestoredRow(organization, list(values))
+                for organization, values in plan.restored[:MAX_LISTED]
+            ],
+            roles=plan.roles[:MAX_LISTED],
+            kept=plan.kept[:MAX_LISTED],
+            record_url=url,
+        )
+
+    def _undo(self, request, stored, url):
+        seen = request.POST.get("seen", "")
+        try:
+            with transaction.atomic():
+                note_sent(request, url)
+                if not is_few(read_report(stored).rows):
+                    start_undoing(stored, actor=request.user, seen=seen)
+                    return HttpResponseRedirect(url)
+                undo_import(stored, actor=request.user, seen=seen)
+        except (AlreadyUndone, UndoOutdated, LastAdminError) as error:
+            text = explain_not_undone(error)
+            return self.redirect_with_message(request, text, messages.WARNING)
+        return self.redirect_with_message(request, _("The import was undone."), to=url)
+
     # What it shows
 
     def _show_running(self, request, stored):
@@ -273,12 +336,19 @@ class ImportAdmin(SuperuserOnlyAdmin):
         page.object_list = list_imported(page.object_list, request.user)
         add_authors([stored])
         report = read_report(stored)
+        undone_by = User.objects.filter(pk=stored.undone_by_key).first()
         return self._render(
             request,
             stored,
             report=report,
             result=describe_import(report),
             page=page,
+            may_undo=may_undo(stored),
+            is_being_undone=is_being_undone(stored),
+            undo_url=self.get_page_url("undo", stored),
+            undone=stored.summary.get("undone"),
+            undone_by=undone_by,
+            kept=PartList(stored, ImportPart.Kind.SKIPPED)[:MAX_LISTED],
         )
 
     def _render(self, request, stored, **context):

@@ -36,6 +36,7 @@ KINDS: dict[str, str | Promise] = {
     "orgadmin.records.import_jobs.mail_result": _("result of an import"),
     "orgadmin.records.import_jobs.prepare_import": _("preview of an import"),
     "orgadmin.records.import_jobs.run_import": _("import"),
+    "orgadmin.records.import_jobs.run_undo": _("undoing an import"),
     "orgadmin.people.bulk_jobs.run_bulk_change": _("bulk change of roles"),
     "orgadmin.people.end_mail.remind_admin": _("end of access, to an admin"),
     "orgadmin.people.end_mail.remind_member": _("end of access, to the member"),

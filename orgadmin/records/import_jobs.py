@@ -16,18 +16,25 @@ from django.urls import reverse
 from django.utils import timezone, translation
 from django.utils.translation import gettext as _
 from django_tasks import TaskContext, task
-from django_tasks.base import TaskResultStatus
+from django_tasks.base import Task, TaskResultStatus
 from django_tasks_db.models import DBTaskResult
 
 from orgadmin.access.rule import is_active_superuser
 from orgadmin.access.sql import try_lock_until_commit
 from orgadmin.models import Import, User
+from orgadmin.models.guards import LastAdminError
 from orgadmin.people import outbox
 from orgadmin.people.mail import find_recipient
 from orgadmin.people.message import write_message
 from orgadmin.people.outbox import get_values, is_queued
 from orgadmin.records.import_options import AT_ONCE
 from orgadmin.records.import_problems import ImportRefused
+from orgadmin.records.import_undo import (
+    AlreadyUndone,
+    UndoOutdated,
+    explain_not_undone,
+    undo_import,
+)
 from orgadmin.records.imports import record_refusal
 from orgadmin.records.stored_imports import (
     PreviewOutdated,
@@ -92,7 +99,11 @@ class Progress:
 
 def is_small(stored: Import) -> bool:
     """Return whether the records of an import are few enough for a request."""
-    return stored.summary.get("records", 0) <= AT_ONCE.rows
+    return is_few(stored.summary.get("records", 0))
+
+
+def is_few(rows: int) -> bool:
+    return rows <= AT_ONCE.rows
 
 
 def start_preparing(stored: Import) -> None:
@@ -108,14 +119,30 @@ def start_importing(stored: Import) -> None:
     outbox.enqueue(urgent, stored=stored.pk)
 
 
+def start_undoing(stored: Import, *, actor: User, seen: str) -> None:
+    """Have a worker undo an import, if that does what the actor has seen."""
+    urgent = run_undo.using(priority=outbox.URGENT)
+    outbox.enqueue(urgent, stored=stored.pk, user=actor.pk, seen=seen)
+
+
 def is_given_up(stored: Import) -> bool:
     """Return whether no worker will go on with an import that is not done."""
     if not stored.is_running or not is_queued():
         return False
-    paths = [prepare_import.module_path, run_import.module_path]
-    tasks = DBTaskResult.objects.filter(task_path__in=paths)
-    unfinished = tasks.exclude(status=TaskResultStatus.FAILED)
-    return all(get_values(row)["stored"] != stored.pk for row in unfinished)
+    return not has_task(stored, prepare_import, run_import)
+
+
+def is_being_undone(stored: Import) -> bool:
+    """Return whether a worker undoes an import, or will do so."""
+    return is_queued() and has_task(stored, run_undo)
+
+
+def has_task(stored: Import, *tasks: Task) -> bool:
+    """Return whether one of these tasks is to be run, or is running, for an import."""
+    paths = [each.module_path for each in tasks]
+    rows = DBTaskResult.objects.filter(task_path__in=paths)
+    unfinished = rows.exclude(status=TaskResultStatus.FAILED)
+    return any(get_values(row)["stored"] == stored.pk for row in unfinished)
 
 
 def start_again(stored: Import) -> None:
@@ -194,6 +221,24 @@ def find_author(stored: Import) -> User:
 
 def explain_no_superuser() -> str:
     return _("You are no longer platform staff.")
+
+
+@task(takes_context=True)
+def run_undo(
+    context: TaskContext, *, stored: int, user: int, seen: str, language: str
+) -> None:
+    """Undo an import, or note why it cannot be undone."""
+    found = Import.objects.filter(pk=stored).first()
+    actor = User.objects.filter(pk=user).first()
+    if found is None or actor is None or not is_active_superuser(actor):
+        return
+    with translation.override(language):
+        try:
+            undo_import(found, actor=actor, seen=seen)
+        except AlreadyUndone:
+            return
+        except (UndoOutdated, LastAdminError) as error:
+            Import.objects.filter(pk=stored).update(notice=explain_not_undone(error))
 
 
 def tell_author(stored: Import) -> None:

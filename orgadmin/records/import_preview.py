@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Any
 
 from django.contrib.auth.models import Group
 from django.utils.translation import gettext as _
 
 from orgadmin.access.roles import ROLES, ROLES_BY_KEY
-from orgadmin.models import Organization
+from orgadmin.models import Invitation, Organization
 from orgadmin.people.changes import RoleChange
 from orgadmin.people.ends import plan_end
 from orgadmin.records.columns import FIELDS
@@ -60,6 +61,17 @@ class RowPreview:
     cells: list[CellPreview]
     is_new: bool
     old_values: dict[str, Any]  # {field that changes: value before}
+    people: PeopleEffects
+
+
+@dataclass
+class PeopleEffects:
+    """What an import changes about the people of an organization."""
+
+    role_changes: list[RoleChange] = field(default_factory=list)
+    # The end that each of these memberships had before, or None
+    previous_ends: list[datetime | None] = field(default_factory=list)
+    invitations: list[Invitation] = field(default_factory=list)
 
 
 def preview_batch(
@@ -71,6 +83,7 @@ def preview_batch(
     """
     groups = load_groups(written.created)
     effects_on_people = describe_people(written)
+    people = collect_people(written)
     for row in rows:
         cells = list_cells(row)
         effects = []
@@ -86,7 +99,21 @@ def preview_batch(
                 cells=cells,
                 is_new=row.is_new,
                 old_values={} if row.is_new else row.old_values,
+                people=people[row.organization.pk],
             )
+
+
+def collect_people(written: WrittenBatch) -> dict[int, PeopleEffects]:
+    """Return {organization ID: what has changed about its people}."""
+    people: dict[int, PeopleEffects] = defaultdict(PeopleEffects)
+    for change in written.role_changes:
+        pk = change.organization.pk
+        end = written.previous_ends.get((change.user.pk, pk))
+        people[pk].role_changes.append(change)
+        people[pk].previous_ends.append(end)
+    for invitation in written.invitations:
+        people[invitation.organization_id].invitations.append(invitation)
+    return people
 
 
 def load_groups(organizations: Sequence[Organization]) -> dict[int, Group]:

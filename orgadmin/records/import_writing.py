@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from datetime import datetime
 
-from orgadmin.models import Invitation, Organization, User
+from orgadmin.models import Invitation, Membership, Organization, User
 from orgadmin.people import outbox
 from orgadmin.people.changes import RoleChange
 from orgadmin.people.ends import has_same_day
@@ -23,6 +24,8 @@ class WrittenBatch:
     changed: list[Organization]
     role_changes: list[RoleChange]
     invitations: list[Invitation]
+    # {(user ID, organization ID): end before} of memberships that had one
+    previous_ends: dict[tuple[int, int], datetime] = field(default_factory=dict)
 
     def find_touched(self) -> set[int]:
         """Return the IDs of organizations of which anything was changed or created."""
@@ -45,9 +48,32 @@ def write_batch(rows: Sequence[PlannedRow], *, actor: User | None) -> WrittenBat
         if row.old_values and not row.is_new:
             row.organization.save(update_fields=list(row.old_values))
             changed.append(row.organization)
+    previous_ends = find_ends(rows)
     role_changes = give_roles(rows, actor=actor)
     invitations = invite_people(rows, actor=actor)
-    return WrittenBatch(created, changed, role_changes, invitations)
+    return WrittenBatch(created, changed, role_changes, invitations, previous_ends)
+
+
+def find_ends(rows: Sequence[PlannedRow]) -> dict[tuple[int, int], datetime]:
+    """Return the ends of the memberships that people in the rows have now."""
+    user_pks: set[int] = set()
+    organizations: dict[int | None, int] = {}
+    for row in rows:
+        users = {person.user.pk for person in row.people if person.user is not None}
+        if users and not row.is_new:
+            user_pks |= users
+            for group_id in row.organization.group_ids:
+                organizations[group_id] = row.organization.pk
+    if not user_pks:
+        return {}
+    memberships = Membership.objects.current().filter(
+        user__in=user_pks, group__in=organizations, ends_at__isnull=False
+    )
+    return {
+        (row.user_id, organizations[row.group_id]): row.ends_at
+        for row in memberships
+        if row.ends_at is not None
+    }
 
 
 def give_roles(rows: Sequence[PlannedRow], *, actor: User | None) -> list[RoleChange]:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field, replace
+from datetime import datetime
 from typing import Any, BinaryIO
 
 from django.db import transaction
@@ -18,6 +19,7 @@ from django.utils.translation import gettext as _
 
 from orgadmin.models import Import, ImportPart, User
 from orgadmin.models.text import remove_invisible
+from orgadmin.people.changes import RoleChange
 from orgadmin.records.columns import FIELDS
 from orgadmin.records.import_header import TitleReader
 from orgadmin.records.import_options import PAGE_LIMITS, ImportOptions
@@ -167,6 +169,22 @@ def describe_change(row: RowPreview) -> dict[str, Any]:
         "is_new": row.is_new,
         "before": row.old_values,
         "after": {name: getattr(organization, name) for name in names},
+        "roles": [
+            describe_role(change, end)
+            for change, end in zip(row.people.role_changes, row.people.previous_ends)
+        ],
+        "invitations": [invitation.pk for invitation in row.people.invitations],
+    }
+
+
+def describe_role(change: RoleChange, end: datetime | None) -> dict[str, Any]:
+    """Return a change of a role, with the role and the end from before."""
+    return {
+        "user": change.user.pk,
+        "role": change.role.key if change.role else None,
+        "before": change.previous.key if change.previous else None,
+        "end_before": end.isoformat() if end is not None else None,
+        "end": change.ends_at.isoformat() if change.ends_at is not None else None,
     }
 
 
