@@ -274,6 +274,20 @@ class SimilarNameTests(SearchCase):
         found = self.search(self.root, "oberhausser")
         self.assertEqual(found, {"contact": ["Margarethe Oberhauser"]})
 
+    def test_finds_a_typing_error_anywhere(self):
+        for typed in ("nternationale Spedition", "Spediton", "Internatoinale Sped"):
+            found = self.search(self.root, typed)
+            self.assertIn(self.other.name, found["organization"], typed)
+
+    def test_first_compares_names_that_start_alike(self):
+        self.client.force_login(self.root)
+        for typed, is_found in (("Internationalle", True), ("Sped1tion", False)):
+            with CaptureQueriesContext(connection) as queries:
+                self.client.get(SEARCH, {"q": typed})
+            compared = [sql["sql"] for sql in queries if " <% " in sql["sql"]]
+            compared = [sql for sql in compared if "orgadmin_organization" in sql]
+            self.assertEqual(compared == [], is_found, typed)
+
     @tag("A42")
     def test_finds_no_similar_names_of_others(self):
         ada = create_user("ada", admin_of=[self.other])

@@ -35,8 +35,10 @@ SHORTEST_PART = 3  # characters
 # How many words of a text are searched for. Each adds a condition to the queries.
 MAX_WORDS = 10
 
-# Similar names are the best of so many candidates, in no order.
+# Similar names are the best of so many candidates, in no order. First of all, these
+# are names that start with the same letters.
 CANDIDATES = 200
+SAME_START = 4  # characters
 SIMILAR = 0.6
 TRIGRAM_INDEX = "organization_name_trigram"
 
@@ -244,6 +246,10 @@ def find_similar(found: Collector, rows: QuerySet, text: SearchText) -> None:
     Only PostgreSQL can find them, if it has the extension pg_trgm and the index. An
     index that knows the names of all organizations is no use for a reader who may view
     a few, so the names of these are compared one by one.
+
+    The trigram index first collects all rows with some of the same trigrams, which can
+    be many. Few people mistype the first letters, so names that start with these are
+    compared before that.
     """
     if found.rows or not has_trigrams(rows.db):
         return
@@ -253,8 +259,19 @@ def find_similar(found: Collector, rows: QuerySet, text: SearchText) -> None:
     if not found.everywhere:
         found.add(rows.filter(similarity__gte=SIMILAR))
         return
-    pks = find_candidates(table, text.start, using=rows.db)
-    found.add(rows.filter(pk__in=pks))
+    pks = list_same_start(rows, text.start)
+    if pks:
+        found.add(rows.filter(pk__in=pks, similarity__gte=SIMILAR))
+    if not found.rows:
+        pks = find_candidates(table, text.start, using=rows.db)
+        found.add(rows.filter(pk__in=pks))
+
+
+def list_same_start(rows: QuerySet, text: str) -> list[int]:
+    """Return the keys of the first rows whose name starts as a text does."""
+    start = text[:SAME_START]
+    same = rows.filter(starts_with("sort_name", start)).order_by("sort_name", "pk")
+    return list(same.values_list("pk", flat=True)[:CANDIDATES])
 
 
 def find_candidates(table: str, text: str, *, using: str) -> list[int]:
