@@ -18,7 +18,13 @@ from orgadmin.access.ends import find_start_of_next_day, show_end
 from orgadmin.access.membership_log import ENDED_AS_PLANNED, Event
 from orgadmin.access.roles import PERMISSIONS
 from orgadmin.access.sql import read_clock
-from orgadmin.models import Membership, MembershipEvent, Organization, User
+from orgadmin.models import (
+    AuditEvent,
+    Membership,
+    MembershipEvent,
+    Organization,
+    User,
+)
 from orgadmin.models.guards import find_active_members
 from orgadmin.people import worker
 from orgadmin.people.changes import MembershipEnd, RoleChange
@@ -53,6 +59,7 @@ NOON = datetime(2026, 6, 1, 12, tzinfo=UTC)
 SECOND = timedelta(seconds=1)
 TICK = timedelta(milliseconds=1)
 HOUR = timedelta(hours=1)
+VIEW = "orgadmin.view_organization"
 LIST = "/admin/orgadmin/organization/"
 
 on_postgresql = skipUnless(
@@ -538,6 +545,67 @@ class RemovalTests(TestCase):
         ):
             sending.do_periodic_work()
         self.assertEqual(ran.call_count, 2)
+
+
+class RenewalTests(TestCase):
+    """Django's own managers renew what has ended, while its row remains."""
+
+    def setUp(self):
+        self.acme = create_organization("Acme")
+        self.ada = create_user("ada", admin_of=[self.acme])
+        self.friends = Group.objects.create(name="Friends")
+        self.ada.groups.add(self.friends)
+        self.end = read_clock() - timedelta(minutes=5)
+        Membership.objects.filter(user=self.ada).update(ends_at=self.end)
+
+    def renew(self, change):
+        """Make a change, and return the members and the new events of the log."""
+        before = MembershipEvent.objects.latest("pk").pk
+        change()
+        events = MembershipEvent.objects.filter(pk__gt=before).order_by("pk")
+        return [(row.event, row.role, row.reason) for row in events]
+
+    def test_each_way_to_add_makes_people_members_again(self):
+        group = self.acme.admin
+        for change in (
+            lambda: self.ada.groups.add(group),
+            lambda: self.ada.groups.add(group.pk),
+            lambda: group.user_set.add(self.ada),
+            lambda: self.ada.groups.set([group]),
+            lambda: group.user_set.set([self.ada]),
+        ):
+            with self.subTest(), transaction.atomic():
+                self.assertFalse(self.ada.has_perm(VIEW, self.acme))
+                events = self.renew(change)
+                left = ("left", "admin", ENDED_AS_PLANNED)
+                self.assertEqual(events, [left, ("found", "admin", "")])
+                ended = MembershipEvent.objects.filter(event="left").latest("pk")
+                self.assertEqual(ended.at, self.end)
+                row = Membership.objects.get(user=self.ada, group=group)
+                self.assertIsNone(row.ends_at)
+                self.assertTrue(self.ada.has_perm(VIEW, self.acme))
+                # Nothing is left for the worker, except what was not renewed.
+                remove_ended_memberships()
+                self.assertTrue(self.ada.has_perm(VIEW, self.acme))
+                transaction.set_rollback(True)
+
+    def test_what_has_not_ended_keeps_its_end(self):
+        later = read_clock() + timedelta(days=5)
+        Membership.objects.filter(user=self.ada).update(ends_at=later)
+        events = self.renew(lambda: self.ada.groups.add(self.acme.admin))
+        self.assertEqual(events, [])
+        row = Membership.objects.get(user=self.ada, group=self.acme.admin)
+        self.assertEqual(row.ends_at, later)
+
+    def test_groups_that_are_no_roles_are_in_the_audit_log(self):
+        self.ada.groups.add(self.friends)
+        changed = AuditEvent.objects.filter(user_key=self.ada.pk).order_by("-pk")[:2]
+        details = [list(event.details) for event in changed]
+        self.assertEqual(details, [["groups added"], ["groups removed"]])
+        row = Membership.objects.get(user=self.ada, group=self.friends)
+        self.assertIsNone(row.ends_at)
+        # Nothing happened to the role, which was not named.
+        self.assertFalse(self.ada.has_perm(VIEW, self.acme))
 
 
 class RaceTests(TransactionTestCase):

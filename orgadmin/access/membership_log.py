@@ -272,14 +272,32 @@ def write_memberships(
     `memberships` is a queryset of `Membership`, or of `User.groups.through`. Reads the
     memberships with one query per role.
     """
+    write_changes(_describe_memberships(event, memberships), actor=actor, reason=reason)
+
+
+def write_ended_memberships(memberships: models.QuerySet) -> None:
+    """Log memberships that have ended by their date, as `write_planned_ends()` does.
+
+    `memberships` is a queryset of `Membership`.
+    """
+    write_planned_ends(_describe_memberships(Event.LEFT, memberships, "ends_at"))
+
+
+def _describe_memberships(
+    event: Event, memberships: models.QuerySet, *time: str
+) -> list[MembershipChange]:
+    """Return the event for each membership in a group of an organization.
+
+    `time` is the column that says when it happened; without one, it is now.
+    """
     changes = []
     for role in ROLES:
         # From a membership to the organization that owns its group.
         path = f"group__{get_owner_relation(role)}"
         rows = memberships.filter(**{f"{path}__isnull": False}).values_list(
-            "user", "user__username", f"{path}__pk", f"{path}__name"
+            "user", "user__username", f"{path}__pk", f"{path}__name", *time
         )
-        for user_key, user_name, organization_key, organization_name in rows:
+        for user_key, user_name, organization_key, organization_name, *times in rows:
             changes.append(
                 MembershipChange(
                     event,
@@ -288,9 +306,10 @@ def write_memberships(
                     organization_key,
                     organization_name,
                     role,
+                    at=times[0] if times else None,
                 )
             )
-    write_changes(changes, actor=actor, reason=reason)
+    return changes
 
 
 def log_group_changes(sender: Any, action: str, **signal: Any) -> None:

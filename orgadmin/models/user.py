@@ -33,6 +33,7 @@ from orgadmin.models.fields import (
     TimeZoneField,
     UsernameFoldField,
 )
+from orgadmin.models.groups_of_users import renew_ended_memberships
 from orgadmin.models.guards import (
     is_made_by_a_person,
     keep_a_superuser,
@@ -336,6 +337,13 @@ class User(RemembersStored, DeletedThroughQuerySet, AbstractUser):
 
     end_sessions.alters_data = True  # type: ignore[attr-defined]
 
+    def _save_table(self, raw: bool = False, *arguments: Any, **options: Any) -> bool:
+        """Save the row, and note whether a fixture says what it contains."""
+        self.is_from_fixture = raw
+        # Django's type hints leave out this method.
+        saves: Any = super()
+        return saves._save_table(raw, *arguments, **options)
+
     def check_password(self, raw_password: str | None) -> bool:
         """Return whether this is the password of the user.
 
@@ -492,3 +500,6 @@ class User(RemembersStored, DeletedThroughQuerySet, AbstractUser):
             self.email_verified_at = None
             more |= {"verified_email", "email_verified_at"}
         return more
+
+
+renew_ended_memberships(User)

@@ -462,8 +462,6 @@ def set_groups(
     added = chosen_groups - current_groups
     user.groups.remove(*[group for group in removed if group.pk not in role_group_ids])
     others = [group for group in added if group.pk not in role_group_ids]
-    # Django would leave a row that has ended as it is.
-    Membership.objects.ended().filter(user=user, group__in=others).delete()
     user.groups.add(*others)
 
 
