@@ -23,6 +23,7 @@ from benchmarks.rows import (
 from orgadmin.models import AuditEvent, Contact, Invitation, Organization, User
 from orgadmin.models.organization import is_incomplete
 from orgadmin.people.ends import loses_last_admin
+from orgadmin.people.namesakes import find_named_members
 from orgadmin.records.search import ONLY_BITMAPS
 
 from .factories import create_organization, create_superuser, create_user
@@ -468,7 +469,7 @@ class PeoplePlanTests(PlanCase):
     @classmethod
     def setUpTestData(cls):
         cls.root = create_superuser()
-        acme = create_organization()
+        cls.acme = acme = create_organization()
         people = User.objects.bulk_create(
             User(username=f"user {number}", is_active=number % 5 != 0)
             for number in range(PEOPLE_COUNT)
@@ -507,6 +508,17 @@ class PeoplePlanTests(PlanCase):
                     self.assertNotIn("Seq Scan on orgadmin_user ", plan)
                     # It looks up each holder, and does not look for holders among all.
                     self.assertIn("orgadmin_user_pkey", plan)
+
+    @skipUnless(connection.vendor == "postgresql", "SQLite has no such plans.")
+    def test_names_are_compared_among_members(self):
+        run("SET LOCAL random_page_cost = 1.1")
+        member = self.acme.reviewer.user_set.all()[0]
+        User.objects.filter(pk=member.pk).update(first_name="Ada")
+        with CaptureQueriesContext(connection) as queries:
+            find_named_members([member.pk], [self.acme])
+        [query] = queries
+        plan = "\n".join(row[0] for row in read_rows(f"EXPLAIN {query['sql']}"))
+        self.assertNotIn("Seq Scan on orgadmin_user ", plan)
 
 
 class AuditLogPlanTests(PlanCase):

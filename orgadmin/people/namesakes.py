@@ -28,13 +28,10 @@ def find_named_members(
     if not known or not organization_of_group:
         return {}
     names = fold_names(User.objects.filter(pk__in=known)).exclude(folded="")
-    called_the_same = fold_names(User.objects.all()).filter(
-        folded__in=names.values("folded")
-    )
-    memberships = (
-        Membership.objects.current()
-        .filter(group__in=organization_of_group)
-        .filter(Q(user__in=known) | Q(user__in=called_the_same.values("pk")))
+    # Compares the names of members, and does not look for the names among all people.
+    members = Membership.objects.current().filter(group__in=organization_of_group)
+    memberships = members.alias(folded=fold_name("user__")).filter(
+        Q(user__in=known) | Q(folded__in=names.values("folded"))
     )
     found = list(memberships.select_related("user"))
     mark_namesakes([membership.user for membership in found])
@@ -47,8 +44,15 @@ def find_named_members(
 
 def fold_names(users: QuerySet[User]) -> QuerySet[Any]:
     """Return the users with their full names, as `folded`, without upper case."""
-    name = Concat("first_name", Value(" "), "last_name", output_field=CharField())
-    return users.order_by().annotate(folded=Lower(Trim(name)))
+    return users.order_by().annotate(folded=fold_name())
+
+
+def fold_name(path: str = "") -> Lower:
+    """Return the full name of a user without upper case. `path` leads to the user."""
+    first_name = f"{path}first_name"
+    last_name = f"{path}last_name"
+    name = Concat(first_name, Value(" "), last_name, output_field=CharField())
+    return Lower(Trim(name))
 
 
 def mark_namesakes_among_members(
