@@ -5,6 +5,7 @@ import datetime
 import io
 import re
 from datetime import timedelta
+from unittest import mock
 
 from django.db import connection
 from django.test import override_settings, tag
@@ -13,10 +14,12 @@ from django.utils import timezone
 from django.utils.formats import date_format
 
 from orgadmin.access.ends import find_start_of_next_day
+from orgadmin.admin import access_reviews
 from orgadmin.models import (
     AccessReview,
     AuditEvent,
     Membership,
+    Organization,
     ReviewAnswer,
     ReviewDecision,
     ReviewNotice,
@@ -539,6 +542,60 @@ class StaffPageTests(PagesTestCase):
         page = self.client.get(url)
         for text in ("Acme", "Beta", "(own access)", "not confirmed", "root"):
             self.assertContains(page, text)
+
+    def add_members(self, number, name="member"):
+        """Let an organization with many members be reviewed; return the page."""
+        big = create_organization("Big")
+        for count in range(number):
+            create_user(f"{name} {count:04}", reviewer_of=[big])
+        big_only = Organization.objects.filter(pk=big.pk)
+        review = start(scope=ReviewScope.ONE, organizations=big_only)
+        return f"{REVIEWS}{review.pk}/evidence/"
+
+    def test_the_evidence_is_paged_by_rows_at_the_same_cost(self):
+        small = self.add_members(3, name="few")
+        url = self.add_members(9)
+        queries = []
+        for page in (small, f"{url}?p=2"):
+            with mock.patch.object(access_reviews, "ROWS_PER_PAGE", 4):
+                self.client.get(page)
+                with CaptureQueriesContext(connection) as captured:
+                    shown = self.client.get(page)
+            queries.append(len(captured))
+        # A list with more pages counts its rows.
+        self.assertEqual(queries[1], queries[0] + 1)
+        self.assertNotContains(shown, "member 0003")
+        for number in range(4, 8):
+            self.assertContains(shown, f"member {number:04}")
+        self.assertNotContains(shown, "member 0008")
+
+    def test_a_page_for_printing_says_what_it_leaves_out(self):
+        url = self.add_members(9)
+        with mock.patch.object(access_reviews, "PRINTED", 4):
+            page = self.client.get(f"{url}?print=1")
+        # Nine members and the superuser
+        self.assertContains(page, "This page leaves out 6 rows.")
+        self.assertContains(page, "The CSV file of the decisions has all of them.")
+        self.assertContains(page, "member 0003")
+        self.assertNotContains(page, "member 0004")
+        with mock.patch.object(access_reviews, "PRINTED", 10):
+            page = self.client.get(f"{url}?print=1")
+        self.assertNotContains(page, "leaves out")
+        self.assertContains(page, "member 0008")
+
+    def test_the_file_reads_a_batch_at_a_time(self):
+        url = self.add_members(9)
+        with mock.patch("orgadmin.records.review_evidence.BATCH", 3):
+            response = self.client.get(f"{url}?csv=decisions")
+            rows = response.streaming_content
+            with CaptureQueriesContext(connection) as queries:
+                # The mark of the byte order, the header, and the first item
+                for _row in range(3):
+                    next(rows)
+            # The first three items, and their later decisions
+            self.assertLessEqual(len(queries), 2)
+            rest = b"".join(rows).decode()
+        self.assertIn("member 0008", rest)
 
     def test_rhythms_are_set_and_switched_off(self):
         rhythms = "/admin/orgadmin/reviewrhythm/"

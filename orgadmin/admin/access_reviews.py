@@ -1,6 +1,8 @@
 """The pages of access reviews for platform staff."""
 
 from dataclasses import dataclass
+from itertools import groupby
+from operator import attrgetter
 
 from django.contrib import admin, messages
 from django.contrib.admin.utils import unquote
@@ -42,8 +44,12 @@ from orgadmin.records.csv_files import respond_with_csv
 from orgadmin.records.exports import record_export
 from orgadmin.records.review_evidence import list_evidence, list_notices
 
-# How many organizations a page lists.
+# How many organizations a page lists, and how many rows of evidence.
 PER_PAGE = 50
+ROWS_PER_PAGE = 250
+
+# How many rows of evidence are printed at once. The files have all of them.
+PRINTED = 2_000
 
 # The parameter with the query of the list of organizations that a review covers.
 LIST_VAR = "list"
@@ -55,6 +61,14 @@ class Unanswered:
 
     section: ReviewSection
     admins: list[User]
+
+
+@dataclass(frozen=True)
+class EvidencePart:
+    """The rows about one organization on a page of evidence."""
+
+    section: ReviewSection
+    rows: list[ReviewItem]
 
 
 @dataclass(frozen=True)
@@ -240,9 +254,10 @@ class AccessReviewAdmin(SuperuserOnlyAdmin):
         return HttpResponseRedirect(request.get_full_path())
 
     def evidence_view(self, request, review):
-        """Show what was asked and decided, for reading and printing.
+        """Show what was asked and decided.
 
-        ?csv=decisions and ?csv=requests download all of it.
+        ?print=1 shows many rows on one page, for printing. ?csv=decisions and
+        ?csv=requests download all of it.
         """
         kind = request.GET.get("csv", "")
         files = {"decisions": list_evidence, "requests": list_notices}
@@ -251,10 +266,20 @@ class AccessReviewAdmin(SuperuserOnlyAdmin):
             record_export(content, actor=request.user, review=review.pk)
             name = f"access-review-{review.pk}-{kind}"
             return respond_with_csv(name, files[kind](review))
+        items = ReviewItem.objects.filter(section__review=review).with_decisions()
         # Platform staff come last.
-        sections = review.sections.order_by(F("organization_key").asc(nulls_last=True))
-        page = get_page(request, sections, size=PER_PAGE)
-        page.object_list = list_with_items(page.object_list)
+        ordered = items.select_related("section").order_by(
+            F("section__organization_key").asc(nulls_last=True), "user_name", "pk"
+        )
+        left_out = 0
+        if request.GET.get("print"):
+            page = None
+            rows = list(ordered[:PRINTED])
+            if len(rows) == PRINTED:
+                left_out = items.count() - PRINTED
+        else:
+            rows = page = get_page(request, ordered, size=ROWS_PER_PAGE)
+        without_members = review.sections.filter(items_total=0)
         return self.render_page(
             request,
             review,
@@ -263,6 +288,10 @@ class AccessReviewAdmin(SuperuserOnlyAdmin):
             review=review,
             scope=describe_scope(review),
             page=page,
+            parts=list_parts(rows),
+            number=len(rows),
+            left_out=left_out,
+            without_members=without_members.exclude(organization_key=None).count(),
         )
 
 
@@ -340,13 +369,9 @@ def list_unanswered(sections):
     ]
 
 
-def list_with_items(sections):
-    """Return sections, each with its items and their decisions. Runs two queries."""
-    sections = list(sections)
-    items = ReviewItem.objects.filter(section__in=sections).select_related("decision")
-    items_of = {section.pk: [] for section in sections}
-    for item in items.order_by("section", "user_name", "pk"):
-        items_of[item.section_id].append(item)
-    for section in sections:
-        section.rows = items_of[section.pk]
-    return sections
+def list_parts(items):
+    """Return the rows of a page of evidence as a list of parts, one by organization."""
+    parts = []
+    for section, rows in groupby(items, key=attrgetter("section")):
+        parts.append(EvidencePart(section, list(rows)))
+    return parts
