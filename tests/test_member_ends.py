@@ -14,7 +14,7 @@ from orgadmin.access.membership_log import Event
 from orgadmin.admin.member_ends import NO_MEMBER
 from orgadmin.models import Membership, MembershipEvent
 from orgadmin.people import invitations
-from orgadmin.people.ends import find_last_day, find_today
+from orgadmin.people.ends import PlannedEnd, find_last_day, find_today
 
 from .factories import (
     ADMIN,
@@ -99,9 +99,12 @@ class PeoplePageTests(EndsMixin, TestCase):
     @tag("C18")
     def test_extends_access_by_one_press(self):
         set_last_day(self.mary, self.acme, self.later)
-        extended = self.later + 90 * DAY
+        extended = PlannedEnd(find_start_of_next_day(self.later)).extended_day
         response = self.client.get(self.url)
-        self.assertContains(response, f"Extend until {date_format(extended)}")
+        self.assertContains(response, "Extend by a year")
+        self.assertContains(
+            response, f"Extend access of mary until {date_format(extended)}"
+        )
         self.assertContains(response, f'value="{extended.isoformat()}"')
         for _press in range(2):
             # The second press of the same button changes nothing more.
@@ -113,6 +116,21 @@ class PeoplePageTests(EndsMixin, TestCase):
         [_first, event] = MembershipEvent.objects.filter(event=Event.END_CHANGED)[::-1]
         self.assertEqual(event.actor_name, "ada")
         self.assertEqual(event.ends_at, find_start_of_next_day(extended + DAY))
+
+    def test_a_year_later_is_the_same_day_or_the_last_one_of_february(self):
+        for year, month, day, expected in (
+            (2026, 12, 31, "2027-12-31"),
+            (2027, 2, 28, "2028-02-28"),
+            (2028, 2, 29, "2029-02-28"),
+        ):
+            end = find_start_of_next_day(date(year, month, day))
+            self.assertEqual(PlannedEnd(end).extended_day.isoformat(), expected)
+
+    def test_removes_the_end_by_one_press(self):
+        set_last_day(self.mary, self.acme, self.later)
+        self.assertContains(self.client.get(self.url), "Remove end date of mary")
+        self.set_end(self.mary, REVIEWER, no_end="1")
+        self.assertIsNone(self.find_last_day(self.mary))
 
     def test_removes_the_end(self):
         set_last_day(self.mary, self.acme, self.later)

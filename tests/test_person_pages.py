@@ -145,6 +145,39 @@ class AccessTabTests(PersonCase):
         self.assertFalse(Authenticator.objects.exists())
 
 
+class ListTests(PersonCase):
+    """The list of people."""
+
+    def act(self, *people):
+        keys = [str(person.pk) for person in people]
+        data = {"action": "offboard_selected", "_selected_action": keys}
+        return self.client.post("/admin/orgadmin/user/", data)
+
+    def test_names_people_with_the_address_below(self):
+        page = self.client.get("/admin/orgadmin/user/")
+        self.assertContains(page, "<bdi>Anna Ångström</bdi>")
+        self.assertContains(page, '<span class="address"><bdi>anna@example.com</bdi>')
+        self.assertContains(self.client.get("/admin/orgadmin/user/?q=anna"), "Anna")
+
+    def test_the_action_that_offboards_asks_first(self):
+        response = self.act(self.anna)
+        self.assertRedirects(response, f"{self.url}leave/")
+        response = self.act(self.anna, self.manager)
+        self.assertContains(response, f"#{self.anna.pk}\n#{self.manager.pk}")
+        self.assertEqual(response.context["form"]["what"].value(), "offboard")
+        self.anna.refresh_from_db()
+        self.assertTrue(self.anna.is_active)
+
+    def test_only_superusers_have_the_action(self):
+        self.client.force_login(self.manager)
+        self.assertNotContains(
+            self.client.get("/admin/orgadmin/user/"), "offboard_selected"
+        )
+        self.act(self.anna, self.root)
+        self.anna.refresh_from_db()
+        self.assertTrue(self.anna.is_active)
+
+
 class DangerTests(PersonCase):
     """What ends something is red, names the object, and can be canceled with a link."""
 

@@ -163,6 +163,12 @@ class BulkPages:
         form = self._make_form(request, "give", None, initial)
         return self._ask(request, "give", form)
 
+    def show_end_form(self, request, **initial):
+        """Ask whose access ends, with what was chosen in the list of people."""
+        form = self._make_form(request, "end", None)
+        form.initial |= initial
+        return self._ask(request, "end", form)
+
     # Steps
 
     def _make_form(self, request, kind, data, initial=None):

@@ -11,6 +11,7 @@ from django.core.exceptions import PermissionDenied
 from django.db import transaction
 from django.shortcuts import redirect
 from django.urls import reverse
+from django.utils.html import format_html
 from django.utils.translation import gettext_lazy as _, gettext_noop
 
 from orgadmin.access.rule import SUPERUSERS_ONLY, is_active_superuser
@@ -26,6 +27,7 @@ from orgadmin.admin.base import (
     SuperuserOnlyAdmin,
 )
 from orgadmin.admin.bulk_pages import BulkPages
+from orgadmin.admin.changelist import Sort
 from orgadmin.admin.delete_page import DeletesAsActor
 from orgadmin.admin.departures import REFUSALS, describe_refusal
 from orgadmin.admin.forms import PersonPasswordForm, UserForm
@@ -248,11 +250,12 @@ class UserAdmin(
         "sign_out": "access",
         "view_as": "overview",
     }
-    actions = ["delete_selected", "remove_second_factor"]
-    list_display = ["username", "full_name", "email", "roles", "status", "last_sign_in"]
+    actions = ["offboard_selected", "delete_selected", "remove_second_factor"]
+    list_display = ["person", "roles", "status", "last_sign_in"]
     list_filter = [RoleFilter, StatusFilter]
-    # Only these columns have an index for sorting.
-    sortable_by = ["username"]
+    # Only the username has an index for sorting.
+    sortable_by = ()
+    sorts = {"username": Sort("username", label=_("Username"))}
     autocomplete_fields = ["groups"]
     readonly_fields = ["last_login", "date_joined"]
 
@@ -332,8 +335,19 @@ class UserAdmin(
             user.numbers_of_roles = numbers.get(user.pk, NumbersOfRoles())
 
     @admin.display(description=_("Name"))
-    def full_name(self, user):
-        return user.get_full_name()
+    def person(self, user):
+        """Name a person by their full name with the address below, or by one of them.
+
+        The name alone would not say who of the whole site it is.
+        """
+        full_name = user.get_full_name()
+        if not full_name:
+            return format_html("<bdi>{}</bdi>", user.label)
+        return format_html(
+            '<bdi>{}</bdi> <span class="address"><bdi>{}</bdi></span>',
+            full_name,
+            user.email or user.username,
+        )
 
     @admin.display(description=_("Roles"))
     def roles(self, user):
@@ -409,6 +423,18 @@ class UserAdmin(
             )
             url = reverse("admin:orgadmin_user_change", args=[unquote(id)])
             return self.redirect_with_message(request, text, messages.ERROR, to=url)
+
+    @admin.action(permissions=["delete"], description=_("Offboard selected people…"))
+    def offboard_selected(self, request, queryset):
+        """Ask before people lose all access, and who takes over.
+
+        The action requires the permission to delete people, which only superusers have.
+        """
+        pks = list(queryset.values_list("pk", flat=True))
+        if len(pks) == 1:
+            return redirect("admin:orgadmin_user_leave", pks[0])
+        names = "\n".join(f"#{pk}" for pk in pks)
+        return self.show_end_form(request, people=names, what="offboard")
 
     @admin.action(
         permissions=["delete"],

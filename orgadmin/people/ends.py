@@ -17,7 +17,7 @@ from django.utils.translation import gettext as _, ngettext
 from orgadmin.access.ends import find_start_of_next_day, show_end
 
 # By how much the button on the People page extends a membership.
-EXTENSION = datetime.timedelta(days=90)
+YEAR = datetime.timedelta(days=365)
 
 # How long before the end pages say so in words, and mail reminds of it.
 SOON = datetime.timedelta(days=7)
@@ -62,8 +62,12 @@ class PlannedEnd:
 
     @property
     def extended_day(self) -> datetime.date:
-        """The last day of the membership if it is extended."""
-        return self.last_day + EXTENSION
+        """The last day of the membership if it is extended by a year."""
+        try:
+            return self.last_day.replace(year=self.last_day.year + 1)
+        except ValueError:
+            # It is February 29, and the next year is no leap year.
+            return self.last_day + YEAR
 
     @property
     def shown_extended_day(self) -> str:

@@ -27,6 +27,7 @@ class AccessRequestTests(BrowserTestCase):
         """Two presses to make a link, two to ask, and two to answer."""
         admin = self.open_page_of("ada")
         admin.goto(self.people)
+        admin.get_by_text("More", exact=True).click()
         admin.get_by_role("link", name="Requests for access").click()
         self.fits(admin)
         admin.get_by_role("button", name="Create link").click()

@@ -5,7 +5,8 @@ from datetime import timedelta
 from django.utils.formats import date_format
 from playwright.sync_api import expect
 
-from orgadmin.people.ends import find_today
+from orgadmin.access.ends import find_start_of_next_day
+from orgadmin.people.ends import PlannedEnd, find_today
 from tests.browser import DESKTOP, PHONE, BrowserTestCase
 from tests.browser.hands import WIDER_THAN_WINDOW
 from tests.factories import create_organization, create_superuser, create_user
@@ -32,7 +33,9 @@ class EndTests(BrowserTestCase):
                 page.goto(self.people)
                 expect(page.get_by_text("Ends in 3 days")).to_be_visible()
                 self.assertFalse(page.evaluate(WIDER_THAN_WINDOW))
-                extended = date_format(self.soon + timedelta(days=90))
+                extended = date_format(
+                    PlannedEnd(find_start_of_next_day(self.soon)).extended_day
+                )
                 button = page.get_by_role(
                     "button", name=f"Extend access of mary until {extended}"
                 )
