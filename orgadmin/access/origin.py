@@ -27,11 +27,13 @@ current_request: ContextVar[HttpRequest | None] = ContextVar(
     "current_request", default=None
 )
 
-# What makes changes other than a person with a form: IMPORT, or the name of a command
-# after COMMAND. Empty for everything else. Like the request, it only describes.
+# What makes changes other than a person with a form: IMPORT, BULK_CHANGE, or the name
+# of a command after COMMAND. Empty for everything else. Like the request, it only
+# describes.
 current_means: ContextVar[str] = ContextVar("current_means", default="")
 
 IMPORT = "import"
+BULK_CHANGE = "bulk change"
 COMMAND = "command "
 
 
@@ -54,7 +56,7 @@ def get_origin() -> Origin:
 
 @contextmanager
 def by_means_of(means: str) -> Iterator[None]:
-    """Use around code that makes changes by an import or a command."""
+    """Use around code that makes changes by an import, a bulk change or a command."""
     token = current_means.set(means)
     try:
         yield

@@ -22,6 +22,7 @@ from django.utils.translation import gettext as _, ngettext
 
 from orgadmin.access.membership_log import name_author
 from orgadmin.access.roles import ROLES
+from orgadmin.admin.archived import get_url as get_archived_url
 from orgadmin.admin.rows import show_day
 from orgadmin.gate.answers import get_gate
 from orgadmin.models import Contact, Organization, User
@@ -159,7 +160,7 @@ class Presenter:
         keys = {entry.organization_key for entry in self.entries}
         contacts = self.others.get(Contact, {}).values()
         keys |= {contact.organization_id for contact in contacts}
-        fields = ["name", *(role.attname for role in ROLES)]
+        fields = ["name", "archived_at", *(role.attname for role in ROLES)]
         rows = Organization.objects.order_by().only(*fields)
         return rows.in_bulk(keys.difference(known, [None]))
 
@@ -169,7 +170,9 @@ class Presenter:
         Logs of all organizations also have entries about archived ones.
         """
         organization = self.find_organization(entry)
-        return organization is None or self.gate.permits("view", organization.pk)
+        if organization is None or entry.tells_archived:
+            return True
+        return self.gate.permits("view", organization.pk)
 
     def list_keys(self) -> set[int]:
         """Return the keys of the people whom the entries name."""
@@ -283,21 +286,31 @@ class Presenter:
 
     def link_subjects(self, entry: Entry) -> list[Link]:
         links = []
-        if entry.other is not None:
+        if entry.people > 1:
+            text = ngettext("%d person", "%d people", entry.people)
+            links.append(Link(text % entry.people))
+        elif entry.other is not None:
             other = self.find_other(entry)
             name = entry.other_name
             if entry.log_entry is None and entry.other[0] is User:
                 name = self.find_name(entry, entry.other[1], name)
             links.append(Link(name, find_url(other) if other else ""))
         organization = self.find_organization(entry)
-        if entry.number > 1:
-            text = ngettext("%d organization", "%d organizations", entry.number)
-            links.append(Link(text % entry.number))
+        if entry.organizations > 1:
+            number = entry.organizations
+            text = ngettext("%d organization", "%d organizations", number)
+            links.append(Link(text % number))
         elif organization is not None:
-            links.append(Link(organization.name, find_url(organization)))
+            links.append(Link(organization.name, find_organization_url(organization)))
         elif entry.name:
             links.append(Link(entry.name))
         return links
+
+
+def find_organization_url(organization: Organization) -> str:
+    if organization.archived_at is not None:
+        return get_archived_url(organization)
+    return find_url(organization)
 
 
 def find_url(obj: Any) -> str:

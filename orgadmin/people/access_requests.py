@@ -34,6 +34,9 @@ KEPT = timedelta(days=90)
 
 BATCH = 1_000  # requests that are deleted together
 
+# The reason in the membership log for which someone got a role.
+APPROVED = _("Request approved.")
+
 # How many requests are accepted in a DAY.
 DAY = timedelta(days=1)
 LIMIT_BY_PERSON = 10
@@ -209,7 +212,7 @@ def approve(
     if current is not None and current.includes(role):
         return current
     change = RoleChange(request.user, organization, role, end=end)
-    change_roles([change], actor=actor, reason=_("Request approved."))
+    change_roles([change], actor=actor, reason=APPROVED)
     return role
 
 

@@ -30,6 +30,11 @@ from orgadmin.models.organization_queryset import ARCHIVE_FIELDS
 
 logger = logging.getLogger("orgadmin.archive")
 
+# What Django's admin log says of an organization.
+ARCHIVED = _("Archived.")
+RESTORED = _("Restored from the archive.")
+TRASHED = _("Moved to the trash.")
+
 # How many organizations the task deletes in one transaction.
 BATCH = 100
 
@@ -44,9 +49,7 @@ def archive(pks: Collection[int], *, actor: User | None) -> list[Organization]:
     organizations = _lock(Organization.objects.unarchived().filter(pk__in=pks))
     _check_may_archive(actor, organizations)
     _mark("archived", organizations, actor)
-    _log(
-        SecurityEvent.ORGANIZATIONS_ARCHIVED, _("Archived."), organizations, actor=actor
-    )
+    _log(SecurityEvent.ORGANIZATIONS_ARCHIVED, ARCHIVED, organizations, actor=actor)
     return organizations
 
 
@@ -62,7 +65,7 @@ def restore(pks: Collection[int], *, actor: User | None) -> list[Organization]:
     _write(organizations, dict.fromkeys(ARCHIVE_FIELDS))
     _log(
         SecurityEvent.ORGANIZATIONS_RESTORED,
-        _("Restored from the archive."),
+        RESTORED,
         organizations,
         actor=actor,
     )
@@ -82,7 +85,7 @@ def move_to_trash(pks: Collection[int], *, actor: User | None) -> list[Organizat
     _mark("trashed", organizations, actor)
     _log(
         SecurityEvent.ORGANIZATIONS_TRASHED,
-        _("Moved to the trash."),
+        TRASHED,
         organizations,
         actor=actor,
     )

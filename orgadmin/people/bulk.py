@@ -16,6 +16,7 @@ from django.db import transaction
 
 from orgadmin.access.audit_log import SecurityEvent, record
 from orgadmin.access.batches import split_into_batches
+from orgadmin.access.origin import BULK_CHANGE, by_means_of
 from orgadmin.access.roles import Role
 from orgadmin.models import Organization, User
 from orgadmin.models.guards import find_orphaned_by, keep_a_superuser, lock_users
@@ -294,6 +295,21 @@ def carry_out(
     plan = lock_and_plan(change, successors)
     if plan.digest != seen:
         raise PlanChanged
+    with by_means_of(BULK_CHANGE):
+        make_changes(plan, actor, reason, confirmed, successors)
+    result = Result(len(plan.changes), len(plan.skipped), len(plan.invitations))
+    record_change(plan, result, actor)
+    return result
+
+
+def make_changes(
+    plan: Plan,
+    actor: User,
+    reason: str,
+    confirmed: Collection[int],
+    successors: Mapping[int, User],
+) -> None:
+    """Make the changes of a plan, and send mail about them."""
     change = plan.change
     if isinstance(change, EndAccess) and change.offboards:
         offboard_all(
@@ -303,28 +319,25 @@ def carry_out(
             confirmed=confirmed,
             successors=successors,
         )
-    else:
-        made = hand_over(
-            change.list_people(),
-            successors,
-            actor=actor,
-            keeps_account=True,
-            notify=False,
-        )
-        made += change_roles(
-            [row.make_change() for row in plan.changes],
-            actor=actor,
-            reason=reason,
-            confirmed=confirmed,
-            notify=False,
-        )
-        # Together, so that everyone gets one message.
-        mail.notify(made, actor)
-        if isinstance(change, GiveRole):
-            send_invitations(change, plan.invitations, actor)
-    result = Result(len(plan.changes), len(plan.skipped), len(plan.invitations))
-    record_change(plan, result, actor)
-    return result
+        return
+    made = hand_over(
+        change.list_people(),
+        successors,
+        actor=actor,
+        keeps_account=True,
+        notify=False,
+    )
+    made += change_roles(
+        [row.make_change() for row in plan.changes],
+        actor=actor,
+        reason=reason,
+        confirmed=confirmed,
+        notify=False,
+    )
+    # Together, so that everyone gets one message.
+    mail.notify(made, actor)
+    if isinstance(change, GiveRole):
+        send_invitations(change, plan.invitations, actor)
 
 
 def send_invitations(

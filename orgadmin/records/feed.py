@@ -1,15 +1,14 @@
 """Activity: what happened to organizations, contacts and people, in one list.
 
 It joins the entries of several logs, newest first: the history of fields, the log of
-Django's admin, the membership log, and the imports of the audit log. Each is read by an
-index, and no further than the list needs. What a person may see follows the rules of
-the history page and of the membership log. Platform staff read about everything, and
-other people about their own organizations.
+Django's admin, the membership log, and the audit log. Each is read by an index, and no
+further than the list needs. What a person may see follows the rules of the history page
+and of these logs. Platform staff read about everything, and other people about their
+own organizations.
 """
 
 from __future__ import annotations
 
-import datetime
 import json
 from collections import defaultdict
 from collections.abc import Callable, Collection, Iterator
@@ -20,18 +19,27 @@ from typing import Any
 
 from django.contrib.admin.models import LogEntry
 from django.contrib.contenttypes.models import ContentType
-from django.db.models import OuterRef, Q, QuerySet, Subquery
+from django.db.models import Case, OuterRef, Q, QuerySet, Subquery, Value, When
 from django.utils.functional import cached_property
 from django.utils.translation import gettext as _, ngettext
 
-from orgadmin.access.audit_log import SecurityEvent
-from orgadmin.access.membership_log import make_source
-from orgadmin.access.origin import COMMAND, IMPORT
+from orgadmin.access.membership_log import ENDED_AS_PLANNED, Event, make_source
+from orgadmin.access.origin import BULK_CHANGE, COMMAND, IMPORT
 from orgadmin.gate.answers import Gate
-from orgadmin.models import AuditEvent, Contact, MembershipEvent, Organization, User
+from orgadmin.models import Contact, MembershipEvent, Organization, User
 from orgadmin.models.history import find_author
 from orgadmin.models.validators import is_primary_key
+from orgadmin.people.access_requests import APPROVED
+from orgadmin.people.archive import ARCHIVED, RESTORED, TRASHED
 from orgadmin.records.event_actors import hide_platform_staff_of_several
+from orgadmin.records.feed_audit import read_audit_events
+from orgadmin.records.feed_entries import (
+    Entry,
+    Row,
+    add_to_action,
+    is_one_action,
+)
+from orgadmin.records.feed_own import read_requests, read_reviews
 from orgadmin.records.history import describe_record, list_parts_about_related_objects
 from orgadmin.records.versions import VERSIONS, cut_texts
 
@@ -39,10 +47,10 @@ from orgadmin.records.versions import VERSIONS, cut_texts
 SHOWN = 12
 PAGE = 50
 
-# How many rows of a log are read at a time. Most of them become an entry. Versions of
-# an organization are large, so fewer of them are read first.
+# How many rows of a log are read first: most of them become an entry. After that, the
+# batches grow.
+FIRST_BATCH = SHOWN + 4
 BATCH = 40
-FIRST_VERSIONS = SHOWN + 4
 MAX_BATCH = 320
 
 # How many rows a page may join, at most.
@@ -56,46 +64,24 @@ MAX_CONTACTS = 500
 VALUE_SHOWN = 60  # characters
 FIELDS_SHOWN = 3
 
-# What one action did to several organizations is one entry, if it took no longer.
-AT_ONCE = datetime.timedelta(minutes=1)
-
-# How the membership log marks what an import did, which is an entry of its own.
-IMPORT_SOURCES = (
+# How the membership log marks what an import or a bulk change did. That is an entry of
+# its own.
+SOURCES_OF_MANY = (
     make_source(IMPORT),
     make_source(f"{COMMAND}import_organizations"),
+    make_source(BULK_CHANGE),
 )
 
+# What happened to organizations themselves, in Django's admin log. The history page
+# shows it to people who may see everything of an organization.
+ARCHIVE_TEXTS = (ARCHIVED, RESTORED, TRASHED)
 
-@dataclass(frozen=True)
-class Entry:
-    """Something that happened, not yet as the person may see it."""
-
-    at: datetime.datetime
-    text: str
-    # What it is about. The name remains when the object was deleted.
-    organization_key: int | None = None
-    name: str = ""
-    # A contact, a person or another object that it is about, as (model, key).
-    other: tuple[type, int] | None = None
-    other_name: str = ""
-    # Who did it, if there is no log entry: the key, or None, and the name, or "".
-    author_key: int | None = None
-    author_name: str = ""
-    source: str = ""  # as in `MembershipEvent`
-    # The rules about names and details apply to this.
-    log_entry: LogEntry | None = None
-    # Entries that have this in common are parts of one action.
-    action: tuple[Any, ...] | None = None
-    number: int = 1
-
-
-@dataclass(frozen=True)
-class Row:
-    """A row of a log. `entry` is None if the person may see nothing of it."""
-
-    log: str
-    key: int
-    entry: Entry | None
+# Which reasons in the membership log say what happened.
+WHY = Case(
+    When(event=Event.LEFT, reason=ENDED_AS_PLANNED, then=Value(ENDED_AS_PLANNED)),
+    When(event=Event.JOINED, reason=APPROVED, then=Value(APPROVED)),
+    default=Value(""),
+)
 
 
 @dataclass(frozen=True)
@@ -115,7 +101,10 @@ class Position:
     records: int = 0
     log_entries: int = 0
     events: int = 0
-    imports: int = 0
+    audit: int = 0
+    # Of these two logs, it is the time.
+    requests: int = 0
+    reviews: int = 0
 
     @classmethod
     def parse(cls, text: str) -> Position:
@@ -159,16 +148,27 @@ class Reader:
         organizations = Organization.objects.permitted(self.user)
         return list(organizations.values_list("pk", flat=True)[:MAX_OWN])
 
+    @cached_property
+    def managed_pks(self) -> list[int]:
+        """Those of these organizations whose members the person may manage."""
+        if self._own_pks is not None:
+            permits = self.gate.permits
+            return [pk for pk in self._own_pks if permits("manage_members", pk)]
+        managed = Organization.objects.permitted(self.user, "manage_members")
+        return list(managed.values_list("pk", flat=True)[:MAX_OWN])
+
     def read(self, position: Position = BEGINNING, size: int = SHOWN) -> Page:
         """Return the newest entries after a position, `size` at most.
 
         Each log is read in batches, and no further than the page needs.
         """
         rows = merge(
-            read_on(self.read_records, position.records, FIRST_VERSIONS),
-            read_on(self.read_log_entries, position.log_entries, BATCH),
-            read_on(self.read_events, position.events, BATCH),
-            read_on(self.read_imports, position.imports, SHOWN),
+            read_on(self.read_records, position.records),
+            read_on(self.read_log_entries, position.log_entries),
+            read_on(self.read_events, position.events),
+            read_on(self.read_audit, position.audit),
+            read_on(self.read_requests, position.requests),
+            read_on(self.read_reviews, position.reviews),
             key=attrgetter("entry.at"),
             reverse=True,
         )
@@ -179,7 +179,7 @@ class Reader:
             if is_full or number == MAX_ROWS:
                 return Page(entries, position)
             if is_same:
-                entries[-1] = add_to_action(entries[-1])
+                entries[-1] = add_to_action(entries[-1], row.entry)
             else:
                 entries.append(row.entry)
             position = replace(position, **{row.log: row.key})
@@ -215,6 +215,9 @@ class Reader:
             # The organization is archived.
             return None
         log_entry = describe_record(version.before, record, permissions, VALUE_SHOWN)
+        if record.history_type == "-" and self.user.is_superuser:
+            # The audit log has it, also if many were deleted at once.
+            return None
         if record.history_type == "-":
             log_entry = LogEntry(
                 action_time=record.history_date,
@@ -233,6 +236,7 @@ class Reader:
             name=record.name,
             log_entry=log_entry,
             action=action,
+            common_text=_("Changed."),
         )
 
     # The log of Django's admin
@@ -244,6 +248,7 @@ class Reader:
         rows = list(log_entries[:size])
         # The others read only about organizations that they may view.
         hidden = self.find_hidden(rows) if self.sees_all else set()
+        self.gate.learn(find_archive_keys(rows))
         return [
             Row(
                 log="log_entries",
@@ -276,7 +281,9 @@ class Reader:
         about_organizations = Q(
             content_type=find_type(Organization),
             object_id__in=[str(pk) for pk in self.own_pks],
-            change_message__contains='"name"',
+        )
+        about_organizations &= Q(change_message__contains='"name"') | Q(
+            change_message__in=ARCHIVE_TEXTS
         )
         about_contacts = Q(
             content_type=find_type(Contact), object_id__in=[str(pk) for pk in pks]
@@ -290,6 +297,8 @@ class Reader:
         key = log_entry.object_id or ""
         if model is None or not key.isdecimal() or log_entry.pk in hidden:
             return None
+        if is_about_archive(log_entry):
+            return self.describe_archiving(log_entry, int(key))
         if model is Organization:
             # The history has its fields.
             parts = list_parts_about_related_objects(log_entry)
@@ -302,6 +311,23 @@ class Reader:
             return replace(entry, organization_key=int(key), name=name)
         return replace(entry, other=(model, int(key)), other_name=name)
 
+    def describe_archiving(self, log_entry: LogEntry, key: int) -> Entry | None:
+        """Return the entry about an organization that was archived or restored."""
+        if self.user.is_superuser:
+            # The audit log has it, also if many were archived at once.
+            return None
+        if not self.gate.permits("view_confidential", key):
+            return None
+        text = _(log_entry.change_message)
+        return Entry(
+            at=log_entry.action_time,
+            text=text,
+            organization_key=key,
+            name=log_entry.object_repr,
+            log_entry=log_entry,
+            action=(text, log_entry.user_id),
+        )
+
     # The membership log
 
     def read_events(self, before: int, size: int) -> list[Row]:
@@ -309,25 +335,26 @@ class Reader:
         if before:
             events = events.filter(pk__lt=before)
         if self.gate.permits_everywhere("manage_members"):
-            # What an import did is an entry of its own. Only the keys of the others are
-            # in the index.
+            # What an import or a bulk change did is an entry of its own. Only the keys
+            # of the others are in the index.
             by_hand = events
-            for source in IMPORT_SOURCES:
+            for source in SOURCES_OF_MANY:
                 by_hand = by_hand.exclude(source=source)
             events = events.filter(pk__in=by_hand.values("pk")[:size])
         else:
-            events = events.filter(organization_key__in=self.find_managed())
-        rows = list(events.defer("reason")[:size])
+            events = events.filter(organization_key__in=self.managed_pks)
+        with_roles = events.find_previous_roles().annotate(why=WHY)
+        rows = list(with_roles.defer("reason")[:size])
         hide_platform_staff_of_several(rows, self.user)
         self.gate.learn({event.organization_key for event in rows})
         # Many events have the same text.
-        kinds = {(event.event, event.role): event for event in rows}
+        kinds = {find_kind(event): event for event in rows}
         texts = {kind: describe_event(event) for kind, event in kinds.items()}
         return [
             Row(
                 log="events",
                 key=event.pk,
-                entry=self.make_entry(event, texts[event.event, event.role]),
+                entry=self.make_entry(event, texts[find_kind(event)]),
             )
             for event in rows
         ]
@@ -338,36 +365,29 @@ class Reader:
             return None
         return make_entry(event, text)
 
-    def find_managed(self) -> list[int] | QuerySet:
-        """Return the organizations whose members the person may manage."""
-        if self._own_pks is not None:
-            permits = self.gate.permits
-            return [pk for pk in self._own_pks if permits("manage_members", pk)]
-        managed = Organization.objects.permitted(self.user, "manage_members")
-        return managed.order_by().values("pk")
+    # The audit log, and what org admins read instead of it
 
-    # Imports
+    def read_audit(self, before: int, size: int) -> list[Row]:
+        return read_audit_events(self.gate, before, size)
 
-    def read_imports(self, before: int, size: int) -> list[Row]:
-        if not self.user.is_superuser:
+    def read_requests(self, before: int, size: int) -> list[Row]:
+        if self.sees_all or not self.managed_pks:
             return []
-        events = AuditEvent.objects.filter(event=SecurityEvent.IMPORTED)
-        if before:
-            events = events.filter(pk__lt=before)
-        return [
-            Row("imports", event.pk, make_entry_of_import(event))
-            for event in events.order_by("-at", "-pk")[:size]
-        ]
+        return read_requests(self.managed_pks, self.user, before, size)
+
+    def read_reviews(self, before: int, size: int) -> list[Row]:
+        if self.sees_all or not self.managed_pks:
+            return []
+        return read_reviews(self.managed_pks, before, size)
 
 
-def read_on(
-    read: Callable[[int, int], list[Row]], before: int, size: int
-) -> Iterator[VisibleRow]:
+def read_on(read: Callable[[int, int], list[Row]], before: int) -> Iterator[VisibleRow]:
     """Yield the rows of a log that have an entry, from the key `before` on, or all.
 
     `read(before, size)` returns the next rows. Batches grow, because a log may have
     many rows of which the person may see nothing.
     """
+    size = FIRST_BATCH
     while True:
         rows = read(before, size)
         for row in rows:
@@ -435,6 +455,22 @@ def find_organizations(log_entries: Collection[LogEntry]) -> dict[int, int]:
     return found
 
 
+def is_about_archive(log_entry: LogEntry) -> bool:
+    """Return whether a log entry says that an organization was archived or restored."""
+    if find_model(log_entry) is not Organization:
+        return False
+    return log_entry.change_message in ARCHIVE_TEXTS
+
+
+def find_archive_keys(log_entries: Collection[LogEntry]) -> set[int]:
+    """Return the keys of organizations that were archived or restored."""
+    return {
+        int(log_entry.object_id or "")
+        for log_entry in log_entries
+        if is_about_archive(log_entry) and is_primary_key(log_entry.object_id or "")
+    }
+
+
 def find_model(log_entry: LogEntry) -> type | None:
     if log_entry.content_type_id is None:
         return None
@@ -454,11 +490,50 @@ def shorten(text: str) -> str:
     return f"{shown} … {rest % more}"
 
 
+def get_why(event: MembershipEvent) -> str:
+    """Return the reason of an event if it says what happened, or ""."""
+    why: str = getattr(event, "why", "")
+    return why
+
+
+def find_kind(event: MembershipEvent) -> tuple[Any, ...]:
+    """Return what events have in common that have the same text."""
+    return (event.event, event.role, event.replaced, event.ends_at, get_why(event))
+
+
 def describe_event(event: MembershipEvent) -> str:
-    role = event.get_role_display()
-    if event.shown_end:
-        return f"{event.get_event_display()} ({role}, {event.shown_end})"
-    return f"{event.get_event_display()} ({role})"
+    """Return what happened: "role changed (Reviewer → Admin, until Dec. 31, 2026)"."""
+    what = describe_reason(event)
+    details = [str(event.shown_role)]
+    if event.shown_end and event.event != Event.END_CHANGED:
+        details.append(event.shown_end)
+    return f"{what} ({', '.join(details)})"
+
+
+def describe_reason(event: MembershipEvent) -> str:
+    """Return what happened, without the role."""
+    why = get_why(event)
+    if why == ENDED_AS_PLANNED:
+        return _("access ended as planned")
+    if why == APPROVED:
+        return _("request approved")
+    if event.event == Event.END_CHANGED and event.ends_at is not None:
+        return _("access %(until)s") % {"until": event.shown_end}
+    if event.event == Event.END_CHANGED:
+        return _("access without an end date")
+    if event.replaced is not None:
+        return _("role changed")
+    return str(event.get_event_display())
+
+
+def choose_action(event: MembershipEvent, text: str) -> tuple[Any, ...]:
+    """Return what events have in common that are parts of one action."""
+    if event.source == make_source(BULK_CHANGE):
+        return (event.source, text, event.actor_key)
+    if event.event == Event.LEFT:
+        # Someone who leaves loses several roles.
+        return (event.user_name, event.event, get_why(event), event.actor_key)
+    return (event.user_name, text, event.actor_key)
 
 
 def make_entry(event: MembershipEvent, text: str) -> Entry:
@@ -472,48 +547,6 @@ def make_entry(event: MembershipEvent, text: str) -> Entry:
         author_key=event.actor_key,
         author_name=event.actor_name,
         source=event.source,
-        action=(event.user_name, text, event.actor_key),
+        action=choose_action(event, text),
+        common_text=str(event.get_event_display()),
     )
-
-
-def describe_import(details: dict[str, Any]) -> str:
-    """Return how many organizations and people an import has added or changed."""
-    created = details.get("created", 0)
-    changed = details.get("changed", 0)
-    people = details.get("people", 0)
-    texts = []
-    if created:
-        text = ngettext("%d organization added", "%d organizations added", created)
-        texts.append(text % created)
-    if changed:
-        text = ngettext("%d organization changed", "%d organizations changed", changed)
-        texts.append(text % changed)
-    if people:
-        text = ngettext("%d person got a role", "%d people got a role", people)
-        texts.append(text % people)
-    return ", ".join(texts) or _("Nothing was changed.")
-
-
-def make_entry_of_import(event: AuditEvent) -> Entry:
-    return Entry(
-        at=event.at,
-        text=describe_import(event.details),
-        name=_("Import"),
-        author_key=event.actor_key,
-        author_name=event.actor_name,
-    )
-
-
-def add_to_action(entry: Entry) -> Entry:
-    """Return the entry of an action that is about one more organization."""
-    text = entry.text
-    if entry.action and entry.action[0] == IMPORT:
-        # The text says what was changed in one of them.
-        text = _("Changed.")
-    return replace(entry, text=text, number=entry.number + 1)
-
-
-def is_one_action(newer: Entry, older: Entry) -> bool:
-    if newer.action is None or newer.action != older.action:
-        return False
-    return newer.at - older.at <= AT_ONCE
