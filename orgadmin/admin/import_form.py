@@ -63,6 +63,11 @@ class ChoicesForm(forms.Form):
     accepts_warnings = forms.BooleanField(
         label=_("Import rows with warnings, too"), required=False
     )
+    leaves_out_problems = forms.BooleanField(
+        label=_("Leave out rows with problems"),
+        required=False,
+        help_text=_("Otherwise, one problem refuses the whole file."),
+    )
 
     def list_reading_fields(self):
         """Return the fields that say how the file is read, which few people need."""
@@ -78,6 +83,7 @@ class ChoicesForm(forms.Form):
             matches_names=data["matches_names"],
             keeps_totals=data["keeps_totals"],
             accepts_warnings=data["accepts_warnings"],
+            leaves_out_problems=data["leaves_out_problems"],
             limits=PAGE_LIMITS,
         )
 
@@ -138,6 +144,7 @@ class PreviewForm(ChoicesForm):
             "keeps_totals": options.keeps_totals,
             "clear_blank": options.clear_blank,
             "accepts_warnings": options.accepts_warnings,
+            "leaves_out_problems": options.leaves_out_problems,
         }
         super().__init__(data, initial=initial)
         self.report = report
@@ -157,6 +164,8 @@ class PreviewForm(ChoicesForm):
         names = ["sheet" if self.format.sheets else "encoding", "matches_names"]
         if self.report.number_skipped or self.chosen.options.keeps_totals:
             names.append("keeps_totals")
+        if self.chosen.options.leaves_out_problems:
+            names.append("leaves_out_problems")
         clearable = [
             choice for choice in list_clearable() if choice[0] in self.report.columns
         ]
@@ -164,6 +173,10 @@ class PreviewForm(ChoicesForm):
             self.fields["clear_blank"].choices = clearable
             names.append("clear_blank")
         return [self[name] for name in names]
+
+    def list_kept_fields(self):
+        """Return the choices that a page with problems sends again as they are."""
+        return [self[name] for name in ("matches_names", "keeps_totals", "clear_blank")]
 
     def list_consent_fields(self):
         """Return the tick that a preview with warnings asks for, if it has any."""

@@ -22,6 +22,8 @@ from orgadmin.models import Import, ImportPart, Organization, User
 from orgadmin.models.guards import LastAdminError
 from orgadmin.people.outbox import is_queued
 from orgadmin.people.unsent import find_state
+from orgadmin.records.csv_files import respond_with_csv
+from orgadmin.records.exports import record_export
 from orgadmin.records.import_jobs import (
     is_being_undone,
     is_few,
@@ -47,6 +49,7 @@ from orgadmin.records.stored_imports import (
     PreviewOutdated,
     carry_out,
     explain_outdated,
+    list_left_out,
     list_warnings,
     prepare,
     read_file,
@@ -93,7 +96,11 @@ class RestoredRow:
 class ImportAdmin(SuperuserOnlyAdmin):
     """Files are uploaded on a page of the organizations, and confirmed here."""
 
-    pages = {"overview": SUPERUSERS_ONLY, "undo": SUPERUSERS_ONLY}
+    pages = {
+        "overview": SUPERUSERS_ONLY,
+        "left_out": SUPERUSERS_ONLY,
+        "undo": SUPERUSERS_ONLY,
+    }
     list_display = ["created_at", "file", "author", "state", "result"]
     ordering = ["-pk"]
     sortable_by = []
@@ -245,6 +252,13 @@ class ImportAdmin(SuperuserOnlyAdmin):
             raise PreviewOutdated
         return carry_out(stored, actor=request.user)
 
+    def left_out_view(self, request, stored):
+        """Download the rows that an import leaves out, with what is wrong with them."""
+        if not read_report(stored).number_rejected:
+            return HttpResponseRedirect(self.get_record_url(stored))
+        record_export("rows of an import", actor=request.user, stored=stored.pk)
+        return respond_with_csv("not-imported", list_left_out(stored))
+
     # Undoing
 
     def undo_view(self, request, stored):
@@ -303,12 +317,15 @@ class ImportAdmin(SuperuserOnlyAdmin):
 
     def _show_problems(self, request, stored, report):
         problems = PartList(stored, ImportPart.Kind.PROBLEMS)[:MAX_LISTED]
+        form = PreviewForm(stored, report)
         return self._render(
             request,
             stored,
-            form=PreviewForm(stored, report, request.POST or None),
+            form=form,
+            kept_fields=form.list_kept_fields(),
             problems=[ImportProblem(**problem) for problem in problems],
             problem_count=report.number_of_problems,
+            valid_rows=report.valid_rows,
         )
 
     def _show_preview(self, request, stored, report, form):
@@ -326,6 +343,8 @@ class ImportAdmin(SuperuserOnlyAdmin):
             consent_fields=form.list_consent_fields(),
             skipped=PartList(stored, ImportPart.Kind.SKIPPED)[:MAX_LISTED],
             warnings=list_warnings(stored, MAX_LISTED),
+            left_out=list_problems(stored) if report.number_rejected else [],
+            left_out_url=self.get_page_url("left_out", stored),
             needs_tick=report.needs_consent and request.method == "POST",
         )
 
@@ -343,6 +362,8 @@ class ImportAdmin(SuperuserOnlyAdmin):
             report=report,
             result=describe_import(report),
             page=page,
+            left_out_url=self.get_page_url("left_out", stored),
+            has_left_out=has_left_out(stored),
             may_undo=may_undo(stored),
             is_being_undone=is_being_undone(stored),
             undo_url=self.get_page_url("undo", stored),
@@ -361,6 +382,19 @@ class ImportAdmin(SuperuserOnlyAdmin):
             upload_url=reverse("admin:orgadmin_organization_import"),
             **context,
         )
+
+
+def list_problems(stored):
+    """Return the first rows that an import leaves out, as (line, problem)."""
+    rows = PartList(stored, ImportPart.Kind.PROBLEMS)[:MAX_LISTED]
+    return [(line, cells[-1]) for line, cells in rows]
+
+
+def has_left_out(stored):
+    """Return whether there are rows that were left out, and are still stored."""
+    if not read_report(stored).number_rejected:
+        return False
+    return stored.parts.filter(kind=ImportPart.Kind.PROBLEMS).exists()
 
 
 def get_import_url(stored):

@@ -41,6 +41,8 @@ class ImportOptions:
     matches_names: bool = False  # whether a name identifies an organization
     keeps_totals: bool = False  # whether rows that look like totals are imported
     accepts_warnings: bool = False  # whether rows with warnings are imported
+    # Whether rows with problems are left out. Otherwise, one refuses the whole file.
+    leaves_out_problems: bool = False
     limits: Limits = COMMAND_LIMITS
 
 

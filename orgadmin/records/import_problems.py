@@ -43,11 +43,13 @@ class ImportRefused(Exception):
     """The import was refused and nothing was changed.
 
     `problems` are all problems that were found, in the order of their lines.
+    `valid_rows` is how many rows have none, or 0 if the file cannot be read.
     """
 
-    def __init__(self, problems: Sequence[ImportProblem]) -> None:
+    def __init__(self, problems: Sequence[ImportProblem], valid_rows: int = 0) -> None:
         super().__init__(problems)
         self.problems = problems
+        self.valid_rows = valid_rows
 
 
 class WarningsRefused(ImportRefused):

@@ -8,8 +8,8 @@ organizations with those that exist, and `import_preview` describes what happens
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from itertools import chain, islice
 from typing import BinaryIO
 
@@ -83,6 +83,20 @@ class SkippedRow:
         return f"{place}, {quoted}{_(':')} {REASONS[self.kind]}"
 
 
+@dataclass(frozen=True)
+class RejectedRow:
+    """A row that is left out because it has problems."""
+
+    line: int
+    cells: Sequence[str]
+    problems: Sequence[ImportProblem]
+
+    def describe(self) -> list[str]:
+        """Return the cells as in the file, and then what is wrong with them."""
+        problems = [replace(problem, line=None) for problem in self.problems]
+        return [*self.cells, "; ".join(str(problem) for problem in problems)]
+
+
 @dataclass
 class ImportReport:
     """What an import did, or would do."""
@@ -104,6 +118,9 @@ class ImportReport:
     has_foreign_ids: bool = False  # whether there are IDs without their keys
     skipped: list[SkippedRow] = field(default_factory=list)
     warnings: list[ImportWarning] = field(default_factory=list)
+    titles: Sequence[str] = ()  # of all columns
+    # Rows that are left out, if the person chose so
+    rejected: list[RejectedRow] = field(default_factory=list)
 
     @property
     def needs_consent(self) -> bool:
@@ -155,7 +172,8 @@ def import_table(
     people are refused.
 
     Rows with warnings are refused unless `options` accept them. A dry run does not
-    refuse them: its report has the warnings.
+    refuse them: its report has the warnings. Rows with problems refuse the whole file,
+    unless `options` leave them out: then they are `rejected` in the report.
 
     The import may do what `actor` may do. None means a command, which may do
     everything. `on_progress` is called after each batch with the number of its last
@@ -210,6 +228,27 @@ def record_refusal(error: ImportRefused, *, actor: User | None = None) -> None:
         actor=actor,
         details={"problems": len(error.problems)},
     )
+
+
+def sort_problems(problems: Iterable[ImportProblem]) -> list[ImportProblem]:
+    return sorted(problems, key=lambda problem: problem.line or 0)
+
+
+def list_rejected(
+    titles: Sequence[str], rejected: Iterable[Sequence[str]]
+) -> Iterator[list[str]]:
+    """Yield the rows of a file with what was left out, and a column "Problem".
+
+    `rejected` are rows as `RejectedRow.describe()` returns them. A file that was
+    corrected has the column already.
+    """
+    problem = _("Problem")
+    left_out = [index for index, title in enumerate(titles) if title == problem]
+    width = len(titles)
+    for *cells, text in chain([[*titles, problem]], rejected):
+        padded = [*cells, *[""] * (width - len(cells))]
+        kept = [cell for index, cell in enumerate(padded) if index not in left_out]
+        yield [*kept, text]
 
 
 def describe_conflict() -> ImportRefused:
@@ -293,6 +332,8 @@ class _Import:
         self.on_row = on_row
         self.report = ImportReport()
         self.problems: list[ImportProblem] = []
+        self.is_partial = options.leaves_out_problems
+        self.valid_rows = 0
         self.digest = ""
         # Everyone gets one message about all their changes.
         self.mailed_changes: list[mail.Keys] = []
@@ -302,9 +343,11 @@ class _Import:
         try:
             self._import_table(source)
         except FileRefused as error:
-            self.problems.append(error.problem)
-        if self.problems:
-            raise ImportRefused(sorted(self.problems, key=lambda each: each.line or 0))
+            problems = [*self.problems, error.problem]
+            raise ImportRefused(sort_problems(problems)) from error
+        if self.problems and not self.is_partial:
+            raise ImportRefused(sort_problems(self.problems), self.valid_rows)
+        self.report.rejected.sort(key=lambda row: row.line)
         self._check_warnings()
         mail.notify_about(self.mailed_changes, self.actor)
         self._record_import()
@@ -349,13 +392,15 @@ class _Import:
         duplicates = DuplicateFinder(planner.viewable)
         has_keys = False
         for batch in read_in_batches(self._skip(records, header)):
+            records_by_line = {record.line: record for record in batch}
             rows = self._clean(batch, cleaner)
             has_keys = has_keys or any(row.has_key for row in rows)
-            planned_rows = self._plan(rows, planner)
+            planned_rows = self._plan(rows, planner, records_by_line)
+            self.valid_rows += len(planned_rows)
             duplicates.add(planned_rows)
             # After the first problem, nothing more is written, but later rows are still
             # checked, so that people can fix all problems at once.
-            if not self.problems:
+            if self.is_partial or not self.problems:
                 written = self._write(planned_rows)
                 planner.remember_created(written.created)
             if self.on_progress is not None:
@@ -378,6 +423,7 @@ class _Import:
         for record in sample[:index]:
             self.report.skipped.append(SkippedRow(record.line, TITLE, record.cells))
         header = titles.read(sample[index])
+        self.report.titles = header.titles
         self.report.columns = [name for name in FIELDS if name in header.fields]
         self.report.ignored = header.ignored
         self.report.has_foreign_ids = header.has_foreign_ids
@@ -398,17 +444,28 @@ class _Import:
             try:
                 rows.append(cleaner.clean(record))
             except RowRefused as error:
-                self.problems += error.problems
+                self._reject(record, error)
         return rows
 
-    def _plan(self, rows: Sequence[ImportRow], planner: RowPlanner) -> list[PlannedRow]:
+    def _reject(self, record: Record, error: RowRefused) -> None:
+        self.problems += error.problems
+        if self.is_partial:
+            rejected = RejectedRow(record.line, record.cells, error.problems)
+            self.report.rejected.append(rejected)
+
+    def _plan(
+        self,
+        rows: Sequence[ImportRow],
+        planner: RowPlanner,
+        records: Mapping[int, Record],
+    ) -> list[PlannedRow]:
         stored = planner.load(rows)
         planned_rows = []
         for row in rows:
             try:
                 planned_row = planner.plan(row, stored)
             except RowRefused as error:
-                self.problems += error.problems
+                self._reject(records[row.line], error)
                 continue
             planned_rows.append(planned_row)
             self.report.warnings += planned_row.warnings

@@ -8,7 +8,7 @@ than the preview has shown, nothing is imported.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime
 from typing import Any, BinaryIO
@@ -38,7 +38,7 @@ from orgadmin.records.import_problems import (
 from orgadmin.records.import_records import Record
 from orgadmin.records.import_source import hash_file
 from orgadmin.records.import_tables import Format, Table, read_table
-from orgadmin.records.imports import ImportReport, import_table
+from orgadmin.records.imports import ImportReport, import_table, list_rejected
 
 FILE_NAME_LENGTH = 255
 
@@ -47,7 +47,6 @@ BEFORE = (
     ImportPart.Kind.FILE,
     ImportPart.Kind.RECORDS,
     ImportPart.Kind.PREVIEW,
-    ImportPart.Kind.PROBLEMS,
     ImportPart.Kind.WARNINGS,
     ImportPart.Kind.SKIPPED,
 )
@@ -110,6 +109,9 @@ class StoredReport:
     number_skipped: int = 0
     number_of_warnings: int = 0
     number_of_problems: int = 0
+    number_rejected: int = 0  # rows that are left out
+    valid_rows: int = 0  # if there are problems: rows without any
+    titles: Sequence[str] = ()
 
 
 @dataclass(frozen=True)
@@ -145,6 +147,11 @@ class Recorder:
         self.previews.add(preview)
         self.hash.update(repr(preview).encode("utf-8", "replace"))
         self.changes.add(describe_change(row))
+
+    def add_rejected(self, report: ImportReport) -> None:
+        """Record the rows that are left out, at the end."""
+        lines = [row.line for row in report.rejected]
+        self.hash.update(repr(lines).encode())
 
     def make_digest(self, stored: Import, choices: Choices) -> str:
         """Return a hash of the file, the choices, and what the rows do.
@@ -196,6 +203,14 @@ def read_format(stored: Import) -> Format:
 def read_report(stored: Import) -> StoredReport:
     values = stored.summary.get("report", {})
     return StoredReport(**values, format=read_format(stored))
+
+
+def list_left_out(stored: Import) -> Iterator[list[str]]:
+    """Yield the rows of a file with what the import leaves out, and why."""
+    report = read_report(stored)
+    parts = PartList(stored, ImportPart.Kind.PROBLEMS)
+    rejected = (cells for _line, cells in parts)
+    return list_rejected(report.titles, rejected)
 
 
 def list_warnings(stored: Import, end: int) -> list[StoredWarning]:
@@ -271,6 +286,7 @@ def prepare(
     choices = Choices.load(stored.choices)
     recorder = Recorder()
     problems: list[ImportProblem] = []
+    valid_rows = 0
     report = ImportReport()
     try:
         report = import_table(
@@ -284,11 +300,14 @@ def prepare(
         )
     except ImportRefused as error:
         problems += error.problems
+        valid_rows = error.valid_rows
         recorder = Recorder()
+    recorder.add_rejected(report)
     with transaction.atomic():
         # Another request may be doing the same.
         Import.objects.select_for_update(no_key=True).get(pk=stored.pk)
         save_preview(stored, recorder, report, problems)
+        stored.summary["report"]["valid_rows"] = valid_rows
         stored.digest = recorder.make_digest(stored, choices)
         stored.state = Import.State.WAITING
         stored.line = 0
@@ -302,7 +321,8 @@ def save_preview(
     problems: list[ImportProblem],
 ) -> None:
     lists: dict[str, list[Any]] = {
-        ImportPart.Kind.PROBLEMS: [asdict(problem) for problem in problems],
+        ImportPart.Kind.PROBLEMS: [asdict(problem) for problem in problems]
+        or [[row.line, row.describe()] for row in report.rejected],
         ImportPart.Kind.WARNINGS: [[str(row), row.word] for row in report.warnings],
         ImportPart.Kind.SKIPPED: [str(row) for row in report.skipped],
     }
@@ -323,6 +343,8 @@ def save_preview(
         "number_skipped": len(report.skipped),
         "number_of_warnings": len(report.warnings),
         "number_of_problems": len(problems),
+        "number_rejected": len(report.rejected),
+        "titles": list(report.titles),
     }
 
 
@@ -353,6 +375,7 @@ def carry_out(
         on_row=recorder.add,
         on_progress=on_progress,
     )
+    recorder.add_rejected(report)
     if recorder.make_digest(stored, choices) != stored.digest:
         raise PreviewOutdated
     stored.parts.filter(kind__in=BEFORE).delete()

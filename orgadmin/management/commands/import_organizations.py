@@ -2,6 +2,7 @@ import io
 import sys
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -11,6 +12,7 @@ from django.db import DatabaseError
 from orgadmin.management.arguments import find_user
 from orgadmin.management.output import EscapedCommand
 from orgadmin.records.batches import BATCH
+from orgadmin.records.csv_files import write_csv
 from orgadmin.records.import_options import ImportOptions
 from orgadmin.records.import_preview import RowPreview
 from orgadmin.records.import_problems import (
@@ -22,6 +24,7 @@ from orgadmin.records.imports import (
     CLEARABLE,
     ImportReport,
     import_organizations,
+    list_rejected,
     record_refusal,
 )
 from orgadmin.records.text_encoding import ENCODINGS, find_by_name
@@ -78,6 +81,12 @@ class Command(EscapedCommand):
             action="store_true",
             help="import rows with warnings, too, such as damaged numbers",
         )
+        parser.add_argument(
+            "--partial",
+            metavar="REST",
+            help="import the rows without problems, and write the others to the CSV"
+            " file REST, with a column “Problem”",
+        )
         self._add_reading_arguments(parser)
 
     def _add_reading_arguments(self, parser: CommandParser) -> None:
@@ -126,9 +135,11 @@ class Command(EscapedCommand):
         actor: str | None,
         dry_run: bool,
         send_mail: bool,
+        partial: str | None = None,
         **options: Any,
     ) -> None:
         choices = read_options(options)
+        choices = replace(choices, leaves_out_problems=partial is not None)
         try:
             report = self._import(
                 file, actor, choices, dry_run=dry_run, send_mail=send_mail
@@ -150,6 +161,8 @@ class Command(EscapedCommand):
                 f"Nothing was imported. The database failed: {reason}. Try again."
             ) from error
         self._print_report(report, dry_run=dry_run)
+        if partial is not None and not dry_run:
+            self._write_rest(report, partial)
         if report.needs_consent and not choices.accepts_warnings:
             refused = [each for each in report.warnings if each.needs_consent]
             raise CommandError(describe_warnings(len(refused)))
@@ -183,6 +196,21 @@ class Command(EscapedCommand):
             if not dry_run:
                 record_refusal(error, actor=actor)
             raise
+
+    def _write_rest(self, report: ImportReport, path: str) -> None:
+        """Write the rows that were left out to a file, if there are any."""
+        if not report.rejected:
+            return
+        rows = list_rejected(report.titles, (row.describe() for row in report.rejected))
+        try:
+            with open(path, "w", encoding="utf-8-sig", newline="") as file:
+                file.writelines(write_csv(rows))
+        except OSError as error:
+            raise CommandError(
+                f"{ascii(path)} cannot be written: {error.strerror}. The rows with"
+                " problems were not imported."
+            ) from error
+        self.stdout.write(f"Rows with problems are in {path}.")
 
     def _print_progress(self, lines: int) -> None:
         if self.stderr.isatty():
@@ -237,6 +265,10 @@ class Command(EscapedCommand):
         )
         if report.ends:
             self.stdout.write(f"Last days: {report.ends:,} {would_be}changed.")
+        if report.rejected:
+            self.stdout.write(
+                f"Rows with problems: {len(report.rejected):,} {would_be}left out."
+            )
         if dry_run:
             self.stdout.write("This was a dry run: nothing was changed.")
 
