@@ -3,13 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Collection
-from typing import Any
 
-from django.db.models import CharField, Q, QuerySet, Value
-from django.db.models.functions import Concat, Lower, Trim
+from django.db.models import BooleanField, Q
+from django.db.models.expressions import RawSQL
 
+from orgadmin.access.sql import placeholders
 from orgadmin.models import Membership, Organization, User
 from orgadmin.models.naming import mark_namesakes
+
+# The condition that the user of a membership is called the same as one of some users,
+# in upper or lower case. Databases look at the names of the members, and not at those
+# of all people. It is SQL because home pages ask it, and it takes the ORM longer to
+# compile it than a database to execute it. Parameters: the IDs of the users.
+CALLED_THE_SAME = """
+    LOWER(TRIM(orgadmin_user.first_name || ' ' || orgadmin_user.last_name)) IN (
+        SELECT LOWER(TRIM(known.first_name || ' ' || known.last_name))
+        FROM orgadmin_user known
+        WHERE known.id IN ({users})
+            AND TRIM(known.first_name || ' ' || known.last_name) <> ''
+    )
+"""
 
 
 def find_named_members(
@@ -27,11 +40,12 @@ def find_named_members(
             organization_of_group[group_id] = organization.pk
     if not known or not organization_of_group:
         return {}
-    names = fold_names(User.objects.filter(pk__in=known)).exclude(folded="")
-    # Compares the names of members, and does not look for the names among all people.
-    members = Membership.objects.current().filter(group__in=organization_of_group)
-    memberships = members.alias(folded=fold_name("user__")).filter(
-        Q(user__in=known) | Q(folded__in=names.values("folded"))
+    statement = CALLED_THE_SAME.format(users=placeholders(known))
+    is_called_the_same = RawSQL(statement, [*known], BooleanField())
+    memberships = (
+        Membership.objects.current()
+        .filter(group__in=organization_of_group)
+        .filter(Q(user__in=known) | Q(is_called_the_same))
     )
     found = list(memberships.select_related("user"))
     mark_namesakes([membership.user for membership in found])
@@ -40,19 +54,6 @@ def find_named_members(
         for row in found
         if row.user_id in known
     }
-
-
-def fold_names(users: QuerySet[User]) -> QuerySet[Any]:
-    """Return the users with their full names, as `folded`, without upper case."""
-    return users.order_by().annotate(folded=fold_name())
-
-
-def fold_name(path: str = "") -> Lower:
-    """Return the full name of a user without upper case. `path` leads to the user."""
-    first_name = f"{path}first_name"
-    last_name = f"{path}last_name"
-    name = Concat(first_name, Value(" "), last_name, output_field=CharField())
-    return Lower(Trim(name))
 
 
 def mark_namesakes_among_members(
