@@ -501,6 +501,28 @@ class StaffPageTests(PagesTestCase):
         self.assertContains(response, "must confirm your own access")
         self.assertEqual(answers_of(review), {"cyd": "confirmed", "other": "confirmed"})
 
+    def test_ends_other_access_after_a_question(self):
+        other = create_superuser("other")
+        review = start()
+        url = f"{REVIEWS}{review.pk}/other_access/"
+        item = review.sections.get(organization_key=None).items.get(user_key=other.pk)
+        mine = review.sections.get(organization_key=None).items.get(
+            user_key=self.root.pk
+        )
+        page = self.client.get(url)
+        self.assertContains(page, f"?end={item.pk}")
+        self.assertNotContains(page, f"?end={mine.pk}")
+        question = self.client.get(f"{url}?end={item.pk}")
+        self.assertContains(question, "End the access of “other”?")
+        self.assertEqual(answers_of(review), {})
+        data = {"end": item.pk, f"decisions-{item.pk}": "0", "reason": "Moved on"}
+        response = self.client.post(url, data, follow=True)
+        self.assertContains(response, "The access of “other” has ended.")
+        other.refresh_from_db()
+        self.assertFalse(other.is_superuser)
+        response = self.client.get(f"{url}?end={item.pk}", follow=True)
+        self.assertContains(response, "This access has ended already")
+
     def test_needs_attention_counts_what_is_open(self):
         start()
         page = self.client.get("/admin/")

@@ -50,6 +50,7 @@ from orgadmin.people.reviews import (
     DueDateInThePast,
     confirm_other_paths,
     decide,
+    decide_other_paths,
     start_review,
 )
 from tests.clocks import database_time
@@ -66,6 +67,15 @@ from tests.mailing import queues_mail, work
 
 START = datetime.datetime(2026, 11, 2, 10, tzinfo=UTC)
 DUE = datetime.date(2026, 12, 14)
+
+PROVIDER = OpenIDProvider(
+    "company",
+    "Example ID",
+    "https://id.example.com",
+    "orgadmin",
+    "hush",
+    roles=(GroupRole("staff", "reviewer", "R-1"),),
+)
 
 MANAGING = ["view_organization", "manage_members_organization"]
 
@@ -216,18 +226,7 @@ class ItemTests(ReviewTestCase):
             found = keys.values_list("organization_key", "organization_name")
             self.assertEqual(list(found), [(self.beta.pk, "Beta")])
 
-    @override_settings(
-        OIDC_PROVIDERS=[
-            OpenIDProvider(
-                "company",
-                "Example ID",
-                "https://id.example.com",
-                "orgadmin",
-                "hush",
-                roles=(GroupRole("staff", "reviewer", "R-1"),),
-            )
-        ]
-    )
+    @override_settings(OIDC_PROVIDERS=[PROVIDER])
     def test_other_paths_of_access_are_for_platform_staff(self):
         Organization.objects.filter(pk=self.acme.pk).update(reference="R-1")
         viewer = create_user("viewer", is_staff=True, permissions=["view_organization"])
@@ -538,6 +537,98 @@ class DecisionTests(ReviewTestCase):
         self.assertEqual([item.user_name for item in outcome.own], ["root"])
         confirm_other_paths(section, list(items), actor=other)
         self.assertEqual(answers_of(self.review), {"root": "confirmed"})
+
+
+class OtherAccessTests(ReviewTestCase):
+    """Superusers confirm or end access that is not by a role."""
+
+    def setUp(self):
+        super().setUp()
+        self.other = create_superuser("other")
+        self.viewer = create_user(
+            "viewer", is_staff=True, permissions=["view_organization"]
+        )
+        grant(self.cyd, "view_organization", self.beta)
+        grant(self.cyd, "change_organization", self.beta)
+        self.group = Group.objects.create(name="Auditors")
+        self.permission = Permission.objects.get(codename="view_organization")
+        self.beta.group_grants.create(group=self.group, permission=self.permission)
+        watchers = Group.objects.create(name="Watchers")
+        watchers.permissions.add(self.permission)
+        self.viewer.groups.add(watchers)
+        self.review = start()
+        self.section = self.review.sections.get(organization_key=None)
+
+    def end(self, path, user=None, *, actor=None, number=0):
+        item = self.section.items.get(path=path, user_key=user.pk if user else None)
+        decision = Decision(item.pk, ReviewAnswer.ENDED, number=number)
+        actor = actor or self.root
+        return decide_other_paths(
+            self.section, [decision], actor=actor, reason="Not needed"
+        )
+
+    def can_view(self, user):
+        user = User.objects.get(pk=user.pk)
+        return Organization.objects.permitted(user).filter(pk=self.beta.pk).exists()
+
+    def test_ends_what_a_superuser_has(self):
+        self.end("superuser", self.other)
+        self.assertFalse(self.can_view(self.other))
+        event = AuditEvent.objects.latest("pk")
+        self.assertEqual(event.actor_key, self.root.pk)
+        self.assertEqual(event.user_key, self.other.pk)
+
+    def test_ends_permissions_of_their_own_and_by_groups(self):
+        self.assertTrue(self.can_view(self.viewer))
+        self.end("delegated", self.viewer)
+        self.assertFalse(self.can_view(self.viewer))
+        actors = AuditEvent.objects.filter(user_key=self.viewer.pk).order_by("-pk")[:2]
+        self.assertEqual({event.actor_key for event in actors}, {self.root.pk})
+
+    def test_ends_permissions_on_one_organization(self):
+        self.assertTrue(self.can_view(self.cyd))
+        self.end("grant", self.cyd)
+        self.assertFalse(self.can_view(self.cyd))
+        event = AuditEvent.objects.latest("pk")
+        self.assertEqual(event.details["organization"], self.beta.pk)
+        self.assertEqual(len(event.details["removed"]), 2)
+        self.end("group")
+        self.assertFalse(self.beta.group_grants.filter(group=self.group).exists())
+        decisions = ReviewDecision.objects.values_list("answer", "reason")
+        self.assertEqual(list(decisions), [("ended", "Not needed")] * 2)
+
+    @tag("K1")
+    def test_nobody_ends_their_own_or_the_last_superuser(self):
+        outcome = self.end("superuser", self.root)
+        self.assertEqual([item.user_name for item in outcome.own], ["root"])
+        self.assertTrue(self.can_view(self.root))
+        # The one who decides is a superuser no more when it is their turn.
+        User.objects.filter(pk=self.other.pk).update(is_superuser=False)
+        with self.assertRaises(PermissionDenied):
+            self.end("superuser", self.root, actor=self.other)
+        self.assertFalse(ReviewDecision.objects.exists())
+
+    def test_a_confirmation_can_be_replaced_by_who_has_seen_it(self):
+        item = self.section.items.get(path="grant")
+        confirm_other_paths(self.section, [item.pk], actor=self.root)
+        self.assertTrue(self.end("grant", self.cyd).is_empty)
+        self.assertTrue(self.can_view(self.cyd))
+        self.end("grant", self.cyd, number=1)
+        self.assertFalse(self.can_view(self.cyd))
+        self.assertEqual([row.answer for row in item.list_decisions()][1:], ["ended"])
+
+    def test_what_has_ended_already_is_closed(self):
+        self.beta.user_grants.all().delete()
+        outcome = self.end("grant", self.cyd)
+        self.assertEqual(len(outcome.left), 1)
+        self.assertEqual(answers_of(self.review), {"cyd": "left"})
+
+    @override_settings(OIDC_PROVIDERS=[PROVIDER])
+    def test_the_settings_are_not_changed(self):
+        Organization.objects.filter(pk=self.acme.pk).update(reference="R-1")
+        self.section = start().sections.get(organization_key=None)
+        with self.assertRaises(PermissionDenied):
+            self.end("provider")
 
 
 class DueTests(ReviewTestCase):

@@ -10,15 +10,18 @@ from django.core.exceptions import PermissionDenied
 from django.db import models, transaction
 from django.db.models import F
 from django.http import Http404, HttpResponseRedirect
-from django.utils.translation import gettext_lazy as _, ngettext
+from django.utils.translation import gettext_lazy as _
 
 from orgadmin.access.rule import SUPERUSERS_ONLY
 from orgadmin.accounts.kept_forms import get_returned_form, tell_not_saved
 from orgadmin.admin.base import SuperuserOnlyAdmin
 from orgadmin.admin.changelist import get_page, list_all_rows, make_list_request
 from orgadmin.admin.once import AlreadySent, note_sent
+from orgadmin.admin.people_forms import ReasonForm
+from orgadmin.admin.quotes import quote
+from orgadmin.admin.review_answers import read_decisions
 from orgadmin.admin.review_forms import Covered, StartReviewForm
-from orgadmin.admin.review_rows import describe_undecided
+from orgadmin.admin.review_rows import describe_paths
 from orgadmin.admin.widgets import DayInput
 from orgadmin.models import (
     AccessReview,
@@ -33,11 +36,13 @@ from orgadmin.models import (
     ReviewSection,
     User,
 )
+from orgadmin.models.guards import LastSuperuserError
 from orgadmin.models.validators import is_primary_key
+from orgadmin.people.review_paths import can_end, find_ended_paths
 from orgadmin.people.review_schedule import remind_now
 from orgadmin.people.reviews import (
     DueDateInThePast,
-    confirm_other_paths,
+    decide_other_paths,
     start_review,
 )
 from orgadmin.records.csv_files import respond_with_csv
@@ -209,17 +214,22 @@ class AccessReviewAdmin(SuperuserOnlyAdmin):
         return self.redirect_with_message(request, text, messages.WARNING)
 
     def other_access_view(self, request, review):
-        """Show access that is not by a role, and confirm it."""
+        """Show access that is not by a role, and confirm or end it.
+
+        ?end= asks about an item.
+        """
         section = review.sections.filter(organization_key=None).first()
         if section is None:
             text = _("The review is being prepared. Try again in a minute.")
             url = self.get_record_url(review)
             return self.redirect_with_message(request, text, messages.WARNING, url)
         if request.method == "POST":
-            return self._confirm(request, section)
-        items = section.items.select_related("decision").order_by("path", "pk")
-        page = get_page(request, items)
+            return self._decide(request, section)
         is_answerable = review.is_answerable
+        if is_answerable and is_primary_key(request.GET.get("end", "")):
+            return self._ask_about_end(request, review, section)
+        items = section.items.with_decisions().order_by("path", "pk")
+        page = get_page(request, items)
         undecided = [item for item in page if not hasattr(item, "decision")]
         return self.render_page(
             request,
@@ -233,24 +243,45 @@ class AccessReviewAdmin(SuperuserOnlyAdmin):
             number=len(undecided) if is_answerable else 0,
         )
 
-    def _confirm(self, request, section):
-        keys = [key for key in request.POST.getlist("item") if is_primary_key(key)]
-        key = request.POST.get("confirm", "")
-        if key != "all":
-            keys = [key] if is_primary_key(key) else []
+    def _ask_about_end(self, request, review, section):
+        """Ask before access that is not by a role ends."""
+        items = section.items.with_decisions().filter(pk=request.GET["end"])
+        item = items.first()
+        if item is None or not can_end(item) or find_ended_paths([item]):
+            text = _("This access has ended already, or only the settings can end it.")
+            url = request.path
+            return self.redirect_with_message(request, text, messages.WARNING, url)
+        return self.render_page(
+            request,
+            review,
+            "other_access_end",
+            _("End the access of %s?") % quote(item),
+            item=item,
+            number=len(item.list_decisions()),
+            form=ReasonForm(),
+            review_url=request.path,
+        )
+
+    def _decide(self, request, section):
+        form = ReasonForm(request.POST)
+        reason = form.cleaned_data["reason"] if form.is_valid() else ""
         try:
-            outcome = confirm_other_paths(section, keys, actor=request.user)
+            outcome = decide_other_paths(
+                section,
+                read_decisions(request.POST),
+                actor=request.user,
+                reason=reason,
+            )
         except ReviewIsComplete:
             text = _("This review has ended, so nothing was changed.")
             return self.redirect_with_message(request, text, messages.WARNING)
-        number = len(outcome.decided)
-        if number:
-            text = ngettext(
-                "%d entry is confirmed.", "%d entries are confirmed.", number
-            )
-            self.message_user(request, text % number)
-        for level, text in describe_undecided(outcome):
+        except LastSuperuserError as error:
+            url = request.path
+            return self.redirect_with_message(request, str(error), messages.ERROR, url)
+        for level, text in describe_paths(outcome):
             self.message_user(request, text, level)
+        if request.GET.get("end"):
+            return HttpResponseRedirect(request.path)
         return HttpResponseRedirect(request.get_full_path())
 
     def evidence_view(self, request, review):

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from django.contrib import messages
 from django.core.exceptions import PermissionDenied
-from django.http import HttpRequest, HttpResponseRedirect, QueryDict
+from django.http import HttpRequest, HttpResponseRedirect
 from django.urls import reverse
 from django.utils.translation import gettext as _, gettext_lazy
 
@@ -16,6 +16,7 @@ from orgadmin.admin.departures import describe_refusal, read_confirmed
 from orgadmin.admin.organization_people import PEOPLE_PER_PAGE, gives_managing_role
 from orgadmin.admin.people_forms import ReasonForm
 from orgadmin.admin.quotes import quote
+from orgadmin.admin.review_answers import read_decisions, read_number, read_seen
 from orgadmin.admin.review_forms import ReviewedAccessForm
 from orgadmin.admin.review_rows import describe_outcome, find_last_admin, make_rows
 from orgadmin.gate.answers import get_gate
@@ -42,9 +43,6 @@ from orgadmin.people.reviews import (
 
 # How many reviews of an organization the page lists.
 REVIEWS_SHOWN = 20
-
-# {name of a button: what it decides}. The value of the button is the key of the item.
-BUTTONS = {"confirm": ReviewAnswer.CONFIRMED, "end": ReviewAnswer.ENDED}
 
 GONE = gettext_lazy("The review is over, or the person has left.")
 
@@ -291,41 +289,6 @@ def choose_section(
     if waiting:
         return min(waiting, key=lambda section: section.review.due_on)
     return next(iter(sections), None)
-
-
-# Deciding
-
-
-def read_decisions(post: QueryDict) -> list[Decision]:
-    """Return the decisions that buttons send; none if they do not make sense."""
-    if post.get("confirm") == "all":
-        keys = [key for key in post.getlist("item") if is_primary_key(key)]
-        return [read_decision(post, key, ReviewAnswer.CONFIRMED) for key in keys]
-    for name, answer in BUTTONS.items():
-        key = post.get(name, "")
-        if is_primary_key(key):
-            return [read_decision(post, key, answer)]
-    return []
-
-
-def read_decision(post: QueryDict, key: str, answer: ReviewAnswer) -> Decision:
-    return Decision(
-        int(key), answer, seen=read_seen(post, key), number=read_number(post, key)
-    )
-
-
-def read_seen(post: QueryDict, key: str) -> str:
-    """Return the access that a page showed of an item.
-
-    Without it, nothing was shown, so nothing is decided.
-    """
-    return post.get(f"seen-{key}", "")
-
-
-def read_number(post: QueryDict, key: str) -> int:
-    """Return how many decisions about an item a page knew of."""
-    number = post.get(f"decisions-{key}", "")
-    return int(number) if is_primary_key(number) else 0
 
 
 def has_changed(outcome: Outcome, user: User) -> bool:

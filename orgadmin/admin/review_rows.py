@@ -200,6 +200,20 @@ def describe_decided(decided: Collection[Decided]) -> list[tuple[int, str]]:
     return lines
 
 
+def describe_paths(outcome: Outcome) -> list[tuple[int, str]]:
+    """Return the messages about access without a role."""
+    lines = []
+    ended = [row for row in outcome.decided if row.answer == ReviewAnswer.ENDED]
+    number = len(outcome.decided) - len(ended)
+    if number:
+        text = ngettext("%d entry is confirmed.", "%d entries are confirmed.", number)
+        lines.append((messages.SUCCESS, text % number))
+    for row in ended:
+        text = _("The access of %s has ended.") % quote(row.item)
+        lines.append((messages.SUCCESS, text))
+    return [*lines, *describe_undecided(outcome)]
+
+
 def describe_undecided(outcome: Outcome) -> list[tuple[int, str]]:
     """Return the messages about what could not be decided."""
     lines = []

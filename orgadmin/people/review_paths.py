@@ -1,4 +1,4 @@
-"""Access that is not by a role: what platform staff confirm in an access review.
+"""Access that is not by a role: what platform staff confirm or end in an access review.
 
 These are superusers, staff with a permission on all organizations, permissions on one
 organization, and groups at OpenID providers that give roles.
@@ -9,11 +9,14 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from hashlib import sha256
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from django.conf import settings
+from django.contrib.auth.models import Group, Permission
 
+from orgadmin.access.audit_log import SecurityEvent, record
 from orgadmin.access.batches import split_into_batches
+from orgadmin.access.permission_log import record_group_event
 from orgadmin.access.roles import PERMISSIONS, ROLES_BY_KEY, codename
 from orgadmin.access.rule import MODEL_BACKEND
 from orgadmin.models import (
@@ -28,6 +31,8 @@ from orgadmin.models import (
 )
 
 if TYPE_CHECKING:
+    from django.db.models import QuerySet
+
     from config.providers import GroupRole, OpenIDProvider
 
 DETAIL_LENGTH = 1_000  # characters, as many as the column has
@@ -159,3 +164,74 @@ def list_existing_keys(items: Iterable[ReviewItem]) -> Iterator[str]:
     for provider in settings.OIDC_PROVIDERS:
         for mapped in provider.roles:
             yield make_provider_key(provider, mapped)
+
+
+# Ending the access
+
+
+def can_end(item: ReviewItem) -> bool:
+    """Return whether the site can end such access. It cannot change its settings."""
+    return item.path != AccessPath.PROVIDER
+
+
+def end_path(item: ReviewItem, *, actor: User) -> None:
+    """End the access that an item is about, and record it in the audit log.
+
+    The person of the item is locked. Raises `LastSuperuserError`.
+    """
+    if item.path == AccessPath.GROUP:
+        end_grants_of_group(item, actor)
+        return
+    user = User.objects.get(pk=item.user_key or 0)
+    user.changed_by = actor
+    if item.path == AccessPath.SUPERUSER:
+        user.is_superuser = False
+        user.save(update_fields=["is_superuser"])
+    elif item.path == AccessPath.DELEGATED:
+        end_delegation(user)
+    elif item.path == AccessPath.GRANT:
+        end_grants_of_user(item, user, actor)
+
+
+def end_delegation(user: User) -> None:
+    """Take the permissions on all organizations from a person.
+
+    They lose those of their own, and leave the groups that give some.
+    """
+    codenames = [codename(name) for name in PERMISSIONS]
+    permissions = Permission.objects.filter(
+        content_type__app_label="orgadmin",
+        content_type__model="organization",
+        codename__in=codenames,
+    )
+    user.user_permissions.remove(*permissions)
+    giving = Group.objects.filter(permissions__in=permissions).distinct()
+    # Those that have ended give nothing, and removing them does no harm.
+    user.groups.remove(*giving)
+
+
+def end_grants_of_user(item: ReviewItem, user: User, actor: User) -> None:
+    grants = OrganizationUserObjectPermission.objects.filter(
+        user=user, content_object=item.organization_key
+    )
+    details = describe_grants(item, grants)
+    grants.delete()
+    record(SecurityEvent.PERMISSIONS_CHANGED, user=user, actor=actor, details=details)
+
+
+def end_grants_of_group(item: ReviewItem, actor: User) -> None:
+    _path, group_key, _organization_key = item.key.split()
+    grants = OrganizationGroupObjectPermission.objects.filter(
+        group=int(group_key), content_object=item.organization_key
+    )
+    details = describe_grants(item, grants)
+    group = Group.objects.get(pk=int(group_key))
+    grants.delete()
+    record_group_event(SecurityEvent.PERMISSIONS_CHANGED, group, actor=actor, **details)
+
+
+def describe_grants(item: ReviewItem, grants: QuerySet[Any]) -> dict[str, Any]:
+    """Return what the audit log says about grants that are about to be deleted."""
+    names = grants.order_by("permission").values_list("permission__codename", flat=True)
+    removed = [f"orgadmin.{name}" for name in names]
+    return {"removed": removed, "organization": item.organization_key}

@@ -10,7 +10,7 @@ from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date, datetime
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from django.core.exceptions import PermissionDenied
 from django.db import connection, transaction
@@ -45,10 +45,12 @@ from orgadmin.people.ends import find_day
 from orgadmin.people.held_roles import map_owners
 from orgadmin.people.membership import change_roles, lock, may_assign
 from orgadmin.people.review_items import prepare_review
-from orgadmin.people.review_paths import find_ended_paths
+from orgadmin.people.review_paths import can_end, end_path, find_ended_paths
 
 if TYPE_CHECKING:
     from django.db.models import QuerySet
+
+    from orgadmin.models.review_evidence import ReviewItemQuerySet
 
 AnyDecision = TypeVar("AnyDecision", bound=Decided)
 
@@ -239,13 +241,7 @@ def lock_items(
     if not organizations:
         raise Organization.DoesNotExist(f"Organization {pk} does not exist.")
     lock(ReviewSection, [section.pk])
-    is_replacing = any(decision.number for decision in wanted.values())
-    require_answerable(section, is_replacing=is_replacing)
-    items = []
-    for item in chosen.with_decisions().order_by("pk"):
-        if wanted[item.pk].number == len(item.list_decisions()):
-            items.append(item)
-    return stored, organizations[pk], items
+    return stored, organizations[pk], list_unchanged(section, chosen, wanted)
 
 
 def require_answerable(section: ReviewSection, *, is_replacing: bool = False) -> None:
@@ -330,20 +326,18 @@ def make_decision(
     ends_at = decision.end.at if decision.end is not None else current.ends_at
     if role is None:
         ends_at = None
-    values = {
-        "item": item,
-        "answer": decision.answer,
-        "actor_key": actor.pk,
-        "actor_name": str(actor),
-        "role_before": current.role.key,
-        "ends_at_before": current.ends_at,
-        "role": role.key if role is not None else "",
-        "ends_at": ends_at,
-        "reason": reason,
-    }
-    if decision.number:
-        return LaterDecision(number=decision.number, **values)
-    return ReviewDecision(**values)
+    return make_row(
+        decision.number,
+        item=item,
+        answer=decision.answer,
+        actor_key=actor.pk,
+        actor_name=str(actor),
+        role_before=current.role.key,
+        ends_at_before=current.ends_at,
+        role=role.key if role is not None else "",
+        ends_at=ends_at,
+        reason=reason,
+    )
 
 
 def close_as_left(section: ReviewSection, items: Iterable[ReviewItem]) -> None:
@@ -383,41 +377,102 @@ def create_decisions(
 # Access that is not by a role
 
 
-@transaction.atomic
 def confirm_other_paths(
     section: ReviewSection, keys: Collection[int], *, actor: User
 ) -> Outcome:
-    """Confirm items of platform staff: superusers, permissions, groups.
+    """Confirm items of platform staff that are open, as `decide_other_paths()` does."""
+    decisions = [Decision(key, ReviewAnswer.CONFIRMED) for key in keys]
+    return decide_other_paths(section, decisions, actor=actor)
 
-    As in `decide()`, superusers do not confirm themselves if there is another one.
-    Raises `PermissionDenied` and `ReviewIsComplete`.
+
+@transaction.atomic
+def decide_other_paths(
+    section: ReviewSection,
+    decisions: Sequence[Decision],
+    *,
+    actor: User,
+    reason: str = "",
+) -> Outcome:
+    """Confirm or end access without a role: of superusers, permissions, and groups.
+
+    Superusers confirm themselves only if there is no other one, and never end their own
+    access. Items about which someone else has decided since are left out.
+
+    Raises `PermissionDenied`, `ReviewIsComplete`, and `LastSuperuserError`.
     """
-    chosen = ReviewItem.objects.filter(section=section, pk__in=keys)
-    actor = lock_people(chosen, actor)
-    if not is_active_superuser(actor):
-        raise PermissionDenied("Only superusers confirm access without a role.")
-    lock(ReviewSection, [section.pk])
-    require_answerable(section)
-    items = chosen.filter(decision=None)
+    wanted = {decision.item: decision for decision in decisions}
+    actor, items = lock_other_paths(section, wanted, actor)
     ended = find_ended_paths(items)
     superusers = User.objects.filter(is_superuser=True, is_active=True)
     needs_other = superusers.exclude(pk=actor.pk).exists()
     outcome = Outcome()
-    for item in items.order_by("pk"):
+    for item in items:
+        decision = wanted[item.pk]
+        is_ending = decision.answer == ReviewAnswer.ENDED
+        if is_ending and not can_end(item):
+            raise PermissionDenied("The settings of the site give this access.")
         if item.pk in ended:
             outcome.left.append(item)
-        elif item.user_key == actor.pk and needs_other:
+        elif item.user_key == actor.pk and (needs_other or is_ending):
             outcome.own.append(item)
         else:
-            decision = ReviewDecision(
-                item=item,
-                answer=ReviewAnswer.CONFIRMED,
-                actor_key=actor.pk,
-                actor_name=str(actor),
-                role_before=item.role,
-                role=item.role,
-            )
-            outcome.decided.append(decision)
+            outcome.decided.append(decide_path(item, decision, actor, reason))
     close_as_left(section, outcome.left)
     add_decisions(section, outcome.decided)
     return outcome
+
+
+def lock_other_paths(
+    section: ReviewSection, wanted: Mapping[int, Decision], actor: User
+) -> tuple[User, list[ReviewItem]]:
+    """Lock what decisions of platform staff depend on. Returns the actor and items."""
+    chosen = ReviewItem.objects.filter(section=section, pk__in=wanted)
+    stored = lock_people(chosen, actor)
+    if not is_active_superuser(stored):
+        raise PermissionDenied("Only superusers decide about access without a role.")
+    lock(ReviewSection, [section.pk])
+    return stored, list_unchanged(section, chosen, wanted)
+
+
+def list_unchanged(
+    section: ReviewSection,
+    chosen: ReviewItemQuerySet,
+    wanted: Mapping[int, Decision],
+) -> list[ReviewItem]:
+    """Return the items, without those about which someone else has decided since.
+
+    The section is locked. Raises `ReviewIsComplete`.
+    """
+    is_replacing = any(decision.number for decision in wanted.values())
+    require_answerable(section, is_replacing=is_replacing)
+    items = []
+    for item in chosen.with_decisions().order_by("pk"):
+        if wanted[item.pk].number == len(item.list_decisions()):
+            items.append(item)
+    return items
+
+
+def decide_path(
+    item: ReviewItem, decision: Decision, actor: User, reason: str
+) -> Decided:
+    """Carry out a decision about access without a role, and return it."""
+    is_ending = decision.answer == ReviewAnswer.ENDED
+    if is_ending:
+        end_path(item, actor=actor)
+    return make_row(
+        decision.number,
+        item=item,
+        answer=decision.answer,
+        actor_key=actor.pk,
+        actor_name=str(actor),
+        role_before=item.role,
+        role="" if is_ending else item.role,
+        reason=reason,
+    )
+
+
+def make_row(number: int, **values: Any) -> Decided:
+    """Return a decision. `number` is how many there were about the item before."""
+    if number:
+        return LaterDecision(number=number, **values)
+    return ReviewDecision(**values)
