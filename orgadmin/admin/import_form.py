@@ -1,16 +1,20 @@
 """The forms that accept an import file, and the choices for it."""
 
-from dataclasses import replace
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 from django import forms
 from django.core.validators import FileExtensionValidator
+from django.utils.text import capfirst
 from django.utils.translation import gettext_lazy as _
 
 from orgadmin.models import Organization
+from orgadmin.records.import_columns import CHOOSABLE, make_mapping
 from orgadmin.records.import_options import PAGE_LIMITS, ImportOptions
+from orgadmin.records.import_problems import printable
 from orgadmin.records.import_tables import describe_size
 from orgadmin.records.imports import CLEARABLE
-from orgadmin.records.stored_imports import Choices, read_format
+from orgadmin.records.stored_imports import Choices, read_columns, read_format
 from orgadmin.records.text_encoding import ENCODINGS
 
 # The names of sheets have 31 characters in Excel, and may be longer elsewhere.
@@ -23,6 +27,33 @@ EXTENSIONS = ["csv", "tsv", "txt", "xlsx", "xlsm", "xls", "ods", ""]
 def list_clearable():
     fields = [Organization._meta.get_field(name) for name in CLEARABLE]
     return [(field.name, field.verbose_name) for field in fields]
+
+
+def list_column_choices():
+    """Return what people can choose for a column, with the names of the fields."""
+    labels = {
+        "name": _("Name"),
+        "admins": _("Admins"),
+        "reviewers": _("Reviewers"),
+        "street": _("Street"),
+        "postal_code": _("Postal code"),
+        "city": _("City"),
+        "region": _("Region"),
+        "country": _("Country"),
+        **dict(list_clearable()),
+    }
+    fields = [(name, capfirst(labels.get(name, name))) for name in CHOOSABLE]
+    return [("", _("Not used")), *fields]
+
+
+@dataclass(frozen=True)
+class ColumnRow:
+    """A column of the file on the page, with the field to choose what it becomes."""
+
+    title: str
+    samples: Sequence[str]
+    name: str  # what it becomes, by its title
+    field: object  # None if people cannot choose
 
 
 class ChoicesForm(forms.Form):
@@ -149,12 +180,49 @@ class PreviewForm(ChoicesForm):
         super().__init__(data, initial=initial)
         self.report = report
         self._offer_sheets()
+        self.columns = read_columns(stored)
+        self._add_columns()
 
     def _offer_sheets(self):
         sheets = [(sheet, sheet) for sheet in self.format.sheets]
         if sheets:
             self.fields["sheet"].widget = forms.Select(choices=sheets)
             self.fields["sheet"].help_text = ""
+
+    def _add_columns(self):
+        choices = list_column_choices()
+        for number, column in enumerate(self.columns):
+            if column.is_choosable:
+                label = _("What the column “%s” becomes") % printable(column.title)
+                self.fields[f"column_{number}"] = forms.ChoiceField(
+                    label=label,
+                    required=False,
+                    choices=choices,
+                    initial=column.field,
+                    widget=forms.Select(attrs={"aria-label": label}),
+                )
+
+    def list_columns(self):
+        """Return the columns of the file, each with the field to choose what it is."""
+        rows = []
+        for number, column in enumerate(self.columns):
+            name = f"column_{number}"
+            field = self[name] if name in self.fields else None
+            title = printable(column.title)
+            rows.append(ColumnRow(title, column.samples, column.field, field))
+        return rows
+
+    def _choose_mapping(self):
+        """Return what the columns become. Choices that were not sent stay."""
+        chosen = {}
+        for number, column in enumerate(self.columns):
+            name = f"column_{number}"
+            if name in self.fields and name in self.data:
+                chosen[column.title] = self.cleaned_data[name]
+        shown = {column.title: column.field for column in self.columns}
+        if all(shown[title] == field for title, field in chosen.items()):
+            return self.chosen.options.mapping
+        return make_mapping(self.columns, chosen)
 
     def list_preview_fields(self):
         """Return the choices in the preview.
@@ -190,6 +258,6 @@ class PreviewForm(ChoicesForm):
             options,
             encoding=options.encoding or stored.encoding,
             sheet=options.sheet or stored.sheet,
-            mapping=stored.mapping,
+            mapping=self._choose_mapping(),
         )
         return replace(self.chosen, options=options)

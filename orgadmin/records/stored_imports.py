@@ -8,6 +8,7 @@ than the preview has shown, nothing is imported.
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime
@@ -21,6 +22,7 @@ from orgadmin.models import Import, ImportPart, User
 from orgadmin.models.text import remove_invisible
 from orgadmin.people.changes import RoleChange
 from orgadmin.records.columns import FIELDS
+from orgadmin.records.import_columns import ColumnPreview, describe_columns
 from orgadmin.records.import_header import TitleReader
 from orgadmin.records.import_options import PAGE_LIMITS, ImportOptions
 from orgadmin.records.import_parts import (
@@ -124,9 +126,9 @@ class StoredSource:
         return self.stored.sha256
 
     def read(self, options: ImportOptions, titles: TitleReader) -> Table:
-        return Table(read_format(self.stored), self._list_records())
+        return Table(read_format(self.stored), self.list_records())
 
-    def _list_records(self) -> Iterator[Record]:
+    def list_records(self) -> Iterator[Record]:
         for line, cells in PartList(self.stored, ImportPart.Kind.RECORDS):
             yield Record(line, cells)
         problem = self.stored.summary.get("read_problem")
@@ -160,7 +162,9 @@ class Recorder:
         """
         options = replace(choices.options, accepts_warnings=False)
         seen = replace(choices, options=options).store()
-        parts = (stored.sha256, read_format(stored), sorted(seen.items()))
+        # The database may sort the keys.
+        chosen = json.dumps(seen, sort_keys=True)
+        parts = (stored.sha256, read_format(stored), chosen)
         digest = self.hash.copy()
         digest.update(repr(parts).encode("utf-8", "replace"))
         return digest.hexdigest()
@@ -203,6 +207,10 @@ def read_format(stored: Import) -> Format:
 def read_report(stored: Import) -> StoredReport:
     values = stored.summary.get("report", {})
     return StoredReport(**values, format=read_format(stored))
+
+
+def read_columns(stored: Import) -> list[ColumnPreview]:
+    return [ColumnPreview(**values) for values in stored.summary.get("columns", ())]
 
 
 def list_left_out(stored: Import) -> Iterator[list[str]]:
@@ -303,11 +311,14 @@ def prepare(
         valid_rows = error.valid_rows
         recorder = Recorder()
     recorder.add_rejected(report)
+    source = StoredSource(stored)
+    columns = describe_columns(source.list_records(), choices.options.mapping)
     with transaction.atomic():
         # Another request may be doing the same.
         Import.objects.select_for_update(no_key=True).get(pk=stored.pk)
         save_preview(stored, recorder, report, problems)
         stored.summary["report"]["valid_rows"] = valid_rows
+        stored.summary["columns"] = [asdict(column) for column in columns]
         stored.digest = recorder.make_digest(stored, choices)
         stored.state = Import.State.WAITING
         stored.line = 0

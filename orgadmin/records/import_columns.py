@@ -1,0 +1,110 @@
+"""Describes the columns of a file, for people who say what each of them contains."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from itertools import islice
+
+from orgadmin.records.columns import ADDRESS_PARTS, FIELDS, ROLE_COLUMNS, fold_title
+from orgadmin.records.import_header import Header, TitleReader
+from orgadmin.records.import_problems import FileRefused, printable
+from orgadmin.records.import_records import SAMPLE, Record
+
+# How many values of a column are shown.
+SAMPLES_SHOWN = 3
+
+# What people can choose for a column. The IDs of an export are recognized by their
+# titles only.
+CHOOSABLE = (*FIELDS, *ROLE_COLUMNS, *ADDRESS_PARTS)
+
+
+@dataclass(frozen=True)
+class ColumnPreview:
+    """A column of a file, and what it becomes."""
+
+    title: str
+    field: str  # what the column contains; empty if it is not used
+    samples: Sequence[str]
+    # Columns without a title, or with that of another one, cannot be chosen.
+    is_choosable: bool
+
+
+def describe_columns(
+    records: Iterable[Record], mapping: Mapping[str, str]
+) -> list[ColumnPreview]:
+    """Return the columns of a table, also of one that cannot be imported like this.
+
+    Reads only the first records.
+    """
+    sample: list[Record] = []
+    with suppress(FileRefused):
+        sample += islice(records, SAMPLE)
+    if not sample:
+        return []
+    titles = TitleReader(mapping)
+    index = titles.find_header(sample)
+    header = sample[index]
+    fields = find_fields(header, titles)
+    counts = Counter(fold_title(title) for title in header.cells)
+    columns = []
+    for position, title in enumerate(header.cells):
+        folded = fold_title(title)
+        field = fields.get(position, "")
+        is_known = not field or field in CHOOSABLE
+        columns.append(
+            ColumnPreview(
+                title=title,
+                field=field,
+                samples=find_samples(sample[index + 1 :], position),
+                is_choosable=bool(folded) and counts[folded] == 1 and is_known,
+            )
+        )
+    return columns
+
+
+def find_fields(record: Record, titles: TitleReader) -> dict[int, str]:
+    """Return {index of a column: what it contains}."""
+    try:
+        return invert(titles.read(record))
+    except FileRefused:
+        pass
+    # Something is wrong with the header. People can correct it by their choice.
+    fields = {}
+    for position, title in enumerate(record.cells):
+        name = titles.find_field(title)
+        if name is not None:
+            fields[position] = name
+    return fields
+
+
+def invert(header: Header) -> dict[int, str]:
+    positions = {**header.positions, **header.address_parts}
+    return {position: name for name, position in positions.items()}
+
+
+def find_samples(records: Sequence[Record], position: int) -> list[str]:
+    """Return the first different values of a column, as far as they are printable."""
+    samples: dict[str, bool] = {}
+    for record in records:
+        for cell in record.cells[position : position + 1]:
+            if cell:
+                samples[printable(cell)] = True
+    return list(samples)[:SAMPLES_SHOWN]
+
+
+def make_mapping(
+    columns: Iterable[ColumnPreview], chosen: Mapping[str, str]
+) -> dict[str, str]:
+    """Return what `ImportOptions.mapping` needs for a choice: {title: field}.
+
+    A choice is about all columns, so that no other column takes a field that was chosen
+    to be unused.
+    """
+    mapping = {}
+    for column in columns:
+        if column.is_choosable:
+            mapping[column.title] = chosen.get(column.title, column.field)
+    return mapping
