@@ -14,6 +14,7 @@ from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
 from orgadmin.access.origin import current_request
+from orgadmin.accounts.password_link import request_password_link
 from orgadmin.admin.users import UserAdmin
 from orgadmin.models import AuditEvent, Organization, SignInAttempt, User
 from orgadmin.models.sign_in_attempt import make_key
@@ -452,6 +453,65 @@ class PasswordLinkTests(TestCase):
         self.links = [m for m in mail.outbox if m.subject == LINK_SUBJECT]
         [message] = response.context["messages"]
         return str(message).replace(user.label, "X")
+
+    def ask(self, user):
+        """Ask for a new password as a visitor. Returns the subjects of the mail."""
+        mail.outbox.clear()
+        with self.captureOnCommitCallbacks(execute=True):
+            Client().post("/admin/password_reset/", {"email": user.email})
+        return [message.subject for message in mail.outbox]
+
+    @tag("D63")
+    def test_whoever_never_used_their_link_can_ask_for_another(self):
+        user = create_user("nora", email="nora@example.com", reviewer_of=[self.acme])
+        user.set_unusable_password()
+        user.save()
+        self.assertNotIn(LINK_SUBJECT, self.ask(user))
+        request_password_link(user, actor=self.root)
+        self.assertEqual(self.ask(user), [LINK_SUBJECT])
+
+    @tag("D63")
+    def test_a_new_link_needs_an_account_that_nobody_has_touched(self):
+        def sign_in(user):
+            user.last_login = timezone.now()
+
+        def move(user):
+            user.email = f"other-{user.email}"
+
+        def deactivate(user):
+            user.is_active = False
+            user.save()
+            user.is_active = True
+
+        def connect(user):
+            SocialAccount.objects.create(user=user, provider="x", uid=str(user.pk))
+
+        for change in (sign_in, move, deactivate, connect):
+            with self.subTest(change=change.__name__):
+                name = change.__name__
+                user = create_user(name, email=f"{name}@example.com")
+                user.set_unusable_password()
+                user.save()
+                request_password_link(user, actor=self.root)
+                self.assertEqual(self.ask(user), [LINK_SUBJECT])
+                change(user)
+                user.save()
+                self.assertNotIn(LINK_SUBJECT, self.ask(user))
+
+    @tag("D63")
+    def test_a_new_link_needs_a_sender_who_still_might_send_it(self):
+        other = create_superuser("other")
+        user = create_user("nora", email="nora@example.com", reviewer_of=[self.acme])
+        user.set_unusable_password()
+        user.save()
+        request_password_link(user, actor=other)
+        other.is_superuser = False
+        other.save()
+        self.assertNotIn(LINK_SUBJECT, self.ask(user))
+
+    def test_a_link_that_has_ended_leads_to_a_new_one(self):
+        page = self.client.get("/admin/reset/x/y-z/", follow=True)
+        self.assertContains(page, "Send a new link")
 
     def test_is_offered_on_the_page_of_a_person(self):
         user = self.people["unused"]

@@ -20,6 +20,7 @@ from orgadmin.people.changes import RoleChange
 from .factories import (
     ADMIN,
     REVIEWER,
+    age_sign_in,
     create_organization,
     create_superuser,
     create_user,
@@ -37,7 +38,8 @@ def read_page(response, name="X"):
     """Return the text of a page without what differs each time, and without a name."""
     text = response.content.decode().replace(escape(name), "X")
     text = re.sub(r'name="(csrfmiddlewaretoken|form_key)" value="[^"]+"', "", text)
-    return re.sub(r'name="(invitation|session_of)" value="\d+"|\?revoke=\d+', "", text)
+    keys = r'name="(invitation|session_of)" value="\d+"|\?(revoke|correct)=\d+'
+    return re.sub(keys, "", text)
 
 
 def suggest(client, url, term):
@@ -555,6 +557,65 @@ class InvitingTests(PeopleMixin, TestCase):
             [event.event for event in events],
             ["invited", "invited", "invited", "withdrawn"],
         )
+
+    def test_goes_to_the_right_address_in_one_step(self):
+        self.invite("nwe@example.com", "admin")
+        wrong = Invitation.objects.get()
+        page = self.client.get(f"{self.url}?correct={wrong.pk}")
+        self.assertContains(page, "Send to this address")
+        response = self.post(invitation=wrong.pk, correct="1", email="New@Example.com")
+        self.assertContains(response, "An invitation is on its way to")
+        self.assertContains(response, "“nwe@example.com” no longer works.")
+        right = Invitation.objects.get()
+        self.assertEqual((right.email, right.role), ("new@example.com", "admin"))
+        self.assertNotEqual(right.pk, wrong.pk)
+        self.assertEqual(mail.outbox[-1].to, ["new@example.com"])
+        events = MembershipEvent.objects.filter(user_key=None).order_by("pk")
+        self.assertEqual(
+            [(event.event, event.user_name) for event in events],
+            [
+                ("invited", "nwe@example.com"),
+                ("withdrawn", "nwe@example.com"),
+                ("invited", "new@example.com"),
+            ],
+        )
+
+    def test_a_wrong_correction_has_an_error_and_changes_nothing(self):
+        self.invite("nwe@example.com")
+        wrong = Invitation.objects.get()
+        User.objects.get(pk=self.admin.pk).verify_email()
+        for email, text in (
+            ("", "This field is required."),
+            ("nobody", "valid email address"),
+            ("NWE@example.com", "The invitation was sent to this address."),
+            ("ada@example.com", "already a member"),
+        ):
+            with self.subTest(email=email):
+                response = self.post(invitation=wrong.pk, correct="1", email=email)
+                self.assertContains(response, text)
+                self.assertEqual(Invitation.objects.get(), wrong)
+
+    def test_an_address_of_another_organization_is_not_corrected_here(self):
+        elsewhere = Organization.objects.get(name="Elsewhere")
+        foreign = invitations.invite(
+            elsewhere, "nwe@example.com", ADMIN, actor=self.stranger
+        )
+        for key in (foreign.pk, 999_999):
+            data = {"invitation": key, "correct": "1", "email": "new@example.com"}
+            for response in (
+                self.client.post(self.url, data),
+                self.client.get(f"{self.url}?correct={key}"),
+            ):
+                self.assertRedirects(response, "/admin/", fetch_redirect_response=False)
+        self.assertEqual(Invitation.objects.get(), foreign)
+
+    @tag("C17")
+    def test_a_correction_needs_a_recent_sign_in(self):
+        self.invite("nwe@example.com", "admin")
+        wrong = Invitation.objects.get()
+        age_sign_in(self.client, 60)
+        self.post(invitation=wrong.pk, correct="1", email="new@example.com")
+        self.assertEqual(Invitation.objects.get(), wrong)
 
     def test_an_invitation_of_another_organization_does_not_exist_here(self):
         elsewhere = Organization.objects.get(name="Elsewhere")

@@ -7,7 +7,9 @@ from django.conf import settings
 from django.urls import reverse
 from django.utils import translation
 from django_tasks import TaskContext, task
+from django_tasks.base import Task
 
+from orgadmin.accounts.password_link import may_renew_link, renew_link
 from orgadmin.accounts.tokens import make_reset_path
 from orgadmin.models import User
 from orgadmin.people import mail, outbox
@@ -25,10 +27,15 @@ def answer_request(context: TaskContext, *, address: str, language: str) -> None
     with translation.override(language), outbox.replace_task(context):
         user = User.objects.find_by_email(address)
         if user is not None and user.is_active:
-            has_password = user.has_usable_password()
-            task = send_reset_link if has_password else send_sign_in_help
-            outbox.enqueue(task, user=user.pk)
+            outbox.enqueue(choose_answer(user), user=user.pk)
         resend_invitations(address)
+
+
+def choose_answer(user: User) -> Task:
+    """Return the task that tells a person how to get in."""
+    if user.has_usable_password():
+        return send_reset_link
+    return renew_link if may_renew_link(user) else send_sign_in_help
 
 
 @task(takes_context=True, priority=outbox.FOR_VISITORS)

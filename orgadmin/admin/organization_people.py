@@ -25,7 +25,12 @@ from orgadmin.admin.end_field import EndForm
 from orgadmin.admin.member_ends import MemberEnds, find_members
 from orgadmin.admin.once import note_sent
 from orgadmin.admin.organization_requests import find_open
-from orgadmin.admin.people_forms import AddPeopleForm, NewRoleForm, ReasonForm
+from orgadmin.admin.people_forms import (
+    AddPeopleForm,
+    CorrectAddressForm,
+    NewRoleForm,
+    ReasonForm,
+)
 from orgadmin.admin.people_messages import (
     PAST_END,
     PAST_OFFER,
@@ -123,6 +128,9 @@ class PeoplePage(MemberEnds):
             return True
         if name == "people":
             adds_several = len(list_names(request.POST)) > 1
+            if "correct" in request.POST:
+                # It invites someone else, maybe to a role that manages people.
+                return True
             if adds_several or gives_managing_role(request.POST):
                 return True
         return super().needs_recent_sign_in(request, name)
@@ -130,8 +138,8 @@ class PeoplePage(MemberEnds):
     def people_view(self, request, organization):
         """Show an organization's people, or handle a button of that page.
 
-        ?suggest=<text> finds people who can be added. ?change=, ?end=, ?remove= and
-        ?revoke= ask about a member or an invitation.
+        ?suggest=<text> finds people who can be added. ?change=, ?end=, ?remove=,
+        ?revoke= and ?correct= ask about a member or an invitation.
         """
         if request.method == "GET" and "suggest" in request.GET:
             found = suggest(request, organization, self.admin_site)
@@ -346,6 +354,9 @@ class PeoplePage(MemberEnds):
         pk = find_asked(request, "revoke")
         if pk is not None:
             return self._ask_to_revoke(request, organization, pk)
+        pk = find_asked(request, "correct")
+        if pk is not None:
+            return self._ask_to_correct(request, organization, pk)
         pk = find_asked(request, "end")
         if pk is not None:
             return self._ask_for_end(request, organization, pk)
@@ -503,6 +514,8 @@ class PeoplePage(MemberEnds):
         invitation = organization.invitations.select_related("organization").get(
             pk=request.POST["invitation"]
         )
+        if "correct" in request.POST:
+            return self._correct_address(request, organization, invitation)
         if "revoke" in request.POST:
             invitations.revoke(invitation, actor=request.user)
             text = _("The invitation for “%s” was revoked.") % invitation.email
@@ -516,6 +529,52 @@ class PeoplePage(MemberEnds):
             return self.redirect_with_message(request, PAST_OFFER, messages.ERROR)
         text = describe_invitations([invitation.email])
         return self.redirect_with_message(request, text)
+
+    def _correct_address(self, request, organization, invitation):
+        """Revoke an invitation, and send it to another address, in one step."""
+        form = CorrectAddressForm(request.POST, invitation=invitation)
+        if not form.is_valid():
+            return self._ask_to_correct(request, organization, invitation.pk, form)
+        email = form.cleaned_data["email"]
+        url = self._get_people_url(organization)
+        try:
+            self._send_to(request, organization, invitation, email)
+        except (TooManyEmails, invitations.TooManyInvitations) as error:
+            text = describe_limit(error)
+            return self.redirect_with_message(request, text, messages.ERROR, to=url)
+        except membership.EndInThePast:
+            return self.redirect_with_message(
+                request, PAST_OFFER, messages.ERROR, to=url
+            )
+        text = describe_invitations([email])
+        old = _("The link that was sent to %s no longer works.")
+        text = f"{text} {old % quote(invitation.email)}"
+        return self.redirect_with_message(request, text, to=url)
+
+    @transaction.atomic
+    def _send_to(self, request, organization, invitation, email):
+        """Let an invitation go to another address. Its role and its end stay."""
+        invitations.revoke(invitation, actor=request.user)
+        assignment = Assignment(
+            organization,
+            [],
+            ROLES_BY_KEY[invitation.role],
+            end=MembershipEnd(invitation.membership_ends_at),
+        )
+        self._send_invitation(request, assignment, email)
+
+    def _ask_to_correct(self, request, organization, pk, form=None):
+        """Show the page that corrects the address of an invitation."""
+        invitation = organization.invitations.select_related("organization").get(pk=pk)
+        title = _("Correct the address of the invitation for %s?")
+        return self.render_page(
+            request,
+            organization,
+            "correct",
+            title % quote(invitation.email),
+            invitation=invitation,
+            form=form or CorrectAddressForm(invitation=invitation),
+        )
 
     @transaction.atomic
     def _resend(self, request, organization, invitation):

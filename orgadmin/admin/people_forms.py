@@ -9,6 +9,7 @@ from orgadmin.admin.end_field import EndField
 from orgadmin.admin.quotes import list_quoted, quote
 from orgadmin.admin.widgets import DayInput
 from orgadmin.models import Invitation, MembershipEvent
+from orgadmin.models.addresses import fold_email, is_same_email
 from orgadmin.people.ends import find_today
 from orgadmin.people.find_people import (
     NamedPeople,
@@ -16,7 +17,7 @@ from orgadmin.people.find_people import (
     is_address,
     split_names,
 )
-from orgadmin.people.membership import may_assign
+from orgadmin.people.membership import find_members, may_assign
 
 # How many people can be added at once, and how long their names can be together.
 NAMES_AT_ONCE = 50
@@ -153,6 +154,33 @@ class AddPeopleForm(RoleForm):
                 len(unknown),
             )
         self.add_error(self.field_of_errors, text % list_quoted(unknown))
+
+
+class CorrectAddressForm(forms.Form):
+    """Correct the address of an open invitation, which goes to the new one instead."""
+
+    email = Invitation._meta.get_field("email").formfield(
+        label=_("Email address"),
+        widget=forms.EmailInput(
+            {"class": "vTextField", "autocomplete": "off", "spellcheck": "false"}
+        ),
+    )
+
+    def __init__(self, data=None, *, invitation):
+        super().__init__(data, initial={"email": invitation.email})
+        self.invitation = invitation
+
+    def clean_email(self):
+        email = fold_email(self.cleaned_data["email"])
+        organization = self.invitation.organization
+        if is_same_email(email, self.invitation.email):
+            raise forms.ValidationError(
+                _("The invitation was sent to this address. Enter another one.")
+            )
+        if find_members(organization, [email]):
+            text = _("This person is already a member of %s.")
+            raise forms.ValidationError(text % quote(organization))
+        return email
 
 
 class NewRoleForm(RoleForm):
