@@ -422,6 +422,29 @@ class StaffPageTests(PagesTestCase):
         self.assertEqual((review.scope, review.scope_text), ("one", "Beta"))
         self.assertEqual(self.begin("?organization=99999").status_code, 404)
 
+    def test_asks_before_the_same_people_are_asked_again(self):
+        self.begin(f"?organization={self.beta.pk}")
+        work()
+        page = self.client.get(f"{REVIEWS}add/")
+        self.assertContains(page, "These reviews of some of the same organizations")
+        other = self.client.get(f"{REVIEWS}add/?organization={self.acme.pk}")
+        self.assertNotContains(other, "These reviews of some of the same")
+        response = self.begin()
+        self.assertContains(response, "Tick this to start one more review.")
+        self.assertEqual(AccessReview.objects.count(), 1)
+        self.begin(start_anyway="on")
+        self.assertEqual(AccessReview.objects.count(), 2)
+
+    def test_says_if_there_is_nothing_to_ask(self):
+        empty = create_organization("Empty")
+        query = f"?organization={empty.pk}"
+        page = self.client.get(f"{REVIEWS}add/{query}")
+        self.assertContains(page, "so there is nothing to review.")
+        self.assertNotContains(page, 'name="due_on"')
+        response = self.begin(query)
+        self.assertContains(response, "so there is nothing to review.")
+        self.assertFalse(AccessReview.objects.exists())
+
     def test_refuses_a_due_date_that_nobody_can_keep(self):
         for day in ("2026-11-02", "2020-01-01", "2030-01-01", ""):
             self.begin(due_on=day)

@@ -48,9 +48,11 @@ from orgadmin.people.review_schedule import remind_now, run_reviews
 from orgadmin.people.reviews import (
     Decision,
     DueDateInThePast,
+    NothingToReview,
     confirm_other_paths,
     decide,
     decide_other_paths,
+    find_overlapping,
     start_review,
 )
 from tests.clocks import database_time
@@ -286,6 +288,39 @@ class ItemTests(ReviewTestCase):
         )
         review_items.prepare(review.pk)
         self.assertEqual(self.read_items(review), before)
+
+    def test_a_review_with_nothing_to_ask_does_not_start(self):
+        empty = create_organization("Empty")
+        ended = create_organization("Ended")
+        create_user("gone", reviewer_of=[ended])
+        Membership.objects.filter(group=ended.reviewer).update(ends_at=START)
+        archive([self.acme.pk], actor=self.root)
+        for pks in ([empty.pk], [ended.pk], [self.acme.pk], []):
+            with self.subTest(pks), self.assertRaises(NothingToReview):
+                start(
+                    scope=ReviewScope.LIST,
+                    organizations=Organization.objects.filter(pk__in=pks),
+                )
+        archive([self.beta.pk], actor=self.root)
+        with self.assertRaises(NothingToReview):
+            start()
+        rhythm = ReviewRhythm.objects.create(next_on=START.date())
+        run_reviews()
+        self.assertFalse(AccessReview.objects.exists())
+        rhythm.refresh_from_db()
+        self.assertEqual(rhythm.next_on, START.date() + timedelta(days=90))
+
+    def test_finds_open_reviews_of_the_same_organizations(self):
+        acme = Organization.objects.filter(pk=self.acme.pk)
+        beta = Organization.objects.filter(pk=self.beta.pk)
+        self.assertFalse(find_overlapping(None))
+        review = start(scope=ReviewScope.ONE, organizations=acme)
+        for organizations, found in ((None, [review]), (acme, [review]), (beta, [])):
+            self.assertEqual(list(find_overlapping(organizations)), found)
+        models.QuerySet.update(AccessReview.objects.all(), completed_at=START)
+        self.assertFalse(find_overlapping(acme))
+        preparing = start_review(ReviewScope.ALL, due_on=DUE)
+        self.assertEqual(list(find_overlapping(beta)), [preparing])
 
     def test_the_due_date_is_after_today(self):
         with self.assertRaises(DueDateInThePast):

@@ -42,7 +42,11 @@ from orgadmin.people.review_paths import can_end, find_ended_paths
 from orgadmin.people.review_schedule import remind_now
 from orgadmin.people.reviews import (
     DueDateInThePast,
+    NothingToReview,
     decide_other_paths,
+    find_overlapping,
+    has_members,
+    list_covered,
     start_review,
 )
 from orgadmin.records.csv_files import respond_with_csv
@@ -55,6 +59,9 @@ ROWS_PER_PAGE = 250
 
 # How many rows of evidence are printed at once. The files have all of them.
 PRINTED = 2_000
+
+# How many open reviews of the same organizations the page names before a new one.
+OVERLAPPING_SHOWN = 5
 
 # The parameter with the query of the list of organizations that a review covers.
 LIST_VAR = "list"
@@ -131,7 +138,8 @@ class AccessReviewAdmin(SuperuserOnlyAdmin):
             raise PermissionDenied
         covered = find_covered(request)
         returned = get_returned_form(request)
-        form = StartReviewForm(request.POST or returned)
+        overlapping = list(find_overlapping(covered.organizations)[:OVERLAPPING_SHOWN])
+        form = StartReviewForm(request.POST or returned, overlapping=overlapping)
         if returned is not None:
             tell_not_saved(request)
         elif form.is_valid():
@@ -142,6 +150,9 @@ class AccessReviewAdmin(SuperuserOnlyAdmin):
             except DueDateInThePast as error:
                 # Midnight has passed since the form was checked.
                 form.add_error("due_on", str(error))
+            except NothingToReview:
+                # The page says so.
+                pass
         return self.render_page(
             request,
             None,
@@ -149,18 +160,19 @@ class AccessReviewAdmin(SuperuserOnlyAdmin):
             _("Start access review"),
             form=form,
             covered=covered,
-            number=covered.organizations.count(),
+            number=list_covered(covered.organizations).count(),
+            is_empty=not has_members(covered.organizations),
+            overlapping=overlapping,
         )
 
     @transaction.atomic
     def _start(self, request, covered, cleaned):
         sent = note_sent(request, request.get_full_path())
-        is_all = covered.scope == ReviewScope.ALL
         review = start_review(
             covered.scope,
             due_on=cleaned["due_on"],
             ends_access=cleaned["ends_access"],
-            organizations=None if is_all else covered.organizations,
+            organizations=covered.organizations,
             scope_text=covered.text,
             actor=request.user,
         )
@@ -356,7 +368,7 @@ def find_covered(request):
         return Covered(ReviewScope.ONE, organizations, organization.name)
     query = request.GET.get(LIST_VAR, "").lstrip("?")
     if not query:
-        return Covered(ReviewScope.ALL, Organization.objects.unarchived())
+        return Covered(ReviewScope.ALL, None)
     list_request = make_list_request(request, query)
     model_admin = admin.site.get_model_admin(Organization)
     organizations = list_all_rows(model_admin, list_request)

@@ -32,7 +32,8 @@ class Covered:
     """The organizations that a review is about to cover."""
 
     scope: ReviewScope
-    organizations: "QuerySet[Organization]"
+    # None stands for all.
+    organizations: "QuerySet[Organization] | None"
     text: str = ""
 
 
@@ -57,6 +58,17 @@ class StartReviewForm(forms.Form):
         initial="reported",
         widget=forms.RadioSelect,
     )
+
+    start_anyway = forms.BooleanField(
+        label=_("Ask the same people again, in one more review"),
+        error_messages={"required": _("Tick this to start one more review.")},
+    )
+
+    def __init__(self, data=None, *, overlapping):
+        """`overlapping` are the open reviews of some of the same organizations."""
+        super().__init__(data)
+        if not overlapping:
+            del self.fields["start_anyway"]
 
     def clean_due_on(self):
         due_on = self.cleaned_data["due_on"]

@@ -9,6 +9,7 @@ from __future__ import annotations
 import time
 from collections import defaultdict
 from collections.abc import Collection, Mapping, Sequence, Set
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -46,6 +47,7 @@ from orgadmin.people.review_mail import ask_to_review
 from orgadmin.people.review_paths import find_ended_paths
 from orgadmin.people.reviews import (
     Access,
+    NothingToReview,
     add_decisions,
     choose_access,
     choose_role,
@@ -114,12 +116,14 @@ def start_one_by_rhythm(pk: int) -> None:
     rhythm = rhythms.filter(pk=pk, is_active=True, next_on__lte=today).first()
     if rhythm is None or rhythm.reviews.filter(completed_at=None).exists():
         return
-    start_review(
-        ReviewScope.ALL,
-        due_on=today + timedelta(days=rhythm.answer_days),
-        ends_access=rhythm.ends_access,
-        rhythm=rhythm,
-    )
+    # Without members, there is nothing to ask until the next time.
+    with suppress(NothingToReview):
+        start_review(
+            ReviewScope.ALL,
+            due_on=today + timedelta(days=rhythm.answer_days),
+            ends_access=rhythm.ends_access,
+            rhythm=rhythm,
+        )
     rhythm.next_on = today + timedelta(days=rhythm.every_days)
     rhythm.save(update_fields=["next_on"])
 

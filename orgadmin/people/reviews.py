@@ -14,12 +14,13 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from django.core.exceptions import PermissionDenied
 from django.db import connection, transaction
-from django.db.models import F
+from django.db.models import Exists, F, OuterRef, Q
 from django.db.models.functions import Now
 from django.utils.translation import gettext_lazy as _, gettext_noop
 
 from orgadmin.access.audit_log import SecurityEvent, record
-from orgadmin.access.roles import Role
+from orgadmin.access.groups import get_owner_relation
+from orgadmin.access.roles import ROLES, Role
 from orgadmin.access.rule import is_active_superuser
 from orgadmin.access.sql import read_clock
 from orgadmin.models import (
@@ -72,6 +73,13 @@ class DueDateInThePast(Exception):
 
     def __str__(self) -> str:
         return str(_("Choose a due date after today."))
+
+
+class NothingToReview(Exception):
+    """Nobody has a role in the organizations of a review that was to start."""
+
+    def __str__(self) -> str:
+        return str(_("Nobody has a role in these organizations, so nobody is asked."))
 
 
 @dataclass(frozen=True)
@@ -137,13 +145,16 @@ def start_review(
     """Start a review. A worker then finds out who has access, as of now.
 
     `organizations` are those of a list, or the one. `actor` is None for a schedule.
-    Raises `DueDateInThePast`, and `PermissionDenied` unless the actor is a superuser.
+    Raises `DueDateInThePast`, `NothingToReview`, and `PermissionDenied` unless the
+    actor is a superuser.
     """
     if actor is not None and not is_still_superuser(actor):
         raise PermissionDenied("Only superusers start access reviews.")
     now = read_clock()
     if due_on <= find_day(now):
         raise DueDateInThePast
+    if not has_members(organizations):
+        raise NothingToReview
     newest = MembershipEvent.objects.order_by("pk").last()
     review = AccessReview.objects.create(
         started_at=now,
@@ -167,6 +178,38 @@ def start_review(
     task = prepare_review.using(priority=outbox.URGENT)
     outbox.enqueue(task, review=review.pk)
     return review
+
+
+def has_members(organizations: QuerySet[Organization] | None) -> bool:
+    """Return whether anyone has a role in one of these; None stands for all."""
+    covered = list_covered(organizations)
+    memberships = Membership.objects.current()
+    for role in ROLES:
+        path = f"group__{get_owner_relation(role)}__in"
+        if memberships.filter(**{path: covered}).exists():
+            return True
+    return False
+
+
+def list_covered(organizations: QuerySet[Organization] | None) -> QuerySet:
+    """Return the keys of the organizations that a review is to cover, as a query."""
+    if organizations is None:
+        organizations = Organization.objects.all()
+    return organizations.filter(archived_at=None).order_by().values("pk")
+
+
+def find_overlapping(
+    organizations: QuerySet[Organization] | None,
+) -> QuerySet[AccessReview]:
+    """Return the reviews that are not completed and cover one of these; None: all.
+
+    A review of all organizations that is being prepared covers whichever there are.
+    """
+    sections = ReviewSection.objects.filter(
+        review=OuterRef("pk"), organization_key__in=list_covered(organizations)
+    )
+    is_preparing = Q(scope=ReviewScope.ALL, prepared_at=None)
+    return AccessReview.objects.open().filter(is_preparing | Exists(sections))
 
 
 # Answers
