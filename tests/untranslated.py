@@ -15,7 +15,7 @@ HIDDEN_TAGS = ("script", "style", "code")
 # What is not for people, or not translated: hidden fields, the names of time zones,
 # languages and encodings, and what the audit log stores.
 HIDDEN_CLASSES = {"hidden", "field-details_text"}
-HIDDEN_CHOICES = ("encoding", "language-language", "language-time_zone")
+HIDDEN_CHOICES = ("encoding", "language", "language-language", "language-time_zone")
 
 # What is inside these tags of templates is translated, or not for people.
 SKIPPED_TAGS = ("blocktranslate", "comment")
