@@ -7,7 +7,7 @@ from html.parser import HTMLParser
 from django.template.base import Lexer, TokenType
 from django.utils.translation import trans_real
 
-from orgadmin.models import Contact, Invitation, Organization, User
+from orgadmin.models import AccessRequest, Contact, Invitation, Organization, User
 
 SPOKEN_ATTRIBUTES = ("alt", "aria-label", "data-label", "placeholder", "title")
 HIDDEN_TAGS = ("script", "style", "code")
@@ -119,6 +119,7 @@ def list_typed_words():
         Organization: ["name", "reference", "website", "email", "phone", "address"],
         Contact: ["name", "role", "email"],
         Invitation: ["email"],
+        AccessRequest: ["reason"],
         User: ["username", "first_name", "last_name", "email"],
     }
     # As in "erased-17", which replaces names, and in "Canary notes of the own".
