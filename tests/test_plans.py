@@ -420,6 +420,8 @@ class PlanTests(PlanCase):
             "admins=ending",
             "incomplete=1",
             "invitations=pending",
+            "waiting=requests",
+            "waiting=review",
             "invitations=expired",
             f"changed_since={recently:%Y-%m-%d}",
             f"created_since={recently:%Y-%m-%d}",

@@ -23,6 +23,7 @@ from orgadmin.admin.organization_filters import find_oldest_pending
 from orgadmin.admin.people_lists import cannot_sign_in
 from orgadmin.gate.answers import get_gate
 from orgadmin.models import (
+    AccessRequest,
     AuditEvent,
     DoctorRun,
     Invitation,
@@ -102,6 +103,8 @@ def ask_about_members() -> list[Question]:
     rows = Organization.objects.unarchived().order_by()
     invitations = Invitation.objects.of_unarchived()
     expired = invitations.filter(sent_at__lte=find_oldest_pending())
+    requests = AccessRequest.objects.open().of_unarchived()
+    sections = ReviewSection.objects.waiting().of_unarchived()
     return [
         Question(
             rows.filter(active_admins=write_constant(0)),
@@ -139,6 +142,24 @@ def ask_about_members() -> list[Question]:
             ),
             f"{organizations}?invitations=expired",
         ),
+        Question(
+            requests.order_by().values("organization").distinct(),
+            lambda count: ngettext(
+                "organization with a request for access",
+                "organizations with requests for access",
+                count,
+            ),
+            f"{organizations}?waiting=requests",
+        ),
+        Question(
+            sections.order_by().values("organization_key").distinct(),
+            lambda count: ngettext(
+                "organization without an answer in an access review",
+                "organizations without an answer in an access review",
+                count,
+            ),
+            f"{organizations}?waiting=review",
+        ),
     ]
 
 
@@ -149,15 +170,6 @@ def ask_about_the_site() -> list[Question]:
     unanswered = ReviewSection.objects.unanswered().order_by()
     unanswered = unanswered.filter(review__completed_at=None)
     return [
-        Question(
-            unanswered.exclude(organization_key=None),
-            lambda count: ngettext(
-                "organization without an answer in an access review",
-                "organizations without an answer in an access review",
-                count,
-            ),
-            reviews,
-        ),
         Question(
             unanswered.filter(organization_key=None),
             lambda count: ngettext(

@@ -21,7 +21,12 @@ from orgadmin.access.sql import placeholders
 from orgadmin.admin.attention import list_concerns
 from orgadmin.admin.feed_items import list_recent_activity
 from orgadmin.admin.growth import find_growth
-from orgadmin.admin.review_notices import Waiting, find_waiting
+from orgadmin.admin.review_notices import (
+    OpenRequests,
+    Waiting,
+    find_open_requests,
+    find_waiting,
+)
 from orgadmin.admin.rows import show_day
 from orgadmin.admin.unsent_mail import find_trouble
 from orgadmin.gate.answers import get_gate
@@ -83,6 +88,7 @@ class Card:
     missing: list[str] | None = None
     edit_url: str = ""
     review: Waiting | None = None
+    requests: OpenRequests | None = None
     end: PlannedEnd | None = None  # of the person's role
 
     @property
@@ -102,6 +108,14 @@ class Card:
     @property
     def edit_label(self) -> str:
         return _("Edit %(organization)s") % {"organization": self.organization}
+
+
+@dataclass(frozen=True)
+class Notices:
+    """What waits for the answer of an organization's admins."""
+
+    review: Waiting | None
+    requests: OpenRequests | None
 
 
 @dataclass(frozen=True)
@@ -168,6 +182,7 @@ def list_cards(request: HttpRequest) -> Cards:
     managed = [row for row in visible if "manage_members" in sources[row.pk]]
     colleagues = find_colleagues(user, managed)
     reviews = find_waiting([row.pk for row in managed])
+    requests = find_open_requests([row.pk for row in managed])
     labels = find_labels()
     cards = [
         make_card(
@@ -175,7 +190,10 @@ def list_cards(request: HttpRequest) -> Cards:
             sources[organization.pk],
             colleagues.get(organization.pk),
             labels,
-            reviews.get(organization.pk),
+            Notices(
+                reviews.get(organization.pk),
+                requests.get(organization.pk),
+            ),
         )
         for organization in visible
     ]
@@ -187,7 +205,7 @@ def make_card(
     sources: Sources,
     colleagues: Colleagues | None,
     labels: Mapping[str, str],
-    review: Waiting | None,
+    notices: Notices,
 ) -> Card:
     # The last change may be one of a confidential field. Then the date of the change is
     # confidential, too.
@@ -208,7 +226,8 @@ def make_card(
         changed_at=organization.changed_at if sees_all else None,
         missing=missing,
         edit_url=edit_url,
-        review=review,
+        review=notices.review,
+        requests=notices.requests,
         end=find_end(sources),
     )
 

@@ -8,7 +8,7 @@ from django.utils.translation import gettext_lazy as _
 
 from orgadmin.access.sql import write_constant
 from orgadmin.admin.filters import ChoiceFilter, DateFilter
-from orgadmin.models import Invitation
+from orgadmin.models import AccessRequest, Invitation, ReviewSection
 from orgadmin.models.organization import is_incomplete
 from orgadmin.people.ends import FORESEEN, loses_last_admin
 
@@ -57,6 +57,22 @@ class InvitationsFilter(ChoiceFilter):
         else:
             invitations = Invitation.objects.filter(sent_at__lte=oldest)
         return queryset.filter(pk__in=invitations.order_by().values("organization"))
+
+
+class WaitingFilter(ChoiceFilter):
+    """Organizations whose admins have something to answer."""
+
+    title = _("Waiting for an answer")
+    parameter_name = "waiting"
+    permission = "manage_members"
+    options = {"requests": _("Requests for access"), "review": _("Access review")}
+
+    def narrow(self, queryset):
+        if self.value == "requests":
+            requests = AccessRequest.objects.open().order_by()
+            return queryset.filter(pk__in=requests.values("organization"))
+        sections = ReviewSection.objects.waiting().order_by()
+        return queryset.filter(pk__in=sections.values("organization_key"))
 
 
 class ChangedSinceFilter(DateFilter):

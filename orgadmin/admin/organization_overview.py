@@ -9,6 +9,7 @@ from django.contrib.contenttypes.models import ContentType
 from orgadmin.access.roles import ADMIN, CONFIDENTIAL_FIELDS
 from orgadmin.admin.links import LINKS, add_links
 from orgadmin.admin.refused import may_see_admins
+from orgadmin.admin.review_notices import find_open_requests, find_waiting
 from orgadmin.gate.answers import get_gate
 from orgadmin.models import Membership, Organization
 from orgadmin.models.phone_numbers import format_phone
@@ -60,7 +61,7 @@ class OverviewPage:
 
         Apart from the organization and the person's permissions, runs 4 queries for the
         changes and 1 for the contacts. For people who may see the admins, 2 more, and
-        for people who manage them, 1 for the invitations.
+        for people who manage them, 3 for what is pending.
         """
         permissions = get_gate(request).permissions_on(organization.pk)
         changes = self._read_last_changes(request, organization)
@@ -82,6 +83,9 @@ class OverviewPage:
             for invitation in first.rows:
                 invitation.end = plan_end(invitation.membership_ends_at)
             context["invitations"] = first
+            context["review"] = find_waiting([organization.pk]).get(organization.pk)
+            found = find_open_requests([organization.pk])
+            context["requests"] = found.get(organization.pk)
         return self.render_page(
             request, organization, "overview", str(organization), **context
         )

@@ -26,6 +26,7 @@ from orgadmin.admin.organization_filters import (
     CreatedSinceFilter,
     IncompleteFilter,
     InvitationsFilter,
+    WaitingFilter,
 )
 from orgadmin.admin.organization_overview import OverviewPage
 from orgadmin.admin.organization_people import PeoplePage
@@ -114,6 +115,7 @@ class OrganizationAdmin(
         AdminsFilter,
         IncompleteFilter,
         InvitationsFilter,
+        WaitingFilter,
         ChangedSinceFilter,
         CreatedSinceFilter,
     ]

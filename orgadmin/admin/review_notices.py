@@ -1,4 +1,4 @@
-"""Where other pages show that an access review waits for an answer."""
+"""Where other pages show that an access review, or a request, waits for an answer."""
 
 from __future__ import annotations
 
@@ -6,10 +6,18 @@ import datetime
 from collections.abc import Collection
 from dataclasses import dataclass
 
+from django.db.models import Count
 from django.urls import reverse
 
-from orgadmin.models import ReviewSection
-from orgadmin.models.access_review import is_answerable
+from orgadmin.models import AccessRequest, ReviewSection
+
+
+@dataclass(frozen=True)
+class OpenRequests:
+    """How many people ask an organization for a role."""
+
+    number: int
+    url: str
 
 
 @dataclass(frozen=True)
@@ -29,9 +37,7 @@ def find_waiting(pks: Collection[int]) -> dict[int, Waiting]:
     waiting: dict[int, Waiting] = {}
     if not pks:
         return waiting
-    sections = ReviewSection.objects.unanswered().filter(
-        is_answerable("review__"), organization_key__in=pks
-    )
+    sections = ReviewSection.objects.waiting().filter(organization_key__in=pks)
     rows = sections.order_by("-review__due_on", "-review").values_list(
         "organization_key", "review__due_on", "open_items"
     )
@@ -39,3 +45,19 @@ def find_waiting(pks: Collection[int]) -> dict[int, Waiting]:
         url = reverse("admin:orgadmin_organization_review", args=[pk])
         waiting[pk] = Waiting(due_on, open_items, url)
     return waiting
+
+
+def find_open_requests(pks: Collection[int]) -> dict[int, OpenRequests]:
+    """Return {organization ID: open requests} where there are any.
+
+    Runs one query, or none without organizations.
+    """
+    if not pks:
+        return {}
+    requests = AccessRequest.objects.open().filter(organization__in=pks)
+    counted = requests.order_by().values("organization").annotate(number=Count("pk"))
+    found = {}
+    for pk, number in counted.values_list("organization", "number"):
+        url = reverse("admin:orgadmin_organization_requests", args=[pk])
+        found[pk] = OpenRequests(number, url)
+    return found

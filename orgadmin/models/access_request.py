@@ -11,6 +11,7 @@ from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
 from orgadmin.access.roles import ROLES
+from orgadmin.access.sql import write_constant
 from orgadmin.models.fields import LongLineField
 from orgadmin.models.organization import Organization
 
@@ -50,10 +51,16 @@ class AccessRequestQuerySet(models.QuerySet["AccessRequest"]):
         An account that is deactivated can get no role.
         """
         return self.filter(
-            outcome=Outcome.OPEN,
+            # Its condition is written like that of a partial index.
+            outcome=write_constant(Outcome.OPEN.value),
             asked_at__gt=timezone.now() - LIFETIME,
             user__is_active=True,
         )
+
+    def of_unarchived(self) -> Self:
+        """Leave out the requests of archived organizations."""
+        archived = Organization.objects.archived().order_by()
+        return self.exclude(organization__in=archived.values("pk"))
 
 
 class AccessRequest(models.Model):

@@ -15,6 +15,7 @@ from django.utils.translation import gettext, gettext_lazy as _
 
 from orgadmin.access.ends import find_start_of_next_day
 from orgadmin.access.sql import read_clock
+from orgadmin.models.organization import Organization
 
 
 class ReviewIsComplete(NotSupportedError):
@@ -186,6 +187,17 @@ class AccessReview(models.Model):
 class ReviewSectionQuerySet(models.QuerySet["ReviewSection"]):
     def unanswered(self) -> ReviewSectionQuerySet:
         return self.filter(open_items__gt=0)
+
+    def waiting(self) -> ReviewSectionQuerySet:
+        """Return the sections about organizations that their admins can answer."""
+        return self.unanswered().filter(
+            is_answerable("review__"), organization_key__isnull=False
+        )
+
+    def of_unarchived(self) -> ReviewSectionQuerySet:
+        """Leave out the sections about archived organizations."""
+        archived = Organization.objects.archived().order_by()
+        return self.exclude(organization_key__in=archived.values("pk"))
 
     def tell_answerable(self) -> ReviewSectionQuerySet:
         """Read with each section whether people can answer now, as `is_answerable`."""
