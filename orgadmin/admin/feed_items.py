@@ -9,6 +9,7 @@ import datetime
 from collections import defaultdict
 from collections.abc import Collection
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 from django.contrib import admin
@@ -18,7 +19,7 @@ from django.shortcuts import render
 from django.utils import timezone
 from django.utils.formats import date_format
 from django.utils.html import format_html, format_html_join
-from django.utils.translation import gettext as _, ngettext
+from django.utils.translation import get_language, gettext as _, ngettext
 
 from orgadmin.access.membership_log import name_author
 from orgadmin.access.roles import ROLES
@@ -75,7 +76,8 @@ class Item:
         else:
             shown = show_day(self.at)
         utc_time = self.at.astimezone(datetime.UTC).isoformat()
-        return format_html(TIME, utc_time, date_format(at, "DATETIME_FORMAT"), shown)
+        title = format_time(at.replace(tzinfo=None), get_language())
+        return format_html(TIME, utc_time, title, shown)
 
 
 @dataclass(frozen=True)
@@ -84,6 +86,12 @@ class ItemPage:
 
     items: list[Item]
     older: Position | None
+
+
+@lru_cache(maxsize=1_000)
+def format_time(local_time: datetime.datetime, language: str | None) -> str:
+    """Format a time of the person's day. The newest entries are often shown again."""
+    return date_format(local_time, "DATETIME_FORMAT")
 
 
 def list_recent_activity(

@@ -9,13 +9,14 @@ own organizations.
 
 from __future__ import annotations
 
+import datetime
 import json
 from collections import defaultdict
 from collections.abc import Callable, Collection, Iterator
 from dataclasses import astuple, dataclass, fields, replace
 from heapq import merge
 from operator import attrgetter
-from typing import Any
+from typing import Any, TypeAlias
 
 from django.contrib.admin.models import LogEntry
 from django.contrib.contenttypes.models import ContentType
@@ -39,6 +40,7 @@ from orgadmin.records.feed_entries import (
     add_to_action,
     is_one_action,
 )
+from orgadmin.records.feed_newest import find_newest
 from orgadmin.records.feed_own import read_requests, read_reviews
 from orgadmin.records.history import describe_record, list_parts_about_related_objects
 from orgadmin.records.versions import VERSIONS, cut_texts
@@ -89,6 +91,20 @@ class VisibleRow:
     log: str
     key: int
     entry: Entry
+
+    @property
+    def at(self) -> datetime.datetime:
+        return self.entry.at
+
+
+@dataclass(frozen=True)
+class Mark:
+    """The time of the newest row of a log that has not been read."""
+
+    at: datetime.datetime
+
+
+Rows: TypeAlias = Iterator[VisibleRow | Mark]
 
 
 @dataclass(frozen=True)
@@ -162,16 +178,7 @@ class Reader:
 
         Each log is read in batches, and no further than the page needs.
         """
-        rows = merge(
-            read_on(self.read_records, position.records),
-            read_on(self.read_log_entries, position.log_entries),
-            read_on(self.read_events, position.events),
-            read_on(self.read_audit, position.audit),
-            read_on(self.read_requests, position.requests),
-            read_on(self.read_reviews, position.reviews),
-            key=attrgetter("entry.at"),
-            reverse=True,
-        )
+        rows = self.merge_logs(position)
         entries: list[Entry] = []
         for number, row in enumerate(rows):
             is_same = bool(entries) and is_one_action(entries[-1], row.entry)
@@ -184,6 +191,28 @@ class Reader:
                 entries.append(row.entry)
             position = replace(position, **{row.log: row.key})
         return Page(entries, None)
+
+    def merge_logs(self, position: Position) -> Iterator[VisibleRow]:
+        """Yield the rows of all logs after a position, the newest first."""
+        log_entries: Rows = read_on(self.read_log_entries, position.log_entries)
+        requests: Rows = read_on(self.read_requests, position.requests)
+        reviews: Rows = read_on(self.read_reviews, position.reviews)
+        if self._own_pks is not None:
+            newest = find_newest(self._own_pks, self.managed_pks)
+            log_entries = wait_for(newest.log_entries, log_entries)
+            requests = wait_for(newest.requests, requests)
+            reviews = wait_for(newest.reviews, reviews)
+        rows = merge(
+            read_on(self.read_records, position.records),
+            log_entries,
+            read_on(self.read_events, position.events),
+            read_on(self.read_audit, position.audit),
+            requests,
+            reviews,
+            key=attrgetter("at"),
+            reverse=True,
+        )
+        return (row for row in rows if isinstance(row, VisibleRow))
 
     # The history of fields
 
@@ -349,7 +378,7 @@ class Reader:
         self.gate.learn({event.organization_key for event in rows})
         # Many events have the same text.
         kinds = {find_kind(event): event for event in rows}
-        texts = {kind: describe_event(event) for kind, event in kinds.items()}
+        texts = {kind: write_texts(event) for kind, event in kinds.items()}
         return [
             Row(
                 log="events",
@@ -359,11 +388,11 @@ class Reader:
             for event in rows
         ]
 
-    def make_entry(self, event: MembershipEvent, text: str) -> Entry | None:
+    def make_entry(self, event: MembershipEvent, texts: EventTexts) -> Entry | None:
         if not self.gate.permits("view", event.organization_key):
             # The organization is archived.
             return None
-        return make_entry(event, text)
+        return make_entry(event, texts)
 
     # The audit log, and what org admins read instead of it
 
@@ -397,6 +426,17 @@ def read_on(read: Callable[[int, int], list[Row]], before: int) -> Iterator[Visi
             return
         before = rows[-1].key
         size = min(max(2 * size, BATCH), MAX_BATCH)
+
+
+def wait_for(newest: datetime.datetime | None, rows: Rows) -> Rows:
+    """Yield a mark with the time of the newest row of a log, and then its rows.
+
+    Whoever merges several logs does not read this one until the others have got to that
+    time. Without a newest row, the log has none.
+    """
+    if newest is not None:
+        yield Mark(newest)
+        yield from rows
 
 
 @dataclass(frozen=True)
@@ -496,6 +536,14 @@ def get_why(event: MembershipEvent) -> str:
     return why
 
 
+@dataclass(frozen=True)
+class EventTexts:
+    """What an entry says about one event, and about several in common."""
+
+    text: str
+    common_text: str
+
+
 def find_kind(event: MembershipEvent) -> tuple[Any, ...]:
     """Return what events have in common that have the same text."""
     return (event.event, event.role, event.replaced, event.ends_at, get_why(event))
@@ -536,10 +584,14 @@ def choose_action(event: MembershipEvent, text: str) -> tuple[Any, ...]:
     return (event.user_name, text, event.actor_key)
 
 
-def make_entry(event: MembershipEvent, text: str) -> Entry:
+def write_texts(event: MembershipEvent) -> EventTexts:
+    return EventTexts(describe_event(event), str(event.get_event_display()))
+
+
+def make_entry(event: MembershipEvent, texts: EventTexts) -> Entry:
     return Entry(
         at=event.at,
-        text=text,
+        text=texts.text,
         organization_key=event.organization_key,
         name=event.organization_name,
         other=(User, event.user_key or 0),
@@ -547,6 +599,6 @@ def make_entry(event: MembershipEvent, text: str) -> Entry:
         author_key=event.actor_key,
         author_name=event.actor_name,
         source=event.source,
-        action=choose_action(event, text),
-        common_text=str(event.get_event_display()),
+        action=choose_action(event, texts.text),
+        common_text=texts.common_text,
     )
