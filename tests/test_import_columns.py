@@ -2,10 +2,11 @@
 
 from django.test import SimpleTestCase
 
-from orgadmin.models import Import, Organization
+from orgadmin.models import ColumnMapping, Import, Organization
 from orgadmin.records.import_columns import describe_columns, make_mapping
 from orgadmin.records.import_records import Record
 
+from .factories import create_superuser
 from .test_stored_imports import StoredCase
 
 
@@ -121,3 +122,53 @@ class PageTests(StoredCase):
         page = self.upload("name,phone\nNew,1\n")
         self.choose(page, column_0="name", column_1="phone")
         self.assertEqual(Import.objects.get().choices["mapping"], {})
+
+
+class SavedTests(StoredCase):
+    def press(self, page, button, **data):
+        url = page.request["PATH_INFO"]
+        return self.client.post(url, {button: "1", **data}, follow=True)
+
+    def save(self, **data):
+        page = self.upload("Wie es heißt,Farbe\nNew,red\n")
+        data = {"column_0": "name", "column_1": "notes", "save_as": "Our CRM"} | data
+        return self.press(page, "save_columns", **data)
+
+    def test_columns_are_saved_and_used_for_another_file(self):
+        page = self.save()
+        self.assertContains(page, "The columns were saved as “Our CRM”.")
+        self.assertContains(page, "Create 1 organization")
+        self.client.force_login(create_superuser("other"))
+        page = self.upload("Wie es heisst?,Neu,Farbe\nOther,x,blue\n")
+        self.assertContains(page, "There is no column “name”.")
+        page = self.upload("FARBE,Neu,Wie es heißt\nblue,x,Other\n")
+        saved = ColumnMapping.objects.get()
+        page = self.press(page, "use_columns", saved=saved.pk)
+        self.assertContains(page, "notes: “blue”")
+        self.confirm(page)
+        self.assertEqual(Organization.objects.get(name="Other").notes, "blue")
+
+    def test_saving_again_replaces_them(self):
+        self.save()
+        self.save(column_1="phone")
+        self.assertEqual(
+            ColumnMapping.objects.get().fields,
+            {"Wie es heißt": "name", "Farbe": "phone"},
+        )
+
+    def test_they_need_a_name(self):
+        self.assertContains(self.save(save_as=""), "Enter a name for the columns.")
+        self.assertFalse(ColumnMapping.objects.exists())
+
+    def test_they_can_be_deleted(self):
+        page = self.save()
+        saved = ColumnMapping.objects.get()
+        page = self.press(page, "delete_columns", saved=saved.pk)
+        self.assertContains(page, "The saved columns “Our CRM” were deleted.")
+        self.assertFalse(ColumnMapping.objects.exists())
+
+    def test_a_field_that_no_longer_exists_is_not_used(self):
+        ColumnMapping.objects.create(name="Old", fields={"Farbe": "gone"})
+        page = self.upload("name,Farbe\nNew,red\n")
+        self.press(page, "use_columns", saved=ColumnMapping.objects.get().pk)
+        self.assertNotIn("gone", Import.objects.get().choices["mapping"].values())

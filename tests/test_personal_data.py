@@ -731,6 +731,7 @@ class CoverageTests(SimpleTestCase):
         "orgadmin.AccessReview": "exported, and names are replaced",
         "orgadmin.AuditEvent": "exported, and names are replaced",
         "orgadmin.BulkJob": "has keys, and a reason until the change is made",
+        "orgadmin.ColumnMapping": "names no people: titles of columns",
         "orgadmin.Contact": "exported and deleted by address",
         "orgadmin.DoctorRun": "has no personal data: numbers of errors",
         "orgadmin.HistoricalOrganization": "exported, and names are replaced",

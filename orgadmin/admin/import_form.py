@@ -8,7 +8,8 @@ from django.core.validators import FileExtensionValidator
 from django.utils.text import capfirst
 from django.utils.translation import gettext_lazy as _
 
-from orgadmin.models import Organization
+from orgadmin.models import ColumnMapping, Organization
+from orgadmin.models.column_mapping import NAME_LENGTH
 from orgadmin.records.import_columns import CHOOSABLE, make_mapping
 from orgadmin.records.import_options import PAGE_LIMITS, ImportOptions
 from orgadmin.records.import_problems import printable
@@ -182,6 +183,7 @@ class PreviewForm(ChoicesForm):
         self._offer_sheets()
         self.columns = read_columns(stored)
         self._add_columns()
+        self._add_saved()
 
     def _offer_sheets(self):
         sheets = [(sheet, sheet) for sheet in self.format.sheets]
@@ -202,6 +204,22 @@ class PreviewForm(ChoicesForm):
                     widget=forms.Select(attrs={"aria-label": label}),
                 )
 
+    def _add_saved(self):
+        """Add the fields that save the columns, and use or delete saved ones."""
+        self.fields["save_as"] = forms.CharField(
+            label=_("Save these columns as"), required=False, max_length=NAME_LENGTH
+        )
+        if ColumnMapping.objects.exists():
+            self.fields["saved"] = forms.ModelChoiceField(
+                ColumnMapping.objects.all(),
+                label=_("Saved columns"),
+                required=False,
+                empty_label=_("Choose…"),
+            )
+
+    def list_saved_field(self):
+        return [self["saved"]] if "saved" in self.fields else []
+
     def list_columns(self):
         """Return the columns of the file, each with the field to choose what it is."""
         rows = []
@@ -211,6 +229,11 @@ class PreviewForm(ChoicesForm):
             title = printable(column.title)
             rows.append(ColumnRow(title, column.samples, column.field, field))
         return rows
+
+    def list_all_columns(self):
+        """Return what all columns become, to save it."""
+        mapping = self._choose_mapping()
+        return mapping or make_mapping(self.columns, {})
 
     def _choose_mapping(self):
         """Return what the columns become. Choices that were not sent stay."""

@@ -11,6 +11,7 @@ from django.contrib.admin.utils import unquote
 from django.db import transaction
 from django.http import HttpResponseRedirect
 from django.urls import reverse
+from django.utils import timezone
 from django.utils.translation import gettext_lazy as _, ngettext
 
 from orgadmin.access.rule import SUPERUSERS_ONLY
@@ -18,12 +19,13 @@ from orgadmin.admin.base import SuperuserOnlyAdmin
 from orgadmin.admin.changelist import get_page
 from orgadmin.admin.import_form import PreviewForm
 from orgadmin.admin.once import note_sent
-from orgadmin.models import Import, ImportPart, Organization, User
+from orgadmin.models import ColumnMapping, Import, ImportPart, Organization, User
 from orgadmin.models.guards import LastAdminError
 from orgadmin.people.outbox import is_queued
 from orgadmin.people.unsent import find_state
 from orgadmin.records.csv_files import respond_with_csv
 from orgadmin.records.exports import record_export
+from orgadmin.records.import_columns import fit_mapping
 from orgadmin.records.import_jobs import (
     is_being_undone,
     is_few,
@@ -168,6 +170,18 @@ class ImportAdmin(SuperuserOnlyAdmin):
         if not form.is_valid():
             return None
         choices = form.make_choices()
+        if "save_columns" in request.POST:
+            self._save_columns(request, form)
+        elif "delete_columns" in request.POST:
+            return self._delete_columns(request, form)
+        elif "use_columns" in request.POST and form.cleaned_data.get("saved"):
+            saved = form.cleaned_data["saved"]
+            mapping = fit_mapping(form.columns, saved.fields)
+            options = replace(choices.options, mapping=mapping)
+            self._update(request, stored, replace(choices, options=options))
+            return HttpResponseRedirect(url)
+        if "save_columns" in request.POST and not is_other_choice(choices, form.chosen):
+            return HttpResponseRedirect(url)
         if "preview" in request.POST or is_other_choice(choices, form.chosen):
             self._update(request, stored, choices)
             return HttpResponseRedirect(url)
@@ -180,6 +194,29 @@ class ImportAdmin(SuperuserOnlyAdmin):
         if report.needs_consent and not choices.options.accepts_warnings:
             return None
         return self._confirm(request, stored, choices)
+
+    def _save_columns(self, request, form):
+        """Save what the columns become, for other files."""
+        name = form.cleaned_data["save_as"]
+        if not name:
+            text = _("Enter a name for the columns.")
+            self.message_user(request, text, messages.WARNING)
+            return
+        values = {"fields": form.list_all_columns(), "saved_at": timezone.now()}
+        ColumnMapping.objects.update_or_create(name=name, defaults=values)
+        text = _("The columns were saved as “%s”.") % name
+        self.message_user(request, text)
+
+    def _delete_columns(self, request, form):
+        saved = form.cleaned_data.get("saved")
+        if saved is None:
+            return self.redirect_with_message(
+                request, _("Choose saved columns first."), messages.WARNING
+            )
+        name = saved.name
+        saved.delete()
+        text = _("The saved columns “%s” were deleted.") % name
+        return self.redirect_with_message(request, text)
 
     def _cancel(self, request, stored):
         """Delete an import, unless it is done or a worker is about to do it."""
@@ -324,6 +361,7 @@ class ImportAdmin(SuperuserOnlyAdmin):
             form=form,
             kept_fields=form.list_kept_fields(),
             columns=form.list_columns(),
+            saved_fields=form.list_saved_field(),
             problems=[ImportProblem(**problem) for problem in problems],
             problem_count=report.number_of_problems,
             valid_rows=report.valid_rows,
@@ -342,6 +380,7 @@ class ImportAdmin(SuperuserOnlyAdmin):
             page=page,
             fields=form.list_preview_fields(),
             columns=form.list_columns(),
+            saved_fields=form.list_saved_field(),
             consent_fields=form.list_consent_fields(),
             skipped=PartList(stored, ImportPart.Kind.SKIPPED)[:MAX_LISTED],
             warnings=list_warnings(stored, MAX_LISTED),

@@ -11,6 +11,7 @@ from orgadmin.models.access_review import (
 )
 from orgadmin.models.audit_event import AuditEvent
 from orgadmin.models.bulk_job import BulkJob
+from orgadmin.models.column_mapping import ColumnMapping
 from orgadmin.models.contact import Contact
 from orgadmin.models.doctor_run import DoctorRun
 from orgadmin.models.end_reminder import EndReminder
@@ -49,6 +50,7 @@ __all__ = [
     "ReviewAnswer",
     "AuditEvent",
     "BulkJob",
+    "ColumnMapping",
     "Contact",
     "Decided",
     "DoctorRun",

@@ -95,6 +95,20 @@ def find_samples(records: Sequence[Record], position: int) -> list[str]:
     return list(samples)[:SAMPLES_SHOWN]
 
 
+def fit_mapping(
+    columns: Iterable[ColumnPreview], saved: Mapping[str, str]
+) -> dict[str, str]:
+    """Return a saved mapping for a file, which may lack some of its columns."""
+    by_title = {fold_title(title): field for title, field in saved.items()}
+    mapping = {}
+    for column in columns:
+        folded = fold_title(column.title)
+        if column.is_choosable and by_title.get(folded, "") in ("", *CHOOSABLE):
+            # A column that the mapping does not know is not used.
+            mapping[column.title] = by_title.get(folded, "")
+    return mapping
+
+
 def make_mapping(
     columns: Iterable[ColumnPreview], chosen: Mapping[str, str]
 ) -> dict[str, str]:
