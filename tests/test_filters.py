@@ -10,7 +10,7 @@ from django.utils import timezone
 
 from orgadmin.access.roles import ADMIN
 from orgadmin.admin import people_lists
-from orgadmin.models import Contact, Invitation, Organization, User
+from orgadmin.models import Contact, Invitation, Membership, Organization, User
 
 from .factories import create_organization, create_superuser, create_user, set_role
 
@@ -256,6 +256,25 @@ class OrganizationColumnTests(ListCase):
         create_user("tom", admin_of=[self.acme])
         response = self.get_page(self.root)
         self.assertContains(response, '<span class="badge good">Complete</span>')
+
+    def test_the_status_says_if_the_access_of_all_admins_ends_soon(self):
+        badge = "Access of all admins ends soon"
+        ida = create_user("ida", admin_of=[self.acme])
+        tom = create_user("tom", admin_of=[self.acme])
+        gone = create_user("gone", admin_of=[self.acme], is_active=False)
+        memberships = Membership.objects.filter(group=self.acme.admin)
+        soon = timezone.now() + timedelta(days=9)
+        memberships.filter(user=ida).update(ends_at=soon)
+        self.assertNotContains(self.get_page(self.root), badge)
+        memberships.filter(user=tom).update(ends_at=soon)
+        self.assertTrue(memberships.filter(user=gone, ends_at=None).exists())
+        self.assertContains(self.get_page(self.root), badge, 1)
+        self.assertContains(self.get_page(self.root, "?admins=ending"), badge, 1)
+        late = timezone.now() + timedelta(days=99)
+        memberships.filter(user=tom).update(ends_at=late)
+        self.assertNotContains(self.get_page(self.root), badge)
+        memberships.filter(user=tom).update(ends_at=timezone.now())
+        self.assertContains(self.get_page(self.root), badge, 1)
 
     @tag("A53")
     def test_reviewers_see_names_and_references_only(self):

@@ -209,6 +209,13 @@ class LoadedKeysTests(DeletedOrganizationMixin, TestCase):
                 self.assertEqual(run_doctor("--fix")[0], 0)
                 self.assertEqual(run_doctor()[0], 0)
 
+    def test_a_number_of_organizations_is_no_key(self):
+        """Events about many of them may say how many there were."""
+        key = self.gone_pk + 10_000
+        for name in ("organizations", "groups added", "groups removed"):
+            record_details({name: key})
+        self.assertEqual(run_doctor()[0], 0)
+
 
 def add_event(**keys):
     values = {"event": "left", "role": "admin", "organization_key": 1} | keys

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 
 from django.db import connection
+from django.utils import timezone
 from django.utils.html import escape
 from django.utils.safestring import SafeString, mark_safe
 from django.utils.translation import gettext as _, ngettext
@@ -17,14 +18,16 @@ from orgadmin.access.sql import placeholders
 from orgadmin.admin.organization_filters import find_oldest_pending
 from orgadmin.models import Organization
 from orgadmin.models.organization import WANTED_FIELDS
+from orgadmin.people.ends import FORESEEN
 
 # How many admins a row names.
 NAMED = 2
 
-# The first admins of organizations who can sign in, and how many invitations are
-# pending. One statement, because every page of the list runs it. Parameters: the IDs of
-# the admin groups, NAMED, the IDs of the organizations, and the oldest time at which
-# pending invitations were sent.
+# The first admins of organizations who can sign in, how many invitations are pending,
+# and -1 for groups of admins whose access all ends soon. One statement, because every
+# page of the list runs it. Parameters: the IDs of the admin groups, NAMED, the IDs of
+# the organizations, the oldest time at which pending invitations were sent, the IDs of
+# the groups again, and a time that is soon.
 PEOPLE = """
     SELECT group_id, 0 AS pending, first_name, last_name, username
     FROM (
@@ -48,6 +51,15 @@ PEOPLE = """
     FROM orgadmin_invitation
     WHERE organization_id IN ({organizations}) AND sent_at > %s
     GROUP BY organization_id
+    UNION ALL
+    SELECT membership.group_id, -1, '', '', ''
+    FROM orgadmin_user_groups membership
+    JOIN orgadmin_user member ON member.id = membership.user_id
+    WHERE membership.group_id IN ({groups})
+        AND member.is_active
+        AND {not_ended}
+    GROUP BY membership.group_id
+    HAVING COUNT(membership.ends_at) = COUNT(*) AND MAX(membership.ends_at) <= %s
 """
 
 
@@ -57,6 +69,7 @@ class People:
 
     names: list[str] = field(default_factory=list)
     pending: int = 0
+    ends_soon: bool = False  # whether the access of all admins does
 
 
 def find_people(organizations: Collection[Organization]) -> dict[int, People]:
@@ -72,11 +85,15 @@ def find_people(organizations: Collection[Organization]) -> dict[int, People]:
         not_ended=not_ended(),
     )
     oldest = connection.ops.adapt_datetimefield_value(find_oldest_pending())
+    soon = connection.ops.adapt_datetimefield_value(timezone.now() + FORESEEN)
+    parameters = [*by_group, NAMED, *pks, oldest, *by_group, soon]
     with connection.cursor() as cursor:
-        cursor.execute(statement, [*by_group, NAMED, *pks, oldest])
+        cursor.execute(statement, parameters)
         for key, pending, first_name, last_name, username in cursor.fetchall():
-            if pending:
+            if pending > 0:
                 people[key].pending = pending
+            elif pending < 0:
+                people[by_group[key]].ends_soon = True
             else:
                 name = f"{first_name} {last_name}".strip() or username
                 people[by_group[key]].names.append(name)
@@ -115,6 +132,7 @@ class State:
     admins: int | None  # active ones, at most 2
     pending: int  # invitations
     missing: int | None  # wanted fields that are empty
+    ends_soon: bool = False  # the access of all admins
 
 
 def describe_state(organization: Organization, people: People | None) -> State:
@@ -122,7 +140,8 @@ def describe_state(organization: Organization, people: People | None) -> State:
     missing = len(list_missing(organization))
     if people is None:
         return State(None, 0, missing)
-    return State(min(organization.active_admins, 2), people.pending, missing)
+    admins = min(organization.active_admins, 2)
+    return State(admins, people.pending, missing, people.ends_soon)
 
 
 @lru_cache(maxsize=1_000)
@@ -133,6 +152,8 @@ def render_badges(state: State, language: str) -> SafeString:
         badges.append(make_badge(_("No active admin"), "bad"))
     elif state.admins == 1:
         badges.append(make_badge(_("Only one admin"), "warn"))
+    if state.ends_soon:
+        badges.append(make_badge(_("Access of all admins ends soon"), "warn"))
     if state.missing:
         text = ngettext("%d missing", "%d missing", state.missing)
         badges.append(make_badge(text % state.missing, "warn"))

@@ -94,6 +94,10 @@ DETAILS: dict[str, Model] = {
 }
 
 
+# Those of them that are lists. A number under such a name says how many, and is no key.
+LISTS = frozenset({"organizations", "groups added", "groups removed"})
+
+
 @dataclass(frozen=True)
 class OutdatedSequence:
     """A sequence that would issue a key that is already known."""
@@ -170,10 +174,9 @@ def read_keys_in_details(using: str) -> Iterator[tuple[Model, int]]:
     for details in all_details.iterator(chunk_size=BATCH):
         for name, model in DETAILS.items():
             value: Any = details.get(name, [])
-            keys = value if isinstance(value, list) else [value]
-            for key in keys:
-                if isinstance(key, int):
-                    yield model, key
+            keys = value if name in LISTS else [value]
+            if isinstance(keys, list):
+                yield from ((model, key) for key in keys if isinstance(key, int))
 
 
 def read_sequence(model: Model, using: str) -> int:
