@@ -30,6 +30,7 @@ from orgadmin.models import Contact, Organization, User
 from orgadmin.people.namesakes import find_named_members
 from orgadmin.records.event_actors import name_for_superusers
 from orgadmin.records.feed import BEGINNING, PAGE, Entry, Position, Reader
+from orgadmin.records.feed_newest import Newest
 from orgadmin.records.history import (
     describe_author,
     hide_people_of_several,
@@ -95,14 +96,17 @@ def format_time(local_time: datetime.datetime, language: str | None) -> str:
 
 
 def list_recent_activity(
-    request: HttpRequest, own: dict[int, Organization] | None = None
+    request: HttpRequest,
+    own: dict[int, Organization] | None = None,
+    newest: Newest | None = None,
 ) -> ItemPage:
     """Return what happened lately, as far as the person may see it.
 
-    `own` are the organizations that they may view, by key, if these are already known.
+    `own` are the organizations that they may view, by key, if these are already known,
+    and `newest` says when something last happened to them.
     """
     own_pks = None if own is None else list(own)
-    page = Reader(get_gate(request), own_pks).read()
+    page = Reader(get_gate(request), own_pks, newest).read()
     items = Presenter(request, page.entries, own or {}).present()
     return ItemPage(items, page.older)
 

@@ -40,7 +40,7 @@ from orgadmin.records.feed_entries import (
     add_to_action,
     is_one_action,
 )
-from orgadmin.records.feed_newest import find_newest
+from orgadmin.records.feed_newest import Newest
 from orgadmin.records.feed_own import read_requests, read_reviews
 from orgadmin.records.history import describe_record, list_parts_about_related_objects
 from orgadmin.records.versions import VERSIONS, cut_texts
@@ -149,12 +149,21 @@ class Page:
 class Reader:
     """Reads the logs for one person."""
 
-    def __init__(self, gate: Gate, own_pks: list[int] | None = None) -> None:
-        """`own_pks` are the organizations that the person may view, if known."""
+    def __init__(
+        self,
+        gate: Gate,
+        own_pks: list[int] | None = None,
+        newest: Newest | None = None,
+    ) -> None:
+        """`own_pks` are the organizations that the person may view, if known.
+
+        `newest` says when something last happened to these, if known.
+        """
         self.gate = gate
         self.user: Any = gate.user
         self.sees_all = gate.permits_everywhere("view")
         self._own_pks = own_pks
+        self._newest = newest
 
     @cached_property
     def own_pks(self) -> list[int]:
@@ -197,11 +206,10 @@ class Reader:
         log_entries: Rows = read_on(self.read_log_entries, position.log_entries)
         requests: Rows = read_on(self.read_requests, position.requests)
         reviews: Rows = read_on(self.read_reviews, position.reviews)
-        if self._own_pks is not None:
-            newest = find_newest(self._own_pks, self.managed_pks)
-            log_entries = wait_for(newest.log_entries, log_entries)
-            requests = wait_for(newest.requests, requests)
-            reviews = wait_for(newest.reviews, reviews)
+        if self._newest is not None:
+            log_entries = wait_for(self._newest.log_entries, log_entries)
+            requests = wait_for(self._newest.requests, requests)
+            reviews = wait_for(self._newest.reviews, reviews)
         rows = merge(
             read_on(self.read_records, position.records),
             log_entries,
