@@ -461,7 +461,7 @@ class PasswordLinkTests(TestCase):
             Client().post("/admin/password_reset/", {"email": user.email})
         return [message.subject for message in mail.outbox]
 
-    @tag("D63")
+    @tag("C13")
     def test_whoever_never_used_their_link_can_ask_for_another(self):
         user = create_user("nora", email="nora@example.com", reviewer_of=[self.acme])
         user.set_unusable_password()
@@ -470,7 +470,7 @@ class PasswordLinkTests(TestCase):
         request_password_link(user, actor=self.root)
         self.assertEqual(self.ask(user), [LINK_SUBJECT])
 
-    @tag("D63")
+    @tag("C13")
     def test_a_new_link_needs_an_account_that_nobody_has_touched(self):
         def sign_in(user):
             user.last_login = timezone.now()
@@ -498,7 +498,7 @@ class PasswordLinkTests(TestCase):
                 user.save()
                 self.assertNotIn(LINK_SUBJECT, self.ask(user))
 
-    @tag("D63")
+    @tag("C13")
     def test_a_new_link_needs_a_sender_who_still_might_send_it(self):
         other = create_superuser("other")
         user = create_user("nora", email="nora@example.com", reviewer_of=[self.acme])

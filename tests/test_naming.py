@@ -94,6 +94,7 @@ class NamesOnPagesTests(TestCase):
         page = self.read(f"people/?remove={self.mary.pk}")
         self.assertContains(page, "Remove Mary Ng from Acme</button>")
 
+    @tag("A50")
     def test_tells_members_apart_who_are_called_the_same(self):
         double = create_user("mary-2", first_name="mary", last_name="ng")
         self.assertContains(
