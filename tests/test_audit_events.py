@@ -37,6 +37,7 @@ ACTIONS = {
     "orgadmin.organization.delete_selected": {SecurityEvent.ORGANIZATIONS_ARCHIVED},
     "orgadmin.organization.give_role": "It leads to a page that asks first.",
     "orgadmin.user.delete_selected": {SecurityEvent.USER_DELETED},
+    "orgadmin.user.offboard_selected": "It leads to a page that asks first.",
     "orgadmin.user.remove_second_factor": {SecurityEvent.FACTOR_REMOVED},
 }
 
