@@ -382,6 +382,18 @@ class LineTests(TestCase):
         self.assertContains(page, "Import by Platform staff")
         self.assertNotContains(page, "root")
 
+    def test_reasons_of_the_site_are_in_the_language_of_the_reader(self):
+        reason = "Accepted an invitation."
+        set_role(self.acme, [self.anna], REVIEWER, actor=self.ada, reason=reason)
+        for url in (
+            f"/admin/orgadmin/organization/{self.acme.pk}/ledger/",
+            "/admin/orgadmin/membershipevent/",
+        ):
+            with self.subTest(url=url):
+                page = self.client.get(url, headers={"accept-language": "de"})
+                self.assertContains(page, "Einladung angenommen.")
+                self.assertNotContains(page, reason)
+
     def test_an_import_is_no_provider_whose_groups_decide(self):
         self.anna.verify_email()
         self.import_reviewer("anna@example.com")

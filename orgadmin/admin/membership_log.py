@@ -4,7 +4,7 @@ from functools import partial
 
 from django.conf import settings
 from django.contrib import admin
-from django.utils.translation import gettext_lazy as _
+from django.utils.translation import gettext, gettext_lazy as _
 
 from orgadmin.access.ends import find_start_of_next_day
 from orgadmin.admin.base import SuperuserOnlyAdmin
@@ -71,7 +71,8 @@ class MembershipLogAdmin(SuperuserOnlyAdmin):
 
     @admin.display(description=MembershipEvent._meta.get_field("reason").verbose_name)
     def shown_reason(self, event):
-        return event.shown_reason
+        # The site stores its own reasons in English.
+        return gettext(event.shown_reason)
 
     def is_permitted(self, request, permission, obj=None):
         return permission == "view" and super().is_permitted(request, permission)
