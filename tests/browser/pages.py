@@ -30,6 +30,8 @@ from orgadmin.models import (
     AuditEvent,
     BulkJob,
     Contact,
+    Import,
+    ImportPart,
     Organization,
     ReviewAnswer,
     ReviewScope,
@@ -75,6 +77,7 @@ APP = "/admin/orgadmin/"
 ORGANIZATIONS = "/admin/orgadmin/organization/"
 CONTACTS = "/admin/orgadmin/contact/"
 USERS = "/admin/orgadmin/user/"
+IMPORTS = "/admin/orgadmin/import/"
 GROUPS = "/admin/auth/group/"
 FACTOR = "/admin/second-factor/"
 
@@ -687,6 +690,8 @@ def list_import_pages(demo):
     own = demo.own
     other = demo.other
     address = f"{ORGANIZATIONS}import/"
+    done = create_import(demo, Import.State.DONE)
+    running = create_import(demo, Import.State.WORKING)
     file_with_problems = (
         f"id,id_key,name,email\n{id_cells(own.pk)},Acme,x\n"
         f"{id_cells(999_999)},Nobody knows,\n,,Wrong mail,nobody\n"
@@ -702,7 +707,37 @@ def list_import_pages(demo):
         Page("import-without-file", STAFF, address, press("Preview import")),
         Page("import-problems", STAFF, address, choose_file(file_with_problems)),
         Page("import-preview", STAFF, address, choose_file(file_without_problems)),
+        Page("imports", STAFF, IMPORTS),
+        Page("import-done", STAFF, f"{IMPORTS}{done.pk}/overview/"),
+        Page("import-running", STAFF, f"{IMPORTS}{running.pk}/overview/"),
+        Page("import-undo", STAFF, f"{IMPORTS}{done.pk}/undo/"),
     ]
+
+
+def create_import(demo, state):
+    """Return a stored import of a file that has changed an organization."""
+    own = demo.own
+    stored = Import.objects.create(
+        actor_key=User.objects.get(username=STAFF).pk,
+        file_name="customers.xlsx",
+        state=state,
+        line=41_000,
+        summary={"records": 100_000, "report": {"changed": 1, "rows": 1}},
+        created_at=START,
+        finished_at=START if state == Import.State.DONE else None,
+    )
+    change = {
+        "line": 2,
+        "organization": own.pk,
+        "is_new": False,
+        "before": {"phone": "+1 555 0100"},
+        "after": {"phone": own.phone},
+        "roles": [],
+        "invitations": [],
+    }
+    content = ImportPart.pack([change])
+    stored.parts.create(kind="changes", number=0, content=content)
+    return stored
 
 
 def list_deletion_pages(demo):

@@ -33,6 +33,7 @@ SITE_PAGES = [
     f"{ORGANIZATIONS}?admins=ending",
     f"{ORGANIZATIONS}export/",
     f"{ORGANIZATIONS}import/",
+    "/admin/orgadmin/import/",
     f"{ORGANIZATIONS}add/",
     CONTACTS,
     f"{CONTACTS}?q=canary",
