@@ -257,6 +257,9 @@ class PeoplePage(MemberEnds):
         keys = {event.actor_key for event in joined}
         keys.update(invitation.invited_by_id for invitation in invited)
         names = find_names(keys, organization, request.user)
+        # The page tells its own members apart.
+        for member in members:
+            names[member.user.pk] = member.user.label_without_email
         for event in joined:
             event.actor_name = names.get(event.actor_key, event.actor_name)
         for invitation in invited:

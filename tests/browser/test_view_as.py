@@ -26,6 +26,9 @@ class ViewAsTests(BrowserTestCase):
     def begin(self):
         """Three presses: the button, the field, and the button of the question."""
         self.page.goto(f"/admin/orgadmin/user/{self.mary.pk}/overview/")
+        if self.viewport == PHONE:
+            # There, it is in the menu.
+            self.page.locator("summary", has_text="More").click()
         self.page.get_by_role("link", name="View site as Mary Jones").click()
         self.page.get_by_label("Reason:").fill(REASON)
         self.page.get_by_role("button", name="View site as Mary Jones").click()
