@@ -213,6 +213,14 @@ class RequestTests(FeedCase):
         for user in (self.rev, self.viewer, self.other):
             self.assertNotIn("mary", str(self.read(user)))
 
+    def test_names_people_as_the_page_of_requests_does(self):
+        self.mary.first_name, self.mary.last_name = "Mary", "Jones"
+        self.mary.save()
+        asked = "Mary Jones · Acme: asked for a role (Reviewer) ()"
+        self.assertEqual(self.read(self.ada)[0], asked)
+        url = f"/admin/orgadmin/organization/{self.acme.pk}/requests/"
+        self.assertContains(self.client.get(url), "Mary Jones")
+
     def test_names_an_admin_who_declined(self):
         access_requests.decline(self.request, "", actor=self.ada)
         for user, author in ((self.ada, "You"), (self.root, "ada")):

@@ -40,6 +40,7 @@ def read_requests(
         declined = declined.filter(decided_at__lt=moment)
     columns = (
         *("at", "is_declined", "role", "organization", "user", "user__username"),
+        *("user__first_name", "user__last_name"),
         *("decided_by", "decided_by__username"),
     )
     both = asked.values(*columns).union(declined.values(*columns), all=True)
@@ -64,13 +65,23 @@ def name_author(row: dict[str, Any]) -> MembershipEvent:
     )
 
 
+def name_asker(row: dict[str, Any]) -> str:
+    """Return what the page of requests calls the person who asks."""
+    user = User(
+        username=row["user__username"],
+        first_name=row["user__first_name"],
+        last_name=row["user__last_name"],
+    )
+    return user.label_without_email
+
+
 def make_entry_of_request(row: dict[str, Any], author: MembershipEvent) -> Entry:
     return Entry(
         at=row["at"],
         text=describe_request(row["role"], is_declined=row["is_declined"]),
         organization_key=row["organization"],
         other=(User, row["user"]),
-        other_name=row["user__username"],
+        other_name=name_asker(row),
         author_key=author.actor_key,
         author_name=author.actor_name,
     )
