@@ -152,8 +152,16 @@ class Story:
     def remove_ended(self):
         remove_ended_memberships()
 
+    def member(self):
+        """Return a user and a group; often of a membership that has just ended."""
+        ended = list(Membership.objects.ended().order_by("pk"))
+        if ended and self.chance.random() < 0.7:
+            row = self.chance.choice(ended)
+            return row.user, row.group
+        return self.person(), self.group()
+
     def add_by_manager(self):
-        user, group = self.person(), self.group()
+        user, group = self.member()
         if self.chance.random() < 0.5:
             user.groups.add(group)
         else:
@@ -169,10 +177,12 @@ class Story:
             group.user_set.remove(user)
 
     def set_by_manager(self):
+        user, group = self.member()
         if self.chance.random() < 0.5:
-            self.person().groups.set([self.group()])
+            user.groups.set([group])
         else:
-            self.group().user_set.set([self.person()])
+            group.user_set.set([user])
+        assert Membership.objects.current().filter(user=user, group=group).exists()
 
     def archive(self):
         archive.archive([self.organization().pk], actor=self.root)
