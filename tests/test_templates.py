@@ -36,6 +36,7 @@ WHOLE_LINKS = {
     "inline_admin_form.absolute_url",
     "again_url",
     "item.url",
+    "left_out_url",
     "job_url",
     "login_url",
     "onward_url",
@@ -54,6 +55,8 @@ WHOLE_LINKS = {
     "stay_signed_in_url",
     "tab.url",
     "totp_svg_data_uri",
+    "undo_url",
+    "upload_url",
     "url",
     "waiting.url",
 }
