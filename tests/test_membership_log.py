@@ -7,9 +7,11 @@ from django.contrib.auth.models import Group
 from django.core.management import CommandError, call_command
 from django.db import DatabaseError, NotSupportedError, connection, transaction
 from django.test import Client, TestCase, override_settings, tag
-from django.utils import timezone
+from django.utils import timezone, translation
 
+from orgadmin.access.authors import describe_author
 from orgadmin.access.membership_log import Event
+from orgadmin.access.origin import IMPORT
 from orgadmin.gate.explain import explain
 from orgadmin.models import MembershipEvent, Organization, User
 from orgadmin.people import invitations, membership
@@ -393,6 +395,11 @@ class LineTests(TestCase):
                 page = self.client.get(url, headers={"accept-language": "de"})
                 self.assertContains(page, "Einladung angenommen.")
                 self.assertNotContains(page, reason)
+
+    def test_imports_by_nobody_are_named_with_a_noun(self):
+        """Buttons have the same word in English, and a verb in German."""
+        with translation.override("de"):
+            self.assertEqual(describe_author(IMPORT, ""), "Import")
 
     def test_an_import_is_no_provider_whose_groups_decide(self):
         self.anna.verify_email()

@@ -1,6 +1,6 @@
 """How pages name the author of a change that an import or a command made."""
 
-from django.utils.translation import gettext as _
+from django.utils.translation import gettext as _, pgettext
 
 from orgadmin.access.origin import COMMAND, IMPORT
 
@@ -10,8 +10,10 @@ def describe_author(means: str, name: str) -> str:
 
     `means` is as in `current_means`; `name` is that of the person who ran it, or "".
     """
+    if means == IMPORT and not name:
+        return pgettext("noun", "Import")
     if means == IMPORT:
-        return _("Import by %(name)s") % {"name": name} if name else _("Import")
+        return _("Import by %(name)s") % {"name": name}
     if not means.startswith(COMMAND):
         return name
     command = means.removeprefix(COMMAND)

@@ -9,7 +9,7 @@ from typing import Any
 from django.http import HttpRequest
 from django.urls import reverse
 from django.utils.functional import Promise
-from django.utils.translation import gettext_lazy as _
+from django.utils.translation import gettext_lazy as _, pgettext
 
 
 @dataclass(frozen=True)
@@ -63,7 +63,7 @@ def list_sections(request: HttpRequest, app_list: Sequence[Any]) -> list[Section
     if request.user.is_superuser:
         import_url = reverse("admin:orgadmin_organization_import")
         mail_url = reverse("admin:unsent_mail")
-        oversight.append(Item(_("Import"), "import", import_url))
+        oversight.append(Item(pgettext("noun", "Import"), "import", import_url))
         oversight.append(Item(_("Unsent emails"), "mail", mail_url))
     current = find_current([*records, *oversight], request.path)
     sections = [Section("", mark_current(records, current, request.path))]

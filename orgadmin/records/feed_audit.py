@@ -12,7 +12,7 @@ from typing import Any, cast
 
 from django.db.models.expressions import RawSQL
 from django.utils.functional import Promise
-from django.utils.translation import gettext as _, gettext_lazy, ngettext
+from django.utils.translation import gettext as _, gettext_lazy, ngettext, pgettext
 
 from orgadmin.access.audit_log import SecurityEvent
 from orgadmin.access.authors import describe_author
@@ -179,7 +179,7 @@ def make_entry(
     )
     if kind is SecurityEvent.IMPORTED:
         text = describe_import(event.details)
-        return replace(entry, text=text, name=_("Import"))
+        return replace(entry, text=text, name=pgettext("noun", "Import"))
     if kind is SecurityEvent.ROLES_CHANGED:
         name = BULK_CHANGES.get(event.details.get("kind", ""), event.event_label)
         text = describe_bulk_change(event.details)
