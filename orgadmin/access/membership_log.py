@@ -10,6 +10,7 @@ from __future__ import annotations
 import datetime
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from django.apps import apps
@@ -165,25 +166,33 @@ class MembershipEventQuerySet(AppendOnlyQuerySet):
         That is the role of the person's latest event in the organization before, if it
         gave them another role and this event gives them one. Otherwise it is NULL.
         """
-        earlier = self.model._base_manager.filter(
-            organization_key=OuterRef("organization_key"),
-            user_key=OuterRef("user_key"),
-            pk__lt=OuterRef("pk"),
-        )
-        latest = earlier.order_by("-pk")
-        role_before = Case(
-            When(event__in=GIVING_A_ROLE, then=F("role")),
-            default=Value(None),
-        )
-        is_change = Q(event=Event.JOINED, user_key__isnull=False)
-        before = Subquery(latest.values_list(role_before)[:1])
-        replaced = Case(When(is_change, then=before), default=Value(None))
-        return self.annotate(replaced_role=replaced)
+        return self.annotate(replaced_role=make_replaced_role(self.model))
 
     def cut_reasons(self) -> MembershipEventQuerySet:
         """Read only as much of each reason as lists show, for `shown_reason`."""
         start = Left("reason", REASON_SHOWN + 1)
         return self.defer("reason").annotate(reason_start=start)
+
+
+@cache
+def make_replaced_role(model: type[models.Model]) -> Case:
+    """Return the expression for `find_previous_roles()`.
+
+    Home pages use it, and it takes longer to build than the database to compute it.
+    """
+    earlier = model._base_manager.filter(
+        organization_key=OuterRef("organization_key"),
+        user_key=OuterRef("user_key"),
+        pk__lt=OuterRef("pk"),
+    )
+    latest = earlier.order_by("-pk")
+    role_before = Case(
+        When(event__in=GIVING_A_ROLE, then=F("role")),
+        default=Value(None),
+    )
+    is_change = Q(event=Event.JOINED, user_key__isnull=False)
+    before = Subquery(latest.values_list(role_before)[:1])
+    return Case(When(is_change, then=before), default=Value(None))
 
 
 def make_source(means: str) -> str:
