@@ -61,6 +61,7 @@ class StartReviewForm(forms.Form):
 
     start_anyway = forms.BooleanField(
         label=_("Ask the same people again, in one more review"),
+        label_suffix="",
         error_messages={"required": _("Tick this to start one more review.")},
     )
 
