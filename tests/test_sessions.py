@@ -22,6 +22,7 @@ from tests.factories import (
     create_superuser,
     create_user,
 )
+from tests.runner import SEEN_EVERY
 from tests.test_sign_in import (
     CREDENTIALS,
     ENTER_CODE,
@@ -311,7 +312,7 @@ class LimitTests(SignInCase):
         self.assertIn("last_seen", self.client.session)
 
     @tag("D29")
-    @mock.patch.object(sessions, "SEEN_EVERY", sessions.MINUTE)
+    @mock.patch.object(sessions, "SEEN_EVERY", SEEN_EVERY)
     def test_use_is_stored_once_a_minute(self):
         self.client.force_login(self.people["ada"])
         with mock.patch.object(sessions.time, "time", return_value=time.time() + 50):

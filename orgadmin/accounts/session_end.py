@@ -14,7 +14,6 @@ from django.utils.functional import SimpleLazyObject
 from django.views.decorators.http import require_http_methods
 
 from orgadmin.accounts import sessions
-from orgadmin.accounts.sessions import MINUTE
 
 
 def add_seconds_left(request: HttpRequest) -> dict[str, Any]:
@@ -25,11 +24,13 @@ def add_seconds_left(request: HttpRequest) -> dict[str, Any]:
 def find_seconds_left(request: HttpRequest) -> int:
     """Return how long the session of a page lasts at least.
 
-    Whole minutes, because a page must not change from second to second: the response
-    for a missing object would not always be the same.
+    It only changes when the session stores that it is used. Otherwise, a page would
+    change from second to second, and the response for a missing object would not always
+    be the same.
     """
     left = sessions.find_time_left(request.session, request.user)
-    return max(left.seconds - 1, 0) // MINUTE * MINUTE
+    steps = max(left.seconds - 1, 0) // sessions.SEEN_EVERY
+    return steps * sessions.SEEN_EVERY
 
 
 @require_http_methods(["GET", "POST"])
