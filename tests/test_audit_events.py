@@ -72,6 +72,14 @@ PAGES = {
     "orgadmin.contact.changelist": ONLY_READS,
     "orgadmin.contact.delete": HISTORY,
     "orgadmin.contact.history": ONLY_READS,
+    "orgadmin.import.add": ONLY_READS,
+    "orgadmin.import.change": ONLY_READS,
+    "orgadmin.import.changelist": ONLY_READS,
+    "orgadmin.import.delete": ONLY_READS,
+    "orgadmin.import.history": ONLY_READS,
+    "orgadmin.import.left_out": "It gives rows back to the author of the file.",
+    "orgadmin.import.overview": {SecurityEvent.IMPORTED},
+    "orgadmin.import.undo": {SecurityEvent.IMPORT_UNDONE},
     "orgadmin.membershipevent.add": ONLY_READS,
     "orgadmin.membershipevent.change": ONLY_READS,
     "orgadmin.membershipevent.changelist": ONLY_READS,
@@ -429,7 +437,7 @@ class RecordingTests(TestCase):
         import_organizations(as_file("name\nNew\n"), actor=self.root)
         row = self.get_new(SecurityEvent.IMPORTED)
         self.assertEqual(row.actor_key, self.root.pk)
-        numbers = {"created": 1, "changed": 0, "people": 0, "invited": 0}
+        numbers = {"created": 1, "changed": 0, "people": 0, "invited": 0, "ends": 0}
         digest = sha256(b"name\nNew\n").hexdigest()
         self.assertEqual(row.details, numbers | {"sha256": digest})
 

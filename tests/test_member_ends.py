@@ -392,7 +392,7 @@ class OtherPagesTests(EndsMixin, TestCase):
         on_day = self.client.get(f"{self.record}/ledger/", {"on": self.today})
         self.assertContains(on_day, f"joined, {self.until}")
         self.assertContains(
-            self.client.get("/admin/"), f"end changed (Reviewer, {self.until})"
+            self.client.get("/admin/"), f"access {self.until} (Reviewer)"
         )
         self.set_end(self.mary, REVIEWER, ends_on="")
         ledger = self.client.get(f"{self.record}/ledger/")

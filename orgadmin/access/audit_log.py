@@ -122,6 +122,7 @@ ACCOUNT_EVENTS = frozenset(SecurityEvent) - {
     SecurityEvent.EXPORTED,
     SecurityEvent.IMPORTED,
     SecurityEvent.IMPORT_REFUSED,
+    SecurityEvent.IMPORT_UNDONE,
     SecurityEvent.ORGANIZATIONS_ARCHIVED,
     SecurityEvent.ORGANIZATIONS_RESTORED,
     SecurityEvent.ORGANIZATIONS_TRASHED,
