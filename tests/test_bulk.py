@@ -278,7 +278,9 @@ class InviteManyTests(BulkMixin, TestCase):
     def test_limits_how_many_are_sent(self):
         with mock.patch("orgadmin.admin.bulk_forms.INVITED_AT_ONCE", 1):
             response = self.give(who="new@example.com")
-        self.assertContains(response, "2 invitations would be sent. At most 1 can be.")
+        self.assertContains(
+            response, "2 invitations would be sent. You can send at most 1 at once."
+        )
 
     def test_a_number_means_a_reference_or_a_name_first(self):
         named = create_organization(str(self.acme.pk))

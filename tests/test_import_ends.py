@@ -25,9 +25,9 @@ from .factories import (
 
 IMPORT = "/admin/orgadmin/organization/import/"
 PASSED = "This day has passed. Choose today or a later day."
-NO_DATE = "This is no date. Write year, month and day, as in 2026-12-31."
+NO_DATE = "This is not a date. Write the year, month and day, as in 2026-12-31."
 PLACE = (
-    "The word “until” stands between an email address and a day, as in"
+    "Write “until” between an email address and a day, as in"
     " “mary@example.com until 2026-12-31”."
 )
 

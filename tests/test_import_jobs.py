@@ -129,7 +129,7 @@ class JobTests(StoredCase):
         Import.objects.update(state=Import.State.WORKING)
         url = response.request["PATH_INFO"]
         response = self.client.post(url, {"cancel": "1"}, follow=True)
-        self.assertContains(response, "cannot be cancelled any more")
+        self.assertContains(response, "can no longer be canceled")
         work()
         self.assertEqual(self.read_phone(), "2")
 

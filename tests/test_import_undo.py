@@ -113,9 +113,9 @@ class UndoTests(UndoCase):
         self.acme.save()
         Organization.objects.get(name="Other").contacts.create(name="Dora")
         response = self.undo()
-        self.assertContains(response, "line 2, Acme: was changed since")
-        self.assertContains(response, "line 3, New: was changed since")
-        self.assertContains(response, "line 4, Other: has people, contacts")
+        self.assertContains(response, "line 2, Acme: was changed after the import")
+        self.assertContains(response, "line 3, New: was changed after the import")
+        self.assertContains(response, "line 4, Other: now has people, contacts")
         phones = Organization.objects.order_by("pk").values_list("phone", flat=True)
         self.assertEqual(list(phones), ["6", "5", "4"])
         # The roles in the organization that was changed are put back nevertheless.
@@ -125,13 +125,13 @@ class UndoTests(UndoCase):
         self.import_file()
         new = Organization.objects.get(name="New")
         set_role(new, [self.bert], REVIEWER)
-        self.assertContains(self.undo(), "line 3, New: has people, contacts")
+        self.assertContains(self.undo(), "line 3, New: now has people, contacts")
         self.assertTrue(Organization.objects.filter(name="New").exists())
 
     def test_keeps_roles_that_were_changed_since(self):
         self.import_file()
         set_role(self.acme, [self.bert], REVIEWER)
-        self.assertContains(self.undo(), "role was changed since")
+        self.assertContains(self.undo(), "role was changed after the import")
         self.assertTrue(self.bert.groups.filter(pk=self.acme.reviewer_id).exists())
 
     def test_does_not_take_a_reference_from_another_organization(self):
@@ -141,7 +141,7 @@ class UndoTests(UndoCase):
         self.import_file("name,reference\nNew,R9\n")
         Organization.objects.filter(name="New").update(reference="R10")
         create_organization("Third", reference="R9")
-        self.assertContains(self.undo(), "line 2, New: was changed since")
+        self.assertContains(self.undo(), "line 2, New: was changed after the import")
 
     def test_what_is_gone_stays_gone(self):
         self.import_file()
@@ -153,7 +153,7 @@ class UndoTests(UndoCase):
         preview = self.preview_undo()
         self.undo(preview)
         for response in (self.undo(preview), self.client.get(self.url, follow=True)):
-            self.assertContains(response, "This import was undone already")
+            self.assertContains(response, "This import has already been undone")
         events = AuditEvent.objects.filter(event="import undone")
         self.assertEqual(events.count(), 1)
 

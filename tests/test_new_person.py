@@ -65,7 +65,10 @@ class AddPersonTests(TestCase):
 
     def test_bad_rows_have_an_error_and_save_nothing(self):
         wrong = [
-            ({"roles__0__organization": 999, "roles__0__role": "admin"}, "any more"),
+            (
+                {"roles__0__organization": 999, "roles__0__role": "admin"},
+                "no longer exists",
+            ),
             (
                 {
                     "roles__0__organization": self.acme.pk,

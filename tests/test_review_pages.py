@@ -426,11 +426,11 @@ class StaffPageTests(PagesTestCase):
         self.begin(f"?organization={self.beta.pk}")
         work()
         page = self.client.get(f"{REVIEWS}add/")
-        self.assertContains(page, "These reviews of some of the same organizations")
+        self.assertContains(page, "Some of these organizations are already part")
         other = self.client.get(f"{REVIEWS}add/?organization={self.acme.pk}")
         self.assertNotContains(other, "These reviews of some of the same")
         response = self.begin()
-        self.assertContains(response, "Tick this to start one more review.")
+        self.assertContains(response, "Select this to start another review.")
         self.assertEqual(AccessReview.objects.count(), 1)
         self.begin(start_anyway="on")
         self.assertEqual(AccessReview.objects.count(), 2)
@@ -544,7 +544,7 @@ class StaffPageTests(PagesTestCase):
         other.refresh_from_db()
         self.assertFalse(other.is_superuser)
         response = self.client.get(f"{url}?end={item.pk}", follow=True)
-        self.assertContains(response, "This access has ended already")
+        self.assertContains(response, "This access has already ended")
 
     def test_needs_attention_counts_what_is_open(self):
         start()

@@ -81,7 +81,7 @@ class WaitingTests(StoredCase):
     def test_can_be_cancelled(self):
         url = self.upload("name\nNew\n").request["PATH_INFO"]
         response = self.client.post(url, {"cancel": "1"}, follow=True)
-        self.assertContains(response, "The import was cancelled.")
+        self.assertContains(response, "The import was canceled.")
         self.assertFalse(Import.objects.exists() or ImportPart.objects.exists())
 
     def test_is_deleted_after_a_day(self):

@@ -146,7 +146,7 @@ class HomeTests(WaitingCase):
         for url in pages:
             with self.subTest(url):
                 response = self.get(self.ada, url)
-                self.assertContains(response, "2 requests for access to answer")
+                self.assertContains(response, "2 unanswered requests for access")
                 self.assertContains(response, "Review access by")
                 for page in ("requests", "review"):
                     address = f"{LIST}{self.acme.pk}/{page}/"

@@ -260,7 +260,10 @@ class AccessReviewAdmin(SuperuserOnlyAdmin):
         items = section.items.with_decisions().filter(pk=request.GET["end"])
         item = items.first()
         if item is None or not can_end(item) or find_ended_paths([item]):
-            text = _("This access has ended already, or only the settings can end it.")
+            text = _(
+                "This access has already ended, or it can only be ended in the"
+                " settings."
+            )
             url = request.path
             return self.redirect_with_message(request, text, messages.WARNING, url)
         return self.render_page(

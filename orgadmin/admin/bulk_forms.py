@@ -178,8 +178,8 @@ class GiveRoleForm(BulkForm):
     several = make_names_field(
         _("Usernames or email addresses"),
         _(
-            "One on each line, or separated by commas. We send an invitation to an"
-            " address that nobody has an account with."
+            "One on each line, or separated by commas. Addresses without an account get"
+            " an invitation."
         ),
         required=False,
     )
@@ -247,7 +247,10 @@ class GiveRoleForm(BulkForm):
             self.add_error(None if self.is_about_list else "places", text)
         number = len(self.emails) * len(organizations)
         if number > INVITED_AT_ONCE:
-            text = _("%(number)d invitations would be sent. At most %(limit)d can be.")
+            text = _(
+                "%(number)d invitations would be sent. You can send at most %(limit)d"
+                " at once."
+            )
             numbers = {"number": number, "limit": INVITED_AT_ONCE}
             self.add_error("several", text % numbers)
         if not (users or self.emails) or not organizations:

@@ -199,7 +199,10 @@ class BulkPages:
         try:
             plan = make_plan(form.change)
         except TooManyChanges as error:
-            text = _("%(number)d roles would change. At most %(limit)d can at once.")
+            text = _(
+                "%(number)d roles would change. You can change at most %(limit)d at"
+                " once."
+            )
             form.add_error(None, text % {"number": error.number, "limit": LIMIT})
             return self._ask(request, kind, form)
         if "download" in request.POST:

@@ -98,7 +98,7 @@ class ChoicesForm(forms.Form):
     leaves_out_problems = forms.BooleanField(
         label=_("Leave out rows with problems"),
         required=False,
-        help_text=_("Otherwise, one problem refuses the whole file."),
+        help_text=_("Otherwise, a single problem stops the whole import."),
     )
 
     def list_reading_fields(self):
@@ -195,7 +195,7 @@ class PreviewForm(ChoicesForm):
         choices = list_column_choices()
         for number, column in enumerate(self.columns):
             if column.is_choosable:
-                label = _("What the column “%s” becomes") % printable(column.title)
+                label = _("Import the column “%s” as") % printable(column.title)
                 self.fields[f"column_{number}"] = forms.ChoiceField(
                     label=label,
                     required=False,

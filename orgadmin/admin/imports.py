@@ -227,9 +227,9 @@ class ImportAdmin(SuperuserOnlyAdmin):
             cancelled = rows.filter(state__in=Import.CANCELLABLE_STATES)
         deleted, _numbers = cancelled.delete()
         if not deleted:
-            text = _("The import has begun already, and cannot be cancelled any more.")
+            text = _("The import has already started, and can no longer be canceled.")
             return self.redirect_with_message(request, text, messages.WARNING)
-        text = _("The import was cancelled. Nothing was imported.")
+        text = _("The import was canceled. Nothing was imported.")
         url = reverse("admin:orgadmin_organization_import")
         return self.redirect_with_message(request, text, to=url)
 

@@ -49,7 +49,7 @@ class OrganizationRoleForm(forms.Form):
         queryset=Organization.objects.none(),
         error_messages={
             "invalid_choice": gettext_lazy(
-                "This organization does not exist any more. Choose another one."
+                "This organization no longer exists. Choose another one."
             ),
         },
     )

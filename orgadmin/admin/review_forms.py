@@ -60,9 +60,9 @@ class StartReviewForm(forms.Form):
     )
 
     start_anyway = forms.BooleanField(
-        label=_("Ask the same people again, in one more review"),
+        label=_("Ask the same people again, in another review"),
         label_suffix="",
-        error_messages={"required": _("Tick this to start one more review.")},
+        error_messages={"required": _("Select this to start another review.")},
     )
 
     def __init__(self, data=None, *, overlapping):

@@ -258,7 +258,7 @@ def clean_members(cell: str) -> dict[str, datetime | None]:
 
 def explain_until() -> str:
     return _(
-        "The word “until” stands between an email address and a day, as in"
+        "Write “until” between an email address and a day, as in"
         " “mary@example.com until 2026-12-31”."
     )
 
@@ -280,7 +280,9 @@ def clean_last_day(text: str) -> datetime:
     except UnusableDay as error:
         raise InvalidCell(str(error), text) from error
     except ValueError as error:
-        message = _("This is no date. Write year, month and day, as in 2026-12-31.")
+        message = _(
+            "This is not a date. Write the year, month and day, as in 2026-12-31."
+        )
         raise InvalidCell(message, text) from error
 
 

@@ -39,11 +39,11 @@ from orgadmin.records.import_parts import PartList, PartWriter
 
 # Why something stays as it is
 GONE = gettext_lazy("was archived or deleted")
-CHANGED = gettext_lazy("was changed since")
-HAS_MORE = gettext_lazy("has people, contacts or invitations since")
+CHANGED = gettext_lazy("was changed after the import")
+HAS_MORE = gettext_lazy("now has people, contacts or invitations")
 REFERENCE_TAKEN = gettext_lazy("another organization has its reference now")
-ROLE_CHANGED = gettext_lazy("someone’s role was changed since")
-ACCEPTED = gettext_lazy("an invitation was accepted or revoked since")
+ROLE_CHANGED = gettext_lazy("someone’s role was changed after the import")
+ACCEPTED = gettext_lazy("an invitation was accepted or revoked after the import")
 
 # What the membership log says about roles that are put back.
 REASON = gettext_noop("An import was undone.")
@@ -313,9 +313,9 @@ def explain_not_undone(error: Exception) -> str:
             % names
         )
     if isinstance(error, AlreadyUndone):
-        return _("This import was undone already, or is too old to be undone.")
+        return _("This import has already been undone, or it is too old to be undone.")
     return _(
-        "Nothing was undone, because something has changed in the meantime. Read again"
+        "Nothing was undone, because something has changed in the meantime. Check again"
         " what would be undone."
     )
 
