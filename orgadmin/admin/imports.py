@@ -501,6 +501,12 @@ def describe_import(report):
         "%d people were given a role.",
         report.people,
     )
-    return " ".join(
-        [created % report.created, changed % report.changed, people % report.people]
-    )
+    texts = [created % report.created, changed % report.changed, people % report.people]
+    if report.ends:
+        ends = ngettext(
+            "The last day of %d person was changed.",
+            "The last days of %d people were changed.",
+            report.ends,
+        )
+        texts.append(ends % report.ends)
+    return " ".join(texts)

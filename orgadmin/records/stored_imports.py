@@ -99,6 +99,7 @@ class StoredReport:
     changed: int = 0
     unchanged: int = 0
     people: int = 0
+    ends: int = 0
     invited: int = 0
     cleared: int = 0
     rows: int = 0
@@ -360,7 +361,10 @@ def save_preview(
 
 
 def count_report(report: ImportReport) -> dict[str, int]:
-    names = ("created", "changed", "unchanged", "people", "invited", "cleared")
+    names = (
+        *("created", "changed", "unchanged"),
+        *("people", "ends", "invited", "cleared"),
+    )
     return {name: getattr(report, name) for name in names}
 
 
