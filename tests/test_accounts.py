@@ -738,7 +738,7 @@ class ForgottenPasswordTests(TestCase):
             ResetPasswordForm, "is_valid", autospec=True, side_effect=end_sessions
         ):
             response = self.reset()
-        self.assertContains(response, "The password reset link was invalid")
+        self.assertContains(response, "This link to choose a password has expired")
         self.anna.refresh_from_db()
         self.assertTrue(self.anna.check_password("secret"))
 

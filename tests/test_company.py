@@ -430,7 +430,9 @@ class LinkTests(CompanyCase):
         page = f"/admin/orgadmin/user/{self.ada.pk}/company/"
         staff = Client()
         staff.force_login(root)
-        self.assertContains(staff.get(page), "Remove company account of ada")
+        self.assertContains(
+            staff.get(page), f"Remove company account of {self.ada.label}"
+        )
         data = {"account": SocialAccount.objects.get().pk}
         response = staff.post(page, data, follow=True)
         self.assertContains(response, "was removed")

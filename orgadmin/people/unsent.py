@@ -29,6 +29,7 @@ KINDS: dict[str, str | Promise] = {
     "orgadmin.accounts.confirm_email.mail_link": _("link to confirm an address"),
     "orgadmin.accounts.new_email.mail_new_address": _("link to change an address"),
     "orgadmin.accounts.password_link.mail_link": _("link to choose a password"),
+    "orgadmin.accounts.password_link.renew_link": _("link to choose a password"),
     "orgadmin.accounts.reset_mail.answer_request": _("request for a new password"),
     "orgadmin.accounts.reset_mail.send_reset_link": _("link to set a new password"),
     "orgadmin.accounts.reset_mail.send_sign_in_help": _("how to sign in"),
