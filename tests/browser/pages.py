@@ -647,9 +647,9 @@ def list_people_pages(demo):
     requests = f"{demo.organization}requests/"
     asked = demo.own.access_requests.get()
     nobody = f"{ORGANIZATIONS}{demo.empty.pk}/people/"
-    remove_nora = follow("Remove nora@example.com")
+    remove_nora = follow("Remove Nora Norton")
     remove_oneself = follow(f"Remove {ORG_ADMIN}")
-    change_nora = follow("Change role of nora@example.com")
+    change_nora = follow("Change role of Nora Norton")
     revoke = follow("Revoke the invitation for soon@example.com")
     return [
         Page("people", ORG_ADMIN, people),

@@ -556,7 +556,8 @@ class JobTests(BrowserTestCase):
         page.get_by_role("button", name="Preview import").click()
         self.sees("phone: “1” → “2”")
         self.click_button("Import organizations")
-        self.sees("1 organization was created. 1 organization was changed.")
+        counts = "1 organization was created. 1 organization was changed."
+        expect(page.get_by_text(counts).first).to_be_visible()
         with page.expect_download() as download:
             page.get_by_role("link", name="Export").click()
         self.assertIn("Imported", download.value.path().read_text())
