@@ -265,6 +265,48 @@ class UpgradeTests(MigrationCase):
         self.assertEqual(read_holders(), {"john": (None, NEVER)})
 
 
+# How many rows of a table this transaction has read.
+ROWS_READ = """
+    SELECT seq_tup_read + idx_tup_fetch
+    FROM pg_stat_xact_user_tables
+    WHERE relname = %s
+"""
+
+
+@skipUnless(connection.vendor == "postgresql", "SQLite has no such statistics.")
+class BulkLoadTests(TransactionTestCase):
+    """Many rows that are not committed yet, while PostgreSQL counts the others."""
+
+    def count_rows_read(self):
+        total = 0
+        with connection.cursor() as cursor:
+            for table in ("orgadmin_organization", "orgadmin_user_groups"):
+                cursor.execute(ROWS_READ, [table])
+                total += cursor.fetchone()[0]
+        return total
+
+    def vacuum(self):
+        """Let PostgreSQL note how many rows the tables have, without ours."""
+        other = connection.copy()
+        self.addCleanup(other.close)
+        with other.cursor() as cursor:
+            cursor.execute("VACUUM (ANALYZE)")
+
+    def test_adding_a_member_does_not_read_a_table_again_for_each_row(self):
+        mary = create_user("mary")
+        with transaction.atomic():
+            loaded = Organization.objects.bulk_create(
+                Organization(name=f"Number {number}") for number in range(3_000)
+            )
+            self.vacuum()
+            for role in ("admin", "reviewer"):
+                before = self.count_rows_read()
+                mary.groups.add(getattr(loaded[7], role))
+                # A query may read a whole table, but not again and again.
+                self.assertLess(self.count_rows_read() - before, 5 * 3_000, role)
+        self.assertEqual(find_all_wrong(), [])
+
+
 @skipUnless(connection.vendor == "postgresql", "SQLite has one writer at a time.")
 class RaceTests(TransactionTestCase):
     """What happens at the same time is kept, and nobody gets a deadlock."""

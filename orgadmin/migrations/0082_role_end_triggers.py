@@ -48,45 +48,79 @@ IS_UNARCHIVED = """
     WHERE organization.{column} = membership.group_id
 """
 
-# Replaces the function of migration 0057, and does the same with `admins_end_at`.
+# Replaces two functions of migration 0057. The first one also keeps `admins_end_at`.
+#
+# While a transaction adds many rows, PostgreSQL may note that these tables are empty,
+# because it does not count rows that are not committed yet. The planner then takes any
+# order of joins for equally cheap, and reads all organizations for each membership. So
+# there is no join here, and arrays are compared with "= ANY", which an index answers.
 POSTGRESQL_COUNT = """
     CREATE OR REPLACE FUNCTION orgadmin_count_admins(organization_ids bigint[])
     RETURNS void
     LANGUAGE plpgsql
-    -- After a bulk load, there are no statistics yet. With a join instead of the inner
-    -- query, or without this setting, the planner could then choose to read all users
-    -- again for each organization.
     SET enable_seqscan = off
     AS $$
+    DECLARE
+        owner record;
+        counted record;
+        changed_ids bigint[] := '{{}}';
+        numbers integer[] := '{{}}';
+        ends timestamptz[] := '{{}}';
     BEGIN
-        PERFORM 1
-        FROM orgadmin_organization
-        WHERE id IN (SELECT unnest(organization_ids))
-        ORDER BY id
-        FOR NO KEY UPDATE;
+        FOR owner IN
+            SELECT id, admin_id, active_admins, admins_end_at
+            FROM orgadmin_organization
+            WHERE id = ANY(organization_ids)
+            ORDER BY id
+            FOR NO KEY UPDATE
+        LOOP
+            SELECT
+                count(*) AS number,
+                NULLIF(max(COALESCE(membership.ends_at, {never})), {never}) AS end_at
+            INTO counted
+            FROM orgadmin_user_groups membership
+            WHERE membership.group_id = owner.admin_id AND (
+                SELECT member.is_active
+                FROM orgadmin_user member
+                WHERE member.id = membership.user_id
+            );
+            IF counted.number <> owner.active_admins
+                OR counted.end_at IS DISTINCT FROM owner.admins_end_at
+            THEN
+                changed_ids := changed_ids || owner.id;
+                numbers := numbers || counted.number::integer;
+                ends := ends || counted.end_at;
+            END IF;
+        END LOOP;
+        IF cardinality(changed_ids) > 0 THEN
+            UPDATE orgadmin_organization
+            SET active_admins = numbers[array_position(changed_ids, id::bigint)],
+                admins_end_at = ends[array_position(changed_ids, id::bigint)]
+            WHERE id = ANY(changed_ids);
+        END IF;
+    END $$;
 
-        UPDATE orgadmin_organization organization
-        SET active_admins = counted.number, admins_end_at = counted.end_at
-        FROM (
-            SELECT owner.id, admins.number, NULLIF(admins.latest_end, {never}) AS end_at
-            FROM orgadmin_organization owner
-            CROSS JOIN LATERAL (
-                SELECT
-                    count(*) AS number,
-                    max(COALESCE(membership.ends_at, {never})) AS latest_end
-                FROM orgadmin_user_groups membership
-                WHERE membership.group_id = owner.admin_id AND (
-                    SELECT member.is_active
-                    FROM orgadmin_user member
-                    WHERE member.id = membership.user_id
-                )
-            ) admins
-            WHERE owner.id IN (SELECT unnest(organization_ids))
-        ) counted
-        WHERE organization.id = counted.id AND (
-            organization.active_admins <> counted.number
-            OR organization.admins_end_at IS DISTINCT FROM counted.end_at
+    CREATE OR REPLACE FUNCTION orgadmin_members_joined()
+    RETURNS trigger
+    LANGUAGE plpgsql
+    SET enable_seqscan = off
+    AS $$
+    DECLARE
+        group_ids bigint[] := ARRAY(SELECT DISTINCT group_id FROM new_rows);
+        user_ids bigint[] := ARRAY(SELECT DISTINCT user_id FROM new_rows);
+        organization_ids bigint[] := ARRAY(
+            SELECT id FROM orgadmin_organization WHERE admin_id = ANY(group_ids)
         );
+    BEGIN
+        IF cardinality(organization_ids) > 0 THEN
+            PERFORM 1
+            FROM orgadmin_user
+            WHERE id = ANY(user_ids)
+            ORDER BY id
+            FOR NO KEY UPDATE;
+            PERFORM orgadmin_count_admins(organization_ids);
+        END IF;
+        RETURN NULL;
     END $$;
 """
 
@@ -125,6 +159,29 @@ PREVIOUS_POSTGRESQL_COUNT = """
         WHERE organization.id = counted.id
             AND organization.active_admins <> counted.number;
     END $$;
+
+    CREATE OR REPLACE FUNCTION orgadmin_members_joined()
+    RETURNS trigger
+    LANGUAGE plpgsql
+    AS $$
+    DECLARE
+        organization_ids bigint[] := ARRAY(
+            SELECT organization.id
+            FROM new_rows
+            JOIN orgadmin_organization organization
+                ON organization.admin_id = new_rows.group_id
+        );
+    BEGIN
+        IF cardinality(organization_ids) > 0 THEN
+            PERFORM 1
+            FROM orgadmin_user
+            WHERE id IN (SELECT user_id FROM new_rows)
+            ORDER BY id
+            FOR NO KEY UPDATE;
+            PERFORM orgadmin_count_admins(organization_ids);
+        END IF;
+        RETURN NULL;
+    END $$;
 """
 
 POSTGRESQL = """
@@ -139,7 +196,7 @@ POSTGRESQL = """
     BEGIN
         PERFORM 1
         FROM orgadmin_roleholder
-        WHERE user_id IN (SELECT unnest(user_ids))
+        WHERE user_id = ANY(user_ids)
         ORDER BY user_id
         FOR UPDATE;
 
@@ -158,7 +215,7 @@ POSTGRESQL = """
         );
 
         DELETE FROM orgadmin_roleholder
-        WHERE user_id IN (SELECT unnest(user_ids))
+        WHERE user_id = ANY(user_ids)
             AND admin_until IS NULL
             AND reviewer_until IS NULL;
 
@@ -174,7 +231,7 @@ POSTGRESQL = """
                 {admin_until} AS admin_until,
                 {reviewer_until} AS reviewer_until
             FROM orgadmin_user member
-            WHERE member.id IN (SELECT unnest(user_ids))
+            WHERE member.id = ANY(user_ids)
                 AND NOT EXISTS (
                     SELECT 1 FROM orgadmin_roleholder WHERE user_id = member.id
                 )
@@ -189,31 +246,34 @@ POSTGRESQL = """
     CREATE OR REPLACE FUNCTION orgadmin_role_holders_joined()
     RETURNS trigger
     LANGUAGE plpgsql
+    SET enable_seqscan = off
     AS $$
     DECLARE
+        group_ids bigint[] := ARRAY(SELECT DISTINCT group_id FROM new_rows);
+        role_ids bigint[] := ARRAY(
+            SELECT admin_id
+            FROM orgadmin_organization
+            WHERE admin_id = ANY(group_ids)
+            UNION ALL
+            SELECT reviewer_id
+            FROM orgadmin_organization
+            WHERE reviewer_id = ANY(group_ids)
+        );
         user_ids bigint[] := ARRAY(
-            SELECT DISTINCT new_rows.user_id
-            FROM new_rows
-            JOIN orgadmin_organization organization
-                ON organization.admin_id = new_rows.group_id
-            UNION
-            SELECT new_rows.user_id
-            FROM new_rows
-            JOIN orgadmin_organization organization
-                ON organization.reviewer_id = new_rows.group_id
+            SELECT DISTINCT user_id FROM new_rows WHERE group_id = ANY(role_ids)
         );
     BEGIN
         IF cardinality(user_ids) > 0 THEN
             PERFORM 1
             FROM orgadmin_user
-            WHERE id IN (SELECT unnest(user_ids))
+            WHERE id = ANY(user_ids)
             ORDER BY id
             FOR NO KEY UPDATE;
             -- None of these is archived meanwhile. The other trigger has locked the
             -- organizations that get admins.
             PERFORM 1
             FROM orgadmin_organization
-            WHERE reviewer_id IN (SELECT group_id FROM new_rows)
+            WHERE reviewer_id = ANY(group_ids)
             ORDER BY id
             FOR NO KEY UPDATE;
             PERFORM orgadmin_update_role_holders(user_ids, true);
@@ -325,7 +385,7 @@ POSTGRESQL = """
             user_ids := ARRAY(
                 SELECT DISTINCT user_id
                 FROM orgadmin_user_groups
-                WHERE group_id IN (SELECT unnest(group_ids))
+                WHERE group_id = ANY(group_ids)
             );
             IF cardinality(user_ids) > 0 THEN
                 PERFORM orgadmin_update_role_holders(user_ids, false);
