@@ -224,6 +224,7 @@ def follow(name):
 
 
 def search_people(page):
+    page.wait_for_load_state()
     with page.expect_response("**/people/?suggest=*"):
         page.locator("#id_add-who").press_sequentially("demo-")
 

@@ -469,6 +469,8 @@ class JobTests(BrowserTestCase):
         page.get_by_label("Name:").fill("Brand New")
         self.click_button("Save")
         page.get_by_role("link", name="Add people").click()
+        # The script that suggests people must be there before anyone types.
+        page.wait_for_url("**/people/")
         with page.expect_response("**/people/?suggest=ann"):
             page.get_by_label("Name or email address").press_sequentially("ann")
         expect(page.locator("#suggested-people option")).to_have_attribute(
