@@ -560,6 +560,7 @@ class JobTests(BrowserTestCase):
         self.click_button("Import organizations")
         counts = "1 organization was created. 1 organization was changed."
         expect(page.get_by_text(counts).first).to_be_visible()
+        page.goto("/admin/orgadmin/organization/")
         with page.expect_download() as download:
             page.get_by_role("link", name="Export").click()
         self.assertIn("Imported", download.value.path().read_text())
