@@ -552,12 +552,12 @@ MATCHING = [
     text(
         "no last day",
         "reference,name,admins\nR1,Acme,a@b.example until\n",
-        "refused: line 2, column “admins”, “a@b.example until”: The word “until”",
+        "refused: line 2, column “admins”, “a@b.example until”: Write “until” be",
     ),
     text(
         "last day in German",
         "reference,name,admins\nR1,Acme,a@b.example until 31.12.2990\n",
-        "refused: line 2, column “admins”, “31.12.2990”: This is no date.",
+        "refused: line 2, column “admins”, “31.12.2990”: This is not a da",
     ),
     text(
         "last day that has passed",
