@@ -1,17 +1,25 @@
 """The test runners: of all tests, and of those for the second database."""
 
+import math
+import secrets
 from contextlib import ExitStack
 from unittest import TestSuite
 
+from django.middleware import csrf
 from django.test import SimpleTestCase, TransactionTestCase
 from django.test.runner import DiscoverRunner
 from django.test.utils import iter_test_cases
+from django.utils.crypto import get_random_string
 
 from orgadmin.accounts import sessions
 from tests.scratch import template_of_scratch_databases
 
 # How often sessions store that they are used, on a real site.
 SEEN_EVERY = sessions.SEEN_EVERY
+
+# Random keys on pages consist of these. If they had all letters and digits, a test that
+# looks for "ben" would find it in one of a few thousand keys.
+KEY_CHARACTERS = "BCDFGHJKLMNPQRSTVWXZ"
 
 
 class AllTestsRunner(DiscoverRunner):
@@ -24,6 +32,8 @@ class AllTestsRunner(DiscoverRunner):
         # that end.
         if "browser" not in self.tags:
             sessions.SEEN_EVERY = 10 * sessions.MINUTE
+        csrf.CSRF_ALLOWED_CHARS = KEY_CHARACTERS
+        secrets.token_urlsafe = make_key
 
     def setup_databases(self, **kwargs):
         self.resources = ExitStack()
@@ -47,6 +57,12 @@ class DatabaseTestRunner(AllTestsRunner):
     def load_tests_for_label(self, label, discover_kwargs):
         found = super().load_tests_for_label(label, discover_kwargs)
         return TestSuite(test for test in iter_test_cases(found) if may_use(test))
+
+
+def make_key(size=32):
+    """Return a random key that is as long as one of `secrets.token_urlsafe`."""
+    length = math.ceil(size * 4 / 3)
+    return get_random_string(length, KEY_CHARACTERS)
 
 
 def may_use(test):

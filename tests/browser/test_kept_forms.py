@@ -243,7 +243,7 @@ class NoticeTests(KeptFormCase):
 
     def test_appears_and_extends_the_session_by_keyboard(self):
         page = self.open_with_clock()
-        page.clock.fast_forward(57 * MINUTE * 1000)
+        page.clock.fast_forward(50 * MINUTE * 1000)
         expect(self.notice).to_be_hidden()
         page.get_by_label("Notes:").focus()
         self.wait_until_idle(page)
