@@ -20,7 +20,7 @@ from orgadmin.people.membership import change_roles
 from orgadmin.people.offboarding import offboard
 from orgadmin.people.review_items import prepare
 from orgadmin.people.review_schedule import complete_if_answered
-from orgadmin.records import feed
+from orgadmin.records import feed, feed_events
 from orgadmin.records.feed_entries import make_key, read_key
 from orgadmin.records.imports import import_organizations
 
@@ -424,7 +424,7 @@ class CostTests(FeedCase):
         self.make_activity(50)
         self.client.force_login(self.ada)
         with mock.patch.object(
-            feed, "describe_event", side_effect=feed.describe_event
+            feed_events, "describe_event", side_effect=feed_events.describe_event
         ) as describe:
             self.client.get(HOME)
         self.assertLessEqual(describe.call_count, 2)

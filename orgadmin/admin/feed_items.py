@@ -14,6 +14,7 @@ from typing import Any
 
 from django.contrib import admin
 from django.contrib.admin.models import LogEntry
+from django.db.models import Prefetch, prefetch_related_objects
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import render
 from django.utils import timezone
@@ -28,14 +29,19 @@ from orgadmin.admin.rows import show_day
 from orgadmin.gate.answers import get_gate
 from orgadmin.models import Contact, Organization, User
 from orgadmin.people.namesakes import find_named_members
-from orgadmin.records.event_actors import name_for_superusers
-from orgadmin.records.feed import BEGINNING, PAGE, Entry, Position, Reader
+from orgadmin.records.event_actors import NAME_FIELDS, name_for_superusers
+from orgadmin.records.feed import BEGINNING, PAGE, Position, read_page
+from orgadmin.records.feed_entries import Entry
 from orgadmin.records.feed_newest import Newest
+from orgadmin.records.feed_scope import Scope
 from orgadmin.records.history import (
     describe_author,
     hide_people_of_several,
     remove_details,
 )
+
+# The authors of log entries: their names, and whether these may be known.
+AUTHORS = User.objects.only(*NAME_FIELDS, "is_staff", "is_superuser")
 
 TIME = '<time class="when" datetime="{}" title="{}">{}</time>'
 
@@ -106,7 +112,7 @@ def list_recent_activity(
     and `newest` says when something last happened to them.
     """
     own_pks = None if own is None else list(own)
-    page = Reader(get_gate(request), own_pks, newest).read()
+    page = read_page(Scope(get_gate(request), own_pks), newest=newest)
     items = Presenter(request, page.entries, own or {}).present()
     return ItemPage(items, page.older)
 
@@ -117,7 +123,7 @@ def show_activity(request: HttpRequest) -> HttpResponse:
     ?before=<position> continues after another page.
     """
     position = Position.parse(request.GET.get("before", ""))
-    page = Reader(get_gate(request)).read(position, PAGE)
+    page = read_page(Scope(get_gate(request)), position, PAGE)
     items = Presenter(request, page.entries, {}).present()
     context = {
         **admin.site.each_context(request),
@@ -145,6 +151,7 @@ class Presenter:
         self.organizations = known | self.load_organizations(known)
         self.gate.learn(self.organizations)
         self.entries = [entry for entry in entries if self.may_view(entry)]
+        self.load_authors()
         self.names = self.load_names()
         self.members = self.load_members()
 
@@ -186,13 +193,23 @@ class Presenter:
             return True
         return self.gate.permits("view", organization.pk)
 
+    def load_authors(self) -> None:
+        """Load the authors of the log entries. Runs one query at most."""
+        log_entries = [entry.log_entry for entry in self.entries if entry.log_entry]
+        people = self.others.get(User, {})
+        for log_entry in log_entries:
+            if log_entry.user_id in people:
+                log_entry.user = people[log_entry.user_id]
+        # Only those that are not known yet.
+        prefetch_related_objects(log_entries, Prefetch("user", AUTHORS))
+
     def list_keys(self) -> set[int]:
         """Return the keys of the people whom the entries name."""
         keys = set()
         for entry in self.entries:
             keys.add(entry.author_key)
             if entry.log_entry is not None:
-                keys.add(entry.log_entry.user.pk)
+                keys.add(entry.log_entry.user_id)
             elif entry.other is not None and entry.other[0] is User:
                 keys.add(entry.other[1])
         keys.discard(None)

@@ -6,7 +6,6 @@ The audit log has both, but says nothing to them.
 from __future__ import annotations
 
 import datetime
-from collections.abc import Collection
 from typing import Any
 
 from django.db.models import Count, F, Min, QuerySet, Value
@@ -18,19 +17,21 @@ from orgadmin.models.access_request import Outcome
 from orgadmin.records.event_actors import hide_platform_staff_of_several
 from orgadmin.records.feed_audit import describe_request
 from orgadmin.records.feed_entries import Entry, Row, make_key, read_key
+from orgadmin.records.feed_scope import Scope
 
 # How many reviews are read. An organization rarely has more than four in a year.
 MAX_REVIEWS = 50
 
 
-def read_requests(
-    managed: Collection[int], user: User, before: int, size: int
-) -> list[Row]:
-    """Return who asked these organizations for a role, and who was declined.
+def read_requests(scope: Scope, before: int, size: int) -> list[Row]:
+    """Return who asked the person's organizations for a role, and who was declined.
 
     An approved request is in the membership log. Runs two queries at most.
     """
-    requests = AccessRequest.objects.filter(organization__in=managed).order_by()
+    if scope.sees_all or not scope.managed_pks:
+        return []
+    requests = AccessRequest.objects.filter(organization__in=scope.managed_pks)
+    requests = requests.order_by()
     asked = requests.annotate(at=F("asked_at"), is_declined=Value(False))
     declined = requests.filter(outcome=Outcome.DECLINED)
     declined = declined.annotate(at=F("decided_at"), is_declined=Value(True))
@@ -47,7 +48,7 @@ def read_requests(
     rows = list(both.order_by("-at")[:size])
     authors = [name_author(row) for row in rows]
     if rows:
-        hide_platform_staff_of_several(authors, user)
+        hide_platform_staff_of_several(authors, scope.user)
     return [
         Row("requests", make_key(row["at"]), make_entry_of_request(row, author))
         for row, author in zip(rows, authors)
@@ -87,12 +88,14 @@ def make_entry_of_request(row: dict[str, Any], author: MembershipEvent) -> Entry
     )
 
 
-def read_reviews(managed: Collection[int], before: int, size: int) -> list[Row]:
-    """Return when access reviews of these organizations began and were completed.
+def read_reviews(scope: Scope, before: int, size: int) -> list[Row]:
+    """Return when access reviews of the person's organizations began and ended.
 
     They do not say who has started them. Runs one query.
     """
-    sections = ReviewSection.objects.filter(organization_key__in=managed)
+    if scope.sees_all or not scope.managed_pks:
+        return []
+    sections = ReviewSection.objects.filter(organization_key__in=scope.managed_pks)
     rows = []
     for review in select_reviews(sections):
         started_at, completed_at, due_on, number, key = review

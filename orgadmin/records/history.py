@@ -369,27 +369,35 @@ def describe_record(
     shown: int | None = SHOWN,
 ) -> LogEntry | None:
     """Return a log entry for what a record changed, or None if nothing is visible."""
-    is_cut = False
-    if record.history_type == "+":
-        lines = [_("Added.")]
-    elif before is None:
-        # The organization is older than its history. The first record only says what
-        # the values were when the history began, so it is not a change.
-        lines = []
-    else:
-        lines = describe_changes(before, record, permissions, shown)
-        is_cut = lines != describe_changes(before, record, permissions)
+    lines = list_visible_changes(before, record, permissions, shown)
     if not lines:
         return None
+    whole_lines = list_visible_changes(before, record, permissions, shown=None)
     entry = LogEntry(
         action_time=record.history_date,
-        user=find_record_author(record) or _make_stand_in(record),
+        user=find_record_author(record) or make_stand_in(record),
         change_message="\n".join(lines),
     )
     entry.version = record.pk  # type: ignore[attr-defined]
     entry.is_import = record.history_change_reason == IMPORT  # type: ignore[attr-defined]
-    entry.is_cut = is_cut  # type: ignore[attr-defined]
+    entry.is_cut = lines != whole_lines  # type: ignore[attr-defined]
     return entry
+
+
+def list_visible_changes(
+    before: HistoricalOrganization | None,
+    record: HistoricalOrganization,
+    permissions: Collection[str],
+    shown: int | None,
+) -> list[str]:
+    """Return a line for each visible change. Values longer than `shown` are cut."""
+    if record.history_type == "+":
+        return [_("Added.")]
+    if before is None:
+        # The organization is older than its history. The first record only says what
+        # the values were when the history began, so it is not a change.
+        return []
+    return describe_changes(before, record, permissions, shown)
 
 
 def is_author_known(entry: LogEntry) -> bool:
@@ -398,7 +406,7 @@ def is_author_known(entry: LogEntry) -> bool:
     return is_person or entry.user.get_username() != _("unknown")
 
 
-def _make_stand_in(record: HistoricalOrganization) -> User:
+def make_stand_in(record: HistoricalOrganization) -> User:
     """Return what stands for the author of a record that no person has written."""
     means = record.history_change_reason or ""
     if means.startswith(COMMAND):
