@@ -190,7 +190,7 @@ class RestoreTests(TestCase):
         response = self.client.get(f"{self.url}{self.first.pk}")
         self.assertContains(response, "Phone: from “2” to “1”.")
         response = self.client.post(f"{self.url}{self.first.pk}", follow=True)
-        self.assertContains(response, "“Acme” was restored to the version of")
+        self.assertContains(response, "of “Acme” was restored.")
         self.acme = Organization.objects.get()
         self.assertEqual(
             (self.acme.name, self.acme.phone, self.acme.reference), ("Acme", "1", "R1")

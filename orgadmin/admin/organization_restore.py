@@ -65,7 +65,7 @@ class RestorePage:
             history = self.get_page_url("history", organization)
             return self.redirect_with_message(request, text, messages.ERROR, history)
         when = timezone.localtime(record.history_date)
-        text = _("“%(organization)s” was restored to the version of %(when)s.")
+        text = _("The version of %(when)s of “%(organization)s” was restored.")
         names = {
             "organization": organization,
             "when": date_format(when, "DATETIME_FORMAT"),
