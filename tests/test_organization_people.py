@@ -797,8 +797,13 @@ class AccessPageTests(PeopleMixin, TestCase):
         url = f"{USERS}{self.admin.pk}/organizations/"
         self.assertContains(
             self.client.get(url),
-            "is in its Admin group: view it, edit it, view and edit confidential"
-            " fields, manage its people",
+            """
+            <div class="reason">
+                View it, edit it, view and edit confidential fields, manage its people
+                <div class="small quiet">Is in its Admin group</div>
+            </div>
+            """,
+            html=True,
         )
         self.assertContains(
             self.client.get(f"{USERS}{self.anna.pk}/organizations/"),
