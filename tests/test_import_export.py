@@ -1,5 +1,6 @@
 """The import page and the export."""
 
+import csv
 import io
 import re
 from datetime import timedelta
@@ -13,9 +14,11 @@ from django.test import TestCase, tag
 from orgadmin.access.ends import find_start_of_next_day
 from orgadmin.models import Membership, Organization, User
 from orgadmin.people.ends import find_today
+from orgadmin.records.csv_files import unescape_formula
 from orgadmin.records.exports import list_organizations
 from orgadmin.records.import_options import PAGE_LIMITS, ImportOptions
 from orgadmin.records.imports import import_organizations
+from orgadmin.records.workbooks import read_workbook
 
 from .factories import (
     ADMIN,
@@ -399,6 +402,39 @@ class ExportTests(TestCase):
         self.assertEqual((report.changed, report.people, report.ends), (0, 0, 0))
         self.assertEqual(rows.get().ends_at, early)
 
+    def export_workbook(self, user, query=""):
+        """Return the cells of the workbook that a person downloads."""
+        self.client.force_login(user)
+        response = self.client.get(f"{LIST}export/xlsx/{query}")
+        self.assertRegex(
+            response["Content-Disposition"],
+            r'attachment; filename="organizations-\d{4}-\d\d-\d\d.xlsx"',
+        )
+        file = io.BytesIO(response.getvalue())
+        sheet = read_workbook(file, "", max_rows=100, max_text=100_000)
+        return [record.cells for record in sheet.records]
+
+    @tag("A41", "A3")
+    def test_a_workbook_has_the_rows_and_columns_of_the_csv_file(self):
+        for person in (self.user, self.own_admin(), create_superuser()):
+            text = self.export(person).decode("utf-8-sig")
+            rows = list(csv.reader(io.StringIO(text, newline="")))
+            plain = [[unescape_formula(cell) for cell in row] for row in rows]
+            self.assertEqual(self.export_workbook(person), plain)
+        found = self.export_workbook(create_superuser("root2"), "?q=Hid&o=1")
+        self.assertEqual([row[2] for row in found[1:]], ["Hidden"])
+
+    def own_admin(self):
+        return create_user("ada", admin_of=[self.own])
+
+    def test_a_workbook_in_which_not_everything_fits_leads_back_with_a_reason(self):
+        self.own.notes = "x" * 40_000
+        self.own.save()
+        self.client.force_login(create_superuser())
+        response = self.client.get(f"{LIST}export/xlsx/", follow=True)
+        self.assertRedirects(response, LIST)
+        self.assertContains(response, "Download it as CSV instead.")
+
     @tag("A41")
     def test_tells_only_superusers_when_access_ends(self):
         ends_at = find_start_of_next_day(find_today())
@@ -488,3 +524,5 @@ class ExportTests(TestCase):
         # the permission on all, all keys, all rows, and their people.
         with self.assertNumQueries(9):
             self.client.get(f"{LIST}export/").getvalue()
+        with self.assertNumQueries(9):
+            self.client.get(f"{LIST}export/xlsx/").getvalue()

@@ -2,14 +2,14 @@
 
 from django.core.exceptions import PermissionDenied
 from django.shortcuts import redirect
-from django.urls import path
+from django.urls import path, reverse
 from django.utils.translation import gettext_lazy as _
 
 from orgadmin.access.rule import is_active_superuser
 from orgadmin.admin.changelist import list_all_rows
+from orgadmin.admin.downloads import CSV, XLSX, respond_with_rows
 from orgadmin.admin.import_form import UploadForm
 from orgadmin.admin.imports import get_import_url, list_own_waiting
-from orgadmin.records.csv_files import respond_with_csv
 from orgadmin.records.exports import list_organizations, record_export
 from orgadmin.records.import_jobs import is_small, start_preparing
 from orgadmin.records.import_options import AT_ONCE
@@ -30,20 +30,28 @@ class ImportExportPages:
             path(
                 "export/",
                 protect(self.export_view),
+                {"kind": CSV},
                 name="orgadmin_organization_export",
+            ),
+            path(
+                "export/xlsx/",
+                protect(self.export_view),
+                {"kind": XLSX},
+                name="orgadmin_organization_export_workbook",
             ),
         ]
         return urls + super().get_urls()
 
-    def export_view(self, request):
-        """Download the list as CSV, with the search, filters and order of the page.
+    def export_view(self, request, kind):
+        """Download the list as a file, with the search, filters and order of the page.
 
         The file has the rows and the fields that the person may view.
         """
         organizations = list_all_rows(self, request)
         record_export("organizations", actor=request.user, filters=sorted(request.GET))
         rows = list_organizations(organizations, request.user)
-        return respond_with_csv("organizations", rows)
+        url = reverse("admin:orgadmin_organization_changelist")
+        return respond_with_rows(request, kind, "organizations", rows, page=url)
 
     def import_view(self, request):
         """Accept a file, and lead to its preview. For superusers only."""

@@ -337,7 +337,7 @@ class Jobs:
     def test_export(self):
         hand = self.enter("anna")
         hand.press(hand.link("Your organizations as a list"))
-        text = hand.download(hand.link("Export"))
+        text = hand.download(hand.link("Export to CSV"))
         self.assertIn("Acme", text)
         self.assertNotIn("Foreign", text)
 
@@ -562,7 +562,7 @@ class JobTests(BrowserTestCase):
         expect(page.get_by_text(counts).first).to_be_visible()
         page.goto("/admin/orgadmin/organization/")
         with page.expect_download() as download:
-            page.get_by_role("link", name="Export").click()
+            page.get_by_role("link", name="Export to CSV").click()
         self.assertIn("Imported", download.value.path().read_text())
 
         page.goto(f"/admin/orgadmin/organization/{self.acme.pk}/history/")

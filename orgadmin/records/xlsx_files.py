@@ -1,0 +1,138 @@
+"""Writing workbooks (.xlsx) in which every cell is text.
+
+Spreadsheets keep zeros at the beginning of such cells, and see no formulas in them.
+"""
+
+from __future__ import annotations
+
+import re
+import tempfile
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import chain, islice
+from typing import Any, BinaryIO, cast
+
+from django.http import FileResponse
+from django.utils import timezone
+from django.utils.formats import number_format
+from django.utils.translation import gettext as _
+from xlsxwriter import Workbook
+
+CONTENT_TYPE = "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet"
+
+# What fits in a sheet, and in a cell
+MAX_ROWS = 1_048_576
+MAX_CELL = 32_767  # characters
+
+# What xlsxwriter returns if something does not fit. It then leaves out the cell.
+OUTSIDE = -1
+TOO_LONG = -2
+
+# XML can contain none of these characters. xlsxwriter escapes the control characters.
+NOT_IN_XML = re.compile("[\ufffe\uffff\ud800-\udfff]")
+REPLACEMENT = "\ufffd"
+
+# The first rows say how wide the columns are.
+SAMPLE = 100
+MIN_WIDTH = 8
+MAX_WIDTH = 50
+
+# The format of text. Empty cells have it, too: they keep zeros that people enter.
+TEXT = "@"
+
+Row = Sequence[object]
+
+
+class WorkbookTooSmall(Exception):
+    """The rows do not fit in a workbook. As text, it says why, and what to do."""
+
+
+def write_workbook(file: BinaryIO, rows: Iterable[Row], sheet_name: str) -> None:
+    """Write a workbook with one sheet. The first row is its header.
+
+    Keeps a few rows in memory, and the others in a temporary file. Raises
+    `WorkbookTooSmall` if there are too many rows, or a text is too long.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        workbook = Workbook(file, {"constant_memory": True, "tmpdir": folder})
+        sheet = workbook.add_worksheet(sheet_name)
+        write_sheet(workbook, sheet, rows)
+        workbook.close()
+
+
+def write_sheet(workbook: Workbook, sheet: Any, rows: Iterable[Row]) -> None:
+    """Write a sheet with a header that stays in view."""
+    remaining = iter(rows)
+    sample = list(islice(remaining, SAMPLE))
+    bold = workbook.add_format({"bold": True, "num_format": TEXT})
+    text = workbook.add_format({"num_format": TEXT})
+    for column, width in enumerate(find_widths(sample)):
+        sheet.set_column(column, column, width, text)
+    sheet.freeze_panes(1, 0)
+    # Otherwise, Excel marks each number that is stored as text.
+    sheet.ignore_errors({"number_stored_as_text": f"A1:XFD{MAX_ROWS}"})
+    for number, row in enumerate(chain(sample, remaining)):
+        write_row(sheet, number, row, bold if number == 0 else text)
+
+
+def write_row(sheet: Any, number: int, row: Row, cell_format: Any) -> None:
+    """Write a row. None is an empty cell."""
+    for column, value in enumerate(row):
+        if value is None or value == "":
+            continue
+        text = NOT_IN_XML.sub(REPLACEMENT, str(value))
+        status = sheet.write_string(number, column, text, cell_format)
+        if status == OUTSIDE:
+            raise WorkbookTooSmall(explain_rows())
+        if status == TOO_LONG:
+            raise WorkbookTooSmall(explain_text(number + 1))
+
+
+def find_widths(rows: Sequence[Row]) -> Iterator[int]:
+    """Yield the width of each column, in characters."""
+    columns = max((len(row) for row in rows), default=0)
+    for column in range(columns):
+        longest = MIN_WIDTH
+        for row in rows:
+            if column < len(row) and row[column] is not None:
+                longest = max(longest, len(str(row[column])))
+        yield min(longest, MAX_WIDTH) + 1
+
+
+def explain_rows() -> str:
+    text = _(
+        "A workbook has at most %(limit)s rows, and this list has more. Download it as"
+        " CSV instead."
+    )
+    return text % {"limit": number_format(MAX_ROWS, force_grouping=True)}
+
+
+def explain_text(row: int) -> str:
+    text = _(
+        "A cell of a workbook has at most %(limit)s characters, and row %(row)s of this"
+        " list has more in one. Download it as CSV instead."
+    )
+    return text % {
+        "limit": number_format(MAX_CELL, force_grouping=True),
+        "row": number_format(row, force_grouping=True),
+    }
+
+
+def respond_with_workbook(name: str, rows: Iterable[Row]) -> FileResponse:
+    """Return a response with the rows as the file "<name>-<date>.xlsx".
+
+    The whole file is written first, to a temporary one. Raises `WorkbookTooSmall`.
+    """
+    file = cast(BinaryIO, tempfile.TemporaryFile())  # noqa: SIM115
+    try:
+        write_workbook(file, rows, name)
+    except BaseException:
+        file.close()
+        raise
+    file.seek(0)
+    today = timezone.localdate(timezone=timezone.get_default_timezone())
+    return FileResponse(
+        file,
+        as_attachment=True,
+        filename=f"{name}-{today}.xlsx",
+        content_type=CONTENT_TYPE,
+    )
