@@ -13,6 +13,7 @@ from orgadmin.admin.imports import get_import_url, list_own_waiting
 from orgadmin.records.exports import list_organizations, record_export
 from orgadmin.records.import_jobs import is_small, start_preparing
 from orgadmin.records.import_options import AT_ONCE
+from orgadmin.records.import_template import respond_with_template
 from orgadmin.records.stored_imports import prepare, read_file, upload
 
 
@@ -26,6 +27,11 @@ class ImportExportPages:
                 "import/",
                 protect(self.import_view),
                 name="orgadmin_organization_import",
+            ),
+            path(
+                "import/template/",
+                protect(self.template_view),
+                name="orgadmin_organization_import_template",
             ),
             path(
                 "export/",
@@ -69,6 +75,12 @@ class ImportExportPages:
             form=form,
             waiting=list_own_waiting(request.user),
         )
+
+    def template_view(self, request):
+        """Download an empty workbook to fill in. For superusers only."""
+        if not is_active_superuser(request.user):
+            raise PermissionDenied
+        return respond_with_template()
 
     def _upload(self, request, form):
         """Store a file, and make its preview, or have a worker do so if it is large."""

@@ -48,6 +48,7 @@ from orgadmin.records.import_suspicions import (
     is_total,
 )
 from orgadmin.records.import_tables import Format
+from orgadmin.records.import_template import is_example
 from orgadmin.records.import_writing import WrittenBatch, write_batch
 
 # Django raises exactly these if a row to be saved has been deleted, or if a key is
@@ -61,10 +62,12 @@ CLEARABLE = FIELDS[1:]  # all but the name
 TITLE = "title"
 HEADER = "header"
 TOTAL = "total"
+EXAMPLE = "example"
 REASONS = {
     TITLE: gettext_lazy("stands above the header"),
     HEADER: gettext_lazy("repeats the header"),
     TOTAL: gettext_lazy("looks like a total"),
+    EXAMPLE: gettext_lazy("is the example of the template"),
 }
 
 
@@ -301,8 +304,13 @@ def check_cleared(header: Header, options: ImportOptions) -> None:
 def find_kind(record: Record, header: Header) -> str | None:
     """Return why a record is skipped, or None if it is a row of the table.
 
-    A row of an export is always imported: an organization can have such a name.
+    A row of an export is always imported: an organization can have such a name, except
+    for that of the example in the template.
     """
+    name_position = header.positions["name"]
+    names = record.cells[name_position : name_position + 1]
+    if any(is_example(name) for name in names):
+        return EXAMPLE
     position = header.positions.get("id_key")
     if position is not None and any(record.cells[position : position + 1]):
         return HEADER if is_repeated_header(record.cells, header.titles) else None
@@ -432,7 +440,9 @@ class _Import:
     def _skip(self, records: Iterable[Record], header: Header) -> Iterator[Record]:
         """Yield the records, without those that look like totals or headers."""
         for record in records:
-            kind = None if self.options.keeps_totals else find_kind(record, header)
+            kind = find_kind(record, header)
+            if self.options.keeps_totals and kind != EXAMPLE:
+                kind = None
             if kind is None:
                 yield record
             else:

@@ -59,12 +59,19 @@ def write_workbook(file: BinaryIO, rows: Iterable[Row], sheet_name: str) -> None
         workbook.close()
 
 
-def write_sheet(workbook: Workbook, sheet: Any, rows: Iterable[Row]) -> None:
-    """Write a sheet with a header that stays in view."""
+def write_sheet(
+    workbook: Workbook, sheet: Any, rows: Iterable[Row], *, is_wrapped: bool = False
+) -> None:
+    """Write a sheet with a header that stays in view.
+
+    If it is wrapped, long texts have several lines.
+    """
     remaining = iter(rows)
     sample = list(islice(remaining, SAMPLE))
     bold = workbook.add_format({"bold": True, "num_format": TEXT})
-    text = workbook.add_format({"num_format": TEXT})
+    text = workbook.add_format(
+        {"num_format": TEXT, "text_wrap": is_wrapped, "valign": "top"}
+    )
     for column, width in enumerate(find_widths(sample)):
         sheet.set_column(column, column, width, text)
     sheet.freeze_panes(1, 0)
@@ -128,11 +135,16 @@ def respond_with_workbook(name: str, rows: Iterable[Row]) -> FileResponse:
     except BaseException:
         file.close()
         raise
-    file.seek(0)
     today = timezone.localdate(timezone=timezone.get_default_timezone())
+    return respond_with_file(file, f"{name}-{today}")
+
+
+def respond_with_file(file: BinaryIO, name: str) -> FileResponse:
+    """Return a response with a workbook that was written to a file."""
+    file.seek(0)
     return FileResponse(
         file,
         as_attachment=True,
-        filename=f"{name}-{today}.xlsx",
+        filename=f"{name}.xlsx",
         content_type=CONTENT_TYPE,
     )
