@@ -24,6 +24,7 @@ from django.utils import timezone
 from config import env
 from orgadmin.access.reasons import describe_error, hide_credentials
 from orgadmin.accounts.provider_check import Finding, Level, examine_provider
+from orgadmin.management.search_indexes import find_missing_indexes
 from orgadmin.records.backup_status import describe_backup, find_backup_problem
 from orgadmin.records.mail_check import examine_outbox
 
@@ -45,6 +46,7 @@ def examine_deployment() -> Iterator[Finding]:
         # Without its migrations, the table of mail may be missing.
         if migrations.level is not Level.ERROR:
             yield from check_worker()
+            yield from check_search()
     yield from check_pooler()
     yield check_mail()
     yield from examine_providers()
@@ -98,6 +100,20 @@ def check_worker() -> Iterator[Finding]:
         yield Finding(Level.ERROR, issue.kind, issue.text)
     if not issues:
         yield Finding(Level.OK, "worker", "reports, and no mail is late")
+
+
+def check_search() -> Iterator[Finding]:
+    if connection.vendor != "postgresql":
+        return
+    missing = find_missing_indexes(connection)
+    if missing:
+        text = (
+            f"{', '.join(missing)} missing, so searches read the whole table. Run"
+            " “create_search_indexes”."
+        )
+        yield Finding(Level.NOTE, "search", text)
+    else:
+        yield Finding(Level.OK, "search", "all trigram indexes exist")
 
 
 def check_pooler() -> Iterator[Finding]:
