@@ -4,6 +4,7 @@ from django.test import SimpleTestCase
 
 from orgadmin.models import ColumnMapping, Import, Organization
 from orgadmin.records.import_columns import describe_columns, make_mapping
+from orgadmin.records.import_header import TitleReader
 from orgadmin.records.import_records import Record
 
 from .factories import create_superuser
@@ -15,11 +16,14 @@ def make_records(text):
     return [Record(number, line.split(",")) for number, line in enumerate(lines, 1)]
 
 
+def read_columns(text, **mapping):
+    return describe_columns(make_records(text), TitleReader(mapping))
+
+
 class DescriptionTests(SimpleTestCase):
     def describe(self, text, **mapping):
         return [
-            (column.title, column.field)
-            for column in describe_columns(make_records(text), mapping)
+            (column.title, column.field) for column in read_columns(text, **mapping)
         ]
 
     def test_known_titles_become_fields(self):
@@ -43,21 +47,21 @@ class DescriptionTests(SimpleTestCase):
 
     def test_three_different_values_are_samples(self):
         text = "name\n" + "a\na\n\nb\nc\nd\n"
-        [column] = describe_columns(make_records(text), {})
+        [column] = read_columns(text)
         self.assertEqual(column.samples, ["a", "b", "c"])
 
     def test_titles_that_appear_twice_or_are_missing_cannot_be_chosen(self):
-        columns = describe_columns(make_records("name,,Colour,colour\na,b,c,d\n"), {})
+        columns = read_columns("name,,Colour,colour\na,b,c,d\n")
         choosable = [column.is_choosable for column in columns]
         self.assertEqual(choosable, [True, False, False, False])
 
     def test_ids_of_an_export_cannot_be_chosen(self):
-        columns = describe_columns(make_records("id,id_key,name\n1,x,Acme\n"), {})
+        columns = read_columns("id,id_key,name\n1,x,Acme\n")
         choosable = [column.is_choosable for column in columns]
         self.assertEqual(choosable, [False, False, True])
 
     def test_a_mapping_is_about_all_columns(self):
-        columns = describe_columns(make_records("Firma,Colour\nAcme,red\n"), {})
+        columns = read_columns("Firma,Colour\nAcme,red\n")
         self.assertEqual(
             make_mapping(columns, {"Colour": "notes"}),
             {"Firma": "name", "Colour": "notes"},

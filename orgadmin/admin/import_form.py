@@ -10,12 +10,17 @@ from django.utils.translation import gettext_lazy as _
 
 from orgadmin.models import ColumnMapping, Organization
 from orgadmin.models.column_mapping import NAME_LENGTH
-from orgadmin.records.import_columns import CHOOSABLE, make_mapping
+from orgadmin.records.import_columns import make_mapping
 from orgadmin.records.import_options import PAGE_LIMITS, ImportOptions
 from orgadmin.records.import_problems import printable
 from orgadmin.records.import_tables import describe_size
 from orgadmin.records.imports import CLEARABLE
-from orgadmin.records.stored_imports import Choices, read_columns, read_format
+from orgadmin.records.stored_imports import (
+    Choices,
+    find_reader,
+    read_columns,
+    read_format,
+)
 from orgadmin.records.text_encoding import ENCODINGS
 
 # The names of sheets have 31 characters in Excel, and may be longer elsewhere.
@@ -30,7 +35,7 @@ def list_clearable():
     return [(field.name, field.verbose_name) for field in fields]
 
 
-def list_column_choices():
+def list_column_choices(names):
     """Return what people can choose for a column, with the names of the fields."""
     labels = {
         "name": _("Name"),
@@ -43,7 +48,7 @@ def list_column_choices():
         "country": _("Country"),
         **dict(list_clearable()),
     }
-    fields = [(name, capfirst(labels.get(name, name))) for name in CHOOSABLE]
+    fields = [(name, capfirst(labels.get(name, name))) for name in names]
     return [("", _("Not used")), *fields]
 
 
@@ -180,6 +185,7 @@ class PreviewForm(ChoicesForm):
         }
         super().__init__(data, initial=initial)
         self.report = report
+        self.subject = stored.subject
         self._offer_sheets()
         self.columns = read_columns(stored)
         self._add_columns()
@@ -192,7 +198,7 @@ class PreviewForm(ChoicesForm):
             self.fields["sheet"].help_text = ""
 
     def _add_columns(self):
-        choices = list_column_choices()
+        choices = list_column_choices(find_reader(self.subject).choosable)
         for number, column in enumerate(self.columns):
             if column.is_choosable:
                 label = _("Import the column “%s” as") % printable(column.title)
@@ -209,9 +215,10 @@ class PreviewForm(ChoicesForm):
         self.fields["save_as"] = forms.CharField(
             label=_("Save these columns as"), required=False, max_length=NAME_LENGTH
         )
-        if ColumnMapping.objects.exists():
+        mappings = ColumnMapping.objects.filter(subject=self.subject)
+        if mappings.exists():
             self.fields["saved"] = forms.ModelChoiceField(
-                ColumnMapping.objects.all(),
+                mappings,
                 label=_("Saved columns"),
                 required=False,
                 empty_label=_("Choose…"),

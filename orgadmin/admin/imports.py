@@ -51,6 +51,7 @@ from orgadmin.records.stored_imports import (
     PreviewOutdated,
     carry_out,
     explain_outdated,
+    find_reader,
     list_left_out,
     list_warnings,
     prepare,
@@ -171,12 +172,13 @@ class ImportAdmin(SuperuserOnlyAdmin):
             return None
         choices = form.make_choices()
         if "save_columns" in request.POST:
-            self._save_columns(request, form)
+            self._save_columns(request, stored, form)
         elif "delete_columns" in request.POST:
             return self._delete_columns(request, form)
         elif "use_columns" in request.POST and form.cleaned_data.get("saved"):
             saved = form.cleaned_data["saved"]
-            mapping = fit_mapping(form.columns, saved.fields)
+            reader = find_reader(stored.subject)
+            mapping = fit_mapping(form.columns, saved.fields, reader)
             options = replace(choices.options, mapping=mapping)
             self._update(request, stored, replace(choices, options=options))
             return HttpResponseRedirect(url)
@@ -195,15 +197,25 @@ class ImportAdmin(SuperuserOnlyAdmin):
             return None
         return self._confirm(request, stored, choices)
 
-    def _save_columns(self, request, form):
+    def _save_columns(self, request, stored, form):
         """Save what the columns become, for other files."""
         name = form.cleaned_data["save_as"]
         if not name:
             text = _("Enter a name for the columns.")
             self.message_user(request, text, messages.WARNING)
             return
+        others = ColumnMapping.objects.exclude(subject=stored.subject)
+        if others.filter(name=name).exists():
+            text = _(
+                "Saved columns for files of another kind are called “%s”. Enter"
+                " another name."
+            )
+            self.message_user(request, text % name, messages.WARNING)
+            return
         values = {"fields": form.list_all_columns(), "saved_at": timezone.now()}
-        ColumnMapping.objects.update_or_create(name=name, defaults=values)
+        ColumnMapping.objects.update_or_create(
+            subject=stored.subject, name=name, defaults=values
+        )
         text = _("The columns were saved as “%s”.") % name
         self.message_user(request, text)
 

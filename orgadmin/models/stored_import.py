@@ -44,11 +44,15 @@ class ImportQuerySet(models.QuerySet["Import"]):
 
 
 class Import(models.Model):
-    """A file of organizations, and what importing it does.
+    """A file of organizations or people, and what importing it does.
 
     While it waits, its `parts` have the file, its records, and what the preview shows.
     Once it is done, they have what would undo it. The rows of the table remain.
     """
+
+    class Subject(models.TextChoices):
+        ORGANIZATIONS = "organizations", _("Organizations")
+        PEOPLE = "people", _("People")
 
     class State(models.TextChoices):
         PREPARING = "preparing", _("Being read")
@@ -68,6 +72,14 @@ class Import(models.Model):
     # No foreign key: a release that does not know this table can delete the account.
     actor_key = models.BigIntegerField(_("imported by"))
     file_name = models.CharField(_("file"), max_length=255, blank=True)
+    # What the rows of the file are about. The default is for earlier releases.
+    subject = models.CharField(
+        _("content"),
+        max_length=16,
+        choices=Subject.choices,
+        default=Subject.ORGANIZATIONS,
+        db_default=Subject.ORGANIZATIONS,
+    )
     sha256 = models.CharField(max_length=64)
     state = models.CharField(
         _("status"), max_length=16, choices=State.choices, default=State.PREPARING

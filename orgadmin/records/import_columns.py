@@ -8,17 +8,12 @@ from contextlib import suppress
 from dataclasses import dataclass
 from itertools import islice
 
-from orgadmin.records.columns import ADDRESS_PARTS, FIELDS, ROLE_COLUMNS, fold_title
 from orgadmin.records.import_header import Header, TitleReader
 from orgadmin.records.import_problems import FileRefused, printable
 from orgadmin.records.import_records import SAMPLE, Record
 
 # How many values of a column are shown.
 SAMPLES_SHOWN = 3
-
-# What people can choose for a column. The IDs of an export are recognized by their
-# titles only.
-CHOOSABLE = (*FIELDS, *ROLE_COLUMNS, *ADDRESS_PARTS)
 
 
 @dataclass(frozen=True)
@@ -33,7 +28,7 @@ class ColumnPreview:
 
 
 def describe_columns(
-    records: Iterable[Record], mapping: Mapping[str, str]
+    records: Iterable[Record], titles: TitleReader
 ) -> list[ColumnPreview]:
     """Return the columns of a table, also of one that cannot be imported like this.
 
@@ -44,16 +39,15 @@ def describe_columns(
         sample += islice(records, SAMPLE)
     if not sample:
         return []
-    titles = TitleReader(mapping)
     index = titles.find_header(sample)
     header = sample[index]
     fields = find_fields(header, titles)
-    counts = Counter(fold_title(title) for title in header.cells)
+    counts = Counter(titles.fold(title) for title in header.cells)
     columns = []
     for position, title in enumerate(header.cells):
-        folded = fold_title(title)
+        folded = titles.fold(title)
         field = fields.get(position, "")
-        is_known = not field or field in CHOOSABLE
+        is_known = not field or field in titles.choosable
         columns.append(
             ColumnPreview(
                 title=title,
@@ -96,16 +90,19 @@ def find_samples(records: Sequence[Record], position: int) -> list[str]:
 
 
 def fit_mapping(
-    columns: Iterable[ColumnPreview], saved: Mapping[str, str]
+    columns: Iterable[ColumnPreview],
+    saved: Mapping[str, str],
+    reader: type[TitleReader],
 ) -> dict[str, str]:
     """Return a saved mapping for a file, which may lack some of its columns."""
-    by_title = {fold_title(title): field for title, field in saved.items()}
+    by_title = {reader.fold(title): field for title, field in saved.items()}
     mapping = {}
     for column in columns:
-        folded = fold_title(column.title)
-        if column.is_choosable and by_title.get(folded, "") in ("", *CHOOSABLE):
+        folded = reader.fold(column.title)
+        field = by_title.get(folded, "")
+        if column.is_choosable and field in ("", *reader.choosable):
             # A column that the mapping does not know is not used.
-            mapping[column.title] = by_title.get(folded, "")
+            mapping[column.title] = field
     return mapping
 
 

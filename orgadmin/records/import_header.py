@@ -10,9 +10,11 @@ from django.utils.translation import gettext as _
 from orgadmin.records.columns import (
     ADDRESS_PARTS,
     COLUMNS,
+    FIELDS,
     FOLDED_FIRST_NAMES,
     FOLDED_GENERAL_NAMES,
     FOLDED_PERSON_TITLES,
+    ROLE_COLUMNS,
     find_field,
     find_second_field,
     fold_title,
@@ -53,22 +55,55 @@ class Header:
 
 
 class TitleReader:
-    """Says what columns contain, by their titles and by what the person chose."""
+    """Says what columns contain, by their titles and by what the person chose.
+
+    This one is for files of organizations. A subclass knows other titles.
+    """
+
+    # What the columns can contain
+    columns: Sequence[str] = COLUMNS
+    # What people can choose for a column. The IDs of an export are recognized by their
+    # titles only.
+    choosable: Sequence[str] = (*FIELDS, *ROLE_COLUMNS, *ADDRESS_PARTS)
 
     def __init__(self, mapping: Mapping[str, str]) -> None:
-        self.mapping = {fold_title(title): name for title, name in mapping.items()}
-        self.original_titles = {fold_title(title): title for title in mapping}
+        self.mapping = {self.fold(title): name for title, name in mapping.items()}
+        self.original_titles = {self.fold(title): title for title in mapping}
         self.chosen = set(self.mapping.values())
+
+    @staticmethod
+    def fold(title: str) -> str:
+        """Return what titles have in common that are the same to people."""
+        return fold_title(title)
+
+    @staticmethod
+    def find_known(title: str) -> str | None:
+        """Return what a column with a usual title contains, or None."""
+        return find_field(title)
+
+    @staticmethod
+    def find_second(title: str) -> str | None:
+        """Return what a column contains if no other column does, or None."""
+        return find_second_field(title)
+
+    def is_header(self, record: Record) -> bool:
+        """Return whether a record has the title that each header must have."""
+        return any(self.find_field(title) == "name" for title in record.cells)
+
+    def check(self, record: Record, found: Mapping[str, int]) -> None:
+        """Raise `FileRefused` if a header lacks something, or is of another file."""
+        self._check_not_people(record, found)
+        check_has_names(record, found)
 
     def find_field(self, title: str) -> str | None:
         """Return what a column contains, or None if it is not used.
 
         A column that the person chose for a field is the only one for it.
         """
-        folded = fold_title(title)
+        folded = self.fold(title)
         if folded in self.mapping:
             return self.mapping[folded] or None
-        name = find_field(title)
+        name = self.find_known(title)
         return None if name in self.chosen else name
 
     def rate(self, records: Sequence[Record]) -> int:
@@ -83,9 +118,6 @@ class TitleReader:
                 count += 1
         return count
 
-    def has_name(self, record: Record) -> bool:
-        return any(self.find_field(title) == "name" for title in record.cells)
-
     def find_header(self, records: Sequence[Record]) -> int:
         """Return the index of the header in the first records of a table.
 
@@ -94,7 +126,7 @@ class TitleReader:
         for minimum in (2, 1):
             for index, record in enumerate(records):
                 known = self.count_known(record)
-                if self.has_name(record) and known >= minimum:
+                if self.is_header(record) and known >= minimum:
                     return index if follows_titles(records, index) else 0
         counts = [self.count_known(record) for record in records]
         best = max(counts)
@@ -104,8 +136,7 @@ class TitleReader:
     def read(self, record: Record) -> Header:
         """Return the header that a record contains.
 
-        Raises `FileRefused` if two columns contain the same field, if none contains the
-        names of organizations, or if the file is one of people.
+        Raises `FileRefused` if two columns contain the same field, and as `check()`.
         """
         self._check_mapping(record)
         found: dict[str, int] = {}
@@ -117,26 +148,25 @@ class TitleReader:
                 raise FileRefused(describe_same(record, name, found[name], position))
             found[name] = position
         self._add_second(record, found)
-        self._check_not_people(record, found)
-        check_has_names(record, found)
+        self.check(record, found)
         return make_header(record, found)
 
     def _add_second(self, record: Record, found: dict[str, int]) -> None:
         """Add the columns that contain something that no other column does."""
         for position, title in enumerate(record.cells):
-            name = find_second_field(title)
-            is_chosen = fold_title(title) in self.mapping or name in self.chosen
+            name = self.find_second(title)
+            is_chosen = self.fold(title) in self.mapping or name in self.chosen
             if name is not None and not is_chosen:
                 found.setdefault(name, position)
 
     def _check_mapping(self, record: Record) -> None:
         """Raise `FileRefused` if a chosen column or field does not exist."""
-        titles = {fold_title(title) for title in record.cells}
+        titles = {self.fold(title) for title in record.cells}
         for folded, name in self.mapping.items():
             title = self.original_titles[folded]
-            if name and name not in COLUMNS:
+            if name and name not in self.columns:
                 message = _("There is no field “%(field)s”. The fields are: %(names)s.")
-                values = {"field": printable(name), "names": ", ".join(COLUMNS)}
+                values = {"field": printable(name), "names": ", ".join(self.columns)}
                 raise FileRefused(ImportProblem(message % values))
             if folded not in titles:
                 message = _(

@@ -63,6 +63,11 @@ class RowPreview:
     old_values: dict[str, Any]  # {field that changes: value before}
     people: PeopleEffects
 
+    @property
+    def title(self) -> str:
+        """What the row is about."""
+        return str(self.organization)
+
 
 @dataclass
 class PeopleEffects:

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import chain, islice
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 from django.core.exceptions import PermissionDenied
 from django.db import DatabaseError, IntegrityError, transaction
@@ -22,6 +22,7 @@ from orgadmin.access.origin import IMPORT, by_means_of, current_means
 from orgadmin.models import Organization, User
 from orgadmin.models.guards import LastAdminError
 from orgadmin.people import mail
+from orgadmin.people.changes import RoleChange
 from orgadmin.people.ends import find_last_day
 from orgadmin.people.membership import EndInThePast
 from orgadmin.records.batches import read_in_batches
@@ -49,7 +50,7 @@ from orgadmin.records.import_suspicions import (
 )
 from orgadmin.records.import_tables import Format
 from orgadmin.records.import_template import is_example
-from orgadmin.records.import_writing import WrittenBatch, write_batch
+from orgadmin.records.import_writing import write_batch
 
 # Django raises exactly these if a row to be saved has been deleted, or if a key is
 # taken. Their subclasses, such as OperationalError, mean that the database has failed.
@@ -156,6 +157,7 @@ def import_organizations(
 def import_table(
     source: Source,
     *,
+    subject: type[TableImport] | None = None,
     actor: User | None = None,
     options: ImportOptions = DEFAULTS,
     dry_run: bool = False,
@@ -164,6 +166,9 @@ def import_table(
     on_row: Callable[[RowPreview], None] | None = None,
 ) -> ImportReport:
     """Import a table, in one transaction: all of it, or nothing.
+
+    `subject` is what the rows are about. None means organizations, and the rest of this
+    text is about these.
 
     A row changes the organization with its "id" and "id_key", or else with its
     "reference", or else with its name if `options` say so. If there is none, the row
@@ -189,7 +194,7 @@ def import_table(
     """
     try:
         with transaction.atomic(), by_means_of(describe_means(actor)):
-            run = _Import(
+            run = (subject or OrganizationImport)(
                 actor=actor,
                 options=options,
                 dry_run=dry_run,
@@ -319,8 +324,19 @@ def find_kind(record: Record, header: Header) -> str | None:
     return TOTAL if is_total(record.cells) else None
 
 
-class _Import:
-    """A running import, which counts its changes and collects problems."""
+class TableImport:
+    """A running import, which counts its changes and collects problems.
+
+    A subclass says what the rows are about. Its `start()` sets `cleaner`, which turns a
+    record into a row, and `planner`, which loads what rows refer to and plans each row.
+    """
+
+    title_reader: type[TitleReader] = TitleReader
+    # What the report says about the columns of the file
+    reported_fields: Sequence[str] = ()
+
+    cleaner: Any
+    planner: Any
 
     def __init__(
         self,
@@ -369,12 +385,31 @@ class _Import:
         if refused:
             raise WarningsRefused([warning.describe() for warning in refused])
 
+    def start(self, header: Header) -> None:
+        """Prepare for the rows of a file. Raises `FileRefused`."""
+        raise NotImplementedError
+
+    def note_planned(self, rows: Sequence[Any], planned_rows: Sequence[Any]) -> None:
+        """Remember what matters about a batch of valid rows, before it is written."""
+
+    def write(self, rows: Sequence[Any]) -> None:
+        """Write a batch of planned rows, and count it."""
+        raise NotImplementedError
+
+    def finish(self) -> None:
+        """Do what can be done only after the last row."""
+
+    def describe_subject(self) -> dict[str, Any]:
+        """Return what the audit log says about the import besides the numbers."""
+        return {}
+
     def _record_import(self) -> None:
         """Record which file was imported, without its name and content."""
         audit_log.record(
             audit_log.SecurityEvent.IMPORTED,
             actor=self.actor,
             details={
+                **self.describe_subject(),
                 "sha256": self.digest,
                 "created": self.report.created,
                 "changed": self.report.changed,
@@ -385,36 +420,24 @@ class _Import:
         )
 
     def _import_table(self, source: Source) -> None:
-        titles = TitleReader(self.options.mapping)
+        titles = self.title_reader(self.options.mapping)
         table = source.read(self.options, titles)
         self.report.format = table.format
         header, records = self._read_header(table.records, titles)
-        check_cleared(header, self.options)
-        cleaner = RowCleaner(header, self.options.clear_blank)
-        planner = RowPlanner(
-            header,
-            actor=self.actor,
-            invites_unknown=self.send_mail and self.actor is not None,
-            matches_names=self.options.matches_names,
-        )
-        duplicates = DuplicateFinder(planner.viewable)
-        has_keys = False
+        self.start(header)
         for batch in read_in_batches(self._skip(records, header)):
             records_by_line = {record.line: record for record in batch}
-            rows = self._clean(batch, cleaner)
-            has_keys = has_keys or any(row.has_key for row in rows)
-            planned_rows = self._plan(rows, planner, records_by_line)
+            rows = self._clean(batch)
+            planned_rows = self._plan(rows, records_by_line)
             self.valid_rows += len(planned_rows)
-            duplicates.add(planned_rows)
+            self.note_planned(rows, planned_rows)
             # After the first problem, nothing more is written, but later rows are still
             # checked, so that people can fix all problems at once.
             if self.is_partial or not self.problems:
-                written = self._write(planned_rows)
-                planner.remember_created(written.created)
+                self.write(planned_rows)
             if self.on_progress is not None:
                 self.on_progress(batch[-1].line)
-        self.report.has_key = has_keys or self.options.matches_names
-        self.report.warnings += duplicates.find(planner.created_pks)
+        self.finish()
         self.report.warnings.sort(key=lambda warning: warning.line)
 
     def _read_header(
@@ -432,7 +455,8 @@ class _Import:
             self.report.skipped.append(SkippedRow(record.line, TITLE, record.cells))
         header = titles.read(sample[index])
         self.report.titles = header.titles
-        self.report.columns = [name for name in FIELDS if name in header.fields]
+        fields = header.fields
+        self.report.columns = [name for name in self.reported_fields if name in fields]
         self.report.ignored = header.ignored
         self.report.has_foreign_ids = header.has_foreign_ids
         return header, chain(sample[index + 1 :], records)
@@ -448,55 +472,81 @@ class _Import:
             else:
                 self.report.skipped.append(SkippedRow(record.line, kind, record.cells))
 
-    def _clean(self, records: Sequence[Record], cleaner: RowCleaner) -> list[ImportRow]:
+    def _clean(self, records: Sequence[Record]) -> list[Any]:
         rows = []
         for record in records:
             try:
-                rows.append(cleaner.clean(record))
+                rows.append(self.cleaner.clean(record))
             except RowRefused as error:
-                self._reject(record, error)
+                self.reject(record, error)
         return rows
 
-    def _reject(self, record: Record, error: RowRefused) -> None:
+    def reject(self, record: Record, error: RowRefused) -> None:
         self.problems += error.problems
         if self.is_partial:
             rejected = RejectedRow(record.line, record.cells, error.problems)
             self.report.rejected.append(rejected)
 
-    def _plan(
-        self,
-        rows: Sequence[ImportRow],
-        planner: RowPlanner,
-        records: Mapping[int, Record],
-    ) -> list[PlannedRow]:
-        stored = planner.load(rows)
+    def _plan(self, rows: Sequence[Any], records: Mapping[int, Record]) -> list[Any]:
+        stored = self.planner.load(rows)
         planned_rows = []
         for row in rows:
             try:
-                planned_row = planner.plan(row, stored)
+                planned_row = self.planner.plan(row, stored)
             except RowRefused as error:
-                self._reject(records[row.line], error)
+                self.reject(records[row.line], error)
                 continue
             planned_rows.append(planned_row)
             self.report.warnings += planned_row.warnings
             self.report.cleared += len(planned_row.cleared)
         return planned_rows
 
-    def _write(self, rows: Sequence[PlannedRow]) -> WrittenBatch:
+    def count_role_changes(self, changes: Sequence[RoleChange]) -> None:
+        ends = sum(change.is_only_of_end for change in changes)
+        self.report.ends += ends
+        self.report.people += len(changes) - ends
+        if self.send_mail:
+            for change in changes:
+                self.mailed_changes.append(mail.describe_keys(change))
+
+
+class OrganizationImport(TableImport):
+    """A running import of organizations, and of their people."""
+
+    reported_fields = FIELDS
+
+    def start(self, header: Header) -> None:
+        check_cleared(header, self.options)
+        self.cleaner = RowCleaner(header, self.options.clear_blank)
+        self.planner = RowPlanner(
+            header,
+            actor=self.actor,
+            invites_unknown=self.send_mail and self.actor is not None,
+            matches_names=self.options.matches_names,
+        )
+        self.duplicates = DuplicateFinder(self.planner.viewable)
+        self.has_keys = False
+
+    def note_planned(
+        self, rows: Sequence[ImportRow], planned_rows: Sequence[PlannedRow]
+    ) -> None:
+        self.has_keys = self.has_keys or any(row.has_key for row in rows)
+        self.duplicates.add(planned_rows)
+
+    def finish(self) -> None:
+        self.report.has_key = self.has_keys or self.options.matches_names
+        self.report.warnings += self.duplicates.find(self.planner.created_pks)
+
+    def write(self, rows: Sequence[PlannedRow]) -> None:
         written = write_batch(rows, actor=self.actor)
         touched = written.find_touched()
         untouched = [row for row in rows if row.organization.pk not in touched]
         self.report.created += len(written.created)
         self.report.changed += len(written.changed)
         self.report.unchanged += len(untouched)
-        ends = sum(change.is_only_of_end for change in written.role_changes)
-        self.report.ends += ends
-        self.report.people += len(written.role_changes) - ends
         self.report.invited += len(written.invitations)
-        if self.send_mail:
-            for change in written.role_changes:
-                self.mailed_changes.append(mail.describe_keys(change))
+        self.count_role_changes(written.role_changes)
+        self.planner.remember_created(written.created)
         if self.on_row is not None:
             for preview in preview_batch(rows, written):
                 self.on_row(preview)
-        return written

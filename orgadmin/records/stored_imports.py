@@ -40,9 +40,20 @@ from orgadmin.records.import_problems import (
 from orgadmin.records.import_records import Record
 from orgadmin.records.import_source import hash_file
 from orgadmin.records.import_tables import Format, Table, read_table
-from orgadmin.records.imports import ImportReport, import_table, list_rejected
+from orgadmin.records.imports import (
+    ImportReport,
+    OrganizationImport,
+    TableImport,
+    import_table,
+    list_rejected,
+)
 
 FILE_NAME_LENGTH = 255
+
+# {what the rows of a file are about: what imports them}
+SUBJECTS: dict[str, type[TableImport]] = {
+    Import.Subject.ORGANIZATIONS: OrganizationImport,
+}
 
 # What is shown before the import is confirmed, and not needed afterwards.
 BEFORE = (
@@ -146,7 +157,7 @@ class Recorder:
         self.hash = hashlib.sha256()
 
     def add(self, row: RowPreview) -> None:
-        preview = [row.line, str(row.organization), row.effects]
+        preview = [row.line, row.title, row.effects]
         self.previews.add(preview)
         self.hash.update(repr(preview).encode("utf-8", "replace"))
         self.changes.add(describe_change(row))
@@ -200,6 +211,10 @@ def describe_role(change: RoleChange, end: datetime | None) -> dict[str, Any]:
     }
 
 
+def find_reader(subject: str) -> type[TitleReader]:
+    return SUBJECTS[subject].title_reader
+
+
 def read_format(stored: Import) -> Format:
     values = stored.summary.get("format", {})
     return Format(**{**values, "sheets": tuple(values.get("sheets", ()))})
@@ -237,10 +252,18 @@ def clean_file_name(name: str) -> str:
 
 
 @transaction.atomic
-def upload(file: BinaryIO, name: str, choices: Choices, *, actor: User) -> Import:
+def upload(
+    file: BinaryIO,
+    name: str,
+    choices: Choices,
+    *,
+    actor: User,
+    subject: str = Import.Subject.ORGANIZATIONS,
+) -> Import:
     """Store a file that is to be imported."""
     stored = Import.objects.create(
         actor_key=actor.pk,
+        subject=subject,
         file_name=clean_file_name(name),
         sha256=hash_file(file),
         choices=choices.store(),
@@ -263,7 +286,7 @@ def _read_file(stored: Import, file: BinaryIO) -> None:
     writer = PartWriter(ImportPart.Kind.RECORDS)
     summary: dict[str, Any] = {}
     try:
-        titles = TitleReader(choices.options.mapping)
+        titles = find_reader(stored.subject)(choices.options.mapping)
         table = read_table(file, choices.options, titles)
         summary["format"] = asdict(table.format)
         # From now on, this is what was chosen.
@@ -300,6 +323,7 @@ def prepare(
     try:
         report = import_table(
             StoredSource(stored),
+            subject=SUBJECTS[stored.subject],
             actor=actor,
             options=choices.options,
             send_mail=choices.send_mail,
@@ -313,7 +337,8 @@ def prepare(
         recorder = Recorder()
     recorder.add_rejected(report)
     source = StoredSource(stored)
-    columns = describe_columns(source.list_records(), choices.options.mapping)
+    titles = find_reader(stored.subject)(choices.options.mapping)
+    columns = describe_columns(source.list_records(), titles)
     with transaction.atomic():
         # Another request may be doing the same.
         Import.objects.select_for_update(no_key=True).get(pk=stored.pk)
@@ -384,6 +409,7 @@ def carry_out(
     recorder = Recorder()
     report = import_table(
         StoredSource(stored),
+        subject=SUBJECTS[stored.subject],
         actor=actor,
         options=choices.options,
         send_mail=choices.send_mail,
