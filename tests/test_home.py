@@ -148,7 +148,7 @@ class AttentionTests(HomeCase):
         self.assertEqual(
             self.get_concerns()["errors found by doctor"], ("3", "/admin/doctor/")
         )
-        self.assertContains(self.client.get("/admin/doctor/"), "group name")
+        self.assertContains(self.client.get("/admin/doctor/"), "Group name")
         run_doctor()
         self.assertEqual(DoctorRun.objects.get().errors, {})
         self.assertEqual(self.get_concerns(), {})

@@ -24,12 +24,15 @@ from django.test import (
     tag,
 )
 from django.utils import timezone
+from django.utils.formats import date_format
+from django.utils.translation import override
 
 from orgadmin import health
 from orgadmin.access import reasons
 from orgadmin.accounts.provider_check import Level
 from orgadmin.logs import LogFormatter
 from orgadmin.management import deploy_check
+from orgadmin.records.backup_status import find_backup_problem, read_status
 from tests.test_health import break_database
 
 REFUSED = OperationalError(
@@ -160,6 +163,19 @@ class BackupStatusTests(TestCase):
     @override_settings(BACKUP_STATUS="")
     def test_nothing_is_known_without_the_setting(self):
         self.assertEqual(deploy_check.check_backup().level, Level.NOTE)
+
+    def test_a_problem_is_in_english_in_logs_and_translated_on_pages(self):
+        self.describe(FAILED=2)
+        problem = find_backup_problem()
+        time = read_status().failed
+        self.assertEqual(
+            str(problem), f"the backup failed at {time:%Y-%m-%d %H:%M} UTC"
+        )
+        translated = {problem.text: "Sicherung misslungen: %(when)s"}
+        translate = "orgadmin.records.backup_status.gettext"
+        with override("de"), mock.patch(translate, translated.get):
+            when = date_format(timezone.localtime(time), "DATETIME_FORMAT")
+            self.assertEqual(problem.shown, f"Sicherung misslungen: {when}")
 
     @tag("I1")
     def test_only_this_machine_reads_it_on_the_health_check(self):

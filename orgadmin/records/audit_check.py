@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from django.utils.translation import gettext_noop as _
+
 from orgadmin.access import audit_log
 from orgadmin.records.doctor import Issue
 
-ERROR = "audit log"
+ERROR = _("audit log")
 NOTE = "unsealed events"
 
 

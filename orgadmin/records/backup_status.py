@@ -8,6 +8,8 @@ from pathlib import Path
 
 from django.conf import settings
 from django.utils import timezone
+from django.utils.formats import date_format
+from django.utils.translation import gettext, gettext_noop as _
 
 from config.env_file import EnvFileError, read_env_file
 
@@ -26,6 +28,27 @@ class BackupStatus:
     unverified: datetime | None = None
 
 
+@dataclass(frozen=True)
+class BackupProblem:
+    """What is wrong with the backups: in English as a string, translated if shown."""
+
+    text: str
+    at: datetime | None = None
+
+    def __str__(self) -> str:
+        if self.at is None:
+            return self.text
+        return self.text % {"when": f"{self.at:%Y-%m-%d %H:%M} UTC"}
+
+    @property
+    def shown(self) -> str:
+        text = gettext(self.text)
+        if self.at is None:
+            return text
+        when = date_format(timezone.localtime(self.at), "DATETIME_FORMAT")
+        return text % {"when": when}
+
+
 def read_status() -> BackupStatus:
     """Read the file of the backup. Raises OSError, ValueError or `EnvFileError`."""
     variables = read_env_file(Path(settings.BACKUP_STATUS))
@@ -38,27 +61,29 @@ def read_status() -> BackupStatus:
     return BackupStatus(**times)
 
 
-def find_backup_problem() -> str | None:
+def find_backup_problem() -> BackupProblem | None:
     """Return what is wrong with the backups. None also means that nothing is known."""
     if not settings.BACKUP_STATUS:
         return None
     try:
         status = read_status()
     except FileNotFoundError:
-        return "no backup has been made yet"
+        return BackupProblem(_("no backup has been made yet"))
     except (OSError, ValueError, TypeError, EnvFileError):
-        return f"{settings.BACKUP_STATUS} cannot be read"
+        return BackupProblem(_("the file that BACKUP_STATUS names cannot be read"))
     now = timezone.now()
     if is_after(status.failed, status.backup):
-        return f"the backup failed at {status.failed:%Y-%m-%d %H:%M} UTC"
+        return BackupProblem(_("the backup failed at %(when)s"), status.failed)
     if status.backup is None or now - status.backup > MAXIMUM_AGE:
-        return "the last backup is older than a day"
+        return BackupProblem(_("the last backup is older than a day"))
     if is_after(status.unverified, status.verified):
-        return f"the backup could not be restored at {status.unverified:%Y-%m-%d}"
+        text = _("the backup could not be restored at %(when)s")
+        return BackupProblem(text, status.unverified)
     if status.verified is None:
-        return "no backup has been restored to verify it"
+        return BackupProblem(_("no backup has been restored to verify it"))
     if now - status.verified > MAXIMUM_AGE_OF_RESTORE:
-        return f"no backup has been restored since {status.verified:%Y-%m-%d}"
+        text = _("no backup has been restored since %(when)s")
+        return BackupProblem(text, status.verified)
     return None
 
 

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from django.conf import settings
+from django.utils.translation import gettext_noop as _
 
 from orgadmin.models import Organization
 from orgadmin.records.doctor import Issue
 
-UNKNOWN_REFERENCE = "unknown reference"
+UNKNOWN_REFERENCE = _("unknown reference")
 
 
 def examine_mapped_roles(*, fix: bool = False) -> Iterator[Issue]:

@@ -47,7 +47,10 @@ BATCH = 1_000  # organizations in one transaction
 
 @dataclass(frozen=True)
 class Issue:
-    """An error or a note about an organization, or about the site if that is None."""
+    """An error or a note about an organization, or about the site if that is None.
+
+    A page translates the kinds of errors. Commands print them in English.
+    """
 
     kind: str
     text: str
@@ -256,7 +259,7 @@ class BatchExamination:
         for group in shared:
             organization = by_reviewer_group[group.pk]
             text = "its reviewer group is the admin group of another organization"
-            issues.append(Issue("shared group", text, organization))
+            issues.append(Issue(_("shared group"), text, organization))
             if self.fix:
                 self._replace_reviewer_group(organization)
         return issues
@@ -292,7 +295,7 @@ class BatchExamination:
                     continue
                 if group.name.endswith(f" {role.suffix}"):
                     text = f"its group “{group}” has an outdated name"
-                    issues.append(Issue("group name", text, organization))
+                    issues.append(Issue(_("group name"), text, organization))
                     outdated[role] = group.pk
                 else:
                     text = f"its group “{group}” was renamed by hand"
@@ -344,7 +347,7 @@ class BatchExamination:
         for group_id, name in stored.values_list("group", "permission__codename"):
             owner = self.owners[group_id]
             text = f"its {owner.role.key} group has {name} on all organizations"
-            issues.append(Issue("model-level permission", text, owner.organization))
+            issues.append(Issue(_("model-level permission"), text, owner.organization))
         if self.fix:
             stored.delete()
         return issues
@@ -407,7 +410,7 @@ class BatchExamination:
                 f"the membership log does not say that {member.username} {verb} its"
                 f" {key.role.key} group"
             )
-            issues.append(Issue("membership log", text, organization))
+            issues.append(Issue(_("membership log"), text, organization))
             changes.append(
                 MembershipChange(
                     event,
@@ -437,7 +440,9 @@ class BatchExamination:
             pks = [organization.pk for organization in outdated]
             Organization.objects.write_computed_texts(pks, {"name"})
         text = "a search does not find its current name, reference or address"
-        return [Issue("search text", text, organization) for organization in outdated]
+        return [
+            Issue(_("search text"), text, organization) for organization in outdated
+        ]
 
     def _check_contacts(self) -> list[Issue]:
         """Find contacts that lists cannot sort, because an older release saved them."""
@@ -446,7 +451,7 @@ class BatchExamination:
         for contact in unsorted.exclude(name=""):
             text = f"lists show its contact “{contact}” in the wrong place"
             organization = self.by_pk[contact.organization_id]
-            issues.append(Issue("contact order", text, organization))
+            issues.append(Issue(_("contact order"), text, organization))
             if self.fix:
                 contact.save(update_fields=["sort_name"])
         return issues
@@ -466,13 +471,13 @@ class BatchExamination:
             number = len(ends_of_admins)
             if organization.admins_end_at != find_last_end(ends_of_admins):
                 text = "its lists have another day on which its last admin leaves"
-                issues.append(Issue("end of admins", text, organization))
+                issues.append(Issue(_("end of admins"), text, organization))
             if organization.active_admins != number:
                 text = (
                     f"its lists count {organization.active_admins} active admins"
                     f" instead of {number}"
                 )
-                issues.append(Issue("active admins", text, organization))
+                issues.append(Issue(_("active admins"), text, organization))
         if self.fix:
             pks = [issue.organization.pk for issue in issues if issue.organization]
             Organization.objects.count_active_admins(pks)
@@ -531,4 +536,4 @@ def note(kind: str, text: str, organization: Organization) -> Issue:
 def describe_grants(owner: GroupOwner, verb: str, grants: Collection[Grant]) -> Issue:
     listed = ", ".join(str(grant) for grant in sorted(grants))
     text = f"its {owner.role.key} group {verb}: {listed}"
-    return Issue("permissions", text, owner.organization)
+    return Issue(_("permissions"), text, owner.organization)

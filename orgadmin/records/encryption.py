@@ -17,6 +17,7 @@ from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 from django.conf import settings
 from django.db import transaction
+from django.utils.translation import gettext_noop as _
 
 from orgadmin.records.doctor import Issue
 
@@ -97,13 +98,13 @@ def examine_second_factors(*, fix: bool = False) -> Iterator[Issue]:
     report = encrypt_all(dry_run=not fix)
     if report.encrypted:
         text = f"{report.encrypted:,} were not encrypted with the current SECRET_KEY"
-        yield Issue("second factors", text)
+        yield Issue(_("second factors"), text)
     if report.unreadable:
         text = (
             f"{report.unreadable:,} cannot be decrypted: add the secret key that"
             " encrypted them to SECRET_KEY_FALLBACKS, or remove these second factors"
         )
-        yield Issue("second factors", text, is_repairable=False)
+        yield Issue(_("second factors"), text, is_repairable=False)
 
 
 def encrypt_all(*, dry_run: bool = False) -> Report:

@@ -7,6 +7,7 @@ from datetime import timedelta
 
 from django.contrib.auth.models import Group
 from django.db.models.functions import Now
+from django.utils.translation import gettext_noop as _
 
 from orgadmin.access.permission_log import exclude_role_groups
 from orgadmin.models import Membership
@@ -14,8 +15,8 @@ from orgadmin.people.expiry import remove_ended_memberships
 from orgadmin.people.outbox import is_queued
 from orgadmin.records.doctor import Issue
 
-ENDED = "ended membership"
-OTHER_GROUP = "end in another group"
+ENDED = _("ended membership")
+OTHER_GROUP = _("end in another group")
 
 # The worker removes them every minute, unless someone is changing the same rows.
 OVERDUE = timedelta(hours=1)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from django.db.models import Exists, OuterRef, Q
+from django.utils.translation import gettext_noop as _
 
 from orgadmin.access.audit_log import SecurityEvent
 from orgadmin.access.membership_log import Event
@@ -16,7 +17,7 @@ from orgadmin.records.batches import read_in_batches
 from orgadmin.records.doctor import Issue
 from orgadmin.records.keys import find_outdated_sequences, raise_sequences
 
-REUSED = "reused ID"
+REUSED = _("reused ID")
 
 # The reasons with which deletions of users and organizations are logged as the end of
 # memberships.
@@ -47,7 +48,7 @@ def examine_keys(*, fix: bool = False) -> Iterator[Issue]:
     """
     sequences = raise_sequences() if fix else find_outdated_sequences()
     for sequence in sequences:
-        yield Issue("ID sequence", str(sequence))
+        yield Issue(_("ID sequence"), str(sequence))
     for organization in read_rows(Organization, find_suspected_organizations()):
         name = find_previous_organization(organization)
         if name is not None:

@@ -5,14 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from django.utils import timezone
+from django.utils.translation import gettext_noop as _
 
 from orgadmin.people.outbox import is_queued
 from orgadmin.people.unsent import find_state
 from orgadmin.records.doctor import Issue
 
-STOPPED = "stopped worker"
-LATE = "late mail"
-GIVEN_UP = "unsent mail"
+STOPPED = _("stopped worker")
+LATE = _("late mail")
+GIVEN_UP = _("unsent mail")
 
 
 def examine_outbox(*, fix: bool = False) -> Iterator[Issue]:

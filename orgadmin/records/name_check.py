@@ -5,14 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from django.db import models
+from django.utils.translation import gettext_noop as _
 
 from orgadmin.models import User
 from orgadmin.models.addresses import fold_email, fold_username
 from orgadmin.records.batches import BATCH
 from orgadmin.records.doctor import Issue
 
-CLASH = "same name"
-OUTDATED = "outdated normal form"
+CLASH = _("same name")
+OUTDATED = _("outdated normal form")
 
 
 def examine_names(*, fix: bool = False) -> Iterator[Issue]:

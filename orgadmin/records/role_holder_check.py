@@ -9,6 +9,7 @@ from datetime import datetime
 from django.db import transaction
 from django.db.models import Max
 from django.db.models.functions import Coalesce
+from django.utils.translation import gettext_noop as _
 
 from orgadmin.access.roles import ROLES
 from orgadmin.models import Membership, Organization, RoleHolder, User
@@ -16,7 +17,7 @@ from orgadmin.models.guards import lock_users
 from orgadmin.models.role_holder import NEVER
 from orgadmin.records.doctor import Issue
 
-KIND = "role holder"
+KIND = _("role holder")
 
 BATCH = 5_000  # people
 
