@@ -110,7 +110,7 @@ class RequestsPage:
             return self._approve(request, asked, roles_form)
         if decline_form.is_valid():
             return self._decline(request, asked, decline_form.cleaned_data["reason"])
-        title = _("Answer the request of %s?") % quote(asked.user)
+        title = _("Answer the request of %s?") % quote(asked.user.label)
         return self.render_page(
             request,
             organization,
