@@ -58,6 +58,14 @@ class ContactAdmin(GatedModelAdmin):
     search_fields = ["name", "role", "email", "organization__name"]
     search_help_text = _("Search by name, role, email or organization.")
 
+    def formfield_for_dbfield(self, db_field, request, **kwargs):
+        """Leave out the icons that open the organization in another window."""
+        field = super().formfield_for_dbfield(db_field, request, **kwargs)
+        if db_field.name == "organization" and field is not None:
+            field.widget.can_change_related = False
+            field.widget.can_view_related = False
+        return field
+
     def get_object(self, request, object_id, from_field=None):
         if self._is_saving(request) and is_primary_key(object_id):
             chosen = request.POST.get("organization", "")
