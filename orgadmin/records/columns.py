@@ -151,6 +151,10 @@ FIRST_NAMES = ("First name", "Given name", "Vorname", "Prénom")
 GENERAL_NAMES = ("Name", "Nom")
 
 
+# Beside an email address, these say that the file gives roles to people.
+ROLE_TITLES = ("Role", "Rolle", "Rôle")
+
+
 def fold_title(title: str) -> str:
     """Return what titles have in common that are the same to people."""
     letters = re.sub(r"[\W_]", "", normalize(title))
@@ -177,6 +181,7 @@ KNOWN_SECOND_TITLES = invert(SECOND_TITLES)
 FOLDED_PERSON_TITLES = fold_titles(PERSON_TITLES)
 FOLDED_FIRST_NAMES = fold_titles(FIRST_NAMES)
 FOLDED_GENERAL_NAMES = fold_titles(GENERAL_NAMES)
+FOLDED_ROLE_TITLES = fold_titles(ROLE_TITLES)
 
 
 def find_field(title: str) -> str | None:

@@ -76,47 +76,18 @@ class InvalidCell(Exception):
         self.value = value
 
 
-class RowCleaner:
-    """Turns the records of a file into rows.
+class RecordCleaner:
+    """What turns the records of any file into rows. A subclass says what they have."""
 
-    Remembers the keys of the rows, because two rows must not have the same one.
-    """
-
-    def __init__(self, header: Header, clear_blank: Collection[str] = ()) -> None:
+    def __init__(self, header: Header) -> None:
         self.header = header
-        self.clear_blank = frozenset(clear_blank)
-        # {column: {key: line in which it appears}}
-        self.lines_by_key: dict[str, dict[int | str, int]] = {"id": {}, "reference": {}}
 
-    def clean(self, record: Record) -> ImportRow:
-        """Return the row of a record. Raises `RowRefused` with all of its problems."""
-        self._check_length(record)
-        values: dict[str, Any] = {}
-        members: dict[str, dict[str, datetime | None]] = {}
-        warnings: list[ImportWarning] = []
-        problems = []
-        for name, cell in self._list_cells(record):
-            try:
-                if name in ROLE_COLUMNS:
-                    members[name] = clean_members(cell)
-                    continue
-                values |= self._clean_value(name, cell)
-                warnings += self._find_warnings(record, name, cell)
-            except InvalidCell as error:
-                problems.append(self._describe(error, record, name))
-        pk = None
-        try:
-            pk = self._clean_id(record)
-        except InvalidCell as error:
-            problems.append(self._describe(error, record, "id"))
-        row = ImportRow(record.line, pk, values, list_people(members), warnings)
-        problems += self._check_has_name(row, record)
-        problems += self._check_row(row)
-        if problems:
-            raise RowRefused(*problems)
-        return row
+    def get_cell(self, record: Record, name: str) -> str:
+        """Return the cell of a column, or an empty text if there is no such column."""
+        position = self.header.positions.get(name)
+        return "" if position is None else record.cells[position]
 
-    def _check_length(self, record: Record) -> None:
+    def check_length(self, record: Record) -> None:
         cells = len(record.cells)
         columns = len(self.header.titles)
         # Some programs end each line with separators, and workbooks have cells without
@@ -128,6 +99,76 @@ class RowCleaner:
                 " %(columns)d and %(cells)d. Look for a missing or extra separator."
             ) % {"cells": cells, "columns": columns}
             raise RowRefused(ImportProblem(message, record.line))
+
+    def clean_id(self, record: Record) -> int | None:
+        """Return the ID in a record. Raises `InvalidCell` if it has another's key."""
+        position = self.header.positions.get("id")
+        if position is None:
+            return None
+        pk = clean_id(record.cells[position])
+        key = record.cells[self.header.positions["id_key"]]
+        if pk is not None and not is_id_key(pk, key):
+            message = _(
+                "This ID does not belong to the “id_key” in its line. Export the"
+                " organizations again, or empty both cells to create an organization."
+            )
+            raise InvalidCell(message, str(pk))
+        return pk
+
+    def find_warnings(
+        self, record: Record, name: str, cell: str
+    ) -> list[ImportWarning]:
+        warnings = []
+        for suspicion in find_suspicions(name, cell):
+            title = self.header.find_title(name)
+            warning = ImportWarning(suspicion, record.line, title, cell, name)
+            warnings.append(warning)
+        return warnings
+
+    def describe(self, error: InvalidCell, record: Record, name: str) -> ImportProblem:
+        title = self.header.find_title(name)
+        return ImportProblem(error.message, record.line, title, error.value)
+
+
+class RowCleaner(RecordCleaner):
+    """Turns the records of a file into rows.
+
+    Remembers the keys of the rows, because two rows must not have the same one.
+    """
+
+    def __init__(self, header: Header, clear_blank: Collection[str] = ()) -> None:
+        super().__init__(header)
+        self.clear_blank = frozenset(clear_blank)
+        # {column: {key: line in which it appears}}
+        self.lines_by_key: dict[str, dict[int | str, int]] = {"id": {}, "reference": {}}
+
+    def clean(self, record: Record) -> ImportRow:
+        """Return the row of a record. Raises `RowRefused` with all of its problems."""
+        self.check_length(record)
+        values: dict[str, Any] = {}
+        members: dict[str, dict[str, datetime | None]] = {}
+        warnings: list[ImportWarning] = []
+        problems = []
+        for name, cell in self._list_cells(record):
+            try:
+                if name in ROLE_COLUMNS:
+                    members[name] = clean_members(cell)
+                    continue
+                values |= self._clean_value(name, cell)
+                warnings += self.find_warnings(record, name, cell)
+            except InvalidCell as error:
+                problems.append(self.describe(error, record, name))
+        pk = None
+        try:
+            pk = self.clean_id(record)
+        except InvalidCell as error:
+            problems.append(self.describe(error, record, "id"))
+        row = ImportRow(record.line, pk, values, list_people(members), warnings)
+        problems += self._check_has_name(row, record)
+        problems += self._check_row(row)
+        if problems:
+            raise RowRefused(*problems)
+        return row
 
     def _list_cells(self, record: Record) -> Iterator[tuple[str, str]]:
         """Yield the fields and their cells, without the ID and its key."""
@@ -154,35 +195,6 @@ class RowCleaner:
         if not value and name not in self.clear_blank:
             return {}
         return {name: value}
-
-    def _clean_id(self, record: Record) -> int | None:
-        """Return the ID in a record. Raises `InvalidCell` if it has another's key."""
-        position = self.header.positions.get("id")
-        if position is None:
-            return None
-        pk = clean_id(record.cells[position])
-        key = record.cells[self.header.positions["id_key"]]
-        if pk is not None and not is_id_key(pk, key):
-            message = _(
-                "This ID does not belong to the “id_key” in its line. Export the"
-                " organizations again, or empty both cells to create an organization."
-            )
-            raise InvalidCell(message, str(pk))
-        return pk
-
-    def _find_warnings(
-        self, record: Record, name: str, cell: str
-    ) -> list[ImportWarning]:
-        warnings = []
-        for suspicion in find_suspicions(name, cell):
-            title = self.header.find_title(name)
-            warning = ImportWarning(suspicion, record.line, title, cell, name)
-            warnings.append(warning)
-        return warnings
-
-    def _describe(self, error: InvalidCell, record: Record, name: str) -> ImportProblem:
-        title = self.header.find_title(name)
-        return ImportProblem(error.message, record.line, title, error.value)
 
     def _check_row(self, row: ImportRow) -> list[ImportProblem]:
         """Return a problem if the row repeats a person, or another row's key.

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 from django.utils.translation import gettext as _
 
+from orgadmin.models import Import
 from orgadmin.records.columns import (
     ADDRESS_PARTS,
     COLUMNS,
@@ -14,6 +15,7 @@ from orgadmin.records.columns import (
     FOLDED_FIRST_NAMES,
     FOLDED_GENERAL_NAMES,
     FOLDED_PERSON_TITLES,
+    FOLDED_ROLE_TITLES,
     ROLE_COLUMNS,
     find_field,
     find_second_field,
@@ -181,6 +183,8 @@ class TitleReader:
         if "name" in self.chosen:
             return
         folded = {fold_title(title) for title in record.cells}
+        if "email" in found and folded & FOLDED_ROLE_TITLES:
+            raise FileRefused(describe_people(record.line))
         person_titles = folded & FOLDED_PERSON_TITLES
         if not person_titles:
             return
@@ -262,10 +266,11 @@ def list_titles(record: Record) -> str:
 def describe_people(line: int) -> ImportProblem:
     return ImportProblem(
         _(
-            "This is a file of people, and not of organizations. Add people on the"
-            " People page of their organization. If each line is an organization"
-            " nevertheless, change the title of the column with its name to “name”, and"
-            " remove the columns with names of people."
+            "This is a file of people, and not of organizations. Import it as a file"
+            " of people. If each line is an organization nevertheless, change the title"
+            " of the column with its name to “name”, and remove the columns with names"
+            " of people."
         ),
         line,
+        subject=Import.Subject.PEOPLE,
     )

@@ -302,28 +302,19 @@ class RowPlanner:
         people = []
         for person in row.people:
             user = stored.users.get(person.email)
-            if user is None:
-                message = _(
-                    "Nobody has this email address. Add the person first, or let the"
-                    " import send mail to invite them."
-                )
-            elif not is_known(user, person.role, organization, stored):
+            message = explain_nobody()
+            if user is not None and not is_known(
+                user, person.role, organization, stored
+            ):
                 user = None
-                message = _(
-                    "The person with this email address has not confirmed it. Add the"
-                    " person on the People page, or let the import send mail to invite"
-                    " them."
-                )
+                message = explain_unconfirmed()
             if user is None and not self.invites_unknown:
                 title = self.header.find_title(person.column)
                 problem = ImportProblem(message, row.line, title, person.email)
                 raise RowRefused(problem)
             end = find_new_end(person, user, organization, stored)
             if end is not None and user is not None and user.pk in stored.doubtful_pks:
-                message = _(
-                    "The person with this email address has not confirmed it. Change"
-                    " the last day on the People page."
-                )
+                message = explain_unconfirmed_end()
                 title = self.header.find_title(person.column)
                 problem = ImportProblem(message, row.line, title, person.email)
                 raise RowRefused(problem)
@@ -353,6 +344,27 @@ class RowPlanner:
                 ) % {"id": owner.pk}
             title = self.header.find_title("reference")
             raise RowRefused(ImportProblem(message, row.line, title, row.reference))
+
+
+def explain_nobody() -> str:
+    return _(
+        "Nobody has this email address. Add the person first, or let the import send"
+        " mail to invite them."
+    )
+
+
+def explain_unconfirmed() -> str:
+    return _(
+        "The person with this email address has not confirmed it. Add the person on the"
+        " People page, or let the import send mail to invite them."
+    )
+
+
+def explain_unconfirmed_end() -> str:
+    return _(
+        "The person with this email address has not confirmed it. Change the last day"
+        " on the People page."
+    )
 
 
 def find_new_end(

@@ -24,6 +24,9 @@ class ImportProblem:
     line: int | None = None  # The header is line 1. None means the whole file.
     column: str = ""  # the title of the column, as in the file
     value: str = ""
+    # What the file is about if it is not about what was expected: a key of
+    # Import.Subject. Pages link to the import of such files.
+    subject: str = ""
 
     def __str__(self) -> str:
         parts = []

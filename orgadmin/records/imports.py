@@ -8,7 +8,7 @@ organizations with those that exist, and `import_preview` describes what happens
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import chain, islice
 from typing import Any, BinaryIO
@@ -312,10 +312,11 @@ def find_kind(record: Record, header: Header) -> str | None:
     A row of an export is always imported: an organization can have such a name, except
     for that of the example in the template.
     """
-    name_position = header.positions["name"]
-    names = record.cells[name_position : name_position + 1]
-    if any(is_example(name) for name in names):
-        return EXAMPLE
+    name_position = header.positions.get("name")
+    if name_position is not None:
+        names = record.cells[name_position : name_position + 1]
+        if any(is_example(name) for name in names):
+            return EXAMPLE
     position = header.positions.get("id_key")
     if position is not None and any(record.cells[position : position + 1]):
         return HEADER if is_repeated_header(record.cells, header.titles) else None
@@ -359,6 +360,8 @@ class TableImport:
         self.is_partial = options.leaves_out_problems
         self.valid_rows = 0
         self.digest = ""
+        # {line: record} of the rows that are being imported
+        self.batch: dict[int, Record] = {}
         # Everyone gets one message about all their changes.
         self.mailed_changes: list[mail.Keys] = []
 
@@ -426,9 +429,9 @@ class TableImport:
         header, records = self._read_header(table.records, titles)
         self.start(header)
         for batch in read_in_batches(self._skip(records, header)):
-            records_by_line = {record.line: record for record in batch}
+            self.batch = {record.line: record for record in batch}
             rows = self._clean(batch)
-            planned_rows = self._plan(rows, records_by_line)
+            planned_rows = self._plan(rows)
             self.valid_rows += len(planned_rows)
             self.note_planned(rows, planned_rows)
             # After the first problem, nothing more is written, but later rows are still
@@ -487,14 +490,14 @@ class TableImport:
             rejected = RejectedRow(record.line, record.cells, error.problems)
             self.report.rejected.append(rejected)
 
-    def _plan(self, rows: Sequence[Any], records: Mapping[int, Record]) -> list[Any]:
+    def _plan(self, rows: Sequence[Any]) -> list[Any]:
         stored = self.planner.load(rows)
         planned_rows = []
         for row in rows:
             try:
                 planned_row = self.planner.plan(row, stored)
             except RowRefused as error:
-                self.reject(records[row.line], error)
+                self.reject(self.batch[row.line], error)
                 continue
             planned_rows.append(planned_row)
             self.report.warnings += planned_row.warnings

@@ -31,6 +31,7 @@ from orgadmin.records.import_parts import (
     open_stored_file,
     store_file,
 )
+from orgadmin.records.import_people import PeopleImport
 from orgadmin.records.import_preview import RowPreview
 from orgadmin.records.import_problems import (
     FileRefused,
@@ -53,6 +54,7 @@ FILE_NAME_LENGTH = 255
 # {what the rows of a file are about: what imports them}
 SUBJECTS: dict[str, type[TableImport]] = {
     Import.Subject.ORGANIZATIONS: OrganizationImport,
+    Import.Subject.PEOPLE: PeopleImport,
 }
 
 # What is shown before the import is confirmed, and not needed afterwards.

@@ -1,0 +1,56 @@
+"""Exporting people and their roles, in the form that an import of people reads."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING
+
+from orgadmin.people.ends import find_last_day
+from orgadmin.people.held_roles import Holding, list_all_roles
+from orgadmin.records.batches import read_by_size
+from orgadmin.records.id_keys import make_id_key
+from orgadmin.records.import_people_columns import EXPORT_COLUMNS
+
+if TYPE_CHECKING:
+    from django.db.models import QuerySet
+
+    from orgadmin.models import User
+
+# The fields of a person that tell how much memory their rows take.
+TEXTS = ("email", "first_name", "last_name")
+
+
+def list_people(people: QuerySet[User]) -> Iterator[Sequence[object]]:
+    """Yield a header, and a row for each role of each person.
+
+    Someone without a role in an organization has a row without one. People without an
+    email address are left out, because nothing identifies them in a file. Only for
+    superusers. Runs one query for all keys, and four per batch.
+    """
+    yield EXPORT_COLUMNS
+    for batch in read_by_size(people.exclude(email=""), TEXTS):
+        holdings: dict[int, list[Holding]] = defaultdict(list)
+        for holding in list_all_roles(batch):
+            if holding.organization.archived_at is None:
+                holdings[holding.user.pk].append(holding)
+        for user in batch:
+            person = [user.email, user.first_name, user.last_name]
+            if not holdings[user.pk]:
+                yield [*person, *[None] * (len(EXPORT_COLUMNS) - len(person))]
+            for holding in holdings[user.pk]:
+                yield [*person, *list_role(holding)]
+
+
+def list_role(holding: Holding) -> list[object]:
+    """Return the cells about a role: the organization, the role, and its last day."""
+    organization = holding.organization
+    ends_at = holding.held.ends_at
+    return [
+        organization.pk,
+        make_id_key(organization.pk),
+        organization.reference,
+        organization.name,
+        holding.held.role.key,
+        find_last_day(ends_at) if ends_at is not None else None,
+    ]
