@@ -83,16 +83,34 @@ def get_owner_relation(role: Role) -> str:
     return field.related_query_name()
 
 
-def find_free_names(wanted: Sequence[NameSeries], *, using: str) -> list[str]:
+def plan_group_names(
+    organizations: Sequence[Organization], taken: set[str], *, using: str
+) -> list[list[str]]:
+    """Return the names that the groups of each new organization would get.
+
+    `taken` are names that others would get before. The new ones are added to it.
+    """
+    wanted = []
+    for organization in organizations:
+        wanted += [NameSeries.of(organization.name, role) for role in ROLES]
+    names = iter(find_free_names(wanted, using=using, taken=taken))
+    return [[next(names) for _role in ROLES] for _organization in organizations]
+
+
+def find_free_names(
+    wanted: Sequence[NameSeries], *, using: str, taken: set[str] | None = None
+) -> list[str]:
     """Return a free group name from each series: in the same order, and all distinct.
 
+    None of them is in `taken`, to which the names that are not free are added.
     Usually runs at most three queries per CHUNK names, however many names are taken.
     It runs more only if all the random numbers that it picks are taken. Another
     transaction may take a name before it is used, so the caller must be prepared to
     call this again.
     """
     names: list[str | None] = [None] * len(wanted)
-    taken: set[str] = set()
+    if taken is None:
+        taken = set()
     next_number: Counter[NameSeries] = Counter()
     # One organization has only one series for each role.
     is_bulk = len(set(wanted)) > len(ROLES)

@@ -33,6 +33,7 @@ from orgadmin.records.import_stored import (
     find_memberships,
     find_users,
     is_known,
+    is_number,
 )
 from orgadmin.records.import_suspicions import ImportWarning
 from orgadmin.records.import_warnings import (
@@ -112,6 +113,9 @@ class RowPlanner:
         self.replaced_references: set[str] = set()
         # IDs of the organizations that earlier batches have created
         self.created_pks: set[int] = set()
+        # {number without zeros at its start: reference} of organizations that earlier
+        # batches of a dry run would create
+        self.planned_references: dict[str, str] = {}
 
     def load(self, rows: Sequence[ImportRow]) -> StoredObjects:
         """Load the organizations and users that rows refer to. Runs up to 7 queries."""
@@ -137,11 +141,20 @@ class RowPlanner:
                 owner.reference: owner
                 for owner in owners.only("reference", "archived_at")
             },
-            almost_same_references=find_almost_same(references, self.viewable),
+            almost_same_references=self._find_almost_same(references),
             users=users,
             doubtful_pks=find_doubtful(users.values()),
             memberships=find_memberships(user_pks, organizations),
         )
+
+    def _find_almost_same(self, references: Sequence[str]) -> dict[str, list[str]]:
+        almost_same = find_almost_same(references, self.viewable)
+        for reference in references:
+            digits = reference.lstrip("0")
+            planned = self.planned_references.get(digits)
+            if planned is not None:
+                almost_same.setdefault(digits, []).append(planned)
+        return almost_same
 
     def _load_by_name(self, rows: Iterable[ImportRow]) -> dict[str, list[Organization]]:
         """Return {normalized name: organizations} for rows that have no other key."""
@@ -203,8 +216,16 @@ class RowPlanner:
         organization._history_user = self.actor  # type: ignore[attr-defined]
 
     def remember_created(self, organizations: Iterable[Organization]) -> None:
-        """Remember organizations that were created, so no later row matches them."""
-        self.created_pks.update(organization.pk for organization in organizations)
+        """Remember organizations that were created, so no later row matches them.
+
+        Those of a dry run have no ID. Only their references are compared with others.
+        """
+        for organization in organizations:
+            if organization.pk is not None:
+                self.created_pks.add(organization.pk)
+            elif organization.reference and is_number(organization.reference):
+                digits = organization.reference.lstrip("0")
+                self.planned_references.setdefault(digits, organization.reference)
 
     def _match(self, row: ImportRow, stored: StoredObjects) -> Organization | None:
         """Return the organization that the row changes, or None if it creates one.

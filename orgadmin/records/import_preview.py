@@ -68,6 +68,15 @@ class RowPreview:
         """What the row is about."""
         return str(self.organization)
 
+    @property
+    def chosen_effects(self) -> list[str]:
+        """The effects without the names of new groups, which nobody chooses.
+
+        If a hundred organizations have the same name, the numbers of their groups are
+        random.
+        """
+        return ["created", *self.effects[1:]] if self.is_new else self.effects
+
 
 @dataclass
 class PeopleEffects:
@@ -93,7 +102,10 @@ def preview_batch(
         cells = list_cells(row)
         effects = []
         if row.is_new:
-            effects.append(describe_creation(row.organization, groups))
+            names = written.planned_groups.get(row.line)
+            if names is None:
+                names = list_group_names(row.organization, groups)
+            effects.append(describe_creation(names))
         effects += [str(cell) for cell in cells]
         effects += effects_on_people[row.organization.pk]
         if effects:
@@ -127,16 +139,19 @@ def load_groups(organizations: Sequence[Organization]) -> dict[int, Group]:
     `prefetch_related_objects()` would build one OR per organization, and SQLite refuses
     an expression that is so deep.
     """
-    group_ids = []
-    for role in ROLES:
-        group_ids += [getattr(row, role.attname) for row in organizations]
+    group_ids: list[int | None] = []
+    for organization in organizations:
+        if organization.pk is not None:
+            group_ids += organization.group_ids
     return Group.objects.in_bulk(group_ids)
 
 
-def describe_creation(organization: Organization, groups: dict[int, Group]) -> str:
-    names = []
-    for role in ROLES:
-        names.append(_("“%s”") % groups[getattr(organization, role.attname)])
+def list_group_names(organization: Organization, groups: dict[int, Group]) -> list[str]:
+    return [groups[getattr(organization, role.attname)].name for role in ROLES]
+
+
+def describe_creation(group_names: Sequence[str]) -> str:
+    names = [_("“%s”") % name for name in group_names]
     return _("created, with the groups %s") % ", ".join(names)
 
 

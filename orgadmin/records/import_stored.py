@@ -58,7 +58,7 @@ def find_almost_same(
     """
     spellings: set[str] = set()
     for reference in references:
-        if reference.isascii() and reference.isdecimal():
+        if is_number(reference):
             digits = reference.lstrip("0")
             spellings.update("0" * zeros + digits for zeros in range(MAX_ZEROS + 1))
     if not spellings:
@@ -69,6 +69,10 @@ def find_almost_same(
         if spelling is not None:
             almost_same[spelling.lstrip("0")].append(spelling)
     return almost_same
+
+
+def is_number(reference: str) -> bool:
+    return reference.isascii() and reference.isdecimal()
 
 
 def find_doubtful(users: Iterable[User]) -> set[int]:

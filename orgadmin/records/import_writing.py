@@ -26,6 +26,8 @@ class WrittenBatch:
     invitations: list[Invitation]
     # {(user ID, organization ID): end before} of memberships that had one
     previous_ends: dict[tuple[int, int], datetime] = field(default_factory=dict)
+    # {line: names that the groups of a new organization would get}, in a dry run
+    planned_groups: dict[int, list[str]] = field(default_factory=dict)
 
     def find_touched(self) -> set[int]:
         """Return the IDs of organizations of which anything was changed or created."""

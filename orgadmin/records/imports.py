@@ -28,6 +28,7 @@ from orgadmin.people.membership import EndInThePast
 from orgadmin.records.batches import read_in_batches
 from orgadmin.records.columns import FIELDS
 from orgadmin.records.import_cleaning import ImportRow, RowCleaner
+from orgadmin.records.import_dry_run import DryWriter
 from orgadmin.records.import_duplicates import DuplicateFinder
 from orgadmin.records.import_header import Header, TitleReader
 from orgadmin.records.import_options import DEFAULTS, ImportOptions
@@ -528,6 +529,7 @@ class OrganizationImport(TableImport):
             matches_names=self.options.matches_names,
         )
         self.duplicates = DuplicateFinder(self.planner.viewable)
+        self.dry_writer = DryWriter(actor=self.actor) if self.dry_run else None
         self.has_keys = False
 
     def note_planned(
@@ -541,7 +543,10 @@ class OrganizationImport(TableImport):
         self.report.warnings += self.duplicates.find(self.planner.created_pks)
 
     def write(self, rows: Sequence[PlannedRow]) -> None:
-        written = write_batch(rows, actor=self.actor)
+        if self.dry_writer is not None:
+            written = self.dry_writer.write(rows)
+        else:
+            written = write_batch(rows, actor=self.actor)
         touched = written.find_touched()
         untouched = [row for row in rows if row.organization.pk not in touched]
         self.report.created += len(written.created)

@@ -159,9 +159,9 @@ class Recorder:
         self.hash = hashlib.sha256()
 
     def add(self, row: RowPreview) -> None:
-        preview = [row.line, row.title, row.effects]
-        self.previews.add(preview)
-        self.hash.update(repr(preview).encode("utf-8", "replace"))
+        self.previews.add([row.line, row.title, row.effects])
+        seen = [row.line, row.title, row.chosen_effects]
+        self.hash.update(repr(seen).encode("utf-8", "replace"))
         self.changes.add(describe_change(row))
 
     def add_rejected(self, report: ImportReport) -> None:
