@@ -195,6 +195,7 @@ class LoadedKeysTests(DeletedOrganizationMixin, TestCase):
             (User, lambda: add_later_decision(key)),
             (User, lambda: add_review_notice(user_key=key)),
             (User, lambda: add_review(started_by_key=key)),
+            (User, lambda: add_review(closed_by_key=key)),
             (Contact, lambda: self.log_entry_about("Contact", key, "x")),
             (LogEntry, lambda: keep_entry(key)),
         ]

@@ -186,12 +186,15 @@ class PersonCase(TestCase):
         self.browser.force_login(zoe)
 
     def leave_review(self, ben):
-        """Let access reviews be about the person, by them, and started by them."""
+        """Let access reviews be about the person, and by them in each way."""
         due_on = timezone.localdate() + timedelta(days=30)
         review = start_review(ReviewScope.ALL, due_on=due_on)
         # The person was a superuser then.
         AccessReview.objects.update(
-            started_by_key=self.zoe.pk, started_by_name=str(self.zoe)
+            started_by_key=self.zoe.pk,
+            started_by_name=str(self.zoe),
+            closed_by_key=self.zoe.pk,
+            closed_by_name=str(self.zoe),
         )
         prepare(review.pk)
         section = review.sections.get(organization_key=self.acme.pk)
@@ -275,7 +278,7 @@ class ExportTests(PersonCase):
             "membership_log": 5,
             # A role, and a permission on the other organization.
             "access_reviews": 2,
-            "review_answers": 4,
+            "review_answers": 5,
             "imports": 2,
             "history": 1,
             "admin_log": 3,

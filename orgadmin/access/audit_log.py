@@ -110,6 +110,8 @@ class SecurityEvent(models.TextChoices):
     PERSON_EXPORTED = "person exported", _("personal data exported")
     PERSON_ERASED = "person erased", _("personal data erased")
     REVIEW_STARTED = "review started", _("access review started")
+    REVIEW_CLOSED = "review closed", _("access review closed early")
+    REVIEW_CANCELLED = "review cancelled", _("access review cancelled")
     REVIEW_COMPLETED = "review completed", _("access review completed")
 
 
@@ -134,6 +136,8 @@ ACCOUNT_EVENTS = frozenset(SecurityEvent) - {
     SecurityEvent.REPAIRED,
     SecurityEvent.FIXTURES_LOADED,
     SecurityEvent.REVIEW_STARTED,
+    SecurityEvent.REVIEW_CLOSED,
+    SecurityEvent.REVIEW_CANCELLED,
     SecurityEvent.REVIEW_COMPLETED,
 }
 

@@ -20,6 +20,7 @@ from orgadmin.admin.once import AlreadySent, note_sent
 from orgadmin.admin.people_forms import ReasonForm
 from orgadmin.admin.quotes import quote
 from orgadmin.admin.review_answers import read_decisions
+from orgadmin.admin.review_closing import CLOSED_ALREADY, ReviewClosingPages
 from orgadmin.admin.review_forms import Covered, StartReviewForm
 from orgadmin.admin.review_rows import describe_paths
 from orgadmin.admin.widgets import DayInput
@@ -38,6 +39,7 @@ from orgadmin.models import (
 )
 from orgadmin.models.guards import LastSuperuserError
 from orgadmin.models.validators import is_primary_key
+from orgadmin.people.review_closing import can_cancel
 from orgadmin.people.review_paths import can_end, find_ended_paths
 from orgadmin.people.review_schedule import remind_now
 from orgadmin.people.reviews import (
@@ -96,19 +98,22 @@ class Progress:
 
 
 @admin.register(AccessReview)
-class AccessReviewAdmin(SuperuserOnlyAdmin):
-    """Reviews are started and read here. Nobody can edit or delete one."""
+class AccessReviewAdmin(ReviewClosingPages, SuperuserOnlyAdmin):
+    """Reviews are started, read and closed here. Nobody can edit or delete one."""
 
     pages = {
         "overview": SUPERUSERS_ONLY,
         "other_access": SUPERUSERS_ONLY,
         "evidence": SUPERUSERS_ONLY,
+        "close": SUPERUSERS_ONLY,
+        "cancel": SUPERUSERS_ONLY,
     }
     tabs = {
         "overview": _("Progress"),
         "other_access": _("Other access"),
         "evidence": _("Evidence"),
     }
+    parent_tabs = {"close": "overview", "cancel": "overview"}
     list_display = ["name", "covers", "due_on", "state"]
 
     def is_permitted(self, request, permission, obj=None):
@@ -126,8 +131,12 @@ class AccessReviewAdmin(SuperuserOnlyAdmin):
 
     @admin.display(description=_("Status"))
     def state(self, review):
+        if review.is_cancelled:
+            return _("Cancelled")
         if review.completed_at is not None:
             return _("Completed")
+        if review.closed_at is not None:
+            return _("Being completed")
         return _("Open") if review.prepared_at else _("Being prepared")
 
     # Starting a review
@@ -215,6 +224,8 @@ class AccessReviewAdmin(SuperuserOnlyAdmin):
             progress=progress,
             page=page,
             staff=staff,
+            is_answerable=review.is_answerable,
+            can_cancel=can_cancel(review),
             kept=kept.select_related("item__section")[:PER_PAGE],
         )
 
@@ -288,8 +299,7 @@ class AccessReviewAdmin(SuperuserOnlyAdmin):
                 reason=reason,
             )
         except ReviewIsComplete:
-            text = _("This review has ended, so nothing was changed.")
-            return self.redirect_with_message(request, text, messages.WARNING)
+            return self.redirect_with_message(request, CLOSED_ALREADY, messages.WARNING)
         except LastSuperuserError as error:
             url = request.path
             return self.redirect_with_message(request, str(error), messages.ERROR, url)

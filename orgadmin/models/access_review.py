@@ -81,6 +81,10 @@ class AccessReviewQuerySet(models.QuerySet["AccessReview"]):
         """Return the reviews that are not completed. Their due date may be over."""
         return self.filter(completed_at=None)
 
+    def asking(self) -> AccessReviewQuerySet:
+        """Return the reviews that have all their items, and that nobody has closed."""
+        return self.open().filter(prepared_at__isnull=False, closed_at=None)
+
     def answerable(self) -> AccessReviewQuerySet:
         """Return the reviews that people can answer now, by the database's clock."""
         return self.filter(is_answerable())
@@ -96,6 +100,7 @@ def is_answerable(path: str = "") -> Q:
         **{
             f"{path}completed_at": None,
             f"{path}prepared_at__isnull": False,
+            f"{path}closed_at": None,
             f"{path}due_on__gte": TruncDate(Now(), tzinfo=site),
         }
     )
@@ -141,6 +146,15 @@ class AccessReview(models.Model):
     asked = models.CharField(max_length=20, blank=True, editable=False)
     # Up to which entry the membership log was searched for people who have left.
     log_position = models.BigIntegerField(default=0, editable=False)
+    # When someone closed or cancelled it, and who that was. Empty if it was open until
+    # the due date, or until everything had an answer.
+    closed_at = models.DateTimeField(_("closed early"), null=True)
+    closed_by_key = models.BigIntegerField(_("by user ID"), null=True)
+    closed_by_name = models.CharField(
+        _("closed by"), max_length=150, blank=True, default="", db_default=""
+    )
+    # Nobody had decided anything by then, and nothing was decided afterwards.
+    is_cancelled = models.BooleanField(_("cancelled"), default=False, db_default=False)
     completed_at = models.DateTimeField(_("completed"), null=True)
 
     objects = AccessReviewQuerySet.as_manager()
@@ -179,9 +193,13 @@ class AccessReview(models.Model):
     @property
     def is_answerable(self) -> bool:
         """Whether people can answer now. Asks the database for the time."""
-        if self.prepared_at is None or self.completed_at is not None:
-            return False
-        return read_clock() < self.due_at
+        is_open = self.completed_at is None and self.closed_at is None
+        return is_open and self.prepared_at is not None and not self.is_due
+
+    @property
+    def is_due(self) -> bool:
+        """Whether nobody can answer any more. Asks the database for the time."""
+        return self.closed_at is not None or self.due_at <= read_clock()
 
 
 class ReviewSectionQuerySet(models.QuerySet["ReviewSection"]):

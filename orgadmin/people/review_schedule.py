@@ -43,6 +43,7 @@ from orgadmin.people.changes import RoleChange
 from orgadmin.people.ends import find_day
 from orgadmin.people.membership import change_roles, lock
 from orgadmin.people.review_items import continue_preparing
+from orgadmin.people.review_locks import keep_open
 from orgadmin.people.review_mail import ask_to_review
 from orgadmin.people.review_paths import find_ended_paths
 from orgadmin.people.reviews import (
@@ -87,7 +88,7 @@ def run_reviews() -> None:
     for review in list(AccessReview.objects.open().exclude(prepared_at=None)):
         close_left(review)
         close_archived(review)
-        if review.due_at <= read_clock():
+        if review.is_due:
             close_unconfirmed(review)
         else:
             send_requests(review)
@@ -163,8 +164,8 @@ def send_requests(review: AccessReview) -> None:
 
 def begin_request(pk: int, name: str) -> bool:
     """Have a request sent to all who have not answered. False: another one is."""
-    reviews = AccessReview.objects.open().exclude(prepared_at=None)
-    return bool(reviews.filter(pk=pk, asking="").update(asking=name, asked_to=0))
+    reviews = AccessReview.objects.asking().filter(pk=pk, asking="")
+    return bool(reviews.update(asking=name, asked_to=0))
 
 
 def remind_now(review: AccessReview) -> bool:
@@ -181,7 +182,7 @@ def remind_now(review: AccessReview) -> bool:
 @transaction.atomic
 def send_batch(pk: int) -> bool:
     """Ask the next people. Returns False if nobody is left."""
-    reviews = AccessReview.objects.select_for_update(no_key=True).open()
+    reviews = AccessReview.objects.select_for_update(no_key=True).asking()
     review = reviews.filter(pk=pk).exclude(asking="").first()
     if review is None:
         return False
@@ -259,17 +260,23 @@ def close_left_batch(review: AccessReview) -> bool:
     for _pk, event, organization, user in rows:
         if event == Event.LEFT and user is not None:
             left[organization].add(user)
-    sections = review.sections.unanswered().filter(organization_key__in=left)
-    for section in sections.order_by("pk"):
-        close_gone(section.pk, left[section.organization_key])
+    unanswered = review.sections.unanswered().filter(organization_key__in=left)
+    sections = lock(ReviewSection, list(unanswered.values_list("pk", flat=True)))
     review.log_position = rows[-1][0]
-    AccessReview.objects.filter(pk=review.pk).update(log_position=review.log_position)
+    stored = AccessReview.objects.filter(pk=review.pk)
+    if not stored.update(log_position=review.log_position):
+        # Someone has cancelled it.
+        return False
+    for section in sections.values():
+        close_gone(section, left[section.organization_key])
     return True
 
 
-def close_gone(section_pk: int, user_keys: Collection[int]) -> None:
-    """Close the open items of those of these people who have no role any more."""
-    section = lock(ReviewSection, [section_pk])[section_pk]
+def close_gone(section: ReviewSection, user_keys: Collection[int]) -> None:
+    """Close the open items of those of these people who have no role any more.
+
+    The section is locked.
+    """
     items = section.items.filter(user_key__in=user_keys, decision=None)
     key = section.organization_key or 0
     organization = Organization.objects.filter(pk=key).first()
@@ -291,7 +298,8 @@ def close_archived(review: AccessReview) -> None:
 @transaction.atomic
 def close_all(section_pk: int) -> None:
     section = lock(ReviewSection, [section_pk])[section_pk]
-    close_as_left(section, section.items.filter(decision=None))
+    if keep_open(section.review_id):
+        close_as_left(section, section.items.filter(decision=None))
 
 
 # The due date
@@ -334,6 +342,8 @@ def close_sections(review: AccessReview, pks: Sequence[int]) -> None:
     # If they are restored, people have their roles again.
     organizations = lock(Organization, keys, unarchived=True)
     sections = lock(ReviewSection, {item.section_id for item in items.values()})
+    if not keep_open(review.pk):
+        return
     # Someone may have decided about some of them before they were locked.
     open_items = ReviewItem.objects.filter(pk__in=items, decision=None)
     ordered = list(open_items.select_related("section").order_by("pk"))
@@ -468,6 +478,8 @@ def find_confirmed(items: Collection[ReviewItem]) -> set[tuple[int, int | None]]
 def close_other_paths(pk: int) -> None:
     """Report what platform staff have not confirmed. A review never ends it."""
     section = lock(ReviewSection, [pk])[pk]
+    if not keep_open(section.review_id):
+        return
     items = list(section.items.filter(decision=None).order_by("pk"))
     ended = find_ended_paths(items)
     decisions = []

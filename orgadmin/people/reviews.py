@@ -32,7 +32,6 @@ from orgadmin.models import (
     Organization,
     ReviewAnswer,
     ReviewDecision,
-    ReviewIsComplete,
     ReviewItem,
     ReviewRhythm,
     ReviewScope,
@@ -46,6 +45,7 @@ from orgadmin.people.ends import find_day
 from orgadmin.people.held_roles import map_owners
 from orgadmin.people.membership import change_roles, lock, may_assign
 from orgadmin.people.review_items import prepare_review
+from orgadmin.people.review_locks import keep_answerable
 from orgadmin.people.review_paths import can_end, end_path, find_ended_paths
 
 if TYPE_CHECKING:
@@ -287,20 +287,6 @@ def lock_items(
     return stored, organizations[pk], list_unchanged(section, chosen, wanted)
 
 
-def require_answerable(section: ReviewSection, *, is_replacing: bool = False) -> None:
-    """Raise `ReviewIsComplete` unless people can answer the review of a section now.
-
-    The section is locked, so nobody closes its open items until the transaction ends.
-    Without any, the review could be completed. So whoever replaces a decision locks the
-    review, too.
-    """
-    reviews = AccessReview.objects.answerable().filter(pk=section.review_id)
-    if is_replacing:
-        reviews = reviews.select_for_update(no_key=True)
-    if reviews.first() is None:
-        raise ReviewIsComplete
-
-
 def lock_people(items: Iterable[ReviewItem], actor: User) -> User:
     """Lock the people of items who still have an account, and who decides about them.
 
@@ -486,8 +472,7 @@ def list_unchanged(
 
     The section is locked. Raises `ReviewIsComplete`.
     """
-    is_replacing = any(decision.number for decision in wanted.values())
-    require_answerable(section, is_replacing=is_replacing)
+    keep_answerable(section.review_id)
     items = []
     for item in chosen.with_decisions().order_by("pk"):
         if wanted[item.pk].number == len(item.list_decisions()):

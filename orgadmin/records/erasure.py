@@ -439,6 +439,8 @@ class Erasure:
         reviews: models.QuerySet[AccessReview] = models.QuerySet(AccessReview)
         started = reviews.filter(started_by_key=pk)
         number += started.update(started_by_name=pseudonym)
+        closed = reviews.filter(closed_by_key=pk)
+        number += closed.update(closed_by_name=pseudonym)
         self.report.add(_("Names in access reviews"), number)
 
     def _change_reasons(self, model: type[Decided]) -> set[int]:

@@ -98,10 +98,12 @@ def read_reviews(scope: Scope, before: int, size: int) -> list[Row]:
     sections = ReviewSection.objects.filter(organization_key__in=scope.managed_pks)
     rows = []
     for review in select_reviews(sections):
-        started_at, completed_at, due_on, number, key = review
+        started_at, completed_at, is_cancelled, due_on, number, key = review
         rows.append(make_row(started_at, describe_start(due_on), number, key))
         if completed_at is not None:
             text = _("access review completed")
+            if is_cancelled:
+                text = _("access review cancelled")
             rows.append(make_row(completed_at, text, number, key))
     rows.sort(key=lambda row: row.key, reverse=True)
     return [row for row in rows if not before or row.key < before][:size]
@@ -118,6 +120,7 @@ def select_reviews(sections: QuerySet[ReviewSection]) -> QuerySet[ReviewSection,
     return counted.values_list(
         "review__started_at",
         "review__completed_at",
+        "review__is_cancelled",
         "review__due_on",
         "number",
         "key",

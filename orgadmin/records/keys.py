@@ -76,6 +76,7 @@ COLUMNS: dict[Model, Sequence[Column]] = {
         Column(LaterDecision, "actor_key"),
         Column(ReviewNotice, "user_key"),
         Column(AccessReview, "started_by_key"),
+        Column(AccessReview, "closed_by_key"),
         Column(Import, "actor_key"),
         Column(Import, "undone_by_key"),
     ),

@@ -356,6 +356,10 @@ def list_review_answers(person: Person) -> Iterator[Row]:
         "pk", "started_at"
     ):
         yield {"review": pk, "what": "started", "at": at}
+    closed = AccessReview.objects.filter(closed_by_key=person.key)
+    for review in closed.order_by("pk"):
+        what = "cancelled" if review.is_cancelled else "closed"
+        yield {"review": review.pk, "what": what, "at": review.closed_at}
     notices = ReviewNotice.objects.filter(user_key=person.key).order_by("pk")
     for notice in notices.iterator(chunk_size=BATCH):
         yield {

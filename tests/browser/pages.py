@@ -494,6 +494,7 @@ def list_review_pages(demo):
         Page("reviews", STAFF, reviews),
         Page("review-start", STAFF, f"{reviews}add/"),
         Page("review-progress", STAFF, f"{reviews}{current.pk}/overview/"),
+        Page("review-close", STAFF, f"{reviews}{current.pk}/close/"),
         Page("review-other-access", STAFF, f"{reviews}{current.pk}/other_access/"),
         Page("review-evidence", STAFF, f"{reviews}{earlier.pk}/evidence/"),
         Page("review-rhythms", STAFF, f"{APP}reviewrhythm/"),
