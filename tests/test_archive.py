@@ -504,6 +504,8 @@ READS_ALL = {
     "orgadmin/people/held_roles.py": "finds roles to end, also in archived ones",
     "orgadmin/people/expiry.py": "removes what has ended, also in archived ones",
     "orgadmin/people/membership.py": "ends roles in archived ones, too",
+    "orgadmin/people/review_decisions.py": "locks one and then asks the rule",
+    "orgadmin/people/review_due.py": "locks those that are not archived",
     "orgadmin/people/review_items.py": "leaves archived ones out of each batch",
     "orgadmin/people/review_paths.py": "reads those of a review, which left them out",
     "orgadmin/people/review_schedule.py": "closes what can no longer be reviewed",

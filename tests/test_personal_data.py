@@ -49,8 +49,9 @@ from orgadmin.models import (
 from orgadmin.models.guards import LastSuperuserError
 from orgadmin.models.look_alikes import make_key
 from orgadmin.people import invitations, mail, outbox
+from orgadmin.people.review_decisions import Decision, decide
 from orgadmin.people.review_items import prepare
-from orgadmin.people.reviews import Decision, decide, start_review
+from orgadmin.people.reviews import start_review
 from orgadmin.records import erasure, personal_data
 from tests.auditing import write_typed_name
 from tests.factories import (

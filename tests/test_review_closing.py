@@ -9,6 +9,7 @@ from django.core.exceptions import PermissionDenied
 from django.db import transaction
 from django.test import TransactionTestCase, skipUnlessDBFeature, tag
 
+from orgadmin.access.sql import read_clock
 from orgadmin.models import (
     AccessReview,
     AuditEvent,
@@ -22,8 +23,14 @@ from orgadmin.models import (
     ReviewScope,
     User,
 )
-from orgadmin.people import review_items, review_schedule, reviews
+from orgadmin.people import (
+    review_decisions,
+    review_due,
+    review_items,
+    review_schedule,
+)
 from orgadmin.people.archive import archive
+from orgadmin.people.ends import find_day
 from orgadmin.people.membership import find_role
 from orgadmin.people.review_closing import (
     AlreadyDecided,
@@ -32,8 +39,10 @@ from orgadmin.people.review_closing import (
     close_early,
     count_open_items,
 )
+from orgadmin.people.review_decisions import Decision, decide
+from orgadmin.people.review_other_access import confirm_other_paths
 from orgadmin.people.review_schedule import remind_now, run_reviews
-from orgadmin.people.reviews import Decision, confirm_other_paths, decide, start_review
+from orgadmin.people.reviews import start_review
 from tests.factories import (
     ADMIN,
     REVIEWER,
@@ -260,11 +269,11 @@ class CancellingTests(ReviewTestCase):
         for close in (
             review_schedule.close_left,
             review_schedule.close_archived,
-            review_schedule.close_unconfirmed,
+            review_due.close_unconfirmed,
         ):
-            with mock.patch.object(review_schedule, "TURN", 0), transaction.atomic():
+            with mock.patch.object(review_due, "TURN", 0), transaction.atomic():
                 close(review)
-        review_schedule.close_other_paths(staff.pk)
+        review_due.close_other_paths(staff.pk)
         self.assertFalse(ReviewDecision.objects.exists())
         self.assertEqual(find_role(self.acme, self.cyd), REVIEWER)
 
@@ -367,7 +376,7 @@ class RaceTests(TransactionTestCase):
         self.acme = create_organization("Acme")
         self.ada = create_user("ada", admin_of=[self.acme])
         self.cyd = create_user("cyd", reviewer_of=[self.acme])
-        due_on = reviews.find_day(reviews.read_clock()) + timedelta(days=30)
+        due_on = find_day(read_clock()) + timedelta(days=30)
         self.review = start(due_on=due_on, ends_access=True)
         self.section = section_of(self.review, self.acme)
         self.item = self.section.items.get(user_key=self.cyd.pk)
@@ -396,8 +405,8 @@ class RaceTests(TransactionTestCase):
                 ended.set()
 
         ended = threading.Event()
-        change_roles = reviews.change_roles
-        with mock.patch.object(reviews, "change_roles", pause):
+        change_roles = review_decisions.change_roles
+        with mock.patch.object(review_decisions, "change_roles", pause):
             return run_together(confirm, do_meanwhile)
 
     @tag("K4")

@@ -48,7 +48,7 @@ from unittest import mock
 from django.db import connection, models
 from django.utils import timezone
 from orgadmin.models import AccessReview, ReviewItem
-from orgadmin.people import outbox, review_items, review_schedule
+from orgadmin.people import outbox, review_due, review_items, review_schedule
 
 numbers = itertools.count(1)
 def run_or_die(execute, *arguments):
@@ -58,7 +58,7 @@ def run_or_die(execute, *arguments):
 
 review_items.BATCH = 2
 review_schedule.PEOPLE_BATCH = 3
-review_schedule.SECTIONS_BATCH = 2
+review_due.SECTIONS_BATCH = 2
 review = AccessReview.objects.get()
 with connection.execute_wrapper(run_or_die):
     {work}
@@ -77,7 +77,7 @@ LET_IT_BE_DUE = """
 from datetime import timedelta
 from orgadmin.access.sql import read_clock
 from orgadmin.models import AccessReview, Organization, ReviewItem
-from orgadmin.people.reviews import Decision, decide
+from orgadmin.people.review_decisions import Decision, decide
 from orgadmin.models import ReviewAnswer, User
 
 review = AccessReview.objects.get()

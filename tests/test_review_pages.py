@@ -27,8 +27,8 @@ from orgadmin.models import (
     ReviewScope,
 )
 from orgadmin.people.membership import find_role
+from orgadmin.people.review_decisions import Decision, decide
 from orgadmin.people.review_schedule import run_reviews
-from orgadmin.people.reviews import Decision, decide
 from tests.factories import (
     ADMIN,
     REVIEWER,

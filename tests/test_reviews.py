@@ -40,18 +40,16 @@ from orgadmin.models import (
     User,
 )
 from orgadmin.models.guards import LastAdminError
-from orgadmin.people import review_items, review_schedule
+from orgadmin.people import review_due, review_items, review_schedule
 from orgadmin.people.archive import archive, restore
 from orgadmin.people.changes import MembershipEnd, RoleChange
 from orgadmin.people.membership import change_roles, find_role
+from orgadmin.people.review_decisions import Decision, decide
+from orgadmin.people.review_other_access import confirm_other_paths, decide_other_paths
 from orgadmin.people.review_schedule import remind_now, run_reviews
 from orgadmin.people.reviews import (
-    Decision,
     DueDateInThePast,
     NothingToReview,
-    confirm_other_paths,
-    decide,
-    decide_other_paths,
     find_overlapping,
     start_review,
 )
@@ -670,7 +668,7 @@ class DueTests(ReviewTestCase):
     """At the end of the due date, the rest is reported or ended."""
 
     def after(self):
-        self.travel(review_schedule.AccessReview.objects.latest("pk").due_at)
+        self.travel(AccessReview.objects.latest("pk").due_at)
 
     def test_it_is_open_until_the_end_of_the_day(self):
         review = start(ends_access=True)
@@ -712,7 +710,7 @@ class DueTests(ReviewTestCase):
         self.assertIsNone(find_role(self.acme, self.ada))
         self.assertEqual(find_role(self.acme, self.ben), ADMIN)
         event = MembershipEvent.objects.filter(user_key=self.cyd.pk).latest("pk")
-        self.assertEqual(event.reason, review_schedule.NOT_CONFIRMED)
+        self.assertEqual(event.reason, review_due.NOT_CONFIRMED)
 
     @tag("K3")
     def test_the_last_decision_about_a_role_counts_for_the_other_role(self):
@@ -754,7 +752,7 @@ class DueTests(ReviewTestCase):
 
     @tag("K3")
     def test_the_last_admins_are_kept_however_many_items_are_closed_at_once(self):
-        self.enterContext(mock.patch.object(review_schedule, "ITEMS_BATCH", 1))
+        self.enterContext(mock.patch.object(review_due, "ITEMS_BATCH", 1))
         review = start(ends_access=True)
         self.after()
         run_reviews()
@@ -770,7 +768,7 @@ class DueTests(ReviewTestCase):
     def test_killed_anywhere_each_item_gets_one_decision(self):
         for number in range(5):
             create_user(f"user {number}", admin_of=[create_organization()])
-        self.enterContext(mock.patch.object(review_schedule, "SECTIONS_BATCH", 2))
+        self.enterContext(mock.patch.object(review_due, "SECTIONS_BATCH", 2))
         review = start(ends_access=True)
         self.after()
         for limit in range(5, 200, 7):
@@ -814,7 +812,7 @@ class DueTests(ReviewTestCase):
         review = start(ends_access=True)
         self.after()
         archive([self.acme.pk], actor=self.root)
-        review_schedule.close_unconfirmed(review)
+        review_due.close_unconfirmed(review)
         self.assertEqual(answers_of(review)["cyd"], "left")
         restore([self.acme.pk], actor=self.root)
         self.assertEqual(find_role(self.acme, self.cyd), REVIEWER)

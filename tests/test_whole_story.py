@@ -32,9 +32,10 @@ from orgadmin.people.expiry import remove_ended_memberships
 from orgadmin.people.held_roles import find_owners
 from orgadmin.people.membership import EndInThePast, change_roles
 from orgadmin.people.offboarding import offboard
+from orgadmin.people.review_decisions import Decision, decide
 from orgadmin.people.review_items import prepare
 from orgadmin.people.review_schedule import run_reviews
-from orgadmin.people.reviews import Decision, NothingToReview, decide, start_review
+from orgadmin.people.reviews import NothingToReview, start_review
 
 from .factories import create_organization, create_superuser, create_user
 from .test_reviews import at

@@ -40,12 +40,12 @@ from orgadmin.models import (
 from orgadmin.models.guards import LastSuperuserError
 from orgadmin.models.validators import is_primary_key
 from orgadmin.people.review_closing import can_cancel
+from orgadmin.people.review_other_access import decide_other_paths
 from orgadmin.people.review_paths import can_end, find_ended_paths
 from orgadmin.people.review_schedule import remind_now
 from orgadmin.people.reviews import (
     DueDateInThePast,
     NothingToReview,
-    decide_other_paths,
     find_overlapping,
     has_members,
     list_covered,

@@ -32,14 +32,8 @@ from orgadmin.models.guards import LastAdminError, find_active_members
 from orgadmin.models.validators import is_primary_key
 from orgadmin.people import membership
 from orgadmin.people.changes import RoleChange
-from orgadmin.people.reviews import (
-    Access,
-    Decision,
-    Outcome,
-    choose_access,
-    decide,
-    find_access,
-)
+from orgadmin.people.review_access import Access, choose_access, find_access
+from orgadmin.people.review_decisions import Decision, Outcome, decide
 
 # How many reviews of an organization the page lists.
 REVIEWS_SHOWN = 20

@@ -6,7 +6,7 @@ from django.http import QueryDict
 
 from orgadmin.models import ReviewAnswer
 from orgadmin.models.validators import is_primary_key
-from orgadmin.people.reviews import Decision
+from orgadmin.people.review_decisions import Decision
 
 # {name of a button: what it decides}. The value of the button is the key of the item.
 BUTTONS = {"confirm": ReviewAnswer.CONFIRMED, "end": ReviewAnswer.ENDED}

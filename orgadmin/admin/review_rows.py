@@ -23,7 +23,8 @@ from orgadmin.models import (
 from orgadmin.models.naming import is_misleading, mark_namesakes
 from orgadmin.models.review_evidence import CONFIRMING
 from orgadmin.people.membership import may_assign
-from orgadmin.people.reviews import Access, Outcome, choose_access, find_access
+from orgadmin.people.review_access import Access, choose_access, find_access
+from orgadmin.people.review_decisions import Outcome
 from orgadmin.records.event_actors import find_known_actors, find_names
 
 

@@ -43,9 +43,10 @@ from orgadmin.people.changes import MembershipEnd, RoleChange
 from orgadmin.people.invitations import invite
 from orgadmin.people.link_tokens import make_link_token
 from orgadmin.people.membership import change_roles
+from orgadmin.people.review_decisions import Decision, decide
 from orgadmin.people.review_items import prepare
 from orgadmin.people.review_schedule import run_reviews
-from orgadmin.people.reviews import Decision, decide, start_review
+from orgadmin.people.reviews import start_review
 from tests.browser import ACCOUNT_BUTTON
 from tests.clocks import database_time
 from tests.factories import ADMIN, REVIEWER, create_user, id_cells, set_role

@@ -1,0 +1,234 @@
+"""What becomes of access that nobody has confirmed when an access review is over.
+
+Each batch is one transaction. So a worker can be killed at any time, and the next one
+goes on.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import defaultdict
+from collections.abc import Collection, Mapping, Sequence, Set
+from dataclasses import dataclass
+
+from django.db import transaction
+from django.db.models import Count, Exists, OuterRef, Q, Subquery
+from django.db.models.functions import Coalesce, Now
+
+# The membership log stores reasons in English.
+from django.utils.translation import gettext_noop
+
+from orgadmin.models import (
+    AccessReview,
+    Membership,
+    Organization,
+    ReviewAnswer,
+    ReviewDecision,
+    ReviewItem,
+    ReviewSection,
+    User,
+)
+from orgadmin.models.guards import find_active_members
+from orgadmin.people.changes import RoleChange
+from orgadmin.people.membership import change_roles, lock
+from orgadmin.people.review_access import Access, choose_role, find_access_to_each
+from orgadmin.people.review_decisions import add_decisions, create_decisions
+from orgadmin.people.review_locks import keep_open
+from orgadmin.people.review_paths import find_ended_paths
+
+# How many organizations and items are closed in one transaction.
+SECTIONS_BATCH = 100
+ITEMS_BATCH = 2_000
+
+# For how long the worker closes items before it does something else.
+TURN = 20  # seconds
+
+NOT_CONFIRMED = gettext_noop("Nobody confirmed the access in an access review.")
+
+
+def close_unconfirmed(review: AccessReview) -> None:
+    """Decide about the items that nobody has decided about.
+
+    Stops after TURN. The worker goes on when it has sent the mail that waits.
+    """
+    end = time.monotonic() + TURN
+    organizations = review.sections.unanswered().exclude(organization_key=None)
+    ordered = organizations.order_by("organization_key").values_list("pk", flat=True)
+    while pks := list(ordered[:SECTIONS_BATCH]):
+        close_sections(review, pks)
+        if time.monotonic() > end:
+            return
+    for pk in review.sections.unanswered().values_list("pk", flat=True):
+        close_other_paths(pk)
+
+
+@transaction.atomic
+def close_sections(review: AccessReview, pks: Sequence[int]) -> None:
+    """Close the items of some organizations, and end the access if the review does.
+
+    The locks are in the order of `membership`.
+    """
+    rows = ReviewItem.objects.filter(section__in=pks, decision=None).order_by("pk")
+    found = rows.select_related("section")[:ITEMS_BATCH]
+    items = {item.pk: item for item in found}
+    if not items:
+        # The number was wrong. Otherwise, the caller would find them again and again.
+        empty = ReviewSection.objects.filter(pk__in=pks)
+        empty.update(open_items=0, answered_at=Now())
+        return
+    keys = {item.user_key for item in items.values() if item.user_key is not None}
+    lock(User, keys)
+    keys = {item.section.organization_key or 0 for item in items.values()}
+    # Nobody has access to those that were archived in the meantime, so nothing ends.
+    # If they are restored, people have their roles again.
+    organizations = lock(Organization, keys, unarchived=True)
+    sections = lock(ReviewSection, {item.section_id for item in items.values()})
+    if not keep_open(review.pk):
+        return
+    # Someone may have decided about some of them before they were locked.
+    open_items = ReviewItem.objects.filter(pk__in=items, decision=None)
+    ordered = list(open_items.select_related("section").order_by("pk"))
+    state = read_state(list(organizations.values()), ordered)
+    decisions = judge(review, state, ordered)
+    create_decisions(ReviewDecision, decisions)
+    count_open(sections)
+    changes = []
+    for decision in decisions:
+        if decision.answer == ReviewAnswer.EXPIRED:
+            organization = organizations[decision.item.section.organization_key or 0]
+            user = User(pk=decision.item.user_key)
+            changes.append(RoleChange(user, organization, None))
+    change_roles(changes, reason=NOT_CONFIRMED)
+
+
+def count_open(pks: Collection[int]) -> None:
+    """Store how many items of locked sections are still open."""
+    items = ReviewItem.objects.filter(section=OuterRef("pk"), decision=None).order_by()
+    counts = items.values("section").annotate(number=Count("pk")).values("number")
+    sections = ReviewSection.objects.filter(pk__in=pks)
+    sections.update(open_items=Coalesce(Subquery(counts), 0))
+    sections.filter(open_items=0).update(answered_at=Now())
+
+
+@dataclass(frozen=True)
+class State:
+    """What decides about items that nobody has decided about, by organization ID."""
+
+    # {(organization ID, user ID): the roles that they have now}
+    access_of: Mapping[tuple[int, int], Sequence[Access]]
+    admins: Mapping[int, Set[int]]  # the active ones
+    unconfirmed_admins: Mapping[int, Set[int | None]]
+    # {(section ID, user ID)} of people of whom another item was confirmed
+    confirmed: Collection[tuple[int, int | None]]
+
+    def find_access(self, item: ReviewItem) -> Access | None:
+        key = (item.section.organization_key or 0, item.user_key or 0)
+        return choose_role(item, self.access_of.get(key, []))
+
+
+def read_state(
+    organizations: Sequence[Organization], items: Sequence[ReviewItem]
+) -> State:
+    """Read what `judge()` needs. Runs four queries."""
+    groups = {organization.pk: organization.admin_id for organization in organizations}
+    members = find_active_members(list(groups.values()))
+    return State(
+        access_of=find_access_to_each(organizations, items),
+        admins={pk: members[group_id] for pk, group_id in groups.items()},
+        unconfirmed_admins=find_unconfirmed_admins(
+            {item.section_id for item in items}, groups.values()
+        ),
+        confirmed=find_confirmed(items),
+    )
+
+
+def judge(
+    review: AccessReview, state: State, items: Sequence[ReviewItem]
+) -> list[ReviewDecision]:
+    """Return what becomes of items that nobody has decided about.
+
+    If no active admin would be left in an organization, all its admins keep their
+    access, for platform staff to look at: nothing says which of them should stay.
+    """
+    decisions = []
+    for item in items:
+        pk = item.section.organization_key or 0
+        admins = state.admins.get(pk, set())
+        unconfirmed = state.unconfirmed_admins.get(pk, set())
+        is_confirmed = (item.section_id, item.user_key) in state.confirmed
+        answer = ReviewAnswer.UNCONFIRMED
+        if review.ends_access and not is_confirmed:
+            is_kept = item.user_key in admins and admins <= unconfirmed
+            answer = ReviewAnswer.KEPT if is_kept else ReviewAnswer.EXPIRED
+        decisions.append(describe_end(item, state.find_access(item), answer))
+    return decisions
+
+
+def describe_end(
+    item: ReviewItem, access: Access | None, answer: ReviewAnswer
+) -> ReviewDecision:
+    """Return the decision about an item at the end of the review."""
+    if access is None:
+        return ReviewDecision(item=item, answer=ReviewAnswer.LEFT)
+    has_ended = answer == ReviewAnswer.EXPIRED
+    return ReviewDecision(
+        item=item,
+        answer=answer,
+        role_before=access.role.key,
+        ends_at_before=access.ends_at,
+        role="" if has_ended else access.role.key,
+        ends_at=None if has_ended else access.ends_at,
+    )
+
+
+def find_unconfirmed_admins(
+    section_pks: Collection[int], group_ids: Collection[int]
+) -> dict[int, set[int | None]]:
+    """Return {organization ID: IDs of the admins whom nobody has confirmed}.
+
+    Those whose items another batch closes, or has closed, are among them.
+    """
+    confirmed = ReviewItem.objects.confirmed().filter(
+        section=OuterRef("section"), user_key=OuterRef("user_key")
+    )
+    items = ReviewItem.objects.filter(
+        Q(decision=None) | Q(decision__answer=ReviewAnswer.KEPT),
+        ~Exists(confirmed),
+        section__in=section_pks,
+        user_key__in=Membership.objects.users_in(group_ids),
+    )
+    found: dict[int, set[int | None]] = defaultdict(set)
+    for pk, user_key in items.values_list("section__organization_key", "user_key"):
+        found[pk or 0].add(user_key)
+    return found
+
+
+def find_confirmed(items: Collection[ReviewItem]) -> set[tuple[int, int | None]]:
+    """Return (section ID, user ID) of people of whom another item was confirmed.
+
+    Someone may have both roles of an organization.
+    """
+    confirmed = ReviewItem.objects.confirmed().filter(
+        section__in={item.section_id for item in items},
+        user_key__in={item.user_key for item in items},
+    )
+    return set(confirmed.values_list("section", "user_key"))
+
+
+@transaction.atomic
+def close_other_paths(pk: int) -> None:
+    """Report what platform staff have not confirmed. A review never ends it."""
+    section = lock(ReviewSection, [pk])[pk]
+    if not keep_open(section.review_id):
+        return
+    items = list(section.items.filter(decision=None).order_by("pk"))
+    ended = find_ended_paths(items)
+    decisions = []
+    for item in items:
+        is_gone = item.pk in ended
+        answer = ReviewAnswer.LEFT if is_gone else ReviewAnswer.UNCONFIRMED
+        role = "" if is_gone else item.role
+        decisions.append(
+            ReviewDecision(item=item, answer=answer, role_before=role, role=role)
+        )
+    add_decisions(section, decisions)
