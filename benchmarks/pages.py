@@ -240,7 +240,7 @@ def measure_people(client: Client) -> None:
         "status=cannot-sign-in",
         "status=never",
         "role=reviewer&status=inactive",
-        "o=-username",
+        "o=-person",
     ]
     plain = partial(get_page, client, PEOPLE)
     for query in queries:
@@ -248,7 +248,7 @@ def measure_people(client: Client) -> None:
         pages = {"filtered": partial(get_page, client, address), "plain": plain}
         measure(f"people: ?{query}", pages, pairs=30)
     staff = sign_in("staff")
-    for query in ("", "?status=active", "?status=inactive", "?o=-username"):
+    for query in ("", "?status=active", "?status=inactive", "?o=-person"):
         address = f"{PEOPLE}{query}"
         pages = {"staff": partial(get_page, staff, address), "plain": plain}
         measure(f"people, for delegated staff: {query}", pages, pairs=30)

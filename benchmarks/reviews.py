@@ -28,6 +28,7 @@ people = [
         username=f"person-{{number}}",
         username_key=f"person-{{number}}",
         username_fold=f"person-{{number}}",
+        sort_name=f"person-{{number}}",
         email=f"person-{{number}}@example.com",
         password="!",
     )

@@ -330,7 +330,8 @@ class PopulateGroups(migrations.RunPython):
 class AddSortColumn(migrations.AddField):
     """Add a text column whose values both databases compare by their code points.
 
-    SQLite always does so; PostgreSQL does if the column has the collation "C".
+    SQLite always does so; PostgreSQL does if the column has the collation "C". On
+    SQLite, Django would create the table anew, and triggers that name it prevent that.
     """
 
     def database_forwards(
@@ -340,10 +341,18 @@ class AddSortColumn(migrations.AddField):
         from_state: ProjectState,
         to_state: ProjectState,
     ) -> None:
+        model = to_state.apps.get_model(app_label, self.model_name)
+        field = model._meta.get_field(self.name)
         if schema_editor.connection.vendor == "postgresql":
-            model = to_state.apps.get_model(app_label, self.model_name)
-            model._meta.get_field(self.name).db_collation = "C"
-        super().database_forwards(app_label, schema_editor, from_state, to_state)
+            field.db_collation = "C"
+            super().database_forwards(app_label, schema_editor, from_state, to_state)
+            return
+        table = schema_editor.quote_name(model._meta.db_table)
+        column = schema_editor.quote_name(field.column)
+        kind = field.db_type(schema_editor.connection)
+        schema_editor.execute(
+            f"ALTER TABLE {table} ADD COLUMN {column} {kind} DEFAULT '' NOT NULL"
+        )
 
 
 class RequireRelation(migrations.AlterField):

@@ -17,8 +17,9 @@ from orgadmin.models import Contact, Organization, User
 from orgadmin.people.changes import RoleChange
 from orgadmin.people.membership import change_roles
 from orgadmin.records.columns import FIELDS
+from orgadmin.records.name_check import examine_names
 
-from .factories import create_organization, create_user
+from .factories import create_organization, create_superuser, create_user
 from .migrating import migrate
 from .migration_case import MigrationCase
 from .together import run_together
@@ -297,7 +298,55 @@ class CreatedAtTests(TestCase):
         self.assertGreater(copy.created_at, LONG_AGO)
 
 
+class PeopleOrderTests(TestCase):
+    """The list of people is in the order of the names that it shows."""
+
+    @classmethod
+    def setUpTestData(cls):
+        cls.root = create_superuser("root", first_name="Olga", last_name="Ortiz")
+        cls.zoe = create_user("a-first", first_name="zoé", last_name="Adams")
+        cls.ada = create_user("z-last", first_name="Ädä", last_name="Zuse")
+        cls.nameless = create_user("Miller")
+
+    def setUp(self):
+        self.client.force_login(self.root)
+
+    def list_usernames(self, query=""):
+        page = self.client.get(f"/admin/orgadmin/user/{query}")
+        return [user.username for user in page.context["cl"].result_list]
+
+    def test_people_are_sorted_by_name_and_else_by_username(self):
+        names = ["z-last", "Miller", "root", "a-first"]
+        self.assertEqual(self.list_usernames(), names)
+        self.assertEqual(self.list_usernames("?o=-person"), names[::-1])
+        self.assertEqual(self.list_usernames("?o=-username"), names)
+        others = ["z-last", "Miller", "a-first"]
+        self.assertEqual(self.list_usernames("?status=never"), others)
+
+    def test_a_new_name_changes_the_order(self):
+        user = User.objects.get(pk=self.zoe.pk)
+        user.first_name = "Aaron"
+        user.save()
+        User.objects.filter(pk=self.ada.pk).update(first_name="", last_name="")
+        self.assertEqual(self.list_usernames(), ["a-first", "Miller", "root", "z-last"])
+
+    def test_the_doctor_repairs_the_order(self):
+        models.QuerySet(User).filter(pk=self.ada.pk).update(sort_name="")
+        [issue] = examine_names(fix=True)
+        self.assertEqual(issue.kind, "order of people")
+        self.assertEqual(User.objects.get(pk=self.ada.pk).sort_name, "ada zuse")
+        self.assertEqual(list(examine_names()), [])
+
+
 class UpgradeTests(MigrationCase):
+    def test_people_from_before_get_a_name_for_sorting(self):
+        create_user("zoe", first_name=" Zoé", last_name="Adams")
+        create_user("Müller")
+        migrate("0090")
+        migrate()
+        names = User.objects.order_by("pk").values_list("sort_name", flat=True)
+        self.assertEqual(list(names), ["zoe adams", "muller"])
+
     def test_rows_from_before_get_their_columns(self):
         acme = create_organization("Äcme")
         mary = create_user("mary")

@@ -773,6 +773,7 @@ class CoverageTests(SimpleTestCase):
         "username_key",
         "username_fold",
         "email_fold",
+        "sort_name",
     }
 
     def test_every_table_with_personal_data_is_handled(self):

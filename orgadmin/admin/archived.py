@@ -300,4 +300,4 @@ def name_archivers(organizations):
 def list_memberships(organization):
     """Return the memberships of an organization, by the name of the user."""
     memberships = Membership.objects.current().filter(group__in=organization.group_ids)
-    return memberships.select_related("user").order_by("user__username", "pk")
+    return memberships.select_related("user").order_by("user__sort_name", "pk")

@@ -22,7 +22,7 @@ class OrganizationAccessPage:
         else:
             members = Membership.objects.users_in(organization.group_ids)
             users = User.objects.filter(pk__in=members)
-        page = get_page(request, users.order_by("username"))
+        page = get_page(request, users.order_by("sort_name", "pk"))
         reasons = find_reasons(page, [organization], members_only=not everybody)
         mark_namesakes(page)
         for user in page:

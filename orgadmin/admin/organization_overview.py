@@ -154,7 +154,7 @@ def find_first_admins(organization):
         Membership.objects.current()
         .filter(group=getattr(organization, ADMIN.attname), user__is_active=True)
         .select_related("user")
-        .order_by("user__username", "pk")
+        .order_by("user__sort_name", "pk")
     )
     first = find_first(memberships, ADMINS_SHOWN)
     members = membership.describe_members(organization, first.rows)

@@ -196,7 +196,7 @@ class PeoplePage(MemberEnds):
             Membership.objects.current()
             .filter(group__in=organization.group_ids)
             .select_related("user")
-            .order_by("user__username", "pk")
+            .order_by("user__sort_name", "pk")
         )
         page = get_page(request, memberships, size=PEOPLE_PER_PAGE)
         members = membership.describe_members(organization, page)

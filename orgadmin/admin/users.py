@@ -253,9 +253,10 @@ class UserAdmin(
     actions = ["offboard_selected", "delete_selected", "remove_second_factor"]
     list_display = ["person", "roles", "status", "last_sign_in"]
     list_filter = [RoleFilter, StatusFilter]
-    # Only the username has an index for sorting.
-    sortable_by = ()
-    sorts = {"username": Sort("username", label=_("Username"))}
+    ordering = ["sort_name", "pk"]
+    # Only the name has an index for sorting.
+    sortable_by = ["person"]
+    sorts = {"person": Sort("sort_name")}
     autocomplete_fields = ["groups"]
     readonly_fields = ["last_login", "date_joined"]
 
@@ -334,7 +335,7 @@ class UserAdmin(
         for user in rows:
             user.numbers_of_roles = numbers.get(user.pk, NumbersOfRoles())
 
-    @admin.display(description=_("Name"))
+    @admin.display(description=_("Name"), ordering="sort_name")
     def person(self, user):
         """Name a person by their full name with the address below, or by one of them.
 

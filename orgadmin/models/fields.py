@@ -270,6 +270,16 @@ class SortTextField(ComputedField, models.CharField):
         return normalize(text)[:SORT_LENGTH]
 
 
+class PersonSortField(SortTextField):
+    """The text that people are sorted by: their full name, or else their username."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__("username", "first_name", "last_name", **options)
+
+    def compute(self, instance: Any) -> str:
+        return self.make_text(instance.get_full_name() or instance.get_username())
+
+
 class FoldField(ComputedField, models.CharField):
     """What names have in common that must not exist side by side.
 

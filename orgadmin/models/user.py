@@ -30,6 +30,7 @@ from orgadmin.models.fields import (
     LineEmailField,
     LineField,
     LookAlikeKeyField,
+    PersonSortField,
     TimeZoneField,
     UsernameFoldField,
 )
@@ -162,6 +163,8 @@ class User(RemembersStored, DeletedThroughQuerySet, AbstractUser):
     username_fold = UsernameFoldField("username")
     email_fold = EmailFoldField("email")
 
+    sort_name = PersonSortField()
+
     objects: ClassVar[PeopleManager] = PeopleManager()
 
     # The person who makes the changes that `save()` will write. None for a command.
@@ -185,24 +188,25 @@ class User(RemembersStored, DeletedThroughQuerySet, AbstractUser):
         base_manager_name = "objects"
         indexes = [
             models.Index(fields=["username_key"], name="user_username_key"),
+            models.Index(fields=["sort_name", "id"], name="user_sort_name"),
             models.Index(
-                fields=["username"],
-                name="user_inactive",
+                fields=["sort_name", "id"],
+                name="user_inactive_by_name",
                 condition=Q(is_active=False),
             ),
             models.Index(
-                fields=["username"],
-                name="user_superuser",
+                fields=["sort_name", "id"],
+                name="user_superuser_by_name",
                 condition=Q(is_superuser=True),
             ),
             models.Index(
-                fields=["username"],
-                name="user_staff",
+                fields=["sort_name", "id"],
+                name="user_staff_by_name",
                 condition=Q(is_staff=True, is_superuser=False),
             ),
             models.Index(
-                fields=["username"],
-                name="user_never_signed_in",
+                fields=["sort_name", "id"],
+                name="user_never_signed_in_by_name",
                 condition=Q(last_login=None),
             ),
         ]
@@ -309,6 +313,8 @@ class User(RemembersStored, DeletedThroughQuerySet, AbstractUser):
             written |= {"email_fold"} | self._follow_email(using)
         if "username" in written:
             written |= {"username_key", "username_fold"}
+        if written & {"username", "first_name", "last_name"}:
+            written |= {"sort_name"}
         is_hash_upgrade = self._is_hash_upgrade(update_fields)
         if not is_hash_upgrade:
             keep_credentials(self, written)
@@ -324,6 +330,11 @@ class User(RemembersStored, DeletedThroughQuerySet, AbstractUser):
         self._remember_stored(written)
 
     save.alters_data = True  # type: ignore[attr-defined]
+
+    def make_sort_name(self) -> str:
+        """Return what `save()` writes as the name for sorting."""
+        field: Any = self._meta.get_field("sort_name")
+        return field.compute(self)
 
     def end_sessions(self) -> None:
         """End all sessions, unfinished sign-ins, and links to reset the password."""

@@ -46,6 +46,8 @@ SAVED_FIELDS = {
     "is_staff",
     "is_superuser",
     "username",
+    "first_name",
+    "last_name",
 }
 
 

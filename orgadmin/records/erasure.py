@@ -54,6 +54,7 @@ from orgadmin.models import (
     User,
 )
 from orgadmin.models.addresses import fold_username
+from orgadmin.models.fields import normalize
 from orgadmin.models.guards import (
     find_orphaned_by,
     keep_a_superuser,
@@ -344,6 +345,7 @@ class Erasure:
             username=self.names.pseudonym,
             username_key=make_key(self.names.pseudonym),
             username_fold=fold_username(self.names.pseudonym),
+            sort_name=normalize(self.names.pseudonym),
             email_fold=None,
             first_name="",
             last_name="",

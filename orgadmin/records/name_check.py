@@ -14,18 +14,27 @@ from orgadmin.records.doctor import Issue
 
 CLASH = _("same name")
 OUTDATED = _("outdated normal form")
+UNSORTED = _("order of people")
 
 
 def examine_names(*, fix: bool = False) -> Iterator[Issue]:
     """Yield the users whose normal forms are outdated, and names that mean two people.
 
-    During an upgrade, the previous release can leave such normal forms. With `fix`,
-    they are written, unless someone else has the same. Reads all users.
+    During an upgrade, the previous release can leave such normal forms, and such names
+    for sorting. With `fix`, they are written, unless someone else has the same normal
+    form. Reads all users.
     """
     fields = ("pk", "username", "email", "username_fold", "email_fold")
-    for user in User.objects.only(*fields).order_by("pk").iterator(chunk_size=BATCH):
+    names = ("first_name", "last_name", "sort_name")
+    users = User.objects.only(*fields, *names).order_by("pk")
+    for user in users.iterator(chunk_size=BATCH):
         if is_outdated(user):
             yield examine_user(user, fix=fix)
+        if user.sort_name != user.make_sort_name():
+            if fix:
+                sort_name = user.make_sort_name()
+                models.QuerySet(User).filter(pk=user.pk).update(sort_name=sort_name)
+            yield Issue(UNSORTED, f"“{user}” is not sorted by their current name")
     yield from note_usernames_of_others()
 
 
