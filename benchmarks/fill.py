@@ -49,6 +49,7 @@ FEWEST_PEOPLE = 1_000
 REVIEWERS = 20
 
 BATCH = 10_000  # people
+MEMBERS_BATCH = 2_000  # organizations
 A_YEAR = 365 * 24  # hours
 
 
@@ -62,7 +63,7 @@ def fill(count: int) -> None:
     with transaction.atomic():
         make_words()
         first = insert_organizations(count)
-        add_members(first, add_people(count))
+        add_members(first, count, add_people(count))
         vary_organizations(first)
         insert_usual_organizations(count)
         User.objects.create_superuser("root", password="root")
@@ -97,35 +98,50 @@ def build_person(number: int) -> User:
     )
 
 
-def add_members(first: int, people: Sequence[int]) -> None:
+def add_members(first: int, count: int, people: Sequence[int]) -> None:
     """Give organizations from an id onwards admins: 5 % none, 5 % one, others two.
 
     One in 1,000 has a reviewer. Only 20 people review, as in a company with a few
     auditors: it takes long to find them among all people. Half of the memberships end
     some day, and a few have ended.
     """
+    # The triggers that count admins compare each changed organization with all others
+    # of the statement.
+    for start in range(first, first + count, MEMBERS_BATCH):
+        end = min(start + MEMBERS_BATCH, first + count)
+        add_members_of(range(start, end), people)
+    log_memberships(first)
+
+
+def add_members_of(pks: range, people: Sequence[int]) -> None:
     first_person = people[0]
     holders = len(people) * 2 // 3
-    for condition, offset in (("> 0", 0), ("> 1", 1)):
+    condition = f"id BETWEEN {pks[0]} AND {pks[-1]}"
+    for least, offset in ((0, 0), (1, 1)):
         run(f"""
-            INSERT INTO orgadmin_user_groups (group_id, user_id)
-            SELECT admin_id, {first_person} + (id + {offset}) % {holders} * 3 / 2
+            INSERT INTO orgadmin_user_groups (group_id, user_id, ends_at)
+            SELECT
+                admin_id,
+                {first_person} + (id + {offset}) % {holders} * 3 / 2,
+                {choose_end(f"id + {offset}")}
             FROM orgadmin_organization
-            WHERE id >= {first} AND id % 20 {condition}
+            WHERE {condition} AND id % 20 > {least}
         """)
     run(f"""
-        INSERT INTO orgadmin_user_groups (group_id, user_id)
-        SELECT reviewer_id, {first_person} + id / 1000 % {REVIEWERS} * 3 + 2
+        INSERT INTO orgadmin_user_groups (group_id, user_id, ends_at)
+        SELECT
+            reviewer_id,
+            {first_person} + id / 1000 % {REVIEWERS} * 3 + 2,
+            {choose_end("id / 1000")}
         FROM orgadmin_organization
-        WHERE id >= {first} AND id % 1000 = 0
+        WHERE {condition} AND id % 1000 = 0
     """)
-    ends_at = hours_ago(f"id * 7919 % {A_YEAR} - {A_YEAR} + 24")
-    run(f"""
-        UPDATE orgadmin_user_groups
-        SET ends_at = {ends_at}
-        WHERE user_id >= {first_person} AND id % 2 = 0
-    """)
-    log_memberships(first)
+
+
+def choose_end(number: str) -> str:
+    """Return SQL for the end of a membership. `number` is SQL for a number of it."""
+    ends_at = hours_ago(f"({number}) * 7919 % {A_YEAR} - {A_YEAR} + 24")
+    return f"CASE WHEN ({number}) % 4 < 2 THEN {ends_at} END"
 
 
 def log_memberships(first: int) -> None:

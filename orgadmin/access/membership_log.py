@@ -10,13 +10,13 @@ from __future__ import annotations
 import datetime
 from collections.abc import Iterable
 from dataclasses import dataclass
-from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from django.apps import apps
 from django.contrib.auth import get_user_model
 from django.db import models
-from django.db.models import Case, Exists, F, OuterRef, Q, Subquery, Value, When
+from django.db.models import Exists, OuterRef, Q, Subquery, Value
+from django.db.models.expressions import RawSQL
 from django.db.models.functions import Coalesce, Left, Now, NullIf
 from django.db.models.signals import m2m_changed
 from django.utils import timezone
@@ -58,8 +58,33 @@ class Event(models.TextChoices):
     REVOKED = "withdrawn", _("invitation revoked")
 
 
-# After these events, the person has the role.
-GIVING_A_ROLE = [Event.JOINED, Event.FOUND, Event.END_CHANGED]
+# The attribute `replaced_role` of a row of the log. It is SQL because home pages read
+# it, and it takes the ORM longer to compile it than a database to execute it.
+REPLACED_ROLE = RawSQL(
+    f"""
+    CASE
+        WHEN orgadmin_membershipevent.event = '{Event.JOINED}'
+            AND orgadmin_membershipevent.user_key IS NOT NULL
+        THEN (
+            SELECT
+                CASE
+                    WHEN earlier.event IN (
+                        '{Event.JOINED}', '{Event.FOUND}', '{Event.END_CHANGED}'
+                    )
+                    THEN earlier.role
+                END
+            FROM orgadmin_membershipevent earlier
+            WHERE earlier.organization_key = orgadmin_membershipevent.organization_key
+                AND earlier.user_key = orgadmin_membershipevent.user_key
+                AND earlier.id < orgadmin_membershipevent.id
+            ORDER BY earlier.id DESC
+            LIMIT 1
+        )
+    END
+    """,
+    [],
+    models.CharField(),
+)
 
 
 @dataclass(frozen=True)
@@ -166,33 +191,12 @@ class MembershipEventQuerySet(AppendOnlyQuerySet):
         That is the role of the person's latest event in the organization before, if it
         gave them another role and this event gives them one. Otherwise it is NULL.
         """
-        return self.annotate(replaced_role=make_replaced_role(self.model))
+        return self.annotate(replaced_role=REPLACED_ROLE)
 
     def cut_reasons(self) -> MembershipEventQuerySet:
         """Read only as much of each reason as lists show, for `shown_reason`."""
         start = Left("reason", REASON_SHOWN + 1)
         return self.defer("reason").annotate(reason_start=start)
-
-
-@cache
-def make_replaced_role(model: type[models.Model]) -> Case:
-    """Return the expression for `find_previous_roles()`.
-
-    Home pages use it, and it takes longer to build than the database to compute it.
-    """
-    earlier = model._base_manager.filter(
-        organization_key=OuterRef("organization_key"),
-        user_key=OuterRef("user_key"),
-        pk__lt=OuterRef("pk"),
-    )
-    latest = earlier.order_by("-pk")
-    role_before = Case(
-        When(event__in=GIVING_A_ROLE, then=F("role")),
-        default=Value(None),
-    )
-    is_change = Q(event=Event.JOINED, user_key__isnull=False)
-    before = Subquery(latest.values_list(role_before)[:1])
-    return Case(When(is_change, then=before), default=Value(None))
 
 
 def make_source(means: str) -> str:

@@ -28,8 +28,8 @@ from orgadmin.admin.archived import get_url as get_archived_url
 from orgadmin.admin.rows import show_day
 from orgadmin.gate.answers import get_gate
 from orgadmin.models import Contact, Organization, User
-from orgadmin.people.namesakes import find_named_members
-from orgadmin.records.event_actors import NAME_FIELDS, name_for_superusers
+from orgadmin.people.namesakes import NAMED_BY, find_named_members
+from orgadmin.records.event_actors import name_for_superusers
 from orgadmin.records.feed import BEGINNING, PAGE, Position, read_page
 from orgadmin.records.feed_entries import Entry
 from orgadmin.records.feed_newest import Newest
@@ -40,8 +40,7 @@ from orgadmin.records.history import (
     remove_details,
 )
 
-# The authors of log entries: their names, and whether these may be known.
-AUTHORS = User.objects.only(*NAME_FIELDS, "is_staff", "is_superuser")
+AUTHORS = User.objects.only(*NAMED_BY)
 
 TIME = '<time class="when" datetime="{}" title="{}">{}</time>'
 
@@ -151,9 +150,9 @@ class Presenter:
         self.organizations = known | self.load_organizations(known)
         self.gate.learn(self.organizations)
         self.entries = [entry for entry in entries if self.may_view(entry)]
-        self.load_authors()
         self.names = self.load_names()
         self.members = self.load_members()
+        self.load_authors()
 
     def load_others(self) -> dict[type, dict[int, Any]]:
         """Return {model: {key: object}} of those that exist, if they have a page."""
@@ -193,16 +192,6 @@ class Presenter:
             return True
         return self.gate.permits("view", organization.pk)
 
-    def load_authors(self) -> None:
-        """Load the authors of the log entries. Runs one query at most."""
-        log_entries = [entry.log_entry for entry in self.entries if entry.log_entry]
-        people = self.others.get(User, {})
-        for log_entry in log_entries:
-            if log_entry.user_id in people:
-                log_entry.user = people[log_entry.user_id]
-        # Only those that are not known yet.
-        prefetch_related_objects(log_entries, Prefetch("user", AUTHORS))
-
     def list_keys(self) -> set[int]:
         """Return the keys of the people whom the entries name."""
         keys = set()
@@ -239,6 +228,26 @@ class Presenter:
         for organization in managed:
             members[organization.pk, user.pk] = user
         return members
+
+    def load_authors(self) -> None:
+        """Give log entries their authors. Runs a query if some are not known yet."""
+        log_entries = []
+        for entry in self.entries:
+            if entry.log_entry is not None:
+                self.set_author(entry, entry.log_entry)
+                log_entries.append(entry.log_entry)
+        # Leaves out the entries that have their author.
+        prefetch_related_objects(log_entries, Prefetch("user", AUTHORS))
+
+    def set_author(self, entry: Entry, log_entry: LogEntry) -> None:
+        """Give a log entry its author if that is a member or a person of the page."""
+        key = log_entry.user_id
+        organization = self.find_organization(entry)
+        people = self.others.get(User, {})
+        if organization is not None and (organization.pk, key) in self.members:
+            log_entry.user = self.members[organization.pk, key]
+        elif key in people:
+            log_entry.user = people[key]
 
     def find_name(self, entry: Entry, key: int | None, stored: str) -> str:
         """Return what the person may call someone, or else the stored username."""

@@ -11,6 +11,9 @@ from orgadmin.access.sql import placeholders
 from orgadmin.models import Membership, Organization, User
 from orgadmin.models.naming import mark_namesakes
 
+# What the name of a person is made of, and what decides who may read it.
+NAMED_BY = ("username", "first_name", "last_name", "email", "is_staff", "is_superuser")
+
 # The condition that the user of a membership is called the same as one of some users,
 # in upper or lower case. Databases look at the names of the members, and not at those
 # of all people. It is SQL because home pages ask it, and it takes the ORM longer to
@@ -47,7 +50,8 @@ def find_named_members(
         .filter(group__in=organization_of_group)
         .filter(Q(user__in=known) | Q(is_called_the_same))
     )
-    found = list(memberships.select_related("user"))
+    fields = [f"user__{name}" for name in NAMED_BY]
+    found = list(memberships.select_related("user").only("group", *fields))
     mark_namesakes([membership.user for membership in found])
     return {
         (organization_of_group[row.group_id], row.user_id): row.user

@@ -6,7 +6,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from django.db.models import Case, Value, When
+from django.db.models import CharField
+from django.db.models.expressions import RawSQL
 from django.utils.translation import gettext as _
 
 from orgadmin.access.membership_log import (
@@ -29,11 +30,22 @@ SOURCES_OF_MANY = (
     make_source(BULK_CHANGE),
 )
 
-# Which reasons say what happened.
-WHY = Case(
-    When(event=Event.LEFT, reason=ENDED_AS_PLANNED, then=Value(ENDED_AS_PLANNED)),
-    When(event=Event.JOINED, reason=APPROVED, then=Value(APPROVED)),
-    default=Value(""),
+# What gives an event the attribute `why`: its reason, if that says what happened. Other
+# reasons may be long.
+WHY = RawSQL(
+    f"""
+    CASE
+        WHEN orgadmin_membershipevent.event = '{Event.LEFT}'
+            AND orgadmin_membershipevent.reason = %s
+        THEN orgadmin_membershipevent.reason
+        WHEN orgadmin_membershipevent.event = '{Event.JOINED}'
+            AND orgadmin_membershipevent.reason = %s
+        THEN orgadmin_membershipevent.reason
+        ELSE ''
+    END
+    """,
+    [ENDED_AS_PLANNED, APPROVED],
+    CharField(),
 )
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from django.contrib.admin.models import LogEntry
-from django.db import connection
+from django.db.models.expressions import RawSQL
 from django.utils.translation import gettext as _, ngettext
 
 from orgadmin.access.origin import IMPORT
@@ -23,25 +23,27 @@ from orgadmin.records.versions import VERSIONS, cut_texts
 VALUE_SHOWN = 60  # characters
 FIELDS_SHOWN = 3
 
-# The newest records that meet a condition, each with the key of the one before it of
-# the same organization. It reads only keys, because records may be large. It is SQL,
-# because it takes the ORM longer to compile it than a database to execute it.
-# Parameters: those of the condition, and how many.
-NEWEST = """
-    SELECT
-        newest.history_id,
-        (
-            SELECT MAX(earlier.history_id)
-            FROM orgadmin_historicalorganization earlier
-            WHERE earlier.id = newest.id AND earlier.history_id < newest.history_id
-        )
-    FROM (
-        SELECT id, history_id
+# The keys of the newest records that meet a condition, and of the record before each of
+# these of the same organization. It is SQL, because it takes the ORM longer to compile
+# it than a database to execute it. Parameters: those of the condition, and how many.
+NEWEST_AND_EARLIER = """
+    WITH newest AS (
+        SELECT history_id
         FROM orgadmin_historicalorganization
         WHERE {condition}
         ORDER BY history_id DESC
         LIMIT %s
-    ) newest
+    )
+    SELECT history_id FROM newest
+    UNION ALL
+    SELECT (
+        SELECT MAX(earlier.history_id)
+        FROM orgadmin_historicalorganization earlier
+        WHERE earlier.id = record.id AND earlier.history_id < record.history_id
+    )
+    FROM newest
+    JOIN orgadmin_historicalorganization record
+        ON record.history_id = newest.history_id
 """
 
 
@@ -56,7 +58,7 @@ class Version:
 def read_records(scope: Scope, before: int, size: int) -> Iterator[Row]:
     """Yield the newest records with a lower key, or of all if `before` is 0.
 
-    Runs two queries, and one that asks the rule about archived organizations. Does not
+    Runs one query, and one that asks the rule about archived organizations. Does not
     load the authors.
     """
     versions = read_versions(scope, before, size)
@@ -67,38 +69,40 @@ def read_records(scope: Scope, before: int, size: int) -> Iterator[Row]:
 
 
 def read_versions(scope: Scope, before: int, size: int) -> list[Version]:
-    pairs = dict(find_newest(scope, before, size))
-    if not pairs:
+    """Return the newest records, each with the one before it. Runs one query."""
+    if not scope.sees_all and not scope.own_pks:
         return []
-    wanted = {*pairs.keys(), *pairs.values()} - {None}
-    rows = cut_texts(VERSIONS.filter(history_id__in=wanted).order_by())
-    loaded = {row.pk: row for row in rows}
-    return [
-        Version(loaded.get(pairs[key]), loaded[key])
-        for key in sorted(pairs, reverse=True)
-        if key in loaded
-    ]
+    keys = select_keys(scope, before, size)
+    rows = VERSIONS.filter(history_id__in=keys).order_by("history_id")
+    versions = []
+    latest: dict[int, Any] = {}  # by organization ID
+    for record in cut_texts(rows):
+        # The record before each of the newest ones is among the rows.
+        versions.append(Version(latest.get(record.id), record))
+        latest[record.id] = record
+    newest_first = reversed(versions)
+    return [version for version in newest_first if is_listed(scope, version)][:size]
 
 
-def find_newest(scope: Scope, before: int, size: int) -> list[tuple[int, int | None]]:
-    """Return the keys of the newest records, each with that of the one before it."""
-    conditions = []
+def select_keys(scope: Scope, before: int, size: int) -> RawSQL:
+    """Return a subquery for the keys of the records that `read_versions()` loads."""
     parameters: list[int] = []
     if scope.sees_all:
-        # What an import did is an entry of its own.
-        conditions.append("history_change_reason IS NULL")
-    elif scope.own_pks:
-        conditions.append(f"id IN ({placeholders(scope.own_pks)})")
-        parameters += scope.own_pks
+        conditions = ["history_change_reason IS NULL"]
     else:
-        return []
+        conditions = [f"id IN ({placeholders(scope.own_pks)})"]
+        parameters += scope.own_pks
     if before:
         conditions.append("history_id < %s")
         parameters.append(before)
-    statement = NEWEST.format(condition=" AND ".join(conditions))
-    with connection.cursor() as cursor:
-        cursor.execute(statement, [*parameters, size])
-        return cursor.fetchall()
+    statement = NEWEST_AND_EARLIER.format(condition=" AND ".join(conditions))
+    return RawSQL(statement, [*parameters, size])
+
+
+def is_listed(scope: Scope, version: Version) -> bool:
+    """Return whether the record of a version meets the condition of `select_keys()`."""
+    # What an import did is an entry of its own for those who read about everything.
+    return not scope.sees_all or version.record.history_change_reason is None
 
 
 def describe_version(scope: Scope, version: Version) -> Entry | None:
