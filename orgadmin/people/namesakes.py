@@ -3,28 +3,36 @@
 from __future__ import annotations
 
 from collections.abc import Collection
+from typing import Any
 
-from django.db.models import BooleanField, Q
-from django.db.models.expressions import RawSQL
-
+from orgadmin.access.ends import not_ended
 from orgadmin.access.sql import placeholders
-from orgadmin.models import Membership, Organization, User
+from orgadmin.models import Organization, User
 from orgadmin.models.naming import mark_namesakes
 
 # What the name of a person is made of, and what decides who may read it.
 NAMED_BY = ("username", "first_name", "last_name", "email", "is_staff", "is_superuser")
 
-# The condition that the user of a membership is called the same as one of some users,
-# in upper or lower case. Databases look at the names of the members, and not at those
-# of all people. It is SQL because home pages ask it, and it takes the ORM longer to
-# compile it than a database to execute it. Parameters: the IDs of the users.
-CALLED_THE_SAME = """
-    LOWER(TRIM(orgadmin_user.first_name || ' ' || orgadmin_user.last_name)) IN (
-        SELECT LOWER(TRIM(known.first_name || ' ' || known.last_name))
-        FROM orgadmin_user known
-        WHERE known.id IN ({users})
-            AND TRIM(known.first_name || ' ' || known.last_name) <> ''
-    )
+# The members of groups who are known, or who are called the same as one of these, in
+# upper or lower case. Databases look at the names of the members, and not at those of
+# all people. It is SQL because home pages ask it, and it takes the ORM longer to
+# compile it than a database to execute it. Parameters: the IDs of the groups, and twice
+# the IDs of the users.
+MEMBERS = """
+    SELECT membership.group_id, member.id, {columns}
+    FROM orgadmin_user_groups membership
+    JOIN orgadmin_user member ON member.id = membership.user_id
+    WHERE membership.group_id IN ({groups})
+        AND {not_ended}
+        AND (
+            member.id IN ({users})
+            OR LOWER(TRIM(member.first_name || ' ' || member.last_name)) IN (
+                SELECT LOWER(TRIM(known.first_name || ' ' || known.last_name))
+                FROM orgadmin_user known
+                WHERE known.id IN ({users})
+                    AND TRIM(known.first_name || ' ' || known.last_name) <> ''
+            )
+        )
 """
 
 
@@ -36,28 +44,32 @@ def find_named_members(
     Their labels say who is who if other members of the organizations are called the
     same. Runs one query, or none without keys.
     """
-    known = set(keys) - {None}
-    organization_of_group = {}
+    known = {key for key in keys if key is not None}
+    organization_of_group: dict[int, int] = {}
     for organization in organizations:
         for group_id in organization.group_ids:
-            organization_of_group[group_id] = organization.pk
+            if group_id is not None:
+                organization_of_group[group_id] = organization.pk
     if not known or not organization_of_group:
         return {}
-    statement = CALLED_THE_SAME.format(users=placeholders(known))
-    is_called_the_same = RawSQL(statement, [*known], BooleanField())
-    memberships = (
-        Membership.objects.current()
-        .filter(group__in=organization_of_group)
-        .filter(Q(user__in=known) | Q(is_called_the_same))
-    )
-    fields = [f"user__{name}" for name in NAMED_BY]
-    found = list(memberships.select_related("user").only("group", *fields))
-    mark_namesakes([membership.user for membership in found])
+    members = read_members(organization_of_group, known)
+    mark_namesakes(members)
     return {
-        (organization_of_group[row.group_id], row.user_id): row.user
-        for row in found
-        if row.user_id in known
+        (organization_of_group[user.group_id], user.pk): user
+        for user in members
+        if user.pk in known
     }
+
+
+def read_members(group_ids: Collection[int], known: Collection[int]) -> list[Any]:
+    """Return the members who are known, or called the same, each with a `group_id`."""
+    statement = MEMBERS.format(
+        columns=", ".join(f"member.{name}" for name in NAMED_BY),
+        groups=placeholders(group_ids),
+        users=placeholders(known),
+        not_ended=not_ended(),
+    )
+    return list(User.objects.raw(statement, [*group_ids, *known, *known]))
 
 
 def mark_namesakes_among_members(

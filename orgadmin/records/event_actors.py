@@ -51,11 +51,12 @@ def hide_platform_staff_of_several(
     events: Collection[MembershipEvent], user: User
 ) -> None:
     """Do what `hide_platform_staff()` does, for events of several organizations."""
-    if user.is_superuser:
+    actor_keys = {event.actor_key for event in events} - {None}
+    if user.is_superuser or not actor_keys:
         return
     members = MembershipEvent.objects.filter(
         organization_key__in={event.organization_key for event in events},
-        user_key__in={event.actor_key for event in events} - {None},
+        user_key__in=actor_keys,
     )
     known_keys: dict[int, set[int | None]] = defaultdict(set)
     for organization_key, key in members.values_list("organization_key", "user_key"):
