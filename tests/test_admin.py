@@ -39,6 +39,18 @@ class SuperuserMixin:
         self.client.force_login(self.staff)
 
 
+def from_the_second_time(check):
+    """Return a check that misses once what someone else is about to commit."""
+    calls = []
+
+    def checked(*args, **kwargs):
+        calls.append(args)
+        if len(calls) > 1:
+            check(*args, **kwargs)
+
+    return checked
+
+
 class OrganizationAdminTests(SuperuserMixin, TestCase):
     def test_creates_an_organization_and_offers_to_add_its_people(self):
         response = self.client.post(
@@ -94,6 +106,21 @@ class OrganizationAdminTests(SuperuserMixin, TestCase):
                 self.assertEqual(list(errors), [field])
         self.acme.refresh_from_db()
         self.assertEqual(self.acme.name, "Acme")
+
+    def test_a_reference_that_is_taken_during_the_save_is_refused_next_to_the_field(
+        self,
+    ):
+        create_organization("Other", reference="R1")
+        for url in (f"{LIST}{self.acme.pk}/change/", f"{LIST}add/"):
+            check = from_the_second_time(Organization.validate_unique)
+            data = NO_CONTACTS | {"name": url, "reference": "R1", "form_key": "a key"}
+            with mock.patch.object(Organization, "validate_unique", check):
+                response = self.client.post(url, data)
+            errors = response.context["adminform"].form.errors
+            self.assertEqual(list(errors), ["reference"])
+            # With another reference, the same form is saved.
+            response = self.client.post(url, data | {"reference": url})
+            self.assertEqual(response.status_code, 302)
 
     def test_an_empty_reference_is_stored_as_null(self):
         for name in ("A", "B"):
@@ -243,8 +270,16 @@ class UserAdminTests(SuperuserMixin, TestCase):
                 [self.acme.reviewer, self.acme.admin],
                 confirmed_organizations=self.acme.pk,
             )
-        self.assertRedirects(response, "/admin/")
+        page = f"{USERS}{self.user.pk}/change/"
+        self.assertRedirects(response, page, fetch_redirect_response=False)
+        self.assertContains(self.client.get(page), "Nothing was saved, because")
         self.assertEqual(list(self.user.groups.all()), [self.acme.admin])
+
+    def test_an_email_that_is_taken_during_the_save_is_refused_next_to_the_field(self):
+        create_user("bert", email="bert@example.com")
+        with mock.patch.object(User, "clean", from_the_second_time(User.clean)):
+            response = self.post(self.user, [], email="BERT@example.com")
+        self.assertContains(response, "Someone else has this email address.")
 
     def test_an_email_that_someone_else_has_is_refused_next_to_the_field(self):
         create_user("bert", email="bert@example.com")

@@ -90,7 +90,11 @@ def is_open(content: Mapping[str, Any], user: User) -> bool:
 def describe_session(
     row: UserSession, content: Mapping[str, Any], this_key: str | None
 ) -> OwnSession:
-    # Sessions that began with the previous release do not say how.
+    """Return what the page of an account says about one of its sessions.
+
+    `content` is what the session stores.
+    """
+    # Sessions from the previous release do not have this.
     began = content.get("began", {})
     signed_in = content.get("signed_in", 0)
     return OwnSession(

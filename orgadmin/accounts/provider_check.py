@@ -189,7 +189,11 @@ def check_authorization(
 def check_client(
     configuration: openid.Configuration, provider: OpenIDProvider
 ) -> Finding:
-    """Send a code that does not exist, to see whether the provider knows this site."""
+    """Check the client ID and secret with an authorization code that does not exist.
+
+    The provider checks the client first. If it then says that the code is wrong
+    (`invalid_grant`), the ID and the secret are right.
+    """
     check = "client credentials"
     attempt = openid.Attempt("", "", get_random_string(43))
     try:
@@ -199,6 +203,7 @@ def check_client(
             return Finding(Level.OK, check, "the provider accepts them")
         if refusal.reason is Reason.UNREACHABLE:
             return Finding(Level.ERROR, "token endpoint", describe(refusal))
+        # Such as "invalid_client" or "unauthorized_client"
         if "_client" in refusal.detail or "HTTP 401" in refusal.detail:
             text = f"{describe(refusal)}; check the client ID and the client secret"
             return Finding(Level.ERROR, check, text)

@@ -21,9 +21,11 @@ LISTED = "listed"
 
 class SessionStore(db.SessionStore):
     def save(self, must_create: bool = False) -> None:
-        """Save the session. List it, if it is not listed under its present key.
+        """Save the session, and add it to `UserSession` if it is not there yet.
 
-        Raises `SessionInterrupted` if the person has ended it in the meantime.
+        `UserSession` has the sessions of people who are signed in, by their current
+        key. Raises `SessionInterrupted`, from `_list()` or Django, if the person has
+        ended the session in the meantime.
         """
         if self.session_key is None:
             # This calls save() again, with a key.
@@ -31,7 +33,8 @@ class SessionStore(db.SessionStore):
             return
         data = self._get_session(no_load=must_create)
         listed_key = data.get(LISTED)
-        if SESSION_KEY not in data or listed_key == self.session_key:
+        is_signed_in = SESSION_KEY in data
+        if not is_signed_in or listed_key == self.session_key:
             super().save(must_create)
             return
         data[LISTED] = self.session_key

@@ -7,7 +7,7 @@ changed, and the response is a new preview.
 """
 
 from collections import Counter
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 
@@ -476,7 +476,8 @@ def download_plan(plan: Plan, actor: User):
     return respond_with_csv("role-changes", list_rows(plan))
 
 
-def list_rows(plan: Plan):
+def list_rows(plan: Plan) -> Iterator[list[object]]:
+    """Yield the header and the rows of a file with the roles before and after."""
     yield [
         "person_id",
         "person",
@@ -495,12 +496,12 @@ def list_rows(plan: Plan):
             row.organization.pk,
             row.organization.name,
             row.organization.reference,
-            *list_cells(row.before),
-            *list_cells(row.after),
+            *list_role_and_end(row.before),
+            *list_role_and_end(row.after),
         ]
 
 
-def list_cells(held: HeldRole | None) -> list[str]:
+def list_role_and_end(held: HeldRole | None) -> list[str]:
     """Return the key of a role, and its last day."""
     if held is None:
         return ["", ""]

@@ -86,27 +86,41 @@ class FormPage:
             self.message_user(request, text % ", ".join(merged))
 
     def changeform_view(self, request, object_id=None, form_url="", extra_context=None):
-        """Show or save the form. If someone else's change prevents this, say so."""
+        """Show or save the form.
+
+        If someone else's change at the same time makes saving fail, the form is
+        validated again. It then sees that change, and says what is wrong.
+        """
         view = super().changeform_view
-        if has_form_key(request) and self._can_create(object_id):
+        if has_form_key(request) and self._can_add_rows(object_id):
             view = partial(self._save_once, view)
+        arguments = (request, object_id, form_url, extra_context)
         try:
-            return view(request, object_id, form_url, extra_context)
+            response = self._try(view, *arguments)
+            if response is None:
+                response = self._try(view, *arguments)
         except AlreadySent as error:
-            return self.respond_to_second_form(request, error.location)
-        except (ObjectDoesNotExist, DatabaseError) as error:
-            if not is_caused_by_another_change(error):
-                raise
-        if object_id:
-            return self._get_obj_does_not_exist_redirect(request, self.opts, object_id)
+            return self.respond_to_repeated_form(request, error.location)
+        if response is not None:
+            return response
         text = _(
             "Nothing was saved, because someone changed or deleted a related object at"
             " the same time. Try again."
         )
         return self.redirect_with_message(request, text, messages.WARNING)
 
-    def _can_create(self, object_id):
-        """Return whether a form can create objects: a new one, or rows below one."""
+    def _try(self, view, request, *args):
+        """Return the response, or None if someone else's change made saving fail."""
+        request.saved_object = None
+        try:
+            return view(request, *args)
+        except (ObjectDoesNotExist, DatabaseError) as error:
+            if not is_caused_by_another_change(error):
+                raise
+        return None
+
+    def _can_add_rows(self, object_id):
+        """Return whether the form can add something: an object, or rows below one."""
         return object_id is None or bool(self.inlines)
 
     @transaction.atomic
@@ -114,7 +128,7 @@ class FormPage:
         """Save a form, and note that it was sent. Raises `AlreadySent`."""
         sent = note_sent(request, request.get_full_path())
         response = view(request, *args)
-        saved = getattr(request, "saved_object", None)
+        saved = request.saved_object
         if saved is None:
             # Something in the form is wrong, so it will be sent again.
             sent.delete()
@@ -123,7 +137,7 @@ class FormPage:
         sent.save(update_fields=["location"])
         return response
 
-    def respond_to_second_form(self, request, location):
+    def respond_to_repeated_form(self, request, location):
         """Respond to a form of an object that was sent twice.
 
         A popup passes the object that was created to the page that opened it.

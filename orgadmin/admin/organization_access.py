@@ -14,16 +14,16 @@ class OrganizationAccessPage:
     def access_view(self, request, organization):
         """Show who can see the organization, and why.
 
-        Superusers see everyone, others only the members.
+        Superusers see everyone who has access. Others see only the members.
         """
-        everybody = request.user.is_superuser
-        if everybody:
+        shows_everyone = request.user.is_superuser
+        if shows_everyone:
             users = Organization.objects.find_viewers(organization.pk)
         else:
             members = Membership.objects.users_in(organization.group_ids)
             users = User.objects.filter(pk__in=members)
         page = get_page(request, users.order_by("sort_name", "pk"))
-        reasons = find_reasons(page, [organization], members_only=not everybody)
+        reasons = find_reasons(page, [organization], members_only=not shows_everyone)
         mark_namesakes(page)
         for user in page:
             user.reasons = summarize_reasons(reasons[user.pk, organization.pk])
@@ -33,5 +33,5 @@ class OrganizationAccessPage:
             "access",
             _("Access"),
             page=page,
-            everybody=everybody,
+            shows_everyone=shows_everyone,
         )

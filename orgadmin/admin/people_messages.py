@@ -32,9 +32,9 @@ def title_question(assignment):
 
 
 def describe_invitations(emails):
-    """Return the message about invitations.
+    """Return the message that invitations were sent.
 
-    It does not reveal whether anyone has one of the addresses.
+    It does not reveal whether an account has one of the addresses.
     """
     text = ngettext(
         "An invitation is on its way to %s.",

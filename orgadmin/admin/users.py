@@ -310,7 +310,7 @@ class UserAdmin(
         if obj is None:
             return [(None, {"fields": NewPersonForm.Meta.fields})]
         if request.user.is_superuser:
-            # What UserForm asks for, or has shown: all hidden until it is needed.
+            # Hidden fields, with which UserForm asks for confirmation.
             names = ["successor", "confirmed_organizations", "groups_shown"]
             asked = (None, {"fields": names})
             return [*super().get_fieldsets(request, obj), asked]

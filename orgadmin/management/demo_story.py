@@ -102,7 +102,7 @@ def begin_work(first: Organization, staff: User) -> None:
 
 
 def share_work(first: Organization, other: Organization, staff: User) -> None:
-    """Give Leo more to do, and deactivate an account."""
+    """Give Leo and Mei roles in two organizations, and deactivate Otto."""
     olga, leo, mei, otto = find_people("olga", "leo", "mei", "otto")
     with days_ago(125):
         give_role(first, [leo], ADMIN, olga, "Looks after the contacts")

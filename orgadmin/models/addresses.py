@@ -75,8 +75,7 @@ def list_spellings(email: str) -> list[str]:
 def normalize_domain(domain: str) -> str:
     """Return a domain in lower case and in ASCII.
 
-    A domain that cannot be written in ASCII is not valid. It is only put into lower
-    case.
+    An invalid domain that has no ASCII form is returned in lower case.
     """
     if not domain.isascii():
         try:

@@ -74,13 +74,15 @@ class OrganizationQuerySet(RuleQuerySet):
     ) -> list[Organization]:
         """Create organizations with their groups and permissions.
 
-        Runs about ten queries per batch. Raises `NotSupportedError` for
+        Runs about ten queries for each batch, which has `BATCH` rows at most. If it
+        fails, the instances are as before, too. Raises `NotSupportedError` for
         `ignore_conflicts` and `update_conflicts`.
         """
         if ignore_conflicts or update_conflicts:
             raise NotSupportedError(
-                "A skipped or updated row would leave its groups behind. Look up which"
-                " organizations exist, and create the others."
+                "The groups are created first, so those of a skipped or updated row"
+                " would remain without an organization. Look up which organizations"
+                " exist, and create the others."
             )
         if batch_size is not None and batch_size <= 0:
             raise ValueError("Batch size must be a positive integer.")

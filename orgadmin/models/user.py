@@ -232,19 +232,19 @@ class User(RemembersStored, DeletedThroughQuerySet, AbstractUser):
     def clean(self) -> None:
         """Refuse a new username or email address that people could mistake for another.
 
-        Nobody else must have it, or one that looks the same.
+        Both must be unique, and must not look the same as someone else's.
         """
         super().clean()
         errors = {}
         if self.username != self._stored.get("username"):
-            errors["username"] = self._find_username_fault()
+            errors["username"] = self._find_username_error()
         if self.email and self.email != self._stored.get("email"):
-            errors["email"] = self._find_email_fault()
+            errors["email"] = self._find_email_error()
         found = {name: error for name, error in errors.items() if error is not None}
         if found:
             raise ValidationError(found)
 
-    def _find_username_fault(self) -> ValidationError | None:
+    def _find_username_error(self) -> ValidationError | None:
         key = make_key(self.username)
         lock_key(key)
         others = type(self).objects.exclude(pk=self.pk)
@@ -267,7 +267,7 @@ class User(RemembersStored, DeletedThroughQuerySet, AbstractUser):
             return ValidationError(message, code="look_alike")
         return None
 
-    def _find_email_fault(self) -> ValidationError | None:
+    def _find_email_error(self) -> ValidationError | None:
         others = type(self).objects.exclude(pk=self.pk)
         if others.find_by_email(self.email):
             return ValidationError(EMAIL_TAKEN, code="unique")

@@ -148,12 +148,13 @@ class UserQuerySet(models.QuerySet["User"]):
     delete.queryset_only = True  # type: ignore[attr-defined]
 
     def _keep_authors(self, pks: Collection[int]) -> None:
-        """Keep what users did, and their names, in the histories.
+        """Copy the admin log entries of users, and name them in the field history.
 
-        Django is about to delete their entries in its log. The previous release may
-        have written records that name their author only by a foreign key.
+        Both are called before the users are deleted. Django would delete its log
+        entries, too. The previous release may have written history records that name
+        their author only by a foreign key.
         """
-        keep_entries = f"""
+        copy_of_entries = f"""
             INSERT INTO orgadmin_keptlogentry
                 (entry_key, action_time, user_key, user_name, content_type_id,
                 object_id, object_repr, action_flag, change_message)
@@ -165,7 +166,7 @@ class UserQuerySet(models.QuerySet["User"]):
             WHERE author.id IN ({placeholders(pks)})
             ORDER BY entry.id
         """
-        name_authors = f"""
+        names_of_authors = f"""
             UPDATE orgadmin_historicalorganization
             SET history_user_key = history_user_id,
                 history_user_name = (
@@ -177,8 +178,8 @@ class UserQuerySet(models.QuerySet["User"]):
                 AND history_user_key IS NULL
         """
         statements = [
-            Statement(keep_entries, [*pks]),
-            Statement(name_authors, [*pks]),
+            Statement(copy_of_entries, [*pks]),
+            Statement(names_of_authors, [*pks]),
         ]
         execute_together(statements, using=self.db)
 

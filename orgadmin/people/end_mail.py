@@ -1,4 +1,8 @@
-"""The mail that reminds of access that ends soon. `end_reminders` says who gets it."""
+"""The mail that reminds of access that ends soon. `end_reminders` says who gets it.
+
+Each task has an argument `language`, which the outbox passes: that of whoever caused
+the mail. Time caused this mail, so people who have chosen no language get the default.
+"""
 
 from __future__ import annotations
 
@@ -56,7 +60,7 @@ class _RoleThatEnds:
 def remind_member(
     context: TaskContext, *, user: int, ends: list[EndKeys], more: int, language: str
 ) -> None:
-    """Remind a person of their roles that end.
+    """Remind a person of their roles that end soon.
 
     Leaves out roles that they have lost meanwhile, and those with another end by now.
     """
@@ -84,10 +88,10 @@ def remind_member(
 def remind_admin(
     context: TaskContext, *, user: int, ends: list[EndKeys], more: int, language: str
 ) -> None:
-    """Remind an admin of the roles of other people that end.
+    """Remind an admin of other people's roles that end soon.
 
-    Leaves out organizations of which they are no longer an admin, and roles as in
-    `remind_member()`.
+    Leaves out organizations of which they are no longer an admin, roles that were lost
+    meanwhile, and those with another end by now.
     """
     admin = find_recipients("mail_people").filter(pk=user).first()
     if admin is None:

@@ -87,11 +87,11 @@ class RecordCleaner:
         position = self.header.positions.get(name)
         return "" if position is None else record.cells[position]
 
-    def check_length(self, record: Record) -> None:
+    def check_number_of_cells(self, record: Record) -> None:
         cells = len(record.cells)
         columns = len(self.header.titles)
         # Some programs end each line with separators, and workbooks have cells without
-        # a title.
+        # a title. So empty cells at the end are allowed.
         extra_cells = record.cells[columns:]
         if cells < columns or any(extra_cells):
             message = _(
@@ -144,7 +144,7 @@ class RowCleaner(RecordCleaner):
 
     def clean(self, record: Record) -> ImportRow:
         """Return the row of a record. Raises `RowRefused` with all of its problems."""
-        self.check_length(record)
+        self.check_number_of_cells(record)
         values: dict[str, Any] = {}
         members: dict[str, dict[str, datetime | None]] = {}
         warnings: list[ImportWarning] = []

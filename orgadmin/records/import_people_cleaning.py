@@ -66,7 +66,7 @@ class PersonCleaner(RecordCleaner):
 
     def clean(self, record: Record) -> PersonRow:
         """Return the row of a record. Raises `RowRefused` with all of its problems."""
-        self.check_length(record)
+        self.check_number_of_cells(record)
         cleaned: dict[str, Any] = {}
         problems = []
         cleaners = {

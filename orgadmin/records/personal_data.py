@@ -302,8 +302,9 @@ def list_permissions(person: Person) -> Iterator[Row]:
 
 
 def list_membership_events(person: Person) -> Iterator[Row]:
-    condition = find_membership_events(person)
-    events = MembershipEvent.objects.filter(condition | Q(actor_key=person.key))
+    """Yield what the membership log says about the person, or that they did."""
+    about_them = find_membership_events(person)
+    events = MembershipEvent.objects.filter(about_them | Q(actor_key=person.key))
     for event in events.order_by("pk").iterator(chunk_size=BATCH):
         row = {
             "at": event.at,
@@ -317,6 +318,8 @@ def list_membership_events(person: Person) -> Iterator[Row]:
             "reason": event.reason,
             "source": event.source,
         }
+        # The entry of an invitation has an address, which may be someone else's if the
+        # person invited them.
         if event.user_key is None and person.has(event.user_name):
             row["invited_address"] = event.user_name
         yield row

@@ -179,14 +179,18 @@ def find_organizations(
         ]
     found.add_matches(rows, conditions)
     if not text.is_short:
-        find_similar(found, rows, text)
+        add_similar(found, rows, text)
     return [describe_organization(row, text.words) for row in found.rows]
 
 
 def find_contacts(
     rows: QuerySet[Contact], text: SearchText, *, everywhere: bool
 ) -> list[Hit]:
-    """Return the best matches among `rows`, contacts that the reader may view."""
+    """Return the best matches among contacts, those of the first condition first.
+
+    `rows` are the contacts that the reader may view. `everywhere` says that these are
+    all contacts.
+    """
     found = Collector(everywhere=everywhere)
     rows = rows.order_by("sort_name", "pk").select_related("organization")
     rows = rows.only("name", "role", "email", "organization__name")
@@ -202,7 +206,7 @@ def find_contacts(
         ]
     found.add_matches(rows, conditions)
     if not text.is_short:
-        find_similar(found, rows, text)
+        add_similar(found, rows, text)
     return [describe_contact(row, text.words) for row in found.rows]
 
 
@@ -240,7 +244,7 @@ def rank_rows(rows: QuerySet, conditions: Iterable[Q]) -> QuerySet:
     return ranked.order_by("rank", *rows.query.order_by)
 
 
-def find_similar(found: Collector, rows: QuerySet, text: SearchText) -> None:
+def add_similar(found: Collector, rows: QuerySet, text: SearchText) -> None:
     """Add rows of which a part of the name is similar, if nothing else was found.
 
     Only PostgreSQL can find them, if it has the extension pg_trgm and the index. An

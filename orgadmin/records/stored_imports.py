@@ -284,6 +284,10 @@ def read_file(stored: Import) -> None:
 
 
 def _read_file(stored: Import, file: BinaryIO) -> None:
+    """Store the records of a file, and its format or what is wrong with it.
+
+    Of a file that breaks off, the records before are stored for the page that says so.
+    """
     choices = Choices.load(stored.choices)
     writer = PartWriter(ImportPart.Kind.RECORDS)
     summary: dict[str, Any] = {}
@@ -291,7 +295,7 @@ def _read_file(stored: Import, file: BinaryIO) -> None:
         titles = find_reader(stored.subject)(choices.options.mapping)
         table = read_table(file, choices.options, titles)
         summary["format"] = asdict(table.format)
-        # From now on, this is what was chosen.
+        # Later steps use the same encoding and sheet.
         found = replace(
             choices.options,
             encoding=table.format.encoding or None,
