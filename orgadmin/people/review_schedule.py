@@ -15,6 +15,7 @@ from datetime import datetime, timedelta
 from django.db import IntegrityError, transaction
 
 from orgadmin.access.audit_log import SecurityEvent, record
+from orgadmin.access.batches import split_into_batches
 from orgadmin.access.membership_log import Event
 from orgadmin.access.sql import read_clock
 from orgadmin.models import (
@@ -178,18 +179,19 @@ def ask(review: AccessReview, keys: Collection[int]) -> None:
 
     Records who is asked about which organization, and adds one email for each.
     """
-    unanswered = review.sections.unanswered().exclude(organization_key=None)
     memberships = Membership.objects.current().filter(
-        user__in=keys,
-        group__administrators_of__in=unanswered.values("organization_key"),
+        user__in=keys, group__administrators_of__isnull=False
     )
     rows = memberships.order_by("user", "group__administrators_of").values_list(
         "user", "user__username", "user__email", "group__administrators_of"
     )
+    unanswered = find_unanswered(review, {row[-1] for row in rows})
     now = read_clock()
     notices = []
     addresses = {}
     for user, username, email, organization in rows:
+        if organization not in unanswered:
+            continue
         addresses[user] = email
         notices.append(
             ReviewNotice(
@@ -205,6 +207,19 @@ def ask(review: AccessReview, keys: Collection[int]) -> None:
     for user, email in addresses.items():
         if email:
             outbox.enqueue(ask_to_review, user=user, review=review.pk)
+
+
+def find_unanswered(review: AccessReview, organizations: Collection[int]) -> set[int]:
+    """Return those of the organizations about which someone must still answer.
+
+    A join with the memberships would make SQLite read all of them for each person.
+    """
+    sections = review.sections.unanswered()
+    found: set[int] = set()
+    for keys in split_into_batches(organizations, PEOPLE_BATCH):
+        rows = sections.filter(organization_key__in=keys)
+        found.update(rows.values_list("organization_key", flat=True))
+    return found
 
 
 # People who leave
