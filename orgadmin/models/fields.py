@@ -21,7 +21,7 @@ from orgadmin.models.addresses import (
 )
 from orgadmin.models.look_alikes import KEY_LENGTH, make_key
 from orgadmin.models.phone_numbers import format_phone
-from orgadmin.models.text import check_number_of_cells, clean_line, clean_paragraphs
+from orgadmin.models.text import check_length, clean_line, clean_paragraphs
 from orgadmin.models.validators import validate_language, validate_time_zone
 
 SORT_LENGTH = 255  # characters of a name by which a list is sorted
@@ -46,7 +46,7 @@ class CleanedFormField:
         super().run_validators(value)  # type: ignore[misc]
         limit = getattr(self, "max_length", None)
         if value and limit is not None:
-            check_number_of_cells(value, limit)
+            check_length(value, limit)
 
     def has_changed(self, initial: Any, data: Any) -> bool:
         # If the stored text would be refused, it cannot equal a valid one.
@@ -107,7 +107,7 @@ class CleanedField:
         value = super().clean(value, model_instance)  # type: ignore[misc]
         if value and field.max_length is not None:
             MaxLengthValidator(field.max_length)(value)
-            check_number_of_cells(value, field.max_length)
+            check_length(value, field.max_length)
         return value
 
     def formfield(self, **kwargs: Any) -> Any:

@@ -160,7 +160,7 @@ def has_visible(text: str) -> bool:
     return False
 
 
-def check_number_of_cells(text: str, limit: int) -> None:
+def check_length(text: str, limit: int) -> None:
     """Raise `ValidationError` if a text is longer than `limit` after normalization.
 
     Searches compare normalized texts. A single character can become 18 of them.
