@@ -22,6 +22,9 @@ STORAGES = {
     },
 }
 
+# Files for browsers come from their folders, without `collectstatic`.
+WHITENOISE_USE_FINDERS = True
+
 # A second database, with few organizations, to compare sizes within one run.
 DATABASE_ROUTERS = ["benchmarks.router.Router"]
 SMALL_DATABASE_URL = os.environ.get("SMALL_DATABASE_URL")

@@ -17,6 +17,7 @@ from orgadmin.models import (
     Membership,
     MembershipEvent,
     Organization,
+    User,
 )
 from orgadmin.records.import_options import Limits
 from tests.mailing import queues_mail, work
@@ -233,3 +234,29 @@ class UndoTests(UndoCase):
                 self.preview_undo()
             counts.append(len(queries))
         self.assertEqual(*counts)
+
+
+class ActivityTests(UndoCase):
+    """The undo of an import is one entry in recent activity."""
+
+    def test_superusers_see_one_entry_for_the_import_and_one_for_its_undo(self):
+        self.import_file()
+        self.undo()
+        page = self.client.get("/admin/all-activity/").text
+        for text in (
+            "Undo of an import",
+            "2 organizations deleted, 1 organization changed",
+            "2 organizations added, 1 organization changed",
+        ):
+            self.assertEqual(page.count(text), 1, text)
+        for part in ("Deleted.", "phone: ", "role changed"):
+            self.assertNotIn(part, page)
+
+    def test_admins_see_one_entry_for_what_it_did_to_their_organizations(self):
+        beta = create_organization("Beta", reference="B1", phone="5")
+        create_user("dora", admin_of=[self.acme, beta])
+        self.import_file("reference,name,phone\nR1,Acme,2\nB1,Beta,6\n")
+        self.undo()
+        self.client.force_login(User.objects.get(username="dora"))
+        page = self.client.get("/admin/").text
+        self.assertEqual(page.count("Changed."), 2)

@@ -71,6 +71,7 @@ class NavigationTests(TestCase):
             (f"{LIST}{self.acme.pk}/change/", [(LIST, below)]),
             (f"{LIST}{self.acme.pk}/people/", [(LIST, below)]),
             (f"{LIST}import/", [(f"{LIST}import/", page)]),
+            ("/admin/orgadmin/import/", [(f"{LIST}import/", below)]),
             ("/admin/account/", []),
         ):
             with self.subTest(url=url):

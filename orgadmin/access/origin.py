@@ -27,12 +27,13 @@ current_request: ContextVar[HttpRequest | None] = ContextVar(
     "current_request", default=None
 )
 
-# What makes changes other than a person with a form: IMPORT, BULK_CHANGE, or the name
-# of a command after COMMAND. Empty for everything else. Like the request, it only
+# What makes changes other than a person with a form: IMPORT, UNDO, BULK_CHANGE, or the
+# name of a command after COMMAND. Empty for everything else. Like the request, it only
 # describes.
 current_means: ContextVar[str] = ContextVar("current_means", default="")
 
 IMPORT = "import"
+UNDO = "undo"  # of an import
 BULK_CHANGE = "bulk change"
 COMMAND = "command "
 

@@ -358,7 +358,7 @@ class ImportAdmin(SuperuserOnlyAdmin):
         return self._render(
             request,
             stored,
-            total=stored.summary.get("records", 0),
+            total=stored.summary.get("last_line", 0),
             is_given_up=is_given_up(stored),
             is_cancellable=stored.state in Import.CANCELLABLE_STATES,
             outbox=find_state() if is_queued() else None,

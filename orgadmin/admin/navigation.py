@@ -14,12 +14,16 @@ from django.utils.translation import gettext_lazy as _, pgettext
 
 @dataclass(frozen=True)
 class Item:
-    """A link. `current` is "page" on its page, and "true" on pages below that."""
+    """A link. `current` is "page" on its page, and "true" on pages below that.
+
+    `also` is the URL below which there are more pages that belong to it.
+    """
 
     label: str | Promise
     icon: str
     url: str
     current: str = ""
+    also: str = ""
 
 
 @dataclass(frozen=True)
@@ -63,7 +67,9 @@ def list_sections(request: HttpRequest, app_list: Sequence[Any]) -> list[Section
     if request.user.is_superuser:
         import_url = reverse("admin:orgadmin_organization_import")
         mail_url = reverse("admin:unsent_mail")
-        oversight.append(Item(pgettext("noun", "Import"), "import", import_url))
+        imports_url = reverse("admin:orgadmin_import_changelist")
+        label = pgettext("noun", "Import")
+        oversight.append(Item(label, "import", import_url, also=imports_url))
         oversight.append(Item(_("Unsent emails"), "mail", mail_url))
     current = find_current([*records, *oversight], request.path)
     sections = [Section("", mark_current(records, current, request.path))]
@@ -94,11 +100,14 @@ def make_items(lists: dict[str, ModelList], urls: dict[str, str]) -> list[Item]:
 def find_current(items: Sequence[Item], path: str) -> str:
     """Return the URL of the item to which a page belongs, or "" if there is none."""
     home = reverse("admin:index")
-    above = [
-        item.url for item in items if path.startswith(item.url) and item.url != home
-    ]
     if path == home:
         return home
+    above = []
+    for item in items:
+        if item.url == home:
+            continue
+        if path.startswith(item.url) or (item.also and path.startswith(item.also)):
+            above.append(item.url)
     return max(above, key=len, default="")
 
 

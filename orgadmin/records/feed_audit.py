@@ -16,6 +16,7 @@ from django.utils.translation import gettext as _, gettext_lazy, ngettext, pgett
 
 from orgadmin.access.audit_log import SecurityEvent
 from orgadmin.access.authors import describe_author
+from orgadmin.access.origin import UNDO
 from orgadmin.access.roles import ROLES_BY_KEY
 from orgadmin.gate.answers import Gate
 from orgadmin.models import AccessReview, AuditEvent, MembershipEvent, User
@@ -48,6 +49,7 @@ EVENTS_ABOUT_REVIEWS: dict[SecurityEvent, str | Promise] = {
 
 EVENTS_OF_SUPERUSERS = (
     SecurityEvent.IMPORTED,
+    SecurityEvent.IMPORT_UNDONE,
     *EVENTS_ABOUT_MEMBERS,
     *EVENTS_ABOUT_ORGANIZATIONS,
     *EVENTS_ABOUT_REVIEWS,
@@ -182,6 +184,9 @@ def make_entry(
     if kind is SecurityEvent.IMPORTED:
         text = describe_import(event.details)
         return replace(entry, text=text, name=pgettext("noun", "Import"))
+    if kind is SecurityEvent.IMPORT_UNDONE:
+        text = describe_undo(event.details)
+        return replace(entry, text=text, name=_("Undo of an import"))
     if kind is SecurityEvent.ROLES_CHANGED:
         name = BULK_CHANGES.get(event.details.get("kind", ""), event.event_label)
         text = describe_bulk_change(event.details)
@@ -202,6 +207,9 @@ def make_entry_of_organizations(
         return None
     [key] = keys[:1]
     gone = deleted.get(key)
+    if gone is not None and gone.means == UNDO:
+        # The undo of an import is an entry of its own.
+        return None
     author_name = event.actor_name
     if gone is not None and kind is SecurityEvent.ORGANIZATIONS_DELETED:
         author_name = describe_author(gone.means, author_name) or _("unknown")
@@ -265,6 +273,28 @@ def describe_import(details: Mapping[str, Any]) -> str:
     if ends:
         text = ngettext("%d last day changed", "%d last days changed", ends)
         texts.append(text % ends)
+    return ", ".join(texts) or _("Nothing was changed.")
+
+
+def describe_undo(details: Mapping[str, Any]) -> str:
+    """Return how many organizations and people the undo of an import has changed."""
+    deleted = details.get("deleted", 0)
+    restored = details.get("restored", 0)
+    roles = details.get("roles", 0)
+    kept = details.get("kept", 0)
+    texts = []
+    if deleted:
+        text = ngettext("%d organization deleted", "%d organizations deleted", deleted)
+        texts.append(text % deleted)
+    if restored:
+        text = ngettext("%d organization changed", "%d organizations changed", restored)
+        texts.append(text % restored)
+    if roles:
+        text = ngettext("%d role changed", "%d roles changed", roles)
+        texts.append(text % roles)
+    if kept:
+        text = ngettext("%d row not undone", "%d rows not undone", kept)
+        texts.append(text % kept)
     return ", ".join(texts) or _("Nothing was changed.")
 
 

@@ -8,7 +8,7 @@ from typing import Any, TypeAlias
 
 from django.contrib.admin.models import LogEntry
 
-from orgadmin.access.origin import IMPORT
+from orgadmin.access.origin import IMPORT, UNDO
 
 # What one action did to several organizations is one entry, if it took no longer.
 AT_ONCE = datetime.timedelta(minutes=1)
@@ -87,8 +87,11 @@ def add_to_action(newer: Entry, older: Entry) -> Entry:
 
 
 def is_import(entry: Entry) -> bool:
-    """Return whether an entry is about an import: its text is about one field."""
-    return entry.action is not None and entry.action[0] == IMPORT
+    """Return whether an entry is about an import or its undo.
+
+    The text of such an entry is about one field.
+    """
+    return entry.action is not None and entry.action[0] in (IMPORT, UNDO)
 
 
 def make_key(at: datetime.datetime) -> int:

@@ -16,16 +16,18 @@ from orgadmin.access.membership_log import (
     MembershipEventQuerySet,
     make_source,
 )
-from orgadmin.access.origin import BULK_CHANGE, COMMAND, IMPORT
+from orgadmin.access.origin import BULK_CHANGE, COMMAND, IMPORT, UNDO
 from orgadmin.models import MembershipEvent, User
 from orgadmin.people.access_requests import APPROVED
 from orgadmin.records.event_actors import hide_platform_staff_of_several
 from orgadmin.records.feed_entries import Entry, Row
 from orgadmin.records.feed_scope import Scope
 
-# How the log marks what an import or a bulk change did. That is an entry of its own.
+# How the log marks what an import, its undo or a bulk change did. That is an entry of
+# its own.
 SOURCES_OF_MANY = (
     make_source(IMPORT),
+    make_source(UNDO),
     make_source(f"{COMMAND}import_organizations"),
     make_source(BULK_CHANGE),
 )

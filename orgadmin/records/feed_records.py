@@ -10,7 +10,7 @@ from django.contrib.admin.models import LogEntry
 from django.db.models.expressions import RawSQL
 from django.utils.translation import gettext as _, ngettext
 
-from orgadmin.access.origin import IMPORT
+from orgadmin.access.origin import IMPORT, UNDO
 from orgadmin.access.sql import placeholders
 from orgadmin.models import User
 from orgadmin.models.history import find_author
@@ -119,8 +119,8 @@ def describe_version(scope: Scope, version: Version) -> Entry | None:
     if not lines:
         return None
     action = None
-    if record.history_change_reason == IMPORT:
-        action = (IMPORT, record.history_user_key)
+    if record.history_change_reason in (IMPORT, UNDO):
+        action = (record.history_change_reason, record.history_user_key)
     return Entry(
         at=record.history_date,
         text=join_lines(lines),

@@ -20,6 +20,7 @@ from django.utils.functional import Promise
 from django.utils.translation import gettext as _, gettext_lazy, gettext_noop
 
 from orgadmin.access import audit_log
+from orgadmin.access.origin import UNDO, by_means_of
 from orgadmin.access.roles import ROLES, ROLES_BY_KEY, Role
 from orgadmin.access.rule import is_active_superuser
 from orgadmin.models import (
@@ -291,13 +292,14 @@ def undo_import(
     plan = plan_undo(locked, actor=actor)
     if plan.digest != seen:
         raise UndoOutdated
-    change_roles(plan.roles, actor=actor, reason=REASON, notify=send_mail)
-    revoke_invitations(plan.invitations, actor=actor)
-    put_back(plan.restored, actor=actor)
-    deleted = [organization.pk for organization in plan.deleted]
-    for batch in read_in_batches(deleted):
-        Organization.objects.filter(pk__in=batch).delete(actor=actor)
-    note_undone(locked, plan, actor=actor)
+    with by_means_of(UNDO):
+        change_roles(plan.roles, actor=actor, reason=REASON, notify=send_mail)
+        revoke_invitations(plan.invitations, actor=actor)
+        put_back(plan.restored, actor=actor)
+        deleted = [organization.pk for organization in plan.deleted]
+        for batch in read_in_batches(deleted):
+            Organization.objects.filter(pk__in=batch).delete(actor=actor)
+        note_undone(locked, plan, actor=actor)
     return plan
 
 

@@ -291,6 +291,8 @@ def _read_file(stored: Import, file: BinaryIO) -> None:
     choices = Choices.load(stored.choices)
     writer = PartWriter(ImportPart.Kind.RECORDS)
     summary: dict[str, Any] = {}
+    # A record of a CSV file can have several lines.
+    last_line = 0
     try:
         titles = find_reader(stored.subject)(choices.options.mapping)
         table = read_table(file, choices.options, titles)
@@ -304,9 +306,11 @@ def _read_file(stored: Import, file: BinaryIO) -> None:
         choices = replace(choices, options=found)
         for record in table.records:
             writer.add([record.line, record.cells])
+            last_line = record.line
     except FileRefused as error:
         summary["read_problem"] = asdict(error.problem)
     summary["records"] = writer.count
+    summary["last_line"] = last_line
     with transaction.atomic():
         writer.save(stored)
         stored.summary = summary
