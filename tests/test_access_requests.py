@@ -403,7 +403,7 @@ class AnswerTests(RequestCase):
         with self.assertRaises(Organization.DoesNotExist):
             approve(self.asked, REVIEWER, actor=self.root)
 
-    @tag("D86")
+    @tag("B15", "D85", "D86")
     def test_an_archived_organization_is_asked_nothing_and_answers_nothing(self):
         archive([self.acme.pk], actor=self.root)
         response = self.client.get(self.address)

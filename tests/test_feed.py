@@ -10,7 +10,7 @@ from django.utils import timezone
 
 from orgadmin.access.ends import find_start_of_next_day
 from orgadmin.admin import feed_items
-from orgadmin.models import AccessReview, Membership, Organization
+from orgadmin.models import AccessReview, Membership, Organization, ReviewSection
 from orgadmin.people import access_requests, archive, reviews
 from orgadmin.people.bulk import EndAccess, GiveRole, carry_out, make_plan
 from orgadmin.people.changes import MembershipEnd, RoleChange
@@ -20,7 +20,7 @@ from orgadmin.people.membership import change_roles
 from orgadmin.people.offboarding import offboard
 from orgadmin.people.review_items import prepare
 from orgadmin.people.review_schedule import complete_if_answered
-from orgadmin.records import feed, feed_events
+from orgadmin.records import feed, feed_events, feed_own
 from orgadmin.records.feed_entries import make_key, read_key
 from orgadmin.records.imports import import_organizations
 
@@ -295,6 +295,14 @@ class ReviewTests(FeedCase):
         self.start(Organization.objects.filter(pk=self.foreign.pk))
         self.assertEqual(self.read(self.ada), before)
         self.assertIn("Foreign: access review", self.read(self.other)[0])
+
+    def test_reads_the_newest_reviews(self):
+        self.start()
+        newest = self.start()
+        with mock.patch.object(feed_own, "MAX_REVIEWS", 1):
+            sections = ReviewSection.objects.exclude(organization_key=None)
+            [row] = feed_own.select_reviews(sections)
+        self.assertEqual(row[0], newest.started_at)
 
     def test_says_that_a_review_is_completed_and_counts_organizations(self):
         set_role(self.foreign, [self.ada], ADMIN, notify=False)

@@ -14,7 +14,8 @@ from django.utils import timezone
 from django.utils.formats import date_format
 
 from orgadmin.access.ends import find_start_of_next_day
-from orgadmin.admin import access_reviews
+from orgadmin.admin import access_reviews, organization_review
+from orgadmin.admin.organization_review import list_sections
 from orgadmin.models import (
     AccessReview,
     AuditEvent,
@@ -235,6 +236,24 @@ class AdminPageTests(PagesTestCase):
         data = {"confirm": self.item_of(self.ben).pk}
         response = self.client.post(self.url, data, follow=True)
         self.assertContains(response, "This review has ended")
+
+    def test_shows_and_lists_the_newest_review_first(self):
+        """Also after many of them: older ones are left out instead."""
+        for _review in range(2):
+            self.travel(self.review.due_at)
+            run_reviews()
+            due_on = self.review.due_on + timedelta(days=30)
+            self.review = start(due_on=due_on)
+        self.travel(self.review.due_at)
+        run_reviews()
+        self.sign_in_again()
+        with mock.patch.object(organization_review, "REVIEWS_SHOWN", 2):
+            page = self.client.get(self.url)
+        newest, older = list_sections(self.acme)[:2]
+        self.assertEqual(newest.review, self.review)
+        links = re.findall(r'href="\?review=(\d+)"', page.text)
+        self.assertEqual(links, [str(newest.review_id), str(older.review_id)])
+        self.assertEqual(page.context["section"], newest)
 
     @tag("K1")
     def test_is_closed_to_reviewers_and_strangers(self):

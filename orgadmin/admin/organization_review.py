@@ -267,7 +267,7 @@ def list_sections(organization: Organization) -> list[ReviewSection]:
     sections = ReviewSection.objects.filter(
         organization_key=organization.pk, review__prepared_at__isnull=False
     )
-    ordered = sections.select_related("review").order_by("-review")
+    ordered = sections.select_related("review").order_by("-review_id")
     return list(ordered.tell_answerable()[:REVIEWS_SHOWN])
 
 

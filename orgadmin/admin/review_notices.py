@@ -38,7 +38,7 @@ def find_waiting(pks: Collection[int]) -> dict[int, Waiting]:
     if not pks:
         return waiting
     sections = ReviewSection.objects.waiting().filter(organization_key__in=pks)
-    rows = sections.order_by("-review__due_on", "-review").values_list(
+    rows = sections.order_by("-review__due_on", "-review_id").values_list(
         "organization_key", "review__due_on", "open_items"
     )
     for pk, due_on, open_items in rows:

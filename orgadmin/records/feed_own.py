@@ -115,7 +115,7 @@ def select_reviews(sections: QuerySet[ReviewSection]) -> QuerySet[ReviewSection,
     Those that are being prepared have asked nobody yet.
     """
     asking = sections.filter(review__prepared_at__isnull=False)
-    reviews = asking.order_by("-review").values("review")
+    reviews = asking.order_by("-review_id").values("review")
     counted = reviews.annotate(number=Count("pk"), key=Min("organization_key"))
     return counted.values_list(
         "review__started_at",
