@@ -4,6 +4,7 @@ The URLs come from the URL configuration, so new pages are included without a ch
 here.
 """
 
+import io
 import os
 import re
 from dataclasses import dataclass, replace
@@ -21,6 +22,7 @@ from django.db import connection
 from django.test import Client, SimpleTestCase, TestCase, override_settings, tag
 from django.urls import URLPattern, get_resolver
 from django.utils import timezone
+from python_calamine import CalamineWorkbook
 
 from orgadmin.models import (
     AccessReview,
@@ -209,8 +211,18 @@ def find_model(url):
 
 def read(response):
     """Return the text of a response, except what differs each time."""
-    text = b"".join(response).decode()
+    content = b"".join(response)
+    if content.startswith(b"PK"):
+        return read_workbook(content)
+    text = content.decode()
     return re.sub(r'name="csrfmiddlewaretoken" value="\w+"', "", text)
+
+
+def read_workbook(content):
+    """Return the cells of a workbook as text."""
+    workbook = CalamineWorkbook.from_filelike(io.BytesIO(content))
+    sheets = [workbook.get_sheet_by_name(name) for name in workbook.sheet_names]
+    return repr([sheet.to_python() for sheet in sheets])
 
 
 def has_changed_session(response):

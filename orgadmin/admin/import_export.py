@@ -10,6 +10,7 @@ from orgadmin.admin.changelist import list_all_rows
 from orgadmin.admin.downloads import CSV, XLSX, respond_with_rows
 from orgadmin.admin.import_form import UploadForm
 from orgadmin.admin.imports import get_import_url, list_own_waiting
+from orgadmin.models import Import
 from orgadmin.records.exports import list_organizations, record_export
 from orgadmin.records.import_jobs import is_small, start_preparing
 from orgadmin.records.import_options import AT_ONCE
@@ -65,7 +66,8 @@ class ImportExportPages:
             raise PermissionDenied
         form = UploadForm(request.POST or None, request.FILES or None)
         if form.is_valid():
-            return redirect(get_import_url(self._upload(request, form)))
+            stored = upload_file(request, form, Import.Subject.ORGANIZATIONS)
+            return redirect(get_import_url(stored))
         title = _("Import organizations")
         return self.render_page(
             request,
@@ -82,14 +84,16 @@ class ImportExportPages:
             raise PermissionDenied
         return respond_with_template()
 
-    def _upload(self, request, form):
-        """Store a file, and make its preview, or have a worker do so if it is large."""
-        file = form.cleaned_data["file"]
-        stored = upload(file, file.name, form.make_choices(), actor=request.user)
-        if file.size <= AT_ONCE.size:
-            read_file(stored)
-            if is_small(stored):
-                prepare(stored, actor=request.user)
-                return stored
-        start_preparing(stored)
-        return stored
+
+def upload_file(request, form, subject):
+    """Store a file, and make its preview, or have a worker do so if it is large."""
+    file = form.cleaned_data["file"]
+    choices = form.make_choices()
+    stored = upload(file, file.name, choices, actor=request.user, subject=subject)
+    if file.size <= AT_ONCE.size:
+        read_file(stored)
+        if is_small(stored):
+            prepare(stored, actor=request.user)
+            return stored
+    start_preparing(stored)
+    return stored

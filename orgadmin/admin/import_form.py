@@ -8,7 +8,7 @@ from django.core.validators import FileExtensionValidator
 from django.utils.text import capfirst
 from django.utils.translation import gettext_lazy as _
 
-from orgadmin.models import ColumnMapping, Organization
+from orgadmin.models import ColumnMapping, Import, Organization
 from orgadmin.models.column_mapping import NAME_LENGTH
 from orgadmin.records.import_columns import make_mapping
 from orgadmin.records.import_options import PAGE_LIMITS, ImportOptions
@@ -30,14 +30,28 @@ SHEET_LENGTH = 255
 EXTENSIONS = ["csv", "tsv", "txt", "xlsx", "xlsm", "xls", "ods", ""]
 
 
+MATCHES_NAMES_OF_PEOPLE = _(
+    "Rows without a key are about the organization that has their name. Otherwise, they"
+    " are problems."
+)
+
+
 def list_clearable():
     fields = [Organization._meta.get_field(name) for name in CLEARABLE]
     return [(field.name, field.verbose_name) for field in fields]
 
 
-def list_column_choices(names):
+def list_column_choices(subject):
     """Return what people can choose for a column, with the names of the fields."""
-    labels = {
+    is_about_people = subject == Import.Subject.PEOPLE
+    labels = label_people_columns() if is_about_people else label_columns()
+    names = find_reader(subject).choosable
+    fields = [(name, capfirst(labels.get(name, name))) for name in names]
+    return [("", _("Not used")), *fields]
+
+
+def label_columns():
+    return {
         "name": _("Name"),
         "admins": _("Admins"),
         "reviewers": _("Reviewers"),
@@ -48,8 +62,19 @@ def list_column_choices(names):
         "country": _("Country"),
         **dict(list_clearable()),
     }
-    fields = [(name, capfirst(labels.get(name, name))) for name in names]
-    return [("", _("Not used")), *fields]
+
+
+def label_people_columns():
+    return {
+        "email": _("Email"),
+        "first_name": _("First name"),
+        "last_name": _("Last name"),
+        "full_name": _("Full name"),
+        "reference": _("Reference of the organization"),
+        "organization": _("Name of the organization"),
+        "role": _("Role"),
+        "until": _("Last day of access"),
+    }
 
 
 @dataclass(frozen=True)
@@ -167,6 +192,17 @@ class UploadForm(ChoicesForm):
         return Choices(self.make_options(), self.cleaned_data["send_mail"])
 
 
+class PeopleUploadForm(UploadForm):
+    """Accepts a file of people."""
+
+    def __init__(self, *args, **kwargs):
+        super().__init__(*args, **kwargs)
+        self.fields["matches_names"].help_text = MATCHES_NAMES_OF_PEOPLE
+
+    def list_upload_fields(self):
+        return [*super().list_upload_fields(), self["matches_names"]]
+
+
 class PreviewForm(ChoicesForm):
     """The choices in the preview of a stored import. Without data, it shows them."""
 
@@ -186,10 +222,16 @@ class PreviewForm(ChoicesForm):
         super().__init__(data, initial=initial)
         self.report = report
         self.subject = stored.subject
+        if self.is_about_people:
+            self.fields["matches_names"].help_text = MATCHES_NAMES_OF_PEOPLE
         self._offer_sheets()
         self.columns = read_columns(stored)
         self._add_columns()
         self._add_saved()
+
+    @property
+    def is_about_people(self):
+        return self.subject == Import.Subject.PEOPLE
 
     def _offer_sheets(self):
         sheets = [(sheet, sheet) for sheet in self.format.sheets]
@@ -198,7 +240,7 @@ class PreviewForm(ChoicesForm):
             self.fields["sheet"].help_text = ""
 
     def _add_columns(self):
-        choices = list_column_choices(find_reader(self.subject).choosable)
+        choices = list_column_choices(self.subject)
         for number, column in enumerate(self.columns):
             if column.is_choosable:
                 label = _("Import the column “%s” as") % printable(column.title)
@@ -275,6 +317,16 @@ class PreviewForm(ChoicesForm):
     def list_kept_fields(self):
         """Return the choices that a page with problems sends again as they are."""
         return [self[name] for name in ("matches_names", "keeps_totals", "clear_blank")]
+
+    def list_problem_fields(self):
+        """Return the choices that a page with problems offers to correct."""
+        fields = self.list_reading_fields()
+        return [self["matches_names"], *fields] if self.is_about_people else fields
+
+    def list_unchanged_fields(self):
+        """Return the choices that are sent again beside those offered to correct."""
+        offered = {field.name for field in self.list_problem_fields()}
+        return [field for field in self.list_kept_fields() if field.name not in offered]
 
     def list_consent_fields(self):
         """Return the tick that a preview with warnings asks for, if it has any."""

@@ -14,13 +14,22 @@ from django.urls import reverse
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _, ngettext
 
+from orgadmin.access.roles import ROLES_BY_KEY
 from orgadmin.access.rule import SUPERUSERS_ONLY
 from orgadmin.admin.base import SuperuserOnlyAdmin
 from orgadmin.admin.changelist import get_page
 from orgadmin.admin.import_form import PreviewForm
 from orgadmin.admin.once import note_sent
-from orgadmin.models import ColumnMapping, Import, ImportPart, Organization, User
+from orgadmin.models import (
+    ColumnMapping,
+    Import,
+    ImportPart,
+    Invitation,
+    Organization,
+    User,
+)
 from orgadmin.models.guards import LastAdminError
+from orgadmin.people.ends import plan_end
 from orgadmin.people.outbox import is_queued
 from orgadmin.people.unsent import find_state
 from orgadmin.records.csv_files import respond_with_csv
@@ -44,6 +53,7 @@ from orgadmin.records.import_undo import (
     explain_not_undone,
     may_undo,
     plan_undo,
+    read_time,
     undo_import,
 )
 from orgadmin.records.imports import record_refusal
@@ -85,6 +95,7 @@ class ImportedRow:
     organization: Organization | None  # None if it cannot be viewed any more
     is_new: bool
     fields: list[str]
+    people: list[str]  # what has changed about whom
 
 
 @dataclass(frozen=True)
@@ -104,7 +115,7 @@ class ImportAdmin(SuperuserOnlyAdmin):
         "left_out": SUPERUSERS_ONLY,
         "undo": SUPERUSERS_ONLY,
     }
-    list_display = ["created_at", "file", "author", "state", "result"]
+    list_display = ["created_at", "file", "subject", "author", "state", "result"]
     ordering = ["-pk"]
     sortable_by = []
 
@@ -127,7 +138,7 @@ class ImportAdmin(SuperuserOnlyAdmin):
 
     @admin.display(description=_("Result"))
     def result(self, stored):
-        return describe_import(read_report(stored)) if stored.is_done else ""
+        return describe_import(stored) if stored.is_done else ""
 
     def change_view(self, request, object_id, form_url="", extra_context=None):
         """Lead to the page to read the import on. There is nothing to edit."""
@@ -242,7 +253,7 @@ class ImportAdmin(SuperuserOnlyAdmin):
             text = _("The import has already started, and can no longer be canceled.")
             return self.redirect_with_message(request, text, messages.WARNING)
         text = _("The import was canceled. Nothing was imported.")
-        url = reverse("admin:orgadmin_organization_import")
+        url = get_upload_url(stored.subject)
         return self.redirect_with_message(request, text, to=url)
 
     def _update(self, request, stored, choices):
@@ -273,14 +284,14 @@ class ImportAdmin(SuperuserOnlyAdmin):
         try:
             with transaction.atomic():
                 note_sent(request, url)
-                report = self._carry_out(request, stored)
+                self._carry_out(request, stored)
         except PreviewOutdated:
             text = explain_outdated()
         except ImportRefused as error:
             record_refusal(error, actor=request.user)
             text = _("Nothing was imported.")
         else:
-            return self.redirect_with_message(request, describe_import(report), to=url)
+            return self.redirect_with_message(request, describe_import(stored), to=url)
         stored.refresh_from_db()
         prepare(stored, actor=request.user)
         return self.redirect_with_message(request, text, messages.WARNING, url)
@@ -299,7 +310,7 @@ class ImportAdmin(SuperuserOnlyAdmin):
         locked = Import.objects.select_for_update(no_key=True)
         if not locked.filter(pk=stored.pk, state=Import.State.WAITING).exists():
             raise PreviewOutdated
-        return carry_out(stored, actor=request.user)
+        carry_out(stored, actor=request.user)
 
     def left_out_view(self, request, stored):
         """Download the rows that an import leaves out, with what is wrong with them."""
@@ -365,16 +376,22 @@ class ImportAdmin(SuperuserOnlyAdmin):
         )
 
     def _show_problems(self, request, stored, report):
-        problems = PartList(stored, ImportPart.Kind.PROBLEMS)[:MAX_LISTED]
+        rows = PartList(stored, ImportPart.Kind.PROBLEMS)[:MAX_LISTED]
+        problems = [ImportProblem(**problem) for problem in rows]
+        other = next((each.subject for each in problems if each.subject), "")
         form = PreviewForm(stored, report)
         return self._render(
             request,
             stored,
             form=form,
             kept_fields=form.list_kept_fields(),
+            unchanged_fields=form.list_unchanged_fields(),
+            problem_fields=form.list_problem_fields(),
             columns=form.list_columns(),
             saved_fields=form.list_saved_field(),
-            problems=[ImportProblem(**problem) for problem in problems],
+            problems=problems,
+            other_subject=other,
+            other_upload_url=get_upload_url(other) if other else "",
             problem_count=report.number_of_problems,
             valid_rows=report.valid_rows,
         )
@@ -413,7 +430,7 @@ class ImportAdmin(SuperuserOnlyAdmin):
             request,
             stored,
             report=report,
-            result=describe_import(report),
+            result=describe_import(stored),
             page=page,
             left_out_url=self.get_page_url("left_out", stored),
             has_left_out=has_left_out(stored),
@@ -432,7 +449,8 @@ class ImportAdmin(SuperuserOnlyAdmin):
             "overview",
             str(stored),
             stored=stored,
-            upload_url=reverse("admin:orgadmin_organization_import"),
+            is_about_people=stored.subject == Import.Subject.PEOPLE,
+            upload_url=get_upload_url(stored.subject),
             **context,
         )
 
@@ -448,6 +466,13 @@ def has_left_out(stored):
     if not read_report(stored).number_rejected:
         return False
     return stored.parts.filter(kind=ImportPart.Kind.PROBLEMS).exists()
+
+
+def get_upload_url(subject):
+    """Return the URL of the page on which files about a subject are uploaded."""
+    if subject == Import.Subject.PEOPLE:
+        return reverse("admin:orgadmin_user_import")
+    return reverse("admin:orgadmin_organization_import")
 
 
 def get_import_url(stored):
@@ -480,10 +505,11 @@ def add_authors(rows):
 
 
 def list_imported(items, user):
-    """Return what an import has changed, with its organizations. Runs one query."""
+    """Return what an import has changed. Runs up to three queries."""
     keys = [item["organization"] for item in items]
     viewable = Organization.objects.permitted(user, "view").only("name")
     organizations = viewable.in_bulk(keys)
+    people = PeopleNames(items)
     return [
         ImportedRow(
             item["line"],
@@ -491,29 +517,72 @@ def list_imported(items, user):
             organizations.get(item["organization"]),
             item["is_new"],
             list(item["before"]),
+            people.describe(item),
         )
         for item in items
     ]
 
 
-def describe_import(report):
+class PeopleNames:
+    """Names the people whose roles an import has changed, and whom it has invited."""
+
+    def __init__(self, items):
+        roles = [role for item in items for role in item["roles"]]
+        pks = [pk for item in items for pk in item["invitations"]]
+        users = {role["user"] for role in roles}
+        self.users = User.objects.in_bulk(users) if users else {}
+        self.invitations = Invitation.objects.in_bulk(pks) if pks else {}
+
+    def describe(self, item):
+        """Return a text for each person whom a row is about."""
+        texts = [self.describe_role(role) for role in item["roles"]]
+        for pk in item["invitations"]:
+            if pk in self.invitations:
+                texts.append(_("%s was invited") % self.invitations[pk].email)
+            else:
+                texts.append(_("an invitation that was accepted or revoked"))
+        return texts
+
+    def describe_role(self, role):
+        user = self.users.get(role["user"])
+        values = {
+            "person": name_user(user) if user else _("ID %d") % role["user"],
+            "role": ROLES_BY_KEY[role["role"]].label,
+            "day": plan_end(read_time(role["end"])),
+        }
+        if values["day"] is None:
+            return _("%(person)s: %(role)s") % values
+        return _("%(person)s: %(role)s, until %(day)s") % values
+
+
+def name_user(user):
+    """Name a person by their full name with the address, or by one of them."""
+    full_name = user.get_full_name()
+    return f"{full_name} ({user.email or user.username})" if full_name else user.label
+
+
+def describe_import(stored):
     """Return a message with the numbers of created and changed rows."""
-    created = ngettext(
-        "%d organization was created.",
-        "%d organizations were created.",
-        report.created,
-    )
-    changed = ngettext(
-        "%d organization was changed.",
-        "%d organizations were changed.",
-        report.changed,
-    )
+    report = read_report(stored)
+    texts = []
+    if stored.subject == Import.Subject.ORGANIZATIONS:
+        created = ngettext(
+            "%d organization was created.",
+            "%d organizations were created.",
+            report.created,
+        )
+        changed = ngettext(
+            "%d organization was changed.",
+            "%d organizations were changed.",
+            report.changed,
+        )
+        texts += [created % report.created, changed % report.changed]
     people = ngettext(
         "%d person was given a role.",
         "%d people were given a role.",
         report.people,
     )
-    texts = [created % report.created, changed % report.changed, people % report.people]
+    texts.append(people % report.people)
     if report.ends:
         ends = ngettext(
             "The last day of %d person was changed.",
@@ -521,4 +590,9 @@ def describe_import(report):
             report.ends,
         )
         texts.append(ends % report.ends)
+    if stored.subject == Import.Subject.PEOPLE:
+        invited = ngettext(
+            "%d person was invited.", "%d people were invited.", report.invited
+        )
+        texts.append(invited % report.invited)
     return " ".join(texts)

@@ -32,6 +32,7 @@ from orgadmin.admin.delete_page import DeletesAsActor
 from orgadmin.admin.departures import REFUSALS, describe_refusal
 from orgadmin.admin.forms import PersonPasswordForm, UserForm
 from orgadmin.admin.new_person import AddPersonForm, NewPersonForm
+from orgadmin.admin.people_files import PeopleFilePages
 from orgadmin.admin.people_forms import ReasonForm
 from orgadmin.admin.people_lists import (
     NumbersOfRoles,
@@ -167,6 +168,7 @@ class UserAdmin(
     AccessPage,
     ActivityPage,
     BulkPages,
+    PeopleFilePages,
     CompanyAccountPage,
     OffboardingPage,
     PasswordLinkPage,

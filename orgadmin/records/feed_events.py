@@ -29,6 +29,7 @@ SOURCES_OF_MANY = (
     make_source(IMPORT),
     make_source(UNDO),
     make_source(f"{COMMAND}import_organizations"),
+    make_source(f"{COMMAND}import_people"),
     make_source(BULK_CHANGE),
 )
 

@@ -68,6 +68,8 @@ class PeopleImport(TableImport):
             raise FileRefused(
                 ImportProblem(_("Only platform staff can import people."))
             )
+        # Rows without the key of an organization are problems.
+        self.report.has_key = True
         self.header = header
         self.cleaner = PersonCleaner(header)
         self.planner = PersonPlanner(

@@ -65,7 +65,7 @@ class ImportOrganizationsTests(TestCase):
         row, *summary = output.out.splitlines()
         self.assertRegex(
             row,
-            r"^line 2: Acme \(ID \d+\): created, with the groups “Acme Admin”,"
+            r"^line 2: Acme: created, with the groups “Acme Admin”,"
             r" “Acme Reviewer”; reference: “R1”$",
         )
         self.assertEqual(

@@ -47,17 +47,24 @@ def open_file(file: str | Path) -> AbstractContextManager[BinaryIO]:
     return open(file, "rb")
 
 
-class Command(EscapedCommand):
-    help = (
-        "Create and change organizations from a spreadsheet or a CSV file. If one line"
-        " cannot be imported, nothing is changed."
-    )
+class ImportCommand(EscapedCommand):
+    """What the commands that import a file have in common."""
+
+    # What the column is about that each file must have
+    required = ""
+
+    def import_file(self, stream: BinaryIO, **settings: Any) -> ImportReport:
+        raise NotImplementedError
+
+    def print_result(self, report: ImportReport, would_be: str) -> None:
+        """Print what was imported, in numbers."""
+        raise NotImplementedError
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument(
             "file",
             metavar="FILE",
-            help=".xlsx, .xls, .ods or CSV, with a header line and a column of names;"
+            help=f".xlsx, .xls, .ods or CSV, with a header line and {self.required};"
             " “-” is standard input",
         )
         parser.add_argument(
@@ -112,15 +119,7 @@ class Command(EscapedCommand):
         parser.add_argument(
             "--match",
             choices=["name"],
-            help="let rows without a key change the organization with their name",
-        )
-        parser.add_argument(
-            "--clear-blank",
-            action="append",
-            default=[],
-            metavar="FIELD",
-            choices=CLEARABLE,
-            help="empty this field where its cell is empty (default: keep the value)",
+            help="let rows without a key mean the organization with their name",
         )
         parser.add_argument(
             "--keep-totals",
@@ -183,7 +182,7 @@ class Command(EscapedCommand):
             raise CommandError("Use --as to say who sends the invitations.")
         try:
             with open_file(file) as stream:
-                return import_organizations(
+                return self.import_file(
                     stream,
                     actor=actor,
                     options=options,
@@ -220,9 +219,12 @@ class Command(EscapedCommand):
             self.stderr.write(f"{lines:,} lines read")
 
     def _print_row(self, row: RowPreview) -> None:
-        organization = f"{row.organization} (ID {row.organization.pk})"
+        title = row.title
+        if row.organization.pk is not None:
+            # A dry run creates no organizations.
+            title += f" (ID {row.organization.pk})"
         effects = "; ".join(row.effects)
-        self.stdout.write(f"line {row.line}: {organization}: {effects}")
+        self.stdout.write(f"line {row.line}: {title}: {effects}")
 
     def _print_problems(self, problems: Sequence[ImportProblem]) -> None:
         for problem in problems[:MAX_PROBLEMS]:
@@ -240,25 +242,8 @@ class Command(EscapedCommand):
         if report.ignored:
             titles = ", ".join(report.ignored)
             self.stdout.write(f"Columns not used: {titles}.")
-        if report.has_foreign_ids:
-            self.stdout.write(
-                "The column “id” is not used, because there is no column “id_key”"
-                " beside it, as in an export of this site."
-            )
-        if not report.has_key:
-            self.stdout.write(
-                "No line has an ID or a reference, so each line creates an"
-                " organization. If you import the file again, it creates them again."
-            )
         would_be = "would be " if dry_run else ""
-        self.stdout.write(
-            f"Organizations: {report.created:,} {would_be}created,"
-            f" {report.changed:,} {would_be}changed, {report.unchanged:,} unchanged."
-        )
-        self.stdout.write(
-            f"Values: {report.cleared:,} {would_be}emptied. Rows:"
-            f" {len(report.skipped):,} skipped, {len(report.warnings):,} warnings."
-        )
+        self.print_result(report, would_be)
         self.stdout.write(
             f"People: {report.people:,} {would_be}given a role,"
             f" {report.invited:,} {would_be}invited."
@@ -271,6 +256,48 @@ class Command(EscapedCommand):
             )
         if dry_run:
             self.stdout.write("This was a dry run: nothing was changed.")
+
+
+class Command(ImportCommand):
+    help = (
+        "Create and change organizations from a spreadsheet or a CSV file. If one line"
+        " cannot be imported, nothing is changed."
+    )
+    required = "a column of names"
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        super().add_arguments(parser)
+        parser.add_argument(
+            "--clear-blank",
+            action="append",
+            default=[],
+            metavar="FIELD",
+            choices=CLEARABLE,
+            help="empty this field where its cell is empty (default: keep the value)",
+        )
+
+    def import_file(self, stream: BinaryIO, **settings: Any) -> ImportReport:
+        return import_organizations(stream, **settings)
+
+    def print_result(self, report: ImportReport, would_be: str) -> None:
+        if report.has_foreign_ids:
+            self.stdout.write(
+                "The column “id” is not used, because there is no column “id_key”"
+                " beside it, as in an export of this site."
+            )
+        if not report.has_key:
+            self.stdout.write(
+                "No line has an ID or a reference, so each line creates an"
+                " organization. If you import the file again, it creates them again."
+            )
+        self.stdout.write(
+            f"Organizations: {report.created:,} {would_be}created,"
+            f" {report.changed:,} {would_be}changed, {report.unchanged:,} unchanged."
+        )
+        self.stdout.write(
+            f"Values: {report.cleared:,} {would_be}emptied. Rows:"
+            f" {len(report.skipped):,} skipped, {len(report.warnings):,} warnings."
+        )
 
 
 def read_options(options: dict[str, Any]) -> ImportOptions:
@@ -292,7 +319,7 @@ def read_options(options: dict[str, Any]) -> ImportOptions:
         encoding=encoding,
         sheet=options["sheet"],
         mapping=mapping,
-        clear_blank=options["clear_blank"],
+        clear_blank=options.get("clear_blank", ()),
         matches_names=options["match"] == "name",
         keeps_totals=options["keep_totals"],
         accepts_warnings=options["accept_warnings"],
