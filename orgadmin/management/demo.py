@@ -15,7 +15,7 @@ from pathlib import Path
 
 from django.conf import settings
 from django.contrib.auth.models import Permission
-from django.db import transaction
+from django.db import models, transaction
 
 from orgadmin.access.origin import by_means_of
 from orgadmin.access.roles import ADMIN, ROLES_BY_KEY, Role
@@ -119,7 +119,24 @@ def load_demo() -> dict[str, str]:
     # In the story, people do everything themselves.
     with by_means_of(""):
         tell_story()
+    date_organizations()
     return passwords
+
+
+def date_organizations() -> None:
+    """Let organizations have changed when their history says so.
+
+    The database has written the current time, which its own clock gives.
+    """
+    versions = Organization.history.order_by("history_date")
+    times = {}
+    for pk, time in versions.values_list("id", "history_date"):
+        first, _last = times.get(pk, (time, time))
+        times[pk] = (first, time)
+    for pk, (first, last) in times.items():
+        models.QuerySet(Organization).filter(pk=pk).update(created_at=first)
+        # Afterwards, because the above is a change, too.
+        Organization.objects.write_kept([pk], {"changed_at": last})
 
 
 def load_organizations() -> None:

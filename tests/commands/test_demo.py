@@ -108,7 +108,12 @@ class DemoTests(TestCase):
                 self.assertEqual(times, sorted(times))
                 self.assertLess(times[0], half_a_year_ago)
                 self.assertLess(times[-1], timezone.now())
-        self.assertLess(Organization.history.earliest().history_date, half_a_year_ago)
+        first = Organization.history.earliest().history_date
+        self.assertLess(first, half_a_year_ago)
+        for organization in Organization.objects.all():
+            last = organization.history.latest().history_date
+            self.assertEqual(organization.changed_at, last)
+            self.assertEqual(organization.created_at, first)
 
     def test_every_kind_of_page_shows_something(self):
         first, second = Organization.objects.order_by("pk")[:2]
