@@ -51,6 +51,15 @@ class TabsTests(PersonCase):
             self.assertContains(response, "Anna Ångström</bdi></h1>")
             self.assertContains(response, 'aria-current="page"', count=1)
 
+    def test_the_overview_says_which_roles_a_person_has(self):
+        page = self.client.get(f"{self.url}overview/")
+        self.assertContains(page, "Admin of 1")
+        self.assertContains(page, "Show organizations")
+        nobody = create_user("nobody")
+        page = self.client.get(f"{PEOPLE}{nobody.pk}/overview/")
+        self.assertNotContains(page, "Admin of")
+        self.assertContains(page, "Give a role")
+
     @tag("C1")
     def test_user_managers_get_the_overview_with_what_they_also_see_in_the_form(self):
         self.add_factor(self.anna)
@@ -58,7 +67,7 @@ class TabsTests(PersonCase):
         response = self.client.get(f"{self.url}overview/")
         for text in ("Anna Ångström", "anna@example.com", "Not confirmed", "Active"):
             self.assertContains(response, text)
-        for text in ("Last sign-in", "Second factor", "Acme", "Superuser"):
+        for text in ("Last sign-in", "Second factor", "Acme", "Superuser", "Admin of"):
             self.assertNotContains(response, text)
         # Anna may do more than they, so they cannot edit her.
         self.assertNotContains(response, f"{self.url}change/")
@@ -193,7 +202,7 @@ class DangerTests(PersonCase):
         pages = {
             f"{self.url}leave/": "Offboard Anna Ångström",
             f"{self.url}erase/": "Erase anna",
-            f"{self.url}delete/": "Delete anna",
+            f"{self.url}delete/": "Delete Anna Ångström",
             f"{self.url}sign_out/": "Sign out Anna Ångström everywhere",
             f"{self.url}second_factor/": "Remove second factor of Anna Ångström",
             f"{people}?remove={bert.pk}": "Remove bert from Acme",

@@ -9,6 +9,11 @@ from orgadmin.admin.changelist import get_page
 from orgadmin.admin.departures import REFUSALS, describe_refusal
 from orgadmin.admin.member_ends import describe_end
 from orgadmin.admin.new_person import OrganizationRoleForm
+from orgadmin.admin.people_lists import (
+    NumbersOfRoles,
+    find_numbers_of_roles,
+    render_roles,
+)
 from orgadmin.admin.people_messages import PAST_END, describe_given
 from orgadmin.gate.answers import as_active
 from orgadmin.gate.explain import find_reasons, summarize_reasons
@@ -33,6 +38,7 @@ class OverviewPage:
             _("Overview"),
             everything=everything,
             factors=list_factor_names(user) if everything else [],
+            roles=show_roles(user) if everything else "",
             may_be_viewed=may_be_viewed(user, request.user),
             can_change=self.has_change_permission(request, user),
             can_delete=self.has_delete_permission(request, user),
@@ -40,6 +46,12 @@ class OverviewPage:
                 page for page in self.pages if self.can_open(request, page, user)
             ],
         )
+
+
+def show_roles(user):
+    """Return the badges of a person's roles, as on the list. Runs one query."""
+    numbers = find_numbers_of_roles([user])
+    return render_roles(user, numbers.get(user.pk, NumbersOfRoles()))
 
 
 class OrganizationsPage:
