@@ -16,7 +16,7 @@ from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from django.db import connections, models, transaction
+from django.db import connections, models
 from django.db.models import Case, Q, QuerySet, When
 from django.db.models.expressions import RawSQL
 from django.db.models.functions import Left
@@ -42,11 +42,14 @@ SAME_START = 4  # characters
 SIMILAR = 0.6
 TRIGRAM_INDEX = "organization_name_trigram"
 
+# PostgreSQL underestimates what it costs to compare names one by one. So nothing but
+# bitmaps of the trigram index may be used to find similar ones.
 ONLY_BITMAPS = """
     SET LOCAL enable_seqscan = {state};
     SET LOCAL enable_indexscan = {state};
     SET LOCAL enable_indexonlyscan = {state}
 """
+SETTINGS = 3  # statements before the results
 
 # Follows all characters that names have.
 LAST_CHARACTER = "\U0010ffff"
@@ -281,17 +284,19 @@ def list_same_start(rows: QuerySet, text: str) -> list[int]:
 def find_candidates(table: str, text: str, *, using: str) -> list[int]:
     """Return the keys of rows that the trigram index finds by a part of their name.
 
-    PostgreSQL underestimates what it costs to compare names one by one. So nothing but
-    the index may be used.
+    Sends all statements together, which makes them one round trip and one transaction.
+    If there already is a transaction, such as in tests, the settings are reset for it.
     """
-    sql = f'SELECT id FROM "{table}" WHERE %s <%% sort_name LIMIT %s'
-    with transaction.atomic(using=using), connections[using].cursor() as cursor:
-        cursor.execute(ONLY_BITMAPS.format(state="off"))
-        cursor.execute(sql, [text, CANDIDATES])
-        pks = [pk for (pk,) in cursor.fetchall()]
-        # The transaction may go on, such as in tests.
-        cursor.execute(ONLY_BITMAPS.format(state="DEFAULT"))
-    return pks
+    statements = [
+        ONLY_BITMAPS.format(state="off"),
+        f'SELECT id FROM "{table}" WHERE %s <%% sort_name LIMIT %s',
+        ONLY_BITMAPS.format(state="DEFAULT"),
+    ]
+    with connections[using].cursor() as cursor:
+        cursor.execute("; ".join(statements), [text, CANDIDATES])
+        for _setting in range(SETTINGS):
+            cursor.nextset()
+        return [pk for (pk,) in cursor.fetchall()]
 
 
 def has_trigrams(using: str) -> bool:
