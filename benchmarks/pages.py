@@ -265,6 +265,7 @@ def measure_home(username: str) -> None:
         "search: names contain it": f"{SEARCH}?q={first_word[1:]}",
         "search: in one name": f"{SEARCH}?q={last_word}",
         "search: similar names": f"{SEARCH}?q={first_word[:-1]}x{first_word[-1]}",
+        "search: a typing error in the first letter": f"{SEARCH}?q=x{first_word[1:]}",
         "search: nothing": f"{SEARCH}?q=zzqqxx",
         "search: two letters": f"{SEARCH}?q={first_word[:2]}",
     }
