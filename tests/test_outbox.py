@@ -149,6 +149,26 @@ class TransactionTests(OutboxMixin, TransactionTestCase):
 class TaskTests(OutboxMixin, TestCase):
     """What the outbox stores, and what a task sends."""
 
+    def test_many_tasks_are_added_at_once_like_one(self):
+        values = [{"user": pk, "review": 7} for pk in (1, 2)]
+        for row in values:
+            outbox.enqueue(review_mail.ask_to_review, **row)
+        with self.assertNumQueries(1):
+            outbox.enqueue_all(review_mail.ask_to_review, values)
+        stored = DBTaskResult.objects.order_by("enqueued_at")
+        one_by_one, at_once = [], []
+        for number, row in enumerate(stored.values()):
+            del row["id"], row["enqueued_at"]
+            (one_by_one if number < 2 else at_once).append(row)
+        self.assertCountEqual(at_once, one_by_one)
+
+    def test_without_a_worker_many_tasks_run_after_the_commit(self):
+        values = [{"user": pk, "review": 7} for pk in (1, 2)]
+        with sends_mail_after_commit():
+            with self.captureOnCommitCallbacks() as callbacks:
+                outbox.enqueue_all(review_mail.ask_to_review, values)
+        self.assertEqual(len(callbacks), 2)
+
     @tag("J2")
     def test_tasks_hold_keys_and_no_secrets(self):
         user = create_user("anna", email="anna@example.com", admin_of=[self.acme])

@@ -656,6 +656,7 @@ class OtherAccessTests(ReviewTestCase):
         self.assertEqual(len(outcome.left), 1)
         self.assertEqual(answers_of(self.review), {"cyd": "left"})
 
+    @tag("K1")
     @override_settings(OIDC_PROVIDERS=[PROVIDER])
     def test_the_settings_are_not_changed(self):
         Organization.objects.filter(pk=self.acme.pk).update(reference="R-1")

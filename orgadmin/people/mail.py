@@ -17,7 +17,6 @@ from django.urls import reverse
 from django.utils.functional import Promise
 from django.utils.translation import gettext_lazy as _
 from django_tasks import TaskContext, task
-from django_tasks.base import Task
 
 from orgadmin.access.batches import split_into_batches
 from orgadmin.access.providers import name_provider
@@ -214,9 +213,9 @@ def tell_members(
     wanted: list[int] = []
     for batch in split_into_batches(sorted(changes_of), BATCH):
         wanted += willing.filter(pk__in=batch).values_list("pk", flat=True)
+    rows = [describe_mail(pk, changes_of[pk], named, source) for pk in wanted]
     with outbox.replace_task(context):
-        for pk in wanted:
-            enqueue_changes(tell_member, pk, changes_of[pk], named, source)
+        outbox.enqueue_all(tell_member, rows)
 
 
 @task(takes_context=True)
@@ -240,24 +239,26 @@ def tell_admins(
         for pk in admins[change["organization"]]:
             if pk not in (change["person"], actor):
                 changes_of[pk].append(change)
+    rows = [
+        describe_mail(pk, changes_of[pk], named, source) for pk in sorted(changes_of)
+    ]
     with outbox.replace_task(context):
-        for pk in sorted(changes_of):
-            enqueue_changes(tell_admin, pk, changes_of[pk], named, source)
+        outbox.enqueue_all(tell_admin, rows)
 
 
-def enqueue_changes(
-    task: Task, user: int, changes: Sequence[Keys], actor: int | None, source: str
-) -> None:
-    """Add the task that tells one person of changes, with the first of them."""
-    values = {"source": source} if source else {}
-    outbox.enqueue(
-        task,
-        user=user,
-        changes=changes[:MAX_CHANGES],
-        more=max(len(changes) - MAX_CHANGES, 0),
-        actor=actor,
-        **values,
-    )
+def describe_mail(
+    user: int, changes: Sequence[Keys], actor: int | None, source: str
+) -> dict[str, Any]:
+    """Return the values of the task that tells one person of the first changes."""
+    values: dict[str, Any] = {
+        "user": user,
+        "changes": changes[:MAX_CHANGES],
+        "more": max(len(changes) - MAX_CHANGES, 0),
+        "actor": actor,
+    }
+    if source:
+        values["source"] = source
+    return values
 
 
 def find_recipient(pk: int) -> User | None:

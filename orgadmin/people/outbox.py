@@ -11,7 +11,7 @@ it sends the message. `worker.py` runs the tasks.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 from urllib.parse import urlsplit
@@ -26,8 +26,12 @@ from django_tasks import (
     task_backends,
 )
 from django_tasks.base import Task
+from django_tasks.utils import normalize_json
 from django_tasks_db import DatabaseBackend
-from django_tasks_db.models import DBTaskResult
+from django_tasks_db.models import DBTaskResult, get_date_max
+
+# How many tasks a statement adds.
+BATCH = 500
 
 # The priority of mail that someone waits for, and of mail about security. Imports can
 # add thousands of other messages before it.
@@ -49,6 +53,34 @@ def enqueue(task: Task, **values: Any) -> None:
     The task gets `values`, and `language`: the language of the person who acts now.
     """
     task.enqueue(language=get_language() or settings.LANGUAGE_CODE, **values)
+
+
+def enqueue_all(task: Task, rows: Iterable[Mapping[str, Any]]) -> None:
+    """Have a task run for each of these values, as `enqueue()` does for one.
+
+    A statement adds BATCH of them. One for each takes most of the time when thousands
+    of people get mail.
+    """
+    language = get_language() or settings.LANGUAGE_CODE
+    if not is_queued():
+        for values in rows:
+            task.enqueue(language=language, **values)
+        return
+    stored: list[DBTaskResult[Any, Any]] = [
+        DBTaskResult(
+            args_kwargs=normalize_json(
+                {"args": [], "kwargs": {"language": language, **values}}
+            ),
+            priority=task.priority,
+            task_path=task.module_path,
+            queue_name=task.queue_name,
+            # A signal fills this in for single rows.
+            run_after=task.run_after or get_date_max(),
+            backend_name=task.backend,
+        )
+        for values in rows
+    ]
+    DBTaskResult.objects.bulk_create(stored, batch_size=BATCH)
 
 
 def deliver(message: EmailMessage, context: TaskContext) -> None:

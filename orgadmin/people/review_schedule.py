@@ -204,9 +204,14 @@ def ask(review: AccessReview, keys: Collection[int]) -> None:
             )
         )
     ReviewNotice.objects.bulk_create(notices, batch_size=1_000, ignore_conflicts=True)
-    for user, email in addresses.items():
-        if email:
-            outbox.enqueue(ask_to_review, user=user, review=review.pk)
+    outbox.enqueue_all(
+        ask_to_review,
+        [
+            {"user": user, "review": review.pk}
+            for user, email in addresses.items()
+            if email
+        ],
+    )
 
 
 def find_unanswered(review: AccessReview, organizations: Collection[int]) -> set[int]:
@@ -218,7 +223,7 @@ def find_unanswered(review: AccessReview, organizations: Collection[int]) -> set
     found: set[int] = set()
     for keys in split_into_batches(organizations, PEOPLE_BATCH):
         rows = sections.filter(organization_key__in=keys)
-        found.update(rows.values_list("organization_key", flat=True))
+        found.update(row.organization_key or 0 for row in rows)
     return found
 
 
