@@ -18,6 +18,7 @@ from orgadmin.records.imports import CLEARABLE
 from orgadmin.records.stored_imports import (
     Choices,
     find_reader,
+    list_warnings,
     read_columns,
     read_format,
 )
@@ -25,6 +26,10 @@ from orgadmin.records.text_encoding import ENCODINGS
 
 # The names of sheets have 31 characters in Excel, and may be longer elsewhere.
 SHEET_LENGTH = 255
+
+# For how many rows people can choose the organization that they mean. For more, they
+# can match organizations by name.
+MAX_TARGETS = 100
 
 # Files from some systems have no extension. The import looks at the content itself.
 EXTENSIONS = ["csv", "tsv", "txt", "xlsx", "xlsm", "xls", "ods", ""]
@@ -85,6 +90,14 @@ class ColumnRow:
     samples: Sequence[str]
     name: str  # what it becomes, by its title
     field: object  # None if people cannot choose
+
+
+@dataclass(frozen=True)
+class ResembledRow:
+    """An organization that a new row may mean."""
+
+    pk: int
+    name: str
 
 
 class ChoicesForm(forms.Form):
@@ -228,6 +241,8 @@ class PreviewForm(ChoicesForm):
         self.columns = read_columns(stored)
         self._add_columns()
         self._add_saved()
+        self.resembled = self._find_resembled(stored)
+        self._add_targets()
 
     @property
     def is_about_people(self):
@@ -265,6 +280,54 @@ class PreviewForm(ChoicesForm):
                 required=False,
                 empty_label=_("Choose…"),
             )
+
+    def _find_resembled(self, stored):
+        """Return the rows that may mean an organization, by their line.
+
+        First those for which the person has chosen it, and then those that the preview
+        warns about. Runs up to two queries.
+        """
+        rows = {}
+        targets = self.chosen.options.targets
+        if targets:
+            names = Organization.objects.in_bulk(set(targets.values()))
+            for line, pk in targets.items():
+                if pk in names:
+                    rows[int(line)] = ResembledRow(pk, names[pk].name)
+        if self.report.number_of_warnings:
+            for warning in list_warnings(stored, MAX_TARGETS):
+                if warning.resembled is not None:
+                    rows[warning.line] = ResembledRow(
+                        warning.resembled, warning.resembled_name
+                    )
+        return rows
+
+    def _add_targets(self):
+        """Add a field for each row that may mean an organization."""
+        targets = self.chosen.options.targets
+        for line, row in self.resembled.items():
+            change = _("Change “%s”") % printable(row.name)
+            self.fields[f"target_{line}"] = forms.ChoiceField(
+                label=_("Line %d") % line,
+                required=False,
+                choices=[("", _("Create another organization")), (row.pk, change)],
+                initial=targets.get(str(line), ""),
+            )
+
+    def list_target_fields(self):
+        return [self[f"target_{line}"] for line in sorted(self.resembled)]
+
+    def _choose_targets(self):
+        """Return which organizations rows change. Choices that were not sent stay."""
+        targets = dict(self.chosen.options.targets)
+        for line in self.resembled:
+            name = f"target_{line}"
+            if name not in self.data:
+                continue
+            targets.pop(str(line), None)
+            if self.cleaned_data[name]:
+                targets[str(line)] = int(self.cleaned_data[name])
+        return targets
 
     def list_saved_field(self):
         return [self["saved"]] if "saved" in self.fields else []
@@ -341,5 +404,6 @@ class PreviewForm(ChoicesForm):
             encoding=options.encoding or stored.encoding,
             sheet=options.sheet or stored.sheet,
             mapping=self._choose_mapping(),
+            targets=self._choose_targets(),
         )
         return replace(self.chosen, options=options)

@@ -411,6 +411,7 @@ class ImportAdmin(SuperuserOnlyAdmin):
             columns=form.list_columns(),
             saved_fields=form.list_saved_field(),
             consent_fields=form.list_consent_fields(),
+            target_fields=form.list_target_fields(),
             skipped=PartList(stored, ImportPart.Kind.SKIPPED)[:MAX_LISTED],
             warnings=list_warnings(stored, MAX_LISTED),
             left_out=list_problems(stored) if report.number_rejected else [],

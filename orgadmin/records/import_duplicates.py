@@ -66,6 +66,14 @@ class NewRow:
     tax_id: str
 
 
+@dataclass(frozen=True)
+class Resembled:
+    """An organization that a new row may mean."""
+
+    pk: int
+    name: str
+
+
 class DuplicateFinder:
     """Collects the new rows of an import, and compares them with what exists.
 
@@ -102,30 +110,36 @@ class DuplicateFinder:
             by_domain = self._find_by_domain(batch, created)
             by_tax_id = self._find_by_tax_id(batch, created)
             for row in batch:
-                reason = describe_duplicate(row, by_key, by_domain, by_tax_id)
-                if reason:
-                    warning = ImportWarning(
-                        DUPLICATE, row.line, value=row.name, detail=reason
+                duplicate = find_duplicate(row, by_key, by_domain, by_tax_id)
+                if duplicate is not None:
+                    warnings.append(
+                        ImportWarning(
+                            DUPLICATE,
+                            row.line,
+                            value=row.name,
+                            detail=duplicate.describe(),
+                            resembled=duplicate.organization.pk,
+                            resembled_name=duplicate.organization.name,
+                        )
                     )
-                    warnings.append(warning)
         return warnings
 
     def _find_by_name(
         self, rows: Sequence[NewRow], created: frozenset[int]
-    ) -> dict[str, str]:
-        """Return {key of a name: name of an organization}."""
+    ) -> dict[str, Resembled]:
+        """Return {key of a name: an organization that has it}."""
         keys = {make_key(row.name) for row in rows}
         found = self.viewable.filter(name_key__in=keys)
-        names = {}
+        by_key = {}
         for pk, key, name in found.values_list("pk", "name_key", "name"):
             if pk not in created:
-                names[key] = name
-        return names
+                by_key[key] = Resembled(pk, name)
+        return by_key
 
     def _find_by_domain(
         self, rows: Sequence[NewRow], created: frozenset[int]
-    ) -> dict[str, list[str]]:
-        """Return {email domain: names of the organizations that have it}.
+    ) -> dict[str, list[Resembled]]:
+        """Return {email domain: the organizations that have it}.
 
         Without the domains that many have.
         """
@@ -136,20 +150,20 @@ class DuplicateFinder:
         found = self.viewable.exclude(email="")
         found = found.annotate(domain=Lower(Substr("email", start)))
         found = found.filter(domain__in=domains)
-        names: dict[str, list[str]] = defaultdict(list)
+        by_domain: dict[str, list[Resembled]] = defaultdict(list)
         for pk, domain, name in found.values_list("pk", F("domain"), "name").iterator():
             if pk in created or domain in self.common_domains:
                 continue
-            names[domain].append(name)
-            if len(names[domain]) > MAX_AT_DOMAIN:
+            by_domain[domain].append(Resembled(pk, name))
+            if len(by_domain[domain]) > MAX_AT_DOMAIN:
                 self.common_domains.add(domain)
-                del names[domain]
-        return names
+                del by_domain[domain]
+        return by_domain
 
     def _find_by_tax_id(
         self, rows: Sequence[NewRow], created: frozenset[int]
-    ) -> dict[str, str]:
-        """Return {tax ID: name of an organization}.
+    ) -> dict[str, Resembled]:
+        """Return {tax ID: an organization that has it}.
 
         Only superusers and commands import tax IDs, so the answer tells nobody else.
         """
@@ -157,35 +171,45 @@ class DuplicateFinder:
         if not tax_ids:
             return {}
         found = self.viewable.filter(tax_id__in=tax_ids)
-        names = {}
+        by_tax_id = {}
         for pk, tax_id, name in found.values_list("pk", "tax_id", "name"):
             if pk not in created:
-                names[tax_id] = name
-        return names
+                by_tax_id[tax_id] = Resembled(pk, name)
+        return by_tax_id
 
 
-def describe_duplicate(
+@dataclass(frozen=True)
+class Duplicate:
+    """Why a row may mean an organization. `reason` has a place for the name."""
+
+    organization: Resembled
+    reason: str
+
+    def describe(self) -> str:
+        return self.reason % printable(self.organization.name)
+
+
+def find_duplicate(
     row: NewRow,
-    by_key: dict[str, str],
-    by_domain: dict[str, list[str]],
-    by_tax_id: dict[str, str],
-) -> str:
-    """Return why a row may mean an organization that exists, or an empty text."""
+    by_key: dict[str, Resembled],
+    by_domain: dict[str, list[Resembled]],
+    by_tax_id: dict[str, Resembled],
+) -> Duplicate | None:
+    """Return an organization that exists and that a row may mean, or None."""
     namesake = by_key.get(make_key(row.name))
     if namesake is not None:
-        return _("“%s” has the same name, or one that looks like it.") % printable(
-            namesake
-        )
+        reason = _("“%s” has the same name, or one that looks like it.")
+        return Duplicate(namesake, reason)
     same_tax_id = by_tax_id.get(row.tax_id)
     if same_tax_id is not None:
-        return _("“%s” has the same tax ID.") % printable(same_tax_id)
-    for name in by_domain.get(row.domain, []):
-        if are_similar(row.name, name):
-            text = _(
+        return Duplicate(same_tax_id, _("“%s” has the same tax ID."))
+    for other in by_domain.get(row.domain, []):
+        if are_similar(row.name, other.name):
+            reason = _(
                 "“%s” has a similar name, and an email address at the same domain."
             )
-            return text % printable(name)
-    return ""
+            return Duplicate(other, reason)
+    return None
 
 
 def find_domain(email: str) -> str:

@@ -38,6 +38,8 @@ class ImportOptions:
     mapping: Mapping[str, str] = field(default_factory=dict)
     # Fields that an empty cell empties. In all others, it keeps what is there.
     clear_blank: Collection[str] = ()
+    # {line, as text: ID of the organization that the row changes, though it has no key}
+    targets: Mapping[str, int] = field(default_factory=dict)
     matches_names: bool = False  # whether a name identifies an organization
     keeps_totals: bool = False  # whether rows that look like totals are imported
     accepts_warnings: bool = False  # whether rows with warnings are imported

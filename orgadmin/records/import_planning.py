@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -96,11 +96,13 @@ class RowPlanner:
         actor: User | None,
         invites_unknown: bool,
         matches_names: bool = False,
+        targets: Mapping[str, int] | None = None,
     ) -> None:
         self.header = header
         self.actor = actor
         self.invites_unknown = invites_unknown
         self.matches_names = matches_names
+        self.targets = targets or {}
         # A command without an actor may do everything, as a superuser may.
         asker = User(is_superuser=True) if actor is None else actor
         self.is_superuser = is_active_superuser(asker)
@@ -126,10 +128,11 @@ class RowPlanner:
         by_pk = self.changeable.filter(pk__in=pks - self.created_pks)
         by_reference = self.changeable.filter(reference__in=references)
         by_name = self._load_by_name(rows)
+        by_line = self._load_targets(rows)
         # Archived ones are among them: no two organizations have the same reference.
         owners = Organization.objects.filter(reference__in=references)
         users = find_users(rows)
-        organizations = [*by_pk, *by_reference]
+        organizations = [*by_pk, *by_reference, *by_line.values()]
         for namesakes in by_name.values():
             organizations += namesakes
         user_pks = {user.pk for user in users.values()}
@@ -137,6 +140,7 @@ class RowPlanner:
             by_pk={row.pk: row for row in by_pk},
             by_reference={row.reference: row for row in by_reference},
             by_name=by_name,
+            by_line=by_line,
             reference_owners={
                 owner.reference: owner
                 for owner in owners.only("reference", "archived_at")
@@ -155,6 +159,16 @@ class RowPlanner:
             if planned is not None:
                 almost_same.setdefault(digits, []).append(planned)
         return almost_same
+
+    def _load_targets(self, rows: Iterable[ImportRow]) -> dict[int, Organization]:
+        """Return {line: organization} that the person chose for a row."""
+        pks = {}
+        for row in rows:
+            pk = self.targets.get(str(row.line))
+            if pk is not None:
+                pks[row.line] = pk
+        found = self.changeable.in_bulk(set(pks.values())) if pks else {}
+        return {line: found[pk] for line, pk in pks.items() if pk in found}
 
     def _load_by_name(self, rows: Iterable[ImportRow]) -> dict[str, list[Organization]]:
         """Return {normalized name: organizations} for rows that have no other key."""
@@ -183,7 +197,7 @@ class RowPlanner:
             self._check_has_name(row)
             organization = Organization()
         values = dict(row.values)
-        if not is_new and self._is_matched_by_name(row):
+        if organization.pk and self._is_matched_otherwise(row, organization, stored):
             # The name has identified the organization, and need not be written alike.
             values.pop("name", None)
         old_values = find_old_values(organization, values)
@@ -201,8 +215,13 @@ class RowPlanner:
         self._set_values(organization, values)
         return PlannedRow(row.line, organization, is_new, old_values, people, warnings)
 
-    def _is_matched_by_name(self, row: ImportRow) -> bool:
-        return self.matches_names and not row.has_key
+    def _is_matched_otherwise(
+        self, row: ImportRow, organization: Organization, stored: StoredObjects
+    ) -> bool:
+        """Return whether no key has identified the organization, but its name."""
+        if self.matches_names and not row.has_key:
+            return True
+        return stored.by_line.get(row.line) is organization
 
     def _check_has_name(self, row: ImportRow) -> None:
         """Raise `RowRefused` if a row that creates an organization has no name."""
@@ -230,7 +249,8 @@ class RowPlanner:
     def _match(self, row: ImportRow, stored: StoredObjects) -> Organization | None:
         """Return the organization that the row changes, or None if it creates one.
 
-        Looks for the ID if the row has one, and otherwise for the reference. Raises
+        Looks for the ID if the row has one, and otherwise for the reference. If there
+        is none, it is the one that the person chose for the row. Raises
         `RowRefused` if there is no organization with the ID, or if an earlier row
         changes the same organization.
         """
@@ -249,6 +269,8 @@ class RowPlanner:
             organization = stored.by_reference.get(row.reference)
         elif self.matches_names:
             organization = self._match_by_name(row, stored)
+        if organization is None:
+            organization = stored.by_line.get(row.line)
         if organization is not None:
             self._check_matched_once(row, organization)
         return organization

@@ -29,6 +29,8 @@ class StoredObjects:
     by_reference: dict[str | None, Organization]
     # {normalized name: organizations}, if names identify organizations
     by_name: dict[str, list[Organization]]
+    # {line: organization}, if the person chose it
+    by_line: dict[int, Organization]
     # {reference: organization} of all organizations, changeable or not
     reference_owners: dict[str | None, Organization]
     # {number without zeros at its start: references that are the same number}

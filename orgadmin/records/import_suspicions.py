@@ -95,8 +95,8 @@ LOSES_ROLE = Suspicion(
 DUPLICATE = Suspicion(
     gettext_lazy("possible duplicate"),
     gettext_lazy(
-        "A similar organization exists. To change that one, add its reference to the"
-        " file, or let the import match organizations by name."
+        "A similar organization exists. Choose whether to change that one, or to create"
+        " another."
     ),
 )
 ALMOST_SAME_REFERENCE = Suspicion(
@@ -150,6 +150,9 @@ class ImportWarning:
     value: str = ""
     field: str = ""  # the field whose cell it is about
     detail: str = ""  # what else there is to know, such as the name of a duplicate
+    # The organization that a new row may mean, which can be chosen instead
+    resembled: int | None = None
+    resembled_name: str = ""
 
     @property
     def word(self) -> str:

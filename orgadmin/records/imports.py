@@ -527,6 +527,7 @@ class OrganizationImport(TableImport):
             actor=self.actor,
             invites_unknown=self.send_mail and self.actor is not None,
             matches_names=self.options.matches_names,
+            targets=self.options.targets,
         )
         self.duplicates = DuplicateFinder(self.planner.viewable)
         self.dry_writer = DryWriter(actor=self.actor) if self.dry_run else None

@@ -82,6 +82,7 @@ class Choices:
         stored = asdict(self.options)
         del stored["limits"]
         stored["mapping"] = dict(self.options.mapping)
+        stored["targets"] = dict(self.options.targets)
         stored["clear_blank"] = sorted(self.options.clear_blank)
         return {**stored, "send_mail": self.send_mail}
 
@@ -96,6 +97,10 @@ class Choices:
 class StoredWarning:
     text: str
     word: str
+    line: int = 0
+    # The organization that a new row may mean
+    resembled: int | None = None
+    resembled_name: str = ""
 
     def __str__(self) -> str:
         return self.text
@@ -242,7 +247,7 @@ def list_left_out(stored: Import) -> Iterator[list[str]]:
 def list_warnings(stored: Import, end: int) -> list[StoredWarning]:
     """Return the first warnings of the preview."""
     warnings = PartList(stored, ImportPart.Kind.WARNINGS)[:end]
-    return [StoredWarning(text, word) for text, word in warnings]
+    return [StoredWarning(*values) for values in warnings]
 
 
 def clean_file_name(name: str) -> str:
@@ -370,7 +375,10 @@ def save_preview(
     lists: dict[str, list[Any]] = {
         ImportPart.Kind.PROBLEMS: [asdict(problem) for problem in problems]
         or [[row.line, row.describe()] for row in report.rejected],
-        ImportPart.Kind.WARNINGS: [[str(row), row.word] for row in report.warnings],
+        ImportPart.Kind.WARNINGS: [
+            [str(row), row.word, row.line, row.resembled, row.resembled_name]
+            for row in report.warnings
+        ],
         ImportPart.Kind.SKIPPED: [str(row) for row in report.skipped],
     }
     for kind, items in lists.items():

@@ -1,5 +1,6 @@
 import io
 import sys
+from argparse import ArgumentTypeError
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from dataclasses import replace
@@ -239,6 +240,9 @@ class ImportCommand(EscapedCommand):
             self.stdout.write(f"Skipped {skipped}.")
         for warning in report.warnings[:MAX_PROBLEMS]:
             self.stdout.write(f"Warning: {warning}")
+            if warning.resembled is not None:
+                target = f"{warning.line}={warning.resembled}"
+                self.stdout.write(f"  To change that one, add --update {target}")
         if report.ignored:
             titles = ", ".join(report.ignored)
             self.stdout.write(f"Columns not used: {titles}.")
@@ -267,6 +271,15 @@ class Command(ImportCommand):
 
     def add_arguments(self, parser: CommandParser) -> None:
         super().add_arguments(parser)
+        parser.add_argument(
+            "--update",
+            action="append",
+            default=[],
+            type=parse_target,
+            metavar="LINE=ID",
+            help="let a line without a key change the organization with this ID, such"
+            " as a possible duplicate of a dry run; repeat it for more lines",
+        )
         parser.add_argument(
             "--clear-blank",
             action="append",
@@ -319,11 +332,20 @@ def read_options(options: dict[str, Any]) -> ImportOptions:
         encoding=encoding,
         sheet=options["sheet"],
         mapping=mapping,
+        targets=dict(options.get("update", ())),
         clear_blank=options.get("clear_blank", ()),
         matches_names=options["match"] == "name",
         keeps_totals=options["keep_totals"],
         accepts_warnings=options["accept_warnings"],
     )
+
+
+def parse_target(text: str) -> tuple[str, int]:
+    """Return a line, as text, and the ID of the organization that it changes."""
+    line, separator, pk = text.partition("=")
+    if not separator or not line.isdecimal() or not pk.isdecimal():
+        raise ArgumentTypeError("write a line and an ID, such as 12=345")
+    return str(int(line)), int(pk)
 
 
 def describe_warnings(count: int) -> str:
