@@ -7,6 +7,7 @@ from django.utils import timezone
 
 from orgadmin.models import MembershipEvent
 from orgadmin.records.exports import list_events
+from orgadmin.records.workbooks import read_workbook
 from tests.factories import (
     REVIEWER,
     create_organization,
@@ -76,6 +77,18 @@ class LogFileTests(TestCase):
                 ("ada", ada_id, "ada", "", ""),
             ],
         )
+
+    def test_a_workbook_has_the_same_rows(self):
+        url = f"/admin/orgadmin/organization/{self.acme.pk}/ledger/"
+        for user in (self.root, self.ada):
+            self.client.force_login(user)
+            text = self.client.get(f"{url}?csv=1").getvalue().decode("utf-8-sig")
+            content = self.client.get(f"{url}?xlsx=1").getvalue()
+            sheet = read_workbook(
+                io.BytesIO(content), "", max_rows=100, max_text=100_000
+            )
+            rows = [record.cells for record in sheet.records]
+            self.assertEqual(rows, list(csv.reader(io.StringIO(text))))
 
     def test_the_members_of_a_day_have_the_same_columns(self):
         today = timezone.localdate().isoformat()

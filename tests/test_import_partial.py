@@ -7,6 +7,7 @@ import tempfile
 from pathlib import Path
 from unittest import mock
 
+from django.core.files.uploadedfile import SimpleUploadedFile
 from django.core.management import CommandError, call_command
 from django.test import TestCase, tag
 
@@ -15,8 +16,11 @@ from orgadmin.models.guards import LastAdminError
 from orgadmin.people import archive
 from orgadmin.records.import_options import ImportOptions
 from orgadmin.records.imports import ImportRefused, import_organizations
+from orgadmin.records.workbooks import read_workbook
 
 from .factories import as_file, create_organization, create_user
+from .import_corpus.workbook_files import make_workbook
+from .test_import_export import IMPORT
 from .test_stored_imports import StoredCase
 
 FILE = (
@@ -136,6 +140,18 @@ class PageTests(StoredCase):
         rows = read_file(self.client.get(url).getvalue())
         self.assertEqual(rows[0], ["reference", "name", "email", "admins", "Problem"])
         self.assertEqual([row[0] for row in rows[1:]], ["R4"])
+
+    def test_gives_rows_of_a_workbook_back_as_a_workbook(self):
+        rows = [["name", "email"], ["Good", ""], ["007", "nobody"]]
+        file = SimpleUploadedFile("book.xlsx", make_workbook({"A": rows}))
+        page = self.client.post(IMPORT, {"file": file}, follow=True)
+        preview = self.leave_out(page)
+        url = preview.request["PATH_INFO"].replace("overview", "left_out")
+        content = io.BytesIO(self.client.get(url).getvalue())
+        sheet = read_workbook(content, "", max_rows=10, max_text=10_000)
+        [header, row] = [record.cells for record in sheet.records]
+        self.assertEqual(header, ["name", "email", "Problem"])
+        self.assertEqual(row[0], "007")
 
     def test_offers_nothing_if_no_row_is_valid(self):
         for text in ("name,email\nNew,x\n", "colour\nred\n", 'name\nNew\n"open\n'):

@@ -2,16 +2,16 @@
 
 from django.contrib import admin
 from django.db.models import Q
-from django.urls import path
+from django.urls import path, reverse
 from django.utils.translation import gettext_lazy as _
 
 from orgadmin.access.audit_log import SecurityEvent, find_last
 from orgadmin.admin.base import SuperuserOnlyAdmin, clean_search
 from orgadmin.admin.changelist import list_all_rows
+from orgadmin.admin.downloads import CSV, XLSX, respond_with_rows
 from orgadmin.admin.filters import ChoiceFilter, DateFilter
 from orgadmin.models import AuditEvent, User
 from orgadmin.models.validators import is_primary_key
-from orgadmin.records.csv_files import respond_with_csv
 from orgadmin.records.exports import list_audit_events, record_export
 
 # Deleted accounts of one name whose events a search finds.
@@ -96,15 +96,25 @@ class AuditLogAdmin(SuperuserOnlyAdmin):
         return queryset.filter(condition), False
 
     def get_urls(self):
-        export = path(
-            "export/",
-            self.admin_site.admin_view(self.export_view),
-            name="orgadmin_auditevent_export",
-        )
-        return [export, *super().get_urls()]
+        protect = self.admin_site.admin_view
+        urls = [
+            path(
+                "export/",
+                protect(self.export_view),
+                {"kind": CSV},
+                name="orgadmin_auditevent_export",
+            ),
+            path(
+                "export/xlsx/",
+                protect(self.export_view),
+                {"kind": XLSX},
+                name="orgadmin_auditevent_export_workbook",
+            ),
+        ]
+        return urls + super().get_urls()
 
-    def export_view(self, request):
-        """Download the list as CSV, with the search and filters of the page.
+    def export_view(self, request, kind):
+        """Download the list as a file, with the search and filters of the page.
 
         The rows are in the order of the chain. Without a filter, the last one is the
         record of this export.
@@ -113,7 +123,9 @@ class AuditLogAdmin(SuperuserOnlyAdmin):
         record_export("audit log", actor=request.user, filters=sorted(request.GET))
         last = find_last()
         until = last.position if last is not None else 0
-        return respond_with_csv("audit-log", list_audit_events(events, until=until))
+        rows = list_audit_events(events, until=until)
+        url = reverse("admin:orgadmin_auditevent_changelist")
+        return respond_with_rows(request, kind, "audit-log", rows, page=url)
 
 
 def find_keys(term):

@@ -18,6 +18,7 @@ from orgadmin.access.roles import ROLES_BY_KEY
 from orgadmin.access.rule import SUPERUSERS_ONLY
 from orgadmin.admin.base import SuperuserOnlyAdmin
 from orgadmin.admin.changelist import get_page
+from orgadmin.admin.downloads import CSV, XLSX, respond_with_rows
 from orgadmin.admin.import_form import PreviewForm
 from orgadmin.admin.once import note_sent
 from orgadmin.models import (
@@ -32,7 +33,6 @@ from orgadmin.models.guards import LastAdminError
 from orgadmin.people.ends import plan_end
 from orgadmin.people.outbox import is_queued
 from orgadmin.people.unsent import find_state
-from orgadmin.records.csv_files import respond_with_csv
 from orgadmin.records.exports import record_export
 from orgadmin.records.import_columns import fit_mapping
 from orgadmin.records.import_jobs import (
@@ -66,6 +66,7 @@ from orgadmin.records.stored_imports import (
     list_warnings,
     prepare,
     read_file,
+    read_format,
     read_report,
 )
 
@@ -313,11 +314,17 @@ class ImportAdmin(SuperuserOnlyAdmin):
         carry_out(stored, actor=request.user)
 
     def left_out_view(self, request, stored):
-        """Download the rows that an import leaves out, with what is wrong with them."""
+        """Download the rows that an import leaves out, with what is wrong with them.
+
+        If they come from a workbook, the file is one, too.
+        """
         if not read_report(stored).number_rejected:
             return HttpResponseRedirect(self.get_record_url(stored))
         record_export("rows of an import", actor=request.user, stored=stored.pk)
-        return respond_with_csv("not-imported", list_left_out(stored))
+        kind = XLSX if read_format(stored).sheet else CSV
+        rows = list_left_out(stored)
+        url = self.get_record_url(stored)
+        return respond_with_rows(request, kind, "not-imported", rows, page=url)
 
     # Undoing
 

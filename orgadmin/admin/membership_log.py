@@ -9,10 +9,10 @@ from django.utils.translation import gettext, gettext_lazy as _
 from orgadmin.access.ends import find_start_of_next_day
 from orgadmin.admin.base import SuperuserOnlyAdmin
 from orgadmin.admin.changelist import get_page
+from orgadmin.admin.downloads import CSV, XLSX, respond_with_rows
 from orgadmin.admin.filters import FieldChoiceFilter
 from orgadmin.admin.people_forms import MembersOnForm
 from orgadmin.models import Membership, MembershipEvent, User
-from orgadmin.records.csv_files import respond_with_csv
 from orgadmin.records.event_actors import hide_platform_staff, name_people
 from orgadmin.records.exports import list_events, record_export
 
@@ -85,7 +85,7 @@ class MembershipLogPage:
         """Show who joined and who left, when, and who made the change.
 
         ?on=<date> shows who was a member at the end of that day instead, and ?csv
-        downloads the rows as a file.
+        or ?xlsx downloads the rows as a file.
         """
         events = MembershipEvent.objects.filter(organization_key=organization.pk)
         form = MembersOnForm(request.GET or None)
@@ -94,19 +94,22 @@ class MembershipLogPage:
             moment = find_start_of_next_day(on)
             members = events.find_joining_events_of_members(moment)
             events = members.order_by("user_name", "pk")
-        if "csv" in request.GET and not form.errors:
+        kinds = [kind for kind in (CSV, XLSX) if kind in request.GET]
+        if kinds and not form.errors:
             record_export(
                 "membership log",
                 actor=request.user,
                 organization=organization.pk,
-                filters=sorted(request.GET.keys() - {"csv"}),
+                filters=sorted(request.GET.keys() - {CSV, XLSX}),
             )
             hide = partial(
                 hide_platform_staff, organization=organization, user=request.user
             )
             people = list_visible_people(organization, request.user)
             rows = list_events(events, hide, people)
-            return respond_with_csv("membership-log", rows)
+            return respond_with_rows(
+                request, kinds[0], "membership-log", rows, page=request.path
+            )
         page = get_page(request, events.cut_reasons().find_previous_roles())
         hide_platform_staff(page, organization, request.user)
         name_people(page, organization, request.user)
