@@ -14,6 +14,8 @@ SCRIPT = Path(settings.BASE_DIR) / "docs/deployment/orgadmin-backup"
 # Finds the file behind --file. If the first dump is to fail, it leaves a half of it.
 PG_DUMP = """#!/bin/sh
 echo half >"$3"
+echo "$@" >"$TOOLS/arguments"
+echo "$PGPASSWORD" >"$TOOLS/password"
 [ ! -e "$TOOLS/dump-fails" ]
 """
 PG_RESTORE = '#!/bin/sh\n[ ! -e "$TOOLS/restore-fails" ]\n'
@@ -45,14 +47,14 @@ class BackupScriptTests(SimpleTestCase):
         os.utime(path, (changed, changed))
         return name
 
-    def run_script(self):
+    def run_script(self, url="postgres:///x"):
         return subprocess.run(
             ["sh", SCRIPT, self.backups],
             env={
                 "PATH": f"{self.tools}:{os.environ['PATH']}",
                 "TOOLS": str(self.tools),
                 "STATE_DIRECTORY": str(self.state),
-                "DATABASE_URL": "postgres:///x",
+                "DATABASE_URL": url,
             },
             capture_output=True,
             text=True,
@@ -99,6 +101,21 @@ class BackupScriptTests(SimpleTestCase):
         self.assertEqual(self.run_script().returncode, 0)
         self.assertEqual(len(self.list_dumps()), 4)
         self.assertEqual(self.read_status(), {"FAILED", "BACKUP"})
+
+    def test_other_users_of_the_machine_do_not_see_the_password(self):
+        urls = {
+            "postgres:///x?host=/run": ("postgres:///x?host=/run", ""),
+            "postgres://ada@db:5432/x": ("postgres://ada@db:5432/x", ""),
+            "postgres://ada:p%40%2F%25@db/x": ("postgres://ada@db/x", "p@/%"),
+            "postgres://ada:pw@/x?host=/run": ("postgres://ada@/x?host=/run", "pw"),
+        }
+        for url, (argument, password) in urls.items():
+            with self.subTest(url=url):
+                self.assertEqual(self.run_script(url).returncode, 0)
+                arguments = (self.tools / "arguments").read_text()
+                self.assertEqual(arguments.split()[-1], argument)
+                passed = (self.tools / "password").read_text()
+                self.assertEqual(passed, f"{password}\n")
 
     def test_an_unreadable_dump_does_not_count(self):
         (self.tools / "restore-fails").touch()
