@@ -83,7 +83,7 @@ def read_table(file: BinaryIO, options: ImportOptions, titles: TitleReader) -> T
             max_text=min(UNPACKED * limits.size, limits.size + MORE_TEXT),
         )
         check_rows(sheet.rows, limits)
-        return Table(Format(sheet=sheet.name, sheets=sheet.names), iter(sheet.records))
+        return Table(Format(sheet=sheet.name, sheets=sheet.names), sheet.records)
     encoding = options.encoding or find_encoding(file)
     delimiter = find_delimiter(file, encoding, titles.rate)
     records = read_csv(file, encoding, delimiter)

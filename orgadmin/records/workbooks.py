@@ -8,11 +8,11 @@ import os
 import subprocess
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from shutil import copyfileobj
-from typing import BinaryIO
+from typing import BinaryIO, cast
 from zipfile import ZipFile, is_zipfile
 
 from django.utils.formats import number_format
@@ -44,6 +44,9 @@ ENVIRONMENT = ("LD_LIBRARY_PATH", "PATH")
 # The exit status of Python if an exception was not caught
 FAILED = 1
 
+# More bytes than the number of rows can have
+MAX_LAST_LINE = 30
+
 # The reader ends itself earlier, by the time that it computes.
 MAX_WAIT = 2 * workbook_reader.MAX_SECONDS
 
@@ -54,7 +57,7 @@ class Sheet:
 
     name: str
     names: Sequence[str]
-    records: Sequence[Record]  # that are not empty
+    records: Iterator[Record]  # that are not empty; they can be read once
     rows: int  # the number of such rows, of which there may be more than records
 
 
@@ -68,28 +71,40 @@ def read_workbook(
     with more than `max_text` characters, or if there is no such sheet.
     """
     check_archive(file)
+    # All text of a large sheet would not fit in the memory that the site may take.
+    output = cast(BinaryIO, tempfile.TemporaryFile())  # noqa: SIM115
     with tempfile.TemporaryFile() as copy:
         # The reader needs a file of the operating system to move in.
         file.seek(0)
         copyfileobj(file, copy)
         copy.seek(0)
-        status, lines = run_reader(copy, chosen, max_rows, max_text)
+        status = run_reader(copy, output, chosen, max_rows, max_text)
+    output.seek(0)
     names: list[str] = []
     name = ""
-    if lines:
-        overview = json.loads(lines[0])
+    first_line = output.readline()
+    if first_line:
+        overview = json.loads(first_line)
         names = overview["sheets"]
         name = overview["sheet"] or ""
     if status != 0:
+        output.close()
         raise FileRefused(describe_failure(status, chosen, names))
-    records = list_records(lines[1:-1])
-    return Sheet(name, names, records, rows=int(lines[-1]))
+    rows = int(read_last_line(output))
+    return Sheet(name, names, read_records(output, len(first_line)), rows)
+
+
+def read_last_line(file: BinaryIO) -> bytes:
+    """Return the last line of what the reader has printed, which is a number."""
+    size = file.seek(0, os.SEEK_END)
+    file.seek(max(size - MAX_LAST_LINE, 0))
+    return file.read().splitlines()[-1]
 
 
 def run_reader(
-    file: BinaryIO, chosen: str, max_rows: int, max_text: int
-) -> tuple[int, list[bytes]]:
-    """Run the reader. Returns its exit status, and the lines that it has printed."""
+    file: BinaryIO, output: BinaryIO, chosen: str, max_rows: int, max_text: int
+) -> int:
+    """Run the reader, which prints to a file. Returns its exit status."""
     environment = {name: os.environ[name] for name in ENVIRONMENT if name in os.environ}
     limits = [str(max_rows), str(min(max_text, workbook_reader.MAX_TEXT))]
     command = [sys.executable, "-I", str(READER), chosen, *limits]
@@ -98,32 +113,40 @@ def run_reader(
         done = subprocess.run(
             command,
             stdin=file,
-            capture_output=True,
+            stdout=output,
+            stderr=subprocess.PIPE,
             env=environment,
             timeout=MAX_WAIT,
             check=False,
         )
     except subprocess.TimeoutExpired:
-        return workbook_reader.TOO_LARGE, []
+        return workbook_reader.TOO_LARGE
     except ValueError:
         # No sheet has a name with a NUL in it.
-        return workbook_reader.NO_SUCH_SHEET, []
+        return workbook_reader.NO_SUCH_SHEET
     if done.returncode == FAILED:
         # The last line names the error. Others may contain text of the file.
         error = done.stderr.decode(errors="replace").strip().rpartition("\n")[2]
         logger.error("The reader of workbooks failed: %s", error.partition(":")[0])
-        return workbook_reader.DAMAGED, []
-    return done.returncode, done.stdout.splitlines()
+        return workbook_reader.DAMAGED
+    return done.returncode
 
 
-def list_records(lines: Sequence[bytes]) -> list[Record]:
-    records = []
-    for line in lines:
-        number, *cells = json.loads(line)
-        record = make_record(number, cells)
-        if record is not None:
-            records.append(record)
-    return records
+def read_records(file: BinaryIO, start: int) -> Iterator[Record]:
+    """Yield the records between the first and the last line that the reader printed.
+
+    Closes the file at the end.
+    """
+    with file:
+        file.seek(start)
+        for line in file:
+            row = json.loads(line)
+            if not isinstance(row, list):
+                return
+            number, *cells = row
+            record = make_record(number, cells)
+            if record is not None:
+                yield record
 
 
 def check_archive(file: BinaryIO) -> None:
