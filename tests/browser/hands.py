@@ -104,6 +104,12 @@ class Hand:
         """Choose a radio button."""
         self.touch(locator)
 
+    def select(self, locator, text):
+        """Open a list of choices, and choose one."""
+        self.presses += 2
+        self.steps += 2
+        locator.select_option(label=text)
+
     def tick(self, locator):
         """Tick a checkbox."""
         self.touch(locator)
@@ -114,19 +120,24 @@ class Hand:
         self.page.keyboard.type(text)
         self.touch(self.page.get_by_role("option", name=text))
 
-    def give(self, locator, text):
+    def give(self, locator, content, name="file.csv"):
         """Choose a file. The dialog that opens belongs to the browser."""
         self.presses += 1
         self.steps += 1
+        if isinstance(content, str):
+            content = content.encode()
         locator.set_input_files(
-            {"name": "file.csv", "mimeType": "text/csv", "buffer": text.encode()}
+            {"name": name, "mimeType": "application/octet-stream", "buffer": content}
         )
 
     def download(self, locator):
         """Return the text of the file that a link downloads."""
+        return self.download_bytes(locator).decode()
+
+    def download_bytes(self, locator):
         with self.page.expect_download() as download:
             self.touch(locator)
-        return download.value.path().read_text()
+        return download.value.path().read_bytes()
 
 
 class Finger(Hand):
@@ -191,6 +202,11 @@ class Keys(Hand):
         if not locator.is_checked():
             self.key("Space")
 
+    def select(self, locator, text):
+        self.reach(locator)
+        while locator.locator("option:checked").inner_text() != text:
+            self.key("ArrowDown")
+
     def tick(self, locator):
         self.reach(locator)
         self.key("Space")
@@ -203,6 +219,6 @@ class Keys(Hand):
         )
         self.key("Enter")
 
-    def give(self, locator, text):
+    def give(self, locator, content, name="file.csv"):
         self.reach(locator)
-        super().give(locator, text)
+        super().give(locator, content, name)

@@ -1,5 +1,6 @@
 """What people come to do, from the home page to the end."""
 
+import io
 import re
 import time
 from datetime import timedelta
@@ -13,6 +14,8 @@ from orgadmin.models import Organization, ReviewScope, User
 from orgadmin.people import archive
 from orgadmin.people.review_items import prepare
 from orgadmin.people.reviews import start_review
+from orgadmin.records.workbooks import read_workbook
+from orgadmin.records.xlsx_files import write_workbook
 from tests.browser import PHONE, BrowserTestCase
 from tests.browser.hands import Finger, Hand, Keys
 from tests.factories import create_organization, create_superuser, create_user, id_cells
@@ -41,6 +44,10 @@ PRESSES = {
     "see_why_someone_has_access": (4, 4, 20),
     "import": (4, 4, 18),
     "export": (2, 2, 12),
+    "fill_in_the_template": (5, 5, 30),
+    "import_a_german_workbook": (4, 4, 24),
+    "change_a_possible_duplicate": (7, 7, 40),
+    "undo_an_import": (6, 6, 40),
     "restore_an_earlier_version": (6, 6, 41),
     "archive": (6, 6, 24),
     # On a phone, the navigation is a menu.
@@ -333,6 +340,68 @@ class Jobs:
         self.sees("“1” → “2”")
         hand.press(hand.button("Import organizations"))
         self.sees("1 organization was created. 1 organization was changed.")
+
+    def choose_file(self, hand, content, name="file.csv"):
+        """Go to the import, and upload a file."""
+        hand.press(hand.link("Import organizations"))
+        hand.give(hand.field("Spreadsheet or CSV file:"), content, name)
+        hand.press(hand.button("Preview import"))
+
+    def test_fill_in_the_template(self):
+        hand = self.enter("root")
+        hand.press(hand.link("Import organizations"))
+        link = hand.link("Download template")
+        template = io.BytesIO(hand.download_bytes(link))
+        sheet = read_workbook(template, "", max_rows=10, max_text=10_000)
+        rows = [record.cells for record in sheet.records]
+        filled = io.BytesIO()
+        write_workbook(filled, [*rows, ["Filled in", "007"]], "Organizations")
+        field = hand.field("Spreadsheet or CSV file:")
+        hand.give(field, filled.getvalue(), "template.xlsx")
+        hand.press(hand.button("Preview import"))
+        self.sees("is the example of the template")
+        hand.press(hand.button("Import organizations"))
+        self.sees("1 organization was created.")
+        stored = Organization.objects.get(name="Filled in")
+        self.assertEqual(stored.reference, "007")
+
+    def test_import_a_german_workbook(self):
+        rows = [
+            ["Kundenliste 2026"],
+            ["Kd.-Nr.", "Firma", "Telefon", "PLZ", "Ort"],
+            ["0042", "Müller GmbH", "030 1234", "01067", "Dresden"],
+            ["Summe", "1"],
+        ]
+        file = io.BytesIO()
+        write_workbook(file, rows, "Tabelle1")
+        hand = self.enter("root")
+        self.choose_file(hand, file.getvalue(), "kunden.xlsx")
+        self.sees("stands above the header")
+        self.sees("looks like a total")
+        hand.press(hand.button("Import organizations"))
+        self.sees("1 organization was created.")
+        stored = Organization.objects.get(name="Müller GmbH")
+        self.assertEqual((stored.reference, stored.address), ("0042", "01067 Dresden"))
+
+    def test_change_a_possible_duplicate(self):
+        hand = self.enter("root")
+        self.choose_file(hand, "name,phone\nAcme,2\n")
+        self.sees("Possible duplicates")
+        hand.select(hand.field("Line 2:"), "Change “Acme”")
+        hand.press(hand.button("Import organizations"))
+        self.sees("“1” → “2”")
+        hand.press(hand.button("Import organizations"))
+        self.sees("1 organization was changed.")
+
+    def test_undo_an_import(self):
+        hand = self.enter("root")
+        self.choose_file(hand, "name\nMistake\n")
+        hand.press(hand.button("Import organizations"))
+        self.sees("1 organization was created.")
+        hand.press(hand.link("Undo import…"))
+        hand.press(hand.button("Undo import"))
+        self.sees("The import was undone.")
+        self.assertFalse(Organization.objects.filter(name="Mistake").exists())
 
     def test_export(self):
         hand = self.enter("anna")
