@@ -162,6 +162,7 @@ class ImportTests(PeoplePageCase):
         page = self.client.post(page.request["PATH_INFO"], data, follow=True)
         self.assertContains(page, "Saved columns for files of another kind")
 
+    @tag("A41")
     def test_is_for_superusers(self):
         staff = create_user(
             "staff",

@@ -39,7 +39,7 @@ from orgadmin.records.import_warnings import describe_lost
 
 OTHER_NAME = Suspicion(
     gettext_lazy("other name"),
-    gettext_lazy("The account has another name. The import keeps that one."),
+    gettext_lazy("The import does not change the name of the account."),
     needs_consent=False,
 )
 OTHER_ORGANIZATION = Suspicion(
