@@ -514,6 +514,7 @@ READS_ALL = {
     "orgadmin/records/doctor.py": "checks all",
     "orgadmin/records/erasure.py": "erases a person everywhere",
     "orgadmin/records/exports.py": "names those of a membership log that was permitted",
+    "orgadmin/records/import_dry_run.py": "names the groups of new ones",
     "orgadmin/records/import_people_planning.py": "refuses rows about archived ones",
     "orgadmin/records/import_planning.py": "finds who has a reference",
     "orgadmin/records/import_undo.py": "locks those that the rule permits to change",

@@ -161,8 +161,8 @@ def write_day(cell: str) -> str:
     match = GERMAN_DAY.fullmatch(cell)
     if match is None:
         return cell
-    day, month, year = (int(number) for number in match.groups())
     try:
-        return date(year, month, day).isoformat()
+        day = date(int(match[3]), int(match[2]), int(match[1]))
+        return day.isoformat()
     except ValueError:
         return cell
