@@ -168,6 +168,8 @@ class UploadForm(ChoicesForm):
 
     file = forms.FileField(
         label=_("Spreadsheet or CSV file"),
+        # People at a keyboard need not pass the links above it.
+        widget=forms.FileInput(attrs={"autofocus": True}),
         error_messages={
             name: _("Choose a file.") for name in ("required", "invalid", "empty")
         },

@@ -256,9 +256,10 @@ class UserAdmin(
     list_display = ["person", "roles", "status", "last_sign_in"]
     list_filter = [RoleFilter, StatusFilter]
     ordering = ["sort_name", "pk"]
-    # Only the name has an index for sorting.
-    sortable_by = ["person"]
-    sorts = {"person": Sort("sort_name")}
+    # Only the name has an index for sorting. No header is a link: people at a keyboard
+    # would have to pass it on each visit.
+    sortable_by = ()
+    sorts = {"person": Sort("sort_name", label=_("Name"))}
     autocomplete_fields = ["groups"]
     readonly_fields = ["last_login", "date_joined"]
 
@@ -337,7 +338,7 @@ class UserAdmin(
         for user in rows:
             user.numbers_of_roles = numbers.get(user.pk, NumbersOfRoles())
 
-    @admin.display(description=_("Name"), ordering="sort_name")
+    @admin.display(description=_("Name"))
     def person(self, user):
         """Name a person by their full name with the address below, or by one of them.
 
