@@ -115,7 +115,7 @@ class Peaks:
     megabytes: dict[str, int] = field(default_factory=dict)
 
     def watch(self, stopped: threading.Event) -> None:
-        while not stopped.wait(0.2):
+        while not stopped.wait(1):
             self.look(self.server_pid, "gunicorn")
             if self.worker_pid:
                 self.look(self.worker_pid, "worker")
@@ -187,7 +187,7 @@ class Site:
                 if value:
                     self.progress.add(value)
             assert time.monotonic() - began < MAX_WAIT / 1000
-            time.sleep(0.5)
+            time.sleep(2)
         return time.monotonic() - began
 
     def ask(self, statement: str) -> float:

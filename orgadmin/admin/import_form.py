@@ -308,9 +308,11 @@ class PreviewForm(ChoicesForm):
         """Add a field for each row that may mean an organization."""
         targets = self.chosen.options.targets
         for line, row in self.resembled.items():
-            change = _("Change “%s”") % printable(row.name)
+            name = printable(row.name)
+            change = _("Change “%s”") % name
+            label = _("Line %(line)d, similar to “%(name)s”")
             self.fields[f"target_{line}"] = forms.ChoiceField(
-                label=_("Line %d") % line,
+                label=label % {"line": line, "name": name},
                 required=False,
                 choices=[("", _("Create another organization")), (row.pk, change)],
                 initial=targets.get(str(line), ""),

@@ -387,7 +387,7 @@ class Jobs:
         hand = self.enter("root")
         self.choose_file(hand, "name,phone\nAcme,2\n")
         self.sees("Possible duplicates")
-        hand.select(hand.field("Line 2:"), "Change “Acme”")
+        hand.select(hand.field("Line 2, similar to “Acme”:"), "Change “Acme”")
         hand.press(hand.button("Import organizations"))
         self.sees("“1” → “2”")
         hand.press(hand.button("Import organizations"))
