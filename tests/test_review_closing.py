@@ -344,6 +344,13 @@ class ClosingPageTests(PagesTestCase):
                 response = method(self.url_of(review, page), follow=True)
                 self.assertContains(response, "This review has ended")
 
+    def test_a_reminder_after_the_end_says_that_the_review_has_ended(self):
+        review = start()
+        overview = self.url_of(review, "overview")
+        close_early(review, actor=self.root)
+        response = self.client.post(overview, {"remind": "1"}, follow=True)
+        self.assertContains(response, "This review has ended")
+
     @tag("D26")
     def test_needs_a_recent_sign_in(self):
         review = start()

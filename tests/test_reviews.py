@@ -562,6 +562,7 @@ class DecisionTests(ReviewTestCase):
         self.answer(self.cyd)
         self.assertEqual(answers_of(self.review), {"cyd": "left"})
 
+    @tag("K1")
     def test_platform_staff_confirm_each_other(self):
         section = self.review.sections.get(organization_key=None)
         items = section.items.values_list("pk", flat=True)

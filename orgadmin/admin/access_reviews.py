@@ -230,6 +230,8 @@ class AccessReviewAdmin(ReviewClosingPages, SuperuserOnlyAdmin):
         )
 
     def _remind(self, request, review):
+        if not review.is_answerable:
+            return self.redirect_with_message(request, CLOSED_ALREADY, messages.WARNING)
         if remind_now(review):
             text = _("Everyone who has not answered gets an email.")
             return self.redirect_with_message(request, text)

@@ -40,8 +40,8 @@ from orgadmin.people.review_locks import keep_open
 from orgadmin.people.review_mail import ask_to_review
 from orgadmin.people.reviews import NothingToReview, start_review
 
-# How many people are asked in one transaction.
-PEOPLE_BATCH = 2_000
+# How many people are asked in one transaction. Those who decide meanwhile wait for it.
+PEOPLE_BATCH = 500
 
 EVENTS_BATCH = 1_000
 
