@@ -2,7 +2,9 @@
 
 import io
 from datetime import timedelta
+from unittest import mock
 
+from django.core import mail
 from django.core.files.uploadedfile import SimpleUploadedFile
 from django.db import connection
 from django.test import tag
@@ -18,6 +20,9 @@ from orgadmin.models import (
     User,
 )
 from orgadmin.people.ends import find_today
+from orgadmin.records.import_options import Limits
+from tests.import_corpus.workbook_files import make_workbook
+from tests.mailing import queues_mail, work
 
 from .factories import ADMIN, create_organization, create_user
 from .test_import_export import IMPORT, file_of
@@ -193,6 +198,44 @@ class ImportTests(PeoplePageCase):
         self.assertEqual(*counts)
 
 
+@queues_mail()
+class WorkerTests(PeoplePageCase):
+    def setUp(self):
+        super().setUp()
+        self.root.email = "root@example.com"
+        self.root.save()
+        self.client.force_login(self.root)
+        limits = Limits(rows=1, size=10_000)
+        for module in ("records.import_jobs", "admin.import_export"):
+            patch = mock.patch(f"orgadmin.{module}.AT_ONCE", limits)
+            patch.start()
+            self.addCleanup(patch.stop)
+
+    def test_a_worker_imports_a_large_file_and_says_so(self):
+        text = (
+            "email,reference,role\n"
+            "mary@example.com,R1,admin\n"
+            "new@example.com,R1,reviewer\n"
+        )
+        url = self.upload(text, send_mail="on").request["PATH_INFO"]
+        work()
+        preview = self.client.get(url)
+        self.assertContains(preview, "Give 1 person a role")
+        self.confirm(preview)
+        self.assertFalse(self.is_member(self.mary))
+        work()
+        self.assertTrue(self.is_member(self.mary))
+        self.assertContains(self.client.get(url), "1 person was given a role.")
+        bodies = {message.to[0]: message.body for message in mail.outbox}
+        self.assertIn("new@example.com", bodies)
+        body = " ".join(bodies["root@example.com"].split())
+        self.assertIn("1 person was given a role. 1 person was invited.", body)
+        self.assertNotIn("organizations were", body)
+        # Recent activity has one entry.
+        home = self.client.get("/admin/")
+        self.assertContains(home, "1 person got a role, 1 person invited")
+
+
 class RecognitionTests(PeoplePageCase):
     def test_a_file_of_people_is_led_to_the_import_of_people(self):
         text = "email,first_name,last_name,reference,role\nm@example.com,a,b,R1,admin\n"
@@ -209,6 +252,19 @@ class RecognitionTests(PeoplePageCase):
         response = self.client.get(LIST)
         for url in (PEOPLE_IMPORT, EXPORT, WORKBOOK):
             self.assertContains(response, f'href="{url}')
+
+
+class WorkbookTests(PeoplePageCase):
+    def test_days_can_be_text_or_written_by_a_spreadsheet(self):
+        day = DAY.strftime("%d.%m.%Y")
+        rows = [
+            ["E-Mail", "Kundennr.", "Rolle", "Bis"],
+            ["mary@example.com", "R1", "Leser", day],
+        ]
+        content = make_workbook({"Leute": rows})
+        file = SimpleUploadedFile("people.xlsx", content)
+        page = self.client.post(PEOPLE_IMPORT, {"file": file}, follow=True)
+        self.assertContains(page, f"until: “{DAY}”")
 
 
 class ExportTests(PeoplePageCase):

@@ -273,6 +273,10 @@ def describe_import(details: Mapping[str, Any]) -> str:
     if ends:
         text = ngettext("%d last day changed", "%d last days changed", ends)
         texts.append(text % ends)
+    invited = details.get("invited", 0)
+    if invited:
+        text = ngettext("%d person invited", "%d people invited", invited)
+        texts.append(text % invited)
     return ", ".join(texts) or _("Nothing was changed.")
 
 
