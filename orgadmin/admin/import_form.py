@@ -292,7 +292,8 @@ class PreviewForm(ChoicesForm):
         rows = {}
         targets = self.chosen.options.targets
         if targets:
-            names = Organization.objects.in_bulk(set(targets.values()))
+            unarchived = Organization.objects.unarchived()
+            names = unarchived.in_bulk(set(targets.values()))
             for line, pk in targets.items():
                 if pk in names:
                     rows[int(line)] = ResembledRow(pk, names[pk].name)
