@@ -44,7 +44,7 @@ QUERIES_OF_ORGANIZATION = {
 }
 QUERIES_OF_PERSON = {
     "change": 8,
-    "overview": 4,
+    "overview": 5,
     "organizations": 7,
     "access": 8,
     "activity": 5,
