@@ -111,7 +111,8 @@ class RoleTests(PeopleCase):
         _pk, key = id_cells(self.acme.pk).split(",")
         for cells in (f"{self.beta.pk},", f"{self.beta.pk},{key}"):
             self.assert_refused(
-                f"{header}mary@example.com,{cells},admin\n", "key beside it"
+                f"{header}mary@example.com,{cells},admin\n",
+                "belong to the “organization_id_key”",
             )
         self.assert_refused(
             f"email,organization_id,role\nmary@example.com,{self.beta.pk},admin\n",

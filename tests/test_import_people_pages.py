@@ -165,7 +165,7 @@ class ImportTests(PeoplePageCase):
         self.assertNotContains(page, "Mine")
         data = {"save_as": "Mine", "save_columns": "1"}
         page = self.client.post(page.request["PATH_INFO"], data, follow=True)
-        self.assertContains(page, "Saved columns for files of another kind")
+        self.assertContains(page, "is used for the columns of another kind of file")
 
     @tag("A41")
     def test_is_for_superusers(self):

@@ -69,7 +69,7 @@ class TemplateTests(TestCase):
         content = self.fill_in([["New"]]).getvalue()
         file = SimpleUploadedFile("template.xlsx", content)
         response = self.client.post(IMPORT, {"file": file}, follow=True)
-        self.assertContains(response, "is the example of the template")
+        self.assertContains(response, "is the example row of the template")
         self.assertContains(response, "Create 1 organization")
 
     def test_an_example_that_was_written_over_is_imported(self):

@@ -19,7 +19,7 @@ HIDDEN_CHOICES = ("encoding", "language", "language-language", "language-time_zo
 
 # What is inside these tags of templates is translated, or not for people.
 SKIPPED_TAGS = ("blocktranslate", "comment")
-CLASS_BLOCKS = ("block bodyclass", "block coltype")
+CLASS_BLOCKS = ("block bodyclass", "block button_class", "block coltype")
 PATH = re.compile(r"/\S*")
 
 # Placeholders, and HTML tags

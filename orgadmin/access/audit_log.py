@@ -111,7 +111,7 @@ class SecurityEvent(models.TextChoices):
     PERSON_ERASED = "person erased", _("personal data erased")
     REVIEW_STARTED = "review started", _("access review started")
     REVIEW_CLOSED = "review closed", _("access review closed early")
-    REVIEW_CANCELLED = "review cancelled", _("access review cancelled")
+    REVIEW_CANCELLED = "review cancelled", _("access review canceled")
     REVIEW_COMPLETED = "review completed", _("access review completed")
 
 

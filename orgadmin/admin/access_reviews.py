@@ -132,7 +132,7 @@ class AccessReviewAdmin(ReviewClosingPages, SuperuserOnlyAdmin):
     @admin.display(description=_("Status"))
     def state(self, review):
         if review.is_cancelled:
-            return _("Cancelled")
+            return _("Canceled")
         if review.completed_at is not None:
             return _("Completed")
         if review.closed_at is not None:

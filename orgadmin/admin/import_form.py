@@ -36,8 +36,8 @@ EXTENSIONS = ["csv", "tsv", "txt", "xlsx", "xlsm", "xls", "ods", ""]
 
 
 MATCHES_NAMES_OF_PEOPLE = _(
-    "Rows without a key are about the organization that has their name. Otherwise, they"
-    " are problems."
+    "Rows without a key are about the organization that they name. Otherwise, they are"
+    " rejected."
 )
 
 

@@ -219,7 +219,7 @@ class ImportAdmin(SuperuserOnlyAdmin):
         others = ColumnMapping.objects.exclude(subject=stored.subject)
         if others.filter(name=name).exists():
             text = _(
-                "Saved columns for files of another kind are called “%s”. Enter"
+                "The name “%s” is used for the columns of another kind of file. Enter"
                 " another name."
             )
             self.message_user(request, text % name, messages.WARNING)

@@ -1,4 +1,4 @@
-"""The pages that ask before an access review is closed early, or cancelled."""
+"""The pages that ask before an access review is closed early, or canceled."""
 
 from django.contrib import messages
 from django.utils.translation import gettext_lazy as _
@@ -43,7 +43,7 @@ class ReviewClosingPages:
             close_early(review, actor=request.user)
         except ReviewIsComplete:
             return self._tell_closed(request, url)
-        text = _("Nobody can answer any more. The review is completed in a moment.")
+        text = _("The review was closed.")
         return self.redirect_with_message(request, text, to=url)
 
     def cancel_view(self, request, review):
@@ -71,7 +71,7 @@ class ReviewClosingPages:
             return self.redirect_with_message(
                 request, str(error), messages.WARNING, url
             )
-        text = _("The review was cancelled. Nobody has lost access.")
+        text = _("The review was canceled. Nobody has lost access.")
         return self.redirect_with_message(request, text, to=url)
 
     def _tell_closed(self, request, url):

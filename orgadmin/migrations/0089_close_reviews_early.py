@@ -32,7 +32,7 @@ class Migration(migrations.Migration):
             model_name="accessreview",
             name="is_cancelled",
             field=models.BooleanField(
-                db_default=False, default=False, verbose_name="cancelled"
+                db_default=False, default=False, verbose_name="canceled"
             ),
         ),
     ]

@@ -154,7 +154,7 @@ class AccessReview(models.Model):
         _("closed by"), max_length=150, blank=True, default="", db_default=""
     )
     # Nobody had decided anything by then, and nothing was decided afterwards.
-    is_cancelled = models.BooleanField(_("cancelled"), default=False, db_default=False)
+    is_cancelled = models.BooleanField(_("canceled"), default=False, db_default=False)
     completed_at = models.DateTimeField(_("completed"), null=True)
 
     objects = AccessReviewQuerySet.as_manager()

@@ -27,7 +27,10 @@ class AlreadyDecided(Exception):
 
     def __str__(self) -> str:
         return str(
-            _("Someone has decided in this review. Close it instead of cancelling it.")
+            _(
+                "Someone has made a decision in this review. Close it instead of"
+                " canceling it."
+            )
         )
 
 

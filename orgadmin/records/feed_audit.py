@@ -43,7 +43,7 @@ EVENTS_ABOUT_ORGANIZATIONS = {
 EVENTS_ABOUT_REVIEWS: dict[SecurityEvent, str | Promise] = {
     SecurityEvent.REVIEW_STARTED: gettext_lazy("Started."),
     SecurityEvent.REVIEW_CLOSED: gettext_lazy("Closed early."),
-    SecurityEvent.REVIEW_CANCELLED: gettext_lazy("Cancelled."),
+    SecurityEvent.REVIEW_CANCELLED: gettext_lazy("Canceled."),
     SecurityEvent.REVIEW_COMPLETED: gettext_lazy("Completed."),
 }
 

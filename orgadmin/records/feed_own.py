@@ -103,7 +103,7 @@ def read_reviews(scope: Scope, before: int, size: int) -> list[Row]:
         if completed_at is not None:
             text = _("access review completed")
             if is_cancelled:
-                text = _("access review cancelled")
+                text = _("access review canceled")
             rows.append(make_row(completed_at, text, number, key))
     rows.sort(key=lambda row: row.key, reverse=True)
     return [row for row in rows if not before or row.key < before][:size]

@@ -266,10 +266,10 @@ def list_titles(record: Record) -> str:
 def describe_people(line: int) -> ImportProblem:
     return ImportProblem(
         _(
-            "This is a file of people, and not of organizations. Import it as a file"
-            " of people. If each line is an organization nevertheless, change the title"
-            " of the column with its name to “name”, and remove the columns with names"
-            " of people."
+            "This is a file of people, not of organizations. Import it as a file of"
+            " people. If each line is an organization after all, change the title of"
+            " the column with its name to “name”, and remove the columns with names of"
+            " people."
         ),
         line,
         subject=Import.Subject.PEOPLE,

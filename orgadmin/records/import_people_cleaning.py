@@ -109,8 +109,9 @@ class PersonCleaner(RecordCleaner):
             return super().clean_id(record)
         except InvalidCell as error:
             message = _(
-                "This ID does not belong to the key beside it. Export the people again,"
-                " or empty both cells and enter the reference of the organization."
+                "This ID does not belong to the “organization_id_key” in its line."
+                " Export the people again, or empty both cells and enter the reference"
+                " of the organization."
             )
             raise InvalidCell(message, error.value) from error
 
@@ -139,7 +140,7 @@ def clean_role(cell: str) -> Role | None:
     role = find_role(cell)
     if role is None:
         raise InvalidCell(
-            _("There is no such role. Write “admin” or “reviewer”."), cell
+            _("There is no such role. Enter “admin” or “reviewer”."), cell
         )
     return role
 

@@ -65,8 +65,8 @@ class PeopleTitleReader(TitleReader):
         folded = {fold(title) for title in record.cells}
         if folded & FOLDED_ORGANIZATION_TITLES and "first_name" not in found:
             message = _(
-                "This is a file of organizations, and not of people. If each line is"
-                " a person nevertheless, add a column “role”."
+                "This is a file of organizations, not of people. If each line is a"
+                " person after all, add a column “role”."
             )
             raise FileRefused(
                 ImportProblem(

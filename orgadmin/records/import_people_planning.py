@@ -45,8 +45,8 @@ OTHER_NAME = Suspicion(
 OTHER_ORGANIZATION = Suspicion(
     gettext_lazy("other organization"),
     gettext_lazy(
-        "The organization with this key has another name. Make sure that the key"
-        " belongs to this line."
+        "The organization with this key has another name. Make sure that this line"
+        " is about that organization."
     ),
 )
 
@@ -208,8 +208,8 @@ class PersonPlanner:
         found = stored.by_name.get(normalize(name), [])
         if not self.matches_names:
             message = _(
-                "The row has no reference of an organization. Add it, or let the import"
-                " match organizations by name."
+                "The row has no reference. Add the reference of the organization, or"
+                " let the import match organizations by name."
             )
         elif not found:
             message = _("There is no organization with this name.")
@@ -276,7 +276,7 @@ class PersonPlanner:
         column = next(name for name in columns if name in self.header.positions)
         detail = _("It is “%s”.") % printable(user.get_full_name())
         if not user.get_full_name():
-            detail = _("It is empty.")
+            detail = _("The account has no name.")
         title = self.header.find_title(column)
         value = str(row.names)
         warning = ImportWarning(OTHER_NAME, row.line, title, value, detail=detail)

@@ -95,8 +95,8 @@ LOSES_ROLE = Suspicion(
 DUPLICATE = Suspicion(
     gettext_lazy("possible duplicate"),
     gettext_lazy(
-        "A similar organization exists. Choose whether to change that one, or to create"
-        " another."
+        "A similar organization exists. Choose whether to change that one or to create"
+        " another one."
     ),
 )
 ALMOST_SAME_REFERENCE = Suspicion(

@@ -97,12 +97,12 @@ def explain() -> list[list[str]]:
     for text in (
         _(
             "Enter one organization in each row of the first sheet. You can leave"
-            " cells empty, and delete columns that you do not need."
+            " cells empty and delete columns that you do not need."
         ),
         _("An empty cell keeps what is there."),
         _(
-            "The import skips the example row as long as it has its name. You can also"
-            " delete it or write over it."
+            "The import skips the example row as long as you keep its name. You can"
+            " also delete or overwrite the row."
         ),
     ):
         rows.append(["", text])

@@ -69,7 +69,7 @@ REASONS = {
     TITLE: gettext_lazy("stands above the header"),
     HEADER: gettext_lazy("repeats the header"),
     TOTAL: gettext_lazy("looks like a total"),
-    EXAMPLE: gettext_lazy("is the example of the template"),
+    EXAMPLE: gettext_lazy("is the example row of the template"),
 }
 
 

@@ -107,16 +107,16 @@ def find_widths(rows: Sequence[Row]) -> Iterator[int]:
 
 def explain_rows() -> str:
     text = _(
-        "A workbook has at most %(limit)s rows, and this list has more. Download it as"
-        " CSV instead."
+        "A workbook can have at most %(limit)s rows, and this list has more. Download"
+        " the list as CSV instead."
     )
     return text % {"limit": number_format(MAX_ROWS, force_grouping=True)}
 
 
 def explain_text(row: int) -> str:
     text = _(
-        "A cell of a workbook has at most %(limit)s characters, and row %(row)s of this"
-        " list has more in one. Download it as CSV instead."
+        "A cell of a workbook can have at most %(limit)s characters, and a cell in row"
+        " %(row)s of this list has more. Download the list as CSV instead."
     )
     return text % {
         "limit": number_format(MAX_CELL, force_grouping=True),

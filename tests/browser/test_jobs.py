@@ -359,7 +359,7 @@ class Jobs:
         field = hand.field("Spreadsheet or CSV file:")
         hand.give(field, filled.getvalue(), "template.xlsx")
         hand.press(hand.button("Preview import"))
-        self.sees("is the example of the template")
+        self.sees("is the example row of the template")
         hand.press(hand.button("Import organizations"))
         self.sees("1 organization was created.")
         stored = Organization.objects.get(name="Filled in")

@@ -43,7 +43,7 @@ class ReviewClosingTests(BrowserTestCase):
         self.root.get_by_role("link", name="Close review now").click()
         self.sees(self.root, "2 roles that nobody has confirmed end.")
         self.root.get_by_role("button", name="Close review now").click()
-        self.sees(self.root, "Nobody can answer any more. The review is completed in")
+        self.sees(self.root, "The review was closed.")
         self.sees(self.open_as_admin(), "Platform staff have closed this review.")
         run_reviews()
         self.root.reload()
@@ -52,12 +52,12 @@ class ReviewClosingTests(BrowserTestCase):
 
     def test_cancels_a_review(self):
         self.root.get_by_role("link", name="Cancel review").click()
-        self.sees(self.root, "Nobody has decided anything in this review.")
+        self.sees(self.root, "Nobody has made a decision in this review.")
         self.root.get_by_role("link", name="Keep it open").click()
         self.root.get_by_role("link", name="Cancel review").click()
         self.root.get_by_role("button", name="Cancel review").click()
-        self.sees(self.root, "The review was cancelled. Nobody has lost access.")
-        self.sees(self.open_as_admin(), "Platform staff cancelled this review on")
+        self.sees(self.root, "The review was canceled. Nobody has lost access.")
+        self.sees(self.open_as_admin(), "Platform staff canceled this review on")
 
 
 class PhoneReviewClosingTests(ReviewClosingTests):
