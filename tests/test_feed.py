@@ -1,8 +1,11 @@
 """What activity shows of ends, archives, requests, access reviews and bulk changes."""
 
+from collections import defaultdict
+from contextlib import contextmanager
 from datetime import timedelta
 from unittest import mock
 
+from django.contrib.admin.models import CHANGE, LogEntry
 from django.db import connection
 from django.test import TestCase, tag
 from django.test.utils import CaptureQueriesContext
@@ -259,6 +262,55 @@ class RequestTests(FeedCase):
                     older = response.context["activity"].older
                     query = f"?before={older}" if older else None
             self.assertEqual(lines, expected)
+
+    def change(self, organization, value):
+        """Write a record of the history, and an entry in the log of Django's admin."""
+        organization.phone = value
+        organization.save()
+        message = [{"added": {"name": "contact", "object": value}}]
+        LogEntry.objects.log_actions(self.root.pk, [organization], CHANGE, message)
+
+    @tag("A28", "A50")
+    def test_reads_nothing_of_what_happens_elsewhere(self):
+        """Neither on the first page nor on older ones, however much that is."""
+        for organization in (self.acme, self.foreign, self.acme, self.foreign):
+            for number in range(3):
+                self.change(organization, str(number))
+        own = Organization.history.filter(id=self.acme.pk)
+        own_entries = LogEntry.objects.filter(object_id=str(self.acme.pk))
+        read = defaultdict(set)
+        with (
+            mock.patch.object(feed_items, "PAGE", 4),
+            mock.patch.object(feed, "FIRST_BATCH", 2),
+            spy_on("read_records", read),
+            spy_on("read_log_entries", read),
+        ):
+            self.client.force_login(self.ada)
+            query = ""
+            while query is not None:
+                response = self.client.get(f"{ALL_ACTIVITY}{query}")
+                older = response.context["activity"].older
+                query = f"?before={older}" if older else None
+        self.assertLessEqual(
+            read["read_records"], set(own.values_list("history_id", flat=True))
+        )
+        self.assertEqual(
+            read["read_log_entries"], set(own_entries.values_list("pk", flat=True))
+        )
+
+
+@contextmanager
+def spy_on(name, read):
+    """Add the keys of the rows that a log yields to `read`."""
+    original = getattr(feed, name)
+
+    def read_and_note(*args):
+        for row in original(*args):
+            read[name].add(row.key)
+            yield row
+
+    with mock.patch.object(feed, name, read_and_note):
+        yield
 
 
 class ReviewTests(FeedCase):

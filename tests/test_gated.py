@@ -9,10 +9,12 @@ from django.contrib import admin
 from django.contrib.admin.models import CHANGE, LogEntry
 from django.contrib.admin.utils import flatten_fieldsets
 from django.contrib.contenttypes.models import ContentType
+from django.db import DatabaseError
 from django.db.models import QuerySet
 from django.test import RequestFactory, TestCase, tag
 from django.urls import NoReverseMatch, reverse
 
+from orgadmin.admin import form_page
 from orgadmin.admin.forms import OrganizationForm
 from orgadmin.admin.gated import GatedModelAdmin, GatedOrganizationAdmin
 from orgadmin.models import Organization, User
@@ -480,14 +482,17 @@ class SavingTests(GateMixin, TestCase):
             self.assertEqual(self.client.post(url, data).status_code, 200)
 
     def test_an_organization_deleted_during_a_save_is_answered_like_a_missing_one(self):
-        original_save = OrganizationForm.save
+        """Saving fails, and when it is tried again, the organization is gone."""
 
-        def delete_and_save(form, *args, **kwargs):
+        def delete_after(error):
             Organization.objects.filter(pk=self.own.pk).delete()
-            return original_save(form, *args, **kwargs)
+            return isinstance(error, DatabaseError)
 
         self.client.force_login(self.superuser)
-        with mock.patch.object(OrganizationForm, "save", delete_and_save):
+        with (
+            mock.patch.object(OrganizationForm, "save", side_effect=DatabaseError),
+            mock.patch.object(form_page, "is_caused_by_another_change", delete_after),
+        ):
             response = self.client.post(
                 get_url(self.own), NO_CONTACTS | {"name": "New"}, follow=True
             )
