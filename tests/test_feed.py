@@ -263,6 +263,20 @@ class RequestTests(FeedCase):
                     query = f"?before={older}" if older else None
             self.assertEqual(lines, expected)
 
+    @tag("A50")
+    def test_says_that_an_action_has_more_parts_than_a_page_reads(self):
+        organizations = [create_organization(f"Org {number}") for number in range(8)]
+        nora = create_user("nora")
+        changes = [RoleChange(nora, row, REVIEWER) for row in organizations]
+        change_roles(changes, actor=self.root, notify=False)
+        self.assertIn("nora · 8 organizations: joined", self.read(self.root)[0])
+        with mock.patch.object(feed, "MAX_ROWS", 5):
+            line = self.read(self.root)[0]
+            older = self.client.get(HOME).context["activity"].older
+            rest = self.read(self.root, f"{ALL_ACTIVITY}?before={older}")
+        self.assertIn("nora · more than 5 organizations: joined", line)
+        self.assertIn("nora · 3 organizations: joined", rest[0])
+
     def change(self, organization, value):
         """Write a record of the history, and an entry in the log of Django's admin."""
         organization.phone = value

@@ -325,8 +325,7 @@ class Presenter:
     def link_subjects(self, entry: Entry) -> list[Link]:
         links = []
         if entry.people > 1:
-            text = ngettext("%d person", "%d people", entry.people)
-            links.append(Link(text % entry.people))
+            links.append(Link(count_people(entry)))
         elif entry.other is not None:
             other = self.find_other(entry)
             name = entry.other_name
@@ -335,14 +334,32 @@ class Presenter:
             links.append(Link(name, find_url(other) if other else ""))
         organization = self.find_organization(entry)
         if entry.organizations > 1:
-            number = entry.organizations
-            text = ngettext("%d organization", "%d organizations", number)
-            links.append(Link(text % number))
+            links.append(Link(count_organizations(entry)))
         elif organization is not None:
             links.append(Link(organization.name, find_organization_url(organization)))
         elif entry.name:
             links.append(Link(entry.name))
         return links
+
+
+def count_people(entry: Entry) -> str:
+    number = entry.people
+    if entry.has_more:
+        text = ngettext("more than %d person", "more than %d people", number)
+    else:
+        text = ngettext("%d person", "%d people", number)
+    return text % number
+
+
+def count_organizations(entry: Entry) -> str:
+    number = entry.organizations
+    if entry.has_more:
+        text = ngettext(
+            "more than %d organization", "more than %d organizations", number
+        )
+    else:
+        text = ngettext("%d organization", "%d organizations", number)
+    return text % number
 
 
 def find_organization_url(organization: Organization) -> str:

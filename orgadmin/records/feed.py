@@ -20,7 +20,7 @@ from typing import TypeAlias
 
 from orgadmin.models.validators import is_primary_key
 from orgadmin.records.feed_audit import read_audit_events
-from orgadmin.records.feed_entries import Entry, Row, add_to_action, is_one_action
+from orgadmin.records.feed_entries import Entry, Row, is_one_action, join
 from orgadmin.records.feed_events import read_events
 from orgadmin.records.feed_log_entries import read_log_entries
 from orgadmin.records.feed_newest import Newest
@@ -38,8 +38,8 @@ FIRST_BATCH = SHOWN + 4
 BATCH = 40
 MAX_BATCH = 320
 
-# How many rows a page may join, at most.
-MAX_ROWS = 200
+# How many rows a page may join, at most. Of an action with more, it says so.
+MAX_ROWS = 100
 
 # Returns the rows of a log after a key, so many at most. Each row is worked out when it
 # is taken, because a page shows few rows of a log.
@@ -118,18 +118,20 @@ def read_page(
     something last happened to the organizations of the scope, if that is known.
     """
     rows = merge_logs(scope, position, newest)
-    entries: list[Entry] = []
+    actions: list[list[Entry]] = []  # the parts of each entry
     for number, row in enumerate(rows):
-        is_same = bool(entries) and is_one_action(entries[-1], row.entry)
-        is_full = len(entries) == size and not is_same
+        is_same = bool(actions) and is_one_action(actions[-1][0], row.entry)
+        is_full = len(actions) == size and not is_same
         if is_full or number == MAX_ROWS:
+            entries = [join(parts) for parts in actions]
+            entries[-1] = replace(entries[-1], has_more=is_same)
             return Page(entries, position)
         if is_same:
-            entries[-1] = add_to_action(entries[-1], row.entry)
+            actions[-1].append(row.entry)
         else:
-            entries.append(row.entry)
+            actions.append([row.entry])
         position = replace(position, **{row.log: row.key})
-    return Page(entries, None)
+    return Page([join(parts) for parts in actions], None)
 
 
 def merge_logs(

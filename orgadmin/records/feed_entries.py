@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import datetime
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any, TypeAlias
+from typing import Any
 
 from django.contrib.admin.models import LogEntry
 
@@ -15,9 +16,6 @@ AT_ONCE = datetime.timedelta(minutes=1)
 
 EPOCH = datetime.datetime(1970, 1, 1, tzinfo=datetime.UTC)
 MICROSECOND = datetime.timedelta(microseconds=1)
-
-# What an entry is about: the name of a person or "", and the key of an organization.
-Subject: TypeAlias = tuple[str, int | None]
 
 
 @dataclass(frozen=True)
@@ -47,12 +45,8 @@ class Entry:
     # Of how many organizations and people it is about.
     organizations: int = 1
     people: int = 1
-    # The parts of an action that have been joined.
-    subjects: frozenset[Subject] = frozenset()
-
-    @property
-    def subject(self) -> Subject:
-        return (self.other_name, self.organization_key)
+    # Whether the action has more parts than these.
+    has_more: bool = False
 
 
 @dataclass(frozen=True)
@@ -73,16 +67,18 @@ def is_one_action(newer: Entry, older: Entry) -> bool:
     return newer.at - older.at <= AT_ONCE
 
 
-def add_to_action(newer: Entry, older: Entry) -> Entry:
-    """Return the entry of an action to which an older part belongs, too."""
-    subjects = newer.subjects | {newer.subject, older.subject}
-    has_same_text = newer.text == older.text and not is_import(newer)
+def join(parts: Sequence[Entry]) -> Entry:
+    """Return the entry for one action from its parts, of which the newest is first."""
+    newest = parts[0]
+    if len(parts) == 1:
+        return newest
+    texts = {part.text for part in parts}
+    has_same_text = len(texts) == 1 and not is_import(newest)
     return replace(
-        newer,
-        text=newer.text if has_same_text else newer.common_text,
-        subjects=subjects,
-        organizations=len({organization for _name, organization in subjects}),
-        people=len({name for name, _organization in subjects}),
+        newest,
+        text=newest.text if has_same_text else newest.common_text,
+        organizations=len({part.organization_key for part in parts}),
+        people=len({part.other_name for part in parts}),
     )
 
 
