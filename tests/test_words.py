@@ -15,6 +15,7 @@ ROOT = Path(settings.BASE_DIR)
 RETIRED_TERMS = {
     r"a mail|mails": "email, emails",
     r"anew": "again",
+    r"cancell(ed|ing)": "canceled, canceling",
     r"e-mails?": "email",
     r"front page": "home page",
     r"I am sure": "the verb of the button and its object, such as “Remove Mary”",
