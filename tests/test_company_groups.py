@@ -281,7 +281,7 @@ class RecordTests(GroupsCase):
         )
         for page in pages:
             text = self.client.get(page).content.decode()
-            self.assertRegex(text, ">Example(</bdi>)?</td>")
+            self.assertRegex(text, ">Example(</bdi>)?</(td|div)>")
         url = f"/admin/orgadmin/organization/{self.first.pk}/ledger/?csv"
         content = b"".join(self.client.get(url).streaming_content).decode()
         self.assertIn(",Example,board,", content)

@@ -9,6 +9,7 @@ from orgadmin.models import User
 from orgadmin.people.invitations import invite
 from tests.factories import create_user
 from tests.identity import Answer
+from tests.runner import KEY_CHARACTERS
 from tests.test_company import CALLBACK, SIGN_IN, CompanyCase, create_verified_user
 from tests.test_round_trips import WANTED
 from tests.test_sign_in import LOGIN
@@ -17,6 +18,8 @@ SEND = "/admin/oidc/company/send-invitation/"
 ANOTHER = "Use another account"
 CONTACT = "helpdesk@example.com"
 PAGE = f"{LOGIN}?next={WANTED}"
+# That of a form from before, which belongs to no cookie
+TOKEN = KEY_CHARACTERS[0] * 64
 
 
 @override_settings(ACCESS_CONTACT=CONTACT)
@@ -224,13 +227,13 @@ class OldFormTests(ProblemCase):
 
     def test_its_buttons_lead_people_on_who_are_signed_in(self):
         self.client.force_login(self.ada)
-        data = {"csrfmiddlewaretoken": "x" * 64, "next": WANTED}
+        data = {"csrfmiddlewaretoken": TOKEN, "next": WANTED}
         for page in (LOGIN, SIGN_IN):
             response = self.client.post(page, data, follow=True)
             self.assertRedirects(response, WANTED)
 
     def test_its_buttons_lead_others_to_a_new_page(self):
-        data = {"csrfmiddlewaretoken": "x" * 64, "next": WANTED}
+        data = {"csrfmiddlewaretoken": TOKEN, "next": WANTED}
         for page in (LOGIN, SIGN_IN):
             response = self.client.post(page, data, follow=True)
             self.assertRedirects(response, PAGE)
@@ -239,7 +242,7 @@ class OldFormTests(ProblemCase):
     @tag("D8")
     def test_a_form_of_another_site_is_refused(self):
         self.client.force_login(self.ada)
-        data = {"csrfmiddlewaretoken": "x" * 64, "next": WANTED}
+        data = {"csrfmiddlewaretoken": TOKEN, "next": WANTED}
         for page in (LOGIN, SIGN_IN):
             response = self.client.post(page, data, headers={"Origin": "https://x.y"})
             self.assertEqual(response.status_code, 403)

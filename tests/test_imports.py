@@ -140,9 +140,9 @@ class ImportTests(TestCase):
         text = "name\n" + "".join(f"Name {number}\n" for number in range(1_500))
         # On PostgreSQL, each batch is one INSERT. SQLite limits the parameters of one.
         inserts = 15 + 8 + 2 if connection.vendor == "sqlite" else 2
-        # The transaction, the entry of the audit log, and for each of two batches a
-        # savepoint, the rest of bulk creation, and the search for duplicates.
-        with self.assertNumQueries(2 + 1 + 2 * 5 + inserts):
+        # The transaction, the entry of the audit log, the search for duplicates, and
+        # for each of two batches a savepoint and the rest of bulk creation.
+        with self.assertNumQueries(2 + 1 + 1 + 2 * 4 + inserts):
             run(text)
 
     def test_describes_a_full_batch_of_new_rows(self):

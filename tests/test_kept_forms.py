@@ -800,6 +800,7 @@ class EveryPageTests(TestCase):
                 # People upload a file here, which cannot be kept. The page therefore
                 # asks who they are before it shows the form.
                 "orgadmin/organization/import/",
+                "orgadmin/user/import/",
                 # For visitors.
                 "password_reset/",
             },
