@@ -3,8 +3,10 @@
 import importlib
 import io
 import tempfile
+import time
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from threading import Thread
 from unittest import skipUnless
 
 from django.core.management import call_command
@@ -35,6 +37,29 @@ TRIGGERS = {
     "orgadmin_contacts_deleted",
 }
 LONG_AGO = datetime(2020, 1, 1, tzinfo=UTC)
+
+
+# Other tests use other databases of the same server. A lock on a row names none.
+WAITING = """
+    SELECT EXISTS (
+        SELECT 1
+        FROM pg_locks
+        WHERE NOT granted
+            AND pid IN (
+                SELECT pid
+                FROM pg_locks
+                JOIN pg_database ON pg_database.oid = pg_locks.database
+                WHERE datname = current_database()
+            )
+    )
+"""
+
+
+def is_anyone_waiting():
+    """Return whether a transaction waits for a lock, on PostgreSQL."""
+    with connection.cursor() as cursor:
+        cursor.execute(WAITING)
+        return cursor.fetchone()[0]
 
 
 def execute(statement, *parameters):
@@ -418,6 +443,25 @@ class RaceTests(TransactionTestCase):
             lambda: switch([User.objects.get(pk=first.pk)]),
             lambda: switch([User.objects.get(pk=second.pk), fourth]),
         )
+        self.assert_counted()
+
+    def test_an_admin_is_activated_while_they_are_removed(self):
+        """Neither transaction sees what the other one does, until it is committed."""
+        ada = create_user("ada", is_active=False, admin_of=[self.organizations[0]])
+
+        def remove():
+            try:
+                execute("DELETE FROM orgadmin_user_groups WHERE user_id = %s", ada.pk)
+            finally:
+                connection.close()
+
+        removing = Thread(target=remove)
+        with transaction.atomic():
+            models.QuerySet.update(User.objects.filter(pk=ada.pk), is_active=True)
+            removing.start()
+            while removing.is_alive() and not is_anyone_waiting():
+                time.sleep(0.01)
+        removing.join()
         self.assert_counted()
 
     def test_two_admins_of_one_organization_join_at_once(self):
