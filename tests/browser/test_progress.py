@@ -18,7 +18,11 @@ class ProgressTests(BrowserTestCase):
             file_name="customers.xlsx",
             state=Import.State.WORKING,
             line=10_000,
-            summary={"records": 50_000, "report": {"changed": 1, "rows": 1}},
+            summary={
+                "records": 50_000,
+                "last_line": 50_000,
+                "report": {"changed": 1, "rows": 1},
+            },
         )
         self.page = self.open_page_of("root")
         self.page.goto(f"/admin/orgadmin/import/{self.stored.pk}/overview/")
@@ -37,6 +41,8 @@ class ProgressTests(BrowserTestCase):
         self.assertEqual(focused, "q")
 
     def test_shows_the_result_when_it_is_done(self):
-        self.change(state=Import.State.FAILED)
+        expect(self.page.get_by_text("Line 10000 of 50000")).to_be_visible()
+        with self.page.expect_navigation():
+            self.change(state=Import.State.FAILED)
         expect(self.page.get_by_text("Line 10000")).to_have_count(0)
-        self.page.wait_for_function("window.isSamePage === undefined")
+        self.assertIsNone(self.page.evaluate("window.isSamePage"))
