@@ -12,7 +12,13 @@ from typing import Any, cast
 
 from django.db.models.expressions import RawSQL
 from django.utils.functional import Promise
-from django.utils.translation import gettext as _, gettext_lazy, ngettext, pgettext
+from django.utils.translation import (
+    gettext as _,
+    gettext_lazy,
+    ngettext,
+    ngettext_lazy,
+    pgettext,
+)
 
 from orgadmin.access.audit_log import SecurityEvent
 from orgadmin.access.authors import describe_author
@@ -60,6 +66,21 @@ BULK_CHANGES = {
     "give": gettext_lazy("Roles given"),
     "replace": gettext_lazy("Person replaced"),
     "end": gettext_lazy("Access ended"),
+}
+
+# {detail of the event: what it counts}
+COUNTS_OF_IMPORT = {
+    "created": ngettext_lazy("%d organization added", "%d organizations added"),
+    "changed": ngettext_lazy("%d organization changed", "%d organizations changed"),
+    "people": ngettext_lazy("%d person got a role", "%d people got a role"),
+    "ends": ngettext_lazy("%d last day changed", "%d last days changed"),
+    "invited": ngettext_lazy("%d person invited", "%d people invited"),
+}
+COUNTS_OF_UNDO = {
+    "deleted": ngettext_lazy("%d organization deleted", "%d organizations deleted"),
+    "restored": ngettext_lazy("%d organization changed", "%d organizations changed"),
+    "roles": ngettext_lazy("%d role changed", "%d roles changed"),
+    "kept": ngettext_lazy("%d row not undone", "%d rows not undone"),
 }
 
 # The newest events of one kind. The index begins with the kind, so the newest events of
@@ -256,50 +277,21 @@ def describe_request(role_key: str, *, is_declined: bool) -> str:
 
 def describe_import(details: Mapping[str, Any]) -> str:
     """Return how many organizations and people an import has added or changed."""
-    created = details.get("created", 0)
-    changed = details.get("changed", 0)
-    people = details.get("people", 0)
-    ends = details.get("ends", 0)
-    texts = []
-    if created:
-        text = ngettext("%d organization added", "%d organizations added", created)
-        texts.append(text % created)
-    if changed:
-        text = ngettext("%d organization changed", "%d organizations changed", changed)
-        texts.append(text % changed)
-    if people:
-        text = ngettext("%d person got a role", "%d people got a role", people)
-        texts.append(text % people)
-    if ends:
-        text = ngettext("%d last day changed", "%d last days changed", ends)
-        texts.append(text % ends)
-    invited = details.get("invited", 0)
-    if invited:
-        text = ngettext("%d person invited", "%d people invited", invited)
-        texts.append(text % invited)
-    return ", ".join(texts) or _("Nothing was changed.")
+    return describe_counts(details, COUNTS_OF_IMPORT)
 
 
 def describe_undo(details: Mapping[str, Any]) -> str:
     """Return how many organizations and people the undo of an import has changed."""
-    deleted = details.get("deleted", 0)
-    restored = details.get("restored", 0)
-    roles = details.get("roles", 0)
-    kept = details.get("kept", 0)
-    texts = []
-    if deleted:
-        text = ngettext("%d organization deleted", "%d organizations deleted", deleted)
-        texts.append(text % deleted)
-    if restored:
-        text = ngettext("%d organization changed", "%d organizations changed", restored)
-        texts.append(text % restored)
-    if roles:
-        text = ngettext("%d role changed", "%d roles changed", roles)
-        texts.append(text % roles)
-    if kept:
-        text = ngettext("%d row not undone", "%d rows not undone", kept)
-        texts.append(text % kept)
-    return ", ".join(texts) or _("Nothing was changed.")
+    return describe_counts(details, COUNTS_OF_UNDO)
+
+
+def describe_counts(details: Mapping[str, Any], texts: Mapping[str, Any]) -> str:
+    """Return the counts among the details of an event, in words, without zeros.
+
+    `texts` has the plural forms for each detail, in the order of the result.
+    """
+    found = [text % details[name] for name, text in texts.items() if details.get(name)]
+    return ", ".join(found) or _("Nothing was changed.")
 
 
 def describe_bulk_change(details: Mapping[str, Any]) -> str:
