@@ -6,6 +6,9 @@
  * Such a form has the attribute data-passkey with the address of what the browser needs
  * to know, and a hidden field for the browser's answer with the attribute data-answer.
  * Without this script, the form is sent without an answer, and the page says so.
+ *
+ * Pages load it in their head, without "defer": nobody can send a form that is shown
+ * before the script is there.
  */
 
 const answered = new WeakSet();
@@ -111,7 +114,7 @@ async function answer(form) {
 /* Send the form only with an answer, and ask once at a time. */
 async function interceptSubmit(event) {
   const form = event.target;
-  if (answered.delete(form)) {
+  if (!form.matches("form[data-passkey]") || answered.delete(form)) {
     return;
   }
   event.preventDefault();
@@ -123,6 +126,4 @@ async function interceptSubmit(event) {
   waiting.delete(form);
 }
 
-for (const form of document.querySelectorAll("form[data-passkey]")) {
-  form.addEventListener("submit", interceptSubmit);
-}
+document.addEventListener("submit", interceptSubmit);

@@ -92,6 +92,18 @@ class PasskeyTests(BrowserTestCase):
         self.sign_out(self.page)
         expect(self.page.get_by_text("You are signed out")).to_be_visible()
 
+    def test_cannot_be_sent_before_the_script_is_there(self):
+        def answer_late(route):
+            self.page.wait_for_timeout(1000)
+            route.continue_()
+
+        self.start_session(self.page, "ada")
+        self.page.route("**/passkeys*.js", answer_late)
+        self.page.goto(f"{FACTOR}passkeys/add/", wait_until="commit")
+        self.page.get_by_label("Name").fill("Laptop")
+        self.press("Add passkey")
+        expect(self.page.get_by_text("The passkey was added.")).to_be_visible()
+
     def test_adds_uses_renames_and_removes_one_with_the_keyboard(self):
         page = self.page
         self.add_passkey()
