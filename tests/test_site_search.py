@@ -230,7 +230,7 @@ class RankingTests(SearchCase):
         self.client.get(SEARCH)
         with CaptureQueriesContext(connection) as queries:
             self.client.get(SEARCH, {"q": "bulk"})
-        rows = [query["sql"] for query in queries if "LIMIT" in query["sql"]]
+        rows = [query["sql"] for query in queries if "LIMIT 6" in query["sql"]]
         found = [sql for sql in rows if 'FROM "orgadmin_user"' not in sql]
         # Organizations: by reference, then by name. Contacts: by name.
         self.assertEqual(len([sql for sql in found if "sort_name" in sql]), 3)

@@ -10,6 +10,10 @@ from django.db.backends.base.base import BaseDatabaseWrapper
 
 EXTENSION = "pg_trgm"
 
+# A search reads all changes that an index has not sorted in yet. This is the smallest
+# limit for them, see migration 0095.
+STORAGE = "WITH (gin_pending_list_limit = 64)"  # kB
+
 # As the migrations 0020 and 0063 create them.
 # {name of the index: the table and columns that it covers}
 TRIGRAM_INDEXES = {
@@ -66,7 +70,9 @@ def create_missing_indexes(connection: BaseDatabaseWrapper) -> list[str]:
             # An invalid index may be left of an attempt that was interrupted.
             cursor.execute(f"DROP INDEX CONCURRENTLY IF EXISTS {name}")
             definition = TRIGRAM_INDEXES[name]
-            cursor.execute(f"CREATE INDEX CONCURRENTLY {name} ON {definition}")
+            cursor.execute(
+                f"CREATE INDEX CONCURRENTLY {name} ON {definition} {STORAGE}"
+            )
     return missing
 
 

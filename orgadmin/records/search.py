@@ -37,8 +37,10 @@ MAX_WORDS = 10
 
 # Similar names are the best of so many candidates, in no order. First of all, these
 # are names that start with the same letters.
-CANDIDATES = 200
+CANDIDATES = 100
 SAME_START = 4  # characters
+# How many of the candidates are read. Archived organizations may be among them.
+BEST_CANDIDATES = 5 * FOUND
 SIMILAR = 0.6
 TRIGRAM_INDEX = "organization_name_trigram"
 
@@ -50,6 +52,18 @@ ONLY_BITMAPS = """
     SET LOCAL enable_indexonlyscan = {state}
 """
 SETTINGS = 3  # statements before the results
+
+SELECT_CANDIDATES = """
+    SELECT id
+    FROM (
+        SELECT id, sort_name
+        FROM "{table}"
+        WHERE %s <%% sort_name
+        LIMIT %s
+    ) AS candidate
+    ORDER BY word_similarity(%s, sort_name) DESC, sort_name, id
+    LIMIT %s
+"""
 
 # Follows all characters that names have.
 LAST_CHARACTER = "\U0010ffff"
@@ -142,12 +156,15 @@ class Collector:
     def add_first(self, rows: QuerySet, condition: Q) -> None:
         """Add the first rows that fulfil a condition.
 
-        The inner query reads nothing but keys. So an index alone answers it, however
-        many rows it has to pass until it has found enough.
+        The first query reads nothing but keys. So an index alone answers it, however
+        many rows it has to pass until it has found enough. Most searches find nothing
+        by most conditions, and then need no second query.
         """
         if self.missing > 0:
-            keys = self.exclude_known(rows.filter(condition)).values("pk")
-            self.rows += rows.filter(pk__in=keys[: self.missing])
+            matches = self.exclude_known(rows.filter(condition))
+            pks = list(matches.values_list("pk", flat=True)[: self.missing])
+            if pks:
+                self.rows += rows.filter(pk__in=pks)
 
     def add(self, rows: QuerySet) -> None:
         if self.missing > 0:
@@ -284,16 +301,19 @@ def list_same_start(rows: QuerySet, text: str) -> list[int]:
 def find_candidates(table: str, text: str, *, using: str) -> list[int]:
     """Return the keys of rows that the trigram index finds by a part of their name.
 
+    The most similar ones come first.
+
     Sends all statements together, which makes them one round trip and one transaction.
     If there already is a transaction, such as in tests, the settings are reset for it.
     """
     statements = [
         ONLY_BITMAPS.format(state="off"),
-        f'SELECT id FROM "{table}" WHERE %s <%% sort_name LIMIT %s',
+        SELECT_CANDIDATES.format(table=table),
         ONLY_BITMAPS.format(state="DEFAULT"),
     ]
+    parameters = [text, CANDIDATES, text, BEST_CANDIDATES]
     with connections[using].cursor() as cursor:
-        cursor.execute("; ".join(statements), [text, CANDIDATES])
+        cursor.execute("; ".join(statements), parameters)
         for _setting in range(SETTINGS):
             cursor.nextset()
         return [pk for (pk,) in cursor.fetchall()]

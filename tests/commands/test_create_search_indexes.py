@@ -15,6 +15,15 @@ DEFINITIONS = """
     WHERE indexdef LIKE '%trgm%' AND schemaname = current_schema()
 """
 
+# Indexes of which a search may read a long list of changes
+WITH_LONG_LISTS = """
+    SELECT index_class.relname
+    FROM pg_class index_class
+    JOIN pg_am ON pg_am.oid = index_class.relam
+    WHERE pg_am.amname = 'gin'
+        AND NOT COALESCE(reloptions, '{}') @> '{gin_pending_list_limit=64}'
+"""
+
 
 def create_search_indexes():
     out = io.StringIO()
@@ -41,6 +50,11 @@ class CreateTests(MigrationCase):
         printed = create_search_indexes()
         self.assertEqual(self.list_indexes(), migrated)
         self.assertIn("Created organization_name_trigram.", printed)
+
+    def test_no_index_collects_a_long_list_of_changes(self):
+        with connection.cursor() as cursor:
+            cursor.execute(WITH_LONG_LISTS)
+            self.assertEqual(cursor.fetchall(), [])
 
     def test_creates_only_what_is_missing(self):
         self.drop("INDEX contact_name_trigram")
