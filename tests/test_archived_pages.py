@@ -98,6 +98,30 @@ class ArchivePageTests(PagesCase):
         self.assertFalse(self.is_archived())
 
 
+class ListTests(PagesCase):
+    def test_is_a_tab_of_the_list_for_superusers(self):
+        tab = f'<a href="{ARCHIVED}">Archived</a>'
+        self.assertContains(self.client.get(LIST), tab, html=True)
+        tab = f'<a href="{ARCHIVED}" aria-current="page">Archived</a>'
+        self.assertContains(self.client.get(ARCHIVED), tab, html=True)
+        staff = create_user("staff", is_staff=True, permissions=["view_organization"])
+        for user in (staff, self.mary):
+            self.client.force_login(user)
+            self.assertNotContains(self.client.get(LIST), ARCHIVED)
+
+    def test_has_one_button_and_a_menu_with_the_rest(self):
+        page = self.client.get(LIST).text
+        head = page[
+            page.index('<ul class="object-tools') : page.index("changelist-form")
+        ]
+        before, menu = head.split("<details", 1)
+        menu, after = menu.split("</details>", 1)
+        self.assertNotIn("<a ", before)
+        for text in ("Import", "Export to Excel", "Export to CSV"):
+            self.assertIn(f">{text}</a>", menu)
+        self.assertIn("Add organization", after)
+
+
 class OrdinaryPagesTests(PagesCase):
     """The ordinary pages of an archived organization."""
 
