@@ -98,8 +98,15 @@ class PeoplePageTests(EndsMixin, TestCase):
 
     @tag("C18")
     def test_extends_access_by_one_press(self):
-        set_last_day(self.mary, self.acme, self.later)
-        extended = PlannedEnd(find_start_of_next_day(self.later)).extended_day
+        self.assertNotContains(self.client.get(self.url), "Extend by a year")
+        for day, is_offered in (
+            (self.today + 30 * DAY, False),
+            (self.today + 29 * DAY, True),
+        ):
+            set_last_day(self.mary, self.acme, day)
+            has_button = "Extend by a year" in self.client.get(self.url).text
+            self.assertEqual(has_button, is_offered)
+        extended = PlannedEnd(find_start_of_next_day(day)).extended_day
         response = self.client.get(self.url)
         self.assertContains(response, "Extend by a year")
         self.assertContains(
@@ -126,17 +133,23 @@ class PeoplePageTests(EndsMixin, TestCase):
             end = find_start_of_next_day(date(year, month, day))
             self.assertEqual(PlannedEnd(end).extended_day.isoformat(), expected)
 
-    def test_removes_the_end_by_one_press(self):
+    def test_has_one_link_about_the_end_of_each_member(self):
+        page = self.client.get(self.url)
+        self.assertContains(page, "Set end date of mary", 1)
+        self.assertContains(page, "?end=", 2)
         set_last_day(self.mary, self.acme, self.later)
-        self.assertContains(self.client.get(self.url), "Remove end date of mary")
-        self.set_end(self.mary, REVIEWER, no_end="1")
-        self.assertIsNone(self.find_last_day(self.mary))
+        page = self.client.get(self.url)
+        self.assertContains(page, "Change end date of mary", 1)
+        self.assertContains(page, "?end=", 2)
 
     def test_removes_the_end(self):
         set_last_day(self.mary, self.acme, self.later)
         self.assertContains(
             self.client.get(self.url, {"end": self.mary.pk}), "Remove end date"
         )
+        self.set_end(self.mary, REVIEWER, no_end="1")
+        self.assertIsNone(self.find_last_day(self.mary))
+        set_last_day(self.mary, self.acme, self.later)
         response = self.set_end(self.mary, REVIEWER, ends_on=self.later, no_end="1")
         self.assertContains(response, "The access of “mary” to “Acme” no longer ends.")
         self.assertIsNone(self.find_last_day(self.mary))

@@ -22,7 +22,8 @@ YEAR = datetime.timedelta(days=365)
 # How long before the end pages say so in words, and mail reminds of it.
 SOON = datetime.timedelta(days=7)
 
-# How long before it platform staff see that an organization loses its last admin.
+# How long before it members can be extended by a button, and platform staff see that an
+# organization loses its last admin.
 FORESEEN = datetime.timedelta(days=30)
 
 # Days far ahead are slips of the pen, such as 20226 for 2026.
@@ -49,6 +50,10 @@ class PlannedEnd:
     @property
     def is_soon(self) -> bool:
         return self.at - timezone.now() <= SOON
+
+    @property
+    def is_foreseen(self) -> bool:
+        return self.at - timezone.now() <= FORESEEN
 
     @property
     def days_left(self) -> str:
