@@ -162,6 +162,19 @@ class ContactTests(TestCase):
         self.assertRedirects(response, contacts)
         self.assertFalse(self.own.contacts.filter(name="New").exists())
 
+    @tag("A20")
+    def test_have_a_trail_to_the_organization_that_they_were_opened_from(self):
+        contacts = f'<a href="{ORGANIZATIONS}{self.own.pk}/contacts/">Contacts</a>'
+        pages = [f"{LIST}{self.mine.pk}/{page}/" for page in ("change", "delete")]
+        for page in (f"{LIST}add/", *pages):
+            with self.subTest(page=page):
+                own = self.client.get(page, {"organization": self.own.pk})
+                self.assertContains(own, contacts, html=True)
+                for key in (self.foreign.pk, 999_999, "x", "9" * 30):
+                    other = self.client.get(page, {"organization": key})
+                    self.assertNotContains(other, "/contacts/")
+                    self.assertNotContains(other, "Canary")
+
     def test_another_one_is_added_to_the_same_organization(self):
         add = f"{LIST}add/?organization={self.own.pk}"
         change = f"{LIST}{self.mine.pk}/change/"

@@ -11,7 +11,7 @@ from django.utils.translation import gettext_lazy as _
 from orgadmin.admin.changelist import Sort, get_page
 from orgadmin.admin.gated import GatedModelAdmin, GatedTabularInline
 from orgadmin.admin.links import add_links
-from orgadmin.models import Contact
+from orgadmin.models import Contact, Organization
 from orgadmin.models.validators import is_primary_key
 
 
@@ -47,8 +47,9 @@ class ContactAdmin(GatedModelAdmin):
     """The contacts of all organizations that a person may view.
 
     The links on the page of an organization's contacts end with ?organization=<key>.
-    They lead back to that page after the contact was saved or deleted. "Save and add
-    another" chooses the same organization again.
+    They lead back to that page after the contact was saved or deleted, and the trail
+    above the form does so before. "Save and add another" chooses the same organization
+    again.
     """
 
     organization_path = "organization"
@@ -65,6 +66,16 @@ class ContactAdmin(GatedModelAdmin):
             field.widget.can_change_related = False
             field.widget.can_view_related = False
         return field
+
+    def render_change_form(
+        self, request, context, add=False, change=False, form_url="", obj=None
+    ):
+        context["organization"] = find_organization(request)
+        return super().render_change_form(request, context, add, change, form_url, obj)
+
+    def render_delete_form(self, request, context):
+        context["organization"] = find_organization(request)
+        return super().render_delete_form(request, context)
 
     def get_object(self, request, object_id, from_field=None):
         if self._is_saving(request) and is_primary_key(object_id):
@@ -119,6 +130,14 @@ def find_organization_key(request):
     """Return the key of the organization that the person came from, or None."""
     key = request.GET.get("organization", "")
     return key if is_primary_key(key) else None
+
+
+def find_organization(request):
+    """Return the organization that the person came from, if they may view it."""
+    key = find_organization_key(request)
+    if key is None:
+        return None
+    return Organization.objects.permitted(request.user).filter(pk=key).first()
 
 
 def go_back_to_organization(request):
