@@ -6,6 +6,8 @@ the logs, the histories and the roles fit together.
 
 from __future__ import annotations
 
+import datetime
+import io
 import secrets
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -20,8 +22,9 @@ from django.db import models, transaction
 from orgadmin.access.origin import by_means_of
 from orgadmin.access.roles import ADMIN, ROLES_BY_KEY, Role
 from orgadmin.management.demo_clock import days_ago
-from orgadmin.management.demo_story import tell_story
-from orgadmin.models import Organization, User
+from orgadmin.management.demo_story import LATER_FILES, tell_story
+from orgadmin.models import MonthlyCount, Organization, User
+from orgadmin.models.monthly_count import find_month, get_today
 from orgadmin.people.changes import RoleChange
 from orgadmin.people.membership import change_roles
 from orgadmin.records.imports import import_organizations
@@ -113,13 +116,15 @@ def is_loaded() -> bool:
 @transaction.atomic
 def load_demo() -> dict[str, str]:
     """Fill an empty database, and return {username: password} of the accounts."""
+    first_file, *later_files = split_file(FILE.read_bytes(), 1 + LATER_FILES)
     with days_ago(BEGINNING):
-        load_organizations()
+        import_organizations(io.BytesIO(first_file))
         passwords = create_accounts(ACCOUNTS)
     # In the story, people do everything themselves.
     with by_means_of(""):
-        tell_story()
+        tell_story(later_files)
     date_organizations()
+    count_months()
     return passwords
 
 
@@ -139,7 +144,41 @@ def date_organizations() -> None:
         Organization.objects.write_kept([pk], {"changed_at": last})
 
 
+def count_months() -> None:
+    """Store the numbers of each month, as a worker would have done at its end."""
+    today = get_today()
+    month = find_month(today - datetime.timedelta(days=BEGINNING))
+    while month < find_month(today):
+        next_month = find_month(month + datetime.timedelta(days=31))
+        MonthlyCount.objects.create(
+            month=month,
+            counted_on=next_month - datetime.timedelta(days=1),
+            organizations=Organization.objects.filter(
+                created_at__date__lt=next_month
+            ).count(),
+            people=User.objects.filter(date_joined__date__lt=next_month).count(),
+        )
+        month = next_month
+    MonthlyCount.objects.count_today()
+
+
+def split_file(content: bytes, number: int) -> list[bytes]:
+    """Split a CSV file into several, each with the header.
+
+    The first one has half of the rows, and the others share the rest.
+    """
+    header, *rows = content.splitlines(keepends=True)
+    half = len(rows) // 2
+    size = -(-(len(rows) - half) // (number - 1))  # rounded up
+    starts = range(half, len(rows), size)
+    parts = [rows[:half]]
+    for start in starts:
+        parts.append(rows[start : start + size])
+    return [header + b"".join(part) for part in parts]
+
+
 def load_organizations() -> None:
+    """Load all organizations at once, without a history of months."""
     with FILE.open("rb") as stream:
         import_organizations(stream)
 

@@ -6,7 +6,8 @@ first three and a reviewer of the fourth, demo-reviewer is a reviewer of the nex
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import io
+from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime, timedelta
 
 from django.contrib.admin.models import CHANGE, LogEntry
@@ -24,6 +25,8 @@ from orgadmin.people.changes import MembershipEnd, RoleChange
 from orgadmin.people.invitations import accept, invite
 from orgadmin.people.membership import change_roles
 from orgadmin.people.offboarding import offboard
+from orgadmin.records.import_options import ImportOptions
+from orgadmin.records.imports import import_organizations
 
 REVIEWER = ROLES_BY_KEY["reviewer"]
 
@@ -32,8 +35,14 @@ ADDRESS = "192.0.2.7"
 REQUEST_ID = "demo"
 
 
-def tell_story() -> None:
+# How many files with more organizations platform staff import in that time.
+LATER_FILES = 5
+
+
+def tell_story(files: Sequence[bytes]) -> None:
     """Let some months pass in which people work with the site.
+
+    `files` have the organizations that platform staff import in that time.
 
     The steps are in the order of their dates, because the logs list entries in the
     order in which they were written.
@@ -44,11 +53,26 @@ def tell_story() -> None:
     ada = User.objects.get(username="demo-admin")
     with days_ago(180):
         create_people(staff)
+    import_file(files[0], staff, days=175)
     begin_work(first, staff)
+    import_file(files[1], staff, days=130)
     share_work(first, organizations[6], staff)
+    import_file(files[2], staff, days=95)
+    import_file(files[3], staff, days=65)
     lose_people(first, organizations[6], staff, ada)
+    import_file(files[4], staff, days=33)
     take_over(first, second, ada)
     sign_everyone_in()
+
+
+def import_file(content: bytes, staff: User, days: int) -> None:
+    """Import organizations on an earlier day.
+
+    Some resemble those that are there, and are different ones all the same.
+    """
+    options = ImportOptions(accepts_warnings=True)
+    with days_ago(days):
+        import_organizations(io.BytesIO(content), actor=staff, options=options)
 
 
 def create_people(staff: User) -> None:

@@ -1,4 +1,5 @@
 import io
+import itertools
 import re
 import time
 from datetime import timedelta
@@ -17,6 +18,7 @@ from orgadmin.models import (
     Contact,
     Invitation,
     MembershipEvent,
+    MonthlyCount,
     Organization,
     User,
 )
@@ -111,9 +113,28 @@ class DemoTests(TestCase):
         first = Organization.history.earliest().history_date
         self.assertLess(first, half_a_year_ago)
         for organization in Organization.objects.all():
+            first = organization.history.earliest().history_date
             last = organization.history.latest().history_date
             self.assertEqual(organization.changed_at, last)
             self.assertEqual(organization.created_at, first)
+
+    def test_the_home_page_shows_how_the_site_has_grown(self):
+        counts = list(MonthlyCount.objects.order_by("month"))
+        self.assertGreaterEqual(len(counts), 6)
+        numbers = [count.organizations for count in counts]
+        self.assertEqual(numbers, sorted(numbers))
+        self.assertLess(numbers[0], Organization.objects.count() * 0.7)
+        self.assertGreaterEqual(len(set(numbers)), 5)
+        for month, following in itertools.pairwise(counts):
+            with self.subTest(month=month):
+                created = Organization.objects.filter(
+                    created_at__date__lt=following.month
+                )
+                joined = User.objects.filter(date_joined__date__lt=following.month)
+                self.assertEqual(month.organizations, created.count())
+                self.assertEqual(month.people, joined.count())
+        self.assertEqual(counts[-1].organizations, Organization.objects.count())
+        self.assertContains(self.open("demo-staff", "/admin/"), "Growth")
 
     def test_every_kind_of_page_shows_something(self):
         first, second = Organization.objects.order_by("pk")[:2]
