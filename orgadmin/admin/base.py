@@ -256,14 +256,14 @@ class ClosedModelAdmin(
     def render_page(self, request, obj, template, title, **context):
         """Render a template of templates/admin/orgadmin/<model>/.
 
-        If there is none, renders that of templates/admin/orgadmin/.
+        If there is none, renders that of templates/admin/orgadmin/. Pages with fields
+        that need Django's scripts, such as those that search, pass them as `media`.
         """
         page_context = {
             **self.admin_site.each_context(request),
             "opts": self.opts,
             "original": obj,
             "title": title,
-            "media": self.media,
             "form_key": make_form_key(request),
             **self.describe_record(request, obj),
             **context,

@@ -232,7 +232,6 @@ class PeoplePage(MemberEnds):
             offered=form.cleaned_data["role"] if already else None,
             sees_people=sees_people(request, self.admin_site),
             waiting=find_waiting([organization.pk]).get(organization.pk),
-            media=self.media + form.media,
         )
 
     def _hide_platform_staff(self, request, organization, members, invited):
