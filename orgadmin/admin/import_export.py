@@ -14,7 +14,7 @@ from orgadmin.models import Import
 from orgadmin.records.exports import list_organizations, record_export
 from orgadmin.records.import_jobs import is_small, start_preparing
 from orgadmin.records.import_options import AT_ONCE
-from orgadmin.records.import_template import respond_with_template
+from orgadmin.records.import_template import ORGANIZATIONS, respond_with_template
 from orgadmin.records.stored_imports import prepare, read_file, upload
 
 
@@ -82,7 +82,7 @@ class ImportExportPages:
         """Download an empty workbook to fill in. For superusers only."""
         if not is_active_superuser(request.user):
             raise PermissionDenied
-        return respond_with_template()
+        return respond_with_template(ORGANIZATIONS)
 
 
 def upload_file(request, form, subject):

@@ -14,6 +14,7 @@ from orgadmin.admin.imports import get_import_url, list_own_waiting
 from orgadmin.models import Import
 from orgadmin.records.export_people import list_people
 from orgadmin.records.exports import record_export
+from orgadmin.records.import_template import PEOPLE, respond_with_template
 
 
 class PeopleFilePages:
@@ -24,6 +25,11 @@ class PeopleFilePages:
         export_view = protect(self.export_list_view)
         urls = [
             path("import/", protect(self.import_view), name="orgadmin_user_import"),
+            path(
+                "import/template/",
+                protect(self.template_view),
+                name="orgadmin_user_import_template",
+            ),
             path(
                 "export/",
                 export_view,
@@ -67,3 +73,9 @@ class PeopleFilePages:
             form=form,
             waiting=list_own_waiting(request.user),
         )
+
+    def template_view(self, request):
+        """Download an empty workbook to fill in. For superusers only."""
+        if not is_active_superuser(request.user):
+            raise PermissionDenied
+        return respond_with_template(PEOPLE)

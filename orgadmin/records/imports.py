@@ -313,11 +313,8 @@ def find_kind(record: Record, header: Header) -> str | None:
     A row of an export is always imported: an organization can have such a name, except
     for that of the example in the template.
     """
-    name_position = header.positions.get("name")
-    if name_position is not None:
-        names = record.cells[name_position : name_position + 1]
-        if any(is_example(name) for name in names):
-            return EXAMPLE
+    if is_example(record.cells, header.positions):
+        return EXAMPLE
     position = header.positions.get("id_key")
     if position is not None and any(record.cells[position : position + 1]):
         return HEADER if is_repeated_header(record.cells, header.titles) else None
