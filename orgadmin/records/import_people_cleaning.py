@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from datetime import date
 from typing import Any
 
 from django.utils.translation import gettext as _
 
 from orgadmin.access.roles import Role
 from orgadmin.models.addresses import fold_email
+from orgadmin.models.text import remove_invisible
 from orgadmin.people.changes import MembershipEnd
 from orgadmin.records.import_cleaning import (
     EMAIL_FIELD,
@@ -23,9 +23,21 @@ from orgadmin.records.import_cleaning import (
 from orgadmin.records.import_people_columns import NO_END, find_role
 from orgadmin.records.import_problems import ImportProblem, RowRefused
 from orgadmin.records.import_records import Record
+from orgadmin.records.import_suspicions import split_emails
 
-# A day as Germans write it. With slashes, nobody knows which number is the month.
-GERMAN_DAY = re.compile(r"(\d{1,2})\.(\d{1,2})\.(\d{4})")
+# A day as Germans write it. LibreOffice shortens the year.
+GERMAN_DAY = re.compile(r"(\d{1,2})\.(\d{1,2})\.(\d{4}|\d\d)")
+CENTURY = "20"
+
+# A day as the French and the British write it, or as Americans do.
+SLASHED_DAY = re.compile(r"(\d{1,2})/(\d{1,2})/(\d{4}|\d\d)")
+MONTHS = 12
+
+# What spreadsheets add to a day that they store as a moment
+MIDNIGHT = re.compile(r"[ T]0?0:00(:00(\.0+)?)?")
+
+# How programs for email write an address that people copy
+NAMED_ADDRESS = re.compile(r"[^<>@]*<([^<>\s]+)>")
 
 
 @dataclass(frozen=True)
@@ -124,9 +136,18 @@ class PersonCleaner(RecordCleaner):
 
 
 def clean_email(cell: str) -> str:
+    """Return the address in a cell, which may be one that was copied with a name."""
     if not cell:
         raise InvalidCell(_("Enter the email address of the person."), cell)
-    return fold_email(clean_field(EMAIL_FIELD, cell, cell))
+    if len(split_emails(cell)) > 1:
+        message = _(
+            "The cell contains several addresses. Give each person a line of their own."
+        )
+        raise InvalidCell(message, cell)
+    text = remove_invisible(cell)
+    named = NAMED_ADDRESS.fullmatch(text)
+    address = named[1] if named is not None else text
+    return fold_email(clean_field(EMAIL_FIELD, address.removeprefix("mailto:"), cell))
 
 
 def clean_reference(cell: str) -> str | None:
@@ -150,20 +171,41 @@ def clean_end(cell: str) -> MembershipEnd | None:
 
     A word such as “none” removes the end that the membership has.
     """
-    if not cell:
+    text = remove_invisible(cell)
+    if not text:
         return None
-    if cell.casefold() in NO_END:
+    if text.casefold() in NO_END:
         return MembershipEnd(None)
-    return MembershipEnd(clean_last_day(write_day(cell)))
+    return MembershipEnd(clean_last_day(write_day(text)))
 
 
-def write_day(cell: str) -> str:
-    """Return a German day with the year first. Everything else stays as it is."""
-    match = GERMAN_DAY.fullmatch(cell)
-    if match is None:
-        return cell
-    try:
-        day = date(int(match[3]), int(match[2]), int(match[1]))
-        return day.isoformat()
-    except ValueError:
-        return cell
+def write_day(text: str) -> str:
+    """Return a day with the year first. Everything else stays as it is.
+
+    Raises `InvalidCell` if the first number can be the day or the month.
+    """
+    time = MIDNIGHT.search(text)
+    if time is not None and time.end() == len(text):
+        text = text[: time.start()]
+    german = GERMAN_DAY.fullmatch(text)
+    slashed = SLASHED_DAY.fullmatch(text)
+    if german is not None:
+        day, month, year = german.groups()
+        return join_day(year, month, day)
+    if slashed is not None:
+        first, second, year = slashed.groups()
+        if int(second) > MONTHS:
+            return join_day(year, first, second)
+        if int(first) > MONTHS or first == second:
+            return join_day(year, second, first)
+        message = _(
+            "Either number can be the month. Write the year, month and day, as in"
+            " 2026-12-31."
+        )
+        raise InvalidCell(message, text)
+    return text
+
+
+def join_day(year: str, month: str, day: str) -> str:
+    full_year = year if len(year) == 4 else f"{CENTURY}{year}"
+    return f"{full_year}-{month:0>2}-{day:0>2}"

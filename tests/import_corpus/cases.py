@@ -6,6 +6,7 @@ new, changed or skipped, the words of its warnings, or what it was refused for.
 """
 
 from dataclasses import dataclass
+from datetime import date
 from pathlib import Path
 
 from orgadmin.records.import_options import DEFAULTS, ImportOptions, Limits
@@ -466,6 +467,13 @@ SUSPICIOUS = [
     text("a name that is NULL", "name\nnull\n", "1 new, no value, possible duplicate"),
     text("date as a name", "name\n2026-03-04\n", "1 new, date"),
     text("day and month as a name", "name\n04. Mrz\n4-Mar\n", "2 new, date, date"),
+    book("a day as a name", [["name"], [date(2026, 3, 4)]], "1 new, date"),
+    book(
+        "a day as a reference",
+        [["reference", "name"], [date(2026, 3, 4), "New"]],
+        "1 new, date",
+    ),
+    book("a day in notes", [["name", "notes"], ["New", date(2026, 3, 4)]], "1 new"),
     text("garbled", "name\nBÃ¼ro\n", "1 new, garbled"),
     text("garbled marks", "name,notes\nNew,itâ€™s\n", "1 new, garbled"),
     text("garbled on a Mac", "name\nB√ºro\n", "1 new, garbled"),

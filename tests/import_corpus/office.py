@@ -1,9 +1,12 @@
-"""Lets LibreOffice save the files in office/: in three languages and all formats.
+"""Lets LibreOffice save the files in office/ and office_people/.
+
+They are in three languages and all formats.
 
 Run it with `python -m tests.import_corpus.office`. It needs LibreOffice. The workbook
 with a password was made of de-DE.xlsx by `msoffcrypto-tool -e`.
 """
 
+import datetime
 import subprocess
 import tempfile
 from pathlib import Path
@@ -11,6 +14,7 @@ from pathlib import Path
 from tests.import_corpus.workbook_files import make_workbook
 
 FOLDER = Path(__file__).parent / "office"
+PEOPLE_FOLDER = Path(__file__).parent / "office_people"
 
 LANGUAGES = ("de-DE", "en-US", "fr-FR")
 
@@ -32,6 +36,12 @@ ROWS = [
     ["Café Élan", 491512345678, "Größe 7", 'mit "Zitat"'],
 ]
 
+PEOPLE_ROWS = [
+    ["E-Mail", "Kundennr.", "Rolle", "Bis"],
+    ["mary@example.com", "R2", "Prüferin", datetime.date(2090, 12, 31)],
+    ["carla@example.com", "R1", "Prüferin", datetime.date(2091, 1, 31)],
+]
+
 SETTINGS = """<?xml version="1.0" encoding="UTF-8"?>
 <oor:items xmlns:oor="http://openoffice.org/2001/registry">
 <item oor:path="/org.openoffice.Setup/L10N"><prop oor:name="ooSetupSystemLocale"
@@ -40,17 +50,24 @@ SETTINGS = """<?xml version="1.0" encoding="UTF-8"?>
 
 
 def main():
-    FOLDER.mkdir(exist_ok=True)
+    save_all(FOLDER, {"Firmen": ROWS})
+    save_all(PEOPLE_FOLDER, {"Leute": PEOPLE_ROWS})
+
+
+def save_all(target, sheets):
+    target.mkdir(exist_ok=True)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         source = folder / "table.xlsx"
-        source.write_bytes(make_workbook({"Firmen": ROWS}))
+        source.write_bytes(make_workbook(sheets))
         for language in LANGUAGES:
             for ending, kind in FORMATS.items():
-                save(source, folder, language, ending, kind)
+                saved = save(source, folder, language, ending, kind)
+                saved.rename(target / f"{language}.{ending}")
 
 
 def save(source, folder, language, ending, kind):
+    """Let LibreOffice save a file in another format, and return its path."""
     profile = folder / language
     settings = profile / "user" / "registrymodifications.xcu"
     settings.parent.mkdir(parents=True, exist_ok=True)
@@ -72,8 +89,7 @@ def save(source, folder, language, ending, kind):
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
     )
-    saved = output / f"table.{ending.rpartition('.')[2]}"
-    saved.rename(FOLDER / f"{language}.{ending}")
+    return output / f"table.{ending.rpartition('.')[2]}"
 
 
 if __name__ == "__main__":

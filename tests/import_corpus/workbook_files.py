@@ -1,5 +1,6 @@
 """Makes small .xlsx files without a library, also such as no program would write."""
 
+import datetime
 import io
 import zipfile
 from xml.sax.saxutils import escape
@@ -22,12 +23,20 @@ RELATIONS = f"""<?xml version="1.0" encoding="UTF-8"?>
 </Relationships>"""
 
 
+# The second format is that of a day. A spreadsheet counts days from `DAY_0`.
+STYLES = f"""<?xml version="1.0" encoding="UTF-8"?>
+<styleSheet xmlns="{SHEETS}">
+<cellXfs><xf numFmtId="0"/><xf numFmtId="14" applyNumberFormat="1"/></cellXfs>
+</styleSheet>"""
+DAY_0 = datetime.date(1899, 12, 30)
+
+
 class FormulaError(str):
     """What a spreadsheet shows in a cell whose formula has failed."""
 
 
 def make_workbook(sheets, hidden=()):
-    """Return an .xlsx file. `sheets` is {name: rows}; numbers stay numbers."""
+    """Return an .xlsx file. `sheets` is {name: rows}; numbers and days stay so."""
     names = list(sheets)
     entries = []
     relations = []
@@ -40,7 +49,11 @@ def make_workbook(sheets, hidden=()):
             f'<Relationship Id="s{number}" Type="{OFFICE}/worksheet"'
             f' Target="worksheets/sheet{number}.xml"/>'
         )
+    relations.append(
+        f'<Relationship Id="styles" Type="{OFFICE}/styles" Target="styles.xml"/>'
+    )
     parts = {
+        "xl/styles.xml": STYLES,
         "xl/workbook.xml": f'<workbook xmlns="{SHEETS}" xmlns:r="{OFFICE}"><sheets>'
         f"{''.join(entries)}</sheets></workbook>",
         "xl/_rels/workbook.xml.rels": f'<Relationships xmlns="{PACKAGE}">'
@@ -72,6 +85,8 @@ def make_cell(place, value):
     if isinstance(value, str):
         text = f'<is><t xml:space="preserve">{escape(value)}</t></is>'
         return f'<c r="{place}" t="inlineStr">{text}</c>'
+    if isinstance(value, datetime.date):
+        return f'<c r="{place}" s="1"><v>{(value - DAY_0).days}</v></c>'
     return f'<c r="{place}"><v>{value}</v></c>'
 
 
