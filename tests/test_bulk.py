@@ -1,5 +1,6 @@
 """Giving a role in many organizations, replacing people, and ending access."""
 
+import io
 import time
 from datetime import timedelta
 from unittest import mock, skipUnless
@@ -11,6 +12,7 @@ from django.utils import timezone
 from django.utils.formats import date_format
 from django.utils.html import strip_tags
 from django_tasks_db.models import DBTaskResult
+from python_calamine import CalamineWorkbook
 
 from orgadmin.access.ends import find_start_of_next_day
 from orgadmin.models import (
@@ -213,15 +215,27 @@ class GiveRoleTests(BulkMixin, TestCase):
         self.assertNotIn("plan", response.context)
 
     def test_the_preview_can_be_downloaded(self):
-        response = self.preview(
-            GIVE, who="bert", places="Acme", role="admin", download="1"
-        )
+        response = self.download("csv")
         text = b"".join(response.streaming_content).decode()
         self.assertIn(
             f"{self.bert.pk},bert,{self.acme.pk},Acme,A-1,reviewer,,admin,", text
         )
         event = AuditEvent.objects.latest("pk")
         self.assertEqual(event.details["content"], "role changes")
+
+    def test_the_preview_can_be_downloaded_as_a_workbook(self):
+        file = io.BytesIO(self.download("xlsx").getvalue())
+        sheet = CalamineWorkbook.from_filelike(file).get_sheet_by_index(0)
+        _header, row = sheet.to_python()
+        keys = [str(self.bert.pk), "bert", str(self.acme.pk), "Acme", "A-1"]
+        self.assertEqual(row[:5], keys)
+        event = AuditEvent.objects.latest("pk")
+        self.assertEqual(event.details["content"], "role changes")
+
+    def download(self, kind):
+        return self.preview(
+            GIVE, who="bert", places="Acme", role="admin", download=kind
+        )
 
 
 class InviteManyTests(BulkMixin, TestCase):

@@ -12,6 +12,7 @@ from django.test import override_settings, tag
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 from django.utils.formats import date_format
+from python_calamine import CalamineWorkbook
 
 from orgadmin.access.ends import find_start_of_next_day
 from orgadmin.admin import access_reviews, organization_review
@@ -58,6 +59,13 @@ ORGANIZATIONS = "/admin/orgadmin/organization/"
 def read_csv(response):
     text = b"".join(response.streaming_content).decode("utf-8-sig")
     return list(csv.DictReader(io.StringIO(text)))
+
+
+def read_workbook(response):
+    file = io.BytesIO(response.getvalue())
+    sheet = CalamineWorkbook.from_filelike(file).get_sheet_by_index(0)
+    header, *rows = sheet.to_python()
+    return [dict(zip(header, row)) for row in rows]
 
 
 @override_settings(SECOND_FACTOR="optional")
@@ -601,8 +609,14 @@ class StaffPageTests(PagesTestCase):
         requests = read_csv(self.client.get(f"{url}?csv=requests"))
         self.assertEqual(len(requests), ReviewNotice.objects.count())
         self.assertEqual({row["person"] for row in requests}, {"ada", "ben"})
+        # A workbook needs no apostrophe against formulas.
+        cyd["reason"] = "=Gone"
+        for content, expected in (("decisions", rows), ("requests", requests)):
+            response = self.client.get(f"{url}?xlsx={content}")
+            self.assertEqual(read_workbook(response), expected)
         event = AuditEvent.objects.filter(event="exported").latest("pk")
         self.assertEqual(event.details["review"], review.pk)
+        self.assertEqual(event.details["content"], "access review: requests")
         page = self.client.get(url)
         for text in ("Acme", "Beta", "(own access)", "not confirmed", "root"):
             self.assertContains(page, text)

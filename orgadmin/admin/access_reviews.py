@@ -16,6 +16,7 @@ from orgadmin.access.rule import SUPERUSERS_ONLY
 from orgadmin.accounts.kept_forms import get_returned_form, tell_not_saved
 from orgadmin.admin.base import SuperuserOnlyAdmin
 from orgadmin.admin.changelist import get_page, list_all_rows, make_list_request
+from orgadmin.admin.downloads import CSV, XLSX, respond_with_rows
 from orgadmin.admin.once import AlreadySent, note_sent
 from orgadmin.admin.people_forms import ReasonForm
 from orgadmin.admin.quotes import quote
@@ -51,7 +52,6 @@ from orgadmin.people.reviews import (
     list_covered,
     start_review,
 )
-from orgadmin.records.csv_files import respond_with_csv
 from orgadmin.records.exports import record_export
 from orgadmin.records.review_evidence import list_evidence, list_notices
 
@@ -67,6 +67,10 @@ OVERLAPPING_SHOWN = 5
 
 # The parameter with the query of the list of organizations that a review covers.
 LIST_VAR = "list"
+
+
+# {what a file of evidence contains: what lists its rows}
+EVIDENCE_FILES = {"decisions": list_evidence, "requests": list_notices}
 
 
 @dataclass(frozen=True)
@@ -315,15 +319,12 @@ class AccessReviewAdmin(ReviewClosingPages, SuperuserOnlyAdmin):
         """Show what was asked and decided.
 
         ?print=1 shows many rows on one page, for printing. ?csv=decisions and
-        ?csv=requests download all of it.
+        ?csv=requests download all of it, and ?xlsx= the same as a workbook.
         """
-        kind = request.GET.get("csv", "")
-        files = {"decisions": list_evidence, "requests": list_notices}
-        if kind in files:
-            content = f"access review: {kind}"
-            record_export(content, actor=request.user, review=review.pk)
-            name = f"access-review-{review.pk}-{kind}"
-            return respond_with_csv(name, files[kind](review))
+        for kind in (CSV, XLSX):
+            content = request.GET.get(kind, "")
+            if content in EVIDENCE_FILES:
+                return self._download_evidence(request, review, kind, content)
         items = ReviewItem.objects.filter(section__review=review).with_decisions()
         # Platform staff come last.
         ordered = items.select_related("section").order_by(
@@ -351,6 +352,12 @@ class AccessReviewAdmin(ReviewClosingPages, SuperuserOnlyAdmin):
             left_out=left_out,
             without_members=without_members.exclude(organization_key=None).count(),
         )
+
+    def _download_evidence(self, request, review, kind, content):
+        record_export(f"access review: {content}", actor=request.user, review=review.pk)
+        name = f"access-review-{review.pk}-{content}"
+        rows = EVIDENCE_FILES[content](review)
+        return respond_with_rows(request, kind, name, rows, page=request.path)
 
 
 @admin.register(ReviewRhythm)

@@ -29,6 +29,7 @@ from orgadmin.accounts.step_up import list_fields
 from orgadmin.admin.bulk_forms import EndAccessForm, GiveRoleForm, ReplacePersonForm
 from orgadmin.admin.changelist import list_all_rows, make_list_request
 from orgadmin.admin.departures import CONFIRMED, REFUSALS, describe_refusal
+from orgadmin.admin.downloads import respond_with_rows
 from orgadmin.admin.once import AlreadySent, note_sent
 from orgadmin.admin.quotes import quote
 from orgadmin.admin.record_pages import Tab
@@ -58,7 +59,6 @@ from orgadmin.people.held_roles import HeldRole
 from orgadmin.people.membership import EndInThePast
 from orgadmin.people.outbox import is_queued
 from orgadmin.people.unsent import find_state
-from orgadmin.records.csv_files import respond_with_csv
 from orgadmin.records.exports import record_export
 
 # How many changes, and how many people, a preview lists. A file has them all.
@@ -205,8 +205,9 @@ class BulkPages:
             )
             form.add_error(None, text % {"number": error.number, "limit": LIMIT})
             return self._ask(request, kind, form)
-        if "download" in request.POST:
-            return download_plan(plan, request.user)
+        file_kind = request.POST.get("download")
+        if file_kind is not None:
+            return download_plan(request, plan, file_kind, page=get_bulk_url(kind))
         return self._show_preview(request, kind, form, plan)
 
     def _ask(self, request, kind, form):
@@ -469,11 +470,12 @@ def describe_result(change: BulkChange, result) -> str:
     return " ".join(texts)
 
 
-def download_plan(plan: Plan, actor: User):
-    """Send every change of a plan as CSV, and what stays as it is."""
+def download_plan(request, plan: Plan, kind: str, *, page: str):
+    """Send every change of a plan as a file, and what stays as it is."""
     number = len(plan.changes) + len(plan.skipped)
-    record_export("role changes", actor=actor, rows=number)
-    return respond_with_csv("role-changes", list_rows(plan))
+    record_export("role changes", actor=request.user, rows=number)
+    rows = list_rows(plan)
+    return respond_with_rows(request, kind, "role-changes", rows, page=page)
 
 
 def list_rows(plan: Plan) -> Iterator[list[object]]:
