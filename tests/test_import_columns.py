@@ -176,3 +176,12 @@ class SavedTests(StoredCase):
         page = self.upload("name,Farbe\nNew,red\n")
         self.press(page, "use_columns", saved=ColumnMapping.objects.get().pk)
         self.assertNotIn("gone", Import.objects.get().choices["mapping"].values())
+
+    def test_they_can_be_chosen_with_the_file(self):
+        fields = {"Wie es heißt": "name", "Farbe": "notes"}
+        saved = ColumnMapping.objects.create(name="Our CRM", fields=fields)
+        page = self.upload("Neu,Wie es heißt,Farbe\nx,Other,blue\n", saved=saved.pk)
+        self.assertContains(page, "notes: “blue”")
+        # Without a column that the file lacks.
+        page = self.upload("Wie es heißt\nThird\n", saved=saved.pk)
+        self.assertContains(page, "Create 1 organization")

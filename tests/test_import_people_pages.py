@@ -89,6 +89,35 @@ class ImportTests(PeoplePageCase):
         self.assertContains(self.confirm(preview), "new@example.com was invited")
         self.assertEqual(Invitation.objects.get().email, "new@example.com")
 
+    def test_invitations_can_be_chosen_after_the_upload(self):
+        text = self.TEXT.replace("mary", "new")
+        refused = self.upload(text)
+        self.assertContains(refused, "choose “Send emails”")
+        preview = self.press(refused, "preview", send_mail="on")
+        self.assertContains(preview, "Invite 1 person")
+        # Another look, without this choice, keeps it.
+        preview = self.press(preview, "preview")
+        self.assertContains(preview, "Invite 1 person")
+        refused = self.press(preview, "preview", send_mail="false")
+        self.assertContains(refused, "Nobody has this email address")
+        # A browser sends both values if the box is ticked.
+        preview = self.press(refused, "preview", send_mail=["false", "on"])
+        self.assertContains(self.confirm(preview), "new@example.com was invited")
+
+    def test_a_choice_that_the_preview_does_not_show_imports_nothing(self):
+        preview = self.upload(self.TEXT)
+        preview = self.confirm(preview, send_mail="on")
+        self.assertContains(preview, "Nothing was imported yet")
+        self.assertFalse(self.is_member(self.mary))
+        with self.captureOnCommitCallbacks(execute=True):
+            self.confirm(preview)
+        self.assertTrue(self.is_member(self.mary))
+        self.assertEqual(mail.outbox[0].to, ["mary@example.com"])
+
+    def press(self, page, button, **data):
+        url = page.request["PATH_INFO"]
+        return self.client.post(url, {button: "1", **data}, follow=True)
+
     @tag("C32")
     def test_imports_nothing_that_was_not_shown(self):
         preview = self.upload(self.TEXT)
@@ -166,6 +195,30 @@ class ImportTests(PeoplePageCase):
         data = {"save_as": "Mine", "save_columns": "1"}
         page = self.client.post(page.request["PATH_INFO"], data, follow=True)
         self.assertContains(page, "is used for the columns of another kind of file")
+
+    def test_saved_columns_can_be_chosen_with_the_file(self):
+        self.assertNotContains(self.client.get(PEOPLE_IMPORT), "Saved columns")
+        fields = {"Wer": "email", "Wo": "reference", "Was": "role", "Alt": "until"}
+        people = ColumnMapping.objects.create(
+            name="Mine", subject="people", fields=fields
+        )
+        others = ColumnMapping.objects.create(name="Theirs", fields={"Wer": "name"})
+        page = self.client.get(PEOPLE_IMPORT)
+        self.assertContains(page, "Saved columns")
+        self.assertContains(page, "Mine")
+        self.assertNotContains(page, "Theirs")
+        text = "WER,Wo,Was,Wie\nmary@example.com,R1,admin,x\n"
+        preview = self.upload(text, saved=people.pk)
+        self.assertContains(preview, "Give 1 person a role")
+        self.assertContains(preview, "Ignored columns: Wie")
+        self.confirm(preview)
+        self.assertTrue(self.is_member(self.mary))
+        self.assertContains(self.upload(text, saved=others.pk), "valid choice")
+
+    def test_saved_columns_are_offered_first_in_a_preview(self):
+        ColumnMapping.objects.create(name="Mine", subject="people", fields={})
+        page = self.upload(self.TEXT).text
+        self.assertLess(page.index("Use saved columns"), page.index("<details"))
 
     @tag("A41")
     def test_is_for_superusers(self):

@@ -5,11 +5,13 @@ from dataclasses import dataclass, replace
 
 from django import forms
 from django.core.validators import FileExtensionValidator
+from django.utils.html import format_html
 from django.utils.text import capfirst
 from django.utils.translation import gettext_lazy as _
 
 from orgadmin.models import ColumnMapping, Import, Organization
 from orgadmin.models.column_mapping import NAME_LENGTH
+from orgadmin.records.columns import ROLE_COLUMNS
 from orgadmin.records.import_columns import make_mapping
 from orgadmin.records.import_options import PAGE_LIMITS, ImportOptions
 from orgadmin.records.import_problems import printable
@@ -100,6 +102,18 @@ class ResembledRow:
     name: str
 
 
+class SentCheckbox(forms.CheckboxInput):
+    """A checkbox that says so if it is not ticked: browsers send nothing then.
+
+    So a form without it leaves the choice as it is.
+    """
+
+    def render(self, name, value, attrs=None, renderer=None):
+        box = super().render(name, value, attrs, renderer)
+        # Of several values, the last one counts.
+        return format_html('<input type="hidden" name="{}" value="false">{}', name, box)
+
+
 class ChoicesForm(forms.Form):
     """The choices that people have before and after they see the preview."""
 
@@ -138,6 +152,15 @@ class ChoicesForm(forms.Form):
     accepts_warnings = forms.BooleanField(
         label=_("Import rows with warnings, too"), required=False
     )
+    send_mail = forms.BooleanField(
+        label=_("Send emails"),
+        required=False,
+        widget=SentCheckbox,
+        help_text=_(
+            "Invite people who don't have an account yet. Otherwise, rows with unknown"
+            " email addresses are rejected."
+        ),
+    )
     leaves_out_problems = forms.BooleanField(
         label=_("Leave out rows with problems"),
         required=False,
@@ -163,8 +186,22 @@ class ChoicesForm(forms.Form):
         )
 
 
+def add_saved(form, subject, *, empty_label):
+    """Add the field with saved columns to a form, if there are any."""
+    mappings = ColumnMapping.objects.filter(subject=subject)
+    if mappings.exists():
+        form.fields["saved"] = forms.ModelChoiceField(
+            mappings,
+            label=_("Saved columns"),
+            required=False,
+            empty_label=empty_label,
+        )
+
+
 class UploadForm(ChoicesForm):
     """Accepts a file."""
+
+    subject = Import.Subject.ORGANIZATIONS
 
     file = forms.FileField(
         label=_("Spreadsheet or CSV file"),
@@ -183,14 +220,10 @@ class UploadForm(ChoicesForm):
             )
         ],
     )
-    send_mail = forms.BooleanField(
-        label=_("Send emails"),
-        required=False,
-        help_text=_(
-            "Invite people who don't have an account yet. Otherwise, rows with unknown"
-            " email addresses are rejected."
-        ),
-    )
+
+    def __init__(self, *args, **kwargs):
+        super().__init__(*args, **kwargs)
+        add_saved(self, self.subject, empty_label=_("Recognize the columns"))
 
     def clean_file(self):
         file = self.cleaned_data["file"]
@@ -200,15 +233,22 @@ class UploadForm(ChoicesForm):
 
     def list_upload_fields(self):
         """Return the fields on the page where people choose the file."""
-        return [self["file"], self["send_mail"]]
+        names = ["file", "saved", "send_mail"]
+        return [self[name] for name in names if name in self.fields]
 
     def make_choices(self):
         """Return the choices of a valid form."""
-        return Choices(self.make_options(), self.cleaned_data["send_mail"])
+        options = self.make_options()
+        saved = self.cleaned_data.get("saved")
+        if saved is not None:
+            options = replace(options, mapping=saved.fields)
+        return Choices(options, self.cleaned_data["send_mail"])
 
 
 class PeopleUploadForm(UploadForm):
     """Accepts a file of people."""
+
+    subject = Import.Subject.PEOPLE
 
     def __init__(self, *args, **kwargs):
         super().__init__(*args, **kwargs)
@@ -233,6 +273,7 @@ class PreviewForm(ChoicesForm):
             "clear_blank": options.clear_blank,
             "accepts_warnings": options.accepts_warnings,
             "leaves_out_problems": options.leaves_out_problems,
+            "send_mail": self.chosen.send_mail,
         }
         super().__init__(data, initial=initial)
         self.report = report
@@ -249,6 +290,13 @@ class PreviewForm(ChoicesForm):
     @property
     def is_about_people(self):
         return self.subject == Import.Subject.PEOPLE
+
+    @property
+    def names_people(self):
+        """Whether the file can name people who have no account."""
+        if self.is_about_people:
+            return True
+        return any(column.field in ROLE_COLUMNS for column in self.columns)
 
     def _offer_sheets(self):
         sheets = [(sheet, sheet) for sheet in self.format.sheets]
@@ -274,14 +322,7 @@ class PreviewForm(ChoicesForm):
         self.fields["save_as"] = forms.CharField(
             label=_("Save these columns as"), required=False, max_length=NAME_LENGTH
         )
-        mappings = ColumnMapping.objects.filter(subject=self.subject)
-        if mappings.exists():
-            self.fields["saved"] = forms.ModelChoiceField(
-                mappings,
-                label=_("Saved columns"),
-                required=False,
-                empty_label=_("Choose…"),
-            )
+        add_saved(self, self.subject, empty_label=_("Choose…"))
 
     def _find_resembled(self, stored):
         """Return the rows that may mean an organization, by their line.
@@ -380,25 +421,33 @@ class PreviewForm(ChoicesForm):
         if clearable:
             self.fields["clear_blank"].choices = clearable
             names.append("clear_blank")
+        if self.names_people and not self.is_about_people:
+            names.append("send_mail")
+        return [self[name] for name in names]
+
+    def list_shown_fields(self):
+        """Return the choices that a preview shows above its button."""
+        names = ["send_mail"] if self.is_about_people else []
+        if self.report.needs_consent:
+            names.append("accepts_warnings")
         return [self[name] for name in names]
 
     def list_kept_fields(self):
         """Return the choices that a page with problems sends again as they are."""
-        return [self[name] for name in ("matches_names", "keeps_totals", "clear_blank")]
+        names = ("matches_names", "keeps_totals", "clear_blank", "send_mail")
+        return [self[name] for name in names]
 
     def list_problem_fields(self):
         """Return the choices that a page with problems offers to correct."""
-        fields = self.list_reading_fields()
-        return [self["matches_names"], *fields] if self.is_about_people else fields
+        names = ["send_mail"] if self.names_people else []
+        if self.is_about_people:
+            names.append("matches_names")
+        return [self[name] for name in names]
 
     def list_unchanged_fields(self):
         """Return the choices that are sent again beside those offered to correct."""
         offered = {field.name for field in self.list_problem_fields()}
         return [field for field in self.list_kept_fields() if field.name not in offered]
-
-    def list_consent_fields(self):
-        """Return the tick that a preview with warnings asks for, if it has any."""
-        return [self["accepts_warnings"]] if self.report.needs_consent else []
 
     def make_choices(self):
         """Return the choices of a valid form. What was not sent stays as it is."""
@@ -411,4 +460,7 @@ class PreviewForm(ChoicesForm):
             mapping=self._choose_mapping(),
             targets=self._choose_targets(),
         )
-        return replace(self.chosen, options=options)
+        send_mail = self.chosen.send_mail
+        if "send_mail" in self.data:
+            send_mail = self.cleaned_data["send_mail"]
+        return Choices(options, send_mail)

@@ -391,15 +391,15 @@ class RowPlanner:
 
 def explain_nobody() -> str:
     return _(
-        "Nobody has this email address. Add the person first, or let the import send"
-        " mail to invite them."
+        "Nobody has this email address. Add the person first, or choose “Send emails”"
+        " to invite them."
     )
 
 
 def explain_unconfirmed() -> str:
     return _(
         "The person with this email address has not confirmed it. Add the person on the"
-        " People page, or let the import send mail to invite them."
+        " People page, or choose “Send emails” to invite them."
     )
 
 

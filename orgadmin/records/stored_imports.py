@@ -22,7 +22,11 @@ from orgadmin.models import Import, ImportPart, User
 from orgadmin.models.text import remove_invisible
 from orgadmin.people.changes import RoleChange
 from orgadmin.records.columns import FIELDS
-from orgadmin.records.import_columns import ColumnPreview, describe_columns
+from orgadmin.records.import_columns import (
+    ColumnPreview,
+    describe_columns,
+    fit_mapping,
+)
 from orgadmin.records.import_header import TitleReader
 from orgadmin.records.import_options import PAGE_LIMITS, ImportOptions
 from orgadmin.records.import_parts import (
@@ -38,7 +42,7 @@ from orgadmin.records.import_problems import (
     ImportProblem,
     ImportRefused,
 )
-from orgadmin.records.import_records import Record
+from orgadmin.records.import_records import SAMPLE, Record
 from orgadmin.records.import_source import hash_file
 from orgadmin.records.import_tables import Format, Table, read_table
 from orgadmin.records.imports import (
@@ -295,6 +299,7 @@ def _read_file(stored: Import, file: BinaryIO) -> None:
     """
     choices = Choices.load(stored.choices)
     writer = PartWriter(ImportPart.Kind.RECORDS)
+    sample: list[Record] = []
     summary: dict[str, Any] = {}
     # A record of a CSV file can have several lines.
     last_line = 0
@@ -312,8 +317,11 @@ def _read_file(stored: Import, file: BinaryIO) -> None:
         for record in table.records:
             writer.add([record.line, record.cells])
             last_line = record.line
+            if len(sample) < SAMPLE:
+                sample.append(record)
     except FileRefused as error:
         summary["read_problem"] = asdict(error.problem)
+    choices = fit_columns(choices, sample, find_reader(stored.subject))
     summary["records"] = writer.count
     summary["last_line"] = last_line
     with transaction.atomic():
@@ -321,6 +329,17 @@ def _read_file(stored: Import, file: BinaryIO) -> None:
         stored.summary = summary
         stored.choices = choices.store()
         stored.save(update_fields=["summary", "choices"])
+
+
+def fit_columns(
+    choices: Choices, sample: Sequence[Record], reader: type[TitleReader]
+) -> Choices:
+    """Return the choices without the saved columns that a file does not have."""
+    if not choices.options.mapping:
+        return choices
+    columns = describe_columns(sample, reader(choices.options.mapping))
+    mapping = fit_mapping(columns, choices.options.mapping, reader)
+    return replace(choices, options=replace(choices.options, mapping=mapping))
 
 
 def prepare(

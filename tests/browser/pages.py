@@ -705,7 +705,16 @@ def list_import_pages(demo):
         ",,Widget Works,,2,\n"
         f"{id_cells(other.pk)},{other.name},,3,\n"
     )
+    people_address = f"{USERS}import/"
+    people = "email,organization_id,organization_id_key,role,until\n"
+    people += f"nora@example.com,{id_cells(own.pk)},Administratorin,2099-12-31\n"
+    unknown_people = f"{people}new@example.com,{id_cells(own.pk)},reviewer,\n"
     return [
+        Page("import-people", STAFF, people_address),
+        Page(
+            "import-people-problems", STAFF, people_address, choose_file(unknown_people)
+        ),
+        Page("import-people-preview", STAFF, people_address, choose_file(people)),
         Page("import", STAFF, address),
         Page("import-without-file", STAFF, address, press("Preview import")),
         Page("import-problems", STAFF, address, choose_file(file_with_problems)),
