@@ -17,6 +17,7 @@ from orgadmin.models import (
     Import,
     Invitation,
     Membership,
+    Organization,
     User,
 )
 from orgadmin.people.ends import find_today
@@ -290,16 +291,33 @@ class WorkerTests(PeoplePageCase):
 
 
 class RecognitionTests(PeoplePageCase):
-    def test_a_file_of_people_is_led_to_the_import_of_people(self):
-        text = "email,first_name,last_name,reference,role\nm@example.com,a,b,R1,admin\n"
-        response = self.client.post(IMPORT, {"file": file_of(text)}, follow=True)
-        self.assertContains(response, "This is a file of people")
-        self.assertContains(response, f'href="{PEOPLE_IMPORT}"')
+    def test_a_file_of_people_is_imported_as_such_without_another_upload(self):
+        text = "email,first_name,reference,role\nmary@example.com,Mary,R1,admin\n"
+        data = {"file": file_of(text), "matches_names": "on"}
+        page = self.client.post(IMPORT, data, follow=True)
+        self.assertContains(page, "This is a file of people")
+        page = self.press(page, "subject", "people")
+        self.assertContains(page, "Give 1 person a role")
+        self.assertContains(self.confirm(page), "1 person was given a role.")
+        stored = Import.objects.get()
+        self.assertEqual((stored.subject, stored.state), ("people", "done"))
 
-    def test_a_file_of_organizations_is_led_to_the_import_of_organizations(self):
-        response = self.upload("name,reference,admins\nNew,R7,mary@example.com\n")
-        self.assertContains(response, "This is a file of organizations")
-        self.assertContains(response, f'href="{IMPORT}"')
+    def test_a_file_of_organizations_is_imported_as_such(self):
+        page = self.upload("name,reference,admins\nNew,R7,mary@example.com\n")
+        self.assertContains(page, "This is a file of organizations")
+        page = self.press(page, "subject", "organizations")
+        self.assertContains(page, "Create 1 organization")
+        self.confirm(page)
+        self.assertTrue(Organization.objects.filter(name="New").exists())
+
+    def test_a_file_is_about_nothing_else(self):
+        page = self.press(self.upload("name,admins\nNew,\n"), "subject", "anything")
+        self.assertContains(page, "This is a file of organizations")
+        self.assertEqual(Import.objects.get().subject, "people")
+
+    def press(self, page, name, value):
+        url = page.request["PATH_INFO"]
+        return self.client.post(url, {name: value}, follow=True)
 
     def test_the_lists_lead_to_import_and_export(self):
         response = self.client.get(LIST)

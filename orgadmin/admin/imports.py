@@ -58,6 +58,7 @@ from orgadmin.records.import_undo import (
 )
 from orgadmin.records.imports import record_refusal
 from orgadmin.records.stored_imports import (
+    Choices,
     PreviewOutdated,
     carry_out,
     explain_outdated,
@@ -178,6 +179,9 @@ class ImportAdmin(SuperuserOnlyAdmin):
             # Says so if the form was sent twice.
             note_sent(request, url)
             return HttpResponseRedirect(url)
+        if request.POST.get("subject") in Import.Subject.values:
+            self._change_subject(request, stored, request.POST["subject"])
+            return HttpResponseRedirect(url)
         report = read_report(stored)
         form = PreviewForm(stored, report, request.POST)
         if not form.is_valid():
@@ -257,13 +261,24 @@ class ImportAdmin(SuperuserOnlyAdmin):
         url = get_upload_url(stored.subject)
         return self.redirect_with_message(request, text, to=url)
 
-    def _update(self, request, stored, choices):
+    def _change_subject(self, request, stored, subject):
+        """Read a file as one about something else, such as people."""
+        stored.subject = subject
+        stored.save(update_fields=["subject"])
+        choices = Choices.load(stored.choices)
+        # These are about the columns of the other kind of file.
+        options = replace(choices.options, mapping={}, targets={}, clear_blank=())
+        choices = replace(choices, options=options)
+        self._update(request, stored, choices, is_read_again=True)
+
+    def _update(self, request, stored, choices, *, is_read_again=False):
         """Make a new preview, with other choices, or have a worker do so."""
-        old = PreviewForm(stored, read_report(stored)).chosen.options
+        old = Choices.load(stored.choices).options
         stored.choices = choices.store()
         stored.save(update_fields=["choices"])
         new = choices.options
-        is_read_again = (old.encoding, old.sheet) != (new.encoding, new.sheet)
+        if (old.encoding, old.sheet) != (new.encoding, new.sheet):
+            is_read_again = True
         if is_small(stored):
             if is_read_again:
                 read_file(stored)
@@ -399,7 +414,6 @@ class ImportAdmin(SuperuserOnlyAdmin):
             saved_fields=form.list_saved_field(),
             problems=problems,
             other_subject=other,
-            other_upload_url=get_upload_url(other) if other else "",
             problem_count=report.number_of_problems,
             valid_rows=report.valid_rows,
         )

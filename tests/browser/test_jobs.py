@@ -45,7 +45,15 @@ PRESSES = {
     "import": (4, 4, 18),
     "export": (2, 2, 12),
     "fill_in_the_template": (5, 5, 30),
+    "fill_in_the_template_for_people": (99, 99, 999),
     "import_a_german_workbook": (4, 4, 24),
+    "import_a_workbook_with_a_title": (99, 99, 999),
+    "import_a_hubspot_export": (99, 99, 999),
+    "import_a_file_with_bad_rows": (99, 99, 999),
+    "import_a_damaged_phone_column": (99, 99, 999),
+    "import_people": (99, 99, 999),
+    "import_people_among_organizations": (99, 99, 999),
+    "invite_people_from_a_file": (99, 99, 999),
     "change_a_possible_duplicate": (7, 7, 40),
     "undo_an_import": (6, 6, 40),
     "restore_an_earlier_version": (6, 6, 41),
@@ -382,6 +390,140 @@ class Jobs:
         self.sees("1 organization was created.")
         stored = Organization.objects.get(name="Müller GmbH")
         self.assertEqual((stored.reference, stored.address), ("0042", "01067 Dresden"))
+
+    def test_import_a_workbook_with_a_title(self):
+        rows = [
+            ["Customers of the northern region"],
+            ["as of November 2026"],
+            [],
+            ["Customer no.", "Company", "Phone"],
+            ["N-1", "North Ltd", "020 7946 0001"],
+        ]
+        file = io.BytesIO()
+        write_workbook(file, rows, "Sheet1")
+        hand = self.enter("root")
+        self.choose_file(hand, file.getvalue(), "customers.xlsx")
+        self.sees("stands above the header")
+        hand.press(hand.button("Import organizations"))
+        self.sees("1 organization was created.")
+        self.assertEqual(Organization.objects.get(reference="N-1").name, "North Ltd")
+
+    def test_import_a_hubspot_export(self):
+        text = (
+            "Record ID,Company name,Company owner,Create Date,Phone Number,"
+            "Last Activity Date,City,Country/Region,Industry,Company Domain Name\n"
+            "88,Hub One,Ann Lee,2026-03-04 10:11,+44 20 7946 0001,,London,"
+            "United Kingdom,RETAIL,hub-one.example\n"
+            "89,Hub Two,,2026-03-05 12:13,+44 20 7946 0002,,Leeds,"
+            "United Kingdom,,hub-two.example\n"
+        )
+        hand = self.enter("root")
+        self.choose_file(hand, text, "hubspot-crm-exports-all-companies.csv")
+        self.sees("Create 2 organizations")
+        hand.press(hand.button("Import organizations"))
+        self.sees("2 organizations were created.")
+        stored = Organization.objects.get(name="Hub One")
+        self.assertEqual(stored.address, "London\nUnited Kingdom")
+        self.assertEqual(stored.website, "https://hub-one.example")
+
+    def test_import_a_file_with_bad_rows(self):
+        lines = [f"G-{number},Good {number},\n" for number in range(30)]
+        bad = [f"B-{number},Bad {number},info at x.example\n" for number in range(10)]
+        text = "".join(["reference,name,email\n", *lines, *bad])
+        hand = self.enter("root")
+        self.choose_file(hand, text)
+        self.sees("Fix these 10 problems")
+        hand.press(hand.button("Preview import of the 30 valid rows"))
+        hand.press(hand.button("Import organizations"))
+        self.sees("30 organizations were created.")
+        rest = hand.download(hand.link("Download these rows"))
+        hand.press(hand.link("Upload another file"))
+        field = hand.field("Spreadsheet or CSV file:")
+        hand.give(field, rest.replace(" at ", "@"), "rest.csv")
+        hand.press(hand.button("Preview import"))
+        hand.press(hand.button("Import organizations"))
+        self.sees("10 organizations were created.")
+        self.assertEqual(
+            Organization.objects.filter(name__startswith="Bad").count(), 10
+        )
+
+    def test_import_a_damaged_phone_column(self):
+        text = "name,phone\nDamaged,4.91512E+11\nWhole,+49 151 2345678\n"
+        hand = self.enter("root")
+        self.choose_file(hand, text)
+        self.sees("damaged number")
+        hand.press(hand.link("Upload the file again"))
+        field = hand.field("Spreadsheet or CSV file:")
+        hand.give(field, text.replace("4.91512E+11", "+49 151 2345679"))
+        hand.press(hand.button("Preview import"))
+        hand.press(hand.button("Import organizations"))
+        self.sees("2 organizations were created.")
+        phones = Organization.objects.filter(phone__contains="E+")
+        self.assertFalse(phones.exists())
+
+    def open_people_import(self):
+        hand = self.enter("root")
+        hand.press(hand.link("Import organizations"))
+        hand.press(hand.link("Import people"))
+        return hand
+
+    def give_people(self):
+        """Return a file that gives people roles in organizations with a reference."""
+        Organization.objects.filter(pk=self.beta.pk).update(reference="B-1")
+        User.objects.filter(username="bert").update(email="bert@example.com")
+        return (
+            "E-Mail;Kundennummer;Rolle;Bis\n"
+            "bert@example.com;B-1;Administrator;31.12.2990\n"
+        )
+
+    def test_import_people(self):
+        text = self.give_people()
+        hand = self.open_people_import()
+        hand.give(hand.field("Spreadsheet or CSV file:"), text, "people.csv")
+        hand.press(hand.button("Preview import"))
+        self.sees("bert@example.com, Beta")
+        hand.press(hand.button("Import people"))
+        self.sees("1 person was given a role.")
+        self.assertEqual(self.beta.admin.user_set.get().username, "bert")
+
+    def test_import_people_among_organizations(self):
+        text = self.give_people()
+        hand = self.enter("root")
+        self.choose_file(hand, text, "people.csv")
+        self.sees("This is a file of people")
+        hand.press(hand.button("Import people"))
+        self.sees("bert@example.com, Beta")
+        hand.press(hand.button("Import people"))
+        self.sees("1 person was given a role.")
+
+    def test_invite_people_from_a_file(self):
+        text = self.give_people() + "new@example.com;B-1;Leser;\n"
+        hand = self.open_people_import()
+        hand.give(hand.field("Spreadsheet or CSV file:"), text, "people.csv")
+        hand.press(hand.button("Preview import"))
+        self.sees("Nobody has this email address.")
+        hand.tick(hand.field("Send emails"))
+        hand.press(hand.button("Read the file again"))
+        self.sees("Invite 1 person")
+        hand.press(hand.button("Import people"))
+        self.sees("1 person was given a role. 1 person was invited.")
+
+    def test_fill_in_the_template_for_people(self):
+        self.give_people()
+        hand = self.open_people_import()
+        link = hand.link("Download template")
+        template = io.BytesIO(hand.download_bytes(link))
+        sheet = read_workbook(template, "", max_rows=10, max_text=10_000)
+        rows = [record.cells for record in sheet.records]
+        filled = io.BytesIO()
+        row = ["bert@example.com", "B-1", "Beta", "reviewer", ""]
+        write_workbook(filled, [*rows, row], "People")
+        field = hand.field("Spreadsheet or CSV file:")
+        hand.give(field, filled.getvalue(), "template.xlsx")
+        hand.press(hand.button("Preview import"))
+        self.sees("is the example row of the template")
+        hand.press(hand.button("Import people"))
+        self.sees("1 person was given a role.")
 
     def test_change_a_possible_duplicate(self):
         hand = self.enter("root")
