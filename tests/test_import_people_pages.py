@@ -293,8 +293,7 @@ class WorkerTests(PeoplePageCase):
 class RecognitionTests(PeoplePageCase):
     def test_a_file_of_people_is_imported_as_such_without_another_upload(self):
         text = "email,first_name,reference,role\nmary@example.com,Mary,R1,admin\n"
-        data = {"file": file_of(text), "matches_names": "on"}
-        page = self.client.post(IMPORT, data, follow=True)
+        page = self.client.post(IMPORT, {"file": file_of(text)}, follow=True)
         self.assertContains(page, "This is a file of people")
         page = self.press(page, "subject", "people")
         self.assertContains(page, "Give 1 person a role")

@@ -25,7 +25,7 @@ from orgadmin.records.import_problems import ImportProblem, RowRefused
 from orgadmin.records.import_records import Record
 from orgadmin.records.import_suspicions import split_emails
 
-# A day as Germans write it. LibreOffice shortens the year.
+# A day as Germans write it. Some programs shorten the year.
 GERMAN_DAY = re.compile(r"(\d{1,2})\.(\d{1,2})\.(\d{4}|\d\d)")
 CENTURY = "20"
 
@@ -103,18 +103,21 @@ class PersonCleaner(RecordCleaner):
             line=record.line,
             email=cleaned["email"],
             names=PersonNames(
-                self.get_cell(record, "first_name"),
-                self.get_cell(record, "last_name"),
-                self.get_cell(record, "full_name"),
+                self.get_name(record, "first_name"),
+                self.get_name(record, "last_name"),
+                self.get_name(record, "full_name"),
             ),
             key=OrganizationKey(
-                pk, cleaned["reference"], self.get_cell(record, "organization")
+                pk, cleaned["reference"], self.get_name(record, "organization")
             ),
             role=cleaned["role"],
             end=cleaned["until"],
         )
         self._check_complete(row)
         return row
+
+    def get_name(self, record: Record, name: str) -> str:
+        return remove_invisible(self.get_cell(record, name))
 
     def clean_id(self, record: Record) -> int | None:
         try:

@@ -132,7 +132,7 @@ FORMATS = [
     ),
     PeopleCase("PDF", b"%PDF-1.7\n", "refused: This file is a PDF, not a table."),
     text("vCard", "BEGIN:VCARD\nFN:A\n", "refused: This file is a vCard"),
-    PeopleCase("empty", b"", "refused: The file has no header line."),
+    PeopleCase("no content", b"", "refused: The file has no header line."),
     row(
         "an open quotation mark", '"mary@example.com,R2,admin', "refused: line 2: A quo"
     ),
@@ -214,7 +214,9 @@ ADDRESSES = [
         "refused: line 2, column “email”, “mary@example,com”: Enter a valid email addr",
     ),
     row(
-        "empty", ",R1,admin", "refused: line 2, column “email”: Enter the email address"
+        "no address",
+        ",R1,admin",
+        "refused: line 2, column “email”: Enter the email address",
     ),
     book(
         "an error of a formula",
