@@ -241,6 +241,12 @@ def read_database(name: str, *, pool_size: int, default: str) -> dict[str, Any]:
     return read(name, parse, expected=expected, default=default)
 
 
+def read_replica(name: str, *, primary: dict[str, Any]) -> dict[str, Any] | None:
+    """Return the entry of the replica in DATABASES, or None if there is no replica."""
+    expected = "the postgres:// URL of a standby of the database in DATABASE_URL"
+    return read(name, partial(parse_replica, primary=primary), expected=expected)
+
+
 def read_email_server(name: str, *, default: str) -> EmailServer:
     expected = "smtp+tls://USER:PASSWORD@HOST:PORT, or consolemail:// to print mail"
     return read(name, parse_email_server, expected=expected, default=default)
@@ -334,6 +340,20 @@ def parse_database(url: str, *, pool_size: int) -> dict[str, Any]:
     else:
         _configure_postgresql(database, pool_size)
     return database
+
+
+def parse_replica(url: str, *, primary: dict[str, Any]) -> dict[str, Any] | None:
+    if not url:
+        return None
+    if url.startswith("sqlite") or "sqlite" in primary["ENGINE"]:
+        raise ValueError("SQLite has no replicas.")
+    replica = parse_database(url, pool_size=0)
+    # This backend has a pool of its own, and checks connections itself.
+    replica["ENGINE"] = "orgadmin.access.replica_backend"
+    replica["CONN_MAX_AGE"] = 0
+    replica["CONN_HEALTH_CHECKS"] = False
+    replica["TEST"] = {"MIRROR": "default"}
+    return replica
 
 
 def _configure_sqlite(database: dict[str, Any]) -> None:

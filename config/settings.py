@@ -96,8 +96,10 @@ MIDDLEWARE = [
     "orgadmin.accounts.middleware.SecondFactorMiddleware",
     "orgadmin.accounts.middleware.StepUpMiddleware",
     "orgadmin.accounts.middleware.SetUpLinkMiddleware",
-    # Last: the middleware above is about the person whose session it is.
+    # The middleware above is about the person whose session it is.
     "orgadmin.accounts.view_as.ViewAsMiddleware",
+    # After it: what the middleware above reads comes from the primary.
+    "orgadmin.access.replica_pages.ReplicaMiddleware",
 ]
 
 ROOT_URLCONF = "config.urls"
@@ -143,6 +145,14 @@ DATABASES = {
         default=f"sqlite:///{BASE_DIR / 'db.sqlite3'}",
     ),
 }
+
+# A standby that lists, search, history and exports are read from, if there is one.
+replica = env.read_replica("DATABASE_REPLICA_URL", primary=DATABASES["default"])
+
+DATABASE_ROUTERS = []
+if replica is not None:
+    DATABASES["replica"] = replica
+    DATABASE_ROUTERS = ["orgadmin.access.replica.ReplicaRouter"]
 
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 
@@ -533,6 +543,8 @@ else:
             "django.server": {"handlers": []},
             # It logs the ID of each passkey that is used, which identifies a person.
             "fido2": {"level": "WARNING"},
+            # It logs each use of a connection, and each attempt to open one.
+            "psycopg.pool": {"level": "ERROR"},
         },
         "handlers": {
             "all": {

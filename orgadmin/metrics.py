@@ -10,11 +10,12 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from typing import Any
 
 from django.conf import settings
 from django.core.exceptions import MiddlewareNotUsed
-from django.db import Error, connection
+from django.db import Error, connection, connections
 from django.db.migrations.recorder import MigrationRecorder
 from django.http import Http404, HttpRequest, HttpResponse
 from django.http.response import HttpResponseBase
@@ -87,6 +88,12 @@ CONNECTIONS = Gauge(
     multiprocess_mode="livesum",
     registry=REGISTRY,
 )
+REPLICA_REQUESTS = Counter(
+    "orgadmin_replica_requests",
+    "Requests that could have read the replica, by whether they did.",
+    ["choice"],
+    registry=REGISTRY,
+)
 EVENTS = Counter(
     "orgadmin_security_events",
     "Events of the audit log, such as sign-ins, lock-outs and imports.",
@@ -127,7 +134,9 @@ class MetricsMiddleware:
     def __call__(self, request: HttpRequest) -> HttpResponseBase:
         timer = DatabaseTimer()
         started = time.perf_counter()
-        with connection.execute_wrapper(timer):
+        with ExitStack() as stack:
+            for database in connections.all():
+                stack.enter_context(database.execute_wrapper(timer))
             response = self.get_response(request)
         seconds = time.perf_counter() - started
         route = find_route(request)
@@ -136,6 +145,8 @@ class MetricsMiddleware:
         REQUEST_SECONDS.labels(route).observe(seconds)
         QUERIES.labels(route).inc(timer.statements)
         QUERY_SECONDS.labels(route).inc(timer.seconds)
+        if hasattr(request, "replica_choice"):
+            REPLICA_REQUESTS.labels(request.replica_choice).inc()
         if settings.DATABASE_POOL:
             note_connections()
         return response

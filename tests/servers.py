@@ -88,7 +88,8 @@ class Person:
         for header in response.headers.getlist("Set-Cookie"):
             for name, morsel in SimpleCookie(header).items():
                 self.cookies[name] = morsel.value
-        response.text = response.data.decode()
+        # Workbooks are no text.
+        response.text = response.data.decode(errors="replace")
         return response
 
     def get(self, path):

@@ -79,6 +79,8 @@ WRONG_VALUES = {
     "TIME_ZONE": ["Mars/Olympus", "Europe", "../etc/passwd"],
     "TRUST_PROXY": ["1"],
     "DATABASE_POOL": ["many", "-1"],
+    # Without DATABASE_URL, the database is SQLite.
+    "DATABASE_REPLICA_URL": ["sqlite:///copy", "postgres://replica/orgadmin"],
     "SESSION_IDLE_MINUTES": ["0", "-1", "1.5"],
     "SESSION_HOURS": ["0", "many"],
     "STAFF_SESSION_IDLE_MINUTES": ["0"],

@@ -45,7 +45,7 @@ def hide_credentials(text: str) -> str:
 def list_secrets() -> list[str]:
     """Return the passwords of the settings, also as they are written in URLs."""
     passwords = [
-        settings.DATABASES["default"].get("PASSWORD"),
+        *(database.get("PASSWORD") for database in settings.DATABASES.values()),
         os.environ.get("PGPASSWORD"),
         settings.EMAIL_HOST_PASSWORD,
         settings.SECRET_KEY,

@@ -22,6 +22,7 @@ from django.http.request import split_domain_port, validate_host
 from django.utils import timezone
 
 from config import env
+from orgadmin.access import replica
 from orgadmin.access.reasons import describe_error, hide_credentials
 from orgadmin.accounts.provider_check import Finding, Level, examine_provider
 from orgadmin.management.search_indexes import find_missing_indexes
@@ -33,6 +34,9 @@ TIMEOUT = 5  # seconds
 CERTIFICATE_DAYS = 21  # A certificate should be renewed before it ends this soon.
 LEAST_FREE_SPACE = 0.10  # of a disk
 CLOCK_TOLERANCE = 5  # seconds
+
+# Values of synchronous_commit with which a commit is on the disk of a standby.
+WAITING_FOR_STANDBY = ("on", "remote_apply")
 
 
 def examine_deployment() -> Iterator[Finding]:
@@ -48,6 +52,8 @@ def examine_deployment() -> Iterator[Finding]:
             yield from check_worker()
             yield from check_search()
     yield from check_pooler()
+    if database.level is not Level.ERROR:
+        yield from check_replica()
     yield check_mail()
     yield from examine_providers()
     yield check_host()
@@ -153,6 +159,86 @@ def connect_through_pooler(url: str) -> Finding:
         text = "requests have no statement_timeout: see connect_query in pgbouncer.ini"
         return Finding(Level.NOTE, "pooler", text)
     return Finding(Level.OK, "pooler", f"answers; a statement may take {row[0]}")
+
+
+def check_replica() -> Iterator[Finding]:
+    if not replica.has_replica():
+        return
+    try:
+        primary = replica.read_state_of_primary()
+        started = time.perf_counter()
+        standby = wait_for_replica(primary)
+    except Error as error:
+        yield Finding(Level.ERROR, "replica", describe_error(error))
+        return
+    seconds = time.perf_counter() - started
+    if not replica.follows(standby, primary):
+        yield Finding(Level.ERROR, "replica", describe_wrong_server(standby, primary))
+        return
+    yield describe_lag(standby, primary, seconds)
+    yield from check_commits()
+
+
+def wait_for_replica(primary: replica.ServerState) -> replica.ServerState:
+    """Return how far the replica is, once it is as far as the primary was.
+
+    If that takes too long, or if it is a wrong server, returns how far it is now.
+    """
+    deadline = time.monotonic() + TIMEOUT
+    while True:
+        standby = replica.read_state_of_replica()
+        is_useless = not replica.follows(standby, primary)
+        if is_useless or replica.has_reached(standby, primary):
+            return standby
+        if time.monotonic() > deadline:
+            return standby
+        time.sleep(replica.POLL)
+
+
+def describe_wrong_server(
+    standby: replica.ServerState, primary: replica.ServerState
+) -> str:
+    if not standby.is_standby:
+        return "it is not a standby: requests read the primary only"
+    if standby.system != primary.system:
+        return "it is a standby of another database server"
+    return (
+        f"it is on timeline {standby.timeline}, and the primary on {primary.timeline}."
+        " If it follows this primary, run CHECKPOINT on both"
+    )
+
+
+def describe_lag(
+    standby: replica.ServerState, primary: replica.ServerState, seconds: float
+) -> Finding:
+    if replica.has_reached(standby, primary):
+        text = f"has replayed everything after {1000 * seconds:.0f} ms"
+        return Finding(Level.OK, "replica", text)
+    if standby.position >= primary.position:
+        behind = (primary.clock - standby.clock).total_seconds()
+        text = f"its clock is {behind:.0f} s slow. See “timedatectl” there"
+        return Finding(Level.ERROR, "replica", text)
+    kilobytes = (primary.position - standby.position) / 1000
+    text = f"it is {kilobytes:,.0f} kB behind, and did not catch up within {TIMEOUT} s"
+    return Finding(Level.ERROR, "replica", text)
+
+
+def check_commits() -> Iterator[Finding]:
+    """Check whether a failover to a standby loses what was reported as saved."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT current_setting('synchronous_commit'),"
+            " current_setting('synchronous_standby_names')"
+        )
+        commit, standbys = cursor.fetchone()
+    if standbys and commit in WAITING_FOR_STANDBY:
+        yield Finding(Level.OK, "failover", "commits wait for a standby")
+    else:
+        text = (
+            "commits do not wait for a standby, so the last ones can be lost with the"
+            " primary. See docs/replica.md"
+        )
+        yield Finding(Level.NOTE, "failover", text)
 
 
 def check_mail() -> Finding:

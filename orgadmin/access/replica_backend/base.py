@@ -1,0 +1,146 @@
+"""Connections to the replica, which read the primary instead when something is wrong.
+
+A request never fails because of the replica, and waits at most a second for it: then,
+the same statement runs on the primary.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import psycopg
+from django.db import (
+    DEFAULT_DB_ALIAS,
+    InterfaceError,
+    NotSupportedError,
+    OperationalError,
+    connections,
+)
+from django.db.backends.postgresql import base
+from django.db.backends.utils import CursorWrapper
+from psycopg.pq import TransactionStatus
+
+from orgadmin.access import replica
+
+# The replica cancels a statement after this time.
+STATEMENT_TIMEOUT = 900  # milliseconds
+
+# The connection is closed if the replica says nothing for so long.
+LONGEST_SILENCE = 1.0  # seconds
+
+OPTIONS = (
+    f"-c statement_timeout={STATEMENT_TIMEOUT} -c default_transaction_read_only=on"
+)
+
+# Threads of the pool open connections, so that requests need not wait for them. The
+# shortest time after which the driver itself gives up is two seconds.
+POOL = {
+    "min_size": 0,
+    "max_size": 16,
+    "timeout": 0.5,  # seconds that a request waits for a connection
+    "reconnect_timeout": 5,
+    "max_idle": 60,
+}
+CONNECT_TIMEOUT = 2  # seconds
+
+# Errors that are about the replica, and not about the statement.
+FAILURES = (OperationalError, InterfaceError)
+
+
+class ImpatientConnection(psycopg.Connection):
+    """A connection that gives up if the server does not answer in time.
+
+    The timeouts of PostgreSQL do not help if the server itself has stopped.
+    """
+
+    def wait(
+        self, gen: Any, interval: float = 0.1, timeout: float | None = None
+    ) -> Any:
+        if timeout is None:
+            timeout = LONGEST_SILENCE
+        return super().wait(gen, interval, timeout=timeout)
+
+
+class ReplicaCursor(CursorWrapper):
+    """Runs a statement on the primary if the replica fails."""
+
+    def _execute(self, sql: str, params: Any, *rest: Any) -> Any:
+        try:
+            return super()._execute(sql, params, *rest)  # type: ignore[misc]
+        except FAILURES as error:
+            reading = replica.current_reading.get()
+            if reading is None:
+                # It is not a request's statement, but a question about the replica.
+                raise
+            reading.is_over = True
+            self.db.note_failure(error)
+        self.cursor.close()
+        on_primary = connections[DEFAULT_DB_ALIAS].cursor()
+        self.cursor = on_primary.cursor
+        return on_primary.execute(sql, params)
+
+
+class DatabaseWrapper(base.DatabaseWrapper):
+    def __init__(self, settings_dict: dict[str, Any], alias: str) -> None:
+        given = settings_dict["OPTIONS"]
+        options = {
+            "connect_timeout": CONNECT_TIMEOUT,
+            **given,
+            "options": f"{given.get('options', '')} {OPTIONS}".strip(),
+            "pool": {**POOL, "connection_class": ImpatientConnection},
+        }
+        super().__init__({**settings_dict, "OPTIONS": options}, alias)
+
+    def cursor(self) -> CursorWrapper:
+        """Return a cursor of the replica for a request that may read it.
+
+        In all other cases, it is a cursor of the primary: nothing reads the replica
+        without having asked whether it may.
+        """
+        reading = replica.current_reading.get()
+        if reading is None or reading.is_over:
+            return connections[DEFAULT_DB_ALIAS].cursor()
+        try:
+            return self.open_cursor()
+        except FAILURES as error:
+            reading.is_over = True
+            self.note_failure(error)
+        return connections[DEFAULT_DB_ALIAS].cursor()
+
+    def open_cursor(self) -> CursorWrapper:
+        """Return a cursor of the replica, to ask how it is."""
+        return super().cursor()
+
+    def chunked_cursor(self) -> CursorWrapper:
+        # All rows are there at once, so that nothing can fail while they are read.
+        return self.cursor()
+
+    def make_cursor(self, cursor: Any) -> CursorWrapper:
+        return ReplicaCursor(cursor, self)
+
+    def make_debug_cursor(self, cursor: Any) -> Any:
+        return ReplicaCursor(cursor, self)
+
+    def note_failure(self, error: Exception) -> None:
+        """Leave the replica out for a while, unless only a statement was canceled."""
+        if self.is_lost():
+            self.abandon()
+            replica.watch.note_failure(error)
+        else:
+            replica.report(error)
+
+    def is_lost(self) -> bool:
+        """Return whether there is no connection, or none that can be used again."""
+        if self.connection is None or self.connection.closed:
+            return True
+        return self.connection.info.transaction_status != TransactionStatus.IDLE
+
+    def abandon(self) -> None:
+        """Close the connections to the replica. They are opened again when needed."""
+        self.close()
+        self.pool.drain()
+
+    def _set_autocommit(self, autocommit: bool) -> None:
+        if not autocommit:
+            raise NotSupportedError("Transactions begin on the primary.")
+        super()._set_autocommit(autocommit)  # type: ignore[misc]
