@@ -159,8 +159,10 @@ class Visitor:
 
     def open_list(self) -> float:
         timed = self.send(200, self.person.get, self.side.list)
-        pages = re.findall(rf'"({self.side.list}\d+/change/)', timed.response.text)
-        self.page = random.choice(pages)
+        # Our list leads to the overview, and the stock one to the change page.
+        link = rf'"({self.side.list}\d+/)(?:overview|change)/'
+        pages = re.findall(link, timed.response.text)
+        self.page = f"{random.choice(pages)}change/"
         return timed.milliseconds
 
     def open_change_page(self) -> float:
