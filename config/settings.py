@@ -191,6 +191,9 @@ BACKUP_STATUS = env.read_text("BACKUP_STATUS", default="")
 # Programs that send this token can read /metrics. Without it, there are no metrics.
 METRICS_TOKEN = env.read_text("METRICS_TOKEN", default="")
 
+# Who gets mail when a unit of systemd fails, such as the backup.
+FAILURE_EMAIL = env.read_list("FAILURE_EMAIL", default=[])
+
 
 # Background tasks (django-tasks)
 

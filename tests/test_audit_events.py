@@ -185,6 +185,7 @@ COMMANDS = {
     "populate_history": DATABASE,
     "prune_db_task_results": "It deletes tasks that are done.",
     "remove_stale_contenttypes": DATABASE,
+    "report_failure": "It sends mail about the machine.",
     "show_settings": ONLY_READS,
     "sqlsequencereset": ONLY_READS,
     "worker": "It sends mail that pages have recorded.",

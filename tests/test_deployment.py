@@ -114,8 +114,10 @@ class HardeningTests(SimpleTestCase):
         limits = {
             "orgadmin@.service": 1.6,
             "orgadmin-backup.service": 0.5,
+            "orgadmin-check.service": 1.6,
             "orgadmin-cleanup.service": 1.6,
-            "orgadmin-failure@.service": 1.1,
+            "orgadmin-failure@.service": 1.6,
+            "orgadmin-offsite.service": 1.4,
             "orgadmin-verify-backup.service": 0.5,
             "orgadmin-worker.service": 1.6,
         }
@@ -139,6 +141,59 @@ class HardeningTests(SimpleTestCase):
         found = re.search(r"exposure level for \S+: ([\d.]+)", result.stdout)
         self.assertIsNotNone(found, result.stderr)
         return float(found[1])
+
+
+class FailureTests(SimpleTestCase):
+    """Nothing fails silently."""
+
+    def read(self, name):
+        return (DEPLOYMENT / name).read_text()
+
+    def test_each_unit_is_started_again_or_reported(self):
+        for name in list_services():
+            text = self.read(name)
+            if "Type=oneshot" not in text:
+                self.assertIn("\nRestart=always\n", text, name)
+            elif not name.startswith("orgadmin-failure@"):
+                self.assertIn("\nOnFailure=orgadmin-failure@%n.service\n", text, name)
+
+    def test_the_guide_starts_each_timer(self):
+        guide = (PROJECT / "docs/deployment.md").read_text()
+        enabled = re.search(r"systemctl enable --now (.*?[^\\])\n", guide, re.DOTALL)[1]
+        timers = {path.name for path in DEPLOYMENT.glob("*.timer")}
+        self.assertEqual({name for name in enabled.split() if "timer" in name}, timers)
+        for timer in timers:
+            service = timer.replace(".timer", ".service")
+            self.assertTrue((DEPLOYMENT / service).exists(), service)
+
+    def test_what_fails_again_and_again_is_not_mailed_each_time(self):
+        text = self.read("orgadmin-failure@.service")
+        unit = text[text.index("[Unit]") : text.index("[Service]")]
+        self.assertIn("StartLimitBurst=1\n", unit)
+        self.assertIn("StartLimitIntervalSec=4h\n", unit)
+
+    @skipUnless(SYSTEMD_ANALYZE, "systemd-analyze is missing: apt-get install systemd")
+    def test_systemd_understands_every_line(self):
+        with tempfile.TemporaryDirectory() as root:
+            units = Path(root, "etc/systemd/system")
+            units.mkdir(parents=True)
+            for path in [*DEPLOYMENT.glob("*.service"), *DEPLOYMENT.glob("*.timer")]:
+                shutil.copy(path, units / path.name.replace("@.", "@a."))
+            names = sorted(path.name for path in units.iterdir())
+            result = subprocess.run(
+                [SYSTEMD_ANALYZE, "verify", "--man=no", *names],
+                cwd=units,
+                env=os.environ | {"SYSTEMD_UNIT_PATH": f"{units}:"},
+                capture_output=True,
+                text=True,
+            )
+        # The programs are not installed here.
+        messages = [
+            line
+            for line in result.stderr.splitlines()
+            if "orgadmin" in line and "is not executable" not in line
+        ]
+        self.assertEqual(messages, [])
 
 
 class WrapperTests(SimpleTestCase):
@@ -375,5 +430,5 @@ class DocumentedCommandTests(SimpleTestCase):
         # The guide says how to remove this one, which earlier releases had.
         names.remove("orgadmin.service")
         for name in names:
-            file = re.sub("@[ab]?\\.", "@.", name)
+            file = re.sub("@\\w*\\.", "@.", name)
             self.assertTrue((DEPLOYMENT / file).exists(), name)
