@@ -4,12 +4,13 @@ For what axe-core finds, for what moves while the page loads, and for what is to
 """
 
 from axe_playwright_python.base import AXE_SCRIPT
+from django.conf import settings
 from django.test import override_settings
 from playwright.sync_api import Error
 
 from tests.browser import DESKTOP, PHONE, BrowserTestCase
 from tests.browser.hands import WIDER_THAN_WINDOW
-from tests.browser.pages import list_pages, stand_still
+from tests.browser.pages import do_nothing, list_pages, stand_still
 
 AXE = {
     "runOnly": [
@@ -141,6 +142,36 @@ class SlowNetworkTests(BrowserTestCase):
 class NarrowPageTests(PageTests):
     viewport = {"width": 320, "height": 640}
     widths = (320,)
+
+
+class LanguageTests(BrowserTestCase):
+    """The words of other languages are longer than those of English."""
+
+    viewport = NarrowPageTests.viewport
+
+    def test_no_page_is_too_wide_in_another_language(self):
+        stand_still(self)
+        pages = [page for page in list_pages() if page.act is do_nothing]
+        findings = []
+        for language, _name in settings.LANGUAGES:
+            if language == "en":
+                continue
+            self.tabs = {}
+            for page in pages:
+                with override_settings(**page.settings):
+                    for finding in self.examine(page, language):
+                        findings.append(f"{page.name}, {language}: {finding}")
+        self.assertFalse(findings, "\n" + "\n".join(findings))
+
+    def examine(self, page, language):
+        if page.who not in self.tabs:
+            self.tabs[page.who] = self.open_page_of(page.who, locale=language)
+        tab = self.tabs[page.who]
+        tab.goto(page.address)
+        if tab.evaluate(WIDER_THAN_WINDOW):
+            yield "scrolls sideways"
+        for box in tab.evaluate(LIST_CUT):
+            yield f"is cut: {box}"
 
 
 # What people touch that stands alone: not links in the middle of a text, and not the
