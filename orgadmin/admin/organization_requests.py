@@ -10,7 +10,7 @@ from orgadmin.admin.end_field import EndField
 from orgadmin.admin.people_forms import ReasonForm, RoleForm
 from orgadmin.admin.quotes import quote
 from orgadmin.gate.answers import get_gate
-from orgadmin.models import AccessLink, AccessRequest
+from orgadmin.models import AccessLink
 from orgadmin.models.access_request import LIFETIME
 from orgadmin.models.validators import is_primary_key
 from orgadmin.people import access_requests
@@ -146,8 +146,8 @@ class RequestsPage:
 
 def find_open(organization):
     """Return the open requests of an organization with their people, oldest first."""
-    requests = AccessRequest.objects.open().filter(organization=organization)
-    return requests.select_related("user", "organization").order_by("asked_at", "pk")
+    requests = organization.access_requests.open()
+    return requests.select_related("user").order_by("asked_at", "pk")
 
 
 def choose_role(asked, form):
