@@ -81,7 +81,7 @@ def list_concerns(
         # Who administers an organization, and who was invited, is for those who manage
         # its members.
         return None
-    questions = ask_about_members()
+    questions = ask_about_admins() + ask_about_what_waits()
     is_superuser = is_active_superuser(request.user)
     if is_superuser:
         questions += ask_about_the_site()
@@ -98,13 +98,9 @@ def list_concerns(
     return [concern for concern in concerns if concern.count]
 
 
-def ask_about_members() -> list[Question]:
+def ask_about_admins() -> list[Question]:
     organizations = reverse("admin:orgadmin_organization_changelist")
     rows = Organization.objects.unarchived().order_by()
-    invitations = Invitation.objects.of_unarchived()
-    expired = invitations.filter(sent_at__lte=find_oldest_pending())
-    requests = AccessRequest.objects.open().of_unarchived()
-    sections = ReviewSection.objects.waiting().of_unarchived()
     return [
         Question(
             rows.filter(active_admins=write_constant(0)),
@@ -133,6 +129,17 @@ def ask_about_members() -> list[Question]:
             ),
             f"{organizations}?admins=ending",
         ),
+    ]
+
+
+def ask_about_what_waits() -> list[Question]:
+    """Return the questions about invitations, requests and access reviews."""
+    organizations = reverse("admin:orgadmin_organization_changelist")
+    invitations = Invitation.objects.of_unarchived()
+    expired = invitations.filter(sent_at__lte=find_oldest_pending())
+    requests = AccessRequest.objects.open().of_unarchived()
+    sections = ReviewSection.objects.waiting().of_unarchived()
+    return [
         Question(
             expired.order_by().values("organization").distinct(),
             lambda count: ngettext(

@@ -111,32 +111,16 @@ def make_rows(
     """
     items = list(items)
     access_of = find_access(organization, items)
-    keys = {item.user_key for item in items if item.user_key is not None}
-    if not user.is_superuser:
-        # Of people who have left, admins learn no more than what the review says.
-        keys &= access_of.keys()
-    people = User.objects.in_bulk(keys)
+    people = load_people(user, items, access_of)
     if not is_open:
         access_of = {}
     needs_other = bool(set(admins) - {user.pk})
-    decisions = {item.pk: item.last_decision for item in items}
-    actors = {item.added_by_key for item in items}
-    actors |= {row.actor_key for row in decisions.values() if row is not None}
-    names = find_names(actors, organization, user)
-    for item in items:
-        item.added_by_name = names.get(item.added_by_key, item.added_by_name)
-    for row in decisions.values():
-        if row is not None:
-            row.actor_name = names.get(row.actor_key, row.actor_name)
-    known = None
-    if not user.is_superuser:
-        known = find_known_actors(actors, organization)
-    mark_namesakes(people.values())
+    known = name_actors(user, organization, items)
     rows = []
     for item in items:
-        decision = decisions[item.pk]
         access = choose_access(item, access_of)
         is_above = access is not None and not may_assign(permissions, access.role)
+        decision = item.last_decision
         rows.append(
             ReviewRow(
                 item=item,
@@ -151,6 +135,40 @@ def make_rows(
             )
         )
     return rows
+
+
+def load_people(
+    user: User, items: Iterable[ReviewItem], with_access: Collection[int]
+) -> dict[int, User]:
+    """Return the people whom items are about and whom the reader may see, by key.
+
+    `with_access` are the keys of those who have access now. Of people who have left,
+    admins learn no more than what the review says.
+    """
+    keys = {item.user_key for item in items if item.user_key is not None}
+    if not user.is_superuser:
+        keys &= set(with_access)
+    people = User.objects.in_bulk(keys)
+    mark_namesakes(people.values())
+    return people
+
+
+def name_actors(
+    user: User, organization: Organization, items: Iterable[ReviewItem]
+) -> Collection[int | None] | None:
+    """Write the present names of those who acted into the items and their decisions.
+
+    Returns the keys of those whom the reader may know, or None if it is everyone.
+    """
+    decisions = [item.last_decision for item in items if item.last_decision is not None]
+    actors = {item.added_by_key for item in items}
+    actors |= {decision.actor_key for decision in decisions}
+    names = find_names(actors, organization, user)
+    for item in items:
+        item.added_by_name = names.get(item.added_by_key, item.added_by_name)
+    for decision in decisions:
+        decision.actor_name = names.get(decision.actor_key, decision.actor_name)
+    return None if user.is_superuser else find_known_actors(actors, organization)
 
 
 def find_last_admin(user: User, admins: Collection[int]) -> int | None:

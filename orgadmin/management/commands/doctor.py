@@ -24,6 +24,47 @@ from orgadmin.records.role_holder_check import examine_role_holders
 # How many issues of each kind are printed. The others are only counted.
 SHOWN = 20
 
+# The sequences are raised first, because `examine` may create groups.
+EXAMINATIONS = (
+    examine_keys,
+    examine,
+    examine_names,
+    examine_second_factors,
+    examine_audit_log,
+    examine_outbox,
+    examine_ends,
+    examine_role_holders,
+    examine_mapped_roles,
+)
+
+# What to do about errors that the command cannot repair, by their kind
+REMEDIES = {
+    ERROR: (
+        "A broken audit log cannot be repaired. Someone has changed the database:"
+        " compare the log with its copy (see docs/operations.md)."
+    ),
+    REUSED: (
+        "A reused ID cannot be repaired: create the organization or the person again,"
+        " and delete the one with this ID (see docs/operations.md)."
+    ),
+    CLASH: "Give one of these people another username or email address on their page.",
+    STOPPED: "Start the worker, which sends the mail (see docs/operations.md).",
+    LATE: "Look in the worker's log, and check that the mail server accepts mail.",
+    GIVEN_UP: (
+        "Open “Unsent emails” as a superuser, and send the mail again or discard it"
+        " (see docs/operations.md)."
+    ),
+    # Both those that have ended and those that have not
+    OTHER_GROUP: (
+        "Take these people out of the group, or clear “ends_at” in the table"
+        " orgadmin_user_groups (see docs/operations.md)."
+    ),
+    UNKNOWN_REFERENCE: (
+        "Correct the mapping in OIDC_ROLES, or the reference of the organization (see"
+        " docs/operations.md)."
+    ),
+}
+
 
 class Command(EscapedCommand):
     help = (
@@ -57,40 +98,26 @@ class Command(EscapedCommand):
         if providers:
             self._examine_providers()
             return
+        self._examine_records(fix=fix)
+
+    def _examine_records(self, *, fix: bool) -> None:
         levels: dict[str, Counter[str]] = {
             "error": Counter(),
             "repaired": Counter(),
             "note": Counter(),
         }
         can_repair = False
-        # The sequences are raised first, because `examine` may create groups.
-        examinations = (
-            examine_keys,
-            examine,
-            examine_names,
-            examine_second_factors,
-            examine_audit_log,
-            examine_outbox,
-            examine_ends,
-            examine_role_holders,
-            examine_mapped_roles,
-        )
-        for issue in chain.from_iterable(run(fix=fix) for run in examinations):
+        for issue in chain.from_iterable(run(fix=fix) for run in EXAMINATIONS):
             level = choose_level(issue, fix=fix)
             if level == "error" and issue.is_repairable:
                 can_repair = True
             levels[level][issue.kind] += 1
             if levels[level][issue.kind] <= SHOWN:
                 self._print_issue(level, issue)
+        self._print_totals(levels, fix=fix)
+        if levels["repaired"]:
+            record_repairs(levels["repaired"])
         errors = levels["error"]
-        repaired = levels["repaired"]
-        if errors or not fix:
-            self._print_total(errors, "error")
-        if fix:
-            self._print_total(repaired, "error", " repaired")
-        self._print_total(levels["note"], "note")
-        if repaired:
-            record_repairs(repaired)
         remember_run(errors)
         self.stdout.write(describe_end())
         if settings.OIDC_PROVIDERS:
@@ -99,6 +126,13 @@ class Command(EscapedCommand):
             for line in list_remedies(errors, can_repair=can_repair):
                 self.stdout.write(line)
             raise SystemExit(1)
+
+    def _print_totals(self, levels: dict[str, Counter[str]], *, fix: bool) -> None:
+        if levels["error"] or not fix:
+            self._print_total(levels["error"], "error")
+        if fix:
+            self._print_total(levels["repaired"], "error", " repaired")
+        self._print_total(levels["note"], "note")
 
     def _examine_providers(self) -> None:
         """Print what is found about each provider. Raises an error if one is broken."""
@@ -151,42 +185,7 @@ def list_remedies(errors: Counter[str], *, can_repair: bool) -> list[str]:
     lines = []
     if can_repair:
         lines.append("Run “manage.py doctor --fix” to repair the errors.")
-    if ERROR in errors:
-        lines.append(
-            "A broken audit log cannot be repaired. Someone has changed the database:"
-            " compare the log with its copy (see docs/operations.md)."
-        )
-    if REUSED in errors:
-        lines.append(
-            "A reused ID cannot be repaired: create the organization or the person"
-            " again, and delete the one with this ID (see docs/operations.md)."
-        )
-    if CLASH in errors:
-        lines.append(
-            "Give one of these people another username or email address on their page."
-        )
-    if STOPPED in errors:
-        lines.append("Start the worker, which sends the mail (see docs/operations.md).")
-    if LATE in errors:
-        lines.append(
-            "Look in the worker's log, and check that the mail server accepts mail."
-        )
-    if GIVEN_UP in errors:
-        lines.append(
-            "Open “Unsent emails” as a superuser, and send the mail again or discard it"
-            " (see docs/operations.md)."
-        )
-    if OTHER_GROUP in errors:
-        # Both those that have ended and those that have not.
-        lines.append(
-            "Take these people out of the group, or clear “ends_at” in the table"
-            " orgadmin_user_groups (see docs/operations.md)."
-        )
-    if UNKNOWN_REFERENCE in errors:
-        lines.append(
-            "Correct the mapping in OIDC_ROLES, or the reference of the organization"
-            " (see docs/operations.md)."
-        )
+    lines += [remedy for kind, remedy in REMEDIES.items() if kind in errors]
     return lines
 
 
