@@ -311,7 +311,7 @@ def find_candidates(table: str, text: str, *, using: str) -> list[int]:
         SELECT_CANDIDATES.format(table=table),
         ONLY_BITMAPS.format(state="DEFAULT"),
     ]
-    parameters = [text, CANDIDATES, text, BEST_CANDIDATES]
+    parameters: list[str | int] = [text, CANDIDATES, text, BEST_CANDIDATES]
     with connections[using].cursor() as cursor:
         cursor.execute("; ".join(statements), parameters)
         for _setting in range(SETTINGS):
