@@ -13,7 +13,6 @@ from typing import Self
 
 from django.conf import settings
 from django.db import models, transaction
-from django.db.models import Value
 from django.db.models.functions import Lower
 from django.utils import timezone
 from django.utils.crypto import salted_hmac
@@ -23,10 +22,11 @@ from orgadmin.access.batches import split_into_batches
 from orgadmin.access.membership_log import Event, MembershipChange, write_changes
 from orgadmin.access.roles import ROLES, ROLES_BY_KEY
 from orgadmin.access.rule import belongs_to_archived
-from orgadmin.models.addresses import fold_email, list_spellings
+from orgadmin.models.addresses import fold_email
 from orgadmin.models.fields import LineEmailField
 from orgadmin.models.organization import Organization
 from orgadmin.models.user import User
+from orgadmin.models.user_queryset import list_lower_spellings
 
 TOKEN_SALT = "orgadmin.invitation"
 
@@ -48,12 +48,8 @@ class InvitationQuerySet(models.QuerySet["Invitation"]):
 
     def to_emails(self, emails: Collection[str]) -> Self:
         """Return the invitations to email addresses, as `to_email()`."""
-        lower_spellings = []
-        for email in emails:
-            for spelling in [email, *list_spellings(email)]:
-                lower_spellings.append(Lower(Value(spelling)))
         rows = self.annotate(lower_email=Lower("email"))
-        return rows.filter(lower_email__in=lower_spellings)
+        return rows.filter(lower_email__in=list_lower_spellings(emails))
 
     def revoke(self, *, actor: User | None, reason: str = "") -> int:
         """Delete invitations, so that their links no longer work, and log it.

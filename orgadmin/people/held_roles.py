@@ -107,10 +107,11 @@ def find_current_roles(
         memberships = Membership.objects.current().filter(
             user__in=user_ids, group__in=owners
         )
-        for row in memberships:
-            owner = owners[row.group_id]
-            key = (row.user_id, owner.organization.pk)
-            held = HeldRole(owner.role, row.ends_at)
+        rows = memberships.values_list("user_id", "group_id", "ends_at")
+        for user_id, group_id, ends_at in rows:
+            owner = owners[group_id]
+            key = (user_id, owner.organization.pk)
+            held = HeldRole(owner.role, ends_at)
             other = found.get(key)
             if other is None or held.permits_more_than(other):
                 found[key] = held

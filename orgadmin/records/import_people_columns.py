@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 
 from orgadmin.access.roles import ROLES, ROLES_BY_KEY, Role
 from orgadmin.models.fields import normalize
@@ -110,6 +111,7 @@ NO_END = frozenset(
 )
 
 
+@lru_cache(maxsize=1_000)  # Thousands of rows have the same few words.
 def fold(text: str) -> str:
     """Return what titles and words have in common that are the same to people."""
     return re.sub(r"[\W_]", "", normalize(text))

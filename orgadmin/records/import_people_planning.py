@@ -101,7 +101,11 @@ class PersonPlanner:
         """Load what rows refer to. Runs up to 9 queries."""
         keys = [row.key for row in rows]
         pks = {key.pk for key in keys if key.pk is not None}
-        references = {key.reference for key in keys if key.reference is not None}
+        references = set()
+        for key in keys:
+            # An ID counts before the reference beside it.
+            if key.pk is None and key.reference is not None:
+                references.add(key.reference)
         # Archived ones are among them, so that a message can name the cause.
         by_pk = Organization.objects.in_bulk(pks)
         found = list(Organization.objects.filter(reference__in=references))
@@ -344,6 +348,8 @@ def is_name_of(names: PersonNames, user: User) -> bool:
 
 def is_same_text(first: str, second: str) -> bool:
     """Return whether texts differ only in case, accents and spaces."""
+    if first == second:
+        return True
     return normalize(first).split() == normalize(second).split()
 
 
