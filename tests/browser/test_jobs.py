@@ -511,7 +511,7 @@ class Jobs:
     def test_fill_in_the_template_for_people(self):
         self.give_people()
         hand = self.open_people_import()
-        link = hand.link("Download template")
+        link = hand.link("download the template")
         template = io.BytesIO(hand.download_bytes(link))
         sheet = read_workbook(template, "", max_rows=10, max_text=10_000)
         rows = [record.cells for record in sheet.records]
