@@ -1,6 +1,7 @@
 """Importing people in the browser, and exporting the list of them."""
 
 import io
+import re
 from datetime import timedelta
 from unittest import mock
 
@@ -99,10 +100,11 @@ class ImportTests(PeoplePageCase):
         # Another look, without this choice, keeps it.
         preview = self.press(preview, "preview")
         self.assertContains(preview, "Invite 1 person")
-        refused = self.press(preview, "preview", send_mail="false")
+        # A browser does not send a box that is not ticked.
+        refused = self.press(preview, "preview", send_mail_shown="1")
         self.assertContains(refused, "Nobody has this email address")
-        # A browser sends both values if the box is ticked.
-        preview = self.press(refused, "preview", send_mail=["false", "on"])
+        data = {"send_mail": "on", "send_mail_shown": "1"}
+        preview = self.press(refused, "preview", **data)
         self.assertContains(self.confirm(preview), "new@example.com was invited")
 
     def test_a_choice_that_the_preview_does_not_show_imports_nothing(self):
@@ -114,6 +116,12 @@ class ImportTests(PeoplePageCase):
             self.confirm(preview)
         self.assertTrue(self.is_member(self.mary))
         self.assertEqual(mail.outbox[0].to, ["mary@example.com"])
+
+    def test_no_id_is_on_the_page_with_problems_twice(self):
+        page = self.upload(f"{self.TEXT}new@example.com,R1,admin,\n")
+        ids = re.findall(r' id="(\w+)"', page.text)
+        self.assertIn("id_send_mail", ids)
+        self.assertEqual(len(ids), len(set(ids)))
 
     def press(self, page, button, **data):
         url = page.request["PATH_INFO"]

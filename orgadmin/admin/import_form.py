@@ -33,6 +33,9 @@ SHEET_LENGTH = 255
 # can match organizations by name.
 MAX_TARGETS = 100
 
+# The choices that a page with problems sends again.
+KEPT = ("matches_names", "keeps_totals", "clear_blank", "send_mail")
+
 # Files from some systems have no extension. The import looks at the content itself.
 EXTENSIONS = ["csv", "tsv", "txt", "xlsx", "xlsm", "xls", "ods", ""]
 
@@ -102,16 +105,20 @@ class ResembledRow:
     name: str
 
 
-class SentCheckbox(forms.CheckboxInput):
-    """A checkbox that says so if it is not ticked: browsers send nothing then.
+class ShownCheckbox(forms.CheckboxInput):
+    """A checkbox that says that it was shown: browsers send nothing if it is empty.
 
     So a form without it leaves the choice as it is.
     """
 
     def render(self, name, value, attrs=None, renderer=None):
         box = super().render(name, value, attrs, renderer)
-        # Of several values, the last one counts.
-        return format_html('<input type="hidden" name="{}" value="false">{}', name, box)
+        return format_html(
+            '{}<input type="hidden" name="{}_shown" value="1">', box, name
+        )
+
+    def value_omitted_from_data(self, data, files, name):
+        return name not in data and f"{name}_shown" not in data
 
 
 class ChoicesForm(forms.Form):
@@ -155,7 +162,7 @@ class ChoicesForm(forms.Form):
     send_mail = forms.BooleanField(
         label=_("Send emails"),
         required=False,
-        widget=SentCheckbox,
+        widget=ShownCheckbox,
         help_text=_(
             "Invite people who don't have an account yet. Otherwise, rows with unknown"
             " email addresses are rejected."
@@ -432,10 +439,13 @@ class PreviewForm(ChoicesForm):
             names.append("accepts_warnings")
         return [self[name] for name in names]
 
-    def list_kept_fields(self):
+    def list_kept_inputs(self):
         """Return the choices that a page with problems sends again as they are."""
-        names = ("matches_names", "keeps_totals", "clear_blank", "send_mail")
-        return [self[name] for name in names]
+        return [self._hide(name) for name in KEPT]
+
+    def _hide(self, name):
+        # Without an ID: the page may have the same field elsewhere, with a label.
+        return self[name].as_hidden(attrs={"id": False})
 
     def list_problem_fields(self):
         """Return the choices that a page with problems offers to correct."""
@@ -444,10 +454,10 @@ class PreviewForm(ChoicesForm):
             names.append("matches_names")
         return [self[name] for name in names]
 
-    def list_unchanged_fields(self):
+    def list_unchanged_inputs(self):
         """Return the choices that are sent again beside those offered to correct."""
         offered = {field.name for field in self.list_problem_fields()}
-        return [field for field in self.list_kept_fields() if field.name not in offered]
+        return [self._hide(name) for name in KEPT if name not in offered]
 
     def make_choices(self):
         """Return the choices of a valid form. What was not sent stays as it is."""
@@ -460,7 +470,7 @@ class PreviewForm(ChoicesForm):
             mapping=self._choose_mapping(),
             targets=self._choose_targets(),
         )
-        send_mail = self.chosen.send_mail
-        if "send_mail" in self.data:
-            send_mail = self.cleaned_data["send_mail"]
-        return Choices(options, send_mail)
+        box = self.fields["send_mail"].widget
+        if box.value_omitted_from_data(self.data, self.files, "send_mail"):
+            return Choices(options, self.chosen.send_mail)
+        return Choices(options, self.cleaned_data["send_mail"])
