@@ -45,15 +45,15 @@ PRESSES = {
     "import": (4, 4, 18),
     "export": (2, 2, 12),
     "fill_in_the_template": (5, 5, 30),
-    "fill_in_the_template_for_people": (99, 99, 999),
+    "fill_in_the_template_for_people": (6, 6, 36),
     "import_a_german_workbook": (4, 4, 24),
-    "import_a_workbook_with_a_title": (99, 99, 999),
-    "import_a_hubspot_export": (99, 99, 999),
-    "import_a_file_with_bad_rows": (99, 99, 999),
-    "import_a_damaged_phone_column": (99, 99, 999),
-    "import_people": (99, 99, 999),
-    "import_people_among_organizations": (99, 99, 999),
-    "invite_people_from_a_file": (99, 99, 999),
+    "import_a_workbook_with_a_title": (4, 4, 18),
+    "import_a_hubspot_export": (4, 4, 18),
+    "import_a_file_with_bad_rows": (10, 10, 40),
+    "import_a_damaged_phone_column": (7, 7, 28),
+    "import_people": (5, 5, 25),
+    "import_people_among_organizations": (5, 5, 22),
+    "invite_people_from_a_file": (7, 7, 32),
     "change_a_possible_duplicate": (7, 7, 40),
     "undo_an_import": (6, 6, 40),
     "restore_an_earlier_version": (6, 6, 41),
@@ -503,7 +503,7 @@ class Jobs:
         hand.press(hand.button("Preview import"))
         self.sees("Nobody has this email address.")
         hand.tick(hand.field("Send emails"))
-        hand.press(hand.button("Read the file again"))
+        hand.press(hand.button("Update preview"))
         self.sees("Invite 1 person")
         hand.press(hand.button("Import people"))
         self.sees("1 person was given a role. 1 person was invited.")
