@@ -1,3 +1,5 @@
+from pathlib import Path
+
 from django.test import SimpleTestCase
 
 from orgadmin.access.roles import ROLES, group_base, group_name, is_generated
@@ -9,6 +11,16 @@ class RoleTableTests(SimpleTestCase):
     def test_every_role_may_view_as_no_right_counts_without_it(self):
         for role in ROLES:
             self.assertIn("view", role.permissions)
+
+
+class AllRolesTests(SimpleTestCase):
+    """Code that must not forget a role that is added later."""
+
+    def test_finds_organizations_by_the_groups_of_all_roles(self):
+        for path in Path("orgadmin").glob("*/**/*.py"):
+            if "migrations" not in path.parts:
+                with self.subTest(path=path):
+                    self.assertNotIn("reviewer__in", path.read_text())
 
 
 class GroupNameTests(SimpleTestCase):

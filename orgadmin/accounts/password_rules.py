@@ -20,7 +20,6 @@ from django.conf import settings
 from django.contrib import admin, messages
 from django.contrib.auth.password_validation import CommonPasswordValidator
 from django.core.exceptions import ValidationError
-from django.db.models import Q
 from django.http import HttpRequest
 from django.utils.translation import gettext as _, ngettext
 from django.views.decorators.debug import sensitive_variables
@@ -229,10 +228,8 @@ def find_organization_names(user: User) -> list[str]:
     names: list[str] = []
     if user.pk is not None:
         groups = Membership.objects.groups_of(user).values("pk")
-        unarchived = Organization.objects.unarchived()
-        organizations = unarchived.filter(
-            Q(admin__in=groups) | Q(reviewer__in=groups)
-        ).order_by("pk")
+        organizations = Organization.objects.unarchived().owning_any(groups)
+        organizations = organizations.order_by("pk")
         names += organizations.values_list("name", flat=True)[:MAX_ORGANIZATIONS]
     if user.email and (user.pk is None or user.has_verified_email):
         invitations = Invitation.objects.of_unarchived().to_email(user.email)

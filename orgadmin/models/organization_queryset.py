@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Collection, Iterable, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 from django.apps import apps
 from django.contrib.auth.models import Group
 from django.db import NotSupportedError, connections, models, transaction
+from django.db.models import Q
 from django.utils import timezone
 
 # The log stores reasons in English. They are translated where they are shown.
@@ -63,6 +64,16 @@ def list_computed_fields(model: type[models.Model]) -> list[Any]:
 
 
 class OrganizationQuerySet(RuleQuerySet):
+    def owning_any(self, groups: Any) -> Self:
+        """Return the organizations that own one of these groups.
+
+        `groups` are groups, their keys, or a query for either.
+        """
+        condition = Q()
+        for role in ROLES:
+            condition |= Q(**{f"{role.key}__in": groups})
+        return self.filter(condition)
+
     def bulk_create(
         self,
         objs: Iterable[Organization],

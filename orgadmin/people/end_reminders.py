@@ -11,7 +11,7 @@ from django.db import IntegrityError, transaction
 from django.db.models import Exists, OuterRef, QuerySet
 from django_tasks.base import Task
 
-from orgadmin.access.roles import ADMIN
+from orgadmin.access.roles import ADMIN, ROLES
 from orgadmin.access.sql import read_clock
 from orgadmin.models import EndReminder, Membership, Organization
 from orgadmin.people import outbox
@@ -77,9 +77,9 @@ def _find_due(until: datetime) -> QuerySet[Membership]:
     )
     due = Membership.objects.current().filter(~Exists(reminders), ends_at__lte=until)
     archived = Organization.objects.archived().order_by()
-    return due.exclude(group__in=archived.values("admin")).exclude(
-        group__in=archived.values("reviewer")
-    )
+    for role in ROLES:
+        due = due.exclude(group__in=archived.values(role.key))
+    return due
 
 
 def _add_mail(rows: Sequence[Membership], until: datetime) -> None:

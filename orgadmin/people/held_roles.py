@@ -8,8 +8,6 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from django.db.models import Q
-
 from orgadmin.access.batches import split_into_batches
 from orgadmin.access.ends import show_end
 from orgadmin.access.roles import ROLES, Role
@@ -122,10 +120,9 @@ def find_owners(groups: Any) -> dict[int, GroupOwner]:
     """Return {group ID: GroupOwner} of the organizations that own one of these groups.
 
     `groups` are keys, or a query for them. Includes archived organizations, and the
-    other group of each organization. Runs one query.
+    other groups of each organization. Runs one query.
     """
-    found = Organization.objects.filter(Q(admin__in=groups) | Q(reviewer__in=groups))
-    return map_owners(found.order_by())
+    return map_owners(Organization.objects.owning_any(groups).order_by())
 
 
 def map_owners(organizations: Iterable[Organization]) -> dict[int, GroupOwner]:

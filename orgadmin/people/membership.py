@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 from django.core.exceptions import PermissionDenied
 from django.db import models, transaction
-from django.db.models import F, Q
+from django.db.models import F
 
 from orgadmin.access.batches import split_into_batches
 from orgadmin.access.ends import is_current
@@ -45,7 +45,7 @@ AnyModel = TypeVar("AnyModel", bound=models.Model)
 
 
 class AmbiguousRoles(Exception):
-    """Both roles of an organization were chosen for a person, who can have only one."""
+    """Several roles of an organization were chosen for a person, who can have one."""
 
     def __init__(self, organizations: Sequence[Organization]) -> None:
         super().__init__(organizations)
@@ -443,8 +443,8 @@ def set_groups(
     """Replace the user's groups, or only those of which `replaced` has the keys.
 
     If the user gains a role in an organization, it replaces their previous one.
-    `confirmed` is as in `change_roles()`. Raises `AmbiguousRoles` if both roles of an
-    organization are added at once, and `LastAdminError`.
+    `confirmed` is as in `change_roles()`. Raises `AmbiguousRoles` if several roles of
+    an organization are added at once, and `LastAdminError`.
     """
     user.changed_by = actor
     lock(User, [user.pk])
@@ -484,18 +484,16 @@ def choose_roles(
 ) -> list[OrganizationRole]:
     """Return the role that the chosen groups stand for, in each organization.
 
-    The organizations are those to which current or chosen groups belong. If both roles
-    of an organization are chosen, the one that the person does not have yet wins.
-    Raises `AmbiguousRoles` if the person has both, or neither.
+    The organizations are those to which current or chosen groups belong. If several
+    roles of an organization are chosen, the one that the person does not have yet wins.
+    Raises `AmbiguousRoles` if the person has several of them, or none.
     """
     current_ids = {group.pk for group in current_groups}
     chosen_ids = {group.pk for group in chosen_groups}
     concerned = current_ids | chosen_ids
     roles = []
     ambiguous = []
-    for organization in Organization.objects.filter(
-        Q(admin__in=concerned) | Q(reviewer__in=concerned)
-    ):
+    for organization in Organization.objects.owning_any(concerned):
         role_of_group = {getattr(organization, role.attname): role for role in ROLES}
         candidates = role_of_group.keys() & (chosen_ids - current_ids)
         if not candidates:

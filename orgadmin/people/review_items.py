@@ -178,8 +178,7 @@ ADD_GROUPS = """
     WHERE section.review_id = %s
         AND section.organization_key > %s
         AND section.organization_key <= %s
-        AND group_grant.group_id NOT IN
-            (organization.admin_id, organization.reviewer_id)
+        AND group_grant.group_id NOT IN ({own_groups})
         AND organization.archived_at IS NULL
     GROUP BY auth_group.id, organization.id
     ON CONFLICT DO NOTHING
@@ -284,4 +283,5 @@ def describe_database() -> dict[str, str]:
         "false": "false" if is_postgresql else "0",
         "names": names,
         "not_ended": not_ended(),
+        "own_groups": ", ".join(f"organization.{role.attname}" for role in ROLES),
     }

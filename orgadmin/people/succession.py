@@ -6,12 +6,11 @@ from collections.abc import Collection, Mapping
 from typing import Any
 
 from django.db import transaction
-from django.db.models import Q
 
 # The log stores reasons in English. They are translated where they are shown.
 from django.utils.translation import gettext_lazy as _, gettext_noop
 
-from orgadmin.access.roles import ADMIN
+from orgadmin.access.roles import ADMIN, ROLES
 from orgadmin.models import Membership, Organization, User
 from orgadmin.models.guards import find_orphaned_by, keep_a_superuser, lock_users
 from orgadmin.people.changes import MembershipEnd, RoleChange
@@ -100,6 +99,7 @@ def lock_organizations(
     # Those of memberships that have ended, too.
     groups = Membership.objects.filter(user__in=members).values("group")
     pks = set(others)
-    for condition in (Q(admin__in=groups), Q(reviewer__in=groups)):
-        pks.update(Organization.objects.filter(condition).values_list("pk", flat=True))
+    for role in ROLES:
+        owners = Organization.objects.filter(**{f"{role.key}__in": groups})
+        pks.update(owners.values_list("pk", flat=True))
     return lock(Organization, pks)
