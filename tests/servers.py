@@ -6,7 +6,7 @@ import re
 import socket
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from html import unescape
 from http.cookies import SimpleCookie
@@ -31,12 +31,16 @@ COMMAND = [
 
 @contextmanager
 def serve(
-    environment: Mapping[str, str], workers: int = 1, log: Any = subprocess.DEVNULL
+    environment: Mapping[str, str],
+    workers: int = 1,
+    log: Any = subprocess.DEVNULL,
+    prefix: Sequence[str] = (),
 ) -> Iterator[subprocess.Popen[bytes]]:
     """Run gunicorn on a free port, and yield its process.
 
     Its `address` is (host, port). The server may still be starting; early connections
-    wait until it is ready. Its output goes to the file `log`.
+    wait until it is ready. Its output goes to the file `log`. The words of `prefix`
+    come before its command.
     """
     with socket.create_server(("127.0.0.1", 0), backlog=1024) as listener:
         options = [
@@ -48,7 +52,7 @@ def serve(
             "5",
         ]
         process = subprocess.Popen(
-            COMMAND + options,
+            [*prefix, *COMMAND, *options],
             env=environment,
             cwd=PROJECT,
             stdout=log,

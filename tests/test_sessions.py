@@ -6,13 +6,15 @@ from unittest import mock
 
 from allauth.mfa.models import Authenticator
 from django.conf import settings
+from django.contrib.sessions.backends.base import UpdateError
 from django.contrib.sessions.models import Session
 from django.core import mail
-from django.db import connection
-from django.test import Client, SimpleTestCase, override_settings, tag
+from django.db import OperationalError, connection
+from django.test import Client, SimpleTestCase, TestCase, override_settings, tag
 from django.test.utils import CaptureQueriesContext
 
 from orgadmin.accounts import sessions
+from orgadmin.accounts.session_store import SessionStore
 from orgadmin.models import AuditEvent, Organization, User
 from orgadmin.people.offboarding import offboard
 from tests.auditing import list_events
@@ -43,6 +45,26 @@ def leave_idle(client, minutes):
     session = client.session
     session["last_seen"] -= minutes * 60
     session.save()
+
+
+class StoreTests(TestCase):
+    """What is raised if a session cannot be saved."""
+
+    def setUp(self):
+        self.store = SessionStore()
+        self.store["seen"] = 1
+        self.store.save()
+
+    def test_an_outage_is_not_taken_for_a_session_that_has_ended(self):
+        outage = OperationalError("the connection is closed")
+        with mock.patch.object(Session, "save", side_effect=outage):
+            with self.assertRaises(OperationalError):
+                self.store.save()
+
+    def test_a_session_that_has_ended_is_not_created_again(self):
+        Session.objects.all().delete()
+        with self.assertRaises(UpdateError):
+            self.store.save()
 
 
 @override_settings(SECOND_FACTOR="optional")

@@ -1,13 +1,18 @@
 """Let things go wrong while people work, and see that nothing is lost.
 
-    python -m benchmarks.faults [--pool 0] [--pool 4]
+    python -m benchmarks.faults [--pool 0] [--pool 4] [--pgbouncer]
 
 Starts PostgreSQL, and gunicorn with three workers. People save, change roles and read
 all the time, and remember what they were told was saved. Prints a row for each fault:
-how people were answered from its beginning until everybody was served again, and how
-many seconds that took after its end. Afterwards, looks in the database for everything
-that was reported as saved, and runs `manage.py doctor`. The exit status is 1 if
-anything is lost or is not as it should be.
+how people were answered from its beginning until everybody was served again, how many
+seconds the longest request took, and how many seconds it took after the end of the
+fault until everybody was served. Afterwards, looks in the database for everything that
+was reported as saved, and runs `manage.py doctor`. The exit status is 1 if anything is
+lost or is not as it should be.
+
+Some faults need the right to mount, or programs such as nginx, PgBouncer and faketime.
+Without them, these faults are left out, and a line says so. docs/faults.md explains the
+results.
 
 There is no cache that could be lost: sessions, limits and everything else that people
 share are in the database.
@@ -18,6 +23,8 @@ import os
 import sys
 import tempfile
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 
@@ -31,7 +38,11 @@ from benchmarks.faults.damage import (
     stop_postgres,
     wait_for_statement_timeout,
 )
+from benchmarks.faults.database import freeze_postgres, refuse_connections
+from benchmarks.faults.disks import fill_backup_disk, fill_data_disk, fill_log_disk
+from benchmarks.faults.machine import FAKETIME, change_clock, show_expired_certificate
 from benchmarks.faults.nginx import CONFIGURATION, NGINX, run_nginx
+from benchmarks.faults.pooler import PGBOUNCER, Pooler
 from benchmarks.faults.site import Fault, Site
 
 POOLS = [0, 4]
@@ -43,11 +54,14 @@ OUTAGE = r"Operational|psycopg\.pool"
 def list_faults(site: Site) -> list[Fault]:
     stop_fast = partial(stop_postgres, site, "fast")
     stop_immediately = partial(stop_postgres, site, "immediate")
+    refuse = partial(refuse_connections, site)
     slow_headers = SlowClients(site, site.address, SLOW_HEADERS)
     slow_body = SlowClients(site, site.address, SLOW_BODY)
     return [
         Fault("PostgreSQL stopped: fast", stop_fast, OUTAGE),
         Fault("PostgreSQL stopped: immediate", stop_immediately, OUTAGE),
+        Fault("PostgreSQL refuses connections", refuse, OUTAGE),
+        Fault("PostgreSQL hangs", partial(freeze_postgres, site)),
         Fault("a worker killed", partial(kill_worker, site), "SIGKILL"),
         Fault("no mail server", partial(invite_without_mail_server, site)),
         Fault("a row locked", partial(lock_row, site), "LockNotAvailable"),
@@ -71,25 +85,82 @@ def observe_slow_clients_of_nginx(site: Site) -> None:
                 site.problems.append(f"{fault.name}: they hold up the others")
 
 
+def observe_disks(site: Site) -> None:
+    if not site.has_disk:
+        leave_out("full disks", "mounting needs more rights")
+        return
+    backup = partial(fill_backup_disk, site)
+    site.observe(Fault("the disk of the backups is full", backup))
+    log = partial(fill_log_disk, site)
+    site.observe(Fault("the disk of the log is full", log))
+    data = partial(fill_data_disk, site)
+    site.observe(Fault("the disk of PostgreSQL is full", data, OUTAGE))
+
+
+def observe_machine(site: Site) -> None:
+    if FAKETIME:
+        clock = partial(change_clock, site)
+        site.observe(Fault("a clock an hour ahead", clock))
+    else:
+        leave_out("the clock", "faketime is not installed")
+    certificate = partial(show_expired_certificate, site)
+    site.observe(Fault("an expired certificate", certificate))
+
+
+def leave_out(what: str, reason: str) -> None:
+    print(f"      ({what}: left out, because {reason})")
+
+
 def run_with_pool(pool: int) -> list[str]:
     """Observe every fault on a new site, and return the problems."""
-    with tempfile.TemporaryDirectory(
-        prefix="faults-", ignore_cleanup_errors=True
-    ) as folder:
-        # PostgreSQL may run as another user, which has to enter the folder.
-        os.chmod(folder, 0o755)
-        site = Site(Path(folder), pool)
+    with new_folder() as folder:
+        site = Site(folder, pool)
         try:
             with site.at_work():
                 time.sleep(3)
                 for fault in list_faults(site):
                     site.observe(fault)
                 observe_slow_clients_of_nginx(site)
+                observe_machine(site)
+                observe_disks(site)
             site.check_saved()
         finally:
-            site.is_over = True
-            site.postgres.cleanup()
+            site.close()
     return site.problems
+
+
+def run_with_pooler() -> list[str]:
+    """Observe the faults of PgBouncer and of the network, and return the problems."""
+    if PGBOUNCER is None:
+        leave_out("PgBouncer", "it is not installed")
+        return []
+    with new_folder() as folder:
+        site = Site(folder, 0, "pgb")
+        pooler = Pooler(site)
+        stop_fast = partial(stop_postgres, site, "fast")
+        try:
+            with pooler.running(), site.at_work():
+                time.sleep(3)
+                site.observe(Fault("PostgreSQL stopped: fast", stop_fast, OUTAGE))
+                site.observe(Fault("PgBouncer restarted", pooler.restart))
+                if pooler.has_names:
+                    site.observe(Fault("no answer from DNS", pooler.lose_name))
+                else:
+                    leave_out("DNS", "mounting needs more rights")
+            site.check_saved()
+        finally:
+            site.close()
+    return site.problems
+
+
+@contextmanager
+def new_folder() -> Iterator[Path]:
+    with tempfile.TemporaryDirectory(
+        prefix="faults-", ignore_cleanup_errors=True
+    ) as folder:
+        # PostgreSQL may run as another user, which has to enter the folder.
+        os.chmod(folder, 0o755)
+        yield Path(folder)
 
 
 def main() -> int:
@@ -102,14 +173,20 @@ def main() -> int:
         action="append",
         help="a value of DATABASE_POOL, may be given more than once (default: 0 and 4)",
     )
-    pools = parser.parse_args().pool or POOLS
-    print(f"pool  {'fault':<34}     good       503  no answer  back after")
+    parser.add_argument(
+        "--pgbouncer", action="store_true", help="only observe a site with PgBouncer"
+    )
+    options = parser.parse_args()
+    pools = [] if options.pgbouncer else options.pool or POOLS
+    print(f"pool  {'fault':<36}     good       503  no answer   longest  back after")
     problems = []
     with tempfile.TemporaryDirectory(prefix="faults-") as folder:
         # pgserver keeps its locks there, for the life of this process.
         os.environ["XDG_RUNTIME_DIR"] = folder
         for pool in pools:
             problems += run_with_pool(pool)
+        if options.pgbouncer or not options.pool:
+            problems += run_with_pooler()
     print("\n".join(problems) or "Everything is as it should be.")
     return 1 if problems else 0
 

@@ -65,11 +65,7 @@ def invite_without_mail_server(site: Site) -> None:
     person = Person(site.address)
     page = f"{LIST}{MEMBERS_ORGANIZATION}/people/"
     person.sign_in("root")
-    data = {
-        "invite": "",
-        "invite-email": "new@example.com",
-        "invite-role": "reviewer",
-    }
+    data = {"add": "1", "add-who": "new@example.com", "add-role": "reviewer"}
     person.post(page, data)
     if "success" not in read_message_levels(person.get(page).text):
         site.problems.append("the page does not say that the email is on its way")

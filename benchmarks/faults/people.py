@@ -25,8 +25,9 @@ NO_ANSWER = "no answer"
 
 @dataclass(frozen=True)
 class Outcome:
-    time: float  # of the monotonic clock
+    time: float  # of the monotonic clock, when the request ended
     label: str
+    seconds: float  # that the person waited
 
 
 class Worker(threading.Thread):
@@ -63,25 +64,27 @@ class Worker(threading.Thread):
 
         Raises urllib3's `HTTPError` if there is no response.
         """
+        start = time.monotonic()
         try:
             if method == "POST":
                 response = self.person.post(path, data)
             else:
                 response = self.person.get(path)
         except HTTPError:
-            self.note(NO_ANSWER)
+            self.note(NO_ANSWER, start)
             raise
         if is_busy(response):
-            self.note(BUSY)
+            self.note(BUSY, start)
             return None
         if not is_expected(response):
-            self.note(f"{response.status}!")
+            self.note(f"{response.status}!", start)
             return None
-        self.note(GOOD)
+        self.note(GOOD, start)
         return response
 
-    def note(self, label: str) -> None:
-        self.outcomes.append(Outcome(time.monotonic(), label))
+    def note(self, label: str, start: float) -> None:
+        end = time.monotonic()
+        self.outcomes.append(Outcome(end, label, end - start))
 
     def read_saved(self, connection: psycopg.Connection) -> set[str]:
         """Return the values that really are in the database."""
@@ -100,7 +103,8 @@ class Writer(Worker):
         self.tries += 1
         phone = str(self.tries)
         response = self.post(self.page, read_form(page.text) | {"phone": phone})
-        if response is not None and response.headers.get("Location") == LIST:
+        # A form with errors is shown again, with status 200.
+        if response is not None and response.status == 302:
             self.saved.append(phone)
 
     def read_saved(self, connection: psycopg.Connection) -> set[str]:

@@ -17,6 +17,7 @@ from typing import Any
 
 import psycopg
 
+from benchmarks.faults.disks import mount, unmount
 from benchmarks.faults.people import BUSY, GOOD, NO_ANSWER, Changer, Worker, Writer
 from tests.scratch import PROJECT
 from tests.servers import serve
@@ -25,6 +26,7 @@ WRITERS = 3
 READERS = 3
 SERVER_WORKERS = 3
 PATIENCE = 60  # seconds until everybody must be served again
+DATA_SIZE = "2g"  # of the disk of PostgreSQL, which is in memory
 
 # Ids of organizations. The first ones belong to a writer each.
 MEMBERS_ORGANIZATION = WRITERS + 1  # where the roles change
@@ -55,16 +57,24 @@ class Fault:
 
 
 class Site:
-    def __init__(self, folder: Path, pool: int) -> None:
+    def __init__(self, folder: Path, pool: int, label: str = "") -> None:
         # pgserver reads the environment when it is imported.
         import pgserver
 
         self.folder = folder
         self.pool = pool
+        self.label = label or str(pool)
         self.is_over = False
         self.problems: list[str] = []
         self.people: list[Worker] = []
-        self.postgres = pgserver.get_server(folder / "data", cleanup_mode="delete")
+        # Put before the command of the server, such as "unshare".
+        self.prefix: list[str] = []
+        self.disk = folder / "disk"
+        self.disk.mkdir()
+        # Without the right to mount, disks cannot be full.
+        self.has_disk = mount(self.disk, DATA_SIZE)
+        data = self.disk / "data"
+        self.postgres = pgserver.get_server(data, cleanup_mode="delete")
         self.url = self.postgres.get_uri()
         self.environment = os.environ | {
             "DATABASE_URL": self.url,
@@ -77,6 +87,12 @@ class Site:
         self.run("manage.py", "migrate", "--verbosity", "0")
         self.run("-c", CREATE_PEOPLE)
         self.member = self.find_user("member")
+
+    def close(self) -> None:
+        self.is_over = True
+        self.postgres.cleanup()
+        if self.has_disk:
+            unmount(self.disk)
 
     def run(self, *arguments: str) -> None:
         """Run a Python command. Raises `AssertionError` if it fails."""
@@ -101,7 +117,7 @@ class Site:
         """Run the server, and let people work, for the duration of the context."""
         with (
             open(self.folder / "log", "w") as log,
-            serve(self.environment, SERVER_WORKERS, log) as self.server,
+            serve(self.environment, SERVER_WORKERS, log, self.prefix) as self.server,
         ):
             self.address = self.server.address
             self.people = self.hire_people()
@@ -144,16 +160,17 @@ class Site:
         end = time.monotonic()
         recovery = self.wait_for_recovery(fault, end)
         outcomes = self.count_outcomes(start, recovery)
+        longest = self.find_longest_wait(start, recovery)
         unexpected = [label for label in outcomes if label.endswith("!")]
         if unexpected:
             labels = ", ".join(unexpected)
             self.problems.append(f"{fault.name}: people were answered {labels}")
         time.sleep(0.5)  # until the log is written
         self.check_log(fault, self.read_log()[lines_before:], outcomes[BUSY])
-        cells = [f"{self.pool:>4}", f"{fault.name:<34}"]
+        cells = [f"{self.label:>4}", f"{fault.name:<36}"]
         for label in (GOOD, BUSY, NO_ANSWER, *unexpected):
             cells.append(f"{outcomes[label]:>9}")
-        cells.append(f"{recovery - end:>10.1f}")
+        cells += [f"{longest:>8.1f}", f"{recovery - end:>10.1f}"]
         print("  ".join([*cells, remark]), flush=True)
 
     def wait_for_recovery(self, fault: Fault, end: float) -> float:
@@ -173,6 +190,15 @@ class Site:
                 if start < outcome.time <= end:
                     counts[outcome.label] += 1
         return counts
+
+    def find_longest_wait(self, start: float, end: float) -> float:
+        """Return the seconds of the longest request, whatever the answer was."""
+        return max(
+            outcome.seconds
+            for person in self.people
+            for outcome in list(person.outcomes)
+            if start < outcome.time <= end
+        )
 
     def check_log(
         self, fault: Fault, lines: list[dict[str, Any]], busy_answers: int
@@ -195,7 +221,9 @@ class Site:
             for person in self.people:
                 lost += len(set(person.saved) - person.read_saved(connection))
                 saved += len(person.saved)
-        print(f"{self.pool:>4}  {saved} changes reported as saved, {lost} of them lost")
+        print(
+            f"{self.label:>4}  {saved} changes reported as saved, {lost} of them lost"
+        )
         if lost or not saved:
             self.problems.append(f"{lost} of {saved} changes are lost")
         try:

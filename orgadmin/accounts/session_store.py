@@ -9,9 +9,10 @@ from typing import Any
 
 from django.contrib.auth import SESSION_KEY
 from django.contrib.sessions.backends import db
+from django.contrib.sessions.backends.base import UpdateError
 from django.contrib.sessions.exceptions import SessionInterrupted
 from django.contrib.sessions.models import Session
-from django.db import transaction
+from django.db import OperationalError, transaction
 from django.db.models import Exists, OuterRef
 
 from orgadmin.models import UserSession
@@ -35,12 +36,25 @@ class SessionStore(db.SessionStore):
         listed_key = data.get(LISTED)
         is_signed_in = SESSION_KEY in data
         if not is_signed_in or listed_key == self.session_key:
-            super().save(must_create)
+            self._store(must_create)
             return
         data[LISTED] = self.session_key
         with transaction.atomic():
-            super().save(must_create)
+            self._store(must_create)
             self._list(data, listed_key)
+
+    def _store(self, must_create: bool) -> None:
+        """Save the session as Django does.
+
+        Django takes each error of the database for a session that has ended, and
+        answers with status 400. If the database does not work, its own error is raised.
+        """
+        try:
+            super().save(must_create)
+        except UpdateError as error:
+            if isinstance(error.__context__, OperationalError):
+                raise error.__context__ from None
+            raise
 
     def _list(self, data: dict[str, Any], previous_key: str | None) -> None:
         if previous_key is None:
