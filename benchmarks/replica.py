@@ -2,11 +2,11 @@
 
     python -m benchmarks.replica [--writers 16] [--readers 64] [--seconds 60]
 
-Starts a primary and a standby on this machine. Each writer removes a member from an
-organization, gives the role back, and saves the organization, again and again. Readers
-open the list of organizations as these members. No list may show an organization whose
-member was removed before the request began, and no save may be lost that was reported
-as saved: commits wait for the standby. Exit status 1 otherwise.
+Starts a primary and a standby on this machine. Each writer saves an organization, again
+and again; meanwhile, its member is removed and gets the role back. Readers open the
+list of organizations as these members. No list may show an organization whose member
+was removed before the request began, and no save may be lost that was reported as
+saved: commits wait for the standby. Exit status 1 otherwise.
 """
 
 from __future__ import annotations
@@ -21,8 +21,9 @@ import time
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
+import psutil
 import psycopg
 from urllib3.exceptions import HTTPError
 
@@ -34,6 +35,12 @@ from tests.servers import LIST, Person, read_form, serve
 SERVER_WORKERS = 3
 TOKEN = "benchmark"
 LAG = "10s"
+WARM_UP = 5  # seconds
+
+# How long a member is away, and then has the role again. A read takes seconds if many
+# people read at once.
+AWAY = 4  # seconds
+BACK = 1  # second
 
 # Settings of the server, and of the programs that prepare its database.
 ENVIRONMENT = {
@@ -96,19 +103,11 @@ class Site:
     is_over: bool = False
 
 
-@dataclass
-class Phase:
-    """What happened in a part of the measurement."""
-
-    start: float
-    end: float
-    reads: Counter[str] = field(default_factory=Counter)
-
-
 class Reader(threading.Thread):
     def __init__(self, site: Site, number: int, cookies: dict[str, str]) -> None:
-        super().__init__()
+        super().__init__(daemon=True)
         self.site = site
+        self.number = number
         self.secret = f"Secret {number}<"
         self.cookies = cookies
         self.reads: list[Read] = []
@@ -133,23 +132,18 @@ class Reader(threading.Thread):
         return Read(start, time.monotonic(), str(response.status), shows_secret)
 
 
-class Writer(threading.Thread):
-    """Removes a member, gives the role back, and saves the organization."""
+class Changer(threading.Thread):
+    """Someone who changes something again and again, and counts failures."""
 
     def __init__(self, site: Site, number: int) -> None:
-        super().__init__()
+        super().__init__(daemon=True)
         self.site = site
         self.number = number
-        self.person = Person(site.address)
-        assert self.person.sign_in(f"writer-{number}")
         names = [f"reader-{number}", f"Secret {number}"]
         [row] = site.primary.execute(FIND_MEMBERSHIP, names)
         self.membership = row[:2]
         self.organization = row[2]
-        self.removals: list[Removal] = []
-        self.saved: list[str] = []
-        self.errors = 0
-        self.tries = 0
+        self.errors: list[float] = []  # when they happened
 
     def run(self) -> None:
         while not self.site.is_over:
@@ -159,26 +153,51 @@ class Writer(threading.Thread):
             try:
                 self.work()
             except (HTTPError, psycopg.Error):
-                self.errors += 1
-                time.sleep(0.1)
+                self.note_error()
 
     def work(self) -> None:
-        if self.person.pool.port != self.site.address[1]:
-            self.person = Person(self.site.address, self.person.cookies)
+        raise NotImplementedError
+
+    def note_error(self) -> None:
+        self.errors.append(time.monotonic())
+        time.sleep(0.1)
+
+
+class Remover(Changer):
+    """Removes the member of an organization, and gives the role back."""
+
+    def __init__(self, site: Site, number: int) -> None:
+        super().__init__(site, number)
+        self.removals: list[Removal] = []
+
+    def work(self) -> None:
         database = self.site.primary
         database.execute(REMOVE, self.membership)
         removal = Removal(time.monotonic())
         self.removals.append(removal)
-        time.sleep(0.2)
+        time.sleep(AWAY)
         removal.end = time.monotonic()
         database.execute(GIVE_BACK, self.membership)
-        self.save()
+        time.sleep(BACK)
 
-    def save(self) -> None:
+
+class Writer(Changer):
+    """Saves an organization with another phone number each time."""
+
+    def __init__(self, site: Site, number: int) -> None:
+        super().__init__(site, number)
+        self.person = Person(site.address)
+        assert self.person.sign_in(f"writer-{number}")
+        self.saved: list[str] = []
+        self.tries = 0
+
+    def work(self) -> None:
+        if self.person.pool.port != self.site.address[1]:
+            self.person = Person(self.site.address, self.person.cookies)
         page = f"{LIST}{self.organization}/change/"
         form = self.person.get(page)
         if form.status != 200:
-            self.errors += 1
+            self.note_error()
             return
         self.tries += 1
         phone = f"{self.number} {self.tries}"
@@ -186,7 +205,7 @@ class Writer(threading.Thread):
         if response.status == 302:
             self.saved.append(phone)
         else:
-            self.errors += 1
+            self.note_error()
 
     def count_lost(self, database: Server) -> int:
         """Return how many saves are not in the database that were reported."""
@@ -201,6 +220,10 @@ class Measurement:
         self.site = Site(pair.primary)
         self.readers: list[Reader] = []
         self.writers: list[Writer] = []
+        self.removers: list[Remover] = []
+
+    def list_people(self) -> list[Reader | Writer | Remover]:
+        return [*self.writers, *self.removers, *self.readers]
 
     def run_program(self, *arguments: str) -> None:
         environment = os.environ | ENVIRONMENT | {"DATABASE_URL": self.pair.primary.url}
@@ -214,6 +237,7 @@ class Measurement:
 
     @contextmanager
     def serving(self, database: Server, replica: Server | None) -> Iterator[None]:
+        """Run the site on these databases for the duration of the context."""
         environment = os.environ | ENVIRONMENT | {"DATABASE_URL": database.url}
         if replica is not None:
             environment["DATABASE_REPLICA_URL"] = replica.url
@@ -221,31 +245,36 @@ class Measurement:
             self.site.address = server.address
             self.site.primary = database
             Person(server.address).get("/healthz")
+            # Until everybody is served again.
+            time.sleep(WARM_UP)
             yield
 
     def start_people(self) -> None:
-        """Let everybody begin who has not begun yet."""
+        """Let everybody sign in, and begin."""
         for number in range(self.options.writers):
             self.writers.append(Writer(self.site, number))
+            self.removers.append(Remover(self.site, number))
         for number in range(self.options.readers):
             member = number % self.options.writers
             person = Person(self.site.address)
             assert person.sign_in(f"reader-{member}")
             self.readers.append(Reader(self.site, member, person.cookies))
-        for thread in [*self.writers, *self.readers]:
+        for thread in self.list_people():
             thread.start()
 
     def stop_people(self) -> None:
         self.site.is_over = True
-        for thread in [*self.writers, *self.readers]:
+        for thread in self.list_people():
             thread.join()
 
     def observe(self, what: str) -> float:
         """Watch for a while, print what happened, and return reads per second."""
         before = self.read_choices()
+        cpu_before = measure_cpu(self.site.primary)
         start = time.monotonic()
         time.sleep(self.options.seconds)
         end = time.monotonic()
+        cpu = measure_cpu(self.site.primary) - cpu_before
         after = self.read_choices()
         statuses: Counter[str] = Counter()
         slowest = 0.0
@@ -254,12 +283,17 @@ class Measurement:
                 if start <= read.end < end:
                     statuses[read.status] += 1
                     slowest = max(slowest, read.end - read.start)
+        errors = 0
+        for writer in self.writers:
+            errors += sum(start <= moment < end for moment in list(writer.errors))
         per_second = statuses["200"] / (end - start)
         print_result(
             what,
             reads_per_second=round(per_second, 1),
             reads=dict(statuses),
             slowest_s=round(slowest, 2),
+            primary_cpu_ms_per_read=round(1000 * cpu / max(1, statuses["200"]), 1),
+            failed_saves=errors,
             choices={name: after[name] - before[name] for name in after},
         )
         return per_second
@@ -276,13 +310,16 @@ class Measurement:
         checked = 0
         forbidden = 0
         for reader in self.readers:
-            writer = self.writers[int(reader.secret.split()[1].rstrip("<"))]
-            for removal in writer.removals:
+            for removal in self.removers[reader.number].removals:
                 for read in reader.reads:
                     if removal.start <= read.start and read.end <= removal.end:
                         checked += read.status == "200"
                         forbidden += read.shows_secret
         return checked, forbidden
+
+    def list_reads(self) -> Iterator[Read]:
+        for reader in self.readers:
+            yield from reader.reads
 
     def set_lag(self, lag: str) -> None:
         standby = self.pair.standby
@@ -319,7 +356,7 @@ class Measurement:
             killed_at = time.monotonic()
             pair.standby.promote()
         with self.serving(pair.standby, None):
-            seconds = round(time.monotonic() - killed_at, 1)
+            seconds = round(time.monotonic() - killed_at - WARM_UP, 1)
             self.observe(f"the standby is promoted, {seconds} s after the kill")
             self.stop_people()
         return self.judge(both / alone, both_writing / alone_writing)
@@ -336,14 +373,29 @@ class Measurement:
             "all",
             two_servers_ratio=round(ratio, 2),
             two_servers_ratio_writing=round(ratio_writing, 2),
-            removals=sum(len(writer.removals) for writer in self.writers),
+            removals=sum(len(remover.removals) for remover in self.removers),
             reads_after_removal=checked,
             reads_of_revoked=forbidden,
             saves=sum(len(writer.saved) for writer in self.writers),
             lost_saves=lost,
-            errors_of_writers=sum(writer.errors for writer in self.writers),
+            failed_saves=sum(len(writer.errors) for writer in self.writers),
+            reads=dict(Counter(read.status for read in self.list_reads())),
         )
         return 1 if forbidden or lost or not checked else 0
+
+
+def measure_cpu(server: Server) -> float:
+    """Return how long the processes of a server have worked so far, in seconds."""
+    seconds = 0.0
+    for number, process in enumerate(server.list_processes()):
+        # Connections may end meanwhile.
+        with suppress(psutil.NoSuchProcess):
+            times = process.cpu_times()
+            seconds += times.user + times.system
+            if number == 0:
+                # Those of connections that have ended.
+                seconds += times.children_user + times.children_system
+    return seconds
 
 
 def main() -> int:

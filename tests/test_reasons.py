@@ -88,14 +88,18 @@ class ReasonTests(TestCase):
 
     @tag("I1", "D17")
     def test_reasons_contain_no_credentials_and_no_data(self):
-        database = {"default": {"PASSWORD": "geheim/1"}}
-        with mock.patch.object(reasons.settings, "DATABASES", database):
+        databases = {
+            "default": {"PASSWORD": "geheim/1"},
+            "replica": {"PASSWORD": "gehe-2"},
+        }
+        with mock.patch.object(reasons.settings, "DATABASES", databases):
             for text in (
                 "postgres://u:geheim/1@h/n refused",
                 "postgres://u:geheim%2F1@h/n refused",
                 "postgres://u:gehe@im@h/n refused",
                 "smtp://u:geheim@h refused",
                 "the server does not know geheim/1",
+                "the replica does not know gehe-2",
                 "invalid: host=h password=geheim user=u",
                 "invalid: password = 'geheim im' user=u",
                 "duplicate key\nDETAIL:  Key (email)=(geheim@example.com) exists.",
