@@ -515,6 +515,15 @@ class RoundTripTests(PeopleCase):
         # A row without a role for root, one of boss, mary three times, left and both
         self.assertEqual(report.unchanged, 7)
 
+    def test_finds_each_organization_once(self):
+        text = self.export()
+        with CaptureQueriesContext(connection) as queries:
+            self.run_import(text, dry_run=True)
+        found = [query["sql"] for query in queries if '"name_key"' in query["sql"]]
+        self.assertEqual(len(found), 1)
+        # No query lowers the addresses of the file, which are in lower case.
+        self.assertFalse([query for query in queries if "LOWER('" in query["sql"]])
+
     def test_an_end_within_a_day_stays(self):
         self.give(self.mary, self.beta, ADMIN)
         moment = timezone.now() + timedelta(days=3, hours=1)
