@@ -14,6 +14,7 @@ from unittest import skipUnless
 from django.conf import settings
 from django.contrib.admin.models import LogEntry
 from django.contrib.auth.models import Group
+from django.db.models import CASCADE
 from django.template.base import Lexer, TokenType
 from django.test import (
     Client,
@@ -108,6 +109,16 @@ def make_messages(folder):
     )
 
 
+def find_dependent_models(model):
+    """Return the models of which rows are deleted with a row of this one."""
+    models = {field.remote_field.through for field in model._meta.many_to_many}
+    for relation in model._meta.related_objects:
+        if relation.on_delete is CASCADE:
+            models.add(relation.related_model)
+            models |= find_dependent_models(relation.related_model)
+    return models
+
+
 class CatalogueTests(SimpleTestCase):
     def setUp(self):
         self.paths = sorted(LOCALE.glob("*/LC_MESSAGES/django.po"))
@@ -196,6 +207,21 @@ def list_labels(template):
             labels.append(previous)
         previous = "" if is_text else token.contents
     return labels
+
+
+class DeletedModelTests(SimpleTestCase):
+    """The page that asks before something is deleted counts what goes with it."""
+
+    def test_names_of_models_that_are_deleted_with_others_are_translated(self):
+        models = set()
+        for model in (User, Organization, Group):
+            models |= find_dependent_models(model)
+        self.assertGreater(len(models), 10)
+        for model in models:
+            name = str(model._meta.verbose_name_plural)
+            for language in TRANSLATIONS:
+                with self.subTest(model=model, language=language):
+                    self.assertIn(name, trans_real.translation(language)._catalog)
 
 
 class TemplateTests(SimpleTestCase):

@@ -36,6 +36,15 @@ MODEL_NAMES = [
     gettext_noop("sent form"),
     gettext_noop("sign in attempt"),
     gettext_noop("user session"),
+    # What is deleted with a person, an organization or a group
+    gettext_noop("access links"),
+    gettext_noop("access requests"),
+    gettext_noop("authenticators"),
+    gettext_noop("group object permissions"),
+    gettext_noop("invitations"),
+    gettext_noop("organization group object permissions"),
+    gettext_noop("organization user object permissions"),
+    gettext_noop("user object permissions"),
     gettext_noop("user sessions"),
     # Django's tables between users, groups and permissions
     gettext_noop("group-permission relationships"),
