@@ -148,6 +148,7 @@ PAGES = {
     "orgadmin.user.export_list_workbook": {SecurityEvent.EXPORTED},
     "orgadmin.user.history": ONLY_READS,
     "orgadmin.user.import": {SecurityEvent.IMPORTED},
+    "orgadmin.user.import_template": ONLY_READS,
     "orgadmin.user.leave": {SecurityEvent.DEACTIVATED},
     "orgadmin.user.organizations": ONLY_READS,
     "orgadmin.user.overview": ONLY_READS,

@@ -193,10 +193,11 @@ def write_day(text: str) -> str:
     german = GERMAN_DAY.fullmatch(text)
     slashed = SLASHED_DAY.fullmatch(text)
     if german is not None:
-        day, month, year = german.groups()
-        return join_day(year, month, day)
+        return join_day(year=german[3], month=german[2], day=german[1])
     if slashed is not None:
-        first, second, year = slashed.groups()
+        first = slashed[1]
+        second = slashed[2]
+        year = slashed[3]
         if int(second) > MONTHS:
             return join_day(year, first, second)
         if int(first) > MONTHS or first == second:

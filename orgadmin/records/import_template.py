@@ -29,7 +29,7 @@ EXAMPLE_COLUMNS = ("name", "email")
 
 
 @dataclass(frozen=True)
-class Template:
+class ImportTemplate:
     """What a template contains. The texts are in the language of the reader."""
 
     file_name: Promise
@@ -52,7 +52,7 @@ class Template:
         return rows
 
 
-ORGANIZATIONS = Template(
+ORGANIZATIONS = ImportTemplate(
     file_name=gettext_lazy("import-template"),
     sheet_name=gettext_lazy("Organizations"),
     columns=(*FIELDS, *ROLE_COLUMNS),
@@ -100,7 +100,7 @@ ORGANIZATIONS = Template(
     ),
 )
 
-PEOPLE = Template(
+PEOPLE = ImportTemplate(
     file_name=gettext_lazy("import-template-people"),
     sheet_name=gettext_lazy("People"),
     columns=("email", "reference", "organization", "role", "until"),
@@ -171,7 +171,7 @@ def is_example(cells: Sequence[str], positions: Mapping[str, int]) -> bool:
     return False
 
 
-def write_template(file: BinaryIO, template: Template) -> None:
+def write_template(file: BinaryIO, template: ImportTemplate) -> None:
     """Write a template, in the language of the reader."""
     with tempfile.TemporaryDirectory() as folder:
         workbook = Workbook(file, {"constant_memory": True, "tmpdir": folder})
@@ -182,7 +182,7 @@ def write_template(file: BinaryIO, template: Template) -> None:
         workbook.close()
 
 
-def respond_with_template(template: Template) -> FileResponse:
+def respond_with_template(template: ImportTemplate) -> FileResponse:
     file = cast(BinaryIO, tempfile.TemporaryFile())  # noqa: SIM115
     write_template(file, template)
     return respond_with_file(file, str(template.file_name))
