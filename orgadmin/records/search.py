@@ -46,12 +46,12 @@ TRIGRAM_INDEX = "organization_name_trigram"
 
 # PostgreSQL underestimates what it costs to compare names one by one. So nothing but
 # bitmaps of the trigram index may be used to find similar ones.
-ONLY_BITMAPS = """
-    SET LOCAL enable_seqscan = {state};
-    SET LOCAL enable_indexscan = {state};
-    SET LOCAL enable_indexonlyscan = {state}
+OTHER_SCANS = """
+    SELECT
+        set_config('enable_seqscan', '{state}', true),
+        set_config('enable_indexscan', '{state}', true),
+        set_config('enable_indexonlyscan', '{state}', true)
 """
-SETTINGS = 3  # statements before the results
 
 SELECT_CANDIDATES = """
     SELECT id
@@ -307,15 +307,14 @@ def find_candidates(table: str, text: str, *, using: str) -> list[int]:
     If there already is a transaction, such as in tests, the settings are reset for it.
     """
     statements = [
-        ONLY_BITMAPS.format(state="off"),
+        OTHER_SCANS.format(state="off"),
         SELECT_CANDIDATES.format(table=table),
-        ONLY_BITMAPS.format(state="DEFAULT"),
+        OTHER_SCANS.format(state="on"),
     ]
     parameters: list[str | int] = [text, CANDIDATES, text, BEST_CANDIDATES]
     with connections[using].cursor() as cursor:
         cursor.execute("; ".join(statements), parameters)
-        for _setting in range(SETTINGS):
-            cursor.nextset()
+        cursor.nextset()
         return [pk for (pk,) in cursor.fetchall()]
 
 
