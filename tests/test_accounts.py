@@ -515,6 +515,19 @@ class UsedLinkTests(InvitationCase):
         ):
             self.assertRedirects(self.client.post(link), self.record_url)
 
+    def test_a_second_click_at_the_same_time_leads_to_the_sign_in(self):
+        """The invitation is accepted after the second request has found it."""
+        user = create_user("bob", email="bob@example.com")
+        link = self.invite(user.email)
+        invitation = Invitation.objects.select_related("invited_by").get()
+        invitations.accept(invitation, user, is_unused=False)
+        with mock.patch(
+            "orgadmin.accounts.invitation_link.find_invitation",
+            return_value=invitation,
+        ):
+            response = Client().post(link)
+        self.assertRedirects(response, f"{LOGIN}?next={link}")
+
     def test_rows_that_the_previous_release_leaves_behind_lead_nowhere(self):
         """It deletes people and organizations without knowing this table."""
         accepted = AcceptedInvitation.objects.get()

@@ -54,6 +54,9 @@ def invitation_view(request: HttpRequest, token: str) -> HttpResponse:
     if account is None:
         account = build_user(invitation.email)
     elif not may_choose_password(account):
+        if find_accepted(token) is not None:
+            # It was accepted after it was found here, by another click on the button.
+            return show_used_link(request, token, InvitationGone())
         return show_invitation(request, invitation, "sign in")
     return choose_password(request, invitation, account, token)
 
