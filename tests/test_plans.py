@@ -31,7 +31,7 @@ from orgadmin.models import (
 from orgadmin.models.organization import is_incomplete
 from orgadmin.people.ends import loses_last_admin
 from orgadmin.people.namesakes import find_named_members
-from orgadmin.records.search import ONLY_BITMAPS
+from orgadmin.records.search import OTHER_SCANS
 
 from .factories import create_organization, create_superuser, create_user
 
@@ -219,10 +219,10 @@ def find_tables(sql):
 def find_statement(sql):
     """Return the statement itself if settings were sent together with it."""
     statement = sql.strip()
-    if not statement.startswith("SET LOCAL"):
+    if "set_config(" not in statement:
         return statement
     parts = [part.strip() for part in statement.split(";")]
-    [selects] = [part for part in parts if not part.startswith("SET LOCAL")]
+    [selects] = [part for part in parts if "set_config(" not in part]
     return selects
 
 
@@ -230,10 +230,10 @@ def find_scans_in_postgresql(sql):
     is_similarity = " <% " in sql
     if is_similarity:
         # The search allows nothing but the trigram index for this query.
-        run(ONLY_BITMAPS.format(state="off"))
+        run(OTHER_SCANS.format(state="off"))
     plan = "\n".join(row[0] for row in read_rows(f"EXPLAIN {sql}"))
     if is_similarity:
-        run(ONLY_BITMAPS.format(state="DEFAULT"))
+        run(OTHER_SCANS.format(state="on"))
     return set(re.findall(r"Seq Scan on (\w+)", plan))
 
 

@@ -217,6 +217,8 @@ class LeavingTests(KeptFormCase):
         self.sign_out(page)
         page.wait_for_timeout(500)
         self.assertEqual(dialogs, ["beforeunload"])
+        # The account menu is still open, and lies above the form.
+        page.keyboard.press("Escape")
         page.get_by_role("button", name="Add person").click()
         expect(page.get_by_text("An invitation is on its way")).to_be_visible()
         self.assertEqual(len(dialogs), 1)
