@@ -263,22 +263,25 @@ class ImportAdmin(SuperuserOnlyAdmin):
 
     def _change_subject(self, request, stored, subject):
         """Read a file as one about something else, such as people."""
-        stored.subject = subject
-        stored.save(update_fields=["subject"])
         choices = Choices.load(stored.choices)
         # These are about the columns of the other kind of file.
         options = replace(choices.options, mapping={}, targets={}, clear_blank=())
-        choices = replace(choices, options=options)
-        self._update(request, stored, choices, is_read_again=True)
+        stored.subject = subject
+        stored.choices = replace(choices, options=options).store()
+        stored.save(update_fields=["subject", "choices"])
+        self._prepare_again(request, stored, is_read_again=True)
 
-    def _update(self, request, stored, choices, *, is_read_again=False):
-        """Make a new preview, with other choices, or have a worker do so."""
+    def _update(self, request, stored, choices):
+        """Make a new preview, with other choices."""
         old = Choices.load(stored.choices).options
+        new = choices.options
         stored.choices = choices.store()
         stored.save(update_fields=["choices"])
-        new = choices.options
-        if (old.encoding, old.sheet) != (new.encoding, new.sheet):
-            is_read_again = True
+        is_read_again = (old.encoding, old.sheet) != (new.encoding, new.sheet)
+        self._prepare_again(request, stored, is_read_again=is_read_again)
+
+    def _prepare_again(self, request, stored, *, is_read_again):
+        """Make a new preview, or have a worker do so."""
         if is_small(stored):
             if is_read_again:
                 read_file(stored)
