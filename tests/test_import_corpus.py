@@ -24,6 +24,24 @@ def fill_in(content):
     return content
 
 
+def dry_run(command, content, **arguments):
+    """Run a command as a dry run. Returns its output, and the first problem or ""."""
+    out = io.StringIO()
+    err = io.StringIO()
+    with tempfile.NamedTemporaryFile() as file:
+        file.write(content)
+        file.flush()
+        try:
+            call_command(
+                command, file.name, dry_run=True, stdout=out, stderr=err, **arguments
+            )
+        except CommandError:
+            for line in err.getvalue().splitlines():
+                if not line.endswith(" lines read"):
+                    return out.getvalue(), line
+    return out.getvalue(), ""
+
+
 def describe(case):
     """Import a file as a dry run, and return what it would do, in a line."""
     file = io.BytesIO(fill_in(case.content))
@@ -134,29 +152,9 @@ class AgreementTests(StoredMixin, TestCase):
             "match": "name" if options.matches_names else None,
             "keep_totals": options.keeps_totals,
         }
-        out = io.StringIO()
-        err = io.StringIO()
-        with tempfile.NamedTemporaryFile() as file:
-            file.write(fill_in(case.content))
-            file.flush()
-            try:
-                call_command(
-                    "import_organizations",
-                    file.name,
-                    dry_run=True,
-                    stdout=out,
-                    stderr=err,
-                    **arguments,
-                )
-            except CommandError:
-                problems = [
-                    line
-                    for line in err.getvalue().splitlines()
-                    if not line.endswith(" lines read")
-                ]
-                if problems:
-                    return f"refused: {problems[0]}"
-        return describe_output(out.getvalue())
+        content = fill_in(case.content)
+        output, problem = dry_run("import_organizations", content, **arguments)
+        return f"refused: {problem}" if problem else describe_output(output)
 
     def assert_outcome(self, outcome, case):
         if case.outcome.startswith("refused"):

@@ -2,10 +2,8 @@
 
 import io
 import re
-import tempfile
 
 from django.core.files.uploadedfile import SimpleUploadedFile
-from django.core.management import CommandError, call_command
 from django.test import SimpleTestCase, TestCase, tag
 
 from orgadmin.models import Invitation, Membership, Organization, User
@@ -25,7 +23,7 @@ from tests.import_corpus.people_cases import (
     STORED_DAY,
 )
 
-from .test_import_corpus import fill_in
+from .test_import_corpus import dry_run, fill_in
 
 IMPORT = "/admin/orgadmin/user/import/"
 
@@ -139,30 +137,16 @@ class PeopleCorpusTests(PeopleCorpusCase):
     def run_command(self, case):
         """Return what the command says about a file, as `describe()` does."""
         options = case.options
-        out = io.StringIO()
-        err = io.StringIO()
-        with tempfile.NamedTemporaryFile() as file:
-            file.write(fill_in(case.content))
-            file.flush()
-            try:
-                call_command(
-                    "import_people",
-                    file.name,
-                    actor="root",
-                    sheet=options.sheet,
-                    match="name" if options.matches_names else None,
-                    keep_totals=options.keeps_totals,
-                    send_mail=case.send_mail,
-                    dry_run=True,
-                    stdout=out,
-                    stderr=err,
-                )
-            except CommandError:
-                lines = err.getvalue().splitlines()
-                problems = [line for line in lines if not line.endswith(" lines read")]
-                if problems:
-                    return f"refused: {problems[0]}"
-        return describe_output(out.getvalue())
+        output, problem = dry_run(
+            "import_people",
+            fill_in(case.content),
+            actor="root",
+            sheet=options.sheet,
+            match="name" if options.matches_names else None,
+            keep_totals=options.keeps_totals,
+            send_mail=case.send_mail,
+        )
+        return f"refused: {problem}" if problem else describe_output(output)
 
 
 def describe_output(output):
