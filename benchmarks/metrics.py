@@ -4,9 +4,10 @@
 
 Runs a server as docs/deployment does, with METRICS_TOKEN. A cookie leaves the metrics
 out. A person asks for the same page with metrics, without, and another time without, in
-turn, and what comes first changes with each round. All requests reach the same process
-in the same session: two processes with the same code can differ by some percent all the
-time, because what they load lies elsewhere in memory.
+rounds, each in a random order. All requests reach the same process in the same session:
+two processes with the same code can differ by some percent all the time, because what
+they load lies elsewhere in memory. `switched_metrics.py` removes a similar effect of
+the number of calls.
 
 What is compared is the processor time that the server takes for a request, because what
 else the machine does changes it least. Prints a line of JSON for each page: the median
@@ -19,6 +20,7 @@ a page.
 import argparse
 import math
 import os
+import random
 import statistics
 import sys
 import time
@@ -111,9 +113,9 @@ def compare(reader: Reader, page: str, rounds: int) -> float:
     Returns the lower limit of what metrics cost, as a ratio.
     """
     costs: dict[str, list[Cost]] = {way: [] for way in WAYS}
+    shuffle = random.Random(0)
     for number in range(-WARM_UP, rounds):
-        start = number % len(WAYS)
-        for way in WAYS[start:] + WAYS[:start]:
+        for way in shuffle.sample(WAYS, len(WAYS)):
             cost = reader.measure(page, way)
             if number >= 0:
                 costs[way].append(cost)
