@@ -647,6 +647,16 @@ class StaffPageTests(PagesTestCase):
             self.assertContains(shown, f"member {number:04}")
         self.assertNotContains(shown, "member 0008")
 
+    def test_one_button_downloads_the_evidence_and_a_menu_has_the_rest(self):
+        page = self.client.get(self.add_members(3)).content.decode()
+        head = page[page.index('class="actions"') : page.index('class="tabs"')]
+        [menu] = re.findall(r'<details class="more">.*?</details>', head, re.DOTALL)
+        beside = head.replace(menu, "")
+        self.assertEqual(re.findall(r'href="(.*?)"', beside), ["?xlsx=decisions"])
+        self.assertEqual(beside.count('class="button primary"'), 1)
+        for address in ("print=1", "csv=decisions", "xlsx=requests", "csv=requests"):
+            self.assertIn(f'href="?{address}"', menu)
+
     def test_a_page_for_printing_says_what_it_leaves_out(self):
         url = self.add_members(9)
         with mock.patch.object(access_reviews, "PRINTED", 4):
