@@ -182,25 +182,30 @@ class ImportAdmin(SuperuserOnlyAdmin):
         if request.POST.get("subject") in Import.Subject.values:
             self._change_subject(request, stored, request.POST["subject"])
             return HttpResponseRedirect(url)
+        return self._follow_form(request, stored)
+
+    def _follow_form(self, request, stored):
+        """Do what the form of the preview says, which may be to import the file.
+
+        Returns None if a choice is wrong or missing.
+        """
+        url = self.get_record_url(stored)
         report = read_report(stored)
         form = PreviewForm(stored, report, request.POST)
         if not form.is_valid():
             return None
+        if "delete_columns" in request.POST:
+            return self._delete_columns(request, form)
+        if "use_columns" in request.POST and form.cleaned_data.get("saved"):
+            self._use_columns(request, stored, form)
+            return HttpResponseRedirect(url)
         choices = form.make_choices()
+        needs_preview = is_other_choice(choices, form.chosen)
         if "save_columns" in request.POST:
             self._save_columns(request, stored, form)
-        elif "delete_columns" in request.POST:
-            return self._delete_columns(request, form)
-        elif "use_columns" in request.POST and form.cleaned_data.get("saved"):
-            saved = form.cleaned_data["saved"]
-            reader = find_reader(stored.subject)
-            mapping = fit_mapping(form.columns, saved.fields, reader)
-            options = replace(choices.options, mapping=mapping)
-            self._update(request, stored, replace(choices, options=options))
-            return HttpResponseRedirect(url)
-        if "save_columns" in request.POST and not is_other_choice(choices, form.chosen):
-            return HttpResponseRedirect(url)
-        if "preview" in request.POST or is_other_choice(choices, form.chosen):
+            if not needs_preview:
+                return HttpResponseRedirect(url)
+        if needs_preview or "preview" in request.POST:
             self._update(request, stored, choices)
             return HttpResponseRedirect(url)
         if request.POST.get("seen") != stored.digest:
@@ -212,6 +217,14 @@ class ImportAdmin(SuperuserOnlyAdmin):
         if report.needs_consent and not choices.options.accepts_warnings:
             return None
         return self._confirm(request, stored, choices)
+
+    def _use_columns(self, request, stored, form):
+        """Make a new preview with columns that were saved."""
+        choices = form.make_choices()
+        saved = form.cleaned_data["saved"]
+        mapping = fit_mapping(form.columns, saved.fields, find_reader(stored.subject))
+        options = replace(choices.options, mapping=mapping)
+        self._update(request, stored, replace(choices, options=options))
 
     def _save_columns(self, request, stored, form):
         """Save what the columns become, for other files."""
