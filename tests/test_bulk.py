@@ -68,6 +68,7 @@ class BulkMixin:
         cls.anna = create_user("anna", admin_of=[cls.acme], reviewer_of=[cls.beta])
         cls.bert = create_user("bert", reviewer_of=[cls.acme])
         cls.tom = create_user("tom", admin_of=[cls.beta])
+        cls.tim = create_user("tim")
         cls.gone = create_user("gone", is_active=False)
 
     def setUp(self):
@@ -136,6 +137,17 @@ class GiveRoleTests(BulkMixin, TestCase):
         )
         events = MembershipEvent.objects.filter(reason="New team")
         self.assertEqual(events.count(), 2)
+
+    def test_offers_no_change_that_would_change_nothing(self):
+        response = self.preview(GIVE, who="anna", places="A-1", role="admin")
+        self.assertContains(response, "This would change nothing.")
+        self.assertContains(response, "1 role stays as it is:")
+        self.assertNotContains(response, "Nothing was changed yet.")
+        self.assertNotContains(response, 'name="confirmed"')
+        self.assertContains(response, "Export to Excel")
+        response = self.preview(END, people="tim", what="roles")
+        self.assertContains(response, "This would change nothing.")
+        self.assertNotContains(response, "Export to Excel")
 
     def test_nobody_loses_a_role_that_permits_more(self):
         response = self.preview(
@@ -411,6 +423,14 @@ class EndAccessTests(BulkMixin, TestCase):
         self.assertEqual(
             self.roles_of(self.bert), {"Acme": "admin", "Beta, Inc.": "admin"}
         )
+
+    def test_mentions_no_roles_if_none_has_ended(self):
+        response = self.preview(END, people="tim", what="offboard")
+        response = self.confirm(END, response)
+        self.assertContains(response, "1 person was offboarded.")
+        self.assertNotContains(response, "0 roles")
+        activity = self.client.get("/admin/all-activity/")
+        self.assertNotContains(activity, "0 roles")
 
     def test_ends_roles_only(self):
         response = self.preview(END, people="bert", what="roles")

@@ -70,7 +70,8 @@ class PageTests(StoredCase):
         self.assertEqual(Organization.objects.count(), 1)
         # The choice is still offered, to take it back.
         back = self.confirm(preview, target_2="")
-        self.assertContains(back, "Change 0 organizations")
+        self.assertContains(back, "Create 2 organizations")
+        self.assertNotContains(back, "Change 1 organization")
         again = self.confirm(back, **target)
         self.confirm(again, **target)
         self.acme.refresh_from_db()

@@ -99,12 +99,21 @@ class ImportPageTests(TestCase):
         )
         self.assertEqual(list(self.anna.groups.all()), [self.acme.admin])
         response = self.preview(text)
-        for line in (
-            "Create 1 organization",
-            "Change 0 organizations",
-            "Leave 2 organizations unchanged",
-        ):
+        for line in ("Create 1 organization", "Leave 2 organizations unchanged"):
             self.assertContains(response, f"<li>{line}</li>", html=True)
+        self.assertNotContains(response, "Change 0 organizations")
+
+    def test_offers_no_import_that_would_change_nothing(self):
+        response = self.preview("reference,name,phone\nR1,Acme,1\n")
+        self.assertContains(response, "This file would change nothing")
+        self.assertContains(response, "Leave 1 organization unchanged")
+        self.assertNotContains(response, "Nothing was imported yet")
+        self.assertNotContains(response, 'value="Import organizations"')
+        self.assertContains(response, "Cancel import")
+        for text in ("Create 0", "Change 0", "Give 0", "Invite 0"):
+            self.assertNotContains(response, text)
+        # Also if someone sends the form all the same
+        self.assertContains(self.confirm(response), "Nothing was changed.")
 
     def test_keeps_line_endings_inside_cells(self):
         self.confirm(self.preview('reference,name,address\nR1,Acme,"a\nb"\n'))

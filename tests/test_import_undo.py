@@ -122,6 +122,16 @@ class UndoTests(UndoCase):
         # The roles in the organization that was changed are put back nevertheless.
         self.assertFalse(self.bert.groups.filter(pk=self.acme.admin_id).exists())
 
+    def test_offers_no_undo_that_would_change_nothing(self):
+        self.import_file("name,reference\nNew,R9\n")
+        Organization.objects.filter(name="New").update(reference="R10")
+        response = self.preview_undo()
+        self.assertContains(response, "Undoing this import would change nothing.")
+        self.assertContains(response, "Unchanged: 1 row")
+        for text in ("Nothing was undone yet", "deleted permanently"):
+            self.assertNotContains(response, text)
+        self.assertNotContains(response, 'class="button danger"')
+
     def test_keeps_what_got_people_since(self):
         self.import_file()
         new = Organization.objects.get(name="New")

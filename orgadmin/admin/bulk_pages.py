@@ -453,8 +453,11 @@ def describe_result(change: BulkChange, result) -> str:
             "%d person was offboarded.", "%d people were offboarded.", len(change.users)
         )
         texts.append(text % len(change.users))
-    text = ngettext("%d role was changed.", "%d roles were changed.", result.changed)
-    texts.append(text % result.changed)
+    if result.changed:
+        text = ngettext(
+            "%d role was changed.", "%d roles were changed.", result.changed
+        )
+        texts.append(text % result.changed)
     if result.skipped:
         text = ngettext(
             "%d role stayed the same.", "%d roles stayed the same.", result.skipped

@@ -435,7 +435,7 @@ class PreviewForm(ChoicesForm):
     def list_shown_fields(self):
         """Return the choices that a preview shows above its button."""
         names = ["send_mail"] if self.is_about_people else []
-        if self.report.needs_consent:
+        if self.report.needs_consent and self.report.rows:
             names.append("accepts_warnings")
         return [self[name] for name in names]
 

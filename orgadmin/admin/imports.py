@@ -12,7 +12,7 @@ from django.db import transaction
 from django.http import HttpResponseRedirect
 from django.urls import reverse
 from django.utils import timezone
-from django.utils.translation import gettext_lazy as _, ngettext
+from django.utils.translation import gettext_lazy as _, ngettext_lazy
 
 from orgadmin.access.roles import ROLES_BY_KEY
 from orgadmin.access.rule import SUPERUSERS_ONLY
@@ -77,6 +77,24 @@ MAX_LISTED = 100
 
 # How many rows of an import a page lists.
 PER_PAGE = 200
+
+# {a number in the report of an import: the sentence about it}
+RESULTS = {
+    "created": ngettext_lazy(
+        "%d organization was created.", "%d organizations were created."
+    ),
+    "changed": ngettext_lazy(
+        "%d organization was changed.", "%d organizations were changed."
+    ),
+    "people": ngettext_lazy(
+        "%d person was given a role.", "%d people were given a role."
+    ),
+    "ends": ngettext_lazy(
+        "The last day of %d person was changed.",
+        "The last days of %d people were changed.",
+    ),
+    "invited": ngettext_lazy("%d person was invited.", "%d people were invited."),
+}
 
 
 @dataclass(frozen=True)
@@ -601,37 +619,8 @@ def name_user(user):
 
 
 def describe_import(stored):
-    """Return a message with the numbers of created and changed rows."""
+    """Return a message with the numbers of what has changed, without zeros."""
     report = read_report(stored)
-    texts = []
-    if stored.subject == Import.Subject.ORGANIZATIONS:
-        created = ngettext(
-            "%d organization was created.",
-            "%d organizations were created.",
-            report.created,
-        )
-        changed = ngettext(
-            "%d organization was changed.",
-            "%d organizations were changed.",
-            report.changed,
-        )
-        texts += [created % report.created, changed % report.changed]
-    people = ngettext(
-        "%d person was given a role.",
-        "%d people were given a role.",
-        report.people,
-    )
-    texts.append(people % report.people)
-    if report.ends:
-        ends = ngettext(
-            "The last day of %d person was changed.",
-            "The last days of %d people were changed.",
-            report.ends,
-        )
-        texts.append(ends % report.ends)
-    if stored.subject == Import.Subject.PEOPLE:
-        invited = ngettext(
-            "%d person was invited.", "%d people were invited.", report.invited
-        )
-        texts.append(invited % report.invited)
-    return " ".join(texts)
+    numbers = {name: getattr(report, name) for name in RESULTS}
+    texts = [text % numbers[name] for name, text in RESULTS.items() if numbers[name]]
+    return " ".join(texts) or _("Nothing was changed.")

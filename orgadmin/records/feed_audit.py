@@ -15,7 +15,6 @@ from django.utils.functional import Promise
 from django.utils.translation import (
     gettext as _,
     gettext_lazy,
-    ngettext,
     ngettext_lazy,
     pgettext,
 )
@@ -81,6 +80,11 @@ COUNTS_OF_UNDO = {
     "restored": ngettext_lazy("%d organization changed", "%d organizations changed"),
     "roles": ngettext_lazy("%d role changed", "%d roles changed"),
     "kept": ngettext_lazy("%d row not undone", "%d rows not undone"),
+}
+COUNTS_OF_BULK_CHANGE = {
+    "people": ngettext_lazy("%d person", "%d people"),
+    "changed": ngettext_lazy("%d role changed", "%d roles changed"),
+    "invited": ngettext_lazy("%d invitation sent", "%d invitations sent"),
 }
 
 # The newest events of one kind. The index begins with the kind, so the newest events of
@@ -295,14 +299,5 @@ def describe_counts(details: Mapping[str, Any], texts: Mapping[str, Any]) -> str
 
 
 def describe_bulk_change(details: Mapping[str, Any]) -> str:
-    people = details.get("people", 0)
-    changed = details.get("changed", 0)
-    invited = details.get("invited", 0)
-    texts = [
-        ngettext("%d person", "%d people", people) % people,
-        ngettext("%d role changed", "%d roles changed", changed) % changed,
-    ]
-    if invited:
-        text = ngettext("%d invitation sent", "%d invitations sent", invited)
-        texts.append(text % invited)
-    return ", ".join(texts)
+    """Return how many people and roles a bulk change has changed."""
+    return describe_counts(details, COUNTS_OF_BULK_CHANGE)

@@ -258,7 +258,6 @@ def mail_result(context: TaskContext, *, stored: int, user: int, language: str) 
         "is_done": found.is_done,
         "created": report.created,
         "changed": report.changed,
-        "is_about_people": found.subject == Import.Subject.PEOPLE,
         "people": report.people,
         "invited": report.invited,
         "page": settings.BASE_URL + page,
