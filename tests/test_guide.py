@@ -375,6 +375,7 @@ class DatabaseTests(SimpleTestCase):
 
     def test_the_password_is_replaced(self):
         path = self.machine.folder / "etc/orgadmin.env"
+        self.addCleanup(path.write_text, path.read_text())
         path.write_text(path.read_text() + "PGPASSWORD=old\n")
         self.machine.run(
             "runuser -u postgres -- psql -qc \"ALTER ROLE orgadmin PASSWORD 'old'\""
@@ -393,16 +394,20 @@ class DatabaseTests(SimpleTestCase):
         path = self.machine.folder / "etc/orgadmin.env"
         self.addCleanup(path.write_text, path.read_text())
         direct = self.read_variables()["DATABASE_URL"].value
+        # As for a PostgreSQL on another machine. Commands use it without the pooler.
+        path.write_text(path.read_text() + "PGPASSWORD=old\n")
         self.set_up_pooler()
         variables = self.read_variables()
         self.assertEqual(variables["DIRECT_DATABASE_URL"].value, direct)
         self.assertEqual(variables["PGOPTIONS"].value, "")
         first = self.find_pooled_password()
+        self.assertEqual(variables["PGPASSWORD"].value, first)
         with self.run_pooler() as process:
             self.connect_through_pooler(first)
             self.machine.run_blocks("The password of the database", 1)
             second = self.find_pooled_password()
             self.assertNotEqual(first, second)
+            self.assertEqual(self.read_variables()["PGPASSWORD"].value, second)
             users = self.machine.folder / "etc/pgbouncer/userlist.txt"
             users.chmod(0o644)
             process.send_signal(signal.SIGHUP)
