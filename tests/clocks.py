@@ -32,13 +32,20 @@ def database_time(moment):
             with connection.cursor() as cursor:
                 cursor.execute("SET search_path = DEFAULT")
         return
-    connection.ensure_connection()
-    # SQLite cannot get its own function back, so this one stays. Only when it is
-    # replaced does SQLite compile statements again that called its own.
-    for _attempt in range(2):
-        connection.connection.create_function("STRFTIME", 2, tell_time)
+    replace_sqlite_clock(connection)
     with mock.patch.object(sqlite_clock, "moment", moment):
         yield
+
+
+def replace_sqlite_clock(connection):
+    """Let a connection to SQLite ask `tell_time()` for the time.
+
+    SQLite cannot get its own function back, so this one stays. Only when it is replaced
+    does SQLite compile statements again that called its own.
+    """
+    connection.ensure_connection()
+    for _attempt in range(2):
+        connection.connection.create_function("STRFTIME", 2, tell_time)
 
 
 class SQLiteClock:

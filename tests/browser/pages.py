@@ -48,7 +48,7 @@ from orgadmin.people.review_items import prepare
 from orgadmin.people.review_schedule import run_reviews
 from orgadmin.people.reviews import start_review
 from tests.browser import ACCOUNT_BUTTON
-from tests.clocks import database_time
+from tests.clocks import database_time, replace_sqlite_clock
 from tests.factories import ADMIN, REVIEWER, create_user, id_cells, set_role
 from tests.urls import urlpatterns as site_patterns
 
@@ -144,10 +144,16 @@ urlpatterns = [*site_patterns, path("broken/", fail)]
 
 
 def stand_still(test):
-    """Stop the clocks, and add the address that fails, for the time of a test."""
+    """Stop the clocks, and add the address that fails, for the time of a test.
+
+    The server has another connection than the test: Django keeps one for the event loop
+    that Playwright runs in the thread of the test.
+    """
     StandingClock.moment = START
     test.enterContext(patch("django.utils.timezone.datetime", StandingClock))
     test.enterContext(database_time(START))
+    for connection in test.server_thread.connections_override.values():
+        replace_sqlite_clock(connection)
     test.enterContext(patch("tests.clocks.sqlite_clock", StandingClock))
     # Only for this module: the links in invitations must differ.
     random = SimpleNamespace(token_bytes=lambda length: SEED.encode())
