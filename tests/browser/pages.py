@@ -209,10 +209,12 @@ def fill_and_choose(option, button, **texts):
     return act
 
 
-def choose_file(text):
+def choose_file(text, *, sends_mail=False):
     """Return an act: choose a file with this text, and preview its import."""
 
     def act(page):
+        if sends_mail:
+            page.get_by_label("Send emails:").check()
         file = {"name": "file.csv", "mimeType": "text/csv", "buffer": text.encode()}
         page.get_by_label("Spreadsheet or CSV file:").set_input_files(file)
         press("Preview import")(page)
@@ -701,6 +703,7 @@ def list_import_pages(demo):
     address = f"{ORGANIZATIONS}import/"
     done = create_import(demo, Import.State.DONE)
     running = create_import(demo, Import.State.WORKING)
+    people_done = create_people_import(demo)
     file_with_problems = (
         f"id,id_key,name,email\n{id_cells(own.pk)},Acme,x\n"
         f"{id_cells(999_999)},Nobody knows,\n,,Wrong mail,nobody\n"
@@ -713,14 +716,19 @@ def list_import_pages(demo):
     )
     people_address = f"{USERS}import/"
     people = "email,organization_id,organization_id_key,role,until\n"
-    people += f"nora@example.com,{id_cells(own.pk)},Administratorin,2099-12-31\n"
-    unknown_people = f"{people}new@example.com,{id_cells(own.pk)},reviewer,\n"
+    people += f"nora@example.com,{id_cells(own.pk)},admin,2027-12-31\n"
+    people += f"nora@example.com,{id_cells(other.pk)},reviewer,\n"
+    people += f"new@example.com,{id_cells(own.pk)},reviewer,2027-06-30\n"
     return [
         Page("import-people", STAFF, people_address),
+        Page("import-people-problems", STAFF, people_address, choose_file(people)),
         Page(
-            "import-people-problems", STAFF, people_address, choose_file(unknown_people)
+            "import-people-preview",
+            STAFF,
+            people_address,
+            choose_file(people, sends_mail=True),
         ),
-        Page("import-people-preview", STAFF, people_address, choose_file(people)),
+        Page("import-people-done", STAFF, f"{IMPORTS}{people_done.pk}/overview/"),
         Page("import", STAFF, address),
         Page("import-without-file", STAFF, address, press("Preview import")),
         Page("import-problems", STAFF, address, choose_file(file_with_problems)),
@@ -754,6 +762,44 @@ def create_import(demo, state):
         "invitations": [],
     }
     content = ImportPart.pack([change])
+    stored.parts.create(kind="changes", number=0, content=content)
+    return stored
+
+
+def create_people_import(demo):
+    """Return a stored import that has given roles, and invited someone."""
+    stored = Import.objects.create(
+        actor_key=User.objects.get(username=STAFF).pk,
+        subject=Import.Subject.PEOPLE,
+        file_name="people.xlsx",
+        state=Import.State.DONE,
+        summary={
+            "records": 3,
+            "format": {"sheet": "People"},
+            "report": {"people": 2, "invited": 1, "rows": 3},
+        },
+        created_at=START,
+        finished_at=START,
+    )
+    change = {
+        "is_new": False,
+        "before": {},
+        "after": {},
+        "roles": [],
+        "invitations": [],
+    }
+    own = {**change, "organization": demo.own.pk}
+    other = {**change, "organization": demo.other.pk}
+    nora = {"user": demo.nora.pk, "role": ADMIN.key, "end": None}
+    leaver = {"user": demo.leaver.pk, "role": REVIEWER.key, "end": None}
+    invitation = demo.own.invitations.get(email="late@example.com")
+    content = ImportPart.pack(
+        [
+            {**own, "line": 2, "roles": [nora]},
+            {**other, "line": 3, "roles": [leaver]},
+            {**own, "line": 4, "invitations": [invitation.pk]},
+        ]
+    )
     stored.parts.create(kind="changes", number=0, content=content)
     return stored
 
