@@ -36,7 +36,7 @@ RUN = {
     "Copies on another machine": {0, 2, 3},
     "Restoring": {0, 1},
     "Moving to a new machine": {0, 1},
-    "A new version of PostgreSQL": {2},
+    "A new version of PostgreSQL": {3},
     "SECRET_KEY": {0},  # KeyRotationTests in tests/test_deployment.py
     "The password of the database": {0, 1},
     "10. PgBouncer": {0},
@@ -371,7 +371,7 @@ class DatabaseTests(SimpleTestCase):
         self.assertEqual(row, ("on",))
 
     def test_indexes_are_rebuilt_after_an_upgrade_of_the_system(self):
-        self.machine.run_blocks("A new version of PostgreSQL", 2)
+        self.machine.run_blocks("A new version of PostgreSQL", 3)
 
     def test_the_password_is_replaced(self):
         path = self.machine.folder / "etc/orgadmin.env"
