@@ -357,6 +357,8 @@ def parse_replica(url: str, *, primary: dict[str, Any]) -> dict[str, Any] | None
 
 
 def _configure_sqlite(database: dict[str, Any]) -> None:
+    # This is Django's backend, with migrations that do not lose triggers.
+    database["ENGINE"] = "orgadmin.access.sqlite_backend"
     # SQLite allows one writer at a time. A transaction waits for the write lock when it
     # begins. Otherwise, it could fail half-way because another one has the lock.
     database["OPTIONS"] = {

@@ -1,4 +1,4 @@
-"""What migrations share: a relation that every row must have, and indexes.
+"""What migrations share: a relation that every row must have, indexes, and a trigger.
 
 docs/required-relation.md is the recipe for such a relation. Migrations may import this
 module, because it imports no other module of this app.
@@ -325,6 +325,67 @@ class PopulateGroups(migrations.RunPython):
                 f"UPDATE {table} SET {column} = %s WHERE {key} = %s",
                 [(row.group_pk, row.pk) for row in filled],
             )
+
+
+ORGANIZATION_CHANGED = {
+    "postgresql": """
+        CREATE OR REPLACE TRIGGER orgadmin_organization_changed
+        BEFORE UPDATE OF {columns} ON orgadmin_organization
+        FOR EACH ROW
+        WHEN ({differs})
+        EXECUTE FUNCTION orgadmin_organization_changed();
+    """,
+    "sqlite": """
+        CREATE TRIGGER orgadmin_organization_changed
+        AFTER UPDATE OF {columns} ON orgadmin_organization
+        WHEN {differs}
+        BEGIN
+            UPDATE orgadmin_organization
+            SET changed_at = STRFTIME('%Y-%m-%d %H:%M:%f', 'NOW')
+            WHERE id = NEW.id;
+        END
+    """,
+}
+
+
+class RecordChangesOf(migrations.RunPython):
+    """Choose the columns of which a change is the last change of an organization.
+
+    `columns` are all of them, and `before` those that were recorded so far.
+    """
+
+    # RunPython's own deconstruct() returns its functions instead of our arguments.
+    deconstruct = migrations.operations.base.Operation.deconstruct
+
+    def __init__(self, columns: Sequence[str], *, before: Sequence[str]) -> None:
+        self.columns = columns
+        self.before = before
+        super().__init__(self._record, self._restore)
+
+    def _record(self, apps: StateApps, schema_editor: BaseDatabaseSchemaEditor) -> None:
+        self._replace_trigger(schema_editor, self.columns)
+
+    def _restore(
+        self, apps: StateApps, schema_editor: BaseDatabaseSchemaEditor
+    ) -> None:
+        self._replace_trigger(schema_editor, self.before)
+
+    def _replace_trigger(
+        self, schema_editor: BaseDatabaseSchemaEditor, columns: Sequence[str]
+    ) -> None:
+        vendor = schema_editor.connection.vendor
+        if vendor == "postgresql":
+            operator = "IS DISTINCT FROM"
+        else:
+            operator = "IS NOT"
+            schema_editor.execute(
+                "DROP TRIGGER IF EXISTS orgadmin_organization_changed"
+            )
+        conditions = [f"OLD.{column} {operator} NEW.{column}" for column in columns]
+        statement = ORGANIZATION_CHANGED[vendor].format(
+            columns=", ".join(columns), differs=" OR ".join(conditions)
+        )
+        schema_editor.execute(statement, params=None)
 
 
 class AddSortColumn(migrations.AddField):

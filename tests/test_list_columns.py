@@ -2,6 +2,7 @@
 
 import importlib
 import io
+import re
 import tempfile
 import time
 from datetime import UTC, datetime, timedelta
@@ -11,11 +12,14 @@ from unittest import skipUnless
 
 from django.core.management import call_command
 from django.db import connection, models, transaction
+from django.db.migrations import AddField, Migration
+from django.db.migrations.loader import MigrationLoader
 from django.test import TestCase, TransactionTestCase
 from django.test.utils import CaptureQueriesContext
 
 from orgadmin.access.roles import ROLES_BY_KEY
 from orgadmin.models import Contact, Organization, User
+from orgadmin.operations import RecordChangesOf
 from orgadmin.people.changes import RoleChange
 from orgadmin.people.membership import change_roles
 from orgadmin.records.columns import FIELDS
@@ -73,6 +77,26 @@ def change_long_ago():
     execute("UPDATE orgadmin_organization SET changed_at = %s", LONG_AGO)
 
 
+def read_triggers():
+    """Return {name of a trigger: its definition}."""
+    if connection.vendor == "sqlite":
+        rows = execute("SELECT name, sql FROM sqlite_master WHERE type = 'trigger'")
+    else:
+        rows = execute("""
+            SELECT tgname, pg_get_triggerdef(oid)
+            FROM pg_trigger
+            WHERE NOT tgisinternal
+        """)
+    return dict(rows)
+
+
+def read_recorded_columns(trigger):
+    """Return the columns of which a change fires the trigger."""
+    definition = read_triggers()[trigger]
+    columns = re.search(r"UPDATE OF (.*) ON ", definition)[1]
+    return columns.split(", ")
+
+
 class OrderTests(TestCase):
     def test_names_are_sorted_without_case_and_accents(self):
         names = ["zte", "Zioncom", "Österberg", "oslo", "Ａcme", "acme 2", "Ñandú"]
@@ -112,18 +136,62 @@ class OrderTests(TestCase):
 
 class TriggersTests(TestCase):
     def test_all_are_there_after_all_migrations(self):
-        if connection.vendor == "sqlite":
-            rows = execute("SELECT name FROM sqlite_master WHERE type = 'trigger'")
-        else:
-            rows = execute("SELECT tgname FROM pg_trigger WHERE NOT tgisinternal")
-        self.assertLessEqual(TRIGGERS, {name for (name,) in rows})
+        self.assertLessEqual(TRIGGERS, {*read_triggers()})
 
     def test_they_know_all_fields(self):
+        self.assertEqual(
+            read_recorded_columns("orgadmin_organization_changed"),
+            [*FIELDS],
+            "Write a migration with RecordChangesOf: docs/changing.md shows how.",
+        )
         triggers = importlib.import_module("orgadmin.migrations.0057_list_triggers")
-        self.assertEqual(triggers.ORGANIZATION_FIELDS, [*FIELDS])
         fields = {field.column for field in Contact._meta.fields}
         expected = fields - {"id", "sort_name"}
         self.assertEqual({*triggers.CONTACT_FIELDS}, expected)
+
+
+class NewColumnTests(TransactionTestCase):
+    def test_triggers_stay_if_a_column_is_added_to_their_table(self):
+        triggers = read_triggers()
+        state = MigrationLoader(connection).project_state()
+        migration = Migration("9999_extra", "orgadmin")
+        field = models.CharField(max_length=9, default="", db_default="")
+        migration.operations = [AddField("organization", "extra", field)]
+        with connection.schema_editor() as editor:
+            migration.apply(state.clone(), editor)
+        try:
+            self.assertEqual(read_triggers(), triggers)
+        finally:
+            with connection.schema_editor() as editor:
+                migration.unapply(state.clone(), editor)
+        self.assertEqual(read_triggers(), triggers)
+
+
+class RecordChangesOfTests(TransactionTestCase):
+    def apply(self, columns, *, before, is_undone=False):
+        operation = RecordChangesOf(columns, before=before)
+        with connection.schema_editor() as editor:
+            if is_undone:
+                operation.reverse_code(None, editor)
+            else:
+                operation.code(None, editor)
+
+    def test_replaces_the_columns_and_puts_them_back(self):
+        acme = create_organization()
+        columns = [*FIELDS, "trashed_by_name"]
+        self.apply(columns, before=FIELDS)
+        change_long_ago()
+        execute("UPDATE orgadmin_organization SET trashed_by_name = 'Mary'")
+        acme.refresh_from_db()
+        self.assertGreater(acme.changed_at, LONG_AGO)
+        self.apply(columns, before=FIELDS, is_undone=True)
+        change_long_ago()
+        execute("UPDATE orgadmin_organization SET trashed_by_name = 'John'")
+        acme.refresh_from_db()
+        self.assertEqual(acme.changed_at, LONG_AGO)
+        self.assertEqual(
+            read_recorded_columns("orgadmin_organization_changed"), [*FIELDS]
+        )
 
 
 class ActiveAdminsTests(TestCase):
