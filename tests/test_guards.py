@@ -559,6 +559,15 @@ class PeoplePageTests(GuardCase):
         self.client.force_login(self.root)
         self.assertContains(self.open(), 'aria-label="Remove anna"')
 
+    @tag("C11")
+    def test_admins_on_other_pages_count_as_well(self):
+        self.client.force_login(self.anna)
+        set_role(self.acme, [self.bert], ADMIN)
+        with mock.patch("orgadmin.admin.organization_people.PEOPLE_PER_PAGE", 1):
+            response = self.open()
+        self.assertEqual(len(response.context["members"]), 1)
+        self.assertContains(response, 'aria-label="Remove anna"')
+
 
 class PasswordTests(GuardCase):
     """A password that meets a changed account is refused with a message."""
