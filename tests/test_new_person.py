@@ -63,6 +63,19 @@ class AddPersonTests(TestCase):
         self.assertEqual({event.actor_key for event in events}, {self.root.pk})
         self.assertEqual({event.role for event in events}, {ADMIN.key, REVIEWER.key})
 
+    def test_shows_one_row_until_more_are_used(self):
+        page = self.client.get(ADD)
+        first, more = page.text.split("More roles")
+        self.assertIn('id="id_roles-0-organization"', first)
+        self.assertNotIn('id="id_roles-1-organization"', first)
+        self.assertIn('id="id_roles-2-organization"', more)
+        self.assertRegex(first, r"<details>\s*<summary>$")
+        # The page is shown again because the address is missing.
+        page = self.add(email="", roles__0__organization=self.acme.pk)
+        self.assertRegex(page.text, r"<details>\s*<summary>More roles")
+        page = self.add(email="", roles__1__organization=self.acme.pk)
+        self.assertRegex(page.text, r"<details open>\s*<summary>More roles")
+
     def test_bad_rows_have_an_error_and_save_nothing(self):
         wrong = [
             (

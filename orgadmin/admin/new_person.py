@@ -88,6 +88,20 @@ class BaseRoleRows(forms.BaseFormSet):
                 form.add_error("organization", text)
             chosen.add(organization)
 
+    @property
+    def first(self):
+        return self.forms[0]
+
+    @property
+    def others(self):
+        """The rows that are shown only to people who ask for them."""
+        return self.forms[1:]
+
+    @property
+    def has_several(self):
+        """Whether the person has used more than the first row."""
+        return any(form.has_changed() for form in self.others)
+
     def list_filled(self):
         return [form for form in self.forms if form["organization"].value()]
 
