@@ -12,7 +12,7 @@ from orgadmin.models import Organization
 
 from .factories import create_organization
 
-ADMIN, REVIEWER = ROLES
+ADMIN, REVIEWER = ROLES[:2]
 
 
 def find(*names):

@@ -2,9 +2,10 @@ from pathlib import Path
 
 from django.test import SimpleTestCase
 
+from config import providers
 from orgadmin.access.roles import ROLES, group_base, group_name, is_generated
 
-ADMIN, REVIEWER = ROLES
+ADMIN, REVIEWER = ROLES[:2]
 
 
 class RoleTableTests(SimpleTestCase):
@@ -15,6 +16,13 @@ class RoleTableTests(SimpleTestCase):
 
 class AllRolesTests(SimpleTestCase):
     """Code that must not forget a role that is added later."""
+
+    def test_groups_of_providers_can_have_all_roles(self):
+        self.assertEqual(
+            providers.ROLE_KEYS,
+            tuple(role.key for role in ROLES),
+            "Add the role to ROLE_KEYS in config/providers.py.",
+        )
 
     def test_finds_organizations_by_the_groups_of_all_roles(self):
         for path in Path("orgadmin").rglob("*.py"):

@@ -15,6 +15,7 @@ from orgadmin.models import Membership, Organization
 from orgadmin.models.phone_numbers import format_phone
 from orgadmin.people import membership
 from orgadmin.people.ends import plan_end
+from orgadmin.records.columns import FIELDS
 from orgadmin.records.history import (
     Position,
     describe_author,
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
     from django_stubs_ext import StrOrPromise
 
 # The fields of the page, in this order. The name and the reference are in its head.
-DETAILS = ("website", "email", "phone", "address", "tax_id", "notes")
+DETAILS = [name for name in FIELDS if name not in ("name", "reference")]
 
 # How many admins, invitations, contacts and changes the page shows.
 ADMINS_SHOWN = 5

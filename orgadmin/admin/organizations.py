@@ -149,7 +149,8 @@ class OrganizationAdmin(
             hidden.append("namesake")
         if is_active_superuser(request.user):
             hidden.append("freed_reference")
-        names = (None, {"fields": ["name", "reference", *hidden]})
+        heading, options = fieldsets[0]
+        names = (heading, {**options, "fields": [*options["fields"], *hidden]})
         return [names, *fieldsets[1:]]
 
     def save_model(self, request, obj, form, change):
