@@ -1,6 +1,6 @@
 """Let things go wrong while people work, and see that nothing is lost.
 
-    python -m benchmarks.faults [--pool 0] [--pool 4] [--pgbouncer]
+    python -m benchmarks.faults [--pool 0] [--pool 4] [--pgbouncer] [--read-only]
 
 Starts PostgreSQL, and gunicorn with three workers. People save, change roles and read
 all the time, and remember what they were told was saved. Prints a row for each fault:
@@ -39,7 +39,14 @@ from benchmarks.faults.damage import (
     wait_for_statement_timeout,
 )
 from benchmarks.faults.database import freeze_postgres, refuse_connections
-from benchmarks.faults.disks import fill_backup_disk, fill_data_disk, fill_log_disk
+from benchmarks.faults.disks import (
+    fill_backup_disk,
+    fill_data_disk,
+    fill_log_disk,
+    make_backup_disk_read_only,
+    make_data_disk_read_only,
+    mount_image,
+)
 from benchmarks.faults.machine import FAKETIME, change_clock, show_expired_certificate
 from benchmarks.faults.nginx import CONFIGURATION, NGINX, run_nginx
 from benchmarks.faults.pooler import PGBOUNCER, Pooler
@@ -153,6 +160,26 @@ def run_with_pooler() -> list[str]:
     return site.problems
 
 
+def run_with_broken_disk() -> list[str]:
+    """Observe disks that get read-only, and return the problems."""
+    with new_folder() as folder:
+        site = Site(folder, 0, "disk", mount_image)
+        try:
+            if not site.has_disk:
+                leave_out("read-only disks", "mounting needs more rights")
+                return []
+            backup = partial(make_backup_disk_read_only, site)
+            data = partial(make_data_disk_read_only, site)
+            with site.at_work():
+                time.sleep(3)
+                site.observe(Fault("the disk of the backups is read-only", backup))
+                site.observe(Fault("the disk of PostgreSQL is read-only", data, OUTAGE))
+            site.check_saved()
+        finally:
+            site.close()
+    return site.problems
+
+
 @contextmanager
 def new_folder() -> Iterator[Path]:
     with tempfile.TemporaryDirectory(
@@ -176,8 +203,11 @@ def main() -> int:
     parser.add_argument(
         "--pgbouncer", action="store_true", help="only observe a site with PgBouncer"
     )
+    parser.add_argument(
+        "--read-only", action="store_true", help="only observe disks that get read-only"
+    )
     options = parser.parse_args()
-    pools = [] if options.pgbouncer else options.pool or POOLS
+    pools = [] if options.pgbouncer or options.read_only else options.pool or POOLS
     print(f"pool  {'fault':<36}     good       503  no answer   longest  back after")
     problems = []
     with tempfile.TemporaryDirectory(prefix="faults-") as folder:
@@ -185,8 +215,11 @@ def main() -> int:
         os.environ["XDG_RUNTIME_DIR"] = folder
         for pool in pools:
             problems += run_with_pool(pool)
-        if options.pgbouncer or not options.pool:
+        everything = not (options.pool or options.pgbouncer or options.read_only)
+        if options.pgbouncer or everything:
             problems += run_with_pooler()
+        if options.read_only or everything:
+            problems += run_with_broken_disk()
     print("\n".join(problems) or "Everything is as it should be.")
     return 1 if problems else 0
 

@@ -1,4 +1,4 @@
-"""Disks that get full. They are in memory, and need the right to mount."""
+"""Disks that get full or read-only. They need the right to mount."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import psutil
 import psycopg
 
 from tests.postgres import find_tools_path
@@ -19,15 +20,46 @@ from tests.servers import LIST, Person, serve
 if TYPE_CHECKING:
     from benchmarks.faults.site import Site
 
+DATA_SIZE = "2g"
 SECONDS_FULL = 5
 LOGGED_REQUESTS = 50
 PAGE_SIZE = 4096
+
+SECONDS_READ_ONLY = 5
+IMAGE_SIZE = 2**31
 
 
 def mount(folder: Path, size: str) -> bool:
     """Mount an empty disk of a size such as "10m". Return whether that worked."""
     command = ["mount", "-t", "tmpfs", "-o", f"size={size},mode=755", "none", folder]
     return subprocess.run(command, stderr=subprocess.DEVNULL).returncode == 0
+
+
+def mount_memory(folder: Path) -> bool:
+    """Mount the disk of PostgreSQL, in memory. Return whether that worked."""
+    return mount(folder, DATA_SIZE)
+
+
+def mount_image(folder: Path) -> bool:
+    """Mount the disk of PostgreSQL, in a file. Return whether that worked.
+
+    The kernel makes such a disk read-only after an error.
+    """
+    image = folder.with_name("image")
+    if not image.exists():
+        with image.open("wb") as file:
+            file.truncate(IMAGE_SIZE)
+        if not succeeds("mkfs.ext4", "-q", image):
+            return False
+    return succeeds("mount", "-o", "loop,errors=remount-ro", image, folder)
+
+
+def succeeds(*command: str | Path) -> bool:
+    try:
+        done = subprocess.run(command, capture_output=True)
+    except FileNotFoundError:
+        return False
+    return done.returncode == 0
 
 
 def unmount(folder: Path) -> None:
@@ -75,6 +107,60 @@ def fill_data_disk(site: Site) -> str:
     if not is_running:
         site.postgres.ensure_postgres_running()
     return "PostgreSQL recovered" if is_running else "PostgreSQL had to be started"
+
+
+def make_data_disk_read_only(site: Site) -> str:
+    """Let the kernel make the disk of PostgreSQL read-only, as after an error."""
+    command = ["findmnt", "--noheadings", "--output", "SOURCE", site.disk]
+    found = subprocess.run(command, capture_output=True, text=True, check=True)
+    device = Path(found.stdout.strip()).name
+    Path("/sys/fs/ext4", device, "trigger_fs_error").write_text("1\n")
+    time.sleep(SECONDS_READ_ONLY)
+    is_running = answers(site)
+    kill_postgres(site)
+    repair_disk(site)
+    site.postgres.ensure_postgres_running()
+    return "PostgreSQL still answered" if is_running else "PostgreSQL had stopped"
+
+
+def kill_postgres(site: Site) -> None:
+    """End all processes of PostgreSQL that are left."""
+    pid = int((site.disk / "data/postmaster.pid").read_text().splitlines()[0])
+    try:
+        postmaster = psutil.Process(pid)
+        processes = [postmaster, *postmaster.children(recursive=True)]
+    except psutil.NoSuchProcess:
+        return
+    for process in processes:
+        with suppress(psutil.NoSuchProcess):
+            process.kill()
+    psutil.wait_procs(processes, timeout=10)
+
+
+def repair_disk(site: Site) -> None:
+    subprocess.run(["umount", site.disk], check=True)
+    image = site.disk.with_name("image")
+    checked = subprocess.run(["e2fsck", "-p", image], capture_output=True)
+    # Status 1 means that errors were corrected.
+    if checked.returncode > 1 or not mount_image(site.disk):
+        raise RuntimeError("The disk cannot be repaired.")
+
+
+def make_backup_disk_read_only(site: Site) -> str:
+    """Make a backup on a disk that is read-only, and then on one that is not."""
+    with small_disk(site, "read-only-backups", "1g") as folder:
+        first = run_backup(site, folder)
+        subprocess.run(["mount", "-o", "remount,ro", folder], check=True)
+        failed = run_backup(site, folder)
+        dumps = len(list(folder.glob("*.dump")))
+        subprocess.run(["mount", "-o", "remount,rw", folder], check=True)
+        time.sleep(1)  # the name of a dump has its second
+        repeated = run_backup(site, folder)
+    if failed.returncode == 0 or "Read-only" not in failed.stderr or dumps != 1:
+        site.problems.append(f"a read-only disk of backups: {failed.stderr}")
+    if first.returncode or repeated.returncode:
+        site.problems.append(f"the backup does not heal: {repeated.stderr}")
+    return f"status {failed.returncode}, then {repeated.returncode}"
 
 
 def answers(site: Site) -> bool:

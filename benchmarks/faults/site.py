@@ -17,7 +17,7 @@ from typing import Any
 
 import psycopg
 
-from benchmarks.faults.disks import mount, unmount
+from benchmarks.faults.disks import mount_memory, unmount
 from benchmarks.faults.people import BUSY, GOOD, NO_ANSWER, Changer, Worker, Writer
 from tests.scratch import PROJECT
 from tests.servers import serve
@@ -26,7 +26,6 @@ WRITERS = 3
 READERS = 3
 SERVER_WORKERS = 3
 PATIENCE = 60  # seconds until everybody must be served again
-DATA_SIZE = "2g"  # of the disk of PostgreSQL, which is in memory
 
 # Ids of organizations. The first ones belong to a writer each.
 MEMBERS_ORGANIZATION = WRITERS + 1  # where the roles change
@@ -57,7 +56,13 @@ class Fault:
 
 
 class Site:
-    def __init__(self, folder: Path, pool: int, label: str = "") -> None:
+    def __init__(
+        self,
+        folder: Path,
+        pool: int,
+        label: str = "",
+        mount_disk: Callable[[Path], bool] = mount_memory,
+    ) -> None:
         # pgserver reads the environment when it is imported.
         import pgserver
 
@@ -72,7 +77,7 @@ class Site:
         self.disk = folder / "disk"
         self.disk.mkdir()
         # Without the right to mount, disks cannot be full.
-        self.has_disk = mount(self.disk, DATA_SIZE)
+        self.has_disk = mount_disk(self.disk)
         data = self.disk / "data"
         self.postgres = pgserver.get_server(data, cleanup_mode="delete")
         self.url = self.postgres.get_uri()
