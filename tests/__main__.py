@@ -22,8 +22,12 @@ from typing import IO
 from tests.postgres import run_postgres
 
 IN_MEMORY = "sqlite://:memory:"
+
+# The first one is Chromium without windows. It shows the same pages, and takes half of
+# the processor time.
 CHROMIUM = (
-    shutil.which("chromium")
+    shutil.which("chromium-headless-shell")
+    or shutil.which("chromium")
     or shutil.which("chromium-browser")
     or shutil.which("google-chrome")
 )
@@ -71,7 +75,10 @@ def run_without_browser(arguments: Sequence[str]) -> int:
 
 def run_in_browser(selection: Sequence[str], arguments: Sequence[str]) -> int:
     if CHROMIUM is None:
-        sys.exit("Chromium is missing. To install it, run: apt-get install chromium")
+        sys.exit(
+            "Chromium is missing. To install it, run:"
+            " apt-get install chromium-headless-shell"
+        )
     return run_tests("Chromium, SQLite", IN_MEMORY, [*selection, *arguments])
 
 
