@@ -1,8 +1,8 @@
 """Django's backend for SQLite, except that triggers survive changes of their tables.
 
-SQLite can change little about a table, so Django creates most changed tables anew. The
-triggers of the table would then be lost, and SQLite refuses to do so if triggers of
-other tables name it.
+SQLite can change little about a table, so Django rebuilds most tables that change. This
+would lose the triggers of the table. It would also fail if triggers of other tables
+name the table.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from django.db.backends.sqlite3 import base, schema
 
 class DatabaseSchemaEditor(schema.DatabaseSchemaEditor):
     def _remake_table(self, *args: Any, **options: Any) -> None:
-        """Create a table anew. Drop all triggers before, and create them again."""
+        """Rebuild a table. Drop all triggers first, and create them again after."""
         with self.connection.cursor() as cursor:
             cursor.execute("SELECT name, sql FROM sqlite_master WHERE type = 'trigger'")
             triggers = cursor.fetchall()
