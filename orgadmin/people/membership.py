@@ -265,17 +265,17 @@ def _add_to_plan(
     `held` is {role: membership} of the user's present roles.
     """
     lost = [role for role in held if role is not change.role]
-    previous = max(lost, key=lambda role: len(role.permissions), default=None)
+    previous = _find_strongest(lost)
     plan.removed += [held[role].pk for role in lost]
     if change.role is None:
         if lost:
             plan.changes.append(replace(change, previous=previous, end=None))
         plan.logged += [_describe_change(change, Event.LEFT, role) for role in lost]
     elif change.role in held:
-        _plan_kept_role(plan, change, held, previous)
+        _plan_kept_role(plan, change, held[change.role], lost)
     else:
         ends_at = held[previous].ends_at if previous is not None else None
-        made = _state_end(replace(change, previous=previous), ends_at)
+        made = _fill_in_end(replace(change, previous=previous), ends_at)
         plan.changes.append(made)
         group_id = getattr(change.organization, change.role.attname)
         row = Membership(
@@ -287,31 +287,32 @@ def _add_to_plan(
         plan.logged.append(_describe_change(made, Event.JOINED, change.role))
 
 
-def _plan_kept_role(
-    plan: _Plan,
-    change: RoleChange,
-    held: Mapping[Role, Membership],
-    previous: Role | None,
-) -> None:
-    """Plan a change of someone who has the role: of its end, or of the other role.
+def _find_strongest(roles: Collection[Role]) -> Role | None:
+    """Return the role with the most permissions, or None if there are no roles."""
+    return max(roles, key=lambda role: len(role.permissions), default=None)
 
-    `previous` is the other role, if they have both.
+
+def _plan_kept_role(
+    plan: _Plan, change: RoleChange, row: Membership, lost: Collection[Role]
+) -> None:
+    """Plan a change for someone who already has the role, as `row`.
+
+    The end of the role changes, or they lose their other roles, or both.
     """
     assert change.role is not None
-    row = held[change.role]
     has_new_end = change.end is not None and change.end.at != row.ends_at
-    if previous is None and not has_new_end:
+    if not lost and not has_new_end:
         return
-    made = _state_end(replace(change, previous=previous or change.role), row.ends_at)
+    previous = _find_strongest(lost) or change.role
+    made = _fill_in_end(replace(change, previous=previous), row.ends_at)
     plan.changes.append(made)
-    if previous is not None:
-        plan.logged.append(_describe_change(change, Event.LEFT, previous))
+    plan.logged += [_describe_change(change, Event.LEFT, role) for role in lost]
     if has_new_end:
         plan.new_ends[made.ends_at].append(row.pk)
         plan.logged.append(_describe_change(made, Event.END_CHANGED, change.role))
 
 
-def _state_end(change: RoleChange, ends_at: datetime | None) -> RoleChange:
+def _fill_in_end(change: RoleChange, ends_at: datetime | None) -> RoleChange:
     """Return the change with the end that the membership gets.
 
     `ends_at` is the end that it keeps if the change does not say otherwise.
