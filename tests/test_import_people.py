@@ -115,6 +115,10 @@ class RoleTests(PeopleCase):
                 "belong to the “organization_id_key”",
             )
         self.assert_refused(
+            f"{header}mary@example.com,abc,{key},admin\n",
+            "This is not an ID of an organization.",
+        )
+        self.assert_refused(
             f"email,organization_id,role\nmary@example.com,{self.beta.pk},admin\n",
             "No column says which organization",
         )

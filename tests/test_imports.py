@@ -187,7 +187,7 @@ UNPRINTABLE = (
     "This contains a line break or a character that cannot be displayed. Type the text"
     " again, on one line."
 )
-NOT_AN_ID = "An ID is a whole number. Leave it empty to create an organization."
+NOT_AN_ID = "This is not an ID. Leave the cell empty to create an organization."
 NO_SUCH_ID = (
     "There is no such organization, or you cannot edit it. Leave the ID empty to"
     " create one."

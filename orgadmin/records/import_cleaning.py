@@ -101,19 +101,30 @@ class RecordCleaner:
             raise RowRefused(ImportProblem(message, record.line))
 
     def clean_id(self, record: Record) -> int | None:
-        """Return the ID in a record. Raises `InvalidCell` if it has another's key."""
+        """Return the ID in a record, or None if there is none.
+
+        Raises `InvalidCell` if the cell contains no ID, or one that has another key.
+        """
         position = self.header.positions.get("id")
-        if position is None:
+        if position is None or not record.cells[position]:
             return None
-        pk = clean_id(record.cells[position])
+        cell = record.cells[position]
+        if not re.fullmatch(ID, cell):
+            raise InvalidCell(self.explain_no_id(), cell)
+        pk = int(cell)
         key = record.cells[self.header.positions["id_key"]]
-        if pk is not None and not is_id_key(pk, key):
-            message = _(
-                "This ID does not belong to the “id_key” in its line. Export the"
-                " organizations again, or empty both cells to create an organization."
-            )
-            raise InvalidCell(message, str(pk))
+        if not is_id_key(pk, key):
+            raise InvalidCell(self.explain_wrong_key(), cell)
         return pk
+
+    def explain_no_id(self) -> str:
+        return _("This is not an ID. Leave the cell empty to create an organization.")
+
+    def explain_wrong_key(self) -> str:
+        return _(
+            "This ID does not belong to the “id_key” in its line. Export the"
+            " organizations again, or empty both cells to create an organization."
+        )
 
     def find_warnings(
         self, record: Record, name: str, cell: str
@@ -232,18 +243,6 @@ def describe_blank_name(header: Header, line: int) -> ImportProblem:
     """Return the problem of a row that would create an organization without a name."""
     message = str(Organization._meta.get_field("name").error_messages["blank"])
     return ImportProblem(message, line, header.find_title("name"))
-
-
-def clean_id(cell: str) -> int | None:
-    """Return the ID in a cell, or None if the cell is empty. Raises `InvalidCell`."""
-    if not cell:
-        return None
-    if not re.fullmatch(ID, cell):
-        raise InvalidCell(
-            _("An ID is a whole number. Leave it empty to create an organization."),
-            cell,
-        )
-    return int(cell)
 
 
 def clean_members(cell: str) -> dict[str, datetime | None]:

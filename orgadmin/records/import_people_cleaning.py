@@ -119,16 +119,18 @@ class PersonCleaner(RecordCleaner):
     def get_name(self, record: Record, name: str) -> str:
         return remove_invisible(self.get_cell(record, name))
 
-    def clean_id(self, record: Record) -> int | None:
-        try:
-            return super().clean_id(record)
-        except InvalidCell as error:
-            message = _(
-                "This ID does not belong to the “organization_id_key” in its line."
-                " Export the people again, or empty both cells and enter the reference"
-                " of the organization."
-            )
-            raise InvalidCell(message, error.value) from error
+    def explain_no_id(self) -> str:
+        return _(
+            "This is not an ID of an organization. Leave the cell empty, and enter the"
+            " reference of the organization."
+        )
+
+    def explain_wrong_key(self) -> str:
+        return _(
+            "This ID does not belong to the “organization_id_key” in its line. Export"
+            " the people again, or empty both cells and enter the reference of the"
+            " organization."
+        )
 
     def _check_complete(self, row: PersonRow) -> None:
         """Raise `RowRefused` if a row has an organization without a role."""
