@@ -1,4 +1,4 @@
-"""Reading from a replica: which requests may, and what happens when it fails.
+"""Reading from a replica: when it is up to date, and what happens when it fails.
 
 With DATABASE_REPLICA_URL, there is a second database, "replica": a standby of the
 primary. A request may read it if it has replayed everything that the primary had

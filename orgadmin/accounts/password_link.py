@@ -35,7 +35,7 @@ def request_password_link(user: User, *, actor: User) -> None:
     """Mail a link to the address of an account, if the account may get one.
 
     The caller does not learn whether it may: a task finds out. So a user manager learns
-    nothing about the roles of the person, and not whether they sign in another way.
+    neither the person's roles nor whether they sign in another way.
     Raises `TooManyLinks`.
     """
     _count(user, actor)

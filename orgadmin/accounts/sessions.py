@@ -1,4 +1,4 @@
-"""What a session remembers about the sign-in, and how long it lasts.
+"""What a session remembers about the sign-in, and whether it has expired.
 
 The session of a person who is signed in has these values for this:
 

@@ -146,7 +146,7 @@ class AccessReview(models.Model):
     asked = models.CharField(max_length=20, blank=True, editable=False)
     # Up to which entry the membership log was searched for people who have left.
     log_position = models.BigIntegerField(default=0, editable=False)
-    # When someone closed or cancelled it, and who that was. Empty if it was open until
+    # When someone closed or canceled it, and who that was. Empty if it was open until
     # the due date, or until everything had an answer.
     closed_at = models.DateTimeField(_("closed early"), null=True)
     closed_by_key = models.BigIntegerField(_("by user ID"), null=True)

@@ -163,7 +163,7 @@ def has_visible(text: str) -> bool:
 def check_length(text: str, limit: int) -> None:
     """Raise `ValidationError` if a text is longer than `limit` after normalization.
 
-    Searches compare normalized texts. A single character can become 18 of them.
+    Searches compare normalized texts, in which one character can become 18.
     """
     length = len(unicodedata.normalize("NFKC", text))
     if length > limit:

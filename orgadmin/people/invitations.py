@@ -328,7 +328,10 @@ def _use_up(invitation: Invitation) -> None:
 
 
 def _remember_link(invitation: Invitation, user: User) -> None:
-    """Let the link of an accepted invitation lead the user to the organization."""
+    """Let the link of an accepted invitation lead the user to the organization.
+
+    An invitation that was never mailed has no link.
+    """
     if invitation.token_hash is not None:
         AcceptedInvitation.objects.create(
             token_hash=invitation.token_hash,

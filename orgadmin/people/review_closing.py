@@ -23,7 +23,7 @@ from orgadmin.people.membership import lock
 
 
 class AlreadyDecided(Exception):
-    """Someone has decided in a review, so it is evidence, and cannot be cancelled."""
+    """Someone has decided in a review, so it is evidence, and cannot be canceled."""
 
     def __str__(self) -> str:
         return str(
@@ -82,7 +82,7 @@ def cancel(review: AccessReview, *, actor: User) -> None:
 
     Nobody loses access because of it. Raises `PermissionDenied` and `ReviewIsComplete`
     as `close_early()` does, and `AlreadyDecided`. A review that is being prepared can
-    be cancelled, too.
+    be canceled, too.
     """
     stored = lock_for_closing(review, actor)
     if stored.is_due:

@@ -23,7 +23,7 @@ def keep_answerable(pk: int) -> None:
 def keep_open(pk: int) -> bool:
     """Let nobody complete a review until the transaction ends. False: it is complete.
 
-    So nothing is added to a review that someone has cancelled.
+    So nothing is added to a review that someone has canceled.
     """
     return keep(AccessReview.objects.open().filter(pk=pk))
 

@@ -154,7 +154,7 @@ def remind_now(review: AccessReview) -> bool:
 
 @transaction.atomic
 def send_batch(pk: int) -> bool:
-    """Ask the next people. Returns False if nobody is left."""
+    """Ask the next people to review. Returns False if nobody is left to ask."""
     reviews = AccessReview.objects.select_for_update(no_key=True).asking()
     review = reviews.filter(pk=pk).exclude(asking="").first()
     if review is None:
@@ -163,7 +163,9 @@ def send_batch(pk: int) -> bool:
     users = User.objects.filter(is_active=True, pk__gt=review.asked_to).order_by("pk")
     keys = list(users.values_list("pk", flat=True)[:PEOPLE_BATCH])
     if not keys:
-        if review.asking == START or review.asking in REQUESTS:
+        # A reminder by hand is not noted: otherwise, the last scheduled request would
+        # be sent again.
+        if review.asking in (START, *REQUESTS):
             review.asked = review.asking
         review.asking = ""
         review.save(update_fields=["asking", "asked"])
@@ -257,7 +259,7 @@ def close_left_batch(review: AccessReview) -> bool:
     review.log_position = rows[-1][0]
     stored = AccessReview.objects.filter(pk=review.pk)
     if not stored.update(log_position=review.log_position):
-        # Someone has cancelled it.
+        # Someone has canceled it.
         return False
     for section in sections.values():
         close_gone(section, left[section.organization_key])

@@ -167,6 +167,7 @@ def find_address_then(event: AuditEvent, pk: int) -> str:
 def list_superusers_to_tell(event: AuditEvent) -> list[int]:
     """Return the IDs of all superusers but the person that an event is about.
 
+    Returns none if the event does not concern superusers.
     Whoever acted gets mail as well: if it was not them, someone uses their account.
     """
     if not concerns_superusers(event):

@@ -404,6 +404,7 @@ class BatchExamination:
         changes = []
         for key, member in unlogged.items():
             if self.fix and key.user_pk not in self.locked_users:
+                # repair() locks this person next, and then checks again.
                 continue
             organization = self.by_pk[key.organization_pk]
             text = (

@@ -104,7 +104,7 @@ def get_why(event: MembershipEvent) -> str:
 
 
 def find_kind(event: MembershipEvent) -> tuple[Any, ...]:
-    """Return what events have in common that have the same text."""
+    """Return a key that is the same for events with the same text."""
     return (event.event, event.role, event.replaced, event.ends_at, get_why(event))
 
 
@@ -133,8 +133,8 @@ def describe_reason(event: MembershipEvent) -> str:
     return str(event.get_event_display())
 
 
-def choose_action(event: MembershipEvent, text: str) -> tuple[Any, ...]:
-    """Return what events have in common that are parts of one action."""
+def make_action_key(event: MembershipEvent, text: str) -> tuple[Any, ...]:
+    """Return a key that is the same for the events of one action."""
     if event.source == make_source(BULK_CHANGE):
         return (event.source, text, event.actor_key)
     if event.event == Event.LEFT:
@@ -158,6 +158,6 @@ def make_entry(event: MembershipEvent, texts: EventTexts) -> Entry:
         author_key=event.actor_key,
         author_name=event.actor_name,
         source=event.source,
-        action=choose_action(event, texts.text),
+        action=make_action_key(event, texts.text),
         common_text=texts.common_text,
     )

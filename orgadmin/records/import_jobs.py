@@ -166,7 +166,7 @@ def prepare_import(context: TaskContext, *, stored: int, language: str) -> None:
                 read_file(found)
             prepare(found, actor=find_author(found), on_progress=Progress(found))
         except (Import.DoesNotExist, NoSuperuser):
-            # It was cancelled meanwhile, or nobody may see it.
+            # It was canceled meanwhile, or nobody may see it.
             return
 
 

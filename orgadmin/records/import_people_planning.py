@@ -103,10 +103,10 @@ class PersonPlanner:
         pks = {key.pk for key in keys if key.pk is not None}
         references = set()
         for key in keys:
-            # An ID counts before the reference beside it.
+            # If a row has both, the ID decides.
             if key.pk is None and key.reference is not None:
                 references.add(key.reference)
-        # Archived ones are among them, so that a message can name the cause.
+        # Includes archived organizations, so that a message can say that they are.
         by_pk = Organization.objects.in_bulk(pks)
         found = list(Organization.objects.filter(reference__in=references))
         by_reference = {row.reference: row for row in found}

@@ -340,6 +340,7 @@ def contains_all(fields: Collection[str], words: Iterable[str], lookup: str) -> 
 
 
 def describe_organization(row: Any, words: Collection[str]) -> Hit:
+    """Return a hit for an organization. Its address is shown only if it matches."""
     fields = [make_field(row, "reference", words)]
     address = FoundField(get_label(row, "address"), mark(row.address_start, words))
     if address.is_match:
