@@ -1,8 +1,8 @@
 """Django's backend for SQLite, except that triggers survive changes of their tables.
 
-SQLite can change little about a table, so Django creates most changed tables anew. The
-triggers of the table would then be lost, and SQLite refuses to replace a table that
-triggers of other tables name. So all triggers are dropped before, and created again.
+SQLite can change little about a table, so Django rebuilds most tables that change. This
+would lose the triggers of the table. It would also fail if triggers of other tables
+name the table.
 """
 
 from __future__ import annotations
