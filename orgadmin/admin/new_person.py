@@ -89,8 +89,8 @@ class BaseRoleRows(forms.BaseFormSet):
             chosen.add(organization)
 
     @property
-    def first(self):
-        return self.forms[0]
+    def shown(self):
+        return self.forms[:1]
 
     @property
     def others(self):
