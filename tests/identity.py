@@ -139,6 +139,9 @@ class Handler(BaseHTTPRequestHandler):
         self.respond(url.path, pages)
 
     def do_POST(self):
+        # Read before any answer: a server that closes a connection while there is
+        # something to read resets it, and the answer can get lost.
+        self.body = self.rfile.read(int(self.headers["Content-Length"])).decode()
         self.respond(self.path, {"/token": self.issue_tokens})
 
     def respond(self, path, pages):
@@ -177,8 +180,7 @@ class Handler(BaseHTTPRequestHandler):
         self.end_headers()
 
     def issue_tokens(self):
-        body = self.rfile.read(int(self.headers["Content-Length"])).decode()
-        sent = {name: values[0] for name, values in parse_qs(body).items()}
+        sent = {name: values[0] for name, values in parse_qs(self.body).items()}
         if (sent.get("client_id"), sent.get("client_secret")) != self.known_client():
             self.answer({"error": "invalid_client"}, 401)
             return
