@@ -35,12 +35,12 @@ RUN = {
     "5. nginx": {1},  # NginxTests in tests/test_deployment.py
     "Copies on another machine": {0, 2, 3},
     "Restoring": {0, 1},
-    "Moving to a new machine": {0, 1},
+    "Moving to a new machine": {0, 1, 3, 5},
     "A new version of PostgreSQL": {3},
     "SECRET_KEY": {0},  # KeyRotationTests in tests/test_deployment.py
     "The password of the database": {0, 1},
     "10. PgBouncer": {0},
-    "The pooler with TLS": {0},
+    "The pooler with TLS": {2},
     "12. Without systemd": {0},
 }
 
@@ -73,6 +73,13 @@ class MarkTests(SimpleTestCase):
         found = {(block.heading, block.number) for block in blocks}
         for heading, numbers in RUN.items():
             self.assertLessEqual({(heading, number) for number in numbers}, found)
+
+    def test_units_are_enabled_and_disabled_by_their_full_names(self):
+        """systemctl stop accepts a pattern, and systemctl disable does not."""
+        for block in read_blocks():
+            for line in block.text.replace("\\\n", "").splitlines():
+                if re.match(r"systemctl .*\b(enable|disable)\b", line):
+                    self.assertNotIn("*", line)
 
 
 class FileTests(SimpleTestCase):
@@ -130,13 +137,34 @@ class FileTests(SimpleTestCase):
                 self.assertEqual((new.folder / name).stat().st_mode & 0o777, 0o600)
             self.assertFalse((new.folder / old.relative_to(old.parents[3])).exists())
 
+    def test_the_old_machine_never_starts_the_site_again(self):
+        self.machine.run_blocks("Moving to a new machine", 5)
+        (command,) = self.machine.list_commands()
+        self.assertTrue(command.startswith("systemctl disable --now "))
+        disabled = set(command.split()[3:])
+        for server in "ab":
+            self.assertIn(f"orgadmin@{server}.service", disabled)
+        for path in self.machine.deployment.iterdir():
+            if path.suffix == ".timer" or path.name == "orgadmin-worker.service":
+                self.assertIn(path.name, disabled)
+
     def test_cron_and_logrotate_get_their_files(self):
         for name in ("cron.d", "logrotate.d"):
             (self.machine.folder / "etc" / name).mkdir()
         self.machine.run_blocks("12. Without systemd", 0)
         lines = (self.machine.folder / "etc/cron.d/orgadmin").read_text().splitlines()
-        self.assertEqual(len(lines), 5)
-        for line in lines:
+        variables = dict(line.split("=", 1) for line in lines[:3])
+        # Otherwise, cron only searches /usr/bin and /bin, which do not have runuser.
+        for name in ("runuser", "flock"):
+            self.assertIsNotNone(shutil.which(name, path=variables["PATH"]), name)
+        self.assertIn("/usr/local/bin", variables["PATH"])
+        # doctor looks for the status of the backup there.
+        settings = read_env_file(self.machine.deployment / "orgadmin.env")
+        folder = Path(variables["STATE_DIRECTORY"])
+        self.assertEqual(str(folder / "status"), settings["BACKUP_STATUS"].value)
+        self.assertTrue(folder.is_dir())
+        self.assertEqual(len(lines), 9)
+        for line in lines[3:]:
             # Five fields for the time, a user, and a command.
             self.assertRegex(line, r"^([\d*]+ ){5}(root|orgadmin-backup) \S")
             # cron would end the command there.
@@ -353,6 +381,20 @@ class DatabaseTests(SimpleTestCase):
         time.sleep(1)
         self.machine.run_blocks("Restoring", 0, 1)
 
+    def test_a_new_machine_gets_the_database_of_the_old_one(self):
+        create = "INSERT INTO auth_group (name) VALUES ('moved')"
+        with psycopg.connect(
+            host=str(self.sockets), port=self.port, user="postgres", dbname="orgadmin"
+        ) as connected:
+            connected.execute(create)
+        self.machine.run("orgadmin worker --once")
+        self.back_up()
+        self.machine.run_blocks("Restoring", 0)
+        self.machine.run_blocks("Moving to a new machine", 3)
+        moved = "SELECT name FROM auth_group WHERE name = 'moved'"
+        self.assertEqual(self.query(moved), [("moved",)])
+        self.assertEqual(self.query(moved, "orgadmin_empty"), [("moved",)])
+
     def test_the_container_of_postgresql_gets_the_same_roles(self):
         """Under other names, because those of the guide exist."""
         script = (self.machine.deployment / "compose/create-roles.sh").read_text()
@@ -501,7 +543,7 @@ class DatabaseTests(SimpleTestCase):
         return urlsplit(self.read_variables()["DATABASE_URL"].value).password
 
     def encrypt_the_way_to_postgresql(self):
-        commands = self.find_commands("The pooler with TLS", 0)
+        commands = self.find_commands("The pooler with TLS", 2)
         commands = commands.replace("orgadmin doctor --deploy\n", "")
         commands = commands.replace("5432", str(self.port))
         self.machine.run(commands.replace("db.example.com", "localhost"))
