@@ -95,9 +95,12 @@ class Site:
 
     def close(self) -> None:
         self.is_over = True
-        self.postgres.cleanup()
-        if self.has_disk:
-            unmount(self.disk)
+        try:
+            self.postgres.cleanup()
+        finally:
+            # A disk that stays mounted cannot be deleted.
+            if self.has_disk:
+                unmount(self.disk)
 
     def run(self, *arguments: str) -> None:
         """Run a Python command. Raises `AssertionError` if it fails."""
