@@ -1,9 +1,11 @@
 """Tests in a real Chromium, against a real server."""
 
 import os
+import threading
 
 from django.conf import settings
 from django.contrib.sessions.models import Session
+from django.contrib.staticfiles.handlers import StaticFilesHandler
 from django.contrib.staticfiles.testing import StaticLiveServerTestCase
 from django.test import Client, tag
 from playwright.sync_api import expect, sync_playwright
@@ -32,6 +34,21 @@ SIGN_OUT_BUTTON = "#account-menu #logout-form button"
 DESKTOP = {"width": 1280, "height": 800}
 
 
+class OneAtATime(StaticFilesHandler):
+    """Answers requests one after the other.
+
+    With SQLite in memory, all threads of the server share a connection, so two requests
+    at the same time would use the same transaction. A real site has a connection for
+    each thread.
+    """
+
+    lock = threading.Lock()
+
+    def __call__(self, environ, start_response):
+        with self.lock:
+            return super().__call__(environ, start_response)
+
+
 @tag("browser")
 class BrowserTestCase(StaticLiveServerTestCase):
     """Give each test a browser page of its own, as `self.page`.
@@ -40,6 +57,7 @@ class BrowserTestCase(StaticLiveServerTestCase):
     host fails the test.
     """
 
+    static_handler = OneAtATime
     viewport = DESKTOP
     context = {}  # further options of the browser context
     other_servers = ()  # addresses of other servers that pages may call
