@@ -11,7 +11,7 @@ from django.utils import timezone
 from django.utils.formats import date_format
 from django.utils.translation import gettext as _
 
-from orgadmin.access.roles import ADMIN, ROLES, ROLES_BY_KEY, Role
+from orgadmin.access.roles import ROLES, ROLES_BY_KEY, Role
 from orgadmin.accounts import throttle
 from orgadmin.accounts.kept_forms import (
     choose_key,
@@ -220,7 +220,7 @@ class PeoplePage(MemberEnds):
             _("People"),
             page=page,
             members=members,
-            last_admin=self._find_last_admin(request, organization, page, members),
+            last_admin=self._find_last_admin(request, organization),
             end_of_last_admin=self._find_end_of_last_admin(organization, members),
             assignable=roles,
             only_role=roles[0] if len(roles) == 1 else None,
@@ -265,18 +265,11 @@ class PeoplePage(MemberEnds):
             inviter = invitation.invited_by
             invitation.inviter_name = names.get(invitation.invited_by_id, inviter)
 
-    def _find_last_admin(self, request, organization, page, members):
-        """Return the ID of the only active admin if the person cannot remove them.
-
-        Runs a query only if the page does not show all members.
-        """
+    def _find_last_admin(self, request, organization):
+        """Return the ID of the only active admin if the person cannot remove them."""
         if request.user.is_superuser:
             return None
-        if page.has_other_pages():
-            return membership.find_last_admin(organization)
-        users = [member.user for member in members if member.role is ADMIN]
-        admins = [user.pk for user in users if user.is_active]
-        return admins[0] if len(admins) == 1 else None
+        return membership.find_last_admin(organization)
 
     # Adding and changing people
 
