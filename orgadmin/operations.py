@@ -349,9 +349,9 @@ ORGANIZATION_CHANGED = {
 
 
 class RecordChangesOf(migrations.RunPython):
-    """Choose the columns of which a change is the last change of an organization.
+    """Choose the columns of organizations whose changes set `changed_at`.
 
-    `columns` are all of them, and `before` those that were recorded so far.
+    `columns` are all of them, and `before` those that did so until now.
     """
 
     # RunPython's own deconstruct() returns its functions instead of our arguments.

@@ -76,6 +76,11 @@ class AddPersonTests(TestCase):
         page = self.add(email="", roles__1__organization=self.acme.pk)
         self.assertRegex(page.text, r"<details open>\s*<summary>More roles")
 
+    def test_a_form_without_rows_is_shown_again(self):
+        page = self.client.post(ADD, {"email": "no address"})
+        self.assertContains(page, "Enter a valid email address.")
+        self.assertNotContains(page, "More roles")
+
     def test_bad_rows_have_an_error_and_save_nothing(self):
         wrong = [
             (
