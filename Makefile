@@ -74,11 +74,11 @@ sbom: .venv/tools  ## write sbom.json, which lists what the site is made of (Cyc
 	.venv/tools/bin/cyclonedx-py requirements --pyproject pyproject.toml \
 	  --output-reproducible --output-file sbom.json requirements.txt
 
-licences: .venv/tools .venv/run  ## write docs/licences.md, the licences of dependencies
-	@printf '%s\n' '# Licences' '' 'Written by `make licences`.' '' > docs/licences.md
+licenses: .venv/tools .venv/run  ## write docs/licenses.md, the licenses of dependencies
+	@printf '%s\n' '# Licenses' '' 'Written by `make licenses`.' '' > docs/licenses.md
 	.venv/tools/bin/pip-licenses --python $(BIN)/python --format markdown \
 	  --packages $$(grep -oE '^[a-z0-9-]+==' requirements.txt | tr -d =) \
-	  >> docs/licences.md
+	  >> docs/licenses.md
 
 
 # Measurements
@@ -118,5 +118,5 @@ faults: .venv/dev  ## make things fail while people work (10 minutes)
 	$@/bin/$(INSTALL) cyclonedx-bom==7.5.0 pip-audit==2.10.1 pip-licenses==5.5.5
 
 .PHONY: help run check test test-browser mutants access pictures messages \
-  requirements audit sbom licences benchmark faults
+  requirements audit sbom licenses benchmark faults
 .DELETE_ON_ERROR:

@@ -185,16 +185,19 @@ class MembershipEventQuerySet(AppendOnlyQuerySet):
             condition = Q(planned_end__gte=moment)
         return members.filter(Q(planned_end=None) | condition)
 
-    def find_previous_roles(self) -> MembershipEventQuerySet:
-        """Read with each event the role that it replaced, as `replaced_role`.
+    def with_previous_roles(self) -> MembershipEventQuerySet:
+        """Return the events with the role that each replaced, as `replaced_role`.
 
-        That is the role of the person's latest event in the organization before, if it
-        gave them another role and this event gives them one. Otherwise it is NULL.
+        That is the role which the person's previous event in the organization gave
+        them, if this event gives them another one. Otherwise it is NULL.
         """
         return self.annotate(replaced_role=REPLACED_ROLE)
 
-    def cut_reasons(self) -> MembershipEventQuerySet:
-        """Read only as much of each reason as lists show, for `shown_reason`."""
+    def with_short_reasons(self) -> MembershipEventQuerySet:
+        """Return the events with as much of each reason as `shown_reason` needs.
+
+        A reason can be long, and a list shows only its beginning.
+        """
         start = Left("reason", REASON_SHOWN + 1)
         return self.defer("reason").annotate(reason_start=start)
 

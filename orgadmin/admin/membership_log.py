@@ -45,7 +45,7 @@ class MembershipLogAdmin(SuperuserOnlyAdmin):
     search_help_text = _("Search by person, organization, or who made the change.")
 
     def leave_out_long_texts(self, rows):
-        return rows.cut_reasons().find_previous_roles()
+        return rows.with_short_reasons().with_previous_roles()
 
     @admin.display(
         description=MembershipEvent._meta.get_field("event").verbose_name,
@@ -110,7 +110,7 @@ class MembershipLogPage:
             return respond_with_rows(
                 request, kinds[0], "membership-log", rows, page=request.path
             )
-        page = get_page(request, events.cut_reasons().find_previous_roles())
+        page = get_page(request, events.with_short_reasons().with_previous_roles())
         hide_platform_staff(page, organization, request.user)
         name_people(page, organization, request.user)
         return self.render_page(

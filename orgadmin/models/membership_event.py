@@ -94,7 +94,7 @@ class MembershipEvent(AppendOnly):
 
     @property
     def replaced(self) -> Role | None:
-        """The role that this one replaced, if `find_previous_roles()` was called."""
+        """The role that this one replaced, if `with_previous_roles()` was called."""
         key: str | None = getattr(self, "replaced_role", None)
         if key is None or key == self.role:
             return None

@@ -1,4 +1,4 @@
-"""Phone numbers: how they are stored, shown, and dialled.
+"""Phone numbers: how they are stored, shown, and dialed.
 
 Only numbers that are certain are changed: those that begin with "+" or "00", and are
 possible in their country. Everything else stays as someone typed it.

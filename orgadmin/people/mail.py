@@ -149,12 +149,14 @@ def find_address(actor: User | None) -> str:
 
 
 def notify(changes: Sequence[RoleChange], actor: User | None, source: str = "") -> None:
-    """Once the current transaction is committed, send mail about role changes.
+    """Have a worker send mail about role changes, once the transaction is committed.
 
-    The settings `NOTIFY_PEOPLE` and `NOTIFY_ADMINS` decide who can receive it: the user
-    whose role changes, and the organization's admins except the actor. Everyone gets
-    one message, however many changes there are. Runs at most two queries: a worker
-    finds out who gets mail.
+    With `NOTIFY_PEOPLE`, the users whose roles change get mail. With `NOTIFY_ADMINS`,
+    so do the admins of the organizations, except the actor. Everyone gets one message,
+    however many changes there are.
+
+    `source` is the ID of the OpenID provider whose groups gave the roles, if one did.
+    Runs at most two queries: the worker finds out who gets mail.
     """
     of_roles = [change for change in changes if not change.is_only_of_end]
     notify_about([describe_keys(change) for change in of_roles], actor, source)

@@ -1,4 +1,4 @@
-"""Closing an access review before its due date, and cancelling a mistaken one."""
+"""Closing an access review before its due date, and canceling a mistaken one."""
 
 from __future__ import annotations
 

@@ -66,7 +66,7 @@ def read_events(scope: Scope, before: int, size: int) -> Iterator[Row]:
     Runs a query, and others that ask the rule and who may know the authors.
     """
     events = select_events(scope, before, size)
-    with_roles = events.find_previous_roles().annotate(why=WHY)
+    with_roles = events.with_previous_roles().annotate(why=WHY)
     rows = list(with_roles.defer("reason")[:size])
     hide_platform_staff_of_several(rows, scope.user)
     scope.gate.learn({event.organization_key for event in rows})

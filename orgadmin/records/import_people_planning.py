@@ -79,7 +79,9 @@ class StoredPeople:
     # {number without zeros at its start: references that are the same number}
     almost_same_references: dict[str, list[str]]
     users: dict[str, User]  # {email address in its normal form: user}
-    doubtful_pks: set[int]  # of users whose address may belong to someone else
+    pks_with_doubtful_address: set[
+        int
+    ]  # of users whose address may belong to someone else
     roles: dict[tuple[int, int], HeldRole]  # {(user ID, organization ID): role}
     # {(organization ID, email address): invitation}
     invitations: dict[tuple[int, str], Invitation]
@@ -124,7 +126,7 @@ class PersonPlanner:
                 missing, Organization.objects.unarchived()
             ),
             users=users,
-            doubtful_pks=find_doubtful(users.values()),
+            pks_with_doubtful_address=find_doubtful(users.values()),
             roles=find_current_roles(users.values(), list(organizations.values())),
             invitations=find_invitations(organizations, {row.email for row in rows}),
         )
@@ -260,7 +262,7 @@ class PersonPlanner:
         if not user.is_active:
             message = _("The account of this person is deactivated. Activate it first.")
             raise self._refuse(row, message, "email", row.email)
-        if user.pk not in stored.doubtful_pks:
+        if user.pk not in stored.pks_with_doubtful_address:
             return user
         if before is not None and before.role is row.role:
             raise self._refuse(row, explain_unconfirmed_end(), "email", row.email)

@@ -147,7 +147,7 @@ class RowPlanner:
             },
             almost_same_references=self._find_almost_same(references),
             users=users,
-            doubtful_pks=find_doubtful(users.values()),
+            pks_with_doubtful_address=find_doubtful(users.values()),
             memberships=find_memberships(user_pks, organizations),
         )
 
@@ -356,7 +356,11 @@ class RowPlanner:
                 problem = ImportProblem(message, row.line, title, person.email)
                 raise RowRefused(problem)
             end = find_new_end(person, user, organization, stored)
-            if end is not None and user is not None and user.pk in stored.doubtful_pks:
+            if (
+                end is not None
+                and user is not None
+                and user.pk in stored.pks_with_doubtful_address
+            ):
                 message = explain_unconfirmed_end()
                 title = self.header.find_title(person.column)
                 problem = ImportProblem(message, row.line, title, person.email)

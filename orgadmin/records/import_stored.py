@@ -38,7 +38,7 @@ class StoredObjects:
     # {email address in its normal form: user}
     users: dict[str, User]
     # IDs of users whose address may belong to someone else
-    doubtful_pks: set[int]
+    pks_with_doubtful_address: set[int]
     # {(user ID, group ID): end} of the users' memberships
     memberships: dict[tuple[int, int], datetime | None]
 
@@ -126,7 +126,7 @@ def is_known(
 
     A doubtful address gives no role. A role that the user already has is no change.
     """
-    if user.pk not in stored.doubtful_pks:
+    if user.pk not in stored.pks_with_doubtful_address:
         return True
     membership = (user.pk, getattr(organization, role.attname))
     return membership in stored.memberships
