@@ -3,7 +3,7 @@
 from allauth.mfa.base.forms import AuthenticateForm
 
 from benchmarks.counting import count_comparison
-from orgadmin.accounts.second_factor_forms import SecondFactorForm
+from orgadmin.accounts.second_factor.forms import SecondFactorForm
 
 
 class CountingAuthenticateForm(AuthenticateForm):

@@ -31,7 +31,7 @@ from benchmarks.rows import insert_organizations
 from orgadmin.access.groups import NameSeries, find_free_names
 from orgadmin.access.roles import ADMIN
 from orgadmin.models import Organization, OrganizationGroupObjectPermission, User
-from orgadmin.records.imports import import_organizations
+from orgadmin.records.imports.organizations import import_organizations
 
 PAIRS = 200
 CREATED = 100_000  # organizations in one bulk creation

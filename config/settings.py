@@ -119,7 +119,7 @@ TEMPLATES = [
                 "django.contrib.auth.context_processors.auth",
                 "django.contrib.messages.context_processors.messages",
                 "django.template.context_processors.request",
-                "orgadmin.accounts.session_end.add_seconds_left",
+                "orgadmin.accounts.sessions.session_end.add_seconds_left",
             ],
         },
     },
@@ -325,7 +325,7 @@ ACCOUNT_RATE_LIMITS = False
 # Sessions
 
 # Django's sessions in the database, which also note whose session each is.
-SESSION_ENGINE = "orgadmin.accounts.session_store"
+SESSION_ENGINE = "orgadmin.accounts.sessions.session_store"
 
 # How long visitors keep their session, in seconds. It ends when they sign in.
 SESSION_COOKIE_AGE = 60 * 60
@@ -373,9 +373,11 @@ MFA_RATE_LIMITS = False
 MFA_SUPPORTED_TYPES = ["recovery_codes", "totp", "webauthn"]
 
 MFA_FORMS = {
-    "authenticate": "orgadmin.accounts.second_factor_forms.SecondFactorForm",
-    "authenticate_webauthn": "orgadmin.accounts.passkey_forms.SecondStepPasskeyForm",
-    "activate_totp": "orgadmin.accounts.second_factor_forms.SetUpSecondFactorForm",
+    "authenticate": "orgadmin.accounts.second_factor.forms.SecondFactorForm",
+    "authenticate_webauthn": (
+        "orgadmin.accounts.second_factor.passkey_forms.SecondStepPasskeyForm"
+    ),
+    "activate_totp": "orgadmin.accounts.second_factor.forms.SetUpSecondFactorForm",
 }
 
 # Also accept the previous and the next code, for clocks that are half a minute off.
@@ -463,7 +465,7 @@ MESSAGE_STORAGE = "django.contrib.messages.storage.session.SessionStorage"
 CSRF_COOKIE_HTTPONLY = True
 
 # Shows a form again that was sent with the token of an ended session.
-CSRF_FAILURE_VIEW = "orgadmin.accounts.late_forms.csrf_failure"
+CSRF_FAILURE_VIEW = "orgadmin.accounts.sessions.late_forms.csrf_failure"
 
 if BASE_URL.startswith("https://"):
     # Without a proxy that reports the scheme, every request seems to use HTTP, and

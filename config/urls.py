@@ -11,10 +11,10 @@ handler500 = health.server_error
 
 # The pages of sign-in methods that a setting switches on.
 second_factor_urls = path(
-    "admin/second-factor/", include("orgadmin.accounts.second_factor_urls")
+    "admin/second-factor/", include("orgadmin.accounts.second_factor.urls")
 )
 openid_connect_urls = path(
-    "admin/oidc/<str:provider_id>/", include("orgadmin.accounts.company_urls")
+    "admin/oidc/<str:provider_id>/", include("orgadmin.accounts.company.urls")
 )
 
 urlpatterns = [

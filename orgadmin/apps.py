@@ -13,7 +13,7 @@ class OrgadminConfig(AppConfig):
         # Pages and checks register themselves when they are imported.
         from orgadmin import admin, metrics  # noqa: F401
         from orgadmin.access import audit_log, membership_log, permission_log
-        from orgadmin.accounts import sessions
+        from orgadmin.accounts.sessions import sessions
         from orgadmin.people import security_mail
 
         membership_log.connect_signal()

@@ -20,7 +20,7 @@ from orgadmin.access.origin import current_request
 
 logger = logging.getLogger("orgadmin.requests")
 
-# Larger than a file that the import page accepts (orgadmin/records/import_options.py),
+# Larger than a file that the import page accepts (orgadmin/records/imports/options.py),
 # and smaller than client_max_body_size in docs/deployment/nginx.conf.
 MAX_REQUEST_SIZE = 22_000_000  # bytes
 

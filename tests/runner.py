@@ -11,7 +11,7 @@ from django.test.runner import DiscoverRunner
 from django.test.utils import iter_test_cases
 from django.utils.crypto import get_random_string
 
-from orgadmin.accounts import sessions
+from orgadmin.accounts.sessions import sessions
 from tests.scratch import template_of_scratch_databases
 
 # How often sessions store that they are used, on a real site.

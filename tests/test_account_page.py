@@ -14,10 +14,10 @@ from django.test import Client, TestCase, override_settings, tag
 from django.utils import timezone
 
 from orgadmin.accounts import throttle
-from orgadmin.accounts.browsers import find_browser
-from orgadmin.accounts.own_sessions import SHOWN
-from orgadmin.accounts.session_store import SessionStore
-from orgadmin.accounts.sessions import SEEN_EVERY
+from orgadmin.accounts.sessions.browsers import find_browser
+from orgadmin.accounts.sessions.own_sessions import SHOWN
+from orgadmin.accounts.sessions.session_store import SessionStore
+from orgadmin.accounts.sessions.sessions import SEEN_EVERY
 from orgadmin.accounts.tokens import make_new_email_token
 from orgadmin.models import AuditEvent, User, UserSession
 from tests.auditing import list_events
@@ -534,7 +534,9 @@ class SessionTests(AccountCase):
 
     def test_ordinary_pages_do_not_use_the_list(self):
         self.client.get(LIST)
-        with mock.patch("orgadmin.accounts.session_store.UserSession") as table:
+        with mock.patch(
+            "orgadmin.accounts.sessions.session_store.UserSession"
+        ) as table:
             self.client.get(LIST)
         self.assertEqual(table.mock_calls, [])
 

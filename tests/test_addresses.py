@@ -25,7 +25,7 @@ from orgadmin.models.addresses import (
     normalize_email,
 )
 from orgadmin.people import invitations
-from orgadmin.records.imports import import_organizations
+from orgadmin.records.imports.organizations import import_organizations
 from tests.factories import (
     ADMIN,
     REVIEWER,

@@ -45,7 +45,7 @@ from orgadmin.people.invitations import (
 )
 from orgadmin.people.membership import change_roles
 from orgadmin.people.provider_groups import apply_groups
-from orgadmin.records.imports import ImportRefused, import_organizations
+from orgadmin.records.imports.organizations import ImportRefused, import_organizations
 from tests.factories import (
     ADMIN,
     REVIEWER,
@@ -483,13 +483,13 @@ class RaceTests(TransactionTestCase):
 # {module: why it reads organizations without the rule, also archived ones}
 READS_ALL = {
     "orgadmin/access/rule.py": "is the rule",
-    "orgadmin/admin/access_reviews.py": "names those of a review for superusers",
-    "orgadmin/admin/organization_review.py": "loads one that the rule has permitted",
+    "orgadmin/admin/reviews/access_reviews.py": "names those of a review",
+    "orgadmin/admin/organizations/review.py": "loads one that the rule has permitted",
     "orgadmin/people/end_reminders.py": "leaves out memberships in archived ones",
-    "orgadmin/admin/archived.py": "shows archived ones, only to superusers",
-    "orgadmin/admin/feed_items.py": "asks the gate about each before it is shown",
+    "orgadmin/admin/organizations/archived.py": "shows superusers archived ones",
+    "orgadmin/admin/home/feed_items.py": "asks the gate about each before it is shown",
     "orgadmin/admin/forms.py": "asks superusers before it takes a reference",
-    "orgadmin/admin/groups.py": "leaves out the groups of archived ones",
+    "orgadmin/admin/people/groups.py": "leaves out the groups of archived ones",
     "orgadmin/admin/gated.py": "loads one that the rule has permitted",
     "orgadmin/gate/answers.py": "asks the rule",
     "orgadmin/management/commands/loaddata.py": "stores what fixtures say",
@@ -497,7 +497,7 @@ READS_ALL = {
     "orgadmin/management/demo.py": "makes the demo",
     "orgadmin/management/demo_story.py": "makes the demo",
     "orgadmin/models/organization.py": "is the model",
-    "orgadmin/admin/new_person.py": "starts with none, and then asks the rule",
+    "orgadmin/admin/people/new_person.py": "starts with none, and then asks the rule",
     "orgadmin/models/access_request.py": "leaves out archived ones",
     "orgadmin/models/access_review.py": "leaves out archived ones",
     "orgadmin/people/archive.py": "archives and restores them",
@@ -511,16 +511,16 @@ READS_ALL = {
     "orgadmin/people/review_schedule.py": "closes what can no longer be reviewed",
     "orgadmin/people/reviews.py": "leaves archived ones out of what a review covers",
     "orgadmin/people/succession.py": "ends roles in archived ones, too",
-    "orgadmin/records/doctor.py": "checks all",
+    "orgadmin/records/doctor/doctor.py": "checks all",
     "orgadmin/records/erasure.py": "erases a person everywhere",
     "orgadmin/records/exports.py": "names those of a membership log that was permitted",
-    "orgadmin/records/import_dry_run.py": "names the groups of new ones",
-    "orgadmin/records/import_people_planning.py": "refuses rows about archived ones",
-    "orgadmin/records/import_planning.py": "finds who has a reference",
-    "orgadmin/records/import_undo.py": "locks those that the rule permits to change",
-    "orgadmin/records/import_writing.py": "creates new ones",
-    "orgadmin/records/key_check.py": "checks all",
-    "orgadmin/records/company_check.py": "checks whether a reference exists",
+    "orgadmin/records/imports/dry_run.py": "names the groups of new ones",
+    "orgadmin/records/imports/people_planning.py": "refuses rows about archived ones",
+    "orgadmin/records/imports/planning.py": "finds who has a reference",
+    "orgadmin/records/imports/undo.py": "locks those that the rule permits to change",
+    "orgadmin/records/imports/writing.py": "creates new ones",
+    "orgadmin/records/doctor/key_check.py": "checks all",
+    "orgadmin/records/doctor/company_check.py": "checks whether a reference exists",
     "orgadmin/records/versions.py": "locks one and then asks the rule",
 }
 

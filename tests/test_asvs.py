@@ -17,7 +17,7 @@ from django.test import SimpleTestCase, TestCase
 
 from orgadmin.logs import LogFormatter
 from orgadmin.models import User
-from orgadmin.records.workbooks import ENVIRONMENT
+from orgadmin.records.imports.workbooks import ENVIRONMENT
 from tests.factories import create_organization, create_superuser, create_user
 from tests.test_security import ROW_ID
 
@@ -147,7 +147,9 @@ class DangerousFunctionTests(SimpleTestCase):
                         self.assert_harmless(ast.unparse(node.func))
 
     def test_the_reader_of_workbooks_is_started_without_a_shell(self):
-        tree = ast.parse((PROJECT / "orgadmin/records/workbooks.py").read_text())
+        tree = ast.parse(
+            (PROJECT / "orgadmin/records/imports/workbooks.py").read_text()
+        )
         calls = [node for node in ast.walk(tree) if isinstance(node, ast.Call)]
         started = [call for call in calls if "subprocess" in ast.unparse(call.func)]
         self.assertEqual(

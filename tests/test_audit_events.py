@@ -15,7 +15,7 @@ from django.test import RequestFactory, TestCase, tag
 from orgadmin.access.audit_log import SecurityEvent
 from orgadmin.models import AuditEvent, Organization
 from orgadmin.people.offboarding import offboard
-from orgadmin.records.imports import ImportRefused, import_organizations
+from orgadmin.records.imports.organizations import ImportRefused, import_organizations
 from tests.factories import (
     as_file,
     create_organization,

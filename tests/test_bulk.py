@@ -302,7 +302,7 @@ class InviteManyTests(BulkMixin, TestCase):
         self.assertContains(response, "There is no account with the name or address")
 
     def test_limits_how_many_are_sent(self):
-        with mock.patch("orgadmin.admin.bulk_forms.INVITED_AT_ONCE", 1):
+        with mock.patch("orgadmin.admin.people.bulk_forms.INVITED_AT_ONCE", 1):
             response = self.give(who="new@example.com")
         self.assertContains(
             response, "2 invitations would be sent. You can send at most 1 at once."

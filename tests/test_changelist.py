@@ -5,8 +5,9 @@ from unittest import mock
 from django.contrib.admin.models import LogEntry
 from django.test import TestCase
 
-from orgadmin.admin import base, changelist
-from orgadmin.admin.changelist import LongChangeList
+from orgadmin.admin import base
+from orgadmin.admin.lists import changelist
+from orgadmin.admin.lists.changelist import LongChangeList
 from orgadmin.models import Organization
 
 from .factories import create_organization, create_superuser, create_user

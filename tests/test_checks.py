@@ -12,15 +12,15 @@ from django.test.utils import isolate_apps
 from orgadmin.access import roles
 from orgadmin.admin import checks
 from orgadmin.admin.base import SuperuserOnlyAdmin
-from orgadmin.admin.changelist import Sort
 from orgadmin.admin.checks import check_admin_site, check_roles
-from orgadmin.admin.filters import ChoiceFilter
 from orgadmin.admin.gated import (
     Gated,
     GatedModelAdmin,
     GatedOrganizationAdmin,
     GatedTabularInline,
 )
+from orgadmin.admin.lists.changelist import Sort
+from orgadmin.admin.lists.filters import ChoiceFilter
 from orgadmin.models import Contact, Organization, User
 
 

@@ -798,7 +798,7 @@ class WrongAnswerTests(CompanyCase):
 
     @tag("D24")
     def test_a_provider_that_does_not_answer(self):
-        self.enterContext(mock.patch("orgadmin.accounts.openid.TIMEOUT", 0.2))
+        self.enterContext(mock.patch("orgadmin.accounts.company.openid.TIMEOUT", 0.2))
         for path in (
             "/.well-known/openid-configuration",
             "/token",
@@ -1046,7 +1046,7 @@ class TwoAtOnceTests(TransactionTestCase):
         )
 
     def sign_in(self, subject):
-        from orgadmin.accounts.company import Identity, SignInRefused, find_user
+        from orgadmin.accounts.company.views import Identity, SignInRefused, find_user
 
         identity = Identity(
             provider="company",
@@ -1084,7 +1084,7 @@ class RemovedLinkTests(TestCase):
             "ada", admin_of=[create_organization()], email="ada@example.com"
         )
         SocialAccount.objects.create(user=ada, provider="company", uid="1")
-        from orgadmin.accounts import company
+        from orgadmin.accounts.company import views as company
 
         def remove(*args):
             SocialAccount.objects.all().delete()

@@ -15,7 +15,7 @@ from django.test import Client, SimpleTestCase, override_settings, tag
 from django.utils.html import strip_tags
 
 from config.providers import GroupRole
-from orgadmin.accounts.refusals import Reason, Step
+from orgadmin.accounts.company.refusals import Reason, Step
 from orgadmin.models import User
 from orgadmin.people import invitations, offboarding
 from tests.factories import (
@@ -316,7 +316,7 @@ class CasesTests(CompanyCase):
 
     @tag("D24")
     def test_the_provider_hangs(self):
-        self.enterContext(mock.patch("orgadmin.accounts.openid.TIMEOUT", 0.2))
+        self.enterContext(mock.patch("orgadmin.accounts.company.openid.TIMEOUT", 0.2))
         self.answer("/token", hang)
         self.check()
 

@@ -125,7 +125,7 @@ class GroupsTests(GroupsCase):
             stored.end_sessions()
             return apply_groups(user, *others)
 
-        with mock.patch("orgadmin.accounts.company.apply_groups", remove_first):
+        with mock.patch("orgadmin.accounts.company.views.apply_groups", remove_first):
             self.come(sub="nora", email="nora@example.com", groups=["board"])
         self.assertEqual(self.list_roles(), {})
         self.assertEqual(self.client.get("/admin/").status_code, 302)

@@ -9,7 +9,7 @@ from django.contrib.sessions.models import Session
 from django.test import Client, override_settings, tag
 
 from orgadmin.access.audit_log import SecurityEvent
-from orgadmin.accounts.back_channel import EVENT
+from orgadmin.accounts.company.back_channel import EVENT
 from orgadmin.models import UserSession
 from tests.factories import create_user
 from tests.identity import (

@@ -176,7 +176,7 @@ class AccountPageTests(TiesCase):
         self.use_no_password()
         self.open()
         with mock.patch(
-            "orgadmin.accounts.own_company_accounts.can_use_passkey", return_value=True
+            "orgadmin.accounts.company.own_accounts.can_use_passkey", return_value=True
         ):
             self.remove(link.pk)
         self.assertFalse(SocialAccount.objects.exists())

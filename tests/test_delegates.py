@@ -15,7 +15,7 @@ from django.utils import timezone
 
 from orgadmin.access.origin import current_request
 from orgadmin.accounts.password_link import request_password_link
-from orgadmin.admin.users import UserAdmin
+from orgadmin.admin.people.users import UserAdmin
 from orgadmin.models import AuditEvent, Organization, SignInAttempt, User
 from orgadmin.models.sign_in_attempt import make_key
 from orgadmin.people.invitations import LIMIT_BY_PERSON

@@ -3,7 +3,7 @@ from django.db import models
 from django.test import TestCase
 
 from orgadmin.models import Organization, OrganizationGroupObjectPermission
-from orgadmin.records.doctor import examine
+from orgadmin.records.doctor.doctor import examine
 from tests.factories import create_organization, create_user, grant
 from tests.test_models import InvariantMixin, expected_grants, grants_of
 

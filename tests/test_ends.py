@@ -685,7 +685,7 @@ class DoctorTests(TestCase):
         status, output = run_doctor()
         self.assertEqual((status, "membership" in output), (0, False), output)
 
-    @mock.patch("orgadmin.records.ends_check.is_queued", lambda: True)
+    @mock.patch("orgadmin.records.doctor.ends_check.is_queued", lambda: True)
     def test_says_that_nobody_removes_what_has_ended(self):
         give(self.ada, self.acme, ADMIN, datetime.now(UTC) + HOUR)
         with time(datetime.now(UTC) + HOUR + timedelta(minutes=30)):

@@ -7,7 +7,7 @@ from django.utils import timezone
 
 from orgadmin.models import MembershipEvent
 from orgadmin.records.exports import list_events
-from orgadmin.records.workbooks import read_workbook
+from orgadmin.records.imports.workbooks import read_workbook
 from tests.factories import (
     REVIEWER,
     create_organization,

@@ -12,7 +12,7 @@ from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
 from orgadmin.access.ends import find_start_of_next_day
-from orgadmin.admin import feed_items
+from orgadmin.admin.home import feed_items
 from orgadmin.models import AccessReview, Membership, Organization, ReviewSection
 from orgadmin.people import access_requests, archive, reviews
 from orgadmin.people.bulk import EndAccess, GiveRole, carry_out, make_plan
@@ -23,9 +23,13 @@ from orgadmin.people.membership import change_roles
 from orgadmin.people.offboarding import offboard
 from orgadmin.people.review_items import prepare
 from orgadmin.people.review_schedule import complete_if_answered
-from orgadmin.records import feed, feed_events, feed_own
-from orgadmin.records.feed_entries import make_key, read_key
-from orgadmin.records.imports import import_organizations
+from orgadmin.records.feed import (
+    activity as feed,
+    membership_events as feed_events,
+    own as feed_own,
+)
+from orgadmin.records.feed.entries import make_key, read_key
+from orgadmin.records.imports.organizations import import_organizations
 
 from .factories import (
     ADMIN,

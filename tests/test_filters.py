@@ -9,7 +9,7 @@ from django.test import TestCase, override_settings, tag
 from django.utils import timezone
 
 from orgadmin.access.roles import ADMIN
-from orgadmin.admin import people_lists
+from orgadmin.admin.people import lists as people_lists
 from orgadmin.models import Contact, Invitation, Membership, Organization, User
 
 from .factories import create_organization, create_superuser, create_user, set_role

@@ -17,8 +17,8 @@ from orgadmin.models import Invitation, MembershipEvent, User
 from orgadmin.models.guards import LastAdminError, LastSuperuserError
 from orgadmin.people import invitations, offboarding
 from orgadmin.records.erasure import erase_person
-from orgadmin.records.import_options import ImportOptions
-from orgadmin.records.imports import ImportRefused, import_organizations
+from orgadmin.records.imports.options import ImportOptions
+from orgadmin.records.imports.organizations import ImportRefused, import_organizations
 from tests.factories import (
     ADMIN,
     REVIEWER,
@@ -303,7 +303,9 @@ class UserManagerTests(GuardCase):
     def test_the_message_names_no_organization_that_they_may_not_view(self):
         # People whose permissions they lack cannot be edited at all. Only if that
         # changes while the form is open, the guard gets to answer.
-        with mock.patch("orgadmin.admin.users.holds_more_than", return_value=False):
+        with mock.patch(
+            "orgadmin.admin.people.users.holds_more_than", return_value=False
+        ):
             response = self.change(self.anna, is_active=None)
         self.assertContains(response, "only active admin of an organization")
         self.assertContains(response, "Ask a superuser")
@@ -563,7 +565,7 @@ class PeoplePageTests(GuardCase):
     def test_admins_on_other_pages_count_as_well(self):
         self.client.force_login(self.anna)
         set_role(self.acme, [self.bert], ADMIN)
-        with mock.patch("orgadmin.admin.organization_people.PEOPLE_PER_PAGE", 1):
+        with mock.patch("orgadmin.admin.organizations.people.PEOPLE_PER_PAGE", 1):
             response = self.open()
         self.assertEqual(len(response.context["members"]), 1)
         self.assertContains(response, 'aria-label="Remove anna"')

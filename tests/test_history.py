@@ -9,7 +9,7 @@ from django.test import TestCase, tag
 from orgadmin.access.audit_log import SecurityEvent
 from orgadmin.models import AuditEvent, Organization
 from orgadmin.records.history import describe_author
-from orgadmin.records.imports import import_organizations
+from orgadmin.records.imports.organizations import import_organizations
 from orgadmin.records.versions import restore_version
 from tests.factories import (
     NO_CONTACTS,

@@ -13,7 +13,7 @@ from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
 from orgadmin.access.audit_log import SecurityEvent, record
-from orgadmin.admin import attention, feed_items
+from orgadmin.admin.home import attention, feed_items
 from orgadmin.models import (
     DoctorRun,
     Invitation,
@@ -25,8 +25,8 @@ from orgadmin.people.archive import archive
 from orgadmin.people.invitations import invite
 from orgadmin.people.offboarding import offboard
 from orgadmin.people.worker import Worker
-from orgadmin.records import feed
-from orgadmin.records.imports import import_organizations
+from orgadmin.records.feed import activity as feed
+from orgadmin.records.imports.organizations import import_organizations
 
 from .factories import (
     ADMIN,

@@ -3,9 +3,9 @@
 from django.test import SimpleTestCase
 
 from orgadmin.models import ColumnMapping, Import, Organization
-from orgadmin.records.import_columns import describe_columns, make_mapping
-from orgadmin.records.import_header import TitleReader
-from orgadmin.records.import_records import Record
+from orgadmin.records.imports.file_columns import describe_columns, make_mapping
+from orgadmin.records.imports.file_records import Record
+from orgadmin.records.imports.header import TitleReader
 
 from .factories import create_superuser
 from .test_stored_imports import StoredCase

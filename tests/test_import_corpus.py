@@ -9,8 +9,8 @@ from django.core.management import CommandError, call_command
 from django.test import SimpleTestCase, TestCase, tag
 
 from orgadmin.models import Organization
-from orgadmin.records.import_options import DEFAULTS
-from orgadmin.records.imports import ImportRefused, import_organizations
+from orgadmin.records.imports.options import DEFAULTS
+from orgadmin.records.imports.organizations import ImportRefused, import_organizations
 from tests.factories import create_superuser, id_cells
 from tests.import_corpus.cases import CASES, STORED
 

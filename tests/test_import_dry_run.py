@@ -6,9 +6,9 @@ from django.db import connection
 from django.test import TestCase, tag
 from django.test.utils import CaptureQueriesContext
 
-from orgadmin.records import import_dry_run
-from orgadmin.records.import_options import ImportOptions
-from orgadmin.records.imports import import_organizations
+from orgadmin.records.imports import dry_run as import_dry_run
+from orgadmin.records.imports.options import ImportOptions
+from orgadmin.records.imports.organizations import import_organizations
 
 from .factories import as_file, create_organization, create_user, id_cells
 from .test_stored_imports import StoredCase

@@ -7,8 +7,8 @@ from django.core.management import CommandError, call_command
 from django.test import TestCase, tag
 
 from orgadmin.models import Import, Organization
-from orgadmin.records.import_options import ImportOptions
-from orgadmin.records.imports import ImportRefused, import_organizations
+from orgadmin.records.imports.options import ImportOptions
+from orgadmin.records.imports.organizations import ImportRefused, import_organizations
 
 from .factories import as_file, create_organization, create_user
 from .test_stored_imports import StoredCase

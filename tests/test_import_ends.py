@@ -11,8 +11,8 @@ from django.test.utils import CaptureQueriesContext
 from orgadmin.access.ends import find_start_of_next_day
 from orgadmin.models import AuditEvent, Membership, MembershipEvent, Organization, User
 from orgadmin.people.ends import find_today
-from orgadmin.records.import_options import ImportOptions
-from orgadmin.records.imports import ImportRefused, import_organizations
+from orgadmin.records.imports.options import ImportOptions
+from orgadmin.records.imports.organizations import ImportRefused, import_organizations
 
 from .factories import (
     ADMIN,

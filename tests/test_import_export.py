@@ -13,15 +13,15 @@ from django.db import IntegrityError
 from django.test import TestCase, tag
 
 from orgadmin.access.ends import find_start_of_next_day
-from orgadmin.admin import import_form
+from orgadmin.admin.imports import import_form
 from orgadmin.models import Membership, Organization, User
 from orgadmin.people.ends import find_today
-from orgadmin.records import stored_imports
 from orgadmin.records.csv_files import unescape_formula
 from orgadmin.records.exports import list_organizations
-from orgadmin.records.import_options import AT_ONCE, PAGE_LIMITS, ImportOptions
-from orgadmin.records.imports import import_organizations
-from orgadmin.records.workbooks import read_workbook
+from orgadmin.records.imports import stored_imports
+from orgadmin.records.imports.options import AT_ONCE, PAGE_LIMITS, ImportOptions
+from orgadmin.records.imports.organizations import import_organizations
+from orgadmin.records.imports.workbooks import read_workbook
 
 from .factories import (
     ADMIN,
@@ -154,7 +154,7 @@ class ImportPageTests(TestCase):
     def test_a_change_by_someone_else_at_the_same_time_refuses_the_file(self):
         for error in (Organization.DoesNotExist, PermissionDenied, IntegrityError):
             with mock.patch(
-                "orgadmin.records.import_writing.change_roles", side_effect=error
+                "orgadmin.records.imports.writing.change_roles", side_effect=error
             ):
                 response = self.preview(
                     "reference,name,admins\nR1,New,anna@example.com\n"

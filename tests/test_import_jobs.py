@@ -11,7 +11,7 @@ from django_tasks_db.models import DBTaskResult
 from orgadmin.models import AuditEvent, Import, Organization, User
 from orgadmin.people.worker import give_up
 from orgadmin.records import import_jobs
-from orgadmin.records.import_options import Limits
+from orgadmin.records.imports.options import Limits
 from tests.killing import END_LEASES
 from tests.mailing import queues_mail, work
 from tests.scratch import scratch_database
@@ -187,7 +187,7 @@ START_JOB = """
 import io
 from orgadmin.models import Import, User
 from orgadmin.records import import_jobs, stored_imports
-from orgadmin.records.import_options import PAGE_LIMITS, ImportOptions
+from orgadmin.records.imports.options import PAGE_LIMITS, ImportOptions
 from tests.mailing import queues_mail
 
 root = User.objects.create_superuser("root")

@@ -14,9 +14,9 @@ from django.test import TestCase, tag
 from orgadmin.models import AuditEvent, Import, Organization
 from orgadmin.models.guards import LastAdminError
 from orgadmin.people import archive
-from orgadmin.records.import_options import ImportOptions
-from orgadmin.records.imports import ImportRefused, import_organizations
-from orgadmin.records.workbooks import read_workbook
+from orgadmin.records.imports.options import ImportOptions
+from orgadmin.records.imports.organizations import ImportRefused, import_organizations
+from orgadmin.records.imports.workbooks import read_workbook
 
 from .factories import as_file, create_organization, create_user
 from .import_corpus.workbook_files import make_workbook
@@ -92,7 +92,7 @@ class EngineTests(TestCase):
     def test_a_refused_batch_of_roles_refuses_the_whole_file(self):
         with (
             mock.patch(
-                "orgadmin.records.import_writing.give_roles",
+                "orgadmin.records.imports.writing.give_roles",
                 side_effect=LastAdminError([self.acme]),
             ),
             self.assertRaises(ImportRefused),

@@ -23,10 +23,10 @@ from orgadmin.people.invitations import invite
 from orgadmin.people.membership import change_roles
 from orgadmin.records.csv_files import write_csv
 from orgadmin.records.export_people import list_people
-from orgadmin.records.import_options import ImportOptions
-from orgadmin.records.import_people import import_people
-from orgadmin.records.import_problems import ImportRefused, WarningsRefused
-from orgadmin.records.imports import import_organizations
+from orgadmin.records.imports.options import ImportOptions
+from orgadmin.records.imports.organizations import import_organizations
+from orgadmin.records.imports.people import import_people
+from orgadmin.records.imports.problems import ImportRefused, WarningsRefused
 
 from .factories import (
     ADMIN,

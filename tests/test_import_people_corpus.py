@@ -11,8 +11,8 @@ from orgadmin.people import archive
 from orgadmin.people.changes import MembershipEnd, RoleChange
 from orgadmin.people.ends import find_end_of_day
 from orgadmin.people.membership import change_roles
-from orgadmin.records.import_people import import_people
-from orgadmin.records.imports import ImportRefused
+from orgadmin.records.imports.organizations import ImportRefused
+from orgadmin.records.imports.people import import_people
 from tests.factories import ADMIN, REVIEWER, create_superuser, create_user
 from tests.import_corpus.people_cases import (
     ARCHIVED,

@@ -22,7 +22,7 @@ from orgadmin.models import (
     User,
 )
 from orgadmin.people.ends import find_today
-from orgadmin.records.import_options import Limits
+from orgadmin.records.imports.options import Limits
 from tests.import_corpus.workbook_files import make_workbook
 from tests.mailing import queues_mail, work
 

@@ -10,12 +10,12 @@ from orgadmin.models.text import clean_paragraphs
 from orgadmin.records.columns import find_field
 from orgadmin.records.csv_files import write_csv
 from orgadmin.records.id_keys import is_id_key, make_id_key
-from orgadmin.records.import_csv import find_delimiter, read_csv
-from orgadmin.records.import_header import TitleReader
-from orgadmin.records.import_options import ImportOptions
-from orgadmin.records.import_problems import FileRefused
-from orgadmin.records.import_records import Record
-from orgadmin.records.import_suspicions import (
+from orgadmin.records.imports.csv_reader import find_delimiter, read_csv
+from orgadmin.records.imports.file_records import Record
+from orgadmin.records.imports.header import TitleReader
+from orgadmin.records.imports.options import ImportOptions
+from orgadmin.records.imports.problems import FileRefused
+from orgadmin.records.imports.suspicions import (
     compare,
     find_suspicions,
     has_lost_zeros,
@@ -23,8 +23,8 @@ from orgadmin.records.import_suspicions import (
     is_repeated_header,
     is_total,
 )
-from orgadmin.records.import_tables import read_table
-from orgadmin.records.text_encoding import find_by_name, find_encoding
+from orgadmin.records.imports.tables import read_table
+from orgadmin.records.imports.text_encoding import find_by_name, find_encoding
 
 
 def list_words(name, cell):

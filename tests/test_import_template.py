@@ -7,12 +7,12 @@ from django.test import TestCase, tag
 from django.utils import translation
 
 from orgadmin.models import Membership, Organization
-from orgadmin.records import import_template
-from orgadmin.records.import_options import ImportOptions
-from orgadmin.records.import_people import import_people
-from orgadmin.records.import_template import ORGANIZATIONS, PEOPLE, write_template
-from orgadmin.records.imports import import_organizations
-from orgadmin.records.workbooks import read_workbook
+from orgadmin.records.imports import template as import_template
+from orgadmin.records.imports.options import ImportOptions
+from orgadmin.records.imports.organizations import import_organizations
+from orgadmin.records.imports.people import import_people
+from orgadmin.records.imports.template import ORGANIZATIONS, PEOPLE, write_template
+from orgadmin.records.imports.workbooks import read_workbook
 from orgadmin.records.xlsx_files import write_workbook
 
 from .factories import as_file, create_organization, create_superuser, create_user

@@ -19,7 +19,7 @@ from orgadmin.models import (
     Organization,
     User,
 )
-from orgadmin.records.import_options import Limits
+from orgadmin.records.imports.options import Limits
 from tests.mailing import queues_mail, work
 
 from .factories import (

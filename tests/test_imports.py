@@ -7,11 +7,11 @@ from django.db import connection
 from django.test import TestCase, tag
 
 from orgadmin.models import Organization
-from orgadmin.records.import_duplicates import MAX_AT_DOMAIN, DuplicateFinder
-from orgadmin.records.import_options import ImportOptions
-from orgadmin.records.import_planning import PlannedRow
-from orgadmin.records.import_problems import WarningsRefused
-from orgadmin.records.imports import ImportRefused, import_organizations
+from orgadmin.records.imports.duplicates import MAX_AT_DOMAIN, DuplicateFinder
+from orgadmin.records.imports.options import ImportOptions
+from orgadmin.records.imports.organizations import ImportRefused, import_organizations
+from orgadmin.records.imports.planning import PlannedRow
+from orgadmin.records.imports.problems import WarningsRefused
 
 from .factories import create_organization, create_superuser, create_user, id_cells
 

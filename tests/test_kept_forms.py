@@ -12,8 +12,8 @@ from django.core.files.uploadedfile import SimpleUploadedFile
 from django.core.signing import TimestampSigner, b62_encode
 from django.test import SimpleTestCase, TestCase, override_settings, tag
 
-from orgadmin.accounts import kept_forms
-from orgadmin.accounts.sessions import note_second_factor
+from orgadmin.accounts.sessions import kept_forms
+from orgadmin.accounts.sessions.sessions import note_second_factor
 from orgadmin.models import Contact, Invitation, Organization, User
 from tests.factories import (
     REVIEWER,

@@ -28,8 +28,8 @@ from orgadmin.models import (
     ReviewSection,
     User,
 )
+from orgadmin.records.doctor.key_check import REUSED, examine_keys
 from orgadmin.records.erasure import erase_person
-from orgadmin.records.key_check import REUSED, examine_keys
 from tests.factories import (
     ADMIN,
     create_organization,

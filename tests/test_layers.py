@@ -30,7 +30,7 @@ BESIDE = {
     "operations": set(),
     "migrations": {"operations"},
 }
-# Inside a package, too, no module may import another that imports it in turn.
+# Inside a folder, too, no module or folder may import another that imports it in turn.
 
 
 def find_imports(path):
@@ -68,15 +68,36 @@ def find_rooms(path):
     return {name.split(".")[1] for name in find_imports(path)}
 
 
-def find_module_imports(package):
-    """Return {module: modules of the same package that it imports}."""
-    modules = {path.stem for path in APP.joinpath(package).glob("*.py")} - {"__init__"}
+def list_folders():
+    """Return the layers, and the folders in them."""
+    folders = [APP / layer for layer in LAYERS]
+    for layer in LAYERS:
+        folders += [path.parent for path in APP.joinpath(layer).glob("*/__init__.py")]
+    return folders
+
+
+def find_imports_within(folder):
+    """Return {child: the other children of the folder that it imports}.
+
+    A child is a module or a folder.
+    """
+    prefix = ".".join(folder.relative_to(APP.parent).parts) + "."
     imports = {}
-    for module in modules:
-        names = find_imports(APP / package / f"{module}.py")
-        inside = {name.split(".")[2] for name in names if name.split(".")[1] == package}
-        imports[module] = inside & modules
-    return imports
+    for path in folder.rglob("*.py"):
+        child = find_child(path, folder)
+        inside = {
+            name.removeprefix(prefix).split(".")[0]
+            for name in find_imports(path)
+            if name.startswith(prefix)
+        }
+        imports.setdefault(child, set()).update(inside - {child})
+    del imports["__init__"]
+    return {child: names & imports.keys() for child, names in imports.items()}
+
+
+def find_child(path, folder):
+    """Return the name of the module or folder in `folder` that a file belongs to."""
+    return path.relative_to(folder).parts[0].removesuffix(".py")
 
 
 class LayerTests(SimpleTestCase):
@@ -95,18 +116,18 @@ class LayerTests(SimpleTestCase):
                     allowed = set(LAYERS[: LAYERS.index(room) + 1])
                 self.assertLessEqual(find_rooms(path), allowed)
 
-    def test_modules_of_a_package_do_not_import_each_other_in_a_circle(self):
-        for package in LAYERS:
-            remaining = find_module_imports(package)
+    def test_nothing_in_a_folder_imports_each_other_in_a_circle(self):
+        for folder in list_folders():
+            remaining = find_imports_within(folder)
             while remaining:
                 free = {
-                    module
-                    for module, imported in remaining.items()
+                    child
+                    for child, imported in remaining.items()
                     if not imported & remaining.keys()
                 }
-                self.assertTrue(free, f"{package}: a circle in {remaining}")
-                for module in free:
-                    del remaining[module]
+                self.assertTrue(free, f"{folder}: a circle in {remaining}")
+                for child in free:
+                    del remaining[child]
 
     def test_sees_imports_of_every_form(self):
         self.assertEqual(
@@ -119,7 +140,7 @@ class LayerTests(SimpleTestCase):
         listening = {
             APP / "access/membership_log.py",
             APP / "access/permission_log.py",
-            APP / "accounts/sessions.py",
+            APP / "accounts/sessions/sessions.py",
         }
         for path in set(APP.rglob("*.py")) - listening:
             self.assertNotRegex(

@@ -30,7 +30,7 @@ from orgadmin.accounts import (
     throttle,
     urls as accounts_urls,
 )
-from orgadmin.accounts.second_factor_forms import LimitedCodeMixin
+from orgadmin.accounts.second_factor.forms import LimitedCodeMixin
 from orgadmin.accounts.tokens import make_reset_path
 from orgadmin.models import AuditEvent, Organization, SignInAttempt, User
 from orgadmin.models.sign_in_attempt import WINDOW

@@ -23,7 +23,7 @@ from orgadmin.operations import RecordChangesOf
 from orgadmin.people.changes import RoleChange
 from orgadmin.people.membership import change_roles
 from orgadmin.records.columns import FIELDS
-from orgadmin.records.name_check import examine_names
+from orgadmin.records.doctor.name_check import examine_names
 
 from .factories import create_organization, create_superuser, create_user
 from .migrating import migrate

@@ -11,8 +11,8 @@ from django.db.models import QuerySet
 from django.test import TestCase, TransactionTestCase, tag
 
 from orgadmin.models import MembershipEvent, Organization, User
-from orgadmin.records import doctor
-from orgadmin.records.key_check import examine_keys
+from orgadmin.records.doctor import doctor
+from orgadmin.records.doctor.key_check import examine_keys
 from tests.factories import ADMIN, REVIEWER, create_organization, create_user, set_role
 
 WRITERS = 8

@@ -11,7 +11,7 @@ from django.db import OperationalError
 from django.test import Client, SimpleTestCase, TestCase, override_settings, tag
 from django.urls import path
 
-from orgadmin.accounts.session_store import SessionStore
+from orgadmin.accounts.sessions.session_store import SessionStore
 from orgadmin.logs import MAX_REQUEST_SIZE, LogFormatter, WithoutStaticFiles
 from orgadmin.models import Organization
 from tests.factories import create_organization, create_superuser, create_user

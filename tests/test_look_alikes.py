@@ -20,7 +20,7 @@ from django.test.utils import CaptureQueriesContext
 
 from orgadmin.models import Organization, User
 from orgadmin.models.look_alikes import KEY_LENGTH, NAME_LOCK, TABLE, make_key
-from orgadmin.records.doctor import examine
+from orgadmin.records.doctor.doctor import examine
 
 from .factories import NO_CONTACTS, create_organization, create_superuser, create_user
 from .look_alikes import make_table, write_table

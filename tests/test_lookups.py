@@ -14,7 +14,7 @@ from django.contrib.auth.models import Group
 from django.test import TestCase, tag
 
 from orgadmin.admin.membership_log import MembershipLogAdmin
-from orgadmin.admin.users import UserAdmin
+from orgadmin.admin.people.users import UserAdmin
 
 from .factories import create_organization, create_superuser, create_user, set_role
 

@@ -22,7 +22,7 @@ from orgadmin.people.changes import RoleChange
 from orgadmin.people.mail import MAX_CHANGES
 from orgadmin.people.membership import change_roles
 from orgadmin.people.message import Line, write_html
-from orgadmin.records.imports import import_organizations
+from orgadmin.records.imports.organizations import import_organizations
 from tests.factories import (
     REVIEWER,
     create_organization,

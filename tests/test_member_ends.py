@@ -11,7 +11,7 @@ from django.utils.formats import date_format
 
 from orgadmin.access.ends import find_start_of_next_day
 from orgadmin.access.membership_log import Event
-from orgadmin.admin.member_ends import NO_MEMBER
+from orgadmin.admin.members.ends import NO_MEMBER
 from orgadmin.models import Membership, MembershipEvent
 from orgadmin.people import invitations
 from orgadmin.people.ends import PlannedEnd, find_last_day, find_today

@@ -15,8 +15,8 @@ from orgadmin.access.origin import IMPORT
 from orgadmin.gate.explain import explain
 from orgadmin.models import MembershipEvent, Organization, User
 from orgadmin.people import invitations, membership
-from orgadmin.records.doctor import examine
-from orgadmin.records.imports import import_organizations
+from orgadmin.records.doctor.doctor import examine
+from orgadmin.records.imports.organizations import import_organizations
 
 from .factories import (
     ADMIN,

@@ -16,7 +16,7 @@ from orgadmin.models import (
     OrganizationGroupObjectPermission,
     User,
 )
-from orgadmin.records.doctor import examine
+from orgadmin.records.doctor.doctor import examine
 from tests.factories import create_organization, create_user
 from tests.migrating import DATA_STEPS, migrate, models_at
 from tests.migration_case import MigrationCase

@@ -173,7 +173,7 @@ class OnceTests(TestCase):
             "form_key": "key",
         }
         with mock.patch(
-            "orgadmin.admin.organization_people.throttle.count_attempt",
+            "orgadmin.admin.organizations.people.throttle.count_attempt",
             return_value=False,
         ):
             response = self.client.post(self.people, data)

@@ -11,8 +11,9 @@ from django.test import Client, SimpleTestCase, override_settings, tag
 from fido2.utils import websafe_encode
 
 from orgadmin.access.audit_log import SecurityEvent
-from orgadmin.accounts import passkeys, throttle
+from orgadmin.accounts import throttle
 from orgadmin.accounts.adapters import AccountAdapter
+from orgadmin.accounts.second_factor import passkeys
 from orgadmin.models import AuditEvent
 from orgadmin.records.encryption import encrypt_all, examine_second_factors
 from orgadmin.records.personal_data import export_person

@@ -6,7 +6,7 @@ from orgadmin.models import Contact, Organization
 from orgadmin.models.phone_numbers import format_phone, make_phone_link, parse_phone
 from orgadmin.records.csv_files import write_csv
 from orgadmin.records.exports import list_organizations
-from orgadmin.records.imports import import_organizations
+from orgadmin.records.imports.organizations import import_organizations
 
 from .factories import (
     NO_CONTACTS,

@@ -8,7 +8,7 @@ from django.test import TestCase, tag
 
 from orgadmin.access.roles import PERMISSIONS
 from orgadmin.models import Organization, OrganizationGroupObjectPermission, User
-from orgadmin.records.doctor import examine
+from orgadmin.records.doctor.doctor import examine
 
 from .factories import create_organization, create_superuser, create_user, grant
 

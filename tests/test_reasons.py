@@ -29,7 +29,7 @@ from django.utils.translation import override
 
 from orgadmin import health
 from orgadmin.access import reasons
-from orgadmin.accounts.provider_check import Level
+from orgadmin.accounts.company.provider_check import Level
 from orgadmin.logs import LogFormatter
 from orgadmin.management import deploy_check
 from orgadmin.records.backup_status import find_backup_problem, read_status

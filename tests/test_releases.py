@@ -12,7 +12,7 @@ from django.db import IntegrityError, connection
 from django.test import TransactionTestCase
 
 from orgadmin.models import Organization
-from orgadmin.records.doctor import examine
+from orgadmin.records.doctor.doctor import examine
 from tests.migrating import migrate
 from tests.migration_case import MigrationCase
 from tests.releases import (

@@ -42,7 +42,7 @@ from orgadmin.access.replica_pages import (
     ReplicaMiddleware,
     stream,
 )
-from orgadmin.accounts.provider_check import Level
+from orgadmin.accounts.company.provider_check import Level
 from orgadmin.management import deploy_check
 from orgadmin.models import Organization
 

@@ -15,8 +15,9 @@ from django.utils.formats import date_format
 from python_calamine import CalamineWorkbook
 
 from orgadmin.access.ends import find_start_of_next_day
-from orgadmin.admin import access_reviews, organization_review
-from orgadmin.admin.organization_review import list_sections
+from orgadmin.admin.organizations import review as organization_review
+from orgadmin.admin.organizations.review import list_sections
+from orgadmin.admin.reviews import access_reviews
 from orgadmin.models import (
     AccessReview,
     AuditEvent,

@@ -17,7 +17,7 @@ from django.urls import get_resolver
 from guardian.admin import GuardedModelAdminMixin  # noqa: TID251 (nothing may use it)
 from guardian.conf import settings as guardian_settings
 
-from orgadmin.accounts.back_channel import back_channel_view
+from orgadmin.accounts.company.back_channel import back_channel_view
 from orgadmin.gate.answers import Gate
 from orgadmin.models import Organization, User
 from tests.factories import (

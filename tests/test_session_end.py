@@ -6,7 +6,7 @@ from unittest import mock
 
 from django.test import Client, TestCase, override_settings, tag
 
-from orgadmin.accounts import sessions
+from orgadmin.accounts.sessions import sessions
 from orgadmin.models import User
 from tests.factories import (
     age_sign_in,

@@ -13,8 +13,8 @@ from django.db import OperationalError, connection
 from django.test import Client, SimpleTestCase, TestCase, override_settings, tag
 from django.test.utils import CaptureQueriesContext
 
-from orgadmin.accounts import sessions
-from orgadmin.accounts.session_store import SessionStore
+from orgadmin.accounts.sessions import sessions
+from orgadmin.accounts.sessions.session_store import SessionStore
 from orgadmin.models import AuditEvent, Organization, User
 from orgadmin.people.offboarding import offboard
 from tests.auditing import list_events
@@ -94,7 +94,9 @@ class FactorTests(SignInCase):
             User.objects.get(pk=user.pk).end_sessions()
             return ""
 
-        with mock.patch("orgadmin.accounts.second_factor.find_device", end_meanwhile):
+        with mock.patch(
+            "orgadmin.accounts.second_factor.views.find_device", end_meanwhile
+        ):
             self.client.post(f"{RECOVERY_CODES}generate/")
         self.assert_ended(self.client)
 

@@ -10,7 +10,7 @@ from django.utils import timezone
 
 from orgadmin.access.roles import ADMIN
 from orgadmin.accounts import throttle
-from orgadmin.admin.home import CARDS, NAMED_PER_ROLE
+from orgadmin.admin.home.home import CARDS, NAMED_PER_ROLE
 from orgadmin.models import Organization, SignInAttempt, User
 from orgadmin.models.organization_queryset import OrganizationQuerySet
 from orgadmin.models.sign_in_attempt import WINDOW

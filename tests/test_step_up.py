@@ -13,7 +13,7 @@ from django.db import transaction
 from django.test import Client, SimpleTestCase, TestCase, override_settings, tag
 
 from orgadmin.accounts import throttle
-from orgadmin.accounts.openid import ANY_AGE
+from orgadmin.accounts.company.openid import ANY_AGE
 from orgadmin.admin.base import SuperuserOnlyAdmin
 from orgadmin.admin.checks import check_admin_site
 from orgadmin.admin.gated import GatedModelAdmin

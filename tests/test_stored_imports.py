@@ -9,7 +9,7 @@ from django.test import TestCase, tag
 from django.utils import timezone
 
 from orgadmin.models import AuditEvent, Import, ImportPart, Organization
-from orgadmin.records.import_parts import PART, PartList, PartWriter
+from orgadmin.records.imports.parts import PART, PartList, PartWriter
 
 from .factories import create_organization, create_superuser, create_user
 from .test_import_export import IMPORT, file_of
@@ -63,7 +63,7 @@ class WaitingTests(StoredCase):
 
     def test_is_confirmed_without_reading_the_file_again(self):
         preview = self.upload("name\nNew\n")
-        reader = mock.patch("orgadmin.records.stored_imports.read_table")
+        reader = mock.patch("orgadmin.records.imports.stored_imports.read_table")
         with reader as read_table:
             self.confirm(preview)
         read_table.assert_not_called()

@@ -12,8 +12,8 @@ from orgadmin.models import Contact, Invitation, Organization, User
 from orgadmin.models.fields import LineFormField, ParagraphsFormField
 from orgadmin.models.membership_event import MembershipEvent
 from orgadmin.models.text import clean_line, clean_paragraphs, escape_unprintable
-from orgadmin.records.import_options import ImportOptions
-from orgadmin.records.imports import ImportRefused, import_organizations
+from orgadmin.records.imports.options import ImportOptions
+from orgadmin.records.imports.organizations import ImportRefused, import_organizations
 
 from .factories import (
     NO_CONTACTS,

@@ -16,8 +16,8 @@ from xlsxwriter import Workbook
 from orgadmin.models import Organization
 from orgadmin.records.csv_files import BYTE_ORDER_MARK, write_csv
 from orgadmin.records.exports import list_organizations
-from orgadmin.records.imports import import_organizations
-from orgadmin.records.workbooks import read_workbook
+from orgadmin.records.imports.organizations import import_organizations
+from orgadmin.records.imports.workbooks import read_workbook
 from orgadmin.records.xlsx_files import (
     MAX_ROWS,
     WorkbookTooSmall,

@@ -17,25 +17,25 @@ from django.utils.translation import gettext as _
 from django.views.decorators.http import require_POST
 
 from orgadmin.accounts.account_forms import LanguageForm, MailForm, NameForm
-from orgadmin.accounts.devices import find_device, keep_device
-from orgadmin.accounts.kept_forms import (
-    choose_key,
-    get_returned_form,
-    tell_not_saved,
-)
-from orgadmin.accounts.new_email import NewEmailForm
-from orgadmin.accounts.own_company_accounts import (
+from orgadmin.accounts.company.own_accounts import (
     OwnCompanyAccount,
     find_own_company_account,
     list_own_company_accounts,
     remove_own_company_account,
 )
-from orgadmin.accounts.own_sessions import (
+from orgadmin.accounts.devices import find_device, keep_device
+from orgadmin.accounts.new_email import NewEmailForm
+from orgadmin.accounts.questions import Question, ask, is_confirmed
+from orgadmin.accounts.sessions.kept_forms import (
+    choose_key,
+    get_returned_form,
+    tell_not_saved,
+)
+from orgadmin.accounts.sessions.own_sessions import (
     OwnSession,
     end_own_session,
     list_own_sessions,
 )
-from orgadmin.accounts.questions import Question, ask, is_confirmed
 from orgadmin.accounts.step_up import ask_for_recent_sign_in
 from orgadmin.models import User
 from orgadmin.models.validators import is_primary_key

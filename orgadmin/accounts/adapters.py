@@ -20,11 +20,12 @@ from django.utils.http import url_has_allowed_host_and_scheme
 from django.utils.translation import gettext_lazy as _
 
 from orgadmin.access.audit_log import SecurityEvent, record
-from orgadmin.accounts import kept_forms, round_trips, sessions
-from orgadmin.accounts.company_sessions import has_signed_out
+from orgadmin.accounts import round_trips
+from orgadmin.accounts.company.sessions import has_signed_out
 from orgadmin.accounts.devices import remember_device
 from orgadmin.accounts.own_pages import find_home, leads_to_own_page
 from orgadmin.accounts.redirects import redirect_to_sign_in
+from orgadmin.accounts.sessions import kept_forms, sessions
 from orgadmin.models import User
 from orgadmin.records import encryption
 

@@ -17,7 +17,7 @@ from django_tasks import TaskContext, task
 
 from orgadmin.accounts import throttle
 from orgadmin.accounts.devices import find_device, keep_device
-from orgadmin.accounts.sessions import keep_session
+from orgadmin.accounts.sessions.sessions import keep_session
 from orgadmin.accounts.tokens import (
     NewEmail,
     make_new_email_token,

@@ -19,7 +19,7 @@ from django.utils.translation import gettext as _, gettext_lazy
 from django.views.decorators.cache import never_cache
 
 from orgadmin.access.roles import ROLES, ROLES_BY_KEY
-from orgadmin.accounts.kept_forms import (
+from orgadmin.accounts.sessions.kept_forms import (
     choose_key,
     get_returned_form,
     tell_not_saved,

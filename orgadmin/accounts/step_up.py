@@ -26,11 +26,11 @@ from django.utils.translation import gettext_lazy as _
 from orgadmin.access.audit_log import SecurityEvent, record
 from orgadmin.accounts.busy import make_busy_error, mark_busy
 from orgadmin.accounts.hashing import TooBusy
-from orgadmin.accounts.passkey_forms import PasskeyForm
-from orgadmin.accounts.passkeys import can_use_passkey
 from orgadmin.accounts.passwords import check_own_password
-from orgadmin.accounts.second_factor_forms import SecondFactorForm
-from orgadmin.accounts.sessions import confirm_identity, is_sign_in_recent
+from orgadmin.accounts.second_factor.forms import SecondFactorForm
+from orgadmin.accounts.second_factor.passkey_forms import PasskeyForm
+from orgadmin.accounts.second_factor.passkeys import can_use_passkey
+from orgadmin.accounts.sessions.sessions import confirm_identity, is_sign_in_recent
 from orgadmin.accounts.viewing import NotWhileViewing, get_viewing
 from orgadmin.models import User
 from orgadmin.people.second_factors import has_app, has_second_factor

@@ -20,7 +20,7 @@ from orgadmin.accounts.lock_out_link import lock_out_link_view
 from orgadmin.accounts.new_email import new_email_link_view
 from orgadmin.accounts.no_organization import no_organization_view
 from orgadmin.accounts.request_access import request_access_view
-from orgadmin.accounts.session_end import stay_signed_in_view
+from orgadmin.accounts.sessions.session_end import stay_signed_in_view
 from orgadmin.accounts.tokens import reset_tokens
 from orgadmin.accounts.view_as import stop_viewing
 from orgadmin.accounts.views import ResetPasswordView

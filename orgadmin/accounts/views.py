@@ -29,7 +29,7 @@ from orgadmin.accounts.forms import (
 )
 from orgadmin.accounts.hashing import TooBusy
 from orgadmin.accounts.redirects import redirect_to_sign_in
-from orgadmin.accounts.sessions import (
+from orgadmin.accounts.sessions.sessions import (
     end_all_sessions,
     keep_session,
     leave_to_sign_in_again,

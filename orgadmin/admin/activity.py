@@ -14,7 +14,7 @@ from django.utils.functional import Promise
 from django.utils.translation import gettext as _
 
 from orgadmin.access.audit_log import SecurityEvent
-from orgadmin.admin.changelist import LimitedPaginator, get_page
+from orgadmin.admin.lists.changelist import LimitedPaginator, get_page
 from orgadmin.models import AuditEvent
 
 

@@ -7,9 +7,9 @@ from django.utils.translation import gettext_lazy as _
 
 from orgadmin.access.audit_log import SecurityEvent, find_last
 from orgadmin.admin.base import SuperuserOnlyAdmin, clean_search
-from orgadmin.admin.changelist import list_all_rows
 from orgadmin.admin.downloads import CSV, XLSX, respond_with_rows
-from orgadmin.admin.filters import ChoiceFilter, DateFilter
+from orgadmin.admin.lists.changelist import list_all_rows
+from orgadmin.admin.lists.filters import ChoiceFilter, DateFilter
 from orgadmin.models import AuditEvent, User
 from orgadmin.models.validators import is_primary_key
 from orgadmin.records.exports import list_audit_events, record_export

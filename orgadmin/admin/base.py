@@ -25,12 +25,12 @@ from django.utils.translation import gettext_lazy as _
 
 from orgadmin.access.rule import SUPERUSERS_ONLY, is_active_superuser
 from orgadmin.accounts.step_up import SAFE_METHODS
-from orgadmin.admin.changelist import LimitedPaginator, LongChangeList, exceeds
 from orgadmin.admin.delete_page import DeletePage
 from orgadmin.admin.departures import REFUSALS, describe_refusal
 from orgadmin.admin.form_page import FormPage
 from orgadmin.admin.history_page import HistoryPage
-from orgadmin.admin.lookups import is_declared
+from orgadmin.admin.lists.changelist import LimitedPaginator, LongChangeList, exceeds
+from orgadmin.admin.lists.lookups import is_declared
 from orgadmin.admin.once import SENT_TWICE, AlreadySent, make_form_key
 from orgadmin.admin.record_pages import RecordPages
 from orgadmin.admin.widgets import ChooseManyWidget, ChooseOneWidget

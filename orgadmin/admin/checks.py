@@ -14,12 +14,12 @@ from django.core.exceptions import FieldDoesNotExist
 
 from orgadmin.access.roles import CONFIDENTIAL_FIELDS, PERMISSIONS, ROLES
 from orgadmin.admin.base import ClosedModelAdmin, SuperuserOnlyAdmin
-from orgadmin.admin.filters import Filter
 from orgadmin.admin.gated import (
     GatedModelAdmin,
     GatedOrganizationAdmin,
     GatedTabularInline,
 )
+from orgadmin.admin.lists.filters import Filter
 from orgadmin.models import Organization, User
 
 # Models that belong to organizations but have no gated admin class, and why not.
@@ -290,8 +290,8 @@ def find_undeclared_filters(model_admin):
             yield Mistake(
                 f"The filter {list_filter.__name__} does not declare which permission"
                 " people need for what it tells, or does not ask for it.",
-                "Derive it from Filter (orgadmin/admin/filters.py), set its permission,"
-                " and override narrow() instead of queryset().",
+                "Derive it from Filter (orgadmin/admin/lists/filters.py), set its"
+                " permission, and override narrow() instead of queryset().",
             )
 
 

@@ -15,7 +15,7 @@ from django.db import DatabaseError, IntegrityError, transaction
 from django.urls import resolve
 from django.utils.translation import gettext_lazy as _, ngettext
 
-from orgadmin.accounts.kept_forms import (
+from orgadmin.accounts.sessions.kept_forms import (
     choose_key,
     get_returned_form,
     tell_not_saved,

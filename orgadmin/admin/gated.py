@@ -22,9 +22,9 @@ from orgadmin.admin.base import (
     PermissionHooks,
     SearchedChoices,
 )
-from orgadmin.admin.changelist import get_page
 from orgadmin.admin.formsets import ROWS_SENT, GatedInlineFormSet
 from orgadmin.admin.history_page import show_page
+from orgadmin.admin.lists.changelist import get_page
 from orgadmin.admin.merging import MergingForm
 from orgadmin.admin.refused import explain_refusal
 from orgadmin.gate.answers import get_gate

@@ -1,6 +1,6 @@
 """The history page of an object, including what deleted accounts did."""
 
-from orgadmin.admin.changelist import get_page
+from orgadmin.admin.lists.changelist import get_page
 from orgadmin.records.history import CombinedEntries, add_kept_entries
 
 

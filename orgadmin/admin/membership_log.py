@@ -8,10 +8,10 @@ from django.utils.translation import gettext, gettext_lazy as _
 
 from orgadmin.access.ends import find_start_of_next_day
 from orgadmin.admin.base import SuperuserOnlyAdmin
-from orgadmin.admin.changelist import get_page
 from orgadmin.admin.downloads import CSV, XLSX, respond_with_rows
-from orgadmin.admin.filters import FieldChoiceFilter
-from orgadmin.admin.people_forms import MembersOnForm
+from orgadmin.admin.lists.changelist import get_page
+from orgadmin.admin.lists.filters import FieldChoiceFilter
+from orgadmin.admin.members.forms import MembersOnForm
 from orgadmin.models import Membership, MembershipEvent, User
 from orgadmin.records.event_actors import hide_platform_staff, name_people
 from orgadmin.records.exports import list_events, record_export

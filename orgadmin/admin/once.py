@@ -8,7 +8,7 @@ Then it finds the row, saves nothing, and leads to what the first one saved.
 A request without a key, such as one from a script, is saved each time.
 
 A page that can show again what was entered before a session ended has a signed key,
-from `orgadmin.accounts.kept_forms`.
+from `orgadmin.accounts.sessions.kept_forms`.
 """
 
 import secrets
@@ -16,7 +16,7 @@ from hashlib import sha256
 
 from django.utils.translation import gettext_lazy as _
 
-from orgadmin.accounts.kept_forms import FIELD
+from orgadmin.accounts.sessions.kept_forms import FIELD
 from orgadmin.models import SentForm
 
 SENT_TWICE = _("This form was sent twice. It was saved only once.")

@@ -12,7 +12,7 @@ from django.shortcuts import render
 from django.utils.translation import gettext as _
 
 from orgadmin.admin.base import clean_search
-from orgadmin.admin.people_viewed import note_people_viewed
+from orgadmin.admin.members.viewed import note_people_viewed
 from orgadmin.gate.answers import get_gate
 from orgadmin.models import Contact, Organization, User
 from orgadmin.records.search import (

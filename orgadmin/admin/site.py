@@ -16,16 +16,16 @@ from django.urls import path, reverse
 from django.utils.cache import patch_cache_control
 from django.utils.translation import gettext_lazy as _
 
-from orgadmin.accounts import (
-    company_problems,
-    company_sign_out,
-    passkeys,
-    sessions,
-)
 from orgadmin.accounts.account_page import account_view, end_session_view
+from orgadmin.accounts.company import (
+    problems as company_problems,
+    sign_out as company_sign_out,
+)
 from orgadmin.accounts.no_organization import find_own_invitations
 from orgadmin.accounts.own_pages import is_own_page
 from orgadmin.accounts.redirects import find_wanted_page
+from orgadmin.accounts.second_factor import passkeys
+from orgadmin.accounts.sessions import sessions
 from orgadmin.accounts.step_up import SAFE_METHODS, ask_for_recent_sign_in
 from orgadmin.accounts.views import (
     ChangePasswordView,
@@ -34,12 +34,12 @@ from orgadmin.accounts.views import (
 )
 from orgadmin.admin.activity import activity_view
 from orgadmin.admin.base import ClosedModelAdmin
-from orgadmin.admin.doctor_page import doctor_run_view
-from orgadmin.admin.feed_items import show_activity
 from orgadmin.admin.gated import Gated
-from orgadmin.admin.home import describe_home
+from orgadmin.admin.home.doctor_page import doctor_run_view
+from orgadmin.admin.home.feed_items import show_activity
+from orgadmin.admin.home.home import describe_home
+from orgadmin.admin.members.viewed import note_people_suggested
 from orgadmin.admin.navigation import list_sections
-from orgadmin.admin.people_viewed import note_people_suggested
 from orgadmin.admin.search import search_view
 from orgadmin.admin.unsent_mail import unsent_mail_view
 from orgadmin.gate.answers import get_gate

@@ -16,7 +16,7 @@ from django_tasks_db.models import DBTaskResult
 
 from orgadmin.access.rule import is_active_superuser
 from orgadmin.accounts.questions import Question, ask, is_confirmed
-from orgadmin.admin.changelist import get_page
+from orgadmin.admin.lists.changelist import get_page
 from orgadmin.people.outbox import is_queued
 from orgadmin.people.unsent import (
     KINDS,

@@ -27,7 +27,7 @@ from orgadmin.models import MonthlyCount, Organization, User
 from orgadmin.models.monthly_count import find_month, get_today
 from orgadmin.people.changes import RoleChange
 from orgadmin.people.membership import change_roles
-from orgadmin.records.imports import import_organizations
+from orgadmin.records.imports.organizations import import_organizations
 
 FILE = Path(__file__).parents[1] / "data" / "demo.csv"
 REVIEWER = ROLES_BY_KEY["reviewer"]

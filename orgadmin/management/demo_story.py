@@ -25,8 +25,8 @@ from orgadmin.people.changes import MembershipEnd, RoleChange
 from orgadmin.people.invitations import accept, invite
 from orgadmin.people.membership import change_roles
 from orgadmin.people.offboarding import offboard
-from orgadmin.records.import_options import ImportOptions
-from orgadmin.records.imports import import_organizations
+from orgadmin.records.imports.options import ImportOptions
+from orgadmin.records.imports.organizations import import_organizations
 
 REVIEWER = ROLES_BY_KEY["reviewer"]
 

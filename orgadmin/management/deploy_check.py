@@ -24,10 +24,10 @@ from django.utils import timezone
 from config import env
 from orgadmin.access import replica
 from orgadmin.access.reasons import describe_error, hide_credentials
-from orgadmin.accounts.provider_check import Finding, Level, examine_provider
+from orgadmin.accounts.company.provider_check import Finding, Level, examine_provider
 from orgadmin.management.search_indexes import find_missing_indexes
 from orgadmin.records.backup_status import describe_backup, find_backup_problem
-from orgadmin.records.mail_check import examine_outbox
+from orgadmin.records.doctor.mail_check import examine_outbox
 
 TIMEOUT = 5  # seconds
 

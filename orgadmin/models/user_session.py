@@ -10,9 +10,10 @@ class UserSession(models.Model):
     """A session in which a person is signed in.
 
     Django's table of sessions does not say whose they are. With this one, the sessions
-    of a person are found without reading everyone's. `orgadmin.accounts.session_store`
-    writes it. What the session contains, such as when it was last used, is only in
-    Django's table. A row can remain after its session has ended.
+    of a person are found without reading everyone's. `SessionStore` writes it, in
+    `orgadmin.accounts.sessions.session_store`. What the session contains, such as when
+    it was last used, is only in Django's table. A row can remain after its session has
+    ended.
     """
 
     # Without a constraint, the previous release can still delete users.
@@ -24,7 +25,7 @@ class UserSession(models.Model):
     )
     session_key = models.CharField(max_length=40, unique=True)
     # Hashes of the person and of their session at a company's provider, if the session
-    # began there (orgadmin/accounts/company_sessions.py).
+    # began there (orgadmin/accounts/company/sessions.py).
     company_subject = models.CharField(max_length=64, blank=True, null=True)
     company_sid = models.CharField(max_length=64, blank=True, null=True)
 

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from django.db.models import QuerySet
 
 # The reason for which another person with the address of a linked account is refused.
-# orgadmin.accounts.refusals has all reasons, and may not be imported here.
+# orgadmin.accounts.company.refusals has all reasons, and may not be imported here.
 OTHER_SUBJECT = "other subject"
 
 # How many of the newest refusals are read.
@@ -163,7 +163,7 @@ def move_link(user: User, pk: int, subject: str, *, actor: User) -> bool:
 
 
 def lock_account(user: User) -> None:
-    # Also locked when an account is linked (orgadmin/accounts/company.py).
+    # Also locked when an account is linked (orgadmin/accounts/company/views.py).
     User.objects.select_for_update(no_key=True).get(pk=user.pk)
 
 

@@ -19,7 +19,7 @@ from django.conf import settings
 from django.db import transaction
 from django.utils.translation import gettext_noop as _
 
-from orgadmin.records.doctor import Issue
+from orgadmin.records.doctor.doctor import Issue
 
 # Begins each encrypted text. Texts without it are from before they were encrypted.
 PREFIX = "fernet:"

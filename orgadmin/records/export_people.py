@@ -10,7 +10,7 @@ from orgadmin.people.ends import find_last_day
 from orgadmin.people.held_roles import Holding, list_all_roles
 from orgadmin.records.batches import read_by_size
 from orgadmin.records.id_keys import make_id_key
-from orgadmin.records.import_people_columns import EXPORT_COLUMNS
+from orgadmin.records.imports.people_columns import EXPORT_COLUMNS
 
 if TYPE_CHECKING:
     from django.db.models import QuerySet

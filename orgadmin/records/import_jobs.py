@@ -27,22 +27,22 @@ from orgadmin.people import outbox
 from orgadmin.people.mail import find_recipient
 from orgadmin.people.message import write_message
 from orgadmin.people.outbox import get_values, is_queued
-from orgadmin.records.import_options import AT_ONCE
-from orgadmin.records.import_problems import ImportRefused
-from orgadmin.records.import_undo import (
-    AlreadyUndone,
-    UndoOutdated,
-    explain_not_undone,
-    undo_import,
-)
-from orgadmin.records.imports import record_refusal
-from orgadmin.records.stored_imports import (
+from orgadmin.records.imports.options import AT_ONCE
+from orgadmin.records.imports.organizations import record_refusal
+from orgadmin.records.imports.problems import ImportRefused
+from orgadmin.records.imports.stored_imports import (
     PreviewOutdated,
     carry_out,
     explain_outdated,
     prepare,
     read_file,
     read_report,
+)
+from orgadmin.records.imports.undo import (
+    AlreadyUndone,
+    UndoOutdated,
+    explain_not_undone,
+    undo_import,
 )
 
 # The first number of the locks of imports. The second one is the key of the import.

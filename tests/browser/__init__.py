@@ -10,7 +10,7 @@ from django.contrib.staticfiles.testing import StaticLiveServerTestCase
 from django.test import Client, tag
 from playwright.sync_api import expect, sync_playwright
 
-from orgadmin.accounts.sessions import note_second_factor
+from orgadmin.accounts.sessions.sessions import note_second_factor
 from orgadmin.accounts.set_up_link import open_page
 from orgadmin.models import User
 from tests.__main__ import CHROMIUM

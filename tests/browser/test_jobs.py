@@ -14,7 +14,7 @@ from orgadmin.models import Organization, ReviewScope, User
 from orgadmin.people import archive
 from orgadmin.people.review_items import prepare
 from orgadmin.people.reviews import start_review
-from orgadmin.records.workbooks import read_workbook
+from orgadmin.records.imports.workbooks import read_workbook
 from orgadmin.records.xlsx_files import write_workbook
 from tests.browser import PHONE, BrowserTestCase
 from tests.browser.hands import Finger, Hand, Keys

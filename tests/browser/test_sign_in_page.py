@@ -14,7 +14,7 @@ from django.test import override_settings
 from playwright.sync_api import expect
 
 from config.providers import OpenIDProvider
-from orgadmin.accounts.company_problems import TEXTS, Kind, Problem, keep
+from orgadmin.accounts.company.problems import TEXTS, Kind, Problem, keep
 from orgadmin.people.invitations import invite
 from tests.browser import BrowserTestCase
 from tests.browser.hands import WIDER_THAN_WINDOW

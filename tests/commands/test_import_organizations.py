@@ -187,7 +187,7 @@ class ImportOrganizationsTests(TestCase):
 
     def test_says_when_the_database_fails(self):
         with mock.patch(
-            "orgadmin.records.import_writing.Organization.objects.bulk_create",
+            "orgadmin.records.imports.writing.Organization.objects.bulk_create",
             side_effect=OperationalError("gone"),
         ):
             output = self.run_command("name\nAcme\n")

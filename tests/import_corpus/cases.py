@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
 
-from orgadmin.records.import_options import DEFAULTS, ImportOptions, Limits
+from orgadmin.records.imports.options import DEFAULTS, ImportOptions, Limits
 from tests.import_corpus.workbook_files import (
     FormulaError,
     make_archive,

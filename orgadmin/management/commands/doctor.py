@@ -7,19 +7,22 @@ from django.conf import settings
 from django.utils import timezone
 
 from orgadmin.access.audit_log import SecurityEvent, record
-from orgadmin.accounts.provider_check import Finding, Level
+from orgadmin.accounts.company.provider_check import Finding, Level
 from orgadmin.management.deploy_check import examine_deployment, examine_providers
 from orgadmin.management.output import EscapedCommand
 from orgadmin.models import DoctorRun
-from orgadmin.records.audit_check import ERROR, describe_end, examine_audit_log
-from orgadmin.records.company_check import UNKNOWN_REFERENCE, examine_mapped_roles
-from orgadmin.records.doctor import Issue, examine
+from orgadmin.records.doctor.audit_check import ERROR, describe_end, examine_audit_log
+from orgadmin.records.doctor.company_check import (
+    UNKNOWN_REFERENCE,
+    examine_mapped_roles,
+)
+from orgadmin.records.doctor.doctor import Issue, examine
+from orgadmin.records.doctor.ends_check import OTHER_GROUP, examine_ends
+from orgadmin.records.doctor.key_check import REUSED, examine_keys
+from orgadmin.records.doctor.mail_check import GIVEN_UP, LATE, STOPPED, examine_outbox
+from orgadmin.records.doctor.name_check import CLASH, examine_names
+from orgadmin.records.doctor.role_holder_check import examine_role_holders
 from orgadmin.records.encryption import examine_second_factors
-from orgadmin.records.ends_check import OTHER_GROUP, examine_ends
-from orgadmin.records.key_check import REUSED, examine_keys
-from orgadmin.records.mail_check import GIVEN_UP, LATE, STOPPED, examine_outbox
-from orgadmin.records.name_check import CLASH, examine_names
-from orgadmin.records.role_holder_check import examine_role_holders
 
 # How many issues of each kind are printed. The others are only counted.
 SHOWN = 20

@@ -14,21 +14,21 @@ from orgadmin.management.arguments import find_user
 from orgadmin.management.output import EscapedCommand
 from orgadmin.records.batches import BATCH
 from orgadmin.records.csv_files import write_csv
-from orgadmin.records.import_options import ImportOptions
-from orgadmin.records.import_preview import RowPreview
-from orgadmin.records.import_problems import (
-    ImportProblem,
-    ImportRefused,
-    WarningsRefused,
-)
-from orgadmin.records.imports import (
+from orgadmin.records.imports.options import ImportOptions
+from orgadmin.records.imports.organizations import (
     CLEARABLE,
     ImportReport,
     import_organizations,
     list_rejected,
     record_refusal,
 )
-from orgadmin.records.text_encoding import ENCODINGS, find_by_name
+from orgadmin.records.imports.preview import RowPreview
+from orgadmin.records.imports.problems import (
+    ImportProblem,
+    ImportRefused,
+    WarningsRefused,
+)
+from orgadmin.records.imports.text_encoding import ENCODINGS, find_by_name
 
 # In a log, progress is reported each time this many lines were read. On a terminal, it
 # is reported after each batch.

@@ -1,8 +1,8 @@
 from typing import Any, BinaryIO
 
 from orgadmin.management.commands.import_organizations import ImportCommand
-from orgadmin.records.import_people import import_people
-from orgadmin.records.imports import ImportReport
+from orgadmin.records.imports.organizations import ImportReport
+from orgadmin.records.imports.people import import_people
 
 
 class Command(ImportCommand):

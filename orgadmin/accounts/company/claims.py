@@ -1,0 +1,181 @@
+"""What an OpenID provider says about a person, and whether it is true.
+
+An ID token is a signed set of claims. The user info has more claims, without a
+signature.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import jwt
+
+from orgadmin.accounts.company.refusals import Reason, SignInRefused
+
+LEEWAY = 60  # seconds that the provider's clock may differ from ours
+
+# The algorithms that ID tokens may be signed with. All of them use a key pair. HS256
+# would use the client secret, and everyone who can check such a token can forge one.
+KEY_PAIR_ALGORITHMS = (
+    "RS256",
+    "RS384",
+    "RS512",
+    "PS256",
+    "PS384",
+    "PS512",
+    "ES256",
+    "ES384",
+    "ES512",
+    "EdDSA",
+)
+
+REQUIRED_CLAIMS = ["iss", "aud", "exp", "iat"]
+
+REASONS_BY_ERROR: dict[type[jwt.PyJWTError], Reason] = {
+    jwt.InvalidIssuerError: Reason.TOKEN_ISSUER,
+    jwt.InvalidAudienceError: Reason.AUDIENCE,
+    jwt.ExpiredSignatureError: Reason.NOT_VALID_NOW,
+    jwt.ImmatureSignatureError: Reason.NOT_VALID_NOW,
+    jwt.InvalidSignatureError: Reason.SIGNATURE,
+}
+
+
+def decode_id_token(
+    token: str, keys: Any, *, issuer: str, client_id: str
+) -> dict[str, Any]:
+    """Return the claims of an ID token: signed by the provider, for us, and valid."""
+    try:
+        header = jwt.get_unverified_header(token)
+        claims = jwt.decode(
+            token,
+            find_key(keys, header),
+            algorithms=[header["alg"]],
+            audience=client_id,
+            issuer=issuer,
+            leeway=LEEWAY,
+            options={
+                "require": REQUIRED_CLAIMS,
+                # read_subject() checks it.
+                "verify_sub": False,
+                "enforce_minimum_key_length": True,
+            },
+        )
+    except jwt.PyJWTError as error:
+        reason = REASONS_BY_ERROR.get(type(error), Reason.INVALID_TOKEN)
+        raise SignInRefused(reason, detail=type(error).__name__) from error
+    except OverflowError as error:
+        # The claims contain an infinite time.
+        raise SignInRefused(Reason.INVALID_TOKEN) from error
+    check_authorized_party(claims, client_id)
+    return claims
+
+
+def find_key(keys: Any, header: Mapping[str, Any]) -> jwt.PyJWK:
+    """Return the provider's key that an ID token says it is signed with."""
+    algorithm = header.get("alg")
+    if algorithm not in KEY_PAIR_ALGORITHMS:
+        raise SignInRefused(Reason.SIGNATURE, detail="algorithm")
+    for key in keys if isinstance(keys, list) else []:
+        if not isinstance(key, dict) or key.get("use", "sig") != "sig":
+            continue
+        if key.get("alg", algorithm) != algorithm:
+            continue
+        if "kid" in header and key.get("kid") != header["kid"]:
+            continue
+        try:
+            return jwt.PyJWK(key, algorithm=algorithm)
+        except jwt.PyJWTError:
+            # For example, the algorithm is for another type of key.
+            continue
+    raise SignInRefused(Reason.SIGNATURE, detail="no such key")
+
+
+def check_authorized_party(claims: Mapping[str, Any], client_id: str) -> None:
+    """Refuse an ID token that was issued to another client, and is for us as well.
+
+    OpenID Connect Core, section 3.1.3.7: with several audiences, "azp" names the one
+    that the token was issued to.
+    """
+    audiences = claims["aud"]
+    is_for_several = isinstance(audiences, list) and len(audiences) > 1
+    party = claims.get("azp")
+    if (party is not None or is_for_several) and party != client_id:
+        raise SignInRefused(Reason.AUDIENCE, detail="azp")
+
+
+def read_subject(claims: Mapping[str, Any]) -> str:
+    subject = claims.get("sub")
+    # Texts that cannot be printed, such as half a surrogate pair, cannot be hashed.
+    if not isinstance(subject, str) or not subject or not subject.isprintable():
+        raise SignInRefused(Reason.NO_SUBJECT)
+    return subject
+
+
+def read_session_id(claims: Mapping[str, Any]) -> str:
+    """Return the ID of the person's session at the provider, or ""."""
+    session_id = claims.get("sid")
+    if not isinstance(session_id, str) or not session_id.isprintable():
+        return ""
+    return session_id
+
+
+def read_auth_time(claims: Mapping[str, Any]) -> float | None:
+    """Return when the provider last asked the person to sign in, in seconds since 1970.
+
+    Returns None if the provider does not say it.
+    """
+    at = claims.get("auth_time")
+    if at is None:
+        return None
+    # In Python, True is a number, and so is what JSON calls Infinity.
+    is_number = isinstance(at, int | float) and not isinstance(at, bool)
+    if not is_number or not math.isfinite(at):
+        raise SignInRefused(Reason.INVALID_TOKEN, detail="auth_time")
+    return float(at)
+
+
+def read_email(claims: Mapping[str, Any]) -> str:
+    email = claims.get("email")
+    # No address contains such characters, and databases refuse some of them.
+    if not isinstance(email, str) or not email.isprintable():
+        return ""
+    return email
+
+
+def read_groups(
+    claims: Mapping[str, Any], userinfo: Mapping[str, Any], name: str
+) -> tuple[str, ...] | None:
+    """Return the names of the person's groups. `name` is that of the claim.
+
+    Returns None if the provider does not say in which groups the person is. This is not
+    the same as in no group: Microsoft Entra ID leaves the claim out for people in many.
+    """
+    groups = claims.get(name)
+    if groups is None:
+        groups = userinfo.get(name)
+    if isinstance(groups, str):
+        # Some providers do not send a list for a single group.
+        groups = [groups]
+    if not isinstance(groups, list):
+        return None
+    return tuple(group for group in groups if isinstance(group, str))
+
+
+def read_email_verified(
+    email: str, claims: Mapping[str, Any], userinfo: Mapping[str, Any]
+) -> bool | None:
+    """Return whether the provider says that the person receives mail at an address.
+
+    Returns None if the provider does not say anything about it. What the ID token says
+    outranks the user info, because only the ID token is signed. What the user info says
+    counts for the address in it, and for no other.
+    """
+    verified = claims.get("email_verified")
+    if verified is None and email == read_email(userinfo):
+        verified = userinfo.get("email_verified")
+    if verified is None:
+        return None
+    # Some providers send the string "true".
+    return str(verified).lower() == "true"

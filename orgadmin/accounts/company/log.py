@@ -1,0 +1,118 @@
+"""What the logs say of a sign-in with a company account: one line for each attempt.
+
+The line has no names and addresses. It names the account that the person would have
+used or has used, and never the one that was signed in before in the same browser.
+"""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+from orgadmin.access.audit_log import SecurityEvent, record
+from orgadmin.accounts import throttle
+from orgadmin.accounts.company.refusals import Reason, SignInRefused
+from orgadmin.models import User
+
+logger = logging.getLogger("orgadmin.company")
+
+# The provider or the settings are wrong, so nobody can sign in until someone looks.
+MISCONFIGURED = {
+    Reason.REFUSED_BY_PROVIDER,
+    Reason.UNREACHABLE,
+    Reason.INVALID_DISCOVERY,
+    Reason.DISCOVERY_ISSUER,
+    Reason.RESPONSE_ISSUER,
+    Reason.CODE_REFUSED,
+    Reason.INVALID_RESPONSE,
+    Reason.INVALID_TOKEN,
+    Reason.SIGNATURE,
+    Reason.TOKEN_ISSUER,
+    Reason.AUDIENCE,
+    Reason.NOT_VALID_NOW,
+    Reason.NONCE,
+    Reason.NO_SUBJECT,
+    Reason.USERINFO_SUBJECT,
+}
+
+# Errors of a provider that concern a single attempt: the code has expired or was used
+# before, or the person did not do what the provider asked them for.
+SINGLE_ERRORS = (
+    "invalid_grant",
+    "login_required",
+    "interaction_required",
+    "account_selection_required",
+    "consent_required",
+)
+
+# Anyone can cause these without an account at the provider, as often as they like. So
+# they are in the site's log, but not in the audit log, which nobody can shorten.
+NOT_AUDITED = {
+    Reason.NOT_STARTED,
+    Reason.CANCELED,
+    Reason.REFUSED_BY_PROVIDER,
+    Reason.UNREACHABLE,
+    Reason.INVALID_DISCOVERY,
+    Reason.DISCOVERY_ISSUER,
+    Reason.RESPONSE_ISSUER,
+    Reason.CODE_REFUSED,
+    Reason.INVALID_RESPONSE,
+}
+
+
+def log_refusal(provider_id: str, refusal: SignInRefused) -> None:
+    """Log why someone was not signed in."""
+    details = {"provider": provider_id, "reason": str(refusal.reason)}
+    if refusal.detail:
+        details["detail"] = refusal.detail
+    if refusal.subject:
+        details["subject"] = refusal.subject
+    if is_audited(provider_id, refusal):
+        record(SecurityEvent.PROVIDER_REFUSED, user=refusal.user, details=details)
+    step = str(refusal.step or "")
+    values = {**details, "outcome": "refused", "step": step}
+    write(choose_level(refusal), values, refusal.user, signed_in=None)
+
+
+def is_audited(provider_id: str, refusal: SignInRefused) -> bool:
+    """Return whether a refusal belongs in the audit log, too.
+
+    Someone who is refused may try again and again, so only the first ones do.
+    """
+    if refusal.reason in NOT_AUDITED:
+        return False
+    subject = f"{provider_id} {refusal.reason} {refusal.subject}"
+    return throttle.count_attempt("refused company account", subject)
+
+
+def choose_level(refusal: SignInRefused) -> int:
+    return logging.WARNING if is_misconfigured(refusal) else logging.INFO
+
+
+def is_misconfigured(refusal: SignInRefused) -> bool:
+    """Return whether nobody can sign in until someone looks at it."""
+    is_single = any(error in refusal.detail for error in SINGLE_ERRORS)
+    return refusal.reason in MISCONFIGURED and not is_single
+
+
+def log_success(provider_id: str, subject: str, user: User, *, is_done: bool) -> None:
+    """Log whom the provider has signed in.
+
+    If `is_done` is false, the person has yet to enter a second factor. The audit log
+    says when they have.
+    """
+    outcome = "signed in" if is_done else "asked for the second factor"
+    values = {"provider": provider_id, "subject": subject, "outcome": outcome}
+    write(logging.INFO, values, user, signed_in=user if is_done else None)
+
+
+def write(
+    level: int, values: dict[str, Any], user: User | None, *, signed_in: User | None
+) -> None:
+    # LogFormatter adds the request. Without "user", it would add the person who was
+    # signed in before.
+    keys = {
+        "user_key": user.pk if user else None,
+        "user": signed_in.pk if signed_in else None,
+    }
+    logger.log(level, "company sign-in: %s", values["outcome"], extra=values | keys)

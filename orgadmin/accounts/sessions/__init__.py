@@ -1,0 +1,1 @@
+"""Sessions: when they end, and what becomes of a form that is sent too late."""

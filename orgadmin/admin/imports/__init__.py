@@ -1,0 +1,1 @@
+"""The pages that import and export files."""

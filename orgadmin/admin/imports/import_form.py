@@ -1,0 +1,476 @@
+"""The forms that accept an import file, and the choices for it."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from django import forms
+from django.core.validators import FileExtensionValidator
+from django.utils.html import format_html
+from django.utils.text import capfirst
+from django.utils.translation import gettext_lazy as _
+
+from orgadmin.models import ColumnMapping, Import, Organization
+from orgadmin.models.column_mapping import NAME_LENGTH
+from orgadmin.records.columns import ROLE_COLUMNS
+from orgadmin.records.imports.file_columns import make_mapping
+from orgadmin.records.imports.options import PAGE_LIMITS, ImportOptions
+from orgadmin.records.imports.organizations import CLEARABLE
+from orgadmin.records.imports.problems import printable
+from orgadmin.records.imports.stored_imports import (
+    Choices,
+    find_reader,
+    list_warnings,
+    read_columns,
+    read_format,
+)
+from orgadmin.records.imports.tables import describe_size
+from orgadmin.records.imports.text_encoding import ENCODINGS
+
+# The names of sheets have 31 characters in Excel, and may be longer elsewhere.
+SHEET_LENGTH = 255
+
+# For how many rows people can choose the organization that they mean. For more, they
+# can match organizations by name.
+MAX_TARGETS = 100
+
+# The choices that a page with problems sends again.
+KEPT = ("matches_names", "keeps_totals", "clear_blank", "send_mail")
+
+# Files from some systems have no extension. The import looks at the content itself.
+EXTENSIONS = ["csv", "tsv", "txt", "xlsx", "xlsm", "xls", "ods", ""]
+
+
+MATCHES_NAMES_OF_PEOPLE = _(
+    "Rows without a key are about the organization that they name. Otherwise, they are"
+    " rejected."
+)
+
+
+def list_clearable():
+    fields = [Organization._meta.get_field(name) for name in CLEARABLE]
+    return [(field.name, field.verbose_name) for field in fields]
+
+
+def list_column_choices(subject):
+    """Return what people can choose for a column, with the names of the fields."""
+    is_about_people = subject == Import.Subject.PEOPLE
+    labels = label_people_columns() if is_about_people else label_columns()
+    names = find_reader(subject).choosable
+    fields = [(name, capfirst(labels.get(name, name))) for name in names]
+    return [("", _("Not used")), *fields]
+
+
+def label_columns():
+    return {
+        "name": _("Name"),
+        "admins": _("Admins"),
+        "reviewers": _("Reviewers"),
+        "street": _("Street"),
+        "postal_code": _("Postal code"),
+        "city": _("City"),
+        "region": _("Region"),
+        "country": _("Country"),
+        **dict(list_clearable()),
+    }
+
+
+def label_people_columns():
+    return {
+        "email": _("Email"),
+        "first_name": _("First name"),
+        "last_name": _("Last name"),
+        "full_name": _("Full name"),
+        "reference": _("Reference of the organization"),
+        "organization": _("Name of the organization"),
+        "role": _("Role"),
+        "until": _("Last day of access"),
+    }
+
+
+@dataclass(frozen=True)
+class ColumnRow:
+    """A column of the file on the page, with the field to choose what it becomes."""
+
+    title: str
+    samples: Sequence[str]
+    name: str  # what it becomes, by its title
+    field: object  # None if people cannot choose
+
+
+@dataclass(frozen=True)
+class ResembledRow:
+    """An organization that a new row may mean."""
+
+    pk: int
+    name: str
+
+
+class ShownCheckbox(forms.CheckboxInput):
+    """A checkbox that says that it was shown: browsers send nothing if it is empty.
+
+    So a form without it leaves the choice as it is.
+    """
+
+    def render(self, name, value, attrs=None, renderer=None):
+        box = super().render(name, value, attrs, renderer)
+        return format_html(
+            '{}<input type="hidden" name="{}_shown" value="1">', box, name
+        )
+
+    def value_omitted_from_data(self, data, files, name):
+        return name not in data and f"{name}_shown" not in data
+
+
+class ChoicesForm(forms.Form):
+    """The choices that people have before and after they see the preview."""
+
+    encoding = forms.ChoiceField(
+        label=_("Encoding of a CSV file"),
+        required=False,
+        choices=[("", _("Find out")), *ENCODINGS.items()],
+        help_text=_("Choose another one if letters such as “ü” look wrong."),
+    )
+    sheet = forms.CharField(
+        label=_("Sheet of a workbook"),
+        required=False,
+        max_length=SHEET_LENGTH,
+        help_text=_("Its name or number. If empty, the first sheet with text is used."),
+    )
+
+    # The choices that the preview offers, too
+    matches_names = forms.BooleanField(
+        label=_("Match organizations by name"),
+        required=False,
+        help_text=_(
+            "Rows without a key change the organization that has their name. Otherwise,"
+            " they create one."
+        ),
+    )
+    keeps_totals = forms.BooleanField(
+        label=_("Import totals and repeated headers, too"), required=False
+    )
+    clear_blank = forms.MultipleChoiceField(
+        label=_("Empty these fields where the cell is empty"),
+        required=False,
+        choices=list_clearable,
+        widget=forms.CheckboxSelectMultiple,
+        help_text=_("In all other fields, an empty cell keeps what is there."),
+    )
+    accepts_warnings = forms.BooleanField(
+        label=_("Import rows with warnings, too"), required=False
+    )
+    send_mail = forms.BooleanField(
+        label=_("Send emails"),
+        required=False,
+        widget=ShownCheckbox,
+        help_text=_(
+            "Invite people who don't have an account yet. Otherwise, rows with unknown"
+            " email addresses are rejected."
+        ),
+    )
+    leaves_out_problems = forms.BooleanField(
+        label=_("Leave out rows with problems"),
+        required=False,
+        help_text=_("Otherwise, a single problem stops the whole import."),
+    )
+
+    def list_reading_fields(self):
+        """Return the fields that say how the file is read, which few people need."""
+        return [self["encoding"], self["sheet"]]
+
+    def make_options(self):
+        """Return the choices of a valid form."""
+        data = self.cleaned_data
+        return ImportOptions(
+            encoding=data["encoding"] or None,
+            sheet=data["sheet"],
+            clear_blank=tuple(sorted(data["clear_blank"])),
+            matches_names=data["matches_names"],
+            keeps_totals=data["keeps_totals"],
+            accepts_warnings=data["accepts_warnings"],
+            leaves_out_problems=data["leaves_out_problems"],
+            limits=PAGE_LIMITS,
+        )
+
+
+def add_saved(form, subject, *, empty_label):
+    """Add the field with saved columns to a form, if there are any."""
+    mappings = ColumnMapping.objects.filter(subject=subject)
+    if mappings.exists():
+        form.fields["saved"] = forms.ModelChoiceField(
+            mappings,
+            label=_("Saved columns"),
+            required=False,
+            empty_label=empty_label,
+        )
+
+
+class UploadForm(ChoicesForm):
+    """Accepts a file."""
+
+    subject = Import.Subject.ORGANIZATIONS
+
+    file = forms.FileField(
+        label=_("Spreadsheet or CSV file"),
+        # People at a keyboard need not pass the links above it.
+        widget=forms.FileInput(attrs={"autofocus": True}),
+        error_messages={
+            name: _("Choose a file.") for name in ("required", "invalid", "empty")
+        },
+        validators=[
+            FileExtensionValidator(
+                EXTENSIONS,
+                _(
+                    "This is not a table. Choose a file that ends in .xlsx, .xls, .ods,"
+                    " .csv or .txt."
+                ),
+            )
+        ],
+    )
+
+    def __init__(self, *args, **kwargs):
+        super().__init__(*args, **kwargs)
+        add_saved(self, self.subject, empty_label=_("Recognize the columns"))
+
+    def clean_file(self):
+        file = self.cleaned_data["file"]
+        if file.size > PAGE_LIMITS.size:
+            raise forms.ValidationError(describe_size(file.size, PAGE_LIMITS).message)
+        return file
+
+    def list_upload_fields(self):
+        """Return the fields on the page where people choose the file."""
+        names = ["file", "saved", "send_mail"]
+        return [self[name] for name in names if name in self.fields]
+
+    def make_choices(self):
+        """Return the choices of a valid form."""
+        options = self.make_options()
+        saved = self.cleaned_data.get("saved")
+        if saved is not None:
+            options = replace(options, mapping=saved.fields)
+        return Choices(options, self.cleaned_data["send_mail"])
+
+
+class PeopleUploadForm(UploadForm):
+    """Accepts a file of people."""
+
+    subject = Import.Subject.PEOPLE
+
+    def __init__(self, *args, **kwargs):
+        super().__init__(*args, **kwargs)
+        self.fields["matches_names"].help_text = MATCHES_NAMES_OF_PEOPLE
+
+    def list_upload_fields(self):
+        return [*super().list_upload_fields(), self["matches_names"]]
+
+
+class PreviewForm(ChoicesForm):
+    """The choices in the preview of a stored import. Without data, it shows them."""
+
+    def __init__(self, stored, report, data=None):
+        self.chosen = Choices.load(stored.choices)
+        self.format = read_format(stored)
+        options = self.chosen.options
+        initial = {
+            "encoding": options.encoding,
+            "sheet": options.sheet,
+            "matches_names": options.matches_names,
+            "keeps_totals": options.keeps_totals,
+            "clear_blank": options.clear_blank,
+            "accepts_warnings": options.accepts_warnings,
+            "leaves_out_problems": options.leaves_out_problems,
+            "send_mail": self.chosen.send_mail,
+        }
+        super().__init__(data, initial=initial)
+        self.report = report
+        self.subject = stored.subject
+        if self.is_about_people:
+            self.fields["matches_names"].help_text = MATCHES_NAMES_OF_PEOPLE
+        self._offer_sheets()
+        self.columns = read_columns(stored)
+        self._add_columns()
+        self._add_saved()
+        self.resembled = self._find_resembled(stored)
+        self._add_targets()
+
+    @property
+    def is_about_people(self):
+        return self.subject == Import.Subject.PEOPLE
+
+    @property
+    def names_people(self):
+        """Whether the file can name people who have no account."""
+        if self.is_about_people:
+            return True
+        return any(column.field in ROLE_COLUMNS for column in self.columns)
+
+    def _offer_sheets(self):
+        sheets = [(sheet, sheet) for sheet in self.format.sheets]
+        if sheets:
+            self.fields["sheet"].widget = forms.Select(choices=sheets)
+            self.fields["sheet"].help_text = ""
+
+    def _add_columns(self):
+        choices = list_column_choices(self.subject)
+        for number, column in enumerate(self.columns):
+            if column.is_choosable:
+                label = _("Import the column “%s” as") % printable(column.title)
+                self.fields[f"column_{number}"] = forms.ChoiceField(
+                    label=label,
+                    required=False,
+                    choices=choices,
+                    initial=column.field,
+                    widget=forms.Select(attrs={"aria-label": label}),
+                )
+
+    def _add_saved(self):
+        """Add the fields that save the columns, and use or delete saved ones."""
+        self.fields["save_as"] = forms.CharField(
+            label=_("Save these columns as"), required=False, max_length=NAME_LENGTH
+        )
+        add_saved(self, self.subject, empty_label=_("Choose…"))
+
+    def _find_resembled(self, stored):
+        """Return the rows that may mean an organization, by their line.
+
+        First those for which the person has chosen it, and then those that the preview
+        warns about. Runs up to two queries.
+        """
+        rows = {}
+        targets = self.chosen.options.targets
+        if targets:
+            unarchived = Organization.objects.unarchived()
+            names = unarchived.in_bulk(set(targets.values()))
+            for line, pk in targets.items():
+                if pk in names:
+                    rows[int(line)] = ResembledRow(pk, names[pk].name)
+        if self.report.number_of_warnings:
+            for warning in list_warnings(stored, MAX_TARGETS):
+                if warning.resembled is not None:
+                    rows[warning.line] = ResembledRow(
+                        warning.resembled, warning.resembled_name
+                    )
+        return rows
+
+    def _add_targets(self):
+        """Add a field for each row that may mean an organization."""
+        targets = self.chosen.options.targets
+        for line, row in self.resembled.items():
+            name = printable(row.name)
+            change = _("Change “%s”") % name
+            label = _("Line %(line)d, similar to “%(name)s”")
+            self.fields[f"target_{line}"] = forms.ChoiceField(
+                label=label % {"line": line, "name": name},
+                required=False,
+                choices=[("", _("Create another organization")), (row.pk, change)],
+                initial=targets.get(str(line), ""),
+            )
+
+    def list_target_fields(self):
+        return [self[f"target_{line}"] for line in sorted(self.resembled)]
+
+    def _choose_targets(self):
+        """Return which organizations rows change. Choices that were not sent stay."""
+        targets = dict(self.chosen.options.targets)
+        for line in self.resembled:
+            name = f"target_{line}"
+            if name not in self.data:
+                continue
+            targets.pop(str(line), None)
+            if self.cleaned_data[name]:
+                targets[str(line)] = int(self.cleaned_data[name])
+        return targets
+
+    def list_saved_field(self):
+        return [self["saved"]] if "saved" in self.fields else []
+
+    def list_columns(self):
+        """Return the columns of the file, each with the field to choose what it is."""
+        rows = []
+        for number, column in enumerate(self.columns):
+            name = f"column_{number}"
+            field = self[name] if name in self.fields else None
+            title = printable(column.title)
+            rows.append(ColumnRow(title, column.samples, column.field, field))
+        return rows
+
+    def list_all_columns(self):
+        """Return what all columns become, to save it."""
+        mapping = self._choose_mapping()
+        return mapping or make_mapping(self.columns, {})
+
+    def _choose_mapping(self):
+        """Return what the columns become. Choices that were not sent stay."""
+        chosen = {}
+        for number, column in enumerate(self.columns):
+            name = f"column_{number}"
+            if name in self.fields and name in self.data:
+                chosen[column.title] = self.cleaned_data[name]
+        shown = {column.title: column.field for column in self.columns}
+        if all(shown[title] == field for title, field in chosen.items()):
+            return self.chosen.options.mapping
+        return make_mapping(self.columns, chosen)
+
+    def list_preview_fields(self):
+        """Return the choices in the preview.
+
+        Of the fields that can be emptied, these are the ones that the file has.
+        """
+        names = ["sheet" if self.format.sheets else "encoding", "matches_names"]
+        if self.report.number_skipped or self.chosen.options.keeps_totals:
+            names.append("keeps_totals")
+        if self.chosen.options.leaves_out_problems:
+            names.append("leaves_out_problems")
+        clearable = [
+            choice for choice in list_clearable() if choice[0] in self.report.columns
+        ]
+        if clearable:
+            self.fields["clear_blank"].choices = clearable
+            names.append("clear_blank")
+        if self.names_people and not self.is_about_people:
+            names.append("send_mail")
+        return [self[name] for name in names]
+
+    def list_shown_fields(self):
+        """Return the choices that a preview shows above its button."""
+        names = ["send_mail"] if self.is_about_people else []
+        if self.report.needs_consent and self.report.rows:
+            names.append("accepts_warnings")
+        return [self[name] for name in names]
+
+    def list_kept_inputs(self):
+        """Return the choices that a page with problems sends again as they are."""
+        return [self._hide(name) for name in KEPT]
+
+    def _hide(self, name):
+        # Without an ID: the page may have the same field elsewhere, with a label.
+        return self[name].as_hidden(attrs={"id": False})
+
+    def list_problem_fields(self):
+        """Return the choices that a page with problems offers to correct."""
+        names = ["send_mail"] if self.names_people else []
+        if self.is_about_people:
+            names.append("matches_names")
+        return [self[name] for name in names]
+
+    def list_unchanged_inputs(self):
+        """Return the choices that are sent again beside those offered to correct."""
+        offered = {field.name for field in self.list_problem_fields()}
+        return [self._hide(name) for name in KEPT if name not in offered]
+
+    def make_choices(self):
+        """Return the choices of a valid form. What was not sent stays as it is."""
+        stored = self.chosen.options
+        options = self.make_options()
+        options = replace(
+            options,
+            encoding=options.encoding or stored.encoding,
+            sheet=options.sheet or stored.sheet,
+            mapping=self._choose_mapping(),
+            targets=self._choose_targets(),
+        )
+        box = self.fields["send_mail"].widget
+        if box.value_omitted_from_data(self.data, self.files, "send_mail"):
+            return Choices(options, self.chosen.send_mail)
+        return Choices(options, self.cleaned_data["send_mail"])

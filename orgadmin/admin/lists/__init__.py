@@ -1,0 +1,1 @@
+"""What all lists have in common: their pages, rows, filters, and parameters."""

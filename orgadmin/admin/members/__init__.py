@@ -1,0 +1,1 @@
+"""The forms and messages of all pages that change who has which role."""

@@ -1,0 +1,303 @@
+"""The pages of archived organizations, and the page that archives one.
+
+Only superusers can open them. They use querysets of their own, because the access rule
+gives nobody access to an archived organization.
+"""
+
+from django.contrib import admin, messages
+from django.core.exceptions import PermissionDenied
+from django.http import Http404, HttpResponseRedirect
+from django.template.response import TemplateResponse
+from django.urls import path, reverse
+from django.utils.formats import date_format
+from django.utils.html import format_html
+from django.utils.translation import gettext as _, gettext_lazy, ngettext
+
+from orgadmin.access.rule import is_active_superuser
+from orgadmin.admin.base import clean_search
+from orgadmin.admin.lists.changelist import LimitedPaginator, get_page
+from orgadmin.admin.organizations.overview import list_details, list_log_entries
+from orgadmin.gate.answers import ArchiveGate
+from orgadmin.models import Contact, Membership, Organization
+from orgadmin.models.fields import normalize
+from orgadmin.models.validators import is_primary_key
+from orgadmin.people import archive, membership
+from orgadmin.records.event_actors import find_names_for_superusers
+from orgadmin.records.history import Position, read_history
+
+# What superusers can do with an archived organization: the last part of the URL.
+STEPS = ("restore", "trash", "purge")
+
+# How many members the page about restoring names.
+MEMBERS_SHOWN = 100
+
+
+class ArchivesOrganizations:
+    """Archives organizations where Django's pages delete objects.
+
+    Only an organization that is archived can be deleted, on the pages below.
+    """
+
+    def log_deletions(self, request, queryset):
+        """Do nothing: `archive()` writes to the history."""
+
+    def delete_model(self, request, obj):
+        archive.archive([obj.pk], actor=request.user)
+
+    def response_delete(self, request, obj_display, obj_id):
+        text = _("“%s” was archived. Nobody has access to it any more.") % obj_display
+        return self._respond_to_archived(request, text)
+
+    @admin.action(
+        permissions=["delete"],
+        description=gettext_lazy("Archive selected %(verbose_name_plural)s"),
+    )
+    def delete_selected(self, request, queryset):
+        """Archive organizations, after the page has asked."""
+        if "post" not in request.POST:
+            return self._ask_about_selected(request, queryset)
+        pks = list(queryset.values_list("pk", flat=True))
+        number = len(archive.archive(pks, actor=request.user))
+        text = ngettext(
+            "%d organization was archived. Nobody has access to it any more.",
+            "%d organizations were archived. Nobody has access to them any more.",
+            number,
+        )
+        return self._respond_to_archived(request, text % number)
+
+    def _ask_about_selected(self, request, queryset):
+        lines, *_others = self.get_deleted_objects(queryset, request)
+        context = {
+            **self.admin_site.each_context(request),
+            "title": _("Archive organizations?"),
+            "opts": self.opts,
+            "media": self.media,
+            "queryset": queryset,
+            "lines": lines,
+        }
+        template = "admin/orgadmin/organization/archive_selected.html"
+        return TemplateResponse(request, template, context)
+
+    def _respond_to_archived(self, request, text):
+        """Say what was archived, and show superusers where it is."""
+        if is_active_superuser(request.user):
+            link = reverse("admin:orgadmin_organization_archived")
+            label = _("Archived organizations")
+            text = format_html('{} <a href="{}">{}</a>', text, link, label)
+        self.message_user(request, text, messages.SUCCESS)
+        return HttpResponseRedirect(reverse("admin:orgadmin_organization_changelist"))
+
+
+class ArchivedPages:
+    """The pages archived/ beside the list of organizations."""
+
+    def get_urls(self):
+        protect = self.admin_site.admin_view
+        name = "orgadmin_organization_archived"
+        urls = [path("archived/", protect(self.archived_view), name=name)]
+        for step in STEPS:
+            urls.append(
+                path(
+                    f"archived/<path:object_id>/{step}/",
+                    protect(self.archived_step_view),
+                    {"step": step},
+                    name=f"{name}_{step}",
+                )
+            )
+        record = path(
+            "archived/<path:object_id>/",
+            protect(self.archived_record_view),
+            name=f"{name}_record",
+        )
+        return [*urls, record, *super().get_urls()]
+
+    def archived_view(self, request):
+        """List the archived organizations, those that were archived last first."""
+        rows = find_archived(request)
+        text = clean_search(request.GET.get("q", ""))
+        if text.strip():
+            words = normalize(text).split()
+            for word in words:
+                rows = rows.filter(search_text__contains=word)
+            if not words:
+                rows = rows.none()
+        in_trash = "trash" in request.GET
+        if in_trash:
+            rows = rows.filter(trashed_at__isnull=False)
+        rows = rows.order_by("-archived_at", "-pk").defer("notes", "search_text")
+        page = get_page(request, rows, LimitedPaginator)
+        name_archivers(page)
+        for organization in page:
+            describe(organization)
+        query = request.GET.copy()
+        query.pop("p", None)
+        return self.render_archived(
+            request,
+            "archived",
+            _("Archived organizations"),
+            page=page,
+            text=text,
+            in_trash=in_trash,
+            query=query.urlencode(),
+        )
+
+    def archived_record_view(self, request, object_id):
+        """Show an archived organization: its fields, members and history."""
+        organization = get_archived(request, object_id)
+        if organization is None:
+            return self.respond_to_unarchived(request, object_id)
+        page = get_page(request, list_memberships(organization))
+        gate = ArchiveGate(request.user)
+        position = Position.parse(request.GET.get("before", ""))
+        history = read_history(
+            list_log_entries(organization), organization, gate, position
+        )
+        permissions = gate.permissions_on(organization.pk)
+        name_archivers([organization])
+        return self.render_archived(
+            request,
+            "archived_record",
+            str(organization),
+            organization,
+            details=list_details(organization, permissions),
+            page=page,
+            members=membership.describe_members(organization, page),
+            sees_people=True,
+            action_list=history.entries,
+            older=history.older,
+            is_newest="before" not in request.GET,
+        )
+
+    def archived_step_view(self, request, object_id, step):
+        """Ask before an archived organization is restored or deleted, or do so."""
+        organization = get_archived(request, object_id)
+        if organization is None:
+            return self.respond_to_unarchived(request, object_id)
+        if request.method == "POST":
+            try:
+                return getattr(self, f"archived_{step}")(request, organization)
+            except PermissionDenied as error:
+                # Someone has ended the person's access in the meantime.
+                raise Http404 from error
+        ask = getattr(self, f"ask_{step}")
+        return self.render_archived(
+            request, f"archived_{step}", "", organization, **ask(organization)
+        )
+
+    def ask_restore(self, organization):
+        memberships = list_memberships(organization)
+        shown = list(memberships[: MEMBERS_SHOWN + 1])
+        members = membership.describe_members(organization, shown[:MEMBERS_SHOWN])
+        return {
+            "members": members,
+            "number": memberships.count() if len(shown) > MEMBERS_SHOWN else len(shown),
+            "invitations": organization.invitations.count(),
+        }
+
+    def archived_restore(self, request, organization):
+        if not archive.restore([organization.pk], actor=request.user):
+            return self.respond_to_unarchived(request, str(organization.pk))
+        text = _("“%s” was restored. Its members have access again.") % organization
+        return self.redirect_with_message(
+            request, text, to=self.get_record_url(organization)
+        )
+
+    def ask_trash(self, organization):
+        return {"until": archive.find_deletion_time()}
+
+    def archived_trash(self, request, organization):
+        archive.move_to_trash([organization.pk], actor=request.user)
+        text = _("“%s” is in the trash.") % organization
+        return self.redirect_with_message(request, text, to=get_url(organization))
+
+    def ask_purge(self, organization):
+        people = list_memberships(organization).values("user").distinct()
+        contacts = Contact.objects.filter(organization=organization)
+        return {"people": people.count(), "contacts": contacts.count()}
+
+    def archived_purge(self, request, organization):
+        deleted = archive.delete_permanently([organization.pk], actor=request.user)
+        if not deleted:
+            return self.respond_to_unarchived(request, str(organization.pk))
+        text = _("“%s” was deleted permanently.") % organization
+        archived = reverse("admin:orgadmin_organization_archived")
+        return self.redirect_with_message(request, text, to=archived)
+
+    def render_archived(self, request, template, title, organization=None, **context):
+        """Render a template of these pages. They have no tabs: the rule allows none."""
+        page_context = {
+            **self.admin_site.each_context(request),
+            "opts": self.opts,
+            "media": self.media,
+            "title": title,
+            "sees_people": True,
+            **context,
+        }
+        if organization is not None:
+            describe(organization)
+            page_context["original"] = organization
+            page_context["title"] = title or str(organization)
+        name = f"admin/orgadmin/organization/{template}.html"
+        return TemplateResponse(request, name, page_context)
+
+    def respond_to_unarchived(self, request, object_id):
+        """Respond to a page of an organization that is not, or no longer, archived."""
+        text = _("There is no archived organization “%s” any more.") % object_id
+        return self.redirect_with_message(
+            request,
+            text,
+            messages.WARNING,
+            reverse("admin:orgadmin_organization_archived"),
+        )
+
+    def _get_obj_does_not_exist_redirect(self, request, opts, object_id):
+        """Tell superusers if the organization of an ordinary page is archived."""
+        organization = None
+        if is_active_superuser(request.user):
+            organization = get_archived(request, object_id)
+        if organization is None:
+            return super()._get_obj_does_not_exist_redirect(request, opts, object_id)
+        text = _("“%s” is archived, so nobody has access to it.") % organization
+        return self.redirect_with_message(
+            request, text, messages.WARNING, get_url(organization)
+        )
+
+
+def find_archived(request):
+    """Return the archived organizations. Raises `Http404` except for superusers."""
+    if not is_active_superuser(request.user):
+        raise Http404
+    return Organization.objects.archived()
+
+
+def get_archived(request, object_id):
+    """Return an archived organization, or None if it is not archived."""
+    key = int(object_id) if is_primary_key(object_id) else None
+    return find_archived(request).filter(pk=key).first()
+
+
+def get_url(organization):
+    """Return the URL of the page of an archived organization."""
+    name = "admin:orgadmin_organization_archived_record"
+    return reverse(name, args=[organization.pk])
+
+
+def describe(organization):
+    """Note for the templates on which day an organization is deleted, if on any."""
+    organization.deleted_on = ""
+    if organization.trashed_at is not None:
+        at = archive.find_deletion_time(organization.trashed_at)
+        organization.deleted_on = date_format(at, "DATE_FORMAT")
+
+
+def name_archivers(organizations):
+    """Let pages for superusers name those who archived these. Runs one query."""
+    names = find_names_for_superusers({row.archived_by_key for row in organizations})
+    for row in organizations:
+        row.archiver = names.get(row.archived_by_key, row.archived_by_name)
+
+
+def list_memberships(organization):
+    """Return the memberships of an organization, by the name of the user."""
+    memberships = Membership.objects.current().filter(group__in=organization.group_ids)
+    return memberships.select_related("user").order_by("user__sort_name", "pk")

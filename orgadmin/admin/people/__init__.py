@@ -1,0 +1,1 @@
+"""The pages of people, and those that change many roles at once."""

@@ -1,0 +1,203 @@
+"""The pages about how a person signs in."""
+
+from allauth.mfa.models import Authenticator
+from django.contrib import messages
+from django.db import transaction
+from django.utils.translation import gettext as _, gettext_lazy, gettext_noop
+
+from orgadmin.accounts.devices import find_device, keep_device
+from orgadmin.accounts.password_link import TooManyLinks, request_password_link
+from orgadmin.accounts.questions import Question, ask, is_confirmed
+from orgadmin.accounts.sessions.own_sessions import list_sessions
+from orgadmin.accounts.sessions.sessions import end_all_sessions, keep_session
+from orgadmin.admin.people.permission_names import name_permission
+from orgadmin.models import Membership
+from orgadmin.models.validators import is_primary_key
+from orgadmin.people.company_accounts import (
+    list_company_accounts,
+    list_refused_people,
+    move_link,
+    remove_company_account,
+)
+from orgadmin.people.second_factors import remove_second_factors
+
+TOO_MANY_LINKS = gettext_lazy(
+    "No link was sent to “%s”, because too many were sent in a short time. Try again"
+    " later."
+)
+
+# How many groups, permissions and passkeys the page shows.
+SHOWN = 100
+
+
+class AccessPage:
+    """The page access/ below a person, for superusers."""
+
+    def access_view(self, request, user):
+        """Show how a person signs in, where they are signed in, and their flags."""
+        accounts = list_company_accounts(user)
+        factors = Authenticator.objects.filter(user=user).order_by("type", "pk")
+        current = Membership.objects.groups_of(user)
+        groups = list(current.order_by("name")[: SHOWN + 1])
+        permissions = user.user_permissions.select_related("content_type")
+        return self.render_page(
+            request,
+            user,
+            "access",
+            _("Access"),
+            accounts=accounts,
+            refused=list_refused_people(user) if accounts else [],
+            factors=factors[:SHOWN],
+            sessions=list_sessions(user, request.session.session_key),
+            groups=groups[:SHOWN],
+            has_more_groups=len(groups) > SHOWN,
+            permissions=[name_permission(row) for row in permissions[:SHOWN]],
+        )
+
+
+class CompanyAccountPage:
+    """The page company/ below a person, for superusers."""
+
+    def company_view(self, request, user):
+        """Show the company accounts that a person signs in with, or change them.
+
+        A link can be removed, or moved to another person who was refused because of it.
+        """
+        pk = request.POST.get("account", "")
+        if is_primary_key(pk):
+            subject = request.POST.get("subject", "")
+            moved = find_refused_person(user, pk, subject)
+            if moved is not None and not is_confirmed(request):
+                return self._ask_to_move(request, user, moved)
+            return self._change_company_account(request, user, int(pk), subject)
+        title = _("Company account of “%s”") % user.label
+        accounts = list_company_accounts(user)
+        return self.render_page(
+            request,
+            user,
+            "company",
+            title,
+            accounts=accounts,
+            refused=list_refused_people(user) if accounts else [],
+        )
+
+    def _ask_to_move(self, request, user, moved):
+        values = {
+            "user": user,
+            "provider": moved.link.provider,
+            "subject": moved.short_subject,
+        }
+        question = Question(
+            title=_("Move the link of “%(user)s”?") % values,
+            text=_(
+                "“%(user)s” then signs in with another account at %(provider)s, whose"
+                " ID begins with %(subject)s. They are signed out everywhere, and their"
+                " old company account no longer works here. This cannot be undone here."
+            )
+            % values,
+            button=_("Move the link of %(user)s") % values,
+            fields={"account": str(moved.link.pk), "subject": moved.subject},
+            cancel_url=request.path,
+        )
+        return ask(request, question)
+
+    def _change_company_account(self, request, user, pk, subject):
+        with transaction.atomic():
+            if subject:
+                is_done = move_link(user, pk, subject, actor=request.user)
+                change = gettext_noop("Moved the link to another company account.")
+                text = _("The link was moved, and “%s” was signed out everywhere.")
+            else:
+                is_done = remove_company_account(user, pk, actor=request.user)
+                change = gettext_noop("Removed the company account.")
+                text = _(
+                    "The company account of “%s” was removed, and they were signed out"
+                    " everywhere."
+                )
+            if is_done:
+                user.end_sessions()
+                self.log_change(request, user, change)
+        if not is_done:
+            text = _(
+                "Nothing was changed, because the company account has changed in the"
+                " meantime. Open “Company account” again."
+            )
+            return self.redirect_with_message(request, text, messages.WARNING)
+        return self.redirect_with_message(request, text % user.label)
+
+
+def find_refused_person(user, pk, subject):
+    """Return the person to whom a link is to be moved, if that is offered."""
+    if not subject:
+        return None
+    for person in list_refused_people(user):
+        if str(person.link.pk) == pk and person.subject == subject:
+            return person
+    return None
+
+
+class SecondFactorPage:
+    """The page second_factor/ below a person, for superusers."""
+
+    def second_factor_view(self, request, user):
+        """Ask whether to remove a person's second factors, or do so."""
+        url = self.get_page_url("access", user)
+        if user == request.user:
+            text = _("Remove your own second factor on the page “Account”.")
+            return self.redirect_with_message(request, text, messages.ERROR, url)
+        if request.method != "POST":
+            title = _("Remove the second factor of “%s”?") % user.label
+            return self.render_page(
+                request, user, "second_factor", title, people=[user]
+            )
+        self.remove_factors_of(request, user)
+        text = _("%s can now sign in with their password alone.")
+        return self.redirect_with_message(request, text % user.label, to=url)
+
+    @transaction.atomic
+    def remove_factors_of(self, request, user):
+        remove_second_factors(user, actor=request.user)
+        self.log_change(request, user, gettext_noop("Removed the second factor."))
+
+
+class SignOutPage:
+    """The page sign_out/ below a person, for superusers."""
+
+    def sign_out_view(self, request, user):
+        """Ask whether to sign a person out everywhere, or do so."""
+        if request.method != "POST":
+            title = _("Sign out “%s” everywhere?") % user.label
+            return self.render_page(request, user, "sign_out", title)
+        device = find_device(request, user)
+        end_all_sessions(user, actor=request.user)
+        text = _("“%s” was signed out everywhere.") % user.label
+        response = self.redirect_with_message(
+            request, text, to=self.get_page_url("access", user)
+        )
+        if user == request.user:
+            keep_session(request, user)
+            keep_device(response, user, device)
+        return response
+
+
+class PasswordLinkPage:
+    """The page password_link/ below a person, for all who manage people."""
+
+    def password_link_view(self, request, user):
+        """Explain the link to set a password, or send it."""
+        if request.method != "POST":
+            title = _("Send a link to “%s”?") % user.label
+            return self.render_page(request, user, "password_link", title)
+        url = self.get_record_url(user)
+        try:
+            request_password_link(user, actor=request.user)
+        except TooManyLinks:
+            return self.redirect_with_message(
+                request, TOO_MANY_LINKS % user.label, messages.ERROR, to=url
+            )
+        # The same for all accounts: the text must not say how someone signs in.
+        text = _(
+            "If “%s” has an email address and can have a password, a link to choose one"
+            " was sent there."
+        )
+        return self.redirect_with_message(request, text % user.label, to=url)

@@ -1,0 +1,184 @@
+"""What the list of people shows and filters by, besides fields."""
+
+from dataclasses import dataclass
+
+from django.db import connection
+from django.db.models import Exists, OuterRef, Q
+from django.utils.html import escape
+from django.utils.safestring import mark_safe
+from django.utils.translation import gettext as _, gettext_lazy, ngettext
+
+from orgadmin.access.ends import not_ended
+from orgadmin.access.roles import ROLES_BY_KEY
+from orgadmin.access.rule import SUPERUSERS_ONLY, is_active_superuser
+from orgadmin.access.sql import placeholders
+from orgadmin.admin.lists.filters import ChoiceFilter
+from orgadmin.models import RoleHolder
+
+# How many memberships of each person are counted. A page would otherwise take longer
+# the more organizations the people on it have.
+COUNTED = 100
+
+# Of how many organizations people are admin, and of how many reviewer, among their
+# first memberships, and how many of these there are. Parameters: the IDs of the people.
+NUMBERS_OF_ROLES = """
+    SELECT
+        member.id,
+        (
+            SELECT COUNT(*)
+            FROM ({first_memberships}) AS first_ones
+            JOIN orgadmin_organization administered
+                ON administered.admin_id = first_ones.group_id
+                AND administered.archived_at IS NULL
+        ),
+        (
+            SELECT COUNT(*)
+            FROM ({first_memberships}) AS first_ones
+            JOIN orgadmin_organization reviewed
+                ON reviewed.reviewer_id = first_ones.group_id
+                AND reviewed.archived_at IS NULL
+        ),
+        (SELECT COUNT(*) FROM ({first_memberships}) AS first_ones)
+    FROM orgadmin_user member
+    WHERE member.id IN ({users})
+"""
+FIRST_MEMBERSHIPS = """
+    SELECT membership.group_id
+    FROM orgadmin_user_groups membership
+    WHERE membership.user_id = member.id AND {not_ended}
+    LIMIT {limit}
+"""
+
+
+class RoleFilter(ChoiceFilter):
+    """Only superusers may know who has which role."""
+
+    title = gettext_lazy("Role")
+    parameter_name = "role"
+    permission = SUPERUSERS_ONLY
+    options = {
+        "admin": gettext_lazy("Admin of an organization"),
+        "reviewer": gettext_lazy("Reviewer of an organization"),
+        "superuser": gettext_lazy("Platform staff"),
+        "staff": gettext_lazy("Delegated staff"),
+    }
+
+    def narrow(self, queryset):
+        if self.value == "superuser":
+            return queryset.filter(is_superuser=True)
+        if self.value == "staff":
+            return queryset.filter(is_staff=True, is_superuser=False)
+        return queryset.filter(holds_role(ROLES_BY_KEY[self.value]))
+
+
+def holds_role(role):
+    """Return the condition that a person has a role in an organization."""
+    holders = RoleHolder.objects.current(role)
+    return Exists(holders.filter(user=OuterRef("pk")))
+
+
+class StatusFilter(ChoiceFilter):
+    """Everyone who may view the list may know which accounts are active."""
+
+    title = gettext_lazy("Status")
+    parameter_name = "status"
+    permission = "view"
+    options = {
+        "active": gettext_lazy("Active"),
+        "inactive": gettext_lazy("Inactive"),
+    }
+    options_for_superusers = {
+        "cannot-sign-in": gettext_lazy("Has a role, but cannot sign in"),
+        "never": gettext_lazy("Has never signed in"),
+    }
+
+    def list_options(self):
+        if is_active_superuser(self.request.user):
+            return self.options | self.options_for_superusers
+        return self.options
+
+    def narrow(self, queryset):
+        if self.value == "active":
+            return queryset.filter(is_active=True)
+        if self.value == "never":
+            return queryset.filter(last_login=None)
+        if self.value == "cannot-sign-in":
+            return queryset.filter(cannot_sign_in())
+        return queryset.filter(is_active=False)
+
+
+def cannot_sign_in():
+    """Return the condition that an inactive person has a role in an organization.
+
+    Most inactive people have none. So the database begins with those role holders who
+    may be inactive.
+    """
+    holders = RoleHolder.objects.current().filter(may_be_inactive=True)
+    return Q(Exists(holders.filter(user=OuterRef("pk"))), is_active=False)
+
+
+@dataclass(frozen=True)
+class NumbersOfRoles:
+    """In how many organizations a person is admin, and in how many reviewer.
+
+    With `are_minimum`, it may be more: not all memberships were counted.
+    """
+
+    admin: int = 0
+    reviewer: int = 0
+    are_minimum: bool = False
+
+
+def find_numbers_of_roles(users):
+    """Return {user ID: NumbersOfRoles}. Runs one query."""
+    pks = [user.pk for user in users]
+    if not pks:
+        return {}
+    first_memberships = FIRST_MEMBERSHIPS.format(
+        not_ended=not_ended(), limit=COUNTED + 1
+    )
+    statement = NUMBERS_OF_ROLES.format(
+        first_memberships=first_memberships, users=placeholders(pks)
+    )
+    with connection.cursor() as cursor:
+        cursor.execute(statement, pks)
+        return {
+            pk: NumbersOfRoles(admin, reviewer, are_minimum=total > COUNTED)
+            for pk, admin, reviewer, total in cursor.fetchall()
+        }
+
+
+def render_roles(user, numbers):
+    """Return badges that sum up what a person may do."""
+    badges = []
+    if user.is_superuser:
+        badges.append(_("Platform staff"))
+    elif user.is_staff:
+        badges.append(_("Delegated staff"))
+    if numbers.admin:
+        badges.append(describe_admin(numbers))
+    if numbers.reviewer:
+        badges.append(describe_reviewer(numbers))
+    return mark_safe(
+        " ".join(f'<span class="badge role">{escape(text)}</span>' for text in badges)
+    )
+
+
+def describe_admin(numbers):
+    if numbers.are_minimum:
+        return _("Admin of %d or more") % numbers.admin
+    text = ngettext("Admin of %d", "Admin of %d", numbers.admin)
+    return text % numbers.admin
+
+
+def describe_reviewer(numbers):
+    if numbers.are_minimum:
+        return _("Reviewer of %d or more") % numbers.reviewer
+    text = ngettext("Reviewer of %d", "Reviewer of %d", numbers.reviewer)
+    return text % numbers.reviewer
+
+
+def render_status(user):
+    if user.is_active:
+        return ""
+    return mark_safe(f'<span class="badge warn">{escape(_("Inactive"))}</span>')

@@ -1,0 +1,1 @@
+"""The pages of access reviews for platform staff."""

@@ -1,0 +1,442 @@
+"""The pages of access reviews for platform staff."""
+
+from dataclasses import dataclass
+from itertools import groupby
+from operator import attrgetter
+
+from django.contrib import admin, messages
+from django.contrib.admin.utils import unquote
+from django.core.exceptions import PermissionDenied
+from django.db import models, transaction
+from django.db.models import F
+from django.http import Http404, HttpResponseRedirect
+from django.utils.translation import gettext_lazy as _
+
+from orgadmin.access.rule import SUPERUSERS_ONLY
+from orgadmin.accounts.sessions.kept_forms import get_returned_form, tell_not_saved
+from orgadmin.admin.base import SuperuserOnlyAdmin
+from orgadmin.admin.downloads import CSV, XLSX, respond_with_rows
+from orgadmin.admin.lists.changelist import get_page, list_all_rows, make_list_request
+from orgadmin.admin.members.forms import ReasonForm
+from orgadmin.admin.once import AlreadySent, note_sent
+from orgadmin.admin.quotes import quote
+from orgadmin.admin.reviews.answers import read_decisions
+from orgadmin.admin.reviews.closing import CLOSED_ALREADY, ReviewClosingPages
+from orgadmin.admin.reviews.forms import Covered, StartReviewForm
+from orgadmin.admin.reviews.rows import describe_paths
+from orgadmin.admin.widgets import DayInput
+from orgadmin.models import (
+    AccessReview,
+    Membership,
+    Organization,
+    ReviewAnswer,
+    ReviewDecision,
+    ReviewIsComplete,
+    ReviewItem,
+    ReviewRhythm,
+    ReviewScope,
+    ReviewSection,
+    User,
+)
+from orgadmin.models.guards import LastSuperuserError
+from orgadmin.models.validators import is_primary_key
+from orgadmin.people.review_closing import can_cancel
+from orgadmin.people.review_other_access import decide_other_paths
+from orgadmin.people.review_paths import can_end, find_ended_paths
+from orgadmin.people.review_schedule import remind_now
+from orgadmin.people.reviews import (
+    DueDateInThePast,
+    NothingToReview,
+    find_overlapping,
+    has_members,
+    list_covered,
+    start_review,
+)
+from orgadmin.records.exports import record_export
+from orgadmin.records.review_evidence import list_evidence, list_notices
+
+# How many organizations a page lists, and how many rows of evidence.
+PER_PAGE = 50
+ROWS_PER_PAGE = 250
+
+# How many rows of evidence are printed at once. The files have all of them.
+PRINTED = 2_000
+
+# How many open reviews of the same organizations the page names before a new one.
+OVERLAPPING_SHOWN = 5
+
+# The parameter with the query of the list of organizations that a review covers.
+LIST_VAR = "list"
+
+
+# {what a file of evidence contains: what lists its rows}
+EVIDENCE_FILES = {"decisions": list_evidence, "requests": list_notices}
+
+
+@dataclass(frozen=True)
+class Unanswered:
+    """An organization without an answer, and who could give it."""
+
+    section: ReviewSection
+    admins: list[User]
+
+
+@dataclass(frozen=True)
+class EvidencePart:
+    """The rows about one organization on a page of evidence."""
+
+    section: ReviewSection
+    rows: list[ReviewItem]
+
+
+@dataclass(frozen=True)
+class Progress:
+    """How many organizations of a review have an answer."""
+
+    total: int
+    unanswered: int
+
+    @property
+    def answered(self):
+        return self.total - self.unanswered
+
+
+@admin.register(AccessReview)
+class AccessReviewAdmin(ReviewClosingPages, SuperuserOnlyAdmin):
+    """Reviews are started, read and closed here. Nobody can edit or delete one."""
+
+    pages = {
+        "overview": SUPERUSERS_ONLY,
+        "other_access": SUPERUSERS_ONLY,
+        "evidence": SUPERUSERS_ONLY,
+        "close": SUPERUSERS_ONLY,
+        "cancel": SUPERUSERS_ONLY,
+    }
+    tabs = {
+        "overview": _("Progress"),
+        "other_access": _("Other access"),
+        "evidence": _("Evidence"),
+    }
+    parent_tabs = {"close": "overview", "cancel": "overview"}
+    list_display = ["name", "covers", "due_on", "state"]
+
+    def is_permitted(self, request, permission, obj=None):
+        return permission in ("view", "add") and super().is_permitted(
+            request, permission
+        )
+
+    @admin.display(description=AccessReview._meta.verbose_name)
+    def name(self, review):
+        return str(review)
+
+    @admin.display(description=_("Organizations"))
+    def covers(self, review):
+        return describe_scope(review)
+
+    @admin.display(description=_("Status"))
+    def state(self, review):
+        if review.is_cancelled:
+            return _("Canceled")
+        if review.completed_at is not None:
+            return _("Completed")
+        if review.closed_at is not None:
+            return _("Being completed")
+        return _("Open") if review.prepared_at else _("Being prepared")
+
+    # Starting a review
+
+    def add_view(self, request, form_url="", extra_context=None):
+        """Start a review of all organizations, of ?organization=, or of a ?list=."""
+        if not self.has_add_permission(request):
+            raise PermissionDenied
+        covered = find_covered(request)
+        returned = get_returned_form(request)
+        overlapping = list(find_overlapping(covered.organizations)[:OVERLAPPING_SHOWN])
+        form = StartReviewForm(request.POST or returned, overlapping=overlapping)
+        if returned is not None:
+            tell_not_saved(request)
+        elif form.is_valid():
+            try:
+                return self._start(request, covered, form.cleaned_data)
+            except AlreadySent as error:
+                return self.respond_to_second(request, error.location)
+            except DueDateInThePast as error:
+                # Midnight has passed since the form was checked.
+                form.add_error("due_on", str(error))
+            except NothingToReview:
+                # The page says so.
+                pass
+        return self.render_page(
+            request,
+            None,
+            "start",
+            _("Start access review"),
+            form=form,
+            covered=covered,
+            number=list_covered(covered.organizations).count(),
+            is_empty=not has_members(covered.organizations),
+            overlapping=overlapping,
+        )
+
+    @transaction.atomic
+    def _start(self, request, covered, cleaned):
+        sent = note_sent(request, request.get_full_path())
+        review = start_review(
+            covered.scope,
+            due_on=cleaned["due_on"],
+            ends_access=cleaned["ends_access"],
+            organizations=covered.organizations,
+            scope_text=covered.text,
+            actor=request.user,
+        )
+        url = self.get_record_url(review)
+        if sent is not None:
+            sent.location = url
+            sent.save(update_fields=["location"])
+        text = _("The review has started. Admins are asked by email.")
+        return self.redirect_with_message(request, text, to=url)
+
+    def change_view(self, request, object_id, form_url="", extra_context=None):
+        """Lead to the page to read the review on. There is nothing to edit."""
+        review = self.get_object(request, unquote(object_id))
+        if review is None:
+            return self._get_obj_does_not_exist_redirect(request, self.opts, object_id)
+        return HttpResponseRedirect(self.get_record_url(review))
+
+    # Pages of a review
+
+    def overview_view(self, request, review):
+        """Show which organizations have answered, and remind the others."""
+        if request.method == "POST":
+            return self._remind(request, review)
+        sections = review.sections.exclude(organization_key=None)
+        unanswered = sections.unanswered().order_by("organization_key")
+        page = get_page(request, unanswered, size=PER_PAGE)
+        progress = Progress(sections.count(), page.paginator.count)
+        page.object_list = list_unanswered(page.object_list)
+        staff = review.sections.filter(organization_key=None).first()
+        kept = ReviewDecision.objects.filter(
+            item__section__review=review, answer=ReviewAnswer.KEPT
+        )
+        return self.render_page(
+            request,
+            review,
+            "overview",
+            str(review),
+            review=review,
+            scope=describe_scope(review),
+            progress=progress,
+            page=page,
+            staff=staff,
+            is_answerable=review.is_answerable,
+            can_cancel=can_cancel(review),
+            kept=kept.select_related("item__section")[:PER_PAGE],
+        )
+
+    def _remind(self, request, review):
+        if not review.is_answerable:
+            return self.redirect_with_message(request, CLOSED_ALREADY, messages.WARNING)
+        if remind_now(review):
+            text = _("Everyone who has not answered gets an email.")
+            return self.redirect_with_message(request, text)
+        text = _("They were already asked today. You can remind them again tomorrow.")
+        return self.redirect_with_message(request, text, messages.WARNING)
+
+    def other_access_view(self, request, review):
+        """Show access that is not by a role, and confirm or end it.
+
+        ?end= asks about an item.
+        """
+        section = review.sections.filter(organization_key=None).first()
+        if section is None:
+            text = _("The review is being prepared. Try again in a minute.")
+            url = self.get_record_url(review)
+            return self.redirect_with_message(request, text, messages.WARNING, url)
+        if request.method == "POST":
+            return self._decide(request, section)
+        is_answerable = review.is_answerable
+        if is_answerable and is_primary_key(request.GET.get("end", "")):
+            return self._ask_about_end(request, review, section)
+        items = section.items.with_decisions().order_by("path", "pk")
+        page = get_page(request, items)
+        undecided = [item for item in page if not hasattr(item, "decision")]
+        return self.render_page(
+            request,
+            review,
+            "other_access",
+            str(review),
+            review=review,
+            section=section,
+            page=page,
+            is_answerable=is_answerable,
+            number=len(undecided) if is_answerable else 0,
+        )
+
+    def _ask_about_end(self, request, review, section):
+        """Ask before access that is not by a role ends."""
+        items = section.items.with_decisions().filter(pk=request.GET["end"])
+        item = items.first()
+        if item is None or not can_end(item) or find_ended_paths([item]):
+            text = _(
+                "This access has already ended, or it can only be ended in the"
+                " settings."
+            )
+            url = request.path
+            return self.redirect_with_message(request, text, messages.WARNING, url)
+        return self.render_page(
+            request,
+            review,
+            "other_access_end",
+            _("End the access of %s?") % quote(item),
+            item=item,
+            number=len(item.list_decisions()),
+            form=ReasonForm(),
+            review_url=request.path,
+        )
+
+    def _decide(self, request, section):
+        form = ReasonForm(request.POST)
+        reason = form.cleaned_data["reason"] if form.is_valid() else ""
+        try:
+            outcome = decide_other_paths(
+                section,
+                read_decisions(request.POST),
+                actor=request.user,
+                reason=reason,
+            )
+        except ReviewIsComplete:
+            return self.redirect_with_message(request, CLOSED_ALREADY, messages.WARNING)
+        except LastSuperuserError as error:
+            url = request.path
+            return self.redirect_with_message(request, str(error), messages.ERROR, url)
+        for level, text in describe_paths(outcome):
+            self.message_user(request, text, level)
+        if request.GET.get("end"):
+            return HttpResponseRedirect(request.path)
+        return HttpResponseRedirect(request.get_full_path())
+
+    def evidence_view(self, request, review):
+        """Show what was asked and decided.
+
+        ?print=1 shows many rows on one page, for printing. ?csv=decisions and
+        ?csv=requests download all of it, and ?xlsx= the same as a workbook.
+        """
+        for kind in (CSV, XLSX):
+            content = request.GET.get(kind, "")
+            if content in EVIDENCE_FILES:
+                return self._download_evidence(request, review, kind, content)
+        items = ReviewItem.objects.filter(section__review=review).with_decisions()
+        # Platform staff come last.
+        ordered = items.select_related("section").order_by(
+            F("section__organization_key").asc(nulls_last=True), "user_name", "pk"
+        )
+        left_out = 0
+        if request.GET.get("print"):
+            page = None
+            rows = list(ordered[:PRINTED])
+            if len(rows) == PRINTED:
+                left_out = items.count() - PRINTED
+        else:
+            rows = page = get_page(request, ordered, size=ROWS_PER_PAGE)
+        without_members = review.sections.filter(items_total=0)
+        return self.render_page(
+            request,
+            review,
+            "evidence",
+            str(review),
+            review=review,
+            scope=describe_scope(review),
+            page=page,
+            parts=list_parts(rows),
+            number=len(rows),
+            left_out=left_out,
+            without_members=without_members.exclude(organization_key=None).count(),
+        )
+
+    def _download_evidence(self, request, review, kind, content):
+        record_export(f"access review: {content}", actor=request.user, review=review.pk)
+        name = f"access-review-{review.pk}-{content}"
+        rows = EVIDENCE_FILES[content](review)
+        return respond_with_rows(request, kind, name, rows, page=request.path)
+
+
+@admin.register(ReviewRhythm)
+class ReviewRhythmAdmin(SuperuserOnlyAdmin):
+    """Rhythms are switched off, not deleted: reviews name the one that started them."""
+
+    list_display = ["name", "next_on", "ends_access", "is_active"]
+    fields = ["every_days", "answer_days", "ends_access", "next_on", "is_active"]
+    # The stock widget adds links when the page is shown already, which moves the rest.
+    formfield_overrides = {models.DateField: {"widget": DayInput}}
+
+    @admin.display(description=ReviewRhythm._meta.verbose_name)
+    def name(self, rhythm):
+        return str(rhythm)
+
+    def is_permitted(self, request, permission, obj=None):
+        return permission != "delete" and super().is_permitted(request, permission)
+
+
+def find_covered(request):
+    """Return the organizations that a review is to cover, as the URL says."""
+    key = request.GET.get("organization", "")
+    if key:
+        organizations = Organization.objects.unarchived().filter(
+            pk=int(key) if is_primary_key(key) else None
+        )
+        organization = organizations.first()
+        if organization is None:
+            raise Http404
+        return Covered(ReviewScope.ONE, organizations, organization.name)
+    query = request.GET.get(LIST_VAR, "").lstrip("?")
+    if not query:
+        return Covered(ReviewScope.ALL, None)
+    list_request = make_list_request(request, query)
+    model_admin = admin.site.get_model_admin(Organization)
+    organizations = list_all_rows(model_admin, list_request)
+    return Covered(
+        ReviewScope.LIST, organizations, describe_list(model_admin, list_request)
+    )
+
+
+def describe_list(model_admin, request):
+    """Return the search and the filters of a list, such as "Admins: Only one"."""
+    changelist = model_admin.get_changelist_instance(request)
+    parts = [f"{chip.title}: {chip.text}" for chip in changelist.chips]
+    if changelist.query:
+        parts.insert(0, f"“{changelist.query}”")
+    return "; ".join(parts)
+
+
+def describe_scope(review):
+    if review.scope == ReviewScope.ALL or not review.scope_text:
+        return review.get_scope_display()
+    return review.scope_text
+
+
+def list_unanswered(sections):
+    """Return the organizations without an answer, with their admins. Three queries."""
+    sections = list(sections)
+    organizations = Organization.objects.order_by().filter(
+        pk__in=[section.organization_key for section in sections]
+    )
+    groups = dict(organizations.values_list("admin", "pk"))
+    memberships = Membership.objects.current().filter(
+        group__in=groups, user__is_active=True
+    )
+    admins = {}
+    memberships = memberships.select_related("user").order_by("user__username")
+    for membership in memberships:
+        admins.setdefault(groups[membership.group_id], []).append(membership.user)
+    return [
+        Unanswered(section, admins.get(section.organization_key, []))
+        for section in sections
+    ]
+
+
+def list_parts(items):
+    """Return the rows of a page of evidence as a list of parts, one by organization."""
+    parts = []
+    for section, rows in groupby(items, key=attrgetter("section")):
+        parts.append(EvidencePart(section, list(rows)))
+    return parts

@@ -1,0 +1,1 @@
+"""The doctor: finds broken data, and repairs it."""

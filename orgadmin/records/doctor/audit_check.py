@@ -1,0 +1,39 @@
+"""What the doctor checks of the audit log."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from django.utils.translation import gettext_noop as _
+
+from orgadmin.access import audit_log
+from orgadmin.records.doctor.doctor import Issue
+
+ERROR = _("audit log")
+NOTE = "unsealed events"
+
+
+def examine_audit_log(*, fix: bool = False) -> Iterator[Issue]:
+    """Yield the places where the audit log was tampered with, and what is not sealed.
+
+    Nothing can repair a broken chain. With `fix`, the events that are not sealed are.
+    Reads the whole log, one batch at a time.
+    """
+    for problem in audit_log.verify():
+        text = f"position {problem.position}: {problem.text}"
+        yield Issue(ERROR, text, is_repairable=False)
+    unsealed = audit_log.find_unsealed(older_than=audit_log.SEALING_TIME).count()
+    if unsealed:
+        text = f"{unsealed:,} were not sealed within a minute"
+        if fix:
+            audit_log.publish()
+            text += "; they are sealed now"
+        yield Issue(NOTE, text, is_error=False)
+
+
+def describe_end() -> str:
+    """Return the end of the chain, to compare it with a copy of the site's log."""
+    last = audit_log.find_last()
+    if last is None:
+        return "The audit log is empty."
+    return f"The audit log ends at position {last.position} with hash {last.hash}."

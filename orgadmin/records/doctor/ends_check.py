@@ -1,0 +1,52 @@
+"""What the doctor checks of memberships that have an end."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import timedelta
+
+from django.contrib.auth.models import Group
+from django.db.models.functions import Now
+from django.utils.translation import gettext_noop as _
+
+from orgadmin.access.permission_log import exclude_role_groups
+from orgadmin.models import Membership
+from orgadmin.people.expiry import remove_ended_memberships
+from orgadmin.people.outbox import is_queued
+from orgadmin.records.doctor.doctor import Issue
+
+ENDED = _("ended membership")
+OTHER_GROUP = _("end in another group")
+
+# The worker removes them every minute, unless someone is changing the same rows.
+OVERDUE = timedelta(hours=1)
+
+
+def examine_ends(*, fix: bool = False) -> Iterator[Issue]:
+    """Yield ended memberships that nobody removes, and ends that do not belong there.
+
+    Ended memberships give no access. But lists count their admins until they are
+    removed, and the log does not say that they have left.
+    """
+    # These ended so long ago that a worker should have removed them.
+    overdue = Membership.objects.filter(ends_at__lte=Now() - OVERDUE).count()
+    # With DEBUG, there is no worker.
+    if overdue and is_queued():
+        text = (
+            f"memberships that ended more than an hour ago, and that no worker has"
+            f" removed: {overdue:,}"
+        )
+        yield Issue(ENDED, text)
+        if fix:
+            remove_ended_memberships()
+    # Whether or not they have ended yet.
+    others = Membership.objects.exclude(ends_at=None).filter(
+        group__in=exclude_role_groups(Group.objects.order_by())
+    )
+    for row in others.select_related("user", "group"):
+        text = (
+            f"{row.user.username} is in the group “{row.group}” until"
+            f" {row.ends_at:%Y-%m-%d %H:%M} UTC, but only roles in organizations can"
+            " end. Django counts its permissions until a worker removes the person"
+        )
+        yield Issue(OTHER_GROUP, text, is_repairable=False)

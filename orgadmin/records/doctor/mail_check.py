@@ -1,0 +1,38 @@
+"""What the doctor checks of the outbox: mail leaves it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from django.utils import timezone
+from django.utils.translation import gettext_noop as _
+
+from orgadmin.people.outbox import is_queued
+from orgadmin.people.unsent import find_state
+from orgadmin.records.doctor.doctor import Issue
+
+STOPPED = _("stopped worker")
+LATE = _("late mail")
+GIVEN_UP = _("unsent mail")
+
+
+def examine_outbox(*, fix: bool = False) -> Iterator[Issue]:
+    """Yield what keeps mail from being sent. None of it can be repaired here."""
+    if not is_queued():
+        return
+    state = find_state()
+    if state.is_stopped:
+        text = "no worker has reported since yesterday"
+        if state.seen_at is not None:
+            text = f"no worker has reported since {state.seen_at:%Y-%m-%d %H:%M} UTC"
+        yield Issue(STOPPED, text, is_repairable=False)
+    if state.is_late and state.waiting_since is not None:
+        minutes = (timezone.now() - state.waiting_since).total_seconds() // 60
+        text = (
+            f"messages that wait to be sent: {state.waiting:,}; the oldest for"
+            f" {minutes:,.0f} minutes"
+        )
+        yield Issue(LATE, text, is_repairable=False)
+    if state.given_up:
+        text = f"messages that were given up: {state.given_up:,}"
+        yield Issue(GIVEN_UP, text, is_repairable=False)

@@ -1,0 +1,74 @@
+"""What the doctor checks of usernames and email addresses: whom they mean."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from django.db import models
+from django.utils.translation import gettext_noop as _
+
+from orgadmin.models import User
+from orgadmin.models.addresses import fold_email, fold_username
+from orgadmin.records.batches import BATCH
+from orgadmin.records.doctor.doctor import Issue
+
+CLASH = _("same name")
+OUTDATED = _("outdated normal form")
+UNSORTED = _("order of people")
+
+
+def examine_names(*, fix: bool = False) -> Iterator[Issue]:
+    """Yield the users whose normal forms are outdated, and names that mean two people.
+
+    During an upgrade, the previous release can leave such normal forms, and such names
+    for sorting. With `fix`, they are written, unless someone else has the same normal
+    form. Reads all users.
+    """
+    fields = ("pk", "username", "email", "username_fold", "email_fold")
+    names = ("first_name", "last_name", "sort_name")
+    users = User.objects.only(*fields, *names).order_by("pk")
+    for user in users.iterator(chunk_size=BATCH):
+        if is_outdated(user):
+            yield examine_user(user, fix=fix)
+        if user.sort_name != user.make_sort_name():
+            if fix:
+                sort_name = user.make_sort_name()
+                models.QuerySet(User).filter(pk=user.pk).update(sort_name=sort_name)
+            yield Issue(UNSORTED, f"“{user}” is not sorted by their current name")
+    yield from note_usernames_of_others()
+
+
+def is_outdated(user: User) -> bool:
+    stored = (user.username_fold, user.email_fold)
+    return stored != (fold_username(user.username), fold_email(user.email) or None)
+
+
+def examine_user(user: User, *, fix: bool) -> Issue:
+    others = User.objects.exclude(pk=user.pk)
+    namesake = others.find_by_username(user.username)
+    if namesake is None and user.email:
+        namesake = others.find_by_email(user.email)
+    if namesake is not None:
+        text = f"“{user}” and “{namesake}” have the same username or email address"
+        return Issue(CLASH, text, is_repairable=False)
+    if fix:
+        # Django's own update(): this changes no security field.
+        models.QuerySet(User).filter(pk=user.pk, username=user.username).update(
+            username_fold=fold_username(user.username),
+            email_fold=fold_email(user.email) or None,
+        )
+    return Issue(OUTDATED, f"“{user}” cannot sign in with all spellings of their names")
+
+
+def note_usernames_of_others() -> Iterator[Issue]:
+    """Note usernames that are the email address of someone else, who comes first."""
+    owners = User.objects.filter(email_fold=models.OuterRef("username_fold"))
+    owners = owners.exclude(pk=models.OuterRef("pk")).values("username")
+    users = User.objects.filter(username__contains="@")
+    users = users.annotate(owner=models.Subquery(owners[:1])).exclude(owner=None)
+    for username, owner in users.order_by("pk").values_list("username", "owner"):
+        text = (
+            f"the username “{username}” is the email address of “{owner}”, who is meant"
+            " first when someone signs in with it"
+        )
+        yield Issue("username of another", text, is_error=False)

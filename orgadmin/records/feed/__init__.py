@@ -1,0 +1,1 @@
+"""Recent activity: what has happened lately, from several logs."""

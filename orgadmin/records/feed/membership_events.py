@@ -1,0 +1,163 @@
+"""What activity shows of the membership log."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from django.db.models import CharField
+from django.db.models.expressions import RawSQL
+from django.utils.translation import gettext as _
+
+from orgadmin.access.membership_log import (
+    ENDED_AS_PLANNED,
+    Event,
+    MembershipEventQuerySet,
+    make_source,
+)
+from orgadmin.access.origin import BULK_CHANGE, COMMAND, IMPORT, UNDO
+from orgadmin.models import MembershipEvent, User
+from orgadmin.people.access_requests import APPROVED
+from orgadmin.records.event_actors import hide_platform_staff_of_several
+from orgadmin.records.feed.entries import Entry, Row
+from orgadmin.records.feed.scope import Scope
+
+# How the log marks what an import, its undo or a bulk change did. That is an entry of
+# its own.
+SOURCES_OF_MANY = (
+    make_source(IMPORT),
+    make_source(UNDO),
+    make_source(f"{COMMAND}import_organizations"),
+    make_source(f"{COMMAND}import_people"),
+    make_source(BULK_CHANGE),
+)
+
+# What gives an event the attribute `why`: its reason, if that says what happened. Other
+# reasons may be long.
+WHY = RawSQL(
+    f"""
+    CASE
+        WHEN orgadmin_membershipevent.event = '{Event.LEFT}'
+            AND orgadmin_membershipevent.reason = %s
+        THEN orgadmin_membershipevent.reason
+        WHEN orgadmin_membershipevent.event = '{Event.JOINED}'
+            AND orgadmin_membershipevent.reason = %s
+        THEN orgadmin_membershipevent.reason
+        ELSE ''
+    END
+    """,
+    [ENDED_AS_PLANNED, APPROVED],
+    CharField(),
+)
+
+
+@dataclass(frozen=True)
+class EventTexts:
+    """What an entry says about one event, and about several in common."""
+
+    text: str
+    common_text: str
+
+
+def read_events(scope: Scope, before: int, size: int) -> Iterator[Row]:
+    """Yield the newest events with a lower key, or of all if `before` is 0.
+
+    Runs a query, and others that ask the rule and who may know the authors.
+    """
+    events = select_events(scope, before, size)
+    with_roles = events.with_previous_roles().annotate(why=WHY)
+    rows = list(with_roles.defer("reason")[:size])
+    hide_platform_staff_of_several(rows, scope.user)
+    scope.gate.learn({event.organization_key for event in rows})
+    # Many events have the same text.
+    texts: dict[tuple[Any, ...], EventTexts] = {}
+    for event in rows:
+        entry = None
+        # Otherwise, the organization is archived.
+        if scope.gate.permits("view", event.organization_key):
+            kind = find_kind(event)
+            if kind not in texts:
+                texts[kind] = write_texts(event)
+            entry = make_entry(event, texts[kind])
+        yield Row("events", event.pk, entry)
+
+
+def select_events(scope: Scope, before: int, size: int) -> MembershipEventQuerySet:
+    events = MembershipEvent.objects.order_by("-pk")
+    if before:
+        events = events.filter(pk__lt=before)
+    if not scope.gate.permits_everywhere("manage_members"):
+        return events.filter(organization_key__in=scope.managed_pks)
+    # What an import or a bulk change did is an entry of its own. Only the keys of the
+    # others are in the index.
+    by_hand = events
+    for source in SOURCES_OF_MANY:
+        by_hand = by_hand.exclude(source=source)
+    return events.filter(pk__in=by_hand.values("pk")[:size])
+
+
+def get_why(event: MembershipEvent) -> str:
+    """Return the reason of an event if it says what happened, or ""."""
+    why: str = getattr(event, "why", "")
+    return why
+
+
+def find_kind(event: MembershipEvent) -> tuple[Any, ...]:
+    """Return a key that is the same for events with the same text."""
+    return (event.event, event.role, event.replaced, event.ends_at, get_why(event))
+
+
+def describe_event(event: MembershipEvent) -> str:
+    """Return what happened: "role changed (Reviewer → Admin, until Dec. 31, 2026)"."""
+    what = describe_reason(event)
+    details = [str(event.shown_role)]
+    if event.shown_end and event.event != Event.END_CHANGED:
+        details.append(event.shown_end)
+    return f"{what} ({', '.join(details)})"
+
+
+def describe_reason(event: MembershipEvent) -> str:
+    """Return what happened, without the role."""
+    why = get_why(event)
+    if why == ENDED_AS_PLANNED:
+        return _("access ended as planned")
+    if why == APPROVED:
+        return _("request approved")
+    if event.event == Event.END_CHANGED and event.ends_at is not None:
+        return _("access %(until)s") % {"until": event.shown_end}
+    if event.event == Event.END_CHANGED:
+        return _("access without an end date")
+    if event.replaced is not None:
+        return _("role changed")
+    return str(event.get_event_display())
+
+
+def make_action_key(event: MembershipEvent, text: str) -> tuple[Any, ...]:
+    """Return a key that is the same for the events of one action."""
+    if event.source == make_source(BULK_CHANGE):
+        return (event.source, text, event.actor_key)
+    if event.event == Event.LEFT:
+        # Someone who leaves loses several roles.
+        return (event.user_name, event.event, get_why(event), event.actor_key)
+    return (event.user_name, text, event.actor_key)
+
+
+def write_texts(event: MembershipEvent) -> EventTexts:
+    return EventTexts(describe_event(event), str(event.get_event_display()))
+
+
+def make_entry(event: MembershipEvent, texts: EventTexts) -> Entry:
+    return Entry(
+        at=event.at,
+        text=texts.text,
+        organization_key=event.organization_key,
+        name=event.organization_name,
+        other=(User, event.user_key or 0),
+        other_name=event.user_name,
+        author_key=event.actor_key,
+        author_name=event.actor_name,
+        source=event.source,
+        action=make_action_key(event, texts.text),
+        common_text=texts.common_text,
+    )

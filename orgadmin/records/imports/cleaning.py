@@ -1,0 +1,353 @@
+"""Cleaning the cells of a record in the same way as the form."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter, defaultdict
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass, field as dataclass_field
+from datetime import date, datetime
+from typing import Any
+
+from django.core.exceptions import ValidationError
+from django.db import models
+from django.utils.translation import gettext as _
+
+from orgadmin.access.roles import Role
+from orgadmin.models import Organization
+from orgadmin.models.addresses import fold_email
+from orgadmin.models.fields import LineEmailField
+from orgadmin.people.ends import UnusableDay, find_end_of_day
+from orgadmin.records.columns import ID_COLUMNS, ROLE_COLUMNS, UNTIL
+from orgadmin.records.id_keys import is_id_key
+from orgadmin.records.imports.file_records import Record
+from orgadmin.records.imports.header import Header
+from orgadmin.records.imports.problems import ImportProblem, RowRefused
+from orgadmin.records.imports.suspicions import (
+    ImportWarning,
+    find_suspicions,
+    split_emails,
+)
+
+ID = "[1-9][0-9]{0,17}"  # so that the number fits into 64 bits
+DAY = "[0-9]{4}-[0-9]{2}-[0-9]{2}"
+EMAIL_FIELD = LineEmailField()
+
+# {column that identifies an organization: its name in messages}
+KEY_LABELS = {"id": "ID", "reference": "reference"}
+
+
+@dataclass(frozen=True)
+class NamedPerson:
+    """An email address in a cell, and the role that the person should get."""
+
+    column: str  # as in ROLE_COLUMNS
+    role: Role
+    email: str  # in its normal form
+    ends_at: datetime | None = None  # None keeps the end that the membership has
+
+
+@dataclass(frozen=True)
+class ImportRow:
+    """A record whose cells are valid. It has not been compared with the database."""
+
+    line: int
+    pk: int | None  # None if there is no "id" column, or if the cell is empty
+    # {field of Organization: value} for the cells that are imported: those that are not
+    # empty, and empty ones that empty the field.
+    values: dict[str, Any]
+    people: list[NamedPerson]
+    # What is suspicious about the cells. Those that change nothing do not matter.
+    warnings: list[ImportWarning] = dataclass_field(default_factory=list)
+
+    @property
+    def reference(self) -> str | None:
+        return self.values.get("reference")
+
+    @property
+    def has_key(self) -> bool:
+        return self.pk is not None or self.reference is not None
+
+
+class InvalidCell(Exception):
+    def __init__(self, message: str, value: str) -> None:
+        super().__init__(message, value)
+        self.message = message
+        self.value = value
+
+
+class RecordCleaner:
+    """What turns the records of any file into rows. A subclass says what they have."""
+
+    def __init__(self, header: Header) -> None:
+        self.header = header
+
+    def get_cell(self, record: Record, name: str) -> str:
+        """Return the cell of a column, or an empty text if there is no such column."""
+        position = self.header.positions.get(name)
+        return "" if position is None else record.cells[position]
+
+    def check_number_of_cells(self, record: Record) -> None:
+        cells = len(record.cells)
+        columns = len(self.header.titles)
+        # Some programs end each line with separators, and workbooks have cells without
+        # a title. So empty cells at the end are allowed.
+        extra_cells = record.cells[columns:]
+        if cells < columns or any(extra_cells):
+            message = _(
+                "The header and this line have different numbers of cells:"
+                " %(columns)d and %(cells)d. Look for a missing or extra separator."
+            ) % {"cells": cells, "columns": columns}
+            raise RowRefused(ImportProblem(message, record.line))
+
+    def clean_id(self, record: Record) -> int | None:
+        """Return the ID in a record, or None if there is none.
+
+        Raises `InvalidCell` if the cell contains no ID, or one that has another key.
+        """
+        position = self.header.positions.get("id")
+        if position is None or not record.cells[position]:
+            return None
+        cell = record.cells[position]
+        if not re.fullmatch(ID, cell):
+            raise InvalidCell(self.explain_no_id(), cell)
+        pk = int(cell)
+        key = record.cells[self.header.positions["id_key"]]
+        if not is_id_key(pk, key):
+            raise InvalidCell(self.explain_wrong_key(), cell)
+        return pk
+
+    def explain_no_id(self) -> str:
+        return _("This is not an ID. Leave the cell empty to create an organization.")
+
+    def explain_wrong_key(self) -> str:
+        return _(
+            "This ID does not belong to the “id_key” in its line. Export the"
+            " organizations again, or empty both cells to create an organization."
+        )
+
+    def find_warnings(
+        self, record: Record, name: str, cell: str
+    ) -> list[ImportWarning]:
+        warnings = []
+        for suspicion in find_suspicions(name, cell):
+            title = self.header.find_title(name)
+            warning = ImportWarning(suspicion, record.line, title, cell, name)
+            warnings.append(warning)
+        return warnings
+
+    def describe(self, error: InvalidCell, record: Record, name: str) -> ImportProblem:
+        title = self.header.find_title(name)
+        return ImportProblem(error.message, record.line, title, error.value)
+
+
+class RowCleaner(RecordCleaner):
+    """Turns the records of a file into rows.
+
+    Remembers the keys of the rows, because two rows must not have the same one.
+    """
+
+    def __init__(self, header: Header, clear_blank: Collection[str] = ()) -> None:
+        super().__init__(header)
+        self.clear_blank = frozenset(clear_blank)
+        # {column: {key: line in which it appears}}
+        self.lines_by_key: dict[str, dict[int | str, int]] = {"id": {}, "reference": {}}
+
+    def clean(self, record: Record) -> ImportRow:
+        """Return the row of a record. Raises `RowRefused` with all of its problems."""
+        self.check_number_of_cells(record)
+        values: dict[str, Any] = {}
+        members: dict[str, dict[str, datetime | None]] = {}
+        warnings: list[ImportWarning] = []
+        problems = []
+        for name, cell in self._list_cells(record):
+            try:
+                if name in ROLE_COLUMNS:
+                    members[name] = clean_members(cell)
+                    continue
+                values |= self._clean_value(name, cell)
+                warnings += self.find_warnings(record, name, cell)
+            except InvalidCell as error:
+                problems.append(self.describe(error, record, name))
+        pk = None
+        try:
+            pk = self.clean_id(record)
+        except InvalidCell as error:
+            problems.append(self.describe(error, record, "id"))
+        row = ImportRow(record.line, pk, values, list_people(members), warnings)
+        problems += self._check_has_name(row, record)
+        problems += self._check_row(row)
+        if problems:
+            raise RowRefused(*problems)
+        return row
+
+    def _list_cells(self, record: Record) -> Iterator[tuple[str, str]]:
+        """Yield the fields and their cells, without the ID and its key."""
+        for name, position in self.header.positions.items():
+            if name not in ID_COLUMNS:
+                yield name, record.cells[position]
+        if self.header.address_parts:
+            yield "address", self._join_address(record)
+
+    def _join_address(self, record: Record) -> str:
+        """Return the address that the parts in a record make, or an empty text."""
+        parts = defaultdict(str)
+        for part, position in self.header.address_parts.items():
+            parts[part] = record.cells[position]
+        town = f"{parts['postal_code']} {parts['city']}".strip()
+        lines = [parts["street"], town, parts["region"], parts["country"]]
+        return "\n".join(line for line in lines if line)
+
+    def _clean_value(self, name: str, cell: str) -> dict[str, Any]:
+        """Return {field: value} for a cell, or nothing if it keeps what is there."""
+        if name == "email":
+            cell = next(iter(split_emails(cell)), cell)
+        value = clean_value(name, cell)
+        if not value and name not in self.clear_blank:
+            return {}
+        return {name: value}
+
+    def _check_row(self, row: ImportRow) -> list[ImportProblem]:
+        """Return a problem if the row repeats a person, or another row's key.
+
+        The keys of a row that repeats a person are not remembered.
+        """
+        problem = find_double_role(row)
+        if problem is None:
+            problem = self._claim_keys(row)
+        return [] if problem is None else [problem]
+
+    def _check_has_name(self, row: ImportRow, record: Record) -> list[ImportProblem]:
+        """Return a problem if a row has neither a key nor a name."""
+        if row.has_key or record.cells[self.header.positions["name"]]:
+            return []
+        return [describe_blank_name(self.header, row.line)]
+
+    def _claim_keys(self, row: ImportRow) -> ImportProblem | None:
+        """Remember the keys of a row. Returns a problem if an earlier row has one."""
+        keys = {"id": row.pk, "reference": row.reference}
+        for column, key in keys.items():
+            if key is None:
+                continue
+            first_line = self.lines_by_key[column].setdefault(key, row.line)
+            if first_line != row.line:
+                message = _(
+                    "Line %(line)d already has this %(key)s. Keep only one of them."
+                ) % {"line": first_line, "key": KEY_LABELS[column]}
+                title = self.header.find_title(column)
+                return ImportProblem(message, row.line, title, str(key))
+        return None
+
+
+def describe_blank_name(header: Header, line: int) -> ImportProblem:
+    """Return the problem of a row that would create an organization without a name."""
+    message = str(Organization._meta.get_field("name").error_messages["blank"])
+    return ImportProblem(message, line, header.find_title("name"))
+
+
+def clean_members(cell: str) -> dict[str, datetime | None]:
+    """Return {email address: end of the membership} of the people in a cell.
+
+    An address may be followed by the last day, as in "mary@example.com until
+    2026-12-31". Without it, the end is None. Raises `InvalidCell`.
+    """
+    ends: dict[str, datetime | None] = {}
+    email = None  # to which an end that follows belongs
+    words = iter(re.split(r"[\s;,]+", cell))
+    for word in words:
+        if word.lower() == UNTIL:
+            day = next(words, "")
+            if email is None or not day:
+                raise InvalidCell(explain_until(), cell)
+            ends[email] = choose_end(ends[email], clean_last_day(day), day)
+            email = None
+        elif word:
+            email = fold_email(clean_field(EMAIL_FIELD, word, word))
+            ends.setdefault(email, None)
+    return ends
+
+
+def explain_until() -> str:
+    return _(
+        "Write “until” between an email address and a day, as in"
+        " “mary@example.com until 2026-12-31”."
+    )
+
+
+def choose_end(first: datetime | None, second: datetime, day: str) -> datetime:
+    """Return the end of a person who may already have one in the same cell."""
+    if first is not None and first != second:
+        message = _("This person already has another last day here. Keep only one.")
+        raise InvalidCell(message, day)
+    return second
+
+
+def clean_last_day(text: str) -> datetime:
+    """Return when a membership ends that has this last day. Raises `InvalidCell`."""
+    try:
+        if not re.fullmatch(DAY, text):
+            raise ValueError(text)
+        return find_end_of_day(date.fromisoformat(text))
+    except UnusableDay as error:
+        raise InvalidCell(str(error), text) from error
+    except ValueError as error:
+        message = _(
+            "This is not a date. Write the year, month and day, as in 2026-12-31."
+        )
+        raise InvalidCell(message, text) from error
+
+
+def clean_value(name: str, cell: str) -> Any:
+    """Return the value of a field of Organization. Raises `InvalidCell`.
+
+    The value of an empty cell is None if the field can be NULL, or else an empty
+    string.
+    """
+    field: Any = Organization._meta.get_field(name)
+    text = complete_url(cell) if name == "website" else cell
+    value = clean_field(field, text, cell) if cell else ""
+    if value:
+        return value
+    return None if field.null else ""
+
+
+def complete_url(cell: str) -> str:
+    """Add a scheme to a URL that has none, as the form does."""
+    if cell and "://" not in cell:
+        return f"https://{cell}"
+    return cell
+
+
+def clean_field(field: models.Field, text: str, cell: str) -> Any:
+    """Return the value that a model's field makes of a text.
+
+    Raises `InvalidCell` with the content of the cell, which may differ from `text`.
+    """
+    try:
+        return field.clean(text, None)
+    except ValidationError as error:
+        raise InvalidCell(" ".join(error.messages), cell) from error
+
+
+def list_people(
+    members: Mapping[str, Mapping[str, datetime | None]],
+) -> list[NamedPerson]:
+    """Return the people in the cells of a row, role by role.
+
+    `members` is {column: {email address: end of the membership}}.
+    """
+    people = []
+    for column, role in ROLE_COLUMNS.items():
+        for email, ends_at in members.get(column, {}).items():
+            people.append(NamedPerson(column, role, email, ends_at))
+    return people
+
+
+def find_double_role(row: ImportRow) -> ImportProblem | None:
+    """Return a problem if the row gives a person two roles."""
+    counts = Counter(person.email for person in row.people)
+    for email, count in counts.items():
+        if count > 1:
+            message = _("This person would get two roles here. Keep only one of them.")
+            return ImportProblem(message, row.line, value=email)
+    return None

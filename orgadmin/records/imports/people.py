@@ -1,0 +1,250 @@
+"""Importing people: who gets which role in which organization.
+
+The steps are those of an import of organizations; see `imports.py`. A row gives a role
+through `membership`, or invites an address that nobody has an account with.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, BinaryIO
+
+from django.utils.translation import gettext as _
+
+from orgadmin.access.rule import is_active_superuser
+from orgadmin.models import Import, Invitation
+from orgadmin.models.guards import LastAdminError
+from orgadmin.people import outbox
+from orgadmin.people.changes import RoleChange
+from orgadmin.people.ends import find_last_day
+from orgadmin.people.invitations import invite
+from orgadmin.people.mail import send_invitation
+from orgadmin.people.membership import change_roles
+from orgadmin.records.imports.file_records import Record
+from orgadmin.records.imports.header import Header
+from orgadmin.records.imports.organizations import (
+    ImportReport,
+    TableImport,
+    import_table,
+)
+from orgadmin.records.imports.people_cleaning import PersonCleaner
+from orgadmin.records.imports.people_header import PeopleTitleReader
+from orgadmin.records.imports.people_planning import (
+    PersonPlanner,
+    PlannedPersonRow,
+    find_end_before,
+)
+from orgadmin.records.imports.preview import CellPreview, PeopleEffects, RowPreview
+from orgadmin.records.imports.problems import FileRefused, ImportProblem, RowRefused
+from orgadmin.records.imports.source import FileSource
+
+
+@dataclass(frozen=True)
+class PersonPreview(RowPreview):
+    """The effects of a row on a person."""
+
+    email: str = ""
+
+    @property
+    def title(self) -> str:
+        return f"{self.email}, {self.organization}"
+
+
+def import_people(file: BinaryIO, **settings: Any) -> ImportReport:
+    """Import the people in a file. The settings are those of `import_table()`.
+
+    Only superusers, and commands without an actor, may do so. Nobody loses a role that
+    the file does not name. Runs about 20 queries for 1,000 rows, and 9 for each person
+    who is invited.
+    """
+    return import_table(FileSource(file), subject=PeopleImport, **settings)
+
+
+class PeopleImport(TableImport):
+    """A running import of people."""
+
+    title_reader = PeopleTitleReader
+
+    def start(self, header: Header) -> None:
+        if self.actor is not None and not is_active_superuser(self.actor):
+            raise FileRefused(
+                ImportProblem(_("Only platform staff can import people."))
+            )
+        # Rows without the key of an organization are problems.
+        self.report.has_key = True
+        self.header = header
+        self.cleaner = PersonCleaner(header)
+        self.planner = PersonPlanner(
+            header,
+            invites_unknown=self.send_mail and self.actor is not None,
+            matches_names=self.options.matches_names,
+        )
+        # Rows about organizations that would have no admin, until a later row gives
+        # them one.
+        self.postponed: list[PlannedPersonRow] = []
+        self.records: dict[int, Record] = {}
+
+    def describe_subject(self) -> dict[str, Any]:
+        return {"subject": Import.Subject.PEOPLE.value}
+
+    def write(self, rows: Sequence[PlannedPersonRow]) -> None:
+        try:
+            self._write(rows)
+        except LastAdminError as error:
+            pks = {organization.pk for organization in error.organizations}
+            late = [row for row in rows if find_organization(row) in pks]
+            self.postponed += late
+            self.records.update({row.line: self.batch[row.line] for row in late})
+            self._write([row for row in rows if find_organization(row) not in pks])
+
+    def finish(self) -> None:
+        """Write what was postponed, or refuse the rows that take the last admin."""
+        if not self.postponed or (self.problems and not self.is_partial):
+            return
+        try:
+            self._write(self.postponed)
+        except LastAdminError as error:
+            pks = {organization.pk for organization in error.organizations}
+            kept = []
+            for row in self.postponed:
+                if find_organization(row) in pks and takes_admin(row):
+                    self._refuse_last_admin(row)
+                else:
+                    kept.append(row)
+            if self.is_partial:
+                self._write(kept)
+
+    def _refuse_last_admin(self, row: PlannedPersonRow) -> None:
+        message = _(
+            "“%s” would be left without an active admin. Make someone else an admin"
+            " first."
+        )
+        problem = ImportProblem(
+            message % row.organization,
+            row.line,
+            self.header.find_title("role"),
+            row.email,
+        )
+        self.valid_rows -= 1
+        self.reject(self.records[row.line], RowRefused(problem))
+
+    def _write(self, rows: Sequence[PlannedPersonRow]) -> None:
+        """Give roles, and invite people.
+
+        Raises `LastAdminError`, and then changes nothing.
+        """
+        changes = give_roles(rows, actor=self.actor)
+        self.count_role_changes(list(changes.values()))
+        for row in rows:
+            change = find_change(row, changes)
+            invitation = None
+            if row.user is None and row.is_needed:
+                invitation = self._invite(row)
+                self.report.invited += 1
+            if change is None and invitation is None:
+                self.report.unchanged += 1
+            elif self.on_row is not None:
+                self.on_row(preview_row(row, change, invitation))
+
+    def _invite(self, row: PlannedPersonRow) -> Invitation:
+        # Without an actor, the planner has refused everyone who would be invited.
+        assert self.actor and row.organization and row.role
+        invitation = invite(
+            row.organization,
+            row.email,
+            row.role,
+            actor=self.actor,
+            is_limited=False,
+            ends_at=row.end.at if row.end is not None else None,
+        )
+        outbox.enqueue(send_invitation, invitation=invitation.pk)
+        return invitation
+
+
+def find_organization(row: PlannedPersonRow) -> int | None:
+    return row.organization.pk if row.organization is not None else None
+
+
+def takes_admin(row: PlannedPersonRow) -> bool:
+    """Return whether a row takes the role of an admin from a person."""
+    return row.is_needed and row.before is not None and row.role is not row.before.role
+
+
+def give_roles(
+    rows: Sequence[PlannedPersonRow], *, actor: Any
+) -> dict[tuple[int, int], RoleChange]:
+    """Give roles to those who need no invitation.
+
+    Returns {(user ID, organization ID): change} of the changes that were made.
+    """
+    wanted = []
+    for row in rows:
+        if row.user is not None and row.organization is not None and row.is_needed:
+            change = RoleChange(row.user, row.organization, row.role, end=row.end)
+            wanted.append(change)
+    if not wanted:
+        return {}
+    made = change_roles(wanted, actor=actor, notify=False)
+    return {(change.user.pk, change.organization.pk): change for change in made}
+
+
+def find_change(
+    row: PlannedPersonRow, changes: dict[tuple[int, int], RoleChange]
+) -> RoleChange | None:
+    """Return the change that a row has made. A repeated row makes none."""
+    if row.user is None or row.organization is None or not row.is_needed:
+        return None
+    return changes.get((row.user.pk, row.organization.pk))
+
+
+def preview_row(
+    row: PlannedPersonRow, change: RoleChange | None, invitation: Invitation | None
+) -> PersonPreview:
+    assert row.organization is not None
+    people = PeopleEffects()
+    if change is not None:
+        people.role_changes.append(change)
+        people.previous_ends.append(find_end_before(row))
+    if invitation is not None:
+        people.invitations.append(invitation)
+    cells = list_cells(row, change)
+    effects = [str(cell) for cell in cells]
+    if invitation is not None:
+        effects.insert(0, _("is invited"))
+    return PersonPreview(
+        line=row.line,
+        organization=row.organization,
+        effects=effects,
+        cells=cells,
+        is_new=False,
+        old_values={},
+        people=people,
+        email=row.email,
+    )
+
+
+def list_cells(row: PlannedPersonRow, change: RoleChange | None) -> list[CellPreview]:
+    """Return the role and the last day that a row gives, if they are new."""
+    assert row.role is not None
+    before = row.before if row.user is not None else None
+    if change is not None:
+        ends_at = change.ends_at
+    else:
+        ends_at = row.end.at if row.end is not None else None
+    old_day = show_day(before.ends_at if before is not None else None)
+    new_day = show_day(ends_at)
+    cells = []
+    if before is None or before.role is not row.role:
+        old_role = str(before.role.label) if before is not None else ""
+        new_role = str(row.role.label)
+        cell = CellPreview("role", old_role, new_role, before is None, [])
+        cells.append(cell)
+    if old_day != new_day:
+        cells.append(CellPreview("until", old_day, new_day, before is None, []))
+    return cells
+
+
+def show_day(ends_at: datetime | None) -> str:
+    return str(find_last_day(ends_at)) if ends_at is not None else _("no end")

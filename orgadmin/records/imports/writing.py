@@ -1,0 +1,134 @@
+"""Writing a batch of planned rows: organizations, roles and invitations."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from orgadmin.models import Invitation, Membership, Organization, User
+from orgadmin.people import outbox
+from orgadmin.people.changes import RoleChange
+from orgadmin.people.ends import has_same_day
+from orgadmin.people.invitations import invite
+from orgadmin.people.mail import send_invitation
+from orgadmin.people.membership import change_roles
+from orgadmin.records.imports.planning import PlannedPerson, PlannedRow
+
+
+@dataclass(frozen=True)
+class WrittenBatch:
+    """The changes that a batch of rows made in the database."""
+
+    created: list[Organization]
+    changed: list[Organization]
+    role_changes: list[RoleChange]
+    invitations: list[Invitation]
+    # {(user ID, organization ID): end before} of memberships that had one
+    previous_ends: dict[tuple[int, int], datetime] = field(default_factory=dict)
+    # {line: names that the groups of a new organization would get}, in a dry run
+    planned_groups: dict[int, list[str]] = field(default_factory=dict)
+
+    def find_touched(self) -> set[int]:
+        """Return the IDs of organizations of which anything was changed or created."""
+        touched = {organization.pk for organization in self.created + self.changed}
+        touched.update(change.organization.pk for change in self.role_changes)
+        touched.update(invitation.organization_id for invitation in self.invitations)
+        return touched
+
+
+def write_batch(rows: Sequence[PlannedRow], *, actor: User | None) -> WrittenBatch:
+    """Write the planned changes. The caller sends the mail about changes of roles.
+
+    Raises `Organization.DoesNotExist`, `PermissionDenied` or a `DatabaseError` if
+    people, organizations or permissions have changed since the rows were planned.
+    """
+    created = [row.organization for row in rows if row.is_new]
+    Organization.objects.bulk_create(created)
+    changed = []
+    for row in rows:
+        if row.old_values and not row.is_new:
+            row.organization.save(update_fields=list(row.old_values))
+            changed.append(row.organization)
+    previous_ends = find_ends(rows)
+    role_changes = give_roles(rows, actor=actor)
+    invitations = invite_people(rows, actor=actor)
+    return WrittenBatch(created, changed, role_changes, invitations, previous_ends)
+
+
+def find_ends(rows: Sequence[PlannedRow]) -> dict[tuple[int, int], datetime]:
+    """Return the ends of the memberships that people in the rows have now."""
+    user_pks: set[int] = set()
+    organizations: dict[int | None, int] = {}
+    for row in rows:
+        users = {person.user.pk for person in row.people if person.user is not None}
+        if users and not row.is_new:
+            user_pks |= users
+            for group_id in row.organization.group_ids:
+                organizations[group_id] = row.organization.pk
+    if not user_pks:
+        return {}
+    memberships = Membership.objects.current().filter(
+        user__in=user_pks, group__in=organizations, ends_at__isnull=False
+    )
+    return {
+        (row.user_id, organizations[row.group_id]): row.ends_at
+        for row in memberships
+        if row.ends_at is not None
+    }
+
+
+def give_roles(rows: Sequence[PlannedRow], *, actor: User | None) -> list[RoleChange]:
+    """Give roles to the people who need no invitation, and return the changes."""
+    wanted = []
+    for row in rows:
+        for person in row.people:
+            if person.user is not None:
+                change = RoleChange(
+                    person.user, row.organization, person.role, end=person.end
+                )
+                wanted.append(change)
+    if not wanted:
+        return []
+    return change_roles(wanted, actor=actor, notify=False)
+
+
+def invite_people(
+    rows: Sequence[PlannedRow], *, actor: User | None
+) -> list[Invitation]:
+    """Invite the people who get no role yet, unless they have been invited before."""
+    if actor is None:
+        # An invitation names the person who sends it. Without an actor, the planner has
+        # refused everyone who would have to be invited.
+        return []
+    invitations = []
+    for row in rows:
+        for person in row.people:
+            if person.user is not None:
+                continue
+            if is_invited(person, row.organization):
+                continue
+            invitation = invite(
+                row.organization,
+                person.email,
+                person.role,
+                actor=actor,
+                is_limited=False,
+                ends_at=person.end.at if person.end is not None else None,
+            )
+            outbox.enqueue(send_invitation, invitation=invitation.pk)
+            invitations.append(invitation)
+    return invitations
+
+
+def is_invited(person: PlannedPerson, organization: Organization) -> bool:
+    """Return whether an invitation offers a person what the file says.
+
+    If the file does not say when the membership ends, any end will do.
+    """
+    invitations = organization.invitations.to_email(person.email)
+    for invitation in invitations.filter(role=person.role.key):
+        offered = invitation.membership_ends_at
+        if person.end is None or has_same_day(offered, person.end.at):
+            return True
+    return False
