@@ -275,12 +275,11 @@ def measure_home(username: str) -> None:
         measure(f"{username}: {what}", pages, pairs=30, budget=30.0)
 
 
-def measure_growth(client: Client) -> None:
-    """Compare staff's pages with those of the small database."""
-    small_client = sign_in("root", "small")
+def list_pages_of_staff() -> dict[str, str]:
+    """Return {name: address} of pages in the database that is in use."""
     user = User.objects.get(username="admin-10")
     group = user.groups.first()
-    addresses = {
+    return {
         "user page": f"/admin/orgadmin/user/{user.pk}/change/",
         "organization page": f"{LIST}1/change/",
         "overview": f"{LIST}1/overview/",
@@ -288,14 +287,18 @@ def measure_growth(client: Client) -> None:
         "group page": f"/admin/auth/group/{group.pk}/change/",
         "people page": f"{LIST}1/people/",
     }
+
+
+def measure_growth(client: Client) -> None:
+    """Compare staff's pages with those of the small database."""
+    small_client = sign_in("root", "small")
+    addresses = list_pages_of_staff()
+    with use_database("small"):
+        small_addresses = list_pages_of_staff()
     for what, address in addresses.items():
-        small_address = address
-        if what == "group page":
-            # The small database has no group with so high an id.
-            small_address = "/admin/auth/group/1/change/"
         pages = {
             "ours": partial(get_page, client, address),
-            "small": partial(get_page, small_client, small_address, "small"),
+            "small": partial(get_page, small_client, small_addresses[what], "small"),
         }
         measure(what, pages)
     lists = {"groups": "/admin/auth/group/", "users": "/admin/orgadmin/user/"}
