@@ -10,6 +10,7 @@ line of JSON for each measure.
 import argparse
 import os
 import re
+import secrets
 import statistics
 import warnings
 from collections.abc import Callable, Mapping
@@ -32,6 +33,7 @@ from benchmarks.compare import compare, find_ratio
 from benchmarks.peers.models import FLOORS, UsualOrganization
 from benchmarks.results import medians, print_result
 from benchmarks.router import use_database
+from orgadmin.accounts.sessions.kept_forms import FIELD as FORM_KEY
 from orgadmin.models import Organization, User
 
 LIST = "/admin/orgadmin/organization/"
@@ -76,6 +78,9 @@ class ChangeForm:
         """Save another phone number each time."""
         self.saves += 1
         self.data["phone"] = f"+1 555 {self.saves:06}"
+        if FORM_KEY in self.data:
+            # A form that is sent again with the same key is not saved again.
+            self.data[FORM_KEY] = secrets.token_urlsafe()
         response = self.client.post(
             self.address,
             urlencode(self.data),
@@ -85,6 +90,21 @@ class ChangeForm:
         # The page would show the new number as the initial one the next time.
         if "initial-phone" in self.data:
             self.data["initial-phone"] = self.data["phone"]
+
+    def check(self) -> None:
+        """Raise `AssertionError` if the last number was not saved."""
+        assert self.read_fields()["phone"] == self.data["phone"], self.address
+
+
+def check_rows(pages: Mapping[str, tuple[Client, str]], expected: int) -> None:
+    """Raise `AssertionError` if a list does not show so many rows.
+
+    `pages` is {name: (client, address)}.
+    """
+    for name, (client, address) in pages.items():
+        text = client.get(address).content.decode()
+        [table] = re.findall(r"<tbody.*?</tbody>", text, re.DOTALL)
+        assert table.count("<tr") == expected, (name, address)
 
 
 def count_queries(function: Callable[[], None]) -> int:
@@ -129,8 +149,11 @@ def measure_org_admin(number: int) -> None:
     client = sign_in(f"admin-{number}")
     floor_client = sign_in(f"floor-{number}")
     our_list = partial(get_page, client, LIST)
-    floor_list = partial(get_page, floor_client, f"/floor/peers/floor{number}/")
+    floor_address = f"/floor/peers/floor{number}/"
+    floor_list = partial(get_page, floor_client, floor_address)
     lists = {"ours": our_list, "floor": floor_list}
+    pages = {"ours": (client, LIST), "floor": (floor_client, floor_address)}
+    check_rows(pages, expected=min(number, 100))
     if "small" in connections:
         small_client = sign_in(f"admin-{number}", "small")
         lists["ours, small"] = partial(get_page, small_client, LIST, "small")
@@ -160,11 +183,14 @@ def measure_change_page(client: Client, floor_client: Client) -> None:
     measure("change page", pages)
     overview = partial(get_page, client, f"{LIST}{ours.pk}/overview/")
     measure("overview", {"ours": overview, "change page": pages["ours"]})
-    saves = {
-        "ours": ChangeForm(client, address).save,
-        "floor": ChangeForm(floor_client, floor_address).save,
+    forms = {
+        "ours": ChangeForm(client, address),
+        "floor": ChangeForm(floor_client, floor_address),
     }
+    saves = {name: form.save for name, form in forms.items()}
     measure("change page, saved", saves)
+    for form in forms.values():
+        form.check()
 
 
 def measure_staff() -> None:
@@ -194,6 +220,8 @@ def measure_staff_list(client: Client) -> None:
         "search of one": (f"?q={last_word}", f"?q={last_word}"),
         "deepest page": (f"?after={nearly_last}", f"?p={(total + 99) // 100}"),
     }
+    lists = {"ours": (client, LIST), "stock": (client, USUAL_LIST)}
+    check_rows(lists, expected=min(total, 100))
     for what, (our_query, stock_query) in queries.items():
         pages = {
             "ours": partial(get_page, client, LIST + our_query),

@@ -9,11 +9,26 @@ from copy import deepcopy
 from environ import Env
 
 from config.settings import *  # noqa: F403
-from config.settings import DATABASES, INSTALLED_APPS, LOGGING, STORAGES
+from config.settings import DATABASES, INSTALLED_APPS, LOGGING, STORAGES, TEMPLATES
 
 INSTALLED_APPS = [*INSTALLED_APPS, "benchmarks.peers"]
 ROOT_URLCONF = "benchmarks.urls"
 ALLOWED_HOSTS = ["*"]
+
+# The templates of the admin that ours is compared with: none of this project.
+STOCK_TEMPLATES = {
+    "NAME": "stock",
+    "BACKEND": "django.template.backends.django.DjangoTemplates",
+    "APP_DIRS": True,
+    "OPTIONS": {
+        "context_processors": [
+            "django.template.context_processors.request",
+            "django.contrib.auth.context_processors.auth",
+            "django.contrib.messages.context_processors.messages",
+        ],
+    },
+}
+TEMPLATES = [*TEMPLATES, STOCK_TEMPLATES]
 
 STORAGES = {
     **STORAGES,

@@ -1,12 +1,15 @@
 """Settings of the stock admin that the load test compares with.
 
-It has the middleware of `startproject`, and writes no log of requests.
+It has the middleware of `startproject` and Django's own templates, and writes no log of
+requests.
 """
 
 from benchmarks.settings import *  # noqa: F403
+from benchmarks.settings import STOCK_TEMPLATES
 
 AUTHENTICATION_BACKENDS = ["django.contrib.auth.backends.ModelBackend"]
 LOGGING = {}
+TEMPLATES = [STOCK_TEMPLATES]
 MIDDLEWARE = [
     "django.middleware.security.SecurityMiddleware",
     "django.contrib.sessions.middleware.SessionMiddleware",

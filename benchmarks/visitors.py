@@ -10,6 +10,7 @@ import logging
 import os
 import random
 import re
+import secrets
 import time
 import warnings
 from collections.abc import Callable, Iterator, Sequence
@@ -26,6 +27,7 @@ from tests.servers import Person, read_form
 ORGANIZATIONS = 10  # of each person
 PASSWORD = "correct horse battery"
 KINDS = ("list", "change page", "save", "sign-in")  # of requests
+FORM_KEY = "form_key"  # the field with the key of a form
 
 
 @dataclass(frozen=True)
@@ -174,6 +176,9 @@ class Visitor:
         """Save another phone number each time."""
         self.saves += 1
         self.form["phone"] = f"+1 555 {self.saves:06}"
+        if FORM_KEY in self.form:
+            # A form that is sent again with the same key is not saved again.
+            self.form[FORM_KEY] = secrets.token_urlsafe()
         timed = self.send(302, self.person.post, self.page, self.form)
         # The page would show the new number as the initial one the next time.
         if "initial-phone" in self.form:

@@ -5,12 +5,29 @@
 """
 
 from django.contrib import admin
+from django.template.response import TemplateResponse
 from guardian.shortcuts import get_objects_for_user
 
 from benchmarks.peers.models import FLOORS, UsualOrganization
 
-floor_site = admin.AdminSite("floor")
-usual_site = admin.AdminSite("usual")
+
+class StockSite(admin.AdminSite):
+    """An admin site with Django's own templates, which this project replaces."""
+
+    def admin_view(self, view, cacheable=False):
+        inner = super().admin_view(view, cacheable)
+
+        def view_with_stock_templates(request, *args, **kwargs):
+            response = inner(request, *args, **kwargs)
+            if isinstance(response, TemplateResponse):
+                response.using = "stock"
+            return response
+
+        return view_with_stock_templates
+
+
+floor_site = StockSite("floor")
+usual_site = StockSite("usual")
 
 
 class OrganizationAdmin(admin.ModelAdmin):
