@@ -31,7 +31,7 @@ class JobTests(StoredCase):
         self.root.save()
         self.client.force_login(self.root)
         limits = Limits(rows=2, size=10_000)
-        for module in ("records.import_jobs", "admin.import_export"):
+        for module in ("records.import_jobs", "admin.imports.import_export"):
             patch = mock.patch(f"orgadmin.{module}.AT_ONCE", limits)
             patch.start()
             self.addCleanup(patch.stop)
@@ -186,7 +186,8 @@ class ProgressTests(TransactionTestCase):
 START_JOB = """
 import io
 from orgadmin.models import Import, User
-from orgadmin.records import import_jobs, stored_imports
+from orgadmin.records import import_jobs
+from orgadmin.records.imports import stored_imports
 from orgadmin.records.imports.options import PAGE_LIMITS, ImportOptions
 from tests.mailing import queues_mail
 

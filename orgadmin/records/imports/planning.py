@@ -356,11 +356,8 @@ class RowPlanner:
                 problem = ImportProblem(message, row.line, title, person.email)
                 raise RowRefused(problem)
             end = find_new_end(person, user, organization, stored)
-            if (
-                end is not None
-                and user is not None
-                and user.pk in stored.pks_with_doubtful_address
-            ):
+            is_doubtful = user and user.pk in stored.pks_with_doubtful_address
+            if end is not None and is_doubtful:
                 message = explain_unconfirmed_end()
                 title = self.header.find_title(person.column)
                 problem = ImportProblem(message, row.line, title, person.email)
