@@ -30,7 +30,7 @@ class LongListTests(TestCase):
         )
 
     def setUp(self):
-        self.enterContext(mock.patch.object(changelist, "LIMIT", 300))
+        self.enterContext(mock.patch.object(changelist, "ROW_LIMIT", 300))
         self.enterContext(mock.patch.object(base, "ACTION_LIMIT", 300))
         self.client.force_login(self.root)
 

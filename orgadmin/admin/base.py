@@ -29,7 +29,11 @@ from orgadmin.admin.delete_page import DeletePage
 from orgadmin.admin.departures import REFUSALS, describe_refusal
 from orgadmin.admin.form_page import FormPage
 from orgadmin.admin.history_page import HistoryPage
-from orgadmin.admin.lists.changelist import LimitedPaginator, LongChangeList, exceeds
+from orgadmin.admin.lists.changelist import (
+    LimitedPaginator,
+    LongChangeList,
+    has_more_rows_than,
+)
 from orgadmin.admin.lists.lookups import is_declared
 from orgadmin.admin.once import SENT_TWICE, AlreadySent, make_form_key
 from orgadmin.admin.record_pages import RecordPages
@@ -354,7 +358,7 @@ class ClosedModelAdmin(
 
         Django 6.1 passes more arguments, so the method accepts any `kwargs`.
         """
-        if self._selects_all(request) and exceeds(queryset, ACTION_LIMIT):
+        if self._selects_all(request) and has_more_rows_than(ACTION_LIMIT, queryset):
             text = _(
                 "More than %d rows are selected, which is too many for one action."
                 " Search or filter the list first."

@@ -12,7 +12,7 @@ from django.shortcuts import render
 from django.utils.translation import gettext as _
 
 from orgadmin.admin.base import clean_search
-from orgadmin.admin.members.viewed import note_people_viewed
+from orgadmin.admin.members.people_list_log import record_people_viewed
 from orgadmin.gate.answers import get_gate
 from orgadmin.models import Contact, Organization, User
 from orgadmin.records.search import (
@@ -87,7 +87,7 @@ def search(request: HttpRequest, text: SearchText) -> list[ResultsOfModel]:
         if not hits:
             continue
         if model_admin.model is User:
-            note_people_viewed(request)
+            record_people_viewed(request)
         results = [Result(hit, model_admin.get_record_url(hit.row)) for hit in hits]
         groups.append(ResultsOfModel(model_admin, results))
     return groups

@@ -38,7 +38,7 @@ from orgadmin.admin.gated import Gated
 from orgadmin.admin.home.doctor_page import doctor_run_view
 from orgadmin.admin.home.feed_items import show_activity
 from orgadmin.admin.home.home import describe_home
-from orgadmin.admin.members.viewed import note_people_suggested
+from orgadmin.admin.members.people_list_log import record_people_suggested
 from orgadmin.admin.navigation import list_sections
 from orgadmin.admin.search import search_view
 from orgadmin.admin.unsent_mail import unsent_mail_view
@@ -76,7 +76,7 @@ class ChoicesView(AutocompleteJsonView):
     def get_queryset(self):
         queryset = super().get_queryset()
         if queryset.model is User:
-            note_people_suggested(self.request)
+            record_people_suggested(self.request)
         if isinstance(self.model_admin, Gated):
             return self.model_admin.narrow(queryset, self.request.user, "change")
         return queryset

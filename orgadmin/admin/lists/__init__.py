@@ -1,1 +1,1 @@
-"""What all lists have in common: their pages, rows, filters, and parameters."""
+"""Shared by all lists: pages, rows, filters, and URL parameters."""

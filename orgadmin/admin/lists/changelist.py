@@ -1,7 +1,7 @@
 """Lists that stay fast with a million rows.
 
-Rows are counted only up to a limit, and no page makes the database read all the rows
-that come before it.
+Rows are counted only up to a limit. To show a page, the database never has to read all
+the rows before it.
 """
 
 from copy import copy
@@ -31,22 +31,25 @@ from orgadmin.admin.lists.rows import make_columns, render_head, render_rows
 from orgadmin.gate.answers import get_gate
 from orgadmin.models.validators import is_primary_key
 
-# How many rows are counted and shown on numbered pages, at most.
-LIMIT = 10_000
+# The maximum number of rows that are counted, and that numbered pages show.
+ROW_LIMIT = 10_000
 
-# How many rows a page below an object shows, such as the membership log.
-PER_PAGE = 100
+# The number of rows on a page below an object, such as the membership log.
+ROWS_PER_PAGE = 100
 
-# The URL parameter with the key of the row that the list continues after.
+# The URL parameter that contains the primary key of the row after which the list
+# continues.
 AFTER_VAR = "after"
 
 
-def get_page(request, rows, paginator=Paginator, *, parameter=PAGE_VAR, size=PER_PAGE):
-    """Return the page of `rows` that ?p= asks for.
+def get_page(
+    request, rows, paginator=Paginator, *, parameter=PAGE_VAR, size=ROWS_PER_PAGE
+):
+    """Return the page of `rows` that the URL parameter `parameter` asks for.
 
-    Its `numbers` are the page numbers to link to, with an ellipsis for the others. The
-    second list of a page needs another `parameter` of the URL. The rows are counted
-    only if there is another page.
+    Two lists on the same page need different parameters. The attribute `numbers` of the
+    returned page contains the page numbers to link to, with an ellipsis for those left
+    out. The rows are counted only if they do not fit on one page.
     """
     pages = paginator(rows, size)
     if parameter in request.GET:
@@ -61,31 +64,32 @@ def get_page(request, rows, paginator=Paginator, *, parameter=PAGE_VAR, size=PER
     return page
 
 
-def exceeds(queryset, limit):
-    """Return whether a queryset has more than `limit` rows, without counting all."""
+def has_more_rows_than(limit, queryset):
+    """Return whether a queryset has more than `limit` rows, without counting them."""
     return queryset.order_by()[limit:].exists()
 
 
 def list_all_rows(model_admin, request):
-    """Return the rows of a list, with the search, filters and order of the request.
+    """Return all rows of a list, with the search, filters and order of the request.
 
-    Begins with the first row, whichever page of the list is open.
+    The rows start with the first one, whichever page of the list is open.
     """
     if not model_admin.has_view_permission(request):
         raise PermissionDenied
     changelist = model_admin.get_changelist_instance(request)
     if changelist.ignored:
-        # A page shows that a filter was ignored. A file would have too many rows.
+        # A page tells the reader that a filter was ignored. An exported file cannot,
+        # and it would contain too many rows.
         names = ", ".join(sorted(changelist.ignored))
-        raise SuspiciousOperation(f"The list has no such filter: {names}")
+        raise SuspiciousOperation(f"The list does not have these filters: {names}")
     changelist.after = ""
     return changelist.get_queryset(request)
 
 
 def make_list_request(request, query):
-    """Return a request of the same person for a list with the query string `query`.
+    """Return a GET request of the same person for a list with the query string `query`.
 
-    It is a GET request, for which lists lock no rows.
+    Lists do not lock rows for GET requests.
     """
     listed = copy(request)
     listed.method = "GET"
@@ -94,26 +98,26 @@ def make_list_request(request, query):
 
 
 class LimitedPaginator(Paginator):
-    """Pages of the first LIMIT rows of a queryset.
+    """Pages of the first ROW_LIMIT rows of a queryset.
 
-    After `count` was read, `more` says whether the queryset has further rows.
+    After `count` has been read, `more` is True if the queryset has further rows.
     """
 
     more = False
 
-    # The columns of an index that has all rows, if it must be read to count them.
+    # The ordering of the counting query, which makes the database use an index.
     count_order = ()
 
     @cached_property
     def count(self):
-        counted = self.object_list.order_by(*self.count_order)[: LIMIT + 1].count()
-        self.more = counted > LIMIT
-        return min(counted, LIMIT)
+        counted = self.object_list.order_by(*self.count_order)[: ROW_LIMIT + 1].count()
+        self.more = counted > ROW_LIMIT
+        return min(counted, ROW_LIMIT)
 
 
 @dataclass(frozen=True)
 class Chip:
-    """An active filter. The URL leads to the list without it."""
+    """An active filter, shown above the list. The URL leads to the list without it."""
 
     title: str
     text: str
@@ -122,34 +126,37 @@ class Chip:
 
 @dataclass(frozen=True)
 class Sort:
-    """A way to sort a list. People must have the permission on all of its rows.
+    """A way to sort a list.
 
-    The order of rows tells something about the values that they are sorted by.
+    The order of rows reveals something about the values that they are sorted by, so
+    people can use it only if they have the permission on all rows of the list.
     """
 
     field: str
     permission: str = "view"
-    label: str = ""  # if no column has this name
+    label: str = ""  # required if the list does not have a column with this name
 
 
 class LongChangeList(ChangeList):
     """A list in which each page takes the same time, however many rows come before it.
 
     To show a page by its number, a database reads and skips all rows before it, so only
-    the first LIMIT rows have numbered pages. The last of these pages links to a list
-    that continues after its last row: ?after=<key>. That list begins with a condition
-    such as "name >= 'Miller'", for which the database enters an index at the right
-    place, and has numbered pages of its own. This is known as keyset pagination.
+    the first ROW_LIMIT rows have numbered pages. The last of these pages links to
+    ?after=<key>, which is the same list, continued after the last row of that page. Its
+    query has a condition such as "name >= 'Miller'", so the database starts at the
+    right place in an index. The continued list has numbered pages of its own. This
+    technique is known as keyset pagination.
     """
 
-    # The key of the row that this list continues after.
+    # The primary key of the row after which this list continues.
     after = ""
 
-    # By which of `list_sorts()` the list is sorted; "" if by none of them.
+    # The name of the sort in `list_sorts()` that the list uses, or "" for any other
+    # ordering.
     sorted_by = ""
     is_reversed = False
 
-    # Whether there are more than LIMIT rows.
+    # Whether there are more than ROW_LIMIT rows.
     more = False
 
     # On the last numbered page: the last row, and the query string of the list that
@@ -158,15 +165,15 @@ class LongChangeList(ChangeList):
     next_string = ""
 
     def __init__(self, request, *arguments, **options):
-        # The parameters of the URL that have no meaning here.
+        # The names of the URL parameters that this list does not understand.
         self.ignored = set()
         super().__init__(request, *arguments, **options)
 
     def get_query_string(self, new_params=None, remove=None):
         """Return the query string of a link.
 
-        Only links to other pages continue after the same row. A list that is sorted,
-        searched or filtered in another way starts at its beginning.
+        Only links to other pages keep the parameter "after". Links that change the
+        order, the search or the filters lead to the beginning of the list.
         """
         params = dict(new_params or {})
         if self.after and PAGE_VAR in params:
@@ -176,9 +183,10 @@ class LongChangeList(ChangeList):
     # Sorting
 
     def list_sorts(self):
-        """Return {name in the URL: Sort}: the ways in which the list can be sorted.
+        """Return the ways in which the list can be sorted, as {name in the URL: Sort}.
 
-        These are the `sorts` of the admin class, or else its sortable columns.
+        Returns the attribute `sorts` of the admin class. If it is None, returns one
+        entry for each sortable column.
         """
         return self._sorts
 
@@ -201,7 +209,11 @@ class LongChangeList(ChangeList):
 
     @cached_property
     def offered_sorts(self):
-        """Those of the sorts that the person may use, as far as the page shows that."""
+        """The names of the sorts to offer on the page.
+
+        A sort is offered if the person has its permission on all rows of this page. The
+        full check follows when they use the sort.
+        """
         return [
             name
             for name, sort in self.list_sorts().items()
@@ -212,7 +224,7 @@ class LongChangeList(ChangeList):
 
     @property
     def sort_options(self):
-        """The fields of the panel, as Option."""
+        """The choices of the field "Sort by" in the filter panel, as `Option`."""
         options = []
         for name in self.offered_sorts:
             label = self.list_sorts()[name].label or label_for_field(
@@ -229,8 +241,8 @@ class LongChangeList(ChangeList):
     def get_ordering(self, request, queryset):
         """Return the ordering, with the key in the same direction as the first column.
 
-        The database can then read both from one index, forwards or backwards. Columns
-        without an index are ignored, and so is all but the first one.
+        The database can then read both from one index, forwards or backwards. If the
+        URL names several columns, only the first column that has an index is used.
         """
         self._read_order()
         if self.sorted_by:
@@ -252,10 +264,10 @@ class LongChangeList(ChangeList):
         return ordering
 
     def _read_order(self):
-        """Set `sorted_by` and `is_reversed` from ?o=.
+        """Set `sorted_by` and `is_reversed` from the URL parameter ?o=.
 
         The parameter is a name such as "-changed", or the position of a column, as in
-        Django's links.
+        the links of Django's own lists.
         """
         self.sorted_by = ""
         self.is_reversed = False
@@ -272,7 +284,7 @@ class LongChangeList(ChangeList):
                 return
 
     def _find_default_sort(self, ordering):
-        """Set `sorted_by` and `is_reversed` to the ordering of the model."""
+        """Set `sorted_by` and `is_reversed` if a sort matches the default ordering."""
         first = ordering[0] if ordering else ""
         for name, sort in self.list_sorts().items():
             if sort.field == first.removeprefix("-"):
@@ -288,7 +300,7 @@ class LongChangeList(ChangeList):
         try:
             queryset = super().get_queryset(request, exclude_parameters)
         except IncorrectLookupParameters:
-            # One of Django's own filters has a value that it does not understand.
+            # One of Django's own filters does not understand its value.
             self._ignore(self.get_filters_params())
             queryset = super().get_queryset(request, exclude_parameters)
         self.can_continue = self._is_continuable(queryset)
@@ -296,19 +308,19 @@ class LongChangeList(ChangeList):
         if row is None:
             self.after = ""
             return queryset
-        return self._keep_rows_after(queryset, row)
+        return self._select_rows_after(queryset, row)
 
     def _take_after_from_parameters(self):
         """Set `after`, and remove it from the parameters that Django handles.
 
-        Otherwise Django would treat it as a filter, and would keep it when the person
-        searches or filters the list.
+        Otherwise, Django would treat "after" as a filter. It would also keep the
+        parameter when the person searches or filters the list.
         """
         self.after = self.params.pop(AFTER_VAR, self.after)
         self.filter_params.pop(AFTER_VAR, None)
 
     def _ignore_unknown_parameters(self, request):
-        """Remove the parameters that no filter declares, and links then lose them."""
+        """Remove parameters that no filter declares. Links then do not have them."""
         unknown = [
             name
             for name, values in self.filter_params.items()
@@ -331,7 +343,11 @@ class LongChangeList(ChangeList):
             self.filter_params.pop(name, None)
 
     def get_filters(self, request):
-        """Return what Django needs, without the filters that have no valid value."""
+        """Return what Django's method returns, and ignore filters with invalid values.
+
+        The values are the filters, whether there are any, the remaining parameters,
+        whether rows may be duplicated, and whether a filter is active.
+        """
         specs, has_filters, remaining, duplicates, _has_active = super().get_filters(
             request
         )
@@ -340,7 +356,7 @@ class LongChangeList(ChangeList):
                 self._remove([spec.parameter_name])
                 if spec.text:
                     self.ignored.add(spec.parameter_name)
-        # What is left are the parameters of filters that this person may not use.
+        # The remaining parameters belong to filters that this person cannot use.
         self._ignore(remaining)
         has_active = any(spec.used_parameters for spec in specs)
         return specs, has_filters, {}, duplicates, has_active
@@ -355,7 +371,11 @@ class LongChangeList(ChangeList):
 
     @property
     def offered_filters(self):
-        """The filters that can find something for this person, and those in use."""
+        """The filters to offer on the page.
+
+        These are the filters in use, and those whose permission the person has on some
+        row of the page. Other filters would not find anything.
+        """
         return [
             spec
             for spec in self.own_filters
@@ -371,7 +391,7 @@ class LongChangeList(ChangeList):
 
     @property
     def kept_parameters(self):
-        """The parameters that the form of filters must send again, as (name, value)."""
+        """The parameters that the filter form must send again, as (name, value)."""
         own = [spec.parameter_name for spec in self.own_filters]
         return [
             (name, value)
@@ -403,8 +423,9 @@ class LongChangeList(ChangeList):
     def _is_continuable(self, queryset):
         """Return whether one condition can select the rows after a given row.
 
-        The list must be sorted by one column and the key, and that column must not
-        contain NULL, because databases disagree on whether NULL comes first or last.
+        For this, the list must be sorted by one column and the primary key. The column
+        must not contain NULL, because databases disagree on whether NULL comes first or
+        last.
         """
         first, *others = [name.removeprefix("-") for name in queryset.query.order_by]
         if others not in ([], ["pk"]):
@@ -419,39 +440,41 @@ class LongChangeList(ChangeList):
         return first in columns
 
     def _find_row_to_continue(self, queryset):
-        """Return the row with the key `after`, or None if this list has no such row."""
+        """Return the row with the key `after`, or None if the list does not have it."""
         if not (self.after and self.can_continue and is_primary_key(self.after)):
             return None
         return queryset.filter(pk=self.after).first()
 
-    def _keep_rows_after(self, queryset, row):
+    def _select_rows_after(self, queryset, row):
+        """Return the part of `queryset` that comes after `row` in the ordering."""
         first = queryset.query.order_by[0]
         column = first.removeprefix("-")
         value = getattr(row, column)
         if connection.vendor == "sqlite" and isinstance(value, datetime):
-            # SQLite stores times as text, in more than one form, so it must compare
-            # with the stored text. On PostgreSQL, a value has better statistics.
+            # SQLite stores times as text in more than one format, so the query must
+            # compare with the stored text. On PostgreSQL, a constant lets the planner
+            # make better estimates.
             rows = self.model._base_manager.filter(pk=row.pk)
             value = Subquery(rows.values(column))
         operator = "lt" if first.startswith("-") else "gt"
-        # Rows with the same value are sorted by key. The database enters the index at
-        # the first of them, and leaves out those up to `row`, which were on an earlier
-        # page.
+        # Rows with the same value are sorted by key. The database starts in the index
+        # at the first row with the value of `row`. The rows up to `row` itself were on
+        # an earlier page, so they are excluded.
         has_same_value = Q(**{column: value})
         comes_later = Q(**{f"pk__{operator}": row.pk})
         from_value = queryset.filter(**{f"{column}__{operator}e": value})
         return from_value.exclude(has_same_value & ~comes_later)
 
     def get_results(self, request):
-        """Read the page, and set the attributes that the templates show.
+        """Read the rows of the page, and set the attributes that the templates show.
 
-        The rows are counted only if there is another page, which saves a query for most
+        The rows are counted only if there is a next page, which saves a query for most
         lists.
         """
         size = self.list_per_page
         rows = self._read_rows((self.page_num - 1) * size)
         if not rows:
-            # There is no such page, or not any more.
+            # The page does not exist, or no longer exists.
             self.page_num = 1
             rows = self._read_rows(0)
         start = (self.page_num - 1) * size
@@ -465,7 +488,7 @@ class LongChangeList(ChangeList):
         self.multi_page = self.result_count > size
         self.can_show_all = False
         # Django shows the number of results next to the search box if it differs from
-        # the full number. Beyond LIMIT, neither is known, so nothing is shown.
+        # the full number. Beyond ROW_LIMIT, neither is known, so nothing is shown.
         self.show_full_result_count = False
         self.full_result_count = self.result_count if self.more else None
         is_last_page = self.page_num == self.paginator.num_pages
@@ -474,15 +497,15 @@ class LongChangeList(ChangeList):
             self.next_string = self.get_query_string({AFTER_VAR: self.last.pk})
 
     def _find_count_order(self):
-        """Return the column of an index that has exactly the rows of the list, if any.
+        """Return the ordering for the query that counts the rows.
 
-        It is that of the only condition, if this is a range of the index.
-
-        PostgreSQL would rather read the table if it expects to reach LIMIT soon, but
-        only the index is sure to have no other rows.
+        Returns one column, or [] for no ordering. If one range of an index contains
+        exactly the rows of this list, ordering by the column of the index makes
+        PostgreSQL count in that index. Otherwise, PostgreSQL may read the whole table,
+        because it expects to reach ROW_LIMIT soon.
         """
         active = [spec for spec in self.filter_specs if spec.used_parameters]
-        # Of people who may not view everything, the permissions are a condition, too.
+        # For people who cannot view everything, the permissions add a condition.
         everywhere = get_gate(self.request).permissions_everywhere
         if self.query or "view" not in everywhere:
             return []
@@ -499,7 +522,7 @@ class LongChangeList(ChangeList):
 
     def _read_rows(self, start):
         """Return the rows of the page, and one more row if there is a next page."""
-        if not 0 <= start < LIMIT:
+        if not 0 <= start < ROW_LIMIT:
             return []
         end = start + self.list_per_page + 1
         queryset = self.model_admin.leave_out_long_texts(self.queryset)
@@ -509,18 +532,21 @@ class LongChangeList(ChangeList):
 
     @cached_property
     def shown_rows(self):
-        """The rows of the page with all that the table shows. Exports have no table."""
+        """The rows of the page, prepared for the table.
+
+        This is a separate step because exports do not show a table.
+        """
         self.model_admin.prepare_rows(self.request, self.result_list)
         return self.result_list
 
     @cached_property
     def selectable(self):
-        """The keys of the rows that the person can use an action on."""
+        """The primary keys of the rows on which the person can run an action."""
         return self.model_admin.find_selectable(self.request, self.shown_rows)
 
     @property
     def has_checkboxes(self):
-        """Whether there is a row that the person can use an action on."""
+        """Whether the person can run an action on any row of the page."""
         return bool(self.selectable)
 
     @cached_property

@@ -1,4 +1,4 @@
-"""The filters of lists: each is a parameter of the URL, a field, and a chip."""
+"""The filters of lists. Each has a URL parameter, a form field, and a chip."""
 
 import datetime
 from dataclasses import dataclass
@@ -15,15 +15,16 @@ from django.utils.translation import gettext_lazy as _
 
 from orgadmin.access.rule import SUPERUSERS_ONLY, is_active_superuser
 
-OPTION = '<option value="{}"{}>{}</option>'
+OPTION_HTML = '<option value="{}"{}>{}</option>'
 
-# Time zones cannot be applied to the first and the last years that dates can have.
-YEARS = range(1900, 3000)
+# The years that a date filter accepts. Converting to another time zone fails for the
+# first and the last years that a `date` can represent.
+ACCEPTED_YEARS = range(1900, 3000)
 
 
 @dataclass(frozen=True)
 class Option:
-    """One of the choices of a filter."""
+    """A choice of a filter, or of the field that sorts the list."""
 
     value: str
     label: str
@@ -33,24 +34,25 @@ class Option:
     def html(self):
         selected = mark_safe(" selected") if self.is_selected else ""
         label = capfirst(self.label)
-        return format_html(OPTION, self.value, selected, label)
+        return format_html(OPTION_HTML, self.value, selected, label)
 
 
 class Filter(admin.ListFilter):
-    """A filter that only tells people what they may know.
+    """A filter that reveals only what the person is allowed to know.
 
-    `permission` is the one that people need to learn what the filter is about. The
-    filter then only finds rows on whose organization they have it: otherwise, being
-    among the rows would tell them. The system checks refuse filters on pages about
-    organizations that declare none, or that override `queryset()`.
+    `permission` is the permission that people need to see the value that is filtered.
+    The filter finds only rows with an organization on which the person has this
+    permission. Otherwise, finding a row would reveal its value. System checks refuse
+    filters of models about organizations if the filter does not declare a permission,
+    or if it overrides `queryset()`.
 
-    `parameter_name` is the parameter of the URL. What the filter does not understand
-    is ignored; `error` says so if people can correct it.
+    `parameter_name` is the name of the URL parameter. A value that the filter does not
+    understand is ignored, and `error` explains how to correct it, if possible.
     """
 
     parameter_name = ""
     permission = SUPERUSERS_ONLY
-    kind = ""  # the kind of field in the panel of filters
+    kind = ""  # the kind of form field in the filter panel
 
     def __init__(self, request, params, model, model_admin):
         super().__init__(request, params, model, model_admin)
@@ -75,11 +77,11 @@ class Filter(admin.ListFilter):
         return []
 
     def read(self, text):
-        """Return the value that a text stands for, or None."""
+        """Return the value of a text from the URL, or None if the text is invalid."""
         raise NotImplementedError
 
     def narrow(self, queryset):
-        """Return the rows with `self.value`."""
+        """Return the rows of the queryset that match `self.value`."""
         raise NotImplementedError
 
     def queryset(self, request, queryset):
@@ -92,7 +94,7 @@ class Filter(admin.ListFilter):
         return self.narrow(queryset)
 
     def describe(self):
-        """Return the text of the chip, after the title."""
+        """Return the text that the chip shows after the title."""
         raise NotImplementedError
 
 
@@ -109,7 +111,7 @@ class ChoiceFilter(Filter):
         return text if text in self.list_options() else None
 
     def choices(self, changelist):
-        """Yield what Django's template shows: a link for each choice."""
+        """Yield the choices for Django's template, which shows each as a link."""
         for option in self.all_options:
             params = {self.parameter_name: option.value}
             yield {
@@ -130,7 +132,7 @@ class ChoiceFilter(Filter):
 
 
 class FieldChoiceFilter(ChoiceFilter):
-    """A filter by the choices of the field that the parameter names."""
+    """A filter by the choices of a model field, which has the name of the parameter."""
 
     title = ""
 
@@ -147,7 +149,7 @@ class FieldChoiceFilter(ChoiceFilter):
 
 
 class DateFilter(Filter):
-    """A filter by a time: from a day on, or until the end of a day."""
+    """A filter by a time: from the start of a day, or until the end of a day."""
 
     kind = "date"
     field = ""
@@ -158,7 +160,7 @@ class DateFilter(Filter):
             day = forms.DateField().clean(text)
         except ValidationError:
             day = None
-        if day is None or day.year not in YEARS:
+        if day is None or day.year not in ACCEPTED_YEARS:
             error = _("“%(text)s” is not a date. Write it like %(example)s.")
             example = timezone.localdate().isoformat()
             self.error = error % {"text": text[:30], "example": example}
@@ -176,5 +178,5 @@ class DateFilter(Filter):
 
 
 def find_midnight(day):
-    """Return when a day begins in the time zone of the person."""
+    """Return the time at which a day begins in the person's time zone."""
     return timezone.make_aware(datetime.datetime.combine(day, datetime.time.min))

@@ -1,4 +1,4 @@
-"""Which parameters the URL of a list may have: those of its declared filters."""
+"""Decides which parameters are allowed in the URL of a list."""
 
 from django.contrib.admin import (
     AllValuesFieldListFilter,
@@ -12,9 +12,10 @@ from django.contrib.admin.filters import FieldListFilter
 from django.contrib.admin.utils import get_fields_from_path
 from django.utils.dateparse import parse_date, parse_datetime
 
-# The lookups that Django's filters of a field add to the path of the field. The filter
-# of a relation also adds the name of the field that the relation leads to.
-LOOKUPS = {
+# The suffixes that Django's field filters append to the path of the field to form their
+# URL parameters. The filter of a relation also has a parameter with the name of the
+# field that the relation leads to.
+PARAMETER_SUFFIXES = {
     RelatedFieldListFilter: ["__isnull"],
     BooleanFieldListFilter: ["__exact", "__isnull"],
     ChoicesFieldListFilter: ["__exact", "__isnull"],
@@ -23,20 +24,20 @@ LOOKUPS = {
     EmptyFieldListFilter: ["__isempty"],
 }
 
-# The years that a filter of dates accepts. Databases and time zones fail on the first
-# and the last ones.
-YEARS = range(2, 9999)
+# The years that Django's date filter accepts. Databases and time zones fail on the
+# first and the last year that a `date` can represent.
+ACCEPTED_YEARS = range(2, 9999)
 
 
 def is_declared(lookup, value, declared, model):
-    """Return whether a list filter has a parameter, and the parameter such a value.
+    """Return whether a declared filter has the parameter `lookup` and accepts `value`.
 
-    `declared` is `list_filter` of an admin class.
+    `declared` is the `list_filter` of an admin class.
     """
     if "\0" in str(value):
         return False
     for item in declared:
-        # A filter is a field, a filter class, or a pair of both.
+        # An item is a field name, a filter class, or a pair of both.
         if isinstance(item, tuple | list):
             path, filter_class = item
         else:
@@ -54,7 +55,7 @@ def is_declared(lookup, value, declared, model):
 
 
 def find_default_class(field):
-    """Return the class that Django uses for a field if none is declared."""
+    """Return the filter class that Django uses for a field if none is declared."""
     for is_suitable, filter_class in FieldListFilter._field_list_filters:
         if is_suitable(field):
             return filter_class
@@ -62,21 +63,21 @@ def find_default_class(field):
 
 
 def list_parameters(path, field, filter_class):
-    """Return the parameters of a filter, unless it is a class of our own."""
+    """Return the URL parameters of one of Django's filters; of other filters, []."""
     parameters = []
-    for stock_class, lookups in LOOKUPS.items():
+    for stock_class, suffixes in PARAMETER_SUFFIXES.items():
         if issubclass(filter_class, stock_class):
-            parameters = [f"{path}{lookup}" for lookup in lookups]
+            parameters = [f"{path}{suffix}" for suffix in suffixes]
     if issubclass(filter_class, RelatedFieldListFilter):
         parameters.append(f"{path}__{field.target_field.name}__exact")
     return parameters
 
 
 def is_usable_time(value):
-    """Return whether a value is a date, or a date and a time, that databases know."""
+    """Return whether a value is a date or a time that all databases can store."""
     text = str(value)
     try:
         time = parse_datetime(text) or parse_date(text)
     except ValueError:
         return False
-    return time is not None and time.year in YEARS
+    return time is not None and time.year in ACCEPTED_YEARS

@@ -1,7 +1,8 @@
-"""The table of a list.
+"""Renders the table of a list.
 
-Django's own tags look up and format each cell in several steps, which takes most of the
-time of a page with a hundred rows. This looks up once how each column is read.
+Django's own template tags look up and format each cell in several steps, which takes
+most of the time of a page with a hundred rows. This module looks up only once for each
+column how its values are read.
 """
 
 import datetime
@@ -27,14 +28,14 @@ EMPTY_CELL = '<td role="cell"></td>'
 class Column:
     """A column of a list.
 
-    `sort_url` sorts the list by it, or is empty. `direction` is "ascending" or
-    "descending" if the list is sorted by it.
+    `sort_url` is the link that sorts the list by this column. It is empty if the column
+    cannot be sorted. `direction` is empty unless the list is sorted by this column.
     """
 
     name: str
     label: str
     sort_url: str
-    direction: str
+    direction: str  # "", "ascending" or "descending"
 
 
 def make_columns(changelist, names):
@@ -44,8 +45,8 @@ def make_columns(changelist, names):
         sort_url = ""
         direction = ""
         if name in changelist.offered_sorts:
-            is_first = changelist.sorted_by == name
-            if is_first:
+            is_current = changelist.sorted_by == name
+            if is_current:
                 direction = "descending" if changelist.is_reversed else "ascending"
             order = f"-{name}" if direction == "ascending" else name
             sort_url = changelist.get_query_string({"o": order})
@@ -54,7 +55,7 @@ def make_columns(changelist, names):
 
 
 def make_reader(changelist, name):
-    """Return a function that reads what a column shows of a row."""
+    """Return a function that returns the value of a column for a given row."""
     model_admin = changelist.model_admin
     if hasattr(model_admin, name):
         return getattr(model_admin, name)
@@ -72,8 +73,8 @@ def make_reader(changelist, name):
     return read
 
 
-def show(value):
-    """Return the HTML for a value."""
+def render_value(value):
+    """Return the HTML that a cell shows for a value."""
     if isinstance(value, SafeString):
         return value
     if value is None or value == "":
@@ -86,7 +87,7 @@ def show(value):
 
 
 def show_day(time):
-    """Return the day of a time, in the time zone and the language of the person."""
+    """Return the date of a time as text, in the person's time zone and language."""
     if time is None:
         return ""
     return format_day(template_localtime(time).date(), get_language())
@@ -94,7 +95,7 @@ def show_day(time):
 
 @lru_cache(maxsize=1_000)
 def format_day(day, language):
-    """Format a day. Many rows of a list share theirs."""
+    """Return a date as text, cached because many rows of a list have the same date."""
     return date_format(day, "DATE_FORMAT")
 
 
@@ -124,7 +125,7 @@ def render_title(column):
 
 
 def render_rows(changelist, columns):
-    """Return the rows of the table."""
+    """Return the HTML of the rows of the table."""
     readers = [make_reader(changelist, column.name) for column in columns]
     linked = changelist.list_display_links or ()
     is_linked = [column.name in linked for column in columns]
@@ -141,7 +142,7 @@ def render_rows(changelist, columns):
         if selectable:
             cells.append(render_checkbox(row, selectable, label))
         for start, read, has_link in zip(starts, readers, is_linked):
-            text = show(read(row))
+            text = render_value(read(row))
             if has_link:
                 cells.append(f"{start}{make_link(row, text or '-')}</th>")
             elif text:
@@ -154,7 +155,10 @@ def render_rows(changelist, columns):
 
 
 def start_cell(column, *, is_header):
-    """Return the start tag of a column's cells. On phones, cells show their label."""
+    """Return the start tag of the cells of a column.
+
+    On phones, each cell shows the label of its column.
+    """
     if is_header:
         return f'<th role="rowheader" scope="row" class="field-{column.name}">'
     label = escape(column.label)
@@ -162,7 +166,10 @@ def start_cell(column, *, is_header):
 
 
 def render_checkbox(row, selectable, label):
-    """Return the cell with the checkbox of a row; `label` has a place for its name."""
+    """Return the cell with the checkbox of a row.
+
+    `label` is a text in which {} stands for the name of the row.
+    """
     if row.pk not in selectable:
         return '<td role="cell" class="action-checkbox"></td>'
     return (
@@ -173,9 +180,9 @@ def render_checkbox(row, selectable, label):
 
 
 class LinkMaker:
-    """Makes the link of a row: to the page on which people read it.
+    """Makes the links from the rows of a list to the pages of the objects.
 
-    Only the key differs between the rows, so the address is made once.
+    The URLs of the rows differ only in the primary key, so the URL is resolved once.
     """
 
     PLACEHOLDER = "0"

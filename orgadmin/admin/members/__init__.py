@@ -1,1 +1,1 @@
-"""The forms and messages of all pages that change who has which role."""
+"""Forms and messages for all pages that change the roles of people."""

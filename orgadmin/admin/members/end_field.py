@@ -1,4 +1,4 @@
-"""The field of forms that asks for the last day of a membership."""
+"""The form field that asks for the last day of a membership."""
 
 import datetime
 
@@ -17,10 +17,10 @@ from orgadmin.people.ends import (
 
 
 class EndField(forms.DateField):
-    """The last day of a membership.
+    """A form field for the last day of a membership.
 
-    Its value is the moment at which that day has ended in the site's time zone, or None
-    if the field is empty. The initial value is such a moment, too.
+    The cleaned value is the time at which that day ends in the site's time zone, or
+    None if the field is empty. Initial values are also such times.
     """
 
     def __init__(self, **kwargs):
@@ -62,6 +62,6 @@ explain_day_lazy = lazy(explain_day, str)
 
 
 class EndForm(forms.Form):
-    """Choose when the access of a member ends; nothing means that it does not."""
+    """Asks when the access of a member ends. If left empty, the access does not end."""
 
     ends_on = EndField()

@@ -1,4 +1,4 @@
-"""The part of the People page that says when the access of members ends."""
+"""The part of the People page that changes when the access of members ends."""
 
 from django.contrib import messages
 from django.db import transaction
@@ -17,21 +17,22 @@ from orgadmin.people.namesakes import mark_namesakes_among_members
 
 
 class RoleHasChanged(Exception):
-    """The person does not have the role any more that the page showed."""
+    """The person no longer has the role that the page showed."""
 
 
 class MemberEnds:
-    """What the page people/ does about the ends of memberships."""
+    """The methods of the page people/ that handle the ends of memberships."""
 
     def _set_end(self, request, organization, role):
         """Set, change or remove the end of the membership of a person with a role.
 
-        The person was sent as `user`. The response is the same for people who are not
-        members and for people who do not exist.
+        The form has sent the primary key of the person as `user`. The response is the
+        same for people who are not members and for people who do not exist.
         """
         url = self._get_people_url(organization)
         user = find_members(organization, request.POST["user"]).first()
-        form = EndForm({} if "no_end" in request.POST else request.POST)
+        removes_end = "no_end" in request.POST
+        form = EndForm(data={} if removes_end else request.POST)
         if user is not None and not form.is_valid():
             return self._ask_for_end(request, organization, user.pk, form)
         try:
@@ -51,7 +52,10 @@ class MemberEnds:
 
     @transaction.atomic
     def _write_end(self, request, organization, user, role, form):
-        """Change nothing but the end. Returns the changes that were made."""
+        """Change the end of a membership, and return the changes that were made.
+
+        Raises `RoleHasChanged` if this would also change the person's role.
+        """
         if user is None:
             raise RoleHasChanged
         end = MembershipEnd(form.cleaned_data["ends_on"])
@@ -59,7 +63,7 @@ class MemberEnds:
             [RoleChange(user, organization, role, end=end)], actor=request.user
         )
         if any(not change.is_only_of_end for change in changed):
-            # This undoes it.
+            # The exception rolls back the transaction.
             raise RoleHasChanged
         return changed
 
@@ -72,7 +76,7 @@ class MemberEnds:
         user = find_members(organization, pk).first()
         member = membership.find_member(organization, user) if user else None
         if member is None:
-            return self._say_no_member(request, organization)
+            return self._respond_to_no_member(request, organization)
         mark_namesakes_among_members([user], [organization])
         values = {
             "person": quote(user.label_without_email),
@@ -88,14 +92,15 @@ class MemberEnds:
             form=form or EndForm(initial={"ends_on": member.ends_at}),
         )
 
-    def _say_no_member(self, request, organization):
+    def _respond_to_no_member(self, request, organization):
         url = self._get_people_url(organization)
         return self.redirect_with_message(request, NO_MEMBER, messages.WARNING, url)
 
     def _find_end_of_last_admin(self, organization, members):
-        """Return when the organization loses its last active admin, if that is planned.
+        """Return when the organization will lose its last active admin, or None.
 
-        Runs a query only if an admin with an end is among the members of the page.
+        Runs a query only if `members`, who are shown on the page, include an admin
+        whose access ends.
         """
         if not any(member.role is ADMIN and member.ends_at for member in members):
             return None
@@ -103,13 +108,13 @@ class MemberEnds:
 
 
 def find_members(organization, pk):
-    """Return the users with this key who are members: one, or none."""
+    """Return a queryset with the user who has this key, if the user is a member."""
     members = Membership.objects.users_in(organization.group_ids)
     return User.objects.filter(pk__in=members.filter(user=pk))
 
 
 def describe_end(change):
-    """Return the message about the end of a membership that was changed."""
+    """Return the message about a membership whose end was changed."""
     values = {
         "person": quote(change.user.label_without_email),
         "organization": quote(change.organization),

@@ -19,16 +19,18 @@ from orgadmin.people.find_people import (
 )
 from orgadmin.people.membership import find_members, may_assign
 
-# How many people can be added at once, and how long their names can be together.
-NAMES_AT_ONCE = 50
-NAMES_LENGTH = 20_000
+# The maximum number of people who can be added at once.
+MAX_NAMES = 50
+
+# The maximum length of a field with their names, in characters.
+MAX_NAMES_LENGTH = 20_000
 
 
 class RoleForm(forms.Form):
-    """Choose a role.
+    """Asks for a role.
 
-    `permissions` are the permissions on the organization of the person who fills in the
-    form. The choices are the roles that they allow this person to assign.
+    `permissions` are the permissions that the person who fills in the form has on the
+    organization. The form offers the roles that these permissions allow them to assign.
     """
 
     role = forms.TypedChoiceField(
@@ -49,22 +51,23 @@ class RoleForm(forms.Form):
 
 
 class AddPeopleForm(RoleForm):
-    """Give people a role: those who are known get it at once, others are invited.
+    """Asks for people and the role that they get.
 
-    `actor` is the person who fills in the form. After `is_valid()`, `people` are the
-    people who were named.
+    People with a known account get the role at once. Others are invited. `actor` is the
+    person who fills in the form. After `is_valid()`, `people` are the people who were
+    entered.
     """
 
     prefix = "add"
     field_order = ["who", "several", "role", "ends_on"]
 
-    # The field that shows the errors about names.
-    field_of_errors = "who"
+    # The name of the field that shows errors about the names.
+    error_field = "who"
 
     who = forms.CharField(
         label=_("Name or email address"),
         required=False,
-        max_length=NAMES_LENGTH,
+        max_length=MAX_NAMES_LENGTH,
         help_text=_(
             "We send an invitation to an email address. You can also enter the username"
             " of someone from another organization that you manage: they get the role"
@@ -82,7 +85,7 @@ class AddPeopleForm(RoleForm):
     several = forms.CharField(
         label=_("Names or email addresses"),
         required=False,
-        max_length=NAMES_LENGTH,
+        max_length=MAX_NAMES_LENGTH,
         widget=forms.Textarea({"rows": 5, "spellcheck": "false"}),
         help_text=_("One on each line, or separated by commas."),
     )
@@ -97,20 +100,20 @@ class AddPeopleForm(RoleForm):
                 "People who have an account get the role at once. Anyone else gets an"
                 " invitation by email."
             )
-        # The role with the fewest permissions, unless someone chooses another one.
+        # The default is the role with the fewest permissions.
         choices = self.fields["role"].choices
         self.initial["role"] = choices[-1][0] if choices else ""
 
     def clean(self):
         cleaned = super().clean()
         if cleaned.get("several"):
-            self.field_of_errors = "several"
+            self.error_field = "several"
         names = split_names(f"{cleaned.get('who', '')}\n{cleaned.get('several', '')}")
         if not names and not self.errors:
             self.add_error("who", _("Enter a name or an email address."))
-        if len(names) > NAMES_AT_ONCE:
-            text = _("Enter at most %d people at once.") % NAMES_AT_ONCE
-            self.add_error(self.field_of_errors, text)
+        if len(names) > MAX_NAMES:
+            text = _("Enter at most %d people at once.") % MAX_NAMES
+            self.add_error(self.error_field, text)
             return cleaned
         names = [self._clean_address(name) for name in names]
         if not self.errors:
@@ -118,7 +121,7 @@ class AddPeopleForm(RoleForm):
         return cleaned
 
     def _clean_address(self, name):
-        """Return a name; if it is an email address, in the form that is stored."""
+        """Return a name. If it is an email address, validate and normalize it."""
         if not is_address(name):
             return name
         field = Invitation._meta.get_field("email").formfield()
@@ -127,7 +130,7 @@ class AddPeopleForm(RoleForm):
         except forms.ValidationError as error:
             reasons = " ".join(error.messages)
             text = f"{quote(name)}{_(':')} {reasons}"
-            self.add_error(self.field_of_errors, text)
+            self.add_error(self.error_field, text)
             return name
 
     def _find_people(self, names):
@@ -144,8 +147,8 @@ class AddPeopleForm(RoleForm):
                 len(unknown),
             )
         else:
-            # The same for people whom the actor may not know and for those who do not
-            # exist.
+            # The message must not reveal whether the person exists, because the actor
+            # is not allowed to know everyone.
             text = ngettext(
                 "Nobody in your organizations has the username %s. To invite someone,"
                 " enter their email address.",
@@ -153,11 +156,11 @@ class AddPeopleForm(RoleForm):
                 " someone, enter their email address.",
                 len(unknown),
             )
-        self.add_error(self.field_of_errors, text % list_quoted(unknown))
+        self.add_error(self.error_field, text % list_quoted(unknown))
 
 
 class CorrectAddressForm(forms.Form):
-    """Correct the address of an open invitation, which goes to the new one instead."""
+    """Asks for the correct address of an open invitation, which is then sent there."""
 
     email = Invitation._meta.get_field("email").formfield(
         label=_("Email address"),
@@ -184,9 +187,9 @@ class CorrectAddressForm(forms.Form):
 
 
 class NewRoleForm(RoleForm):
-    """Choose another role for a member, and its end.
+    """Asks for the new role of a member, and the last day of their access.
 
-    Their present role is not a choice. `ends_at` is the present end.
+    The current role is not offered. `ends_at` is the current end of the membership.
     """
 
     ends_on = EndField()
@@ -205,7 +208,10 @@ class NewRoleForm(RoleForm):
 
 
 class ReasonForm(forms.Form):
-    """Say why people lose access or get another role. The membership log keeps it."""
+    """Asks why people lose access or get another role.
+
+    The reason is stored in the membership log.
+    """
 
     reason = MembershipEvent._meta.get_field("reason").formfield(
         label=_("Reason (optional):"),
@@ -214,7 +220,7 @@ class ReasonForm(forms.Form):
 
 
 class MembersOnForm(forms.Form):
-    """Choose a date, for which the membership log then shows the members."""
+    """Asks for a date. The membership log then shows the members on that date."""
 
     on = forms.DateField(
         label=_("Members on"),

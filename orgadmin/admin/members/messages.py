@@ -1,4 +1,4 @@
-"""What the People page says about changes, and asks before them."""
+"""The messages and questions of the People page about changes."""
 
 from django.utils.translation import gettext as _, gettext_lazy, ngettext
 
@@ -34,7 +34,7 @@ def title_question(assignment):
 def describe_invitations(emails):
     """Return the message that invitations were sent.
 
-    It does not reveal whether an account has one of the addresses.
+    The message does not reveal whether an account with one of the addresses exists.
     """
     text = ngettext(
         "An invitation is on its way to %s.",
@@ -85,7 +85,7 @@ def describe_given(change):
 
 
 def describe_no_change(assignment):
-    """Return the message about an assignment that had nothing to change."""
+    """Return the message about an assignment that did not change anything."""
     if assignment.role is None or not assignment.users:
         return NO_MEMBER
     return _("No changes: they already have this role.")

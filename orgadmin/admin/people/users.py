@@ -34,7 +34,7 @@ from orgadmin.admin.lists.changelist import Sort
 from orgadmin.admin.lists.rows import show_day
 from orgadmin.admin.members.forms import ReasonForm
 from orgadmin.admin.members.messages import PAST_END
-from orgadmin.admin.members.viewed import note_people_viewed
+from orgadmin.admin.members.people_list_log import record_people_viewed
 from orgadmin.admin.people.access import (
     TOO_MANY_LINKS,
     AccessPage,
@@ -376,7 +376,7 @@ class UserAdmin(
     def changelist_view(self, request, extra_context=None):
         response = super().changelist_view(request, extra_context)
         if response.status_code == HTTPStatus.OK:
-            note_people_viewed(request)
+            record_people_viewed(request)
         return response
 
     def changeform_view(self, request, object_id=None, form_url="", extra_context=None):
