@@ -1,4 +1,4 @@
-"""The base of the tables whose rows are only ever added: the logs."""
+"""The base class of the logs: rows can be added, but never changed or deleted."""
 
 from __future__ import annotations
 
@@ -19,9 +19,10 @@ class AppendOnlyQuerySet(models.QuerySet):
 
 
 class AppendOnly(models.Model):
-    """A row that can be added, but neither changed nor deleted.
+    """A row that cannot be changed or deleted once it was added.
 
-    The manager must come from an `AppendOnlyQuerySet`, and be the base manager, too.
+    Subclasses must use an `AppendOnlyQuerySet` as their manager, and name this manager
+    in `Meta.base_manager_name`.
     """
 
     class Meta:

@@ -1,12 +1,12 @@
 """The audit log: sign-ins, credentials, permissions, and other security events.
 
 Rows are only ever added. Each row is sealed after its transaction has committed: it
-gets the next position, and a hash of its content and of the hash before it. So a row
-that is changed or removed later breaks the chain, and `manage.py doctor` reports it.
+gets the next position, and a hash of its content and the previous hash. A row that is
+changed or removed later breaks the chain, and `manage.py doctor` reports it.
 
-Sealing is a step of its own because a chain needs one writer at a time. If rows were
-chained when they are written, every transaction with a security event would wait for
-all others.
+Sealing is a separate step because only one process at a time can extend the chain. If
+rows were sealed when they are written, every transaction with a security event would
+have to wait for all others.
 """
 
 from __future__ import annotations
@@ -36,11 +36,11 @@ logger = logging.getLogger("orgadmin.audit")
 
 BATCH = 1_000  # rows that are written, sealed or verified together
 
-# Identifies the lock that only one process at a time holds to seal rows.
+# The key of the advisory lock that a process holds while it seals rows.
 SEAL_LOCK = 0x0A0D17
 
-# An event is sealed right after its transaction. If it is not sealed after this time,
-# something went wrong in between, for example the process was killed.
+# An event is normally sealed right after its transaction. If it is still not sealed
+# after this time, something went wrong: for example, the process was killed.
 SEALING_TIME = datetime.timedelta(minutes=1)
 
 
@@ -115,8 +115,8 @@ class SecurityEvent(models.TextChoices):
     REVIEW_COMPLETED = "review completed", _("access review completed")
 
 
-# What people see of their own account. The other events are about data, or about what
-# someone did to other people.
+# The events that people can see about their own account. The others are about data, or
+# about what someone did to other people.
 ACCOUNT_EVENTS = frozenset(SecurityEvent) - {
     SecurityEvent.GROUP_RENAMED,
     SecurityEvent.GROUP_DELETED,
@@ -141,15 +141,15 @@ ACCOUNT_EVENTS = frozenset(SecurityEvent) - {
     SecurityEvent.REVIEW_COMPLETED,
 }
 
-# Called with each event in the transaction that seals it. So what a listener writes is
-# neither lost nor written twice. An error in a listener is logged, and does not reach
-# the person whose request it is.
+# Called with each event, in the transaction that seals it. What a listener writes is
+# therefore neither lost nor written twice. If a listener fails, the error is logged,
+# and the request continues.
 listeners: list[Callable[[AuditEvent], None]] = []
 
 
 class AuditEventQuerySet(AppendOnlyQuerySet):
     def about(self, user: User) -> AuditEventQuerySet:
-        """Return what happened to the account of a user, newest first."""
+        """Return the events about a user's account, newest first."""
         events = self.filter(user_key=user.pk, event__in=sorted(ACCOUNT_EVENTS))
         return events.order_by("-pk")
 
@@ -164,15 +164,17 @@ def record(
 ) -> None:
     """Add an event to the audit log, in the current transaction.
 
-    `user` is the person that the event is about. It is None if there is no such
-    account, for example after a failed sign-in. What was typed is never recorded:
+    `user` is the person that the event is about. It is None if the account does not
+    exist, for example after a failed sign-in. What was typed is never recorded, because
     people sometimes type their password as their name. `actor` is None for a command,
-    or if it is not known who acts. `details` are plain values without personal
-    data, such as keys and the names of fields; `personal` are values that are erased
-    with the person, such as email addresses. Neither has passwords, codes or links.
+    or if it is not known who acted.
 
-    Once the transaction commits, the event is sealed, passed to `listeners`, and
-    written to the site's log.
+    `details` are plain values without personal data, such as keys and field names.
+    `personal` are values that are erased together with the person, such as email
+    addresses. Neither may contain passwords, codes or links.
+
+    After the transaction has committed, the event is sealed, passed to `listeners`, and
+    written to the request log.
     """
     record_all(
         event,
@@ -191,7 +193,7 @@ def record_all(
     details: Mapping[str, Any] | None = None,
     personal: Mapping[str, str] | None = None,
 ) -> None:
-    """Add one event for each of several people, with one query per BATCH people."""
+    """Add the same event for several people, with one query per BATCH people."""
     AuditEvent = apps.get_model("orgadmin", "AuditEvent")
     origin = get_origin()
     rows = (
@@ -211,22 +213,22 @@ def record_all(
     with transaction.atomic(savepoint=False):
         for batch in split_into_batches(rows, BATCH):
             AuditEvent.objects.bulk_create(batch)
-    # `robust`: the change is committed, so an error must not make it look failed. The
-    # next event seals what this one could not.
+    # `robust`: the change is already committed, so an error in `publish()` must not
+    # make it look as if it had failed. Events that could not be sealed now are sealed
+    # with the next event.
     transaction.on_commit(publish, robust=True)
 
 
 def publish() -> int:
-    """Seal the events that are not sealed yet, and write them to the site's log.
+    """Seal all unsealed events, write them to the request log, and return their number.
 
-    Returns how many were sealed, by one batch after the other. A line about the event
-    is written at most once, after its seal has been committed. If this process is
-    killed in between, the event is in the log, and the next line of the site's log has
-    the hash that follows it.
+    The line about an event is written after its seal has been committed, and never
+    twice. If this process is killed in between, the request log has no line about the
+    event, but the audit log has the event.
     """
     total = 0
-    # Another process may have sealed them in the meantime. Then nobody has to wait for
-    # the lock.
+    # Checked without the lock: if another process has sealed the events in the
+    # meantime, this one does not have to wait.
     while find_unsealed().exists():
         events = seal()
         for event in events:
@@ -248,7 +250,7 @@ def tell_listeners(event: AuditEvent) -> None:
 def find_unsealed(older_than: datetime.timedelta | None = None) -> models.QuerySet:
     """Return the events without a position, oldest first.
 
-    With `older_than`, only those that should have been sealed long ago.
+    With `older_than`, returns only those that were recorded longer ago.
     """
     AuditEvent = apps.get_model("orgadmin", "AuditEvent")
     events = AuditEvent.objects.filter(position__isnull=True).order_by("pk")
@@ -266,10 +268,10 @@ def find_last() -> AuditEvent | None:
 
 @transaction.atomic
 def seal() -> list[AuditEvent]:
-    """Give events without a position the next ones, and the hashes of the chain.
+    """Give up to BATCH unsealed events their position and hash, and return them.
 
-    Passes the events to the listeners, and returns them, BATCH at most. Runs four
-    queries, and those of the listeners.
+    Passes the events to the listeners. Runs four queries, plus the queries of the
+    listeners.
     """
     lock_until_commit(SEAL_LOCK)
     pending = list(find_unsealed()[:BATCH])
@@ -292,9 +294,9 @@ def seal() -> list[AuditEvent]:
 def _write_seals(events: Sequence[AuditEvent]) -> None:
     """Store positions and hashes with one prepared statement.
 
-    Our queryset refuses updates, and `bulk_update()` would build a large CASE
-    expression. The trigger on PostgreSQL allows this one: it sets the position of a row
-    that has none.
+    `AuditEventQuerySet` refuses updates, and `bulk_update()` would build a large CASE
+    expression. The trigger on PostgreSQL allows this update, because it sets the
+    position of a row that has none.
     """
     statement = """
         UPDATE orgadmin_auditevent
@@ -307,10 +309,11 @@ def _write_seals(events: Sequence[AuditEvent]) -> None:
 
 
 def compute_hash(event: AuditEvent, previous_hash: str) -> str:
-    """Return the hash of an event's content together with the hash before it.
+    """Return the hash of an event's content and the previous event's hash.
 
-    It does not cover names and email addresses, so that a person can be erased from the
-    log. It covers their keys, so that an event cannot be attributed to someone else.
+    The hash does not cover names and email addresses, so that a person can be erased
+    from the log. It covers the IDs of people, so that an event cannot be attributed to
+    someone else without breaking the chain.
     """
     content = {
         "previous": previous_hash,
@@ -338,8 +341,9 @@ class ChainProblem:
 def verify() -> Iterator[ChainProblem]:
     """Yield the places where an event was removed, inserted or changed.
 
-    Reads the whole log, with one query per BATCH events. Events that were removed from
-    the end cannot be noticed here; compare the last hash with a copy of the site's log.
+    Reads the whole log, with one query per BATCH events. This does not detect events
+    that were removed from the end. To detect these, compare the last hash with a copy
+    of the request log.
     """
     expected_position = 1
     previous_hash = ""
@@ -357,10 +361,10 @@ def verify() -> Iterator[ChainProblem]:
 
 
 def read_chain(events: models.QuerySet | None = None) -> Iterator[AuditEvent]:
-    """Yield sealed events in the order of the chain, BATCH of them in memory.
+    """Yield sealed events in the order of the chain, with up to BATCH in memory.
 
-    `events` is a queryset of some events; the default is all. Each batch is a query of
-    its own, because PostgreSQL would copy the whole result of a single one first.
+    `events` is a queryset to choose from; the default is all events. Runs one query per
+    batch, because PostgreSQL would first copy the whole result of a single query.
     """
     if events is None:
         events = apps.get_model("orgadmin", "AuditEvent").objects.all()

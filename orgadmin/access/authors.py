@@ -8,7 +8,8 @@ from orgadmin.access.origin import COMMAND, IMPORT
 def describe_author(means: str, name: str) -> str:
     """Return the author of a change, such as "Import by Mary" or "Command assign".
 
-    `means` is as in `current_means`; `name` is that of the person who ran it, or "".
+    `means` is a value of `current_means`. `name` is the name of the person who ran the
+    import or command, or "".
     """
     if means == IMPORT and not name:
         return pgettext("noun", "Import")

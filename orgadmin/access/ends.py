@@ -1,7 +1,8 @@
-"""When a membership counts: until its end, by the clock of the database.
+"""The end of a membership: it counts until then, by the database's clock.
 
 Application servers may have wrong clocks. The database has one clock, so a membership
-ends at the same moment for all of them. The moment at which it ends no longer counts.
+ends at the same moment for all servers. At the moment `ends_at` itself, the membership
+no longer counts.
 
 People choose a day. The membership ends when that day is over in the site's time zone.
 """
@@ -16,7 +17,7 @@ from django.utils.formats import date_format
 
 from orgadmin.access.sql import CLOCKS
 
-# {database: the condition}, for statements that name the table "membership"
+# {database vendor: condition}, for statements that use the table alias "membership"
 NOT_ENDED = {
     vendor: f"(membership.ends_at IS NULL OR membership.ends_at > {clock})"
     for vendor, clock in CLOCKS.items()
@@ -24,12 +25,12 @@ NOT_ENDED = {
 
 
 def not_ended(using: str = "default") -> str:
-    """Return the condition in SQL that a membership counts."""
+    """Return the SQL condition that a membership has not ended."""
     return NOT_ENDED[connections[using].vendor]
 
 
 def is_current(path: str = "") -> Q:
-    """Return the condition for querysets that a membership counts.
+    """Return the queryset condition that a membership has not ended.
 
     `path` leads to the membership, such as "memberships__".
     """
@@ -39,8 +40,8 @@ def is_current(path: str = "") -> Q:
 def find_start_of_next_day(date: datetime.date) -> datetime.datetime:
     """Return the moment at which a date has ended in the site's time zone.
 
-    The last hour of a day can occur twice, when the clocks are changed at midnight.
-    Midnight itself is always the start of the next day.
+    If clocks are set back at midnight, the last hour of the day occurs twice. The
+    result is then the end of the second one.
     """
     next_day = date + datetime.timedelta(days=1)
     midnight = datetime.datetime.combine(next_day, datetime.time.min)
@@ -48,10 +49,9 @@ def find_start_of_next_day(date: datetime.date) -> datetime.datetime:
 
 
 def show_end(ends_at: datetime.datetime) -> str:
-    """Return the last day of a membership, in the site's time zone: "Dec. 31, 2026".
+    """Return the last day of a membership, such as "Dec. 31, 2026", in the site's zone.
 
-    People choose a day, at whose end the membership ends. The time follows if it ends
-    at another time of the day.
+    If the membership does not end at the end of a day, returns the date and the time.
     """
     site = timezone.get_default_timezone()
     last = timezone.localtime(ends_at - datetime.timedelta(microseconds=1), site)

@@ -31,8 +31,8 @@ if TYPE_CHECKING:
 CHUNK = 10_000  # names in one query, below SQLite's limit of 32,766 parameters
 RENAME_ATTEMPTS = 100  # how often a rename may lose a name to another transaction
 
-# When the low numbers are taken, numbers are picked at random from these. Two writers
-# then rarely want the same name, so neither has to wait for the other.
+# If all low numbers are taken, numbers are picked at random from these ranges. Two
+# transactions then rarely pick the same name, so neither has to wait for the other.
 RANDOM_NUMBERS = (range(10**5, 10**6), range(10**9, 10**10))
 
 
@@ -59,7 +59,7 @@ class StoredGroup:
 
 @dataclass(frozen=True)
 class GroupSlot:
-    """The place for one of the groups of an organization."""
+    """A role of an organization, together with the field for the ID of its group."""
 
     organization: Organization
     role: Role
@@ -88,7 +88,7 @@ def plan_group_names(
 ) -> list[list[str]]:
     """Return the names that the groups of each new organization would get.
 
-    `taken` are names that others would get before. The new ones are added to it.
+    `taken` are names that must not be used. The returned names are added to this set.
     """
     wanted = []
     for organization in organizations:
@@ -100,19 +100,19 @@ def plan_group_names(
 def find_free_names(
     wanted: Sequence[NameSeries], *, using: str, taken: set[str] | None = None
 ) -> list[str]:
-    """Return a free group name from each series: in the same order, and all distinct.
+    """Return a free group name from each series, in the same order, without duplicates.
 
-    None of them is in `taken`, to which the names that are not free are added.
-    Usually runs at most three queries per CHUNK names, however many names are taken.
-    It runs more only if all the random numbers that it picks are taken. Another
-    transaction may take a name before it is used, so the caller must be prepared to
-    call this again.
+    `taken` are names that must not be used. All names that turn out to be taken, and
+    the returned names, are added to this set. Usually runs up to three queries per
+    CHUNK names, however many names are taken. Runs more only if all the random numbers
+    that it picks are taken. Another transaction may take a name before it is used, so
+    the caller must be prepared to call this again.
     """
     names: list[str | None] = [None] * len(wanted)
     if taken is None:
         taken = set()
     next_number: Counter[NameSeries] = Counter()
-    # One organization has only one series for each role.
+    # A single organization has one series per role.
     is_bulk = len(set(wanted)) > len(ROLES)
     while None in names:
         # How many names each series still needs.
@@ -131,10 +131,10 @@ def find_free_names(
 
 
 def choose_numbers(start: int, count: int, is_bulk: bool) -> Sequence[int]:
-    """Return the numbers from `start` on to try next, to get `count` free names.
+    """Return the numbers to try next, not below `start`, to find `count` free names.
 
-    When many organizations are created together, few of them share a name. So the first
-    attempt tries only twice as many numbers as are needed.
+    When many organizations are created together, few of them share a name. The first
+    attempt of a bulk creation therefore tries only twice as many numbers as are needed.
     """
     if start >= FIRST_RANDOM_NUMBER:
         numbers = []
@@ -173,20 +173,20 @@ def take_first_free(candidates: Iterator[str], taken: set[str]) -> str | None:
 def create_groups(organizations: Sequence[Organization], *, using: str) -> None:
     """Create the groups of new organizations and set them on the instances.
 
-    The caller saves the organizations in the same transaction. This never adopts an
-    existing group, even if another transaction creates it at the same time.
-    Transactions that save organizations with the same names in different orders can
-    deadlock, as with any unique index.
+    The caller must save the organizations in the same transaction. Existing groups are
+    never reused, even if another transaction creates one at the same time. Transactions
+    that create organizations with the same names in different orders can deadlock, as
+    with any unique index.
     """
     missing = []
     for organization in organizations:
         missing += [GroupSlot(organization, role) for role in ROLES]
-    # Most names without a number are free, so those are tried without a lookup.
+    # Most names without a number are free, so the first attempt does not look them up.
     names = [slot.series.name(0) for slot in missing]
     while missing:
         created = insert_groups(names, using)
         for slot, name in zip(missing, names):
-            # If several slots want the same name, only the first one gets the group.
+            # If several slots want the same name, the first one gets the group.
             slot.fill(created.pop(name, None))
         missing = [slot for slot in missing if slot.is_empty]
         names = find_free_names([slot.series for slot in missing], using=using)
@@ -221,8 +221,8 @@ def rename_groups(
 ) -> None:
     """Rename an organization's groups after its name was changed from `old_name`.
 
-    Only groups that still have a generated name are renamed. Runs at most six queries.
-    Runs none if the part of the name that is used in group names has not changed.
+    Renames only groups that still have a generated name. Runs up to six queries, or
+    none if the part of the name that is used in group names has not changed.
     """
     if group_base(old_name) == group_base(organization.name):
         return
@@ -238,7 +238,7 @@ def rename_groups(
 def give_generated_names(
     organization: Organization, groups: Mapping[Role, int], *, using: str
 ) -> None:
-    """Name some of the organization's groups after it.
+    """Give some of the organization's groups a generated name.
 
     `groups` is {role: group ID}. Raises `IntegrityError` if other transactions take
     every name that is tried.
@@ -256,7 +256,7 @@ def give_generated_names(
             if attempt == RENAME_ATTEMPTS:
                 raise
     for role in groups:
-        # The instance may have cached the group with its old name.
+        # The instance may have cached the group with the old name.
         organization._state.fields_cache.pop(role.key, None)
 
 
@@ -278,7 +278,7 @@ def grant_permissions(
             group_id = getattr(organization, role.attname)
             for permission in role.permissions:
                 permission_id = permission_ids[codename(permission)]
-                # Literals, as thousands of parameters would exceed SQLite's limit.
+                # Literals, because thousands of parameters would exceed SQLite's limit.
                 pk = int(organization.pk)
                 rows.append(f"({permission_id:d}, {group_id:d}, {pk:d})")
     values = ", ".join(rows)
@@ -293,9 +293,9 @@ def grant_permissions(
 def get_permission_ids(using: str) -> dict[str, int]:
     """Return {codename: permission ID} of the permissions on organizations.
 
-    The IDs are cached on the ContentType instance, which Django itself caches, and
-    drops when it runs migrations. Raises `RuntimeError` if one of the role table's
-    permissions is missing.
+    The IDs are cached on the ContentType instance. Django caches this instance, and
+    discards it when it runs migrations. Raises `RuntimeError` if a permission of the
+    role table is missing.
     """
     content_types = ContentType.objects.db_manager(using)
     content_type = content_types.get_by_natural_key("orgadmin", "organization")

@@ -1,8 +1,8 @@
 """The membership log: who joined and left which organization, when, and by whom.
 
 Rows are only ever added. `orgadmin.people.membership` writes them together with the
-memberships. A signal handler writes them for changes through Django's own managers,
-such as `user.groups.add()`. `manage.py doctor` finds and adds any that are missing.
+memberships. For changes through Django's own managers, such as `user.groups.add()`, a
+signal handler writes them. `manage.py doctor` finds missing rows, and can add them.
 """
 
 from __future__ import annotations
@@ -28,29 +28,29 @@ from orgadmin.access.groups import get_owner_relation
 from orgadmin.access.origin import current_means
 from orgadmin.access.providers import name_provider
 from orgadmin.access.roles import ROLES, Role
-from orgadmin.access.signals import find_rows
+from orgadmin.access.signals import find_changed_links
 
 if TYPE_CHECKING:
     from orgadmin.models import User
 
 BATCH = 1_000  # rows in one INSERT
 
-# Stands for no end where the database compares ends.
+# Stands for "no end" in queries that compare ends.
 NEVER = datetime.datetime(9999, 1, 1, tzinfo=datetime.UTC)
 
-# The reason why a membership that had an end has left the table.
+# The reason that is logged when the row of an expired membership is deleted.
 ENDED_AS_PLANNED = gettext_noop("Access ended as planned.")
 
-# Longer reasons are cut in lists. Today's forms accept no longer ones.
+# Longer reasons are truncated in lists. Current forms do not accept longer ones.
 REASON_SHOWN = 500  # characters
 
 
 class Event(models.TextChoices):
-    # The person got the role through `membership`. From now on, it is their only role
-    # in the organization.
+    # The person got the role through `people/membership.py`. Since then, it has been
+    # their only role in the organization.
     JOINED = "joined", _("joined")
-    # The person had the role when the log began, or got it without `membership`. They
-    # may also have the other role.
+    # The person already had the role when the log began, or got it in another way, such
+    # as `user.groups.add()`. They may have the other role, too.
     FOUND = "found", _("found")
     LEFT = "left", _("left")
     END_CHANGED = "end changed", _("end changed")
@@ -58,8 +58,8 @@ class Event(models.TextChoices):
     REVOKED = "withdrawn", _("invitation revoked")
 
 
-# The attribute `replaced_role` of a row of the log. It is SQL because home pages read
-# it, and it takes the ORM longer to compile it than a database to execute it.
+# The annotation `replaced_role` of a row of the log. It is SQL because home pages read
+# it, and the ORM would take longer to compile it than a database takes to execute it.
 REPLACED_ROLE = RawSQL(
     f"""
     CASE
@@ -101,16 +101,16 @@ class MembershipChange:
     organization_key: int
     organization_name: str
     role: Role
-    # The end that the membership has from now on; None if it has no end.
+    # The new end of the membership; None if it has no end.
     ends_at: datetime.datetime | None = None
     at: datetime.datetime | None = None  # None means now
     replaced: Role | None = None  # the role that the person had until now, if known
 
     def outdates(self, role: Role) -> bool:
-        """Return whether this outdates an invitation of the person to a role.
+        """Return whether this change outdates the person's invitation to a role.
 
-        An invitation must not give back what somebody has taken from the person, and it
-        is of no use if it offers nothing that the person does not have.
+        An invitation must not give back a role that someone has taken from the person.
+        It is also useless if the person already has all that it offers.
         """
         if self.event is Event.LEFT:
             return True
@@ -125,12 +125,12 @@ class MembershipEventQuerySet(AppendOnlyQuerySet):
     def find_joining_events_of_members(
         self, moment: datetime.datetime | None = None
     ) -> MembershipEventQuerySet:
-        """Return the members before a time: for each, the event that made them one.
+        """Return the members before `moment`: for each, the event that made them one.
 
-        Leaves out people who joined but had left again by then, roles that had been
-        replaced, and memberships that had ended by their date, whether or not the log
-        says that these were removed. Each event says as `planned_end` when the
-        membership was to end.
+        Leaves out people who had left by then, roles that had been replaced, and
+        memberships whose end had passed, whether or not the log says that their rows
+        were deleted. Each event has the attribute `planned_end`: when the membership
+        was to end.
 
         `moment` is an aware datetime; None means now. A membership that is older than
         the log is treated as starting when the log began.
@@ -144,12 +144,12 @@ class MembershipEventQuerySet(AppendOnlyQuerySet):
     ) -> MembershipEventQuerySet:
         """Return the events that made people members, unless they left again.
 
-        Unlike `find_joining_events_of_members()`, this does not look at planned ends.
-        It is for people who are known to be members.
+        Unlike `find_joining_events_of_members()`, this ignores planned ends. Use it for
+        people who are known to be members.
         """
         later = self._find_later(moment)
-        # "Joined" replaces any role that the person had. "Left" and "found" are about
-        # one role, and the person may have the other one, too.
+        # "Joined" replaces any role that the person had. "Left" and "found" are about a
+        # single role; the person may have the other role, too.
         superseded = later.filter(
             Q(event=Event.JOINED)
             | Q(event__in=[Event.LEFT, Event.FOUND], role=OuterRef("role"))
@@ -170,9 +170,10 @@ class MembershipEventQuerySet(AppendOnlyQuerySet):
     def _leave_out_ended(
         self, changed: models.QuerySet, moment: datetime.datetime | None
     ) -> MembershipEventQuerySet:
-        """Leave out memberships whose last planned end was before `moment`, or is now.
+        """Leave out memberships whose planned end was before `moment`, or has passed.
 
-        `changed` are the later changes of the end, for a subquery.
+        `changed` is a queryset of the later changes of the end, for a subquery.
+        `moment` is None for now.
         """
         never = Value(NEVER, models.DateTimeField())
         new_end = changed.order_by("-pk").values(end=Coalesce("ends_at", never))[:1]
@@ -181,45 +182,46 @@ class MembershipEventQuerySet(AppendOnlyQuerySet):
         if moment is None:
             condition = Q(planned_end__gt=Now())
         else:
-            # What is true before a moment includes what ends in that moment.
+            # A membership that ends exactly at `moment` still counts before it.
             condition = Q(planned_end__gte=moment)
         return members.filter(Q(planned_end=None) | condition)
 
     def with_previous_roles(self) -> MembershipEventQuerySet:
-        """Return the events with the role that each replaced, as `replaced_role`.
+        """Add to each event the role that it replaced, as `replaced_role`.
 
-        That is the role which the person's previous event in the organization gave
-        them, if this event gives them another one. Otherwise it is NULL.
+        For "joined", this is the role that the person had after their previous event in
+        the organization. It is NULL if they had none, and for all other events.
         """
         return self.annotate(replaced_role=REPLACED_ROLE)
 
     def with_short_reasons(self) -> MembershipEventQuerySet:
-        """Return the events with as much of each reason as `shown_reason` needs.
+        """Load only as much of each reason as `shown_reason` needs.
 
-        A reason can be long, and a list shows only its beginning.
+        A reason can be long, and lists show only its beginning.
         """
         start = Left("reason", REASON_SHOWN + 1)
         return self.defer("reason").annotate(reason_start=start)
 
 
 def make_source(means: str) -> str:
-    """Return the `source` of changes by an import or a command, as in `current_means`.
+    """Return the `source` of changes by an import or a command; "" for other changes.
 
-    The brackets tell it from the ID of an OpenID provider. Empty for other changes.
+    `means` is a value of `current_means`. The brackets distinguish it from the ID of an
+    OpenID provider.
     """
     return f"({means})" if means else ""
 
 
 def read_means(source: str) -> str:
-    """Return the import or the command that `make_source()` has written, or ""."""
+    """Return the value of `current_means` that `make_source()` has written, or ""."""
     return source.strip("()") if source.startswith("(") else ""
 
 
 def name_author(source: str, name: str) -> str:
     """Return who made a change, such as "Mary", "Import by Mary" or "Command assign".
 
-    If the groups of an OpenID provider decided, it is the provider. `name` is that of
-    the person, or "".
+    If the groups of an OpenID provider caused the change, returns the provider's name.
+    `name` is the name of the person who made the change, or "".
     """
     means = read_means(source)
     if means:
@@ -234,21 +236,21 @@ def write_changes(
     reason: str = "",
     source: str = "",
 ) -> None:
-    """Add a row to the log for each change, and revoke the invitations it outdates.
+    """Add a row to the log for each change, and revoke outdated invitations.
 
-    `source` is the ID of the OpenID provider whose groups decided, if any. Runs a few
-    queries per BATCH rows, in the transaction of the caller.
+    `source` is the ID of the OpenID provider whose groups caused the changes, or "".
+    Runs a few queries per BATCH rows, in the caller's transaction.
     """
     written = list(changes)
     source = source or make_source(current_means.get())
     _write(written, actor, reason, source)
-    # Here, because every way to give or to take a role comes past here.
+    # Invitations are revoked here because every change of a role calls this function.
     Invitation = apps.get_model("orgadmin", "Invitation")
     Invitation.objects.revoke_outdated(written, actor=actor)
 
 
 def write_planned_ends(changes: Iterable[MembershipChange]) -> None:
-    """Log memberships that have ended by their date. Nobody ended them just now."""
+    """Log memberships that have expired, without an author."""
     _write(changes, None, ENDED_AS_PLANNED, "")
 
 
@@ -283,7 +285,7 @@ def write_memberships(
     actor: User | None = None,
     reason: str = "",
 ) -> None:
-    """Log the event for each membership in a group of an organization.
+    """Log an event for each membership in a group of an organization.
 
     `memberships` is a queryset of `Membership`, or of `User.groups.through`. Reads the
     memberships with one query per role.
@@ -292,7 +294,7 @@ def write_memberships(
 
 
 def write_ended_memberships(memberships: models.QuerySet) -> None:
-    """Log memberships that have ended by their date, as `write_planned_ends()` does.
+    """Log memberships that have expired, as `write_planned_ends()` does.
 
     `memberships` is a queryset of `Membership`.
     """
@@ -302,13 +304,14 @@ def write_ended_memberships(memberships: models.QuerySet) -> None:
 def _describe_memberships(
     event: Event, memberships: models.QuerySet, *time: str
 ) -> list[MembershipChange]:
-    """Return the event for each membership in a group of an organization.
+    """Return a change for each membership in a group of an organization.
 
-    `time` is the column that says when it happened; without one, it is now.
+    `time` is the name of the column with the time of the event; without it, the time is
+    now.
     """
     changes = []
     for role in ROLES:
-        # From a membership to the organization that owns its group.
+        # The path from a membership to the organization of its group.
         path = f"group__{get_owner_relation(role)}"
         rows = memberships.filter(**{f"{path}__isnull": False}).values_list(
             "user", "user__username", f"{path}__pk", f"{path}__name", *time
@@ -331,9 +334,10 @@ def _describe_memberships(
 def log_group_changes(sender: Any, action: str, **signal: Any) -> None:
     """Log changes that Django's related managers, such as `user.groups`, make.
 
-    These managers call no method of a model, so a signal is the only way to notice
-    them. It does not say who made the change. `membership` writes the through table
-    directly, which does not send the signal, so its changes are not logged twice.
+    These managers do not call any method of a model, so a signal is the only way to
+    detect such changes. The signal does not say who made the change.
+    `people/membership.py` writes the through table directly, which does not send the
+    signal, so its changes are not logged twice.
     """
     if action == "post_add":
         event = Event.FOUND
@@ -341,7 +345,8 @@ def log_group_changes(sender: Any, action: str, **signal: Any) -> None:
         event = Event.LEFT
     else:
         return
-    write_memberships(event, find_rows(sender, "user", "group", **signal))
+    links = find_changed_links(sender, "user", "group", **signal)
+    write_memberships(event, links)
 
 
 def connect_signal() -> None:

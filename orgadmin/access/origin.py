@@ -16,20 +16,20 @@ from django.http import HttpRequest
 # can choose the rest of the address freely.
 IPV6_CUSTOMER_PREFIX = 64
 
-# How much of an address is kept in the audit log: enough to recognize a network, and
-# too little to identify a device.
+# The audit log stores only this many bits of an address: enough to recognize a network,
+# and too few to identify a device.
 IPV4_KEPT_PREFIX = 24
 IPV6_KEPT_PREFIX = 48
 
-# The request that is being answered. It is only read to describe where a log entry
-# comes from, never to decide what a person may do.
+# The current request. It is only used to describe where a log entry comes from, never
+# to decide what a person may do.
 current_request: ContextVar[HttpRequest | None] = ContextVar(
     "current_request", default=None
 )
 
-# What makes changes other than a person with a form: IMPORT, UNDO, BULK_CHANGE, or the
-# name of a command after COMMAND. Empty for everything else. Like the request, it only
-# describes.
+# How changes are being made: IMPORT, UNDO, BULK_CHANGE, or COMMAND followed by the name
+# of a command. Empty if a person makes them with a form. Like the request, it is only
+# used in descriptions.
 current_means: ContextVar[str] = ContextVar("current_means", default="")
 
 IMPORT = "import"
@@ -40,14 +40,14 @@ COMMAND = "command "
 
 @dataclass(frozen=True)
 class Origin:
-    """Where a change comes from. Both are empty for a command."""
+    """Where a change comes from. Both fields are empty for a command."""
 
     request_id: str
     network: str
 
 
 def get_origin() -> Origin:
-    """Return the origin of the request that is being answered."""
+    """Return the origin of the current request."""
     request = current_request.get()
     if request is None:
         return Origin(request_id="", network="")
@@ -57,7 +57,7 @@ def get_origin() -> Origin:
 
 @contextmanager
 def by_means_of(means: str) -> Iterator[None]:
-    """Use around code that makes changes by an import, a bulk change or a command."""
+    """Set `current_means` while an import, a bulk change or a command makes changes."""
     token = current_means.set(means)
     try:
         yield
@@ -66,25 +66,25 @@ def by_means_of(means: str) -> Iterator[None]:
 
 
 def run_after_response(function: Callable[[], None]) -> None:
-    """Run a function when the response has been sent. For a command, run it at once.
+    """Run a function after the response has been sent. In a command, run it at once.
 
-    This is for work that would otherwise show, by how long the response takes, what the
-    response does not say.
+    Use this for work whose duration would reveal something that the response itself
+    does not reveal.
     """
     request = current_request.get()
     if request is None:
         function()
         return
     run_in_context = partial(copy_context().run, function)
-    # RequestLogMiddleware passes them on to the response.
+    # RequestLogMiddleware passes these functions on to the response.
     request.__dict__.setdefault("after_response", []).append(run_in_context)
 
 
 def find_address(request: HttpRequest) -> str:
     """Return the IP address of the person who sent the request.
 
-    For IPv6, returns the network of the customer, such as "2001:db8::/64". An address
-    that is not an IP address, such as the path of a Unix socket, is returned unchanged.
+    For IPv6, returns the customer's network, such as "2001:db8::/64". An address that
+    is not an IP address, such as the path of a Unix socket, is returned unchanged.
     """
     address = _strip_port(_read_address(request))
     try:
@@ -97,7 +97,7 @@ def find_address(request: HttpRequest) -> str:
 
 
 def shorten_address(address: str) -> str:
-    """Return the network of an address from `find_address`, such as "192.0.2.0/24".
+    """Shorten an address from `find_address()` to its network, such as "192.0.2.0/24".
 
     Returns "" if it is not an IP address.
     """
@@ -111,8 +111,8 @@ def shorten_address(address: str) -> str:
 
 def _read_address(request: HttpRequest) -> str:
     if settings.TRUST_PROXY:
-        # The proxy appends the address from which it received the request. Whatever
-        # comes before that may be forged.
+        # The proxy appends the address from which it received the request. Everything
+        # before the last address may be forged.
         forwarded = request.headers.get("X-Forwarded-For", "")
         last = forwarded.rpartition(",")[2].strip()
         if last:

@@ -1,10 +1,10 @@
 """Records changes of permissions and groups in the audit log.
 
-The roles of people in organizations are not among them: the membership log has those.
+Changes of people's roles in organizations are in the membership log instead.
 
-Django's related managers, such as `user.user_permissions`, call no method of a model,
-so a signal is the only way to notice what they change. Whoever makes a change is
-`changed_by`, an attribute of the user or group that has the manager.
+Django's related managers, such as `user.user_permissions`, do not call any method of a
+model, so a signal is the only way to detect what they change. The code that uses such a
+manager sets `changed_by` on its user or group, to say who makes the change.
 """
 
 from __future__ import annotations
@@ -19,12 +19,12 @@ from django.db.models.signals import m2m_changed
 from orgadmin.access.audit_log import SecurityEvent, record, record_all
 from orgadmin.access.groups import get_owner_relation
 from orgadmin.access.roles import ROLES
-from orgadmin.access.signals import find_rows
+from orgadmin.access.signals import find_changed_links
 
 if TYPE_CHECKING:
     from orgadmin.models import User
 
-# What the signal calls a change, and what the audit log calls it.
+# {action of the signal: how the audit log names it}
 VERBS = {"post_add": "added", "pre_remove": "removed", "pre_clear": "removed"}
 
 
@@ -56,35 +56,42 @@ def record_permissions_of_users(sender: Any, action: str, **signal: Any) -> None
     """Record changes of `user.user_permissions`."""
     if action not in VERBS:
         return
-    rows = find_rows(sender, "user", "permission", **signal)
-    permissions = Permission.objects.filter(pk__in=rows.values("permission"))
+    links = find_changed_links(sender, "user", "permission", **signal)
+    permissions = Permission.objects.filter(pk__in=links.values("permission"))
     names = name_permissions(permissions)
     if names:
-        record_for_users(rows, {VERBS[action]: names}, {}, signal["instance"])
+        record_for_users(
+            links,
+            details={VERBS[action]: names},
+            personal={},
+            instance=signal["instance"],
+        )
 
 
 def record_groups_of_users(sender: Any, action: str, **signal: Any) -> None:
     """Record changes of `user.groups`, except the groups of organizations."""
     if action not in VERBS:
         return
-    rows = find_rows(sender, "user", "group", **signal)
-    groups = exclude_role_groups(Group.objects.filter(pk__in=rows.values("group")))
-    names = dict(groups.values_list("pk", "name"))
-    if names:
-        details = {f"groups {VERBS[action]}": list(names)}
-        personal = {"groups": ", ".join(names.values())}
-        rows = rows.filter(group__in=list(names))
-        record_for_users(rows, details, personal, signal["instance"])
+    links = find_changed_links(sender, "user", "group", **signal)
+    groups = exclude_role_groups(Group.objects.filter(pk__in=links.values("group")))
+    names_by_pk = dict(groups.values_list("pk", "name"))
+    if names_by_pk:
+        record_for_users(
+            links.filter(group__in=list(names_by_pk)),
+            details={f"groups {VERBS[action]}": list(names_by_pk)},
+            personal={"groups": ", ".join(names_by_pk.values())},
+            instance=signal["instance"],
+        )
 
 
 def record_permissions_of_groups(sender: Any, action: str, **signal: Any) -> None:
     """Record changes of `group.permissions`."""
     if action not in VERBS:
         return
-    rows = find_rows(sender, "group", "permission", **signal)
-    permissions = Permission.objects.filter(pk__in=rows.values("permission"))
+    links = find_changed_links(sender, "group", "permission", **signal)
+    permissions = Permission.objects.filter(pk__in=links.values("permission"))
     names = name_permissions(permissions)
-    for group in Group.objects.filter(pk__in=rows.values("group")):
+    for group in Group.objects.filter(pk__in=links.values("group")):
         record_group_event(
             SecurityEvent.PERMISSIONS_CHANGED,
             group,
@@ -94,29 +101,35 @@ def record_permissions_of_groups(sender: Any, action: str, **signal: Any) -> Non
 
 
 def exclude_role_groups(groups: models.QuerySet) -> models.QuerySet:
+    """Leave out the groups of organizations."""
     for role in ROLES:
         groups = groups.filter(**{f"{get_owner_relation(role)}__isnull": True})
     return groups
 
 
 def record_for_users(
-    rows: models.QuerySet,
+    links: models.QuerySet,
+    *,
     details: dict[str, Any],
     personal: dict[str, str],
-    changed: models.Model,
+    instance: models.Model,
 ) -> None:
-    users = get_user_model()._base_manager.filter(pk__in=rows.values("user"))
+    """Record a change of permissions for each user that the links belong to.
+
+    `instance` is the user or group whose manager made the change.
+    """
+    users = get_user_model()._base_manager.filter(pk__in=links.values("user"))
     record_all(
         SecurityEvent.PERMISSIONS_CHANGED,
         cast(Any, users),
-        actor=getattr(changed, "changed_by", None),
+        actor=getattr(instance, "changed_by", None),
         details=details,
         personal=personal,
     )
 
 
 def list_receivers() -> list[tuple[Any, Any]]:
-    """Return (receiver, sender) of the signals that this module connects."""
+    """Return a list of (receiver, sender) for the signal `m2m_changed`."""
     User = get_user_model()
     return [
         (record_permissions_of_users, User.user_permissions.through),

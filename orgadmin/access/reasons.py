@@ -1,4 +1,4 @@
-"""Says in the log why a part of the site does not work, without passwords or data."""
+"""Logs why a component of the site does not work, without passwords or data."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ HIDDEN = "***"
 PASSWORD_IN_URL = re.compile(r"(?<=://)([^:/?#\s]*):\S*@")
 PASSWORD_IN_OPTIONS = re.compile(r"(?i)\b(password|passwd|pwd)\s*=\s*('[^']*'|\S+)")
 
-# PostgreSQL quotes values of rows, and statements, in lines that begin with these.
+# Lines of PostgreSQL's messages that begin like this may quote statements or rows.
 LINES_WITH_DATA = ("DETAIL:", "CONTEXT:", "QUERY:", "STATEMENT:", "LINE ")
 
 _lock = threading.Lock()
@@ -28,7 +28,7 @@ _reported_at: dict[str, float] = {}
 
 
 def describe_error(error: BaseException) -> str:
-    """Return the text of a driver's error in one line, without credentials and data."""
+    """Return the text of a driver's error in one line, without credentials or data."""
     lines = [line.strip() for line in str(error).splitlines()]
     kept = [line for line in lines if line and not line.startswith(LINES_WITH_DATA)]
     text = hide_credentials(" ".join(kept))
@@ -43,7 +43,7 @@ def hide_credentials(text: str) -> str:
 
 
 def list_secrets() -> list[str]:
-    """Return the passwords of the settings, also as they are written in URLs."""
+    """Return the passwords in the settings, both plain and quoted for URLs."""
     passwords = [
         *(database.get("PASSWORD") for database in settings.DATABASES.values()),
         os.environ.get("PGPASSWORD"),
@@ -57,8 +57,8 @@ def list_secrets() -> list[str]:
 def report(component: str, error: BaseException) -> None:
     """Log why a component does not work, at most once a minute in each process.
 
-    `LogFormatter` removes what looks like a path or an address from messages, so the
-    reason has a field of its own.
+    The reason has a field of its own, because `LogFormatter` removes everything from
+    messages that looks like a path or an address.
     """
     now = time.monotonic()
     with _lock:
@@ -72,6 +72,6 @@ def report(component: str, error: BaseException) -> None:
 
 
 def forget_reports() -> None:
-    """Log the next problem of each component in any case."""
+    """Allow the next problem of each component to be logged at once."""
     with _lock:
         _reported_at.clear()

@@ -1,10 +1,10 @@
 """Reading from a replica: when it is up to date, and what happens when it fails.
 
-With DATABASE_REPLICA_URL, there is a second database, "replica": a standby of the
-primary. A request may read it if it has replayed everything that the primary had
-committed when the request asked. So the request sees what it would see on the primary,
-also whether the person still has access: docs/replica.md explains why. In all other
-cases, the request reads the primary.
+With the setting DATABASE_REPLICA_URL, there is a second database, "replica": a standby
+of the primary. A request reads the replica only if the replica has replayed everything
+that the primary had committed just before the request's view is called. The view
+therefore sees every change that was committed before, including changes of the person's
+access. Otherwise, the request reads the primary. docs/replica.md explains the details.
 """
 
 from __future__ import annotations
@@ -27,28 +27,30 @@ from orgadmin.access import reasons
 REPLICA = "replica"
 
 # How long a request waits for the replica to replay what the primary has committed, and
-# how long it sleeps before it asks again. Usually, a replica needs a few milliseconds.
+# how long it sleeps before it asks again. A replica usually needs a few milliseconds.
 LONGEST_WAIT = 0.05  # seconds
 POLL = 0.005  # seconds
 
-# After a wait in vain, requests still ask the replica, but do not wait for it.
+# If the replica was still behind after LONGEST_WAIT, requests keep asking it, but do
+# not wait for it during this time.
 NO_WAIT_FOR = 1  # seconds
 
-# After a failure, nobody asks the replica for a while. Then, one request tries.
+# After a failure, no request asks the replica during this time. Then one request tries
+# it again.
 PAUSE = 10  # seconds
 
-# If the replica is behind for longer, it is reported.
+# If the replica has been behind for longer, this is reported in the log.
 LONGEST_LAG = 10  # seconds
 
-# What a request always reads from the primary, also while it makes a page from the
-# replica: it may have written this itself.
+# Requests read the tables of these apps from the primary even if they read everything
+# else from the replica, because they may have written to these tables themselves.
 APPS_ON_PRIMARY = frozenset({"account", "mfa", "sessions", "socialaccount"})
 
 
 class Choice(StrEnum):
     """Whether a request reads the replica, or why it reads the primary.
 
-    A metric has these texts, so they never change.
+    These texts are labels of a metric, so they must never change.
     """
 
     REPLICA = "replica"
@@ -57,7 +59,7 @@ class Choice(StrEnum):
 
 
 class ReplicaProblem(Exception):
-    """The replica answers, but is of no use."""
+    """The replica answers, but cannot be used."""
 
 
 class WrongServer(ReplicaProblem):
@@ -70,12 +72,12 @@ class WrongServer(ReplicaProblem):
         )
 
 
-# What the servers say about themselves
+# The state of the servers
 
 
 @dataclass(frozen=True)
 class ServerState:
-    """How far a server is. `position` is in the write-ahead log, in bytes."""
+    """The state of a server. `position` is in the write-ahead log, in bytes."""
 
     is_standby: bool
     system: int
@@ -84,12 +86,12 @@ class ServerState:
     clock: datetime
 
 
-# A commit is visible on the primary only once it was flushed to disk, so all commits
-# that anybody can see are before this position. Without `synchronous_commit`, that is
-# not so: then, they are before the end of the log.
+# With `synchronous_commit`, a commit becomes visible on the primary only after it was
+# flushed to disk, so all visible commits are before the flush position. Without
+# `synchronous_commit`, commits can be visible earlier, so the end of the log is used.
 #
-# The timeline is part of the name of the file that the primary writes. The control file
-# has it as well, but only some time after a standby was promoted.
+# The timeline is read from the name of the log file that the primary writes. The
+# control file also has the timeline, but only some time after a standby was promoted.
 STATE_OF_PRIMARY = """
     SELECT
         pg_is_in_recovery(),
@@ -103,8 +105,8 @@ STATE_OF_PRIMARY = """
     FROM pg_control_system() system
 """
 
-# The control file of a standby names the timeline of the last checkpoint that it has
-# replayed. For some time after a promotion, it is the previous one.
+# The control file of a standby has the timeline of the last checkpoint that it has
+# replayed. For some time after a promotion, this is the previous timeline.
 STATE_OF_REPLICA = """
     SELECT
         pg_is_in_recovery(),
@@ -117,7 +119,7 @@ STATE_OF_REPLICA = """
 
 
 def get_connection() -> Any:
-    """Return the connection to the replica: see replica_backend/base.py."""
+    """Return the connection to the replica, which replica_backend/base.py defines."""
     return connections[REPLICA]
 
 
@@ -139,10 +141,11 @@ def make_state(row: tuple[Any, ...]) -> ServerState:
 
 
 def follows(replica: ServerState, primary: ServerState) -> bool:
-    """Return whether one server is a standby of the other, and not of another one.
+    """Return whether a server is a standby of this primary, and not of another one.
 
-    After a promotion, there are standbys of the previous primary. They may be further
-    in the log, but do not know what was committed since then.
+    After a promotion, standbys of the previous primary may still be running. Their
+    position can be higher, but they do not have what the new primary has committed
+    since its promotion.
     """
     return (
         replica.is_standby
@@ -152,10 +155,10 @@ def follows(replica: ServerState, primary: ServerState) -> bool:
 
 
 def has_reached(replica: ServerState, primary: ServerState) -> bool:
-    """Return whether the replica has everything that the primary had.
+    """Return whether the replica has everything that the primary had committed.
 
-    Access can also end at a time, by the clock of the database that is asked. So the
-    clock of the replica must not be before that of the primary, either.
+    Access can end at a given time, by the clock of the server that is queried. The
+    replica's clock must therefore not be behind the time that the primary returned.
     """
     return (
         follows(replica, primary)
@@ -168,7 +171,7 @@ def has_reached(replica: ServerState, primary: ServerState) -> bool:
 
 
 class ReplicaWatch:
-    """Remembers, for a process, when to ask the replica, and when to wait for it."""
+    """Decides for one process whether requests ask the replica and wait for it."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -180,13 +183,13 @@ class ReplicaWatch:
         self._behind_since: float | None = None
 
     def choose(self) -> Choice:
-        """Return which server a request should read that begins now."""
+        """Return which server a request should read now."""
         if not self._may_ask():
             return Choice.DOWN
         try:
             primary = read_state_of_primary()
         except Error:
-            # The request will notice by itself if the primary does not answer.
+            # If the primary does not answer, the request fails with this error later.
             return Choice.DOWN
         try:
             is_reached = self._wait_for(primary)
@@ -204,12 +207,16 @@ class ReplicaWatch:
         return Choice.BEHIND
 
     def note_failure(self, error: BaseException) -> None:
-        """Leave the replica out for a while, and say why in the log."""
+        """Stop using the replica for PAUSE seconds, and log the error."""
         self._paused_until = time.monotonic() + PAUSE
         reasons.report("replica", error)
 
     def _may_ask(self) -> bool:
-        """Return whether to ask the replica. After a failure, one request tries."""
+        """Return whether to ask the replica.
+
+        After the pause that follows a failure, only one request asks it. The others
+        wait for another pause, or until that request has succeeded.
+        """
         now = time.monotonic()
         with self._lock:
             if now < self._paused_until:
@@ -219,9 +226,9 @@ class ReplicaWatch:
         return True
 
     def _wait_for(self, primary: ServerState) -> bool:
-        """Wait until the replica is as far as the primary was. Returns whether it is.
+        """Wait for the replica to reach the primary's state. Return whether it did.
 
-        Raises `WrongServer`, or the error of the database.
+        Raises `WrongServer`, or the error of the database driver.
         """
         started = time.monotonic()
         may_wait = started >= self._no_wait_until
@@ -252,15 +259,15 @@ watch = ReplicaWatch()
 
 
 def report(error: BaseException) -> None:
-    """Say in the log that a statement failed on the replica, once a minute."""
+    """Log that a statement failed on the replica, at most once a minute."""
     reasons.report("replica", error)
 
 
-# The choice of a request
+# Which server the current request reads
 
 
 class Reading:
-    """A request that reads the replica. If it is over, it reads the primary instead."""
+    """Marks a request that reads the replica. Once `is_over`, it reads the primary."""
 
     def __init__(self) -> None:
         self.is_over = False
@@ -284,12 +291,12 @@ def has_replica() -> bool:
 
 
 class ReplicaRouter:
-    """Sends what is read to the replica if the request may read it."""
+    """Sends read queries to the replica if the current request reads the replica."""
 
     def db_for_read(self, model: Any, **hints: Any) -> str:
         if current_reading.get() is None:
             return DEFAULT_DB_ALIAS
-        # What a transaction has written so far is only on the primary.
+        # Only the primary has what the transaction has written so far.
         if connections[DEFAULT_DB_ALIAS].in_atomic_block:
             return DEFAULT_DB_ALIAS
         if model._meta.app_label in APPS_ON_PRIMARY:
@@ -297,7 +304,7 @@ class ReplicaRouter:
         return REPLICA
 
     def db_for_write(self, model: Any, **hints: Any) -> str:
-        # Without this, Django would write an object to where it was read from.
+        # Without this, Django would save objects to the database they were read from.
         return DEFAULT_DB_ALIAS
 
     def allow_relation(self, *objects: Any, **hints: Any) -> bool:

@@ -1,4 +1,4 @@
-"""The pages that read the replica, and the middleware that decides for each request."""
+"""The pages that can read the replica, and the middleware that decides about it."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ from orgadmin.access.replica import (
 
 METHODS = ("GET", "HEAD")
 
-# Lists, search, history and exports. Never add one of these: pages about the account
-# of the reader, forms, pages that read what the request itself writes (the export of
-# the audit log contains its own record).
+# Lists, search, history and exports. Never add pages about the reader's own account,
+# forms, or pages that read what the request itself writes, such as the export of the
+# audit log, which contains the record of this export.
 PAGES = frozenset(
     [
         "admin:all_activity",
@@ -46,15 +46,15 @@ PAGES = frozenset(
     ]
 )
 
-# A download can take minutes, and access can end meanwhile.
+# A download can take minutes, and access can end in the meantime.
 ASK_AGAIN_AFTER = 1  # seconds
 
 
 class ReplicaMiddleware:
-    """Lets a request read the replica, if it may.
+    """Allows the views of PAGES to read the replica.
 
-    It is the last middleware: what the others read, such as the session and the person,
-    comes from the primary.
+    This must be the last middleware, so that what the others read, such as the session
+    and the person, comes from the primary.
     """
 
     def __init__(self, get_response: Callable[[HttpRequest], HttpResponseBase]) -> None:
@@ -94,16 +94,17 @@ def may_read_replica(request: HttpRequest) -> bool:
     if request.method not in METHODS or request.resolver_match is None:
         return False
     if getattr(request, "viewing", None) is not None:
-        # The page is made in a transaction that may not write.
+        # A superuser views the site as someone else. The page is rendered in a
+        # read-only transaction on the primary.
         return False
     return request.resolver_match.view_name in PAGES
 
 
 def stream(parts: Iterable[bytes]) -> Iterator[bytes]:
-    """Yield the parts of a download, which are made while they are sent."""
+    """Yield the parts of a download. Choose every second which server to read."""
     iterator = iter(parts)
     reading = Reading()
-    # The response may have waited before it was sent.
+    # Ask before the first part, because time may have passed since the view.
     asked_at = -float("inf")
     while True:
         now = time.monotonic()

@@ -1,4 +1,4 @@
-"""The role table, and the names of the groups. Everything else loops over ROLES."""
+"""The role table and the names of groups. All code about roles loops over ROLES."""
 
 from __future__ import annotations
 
@@ -11,14 +11,15 @@ from django.utils.translation import gettext_lazy as _
 if TYPE_CHECKING:
     from django_stubs_ext import StrOrPromise
 
-BASE_LENGTH = 50  # characters of an organization's name that its groups carry
+BASE_LENGTH = 50  # characters of an organization's name that are used in group names
 
-# save() takes the first free number below this one. If all of those are taken, it takes
-# any free number above.
+# save() uses the first free number below this one. If all of them are taken, it uses
+# any free number from here on.
 FIRST_RANDOM_NUMBER = 100
 
 
-# Compared and hashed by identity: hashing a lazy label would translate it each time.
+# eq=False: roles are compared and hashed by identity. Hashing the lazy label would
+# translate it each time.
 @dataclass(frozen=True, eq=False)
 class Role:
     """What the members of one of an organization's groups may do with it."""
@@ -26,16 +27,16 @@ class Role:
     key: str  # the name of the one-to-one field on Organization
     suffix: str  # the last word of the group's name
     label: StrOrPromise
-    permissions: tuple[str, ...]  # as in PERMISSIONS; "view" must be one of them
-    description: StrOrPromise = ""  # for people who get the role, in emails
+    permissions: tuple[str, ...]  # keys of PERMISSIONS, including "view"
+    description: StrOrPromise = ""  # in emails to people who get the role
 
     @property
     def attname(self) -> str:
-        """The attribute of Organization that holds the ID of the role's group."""
+        """The attribute of Organization with the ID of the role's group."""
         return f"{self.key}_id"
 
     def includes(self, other: Role) -> bool:
-        """Return whether this role has every permission of another one, or is it."""
+        """Return whether this role has every permission of another role."""
         return set(other.permissions) <= set(self.permissions)
 
 
@@ -62,12 +63,12 @@ ROLES = (
     ),
 )
 
-# Every organization should have an active admin, so some checks are about this role.
+# Some checks are about this role, because every organization should have an admin.
 ADMIN = ROLES[0]
 ROLES_BY_KEY = {role.key: role for role in ROLES}
 
-# Every permission on an organization, and what it allows people to do. Roles never
-# include "add" and "delete": these belong to platform staff.
+# {permission on an organization: what it allows people to do}. Roles never include
+# "add" or "delete": only platform staff have these.
 PERMISSIONS = {
     "view": _("view it"),
     "change": _("edit it"),
@@ -87,7 +88,7 @@ def codename(permission: str) -> str:
 
 
 def group_base(organization_name: str) -> str:
-    """Return the part of an organization's name that its groups carry."""
+    """Return the part of an organization's name that is used in group names."""
     return organization_name[:BASE_LENGTH].strip() or "Organization"
 
 
@@ -101,7 +102,7 @@ def group_name(base: str, role: Role, number: int = 0) -> str:
 def is_generated(name: str, organization_name: str, role: Role, pk: int) -> bool:
     """Return whether save() or the data migration could have given a group this name.
 
-    `pk` is that of the organization. The data migration adds it to names that are
+    `pk` is the organization's ID, which the data migration adds to names that are
     taken.
     """
     base = re.escape(group_base(organization_name))

@@ -1,19 +1,19 @@
 """The access rule: who has which permission on which organization.
 
-It is written once, here. Every page, check and command asks `permitted()` or
-`permissions_on()`, both of which are methods of `Organization.objects`.
+The rule is written only here. Every page, check and command asks `permitted()` or
+`permissions_on()`, which are methods of `Organization.objects`.
 
-A permission is named by a bare verb, such as "change"; `roles.PERMISSIONS` lists them.
-A user has a permission on an organization for one of three reasons:
+Permissions are named by short keys, such as "change"; `roles.PERMISSIONS` lists them. A
+user has a permission on an organization for one of three reasons:
 
 1. they are a superuser;
 2. they are staff and have the model-level permission, which covers all organizations;
 3. they, or one of their groups, have an object permission.
 
-A permission counts only together with "view", and inactive users have none. A
-membership that has ended gives none, whether or not its row was already removed. On an
-archived organization, nobody has any, superusers included: it behaves as if it did not
-exist.
+A permission counts only together with "view". Inactive users have no permissions. A
+membership that has ended gives no permissions, even if its row still exists. Nobody has
+permissions on an archived organization, not even superusers: it behaves as if it did
+not exist.
 """
 
 from __future__ import annotations
@@ -41,13 +41,13 @@ if TYPE_CHECKING:
 
     Visitor: TypeAlias = User | AnonymousUser
 
-# In place of a permission, stands for what only superusers may see and do.
+# Used in place of a permission for what only superusers can see and do.
 SUPERUSERS_ONLY = None
 
 MODEL_BACKEND = "django.contrib.auth.backends.ModelBackend"
 
 # The statements below are SQL for two reasons. First, every page runs them, and the ORM
-# takes longer to compile such a query than a database takes to execute it. Second,
+# would take longer to compile them than a database takes to execute them. Second,
 # PostgreSQL reads the whole table for "one of the groups OR the user", but uses the
 # indexes for a UNION of the two. tests/test_plans.py pins the query plans.
 
@@ -61,7 +61,7 @@ PERMISSION_ID = """
         AND permission.codename = %s
 """
 
-# In these statements, `not_ended` is the condition that a membership counts.
+# In these statements, {not_ended} is the condition that a membership has not ended.
 
 # The organizations on which a user, or one of the user's groups, has a permission.
 # Parameters: user ID and codename, twice.
@@ -80,8 +80,8 @@ GRANTED_ORGANIZATIONS = f"""
         AND user_grant.permission_id = ({PERMISSION_ID})
 """
 
-# The reverse: the users who have a permission on an organization, whether personally or
-# through a group. Parameters: organization ID and codename, twice.
+# The users who have a permission on an organization, either personally or through a
+# group. Parameters: organization ID and codename, twice.
 GRANTED_USERS = f"""
     SELECT membership.user_id
     FROM orgadmin_organizationgroupobjectpermission group_grant
@@ -97,10 +97,9 @@ GRANTED_USERS = f"""
         AND user_grant.permission_id = ({PERMISSION_ID})
 """
 
-# All object permissions of some users on some organizations, each with the group that
-# has it and the end of the membership. The group is NULL if it is the user's own, and
-# the end if there is none. Parameters: the IDs of the users and of the
-# organizations, twice.
+# All object permissions of some users on some organizations, with the group that gives
+# the permission and the end of the membership. Both are NULL if the user has the
+# permission personally. Parameters: user IDs and organization IDs, twice.
 GRANTS = """
     SELECT
         membership.user_id,
@@ -138,8 +137,8 @@ GRANTS = """
         AND content_type.model = 'organization'
 """
 
-# Those of some organizations that are archived, with the columns of GRANTS.
-# Parameters: the IDs of the organizations.
+# The archived ones among some organizations, with the columns of GRANTS. Parameters:
+# organization IDs.
 ARCHIVED = """
     SELECT NULL, organization.id, NULL, NULL, NULL
     FROM orgadmin_organization organization
@@ -160,8 +159,8 @@ class SourceKind(enum.Enum):
 @dataclass(frozen=True)
 class PermissionSource:
     kind: SourceKind
-    # Only for SourceKind.GROUP: the group, and the end of the membership if it has one,
-    # as the database returns it.
+    # Only for SourceKind.GROUP: the group, and the end of the membership or None, as
+    # the database returns it.
     group_id: int | None = None
     end: datetime | str | None = None
 
@@ -170,7 +169,7 @@ class PermissionSource:
         return read_time(self.end)
 
 
-# {permission: where it comes from}, of one user on one organization
+# {permission: its sources}, for one user and one organization
 Sources: TypeAlias = dict[str, list[PermissionSource]]
 
 
@@ -203,7 +202,7 @@ class RuleQuerySet(models.QuerySet["Organization"]):
     def permissions_on(self, user: Visitor, pk: int) -> frozenset[str]:
         """Return the permissions that the user has on one organization.
 
-        Runs one query. For staff, Django runs others to load their permissions.
+        Runs one query. For staff, Django runs more queries to load their permissions.
         """
         return self.permissions_on_each(user, [pk])[pk]
 
@@ -212,12 +211,12 @@ class RuleQuerySet(models.QuerySet["Organization"]):
     ) -> dict[int, frozenset[str]]:
         """Return {organization ID: the permissions that the user has on it}.
 
-        Runs one query. For staff, Django runs others to load their permissions.
+        Runs one query. For staff, Django runs more queries to load their permissions.
         """
         if not user.is_active:
             return dict.fromkeys(pks, frozenset())
-        sources_of = self.find_sources([user], pks)
-        return {pk: get_effective_permissions(sources_of[user.pk, pk]) for pk in pks}
+        sources = self.find_sources([user], pks)
+        return {pk: get_effective_permissions(sources[user.pk, pk]) for pk in pks}
 
     def permissions_everywhere(self, user: Visitor) -> frozenset[str]:
         """Return the permissions that the user has on all unarchived organizations."""
@@ -231,9 +230,9 @@ class RuleQuerySet(models.QuerySet["Organization"]):
         """Return {(user ID, organization ID): {permission: [PermissionSource]}}.
 
         Does not decide whether a permission counts: inactive users are treated as
-        active, and another permission may be there without "view". Runs one query, also
-        for superusers, to learn which organizations are archived. For staff, Django
-        runs others to load their permissions.
+        active, and other permissions are returned even without "view". Runs one query,
+        even for superusers, because archived organizations have no sources. For staff,
+        Django runs more queries to load their permissions.
         """
         sources_of: dict[tuple[int, int], Sources] = {}
         if not users or not pks:
@@ -252,7 +251,7 @@ class RuleQuerySet(models.QuerySet["Organization"]):
                 archived.add(pk)
                 continue
             if name not in by_codename:
-                # A custom permission, which has no meaning here.
+                # A custom permission, which the rule ignores.
                 continue
             if group_id is None:
                 source = PermissionSource(SourceKind.USER)
@@ -268,8 +267,8 @@ class RuleQuerySet(models.QuerySet["Organization"]):
     def find_viewers(self, pk: int) -> models.QuerySet[User]:
         """Return the users who may view an organization: the reverse of `permitted()`.
 
-        Includes inactive users, who could view it if they were active. Nobody may view
-        an archived organization, or one that does not exist.
+        Includes inactive users who could view it if they were active. Returns nobody if
+        the organization is archived or does not exist.
         """
         users = get_user_model().objects
         view = codename("view")
@@ -295,8 +294,9 @@ class RuleQuerySet(models.QuerySet["Organization"]):
     ) -> list[tuple[int | None, int, str, int | None, Any]]:
         """Return the object permissions of users on organizations.
 
-        Each is (user ID, organization ID, codename, group ID or None, end or None).
-        Also returns a row with only the organization ID for each that is archived.
+        Each row is (user ID, organization ID, codename, group ID or None, end or None).
+        For each archived organization, there is another row with only the organization
+        ID.
         """
         statement = ARCHIVED
         parameters = [*pks]
@@ -316,8 +316,8 @@ class RuleQuerySet(models.QuerySet["Organization"]):
 def belongs_to_archived(path: str) -> Exists:
     """Return the condition that the organization of a row is archived.
 
-    `path` is the field that has the ID of the organization, such as "organization".
-    PostgreSQL reads the index of archived organizations, of which there are few.
+    `path` is the field with the ID of the organization, such as "organization". This is
+    fast because PostgreSQL uses the index of archived organizations, which is small.
     """
     Organization = apps.get_model("orgadmin", "Organization")
     archived = Organization._base_manager.filter(archived_at__isnull=False)
@@ -325,7 +325,7 @@ def belongs_to_archived(path: str) -> Exists:
 
 
 def get_effective_permissions(sources: Sources) -> frozenset[str]:
-    """Return the permissions that have a source, or none of them without "view"."""
+    """Return the permissions that have a source, or none if "view" has no source."""
     if "view" not in sources:
         return frozenset()
     return frozenset(sources)
@@ -351,5 +351,5 @@ def find_source_everywhere(user: Visitor, permission: str) -> PermissionSource |
 
 
 def is_active_superuser(user: Visitor) -> bool:
-    """Return whether the user may do everything, also what has no permission."""
+    """Return whether the user may do everything, even what no permission covers."""
     return user.is_active and user.is_superuser

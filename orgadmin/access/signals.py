@@ -1,4 +1,4 @@
-"""Reads what Django's signal says about a change of a many-to-many relation."""
+"""Helper for receivers of Django's signal `m2m_changed`."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 from django.db import models
 
 
-def find_rows(
+def find_changed_links(
     through: Any,
     field: str,
     related_field: str,
@@ -20,9 +20,10 @@ def find_rows(
 ) -> models.QuerySet:
     """Return the rows of a many-to-many table that were added or will be removed.
 
-    `field` is the side that declares the relation. `reverse` means that `instance` is
-    on the other side, as in `group.user_set.add()`. Either way, all rows have one side
-    in common.
+    `field` is the field of the table that points to the model that declares the
+    relation; `related_field` points to the other model. The remaining arguments come
+    from the signal. `reverse` means that `instance` belongs to the other model, as in
+    `group.user_set.add()`.
     """
     instance_field = related_field if reverse else field
     other_field = field if reverse else related_field

@@ -11,8 +11,9 @@ from django.db import connections
 from django.db.models.expressions import RawSQL
 from django.utils import timezone
 
-# {database: the time of its clock, when the statement began}. SQLite's text has the
-# form in which Django stores times, and is escaped for statements with parameters.
+# {database vendor: SQL expression for the time at which the statement began}. For
+# SQLite, the result has the format in which Django stores times. "%" is doubled because
+# the statements have parameters.
 CLOCKS = {
     "postgresql": "STATEMENT_TIMESTAMP()",
     "sqlite": "STRFTIME('%%Y-%%m-%%d %%H:%%M:%%f', 'NOW')",
@@ -31,10 +32,11 @@ def placeholders(values: Collection[object]) -> str:
 
 
 def write_constant(value: int | str) -> RawSQL:
-    """Return a constant of the code that is written into statements.
+    """Return an expression for a constant, which becomes part of the SQL text.
 
-    SQLite reads rows from a partial index alone only if the constants of its condition
-    are in the statement. With parameters, it looks each row up in the table.
+    Use this for the condition of a partial index. SQLite can answer a query from the
+    index alone only if the text of the statement contains the constants of the index's
+    condition. With parameters, it looks each row up in the table.
     """
     text = str(value).replace("'", "''")
     return RawSQL(text if isinstance(value, int) else f"'{text}'", [])
@@ -53,7 +55,7 @@ def read_clock(using: str = "default") -> datetime:
 
 
 def read_time(value: datetime | str | None) -> datetime | None:
-    """Return a time that raw SQL has returned. SQLite returns text in UTC."""
+    """Convert a time that raw SQL has returned. SQLite returns text in UTC."""
     time = datetime.fromisoformat(value) if isinstance(value, str) else value
     if time is not None and timezone.is_naive(time):
         return time.replace(tzinfo=UTC)
@@ -61,10 +63,10 @@ def read_time(value: datetime | str | None) -> datetime | None:
 
 
 def lock_until_commit(*key: int, using: str = "default") -> None:
-    """Make other transactions wait that take the same lock, until this one ends.
+    """Make other transactions that take the same lock wait until this one ends.
 
-    `key` is one number of 64 bits, or two of 32 bits, all with a sign. Nothing that
-    only reads waits. SQLite has one writer at a time anyway.
+    `key` is one signed 64-bit number or two signed 32-bit numbers. Code that only reads
+    does not wait. Does nothing on SQLite, which has only one writer at a time anyway.
     """
     if connections[using].vendor == "postgresql":
         sql = f"SELECT pg_advisory_xact_lock({placeholders(key)})"
@@ -73,9 +75,9 @@ def lock_until_commit(*key: int, using: str = "default") -> None:
 
 
 def try_lock_until_commit(*key: int, using: str = "default") -> bool:
-    """Take the lock of `lock_until_commit()`, unless another transaction has it.
+    """Take the lock of `lock_until_commit()`, unless another transaction holds it.
 
-    Returns whether this one has it now, on SQLite always.
+    Returns whether this transaction holds it now. Always returns True on SQLite.
     """
     if connections[using].vendor != "postgresql":
         return True
