@@ -97,7 +97,7 @@ MIDDLEWARE = [
     "orgadmin.accounts.middleware.StepUpMiddleware",
     "orgadmin.accounts.middleware.SetUpLinkMiddleware",
     # The middleware above is about the person whose session it is.
-    "orgadmin.accounts.view_as.ViewAsMiddleware",
+    "orgadmin.accounts.view_as_middleware.ViewAsMiddleware",
     # After it: what the middleware above reads comes from the primary.
     "orgadmin.access.replica_pages.ReplicaMiddleware",
 ]
@@ -465,7 +465,7 @@ MESSAGE_STORAGE = "django.contrib.messages.storage.session.SessionStorage"
 CSRF_COOKIE_HTTPONLY = True
 
 # Shows a form again that was sent with the token of an ended session.
-CSRF_FAILURE_VIEW = "orgadmin.accounts.sessions.late_forms.csrf_failure"
+CSRF_FAILURE_VIEW = "orgadmin.accounts.sessions.expired_session_forms.csrf_failure"
 
 if BASE_URL.startswith("https://"):
     # Without a proxy that reports the scheme, every request seems to use HTTP, and

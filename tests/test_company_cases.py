@@ -15,7 +15,7 @@ from django.test import Client, SimpleTestCase, override_settings, tag
 from django.utils.html import strip_tags
 
 from config.providers import GroupRole
-from orgadmin.accounts.company.refusals import Reason, Step
+from orgadmin.accounts.company.refusal_reasons import Reason, Step
 from orgadmin.models import User
 from orgadmin.people import invitations, offboarding
 from tests.factories import (

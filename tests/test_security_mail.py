@@ -11,7 +11,7 @@ from django.utils import timezone
 
 from orgadmin.access import audit_log
 from orgadmin.access.audit_log import SecurityEvent
-from orgadmin.accounts.company.refusals import Reason
+from orgadmin.accounts.company.refusal_reasons import Reason
 from orgadmin.models import AuditEvent, SignInAttempt, User
 from orgadmin.people.offboarding import offboard
 from orgadmin.people.security_mail import (

@@ -17,7 +17,7 @@ from django.urls import path
 
 from config import urls as site_urls
 from orgadmin.access.audit_log import SecurityEvent
-from orgadmin.accounts import view_as, viewing
+from orgadmin.accounts import view_as_middleware, view_as_session
 from orgadmin.logs import LogFormatter
 from orgadmin.models import AuditEvent, Organization, User, UserSession
 from tests.auditing import list_events
@@ -38,7 +38,7 @@ ORGANIZATIONS = "/admin/orgadmin/organization/"
 PEOPLE = "/admin/orgadmin/user/"
 ACCOUNT = "/admin/account/"
 
-MIDDLEWARE = "orgadmin.accounts.view_as.ViewAsMiddleware"
+MIDDLEWARE = "orgadmin.accounts.view_as_middleware.ViewAsMiddleware"
 BANNER = '<section class="viewing"'
 REFUSED = "This page is not shown"
 UNCHANGED = "Nothing was changed"
@@ -167,7 +167,7 @@ class StartTests(ViewAsCase):
             response = self.begin(client=client)
             self.assertEqual(response.status_code, missing.status_code)
             self.assertEqual(response["Location"], missing["Location"])
-            self.assertNotIn(viewing.SESSION_KEY, client.session)
+            self.assertNotIn(view_as_session.SESSION_KEY, client.session)
 
     @tag("D80")
     def test_viewing_is_not_nested(self):
@@ -234,8 +234,10 @@ class ReadOnlyTests(ViewAsCase):
     @override_settings(ROOT_URLCONF=__name__)
     def test_the_database_refuses_what_a_page_tries_to_write(self):
         self.begin()
-        with mock.patch.object(view_as, "PAGES", view_as.PAGES | {"write"}):
-            with self.assertLogs("orgadmin.accounts.view_as", "WARNING"):
+        with mock.patch.object(
+            view_as_middleware, "PAGES", view_as_middleware.PAGES | {"write"}
+        ):
+            with self.assertLogs("orgadmin.accounts.view_as_middleware", "WARNING"):
                 response = self.client.get("/write/")
         self.assertContains(response, REFUSED, status_code=403)
         self.acme.refresh_from_db()
@@ -250,7 +252,7 @@ class ReadOnlyTests(ViewAsCase):
     def test_a_download_that_a_page_offers_is_neither_sent_nor_recorded(self):
         admin = create_user("admin", admin_of=[self.acme])
         self.begin(admin)
-        with self.assertLogs("orgadmin.accounts.view_as", "WARNING"):
+        with self.assertLogs("orgadmin.accounts.view_as_middleware", "WARNING"):
             response = self.client.get(f"{ORGANIZATIONS}{self.acme.pk}/ledger/?csv")
         self.assertContains(response, REFUSED, status_code=403)
         exports = AuditEvent.objects.filter(event=SecurityEvent.EXPORTED)
@@ -423,8 +425,8 @@ class ShownTests(ViewAsCase):
         """Where the person would have to confirm who they are, nothing is shown."""
         admin = create_user("admin", admin_of=[self.acme])
         self.begin(admin)
-        pages = view_as.PAGES | {"admin:orgadmin_organization_import"}
-        with mock.patch.object(view_as, "PAGES", pages):
+        pages = view_as_middleware.PAGES | {"admin:orgadmin_organization_import"}
+        with mock.patch.object(view_as_middleware, "PAGES", pages):
             response = self.client.get(f"{ORGANIZATIONS}import/")
         self.assertContains(response, REFUSED, status_code=403)
         self.assertNotContains(response, "password", status_code=403)
@@ -441,7 +443,9 @@ class ShownTests(ViewAsCase):
     def test_the_banner_is_on_pages_about_errors(self):
         self.begin()
         self.client.raise_request_exception = False
-        with mock.patch.object(view_as, "PAGES", view_as.PAGES | {"fail"}):
+        with mock.patch.object(
+            view_as_middleware, "PAGES", view_as_middleware.PAGES | {"fail"}
+        ):
             with self.assertLogs("django.request", "ERROR"):
                 self.assertContains(self.client.get("/fail/"), BANNER, status_code=500)
         for url in ("/nothing", "/admin/nothing/"):
@@ -613,7 +617,7 @@ class EndTests(ViewAsCase):
                 setattr(user, name, value)
                 user.save()
                 self.assert_not_viewing()
-                self.assertNotIn(viewing.SESSION_KEY, self.client.session)
+                self.assertNotIn(view_as_session.SESSION_KEY, self.client.session)
                 setattr(user, name, before)
                 user.save()
         self.assertEqual(self.find_ends(), ["no longer allowed"] * 3)
@@ -647,10 +651,10 @@ class EndTests(ViewAsCase):
         for kept in broken:
             with self.subTest(kept=kept):
                 session = self.client.session
-                session[viewing.SESSION_KEY] = kept
+                session[view_as_session.SESSION_KEY] = kept
                 session.save()
                 self.assert_not_viewing()
-                self.assertNotIn(viewing.SESSION_KEY, self.client.session)
+                self.assertNotIn(view_as_session.SESSION_KEY, self.client.session)
 
     @tag("D83")
     def test_a_deleted_person_is_no_longer_viewed(self):

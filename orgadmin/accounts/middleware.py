@@ -10,8 +10,8 @@ from orgadmin.accounts.preferences import PATHS_WITHOUT_SESSION
 from orgadmin.accounts.redirects import redirect_to_sign_in
 from orgadmin.accounts.second_factor import passkeys
 from orgadmin.accounts.sessions import sessions
+from orgadmin.accounts.sessions.expired_session_forms import ask_to_sign_in
 from orgadmin.accounts.sessions.kept_forms import drop_expired
-from orgadmin.accounts.sessions.late_forms import ask_to_sign_in
 from orgadmin.accounts.set_up_link import SET_UP_URLS, is_open, note_wanted_page
 from orgadmin.accounts.step_up import ask_for_recent_sign_in
 from orgadmin.models import User

@@ -31,7 +31,7 @@ from orgadmin.accounts.second_factor.forms import SecondFactorForm
 from orgadmin.accounts.second_factor.passkey_forms import PasskeyForm
 from orgadmin.accounts.second_factor.passkeys import can_use_passkey
 from orgadmin.accounts.sessions.sessions import confirm_identity, is_sign_in_recent
-from orgadmin.accounts.viewing import NotWhileViewing, get_viewing
+from orgadmin.accounts.view_as_session import NotWhileViewing, get_viewing
 from orgadmin.models import User
 from orgadmin.people.second_factors import has_app, has_second_factor
 

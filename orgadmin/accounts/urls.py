@@ -22,7 +22,7 @@ from orgadmin.accounts.no_organization import no_organization_view
 from orgadmin.accounts.request_access import request_access_view
 from orgadmin.accounts.sessions.session_end import stay_signed_in_view
 from orgadmin.accounts.tokens import reset_tokens
-from orgadmin.accounts.view_as import stop_viewing
+from orgadmin.accounts.view_as_middleware import stop_viewing
 from orgadmin.accounts.views import ResetPasswordView
 
 # The admin's templates use these variables in the header of a page.

@@ -17,10 +17,8 @@ from django.utils.cache import patch_cache_control
 from django.utils.translation import gettext_lazy as _
 
 from orgadmin.accounts.account_page import account_view, end_session_view
-from orgadmin.accounts.company import (
-    problems as company_problems,
-    sign_out as company_sign_out,
-)
+from orgadmin.accounts.company.failure_messages import take_problem
+from orgadmin.accounts.company.sign_out import find_used_provider, store_used_provider
 from orgadmin.accounts.no_organization import find_own_invitations
 from orgadmin.accounts.own_pages import is_own_page
 from orgadmin.accounts.redirects import find_wanted_page
@@ -145,7 +143,7 @@ class OrganizationAdminSite(admin.AdminSite):
             "username": request.user.get_username(),
         }
         if request.method == "GET":
-            context["problem"] = company_problems.take(request)
+            context["problem"] = take_problem(request)
         if may_enter:
             # The template would tell a signed-in user that they have no access.
             context["user"] = None
@@ -159,11 +157,11 @@ class OrganizationAdminSite(admin.AdminSite):
         """Sign out, and let the browser forget the pages that it has stored."""
         used = None
         if request.method == "POST":
-            used = company_sign_out.find_used(request)
+            used = find_used_provider(request)
             sessions.sign_out(request)
         response = super().logout(request, extra_context)
         if used is not None:
-            company_sign_out.keep(used, request.session)
+            store_used_provider(used, request.session)
             if response.status_code == HTTPStatus.OK:
                 # Not this page itself: "Back" cannot lead to the response to a form.
                 response = redirect("openid_connect_signed_out", used.provider.id)

@@ -21,7 +21,8 @@ if TYPE_CHECKING:
     from django.db.models import QuerySet
 
 # The reason for which another person with the address of a linked account is refused.
-# orgadmin.accounts.company.refusals has all reasons, and may not be imported here.
+# All reasons are in orgadmin.accounts.company.refusal_reasons, which this package must
+# not import.
 OTHER_SUBJECT = "other subject"
 
 # How many of the newest refusals are read.

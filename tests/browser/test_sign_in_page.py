@@ -14,7 +14,12 @@ from django.test import override_settings
 from playwright.sync_api import expect
 
 from config.providers import OpenIDProvider
-from orgadmin.accounts.company.problems import TEXTS, Kind, Problem, keep
+from orgadmin.accounts.company.failure_messages import (
+    TEXTS,
+    Kind,
+    Problem,
+    store_problem,
+)
 from orgadmin.people.invitations import invite
 from tests.browser import BrowserTestCase
 from tests.browser.hands import WIDER_THAN_WINDOW
@@ -143,7 +148,7 @@ class SignInPageTests(BrowserTestCase):
         """Give a visitor the session of someone who could not sign in."""
         email = "a.very.long.address.of.somebody@subsidiary.example.com"
         session = SessionStore()
-        keep(Problem(kind, PROVIDER.id, PROVIDER.name, email), session)
+        store_problem(Problem(kind, PROVIDER.id, PROVIDER.name, email), session)
         session.create()
         cookie = {
             "name": settings.SESSION_COOKIE_NAME,

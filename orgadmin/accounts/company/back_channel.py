@@ -20,7 +20,7 @@ from orgadmin.access.origin import find_address
 from orgadmin.accounts import throttle
 from orgadmin.accounts.company import openid
 from orgadmin.accounts.company.claims import LEEWAY, decode_id_token
-from orgadmin.accounts.company.refusals import Reason, SignInRefused
+from orgadmin.accounts.company.refusal_reasons import Reason, SignInRefused
 from orgadmin.accounts.company.sessions import end_sessions, hash_sid, hash_subject
 from orgadmin.accounts.providers import find_provider
 

@@ -12,7 +12,7 @@ from typing import Any
 
 import jwt
 
-from orgadmin.accounts.company.refusals import Reason, SignInRefused
+from orgadmin.accounts.company.refusal_reasons import Reason, SignInRefused
 
 LEEWAY = 60  # seconds that the provider's clock may differ from ours
 

@@ -11,7 +11,7 @@ from typing import Any
 
 from orgadmin.access.audit_log import SecurityEvent, record
 from orgadmin.accounts import throttle
-from orgadmin.accounts.company.refusals import Reason, SignInRefused
+from orgadmin.accounts.company.refusal_reasons import Reason, SignInRefused
 from orgadmin.models import User
 
 logger = logging.getLogger("orgadmin.company")

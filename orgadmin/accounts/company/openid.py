@@ -24,7 +24,7 @@ from orgadmin.accounts.company.claims import (
     read_session_id,
     read_subject,
 )
-from orgadmin.accounts.company.refusals import Reason, SignInRefused, Step, at
+from orgadmin.accounts.company.refusal_reasons import Reason, SignInRefused, Step, at
 
 TIMEOUT = 5  # seconds, to connect and to wait for a response
 

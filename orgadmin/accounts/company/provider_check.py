@@ -21,7 +21,7 @@ from django.utils.crypto import get_random_string
 from orgadmin.accounts.company import openid
 from orgadmin.accounts.company.claims import KEY_PAIR_ALGORITHMS, LEEWAY
 from orgadmin.accounts.company.log import SINGLE_ERRORS
-from orgadmin.accounts.company.refusals import Reason, SignInRefused
+from orgadmin.accounts.company.refusal_reasons import Reason, SignInRefused
 from orgadmin.accounts.company.views import describe_client
 
 if TYPE_CHECKING:

@@ -1,6 +1,7 @@
 """Signing out of the company account as well (OpenID Connect RP-Initiated Logout 1.0).
 
-Otherwise, whoever uses the browser next signs in again without a question.
+Otherwise, the next person who uses the browser could sign in with the same company
+account without being asked for a password.
 """
 
 from __future__ import annotations
@@ -22,14 +23,14 @@ from django.views.decorators.http import require_POST, require_safe
 
 from orgadmin.accounts import round_trips
 from orgadmin.accounts.company import openid
-from orgadmin.accounts.company.refusals import SignInRefused
+from orgadmin.accounts.company.refusal_reasons import SignInRefused
 from orgadmin.accounts.company.sessions import open_id_token
 from orgadmin.accounts.providers import find_provider
 
 if TYPE_CHECKING:
     from config.providers import OpenIDProvider
 
-# What a visitor's session remembers of the company account that they have used.
+# The session value that describes the company account of a visitor who signed out.
 SESSION_KEY = "company_sign_out"
 
 KEY_LENGTH = 32
@@ -39,7 +40,7 @@ KEY_LENGTH = 32
 class UsedProvider:
     """The provider with which someone is, or was, signed in.
 
-    `company` is what the session remembers of it (company_sessions.py).
+    `company` is the session's value about the company account (`sessions.py`).
     """
 
     provider: OpenIDProvider
@@ -50,7 +51,7 @@ class UsedProvider:
         return self.company["can_sign_out"]
 
 
-def find_used(request: HttpRequest) -> UsedProvider | None:
+def find_used_provider(request: HttpRequest) -> UsedProvider | None:
     company = request.session.get("company") or request.session.get(SESSION_KEY)
     for provider in settings.OIDC_PROVIDERS:
         if company and company["provider"] == provider.id:
@@ -58,14 +59,14 @@ def find_used(request: HttpRequest) -> UsedProvider | None:
     return None
 
 
-def keep(used: UsedProvider, session: SessionBase) -> None:
-    """Let the visitor's session remember which provider they have used."""
+def store_used_provider(used: UsedProvider, session: SessionBase) -> None:
+    """Store the provider in the session of a visitor who has just signed out."""
     session[SESSION_KEY] = used.company
 
 
 @require_POST
 def sign_out_view(request: HttpRequest, provider_id: str) -> HttpResponse:
-    """Send someone who has just signed out to the provider, to sign out there."""
+    """Redirect someone who has just signed out to the provider's sign-out page."""
     provider = find_provider(provider_id)
     company = request.session.pop(SESSION_KEY, None)
     if company is None or company["provider"] != provider.id:
@@ -81,7 +82,7 @@ def sign_out_view(request: HttpRequest, provider_id: str) -> HttpResponse:
     parameters = {
         "client_id": provider.client_id,
         "post_logout_redirect_uri": back,
-        # The same, as AWS Cognito calls it. Others ignore it.
+        # AWS Cognito's name for the same parameter. Other providers ignore it.
         "logout_uri": back,
         "state": key,
     }
@@ -94,7 +95,7 @@ def sign_out_view(request: HttpRequest, provider_id: str) -> HttpResponse:
 
 
 def find_endpoint(server: str) -> str:
-    """Return where a provider signs people out, or "" if it does not now."""
+    """Return the URL of a provider's sign-out page, or "" if it is not available."""
     try:
         return openid.fetch_configuration(server).end_session_endpoint
     except SignInRefused:
@@ -104,9 +105,9 @@ def find_endpoint(server: str) -> str:
 @never_cache
 @require_safe
 def signed_out_view(request: HttpRequest, provider_id: str) -> HttpResponse:
-    """Say that someone is signed out, and whether they can sign out there as well.
+    """Tell people that they are signed out, and offer to sign out at the provider.
 
-    The site leads people here, and then the provider.
+    People get here twice: first from this site, and then from the provider.
     """
     provider = find_provider(provider_id)
     if request.user.is_authenticated:
@@ -117,7 +118,7 @@ def signed_out_view(request: HttpRequest, provider_id: str) -> HttpResponse:
         return round_trips.arrive(request, key, response)
     context = {
         **admin.site.each_context(request),
-        "used": find_used(request),
+        "used": find_used_provider(request),
         "signed_out_at": provider,
     }
     return render(request, "registration/logged_out.html", context)

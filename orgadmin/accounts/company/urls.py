@@ -3,7 +3,7 @@
 from django.urls import path
 
 from orgadmin.accounts.company.back_channel import back_channel_view
-from orgadmin.accounts.company.problems import send_invitation_view
+from orgadmin.accounts.company.failure_messages import send_invitation_view
 from orgadmin.accounts.company.sign_out import sign_out_view, signed_out_view
 from orgadmin.accounts.company.views import callback_view, sign_in_view
 from orgadmin.accounts.round_trips import departure_view

@@ -28,10 +28,16 @@ from django.utils.crypto import get_random_string
 
 from orgadmin.access.audit_log import SecurityEvent, record
 from orgadmin.accounts import round_trips
-from orgadmin.accounts.company import openid, problems as company_problems
+from orgadmin.accounts.company import openid
 from orgadmin.accounts.company.claims import LEEWAY
+from orgadmin.accounts.company.failure_messages import (
+    Problem,
+    choose_kind,
+    make_url_without_session,
+    store_problem,
+)
 from orgadmin.accounts.company.log import log_refusal, log_success
-from orgadmin.accounts.company.refusals import Reason, SignInRefused, Step, at
+from orgadmin.accounts.company.refusal_reasons import Reason, SignInRefused, Step, at
 from orgadmin.accounts.company.sessions import (
     CompanySession,
     hash_sid,
@@ -359,8 +365,8 @@ def refuse(
     open `wanted` after the next sign-in.
     """
     log_refusal(provider.id, refusal)
-    problem = company_problems.Problem(
-        kind=company_problems.choose_kind(refusal, identity),
+    problem = Problem(
+        kind=choose_kind(refusal, identity),
         provider_id=provider.id,
         provider=provider.name,
         email=identity.email if identity is not None else "",
@@ -369,6 +375,6 @@ def refuse(
         messages.warning(request, problem.text)
         return redirect(wanted or find_home(request.user))
     if refusal.reason == Reason.NOT_STARTED and request.session.session_key is None:
-        return redirect(company_problems.make_url_without_session(provider.id))
-    company_problems.keep(problem, request.session)
+        return redirect(make_url_without_session(provider.id))
+    store_problem(problem, request.session)
     return redirect(make_sign_in_url(wanted))

@@ -26,7 +26,7 @@ from django.core.signing import BadSignature, TimestampSigner
 from django.http import HttpRequest, QueryDict
 from django.utils.translation import gettext_lazy as _
 
-from orgadmin.accounts.viewing import get_viewing
+from orgadmin.accounts.view_as_session import get_viewing
 from orgadmin.models import User
 from orgadmin.records.encryption import UnreadableSecret, decrypt, encrypt
 

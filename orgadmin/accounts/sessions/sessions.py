@@ -32,7 +32,7 @@ from django.http import HttpRequest
 
 from orgadmin.access.audit_log import SecurityEvent, record
 from orgadmin.access.origin import find_address, shorten_address
-from orgadmin.accounts import round_trips, viewing
+from orgadmin.accounts import round_trips, view_as_session
 from orgadmin.accounts.sessions import kept_forms
 from orgadmin.accounts.sessions.browsers import find_browser
 from orgadmin.models import User
@@ -198,8 +198,8 @@ def sign_out(request: HttpRequest, **details: str) -> None:
     """Sign out the person of a request, if there is one, and record it."""
     user = request.user
     if user.is_authenticated:
-        if viewing.SESSION_KEY in request.session:
-            viewing.forget(request, viewing.End.SIGNED_OUT)
+        if view_as_session.SESSION_KEY in request.session:
+            view_as_session.remove_viewing(request, view_as_session.End.SIGNED_OUT)
         record(SecurityEvent.SIGNED_OUT, user=user, actor=user, details=details)
     logout(request)
 

@@ -8,7 +8,7 @@ from django.utils import timezone
 
 from orgadmin.access.audit_log import SecurityEvent, record
 from orgadmin.access.origin import run_after_response
-from orgadmin.accounts.viewing import get_actor, get_viewing
+from orgadmin.accounts.view_as_session import get_actor, get_viewing
 from orgadmin.models import AuditEvent
 
 # The minimum time between two entries of a session in the audit log.

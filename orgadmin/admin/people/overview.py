@@ -4,7 +4,7 @@ from allauth.mfa.models import Authenticator
 from django.contrib import messages
 from django.utils.translation import gettext as _
 
-from orgadmin.accounts.viewing import may_be_viewed
+from orgadmin.accounts.view_as_session import may_be_viewed
 from orgadmin.admin.departures import REFUSALS, describe_refusal
 from orgadmin.admin.lists.changelist import get_page
 from orgadmin.admin.members.ends import describe_end

@@ -5,7 +5,7 @@ from django.contrib import messages
 from django.shortcuts import redirect
 from django.utils.translation import gettext as _, gettext_lazy
 
-from orgadmin.accounts import viewing
+from orgadmin.accounts import view_as_session
 from orgadmin.accounts.own_pages import find_home
 from orgadmin.accounts.sessions.kept_forms import (
     choose_key,
@@ -31,7 +31,7 @@ class ViewAsPage:
 
     def view_as_view(self, request, user):
         """Ask for a reason, or begin to show the site as the person."""
-        if not viewing.may_be_viewed(user, request.user):
+        if not view_as_session.may_be_viewed(user, request.user):
             return self._refuse_viewing(request, user)
         returned = get_returned_form(request)
         if returned is not None:
@@ -45,11 +45,11 @@ class ViewAsPage:
                 _("View the site as “%s”?") % user.label,
                 form=form,
                 form_key=choose_key(request),
-                minutes=viewing.MINUTES,
+                minutes=view_as_session.MINUTES,
             )
         try:
-            viewing.start(request, user, form.cleaned_data["reason"])
-        except viewing.CannotView:
+            view_as_session.start_viewing(request, user, form.cleaned_data["reason"])
+        except view_as_session.CannotView:
             return self._refuse_viewing(request, user)
         return redirect(find_home(user))
 

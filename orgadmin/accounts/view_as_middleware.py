@@ -1,10 +1,11 @@
-"""Middleware that shows the site as someone else, and lets nothing be changed then.
+"""Middleware that shows the site as someone else, and prevents all changes.
 
-While a superuser views the site as a person, each page belongs to that person: the
-access rule is asked about them, as on their own screen. What may be opened is listed
-here; everything else is refused, also pages that are added later. Two barriers keep
-viewing from changing anything: only GET, HEAD and OPTIONS are accepted, and the
-database refuses to write while a page is made.
+While a superuser views the site as a person, `request.user` is that person, and the
+access rule decides what they can see, as on their own screen. Only the pages in PAGES
+can be opened. All other pages are refused, including pages that are added later.
+
+Two barriers prevent changes: only GET, HEAD and OPTIONS requests are accepted, and the
+database transaction of a page is read-only.
 """
 
 from __future__ import annotations
@@ -26,9 +27,9 @@ from django.utils.safestring import SafeString
 from django.utils.translation import gettext as _
 from django.views.decorators.http import require_POST
 
-from orgadmin.accounts import viewing
+from orgadmin.accounts import view_as_session
 from orgadmin.accounts.preferences import PATHS_WITHOUT_SESSION
-from orgadmin.accounts.viewing import (
+from orgadmin.accounts.view_as_session import (
     End,
     NotWhileViewing,
     Viewing,
@@ -38,18 +39,20 @@ from orgadmin.accounts.viewing import (
 
 logger = logging.getLogger(__name__)
 
-METHODS = ("GET", "HEAD", "OPTIONS")
+READ_METHODS = ("GET", "HEAD", "OPTIONS")
 
-# The pages that viewing ends with. They also accept POST.
-WAYS_OUT = frozenset(["stop_viewing", "account_logout", "admin:logout"])
+# The pages that end viewing. They are the only ones that accept POST.
+EXIT_PAGES = frozenset(["stop_viewing", "account_logout", "admin:logout"])
 
-# The pages that belong to the superuser, also now. The last one tells open pages when
-# the session ends.
-OWN_PAGES = WAYS_OUT | {"stay_signed_in"}
+# The pages that are answered as the superuser, even while viewing. "stay_signed_in"
+# tells open pages when the superuser's session ends.
+OWN_PAGES = EXIT_PAGES | {"stay_signed_in"}
 
-# The pages that are shown as the person. Never add one of these: pages about their own
-# account, such as sessions, passkeys and passwords; pages that a link in an email leads
-# to, or that sign people in; downloads.
+# The pages that are shown as the person. Never add these:
+# - pages about the person's own account, such as sessions, passkeys and passwords
+# - pages that open from a link in an email
+# - pages that sign people in
+# - downloads
 PAGES = frozenset(
     [
         "home",
@@ -87,22 +90,24 @@ PAGES = frozenset(
     ]
 )
 
-# Leads people on who are signed in, but knows only whose session it is.
+# The sign-in pages redirect people who are already signed in. While viewing, they would
+# redirect the superuser, not the person.
 SIGN_IN_PAGES = ("account_login", "admin:login")
 
-# What other code remembers of the person of a request.
-REMEMBERED = ("_app_list", "_gate", "returned_form")
+# The attributes of a request in which other code stores results about `request.user`.
+CACHED_ATTRIBUTES = ("_app_list", "_gate", "returned_form")
 
 BODY = re.compile(rb"<body[^>]*>")
 
-# How databases say that a transaction may only read.
+# Parts of the messages with which databases refuse to write in a read-only transaction.
 READ_ONLY_ERRORS = ("read-only transaction", "readonly database")
 
 
 class ViewAsMiddleware:
     """Shows the site as the person whom a superuser has chosen.
 
-    It is the last middleware: all others know only the superuser, whose session it is.
+    This is the last middleware, because all others must deal with the superuser, who
+    owns the session.
     """
 
     def __init__(self, get_response: Callable[[HttpRequest], HttpResponseBase]) -> None:
@@ -111,7 +116,7 @@ class ViewAsMiddleware:
     def __call__(self, request: HttpRequest) -> HttpResponseBase:
         if request.path_info in PATHS_WITHOUT_SESSION:
             return self.get_response(request)
-        response = begin(request) or self.get_response(request)
+        response = check_viewing(request) or self.get_response(request)
         shown = get_viewing(request)
         if shown is not None:
             add_banner(request, response, shown)
@@ -146,55 +151,56 @@ class ViewAsMiddleware:
             return refuse(request)
 
 
-def begin(request: HttpRequest) -> HttpResponse | None:
-    """Note on a request whether the site is shown as someone else.
+def check_viewing(request: HttpRequest) -> HttpResponse | None:
+    """Set `request.viewing` to what the session says about viewing.
 
-    Returns a response if viewing has ended, or if the request could change something.
+    Returns a response if viewing has just ended, or if the request could change
+    something. Returns None if the request continues.
     """
     try:
-        shown = viewing.find_viewing(request)
+        shown = view_as_session.find_viewing(request)
     except ViewingOver as over:
-        return end_viewing(request, over.why)
+        return end_and_respond(request, over.why)
     request.viewing = shown  # type: ignore[attr-defined]
-    if shown is None or request.method in METHODS or is_way_out(request):
+    if shown is None or request.method in READ_METHODS or is_exit(request):
         return None
     return refuse(request)
 
 
-def end_viewing(request: HttpRequest, why: End) -> HttpResponse | None:
-    """End viewing, and respond to the first request after that.
+def end_and_respond(request: HttpRequest, why: End) -> HttpResponse | None:
+    """End viewing that is no longer valid, and respond to the request that found this.
 
-    It was meant for the person's view of the site, so it must not be answered with
-    one's own. Only a request to leave goes on.
+    That request was made while viewing as the person, so it must not be answered from
+    the superuser's own account. Only a request to stop viewing or sign out continues.
     """
-    if is_way_out(request):
-        # The CSRF token of the page with the button must still be right.
-        viewing.forget(request, why)
+    if is_exit(request):
+        # Keep the CSRF token: the page with the button was opened before.
+        view_as_session.remove_viewing(request, why)
         return None
-    viewing.end(request, why)
-    if request.method not in METHODS:
+    view_as_session.end_viewing(request, why)
+    if request.method not in READ_METHODS:
         return refuse(request)
     messages.info(request, _("You are no longer viewing the site as someone else."))
     return redirect("admin:index")
 
 
 def find_page(request: HttpRequest) -> str:
-    """Return the name of the page that a request asks for, or ""."""
+    """Return the URL name of the requested page, or "" if the page does not exist."""
     try:
         return resolve(request.path_info).view_name or ""
     except Resolver404:
         return ""
 
 
-def is_way_out(request: HttpRequest) -> bool:
-    return request.method == "POST" and find_page(request) in WAYS_OUT
+def is_exit(request: HttpRequest) -> bool:
+    return request.method == "POST" and find_page(request) in EXIT_PAGES
 
 
 def refuse(request: HttpRequest) -> HttpResponse:
-    """Say that a page is not shown, or that nothing can be changed."""
+    """Respond that this page is not shown, or that nothing can be changed."""
     context = {
         "shown": get_viewing(request),
-        "is_change": request.method not in METHODS,
+        "is_change": request.method not in READ_METHODS,
     }
     return render(request, "viewing/refused.html", context, status=403)
 
@@ -209,41 +215,41 @@ def show_as_person(
     args: tuple[Any, ...],
     kwargs: dict[str, Any],
 ) -> HttpResponseBase:
-    """Return the response of a view to the person. The database refuses to write."""
+    """Return a view's response to the person, in a read-only transaction."""
     with as_person(request, shown), only_reading():
         response = view(request, *args, **kwargs)
         if hasattr(response, "render"):
             response = response.render()
     if not response.streaming:
         return response
-    # It would be read later, outside the barrier.
+    # A streaming response is produced later, outside the read-only transaction.
     response.close()
     return refuse(request)
 
 
 @contextmanager
 def as_person(request: HttpRequest, shown: Viewing) -> Iterator[None]:
-    """Make a request that of the person, and forget what was found out before."""
-    forget_answers(request)
+    """Set `request.user` to the person, and clear results cached for the superuser."""
+    clear_cached_attributes(request)
     request.user = shown.person
     try:
         yield
     finally:
         request.user = shown.viewer
-        forget_answers(request)
+        clear_cached_attributes(request)
 
 
-def forget_answers(request: HttpRequest) -> None:
-    for name in REMEMBERED:
+def clear_cached_attributes(request: HttpRequest) -> None:
+    for name in CACHED_ATTRIBUTES:
         vars(request).pop(name, None)
 
 
 @contextmanager
 def only_reading() -> Iterator[None]:
-    """Let the database refuse to write, in one transaction around a page.
+    """Open a transaction in which the database refuses to write.
 
-    On PostgreSQL, the transaction itself is read-only, so the setting ends with it,
-    also with a connection pooler. On SQLite, the connection is.
+    On PostgreSQL, the setting ends with the transaction, even behind a connection
+    pooler. On SQLite, the setting belongs to the connection, so it is reset at the end.
     """
     with transaction.atomic():
         if connection.vendor == "postgresql":
@@ -251,7 +257,7 @@ def only_reading() -> Iterator[None]:
                 cursor.execute("SET TRANSACTION READ ONLY")
             yield
             return
-        # Not through Django, which refuses statements after an error in a transaction.
+        # Bypass Django, which refuses statements after an error in the transaction.
         connection.connection.execute("PRAGMA query_only = ON")
         try:
             yield
@@ -269,7 +275,7 @@ def is_read_only_error(error: DatabaseError) -> bool:
 def add_banner(
     request: HttpRequest, response: HttpResponseBase, shown: Viewing
 ) -> None:
-    """Add the banner to a page, also to one that says what went wrong."""
+    """Add the banner to an HTML page, including error pages."""
     if not isinstance(response, HttpResponse):
         return
     if not response.headers.get("Content-Type", "").startswith("text/html"):
@@ -288,12 +294,12 @@ def render_banner(request: HttpRequest, shown: Viewing) -> SafeString:
 
 @require_POST
 def stop_viewing(request: HttpRequest) -> HttpResponse:
-    """Stop viewing the site as someone else, and show the person whose view it was."""
+    """Stop viewing the site as someone else, and open that person's page."""
     if get_viewing(request) is None:
-        viewing.change_keys(request)
+        view_as_session.change_keys(request)
         messages.info(request, _("You are no longer viewing the site as someone else."))
         return redirect("admin:index")
-    person = viewing.end(request, End.STOPPED)
+    person = view_as_session.end_viewing(request, End.STOPPED)
     if person is None:
         return redirect("admin:index")
     text = _("You are no longer viewing the site as “%s”.")

@@ -1,7 +1,7 @@
-"""What people read who could not sign in with a company account, and what they can do.
+"""Messages for people who could not sign in with a company account.
 
-The texts depend on what the provider says about the person, and on nothing that this
-site knows about them. So they do not tell whether there is an account.
+The messages depend only on what the provider says about the person, not on what this
+site knows about them. So they do not reveal whether the person has an account here.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from django.views.decorators.http import require_POST
 
 from orgadmin.accounts import throttle
 from orgadmin.accounts.company.log import is_misconfigured
-from orgadmin.accounts.company.refusals import Reason, SignInRefused
+from orgadmin.accounts.company.refusal_reasons import Reason, SignInRefused
 from orgadmin.accounts.providers import find_provider
 from orgadmin.accounts.redirects import find_wanted_page, make_sign_in_url
 from orgadmin.models.addresses import fold_email
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
 SESSION_KEY = "company_problem"
 
-# The parameter of the sign-in page that stands for a problem of a browser without a
+# The parameter of the sign-in page that reports a problem in a browser without a
 # session. Its value is the ID of the provider.
 PARAMETER = "again"
 
@@ -93,7 +93,7 @@ TEXTS: dict[Kind, str | Promise] = {
     ),
 }
 
-# It may help to choose another account at the provider.
+# The problems for which choosing another account at the provider may help.
 WITH_ANOTHER_ACCOUNT = (
     Kind.CANCELED,
     Kind.NO_EMAIL,
@@ -102,7 +102,7 @@ WITH_ANOTHER_ACCOUNT = (
     Kind.UNKNOWN,
 )
 
-# The provider knows the person, and this site does not admit them.
+# The reasons why this site does not admit a person whom the provider has identified.
 NOT_ADMITTED = (
     Reason.NO_EMAIL,
     Reason.UNVERIFIED_EMAIL,
@@ -112,7 +112,7 @@ NOT_ADMITTED = (
     Reason.INACTIVE,
 )
 
-# The provider says that it cannot do anything at the moment.
+# The OAuth errors with which a provider reports that it is temporarily unavailable.
 BUSY = ("server_error", "temporarily_unavailable")
 
 
@@ -153,7 +153,7 @@ class Problem:
 
 def choose_kind(refusal: SignInRefused, identity: Identity | None) -> Kind:
     if refusal.reason in NOT_ADMITTED and identity is not None:
-        return choose_kind_of_stranger(identity)
+        return choose_kind_if_not_admitted(identity)
     if refusal.reason == Reason.CANCELED:
         return Kind.CANCELED
     if refusal.reason == Reason.NOT_AGAIN:
@@ -163,41 +163,42 @@ def choose_kind(refusal: SignInRefused, identity: Identity | None) -> Kind:
     return Kind.SETTINGS if is_misconfigured(refusal) else Kind.AGAIN
 
 
-def choose_kind_of_stranger(identity: Identity) -> Kind:
+def choose_kind_if_not_admitted(identity: Identity) -> Kind:
     if not identity.email:
         return Kind.NO_EMAIL
     if not identity.is_email_verified:
         return Kind.UNVERIFIED_EMAIL
-    # Whether or not there is an account, and whosever it is.
+    # Accounts are not looked up, so the message does not reveal whether there is one.
     if find_invitations(identity.email):
         return Kind.INVITED
     return Kind.UNKNOWN
 
 
-def keep(problem: Problem, session: SessionBase) -> None:
-    """Keep a problem for the sign-in page, which shows it once."""
+def store_problem(problem: Problem, session: SessionBase) -> None:
+    """Store a problem in the session for the sign-in page, which shows it once."""
     session[SESSION_KEY] = asdict(problem)
 
 
-def find(session: SessionBase) -> Problem | None:
+def find_problem(session: SessionBase) -> Problem | None:
     """Return the problem of the last attempt in this browser, if there was one."""
     values = session.get(SESSION_KEY)
     return Problem(**values) if values is not None else None
 
 
-def take(request: HttpRequest) -> Problem | None:
-    """Return the problem for the page that shows it, and note that it was shown."""
-    problem = find(request.session)
+def take_problem(request: HttpRequest) -> Problem | None:
+    """Return the problem that the sign-in page shows, and mark it as shown."""
+    problem = find_problem(request.session)
     if problem is None or problem.is_shown:
         return find_without_session(request)
-    keep(replace(problem, is_shown=True), request.session)
+    store_problem(replace(problem, is_shown=True), request.session)
     return problem
 
 
 def make_url_without_session(provider_id: str) -> str:
     """Return the URL of the sign-in page that tells people to sign in again.
 
-    It needs no session. Otherwise, visitors could fill the table of sessions.
+    The problem is in the URL because the browser has no session. If each failed attempt
+    created a session, visitors could fill the database with sessions.
     """
     return f"{reverse('admin:login')}?{urlencode({PARAMETER: provider_id})}"
 
@@ -214,10 +215,10 @@ def find_without_session(request: HttpRequest) -> Problem | None:
 def send_invitation_view(request: HttpRequest, provider_id: str) -> HttpResponse:
     """Send the links of invitations again, to the address that the provider confirms.
 
-    The response is the same whether or not there is an invitation by now.
+    The response is the same whether or not the invitation still exists.
     """
     find_provider(provider_id)
-    problem = find(request.session)
+    problem = find_problem(request.session)
     if problem is None or not problem.is_invited:
         return redirect("admin:login")
     if throttle.count_attempt("mail", fold_email(problem.email)):
