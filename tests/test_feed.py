@@ -255,11 +255,11 @@ class RequestTests(FeedCase):
             asked = access_requests.ask(token, person, REVIEWER, "")
             access_requests.decline(asked, "", actor=self.ada)
         for user in (self.ada, self.root):
-            with mock.patch.object(feed_items, "PAGE", 1_000):
+            with mock.patch.object(feed_items, "ENTRIES_PER_PAGE", 1_000):
                 expected = self.read(user, ALL_ACTIVITY)
             lines = []
             query = ""
-            with mock.patch.object(feed_items, "PAGE", 3):
+            with mock.patch.object(feed_items, "ENTRIES_PER_PAGE", 3):
                 while query is not None:
                     lines += self.read(user, f"{ALL_ACTIVITY}{query}")
                     response = self.client.get(f"{ALL_ACTIVITY}{query}")
@@ -298,7 +298,7 @@ class RequestTests(FeedCase):
         own_entries = LogEntry.objects.filter(object_id=str(self.acme.pk))
         read = defaultdict(set)
         with (
-            mock.patch.object(feed_items, "PAGE", 4),
+            mock.patch.object(feed_items, "ENTRIES_PER_PAGE", 4),
             mock.patch.object(feed, "FIRST_BATCH", 2),
             spy_on("read_records", read),
             spy_on("read_log_entries", read),
@@ -493,7 +493,7 @@ class CostTests(FeedCase):
         self.assertEqual(count_reads(), 0)
         self.make_activity(1)
         self.assertEqual(count_reads(), 1)
-        for number in range(feed.SHOWN + 1):
+        for number in range(feed.MAX_ENTRIES_ON_HOME + 1):
             self.acme.phone = str(number)
             self.acme.save()
         self.assertEqual(count_reads(), 0)

@@ -555,16 +555,16 @@ class AllActivityTests(ActivityTests):
         self.make_history()
         for user in (self.root, self.ada, self.rev):
             with self.subTest(user=str(user)):
-                with mock.patch.object(feed_items, "PAGE", 1_000):
+                with mock.patch.object(feed_items, "ENTRIES_PER_PAGE", 1_000):
                     expected = self.read(user)
                 self.assertGreater(len(expected), 20)
-                with mock.patch.object(feed_items, "PAGE", 5):
+                with mock.patch.object(feed_items, "ENTRIES_PER_PAGE", 5):
                     self.assertEqual(self.read_pages(user), expected)
 
     @tag("A50")
     def test_positions_name_nothing_that_is_hidden(self):
         self.make_history()
-        with mock.patch.object(feed_items, "PAGE", 5):
+        with mock.patch.object(feed_items, "ENTRIES_PER_PAGE", 5):
             self.client.force_login(self.rev)
             before = self.client.get(ALL_ACTIVITY).context["activity"].older
             self.change(self.ada, tax_id="hidden")

@@ -18,7 +18,7 @@ from orgadmin.people.archive import archive, restore
 from orgadmin.people.ends import loses_last_admin
 from orgadmin.people.expiry import remove_ended_memberships
 from orgadmin.people.offboarding import offboard
-from orgadmin.records.doctor.role_holder_check import NEVER, find_wrong
+from orgadmin.records.doctor.role_holder_check import NEVER, find_wrong_rows
 
 from .factories import create_organization, create_superuser, create_user
 from .migrating import migrate
@@ -42,7 +42,7 @@ def read_holders():
 
 
 def find_all_wrong():
-    return find_wrong(User.objects.values_list("pk", flat=True))
+    return find_wrong_rows(User.objects.values_list("pk", flat=True))
 
 
 class RoleHolderTests(TestCase):

@@ -1,4 +1,4 @@
-"""What docs/deployment/orgadmin-backup has reported in its file."""
+"""Reads the status file that docs/deployment/orgadmin-backup writes."""
 
 from __future__ import annotations
 
@@ -13,24 +13,24 @@ from django.utils.translation import gettext, gettext_noop as _
 
 from config.env_file import EnvFileError, read_env_file
 
-# The backup runs each night, and the test of a restore each week.
+# A backup is made every night, and restored for verification every week.
 MAXIMUM_AGE = timedelta(hours=30)
 MAXIMUM_AGE_OF_RESTORE = timedelta(days=9)
 
 
 @dataclass(frozen=True)
 class BackupStatus:
-    """When a backup last succeeded and failed, and could be restored or could not."""
+    """When backups and their verifications last succeeded and failed."""
 
     backup: datetime | None = None
     failed: datetime | None = None
-    verified: datetime | None = None
-    unverified: datetime | None = None
+    verified: datetime | None = None  # a backup was restored
+    unverified: datetime | None = None  # a backup could not be restored
 
 
 @dataclass(frozen=True)
 class BackupProblem:
-    """What is wrong with the backups: in English as a string, translated if shown."""
+    """What is wrong with the backups. `str()` is in English, `shown` is translated."""
 
     text: str
     at: datetime | None = None
@@ -50,7 +50,10 @@ class BackupProblem:
 
 
 def read_status() -> BackupStatus:
-    """Read the file of the backup. Raises OSError, ValueError or `EnvFileError`."""
+    """Read the backup status file.
+
+    Raises OSError, ValueError, TypeError (for unknown variables) or `EnvFileError`.
+    """
     variables = read_env_file(Path(settings.BACKUP_STATUS))
     times = {
         name.lower(): datetime.fromisoformat(variable.value)
@@ -62,7 +65,10 @@ def read_status() -> BackupStatus:
 
 
 def find_backup_problem() -> BackupProblem | None:
-    """Return what is wrong with the backups. None also means that nothing is known."""
+    """Return what is wrong with the backups.
+
+    Returns None if nothing is wrong, or if BACKUP_STATUS is not set.
+    """
     if not settings.BACKUP_STATUS:
         return None
     try:

@@ -13,7 +13,7 @@ from orgadmin.access.batches import split_into_batches
 
 BATCH = 1_000  # rows
 
-# How much text a batch of `read_by_size()` has, unless a single row has more.
+# The maximum text in a batch of `read_by_size()`, unless a single row has more.
 BATCH_TEXT = 1_000_000  # characters
 
 Item = TypeVar("Item")
@@ -26,12 +26,13 @@ def read_in_batches(items: Iterable[Item]) -> Iterator[list[Item]]:
 
 
 def read_by_size(rows: QuerySet[Row], texts: Sequence[str]) -> Iterator[list[Row]]:
-    """Yield lists of rows, in their order, that do not take much memory.
+    """Yield the rows in their order, in lists that are small enough for memory.
 
-    A list has at most BATCH rows, and about BATCH_TEXT characters in the fields that
-    `texts` names. Reads all keys first, and then each list by its keys. Unlike
-    `iterator()`, this also works behind a connection pooler, which does not support the
-    cursors that `iterator()` uses. Rows that are deleted meanwhile are left out.
+    A list has at most BATCH rows, and at most BATCH_TEXT characters in the fields that
+    `texts` names, unless a single row has more. Reads the keys and sizes of all rows
+    first, and then each list by its keys. The rows can therefore be read even if a
+    connection pooler does not support cursors that stay open. Skips rows that are
+    deleted in the meantime.
     """
     keys = array("q")
     sizes = array("q")
@@ -49,7 +50,7 @@ def read_by_size(rows: QuerySet[Row], texts: Sequence[str]) -> Iterator[list[Row
 
 
 def _find_end(sizes: Sequence[int], start: int) -> int:
-    """Return the end of the batch that begins at `start`. It has at least one row."""
+    """Return where the batch that begins at `start` ends. It has at least one row."""
     end = start + 1
     text = sizes[start]
     while end < len(sizes) and end - start < BATCH:

@@ -1,4 +1,4 @@
-"""The columns of files of organizations, and the titles that imports recognize."""
+"""The columns of import and export files, and the titles that imports recognize."""
 
 from __future__ import annotations
 
@@ -27,19 +27,20 @@ ROLE_COLUMNS = {f"{role.key}s": role for role in ROLES}
 UNTIL = "until"
 
 # An exported file has the ID of each organization, and a key that only this site can
-# make from it. So an ID in a file from elsewhere identifies nothing here.
+# derive from it. Without the key, an ID is not trusted, because it may come from
+# another system.
 ID_COLUMNS = ("id", "id_key")
 
-# Columns that are parts of an address, in the order in which it has them.
+# Columns that contain parts of an address, in the order of the address.
 ADDRESS_PARTS = ("street", "postal_code", "city", "region", "country")
 
 # What the columns of a file can contain
 COLUMNS = (*ID_COLUMNS, *FIELDS, *ROLE_COLUMNS, *ADDRESS_PARTS)
 
 # {what a column contains: its titles}, in English, German and French, and as HubSpot,
-# Salesforce, CiviCRM, Google and Outlook write them. Titles are compared without case,
-# accents, spaces and punctuation, and without the word "organization" at the start. The
-# names in COLUMNS are titles, too.
+# Salesforce, CiviCRM, Google and Outlook write them. The comparison of titles ignores
+# case, accents, spaces, punctuation and the word "organization" at the start. The names
+# in COLUMNS are also titles.
 TITLES = {
     "name": (
         *("Company", "Company name", "Organization", "Organisation", "Account"),
@@ -145,21 +146,21 @@ PERSON_TITLES = (
     *("Prénom", "Nom de famille", "Civilité", "Date de naissance", "Fonction"),
 )
 
-# Those of them that say which people they are, so that no name of an organization is
-# meant by a column such as "Name" beside them.
+# In a file with one of the first titles, a column with one of the second titles
+# contains the last names of people, not the names of organizations.
 FIRST_NAMES = ("First name", "Given name", "Vorname", "Prénom")
 GENERAL_NAMES = ("Name", "Nom")
 
 
-# Beside an email address, these say that the file gives roles to people.
+# A file with one of these titles and an email address gives roles to people.
 ROLE_TITLES = ("Role", "Rolle", "Rôle")
 
 
 def fold_title(title: str) -> str:
-    """Return what titles have in common that are the same to people."""
+    """Return a normal form, which is the same for different spellings of a title."""
     letters = re.sub(r"[\W_]", "", normalize(title))
-    # Remove the prefix of "Organization Name", but keep "Organization" alone: that is a
-    # title of the name.
+    # Remove the prefix from "Organization Name", but keep "Organization" alone, which
+    # is a title of the name.
     return re.sub("^organi[sz]ation(?=.)", "", letters)
 
 

@@ -10,22 +10,22 @@ from itertools import chain
 from django.http import StreamingHttpResponse
 from django.utils import timezone
 
-# The characters that begin a formula in a spreadsheet. Some programs also accept the
-# wide ones of East Asian keyboards.
+# The characters that begin a formula in a spreadsheet. Some programs also accept their
+# wide forms from East Asian keyboards.
 FORMULA_SIGNS = "=+\\-@＝＋－＠"
 
-# Where a spreadsheet could see the beginning of a cell: where it begins, and after each
-# character that may separate cells or lines. Which characters do so depends on the
-# language of the spreadsheet, and German ones split at semicolons. Spaces and quotation
-# marks may follow, which some programs ignore.
+# Where a spreadsheet could see the beginning of a cell: at its actual beginning, and
+# after each character that may separate cells or lines. The separators depend on the
+# language of the spreadsheet program. In German, for example, semicolons separate
+# cells. Spaces and quotation marks may follow, because some programs ignore them.
 CELL_START = r"""(?:^|(?<=[;,\t\r\n]))[\s"]*"""
 
-# If there are already apostrophes before the sign, escaping adds one more. Unescaping
-# can then restore the exact text.
+# If there are already apostrophes before the sign, escaping adds one more, so that
+# unescaping restores the exact text.
 FORMULA = re.compile(rf"({CELL_START}'*)([{FORMULA_SIGNS}])")
 ESCAPED_FORMULA = re.compile(rf"({CELL_START}'*)'([{FORMULA_SIGNS}])")
 
-# Some spreadsheets skip these at the beginning of a cell.
+# Some spreadsheets skip tabs and line breaks at the beginning of a cell.
 BLANK_START = re.compile(r"^('*)(?=[\t\r\n])")
 ESCAPED_BLANK_START = re.compile(r"^('*)'(?=[\t\r\n])")
 

@@ -1,8 +1,9 @@
 """Encrypts the secrets of second factors, and other text, in the database.
 
-The keys are derived from the settings SECRET_KEY and SECRET_KEY_FALLBACKS. The first
-encrypts; all of them decrypt. So a secret key can be replaced: the earlier one becomes
-a fallback, until `manage.py encrypt_secrets` has encrypted everything again.
+The keys are derived from the settings SECRET_KEY and SECRET_KEY_FALLBACKS. Texts are
+encrypted with the first key, and can be decrypted with any of them. To replace the
+secret key, move the old one to the fallbacks until `manage.py encrypt_secrets` has
+encrypted everything with the new key.
 """
 
 from __future__ import annotations
@@ -21,10 +22,11 @@ from django.utils.translation import gettext_noop as _
 
 from orgadmin.records.doctor.doctor import Issue
 
-# Begins each encrypted text. Texts without it are from before they were encrypted.
+# The beginning of each encrypted text. A text without it was stored before this site
+# encrypted texts.
 PREFIX = "fernet:"
 
-# What the keys are derived for. A key for another purpose is a different one.
+# The default purpose of a key. Keys for different purposes are different.
 PURPOSE = "orgadmin second factor"
 
 # The keys in `Authenticator.data` whose values are secret.
@@ -35,7 +37,7 @@ BATCH = 500  # second factors in one transaction
 
 
 class UnreadableSecret(Exception):
-    """A secret was encrypted with a key that is not among the settings."""
+    """A secret was encrypted with a key that is not in the settings."""
 
     def __init__(self) -> None:
         super().__init__(
@@ -46,7 +48,7 @@ class UnreadableSecret(Exception):
 
 @dataclass
 class Report:
-    """How many second factors were encrypted again, and how many could not be."""
+    """How many second factors were encrypted again, and how many are unreadable."""
 
     examined: int = 0
     encrypted: int = 0
@@ -93,7 +95,7 @@ def derive_key(secret_key: str, purpose: str) -> bytes:
 def examine_second_factors(*, fix: bool = False) -> Iterator[Issue]:
     """Yield what is wrong with the secrets of second factors, for the doctor.
 
-    With `fix`, secrets are first encrypted with the first key, as far as possible.
+    With `fix`, first encrypts all readable secrets with the first key.
     """
     report = encrypt_all(dry_run=not fix)
     if report.encrypted:

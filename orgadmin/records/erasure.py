@@ -1,12 +1,12 @@
-"""Erases a person: nothing that remains names them.
+"""Erases a person, so that nothing that remains names them.
 
-The account remains as an empty shell with a pseudonym that is made from its key, such
-as "erased-17". So the logs still explain every membership and every change, by key. The
-rest of what is stored about the person is deleted.
+The account remains, but without any content, and with a pseudonym that contains its
+key, such as "erased-17". The logs can therefore still explain every membership and
+every change by key. Everything else that is stored about the person is deleted.
 
-What people wrote, such as notes and reasons, may name the person. It may also be about
-somebody or something of the same name, such as an organization. So it is only reported,
-with the places, and changed only if the superuser asks for it.
+Texts that people wrote, such as notes and reasons, may name the person. But they may
+also be about someone or something with the same name, such as an organization. The
+report lists these texts. They are changed only if the superuser asks for it.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from django.contrib.contenttypes.models import ContentType
 from django.db import connection, models, transaction
 from django.db.models import F, Q
 
-# The log stores reasons in English. They are translated where they are shown.
+# The membership log stores reasons in English. Pages translate them.
 from django.utils.translation import gettext_lazy as _, gettext_noop
 from django_tasks_db.models import DBTaskResult
 
@@ -82,12 +82,12 @@ from orgadmin.records.personal_data import (
     list_sessions,
 )
 
-# The texts of organizations in which a person may be named. The names of organizations
-# are not among them.
+# The fields of organizations that may name a person. The name of an organization is
+# never changed.
 ORGANIZATION_TEXTS = ("email", "address", "notes")
 
-# How many IDs of rows a report lists.
-KEYS_SHOWN = 20
+# The maximum number of row IDs that a report lists for one kind of text
+MAX_KEYS_SHOWN = 20
 
 
 class ErasureRefused(Exception):
@@ -125,8 +125,8 @@ class Texts:
 
     @property
     def first_keys(self) -> str:
-        keys = ", ".join(str(key) for key in self.keys[:KEYS_SHOWN])
-        return f"{keys}, …" if len(self.keys) > KEYS_SHOWN else keys
+        keys = ", ".join(str(key) for key in self.keys[:MAX_KEYS_SHOWN])
+        return f"{keys}, …" if len(self.keys) > MAX_KEYS_SHOWN else keys
 
 
 @dataclass
@@ -135,11 +135,11 @@ class ErasureReport:
 
     pseudonym: str
     counts: list[Count] = field(default_factory=list)
-    # Changed only if `replaces_texts` is true.
+    # These texts are changed only if `replaces_texts` is True.
     texts: list[Texts] = field(default_factory=list)
     replaces_texts: bool = False
     not_included: list[OtherAddress] = field(default_factory=list)
-    # These organizations have no active admin any more.
+    # These organizations no longer have an active admin.
     orphaned: list[Organization] = field(default_factory=list)
 
     def add(self, label: Any, number: int) -> None:
@@ -148,10 +148,10 @@ class ErasureReport:
 
 @dataclass(frozen=True)
 class Names:
-    """The texts that name a person, and what replaces them.
+    """The texts that name a person, and the pseudonym that replaces them.
 
-    Names of one word are replaced only in logs about the person, because other people
-    can have the same name.
+    First names and last names alone are replaced only in logs about the person, because
+    other people can have the same names.
     """
 
     pseudonym: str
@@ -173,7 +173,7 @@ class Names:
         return self.in_logs | self.single_names
 
     def replace(self, text: str, words: Collection[str]) -> str:
-        """Replace the words in a text. In JSON, replaces them in values only."""
+        """Replace the words in a text. In JSON, replace them in values only."""
         pattern = build_pattern(words)
         if text.startswith("["):
             try:
@@ -209,14 +209,16 @@ def erase_person(
 ) -> ErasureReport:
     """Erase a person in one transaction, and return what was erased.
 
-    `included` are addresses as in `find_person()`. With `replaces_texts`, what people
-    wrote gets the pseudonym instead of the person's names and addresses. `successors`
-    is as in `hand_over()`, whose exceptions apply.
+    - `dry_run`: roll everything back at the end.
+    - `confirmed`: the IDs of the organizations for which the actor, a superuser, has
+      confirmed that no active admin will be left.
+    - `included`: addresses as in `find_person()`.
+    - `replaces_texts`: in texts that people wrote, replace the names and addresses of
+      the person by the pseudonym.
+    - `successors`: as in `hand_over()`.
 
-    With `dry_run`, everything is undone at the end. `confirmed` are the IDs of the
-    organizations for which the actor, a superuser, has confirmed that no active admin
-    will be left. Raises `ErasureRefused` if the person is the actor,
-    `LastSuperuserError`, and `LastAdminError`.
+    Raises `ErasureRefused` if the person is the actor, `LastSuperuserError`,
+    `LastAdminError`, and the exceptions of `hand_over()`.
     """
     if user == actor:
         raise ErasesThemselves
@@ -280,9 +282,9 @@ class Erasure:
         self.report.add(_("Invitations that they sent"), number)
 
     def _change_entries_about_contacts(self) -> set[str]:
-        """Rename the contacts with their address in the admin log.
+        """In the admin log, rename the contacts that have an address of the person.
 
-        Returns the names of these contacts, which are about to be deleted.
+        Returns the names of these contacts. They are deleted later.
         """
         contacts = Contact.objects.filter(has_address("email", self.person))
         names = dict(contacts.values_list("pk", "name"))
@@ -294,9 +296,10 @@ class Erasure:
         return set(names.values())
 
     def _delete_rows(self) -> None:
-        """Delete what only concerns the person."""
+        """Delete the rows that are only about the person."""
         user = self.user
-        # Before the invitations, which the outbox knows by their keys.
+        # Must run before the invitations are deleted, because queued mail refers to
+        # them by key.
         self._delete_mail()
         contacts = Contact.objects.filter(has_address("email", self.person))
         addresses = Q(user=user) | has_address("email", self.person)
@@ -337,9 +340,9 @@ class Erasure:
         rows.delete()
 
     def _empty_account(self) -> None:
-        """Remove everything from the account but its key.
+        """Remove everything from the account except its key.
 
-        Uses Django's own update(): `User.save()` would record the old address.
+        Uses Django's own update(), because `User.save()` would record the old address.
         """
         models.QuerySet(User).filter(pk=self.user.pk).update(
             username=self.names.pseudonym,
@@ -402,10 +405,10 @@ class Erasure:
         self.report.add(_("Names in the audit log"), number)
 
     def _change_imports(self) -> None:
-        """Delete what the person has not confirmed, and all parts that name them.
+        """Delete the unfinished imports of the person, and import parts that name them.
 
-        An import that was done remains, but can no longer be undone if what it has
-        changed names the person.
+        Finished imports remain. But an import whose parts name the person can no longer
+        be undone.
         """
         by_person = Q(actor_key=self.user.pk)
         words = self.names.in_logs
@@ -421,7 +424,7 @@ class Erasure:
         self.report.add(_("Imports"), number)
 
     def _change_reviews(self) -> None:
-        """Replace names in access reviews. What was decided stays, by key."""
+        """Replace names in access reviews. The decisions remain, with user keys."""
         pk = self.user.pk
         keys = self._change_reasons(ReviewDecision)
         self._report_texts(_("Reasons in access reviews (IDs of decisions)"), keys)
@@ -477,7 +480,7 @@ class Erasure:
     ) -> set[int]:
         """Change the texts of an admin log. Returns the IDs of the entries."""
         texts = ["object_repr", "change_message"]
-        # These are about the account, so a name in them is the person's.
+        # These entries are about the account, so names in them mean the person.
         about = find_log_entries(self.person)
         self._change_texts(
             model, about, texts, self.names.in_own_logs, always_replaces=True
@@ -485,7 +488,7 @@ class Erasure:
         keys = self._change_texts(model, by_person, texts, self.names.in_own_logs)
         words = self.names.in_logs
         keys |= self._change_texts(model, names_in_entries(words), texts, words)
-        # The names of contacts are only looked for where contacts are named.
+        # Only entries about contacts and organizations can contain names of contacts.
         content_types = ContentType.objects.get_for_models(Contact, Organization)
         condition = names_in_entries(contact_names)
         condition &= Q(content_type__in=content_types.values())
@@ -513,7 +516,10 @@ class Erasure:
         )
 
     def _change_archived(self) -> int:
-        """Replace the name of who archived organizations, and return their number."""
+        """Replace the person's name in organizations that they archived or deleted.
+
+        Returns the number of names that were replaced.
+        """
         number = 0
         for action in ("archived", "trashed"):
             rows = Organization.objects.filter(**{f"{action}_by_key": self.user.pk})
@@ -524,7 +530,10 @@ class Erasure:
         return number
 
     def _change_rows(self, rows: models.QuerySet) -> list[Any]:
-        """Change the texts of organizations or versions. Returns those with any."""
+        """Replace the person's names in the texts of organizations or versions.
+
+        Returns the rows that name the person, even if texts are not to be changed.
+        """
         found = []
         for row in rows.iterator(chunk_size=BATCH):
             changed = self._replace_in_organization(row)
@@ -544,7 +553,10 @@ class Erasure:
         *,
         always_replaces: bool = False,
     ) -> set[int]:
-        """Replace the words in texts, if that was asked for. Returns the rows' IDs."""
+        """Replace the words in texts, if the actor has asked for it.
+
+        Returns the IDs of the rows that contain one of the words.
+        """
         replaces_texts = always_replaces or self.report.replaces_texts
         rows: models.QuerySet[models.Model] = models.QuerySet(model)
         keys = set()
@@ -567,7 +579,7 @@ class Erasure:
             self.report.texts.append(Texts(label, tuple(sorted(keys))))
 
     def _replace_in_organization(self, row: Any) -> dict[str, str]:
-        """Return {field: text without the person} of the fields that name them."""
+        """Return {field: text with the pseudonym} for fields that name the person."""
         changed = {}
         for name in ORGANIZATION_TEXTS:
             text = getattr(row, name)
@@ -591,7 +603,10 @@ class Erasure:
 
 @contextmanager
 def allow_log_changes() -> Iterator[None]:
-    """Let the triggers of both logs accept changes of names, on PostgreSQL."""
+    """Allow changes of names in the membership log and the audit log.
+
+    On PostgreSQL, database triggers otherwise prevent all changes of these logs.
+    """
     switch_triggers("on")
     yield
     switch_triggers("off")
@@ -627,7 +642,7 @@ def find_names(person: Person) -> Names:
 
 
 def choose_pseudonym(user: User) -> str:
-    """Return a username that is made from the key, and that nobody else has."""
+    """Return a username that contains the user's key, and that nobody else has."""
     pseudonym = f"erased-{user.pk}"
     number = 2
     while User.objects.filter(username=pseudonym).exclude(pk=user.pk).exists():
@@ -637,9 +652,10 @@ def choose_pseudonym(user: User) -> str:
 
 
 def build_pattern(words: Iterable[str]) -> re.Pattern[str]:
-    """Return a pattern that finds the words, but not as a part of longer ones.
+    """Return a pattern that finds the words, but not as parts of longer words.
 
-    An address is a part of a longer one if ".au" follows, but not if a full stop does.
+    For example, an address is part of a longer address if ".au" follows, but not if
+    only a full stop follows.
     """
     alternatives = "|".join(
         re.escape(word) for word in sorted(words, key=len, reverse=True) if word
@@ -649,9 +665,9 @@ def build_pattern(words: Iterable[str]) -> re.Pattern[str]:
 
 
 def find_imports_that_name(words: Iterable[str]) -> set[int]:
-    """Return the IDs of imports of which a part contains one of the words.
+    """Return the IDs of imports whose parts contain one of the words.
 
-    Reads all parts: those of imports that wait, and of the last weeks.
+    Reads all parts that are stored: parts of waiting imports, and of the last weeks.
     """
     pattern = build_pattern(words)
     found = set()
@@ -665,7 +681,8 @@ def find_imports_that_name(words: Iterable[str]) -> set[int]:
 def contains_any(name: str, words: Iterable[str]) -> Q:
     """Return the condition that a text contains one of the words.
 
-    SQLite ignores the case of ASCII letters only, so it is asked for common spellings.
+    SQLite only ignores the case of ASCII letters, so the condition contains the usual
+    spellings of each word.
     """
     condition = Q(pk__in=[])
     for word in words:

@@ -1,4 +1,4 @@
-"""Who made the changes of the membership log, as far as a reader may know."""
+"""Names of the people in the membership log, limited to what a reader can see."""
 
 from __future__ import annotations
 
@@ -10,16 +10,17 @@ from django.utils.translation import gettext
 from orgadmin.models import MembershipEvent, Organization, User
 from orgadmin.people.namesakes import find_named_members
 
-# What the names of people are made of.
+# The fields that the names of people consist of
 NAME_FIELDS = ("username", "first_name", "last_name", "email")
 
 
 def find_known_actors(
     keys: Collection[int | None], organization: Organization
 ) -> set[int | None]:
-    """Return the keys of people who were members at some time. Runs one query.
+    """Return the keys of people who are or were members of the organization.
 
-    An organization's admins know these people, but not platform staff.
+    The organization's admins can see who these people are, but not who is on the
+    platform staff. Runs one query.
     """
     members = MembershipEvent.objects.filter(
         organization_key=organization.pk, user_key__in=keys
@@ -33,10 +34,10 @@ def hide_platform_staff(
     user: User,
     known_keys: Collection[int | None] | None = None,
 ) -> None:
-    """Remove actors who were never members of the organization.
+    """Replace the names of actors who were never members by "Platform staff".
 
-    Its admins do not know these people. Superusers see all names. Runs one query,
-    unless `known_keys` already are the keys of those who were members.
+    Superusers see all names. `known_keys` are the keys of current and former members,
+    as `find_known_actors()` returns them. If it is None, runs one query.
     """
     if user.is_superuser:
         return
@@ -74,11 +75,11 @@ def hide_actor(event: MembershipEvent, known_keys: Collection[int | None]) -> No
 def find_names(
     keys: Collection[int | None], organization: Organization, reader: User
 ) -> dict[int | None, str]:
-    """Return {key: what the reader may call this person today}.
+    """Return {key: current name} of the people whose current name the reader can see.
 
-    Superusers know everyone who has an account. Others know the members of the
-    organization, whom its People page names, and not how former members are called now.
-    Runs one query at most.
+    Superusers can see everyone who has an account. Others can see the current members
+    of the organization, as on its People page. They cannot see the current names of
+    former members. Runs up to one query.
     """
     if reader.is_superuser:
         return find_names_for_superusers(keys)
@@ -87,7 +88,7 @@ def find_names(
 
 
 def find_names_for_superusers(keys: Collection[int | None]) -> dict[int | None, str]:
-    """Return {key: name} of the people who have an account. Runs one query at most."""
+    """Return {key: name} of the people who have an account. Runs up to one query."""
     known = set(keys) - {None}
     if not known:
         return {}
@@ -96,10 +97,10 @@ def find_names_for_superusers(keys: Collection[int | None]) -> dict[int | None, 
 
 
 def name_for_superusers(person: User) -> str:
-    """Return what logs call a person, such as "Mary Ng (mary@example.com)".
+    """Return the name of a person in logs, such as "Mary Ng (mary@example.com)".
 
-    Anyone on the site may be called the same, so the full name never stands alone. If
-    there is none, this is the username, as the logs have stored it.
+    Someone else on the site may have the same name, so the full name never stands
+    alone. Without a full name, this is the username, which the logs also store.
     """
     if not person.get_full_name():
         return person.username
@@ -110,10 +111,10 @@ def name_for_superusers(person: User) -> str:
 def name_people(
     events: Collection[MembershipEvent], organization: Organization, reader: User
 ) -> None:
-    """Let events name people as they are called today, as far as the reader knows.
+    """Set the names in events to the current names that the reader can see.
 
-    The events must not be saved. They keep the stored usernames of all others. Call
-    `hide_platform_staff()` before.
+    All other people keep the names that the events have stored. Call
+    `hide_platform_staff()` first. Do not save the events afterwards.
     """
     keys = {event.user_key for event in events} | {event.actor_key for event in events}
     names = find_names(keys, organization, reader)

@@ -1,4 +1,4 @@
-"""Exporting people and their roles, in the form that an import of people reads."""
+"""Exporting people and their roles, in the format that an import of people reads."""
 
 from __future__ import annotations
 
@@ -17,16 +17,18 @@ if TYPE_CHECKING:
 
     from orgadmin.models import User
 
-# The fields of a person that tell how much memory their rows take.
+# The fields of a person that determine the size of a batch
 TEXTS = ("email", "first_name", "last_name")
 
 
 def list_people(people: QuerySet[User]) -> Iterator[Sequence[object]]:
     """Yield a header, and a row for each role of each person.
 
-    Someone without a role in an organization has a row without one. People without an
-    email address are left out, because nothing identifies them in a file. Only for
-    superusers. Runs one query for all keys, and four per batch.
+    A person without a role has one row, in which the columns about the role are empty.
+    People without an email address are left out, because nothing identifies them in a
+    file. Roles in archived organizations are left out, too.
+
+    The rows are for superusers only. Runs one query for all keys, and four per batch.
     """
     yield EXPORT_COLUMNS
     for batch in read_by_size(people.exclude(email=""), TEXTS):

@@ -1,4 +1,4 @@
-"""Exporting organizations and the membership log as rows of a CSV file."""
+"""Exporting organizations, the membership log and the audit log as rows of a file."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from orgadmin.models import AuditEvent, MembershipEvent
 
-# The fields of an organization that may have long texts.
+# The fields of an organization that can contain long texts
 LONG_FIELDS = ("address", "notes")
 
 EVENT_COLUMNS = (
@@ -37,21 +37,22 @@ EVENT_COLUMNS = (
     "role",
     "by",
     "reason",
-    # The names above are those that were recorded. The IDs stay the same when a name
-    # changes, and are never given to anyone else.
+    # The names above are as recorded. The IDs stay the same when a name changes, and
+    # are never reused.
     "user_id",
     "by_id",
     "person_now",
     "organization_now",
-    # The ID of the OpenID provider whose groups decided, or what made the change, in
-    # brackets, such as "(import)".
+    # The ID of the OpenID provider whose groups determine the role, or what made the
+    # change, in brackets, such as "(import)".
     "source",
-    # When the membership ends. In a list of members, as it was planned at that time.
+    # When the membership ends. In a list of members at a certain time, the end that was
+    # planned at that time.
     "until",
 )
 
-# "position" and "hash" come first, so that they are easy to compare with the site's
-# log. From the columns up to "details", anyone can compute the hash again.
+# "position" and "hash" come first, so that they are easy to compare with other copies
+# of the log. The hash can be recomputed from the columns up to "details".
 AUDIT_COLUMNS = (
     "position",
     "hash",
@@ -70,7 +71,7 @@ AUDIT_COLUMNS = (
 
 @dataclass(frozen=True)
 class MemberCell:
-    """What a file says of a member."""
+    """A member in a cell of a file."""
 
     email: str
     ends_at: datetime.datetime | None
@@ -82,10 +83,11 @@ class MemberCell:
 
 
 def record_export(content: str, *, actor: User, **details: object) -> None:
-    """Record that someone exports "organizations", or one of the logs.
+    """Record an export in the audit log.
 
-    `details` say how much: the number of rows, or the names of the filters. They must
-    not contain what was searched for, because that may be the name of a person.
+    `content` says what is exported, such as "organizations". `details` say how much:
+    the number of rows, or the names of the filters. They must not contain search terms,
+    because these can be names of people.
     """
     record(SecurityEvent.EXPORTED, actor=actor, details={"content": content, **details})
 
@@ -95,10 +97,11 @@ def list_organizations(
 ) -> Iterator[Sequence[object]]:
     """Yield a header and a row for each organization.
 
-    If the user may not see the confidential fields of every organization that they can
-    view, these columns are left out: an empty cell would clear the field when someone
-    imports the file. Superusers also get the columns of people, so they can import the
+    If the user cannot see the confidential fields of every organization in the list,
+    these columns are left out, because empty cells could clear the fields when the file
+    is imported. Superusers also get the columns of people, so that they can import the
     file again.
+
     Runs a query for the header, one for all keys, and two or three per batch.
     """
     fields = list_fields(user)
@@ -116,14 +119,14 @@ def list_organizations(
 
 
 def list_fields(user: User) -> list[str]:
-    """Return the fields that the user may see of every organization in their list."""
+    """Return the fields that the user can see in every organization of their list."""
     if sees_all_confidential(user):
         return list(FIELDS)
     return [name for name in FIELDS if name not in CONFIDENTIAL_FIELDS]
 
 
 def sees_all_confidential(user: User) -> bool:
-    """Return whether the user may see the confidential fields of what they can view."""
+    """Return whether the user can see confidential fields of all that they can view."""
     permissions = Organization.objects.permissions_everywhere(user)
     if "view" in permissions:
         return "view_confidential" in permissions
@@ -143,14 +146,14 @@ def list_columns(fields: Sequence[str], user: User) -> list[str]:
 def find_with_confidential(
     organizations: Sequence[Organization], user: User
 ) -> set[int]:
-    """Return the IDs of organizations whose confidential fields the user may see."""
+    """Return the IDs of organizations whose confidential fields the user can see."""
     pks = [organization.pk for organization in organizations]
     permitted = Organization.objects.permitted(user, "view_confidential").order_by()
     return set(permitted.filter(pk__in=pks).values_list("pk", flat=True))
 
 
 def find_members(organizations: Sequence[Organization]) -> dict[int, list[MemberCell]]:
-    """Return {group ID: its members}, by email address.
+    """Return {group ID: members}. The members are sorted by email address.
 
     Members without an email address are left out.
     """
@@ -171,8 +174,8 @@ def list_values(
 ) -> list[object]:
     """Return the values of an organization's fields.
 
-    A confidential one is None if the user may not see it: access may end while the file
-    is being written.
+    Confidential values are None if the user cannot see them, for example because their
+    access has ended while the file is being written.
     """
     hidden = () if with_confidential else CONFIDENTIAL_FIELDS
     values = []
@@ -199,9 +202,9 @@ def list_events(
 ) -> Iterator[Sequence[object]]:
     """Yield a header and a row for each event of the membership log.
 
-    `hide` is called with each batch of events, to remove what the reader may not see.
-    `people` are those whose present usernames the reader may see; the default is all.
-    Runs three queries per batch, and those of `hide`.
+    `hide` is called with each batch of events, to remove what the reader cannot see.
+    `people` are the users whose current usernames the reader can see. The default is
+    all users. Runs three queries per batch, besides the queries that `hide` runs.
     """
     if people is None:
         people = User.objects.all()
@@ -225,13 +228,13 @@ def list_events(
 def find_texts(
     rows: QuerySet[Any], keys: Collection[int | None], field: str
 ) -> dict[int | None, str]:
-    """Return {primary key: text in the field} of the rows that exist."""
+    """Return {primary key: text in the field}. Leaves out rows that do not exist."""
     found = rows.order_by().filter(pk__in=keys)
     return dict(found.values_list("pk", field))
 
 
 def show_time(time: datetime.datetime | None) -> str | None:
-    """Return a time in the time zone of the site, in which files can be compared."""
+    """Return a time in the site's time zone, so that all files have the same one."""
     if time is None:
         return None
     local = timezone.localtime(time, timezone.get_default_timezone())
@@ -256,7 +259,9 @@ def list_event(event: MembershipEvent) -> list[object]:
 def list_audit_events(
     events: QuerySet[AuditEvent], *, until: int
 ) -> Iterator[Sequence[object]]:
-    """Yield a header and a row for each event, up to the position `until`.
+    """Yield a header and a row for each event of the audit log.
+
+    `until` is the position of the last event.
 
     Runs one query per batch, and keeps one batch in memory.
     """

@@ -1,7 +1,8 @@
-"""The JSON of `dumpdata`, with exact times. The setting SERIALIZATION_MODULES names it.
+"""The JSON serializer for `dumpdata`, which keeps exact times.
 
-Django cuts times to milliseconds. The hashes of the audit log cover exact times, so the
-log of a copied database would look as if someone had changed it.
+The setting SERIALIZATION_MODULES selects it. Django's own serializer truncates times to
+milliseconds. The hashes of the audit log cover exact times, so the audit log of a
+copied database would look as if someone had changed it.
 """
 
 from __future__ import annotations

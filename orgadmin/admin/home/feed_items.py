@@ -30,7 +30,12 @@ from orgadmin.gate.answers import get_gate
 from orgadmin.models import Contact, Organization, User
 from orgadmin.people.namesakes import NAMED_BY, find_named_members
 from orgadmin.records.event_actors import name_for_superusers
-from orgadmin.records.feed.activity import BEGINNING, PAGE, Position, read_page
+from orgadmin.records.feed.activity import (
+    BEGINNING,
+    ENTRIES_PER_PAGE,
+    Position,
+    read_page,
+)
 from orgadmin.records.feed.entries import Entry
 from orgadmin.records.feed.newest import Newest
 from orgadmin.records.feed.scope import Scope
@@ -122,7 +127,7 @@ def show_activity(request: HttpRequest) -> HttpResponse:
     ?before=<position> continues after another page.
     """
     position = Position.parse(request.GET.get("before", ""))
-    page = read_page(Scope(get_gate(request)), position, PAGE)
+    page = read_page(Scope(get_gate(request)), position, ENTRIES_PER_PAGE)
     items = Presenter(request, page.entries, {}).present()
     context = {
         **admin.site.each_context(request),

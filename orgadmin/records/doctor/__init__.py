@@ -1,1 +1,1 @@
-"""The doctor: finds broken data, and repairs it."""
+"""The doctor, which finds and repairs broken data."""

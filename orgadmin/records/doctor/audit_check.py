@@ -1,4 +1,4 @@
-"""What the doctor checks of the audit log."""
+"""The doctor's check of the audit log."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ NOTE = "unsealed events"
 
 
 def examine_audit_log(*, fix: bool = False) -> Iterator[Issue]:
-    """Yield the places where the audit log was tampered with, and what is not sealed.
+    """Yield the broken links in the chain of the audit log, and unsealed events.
 
-    Nothing can repair a broken chain. With `fix`, the events that are not sealed are.
-    Reads the whole log, one batch at a time.
+    A broken chain cannot be repaired. With `fix`, seals the unsealed events. Reads the
+    whole log, one batch at a time.
     """
     for problem in audit_log.verify():
         text = f"position {problem.position}: {problem.text}"
@@ -32,7 +32,7 @@ def examine_audit_log(*, fix: bool = False) -> Iterator[Issue]:
 
 
 def describe_end() -> str:
-    """Return the end of the chain, to compare it with a copy of the site's log."""
+    """Return the position and hash of the last event, to compare with other copies."""
     last = audit_log.find_last()
     if last is None:
         return "The audit log is empty."

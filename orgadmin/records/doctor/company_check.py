@@ -1,4 +1,4 @@
-"""What the doctor checks of the sign-in with OpenID providers."""
+"""The doctor's check of the sign-in with OpenID providers."""
 
 from __future__ import annotations
 
@@ -14,7 +14,10 @@ UNKNOWN_REFERENCE = _("unknown reference")
 
 
 def examine_mapped_roles(*, fix: bool = False) -> Iterator[Issue]:
-    """Yield the references that the settings map groups to, but no organization has."""
+    """Yield unknown references: settings map groups to them, no organization has them.
+
+    They cannot be repaired, so `fix` has no effect.
+    """
     for provider in settings.OIDC_PROVIDERS:
         mapped = {row.reference for row in provider.roles}
         found = Organization.objects.filter(reference__in=mapped)

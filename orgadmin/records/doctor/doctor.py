@@ -13,7 +13,7 @@ from django.contrib.auth.models import Group
 from django.db import connection, models, transaction
 from django.db.models import Value
 
-# The log stores reasons in English. They are translated where they are shown.
+# The membership log stores reasons in English. Pages translate them.
 from django.utils.translation import gettext_noop as _
 
 from orgadmin.access.groups import (
@@ -47,14 +47,14 @@ BATCH = 1_000  # organizations in one transaction
 
 @dataclass(frozen=True)
 class Issue:
-    """An error or a note about an organization, or about the site if that is None.
+    """An error or a note about an organization, or about the site.
 
-    A page translates the kinds of errors. Commands print them in English.
+    Pages translate the kinds of errors. Commands print them in English.
     """
 
     kind: str
     text: str
-    organization: Organization | None = None
+    organization: Organization | None = None  # None if it is about the site
     is_error: bool = True  # False for a note, which is never repaired
     is_repairable: bool = True
 
@@ -75,12 +75,12 @@ class GroupMember:
     username: str
     is_active: bool
     ends_at: datetime | None
-    has_ended: bool  # by its date, and its row remains
+    has_ended: bool  # its end has passed, but its row has not been removed yet
 
 
 @dataclass(frozen=True, order=True)
 class Grant:
-    """An object permission, whose group is known from the context."""
+    """An object permission of a group. The context says which group it is."""
 
     organization_pk: int
     codename: str
@@ -91,7 +91,7 @@ class Grant:
 
 @dataclass(frozen=True)
 class KnownMember:
-    """What the table of memberships or the log knows of someone's role."""
+    """What the table of memberships, or the membership log, says about a role."""
 
     username: str
     ends_at: datetime | None
@@ -107,7 +107,7 @@ class RoleKey:
 
 
 def find_last_end(ends: Sequence[datetime | None]) -> datetime | None:
-    """Return when the last of some memberships ends, or None if one has no end."""
+    """Return the latest end, or None if there are no ends or one of them is None."""
     known = [end for end in ends if end is not None]
     return max(known) if known and len(known) == len(ends) else None
 
@@ -116,12 +116,12 @@ def examine(*, fix: bool = False) -> Iterator[Issue]:
     """Yield the errors and notes about all organizations.
 
     With `fix`, errors are repaired before they are yielded. Each batch is examined in a
-    transaction of its own. Runs about ten queries per batch and keeps one batch in
+    transaction of its own. Runs about 10 queries per batch, and keeps one batch in
     memory.
 
-    People may work on the site. Each batch is examined as it was at one moment. The
-    organizations with errors are then locked and examined again before anything is
-    repaired. What has been deleted meanwhile is left out.
+    People can use the site during the examination. Each batch is read in one database
+    snapshot. Organizations with errors are then locked and examined again before
+    anything is repaired. Organizations that were deleted in the meantime are skipped.
     """
     last_pk = 0
     while True:
@@ -146,9 +146,10 @@ def select_organizations() -> models.QuerySet[Organization]:
 
 @contextmanager
 def read_snapshot() -> Iterator[None]:
-    """Have all queries of the block read the database as it was at one moment.
+    """Run all queries of the block in one database snapshot.
 
-    On PostgreSQL, this only works outside of a transaction. SQLite always does so.
+    On PostgreSQL, this only works outside of a transaction. On SQLite, a transaction
+    always has one snapshot.
     """
     is_outermost = not connection.in_atomic_block
     with transaction.atomic():
@@ -163,7 +164,7 @@ def read_snapshot() -> Iterator[None]:
 def repair(errors: Sequence[Issue], user_pks: Collection[int]) -> list[Issue]:
     """Repair the organizations that the errors are about, and return what was repaired.
 
-    `user_pks` are the users whose memberships the log does not explain.
+    `user_pks` are users whose memberships differ from the membership log.
     """
     organization_pks = {
         issue.organization.pk for issue in errors if issue.organization is not None
@@ -174,7 +175,7 @@ def repair(errors: Sequence[Issue], user_pks: Collection[int]) -> list[Issue]:
     users_to_lock = set(user_pks)
     while True:
         with transaction.atomic():
-            # In the same order as role changes, which wait until the repair is done.
+            # Lock in the same order as role changes, which wait for the repair.
             lock(User, users_to_lock)
             locked = lock(Organization, organization_pks)
             organizations = list(select_organizations().filter(pk__in=locked))
@@ -184,15 +185,17 @@ def repair(errors: Sequence[Issue], user_pks: Collection[int]) -> list[Issue]:
         repaired += [issue for issue in issues if issue.is_error]
         if examination.unlogged_users <= users_to_lock:
             return repaired
-        # A repair, or someone else, has changed whose memberships are not explained.
+        # The memberships of other users now differ from the log, because of a repair
+        # or because someone else has changed them. Lock these users, and repeat.
         users_to_lock = examination.unlogged_users
 
 
 class BatchExamination:
     """Checks a batch of organizations.
 
-    With `fix`, each check repairs its errors. Then the organizations must be locked,
-    and `locked_users` are the users whose memberships may be logged.
+    With `fix`, each check repairs the errors that it finds. In this case, the caller
+    must lock the organizations, and set `locked_users` to the IDs of the users that it
+    has locked. Only their memberships are added to the membership log.
     """
 
     def __init__(
@@ -204,12 +207,12 @@ class BatchExamination:
         self.owners: dict[int, GroupOwner] = {}  # by group ID
         self.members: list[GroupMember] = []
         self.locked_users: set[int] = set()
-        # The users whose memberships the log does not explain.
+        # The users whose memberships differ from the membership log.
         self.unlogged_users: set[int] = set()
 
     def run(self) -> list[Issue]:
         issues = self._check_shared_groups()
-        # These are loaded only now because the first check may have replaced a group.
+        # These are loaded now, because the first check may have replaced a group.
         self.owners = self._find_owners()
         self.members = self._list_members()
         issues += self._check_group_names()
@@ -233,7 +236,8 @@ class BatchExamination:
         return owners
 
     def _list_members(self) -> list[GroupMember]:
-        # Rows of memberships that have ended count for the number in lists.
+        # Memberships that have ended are included, because the number of active admins
+        # in lists includes them.
         memberships = Membership.objects.filter(group__in=self.owners)
         told: Any = memberships.tell_ended()
         rows = told.values_list(
@@ -247,7 +251,11 @@ class BatchExamination:
         return [GroupMember(self.owners[row[0]], *row) for row in rows]
 
     def _check_shared_groups(self) -> list[Issue]:
-        """Find reviewer groups that are another organization's admin group."""
+        """Find, and with `fix` replace, reviewer groups of two organizations.
+
+        The database prevents two organizations from having the same reviewer group. But
+        a reviewer group may be the admin group of another organization.
+        """
         by_reviewer_group = {
             organization.reviewer_id: organization
             for organization in self.organizations
@@ -281,10 +289,10 @@ class BatchExamination:
         )
 
     def _check_group_names(self) -> list[Issue]:
-        """Find groups that are not named after their organization.
+        """Find, and with `fix` rename, groups that are not named after their owner.
 
-        Groups whose name does not end with the role are assumed to have been renamed on
-        purpose. They are only noted.
+        If the name of a group does not end with its role, someone has probably renamed
+        the group on purpose. Such a group gets a note, and keeps its name.
         """
         issues = []
         for organization in self.organizations:
@@ -305,7 +313,7 @@ class BatchExamination:
         return issues
 
     def _check_role_permissions(self) -> list[Issue]:
-        """Find groups whose object permissions differ from those of their role."""
+        """Find, and with `fix` repair, object permissions that differ from the role."""
         stored = OrganizationGroupObjectPermission.objects.filter(group__in=self.owners)
         actual: dict[int, set[Grant]] = defaultdict(set)  # by group ID
         for group_id, pk, name in stored.values_list(
@@ -341,7 +349,10 @@ class BatchExamination:
         grant_permissions(organizations, using="default")
 
     def _check_model_permissions(self) -> list[Issue]:
-        """Find groups with a model-level permission, which covers all organizations."""
+        """Find, and with `fix` remove, model-level permissions of groups.
+
+        A model-level permission would apply to all organizations.
+        """
         stored = Group.permissions.through.objects.filter(group__in=self.owners)
         issues = []
         for group_id, name in stored.values_list("group", "permission__codename"):
@@ -353,7 +364,7 @@ class BatchExamination:
         return issues
 
     def _check_membership_log(self) -> list[Issue]:
-        """Find memberships of which the log does not know the beginning or the end."""
+        """Find, and with `fix` add, missing entries of the membership log."""
         actual, logged = self._read_memberships_and_log()
         joined = {key: actual[key] for key in actual if key not in logged}
         left = {key: logged[key] for key in logged if key not in actual}
@@ -370,9 +381,10 @@ class BatchExamination:
         ]
 
     def _read_memberships_and_log(self) -> tuple[dict[RoleKey, KnownMember], ...]:
-        """Return {RoleKey: KnownMember} of the members, and of those in the log.
+        """Return {RoleKey: KnownMember} twice: from the memberships, and from the log.
 
-        Reads both in one query: between two, someone could join or leave.
+        Reads both in one query, because someone could join or leave between two
+        queries.
         """
         members = Membership.objects.current().filter(group__in=self.owners)
         events = MembershipEvent.objects.filter(organization_key__in=self.by_pk)
@@ -404,7 +416,7 @@ class BatchExamination:
         changes = []
         for key, member in unlogged.items():
             if self.fix and key.user_pk not in self.locked_users:
-                # repair() locks this person next, and then checks again.
+                # `repair()` locks this person next, and then runs the check again.
                 continue
             organization = self.by_pk[key.organization_pk]
             text = (
@@ -428,9 +440,9 @@ class BatchExamination:
         return issues
 
     def _check_computed_texts(self) -> list[Issue]:
-        """Find search texts, name keys and names for sorting that are outdated.
+        """Find, and with `fix` update, outdated search texts, name keys and sort names.
 
-        During an upgrade, a release that does not know their columns can leave them.
+        During an upgrade, the previous release does not update columns that are new.
         """
         outdated = [
             organization
@@ -446,7 +458,10 @@ class BatchExamination:
         ]
 
     def _check_contacts(self) -> list[Issue]:
-        """Find contacts that lists cannot sort, because an older release saved them."""
+        """Find, and with `fix` update, contacts without a sort name.
+
+        During an upgrade, the previous release saves contacts without a sort name.
+        """
         unsorted = Contact.objects.filter(organization__in=self.by_pk, sort_name="")
         issues = []
         for contact in unsorted.exclude(name=""):
@@ -458,9 +473,10 @@ class BatchExamination:
         return issues
 
     def _check_active_admins(self) -> list[Issue]:
-        """Find organizations whose number of active admins is wrong, or their end.
+        """Find, and with `fix` correct, the number of active admins and their end.
 
-        Triggers of the database keep them, so someone has changed rows without these.
+        Database triggers update both columns. If one of them is wrong, someone has
+        changed memberships without the triggers.
         """
         ends: dict[int, list[datetime | None]] = defaultdict(list)
         for member in self.members:
@@ -485,7 +501,7 @@ class BatchExamination:
         return issues
 
     def _note_user_permissions(self) -> list[Issue]:
-        """Note the object permissions of users. No role needs them."""
+        """Return notes about object permissions of users. No role needs them."""
         stored = OrganizationUserObjectPermission.objects.filter(
             content_object__in=self.by_pk
         )
@@ -498,7 +514,7 @@ class BatchExamination:
         return notes
 
     def _note_other_groups(self) -> list[Issue]:
-        """Note the object permissions of groups that belong to no organization."""
+        """Return notes about object permissions of groups that are not role groups."""
         stored = OrganizationGroupObjectPermission.objects.filter(
             content_object__in=self.by_pk
         ).exclude(group__in=self.owners)
@@ -511,7 +527,7 @@ class BatchExamination:
         return notes
 
     def _note_members(self) -> list[Issue]:
-        """Note organizations without an active admin, and inactive members."""
+        """Return notes: organizations without an active admin, and inactive members."""
         members = [member for member in self.members if not member.has_ended]
         active_group_ids = {member.group_id for member in members if member.is_active}
         notes = []

@@ -1,4 +1,4 @@
-"""What the doctor checks of memberships that have an end."""
+"""The doctor's check of memberships that have an end."""
 
 from __future__ import annotations
 
@@ -18,18 +18,22 @@ from orgadmin.records.doctor.doctor import Issue
 ENDED = _("ended membership")
 OTHER_GROUP = _("end in another group")
 
-# The worker removes them every minute, unless someone is changing the same rows.
-OVERDUE = timedelta(hours=1)
+# The worker removes ended memberships every minute, unless someone else is changing the
+# same rows. After this time, something is wrong.
+OVERDUE_AFTER = timedelta(hours=1)
 
 
 def examine_ends(*, fix: bool = False) -> Iterator[Issue]:
-    """Yield ended memberships that nobody removes, and ends that do not belong there.
+    """Yield ended memberships that the worker has not removed, and misplaced ends.
 
-    Ended memberships give no access. But lists count their admins until they are
-    removed, and the log does not say that they have left.
+    An ended membership gives no access. But until it is removed, lists count its admin
+    as active, and the membership log does not say that the person has left. With `fix`,
+    removes ended memberships.
+
+    An end is misplaced if the group of the membership does not belong to an
+    organization. This cannot be repaired.
     """
-    # These ended so long ago that a worker should have removed them.
-    overdue = Membership.objects.filter(ends_at__lte=Now() - OVERDUE).count()
+    overdue = Membership.objects.filter(ends_at__lte=Now() - OVERDUE_AFTER).count()
     # With DEBUG, there is no worker.
     if overdue and is_queued():
         text = (
@@ -39,7 +43,7 @@ def examine_ends(*, fix: bool = False) -> Iterator[Issue]:
         yield Issue(ENDED, text)
         if fix:
             remove_ended_memberships()
-    # Whether or not they have ended yet.
+    # These include ends in the future.
     others = Membership.objects.exclude(ends_at=None).filter(
         group__in=exclude_role_groups(Group.objects.order_by())
     )

@@ -1,4 +1,4 @@
-"""What the doctor checks of keys: none may be issued twice, and none has been."""
+"""The doctor's check that keys are unique over time: no key is issued twice."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ from orgadmin.records.keys import find_outdated_sequences, raise_sequences
 
 REUSED = _("reused ID")
 
-# The reasons with which deletions of users and organizations are logged as the end of
-# memberships.
+# The deletion of a user or an organization ends their memberships. The membership log
+# records the end of each membership with one of these reasons.
 ORGANIZATION_DELETED = "The organization was deleted."
 ACCOUNT_DELETED = "The account was deleted."
 ORGANIZATION_ENDED = Q(event=Event.LEFT, reason=ORGANIZATION_DELETED)
@@ -31,7 +31,7 @@ HistoricalOrganization = Organization.history.model
 
 @dataclass(frozen=True)
 class Trace:
-    """A row of a log about a key, with the name that its owner had then."""
+    """A row of a log about the owner of a key, with the owner's name at that time."""
 
     at: datetime
     name: str
@@ -42,9 +42,8 @@ class Trace:
 def examine_keys(*, fix: bool = False) -> Iterator[Issue]:
     """Yield the sequences that would issue a key again, and the keys that were reused.
 
-    With `fix`, the sequences are raised. A key that was reused cannot be repaired: the
-    logs do not tell which of their rows are about which of its owners. Reads the logs
-    as a whole.
+    With `fix`, raises the sequences. A reused key cannot be repaired, because the logs
+    do not show which of its owners each row is about. Reads the logs completely.
     """
     sequences = raise_sequences() if fix else find_outdated_sequences()
     for sequence in sequences:
@@ -65,15 +64,16 @@ def examine_keys(*, fix: bool = False) -> Iterator[Issue]:
 
 
 def read_rows(model: type[AnyModel], pks: set[int]) -> Iterator[AnyModel]:
-    """Yield the rows with these keys, in their order."""
+    """Yield the rows with these keys, sorted by key."""
     for batch in read_in_batches(sorted(pks)):
         yield from model._default_manager.filter(pk__in=batch).order_by("pk")
 
 
 def find_suspected_organizations() -> set[int]:
-    """Return the keys of organizations whose logs also contain traces of another one.
+    """Return the keys whose logs look as if two organizations have had the same key.
 
-    It may still be the same, for example if a fixture brought it back.
+    It may be the same organization, for example if a fixture restored it after it was
+    deleted.
     """
     records = HistoricalOrganization.objects.filter(
         Exists(Organization.objects.filter(pk=OuterRef("id")))
@@ -101,7 +101,7 @@ def find_suspected_organizations() -> set[int]:
 
 
 def find_suspected_users() -> set[int]:
-    """Return the keys of users whose logs also contain traces of another one."""
+    """Return the keys whose logs look as if two users have had the same key."""
     is_user = Exists(User.objects.filter(pk=OuterRef("user_key")))
     audit_events = AuditEvent.objects.filter(is_user)
     earlier_events = AuditEvent.objects.filter(
@@ -171,10 +171,10 @@ def find_previous_user(user: User) -> str | None:
 
 
 def is_brought_back(user: User, traces: Sequence[Trace]) -> bool:
-    """Return whether a fixture has brought a deleted account back.
+    """Return whether a fixture has restored a deleted account.
 
-    Then it is older than its deletion, and was not created again. Names do not tell,
-    because no log says that a user was renamed.
+    A restored account is older than its deletion, and was not created again. Names
+    cannot be compared, because no log records that a user was renamed.
     """
     ends = [trace.at for trace in traces if trace.is_last]
     if not ends:
@@ -188,12 +188,13 @@ def find_previous_name(
 ) -> str | None:
     """Return the name of the previous owner of a key, or None if there was none.
 
-    `own` are the traces of the log that records when owners are created. Those of
-    another log are told apart by their time, which may be a little wrong, and by names.
+    `own` are the traces in the log that records when owners are created. `others` are
+    the traces in a log that does not record this. They are assigned to an owner by name
+    and by time, which may be slightly wrong.
 
-    An owner who had the first name of the present one is the same: it was deleted, and
-    then a fixture brought it back. Later names do not count, so that a new organization
-    is still found after it was renamed.
+    If an earlier owner had the first known name of the current owner, both are the
+    same: the owner was deleted, and a fixture restored it. Later names of the current
+    owner are not compared, so that a new organization is found even if it was renamed.
     """
     start = find_start(own)
     previous = [trace.name for trace in own[:start]]
@@ -212,7 +213,7 @@ def find_previous_name(
 
 
 def find_start(traces: Sequence[Trace]) -> int:
-    """Return where the traces of the present owner begin."""
+    """Return the index at which the traces of the current owner begin."""
     start = 0
     for number, trace in enumerate(traces):
         if trace.is_first:

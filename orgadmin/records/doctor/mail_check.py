@@ -1,4 +1,4 @@
-"""What the doctor checks of the outbox: mail leaves it."""
+"""The doctor's check that the mail in the outbox is sent."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ GIVEN_UP = _("unsent mail")
 
 
 def examine_outbox(*, fix: bool = False) -> Iterator[Issue]:
-    """Yield what keeps mail from being sent. None of it can be repaired here."""
+    """Yield what prevents mail from being sent. The doctor cannot repair any of it."""
     if not is_queued():
         return
     state = find_state()

@@ -1,4 +1,7 @@
-"""What the doctor checks of usernames and email addresses: whom they mean."""
+"""The doctor's check of usernames and email addresses.
+
+A username or an email address must identify one person, in all its spellings.
+"""
 
 from __future__ import annotations
 
@@ -18,11 +21,11 @@ UNSORTED = _("order of people")
 
 
 def examine_names(*, fix: bool = False) -> Iterator[Issue]:
-    """Yield the users whose normal forms are outdated, and names that mean two people.
+    """Yield outdated normal forms and sort names of users, and ambiguous names.
 
-    During an upgrade, the previous release can leave such normal forms, and such names
-    for sorting. With `fix`, they are written, unless someone else has the same normal
-    form. Reads all users.
+    During an upgrade, the previous release does not update normal forms and sort names.
+    With `fix`, updates them, unless someone else has the same normal form. Reads all
+    users.
     """
     fields = ("pk", "username", "email", "username_fold", "email_fold")
     names = ("first_name", "last_name", "sort_name")
@@ -44,6 +47,10 @@ def is_outdated(user: User) -> bool:
 
 
 def examine_user(user: User, *, fix: bool) -> Issue:
+    """Return the issue of a user with outdated normal forms.
+
+    With `fix`, updates them, unless someone else has the same normal form.
+    """
     others = User.objects.exclude(pk=user.pk)
     namesake = others.find_by_username(user.username)
     if namesake is None and user.email:
@@ -52,7 +59,7 @@ def examine_user(user: User, *, fix: bool) -> Issue:
         text = f"“{user}” and “{namesake}” have the same username or email address"
         return Issue(CLASH, text, is_repairable=False)
     if fix:
-        # Django's own update(): this changes no security field.
+        # Django's own update(), because no field relevant to security changes.
         models.QuerySet(User).filter(pk=user.pk, username=user.username).update(
             username_fold=fold_username(user.username),
             email_fold=fold_email(user.email) or None,
@@ -61,7 +68,10 @@ def examine_user(user: User, *, fix: bool) -> Issue:
 
 
 def note_usernames_of_others() -> Iterator[Issue]:
-    """Note usernames that are the email address of someone else, who comes first."""
+    """Yield notes about usernames that are the email address of someone else.
+
+    When someone signs in with such a name, the owner of the address takes precedence.
+    """
     owners = User.objects.filter(email_fold=models.OuterRef("username_fold"))
     owners = owners.exclude(pk=models.OuterRef("pk")).values("username")
     users = User.objects.filter(username__contains="@")

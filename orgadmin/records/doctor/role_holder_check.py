@@ -1,4 +1,4 @@
-"""What the doctor checks of the rows that lists of people are filtered by."""
+"""The doctor's check of the `RoleHolder` rows, which filter lists of people by role."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ BATCH = 5_000  # people
 def examine_role_holders(*, fix: bool = False) -> Iterator[Issue]:
     """Yield the people for whom the filters of the list of people are wrong.
 
-    Triggers of the database keep the rows that are filtered by, so someone has changed
-    memberships without them.
+    Database triggers update the rows. If a row is wrong, someone has changed
+    memberships without the triggers. With `fix`, repairs the rows.
     """
     last_pk = 0
     while True:
@@ -34,17 +34,17 @@ def examine_role_holders(*, fix: bool = False) -> Iterator[Issue]:
         names = dict(users.values_list("pk", "username")[:BATCH])
         if not names:
             break
-        for pk in find_wrong(names):
+        for pk in find_wrong_rows(names):
             if fix:
-                repair(pk)
+                repair_row(pk)
             text = f"the list of people has wrong roles for {names[pk]}"
             yield Issue(KIND, text)
         last_pk = max(names)
 
 
-def find_wrong(pks: Collection[int]) -> list[int]:
-    """Return which of these people have a wrong row, a missing one, or one too many."""
-    expected = find_expected(pks)
+def find_wrong_rows(pks: Collection[int]) -> list[int]:
+    """Return the IDs of people whose row is wrong, missing, or not needed."""
+    expected = find_expected_ends(pks)
     stored = {row.pk: row for row in RoleHolder.objects.filter(pk__in=pks)}
     active = User.objects.filter(pk__in=stored, is_active=True)
     active_pks = set(active.values_list("pk", flat=True))
@@ -52,6 +52,7 @@ def find_wrong(pks: Collection[int]) -> list[int]:
     for pk in sorted(expected.keys() | stored.keys()):
         row = stored.get(pk)
         is_right = row is not None and read_ends(row) == expected.get(pk)
+        # `may_be_inactive` may be False only for active people.
         if row is not None and not row.may_be_inactive:
             is_right = is_right and pk in active_pks
         if not is_right:
@@ -59,33 +60,34 @@ def find_wrong(pks: Collection[int]) -> list[int]:
     return wrong
 
 
-def find_expected(pks: Collection[int]) -> dict[int, dict[str, datetime]]:
-    """Return {user ID: {role: latest end}} for those of these people who hold roles."""
-    ends_of: dict[int, dict[str, datetime]] = defaultdict(dict)
+def find_expected_ends(pks: Collection[int]) -> dict[int, dict[str, datetime]]:
+    """Return {user ID: {role key: latest end}}. Leaves out people without a role."""
+    ends_by_user_pk: dict[int, dict[str, datetime]] = defaultdict(dict)
     for role in ROLES:
         field = Organization._meta.get_field(role.key)
         owner = f"group__{field.remote_field.related_name}"  # type: ignore[union-attr]
-        # The rows also count memberships that have ended.
+        # The triggers also include memberships that have ended.
         memberships = Membership.objects.filter(
             user__in=pks, **{f"{owner}__isnull": False, f"{owner}__archived_at": None}
         )
         latest = memberships.order_by().values_list("user")
         for pk, end in latest.annotate(latest=Max(Coalesce("ends_at", NEVER))):
-            ends_of[pk][role.key] = end
-    return ends_of
+            ends_by_user_pk[pk][role.key] = end
+    return ends_by_user_pk
 
 
 def read_ends(row: RoleHolder) -> dict[str, datetime]:
+    """Return {role key: latest end} as a row has stored it."""
     ends = {role.key: getattr(row, f"{role.key}_until") for role in ROLES}
     return {key: end for key, end in ends.items() if end is not None}
 
 
 @transaction.atomic
-def repair(pk: int) -> None:
-    """Replace the row of a person by what is right now."""
+def repair_row(pk: int) -> None:
+    """Recreate a person's row from their memberships."""
     users = lock_users([pk], using="default")
     RoleHolder.objects.filter(pk=pk).delete()
-    ends = find_expected([pk])[pk]
+    ends = find_expected_ends([pk])[pk]
     if users and ends:
         values = {f"{key}_until": end for key, end in ends.items()}
         may_be_inactive = not users[0].is_active

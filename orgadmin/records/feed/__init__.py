@@ -1,1 +1,1 @@
-"""Recent activity: what has happened lately, from several logs."""
+"""Recent activity: what happened recently, from several logs."""

@@ -1,11 +1,17 @@
 """Activity: what happened to organizations, contacts and people, in one list.
 
-It joins the entries of several logs, newest first. Each log has a module of its own,
-which says what a person reads of it: the history of fields, the log of Django's admin,
-the membership log, the audit log, and what org admins read instead of the audit log.
-Each is read by an index, and no further than the list needs. What a person may see
-follows the rules of the history page and of these logs. Platform staff read about
-everything, and other people about their own organizations.
+The list merges the entries of several logs, newest first. A module for each log decides
+what a person can see:
+
+- `field_changes.py`: the field history
+- `log_entries.py`: the log of Django's admin
+- `membership_events.py`: the membership log
+- `audit_events.py`: the audit log
+- `own.py`: what org admins can see instead of the audit log
+
+Each log is read through an index, and only as far as the list needs. The list follows
+the rules of the history page and of the logs. Platform staff can see activity in all
+organizations, and other people in their own organizations.
 """
 
 from __future__ import annotations
@@ -28,21 +34,23 @@ from orgadmin.records.feed.newest import Newest
 from orgadmin.records.feed.own import read_requests, read_reviews
 from orgadmin.records.feed.scope import Scope
 
-# How many entries the list has on the home page, and a page of the whole list.
-SHOWN = 12
-PAGE = 50
+# The number of entries on the home page, and on a page of the whole list
+MAX_ENTRIES_ON_HOME = 12
+ENTRIES_PER_PAGE = 50
 
-# How many rows of a log are read first: most of them become an entry. After that, the
-# batches grow.
-FIRST_BATCH = SHOWN + 4
+# The number of rows of a log that are read first. Most of them become an entry. Later
+# batches are larger.
+FIRST_BATCH = MAX_ENTRIES_ON_HOME + 4
 BATCH = 40
 MAX_BATCH = 320
 
-# How many rows a page may join, at most. Of an action with more, it says so.
+# The maximum number of rows on a page. If the last entry has more rows, the page says
+# that there are more.
 MAX_ROWS = 100
 
-# Returns the rows of a log after a key, so many at most. Each row is worked out when it
-# is taken, because a page shows few rows of a log.
+# A function that returns the rows of a log. Its arguments are the key before which the
+# rows begin, and the maximum number of rows. It may return an iterator, because a page
+# shows only a few rows of each log.
 ReadLog: TypeAlias = Callable[[int, int], Iterable[Row]]
 
 
@@ -69,22 +77,25 @@ Rows: TypeAlias = Iterator[VisibleRow | Mark]
 
 @dataclass(frozen=True)
 class Position:
-    """Where a page begins: in each log, after the row with this key, or with the first.
+    """Where a page begins in each log: after the row with this key.
 
-    The names are those of the logs in `Row`.
+    0 is the beginning of the log. The names of the logs are as in `Row`.
     """
 
     records: int = 0
     log_entries: int = 0
     events: int = 0
     audit: int = 0
-    # Of these two logs, it is the time.
+    # These two logs are sorted by time, so their keys are times, as in `make_key()`.
     requests: int = 0
     reviews: int = 0
 
     @classmethod
     def parse(cls, text: str) -> Position:
-        """Return the position that `str()` described, or else the beginning."""
+        """Return the position that `str()` has written.
+
+        Returns the beginning if the text is invalid.
+        """
         keys = text.split("-")
         is_valid = all(key == "0" or is_primary_key(key) for key in keys)
         if len(keys) != len(fields(cls)) or not is_valid:
@@ -109,13 +120,14 @@ class Page:
 def read_page(
     scope: Scope,
     position: Position = BEGINNING,
-    size: int = SHOWN,
+    size: int = MAX_ENTRIES_ON_HOME,
     newest: Newest | None = None,
 ) -> Page:
-    """Return the newest entries after a position, `size` at most.
+    """Return the newest entries after a position, at most `size`.
 
-    Each log is read in batches, and no further than the page needs. `newest` says when
-    something last happened to the organizations of the scope, if that is known.
+    Each log is read in batches, and only as far as the page needs. `newest` contains
+    the times of the newest rows of some logs, if they are known. Logs without recent
+    rows are then not read.
     """
     rows = merge_logs(scope, position, newest)
     actions: list[list[Entry]] = []  # the parts of each entry
@@ -137,19 +149,19 @@ def read_page(
 def merge_logs(
     scope: Scope, position: Position, newest: Newest | None
 ) -> Iterator[VisibleRow]:
-    """Yield the rows of all logs after a position, the newest first."""
-    log_entries = read_on(partial(read_log_entries, scope), position.log_entries)
-    requests = read_on(partial(read_requests, scope), position.requests)
-    reviews = read_on(partial(read_reviews, scope), position.reviews)
+    """Yield the rows of all logs after a position, newest first."""
+    log_entries = read_rows(partial(read_log_entries, scope), position.log_entries)
+    requests = read_rows(partial(read_requests, scope), position.requests)
+    reviews = read_rows(partial(read_reviews, scope), position.reviews)
     if newest is not None:
-        log_entries = wait_for(newest.log_entries, log_entries)
-        requests = wait_for(newest.requests, requests)
-        reviews = wait_for(newest.reviews, reviews)
+        log_entries = postpone_reading(newest.log_entries, log_entries)
+        requests = postpone_reading(newest.requests, requests)
+        reviews = postpone_reading(newest.reviews, reviews)
     rows = merge(
-        read_on(partial(read_records, scope), position.records),
+        read_rows(partial(read_records, scope), position.records),
         log_entries,
-        read_on(partial(read_events, scope), position.events),
-        read_on(partial(read_audit_events, scope.gate), position.audit),
+        read_rows(partial(read_events, scope), position.events),
+        read_rows(partial(read_audit_events, scope.gate), position.audit),
         requests,
         reviews,
         key=attrgetter("at"),
@@ -158,10 +170,11 @@ def merge_logs(
     return (row for row in rows if isinstance(row, VisibleRow))
 
 
-def read_on(read: ReadLog, before: int) -> Rows:
-    """Yield the rows of a log that have an entry, from the key `before` on, or all.
+def read_rows(read: ReadLog, before: int) -> Rows:
+    """Yield the rows of a log that have an entry, and a key below `before`.
 
-    Batches grow, because a log may have many rows of which the person may see nothing.
+    If `before` is 0, begins with the newest row. The batches grow, because a log may
+    have many rows that the person cannot see.
     """
     size = FIRST_BATCH
     while True:
@@ -176,11 +189,11 @@ def read_on(read: ReadLog, before: int) -> Rows:
         size = min(max(2 * size, BATCH), MAX_BATCH)
 
 
-def wait_for(newest: datetime.datetime | None, rows: Rows) -> Rows:
+def postpone_reading(newest: datetime.datetime | None, rows: Rows) -> Rows:
     """Yield a mark with the time of the newest row of a log, and then its rows.
 
-    Whoever merges several logs does not read this one until the others have got to that
-    time. Without a newest row, the log has none.
+    When several logs are merged, this log is not read before the merge has reached the
+    time of the mark. If `newest` is None, the log has no rows, and is never read.
     """
     if newest is not None:
         yield Mark(newest)

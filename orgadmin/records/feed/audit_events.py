@@ -1,7 +1,7 @@
-"""What activity shows of the audit log: what was done to many objects at once.
+"""Activity from the audit log: actions on many objects at once.
 
-Superusers may read the whole audit log. Delegated staff who manage the members of all
-organizations read what they can also see on the pages of people.
+Superusers can read the whole audit log. Delegated staff who manage the members of all
+organizations get only the events that they can also see on People pages.
 """
 
 from __future__ import annotations
@@ -30,7 +30,8 @@ from orgadmin.records.event_actors import hide_platform_staff_of_several
 from orgadmin.records.feed.entries import Entry, Row
 from orgadmin.records.versions import VERSIONS
 
-# What managers of all members read, because the pages of people say it, too.
+# Events for people who manage the members of all organizations. People pages show them,
+# too.
 EVENTS_ABOUT_MEMBERS = (
     SecurityEvent.ROLES_CHANGED,
     SecurityEvent.ACCESS_REQUESTED,
@@ -87,9 +88,9 @@ COUNTS_OF_BULK_CHANGE = {
     "invited": ngettext_lazy("%d invitation sent", "%d invitations sent"),
 }
 
-# The newest events of one kind. The index begins with the kind, so the newest events of
-# several kinds are those of each. Parameters: the event, a key or NULL, the same, and
-# how many.
+# Selects the keys of the newest events of one kind. The index begins with the kind, so
+# there is one statement for each kind. Parameters: the kind of event, the key before
+# which the events begin, and the maximum number of events.
 NEWEST = """
     SELECT id FROM (
         SELECT id FROM orgadmin_auditevent
@@ -103,14 +104,14 @@ LAST_KEY = 2**63 - 1
 
 @dataclass(frozen=True)
 class Deleted:
-    """An organization that no longer exists, as the history knows it."""
+    """An organization that no longer exists, according to the history."""
 
     name: str
     means: str  # as in `current_means`
 
 
 def read_audit_events(gate: Gate, before: int, size: int) -> list[Row]:
-    """Return the newest events with a lower key, or of all if `before` is 0.
+    """Return the newest events with a key below `before`, or of all if `before` is 0.
 
     Runs one query, and one or two more for some kinds of events.
     """
@@ -151,9 +152,9 @@ def select_newest(
 def find_authors(
     events: Collection[AuditEvent], gate: Gate
 ) -> dict[int, MembershipEvent]:
-    """Return {key of an event: who did it, as far as the person may know}.
+    """Return {key of an event: its author, limited to what the person can see}.
 
-    The rule is that of the membership log, which knows who was a member.
+    The rule about names of authors is the same as in the membership log.
     """
     authors = {}
     for event in events:
@@ -168,13 +169,13 @@ def find_authors(
 
 
 def find_organizations(events: Collection[AuditEvent]) -> set[int]:
-    """Return the organizations about whose members the events are."""
+    """Return the keys of the organizations whose members the events are about."""
     keys = {event.details.get("organization") for event in events}
     return {key for key in keys if key is not None}
 
 
 def find_deleted(events: Collection[AuditEvent]) -> dict[int, Deleted]:
-    """Return {key: organization} of those that entries name and that were deleted.
+    """Return {key: deleted organization} for the organizations that entries name.
 
     Runs a query if there are events about organizations.
     """
@@ -233,7 +234,7 @@ def make_entry_of_organizations(
     [key] = keys[:1]
     gone = deleted.get(key)
     if gone is not None and gone.means == UNDO:
-        # The undo of an import is an entry of its own.
+        # The undo of an import has an entry of its own.
         return None
     author_name = event.actor_name
     if gone is not None and kind is SecurityEvent.ORGANIZATIONS_DELETED:
@@ -242,7 +243,7 @@ def make_entry_of_organizations(
         at=event.at,
         text=_(EVENTS_ABOUT_ORGANIZATIONS[kind]),
         organization_key=key,
-        # The page knows the names of those that exist.
+        # The page replaces the names of organizations that exist.
         name=gone.name if gone is not None else _("Organization %d") % key,
         author_key=event.actor_key,
         author_name=author_name,
@@ -271,7 +272,7 @@ def make_entry_of_request(
 
 
 def describe_request(role_key: str, *, is_declined: bool) -> str:
-    """Return what became of a request: "asked for a role (Reviewer)"."""
+    """Return what happened to a request, such as "asked for a role (Reviewer)"."""
     role = ROLES_BY_KEY.get(role_key)
     label = role.label if role is not None else role_key
     if is_declined:
@@ -290,9 +291,9 @@ def describe_undo(details: Mapping[str, Any]) -> str:
 
 
 def describe_counts(details: Mapping[str, Any], texts: Mapping[str, Any]) -> str:
-    """Return the counts among the details of an event, in words, without zeros.
+    """Return the counts in the details of an event as text, without zeros.
 
-    `texts` has the plural forms for each detail, in the order of the result.
+    `texts` is {detail: its plural forms}, in the order of the result.
     """
     found = [text % details[name] for name, text in texts.items() if details.get(name)]
     return ", ".join(found) or _("Nothing was changed.")

@@ -1,4 +1,4 @@
-"""The entries of activity, and how those that are one action become one entry."""
+"""The entries of activity, and how the parts of one action become one entry."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from django.contrib.admin.models import LogEntry
 
 from orgadmin.access.origin import IMPORT, UNDO
 
-# What one action did to several organizations is one entry, if it took no longer.
-AT_ONCE = datetime.timedelta(minutes=1)
+# Parts of one action become one entry if they are not further apart than this.
+MAX_TIME_BETWEEN_PARTS = datetime.timedelta(minutes=1)
 
 EPOCH = datetime.datetime(1970, 1, 1, tzinfo=datetime.UTC)
 MICROSECOND = datetime.timedelta(microseconds=1)
@@ -20,40 +20,40 @@ MICROSECOND = datetime.timedelta(microseconds=1)
 
 @dataclass(frozen=True)
 class Entry:
-    """Something that happened, not yet as the person may see it."""
+    """Something that happened. Names that the person cannot see are not hidden yet."""
 
     at: datetime.datetime
     text: str
-    # What it is about. The name remains when the object was deleted.
+    # The organization that the entry is about. The name is used if it was deleted.
     organization_key: int | None = None
     name: str = ""
-    # A contact, a person or another object that it is about, as (model, key).
+    # A contact, a person or another object that the entry is about, as (model, key)
     other: tuple[type, int] | None = None
     other_name: str = ""
-    # Who did it, if there is no log entry: the key, or None, and the name, or "".
+    # The author, if there is no log entry
     author_key: int | None = None
     author_name: str = ""
     source: str = ""  # as in `MembershipEvent`
-    # The rules about names and details apply to this.
+    # A log entry, to which the history's rules about names and details apply
     log_entry: LogEntry | None = None
-    # Entries that have this in common are parts of one action.
+    # Entries with the same value are parts of one action.
     action: tuple[Any, ...] | None = None
-    # The text of an action whose parts have different texts.
+    # The text of an action whose parts have different texts
     common_text: str = ""
-    # Whether the person may know that the organization is archived.
+    # Whether the person can see that the organization is archived
     tells_archived: bool = False
-    # Of how many organizations and people it is about.
+    # The number of organizations and people that the entry is about
     organizations: int = 1
     people: int = 1
-    # Whether the action has more parts than these.
+    # Whether the action has more parts, which are not on this page
     has_more: bool = False
 
 
 @dataclass(frozen=True)
 class Row:
-    """A row of a log. `entry` is None if the person may see nothing of it.
+    """A row of a log. `entry` is None if the person cannot see the row.
 
-    `key` is where the next rows begin: those that have a lower one.
+    The rows of a log have descending keys.
     """
 
     log: str
@@ -64,11 +64,11 @@ class Row:
 def is_one_action(newer: Entry, older: Entry) -> bool:
     if newer.action is None or newer.action != older.action:
         return False
-    return newer.at - older.at <= AT_ONCE
+    return newer.at - older.at <= MAX_TIME_BETWEEN_PARTS
 
 
 def join(parts: Sequence[Entry]) -> Entry:
-    """Return the entry for one action from its parts, of which the newest is first."""
+    """Combine the parts of one action, newest first, into one entry."""
     newest = parts[0]
     if len(parts) == 1:
         return newest
@@ -85,18 +85,22 @@ def join(parts: Sequence[Entry]) -> Entry:
 def is_import(entry: Entry) -> bool:
     """Return whether an entry is about an import or its undo.
 
-    The text of such an entry is about one field.
+    The text of such a part is about the fields of one organization, so the parts have
+    no text in common even if their texts are the same.
     """
     return entry.action is not None and entry.action[0] in (IMPORT, UNDO)
 
 
 def make_key(at: datetime.datetime) -> int:
-    """Return the key of a row that is sorted by its time: the microseconds of it."""
+    """Return the key of a row that is sorted by time: microseconds since the epoch."""
     return (at - EPOCH) // MICROSECOND
 
 
 def read_key(key: int) -> datetime.datetime:
-    """Return the time that `make_key()` described, or the latest one there is."""
+    """Return the time of a key that `make_key()` returned.
+
+    If the key is too large, returns the latest possible time.
+    """
     try:
         return EPOCH + key * MICROSECOND
     except OverflowError:

@@ -1,4 +1,4 @@
-"""What activity shows of the history of fields."""
+"""Activity from the field history of organizations."""
 
 from __future__ import annotations
 
@@ -19,13 +19,14 @@ from orgadmin.records.feed.scope import Scope
 from orgadmin.records.history import list_visible_changes, make_stand_in
 from orgadmin.records.versions import VERSIONS, cut_texts
 
-# Values of fields are cut to this length, and only so many fields are shown.
-VALUE_SHOWN = 60  # characters
-FIELDS_SHOWN = 3
+# How much of a change an entry shows
+MAX_VALUE_SHOWN = 60  # characters of a value
+MAX_FIELDS_SHOWN = 3
 
-# The keys of the newest records that meet a condition, and of the record before each of
-# these of the same organization. It is SQL, because it takes the ORM longer to compile
-# it than a database to execute it. Parameters: those of the condition, and how many.
+# Selects the keys of the newest records that meet a condition, and for each of them the
+# key of the record before it of the same organization. This is SQL, because the ORM
+# would need more time to compile the query than a database needs to execute it.
+# Parameters: the parameters of the condition, and the maximum number of records.
 NEWEST_AND_EARLIER = """
     WITH newest AS (
         SELECT history_id
@@ -49,17 +50,17 @@ NEWEST_AND_EARLIER = """
 
 @dataclass(frozen=True)
 class Version:
-    """A record of the history, and the one before it of the same organization."""
+    """A record of the history, and the record before it of the same organization."""
 
     before: Any
     record: Any
 
 
 def read_records(scope: Scope, before: int, size: int) -> Iterator[Row]:
-    """Yield the newest records with a lower key, or of all if `before` is 0.
+    """Yield the newest records with a key below `before`, or of all if `before` is 0.
 
-    Runs one query, and one that asks the rule about archived organizations. Does not
-    load the authors.
+    Runs one query, and one that checks access to archived organizations. Does not load
+    the authors.
     """
     versions = read_versions(scope, before, size)
     scope.gate.learn({version.record.id for version in versions})
@@ -69,7 +70,7 @@ def read_records(scope: Scope, before: int, size: int) -> Iterator[Row]:
 
 
 def read_versions(scope: Scope, before: int, size: int) -> list[Version]:
-    """Return the newest records, each with the one before it. Runs one query."""
+    """Return the newest records, each with the record before it. Runs one query."""
     if not scope.sees_all and not scope.own_pks:
         return []
     keys = select_keys(scope, before, size)
@@ -77,7 +78,7 @@ def read_versions(scope: Scope, before: int, size: int) -> list[Version]:
     versions = []
     latest: dict[int, Any] = {}  # by organization ID
     for record in cut_texts(rows):
-        # The record before each of the newest ones is among the rows.
+        # The rows include the record before each of the newest records.
         versions.append(Version(latest.get(record.id), record))
         latest[record.id] = record
     newest_first = reversed(versions)
@@ -101,19 +102,19 @@ def select_keys(scope: Scope, before: int, size: int) -> RawSQL:
 
 def is_listed(scope: Scope, version: Version) -> bool:
     """Return whether the record of a version meets the condition of `select_keys()`."""
-    # What an import did is an entry of its own for those who read about everything.
+    # People who can view all organizations see one entry for each import instead.
     return not scope.sees_all or version.record.history_change_reason is None
 
 
 def describe_version(scope: Scope, version: Version) -> Entry | None:
-    """Return the entry about a version, or None if the person may see no change."""
+    """Return the entry about a version, or None if the person can see no change."""
     record = version.record
     permissions = scope.gate.permissions_on(record.id)
     if "view" not in permissions:
         # The organization is archived.
         return None
     if record.history_type == "-" and scope.user.is_superuser:
-        # The audit log has it, also if many were deleted at once.
+        # There is an entry from the audit log, even if many were deleted at once.
         return None
     lines = list_changes(version, permissions)
     if not lines:
@@ -136,12 +137,15 @@ def list_changes(version: Version, permissions: Collection[str]) -> list[str]:
     if version.record.history_type == "-":
         return [_("Deleted.")]
     return list_visible_changes(
-        version.before, version.record, permissions, VALUE_SHOWN
+        version.before, version.record, permissions, MAX_VALUE_SHOWN
     )
 
 
 def make_log_entry(record: Any) -> LogEntry:
-    """Return what the rules about names apply to. It does not load the author."""
+    """Return a log entry for a record, so that the rules about names apply to it.
+
+    Does not load the author.
+    """
     log_entry = LogEntry(
         action_time=record.history_date, user_id=record.history_user_id
     )
@@ -152,16 +156,16 @@ def make_log_entry(record: Any) -> LogEntry:
 
 
 def find_stand_in(record: Any) -> User:
-    """Return what stands for the author of a record that no person has written."""
+    """Return a stand-in for the author of a record without a known author."""
     if record.history_type == "-":
         return User(username=_("unknown"))
     return make_stand_in(record)
 
 
 def join_lines(lines: Sequence[str]) -> str:
-    """Return a description of changed fields in one line, with the first ones only."""
-    shown = " ".join(lines[:FIELDS_SHOWN]).replace("\n", " ")
-    more = len(lines) - FIELDS_SHOWN
+    """Return one line about the first few changed fields."""
+    shown = " ".join(lines[:MAX_FIELDS_SHOWN]).replace("\n", " ")
+    more = len(lines) - MAX_FIELDS_SHOWN
     if more <= 0:
         return shown
     rest = ngettext("and %d more field", "and %d more fields", more)

@@ -1,4 +1,4 @@
-"""What activity shows of the log of Django's admin."""
+"""Activity from the log of Django's admin."""
 
 from __future__ import annotations
 
@@ -22,17 +22,18 @@ from orgadmin.records.feed.entries import Entry, Row
 from orgadmin.records.feed.scope import Scope
 from orgadmin.records.history import list_parts_about_related_objects
 
-# Of how many contacts of their organizations people see the activity.
+# People see the activity of at most this many contacts of their organizations: the
+# newest ones.
 MAX_CONTACTS = 500
 
-# What happened to organizations themselves. The history page shows it to people who may
-# see everything of an organization.
+# What happened to organizations as a whole. The history page shows these texts only to
+# people who can see everything in an organization.
 ARCHIVE_TEXTS = (ARCHIVED, RESTORED, TRASHED)
 
-# The keys of the entries about some organizations and their contacts. The history has
-# the fields of organizations, so of their entries, this has only those about related
-# objects and about the archive. It is SQL because PostgreSQL would read all entries if
-# the subquery for contacts were one of two conditions.
+# Selects the keys of entries about organizations and their contacts. Entries about
+# fields of organizations are left out, because the history has them. Only entries about
+# related objects and about the archive remain. This is SQL, because PostgreSQL would
+# read all entries if the subquery for contacts were one of two conditions.
 OWN_ENTRIES = """
     SELECT id
     FROM django_admin_log
@@ -55,15 +56,15 @@ OWN_ENTRIES = """
 
 
 def read_log_entries(scope: Scope, before: int, size: int) -> Iterator[Row]:
-    """Yield the newest entries with a lower key, or of all if `before` is 0.
+    """Yield the newest entries with a key below `before`, or of all if `before` is 0.
 
-    Runs one query, and others that ask the rule. Does not load the authors.
+    Runs one query, and others that check access. Does not load the authors.
     """
     log_entries = select_log_entries(scope)
     if before:
         log_entries = log_entries.filter(pk__lt=before)
     rows = list(log_entries[:size])
-    # The others read only about organizations that they may view.
+    # For everyone else, the query only selects organizations that they can view.
     hidden = find_hidden(scope, rows) if scope.sees_all else set()
     scope.gate.learn(find_archive_keys(rows))
     for log_entry in rows:
@@ -75,11 +76,11 @@ def read_log_entries(scope: Scope, before: int, size: int) -> Iterator[Row]:
 
 def find_hidden(scope: Scope, log_entries: Collection[LogEntry]) -> set[int]:
     """Return the keys of log entries about organizations that are archived."""
-    organization_of = find_organizations(log_entries)
-    scope.gate.learn(set(organization_of.values()))
+    organizations_by_entry = find_organizations(log_entries)
+    scope.gate.learn(set(organizations_by_entry.values()))
     return {
         key
-        for key, organization in organization_of.items()
+        for key, organization in organizations_by_entry.items()
         if not scope.gate.permits("view", organization)
     }
 
@@ -118,7 +119,7 @@ def describe_log_entry(scope: Scope, log_entry: LogEntry) -> Entry | None:
     if is_about_archive(log_entry):
         return describe_archiving(scope, log_entry, int(key))
     if model is Organization:
-        # The history has its fields.
+        # The history has the changes of fields.
         parts = list_parts_about_related_objects(log_entry)
         if not parts:
             return None
@@ -133,7 +134,7 @@ def describe_log_entry(scope: Scope, log_entry: LogEntry) -> Entry | None:
 def describe_archiving(scope: Scope, log_entry: LogEntry, key: int) -> Entry | None:
     """Return the entry about an organization that was archived or restored."""
     if scope.user.is_superuser:
-        # The audit log has it, also if many were archived at once.
+        # There is an entry from the audit log, even if many were archived at once.
         return None
     if not scope.gate.permits("view_confidential", key):
         return None
@@ -155,22 +156,23 @@ def find_type(model: type) -> ContentType:
 def find_organizations(log_entries: Collection[LogEntry]) -> dict[int, int]:
     """Return {key of a log entry: key of its organization}.
 
-    Leaves out entries about people, and about contacts that were deleted. Runs a query
-    if there are contacts.
+    Leaves out entries about people and about deleted contacts. Runs a query if there
+    are contacts.
     """
-    keys_of: dict[type | None, dict[int, int]] = defaultdict(dict)
+    # {model: {key of a log entry: key of the object that it is about}}
+    keys_by_model: dict[type | None, dict[int, int]] = defaultdict(dict)
     for log_entry in log_entries:
         key = log_entry.object_id or ""
         if is_primary_key(key):
-            keys_of[find_model(log_entry)][log_entry.pk] = int(key)
-    contacts = keys_of[Contact]
-    found = keys_of[Organization]
+            keys_by_model[find_model(log_entry)][log_entry.pk] = int(key)
+    contacts = keys_by_model[Contact]
+    found = keys_by_model[Organization]
     if contacts:
         rows = Contact.objects.filter(pk__in=set(contacts.values())).order_by()
-        owner_of = dict(rows.values_list("pk", "organization"))
+        organizations_by_contact = dict(rows.values_list("pk", "organization"))
         for log_key, contact in contacts.items():
-            if contact in owner_of:
-                found[log_key] = owner_of[contact]
+            if contact in organizations_by_contact:
+                found[log_key] = organizations_by_contact[contact]
     return found
 
 
@@ -182,7 +184,7 @@ def is_about_archive(log_entry: LogEntry) -> bool:
 
 
 def find_archive_keys(log_entries: Collection[LogEntry]) -> set[int]:
-    """Return the keys of organizations that were archived or restored."""
+    """Return the keys of the organizations that were archived or restored."""
     return {
         int(log_entry.object_id or "")
         for log_entry in log_entries
@@ -193,6 +195,6 @@ def find_archive_keys(log_entries: Collection[LogEntry]) -> set[int]:
 def find_model(log_entry: LogEntry) -> type | None:
     if log_entry.content_type_id is None:
         return None
-    # Django remembers these.
+    # Django caches content types.
     content_type = ContentType.objects.get_for_id(log_entry.content_type_id)
     return content_type.model_class()

@@ -1,4 +1,4 @@
-"""What activity shows of the membership log."""
+"""Activity from the membership log."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ from orgadmin.records.event_actors import hide_platform_staff_of_several
 from orgadmin.records.feed.entries import Entry, Row
 from orgadmin.records.feed.scope import Scope
 
-# How the log marks what an import, its undo or a bulk change did. That is an entry of
-# its own.
+# The sources of events that were caused by an import, its undo or a bulk change. People
+# who manage all members see one entry for the whole action instead.
 SOURCES_OF_MANY = (
     make_source(IMPORT),
     make_source(UNDO),
@@ -33,8 +33,8 @@ SOURCES_OF_MANY = (
     make_source(BULK_CHANGE),
 )
 
-# What gives an event the attribute `why`: its reason, if that says what happened. Other
-# reasons may be long.
+# The annotation `why`: the reason of an event, if it is one of those that say what
+# happened. Other reasons can be long, and are not read.
 WHY = RawSQL(
     f"""
     CASE
@@ -54,16 +54,16 @@ WHY = RawSQL(
 
 @dataclass(frozen=True)
 class EventTexts:
-    """What an entry says about one event, and about several in common."""
+    """The texts of an entry."""
 
     text: str
-    common_text: str
+    common_text: str  # for several events with different texts
 
 
 def read_events(scope: Scope, before: int, size: int) -> Iterator[Row]:
-    """Yield the newest events with a lower key, or of all if `before` is 0.
+    """Yield the newest events with a key below `before`, or of all if `before` is 0.
 
-    Runs a query, and others that ask the rule and who may know the authors.
+    Runs a query, and others that check access and hide the names of platform staff.
     """
     events = select_events(scope, before, size)
     with_roles = events.with_previous_roles().annotate(why=WHY)
@@ -74,7 +74,7 @@ def read_events(scope: Scope, before: int, size: int) -> Iterator[Row]:
     texts: dict[tuple[Any, ...], EventTexts] = {}
     for event in rows:
         entry = None
-        # Otherwise, the organization is archived.
+        # If the person cannot view the organization, it is archived.
         if scope.gate.permits("view", event.organization_key):
             kind = find_kind(event)
             if kind not in texts:
@@ -89,8 +89,8 @@ def select_events(scope: Scope, before: int, size: int) -> MembershipEventQueryS
         events = events.filter(pk__lt=before)
     if not scope.gate.permits_everywhere("manage_members"):
         return events.filter(organization_key__in=scope.managed_pks)
-    # What an import or a bulk change did is an entry of its own. Only the keys of the
-    # others are in the index.
+    # Imports and bulk changes have entries of their own. The index only contains the
+    # keys of all other events.
     by_hand = events
     for source in SOURCES_OF_MANY:
         by_hand = by_hand.exclude(source=source)
@@ -109,7 +109,10 @@ def find_kind(event: MembershipEvent) -> tuple[Any, ...]:
 
 
 def describe_event(event: MembershipEvent) -> str:
-    """Return what happened: "role changed (Reviewer → Admin, until Dec. 31, 2026)"."""
+    """Return what happened.
+
+    For example, "role changed (Reviewer → Admin, until Dec. 31, 2026)".
+    """
     what = describe_reason(event)
     details = [str(event.shown_role)]
     if event.shown_end and event.event != Event.END_CHANGED:
@@ -138,7 +141,7 @@ def make_action_key(event: MembershipEvent, text: str) -> tuple[Any, ...]:
     if event.source == make_source(BULK_CHANGE):
         return (event.source, text, event.actor_key)
     if event.event == Event.LEFT:
-        # Someone who leaves loses several roles.
+        # Someone who leaves may lose several roles, which is one action.
         return (event.user_name, event.event, get_why(event), event.actor_key)
     return (event.user_name, text, event.actor_key)
 

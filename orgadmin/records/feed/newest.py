@@ -1,8 +1,8 @@
-"""When something last happened to a few organizations, according to some of the logs.
+"""Finds when something last happened to a few organizations, in some of the logs.
 
-One statement asks all of these logs, so that the home page reads only those that have
-something as new as what it shows. It is SQL, because it takes the ORM longer to compile
-a query for each log than a database to execute it.
+One SQL statement queries these logs. The home page then reads only the logs that have
+rows as new as the entries that it shows. The statement is SQL, because the ORM would
+need more time to compile a query for each log than a database needs to execute it.
 """
 
 from __future__ import annotations
@@ -18,9 +18,11 @@ from django.db import connection
 from orgadmin.access.sql import placeholders, read_time
 from orgadmin.models import Contact, Organization
 
-# Parameters: the type of organizations, the keys of organizations as text, the type of
-# contacts, the keys of organizations, and the keys of those whose members the person
-# manages, four times.
+# Parameters:
+#
+# - the content type of organizations, and the keys of organizations as text
+# - the content type of contacts, and the keys of organizations
+# - four times, the keys of the organizations whose members the person manages
 NEWEST = """
     SELECT
         (
@@ -63,21 +65,22 @@ NEWEST = """
 
 @dataclass(frozen=True)
 class Newest:
-    """When the newest rows of logs were written. None stands for no row at all."""
+    """The times of the newest rows of logs. None if a log has no rows."""
 
-    log_entries: datetime.datetime | None
-    requests: datetime.datetime | None
-    reviews: datetime.datetime | None
+    log_entries: datetime.datetime | None = None
+    requests: datetime.datetime | None = None
+    reviews: datetime.datetime | None = None
 
 
 def find_newest(own: Collection[int], managed: Collection[int]) -> Newest:
-    """Return the newest times of organizations that a person may view.
+    """Return when something last happened to organizations.
 
-    They manage the members of those in `managed`. Runs one query. The logs may also
-    have rows of which the person may see nothing.
+    `own` are the keys of organizations that a person can view, and `managed` of those
+    whose members they can manage. The newest row of a log may be one that the person
+    cannot see. Runs one query.
     """
     if not own:
-        return Newest(None, None, None)
+        return Newest()
     # No organization has the key 0.
     keys_of_managed = [*managed] or [0]
     find_type = ContentType.objects.get_for_model

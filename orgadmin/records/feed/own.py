@@ -1,6 +1,6 @@
-"""What org admins read of requests and access reviews of their own organizations.
+"""Activity for org admins: requests and access reviews of their own organizations.
 
-The audit log has both, but says nothing to them.
+The audit log has both, but org admins cannot read the audit log.
 """
 
 from __future__ import annotations
@@ -19,14 +19,15 @@ from orgadmin.records.feed.audit_events import describe_request
 from orgadmin.records.feed.entries import Entry, Row, make_key, read_key
 from orgadmin.records.feed.scope import Scope
 
-# How many reviews are read. An organization rarely has more than four in a year.
+# Only the newest reviews are read. An organization rarely has more than four in a year.
 MAX_REVIEWS = 50
 
 
 def read_requests(scope: Scope, before: int, size: int) -> list[Row]:
     """Return who asked the person's organizations for a role, and who was declined.
 
-    An approved request is in the membership log. Runs two queries at most.
+    Approved requests are left out, because the membership log has them. Runs up to two
+    queries.
     """
     if scope.sees_all or not scope.managed_pks:
         return []
@@ -56,7 +57,11 @@ def read_requests(scope: Scope, before: int, size: int) -> list[Row]:
 
 
 def name_author(row: dict[str, Any]) -> MembershipEvent:
-    """Return who declined a request. The subject says who asked."""
+    """Return the author of a row: who declined a request.
+
+    A row about asking for a role has no author, because the subject is the person who
+    asked.
+    """
     if not row["is_declined"]:
         return MembershipEvent(organization_key=row["organization"])
     return MembershipEvent(
@@ -67,7 +72,7 @@ def name_author(row: dict[str, Any]) -> MembershipEvent:
 
 
 def name_asker(row: dict[str, Any]) -> str:
-    """Return what the page of requests calls the person who asks."""
+    """Return the name of the person who asked, as on the page of requests."""
     user = User(
         username=row["user__username"],
         first_name=row["user__first_name"],
@@ -91,7 +96,7 @@ def make_entry_of_request(row: dict[str, Any], author: MembershipEvent) -> Entry
 def read_reviews(scope: Scope, before: int, size: int) -> list[Row]:
     """Return when access reviews of the person's organizations began and ended.
 
-    They do not say who has started them. Runs one query.
+    The rows do not name the people who started the reviews. Runs one query.
     """
     if scope.sees_all or not scope.managed_pks:
         return []
@@ -112,7 +117,8 @@ def read_reviews(scope: Scope, before: int, size: int) -> list[Row]:
 def select_reviews(sections: QuerySet[ReviewSection]) -> QuerySet[ReviewSection, Any]:
     """Return the newest reviews, with the number of their sections and an organization.
 
-    Those that are being prepared have asked nobody yet.
+    Leaves out reviews that are still being prepared, because they have not asked anyone
+    yet.
     """
     asking = sections.filter(review__prepared_at__isnull=False)
     reviews = asking.order_by("-review_id").values("review")

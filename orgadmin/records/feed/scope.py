@@ -1,4 +1,4 @@
-"""About which organizations a person reads in activity."""
+"""The organizations whose activity a person can see."""
 
 from __future__ import annotations
 
@@ -8,15 +8,15 @@ from typing import Any
 from orgadmin.gate.answers import Gate
 from orgadmin.models import Organization
 
-# Of how many organizations people see the activity.
+# People who cannot view all organizations see the activity of at most this many.
 MAX_OWN = 1_000
 
 
 class Scope:
-    """What the rule permits the reader of activity."""
+    """The organizations whose activity the gate's user can see."""
 
     def __init__(self, gate: Gate, own_pks: list[int] | None = None) -> None:
-        """`own_pks` are the organizations that the person may view, if known."""
+        """`own_pks` are the organizations that the person can view, if known."""
         self.gate = gate
         self.user: Any = gate.user
         self.sees_all = gate.permits_everywhere("view")
@@ -24,7 +24,10 @@ class Scope:
 
     @cached_property
     def own_pks(self) -> list[int]:
-        """The organizations that the person reads about, unless it is all of them."""
+        """IDs of the organizations that the person can view, at most MAX_OWN.
+
+        Not used if the person can view all organizations.
+        """
         if self._own_pks is not None:
             return self._own_pks
         organizations = Organization.objects.permitted(self.user)
@@ -32,7 +35,7 @@ class Scope:
 
     @cached_property
     def managed_pks(self) -> list[int]:
-        """Those of these organizations whose members the person may manage."""
+        """IDs of organizations whose members the person can manage, at most MAX_OWN."""
         if self._own_pks is not None:
             permits = self.gate.permits
             return [pk for pk in self._own_pks if permits("manage_members", pk)]
