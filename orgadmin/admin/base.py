@@ -26,9 +26,9 @@ from django.utils.translation import gettext_lazy as _
 from orgadmin.access.rule import SUPERUSERS_ONLY, is_active_superuser
 from orgadmin.accounts.step_up import SAFE_METHODS
 from orgadmin.admin.delete_page import DeletePage
-from orgadmin.admin.departures import REFUSALS, describe_refusal
 from orgadmin.admin.form_page import FormPage
 from orgadmin.admin.history_page import HistoryPage
+from orgadmin.admin.last_admin import REFUSALS, describe_refusal
 from orgadmin.admin.lists.changelist import (
     LimitedPaginator,
     LongChangeList,

@@ -17,7 +17,7 @@ from django.utils.translation import gettext_lazy as _, ngettext
 
 from orgadmin.access.groups import get_owner_relation
 from orgadmin.access.roles import ROLES
-from orgadmin.admin.departures import (
+from orgadmin.admin.last_admin import (
     CONFIRMED,
     describe_refusal,
     list_organizations,

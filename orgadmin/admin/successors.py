@@ -1,8 +1,8 @@
 """The part of a page that asks who takes over when someone leaves.
 
-Pages that end someone's access show the organizations that would have no active admin,
-and ask for each of them: either someone takes over, or the person ticks that it stays
-without. What they choose is sent with the rest of the form, so it is one confirmation.
+Pages that end someone's access show the organizations that would have no active admin.
+For each of them, someone must take over, or the person must tick a checkbox to leave it
+without an active admin. These choices are sent with the rest of the form.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import Any
 from django.utils.functional import Promise
 from django.utils.translation import gettext as _
 
-from orgadmin.admin.departures import read_confirmed
+from orgadmin.admin.last_admin import read_confirmed
 from orgadmin.admin.quotes import quote
 from orgadmin.models import Organization, User
 from orgadmin.models.guards import find_orphaned_by
@@ -22,19 +22,21 @@ from orgadmin.models.validators import is_primary_key
 from orgadmin.people.find_people import Naming, identify
 from orgadmin.people.succession import SuccessionRefused
 
-# The field of the successor for all organizations. That of one organization has its ID
-# at the end, as in "successor-17".
-FOR_ALL = "successor"
+# The name of the field with the successor for all organizations. The field for a single
+# organization ends with the organization's ID, as in "successor-17".
+FIELD_FOR_ALL = "successor"
 
-# The hidden field. Its value is "3 17": the IDs of the organizations on the page.
-SHOWN = "successor_organizations"
+# The name of the hidden field with the IDs of the organizations on the page, such as
+# "3 17".
+FIELD_OF_SHOWN_IDS = "successor_organizations"
 
-# How many organizations have a field of their own. The others follow the field for all.
-FIELDS_SHOWN = 100
+# The maximum number of organizations that have their own field. The field for all also
+# applies to the others.
+MAX_FIELDS = 100
 
 
 class WrongSuccessor(SuccessionRefused):
-    """Somebody was chosen who cannot take over."""
+    """The person who was chosen cannot take over."""
 
     def __init__(self, objection: str | Promise) -> None:
         super().__init__(objection)
@@ -44,7 +46,10 @@ class WrongSuccessor(SuccessionRefused):
 
 @dataclass
 class SuccessorField:
-    """A field in which a person is named. `organization` is None in that for all."""
+    """A field in which a successor is named.
+
+    `organization` is None for the field that applies to all organizations.
+    """
 
     name: str
     organization: Organization | None = None
@@ -53,11 +58,11 @@ class SuccessorField:
 
 
 @dataclass
-class Succession:
-    """The organizations that nobody would be left to administer, and who takes over.
+class SuccessorForm:
+    """The organizations that would have no active admin, and who takes over each.
 
-    `chosen` is {ID of an organization: successor}. `confirmed` are the IDs of those for
-    which the person has ticked that they stay without an active admin.
+    `chosen` is {organization ID: successor}. `confirmed` contains the IDs of the
+    organizations that the person decided to leave without an active admin.
     """
 
     organizations: Sequence[Organization]
@@ -69,7 +74,7 @@ class Succession:
 
     @property
     def keys(self) -> str:
-        """The IDs of the organizations, for hidden fields and the checkbox."""
+        """The IDs of the organizations, as the value of a form field."""
         return " ".join(str(organization.pk) for organization in self.organizations)
 
     @property
@@ -90,103 +95,105 @@ class Succession:
         return len(self.organizations) - len(self.fields)
 
 
-def read_succession(
+def read_successor_form(
     data: Mapping[str, Any],
     leaving: Collection[User],
-    orphaned: Sequence[Organization] | None = None,
+    organizations: Sequence[Organization] | None = None,
     *,
     is_sent: bool,
-) -> Succession:
-    """Return what a page shows about successors, and what was chosen on it.
+) -> SuccessorForm:
+    """Return the part of a page about successors, with what was chosen in it.
 
-    `data` is what was sent, or what is shown again, if there is any. `orphaned` are the
-    organizations that would have no active admin; without it, those that nobody else
-    administers. With `is_sent`, the form of the page was sent, and what is missing or
-    wrong is an error.
+    `data` is the data of the form, which may be empty. `organizations` are the
+    organizations that would have no active admin. By default, these are the
+    organizations that only people in `leaving` administer. If `is_sent` is True, the
+    person has sent the form, and missing or wrong input becomes an error.
     """
-    if orphaned is None:
-        orphaned = find_orphaned_by(leaving)
-    succession = make_fields(orphaned, data)
-    if not orphaned:
-        return succession
-    shown = {int(key) for key in data.get(SHOWN, "").split() if is_primary_key(key)}
-    keys = {organization.pk for organization in orphaned}
+    if organizations is None:
+        organizations = find_orphaned_by(leaving)
+    successor_form = make_fields(organizations, data)
+    if not organizations:
+        return successor_form
+    shown_keys = data.get(FIELD_OF_SHOWN_IDS, "").split()
+    shown = {int(key) for key in shown_keys if is_primary_key(key)}
+    keys = {organization.pk for organization in organizations}
     confirmed = read_confirmed(data)
-    succession.confirmed = confirmed
+    successor_form.confirmed = confirmed
     if not is_sent:
-        return succession
-    choose_successors(succession, leaving, shown)
-    missing = keys - succession.chosen.keys() - confirmed
+        return successor_form
+    choose_successors(successor_form, leaving, shown)
+    missing = keys - successor_form.chosen.keys() - confirmed
     if missing - shown and shown:
-        succession.error = _(
+        successor_form.error = _(
             "Nothing was changed, because the admins of these organizations have"
             " changed in the meantime. Read the list again."
         )
-    elif missing and not succession.has_errors:
-        succession.error = _(
+    elif missing and not successor_form.has_errors:
+        successor_form.error = _(
             "Choose who takes over each organization, or tick that it stays without an"
             " active admin."
         )
-    return succession
+    return successor_form
 
 
-def require_succession(
+def require_successor_form(
     data: Mapping[str, Any], leaving: Collection[User]
-) -> Succession:
-    """Return what was chosen on a page that has no place for errors.
+) -> SuccessorForm:
+    """Return what was chosen on a page that cannot show errors next to the fields.
 
-    Raises `WrongSuccessor` if a field names nobody who can take over. What is missing,
-    the guards find.
+    Raises `WrongSuccessor` if someone who was named cannot take over. If a choice is
+    missing, the guards refuse the change later.
     """
-    succession = read_succession(data, leaving, is_sent=True)
-    for successor_field in [succession.for_all, *succession.fields]:
+    successor_form = read_successor_form(data, leaving, is_sent=True)
+    for successor_field in [successor_form.for_all, *successor_form.fields]:
         if successor_field.error:
             raise WrongSuccessor(successor_field.error)
-    return succession
+    return successor_form
 
 
 def make_fields(
-    orphaned: Sequence[Organization], data: Mapping[str, Any]
-) -> Succession:
-    for_all = SuccessorField(FOR_ALL, value=data.get(FOR_ALL, "").strip())
-    succession = Succession(orphaned, for_all)
-    if len(orphaned) > 1:
-        for organization in orphaned[:FIELDS_SHOWN]:
-            name = f"{FOR_ALL}-{organization.pk}"
+    organizations: Sequence[Organization], data: Mapping[str, Any]
+) -> SuccessorForm:
+    for_all = SuccessorField(FIELD_FOR_ALL, value=data.get(FIELD_FOR_ALL, "").strip())
+    successor_form = SuccessorForm(organizations, for_all)
+    if len(organizations) > 1:
+        for organization in organizations[:MAX_FIELDS]:
+            name = f"{FIELD_FOR_ALL}-{organization.pk}"
             value = data.get(name, "").strip()
-            succession.fields.append(SuccessorField(name, organization, value))
-    return succession
+            successor_form.fields.append(SuccessorField(name, organization, value))
+    return successor_form
 
 
 def choose_successors(
-    succession: Succession, leaving: Collection[User], shown: Collection[int]
+    successor_form: SuccessorForm, leaving: Collection[User], shown: Collection[int]
 ) -> None:
-    """Set `chosen`, or an error at each field that names nobody who can take over.
+    """Set `chosen`, and add an error to each field whose person cannot take over.
 
-    The field for all is about the organizations that the page has shown.
+    The field for all applies only to the organizations in `shown`, because the person
+    has not seen the others on the page.
     """
-    fields = [succession.for_all, *succession.fields]
+    fields = [successor_form.for_all, *successor_form.fields]
     meanings = identify([field.value for field in fields if field.value])
     for successor_field in fields:
         if successor_field.value:
             naming = meanings[successor_field.value]
             successor_field.error = find_objection(naming, leaving)
-    if succession.for_all.value and not succession.for_all.error:
-        user = meanings[succession.for_all.value].user
-        for organization in succession.organizations:
+    if successor_form.for_all.value and not successor_form.for_all.error:
+        user = meanings[successor_form.for_all.value].user
+        for organization in successor_form.organizations:
             if user is not None and organization.pk in shown:
-                succession.chosen[organization.pk] = user
-    for successor_field in succession.fields:
+                successor_form.chosen[organization.pk] = user
+    for successor_field in successor_form.fields:
         organization_of_field = successor_field.organization
         if organization_of_field is None or not successor_field.value:
             continue
         user = meanings[successor_field.value].user
         if user is not None and not successor_field.error:
-            succession.chosen[organization_of_field.pk] = user
+            successor_form.chosen[organization_of_field.pk] = user
 
 
 def find_objection(naming: Naming, leaving: Collection[User]) -> str:
-    """Return why whoever is named cannot take over, or ""."""
+    """Return why the person who was named cannot take over, or ""."""
     user = naming.user
     if user is None:
         return describe_naming(naming)
@@ -200,7 +207,7 @@ def find_objection(naming: Naming, leaving: Collection[User]) -> str:
 
 
 def describe_naming(naming: Naming) -> str:
-    """Return what is wrong with a name that does not mean exactly one person."""
+    """Return the error about a name that does not identify exactly one person."""
     if not naming.candidates:
         return _("There is no account with the name or address %s.") % quote(
             naming.name

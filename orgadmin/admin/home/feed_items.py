@@ -25,7 +25,7 @@ from django.utils.translation import get_language, gettext as _, ngettext
 from orgadmin.access.membership_log import name_author
 from orgadmin.access.roles import ROLES
 from orgadmin.admin.lists.rows import show_day
-from orgadmin.admin.organizations.archived import get_url as get_archived_url
+from orgadmin.admin.organizations.archived import get_archived_url
 from orgadmin.gate.answers import get_gate
 from orgadmin.models import Contact, Organization, User
 from orgadmin.people.namesakes import NAMED_BY, find_named_members

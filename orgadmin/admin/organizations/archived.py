@@ -1,7 +1,7 @@
 """The pages of archived organizations, and the page that archives one.
 
-Only superusers can open them. They use querysets of their own, because the access rule
-gives nobody access to an archived organization.
+Only superusers can open these pages. The pages use their own querysets, because the
+access rule does not give anyone access to an archived organization.
 """
 
 from django.contrib import admin, messages
@@ -25,21 +25,22 @@ from orgadmin.people import archive, membership
 from orgadmin.records.event_actors import find_names_for_superusers
 from orgadmin.records.history import Position, read_history
 
-# What superusers can do with an archived organization: the last part of the URL.
+# What superusers can do with an archived organization. Each name is the last part of a
+# URL.
 STEPS = ("restore", "trash", "purge")
 
-# How many members the page about restoring names.
+# The maximum number of members listed on the page that asks before restoring.
 MEMBERS_SHOWN = 100
 
 
 class ArchivesOrganizations:
-    """Archives organizations where Django's pages delete objects.
+    """Archives organizations where Django's pages would delete objects.
 
-    Only an organization that is archived can be deleted, on the pages below.
+    Only archived organizations can be deleted, on the pages of `ArchivedPages`.
     """
 
     def log_deletions(self, request, queryset):
-        """Do nothing: `archive()` writes to the history."""
+        """Do nothing, because `archive()` writes to the history."""
 
     def delete_model(self, request, obj):
         archive.archive([obj.pk], actor=request.user)
@@ -53,7 +54,7 @@ class ArchivesOrganizations:
         description=gettext_lazy("Archive selected %(verbose_name_plural)s"),
     )
     def delete_selected(self, request, queryset):
-        """Archive organizations, after the page has asked."""
+        """Archive the selected organizations, or ask for confirmation first."""
         if "post" not in request.POST:
             return self._ask_about_selected(request, queryset)
         pks = list(queryset.values_list("pk", flat=True))
@@ -79,7 +80,10 @@ class ArchivesOrganizations:
         return TemplateResponse(request, template, context)
 
     def _respond_to_archived(self, request, text):
-        """Say what was archived, and show superusers where it is."""
+        """Redirect to the list with the message `text`.
+
+        For superusers, the message links to the archived organizations.
+        """
         if is_active_superuser(request.user):
             link = reverse("admin:orgadmin_organization_archived")
             label = _("Archived organizations")
@@ -112,7 +116,7 @@ class ArchivedPages:
         return [*urls, record, *super().get_urls()]
 
     def archived_view(self, request):
-        """List the archived organizations, those that were archived last first."""
+        """List the archived organizations, starting with the last one archived."""
         rows = find_archived(request)
         text = clean_search(request.GET.get("q", ""))
         if text.strip():
@@ -126,9 +130,9 @@ class ArchivedPages:
             rows = rows.filter(trashed_at__isnull=False)
         rows = rows.order_by("-archived_at", "-pk").defer("notes", "search_text")
         page = get_page(request, rows, LimitedPaginator)
-        name_archivers(page)
+        set_archiver_names(page)
         for organization in page:
-            describe(organization)
+            set_deletion_day(organization)
         query = request.GET.copy()
         query.pop("p", None)
         return self.render_archived(
@@ -153,7 +157,7 @@ class ArchivedPages:
             list_log_entries(organization), organization, gate, position
         )
         permissions = gate.permissions_on(organization.pk)
-        name_archivers([organization])
+        set_archiver_names([organization])
         return self.render_archived(
             request,
             "archived_record",
@@ -169,7 +173,7 @@ class ArchivedPages:
         )
 
     def archived_step_view(self, request, object_id, step):
-        """Ask before an archived organization is restored or deleted, or do so."""
+        """Ask before a step, such as restoring the organization, or carry it out."""
         organization = get_archived(request, object_id)
         if organization is None:
             return self.respond_to_unarchived(request, object_id)
@@ -177,7 +181,7 @@ class ArchivedPages:
             try:
                 return getattr(self, f"archived_{step}")(request, organization)
             except PermissionDenied as error:
-                # Someone has ended the person's access in the meantime.
+                # The person's access ended in the meantime.
                 raise Http404 from error
         ask = getattr(self, f"ask_{step}")
         return self.render_archived(
@@ -208,7 +212,8 @@ class ArchivedPages:
     def archived_trash(self, request, organization):
         archive.move_to_trash([organization.pk], actor=request.user)
         text = _("“%s” is in the trash.") % organization
-        return self.redirect_with_message(request, text, to=get_url(organization))
+        url = get_archived_url(organization)
+        return self.redirect_with_message(request, text, to=url)
 
     def ask_purge(self, organization):
         people = list_memberships(organization).values("user").distinct()
@@ -224,7 +229,11 @@ class ArchivedPages:
         return self.redirect_with_message(request, text, to=archived)
 
     def render_archived(self, request, template, title, organization=None, **context):
-        """Render a template of these pages. They have no tabs: the rule allows none."""
+        """Render a template of the archived pages.
+
+        The pages do not have tabs, because tabs lead to pages that the access rule does
+        not allow.
+        """
         page_context = {
             **self.admin_site.each_context(request),
             "opts": self.opts,
@@ -234,15 +243,15 @@ class ArchivedPages:
             **context,
         }
         if organization is not None:
-            describe(organization)
+            set_deletion_day(organization)
             page_context["original"] = organization
             page_context["title"] = title or str(organization)
         name = f"admin/orgadmin/organization/{template}.html"
         return TemplateResponse(request, name, page_context)
 
     def respond_to_unarchived(self, request, object_id):
-        """Respond to a page of an organization that is not, or no longer, archived."""
-        text = _("There is no archived organization “%s” any more.") % object_id
+        """Redirect to the list if an organization is not archived, or no longer is."""
+        text = _("There is no archived organization “%s”.") % object_id
         return self.redirect_with_message(
             request,
             text,
@@ -251,7 +260,10 @@ class ArchivedPages:
         )
 
     def _get_obj_does_not_exist_redirect(self, request, opts, object_id):
-        """Tell superusers if the organization of an ordinary page is archived."""
+        """Redirect to the page of an archived organization, if the person can open it.
+
+        Everyone except superusers gets the same response as for a missing object.
+        """
         organization = None
         if is_active_superuser(request.user):
             organization = get_archived(request, object_id)
@@ -259,12 +271,12 @@ class ArchivedPages:
             return super()._get_obj_does_not_exist_redirect(request, opts, object_id)
         text = _("“%s” is archived, so nobody has access to it.") % organization
         return self.redirect_with_message(
-            request, text, messages.WARNING, get_url(organization)
+            request, text, messages.WARNING, get_archived_url(organization)
         )
 
 
 def find_archived(request):
-    """Return the archived organizations. Raises `Http404` except for superusers."""
+    """Return the archived organizations, or raise `Http404` if not a superuser asks."""
     if not is_active_superuser(request.user):
         raise Http404
     return Organization.objects.archived()
@@ -276,28 +288,34 @@ def get_archived(request, object_id):
     return find_archived(request).filter(pk=key).first()
 
 
-def get_url(organization):
+def get_archived_url(organization):
     """Return the URL of the page of an archived organization."""
     name = "admin:orgadmin_organization_archived_record"
     return reverse(name, args=[organization.pk])
 
 
-def describe(organization):
-    """Note for the templates on which day an organization is deleted, if on any."""
+def set_deletion_day(organization):
+    """Set `deleted_on` to the day on which an organization will be deleted, as text.
+
+    The text is empty for an organization that is not in the trash.
+    """
     organization.deleted_on = ""
     if organization.trashed_at is not None:
         at = archive.find_deletion_time(organization.trashed_at)
         organization.deleted_on = date_format(at, "DATE_FORMAT")
 
 
-def name_archivers(organizations):
-    """Let pages for superusers name those who archived these. Runs one query."""
+def set_archiver_names(organizations):
+    """Set `archiver` to the name of the person who archived each organization.
+
+    The names are for superusers only. Runs one query.
+    """
     names = find_names_for_superusers({row.archived_by_key for row in organizations})
     for row in organizations:
         row.archiver = names.get(row.archived_by_key, row.archived_by_name)
 
 
 def list_memberships(organization):
-    """Return the memberships of an organization, by the name of the user."""
+    """Return the current memberships of an organization, sorted by name of the user."""
     memberships = Membership.objects.current().filter(group__in=organization.group_ids)
     return memberships.select_related("user").order_by("user__sort_name", "pk")

@@ -16,12 +16,12 @@ from orgadmin.models.validators import is_primary_key
 
 
 class ContactInline(GatedTabularInline):
-    """The first contacts of an organization, on its page."""
+    """The first contacts of an organization, on the form of the organization."""
 
     model = Contact
     organization_path = "organization"
     page = "contacts"
-    # Without the names, Django would make a form just to find them out.
+    # If the names are not listed, Django builds a form just to find them.
     fields = ["name", "role", "email", "phone"]
 
 
@@ -29,7 +29,7 @@ class ContactsPage:
     """The page contacts/ below an organization."""
 
     def contacts_view(self, request, organization):
-        """Show all contacts of an organization, with links that edit each of them."""
+        """Show all contacts of an organization, with links to edit each contact."""
         page = get_page(request, organization.contacts.all())
         add_links(page)
         return self.render_page(
@@ -44,12 +44,12 @@ class ContactsPage:
 
 @admin.register(Contact)
 class ContactAdmin(GatedModelAdmin):
-    """The contacts of all organizations that a person may view.
+    """The contacts of all organizations that a person can view.
 
-    The links on the page of an organization's contacts end with ?organization=<key>.
-    They lead back to that page after the contact was saved or deleted, and the trail
-    above the form does so before. "Save and add another" chooses the same organization
-    again.
+    Links from an organization's contacts page have the parameter ?organization=<key>.
+    With this parameter, the person returns to that page after the contact is saved or
+    deleted, and the breadcrumbs above the form link to it. "Save and add another" opens
+    a form in which the same organization is already chosen.
     """
 
     organization_path = "organization"
@@ -60,7 +60,7 @@ class ContactAdmin(GatedModelAdmin):
     search_help_text = _("Search by name, role, email or organization.")
 
     def formfield_for_dbfield(self, db_field, request, **kwargs):
-        """Leave out the icons that open the organization in another window."""
+        """Remove the icons that open the organization in another window."""
         field = super().formfield_for_dbfield(db_field, request, **kwargs)
         if db_field.name == "organization" and field is not None:
             field.widget.can_change_related = False
@@ -101,13 +101,16 @@ class ContactAdmin(GatedModelAdmin):
         return go_back_to_organization(request) or response
 
     def response_delete(self, request, obj_display, obj_id):
-        # Django's own response has a message, so it is made in any case.
+        # Django's method also adds a message, so it is always called.
         response = super().response_delete(request, obj_display, obj_id)
         return go_back_to_organization(request) or response
 
 
 def stay_with_organization(request, contact, response):
-    """Let the next form know the organization, if the response leads to a form."""
+    """Add the organization to the URL of a response that leads to another form.
+
+    Returns other responses unchanged.
+    """
     key = find_organization_key(request)
     if "_addanother" in request.POST:
         key = key or contact.organization_id
@@ -119,7 +122,7 @@ def stay_with_organization(request, contact, response):
 
 
 def add_organization(url, key):
-    """Return the URL of a form with the organization of its contact."""
+    """Return a URL with the parameter ?organization=<key> added."""
     parts = urlsplit(url)
     query = QueryDict(parts.query, mutable=True)
     query["organization"] = key
@@ -133,7 +136,10 @@ def find_organization_key(request):
 
 
 def find_organization(request):
-    """Return the organization that the person came from, if they may view it."""
+    """Return the organization that the person came from, or None.
+
+    Returns None if the person cannot view it.
+    """
     key = find_organization_key(request)
     if key is None:
         return None
@@ -141,9 +147,9 @@ def find_organization(request):
 
 
 def go_back_to_organization(request):
-    """Redirect to the contacts of the organization that the person came from, if any.
+    """Return a redirect to the contacts page that the person came from, or None.
 
-    The page itself checks whether they may view the organization.
+    That page itself checks whether the person can view the organization.
     """
     key = find_organization_key(request)
     if key is None:

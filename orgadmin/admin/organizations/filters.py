@@ -33,7 +33,10 @@ class AdminsFilter(ChoiceFilter):
 
 
 class IncompleteFilter(ChoiceFilter):
-    """Organizations that lack a wanted field, which may be a confidential one."""
+    """Finds organizations in which one of WANTED_FIELDS is empty.
+
+    The field may be confidential, so the filter requires "view_confidential".
+    """
 
     title = _("Fields")
     parameter_name = "incomplete"
@@ -60,7 +63,7 @@ class InvitationsFilter(ChoiceFilter):
 
 
 class WaitingFilter(ChoiceFilter):
-    """Organizations whose admins have something to answer."""
+    """Finds organizations with requests or reviews that their admins must answer."""
 
     title = _("Waiting for an answer")
     parameter_name = "waiting"
@@ -76,7 +79,11 @@ class WaitingFilter(ChoiceFilter):
 
 
 class ChangedSinceFilter(DateFilter):
-    """When a confidential field was changed is confidential, too."""
+    """Finds organizations that changed since a day.
+
+    The time at which a confidential field was changed is confidential as well, so the
+    filter requires "view_confidential".
+    """
 
     title = _("Changed since")
     parameter_name = "changed_since"
@@ -92,5 +99,5 @@ class CreatedSinceFilter(DateFilter):
 
 
 def find_oldest_pending():
-    """Return the time at which invitations were sent that expire now."""
+    """Return the time at which an invitation that expires now was sent."""
     return timezone.now() - timedelta(days=settings.INVITATION_DAYS)

@@ -92,8 +92,8 @@ class OrganizationAdmin(
         "restore": "history",
         "review": "people",
     }
-    # On the pages "people" and "review", giving a role that manages people needs a
-    # recent sign-in, and so does adding several people at once.
+    # The pages "people", "requests" and "review" still require a recent sign-in for
+    # some requests. See their methods `needs_recent_sign_in()`.
     open_to_old_sign_ins = (
         "add_view",
         "change_view",
@@ -121,7 +121,7 @@ class OrganizationAdmin(
     ]
     search_fields = ["search_text__contains"]
     search_help_text = _("Search by name, reference or address.")
-    # Its index leaves out archived organizations.
+    # The index on this column leaves out archived organizations, as the list does.
     count_column = "sort_name"
     # Only these columns have an index for sorting.
     sorts = {
@@ -143,7 +143,7 @@ class OrganizationAdmin(
 
     def get_fieldsets(self, request, obj=None):
         fieldsets = super().get_fieldsets(request, obj)
-        # OrganizationForm asks with these hidden fields.
+        # OrganizationForm asks for confirmation with these hidden fields.
         hidden = []
         if obj is None:
             hidden.append("namesake")
@@ -165,9 +165,9 @@ class OrganizationAdmin(
         return [*groups, "reference"]
 
     def leave_out_long_texts(self, rows):
-        """Return the rows of the list with the columns that it shows.
+        """Return the rows of the list with only the columns that the list needs.
 
-        Of an address, it only shows whether it is missing.
+        The list shows whether the address is missing, but not the address itself.
         """
         is_empty = ExpressionWrapper(Q(address=""), BooleanField())
         rows = rows.annotate(lacks_address=is_empty)
@@ -211,7 +211,10 @@ class OrganizationAdmin(
     # Giving a role in many organizations
 
     def has_manage_members_permission(self, request):
-        """Return whether to offer actions that change roles. Django asks this."""
+        """Return whether to offer actions that change roles.
+
+        Django calls this method for actions with the permission "manage_members".
+        """
         return is_active_superuser(request.user)
 
     @admin.action(
@@ -224,7 +227,11 @@ class OrganizationAdmin(
         return people_admin.show_give_form(request, chosen=keys)
 
     def response_action(self, request, queryset, **kwargs):
-        """Run an action. Giving a role is for a list of any length."""
+        """Run an action.
+
+        For all rows of the list, "give_role" passes on the query string of the list
+        instead of the IDs of the rows, so the list can have any length.
+        """
         is_giving = request.POST.get("action") == "give_role"
         offered = "give_role" in self.get_actions(request)
         if is_giving and offered and self._selects_all(request):
@@ -236,8 +243,8 @@ class OrganizationAdmin(
     def get_search_results(self, request, queryset, search_term):
         text = normalize(search_term)
         if search_term.strip() and not text.strip():
-            # The search consists of characters that `normalize` removes, such as
-            # accents. Django would treat it as an empty search and return all rows.
+            # The search text contains only characters that `normalize` removes, such
+            # as accents. Django would treat it as an empty search and return all rows.
             return queryset.none(), False
         return super().get_search_results(request, queryset, text)
 
@@ -254,11 +261,11 @@ class OrganizationAdmin(
     def get_deleted_objects(self, objs, request):
         """Describe what will be archived, and how many people will lose access.
 
-        Django's own method would list every related row, such as permissions.
+        Django's own method would list every related row, including permissions.
         """
         pks = [organization.pk for organization in objs]
         numbers = {self.opts.verbose_name_plural: len(pks)}
-        # `objs` may have any order, so load the first ones in the order of their names.
+        # `objs` can have any order, so the organizations are loaded again by name.
         shown = list(self.model.objects.filter(pk__in=pks[:DELETIONS_SHOWN]))
         people = count_people(shown)
         lines = [
@@ -267,8 +274,8 @@ class OrganizationAdmin(
         ]
         if len(pks) > DELETIONS_SHOWN:
             lines.append(_("… and %d more") % (len(pks) - DELETIONS_SHOWN))
-        # The permission to delete an organization, which Django checks elsewhere, is
-        # enough. Nothing prevents archiving.
+        # Archiving requires only the permission to delete the organization, which
+        # Django checks elsewhere. No related row can prevent it.
         missing_permissions = set()
         protected = []
         return lines, numbers, missing_permissions, protected
@@ -276,14 +283,14 @@ class OrganizationAdmin(
 
 def count_people(organizations):
     """Return {organization ID: number of its members}. Runs one query."""
-    organization_of_group = {}
+    pks_by_group = {}
     for organization in organizations:
         for group_id in organization.group_ids:
-            organization_of_group[group_id] = organization.pk
-    memberships = Membership.objects.current().filter(group__in=organization_of_group)
-    # Someone may be in both groups of an organization. A set counts them once.
+            pks_by_group[group_id] = organization.pk
+    memberships = Membership.objects.current().filter(group__in=pks_by_group)
+    # A person who is in both groups of an organization is counted once.
     members = {
-        (organization_of_group[group_id], user_id)
+        (pks_by_group[group_id], user_id)
         for group_id, user_id in memberships.values_list("group", "user")
     }
     return Counter(pk for pk, _user_id in members)

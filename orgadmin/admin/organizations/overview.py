@@ -26,10 +26,11 @@ from orgadmin.records.history import (
 if TYPE_CHECKING:
     from django_stubs_ext import StrOrPromise
 
-# The fields of the page, in this order. The name and the reference are in its head.
-DETAILS = [name for name in FIELDS if name not in ("name", "reference")]
+# The fields that the page lists, in this order. The name and the reference are shown in
+# the heading instead.
+DETAIL_FIELDS = [name for name in FIELDS if name not in ("name", "reference")]
 
-# How many admins, invitations, contacts and changes the page shows.
+# The maximum numbers of rows that the page shows.
 ADMINS_SHOWN = 5
 INVITATIONS_SHOWN = 3
 CONTACTS_SHOWN = 5
@@ -38,7 +39,7 @@ CHANGES_SHOWN = 3
 
 @dataclass(frozen=True)
 class Detail:
-    """A field that has a value. `link` is "" if there is nothing to open."""
+    """A field that has a value. `link` is "" if the value is not shown as a link."""
 
     label: "StrOrPromise"
     text: str
@@ -58,11 +59,12 @@ class OverviewPage:
     """The page overview/ below an organization."""
 
     def overview_view(self, request, organization):
-        """Show an organization to everyone who may view it, as far as they may.
+        """Show an organization, limited to what the person can see.
 
-        Apart from the organization and the person's permissions, runs 4 queries for the
-        changes and 1 for the contacts. For people who may see the admins, 2 more, and
-        for people who manage them, 3 for what is pending.
+        Besides loading the organization and the person's permissions, runs 4 queries
+        for the changes and 1 for the contacts. Runs 2 more queries if the person can
+        see the admins, and 3 more for invitations, reviews and requests if they manage
+        members.
         """
         permissions = get_gate(request).permissions_on(organization.pk)
         changes = self._read_last_changes(request, organization)
@@ -92,7 +94,7 @@ class OverviewPage:
         )
 
     def _read_last_changes(self, request, organization):
-        """Return the newest changes that the person may see, with their authors."""
+        """Return the newest changes that the person can see, with their authors."""
         page = read_history(
             list_log_entries(organization),
             organization,
@@ -106,7 +108,7 @@ class OverviewPage:
 
 
 def list_log_entries(organization):
-    """Return what the log of Django's admin says about an organization."""
+    """Return the entries about an organization in the log of Django's admin."""
     entries = LogEntry.objects.filter(
         object_id=str(organization.pk),
         content_type=ContentType.objects.get_for_model(Organization),
@@ -119,9 +121,9 @@ def is_visible(name, permissions):
 
 
 def list_details(organization, permissions):
-    """Return the fields with a value that someone with these permissions may see."""
+    """Return the fields that have a value and that these permissions allow to see."""
     details = []
-    for name in DETAILS:
+    for name in DETAIL_FIELDS:
         value = getattr(organization, name)
         if not value or not is_visible(name, permissions):
             continue
@@ -137,20 +139,23 @@ def list_details(organization, permissions):
 
 
 def list_missing(organization, permissions):
-    """Return the labels of wanted fields that are empty, if they may be seen."""
+    """Return the labels of the WANTED_FIELDS that are empty.
+
+    Leaves out confidential fields if the permissions do not allow to see them.
+    """
     sees_confidential = "view_confidential" in permissions
     names = organization.find_missing_fields(sees_confidential=sees_confidential)
     return [Organization._meta.get_field(name).verbose_name for name in names]
 
 
 def find_first(rows, number):
-    """Return the first rows of a queryset. Runs one query."""
+    """Return the first rows of a queryset, up to `number`. Runs one query."""
     first = list(rows[: number + 1])
     return FirstRows(first[:number], has_more=len(first) > number)
 
 
 def find_first_admins(organization):
-    """Return the first active admins as `Member`, by name. Runs two queries."""
+    """Return the first active admins as `Member`, sorted by name. Runs two queries."""
     memberships = (
         Membership.objects.current()
         .filter(group=getattr(organization, ADMIN.attname), user__is_active=True)

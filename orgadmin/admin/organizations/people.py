@@ -19,7 +19,7 @@ from orgadmin.accounts.sessions.kept_forms import (
     tell_not_saved,
 )
 from orgadmin.accounts.step_up import list_fields
-from orgadmin.admin.departures import CONFIRMED, describe_refusal, read_confirmed
+from orgadmin.admin.last_admin import CONFIRMED, describe_refusal, read_confirmed
 from orgadmin.admin.lists.changelist import get_page
 from orgadmin.admin.members.end_field import EndForm
 from orgadmin.admin.members.ends import MemberEnds, find_members
@@ -59,29 +59,30 @@ from orgadmin.records.event_actors import (
     hide_platform_staff,
 )
 
-# The fields of the page that name people, and those that name a role.
+# The form fields of the page in which people are named, and those that choose a role.
 NAME_FIELDS = (f"{AddPeopleForm.prefix}-who", f"{AddPeopleForm.prefix}-several")
 ROLE_FIELDS = ("role", f"{AddPeopleForm.prefix}-role")
 
-# How many members, and how many invitations, the page shows.
+# The number of members on a page, and the number of invitations.
 PEOPLE_PER_PAGE = 50
 
-# How many requests for access it shows. Another page has the others.
+# The maximum number of requests for access on this page. The page requests/ shows all.
 REQUESTS_SHOWN = 10
 
 
 @dataclass(frozen=True)
 class Assignment:
-    """The role to give to some people in an organization. None removes them.
+    """The role to give to some people in an organization.
 
-    People with one of the `emails` are invited to the role.
+    If the role is None, the people are removed from the organization. The addresses in
+    `emails` get an invitation to the role.
     """
 
     organization: Organization
     users: list[User]
     role: Role | None
     emails: list[str] = field(default_factory=list)
-    end: MembershipEnd | None = None  # as in `RoleChange`
+    end: MembershipEnd | None = None  # None keeps the current end, as in `RoleChange`
 
     @property
     def ends_at(self) -> datetime | None:
@@ -94,7 +95,7 @@ class Assignment:
         ]
 
     def find_users_losing_access(self) -> list[User]:
-        """Return the people whose current role has permissions the new one lacks."""
+        """Return the people who currently have permissions that the new role lacks."""
         permissions = set(self.role.permissions) if self.role is not None else set()
         group_ids = [
             getattr(self.organization, role.attname)
@@ -120,16 +121,16 @@ class PeoplePage(MemberEnds):
     def needs_recent_sign_in(self, request, name):
         """Return whether a request needs a recent sign-in.
 
-        On the People page, that is to add several people at once, and to give even one
-        person a role that manages people, also if they have asked for it. Removing
-        people never needs it.
+        The page "people" requires one to add several people at once, and to correct the
+        address of an invitation. The pages "people" and "requests" require one to give
+        someone a role that manages people. Removing people never requires one.
         """
         if name == "requests" and gives_managing_role(request.POST):
             return True
         if name == "people":
             adds_several = len(list_names(request.POST)) > 1
             if "correct" in request.POST:
-                # It invites someone else, maybe to a role that manages people.
+                # This invites someone else, possibly to a role that manages people.
                 return True
             if adds_several or gives_managing_role(request.POST):
                 return True
@@ -138,8 +139,8 @@ class PeoplePage(MemberEnds):
     def people_view(self, request, organization):
         """Show an organization's people, or handle a button of that page.
 
-        ?suggest=<text> finds people who can be added. ?change=, ?end=, ?remove=,
-        ?revoke= and ?correct= ask about a member or an invitation.
+        ?suggest=<text> returns suggestions of people to add. ?change=, ?end= and
+        ?remove= ask about a member, and ?revoke= and ?correct= about an invitation.
         """
         if request.method == "GET" and "suggest" in request.GET:
             found = suggest(request, organization, self.admin_site)
@@ -172,7 +173,7 @@ class PeoplePage(MemberEnds):
     def _make_form(self, request, organization, data):
         """Return the form that adds people.
 
-        It gets the data only if its button was pressed. A form without data is not
+        The form gets `data` only if its button was pressed. A form without data is not
         valid.
         """
         permissions = get_gate(request).permissions_on(organization.pk)
@@ -181,16 +182,19 @@ class PeoplePage(MemberEnds):
         )
 
     def _show_returned(self, request, organization, data):
-        """Show a form as it was before the person signed in again. Saves nothing."""
+        """Show the form that the person had filled in before they signed in again.
+
+        Does not save anything.
+        """
         form = self._make_form(request, organization, data)
         if form.is_bound:
             tell_not_saved(request)
-        return self._show_people(request, organization, form, [])
+        return self._show_people(request, organization, form, already=[])
 
     def _show_people(self, request, organization, form, already):
         """Show the members, the invitations, and the form that adds people.
 
-        `already` are the members whom someone wanted to invite.
+        `already` lists people whom the form tried to invite although they are members.
         """
         memberships = (
             Membership.objects.current()
@@ -210,7 +214,7 @@ class PeoplePage(MemberEnds):
             invitation.end = plan_end(invitation.membership_ends_at)
         mark_namesakes(member.user for member in members)
         self._hide_platform_staff(request, organization, members, invited)
-        self._name_inviters(request, organization, members, invited)
+        self._set_actor_names(request, organization, members, invited)
         permissions = get_gate(request).permissions_on(organization.pk)
         roles = [role for role in ROLES if membership.may_assign(permissions, role)]
         return self.render_page(
@@ -235,7 +239,11 @@ class PeoplePage(MemberEnds):
         )
 
     def _hide_platform_staff(self, request, organization, members, invited):
-        """Remove the names of platform staff from what the page shows. One query."""
+        """Hide people who were never members of the organization.
+
+        The page calls these people platform staff. Does nothing for superusers. For
+        everyone else, runs one query.
+        """
         if request.user.is_superuser:
             return
         joined = [member.joined for member in members if member.joined is not None]
@@ -244,29 +252,37 @@ class PeoplePage(MemberEnds):
         known_keys = find_known_actors(keys, organization)
         hide_platform_staff(joined, organization, request.user, known_keys)
         for invitation in invited:
-            if invitation.invited_by_id not in known_keys | {None}:
+            inviter_key = invitation.invited_by_id
+            if inviter_key is not None and inviter_key not in known_keys:
                 invitation.is_by_platform_staff = True
 
-    def _name_inviters(self, request, organization, members, invited):
-        """Let the page name those who added and invited people. Two queries at most.
+    def _set_actor_names(self, request, organization, members, invited):
+        """Set the names of the people who added members and sent invitations.
 
-        Their names follow the rule of the membership log.
+        Names are shown or hidden as in the membership log. Runs up to two queries.
         """
         joined = [member.joined for member in members if member.joined is not None]
         keys = {event.actor_key for event in joined}
         keys.update(invitation.invited_by_id for invitation in invited)
         names = find_names(keys, organization, request.user)
-        # The page tells its own members apart.
+        # Use the members' labels on this page, which distinguish members with the same
+        # name.
         for member in members:
             names[member.user.pk] = member.user.label_without_email
         for event in joined:
             event.actor_name = names.get(event.actor_key, event.actor_name)
         for invitation in invited:
             inviter = invitation.invited_by
-            invitation.inviter_name = names.get(invitation.invited_by_id, inviter)
+            # `names` does not have the current names of former members, so the page
+            # shows their usernames.
+            username = inviter.username if inviter is not None else ""
+            invitation.inviter_name = names.get(invitation.invited_by_id, username)
 
     def _find_last_admin(self, request, organization):
-        """Return the ID of the only active admin if the person cannot remove them."""
+        """Return the ID of the only active admin, or None if there are several.
+
+        Also returns None for superusers, who can remove the only admin.
+        """
         if request.user.is_superuser:
             return None
         return membership.find_last_admin(organization)
@@ -274,9 +290,10 @@ class PeoplePage(MemberEnds):
     # Adding and changing people
 
     def _find_members_to_invite(self, request, organization, form):
-        """Return the members among the people who would be invited.
+        """Return the members of the organization who would be invited.
 
-        Superusers give them the role at once.
+        Returns [] for superusers, because the role that they give takes effect without
+        an invitation.
         """
         if request.user.is_superuser:
             return []
@@ -287,9 +304,11 @@ class PeoplePage(MemberEnds):
         people = form.people
         role = form.cleaned_data["role"]
         ends_at = form.cleaned_data["ends_on"]
-        # People who are members already keep their end unless a day was chosen.
+        # If no day was chosen, people who are already members keep their current end.
         end = MembershipEnd(ends_at) if ends_at is not None else None
-        assignment = Assignment(organization, people.users, role, people.emails, end)
+        assignment = Assignment(
+            organization, people.users, role, emails=people.emails, end=end
+        )
         return self._assign(request, assignment)
 
     def _change_role(self, request, organization, role):
@@ -306,20 +325,21 @@ class PeoplePage(MemberEnds):
         return self._ask_for_role(request, organization, member)
 
     def _change_member(self, request, organization, role, end=None):
-        """Change the role of the member who was sent as `user`; None removes them.
+        """Change the role of a member, or remove them if the role is None.
 
-        The response is the same for people who are not members and for people who do
-        not exist.
+        The form has sent the primary key of the member as `user`. The response is the
+        same for people who are not members and for people who do not exist.
         """
         members = find_members(organization, request.POST["user"])
         assignment = Assignment(organization, list(members), role, end=end)
         return self._assign(request, assignment)
 
     def _assign(self, request, assignment):
-        """Carry out an assignment. Ask first if anyone would lose access.
+        """Carry out an assignment, or ask for confirmation if anyone would lose access.
 
-        Returns None if nothing was saved, because of too many emails. Raises
-        `LastAdminError` without asking if the person cannot confirm the change.
+        Returns None if nothing was saved, because too many emails were sent or the end
+        is in the past. Raises `LastAdminError` if the organization would lose its last
+        active admin, unless the person is a superuser, who can confirm that.
         """
         self._refuse_last_admin(request, assignment)
         users_losing_access = assignment.find_users_losing_access()
@@ -343,31 +363,31 @@ class PeoplePage(MemberEnds):
         if request.user.is_superuser:
             return
         changes = assignment.list_changes()
-        orphaned = membership.find_organizations_losing_last_admin(changes)
-        if orphaned:
-            raise LastAdminError(orphaned)
+        organizations = membership.find_organizations_losing_last_admin(changes)
+        if organizations:
+            raise LastAdminError(organizations)
 
     def _ask(self, request, organization):
-        """Show the page that asks about a member or an invitation, if a link names one.
+        """Show the page that asks about the member or invitation in the URL.
 
-        The response is the same for people who are not members and for people who do
-        not exist.
+        Returns None if the URL does not ask about anything. The response is the same
+        for people who are not members and for people who do not exist.
         """
-        pk = find_asked(request, "revoke")
+        pk = read_key(request, "revoke")
         if pk is not None:
             return self._ask_to_revoke(request, organization, pk)
-        pk = find_asked(request, "correct")
+        pk = read_key(request, "correct")
         if pk is not None:
             return self._ask_to_correct(request, organization, pk)
-        pk = find_asked(request, "end")
+        pk = read_key(request, "end")
         if pk is not None:
             return self._ask_for_end(request, organization, pk)
-        changed_pk = find_asked(request, "change")
-        pk = changed_pk or find_asked(request, "remove")
+        changed_pk = read_key(request, "change")
+        pk = changed_pk or read_key(request, "remove")
         if pk is None:
             return None
         members = find_members(organization, pk)
-        removal = Assignment(organization, list(members), None)
+        removal = Assignment(organization, list(members), role=None)
         url = self._get_people_url(organization)
         if not removal.users:
             text = describe_no_change(removal)
@@ -384,12 +404,13 @@ class PeoplePage(MemberEnds):
     def _ask_for_role(self, request, organization, user):
         """Show the page that changes the role of a member.
 
-        Their access may have ended since `user` was found.
+        The access of `user` may have ended after they were loaded. The page then says
+        that they are not a member.
         """
         permissions = get_gate(request).permissions_on(organization.pk)
         member = membership.find_member(organization, user)
         if member is None:
-            return self._say_no_member(request, organization)
+            return self._respond_to_no_member(request, organization)
         mark_namesakes_among_members([user], [organization])
         form = NewRoleForm(
             request.POST or None,
@@ -410,15 +431,16 @@ class PeoplePage(MemberEnds):
             current=member.role,
             roles_form=form,
             form=ReasonForm(request.POST or None),
-            orphaned=membership.find_organizations_losing_last_admin(
-                [RoleChange(user, organization, None)]
+            losing_last_admin=membership.find_organizations_losing_last_admin(
+                [RoleChange(user, organization, role=None)]
             ),
         )
 
     def _ask_to_confirm(self, request, affected, form):
         """Show who is affected, with a button that sends the same data again.
 
-        `form` asks for the reason, or shows why the reason cannot be used.
+        `form` asks for the reason, or shows what is wrong with the reason that was
+        entered.
         """
         mark_namesakes_among_members(affected.users, [affected.organization])
         posted = list_fields(request.POST, without=["reason", CONFIRMED])
@@ -433,7 +455,7 @@ class PeoplePage(MemberEnds):
             sees_people=sees_people(request, self.admin_site),
             role=affected.role,
             end=plan_end(affected.ends_at),
-            orphaned=membership.find_organizations_losing_last_admin(
+            losing_last_admin=membership.find_organizations_losing_last_admin(
                 affected.list_changes()
             ),
             posted=posted,
@@ -449,7 +471,7 @@ class PeoplePage(MemberEnds):
         )
 
     def _carry_out(self, request, assignment, reason):
-        """Give people their roles, and invite the others, in one transaction."""
+        """Change roles and send invitations in one transaction."""
         with transaction.atomic():
             note_sent(request, self._get_people_url(assignment.organization))
             changed = []
@@ -476,7 +498,11 @@ class PeoplePage(MemberEnds):
         return HttpResponseRedirect(url)
 
     def _find_next_url(self, request, organization, changed_users):
-        """Return the page after a change: another one if people gave up their role."""
+        """Return the URL of the page to show after a change.
+
+        This is the People page. If the person changed their own role and can no longer
+        open the People page, it is a page that they can open.
+        """
         if request.user not in changed_users:
             return self._get_people_url(organization)
         gate = renew_gate(request)
@@ -489,12 +515,13 @@ class PeoplePage(MemberEnds):
     # Invitations
 
     def _send_invitation(self, request, assignment, email):
-        """Write an invitation, and the task to send it.
+        """Save an invitation, and queue the task that sends it.
 
-        The caller's transaction writes nothing if there were too many, so the form can
-        be sent again.
+        Raises `TooManyEmails` if too many were sent. The caller's transaction is then
+        rolled back, so the form can be sent again.
         """
-        # Strangers who ask for emails to this address must not prevent the invitation.
+        # The limit counts separately for each organization. Otherwise, strangers who
+        # request emails to the same address could prevent the invitation.
         organization = assignment.organization
         subject = f"{organization.pk} {email}"
         if not throttle.count_attempt("invitation mail", subject):
@@ -506,12 +533,15 @@ class PeoplePage(MemberEnds):
             actor=request.user,
             ends_at=assignment.ends_at,
         )
-        # The admin waits for it. The invitations of an import come later.
+        # The admin is waiting for this email, so it goes before invitations of imports.
         task = send_invitation.using(priority=outbox.URGENT)
         outbox.enqueue(task, invitation=invitation.pk)
 
     def _change_invitation(self, request, organization):
-        """Revoke or resend the invitation whose key was sent as `invitation`."""
+        """Revoke, correct or resend an invitation.
+
+        The form has sent the primary key of the invitation as `invitation`.
+        """
         url = self._get_people_url(organization)
         invitation = organization.invitations.select_related("organization").get(
             pk=request.POST["invitation"]
@@ -533,7 +563,7 @@ class PeoplePage(MemberEnds):
         return self.redirect_with_message(request, text)
 
     def _correct_address(self, request, organization, invitation):
-        """Revoke an invitation, and send it to another address, in one step."""
+        """Send an invitation to another address, or show the form with its errors."""
         form = CorrectAddressForm(request.POST, invitation=invitation)
         if not form.is_valid():
             return self._ask_to_correct(request, organization, invitation.pk, form)
@@ -555,12 +585,12 @@ class PeoplePage(MemberEnds):
 
     @transaction.atomic
     def _send_to(self, request, organization, invitation, email):
-        """Let an invitation go to another address. Its role and its end stay."""
+        """Revoke an invitation, and send the same invitation to another address."""
         invitations.revoke(invitation, actor=request.user)
         assignment = Assignment(
             organization,
-            [],
-            ROLES_BY_KEY[invitation.role],
+            users=[],
+            role=ROLES_BY_KEY[invitation.role],
             end=MembershipEnd(invitation.membership_ends_at),
         )
         self._send_invitation(request, assignment, email)
@@ -581,12 +611,13 @@ class PeoplePage(MemberEnds):
     @transaction.atomic
     def _resend(self, request, organization, invitation):
         url = self._get_people_url(organization)
-        # The page has one key for the buttons of all invitations.
+        # All buttons of the page send the same form key, so the address is added to
+        # tell them apart.
         note_sent(request, url, button=invitation.email)
         assignment = Assignment(
             organization,
-            [],
-            ROLES_BY_KEY[invitation.role],
+            users=[],
+            role=ROLES_BY_KEY[invitation.role],
             end=MembershipEnd(invitation.membership_ends_at),
         )
         self._send_invitation(request, assignment, invitation.email)
@@ -595,8 +626,8 @@ class PeoplePage(MemberEnds):
         return reverse("admin:orgadmin_organization_people", args=[organization.pk])
 
 
-def find_asked(request, name):
-    """Return the key that a link has in a parameter, or None."""
+def read_key(request, name):
+    """Return the primary key in a URL parameter of a GET request, or None."""
     key = request.GET.get(name, "")
     if request.method != "GET" or not is_primary_key(key):
         return None
@@ -604,20 +635,20 @@ def find_asked(request, name):
 
 
 def list_names(post):
-    """Return the names of people in a form, whichever field they are in."""
+    """Return the names that were entered in any of the fields for people."""
     texts = [text for field in NAME_FIELDS for text in post.getlist(field)]
     return split_names("\n".join(texts))
 
 
 def gives_managing_role(post):
-    """Return whether a form names a role whose members manage the others."""
+    """Return whether the data of a form chooses a role that manages members."""
     keys = [key for field in ROLE_FIELDS for key in post.getlist(field)]
     roles = [ROLES_BY_KEY[key] for key in keys if key in ROLES_BY_KEY]
     return any("manage_members" in role.permissions for role in roles)
 
 
 def describe_limit(error):
-    """Return the message about an invitation that was one too many."""
+    """Return the message about an invitation that exceeded a limit."""
     if isinstance(error, TooManyEmails):
         text = _(
             "Nothing was saved, because too many emails were sent to “%s” in a short"

@@ -1,4 +1,4 @@
-"""The page of an organization's requests for a role, and of the link to ask for one."""
+"""The page with requests for access, and with the link that people use to ask."""
 
 from django.conf import settings
 from django.contrib import messages
@@ -16,7 +16,7 @@ from orgadmin.models.validators import is_primary_key
 from orgadmin.people import access_requests
 from orgadmin.people.changes import MembershipEnd
 
-# How many requests the page shows.
+# The number of requests on a page.
 REQUESTS_PER_PAGE = 50
 
 REQUEST_GONE = gettext_lazy(
@@ -26,7 +26,7 @@ REQUEST_GONE = gettext_lazy(
 
 
 class ApproveForm(RoleForm):
-    """Choose a role and, if it is not for good, its last day."""
+    """Asks for a role and, if the role is temporary, for its last day."""
 
     ends_on = EndField()
 
@@ -35,7 +35,7 @@ class ApproveForm(RoleForm):
 
 
 class DeclineForm(ReasonForm):
-    """Say why a request is declined. The person reads it."""
+    """Asks why a request is declined. The person who asked for it sees the reason."""
 
     def __init__(self, data=None):
         super().__init__(data)
@@ -48,7 +48,7 @@ class RequestsPage:
     def requests_view(self, request, organization):
         """Show the link and the open requests, or handle a button of that page.
 
-        ?request= asks what to answer to one request.
+        ?request=<key> shows the page on which one request is answered.
         """
         post = request.POST
         if "make_link" in post:
@@ -67,7 +67,7 @@ class RequestsPage:
             return self._respond_to_gone(request, organization)
 
     def _show_requests(self, request, organization, link=""):
-        """Show the page. `link` is a new one, which is shown only now."""
+        """Show the page. `link` is a newly created link, which is shown only once."""
         return self.render_page(
             request,
             organization,
@@ -98,7 +98,7 @@ class RequestsPage:
     # Answers
 
     def _answer(self, request, organization, asked):
-        """Approve or decline a request, or ask which."""
+        """Approve or decline a request, or show the page that asks for an answer."""
         permissions = get_gate(request).permissions_on(organization.pk)
         post = request.POST
         roles_form = ApproveForm(
@@ -122,7 +122,7 @@ class RequestsPage:
         )
 
     def _approve(self, request, asked, form):
-        now = access_requests.approve(
+        role = access_requests.approve(
             asked,
             form.cleaned_data["role"],
             end=form.get_end(),
@@ -131,7 +131,7 @@ class RequestsPage:
         text = _("“%(person)s” now has the role %(role)s in “%(organization)s”.")
         values = {
             "person": asked.user,
-            "role": now.label,
+            "role": role.label,
             "organization": asked.organization,
         }
         url = self.get_page_url("people", asked.organization)
@@ -145,14 +145,19 @@ class RequestsPage:
 
 
 def find_open(organization):
-    """Return the open requests of an organization with their people, oldest first."""
+    """Return the open requests of an organization with their users, oldest first."""
     requests = organization.access_requests.open()
-    # Usually, there are none, and then a query without the table of users is cheaper.
+    # Usually, there are no requests. A query that does not join the users is then
+    # cheaper.
     return requests.prefetch_related("user").order_by("asked_at", "pk")
 
 
 def choose_role(asked, form):
-    """Return the key of the role that the form suggests, or "" without any."""
+    """Return the key of the role to preselect in the form.
+
+    This is the role that the person asked for, or else the one with the fewest
+    permissions. Returns "" if the form does not offer any role.
+    """
     keys = [key for key, _label in form.fields["role"].choices]
     if asked.role in keys:
         return asked.role

@@ -25,7 +25,7 @@ class RestorePage:
     def restore_view(self, request, organization):
         """Show what restoring a version would change, or restore the version.
 
-        ?to=<key> has the primary key of the version in the history.
+        ?to=<key> contains the primary key of the version in the history.
         """
         gate = get_gate(request)
         record = find_version(organization, request.GET.get("to", ""), gate)
@@ -76,11 +76,12 @@ class RestorePage:
 
 
 def find_version(organization, key, gate):
-    """Return the version with a key in the organization's history.
+    """Return the version of the organization with a given primary key.
 
-    Raises `DoesNotExist` if there is none, or if it changed nothing that the person may
-    see: when a confidential field was changed is confidential, too.
-    `ClosedModelAdmin.open_page` then responds as if the organization did not exist.
+    Raises `DoesNotExist` if there is no such version, or if the version changed only
+    confidential fields that the person cannot see. Even the time of such a change is
+    confidential. `ClosedModelAdmin.open_page()` then responds as if the organization
+    did not exist.
     """
     if not is_primary_key(key):
         raise organization.history.model.DoesNotExist

@@ -11,7 +11,7 @@ from django.http import HttpRequest, HttpResponseRedirect
 from django.urls import reverse
 from django.utils.translation import gettext as _, gettext_lazy
 
-from orgadmin.admin.departures import describe_refusal, read_confirmed
+from orgadmin.admin.last_admin import describe_refusal, read_confirmed
 from orgadmin.admin.lists.changelist import get_page
 from orgadmin.admin.members.forms import ReasonForm
 from orgadmin.admin.organizations.people import PEOPLE_PER_PAGE, gives_managing_role
@@ -35,7 +35,7 @@ from orgadmin.people.changes import RoleChange
 from orgadmin.people.review_access import Access, choose_access, find_access
 from orgadmin.people.review_decisions import Decision, Outcome, decide
 
-# How many reviews of an organization the page lists.
+# The maximum number of reviews that the page lists.
 REVIEWS_SHOWN = 20
 
 GONE = gettext_lazy("The review is over, or the person has left.")
@@ -47,22 +47,24 @@ class ReviewPage:
     def needs_recent_sign_in(self, request, name):
         """Return whether a request needs a recent sign-in.
 
-        As on the People page, that is to give a role that manages people.
+        As on the People page, giving someone a role that manages people requires one.
         """
         if name == "review" and gives_managing_role(request.POST):
             return True
         return super().needs_recent_sign_in(request, name)
 
     def review_view(self, request, organization):
-        """Show who has access, or decide about it.
+        """Show who has access, or save decisions about it.
 
-        ?review= shows another review than the one that waits for an answer. ?change=
-        and ?end= ask about an item.
+        ?review=<ID> chooses a review. Otherwise, the page shows the review that waits
+        for an answer. ?change=<key> and ?end=<key> ask about an item of the review.
         """
         sections = list_sections(organization)
         section = choose_section(request, sections)
         if section is None:
-            return self._show_review(request, organization, None, sections)
+            return self._show_review(
+                request, organization, section=None, sections=sections
+            )
         try:
             if request.method == "POST":
                 return self._decide(request, organization, section)
@@ -106,7 +108,7 @@ class ReviewPage:
         )
 
     def _decide(self, request, organization, section):
-        """Carry out what was posted: one decision, or "confirm" for all of a page."""
+        """Save the decisions that the form sent: one, or "confirm" for a whole page."""
         url = self._get_review_url(organization, section)
         if is_primary_key(request.POST.get("change", "")):
             return self._change(request, organization, section)
@@ -120,7 +122,7 @@ class ReviewPage:
         )
 
     def _change(self, request, organization, section):
-        """Give someone another role or end, or show the form with its errors."""
+        """Change someone's role or end date, or show the form with its errors."""
         key = request.POST["change"]
         url = self._get_review_url(organization, section)
         asked = find_asked_item(organization, section, key)
@@ -167,7 +169,10 @@ class ReviewPage:
             self.message_user(request, text, messages.WARNING)
 
     def _ask_about_item(self, request, organization, section):
-        """Show the page that asks before access is changed or ended, if a link does."""
+        """Show the page that asks before the access in the URL is changed or ended.
+
+        Returns None if the URL does not ask about an item.
+        """
         changed = request.GET.get("change", "")
         key = changed or request.GET.get("end", "")
         if not is_primary_key(key):
@@ -188,7 +193,11 @@ class ReviewPage:
         return self._show_question(request, asked, url)
 
     def _show_question(self, request, asked, url, changing=None, reason=None):
-        """Ask before access ends, or show the form `changing` if it only changes."""
+        """Ask before access is ended, or changed.
+
+        If the access is changed, `changing` is the form for the new role and end.
+        `reason` is the form with the reason, if one was sent.
+        """
         organization = asked.organization
         title = _("End the access of %(person)s to %(organization)s?")
         template = "review_end"
@@ -209,7 +218,7 @@ class ReviewPage:
             changing=changing,
             form=reason or ReasonForm(),
             review_url=url,
-            orphaned=membership.find_organizations_losing_last_admin(
+            losing_last_admin=membership.find_organizations_losing_last_admin(
                 asked.list_changes()
             ),
         )
@@ -221,7 +230,7 @@ class ReviewPage:
 
 @dataclass(frozen=True)
 class AskedItem:
-    """An item that a page asks about, and the present access of its person."""
+    """An item that a page asks about, and the current access of the person in it."""
 
     organization: Organization
     item: ReviewItem
@@ -233,14 +242,17 @@ class AskedItem:
         return self.user.label_without_email
 
     def list_changes(self) -> list[RoleChange]:
-        """Return what would end the access, which the guards may refuse."""
-        return [RoleChange(self.user, self.organization, None)]
+        """Return the change that would end the access, so that it can be checked."""
+        return [RoleChange(self.user, self.organization, role=None)]
 
 
 def find_asked_item(
     organization: Organization, section: ReviewSection, key: str
 ) -> AskedItem | None:
-    """Return the item, unless the review is over, or its person has left."""
+    """Return the item with a primary key, or None.
+
+    Returns None if the review is over, or if the person has left.
+    """
     item = section.items.with_decisions().filter(pk=key).first()
     if item is None or not section.is_answerable:
         return None
@@ -252,9 +264,9 @@ def find_asked_item(
 
 
 def get_permissions(request: HttpRequest, asked: AskedItem) -> Collection[str]:
-    """Return what the person may do in the organization of an item.
+    """Return the permissions that the current user has on the organization of an item.
 
-    Raises `PermissionDenied` if they may not decide about the access of the item.
+    Raises `PermissionDenied` if the user is not allowed to decide about the access.
     """
     permissions = get_gate(request).permissions_on(asked.organization.pk)
     if not membership.may_assign(permissions, asked.access.role):
@@ -263,7 +275,7 @@ def get_permissions(request: HttpRequest, asked: AskedItem) -> Collection[str]:
 
 
 def list_sections(organization: Organization) -> list[ReviewSection]:
-    """Return the last reviews of an organization, newest first. Runs one query."""
+    """Return the newest reviews of an organization, newest first. Runs one query."""
     sections = ReviewSection.objects.filter(
         organization_key=organization.pk, review__prepared_at__isnull=False
     )
@@ -274,7 +286,11 @@ def list_sections(organization: Organization) -> list[ReviewSection]:
 def choose_section(
     request: HttpRequest, sections: Collection[ReviewSection]
 ) -> ReviewSection | None:
-    """Return the review that the URL names, or else the one that is due first."""
+    """Return the review to show, or None if there are none.
+
+    This is the review in the URL, or else the waiting review with the earliest due
+    date, or else the newest review.
+    """
     chosen = request.GET.get("review", "")
     for section in sections:
         if chosen == str(section.review_id):
@@ -286,7 +302,7 @@ def choose_section(
 
 
 def has_changed(outcome: Outcome, user: User) -> bool:
-    """Return whether the person gave up their own access or role."""
+    """Return whether the person ended or changed their own access."""
     return any(
         row.item.user_key == user.pk and row.answer != ReviewAnswer.CONFIRMED
         for row in outcome.decided

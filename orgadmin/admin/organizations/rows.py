@@ -1,4 +1,4 @@
-"""What the list of organizations shows of each, besides its fields."""
+"""What the list of organizations shows besides the fields: admins and status badges."""
 
 from __future__ import annotations
 
@@ -20,15 +20,18 @@ from orgadmin.models import Organization
 from orgadmin.models.organization import WANTED_FIELDS
 from orgadmin.people.ends import FORESEEN
 
-# How many admins a row names.
-NAMED = 2
+# The maximum number of admins that a row names.
+ADMINS_NAMED = 2
 
-# The first admins of organizations who can sign in, how many invitations are pending,
-# and -1 for groups of admins whose access all ends soon. One statement, because every
-# page of the list runs it. Parameters: the IDs of the admin groups, NAMED, the IDs of
-# the organizations, the oldest time at which pending invitations were sent, the IDs of
-# the groups again, and a time that is soon.
-PEOPLE = """
+# Returns three kinds of rows, told apart by the column "pending":
+# - 0: the first active admins of an admin group, with their names
+# - positive: the number of pending invitations of an organization
+# - -1: an admin group in which the access of all active admins ends soon
+# All of this is one statement, because every page of the list runs it. Parameters: the
+# IDs of the admin groups, ADMINS_NAMED, the IDs of the organizations, the time after
+# which pending invitations were sent, the IDs of the admin groups again, and the time
+# before which an end counts as soon.
+PEOPLE_SQL = """
     SELECT group_id, 0 AS pending, first_name, last_name, username
     FROM (
         SELECT
@@ -65,43 +68,46 @@ PEOPLE = """
 
 @dataclass
 class People:
-    """Some admins of an organization by name, and its pending invitations."""
+    """The admins and invitations of an organization, as the list shows them."""
 
-    names: list[str] = field(default_factory=list)
-    pending: int = 0
-    ends_soon: bool = False  # whether the access of all admins does
+    names: list[str] = field(default_factory=list)  # of the first active admins
+    pending: int = 0  # number of pending invitations
+    ends_soon: bool = False  # True if the access of all admins ends soon
 
 
 def find_people(organizations: Collection[Organization]) -> dict[int, People]:
-    """Return {organization ID: People}. Runs one query, or none without rows."""
+    """Return {organization ID: People}.
+
+    Runs one query, or none if there are no organizations.
+    """
     people: dict[int, People] = defaultdict(People)
     if not organizations:
         return people
-    by_group = {row.admin_id: row.pk for row in organizations}
+    pks_by_group = {row.admin_id: row.pk for row in organizations}
     pks = [row.pk for row in organizations]
-    statement = PEOPLE.format(
-        groups=placeholders(by_group),
+    statement = PEOPLE_SQL.format(
+        groups=placeholders(pks_by_group),
         organizations=placeholders(pks),
         not_ended=not_ended(),
     )
     oldest = connection.ops.adapt_datetimefield_value(find_oldest_pending())
     soon = connection.ops.adapt_datetimefield_value(timezone.now() + FORESEEN)
-    parameters = [*by_group, NAMED, *pks, oldest, *by_group, soon]
+    parameters = [*pks_by_group, ADMINS_NAMED, *pks, oldest, *pks_by_group, soon]
     with connection.cursor() as cursor:
         cursor.execute(statement, parameters)
         for key, pending, first_name, last_name, username in cursor.fetchall():
             if pending > 0:
                 people[key].pending = pending
             elif pending < 0:
-                people[by_group[key]].ends_soon = True
+                people[pks_by_group[key]].ends_soon = True
             else:
                 name = f"{first_name} {last_name}".strip() or username
-                people[by_group[key]].names.append(name)
+                people[pks_by_group[key]].names.append(name)
     return people
 
 
 def describe_admins(organization: Organization, people: People) -> str:
-    """Return the names of the first admins, and how many others there are."""
+    """Return the names of the first admins, and the number of further admins."""
     names = list(people.names)
     others = organization.active_admins - len(names)
     if others > 0:
@@ -110,9 +116,9 @@ def describe_admins(organization: Organization, people: People) -> str:
 
 
 def list_missing(organization: Organization) -> list[str]:
-    """Return the names of the wanted fields that are empty.
+    """Return the names of the WANTED_FIELDS that are empty.
 
-    `lacks_address` is an annotation: the list does not load the address.
+    The list does not load the address, but annotates `lacks_address` instead.
     """
     return [
         name
@@ -127,26 +133,29 @@ def list_missing(organization: Organization) -> list[str]:
 
 @dataclass(frozen=True)
 class State:
-    """What the badges of a row depend on. None stands for what is not shown."""
+    """The values that determine the badges of a row. None means not shown."""
 
-    admins: int | None  # active ones, at most 2
-    pending: int  # invitations
-    missing: int | None  # wanted fields that are empty
-    ends_soon: bool = False  # the access of all admins
+    admins: int | None  # number of active admins, at most 2
+    pending: int  # number of pending invitations
+    missing: int | None  # number of WANTED_FIELDS that are empty
+    ends_soon: bool = False  # True if the access of all admins ends soon
 
 
 def describe_state(organization: Organization, people: People | None) -> State:
-    """Return the state of an organization; `people` is None if they are not shown."""
+    """Return the state of an organization.
+
+    `people` is None if the person is not allowed to see its admins.
+    """
     missing = len(list_missing(organization))
     if people is None:
-        return State(None, 0, missing)
+        return State(admins=None, pending=0, missing=missing)
     admins = min(organization.active_admins, 2)
     return State(admins, people.pending, missing, people.ends_soon)
 
 
 @lru_cache(maxsize=1_000)
 def render_badges(state: State, language: str) -> SafeString:
-    """Return the badges for a state. Many rows of a list share theirs."""
+    """Return the badges for a state, cached because many rows have the same state."""
     badges = []
     if state.admins == 0:
         badges.append(make_badge(_("No active admin"), "bad"))
@@ -168,5 +177,5 @@ def render_badges(state: State, language: str) -> SafeString:
 
 
 def make_badge(text: str, kind: str) -> str:
-    """Return a badge; `kind` is a class of the style sheet."""
+    """Return the HTML of a badge. `kind` is a CSS class."""
     return f'<span class="badge {kind}">{escape(text)}</span>'

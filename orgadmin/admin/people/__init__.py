@@ -1,1 +1,1 @@
-"""The pages of people, and those that change many roles at once."""
+"""The pages of people, and the pages that change many roles at once."""

@@ -26,19 +26,19 @@ TOO_MANY_LINKS = gettext_lazy(
     " later."
 )
 
-# How many groups, permissions and passkeys the page shows.
-SHOWN = 100
+# The maximum number of groups, of permissions and of passkeys that the page shows.
+ROWS_SHOWN = 100
 
 
 class AccessPage:
     """The page access/ below a person, for superusers."""
 
     def access_view(self, request, user):
-        """Show how a person signs in, where they are signed in, and their flags."""
+        """Show how and where a person signs in, and their groups and permissions."""
         accounts = list_company_accounts(user)
         factors = Authenticator.objects.filter(user=user).order_by("type", "pk")
         current = Membership.objects.groups_of(user)
-        groups = list(current.order_by("name")[: SHOWN + 1])
+        groups = list(current.order_by("name")[: ROWS_SHOWN + 1])
         permissions = user.user_permissions.select_related("content_type")
         return self.render_page(
             request,
@@ -47,11 +47,11 @@ class AccessPage:
             _("Access"),
             accounts=accounts,
             refused=list_refused_people(user) if accounts else [],
-            factors=factors[:SHOWN],
+            factors=factors[:ROWS_SHOWN],
             sessions=list_sessions(user, request.session.session_key),
-            groups=groups[:SHOWN],
-            has_more_groups=len(groups) > SHOWN,
-            permissions=[name_permission(row) for row in permissions[:SHOWN]],
+            groups=groups[:ROWS_SHOWN],
+            has_more_groups=len(groups) > ROWS_SHOWN,
+            permissions=[name_permission(row) for row in permissions[:ROWS_SHOWN]],
         )
 
 
@@ -59,16 +59,18 @@ class CompanyAccountPage:
     """The page company/ below a person, for superusers."""
 
     def company_view(self, request, user):
-        """Show the company accounts that a person signs in with, or change them.
+        """Show the company accounts with which a person signs in, or change one.
 
-        A link can be removed, or moved to another person who was refused because of it.
+        The link between the person and a company account can be removed. If another
+        company account with the same address was refused because of the link, the link
+        can be moved to that company account.
         """
         pk = request.POST.get("account", "")
         if is_primary_key(pk):
             subject = request.POST.get("subject", "")
-            moved = find_refused_person(user, pk, subject)
-            if moved is not None and not is_confirmed(request):
-                return self._ask_to_move(request, user, moved)
+            refused = find_refused_person(user, pk, subject)
+            if refused is not None and not is_confirmed(request):
+                return self._ask_to_move(request, user, refused)
             return self._change_company_account(request, user, int(pk), subject)
         title = _("Company account of “%s”") % user.label
         accounts = list_company_accounts(user)
@@ -81,11 +83,11 @@ class CompanyAccountPage:
             refused=list_refused_people(user) if accounts else [],
         )
 
-    def _ask_to_move(self, request, user, moved):
+    def _ask_to_move(self, request, user, refused):
         values = {
             "user": user,
-            "provider": moved.link.provider,
-            "subject": moved.short_subject,
+            "provider": refused.link.provider,
+            "subject": refused.short_subject,
         }
         question = Question(
             title=_("Move the link of “%(user)s”?") % values,
@@ -96,7 +98,7 @@ class CompanyAccountPage:
             )
             % values,
             button=_("Move the link of %(user)s") % values,
-            fields={"account": str(moved.link.pk), "subject": moved.subject},
+            fields={"account": str(refused.link.pk), "subject": refused.subject},
             cancel_url=request.path,
         )
         return ask(request, question)
@@ -127,7 +129,10 @@ class CompanyAccountPage:
 
 
 def find_refused_person(user, pk, subject):
-    """Return the person to whom a link is to be moved, if that is offered."""
+    """Return the refused company account to which the form asks to move a link.
+
+    Returns None unless the page offers to move the link there.
+    """
     if not subject:
         return None
     for person in list_refused_people(user):
@@ -140,7 +145,7 @@ class SecondFactorPage:
     """The page second_factor/ below a person, for superusers."""
 
     def second_factor_view(self, request, user):
-        """Ask whether to remove a person's second factors, or do so."""
+        """Ask before a person's second factors are removed, or remove them."""
         url = self.get_page_url("access", user)
         if user == request.user:
             text = _("Remove your own second factor on the page “Account”.")
@@ -164,7 +169,7 @@ class SignOutPage:
     """The page sign_out/ below a person, for superusers."""
 
     def sign_out_view(self, request, user):
-        """Ask whether to sign a person out everywhere, or do so."""
+        """Ask before a person is signed out everywhere, or sign them out."""
         if request.method != "POST":
             title = _("Sign out “%s” everywhere?") % user.label
             return self.render_page(request, user, "sign_out", title)
@@ -181,7 +186,7 @@ class SignOutPage:
 
 
 class PasswordLinkPage:
-    """The page password_link/ below a person, for all who manage people."""
+    """The page password_link/ below a person, for everyone who manages people."""
 
     def password_link_view(self, request, user):
         """Explain the link to set a password, or send it."""
@@ -195,7 +200,8 @@ class PasswordLinkPage:
             return self.redirect_with_message(
                 request, TOO_MANY_LINKS % user.label, messages.ERROR, to=url
             )
-        # The same for all accounts: the text must not say how someone signs in.
+        # The text is the same for all accounts, so that it does not reveal how someone
+        # signs in.
         text = _(
             "If “%s” has an email address and can have a password, a link to choose one"
             " was sent there."

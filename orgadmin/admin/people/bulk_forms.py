@@ -32,16 +32,18 @@ from orgadmin.people.find_organizations import (
 )
 from orgadmin.people.find_people import Naming, identify, is_address, split_names
 
-# How many names can be entered, and how long they can be together.
-NAMES_AT_ONCE = 5_000
-NAMES_LENGTH = 500_000
+# The maximum number of names that can be entered.
+MAX_NAMES = 5_000
 
-# How many unclear names a page lists. It says how many more there are.
+# The maximum length of a field with names, in characters.
+MAX_NAMES_LENGTH = 500_000
+
+# The maximum number of unclear names that a page lists. Further names are counted.
 PROBLEMS_SHOWN = 100
 
 
 def make_name_field(label: Any, **options: Any) -> forms.CharField:
-    """Return a field that names one person. suggest.js suggests people."""
+    """Return a field in which one person is named. suggest.js suggests people."""
     widget = forms.TextInput(
         {
             "class": "vTextField",
@@ -58,14 +60,17 @@ def make_names_field(label: Any, help_text: Any, **options: Any) -> forms.CharFi
     return forms.CharField(
         label=label,
         help_text=help_text,
-        max_length=NAMES_LENGTH,
+        max_length=MAX_NAMES_LENGTH,
         widget=forms.Textarea({"rows": 5, "spellcheck": "false"}),
         **options,
     )
 
 
 class ChoiceSelect(forms.RadioSelect):
-    """Radio buttons, each with what it does, for role_choices.html."""
+    """Radio buttons with a description for each choice, for role_choices.html.
+
+    `descriptions` is {value of the choice: text}.
+    """
 
     def __init__(self, descriptions: dict[str, Any]) -> None:
         super().__init__()
@@ -79,10 +84,11 @@ class ChoiceSelect(forms.RadioSelect):
 
 
 class BulkForm(ReasonForm):
-    """A form that says which roles to change.
+    """A form that asks which roles to change.
 
-    After `is_valid()`, `change` is the change. `problems` say which names are not
-    clear; as long as there are any, nothing happens, unless these names are left out.
+    After `is_valid()`, `change` is the change to make. `problems` contains a text about
+    each unclear name. The form is only valid if there are none, or if the person ticks
+    that unclear names are left out.
     """
 
     leave_out = forms.BooleanField(
@@ -115,7 +121,10 @@ class BulkForm(ReasonForm):
         return cleaned
 
     def make_change(self) -> BulkChange | None:
-        """Return the change. Adds errors and `problems`."""
+        """Return the change, or None if nothing can be changed.
+
+        Adds errors to the form, and texts to `problems`.
+        """
         raise NotImplementedError
 
     @property
@@ -123,13 +132,16 @@ class BulkForm(ReasonForm):
         return self.problems[:PROBLEMS_SHOWN]
 
     def find_people(self, field: str, names: Iterable[str]) -> list[User]:
-        """Return the people whom names mean, each once."""
+        """Return the people with these names, each of them once.
+
+        Adds addresses to invite to `emails`, and texts about other names to `problems`.
+        """
         names = list(names)
         if self._has_too_many(field, names):
             return []
         found = []
         for naming in identify(names).values():
-            email = self.find_invited(naming)
+            email = self.find_address_to_invite(naming)
             if email:
                 self.emails.append(email)
                 continue
@@ -142,14 +154,14 @@ class BulkForm(ReasonForm):
         return list(dict.fromkeys(found))
 
     def find_person(self, field: str) -> User | None:
-        """Return the one person whom a field names, or add an error to it."""
+        """Return the person named in a field, or add an error to the field."""
         [naming] = identify([self.cleaned_data[field].strip()]).values()
         if naming.user is None:
             self.add_error(field, describe_naming(naming))
         return naming.user
 
-    def find_invited(self, naming: Naming) -> str:
-        """Return the address to invite if a name means nobody who has an account."""
+    def find_address_to_invite(self, naming: Naming) -> str:
+        """Return the address to invite if no account has it, or ""."""
         return ""
 
     def find_objection(self, naming: Naming) -> str:
@@ -157,19 +169,22 @@ class BulkForm(ReasonForm):
         return describe_naming(naming) if naming.user is None else ""
 
     def _has_too_many(self, field: str, names: list[str]) -> bool:
-        if len(names) <= NAMES_AT_ONCE:
+        if len(names) <= MAX_NAMES:
             return False
-        text = _("Enter at most %d names at once.") % NAMES_AT_ONCE
+        text = _("Enter at most %d names at once.") % MAX_NAMES
         self.add_error(field, text)
         return True
 
 
 class GiveRoleForm(BulkForm):
-    """Give one person, or several, a role in many organizations.
+    """Gives one or several people a role in many organizations.
 
-    The organizations are those of a list: `listed` is its query string, such as
-    "?q=acme"; or rows that were selected there: `chosen` has their IDs, as "3 17"; or
-    else they are named in `places`. `find_listed` returns the organizations of a list.
+    The organizations come from one of these fields:
+
+    - `listed` is the query string of a list, such as "?q=acme". It means all
+      organizations of the list, which `find_listed` returns.
+    - `chosen` contains the IDs of organizations that were selected, such as "3 17".
+    - `places` contains the names of organizations.
     """
 
     field_order = ["who", "several", "places", "role", "until", "reason"]
@@ -220,11 +235,11 @@ class GiveRoleForm(BulkForm):
 
     @property
     def is_about_list(self) -> bool:
-        """Whether the organizations were chosen in the list."""
+        """Whether the organizations were chosen in the list of organizations."""
         return bool(self._get_value("listed") or self._get_value("chosen"))
 
     def list_organizations(self) -> Any:
-        """Return the organizations that were chosen in the list, at most LIMIT + 1."""
+        """Return up to LIMIT + 1 of the organizations that were chosen in the list."""
         if self._get_value("listed"):
             rows = self.find_listed(self._get_value("listed").removeprefix("?"))
         else:
@@ -263,7 +278,7 @@ class GiveRoleForm(BulkForm):
             tuple(dict.fromkeys(self.emails)),
         )
 
-    def find_invited(self, naming: Naming) -> str:
+    def find_address_to_invite(self, naming: Naming) -> str:
         if naming.candidates or not is_address(naming.name):
             return ""
         field = Invitation._meta.get_field("email").formfield()
@@ -295,7 +310,7 @@ class GiveRoleForm(BulkForm):
 
 
 class ReplacePersonForm(BulkForm):
-    """Give all roles of one person to another."""
+    """Gives all roles of one person to another person."""
 
     field_order = ["old", "new", "ends", "reason"]
 
@@ -327,7 +342,7 @@ class ReplacePersonForm(BulkForm):
 
 
 class EndAccessForm(BulkForm):
-    """End the access of several people."""
+    """Ends the access of several people."""
 
     field_order = ["people", "what", "until", "reason"]
 
@@ -386,7 +401,7 @@ class EndAccessForm(BulkForm):
 
 
 def describe_organization_naming(naming: OrganizationNaming) -> str:
-    """Return what is wrong with a name that does not mean exactly one organization."""
+    """Return the error about a name that does not identify exactly one organization."""
     if not naming.candidates:
         return _("There is no organization with the name or reference %s.") % quote(
             naming.name

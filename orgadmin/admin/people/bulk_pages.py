@@ -1,9 +1,9 @@
-"""The pages that change the roles of many at once, for superusers.
+"""The pages that change the roles of many people at once, for superusers.
 
-Each page asks what to change, then shows a preview, and changes everything in one
-transaction when the person confirms it. The preview sends back what was entered and the
-digest of what it showed. If the change would do something else by then, nothing is
-changed, and the response is a new preview.
+Each page asks what to change, shows a preview, and asks for confirmation. The preview
+sends back the input of the person and a digest of the changes that it showed. If the
+digest still matches, all changes are made in one transaction. Otherwise, nothing is
+changed, and a new preview is shown.
 """
 
 from collections import Counter
@@ -26,8 +26,8 @@ from orgadmin.accounts.sessions.kept_forms import (
     tell_not_saved,
 )
 from orgadmin.accounts.step_up import list_fields
-from orgadmin.admin.departures import CONFIRMED, REFUSALS, describe_refusal
 from orgadmin.admin.downloads import respond_with_rows
+from orgadmin.admin.last_admin import CONFIRMED, REFUSALS, describe_refusal
 from orgadmin.admin.lists.changelist import list_all_rows, make_list_request
 from orgadmin.admin.members.suggestions import suggest_anyone
 from orgadmin.admin.once import AlreadySent, note_sent
@@ -38,7 +38,11 @@ from orgadmin.admin.people.bulk_forms import (
 )
 from orgadmin.admin.quotes import quote
 from orgadmin.admin.record_pages import Tab
-from orgadmin.admin.successors import FOR_ALL, SHOWN, read_succession
+from orgadmin.admin.successors import (
+    FIELD_FOR_ALL,
+    FIELD_OF_SHOWN_IDS,
+    read_successor_form,
+)
 from orgadmin.models import (
     BulkJob,
     Organization,
@@ -65,14 +69,15 @@ from orgadmin.people.outbox import is_queued
 from orgadmin.people.unsent import find_state
 from orgadmin.records.exports import record_export
 
-# How many changes, and how many people, a preview lists. A file has them all.
+# The maximum numbers of rows in the lists of a page. The file that can be downloaded
+# contains all changes.
 CHANGES_SHOWN = 200
 SUMMARY_SHOWN = 50
 SKIPPED_SHOWN = 100
 PEOPLE_SHOWN = 100
 JOBS_SHOWN = 5
 
-# An invitation takes about as long as this many changes of roles.
+# Sending an invitation takes about as long as changing this number of roles.
 INVITATION_COST = 10
 
 TABS = {
@@ -81,13 +86,13 @@ TABS = {
     "end": gettext_lazy("End access"),
 }
 
-# The fields that a preview does not send again, because it has them itself.
+# The fields that a preview does not copy from the request, because it adds its own.
 OWN_FIELDS = ("form_key", "seen", "confirmed", "preview", "edit", "download")
 
 
 @dataclass(frozen=True)
 class SummaryLine:
-    """How many people have one role instead of another, in an organization each."""
+    """How many roles change from `before` to `after`. None means no role."""
 
     before: HeldRole | None
     after: HeldRole | None
@@ -96,7 +101,7 @@ class SummaryLine:
 
 @dataclass(frozen=True)
 class EndingPerson:
-    """A person whose access ends, and what access stays."""
+    """A person whose access ends, and the kinds of access that they keep."""
 
     user: User
     number_of_roles: int
@@ -128,14 +133,15 @@ class BulkPages:
         return JsonResponse({"suggestions": suggest_anyone(request, self.admin_site)})
 
     def _respond_as_if_missing(self, name):
-        """Respond as to an address below the list that leads nowhere.
+        """Respond as if the page did not exist.
 
-        Django takes what follows for a key, and redirects to the form of this object.
+        Below the list, Django treats an unknown URL as the key of an object, and
+        redirects to the form of this object.
         """
         return redirect("admin:orgadmin_user_change", name)
 
     def bulk_view(self, request, kind):
-        """Ask for a change, show its preview, or carry it out."""
+        """Ask for a change, show a preview of the change, or carry it out."""
         if not is_active_superuser(request.user):
             return self._respond_as_if_missing(f"bulk/{kind}")
         if "confirmed" in request.POST:
@@ -164,12 +170,12 @@ class BulkPages:
 
     def show_give_form(self, request, **initial):
         """Ask who gets a role in the organizations that were chosen in the list."""
-        form = self._make_form(request, "give", None, initial)
+        form = self._make_form(request, "give", data=None, initial=initial)
         return self._ask(request, "give", form)
 
     def show_end_form(self, request, **initial):
-        """Ask whose access ends, with what was chosen in the list of people."""
-        form = self._make_form(request, "end", None)
+        """Ask whose access ends, with the people who were selected in the list."""
+        form = self._make_form(request, "end", data=None)
         form.initial |= initial
         return self._ask(request, "end", form)
 
@@ -234,17 +240,17 @@ class BulkPages:
         )
 
     def _show_preview(self, request, kind, form, plan):
-        succession = read_succession(
+        successor_form = read_successor_form(
             request.POST,
             form.change.list_people(),
             plan.orphaned,
             is_sent="confirmed" in request.POST,
         )
-        own = [*OWN_FIELDS, CONFIRMED, SHOWN]
+        own = [*OWN_FIELDS, CONFIRMED, FIELD_OF_SHOWN_IDS]
         posted = [
             (name, values)
             for name, values in list_fields(request.POST, without=own)
-            if not name.startswith(FOR_ALL)
+            if not name.startswith(FIELD_FOR_ALL)
         ]
         return self.render_page(
             request,
@@ -262,31 +268,31 @@ class BulkPages:
             invitations=plan.invitations[:CHANGES_SHOWN],
             left_out=form.left_out,
             reason=form.cleaned_data["reason"],
-            succession=succession,
+            successor_form=successor_form,
             posted=posted,
             button=label_button(form.change),
             is_needed=is_needed(plan),
         )
 
     def _confirm(self, request, kind):
-        """Carry out what the person has seen.
+        """Carry out the change that the preview showed.
 
-        Returns None if something that they entered is missing or wrong.
+        Returns None if any input of the person is missing or wrong.
         """
         form = self._make_form(request, kind, request.POST)
         if not form.is_valid():
             return None
         change = form.change
         plan = make_plan(change)
-        succession = read_succession(
+        successor_form = read_successor_form(
             request.POST, change.list_people(), plan.orphaned, is_sent=True
         )
-        if succession.has_errors:
+        if successor_form.has_errors:
             return None
-        number = len(plan.changes) + len(succession.chosen)
+        number = len(plan.changes) + len(successor_form.chosen)
         number += INVITATION_COST * len(plan.invitations)
         if number > bulk_jobs.AT_ONCE:
-            return self._start_job(request, form, plan, succession)
+            return self._start_job(request, form, plan, successor_form)
         url = get_bulk_url(kind)
         with transaction.atomic():
             note_sent(request, url)
@@ -295,15 +301,15 @@ class BulkPages:
                 actor=request.user,
                 seen=request.POST.get("seen", ""),
                 reason=form.cleaned_data["reason"],
-                confirmed=succession.confirmed,
-                successors=succession.chosen,
+                confirmed=successor_form.confirmed,
+                successors=successor_form.chosen,
             )
         text = describe_result(change, result)
         self.message_user(request, text, messages.SUCCESS)
         return HttpResponseRedirect(url)
 
-    def _start_job(self, request, form, plan, succession):
-        """Have a worker make a change that takes long."""
+    def _start_job(self, request, form, plan, successor_form):
+        """Queue a change that takes long, so that a worker makes it."""
         if plan.digest != request.POST.get("seen"):
             raise PlanChanged
         with transaction.atomic():
@@ -313,15 +319,15 @@ class BulkPages:
                 number=len(plan.changes),
                 seen=plan.digest,
                 reason=form.cleaned_data["reason"],
-                confirmed=succession.confirmed,
-                successors=succession.chosen,
+                confirmed=successor_form.confirmed,
+                successors=successor_form.chosen,
             )
             url = get_job_url(job)
             note_sent(request, url)
         return HttpResponseRedirect(url)
 
     def bulk_job_view(self, request, pk):
-        """Show what has become of a change that a worker makes."""
+        """Show the progress or the result of a change that a worker makes."""
         if not is_active_superuser(request.user):
             return self._respond_as_if_missing(f"bulk/jobs/{pk}")
         job = BulkJob.objects.filter(pk=pk).first()
@@ -353,12 +359,12 @@ def list_tabs(current):
 
 
 def list_jobs():
-    """Return the newest jobs of a worker, as (job, URL)."""
+    """Return the newest changes made by a worker, as (job, URL)."""
     return [(job, get_job_url(job)) for job in BulkJob.objects.all()[:JOBS_SHOWN]]
 
 
 def is_needed(plan: Plan) -> bool:
-    """Return whether a plan changes anything. Offboarding always does."""
+    """Return whether a plan changes anything. Offboarding always changes something."""
     if isinstance(plan.change, EndAccess) and plan.change.offboards:
         return True
     return bool(plan.changes) or bool(plan.invitations)
@@ -373,9 +379,9 @@ def summarize(rows: Sequence[PlannedRole]) -> list[SummaryLine]:
 
 
 def describe_people(plan: Plan) -> list[EndingPerson]:
-    """Return the first people whose access ends, with what they keep.
+    """Return up to PEOPLE_SHOWN people whose access ends, with what access they keep.
 
-    Runs one query if only their roles end.
+    Runs one query if only roles end. Otherwise, runs none.
     """
     change = plan.change
     if not isinstance(change, EndAccess):
@@ -389,7 +395,7 @@ def describe_people(plan: Plan) -> list[EndingPerson]:
 
 
 def find_kept_access(users: Collection[User], plan: Plan) -> dict[int, list[str]]:
-    """Return {user ID: the kinds of access that do not depend on a role}."""
+    """Return {user ID: labels of the kinds of access that do not depend on a role}."""
     pks = {user.pk for user in users}
     permissions = OrganizationUserObjectPermission.objects.filter(user__in=pks)
     with_permissions = set(permissions.values_list("user", flat=True))
@@ -450,7 +456,7 @@ def label_button(change: BulkChange) -> str:
 
 
 def describe_result(change: BulkChange, result) -> str:
-    """Return the message about what was done."""
+    """Return the message about the result of a change."""
     texts = []
     if isinstance(change, EndAccess) and change.offboards:
         text = ngettext(
@@ -478,7 +484,7 @@ def describe_result(change: BulkChange, result) -> str:
 
 
 def download_plan(request, plan: Plan, kind: str, *, page: str):
-    """Send every change of a plan as a file, and what stays as it is."""
+    """Send a file with all roles of a plan, both changed and unchanged."""
     number = len(plan.changes) + len(plan.skipped)
     record_export("role changes", actor=request.user, rows=number)
     rows = list_rows(plan)
@@ -511,7 +517,7 @@ def list_rows(plan: Plan) -> Iterator[list[object]]:
 
 
 def list_role_and_end(held: HeldRole | None) -> list[str]:
-    """Return the key of a role, and its last day."""
+    """Return the key and the last day of a role, or empty texts for no role."""
     if held is None:
         return ["", ""]
     return [held.role.key, held.last_day]

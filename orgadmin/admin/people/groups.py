@@ -41,7 +41,10 @@ class GroupAdmin(NamesPermissions, SuperuserOnlyAdmin, DjangoGroupAdmin):
         return format_html('<a href="{}">{}</a>', link, owner)
 
     def get_queryset(self, request):
-        """Leave out the groups of archived organizations, also as choices in forms."""
+        """Return the groups, without those of archived organizations.
+
+        Forms offer only these groups as choices.
+        """
         groups = super().get_queryset(request)
         for role in ROLES:
             owners = Organization.objects.archived().order_by()

@@ -1,4 +1,4 @@
-"""What the list of people shows and filters by, besides fields."""
+"""The filters of the list of people, and its columns that are not fields."""
 
 from dataclasses import dataclass
 
@@ -15,13 +15,14 @@ from orgadmin.access.sql import placeholders
 from orgadmin.admin.lists.filters import ChoiceFilter
 from orgadmin.models import RoleHolder
 
-# How many memberships of each person are counted. A page would otherwise take longer
-# the more organizations the people on it have.
-COUNTED = 100
+# The maximum number of memberships that are counted for each person. Without a limit, a
+# page would take longer for people with many organizations.
+MAX_COUNTED_MEMBERSHIPS = 100
 
-# Of how many organizations people are admin, and of how many reviewer, among their
-# first memberships, and how many of these there are. Parameters: the IDs of the people.
-NUMBERS_OF_ROLES = """
+# Returns for each person: the ID, the number of organizations of which they are admin,
+# the number of which they are reviewer, and the number of memberships. All numbers are
+# about the first memberships of the person. Parameters: the IDs of the people.
+NUMBERS_OF_ROLES_SQL = """
     SELECT
         member.id,
         (
@@ -42,7 +43,7 @@ NUMBERS_OF_ROLES = """
     FROM orgadmin_user member
     WHERE member.id IN ({users})
 """
-FIRST_MEMBERSHIPS = """
+FIRST_MEMBERSHIPS_SQL = """
     SELECT membership.group_id
     FROM orgadmin_user_groups membership
     WHERE membership.user_id = member.id AND {not_ended}
@@ -51,7 +52,7 @@ FIRST_MEMBERSHIPS = """
 
 
 class RoleFilter(ChoiceFilter):
-    """Only superusers may know who has which role."""
+    """Finds people by role, for superusers only. Others must not see all roles."""
 
     title = gettext_lazy("Role")
     parameter_name = "role"
@@ -78,7 +79,11 @@ def holds_role(role):
 
 
 class StatusFilter(ChoiceFilter):
-    """Everyone who may view the list may know which accounts are active."""
+    """Finds active or inactive people.
+
+    Everyone who can view the list can see which accounts are active. Superusers have
+    more options.
+    """
 
     title = gettext_lazy("Status")
     parameter_name = "status"
@@ -108,10 +113,10 @@ class StatusFilter(ChoiceFilter):
 
 
 def cannot_sign_in():
-    """Return the condition that an inactive person has a role in an organization.
+    """Return the condition that a person is inactive and has a role.
 
-    Most inactive people have none. So the database begins with those role holders who
-    may be inactive.
+    Most inactive people do not have a role. To find the others fast, the database
+    starts with the role holders that are marked as possibly inactive.
     """
     holders = RoleHolder.objects.current().filter(may_be_inactive=True)
     return Q(Exists(holders.filter(user=OuterRef("pk"))), is_active=False)
@@ -119,9 +124,10 @@ def cannot_sign_in():
 
 @dataclass(frozen=True)
 class NumbersOfRoles:
-    """In how many organizations a person is admin, and in how many reviewer.
+    """The numbers of organizations in which a person is admin, and is reviewer.
 
-    With `are_minimum`, it may be more: not all memberships were counted.
+    If `are_minimum` is True, the actual numbers may be higher, because not all
+    memberships were counted.
     """
 
     admin: int = 0
@@ -134,22 +140,24 @@ def find_numbers_of_roles(users):
     pks = [user.pk for user in users]
     if not pks:
         return {}
-    first_memberships = FIRST_MEMBERSHIPS.format(
-        not_ended=not_ended(), limit=COUNTED + 1
+    first_memberships = FIRST_MEMBERSHIPS_SQL.format(
+        not_ended=not_ended(), limit=MAX_COUNTED_MEMBERSHIPS + 1
     )
-    statement = NUMBERS_OF_ROLES.format(
+    statement = NUMBERS_OF_ROLES_SQL.format(
         first_memberships=first_memberships, users=placeholders(pks)
     )
     with connection.cursor() as cursor:
         cursor.execute(statement, pks)
         return {
-            pk: NumbersOfRoles(admin, reviewer, are_minimum=total > COUNTED)
+            pk: NumbersOfRoles(
+                admin, reviewer, are_minimum=total > MAX_COUNTED_MEMBERSHIPS
+            )
             for pk, admin, reviewer, total in cursor.fetchall()
         }
 
 
 def render_roles(user, numbers):
-    """Return badges that sum up what a person may do."""
+    """Return badges that summarize what a person can do on the site."""
     badges = []
     if user.is_superuser:
         badges.append(_("Platform staff"))

@@ -1,4 +1,4 @@
-"""Adding a person: their account, their first roles, and the mail that lets them in."""
+"""The forms that add a person with their first roles, or give a person a role."""
 
 from dataclasses import dataclass
 from datetime import datetime
@@ -19,8 +19,8 @@ from orgadmin.models import Contact, Organization, User
 from orgadmin.models.user import EMAIL_TAKEN
 from orgadmin.people.changes import MembershipEnd, RoleChange
 
-# How many roles the form that adds a person has room for. The Organizations page of the
-# person gives others.
+# The number of roles that the form for a new person can give. More roles can be given
+# later, on the person's Organizations page.
 ROLE_ROWS = 3
 
 
@@ -33,15 +33,16 @@ class NewRole:
     ends_at: datetime | None
 
     def make_change(self, user):
-        # Someone who has the role already keeps their end unless a day was chosen.
+        # If no day was chosen, a person who already has the role keeps their current
+        # end.
         end = MembershipEnd(self.ends_at) if self.ends_at is not None else None
         return RoleChange(user, self.organization, self.role, end=end)
 
 
 class OrganizationRoleForm(forms.Form):
-    """Choose an organization, a role there, and its end.
+    """Asks for an organization, a role in it, and the last day of the role.
 
-    `user` is the superuser who chooses.
+    `user` is the superuser who fills in the form.
     """
 
     organization = forms.ModelChoiceField(
@@ -65,19 +66,20 @@ class OrganizationRoleForm(forms.Form):
         super().__init__(*args, **kwargs)
         field = self.fields["organization"]
         field.queryset = Organization.objects.permitted(user)
-        # Any relation to organizations will do: it says whose list is searched.
+        # The widget finds the model to search through a relation. Any relation to
+        # organizations works.
         relation = Contact._meta.get_field("organization")
         field.widget = ChooseOneWidget(relation, admin.site)
         field.widget.choices = field.choices
 
     def get_role(self):
-        """Return the role that a valid form gives."""
+        """Return the role that the form gives. The form must be valid."""
         values = self.cleaned_data
         return NewRole(values["organization"], values["role"], values["ends_on"])
 
 
 class BaseRoleRows(forms.BaseFormSet):
-    """Rows for roles. Those without an organization are ignored."""
+    """Rows that each give a role. Rows without an organization are ignored."""
 
     def clean(self):
         chosen = set()
@@ -94,29 +96,29 @@ class BaseRoleRows(forms.BaseFormSet):
 
     @property
     def others(self):
-        """The rows that are shown only to people who ask for them."""
+        """The rows that the page hides until the person opens them."""
         return self.forms[1:]
 
     @property
     def has_several(self):
-        """Whether the person has used more than the first row."""
+        """Whether the person has filled in more than the first row."""
         return any(form.has_changed() for form in self.others)
 
     def list_filled(self):
         return [form for form in self.forms if form["organization"].value()]
 
     def list_roles(self):
-        """Return the roles of valid rows."""
+        """Return the roles that the rows give. The rows must be valid."""
         return [form.get_role() for form in self.list_filled()]
 
 
 class RoleRow(OrganizationRoleForm):
-    """A row for a role. The page explains the end once, above all rows."""
+    """A row that gives a role. The help text about the end is shown above all rows."""
 
     ends_on = EndField(help_text="")
 
     def has_changed(self):
-        """Whether the row gives a role. The choice of a role alone means nothing."""
+        """Return whether the row was filled in. A chosen role alone does not count."""
         return bool(self["organization"].value()) or bool(self["ends_on"].value())
 
 
@@ -124,9 +126,10 @@ RoleRows = forms.formset_factory(RoleRow, BaseRoleRows, extra=ROLE_ROWS)
 
 
 class NamedByEmail:
-    """Adds people whose username is made from the email address if none is entered.
+    """Makes a username from the email address if the form does not contain a username.
 
-    `user` is the person who adds them.
+    This is a base class for forms that add people. `user` is the person who fills in
+    the form.
     """
 
     def __init__(self, *args, **kwargs):
@@ -148,7 +151,10 @@ class NamedByEmail:
         return email
 
     def _describe_namesake(self, namesake):
-        """Return the error about an address, with a link for those who may open it."""
+        """Return the error about an address that another person has.
+
+        The error links to this person if the user can view people.
+        """
         if not self.user.has_perm("orgadmin.view_user"):
             return EMAIL_TAKEN
         url = reverse("admin:orgadmin_user_overview", args=[namesake.pk])
@@ -169,10 +175,9 @@ class NamedByEmail:
 
 
 class NewPersonForm(NamedByEmail, forms.ModelForm):
-    """Add a person without a password.
+    """Adds a person without a password. This form is for users who are not superusers.
 
-    This is for people who are no superusers. The person chooses the password, with the
-    link that is sent to their address.
+    The new person gets an email with a link to choose a password.
     """
 
     class Meta:
@@ -193,12 +198,14 @@ class NewPersonForm(NamedByEmail, forms.ModelForm):
 
 
 class AddPersonForm(NamedByEmail, AdminUserCreationForm):
-    """Add a person with their first roles, as a superuser.
+    """Adds a person with their first roles. This form is for superusers.
 
-    Without a password, the person chooses it with the link that is sent to them.
+    If the form does not set a password, the new person gets an email with a link to
+    choose one.
     """
 
-    # What the fields about a password decide themselves.
+    # Removes Django's field that disables the password. Leaving the password fields
+    # empty has this effect.
     usable_password = None
 
     language = forms.ChoiceField(
@@ -242,7 +249,7 @@ class AddPersonForm(NamedByEmail, AdminUserCreationForm):
         return cleaned
 
     def validate_passwords(self, *args, **kwargs):
-        """Accept no password at all, if there is an address to send a link to."""
+        """Accept empty passwords if there is an address to which a link can be sent."""
         has_password = any(self.data.get(name) for name in ("password1", "password2"))
         needs_none = bool(self.cleaned_data.get("email")) and not has_password
         if needs_none:

@@ -1,11 +1,11 @@
-"""The pages to read about a person: who they are, and what they can see."""
+"""The pages that show who a person is, and which organizations they can see."""
 
 from allauth.mfa.models import Authenticator
 from django.contrib import messages
 from django.utils.translation import gettext as _
 
 from orgadmin.accounts.view_as_session import may_be_viewed
-from orgadmin.admin.departures import REFUSALS, describe_refusal
+from orgadmin.admin.last_admin import REFUSALS, describe_refusal
 from orgadmin.admin.lists.changelist import get_page
 from orgadmin.admin.members.ends import describe_end
 from orgadmin.admin.members.messages import PAST_END, describe_given
@@ -23,12 +23,12 @@ from orgadmin.people.second_factors import FACTORS
 
 
 class OverviewPage:
-    """The page overview/ below a person, for everyone who may view them."""
+    """The page overview/ below a person, for everyone who can view the person."""
 
     def overview_view(self, request, user):
         """Show who a person is.
 
-        Staff who are no superusers see what they also see in the form.
+        Staff who are not superusers see only what the form also shows them.
         """
         everything = request.user.is_superuser
         return self.render_page(
@@ -49,7 +49,7 @@ class OverviewPage:
 
 
 def show_roles(user):
-    """Return the badges of a person's roles, as on the list. Runs one query."""
+    """Return the badges of a person's roles, as in the list. Runs one query."""
     numbers = find_numbers_of_roles([user])
     return render_roles(user, numbers.get(user.pk, NumbersOfRoles()))
 
@@ -58,7 +58,7 @@ class OrganizationsPage:
     """The page organizations/ below a person, for superusers."""
 
     def organizations_view(self, request, user):
-        """Show what a person can see, and why, and give them a role.
+        """Show which organizations a person can see, and why, or give them a role.
 
         For an inactive person, shows what they could see if they were active.
         """
@@ -85,7 +85,7 @@ class OrganizationsPage:
         )
 
     def _give_role(self, request, user, form):
-        """Give a person the role that was chosen, and show it."""
+        """Give a person the role that was chosen, and return to the page."""
         given = form.get_role()
         url = self.get_page_url("organizations", user)
         try:
@@ -112,7 +112,7 @@ class OrganizationsPage:
 
 
 def list_factor_names(user):
-    """Return what people call the second factors that a person has."""
+    """Return the labels of the kinds of second factors that a person has."""
     names = {
         Authenticator.Type.WEBAUTHN: _("passkey"),
         Authenticator.Type.TOTP: _("authenticator app"),

@@ -1,4 +1,4 @@
-"""Permissions in forms, in the reader's language.
+"""Translates the names of permissions in forms into the reader's language.
 
 Django stores the names of permissions in English.
 """
@@ -14,13 +14,14 @@ DEFAULT_NAMES = {
     "view": gettext_noop("Can view %s"),
 }
 
-# Those of our own permissions, as in Organization.Meta
+# The names of this project's own permissions, as in Organization.Meta
 OWN_NAMES = [
     gettext_noop("Can view confidential fields of organization"),
     gettext_noop("Can manage members of organization"),
 ]
 
-# Models without pages, whose names are shown nowhere else
+# The names of models that do not have pages, so no other code marks them for
+# translation
 MODEL_NAMES = [
     gettext_noop("accepted invitation"),
     gettext_noop("access link"),
@@ -36,7 +37,7 @@ MODEL_NAMES = [
     gettext_noop("sent form"),
     gettext_noop("sign in attempt"),
     gettext_noop("user session"),
-    # What is deleted with a person, an organization or a group
+    # Models whose rows are deleted together with a person, an organization or a group
     gettext_noop("access links"),
     gettext_noop("access requests"),
     gettext_noop("authenticators"),
@@ -59,7 +60,7 @@ class PermissionChoiceField(forms.ModelMultipleChoiceField):
 
 
 class NamesPermissions:
-    """For the admin class of a model that has permissions."""
+    """For admin classes of models that have permissions: translates their names."""
 
     def formfield_for_manytomany(self, db_field, request, **kwargs):
         if db_field.related_model is Permission:
@@ -68,9 +69,12 @@ class NamesPermissions:
 
 
 def name_permission(permission):
-    """Return what Django would say, such as "Records | contact | Can add contact"."""
+    """Return the translated text of a permission in Django's format.
+
+    An example is "Records | contact | Can add contact".
+    """
     model = permission.content_type.model_class()
-    if model is None:  # of an app that is no longer installed
+    if model is None:  # The app of the model is no longer installed.
         return str(permission)
     app_name = translate_name(model._meta.app_config.verbose_name)
     model_name = translate_name(model._meta.verbose_name)
@@ -83,7 +87,10 @@ def name_permission(permission):
 
 
 def translate_name(name):
-    """Translate a name of a model or an app, of which packages translate only parts."""
+    """Translate the name of a model or an app with this project's own catalogue.
+
+    Packages translate only some of their names.
+    """
     with override(None):
         english = str(name)
     return _(english)

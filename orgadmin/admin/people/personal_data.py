@@ -1,10 +1,10 @@
-"""The pages below a person that export and erase what is stored about them."""
+"""The pages that export and erase the personal data of a person."""
 
 from django.contrib import messages
 from django.http import StreamingHttpResponse
 from django.utils.translation import gettext_lazy as _
 
-from orgadmin.admin.successors import read_succession, require_succession
+from orgadmin.admin.successors import read_successor_form, require_successor_form
 from orgadmin.models.guards import LastSuperuserError
 from orgadmin.records.erasure import ErasureRefused, erase_person
 from orgadmin.records.personal_data import (
@@ -18,7 +18,7 @@ class PersonalDataPages:
     """The pages export/ and erase/ below a person, for superusers."""
 
     def export_view(self, request, user):
-        """Explain the export, or send it."""
+        """Explain the export, or send the file."""
         if request.method != "POST":
             title = _("Export personal data of “%s”?") % user.label
             others = list_not_included(find_person(user))
@@ -39,16 +39,16 @@ class PersonalDataPages:
         entered = request.POST.get("username", "")
         is_confirmed = request.method == "POST" and entered == user.username
         if is_confirmed:
-            succession = require_succession(request.POST, [user])
+            successor_form = require_successor_form(request.POST, [user])
         else:
-            succession = read_succession(request.POST, [user], is_sent=False)
+            successor_form = read_successor_form(request.POST, [user], is_sent=False)
         try:
             report = erase_person(
                 user,
                 actor=request.user,
                 dry_run=not is_confirmed,
-                confirmed=succession.confirmed,
-                successors=succession.chosen if is_confirmed else {},
+                confirmed=successor_form.confirmed,
+                successors=successor_form.chosen if is_confirmed else {},
                 included=request.POST.getlist("include") if is_confirmed else (),
                 replaces_texts=is_confirmed and "replace_texts" in request.POST,
             )
@@ -65,6 +65,6 @@ class PersonalDataPages:
             "erase",
             _("Erase “%s”?") % user,
             report=report,
-            succession=succession,
+            successor_form=successor_form,
             is_refused=request.method == "POST",
         )

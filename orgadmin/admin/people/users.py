@@ -27,9 +27,9 @@ from orgadmin.admin.base import (
     SuperuserOnlyAdmin,
 )
 from orgadmin.admin.delete_page import DeletesAsActor
-from orgadmin.admin.departures import REFUSALS, describe_refusal
 from orgadmin.admin.forms import PersonPasswordForm, UserForm
 from orgadmin.admin.imports.people_files import PeopleFilePages
+from orgadmin.admin.last_admin import REFUSALS, describe_refusal
 from orgadmin.admin.lists.changelist import Sort
 from orgadmin.admin.lists.rows import show_day
 from orgadmin.admin.members.forms import ReasonForm
@@ -56,8 +56,8 @@ from orgadmin.admin.people.new_person import AddPersonForm, NewPersonForm
 from orgadmin.admin.people.overview import OrganizationsPage, OverviewPage
 from orgadmin.admin.people.permission_names import NamesPermissions
 from orgadmin.admin.people.personal_data import PersonalDataPages
-from orgadmin.admin.people.view_as import ViewAsPage
-from orgadmin.admin.successors import read_succession, require_succession
+from orgadmin.admin.people.view_as_page import ViewAsPage
+from orgadmin.admin.successors import read_successor_form, require_successor_form
 from orgadmin.gate.answers import holds_more_than
 from orgadmin.models import Invitation, User
 from orgadmin.models.guards import is_another_superuser_left
@@ -70,7 +70,7 @@ class OffboardingPage:
     """The page leave/ below a person, for superusers."""
 
     def leave_view(self, request, user):
-        """Show what a person would lose, or remove all their access."""
+        """Show what access a person would lose, or remove all their access."""
         if user == request.user:
             text = _("You cannot offboard yourself. Ask another superuser.")
             return self.redirect_with_message(
@@ -82,10 +82,10 @@ class OffboardingPage:
         form = ReasonForm(request.POST or returned)
         is_sent = "confirmed" in request.POST
         data = returned if returned is not None else request.POST
-        succession = read_succession(data, [user], is_sent=is_sent)
-        if is_sent and form.is_valid() and not succession.has_errors:
+        successor_form = read_successor_form(data, [user], is_sent=is_sent)
+        if is_sent and form.is_valid() and not successor_form.has_errors:
             reason = form.cleaned_data["reason"]
-            return self._offboard(request, user, reason, succession)
+            return self._offboard(request, user, reason, successor_form)
         return self.render_page(
             request,
             user,
@@ -95,16 +95,16 @@ class OffboardingPage:
             form_key=choose_key(request),
             roles=membership.list_roles(user),
             invitations=Invitation.objects.filter(invited_by=user).count(),
-            succession=succession,
+            successor_form=successor_form,
         )
 
-    def _offboard(self, request, user, reason, succession):
+    def _offboard(self, request, user, reason, successor_form):
         offboarding.offboard(
             user,
             actor=request.user,
             reason=reason,
-            confirmed=succession.confirmed,
-            successors=succession.chosen,
+            confirmed=successor_form.confirmed,
+            successors=successor_form.chosen,
         )
         self.log_change(request, user, gettext_noop("Offboarded and deactivated."))
         text = _(
@@ -116,7 +116,10 @@ class OffboardingPage:
 
 
 class GuardedDeletion:
-    """Deletes people only if somebody else is left in charge, or asks first."""
+    """Deletes people, and asks first if this would remove a last admin or superuser.
+
+    The last active superuser cannot be deleted.
+    """
 
     def delete_view(self, request, object_id, extra_context=None):
         try:
@@ -125,7 +128,7 @@ class GuardedDeletion:
             return self.respond_to_refusal(request, error)
 
     def render_delete_form(self, request, context):
-        context |= describe_departure([context["object"]])
+        context |= make_deletion_context([context["object"]])
         return super().render_delete_form(request, context)
 
     @admin.action(
@@ -133,7 +136,7 @@ class GuardedDeletion:
         description=_("Delete selected %(verbose_name_plural)s"),
     )
     def delete_selected(self, request, queryset):
-        """Run Django's action, which first asks, and show who would be missing."""
+        """Run Django's action, which asks first, and show who takes over."""
         try:
             with transaction.atomic():
                 response = delete_selected(self, request, queryset)
@@ -142,21 +145,21 @@ class GuardedDeletion:
             self.message_user(request, text, messages.ERROR)
             return None
         if response is not None:
-            response.context_data |= describe_departure(queryset)
+            response.context_data |= make_deletion_context(queryset)
         return response
 
     @transaction.atomic
     def delete_queryset(self, request, queryset):
-        succession = require_succession(request.POST, list(queryset))
-        hand_over(queryset, succession.chosen, actor=request.user)
-        queryset.delete(actor=request.user, confirmed=succession.confirmed)
+        successor_form = require_successor_form(request.POST, list(queryset))
+        hand_over(queryset, successor_form.chosen, actor=request.user)
+        queryset.delete(actor=request.user, confirmed=successor_form.confirmed)
 
 
-def describe_departure(users):
-    """Return what a page says before these people are deleted."""
+def make_deletion_context(users):
+    """Return template variables for the page that asks before people are deleted."""
     has_superusers = any(is_active_superuser(user) for user in users)
     return {
-        "succession": read_succession({}, users, is_sent=False),
+        "successor_form": read_successor_form(data={}, leaving=users, is_sent=False),
         "is_last_superuser": has_superusers and not is_another_superuser_left(users),
     }
 
@@ -184,15 +187,14 @@ class UserAdmin(
 ):
     """The admin of people.
 
-    Staff with the model-level permissions for users manage the people who do not have
+    Staff with the model-level permissions for users can manage people who do not have
     more permissions than they do. Only superusers can see and assign permissions, roles
-    and groups, and change what someone else signs in with: the username, the password
-    and the email address.
+    and groups, and change the username, password or email address of someone else.
     """
 
     form = UserForm
     add_form = AddPersonForm
-    # Django's own template has an introduction about usernames.
+    # Django's own template has an introduction about usernames, which is not needed.
     add_form_template = "admin/orgadmin/user/change_form.html"
     add_fieldsets = [
         (None, {"fields": ["email", "first_name", "last_name", "language"]}),
@@ -238,7 +240,7 @@ class UserAdmin(
         "sign_out": _("Sign out everywhere"),
         "view_as": _("View site as this person"),
     }
-    # Pages without a tab of their own, and the tab that leads to them.
+    # {page that is not a tab: the tab to highlight on it}
     parent_tabs = {
         "change": "overview",
         "history": "activity",
@@ -256,19 +258,20 @@ class UserAdmin(
     list_display = ["person", "roles", "status", "last_sign_in"]
     list_filter = [RoleFilter, StatusFilter]
     ordering = ["sort_name", "pk"]
-    # Only the name has an index for sorting. No header is a link: people at a keyboard
-    # would have to pass it on each visit.
+    # Only the name has an index for sorting. The column headers are not links, because
+    # people who use a keyboard would have to pass them on each visit. The filter panel
+    # has a field to sort by name.
     sortable_by = ()
     sorts = {"person": Sort("sort_name", label=_("Name"))}
     autocomplete_fields = ["groups"]
     readonly_fields = ["last_login", "date_joined"]
 
     def is_permitted(self, request, permission, obj=None):
-        # Superusers may do everything. The rest is about delegated staff.
+        # Superusers are allowed everything. The rest is about delegated staff.
         if super().is_permitted(request, permission):
             return True
         if permission == "delete":
-            # Deleting a person would also delete their permissions and log entries.
+            # Deleting a person also deletes their permissions and log entries.
             return False
         user = request.user
         if not (user.is_active and user.is_staff):
@@ -292,7 +295,8 @@ class UserAdmin(
         permission = self.pages[page]
         if permission is SUPERUSERS_ONLY:
             return is_active_superuser(request.user)
-        # Also for people with more permissions, so that the page reveals nothing.
+        # This does not depend on the permissions of `obj`. Otherwise, the response
+        # would reveal that the person has more permissions.
         return self.is_permitted(request, permission)
 
     def get_form(self, request, obj=None, **kwargs):
@@ -340,9 +344,9 @@ class UserAdmin(
 
     @admin.display(description=_("Name"))
     def person(self, user):
-        """Name a person by their full name with the address below, or by one of them.
+        """Return the full name with the email address below, or else the label.
 
-        The name alone would not say who of the whole site it is.
+        Many people on the site can have the same name, so the name alone is not enough.
         """
         full_name = user.get_full_name()
         if not full_name:
@@ -383,7 +387,7 @@ class UserAdmin(
         try:
             return super().changeform_view(request, object_id, form_url, extra_context)
         except REFUSALS as error:
-            # Something has changed since the form was checked.
+            # Something changed after the form was validated.
             return self.respond_to_refusal(request, error)
         except membership.EndInThePast:
             return self.redirect_with_message(request, PAST_END, messages.ERROR)
@@ -400,7 +404,7 @@ class UserAdmin(
             self._send_first_link(request, obj)
 
     def response_add(self, request, obj, post_url_continue=None):
-        """Show the new person, where Django would show their form."""
+        """Redirect to the overview of the new person. Django would open their form."""
         return admin.ModelAdmin.response_add(self, request, obj, post_url_continue)
 
     def _send_first_link(self, request, user):
@@ -410,9 +414,10 @@ class UserAdmin(
             self.message_user(request, TOO_MANY_LINKS % user.label, messages.WARNING)
 
     def user_change_password(self, request, id, form_url=""):
-        """Set someone's password, as a superuser.
+        """Set the password of someone else. Only superusers can do this.
 
-        For their own password, people get the page that asks for the old one.
+        People who change their own password are sent to the page that asks for the old
+        one.
         """
         if self.get_object(request, unquote(id)) == request.user:
             return redirect("admin:password_change")
@@ -430,7 +435,7 @@ class UserAdmin(
 
     @admin.action(permissions=["delete"], description=_("Offboard selected people…"))
     def offboard_selected(self, request, queryset):
-        """Ask before people lose all access, and who takes over.
+        """Ask for confirmation before people lose all access, and who takes over.
 
         The action requires the permission to delete people, which only superusers have.
         """
@@ -445,11 +450,11 @@ class UserAdmin(
         description=_("Remove second factor (for people who lost their phone)"),
     )
     def remove_second_factor(self, request, queryset):
-        """Let people sign in with their password alone. Asks first.
+        """Remove the second factors of people, so that a password is enough to sign in.
 
-        The action requires the permission to delete people, which only superusers have.
-        It skips their own second factor. They can remove that on the page of the second
-        factor, which asks them to sign in again.
+        The action asks for confirmation. It requires the permission to delete people,
+        which only superusers have. It skips their own second factor, which they can
+        remove on their account page after they sign in again.
         """
         others = Authenticator.objects.exclude(user=request.user.pk)
         people = list(queryset.filter(pk__in=others.values("user")))
@@ -472,9 +477,10 @@ class UserAdmin(
         return None
 
     def describe_choice(self, user):
-        """Return enough about a person to recognize them in a list of choices.
+        """Return a text that identifies a person in a list of choices.
 
-        Someone else may have entered an address that is not confirmed.
+        An address that is not confirmed is marked, because it may belong to someone
+        else.
         """
         email = user.email
         if email and not user.has_verified_email:

@@ -1,4 +1,4 @@
-"""The page below a person on which a superuser begins to view the site as them."""
+"""The page on which a superuser starts to view the site as another person."""
 
 from django import forms
 from django.contrib import messages
@@ -16,7 +16,7 @@ from orgadmin.models import MembershipEvent
 
 
 class ViewAsForm(forms.Form):
-    """Say why someone views the site as another person. The audit log keeps it."""
+    """Asks for the reason to view the site as another person, for the audit log."""
 
     reason = MembershipEvent._meta.get_field("reason").formfield(
         label=gettext_lazy("Reason:"),
@@ -30,7 +30,7 @@ class ViewAsPage:
     """The page view_as/ below a person, for superusers."""
 
     def view_as_view(self, request, user):
-        """Ask for a reason, or begin to show the site as the person."""
+        """Ask for a reason, or start to show the site as the person."""
         if not view_as_session.may_be_viewed(user, request.user):
             return self._refuse_viewing(request, user)
         returned = get_returned_form(request)

@@ -1,9 +1,9 @@
-"""Pages that end someone's access ask before nobody is left in charge.
+"""Asks for confirmation before an organization loses its last active admin.
 
-They show the organizations that would have no active admin, and send the IDs of these
-organizations back in a field, once someone has confirmed it. The guards in
-`models/guards.py` refuse to write anything if other organizations would be affected by
-then. `successors.py` asks who takes over instead.
+A page that ends someone's access shows the organizations that would have no active
+admin. When the person confirms the change, the form sends the IDs of these
+organizations. If the change would affect other organizations by then, the guards in
+`models/guards.py` refuse it. `successors.py` asks who takes over instead.
 """
 
 from django.utils.translation import gettext as _
@@ -14,23 +14,24 @@ from orgadmin.models.guards import LastAdminError, LastSuperuserError
 from orgadmin.models.validators import is_primary_key
 from orgadmin.people.succession import SuccessionRefused
 
-# The hidden field, or the checkbox. Its value is "3 17": the IDs of the organizations
-# on the page.
+# The name of the hidden field or checkbox that confirms the change. Its value contains
+# the IDs of the organizations on the page, such as "3 17".
 CONFIRMED = "confirmed_organizations"
 
 REFUSALS = (LastAdminError, LastSuperuserError, SuccessionRefused)
 
+# The maximum number of organizations that a message names.
 NAMES_SHOWN = 10
 
 
 def read_confirmed(data):
-    """Return the IDs of the organizations that the person saw and confirmed."""
+    """Return the IDs of the organizations for which the person confirmed the change."""
     keys = data.get(CONFIRMED, "").split()
     return {int(key) for key in keys if is_primary_key(key)}
 
 
 def list_organizations(organizations):
-    """Return the names and IDs of organizations, at most NAMES_SHOWN of them."""
+    """Return the names and IDs of up to NAMES_SHOWN organizations, as one text."""
     names = ", ".join(
         f"{quote(organization)} ({organization.pk})"
         for organization in organizations[:NAMES_SHOWN]
@@ -42,9 +43,9 @@ def list_organizations(organizations):
 
 
 def describe_refusal(error, user):
-    """Return the message for a user whose change the guards have refused.
+    """Return the message for a user whose change was refused by the guards.
 
-    Names only organizations that the user may view.
+    The message names the organizations only if the user can view all of them.
     """
     if isinstance(error, (LastSuperuserError, SuccessionRefused)):
         return str(error)
