@@ -115,7 +115,7 @@ class UserDeleteTests(TestCase):
         def deactivate_bert(queryset, pks):
             User.objects.filter(pk=self.bert.pk).update(is_active=False)
 
-        with mock.patch.object(UserQuerySet, "_keep_authors", deactivate_bert):
+        with mock.patch.object(UserQuerySet, "_preserve_authors", deactivate_bert):
             deleted, _models = User.objects.filter(is_active=False).delete()
         self.assertEqual(deleted, 1)
         self.assertEqual(User.objects.get(), self.bert)

@@ -1,4 +1,4 @@
-"""AcceptedInvitation: remembers whose link in an invitation was used."""
+"""AcceptedInvitation: the link of an accepted invitation, and who accepted it."""
 
 from django.db import models
 from django.utils import timezone
@@ -8,15 +8,17 @@ from orgadmin.models.user import User
 
 
 class AcceptedInvitation(models.Model):
-    """The link of an invitation that was accepted, as a hash, and by whom.
+    """The hash of an accepted invitation's link, and the user who accepted it.
 
-    `Invitation` has only rows that can still be accepted. With this one, the person who
-    opens the used link again gets to the organization. It gives no access.
+    `Invitation` contains only invitations that were not accepted yet. If a person opens
+    the link again later, this row redirects them to the organization. It does not give
+    access.
     """
 
     token_hash = models.CharField(max_length=64, unique=True, editable=False)
-    # The previous release deletes people and organizations without knowing this table,
-    # so the database must not refuse that. Rows without their owner lead nowhere.
+    # The previous release does not know this table and can delete people and
+    # organizations, so the foreign keys have no constraints. Rows whose user or
+    # organization was deleted have no effect.
     user = models.ForeignKey(
         User, on_delete=models.CASCADE, related_name="+", db_constraint=False
     )

@@ -1,4 +1,4 @@
-"""AccessLink and AccessRequest: people ask an organization for a role."""
+"""AccessLink and AccessRequest: how people ask an organization for a role."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from orgadmin.access.sql import write_constant
 from orgadmin.models.fields import LongLineField
 from orgadmin.models.organization import Organization
 
-# How long admins can decide. After that, the person can ask again.
+# How long admins can answer a request. After that, the person can ask again.
 LIFETIME = timedelta(days=14)
 
 
@@ -26,14 +26,14 @@ class Outcome(models.TextChoices):
 
 
 class AccessLink(models.Model):
-    """The link by which people can ask for a role in an organization.
+    """The link with which people can ask for a role in an organization.
 
-    The link contains a secret, of which only a hash is stored. Without a row, nobody
-    can ask.
+    The link contains a secret, of which only a hash is stored. If an organization has
+    no row, nobody can ask for a role.
     """
 
-    # Without constraints, the previous release can still delete organizations and
-    # people. The row can remain then; its organization is not found.
+    # No constraint, so that the previous release can still delete organizations. A row
+    # can then remain without its organization; it has no effect.
     organization = models.OneToOneField(
         Organization, models.CASCADE, related_name="access_link", db_constraint=False
     )
@@ -46,12 +46,12 @@ class AccessLink(models.Model):
 
 class AccessRequestQuerySet(models.QuerySet["AccessRequest"]):
     def open(self) -> Self:
-        """Return the requests that can be decided.
+        """Return the requests that admins can still answer.
 
-        An account that is deactivated can get no role.
+        Leaves out requests of deactivated accounts, which cannot get a role.
         """
         return self.filter(
-            # Its condition is written like that of a partial index.
+            # Written as a constant, so that SQLite can use a partial index.
             outcome=write_constant(Outcome.OPEN.value),
             asked_at__gt=timezone.now() - LIFETIME,
             user__is_active=True,
@@ -64,10 +64,9 @@ class AccessRequestQuerySet(models.QuerySet["AccessRequest"]):
 
 
 class AccessRequest(models.Model):
-    """What a person has asked an organization for last, and what became of it.
+    """A person's last request for a role in an organization, and its outcome.
 
-    The next request of the same person replaces it. So there is at most one that is
-    open.
+    The person's next request to the same organization replaces the row.
     """
 
     organization = models.ForeignKey(
@@ -75,7 +74,7 @@ class AccessRequest(models.Model):
         models.CASCADE,
         related_name="access_requests",
         db_constraint=False,
-        # The constraint below has an index that begins with it.
+        # The index of the constraint below begins with this column.
         db_index=False,
     )
     user = models.ForeignKey(
@@ -84,8 +83,8 @@ class AccessRequest(models.Model):
         related_name="access_requests",
         db_constraint=False,
     )
-    # How the organization was called when the person asked. They do not learn what it
-    # is called now unless they get a role.
+    # The organization's name when the person asked. The person does not learn its
+    # current name unless they get a role.
     organization_name = models.CharField(max_length=255)
     role = models.CharField(
         max_length=20, choices=[(role.key, role.label) for role in ROLES]
@@ -95,10 +94,10 @@ class AccessRequest(models.Model):
     outcome = models.CharField(
         max_length=20, choices=Outcome.choices, blank=True, default=Outcome.OPEN
     )
-    # What the person reads if the request is declined.
+    # The reason that the person sees if the request is declined.
     answer = LongLineField(_("reason"), max_length=500, blank=True)
     decided_at = models.DateTimeField(null=True)
-    # For exports of personal data. The person learns no names.
+    # For exports of personal data. The person who asked does not see who decided.
     decided_by = models.ForeignKey(
         settings.AUTH_USER_MODEL,
         models.SET_NULL,

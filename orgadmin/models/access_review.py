@@ -1,4 +1,4 @@
-"""AccessReview: a campaign in which people confirm who has access, and its schedule."""
+"""AccessReview: people confirm who has access. ReviewRhythm: when reviews start."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from orgadmin.models.organization import Organization
 
 
 class ReviewIsComplete(NotSupportedError):
-    """A completed review is evidence, and cannot change any more."""
+    """A completed review is evidence, so it can no longer be changed."""
 
     def __init__(self) -> None:
         super().__init__("A completed access review is evidence. Start a new one.")
@@ -34,9 +34,10 @@ class ReviewScope(models.TextChoices):
 
 
 class ReviewRhythm(models.Model):
-    """Starts a review of all organizations again and again.
+    """A schedule that regularly starts a review of all organizations.
 
-    The next one starts on `next_on`, or later if the previous one is still open then.
+    The next review starts on `next_on`, or later if the previous one is still open
+    then.
     """
 
     every_days = models.PositiveSmallIntegerField(
@@ -71,18 +72,18 @@ class ReviewRhythm(models.Model):
 
 class AccessReviewQuerySet(models.QuerySet["AccessReview"]):
     def update(self, **values: Any) -> int:
-        """Change the reviews that are not completed, and no others."""
+        """Update the reviews that are not completed. Skip completed reviews."""
         return models.QuerySet.update(self.filter(completed_at=None), **values)
 
     def delete(self) -> Any:
         raise ReviewIsComplete
 
     def open(self) -> AccessReviewQuerySet:
-        """Return the reviews that are not completed. Their due date may be over."""
+        """Return the reviews that are not completed, even if their due date is over."""
         return self.filter(completed_at=None)
 
     def asking(self) -> AccessReviewQuerySet:
-        """Return the reviews that have all their items, and that nobody has closed."""
+        """Return the open reviews that have all their items and were not closed."""
         return self.open().filter(prepared_at__isnull=False, closed_at=None)
 
     def answerable(self) -> AccessReviewQuerySet:
@@ -91,7 +92,7 @@ class AccessReviewQuerySet(models.QuerySet["AccessReview"]):
 
 
 def is_answerable(path: str = "") -> Q:
-    """Return the condition for querysets that people can answer a review now.
+    """Return the queryset condition that people can answer a review now.
 
     `path` leads to the review, such as "review__".
     """
@@ -107,18 +108,19 @@ def is_answerable(path: str = "") -> Q:
 
 
 class AccessReview(models.Model):
-    """Asks who still needs their access, until the end of a day.
+    """A review in which people confirm, until a due date, who still needs their access.
 
-    What is asked and answered is in `ReviewSection`, `ReviewItem` and `ReviewDecision`.
-    Once the review is completed, none of these rows can change. The keys and names of
-    people and organizations are plain values, so they stay when those are deleted.
+    The questions and answers are in `ReviewSection`, `ReviewItem` and `ReviewDecision`.
+    Once the review is completed, none of these rows can change. The IDs and names of
+    people and organizations are plain values, so they remain when the people and
+    organizations are deleted.
 
-    All times of a review are those of the database's clock, like the ends of
-    memberships: application servers may have wrong clocks.
+    Reviews use the database's clock, like the ends of memberships, because application
+    servers may have wrong clocks.
     """
 
     started_at = models.DateTimeField(_("started"), default=timezone.now)
-    # Empty if a rhythm has started it.
+    # Empty if a schedule started the review.
     started_by_key = models.BigIntegerField(_("by user ID"), null=True)
     started_by_name = models.CharField(_("started by"), max_length=150, blank=True)
     rhythm = models.ForeignKey(
@@ -131,29 +133,32 @@ class AccessReview(models.Model):
     scope = models.CharField(
         _("organizations"), max_length=10, choices=ReviewScope.choices
     )
-    # For a list, its search and filters as people read them; for one organization, its
-    # name then.
+    # For a list, its search and filters as text; for one organization, its name at the
+    # start of the review.
     scope_text = models.CharField(max_length=500, blank=True)
     due_on = models.DateField(_("due date"))
     ends_access = models.BooleanField(_("unconfirmed access ends"), default=False)
-    # All organizations up to this key have their items. Once all have, `prepared_at`.
+    # The items of all organizations up to this ID exist. `prepared_at` is set when all
+    # items exist.
     prepared_to = models.BigIntegerField(default=0, editable=False)
     prepared_at = models.DateTimeField(null=True, editable=False)
-    # The request that is being sent to all admins, such as "7 days", and up to which
-    # user ID; then the last one that everybody got. See people/review_schedule.py.
+    # `asking` is the request that is being sent to all admins, such as "7 days", and
+    # `asked_to` is the user ID up to which it was sent. `asked` is the last request
+    # that was sent to everyone. See people/review_schedule.py.
     asking = models.CharField(max_length=20, blank=True, editable=False)
     asked_to = models.BigIntegerField(default=0, editable=False)
     asked = models.CharField(max_length=20, blank=True, editable=False)
-    # Up to which entry the membership log was searched for people who have left.
+    # The membership log was searched up to this entry for people who left after the
+    # review started.
     log_position = models.BigIntegerField(default=0, editable=False)
-    # When someone closed or canceled it, and who that was. Empty if it was open until
-    # the due date, or until everything had an answer.
+    # When someone closed or canceled the review, and who. Empty if the review was open
+    # until the due date, or until everything had been answered.
     closed_at = models.DateTimeField(_("closed early"), null=True)
     closed_by_key = models.BigIntegerField(_("by user ID"), null=True)
     closed_by_name = models.CharField(
         _("closed by"), max_length=150, blank=True, default="", db_default=""
     )
-    # Nobody had decided anything by then, and nothing was decided afterwards.
+    # Closed before anyone had decided anything. Nothing was decided afterwards, either.
     is_cancelled = models.BooleanField(_("canceled"), default=False, db_default=False)
     completed_at = models.DateTimeField(_("completed"), null=True)
 
@@ -177,7 +182,7 @@ class AccessReview(models.Model):
         return gettext("Access review of %s") % date_format(local, "DATE_FORMAT")
 
     def save(self, **kwargs: Any) -> None:
-        """Save the review, unless it has been completed."""
+        """Save the review. Raise `ReviewIsComplete` if it has been completed."""
         if not self._state.adding and not type(self).objects.open().filter(pk=self.pk):
             raise ReviewIsComplete
         super().save(**kwargs)
@@ -187,18 +192,18 @@ class AccessReview(models.Model):
 
     @property
     def due_at(self) -> datetime.datetime:
-        """The moment at which the due date is over, in the time zone of the site."""
+        """The moment at which the due date has ended in the site's time zone."""
         return find_start_of_next_day(self.due_on)
 
     @property
     def is_answerable(self) -> bool:
-        """Whether people can answer now. Asks the database for the time."""
+        """Whether people can answer now. May read the database's clock."""
         is_open = self.completed_at is None and self.closed_at is None
         return is_open and self.prepared_at is not None and not self.is_due
 
     @property
     def is_due(self) -> bool:
-        """Whether nobody can answer any more. Asks the database for the time."""
+        """Whether the time to answer is over. May read the database's clock."""
         return self.closed_at is not None or self.due_at <= read_clock()
 
 
@@ -207,7 +212,7 @@ class ReviewSectionQuerySet(models.QuerySet["ReviewSection"]):
         return self.filter(open_items__gt=0)
 
     def waiting(self) -> ReviewSectionQuerySet:
-        """Return the sections about organizations that their admins can answer."""
+        """Return the sections that admins of an organization still have to answer."""
         return self.unanswered().filter(
             is_answerable("review__"), organization_key__isnull=False
         )
@@ -218,7 +223,7 @@ class ReviewSectionQuerySet(models.QuerySet["ReviewSection"]):
         return self.exclude(organization_key__in=archived.values("pk"))
 
     def tell_answerable(self) -> ReviewSectionQuerySet:
-        """Read with each section whether people can answer now, as `is_answerable`."""
+        """Add the attribute `is_answerable`: whether people can answer it now."""
         condition = When(is_answerable("review__"), then=True)
         return self.annotate(is_answerable=Case(condition, default=False))
 
@@ -226,8 +231,8 @@ class ReviewSectionQuerySet(models.QuerySet["ReviewSection"]):
 class ReviewSection(models.Model):
     """The part of a review that is about one organization.
 
-    In addition, each review has one section without an organization, in which platform
-    staff confirm all access that is not by a role.
+    Each review also has one section without an organization, in which platform staff
+    confirm all access that does not come from a role.
     """
 
     review = models.ForeignKey(

@@ -1,4 +1,4 @@
-"""The normal form of email addresses and usernames, in which they are compared."""
+"""The normal forms in which email addresses and usernames are compared."""
 
 from __future__ import annotations
 
@@ -9,42 +9,42 @@ import idna
 
 from orgadmin.models.look_alikes import fold
 
-# Long enough for an address of 254 characters whose domain gets longer. Short enough
-# for an index, also if each character takes four bytes.
+# Long enough for an address of 254 characters whose domain becomes longer in ASCII.
+# Short enough for an index, even if each character takes four bytes.
 EMAIL_FOLD_LENGTH = 512
 
-# A username has at most 150 characters, of which a few become longer.
+# A username has at most 150 characters, a few of which become longer.
 USERNAME_FOLD_LENGTH = 255
 
-# A username may have 150 characters. This leaves room to append a number.
+# A username can have 150 characters. This leaves room to append a number.
 BASE_LENGTH = 140
 
 WIDTHS = ("<wide>", "<narrow>")
-ENCODED = "xn--"  # marks a part of a domain that contains other than ASCII letters
+ENCODED = "xn--"  # begins a part of a domain that contains non-ASCII characters
 
 
 def fold_username(username: str) -> str:
-    """Return what usernames have in common if they differ only in case or width."""
+    """Return a form that is equal for usernames that differ only in case or width."""
     return fold(username)[:USERNAME_FOLD_LENGTH]
 
 
 def normalize_email(text: str) -> str:
-    """Return an address that someone has typed in the form in which it is stored.
+    """Return the form in which an address that someone has typed is stored.
 
     Full-width letters and signs become ordinary ones. The domain becomes ASCII, as mail
-    servers need it: "münchen.example" becomes "xn--mnchen-3ya.example". The case of the
-    part before the "@" stays.
+    servers need it: "münchen.example" becomes "xn--mnchen-3ya.example". The part before
+    the "@" keeps its case.
     """
     name, at, domain = replace_widths(text).rpartition("@")
     return f"{name}{at}{normalize_domain(domain)}" if at else domain
 
 
 def fold_email(email: str) -> str:
-    """Return what addresses have in common if they lead to the same mailbox.
+    """Return a form that is equal for addresses that lead to the same mailbox.
 
-    Only addresses that differ in case, or in the spelling of their domain, have it in
-    common. Unicode considers more characters equal, such as the Kelvin sign and "k",
-    but such addresses can belong to different people.
+    Addresses lead to the same mailbox if they differ only in case or in the spelling of
+    their domain. Unicode treats more characters as equal, such as the Kelvin sign and
+    "k", but such addresses can belong to different people.
     """
     name, at, domain = email.rpartition("@")
     return f"{lower_exactly(name)}{at}{normalize_domain(domain)}"[:EMAIL_FOLD_LENGTH]
@@ -56,10 +56,9 @@ def is_same_email(first: str, second: str) -> bool:
 
 
 def list_spellings(email: str) -> list[str]:
-    """Return the spellings in which releases may have stored an address.
+    """Return the spellings in which releases may have stored an address, in lower case.
 
-    All are in lower case: the normal form, and the one with the domain as people read
-    it.
+    These are the normal form, and the form with a readable domain.
     """
     folded = fold_email(email)
     name, at, domain = folded.rpartition("@")
@@ -75,7 +74,7 @@ def list_spellings(email: str) -> list[str]:
 def normalize_domain(domain: str) -> str:
     """Return a domain in lower case and in ASCII.
 
-    An invalid domain that has no ASCII form is returned in lower case.
+    If an invalid domain has no ASCII form, it is only converted to lower case.
     """
     if not domain.isascii():
         try:
@@ -86,10 +85,10 @@ def normalize_domain(domain: str) -> str:
 
 
 def lower_exactly(text: str) -> str:
-    """Return the text with those letters in lower case that have one upper-case form.
+    """Convert letters to lower case, but only if this can be reversed.
 
-    The Kelvin sign stays as it is: its lower-case form is "k", but the upper-case form
-    of "k" is another letter.
+    The Kelvin sign is not converted: its lower-case form is "k", but the upper-case
+    form of "k" is another letter.
     """
     if text.isascii():
         return text.lower()
@@ -101,7 +100,7 @@ def lower_exactly(text: str) -> str:
 
 
 def replace_widths(text: str) -> str:
-    """Return the text with ordinary characters instead of full-width and half-width."""
+    """Replace full-width and half-width characters by ordinary ones."""
     if text.isascii():
         return text
     characters = []
@@ -113,13 +112,13 @@ def replace_widths(text: str) -> str:
 
 
 def normalize_sign_in_name(text: str) -> str:
-    """Return what all spellings of a username or an email address have in common."""
+    """Return a form that is equal for all spellings of a username or email address."""
     return fold_username(normalize_email(text))
 
 
 def make_username(email: str) -> str:
-    """Return the username that is made from an address, unless it is taken.
+    """Return the username that is made from an email address.
 
-    Each character that usernames do not allow becomes "-".
+    Characters that are not allowed in usernames become "-". The username may be taken.
     """
     return re.sub(r"[^\w.@+-]", "-", email)[:BASE_LENGTH]

@@ -19,13 +19,13 @@ if TYPE_CHECKING:
 class AuditEvent(AppendOnly):
     """A security event: who did what to whom, when, and from where.
 
-    Keys and names are plain values instead of foreign keys. So a row remains when the
-    accounts that it names are deleted.
+    IDs and names are plain values instead of foreign keys, so that a row remains when
+    the accounts in it are deleted.
     """
 
     at = models.DateTimeField(_("when"), default=timezone.now)
-    # One of SecurityEvent. The field has no choices, so that a new kind of event needs
-    # no migration.
+    # A value of SecurityEvent. The field has no choices, so that a new kind of event
+    # does not require a migration.
     event = models.CharField(_("event"), max_length=30)
     user_key = models.BigIntegerField(_("user ID"), null=True)
     user_name = models.CharField(_("person"), max_length=254, blank=True)
@@ -33,8 +33,8 @@ class AuditEvent(AppendOnly):
     actor_key = models.BigIntegerField(_("by user ID"), null=True)
     actor_name = models.CharField(_("by"), max_length=150, blank=True)
     details = models.JSONField(_("details"), default=dict, blank=True)
-    # Values that are erased with the person, such as email addresses. Like the names,
-    # they are not part of the hash.
+    # Values that are erased together with the person, such as email addresses. Like the
+    # names, they are not part of the hash.
     personal = models.JSONField(default=dict, blank=True, editable=False)
     # The shortened IP address, such as "192.0.2.0/24".
     network = models.CharField(_("from"), max_length=50, blank=True)
@@ -51,14 +51,14 @@ class AuditEvent(AppendOnly):
         ordering = ["-pk"]
         base_manager_name = "objects"
         indexes = [
-            # For the events of a person, whom some events know by name only.
+            # For the events of a person. Some events have only the person's name.
             models.Index(fields=["user_key", "id"], name="audit_user"),
             models.Index(fields=["actor_key", "id"], name="audit_actor"),
             models.Index(fields=["user_name", "id"], name="audit_user_name"),
-            # For the list, from and to any time, of all events or of one kind.
+            # For the list of all events or of one kind, in any period.
             models.Index(fields=["at", "id"], name="audit_at"),
             models.Index(fields=["event", "at", "id"], name="audit_event_at"),
-            # To find the events that are not sealed, which are few.
+            # For the unsealed events, of which there are few.
             models.Index(
                 fields=["id"],
                 name="audit_unsealed",
@@ -74,28 +74,28 @@ class AuditEvent(AppendOnly):
         try:
             return SecurityEvent(self.event).label
         except ValueError:
-            # A later release recorded it.
+            # A later release recorded this event.
             return self.event
 
     @property
     def is_actor_unknown(self) -> bool:
-        """Whether someone acted who was not signed in, as after a wrong password.
+        """Whether someone acted without being signed in, as after a wrong password.
 
-        Commands have no actor either, but they have no request.
+        Commands have no actor, either, but they also have no request.
         """
         return self.actor_key is None and bool(self.request_id)
 
     def describe(self) -> dict[str, Any]:
-        """Return the event for the site's log, which has no names of people.
+        """Return the event for the request log, without names of people.
 
-        This is what the hash covers. So a copy of the site's log is enough to verify
-        the chain.
+        The result contains everything that the hash covers, so that the chain can be
+        verified with a copy of the request log.
         """
         return {
             "audit_position": self.position,
             "audit_hash": self.hash,
             "audit_at": self.at.astimezone(datetime.UTC).isoformat(),
-            # The request that caused the event. Another one may have sealed it.
+            # The request that caused the event. Another request may have sealed it.
             "audit_request": self.request_id,
             "user_key": self.user_key,
             "actor_key": self.actor_key,

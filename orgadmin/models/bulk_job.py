@@ -1,4 +1,4 @@
-"""BulkJob: a change of many roles that a worker makes."""
+"""BulkJob: a change of many roles that a worker carries out."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from django.utils.translation import gettext_lazy as _
 
 
 class BulkJob(models.Model):
-    """A bulk change that someone has confirmed, and what has become of it.
+    """A bulk change that someone has confirmed, and its result.
 
-    Once it is finished, `order` is emptied: the logs have what was done.
+    When the job is finished, `order` is emptied, because the logs contain the changes.
     """
 
     class State(models.TextChoices):
@@ -19,10 +19,11 @@ class BulkJob(models.Model):
         DONE = "done", _("Done")
         REFUSED = "refused", _("Nothing was changed")
 
-    # No foreign key: a release that does not know this table can delete the account.
+    # Not a foreign key, so that a release that does not know this table can delete the
+    # account.
     actor_key = models.BigIntegerField()
     kind = models.CharField(max_length=16)
-    # The keys of people, organizations and roles, and the reason.
+    # The IDs of people and organizations, the keys of roles, and the reason.
     order = models.JSONField(default=dict)
     state = models.CharField(
         max_length=16, choices=State.choices, default=State.WAITING
@@ -30,7 +31,7 @@ class BulkJob(models.Model):
     number = models.PositiveIntegerField()  # of roles that are to change
     changed = models.PositiveIntegerField(default=0)
     skipped = models.PositiveIntegerField(default=0)
-    # What was in the way, for superusers, in the actor's language.
+    # Why nothing was changed, for superusers, in the actor's language.
     refusal = models.TextField(blank=True)
     created_at = models.DateTimeField(default=timezone.now)
     started_at = models.DateTimeField(null=True, blank=True)

@@ -1,4 +1,4 @@
-"""ColumnMapping: what the columns of a kind of file become, saved by name."""
+"""ColumnMapping: a saved assignment of a file's columns to fields."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ NAME_LENGTH = 80
 
 
 class ColumnMapping(models.Model):
-    """A choice of columns that all superusers can use for their imports."""
+    """An assignment of columns to fields that all superusers can use for imports."""
 
     name = models.CharField(_("name"), max_length=NAME_LENGTH, unique=True)
-    # What the rows of such a file are about.
+    # Whether the rows of such files are organizations or people.
     subject = models.CharField(
         max_length=16,
         choices=Import.Subject.choices,
         default=Import.Subject.ORGANIZATIONS,
         db_default=Import.Subject.ORGANIZATIONS,
     )
-    # {title of a column: field}. An empty field means that the column is not used.
+    # {column title: field name}. An empty field name means that the column is not used.
     fields = models.JSONField(default=dict)
     saved_at = models.DateTimeField(default=timezone.now)
 

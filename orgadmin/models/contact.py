@@ -20,9 +20,9 @@ class ContactQuerySet(models.QuerySet["Contact"]):
     def lock_organizations(self, *, others: Collection[int] = ()) -> None:
         """Lock the organizations of these contacts, and `others`, until the commit.
 
-        A change of a contact is a change of its organization, whose row a trigger then
-        updates. Whoever edits an organization locks it before its contacts. In the
-        other order, two people could block each other.
+        A change of a contact also updates the row of its organization, by a database
+        trigger. All code locks an organization before its contacts, to prevent
+        deadlocks.
         """
         rows = Organization._base_manager.using(self.db)
         owners = self.order_by().values("organization")
@@ -42,8 +42,8 @@ class ContactQuerySet(models.QuerySet["Contact"]):
 class Contact(models.Model):
     """A contact person of an organization.
 
-    Its permissions follow those of the organization: anyone who may view the
-    organization may view its contacts, and anyone who may edit it may edit them.
+    People who can view the organization can view its contacts, and people who can edit
+    the organization can edit them.
     """
 
     organization = models.ForeignKey(
@@ -56,7 +56,7 @@ class Contact(models.Model):
     role = LineField(_("role"), max_length=100, blank=True)
     email = LineEmailField(_("email"), blank=True)
     phone = PhoneField(_("phone"), max_length=50, blank=True)
-    # Lists are sorted by it.
+    # Lists are sorted by this field.
     sort_name = SortTextField("name")
 
     objects = ContactQuerySet.as_manager()

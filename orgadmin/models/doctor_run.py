@@ -1,4 +1,4 @@
-"""DoctorRun: what the last run of the doctor has found."""
+"""DoctorRun: the result of the last run of the doctor."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from django.utils import timezone
 class DoctorRun(models.Model):
     """The errors that remained after the last run of `manage.py doctor`.
 
-    There is one row at most, without names: {kind of error: how many}.
+    The table has at most one row. `errors` is {kind of error: number}, without names.
     """
 
     at = models.DateTimeField(default=timezone.now)

@@ -1,16 +1,17 @@
-"""EndReminder: that people were reminded of the end of a membership."""
+"""EndReminder: remembers which ends of memberships people were reminded of."""
 
 from django.db import models
 
 
 class EndReminder(models.Model):
-    """A row for each end of a membership of which mail has reminded, or will.
+    """The end of a membership for which a reminder has been sent or is in the outbox.
 
-    The row is added in the transaction that adds the mail to the outbox. The constraint
-    keeps two workers from reminding of the same end. A membership that gets another end
-    has no row for it, so people are reminded again. Rows are deleted after the end.
+    The row is added in the transaction that adds the email to the outbox. The
+    constraint prevents two workers from sending a reminder of the same end. If the end
+    of the membership changes, there is no row for the new end, so people are reminded
+    again. Rows are deleted after the end.
 
-    Keys are plain values, so a row does not prevent the deletion of what they name.
+    IDs are plain values, so that a row does not prevent deleting the user or group.
     """
 
     user_key = models.BigIntegerField()

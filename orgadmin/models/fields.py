@@ -1,4 +1,4 @@
-"""Fields that clean the text that people enter, and the text that a search looks in."""
+"""Fields that clean what people enter, and fields that are computed from others."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ from orgadmin.models.phone_numbers import format_phone
 from orgadmin.models.text import check_length, clean_line, clean_paragraphs
 from orgadmin.models.validators import validate_language, validate_time_zone
 
-SORT_LENGTH = 255  # characters of a name by which a list is sorted
+SORT_LENGTH = 255  # maximum length of the text by which lists are sorted, in characters
 
 
 class CleanedFormField:
-    """Cleans the text that was sent, before it is validated.
+    """Cleans submitted text before it is validated.
 
-    A stored text that is not clean, because it is older than the rules or was saved by
-    code, counts as changed only if the person has changed it.
+    A stored text may not be clean, because it is older than the rules or was saved by
+    code. It counts as changed only if the person has changed it.
     """
 
     def clean_text(self, text: str) -> str:
@@ -49,7 +49,7 @@ class CleanedFormField:
             check_length(value, limit)
 
     def has_changed(self, initial: Any, data: Any) -> bool:
-        # If the stored text would be refused, it cannot equal a valid one.
+        # If the stored text is invalid today, it is compared as it is.
         with suppress(ValidationError):
             initial = self.to_python(initial)
         return super().has_changed(initial, data)  # type: ignore[misc]
@@ -60,7 +60,7 @@ class LineFormField(CleanedFormField, forms.CharField):
 
 
 class LineEmailFormField(CleanedFormField, forms.EmailField):
-    """An email address in a form, of which only the normal form is kept."""
+    """An email address in a form, converted to its normal form."""
 
     def clean_text(self, text: str) -> str:
         return normalize_email(super().clean_text(text))
@@ -71,7 +71,7 @@ class LineURLFormField(CleanedFormField, forms.URLField):
 
 
 class PhoneFormField(LineFormField):
-    """A phone number in a form, of which only the readable form is kept."""
+    """A phone number in a form, converted to its readable form."""
 
     def clean_text(self, text: str) -> str:
         return format_phone(super().clean_text(text))
@@ -87,9 +87,9 @@ class ParagraphsFormField(CleanedFormField, forms.CharField):
 class CleanedField:
     """A model field whose `clean()` cleans the text, for forms, imports and commands.
 
-    Saving does not clean: code can store any text, and rows that are older than the
-    rules can still be loaded and found. In migrations, the field appears as Django's
-    own, so a new rule needs no migration.
+    Saving does not clean the text: code can store any text, and rows that are older
+    than the rules can still be loaded and found. In migrations, the field appears as
+    Django's field, so a new rule does not require a migration.
     """
 
     form_class: type[forms.Field] = LineFormField
@@ -157,9 +157,9 @@ class TimeZoneField(LineField):
 
 
 class UnlimitedColumn(CleanedField):
-    """The limit of the length is a rule for what people enter, not for the column.
+    """Limits the length of new text, but not of the database column.
 
-    So texts that are longer than the limit, because they are older, stay as they are.
+    Texts that are longer than the limit, because they are older, remain unchanged.
     """
 
     def deconstruct(self) -> tuple[str, str, Sequence[Any], dict[str, Any]]:
@@ -172,7 +172,7 @@ class LongLineField(UnlimitedColumn, models.TextField):
     """One line of text, in a column of unlimited length."""
 
     def formfield(self, **kwargs: Any) -> Any:
-        # The form field of a TextField would have several lines.
+        # By default, a TextField gets an input with several lines.
         return super().formfield(**{"widget": forms.TextInput, **kwargs})
 
 
@@ -186,7 +186,7 @@ class ParagraphsField(UnlimitedColumn, models.TextField):
 
 
 def normalize(text: str) -> str:
-    """Return the text without case, accents and widths: "muller" then finds "Müller".
+    """Remove differences in case, accents and width, so that "muller" finds "Müller".
 
     Case folding can produce characters that must be decomposed again, so both steps run
     twice. Vowel signs that are letters of their script are kept.
@@ -199,17 +199,18 @@ def normalize(text: str) -> str:
 
 
 class ComputedField:
-    """Text that is made from other fields, by `save()` and `bulk_create()`.
+    """Text that `save()` and `bulk_create()` compute from other fields.
 
-    `OrganizationQuerySet.write_computed_texts()` updates it when rows are changed in
-    other ways. In migrations, the field appears as Django's own.
+    `OrganizationQuerySet.write_computed_texts()` updates the text when rows are changed
+    in other ways. In migrations, the field appears as Django's field.
     """
 
-    # The database stores the computed text as it is, so INSERT need not return it.
+    # The database stores the computed text unchanged, so INSERT does not need to return
+    # it.
     db_returning = False
 
     def __init__(self, *sources: str, **options: Any) -> None:
-        """`sources` are the names of the fields that the text is made from."""
+        """`sources` are the names of the fields from which the text is computed."""
         self.sources = sources
         options.setdefault("blank", True)
         options.setdefault("default", "")
@@ -225,7 +226,7 @@ class ComputedField:
         raise NotImplementedError
 
     def compute(self, instance: models.Model) -> str | None:
-        """Return the text for an instance, made from its other fields."""
+        """Return the text for an instance."""
         values = [str(getattr(instance, source) or "") for source in self.sources]
         return self.make_text("\n".join(values))
 
@@ -237,14 +238,14 @@ class ComputedField:
 
 
 class SearchTextField(ComputedField, models.TextField):
-    """The text that a search looks in: without case, accents and widths."""
+    """The text that is searched, without differences in case, accents and width."""
 
     def make_text(self, text: str) -> str:
         return normalize(text)
 
 
 class LookAlikeKeyField(ComputedField, models.CharField):
-    """A key that names have in common if they look alike."""
+    """A key that is equal for names that look alike."""
 
     def __init__(self, *sources: str, **options: Any) -> None:
         options.setdefault("max_length", KEY_LENGTH)
@@ -255,11 +256,11 @@ class LookAlikeKeyField(ComputedField, models.CharField):
 
 
 class SortTextField(ComputedField, models.CharField):
-    """The text that a list is sorted by: without case, accents and widths.
+    """The text by which lists are sorted, without case, accents and widths.
 
-    Both databases compare its code points, so they sort alike: on PostgreSQL, the
-    migration gives the column the collation "C". The text is cut, because PostgreSQL
-    refuses long texts in an index.
+    Both databases sort it by code points: on PostgreSQL, a migration gives the column
+    the collation "C". The text is truncated, because PostgreSQL refuses long texts in
+    an index.
     """
 
     def __init__(self, *sources: str, **options: Any) -> None:
@@ -271,7 +272,7 @@ class SortTextField(ComputedField, models.CharField):
 
 
 class PersonSortField(SortTextField):
-    """The text that people are sorted by: their full name, or else their username."""
+    """The text by which people are sorted: their full name, or else their username."""
 
     def __init__(self, **options: Any) -> None:
         super().__init__("username", "first_name", "last_name", **options)
@@ -281,9 +282,9 @@ class PersonSortField(SortTextField):
 
 
 class FoldField(ComputedField, models.CharField):
-    """What names have in common that must not exist side by side.
+    """A form of a name that must be unique.
 
-    It is NULL for an empty name, and in rows that the previous release has written.
+    NULL if the name is empty, and in rows that the previous release has written.
     """
 
     def __init__(self, *sources: str, **options: Any) -> None:
@@ -297,7 +298,7 @@ class FoldField(ComputedField, models.CharField):
 
 
 class UsernameFoldField(FoldField):
-    """A username without case and widths."""
+    """A username, without differences in case and width."""
 
     def __init__(self, *sources: str, **options: Any) -> None:
         options.setdefault("max_length", USERNAME_FOLD_LENGTH)
@@ -319,19 +320,18 @@ class EmailFoldField(FoldField):
 
 
 class KeptByDatabase:
-    """A column that triggers of the database keep, or that `write_kept()` writes.
+    """A column that only database triggers or `write_kept()` write.
 
-    Django does not write such a field: neither `save()` and `bulk_create()` nor
-    `update()` and fixtures. So an instance that was loaded earlier cannot overwrite it.
-    After INSERT, the database returns its value; after a save, the instance must forget
-    it, and reads it again when it is needed. In migrations, the field appears as
-    Django's own.
+    `save()`, `bulk_create()`, `update()` and fixtures leave this field out, so that an
+    instance that was loaded earlier cannot overwrite the column. INSERT returns its
+    value. After a later save, the instance must forget the value, so that it is read
+    again when it is needed. In migrations, the field appears as Django's field.
     """
 
     generated = True
 
-    # Django asks for it when it validates constraints. None of them is about such a
-    # field.
+    # Django reads this attribute when it validates constraints. No constraint uses such
+    # a field.
     expression = models.Value(None)
 
     def __init__(self, *arguments: Any, **options: Any) -> None:
@@ -353,24 +353,24 @@ class KeptByDatabase:
 
 
 class KeptTimeField(KeptByDatabase, models.DateTimeField):
-    """A time that `save()` does not write."""
+    """A time that is not written by `save()`."""
 
 
 class KeptNumberField(KeptByDatabase, models.IntegerField):
-    """A number that `save()` does not write."""
+    """A number that is not written by `save()`."""
 
 
 class KeptKeyField(KeptByDatabase, models.BigIntegerField):
-    """A key of another row that `save()` does not write."""
+    """The ID of another row, not written by `save()`."""
 
 
 class KeptTextField(KeptByDatabase, models.CharField):
-    """A text that `save()` does not write."""
+    """A text that is not written by `save()`."""
 
 
 def find_django_class(field: object) -> str:
-    """Return the name of the class of Django that the class of a field is made from."""
+    """Return the name of the Django class that a field's class inherits from."""
     for base in type(field).__mro__:
         if base.__module__.startswith("django."):
             return base.__name__
-    raise TypeError(f"{field!r} is not a field of Django.")
+    raise TypeError(f"{field!r} does not inherit from a Django field.")

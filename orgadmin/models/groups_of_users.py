@@ -1,8 +1,9 @@
-"""Lets Django's own managers renew memberships that have ended by their date.
+"""Makes Django's own managers replace expired memberships.
 
-The row of such a membership remains for a minute or so. Django would find it, and leave
-it as it is: `user.groups.add(group)` would do nothing, and say nothing. So `add()` and
-`set()` remove it first, as the worker would, and then add a new one, without an end.
+The row of an expired membership remains for about a minute. Django would find it and
+leave it unchanged, so `user.groups.add(group)` would silently do nothing. Therefore,
+`add()` and `set()` first remove this row, as the worker would do, and then add a new
+membership without an end.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
 
 
 class RenewingManager:
-    """What `user.groups` and `group.user_set` have before Django's own methods."""
+    """Mixin for the managers `user.groups` and `group.user_set`."""
 
     if TYPE_CHECKING:
         instance: models.Model
@@ -55,12 +56,12 @@ class RenewingManager:
         return router.db_for_write(self.through, instance=self.instance)
 
     def _remove_ended(self, objs: Iterable[Any]) -> None:
-        """Remove the rows of memberships that have ended, and log it.
+        """Remove and log the rows of memberships that have ended.
 
-        Locks their users, as the worker does, so only one of them does it.
+        Locks the users, as the worker does, so that each end is logged only once.
         """
         if getattr(self.instance, "is_from_fixture", False):
-            # A fixture contains the ends, too.
+            # The fixture itself contains the ends of the memberships.
             return
         using = self._find_database()
         keys = self._get_target_ids(self.target_field_name, objs)
@@ -76,7 +77,8 @@ class RenewingManager:
         write_ended_memberships(rows)
         groups = Group.objects.using(using).filter(pk__in=rows.values("group"))
         others = set(exclude_role_groups(groups).values_list("pk", flat=True))
-        # The audit log records changes of groups that are no roles. These have ended.
+        # remove() sends the signal that records changes of other groups in the audit
+        # log.
         for row in rows.filter(group__in=others).select_related("user", "group"):
             row.user.groups.remove(row.group)
         rows.delete()
@@ -90,7 +92,7 @@ class RenewingDescriptor(ManyToManyDescriptor):
 
 
 def renew_ended_memberships(user_model: type[User]) -> None:
-    """Give both sides of the relation between users and groups such a manager."""
+    """Use `RenewingManager` for both `user.groups` and `group.user_set`."""
     relation = user_model._meta.get_field("groups").remote_field
     for side, name, reverse in (
         (user_model, "groups", False),

@@ -1,9 +1,8 @@
-"""The guards of an organization's last active admin, of the last superuser, and of
-what people sign in with.
+"""Guards that protect the last active admin, the last superuser, and credentials.
 
-Whatever ends someone's access asks the first two in the transaction that writes the
-change: `User.save()`, the deletion of users, role changes, and the erasure of a person.
-`User.save()` asks the third one.
+All code that ends someone's access calls `keep_a_superuser()` and the guard of admins
+in the transaction that makes the change: `User.save()`, the deletion of users, role
+changes, and the erasure of a person. `User.save()` calls `protect_credentials()`.
 
 To prevent deadlocks, all code takes its locks in the same order: rows of users, the
 lock of superusers, rows of organizations.
@@ -33,22 +32,22 @@ if TYPE_CHECKING:
 
     from orgadmin.models import Organization, User
 
-# PostgreSQL's lock while the number of superusers may shrink, as a number that only
-# this module uses.
+# The key of the advisory lock that a transaction takes before it removes a superuser.
+# Only this module uses this number.
 SUPERUSER_LOCK = 0x6F72675375
 
-BATCH = 20_000  # groups in one query, below SQLite's limit of 32,766 parameters
+BATCH = 20_000  # rows in one query, below SQLite's limit of 32,766 parameters
 
 
-# Who knows one of these can sign in with the account, or receives its links.
+# Fields with which someone can sign in, or receive links to set a password.
 CREDENTIALS = {"username", "password", "email"}
 
 
 class LastAdminError(Exception):
     """A change would leave organizations without an active admin.
 
-    Only a superuser may make such a change, and only after they have confirmed it for
-    each of these organizations.
+    Only a superuser may make such a change, and only after confirming it for each of
+    these organizations.
     """
 
     def __init__(self, organizations: Sequence[Organization]) -> None:
@@ -69,17 +68,16 @@ class LastSuperuserError(Exception):
 
 
 class NotTheirAccount(PermissionDenied):
-    """Someone who is no superuser changes what another person signs in with.
+    """Someone other than a superuser tries to change another person's credentials.
 
-    They could prepare an account, and use it once it has a role.
+    Otherwise, they could prepare an account, and use it themselves once it has a role.
     """
 
 
-def keep_credentials(user: User, written: Collection[str]) -> None:
+def protect_credentials(user: User, written: Collection[str]) -> None:
     """Make sure that only the user and superusers change the user's credentials.
 
-    `written` are the names of the fields that are about to be saved. Raises
-    `NotTheirAccount`.
+    `written` are the names of the fields that will be saved. Raises `NotTheirAccount`.
     """
     actor = user.changed_by
     if not CREDENTIALS.intersection(written) or not is_made_by_a_person(actor):
@@ -90,10 +88,10 @@ def keep_credentials(user: User, written: Collection[str]) -> None:
 
 
 def is_made_by_a_person(actor: User | None) -> bool:
-    """Return whether a person makes a change, and not a command.
+    """Return whether a person makes a change, rather than a command.
 
-    A request always has an actor: a page that forgets to name them is refused what a
-    command may do.
+    Everything in a request counts as made by a person. If a page forgets to pass the
+    actor, it is therefore not treated like a command.
     """
     return actor is not None or current_request.get() is not None
 
@@ -101,10 +99,10 @@ def is_made_by_a_person(actor: User | None) -> bool:
 def lock_users(
     pks: Collection[int] | QuerySet, *, using: str, no_key: bool = True
 ) -> list[User]:
-    """Lock users, in the order of their keys, and return them as stored.
+    """Lock users in the order of their IDs, and return them as stored.
 
-    `pks` are their keys, or a query that selects these. With `no_key`, the lock is FOR
-    NO KEY UPDATE: other transactions can still insert rows that refer to these users.
+    `pks` are user IDs, or a query that selects them. With `no_key`, the lock is FOR NO
+    KEY UPDATE: other transactions can still insert rows that refer to these users.
     """
     users = get_user_model()._base_manager.using(using).filter(pk__in=pks)
     return list(users.order_by("pk").select_for_update(no_key=no_key))
@@ -113,13 +111,13 @@ def lock_users(
 def keep_a_superuser(leaving: Collection[User], *, using: str) -> None:
     """Make sure that an active superuser remains without these locked users.
 
-    From now on, other transactions wait before they remove a superuser, until this one
-    ends. Raises `LastSuperuserError`.
+    Other transactions that remove a superuser wait until this one ends. Raises
+    `LastSuperuserError`.
     """
     if not any(is_active_superuser(user) for user in leaving):
         return
-    # Locking all superusers instead would be a deadlock if two of them remove each
-    # other.
+    # Locking the rows of all superusers instead would cause a deadlock if two of them
+    # remove each other.
     lock_until_commit(SUPERUSER_LOCK, using=using)
     if not is_another_superuser_left(leaving, using=using):
         raise LastSuperuserError
@@ -128,7 +126,7 @@ def keep_a_superuser(leaving: Collection[User], *, using: str) -> None:
 def is_another_superuser_left(
     leaving: Collection[User], *, using: str = "default"
 ) -> bool:
-    """Return whether someone who is not among these users is an active superuser."""
+    """Return whether there is an active superuser besides these users."""
     users = get_user_model()._base_manager.using(using)
     superusers = users.filter(is_superuser=True, is_active=True)
     return superusers.exclude(pk__in=[user.pk for user in leaving]).exists()
@@ -150,8 +148,8 @@ def keep_admins(
 ) -> None:
     """Make sure that each organization keeps an active admin without these users.
 
-    The users are locked. `confirmed` are the IDs of the organizations for which the
-    actor has confirmed the opposite. Raises `LastAdminError`.
+    The users must be locked. `confirmed` are the IDs of organizations for which the
+    actor has confirmed that they lose their last admin. Raises `LastAdminError`.
     """
     pks = {user.pk for user in leaving if user.is_active}
     if not pks:
@@ -166,14 +164,14 @@ def keep_admins(
 
 
 def find_orphaned_by(leaving: Collection[User]) -> list[Organization]:
-    """Return the organizations that have no active admin without these users."""
+    """Return the organizations whose only active admins are among these users."""
     pks = {user.pk for user in leaving if user.is_active}
     organizations = list_administered(pks, using="default").order_by("name", "pk")
     return find_losing_last_admin(dict.fromkeys(organizations, pks))
 
 
 def list_administered(pks: Collection[int], *, using: str) -> QuerySet[Organization]:
-    """Return the organizations of which one of these users is an admin."""
+    """Return the organizations in which at least one of these users is an admin."""
     Organization = apps.get_model("orgadmin", "Organization")
     memberships = Membership.objects.using(using).current()
     groups = memberships.filter(user__in=pks).values("group")
@@ -186,14 +184,15 @@ def find_losing_last_admin(
 ) -> list[Organization]:
     """Return the organizations that lose their last active admin.
 
-    `leaving` is {organization: IDs of the users who will not be its admins}. Archived
-    organizations need no admin: whoever restores one sees whether it has any.
+    `leaving` is {organization: IDs of users who stop being its admins}. Archived
+    organizations are left out: they do not need an admin, and the page for restoring
+    one shows whether it has any.
     """
     group_ids = [getattr(organization, ADMIN.attname) for organization in leaving]
-    admins = find_active_members(group_ids, using=using)
+    admins_by_group = find_active_members(group_ids, using=using)
     organizations = []
     for organization, pks in leaving.items():
-        active_admins = admins[getattr(organization, ADMIN.attname)]
+        active_admins = admins_by_group[getattr(organization, ADMIN.attname)]
         if active_admins and active_admins <= set(pks):
             organizations.append(organization)
     return leave_out_archived(organizations, using=using)
@@ -202,7 +201,7 @@ def find_losing_last_admin(
 def leave_out_archived(
     organizations: list[Organization], *, using: str
 ) -> list[Organization]:
-    """Return those of the organizations that are not archived, in the same order."""
+    """Return the organizations that are not archived, in the same order."""
     if not organizations:
         return []
     Organization = apps.get_model("orgadmin", "Organization")
@@ -219,7 +218,7 @@ def leave_out_archived(
 def find_active_members(
     group_ids: Sequence[int], *, using: str = "default"
 ) -> dict[int, set[int]]:
-    """Return {group ID: IDs of its active members}."""
+    """Return {group ID: IDs of the group's active members}."""
     members: dict[int, set[int]] = defaultdict(set)
     memberships = Membership.objects.using(using).current()
     for batch in split_into_batches(group_ids, BATCH):
@@ -235,10 +234,10 @@ def require_confirmation(
     actor: User | None,
     confirmed: Collection[int],
 ) -> None:
-    """Raise `LastAdminError` unless the actor may leave these without an active admin.
+    """Raise `LastAdminError` unless the organizations may lose their last active admin.
 
-    A superuser may if they have confirmed it for each. A command without an actor may,
-    too.
+    This is allowed if the actor is a superuser who has confirmed it for each
+    organization, and for commands.
     """
     if not orphaned or not is_made_by_a_person(actor):
         return
@@ -249,7 +248,7 @@ def require_confirmation(
 
 
 def is_still_superuser(user: User) -> bool:
-    """Return whether the stored account is an active superuser."""
+    """Return whether the user is an active superuser in the database."""
     superusers = get_user_model()._base_manager.filter(
         is_superuser=True, is_active=True
     )

@@ -1,4 +1,4 @@
-"""The history of an organization's fields, kept by django-simple-history."""
+"""The history of an organization's fields, with django-simple-history."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from orgadmin.models.organization_queryset import ARCHIVE_FIELDS
 if TYPE_CHECKING:
     from orgadmin.models import Organization, User
 
-# The fields of an organization that have no history.
+# The fields of an organization that are not part of its history.
 UNTRACKED = [
     "search_text",
     "name_key",
@@ -30,10 +30,10 @@ UNTRACKED = [
 
 
 class AuthorValues(models.Model):
-    """The author of a record as plain values, which remain when the user is deleted."""
+    """The author of a history record, as values that remain if the user is deleted."""
 
-    # Both are empty if it is not known who made the change, and in records of the
-    # previous release, until the user is deleted.
+    # Both are empty if it is not known who made the change. They are also empty in
+    # records of the previous release, until the user is deleted.
     history_user_key = models.BigIntegerField(null=True, editable=False)
     history_user_name = models.CharField(
         max_length=150, blank=True, default="", db_default="", editable=False
@@ -44,14 +44,14 @@ class AuthorValues(models.Model):
 
 
 def make_former_user(key: int, username: str) -> User:
-    """Return an unsaved user that stands for one who was deleted."""
+    """Return an unsaved user that represents a deleted one."""
     return cast("User", get_user_model()(pk=key, username=username))
 
 
 def find_author(record: Any) -> User | None:
-    """Return who wrote a record, unsaved if the account was deleted.
+    """Return the author of a record, or None if it is not known.
 
-    Returns None if that is not known.
+    If the account was deleted, returns an unsaved user.
     """
     if record.history_user is None and record.history_user_key is not None:
         return make_former_user(record.history_user_key, record.history_user_name)
@@ -75,16 +75,16 @@ class OrganizationRecords(HistoricalRecords):
         **kwargs: Any,
     ) -> None:
         if created and not raw:
-            # Organization.save() writes the first record.
+            # Organization.save() writes the first record itself.
             return
         organizations = type(instance).objects.using(using)
         if raw:
-            # A fixture may lack the computed texts. Loading one writes no history.
+            # A fixture may lack the computed texts. Loading it does not write history.
             organizations.write_computed_texts([instance.pk], {"name"})
             return
         if update_fields is not None:
-            # The computed texts have to match the row, so they are made from the row:
-            # the instance may have values that were not saved.
+            # The computed texts are made from the stored row, because the instance may
+            # have values that were not saved.
             organizations.write_computed_texts([instance.pk], set(update_fields))
         author = getattr(instance, "_history_user", None)
         organizations.keep_history([instance.pk], "~", author)

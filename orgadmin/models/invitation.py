@@ -30,32 +30,29 @@ from orgadmin.models.user_queryset import list_lower_spellings
 
 TOKEN_SALT = "orgadmin.invitation"
 
-BATCH = 1_000  # changes whose invitations one query looks up
+BATCH = 1_000  # changes for which one query looks up invitations
 
 
 class InvitationQuerySet(models.QuerySet["Invitation"]):
     def of_unarchived(self) -> Self:
-        """Return the invitations that count: those to unarchived organizations."""
+        """Leave out invitations to archived organizations, which cannot be accepted."""
         return self.exclude(belongs_to_archived("organization"))
 
     def to_email(self, email: str) -> Self:
         """Return the invitations to an email address, in any spelling.
 
-        The database treats more characters as equal than `is_same_email()`, which must
-        decide what gives somebody access.
+        The database treats more characters as equal than `is_same_email()`. Before an
+        invitation gives someone access, check it with `is_same_email()`.
         """
         return self.to_emails([email])
 
     def to_emails(self, emails: Collection[str]) -> Self:
-        """Return the invitations to email addresses, as `to_email()`."""
+        """Return the invitations to any of these addresses, as `to_email()` does."""
         rows = self.annotate(lower_email=Lower("email"))
         return rows.filter(lower_email__in=list_lower_spellings(emails))
 
     def revoke(self, *, actor: User | None, reason: str = "") -> int:
-        """Delete invitations, so that their links no longer work, and log it.
-
-        Returns how many there were.
-        """
+        """Delete and log these invitations, and return their number."""
         with transaction.atomic(using=self.db):
             locked = self.select_for_update(of=("self",)).order_by("pk")
             invitations = list(locked.select_related("organization"))
@@ -70,10 +67,11 @@ class InvitationQuerySet(models.QuerySet["Invitation"]):
     def revoke_outdated(
         self, changes: Sequence[MembershipChange], *, actor: User | None
     ) -> None:
-        """Revoke the invitations that changes of roles outdate, and log it.
+        """Revoke and log the invitations that are outdated by these changes of roles.
 
-        They are those of the same person to the same organization. Runs two queries per
-        BATCH of changes, and a few more if there are such invitations.
+        A change only outdates invitations of the same person to the same organization.
+        Runs two queries per BATCH changes, and a few more if there are such
+        invitations.
         """
         outdated: list[int] = []
         for batch in split_into_batches(changes, BATCH):
@@ -84,19 +82,19 @@ class InvitationQuerySet(models.QuerySet["Invitation"]):
             )
 
     def _find_outdated(self, changes: Collection[MembershipChange]) -> list[int]:
-        """Return the keys of the invitations that changes outdate."""
+        """Return the IDs of the invitations that are outdated by these changes."""
         people = {change.user_key for change in changes} - {None}
         if not people:
             return []
         users = User.objects.using(self.db).filter(pk__in=people).exclude(email="")
         emails = dict(users.order_by().values_list("pk", "email"))
-        # {(key of the organization, email address): changes of the person's role there}
-        changes_of = defaultdict(list)
+        # {(organization ID, normal form of the email address): changes}
+        changes_by_key = defaultdict(list)
         for change in changes:
             if change.user_key in emails:
                 email = fold_email(emails[change.user_key])
-                changes_of[change.organization_key, email].append(change)
-        organizations = {organization for organization, _email in changes_of}
+                changes_by_key[change.organization_key, email].append(change)
+        organizations = {organization for organization, _email in changes_by_key}
         if not organizations:
             return []
         rows = self.filter(organization__in=organizations).to_emails(emails.values())
@@ -104,17 +102,17 @@ class InvitationQuerySet(models.QuerySet["Invitation"]):
         for invitation in rows.order_by():
             key = (invitation.organization_id, fold_email(invitation.email))
             role = ROLES_BY_KEY[invitation.role]
-            if any(change.outdates(role) for change in changes_of[key]):
+            if any(change.outdates(role) for change in changes_by_key[key]):
                 outdated.append(invitation.pk)
         return outdated
 
 
 class Invitation(models.Model):
-    """A role in an organization, offered to the person who reads an email address.
+    """A role in an organization, offered to the person with an email address.
 
-    The row is deleted when the invitation is accepted or revoked. The link in the mail
-    contains a secret, of which only a hash is stored. `AcceptedInvitation` keeps this
-    hash after the invitation was accepted.
+    The row is deleted when the invitation is accepted or revoked. The link in the email
+    contains a secret, of which only a hash is stored. After the invitation was
+    accepted, `AcceptedInvitation` has this hash.
     """
 
     organization = models.ForeignKey(
@@ -128,9 +126,9 @@ class Invitation(models.Model):
         User, on_delete=models.SET_NULL, null=True, related_name="+"
     )
     sent_at = models.DateTimeField(default=timezone.now)
-    # When the membership ends that the invitation offers. None if it has no end.
+    # The end of the offered membership, or None if it has no end.
     membership_ends_at = models.DateTimeField(null=True)
-    # None until the first link is made. Invitations of earlier releases have none.
+    # None until the first link is created, and for invitations of earlier releases.
     token_hash = models.CharField(max_length=64, null=True, unique=True, editable=False)
 
     objects = InvitationQuerySet.as_manager()
@@ -151,7 +149,7 @@ class Invitation(models.Model):
 
     @property
     def expires_at(self) -> datetime:
-        """When it can no longer be accepted: after some days, or with its offer."""
+        """When it expires: after INVITATION_DAYS, or at the end of the membership."""
         last = self.sent_at + timedelta(days=settings.INVITATION_DAYS)
         return min(last, self.membership_ends_at or last)
 
@@ -161,11 +159,11 @@ class Invitation(models.Model):
 
     @property
     def days_left(self) -> int:
-        """How many days it can still be accepted. The last one may have begun."""
+        """For how many days it can still be accepted, rounded up."""
         return ceil((self.expires_at - timezone.now()) / timedelta(days=1))
 
     def describe_revocation(self) -> MembershipChange:
-        """Return the row of the membership log about the end of this invitation."""
+        """Return the change to log when this invitation is revoked."""
         return MembershipChange(
             Event.REVOKED,
             user_key=None,
@@ -176,10 +174,12 @@ class Invitation(models.Model):
         )
 
     def make_token(self, seed: str = "") -> str:
-        """Return a new secret for the link. Earlier links no longer work.
+        """Return a new secret for the link, and store its hash.
 
-        The same `seed` gives the same secret, which nobody can compute without the
-        site's secret key. Raises `Invitation.DoesNotExist` if the invitation is gone.
+        Earlier links no longer work.
+
+        The same `seed` gives the same secret. Nobody can compute it without the site's
+        secret key. Raises `Invitation.DoesNotExist` if the invitation no longer exists.
         """
         seed = seed or secrets.token_urlsafe()
         digest = salted_hmac(TOKEN_SALT, f"{self.pk} {seed}", algorithm="sha256")

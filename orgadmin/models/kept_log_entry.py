@@ -12,11 +12,12 @@ from orgadmin.models.history import make_former_user
 class KeptLogEntry(models.Model):
     """A copy of an entry of Django's admin log, with its author as plain values.
 
-    Django deletes the entries of a deleted account. `UserQuerySet.delete()` copies them
-    here before.
+    When an account is deleted, Django deletes its log entries. `UserQuerySet.delete()`
+    copies them to this table first. The copies are kept without a time limit. When the
+    person is erased, `user_name` is replaced.
     """
 
-    entry_key = models.BigIntegerField()  # the key of the entry
+    entry_key = models.BigIntegerField()  # the ID of the original entry
     action_time = models.DateTimeField()
     user_key = models.BigIntegerField()
     user_name = models.CharField(max_length=150)
@@ -39,7 +40,7 @@ class KeptLogEntry(models.Model):
         return self.object_repr
 
     def to_log_entry(self) -> LogEntry:
-        """Return the entry as Django's class, for pages. It must not be saved."""
+        """Return an unsaved `LogEntry` for pages. It must not be saved."""
         return LogEntry(
             pk=self.entry_key,
             action_time=self.action_time,

@@ -1,8 +1,8 @@
 """Finding names that look like another name.
 
-The comparison follows Unicode's Technical Standard 39 (confusable skeletons), but also
-ignores case. So some pairs count as look-alikes that differ clearly in lower case, such
-as "ian" and "lan".
+The comparison follows Unicode Technical Standard 39 (confusable skeletons), but also
+ignores case. Some names therefore count as look-alikes although they differ clearly in
+lower case, such as "ian" and "lan".
 """
 
 from __future__ import annotations
@@ -15,19 +15,19 @@ from zlib import crc32
 from orgadmin.access.sql import lock_until_commit
 from orgadmin.models.text import remove_invisible
 
-# Each line has what to write instead of some characters, and these characters, all as
-# hexadecimal code points. tests/test_look_alikes.py writes the file.
+# Each line contains a replacement and the characters that it replaces, as hexadecimal
+# code points. tests/test_look_alikes.py writes this file.
 TABLE = Path(__file__).parents[1] / "data" / "look_alikes.txt"
 
-# The first half of PostgreSQL's locks of names, as a number that only this module uses.
+# The first half of the keys of advisory locks on names. Only this module uses it.
 NAME_LOCK = 0x6E616D65
 
-# Short enough for an index, also if each character takes four bytes.
+# Short enough for an index, even if each character takes four bytes.
 KEY_LENGTH = 255
 
 
 def make_key(text: str) -> str:
-    """Return a key that names have in common if they look alike.
+    """Return a key that is equal for names that look alike.
 
     Case, width, invisible characters and the number of spaces make no difference.
     """
@@ -36,20 +36,20 @@ def make_key(text: str) -> str:
 
 
 def lock_key(key: str) -> None:
-    """Let other transactions wait that want to use a name with the same key.
+    """Make other transactions that check a name with the same key wait.
 
-    Someone who checks a new name takes this lock first. Otherwise, two people could
-    save names that look alike at the same moment, and neither would see the other. On
-    SQLite, forms are checked in the transaction of the one writer.
+    Code that checks a new name takes this lock first. Otherwise, two people could save
+    names that look alike at the same moment, and neither check would see the other
+    name. SQLite does not need the lock, because it has only one writer at a time.
     """
-    # The number has a sign. Different keys rarely have the same one, and then only wait
-    # for each other.
+    # Converts the checksum to a signed 32-bit number. If two different keys have the
+    # same number, which is rare, one transaction only waits for the other.
     number = crc32(key.encode()) - 2**31
     lock_until_commit(NAME_LOCK, number)
 
 
 def fold(text: str) -> str:
-    """Return the text without case and widths, its accents as separate characters."""
+    """Remove differences in case and width, and make accents separate characters."""
     folded = unicodedata.normalize("NFKC", text).casefold()
     return unicodedata.normalize("NFKD", folded)
 
@@ -60,7 +60,7 @@ def replace_look_alikes(folded: str) -> str:
 
 @cache
 def load_table() -> dict[int, str]:
-    """Return {code point: what to write instead}, for folded text."""
+    """Return {code point: replacement}, for text from `fold()`."""
     table = {}
     for line in TABLE.read_text(encoding="ascii").splitlines():
         if line.startswith("#"):

@@ -1,4 +1,4 @@
-"""MailWorker: a process that sends the mail in the outbox."""
+"""MailWorker: a process that runs the tasks in the outbox."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from django.utils import timezone
 
 
 class MailWorker(models.Model):
-    """A worker, and when it last reported that it is running."""
+    """A worker process, and the time of its last heartbeat."""
 
     name = models.CharField(max_length=64, unique=True)
     started_at = models.DateTimeField(default=timezone.now)

@@ -1,4 +1,4 @@
-"""Membership: that a person is in a group, and until when."""
+"""Membership: a person in a group, and when this ends."""
 
 from __future__ import annotations
 
@@ -18,37 +18,37 @@ if TYPE_CHECKING:
 
 class MembershipQuerySet(models.QuerySet["Membership"]):
     def current(self) -> Self:
-        """Leave out memberships that have ended. Their rows remain for a minute or so.
+        """Leave out memberships that have ended, whose rows remain for about a minute.
 
-        tests/test_reads.py fails for code that reads memberships without this and does
-        not say why.
+        tests/test_reads.py fails for code that reads memberships without this method
+        and does not give a reason.
         """
         return self.filter(is_current())
 
     def ended(self) -> Self:
-        """Return only memberships that have ended, and whose rows remain."""
+        """Return the memberships that have ended, but whose rows still exist."""
         return self.filter(ends_at__lte=Now())
 
     def tell_ended(self) -> Self:
-        """Read with each membership whether it has ended, as `has_ended`."""
+        """Add the attribute `has_ended` to each membership."""
         has_ended = Case(When(ends_at__lte=Now(), then=True), default=False)
         return self.annotate(has_ended=has_ended)
 
     def groups_of(self, user: User) -> models.QuerySet[Group]:
-        """Return the groups that a user is in now."""
+        """Return the groups in which a user has a current membership."""
         rows = self.current().filter(user=user)
         return Group.objects.filter(pk__in=rows.values("group"))
 
     def users_in(self, groups: Any) -> models.QuerySet[Any, Any]:
-        """Return the keys of the users who are in one of these groups now."""
+        """Return the IDs of users with a current membership in any of these groups."""
         return self.current().filter(group__in=groups).values("user")
 
 
 class Membership(models.Model):
     """A row of the table behind `User.groups`, with its end.
 
-    Django manages the table as part of `User.groups`, and knows nothing of the end.
-    `orgadmin.access.ends` says what it means.
+    Django manages the table as part of `User.groups`, and ignores the end.
+    `orgadmin.access.ends` explains what the end means.
     """
 
     user = models.ForeignKey(
@@ -87,11 +87,11 @@ class Membership(models.Model):
         using: str | None = None,
         update_fields: Any = None,
     ) -> bool:
-        """Save the row. From a fixture, only take the end of a user's membership.
+        """Save the row. When a fixture is loaded, create it or update only its end.
 
         A fixture contains each membership twice: among the groups of its user, and here
-        with its end. Whichever is loaded first creates the row, and the database
-        chooses its key.
+        with its end. The one that is loaded first creates the row, and the database
+        chooses the ID.
         """
         if not raw:
             # Django's type hints leave out this method.

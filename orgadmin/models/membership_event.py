@@ -30,8 +30,8 @@ if TYPE_CHECKING:
 class MembershipEvent(AppendOnly):
     """A row of the membership log. `MembershipChange` explains the fields.
 
-    Keys and names are plain values instead of foreign keys. So a row does not prevent
-    the deletion of the people and organizations that it names, and remains after it.
+    IDs and names are plain values instead of foreign keys. A row therefore does not
+    prevent deleting the people and organizations in it, and remains afterwards.
     """
 
     at = models.DateTimeField(_("when"), default=timezone.now)
@@ -43,13 +43,13 @@ class MembershipEvent(AppendOnly):
     role = models.CharField(
         _("role"), max_length=20, choices=[(role.key, role.label) for role in ROLES]
     )
-    # When the membership ends, as was decided with this event. Empty if it has no end.
+    # The end of the membership that this event has set. Empty if it has no end.
     ends_at = models.DateTimeField(_("until"), null=True)
     # Empty if a command made the change, or if it is not known who made it.
     actor_key = models.BigIntegerField(_("by user ID"), null=True)
     actor_name = models.CharField(_("by"), max_length=150, blank=True)
-    # The ID of the OpenID provider whose groups decided, or the import or the command
-    # that made the change, in brackets. Empty for all other changes.
+    # The ID of the OpenID provider whose groups caused the change, or in brackets, the
+    # import or command that made it. Empty for all other changes.
     source = models.CharField(
         _("source"), max_length=200, blank=True, default="", db_default=""
     )
@@ -74,12 +74,12 @@ class MembershipEvent(AppendOnly):
 
     @property
     def named_actor(self) -> str:
-        """Who decided: a person, or the provider of OpenID whose groups did."""
+        """The person or the OpenID provider behind the change."""
         return self.actor_name if self.means else self.shown_actor
 
     @property
     def means(self) -> str:
-        """The import or the command that made the change, as in `current_means`."""
+        """The import or command that made the change, as in `current_means`."""
         return read_means(self.source)
 
     @property
@@ -89,12 +89,12 @@ class MembershipEvent(AppendOnly):
 
     @property
     def is_planned_end(self) -> bool:
-        """Whether a membership ended by its date, and not because someone ended it."""
+        """Whether the membership expired, rather than being ended by someone."""
         return self.event == Event.LEFT and self.reason == ENDED_AS_PLANNED
 
     @property
     def replaced(self) -> Role | None:
-        """The role that this one replaced, if `with_previous_roles()` was called."""
+        """The role that this event replaced, if `with_previous_roles()` was called."""
         key: str | None = getattr(self, "replaced_role", None)
         if key is None or key == self.role:
             return None
@@ -102,9 +102,9 @@ class MembershipEvent(AppendOnly):
 
     @property
     def shown_event(self) -> StrOrPromise:
-        """What happened, and until when the person has the role from now on.
+        """What happened, and the new end of the role, if it has one.
 
-        A change of the role is not a new member.
+        If the event replaced another role, it is shown as "role changed", not "joined".
         """
         event = self.get_event_display()
         if self.replaced is not None:
@@ -113,9 +113,9 @@ class MembershipEvent(AppendOnly):
 
     @property
     def shown_end(self) -> str:
-        """Until when the person has the role, or "" if the event does not say it.
+        """The end of the role, such as "until Dec. 31, 2026", or "" if there is none.
 
-        In a list of members, it is the end that was planned at that time.
+        In a list of members at a past time, this is the end that was planned then.
         """
         ends_at: datetime | None = getattr(self, "planned_end", self.ends_at)
         if ends_at is not None:
@@ -126,14 +126,14 @@ class MembershipEvent(AppendOnly):
 
     @property
     def shown_role(self) -> StrOrPromise:
-        """The role, or both roles if one replaced the other."""
+        """The role, or both roles if the event replaced one by the other."""
         if self.replaced is not None:
             return f"{self.replaced.label} → {self.get_role_display()}"
         return self.get_role_display()
 
     @property
     def shown_reason(self) -> str:
-        """The reason as lists show it: cut if it is long."""
+        """The reason for lists, truncated if it is long."""
         start: str | None = getattr(self, "reason_start", None)
         reason = self.reason if start is None else start
         return Truncator(reason).chars(REASON_SHOWN)

@@ -9,7 +9,7 @@ from django.db import models, router
 
 
 class DeletedThroughQuerySet(models.Model):
-    """Deletes an instance through its queryset, so that both do the same cleanup."""
+    """Deletes an instance through its queryset, which does additional cleanup."""
 
     class Meta:
         abstract = True
@@ -31,14 +31,14 @@ class DeletedThroughQuerySet(models.Model):
 
 
 class RemembersStored(models.Model):
-    """Remembers the values in the database, to find the fields that were changed."""
+    """Remembers the stored values of an instance, to find changed fields."""
 
     class Meta:
         abstract = True
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        # {name of a column's attribute: value in the database}
+        # {attribute name of the field, such as "user_id": stored value}
         self._stored: dict[str, Any] = {}
 
     @classmethod
@@ -57,7 +57,7 @@ class RemembersStored(models.Model):
         self._remember_stored(fields)
 
     def _remember_stored(self, names: Iterable[str] | None = None) -> None:
-        """Remember the values of loaded fields as those in the database.
+        """Remember the current values of fields as the stored values.
 
         `names` are the fields that were loaded or saved; None means all.
         """
@@ -67,7 +67,7 @@ class RemembersStored(models.Model):
                 self._stored[field.attname] = self.__dict__[field.attname]
 
     def _find_changed(self) -> set[str]:
-        """Return the names of the fields that differ from the database."""
+        """Return the names of the fields that differ from the stored values."""
         changed = set()
         for field in self._meta.concrete_fields:
             if field.primary_key or field.attname not in self.__dict__:

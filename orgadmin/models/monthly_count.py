@@ -13,9 +13,9 @@ from orgadmin.models.user import User
 
 class MonthlyCountQuerySet(models.QuerySet["MonthlyCount"]):
     def count_today(self) -> None:
-        """Count everything, unless that was done today.
+        """Store today's numbers, unless they were counted today already.
 
-        Counting a million rows takes a moment. So pages show what was counted last.
+        Pages show the stored numbers, because counting a million rows takes too long.
         """
         today = get_today()
         if self.filter(month=find_month(today), counted_on=today).exists():
@@ -31,7 +31,7 @@ class MonthlyCountQuerySet(models.QuerySet["MonthlyCount"]):
 
 
 class MonthlyCount(models.Model):
-    """The numbers at the end of a month, or those of today for the current month."""
+    """The numbers at the end of a month. For the current month, the latest numbers."""
 
     month = models.DateField(unique=True)  # its first day
     counted_on = models.DateField()
@@ -48,7 +48,7 @@ class MonthlyCount(models.Model):
 
 
 def get_today() -> datetime.date:
-    """Return the date in the time zone of the site, not of the person."""
+    """Return today's date in the site's time zone, not the person's."""
     return timezone.localdate(timezone=timezone.get_default_timezone())
 
 

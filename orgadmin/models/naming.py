@@ -1,7 +1,8 @@
-"""What pages and mail call a person, so that readers know whom they mean.
+"""The names of people on pages and in emails, which must identify a person.
 
-People choose their full name themselves. So it stands alone only if nobody else on the
-page is called the same, and if pages use these words for nobody else.
+People choose their full names themselves. A full name is therefore shown without the
+username or email address only if nobody else on the page has the same name, and if it
+cannot be mistaken for something else, such as "Platform staff".
 """
 
 from __future__ import annotations
@@ -19,7 +20,8 @@ from orgadmin.models.look_alikes import make_key
 if TYPE_CHECKING:
     from orgadmin.models.user import User
 
-# What pages say instead of a name, and how they begin the name of an import or command.
+# Texts that pages show instead of a name, and beginnings of the names of imports and
+# commands.
 STAND_INS = (
     gettext_noop("Platform staff"),
     gettext_noop("Delegated staff"),
@@ -36,10 +38,10 @@ BEGINNINGS = (
 
 
 def is_misleading(full_name: str) -> bool:
-    """Return whether a full name could pass for something else.
+    """Return whether a full name could be mistaken for something else.
 
-    That is an email address, or what pages call platform staff, imports and commands,
-    in any language of the site.
+    This is the case if it looks like an email address, or like the name of platform
+    staff, an import or a command in any language of the site.
     """
     if "@" in full_name:
         return True
@@ -50,7 +52,7 @@ def is_misleading(full_name: str) -> bool:
 
 @cache
 def find_reserved_keys() -> tuple[frozenset[str], tuple[str, ...]]:
-    """Return the keys of names that nobody has, and those with which no name begins."""
+    """Return the look-alike keys of STAND_INS and of BEGINNINGS, in all languages."""
     stand_ins = set()
     beginnings = set()
     for language, _name in settings.LANGUAGES:
@@ -63,9 +65,9 @@ def find_reserved_keys() -> tuple[frozenset[str], tuple[str, ...]]:
 
 
 def mark_namesakes(people: Iterable[User]) -> None:
-    """Let the labels of people who are called the same say who is who.
+    """Mark people with the same name, so that their labels include their address.
 
-    A name counts as the same if it looks the same.
+    Names that look alike count as the same.
     """
     people_by_key: dict[str, dict[int | None, list[User]]] = defaultdict(dict)
     for person in people:

@@ -41,8 +41,8 @@ if TYPE_CHECKING:
     from django.db.models.expressions import RawSQL
     from django_stubs_ext import StrOrPromise
 
-# When one of these is saved, the groups must be checked. The name is among them because
-# the groups' names follow it.
+# When one of these fields is saved, the groups must be checked. The name is included
+# because the groups are named after the organization.
 GROUP_FIELDS = {
     "name",
     *(role.key for role in ROLES),
@@ -50,24 +50,24 @@ GROUP_FIELDS = {
 }
 
 
-# Fields that should not be empty. People who can fill them in are reminded of them.
+# Fields that should not be empty. People who can edit them are reminded of them.
 WANTED_FIELDS = ("website", "email", "phone", "address", "tax_id")
 
-# The condition of the organizations that lists show.
+# The condition for organizations that lists show.
 IS_UNARCHIVED = Q(archived_at=None)
 
 
 def is_incomplete(empty: str | RawSQL = "") -> Q:
-    """Return the condition for organizations that lack one of the wanted fields.
+    """Return the condition for organizations in which a wanted field is empty.
 
-    `empty` is the empty text, or how queries write it.
+    `empty` is the empty text: "" for an index, or an SQL constant for queries.
     """
     conditions = [Q(**{name: empty}) for name in WANTED_FIELDS]
     return reduce(or_, conditions)
 
 
 def role_group_field(related_name: str, label: StrOrPromise) -> models.OneToOneField:
-    """Return the field for the group that holds a role's members."""
+    """Return the field for the group of a role's members."""
     return models.OneToOneField(
         "auth.Group",
         on_delete=models.PROTECT,
@@ -79,10 +79,10 @@ def role_group_field(related_name: str, label: StrOrPromise) -> models.OneToOneF
 
 
 class Organization(DeletedThroughQuerySet):
-    """A company record, which owns the groups of the people who may view or edit it.
+    """A company record, which owns the groups of the people who can view or edit it.
 
-    `save()`, `bulk_create()` and `delete()` keep the invariant: an organization has a
-    group for each role, with all permissions of that role.
+    `save()`, `bulk_create()` and `delete()` maintain this invariant: an organization
+    has a group for each role, with all permissions of that role.
     """
 
     name = LineField(_("name"), max_length=255)
@@ -105,24 +105,26 @@ class Organization(DeletedThroughQuerySet):
     address = ParagraphsField(_("address"), max_length=1_000, blank=True)
     tax_id = LineField(_("tax ID"), max_length=50, blank=True)
     notes = ParagraphsField(_("notes"), max_length=20_000, blank=True)
-    # Everyone who may view an organization can search it, so this must not contain
+    # Everyone who can view an organization can search this text, so it must not contain
     # confidential fields.
     search_text = SearchTextField("name", "reference", "address")
-    # Platform staff who create an organization are asked about those whose names look
-    # the same.
+    # Platform staff who create an organization are warned if the names of other
+    # organizations look the same.
     name_key = LookAlikeKeyField("name")
-    # Lists are sorted by it.
+    # Lists are sorted by this field.
     sort_name = SortTextField("name")
     created_at = models.DateTimeField(_("created"), db_default=Now(), editable=False)
-    # When its fields or contacts were last changed. Only people who may see the
-    # confidential fields may know: it may have been one of those.
+    # When the fields or contacts were last changed. Shown only to people who can see
+    # the confidential fields, because the change may concern one of these.
     changed_at = KeptTimeField(_("last change"), db_default=Now())
-    # How many of its admins can sign in.
+    # The number of admins whose accounts are active.
     active_admins = KeptNumberField(_("active admins"), db_default=0)
-    # When the last of these memberships ends. NULL if one has no end, or there is none.
+    # When the last membership of these admins ends. NULL if one of them has no end, and
+    # if there are no active admins.
     admins_end_at = KeptTimeField(_("end of all admins"), null=True)
-    # Since when nobody has access, and who decided that, as in the logs. Those in the
-    # trash are archived, too. people/archive.py writes these.
+    # When the organization was archived or moved to the trash, and by whom. An
+    # organization in the trash is also archived. people/archive.py writes these
+    # columns.
     archived_at = KeptTimeField(_("archived"), null=True)
     archived_by_key = KeptKeyField(null=True)
     archived_by_name = KeptTextField(max_length=150, null=True)
@@ -140,7 +142,8 @@ class Organization(DeletedThroughQuerySet):
         history_id_field=models.BigAutoField(),
     )
 
-    # The IDs of the groups that a transaction has created, until it is committed.
+    # The IDs of the groups that the current transaction has created. None after the
+    # commit.
     created_groups: tuple[int | None, ...] | None = None
 
     class Meta:
@@ -161,7 +164,7 @@ class Organization(DeletedThroughQuerySet):
             models.Index(fields=["reference", "id"], name="organization_reference"),
             models.Index(fields=["name_key"], name="organization_name_key"),
             # Lists leave out archived organizations. With a partial index, databases
-            # count the others without reading the table.
+            # count the remaining ones without reading the table.
             models.Index(
                 fields=["sort_name", "id"],
                 name="unarchived_sort_name",
@@ -221,7 +224,7 @@ class Organization(DeletedThroughQuerySet):
     def find_missing_fields(self, *, sees_confidential: bool) -> list[str]:
         """Return the names of the wanted fields that are empty.
 
-        That a confidential field is empty is confidential, too.
+        Whether a confidential field is empty is confidential, too.
         """
         return [
             name
@@ -240,9 +243,9 @@ class Organization(DeletedThroughQuerySet):
     ) -> None:
         """Save the organization, and create or rename its groups, in one transaction.
 
-        Creating takes at most 9 queries, saving 5, and renaming 5 more. Raises
-        `ValueError` if a group was set by hand, and `DoesNotExist` if the row has been
-        deleted since it was loaded.
+        Creating runs up to 9 queries, saving up to 5, and renaming up to 5 more. Raises
+        `ValueError` if the code has set another group, and `DoesNotExist` if the row
+        was deleted after the instance was loaded.
         """
         using = using or router.db_for_write(type(self), instance=self)
         written = self._find_written_fields(update_fields)
@@ -253,8 +256,8 @@ class Organization(DeletedThroughQuerySet):
             "update_fields": update_fields,
         }
         if not written & GROUP_FIELDS:
-            # One transaction for the row and its history record. Like Django's own
-            # save(), this sets no savepoint.
+            # One transaction for the row and its history record, without a savepoint,
+            # as in Django's own save().
             with transaction.atomic(using=using, savepoint=False):
                 super().save(**options)
             self._forget_kept()
@@ -263,7 +266,7 @@ class Organization(DeletedThroughQuerySet):
             if self.pk is None or force_insert:
                 is_stored = False
             else:
-                is_stored = self._keep_groups(written, using)
+                is_stored = self._check_and_rename_groups(written, using)
             if is_stored or force_update or update_fields is not None:
                 # Django raises an error if there is no such row.
                 super().save(**options)
@@ -272,10 +275,7 @@ class Organization(DeletedThroughQuerySet):
                 self._insert(options)
 
     def _find_written_fields(self, update_fields: Iterable[str] | None) -> set[str]:
-        """Return the names of the fields that save() writes.
-
-        Like Django's own save(), it does not write deferred fields.
-        """
+        """Return the names of the fields that `save()` writes: no deferred ones."""
         if update_fields is not None:
             return set(update_fields)
         fields = self._meta.concrete_fields
@@ -291,14 +291,14 @@ class Organization(DeletedThroughQuerySet):
         transaction.on_commit(self._forget_created_groups, using=using)
 
     def has_outdated_texts(self) -> bool:
-        """Return whether a text that is made from other fields does not match them."""
+        """Return whether a computed text does not match the fields it is made from."""
         return any(
             getattr(self, field.attname) != field.compute(self)
             for field in list_computed_fields(type(self))
         )
 
     def _forget_kept(self) -> None:
-        """Forget what triggers may have changed, so that it is read again."""
+        """Forget values that triggers may have changed, so that they are read again."""
         for field in self._meta.concrete_fields:
             if field.generated:
                 self.__dict__.pop(field.attname, None)
@@ -306,10 +306,10 @@ class Organization(DeletedThroughQuerySet):
     def _forget_created_groups(self) -> None:
         self.created_groups = None
 
-    def _keep_groups(self, written: set[str], using: str) -> bool:
-        """Lock the stored row, keep its groups, and rename them if the name changes.
+    def _check_and_rename_groups(self, written: set[str], using: str) -> bool:
+        """Lock the stored row, check its groups, and rename them if the name changes.
 
-        Returns whether there is such a row. Raises `ValueError` if the instance has a
+        Returns whether the row exists. Raises `ValueError` if the instance has a
         different group than the row.
         """
         stored = self._lock_stored(using)
@@ -332,10 +332,7 @@ class Organization(DeletedThroughQuerySet):
         return True
 
     def _lock_stored(self, using: str) -> dict[str, Any] | None:
-        """Lock the stored row and return its columns that concern the groups.
-
-        These are its name, and the IDs and names of its groups.
-        """
+        """Lock the stored row, and return its name and its groups' IDs and names."""
         columns = ["name"]
         for role in ROLES:
             columns += [role.attname, f"{role.key}__name"]
@@ -356,11 +353,11 @@ class Organization(DeletedThroughQuerySet):
     @staticmethod
     @contextmanager
     def restore_on_error(organizations: Sequence[Organization]) -> Iterator[None]:
-        """Use around code that creates these organizations.
+        """Reset these organizations if the block that creates them fails.
 
-        If the block fails, the instances get their old values back, because the keys
-        assigned in it were rolled back and may be reused. Raises `ValueError` or
-        `DoesNotExist`, as `ensure_no_groups()` does.
+        The IDs that were assigned in the block are then invalid, because the
+        transaction was rolled back. Raises `ValueError` or `DoesNotExist` like
+        `ensure_no_groups()`.
         """
         for organization in organizations:
             organization.ensure_no_groups()
@@ -380,22 +377,21 @@ class Organization(DeletedThroughQuerySet):
     def ensure_no_groups(self) -> None:
         """Make sure that a new organization has no groups yet.
 
-        `save()` and `bulk_create()` call this, through `restore_on_error()`, before
-        they create the groups. `save()` does so only if the row does not exist.
+        `restore_on_error()` calls this before groups are created.
 
         Clears groups that a copy still has from its original, and groups whose creation
-        was rolled back. Raises `ValueError` if a group was set by hand, and
-        `DoesNotExist` if this is not a new organization, but one that has been deleted
-        since it was loaded.
+        was rolled back. Raises `ValueError` if the code has set a group, and
+        `DoesNotExist` if this is not a new organization, but one whose row was deleted
+        after it was loaded.
         """
         is_copy = self.pk is None and not self._state.adding
         # `created_groups` is set when groups are created, and reset after the commit.
-        # So if this instance still has the groups in it and must be inserted again,
-        # the transaction that created them was rolled back.
+        # If it still contains the groups of this instance, and the row is to be
+        # inserted again, the transaction that created the groups was rolled back.
         was_rolled_back = self.created_groups == self.group_ids
         if is_copy or was_rolled_back:
             self.group_ids = [None] * len(ROLES)
-            # The copy is new.
+            # The copy was not created at the same time as its original.
             created_at: Any = self._meta.get_field("created_at")
             self.created_at = created_at.get_default()
         elif not self._state.adding:

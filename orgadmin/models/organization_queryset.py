@@ -46,10 +46,10 @@ ARCHIVE_FIELDS = (
 def lock_and_list_pks(queryset: models.QuerySet, *, no_key: bool = False) -> list[int]:
     """Lock the rows of a queryset, and return their primary keys without duplicates.
 
-    PostgreSQL cannot lock the rows of some queries, such as those with DISTINCT. So
-    this locks the rows with a plain query, and uses the queryset only as a subquery
-    that selects the keys. `no_key` locks FOR NO KEY UPDATE: other transactions can then
-    still insert rows that refer to these.
+    PostgreSQL cannot lock the rows of some queries, such as queries with DISTINCT.
+    Therefore, a plain query locks the rows, and the queryset is only used as a
+    subquery. With `no_key`, the lock is FOR NO KEY UPDATE: other transactions can still
+    insert rows that refer to these rows.
     """
     rows = queryset.model._base_manager.using(queryset.db)
     rows = rows.filter(pk__in=queryset.order_by().values("pk")).order_by("pk")
@@ -58,16 +58,16 @@ def lock_and_list_pks(queryset: models.QuerySet, *, no_key: bool = False) -> lis
 
 
 def list_computed_fields(model: type[models.Model]) -> list[Any]:
-    """Return the fields of a model that are made from others."""
+    """Return the fields of a model that are computed from other fields."""
     fields = model._meta.concrete_fields
     return [field for field in fields if isinstance(field, ComputedField)]
 
 
 class OrganizationQuerySet(RuleQuerySet):
     def owning_any(self, groups: Any) -> Self:
-        """Return the organizations that own one of these groups.
+        """Return the organizations that own at least one of these groups.
 
-        `groups` are groups, their keys, or a query for either.
+        `groups` are groups, their IDs, or a query for either.
         """
         condition = Q()
         for role in ROLES:
@@ -85,15 +85,15 @@ class OrganizationQuerySet(RuleQuerySet):
     ) -> list[Organization]:
         """Create organizations with their groups and permissions.
 
-        Runs about ten queries for each batch, which has `BATCH` rows at most. If it
-        fails, the instances are as before, too. Raises `NotSupportedError` for
+        Runs about ten queries per batch of up to BATCH rows. If it fails, the instances
+        are also reset to their previous state. Raises `NotSupportedError` for
         `ignore_conflicts` and `update_conflicts`.
         """
         if ignore_conflicts or update_conflicts:
             raise NotSupportedError(
-                "The groups are created first, so those of a skipped or updated row"
-                " would remain without an organization. Look up which organizations"
-                " exist, and create the others."
+                "Groups are created before the organizations, so the groups of a"
+                " skipped or updated row would remain without an organization. Look"
+                " up which organizations exist, and create only the others."
             )
         if batch_size is not None and batch_size <= 0:
             raise ValueError("Batch size must be a positive integer.")
@@ -113,7 +113,8 @@ class OrganizationQuerySet(RuleQuerySet):
     def update(self, **kwargs: Any) -> int:
         """Update columns. Raises `ValueError` for the groups, which cannot be swapped.
 
-        Does not rename the groups. `manage.py doctor --fix` does.
+        Does not rename the groups if the name changes. `manage.py doctor --fix` does
+        that.
         """
         group_fields = {role.key for role in ROLES} | {role.attname for role in ROLES}
         refused = group_fields & kwargs.keys()
@@ -132,7 +133,7 @@ class OrganizationQuerySet(RuleQuerySet):
     def delete(self, *, actor: User | None = None) -> tuple[int, dict[str, int]]:
         """Delete organizations with their groups, memberships and permissions.
 
-        `actor` is the person to name in the membership log and in the history.
+        `actor` is the person to record in the logs and the field history.
         """
         self._not_support_combined_queries("delete")  # type: ignore[attr-defined]
         if self.query.is_sliced:
@@ -154,7 +155,7 @@ class OrganizationQuerySet(RuleQuerySet):
         group_ids = []
         for role in ROLES:
             group_ids += [getattr(organization, role.attname) for organization in rows]
-        # Each row ends in the log, also those that have ended by their date.
+        # All rows are logged, including memberships that have expired.
         memberships = Membership.objects.using(self.db)
         write_memberships(
             Event.LEFT,
@@ -174,11 +175,11 @@ class OrganizationQuerySet(RuleQuerySet):
         return Counter(organizations) + Counter(others)
 
     def write_computed_texts(self, pks: Collection[int], written: set[str]) -> None:
-        """Update the texts of stored rows that are made from other fields.
+        """Update the computed texts of stored rows, if any of their sources changed.
 
-        Does so only if one of the fields that they are made from is in `written`, the
-        names of fields. Executes one prepared statement for all rows, because
-        `bulk_update()` would build a large CASE expression.
+        `written` are the names of the fields that changed. Executes one prepared
+        statement for all rows, because `bulk_update()` would build a large CASE
+        expression.
         """
         computed = list_computed_fields(self.model)
         sources = {source for field in computed for source in field.sources}
@@ -192,14 +193,15 @@ class OrganizationQuerySet(RuleQuerySet):
             cursor.executemany(statement, texts)
 
     def count_active_admins(self, pks: Collection[int]) -> None:
-        """Count the active admins of locked organizations again, if triggers did not.
+        """Recompute `active_admins` and `admins_end_at` of locked organizations.
 
-        Also finds again when they all leave. `update()` would leave out the columns,
-        which only the database writes.
+        Use this where the triggers did not run. It is SQL because `update()` leaves out
+        these columns.
         """
         if not pks:
             return
-        # The triggers count ended rows, too, until the worker removes them.
+        # Like the triggers, this also counts expired memberships, until the worker
+        # removes their rows.
         statement = f"""
             UPDATE orgadmin_organization
             SET active_admins = (
@@ -226,8 +228,8 @@ class OrganizationQuerySet(RuleQuerySet):
     def write_kept(self, pks: Collection[int], values: Mapping[str, Any]) -> None:
         """Write columns of locked organizations that `save()` and `update()` leave out.
 
-        `values` is {name of a field: value}. Writes no record of the field history,
-        which has nothing of these columns.
+        `values` is {field name: value}. Does not write history records, because these
+        columns are not part of the field history.
         """
         connection = connections[self.db]
         fields: list[Any] = [self.model._meta.get_field(name) for name in values]
@@ -248,7 +250,7 @@ class OrganizationQuerySet(RuleQuerySet):
                 )
 
     def complete(self, organizations: Collection[Organization]) -> None:
-        """Grant the permissions of new organizations and begin their histories."""
+        """Grant the permissions of new organizations, and write their first records."""
         pks_by_author = defaultdict(list)
         for organization in organizations:
             author = getattr(organization, "_history_user", None)
@@ -264,7 +266,8 @@ class OrganizationQuerySet(RuleQuerySet):
     ) -> None:
         """Add the stored state of each organization to its history.
 
-        `history_type` is django-simple-history's: "~" for changed, "-" for deleted.
+        `history_type` is "~" for changed or "-" for deleted, as in
+        django-simple-history.
         """
         records = self._build_records(pks, history_type, author)
         execute_together([records], using=self.db)
@@ -272,10 +275,7 @@ class OrganizationQuerySet(RuleQuerySet):
     def _build_records(
         self, pks: Collection[int], history_type: str, author: User | None
     ) -> Statement:
-        """Return a statement that copies rows into the history.
-
-        Copying in the database takes one query and loads no rows.
-        """
+        """Return a statement that copies rows into the history in the database."""
         operations = connections[self.db].ops
         HistoricalOrganization = apps.get_model("orgadmin", "HistoricalOrganization")
         columns = ", ".join(

@@ -12,7 +12,7 @@ from orgadmin.models.user import User
 
 
 class OrganizationUserObjectPermission(UserObjectPermissionBase):
-    """An object permission of one user. No role uses these, but they count."""
+    """An object permission of one user. No role uses it, but the rule respects it."""
 
     user = models.ForeignKey(User, on_delete=models.CASCADE, db_index=False)
     permission = models.ForeignKey(Permission, on_delete=models.CASCADE, db_index=False)
@@ -22,7 +22,7 @@ class OrganizationUserObjectPermission(UserObjectPermissionBase):
 
 
 class OrganizationGroupObjectPermission(GroupObjectPermissionBase):
-    """An object permission of a group. The role table says which ones a role has."""
+    """An object permission of a group. The role table defines those of each role."""
 
     group = models.ForeignKey("auth.Group", on_delete=models.CASCADE, db_index=False)
     permission = models.ForeignKey(Permission, on_delete=models.CASCADE, db_index=False)

@@ -1,7 +1,8 @@
 """Phone numbers: how they are stored, shown, and dialed.
 
-Only numbers that are certain are changed: those that begin with "+" or "00", and are
-possible in their country. Everything else stays as someone typed it.
+A number is formatted only if it is unambiguous: it begins with "+" or "00", or the
+setting PHONE_REGION names its country, and it is valid there. Everything else is stored
+as someone typed it.
 """
 
 from __future__ import annotations
@@ -13,21 +14,21 @@ import phonenumbers
 from django.conf import settings
 from phonenumbers import NumberParseException, PhoneNumber, PhoneNumberFormat
 
-# Digits with what people put between them, and an extension. The library would ignore
-# any other text, such as "mornings only".
+# Digits with separators, and an extension. The library would ignore other text, such as
+# "mornings only".
 NUMBER = re.compile(
     r"\+?[0-9 ()./\u2010-\u2015\u00a0-]+((ext\.?|x|#) ?[0-9]{1,7})?", re.IGNORECASE
 )
 
-# What a link to a local number may contain, according to RFC 3966.
-DIGITS = re.compile(r"[^0-9*#]")
+# Characters that a link to a local number must not contain, according to RFC 3966.
+NOT_DIALED = re.compile(r"[^0-9*#]")
 
-# A text with fewer digits is no number that anybody could dial.
+# A text with fewer digits is not a number that people can dial.
 FEWEST_DIGITS = 3
 
 
 def format_phone(text: str) -> str:
-    """Return a number as people read it, such as "+49 30 998877"; odd texts as is."""
+    """Return a readable number, such as "+49 30 998877", or the text unchanged."""
     number = parse_phone(text)
     if number is None:
         return text
@@ -35,22 +36,22 @@ def format_phone(text: str) -> str:
 
 
 def make_phone_link(text: str) -> str:
-    """Return the URL that dials a number, or "" if the text is none.
+    """Return the URL that dials a number, or "" if the text is not a number.
 
-    A number whose country is known gets the global form of RFC 3966.
+    If the country is known, the URL has the global form of RFC 3966.
     """
     number = parse_phone(text)
     if number is not None:
         return phonenumbers.format_number(number, PhoneNumberFormat.RFC3966)
     if not NUMBER.fullmatch(text):
         return ""
-    digits = DIGITS.sub("", text)
+    digits = NOT_DIALED.sub("", text)
     return f"tel:{digits}" if len(digits) >= FEWEST_DIGITS else ""
 
 
 @lru_cache(maxsize=1_000)
 def parse_phone(text: str) -> PhoneNumber | None:
-    """Return the number that a text means, or None if that is not certain."""
+    """Return the number in a text, or None if it is not an unambiguous number."""
     if not NUMBER.fullmatch(text):
         return None
     region = settings.PHONE_REGION or None

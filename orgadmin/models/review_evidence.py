@@ -1,4 +1,4 @@
-"""What an access review asks, to whom, and what they decided: rows that stay."""
+"""The evidence of an access review: its items, decisions and requests."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ ROLE_CHOICES = [(role.key, role.label) for role in ROLES]
 
 
 class AccessPath(models.TextChoices):
-    """How someone has access."""
+    """The reason why someone has access."""
 
     MEMBER = "member", _("Role")
     SUPERUSER = "superuser", _("Superuser")
@@ -35,12 +35,12 @@ class AccessPath(models.TextChoices):
 
 
 class ReviewAnswer(models.TextChoices):
-    """What became of an item."""
+    """The outcome of an item."""
 
     CONFIRMED = "confirmed", _("confirmed")
     CHANGED = "changed", _("changed")
     ENDED = "ended", _("ended")
-    # The access had ended by then in another way: the person had left, or the
+    # The access ended in another way before anyone answered: the person left, or the
     # organization was archived or deleted.
     LEFT = "left", _("access ended before an answer")
     UNCONFIRMED = "unconfirmed", _("not confirmed")
@@ -50,51 +50,53 @@ class ReviewAnswer(models.TextChoices):
     KEPT = "kept", _("not confirmed, kept as last admin")
 
 
-# After these, someone has access because it was confirmed.
+# After these answers, the person keeps access because someone confirmed it.
 CONFIRMING = [ReviewAnswer.CONFIRMED, ReviewAnswer.CHANGED]
 
 
 class ReviewItemQuerySet(AppendOnlyQuerySet):
     def with_decisions(self) -> ReviewItemQuerySet:
-        """Read the decisions, for `list_decisions()`, with one more query."""
+        """Load the decisions for `list_decisions()`, with one more query."""
         rows = self.select_related("decision")
         return rows.prefetch_related("later_decisions")
 
     def confirmed(self) -> ReviewItemQuerySet:
-        """Return the items of which the decision that counts confirmed the access."""
+        """Return the items whose last decision confirmed the access."""
         later = LaterDecision.objects.filter(item=OuterRef("pk")).order_by("-number")
         answer = Coalesce(Subquery(later.values("answer")[:1]), "decision__answer")
         return self.annotate(last_answer=answer).filter(last_answer__in=CONFIRMING)
 
 
 class ReviewItem(AppendOnly):
-    """One reason for which someone had access when a review started.
+    """A reason why someone had access when a review started.
 
-    Like in the membership log, keys and names are plain values.
+    As in the membership log, IDs and names are plain values.
     """
 
     section = models.ForeignKey(ReviewSection, models.PROTECT, related_name="items")
-    # What the item is about, such as "member 17 admin". So none is created twice.
+    # Identifies the item in its section, such as "member 17 admin", so that it is not
+    # created twice.
     key = models.CharField(max_length=80)
     path = models.CharField(_("access"), max_length=20, choices=AccessPath.choices)
-    # Empty for a group.
+    # Empty if the item is about a group.
     user_key = models.BigIntegerField(_("user ID"), null=True)
     user_name = models.CharField(_("person"), max_length=254, blank=True)
     full_name = models.CharField(_("name"), max_length=310, blank=True)
-    # Of a permission on one organization; members have that of the section.
+    # Only for permissions on one organization. For roles, the section has the
+    # organization.
     organization_key = models.BigIntegerField(_("organization ID"), null=True)
     organization_name = models.CharField(_("organization"), max_length=255, blank=True)
     role = models.CharField(
         _("role"), max_length=20, choices=ROLE_CHOICES, blank=True, default=""
     )
-    # The permissions, after the name of the group if it is one: "Auditors: view".
+    # The permissions. If a group has them, its name comes first: "Auditors: view".
     detail = models.CharField(_("details"), max_length=1_000, blank=True)
-    # Since when they have the role; with `is_older`, since before that.
+    # When the person got the role. With `is_older`, they got it before this time.
     since = models.DateTimeField(_("since"), null=True)
     is_older = models.BooleanField(default=False)
     added_by_key = models.BigIntegerField(_("by user ID"), null=True)
     added_by_name = models.CharField(_("added by"), max_length=150, blank=True)
-    # As in MembershipEvent.
+    # As in MembershipEvent.source.
     source = models.CharField(_("source"), max_length=200, blank=True)
     last_sign_in = models.DateTimeField(_("last sign-in"), null=True)
     ends_at = models.DateTimeField(_("ends"), null=True)
@@ -115,17 +117,16 @@ class ReviewItem(AppendOnly):
         return self.user_name or self.detail
 
     def list_decisions(self) -> list[Decided]:
-        """Return what was decided about the item, in order.
+        """Return the decisions about the item, oldest first.
 
-        Pages read the rows before: `select_related("decision")`, and
-        `prefetch_related("later_decisions")`.
+        To avoid a query for each item, load the items with `with_decisions()`.
         """
         first: Decided | None = getattr(self, "decision", None)
         return [first, *self.later_decisions.all()] if first is not None else []
 
     @property
     def last_decision(self) -> Decided | None:
-        """The decision that counts. None as long as the item is open."""
+        """The last decision, which is the valid one. None if the item is open."""
         decisions = self.list_decisions()
         return decisions[-1] if decisions else None
 
@@ -136,7 +137,7 @@ class ReviewItem(AppendOnly):
 
     @property
     def shown_detail(self) -> str:
-        """The group, and what the permissions allow, in words."""
+        """The name of the group, and what the permissions allow, in words."""
         if self.path in (AccessPath.MEMBER, AccessPath.SUPERUSER, AccessPath.PROVIDER):
             return self.detail
         group, separator, names = self.detail.rpartition(": ")
@@ -146,21 +147,22 @@ class ReviewItem(AppendOnly):
 
     @property
     def shown_added_by(self) -> str:
-        """Who added the person, as `MembershipEvent.shown_actor` says it."""
+        """Who added the person, in the form of `MembershipEvent.shown_actor`."""
         return name_author(self.source, self.added_by_name)
 
 
 class Decided(AppendOnly):
-    """What someone decided about an item, and what that changed."""
+    """A decision about an item, and what it changed."""
 
     at = models.DateTimeField(_("when"), default=timezone.now)
     answer = models.CharField(
         _("decision"), max_length=20, choices=ReviewAnswer.choices
     )
-    # Empty if nobody decided.
+    # Empty if the review decided by itself.
     actor_key = models.BigIntegerField(_("by user ID"), null=True)
     actor_name = models.CharField(_("by"), max_length=150, blank=True)
-    # The role and its end when it was decided, and afterwards. No role: none any more.
+    # The role and its end before and after the decision. `role` is empty if the person
+    # no longer has a role.
     role_before = models.CharField(max_length=20, choices=ROLE_CHOICES, blank=True)
     ends_at_before = models.DateTimeField(null=True)
     role = models.CharField(_("role"), max_length=20, choices=ROLE_CHOICES, blank=True)
@@ -178,17 +180,17 @@ class Decided(AppendOnly):
 
     @property
     def is_own(self) -> bool:
-        """Whether people decided about their own access."""
+        """Whether the person who decided has this access themselves."""
         return self.actor_key is not None and self.actor_key == self.item.user_key
 
     @property
     def shown_end(self) -> str:
-        """The last day of the access from then on, or "" if it has no end."""
+        """The last day of the access after the decision, or "" if it has no end."""
         return show_end(self.ends_at) if self.ends_at is not None else ""
 
     @property
     def shown_role(self) -> StrOrPromise:
-        """The role, or both if one replaced the other."""
+        """The role, or both roles if the decision replaced one by the other."""
         if not self.role or self.role == self.role_before or not self.role_before:
             return self.get_role_display()
         before = ROLES_BY_KEY[self.role_before].label
@@ -202,7 +204,7 @@ class Decided(AppendOnly):
 
 
 class ReviewDecision(Decided):
-    """The first decision about an item. Items without one are open."""
+    """The first decision about an item. Items without a decision are open."""
 
     item = models.OneToOneField(ReviewItem, models.PROTECT, related_name="decision")
 
@@ -222,7 +224,7 @@ class LaterDecision(Decided):
     item = models.ForeignKey(
         ReviewItem, models.PROTECT, related_name="later_decisions", db_index=False
     )
-    # How many decisions about the item there were before.
+    # The number of earlier decisions about the item.
     number = models.PositiveSmallIntegerField()
 
     objects = AppendOnlyQuerySet.as_manager()
@@ -241,7 +243,7 @@ class LaterDecision(Decided):
 
 
 class ReviewNotice(AppendOnly):
-    """That someone was asked to review an organization, and when."""
+    """A request that was sent to someone to review an organization."""
 
     review = models.ForeignKey(
         AccessReview, models.PROTECT, related_name="notices", db_index=False
@@ -249,7 +251,8 @@ class ReviewNotice(AppendOnly):
     organization_key = models.BigIntegerField(_("organization ID"))
     user_key = models.BigIntegerField(_("user ID"))
     user_name = models.CharField(_("person"), max_length=254)
-    # Which of the requests: "start", "14 days", or the day of one by hand.
+    # Which request this is: "start", "14 days", or the date of one that someone sent by
+    # hand.
     kind = models.CharField(max_length=20)
     at = models.DateTimeField(_("when"), default=timezone.now)
 

@@ -1,4 +1,4 @@
-"""RoleHolder: until when a person holds each role, by which lists are filtered."""
+"""RoleHolder: the end of each person's roles, for filters of lists."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from django.db.models.functions import Now
 
 from orgadmin.access.roles import ROLES, Role
 
-# Stands for memberships without an end, as in the triggers.
+# Stands for "no end". The triggers use the same value.
 NEVER = datetime(9999, 12, 31, tzinfo=UTC)
 
 
 class RoleHolderQuerySet(models.QuerySet["RoleHolder"]):
     def current(self, *roles: Role) -> Self:
-        """Return those who hold one of these roles now. Without roles: any role."""
+        """Return the people who hold one of these roles now. Default: any role."""
         condition = Q()
         for role in roles or ROLES:
             condition |= Q(**{f"{role.key}_until__gt": Now()})
@@ -26,13 +26,13 @@ class RoleHolderQuerySet(models.QuerySet["RoleHolder"]):
 
 
 class RoleHolder(models.Model):
-    """A person who is admin or reviewer of an organization that is not archived.
+    """A person who is an admin or reviewer of an organization that is not archived.
 
-    Triggers of the database keep the rows, so that lists can be filtered and counted
-    without reading all memberships. The access rule does not read them.
+    Database triggers update the rows, so that lists can be filtered and counted without
+    reading all memberships. The access rule does not read this table.
 
     `admin_until` and `reviewer_until` are the latest ends of the person's memberships,
-    and far in the future if one has no end. They are NULL without a membership.
+    or NEVER if a membership has no end. They are NULL if there is no such membership.
     """
 
     user = models.OneToOneField(
@@ -44,7 +44,7 @@ class RoleHolder(models.Model):
     )
     admin_until = models.DateTimeField(null=True)
     reviewer_until = models.DateTimeField(null=True)
-    # False only for active people. Who may be inactive must be looked up.
+    # False only for active people. If it is True, the account must be looked up.
     may_be_inactive = models.BooleanField()
 
     objects = RoleHolderQuerySet.as_manager()

@@ -1,4 +1,4 @@
-"""SentForm: remembers which forms were sent, so that each is saved once."""
+"""SentForm: remembers which forms were submitted, so that each is saved only once."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ from datetime import timedelta
 from django.db import IntegrityError, models, transaction
 from django.utils import timezone
 
-# How long a form that was sent is remembered.
+# How long a submitted form is remembered.
 LIFETIME = timedelta(days=1)
 
-# How many expired rows are deleted when a form is sent.
+# The maximum number of expired rows that are deleted when a form is submitted.
 DELETED_AT_ONCE = 100
 
 
@@ -18,7 +18,8 @@ class SentFormQuerySet(models.QuerySet["SentForm"]):
     def add(self, key: str, location: str) -> tuple[SentForm, bool]:
         """Return the row of a form, and whether it is new.
 
-        While another transaction has added the row, this waits until it ends.
+        If another transaction has added the row and has not ended yet, waits for its
+        end.
         """
         self._delete_expired()
         try:
@@ -29,7 +30,7 @@ class SentFormQuerySet(models.QuerySet["SentForm"]):
             return self.get(key=key), False
 
     def _delete_expired(self) -> None:
-        # Nobody waits for a transaction that is deleting the same rows.
+        # Skips rows that another transaction is deleting.
         expired = self.filter(sent_at__lte=timezone.now() - LIFETIME)
         unlocked = expired.select_for_update(skip_locked=True)
         keys = list(unlocked.values_list("pk", flat=True)[:DELETED_AT_ONCE])
@@ -38,10 +39,10 @@ class SentFormQuerySet(models.QuerySet["SentForm"]):
 
 
 class SentForm(models.Model):
-    """A form that was sent, and the page that shows what was saved.
+    """A form that was submitted, and the page that shows what was saved.
 
-    `orgadmin.admin.once` adds a row in the transaction that saves what the form says.
-    The key is a hash, which includes the person.
+    `orgadmin.admin.once` adds the row in the transaction that saves the form. `key` is
+    a hash of the form's key and the person.
     """
 
     key = models.CharField(max_length=64, unique=True)

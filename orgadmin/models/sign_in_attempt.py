@@ -1,4 +1,4 @@
-"""SignInAttempt: counts attempts, so that their number can be limited."""
+"""SignInAttempt: counts attempts, to limit their number."""
 
 from __future__ import annotations
 
@@ -9,23 +9,20 @@ from hashlib import sha256
 from django.db import connection, models
 from django.utils import timezone
 
-# How long attempts are counted together, unless a longer time is given.
+# The time in which attempts are counted together, unless a longer one is given.
 WINDOW = timedelta(minutes=15)
 
 
 @dataclass(frozen=True)
 class AttemptCount:
-    """How many attempts there have been, and when counting starts again."""
+    """The number of attempts, and the time at which counting starts again."""
 
     count: int
     until: datetime
 
 
 def make_key(kind: str, subject: str | int) -> str:
-    """Return the key for attempts of one kind by one subject.
-
-    Subjects that differ only in upper and lower case are the same.
-    """
+    """Return the key for attempts of one kind by one subject, ignoring case."""
     text = f"{kind}\n{subject}".casefold()
     return sha256(text.encode("utf-8", "replace")).hexdigest()
 
@@ -38,10 +35,10 @@ class SignInAttemptQuerySet(models.QuerySet["SignInAttempt"]):
         """
         now = timezone.now()
         table = connection.ops.quote_name(self.model._meta.db_table)
-        # A single statement counts all attempts, even simultaneous ones. The ORM has no
-        # statement that inserts a row, or adds to the stored value if the row exists.
-        # A row whose time is over starts again; "expired" is the same for all windows,
-        # because `since` is moved into the future for longer ones.
+        # A single statement counts all attempts, even simultaneous ones. The ORM cannot
+        # insert a row or add to its value if the row exists. If the window of a row is
+        # over, counting starts again. "expired" is the same for all windows, because
+        # `since` is moved into the future for longer windows.
         sql = f"""
             INSERT INTO {table} (key, count, since)
             VALUES (%(key)s, 1, %(since)s)
@@ -66,12 +63,12 @@ class SignInAttemptQuerySet(models.QuerySet["SignInAttempt"]):
         return AttemptCount(row.count, row.since + WINDOW)
 
     def take_back(self, key: str) -> None:
-        """Undo the counting of one attempt."""
+        """Reduce the number of attempts by one."""
         rows = self.filter(key=key, count__gt=0)
         rows.update(count=models.F("count") - 1)
 
     def delete_expired(self) -> None:
-        """Delete the rows whose time is over."""
+        """Delete the rows whose window is over."""
         self.filter(since__lte=timezone.now() - WINDOW).delete()
 
 
@@ -79,7 +76,8 @@ class SignInAttempt(models.Model):
     """Attempts of one kind by one subject, such as sign-ins with one username.
 
     `orgadmin.accounts.throttle` and `orgadmin.people.invitations` count them. The key
-    is a hash, from `make_key()`. Counting starts again WINDOW after `since`.
+    is a hash from `make_key()`. Counting starts again when WINDOW has passed after
+    `since`.
     """
 
     key = models.CharField(max_length=64, unique=True)

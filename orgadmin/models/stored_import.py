@@ -1,4 +1,4 @@
-"""Import: a file that someone uploaded, and what has become of it."""
+"""Import: an uploaded file of organizations or people, and its import."""
 
 from __future__ import annotations
 
@@ -14,25 +14,25 @@ from django.utils.translation import gettext_lazy as _
 
 from orgadmin.models.user import User
 
-# How long a file that nobody has confirmed is kept.
+# How long an import that nobody has confirmed is kept.
 LIFETIME = timedelta(hours=24)
 
-# How long an import that is done can be undone.
+# How long a completed import can be undone.
 UNDO_LIFETIME = timedelta(days=30)
 
 
 class ImportQuerySet(models.QuerySet["Import"]):
     def readable_by(self, user: User) -> ImportQuerySet:
-        """Return the imports that a superuser may read.
+        """Return the imports that a superuser can view.
 
-        Until an import is done, only its author may read it.
+        Until an import is done, only its author can view it.
         """
         return self.filter(
             models.Q(state__in=Import.DONE_STATES) | models.Q(actor_key=user.pk)
         )
 
     def delete_old(self) -> None:
-        """Delete what nobody has confirmed, and what would undo old imports."""
+        """Delete imports that nobody has confirmed, and data for undoing old ones."""
         now = timezone.now()
         unfinished = self.filter(
             state__in=Import.OPEN_STATES, created_at__lt=now - LIFETIME
@@ -44,10 +44,11 @@ class ImportQuerySet(models.QuerySet["Import"]):
 
 
 class Import(models.Model):
-    """A file of organizations or people, and what importing it does.
+    """A file of organizations or people, and the state of its import.
 
-    While it waits, its `parts` have the file, its records, and what the preview shows.
-    Once it is done, they have what would undo it. The rows of the table remain.
+    While the import waits, its `parts` contain the file, its records, and the preview.
+    When it is done, they contain the data for undoing it. The row of a completed import
+    remains even after its parts were deleted.
     """
 
     class Subject(models.TextChoices):
@@ -64,15 +65,17 @@ class Import(models.Model):
         UNDONE = "undone", _("Undone")
 
     DONE_STATES = (State.DONE, State.UNDONE)
-    # What is deleted if nobody goes on with it.
+    # Imports in these states are deleted if nobody continues them.
     OPEN_STATES = (State.PREPARING, State.WAITING, State.FAILED)
-    # Until a worker has begun to import it.
+    # An import can be canceled until a worker has started it.
     CANCELLABLE_STATES = (*OPEN_STATES, State.QUEUED)
 
-    # No foreign key: a release that does not know this table can delete the account.
+    # Not a foreign key, so that a release that does not know this table can delete the
+    # account.
     actor_key = models.BigIntegerField(_("imported by"))
     file_name = models.CharField(_("file"), max_length=255, blank=True)
-    # What the rows of the file are about. The default is for earlier releases.
+    # Whether the rows of the file are organizations or people. The default is for
+    # earlier releases.
     subject = models.CharField(
         _("content"),
         max_length=16,
@@ -84,15 +87,16 @@ class Import(models.Model):
     state = models.CharField(
         _("status"), max_length=16, choices=State.choices, default=State.PREPARING
     )
-    # What the author chose: the fields of ImportOptions, and whether mail is sent.
+    # The author's choices: the fields of ImportOptions, and whether emails are sent.
     choices = models.JSONField(default=dict)
-    # How the file was read, and how many rows do what.
+    # How the file was read, and the number of rows for each kind of change.
     summary = models.JSONField(default=dict)
-    # A hash of what the preview shows, and of the choices.
+    # A hash of the preview and the choices.
     digest = models.CharField(max_length=64, blank=True)
-    # Why nothing was imported, for the author, in their language.
+    # Why nothing was imported, in the author's language.
     notice = models.TextField(blank=True)
-    line = models.PositiveBigIntegerField(default=0)  # that the worker has reached
+    # The line of the file that the worker has reached.
+    line = models.PositiveBigIntegerField(default=0)
     created_at = models.DateTimeField(_("uploaded"), default=timezone.now)
     started_at = models.DateTimeField(null=True, blank=True)
     finished_at = models.DateTimeField(_("finished"), null=True, blank=True)
@@ -118,7 +122,7 @@ class Import(models.Model):
 
     @property
     def is_running(self) -> bool:
-        """Whether a worker has it, or will have it."""
+        """Whether a worker is processing the import, or will process it."""
         return self.state in (
             self.State.PREPARING,
             self.State.QUEUED,
@@ -126,9 +130,10 @@ class Import(models.Model):
         )
 
     def move(self, states: Collection[str], state: str, **values: object) -> bool:
-        """Change the state, unless someone has changed it meanwhile.
+        """Change the state, unless it has changed in the meantime.
 
-        `states` are those that it may have now. Returns whether it was changed.
+        `states` are the states that the import may have now. Returns whether the state
+        was changed.
         """
         rows = type(self).objects.filter(pk=self.pk, state__in=states)
         if not rows.update(state=state, **values):
@@ -138,9 +143,9 @@ class Import(models.Model):
 
 
 class ImportPart(models.Model):
-    """A part of what an import needs, such as a thousand records of its file.
+    """A part of an import's data, such as a thousand records of its file.
 
-    In parts, a large file takes little memory.
+    The data is split into parts so that large files need little memory.
     """
 
     class Kind(models.TextChoices):
@@ -162,7 +167,7 @@ class ImportPart(models.Model):
     class Meta:
         default_permissions = ()
         constraints = [
-            # Its index also finds the parts of an import.
+            # The index of this constraint also serves to find the parts of an import.
             models.UniqueConstraint(
                 fields=["stored_import", "kind", "number"], name="unique_import_part"
             )
@@ -173,9 +178,9 @@ class ImportPart(models.Model):
 
     @staticmethod
     def pack(items: Sequence[Any]) -> bytes:
-        """Return the content of a part that has these items, as compressed JSON."""
+        """Return the content of a part with these items, as compressed JSON."""
         text = json.dumps(items, ensure_ascii=False, separators=(",", ":"))
-        # Files can contain what is not valid text.
+        # Files can contain text that is not valid Unicode.
         return zlib.compress(text.encode("utf-8", "surrogatepass"))
 
     def read_text(self) -> str:

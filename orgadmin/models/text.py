@@ -1,7 +1,7 @@
-"""Cleaning the text that people enter, and escaping what cannot be displayed.
+"""Cleans text that people enter, and escapes text that cannot be displayed.
 
-The fields in `fields.py` clean all text once, on entry: in forms, imports and commands.
-Text that code saves directly stays as it is.
+The fields in `fields.py` clean text when it is entered: in forms, imports and commands.
+Text that code saves directly is not changed.
 """
 
 from __future__ import annotations
@@ -12,17 +12,17 @@ import unicodedata
 from django.core.exceptions import ValidationError
 from django.utils.translation import gettext_lazy as _
 
-# Characters that leave no mark on a single line: the soft hyphen, zero-width spaces,
-# marks that only say which way text runs, and letters that are blank. People copy them
-# together with other text without knowing, so they are removed. Two names that differ
-# only in these would look the same.
+# Characters that are invisible on a single line: the soft hyphen, zero-width spaces,
+# marks of the text direction, and blank letters. People copy them together with other
+# text without knowing it, so they are removed. Otherwise, two names that differ only in
+# these characters would look the same.
 INVISIBLE = frozenset(
     "\u00ad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180e\u200b\u200e\u200f"
     "\u2060\u2061\u2062\u2063\u2064\u3164\ufeff\uffa0"
 )
 
-# These join or separate two letters of some scripts, where they change how a word looks
-# or what it means. Elsewhere they are invisible.
+# These join or separate two letters of some scripts, and change how a word looks or
+# what it means. In other places, they are invisible.
 JOINERS = frozenset("\u200c\u200d")
 SCRIPTS_WITH_JOINERS = frozenset(
     [
@@ -45,24 +45,24 @@ SCRIPTS_WITH_JOINERS = frozenset(
     ]
 )
 
-# These choose between two forms of the character before them: of ideographs, Mongolian
-# letters, and symbols such as emoji. Elsewhere they are invisible.
+# These select a variant of the character before them: an ideograph, a Mongolian letter,
+# or a symbol such as an emoji. In other places, they are invisible.
 VARIATION_SELECTORS = re.compile(
     "[\u180b-\u180d\u180f\ufe00-\ufe0f\U000e0100-\U000e01ef]"
 )
 WITH_VARIANTS = ("Lo", "So")  # categories
 
-# Everything that `remove_invisible()` looks at
+# All characters that `remove_invisible()` may remove
 MAYBE_INVISIBLE = re.compile(
     f"[{''.join(INVISIBLE | JOINERS)}]|{VARIATION_SELECTORS.pattern}"
 )
 
-# Categories of Unicode: control and format characters, lone surrogates, characters for
-# private use, characters that do not exist, and separators of lines and paragraphs.
+# Unicode categories: control and format characters, lone surrogates, private-use and
+# unassigned characters, and separators of lines and paragraphs.
 REFUSED_IN_LINES = frozenset(["Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"])
 REFUSED_IN_PARAGRAPHS = REFUSED_IN_LINES - {"Cf"}
 
-# Marks that change the direction of the text after them, with which one name can be
+# Marks that change the direction of the text after them. With these, one name can be
 # made to look like another.
 DIRECTION_MARKS = frozenset("\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
 
@@ -71,17 +71,17 @@ LINE_BREAKS = re.compile("\r\n?|\u2028|\u2029")
 
 
 def clean_line(text: str) -> str:
-    """Return single-line text in the form in which it is stored.
+    """Return the form in which a line of text is stored.
 
-    The text is in Unicode's normal form C, without invisible characters, and with
-    single spaces, none of them at its ends. If nothing of it would be visible, the
-    result is empty. Raises `ValidationError` if the text contains a line break, or
-    another character that has no place in a line.
+    Converts it to Unicode's normal form C, removes invisible characters and spaces at
+    both ends, and replaces consecutive spaces by one. Returns "" if nothing is visible.
+    Raises `ValidationError` if the text contains a line break, or another character
+    that is not allowed in a line.
     """
     text = unicodedata.normalize("NFC", remove_invisible(text))
     text = BLANKS.sub(" ", text).strip()
     if text.isprintable():
-        # Nothing in it can be refused, so there is no need to look at each character.
+        # Printable text contains no refused characters, so they need not be checked.
         return text if has_visible(text) else ""
     for character in text:
         if character in JOINERS:
@@ -96,11 +96,11 @@ def clean_line(text: str) -> str:
 
 
 def clean_paragraphs(text: str) -> str:
-    """Return text that may have several lines in the form in which it is stored.
+    """Return the form in which text with several lines is stored.
 
-    The text is in Unicode's normal form C, and its lines end with "\\n". If nothing of
-    it would be visible, the result is empty. Raises `ValidationError` if it contains a
-    character that cannot be displayed, or one that changes the direction of text.
+    Converts it to Unicode's normal form C, and line breaks to "\\n". Returns "" if
+    nothing is visible. Raises `ValidationError` if it contains a character that cannot
+    be displayed, or one that changes the direction of text.
     """
     text = LINE_BREAKS.sub("\n", unicodedata.normalize("NFC", text)).strip()
     for character in text:
@@ -117,7 +117,7 @@ def clean_paragraphs(text: str) -> str:
 
 
 def remove_invisible(text: str) -> str:
-    """Remove the characters that leave no mark where they stand."""
+    """Remove the characters that have no visible effect in their place."""
     if MAYBE_INVISIBLE.search(text) is None:
         return text
     kept: list[str] = []
@@ -132,7 +132,7 @@ def remove_invisible(text: str) -> str:
 def leaves_mark(character: str, before: str, after: str) -> bool:
     """Return whether a character is visible, or changes the characters beside it.
 
-    `before` and `after` are these characters. They are empty at the ends of the text.
+    `before` and `after` are the characters beside it, or "" at the ends of the text.
     """
     if character in INVISIBLE:
         return False
@@ -163,7 +163,7 @@ def has_visible(text: str) -> bool:
 def check_length(text: str, limit: int) -> None:
     """Raise `ValidationError` if a text is longer than `limit` after normalization.
 
-    Searches compare normalized texts, in which one character can become 18.
+    Searches compare normalized texts. Normalization can replace one character by 18.
     """
     length = len(unicodedata.normalize("NFKC", text))
     if length > limit:
@@ -178,15 +178,15 @@ def check_length(text: str, limit: int) -> None:
 def escape_unprintable(text: str) -> str:
     """Return text that is safe to print on a terminal.
 
-    Escapes everything that is not visible as itself: control characters, line breaks,
-    marks that change the direction of text, and zero-width characters.
+    Escapes all characters that are not displayed as they are: control characters, line
+    breaks, marks that change the direction of text, and zero-width characters.
     """
     if text.isprintable():
         return text
     shown = []
     for character in text:
         if not character.isprintable():
-            # repr() escapes the character. Its quotation marks are cut off.
+            # repr() escapes the character, in quotation marks, which are removed.
             character = repr(character)[1:-1]
         shown.append(character)
     return "".join(shown)

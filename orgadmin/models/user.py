@@ -39,8 +39,8 @@ from orgadmin.models.guards import (
     is_made_by_a_person,
     keep_a_superuser,
     keep_admins,
-    keep_credentials,
     lock_users,
+    protect_credentials,
 )
 from orgadmin.models.look_alikes import lock_key, make_key
 from orgadmin.models.mixins import DeletedThroughQuerySet, RemembersStored
@@ -48,8 +48,8 @@ from orgadmin.models.naming import is_misleading
 from orgadmin.models.user_events import record_changes, record_creation
 from orgadmin.models.user_queryset import UserQuerySet
 
-# When one of these changes, all sessions of the user end, and so do their links to
-# reset the password.
+# When one of these fields changes, all sessions of the user end, and their password
+# reset links no longer work.
 SESSION_FIELDS = {"password", "email", "is_active"}
 
 EMAIL_TAKEN = _(
@@ -65,7 +65,7 @@ class PeopleManager(UserManager.from_queryset(UserQuerySet)):  # type: ignore[mi
         return normalize_email((email or "").strip())
 
     def get_by_natural_key(self, username: str | None) -> User:
-        """Return the user with a username, in upper or lower case.
+        """Return the user with a username, ignoring case.
 
         Django's `authenticate()` and its commands find people with this method.
         """
@@ -76,37 +76,41 @@ class PeopleManager(UserManager.from_queryset(UserQuerySet)):  # type: ignore[mi
 
 
 class CredentialsChanged(DatabaseError):
-    """The password cannot be saved, because the account has changed since it was read.
+    """The password was not saved, because the account has changed since it was read.
 
-    Someone may have deactivated or deleted it, or ended its sessions.
+    For example, someone has deactivated or deleted it, or ended its sessions.
     """
 
 
 def clean_django_field(
     name: str, field_class: type[models.CharField] = LineField
 ) -> models.CharField:
-    """Return a field of Django's user with all its options, but cleaning its text."""
+    """Return a field of Django's user model that cleans its text."""
     original: Any = AbstractUser._meta.get_field(name)
     _name, _path, arguments, options = original.deconstruct()
     return field_class(*arguments, **options)
 
 
 class UncountedAttempt(Exception):
-    """A password was about to be compared in a request that has counted no attempt.
+    """A request tried to check a password without counting the attempt.
 
-    Otherwise, people could guess it there without limit.
+    Otherwise, people could guess passwords there without limit.
     """
 
 
 class User(RemembersStored, DeletedThroughQuerySet, AbstractUser):
     """A person who can sign in.
 
-    `save()` writes only the fields that were changed since the instance was loaded, so
-    that it cannot undo what someone else has changed. A username that was made from the
-    email address follows when the address changes. It never inserts a row that has
-    been deleted. It records changes of credentials and permissions in the audit log,
-    and names `changed_by` as the person who made them. It asks the guards in
-    `models/guards.py` before it ends someone's access.
+    `save()` does the following:
+
+    - It writes only the fields that have changed since the instance was loaded, so that
+      it cannot undo other people's changes. It never inserts a row again after it was
+      deleted.
+    - If the email address changes, it updates a username that was made from the
+      address.
+    - It records changes of credentials and permissions in the audit log, with
+      `changed_by` as the person who made them.
+    - It asks the guards in `models/guards.py` before it ends someone's access.
     """
 
     username = clean_django_field("username")
@@ -114,16 +118,16 @@ class User(RemembersStored, DeletedThroughQuerySet, AbstractUser):
     last_name = clean_django_field("last_name")
     email = clean_django_field("email", LineEmailField)
 
-    # The email address that the person is known to receive mail at, and since when.
-    # `has_verified_email` compares it with the current one.
+    # The email address at which the person is known to receive emails, and when this
+    # was verified. `has_verified_email` compares it with the current address.
     verified_email = models.EmailField(
         blank=True, default="", db_default="", editable=False
     )
     email_verified_at = models.DateTimeField(null=True, editable=False)
-    # Part of the session hash: raising it ends all sessions of the user.
+    # Part of the session hash. Increasing it ends all sessions of the user.
     session_epoch = models.PositiveIntegerField(default=0, db_default=0, editable=False)
 
-    # Blank means: as the browser asks, and the time zone of the site.
+    # Blank means the browser's language, or the site's time zone.
     language = LanguageField(
         _("language"),
         max_length=16,
@@ -139,8 +143,8 @@ class User(RemembersStored, DeletedThroughQuerySet, AbstractUser):
         db_default="",
     )
 
-    # Which mail the person wants. Mail about the security of their account always
-    # comes.
+    # Which emails the person wants. Emails about the security of their account are
+    # always sent.
     mail_own_roles = models.BooleanField(
         _("When my role in an organization changes"), default=True, db_default=True
     )
@@ -158,8 +162,8 @@ class User(RemembersStored, DeletedThroughQuerySet, AbstractUser):
     # `clean()` refuses a new username that looks like another one.
     username_key = LookAlikeKeyField("username")
 
-    # People sign in with their username or email address in any case, so these must be
-    # unique in any case, too.
+    # People can sign in with their username or email address in upper or lower case, so
+    # both must be unique ignoring case.
     username_fold = UsernameFoldField("username")
     email_fold = EmailFoldField("email")
 
@@ -170,15 +174,15 @@ class User(RemembersStored, DeletedThroughQuerySet, AbstractUser):
     # The person who makes the changes that `save()` will write. None for a command.
     changed_by: User | None = None
 
-    # Whether someone else had ended the sessions since this instance was loaded, when
-    # `end_sessions()` ended them again.
+    # Set by `end_sessions()`: whether someone else had already ended the sessions after
+    # this instance was loaded.
     were_sessions_ended = False
 
-    # The IDs of the organizations for which this person, a superuser, has confirmed
-    # that `save()` may leave them without an active admin.
+    # The IDs of organizations that `save()` may leave without an active admin, because
+    # `changed_by`, a superuser, has confirmed it.
     confirmed_organizations: Collection[int] = ()
 
-    # Whether the page also names someone who is called the same: `mark_namesakes()`.
+    # Set by `mark_namesakes()`: whether someone else on the page has the same name.
     has_namesake = False
 
     class Meta:
@@ -230,9 +234,9 @@ class User(RemembersStored, DeletedThroughQuerySet, AbstractUser):
         ]
 
     def clean(self) -> None:
-        """Refuse a new username or email address that people could mistake for another.
+        """Refuse a new username or email address that conflicts with another person's.
 
-        Both must be unique, and must not look the same as someone else's.
+        Both must be unique. The username must not look like another one, either.
         """
         super().clean()
         errors = {}
@@ -273,7 +277,8 @@ class User(RemembersStored, DeletedThroughQuerySet, AbstractUser):
             return ValidationError(EMAIL_TAKEN, code="unique")
         namesake = others.find_by_username(self.email)
         if namesake is not None and not namesake.email:
-            # They could no longer sign in: the address would mean this person.
+            # That person could no longer sign in, because the address would mean this
+            # one.
             message = _(
                 "Someone else signs in with this address as their username. Give them"
                 " another username first."
@@ -291,16 +296,16 @@ class User(RemembersStored, DeletedThroughQuerySet, AbstractUser):
     ) -> None:
         """Save a new user, or the changed fields of a stored one.
 
-        Raises `CredentialsChanged` if the password is to be saved and the account has
-        changed or was deleted since this instance was loaded, and otherwise
-        `DatabaseError` if it was deleted. Raises `LastSuperuserError`, `LastAdminError`
-        and `NotTheirAccount` if the guards refuse the change.
+        Raises `CredentialsChanged` if a new password would be saved, but the account
+        has changed or was deleted since this instance was loaded. For other fields,
+        raises `DatabaseError` if the account was deleted. Raises `LastSuperuserError`,
+        `LastAdminError` or `NotTheirAccount` if a guard refuses the change.
         """
         using = using or router.db_for_write(type(self), instance=self)
         if self._state.adding or force_insert:
             if self.has_usable_password():
-                # Someone else may choose the other credentials of a new account.
-                keep_credentials(self, {"password"})
+                # Someone else may choose the username and the address of a new account.
+                protect_credentials(self, {"password"})
             with transaction.atomic(using=using):
                 super().save(force_insert=force_insert, using=using)
                 record_creation(self)
@@ -310,14 +315,14 @@ class User(RemembersStored, DeletedThroughQuerySet, AbstractUser):
         if update_fields is not None:
             written &= set(update_fields)
         if "email" in written:
-            written |= {"email_fold"} | self._follow_email(using)
+            written |= {"email_fold"} | self._update_username_from_email(using)
         if "username" in written:
             written |= {"username_key", "username_fold"}
         if written & {"username", "first_name", "last_name"}:
             written |= {"sort_name"}
         is_hash_upgrade = self._is_hash_upgrade(update_fields)
         if not is_hash_upgrade:
-            keep_credentials(self, written)
+            protect_credentials(self, written)
         with transaction.atomic(using=using):
             self._ask_guards(written, using)
             if written & SESSION_FIELDS and not is_hash_upgrade:
@@ -332,7 +337,7 @@ class User(RemembersStored, DeletedThroughQuerySet, AbstractUser):
     save.alters_data = True  # type: ignore[attr-defined]
 
     def make_sort_name(self) -> str:
-        """Return what `save()` writes as the name for sorting."""
+        """Return the value that `save()` writes to `sort_name`."""
         field: Any = self._meta.get_field("sort_name")
         return field.compute(self)
 
@@ -349,17 +354,17 @@ class User(RemembersStored, DeletedThroughQuerySet, AbstractUser):
     end_sessions.alters_data = True  # type: ignore[attr-defined]
 
     def _save_table(self, raw: bool = False, *arguments: Any, **options: Any) -> bool:
-        """Save the row, and note whether a fixture says what it contains."""
+        """Save the row, and remember whether it comes from a fixture."""
         self.is_from_fixture = raw
         # Django's type hints leave out this method.
         saves: Any = super()
         return saves._save_table(raw, *arguments, **options)
 
     def check_password(self, raw_password: str | None) -> bool:
-        """Return whether this is the password of the user.
+        """Return whether this is the user's password.
 
-        Raises `UncountedAttempt` in a request that has counted no attempt: requests use
-        `orgadmin.accounts.passwords`.
+        Raises `UncountedAttempt` if the current request has not counted an attempt.
+        Requests must check passwords with `orgadmin.accounts.passwords`.
         """
         request = current_request.get()
         if request is not None and not getattr(request, "counted_attempt", False):
@@ -368,17 +373,17 @@ class User(RemembersStored, DeletedThroughQuerySet, AbstractUser):
 
     @property
     def label(self) -> str:
-        """What to call the person where readers may know the email address."""
+        """The person's name where readers can see the email address."""
         return self._make_label(self.email or self.username)
 
     @property
     def label_without_email(self) -> str:
-        """What to call the person where readers may not know the email address."""
+        """The person's name where readers cannot see the email address."""
         return self._make_label(self.username)
 
     @property
     def is_label_unclear(self) -> bool:
-        """Whether the full name alone does not say who this is."""
+        """Whether the full name does not identify the person."""
         full_name = self.get_full_name()
         return bool(full_name) and (self.has_namesake or is_misleading(full_name))
 
@@ -396,11 +401,11 @@ class User(RemembersStored, DeletedThroughQuerySet, AbstractUser):
 
     @property
     def has_verified_email(self) -> bool:
-        """Whether the person is known to receive mail at their current address."""
+        """Whether the person is known to receive emails at their current address."""
         return bool(self.email) and is_same_email(self.email, self.verified_email)
 
     def verify_email(self) -> None:
-        """Note that the person receives mail at their current address, and save it."""
+        """Store that the person receives emails at their current address."""
         if self.has_verified_email:
             return
         self.verified_email = self.email
@@ -412,8 +417,8 @@ class User(RemembersStored, DeletedThroughQuerySet, AbstractUser):
     def _get_session_auth_hash(self, secret: str | None = None) -> str:
         """Return the value that a session must contain to be valid.
 
-        Django compares it on each request. Sessions from before the first change of the
-        epoch stay valid: they have Django's own value.
+        Django compares it on each request. While the epoch is 0, this is Django's own
+        value.
         """
         session_hash = super()._get_session_auth_hash(  # type: ignore[misc]
             secret=secret
@@ -430,7 +435,7 @@ class User(RemembersStored, DeletedThroughQuerySet, AbstractUser):
     def _is_hash_upgrade(self, update_fields: Iterable[str] | None) -> bool:
         """Return whether a save only replaces the hash of the same password.
 
-        Django does so when someone signs in after the hash algorithm has changed.
+        Django does this when someone signs in after the hash algorithm has changed.
         `set_password()` sets `_password`; for an upgrade, Django resets it.
         """
         return (
@@ -441,7 +446,7 @@ class User(RemembersStored, DeletedThroughQuerySet, AbstractUser):
         )
 
     def _ask_guards(self, written: set[str], using: str) -> None:
-        """Make sure that nobody is missing if this save ends the person's access.
+        """If this save ends the person's access, ask the guards about it.
 
         Locks the row.
         """
@@ -461,19 +466,19 @@ class User(RemembersStored, DeletedThroughQuerySet, AbstractUser):
             )
 
     def _revoke_invitations(self, using: str) -> None:
-        """Revoke the invitations that a deactivated person has sent."""
+        """Revoke the invitations that this deactivated person has sent."""
         Invitation = apps.get_model("orgadmin", "Invitation")
         Invitation.objects.using(using).filter(invited_by=self).revoke(
             actor=self.changed_by,
             reason=gettext_noop("The person who sent it was deactivated."),
         )
 
-    def _follow_email(self, using: str) -> set[str]:
-        """Make the username from the new email address if it was made from the old one.
+    def _update_username_from_email(self, using: str) -> set[str]:
+        """Update the username if it was made from the old email address.
 
-        Otherwise, the person would sign in with an address that is no longer theirs.
-        They keep their username if someone else has the new one. Returns the names of
-        the fields that must be written, too.
+        Otherwise, the person would sign in with an address that is no longer theirs. If
+        someone else has the new username, the old one remains. Returns the names of the
+        fields that must also be written.
         """
         old_email = self._stored.get("email")
         username = self._stored.get("username")
@@ -490,15 +495,15 @@ class User(RemembersStored, DeletedThroughQuerySet, AbstractUser):
         return {"username"}
 
     def _prepare_to_end_sessions(self, written: set[str], using: str) -> set[str]:
-        """Raise the session epoch, and forget that an outdated address is verified.
+        """Increase the session epoch, and reset the verification of a changed address.
 
-        Locks the row. Returns the names of the fields that must be written, too.
+        Locks the row. Returns the names of the fields that must also be written.
         """
         locked = lock_users([self.pk], using=using)
         if not locked:
             if "password" in written:
                 raise CredentialsChanged("The account was deleted since it was read.")
-            # super().save() raises the error about a missing row.
+            # super().save() raises an error, because the row does not exist.
             return set()
         current = locked[0]
         is_outdated = current.session_epoch != self._stored.get("session_epoch")

@@ -1,4 +1,4 @@
-"""Records what `User.save()` has changed in the audit log."""
+"""Records in the audit log what `User.save()` has changed."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ def record_creation(user: User) -> None:
 def record_changes(user: User, written: set[str], stored: Mapping[str, Any]) -> None:
     """Record the security events of a save.
 
-    `written` are the names of the fields that were saved, and `stored` the values from
-    before.
+    `written` are the names of the fields that were saved. `stored` is {field name:
+    previous value}.
     """
     actor = user.changed_by
     if "username" in written:

@@ -1,4 +1,4 @@
-"""The queryset of users: updates and deletion, and finding people by their names."""
+"""The queryset of users: updates, deletion, and search by username and address."""
 
 from __future__ import annotations
 
@@ -37,8 +37,8 @@ if TYPE_CHECKING:
 
 BATCH = 1_000  # rows
 
-# The fields of a user that only `User.save()` changes: it records security events, ends
-# sessions, and updates what is computed from the username and the address.
+# The fields of a user that only `User.save()` may write, because it records security
+# events, ends sessions, and updates the computed fields.
 SAVED_FIELDS = {
     "password",
     "email",
@@ -52,23 +52,23 @@ SAVED_FIELDS = {
 
 
 def has_email(emails: Collection[str]) -> Q:
-    """Return the condition for the users who may have one of these email addresses.
+    """Return the condition for users who may have one of these email addresses.
 
-    Requires the annotation "lower_email", by which rows of the previous release are
-    found. `is_same_email()` must decide afterwards: databases treat more characters as
-    equal than we do.
+    The queryset needs the annotation "lower_email", with which rows of the previous
+    release are found. Databases treat more characters as equal than this site does, so
+    the caller must check the results with `is_same_email()`.
     """
     folds = sorted(fold_email(email) for email in emails)
-    # The condition of the index "unique_user_email".
+    # Includes the condition of the index "unique_user_email".
     is_stored = Q(lower_email__in=list_lower_spellings(emails)) & ~Q(email="")
     return Q(email_fold__in=folds) | is_stored
 
 
 def list_lower_spellings(emails: Collection[str]) -> list[str | Lower]:
-    """Return the spellings of email addresses, in lower case as the database has it.
+    """Return the spellings of email addresses, in the database's lower case.
 
-    Most are so already. Comparing with thousands of function calls takes longer than
-    the rest of an import.
+    Calls the database's function LOWER only where it is needed, because thousands of
+    calls would take longer than the rest of an import.
     """
     spellings = set(emails)
     for email in emails:
@@ -81,10 +81,10 @@ def list_lower_spellings(emails: Collection[str]) -> list[str | Lower]:
 
 
 def has_username(username: str) -> Q:
-    """Return the condition for the users who may have a username.
+    """Return the condition for users who may have a username.
 
-    Rows of the previous release may have an outdated "username_fold", so
-    `choose_by_username()` must decide afterwards.
+    Rows of the previous release may have an outdated "username_fold", so the caller
+    must check the results with `choose_by_username()`.
     """
     return Q(username=username) | Q(username_fold=fold_username(username))
 
@@ -101,7 +101,7 @@ def choose_by_email(users: Iterable[User], email: str) -> User | None:
 
 
 def choose_by_username(users: Iterable[User], username: str) -> User | None:
-    """Return the user with exactly this username, or else with one that is the same."""
+    """Return the user with exactly this username, or else with an equivalent one."""
     folded = fold_username(username)
     found = None
     for user in users:
@@ -118,27 +118,29 @@ class UserQuerySet(models.QuerySet["User"]):
     ) -> tuple[int, dict[str, int]]:
         """Delete users and log that they left their organizations.
 
-        Revokes the invitations that they sent. `actor` is the person to name in the
-        membership log. `confirmed` are the IDs of organizations for which this person,
-        a superuser, has confirmed that no active admin will be left. Raises
-        `LastSuperuserError` and `LastAdminError`.
+        Revokes the invitations that they sent. `actor` is the person to record in the
+        logs. `confirmed` are the IDs of organizations for which this person, a
+        superuser, has confirmed that no active admin remains. Raises
+        `LastSuperuserError` or `LastAdminError`.
         """
         self._for_write = True
         with transaction.atomic(using=self.db):
-            # `membership` locks users before it gives them roles, so these users cannot
-            # join an organization until they are deleted.
+            # `people/membership.py` locks users before it gives them roles, so these
+            # users cannot join an organization before they are deleted.
             leaving = lock_users(self.order_by().values("pk"), using=self.db)
             if is_made_by_a_person(actor):
                 keep_a_superuser(leaving, using=self.db)
             keep_admins(leaving, actor=actor, confirmed=confirmed, using=self.db)
-            # More users may match this queryset by now. The guards do not know them.
+            # In the meantime, more users may match this queryset. The guards have not
+            # checked them, so they are not deleted.
             pks = [user.pk for user in leaving]
             users = self.filter(pk__in=pks)
-            # Only now lock them as a deletion does. A transaction that has logged what
-            # one of them did must be able to commit while this one waits for the guard.
+            # Take the lock that a deletion needs only now. While this transaction waits
+            # for a guard, others that have logged what one of these users did must be
+            # able to commit.
             lock_users(pks, using=self.db, no_key=False)
             record_all(SecurityEvent.USER_DELETED, leaving, actor=actor)
-            # Each row ends in the log, also those that have ended by their date.
+            # All rows are logged, including memberships that have expired.
             memberships = Membership.objects.using(self.db)
             write_memberships(
                 Event.LEFT,
@@ -152,19 +154,19 @@ class UserQuerySet(models.QuerySet["User"]):
                 reason=_("The person who sent it was deleted."),
             )
             for batch in split_into_batches(pks, BATCH):
-                self._keep_authors(batch)
+                self._preserve_authors(batch)
             deleted = models.QuerySet.delete(users)
         self._result_cache = None
         return deleted
 
     delete.queryset_only = True  # type: ignore[attr-defined]
 
-    def _keep_authors(self, pks: Collection[int]) -> None:
-        """Copy the admin log entries of users, and name them in the field history.
+    def _preserve_authors(self, pks: Collection[int]) -> None:
+        """Copy the admin log entries of users, and store their names in the history.
 
-        Both are called before the users are deleted. Django would delete its log
-        entries, too. The previous release may have written history records that name
-        their author only by a foreign key.
+        Must be called before the users are deleted, because Django also deletes their
+        log entries. History records of the previous release may have their author only
+        as a foreign key.
         """
         copy_of_entries = f"""
             INSERT INTO orgadmin_keptlogentry
@@ -198,7 +200,7 @@ class UserQuerySet(models.QuerySet["User"]):
     def update(self, **kwargs: Any) -> int:
         """Update columns.
 
-        If one of SAVED_FIELDS is among them, the users are saved one at a time.
+        If one of them is in SAVED_FIELDS, saves the users one at a time instead.
         """
         if not SAVED_FIELDS & kwargs.keys():
             return super().update(**kwargs)
@@ -214,22 +216,23 @@ class UserQuerySet(models.QuerySet["User"]):
     def find_by_email(self, email: str) -> User | None:
         """Return the user with an email address, in any spelling.
 
-        Whether the address is verified makes no difference. To decide who gets access,
-        use `find_by_verified_email()`.
+        The address may be unverified. To decide who gets access, use
+        `find_by_verified_email()` instead.
         """
         users = self.annotate(lower_email=Lower("email")).filter(has_email([email]))
-        # Sorted here, so that no database reads all users in this order.
+        # Sorted here, because a database might read all users in this order instead of
+        # using an index.
         return choose_by_email(sorted(users, key=get_key), email)
 
     def find_by_username(self, username: str) -> User | None:
-        """Return the user with a username, in upper or lower case."""
+        """Return the user with a username, ignoring case."""
         return choose_by_username(self.filter(has_username(username)), username)
 
     def find_for_sign_in(self, text: str) -> list[User]:
-        """Return whom a text at sign-in can mean: a username, or an email address.
+        """Return the users whom a username or email address at sign-in can mean.
 
-        An address means first of all the person who has it now, and only then one whose
-        username it is. Runs one query, whatever the text is.
+        If the text is an email address, the user who has this address comes first, and
+        the user who has it as their username second. Always runs one query.
         """
         email = normalize_email(text)
         users = self.annotate(lower_email=Lower("email"))
@@ -241,19 +244,16 @@ class UserQuerySet(models.QuerySet["User"]):
         return list(dict.fromkeys(found))
 
     def find_by_emails(self, emails: Collection[str]) -> dict[str, User]:
-        """Return {email address: user} for the addresses that someone has.
+        """Return {email address: user} for the addresses that belong to someone.
 
-        `emails` are in their normal form.
+        `emails` must be in their normal form.
         """
         users = self.annotate(lower_email=Lower("email")).filter(has_email(emails))
         found = {fold_email(user.email): user for user in users.order_by("-pk")}
         return {email: found[email] for email in emails if email in found}
 
     def find_by_verified_email(self, email: str) -> User | None:
-        """Return the user who is known to receive mail at an address.
-
-        This is the user whose current address it is, and only if it is verified.
-        """
+        """Return the user whose current, verified email address this is."""
         user = self.find_by_email(email)
         if user is None or not user.has_verified_email:
             return None

@@ -1,4 +1,4 @@
-"""UserSession: which sessions a person has."""
+"""UserSession: the sessions of a person."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from django.db import models
 class UserSession(models.Model):
     """A session in which a person is signed in.
 
-    Django's table of sessions does not say whose they are. With this one, the sessions
-    of a person are found without reading everyone's. `SessionStore` writes it, in
-    `orgadmin.accounts.sessions.session_store`. What the session contains, such as when
-    it was last used, is only in Django's table. A row can remain after its session has
-    ended.
+    Django's session table does not store the user of a session. This table does, so
+    that a person's sessions can be found with one query. `SessionStore` in
+    `orgadmin.accounts.sessions.session_store` adds the rows. The content of a session,
+    such as when it was last used, is only in Django's table. A row can remain after its
+    session has ended.
     """
 
     # Without a constraint, the previous release can still delete users.
@@ -24,8 +24,8 @@ class UserSession(models.Model):
         db_constraint=False,
     )
     session_key = models.CharField(max_length=40, unique=True)
-    # Hashes of the person and of their session at a company's provider, if the session
-    # began there (orgadmin/accounts/company/sessions.py).
+    # If the person signed in with a company account: hashes of the person and of their
+    # session at the provider (orgadmin/accounts/company/sessions.py).
     company_subject = models.CharField(max_length=64, blank=True, null=True)
     company_sid = models.CharField(max_length=64, blank=True, null=True)
 
@@ -44,5 +44,5 @@ class UserSession(models.Model):
         )
 
     def __str__(self) -> str:
-        # Whoever knows the key can use the session.
+        # Not the session key, because anyone who knows it can use the session.
         return f"Session {self.pk}"

@@ -1,4 +1,4 @@
-"""Validators for text that comes from outside."""
+"""Validators for text from users and URLs."""
 
 from functools import cache
 from zoneinfo import available_timezones
@@ -11,7 +11,7 @@ MAX_KEY_DIGITS = 18  # so that the key fits into 64 bits
 
 
 def is_primary_key(text: str) -> bool:
-    """Return whether text from outside can be a primary key at all.
+    """Return whether text from a user or URL can be a primary key.
 
     With other text, a query would raise an error instead of finding nothing.
     """
@@ -20,7 +20,7 @@ def is_primary_key(text: str) -> bool:
 
 @cache
 def list_time_zones() -> tuple[str, ...]:
-    """Return the names of the time zones, sorted. Reads them from the disk, once."""
+    """Return the sorted names of all time zones. Reads them from disk only once."""
     return tuple(sorted(available_timezones()))
 
 
