@@ -414,7 +414,7 @@ class PeopleFilterTests(ListCase):
             self.assertContains(response, text)
 
     def test_counts_no_more_than_the_first_memberships_of_each_person(self):
-        number = people_lists.COUNTED + 1
+        number = people_lists.MAX_COUNTED_MEMBERSHIPS + 1
         Organization.objects.bulk_create(
             Organization(name=f"Org {position}") for position in range(number)
         )
@@ -423,7 +423,7 @@ class PeopleFilterTests(ListCase):
         )
         self.client.force_login(self.root)
         self.assertContains(self.client.get(PEOPLE), f"Admin of {number} or more")
-        with patch.object(people_lists, "COUNTED", number):
+        with patch.object(people_lists, "MAX_COUNTED_MEMBERSHIPS", number):
             self.assertContains(self.client.get(PEOPLE), f"Admin of {number}<")
 
     def test_takes_as_many_queries_for_many_people(self):
