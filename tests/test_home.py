@@ -158,7 +158,7 @@ class AttentionTests(HomeCase):
         Organization.objects.bulk_create(
             Organization(name=f"Bulk {number}") for number in range(4)
         )
-        with mock.patch.object(attention, "LIMIT", 3):
+        with mock.patch.object(attention, "MAX_COUNT", 3):
             number, _url = self.get_concerns()["organizations without an active admin"]
         self.assertEqual(number, "3+")
 

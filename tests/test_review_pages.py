@@ -636,7 +636,7 @@ class StaffPageTests(PagesTestCase):
         url = self.add_members(9)
         queries = []
         for page in (small, f"{url}?p=2"):
-            with mock.patch.object(access_reviews, "ROWS_PER_PAGE", 4):
+            with mock.patch.object(access_reviews, "EVIDENCE_PER_PAGE", 4):
                 self.client.get(page)
                 with CaptureQueriesContext(connection) as captured:
                     shown = self.client.get(page)
@@ -660,14 +660,14 @@ class StaffPageTests(PagesTestCase):
 
     def test_a_page_for_printing_says_what_it_leaves_out(self):
         url = self.add_members(9)
-        with mock.patch.object(access_reviews, "PRINTED", 4):
+        with mock.patch.object(access_reviews, "MAX_PRINTED", 4):
             page = self.client.get(f"{url}?print=1")
         # Nine members and the superuser
         self.assertContains(page, "This page leaves out 6 rows.")
         self.assertContains(page, "The CSV file of the decisions has all of them.")
         self.assertContains(page, "member 0003")
         self.assertNotContains(page, "member 0004")
-        with mock.patch.object(access_reviews, "PRINTED", 10):
+        with mock.patch.object(access_reviews, "MAX_PRINTED", 10):
             page = self.client.get(f"{url}?print=1")
         self.assertNotContains(page, "leaves out")
         self.assertContains(page, "member 0008")

@@ -10,7 +10,7 @@ from django.utils import timezone
 
 from orgadmin.access.roles import ADMIN
 from orgadmin.accounts import throttle
-from orgadmin.admin.home.home import CARDS, NAMED_PER_ROLE
+from orgadmin.admin.home.home import MAX_CARDS, NAMED_PER_ROLE
 from orgadmin.models import Organization, SignInAttempt, User
 from orgadmin.models.organization_queryset import OrganizationQuerySet
 from orgadmin.models.sign_in_attempt import WINDOW
@@ -315,7 +315,7 @@ class CardTests(TestCase):
         self.assertEqual(self.count_queries(), 9)
         self.join_many(100)
         cards = self.get_cards(self.client.get(FRONT))
-        self.assertEqual(len(cards), CARDS)
+        self.assertEqual(len(cards), MAX_CARDS)
         # The others ask about the organizations that have no card, and name those that
         # Ada has joined.
         queries = self.count_queries()

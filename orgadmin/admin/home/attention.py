@@ -35,32 +35,32 @@ from orgadmin.people.ends import FORESEEN, loses_last_admin
 from orgadmin.people.unsent import OutboxState
 from orgadmin.records.backup_status import find_backup_problem
 
-# Rows are counted up to this number.
-LIMIT = 1_000
+# The maximum number of rows that are counted.
+MAX_COUNT = 1_000
 
-# How long an import that was refused is shown, if no other import succeeds.
-REFUSED_SHOWN = timedelta(days=30)
+# How long refused imports are counted if no later import succeeds.
+REFUSED_IMPORTS_SHOWN_FOR = timedelta(days=30)
 
 
 @dataclass(frozen=True)
 class Concern:
-    """A number of things to look at, and the page that lists them, if there is one."""
+    """A number of things that need attention, and the page that lists them."""
 
     count: int
-    text: str
+    text: str  # describes what was counted, in the singular or plural
     url: str
 
     @property
     def number(self) -> str:
-        """The number as people read it, such as "1,000+"."""
-        if self.count > LIMIT:
-            return f"{number_format(LIMIT, force_grouping=True)}+"
+        """The formatted number, such as "1,000+"."""
+        if self.count > MAX_COUNT:
+            return f"{number_format(MAX_COUNT, force_grouping=True)}+"
         return number_format(self.count, force_grouping=True)
 
 
 @dataclass(frozen=True)
-class Question:
-    """What is counted, and how the number is worded and leads on."""
+class Count:
+    """Rows to count, with the text about their number and the page that lists them."""
 
     rows: models.QuerySet
     describe: Callable[[int], str]
@@ -70,25 +70,25 @@ class Question:
 def list_concerns(
     request: HttpRequest, outbox: OutboxState | None
 ) -> list[Concern] | None:
-    """Return what needs attention, without what there is none of.
+    """Return what needs attention. Concerns with the number 0 are left out.
 
-    `outbox` is its state, if a superuser must look at it. Returns None for people to
-    whom the page does not say anything about it. Runs one query, and one more for
+    `outbox` is the state of the outbox if a superuser must look at it. Returns None for
+    people who are not allowed to see the numbers. Runs one query, and one more for
     superusers.
     """
     gate = get_gate(request)
     if not gate.permits_everywhere("manage_members"):
-        # Who administers an organization, and who was invited, is for those who manage
-        # its members.
+        # Only people who manage the members of an organization are allowed to see who
+        # its admins are and who was invited.
         return None
-    questions = ask_about_admins() + ask_about_what_waits()
+    counts = list_admin_counts() + list_waiting_counts()
     is_superuser = is_active_superuser(request.user)
     if is_superuser:
-        questions += ask_about_the_site()
-    counts = count_all([question.rows for question in questions])
+        counts += list_site_counts()
+    numbers = count_all([count.rows for count in counts])
     concerns = [
-        Concern(count, question.describe(count), question.url)
-        for question, count in zip(questions, counts)
+        Concern(number, count.describe(number), count.url)
+        for count, number in zip(counts, numbers)
     ]
     if outbox is not None:
         concerns.append(describe_unsent_mail(outbox.given_up))
@@ -98,11 +98,12 @@ def list_concerns(
     return [concern for concern in concerns if concern.count]
 
 
-def ask_about_admins() -> list[Question]:
+def list_admin_counts() -> list[Count]:
+    """Return what to count about the admins of organizations."""
     organizations = reverse("admin:orgadmin_organization_changelist")
     rows = Organization.objects.unarchived().order_by()
     return [
-        Question(
+        Count(
             rows.filter(active_admins=write_constant(0)),
             lambda count: ngettext(
                 "organization without an active admin",
@@ -111,7 +112,7 @@ def ask_about_admins() -> list[Question]:
             ),
             f"{organizations}?admins=none",
         ),
-        Question(
+        Count(
             rows.filter(active_admins=write_constant(1)),
             lambda count: ngettext(
                 "organization with only one admin",
@@ -120,7 +121,7 @@ def ask_about_admins() -> list[Question]:
             ),
             f"{organizations}?admins=one",
         ),
-        Question(
+        Count(
             rows.filter(loses_last_admin(timezone.now() + FORESEEN)),
             lambda count: ngettext(
                 "organization whose admins' access ends within 30 days",
@@ -132,15 +133,15 @@ def ask_about_admins() -> list[Question]:
     ]
 
 
-def ask_about_what_waits() -> list[Question]:
-    """Return the questions about invitations, requests and access reviews."""
+def list_waiting_counts() -> list[Count]:
+    """Return what to count about invitations, requests and access reviews."""
     organizations = reverse("admin:orgadmin_organization_changelist")
     invitations = Invitation.objects.of_unarchived()
     expired = invitations.filter(sent_at__lte=find_oldest_pending())
     requests = AccessRequest.objects.open().of_unarchived()
     sections = ReviewSection.objects.waiting().of_unarchived()
     return [
-        Question(
+        Count(
             expired.order_by().values("organization").distinct(),
             lambda count: ngettext(
                 "organization with an expired invitation",
@@ -149,7 +150,7 @@ def ask_about_what_waits() -> list[Question]:
             ),
             f"{organizations}?invitations=expired",
         ),
-        Question(
+        Count(
             requests.order_by().values("organization").distinct(),
             lambda count: ngettext(
                 "organization with a request for access",
@@ -158,7 +159,7 @@ def ask_about_what_waits() -> list[Question]:
             ),
             f"{organizations}?waiting=requests",
         ),
-        Question(
+        Count(
             sections.order_by().values("organization_key").distinct(),
             lambda count: ngettext(
                 "organization without an answer in an access review",
@@ -170,14 +171,15 @@ def ask_about_what_waits() -> list[Question]:
     ]
 
 
-def ask_about_the_site() -> list[Question]:
+def list_site_counts() -> list[Count]:
+    """Return what to count for superusers only."""
     people = reverse("admin:orgadmin_user_changelist")
     audit_log = reverse("admin:orgadmin_auditevent_changelist")
     reviews = reverse("admin:orgadmin_accessreview_changelist")
     unanswered = ReviewSection.objects.unanswered().order_by()
     unanswered = unanswered.filter(review__completed_at=None)
     return [
-        Question(
+        Count(
             unanswered.filter(organization_key=None),
             lambda count: ngettext(
                 "access review that waits for platform staff",
@@ -186,14 +188,14 @@ def ask_about_the_site() -> list[Question]:
             ),
             reviews,
         ),
-        Question(
+        Count(
             find_members_who_cannot_sign_in(),
             lambda count: ngettext(
                 "member who cannot sign in", "members who cannot sign in", count
             ),
             f"{people}?status=cannot-sign-in",
         ),
-        Question(
+        Count(
             find_refused_imports(),
             lambda count: ngettext("refused import", "refused imports", count),
             f"{audit_log}?event=import+refused",
@@ -206,10 +208,10 @@ def find_members_who_cannot_sign_in() -> models.QuerySet[User]:
 
 
 def find_refused_imports() -> models.QuerySet[AuditEvent]:
-    """Return the imports that were refused since the last one that was not."""
+    """Return the imports that were refused after the last successful import."""
     events = AuditEvent.objects.order_by()
     imports = events.filter(event=SecurityEvent.IMPORTED).order_by("-at", "-pk")
-    since = timezone.now() - REFUSED_SHOWN
+    since = timezone.now() - REFUSED_IMPORTS_SHOWN_FOR
     last_import = Coalesce(Subquery(imports.values("at")[:1]), since)
     refused = events.filter(event=SecurityEvent.IMPORT_REFUSED, at__gt=since)
     return refused.filter(at__gt=last_import)
@@ -236,13 +238,16 @@ def examine_backups() -> Concern:
 
 
 def count_all(querysets: Sequence[models.QuerySet]) -> list[int]:
-    """Return the number of rows of each queryset, LIMIT + 1 at most. Runs one query."""
+    """Return the number of rows of each queryset, at most MAX_COUNT + 1.
+
+    Runs one query.
+    """
     columns = []
     parameters: list[Any] = []
     for queryset in querysets:
-        rows = queryset[: LIMIT + 1]
+        rows = queryset[: MAX_COUNT + 1]
         if not rows.query.distinct:
-            rows = queryset.values("pk")[: LIMIT + 1]
+            rows = queryset.values("pk")[: MAX_COUNT + 1]
         sql, values = rows.query.sql_with_params()
         columns.append(f"(SELECT COUNT(*) FROM ({sql}) AS counted)")
         parameters += values

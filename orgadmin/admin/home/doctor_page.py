@@ -1,4 +1,4 @@
-"""The page that shows superusers what the doctor has found, and if backups work."""
+"""The page on which superusers see what the doctor found, and whether backups work."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from orgadmin.records.backup_status import find_backup_problem
 
 
 def doctor_run_view(request: HttpRequest) -> HttpResponse:
-    """Show how many errors of each kind remain, and what to do about them.
+    """Show how many errors of each kind remain, and how to repair them.
 
-    Also shows what is wrong with the backups, if they report to the site.
+    Also shows problems with the backups, if the backups report their state to the site.
     """
     if not is_active_superuser(request.user):
         raise Http404

@@ -1,6 +1,6 @@
-"""How pages show activity: with links, and as far as people may see.
+"""Shows recent activity with links, limited to what the person can see.
 
-The home page shows the newest entries, and a page of its own shows all of them.
+The home page shows the newest entries, and the page all-activity/ shows all entries.
 """
 
 from __future__ import annotations
@@ -47,12 +47,12 @@ from orgadmin.records.history import (
 
 AUTHORS = User.objects.only(*NAMED_BY)
 
-TIME = '<time class="when" datetime="{}" title="{}">{}</time>'
+TIME_HTML = '<time class="when" datetime="{}" title="{}">{}</time>'
 
 
 @dataclass(frozen=True)
 class Link:
-    """A name, and where it leads. Without a URL, it is text."""
+    """A name with a link. Without a URL, the name is shown as text."""
 
     text: str
     url: str = ""
@@ -67,7 +67,7 @@ class Link:
 
 @dataclass(frozen=True)
 class Item:
-    """An entry as the page shows it. `links` are what it is about."""
+    """An entry, as the page shows it. `links` lead to the objects it is about."""
 
     at: datetime.datetime
     author: Link
@@ -80,7 +80,7 @@ class Item:
 
     @property
     def time(self) -> str:
-        """The time of today's entries, and the date of others."""
+        """The time, for an entry of today, or else the date."""
         at = timezone.localtime(self.at)
         if at.date() == timezone.localdate():
             shown = date_format(at, "TIME_FORMAT")
@@ -88,20 +88,20 @@ class Item:
             shown = show_day(self.at)
         utc_time = self.at.astimezone(datetime.UTC).isoformat()
         title = format_time(at.replace(tzinfo=None), get_language())
-        return format_html(TIME, utc_time, title, shown)
+        return format_html(TIME_HTML, utc_time, title, shown)
 
 
 @dataclass(frozen=True)
 class ItemPage:
-    """Items, newest first. `older` is where the next page begins, or None."""
+    """A page of items, newest first."""
 
     items: list[Item]
-    older: Position | None
+    older: Position | None  # the beginning of the next page, or None on the last page
 
 
 @lru_cache(maxsize=1_000)
 def format_time(local_time: datetime.datetime, language: str | None) -> str:
-    """Format a time of the person's day. The newest entries are often shown again."""
+    """Return a local time as text, cached because new entries are shown repeatedly."""
     return date_format(local_time, "DATETIME_FORMAT")
 
 
@@ -110,25 +110,25 @@ def list_recent_activity(
     own: dict[int, Organization] | None = None,
     newest: Newest | None = None,
 ) -> ItemPage:
-    """Return what happened lately, as far as the person may see it.
+    """Return recent activity, limited to what the person can see.
 
-    `own` are the organizations that they may view, by key, if these are already known,
-    and `newest` says when something last happened to them.
+    If they are already known, `own` are all organizations that the person can view, by
+    ID, and `newest` contains the times at which something last happened to them.
     """
     own_pks = None if own is None else list(own)
     page = read_page(Scope(get_gate(request), own_pks), newest=newest)
-    items = Presenter(request, page.entries, own or {}).present()
+    items = Presenter(request, page.entries, known=own or {}).present()
     return ItemPage(items, page.older)
 
 
 def show_activity(request: HttpRequest) -> HttpResponse:
-    """Show a page of everything that the person may see of what happened.
+    """Show a page of all activity, limited to what the person can see.
 
-    ?before=<position> continues after another page.
+    ?before=<position> shows the page after another one.
     """
     position = Position.parse(request.GET.get("before", ""))
     page = read_page(Scope(get_gate(request)), position, ENTRIES_PER_PAGE)
-    items = Presenter(request, page.entries, {}).present()
+    items = Presenter(request, page.entries, known={}).present()
     context = {
         **admin.site.each_context(request),
         "title": _("All activity"),
@@ -139,7 +139,10 @@ def show_activity(request: HttpRequest) -> HttpResponse:
 
 
 class Presenter:
-    """Turns entries into items. Runs a few queries for any number of entries."""
+    """Turns entries into items, with a few queries for any number of entries.
+
+    `known` are organizations that are already loaded, by ID.
+    """
 
     def __init__(
         self,
@@ -160,17 +163,21 @@ class Presenter:
         self.load_authors()
 
     def load_others(self) -> dict[type, dict[int, Any]]:
-        """Return {model: {key: object}} of those that exist, if they have a page."""
-        keys_of: dict[type, set[int]] = defaultdict(set)
+        """Return the other objects that entries are about, as {model: {key: object}}.
+
+        Leaves out objects that no longer exist, and models whose pages the person
+        cannot open.
+        """
+        keys_by_model: dict[type, set[int]] = defaultdict(set)
         for entry in self.entries:
             if entry.other is not None:
                 model, key = entry.other
-                keys_of[model].add(key)
+                keys_by_model[model].add(key)
         if self.request.user.is_superuser:
-            # Also the authors, to name them and to link to them.
-            keys_of[User] |= self.list_keys()
+            # The authors are also named, with links to them.
+            keys_by_model[User] |= self.list_keys()
         loaded = {}
-        for model, keys in keys_of.items():
+        for model, keys in keys_by_model.items():
             model_admin = admin.site._registry.get(model)
             if model_admin is not None and model_admin.has_view_permission(
                 self.request
@@ -179,7 +186,7 @@ class Presenter:
         return loaded
 
     def load_organizations(self, known: Collection[int]) -> dict[int, Organization]:
-        """Return the organizations of the entries, without those that are known."""
+        """Return the organizations of the entries that are not in `known`."""
         keys = {entry.organization_key for entry in self.entries}
         contacts = self.others.get(Contact, {}).values()
         keys |= {contact.organization_id for contact in contacts}
@@ -188,9 +195,11 @@ class Presenter:
         return rows.in_bulk(keys.difference(known, [None]))
 
     def may_view(self, entry: Entry) -> bool:
-        """Return whether the person may view what an entry is about, if it exists.
+        """Return whether the person can view the organization of an entry.
 
-        Logs of all organizations also have entries about archived ones.
+        Returns True if the organization does not exist, or if the person is allowed to
+        know about an archived organization. Logs of all organizations have such
+        entries.
         """
         organization = self.find_organization(entry)
         if organization is None or entry.tells_archived:
@@ -198,7 +207,7 @@ class Presenter:
         return self.gate.permits("view", organization.pk)
 
     def list_keys(self) -> set[int]:
-        """Return the keys of the people whom the entries name."""
+        """Return the IDs of the people named in the entries."""
         keys = set()
         for entry in self.entries:
             keys.add(entry.author_key)
@@ -210,16 +219,20 @@ class Presenter:
         return keys
 
     def load_names(self) -> dict[int | None, str]:
-        """Return {user ID: name} of the people who have an account, for superusers."""
+        """Return {user ID: name} of people with an account. For others, returns {}.
+
+        Only superusers can see these names.
+        """
         if not self.request.user.is_superuser:
             return {}
         people = self.others.get(User, {})
         return {key: name_for_superusers(person) for key, person in people.items()}
 
     def load_members(self) -> dict[tuple[int, int], User]:
-        """Return the members of the organizations whose people the person manages.
+        """Return members of the organizations whose members the person manages.
 
-        The People pages of these name them, so other pages may do so, too.
+        The keys are (organization ID, user ID). The person can see their names, because
+        the People pages of these organizations show them.
         """
         if self.request.user.is_superuser:
             return {}
@@ -235,17 +248,17 @@ class Presenter:
         return members
 
     def load_authors(self) -> None:
-        """Give log entries their authors. Runs a query if some are not known yet."""
+        """Set the authors of log entries. Runs one query, unless all are loaded."""
         log_entries = []
         for entry in self.entries:
             if entry.log_entry is not None:
                 self.set_author(entry, entry.log_entry)
                 log_entries.append(entry.log_entry)
-        # Leaves out the entries that have their author.
+        # Entries that already have an author are left out.
         prefetch_related_objects(log_entries, Prefetch("user", AUTHORS))
 
     def set_author(self, entry: Entry, log_entry: LogEntry) -> None:
-        """Give a log entry its author if that is a member or a person of the page."""
+        """Set the author of a log entry if the author is already loaded."""
         key = log_entry.user_id
         organization = self.find_organization(entry)
         people = self.others.get(User, {})
@@ -255,7 +268,7 @@ class Presenter:
             log_entry.user = people[key]
 
     def find_name(self, entry: Entry, key: int | None, stored: str) -> str:
-        """Return what the person may call someone, or else the stored username."""
+        """Return someone's current name, or the stored username if it is hidden."""
         member = self.members.get((entry.organization_key or 0, key or 0))
         if member is not None:
             return member.label_without_email
@@ -266,8 +279,8 @@ class Presenter:
         return [self.make_item(entry) for entry in self.entries]
 
     def hide(self) -> None:
-        """Hide in log entries what the history pages would not show, either."""
-        entries_of = defaultdict(list)
+        """Hide the parts of log entries that the history pages would also hide."""
+        entries_by_organization = defaultdict(list)
         for entry in self.entries:
             if entry.log_entry is None:
                 continue
@@ -275,17 +288,17 @@ class Presenter:
             if organization is None:
                 self.hide_deleted(entry.log_entry)
                 continue
-            entries_of[organization].append(entry.log_entry)
+            entries_by_organization[organization].append(entry.log_entry)
             sees_all = self.gate.permits("view_confidential", organization.pk)
             if entry.other is not None and not sees_all:
                 remove_details([entry.log_entry])
-        hide_people_of_several(entries_of, self.gate, self.members)
+        hide_people_of_several(entries_by_organization, self.gate, self.members)
 
     def hide_deleted(self, log_entry: LogEntry) -> None:
-        """Hide in an entry about something that was deleted what nobody can look up.
+        """Hide the details and the author of an entry about a deleted object.
 
-        Nobody is a member any more who may know the author, so only superusers and the
-        author read the name.
+        The object no longer has members who are allowed to know the author, so only
+        superusers and the author see the name.
         """
         user = self.request.user
         if user.is_superuser:

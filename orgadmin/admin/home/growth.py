@@ -1,4 +1,4 @@
-"""The chart on the home page: how many organizations and people there are by month."""
+"""The charts on the home page: the numbers of organizations and people by month."""
 
 from __future__ import annotations
 
@@ -16,12 +16,13 @@ from orgadmin.gate.answers import get_gate
 from orgadmin.models import MonthlyCount, User
 from orgadmin.models.monthly_count import get_today
 
-MONTHS = 12
+# The maximum number of months that a chart shows.
+MAX_MONTHS = 12
 
-# With fewer months, there is no growth to show.
-FEWEST = 2
+# The number of months from which on charts are shown.
+MIN_MONTHS = 2
 
-# The size of a chart in units of its own. Pages scale it.
+# The size of a chart, and the gap between its bars, in SVG units. Pages scale charts.
 WIDTH = 288
 HEIGHT = 72
 GAP = 6
@@ -38,7 +39,7 @@ class Bar:
 
 @dataclass(frozen=True)
 class Chart:
-    """One chart: a bar for each month, and what it says in words."""
+    """A chart with a bar for each month, and the first and last number as text."""
 
     name: str  # identifies it on the page
     label: str | Promise
@@ -62,17 +63,17 @@ class Growth:
 
 
 def find_growth(request: HttpRequest) -> Growth | None:
-    """Return the charts that the person may see, or None. Runs one query.
+    """Return the charts that the person can see, or None. Runs one query.
 
-    Everything is counted once a day: by a worker, or else after the first response of
+    The numbers are updated once a day: by a worker, or else after the first response of
     the day that shows the charts.
     """
     if not get_gate(request).permits_everywhere("view"):
         return None
-    counts = list(MonthlyCount.objects.order_by("-month")[:MONTHS])
+    counts = list(MonthlyCount.objects.order_by("-month")[:MAX_MONTHS])
     if not counts or counts[0].counted_on != get_today():
         run_after_response(MonthlyCount.objects.count_today)
-    if len(counts) < FEWEST:
+    if len(counts) < MIN_MONTHS:
         return None
     counts.reverse()
     labels = {"organizations": _("Organizations")}
@@ -90,8 +91,8 @@ def find_growth(request: HttpRequest) -> Growth | None:
 
 
 def make_chart(name: str, label: str | Promise, values: Sequence[int]) -> Chart:
-    """Return a chart whose bars begin at zero and end at the right edge."""
-    step = (WIDTH + GAP) // MONTHS
+    """Return a chart whose bars start at zero. The last bar is at the right edge."""
+    step = (WIDTH + GAP) // MAX_MONTHS
     highest = max([*values, 1])
     bars = []
     for number, value in enumerate(values):

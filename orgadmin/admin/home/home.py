@@ -1,4 +1,8 @@
-"""The home page: cards of the person's organizations, or what staff must look at."""
+"""The home page.
+
+It shows cards of the person's organizations. People who can view all organizations see
+what needs attention instead.
+"""
 
 from __future__ import annotations
 
@@ -35,11 +39,11 @@ from orgadmin.models.organization import WANTED_FIELDS
 from orgadmin.people.ends import PlannedEnd
 from orgadmin.records.feed.newest import Newest, find_newest
 
-# How many organizations the home page shows as cards.
-CARDS = 12
+# The maximum number of organizations that the home page shows as cards.
+MAX_CARDS = 12
 
-# What the page reads of organizations: for their cards, for their order, and for the
-# links of activity.
+# The fields of organizations that the page loads: for the cards, to sort them, and for
+# the links in recent activity.
 CARD_FIELDS = (
     "name",
     "reference",
@@ -50,14 +54,15 @@ CARD_FIELDS = (
     "archived_at",
 )
 
-# How many people a card names in each role.
+# The maximum number of people in each role that a card names.
 NAMED_PER_ROLE = 3
 
 
-# The first members of groups except one person, each with the number of members of the
-# group. One statement, because it takes the ORM longer to compile it than a database to
-# execute it. Parameters: the IDs of the groups, the ID of the person, NAMED_PER_ROLE.
-FIRST_MEMBERS = """
+# Returns the first members of groups except one person, each with the number of members
+# of the group. This is raw SQL, because the ORM would take longer to compile the query
+# than a database takes to run it. Parameters: the IDs of the groups, the ID of the
+# person, NAMED_PER_ROLE.
+FIRST_MEMBERS_SQL = """
     SELECT group_id, total, user_id, username, first_name, last_name
     FROM (
         SELECT
@@ -84,12 +89,12 @@ FIRST_MEMBERS = """
 
 @dataclass(frozen=True)
 class Card:
-    """What the home page shows of one of a person's organizations.
+    """What the home page shows about one of a person's organizations.
 
     `role` is None if the person has access without a role. `people` are some of the
-    other members, and `more` is the number of those not named. `missing` lists the
-    labels of empty fields. All attributes from `people` on are None or empty if the
-    person does not have the permission to see them.
+    other members, and `more` is the number of further members. `missing` lists the
+    labels of empty fields. The attributes after `role` are None or empty if the person
+    does not have the permission to see them.
     """
 
     organization: Organization
@@ -125,7 +130,7 @@ class Card:
 
 @dataclass(frozen=True)
 class Notices:
-    """What waits for the answer of an organization's admins."""
+    """What waits for an answer from an organization's admins."""
 
     review: Waiting | None
     requests: OpenRequests | None
@@ -133,10 +138,10 @@ class Notices:
 
 @dataclass(frozen=True)
 class Colleagues:
-    """The other active members of an organization: some by name, the rest counted."""
+    """The active members of an organization, except the person who views the page."""
 
-    people: list[User]
-    more: int
+    people: list[User]  # the first members in each role, who are named
+    more: int  # the number of further members
 
 
 @dataclass(frozen=True)
@@ -149,15 +154,15 @@ class Member:
 
 @dataclass(frozen=True)
 class Cards:
-    """The cards of the page, and whether there are more organizations than that."""
+    """The cards of the page, and whether the person has more organizations."""
 
     cards: list[Card]
     has_more: bool
-    newest: Newest  # of the organizations that have cards
+    newest: Newest  # when something last happened to the organizations with cards
 
 
 def describe_home(request: HttpRequest) -> dict[str, Any]:
-    """Return what the template of the home page shows."""
+    """Return the template variables of the home page."""
     gate = get_gate(request)
     if gate.permits_everywhere("view") or not gate.has_any("view"):
         outbox = find_trouble(request)
@@ -183,24 +188,24 @@ def describe_home(request: HttpRequest) -> dict[str, Any]:
 
 
 def list_cards(request: HttpRequest) -> Cards:
-    """Return a card for each of the person's first organizations, CARDS at most.
+    """Return cards for the person's first organizations, at most MAX_CARDS.
 
-    In addition to the queries of the gate, this runs five queries at most for any
-    number of organizations.
+    In addition to the queries of the gate, runs up to five queries for any number of
+    organizations.
     """
     user = request.user
     rows = Organization.objects.permitted(user).only(*CARD_FIELDS)
-    organizations = list(rows[: CARDS + 1])
-    has_more = len(organizations) > CARDS
-    del organizations[CARDS:]
+    organizations = list(rows[: MAX_CARDS + 1])
+    has_more = len(organizations) > MAX_CARDS
+    del organizations[MAX_CARDS:]
     sources = get_gate(request).find_sources([row.pk for row in organizations])
-    # Access may have ended since the first query.
+    # Access may have ended after the first query.
     visible = [row for row in organizations if "view" in sources[row.pk]]
     managed = [row for row in visible if "manage_members" in sources[row.pk]]
     colleagues = find_colleagues(user, managed)
     managed_pks = [row.pk for row in managed]
     newest = find_newest([row.pk for row in visible], managed_pks)
-    # Most organizations have neither, and then need no further queries.
+    # Most organizations have neither reviews nor requests, which saves these queries.
     reviews = find_waiting(managed_pks) if newest.reviews else {}
     requests = find_open_requests(managed_pks) if newest.requests else {}
     labels = find_labels()
@@ -227,8 +232,8 @@ def make_card(
     labels: Mapping[str, str],
     notices: Notices,
 ) -> Card:
-    # The last change may be one of a confidential field. Then the date of the change is
-    # confidential, too.
+    # The last change may have been made to a confidential field. Its date is then
+    # confidential as well.
     sees_all = "view_confidential" in sources
     model_admin = admin.site._registry[Organization]
     missing = None
@@ -253,7 +258,7 @@ def make_card(
 
 
 def find_role(organization: Organization, sources: Sources) -> Role | None:
-    """Return the role through which someone can view the organization, if any."""
+    """Return the role that allows someone to view the organization, or None."""
     group_ids = {source.group_id for source in sources["view"]}
     for role in ROLES:
         if getattr(organization, role.attname) in group_ids:
@@ -262,14 +267,14 @@ def find_role(organization: Organization, sources: Sources) -> Role | None:
 
 
 def find_end(sources: Sources) -> PlannedEnd | None:
-    """Return when someone can no longer view an organization, if that is planned."""
+    """Return when someone's permission to view an organization ends, or None."""
     ends = [source.ends_at for source in sources["view"]]
     latest = [ends_at for ends_at in ends if ends_at is not None]
     return PlannedEnd(max(latest)) if len(latest) == len(ends) else None
 
 
 def find_labels() -> dict[str, str]:
-    """Return {name: label} of the wanted fields, translated once for all cards."""
+    """Return {name: label} of the WANTED_FIELDS, translated once for all cards."""
     return {
         name: str(Organization._meta.get_field(name).verbose_name)
         for name in WANTED_FIELDS
@@ -279,11 +284,10 @@ def find_labels() -> dict[str, str]:
 def find_colleagues(
     user: User, organizations: Collection[Organization]
 ) -> dict[int, Colleagues]:
-    """Return the colleagues of a user, as {organization ID: Colleagues}.
+    """Return the other active members of organizations.
 
-    Colleagues are the active members except the user. The first of them in each role
-    are named, NAMED_PER_ROLE at most; `more` says how many there are besides them. Runs
-    one query at most.
+    Returns {organization ID: Colleagues}, with at most NAMED_PER_ROLE people in each
+    role. Runs one query, or none if there are no organizations.
     """
     group_ids: list[int] = []
     for organization in organizations:
@@ -296,8 +300,7 @@ def find_colleagues(
         for group_id in organization.group_ids:
             if group_id in members:
                 people += [member.person for member in members[group_id]]
-                # Each of these members carries the number of all members of the group,
-                # so any of them will do.
+                # Each row contains the number of all members of the group.
                 total += members[group_id][0].total
         colleagues[organization.pk] = Colleagues(people, more=total - len(people))
     return colleagues
@@ -306,14 +309,15 @@ def find_colleagues(
 def find_first_members(
     user: User, group_ids: Collection[int]
 ) -> dict[int, list[Member]]:
-    """Return {group ID: the first members of the group}, NAMED_PER_ROLE at most.
+    """Return {group ID: the first members of the group}, at most NAMED_PER_ROLE each.
 
-    Leaves out the user and inactive people. Runs one query, or none without groups.
+    Leaves out the user and inactive people. Runs one query, or none if `group_ids` is
+    empty.
     """
     members: dict[int, list[Member]] = defaultdict(list)
     if not group_ids:
         return members
-    statement = FIRST_MEMBERS.format(
+    statement = FIRST_MEMBERS_SQL.format(
         groups=placeholders(group_ids), not_ended=not_ended()
     )
     with connection.cursor() as cursor:

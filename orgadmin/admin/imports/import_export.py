@@ -1,4 +1,4 @@
-"""The page on which people upload a file to import, and the export."""
+"""The pages that import and export organizations."""
 
 from django.core.exceptions import PermissionDenied
 from django.shortcuts import redirect
@@ -52,7 +52,7 @@ class ImportExportPages:
     def export_view(self, request, kind):
         """Download the list as a file, with the search, filters and order of the page.
 
-        The file has the rows and the fields that the person may view.
+        The file contains only rows and fields that the person can view.
         """
         organizations = list_all_rows(self, request)
         record_export("organizations", actor=request.user, filters=sorted(request.GET))
@@ -61,7 +61,7 @@ class ImportExportPages:
         return respond_with_rows(request, kind, "organizations", rows, page=url)
 
     def import_view(self, request):
-        """Accept a file, and lead to its preview. For superusers only."""
+        """Accept a file, and redirect to its preview. For superusers only."""
         if not is_active_superuser(request.user):
             raise PermissionDenied
         form = UploadForm(request.POST or None, request.FILES or None)
@@ -86,7 +86,7 @@ class ImportExportPages:
 
 
 def upload_file(request, form, subject):
-    """Store a file, and make its preview, or have a worker do so if it is large."""
+    """Store a file, and make its preview, or queue the preview of a large file."""
     file = form.cleaned_data["file"]
     choices = form.make_choices()
     stored = upload(file, file.name, choices, actor=request.user, subject=subject)

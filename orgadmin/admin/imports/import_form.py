@@ -1,4 +1,4 @@
-"""The forms that accept an import file, and the choices for it."""
+"""The forms that accept a file to import, and the choices about it."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -26,17 +26,19 @@ from orgadmin.records.imports.stored_imports import (
 from orgadmin.records.imports.tables import describe_size
 from orgadmin.records.imports.text_encoding import ENCODINGS
 
-# The names of sheets have 31 characters in Excel, and may be longer elsewhere.
-SHEET_LENGTH = 255
+# The maximum length of the name of a sheet, in characters. Excel allows 31 characters,
+# and other programs allow more.
+MAX_SHEET_NAME_LENGTH = 255
 
-# For how many rows people can choose the organization that they mean. For more, they
-# can match organizations by name.
+# The maximum number of rows for which people can choose the organization to change. For
+# more rows, they can match organizations by name.
 MAX_TARGETS = 100
 
-# The choices that a page with problems sends again.
-KEPT = ("matches_names", "keeps_totals", "clear_blank", "send_mail")
+# The names of the choices that a page with problems sends again.
+CHOICES_SENT_AGAIN = ("matches_names", "keeps_totals", "clear_blank", "send_mail")
 
-# Files from some systems have no extension. The import looks at the content itself.
+# The file extensions that are accepted. Files from some systems do not have an
+# extension, so the import recognizes the format by the content.
 EXTENSIONS = ["csv", "tsv", "txt", "xlsx", "xlsm", "xls", "ods", ""]
 
 
@@ -52,7 +54,7 @@ def list_clearable():
 
 
 def list_column_choices(subject):
-    """Return what people can choose for a column, with the names of the fields."""
+    """Return the choices for what a column is imported as, as (field name, label)."""
     is_about_people = subject == Import.Subject.PEOPLE
     labels = label_people_columns() if is_about_people else label_columns()
     names = find_reader(subject).choosable
@@ -89,26 +91,27 @@ def label_people_columns():
 
 @dataclass(frozen=True)
 class ColumnRow:
-    """A column of the file on the page, with the field to choose what it becomes."""
+    """A column of the file, with the form field that chooses what it is imported as."""
 
     title: str
     samples: Sequence[str]
-    name: str  # what it becomes, by its title
-    field: object  # None if people cannot choose
+    name: str  # the field as which the column is imported, or "" if it is not used
+    field: object  # the form field, or None if people cannot choose
 
 
 @dataclass(frozen=True)
 class ResembledRow:
-    """An organization that a new row may mean."""
+    """The existing organization that a row may be about."""
 
     pk: int
     name: str
 
 
 class ShownCheckbox(forms.CheckboxInput):
-    """A checkbox that says that it was shown: browsers send nothing if it is empty.
+    """A checkbox with a hidden field, which tells the server that the form has it.
 
-    So a form without it leaves the choice as it is.
+    Browsers do not send an empty checkbox. Without the hidden field, the form would
+    treat it like a checkbox that the page does not show, and keep the stored choice.
     """
 
     def render(self, name, value, attrs=None, renderer=None):
@@ -122,7 +125,7 @@ class ShownCheckbox(forms.CheckboxInput):
 
 
 class ChoicesForm(forms.Form):
-    """The choices that people have before and after they see the preview."""
+    """The choices that people can make before and after they see the preview."""
 
     encoding = forms.ChoiceField(
         label=_("Encoding of a CSV file"),
@@ -133,11 +136,11 @@ class ChoicesForm(forms.Form):
     sheet = forms.CharField(
         label=_("Sheet of a workbook"),
         required=False,
-        max_length=SHEET_LENGTH,
+        max_length=MAX_SHEET_NAME_LENGTH,
         help_text=_("Its name or number. If empty, the first sheet with text is used."),
     )
 
-    # The choices that the preview offers, too
+    # The preview also offers the following choices.
     matches_names = forms.BooleanField(
         label=_("Match organizations by name"),
         required=False,
@@ -175,11 +178,11 @@ class ChoicesForm(forms.Form):
     )
 
     def list_reading_fields(self):
-        """Return the fields that say how the file is read, which few people need."""
+        """Return the fields that set how the file is read, which few people need."""
         return [self["encoding"], self["sheet"]]
 
     def make_options(self):
-        """Return the choices of a valid form."""
+        """Return the choices as `ImportOptions`. The form must be valid."""
         data = self.cleaned_data
         return ImportOptions(
             encoding=data["encoding"] or None,
@@ -193,8 +196,8 @@ class ChoicesForm(forms.Form):
         )
 
 
-def add_saved(form, subject, *, empty_label):
-    """Add the field with saved columns to a form, if there are any."""
+def add_saved_columns(form, subject, *, empty_label):
+    """Add a field that chooses saved columns to a form, if any columns are saved."""
     mappings = ColumnMapping.objects.filter(subject=subject)
     if mappings.exists():
         form.fields["saved"] = forms.ModelChoiceField(
@@ -206,13 +209,13 @@ def add_saved(form, subject, *, empty_label):
 
 
 class UploadForm(ChoicesForm):
-    """Accepts a file."""
+    """Accepts a file of organizations."""
 
     subject = Import.Subject.ORGANIZATIONS
 
     file = forms.FileField(
         label=_("Spreadsheet or CSV file"),
-        # People at a keyboard need not pass the links above it.
+        # With the focus here, people who use a keyboard skip the links above the field.
         widget=forms.FileInput(attrs={"autofocus": True}),
         error_messages={
             name: _("Choose a file.") for name in ("required", "invalid", "empty")
@@ -230,7 +233,7 @@ class UploadForm(ChoicesForm):
 
     def __init__(self, *args, **kwargs):
         super().__init__(*args, **kwargs)
-        add_saved(self, self.subject, empty_label=_("Recognize the columns"))
+        add_saved_columns(self, self.subject, empty_label=_("Recognize the columns"))
 
     def clean_file(self):
         file = self.cleaned_data["file"]
@@ -239,12 +242,12 @@ class UploadForm(ChoicesForm):
         return file
 
     def list_upload_fields(self):
-        """Return the fields on the page where people choose the file."""
+        """Return the fields that the page for the upload shows first."""
         names = ["file", "saved", "send_mail"]
         return [self[name] for name in names if name in self.fields]
 
     def make_choices(self):
-        """Return the choices of a valid form."""
+        """Return the choices as `Choices`. The form must be valid."""
         options = self.make_options()
         saved = self.cleaned_data.get("saved")
         if saved is not None:
@@ -266,7 +269,10 @@ class PeopleUploadForm(UploadForm):
 
 
 class PreviewForm(ChoicesForm):
-    """The choices in the preview of a stored import. Without data, it shows them."""
+    """The choices in the preview of an import.
+
+    Without `data`, the form shows the choices that are stored with the import.
+    """
 
     def __init__(self, stored, report, data=None):
         self.chosen = Choices.load(stored.choices)
@@ -300,7 +306,7 @@ class PreviewForm(ChoicesForm):
 
     @property
     def names_people(self):
-        """Whether the file can name people who have no account."""
+        """Whether the file can name people who do not have an account."""
         if self.is_about_people:
             return True
         return any(column.field in ROLE_COLUMNS for column in self.columns)
@@ -325,17 +331,17 @@ class PreviewForm(ChoicesForm):
                 )
 
     def _add_saved(self):
-        """Add the fields that save the columns, and use or delete saved ones."""
+        """Add the fields that save the choice of columns, or use a saved choice."""
         self.fields["save_as"] = forms.CharField(
             label=_("Save these columns as"), required=False, max_length=NAME_LENGTH
         )
-        add_saved(self, self.subject, empty_label=_("Choose…"))
+        add_saved_columns(self, self.subject, empty_label=_("Choose…"))
 
     def _find_resembled(self, stored):
-        """Return the rows that may mean an organization, by their line.
+        """Return the rows that may be about an existing organization, by line number.
 
-        First those for which the person has chosen it, and then those that the preview
-        warns about. Runs up to two queries.
+        These are the rows for which the person has chosen the organization, and the
+        rows about which the preview warns. Runs up to two queries.
         """
         rows = {}
         targets = self.chosen.options.targets
@@ -354,7 +360,7 @@ class PreviewForm(ChoicesForm):
         return rows
 
     def _add_targets(self):
-        """Add a field for each row that may mean an organization."""
+        """Add a field for each row that may be about an existing organization."""
         targets = self.chosen.options.targets
         for line, row in self.resembled.items():
             name = printable(row.name)
@@ -371,7 +377,10 @@ class PreviewForm(ChoicesForm):
         return [self[f"target_{line}"] for line in sorted(self.resembled)]
 
     def _choose_targets(self):
-        """Return which organizations rows change. Choices that were not sent stay."""
+        """Return the organizations that rows change, as {line number: ID}.
+
+        A choice that the form did not send stays as it is stored.
+        """
         targets = dict(self.chosen.options.targets)
         for line in self.resembled:
             name = f"target_{line}"
@@ -386,7 +395,7 @@ class PreviewForm(ChoicesForm):
         return [self["saved"]] if "saved" in self.fields else []
 
     def list_columns(self):
-        """Return the columns of the file, each with the field to choose what it is."""
+        """Return the columns of the file, each with its form field."""
         rows = []
         for number, column in enumerate(self.columns):
             name = f"column_{number}"
@@ -396,12 +405,15 @@ class PreviewForm(ChoicesForm):
         return rows
 
     def list_all_columns(self):
-        """Return what all columns become, to save it."""
+        """Return what all columns are imported as, so that it can be saved."""
         mapping = self._choose_mapping()
-        return mapping or make_mapping(self.columns, {})
+        return mapping or make_mapping(self.columns, chosen={})
 
     def _choose_mapping(self):
-        """Return what the columns become. Choices that were not sent stay."""
+        """Return what the columns are imported as, or the stored mapping if unchanged.
+
+        A choice that the form did not send stays as it is stored.
+        """
         chosen = {}
         for number, column in enumerate(self.columns):
             name = f"column_{number}"
@@ -413,9 +425,9 @@ class PreviewForm(ChoicesForm):
         return make_mapping(self.columns, chosen)
 
     def list_preview_fields(self):
-        """Return the choices in the preview.
+        """Return the fields for the choices that the preview offers.
 
-        Of the fields that can be emptied, these are the ones that the file has.
+        The field `clear_blank` offers only the columns of the file.
         """
         names = ["sheet" if self.format.sheets else "encoding", "matches_names"]
         if self.report.number_skipped or self.chosen.options.keeps_totals:
@@ -433,34 +445,38 @@ class PreviewForm(ChoicesForm):
         return [self[name] for name in names]
 
     def list_shown_fields(self):
-        """Return the choices that a preview shows above its button."""
+        """Return the fields for the choices that the preview shows above its button."""
         names = ["send_mail"] if self.is_about_people else []
         if self.report.needs_consent and self.report.rows:
             names.append("accepts_warnings")
         return [self[name] for name in names]
 
     def list_kept_inputs(self):
-        """Return the choices that a page with problems sends again as they are."""
-        return [self._hide(name) for name in KEPT]
+        """Return hidden inputs that send the current choices again."""
+        return [self._hide(name) for name in CHOICES_SENT_AGAIN]
 
     def _hide(self, name):
-        # Without an ID: the page may have the same field elsewhere, with a label.
+        # The input does not get an ID, because the page may show the same field
+        # elsewhere with a label.
         return self[name].as_hidden(attrs={"id": False})
 
     def list_problem_fields(self):
-        """Return the choices that a page with problems offers to correct."""
+        """Return the fields for the choices that a page with problems offers."""
         names = ["send_mail"] if self.names_people else []
         if self.is_about_people:
             names.append("matches_names")
         return [self[name] for name in names]
 
     def list_unchanged_inputs(self):
-        """Return the choices that are sent again beside those offered to correct."""
+        """Return hidden inputs for the choices not in `list_problem_fields()`."""
         offered = {field.name for field in self.list_problem_fields()}
-        return [self._hide(name) for name in KEPT if name not in offered]
+        return [self._hide(name) for name in CHOICES_SENT_AGAIN if name not in offered]
 
     def make_choices(self):
-        """Return the choices of a valid form. What was not sent stays as it is."""
+        """Return the choices as `Choices`. The form must be valid.
+
+        A choice that the form did not send stays as it is stored.
+        """
         stored = self.chosen.options
         options = self.make_options()
         options = replace(

@@ -1,7 +1,7 @@
 """The list of imports, and the page of each one, for superusers.
 
-Until an import is done, only its author can open its page, on which they confirm it.
-For others, it does not exist.
+Until an import is finished, only its author can open its page and confirm the import.
+For everyone else, the page does not exist.
 """
 
 from dataclasses import dataclass, replace
@@ -71,14 +71,14 @@ from orgadmin.records.imports.undo import (
     undo_import,
 )
 
-# How many problems, warnings and skipped rows a page lists. It says how many more there
-# are.
+# The maximum number of problems, warnings and skipped rows that a page lists. Further
+# ones are counted.
 MAX_LISTED = 100
 
-# How many rows of an import a page lists.
-PER_PAGE = 200
+# The number of imported rows on a page.
+ROWS_PER_PAGE = 200
 
-# {a number in the report of an import: the sentence about it}
+# {number in the report of an import: sentence about it}
 RESULTS = {
     "created": ngettext_lazy(
         "%d organization was created.", "%d organizations were created."
@@ -108,19 +108,19 @@ class ImportStep:
 
 @dataclass(frozen=True)
 class ImportedRow:
-    """A line that was imported, and the organization that it has changed."""
+    """A line of the file that was imported, and the organization that it changed."""
 
     line: int
     key: int
-    organization: Organization | None  # None if it cannot be viewed any more
+    organization: Organization | None  # None if it can no longer be viewed
     is_new: bool
     fields: list[str]
-    people: list[str]  # what has changed about whom
+    people: list[str]  # a text about each person whose role was changed
 
 
 @dataclass(frozen=True)
 class RestoredRow:
-    """An organization that gets its former values in these fields."""
+    """An organization of which undoing the import restores these fields."""
 
     organization: Organization
     fields: list[str]
@@ -128,7 +128,10 @@ class RestoredRow:
 
 @admin.register(Import)
 class ImportAdmin(SuperuserOnlyAdmin):
-    """Files are uploaded on a page of the organizations, and confirmed here."""
+    """The pages on which imports are confirmed, shown and undone.
+
+    Files are uploaded on other pages, beside the lists of organizations and people.
+    """
 
     pages = {
         "overview": SUPERUSERS_ONLY,
@@ -161,7 +164,7 @@ class ImportAdmin(SuperuserOnlyAdmin):
         return describe_import(stored) if stored.is_done else ""
 
     def change_view(self, request, object_id, form_url="", extra_context=None):
-        """Lead to the page to read the import on. There is nothing to edit."""
+        """Redirect to the overview of the import. An import cannot be edited."""
         stored = self.get_object(request, unquote(object_id))
         if stored is None:
             return self._get_obj_does_not_exist_redirect(request, self.opts, object_id)
@@ -170,9 +173,9 @@ class ImportAdmin(SuperuserOnlyAdmin):
     # The page of an import
 
     def overview_view(self, request, stored):
-        """Show an import as far as it has come, and let its author go on."""
+        """Show the state of an import, or handle a button that its author used."""
         if request.method == "POST" and stored.actor_key == request.user.pk:
-            response = self._go_on(request, stored)
+            response = self._handle_button(request, stored)
             if response is not None:
                 return response
         if stored.is_done:
@@ -185,7 +188,7 @@ class ImportAdmin(SuperuserOnlyAdmin):
         form = PreviewForm(stored, report, request.POST or None)
         return self._show_preview(request, stored, report, form)
 
-    def _go_on(self, request, stored):
+    def _handle_button(self, request, stored):
         """Do what the author chose. Returns None if a choice is wrong or missing."""
         url = self.get_record_url(stored)
         if "cancel" in request.POST:
@@ -194,16 +197,16 @@ class ImportAdmin(SuperuserOnlyAdmin):
             start_again(stored)
             return HttpResponseRedirect(url)
         if stored.state != Import.State.WAITING:
-            # Says so if the form was sent twice.
+            # If the form was sent twice, this shows a message about it.
             note_sent(request, url)
             return HttpResponseRedirect(url)
         if request.POST.get("subject") in Import.Subject.values:
             self._change_subject(request, stored, request.POST["subject"])
             return HttpResponseRedirect(url)
-        return self._follow_form(request, stored)
+        return self._handle_form(request, stored)
 
-    def _follow_form(self, request, stored):
-        """Do what the form of the preview says, which may be to import the file.
+    def _handle_form(self, request, stored):
+        """Save the choices in the form of the preview, or import the file.
 
         Returns None if a choice is wrong or missing.
         """
@@ -237,7 +240,7 @@ class ImportAdmin(SuperuserOnlyAdmin):
         return self._confirm(request, stored, choices)
 
     def _use_columns(self, request, stored, form):
-        """Make a new preview with columns that were saved."""
+        """Make a new preview with the saved columns that the person chose."""
         choices = form.make_choices()
         saved = form.cleaned_data["saved"]
         mapping = fit_mapping(form.columns, saved.fields, find_reader(stored.subject))
@@ -245,7 +248,7 @@ class ImportAdmin(SuperuserOnlyAdmin):
         self._update(request, stored, replace(choices, options=options))
 
     def _save_columns(self, request, stored, form):
-        """Save what the columns become, for other files."""
+        """Save what the columns are imported as, so that other files can use it."""
         name = form.cleaned_data["save_as"]
         if not name:
             text = _("Enter a name for the columns.")
@@ -278,7 +281,7 @@ class ImportAdmin(SuperuserOnlyAdmin):
         return self.redirect_with_message(request, text)
 
     def _cancel(self, request, stored):
-        """Delete an import, unless it is done or a worker is about to do it."""
+        """Delete an import, unless it is finished or a worker has started it."""
         rows = Import.objects.filter(pk=stored.pk)
         if is_given_up(stored):
             cancelled = rows.exclude(state__in=Import.DONE_STATES)
@@ -293,9 +296,9 @@ class ImportAdmin(SuperuserOnlyAdmin):
         return self.redirect_with_message(request, text, to=url)
 
     def _change_subject(self, request, stored, subject):
-        """Read a file as one about something else, such as people."""
+        """Treat the file as another kind of import, such as people, and preview it."""
         choices = Choices.load(stored.choices)
-        # These are about the columns of the other kind of file.
+        # These choices refer to columns that the new kind of file does not have.
         options = replace(choices.options, mapping={}, targets={}, clear_blank=())
         stored.subject = subject
         stored.choices = replace(choices, options=options).store()
@@ -303,7 +306,7 @@ class ImportAdmin(SuperuserOnlyAdmin):
         self._prepare_again(request, stored, is_read_again=True)
 
     def _update(self, request, stored, choices):
-        """Make a new preview, with other choices."""
+        """Store other choices, and make a new preview."""
         old = Choices.load(stored.choices).options
         new = choices.options
         stored.choices = choices.store()
@@ -312,7 +315,10 @@ class ImportAdmin(SuperuserOnlyAdmin):
         self._prepare_again(request, stored, is_read_again=is_read_again)
 
     def _prepare_again(self, request, stored, *, is_read_again):
-        """Make a new preview, or have a worker do so."""
+        """Make a new preview. For a large file, a worker does this later.
+
+        If `is_read_again` is True, the uploaded file is also read again.
+        """
         if is_small(stored):
             if is_read_again:
                 read_file(stored)
@@ -347,7 +353,7 @@ class ImportAdmin(SuperuserOnlyAdmin):
         return self.redirect_with_message(request, text, messages.WARNING, url)
 
     def _queue(self, request, stored):
-        """Have a worker import a large file."""
+        """Queue a large file, so that a worker imports it."""
         url = self.get_record_url(stored)
         with transaction.atomic():
             note_sent(request, url)
@@ -363,9 +369,9 @@ class ImportAdmin(SuperuserOnlyAdmin):
         carry_out(stored, actor=request.user)
 
     def left_out_view(self, request, stored):
-        """Download the rows that an import leaves out, with what is wrong with them.
+        """Download the rows that an import leaves out, with the reasons.
 
-        If they come from a workbook, the file is one, too.
+        The file is a workbook if the import file was one. Otherwise, it is a CSV file.
         """
         if not read_report(stored).number_rejected:
             return HttpResponseRedirect(self.get_record_url(stored))
@@ -378,7 +384,7 @@ class ImportAdmin(SuperuserOnlyAdmin):
     # Undoing
 
     def undo_view(self, request, stored):
-        """Show what undoing an import would do, and do it."""
+        """Show what undoing an import would change, or undo it."""
         url = self.get_record_url(stored)
         if not may_undo(stored) or is_being_undone(stored):
             text = explain_not_undone(AlreadyUndone())
@@ -418,10 +424,10 @@ class ImportAdmin(SuperuserOnlyAdmin):
             return self.redirect_with_message(request, text, messages.WARNING)
         return self.redirect_with_message(request, _("The import was undone."), to=url)
 
-    # What it shows
+    # What the page of an import shows
 
     def _show_running(self, request, stored):
-        """Show what a worker does with an import, or that it was given up."""
+        """Show the progress of an import, or that the worker gave it up."""
         return self._render(
             request,
             stored,
@@ -454,7 +460,7 @@ class ImportAdmin(SuperuserOnlyAdmin):
 
     def _show_preview(self, request, stored, report, form):
         page = get_page(
-            request, PartList(stored, ImportPart.Kind.PREVIEW), size=PER_PAGE
+            request, PartList(stored, ImportPart.Kind.PREVIEW), size=ROWS_PER_PAGE
         )
         page.object_list = [ImportStep(*item) for item in page.object_list]
         return self._render(
@@ -477,7 +483,7 @@ class ImportAdmin(SuperuserOnlyAdmin):
 
     def _show_done(self, request, stored):
         page = get_page(
-            request, PartList(stored, ImportPart.Kind.CHANGES), size=PER_PAGE
+            request, PartList(stored, ImportPart.Kind.CHANGES), size=ROWS_PER_PAGE
         )
         page.object_list = list_imported(page.object_list, request.user)
         add_authors([stored])
@@ -513,20 +519,20 @@ class ImportAdmin(SuperuserOnlyAdmin):
 
 
 def list_problems(stored):
-    """Return the first rows that an import leaves out, as (line, problem)."""
+    """Return up to MAX_LISTED rows that an import leaves out, as (line, problem)."""
     rows = PartList(stored, ImportPart.Kind.PROBLEMS)[:MAX_LISTED]
     return [(line, cells[-1]) for line, cells in rows]
 
 
 def has_left_out(stored):
-    """Return whether there are rows that were left out, and are still stored."""
+    """Return whether any rows were left out and are still stored."""
     if not read_report(stored).number_rejected:
         return False
     return stored.parts.filter(kind=ImportPart.Kind.PROBLEMS).exists()
 
 
 def get_upload_url(subject):
-    """Return the URL of the page on which files about a subject are uploaded."""
+    """Return the URL of the page on which files of a kind are uploaded."""
     if subject == Import.Subject.PEOPLE:
         return reverse("admin:orgadmin_user_import")
     return reverse("admin:orgadmin_organization_import")
@@ -537,7 +543,7 @@ def get_import_url(stored):
 
 
 def list_own_waiting(user):
-    """Return the imports of a person that are not done, as (import, URL)."""
+    """Return the unfinished imports of a person, as (import, URL)."""
     waiting = Import.objects.filter(actor_key=user.pk).exclude(
         state__in=Import.DONE_STATES
     )
@@ -545,7 +551,7 @@ def list_own_waiting(user):
 
 
 def is_other_choice(choices, chosen):
-    """Return whether the person has chosen something that the preview does not show."""
+    """Return whether the choices differ from those on which the preview is based."""
     options = replace(choices.options, accepts_warnings=False)
     shown = replace(chosen.options, accepts_warnings=False)
     return (
@@ -555,14 +561,14 @@ def is_other_choice(choices, chosen):
 
 
 def add_authors(rows):
-    """Load who has uploaded each import, as `author`. Runs one query."""
+    """Set `author` to the user who uploaded each import. Runs one query."""
     users = User.objects.in_bulk({stored.actor_key for stored in rows})
     for stored in rows:
         stored.author = users.get(stored.actor_key)
 
 
 def list_imported(items, user):
-    """Return what an import has changed. Runs up to three queries."""
+    """Return the changes of an import as `ImportedRow`. Runs up to three queries."""
     keys = [item["organization"] for item in items]
     viewable = Organization.objects.permitted(user, "view").only("name")
     organizations = viewable.in_bulk(keys)
@@ -581,7 +587,7 @@ def list_imported(items, user):
 
 
 class PeopleNames:
-    """Names the people whose roles an import has changed, and whom it has invited."""
+    """Describes the people whose roles an import changed, or whom it invited."""
 
     def __init__(self, items):
         roles = [role for item in items for role in item["roles"]]
@@ -591,7 +597,7 @@ class PeopleNames:
         self.invitations = Invitation.objects.in_bulk(pks) if pks else {}
 
     def describe(self, item):
-        """Return a text for each person whom a row is about."""
+        """Return a text about each person in a row."""
         texts = [self.describe_role(role) for role in item["roles"]]
         for pk in item["invitations"]:
             if pk in self.invitations:
@@ -613,13 +619,13 @@ class PeopleNames:
 
 
 def name_user(user):
-    """Name a person by their full name with the address, or by one of them."""
+    """Return the full name and email address of a person, or else their label."""
     full_name = user.get_full_name()
     return f"{full_name} ({user.email or user.username})" if full_name else user.label
 
 
 def describe_import(stored):
-    """Return a message with the numbers of what has changed, without zeros."""
+    """Return a message with the numbers of changes, without those that are zero."""
     report = read_report(stored)
     numbers = {name: getattr(report, name) for name in RESULTS}
     texts = [text % numbers[name] for name, text in RESULTS.items() if numbers[name]]

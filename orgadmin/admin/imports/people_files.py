@@ -1,4 +1,4 @@
-"""The pages on which superusers import people, and export the list of them."""
+"""The pages on which superusers import people, and export the list of people."""
 
 from django.core.exceptions import PermissionDenied
 from django.shortcuts import redirect
@@ -46,9 +46,9 @@ class PeopleFilePages:
         return urls + super().get_urls()
 
     def export_list_view(self, request, kind):
-        """Download the list with everyone's roles, for superusers only.
+        """Download the list of people with their roles. For superusers only.
 
-        The file has the search, filters and order of the page.
+        The file follows the search, filters and order of the page.
         """
         if not is_active_superuser(request.user):
             raise PermissionDenied
@@ -58,7 +58,7 @@ class PeopleFilePages:
         return respond_with_rows(request, kind, "people", list_people(people), page=url)
 
     def import_view(self, request):
-        """Accept a file, and lead to its preview. For superusers only."""
+        """Accept a file, and redirect to its preview. For superusers only."""
         if not is_active_superuser(request.user):
             raise PermissionDenied
         form = PeopleUploadForm(request.POST or None, request.FILES or None)

@@ -55,27 +55,32 @@ from orgadmin.people.reviews import (
 from orgadmin.records.exports import record_export
 from orgadmin.records.review_evidence import list_evidence, list_notices
 
-# How many organizations a page lists, and how many rows of evidence.
-PER_PAGE = 50
-ROWS_PER_PAGE = 250
+# The number of organizations on a page.
+ORGANIZATIONS_PER_PAGE = 50
 
-# How many rows of evidence are printed at once. The files have all of them.
-PRINTED = 2_000
+# The number of rows of evidence on a page.
+EVIDENCE_PER_PAGE = 250
 
-# How many open reviews of the same organizations the page names before a new one.
+# The maximum number of rows of evidence on the page for printing. The files contain all
+# rows.
+MAX_PRINTED = 2_000
+
+# The maximum number of open reviews of the same organizations that the page lists
+# before a new review is started.
 OVERLAPPING_SHOWN = 5
 
-# The parameter with the query of the list of organizations that a review covers.
+# The URL parameter with the query string of the list of organizations that a review
+# covers.
 LIST_VAR = "list"
 
 
-# {what a file of evidence contains: what lists its rows}
+# {content of an evidence file: function that lists its rows}
 EVIDENCE_FILES = {"decisions": list_evidence, "requests": list_notices}
 
 
 @dataclass(frozen=True)
 class Unanswered:
-    """An organization without an answer, and who could give it."""
+    """An organization without an answer, and the admins who can give the answer."""
 
     section: ReviewSection
     admins: list[User]
@@ -91,7 +96,7 @@ class EvidencePart:
 
 @dataclass(frozen=True)
 class Progress:
-    """How many organizations of a review have an answer."""
+    """The number of organizations in a review, and of those without an answer."""
 
     total: int
     unanswered: int
@@ -103,7 +108,7 @@ class Progress:
 
 @admin.register(AccessReview)
 class AccessReviewAdmin(ReviewClosingPages, SuperuserOnlyAdmin):
-    """Reviews are started, read and closed here. Nobody can edit or delete one."""
+    """The pages that start, show and close reviews. Reviews cannot be edited."""
 
     pages = {
         "overview": SUPERUSERS_ONLY,
@@ -146,7 +151,11 @@ class AccessReviewAdmin(ReviewClosingPages, SuperuserOnlyAdmin):
     # Starting a review
 
     def add_view(self, request, form_url="", extra_context=None):
-        """Start a review of all organizations, of ?organization=, or of a ?list=."""
+        """Start a review of all organizations, or of those in the URL.
+
+        ?organization=<key> chooses one organization, and ?list=<query string> the
+        organizations of a list.
+        """
         if not self.has_add_permission(request):
             raise PermissionDenied
         covered = find_covered(request)
@@ -161,10 +170,10 @@ class AccessReviewAdmin(ReviewClosingPages, SuperuserOnlyAdmin):
             except AlreadySent as error:
                 return self.respond_to_second(request, error.location)
             except DueDateInThePast as error:
-                # Midnight has passed since the form was checked.
+                # Midnight passed after the form was validated.
                 form.add_error("due_on", str(error))
             except NothingToReview:
-                # The page says so.
+                # The page below tells the person about it.
                 pass
         return self.render_page(
             request,
@@ -197,7 +206,7 @@ class AccessReviewAdmin(ReviewClosingPages, SuperuserOnlyAdmin):
         return self.redirect_with_message(request, text, to=url)
 
     def change_view(self, request, object_id, form_url="", extra_context=None):
-        """Lead to the page to read the review on. There is nothing to edit."""
+        """Redirect to the overview of the review. A review cannot be edited."""
         review = self.get_object(request, unquote(object_id))
         if review is None:
             return self._get_obj_does_not_exist_redirect(request, self.opts, object_id)
@@ -206,12 +215,12 @@ class AccessReviewAdmin(ReviewClosingPages, SuperuserOnlyAdmin):
     # Pages of a review
 
     def overview_view(self, request, review):
-        """Show which organizations have answered, and remind the others."""
+        """Show which organizations have answered, or remind the others."""
         if request.method == "POST":
             return self._remind(request, review)
         sections = review.sections.exclude(organization_key=None)
         unanswered = sections.unanswered().order_by("organization_key")
-        page = get_page(request, unanswered, size=PER_PAGE)
+        page = get_page(request, unanswered, size=ORGANIZATIONS_PER_PAGE)
         progress = Progress(sections.count(), page.paginator.count)
         page.object_list = list_unanswered(page.object_list)
         staff = review.sections.filter(organization_key=None).first()
@@ -230,7 +239,7 @@ class AccessReviewAdmin(ReviewClosingPages, SuperuserOnlyAdmin):
             staff=staff,
             is_answerable=review.is_answerable,
             can_cancel=can_cancel(review),
-            kept=kept.select_related("item__section")[:PER_PAGE],
+            kept=kept.select_related("item__section")[:ORGANIZATIONS_PER_PAGE],
         )
 
     def _remind(self, request, review):
@@ -243,9 +252,9 @@ class AccessReviewAdmin(ReviewClosingPages, SuperuserOnlyAdmin):
         return self.redirect_with_message(request, text, messages.WARNING)
 
     def other_access_view(self, request, review):
-        """Show access that is not by a role, and confirm or end it.
+        """Show access that people have without a role, or save decisions about it.
 
-        ?end= asks about an item.
+        ?end=<key> shows the page that asks before the access of an item ends.
         """
         section = review.sections.filter(organization_key=None).first()
         if section is None:
@@ -273,7 +282,7 @@ class AccessReviewAdmin(ReviewClosingPages, SuperuserOnlyAdmin):
         )
 
     def _ask_about_end(self, request, review, section):
-        """Ask before access that is not by a role ends."""
+        """Ask before access that someone has without a role is ended."""
         items = section.items.with_decisions().filter(pk=request.GET["end"])
         item = items.first()
         if item is None or not can_end(item) or find_ended_paths([item]):
@@ -316,28 +325,28 @@ class AccessReviewAdmin(ReviewClosingPages, SuperuserOnlyAdmin):
         return HttpResponseRedirect(request.get_full_path())
 
     def evidence_view(self, request, review):
-        """Show what was asked and decided.
+        """Show the evidence of a review: what was asked, and what was decided.
 
-        ?print=1 shows many rows on one page, for printing. ?csv=decisions and
-        ?csv=requests download all of it, and ?xlsx= the same as a workbook.
+        ?print=1 shows up to MAX_PRINTED rows on one page. ?csv=decisions and
+        ?csv=requests download all rows as a CSV file, and ?xlsx=… as a workbook.
         """
         for kind in (CSV, XLSX):
             content = request.GET.get(kind, "")
             if content in EVIDENCE_FILES:
                 return self._download_evidence(request, review, kind, content)
         items = ReviewItem.objects.filter(section__review=review).with_decisions()
-        # Platform staff come last.
+        # Access of platform staff comes last.
         ordered = items.select_related("section").order_by(
             F("section__organization_key").asc(nulls_last=True), "user_name", "pk"
         )
         left_out = 0
         if request.GET.get("print"):
             page = None
-            rows = list(ordered[:PRINTED])
-            if len(rows) == PRINTED:
-                left_out = items.count() - PRINTED
+            rows = list(ordered[:MAX_PRINTED])
+            if len(rows) == MAX_PRINTED:
+                left_out = items.count() - MAX_PRINTED
         else:
-            rows = page = get_page(request, ordered, size=ROWS_PER_PAGE)
+            rows = page = get_page(request, ordered, size=EVIDENCE_PER_PAGE)
         without_members = review.sections.filter(items_total=0)
         return self.render_page(
             request,
@@ -362,11 +371,15 @@ class AccessReviewAdmin(ReviewClosingPages, SuperuserOnlyAdmin):
 
 @admin.register(ReviewRhythm)
 class ReviewRhythmAdmin(SuperuserOnlyAdmin):
-    """Rhythms are switched off, not deleted: reviews name the one that started them."""
+    """The rhythms that start reviews regularly.
+
+    A rhythm can be switched off, but not deleted, because the reviews that it started
+    refer to it.
+    """
 
     list_display = ["name", "next_on", "ends_access", "is_active"]
     fields = ["every_days", "answer_days", "ends_access", "next_on", "is_active"]
-    # The stock widget adds links when the page is shown already, which moves the rest.
+    # Django's own widget adds links after the page is shown, which moves the content.
     formfield_overrides = {models.DateField: {"widget": DayInput}}
 
     @admin.display(description=ReviewRhythm._meta.verbose_name)
@@ -378,7 +391,10 @@ class ReviewRhythmAdmin(SuperuserOnlyAdmin):
 
 
 def find_covered(request):
-    """Return the organizations that a review is to cover, as the URL says."""
+    """Return the organizations that the new review in the URL will cover.
+
+    Raises `Http404` if the organization in the URL does not exist.
+    """
     key = request.GET.get("organization", "")
     if key:
         organizations = Organization.objects.unarchived().filter(
@@ -390,7 +406,7 @@ def find_covered(request):
         return Covered(ReviewScope.ONE, organizations, organization.name)
     query = request.GET.get(LIST_VAR, "").lstrip("?")
     if not query:
-        return Covered(ReviewScope.ALL, None)
+        return Covered(ReviewScope.ALL, organizations=None)
     list_request = make_list_request(request, query)
     model_admin = admin.site.get_model_admin(Organization)
     organizations = list_all_rows(model_admin, list_request)
@@ -415,27 +431,31 @@ def describe_scope(review):
 
 
 def list_unanswered(sections):
-    """Return the organizations without an answer, with their admins. Three queries."""
+    """Return the organizations without an answer, with their active admins.
+
+    Runs three queries.
+    """
     sections = list(sections)
     organizations = Organization.objects.order_by().filter(
         pk__in=[section.organization_key for section in sections]
     )
-    groups = dict(organizations.values_list("admin", "pk"))
+    pks_by_group = dict(organizations.values_list("admin", "pk"))
     memberships = Membership.objects.current().filter(
-        group__in=groups, user__is_active=True
+        group__in=pks_by_group, user__is_active=True
     )
-    admins = {}
+    admins_by_pk = {}
     memberships = memberships.select_related("user").order_by("user__username")
     for membership in memberships:
-        admins.setdefault(groups[membership.group_id], []).append(membership.user)
+        pk = pks_by_group[membership.group_id]
+        admins_by_pk.setdefault(pk, []).append(membership.user)
     return [
-        Unanswered(section, admins.get(section.organization_key, []))
+        Unanswered(section, admins_by_pk.get(section.organization_key, []))
         for section in sections
     ]
 
 
 def list_parts(items):
-    """Return the rows of a page of evidence as a list of parts, one by organization."""
+    """Return the rows of a page of evidence, with one part for each organization."""
     parts = []
     for section, rows in groupby(items, key=attrgetter("section")):
         parts.append(EvidencePart(section, list(rows)))

@@ -1,4 +1,4 @@
-"""Reads from a form of an access review what someone decided."""
+"""Reads the decisions that someone made in a form of an access review."""
 
 from __future__ import annotations
 
@@ -8,12 +8,13 @@ from orgadmin.models import ReviewAnswer
 from orgadmin.models.validators import is_primary_key
 from orgadmin.people.review_decisions import Decision
 
-# {name of a button: what it decides}. The value of the button is the key of the item.
+# {name of a button: the answer that it gives}. The value of the button is the primary
+# key of the item.
 BUTTONS = {"confirm": ReviewAnswer.CONFIRMED, "end": ReviewAnswer.ENDED}
 
 
 def read_decisions(post: QueryDict) -> list[Decision]:
-    """Return the decisions that buttons send; none if they do not make sense."""
+    """Return the decisions that a button sent. Invalid input is ignored."""
     if post.get("confirm") == "all":
         keys = [key for key in post.getlist("item") if is_primary_key(key)]
         return [read_decision(post, key, ReviewAnswer.CONFIRMED) for key in keys]
@@ -31,14 +32,14 @@ def read_decision(post: QueryDict, key: str, answer: ReviewAnswer) -> Decision:
 
 
 def read_seen(post: QueryDict, key: str) -> str:
-    """Return the access that a page showed of an item.
+    """Return the access that the page showed for an item, as a text.
 
-    Without it, nothing was shown, so nothing is decided.
+    Returns "" if the page did not show any, which makes the decision invalid.
     """
     return post.get(f"seen-{key}", "")
 
 
 def read_number(post: QueryDict, key: str) -> int:
-    """Return how many decisions about an item a page knew of."""
+    """Return the number of decisions about an item that existed on the page."""
     number = post.get(f"decisions-{key}", "")
     return int(number) if is_primary_key(number) else 0

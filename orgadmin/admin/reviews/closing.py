@@ -19,15 +19,16 @@ class ReviewClosingPages:
     """The pages close/ and cancel/ of a review."""
 
     def close_view(self, request, review):
-        """Say what happens to access that nobody has confirmed, and close the review.
+        """Ask before a review is closed early, or close it.
 
-        A worker does the rest, so this takes no longer for many organizations.
+        A worker then handles access that nobody confirmed, so closing takes the same
+        time for any number of organizations.
         """
         url = self.get_record_url(review)
         if request.method == "POST":
             return self._close(request, review, url)
         if not review.is_answerable:
-            return self._tell_closed(request, url)
+            return self._respond_to_closed(request, url)
         return self.render_page(
             request,
             review,
@@ -42,17 +43,17 @@ class ReviewClosingPages:
         try:
             close_early(review, actor=request.user)
         except ReviewIsComplete:
-            return self._tell_closed(request, url)
+            return self._respond_to_closed(request, url)
         text = _("The review was closed.")
         return self.redirect_with_message(request, text, to=url)
 
     def cancel_view(self, request, review):
-        """Ask, and cancel a review in which nobody has decided anything."""
+        """Ask before a review without any decision is canceled, or cancel it."""
         url = self.get_record_url(review)
         if request.method == "POST":
             return self._cancel(request, review, url)
         if not can_cancel(review):
-            return self._tell_closed(request, url)
+            return self._respond_to_closed(request, url)
         return self.render_page(
             request,
             review,
@@ -66,7 +67,7 @@ class ReviewClosingPages:
         try:
             cancel(review, actor=request.user)
         except ReviewIsComplete:
-            return self._tell_closed(request, url)
+            return self._respond_to_closed(request, url)
         except AlreadyDecided as error:
             return self.redirect_with_message(
                 request, str(error), messages.WARNING, url
@@ -74,7 +75,7 @@ class ReviewClosingPages:
         text = _("The review was canceled. Nobody has lost access.")
         return self.redirect_with_message(request, text, to=url)
 
-    def _tell_closed(self, request, url):
+    def _respond_to_closed(self, request, url):
         return self.redirect_with_message(
             request, CLOSED_ALREADY, messages.WARNING, url
         )

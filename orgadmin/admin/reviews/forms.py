@@ -20,31 +20,37 @@ if TYPE_CHECKING:
 
     from orgadmin.models import Organization
 
-# The due date that the form proposes.
-DAYS_TO_ANSWER = 30
+# The number of days from today to the due date that the form suggests.
+DEFAULT_DAYS_TO_ANSWER = 30
 
-# A review that is open for longer says little about the day on which it ends.
-MOST_DAYS = 366
+# The maximum number of days from today to the due date. If a review is open for longer,
+# the first answers are too old when it ends.
+MAX_DAYS_TO_ANSWER = 366
 
 
 @dataclass(frozen=True)
 class Covered:
-    """The organizations that a review is about to cover."""
+    """The organizations that a new review will cover."""
 
     scope: ReviewScope
-    # None stands for all.
-    organizations: "QuerySet[Organization] | None"
-    text: str = ""
+    organizations: "QuerySet[Organization] | None"  # None for all organizations
+    text: str = ""  # describes the scope
 
 
-def propose_due_date():
-    return find_day(read_clock()) + datetime.timedelta(days=DAYS_TO_ANSWER)
+def suggest_due_date():
+    return find_day(read_clock()) + datetime.timedelta(days=DEFAULT_DAYS_TO_ANSWER)
 
 
 class StartReviewForm(forms.Form):
+    """Asks for the due date of a review, and for what happens afterwards.
+
+    `overlapping` contains the open reviews of some of the same organizations. If there
+    are any, the person must confirm that they want to start another review.
+    """
+
     due_on = forms.DateField(
         label=_("Due date"),
-        initial=propose_due_date,
+        initial=suggest_due_date,
         widget=DayInput,
         help_text=_("People can answer until the end of this day."),
     )
@@ -66,7 +72,6 @@ class StartReviewForm(forms.Form):
     )
 
     def __init__(self, data=None, *, overlapping):
-        """`overlapping` are the open reviews of some of the same organizations."""
         super().__init__(data)
         if not overlapping:
             del self.fields["start_anyway"]
@@ -74,7 +79,7 @@ class StartReviewForm(forms.Form):
     def clean_due_on(self):
         due_on = self.cleaned_data["due_on"]
         days = (due_on - find_day(read_clock())).days
-        if not 0 < days <= MOST_DAYS:
+        if not 0 < days <= MAX_DAYS_TO_ANSWER:
             raise forms.ValidationError(
                 _("Choose a day after today, and within the next year.")
             )
@@ -82,10 +87,10 @@ class StartReviewForm(forms.Form):
 
 
 class ReviewedAccessForm(RoleForm):
-    """Choose another role or another end for someone whose access is reviewed.
+    """Asks for another role or another last day for someone whose access is reviewed.
 
-    `access` is what they have now. After `is_valid()`, `end` is the new end, or None if
-    it stays as it is.
+    `access` is their current access. After `is_valid()`, `end` is the new end, or None
+    if the end does not change.
     """
 
     until = EndField(
@@ -111,11 +116,12 @@ class ReviewedAccessForm(RoleForm):
         return cleaned
 
     def _is_another_day(self, ends_at):
-        """Return whether this is another last day than the present one.
+        """Return whether a new end has another last day than the current end.
 
-        The present end may be at any time of its day, and then stays as it is.
+        The current end can be at any time of the day. If the day stays the same, the
+        time of the end does not change.
         """
-        present = self.access.ends_at
-        if ends_at is None or present is None:
-            return ends_at != present
-        return find_last_day(ends_at) != find_last_day(present)
+        current = self.access.ends_at
+        if ends_at is None or current is None:
+            return ends_at != current
+        return find_last_day(ends_at) != find_last_day(current)

@@ -1,4 +1,4 @@
-"""Where other pages show that an access review, or a request, waits for an answer."""
+"""Finds access reviews and requests that wait for an answer, for notices on pages."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from orgadmin.models import AccessRequest, ReviewSection
 
 @dataclass(frozen=True)
 class OpenRequests:
-    """How many people ask an organization for a role."""
+    """The number of open requests for access to an organization."""
 
     number: int
     url: str
@@ -22,7 +22,7 @@ class OpenRequests:
 
 @dataclass(frozen=True)
 class Waiting:
-    """A review of an organization that waits for an answer."""
+    """A review that waits for the answer of an organization."""
 
     due_on: datetime.date
     open_items: int
@@ -30,9 +30,10 @@ class Waiting:
 
 
 def find_waiting(pks: Collection[int]) -> dict[int, Waiting]:
-    """Return {organization ID: the review that is due first} where there is one.
+    """Return the waiting reviews with the earliest due dates, as {organization ID: …}.
 
-    Runs one query, or none without organizations.
+    Organizations without a waiting review are left out. Runs one query, or none if
+    `pks` is empty.
     """
     waiting: dict[int, Waiting] = {}
     if not pks:
@@ -48,9 +49,10 @@ def find_waiting(pks: Collection[int]) -> dict[int, Waiting]:
 
 
 def find_open_requests(pks: Collection[int]) -> dict[int, OpenRequests]:
-    """Return {organization ID: open requests} where there are any.
+    """Return {organization ID: OpenRequests}.
 
-    Runs one query, or none without organizations.
+    Organizations without open requests are left out. Runs one query, or none if `pks`
+    is empty.
     """
     if not pks:
         return {}

@@ -1,4 +1,4 @@
-"""The rows of the page on which admins review access, and what it says afterwards."""
+"""The rows and messages of the page on which admins review access."""
 
 from __future__ import annotations
 
@@ -30,17 +30,17 @@ from orgadmin.records.event_actors import find_known_actors, find_names
 
 @dataclass(frozen=True)
 class ReviewRow:
-    """An item as the page shows it. `access` is None if the person has none now.
+    """An item of a review, as the page shows it.
 
-    `person` is None if the page shows only what the item says about them.
+    `access` is the current access of the person, or None if they no longer have any.
+    `person` is None if the page shows only what is stored in the item about them.
     """
 
     item: ReviewItem
     person: User | None
     access: Access | None
-    decision: Decided | None
-    # How many decisions there are about the item. The last one counts.
-    number: int
+    decision: Decided | None  # the last decision, which is valid
+    number: int  # number of decisions about the item
     needs_other: bool  # someone else must confirm it
     is_above: bool  # someone with more permissions must decide about it
     added_by: str
@@ -48,12 +48,12 @@ class ReviewRow:
 
     @property
     def is_open(self) -> bool:
-        """Whether it waits for a decision."""
+        """Whether the item waits for a decision."""
         return self.decision is None and self.access is not None
 
     @property
     def can_decide(self) -> bool:
-        """Whether the reader can decide, or replace what was decided."""
+        """Whether the reader can decide about the item, or change the decision."""
         return self.access is not None and not self.is_above
 
     @property
@@ -75,14 +75,14 @@ class ReviewRow:
 
     @property
     def role(self) -> Any:
-        """The label of the present role, or of the one at the start."""
+        """The label of the current role, or of the role when the review started."""
         if self.access is not None:
             return self.access.role.label
         return ROLES_BY_KEY[self.item.role].label
 
     @property
     def last_day(self) -> str:
-        """The last day of the access, or "" if it has no end."""
+        """The last day of the access, or "" if the access does not end."""
         ends_at = self.item.ends_at
         if self.access is not None:
             ends_at = self.access.ends_at
@@ -104,21 +104,22 @@ def make_rows(
     permissions: Collection[str],
     is_open: bool,
 ) -> list[ReviewRow]:
-    """Return the rows of a page of items. Runs at most five queries.
+    """Return the rows for a page of items. Runs up to five queries.
 
-    `admins` are the keys of the active admins of the organization, and `permissions`
-    what the reader may do there. `is_open` says whether people can answer now.
+    `admins` contains the IDs of the active admins of the organization. `permissions`
+    are the permissions of the reader on the organization. `is_open` is True if people
+    can still answer.
     """
     items = list(items)
-    access_of = find_access(organization, items)
-    people = load_people(user, items, access_of)
+    access_by_user_pk = find_access(organization, items)
+    people = load_people(user, items, access_by_user_pk)
     if not is_open:
-        access_of = {}
+        access_by_user_pk = {}
     needs_other = bool(set(admins) - {user.pk})
-    known = name_actors(user, organization, items)
+    visible_keys = set_actor_names(user, organization, items)
     rows = []
     for item in items:
-        access = choose_access(item, access_of)
+        access = choose_access(item, access_by_user_pk)
         is_above = access is not None and not may_assign(permissions, access.role)
         decision = item.last_decision
         rows.append(
@@ -130,8 +131,8 @@ def make_rows(
                 number=len(item.list_decisions()),
                 needs_other=needs_other and item.user_key == user.pk,
                 is_above=is_above,
-                added_by=name_adder(item, known),
-                decided_by=name_decider(decision, known),
+                added_by=name_adder(item, visible_keys),
+                decided_by=name_decider(decision, visible_keys),
             )
         )
     return rows
@@ -140,10 +141,10 @@ def make_rows(
 def load_people(
     user: User, items: Iterable[ReviewItem], with_access: Collection[int]
 ) -> dict[int, User]:
-    """Return the people whom items are about and whom the reader may see, by key.
+    """Return the people in the items whom the reader can see, as {user ID: user}.
 
-    `with_access` are the keys of those who have access now. Of people who have left,
-    admins learn no more than what the review says.
+    `with_access` contains the IDs of the people who have access now. About people who
+    have left, admins see only what is stored in the review.
     """
     keys = {item.user_key for item in items if item.user_key is not None}
     if not user.is_superuser:
@@ -153,12 +154,13 @@ def load_people(
     return people
 
 
-def name_actors(
+def set_actor_names(
     user: User, organization: Organization, items: Iterable[ReviewItem]
 ) -> Collection[int | None] | None:
-    """Write the present names of those who acted into the items and their decisions.
+    """Set the current names of the people who added or decided each item.
 
-    Returns the keys of those whom the reader may know, or None if it is everyone.
+    Returns the IDs of the people whose names the reader can see, or None for all of
+    them.
     """
     decisions = [item.last_decision for item in items if item.last_decision is not None]
     actors = {item.added_by_key for item in items}
@@ -172,34 +174,48 @@ def name_actors(
 
 
 def find_last_admin(user: User, admins: Collection[int]) -> int | None:
-    """Return the key of the only active admin if the person cannot remove them."""
+    """Return the ID of the only active admin, or None if there are several.
+
+    Also returns None for superusers, who can remove the only admin.
+    """
     if user.is_superuser or len(admins) != 1:
         return None
     return next(iter(admins))
 
 
-def name_adder(item: ReviewItem, known: Collection[int | None] | None) -> str:
-    """Return who added a person. `known` are those whom the reader may know; or all."""
-    if known is not None and item.added_by_key and item.added_by_key not in known:
+def name_adder(item: ReviewItem, visible_keys: Collection[int | None] | None) -> str:
+    """Return the name of the person who added the person of an item.
+
+    `visible_keys` are the IDs of the people whose names the reader can see, or None for
+    all of them.
+    """
+    if is_hidden(item.added_by_key, visible_keys):
         return _("Platform staff")
     return item.shown_added_by
 
 
-def name_decider(decision: Decided | None, known: Collection[int | None] | None) -> str:
+def name_decider(
+    decision: Decided | None, visible_keys: Collection[int | None] | None
+) -> str:
+    """Return the name of the person who made a decision. See `name_adder()`."""
     if decision is None:
         return ""
-    if known is not None and decision.actor_key and decision.actor_key not in known:
+    if is_hidden(decision.actor_key, visible_keys):
         return _("Platform staff")
     return decision.shown_actor
 
 
+def is_hidden(key: int | None, visible_keys: Collection[int | None] | None) -> bool:
+    return visible_keys is not None and bool(key) and key not in visible_keys
+
+
 def describe_outcome(outcome: Outcome) -> list[tuple[int, str]]:
-    """Return the messages about what became of decisions, with their levels."""
+    """Return the messages about the result of decisions, as (level, text)."""
     return [*describe_decided(outcome.decided), *describe_undecided(outcome)]
 
 
 def describe_decided(decided: Collection[Decided]) -> list[tuple[int, str]]:
-    """Return the messages about the access of members that was decided about."""
+    """Return the messages about decisions on the access of members."""
     lines = []
     number = sum(row.answer == ReviewAnswer.CONFIRMED for row in decided)
     if number:
@@ -220,7 +236,7 @@ def describe_decided(decided: Collection[Decided]) -> list[tuple[int, str]]:
 
 
 def describe_paths(outcome: Outcome) -> list[tuple[int, str]]:
-    """Return the messages about access without a role."""
+    """Return the messages about decisions on access that people have without a role."""
     lines = []
     ended = [row for row in outcome.decided if row.answer == ReviewAnswer.ENDED]
     number = len(outcome.decided) - len(ended)
@@ -234,7 +250,7 @@ def describe_paths(outcome: Outcome) -> list[tuple[int, str]]:
 
 
 def describe_undecided(outcome: Outcome) -> list[tuple[int, str]]:
-    """Return the messages about what could not be decided."""
+    """Return the messages about decisions that could not be saved."""
     lines = []
     if outcome.left:
         text = _("These people had already left: %s.")
