@@ -19,7 +19,7 @@ from orgadmin.people.ends import find_today
 from orgadmin.records.csv_files import unescape_formula
 from orgadmin.records.exports import list_organizations
 from orgadmin.records.imports import stored_imports
-from orgadmin.records.imports.options import AT_ONCE, PAGE_LIMITS, ImportOptions
+from orgadmin.records.imports.options import PAGE_LIMITS, REQUEST_LIMITS, ImportOptions
 from orgadmin.records.imports.organizations import import_organizations
 from orgadmin.records.imports.workbooks import read_workbook
 
@@ -172,7 +172,7 @@ class ImportPageTests(TestCase):
                 self.client.post(IMPORT, {"text": text}), "Choose a file."
             )
         # Reading as many rows as real files may have takes half a minute.
-        limits = replace(PAGE_LIMITS, rows=AT_ONCE.rows)
+        limits = replace(PAGE_LIMITS, rows=REQUEST_LIMITS.rows)
         for module in (import_form, stored_imports):
             self.enterContext(mock.patch.object(module, "PAGE_LIMITS", limits))
         self.assertContains(

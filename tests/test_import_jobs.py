@@ -32,7 +32,7 @@ class JobTests(StoredCase):
         self.client.force_login(self.root)
         limits = Limits(rows=2, size=10_000)
         for module in ("records.import_jobs", "admin.imports.import_export"):
-            patch = mock.patch(f"orgadmin.{module}.AT_ONCE", limits)
+            patch = mock.patch(f"orgadmin.{module}.REQUEST_LIMITS", limits)
             patch.start()
             self.addCleanup(patch.stop)
 
@@ -195,9 +195,9 @@ root = User.objects.create_superuser("root")
 rows = "".join(f"No {n},{n}\\n" for n in range(3_000))
 file = io.BytesIO(f"name,phone\\n{rows}".encode())
 choices = stored_imports.Choices(ImportOptions(limits=PAGE_LIMITS))
-stored = stored_imports.upload(file, "file.csv", choices, actor=root)
-stored_imports.read_file(stored)
-stored_imports.prepare(stored, actor=root)
+stored = stored_imports.store_upload(file, "file.csv", choices, actor=root)
+stored_imports.store_records(stored)
+stored_imports.prepare_preview(stored, actor=root)
 with queues_mail():
     stored.move([Import.State.WAITING], Import.State.QUEUED)
     import_jobs.start_importing(stored)

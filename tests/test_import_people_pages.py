@@ -270,7 +270,7 @@ class WorkerTests(PeoplePageCase):
         self.client.force_login(self.root)
         limits = Limits(rows=1, size=10_000)
         for module in ("records.import_jobs", "admin.imports.import_export"):
-            patch = mock.patch(f"orgadmin.{module}.AT_ONCE", limits)
+            patch = mock.patch(f"orgadmin.{module}.REQUEST_LIMITS", limits)
             patch.start()
             self.addCleanup(patch.stop)
 

@@ -227,7 +227,9 @@ class UndoTests(UndoCase):
     def test_a_worker_undoes_large_ones(self):
         before = take_snapshot()
         self.import_file()
-        with mock.patch("orgadmin.records.import_jobs.AT_ONCE", Limits(rows=1, size=1)):
+        with mock.patch(
+            "orgadmin.records.import_jobs.REQUEST_LIMITS", Limits(rows=1, size=1)
+        ):
             response = self.undo()
         self.assertContains(response, "The import is being undone.")
         self.assertEqual(Organization.objects.count(), 3)

@@ -7,7 +7,7 @@ from django.db import connection
 from django.test import TestCase, tag
 
 from orgadmin.models import Organization
-from orgadmin.records.imports.duplicates import MAX_AT_DOMAIN, DuplicateFinder
+from orgadmin.records.imports.existing_duplicates import MAX_AT_DOMAIN, DuplicateFinder
 from orgadmin.records.imports.options import ImportOptions
 from orgadmin.records.imports.organizations import ImportRefused, import_organizations
 from orgadmin.records.imports.planning import PlannedRow

@@ -9,7 +9,7 @@ from django.test import TestCase, tag
 from django.utils import timezone
 
 from orgadmin.models import AuditEvent, Import, ImportPart, Organization
-from orgadmin.records.imports.parts import PART, PartList, PartWriter
+from orgadmin.records.imports.parts import ITEMS_PER_PART, PartList, PartWriter
 
 from .factories import create_organization, create_superuser, create_user
 from .test_import_export import IMPORT, file_of
@@ -177,14 +177,18 @@ class PartTests(TestCase):
     def test_items_come_back_in_order_and_by_page(self):
         stored = Import.objects.create(actor_key=1)
         writer = PartWriter(ImportPart.Kind.PREVIEW)
-        numbers = list(range(2 * PART + 7))
+        numbers = list(range(2 * ITEMS_PER_PART + 7))
         for number in numbers:
             writer.add(number)
         writer.save(stored)
         items = PartList(stored, ImportPart.Kind.PREVIEW)
         self.assertEqual(len(items), len(numbers))
         self.assertEqual(list(items), numbers)
-        for start, stop in ((0, 5), (PART - 2, PART + 2), (2 * PART, 3 * PART)):
+        for start, stop in (
+            (0, 5),
+            (ITEMS_PER_PART - 2, ITEMS_PER_PART + 2),
+            (2 * ITEMS_PER_PART, 3 * ITEMS_PER_PART),
+        ):
             self.assertEqual(items[start:stop], numbers[start:stop])
 
     def test_a_part_can_have_what_is_no_text(self):

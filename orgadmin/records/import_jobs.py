@@ -1,8 +1,8 @@
-"""Imports that take longer than a request may: a worker makes them.
+"""Tasks for imports that take too long for a request. A worker runs them.
 
-The worker imports everything in one transaction, together with the row that says so. If
-it is killed before the commit, nothing is imported, and another attempt is made. If it
-is killed after the commit, the row says that it is done.
+The worker imports everything in one transaction, and marks the import as done in the
+same transaction. If the worker is killed before the commit, nothing is imported, and
+another attempt follows. If it is killed after the commit, the import is done.
 """
 
 from __future__ import annotations
@@ -27,16 +27,16 @@ from orgadmin.people import outbox
 from orgadmin.people.mail import find_recipient
 from orgadmin.people.message import write_message
 from orgadmin.people.outbox import get_values, is_queued
-from orgadmin.records.imports.options import AT_ONCE
+from orgadmin.records.imports.options import REQUEST_LIMITS
 from orgadmin.records.imports.organizations import record_refusal
 from orgadmin.records.imports.problems import ImportRefused
 from orgadmin.records.imports.stored_imports import (
     PreviewOutdated,
-    carry_out,
+    carry_out_import,
     explain_outdated,
-    prepare,
-    read_file,
+    prepare_preview,
     read_report,
+    store_records,
 )
 from orgadmin.records.imports.undo import (
     AlreadyUndone,
@@ -45,26 +45,30 @@ from orgadmin.records.imports.undo import (
     undo_import,
 )
 
-# The first number of the locks of imports. The second one is the key of the import.
-LOCK = 0x696D70
+# The first number of the lock for an import. The second number is the import's key.
+IMPORT_LOCK = 0x696D70
 
-# How often the progress is written.
-PAUSE = 1.0  # seconds
+# The minimum time between two updates of the progress
+PROGRESS_INTERVAL = 1.0  # seconds
 
 
 class StillRunning(Exception):
-    """Another worker has the import. Once it is killed, another attempt is made."""
+    """Another worker is running the import.
+
+    The task fails, so that another attempt follows if that worker was killed.
+    """
 
 
 class NoSuperuser(Exception):
-    """The author of the import may not import any more."""
+    """The author of the import is no longer a superuser."""
 
 
 class Progress:
-    """Writes how far an import has come, while its transaction is open.
+    """Updates the progress of an import while its transaction is open.
 
-    For others to see it, that takes a second connection. On SQLite, that one would wait
-    for the end of the import.
+    Uses a second connection, because other users cannot see changes in the import's
+    open transaction. Does nothing on SQLite, where this connection would wait until the
+    import ends.
     """
 
     def __init__(self, stored: Import) -> None:
@@ -73,13 +77,16 @@ class Progress:
 
     def __call__(self, line: int) -> None:
         now = time.monotonic()
-        if connection.vendor != "postgresql" or now - self.written_at < PAUSE:
+        if connection.vendor != "postgresql":
+            return
+        if now - self.written_at < PROGRESS_INTERVAL:
             return
         self.written_at = now
         other = connection.copy()
         try:
             with other.cursor() as cursor:
-                # Never wait for the row: the one who has locked it may be waiting here.
+                # Do not wait if the row is locked. The transaction that has locked it
+                # may be waiting for this one.
                 cursor.execute(
                     """
                     UPDATE orgadmin_import
@@ -98,47 +105,47 @@ class Progress:
 
 
 def is_small(stored: Import) -> bool:
-    """Return whether the records of an import are few enough for a request."""
+    """Return whether an import has few enough records to run during a request."""
     return is_few(stored.summary.get("records", 0))
 
 
 def is_few(rows: int) -> bool:
-    return rows <= AT_ONCE.rows
+    return rows <= REQUEST_LIMITS.rows
 
 
 def start_preparing(stored: Import) -> None:
-    """Have a worker read a file, unless that is done, and make its preview."""
-    # Someone waits for it.
+    """Start a task that prepares the preview, and first reads the file if necessary."""
+    # The author is waiting.
     urgent = prepare_import.using(priority=outbox.URGENT)
     outbox.enqueue(urgent, stored=stored.pk)
 
 
 def start_importing(stored: Import) -> None:
-    """Have a worker import a file whose preview was confirmed."""
+    """Start a task that carries out an import whose preview was confirmed."""
     urgent = run_import.using(priority=outbox.URGENT)
     outbox.enqueue(urgent, stored=stored.pk)
 
 
 def start_undoing(stored: Import, *, actor: User, seen: str) -> None:
-    """Have a worker undo an import, if that does what the actor has seen."""
+    """Start a task that undoes an import. `seen` is as in `undo_import()`."""
     urgent = run_undo.using(priority=outbox.URGENT)
     outbox.enqueue(urgent, stored=stored.pk, user=actor.pk, seen=seen)
 
 
 def is_given_up(stored: Import) -> bool:
-    """Return whether no worker will go on with an import that is not done."""
+    """Return whether an import is not done, but has no task that would continue it."""
     if not stored.is_running or not is_queued():
         return False
     return not has_task(stored, prepare_import, run_import)
 
 
 def is_being_undone(stored: Import) -> bool:
-    """Return whether a worker undoes an import, or will do so."""
+    """Return whether there is a task that will undo, or is undoing, an import."""
     return is_queued() and has_task(stored, run_undo)
 
 
 def has_task(stored: Import, *tasks: Task) -> bool:
-    """Return whether one of these tasks is to be run, or is running, for an import."""
+    """Return whether one of these tasks is waiting or running for an import."""
     paths = [each.module_path for each in tasks]
     rows = DBTaskResult.objects.filter(task_path__in=paths)
     unfinished = rows.exclude(status=TaskResultStatus.FAILED)
@@ -146,7 +153,7 @@ def has_task(stored: Import, *tasks: Task) -> bool:
 
 
 def start_again(stored: Import) -> None:
-    """Have a worker try again what was given up."""
+    """Start the task for an import again after it was given up."""
     if stored.state == Import.State.PREPARING:
         start_preparing(stored)
     else:
@@ -155,7 +162,7 @@ def start_again(stored: Import) -> None:
 
 @task(takes_context=True)
 def prepare_import(context: TaskContext, *, stored: int, language: str) -> None:
-    """Read a file, and make the preview of its import."""
+    """Read the file of an import, and prepare its preview."""
     waiting = Import.objects.filter(pk=stored, state=Import.State.PREPARING)
     found = waiting.first()
     if found is None:
@@ -163,16 +170,18 @@ def prepare_import(context: TaskContext, *, stored: int, language: str) -> None:
     with translation.override(language):
         try:
             if "records" not in found.summary:
-                read_file(found)
-            prepare(found, actor=find_author(found), on_progress=Progress(found))
+                store_records(found)
+            prepare_preview(
+                found, actor=find_author(found), on_progress=Progress(found)
+            )
         except (Import.DoesNotExist, NoSuperuser):
-            # It was canceled meanwhile, or nobody may see it.
+            # The import was canceled in the meantime, or nobody can see its preview.
             return
 
 
 @task(takes_context=True)
 def run_import(context: TaskContext, *, stored: int, language: str) -> None:
-    """Make an import that was confirmed, or note why it cannot be made."""
+    """Carry out an import that was confirmed, or store why it cannot be carried out."""
     confirmed = (Import.State.QUEUED, Import.State.WORKING)
     found = Import.objects.filter(pk=stored, state__in=confirmed).first()
     if found is None:
@@ -186,33 +195,33 @@ def run_import(context: TaskContext, *, stored: int, language: str) -> None:
         except NoSuperuser:
             found.move(confirmed, Import.State.FAILED, notice=explain_no_superuser())
         except (ImportRefused, PreviewOutdated) as error:
-            refuse(found, error)
+            return_to_preview(found, error)
         tell_author(found)
 
 
 @transaction.atomic
 def import_once(found: Import) -> None:
-    """Make an import, unless another worker makes it, or has made it."""
-    if not try_lock_until_commit(LOCK, found.pk % 2**31):
+    """Carry out an import, unless another worker is doing so, or has done so."""
+    if not try_lock_until_commit(IMPORT_LOCK, found.pk % 2**31):
         raise StillRunning
     found.refresh_from_db()
     if found.state == Import.State.WORKING:
-        carry_out(found, actor=find_author(found), on_progress=Progress(found))
+        carry_out_import(found, actor=find_author(found), on_progress=Progress(found))
 
 
-def refuse(found: Import, error: Exception) -> None:
-    """Show the author what is in the way, in a new preview."""
+def return_to_preview(found: Import, error: Exception) -> None:
+    """Prepare a new preview, in which the author can see why the import was refused."""
     author = find_author(found)
     if isinstance(error, ImportRefused):
         record_refusal(error, actor=author)
     found.refresh_from_db()
     found.notice = explain_outdated()
     found.save(update_fields=["notice"])
-    prepare(found, actor=author)
+    prepare_preview(found, actor=author)
 
 
 def find_author(stored: Import) -> User:
-    """Return who has uploaded a file. Raises `NoSuperuser`."""
+    """Return the person who uploaded the file. Raises `NoSuperuser`."""
     author = User.objects.filter(pk=stored.actor_key).first()
     if author is None or not is_active_superuser(author):
         raise NoSuperuser
@@ -227,7 +236,7 @@ def explain_no_superuser() -> str:
 def run_undo(
     context: TaskContext, *, stored: int, user: int, seen: str, language: str
 ) -> None:
-    """Undo an import, or note why it cannot be undone."""
+    """Undo an import, or store why it cannot be undone."""
     found = Import.objects.filter(pk=stored).first()
     actor = User.objects.filter(pk=user).first()
     if found is None or actor is None or not is_active_superuser(actor):
@@ -247,7 +256,7 @@ def tell_author(stored: Import) -> None:
 
 @task(takes_context=True)
 def mail_result(context: TaskContext, *, stored: int, user: int, language: str) -> None:
-    """Tell the author of an import what has become of it."""
+    """Tell the author of an import by email how it ended."""
     found = Import.objects.filter(pk=stored, actor_key=user).first()
     author = find_recipient(user)
     if found is None or author is None or not is_active_superuser(author):

@@ -32,7 +32,7 @@ NOT_IN_XML = re.compile("[\ufffe\uffff\ud800-\udfff]")
 REPLACEMENT = "\ufffd"
 
 # The first rows say how wide the columns are.
-SAMPLE = 100
+SAMPLE_SIZE = 100
 MIN_WIDTH = 8
 MAX_WIDTH = 50
 
@@ -67,7 +67,7 @@ def write_sheet(
     If it is wrapped, long texts have several lines.
     """
     remaining = iter(rows)
-    sample = list(islice(remaining, SAMPLE))
+    sample = list(islice(remaining, SAMPLE_SIZE))
     bold = workbook.add_format({"bold": True, "num_format": TEXT})
     text = workbook.add_format(
         {"num_format": TEXT, "text_wrap": is_wrapped, "valign": "top"}

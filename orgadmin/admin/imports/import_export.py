@@ -13,8 +13,12 @@ from orgadmin.admin.lists.changelist import list_all_rows
 from orgadmin.models import Import
 from orgadmin.records.exports import list_organizations, record_export
 from orgadmin.records.import_jobs import is_small, start_preparing
-from orgadmin.records.imports.options import AT_ONCE
-from orgadmin.records.imports.stored_imports import prepare, read_file, upload
+from orgadmin.records.imports.options import REQUEST_LIMITS
+from orgadmin.records.imports.stored_imports import (
+    prepare_preview,
+    store_records,
+    store_upload,
+)
 from orgadmin.records.imports.template import ORGANIZATIONS, respond_with_template
 
 
@@ -89,11 +93,11 @@ def upload_file(request, form, subject):
     """Store a file, and make its preview, or queue the preview of a large file."""
     file = form.cleaned_data["file"]
     choices = form.make_choices()
-    stored = upload(file, file.name, choices, actor=request.user, subject=subject)
-    if file.size <= AT_ONCE.size:
-        read_file(stored)
+    stored = store_upload(file, file.name, choices, actor=request.user, subject=subject)
+    if file.size <= REQUEST_LIMITS.size:
+        store_records(stored)
         if is_small(stored):
-            prepare(stored, actor=request.user)
+            prepare_preview(stored, actor=request.user)
             return stored
     start_preparing(stored)
     return stored

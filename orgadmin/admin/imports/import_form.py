@@ -18,7 +18,7 @@ from orgadmin.records.imports.organizations import CLEARABLE
 from orgadmin.records.imports.problems import printable
 from orgadmin.records.imports.stored_imports import (
     Choices,
-    find_reader,
+    find_title_reader_class,
     list_warnings,
     read_columns,
     read_format,
@@ -57,7 +57,7 @@ def list_column_choices(subject):
     """Return the choices for what a column is imported as, as (field name, label)."""
     is_about_people = subject == Import.Subject.PEOPLE
     labels = label_people_columns() if is_about_people else label_columns()
-    names = find_reader(subject).choosable
+    names = find_title_reader_class(subject).choosable
     fields = [(name, capfirst(labels.get(name, name))) for name in names]
     return [("", _("Not used")), *fields]
 
@@ -275,7 +275,7 @@ class PreviewForm(ChoicesForm):
     """
 
     def __init__(self, stored, report, data=None):
-        self.chosen = Choices.load(stored.choices)
+        self.chosen = Choices.from_dict(stored.choices)
         self.format = read_format(stored)
         options = self.chosen.options
         initial = {

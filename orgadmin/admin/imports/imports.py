@@ -51,15 +51,15 @@ from orgadmin.records.imports.problems import ImportProblem, ImportRefused
 from orgadmin.records.imports.stored_imports import (
     Choices,
     PreviewOutdated,
-    carry_out,
+    carry_out_import,
     explain_outdated,
-    find_reader,
+    find_title_reader_class,
     list_left_out,
     list_warnings,
-    prepare,
-    read_file,
+    prepare_preview,
     read_format,
     read_report,
+    store_records,
 )
 from orgadmin.records.imports.undo import (
     AlreadyUndone,
@@ -243,7 +243,9 @@ class ImportAdmin(SuperuserOnlyAdmin):
         """Make a new preview with the saved columns that the person chose."""
         choices = form.make_choices()
         saved = form.cleaned_data["saved"]
-        mapping = fit_mapping(form.columns, saved.fields, find_reader(stored.subject))
+        mapping = fit_mapping(
+            form.columns, saved.fields, find_title_reader_class(stored.subject)
+        )
         options = replace(choices.options, mapping=mapping)
         self._update(request, stored, replace(choices, options=options))
 
@@ -297,19 +299,19 @@ class ImportAdmin(SuperuserOnlyAdmin):
 
     def _change_subject(self, request, stored, subject):
         """Treat the file as another kind of import, such as people, and preview it."""
-        choices = Choices.load(stored.choices)
+        choices = Choices.from_dict(stored.choices)
         # These choices refer to columns that the new kind of file does not have.
         options = replace(choices.options, mapping={}, targets={}, clear_blank=())
         stored.subject = subject
-        stored.choices = replace(choices, options=options).store()
+        stored.choices = replace(choices, options=options).to_dict()
         stored.save(update_fields=["subject", "choices"])
         self._prepare_again(request, stored, is_read_again=True)
 
     def _update(self, request, stored, choices):
         """Store other choices, and make a new preview."""
-        old = Choices.load(stored.choices).options
+        old = Choices.from_dict(stored.choices).options
         new = choices.options
-        stored.choices = choices.store()
+        stored.choices = choices.to_dict()
         stored.save(update_fields=["choices"])
         is_read_again = (old.encoding, old.sheet) != (new.encoding, new.sheet)
         self._prepare_again(request, stored, is_read_again=is_read_again)
@@ -321,8 +323,8 @@ class ImportAdmin(SuperuserOnlyAdmin):
         """
         if is_small(stored):
             if is_read_again:
-                read_file(stored)
-            prepare(stored, actor=request.user)
+                store_records(stored)
+            prepare_preview(stored, actor=request.user)
             return
         if is_read_again:
             stored.summary = {}
@@ -334,7 +336,7 @@ class ImportAdmin(SuperuserOnlyAdmin):
 
     def _confirm(self, request, stored, choices):
         url = self.get_record_url(stored)
-        stored.choices = choices.store()
+        stored.choices = choices.to_dict()
         if not is_small(stored):
             return self._queue(request, stored)
         try:
@@ -349,7 +351,7 @@ class ImportAdmin(SuperuserOnlyAdmin):
         else:
             return self.redirect_with_message(request, describe_import(stored), to=url)
         stored.refresh_from_db()
-        prepare(stored, actor=request.user)
+        prepare_preview(stored, actor=request.user)
         return self.redirect_with_message(request, text, messages.WARNING, url)
 
     def _queue(self, request, stored):
@@ -366,7 +368,7 @@ class ImportAdmin(SuperuserOnlyAdmin):
         locked = Import.objects.select_for_update(no_key=True)
         if not locked.filter(pk=stored.pk, state=Import.State.WAITING).exists():
             raise PreviewOutdated
-        carry_out(stored, actor=request.user)
+        carry_out_import(stored, actor=request.user)
 
     def left_out_view(self, request, stored):
         """Download the rows that an import leaves out, with the reasons.
@@ -555,8 +557,8 @@ def is_other_choice(choices, chosen):
     options = replace(choices.options, accepts_warnings=False)
     shown = replace(chosen.options, accepts_warnings=False)
     return (
-        replace(choices, options=options).store()
-        != replace(chosen, options=shown).store()
+        replace(choices, options=options).to_dict()
+        != replace(chosen, options=shown).to_dict()
     )
 
 

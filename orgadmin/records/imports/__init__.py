@@ -1,5 +1,5 @@
-"""Importing files of organizations and of people.
+"""Importing files of organizations and files of people.
 
-The modules about people begin with `people`; the others are about organizations, or
-about both.
+Modules whose names begin with `people` are about people. All other modules are about
+organizations, or about both.
 """

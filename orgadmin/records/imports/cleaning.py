@@ -1,4 +1,8 @@
-"""Cleaning the cells of a record in the same way as the form."""
+"""Cleaning the cells of a record in the same way as the form.
+
+The fields of the model clean the values: see `models/fields.py`, and
+`models/phone_numbers.py` for phone numbers.
+"""
 
 from __future__ import annotations
 
@@ -44,7 +48,7 @@ class NamedPerson:
     column: str  # as in ROLE_COLUMNS
     role: Role
     email: str  # in its normal form
-    ends_at: datetime | None = None  # None keeps the end that the membership has
+    ends_at: datetime | None = None  # None keeps the current end of the membership
 
 
 @dataclass(frozen=True)
@@ -53,11 +57,11 @@ class ImportRow:
 
     line: int
     pk: int | None  # None if there is no "id" column, or if the cell is empty
-    # {field of Organization: value} for the cells that are imported: those that are not
-    # empty, and empty ones that empty the field.
+    # {field of Organization: value} for the cells that are imported: cells with text,
+    # and empty cells of fields that the import may clear.
     values: dict[str, Any]
     people: list[NamedPerson]
-    # What is suspicious about the cells. Those that change nothing do not matter.
+    # Warnings about cells. Later steps remove warnings about cells that change nothing.
     warnings: list[ImportWarning] = dataclass_field(default_factory=list)
 
     @property
@@ -77,7 +81,7 @@ class InvalidCell(Exception):
 
 
 class RecordCleaner:
-    """What turns the records of any file into rows. A subclass says what they have."""
+    """Turns the records of a file into rows. A subclass knows the columns."""
 
     def __init__(self, header: Header) -> None:
         self.header = header
@@ -90,8 +94,8 @@ class RecordCleaner:
     def check_number_of_cells(self, record: Record) -> None:
         cells = len(record.cells)
         columns = len(self.header.titles)
-        # Some programs end each line with separators, and workbooks have cells without
-        # a title. So empty cells at the end are allowed.
+        # Empty cells at the end are allowed, because some programs end each line with
+        # separators, and workbooks have cells without a title.
         extra_cells = record.cells[columns:]
         if cells < columns or any(extra_cells):
             message = _(
@@ -103,7 +107,8 @@ class RecordCleaner:
     def clean_id(self, record: Record) -> int | None:
         """Return the ID in a record, or None if there is none.
 
-        Raises `InvalidCell` if the cell contains no ID, or one that has another key.
+        Raises `InvalidCell` if the cell does not contain an ID, or if the ID key in the
+        record does not belong to the ID.
         """
         position = self.header.positions.get("id")
         if position is None or not record.cells[position]:
@@ -142,15 +147,15 @@ class RecordCleaner:
 
 
 class RowCleaner(RecordCleaner):
-    """Turns the records of a file into rows.
+    """Turns the records of a file of organizations into rows.
 
-    Remembers the keys of the rows, because two rows must not have the same one.
+    Rejects rows that have the same key as an earlier row.
     """
 
     def __init__(self, header: Header, clear_blank: Collection[str] = ()) -> None:
         super().__init__(header)
         self.clear_blank = frozenset(clear_blank)
-        # {column: {key: line in which it appears}}
+        # {column: {key: first line that contains the key}}
         self.lines_by_key: dict[str, dict[int | str, int]] = {"id": {}, "reference": {}}
 
     def clean(self, record: Record) -> ImportRow:
@@ -175,14 +180,14 @@ class RowCleaner(RecordCleaner):
         except InvalidCell as error:
             problems.append(self.describe(error, record, "id"))
         row = ImportRow(record.line, pk, values, list_people(members), warnings)
-        problems += self._check_has_name(row, record)
-        problems += self._check_row(row)
+        problems += self._find_missing_name(row, record)
+        problems += self._find_repetition(row)
         if problems:
             raise RowRefused(*problems)
         return row
 
     def _list_cells(self, record: Record) -> Iterator[tuple[str, str]]:
-        """Yield the fields and their cells, without the ID and its key."""
+        """Yield (field, cell), without the ID and its key."""
         for name, position in self.header.positions.items():
             if name not in ID_COLUMNS:
                 yield name, record.cells[position]
@@ -190,7 +195,7 @@ class RowCleaner(RecordCleaner):
             yield "address", self._join_address(record)
 
     def _join_address(self, record: Record) -> str:
-        """Return the address that the parts in a record make, or an empty text."""
+        """Join the parts of an address in a record. Returns "" if all are empty."""
         parts = defaultdict(str)
         for part, position in self.header.address_parts.items():
             parts[part] = record.cells[position]
@@ -199,7 +204,7 @@ class RowCleaner(RecordCleaner):
         return "\n".join(line for line in lines if line)
 
     def _clean_value(self, name: str, cell: str) -> dict[str, Any]:
-        """Return {field: value} for a cell, or nothing if it keeps what is there."""
+        """Return {field: value} for a cell, or {} if the cell changes nothing."""
         if name == "email":
             cell = next(iter(split_emails(cell)), cell)
         value = clean_value(name, cell)
@@ -207,24 +212,24 @@ class RowCleaner(RecordCleaner):
             return {}
         return {name: value}
 
-    def _check_row(self, row: ImportRow) -> list[ImportProblem]:
-        """Return a problem if the row repeats a person, or another row's key.
+    def _find_repetition(self, row: ImportRow) -> list[ImportProblem]:
+        """Return a problem if the row repeats a person, or has another row's key.
 
-        The keys of a row that repeats a person are not remembered.
+        If the row repeats a person, its keys are not recorded.
         """
         problem = find_double_role(row)
         if problem is None:
-            problem = self._claim_keys(row)
+            problem = self._record_keys(row)
         return [] if problem is None else [problem]
 
-    def _check_has_name(self, row: ImportRow, record: Record) -> list[ImportProblem]:
+    def _find_missing_name(self, row: ImportRow, record: Record) -> list[ImportProblem]:
         """Return a problem if a row has neither a key nor a name."""
         if row.has_key or record.cells[self.header.positions["name"]]:
             return []
         return [describe_blank_name(self.header, row.line)]
 
-    def _claim_keys(self, row: ImportRow) -> ImportProblem | None:
-        """Remember the keys of a row. Returns a problem if an earlier row has one."""
+    def _record_keys(self, row: ImportRow) -> ImportProblem | None:
+        """Record the keys of a row. Returns a problem if an earlier row has one."""
         keys = {"id": row.pk, "reference": row.reference}
         for column, key in keys.items():
             if key is None:
@@ -240,19 +245,19 @@ class RowCleaner(RecordCleaner):
 
 
 def describe_blank_name(header: Header, line: int) -> ImportProblem:
-    """Return the problem of a row that would create an organization without a name."""
+    """Return the problem that a row would create an organization without a name."""
     message = str(Organization._meta.get_field("name").error_messages["blank"])
     return ImportProblem(message, line, header.find_title("name"))
 
 
 def clean_members(cell: str) -> dict[str, datetime | None]:
-    """Return {email address: end of the membership} of the people in a cell.
+    """Return {email address: end of the membership} for the people in a cell.
 
-    An address may be followed by the last day, as in "mary@example.com until
-    2026-12-31". Without it, the end is None. Raises `InvalidCell`.
+    An address can be followed by the last day of access, as in "mary@example.com until
+    2026-12-31". Otherwise, the end is None. Raises `InvalidCell`.
     """
     ends: dict[str, datetime | None] = {}
-    email = None  # to which an end that follows belongs
+    email = None  # the address to which a last day would belong
     words = iter(re.split(r"[\s;,]+", cell))
     for word in words:
         if word.lower() == UNTIL:
@@ -275,7 +280,10 @@ def explain_until() -> str:
 
 
 def choose_end(first: datetime | None, second: datetime, day: str) -> datetime:
-    """Return the end of a person who may already have one in the same cell."""
+    """Return the second of two ends for one person in the same cell.
+
+    Raises `InvalidCell` if the first end is another day.
+    """
     if first is not None and first != second:
         message = _("This person already has another last day here. Keep only one.")
         raise InvalidCell(message, day)
@@ -283,7 +291,7 @@ def choose_end(first: datetime | None, second: datetime, day: str) -> datetime:
 
 
 def clean_last_day(text: str) -> datetime:
-    """Return when a membership ends that has this last day. Raises `InvalidCell`."""
+    """Return the time at which a last day ends. Raises `InvalidCell`."""
     try:
         if not re.fullmatch(DAY, text):
             raise ValueError(text)
@@ -319,9 +327,10 @@ def complete_url(cell: str) -> str:
 
 
 def clean_field(field: models.Field, text: str, cell: str) -> Any:
-    """Return the value that a model's field makes of a text.
+    """Return the text as cleaned by a model field.
 
-    Raises `InvalidCell` with the content of the cell, which may differ from `text`.
+    Raises `InvalidCell`, which quotes `cell`. The text of the cell can differ from
+    `text`, such as a URL without a scheme.
     """
     try:
         return field.clean(text, None)
@@ -332,7 +341,7 @@ def clean_field(field: models.Field, text: str, cell: str) -> Any:
 def list_people(
     members: Mapping[str, Mapping[str, datetime | None]],
 ) -> list[NamedPerson]:
-    """Return the people in the cells of a row, role by role.
+    """Return the people in the cells of a row, grouped by role.
 
     `members` is {column: {email address: end of the membership}}.
     """

@@ -12,25 +12,28 @@ from typing import BinaryIO
 from django.utils.translation import gettext as _
 
 from orgadmin.records.csv_files import unescape_formula
-from orgadmin.records.imports.file_records import SAMPLE, Record, make_record
+from orgadmin.records.imports.file_records import SAMPLE_SIZE, Record, make_record
 from orgadmin.records.imports.problems import FileRefused, ImportProblem
 from orgadmin.records.imports.text_encoding import find_damage
 
 DELIMITERS = (",", ";", "\t", "|")
 DELIMITER_LINE = re.compile(r"\ufeff?\"?sep=(.)\"?[\r\n]*", re.IGNORECASE)
 
-# The csv module has one limit for the whole process, and no other use here. Without
-# it, an unmatched quotation mark would turn the rest of a file into one cell.
+# Without this limit, an unmatched quotation mark would turn the rest of a file into one
+# cell. The csv module only has one limit for the whole process. Nothing else uses it.
 MAX_CELL = 1_000_000  # characters
 csv.field_size_limit(MAX_CELL)
 
-# A spreadsheet shows the text in such a cell, and keeps its zeros: ="030 1"
+# A formula such as ="030 1", which makes a spreadsheet keep the zeros of the text
 TEXT_FORMULA = re.compile(r'="((?:[^"]|"")*)"', re.DOTALL)
 
 
 @contextmanager
 def open_text(file: BinaryIO, encoding: str) -> Iterator[io.TextIOWrapper]:
-    """Yield the text of a file, with its line ends. The file stays open."""
+    """Yield a text wrapper around a file, without changing line ends.
+
+    The file itself stays open.
+    """
     file.seek(0)
     text = io.TextIOWrapper(file, encoding=encoding, newline="")
     try:
@@ -48,7 +51,8 @@ def read_csv(file: BinaryIO, encoding: str, delimiter: str) -> Iterator[Record]:
         with open_text(file, encoding) as text:
             yield from parse(text, delimiter)
     except UnicodeError as error:
-        # UTF-16 without the mark that it begins with is no UnicodeDecodeError.
+        # This is not always a UnicodeDecodeError: UTF-16 text without a byte order mark
+        # raises a UnicodeError.
         raise FileRefused(find_damage(file, encoding)) from error
 
 
@@ -62,7 +66,7 @@ def parse(text: io.TextIOWrapper, delimiter: str) -> Iterator[Record]:
             record = make_record(line, [clean_cell(cell) for cell in cells])
             if record is not None:
                 yield record
-            # The next record begins here, even if this one spans several lines.
+            # The next record begins here, even if this record has several lines.
             line = reader.line_num + 1
     except csv.Error as error:
         raise FileRefused(describe_error(error, line)) from error
@@ -76,7 +80,7 @@ def blank_delimiter_line(lines: Iterable[str]) -> Iterator[str]:
 
 
 def clean_cell(cell: str) -> str:
-    """Return the text that a cell stands for."""
+    """Return the text of a cell, without what was added for spreadsheets."""
     stripped = cell.strip()
     formula = TEXT_FORMULA.fullmatch(stripped)
     if formula is not None:
@@ -85,7 +89,7 @@ def clean_cell(cell: str) -> str:
 
 
 def describe_error(error: csv.Error, line: int) -> ImportProblem:
-    """Return a problem for what Python's csv module says about a line."""
+    """Translate an error of Python's csv module about a line."""
     if "end of data" in str(error):
         message = _(
             "A quotation mark in this line opens a cell that is never closed. Remove"
@@ -111,14 +115,15 @@ def find_delimiter(
 ) -> str:
     """Return the delimiter that splits the first lines of a CSV file best.
 
-    A "sep=" line decides. Otherwise, `rate` says how well records are split, and equal
-    ones are told apart by how many cells the lines have.
+    A "sep=" line at the start names the delimiter. Otherwise, `rate` returns how well
+    records are split. If several delimiters have the same rating, the one with the most
+    cells in each line is chosen.
     """
     with open_text(file, encoding) as text:
         try:
-            lines = [text.readline(MAX_CELL) for _number in range(SAMPLE)]
+            lines = [text.readline(MAX_CELL) for _number in range(SAMPLE_SIZE)]
         except UnicodeError:
-            # Reading the records finds the same error, with the number of its line.
+            # Reading the records raises the same error, with the line number.
             return DELIMITERS[0]
     named = DELIMITER_LINE.fullmatch(lines[0])
     if named is not None:
@@ -140,7 +145,7 @@ def parse_sample(lines: Sequence[str], delimiter: str) -> list[Record]:
             if record is not None:
                 records.append(record)
     except csv.Error:
-        # Reading the whole file finds the same error, and says where it is.
+        # Reading the whole file raises the same error, with the line number.
         pass
     return records
 

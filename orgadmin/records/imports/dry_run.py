@@ -1,7 +1,8 @@
-"""Works out what an import would do, and writes only what that takes.
+"""Determines what an import would do, and writes only the rows that this requires.
 
-Most rows create an organization, or change a field that no other row looks at. What
-these do is known without writing them, which takes most of the time of an import.
+Most rows create an organization, or change a field that other rows are not compared
+with. Their effects are known without writing them. This saves most of the time of an
+import.
 """
 
 from __future__ import annotations
@@ -13,12 +14,12 @@ from orgadmin.models import Organization, User
 from orgadmin.records.imports.planning import PlannedRow
 from orgadmin.records.imports.writing import WrittenBatch, write_batch
 
-# Later rows find organizations by these, or are compared with them.
+# Fields by which later rows find organizations, or with which they are compared
 COMPARED_FIELDS = frozenset(["name", "reference", "email", "tax_id"])
 
 
 class DryWriter:
-    """Takes the place of `write_batch()` in a dry run, batch by batch."""
+    """Replaces `write_batch()` in a dry run."""
 
     def __init__(self, *, actor: User | None) -> None:
         self.actor = actor
@@ -51,7 +52,7 @@ class DryWriter:
 
 
 def must_write(row: PlannedRow) -> bool:
-    """Return whether others depend on what a row writes: its people, or later rows."""
+    """Return whether the effects of this or of later rows depend on writing the row."""
     if row.people:
         return True
     return not row.is_new and not COMPARED_FIELDS.isdisjoint(row.old_values)

@@ -1,4 +1,4 @@
-"""Describes the columns of a file, for people who say what each of them contains."""
+"""Describes the columns of a file, so that people can choose what they contain."""
 
 from __future__ import annotations
 
@@ -8,35 +8,36 @@ from contextlib import suppress
 from dataclasses import dataclass
 from itertools import islice
 
-from orgadmin.records.imports.file_records import SAMPLE, Record
+from orgadmin.records.imports.file_records import SAMPLE_SIZE, Record
 from orgadmin.records.imports.header import Header, TitleReader
 from orgadmin.records.imports.problems import FileRefused, printable
 
-# How many values of a column are shown.
-SAMPLES_SHOWN = 3
+# The number of sample values that are shown for each column
+MAX_SAMPLES_SHOWN = 3
 
 
 @dataclass(frozen=True)
 class ColumnPreview:
-    """A column of a file, and what it becomes."""
+    """A column of a file, and the field that it contains."""
 
     title: str
     field: str  # what the column contains; empty if it is not used
     samples: Sequence[str]
-    # Columns without a title, or with that of another one, cannot be chosen.
+    # Whether people can choose the field. They cannot if the column has no title, or if
+    # another column has the same title.
     is_choosable: bool
 
 
 def describe_columns(
     records: Iterable[Record], titles: TitleReader
 ) -> list[ColumnPreview]:
-    """Return the columns of a table, also of one that cannot be imported like this.
+    """Return the columns of a table, even if it cannot be imported in this form.
 
     Reads only the first records.
     """
     sample: list[Record] = []
     with suppress(FileRefused):
-        sample += islice(records, SAMPLE)
+        sample += islice(records, SAMPLE_SIZE)
     if not sample:
         return []
     index = titles.find_header(sample)
@@ -65,7 +66,7 @@ def find_fields(record: Record, titles: TitleReader) -> dict[int, str]:
         return invert(titles.read(record))
     except FileRefused:
         pass
-    # Something is wrong with the header. People can correct it by their choice.
+    # Something is wrong with the header. People can correct it by choosing fields.
     fields = {}
     for position, title in enumerate(record.cells):
         name = titles.find_field(title)
@@ -80,13 +81,13 @@ def invert(header: Header) -> dict[int, str]:
 
 
 def find_samples(records: Sequence[Record], position: int) -> list[str]:
-    """Return the first different values of a column, as far as they are printable."""
+    """Return the first few distinct values of a column, in printable form."""
     samples: dict[str, bool] = {}
     for record in records:
         for cell in record.cells[position : position + 1]:
             if cell:
                 samples[printable(cell)] = True
-    return list(samples)[:SAMPLES_SHOWN]
+    return list(samples)[:MAX_SAMPLES_SHOWN]
 
 
 def fit_mapping(
@@ -94,14 +95,16 @@ def fit_mapping(
     saved: Mapping[str, str],
     reader: type[TitleReader],
 ) -> dict[str, str]:
-    """Return a saved mapping for a file, which may lack some of its columns."""
+    """Return the part of a saved mapping that applies to the columns of a file.
+
+    Columns that the saved mapping does not contain are mapped to "": not used.
+    """
     by_title = {reader.fold(title): field for title, field in saved.items()}
     mapping = {}
     for column in columns:
         folded = reader.fold(column.title)
         field = by_title.get(folded, "")
         if column.is_choosable and field in ("", *reader.choosable):
-            # A column that the mapping does not know is not used.
             mapping[column.title] = field
     return mapping
 
@@ -109,10 +112,11 @@ def fit_mapping(
 def make_mapping(
     columns: Iterable[ColumnPreview], chosen: Mapping[str, str]
 ) -> dict[str, str]:
-    """Return what `ImportOptions.mapping` needs for a choice: {title: field}.
+    """Return `ImportOptions.mapping` for the fields that a person has chosen.
 
-    A choice is about all columns, so that no other column takes a field that was chosen
-    to be unused.
+    `chosen` is {title: field}. The mapping contains all columns that can be chosen.
+    Otherwise, a field could be taken from another column if the person has chosen not
+    to use its column.
     """
     mapping = {}
     for column in columns:

@@ -1,4 +1,4 @@
-"""Recognizing what a file is by its first bytes, whatever its name says."""
+"""Recognizing the kind of a file by its content. The file name does not matter."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from orgadmin.records.imports.problems import FileRefused, ImportProblem
 CSV = "csv"
 WORKBOOK = "workbook"
 
-HEAD = 4_096  # bytes that are looked at
+HEAD_SIZE = 4_096  # bytes that are read from the beginning of a file
 
 ZIP = b"PK\x03\x04"
 EMPTY_ZIP = b"PK\x05\x06"
@@ -29,13 +29,13 @@ OLD_WORKBOOKS = (b"\x09\x00\x04\x00", b"\x09\x02\x06\x00", b"\x09\x04\x06\x00")
 
 @dataclass(frozen=True)
 class Signature:
-    """The first bytes of a kind of file that has no table to import."""
+    """The first bytes of a kind of file that cannot be imported."""
 
     start: bytes
     kind: str | Promise
 
 
-# In lower case, because text is compared without case.
+# In lower case, because the comparison ignores case.
 SIGNATURES = (
     Signature(b"%pdf", gettext_lazy("a PDF")),
     Signature(b"begin:vcard", gettext_lazy("a vCard with contacts")),
@@ -60,8 +60,8 @@ SIGNATURES = (
     Signature(b"\x7felf", gettext_lazy("a program")),
 )
 
-# Text that begins with two letters may be a column's title. These kinds of files also
-# have characters that no text has.
+# These signatures can also be the beginning of a column title. They only count if the
+# file also contains control characters, which text does not contain.
 BINARY_ONLY = (b"mz", b"riff", b"gif8", b"rar!")
 
 JSON = re.compile(rb"[\[{]\s*[\"{\[]")
@@ -75,8 +75,8 @@ ARCHIVES = {
 SHEETS = ("xl/workbook.xml", "xl/workbook.bin")
 OPEN_DOCUMENT = "application/vnd.oasis.opendocument."
 
-# What `zipfile` raises for archives that are damaged, encrypted, or packed in a way
-# that it does not know. NotImplementedError is a RuntimeError.
+# What `zipfile` raises for archives that are damaged, encrypted, or compressed with an
+# unsupported method. NotImplementedError is a RuntimeError.
 UNREADABLE = (
     BadZipFile,
     EOFError,
@@ -87,22 +87,22 @@ UNREADABLE = (
     zlib.error,
 )
 
-# What people can do about a file that is no table
+# What people can do if a file is not a table
 CURE = gettext_lazy(
     "Open it in a spreadsheet program if that is possible, and save the table as a"
     " workbook (.xlsx) or as “CSV UTF-8”."
 )
 
 
-def recognize(file: BinaryIO) -> str:
-    """Return CSV or WORKBOOK. Raises `FileRefused` for everything that is no table."""
+def recognize_kind(file: BinaryIO) -> str:
+    """Return CSV or WORKBOOK. Raises `FileRefused` for all other kinds of files."""
     file.seek(0)
-    head = file.read(HEAD)
+    head = file.read(HEAD_SIZE)
     if head.startswith((ZIP, EMPTY_ZIP)):
-        recognize_archive(file)
+        check_archive_kind(file)
         return WORKBOOK
     if head.startswith(CONTAINER):
-        recognize_container(file)
+        check_container_kind(file)
         return WORKBOOK
     if head.startswith(OLD_WORKBOOKS):
         raise refuse(_("a workbook of a very old version of Excel"))
@@ -111,7 +111,7 @@ def recognize(file: BinaryIO) -> str:
 
 
 def check_is_text(head: bytes) -> None:
-    """Raise `FileRefused` if a file with these first bytes is no CSV file."""
+    """Raise `FileRefused` if a file with these first bytes is not a CSV file."""
     start = head.removeprefix(b"\xef\xbb\xbf").lstrip().lower()
     is_binary = re.search(rb"[\x00-\x08\x0e-\x1a]", head) is not None
     for signature in SIGNATURES:
@@ -123,8 +123,8 @@ def check_is_text(head: bytes) -> None:
         raise refuse(_("a JSON file"))
 
 
-def recognize_archive(file: BinaryIO) -> None:
-    """Raise `FileRefused` if a ZIP archive is no workbook."""
+def check_archive_kind(file: BinaryIO) -> None:
+    """Raise `FileRefused` if a ZIP archive is not a workbook."""
     file.seek(0)
     try:
         with ZipFile(file) as archive:
@@ -143,7 +143,7 @@ def find_archive_kind(archive: ZipFile, names: list[str]) -> str:
     for name, kind in ARCHIVES.items():
         if name in names:
             return str(kind)
-    if "mimetype" in names and archive.getinfo("mimetype").file_size < HEAD:
+    if "mimetype" in names and archive.getinfo("mimetype").file_size < HEAD_SIZE:
         mimetype = archive.read("mimetype").decode("ascii", "replace").strip()
         if mimetype.startswith(f"{OPEN_DOCUMENT}spreadsheet"):
             return ""
@@ -152,10 +152,10 @@ def find_archive_kind(archive: ZipFile, names: list[str]) -> str:
     return _("a ZIP archive with other files")
 
 
-def recognize_container(file: BinaryIO) -> None:
-    """Raise `FileRefused` if a container of Microsoft's is encrypted, or no workbook.
+def check_container_kind(file: BinaryIO) -> None:
+    """Raise `FileRefused` if a Microsoft container is encrypted or not a workbook.
 
-    The names of the streams in it are UTF-16.
+    The names of the streams in the container are UTF-16.
     """
     file.seek(0)
     content = file.read()
@@ -171,7 +171,7 @@ def recognize_container(file: BinaryIO) -> None:
 
 
 def refuse(kind: str) -> FileRefused:
-    """Return the error that names what a file is, and says what to do."""
+    """Return the error that says what kind of file it is, and what to do."""
     message = _("This file is %(kind)s, not a table. %(cure)s")
     values = {"kind": kind, "cure": CURE}
     return FileRefused(ImportProblem(message % values))

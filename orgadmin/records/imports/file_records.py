@@ -1,20 +1,20 @@
-"""The records of a table: what every kind of file is turned into."""
+"""The records of a table, into which each kind of file is converted."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-# How many lines of a file are looked at to find its delimiter and its header.
-SAMPLE = 25
+# The number of lines that are read to find the delimiter and the header of a file
+SAMPLE_SIZE = 25
 
 
 @dataclass(frozen=True)
 class Record:
-    """The cells of a line that is not empty, as text without blanks around it.
+    """The cells of a line that is not empty, as text without surrounding blanks.
 
-    A record of a CSV file spans several lines if its cells contain line breaks. `line`
-    is the first, or the number of the row in a workbook.
+    `line` is the row number in a workbook. In a CSV file, a record has several lines if
+    its cells contain line breaks. `line` is then the first one.
     """
 
     line: int  # counted from 1

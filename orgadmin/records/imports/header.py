@@ -24,8 +24,8 @@ from orgadmin.records.columns import (
 from orgadmin.records.imports.file_records import Record
 from orgadmin.records.imports.problems import FileRefused, ImportProblem, printable
 
-# A file is one of people if it has so many of their titles, beside the name of an
-# organization.
+# A file with a column of organization names is still a file of people if it has at
+# least this many of their titles.
 MANY_PERSON_TITLES = 3
 
 
@@ -35,7 +35,7 @@ class Header:
 
     titles: list[str]
     positions: dict[str, int]  # {field: index of its column}
-    ignored: list[str]  # printable titles of the columns that are not used
+    ignored: list[str]  # titles of unused columns, in printable form
     # {part of the address: index of its column}, if no column has the whole address
     address_parts: dict[str, int] = field(default_factory=dict)
     line: int = 1
@@ -44,12 +44,12 @@ class Header:
 
     @property
     def fields(self) -> set[str]:
-        """What the columns contain. Parts of an address are an address."""
+        """The fields in the columns. Columns for parts of an address are "address"."""
         parts = {"address"} if self.address_parts else set()
         return {*self.positions, *parts}
 
     def find_title(self, name: str) -> str:
-        """Return the title of a field's column, as it is written in the file."""
+        """Return the title of a field's column, as in the file."""
         position = self.positions.get(name)
         if position is None:
             position = min(self.address_parts.values())
@@ -57,15 +57,15 @@ class Header:
 
 
 class TitleReader:
-    """Says what columns contain, by their titles and by what the person chose.
+    """Determines what columns contain, by their titles and by the person's choices.
 
-    This one is for files of organizations. A subclass knows other titles.
+    This class is for files of organizations. A subclass knows other titles.
     """
 
     # What the columns can contain
     columns: Sequence[str] = COLUMNS
-    # What people can choose for a column. The IDs of an export are recognized by their
-    # titles only.
+    # What people can choose for a column. The columns with IDs from an export cannot be
+    # chosen. They are only recognized by their titles.
     choosable: Sequence[str] = (*FIELDS, *ROLE_COLUMNS, *ADDRESS_PARTS)
 
     def __init__(self, mapping: Mapping[str, str]) -> None:
@@ -75,32 +75,35 @@ class TitleReader:
 
     @staticmethod
     def fold(title: str) -> str:
-        """Return what titles have in common that are the same to people."""
+        """Return a normal form that is the same for different spellings of a title."""
         return fold_title(title)
 
     @staticmethod
     def find_known(title: str) -> str | None:
-        """Return what a column with a usual title contains, or None."""
+        """Return what a column with a known title contains, or None."""
         return find_field(title)
 
     @staticmethod
     def find_second(title: str) -> str | None:
-        """Return what a column contains if no other column does, or None."""
+        """Return the field for which a column is the second choice, or None.
+
+        The column is used if no other column contains the field.
+        """
         return find_second_field(title)
 
     def is_header(self, record: Record) -> bool:
-        """Return whether a record has the title that each header must have."""
+        """Return whether a record contains the title that every header must have."""
         return any(self.find_field(title) == "name" for title in record.cells)
 
     def check(self, record: Record, found: Mapping[str, int]) -> None:
-        """Raise `FileRefused` if a header lacks something, or is of another file."""
+        """Raise `FileRefused` if a column is missing or if this is a file of people."""
         self._check_not_people(record, found)
         check_has_names(record, found)
 
     def find_field(self, title: str) -> str | None:
         """Return what a column contains, or None if it is not used.
 
-        A column that the person chose for a field is the only one for it.
+        If the person has chosen a column for a field, no other column is used for it.
         """
         folded = self.fold(title)
         if folded in self.mapping:
@@ -109,7 +112,7 @@ class TitleReader:
         return None if name in self.chosen else name
 
     def rate(self, records: Sequence[Record]) -> int:
-        """Return how many titles in the likeliest header of these records are known."""
+        """Return the number of known titles in the records' most likely header."""
         return max((self.count_known(record) for record in records), default=0)
 
     def count_known(self, record: Record) -> int:
@@ -123,7 +126,7 @@ class TitleReader:
     def find_header(self, records: Sequence[Record]) -> int:
         """Return the index of the header in the first records of a table.
 
-        The lines before it are titles of the whole table.
+        Lines before the header may contain titles of the whole table.
         """
         for minimum in (2, 1):
             for index, record in enumerate(records):
@@ -138,7 +141,8 @@ class TitleReader:
     def read(self, record: Record) -> Header:
         """Return the header that a record contains.
 
-        Raises `FileRefused` if two columns contain the same field, and as `check()`.
+        Raises `FileRefused` if two columns contain the same field, if a chosen column
+        does not exist, or if `check()` raises it.
         """
         self._check_mapping(record)
         found: dict[str, int] = {}
@@ -154,7 +158,7 @@ class TitleReader:
         return make_header(record, found)
 
     def _add_second(self, record: Record, found: dict[str, int]) -> None:
-        """Add the columns that contain something that no other column does."""
+        """Add second-choice columns for fields that no other column contains."""
         for position, title in enumerate(record.cells):
             name = self.find_second(title)
             is_chosen = self.fold(title) in self.mapping or name in self.chosen
@@ -162,7 +166,7 @@ class TitleReader:
                 found.setdefault(name, position)
 
     def _check_mapping(self, record: Record) -> None:
-        """Raise `FileRefused` if a chosen column or field does not exist."""
+        """Raise `FileRefused` if a column or field of the mapping does not exist."""
         titles = {self.fold(title) for title in record.cells}
         for folded, name in self.mapping.items():
             title = self.original_titles[folded]
@@ -179,7 +183,10 @@ class TitleReader:
                 raise FileRefused(ImportProblem(message % values, record.line))
 
     def _check_not_people(self, record: Record, found: Mapping[str, int]) -> None:
-        """Raise `FileRefused` for a file of people, unless the person chose a name."""
+        """Raise `FileRefused` for a file of people.
+
+        Does nothing if the person has chosen a column for the name of the organization.
+        """
         if "name" in self.chosen:
             return
         folded = {fold_title(title) for title in record.cells}
@@ -199,7 +206,7 @@ class TitleReader:
 
 
 def follows_titles(records: Sequence[Record], index: int) -> bool:
-    """Return whether the records before a header have fewer cells, as titles have."""
+    """Return whether the records before a header have few enough cells to be titles."""
     width = count_filled(records[index])
     for record in records[:index]:
         filled = count_filled(record)

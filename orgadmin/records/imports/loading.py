@@ -1,4 +1,4 @@
-"""What the database has of the organizations and people that rows of an import name."""
+"""Loads the organizations and people that the rows of an import refer to."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from orgadmin.records.imports.cleaning import ImportRow
 if TYPE_CHECKING:
     from django.db.models import QuerySet
 
-# The most zeros that are tried at the start of a reference
+# The maximum number of zeros that are added to a reference to find similar ones
 MAX_ZEROS = 8
 
 
@@ -24,22 +24,22 @@ MAX_ZEROS = 8
 class StoredObjects:
     """The stored organizations and users that a batch of rows refers to."""
 
-    # Organizations that the actor may change
+    # The first four only contain organizations that the actor can change.
     by_pk: dict[int, Organization]
     by_reference: dict[str | None, Organization]
-    # {normalized name: organizations}, if names identify organizations
+    # {normalized name: organizations}; empty unless names identify organizations
     by_name: dict[str, list[Organization]]
-    # {line: organization}, if the person chose it
+    # {line: organization that the person has chosen for the row}
     by_line: dict[int, Organization]
-    # {reference: organization} of all organizations, changeable or not
+    # {reference: organization}, including organizations that the actor cannot change
     reference_owners: dict[str | None, Organization]
-    # {number without zeros at its start: references that are the same number}
+    # {number without leading zeros: references with the same number}
     almost_same_references: dict[str, list[str]]
     # {email address in its normal form: user}
     users: dict[str, User]
     # IDs of users whose address may belong to someone else
     pks_with_doubtful_address: set[int]
-    # {(user ID, group ID): end} of the users' memberships
+    # {(user ID, group ID): end of the membership}
     memberships: dict[tuple[int, int], datetime | None]
 
 
@@ -54,9 +54,10 @@ def find_users(rows: Iterable[ImportRow]) -> dict[str, User]:
 def find_almost_same(
     references: Iterable[str], organizations: QuerySet[Organization]
 ) -> dict[str, list[str]]:
-    """Return {number without zeros at its start: references that are this number}.
+    """Return {number without leading zeros: references of organizations}.
 
-    Runs a query if a reference is a number.
+    Contains the references that are the same number as one of `references`. Runs a
+    query if one of them is a number.
     """
     spellings: set[str] = set()
     for reference in references:
@@ -80,8 +81,8 @@ def is_number(reference: str) -> bool:
 def find_doubtful(users: Iterable[User]) -> set[int]:
     """Return the IDs of users whose address may belong to someone else.
 
-    Nobody has verified it, and someone who is not a superuser has put it on the
-    account, such as a user manager. Runs up to two queries.
+    An address is doubtful if it has not been verified, and if the person who added it
+    to the account is not a superuser. Runs up to two queries.
     """
     pks = [user.pk for user in users if not user.has_verified_email]
     if not pks:
@@ -98,7 +99,7 @@ def find_doubtful(users: Iterable[User]) -> set[int]:
         actor_pks[user_key] = actor_key
     known = User.objects.filter(pk__in=set(actor_pks.values()) - {None})
     superuser_pks = set(known.filter(is_superuser=True).values_list("pk", flat=True))
-    # A command, which has no actor, may do everything.
+    # Events without an actor come from commands, which are trusted.
     trusted = superuser_pks | {None}
     return {pk for pk in pks if actor_pks.get(pk) not in trusted}
 
@@ -106,7 +107,7 @@ def find_doubtful(users: Iterable[User]) -> set[int]:
 def find_memberships(
     user_pks: Collection[int], organizations: Iterable[Organization]
 ) -> dict[tuple[int, int], datetime | None]:
-    """Return {(user ID, group ID): end} of the roles of users in organizations."""
+    """Return {(user ID, group ID): end} of the users' memberships in organizations."""
     if not user_pks:
         return {}
     group_ids: list[int | None] = []
@@ -122,9 +123,10 @@ def find_memberships(
 def is_known(
     user: User, role: Role, organization: Organization, stored: StoredObjects
 ) -> bool:
-    """Return whether a file may mean this user by their email address.
+    """Return whether an email address in a file identifies this user.
 
-    A doubtful address gives no role. A role that the user already has is no change.
+    A doubtful address does not, because the role could go to the wrong person. But it
+    does if the user already has the role, because then nothing changes.
     """
     if user.pk not in stored.pks_with_doubtful_address:
         return True

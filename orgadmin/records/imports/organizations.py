@@ -1,9 +1,14 @@
 """Importing organizations and their people from a table.
 
-Each step is a module of its own: `import_tables` reads the file, `import_header` finds
-out what its columns contain, `import_cleaning` validates its cells, `import_planning`
-works out the changes, `import_writing` writes them, `import_duplicates` compares new
-organizations with those that exist, and `import_preview` describes what happens.
+Each step has its own module in this folder:
+
+1. `tables.py` reads the file.
+2. `header.py` determines what the columns contain.
+3. `cleaning.py` validates the cells.
+4. `planning.py` determines what each row will change.
+5. `writing.py` writes the changes. In a dry run, this is `dry_run.py`.
+6. `preview.py` describes the changes.
+7. `existing_duplicates.py` compares new organizations with existing ones.
 """
 
 from __future__ import annotations
@@ -29,8 +34,8 @@ from orgadmin.records.batches import read_in_batches
 from orgadmin.records.columns import FIELDS
 from orgadmin.records.imports.cleaning import ImportRow, RowCleaner
 from orgadmin.records.imports.dry_run import DryWriter
-from orgadmin.records.imports.duplicates import DuplicateFinder
-from orgadmin.records.imports.file_records import SAMPLE, Record
+from orgadmin.records.imports.existing_duplicates import DuplicateFinder
+from orgadmin.records.imports.file_records import SAMPLE_SIZE, Record
 from orgadmin.records.imports.header import Header, TitleReader
 from orgadmin.records.imports.options import DEFAULTS, ImportOptions
 from orgadmin.records.imports.planning import PlannedRow, RowPlanner
@@ -53,12 +58,12 @@ from orgadmin.records.imports.tables import Format
 from orgadmin.records.imports.template import is_example
 from orgadmin.records.imports.writing import write_batch
 
-# Django raises exactly these if a row to be saved has been deleted, or if a key is
-# taken. Their subclasses, such as OperationalError, mean that the database has failed.
+# Django raises exactly these classes if a row to be saved has been deleted, or if a key
+# is taken. Subclasses such as OperationalError mean that the database has failed.
 CONFLICTS = (DatabaseError, IntegrityError)
 
-# The fields that an empty cell may empty
-CLEARABLE = FIELDS[1:]  # all but the name
+# The fields that an empty cell can clear
+CLEARABLE = FIELDS[1:]  # all except the name
 
 # Why a row is skipped
 TITLE = "title"
@@ -75,7 +80,7 @@ REASONS = {
 
 @dataclass(frozen=True)
 class SkippedRow:
-    """A row that is not imported, because it is no organization."""
+    """A row that is skipped, because it does not contain an organization."""
 
     line: int
     kind: str  # a key of REASONS
@@ -97,7 +102,7 @@ class RejectedRow:
     problems: Sequence[ImportProblem]
 
     def describe(self) -> list[str]:
-        """Return the cells as in the file, and then what is wrong with them."""
+        """Return the cells as in the file, followed by what is wrong with them."""
         problems = [replace(problem, line=None) for problem in self.problems]
         return [*self.cells, "; ".join(str(problem) for problem in problems)]
 
@@ -124,7 +129,7 @@ class ImportReport:
     skipped: list[SkippedRow] = field(default_factory=list)
     warnings: list[ImportWarning] = field(default_factory=list)
     titles: Sequence[str] = ()  # of all columns
-    # Rows that are left out, if the person chose so
+    # Rows that were left out because of problems, if the options allow it
     rejected: list[RejectedRow] = field(default_factory=list)
 
     @property
@@ -166,32 +171,34 @@ def import_table(
     on_progress: Callable[[int], None] | None = None,
     on_row: Callable[[RowPreview], None] | None = None,
 ) -> ImportReport:
-    """Import a table, in one transaction: all of it, or nothing.
+    """Import a table in one transaction: either all of it, or nothing.
 
-    `subject` is what the rows are about. None means organizations, and the rest of this
-    text is about these.
+    - `subject`: what the rows are about. None means organizations. The rest of this
+      docstring is about organizations.
+    - `actor`: limits the import to what this person can do. None means a command,
+      without limits.
+    - `send_mail`: notify people about new roles, and let `actor` invite people who have
+      no account or a doubtful address. Without `send_mail` or without an actor, rows
+      with such people are refused.
+    - `dry_run`: roll everything back at the end.
+    - `on_progress`: called after each batch with the number of its last line.
+    - `on_row`: called for each row that changes something.
 
-    A row changes the organization with its "id" and "id_key", or else with its
-    "reference", or else with its name if `options` say so. If there is none, the row
-    creates an organization. An empty cell keeps what is there, except in the columns
-    that `options.clear_blank` names. The columns "admins" and "reviewers" contain email
-    addresses of people who get the role, and the last days of their access. With
-    `send_mail`, these people are notified, and `actor` invites people without an
-    account or with a doubtful address. Without `send_mail`, or without an actor, such
-    people are refused.
+    A row is matched with an organization by "id" and "id_key", otherwise by
+    "reference", and otherwise by name if `options.matches_names` is set. If no
+    organization matches, the row creates one. An empty cell changes nothing, except in
+    the columns in `options.clear_blank`. The columns "admins" and "reviewers" contain
+    email addresses of people who get the role, and the last days of their access.
 
-    Rows with warnings are refused unless `options` accept them. A dry run does not
-    refuse them: its report has the warnings. Rows with problems refuse the whole file,
-    unless `options` leave them out: then they are `rejected` in the report.
+    Rows with warnings are refused, unless the options accept them. In a dry run, they
+    are not refused, and the report contains the warnings. One row with a problem
+    prevents the whole import, unless the options leave out such rows. The report then
+    lists them in `rejected`.
 
-    The import may do what `actor` may do. None means a command, which may do
-    everything. `on_progress` is called after each batch with the number of its last
-    line. `on_row` is called for each row that changes something.
-
-    Raises `ImportRefused` with all problems, or `WarningsRefused` if there are only
-    warnings, and `DatabaseError` if the database fails. Runs about 15 queries for 1,000
-    new rows, 2 for each changed row, and 11 for each renamed one. Keeps one batch, and
-    the keys and names of all rows in memory.
+    Raises `ImportRefused` with all problems, `WarningsRefused` if there are only
+    warnings, and `DatabaseError` if the database fails. Runs about 15 queries per 1,000
+    new rows, 2 for each changed row, and 11 for each renamed organization. Keeps one
+    batch, and the keys and names of all rows, in memory.
     """
     try:
         with transaction.atomic(), by_means_of(describe_means(actor)):
@@ -220,17 +227,17 @@ def import_table(
 
 
 def describe_means(actor: User | None) -> str:
-    """Return what the history names as the author of the changes.
+    """Return by what means the changes are made, for the history.
 
-    Without an actor, that is the command that runs the import, if any.
+    Without an actor, this is the command that runs the import, if there is one.
     """
     return IMPORT if actor is not None else current_means.get()
 
 
 def record_refusal(error: ImportRefused, *, actor: User | None = None) -> None:
-    """Record that a file was to be imported, and was refused.
+    """Record in the audit log that an import was refused.
 
-    Call this outside of the transaction of the import, and not after a preview.
+    Call this outside of the import's transaction. Do not call it for a preview.
     """
     audit_log.record(
         audit_log.SecurityEvent.IMPORT_REFUSED,
@@ -246,17 +253,17 @@ def sort_problems(problems: Iterable[ImportProblem]) -> list[ImportProblem]:
 def list_rejected(
     titles: Sequence[str], rejected: Iterable[Sequence[str]]
 ) -> Iterator[list[str]]:
-    """Yield the rows of a file with what was left out, and a column "Problem".
+    """Yield a header and the rejected rows, with a column "Problem" at the end.
 
-    `rejected` are rows as `RejectedRow.describe()` returns them. A file that was
-    corrected has the column already.
+    `rejected` are rows as `RejectedRow.describe()` returns them. If the file already
+    has a column "Problem", because it is a corrected list, the column is replaced.
     """
     problem = _("Problem")
-    left_out = [index for index, title in enumerate(titles) if title == problem]
+    old_columns = [index for index, title in enumerate(titles) if title == problem]
     width = len(titles)
     for *cells, text in chain([[*titles, problem]], rejected):
         padded = [*cells, *[""] * (width - len(cells))]
-        kept = [cell for index, cell in enumerate(padded) if index not in left_out]
+        kept = [cell for index, cell in enumerate(padded) if index not in old_columns]
         yield [*kept, text]
 
 
@@ -271,7 +278,7 @@ def describe_conflict() -> ImportRefused:
 def describe_last_admins(organizations: Sequence[Organization]) -> ImportRefused:
     """Return the error about organizations that would lose their last active admin.
 
-    Whoever imports may see these organizations, because they are in the file.
+    The error can name these organizations, because they are in the file.
     """
     message = _(
         "The file would leave “%s” without an active admin. Make someone else an admin"
@@ -282,14 +289,14 @@ def describe_last_admins(organizations: Sequence[Organization]) -> ImportRefused
 
 
 def describe_past_end(error: EndInThePast) -> ImportRefused:
-    """Return the error about a day that is over by the clock of the database."""
+    """Return the error about a day that has passed according to the database clock."""
     message = _("This day has passed. Choose today or a later day.")
     day = find_last_day(error.ends_at).isoformat()
     return ImportRefused([ImportProblem(message, value=day)])
 
 
 def check_cleared(header: Header, options: ImportOptions) -> None:
-    """Raise `FileRefused` if a column that may empty fields does not exist."""
+    """Raise `FileRefused` if a field in `clear_blank` is unknown or has no column."""
     for name in options.clear_blank:
         if name not in CLEARABLE:
             message = _(
@@ -307,11 +314,11 @@ def check_cleared(header: Header, options: ImportOptions) -> None:
         raise FileRefused(ImportProblem(message % values))
 
 
-def find_kind(record: Record, header: Header) -> str | None:
-    """Return why a record is skipped, or None if it is a row of the table.
+def find_skip_reason(record: Record, header: Header) -> str | None:
+    """Return why a record is skipped, as a key of REASONS, or None.
 
-    A row of an export is always imported: an organization can have such a name, except
-    for that of the example in the template.
+    A record with an ID key comes from an export. It is not skipped if it looks like a
+    total, because an organization can be named "Total".
     """
     if is_example(record.cells, header.positions):
         return EXAMPLE
@@ -326,16 +333,16 @@ def find_kind(record: Record, header: Header) -> str | None:
 class TableImport:
     """A running import, which counts its changes and collects problems.
 
-    A subclass says what the rows are about. Its `start()` sets `cleaner`, which turns a
-    record into a row, and `planner`, which loads what rows refer to and plans each row.
+    A subclass says what the rows are about. Its `prepare()` sets `cleaner` and
+    `planner`.
     """
 
-    title_reader: type[TitleReader] = TitleReader
-    # What the report says about the columns of the file
+    title_reader_class: type[TitleReader] = TitleReader
+    # The fields that the report lists if the file has columns for them
     reported_fields: Sequence[str] = ()
 
-    cleaner: Any
-    planner: Any
+    cleaner: Any  # turns a record into a row
+    planner: Any  # loads the objects that rows refer to, and plans each row
 
     def __init__(
         self,
@@ -379,29 +386,29 @@ class TableImport:
         return self.report
 
     def _check_warnings(self) -> None:
-        """Raise `WarningsRefused` if a person must agree first, and has not."""
+        """Raise `WarningsRefused` if someone must agree to warnings, and has not."""
         if self.dry_run or self.options.accepts_warnings:
             return
         refused = [each for each in self.report.warnings if each.needs_consent]
         if refused:
             raise WarningsRefused([warning.describe() for warning in refused])
 
-    def start(self, header: Header) -> None:
-        """Prepare for the rows of a file. Raises `FileRefused`."""
+    def prepare(self, header: Header) -> None:
+        """Create the cleaner and the planner. Raises `FileRefused`."""
         raise NotImplementedError
 
-    def note_planned(self, rows: Sequence[Any], planned_rows: Sequence[Any]) -> None:
-        """Remember what matters about a batch of valid rows, before it is written."""
+    def collect_planned(self, rows: Sequence[Any], planned_rows: Sequence[Any]) -> None:
+        """Collect what is needed later from a batch of rows, before it is written."""
 
     def write(self, rows: Sequence[Any]) -> None:
-        """Write a batch of planned rows, and count it."""
+        """Write a batch of planned rows, and count the changes."""
         raise NotImplementedError
 
     def finish(self) -> None:
-        """Do what can be done only after the last row."""
+        """Complete the import after the last batch."""
 
-    def describe_subject(self) -> dict[str, Any]:
-        """Return what the audit log says about the import besides the numbers."""
+    def get_audit_details(self) -> dict[str, Any]:
+        """Return more details of the import for the audit log, besides the numbers."""
         return {}
 
     def _record_import(self) -> None:
@@ -410,7 +417,7 @@ class TableImport:
             audit_log.SecurityEvent.IMPORTED,
             actor=self.actor,
             details={
-                **self.describe_subject(),
+                **self.get_audit_details(),
                 "sha256": self.digest,
                 "created": self.report.created,
                 "changed": self.report.changed,
@@ -421,19 +428,19 @@ class TableImport:
         )
 
     def _import_table(self, source: Source) -> None:
-        titles = self.title_reader(self.options.mapping)
-        table = source.read(self.options, titles)
+        title_reader = self.title_reader_class(self.options.mapping)
+        table = source.read(self.options, title_reader)
         self.report.format = table.format
-        header, records = self._read_header(table.records, titles)
-        self.start(header)
-        for batch in read_in_batches(self._skip(records, header)):
+        header, records = self._read_header(table.records, title_reader)
+        self.prepare(header)
+        for batch in read_in_batches(self._without_skipped(records, header)):
             self.batch = {record.line: record for record in batch}
             rows = self._clean(batch)
             planned_rows = self._plan(rows)
             self.valid_rows += len(planned_rows)
-            self.note_planned(rows, planned_rows)
-            # After the first problem, nothing more is written, but later rows are still
-            # checked, so that people can fix all problems at once.
+            self.collect_planned(rows, planned_rows)
+            # After the first problem, no more rows are written. But later rows are
+            # still checked, so that people can fix all problems at once.
             if self.is_partial or not self.problems:
                 self.write(planned_rows)
             if self.on_progress is not None:
@@ -442,19 +449,19 @@ class TableImport:
         self.report.warnings.sort(key=lambda warning: warning.line)
 
     def _read_header(
-        self, records: Iterator[Record], titles: TitleReader
+        self, records: Iterator[Record], title_reader: TitleReader
     ) -> tuple[Header, Iterator[Record]]:
         """Return the header of a table, and the records after it."""
-        sample = list(islice(records, SAMPLE))
+        sample = list(islice(records, SAMPLE_SIZE))
         if not sample:
             message = _(
                 "The file has no header line. Its first line must name the columns."
             )
             raise FileRefused(ImportProblem(message))
-        index = titles.find_header(sample)
+        index = title_reader.find_header(sample)
         for record in sample[:index]:
             self.report.skipped.append(SkippedRow(record.line, TITLE, record.cells))
-        header = titles.read(sample[index])
+        header = title_reader.read(sample[index])
         self.report.titles = header.titles
         fields = header.fields
         self.report.columns = [name for name in self.reported_fields if name in fields]
@@ -462,10 +469,12 @@ class TableImport:
         self.report.has_foreign_ids = header.has_foreign_ids
         return header, chain(sample[index + 1 :], records)
 
-    def _skip(self, records: Iterable[Record], header: Header) -> Iterator[Record]:
-        """Yield the records, without those that look like totals or headers."""
+    def _without_skipped(
+        self, records: Iterable[Record], header: Header
+    ) -> Iterator[Record]:
+        """Yield the records that are not skipped, and report those that are."""
         for record in records:
-            kind = find_kind(record, header)
+            kind = find_skip_reason(record, header)
             if self.options.keeps_totals and kind != EXAMPLE:
                 kind = None
             if kind is None:
@@ -483,6 +492,7 @@ class TableImport:
         return rows
 
     def reject(self, record: Record, error: RowRefused) -> None:
+        """Collect the problems of a row, and report the row if it is left out."""
         self.problems += error.problems
         if self.is_partial:
             rejected = RejectedRow(record.line, record.cells, error.problems)
@@ -516,7 +526,7 @@ class OrganizationImport(TableImport):
 
     reported_fields = FIELDS
 
-    def start(self, header: Header) -> None:
+    def prepare(self, header: Header) -> None:
         check_cleared(header, self.options)
         self.cleaner = RowCleaner(header, self.options.clear_blank)
         self.planner = RowPlanner(
@@ -530,7 +540,7 @@ class OrganizationImport(TableImport):
         self.dry_writer = DryWriter(actor=self.actor) if self.dry_run else None
         self.has_keys = False
 
-    def note_planned(
+    def collect_planned(
         self, rows: Sequence[ImportRow], planned_rows: Sequence[PlannedRow]
     ) -> None:
         self.has_keys = self.has_keys or any(row.has_key for row in rows)

@@ -1,4 +1,7 @@
-"""Reads and writes the parts of a stored import, in which a large file fits."""
+"""Reads and writes the parts of a stored import.
+
+A large file does not fit into one row of the database, so it is stored in parts.
+"""
 
 from __future__ import annotations
 
@@ -10,15 +13,15 @@ from typing import Any, BinaryIO, cast, overload
 
 from orgadmin.models import Import, ImportPart
 
-# How many items a part has. Only the last one has fewer.
-PART = 1_000
+# All parts have this many items, except the last one.
+ITEMS_PER_PART = 1_000
 
-# How many bytes of a file a part has.
-FILE_PART = 1_000_000
+# The number of bytes of a file in one part
+BYTES_PER_PART = 1_000_000
 
 
 class PartWriter:
-    """Collects items, and keeps them compressed until they are saved."""
+    """Collects items, compressed in memory, and saves them as parts."""
 
     def __init__(self, kind: str) -> None:
         self.kind = kind
@@ -29,7 +32,7 @@ class PartWriter:
     def add(self, item: Any) -> None:
         self.items.append(item)
         self.count += 1
-        if len(self.items) == PART:
+        if len(self.items) == ITEMS_PER_PART:
             self._pack()
 
     def _pack(self) -> None:
@@ -37,7 +40,7 @@ class PartWriter:
         self.items = []
 
     def save(self, stored: Import) -> None:
-        """Replace the parts of this kind that an import has."""
+        """Replace the import's parts of this kind by the collected items."""
         if self.items:
             self._pack()
         stored.parts.filter(kind=self.kind).delete()
@@ -46,14 +49,16 @@ class PartWriter:
 
 
 class PartList(Sequence[Any]):
-    """The stored items of one kind, of which only those that are needed are read."""
+    """The stored items of one kind. Reads only the parts that are needed."""
 
     def __init__(self, stored: Import, kind: str) -> None:
         self.parts = stored.parts.filter(kind=kind).order_by("number")
 
     def __len__(self) -> int:
         last = self.parts.last()
-        return 0 if last is None else last.number * PART + len(last.read_items())
+        return (
+            0 if last is None else last.number * ITEMS_PER_PART + len(last.read_items())
+        )
 
     def __iter__(self) -> Iterator[Any]:
         numbers = list(self.parts.values_list("number", flat=True))
@@ -68,14 +73,16 @@ class PartList(Sequence[Any]):
 
     def __getitem__(self, index: int | slice) -> Any:
         if isinstance(index, int):
-            return self._read(index // PART)[index % PART]
+            return self._read(index // ITEMS_PER_PART)[index % ITEMS_PER_PART]
         start = index.start or 0
         stop = len(self) if index.stop is None else index.stop
-        first = start // PART
+        first = start // ITEMS_PER_PART
         items: list[Any] = []
-        for number in range(first, (max(stop, start) + PART - 1) // PART):
+        for number in range(
+            first, (max(stop, start) + ITEMS_PER_PART - 1) // ITEMS_PER_PART
+        ):
             items += self._read(number)
-        offset = first * PART
+        offset = first * ITEMS_PER_PART
         return items[start - offset : stop - offset]
 
     def _read(self, number: int) -> list[Any]:
@@ -84,9 +91,10 @@ class PartList(Sequence[Any]):
 
 
 def store_file(stored: Import, file: BinaryIO) -> None:
+    """Store an uploaded file in compressed parts."""
     file.seek(0)
     number = 0
-    while content := file.read(FILE_PART):
+    while content := file.read(BYTES_PER_PART):
         stored.parts.create(
             kind=ImportPart.Kind.FILE, number=number, content=zlib.compress(content)
         )
@@ -95,7 +103,7 @@ def store_file(stored: Import, file: BinaryIO) -> None:
 
 @contextmanager
 def open_stored_file(stored: Import) -> Iterator[BinaryIO]:
-    """Yield a temporary file with the content of the file that was uploaded."""
+    """Yield a temporary file with the content of the uploaded file."""
     parts = stored.parts.filter(kind=ImportPart.Kind.FILE).order_by("number")
     with tempfile.TemporaryFile() as file:
         for number in list(parts.values_list("number", flat=True)):

@@ -1,7 +1,7 @@
 """Importing people: who gets which role in which organization.
 
-The steps are those of an import of organizations; see `imports.py`. A row gives a role
-through `membership`, or invites an address that nobody has an account with.
+The steps are the same as for organizations, in `organizations.py`. A row gives a role
+to a person who has an account, or invites a person by email.
 """
 
 from __future__ import annotations
@@ -53,11 +53,11 @@ class PersonPreview(RowPreview):
 
 
 def import_people(file: BinaryIO, **settings: Any) -> ImportReport:
-    """Import the people in a file. The settings are those of `import_table()`.
+    """Import the people in a file. `settings` are arguments of `import_table()`.
 
-    Only superusers, and commands without an actor, may do so. Nobody loses a role that
-    the file does not name. Runs about 20 queries for 1,000 rows, and 9 for each person
-    who is invited.
+    Only superusers, and commands without an actor, can import people. Roles that the
+    file does not mention do not change. Runs about 20 queries per 1,000 rows, and 9 for
+    each person who is invited.
     """
     return import_table(FileSource(file), subject=PeopleImport, **settings)
 
@@ -65,14 +65,14 @@ def import_people(file: BinaryIO, **settings: Any) -> ImportReport:
 class PeopleImport(TableImport):
     """A running import of people."""
 
-    title_reader = PeopleTitleReader
+    title_reader_class = PeopleTitleReader
 
-    def start(self, header: Header) -> None:
+    def prepare(self, header: Header) -> None:
         if self.actor is not None and not is_active_superuser(self.actor):
             raise FileRefused(
                 ImportProblem(_("Only platform staff can import people."))
             )
-        # Rows without the key of an organization are problems.
+        # Each row must identify an organization.
         self.report.has_key = True
         self.header = header
         self.cleaner = PersonCleaner(header)
@@ -81,26 +81,28 @@ class PeopleImport(TableImport):
             invites_unknown=self.send_mail and self.actor is not None,
             matches_names=self.options.matches_names,
         )
-        # Rows about organizations that would have no admin, until a later row gives
-        # them one.
+        # Rows that would leave an organization without an active admin. They are
+        # written at the end, because a later row may add another admin.
         self.postponed: list[PlannedPersonRow] = []
-        self.records: dict[int, Record] = {}
+        self.records_by_line: dict[int, Record] = {}  # of postponed rows
 
-    def describe_subject(self) -> dict[str, Any]:
+    def get_audit_details(self) -> dict[str, Any]:
         return {"subject": Import.Subject.PEOPLE.value}
 
     def write(self, rows: Sequence[PlannedPersonRow]) -> None:
+        """Write a batch. Postpones rows that leave an organization without an admin."""
         try:
             self._write(rows)
         except LastAdminError as error:
             pks = {organization.pk for organization in error.organizations}
-            late = [row for row in rows if find_organization(row) in pks]
-            self.postponed += late
-            self.records.update({row.line: self.batch[row.line] for row in late})
-            self._write([row for row in rows if find_organization(row) not in pks])
+            for row in rows:
+                if get_organization_pk(row) in pks:
+                    self.postponed.append(row)
+                    self.records_by_line[row.line] = self.batch[row.line]
+            self._write([row for row in rows if get_organization_pk(row) not in pks])
 
     def finish(self) -> None:
-        """Write what was postponed, or refuse the rows that take the last admin."""
+        """Write the postponed rows, or refuse the rows that remove the last admin."""
         if not self.postponed or (self.problems and not self.is_partial):
             return
         try:
@@ -109,7 +111,7 @@ class PeopleImport(TableImport):
             pks = {organization.pk for organization in error.organizations}
             kept = []
             for row in self.postponed:
-                if find_organization(row) in pks and takes_admin(row):
+                if get_organization_pk(row) in pks and replaces_role(row):
                     self._refuse_last_admin(row)
                 else:
                     kept.append(row)
@@ -128,12 +130,12 @@ class PeopleImport(TableImport):
             row.email,
         )
         self.valid_rows -= 1
-        self.reject(self.records[row.line], RowRefused(problem))
+        self.reject(self.records_by_line[row.line], RowRefused(problem))
 
     def _write(self, rows: Sequence[PlannedPersonRow]) -> None:
         """Give roles, and invite people.
 
-        Raises `LastAdminError`, and then changes nothing.
+        Changes nothing if it raises `LastAdminError`.
         """
         changes = give_roles(rows, actor=self.actor)
         self.count_role_changes(list(changes.values()))
@@ -149,7 +151,7 @@ class PeopleImport(TableImport):
                 self.on_row(preview_row(row, change, invitation))
 
     def _invite(self, row: PlannedPersonRow) -> Invitation:
-        # Without an actor, the planner has refused everyone who would be invited.
+        # Without an actor, the planner refuses everyone who would be invited.
         assert self.actor and row.organization and row.role
         invitation = invite(
             row.organization,
@@ -163,21 +165,21 @@ class PeopleImport(TableImport):
         return invitation
 
 
-def find_organization(row: PlannedPersonRow) -> int | None:
+def get_organization_pk(row: PlannedPersonRow) -> int | None:
     return row.organization.pk if row.organization is not None else None
 
 
-def takes_admin(row: PlannedPersonRow) -> bool:
-    """Return whether a row takes the role of an admin from a person."""
+def replaces_role(row: PlannedPersonRow) -> bool:
+    """Return whether a row replaces the current role of a person by another role."""
     return row.is_needed and row.before is not None and row.role is not row.before.role
 
 
 def give_roles(
     rows: Sequence[PlannedPersonRow], *, actor: Any
 ) -> dict[tuple[int, int], RoleChange]:
-    """Give roles to those who need no invitation.
+    """Give roles to the people who do not need an invitation.
 
-    Returns {(user ID, organization ID): change} of the changes that were made.
+    Returns {(user ID, organization ID): change} for the changes that were made.
     """
     wanted = []
     for row in rows:
@@ -193,7 +195,7 @@ def give_roles(
 def find_change(
     row: PlannedPersonRow, changes: dict[tuple[int, int], RoleChange]
 ) -> RoleChange | None:
-    """Return the change that a row has made. A repeated row makes none."""
+    """Return the change that a row has made, or None, for example if it is repeated."""
     if row.user is None or row.organization is None or not row.is_needed:
         return None
     return changes.get((row.user.pk, row.organization.pk))
@@ -226,7 +228,7 @@ def preview_row(
 
 
 def list_cells(row: PlannedPersonRow, change: RoleChange | None) -> list[CellPreview]:
-    """Return the role and the last day that a row gives, if they are new."""
+    """Return the role and the last day in a row, if they change."""
     assert row.role is not None
     before = row.before if row.user is not None else None
     if change is not None:

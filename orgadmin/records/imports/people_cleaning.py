@@ -25,24 +25,24 @@ from orgadmin.records.imports.people_columns import NO_END, find_role
 from orgadmin.records.imports.problems import ImportProblem, RowRefused
 from orgadmin.records.imports.suspicions import split_emails
 
-# A day as Germans write it. Some programs shorten the year.
+# A day in the German format. Some programs shorten the year.
 GERMAN_DAY = re.compile(r"(\d{1,2})\.(\d{1,2})\.(\d{4}|\d\d)")
 CENTURY = "20"
 
-# A day as the French and the British write it, or as Americans do.
+# A day in the French and British format, or in the American one
 SLASHED_DAY = re.compile(r"(\d{1,2})/(\d{1,2})/(\d{4}|\d\d)")
-MONTHS = 12
+LAST_MONTH = 12
 
-# What spreadsheets add to a day that they store as a moment
+# The time that spreadsheets add to a day that they store as date and time
 MIDNIGHT = re.compile(r"[ T]0?0:00(:00(\.0+)?)?")
 
-# How programs for email write an address that people copy
+# An address with a name, as people copy it from an email program
 NAMED_ADDRESS = re.compile(r"[^<>@]*<([^<>\s]+)>")
 
 
 @dataclass(frozen=True)
 class PersonNames:
-    """What a file says about the name of a person. Empty texts say nothing."""
+    """The name of a person in a file. Parts that the file does not have are empty."""
 
     first: str = ""
     last: str = ""
@@ -54,7 +54,7 @@ class PersonNames:
 
 @dataclass(frozen=True)
 class OrganizationKey:
-    """How a row says which organization it is about."""
+    """What identifies the organization of a row."""
 
     pk: int | None = None
     reference: str | None = None
@@ -69,12 +69,12 @@ class PersonRow:
     email: str  # in its normal form
     names: PersonNames
     key: OrganizationKey
-    role: Role | None  # None: the row is only about the person
-    end: MembershipEnd | None  # None keeps the one that the membership has
+    role: Role | None  # None: the row does not give a role
+    end: MembershipEnd | None  # None keeps the current end of the membership
 
 
 class PersonCleaner(RecordCleaner):
-    """Turns the records of a file into rows."""
+    """Turns the records of a file of people into rows."""
 
     def clean(self, record: Record) -> PersonRow:
         """Return the row of a record. Raises `RowRefused` with all of its problems."""
@@ -133,7 +133,7 @@ class PersonCleaner(RecordCleaner):
         )
 
     def _check_complete(self, row: PersonRow) -> None:
-        """Raise `RowRefused` if a row has an organization without a role."""
+        """Raise `RowRefused` if a row has an organization or last day, but no role."""
         if row.role is None and (row.key != OrganizationKey() or row.end is not None):
             message = _("Enter the role: “admin” or “reviewer”.")
             title = self.header.find_title("role")
@@ -141,7 +141,7 @@ class PersonCleaner(RecordCleaner):
 
 
 def clean_email(cell: str) -> str:
-    """Return the address in a cell, which may be one that was copied with a name."""
+    """Return the address in a cell, which may contain a name and the address."""
     if not cell:
         raise InvalidCell(_("Enter the email address of the person."), cell)
     if len(split_emails(cell)) > 1:
@@ -172,22 +172,22 @@ def clean_role(cell: str) -> Role | None:
 
 
 def clean_end(cell: str) -> MembershipEnd | None:
-    """Return the end that a cell asks for, or None if it is empty.
+    """Return the end in a cell, or None if the cell is empty.
 
-    A word such as “none” removes the end that the membership has.
+    A word such as "none" removes the current end of the membership.
     """
     text = remove_invisible(cell)
     if not text:
         return None
     if text.casefold() in NO_END:
         return MembershipEnd(None)
-    return MembershipEnd(clean_last_day(write_day(text)))
+    return MembershipEnd(clean_last_day(convert_day(text)))
 
 
-def write_day(text: str) -> str:
-    """Return a day with the year first. Everything else stays as it is.
+def convert_day(text: str) -> str:
+    """Convert a day in a common format to YYYY-MM-DD. Returns other texts unchanged.
 
-    Raises `InvalidCell` if the first number can be the day or the month.
+    Raises `InvalidCell` if it is unclear which number is the month.
     """
     time = MIDNIGHT.search(text)
     if time is not None and time.end() == len(text):
@@ -200,9 +200,9 @@ def write_day(text: str) -> str:
         first = slashed[1]
         second = slashed[2]
         year = slashed[3]
-        if int(second) > MONTHS:
+        if int(second) > LAST_MONTH:
             return join_day(year, first, second)
-        if int(first) > MONTHS or first == second:
+        if int(first) > LAST_MONTH or first == second:
             return join_day(year, second, first)
         message = _(
             "Either number can be the month. Write the year, month and day, as in"

@@ -8,8 +8,8 @@ from functools import lru_cache
 from orgadmin.access.roles import ROLES, ROLES_BY_KEY, Role
 from orgadmin.models.fields import normalize
 
-# The columns that an export writes, in this order. The ID of the organization counts
-# only with its key, which only this site can make.
+# The columns of an export, in this order. The ID of an organization is only trusted
+# with its key, which only this site can derive.
 EXPORT_COLUMNS = (
     "email",
     "first_name",
@@ -22,19 +22,19 @@ EXPORT_COLUMNS = (
     "until",
 )
 
-# What a person can choose for a column. "organization" is its name.
+# What people can choose for a column. "organization" is the name of the organization.
 CHOOSABLE = (
     *("email", "first_name", "last_name", "full_name"),
     *("reference", "organization", "role", "until"),
 )
 
-# What a column can contain. "id" and "id_key" are those of the organization.
+# What a column can contain. "id" and "id_key" are about the organization.
 COLUMNS = (*CHOOSABLE, "id", "id_key")
 
 # {what a column contains: its titles}, in English, German and French, and as HubSpot,
-# Salesforce, CiviCRM, Google and Outlook write them. Titles are compared without case,
-# accents, spaces and punctuation. The names in COLUMNS are titles, too, except "id":
-# other systems number the people.
+# Salesforce, CiviCRM, Google and Outlook write them. The comparison of titles ignores
+# case, accents, spaces and punctuation. The names in COLUMNS are also titles, except
+# "id", which is the ID of a person in files from other systems.
 TITLES = {
     "email": (
         *("Email address", "E-mail address", "Mail", "Work email", "Email 1"),
@@ -101,7 +101,7 @@ ROLE_WORDS = {
     ),
 }
 
-# What people write where access has no end. An empty cell keeps the end that it has.
+# Words for access without an end. An empty cell keeps the current end.
 NO_END = frozenset(
     [
         *("none", "never", "no end", "unlimited", "kein", "keine", "kein ende"),
@@ -113,7 +113,7 @@ NO_END = frozenset(
 
 @lru_cache(maxsize=1_000)  # Thousands of rows have the same few words.
 def fold(text: str) -> str:
-    """Return what titles and words have in common that are the same to people."""
+    """Return a normal form, which is the same for different spellings of a word."""
     return re.sub(r"[\W_]", "", normalize(text))
 
 
@@ -144,7 +144,10 @@ FOLDED_ORGANIZATION_TITLES = frozenset(fold(title) for title in ORGANIZATION_TIT
 
 
 def find_role(word: str) -> Role | None:
-    """Return the role that a word means in English, German, French or as labeled."""
+    """Return the role for a word in English, German or French, or for its label.
+
+    Returns None if the word is unknown.
+    """
     folded = fold(word)
     if folded in KNOWN_ROLES:
         return KNOWN_ROLES[folded]

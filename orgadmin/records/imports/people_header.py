@@ -21,7 +21,7 @@ from orgadmin.records.imports.problems import FileRefused, ImportProblem
 
 
 class PeopleTitleReader(TitleReader):
-    """Says what the columns of a file of people contain."""
+    """Determines what the columns of a file of people contain."""
 
     columns = COLUMNS
     choosable = CHOOSABLE
@@ -76,7 +76,7 @@ class PeopleTitleReader(TitleReader):
 
 
 def explain_required() -> dict[str, str]:
-    """Return {column that each file needs: what to do if it is missing}."""
+    """Return {required column: message if it is missing}."""
     return {
         "email": _(
             "There is no column “email”. The columns are: %s. Change the title of the"

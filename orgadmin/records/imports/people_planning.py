@@ -1,4 +1,4 @@
-"""Working out which roles the rows of a file of people will give."""
+"""Determines which roles the rows of a file of people will give."""
 
 from __future__ import annotations
 
@@ -58,14 +58,15 @@ class PlannedPersonRow:
     line: int
     email: str
     user: User | None  # None if the person is invited
-    organization: Organization | None  # None: the row gives no role
-    role: Role | None
-    end: MembershipEnd | None
-    before: HeldRole | None  # the role that the person has now
-    # Whether the role, or the invitation to it, does not exist yet
-    is_needed: bool
+    organization: Organization | None = None  # None: the row does not give a role
+    role: Role | None = None
+    end: MembershipEnd | None = None
+    before: HeldRole | None = None  # the role that the person has now
+    # Whether the row changes something: the person does not have the role yet, and has
+    # not been invited to it
+    is_needed: bool = False
     warnings: list[ImportWarning] = field(default_factory=list)
-    # An import of people empties no values.
+    # An import of people never clears values.
     cleared: Sequence[str] = ()
 
 
@@ -76,19 +77,21 @@ class StoredPeople:
     by_pk: dict[int, Organization]
     by_reference: dict[str | None, Organization]
     by_name: dict[str, list[Organization]]  # {normalized name: organizations}
-    # {number without zeros at its start: references that are the same number}
+    # {number without leading zeros: references with the same number}
     almost_same_references: dict[str, list[str]]
     users: dict[str, User]  # {email address in its normal form: user}
-    pks_with_doubtful_address: set[
-        int
-    ]  # of users whose address may belong to someone else
+    # IDs of users whose address may belong to someone else
+    pks_with_doubtful_address: set[int]
     roles: dict[tuple[int, int], HeldRole]  # {(user ID, organization ID): role}
     # {(organization ID, email address): invitation}
     invitations: dict[tuple[int, str], Invitation]
 
 
 class PersonPlanner:
-    """Plans the rows of a file, batch by batch. Only superusers import people."""
+    """Plans the rows of a file, batch by batch.
+
+    Does not check permissions, because only superusers can import people.
+    """
 
     def __init__(
         self, header: Header, *, invites_unknown: bool, matches_names: bool
@@ -96,19 +99,20 @@ class PersonPlanner:
         self.header = header
         self.invites_unknown = invites_unknown
         self.matches_names = matches_names
-        # {(organization ID, email address): the first row about them}
+        # {(organization ID, email address): (line, role, end) of the first row}
         self.first_rows: dict[tuple[int, str], tuple[int, str, str]] = {}
 
     def load(self, rows: Sequence[PersonRow]) -> StoredPeople:
-        """Load what rows refer to. Runs up to 9 queries."""
+        """Load the objects that rows refer to. Runs up to 9 queries."""
         keys = [row.key for row in rows]
         pks = {key.pk for key in keys if key.pk is not None}
         references = set()
         for key in keys:
-            # If a row has both, the ID decides.
+            # If a row has both an ID and a reference, the ID is used.
             if key.pk is None and key.reference is not None:
                 references.add(key.reference)
-        # Includes archived organizations, so that a message can say that they are.
+        # Archived organizations are included, so that a message can explain why they
+        # are refused.
         by_pk = Organization.objects.in_bulk(pks)
         found = list(Organization.objects.filter(reference__in=references))
         by_reference = {row.reference: row for row in found}
@@ -134,61 +138,64 @@ class PersonPlanner:
     def _load_by_name(
         self, keys: Iterable[OrganizationKey]
     ) -> dict[str, list[Organization]]:
-        """Return {normalized name: organizations} for rows that have no other key."""
+        """Return {normalized name: organizations} for rows that only have a name."""
         if not self.matches_names:
             return {}
-        name_keys = {make_key(key.name) for key in keys if is_by_name(key)}
+        name_keys = {make_key(key.name) for key in keys if has_only_name(key)}
         unarchived = Organization.objects.unarchived()
         by_name: dict[str, list[Organization]] = defaultdict(list)
         for row in unarchived.filter(name_key__in=name_keys).order_by("pk"):
-            # The keys of long names, and of names that only look alike, are the same.
+            # Different names can have the same key, if they look alike or are long.
             by_name[normalize(row.name)].append(row)
         return by_name
 
     def plan(self, row: PersonRow, stored: StoredPeople) -> PlannedPersonRow:
-        """Work out what a row does, and remember it for later rows.
+        """Determine what a row does.
 
-        Raises `RowRefused` if it cannot be imported.
+        Raises `RowRefused` if the row cannot be imported, for example because it
+        contradicts an earlier row.
         """
         user = stored.users.get(row.email)
         if row.role is None:
             if user is None:
                 message = _("Nobody has this email address, and the row has no role.")
                 raise self._refuse(row, message, "email", row.email)
-            return PlannedPersonRow(
-                row.line, row.email, user, None, None, None, None, is_needed=False
-            )
-        organization = self._match(row, stored)
-        warnings = self._compare_organization(row, organization)
+            return PlannedPersonRow(row.line, row.email, user)
+        organization = self._find_organization(row, stored)
+        warnings = self._warn_about_organization(row, organization)
         if user is not None:
-            warnings += self._compare_names(row, user)
-        is_repeated = self._check_named_once(row, organization)
+            warnings += self._warn_about_name(row, user)
+        is_repeated = self._is_repeated(row, organization)
         before = None
         if user is not None:
             before = stored.roles.get((user.pk, organization.pk))
-        is_needed = not is_repeated and not is_held(row, before)
+        is_needed = not is_repeated and not has_role_already(row, before)
         if user is not None and is_needed:
-            user = self._check_person(row, user, before, stored)
+            user = self._choose_user_to_change(row, user, before, stored)
         if user is None:
             self._check_may_invite(row)
             invitation = stored.invitations.get((organization.pk, row.email))
-            is_needed = not is_repeated and not is_offered(row, invitation)
+            is_needed = not is_repeated and not is_invited_already(row, invitation)
         elif is_needed and before is not None:
-            warnings += self._find_lost(row, row.role, before)
+            warnings += self._warn_about_lost_permissions(row, row.role, before)
         return PlannedPersonRow(
-            row.line,
-            row.email,
-            user,
-            organization,
-            row.role,
-            row.end,
-            before,
+            line=row.line,
+            email=row.email,
+            user=user,
+            organization=organization,
+            role=row.role,
+            end=row.end,
+            before=before,
             is_needed=is_needed,
             warnings=warnings,
         )
 
-    def _match(self, row: PersonRow, stored: StoredPeople) -> Organization:
-        """Return the organization of a row. Raises `RowRefused` if it is not clear."""
+    def _find_organization(self, row: PersonRow, stored: StoredPeople) -> Organization:
+        """Return the organization of a row.
+
+        Raises `RowRefused` if the organization does not exist, is archived, or cannot
+        be identified.
+        """
         key = row.key
         if key.pk is not None:
             column, value = "id", str(key.pk)
@@ -197,7 +204,7 @@ class PersonPlanner:
             column, value = "reference", key.reference
             found = stored.by_reference.get(key.reference)
         elif key.name:
-            return self._match_by_name(row, stored)
+            return self._find_by_name(row, stored)
         else:
             raise self._refuse(
                 row, _("Enter the reference of the organization."), self._key_column()
@@ -209,7 +216,7 @@ class PersonPlanner:
             raise self._refuse(row, message % found.pk, column, value)
         return found
 
-    def _match_by_name(self, row: PersonRow, stored: StoredPeople) -> Organization:
+    def _find_by_name(self, row: PersonRow, stored: StoredPeople) -> Organization:
         name = row.key.name
         found = stored.by_name.get(normalize(name), [])
         if not self.matches_names:
@@ -228,14 +235,14 @@ class PersonPlanner:
         raise self._refuse(row, message, "organization", name)
 
     def _key_column(self) -> str:
-        """Return the column in which the file says which organization is meant."""
+        """Return the column that identifies the organization in this file."""
         columns = ("reference", "id", "organization")
         return next(name for name in columns if name in self.header.positions)
 
-    def _check_named_once(self, row: PersonRow, organization: Organization) -> bool:
-        """Return whether an earlier row says the same about the person there.
+    def _is_repeated(self, row: PersonRow, organization: Organization) -> bool:
+        """Return whether an earlier row gives the person the same role there.
 
-        Raises `RowRefused` if it says something else.
+        Raises `RowRefused` if an earlier row gives them another role or last day.
         """
         assert row.role is not None
         said = (row.line, row.role.key, repr(row.end))
@@ -248,7 +255,7 @@ class PersonPlanner:
             raise self._refuse(row, message % first[0], "email", row.email)
         return first[0] != row.line
 
-    def _check_person(
+    def _choose_user_to_change(
         self,
         row: PersonRow,
         user: User,
@@ -274,8 +281,8 @@ class PersonPlanner:
         if not self.invites_unknown:
             raise self._refuse(row, explain_nobody(), "email", row.email)
 
-    def _compare_names(self, row: PersonRow, user: User) -> list[ImportWarning]:
-        """Return a warning if the file has another name than the account."""
+    def _warn_about_name(self, row: PersonRow, user: User) -> list[ImportWarning]:
+        """Return a warning if the name in the file differs from the account."""
         if is_name_of(row.names, user):
             return []
         columns = ("full_name", "first_name", "last_name")
@@ -288,10 +295,10 @@ class PersonPlanner:
         warning = ImportWarning(OTHER_NAME, row.line, title, value, detail=detail)
         return [warning]
 
-    def _compare_organization(
+    def _warn_about_organization(
         self, row: PersonRow, organization: Organization
     ) -> list[ImportWarning]:
-        """Return a warning if a row names another organization than its key."""
+        """Return a warning if the organization with the row's key has another name."""
         name = row.key.name
         if not name or is_same_text(name, organization.name):
             return []
@@ -299,10 +306,10 @@ class PersonPlanner:
         detail = _("It is “%s”.") % printable(organization.name)
         return [ImportWarning(OTHER_ORGANIZATION, row.line, title, name, detail=detail)]
 
-    def _find_lost(
+    def _warn_about_lost_permissions(
         self, row: PersonRow, role: Role, before: HeldRole
     ) -> list[ImportWarning]:
-        """Return a warning if the person may do less in the new role."""
+        """Return a warning if the new role has fewer permissions than the old one."""
         kept = role.permissions
         lost = [name for name in before.role.permissions if name not in kept]
         if not lost:
@@ -318,19 +325,19 @@ class PersonPlanner:
         return RowRefused(ImportProblem(message, row.line, title, value))
 
 
-def is_by_name(key: OrganizationKey) -> bool:
+def has_only_name(key: OrganizationKey) -> bool:
     return key.pk is None and key.reference is None and bool(key.name)
 
 
-def is_held(row: PersonRow, held: HeldRole | None) -> bool:
-    """Return whether a person has the role of a row, until the same day."""
+def has_role_already(row: PersonRow, held: HeldRole | None) -> bool:
+    """Return whether a person already has the role in a row, until the same day."""
     if held is None or held.role is not row.role:
         return False
     return row.end is None or has_same_day(held.ends_at, row.end.at)
 
 
-def is_offered(row: PersonRow, invitation: Invitation | None) -> bool:
-    """Return whether an invitation offers what a row says."""
+def is_invited_already(row: PersonRow, invitation: Invitation | None) -> bool:
+    """Return whether an invitation offers the role in a row, until the same day."""
     if invitation is None or row.role is None or invitation.role != row.role.key:
         return False
     if row.end is None:
@@ -339,7 +346,7 @@ def is_offered(row: PersonRow, invitation: Invitation | None) -> bool:
 
 
 def is_name_of(names: PersonNames, user: User) -> bool:
-    """Return whether a row says nothing else about a name than the account."""
+    """Return whether the parts of a name in a row are the same as in the account."""
     pairs = [
         (names.first, user.first_name),
         (names.last, user.last_name),
@@ -349,14 +356,14 @@ def is_name_of(names: PersonNames, user: User) -> bool:
 
 
 def is_same_text(first: str, second: str) -> bool:
-    """Return whether texts differ only in case, accents and spaces."""
+    """Return whether two texts are the same, ignoring case, accents and spaces."""
     if first == second:
         return True
     return normalize(first).split() == normalize(second).split()
 
 
 def explain_missing(key: OrganizationKey, stored: StoredPeople) -> str:
-    """Return the message for a key that no organization has."""
+    """Return the message if no organization has the key in a row."""
     if key.pk is not None:
         return _("There is no such organization any more.")
     almost_same = stored.almost_same_references.get((key.reference or "").lstrip("0"))

@@ -1,4 +1,4 @@
-"""Working out what importing the rows of a file will change."""
+"""Determines what importing the rows of a file will change."""
 
 from __future__ import annotations
 
@@ -47,14 +47,14 @@ from orgadmin.records.imports.suspicions import ImportWarning
 class PlannedPerson:
     """A person who should get a role, or be invited to it.
 
-    A person is invited if they have no account, or if it is doubtful that the account
-    with this address is theirs. Their answer verifies it.
+    A person is invited if they have no account, or if the account with this address may
+    not be theirs. Accepting the invitation verifies the address.
     """
 
     role: Role
     email: str
-    user: User | None  # None if the person is to be invited
-    # The end that the membership is to have. None keeps the one that it has.
+    user: User | None  # None if the person will be invited
+    # The new end of the membership. None keeps the current end.
     end: MembershipEnd | None = None
 
 
@@ -74,7 +74,7 @@ class PlannedRow:
 
     @property
     def cleared(self) -> list[str]:
-        """The fields that will be emptied."""
+        """The fields that will be cleared."""
         fields = []
         for name, old_value in self.old_values.items():
             if old_value and not getattr(self.organization, name):
@@ -83,10 +83,10 @@ class PlannedRow:
 
 
 class RowPlanner:
-    """Plans the rows of a file, batch by batch, and refuses what the actor may not do.
+    """Plans the rows of a file, batch by batch, and refuses what the actor cannot do.
 
-    For an organization that the actor may not change, the error message is the same as
-    for one that does not exist.
+    If the actor cannot change an organization, the error message is the same as if the
+    organization did not exist.
     """
 
     def __init__(
@@ -103,7 +103,7 @@ class RowPlanner:
         self.invites_unknown = invites_unknown
         self.matches_names = matches_names
         self.targets = targets or {}
-        # A command without an actor may do everything, as a superuser may.
+        # A command without an actor has the permissions of a superuser.
         asker = User(is_superuser=True) if actor is None else actor
         self.is_superuser = is_active_superuser(asker)
         self.permissions = Organization.objects.permissions_everywhere(asker)
@@ -115,7 +115,7 @@ class RowPlanner:
         self.replaced_references: set[str] = set()
         # IDs of the organizations that earlier batches have created
         self.created_pks: set[int] = set()
-        # {number without zeros at its start: reference} of organizations that earlier
+        # {number without leading zeros: reference} of organizations that earlier
         # batches of a dry run would create
         self.planned_references: dict[str, str] = {}
 
@@ -123,13 +123,14 @@ class RowPlanner:
         """Load the organizations and users that rows refer to. Runs up to 7 queries."""
         pks = {row.pk for row in rows if row.pk is not None}
         references = [row.reference for row in rows if row.reference is not None]
-        # A file cannot contain the ID of an organization that this import creates. If
-        # it seems to, the row was meant for another organization.
+        # A file cannot know the ID of an organization that this import creates. If a
+        # row has such an ID, it means another organization.
         by_pk = self.changeable.filter(pk__in=pks - self.created_pks)
         by_reference = self.changeable.filter(reference__in=references)
         by_name = self._load_by_name(rows)
         by_line = self._load_targets(rows)
-        # Archived ones are among them: no two organizations have the same reference.
+        # Archived organizations are included, because references are unique among all
+        # organizations.
         owners = Organization.objects.filter(reference__in=references)
         users = find_users(rows)
         organizations = [*by_pk, *by_reference, *by_line.values()]
@@ -161,7 +162,7 @@ class RowPlanner:
         return almost_same
 
     def _load_targets(self, rows: Iterable[ImportRow]) -> dict[int, Organization]:
-        """Return {line: organization} that the person chose for a row."""
+        """Return {line: organization that the person has chosen for the row}."""
         pks = {}
         for row in rows:
             pk = self.targets.get(str(row.line))
@@ -171,7 +172,7 @@ class RowPlanner:
         return {line: found[pk] for line, pk in pks.items() if pk in found}
 
     def _load_by_name(self, rows: Iterable[ImportRow]) -> dict[str, list[Organization]]:
-        """Return {normalized name: organizations} for rows that have no other key."""
+        """Return {normalized name: organizations} for rows without a key."""
         if not self.matches_names:
             return {}
         keys = set()
@@ -181,24 +182,25 @@ class RowPlanner:
         found = self.changeable.filter(name_key__in=keys).order_by("pk")
         by_name: dict[str, list[Organization]] = defaultdict(list)
         for organization in found:
-            # The keys of long names, and of names that only look alike, are the same.
+            # Different names can have the same key, if they look alike or are long.
             by_name[normalize(organization.name)].append(organization)
         return by_name
 
     def plan(self, row: ImportRow, stored: StoredObjects) -> PlannedRow:
-        """Work out what importing this row will change, and remember it for later rows.
+        """Determine what importing this row will change.
 
-        Raises `RowRefused` if the row cannot be imported.
+        Raises `RowRefused` if the row cannot be imported, for example because an
+        earlier row changes the same organization.
         """
-        organization = self._match(row, stored)
+        organization = self._find_organization(row, stored)
         is_new = organization is None
         if organization is None:
             self._check_may_create(row)
             self._check_has_name(row)
             organization = Organization()
         values = dict(row.values)
-        if organization.pk and self._is_matched_otherwise(row, organization, stored):
-            # The name has identified the organization, and need not be written alike.
+        if organization.pk and self._is_matched_without_key(row, organization, stored):
+            # A different spelling of the name must not rename the organization.
             values.pop("name", None)
         old_values = find_old_values(organization, values)
         self._check_may_write(row, old_values)
@@ -215,10 +217,10 @@ class RowPlanner:
         self._set_values(organization, values)
         return PlannedRow(row.line, organization, is_new, old_values, people, warnings)
 
-    def _is_matched_otherwise(
+    def _is_matched_without_key(
         self, row: ImportRow, organization: Organization, stored: StoredObjects
     ) -> bool:
-        """Return whether no key has identified the organization, but its name."""
+        """Return whether the organization was found by its name or chosen by hand."""
         if self.matches_names and not row.has_key:
             return True
         return stored.by_line.get(row.line) is organization
@@ -235,9 +237,9 @@ class RowPlanner:
         organization._history_user = self.actor  # type: ignore[attr-defined]
 
     def remember_created(self, organizations: Iterable[Organization]) -> None:
-        """Remember organizations that were created, so no later row matches them.
+        """Record organizations that were created, so that no later row matches them.
 
-        Those of a dry run have no ID. Only their references are compared with others.
+        In a dry run, they may have no ID. Then only their references are recorded.
         """
         for organization in organizations:
             if organization.pk is not None:
@@ -246,13 +248,17 @@ class RowPlanner:
                 digits = organization.reference.lstrip("0")
                 self.planned_references.setdefault(digits, organization.reference)
 
-    def _match(self, row: ImportRow, stored: StoredObjects) -> Organization | None:
+    def _find_organization(
+        self, row: ImportRow, stored: StoredObjects
+    ) -> Organization | None:
         """Return the organization that the row changes, or None if it creates one.
 
-        Looks for the ID if the row has one, and otherwise for the reference. If there
-        is none, it is the one that the person chose for the row. Raises
-        `RowRefused` if there is no organization with the ID, or if an earlier row
-        changes the same organization.
+        Searches by ID if the row has one, otherwise by reference, and otherwise by name
+        if names identify organizations. If nothing is found, this is the organization
+        that the person has chosen for the row.
+
+        Raises `RowRefused` if there is no organization with the ID, if several have the
+        name, or if an earlier row changes the same organization.
         """
         organization = None
         if row.pk is not None:
@@ -268,19 +274,19 @@ class RowPlanner:
         elif row.reference is not None:
             organization = stored.by_reference.get(row.reference)
         elif self.matches_names:
-            organization = self._match_by_name(row, stored)
+            organization = self._find_by_name(row, stored)
         if organization is None:
             organization = stored.by_line.get(row.line)
         if organization is not None:
             self._check_matched_once(row, organization)
         return organization
 
-    def _match_by_name(
+    def _find_by_name(
         self, row: ImportRow, stored: StoredObjects
     ) -> Organization | None:
         """Return the organization with the name in a row, or None if there is none.
 
-        Raises `RowRefused` if several have it.
+        Raises `RowRefused` if several organizations have the name.
         """
         name = row.values.get("name", "")
         found = []
@@ -297,6 +303,7 @@ class RowPlanner:
         return next(iter(found), None)
 
     def _check_matched_once(self, row: ImportRow, organization: Organization) -> None:
+        """Raise `RowRefused` if an earlier row changes the same organization."""
         first_line = self.lines_by_pk.setdefault(organization.pk, row.line)
         if first_line != row.line:
             message = _(
@@ -311,12 +318,12 @@ class RowPlanner:
             raise RowRefused(ImportProblem(message, row.line))
 
     def _check_may_write(self, row: ImportRow, old_values: dict[str, Any]) -> None:
-        """Raise `RowRefused` for columns that only superusers may import.
+        """Raise `RowRefused` for columns that only superusers can import.
 
         Confidential fields and people are refused even if nothing would change.
         Otherwise, the result of an import would reveal confidential values, and which
-        people have accounts. References are allowed, because they identify
-        organizations, but only if they do not change.
+        people have accounts. References are allowed if they do not change, because they
+        identify organizations.
         """
         if self.is_superuser:
             return
@@ -338,9 +345,9 @@ class RowPlanner:
     def _plan_people(
         self, row: ImportRow, organization: Organization, stored: StoredObjects
     ) -> list[PlannedPerson]:
-        """Return the people of a row, with the users of those who get their role now.
+        """Return the people of a row, with the users of people who get their role now.
 
-        The others are invited. Raises `RowRefused` if nobody can be invited.
+        All other people are invited. Raises `RowRefused` if they cannot be invited.
         """
         people = []
         for person in row.people:
@@ -370,9 +377,9 @@ class RowPlanner:
     ) -> None:
         """Raise `RowRefused` if the reference belongs to another organization.
 
-        This includes references that an earlier row replaces. Whether such a reference
-        is already free depends on whether that row is in an earlier batch, and people
-        cannot know where batches end.
+        Also raises it if an earlier row replaces that reference. The reference would
+        only be free if that row was in an earlier batch, and people cannot know where
+        batches end.
         """
         if row.reference is None:
             return
@@ -417,17 +424,17 @@ def find_new_end(
     organization: Organization,
     stored: StoredObjects,
 ) -> MembershipEnd | None:
-    """Return the end that a membership is to have, or None if it keeps its own.
+    """Return the new end of a membership, or None if the end does not change.
 
-    A membership may end at any time of its last day. A file has only days, so the same
-    day is no change.
+    A membership can end at any time of its last day. A file contains only days, so the
+    same day is not a change.
     """
     if person.ends_at is None:
         return None
     if user is not None:
         group_id = getattr(organization, person.role.attname)
-        present_end = stored.memberships.get((user.pk, group_id))
-        if has_same_day(present_end, person.ends_at):
+        current_end = stored.memberships.get((user.pk, group_id))
+        if has_same_day(current_end, person.ends_at):
             return None
     return MembershipEnd(person.ends_at)
 
@@ -437,8 +444,9 @@ def find_old_values(
 ) -> dict[str, Any]:
     """Return {field: current value} for the fields whose new value differs.
 
-    A stored value that is older than the rules for text may differ from what an import
-    makes of it. That alone is no change, so an exported file can be imported again.
+    If cleaning the current value results in the new value, this is not a change.
+    Otherwise, importing an exported file again would change values that were stored
+    before the current rules for text.
     """
     old_values = {}
     for name, value in values.items():
@@ -449,7 +457,7 @@ def find_old_values(
 
 
 def clean_stored(name: str, value: Any) -> Any:
-    """Return what an import makes of the stored value of a field."""
+    """Return the stored value of a field as cleaned by an import."""
     try:
         return clean_value(name, value or "")
     except InvalidCell:

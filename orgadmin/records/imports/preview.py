@@ -50,14 +50,11 @@ class CellPreview:
 
 @dataclass(frozen=True)
 class RowPreview:
-    """The effects of a row on an organization.
-
-    As text, they are for example "phone: “1” → “2”".
-    """
+    """The effects of a row on an organization."""
 
     line: int
     organization: Organization
-    effects: list[str]
+    effects: list[str]  # for people, such as "phone: “1” → “2”"
     cells: list[CellPreview]
     is_new: bool
     old_values: dict[str, Any]  # {field that changes: value before}
@@ -65,15 +62,15 @@ class RowPreview:
 
     @property
     def title(self) -> str:
-        """What the row is about."""
+        """What the row is about, as text."""
         return str(self.organization)
 
     @property
     def chosen_effects(self) -> list[str]:
-        """The effects without the names of new groups, which nobody chooses.
+        """The effects without the names of new groups, which can differ each time.
 
-        If a hundred organizations have the same name, the numbers of their groups are
-        random.
+        If a hundred organizations have the same name, the numbers in their group names
+        are random.
         """
         return ["created", *self.effects[1:]] if self.is_new else self.effects
 
@@ -83,7 +80,7 @@ class PeopleEffects:
     """What an import changes about the people of an organization."""
 
     role_changes: list[RoleChange] = field(default_factory=list)
-    # The end that each of these memberships had before, or None
+    # The previous end of the membership in each role change
     previous_ends: list[datetime | None] = field(default_factory=list)
     invitations: list[Invitation] = field(default_factory=list)
 
@@ -93,7 +90,7 @@ def preview_batch(
 ) -> Iterator[RowPreview]:
     """Yield a preview of each row that changes something.
 
-    Runs one query, or a few on SQLite, which limits the parameters of a query.
+    Runs one query, or several on SQLite, which limits the parameters of a query.
     """
     groups = load_groups(written.created)
     effects_on_people = describe_people(written)
@@ -121,7 +118,7 @@ def preview_batch(
 
 
 def collect_people(written: WrittenBatch) -> dict[int, PeopleEffects]:
-    """Return {organization ID: what has changed about its people}."""
+    """Return {organization ID: changes of its people}."""
     people: dict[int, PeopleEffects] = defaultdict(PeopleEffects)
     for change in written.role_changes:
         pk = change.organization.pk
@@ -134,10 +131,10 @@ def collect_people(written: WrittenBatch) -> dict[int, PeopleEffects]:
 
 
 def load_groups(organizations: Sequence[Organization]) -> dict[int, Group]:
-    """Return the groups of the organizations as {id: group}.
+    """Return the groups of the organizations as {ID: group}.
 
-    `prefetch_related_objects()` would build one OR per organization, and SQLite refuses
-    an expression that is so deep.
+    `prefetch_related_objects()` would build one OR per organization, and SQLite does
+    not support such deep expressions.
     """
     group_ids: list[int | None] = []
     for organization in organizations:
@@ -186,7 +183,7 @@ def shorten(value: str) -> str:
 
 
 def describe_people(written: WrittenBatch) -> dict[int, list[str]]:
-    """Return {organization ID: effects}: who gets which role, and who is invited."""
+    """Return {organization ID: texts about who gets which role and who is invited}."""
     effects: dict[int, list[str]] = defaultdict(list)
     for change in written.role_changes:
         if change.role is not None:  # an import never removes anyone

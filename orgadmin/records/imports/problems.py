@@ -24,8 +24,8 @@ class ImportProblem:
     line: int | None = None  # The header is line 1. None means the whole file.
     column: str = ""  # the title of the column, as in the file
     value: str = ""
-    # What the file is about if it is not about what was expected: a key of
-    # Import.Subject. Pages link to the import of such files.
+    # If the file is about another subject than expected: a key of Import.Subject. Pages
+    # link to the import of such files.
     subject: str = ""
 
     def __str__(self) -> str:
@@ -43,10 +43,10 @@ class ImportProblem:
 
 
 class ImportRefused(Exception):
-    """The import was refused and nothing was changed.
+    """The import was refused, and nothing was changed.
 
-    `problems` are all problems that were found, in the order of their lines.
-    `valid_rows` is how many rows have none, or 0 if the file cannot be read.
+    `problems` are all problems, sorted by line. `valid_rows` is the number of rows
+    without problems, or 0 if the file cannot be read.
     """
 
     def __init__(self, problems: Sequence[ImportProblem], valid_rows: int = 0) -> None:
@@ -56,7 +56,7 @@ class ImportRefused(Exception):
 
 
 class WarningsRefused(ImportRefused):
-    """The import was refused only because nobody has agreed to its warnings."""
+    """The import was refused because nobody has agreed to its warnings."""
 
 
 class FileRefused(Exception):

@@ -1,4 +1,4 @@
-"""The warnings about what a row would change, compared with what is there."""
+"""Warnings about the changes of a row, compared with the current values."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from orgadmin.records.imports.suspicions import (
     ALMOST_SAME_REFERENCE,
     LOSES_ROLE,
     ImportWarning,
-    compare,
+    compare_values,
 )
 
 if TYPE_CHECKING:
@@ -32,7 +32,7 @@ def find_cell_warnings(
     warnings = [each for each in row.warnings if is_new or each.field in old_values]
     for name, old_value in old_values.items():
         new_value = row.values[name] or ""
-        for suspicion in compare(name, old_value or "", new_value):
+        for suspicion in compare_values(name, old_value or "", new_value):
             title = header.find_title(name)
             detail = _("The present value is “%s”.") % printable(old_value)
             warnings.append(
@@ -44,7 +44,7 @@ def find_cell_warnings(
 def find_almost_same_reference(
     header: Header, row: ImportRow, stored: StoredObjects
 ) -> list[ImportWarning]:
-    """Return a warning if other references differ only in zeros at the start."""
+    """Return a warning if other references differ only in leading zeros."""
     reference = row.reference or ""
     found = stored.almost_same_references.get(reference.lstrip("0"), [])
     if not found or reference in found:
@@ -62,7 +62,7 @@ def find_lost_roles(
     people: Sequence[PlannedPerson],
     stored: StoredObjects,
 ) -> list[ImportWarning]:
-    """Return a warning for each person who may do less in their new role."""
+    """Return a warning for each person whose new role has fewer permissions."""
     warnings = []
     for person in people:
         if person.user is None:
@@ -88,12 +88,12 @@ def find_lost_roles(
 
 
 def describe_lost(role: Role, permissions: Iterable[str]) -> str:
-    """Return what someone with a role can no longer do without these permissions."""
+    """Return what a person with a role can no longer do without these permissions."""
     text = _("The person is %(role)s now, and can then no longer: %(permissions)s.")
     labels = [str(PERMISSIONS[permission]) for permission in permissions]
     return text % {"role": role.label, "permissions": ", ".join(labels)}
 
 
 def find_column(role: Role) -> str:
-    """Return the column for the people of a role."""
+    """Return the column for people with a role."""
     return next(column for column, each in ROLE_COLUMNS.items() if each == role)

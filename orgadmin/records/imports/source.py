@@ -1,4 +1,4 @@
-"""Where an import reads its table: from a file, or from what was stored of one."""
+"""Where an import reads its table: from a file, or from stored records."""
 
 from __future__ import annotations
 
@@ -12,11 +12,13 @@ from orgadmin.records.imports.tables import Table, read_table
 
 
 class Source(Protocol):
+    """What an import reads its table from."""
+
     def hash(self) -> str:
         """Return the SHA-256 of the file."""
 
     def read(self, options: ImportOptions, titles: TitleReader) -> Table:
-        """Return the table. Raises `FileRefused` if there is none."""
+        """Return the table. Raises `FileRefused` if the file cannot be imported."""
 
 
 @dataclass(frozen=True)

@@ -1,8 +1,8 @@
 """Imports in the browser: a file is uploaded and read once, and confirmed later.
 
-The records of the file are stored, together with what a preview shows of them. When the
-author confirms the import, it is made from these records. If it would do anything else
-than the preview has shown, nothing is imported.
+The records of the file are stored, together with a preview. When the author confirms
+the import, it uses the stored records. If the import would do anything else than the
+preview has shown, nothing is imported.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from orgadmin.records.imports.file_columns import (
     describe_columns,
     fit_mapping,
 )
-from orgadmin.records.imports.file_records import SAMPLE, Record
+from orgadmin.records.imports.file_records import SAMPLE_SIZE, Record
 from orgadmin.records.imports.header import TitleReader
 from orgadmin.records.imports.options import PAGE_LIMITS, ImportOptions
 from orgadmin.records.imports.organizations import (
@@ -53,16 +53,16 @@ from orgadmin.records.imports.problems import (
 from orgadmin.records.imports.source import hash_file
 from orgadmin.records.imports.tables import Format, Table, read_table
 
-FILE_NAME_LENGTH = 255
+MAX_FILE_NAME = 255  # characters
 
-# {what the rows of a file are about: what imports them}
+# {what the rows of a file are about: class that imports them}
 SUBJECTS: dict[str, type[TableImport]] = {
     Import.Subject.ORGANIZATIONS: OrganizationImport,
     Import.Subject.PEOPLE: PeopleImport,
 }
 
-# What is shown before the import is confirmed, and not needed afterwards.
-BEFORE = (
+# The parts that are deleted after the import, because only the preview needs them
+PREVIEW_KINDS = (
     ImportPart.Kind.FILE,
     ImportPart.Kind.RECORDS,
     ImportPart.Kind.PREVIEW,
@@ -77,12 +77,13 @@ class PreviewOutdated(Exception):
 
 @dataclass(frozen=True)
 class Choices:
-    """What the author of an import has chosen."""
+    """The choices of the author of an import."""
 
     options: ImportOptions
     send_mail: bool = False
 
-    def store(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, Any]:
+        """Return the choices as JSON data, as in `Import.choices`."""
         stored = asdict(self.options)
         del stored["limits"]
         stored["mapping"] = dict(self.options.mapping)
@@ -91,7 +92,7 @@ class Choices:
         return {**stored, "send_mail": self.send_mail}
 
     @classmethod
-    def load(cls, stored: Mapping[str, Any]) -> Choices:
+    def from_dict(cls, stored: Mapping[str, Any]) -> Choices:
         values = {**stored, "clear_blank": tuple(stored["clear_blank"])}
         send_mail = values.pop("send_mail")
         return cls(ImportOptions(**values, limits=PAGE_LIMITS), send_mail)
@@ -99,10 +100,12 @@ class Choices:
 
 @dataclass(frozen=True)
 class StoredWarning:
+    """A warning in the preview of an import."""
+
     text: str
     word: str
     line: int = 0
-    # The organization that a new row may mean
+    # The existing organization that a new row may duplicate
     resembled: int | None = None
     resembled_name: str = ""
 
@@ -112,9 +115,10 @@ class StoredWarning:
 
 @dataclass(frozen=True)
 class StoredReport:
-    """What the preview of an import says, as `ImportReport` does.
+    """The report of an import, as stored for its preview.
 
-    `skipped`, `warnings` and `problems` are read when they are needed.
+    The fields are as in `ImportReport`. The lists of skipped rows, warnings and
+    problems can be long. They are stored separately, and read when they are needed.
     """
 
     created: int = 0
@@ -135,7 +139,7 @@ class StoredReport:
     number_of_warnings: int = 0
     number_of_problems: int = 0
     number_rejected: int = 0  # rows that are left out
-    valid_rows: int = 0  # if there are problems: rows without any
+    valid_rows: int = 0  # rows without problems, if there are problems
     titles: Sequence[str] = ()
 
 
@@ -160,7 +164,7 @@ class StoredSource:
 
 
 class Recorder:
-    """Records what each row does: for the preview, for undoing it, and as a hash."""
+    """Records what each row does, for the preview, for an undo, and as a hash."""
 
     def __init__(self) -> None:
         self.previews = PartWriter(ImportPart.Kind.PREVIEW)
@@ -171,21 +175,22 @@ class Recorder:
         self.previews.add([row.line, row.title, row.effects])
         seen = [row.line, row.title, row.chosen_effects]
         self.hash.update(repr(seen).encode("utf-8", "replace"))
-        self.changes.add(describe_change(row))
+        self.changes.add(make_change_item(row))
 
     def add_rejected(self, report: ImportReport) -> None:
-        """Record the rows that are left out, at the end."""
+        """Record the rows that are left out. Call this after the import."""
         lines = [row.line for row in report.rejected]
         self.hash.update(repr(lines).encode())
 
     def make_digest(self, stored: Import, choices: Choices) -> str:
-        """Return a hash of the file, the choices, and what the rows do.
+        """Return a hash of the file, the choices, and the effects of the rows.
 
-        The tick that accepts the warnings is set after the person has seen them.
+        Ignores whether the person accepts the warnings, because they can only decide
+        this after they have seen the preview.
         """
         options = replace(choices.options, accepts_warnings=False)
-        seen = replace(choices, options=options).store()
-        # The database may sort the keys.
+        seen = replace(choices, options=options).to_dict()
+        # The database may change the order of the keys.
         chosen = json.dumps(seen, sort_keys=True)
         parts = (stored.sha256, read_format(stored), chosen)
         digest = self.hash.copy()
@@ -193,8 +198,8 @@ class Recorder:
         return digest.hexdigest()
 
 
-def describe_change(row: RowPreview) -> dict[str, Any]:
-    """Return what a row has changed, by key."""
+def make_change_item(row: RowPreview) -> dict[str, Any]:
+    """Return what a row has changed, as JSON data for an undo."""
     organization = row.organization
     names = FIELDS if row.is_new else row.old_values
     return {
@@ -204,15 +209,15 @@ def describe_change(row: RowPreview) -> dict[str, Any]:
         "before": row.old_values,
         "after": {name: getattr(organization, name) for name in names},
         "roles": [
-            describe_role(change, end)
+            make_role_item(change, end)
             for change, end in zip(row.people.role_changes, row.people.previous_ends)
         ],
         "invitations": [invitation.pk for invitation in row.people.invitations],
     }
 
 
-def describe_role(change: RoleChange, end: datetime | None) -> dict[str, Any]:
-    """Return a change of a role, with the role and the end from before."""
+def make_role_item(change: RoleChange, end: datetime | None) -> dict[str, Any]:
+    """Return a role change as JSON data. `end` is the previous end."""
     return {
         "user": change.user.pk,
         "role": change.role.key if change.role else None,
@@ -222,8 +227,8 @@ def describe_role(change: RoleChange, end: datetime | None) -> dict[str, Any]:
     }
 
 
-def find_reader(subject: str) -> type[TitleReader]:
-    return SUBJECTS[subject].title_reader
+def find_title_reader_class(subject: str) -> type[TitleReader]:
+    return SUBJECTS[subject].title_reader_class
 
 
 def read_format(stored: Import) -> Format:
@@ -241,7 +246,7 @@ def read_columns(stored: Import) -> list[ColumnPreview]:
 
 
 def list_left_out(stored: Import) -> Iterator[list[str]]:
-    """Yield the rows of a file with what the import leaves out, and why."""
+    """Yield a header, and the rows that the import leaves out, with their problems."""
     report = read_report(stored)
     parts = PartList(stored, ImportPart.Kind.PROBLEMS)
     rejected = (cells for _line, cells in parts)
@@ -249,21 +254,21 @@ def list_left_out(stored: Import) -> Iterator[list[str]]:
 
 
 def list_warnings(stored: Import, end: int) -> list[StoredWarning]:
-    """Return the first warnings of the preview."""
+    """Return the warnings of the preview before the index `end`."""
     warnings = PartList(stored, ImportPart.Kind.WARNINGS)[:end]
     return [StoredWarning(*values) for values in warnings]
 
 
 def clean_file_name(name: str) -> str:
-    """Return what is kept of the name of an uploaded file."""
-    return remove_invisible(name.replace("\0", "")).strip()[-FILE_NAME_LENGTH:]
+    """Return the name of an uploaded file as it is stored."""
+    return remove_invisible(name.replace("\0", "")).strip()[-MAX_FILE_NAME:]
 
 
-# Steps
+# The steps of an import
 
 
 @transaction.atomic
-def upload(
+def store_upload(
     file: BinaryIO,
     name: str,
     choices: Choices,
@@ -271,85 +276,88 @@ def upload(
     actor: User,
     subject: str = Import.Subject.ORGANIZATIONS,
 ) -> Import:
-    """Store a file that is to be imported."""
+    """Store an uploaded file, and return the new import."""
     stored = Import.objects.create(
         actor_key=actor.pk,
         subject=subject,
         file_name=clean_file_name(name),
         sha256=hash_file(file),
-        choices=choices.store(),
+        choices=choices.to_dict(),
     )
     store_file(stored, file)
     return stored
 
 
-def read_file(stored: Import) -> None:
+def store_records(stored: Import) -> None:
     """Read the records of an uploaded file, and store them.
 
-    A file that cannot be read, or not to its end, has a problem, which is stored.
+    If the file cannot be read completely, stores the reason.
     """
     with open_stored_file(stored) as file:
-        _read_file(stored, file)
+        _store_records(stored, file)
 
 
-def _read_file(stored: Import, file: BinaryIO) -> None:
-    """Store the records of a file, and its format or what is wrong with it.
+def _store_records(stored: Import, file: BinaryIO) -> None:
+    """Store the records of a file and its format.
 
-    Of a file that breaks off, the records before are stored for the page that says so.
+    If the file cannot be read completely, stores the reason, and the records up to that
+    point. A page shows both.
     """
-    choices = Choices.load(stored.choices)
+    choices = Choices.from_dict(stored.choices)
     writer = PartWriter(ImportPart.Kind.RECORDS)
     sample: list[Record] = []
     summary: dict[str, Any] = {}
     # A record of a CSV file can have several lines.
     last_line = 0
     try:
-        titles = find_reader(stored.subject)(choices.options.mapping)
-        table = read_table(file, choices.options, titles)
+        reader_class = find_title_reader_class(stored.subject)
+        title_reader = reader_class(choices.options.mapping)
+        table = read_table(file, choices.options, title_reader)
         summary["format"] = asdict(table.format)
         # Later steps use the same encoding and sheet.
-        found = replace(
+        options = replace(
             choices.options,
             encoding=table.format.encoding or None,
             sheet=table.format.sheet,
         )
-        choices = replace(choices, options=found)
+        choices = replace(choices, options=options)
         for record in table.records:
             writer.add([record.line, record.cells])
             last_line = record.line
-            if len(sample) < SAMPLE:
+            if len(sample) < SAMPLE_SIZE:
                 sample.append(record)
     except FileRefused as error:
         summary["read_problem"] = asdict(error.problem)
-    choices = fit_columns(choices, sample, find_reader(stored.subject))
+    reader_class = find_title_reader_class(stored.subject)
+    choices = fit_columns(choices, sample, reader_class)
     summary["records"] = writer.count
     summary["last_line"] = last_line
     with transaction.atomic():
         writer.save(stored)
         stored.summary = summary
-        stored.choices = choices.store()
+        stored.choices = choices.to_dict()
         stored.save(update_fields=["summary", "choices"])
 
 
 def fit_columns(
-    choices: Choices, sample: Sequence[Record], reader: type[TitleReader]
+    choices: Choices, sample: Sequence[Record], reader_class: type[TitleReader]
 ) -> Choices:
-    """Return the choices without the saved columns that a file does not have."""
+    """Return the choices, with the saved mapping limited to columns of the file."""
     if not choices.options.mapping:
         return choices
-    columns = describe_columns(sample, reader(choices.options.mapping))
-    mapping = fit_mapping(columns, choices.options.mapping, reader)
+    columns = describe_columns(sample, reader_class(choices.options.mapping))
+    mapping = fit_mapping(columns, choices.options.mapping, reader_class)
     return replace(choices, options=replace(choices.options, mapping=mapping))
 
 
-def prepare(
+def prepare_preview(
     stored: Import,
     *,
     actor: User,
     on_progress: Callable[[int], None] | None = None,
 ) -> None:
-    """Find out what an import would do, and store it for the preview."""
-    choices = Choices.load(stored.choices)
+    """Determine what an import would do, and store it as a preview."""
+    choices = Choices.from_dict(stored.choices)
     recorder = Recorder()
     problems: list[ImportProblem] = []
     valid_rows = 0
@@ -371,10 +379,11 @@ def prepare(
         recorder = Recorder()
     recorder.add_rejected(report)
     source = StoredSource(stored)
-    titles = find_reader(stored.subject)(choices.options.mapping)
-    columns = describe_columns(source.list_records(), titles)
+    reader_class = find_title_reader_class(stored.subject)
+    title_reader = reader_class(choices.options.mapping)
+    columns = describe_columns(source.list_records(), title_reader)
     with transaction.atomic():
-        # Another request may be doing the same.
+        # Another request may prepare the same import.
         Import.objects.select_for_update(no_key=True).get(pk=stored.pk)
         save_preview(stored, recorder, report, problems)
         stored.summary["report"]["valid_rows"] = valid_rows
@@ -431,18 +440,20 @@ def count_report(report: ImportReport) -> dict[str, int]:
 
 
 @transaction.atomic
-def carry_out(
+def carry_out_import(
     stored: Import,
     *,
     actor: User,
     on_progress: Callable[[int], None] | None = None,
 ) -> ImportReport:
-    """Make an import whose preview was confirmed, in one transaction.
+    """Carry out an import whose preview was confirmed, in one transaction.
 
-    Raises `PreviewOutdated` if it would do anything else than the preview shows, and
-    `ImportRefused`. The caller has made sure that nobody else makes it.
+    The caller must prevent anyone else from carrying out the same import.
+
+    Raises `ImportRefused`, and `PreviewOutdated` if the import would do anything else
+    than the preview shows.
     """
-    choices = Choices.load(stored.choices)
+    choices = Choices.from_dict(stored.choices)
     recorder = Recorder()
     report = import_table(
         StoredSource(stored),
@@ -456,7 +467,7 @@ def carry_out(
     recorder.add_rejected(report)
     if recorder.make_digest(stored, choices) != stored.digest:
         raise PreviewOutdated
-    stored.parts.filter(kind__in=BEFORE).delete()
+    stored.parts.filter(kind__in=PREVIEW_KINDS).delete()
     recorder.changes.save(stored)
     stored.summary["report"] |= {
         **count_report(report),

@@ -1,4 +1,4 @@
-"""Recognizing cells and rows that a person should look at before they are imported."""
+"""Recognizing cells and rows that a person should check before they are imported."""
 
 from __future__ import annotations
 
@@ -12,23 +12,23 @@ from django.utils.translation import gettext_lazy
 from orgadmin.models.text import remove_invisible
 from orgadmin.records.imports.problems import ImportProblem
 
-# Fields of several lines, in which people write anything.
+# Fields with several lines, which can contain any text
 LONG_FIELDS = ("address", "notes")
 
-# Fields whose text is a number to many programs.
+# Fields whose text many programs mistake for a number
 NUMBER_FIELDS = ("reference", "phone", "tax_id")
 
-# A new value is far longer if it has more characters than the first number, and more
-# than so many times those of the old value.
-LONG = 100
-MUCH_LONGER = 5
+# A new value is suspicious if it has more characters than this, and if it is also more
+# than this many times longer than the old value.
+SUSPICIOUS_LENGTH = 100  # characters
+SUSPICIOUS_GROWTH = 5
 
 
 @dataclass(frozen=True)
 class Suspicion:
-    """A reason to look at a cell or a row, with a word for it."""
+    """A reason to check a cell or a row."""
 
-    word: str | Promise
+    word: str | Promise  # a short name
     message: str | Promise
     # Whether a person must agree before the row is imported
     needs_consent: bool = True
@@ -125,11 +125,11 @@ NOT_ASCII = re.compile(r"[^\x00-\x7f]+")
 # UTF-8 that was read as Mac Roman has a root sign before most letters.
 GARBLED_MAC = re.compile("\u221a[\u00a9\u00ae\u00b0\u00fc\u00b6\u00ba\u2202\u00df§]")
 
-# What the letters and marks are that a garbled text stands for
+# A text was probably garbled if repairing it results in these letters and marks.
 LAST_LATIN = "\u024f"
 MARKS = re.compile("[\u2010-\u2044\u20ac\u2122]")
 
-# Words that the last line of a table begins with, in lower case
+# The words in a row of totals, in lower case
 TOTALS = frozenset(
     [
         *("total", "totals", "grand total", "subtotal", "sum", "count", "average"),
@@ -142,15 +142,16 @@ NUMBER = re.compile(r"[\s\d.,:;()%€$£+-]+")
 
 @dataclass(frozen=True)
 class ImportWarning:
-    """A cell or a row that a person should look at before it is imported."""
+    """A cell or a row that a person should check before it is imported."""
 
     suspicion: Suspicion
     line: int
     column: str = ""  # the title of the column, as in the file
     value: str = ""
     field: str = ""  # the field whose cell it is about
-    detail: str = ""  # what else there is to know, such as the name of a duplicate
-    # The organization that a new row may mean, which can be chosen instead
+    detail: str = ""  # more information, such as the name of a duplicate
+    # The existing organization that a new row may duplicate. People can choose to
+    # change it instead.
     resembled: int | None = None
     resembled_name: str = ""
 
@@ -163,7 +164,7 @@ class ImportWarning:
         return self.suspicion.needs_consent
 
     def describe(self) -> ImportProblem:
-        """Return what people read, which begins with the place and the word."""
+        """Return the warning as a problem, whose message begins with the word."""
         message = f"{self.suspicion.word}. {self.suspicion.message}"
         if self.detail:
             message = f"{message} {self.detail}"
@@ -174,7 +175,7 @@ class ImportWarning:
 
 
 def find_suspicions(name: str, cell: str) -> list[Suspicion]:
-    """Return what is suspicious about the cell of a field, whatever the field has."""
+    """Return what is suspicious about a cell, regardless of the current value."""
     found = []
     if name not in LONG_FIELDS:
         if SCIENTIFIC_NUMBER.fullmatch(cell):
@@ -198,7 +199,7 @@ def split_emails(cell: str) -> list[str]:
 
 
 def is_garbled(text: str) -> bool:
-    """Return whether a part of a text is UTF-8 that was read as something else."""
+    """Return whether a part of a text is UTF-8 that was read in another encoding."""
     if text.isascii():
         return False
     if "\ufffd" in text or GARBLED_MAC.search(text):
@@ -207,9 +208,9 @@ def is_garbled(text: str) -> bool:
 
 
 def is_garbled_part(part: str) -> bool:
-    """Return whether characters stand for fewer ones that are common in Europe."""
+    """Return whether characters are European letters that were read as Windows-1252."""
     try:
-        # Windows-1252 leaves out five characters, which programs take over as they are.
+        # Windows-1252 does not define five bytes. Programs keep them unchanged.
         content = b"".join(encode_western(character) for character in part)
         decoded = content.decode()
     except UnicodeError:
@@ -225,18 +226,19 @@ def encode_western(character: str) -> bytes:
     return character.encode("cp1252")
 
 
-def compare(name: str, old: str, new: str) -> list[Suspicion]:
+def compare_values(name: str, old: str, new: str) -> list[Suspicion]:
     """Return what is suspicious about replacing the value of a field."""
     found = []
     if name in NUMBER_FIELDS and has_lost_zeros(old, new):
         found.append(LOST_ZEROS)
-    if old and len(new) > LONG and len(new) > MUCH_LONGER * len(old):
+    is_far_longer = len(new) > SUSPICIOUS_GROWTH * len(old)
+    if old and len(new) > SUSPICIOUS_LENGTH and is_far_longer:
         found.append(FAR_LONGER)
     return found
 
 
 def has_lost_zeros(old: str, new: str) -> bool:
-    """Return whether a number is the same without the zeros or plus at its start."""
+    """Return whether the new value is the old one without leading zeros or a plus."""
     digits = re.sub(r"\D", "", old)
     if not new.isdecimal() or not digits:
         return False
@@ -246,7 +248,7 @@ def has_lost_zeros(old: str, new: str) -> bool:
 
 
 def is_total(cells: Sequence[str]) -> bool:
-    """Return whether a row has only a word such as “Total”, and numbers."""
+    """Return whether a row contains only a word such as "Total", and numbers."""
     words = [cell for cell in cells if cell and not NUMBER.fullmatch(cell)]
     if len(words) != 1:
         return False
@@ -254,7 +256,7 @@ def is_total(cells: Sequence[str]) -> bool:
 
 
 def is_repeated_header(cells: Sequence[str], titles: Sequence[str]) -> bool:
-    """Return whether each cell that is not empty repeats the title of its column."""
+    """Return whether all cells with text repeat the title of their column."""
     filled = 0
     for cell, title in zip(cells, titles):
         if not cell:

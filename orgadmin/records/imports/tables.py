@@ -1,4 +1,4 @@
-"""Reading the table in a file, whatever its format."""
+"""Reading the table in a CSV file or a workbook."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from django.utils.formats import number_format
 from django.utils.translation import gettext as _
 
 from orgadmin.records.imports.csv_reader import find_delimiter, read_csv
-from orgadmin.records.imports.file_kinds import WORKBOOK, recognize
+from orgadmin.records.imports.file_kinds import WORKBOOK, recognize_kind
 from orgadmin.records.imports.file_records import Record
 from orgadmin.records.imports.header import TitleReader
 from orgadmin.records.imports.options import ImportOptions, Limits
@@ -22,7 +22,7 @@ from orgadmin.records.imports.workbooks import read_workbook
 
 @dataclass(frozen=True)
 class Format:
-    """How a file was read. The person sees it, and can choose something else."""
+    """How a file was read. The preview shows this, and people can change it."""
 
     encoding: str = ""  # a key of ENCODINGS; empty for a workbook
     delimiter: str = ""
@@ -39,20 +39,21 @@ class Format:
         return _("workbook, sheet “%s”") % self.sheet
 
 
-# A workbook may have this many times as much text as bytes. The text fills the memory
-# of the server, and a workbook stores a text once that a million cells have.
-UNPACKED = 20
+# A workbook stores a text only once, even if a million cells contain it. These limits
+# prevent the text of all cells from filling the server's memory. The text can have at
+# most this many times the maximum size of a file, ...
+MAX_TEXT_RATIO = 20
 
-# And at most so many bytes more than the largest file. Only large files have so many.
-MORE_TEXT = 80_000_000
+# ... and at most this many characters more than the maximum size of a file.
+MAX_EXTRA_TEXT = 80_000_000
 
 
 @dataclass(frozen=True)
 class Table:
-    """The records of a file, which can be read once, and how the file was read."""
+    """The records of a file, and how the file was read."""
 
     format: Format
-    records: Iterator[Record]
+    records: Iterator[Record]  # can be read once
 
 
 def name_delimiter(delimiter: str) -> str:
@@ -65,27 +66,29 @@ def name_delimiter(delimiter: str) -> str:
     return names.get(delimiter, _("“%s”") % delimiter)
 
 
-def read_table(file: BinaryIO, options: ImportOptions, titles: TitleReader) -> Table:
+def read_table(
+    file: BinaryIO, options: ImportOptions, title_reader: TitleReader
+) -> Table:
     """Return the table in a file.
 
-    Raises `FileRefused` if there is none, if it is too large, or at the first line that
-    cannot be read.
+    Raises `FileRefused` if the file does not contain a table, or if it is too large.
+    Reading the records raises `FileRefused` at the first line that cannot be read.
     """
     limits = options.limits
     size = file.seek(0, os.SEEK_END)
     if size > limits.size:
         raise FileRefused(describe_size(size, limits))
-    if recognize(file) == WORKBOOK:
+    if recognize_kind(file) == WORKBOOK:
         sheet = read_workbook(
             file,
             options.sheet,
             max_rows=limits.rows + 1,
-            max_text=min(UNPACKED * limits.size, limits.size + MORE_TEXT),
+            max_text=min(MAX_TEXT_RATIO * limits.size, limits.size + MAX_EXTRA_TEXT),
         )
         check_rows(sheet.rows, limits)
         return Table(Format(sheet=sheet.name, sheets=sheet.names), sheet.records)
     encoding = options.encoding or find_encoding(file)
-    delimiter = find_delimiter(file, encoding, titles.rate)
+    delimiter = find_delimiter(file, encoding, title_reader.rate)
     records = read_csv(file, encoding, delimiter)
     return Table(Format(encoding, delimiter), limit_rows(records, limits))
 
@@ -102,7 +105,7 @@ def limit_rows(records: Iterator[Record], limits: Limits) -> Iterator[Record]:
 
 
 def check_rows(rows: int, limits: Limits) -> None:
-    """Raise `FileRefused` if there are more rows than a header and the limit."""
+    """Raise `FileRefused` if there are too many rows. `rows` includes the header."""
     if rows <= limits.rows + 1:
         return
     message = _(

@@ -1,6 +1,7 @@
-"""The templates: empty workbooks for people to fill in, with an explanation.
+"""The templates: workbooks for people to fill in, with an explanation of the columns.
 
-Their example row has a name or an address that the import recognizes, and skips.
+A template has an example row. The import recognizes its name or email address, and
+skips it.
 """
 
 from __future__ import annotations
@@ -24,20 +25,20 @@ from orgadmin.records.xlsx_files import respond_with_file, write_sheet
 EXAMPLE_NAME = gettext_lazy("Example company (this row is not imported)")
 EXAMPLE_EMAIL = gettext_lazy("mary@example.com (this row is not imported)")
 
-# The columns that have these
+# The columns by which the example row is recognized
 EXAMPLE_COLUMNS = ("name", "email")
 
 
 @dataclass(frozen=True)
 class ImportTemplate:
-    """What a template contains. The texts are in the language of the reader."""
+    """The content of a template. The texts are in the language of the reader."""
 
     file_name: Promise
     sheet_name: Promise
     columns: Sequence[str]
     explanations: Mapping[str, Promise]  # {column: what it contains}
     example: Mapping[str, str | Promise]  # {column: its cell in the example row}
-    notes: Sequence[Promise]  # what else there is to know
+    notes: Sequence[Promise]  # further explanations
 
     def list_example(self) -> list[str]:
         return [str(self.example.get(column, "")) for column in self.columns]
@@ -149,7 +150,7 @@ PEOPLE = ImportTemplate(
 def list_example_names() -> frozenset[str]:
     """Return the names and addresses of the example rows in all languages.
 
-    People may send a template to someone with another language.
+    People may send a template to someone who uses another language.
     """
     names = set()
     for language, _label in settings.LANGUAGES:

@@ -1,4 +1,4 @@
-"""Finding out how the text of a file is encoded."""
+"""Detecting the encoding of a text file."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from django.utils.translation import gettext as _
 
 from orgadmin.records.imports.problems import FileRefused, ImportProblem
 
-CHUNK = 65_536  # bytes that are read at once
-MAX_SAMPLE = 100_000  # bytes of lines with other characters than ASCII
-CONTEXT = 20  # bytes before an invalid one that a message repeats
+START_SIZE = 65_536  # bytes at the beginning of a file
+MAX_SAMPLE = 100_000  # bytes of lines with non-ASCII characters
+CONTEXT_SIZE = 20  # bytes before an invalid byte that a message quotes
 
-# {Python's name of an encoding: its name for people}, in the order of the choices.
+# {Python's name of an encoding: its label}, in the order of the form
 ENCODINGS = {
     "utf-8-sig": "UTF-8",
     "utf-16": "UTF-16",
@@ -33,12 +33,12 @@ ENCODINGS = {
     "gb18030": "GB 18030",
 }
 
-# {other name, as Python normalizes it: the encoding that is meant}. Text that is said
-# to be in Latin-1 is in Windows-1252, which has the same letters and more marks.
+# {other name, as Python normalizes it: encoding in ENCODINGS}. Latin-1 is read as
+# Windows-1252, which has the same letters and more punctuation marks.
 ALIASES = {"utf-8": "utf-8-sig", "iso8859-1": "cp1252", "ascii": "cp1252"}
 
-# Encodings of one byte per character that are told apart by their text. The first one
-# is the most common.
+# Encodings with one byte per character, which can only be distinguished by what the
+# text looks like. The most common one comes first.
 ONE_BYTE = ("cp1252", "mac_roman")
 
 BYTE_ORDER_MARKS = (
@@ -47,12 +47,12 @@ BYTE_ORDER_MARKS = (
     (codecs.BOM_UTF16_BE, "utf-16"),
 )
 
-# Half of a character in UTF-16, as if it were one, in the bytes of UTF-8. No other
-# encoding has such bytes in readable text.
+# Half of a UTF-16 character that was wrongly encoded as a UTF-8 character. In other
+# encodings, readable text does not contain these bytes.
 LONE_SURROGATE = re.compile(rb"\xed[\xa0-\xbf][\x80-\xbf]")
 
-# What text in Western European languages has beside ASCII. Capital letters are common
-# only where words begin, or in words of capital letters.
+# The non-ASCII characters that are common in Western European languages. `is_common()`
+# adds rules about their position in a word.
 COMMON = frozenset("äöüßéèêëàâáãåæçíìîïñóòôõøœúùûýÿ“”„‘’‚–—…€§°«»\u00a0·®©´²³½")
 
 APOSTROPHES = "’·"
@@ -60,18 +60,18 @@ APOSTROPHES = "’·"
 
 @dataclass(frozen=True)
 class Survey:
-    """What one look at all bytes of a file tells about its text."""
+    """What reading a file once reveals about its encoding."""
 
-    start: bytes
+    start: bytes  # the beginning of the file
     # The line of the first bytes that are not UTF-8, and the text before them
     bad_line: int | None
     before: str
-    has_utf8: bool  # whether there are also characters that are valid in UTF-8 only
-    sample: bytes  # the lines with other characters than ASCII
+    has_utf8: bool  # whether there are non-ASCII characters that are valid UTF-8
+    sample: bytes  # the first lines with non-ASCII characters
 
 
 def find_by_name(name: str) -> str | None:
-    """Return the encoding that people mean by a name such as "Windows-1252"."""
+    """Return the encoding with a name such as "Windows-1252", or None."""
     for encoding, label in ENCODINGS.items():
         if name.casefold() == label.casefold():
             return encoding
@@ -88,10 +88,10 @@ def find_by_name(name: str) -> str | None:
 def find_encoding(file: BinaryIO) -> str:
     """Return the name of a text file's encoding, a key of ENCODINGS.
 
-    Reads the whole file once. Raises `FileRefused` if the text is damaged, or in an
-    encoding that cannot be recognized.
+    Reads the whole file once. Raises `FileRefused` if the text is damaged, or if its
+    encoding cannot be recognized.
     """
-    survey = look_through(file)
+    survey = survey_file(file)
     for mark, encoding in BYTE_ORDER_MARKS:
         if survey.start.startswith(mark):
             return encoding
@@ -112,9 +112,9 @@ def find_encoding(file: BinaryIO) -> str:
     return chosen
 
 
-def look_through(file: BinaryIO) -> Survey:
+def survey_file(file: BinaryIO) -> Survey:
     file.seek(0)
-    start = file.read(CHUNK)
+    start = file.read(START_SIZE)
     file.seek(0)
     bad_line = None
     before = ""
@@ -137,7 +137,7 @@ def look_through(file: BinaryIO) -> Survey:
 
 
 def has_valid_character(line: bytes) -> bool:
-    """Return whether a line has a character of several bytes that are valid UTF-8."""
+    """Return whether a line has a non-ASCII character that is valid UTF-8."""
     text = line.decode("utf-8", "surrogateescape")
     return any(
         character > "\x7f" and not "\udc80" <= character <= "\udcff"
@@ -146,15 +146,15 @@ def has_valid_character(line: bytes) -> bool:
 
 
 def show_before(line: bytes, position: int) -> str:
-    """Return the text before an invalid byte, which is shown as a question mark."""
-    start = max(position - CONTEXT, 0)
-    # This part is valid, except that the cut may have split its first character.
+    """Return the text before an invalid byte, and a replacement character for it."""
+    start = max(position - CONTEXT_SIZE, 0)
+    # The text is valid, but its first character may be cut off.
     before = line[start:position].decode("utf-8", "replace").strip()
     return f"{before}\ufffd"
 
 
 def find_wide_encoding(start: bytes) -> str:
-    """Return the encoding if text has two bytes per character and no mark."""
+    """Return the encoding of UTF-16 text without a byte order mark, or ""."""
     if len(start) < 4:
         return ""
     even = start[0::2].count(0)
@@ -168,10 +168,12 @@ def find_wide_encoding(start: bytes) -> str:
 
 
 def choose_one_byte(sample: bytes) -> str | None:
-    """Return the encoding in which a text is most readable, or None if it never is.
+    """Return the encoding in which a text is most readable.
 
-    charset-normalizer refuses what looks like no language. Names and streets are too
-    little text for it to choose among the rest, so that is done by common characters.
+    Returns None if it is not readable in any of them. charset-normalizer excludes
+    encodings in which the text does not look like a language. But names and streets are
+    too little text for it to choose among the others. They are compared by the number
+    of common characters.
     """
     found = from_bytes(sample, cp_isolation=list(ONE_BYTE))
     plausible = [match.encoding for match in found]
@@ -185,7 +187,7 @@ def choose_one_byte(sample: bytes) -> str | None:
 
 
 def count_common(text: str) -> int:
-    """Return how many characters are common, less those that are not."""
+    """Return the number of common characters minus the number of uncommon ones."""
     count = 0
     for position, character in enumerate(text):
         if character.isascii():
@@ -197,10 +199,11 @@ def count_common(text: str) -> int:
 
 
 def is_common(character: str, before: str, after: str) -> bool:
-    """Return whether a character is common beside the characters before and after it.
+    """Return whether a character is common between the two characters around it.
 
-    A capital letter is common where a word begins, or in a word of capital letters. A
-    mark, except an apostrophe, is not common between two letters.
+    A capital letter is common at the beginning of a word, and in a word of capital
+    letters. A punctuation mark, except an apostrophe, is not common between two
+    letters.
     """
     if character.lower() not in COMMON:
         return False
@@ -212,14 +215,15 @@ def is_common(character: str, before: str, after: str) -> bool:
 
 
 def find_damage(file: BinaryIO, encoding: str) -> ImportProblem:
-    """Return the problem of a file that is not text in an encoding."""
+    """Return the problem that a file is not text in the given encoding."""
     file.seek(0)
     for number, line in enumerate(file, start=1):
         try:
             line.decode(encoding)
         except UnicodeDecodeError as error:
             before = "" if is_wide(encoding) else show_before(line, error.start)
-            # Lines of wide characters do not end where those of single bytes do.
+            # In UTF-16, the bytes of a line break can also be in other characters, so
+            # the line number would be wrong.
             place = None if is_wide(encoding) else number
             return describe_damage(place, before, ENCODINGS[encoding])
     return describe_damage(None, "", ENCODINGS[encoding])

@@ -1,7 +1,8 @@
-"""Undoing an import: puts back what it changed, and deletes what it created.
+"""Undoing an import: restores what it changed, and deletes what it created.
 
-What was changed since stays as it is, and is listed. The plan is made from what is
-stored now, and shown to a superuser. It is carried out if it is still the same.
+Whatever was changed after the import stays as it is, and is listed. A superuser first
+sees a plan, which is based on the current data. When they confirm it, the plan is made
+again. The import is undone only if both plans are the same.
 """
 
 from __future__ import annotations
@@ -46,27 +47,27 @@ REFERENCE_TAKEN = gettext_lazy("another organization has its reference now")
 ROLE_CHANGED = gettext_lazy("someone’s role was changed after the import")
 ACCEPTED = gettext_lazy("an invitation was accepted or revoked after the import")
 
-# What the membership log says about roles that are put back.
+# The reason in the membership log when roles are restored
 REASON = gettext_noop("An import was undone.")
 
-# How many organizations a message names.
-NAMES_SHOWN = 10
+# The maximum number of organizations that a message names
+MAX_NAMES_SHOWN = 10
 
-Item = Mapping[str, Any]  # what a row has changed, see `describe_change()`
+Item = Mapping[str, Any]  # what a row has changed, as in `make_change_item()`
 Member = tuple[int, str]  # user ID, key of the role
 
 
 class AlreadyUndone(Exception):
-    """The import was undone before, or was not done, or is too old."""
+    """The import was undone before, has not been carried out, or is too old."""
 
 
 class UndoOutdated(Exception):
-    """Undoing would do something else than the person was shown."""
+    """Undoing the import would do something else than its plan has shown."""
 
 
 @dataclass(frozen=True)
 class Kept:
-    """What stays as it is, because it was changed since the import."""
+    """Something that is not undone, because it was changed after the import."""
 
     line: int
     key: int
@@ -96,11 +97,11 @@ class UndoPlan:
 
     @property
     def digest(self) -> str:
-        """Identifies what a person was shown."""
+        """A hash that identifies what a person has seen."""
         content = (
             [row.pk for row in self.deleted],
             [(row.pk, sorted(values.items())) for row, values in self.restored],
-            [describe_role_change(change) for change in self.roles],
+            [list_role_values(change) for change in self.roles],
             [invitation.pk for invitation in self.invitations],
             [(row.line, row.key) for row in self.kept],
         )
@@ -116,22 +117,23 @@ class UndoPlan:
         }
 
 
-def describe_role_change(change: RoleChange) -> tuple[Any, ...]:
+def list_role_values(change: RoleChange) -> tuple[Any, ...]:
     role = change.role.key if change.role else None
     return (change.user.pk, change.organization.pk, role, change.end)
 
 
 def may_undo(stored: Import) -> bool:
-    """Return whether an import is done, and what would undo it is still stored."""
+    """Return whether an import is done, and its changes are still stored."""
     if stored.state != Import.State.DONE:
         return False
     return stored.parts.filter(kind=ImportPart.Kind.CHANGES).exists()
 
 
 def plan_undo(stored: Import, *, actor: User) -> UndoPlan:
-    """Return what undoing an import would do now. Runs about 8 queries per 1,000 rows.
+    """Return what undoing an import would do now.
 
-    In a transaction, locks the organizations until its end.
+    In a transaction, locks the organizations until it ends. Runs about 8 queries per
+    1,000 rows.
     """
     plan = UndoPlan()
     for items in read_in_batches(PartList(stored, ImportPart.Kind.CHANGES)):
@@ -140,7 +142,7 @@ def plan_undo(stored: Import, *, actor: User) -> UndoPlan:
 
 
 class _Planner:
-    """Plans a batch of rows: what they have changed, and what has happened since."""
+    """Plans how to undo a batch of rows."""
 
     def __init__(self, items: list[Item], plan: UndoPlan, actor: User) -> None:
         self.items = items
@@ -160,8 +162,8 @@ class _Planner:
         self.users = User.objects.in_bulk(user_pks)
 
     def _find_members(self) -> dict[int, dict[Member, datetime | None]]:
-        """Return {organization ID: {member: end}}."""
-        owners: dict[int | None, tuple[int, Role]] = {}
+        """Return {organization ID: {member: end of the membership}}."""
+        owners: dict[int | None, tuple[int, Role]] = {}  # by group ID
         for organization in self.organizations.values():
             for role in ROLES:
                 group_id = getattr(organization, role.attname)
@@ -181,7 +183,7 @@ class _Planner:
         return invitations
 
     def _find_owners(self) -> dict[str | None, int]:
-        """Return {reference: organization ID} of references that would be put back."""
+        """Return {reference: organization ID} for references that would be restored."""
         references = {item["before"].get("reference") for item in self.items}
         owners = Organization.objects.filter(reference__in=references - {None})
         return dict(owners.values_list("reference", "pk"))
@@ -209,7 +211,7 @@ class _Planner:
             self.plan.deleted.append(organization)
 
     def _has_more(self, item: Item, organization: Organization) -> bool:
-        """Return whether an organization has more than the import has given it."""
+        """Return whether something was added to an organization after the import."""
         given = {(role["user"], role["role"]) for role in item["roles"]}
         invited = {invitation.pk for invitation in self.invitations[organization.pk]}
         return (
@@ -239,7 +241,7 @@ class _Planner:
     def _plan_role(
         self, item: Item, organization: Organization, role: Mapping[str, Any]
     ) -> None:
-        """Plan to put back a role and its end, if nobody has changed them since."""
+        """Plan to restore a role and its end, unless they changed after the import."""
         user = self.users.get(role["user"])
         members = self.members[organization.pk]
         given = (role["user"], role["role"])
@@ -250,7 +252,7 @@ class _Planner:
         before = ROLES_BY_KEY[role["before"]] if role["before"] else None
         ends_at = read_time(role["end_before"])
         if ends_at is not None and ends_at <= timezone.now():
-            # The membership from before would have ended by now.
+            # The previous membership would have ended in the meantime.
             before = None
         end = MembershipEnd(ends_at) if before else None
         self.plan.roles.append(RoleChange(user, organization, before, end=end))
@@ -265,7 +267,7 @@ class _Planner:
 
 
 def has_changed(item: Item, organization: Organization) -> bool:
-    """Return whether a value that the import has written is another one now."""
+    """Return whether a value that the import has written was changed afterwards."""
     return any(
         getattr(organization, name) != value for name, value in item["after"].items()
     )
@@ -279,10 +281,10 @@ def read_time(text: str | None) -> datetime | None:
 def undo_import(
     stored: Import, *, actor: User, seen: str, send_mail: bool = False
 ) -> UndoPlan:
-    """Undo an import, if that does what the person has seen: the digest of the plan.
+    """Undo an import. `seen` is the digest of the plan that the person has confirmed.
 
-    Raises `AlreadyUndone`, `UndoOutdated`, `PermissionDenied`, and `LastAdminError` if
-    an organization would have no active admin.
+    Raises `AlreadyUndone`, `PermissionDenied`, `UndoOutdated` if the current plan
+    differs, and `LastAdminError` if an organization would have no active admin.
     """
     if not is_active_superuser(actor):
         raise PermissionDenied
@@ -295,18 +297,18 @@ def undo_import(
     with by_means_of(UNDO):
         change_roles(plan.roles, actor=actor, reason=REASON, notify=send_mail)
         revoke_invitations(plan.invitations, actor=actor)
-        put_back(plan.restored, actor=actor)
+        restore_values(plan.restored, actor=actor)
         deleted = [organization.pk for organization in plan.deleted]
         for batch in read_in_batches(deleted):
             Organization.objects.filter(pk__in=batch).delete(actor=actor)
-        note_undone(locked, plan, actor=actor)
+        record_undo(locked, plan, actor=actor)
     return plan
 
 
 def explain_not_undone(error: Exception) -> str:
     """Return why nothing was undone."""
     if isinstance(error, LastAdminError):
-        names = ", ".join(str(row) for row in error.organizations[:NAMES_SHOWN])
+        names = ", ".join(str(row) for row in error.organizations[:MAX_NAMES_SHOWN])
         return (
             _(
                 "Nothing was undone, because no active admin would be left in: %s. Make"
@@ -322,10 +324,10 @@ def explain_not_undone(error: Exception) -> str:
     )
 
 
-def put_back(
+def restore_values(
     restored: Iterable[tuple[Organization, dict[str, Any]]], *, actor: User
 ) -> None:
-    """Give organizations their former values."""
+    """Restore the previous values of organizations."""
     for organization, values in restored:
         for name, value in values.items():
             setattr(organization, name, value)
@@ -341,8 +343,8 @@ def revoke_invitations(invitations: Collection[Invitation], *, actor: User) -> N
         rows.revoke(actor=actor, reason=REASON)
 
 
-def note_undone(stored: Import, plan: UndoPlan, *, actor: User) -> None:
-    """Record what was undone, and list what was kept."""
+def record_undo(stored: Import, plan: UndoPlan, *, actor: User) -> None:
+    """Record that the import was undone, with a list of what was not undone."""
     kept = PartWriter(ImportPart.Kind.SKIPPED)
     for row in plan.kept:
         kept.add(str(row))

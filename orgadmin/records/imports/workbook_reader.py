@@ -1,14 +1,14 @@
 """Reads a workbook in a process of its own, and prints its rows as lines of JSON.
 
 `workbooks.py` starts this file as a program. A workbook of two kilobytes can make the
-library ask for hundreds of gigabytes, and end the process that reads it. So that
-process has a limit of memory and time, and nothing else to do. It imports nothing of
-the site.
+library request hundreds of gigabytes of memory, which ends the process. The workbook is
+therefore read in a separate process, with limits of memory and time. This file imports
+nothing from the site.
 
-The first line that it prints is an object: {"sheets": the names of all sheets, "sheet":
-the one that follows}. Each further line is a list: the number of a row that is not
-empty, and its cells as text. The last line is the number of such rows, which may be
-larger than the number of lines.
+The first line of the output is an object: {"sheets": the names of all sheets, "sheet":
+the name of the sheet that was read}. Each of the following lines is a list for a row
+that is not empty: its number, and its cells as text. The last line is the number of
+such rows, which can be larger than the number of lines.
 """
 
 import datetime
@@ -29,12 +29,12 @@ from python_calamine import (
     WorksheetNotFound,
 )
 
-MAX_MEMORY = 1_500_000_000  # bytes of addresses, of which most are never used
+MAX_MEMORY = 1_500_000_000  # bytes of address space; most of it is never used
 MAX_SECONDS = 60
-MAX_TEXT = 200_000_000  # characters that are printed, at most
+MAX_TEXT = 200_000_000  # characters of output
 MAX_EXACT = 1e15  # larger whole numbers are not exact in a spreadsheet
 
-# The parts of an .xlsx file that say in which cells a formula has failed
+# The parts of an .xlsx file that show which formulas have failed
 SHEET = re.compile(rb"<(?:\w+:)?sheet\b[^>]*>")
 RELATION = re.compile(rb"<(?:\w+:)?Relationship\b[^>]*>")
 ATTRIBUTE = re.compile(rb'([\w:]+)="([^"]*)"')
@@ -44,7 +44,7 @@ ERROR_CELL = re.compile(
 CELL_PLACE = re.compile(rb'\br="([A-Z]{1,3})(\d{1,7})"')
 CELL_VALUE = re.compile(rb"<(?:\w+:)?v>([^<]{1,20})<")
 
-# What the process says with its exit status
+# The exit status of the process, besides 0
 PASSWORD = 3
 DAMAGED = 4
 NO_SUCH_SHEET = 5
@@ -86,7 +86,7 @@ def print_sheet(chosen: str, max_rows: int, max_text: int) -> int:
     sheet = workbook.get_sheet_by_name(name)
     errors = find_errors(name)
     first_column = sheet.start[1] if sheet.start is not None else 0
-    # Rows before the first one with text are among these, and so are empty ones.
+    # These include empty rows, even before the first row with text.
     for number, row in enumerate(sheet.iter_rows(), start=1):
         cells = [write_cell(value) for value in row]
         for column, error in errors.get(number, {}).items():
@@ -107,15 +107,15 @@ def print_sheet(chosen: str, max_rows: int, max_text: int) -> int:
 
 
 def find_errors(name: str) -> dict[int, dict[int, str]]:
-    """Return {row: {index of the column: error}} of an .xlsx file, such as "#N/A".
+    """Return {row: {index of the column: error such as "#N/A"}} of an .xlsx file.
 
-    The library reads such cells as if they were empty. Rows are counted from 1.
+    The library reads such cells as empty cells. Rows are counted from 1.
     """
     errors: dict[int, dict[int, str]] = {}
     try:
         content = read_sheet_xml(name)
     except (BadZipFile, KeyError, OSError, ValueError):
-        # In another format, or written in a way that is not expected here.
+        # The workbook has another format, or an unexpected structure.
         return errors
     for match in ERROR_CELL.finditer(content):
         place = CELL_PLACE.search(match[1])
@@ -157,10 +157,10 @@ def find_column_index(letters: bytes) -> int:
 def choose_sheet(
     workbook: CalamineWorkbook, names: Sequence[str], chosen: str
 ) -> str | None:
-    """Return the name of the chosen sheet, or None if there is none.
+    """Return the name of the sheet to read, or None if there is none.
 
-    It is chosen by its name or its number. Otherwise, it is the first one that people
-    see and that has text.
+    `chosen` is the name or the number of a sheet. If it is empty, the first visible
+    sheet with text is chosen.
     """
     if chosen:
         for name in names:
@@ -181,7 +181,7 @@ def choose_sheet(
 
 
 def write_cell(value: object) -> str:
-    """Return the value of a cell as text, as short as a spreadsheet shows it."""
+    """Return the value of a cell as text, without decimals or times that are zero."""
     if isinstance(value, str):
         return value.strip()
     if isinstance(value, float) and value.is_integer() and abs(value) < MAX_EXACT:

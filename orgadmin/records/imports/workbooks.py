@@ -31,50 +31,54 @@ logger = logging.getLogger(__name__)
 
 READER = Path(workbook_reader.__file__)
 
-# The largest size of a workbook when it is unpacked. A workbook with 100,000 rows has
-# about 100 MB.
+# The maximum size of an unpacked workbook. A workbook with 100,000 rows has about 100
+# MB.
 MAX_UNPACKED = 500_000_000  # bytes
 
-# A workbook has a few files, and one for each sheet and picture.
+# A workbook consists of a few files, and one for each sheet and picture.
 MAX_FILES = 5_000
 
-# What the reader needs of the environment, which has secrets of the site.
+# The only environment variables that the reader gets. Others can contain secrets.
 ENVIRONMENT = ("LD_LIBRARY_PATH", "PATH")
 
-# The exit status of Python if an exception was not caught
+# The exit status of Python after an uncaught exception
 FAILED = 1
 
-# More bytes than the number of rows can have
-MAX_LAST_LINE = 30
+# The last line contains the number of rows, which is shorter than this.
+MAX_LAST_LINE = 30  # bytes
 
-# The reader ends itself earlier, by the time that it computes.
+# Usually, the reader ends earlier, because its CPU time is limited.
 MAX_WAIT = 2 * workbook_reader.MAX_SECONDS
 
 
 @dataclass(frozen=True)
 class Sheet:
-    """A sheet of a workbook, and the names of all of them."""
+    """A sheet of a workbook, and the names of all sheets."""
 
     name: str
     names: Sequence[str]
-    records: Iterator[Record]  # that are not empty; they can be read once
-    rows: int  # the number of such rows, of which there may be more than records
+    records: Iterator[Record]  # rows that are not empty; can be read once
+    rows: int  # the number of rows that are not empty, which may be more than `records`
 
 
 def read_workbook(
     file: BinaryIO, chosen: str, *, max_rows: int, max_text: int
 ) -> Sheet:
-    """Return a sheet, chosen by its name or number. Empty: the first one with text.
+    """Return a sheet of a workbook.
 
-    Reads at most `max_rows` that are not empty, and counts the others. Raises
-    `FileRefused` if the workbook is damaged, has a password or is too large, such as
-    with more than `max_text` characters, or if there is no such sheet.
+    `chosen` is the name or number of the sheet. If it is empty, this is the first sheet
+    with text. Reads at most `max_rows` rows that are not empty, and only counts the
+    others.
+
+    Raises `FileRefused` if there is no such sheet, if the workbook is damaged or has a
+    password, or if it is too large, for example because it has more than `max_text`
+    characters.
     """
     check_archive(file)
-    # All text of a large sheet would not fit in the memory that the site may take.
+    # The text of a large sheet would need too much memory.
     output = cast(BinaryIO, tempfile.TemporaryFile())  # noqa: SIM115
     with tempfile.TemporaryFile() as copy:
-        # The reader needs a file of the operating system to move in.
+        # The reader needs a file that the operating system can seek in.
         file.seek(0)
         copyfileobj(file, copy)
         copy.seek(0)
@@ -95,7 +99,7 @@ def read_workbook(
 
 
 def read_last_line(file: BinaryIO) -> bytes:
-    """Return the last line of what the reader has printed, which is a number."""
+    """Return the last line of the reader's output, which is a number."""
     size = file.seek(0, os.SEEK_END)
     file.seek(max(size - MAX_LAST_LINE, 0))
     return file.read().splitlines()[-1]
@@ -109,7 +113,7 @@ def run_reader(
     limits = [str(max_rows), str(min(max_text, workbook_reader.MAX_TEXT))]
     command = [sys.executable, "-I", str(READER), chosen, *limits]
     try:
-        # The name of a sheet is one argument, whatever it contains.
+        # The name of the sheet is safe as an argument, because there is no shell.
         done = subprocess.run(
             command,
             stdin=file,
@@ -122,10 +126,11 @@ def run_reader(
     except subprocess.TimeoutExpired:
         return workbook_reader.TOO_LARGE
     except ValueError:
-        # No sheet has a name with a NUL in it.
+        # The chosen name contains a NUL character. No sheet has such a name.
         return workbook_reader.NO_SUCH_SHEET
     if done.returncode == FAILED:
-        # The last line names the error. Others may contain text of the file.
+        # Only the last line is logged, up to the colon. It contains the class of the
+        # error. Everything else may contain text from the file.
         error = done.stderr.decode(errors="replace").strip().rpartition("\n")[2]
         logger.error("The reader of workbooks failed: %s", error.partition(":")[0])
         return workbook_reader.DAMAGED
@@ -133,7 +138,7 @@ def run_reader(
 
 
 def read_records(file: BinaryIO, start: int) -> Iterator[Record]:
-    """Yield the records between the first and the last line that the reader printed.
+    """Yield the records between the first and the last line of the reader's output.
 
     Closes the file at the end.
     """
@@ -150,9 +155,9 @@ def read_records(file: BinaryIO, start: int) -> Iterator[Record]:
 
 
 def check_archive(file: BinaryIO) -> None:
-    """Raise `FileRefused` if a workbook says that it has too many files or bytes.
+    """Raise `FileRefused` if a workbook declares too many files or bytes.
 
-    The reader has limits of its own, in case that it does not tell the truth.
+    The declared numbers can be wrong, so the reader also has limits.
     """
     if not is_zipfile(file):
         return

@@ -24,13 +24,13 @@ class WrittenBatch:
     changed: list[Organization]
     role_changes: list[RoleChange]
     invitations: list[Invitation]
-    # {(user ID, organization ID): end before} of memberships that had one
+    # {(user ID, organization ID): previous end of the membership}
     previous_ends: dict[tuple[int, int], datetime] = field(default_factory=dict)
-    # {line: names that the groups of a new organization would get}, in a dry run
+    # In a dry run, {line: names that the groups of a new organization would get}
     planned_groups: dict[int, list[str]] = field(default_factory=dict)
 
     def find_touched(self) -> set[int]:
-        """Return the IDs of organizations of which anything was changed or created."""
+        """Return the IDs of organizations that were created or changed in any way."""
         touched = {organization.pk for organization in self.created + self.changed}
         touched.update(change.organization.pk for change in self.role_changes)
         touched.update(invitation.organization_id for invitation in self.invitations)
@@ -38,7 +38,7 @@ class WrittenBatch:
 
 
 def write_batch(rows: Sequence[PlannedRow], *, actor: User | None) -> WrittenBatch:
-    """Write the planned changes. The caller sends the mail about changes of roles.
+    """Write the planned changes. The caller must send the mail about role changes.
 
     Raises `Organization.DoesNotExist`, `PermissionDenied` or a `DatabaseError` if
     people, organizations or permissions have changed since the rows were planned.
@@ -57,7 +57,10 @@ def write_batch(rows: Sequence[PlannedRow], *, actor: User | None) -> WrittenBat
 
 
 def find_ends(rows: Sequence[PlannedRow]) -> dict[tuple[int, int], datetime]:
-    """Return the ends of the memberships that people in the rows have now."""
+    """Return {(user ID, organization ID): current end} for the people in the rows.
+
+    Leaves out memberships without an end.
+    """
     user_pks: set[int] = set()
     organizations: dict[int | None, int] = {}
     for row in rows:
@@ -79,7 +82,7 @@ def find_ends(rows: Sequence[PlannedRow]) -> dict[tuple[int, int], datetime]:
 
 
 def give_roles(rows: Sequence[PlannedRow], *, actor: User | None) -> list[RoleChange]:
-    """Give roles to the people who need no invitation, and return the changes."""
+    """Give roles to the people who do not need an invitation. Returns the changes."""
     wanted = []
     for row in rows:
         for person in row.people:
@@ -96,10 +99,10 @@ def give_roles(rows: Sequence[PlannedRow], *, actor: User | None) -> list[RoleCh
 def invite_people(
     rows: Sequence[PlannedRow], *, actor: User | None
 ) -> list[Invitation]:
-    """Invite the people who get no role yet, unless they have been invited before."""
+    """Invite the people who need an invitation, unless they already have one."""
     if actor is None:
-        # An invitation names the person who sends it. Without an actor, the planner has
-        # refused everyone who would have to be invited.
+        # An invitation names its sender. Without an actor, the planner refuses everyone
+        # who would be invited.
         return []
     invitations = []
     for row in rows:
@@ -122,9 +125,9 @@ def invite_people(
 
 
 def is_invited(person: PlannedPerson, organization: Organization) -> bool:
-    """Return whether an invitation offers a person what the file says.
+    """Return whether a person already has an invitation to the role in the file.
 
-    If the file does not say when the membership ends, any end will do.
+    The last day must be the same, unless the file does not contain a last day.
     """
     invitations = organization.invitations.to_email(person.email)
     for invitation in invitations.filter(role=person.role.key):

@@ -1,4 +1,7 @@
-"""Finding organizations that new rows of an import may mean."""
+"""Finds existing organizations that a new row may duplicate.
+
+`cleaning.py` rejects rows that repeat each other.
+"""
 
 from __future__ import annotations
 
@@ -24,8 +27,8 @@ if TYPE_CHECKING:
     from orgadmin.models import Organization
     from orgadmin.records.imports.planning import PlannedRow
 
-# Domains that say nothing about an organization, because anyone can have an address
-# there.
+# Domains of email providers. Anyone can have an address there, so they do not identify
+# an organization.
 PUBLIC_DOMAINS = frozenset(
     [
         *("gmail.com", "googlemail.com", "outlook.com", "outlook.de", "outlook.fr"),
@@ -38,18 +41,19 @@ PUBLIC_DOMAINS = frozenset(
     ]
 )
 
-# A domain that more organizations have says nothing, either: it may be the one of a
-# provider or a group of companies.
+# A domain with more organizations than this does not identify an organization, either.
+# It may belong to an email provider, or to a group of companies.
 MAX_AT_DOMAIN = 20
 
-# How many rows are compared at once. Their domains are looked up in all organizations,
-# so larger batches take less time. A query can have 32,766 parameters on SQLite.
+# The number of rows that are compared at once. Each batch reads the domains of all
+# organizations, so larger batches take less time. A query can have 32,766 parameters on
+# SQLite.
 BATCH = 10_000
 
-# How similar two names are at least, from 0 to 1, if their email domains are the same
-SIMILAR = 0.6
+# The minimum similarity of two names, from 0 to 1, if their email domains are the same
+MIN_SIMILARITY = 0.6
 
-# Words that say what kind of company a name belongs to
+# Words for the legal form of a company, which are not compared
 LEGAL_FORMS = frozenset(
     [
         *("gmbh", "ag", "kg", "ohg", "ug", "gbr", "se", "mbh", "co", "e.v.", "ev"),
@@ -62,7 +66,7 @@ LEGAL_FORMS = frozenset(
 
 @dataclass(frozen=True)
 class NewRow:
-    """What is compared of a row that creates an organization."""
+    """The values of a new organization that are compared with existing ones."""
 
     line: int
     name: str
@@ -72,16 +76,16 @@ class NewRow:
 
 @dataclass(frozen=True)
 class Resembled:
-    """An organization that a new row may mean."""
+    """An existing organization that a new row may duplicate."""
 
     pk: int
     name: str
 
 
 class DuplicateFinder:
-    """Collects the new rows of an import, and compares them with what exists.
+    """Collects the new rows of an import, and compares them with organizations.
 
-    Organizations that the person may not view are never found.
+    Only finds organizations that the person can view.
     """
 
     def __init__(self, viewable: QuerySet[Organization]) -> None:
@@ -102,12 +106,12 @@ class DuplicateFinder:
                 )
 
     def find(self, created_pks: Iterable[int]) -> list[ImportWarning]:
-        """Return a warning for each new row that resembles an organization.
+        """Return a warning for each new row that resembles an existing organization.
 
-        Those that the import itself has created do not count. Runs up to three queries
-        per batch.
+        `created_pks` are the IDs of organizations that the import itself has created.
+        They are not compared. Runs up to three queries per batch.
         """
-        # IDs only grow, so what the import has created comes last.
+        # IDs only increase, so organizations from the import have the highest IDs.
         first_created = min(created_pks, default=None)
         if first_created is not None:
             self.viewable = self.viewable.filter(pk__lt=first_created)
@@ -132,7 +136,7 @@ class DuplicateFinder:
         return warnings
 
     def _find_by_name(self, rows: Sequence[NewRow]) -> dict[str, Resembled]:
-        """Return {key of a name: an organization that has it}."""
+        """Return {name key: an organization with this key}."""
         keys = {make_key(row.name) for row in rows}
         found = self.viewable.filter(name_key__in=keys)
         by_key = {}
@@ -141,9 +145,9 @@ class DuplicateFinder:
         return by_key
 
     def _find_by_domain(self, rows: Sequence[NewRow]) -> dict[str, list[Resembled]]:
-        """Return {email domain: the organizations that have it}.
+        """Return {email domain: organizations with this domain}.
 
-        Without the domains that many have.
+        Leaves out domains with more than MAX_AT_DOMAIN organizations.
         """
         domains = {row.domain for row in rows if row.domain} - self.common_domains
         if not domains:
@@ -163,9 +167,10 @@ class DuplicateFinder:
         return by_domain
 
     def _find_by_tax_id(self, rows: Sequence[NewRow]) -> dict[str, Resembled]:
-        """Return {tax ID: an organization that has it}.
+        """Return {tax ID: an organization with this tax ID}.
 
-        Only superusers and commands import tax IDs, so the answer tells nobody else.
+        This does not reveal tax IDs to others, because only superusers and commands can
+        import them.
         """
         tax_ids = {row.tax_id for row in rows if row.tax_id}
         if not tax_ids:
@@ -179,10 +184,10 @@ class DuplicateFinder:
 
 @dataclass(frozen=True)
 class Duplicate:
-    """Why a row may mean an organization. `reason` has a place for the name."""
+    """An existing organization, and why a new row may duplicate it."""
 
     organization: Resembled
-    reason: str
+    reason: str  # with "%s" for the name of the organization
 
     def describe(self) -> str:
         return self.reason % printable(self.organization.name)
@@ -194,7 +199,7 @@ def find_duplicate(
     by_domain: dict[str, list[Resembled]],
     by_tax_id: dict[str, Resembled],
 ) -> Duplicate | None:
-    """Return an organization that exists and that a row may mean, or None."""
+    """Return an existing organization that a row may duplicate, or None."""
     namesake = by_key.get(make_key(row.name))
     if namesake is not None:
         reason = _("“%s” has the same name, or one that looks like it.")
@@ -212,15 +217,15 @@ def find_duplicate(
 
 
 def find_domain(email: str) -> str:
-    """Return the domain of an email address, if it says whose address it is."""
+    """Return the domain of an email address, or "" for an email provider."""
     domain = email.rpartition("@")[2].lower()
     return "" if domain in PUBLIC_DOMAINS else domain
 
 
 def are_similar(first: str, second: str) -> bool:
-    """Return whether two names are similar, whatever their legal forms."""
+    """Return whether two names are similar, ignoring legal forms."""
     matcher = SequenceMatcher(None, strip_legal_form(first), strip_legal_form(second))
-    return matcher.ratio() >= SIMILAR
+    return matcher.ratio() >= MIN_SIMILARITY
 
 
 def strip_legal_form(name: str) -> str:
