@@ -815,29 +815,31 @@ class HistoryMemoryTests(TestCase):
 
     @tag("H6")
     def test_has_pages_that_together_show_each_change_once(self):
-        self.save_versions(str(number) for number in range(history.PAGE * 2))
+        self.save_versions(
+            str(number) for number in range(history.ENTRIES_PER_PAGE * 2)
+        )
         for _number in range(3):
             LogEntry.objects.log_actions(self.root.pk, [self.acme], 2, "By hand.")
         shown = []
         messages, older = self.read()
         shown += messages
         while older:
-            self.assertEqual(len(messages), history.PAGE)
+            self.assertEqual(len(messages), history.ENTRIES_PER_PAGE)
             messages, older = self.read(query=f"?before={older}")
             shown += messages
-        self.assertEqual(len(shown), history.PAGE * 2 + 3 + 1)
-        self.assertEqual(len(set(shown)), history.PAGE * 2 + 1 + 1)
+        self.assertEqual(len(shown), history.ENTRIES_PER_PAGE * 2 + 3 + 1)
+        self.assertEqual(len(set(shown)), history.ENTRIES_PER_PAGE * 2 + 1 + 1)
         self.assertEqual(shown[-1], "Added.")
 
     @tag("H6")
     def test_pages_are_full_of_what_the_person_may_see(self):
-        for number in range(history.PAGE + 5):
+        for number in range(history.ENTRIES_PER_PAGE + 5):
             self.save_versions([f"note {number}"])
             self.acme.phone = str(number)
             self.acme.save(update_fields=["phone"])
         reviewer = create_user("remi", reviewer_of=[self.acme])
         messages, older = self.read(reviewer)
-        self.assertEqual(len(messages), history.PAGE)
+        self.assertEqual(len(messages), history.ENTRIES_PER_PAGE)
         self.assertTrue(all(message.startswith("Phone") for message in messages))
         rest, older = self.read(reviewer, f"?before={older}")
         self.assertEqual(len(rest), 6)
@@ -845,7 +847,9 @@ class HistoryMemoryTests(TestCase):
 
     @tag("H6")
     def test_reads_one_page_of_versions(self):
-        self.save_versions("x" * number for number in range(history.PAGE * 3))
+        self.save_versions(
+            "x" * number for number in range(history.ENTRIES_PER_PAGE * 3)
+        )
         with CaptureQueriesContext(connection) as queries:
             self.read()
         versions = [
@@ -856,7 +860,7 @@ class HistoryMemoryTests(TestCase):
         ]
         self.assertLessEqual(len(versions), 2)
         for sql in versions:
-            self.assertIn(f"LIMIT {history.PAGE}", sql)
+            self.assertIn(f"LIMIT {history.ENTRIES_PER_PAGE}", sql)
             # Only the start of the text is read.
             self.assertEqual(sql.count('"notes"'), 1)
 
@@ -866,7 +870,7 @@ class HistoryMemoryTests(TestCase):
         self.save_versions([text, f"{text[:5_000]}CHANGED{text[5_000:]}"])
         page = self.client.get(self.url)
         message = page.context["action_list"][0].get_change_message()
-        self.assertLess(len(message), 3 * history.SHOWN)
+        self.assertLess(len(message), 3 * history.MAX_VALUE_SHOWN)
         self.assertIn("CHANGED", message)
         version = page.context["action_list"][0].version
         self.assertContains(page, f'href="?whole={version}"')

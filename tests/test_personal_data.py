@@ -786,7 +786,7 @@ class CoverageTests(SimpleTestCase):
     def test_every_field_of_a_user_is_exported(self):
         fields = {field.name for field in User._meta.concrete_fields}
         person = personal_data.Person(User(), frozenset())
-        exported = set(personal_data.describe_account(person))
+        exported = set(personal_data.make_account_row(person))
         self.assertEqual(fields - exported, self.LEFT_OUT)
 
 

@@ -8,7 +8,7 @@ from django.test.utils import CaptureQueriesContext
 
 from orgadmin.models import AuditEvent, Contact, Organization
 from orgadmin.records.marking import mark
-from orgadmin.records.search import FOUND
+from orgadmin.records.search import MAX_HITS
 
 from .factories import create_organization, create_superuser, create_user
 
@@ -212,7 +212,7 @@ class RankingTests(SearchCase):
             Organization(name=f"Bulk {number}") for number in range(20)
         )
         found = self.search(self.root, "bulk")
-        self.assertEqual(len(found["organization"]), FOUND)
+        self.assertEqual(len(found["organization"]), MAX_HITS)
 
     def test_a_text_that_is_found_by_its_first_query_runs_no_other(self):
         Organization.objects.bulk_create(

@@ -1,11 +1,11 @@
-"""The history of organizations, filtered by what each person may see.
+"""The history of organizations, limited to what each person can see.
 
-It combines two sources in one list:
+The history combines two sources in one list:
 
 - Records of django-simple-history contain every change of an organization's fields, no
   matter how it was made. People can restore the version of a record.
-- Log entries of Django's admin contain what people did in the admin, such as editing
-  contacts.
+- Log entries of Django's admin contain other changes that people made in the admin,
+  such as changes of contacts.
 """
 
 from __future__ import annotations
@@ -44,22 +44,28 @@ if TYPE_CHECKING:
     HistoricalOrganization: TypeAlias = Any
 
 
-PAGE = 50  # entries
+ENTRIES_PER_PAGE = 50
 
-# Values longer than this are cut in the list of changes, around what differs.
-SHOWN = 300  # characters
+# In the list of changes, longer values are cut to the part around the first difference.
+MAX_VALUE_SHOWN = 300  # characters
 
 
 @dataclass(frozen=True)
 class Position:
-    """Where a page begins: with what is older than the entries that have these keys."""
+    """Where a page begins: with entries that are older than these keys.
+
+    None means the beginning of the list.
+    """
 
     record: int | None = None
     log_entry: int | None = None
 
     @classmethod
     def parse(cls, text: str) -> Position:
-        """Return the position that `str()` described, or else the beginning."""
+        """Return the position that `str()` has written.
+
+        Returns the beginning if the text is invalid.
+        """
         keys = text.split("-")
         if len(keys) != 2 or not all(is_primary_key(key) for key in keys):
             return cls()
@@ -72,7 +78,7 @@ class Position:
 
 @dataclass(frozen=True)
 class HistoryPage:
-    """A page of the history. `older` is where the next one begins, or None."""
+    """A page of the history. `older` is where the next page begins, or None."""
 
     entries: list[LogEntry]
     older: Position | None
@@ -83,13 +89,13 @@ def read_history(
     organization: Organization,
     gate: Gate,
     position: Position,
-    limit: int = PAGE,
+    limit: int = ENTRIES_PER_PAGE,
 ) -> HistoryPage:
     """Return a page of the history of an organization, newest first.
 
-    It is what the gate's user may see, `limit` entries at most. `log_entries` are the
-    entries of the admin log about the organization. Reads only what the page shows: at
-    most PAGE versions at a time, and of long texts only the beginning.
+    The page has at most `limit` entries, and contains only what the gate's user can
+    see. `log_entries` are the entries of the admin log about the organization. Versions
+    are read in batches, and only the beginning of long texts.
     """
     permissions = gate.permissions_on(organization.pk)
     changes = _read_changes(organization, permissions, position.record, limit)
@@ -108,7 +114,7 @@ def read_history(
 def read_whole_change(
     organization: Organization, gate: Gate, key: int
 ) -> LogEntry | None:
-    """Return one change without cutting it, or None if the user may not see it."""
+    """Return a change with complete values, or None if the user cannot see it."""
     permissions = gate.permissions_on(organization.pk)
     records = find_versions(organization).select_related("history_user")
     pair = list(records.filter(history_id__lte=key).order_by("-history_id")[:2])
@@ -124,7 +130,7 @@ def read_whole_change(
 def show_log_entries(
     entries: Sequence[LogEntry], organization: Organization, gate: Gate
 ) -> None:
-    """Hide in entries about an organization's object what the user may not see."""
+    """Hide what the user cannot see in entries about an object of an organization."""
     if not gate.permits("view_confidential", organization.pk):
         remove_details(entries)
     hide_people(entries, organization, gate)
@@ -154,17 +160,19 @@ def _read_log_entries(
     before: int | None,
     limit: int,
 ) -> Iterator[LogEntry]:
-    """Yield what the admin log says about an organization beyond its records.
+    """Yield what the admin log contains about an organization besides field changes.
 
-    Begins with the newest entry before the key `before`. Field changes come from the
-    records, filtered by permission. Log entries that have no record, such as older
-    ones, are not filtered and can name or quote any field. So only people who may view
-    confidential fields get them as they are. From all other entries, only the parts
-    about related objects are kept.
+    Begins with the newest entry before the key `before`. Field changes are in the
+    records, which are filtered by permission.
+
+    Some log entries have no record, for example because they are older than the field
+    history. They can name or quote any field, so only people who can view confidential
+    fields can see them. From all other entries, only the parts about related objects
+    remain.
     """
     if "view_confidential" in permissions:
         history_began = _find_beginning(organization)
-    # Most entries are about fields, and are left out. The database finds the others.
+    # Most entries are only about fields. The query leaves them out.
     is_candidate = Q(change_message__contains='"name"')
     if "view_confidential" in permissions:
         is_candidate |= Q(action_time__lt=history_began)
@@ -193,7 +201,7 @@ def _find_beginning(organization: Organization) -> datetime:
 
 
 def find_kept_entries(obj: models.Model) -> QuerySet[KeptLogEntry]:
-    """Return the entries about an object whose authors were deleted, newest first."""
+    """Return the log entries about an object by deleted users, newest first."""
     content_type = ContentType.objects.get_for_model(type(obj))
     entries = KeptLogEntry.objects.filter(
         content_type=content_type, object_id=str(obj.pk)
@@ -203,9 +211,9 @@ def find_kept_entries(obj: models.Model) -> QuerySet[KeptLogEntry]:
 
 @dataclass(frozen=True)
 class CombinedEntries:
-    """The entries about an object, also those of deleted users, sorted by time.
+    """The entries about an object, including entries of deleted users, sorted by time.
 
-    A paginator slices it. A slice runs three queries, and reads nothing else.
+    A paginator slices it. A slice runs three queries, and only reads its own entries.
     """
 
     log_entries: QuerySet[LogEntry]
@@ -216,7 +224,7 @@ class CombinedEntries:
         return self.log_entries.count() + self.kept_entries.count()
 
     def __getitem__(self, part: slice) -> list[LogEntry]:
-        """Return entries in their order. Those of deleted users must not be saved."""
+        """Return entries in their order. Do not save entries of deleted users."""
         order = (
             ["-action_time", "-key"] if self.newest_first else ["action_time", "key"]
         )
@@ -246,7 +254,7 @@ def _list_keys(entries: QuerySet[Any], name: str, *, is_kept: bool) -> QuerySet[
 def add_kept_entries(
     log_entries: QuerySet[LogEntry], obj: models.Model, *, newest_first: bool
 ) -> QuerySet[LogEntry] | CombinedEntries:
-    """Return the entries about an object with those of deleted users, if any."""
+    """Return the entries about an object, including entries of deleted users."""
     order = "-action_time" if newest_first else "action_time"
     kept = find_kept_entries(obj)
     if not kept.exists():
@@ -260,7 +268,7 @@ def _read_with_kept(
     before: int | None,
     limit: int,
 ) -> Iterator[LogEntry]:
-    """Yield entries before a key, newest first, also those of deleted users."""
+    """Yield entries before a key, newest first, including entries of deleted users."""
     kept = _read_newest_first(kept_entries, "entry_key", before, limit)
     return merge(
         _read_newest_first(log_entries, "pk", before, limit),
@@ -277,12 +285,13 @@ def _get_pk(entry: LogEntry) -> int:
 def _read_newest_first(
     rows: QuerySet, key: str, before: int | None, limit: int
 ) -> Iterator[Any]:
-    """Yield rows in descending order of their key, PAGE of them at a time.
+    """Yield rows in descending order of their key. Reads them in batches.
 
-    First reads enough for `limit` rows, and one to compare the last of them with.
+    The first batch is large enough for `limit` rows, one row that shows that there are
+    more, and one row with which the last record is compared.
     """
     rows = rows.order_by(f"-{key}")
-    size = min(limit + 2, PAGE)
+    size = min(limit + 2, ENTRIES_PER_PAGE)
     while True:
         older = rows if before is None else rows.filter(**{f"{key}__lt": before})
         batch = list(older[:size])
@@ -290,14 +299,14 @@ def _read_newest_first(
         if len(batch) < size:
             return
         before = getattr(batch[-1], key)
-        size = PAGE
+        size = ENTRIES_PER_PAGE
 
 
 def _has_no_record(entry: LogEntry, history_began: datetime) -> bool:
     """Return whether no record of the history contains what the log entry says.
 
-    That is so for entries that are older than the history, and for messages that Django
-    did not generate.
+    This is the case for entries that are older than the history, and for messages that
+    Django did not generate.
     """
     is_generated = entry.change_message.startswith("[")
     return entry.action_time < history_began or not is_generated
@@ -309,8 +318,8 @@ def list_parts_about_related_objects(
     """Return the parts of a log message that are about related objects.
 
     Related objects are those that were edited on the organization's page, such as its
-    contacts. Returns nothing from a message that Django did not generate, because it
-    may quote any field.
+    contacts. Returns an empty list if Django did not generate the message, because such
+    a message may quote any field.
     """
     try:
         parts = json.loads(entry.change_message or "[]")
@@ -323,7 +332,7 @@ def _is_about_related_object(part: dict[str, dict[str, Any]]) -> bool:
     """Return whether a part of a log message names an object.
 
     Django writes {"changed": {"fields": […]}} about the object of the page itself, and
-    {"added": {"name": "contact", "object": "Eve"}} about a related one.
+    {"added": {"name": "contact", "object": "Eve"}} about a related object.
     """
     return all(isinstance(details.get("name"), str) for details in part.values())
 
@@ -366,9 +375,12 @@ def describe_record(
     before: HistoricalOrganization | None,
     record: HistoricalOrganization,
     permissions: Collection[str],
-    shown: int | None = SHOWN,
+    shown: int | None = MAX_VALUE_SHOWN,
 ) -> LogEntry | None:
-    """Return a log entry for what a record changed, or None if nothing is visible."""
+    """Return a log entry for the visible changes of a record, or None without any.
+
+    `shown` is as in `list_visible_changes()`.
+    """
     lines = list_visible_changes(before, record, permissions, shown)
     if not lines:
         return None
@@ -390,24 +402,27 @@ def list_visible_changes(
     permissions: Collection[str],
     shown: int | None,
 ) -> list[str]:
-    """Return a line for each visible change. Values longer than `shown` are cut."""
+    """Return a line for each change that the permissions make visible.
+
+    Values with more than `shown` characters are cut. None means that no value is cut.
+    """
     if record.history_type == "+":
         return [_("Added.")]
     if before is None:
-        # The organization is older than its history. The first record only says what
-        # the values were when the history began, so it is not a change.
+        # The organization is older than its history. The first record contains the
+        # values at the beginning of the history, so it is not a change.
         return []
     return describe_changes(before, record, permissions, shown)
 
 
 def is_author_known(entry: LogEntry) -> bool:
-    """Return whether it is known which person, import or command made a change."""
+    """Return whether it is known which person or command made a change."""
     is_person = entry.user.pk is not None
     return is_person or entry.user.get_username() != _("unknown")
 
 
 def make_stand_in(record: HistoricalOrganization) -> User:
-    """Return what stands for the author of a record that no person has written."""
+    """Return an unsaved user as the author of a record without a known person."""
     means = record.history_change_reason or ""
     if means.startswith(COMMAND):
         text = _("Command %(name)s")
@@ -418,7 +433,7 @@ def make_stand_in(record: HistoricalOrganization) -> User:
 def describe_author(entry: LogEntry) -> str:
     """Return who made a change, such as "Mary Major" or "Import by Mary Major".
 
-    `hide_people()` decides how the reader may know the author.
+    Call `hide_people()` first, which limits the name to what the reader can see.
     """
     name = getattr(entry, "author_label", entry.user.label_without_email)
     if getattr(entry, "is_import", False):
@@ -429,13 +444,14 @@ def describe_author(entry: LogEntry) -> str:
 def find_author(organization: Organization, field_name: str, user: User) -> str:
     """Return who gave a field of an organization its current value.
 
-    This is a name if the user may know it, and otherwise a description such as
-    "platform staff".
+    This is a name if the user can see it, and otherwise a description such as "Platform
+    staff".
     """
     value = getattr(organization, field_name)
     records = find_versions(organization).order_by("history_id")
-    # The record that introduced the current value comes after the newest one that has
-    # another value. The database compares them, because there may be many long texts.
+    # The current value was introduced by the first record after the newest record with
+    # another value. The database compares the values, because there may be many long
+    # texts.
     others = records.exclude(**{field_name: value}).values_list("history_id", flat=True)
     newest_other = others.last() or 0
     introducing = records.filter(history_id__gt=newest_other).only(
@@ -451,46 +467,46 @@ def find_author(organization: Organization, field_name: str, user: User) -> str:
 
 
 def _is_deleted(user: User) -> bool:
-    """Return whether the user of an entry stands for one who was deleted."""
+    """Return whether the user of an entry is a stand-in for a deleted user."""
     return user.pk is not None and user._state.adding
 
 
 def hide_people(
     entries: Collection[LogEntry], organization: Organization, gate: Gate
 ) -> None:
-    """Replace people whose names the gate's user may not see in the entries.
+    """Replace the authors whose names the gate's user cannot see.
 
-    Superusers see all names. Nobody else sees the names of platform staff. People who
-    may manage the organization's members see the names of its current members. Sets
-    `author_label` of the entries.
+    Superusers can see all names. Nobody else can see the names of platform staff.
+    People who manage the organization's members can see the names of its current
+    members. Sets the attribute `author_label` of the entries.
     """
     hide_people_of_several({organization: entries}, gate)
 
 
 def hide_people_of_several(
-    entries_of: Mapping[Organization, Collection[LogEntry]],
+    entries_by_organization: Mapping[Organization, Collection[LogEntry]],
     gate: Gate,
     members: Mapping[tuple[int, int], User] | None = None,
 ) -> None:
     """Do what `hide_people()` does, in entries about several organizations.
 
-    `members` are those of the organizations whose people the user manages, as
-    `find_named_members()` returns them, if they are already known.
+    If they are already known, `members` are the members of the organizations whose
+    people the user manages, as `find_named_members()` returns them.
 
-    Runs two queries at most, if the gate knows the permissions on the organizations.
+    Runs up to two queries, if the gate knows the permissions on the organizations.
     """
     if gate.user.is_superuser:
-        _label_for_superusers(entries_of)
+        _label_for_superusers(entries_by_organization)
         return
     managed = [
         organization
-        for organization in entries_of
+        for organization in entries_by_organization
         if gate.permits("manage_members", organization.pk)
     ]
     if members is None:
-        members = _find_members(managed, entries_of)
-    former_members = _find_former_members(entries_of)
-    for organization, entries in entries_of.items():
+        members = _find_members(managed, entries_by_organization)
+    former_members = _find_former_members(entries_by_organization)
+    for organization, entries in entries_by_organization.items():
         for entry in entries:
             key = (organization.pk, entry.user.pk)
             is_staff = entry.user.is_platform_staff
@@ -506,44 +522,46 @@ def hide_people_of_several(
             entry.author_label = entry.user.label_without_email  # type: ignore[attr-defined]
 
 
-def _list_all(entries_of: Mapping[Organization, Collection[LogEntry]]) -> list[Any]:
-    return [entry for entries in entries_of.values() for entry in entries]
+def _list_all(
+    entries_by_organization: Mapping[Organization, Collection[LogEntry]],
+) -> list[Any]:
+    return [entry for entries in entries_by_organization.values() for entry in entries]
 
 
 def _label_for_superusers(
-    entries_of: Mapping[Organization, Collection[LogEntry]],
+    entries_by_organization: Mapping[Organization, Collection[LogEntry]],
 ) -> None:
-    """Set the labels of authors, with what tells them from everyone on the site."""
-    for entry in _list_all(entries_of):
+    """Set the labels of authors so that they are unambiguous on the whole site."""
+    for entry in _list_all(entries_by_organization):
         entry.author_label = name_for_superusers(entry.user)
 
 
 def _find_members(
     organizations: Collection[Organization],
-    entries_of: Mapping[Organization, Collection[LogEntry]],
+    entries_by_organization: Mapping[Organization, Collection[LogEntry]],
 ) -> Mapping[tuple[int, int], User]:
-    """Return {(organization ID, user ID): user} of the authors who are members there.
+    """Return {(organization ID, user ID): user} for the authors who are members there.
 
-    Runs one query at most.
+    Runs up to one query.
     """
-    authors = {entry.user.pk for entry in _list_all(entries_of)}
+    authors = {entry.user.pk for entry in _list_all(entries_by_organization)}
     return find_named_members(authors, organizations)
 
 
 def _find_former_members(
-    entries_of: Mapping[Organization, Collection[LogEntry]],
+    entries_by_organization: Mapping[Organization, Collection[LogEntry]],
 ) -> set[tuple[int, int]]:
-    """Return (organization ID, key) of the deleted users who were members there.
+    """Return (organization ID, user key) of the deleted users who were members there.
 
     Runs one query if there are deleted users.
     """
     keys = set()
-    for entries in entries_of.values():
+    for entries in entries_by_organization.values():
         keys |= {entry.user.pk for entry in entries if _is_deleted(entry.user)}
     if not keys:
         return set()
     events = MembershipEvent.objects.filter(
-        organization_key__in=[organization.pk for organization in entries_of],
+        organization_key__in=[row.pk for row in entries_by_organization],
         user_key__in=keys,
     )
     return {(event.organization_key, event.user_key or 0) for event in events}

@@ -1,12 +1,12 @@
-"""Keys that the logs remember, and the sequences that must not issue them again.
+"""Keys in the logs, and the sequences that must not issue these keys again.
 
-The logs and the history name organizations and people by key, and keep their rows when
-these are deleted. If a new organization got the key of a deleted one, its members could
-read what the logs say about the other. So no key may be issued twice.
+The logs and the history refer to organizations and people by key, even after these are
+deleted. If a new organization got the key of a deleted organization, its members could
+read log entries about the deleted one. Therefore, no key must be issued twice.
 
-A database issues each key once, but after data is copied into another database, its
-sequences may continue after the highest key that exists there, which can be lower than
-one that was deleted. Django's `loaddata` even lowers them.
+A database issues each key only once. But if data is copied into another database, the
+sequences there may continue after the highest existing key, which can be lower than the
+key of a deleted row. Django's `loaddata` even lowers sequences.
 """
 
 from __future__ import annotations
@@ -44,15 +44,16 @@ Model: TypeAlias = type[models.Model]
 
 @dataclass(frozen=True)
 class Column:
-    """A column that contains keys of another table without referring to it."""
+    """A column that contains keys of another table, but is not a foreign key."""
 
     model: Model
     name: str
 
 
-# {table: the columns that remember its keys}. Django's admin log also remembers the
-# keys of what people edit, and `DETAILS` are in the audit log. The history page sorts
-# the entries of the admin log, including those that were kept, by their keys.
+# {table: columns that contain its keys}. Django's admin log also contains the keys of
+# objects that people edit, and the audit log contains the keys in DETAILS. The keys of
+# LogEntry must be unique, because the history page sorts log entries by key, including
+# those of deleted users.
 COLUMNS: dict[Model, Sequence[Column]] = {
     Organization: (
         Column(Organization.history.model, "id"),
@@ -85,7 +86,7 @@ COLUMNS: dict[Model, Sequence[Column]] = {
     LogEntry: (Column(KeptLogEntry, "entry_key"),),
 }
 
-# {name in the details of audit events: the table whose keys these are}
+# {name in the details of audit events: the table whose keys it contains}
 DETAILS: dict[str, Model] = {
     "organization": Organization,
     "organizations": Organization,
@@ -95,13 +96,14 @@ DETAILS: dict[str, Model] = {
 }
 
 
-# Those of them that are lists. A number under such a name says how many, and is no key.
+# Names in DETAILS whose values are lists of keys. If the value is a number, it is the
+# number of objects, not a key.
 LISTS = frozenset({"organizations", "groups added", "groups removed"})
 
 
 @dataclass(frozen=True)
 class OutdatedSequence:
-    """A sequence that would issue a key that is already known."""
+    """A sequence that would issue a key that has already been used."""
 
     model: Model
     last_issued: int
@@ -115,9 +117,9 @@ class OutdatedSequence:
 
 
 def find_outdated_sequences(*, using: str = "default") -> Iterator[OutdatedSequence]:
-    """Yield the sequences that are behind a key in their table or in a log.
+    """Yield the sequences that are lower than a key in their table or in a log.
 
-    Reads the logs as a whole.
+    Reads the logs completely.
     """
     last_known = find_last_known(using)
     for model in COLUMNS:
@@ -127,7 +129,7 @@ def find_outdated_sequences(*, using: str = "default") -> Iterator[OutdatedSeque
 
 
 def raise_sequences(*, using: str = "default") -> list[OutdatedSequence]:
-    """Make sure that no sequence issues a known key. Returns those that would have."""
+    """Raise the sequences that would issue a used key again, and return them."""
     with transaction.atomic(using=using):
         outdated = list(find_outdated_sequences(using=using))
         for sequence in outdated:
@@ -136,7 +138,7 @@ def raise_sequences(*, using: str = "default") -> list[OutdatedSequence]:
 
 
 def find_last_known(using: str) -> dict[Model, int]:
-    """Return the highest key of each table that it or a log contains."""
+    """Return {table: the highest key in the table and the logs}."""
     last_known = {}
     for model, columns in COLUMNS.items():
         candidates = [0, find_highest(Column(model, "pk"), using)]
@@ -156,7 +158,10 @@ def find_highest(column: Column, using: str) -> int:
 
 
 def find_highest_in_admin_log(model: Model, using: str) -> int:
-    """Return the highest key that Django's admin log has. It stores keys as text."""
+    """Return the highest key of a table in Django's admin log.
+
+    The log stores keys as text.
+    """
     content_type = ContentType.objects.db_manager(using).get_for_model(model)
     highest = Max(Cast("object_id", BigIntegerField()))
     keys = [0]
@@ -169,7 +174,7 @@ def find_highest_in_admin_log(model: Model, using: str) -> int:
 
 
 def read_keys_in_details(using: str) -> Iterator[tuple[Model, int]]:
-    """Yield the tables and keys that the details of audit events contain."""
+    """Yield (table, key) for the keys in the details of audit events."""
     events = AuditEvent.objects.using(using).filter(details__has_any_keys=list(DETAILS))
     all_details = events.values_list("details", flat=True)
     for details in all_details.iterator(chunk_size=BATCH):
@@ -209,8 +214,8 @@ def raise_sequence(model: Model, key: int, using: str) -> None:
     connection = connections[using]
     with connection.cursor() as cursor:
         if connection.vendor == "postgresql":
-            # Otherwise, an INSERT could be issued higher keys than this one before the
-            # sequence is set, which would lower it.
+            # Otherwise, concurrent INSERTs could get higher keys before `setval` runs,
+            # which would then lower the sequence.
             cursor.execute(f"LOCK TABLE {table} IN SHARE ROW EXCLUSIVE MODE")
         if read_sequence(model, using) >= key:
             return
@@ -224,8 +229,8 @@ def raise_sequence(model: Model, key: int, using: str) -> None:
 def make_raising_sql(model: Model, key: int) -> str:
     """Return a statement for PostgreSQL that makes a sequence continue after a key.
 
-    It also continues after each key that is in the table, or that was issued, by the
-    time the statement runs.
+    The statement never lowers the sequence below the keys that are in the table or that
+    were issued before the statement runs.
     """
     table = model._meta.db_table
     sequence = f"pg_get_serial_sequence('{table}', 'id')"

@@ -1,4 +1,4 @@
-"""Finds the parts of a text that a search has found, to mark them on a page."""
+"""Finds the parts of a text that match a search, so that a page can mark them."""
 
 from __future__ import annotations
 
@@ -8,31 +8,31 @@ from itertools import groupby
 
 from orgadmin.models.fields import normalize
 
-# How much of a long text is shown, and how much of that comes before the match.
-SHOWN = 120  # characters
-BEFORE = 40  # characters
+# How much of a long text is shown, and how much of this is before the first match
+MAX_TEXT_SHOWN = 120  # characters
+SHOWN_BEFORE_MATCH = 40  # characters
 
 
 @dataclass(frozen=True)
 class Part:
-    """A piece of a text. Pages mark those that match, and escape all of them."""
+    """A part of a text. Pages mark matching parts, and escape all parts."""
 
     text: str
     is_match: bool
 
 
 def mark(text: str, words: Collection[str]) -> list[Part]:
-    """Split a text into parts that are one of the normalized words, and others.
+    """Split a text into parts that match one of the normalized words, and other parts.
 
-    A long text is cut, around the first match.
+    A long text is cut to the part around the first match.
     """
     is_marked = _find_marked(text, words)
     start = 0
     end = len(text)
-    if len(text) > SHOWN:
+    if len(text) > MAX_TEXT_SHOWN:
         first = is_marked.index(True) if True in is_marked else 0
-        start = max(0, min(first - BEFORE, len(text) - SHOWN))
-        end = start + SHOWN
+        start = max(0, min(first - SHOWN_BEFORE_MATCH, len(text) - MAX_TEXT_SHOWN))
+        end = start + MAX_TEXT_SHOWN
     parts = _join_characters(text[start:end], is_marked[start:end])
     if start > 0:
         parts.insert(0, Part("…", is_match=False))
@@ -43,8 +43,8 @@ def mark(text: str, words: Collection[str]) -> list[Part]:
 
 def _find_marked(text: str, words: Collection[str]) -> list[bool]:
     """Return for each character of a text whether it belongs to one of the words."""
-    # Normalizing can remove characters, or make several from one. `origins` are the
-    # places in the text from which those of the normalized text come.
+    # Normalizing can remove a character, or replace it by several. `origins` has the
+    # position in the original text for each character of the normalized text.
     normal = ""
     origins: list[int] = []
     for place, character in enumerate(text):
@@ -57,8 +57,8 @@ def _find_marked(text: str, words: Collection[str]) -> list[bool]:
         while start >= 0:
             end = start + len(word)
             last = origins[end - 1]
-            # Accents can be characters of their own, which the normalized text lacks.
-            # Those up to its next character belong to the word.
+            # Combining accents are not in the normalized text. They belong to the word
+            # if they come before the next normalized character.
             following = origins[end] if end < len(origins) else len(text)
             for place in range(origins[start], max(following, last + 1)):
                 is_marked[place] = True

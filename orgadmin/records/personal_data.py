@@ -1,8 +1,7 @@
 """Everything that this site stores about one person, as JSON.
 
-docs/operations.md describes the sections. `erasure.py` erases what is found here.
-Passwords, secrets of second factors and the keys of sessions are left out, and so are
-the names of other people.
+docs/operations.md describes the sections. `erasure.py` erases the same data. Passwords,
+secrets of second factors, session keys and the names of other people are left out.
 """
 
 from __future__ import annotations
@@ -59,12 +58,11 @@ from orgadmin.people.membership import list_roles
 from orgadmin.people.unsent import KINDS, find_mail_to
 from orgadmin.records.batches import BATCH
 
-# Changes when a section is removed, or its content gets another meaning.
+# Increase the number when a section is removed, or when its meaning changes.
 FORMAT = "orgadmin person 1"
 
-# The kinds of attempts that are counted for the key of a user. The keys of other
-# attempts cannot be found, because they also contain an IP address, a device or the key
-# of an organization.
+# The kinds of attempts that are counted by user key. Other attempts cannot be found,
+# because they are also counted by IP address, device or organization.
 ATTEMPTS_BY_KEY = (
     "account anywhere",
     "password",
@@ -86,16 +84,14 @@ Row = dict[str, Any]
 
 @dataclass(frozen=True)
 class Person:
-    """A user, and the email addresses that are known to be theirs.
-
-    The addresses are in lower case, in all spellings in which they may be stored.
-    `other_addresses` are also, or were, on the account, but may be those of someone
-    else: nobody verified them, or another account has them now. They are in their
-    normal form.
-    """
+    """A user, and the email addresses that are known to be theirs."""
 
     user: User
+    # In lower case, in all spellings in which they may be stored
     addresses: frozenset[str]
+    # Current and earlier addresses of the account that may belong to someone else,
+    # because they were not verified, or because another account has them now. They are
+    # in their normal form.
     other_addresses: frozenset[str] = frozenset()
 
     @property
@@ -104,7 +100,7 @@ class Person:
 
     @cached_property
     def folds(self) -> set[str]:
-        """The addresses in their normal form, in which they are compared."""
+        """The addresses in their normal form, for comparisons."""
         return fold_all(self.addresses)
 
     def has(self, address: str) -> bool:
@@ -114,19 +110,19 @@ class Person:
 
 @dataclass(frozen=True)
 class OtherAddress:
-    """An address that may be someone else's, and how many rows have it."""
+    """An address that may belong to someone else."""
 
     address: str
-    number: int
+    number: int  # of rows with this address
 
 
 def find_person(user: User, *, included: Collection[str] = ()) -> Person:
-    """Return the person with their present and earlier verified addresses.
+    """Return the person with their verified current and earlier addresses.
 
-    Someone could put the address of another person on their account, to receive what
-    is stored about that person or to destroy it. So an address only counts if mail to
-    it has reached the person, and if nobody else has it now. `included` are other
-    addresses of the account for which a superuser has decided that they are theirs.
+    People could add the address of someone else to their account, to get or to destroy
+    what is stored about that person. An address is therefore only used if the person
+    has verified it, and if no other account has it now. `included` are further
+    addresses of the account that a superuser has confirmed to be theirs.
     """
     events = list_address_events(user)
     verified = find_verified_addresses(user, events)
@@ -146,14 +142,14 @@ def fold_all(addresses: Iterable[str]) -> set[str]:
 
 
 def list_address_events(user: User) -> list[AuditEvent]:
-    """Return when addresses of an account were changed or verified, oldest first."""
+    """Return the changes and verifications of an account's address, oldest first."""
     kinds = (SecurityEvent.EMAIL_CHANGED, SecurityEvent.EMAIL_VERIFIED)
     events = AuditEvent.objects.filter(user_key=user.pk, event__in=kinds)
     return list(events.order_by("pk"))
 
 
 def find_entered_addresses(user: User, events: Iterable[AuditEvent]) -> set[str]:
-    """Return all addresses that the account has or had."""
+    """Return the current and all earlier addresses of the account."""
     addresses = {user.email}
     for event in events:
         addresses |= {str(address) for address in event.personal.values()}
@@ -161,10 +157,11 @@ def find_entered_addresses(user: User, events: Iterable[AuditEvent]) -> set[str]
 
 
 def find_verified_addresses(user: User, events: Iterable[AuditEvent]) -> set[str]:
-    """Return the addresses at which the person has received mail.
+    """Return the current and earlier addresses that the person has verified.
 
-    An earlier address was verified if the audit log has the event before the one in
-    which the address was changed.
+    `events` are changes and verifications of the address, oldest first. An earlier
+    address counts as verified if the event directly before its change is
+    EMAIL_VERIFIED.
     """
     addresses = {user.verified_email}
     is_verified = False
@@ -198,8 +195,8 @@ def list_not_included(person: Person) -> list[OtherAddress]:
 def has_address(field: str, person: Person) -> Q:
     """Return the condition that a field contains one of the person's addresses.
 
-    A database may turn different letters into the same one in upper case, or in lower
-    case. So both must be the same.
+    A database may convert different letters to the same upper-case or lower-case
+    letter. Two addresses are therefore only the same if both conversions match.
     """
     condition = Q(pk__in=[])
     for address in person.addresses:
@@ -218,8 +215,8 @@ def find_membership_events(person: Person) -> Q:
 def find_audit_events(person: Person) -> Q:
     """Return the condition for entries of the audit log about the person.
 
-    Among them are failed sign-ins with their username or address, of which early
-    releases recorded what was typed.
+    They include failed sign-ins with the person's username or address. Early releases
+    recorded the name that was entered.
     """
     typed = Q(user_name__iexact=person.user.username)
     typed |= has_address("user_name", person)
@@ -249,7 +246,7 @@ def find_attempts(person: Person) -> dict[str, str]:
     return kinds
 
 
-def describe_account(person: Person) -> Row:
+def make_account_row(person: Person) -> Row:
     user = person.user
     earlier = [
         address
@@ -293,7 +290,10 @@ def list_role_rows(person: Person) -> Iterator[Row]:
 
 
 def list_permissions(person: Person) -> Iterator[Row]:
-    """Yield the permissions that the person has by themselves, on no or one object."""
+    """Yield the permissions of the user themselves, without permissions of groups.
+
+    If `organization_id` is None, it is a model-level permission.
+    """
     for name in person.user.user_permissions.values_list("codename", flat=True):
         yield {"permission": name, "organization_id": None}
     grants = OrganizationUserObjectPermission.objects.filter(user=person.user)
@@ -302,7 +302,7 @@ def list_permissions(person: Person) -> Iterator[Row]:
 
 
 def list_membership_events(person: Person) -> Iterator[Row]:
-    """Yield what the membership log says about the person, or that they did."""
+    """Yield the entries of the membership log about the person, or by the person."""
     about_them = find_membership_events(person)
     events = MembershipEvent.objects.filter(about_them | Q(actor_key=person.key))
     for event in events.order_by("pk").iterator(chunk_size=BATCH):
@@ -318,15 +318,15 @@ def list_membership_events(person: Person) -> Iterator[Row]:
             "reason": event.reason,
             "source": event.source,
         }
-        # The entry of an invitation has an address, which may be someone else's if the
-        # person invited them.
+        # The entry of an invitation contains an address. If the person has invited
+        # someone else, the address is left out.
         if event.user_key is None and person.has(event.user_name):
             row["invited_address"] = event.user_name
         yield row
 
 
 def list_review_items(person: Person) -> Iterator[Row]:
-    """Yield what access reviews asked about the person, and what was decided."""
+    """Yield the questions of access reviews about the person, and the decisions."""
     items = ReviewItem.objects.filter(user_key=person.key)
     found = items.with_decisions().select_related("section").order_by("pk")
     for item in found.iterator(chunk_size=BATCH):
@@ -342,7 +342,7 @@ def list_review_items(person: Person) -> Iterator[Row]:
             "last_sign_in": item.last_sign_in,
             "ends_at": item.ends_at,
         }
-        # Each decision replaces the one before.
+        # Each decision replaces the previous one.
         for decision in item.list_decisions() or [None]:
             yield {
                 **asked,
@@ -375,10 +375,10 @@ def list_review_answers(person: Person) -> Iterator[Row]:
     for decisions in (ReviewDecision.objects, LaterDecision.objects):
         made = decisions.filter(actor_key=person.key).order_by("pk")
         for decision in made.select_related("item__section").iterator(chunk_size=BATCH):
-            yield describe_decision(decision)
+            yield make_decision_row(decision)
 
 
-def describe_decision(decision: Decided) -> Row:
+def make_decision_row(decision: Decided) -> Row:
     return {
         "review": decision.item.section.review_id,
         "what": decision.answer,
@@ -428,14 +428,14 @@ def list_log_entries(person: Person) -> Iterator[Row]:
     about = find_log_entries(person)
     kept = KeptLogEntry.objects.filter(about).order_by("pk")
     for kept_entry in kept.iterator(chunk_size=BATCH):
-        yield describe_log_entry(kept_entry.to_log_entry(), person)
+        yield make_log_entry_row(kept_entry.to_log_entry(), person)
     entries = LogEntry.objects.filter(about | Q(user=person.user))
     entries = entries.select_related("content_type").order_by("pk")
     for entry in entries.iterator(chunk_size=BATCH):
-        yield describe_log_entry(entry, person)
+        yield make_log_entry_row(entry, person)
 
 
-def describe_log_entry(entry: LogEntry, person: Person) -> Row:
+def make_log_entry_row(entry: LogEntry, person: Person) -> Row:
     row = {
         "at": entry.action_time,
         "by_user_id": entry.user_id,
@@ -475,7 +475,7 @@ def list_accepted_invitations(person: Person) -> Iterator[Row]:
 
 
 def list_access_requests(person: Person) -> Iterator[Row]:
-    """Yield what the person has asked for, and what they have decided for others."""
+    """Yield the requests for access of the person, and those that they answered."""
     condition = Q(user=person.user) | Q(decided_by=person.user)
     for request in AccessRequest.objects.filter(condition).order_by("pk"):
         is_theirs = request.user_id == person.user.pk
@@ -578,9 +578,9 @@ SECTIONS: dict[str, Callable[[Person], Iterable[Row]]] = {
 def export_person(
     user: User, *, actor: User | None = None, included: Collection[str] = ()
 ) -> Iterator[str]:
-    """Record the export, and return the lines of a JSON text.
+    """Record the export in the audit log, and return an iterator of JSON text.
 
-    `included` is as in `find_person()`. Keeps BATCH rows in memory.
+    `included` is as in `find_person()`. Keeps up to BATCH rows in memory.
     """
     record(SecurityEvent.PERSON_EXPORTED, user=user, actor=actor)
     return write_json(find_person(user, included=included))
@@ -597,12 +597,12 @@ def write_json(person: Person) -> Iterator[str]:
             yield f"{separator}{encode(row)}"
             separator = ", "
         yield "],"
-    yield f'"account": {encode(describe_account(person))}'
+    yield f'"account": {encode(make_account_row(person))}'
     yield "}"
 
 
 def encode(value: Any) -> str:
     """Return JSON that is safe to print on a terminal."""
     text = json.dumps(value, cls=DjangoJSONEncoder, ensure_ascii=True)
-    # JSON counts this control character among the printable ones.
+    # JSON does not escape this control character.
     return text.replace("\x7f", "\\u007f")

@@ -1,4 +1,4 @@
-"""Exporting what an access review asked and what was decided, as rows of a CSV file."""
+"""Exporting the items and decisions of an access review as rows of a file."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ EVIDENCE_COLUMNS = (
     "role",
     "details",
     "since",
-    # The site's log does not know an earlier time than "since".
+    # "yes" if the access began before "since", because the log does not go back further
     "since_is_latest",
     "added_by_id",
     "added_by",
@@ -34,7 +34,7 @@ EVIDENCE_COLUMNS = (
     "role_after",
     "ends_after",
     "reason",
-    # "yes" if a later decision, in the next row, counts instead.
+    # "yes" if a later decision, in the next row, replaces this one
     "replaced",
 )
 
@@ -49,9 +49,9 @@ NOTICE_COLUMNS = (
 
 
 def list_evidence(review: AccessReview) -> Iterator[Sequence[object]]:
-    """Yield a header and a row for each decision of a review, and for each open item.
+    """Yield a header, and a row for each decision of a review and each open item.
 
-    Keeps BATCH items in memory, and runs two queries for each of these.
+    Reads the items in batches. Runs two queries per batch.
     """
     yield EVIDENCE_COLUMNS
     items = ReviewItem.objects.filter(section__review=review).order_by("pk")
@@ -109,7 +109,7 @@ def list_decided(decision: Decided) -> list[object]:
 
 
 def list_notices(review: AccessReview) -> Iterator[Sequence[object]]:
-    """Yield a header and a row for each time that someone was asked to answer."""
+    """Yield a header, and a row for each time that someone was asked to answer."""
     yield NOTICE_COLUMNS
     notices = review.notices.order_by("pk")
     last = 0
@@ -126,5 +126,5 @@ def list_notices(review: AccessReview) -> Iterator[Sequence[object]]:
         last = batch[-1].pk
 
 
-def write_flag(is_so: bool) -> str:
-    return "yes" if is_so else ""
+def write_flag(value: bool) -> str:
+    return "yes" if value else ""

@@ -1,13 +1,14 @@
-"""The search on every page: organizations, contacts and people, the best ones first.
+"""The search on every page, for organizations, contacts and people.
 
-Names that start with the text come first, then names that contain it, then rows of
-which another field does. On PostgreSQL, similar names are found if nothing else
-is, so that a typing error does not matter. Confidential fields are never searched.
+Names that start with the text come first, followed by names that contain the text, and
+rows in which another field contains it. If nothing is found, the search on PostgreSQL
+returns similar names, so that it also works with typing errors. Confidential fields are
+never searched.
 
-A search of everything runs a few queries, one for each of these kinds of match. Each
-returns a few rows, in the order of an index or from a trigram index, and runs only if
-those before it have not found enough. For people who may view a few organizations, one
-query looks for all kinds. tests/test_plans.py pins their plans.
+For people who can view all rows, there is a query for each kind of match. Each query
+returns a few rows, and uses an index. It runs only if the previous queries have not
+found enough rows. For people who can view only some organizations, one query finds all
+kinds of matches. tests/test_plans.py checks the query plans.
 """
 
 from __future__ import annotations
@@ -26,26 +27,29 @@ from orgadmin.models import Contact, Organization, User
 from orgadmin.models.fields import normalize
 from orgadmin.records.marking import Part, mark
 
-# How many rows of each model a search finds.
-FOUND = 6
+# The maximum number of rows of each model that a search finds
+MAX_HITS = 6
 
-# Trigram indexes, as their name says, know no shorter parts of words.
+# Trigram indexes cannot find shorter parts of words.
 SHORTEST_PART = 3  # characters
 
-# How many words of a text are searched for. Each adds a condition to the queries.
+# The maximum number of words. Each word adds a condition to the queries.
 MAX_WORDS = 10
 
-# Similar names are the best of so many candidates, in no order. First of all, these
-# are names that start with the same letters.
-CANDIDATES = 100
+# The search for similar names compares the text with this many candidates. It first
+# tries names with the same first letters, and then names from the trigram index, in any
+# order.
+MAX_CANDIDATES = 100
 SAME_START = 4  # characters
-# How many of the candidates are read. Archived organizations may be among them.
-BEST_CANDIDATES = 5 * FOUND
-SIMILAR = 0.6
+# The number of the most similar candidates that are read. There are more of them than
+# hits, because archived organizations are left out later.
+MAX_BEST_CANDIDATES = 5 * MAX_HITS
+MIN_SIMILARITY = 0.6  # from 0 to 1
 TRIGRAM_INDEX = "organization_name_trigram"
 
-# PostgreSQL underestimates what it costs to compare names one by one. So nothing but
-# bitmaps of the trigram index may be used to find similar ones.
+# Turns all kinds of scans on or off, except bitmap scans of the trigram index.
+# PostgreSQL underestimates the cost of comparing names one by one, so it could choose
+# another scan to find similar names.
 OTHER_SCANS = """
     SELECT
         set_config('enable_seqscan', '{state}', true),
@@ -65,13 +69,13 @@ SELECT_CANDIDATES = """
     LIMIT %s
 """
 
-# Follows all characters that names have.
+# The last Unicode character, which sorts after all characters in names
 LAST_CHARACTER = "\U0010ffff"
 
-# How much of a long text is read. Today's forms accept no longer ones.
-READ = 1_000  # characters
+# The part of an address that is read. The form does not accept longer addresses.
+MAX_ADDRESS_READ = 1_000  # characters
 
-# The databases that were found to have trigram indexes.
+# The databases that are known to have trigram indexes
 _with_trigrams: set[str] = set()
 
 
@@ -89,14 +93,15 @@ class SearchText:
             if word.startswith(('"', "'")) and word[0] == word[-1] and len(word) > 1:
                 word = unescape_string_literal(word)
             normal = normalize(word).strip()
-            # Without quotation marks around it, every name would start with nothing.
+            # Ignore words that only consist of quotation marks. Without these, the word
+            # would be empty, and match every name.
             if normal.strip("\"'"):
                 words.append(normal)
         return cls(typed.strip(), words[:MAX_WORDS])
 
     @property
     def start(self) -> str:
-        """What a name starts with, in its normalized form."""
+        """The normalized text, to find names that start with it."""
         return " ".join(normalize(self.typed.strip("\"'")).split())
 
     @property
@@ -107,7 +112,7 @@ class SearchText:
 
 @dataclass(frozen=True)
 class FoundField:
-    """A field of a row that was found, and whether it is a reason why."""
+    """A field of a row that was found. It is a match if it contains a search word."""
 
     label: Any
     parts: list[Part]
@@ -119,7 +124,7 @@ class FoundField:
 
 @dataclass(frozen=True)
 class Hit:
-    """A row that was found: its title, and other fields that help to recognize it."""
+    """A row that was found, with a title, and with fields that help to recognize it."""
 
     row: models.Model
     title: FoundField
@@ -127,14 +132,14 @@ class Hit:
 
     @property
     def is_similar(self) -> bool:
-        """Whether nothing of it contains the text: it was found by a similar name."""
+        """Whether the row was found by a similar name: no field contains the text."""
         return not any(field.is_match for field in [self.title, *self.fields])
 
 
 class Collector:
-    """Collects the first rows of querysets, and runs only as many as it needs.
+    """Collects the first rows of several querysets, until there are enough.
 
-    `everywhere` says that the reader may view all rows.
+    `everywhere` is True if the reader can view all rows.
     """
 
     def __init__(self, *, everywhere: bool) -> None:
@@ -142,10 +147,11 @@ class Collector:
         self.rows: list[Any] = []
 
     def add_matches(self, rows: QuerySet, conditions: Sequence[Q]) -> None:
-        """Add the rows that fulfil a condition, those of the first one first.
+        """Add the rows that meet a condition, in the order of the conditions.
 
-        The indexes know the rows of everyone. For a reader who may view a few, all
-        conditions are checked on these in one query.
+        If the reader can view all rows, each condition can use an index. Otherwise, one
+        query checks all conditions on the rows that the reader can view, because the
+        indexes contain the rows of everyone.
         """
         if not self.everywhere:
             self.add(rank_rows(rows, conditions))
@@ -154,11 +160,11 @@ class Collector:
             self.add_first(rows, condition)
 
     def add_first(self, rows: QuerySet, condition: Q) -> None:
-        """Add the first rows that fulfil a condition.
+        """Add the first rows that meet a condition.
 
-        The first query reads nothing but keys. So an index alone answers it, however
-        many rows it has to pass until it has found enough. Most searches find nothing
-        by most conditions, and then need no second query.
+        The first query only reads keys, so it only needs an index, even if the index
+        has many rows that do not match. The second query reads the rows. Most searches
+        do not need it, because they do not find anything by most conditions.
         """
         if self.missing > 0:
             matches = self.exclude_known(rows.filter(condition))
@@ -172,8 +178,8 @@ class Collector:
 
     @property
     def missing(self) -> int:
-        """How many more rows are wanted."""
-        return FOUND - len(self.rows)
+        """The number of rows that can still be added."""
+        return MAX_HITS - len(self.rows)
 
     def exclude_known(self, rows: QuerySet) -> QuerySet:
         known = [row.pk for row in self.rows]
@@ -183,14 +189,14 @@ class Collector:
 def find_organizations(
     rows: QuerySet[Organization], text: SearchText, *, everywhere: bool
 ) -> list[Hit]:
-    """Return the best matches among `rows`, organizations that the reader may view.
+    """Return the best matches among organizations.
 
-    `everywhere` says that the reader may view all organizations. The same goes for the
-    other functions.
+    `rows` are the organizations that the reader can view. `everywhere` is True if these
+    are all organizations.
     """
     found = Collector(everywhere=everywhere)
     rows = rows.order_by("sort_name", "pk").only("name", "reference")
-    rows = rows.annotate(address_start=Left("address", READ))
+    rows = rows.annotate(address_start=Left("address", MAX_ADDRESS_READ))
     conditions = [Q(reference=text.typed), starts_with("sort_name", text.start)]
     if not text.is_short:
         conditions += [
@@ -206,9 +212,9 @@ def find_organizations(
 def find_contacts(
     rows: QuerySet[Contact], text: SearchText, *, everywhere: bool
 ) -> list[Hit]:
-    """Return the best matches among contacts, those of the first condition first.
+    """Return the best matches among contacts.
 
-    `rows` are the contacts that the reader may view. `everywhere` says that these are
+    `rows` are the contacts that the reader can view. `everywhere` is True if these are
     all contacts.
     """
     found = Collector(everywhere=everywhere)
@@ -220,7 +226,7 @@ def find_contacts(
         conditions += [
             contains_all(["sort_name"], text.words, "contains"),
             contains_all(["role", "email"], typed, "icontains"),
-            # The index has only organizations that are not archived.
+            # The index does not contain archived organizations.
             starts_with("organization__sort_name", text.start)
             & Q(organization__archived_at=None),
         ]
@@ -233,7 +239,11 @@ def find_contacts(
 def find_people(
     rows: QuerySet[User], text: SearchText, *, everywhere: bool
 ) -> list[Hit]:
-    """Return the best matches among `rows`, people whom the reader may see."""
+    """Return the best matches among people.
+
+    `rows` are the people that the reader can see. `everywhere` is True if these are all
+    people.
+    """
     found = Collector(everywhere=everywhere)
     fields = ["username", "first_name", "last_name", "email"]
     starts = Q()
@@ -248,15 +258,16 @@ def find_people(
 
 
 def starts_with(name: str, start: str) -> Q:
-    """Return the condition that a column starts with a text, as a range of its index.
+    """Return the condition that a column starts with a text.
 
-    The column is sorted by code points.
+    The condition is a range, for which a database can use the index of the column. The
+    column must be sorted by code points.
     """
     return Q(**{f"{name}__gte": start, f"{name}__lt": f"{start}{LAST_CHARACTER}"})
 
 
 def rank_rows(rows: QuerySet, conditions: Iterable[Q]) -> QuerySet:
-    """Return the rows that fulfil a condition, in the order of the conditions."""
+    """Return the rows that meet a condition, in the order of the conditions."""
     ranks = [
         When(condition, then=number) for number, condition in enumerate(conditions)
     ]
@@ -265,15 +276,16 @@ def rank_rows(rows: QuerySet, conditions: Iterable[Q]) -> QuerySet:
 
 
 def add_similar(found: Collector, rows: QuerySet, text: SearchText) -> None:
-    """Add rows of which a part of the name is similar, if nothing else was found.
+    """Add rows with a similar name, if nothing else was found.
 
-    Only PostgreSQL can find them, if it has the extension pg_trgm and the index. An
-    index that knows the names of all organizations is no use for a reader who may view
-    a few, so the names of these are compared one by one.
+    This only works on PostgreSQL with the extension pg_trgm and the trigram index. If
+    the reader can view only some rows, the index is not used, because it contains the
+    names of all organizations. Instead, the names of these rows are compared one by
+    one.
 
-    The trigram index first collects all rows with some of the same trigrams, which can
-    be many. Few people mistype the first letters, so names that start with these are
-    compared before that.
+    The trigram index first finds all rows with some of the same trigrams, which can be
+    many rows. Because people rarely mistype the first letters, names with the same
+    first letters are compared before the index is used.
     """
     if found.rows or not has_trigrams(rows.db):
         return
@@ -281,37 +293,38 @@ def add_similar(found: Collector, rows: QuerySet, text: SearchText) -> None:
     similarity = RawSQL(f'word_similarity(%s, "{table}"."sort_name")', [text.start])
     rows = rows.alias(similarity=similarity).order_by("-similarity", "sort_name", "pk")
     if not found.everywhere:
-        found.add(rows.filter(similarity__gte=SIMILAR))
+        found.add(rows.filter(similarity__gte=MIN_SIMILARITY))
         return
     pks = list_same_start(rows, text.start)
     if pks:
-        found.add(rows.filter(pk__in=pks, similarity__gte=SIMILAR))
+        found.add(rows.filter(pk__in=pks, similarity__gte=MIN_SIMILARITY))
     if not found.rows:
         pks = find_candidates(table, text.start, using=rows.db)
         found.add(rows.filter(pk__in=pks))
 
 
 def list_same_start(rows: QuerySet, text: str) -> list[int]:
-    """Return the keys of the first rows whose name starts as a text does."""
+    """Return the keys of the first rows whose name has the same first letters."""
     start = text[:SAME_START]
     same = rows.filter(starts_with("sort_name", start)).order_by("sort_name", "pk")
-    return list(same.values_list("pk", flat=True)[:CANDIDATES])
+    return list(same.values_list("pk", flat=True)[:MAX_CANDIDATES])
 
 
 def find_candidates(table: str, text: str, *, using: str) -> list[int]:
-    """Return the keys of rows that the trigram index finds by a part of their name.
+    """Return the keys of rows with a similar name, found by the trigram index.
 
-    The most similar ones come first.
+    The most similar rows come first.
 
-    Sends all statements together, which makes them one round trip and one transaction.
-    If there already is a transaction, such as in tests, the settings are reset for it.
+    Sends all statements together, so that they need one round trip, and run in one
+    transaction. The last statement resets the settings, in case that a transaction was
+    already open, such as in tests.
     """
     statements = [
         OTHER_SCANS.format(state="off"),
         SELECT_CANDIDATES.format(table=table),
         OTHER_SCANS.format(state="on"),
     ]
-    parameters: list[str | int] = [text, CANDIDATES, text, BEST_CANDIDATES]
+    parameters: list[str | int] = [text, MAX_CANDIDATES, text, MAX_BEST_CANDIDATES]
     with connections[using].cursor() as cursor:
         cursor.execute("; ".join(statements), parameters)
         cursor.nextset()
@@ -319,7 +332,10 @@ def find_candidates(table: str, text: str, *, using: str) -> list[int]:
 
 
 def has_trigrams(using: str) -> bool:
-    """Return whether the database can compare names. Asks until it can."""
+    """Return whether the database has the trigram index.
+
+    Caches the result once the index exists. Until then, runs a query each time.
+    """
     if using not in _with_trigrams and connections[using].vendor == "postgresql":
         with connections[using].cursor() as cursor:
             cursor.execute("SELECT to_regclass(%s) IS NOT NULL", [TRIGRAM_INDEX])

@@ -25,22 +25,23 @@ if TYPE_CHECKING:
     HistoricalOrganization: TypeAlias = Any
 
 
-# The history of all organizations. The attribute `Organization.history` makes a new
-# class of managers each time, which takes longer than most queries.
+# The history of all organizations. The attribute `Organization.history` creates a new
+# manager class each time, which takes longer than most queries.
 VERSIONS = Organization.history.model.objects
 TRACKED_FIELDS = Organization.history.model.tracked_fields
 
 CONTEXT = 40  # characters of a value before the first difference
 
-# The fields that only superusers can change in the form.
-STAFF_FIELDS = ("reference",)
+# The fields that only superusers can change in the form
+SUPERUSER_FIELDS = ("reference",)
 
-# A longer text is compared and shown up to here. Texts of today's forms are not longer.
-READ = 20_000  # characters
+# Only this part of a long text is compared and shown. The form does not accept longer
+# texts.
+MAX_TEXT_READ = 20_000  # characters
 
 
 class ChangesDiffer(Exception):
-    """Restoring a version would make other changes than the person was shown."""
+    """Restoring a version would make other changes than the person has seen."""
 
 
 def find_versions(organization: Organization) -> QuerySet:
@@ -48,11 +49,11 @@ def find_versions(organization: Organization) -> QuerySet:
 
 
 def cut_texts(records: QuerySet) -> QuerySet:
-    """Read long texts up to READ only, as "notes_start" instead of "notes"."""
+    """Read only the beginning of long texts, as "notes_start" instead of "notes"."""
     names = [
         field.name for field in TRACKED_FIELDS if isinstance(field, models.TextField)
     ]
-    starts = {f"{name}_start": Left(name, READ) for name in names}
+    starts = {f"{name}_start": Left(name, MAX_TEXT_READ) for name in names}
     return records.defer(*names).annotate(**starts)
 
 
@@ -65,9 +66,9 @@ def describe_changes(
 ) -> list[str]:
     """Return a line for each field that differs between two states of an organization.
 
-    Confidential fields are left out if the permissions do not include them. Values that
-    are longer than `shown` are cut, around the first difference. If `names` are given,
-    only these fields are compared.
+    Confidential fields are left out if the permissions do not include them. Values with
+    more than `shown` characters are cut to the part around the first difference. If
+    `names` is given, only these fields are compared.
     """
     lines = []
     for field in TRACKED_FIELDS:
@@ -91,12 +92,12 @@ def _get_value(state: Organization | HistoricalOrganization, name: str) -> str:
 
 
 def _find_difference(old: str, new: str) -> int:
-    """Return where two values begin to differ."""
+    """Return the index of the first difference between two values."""
     return len(commonprefix([old, new]))
 
 
 def _cut(value: str, difference: int, shown: int | None) -> str:
-    """Return the part of a long value around its first difference from another."""
+    """Return the part of a long value around the index `difference`."""
     if shown is None or len(value) <= shown:
         return value
     start = max(0, min(difference - CONTEXT, len(value) - shown))
@@ -117,17 +118,17 @@ def _describe_change(field: models.Field, old: str, new: str) -> str:
 
 
 def find_restorable_fields(permissions: Collection[str], actor: User) -> list[str]:
-    """Return the fields that a version gives back if the actor restores it.
+    """Return the fields that the actor can restore from a version.
 
-    These are the fields that they may see and change in the form.
+    These are the fields that they can see and change in the form.
     """
     names = []
     for field in TRACKED_FIELDS:
         is_hidden = (
             field.name in CONFIDENTIAL_FIELDS and "view_confidential" not in permissions
         )
-        is_closed = field.name in STAFF_FIELDS and not actor.is_superuser
-        if not (field.primary_key or is_hidden or is_closed):
+        is_read_only = field.name in SUPERUSER_FIELDS and not actor.is_superuser
+        if not (field.primary_key or is_hidden or is_read_only):
             names.append(field.name)
     return names
 
@@ -146,19 +147,22 @@ def describe_restoring(
 def find_kept_fields(
     organization: Organization, record: HistoricalOrganization, actor: User
 ) -> list[models.Field]:
-    """Return the fields that differ, but that only superusers could restore."""
+    """Return the fields that differ, but that the actor cannot restore.
+
+    Only superusers can restore them.
+    """
     if actor.is_superuser:
         return []
     return [
         field
         for field in Organization._meta.concrete_fields
-        if field.name in STAFF_FIELDS
+        if field.name in SUPERUSER_FIELDS
         and getattr(organization, field.name) != getattr(record, field.name)
     ]
 
 
 def make_digest(lines: Iterable[str]) -> str:
-    """Return what identifies the changes that a person was shown."""
+    """Return a hash that identifies the changes that a person has seen."""
     return sha256("\n".join(lines).encode()).hexdigest()
 
 
@@ -170,15 +174,15 @@ def restore_version(
     actor: User,
     seen: str = "",
 ) -> Organization:
-    """Give an organization the values of a record and return the organization.
+    """Restore the values of a record, and return the organization.
 
-    Only the fields that the actor may see and change get their values. `seen` is the
-    digest of the changes that they were shown.
+    Only restores the fields that the actor can see and change. `seen` is the digest of
+    the changes that they have seen, or "" to skip this check.
 
-    Raises `PermissionDenied` if they may not change the organization, `ChangesDiffer`
-    if other changes would be made than they have seen, and `ValidationError` if the
-    values are no longer valid, for example because another organization has the
-    reference by now.
+    Raises `PermissionDenied` if the actor cannot change the organization,
+    `ChangesDiffer` if restoring would make other changes than they have seen, and
+    `ValidationError` if the values are no longer valid, for example because another
+    organization now has the reference.
     """
     organization = Organization.objects.select_for_update(no_key=True).get(
         pk=organization.pk
@@ -210,7 +214,7 @@ def restore_version(
 def _set_values(
     organization: Organization, record: HistoricalOrganization, names: Iterable[str]
 ) -> list[str]:
-    """Give an organization the values of a record, and return the names that differ."""
+    """Copy values from a record, and return the names of the fields that changed."""
     changed = []
     for name in names:
         value = getattr(record, name)
@@ -221,9 +225,10 @@ def _set_values(
 
 
 def continue_histories(*, using: str) -> None:
-    """Add the present state of deleted organizations that exist again.
+    """Add a record of the current state for deleted organizations that exist again.
 
-    A fixture brings them back without a record, and they may have changed since.
+    A fixture restores organizations without adding a record, and their values may
+    differ from those before the deletion.
     """
     rows = Organization.objects.using(using)
     deletions = Organization.history.model.objects.using(using).filter(history_type="-")

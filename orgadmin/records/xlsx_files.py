@@ -1,6 +1,7 @@
 """Writing workbooks (.xlsx) in which every cell is text.
 
-Spreadsheets keep zeros at the beginning of such cells, and see no formulas in them.
+Spreadsheets do not remove leading zeros from such cells, and do not run formulas in
+them.
 """
 
 from __future__ import annotations
@@ -19,38 +20,41 @@ from xlsxwriter import Workbook
 
 CONTENT_TYPE = "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet"
 
-# What fits in a sheet, and in a cell
+# The limits of a sheet, and of a cell
 MAX_ROWS = 1_048_576
 MAX_CELL = 32_767  # characters
 
-# What xlsxwriter returns if something does not fit. It then leaves out the cell.
+# What xlsxwriter returns if it leaves out a cell that is outside of the sheet or too
+# long
 OUTSIDE = -1
 TOO_LONG = -2
 
-# XML can contain none of these characters. xlsxwriter escapes the control characters.
+# Characters that XML cannot contain, without control characters, which xlsxwriter
+# escapes.
 NOT_IN_XML = re.compile("[\ufffe\uffff\ud800-\udfff]")
 REPLACEMENT = "\ufffd"
 
-# The first rows say how wide the columns are.
+# The first rows, which determine the width of the columns
 SAMPLE_SIZE = 100
 MIN_WIDTH = 8
 MAX_WIDTH = 50
 
-# The format of text. Empty cells have it, too: they keep zeros that people enter.
+# The number format for text. Empty cells also have it, so that leading zeros remain
+# when people enter numbers.
 TEXT = "@"
 
 Row = Sequence[object]
 
 
 class WorkbookTooSmall(Exception):
-    """The rows do not fit in a workbook. As text, it says why, and what to do."""
+    """The rows do not fit into a workbook. The message says why, and what to do."""
 
 
 def write_workbook(file: BinaryIO, rows: Iterable[Row], sheet_name: str) -> None:
     """Write a workbook with one sheet. The first row is its header.
 
-    Keeps a few rows in memory, and the others in a temporary file. Raises
-    `WorkbookTooSmall` if there are too many rows, or a text is too long.
+    Keeps a few rows in memory, and all others in a temporary file. Raises
+    `WorkbookTooSmall` if there are too many rows, or if a text is too long.
     """
     with tempfile.TemporaryDirectory() as folder:
         workbook = Workbook(file, {"constant_memory": True, "tmpdir": folder})
@@ -62,10 +66,7 @@ def write_workbook(file: BinaryIO, rows: Iterable[Row], sheet_name: str) -> None
 def write_sheet(
     workbook: Workbook, sheet: Any, rows: Iterable[Row], *, is_wrapped: bool = False
 ) -> None:
-    """Write a sheet with a header that stays in view.
-
-    If it is wrapped, long texts have several lines.
-    """
+    """Write a sheet with a frozen header. With `is_wrapped`, wrap long texts."""
     remaining = iter(rows)
     sample = list(islice(remaining, SAMPLE_SIZE))
     bold = workbook.add_format({"bold": True, "num_format": TEXT})
@@ -75,14 +76,14 @@ def write_sheet(
     for column, width in enumerate(find_widths(sample)):
         sheet.set_column(column, column, width, text)
     sheet.freeze_panes(1, 0)
-    # Otherwise, Excel marks each number that is stored as text.
+    # Otherwise, Excel shows a warning at each number that is stored as text.
     sheet.ignore_errors({"number_stored_as_text": f"A1:XFD{MAX_ROWS}"})
     for number, row in enumerate(chain(sample, remaining)):
         write_row(sheet, number, row, bold if number == 0 else text)
 
 
 def write_row(sheet: Any, number: int, row: Row, cell_format: Any) -> None:
-    """Write a row. None is an empty cell."""
+    """Write a row. None means an empty cell."""
     for column, value in enumerate(row):
         if value is None or value == "":
             continue
@@ -127,7 +128,7 @@ def explain_text(row: int) -> str:
 def respond_with_workbook(name: str, rows: Iterable[Row]) -> FileResponse:
     """Return a response with the rows as the file "<name>-<date>.xlsx".
 
-    The whole file is written first, to a temporary one. Raises `WorkbookTooSmall`.
+    First writes the whole workbook to a temporary file. Raises `WorkbookTooSmall`.
     """
     file = cast(BinaryIO, tempfile.TemporaryFile())  # noqa: SIM115
     try:
