@@ -107,7 +107,7 @@ class CheckTests(SimpleTestCase):
             [error] = check_roles(None)
         self.assertEqual(
             error.msg,
-            "Role 'editor' has permissions on organizations that it may not view.",
+            "Role 'editor' has permissions on organizations that it cannot view.",
         )
 
     def test_every_registered_admin_asks_the_rule_or_is_for_superusers(self):

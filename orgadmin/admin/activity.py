@@ -1,7 +1,7 @@
-"""What people see of the audit log: what happened to their own account.
+"""Shows people the events of the audit log that are about their own account.
 
-They do not learn which member of the platform staff did it, or from where. Superusers
-see the events of each person with all names.
+For changes by platform staff, people do not see the name or the network of the person.
+Superusers see the events about each person, with all names.
 """
 
 import datetime
@@ -20,13 +20,13 @@ from orgadmin.models import AuditEvent
 
 @dataclass(frozen=True)
 class Activity:
-    """An event, as one reader may see it."""
+    """An event, limited to what the reader can see."""
 
     at: datetime.datetime
     text: str | Promise
     by: str
     network: str
-    # Why someone viewed the site as the person. Empty for other events.
+    # Why a superuser viewed the site as the person. Empty for other events.
     reason: str = ""
 
 
@@ -41,7 +41,7 @@ class ActivityPage:
 
 @login_required
 def activity_view(request):
-    """Show people what happened to their own account, also if they have no access."""
+    """Show people what happened to their own account, even if they have no access."""
     context = {
         **admin.site.each_context(request),
         "title": _("Security activity"),
@@ -51,7 +51,7 @@ def activity_view(request):
 
 
 def get_activity_page(request, user):
-    """Return a page of what happened to a user's account, as Activity."""
+    """Return a page of events about a user's account, as `Activity`."""
     page = get_page(request, AuditEvent.objects.about(user), LimitedPaginator)
     page.object_list = [
         describe_activity(event, request.user) for event in page.object_list
@@ -77,7 +77,10 @@ def find_reason(event):
 
 
 def name_actor(event, reader):
-    """Return who acted, as far as the reader may know. Empty if that is not known."""
+    """Return the name of the person who acted, limited to what the reader can see.
+
+    Returns "" if the site does not know who acted.
+    """
     if event.actor_key == reader.pk:
         return _("You")
     if reader.is_superuser:

@@ -14,7 +14,7 @@ from orgadmin.models import AuditEvent, User
 from orgadmin.models.validators import is_primary_key
 from orgadmin.records.exports import list_audit_events, record_export
 
-# Deleted accounts of one name whose events a search finds.
+# The maximum number of deleted accounts with the same name that a search finds.
 MAX_NAMESAKES = 10
 
 
@@ -62,9 +62,10 @@ class AuditLogAdmin(SuperuserOnlyAdmin):
     # Only this column has an index for sorting.
     sortable_by = ["at"]
     ordering = ["-at", "-pk"]
-    # Facets would count the whole log for each kind of event.
+    # With facets, Django would count the whole log for each kind of event.
     show_facets = admin.ShowFacets.NEVER
-    # Shows the search box. `get_search_results` searches.
+    # Django shows the search box only if this is set. `get_search_results()` does not
+    # use it.
     search_fields = ["user_name"]
     search_help_text = _(
         "Search by the full username, email address or ID of a person. Finds what"
@@ -87,7 +88,10 @@ class AuditLogAdmin(SuperuserOnlyAdmin):
         return event.position
 
     def get_search_results(self, request, queryset, search_term):
-        """Find the events of one person. Parts of a name would need a slow search."""
+        """Return the events of the person with this exact name, address or ID.
+
+        Searching for parts of a name would be slow.
+        """
         term = clean_search(search_term).strip()
         if not term:
             return queryset, False
@@ -116,8 +120,8 @@ class AuditLogAdmin(SuperuserOnlyAdmin):
     def export_view(self, request, kind):
         """Download the list as a file, with the search and filters of the page.
 
-        The rows are in the order of the chain. Without a filter, the last one is the
-        record of this export.
+        The rows are in the order of the log's hash chain. Without a filter, the last
+        row is the event about this export.
         """
         events = list_all_rows(self, request)
         record_export("audit log", actor=request.user, filters=sorted(request.GET))
@@ -129,7 +133,7 @@ class AuditLogAdmin(SuperuserOnlyAdmin):
 
 
 def find_keys(term):
-    """Return the IDs of the people whom a search means, including deleted accounts.
+    """Return the IDs of the people that a search finds, including deleted accounts.
 
     Runs two queries.
     """
@@ -144,9 +148,9 @@ def find_keys(term):
 
 
 def describe_details(event):
-    """Return the details of an event, and its personal ones, as "name: value".
+    """Return the details of an event, including personal ones, as "name: value".
 
-    Leaves out what is empty.
+    Leaves out empty values.
     """
     details = []
     for name, value in {**event.details, **event.personal}.items():

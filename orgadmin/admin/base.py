@@ -1,9 +1,9 @@
-"""The base of every admin class on this site.
+"""The base class of every admin class on this site.
 
-It is closed by default: a request for an object that the person may not see gets the
-same response as a request for one that does not exist. Subclasses decide who may do
-what: `gated.GatedModelAdmin` asks the access rule, and `SuperuserOnlyAdmin` admits
-superusers. The system checks refuse any other admin class.
+The class is closed by default: a request for an object that the person cannot see gets
+the same response as a request for an object that does not exist. Subclasses decide who
+can do what: `gated.GatedModelAdmin` asks the access rule, and `SuperuserOnlyAdmin`
+allows only superusers. System checks refuse any other admin class.
 """
 
 from django.conf import settings
@@ -41,22 +41,23 @@ from orgadmin.admin.widgets import ChooseManyWidget, ChooseOneWidget
 from orgadmin.gate.answers import get_gate, renew_gate
 from orgadmin.models.validators import is_primary_key
 
-# How many characters of a search are used. Each word adds a condition to the query, and
-# databases refuse a query with a thousand conditions.
-SEARCH_LENGTH = 200
+# The maximum number of characters of a search that are used. Each word adds a condition
+# to the query, and databases refuse a query with a thousand conditions.
+MAX_SEARCH_LENGTH = 200
 
-# How many rows an action can change at once. The page that asks for confirmation sends
-# a field for each row, and Django refuses a request with more than a thousand fields.
+# The maximum number of rows that an action can change at once. The page that asks for
+# confirmation sends a field for each row, and Django refuses a request with more than a
+# thousand fields.
 ACTION_LIMIT = 500
 
-# {page of Django's own: the permission on the object that it requires}
+# The pages of Django's admin, as {name: required permission on the object}
 STOCK_PAGES = {"change": "change", "delete": "delete", "history": "view"}
 
 
 def clean_search(text):
-    """Return the part of a search that is used, without what databases refuse."""
+    """Return a search text, shortened and without characters that databases refuse."""
     # PostgreSQL refuses strings with a NUL character.
-    return text.replace("\0", " ")[:SEARCH_LENGTH]
+    return text.replace("\0", " ")[:MAX_SEARCH_LENGTH]
 
 
 def list_scripts():
@@ -66,14 +67,14 @@ def list_scripts():
 
 
 class PermissionHooks:
-    """Answers all of Django's permission questions with one method.
+    """Implements all permission methods of Django's admin with one method.
 
-    Subclasses define it:
+    Subclasses define this method:
 
         def is_permitted(self, request, permission, obj=None): ...
 
-    `permission` is "view", "add", "change" or "delete". Without an object, Django asks
-    about the list, the page to add an object, or the model as a whole.
+    `permission` is "view", "add", "change" or "delete". If `obj` is None, Django asks
+    about the list, the page that adds an object, or the model as a whole.
     """
 
     def has_module_permission(self, request):
@@ -93,7 +94,7 @@ class PermissionHooks:
 
 
 class SearchedChoices:
-    """Lets people search for related objects, with widgets that ignore invalid keys."""
+    """Uses widgets that search for related objects, and that ignore invalid keys."""
 
     def formfield_for_dbfield(self, db_field, request, **kwargs):
         if self._is_searched(db_field, request):
@@ -116,43 +117,45 @@ class ClosedModelAdmin(
     HistoryPage,
     admin.ModelAdmin,
 ):
-    """The base of all admin classes of the site.
+    """The base class of all admin classes of the site.
 
     `pages` lists the pages below an object, as {name: permission}. To open a page,
-    people need this permission on the object's organization. SUPERUSERS_ONLY stands for
-    a page that only superusers can open. The page "people" is shown by the method
-    `people_view(request, obj)`.
+    people need this permission on the object's organization. With SUPERUSERS_ONLY, only
+    superusers can open the page. Each page is shown by a method: the page "people", for
+    example, by `people_view(request, obj)`.
     """
 
     pages = {}
     paginator = LimitedPaginator
 
-    # What the list is called, if that is not the plural of what its rows are called.
+    # The title of the list. By default, this is the plural name of the model.
     list_title = ""
 
-    # {name in the URL: Sort}. If None, the sortable columns are the ways to sort.
+    # The ways in which the list can be sorted, as {name in the URL: Sort}. If None, the
+    # list can be sorted by its sortable columns.
     sorts = None
 
-    # The column of an index that has exactly the rows of the list without filters. If
-    # "", the list has all rows of the table.
+    # The column of an index that contains exactly the rows of the list without filters.
+    # If "", the list contains all rows of the table.
     count_column = ""
     view_on_site = False
 
-    # The views and pages in which people can change something although they signed in a
-    # while ago, such as "change_view". All others, including those that are added
-    # later, ask people to confirm who they are. Only classes for models that belong to
-    # organizations may name any; a system check refuses others.
+    # The names of views and pages in which people can change something even if their
+    # last sign-in is not recent, such as "change_view". All others, including those
+    # that are added later, ask people to sign in again. Only admin classes of models
+    # that belong to organizations can use this. A system check refuses others.
     open_to_old_sign_ins = ()
 
-    # The views that ask for a recent sign-in before they show anything, because people
-    # upload a file there, which cannot be kept while they confirm who they are.
+    # The views that require a recent sign-in before they show anything. People upload a
+    # file there, and a file cannot be stored while they sign in again.
     closed_to_old_sign_ins = ()
 
     @property
     def media(self):
-        """The scripts of pages, without those that fill in a field from another one.
+        """The scripts of pages, without those that fill in a field from another field.
 
-        These are a third of what a page loads, and no class uses them.
+        These scripts are a third of what a page loads. They are only included if
+        `prepopulated_fields` is set.
         """
         if self.prepopulated_fields:
             return super().media
@@ -183,8 +186,8 @@ class ClosedModelAdmin(
     def open_page(self, request, object_id, page):
         """Show a page below an object.
 
-        If the person may not view the object, the response is the same as for a missing
-        one. If they may view it, but not open the page, `refuse()` responds.
+        If the person cannot view the object, the response is the same as for a missing
+        object. If they can view the object but not open the page, `refuse()` responds.
         """
         obj = self.get_object(request, unquote(object_id))
         if obj is None:
@@ -199,15 +202,15 @@ class ClosedModelAdmin(
         except REFUSALS as error:
             return self.respond_to_refusal(request, error)
         except ObjectDoesNotExist:
-            # Someone has deleted the object since it was loaded.
+            # The object, or a related row, was deleted after it was loaded.
             return self._get_obj_does_not_exist_redirect(request, self.opts, object_id)
         except PermissionDenied:
-            # Someone has ended the person's access since it was checked.
+            # The person's access ended after it was checked.
             renew_gate(request)
             return self.refuse(request, obj, page)
 
     def can_open(self, request, page, obj):
-        """Return whether the person may open a page of an object they may view."""
+        """Return whether the person can open a page of an object that they can view."""
         if page in STOCK_PAGES:
             return self.is_permitted(request, STOCK_PAGES[page], obj)
         permission = self.pages[page]
@@ -220,9 +223,9 @@ class ClosedModelAdmin(
         return super().render_delete_form(request, context)
 
     def refuse(self, request, obj, page):
-        """Respond to a page that the person may not open: as if the object was missing.
+        """Respond to a page that the person cannot open, as if the object was missing.
 
-        Subclasses can say more about objects that the person may view.
+        Subclasses can explain more if the person can view the object.
         """
         key = str(obj.pk)
         return self._get_obj_does_not_exist_redirect(request, self.opts, key)
@@ -230,7 +233,7 @@ class ClosedModelAdmin(
     def render_change_form(
         self, request, context, add=False, change=False, form_url="", obj=None
     ):
-        """Give the template the names of the pages that it can link to."""
+        """Add the names of the pages that the template can link to."""
         context["pages"] = []
         if obj is not None:
             context["pages"] = [
@@ -247,21 +250,22 @@ class ClosedModelAdmin(
         return HttpResponseRedirect(to or request.get_full_path())
 
     def respond_to_second(self, request, location):
-        """Respond to a form that was sent twice: show what was saved the first time."""
+        """Respond to a form that was sent twice, with a redirect to what was saved."""
         return self.redirect_with_message(
             request, SENT_TWICE, messages.WARNING, location
         )
 
     def respond_to_refusal(self, request, error):
-        """Respond to a change that the guards have refused: show the page again."""
+        """Respond to a change that the guards refused. Reloads the page."""
         text = describe_refusal(error, request.user)
         return self.redirect_with_message(request, text, messages.ERROR)
 
     def render_page(self, request, obj, template, title, **context):
-        """Render a template of templates/admin/orgadmin/<model>/.
+        """Render a template in templates/admin/orgadmin/<model>/.
 
-        If there is none, renders that of templates/admin/orgadmin/. Pages with fields
-        that need Django's scripts, such as those that search, pass them as `media`.
+        If the template does not exist there, uses the one in templates/admin/orgadmin/.
+        Pages with fields that need Django's scripts, such as fields that search, pass
+        the scripts as `media`.
         """
         page_context = {
             **self.admin_site.each_context(request),
@@ -283,9 +287,9 @@ class ClosedModelAdmin(
         return reverse(url_name, args=[quote(obj.pk)])
 
     def _get_obj_does_not_exist_redirect(self, request, opts, object_id):
-        """Respond to a missing object, and to one that the person may not see.
+        """Respond to an object that is missing, or that the person cannot see.
 
-        Django calls this for its own pages, too.
+        Django also calls this method for its own pages.
         """
         text = _("There is no %(name)s “%(key)s”, or you no longer have access to it.")
         values = {"name": opts.verbose_name, "key": unquote(object_id)}
@@ -296,7 +300,7 @@ class ClosedModelAdmin(
     # Lists and choices
 
     def changelist_view(self, request, extra_context=None):
-        """Show the list, or run an action on rows whose keys are valid.
+        """Show the list, or run an action. Refuses keys of rows that are not numbers.
 
         Django would query the database for any key in the request, and some keys make
         the query fail.
@@ -310,14 +314,18 @@ class ClosedModelAdmin(
         return LongChangeList
 
     def narrow_by(self, queryset, user, required):
-        """Return the rows on whose organization the user has a permission.
+        """Return the rows with an organization on which the user has a permission.
 
-        Rows of other classes than `Gated` belong to no organization.
+        This method returns all rows, because only rows of `Gated` classes belong to
+        organizations.
         """
         return queryset
 
     def may_sort(self, request, permission):
-        """Return whether the person has a permission on all rows that they can view."""
+        """Return whether the person has a permission on all rows that they can view.
+
+        If this takes too long to find out, returns False.
+        """
         return True
 
     def knows_all(self, request, permission, rows):
@@ -325,18 +333,21 @@ class ClosedModelAdmin(
         return True
 
     def knows_some(self, request, permission, rows):
-        """Return whether the person may have a permission on one of these rows."""
+        """Return whether the person has a permission on any of these rows.
+
+        Without rows, returns whether they have it on anything.
+        """
         return True
 
     def find_hidden_columns(self, request, rows):
-        """Return the names of columns that would be empty, or that are not for them."""
+        """Return the names of columns that are empty or that the person cannot see."""
         return set()
 
     def prepare_rows(self, request, rows):
-        """Load what the columns of these rows show besides their fields."""
+        """Load what the columns show besides the fields of the rows."""
 
     def find_selectable(self, request, rows):
-        """Return the keys of the rows that the person can use an action on."""
+        """Return the primary keys of the rows on which the person can run an action."""
         if not self.get_actions(request):
             return set()
         return {row.pk for row in rows}
@@ -344,7 +355,7 @@ class ClosedModelAdmin(
     def leave_out_long_texts(self, rows):
         """Return the rows of a list without the texts that the list does not show.
 
-        A page of the list could have megabytes of them.
+        Otherwise, a page of the list could load megabytes of text.
         """
         names = [
             field.name
@@ -368,24 +379,24 @@ class ClosedModelAdmin(
         return super().response_action(request, queryset, **kwargs)
 
     def _selects_all(self, request):
-        """Return whether an action is for all rows, including those on other pages."""
+        """Return whether an action applies to the rows on all pages of the list."""
         return request.POST.get("select_across", "0") not in ("", "0")
 
     def get_search_results(self, request, queryset, search_term):
-        """Search within `queryset` for any text that people may type."""
+        """Search within `queryset`. Accepts any text that people can type."""
         text = clean_search(search_term)
         return super().get_search_results(request, queryset, text)
 
     def describe_choice(self, obj):
-        """Return the text by which people recognize an object among the choices."""
+        """Return a text that identifies an object in a list of choices."""
         return str(obj)
 
     def lookup_allowed(self, lookup, value, request=None):
-        """Allow only the lookups of the declared filters.
+        """Return whether a lookup belongs to a declared filter.
 
-        By default, Django lets anybody filter by any field of the model. People could
-        guess the values of confidential fields that way, and a slow regular expression
-        could block the server.
+        By default, Django allows everyone to filter by any field of the model. People
+        could guess the values of confidential fields that way, and a slow regular
+        expression could block the server.
         """
         declared = self.get_list_filter(request)
         return is_declared(lookup, value, declared, self.model)
@@ -393,9 +404,9 @@ class ClosedModelAdmin(
     # Loading and saving
 
     def get_queryset(self, request):
-        """Return the rows, locked if they are about to be saved.
+        """Return the rows. Locks them if the request saves an object.
 
-        Without the lock, the row could change between the checks and the save.
+        Without the lock, a row could change between the checks and the save.
         """
         queryset = super().get_queryset(request)
         if self._is_saving(request):
@@ -417,18 +428,18 @@ class ClosedModelAdmin(
     def _is_saving(self, request):
         """Return whether this is a POST to a view that saves or deletes an object.
 
-        These are the views that Django runs in a transaction.
+        Django runs these views in a transaction.
         """
         return request.method == "POST" and connection.in_atomic_block
 
 
 class SuperuserOnlyAdmin(ClosedModelAdmin):
-    """The admin of a model that only superusers may see.
+    """The admin class of a model that only superusers can see.
 
-    Everyone else sees no rows, no pages, and not even the name of the model.
+    Everyone else cannot see rows, pages, or even the name of the model.
     """
 
-    # Django's widget with two boxes would load all choices.
+    # Django's widget with two boxes would load all choices, so it is not used.
     filter_horizontal = ()
 
     def is_permitted(self, request, permission, obj=None):

@@ -1,7 +1,7 @@
-"""System checks, which refuse admin classes that do not ask the access rule.
+"""System checks that refuse admin classes which do not ask the access rule.
 
-They cannot see generic relations, custom views and filters, what a method displays, or
-a second foreign key to an organization. Tests must cover those.
+The checks cannot examine generic relations, custom views and filters, the output of
+methods in lists, or a second foreign key to an organization. Tests must cover these.
 """
 
 from dataclasses import dataclass
@@ -22,7 +22,8 @@ from orgadmin.admin.gated import (
 from orgadmin.admin.lists.filters import Filter
 from orgadmin.models import Organization, User
 
-# Models that belong to organizations but have no gated admin class, and why not.
+# Models that belong to organizations but do not have a gated admin class, with the
+# reason.
 UNGATED = {
     "orgadmin.AcceptedInvitation": "No page shows it.",
     "orgadmin.AccessLink": "No page shows it.",
@@ -32,7 +33,8 @@ UNGATED = {
     "orgadmin.OrganizationGroupObjectPermission": "No page shows it.",
 }
 
-# An admin class must not override these methods: the checks cannot see what they add.
+# The methods that an admin class must not override, because the checks cannot examine
+# what they return.
 DYNAMIC_OPTIONS = (
     "get_inlines",
     "get_list_display",
@@ -65,7 +67,7 @@ def check_roles(app_configs, **kwargs):
     for role in ROLES:
         if "view" not in role.permissions:
             mistake = Mistake(
-                f"Role '{role.key}' has permissions on organizations that it may not"
+                f"Role '{role.key}' has permissions on organizations that it cannot"
                 " view.",
                 'Add "view" to the role\'s permissions in orgadmin/access/roles.py.',
             )
@@ -91,7 +93,7 @@ def check_admin_class(model, model_admin):
         yield from check_options(model_admin)
     elif not isinstance(model_admin, SuperuserOnlyAdmin):
         mistake = Mistake(
-            f"The admin class of {model._meta.label} does not check who may see it.",
+            f"The admin class of {model._meta.label} does not check who can see it.",
             "Derive it from GatedModelAdmin (orgadmin/admin/gated.py) if the model"
             " belongs to organizations, and from SuperuserOnlyAdmin"
             " (orgadmin/admin/base.py) if not.",
@@ -110,7 +112,7 @@ def check_inlines(model_admin):
             )
         else:
             mistake = Mistake(
-                f"{inline_class.__name__} shows rows without checking who may see"
+                f"{inline_class.__name__} shows rows without checking who can see"
                 " them.",
                 "Derive it from GatedTabularInline (orgadmin/admin/gated.py), and use"
                 " it in the admin class of Organization only.",
@@ -146,7 +148,10 @@ def has_valid_path(gated):
 
 
 def leads_to_organization(model, path):
-    """Return whether foreign keys to primary keys lead from a model to Organization."""
+    """Return whether a path of foreign keys leads from a model to Organization.
+
+    All foreign keys must refer to primary keys.
+    """
     current = model
     for name in path.split("__"):
         field = find_field(current, name)
@@ -168,10 +173,10 @@ def check_model(model, site):
         return
     if belongs_to_organization(model):
         mistake = Mistake(
-            f"{model._meta.label} belongs to organizations, but has no gated admin"
-            " class.",
-            'Register a GatedModelAdmin with organization_path = "…". If no page needs'
-            " one, add the model and the reason to UNGATED in"
+            f"{model._meta.label} belongs to organizations, but does not have a gated"
+            " admin class.",
+            'Register a GatedModelAdmin with organization_path = "…". If the model does'
+            " not need one, add the model and the reason to UNGATED in"
             " orgadmin/admin/checks.py.",
         )
         yield make_error("E005", mistake, model)
@@ -222,19 +227,19 @@ def find_dynamic_options(model_admin):
         if method is not getattr(admin.ModelAdmin, name):
             yield Mistake(
                 f"{name}() decides at runtime what is shown, so it cannot be checked.",
-                f"Declare {name.removeprefix('get_')} instead.",
+                f"Set the attribute {name.removeprefix('get_')} instead.",
             )
 
 
 def find_hidden_fields(model_admin):
     ordering = model_admin.ordering or ()
     for name in [*model_admin.list_display, *model_admin.search_fields, *ordering]:
-        if not isinstance(name, str):  # a function that shows a column
+        if not isinstance(name, str):  # a function that returns the value of a column
             continue
         if is_hidden(model_admin.model, name.lstrip(PREFIXES)):
             yield Mistake(
                 f"The list uses '{name}', which not everyone who can view the list"
-                " may see.",
+                " is allowed to see.",
                 "Remove it from list_display, search_fields and ordering.",
             )
 
@@ -253,7 +258,7 @@ def find_revealing_filters(model_admin):
         if reveals_values(model_admin.model, list_filter):
             yield Mistake(
                 f"The filter '{list_filter}' offers values from rows that the person"
-                " may not see.",
+                " cannot see.",
                 "Filter by a field of the model itself that is not confidential, or by"
                 " a relation with RelatedOnlyFieldListFilter.",
             )
@@ -266,7 +271,7 @@ def reveals_values(model, list_filter):
     if isinstance(list_filter, list | tuple):
         name, filter_class = list_filter
     if not isinstance(name, str):
-        return False  # a filter class of our own, which needs its own test
+        return False  # a custom filter class, which needs its own test
     if is_hidden(model, name):
         return True
     if filter_class is admin.RelatedOnlyFieldListFilter:
@@ -277,7 +282,7 @@ def reveals_values(model, list_filter):
 
 
 def find_undeclared_filters(model_admin):
-    """Find filters that do not say who may know what they tell."""
+    """Find filters that do not check the permission for what they reveal."""
     for list_filter in model_admin.list_filter:
         if not isinstance(list_filter, type):
             continue
@@ -288,8 +293,8 @@ def find_undeclared_filters(model_admin):
         )
         if not is_narrowed:
             yield Mistake(
-                f"The filter {list_filter.__name__} does not declare which permission"
-                " people need for what it tells, or does not ask for it.",
+                f"The filter {list_filter.__name__} does not declare the permission"
+                " for what it reveals, or does not check it.",
                 "Derive it from Filter (orgadmin/admin/lists/filters.py), set its"
                 " permission, and override narrow() instead of queryset().",
             )
@@ -300,8 +305,8 @@ def find_revealing_sorts(model_admin):
         needs_permission = is_hidden(model_admin.model, sort.field)
         if needs_permission and sort.permission == "view":
             yield Mistake(
-                f"The order '{name}' tells something that not everyone who can view the"
-                " list may know.",
+                f"The order '{name}' reveals something that not everyone who can view"
+                " the list is allowed to know.",
                 "Set the permission of the Sort.",
             )
 
@@ -317,7 +322,7 @@ def find_date_hierarchy(model_admin):
 def find_list_editable(model_admin):
     if model_admin.list_editable:
         yield Mistake(
-            "list_editable changes rows that the person may only view.",
+            "list_editable changes rows that the person can only view.",
             "Edit a row on its own page.",
         )
 
@@ -332,9 +337,9 @@ def find_undeclared_actions(model_admin):
 
 
 def is_hidden(model, lookup):
-    """Return whether some people who can view the rows may not see what a lookup reads.
+    """Return whether a lookup reads a value that some people who view rows cannot see.
 
-    An example is the lookup "organization__notes__startswith".
+    An example of a lookup is "organization__notes__startswith".
     """
     hidden = {*CONFIDENTIAL_FIELDS, "active_admins", "admins_end_at", "changed_at"}
     for role in ROLES:
@@ -349,7 +354,7 @@ def is_hidden(model, lookup):
 
 
 def find_field(model, name):
-    """Return a field or relation of a model, or None if there is none of that name."""
+    """Return the field or relation of a model with this name, or None."""
     if model is None:
         return None
     try:
@@ -366,8 +371,8 @@ def check_sign_in(model, model_admin):
     if not is_open_to_old_sign_ins(model_admin) or not is_about_people(model):
         return
     mistake = Mistake(
-        f"The admin class of {model._meta.label} lets people change accounts or"
-        " permissions although they signed in a while ago.",
+        f"The admin class of {model._meta.label} allows people to change accounts or"
+        " permissions without a recent sign-in.",
         "Remove open_to_old_sign_ins and needs_recent_sign_in() from it.",
     )
     yield make_error("E007", mistake, type(model_admin))
@@ -380,10 +385,10 @@ def is_open_to_old_sign_ins(model_admin):
 
 
 def is_about_people(model):
-    """Return whether rows of a model may be about people, groups or permissions.
+    """Return whether rows of a model can be about people, groups or permissions.
 
-    Those of organizations are not, nor are those of models that belong to organizations
-    and have no relation to people.
+    Returns False for organizations, and for models that belong to organizations and do
+    not have a relation to people or groups.
     """
     if model is Organization:
         return False

@@ -6,17 +6,17 @@ from django.utils.html import format_html
 from django.utils.text import capfirst
 from django.utils.translation import gettext, gettext_lazy as _
 
-# How many objects the delete page names. The others are only counted.
+# The maximum number of objects that the delete page names. Further ones are counted.
 DELETIONS_SHOWN = 100
 
 
 class DeletePage:
-    """Django's page that shows what will be deleted."""
+    """Changes Django's page that shows what will be deleted."""
 
     def get_deleted_objects(self, objs, request):
         """Name the objects, and count what will be deleted with them.
 
-        Django would show every related row, and query the database for its name.
+        Django would show every related row, and run a query for the name of each.
         """
         collector = NestedObjects(router.db_for_write(self.model))
         collector.collect(objs)
@@ -32,14 +32,17 @@ class DeletePage:
         return lines, numbers, missing_permissions, protected
 
     def _may_delete(self, request, model, rows):
-        """Return whether the person may delete rows, as far as the model has pages."""
+        """Return whether the person can delete the rows.
+
+        Returns True if the model does not have an admin class that can be asked.
+        """
         model_admin = self.admin_site._registry.get(model)
         if model_admin is None:
             return True
         return all(model_admin.has_delete_permission(request, row) for row in rows)
 
     def _list_first(self, objects):
-        """Return DELETIONS_SHOWN objects as links, and how many more there are."""
+        """Return links to up to DELETIONS_SHOWN objects, and the number of others."""
         objects = list(objects)
         lines = [self._describe_with_link(obj) for obj in objects[:DELETIONS_SHOWN]]
         more = len(objects) - DELETIONS_SHOWN
@@ -57,7 +60,7 @@ class DeletePage:
 
 
 class DeletesAsActor:
-    """Passes the user to `delete()`, for the membership log and the history."""
+    """Passes the user to `delete()`, so that the logs record who deleted an object."""
 
     def delete_model(self, request, obj):
         self.delete_queryset(request, self.model.objects.filter(pk=obj.pk))

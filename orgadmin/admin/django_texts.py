@@ -1,7 +1,9 @@
-"""Texts of Django that its catalogues lack, or translate with other terms than ours.
+"""Texts of Django that this project translates itself.
 
-Marked here, they are in this project's catalogues, which come before Django's. A test
-finds the texts that are missing in one of the site's languages.
+Django's catalogues do not have these texts, or translate them with other terms than
+this site uses. Because the texts are marked here, they are in this project's
+catalogues, which take precedence over Django's. A test finds texts that are missing in
+a language.
 """
 
 from django.utils.translation import gettext_noop
@@ -35,8 +37,8 @@ TEXTS = [
         " disabled, they may still be able to authenticate using other backends, such"
         " as Single Sign-On or LDAP."
     ),
-    # Django uses other terms than this site in German or French, or, in French, a word
-    # that does not fit before a name that begins with a vowel.
+    # Django's German or French translations of these texts use other terms than this
+    # site, or a French word that does not fit before a vowel.
     gettext_noop("Add %(name)s"),
     gettext_noop("Add %s"),
     gettext_noop("Change"),
@@ -51,7 +53,7 @@ TEXTS = [
     gettext_noop("staff status"),
     gettext_noop("superuser status"),
     gettext_noop("View %s"),
-    # Labels of fields, as the log of changes stores them: with a capital letter
+    # Labels of fields, with a capital letter, as Django's log stores them
     gettext_noop("Active"),
     gettext_noop("Address"),
     gettext_noop("First name"),

@@ -1,4 +1,4 @@
-"""Downloading the rows of a page as a file for spreadsheets."""
+"""Responds with the rows of a page as a file for spreadsheets."""
 
 from django.contrib import messages
 from django.http import HttpResponseRedirect
@@ -11,9 +11,9 @@ XLSX = "xlsx"
 
 
 def respond_with_rows(request, kind, name, rows, *, page):
-    """Return a response with a file of the kind CSV or XLSX.
+    """Return a response with a file. `kind` is CSV or XLSX.
 
-    If the rows do not fit in a workbook, leads to the URL `page`, with a message.
+    If the rows do not fit in a workbook, redirects to the URL `page` with a message.
     """
     if kind != XLSX:
         return respond_with_csv(name, rows)

@@ -1,8 +1,8 @@
 """The page that adds or changes an object.
 
-It saves only what the person changed, saves each form once, and says so if someone
-else's change prevents it. After a sign-in in the middle of the work, it shows again
-what the person had entered.
+The page saves only what the person changed, and saves each form only once. If a change
+by someone else prevents saving, a message explains this. If the person has to sign in
+again before the form is saved, the page shows again what they had entered.
 """
 
 from functools import partial
@@ -24,11 +24,11 @@ from orgadmin.admin.once import AlreadySent, has_form_key, note_sent
 
 
 class FormPage:
-    """Django's page with the form of an object."""
+    """Changes Django's page with the form of an object."""
 
     def get_form(self, request, obj=None, **kwargs):
         form = super().get_form(request, obj, **kwargs)
-        # Django makes a new class for each request, so the class can hold the user.
+        # Django makes a new class for each request, so the class can store the user.
         form.user = request.user
         returned = self.find_returned_form(request, obj)
         return form if returned is None else fill_in(form, returned)
@@ -43,7 +43,8 @@ class FormPage:
     def find_returned_form(self, request, obj=None):
         """Return what the person had entered before they signed in again, or None.
 
-        If they can only view the object now, the page shows what is stored.
+        Returns None if the person can no longer change the object. The page then shows
+        the stored values.
         """
         returned = get_returned_form(request)
         is_new = obj is None or obj.pk is None
@@ -54,7 +55,7 @@ class FormPage:
     def render_change_form(
         self, request, context, add=False, change=False, form_url="", obj=None
     ):
-        """Give the template the key of the form, and whether it has unsaved text."""
+        """Add the form key, and whether the form contains unsaved input."""
         returned = self.find_returned_form(request, obj)
         context["form_key"] = choose_key(request)
         context["is_unsaved"] = request.method == "POST" or returned is not None
@@ -65,7 +66,7 @@ class FormPage:
     def save_model(self, request, obj, form, change):
         """Save a new object, or only the changed fields of an existing one.
 
-        Other people may have changed other fields since the page was opened.
+        Someone else may have changed other fields after the page was opened.
         """
         obj._history_user = request.user
         request.saved_object = obj
@@ -88,8 +89,9 @@ class FormPage:
     def changeform_view(self, request, object_id=None, form_url="", extra_context=None):
         """Show or save the form.
 
-        If someone else's change at the same time makes saving fail, the form is
-        validated again. It then sees that change, and says what is wrong.
+        If saving fails because someone else changed something at the same time, the
+        form is validated and saved once more. It then takes that change into account,
+        and shows an error if necessary.
         """
         view = super().changeform_view
         if has_form_key(request) and self._can_add_rows(object_id):
@@ -110,7 +112,7 @@ class FormPage:
         return self.redirect_with_message(request, text, messages.WARNING)
 
     def _try(self, view, request, *args):
-        """Return the response, or None if someone else's change made saving fail."""
+        """Return the response, or None if a change by someone else prevented saving."""
         request.saved_object = None
         try:
             return view(request, *args)
@@ -120,17 +122,20 @@ class FormPage:
         return None
 
     def _can_add_rows(self, object_id):
-        """Return whether the form can add something: an object, or rows below one."""
+        """Return whether the form can add an object, or rows that belong to it."""
         return object_id is None or bool(self.inlines)
 
     @transaction.atomic
     def _save_once(self, view, request, *args):
-        """Save a form, and note that it was sent. Raises `AlreadySent`."""
+        """Save a form, and record that it was sent.
+
+        Raises `AlreadySent` if the form was saved before.
+        """
         sent = note_sent(request, request.get_full_path())
         response = view(request, *args)
         saved = request.saved_object
         if saved is None:
-            # Something in the form is wrong, so it will be sent again.
+            # The form has errors, so the person will send it again.
             sent.delete()
             return response
         sent.location = self.get_record_url(saved)
@@ -138,9 +143,9 @@ class FormPage:
         return response
 
     def respond_to_repeated_form(self, request, location):
-        """Respond to a form of an object that was sent twice.
+        """Respond to a form that was sent twice.
 
-        A popup passes the object that was created to the page that opened it.
+        A popup passes the new object to the page that opened it.
         """
         if IS_POPUP_VAR not in request.POST:
             return self.respond_to_second(request, location)
@@ -152,9 +157,9 @@ class FormPage:
 
 
 def fill_in(form, data):
-    """Return a form class that has the same fields as `form`, filled in with `data`.
+    """Return a form class with the same fields as `form`, filled in with `data`.
 
-    Django makes the form of a page that is only shown without any data.
+    Django does not pass data to the form when it shows a page. This class adds it.
     """
 
     class FilledInForm(form):
@@ -167,9 +172,10 @@ def fill_in(form, data):
 def is_caused_by_another_change(error):
     """Return whether an error means that a row was changed or deleted during a save.
 
-    Django raises a plain `DatabaseError` if the row to update is gone. The database
-    reports an `IntegrityError` if a related row is gone, or a unique value is taken.
-    All other database errors, which have classes of their own, are real failures.
+    Django raises a plain `DatabaseError` if the row to update no longer exists. The
+    database reports an `IntegrityError` if a related row no longer exists, or if a
+    unique value is already used. All other subclasses of `DatabaseError` are real
+    failures.
     """
     if isinstance(error, ObjectDoesNotExist):
         return True

@@ -46,21 +46,23 @@ from orgadmin.people.membership import (
 from orgadmin.people.succession import hand_over
 from orgadmin.records.columns import FIELDS
 
+# The maximum number of organizations with a similar name that an error links to.
 NAMESAKES_SHOWN = 5
 
-# How many groups of a person the form shows. Django refuses a request with more than a
-# thousand fields.
+# The maximum number of groups of a person that the form shows. Django refuses a request
+# with more than a thousand fields.
 GROUPS_SHOWN = 100
 
 
 class OrganizationForm(MergingForm):
-    """Edit an organization.
+    """The form that adds or edits an organization.
 
-    A new organization whose name already exists, or looks like one that does, must be
-    saved twice. The first time, an error links to these organizations, and the hidden
-    field `namesake` carries the name to the page. If the field is sent back with the
-    same name, the person has seen the error. In the same way, the hidden field
-    `freed_reference` confirms that an archived organization loses its reference.
+    If the name of a new organization already exists, or looks like an existing name,
+    the form must be saved twice. The first time, an error links to the existing
+    organizations, and the page gets the name in the hidden field `namesake`. If this
+    field is sent back with the same name, the person has seen the error. In the same
+    way, the hidden field `freed_reference` confirms that an archived organization loses
+    its reference.
     """
 
     website = Organization._meta.get_field("website").formfield(
@@ -71,7 +73,7 @@ class OrganizationForm(MergingForm):
     namesake = forms.CharField(required=False, widget=forms.HiddenInput)
     freed_reference = forms.CharField(required=False, widget=forms.HiddenInput)
 
-    # The reference that an archived organization has to give away, if any.
+    # The reference that is taken from an archived organization, or "".
     taken_reference = ""
 
     class Meta:
@@ -94,7 +96,8 @@ class OrganizationForm(MergingForm):
         if is_new and not was_asked:
             key = make_key(name)
             lock_key(key)
-            # Whoever may create organizations may view all of them.
+            # People who can add organizations can view all of them, so the error does
+            # not reveal anything.
             namesakes = Organization.objects.permitted(self.user).filter(name_key=key)
             namesakes = namesakes[:NAMESAKES_SHOWN]
             if namesakes:
@@ -159,9 +162,9 @@ class OrganizationForm(MergingForm):
 
 
 class PersonPasswordForm(AdminPasswordChangeForm):
-    """Set or disable the password of a person.
+    """The form that sets or disables the password of a person.
 
-    Django's own form has its help text in English for everyone.
+    Its help text is translated. The help text of Django's form is always in English.
     """
 
     usable_password_help_text = format_lazy(
@@ -173,29 +176,31 @@ class PersonPasswordForm(AdminPasswordChangeForm):
 
 
 class UserForm(UserChangeForm):
-    """Edit a person. Changes of their groups are checked and logged like other roles.
+    """The form that edits a person.
 
-    A change that leaves organizations without an active admin must be saved twice. The
-    first time, an error names the organizations, and the hidden field
-    `confirmed_organizations` carries their IDs to the page. If the field is sent back
-    with these IDs, the person who saves has seen the error. The error also shows the
-    field `successor`: whoever is named there becomes admin of these organizations. Only
-    superusers can confirm it like this. `ClosedModelAdmin.get_form` sets `user` to the
-    person who saves.
+    Changes of their groups are checked and logged like all changes of roles.
 
-    The form shows GROUPS_SHOWN groups at most. The hidden field `groups_shown` has
-    their keys. Groups that were not shown stay, also those that someone else added in
-    the meantime. A request without this field, such as one from a script, replaces all
-    groups.
+    If a change leaves organizations without an active admin, the form must be saved
+    twice. The first time, an error names the organizations, and the page gets their IDs
+    in the hidden field `confirmed_organizations`. If this field is sent back with these
+    IDs, the user has seen the error. Together with the error, the page shows the field
+    `successor`. The person named there becomes admin of the organizations. Only
+    superusers can confirm such a change. `ClosedModelAdmin.get_form()` sets `user` to
+    the user who saves the form.
+
+    The form shows at most GROUPS_SHOWN groups, and their IDs are in the hidden field
+    `groups_shown`. Groups that were not shown stay, including groups that someone else
+    added in the meantime. A request without this field, such as one from a script,
+    replaces all groups.
     """
 
-    # The roles that the chosen groups stand for.
+    # The roles in organizations that the chosen groups represent.
     chosen_roles = ()
 
-    # The IDs of the organizations for which the person has confirmed it.
+    # The IDs of the organizations that the user confirmed to leave without an admin.
     confirmed = frozenset()
 
-    # {ID of an organization: user}: who takes over.
+    # {organization ID: the user who takes over}
     successors: ClassVar[dict] = {}
 
     confirmed_organizations = forms.CharField(required=False, widget=forms.HiddenInput)
@@ -226,7 +231,8 @@ class UserForm(UserChangeForm):
     def __init__(self, *args, **kwargs):
         person = kwargs.get("instance")
         if person is not None and person.pk:
-            # The form reads the person's groups from here. Some may have ended.
+            # The form reads the person's groups from this cache. It must not contain
+            # memberships that have ended.
             current = Membership.objects.groups_of(person)
             person._prefetched_objects_cache = {"groups": current}
         super().__init__(*args, **kwargs)
@@ -252,9 +258,10 @@ class UserForm(UserChangeForm):
         self.initial["groups_shown"] = " ".join(str(group.pk) for group in groups)
 
     def _find_first_groups(self):
-        """Return groups of the person. Those that are no roles come first.
+        """Return up to GROUPS_SHOWN groups of the person.
 
-        Roles can also be changed elsewhere.
+        Groups that do not belong to an organization come first, because they can only
+        be changed here.
         """
         is_role = Q()
         for role in ROLES:
@@ -264,7 +271,7 @@ class UserForm(UserChangeForm):
         return list(groups.order_by("is_role", "name", "pk")[:GROUPS_SHOWN])
 
     def _read_keys_shown(self):
-        """Return the keys of the groups that the page showed, or None if unknown."""
+        """Return the IDs of the groups that the page showed, or None if not sent."""
         if "groups_shown" not in self.data:
             return None
         keys = self.data["groups_shown"].split()
@@ -283,7 +290,7 @@ class UserForm(UserChangeForm):
         return cleaned
 
     def _loses(self, flag):
-        """Return whether a flag of the person is about to be removed."""
+        """Return whether the form removes a flag of the person, such as "is_active"."""
         return self.initial.get(flag) and self.cleaned_data.get(flag) is False
 
     def _check_superuser(self):
@@ -294,23 +301,25 @@ class UserForm(UserChangeForm):
                 self.add_error(flag, str(LastSuperuserError()))
 
     def _check_admins(self):
-        """Show an error if nobody would be left as admin, and nobody confirmed it."""
+        """Show an error if an organization would lose its last active admin.
+
+        There is no error if the user has confirmed the change.
+        """
         organizations = {}
         if "groups" in self.cleaned_data:
             changes = [
                 RoleChange(self.instance, row.organization, row.role)
                 for row in self.chosen_roles
             ]
-            orphaned = find_organizations_losing_last_admin(changes)
-            organizations["groups"] = orphaned
+            organizations["groups"] = find_organizations_losing_last_admin(changes)
         if self._loses("is_active"):
             organizations["is_active"] = find_orphaned_by([self.instance])
         self._require_confirmation(organizations)
 
     def _choose_roles(self, groups):
-        """Return the roles that these groups stand for, at most one per organization.
+        """Return the roles that these groups represent, at most one per organization.
 
-        Raises a `ValidationError` if both roles of an organization were chosen.
+        Raises `ValidationError` if both roles of an organization were chosen.
         """
         current_groups = set()
         if self.instance.pk:
@@ -328,9 +337,10 @@ class UserForm(UserChangeForm):
             raise forms.ValidationError(text, params=params) from error
 
     def _require_confirmation(self, organizations_by_field):
-        """Ask for confirmation by showing an error once, at the first of the fields.
+        """Add an error that asks for confirmation, unless the change was confirmed.
 
-        Saving again with these organizations, or some of them, counts as confirmation.
+        The error is shown at the first field that has any organizations. The change is
+        confirmed if the request contains the IDs of all affected organizations.
         """
         fields = [name for name, rows in organizations_by_field.items() if rows]
         if not fields:
@@ -339,9 +349,9 @@ class UserForm(UserChangeForm):
         for name in fields:
             for organization in organizations_by_field[name]:
                 organizations[organization.pk] = organization
-        orphaned = list(organizations.values())
+        affected = list(organizations.values())
         if not self.user.is_superuser:
-            text = describe_refusal(LastAdminError(orphaned), self.user)
+            text = describe_refusal(LastAdminError(affected), self.user)
             self.add_error(fields[0], text)
             return
         if organizations.keys() <= read_confirmed(self.data):
@@ -355,7 +365,7 @@ class UserForm(UserChangeForm):
             "No active admin would be left in %s. Save again to confirm. You can also"
             " say below who takes over."
         )
-        self.add_error(fields[0], text % list_organizations(orphaned))
+        self.add_error(fields[0], text % list_organizations(affected))
 
     def _show_successor(self):
         widget = forms.TextInput(
@@ -368,7 +378,10 @@ class UserForm(UserChangeForm):
         self.fields["successor"].widget = widget
 
     def _read_successor(self, keys):
-        """Set who takes over organizations, or that they stay without an admin."""
+        """Set `successors`, or `confirmed` if nobody was named.
+
+        `keys` are the IDs of the organizations that would lose their last admin.
+        """
         name = self.cleaned_data.get("successor", "").strip()
         if not name:
             self.confirmed = frozenset(keys)
@@ -382,7 +395,7 @@ class UserForm(UserChangeForm):
         self.successors = dict.fromkeys(keys, naming.user)
 
     def appoint_successors(self):
-        """Make whoever takes over an admin, before the change is saved."""
+        """Make the successor an admin, before the change is saved."""
         hand_over(
             [self.instance],
             self.successors,
@@ -404,6 +417,7 @@ class UserForm(UserChangeForm):
                 confirmed=self.confirmed,
             )
         except AmbiguousRoles as error:
-            # The form was valid, because one of two roles replaced the person's current
-            # role. They have lost that role in the meantime, so now both are new.
+            # The form was valid when one of the two chosen roles was the person's
+            # current role, which the other one replaced. The person lost that role in
+            # the meantime, so now both roles are new.
             raise IntegrityError("Both roles of an organization are new.") from error

@@ -1,16 +1,16 @@
-"""The formset of rows that are edited on the page of an organization."""
+"""The formset for rows that are edited in the form of an organization."""
 
 from django import forms
 from django.utils.translation import gettext_lazy as _
 
 from orgadmin.models.validators import is_primary_key
 
-# How many rows the page of an organization shows.
+# The maximum number of existing rows that the form shows.
 ROWS_SHOWN = 10
 
-# How many rows it has room for, including new ones. Django refuses a request with more
-# than a thousand fields.
-ROWS_SENT = 50
+# The maximum number of rows that the form can send, including new rows. Django refuses
+# a request with more than a thousand fields.
+MAX_ROWS_SENT = 50
 
 
 class GatedInlineFormSet(forms.BaseInlineFormSet):
@@ -19,26 +19,26 @@ class GatedInlineFormSet(forms.BaseInlineFormSet):
     A request without the fields of the formset, such as one from a script, leaves the
     rows unchanged. Django would refuse such a request.
 
-    Opens with the first ROWS_SHOWN rows. Rows that are not shown stay as they are.
+    The page shows the first ROWS_SHOWN rows. Rows that are not shown stay unchanged.
     """
 
-    # How many rows there are, if not all of them are shown.
+    # The number of all rows if not all of them are shown, or else None.
     number_of_rows = None
 
     def __init__(self, data=None, *args, prefix=None, **kwargs):
         total_forms = f"{prefix}-TOTAL_FORMS"
         initial_forms = f"{prefix}-INITIAL_FORMS"
         if data is not None and total_forms not in data:
-            # dict() keeps one value for each field. The formset has no rows now, so it
-            # reads no others.
+            # dict() keeps only one value for each field. This is enough, because the
+            # formset does not have rows whose fields it would read.
             data = {**data.dict(), total_forms: "0", initial_forms: "0"}
         super().__init__(data, *args, prefix=prefix, **kwargs)
 
     def get_queryset(self):
         """Return the rows to show, or the rows that were sent.
 
-        A page that is opened shows the first rows. In the meantime, someone may have
-        added others before them, so the rows that come back are found by their keys.
+        When the page is opened, these are the first rows. After that, someone may add
+        rows before them, so rows that were sent are found by their primary keys.
         """
         if not hasattr(self, "_queryset"):
             rows = super().get_queryset()
@@ -64,13 +64,16 @@ class GatedInlineFormSet(forms.BaseInlineFormSet):
 
     def add_fields(self, form, index):
         super().add_fields(form, index)
-        # Django's own to_python() looks up any key in the request, even the key of a
-        # row of another organization. The response would reveal which keys exist.
+        # Django's own to_python() looks up any key in the request, including keys of
+        # rows of other organizations. The response would reveal which keys exist.
         key_field = form.fields[self._pk_field.name]
         key_field.to_python = self._find_row
 
     def _find_row(self, key):
-        """Return the row of this organization with a key; None for an empty key."""
+        """Return the row of this organization with a primary key.
+
+        Returns None for an empty key. Raises `ValidationError` for any other key.
+        """
         if not key:
             return None
         row = self._existing_object(int(key)) if is_primary_key(key) else None
@@ -81,7 +84,8 @@ class GatedInlineFormSet(forms.BaseInlineFormSet):
     def clean(self):
         super().clean()
         for errors in self.errors:
-            # The primary key is a hidden field: nobody would see an error next to it.
+            # The primary key is a hidden field, so nobody would see an error next to
+            # it.
             if self._pk_field.name in errors:
                 raise forms.ValidationError(
                     _("A row was deleted while you were editing. Reload the page.")

@@ -1,8 +1,8 @@
 """Admin classes for organizations, and for the models that belong to them.
 
-They ask the access rule about everything they show and change, so pages that are built
-on them need no permission checks of their own. The system checks in `checks.py` refuse
-any other admin class for these models.
+These classes ask the access rule about everything that they show and change, so their
+subclasses do not need their own permission checks. The system checks in `checks.py`
+refuse any other admin class for these models.
 """
 
 from functools import partial
@@ -22,7 +22,7 @@ from orgadmin.admin.base import (
     PermissionHooks,
     SearchedChoices,
 )
-from orgadmin.admin.formsets import ROWS_SENT, GatedInlineFormSet
+from orgadmin.admin.formsets import MAX_ROWS_SENT, GatedInlineFormSet
 from orgadmin.admin.history_page import show_page
 from orgadmin.admin.lists.changelist import get_page
 from orgadmin.admin.merging import MergingForm
@@ -38,15 +38,16 @@ from orgadmin.records.history import (
     show_log_entries,
 )
 
-# In how many rows, at most, a person is looked up before they sort by something that
-# not everybody may know.
-SORTED_ROWS = 5_000
+# The maximum number of rows in which `may_sort()` looks up a person's permission.
+# People who can view more rows cannot sort by values that not everyone is allowed to
+# know.
+MAX_ROWS_TO_SORT = 5_000
 
 
 class Gated:
-    """The admin of rows that follow the permissions on their organization.
+    """For rows that follow the permissions on the organization to which they belong.
 
-    Subclasses must set `organization_path`: the foreign keys that lead from a row to
+    Subclasses must set `organization_path` to the foreign keys that lead from a row to
     its organization, such as "organization" or "contact__organization".
     """
 
@@ -54,15 +55,15 @@ class Gated:
     form = MergingForm
 
     def required_permission(self, permission):
-        """Return the permission on the organization that one on a row requires.
+        """Return the permission on the organization that a permission on a row
+        requires.
 
-        Adding, changing or deleting a row changes the organization that the row belongs
-        to.
+        Adding, changing or deleting a row counts as a change of its organization.
         """
         return "view" if permission == "view" else "change"
 
     def get_organization_id(self, obj):
-        # "contact__organization" is read as obj.contact.organization_id.
+        # The path "contact__organization" becomes obj.contact.organization_id.
         attributes = self.organization_path.replace("__", ".")
         return attrgetter(f"{attributes}_id")(obj)
 
@@ -71,10 +72,10 @@ class Gated:
         return self.narrow_by(queryset, user, self.required_permission(permission))
 
     def narrow_by(self, queryset, user, required):
-        """Return the rows on whose organization the user has a permission."""
+        """Return the rows with an organization on which the user has a permission."""
         if required in Organization.objects.permissions_everywhere(user):
-            # The index on the names of contacts does not know which organizations are
-            # archived. So this asks for the few that are.
+            # Most organizations are not archived, so excluding the few archived ones
+            # lets the database read the rows in the order of an index.
             return queryset.exclude(belongs_to_archived(self.organization_path))
         organizations = Organization.objects.permitted(user, required).order_by()
         return queryset.filter(
@@ -82,12 +83,11 @@ class Gated:
         )
 
     def get_field_queryset(self, db, db_field, request):
-        """Return the choices of a relation: the rows that the person may change.
+        """Return the choices of a relation: the rows that the person can change.
 
-        Relations to models that are not gated offer everything to superusers and
-        nothing to other people. The same goes for the relation of an inline to the
-        organization whose page it is on: the formset sets this relation, so there is
-        nothing to choose.
+        If the related model is not gated, superusers can choose any row, and other
+        people none. The same applies to the relation of an inline to the organization
+        of the page. The formset sets this relation, so nobody needs to choose it.
         """
         related_model = db_field.remote_field.model
         choices = related_model._default_manager.all()
@@ -100,7 +100,7 @@ class Gated:
         return choices.none()
 
     def get_autocomplete_fields(self, request):
-        """Return the relations to gated models, which may have a million rows."""
+        """Return the relations to gated models, which can have a million rows."""
         return [
             field.name
             for field in self.opts.fields
@@ -112,7 +112,7 @@ class Gated:
 
 
 class GatedModelAdmin(Gated, ClosedModelAdmin):
-    """The admin of a model that belongs to organizations."""
+    """The admin class of a model that belongs to organizations."""
 
     open_to_old_sign_ins = ("add_view", "change_view", "delete_view", "changelist_view")
 
@@ -123,25 +123,25 @@ class GatedModelAdmin(Gated, ClosedModelAdmin):
             return gate.permits(required, self.get_organization_id(obj))
         if permission in ("view", "change"):
             # Django asks this for the list, and for a page whose object was not found.
-            # For such a page, True leads to a redirect and False to a 403, whether the
-            # object is missing or the person may not see it. Before Django shows or
-            # changes an object, it asks again with the object.
+            # For such a page, True leads to a redirect and False to a 403. The response
+            # is the same whether the object is missing or the person cannot see it.
+            # Before Django shows or changes an object, it asks again with the object.
             return gate.has_any("view")
         return self.is_offered(gate, permission)
 
     def is_offered(self, gate, permission):
-        """Return whether to offer "add" or "delete" before an object is known."""
+        """Return whether to offer "add" or "delete" without a specific object."""
         return gate.has_any(self.required_permission(permission))
 
     def get_queryset(self, request):
         return self.narrow(super().get_queryset(request), request.user)
 
     def get_actions(self, request):
-        """Return the actions, each limited to the rows that the person may use it on.
+        """Return the actions, each limited to the rows on which the person can run it.
 
-        An action declares the permission that it requires. Django only checks this
-        permission to decide whether to offer the action, and then runs the action on
-        every selected row that the person can view.
+        Each action declares the permission that it requires. Django only uses this
+        permission to decide whether to offer the action. It then runs the action on all
+        selected rows that the person can view.
         """
         actions = {}
         for name, action in super().get_actions(request).items():
@@ -163,10 +163,11 @@ class GatedModelAdmin(Gated, ClosedModelAdmin):
         required = self.required_permission(permission)
         if required == "view" or get_gate(request).permits_everywhere(required):
             return True
-        # Two queries: to subtract one from another, PostgreSQL would read all rows.
+        # This runs two queries, because PostgreSQL would read all rows to subtract the
+        # results in a single query.
         visible = self.get_queryset(request).order_by()
-        keys = set(visible.values_list("pk", flat=True)[: SORTED_ROWS + 1])
-        if len(keys) > SORTED_ROWS:
+        keys = set(visible.values_list("pk", flat=True)[: MAX_ROWS_TO_SORT + 1])
+        if len(keys) > MAX_ROWS_TO_SORT:
             return False
         known = self.narrow_by(visible, request.user, required)
         return keys <= set(known.values_list("pk", flat=True))
@@ -197,16 +198,16 @@ class GatedModelAdmin(Gated, ClosedModelAdmin):
         }
 
     def prepare_rows(self, request, rows):
-        """Load the permissions on the organizations of the rows, if they matter."""
+        """Load the permissions on the organizations of the rows, if they are needed."""
         required = self._list_permissions(request)
         if required - get_gate(request).permissions_everywhere:
             pks = {self.get_organization_id(row) for row in rows}
             get_gate(request).learn(pks)
 
     def _list_permissions(self, request):
-        """Return the permissions that matter for the table of the list."""
-        of_actions = self._list_permissions_of_actions(request)
-        return of_actions.union(self.column_permissions.values())
+        """Return the permissions that the actions and columns of the list require."""
+        action_permissions = self._list_permissions_of_actions(request)
+        return action_permissions.union(self.column_permissions.values())
 
     def _list_permissions_of_actions(self, request):
         required = set()
@@ -225,7 +226,7 @@ class GatedModelAdmin(Gated, ClosedModelAdmin):
             if any(self._knows(request, permission, row) for permission in required)
         }
 
-    # Pages that are closed to people who may view the object
+    # Pages that are closed to some people who can view the object
 
     def change_view(self, request, object_id, form_url="", extra_context=None):
         try:
@@ -240,10 +241,10 @@ class GatedModelAdmin(Gated, ClosedModelAdmin):
             return self.respond_to_denial(request, object_id, "delete")
 
     def respond_to_denial(self, request, object_id, page):
-        """Respond to a page of Django's that was denied.
+        """Respond to a page of Django's admin that the person cannot open.
 
-        Raises `PermissionDenied` again if there is no such object, or the person may
-        not view it.
+        Raises `PermissionDenied` again if the object does not exist, or if the person
+        cannot view it.
         """
         obj = self.get_object(request, unquote(object_id))
         if obj is None:
@@ -251,7 +252,7 @@ class GatedModelAdmin(Gated, ClosedModelAdmin):
         return self.refuse(request, obj, page)
 
     def refuse(self, request, obj, page):
-        """Say why the person may not open a page of an object that they may view."""
+        """Explain why the person cannot open a page of an object that they can view."""
         if not self.has_view_permission(request, obj):
             return super().refuse(request, obj, page)
         organization = Organization.objects.get(pk=self.get_organization_id(obj))
@@ -271,7 +272,10 @@ class GatedModelAdmin(Gated, ClosedModelAdmin):
         return response
 
     def read_history(self, request, log_entries, obj):
-        """Return what the history page shows, as far as the person may see it."""
+        """Return the template variables of the history page.
+
+        They are limited to what the person can see.
+        """
         organization = Organization.objects.get(pk=self.get_organization_id(obj))
         entries = add_kept_entries(log_entries, obj, newest_first=True)
         page = get_page(request, entries)
@@ -281,10 +285,10 @@ class GatedModelAdmin(Gated, ClosedModelAdmin):
 
 
 class GatedOrganizationAdmin(GatedModelAdmin):
-    """The admin of organizations themselves.
+    """The base class for the admin class of organizations.
 
-    Deleting organizations, and actions on several, may change the roles of many people,
-    so they need a recent sign-in.
+    Deleting organizations and running actions can change the roles of many people, so
+    both require a recent sign-in.
     """
 
     open_to_old_sign_ins = ("add_view", "change_view")
@@ -299,10 +303,11 @@ class GatedOrganizationAdmin(GatedModelAdmin):
         return queryset.permitted(user, required)
 
     def read_history(self, request, log_entries, organization):
-        """Return what the history page shows: log entries and changes of fields.
+        """Return the template variables of the history page.
 
-        ?before=<position> continues after another page, and ?whole=<key> shows one
-        change with its whole text.
+        It shows log entries and changes of fields. ?before=<position> shows the page
+        after another one, and ?whole=<key> shows a single change without shortening its
+        text.
         """
         gate = get_gate(request)
         whole = request.GET.get("whole", "")
@@ -325,11 +330,12 @@ class GatedOrganizationAdmin(GatedModelAdmin):
         }
 
     def is_offered(self, gate, permission):
-        # There is no organization yet on which a person could have "add".
+        # A person cannot have "add" on an organization that does not exist yet, so the
+        # permission must cover all organizations.
         return gate.permits_everywhere(permission)
 
     def get_fieldsets(self, request, obj=None):
-        """Leave out the fields that the person may not see, and empty fieldsets."""
+        """Leave out fields that the person cannot see, and fieldsets that are empty."""
         hidden = self._find_hidden_fields(request, obj)
         fieldsets = []
         for title, options in super().get_fieldsets(request, obj):
@@ -347,34 +353,36 @@ class GatedOrganizationAdmin(GatedModelAdmin):
         hidden = set()
         if not sees_confidential:
             hidden.update(CONFIDENTIAL_FIELDS)
-        # A new organization has no groups yet. The name of a group may contain a number
-        # if another organization has the same name, so only superusers may see it.
+        # A new organization does not have groups yet. The name of a group contains a
+        # number if another organization has the same name, so only superusers can see
+        # it.
         if obj is None or not request.user.is_superuser:
             hidden.update(role.key for role in ROLES)
         return hidden
 
 
 class GatedTabularInline(Gated, PermissionHooks, SearchedChoices, admin.TabularInline):
-    """Rows that belong to an organization, on the page of the organization.
+    """Rows that belong to an organization, in the form of the organization.
 
-    The page shows the first ones. `page` is the page below the organization that has
-    all of them, such as "contacts".
+    The form shows only the first rows. `page` is the name of the page below the
+    organization that shows all rows, such as "contacts".
     """
 
     formset = GatedInlineFormSet
     template = "admin/orgadmin/includes/first_rows.html"
     page = ""
     extra = 0
-    max_num = ROWS_SENT
+    max_num = MAX_ROWS_SENT
 
     def is_permitted(self, request, permission, obj=None):
-        """Return whether the person has a permission; `obj` is the organization."""
+        """Return whether the person has a permission on an organization, or None."""
         gate = get_gate(request)
         required = self.required_permission(permission)
         if obj is not None:
             return gate.permits(required, obj.pk)
-        # Django passes no organization when it asks whether to show inlines at all, and
-        # on the page that adds one. There, a permission must cover all organizations.
+        # Django does not pass an organization when it asks whether to show inlines at
+        # all, and on the page that adds an organization. There, a permission must cover
+        # all organizations.
         if permission == "view":
             return gate.has_any("view")
         return gate.permits_everywhere(required)

@@ -1,17 +1,17 @@
-"""The history page of an object, including what deleted accounts did."""
+"""The history page of an object, including the changes that deleted accounts made."""
 
 from orgadmin.admin.lists.changelist import get_page
 from orgadmin.records.history import CombinedEntries, add_kept_entries
 
 
 class HistoryPage:
-    """Django's history page, with the entries that `read_history()` returns."""
+    """Changes Django's history page so that it shows what `read_history()` returns."""
 
     def history_view(self, request, object_id, extra_context=None):
         response = super().history_view(request, object_id, extra_context)
         context = getattr(response, "context_data", None)
         if not context:
-            # This is a redirect, because there is no such object.
+            # This is a redirect, because the object does not exist.
             return response
         log_entries = context["action_list"].paginator.object_list
         context.update(self.describe_record(request, context["object"]))
@@ -19,7 +19,7 @@ class HistoryPage:
         return response
 
     def read_history(self, request, log_entries, obj):
-        """Return what replaces Django's page of log entries, as template variables."""
+        """Return template variables that replace Django's page of log entries."""
         # Django shows the oldest entry first.
         entries = add_kept_entries(log_entries, obj, newest_first=False)
         if not isinstance(entries, CombinedEntries):
@@ -28,7 +28,7 @@ class HistoryPage:
 
 
 def show_page(page):
-    """Return the variables by which Django's template shows a page of entries."""
+    """Return the variables with which Django's template shows a page of entries."""
     return {
         "action_list": page,
         "page_range": page.numbers,

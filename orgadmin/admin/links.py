@@ -1,4 +1,4 @@
-"""Links to a website, an email address or a phone number, from stored values."""
+"""Makes links to websites, email addresses and phone numbers."""
 
 from urllib.parse import quote, urlsplit
 
@@ -16,21 +16,21 @@ def make_website_link(url):
 
 
 def make_email_link(address):
-    """Return the URL that writes to an email address, or "" if the text is none."""
+    """Return the mailto URL of an email address, or "" if it is not an address."""
     if "@" not in address:
         return ""
     return f"mailto:{quote(address, safe='@')}"
 
 
 def add_links(contacts):
-    """Give contacts the attributes that templates show them with."""
+    """Set the links and the formatted phone number of contacts, for templates."""
     for contact in contacts:
         contact.email_link = make_email_link(contact.email)
         contact.phone_link = make_phone_link(contact.phone)
         contact.shown_phone = format_phone(contact.phone)
 
 
-# {field: function that makes its link}
+# {field name: function that returns a link for its value}
 LINKS = {
     "website": make_website_link,
     "email": make_email_link,

@@ -1,4 +1,4 @@
-"""The pages of the membership log: one for all organizations, and one for each."""
+"""The pages of the membership log: for all organizations, and for a single one."""
 
 from functools import partial
 
@@ -27,7 +27,7 @@ class RoleFilter(FieldChoiceFilter):
 
 @admin.register(MembershipEvent)
 class MembershipLogAdmin(SuperuserOnlyAdmin):
-    """The log of all organizations, for superusers. Nobody can edit it."""
+    """The membership log of all organizations, for superusers. Nobody can edit it."""
 
     list_title = _("Membership log")
     list_display = [
@@ -84,8 +84,8 @@ class MembershipLogPage:
     def ledger_view(self, request, organization):
         """Show who joined and who left, when, and who made the change.
 
-        ?on=<date> shows who was a member at the end of that day instead, and ?csv
-        or ?xlsx downloads the rows as a file.
+        ?on=<date> shows the members at the end of that day instead. ?csv and ?xlsx
+        download the rows as a file.
         """
         events = MembershipEvent.objects.filter(organization_key=organization.pk)
         form = MembersOnForm(request.GET or None)
@@ -126,9 +126,10 @@ class MembershipLogPage:
 
 
 def list_visible_people(organization, user):
-    """Return the people whose present usernames the user may see in the log.
+    """Return the people whose current usernames the user can see in the log.
 
-    Its admins do not learn what happened to people after they left.
+    An organization's admins can see the current usernames of members only. About people
+    who left, they do not see later changes.
     """
     if user.is_superuser:
         return User.objects.all()

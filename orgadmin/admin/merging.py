@@ -1,4 +1,4 @@
-"""MergingForm: two people can edit the same row at the same time."""
+"""MergingForm, with which two people can edit the same row at the same time."""
 
 from django import forms
 from django.utils.translation import gettext_lazy as _
@@ -10,17 +10,19 @@ from orgadmin.records.history import find_author
 class MergingForm(forms.ModelForm):
     """Saves what a person changed, and keeps what someone else changed in the meantime.
 
-    Next to each text field, the page carries the value that the person saw, in a hidden
-    field (Django's `show_hidden_initial`). When they save, there are three values: the
-    one they saw, the one stored now, and the one they sent.
+    For each text field, the page has a hidden field with the value that the person saw
+    (Django's `show_hidden_initial`). When they save the form, there are three values:
+    the value that they saw, the value that is stored now, and the value that they sent.
 
-    - If the stored value is the one they saw, what they sent is saved.
-    - If someone else changed it and they did not, the stored value is kept, and
-      `merged` lists the label of the field.
-    - If both changed it, an error shows the stored value. Saving again overwrites it.
+    - If the stored value is the value that they saw, the sent value is saved.
+    - If only someone else changed the field, the stored value is kept, and the label of
+      the field is added to `merged`.
+    - If both changed the field, an error shows the stored value. Saving again
+      overwrites it.
 
-    A request without the values seen, such as one from a script, is saved as it is.
-    `ClosedModelAdmin.get_form` sets `user` to the person who edits.
+    If a request does not contain the values that the person saw, such as a request from
+    a script, all sent values are saved. `ClosedModelAdmin.get_form()` sets `user` to
+    the person who edits.
     """
 
     def __init__(self, *args, **kwargs):
@@ -34,7 +36,10 @@ class MergingForm(forms.ModelForm):
         return is_stored and isinstance(field, forms.CharField)
 
     def _knows_value_seen(self, name):
-        """Return whether the page has the value seen, or had it when it was sent."""
+        """Return whether to use the hidden field with the value that the person saw.
+
+        A request without this field comes from a script.
+        """
         return not self.is_bound or self.add_initial_prefix(name) in self.data
 
     def clean(self):
@@ -55,15 +60,15 @@ class MergingForm(forms.ModelForm):
         return self.get_initial_for_field(self.fields[name], name) or ""
 
     def _was_changed_by_others(self, name):
-        """Return whether the stored value is not the one that the person saw.
+        """Return whether the stored value differs from the value that the person saw.
 
-        Browsers change line endings, so white space is not compared.
+        Differences in white space are ignored, because browsers change line endings.
         """
         seen = self.data[self.add_initial_prefix(name)]
         return seen.split() != self._get_stored(name).split()
 
     def _ask_to_overwrite(self, name, stored):
-        """Show the stored value in an error. From now on, this is the value seen."""
+        """Add an error with the stored value, which becomes the value that was seen."""
         self.data = self.data.copy()
         self.data[self.add_initial_prefix(name)] = stored
         text = _(
@@ -76,8 +81,8 @@ class MergingForm(forms.ModelForm):
     def _find_author(self, name):
         """Return the name of the person who changed a field.
 
-        If the current user may not see the name, `find_author()` in records/history.py
-        returns a phrase such as "Platform staff" instead.
+        If the user is not allowed to see the name, `find_author()` returns a phrase
+        such as "Platform staff" instead.
         """
         if isinstance(self.instance, Organization):
             return find_author(self.instance, name, self.user)

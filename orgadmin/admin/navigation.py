@@ -1,4 +1,4 @@
-"""The side navigation: the lists and pages that the person may open."""
+"""The side navigation, with links to the lists and pages that the person can open."""
 
 from __future__ import annotations
 
@@ -14,9 +14,11 @@ from django.utils.translation import gettext_lazy as _, pgettext
 
 @dataclass(frozen=True)
 class Item:
-    """A link. `current` is "page" on its page, and "true" on pages below that.
+    """A link in the navigation.
 
-    `also` is the URL below which there are more pages that belong to it.
+    `current` is the value of the attribute aria-current: "page" on the page of the
+    link, and "true" on pages below it. Pages below the URL `also` belong to the link as
+    well.
     """
 
     label: str | Promise
@@ -34,11 +36,15 @@ class Section:
 
 @dataclass(frozen=True)
 class ModelList:
-    """The list of a model: how it is called, and its icon in icons.svg."""
+    """The label of a link to the list of a model, and the name of its icon."""
 
     label: str | Promise
     icon: str
 
+
+# The lists in the two sections of the navigation, as {name of the model: ModelList}.
+# The navigation shows them in this order. `list_sections()` adds Home as the first
+# link, and Import and Unsent emails as the last links.
 
 RECORDS = {
     "Organization": ModelList(_("Organizations"), "organizations"),
@@ -55,10 +61,10 @@ OVERSIGHT = {
 
 
 def list_sections(request: HttpRequest, app_list: Sequence[Any]) -> list[Section]:
-    """Return the sections of the navigation, without any query.
+    """Return the sections of the navigation. Does not run any queries.
 
-    `app_list` is Django's list of the models that the person may see. The rest is only
-    for superusers.
+    `app_list` is Django's list of the models that the person can see. Only superusers
+    see the links to Import and Unsent emails.
     """
     urls = find_list_urls(app_list)
     home = Item(_("Home"), "home", reverse("admin:index"))
@@ -80,7 +86,7 @@ def list_sections(request: HttpRequest, app_list: Sequence[Any]) -> list[Section
 
 
 def find_list_urls(app_list: Sequence[Any]) -> dict[str, str]:
-    """Return {name of a model: URL of its list} of those that the person may open."""
+    """Return {name of a model: URL of its list} for lists that the person can open."""
     urls = {}
     for app in app_list:
         for model in app["models"]:
@@ -98,7 +104,7 @@ def make_items(lists: dict[str, ModelList], urls: dict[str, str]) -> list[Item]:
 
 
 def find_current(items: Sequence[Item], path: str) -> str:
-    """Return the URL of the item to which a page belongs, or "" if there is none."""
+    """Return the URL of the item to which a page belongs, or ""."""
     home = reverse("admin:index")
     if path == home:
         return home
@@ -112,7 +118,7 @@ def find_current(items: Sequence[Item], path: str) -> str:
 
 
 def mark_current(items: Sequence[Item], current: str, path: str) -> list[Item]:
-    """Return the items, of which one says that it is the current one."""
+    """Return the items, and set `current` of the item with the URL `current`."""
     marked = []
     for item in items:
         if item.url != current:

@@ -1,14 +1,14 @@
-"""Forms that create or send something work once, also if they are sent twice.
+"""Prevents forms from being saved twice, even if they are sent twice.
 
-Each form has a random key in a hidden field. The transaction that saves what the form
-says also adds a row with this key to the database. If the form is sent again, for
-example by a second click on a slow server, the second request waits for the first one.
-Then it finds the row, saves nothing, and leads to what the first one saved.
+Each form has a random key in a hidden field. The transaction that saves the form also
+adds a row with this key to the database. If the form is sent again, for example by a
+second click on a slow page, the second request waits for the first request. Then it
+finds the row, does not save anything, and redirects to what the first request saved.
 
-A request without a key, such as one from a script, is saved each time.
+A request without a key, such as a request from a script, is saved each time.
 
-A page that can show again what was entered before a session ended has a signed key,
-from `orgadmin.accounts.sessions.kept_forms`.
+On pages that can show again what was entered before a session ended, the key is signed
+and comes from `orgadmin.accounts.sessions.kept_forms`.
 """
 
 import secrets
@@ -23,7 +23,7 @@ SENT_TWICE = _("This form was sent twice. It was saved only once.")
 
 
 class AlreadySent(Exception):
-    """The form of the request was sent before, and was saved."""
+    """The form of the request was already sent and saved."""
 
     def __init__(self, location):
         super().__init__(location)
@@ -33,7 +33,7 @@ class AlreadySent(Exception):
 def make_form_key(request):
     """Return the key for the form of a page.
 
-    A form that is shown again, because something in it is wrong, keeps its key.
+    A form that is shown again because it contains errors keeps its key.
     """
     return request.POST.get(FIELD) or secrets.token_urlsafe()
 
@@ -43,11 +43,11 @@ def has_form_key(request):
 
 
 def note_sent(request, location, button=""):
-    """Add the row for the form of a request, in the transaction that saves it.
+    """Add the row for the form of a request. Call this in the saving transaction.
 
-    `location` is the URL of what is saved. A page with several buttons, of which each
-    saves something else, names the `button`. Returns the row, or None if the request
-    has no key. Raises `AlreadySent` if there is such a row.
+    `location` is the URL of what the form saves. If several buttons on the page send
+    the same key, `button` identifies the button. Returns the row, or None if the
+    request does not have a key. Raises `AlreadySent` if the row already exists.
     """
     if not has_form_key(request):
         return None

@@ -1,4 +1,4 @@
-"""Quotation marks around names, as the reader's language writes them."""
+"""Puts names in the quotation marks of the reader's language."""
 
 from collections.abc import Iterable
 

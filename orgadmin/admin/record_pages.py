@@ -1,4 +1,4 @@
-"""The pages of one object: the one to read it on, and those that are tabs."""
+"""The pages of a single object, with their labels, URLs and tabs."""
 
 from dataclasses import dataclass
 from functools import lru_cache
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from django_stubs_ext import StrOrPromise
 
 
-# {page of Django's own: what people call it}
+# The labels of the pages of Django's admin, as {name of the page: label}
 STOCK_LABELS = {
     "change": _("Edit"),
     "delete": _("Delete"),
@@ -24,21 +24,22 @@ STOCK_LABELS = {
 
 @dataclass(frozen=True)
 class Tab:
-    """A link at the head of the pages of an object."""
+    """A tab at the top of the pages of an object."""
 
     label: "StrOrPromise"
     url: str
     is_current: bool
 
 
-# Stands for the key of an object.
+# Stands for the primary key of an object in a URL.
 PLACEHOLDER = "0"
 
 
 def make_page_url(name, pk):
-    """Return the URL of a page of the object with the key `pk`.
+    """Return the URL of a page of the object with the primary key `pk`.
 
-    Pages have many of these links. Only the key differs, so each address is made once.
+    Pages have many such links, which differ only in the primary key. To save time,
+    Django resolves the URL only once for each name.
     """
     urlconf = get_urlconf() or settings.ROOT_URLCONF
     before, after = split_page_url(name, urlconf, get_script_prefix())
@@ -47,18 +48,23 @@ def make_page_url(name, pk):
 
 @lru_cache
 def split_page_url(name, _urlconf, _script_prefix):
-    """Return what comes before and after the key. URLs depend on all arguments."""
+    """Return the parts of a URL before and after the primary key.
+
+    The URL depends on all arguments, although some are not used here, so they belong to
+    the key of the cache.
+    """
     url = reverse(name, args=[PLACEHOLDER])
     before, _separator, after = url.rpartition(f"/{PLACEHOLDER}/")
     return f"{before}/", f"/{after}"
 
 
 class RecordPages:
-    """Names the pages of an object, and gives their templates the tabs.
+    """Adds labels and tabs to the pages of an object.
 
-    `tabs` is {page: label}, in the order in which they are shown. The pages are those
-    in `pages`, and Django's own: "change", "delete" and "history". `page_labels` names
-    pages without a tab, and `parent_tabs` says whose tab is current there.
+    The pages are those in `pages`, and the pages of Django's admin: "change", "delete"
+    and "history". `tabs` is {page: label}, in the order of the tabs. `page_labels`
+    contains the labels of pages without a tab, and `parent_tabs` the tab that is
+    highlighted on such a page.
     """
 
     tabs = {}
@@ -70,17 +76,17 @@ class RecordPages:
         return make_page_url(name, obj.pk)
 
     def get_record_url(self, obj):
-        """Return the page on which people read an object."""
+        """Return the URL of the page that shows an object."""
         page = "overview" if "overview" in self.pages else "change"
         return self.get_page_url(page, obj)
 
     def get_page_label(self, page):
-        """Return what people call a page."""
+        """Return the label of a page."""
         label = self.tabs.get(page) or self.page_labels.get(page)
         return label or STOCK_LABELS.get(page, self.opts.verbose_name)
 
     def find_open_page(self, request):
-        """Return the name of the page that a request is for, or ""."""
+        """Return the name of the page that the request asks for, or ""."""
         match = request.resolver_match
         if match is None or match.url_name is None:
             return ""
@@ -88,7 +94,7 @@ class RecordPages:
         return match.url_name.removeprefix(prefix)
 
     def list_tabs(self, request, obj):
-        """Return the tabs that the person may open. The gate remembers the answers."""
+        """Return the tabs that the person can open."""
         page = self.find_open_page(request)
         current = self.parent_tabs.get(page, page)
         return [
@@ -110,9 +116,9 @@ class RecordPages:
         return HttpResponseRedirect(self.get_record_url(obj))
 
     def describe_record(self, request, obj):
-        """Return what the templates of all pages of an object know about it.
+        """Return the template variables that all pages of an object share.
 
-        `obj` is None on pages that are about no single object, such as the import.
+        `obj` is None on pages that are not about a single object, such as the import.
         """
         if obj is None:
             return {}

@@ -1,4 +1,4 @@
-"""The page that says why a person may not open a page of an object they can view."""
+"""Explains why a person cannot open a page of an object that they can view."""
 
 from dataclasses import dataclass
 
@@ -9,17 +9,18 @@ from orgadmin.gate.answers import get_gate
 from orgadmin.models import Membership, Organization, User
 from orgadmin.people.membership import find_role
 
-# How many admins the page names.
+# The maximum number of admins that the page names.
 ADMINS_NAMED = 5
 
 
 @dataclass(frozen=True)
 class Refusal:
-    """Why a page stays closed to a person.
+    """The reasons why a person cannot open a page.
 
-    `organization` is the one whose permissions decide, and `role` the person's role
-    there, if they have one. `admins_can` says whether its admins can open the page.
-    `admins` are some of them, if the person may know their names.
+    `organization` is the organization on which the page requires a permission, and
+    `role` is the person's role in it. `admins_can` is True if the organization's admins
+    can open the page. `admins` contains some of the admins, or is empty if the person
+    is not allowed to know them.
     """
 
     page: str
@@ -30,7 +31,7 @@ class Refusal:
 
 
 def explain_refusal(request, page, organization, permission):
-    """Return why a page of an organization is closed. Runs up to three queries."""
+    """Return why a person cannot open a page. Runs up to three queries."""
     gate = get_gate(request)
     admins_can = permission in ADMIN.permissions
     permissions = gate.permissions_on(organization.pk)
@@ -47,7 +48,7 @@ def explain_refusal(request, page, organization, permission):
 
 
 def may_see_admins(permissions):
-    """Return whether someone with these permissions may know who the admins are."""
+    """Return whether these permissions allow someone to know who the admins are."""
     if settings.REVIEWERS_SEE_ADMINS:
         return "view" in permissions
     return "manage_members" in permissions

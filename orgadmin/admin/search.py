@@ -1,4 +1,4 @@
-"""The page that shows what a search on the whole site finds."""
+"""The page with the results of a search on the whole site."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from orgadmin.records.search import (
 
 @dataclass(frozen=True)
 class Result:
-    """What was found, and the URL of the page that opens it."""
+    """An object that was found, and the URL of its page."""
 
     hit: Hit
     url: str
@@ -39,7 +39,7 @@ class ResultsOfModel:
     results: list[Result]
 
 
-# {model: what searches it}, in the order of the page
+# {model: function that searches it}, in the order in which the page shows the results
 SEARCHES: dict[type, Callable] = {
     Organization: find_organizations,
     Contact: find_contacts,
@@ -48,7 +48,7 @@ SEARCHES: dict[type, Callable] = {
 
 
 def search_view(request: HttpRequest) -> HttpResponse:
-    """Show what matches ?q= in all models that the person may view."""
+    """Show what matches the parameter ?q= in all models that the person can view."""
     text = SearchText.parse(clean_search(request.GET.get("q", "")))
     groups = search(request, text) if text.words else []
     title = _("Search")
@@ -68,7 +68,7 @@ def search_view(request: HttpRequest) -> HttpResponse:
 
 
 def list_searchable(request: HttpRequest) -> list[ModelAdmin]:
-    """Return the admin classes of the models that the person may view."""
+    """Return the admin classes of the models that the person can search."""
     registry = admin.site._registry
     return [
         registry[model]
@@ -78,7 +78,7 @@ def list_searchable(request: HttpRequest) -> list[ModelAdmin]:
 
 
 def search(request: HttpRequest, text: SearchText) -> list[ResultsOfModel]:
-    """Return what is found in each model. Models without a result are left out."""
+    """Return the results for each model. Models without results are left out."""
     sees_everything = get_gate(request).permits_everywhere("view")
     groups = []
     for model_admin in list_searchable(request):

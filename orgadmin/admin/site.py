@@ -1,4 +1,4 @@
-"""The admin site: who may enter, sign-in, the home page, and the search in forms."""
+"""The admin site: who can enter it, sign-in, the home page, and its URLs."""
 
 from functools import wraps
 from http import HTTPStatus
@@ -46,8 +46,8 @@ from orgadmin.models.validators import is_primary_key
 
 ONE_HOUR = 60 * 60  # seconds
 
-# The views of the site itself that accept a POST although the person signed in a while
-# ago. The account page asks for a recent sign-in by itself.
+# The views of the site itself that accept a POST without a recent sign-in. The account
+# page asks for a recent sign-in by itself.
 OPEN_TO_OLD_SIGN_INS = (
     "logout",
     "sign_out_elsewhere",
@@ -57,9 +57,9 @@ OPEN_TO_OLD_SIGN_INS = (
 
 
 class ChoicesView(AutocompleteJsonView):
-    """Searches the choices of a form.
+    """Searches the choices of a field in a form.
 
-    The choices from a gated model are only the rows that the person may change.
+    For a gated model, the choices are limited to rows that the person can change.
     """
 
     def process_request(self, request):
@@ -67,7 +67,7 @@ class ChoicesView(AutocompleteJsonView):
             request
         )
         if source_field.auto_created:
-            # Django would also accept a reverse relation, and then fail.
+            # Django would accept a reverse relation here, and fail later.
             raise PermissionDenied
         return term, model_admin, source_field, to_field_name
 
@@ -94,19 +94,18 @@ class OrganizationAdminSite(admin.AdminSite):
     site_url = None
 
     def has_permission(self, request):
-        """Return whether the person may open the page of a request.
+        """Return whether the person can open the page of a request.
 
-        Whoever may view an organization may enter the admin. Everyone else who is
+        People who can view any organization can enter the admin. Everyone else who is
         signed in can open only the pages about their own account.
         """
         return is_own_page(request) or self.may_enter(request)
 
     def may_enter(self, request):
-        """Return whether the person may enter the admin.
+        """Return whether the person can enter the admin.
 
-        On the page of one organization, this asks for the permissions on that
-        organization first. The page needs them anyway, and if they include "view", no
-        other query is necessary.
+        On a page of an organization, first loads the permissions on this organization.
+        The page needs them anyway. If they include "view", no other query is necessary.
         """
         gate = get_gate(request)
         pk = find_organization_id(request)
@@ -115,10 +114,10 @@ class OrganizationAdminSite(admin.AdminSite):
         return gate.may_enter
 
     def admin_view(self, view, cacheable=False):
-        """Protect a view of the admin site, also from old sign-ins.
+        """Protect a view of the admin site, and require a recent sign-in if needed.
 
-        Every page of the site goes through this method, so this is the one place that
-        decides whether a request needs a recent sign-in.
+        Every page of the site uses this method, so this is the only place that decides
+        whether a request needs a recent sign-in.
         """
 
         @wraps(view)
@@ -134,7 +133,7 @@ class OrganizationAdminSite(admin.AdminSite):
     def login(self, request, extra_context=None):
         may_enter = self.may_enter(request)
         if may_enter and request.method == "GET":
-            # They have signed in in another tab, or pressed "Back".
+            # The person signed in in another tab, or used the "Back" button.
             return redirect(find_wanted_page(request) or "admin:index")
         context = {
             **self.each_context(request),
@@ -145,7 +144,7 @@ class OrganizationAdminSite(admin.AdminSite):
         if request.method == "GET":
             context["problem"] = take_problem(request)
         if may_enter:
-            # The template would tell a signed-in user that they have no access.
+            # With a user, the template would tell them that they do not have access.
             context["user"] = None
         return SignInView.as_view(extra_context=context)(request)
 
@@ -154,7 +153,7 @@ class OrganizationAdminSite(admin.AdminSite):
         return ChangePasswordView.as_view(extra_context=context)(request)
 
     def logout(self, request, extra_context=None):
-        """Sign out, and let the browser forget the pages that it has stored."""
+        """Sign out, and tell the browser to delete the pages in its cache."""
         used = None
         if request.method == "POST":
             used = find_used_provider(request)
@@ -163,7 +162,8 @@ class OrganizationAdminSite(admin.AdminSite):
         if used is not None:
             store_used_provider(used, request.session)
             if response.status_code == HTTPStatus.OK:
-                # Not this page itself: "Back" cannot lead to the response to a form.
+                # Redirect instead of responding with a page, because the "Back" button
+                # cannot return to the response to a form.
                 response = redirect("openid_connect_signed_out", used.provider.id)
         response["Clear-Site-Data"] = '"cache"'
         return response
@@ -171,7 +171,8 @@ class OrganizationAdminSite(admin.AdminSite):
     def each_context(self, request):
         context = super().each_context(request)
         navigation = []
-        # The list of apps has asked the gate whether the person may view anything.
+        # This does not run a query, because the list of apps has asked the gate
+        # already.
         if self.may_enter(request):
             navigation = list_sections(request, context["available_apps"])
         return {
@@ -186,10 +187,10 @@ class OrganizationAdminSite(admin.AdminSite):
 
     def index(self, request, extra_context=None):
         if SEARCH_VAR in request.GET:
-            # The search was here in earlier releases.
+            # In earlier releases, the search used this URL.
             query = urlencode({SEARCH_VAR: request.GET[SEARCH_VAR]})
             return redirect(f"{reverse('admin:search')}?{query}")
-        # Django's view would also list the models, which this page does not show.
+        # Django's view is not called, because it would also list the models.
         context = {
             **self.each_context(request),
             **describe_home(request),
@@ -199,9 +200,9 @@ class OrganizationAdminSite(admin.AdminSite):
         return TemplateResponse(request, "admin/index.html", context)
 
     def get_app_list(self, request, app_label=None):
-        """Return the models as Django does, but organizations first.
+        """Return Django's list of models, but with organizations first.
 
-        They are what people look for. The home page asks for the list twice.
+        The list is cached for the request, because the home page needs it twice.
         """
         known = getattr(request, "_app_list", None)
         if app_label is None and known is not None:
@@ -216,25 +217,25 @@ class OrganizationAdminSite(admin.AdminSite):
     def get_log_entries(self, request):
         """Return the recent changes, or none if the person is not a superuser.
 
-        An entry can name an organization that the person may not view.
+        An entry can name an organization that the person cannot view.
         """
         entries = LogEntry.objects.select_related("content_type", "user")
         if not request.user.is_superuser:
             return entries.none()
-        # Newest first. The column with the time has no index.
+        # Newest first, by primary key, because the time does not have an index.
         return entries.order_by("-pk")
 
     def i18n_javascript(self, request, extra_context=None):
-        """Let browsers cache the translations. No other page is without data."""
+        """Allow browsers to cache the translations, the only page without any data."""
         response = super().i18n_javascript(request, extra_context)
         patch_cache_control(response, private=True, max_age=ONE_HOUR)
         return response
 
     def get_urls(self):
-        """Return Django's URLs and our own, but not "view on site".
+        """Return Django's URLs and this site's own URLs, without "view on site".
 
-        Django's view redirects to any object whose model defines get_absolute_url(),
-        without checking whether the person may view the object.
+        Django's "view on site" redirects to any object whose model defines
+        get_absolute_url(), without checking whether the person can view the object.
         """
         urls = [
             url
@@ -259,7 +260,7 @@ class OrganizationAdminSite(admin.AdminSite):
             path("search/", self.admin_view(search_view), name="search"),
             path("unsent-mail/", self.admin_view(unsent_mail_view), name="unsent_mail"),
         ]
-        # Before the others, because Django's last URL matches everything.
+        # The own URLs come first, because Django's last URL matches everything.
         return [*own_urls, *urls]
 
     def autocomplete_view(self, request):
@@ -269,18 +270,18 @@ class OrganizationAdminSite(admin.AdminSite):
 def needs_recent_sign_in(request, view, kwargs):
     """Return whether a request to a view of the admin site needs a recent sign-in.
 
-    `kwargs` are the parameters from the URL.
+    `kwargs` are the arguments of the view from the URL.
     """
     owner = getattr(view, "__self__", None)
     if isinstance(owner, ClosedModelAdmin):
-        # `ClosedModelAdmin.open_page` shows several pages.
+        # `ClosedModelAdmin.open_page()` is the view of many pages.
         name = kwargs.get("page", view.__name__)
         return owner.needs_recent_sign_in(request, name)
     if request.method in SAFE_METHODS:
         return False
     if view.__name__ == "password_change":
-        # This page asks for the old password, if there is one. For people who have a
-        # second factor, that is not enough.
+        # This page asks for the old password, if there is one. For people with a second
+        # factor, the old password is not enough.
         if not request.user.has_usable_password():
             return True
         return bool(request.session.get("second_factor"))

@@ -1,4 +1,4 @@
-"""The page of mail that could not be sent, for superusers."""
+"""The page of emails that could not be sent, for superusers."""
 
 from __future__ import annotations
 
@@ -29,8 +29,8 @@ from orgadmin.people.unsent import (
 
 
 @dataclass(frozen=True)
-class GivenUp:
-    """A message that was given up, as the page shows it."""
+class UnsentEmail:
+    """An email that the worker gave up sending, as the page shows it."""
 
     key: UUID
     kind: str | Promise
@@ -40,9 +40,9 @@ class GivenUp:
 
 
 def find_trouble(request: HttpRequest) -> OutboxState | None:
-    """Return the state of the outbox if a superuser must look at it.
+    """Return the state of the outbox if there is a problem that a superuser must see.
 
-    For everyone else, this runs no query.
+    Returns None for everyone else, without a query.
     """
     if not is_active_superuser(request.user) or not is_queued():
         return None
@@ -51,7 +51,7 @@ def find_trouble(request: HttpRequest) -> OutboxState | None:
 
 
 def unsent_mail_view(request: HttpRequest) -> HttpResponse:
-    """Show the mail that was given up, and send it again or discard it."""
+    """Show the unsent emails, or send or discard them."""
     if not is_active_superuser(request.user):
         raise Http404
     if request.method == "POST":
@@ -74,8 +74,8 @@ def unsent_mail_view(request: HttpRequest) -> HttpResponse:
     return render(request, "admin/orgadmin/unsent_mail.html", context)
 
 
-def describe(message: DBTaskResult, recipients: Recipients) -> GivenUp:
-    return GivenUp(
+def describe(message: DBTaskResult, recipients: Recipients) -> UnsentEmail:
+    return UnsentEmail(
         key=message.pk,
         kind=KINDS.get(message.task_path, message.task_path),
         recipient=recipients.find(message),
@@ -103,7 +103,7 @@ def ask_to_discard(request: HttpRequest, count: int) -> HttpResponse:
 
 
 def choose_mail(request: HttpRequest) -> QuerySet[DBTaskResult]:
-    """Return the message that was sent as `message`, or all that were given up."""
+    """Return the unsent email that the form chose, or all unsent emails."""
     given_up = DBTaskResult.objects.failed()
     if "all" in request.POST:
         return given_up
@@ -111,7 +111,7 @@ def choose_mail(request: HttpRequest) -> QuerySet[DBTaskResult]:
 
 
 def change_mail(request: HttpRequest) -> None:
-    """Send or discard the message that was sent as `message`, or all of them."""
+    """Send or discard the unsent emails that the form chose."""
     chosen = choose_mail(request)
     if "discard" in request.POST:
         number = discard(chosen)

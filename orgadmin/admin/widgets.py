@@ -1,4 +1,4 @@
-"""Widgets that choose days, and objects by search."""
+"""Widgets that choose a day, or search for objects."""
 
 from django import forms
 from django.contrib.admin.widgets import AutocompleteSelect, AutocompleteSelectMultiple
@@ -7,9 +7,9 @@ from orgadmin.models.validators import is_primary_key
 
 
 class DayInput(forms.DateInput):
-    """The browser's own field for a day.
+    """The browser's own date field.
 
-    It sends days in ISO form, and stays empty if it gets one in another form.
+    Browsers send the date in ISO format, and do not show a date in another format.
     """
 
     input_type = "date"
