@@ -15,7 +15,7 @@ from django.utils import timezone
 
 from orgadmin.accounts import throttle
 from orgadmin.accounts.sessions.browsers import find_browser
-from orgadmin.accounts.sessions.own_sessions import SHOWN
+from orgadmin.accounts.sessions.own_sessions import MAX_SHOWN
 from orgadmin.accounts.sessions.session_store import SessionStore
 from orgadmin.accounts.sessions.sessions import SEEN_EVERY
 from orgadmin.accounts.tokens import make_new_email_token
@@ -490,15 +490,15 @@ class SessionTests(AccountCase):
         self.assertEqual(UserSession.objects.get(), self.find_row(self.client))
 
     def test_a_page_with_very_many_sessions_says_so(self):
-        for _number in range(SHOWN + 1):
+        for _number in range(MAX_SHOWN + 1):
             Client().force_login(self.anna)
         response = self.client.get(PAGE)
-        self.assertContains(response, 'name="session"', count=SHOWN - 1)
+        self.assertContains(response, 'name="session"', count=MAX_SHOWN - 1)
         self.assertContains(response, "This session")
         self.assertContains(response, "on more devices")
 
     def test_ended_sessions_are_not_counted_as_more(self):
-        for _number in range(SHOWN + 1):
+        for _number in range(MAX_SHOWN + 1):
             Client().force_login(self.anna)
         self.anna.end_sessions()
         self.client.force_login(self.anna)
@@ -508,7 +508,7 @@ class SessionTests(AccountCase):
 
     def test_an_open_session_is_listed_behind_many_ended_ones(self):
         other = self.sign_in()
-        for _number in range(SHOWN + 1):
+        for _number in range(MAX_SHOWN + 1):
             client = Client()
             client.force_login(self.anna)
             session = client.session

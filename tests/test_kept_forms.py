@@ -13,7 +13,7 @@ from django.core.signing import TimestampSigner, b62_encode
 from django.test import SimpleTestCase, TestCase, override_settings, tag
 
 from orgadmin.accounts.sessions import kept_forms
-from orgadmin.accounts.sessions.sessions import note_second_factor
+from orgadmin.accounts.sessions.sessions import record_second_factor
 from orgadmin.models import Contact, Invitation, Organization, User
 from tests.factories import (
     REVIEWER,
@@ -329,7 +329,7 @@ class SecondFactorTests(SignInCase, KeptFormCase):
         self.browser = Browser()
         self.browser.force_login(User.objects.get(pk=self.ada.pk), BACKEND)
         session = self.browser.session
-        note_second_factor(session, self.ada.authenticator_set.first())
+        record_second_factor(session, self.ada.authenticator_set.first())
         session.save()
 
     def test_the_same_person_finds_the_form_after_the_code(self):

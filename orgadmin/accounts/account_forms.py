@@ -1,4 +1,4 @@
-"""The forms of the account page, each of which is saved on its own."""
+"""The forms of the account page. Each form is saved on its own."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ from orgadmin.models.validators import list_time_zones
 class AccountForm(forms.ModelForm):
     """Changes some fields of one's own account."""
 
-    saved: str | Promise = ""
+    saved: str | Promise = ""  # the message after the form was saved
 
     def __init__(self, user: User, data: QueryDict | None = None) -> None:
         super().__init__(data, instance=user)
 
     def save(self, request: HttpRequest) -> None:  # type: ignore[override]
-        """Save what was changed, and say so on the next page."""
+        """Save the changes, and add a message for the next page."""
         self.instance.changed_by = self.instance
         super().save()
         messages.success(request, str(self.saved))
@@ -52,7 +52,7 @@ class NameForm(AccountForm):
 
     @transaction.atomic
     def save(self, request: HttpRequest) -> None:
-        """Save the name. Platform staff see the change in the history of the person."""
+        """Save the name, and record the change in the history for platform staff."""
         super().save(request)
         if self.has_changed():
             message = construct_change_message(self, None, add=False)
@@ -93,7 +93,7 @@ class LanguageForm(AccountForm):
         self.fields["time_zone"].choices = [("", site), *group_time_zones()]
 
     def save(self, request: HttpRequest) -> None:
-        # The message and the cookie are then in the new language.
+        # Switch the language first, so that the message and the cookie use it.
         request.user = self.instance
         activate_preferences(request, self.instance)
         super().save(request)
@@ -119,7 +119,7 @@ def group_time_zones() -> list[tuple[str, list[tuple[str, str]]]]:
 
 
 def find_area(name: str) -> str:
-    """Return the first part of the name of a time zone, or "" if it has no parts."""
+    """Return the first part of a time zone's name: "Europe", for example, or ""."""
     area, slash, _place = name.partition("/")
     return area if slash else ""
 

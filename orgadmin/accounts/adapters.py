@@ -1,4 +1,4 @@
-"""How django-allauth signs people in on this site.
+"""Adapters that change how django-allauth signs people in.
 
 django-allauth calls these methods. The settings ACCOUNT_ADAPTER and MFA_ADAPTER name
 the classes.
@@ -46,16 +46,17 @@ class AccountAdapter(DefaultAccountAdapter):
     """Decides who can sign in, and starts their sessions.
 
     Every way to sign in begins with a call of `pre_login` and ends with a call of
-    `login`, so the last check is there. In between, people may enter a code.
+    `login`, which contains the last checks. In between, people may enter a code.
     """
 
     def is_open_for_signup(self, request):
         return False
 
     def is_safe_url(self, url):
-        # django-allauth would also accept the other hosts in ALLOWED_HOSTS. An entry
-        # there can stand for all subdomains of a domain. Django's redirect() would take
-        # a text without a slash for the name of a view.
+        # Only URLs on the host of the request are safe. django-allauth would accept all
+        # of ALLOWED_HOSTS, where an entry can stand for all subdomains of a domain. The
+        # slash is required because Django's redirect() would interpret a text without
+        # one as the name of a view.
         request = context.request
         return url.startswith("/") and url_has_allowed_host_and_scheme(
             url, {request.get_host()}, require_https=request.is_secure()
@@ -68,8 +69,8 @@ class AccountAdapter(DefaultAccountAdapter):
     def login(self, request, user):
         """Start the session of someone who has passed all steps of a sign-in.
 
-        Nothing of the visitor's session remains in it, except the person's own form
-        and the pages that other tabs wait for, and its key is new.
+        The session gets a new key. Of the visitor's session, it only keeps a form that
+        the person had sent, and the trips to a provider in other tabs.
         """
         if not user.is_active:
             details = {"step": "access"}
@@ -84,18 +85,18 @@ class AccountAdapter(DefaultAccountAdapter):
         is_returning = sessions.is_returning(request.session, user)
         csrf_secret = request.META.get("CSRF_COOKIE")
         kept_form = request.session.get(kept_forms.SESSION_KEY)
-        trips = round_trips.take(request.session)
+        trips = round_trips.copy_trips(request.session)
         request.session.flush()
         super().login(request, user)
-        round_trips.give(trips, request.session)
-        kept_forms.hand_over(kept_form, request.session, user)
+        round_trips.restore_trips(trips, request.session)
+        kept_forms.restore_form(kept_form, request.session, user)
         if is_returning and csrf_secret:
-            # Forms that the same person has opened in other tabs remain valid.
+            # Forms that the same person has opened in other tabs stay valid.
             request.META["CSRF_COOKIE"] = csrf_secret
         if sign_in.factor is not None:
             request.session["second_factor"] = sign_in.factor
         if sign_in.asked_at is not None:
-            sessions.note_asked(request.session, sign_in.asked_at)
+            sessions.record_asked(request.session, sign_in.asked_at)
         if sign_in.company is not None:
             request.session["company"] = sign_in.company
         record(SecurityEvent.SIGNED_IN, user=user, actor=user, details=sign_in.details)
@@ -116,24 +117,24 @@ class AccountAdapter(DefaultAccountAdapter):
         return not sessions.is_sign_in_recent(context.request.session)
 
     def get_reauthentication_methods(self, user):
-        """Return no method, so that django-allauth refuses the request.
+        """Return no methods, so that django-allauth refuses the request.
 
-        It would store the request in the session, and the request may contain a code.
+        Otherwise, it would store the request in the session, including any codes.
         """
         return []
 
 
 @dataclass(frozen=True)
 class SignIn:
-    """How someone has signed in. `factor` is what the session remembers of it.
-
-    `asked_at` is when the company's server last asked for the password, if it says so.
-    `company` is a `CompanySession`, as a dict.
-    """
+    """How someone has signed in."""
 
     method: str
+    # The session's value "second_factor", see sessions/sessions.py.
     factor: dict[str, Any] | None
+    # When the company's server last asked for the password, in seconds since 1970. None
+    # if this is not known.
     asked_at: float | None
+    # A `CompanySession`, as a dict.
     company: dict[str, Any] | None
 
     @property
@@ -143,7 +144,8 @@ class SignIn:
 
 
 def describe_sign_in(request: HttpRequest, user: User) -> SignIn:
-    # A link in an email, such as an invitation, leaves no record.
+    # django-allauth has no record of a sign-in with a link from an email, such as an
+    # invitation.
     method = "link"
     factor = None
     asked_at = None
@@ -163,7 +165,7 @@ def describe_sign_in(request: HttpRequest, user: User) -> SignIn:
 class MFAAdapter(DefaultMFAAdapter):
     """Encrypts the secrets of second factors.
 
-    Ignores second factors if the setting SECOND_FACTOR is "off".
+    If the setting SECOND_FACTOR is "off", nobody has to use their second factor.
     """
 
     def encrypt(self, text):

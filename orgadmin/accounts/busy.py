@@ -1,9 +1,9 @@
-"""What people see if their password cannot be hashed at the moment."""
+"""The response to people whose password cannot be hashed at the moment."""
 
 from django.core.exceptions import ValidationError
 from django.utils.translation import gettext_lazy as _
 
-# The code of the error in a form.
+# The error code in the form.
 BUSY = "busy"
 
 RETRY_AFTER = 3  # seconds
@@ -19,7 +19,10 @@ def make_busy_error():
 
 
 class BusyFormMixin:
-    """Answers 503 if a password could not be hashed, with what was typed."""
+    """Responds with status 503 if a password could not be hashed.
+
+    The page shows the form again, with what was entered.
+    """
 
     def form_invalid(self, form):
         response = super().form_invalid(form)
@@ -27,7 +30,7 @@ class BusyFormMixin:
 
 
 def mark_busy(response, form):
-    """Set the status of a page with a form, if the site was too busy for the form."""
+    """Set the status 503 if the form was refused because the site was too busy."""
     codes = set()
     for errors in form.errors.as_data().values():
         codes.update(error.code for error in errors)

@@ -21,7 +21,6 @@ from orgadmin.people.membership import lock
 # The purpose of the links that confirm an email address.
 PURPOSE = "confirm email"
 
-# How long such a link works.
 LINK_LIFETIME = 60 * 60  # seconds
 
 
@@ -40,7 +39,7 @@ def confirm_email_view(request: HttpRequest) -> HttpResponse:
 
 @task(takes_context=True, priority=outbox.URGENT)
 def mail_link(context: TaskContext, *, user: int, language: str) -> None:
-    """Send the link to the address that the person has now."""
+    """Send the link to the person's current address."""
     person = mail.find_recipient(user)
     if person is None:
         return
@@ -55,9 +54,9 @@ def mail_link(context: TaskContext, *, user: int, language: str) -> None:
 def confirm_email_link_view(request: HttpRequest, token: str) -> HttpResponse:
     """Confirm the email address that the link was sent to.
 
-    The link alone confirms nothing: whoever opens it must be signed in to the account
-    that asked for it. Otherwise, someone could put another person's address on an
-    account of their own, and have this person confirm it with a click.
+    The link only works for people who are signed in to the account that asked for it.
+    Otherwise, someone could enter another person's address in their own account, and
+    that person would confirm it by opening the link.
     """
     if request.method == "POST" and confirm(request.user, token):
         messages.success(request, _("Your email address is confirmed."))
@@ -69,7 +68,7 @@ def confirm_email_link_view(request: HttpRequest, token: str) -> HttpResponse:
 
 @transaction.atomic
 def confirm(user: User, token: str) -> bool:
-    """Confirm the address of a user, and return whether the link was valid."""
+    """Confirm the user's email address, and return whether the link was valid."""
     # The address must not change between the check and the write.
     lock(User, [user.pk])
     owner = find_owner(user, token)
@@ -81,6 +80,6 @@ def confirm(user: User, token: str) -> bool:
 
 
 def find_owner(user: User, token: str) -> User | None:
-    """Return the user as stored if the link was sent to their current address."""
+    """Return the user, reloaded, if the link was sent to their current address."""
     owner = read_link_token(token, PURPOSE, LINK_LIFETIME)
     return owner if owner == user else None

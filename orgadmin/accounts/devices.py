@@ -1,8 +1,9 @@
-"""Cookies by which an account knows the devices that someone has signed in on.
+"""Cookies that mark the devices on which a person has signed in.
 
-Whoever guesses passwords has no such cookie. So attempts on known devices are counted
-apart from all others, and nobody can lock a person out of their own device. OWASP calls
-this "device cookies". A cookie gives no access: the password is still required.
+Attackers who guess passwords do not have such a cookie. Attempts on known devices are
+counted separately from all others, so attackers cannot lock people out of their own
+devices. OWASP calls this "device cookies". The cookie does not give access: the
+password is still required.
 """
 
 from __future__ import annotations
@@ -16,12 +17,12 @@ from django.utils.crypto import get_random_string, salted_hmac
 
 from orgadmin.models import User
 
-# How long a device is known after the last time that the person signed in on it.
+# How long a device stays known after the person last signed in on it.
 LIFETIME = timedelta(days=180)
 
 SALT = "orgadmin.device"
 
-# The ID of all devices that became known by a link from an email.
+# The ID that is shared by all devices that became known through a link from an email.
 LINK_DEVICE = "new-password"
 
 
@@ -35,27 +36,31 @@ def find_device(request: HttpRequest, user: User) -> str:
 
 
 def remember_device(response: HttpResponseBase, user: User) -> None:
-    """Make the device known to the account of a person who has proved who they are."""
+    """Mark the device as known to a person who has just signed in.
+
+    The device gets a new ID, and thus new attempts.
+    """
     _set_cookie(response, user, get_random_string(16))
 
 
 def remember_link_device(response: HttpResponseBase, user: User) -> None:
-    """Make the device known on which a person has used a link from an email.
+    """Mark the device as known to a person who has used a link from an email.
 
-    With the link, they have chosen a new password, or asked for attempts of their own.
+    These are links to choose a new password, or to try again after a lock-out.
 
-    All these devices have the same ID, and so the same attempts. Otherwise, someone who
-    reads the mail of a person could get new attempts to guess a code with each link.
+    All these devices share one ID, and thus one count of attempts. Otherwise, someone
+    who can read the person's mail could get new attempts to guess a code with each
+    link.
     """
     _set_cookie(response, user, LINK_DEVICE)
 
 
 def keep_device(response: HttpResponseBase, user: User, device: str) -> None:
-    """Keep a device known after the sessions of its person have ended.
+    """Keep the device known after all sessions of the user have ended.
 
-    `device` is what `find_device()` returned before. A device that was not known stays
-    unknown, and a known one keeps its ID. Otherwise, someone who only has an open
-    session could get a new device, with new attempts, as often as they like.
+    `device` is what `find_device()` returned before the sessions ended. A known device
+    keeps its ID, and an unknown device stays unknown. Otherwise, someone who only has
+    an open session could get new attempts as often as they like.
     """
     if device:
         _set_cookie(response, user, device)
@@ -73,9 +78,9 @@ def _set_cookie(response: HttpResponseBase, user: User, device: str) -> None:
 
 
 def name_cookie(user: User) -> str:
-    """Return the name of the cookie, which is another one for each account.
+    """Return the name of the cookie for an account.
 
-    It does not reveal whose it is.
+    The name is different for each account, and does not reveal the account.
     """
     prefix = "__Host-" if settings.SESSION_COOKIE_SECURE else ""
     digest = salted_hmac(SALT, str(user.pk), algorithm="sha256").hexdigest()
@@ -83,5 +88,5 @@ def name_cookie(user: User) -> str:
 
 
 def _make_signer(user: User) -> TimestampSigner:
-    """Return a signer whose signatures end when the sessions of the user end."""
+    """Return a signer whose signatures expire when the user's sessions end."""
     return TimestampSigner(salt=f"{SALT}.{user.pk}.{user.session_epoch}")

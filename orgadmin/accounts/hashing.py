@@ -1,8 +1,8 @@
-"""Hashing passwords without keeping other people waiting.
+"""Hash passwords without blocking all other requests.
 
-A hash takes a core about half a second, which is its purpose. If every thread of a
-process computed one, the process would answer nobody else. So in each process, one
-thread hashes, one more waits, and others are told at once to try again.
+On purpose, a hash takes about half a second of CPU time. If all threads of a process
+computed hashes, the process could not respond to anyone else. So in each process, one
+thread hashes, one more thread can wait, and all others are refused immediately.
 """
 
 from __future__ import annotations
@@ -13,25 +13,25 @@ from contextlib import contextmanager
 
 from django.contrib.auth.hashers import PBKDF2PasswordHasher
 
-# How many threads of a process hash or wait. Fewer than `threads` in
-# docs/deployment/gunicorn.conf.py, so that the others can answer.
+# How many threads of a process can hash or wait at the same time. This must be less
+# than `threads` in docs/deployment/gunicorn.conf.py, so that other threads can respond.
 PLACES = 2
 
 _places = threading.BoundedSemaphore(PLACES)
-_turn = threading.Lock()
+_hash_lock = threading.Lock()
 _thread = threading.local()
 
 
 class TooBusy(Exception):
-    """Too many passwords are being hashed. Trying again in a moment may help."""
+    """Too many passwords are being hashed. The person can try again in a moment."""
 
 
 @contextmanager
 def take_place() -> Iterator[None]:
-    """Take the place in this process that hashing a password requires.
+    """Reserve one of the process's places to hash passwords, until the block ends.
 
-    Within it, the thread can hash as often as it needs to. Raises `TooBusy` if no place
-    is free.
+    Inside the block, the thread can hash any number of passwords, and can call
+    `take_place` again. Raises `TooBusy` if no place is free.
     """
     if getattr(_thread, "has_place", False):
         yield
@@ -47,8 +47,8 @@ def take_place() -> Iterator[None]:
 
 
 class BoundedPasswordHasher(PBKDF2PasswordHasher):
-    """Django's default hasher, of which one at a time works in each process."""
+    """Django's default hasher, limited to one hash at a time in each process."""
 
     def encode(self, password, salt, iterations=None):
-        with take_place(), _turn:
+        with take_place(), _hash_lock:
             return super().encode(password, salt, iterations)

@@ -1,4 +1,4 @@
-"""Middleware that ends sessions, and asks for a second factor and recent sign-ins."""
+"""Middleware that ends sessions and requires second factors and recent sign-ins."""
 
 from django.conf import settings
 from django.contrib import messages
@@ -11,8 +11,8 @@ from orgadmin.accounts.redirects import redirect_to_sign_in
 from orgadmin.accounts.second_factor import passkeys
 from orgadmin.accounts.sessions import sessions
 from orgadmin.accounts.sessions.expired_session_forms import ask_to_sign_in
-from orgadmin.accounts.sessions.kept_forms import drop_expired
-from orgadmin.accounts.set_up_link import SET_UP_URLS, is_open, note_wanted_page
+from orgadmin.accounts.sessions.kept_forms import drop_expired_form
+from orgadmin.accounts.set_up_link import SET_UP_URLS, is_open, store_wanted_page
 from orgadmin.accounts.step_up import ask_for_recent_sign_in
 from orgadmin.models import User
 from orgadmin.people.second_factors import has_second_factor
@@ -30,8 +30,8 @@ URLS_ALLOWED_BEFORE_SETUP = (
     *SET_UP_URLS,
 )
 
-# The pages of the second factor that do not need a recent sign-in: the first one lists
-# the person's second factors, and the others are part of the sign-in.
+# The pages about second factors that do not need a recent sign-in. "mfa_index" lists
+# the person's second factors, and the other pages are part of the sign-in.
 SECOND_FACTOR_URLS_FOR_OLD_SIGN_INS = (
     "mfa_index",
     "mfa_authenticate",
@@ -39,27 +39,27 @@ SECOND_FACTOR_URLS_FOR_OLD_SIGN_INS = (
     "mfa_passkey_options",
 )
 
-# This page tells when the session ends. To open it is no use of the session, and it
-# does not end an expired one.
-ABOUT_THE_SESSION = "stay_signed_in"
+# The page that reports when the session ends. Requests to this page do not count as use
+# of the session, and do not end an expired session.
+SESSION_STATUS_URL = "stay_signed_in"
 
 
 class SessionLimitsMiddleware(MiddlewareMixin):
-    """Ends sessions that were not used for a while, or that have lasted too long.
+    """Ends sessions that were idle or have lasted for too long.
 
-    The page then redirects to the sign-in page, like any page for visitors. If a form
-    was sent, it is kept until the person has signed in.
+    The person is then treated like a visitor, and redirected to the sign-in page. If
+    they sent a form, it is kept until they have signed in again.
     """
 
     def process_view(self, request, view, args, kwargs):
         if request.path_info in PATHS_WITHOUT_SESSION:
             return None
-        if request.resolver_match.url_name == ABOUT_THE_SESSION:
+        if request.resolver_match.url_name == SESSION_STATUS_URL:
             return None
-        has_expired = sessions.end_expired(request)
+        has_expired = sessions.end_expired_session(request)
         if request.user.is_authenticated:
-            sessions.note_use(request.session)
-            drop_expired(request.session)
+            sessions.record_use(request.session)
+            drop_expired_form(request.session)
             return None
         response = ask_to_sign_in(request)
         if has_expired and response is None:
@@ -70,11 +70,12 @@ class SessionLimitsMiddleware(MiddlewareMixin):
 
 
 class SecondFactorMiddleware(MiddlewareMixin):
-    """Checks the second factor in each request, if the setting SECOND_FACTOR says so.
+    """Checks the second factor in each request, unless SECOND_FACTOR is "off".
 
-    People who have a second factor must have used it to sign in. If they signed in
-    without it, for example before they set it up, their session ends. Platform staff
-    who need a second factor but have none are redirected to the page that sets one up.
+    - People who have a second factor must have used it to sign in. If they signed in
+      without it, for example before they set it up, their session ends.
+    - Platform staff who need a second factor but have none are redirected to the page
+      that sets one up.
     """
 
     def process_view(self, request, view, args, kwargs):
@@ -83,9 +84,9 @@ class SecondFactorMiddleware(MiddlewareMixin):
             return None
         used_second_factor = request.session.get("second_factor")
         is_required = must_have_second_factor(user)
-        # Most requests end here, without a query for the person's second factor. The
-        # query is necessary if a second factor is required: the person may have removed
-        # the one that they used to sign in.
+        # Most requests return here, without a query for the person's second factor. If
+        # a second factor is required, the query is necessary, because the person may
+        # have removed the factor that they used to sign in.
         if used_second_factor and not is_required:
             return None
         if has_second_factor(user):
@@ -107,9 +108,9 @@ class SecondFactorMiddleware(MiddlewareMixin):
 
 
 class StepUpMiddleware(MiddlewareMixin):
-    """Asks for a recent sign-in on the pages of the second factor.
+    """Requires a recent sign-in on the pages about second factors.
 
-    The admin site asks for it on its own pages.
+    The admin site requires it on its own pages.
     """
 
     def process_view(self, request, view, args, kwargs):
@@ -126,9 +127,9 @@ def must_have_second_factor(user: User) -> bool:
 
 
 class SetUpLinkMiddleware(MiddlewareMixin):
-    """Opens the pages that set up a second factor only after the link from an email.
+    """Requires a link from an email for the pages that set up a second factor.
 
-    A password alone must not be enough to set up the factor that protects the account.
+    Otherwise, someone who only knows the password could set up the second factor.
     """
 
     def process_view(self, request, view, args, kwargs):
@@ -136,12 +137,12 @@ class SetUpLinkMiddleware(MiddlewareMixin):
         if name not in SET_UP_URLS:
             return None
         if name != "mfa_activate_totp" and not passkeys.are_available():
-            # The page answers as if it did not exist.
+            # The page responds as if it did not exist.
             return None
         if not request.user.is_authenticated or is_open(request.session):
             return None
         if has_second_factor(request.user):
-            # StepUpMiddleware has asked for it.
+            # StepUpMiddleware has already asked for that factor.
             return None
-        note_wanted_page(request)
+        store_wanted_page(request)
         return redirect("mfa_set_up_link")

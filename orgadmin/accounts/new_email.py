@@ -1,4 +1,4 @@
-"""Changing one's email address: the form, and the link to the new address."""
+"""Change one's own email address: the form, and the link to the new address."""
 
 from __future__ import annotations
 
@@ -29,14 +29,14 @@ from orgadmin.models.user_queryset import is_same_email
 from orgadmin.people import mail, outbox
 from orgadmin.people.membership import lock
 
-# How long the link works.
 LINK_LIFETIME = 60 * 60  # seconds
 
 
 class NewEmailForm(forms.Form):
     """Asks for the new address, and sends a link to it.
 
-    The answer is the same if someone else has the address. Then the mail tells them.
+    The response is the same if someone else has the address. In that case, they get an
+    email that says so instead of the link.
     """
 
     prefix = "email"
@@ -69,7 +69,7 @@ class NewEmailForm(forms.Form):
         return address
 
     def save(self, request: HttpRequest) -> None:
-        """Have the mail sent, and say so on the next page."""
+        """Queue the email, and add a message for the next page."""
         address = self.cleaned_data["email"]
         outbox.enqueue(
             mail_new_address,
@@ -85,10 +85,10 @@ class NewEmailForm(forms.Form):
 def mail_new_address(
     context: TaskContext, *, asker: int, epoch: int, address: str, language: str
 ) -> None:
-    """Send the link to the new address, or tell whoever has this address already.
+    """Send the link to the new address, or a notice if someone else has this address.
 
-    Sends nothing if the sessions of the person who asked have ended since. `address` is
-    what they typed, and is deleted together with this task.
+    Sends nothing if the sessions of the person who asked (`asker`) have ended in the
+    meantime. `address` is what they typed. It is deleted together with this task.
     """
     person = User.objects.filter(pk=asker, session_epoch=epoch, is_active=True).first()
     if person is None:
@@ -108,11 +108,11 @@ def mail_new_address(
 @never_cache
 @login_required
 def new_email_link_view(request: HttpRequest, token: str) -> HttpResponse:
-    """Ask whether to change the address to the one that got the link, or change it.
+    """Ask the person to confirm their new address, or change it if they have confirmed.
 
-    The link only works in the account that asked for it. Otherwise, someone could put
-    another person's address on an account of their own, and have this person confirm it
-    with a click.
+    The link only works in the account that asked for it. Otherwise, someone could enter
+    another person's address in their own account, and that person would confirm it by
+    opening the link.
     """
     try:
         with transaction.atomic():
@@ -122,8 +122,9 @@ def new_email_link_view(request: HttpRequest, token: str) -> HttpResponse:
             if change is not None and request.method == "POST":
                 return change_email(request, change)
     except (ValidationError, IntegrityError):
-        # The person receives mail at the address, so they may know.
-        text = _("Someone else has this email address by now. Enter another one.")
+        # This reveals that the address is taken, but only to people who can read mail
+        # that is sent there.
+        text = _("Someone else has this email address now. Enter another one.")
         messages.error(request, text)
         return redirect("admin:account")
     context = {**admin.site.each_context(request), "change": change}
@@ -131,13 +132,13 @@ def new_email_link_view(request: HttpRequest, token: str) -> HttpResponse:
 
 
 def find_change(user: User, token: str) -> NewEmail | None:
-    """Return the new address that a link is for, if this user has asked for it."""
+    """Return the change that a link confirms, if this user has asked for it."""
     change = read_new_email_token(token, LINK_LIFETIME)
     return change if change is not None and change.user == user else None
 
 
 def change_email(request: HttpRequest, change: NewEmail) -> HttpResponse:
-    """Change the address. This ends all other sessions of the person.
+    """Change the email address, and end all other sessions of the person.
 
     Raises `ValidationError` or `IntegrityError` if someone else has the address.
     """

@@ -1,6 +1,7 @@
-"""The page for people who belong to no organization, and answers to own invitations.
+"""The page for people without an organization, and responses to one's invitations.
 
-The home page shows the invitations of everyone else. Both send the answers here.
+This page shows the invitations of people without an organization. The home page shows
+those of everyone else, and submits their responses to this page.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ from orgadmin.people.invitations import (
 )
 from orgadmin.people.mail import send_invitation
 
-SHOWN_REQUESTS = 20
+MAX_SHOWN_REQUESTS = 20
 
 GONE = gettext_lazy("This invitation no longer exists. Ask for a new one.")
 
@@ -36,8 +37,9 @@ GONE = gettext_lazy("This invitation no longer exists. Ask for a new one.")
 def no_organization_view(request: HttpRequest) -> HttpResponse:
     """Tell people that they belong to no organization yet, and what they can do.
 
-    They see the invitations to their address once it is verified. Otherwise, someone
-    could put another person's address on an account, and learn who has invited them.
+    Invitations are only shown if the person's address is verified. Otherwise, someone
+    could enter another person's address in their own account, and learn who has invited
+    that person.
     """
     user = request.user
     invitations = find_own_invitations(user)
@@ -49,7 +51,7 @@ def no_organization_view(request: HttpRequest) -> HttpResponse:
         **admin.site.each_context(request),
         "title": _("You belong to no organization yet"),
         "invitations": invitations,
-        "requests": list_own(user, SHOWN_REQUESTS),
+        "requests": list_own(user, MAX_SHOWN_REQUESTS),
     }
     return render(request, "registration/no_organization.html", context)
 
@@ -61,9 +63,9 @@ def find_own_invitations(user: User) -> list[Invitation]:
 
 
 def answer(request: HttpRequest, invitations: list[Invitation]) -> HttpResponse:
-    """Accept or decline one of the person's invitations, and say so.
+    """Accept, decline, or send again the invitation that the person has chosen.
 
-    An invitation of someone else gets the same response as one that does not exist.
+    Another person's invitation gets the same response as one that does not exist.
     """
     chosen = request.POST.get("invitation")
     own = [invitation for invitation in invitations if str(invitation.pk) == chosen]
@@ -80,7 +82,7 @@ def answer(request: HttpRequest, invitations: list[Invitation]) -> HttpResponse:
 
 
 def accept_own(request: HttpRequest, invitation: Invitation) -> HttpResponse:
-    """Accept an invitation to the address that the person has confirmed."""
+    """Accept an invitation to the person's verified address."""
     try:
         role = accept(invitation, request.user, is_unused=False)
     except InvitationError as error:

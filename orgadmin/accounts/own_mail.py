@@ -1,4 +1,4 @@
-"""Mail that people ask to be sent to their own address."""
+"""Emails that people request to their own address."""
 
 from __future__ import annotations
 
@@ -14,9 +14,10 @@ from orgadmin.people import outbox
 
 
 def send_to_own_address(request: HttpRequest, task: Task, **values: Any) -> None:
-    """Add a task that mails a link to the person, and say so on the next page.
+    """Queue a task that mails a link to the signed-in person, and show a message.
 
-    Adds none if they have asked for too many emails.
+    `values` are the arguments of the task. If the person has requested too many emails,
+    no task is queued, and the message says so.
     """
     user = request.user
     if not throttle.count_attempt("own mail", user.pk):

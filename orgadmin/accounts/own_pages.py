@@ -1,7 +1,7 @@
-"""The pages about their own account that everyone can open who is signed in.
+"""The pages about one's own account, which everyone who is signed in can open.
 
-People without access to any organization can open these and no other page. The rest of
-the site treats them like visitors.
+People without access to any organization can open only these pages. The rest of the
+site treats them like visitors.
 """
 
 from __future__ import annotations
@@ -14,8 +14,8 @@ from django.urls import Resolver404, resolve
 from orgadmin.gate.answers import Gate
 from orgadmin.models import User
 
-# The names of their URLs. A new page is closed to people without access until its name
-# is added here.
+# The names of the URLs of these pages. A new page is closed to people without access
+# until its name is added here.
 OWN_PAGES = frozenset(
     [
         "admin:account",
@@ -47,7 +47,7 @@ OWN_PAGES = frozenset(
 
 
 def is_own_page(request: HttpRequest) -> bool:
-    """Return whether someone who is signed in opens a page about their own account."""
+    """Return whether the request is for a page about the signed-in person's account."""
     match = request.resolver_match
     if match is None or not request.user.is_authenticated:
         return False
@@ -55,7 +55,7 @@ def is_own_page(request: HttpRequest) -> bool:
 
 
 def find_home(user: User) -> str:
-    """Return the name of the URL of the page where a person's visit begins."""
+    """Return the URL name of the page to show a person after they sign in."""
     return "admin:index" if Gate(user).may_enter else "no_organization"
 
 

@@ -1,6 +1,6 @@
-"""Checking passwords. Nothing else in the project compares one.
+"""Check passwords. No other module compares passwords.
 
-Each check counts as an attempt before the password is compared.
+Each check is counted as an attempt before the password is compared.
 """
 
 from __future__ import annotations
@@ -16,10 +16,10 @@ from orgadmin.accounts import throttle
 from orgadmin.accounts.hashing import take_place
 from orgadmin.models import User
 
-# A username that nobody has.
+# A username that no user has.
 NOBODY = ""
 
-# More than anybody types, and little to hash.
+# In characters. More than anyone types, and quick to hash.
 MAX_LENGTH = 1_000
 
 
@@ -40,11 +40,12 @@ class MaximumLengthValidator:
 def find_user(request: HttpRequest, text: str, password: str) -> User | None:
     """Return the active user who has this username or email address, and this password.
 
-    Returns None if there is no such user, and also after too many attempts. Nobody can
-    tell from the time whether the user exists: the database is asked the same, and one
-    password is hashed.
-    Raises `TooBusy` if the password cannot be hashed now; this does not count as an
-    attempt.
+    Returns None if there is no such user, or after too many attempts. The time that
+    this takes does not reveal whether the user exists: in both cases, the same queries
+    run and one password is hashed.
+
+    Raises `TooBusy` if the password cannot be hashed at the moment. This does not count
+    as an attempt.
     """
     with take_place():
         attempt = throttle.SignInAttemptCount(request, text)
@@ -57,7 +58,8 @@ def find_user(request: HttpRequest, text: str, password: str) -> User | None:
         attempt.succeed()
         return user
     step = "password" if is_within_limits else "limit"
-    # Without what was typed: people sometimes type their password as their name.
+    # The event does not contain the username that was typed: people sometimes type
+    # their password in that field.
     record(SecurityEvent.SIGN_IN_FAILED, user=attempt.user, details={"step": step})
     return None
 
@@ -68,7 +70,7 @@ def check_own_password(
 ) -> bool:
     """Return whether this is the password of the user who is signed in.
 
-    Returns False after too many attempts, too. Raises `TooBusy` as `find_user()` does.
+    Also returns False after too many attempts. Raises `TooBusy`, see `find_user`.
     """
     with take_place():
         if not throttle.count_for_user(kind, user) or len(password) > MAX_LENGTH:

@@ -1,4 +1,4 @@
-"""Shows pages in the language and the time zone that a person has chosen."""
+"""Show pages in the language and the time zone that a person has chosen."""
 
 from __future__ import annotations
 
@@ -13,23 +13,24 @@ from django.utils import timezone, translation
 from orgadmin.models import User
 from orgadmin.models.validators import list_time_zones
 
-# Monitoring reads these pages, also while there is no database to read a session from.
+# Monitoring systems request these pages even while the database is down, so these pages
+# must not read a session.
 PATHS_WITHOUT_SESSION = ("/healthz", "/livez", "/metrics")
 
 
 class PreferencesMiddleware:
     """Activates the preferences of the person who is signed in, for each request.
 
-    It runs no query: the person is read for the request anyway. A cookie repeats the
-    language. So the sign-in page has it, too, and browsers do not show a script that
-    they have stored in another language.
+    This runs no extra query, because each request loads the person anyway. The language
+    is also stored in a cookie, so that the sign-in page uses it, and so that browsers
+    do not use a cached script in another language.
     """
 
     def __init__(self, get_response: Callable[[HttpRequest], HttpResponseBase]) -> None:
         self.get_response = get_response
 
     def __call__(self, request: HttpRequest) -> HttpResponseBase:
-        # The thread may have answered someone else before.
+        # The thread's previous request may have been someone else's.
         timezone.deactivate()
         if request.path_info in PATHS_WITHOUT_SESSION:
             return self.get_response(request)
@@ -38,14 +39,14 @@ class PreferencesMiddleware:
         response = self.get_response(request)
         # The person may have signed in, or changed their language.
         if request.user.is_authenticated:
-            keep_language_cookie(request, response, request.user)
+            update_language_cookie(request, response, request.user)
         return response
 
 
 def activate_preferences(request: HttpRequest, user: User) -> None:
-    """Use the language and the time zone of a user from now on.
+    """Activate the user's language and time zone for the rest of the request.
 
-    Without a choice, they are those that the browser asks for, and of the site.
+    The default is the language that the browser asks for, and the site's time zone.
     """
     if user.language in dict(settings.LANGUAGES):
         translation.activate(user.language)
@@ -59,16 +60,16 @@ def activate_preferences(request: HttpRequest, user: User) -> None:
 
 
 def find_browser_language(request: HttpRequest) -> str:
-    """Return the language that the browser asks for, whatever the cookie says."""
+    """Return the language that the browser asks for, regardless of the cookie."""
     visitor = HttpRequest()
     visitor.META["HTTP_ACCEPT_LANGUAGE"] = request.headers.get("Accept-Language", "")
     return translation.get_language_from_request(visitor)
 
 
-def keep_language_cookie(
+def update_language_cookie(
     request: HttpRequest, response: HttpResponseBase, user: User
 ) -> None:
-    """Let the cookie say the language that the user has chosen, if any."""
+    """Set the cookie to the language that the user has chosen, or delete it."""
     name = settings.LANGUAGE_COOKIE_NAME
     stored = request.COOKIES.get(name, "")
     if stored == user.language:

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
 
 
 def find_provider(provider_id: str) -> OpenIDProvider:
+    """Return the provider with this ID, or raise `Http404`."""
     for provider in settings.OIDC_PROVIDERS:
         if provider.id == provider_id:
             return provider

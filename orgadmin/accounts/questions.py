@@ -1,4 +1,4 @@
-"""The page that asks before something is done that cannot be undone."""
+"""The page that asks people to confirm an action that cannot be undone."""
 
 from __future__ import annotations
 
@@ -9,16 +9,16 @@ from django.contrib import admin
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import render
 
-# The button of the page sends this.
+# The name of the field that the page's button sends.
 CONFIRMED = "confirmed"
 
 
 @dataclass(frozen=True)
 class Question:
-    """What the page asks.
+    """What the confirmation page shows.
 
-    `text` says what will happen, and what cannot be undone. The button sends `fields`
-    to the page that asks.
+    `text` says what will happen, and what cannot be undone. The page submits `fields`
+    to its own URL, so the same view receives them.
     """
 
     title: str
@@ -33,6 +33,7 @@ def is_confirmed(request: HttpRequest) -> bool:
 
 
 def ask(request: HttpRequest, question: Question) -> HttpResponse:
+    """Return the confirmation page."""
     context = {
         **admin.site.each_context(request),
         "title": question.title,

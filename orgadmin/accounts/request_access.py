@@ -1,7 +1,7 @@
 """The page on which people ask an organization for a role.
 
-Its admins hand out the link. It contains a secret that permits to read the name of the
-organization, and nothing else about it.
+The organization's admins share the link to this page. The link contains a secret. It
+reveals the organization's name and nothing else.
 """
 
 from __future__ import annotations
@@ -39,13 +39,13 @@ from orgadmin.people.membership import find_role
 
 
 class AccessRequestForm(forms.Form):
-    """Ask for a role, and say why."""
+    """Asks for a role and the reason."""
 
     role = forms.TypedChoiceField(
         label=gettext_lazy("Role"),
         coerce=ROLES_BY_KEY.get,
         choices=[(role.key, role.label) for role in ROLES],
-        # The one with the fewest permissions.
+        # The role with the fewest permissions.
         initial=ROLES[-1].key,
         widget=RoleSelect,
         error_messages={"required": gettext_lazy("Choose a role.")},
@@ -61,10 +61,10 @@ class AccessRequestForm(forms.Form):
 @never_cache
 @login_required
 def request_access_view(request: HttpRequest, token: str) -> HttpResponse:
-    """Let a person ask for a role, or show that they have asked.
+    """Show the form to ask for a role, or the state of an earlier request.
 
-    A link that never existed, one that was switched off, and one that was replaced get
-    the same response.
+    The response is the same for links that never existed, links that were switched off,
+    and links that were replaced.
     """
     try:
         organization = find_organization(token)
@@ -81,7 +81,7 @@ def request_access_view(request: HttpRequest, token: str) -> HttpResponse:
 def ask_for_role(
     request: HttpRequest, organization: Organization, token: str
 ) -> HttpResponse:
-    """Send the form to the admins, and show what became of it on the same page."""
+    """Send the request to the admins, and redirect to the same page."""
     form = AccessRequestForm(request.POST)
     if not form.is_valid():
         return show_form(request, organization, form)
@@ -97,7 +97,8 @@ def ask_for_role(
         messages.error(request, text % until)
         return show_form(request, organization, form)
     except (AlreadyAsked, AlreadyMember):
-        # A second click, or a decision in the meantime. The page says what is so now.
+        # The person clicked twice, or the admins have decided in the meantime. The page
+        # shows the current state.
         return redirect(request.path)
     messages.success(request, _("Your request was sent to the admins."))
     return redirect(request.path)
@@ -123,7 +124,7 @@ def show_form(
     form: AccessRequestForm,
     previous: AccessRequest | None = None,
 ) -> HttpResponse:
-    """Show the form, and what became of the previous request if it was declined."""
+    """Show the form, and the person's previous request if it was declined."""
     return show_page(
         request,
         organization,

@@ -1,4 +1,4 @@
-"""The mail for people who forgot their password, or who lost an invitation."""
+"""Emails for people who forgot their password or lost their invitation."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ from orgadmin.people.invitations import resend_invitations
 
 @task(takes_context=True, priority=outbox.FOR_VISITORS)
 def answer_request(context: TaskContext, *, address: str, language: str) -> None:
-    """Find out who has an address, and add a task for each message to send there.
+    """Find the owner of an address, and queue a task for each email to send there.
 
-    The request for the mail adds this task for every address, so it takes the same time
-    whether or not someone has the address. `address` is what someone typed, and is
-    deleted together with this task.
+    The page queues this task for every address that is entered, so its response takes
+    the same time whether or not someone has the address. `address` is what the visitor
+    typed. It is deleted together with this task.
     """
     with translation.override(language), outbox.replace_task(context):
         user = User.objects.find_by_email(address)
@@ -32,7 +32,7 @@ def answer_request(context: TaskContext, *, address: str, language: str) -> None
 
 
 def choose_answer(user: User) -> Task:
-    """Return the task that tells a person how to get in."""
+    """Return the task that mails a person how they can sign in."""
     if user.has_usable_password():
         return send_reset_link
     return renew_link if may_renew_link(user) else send_sign_in_help
@@ -40,13 +40,14 @@ def choose_answer(user: User) -> Task:
 
 @task(takes_context=True, priority=outbox.FOR_VISITORS)
 def send_reset_link(context: TaskContext, *, user: int, language: str) -> None:
-    """Send a link to set a new password, to the address that the person has now."""
+    """Send a link to set a new password to the person's current address."""
     person = mail.find_recipient(user)
     if person is None or not person.has_usable_password():
         return
     ours = {
         "link": settings.BASE_URL + make_reset_path(person),
-        # Usernames have no spaces and slashes. People must be able to type theirs.
+        # Shown unchanged, so that people can type it. Usernames contain neither spaces
+        # nor slashes, so they cannot contain a link.
         "username": person.get_username(),
     }
     message = mail.write_message(
@@ -61,11 +62,11 @@ def send_reset_link(context: TaskContext, *, user: int, language: str) -> None:
 
 @task(takes_context=True, priority=outbox.FOR_VISITORS)
 def send_sign_in_help(context: TaskContext, *, user: int, language: str) -> None:
-    """Tell people without a password how they sign in."""
+    """Tell a person without a password how they can sign in."""
     person = mail.find_recipient(user)
     if person is None or person.has_usable_password():
         return
-    # All of it is from the settings.
+    # All values come from the settings.
     ours = {
         "link": settings.BASE_URL + reverse("admin:login"),
         "buttons": list_buttons(person),
@@ -84,7 +85,8 @@ def send_sign_in_help(context: TaskContext, *, user: int, language: str) -> None
 def list_buttons(user: User) -> list[str]:
     """Return the names of the providers with which a person can sign in.
 
-    People who have used none can begin with any, once their address is verified.
+    A person who has not used any provider yet can use all of them if their address is
+    verified.
     """
     providers = {provider.id: provider.name for provider in settings.OIDC_PROVIDERS}
     links = SocialAccount.objects.filter(user=user, provider__in=providers)

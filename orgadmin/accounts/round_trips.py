@@ -1,14 +1,18 @@
-"""Sending a browser to a provider and back.
+"""Send a browser to a provider and back.
 
-A form must not redirect to a provider: the page's content security policy would have to
-allow every host that the provider redirects to, and this site does not know them. So
-the form leads to a page of this site, the departure page, which goes on by itself. The
-browser also returns to it, so that "Back" does not lead to the provider's pages, which
-have often ended.
+A form cannot redirect to a provider directly: the page's content security policy would
+have to allow every host that the provider redirects to, and this site does not know
+these hosts. So the form redirects to a page of this site, the departure page, which
+opens the provider's page by script. The browser also returns to the departure page, so
+that "Back" does not lead to the provider's pages, which have often expired.
 
-The session remembers a few trips, as {key: {"url": where it leads, encrypted, "next":
-the page that the person wants, "answer": where they went when they came back}}. After a
-sign-in, it only remembers the last two values.
+The session stores the newest trips as {key: trip}. A trip has these values:
+
+- "url": the provider's page, encrypted
+- "next": the page of this site that the person wants to open
+- "answer": the page that they were redirected to when they came back
+
+After a sign-in, the session only keeps "next" and "answer".
 """
 
 from __future__ import annotations
@@ -29,19 +33,19 @@ from orgadmin.records.encryption import UnreadableSecret, decrypt, encrypt
 
 SESSION_KEY = "round_trips"
 
-# What the URLs are encrypted for.
+# The purpose for which URLs are encrypted.
 PURPOSE = "orgadmin round trip"
 
-# How many trips a browser can make at the same time, in several tabs.
-LIMIT = 5
+# The number of trips that a browser can make at the same time, in several tabs.
+MAX_TRIPS = 5
 
 
-def leave(
+def start_trip(
     request: HttpRequest, provider_id: str, *, key: str, url: str, wanted: str | None
 ) -> HttpResponse:
-    """Send the browser to a URL of a provider, by way of the departure page.
+    """Redirect the browser to the departure page, which opens a URL of the provider.
 
-    `key` names the trip, and `wanted` is the page of this site to open afterwards.
+    `key` identifies the trip. `wanted` is the page of this site to open afterwards.
     """
     trips = request.session.get(SESSION_KEY, {})
     # The URL can contain an ID token.
@@ -53,20 +57,23 @@ def leave(
 @never_cache
 @require_safe
 def departure_view(request: HttpRequest, provider_id: str, key: str) -> HttpResponse:
-    """Go on to the provider. If the trip is over, go where the person went then."""
+    """Open the provider's page.
+
+    If the trip is over, redirect to the page that the person was redirected to then.
+    """
     find_provider(provider_id)
     trip = request.session.get(SESSION_KEY, {}).get(key, {})
-    url = _open(trip.get("url", ""))
+    url = _decrypt_url(trip.get("url", ""))
     if not url:
         return redirect(find_page(request, key))
     return _show(request, "registration/departure.html", url)
 
 
-def arrive(request: HttpRequest, key: str, response: HttpResponse) -> HttpResponse:
-    """Note that a trip is over, and take the browser back to the departure page.
+def end_trip(request: HttpRequest, key: str, response: HttpResponse) -> HttpResponse:
+    """Record that a trip is over, and take the browser back to the departure page.
 
-    `response` redirects to where the person goes now. In browsers that do not say what
-    they load, it is the answer.
+    `response` redirects to the page to open now. Browsers that do not send the header
+    Sec-Fetch-Dest get this response.
     """
     trips = request.session.get(SESSION_KEY, {})
     if key in trips:
@@ -80,12 +87,12 @@ def arrive(request: HttpRequest, key: str, response: HttpResponse) -> HttpRespon
 
 
 def find_wanted(request: HttpRequest, key: str) -> str | None:
-    """Return the page that the person of a trip wants, if it is known."""
+    """Return the page that the person wants to open after a trip, if it is known."""
     return request.session.get(SESSION_KEY, {}).get(key, {}).get("next")
 
 
 def find_page(request: HttpRequest, key: str) -> str:
-    """Return where someone goes whose trip is over, or who has never left."""
+    """Return the page to open if a trip is over, or was never started."""
     trip = request.session.get(SESSION_KEY, {}).get(key, {})
     wanted = trip.get("answer") or trip.get("next")
     if request.user.is_authenticated or trip.get("answer"):
@@ -93,8 +100,8 @@ def find_page(request: HttpRequest, key: str) -> str:
     return make_sign_in_url(wanted)
 
 
-def take(session: SessionBase) -> dict[str, dict[str, Any]]:
-    """Return what the next session may know of the trips: no URL of a provider."""
+def copy_trips(session: SessionBase) -> dict[str, dict[str, Any]]:
+    """Return the trips without the provider's URLs, to store them in a new session."""
     trips = session.get(SESSION_KEY, {})
     return {
         key: {name: trip[name] for name in ("next", "answer") if name in trip}
@@ -102,20 +109,20 @@ def take(session: SessionBase) -> dict[str, dict[str, Any]]:
     }
 
 
-def give(trips: dict[str, dict[str, Any]], session: SessionBase) -> None:
+def restore_trips(trips: dict[str, dict[str, Any]], session: SessionBase) -> None:
     if trips:
         _store(session, trips)
 
 
 def _store(session: SessionBase, trips: dict[str, dict[str, Any]]) -> None:
-    """Remember the newest trips. Dicts keep their order, also in a session."""
-    session[SESSION_KEY] = dict(list(trips.items())[-LIMIT:])
+    """Store the newest trips. Dicts keep their order, even in a session."""
+    session[SESSION_KEY] = dict(list(trips.items())[-MAX_TRIPS:])
 
 
-def _open(sealed: str) -> str:
-    """Return the URL of a trip, or "" if there is none that can be decrypted."""
+def _decrypt_url(encrypted: str) -> str:
+    """Return the URL of a trip, or "" if there is none or it cannot be decrypted."""
     try:
-        return decrypt(sealed, purpose=PURPOSE) if sealed else ""
+        return decrypt(encrypted, purpose=PURPOSE) if encrypted else ""
     except UnreadableSecret:
         return ""
 

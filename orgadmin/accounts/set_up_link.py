@@ -28,16 +28,17 @@ from orgadmin.people.link_tokens import make_link_token, read_link_token
 PURPOSE = "set up second factor"
 LINK_LIFETIME = 60 * 60  # seconds
 
-# How long the page stays open after the link was opened, in seconds.
-PAGE_LIFETIME = 30 * 60
+# How long the pages can be used after the link was opened.
+PAGE_LIFETIME = 30 * 60  # seconds
 
-# The names of the URLs that the link opens. After the link, people see the first page,
-# unless they asked for the other one.
+# The names of the URLs that require the link. The link leads to the page that the
+# person had requested, or else to the first page.
 SET_UP_PAGES = ("mfa_activate_totp", "mfa_add_webauthn")
 SET_UP_URLS = (*SET_UP_PAGES, "mfa_add_webauthn_options")
 
-# Keys in the session. A link only works in the session that asked for it, and only
-# once, because opening it removes the nonce.
+# The keys of values in the session. A link only works in the session that requested it,
+# because its nonce is stored there. It only works once, because opening it removes the
+# nonce.
 NONCE = "set_up_nonce"
 OPEN_UNTIL = "set_up_open_until"
 WANTED_PAGE = "set_up_page"
@@ -52,8 +53,8 @@ def open_page(session: SessionBase) -> None:
     session[OPEN_UNTIL] = time.time() + PAGE_LIFETIME
 
 
-def note_wanted_page(request: HttpRequest) -> None:
-    """Remember which page someone asked for who has to open the link first."""
+def store_wanted_page(request: HttpRequest) -> None:
+    """Store the requested page, which opens after the person has opened the link."""
     name = request.resolver_match.url_name
     if name in SET_UP_PAGES:
         request.session[WANTED_PAGE] = name
@@ -76,7 +77,7 @@ def set_up_link_view(request: HttpRequest) -> HttpResponse:
 
 
 def send_link(request: HttpRequest, user: User) -> None:
-    """Have the link sent, and say so on the next page."""
+    """Queue the email with the link, and add a message for the next page."""
     if not throttle.count_attempt("own mail", user.pk):
         text = _(
             "Too many emails were sent to you in a short time. Wait 15 minutes, then"
@@ -92,7 +93,7 @@ def send_link(request: HttpRequest, user: User) -> None:
 
 
 def hash_nonce(nonce: str) -> str:
-    """Return the part of the link that only matches the session with the nonce."""
+    """Return the hash of a nonce, which ties the link to the session with the nonce."""
     return sha256(nonce.encode()).hexdigest()
 
 
@@ -100,7 +101,7 @@ def hash_nonce(nonce: str) -> str:
 def mail_link(
     context: TaskContext, *, user: int, nonce_hash: str, language: str
 ) -> None:
-    """Send the link to the address that the person has now."""
+    """Send the link to the person's current address."""
     person = mail.find_recipient(user)
     if person is None:
         return
@@ -113,7 +114,7 @@ def mail_link(
 @never_cache
 @login_required
 def open_set_up_link_view(request: HttpRequest, token: str) -> HttpResponse:
-    """Open the page to set up a second factor, and note that the person gets mail."""
+    """Allow this session to set up a second factor, and verify the person's address."""
     nonce = request.session.get(NONCE)
     user = nonce and read_link_token(token, PURPOSE, LINK_LIFETIME, hash_nonce(nonce))
     if not user or user != request.user:
@@ -130,6 +131,6 @@ def open_set_up_link_view(request: HttpRequest, token: str) -> HttpResponse:
 
 
 def mask_address(address: str) -> str:
-    """Return enough of an address for its owner to recognize it."""
+    """Return an address that only its owner recognizes, such as "m…@example.com"."""
     name, at, domain = address.partition("@")
     return f"{name[:1]}…{at}{domain}" if at else ""

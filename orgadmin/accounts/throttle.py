@@ -24,13 +24,16 @@ from orgadmin.models import SignInAttempt, User
 from orgadmin.models.addresses import normalize_sign_in_name
 from orgadmin.models.sign_in_attempt import make_key
 
-LIMIT = 10  # attempts in a WINDOW, as models/sign_in_attempt.py defines it
+# The number of attempts in a WINDOW (models/sign_in_attempt.py).
+LIMIT = 10
 
-# For attempts from devices that the account does not know, from all addresses together.
+# The number of attempts with one username in a WINDOW, from all IP addresses together,
+# except from devices that the account knows.
 USERNAME_LIMIT = 100
 
-# For attempts from one address with any username, except from known devices. Also for
-# emails that visitors at one address ask for.
+# The number of attempts from one IP address in a WINDOW, with all usernames together,
+# except from devices that the account knows. Also limits the emails that visitors at
+# one IP address can request.
 ADDRESS_LIMIT = 100
 
 Kind: TypeAlias = Literal[
@@ -61,10 +64,7 @@ Kind: TypeAlias = Literal[
 
 @dataclass(frozen=True)
 class Counter:
-    """What an attempt is counted by. `subject` depends on `kind`:
-
-    A name is a username or an email address, in its normal form. An account is the key
-    of a user, or a name that nobody has.
+    """A count of attempts. The meaning of `subject` depends on `kind`:
 
     - "sign-in": a name and an IP address
     - "username": a name
@@ -77,9 +77,9 @@ class Counter:
       if they have signed in on it
     - "used code": the user's key and the code, such as "7 123456"
     - "passkey": the IP address of someone who signs in with a passkey alone
-    - "used challenge": what a browser was asked to sign for a passkey
+    - "used challenge": the value that a browser was asked to sign with a passkey
     - "lock-out": the account that is locked out
-    - "refused company account": a provider, why it was refused, and the person there
+    - "refused company account": a provider, the reason, and the person there
     - "logout token": the IP address of a server that reports a sign-out
     - "used logout token": a provider and the ID of such a report
     - "mail": an email address that a visitor has entered
@@ -87,6 +87,9 @@ class Counter:
     - "own mail": the key of the user who asks for an email to their own address
     - "password link": the key of the user to whom platform staff send a link
     - "invitation mail": the key of an organization, and the invited email address
+
+    A name is a username or an email address, in its normal form. An account is the key
+    of a user, or a name that nobody has.
     """
 
     kind: Kind
@@ -105,17 +108,17 @@ class Counter:
 def count_attempt(kind: Kind, subject: str | int, limit: int = LIMIT) -> bool:
     """Count an attempt, and return whether it is within the limit.
 
-    `Counter` explains the subjects. Counting starts again WINDOW after the first
+    `Counter` explains the subjects. The count starts again a WINDOW after its first
     attempt. Runs two queries.
     """
     return _count([Counter(kind, subject, limit)]) is None
 
 
 def count_visitor_mail(request_address: str, email: str) -> bool:
-    """Count an email that a visitor asks for, and return whether it is within limits.
+    """Count an email that a visitor requests, and return whether it is within limits.
 
-    `request_address` is the visitor's IP address, `email` what they entered, in its
-    normal form.
+    `request_address` is the visitor's IP address. `email` is the address that they
+    entered, in its normal form.
     """
     counters = [
         Counter("mail for visitors", request_address, ADDRESS_LIMIT),
@@ -127,8 +130,8 @@ def count_visitor_mail(request_address: str, email: str) -> bool:
 def count_for_user(kind: Kind, user: User, subject: str | int | None = None) -> bool:
     """Count a user's attempt, and return whether it is within the limit.
 
-    The subject is the key of the user unless one is given. The first attempt that is
-    refused is recorded as a lock-out.
+    The default subject is the user's key. The first attempt that exceeds the limit is
+    recorded as a lock-out.
     """
     counter = Counter(kind, user.pk if subject is None else subject)
     if _count([counter]) is None:
@@ -138,20 +141,21 @@ def count_for_user(kind: Kind, user: User, subject: str | int | None = None) -> 
 
 
 def forget_attempts(kind: Kind, subject: str | int) -> None:
-    """Delete the count of attempts, so that all of them are available again."""
+    """Delete the count, so that all attempts are available again."""
     SignInAttempt.objects.filter(key=Counter(kind, subject).key).delete()
 
 
 def code_subject(user: User, request: HttpRequest) -> str:
-    """Return the subject for counting codes of a second factor.
+    """Return the subject of the count of second factor codes.
 
-    Wrong codes from other devices do not lock out a device that the user knows.
+    Devices that the account knows have a count of their own. So wrong codes from other
+    devices do not lock them out.
     """
     return f"{user.pk} {find_device(request, user)}".strip()
 
 
 def take_back(kind: Kind, subject: str | int) -> None:
-    """Undo the counting of one attempt."""
+    """Subtract one attempt from the count."""
     SignInAttempt.objects.take_back(Counter(kind, subject).key)
 
 
@@ -159,11 +163,12 @@ class SignInAttemptCount:
     """Counts an attempt to sign in.
 
     On a device on which the person has signed in before, attempts are counted by
-    device. So nobody else can lock the person out there. All other attempts are counted
-    by name and IP address, by IP address, and by name. After that, they are counted by
-    account, because a person has two names: the username and the email address.
+    device, so that nobody else can lock the person out there. All other attempts are
+    counted by name and IP address, by IP address, and by name. They are also counted by
+    account, because a person can use two names: their username and their email address.
 
-    `text` is the name that the person typed. `user` is whom it means, or None.
+    `text` is the name that was typed. `user` is the account that it belongs to, or
+    None.
     """
 
     def __init__(self, request: HttpRequest, text: str) -> None:
@@ -198,20 +203,22 @@ class SignInAttemptCount:
 
     @property
     def is_refused_at_once(self) -> bool:
-        """Whether a limit is exceeded, and the response may show it by its time.
+        """Whether to refuse the attempt without hashing a password.
 
-        The limits of an account must not show. Otherwise, someone could use up those of
-        a username, and then see which email address belongs to the same account.
+        The response is then faster, which reveals that a limit is exceeded. This must
+        not happen for the limits of an account. Otherwise, someone could exceed the
+        limit with a username, and then find out which email address belongs to the same
+        account.
         """
         if self.exceeded is None:
             return False
         return self.exceeded.kind not in ("account", "account anywhere")
 
     def succeed(self) -> None:
-        """Do not count the attempt, because the password was right.
+        """Remove the attempt from all counts, because the password was right.
 
-        Earlier attempts are forgotten, too, except those that count for several people
-        or from several addresses.
+        Earlier attempts are also removed, except from counts that several people or
+        several IP addresses share.
         """
         for counter in self.counters:
             if counter.kind in ("address", "username", "account anywhere"):
@@ -221,11 +228,11 @@ class SignInAttemptCount:
 
 
 def find_person(request: HttpRequest, text: str) -> User | None:
-    """Return the user whom a username or an email address means at sign-in.
+    """Return the user who has this username or email address.
 
-    Someone may have the address that is the username of someone else. Then it means the
-    one who has signed in on this device, or else the one whose address it is. Runs one
-    query, so that this takes the same time for all texts.
+    The email address of one person can be the username of another. In that case, this
+    returns the person who has signed in on this device before, or else the person with
+    the email address. Always runs one query, so that the time does not reveal anything.
     """
     candidates = User.objects.find_for_sign_in(text)
     for user in candidates:
@@ -235,11 +242,12 @@ def find_person(request: HttpRequest, text: str) -> User | None:
 
 
 def record_lock_out(kind: Kind, user: User | None, username: str) -> None:
-    """Record that someone used up their attempts, once in a WINDOW.
+    """Record that someone exceeded a limit, at most once in a WINDOW.
 
-    `user` is None if nobody has this username, and then no email is sent, and the event
-    names nobody: people sometimes type their password as their name. The response does
-    not wait for the email, so that its time does not reveal whether there is one.
+    The event can send the user an email. `user` is None if nobody has this username.
+    The event does not contain the username, because people sometimes type their
+    password there. The event is recorded after the response, so that the response time
+    does not reveal whether an email is sent.
     """
     subject = user.pk if user else f"name {normalize_sign_in_name(username)}"
     if SignInAttempt.objects.count_one(Counter("lock-out", subject).key).count > 1:
@@ -255,13 +263,14 @@ def record_lock_out(kind: Kind, user: User | None, username: str) -> None:
 
 
 def _count(counters: Sequence[Counter]) -> Counter | None:
-    """Count an attempt by each counter, and return the first one that is exceeded.
+    """Count an attempt with each counter, and return the first counter over its limit.
 
-    The counters after it do not count the attempt: it is refused already.
+    The remaining counters do not count the attempt, because it is refused anyway.
+    Returns None if all counters are within their limits.
     """
     request = current_request.get()
     if request is not None:
-        # `User.check_password()` refuses to compare a password before this.
+        # `User.check_password()` requires this before it compares a password.
         request.counted_attempt = True  # type: ignore[attr-defined]
     SignInAttempt.objects.delete_expired()
     for counter in counters:

@@ -17,10 +17,10 @@ NEW_EMAIL = "new email"
 
 
 class ResetTokenGenerator(PasswordResetTokenGenerator):
-    """Makes tokens that end when the sessions of the user end.
+    """Makes tokens that expire when the user's sessions end.
 
-    Otherwise, a link from before a deactivation would work again once the account is
-    activated.
+    Otherwise, if an account was deactivated and then activated again, links from before
+    would work again.
     """
 
     def _make_hash_value(self, user, timestamp):
@@ -40,21 +40,24 @@ def make_reset_path(user: User) -> str:
 
 @dataclass(frozen=True)
 class NewEmail:
-    """An address that a user wants to have, and that a link was sent to."""
+    """A user and the new address that they asked for, to which a link was sent."""
 
     user: User
     address: str
 
 
 def make_new_email_token(user: User, address: str) -> str:
-    """Return a token for a link that is sent to an address that is not the user's yet.
+    """Return the token of a link that is sent to the user's future address.
 
-    It ends when the user gets this address or another one.
+    The token expires when the user's address changes.
     """
     return make_link_token(user, NEW_EMAIL, nonce=address)
 
 
 def read_new_email_token(token: str, max_age: int) -> NewEmail | None:
-    """Return whose new address a link was sent to, or None if it is not valid."""
+    """Return the user and the new address of a token, or None if it is not valid.
+
+    `max_age` is in seconds.
+    """
     link = read_link(token, NEW_EMAIL, max_age)
     return NewEmail(link.user, link.nonce) if link is not None else None

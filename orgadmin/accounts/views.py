@@ -32,7 +32,7 @@ from orgadmin.accounts.redirects import redirect_to_sign_in
 from orgadmin.accounts.sessions.sessions import (
     end_all_sessions,
     keep_session,
-    leave_to_sign_in_again,
+    end_session_before_sign_in,
 )
 from orgadmin.accounts.tokens import reset_tokens
 from orgadmin.models.user import CredentialsChanged
@@ -62,7 +62,7 @@ class SignInView(BusyFormMixin, LoginView):
     def form_valid(self, form):
         # django-allauth does not ask for the second factor if the session has used it.
         # People who sign in again must use it again, so their session ends first.
-        leave_to_sign_in_again(self.request)
+        end_session_before_sign_in(self.request)
         user = form.get_user()
         record_authentication(self.request, user, method="password")
         return perform_login(self.request, user, redirect_url=self.get_success_url())
@@ -113,7 +113,7 @@ class ChangePasswordView(SetPasswordMixin, PasswordChangeView):
             return super().form_valid(form)
         except CredentialsChanged:
             # Their sessions have ended, too, so they cannot try again on this page.
-            leave_to_sign_in_again(self.request)
+            end_session_before_sign_in(self.request)
             text = _(
                 "Your password was not changed, because your account has changed in the"
                 " meantime. Sign in again, then change it."

@@ -10,7 +10,7 @@ from django.contrib.staticfiles.testing import StaticLiveServerTestCase
 from django.test import Client, tag
 from playwright.sync_api import expect, sync_playwright
 
-from orgadmin.accounts.sessions.sessions import note_second_factor
+from orgadmin.accounts.sessions.sessions import record_second_factor
 from orgadmin.accounts.set_up_link import open_page
 from orgadmin.models import User
 from tests.__main__ import CHROMIUM
@@ -129,7 +129,7 @@ class BrowserTestCase(StaticLiveServerTestCase):
         session = client.session
         factor = user.authenticator_set.first()
         if factor is not None:
-            note_second_factor(session, factor)
+            record_second_factor(session, factor)
         open_page(session)
         session.save()
         return client.cookies[settings.SESSION_COOKIE_NAME].value

@@ -91,7 +91,7 @@ def sign_out_view(request: HttpRequest, provider_id: str) -> HttpResponse:
         parameters["id_token_hint"] = id_token
     separator = "&" if "?" in endpoint else "?"
     url = f"{endpoint}{separator}{urlencode(parameters)}"
-    return round_trips.leave(request, provider.id, key=key, url=url, wanted=page)
+    return round_trips.start_trip(request, provider.id, key=key, url=url, wanted=page)
 
 
 def find_endpoint(server: str) -> str:
@@ -115,7 +115,7 @@ def signed_out_view(request: HttpRequest, provider_id: str) -> HttpResponse:
     key = request.GET.get("state")
     if key is not None:
         response = redirect("openid_connect_signed_out", provider.id)
-        return round_trips.arrive(request, key, response)
+        return round_trips.end_trip(request, key, response)
     context = {
         **admin.site.each_context(request),
         "used": find_used_provider(request),

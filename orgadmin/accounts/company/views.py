@@ -1,9 +1,9 @@
-"""Signing in with a company account: the pages, and whose account it is.
+"""The pages to sign in with a company account, and the choice of the account here.
 
 The first sign-in links the person at the provider to the account with their email
-address, if both sides know that they receive mail there. Later sign-ins use the link.
-An account is linked to one person of a provider only. An account is created only for
-people who come from the link of an invitation to their address.
+address. Both the provider and this site must have verified that address. Later sign-ins
+use the link. An account can be linked to only one person at each provider. A new
+account is only created for people who come from an invitation to their address.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ from orgadmin.accounts.invited_people import accept_with_company_account
 from orgadmin.accounts.own_pages import find_home
 from orgadmin.accounts.providers import find_provider
 from orgadmin.accounts.redirects import make_sign_in_url
-from orgadmin.accounts.sessions.sessions import leave_to_sign_in_again
+from orgadmin.accounts.sessions.sessions import end_session_before_sign_in
 from orgadmin.models import User
 from orgadmin.people.invitations import InvitationError
 from orgadmin.people.provider_groups import apply_groups
@@ -74,10 +74,10 @@ class Identity:
 
 
 def sign_in_view(request: HttpRequest, provider_id: str) -> HttpResponse:
-    """Lead the person to the provider.
+    """Show a page with a button that starts the sign-in, or start it.
 
-    Of the request's parameters, only two are read: "next", the page to open afterwards,
-    and "another_account", which lets the person choose an account at the provider.
+    The request can have two parameters: "next" is the page to open afterwards, and
+    "another_account" asks the provider to show a choice of accounts.
     """
     provider = find_provider(provider_id)
     if request.method != "POST":
@@ -94,11 +94,14 @@ def callback_view(request: HttpRequest, provider_id: str) -> HttpResponse:
     """Sign in the person who comes back from the provider."""
     provider = find_provider(provider_id)
     key = request.GET.get("state", "")
-    return round_trips.arrive(request, key, receive(request, provider, key))
+    return round_trips.end_trip(request, key, finish(request, provider, key))
 
 
-def receive(request: HttpRequest, provider: OpenIDProvider, key: str) -> HttpResponse:
-    """Sign in the person, and return where they go now. `key` names the sign-in."""
+def finish(request: HttpRequest, provider: OpenIDProvider, key: str) -> HttpResponse:
+    """Sign in the person, and return a redirect to the page to open now.
+
+    `key` identifies the sign-in.
+    """
     identity = None
     try:
         with at(Step.RESPONSE):
@@ -109,14 +112,14 @@ def receive(request: HttpRequest, provider: OpenIDProvider, key: str) -> HttpRes
             user = find_invited_user(request, identity, state.get("next") or "")
     except SignInRefused as refusal:
         if refusal.reason == Reason.NOT_STARTED and request.user.is_authenticated:
-            # They have come back with "Back", or signed in in another tab.
+            # The person pressed "Back", or signed in in another tab.
             return redirect(round_trips.find_page(request, key))
         wanted = round_trips.find_wanted(request, key)
         return refuse(request, provider, refusal, identity, wanted=wanted)
     if identity.groups is not None:
         apply_groups(user, provider, identity.groups)
-    # A session that someone else has used, or that has used a second factor, ends.
-    leave_to_sign_in_again(request)
+    # The old session may be someone else's, or may have used a second factor already.
+    end_session_before_sign_in(request)
     record_authentication(
         request,
         user,
@@ -135,7 +138,7 @@ def describe_client(provider: OpenIDProvider) -> openid.Client:
     return openid.Client(
         id=provider.client_id,
         secret=provider.client_secret,
-        # Not from the request, whose host the visitor chooses.
+        # The host does not come from the request, because visitors can change it there.
         redirect_uri=f"{settings.BASE_URL}{path}",
         scopes=provider.scopes,
         groups_claim=provider.groups_claim,
@@ -143,12 +146,12 @@ def describe_client(provider: OpenIDProvider) -> openid.Client:
 
 
 def start(request: HttpRequest, provider: OpenIDProvider) -> HttpResponse:
-    """Begin a sign-in, and send the person to the provider."""
+    """Start a sign-in, and redirect the person to the provider."""
     with at(Step.DISCOVERY):
         configuration = openid.fetch_configuration(provider.server)
     pkce = generate_code_challenge()
     nonce = get_random_string(NONCE_LENGTH)
-    # People who are signed in here come to confirm who they are.
+    # People who are already signed in here want to confirm who they are.
     asks_again = request.user.is_authenticated
     remembered = {
         "next": get_next_redirect_url(request),
@@ -167,15 +170,17 @@ def start(request: HttpRequest, provider: OpenIDProvider) -> HttpResponse:
         chooses_account="another_account" in request.POST,
     )
     wanted = remembered["next"]
-    return round_trips.leave(request, provider.id, key=state, url=url, wanted=wanted)
+    return round_trips.start_trip(
+        request, provider.id, key=state, url=url, wanted=wanted
+    )
 
 
 def take_state(
     request: HttpRequest, provider: OpenIDProvider, key: str
 ) -> dict[str, Any]:
-    """Return what `start` remembered of this sign-in.
+    """Remove the values that `start` stored about this sign-in, and return them.
 
-    It can be continued once, and with the response of the same provider.
+    Each sign-in can be continued only once, and only for the same provider.
     """
     state = statekit.unstash_state(request, state_id=key, provider_id=provider.id)
     # An earlier release started sign-ins without a nonce.
@@ -187,7 +192,7 @@ def take_state(
 def fetch_identity(
     request: HttpRequest, provider: OpenIDProvider, state: dict[str, Any]
 ) -> Identity:
-    """Return who has signed in at the provider."""
+    """Return the person who has signed in at the provider."""
     with at(Step.RESPONSE):
         openid.check_no_error(request.GET)
     client = describe_client(provider)
@@ -227,9 +232,10 @@ def fetch_identity(
 
 
 def check_asked_again(identity: Identity, state: dict[str, Any]) -> None:
-    """Refuse people who came to confirm who they are, but were not asked for that.
+    """Refuse people who wanted to confirm who they are, but were not asked to sign in.
 
-    A provider that does not say when it last asked was at least told to ask.
+    If the provider does not say when it last asked, trust that it has asked as it was
+    told to.
     """
     asked_again_at = state.get("asked_again_at")
     if asked_again_at is None or identity.signed_in_at is None:
@@ -239,10 +245,10 @@ def check_asked_again(identity: Identity, state: dict[str, Any]) -> None:
 
 
 def find_invited_user(request: HttpRequest, identity: Identity, wanted: str) -> User:
-    """Return the account of a person, and create it if they accept an invitation.
+    """Return the account of a person, or create one if they accept an invitation.
 
-    They accept one if they come from its link, and the provider confirms the address
-    that was invited. `wanted` is the page that they come from.
+    They accept an invitation if they come from its link, and the provider confirms that
+    the invited address is theirs. `wanted` is the page that they come from.
     """
     try:
         return find_user(identity)
@@ -256,9 +262,9 @@ def find_invited_user(request: HttpRequest, identity: Identity, wanted: str) -> 
 
 
 def accept_invitation(request: HttpRequest, identity: Identity, wanted: str) -> bool:
-    """Accept the invitation that the person comes from. Returns whether it is theirs.
+    """Accept the invitation that the person comes from, and return whether this worked.
 
-    If it can no longer be accepted, the next page says so.
+    If the invitation can no longer be accepted, adds a message for the next page.
     """
     try:
         account = accept_with_company_account(request, wanted, identity.email)
@@ -269,7 +275,10 @@ def accept_invitation(request: HttpRequest, identity: Identity, wanted: str) -> 
 
 
 def find_user(identity: Identity) -> User:
-    """Return the account of a person at the provider. Links it if it is their first."""
+    """Return the account that is linked to a person at the provider.
+
+    If no account is linked yet, links the account with the person's address.
+    """
     links = SocialAccount.objects.filter(
         provider=identity.provider, uid=identity.subject
     )
@@ -277,14 +286,14 @@ def find_user(identity: Identity) -> User:
     if link is None:
         return link_account(identity)
     check_active(link.user, identity)
-    # Not link.save(), which would restore a link that was removed in the meantime.
+    # link.save() would restore a link that was removed in the meantime.
     links.update(last_login=timezone.now(), extra_data={"server": identity.server})
     return link.user
 
 
 @transaction.atomic
 def link_account(identity: Identity) -> User:
-    """Link the account that has the person's address to the person, and return it.
+    """Link the person to the account with their email address, and return the account.
 
     The account is locked, so that two people cannot be linked to it at the same time.
     """
@@ -304,8 +313,8 @@ def link_account(identity: Identity) -> User:
         uid=identity.subject,
         defaults={"user": user, "extra_data": {"server": identity.server}},
     )
-    # An error also undoes the link. The link is not new if the person has just signed
-    # in twice.
+    # If this raises, the transaction also undoes the link. The link is not new if the
+    # same person is signing in twice at the same time.
     check_active(link.user, identity)
     if is_new:
         record(
@@ -320,7 +329,7 @@ def link_account(identity: Identity) -> User:
 def lock_account(email: str) -> User | None:
     """Lock and return the account with an email address.
 
-    Returns None if there is none, or if it gets another address at the same time.
+    Returns None if there is none, or if its address is being changed at the same time.
     """
     found = User.objects.find_by_email(email)
     if found is None:
@@ -332,8 +341,8 @@ def lock_account(email: str) -> User | None:
 def is_linked_to_another(user: User, identity: Identity) -> bool:
     """Return whether the account is linked to another person at this provider.
 
-    Links to a provider at another URL do not count: the site has changed its provider.
-    Links from before the URL was stored count until the person uses them.
+    Links with another provider URL do not count, because the site has changed its
+    provider since then. Links that were made before the URL was stored do count.
     """
     links = SocialAccount.objects.filter(user=user, provider=identity.provider)
     for link in links.exclude(uid=identity.subject):
@@ -359,10 +368,10 @@ def refuse(
     *,
     wanted: str | None,
 ) -> HttpResponse:
-    """Log a refusal with its reason, and tell people what they can do.
+    """Log a refusal with its reason, and redirect to a page that tells people about it.
 
-    `identity` is what the provider says about the person, if they got that far. They
-    open `wanted` after the next sign-in.
+    `identity` is what the provider says about the person, if it is known. `wanted` is
+    the page to open after the next sign-in.
     """
     log_refusal(provider.id, refusal)
     problem = Problem(

@@ -39,8 +39,8 @@ from orgadmin.accounts.second_factor.views import (
     list_removed,
 )
 from orgadmin.accounts.sessions.sessions import (
-    leave_to_sign_in_again,
-    note_second_factor,
+    end_session_before_sign_in,
+    record_second_factor,
 )
 from orgadmin.people.second_factors import has_app, has_second_factor
 
@@ -100,7 +100,7 @@ class AddPasskeyView(PasskeyPageMixin, FactorChangeView, AddWebAuthnView):
     def note_in_session(self, request: HttpRequest) -> None:
         # The person has just confirmed with this passkey who they are.
         passkeys_of_user = Authenticator.objects.filter(user=request.user, type=Passkey)
-        note_second_factor(request.session, passkeys_of_user.latest("pk"))
+        record_second_factor(request.session, passkeys_of_user.latest("pk"))
 
 
 class RenamePasskeyView(OwnPasskeyMixin, FormView):
@@ -194,7 +194,7 @@ def passkey_sign_in_view(request: HttpRequest) -> HttpResponse:
         [[error]] = form.errors.values()
         return redirect_to_sign_in(request, error)
     passkey = form.cleaned_data["credential"]
-    leave_to_sign_in_again(request)
+    end_session_before_sign_in(request)
     return flows.perform_passwordless_login(request, passkey, Login(user=passkey.user))
 
 

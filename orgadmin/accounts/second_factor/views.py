@@ -25,7 +25,7 @@ from django.views.generic.edit import FormView
 from orgadmin.access.audit_log import SecurityEvent, record
 from orgadmin.accounts.devices import find_device, keep_device
 from orgadmin.accounts.second_factor import passkeys
-from orgadmin.accounts.sessions.sessions import keep_session, note_second_factor
+from orgadmin.accounts.sessions.sessions import keep_session, record_second_factor
 from orgadmin.models import User
 from orgadmin.people.second_factors import FACTORS, follow_up, has_second_factor
 
@@ -78,7 +78,7 @@ class SetUpView(FactorChangeView, ActivateTOTPView):
     def note_in_session(self, request: HttpRequest) -> None:
         # The person has just entered a code of this app.
         app = Authenticator.objects.get(user=request.user, type=App)
-        note_second_factor(request.session, app)
+        record_second_factor(request.session, app)
 
 
 class RemoveView(FactorChangeView, DeactivateTOTPView):

@@ -1,8 +1,8 @@
-"""Recognizes browsers, so that people recognize their own devices.
+"""Find out which browser someone uses, so that people recognize their own devices.
 
-Browsers send a text that names several others, for old websites. The names below are
-searched for in their order. Only these names are ever stored or shown, so nobody can
-write a text of their own into someone's account.
+For compatibility with old websites, the User-Agent header also names other browsers, so
+the order of the entries below matters. Only the names below are stored and shown.
+Otherwise, attackers could show a text of their own on someone's account page.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from django.utils.translation import gettext as _
 
-# (what the browser sends, its name)
+# Pairs of a part of the User-Agent header and the name of the browser.
 BROWSERS = (
     ("Edg", "Edge"),
     ("OPR/", "Opera"),
@@ -36,7 +36,7 @@ SYSTEMS = (
 
 @dataclass(frozen=True)
 class Browser:
-    """A browser and its operating system. What is not known is ""."""
+    """A browser and its operating system. Unknown names are ""."""
 
     name: str
     system: str
@@ -53,7 +53,7 @@ def find_browser(user_agent: str) -> Browser:
 
 
 def _find(user_agent: str, names: tuple[tuple[str, str], ...]) -> str:
-    for sign, name in names:
-        if sign in user_agent:
+    for part, name in names:
+        if part in user_agent:
             return name
     return ""

@@ -1,7 +1,8 @@
-"""Forms that are sent after the session of their page has ended.
+"""Handle forms that are sent after the session of their page has ended.
 
-They are kept (`kept_forms.py`), and the person signs in. A form with the CSRF token of
-an ended session is treated in the same way: it is never accepted, but shown again.
+The form is kept (`kept_forms.py`), and the person is asked to sign in. Forms with the
+CSRF token of an ended session are handled in the same way: they are never accepted, but
+shown again.
 """
 
 from __future__ import annotations
@@ -27,16 +28,17 @@ NOT_KEPT = _(
 def ask_to_sign_in(request: HttpRequest) -> HttpResponse | None:
     """Keep the form that a visitor has sent, and redirect to the sign-in page.
 
-    Returns None if the request contains no form that can be kept. The URL of the
-    sign-in page does not contain the page of the form, which may be nobody's business
-    but the person's.
+    Returns None if the request does not contain a form that can be kept. The URL of the
+    sign-in page does not contain the form's page, because visitors must not learn which
+    page it was.
     """
     if not kept_forms.has_kept_form_key(request):
         return None
-    # Whoever put the visitor's session into this browser must not know its key now.
+    # An attacker may have planted the visitor's session in this browser, and must not
+    # know the key of the session that contains the form.
     request.session.cycle_key()
     try:
-        kept_forms.keep(request)
+        kept_forms.keep_form(request)
     except kept_forms.TooLong:
         messages.warning(request, NOT_KEPT)
     else:
@@ -44,7 +46,7 @@ def ask_to_sign_in(request: HttpRequest) -> HttpResponse | None:
     return redirect("admin:login")
 
 
-# The pages that people sign in with. What is sent there is not kept.
+# The names of the URLs of the sign-in pages, whose forms are not kept.
 SIGN_IN_PAGES = (
     "account_login",
     "login",
@@ -59,21 +61,23 @@ SIGN_IN_AGAIN = _(
 
 
 def csrf_failure(request: HttpRequest, reason: str = "") -> HttpResponse:
-    """Respond to a request with a wrong CSRF token. The setting CSRF_FAILURE_VIEW.
+    """Respond to a request with a wrong CSRF token (the setting CSRF_FAILURE_VIEW).
 
-    Django calls this before the other middleware has seen the request.
+    The middleware that ends expired sessions has not run yet, so this ends the session
+    if it has expired.
     """
     response = None
     if was_sent_by_our_page(request, reason):
-        sessions.end_expired(request)
+        sessions.end_expired_session(request)
         response = show_again(request)
     return response or csrf.csrf_failure(request, reason)
 
 
 def show_sign_in_page(request: HttpRequest) -> HttpResponse:
-    """Show the sign-in page again, which leads people on who are signed in by now.
+    """Redirect to the sign-in page.
 
-    They have signed in in another tab, which has changed the CSRF token.
+    The token may be wrong because the person has signed in in another tab. In that
+    case, the sign-in page redirects them to the page that they want.
     """
     if not request.user.is_authenticated:
         messages.info(request, SIGN_IN_AGAIN)
@@ -81,28 +85,29 @@ def show_sign_in_page(request: HttpRequest) -> HttpResponse:
 
 
 def was_sent_by_our_page(request: HttpRequest, reason: str) -> bool:
-    """Return whether a request was refused only because its token is wrong.
+    """Return whether a request comes from this site, and only its token is wrong.
 
-    Another site could not read the response, but replace the session of a browser.
-    Django checks the origin before the token. Browsers send it with each POST.
+    A request from another site must not get here, because it could replace the
+    browser's session. Django checks the Origin header, which browsers send with each
+    POST, before it checks the token.
     """
     origin = request.headers.get("Origin")
     return origin is not None and reason != REASON_BAD_ORIGIN % origin
 
 
 def show_again(request: HttpRequest) -> HttpResponse | None:
-    """Lead the person back to their form, through the sign-in if necessary.
+    """Redirect the person back to their form, or to the sign-in page if necessary.
 
-    Returns None if the form is someone else's, or cannot be kept.
+    Returns None if the form has another owner, or cannot be kept.
     """
     if request.resolver_match.url_name in SIGN_IN_PAGES:
         return show_sign_in_page(request)
     if not request.user.is_authenticated:
         return ask_to_sign_in(request)
-    if kept_forms.find_sender(request) != request.user.pk:
+    if kept_forms.find_form_owner(request) != request.user.pk:
         return None
     try:
-        kept_forms.keep(request)
+        kept_forms.keep_form(request)
     except kept_forms.TooLong:
         return None
     return redirect(request.get_full_path())

@@ -1,12 +1,12 @@
-"""Keeping what someone entered while they sign in again.
+"""Keep what someone entered in a form while they sign in again.
 
-If a form is sent after the session has ended, its fields wait in the session of the
-visitor, encrypted, for an hour at most. When the same person has signed in, the page
-of the form shows them once. Nothing is saved until the person saves the form.
+If a form is sent after the session has ended, its fields are encrypted and kept in the
+visitor's session for up to an hour. After the form's owner has signed in, the form's
+page shows the fields once. Nothing is saved until the owner submits the form.
 
-Whose form it is, its key says: a hidden field that is signed for one account and one
-page. Only the pages of that account contain such a key, so nobody can fill in a form
-in the name of someone else. A page whose form has no signed key keeps nothing.
+The form's key says who its owner is. It is a hidden field that is signed for one
+account and one page. Only pages that were made for that account contain such a key, so
+nobody can fill in a form for someone else. Forms without a signed key are not kept.
 """
 
 from __future__ import annotations
@@ -30,19 +30,20 @@ from orgadmin.accounts.view_as_session import get_viewing
 from orgadmin.models import User
 from orgadmin.records.encryption import UnreadableSecret, decrypt, encrypt
 
-# The name of the hidden field.
+# The name of the hidden field with the form's key.
 FIELD = "form_key"
 
-# What the keys are signed for, and what the fields are encrypted for.
+# The purpose for which keys are signed and fields are encrypted.
 PURPOSE = "orgadmin kept form"
 
-# The key in the session. A browser keeps one form; a later one replaces it.
+# The session value with the form. A session keeps only one form, the last one.
 SESSION_KEY = "kept_form"
 
+# How long a form is kept.
 LIFETIME = 60 * 60  # seconds
 
-# How long a page can stay open before its form is sent, in seconds.
-PAGE_LIFETIME = 7 * 24 * 60 * 60
+# How long a page can stay open before its form is sent.
+PAGE_LIFETIME = 7 * 24 * 60 * 60  # seconds
 
 # Enough for the longest notes of an organization, which its form contains twice.
 MAX_SIZE = 256_000  # bytes, before they are compressed
@@ -51,8 +52,8 @@ MAX_SIZE = 256_000  # bytes, before they are compressed
 # all forms of the site.
 SECRET_NAME = re.compile(r"password|secret|token|(^|[-_])code$", re.IGNORECASE)
 
-# A choice, and no password.
-HARMLESS_NAME = "usable_password"
+# This field is a choice, not a password, so it is kept.
+NOT_SECRET_NAME = "usable_password"
 
 
 NOT_SAVED_YET = _("You were signed out before this was saved. Check it, then save.")
@@ -64,7 +65,7 @@ class TooLong(Exception):
 
 @dataclass(frozen=True)
 class KeptForm:
-    """A form that waits for its person: the URL of its page, and what was entered."""
+    """A saved form: the URL of its page, and what was entered."""
 
     path: str
     fields: list[tuple[str, list[str]]]
@@ -83,7 +84,8 @@ class KeptForm:
 def make_key(request: HttpRequest) -> str:
     """Return a new key for a form on the page of a request.
 
-    It is signed for nobody if a superuser views the page as someone else.
+    If a superuser views the page as someone else, the key is not signed, so the form is
+    not kept.
     """
     if get_viewing(request) is not None:
         return secrets.token_urlsafe()
@@ -92,19 +94,19 @@ def make_key(request: HttpRequest) -> str:
 
 
 def choose_key(request: HttpRequest) -> str:
-    """Return the key for the form of a page that shows kept forms again.
+    """Return the key for a form on a page that shows saved forms again.
 
-    A form that is shown again keeps its key, unless it is the key of someone else.
+    A form that is shown again keeps its key if the key belongs to the same person.
     """
     data = get_returned_form(request) or request.POST
     key = data.get(FIELD, "")
-    if find_owner(request, key) == request.user.pk:
+    if find_key_owner(request, key) == request.user.pk:
         return key
     return make_key(request)
 
 
-def find_owner(request: HttpRequest, key: str) -> int | None:
-    """Return the ID of the user whose page had the key, or None if nobody's had."""
+def find_key_owner(request: HttpRequest, key: str) -> int | None:
+    """Return the ID of the user for whom the key was signed, or None."""
     try:
         value = make_signer(request).unsign(key, max_age=PAGE_LIFETIME)
     except BadSignature:
@@ -113,7 +115,7 @@ def find_owner(request: HttpRequest, key: str) -> int | None:
 
 
 def make_signer(request: HttpRequest) -> TimestampSigner:
-    """Return what signs the keys of the forms on one page."""
+    """Return the signer of the keys of the forms on one page."""
     return TimestampSigner(salt=f"{PURPOSE} {request.path}")
 
 
@@ -121,65 +123,67 @@ def make_signer(request: HttpRequest) -> TimestampSigner:
 
 
 def has_kept_form_key(request: HttpRequest) -> bool:
-    """Return whether a form was sent that the page of some account had."""
-    return find_sender(request) is not None
+    """Return whether the request is a form with a key that is signed for an account."""
+    return find_form_owner(request) is not None
 
 
-def find_sender(request: HttpRequest) -> int | None:
-    """Return the ID of the user on whose page the form of a request was."""
+def find_form_owner(request: HttpRequest) -> int | None:
+    """Return the ID of the user for whom the form of a request was made, or None."""
     if request.method != "POST":
         return None
-    return find_owner(request, request.POST.get(FIELD, ""))
+    return find_key_owner(request, request.POST.get(FIELD, ""))
 
 
-def keep(request: HttpRequest) -> None:
-    """Keep the form of a request, instead of any other. Raises `TooLong`.
+def keep_form(request: HttpRequest) -> None:
+    """Keep the form of a request in the session. It replaces an earlier form.
 
-    The form must have a key that is signed for an account.
+    The form must have a key that is signed for an account. Raises `TooLong`.
     """
     fields = []
     for name, values in request.POST.lists():
         if not is_secret(name):
             fields.append((name, values))
     content = json.dumps([request.get_full_path(), fields], ensure_ascii=False)
-    # Some encodings that a browser never uses lead to text that has no UTF-8.
+    # Requests in an encoding that browsers never use can contain text that cannot be
+    # encoded as UTF-8.
     encoded = content.encode("utf-8", "replace")
     if len(encoded) > MAX_SIZE:
         raise TooLong
     text = b64encode(zlib.compress(encoded)).decode()
     request.session[SESSION_KEY] = {
-        "owner": find_sender(request),
+        "owner": find_form_owner(request),
         "until": time.time() + LIFETIME,
         "content": encrypt(text, purpose=PURPOSE),
     }
 
 
 def is_secret(name: str) -> bool:
-    """Return whether a field contains a password, a code or a token."""
-    return name != HARMLESS_NAME and SECRET_NAME.search(name) is not None
+    """Return whether a field may contain a password, a code or a token."""
+    return name != NOT_SECRET_NAME and SECRET_NAME.search(name) is not None
 
 
-def hand_over(kept: dict[str, Any] | None, session: SessionBase, user: User) -> None:
-    """Put a form of the visitor into the session of the person who has signed in.
+def restore_form(kept: dict[str, Any] | None, session: SessionBase, user: User) -> None:
+    """Keep the visitor's saved form in the session of the user who has signed in.
 
-    Does so only if it is their form. Anyone else's form is gone.
+    `kept` is the form from the visitor's session. It is dropped unless the user is its
+    owner.
     """
     if kept is not None and kept["owner"] == user.pk:
         session[SESSION_KEY] = kept
 
 
-def drop_expired(session: SessionBase) -> None:
+def drop_expired_form(session: SessionBase) -> None:
     kept = session.get(SESSION_KEY)
     if kept is not None and kept["until"] <= time.time():
         del session[SESSION_KEY]
 
 
-# Giving it back
+# Showing the form again
 
 
 def find_kept_form(request: HttpRequest) -> KeptForm | None:
-    """Return the form that waits for the person who is signed in, if there is one."""
-    drop_expired(request.session)
+    """Return the saved form of the person who is signed in, or None."""
+    drop_expired_form(request.session)
     kept = request.session.get(SESSION_KEY)
     if kept is None or kept["owner"] != request.user.pk:
         return None
@@ -195,22 +199,24 @@ def find_kept_form(request: HttpRequest) -> KeptForm | None:
 def get_returned_form(request: HttpRequest) -> QueryDict | None:
     """Return what the person entered on this page before they signed in again.
 
-    The first call for a request removes it from the session, so that it is shown once.
-    A page that calls this fills in its form, calls `tell_not_saved`, and saves nothing.
-    The form needs a key from `choose_key`.
+    The first call for a request removes the saved form from the session, so that it is
+    shown only once. If there is one, the page must fill in its form and call
+    `tell_not_saved`, and must not save anything. The page's form needs a key from
+    `choose_key`.
     """
-    remembered = vars(request)
-    if "returned_form" not in remembered:
-        remembered["returned_form"] = take_kept_form(request)
-    return remembered["returned_form"]
+    attributes = vars(request)
+    if "returned_form" not in attributes:
+        attributes["returned_form"] = take_kept_form(request)
+    return attributes["returned_form"]
 
 
 def tell_not_saved(request: HttpRequest) -> None:
-    """Say on the page of a returned form that it was not saved."""
+    """Add a message that the form was not saved, for a page that shows it again."""
     messages.warning(request, NOT_SAVED_YET)
 
 
 def take_kept_form(request: HttpRequest) -> QueryDict | None:
+    """Remove the saved form of this page from the session, and return its fields."""
     if request.method != "GET":
         return None
     kept = find_kept_form(request)

@@ -1,4 +1,4 @@
-"""Where a person is signed in, and how they end one of their sessions."""
+"""List the sessions of a person, and end one of one's own sessions."""
 
 from __future__ import annotations
 
@@ -20,31 +20,32 @@ from orgadmin.accounts.sessions.browsers import Browser
 from orgadmin.accounts.sessions.sessions import find_expiry
 from orgadmin.models import User, UserSession
 
-# How many sessions are shown, the newest of them.
-SHOWN = 20
+# The number of sessions that are shown. These are the newest.
+MAX_SHOWN = 20
 
-# How many are read to find them. Some may have ended without being deleted.
-READ = 200
+# The number of sessions that are read from the database to find the ones to show. Some
+# sessions have expired, but were not deleted yet.
+MAX_READ = 200
 
 
 @dataclass(frozen=True)
 class OwnSession:
-    """A session, as its person sees it."""
+    """A session, as shown on an account page."""
 
     pk: int
     browser: Browser
     network: str
     signed_in_at: datetime.datetime
     last_used_at: datetime.datetime
-    is_this: bool
+    is_this: bool  # whether this is the session of the request
 
 
 @dataclass(frozen=True)
 class OwnSessions:
-    """The sessions of a person, this one first. `has_more` if some are not listed."""
+    """The newest sessions of a person."""
 
     listed: list[OwnSession]
-    has_more: bool
+    has_more: bool  # whether some are not listed
 
 
 def list_own_sessions(request: HttpRequest) -> OwnSessions:
@@ -52,32 +53,32 @@ def list_own_sessions(request: HttpRequest) -> OwnSessions:
     return list_sessions(request.user, request.session.session_key)
 
 
-def list_sessions(user: User, this_key: str | None = None) -> OwnSessions:
-    """Return the newest sessions of a person, for them or for superusers.
+def list_sessions(user: User, current_key: str | None = None) -> OwnSessions:
+    """Return a person's newest sessions, for their own account page or for superusers.
 
-    `this_key` is the key of the session that comes first. Runs two queries.
+    The session with `current_key` comes first. Runs two queries.
     """
-    this_first = Case(When(session_key=this_key, then=0), default=1)
+    current_first = Case(When(session_key=current_key, then=0), default=1)
     stored = Session.objects.filter(expire_date__gt=timezone.now())
-    is_stored = Exists(stored.filter(session_key=OuterRef("session_key")))
-    rows = UserSession.objects.filter(is_stored, user=user)
-    newest = list(rows.order_by(this_first, "-pk")[: READ + 1])
+    has_stored_session = Exists(stored.filter(session_key=OuterRef("session_key")))
+    rows = UserSession.objects.filter(has_stored_session, user=user)
+    newest = list(rows.order_by(current_first, "-pk")[: MAX_READ + 1])
     keys = [row.session_key for row in newest]
     contents = {
         session.session_key: session.get_decoded()
         for session in stored.filter(session_key__in=keys)
     }
     listed = []
-    for row in newest[:READ]:
+    for row in newest[:MAX_READ]:
         content = contents.get(row.session_key, {})
-        if is_open(content, user):
-            listed.append(describe_session(row, content, this_key))
-    has_more = len(listed) > SHOWN or len(newest) > READ
-    return OwnSessions(listed[:SHOWN], has_more)
+        if is_signed_in(content, user):
+            listed.append(describe_session(row, content, current_key))
+    has_more = len(listed) > MAX_SHOWN or len(newest) > MAX_READ
+    return OwnSessions(listed[:MAX_SHOWN], has_more)
 
 
-def is_open(content: Mapping[str, Any], user: User) -> bool:
-    """Return whether the user would be signed in with a session of this content."""
+def is_signed_in(content: Mapping[str, Any], user: User) -> bool:
+    """Return whether a session with this content still signs in the user."""
     if content.get(SESSION_KEY) != str(user.pk):
         return False
     if find_expiry(content, user) is not None:
@@ -88,13 +89,13 @@ def is_open(content: Mapping[str, Any], user: User) -> bool:
 
 
 def describe_session(
-    row: UserSession, content: Mapping[str, Any], this_key: str | None
+    row: UserSession, content: Mapping[str, Any], current_key: str | None
 ) -> OwnSession:
-    """Return what the page of an account says about one of its sessions.
+    """Return what the account page shows about a session.
 
-    `content` is what the session stores.
+    `content` are the values that the session stores.
     """
-    # Sessions from the previous release do not have this.
+    # Sessions from the previous release do not have "began".
     began = content.get("began", {})
     signed_in = content.get("signed_in", 0)
     return OwnSession(
@@ -103,7 +104,7 @@ def describe_session(
         network=began.get("network", ""),
         signed_in_at=read_time(began.get("at", signed_in)),
         last_used_at=read_time(content.get("last_seen", signed_in)),
-        is_this=row.session_key == this_key,
+        is_this=row.session_key == current_key,
     )
 
 
@@ -115,11 +116,11 @@ def read_time(seconds: float) -> datetime.datetime:
 def end_own_session(request: HttpRequest, pk: int) -> bool:
     """End another session of the person who is signed in, and record it.
 
-    Returns whether there was such a session.
+    Returns whether the session existed, and is now ended.
     """
     rows = UserSession.objects.filter(user=request.user)
     others = rows.exclude(session_key=request.session.session_key)
-    # The session may be getting a new key at the moment.
+    # Lock the row, because another request may be changing the session's key.
     row = others.select_for_update().filter(pk=pk).first()
     if row is None:
         return False

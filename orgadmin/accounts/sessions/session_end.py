@@ -1,7 +1,8 @@
-"""When a session ends, for the notice that offers to extend it (session.js).
+"""Tell pages when the session ends. The script session.js offers to extend it.
 
-A page tells how long its session lasts at least. After that time the script asks how
-long it really lasts, because other tabs may have used the session in the meantime.
+Each page contains the minimum number of seconds until its session ends. After that
+time, the script asks for the exact number, because other tabs may have used the session
+in the meantime.
 """
 
 from __future__ import annotations
@@ -17,16 +18,16 @@ from orgadmin.accounts.sessions import sessions
 
 
 def add_seconds_left(request: HttpRequest) -> dict[str, Any]:
-    """Return `seconds_left` for templates. It is found only if a template uses it."""
+    """Return `seconds_left` for templates, which is computed only if it is used."""
     return {"seconds_left": SimpleLazyObject(partial(find_seconds_left, request))}
 
 
 def find_seconds_left(request: HttpRequest) -> int:
-    """Return how long the session of a page lasts at least.
+    """Return the minimum number of seconds until the session ends.
 
-    It only changes when the session stores that it is used. Otherwise, a page would
-    change from second to second, and the response for a missing object would not always
-    be the same.
+    The number changes only when the session records its last use. Otherwise, pages
+    would change every second, and the responses for a missing object and for a hidden
+    object could differ.
     """
     left = sessions.find_time_left(request.session, request.user)
     steps = max(left.seconds - 1, 0) // sessions.SEEN_EVERY
@@ -35,23 +36,23 @@ def find_seconds_left(request: HttpRequest) -> int:
 
 @require_http_methods(["GET", "POST"])
 def stay_signed_in_view(request: HttpRequest) -> HttpResponse:
-    """Tell when the session ends, and extend it first if the request is a POST.
+    """Return the seconds until the session ends. A POST extends the session before.
 
-    `session_of` is the person whom the page belongs to. If nobody or someone else is
-    signed in now, the session of the page has ended. Asking does not count as using a
-    session.
+    The parameter `session_of` is the ID of the person for whom the page was made. If
+    nobody or someone else is signed in now, the page's session has ended. A GET does
+    not count as use of the session.
     """
     sent = request.POST if request.method == "POST" else request.GET
     if not is_session_of(request, sent.get("session_of", "")):
         return JsonResponse({"seconds": 0, "is_last": True})
     if request.method == "POST":
-        sessions.extend(request.session)
+        sessions.extend_session(request.session)
     left = sessions.find_time_left(request.session, request.user)
     return JsonResponse({"seconds": left.seconds, "is_last": left.is_last})
 
 
 def is_session_of(request: HttpRequest, user_id: str) -> bool:
-    """Return whether a person is signed in, and their session has not expired."""
+    """Return whether this user is signed in, and the session has not expired."""
     user = request.user
     if not user.is_authenticated or user_id != str(user.pk):
         return False

@@ -1,8 +1,9 @@
-"""The store of sessions: Django's, which also notes whose session each is.
+"""The session store: Django's, which also records the user of each session.
 
-A session has one more value for this, "listed": the key under which it is listed in
-`UserSession`. Django gives a session a new key when the person signs in or confirms who
-they are.
+`UserSession` lists the sessions of people who are signed in, by session key. Each
+listed session has a value "listed": the key with which it was last listed. Django
+changes the key of a session when the person signs in or confirms who they are, and then
+the row of `UserSession` must be updated.
 """
 
 from typing import Any
@@ -22,11 +23,9 @@ LISTED = "listed"
 
 class SessionStore(db.SessionStore):
     def save(self, must_create: bool = False) -> None:
-        """Save the session, and add it to `UserSession` if it is not there yet.
+        """Save the session, and list it in `UserSession` with its current key.
 
-        `UserSession` has the sessions of people who are signed in, by their current
-        key. Raises `SessionInterrupted`, from `_list()` or Django, if the person has
-        ended the session in the meantime.
+        Raises `SessionInterrupted` if the person has ended the session in the meantime.
         """
         if self.session_key is None:
             # This calls save() again, with a key.
@@ -44,10 +43,10 @@ class SessionStore(db.SessionStore):
             self._list(data, listed_key)
 
     def _store(self, must_create: bool) -> None:
-        """Save the session as Django does.
+        """Save the session with Django's method, but raise errors of the database.
 
-        Django takes each error of the database for a session that has ended, and
-        answers with status 400. If the database does not work, its own error is raised.
+        Django treats each database error like a session that has ended, and responds
+        with status 400.
         """
         try:
             super().save(must_create)
@@ -57,6 +56,10 @@ class SessionStore(db.SessionStore):
             raise
 
     def _list(self, data: dict[str, Any], previous_key: str | None) -> None:
+        """Add the session to `UserSession`, or update its key there.
+
+        `previous_key` is the key with which the session was last listed.
+        """
         if previous_key is None:
             company = data.get("company", {})
             UserSession.objects.create(

@@ -1,13 +1,13 @@
-"""What a session remembers about the sign-in, and whether it has expired.
+"""Store in a session how and when the person signed in, and check if it has expired.
 
-The session of a person who is signed in has these values for this:
+The session of a person who is signed in has these values:
 
 - "signed_in": when the person signed in, or last confirmed who they are
-- "asked": when the company's server last asked for the password; missing if it does
-  not say
-- "last_seen": when the session was last used, within a minute
+- "asked": when the company's server last asked for the password; missing if this is not
+  known
+- "last_seen": when the session was last used, accurate to a minute
 - "began": how the session began, as {"at": time, "network": "192.0.2.0/24", "browser":
-  "Firefox", "system": "Linux"}. What is not known is ""
+  "Firefox", "system": "Linux"}. Unknown values are ""
 - "second_factor": the factor that was used, as {"id": primary key, "type": "totp"};
   missing if none was used
 
@@ -44,8 +44,8 @@ HOUR = 60 * MINUTE
 # change passwords, permissions, second factors, and other things that protect accounts.
 RECENT_SIGN_IN = 10 * MINUTE
 
-# How often a session stores that it is used. Storing it with each request would slow
-# down every page.
+# A session stores at most this often that it is used. Storing it with each request
+# would slow down every page.
 SEEN_EVERY = MINUTE
 
 Expiry: TypeAlias = Literal["idle", "too old"]
@@ -61,10 +61,10 @@ class Limits:
 
 @dataclass(frozen=True)
 class TimeLeft:
-    """When a session ends unless it is used."""
+    """How long a session lasts if it is not used."""
 
-    seconds: int  # from now
-    is_last: bool  # whether it ends even if it is used
+    seconds: int
+    is_last: bool  # whether using the session would not extend it
 
 
 def find_limits(user: User) -> Limits:
@@ -79,8 +79,8 @@ def find_limits(user: User) -> Limits:
     )
 
 
-def note_sign_in(session: SessionBase, user: User) -> None:
-    """Note that the person has just signed in, or confirmed who they are."""
+def record_sign_in(session: SessionBase, user: User) -> None:
+    """Record that the person has just signed in, or confirmed who they are."""
     now = time.time()
     session["signed_in"] = now
     session["last_seen"] = now
@@ -88,13 +88,15 @@ def note_sign_in(session: SessionBase, user: User) -> None:
     session.set_expiry(find_limits(user).total)
 
 
-def note_login(sender: object, request: HttpRequest, user: User, **kwargs: Any) -> None:
-    """Note a sign-in whenever Django's `login()` starts a session.
+def record_login(
+    sender: object, request: HttpRequest, user: User, **kwargs: Any
+) -> None:
+    """Record a sign-in whenever Django's `login()` starts a session.
 
-    Libraries call `login()`, too. It calls no method that we could override, so a
-    signal is the only way to notice it.
+    Libraries also call `login()`. This must be a signal handler, because `login()`
+    calls no method that could be overridden.
     """
-    note_sign_in(request.session, user)
+    record_sign_in(request.session, user)
     browser = find_browser(request.headers.get("User-Agent", ""))
     request.session["began"] = {
         "at": request.session["signed_in"],
@@ -105,17 +107,18 @@ def note_login(sender: object, request: HttpRequest, user: User, **kwargs: Any) 
 
 
 def connect_signal() -> None:
-    user_logged_in.connect(note_login)
+    user_logged_in.connect(record_login)
 
 
-def note_second_factor(session: SessionBase, factor: Authenticator) -> None:
+def record_second_factor(session: SessionBase, factor: Authenticator) -> None:
     session["second_factor"] = {"id": factor.pk, "type": factor.type}
 
 
-def note_asked(session: SessionBase, asked_at: float) -> None:
-    """Note when the company's server last asked for the password.
+def record_asked(session: SessionBase, asked_at: float) -> None:
+    """Record when the company's server last asked for the password.
 
-    It signs people in without a question if it has asked them before.
+    This can be long before the sign-in: the server does not ask people again who are
+    still signed in there.
     """
     session["asked"] = asked_at
 
@@ -130,18 +133,18 @@ def is_sign_in_recent(session: SessionBase) -> bool:
 def confirm_identity(
     request: HttpRequest, user: User, factor: Authenticator | None
 ) -> None:
-    """Note that the person has confirmed who they are. The session gets a new key."""
+    """Record that the person confirmed who they are, and change the session's key."""
     if factor is not None:
-        note_second_factor(request.session, factor)
+        record_second_factor(request.session, factor)
     keep_session(request, user)
-    note_sign_in(request.session, user)
+    record_sign_in(request.session, user)
 
 
 def keep_session(request: HttpRequest, user: User) -> None:
-    """Keep the session of a request after all sessions of its user have ended.
+    """Keep the session of a request, after the request has ended all of the user's.
 
-    Does not keep it if someone else has ended the sessions during the request, for
-    example because this session was stolen.
+    If someone else has ended the sessions during the request, for example because this
+    session was stolen, it is not kept.
     """
     if not user.were_sessions_ended:
         update_session_auth_hash(request, user)
@@ -154,37 +157,37 @@ def find_expiry(session: SessionBase | Mapping[str, Any], user: User) -> Expiry 
     signed_in = session.get("signed_in", 0)
     if signed_in + limits.total <= now:
         return "too old"
-    # The previous release did not store when a session was used.
+    # Sessions from the previous release do not have "last_seen".
     if session.get("last_seen", signed_in) + limits.idle <= now:
         return "idle"
     return None
 
 
 def find_time_left(session: SessionBase, user: User) -> TimeLeft:
-    """Return when a session ends that has not expired."""
+    """Return how long a session lasts that has not expired yet."""
     limits = find_limits(user)
     signed_in = session.get("signed_in", 0)
     last = signed_in + limits.total
     idle = session.get("last_seen", signed_in) + limits.idle
-    # Rounded up: zero would mean that the session has ended.
+    # Round up, because zero would mean that the session has ended.
     seconds = math.ceil(min(idle, last) - time.time())
     return TimeLeft(seconds=max(seconds, 0), is_last=last <= idle)
 
 
-def extend(session: SessionBase) -> None:
-    """Note that the person wants to go on with a session."""
+def extend_session(session: SessionBase) -> None:
+    """Extend a session because the person has asked for it."""
     session["last_seen"] = time.time()
 
 
-def note_use(session: SessionBase) -> None:
-    """Store that a session is used, unless that was stored within SEEN_EVERY."""
+def record_use(session: SessionBase) -> None:
+    """Store that a session is used, but at most once in SEEN_EVERY."""
     now = time.time()
     if session.get("last_seen", 0) + SEEN_EVERY <= now:
         session["last_seen"] = now
 
 
-def end_expired(request: HttpRequest) -> bool:
-    """End the session of a request if it has expired. Returns whether it has."""
+def end_expired_session(request: HttpRequest) -> bool:
+    """End the session of a request if it has expired, and return whether it has."""
     if not request.user.is_authenticated:
         return False
     expiry = find_expiry(request.session, request.user)
@@ -195,7 +198,7 @@ def end_expired(request: HttpRequest) -> bool:
 
 
 def sign_out(request: HttpRequest, **details: str) -> None:
-    """Sign out the person of a request, if there is one, and record it."""
+    """Sign out the person who is signed in, if any, and record it with the details."""
     user = request.user
     if user.is_authenticated:
         if view_as_session.SESSION_KEY in request.session:
@@ -204,16 +207,17 @@ def sign_out(request: HttpRequest, **details: str) -> None:
     logout(request)
 
 
-def leave_to_sign_in_again(request: HttpRequest) -> None:
-    """End a session, because someone signs in again in the same browser.
+def end_session_before_sign_in(request: HttpRequest) -> None:
+    """End the session of a browser in which someone is about to sign in.
 
-    A form that waits for its person is kept until it is known who signs in.
+    A saved form stays in the visitor's session. After the sign-in, it is kept only if
+    its owner has signed in.
     """
     user_id = request.user.pk
     kept_form = request.session.get(kept_forms.SESSION_KEY)
-    trips = round_trips.take(request.session)
+    trips = round_trips.copy_trips(request.session)
     logout(request)
-    round_trips.give(trips, request.session)
+    round_trips.restore_trips(trips, request.session)
     if kept_form is not None:
         request.session[kept_forms.SESSION_KEY] = kept_form
     if user_id is not None:
@@ -221,12 +225,12 @@ def leave_to_sign_in_again(request: HttpRequest) -> None:
 
 
 def is_returning(session: SessionBase, user: User) -> bool:
-    """Return whether the previous session in this browser was that of the user."""
+    """Return whether the previous session in this browser was the user's."""
     return session.get("returning_user") == user.pk
 
 
 @transaction.atomic
 def end_all_sessions(user: User, *, actor: User) -> None:
-    """Sign a person out everywhere."""
+    """End all sessions of a person, and record it."""
     user.end_sessions()
     record(SecurityEvent.SESSIONS_ENDED, user=user, actor=actor)
